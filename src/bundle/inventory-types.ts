@@ -1,0 +1,127 @@
+/**
+ * The inventory `airferry.json`: the signed list of all entries of a bundle and what they mean. Types only;
+ * inventory.ts parses and formats. See docs/format.md, "Inventory".
+ */
+import type { Digest, Established, Kind } from "../io/types.ts";
+
+export const INVENTORY_MEDIA_TYPE = "application/vnd.airferry.inventory.v1+json";
+
+/** One file of the release. */
+export interface InventoryEntry {
+  /** Relative, `/`-separated, no empty, `.` or `..` segments; NFC. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  mode: "0644" | "0755";
+  /** Lower-case hex. */
+  sha256: string;
+  /** First byte of the content in the tar stream (its header records end here). Absent when `from` is "store". */
+  offset?: number;
+  /** Delta: the bytes are not in this bundle, the store must have them. */
+  from?: "store";
+}
+
+export interface InventoryVolume {
+  /** `data.tar.0000` … */
+  name: string;
+  size: number;
+  sha256: string;
+}
+
+/** Where an artifact came from and why its digest is believed. */
+export interface Provenance {
+  /** Entry paths this speaks of: a path, or a prefix ending in `/`. */
+  path: string;
+  kind: Kind | "generated";
+  /** Original URL without credentials, or the base name of a local file. */
+  source: string;
+  established: Established;
+  signedBy?: string[];
+  /** SRI that upstream published or the manifest gave, where it is not the entry's SHA-256. */
+  integrity?: string;
+}
+
+export interface CatalogIso {
+  name: string;
+  /** `isos/NAME.iso`. */
+  path: string;
+  volumeId?: string;
+}
+
+export interface CatalogFile {
+  path: string;
+}
+
+/** One RPM repository. */
+export interface CatalogRpm {
+  name: string;
+  /** `rpms/NAME/`. */
+  path: string;
+  mode: "exact" | "subset" | "loose";
+  /** Who signed repodata/repomd.xml that is in the bundle. */
+  repomdSignedBy: "upstream" | "airferry" | "none";
+  gpgcheck: boolean;
+  /** Paths below `keys/` of the OpenPGP keys that packages and metadata are checked with. */
+  keys: string[];
+  packages: number;
+  /** Has a .treeinfo: an installation source. */
+  tree: boolean;
+  rpmrepo: boolean;
+  moduleHotfixes?: boolean;
+  arch?: string[];
+}
+
+export interface CatalogImage {
+  /** Canonical `host/path:tag`, `host/path@sha256:…` or both. */
+  reference: string;
+  digest: Digest;
+  mediaType: string;
+  size: number;
+  /** Platforms whose layers are in the bundle; empty: all, or not an image. */
+  platforms: string[];
+  /** Digests (manifest-level) that are reachable under this reference's repository: children, referrers, signatures. */
+  manifests: Digest[];
+  /** Tags to digests beside the reference's own: `sha256-….sig` and the like. */
+  tags?: Record<string, Digest>;
+}
+
+export interface CatalogKey {
+  /** `keys/NAME`. */
+  path: string;
+  fingerprints: string[];
+  /** Whose: repository names, or `airferry` for the bundle's own RPM key. */
+  for: string[];
+}
+
+export interface Catalog {
+  isos: CatalogIso[];
+  files: CatalogFile[];
+  rpms: CatalogRpm[];
+  images: CatalogImage[];
+  keys: CatalogKey[];
+  provenance: Provenance[];
+}
+
+export interface Inventory {
+  mediaType: typeof INVENTORY_MEDIA_TYPE;
+  stream: string;
+  /** Raised by hand when serials must start again; compared before serial. */
+  epoch: number;
+  serial: number;
+  /** RFC 3339 UTC, whole seconds. */
+  created: string;
+  notAfter?: string;
+  /** SHA-256 (hex) of the previous release's SHA256SUMS. */
+  previous?: { serial: number; sha256: string };
+  /** SHA-256 (hex) of the lock's canonical JSON that this bundle was packed from. */
+  lock: string;
+  tool: string;
+  streamSize: number;
+  volumeSize: number;
+  volumes: InventoryVolume[];
+  /** Sorted by path, by UTF-8 bytes. */
+  entries: InventoryEntry[];
+  catalog: Catalog;
+  /** The manifest's `builder:`, carried as it is. */
+  builder?: unknown;
+}

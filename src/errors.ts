@@ -1,0 +1,108 @@
+/**
+ * The one error class of airferry, the catalogue of its codes, and the exit status each code maps to.
+ * Messages read `cannot <action> <quoted thing>: <fault>: expected X, got Y`; the hint is the next command.
+ * docs/errors.md lists every code; a test keeps both in step.
+ */
+
+/** Exit statuses of the program (docs/cli.md). */
+export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, upstream: 4, interrupted: 130 } as const;
+
+/** Every code, with the exit status it ends the program with. */
+export const ERROR_CODES = {
+  // 1: failed
+  ERR_INTERNAL: EXIT.failed,
+  ERR_IO: EXIT.failed,
+  ERR_SPACE: EXIT.failed,
+  ERR_FILE_TOO_LARGE: EXIT.failed,
+  ERR_BUSY: EXIT.failed,
+  ERR_NOT_FOUND: EXIT.failed,
+  ERR_STORE_INVALID: EXIT.failed,
+  ERR_KEY_INVALID: EXIT.failed,
+  ERR_PASSWORD: EXIT.failed,
+  ERR_SIGNER: EXIT.failed,
+  ERR_ISO_INVALID: EXIT.failed,
+  ERR_DOCTOR: EXIT.failed,
+  ERR_PUBLISH: EXIT.failed,
+  ERR_TOOL: EXIT.failed,
+  // 2: usage or manifest
+  ERR_USAGE: EXIT.usage,
+  ERR_MANIFEST_INVALID: EXIT.usage,
+  ERR_LOCK_INVALID: EXIT.usage,
+  ERR_LOCK_STALE: EXIT.usage,
+  ERR_REFERENCE_INVALID: EXIT.usage,
+  ERR_UNRESOLVED: EXIT.usage,
+  ERR_RENDER: EXIT.usage,
+  // 3: verification refused
+  ERR_DIGEST_MISMATCH: EXIT.refused,
+  ERR_SIZE_MISMATCH: EXIT.refused,
+  ERR_SIGNATURE_INVALID: EXIT.refused,
+  ERR_SIGNATURE_MISSING: EXIT.refused,
+  ERR_KEY_UNTRUSTED: EXIT.refused,
+  ERR_THRESHOLD: EXIT.refused,
+  ERR_PATH_UNSAFE: EXIT.refused,
+  ERR_BUNDLE_INVALID: EXIT.refused,
+  ERR_BUNDLE_VERSION: EXIT.refused,
+  ERR_BUNDLE_INCOMPLETE: EXIT.refused,
+  ERR_BUNDLE_EXTRA: EXIT.refused,
+  ERR_SIZE_LIMIT: EXIT.refused,
+  ERR_ROLLBACK: EXIT.refused,
+  ERR_EQUIVOCATION: EXIT.refused,
+  ERR_EXPIRED: EXIT.refused,
+  ERR_DELTA_BASE: EXIT.refused,
+  // 4: upstream failed
+  ERR_UPSTREAM: EXIT.upstream,
+  ERR_UPSTREAM_DIGEST: EXIT.upstream,
+  ERR_UPSTREAM_SIZE: EXIT.upstream,
+  ERR_UPSTREAM_SIGNATURE: EXIT.upstream,
+  ERR_UPSTREAM_CHANGED: EXIT.upstream,
+  ERR_UPSTREAM_INVALID: EXIT.upstream,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** What an {@link AirferryError} carries besides its code and message. */
+export interface ErrorDetail {
+  /** The next command, or what to change. */
+  hint?: string | undefined;
+  /** The file, URL, bundle member or manifest path at fault. */
+  path?: string | undefined;
+  expected?: string | undefined;
+  actual?: string | undefined;
+  /** Several findings of one check; each is printed on a line of its own. */
+  problems?: readonly Problem[] | undefined;
+  cause?: unknown;
+}
+
+/** One finding of a check that reports everything it found. */
+export interface Problem {
+  code: ErrorCode;
+  /** Where: `manifest.yaml:12 isos[0].url`, `data.tar.0001`, … */
+  path: string;
+  message: string;
+}
+
+/** The only error that airferry's own code throws on purpose. System errors keep their code inside `cause`. */
+export class AirferryError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly path: string | undefined;
+  readonly expected: string | undefined;
+  readonly actual: string | undefined;
+  readonly problems: readonly Problem[];
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.name = "AirferryError";
+    this.code = code;
+    this.hint = detail.hint;
+    this.path = detail.path;
+    this.expected = detail.expected;
+    this.actual = detail.actual;
+    this.problems = detail.problems ?? [];
+  }
+}
+
+/** Returns the exit status for anything thrown; unknown errors are 1. */
+export function exitStatusOf(error: unknown): number {
+  return error instanceof AirferryError ? ERROR_CODES[error.code] : EXIT.failed;
+}

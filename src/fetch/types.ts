@@ -1,0 +1,86 @@
+/**
+ * What the fetch engine promises its callers. Types only.
+ */
+
+/** Adds credentials to requests; knows the origin each of them may go to. Registry tokens are made by one of these. */
+export interface Authenticator {
+  /** Headers for a request to this URL: only ever for the origin that the credentials belong to. */
+  headers(url: URL): Promise<Record<string, string>>;
+  /**
+   * Called once for a 401 (or a 403 that wants another scope) with the response's WWW-Authenticate.
+   * Returns true when new credentials are ready and the request is worth repeating.
+   */
+  challenged?(url: URL, wwwAuthenticate: string | undefined): Promise<boolean>;
+}
+
+/** What is known about the bytes before they are fetched. */
+export interface FetchTarget {
+  /** Mirrors in the order to try; original URLs, rewrites are applied by the engine. */
+  urls: readonly string[];
+  /** Exact size when known; a different Content-Length is refused before any byte is taken. */
+  size?: number | undefined;
+  /** SRI; several algorithms: every one present is checked where the engine hashes, see `fetchInto`. */
+  integrity?: string | undefined;
+  /** Refuses bodies over this many bytes. Required where size is unknown. */
+  maxBytes?: number | undefined;
+  auth?: Authenticator | undefined;
+  headers?: Record<string, string> | undefined;
+  /** ETag or Last-Modified pinned in the lock, per URL order irrelevant: the digest decides, this only explains drift. */
+  etag?: string | undefined;
+}
+
+/** Where `fetchInto` writes. Positions count from 0 for the artifact, whatever file lies below. */
+export interface FetchSink {
+  /** Bytes [0, position) are already there from an earlier run. */
+  readonly position: number;
+  /** The validator (strong ETag or Last-Modified) and URL that the bytes below `position` came with. */
+  readonly validator?: { url: string; etag?: string; lastModified?: string } | undefined;
+  /** Appends at `position`; the buffer may be reused once the promise is settled. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** Forgets everything written: the next write is at 0. */
+  restart(): Promise<void>;
+  /** Told once per response whose bytes are going to be appended. */
+  began?(response: { url: string; etag?: string; lastModified?: string; size?: number }): void;
+}
+
+/** What an upstream said about a resource without its body. */
+export interface HeadResult {
+  url: string;
+  /** After redirects; without query string where one looks signed. */
+  finalUrl: string;
+  size?: number;
+  etag?: string;
+  lastModified?: string;
+  acceptRanges: boolean;
+  contentType?: string;
+}
+
+/** A small body, whole, in memory. */
+export interface FetchedBytes extends HeadResult {
+  bytes: Buffer;
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+}
+
+/** One line per request, for progress, logs and tests. */
+export interface FetchEvent {
+  type: "request" | "retry" | "failover" | "resume" | "done";
+  url: string;
+  /** Bytes taken so far for this artifact. */
+  bytes?: number;
+  attempt?: number;
+  delayMs?: number;
+  reason?: string;
+}
+
+/** The engine, as sources and pack see it (fetcher.ts implements it on got). */
+export interface Fetcher {
+  head(target: FetchTarget): Promise<HeadResult>;
+  /** Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status. */
+  fetchBytes(
+    target: FetchTarget & { maxBytes: number; method?: "GET" | "POST"; body?: string | Buffer },
+  ): Promise<FetchedBytes>;
+  /** Streams a body into the sink, resuming, retrying and failing over. Checks the size; the caller checks the digest. */
+  fetchInto(target: FetchTarget, sink: FetchSink, signal?: AbortSignal): Promise<HeadResult>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,200 @@
+/**
+ * The manifest: what to mirror, as a zod schema from which the TypeScript types, the JSON Schema and the validation
+ * all come. docs/manifest.md is its prose. No I/O.
+ */
+import { z } from "zod";
+
+/** `[A-Za-z0-9][A-Za-z0-9._-]*`: safe as one path segment on every file system and in every URL. */
+export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+
+const name = z
+  .string()
+  .regex(NAME, "must start with a letter or digit and hold only letters, digits, '.', '_' and '-'");
+const url = z.string().regex(/^https?:\/\/[^\s]+$/, "must be an http:// or https:// URL");
+const hex256 = z.string().regex(/^[0-9a-fA-F]{64}$/, "must be 64 hexadecimal digits");
+const fingerprint = z
+  .string()
+  .transform((text) => text.replace(/[\s:]/g, "").toUpperCase())
+  .pipe(
+    z.string().regex(/^([0-9A-F]{40}|[0-9A-F]{64})$/, "must be an OpenPGP fingerprint of 40 or 64 hexadecimal digits"),
+  );
+
+/** OpenPGP keys by URL or file, optionally pinned by fingerprint. */
+const keys = z.array(z.string().min(1)).min(1).describe("OpenPGP key files: URLs, or paths relative to the manifest");
+const fingerprints = z
+  .array(fingerprint)
+  .min(1)
+  .describe("Only these primary-key fingerprints are accepted from `keys`");
+
+const checksums = z
+  .strictObject({
+    url: url.optional().describe("The checksum file that upstream publishes: GNU, BSD or bare-hash form"),
+    path: z.string().min(1).optional().describe("The same, as a file on disk"),
+    signature: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Detached OpenPGP signature over it (URL or path); a clear-signed file needs none"),
+    keys: keys.optional(),
+    fingerprints: fingerprints.optional(),
+  })
+  .refine((it) => (it.url === undefined) !== (it.path === undefined), "needs exactly one of url and path")
+  .refine((it) => it.signature === undefined || it.keys !== undefined, "a signature needs keys to check it with");
+
+const location = {
+  url: url.optional(),
+  urls: z.array(url).min(1).optional().describe("Mirrors of the same bytes, tried in this order"),
+  path: z.string().min(1).optional().describe("A file on this host, relative to the manifest"),
+};
+const proof = {
+  sha256: hex256.optional(),
+  integrity: z.string().min(1).optional().describe("SRI string of any algorithm, for example sha512-…"),
+  checksums: checksums.optional(),
+};
+
+const isos = z.strictObject({
+  name: name
+    .refine((it) => !it.toLowerCase().endsWith(".iso"), "must not end in .iso")
+    .describe("Served as /isos/NAME.iso"),
+  ...location,
+  ...proof,
+  packages: z
+    .boolean()
+    .optional()
+    .describe("The closure of rpms entries may count on the packages of this DVD (default: true)"),
+});
+
+const files = z.strictObject({
+  ...location,
+  ...proof,
+  as: z.string().min(1).optional().describe("Path below /files/; default: the last segment of the URL or path"),
+  mode: z.enum(["0644", "0755"]).optional().describe("Default: the executable bit of a local file; 0644 for a URL"),
+});
+
+const module_ = z.string().min(1);
+const rpms = z.strictObject({
+  name,
+  url: url.optional().describe("baseurl of the repository"),
+  urls: z.array(url).min(1).optional(),
+  mirrorlist: url.optional(),
+  metalink: url.optional(),
+  path: z.string().min(1).optional().describe("A folder of loose RPMs, or a repository on disk (it has repodata/)"),
+  vars: z
+    .record(z.string().regex(/^[A-Za-z0-9_]+$/), z.string())
+    .optional()
+    .describe("dnf variables: releasever, basearch, …"),
+  keys: keys.optional(),
+  fingerprints: fingerprints.optional(),
+  gpgcheck: z.boolean().optional().describe("false: upstream does not sign its packages (default: true)"),
+  repo_gpgcheck: z
+    .boolean()
+    .optional()
+    .describe("true: upstream's repomd.xml must be signed by `keys`; default: checked when a signature is there"),
+  on_bad_package: z
+    .enum(["fail", "quarantine"])
+    .optional()
+    .describe("A package with a wrong digest or signature (default: fail)"),
+  packages: z
+    .array(module_)
+    .optional()
+    .describe("name, name.arch, NEVRA glob, @group, @^environment, @module:stream; left out: the whole repository"),
+  exclude: z.array(z.string().min(1)).optional(),
+  arch: z
+    .array(z.string().regex(/^[a-z0-9_]+$/))
+    .min(1)
+    .optional(),
+  newest: z.int().min(1).optional().describe("Keep only the N newest versions of each package"),
+  advisories: z
+    .array(z.string().min(1))
+    .optional()
+    .describe("Only packages that these advisories (id, cve, or type such as security) name"),
+  source: z.boolean().optional(),
+  debuginfo: z.boolean().optional(),
+  source_url: url.optional(),
+  debuginfo_url: url.optional(),
+  weak_deps: z.enum(["off", "recommends"]).optional(),
+  multilib: z.boolean().optional(),
+  baseline: z.string().min(1).optional().describe("bare (default), or a file with the target's `rpm -qa` output"),
+  kickstart: z.boolean().optional().describe("Carry .treeinfo and the images it names (default: when upstream has it)"),
+  rpmrepo: z.boolean().optional().describe("Also put its packages into /rpmrepo/ (default: only loose folders)"),
+});
+
+const images = z.strictObject({
+  ref: z.string().min(1).optional(),
+  archive: z.string().min(1).optional().describe("docker-archive, OCI archive or OCI layout on disk"),
+  as: z.string().min(1).optional().describe("Reference to serve it under; needed where an archive names none"),
+  platforms: z
+    .array(z.string().regex(/^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9_.]+)?$/, "must look like linux/amd64 or linux/arm/v7"))
+    .min(1)
+    .optional(),
+  insecure: z.boolean().optional().describe("The registry speaks plain HTTP"),
+  referrers: z.boolean().optional().describe("Carry signatures, attestations and SBOMs (default: true)"),
+  foreign_layers: z.boolean().optional().describe("Fetch foreign layers from the URLs they name"),
+  signatures: z
+    .strictObject({ keys: z.array(z.string().min(1)).min(1) })
+    .optional()
+    .describe("cosign public keys; pack fails unless one of them signed the image"),
+});
+
+const builder = z.strictObject({
+  flavor: z.enum(["spectro-capi", "image-builder"]),
+  version: z.string().optional(),
+  imageconfig: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  packer_vars: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  kickstart: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("files entry (its path below /files/) that is the kickstart template"),
+  custom_scripts: z
+    .strictObject({ pre: z.array(z.string()).optional(), post: z.array(z.string()).optional() })
+    .optional(),
+  iso: z.string().optional().describe("isos entry the build installs from; default: the only one"),
+});
+
+const credentials = z.strictObject({
+  ca: z.string().min(1).optional().describe("PEM file with the CA of this host"),
+  cert: z.string().min(1).optional().describe("PEM client certificate (RHEL CDN entitlement)"),
+  key: z.string().min(1).optional(),
+  username_env: z.string().optional().describe("Environment variable that holds the user name"),
+  password_env: z.string().optional(),
+  token_env: z.string().optional().describe("Environment variable that holds a bearer token"),
+});
+
+/** The whole manifest, before the checks that cross entries. */
+export const manifestSchema = z
+  .strictObject({
+    $schema: z.string().optional(),
+    apiVersion: z.literal("airferry/v1"),
+    stream: name.max(64).describe("Bundles of one stream follow each other by serial"),
+    expires: z
+      .string()
+      .regex(/^\d+[dwmy]$/, "must be a number and d, w, m or y, for example 90d")
+      .optional()
+      .describe("How long after packing a bundle may still be imported"),
+    isos: z.array(isos).optional(),
+    rpms: z.array(rpms).optional(),
+    files: z.array(files).optional(),
+    images: z.array(images).optional(),
+    builder: builder.optional(),
+    hosts: z
+      .record(z.string(), credentials)
+      .optional()
+      .describe("Credentials by host or host:port; never sent to another origin"),
+  })
+  .describe("airferry manifest: what to carry across the gap");
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type IsoEntry = z.infer<typeof isos>;
+export type FileEntry = z.infer<typeof files>;
+export type RpmEntry = z.infer<typeof rpms>;
+export type ImageEntry = z.infer<typeof images>;
+export type BuilderEntry = z.infer<typeof builder>;
+export type ChecksumsEntry = z.infer<typeof checksums>;
+export type HostCredentials = z.infer<typeof credentials>;
+
+/** Returns the JSON Schema that editors complete manifests with (draft 2020-12), as an object. */
+export function manifestJsonSchema(): object {
+  const schema = z.toJSONSchema(manifestSchema, { io: "input" });
+  return { ...schema, title: "airferry manifest", $id: "https://airferry.dev/schema/v1/manifest.json" };
+}

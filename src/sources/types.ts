@@ -1,0 +1,93 @@
+/**
+ * What every kind of source does: `lock` finds out what exactly the manifest means (network, metadata only, but for
+ * artifacts that nobody published a digest of), `plan` turns the locked entries into the files of the bundle without
+ * touching the network. Types only.
+ */
+
+import type { Catalog } from "../bundle/inventory-types.ts";
+import type { Authenticator, Fetcher } from "../fetch/types.ts";
+import type { Digest, Established, Kind, RandomAccess } from "../io/types.ts";
+import type { LockedEntry } from "../manifest/lock-types.ts";
+import type { Manifest } from "../manifest/schema.ts";
+
+/** Where the bytes of an item come from. */
+export type ItemSource =
+  | { from: "url"; urls: string[]; auth?: Authenticator; etag?: string }
+  | { from: "file"; file: string }
+  | { from: "kept"; digest: Digest }
+  /** Generated when everything fetched is known. Must give exactly `size` bytes and be a pure function of lock and keys. */
+  | { from: "made"; make: (sha256Of: (path: string) => string) => Promise<Uint8Array> | Uint8Array };
+
+export interface PlanItem {
+  path: string;
+  kind: Kind | "generated";
+  mode: "0644" | "0755";
+  /** Bytes; absent when upstream does not tell: pack then fetches it ahead of the layout. */
+  size?: number;
+  integrity?: string;
+  established: Established;
+  signedBy?: string[];
+  source: ItemSource;
+  /**
+   * Looks at the bytes once their digest is right, before they count as fetched (an RPM's signature, say).
+   * Throws an AirferryError (ERR_UPSTREAM_SIGNATURE …) to refuse them.
+   */
+  check?: (bytes: RandomAccess) => Promise<void>;
+}
+
+/** What `lock` gives a source to work with. */
+export interface LockContext {
+  manifest: Manifest;
+  /** Folder of the manifest: relative paths start here. */
+  baseDir: string;
+  fetcher: Fetcher;
+  /** Locked entries of this kind whose manifest text did not change, by name: taken over unless `update` names them. */
+  previous: ReadonlyMap<string, LockedEntry>;
+  /** Entries to lock anew although their text is the same. */
+  update: (kind: Kind, name: string) => boolean;
+  /** `x.lock.d/`: small blobs by digest. */
+  kept: KeptBlobs;
+  /** RFC 3339 time for whatever gets generated at lock time. */
+  time: string;
+  /** False for `plan`: nothing but metadata may be downloaded, artifacts without published digest stay unpinned. */
+  pinFirstSight: boolean;
+  /** Downloads a big artifact into the cache, hashing it: SHA-256 and size. `pack` finds it there by digest. */
+  download: (
+    urls: readonly string[],
+    limits?: { maxBytes?: number },
+  ) => Promise<{ sha256: string; size: number; etag?: string }>;
+  /** One line for people about what is going on. */
+  report: (line: string) => void;
+}
+
+/** Blobs that the lock depends on, by digest. Reading checks the digest. */
+export interface KeptBlobs {
+  put(bytes: Uint8Array): Promise<Digest>;
+  has(digest: Digest): Promise<boolean>;
+  get(digest: Digest): Promise<Buffer>;
+}
+
+/** What `plan` gives a source to work with. */
+export interface PlanContext {
+  manifest: Manifest;
+  baseDir: string;
+  kept: KeptBlobs;
+  /** The lock's time. */
+  time: string;
+  /** Detached, armored OpenPGP signature by the bundle's RPM key; absent without a key (plan, --unsigned). */
+  signRpmMetadata?: (bytes: Uint8Array) => Promise<Uint8Array>;
+  /** Armored public key of the same. */
+  rpmPublicKey?: Uint8Array;
+  fetcher: Fetcher;
+}
+
+/** One kind of source. `lock` gets all entries of the kind at once, because closures span them. */
+export interface SourceKind {
+  kind: Kind;
+  lock(context: LockContext): Promise<LockedEntry[]>;
+  /** Items in a fixed order, and the part of the catalog that speaks of them. */
+  plan(
+    entries: readonly LockedEntry[],
+    context: PlanContext,
+  ): Promise<{ items: PlanItem[]; catalog: Partial<Catalog> }>;
+}

@@ -1,0 +1,38 @@
+/**
+ * What a store offers to the rest: blobs by digest and the signed record of each release. Types only.
+ *
+ * ```
+ * STORE/
+ *   airferry-store.json                    {"storeVersion":1}
+ *   blobs/sha256/ab/<64 hex>               read-only, verified before the name exists
+ *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, trust/, import.json
+ *   releases/<stream>/current              the serial being served; replaced by rename
+ *   incoming/                              quarantine: what is being unpacked
+ * ```
+ */
+import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
+import type { Digest } from "../io/types.ts";
+
+/** A release that is wholly in the store. */
+export interface Release {
+  stream: string;
+  serial: number;
+  /** SHA-256 of its SHA256SUMS: the name of the release as a whole. */
+  digest: Digest;
+  /** keyids (hex) of the distinct trusted keys that signed it. */
+  signers: string[];
+  /** RFC 3339: when it was unpacked here. */
+  importedAt: string;
+  inventory: Inventory;
+  /** By path, for lookups. */
+  entries: ReadonlyMap<string, InventoryEntry>;
+}
+
+/** The read side of a store, as the server and render use it. */
+export interface StoreReader {
+  readonly dir: string;
+  /** The current release of every stream, sorted by stream. Cheap when nothing changed since the last call. */
+  releases(): Promise<readonly Release[]>;
+  /** Path of a blob's file; does not look whether it exists. */
+  blobPath(sha256: string): string;
+}
