@@ -1,0 +1,35 @@
+/**
+ * What the ISO reader hands out: entries of a directory, with the places of their bytes. No code, no I/O.
+ */
+
+/** A run of bytes in the image. */
+export interface Extent {
+  offset: number;
+  size: number;
+}
+
+export type IsoKind = "file" | "directory" | "symlink" | "special";
+
+/** One name in a directory. */
+export interface IsoEntry {
+  /** Never empty, `.` or `..`; holds no `/` and no NUL. */
+  name: string;
+  kind: IsoKind;
+  /** Bytes of the content; of a directory, of its records. */
+  size: number;
+  /** In order; several for a file of more than one extent. Empty for an empty file. */
+  extents: Extent[];
+  /** Seconds since 1970, from the record's date; undefined when it has none. */
+  mtime?: number;
+  /** POSIX permission bits, from Rock Ridge. */
+  mode?: number;
+  /** Target of a symbolic link, as recorded. */
+  link?: string;
+  /** Why the content cannot be read (compressed, interleaved), when it cannot. */
+  unreadable?: string;
+  /** Where the directory record stands in the image, for messages. */
+  recordOffset: number;
+}
+
+/** Which of the trees of an image is read. */
+export type IsoTree = "rock-ridge" | "joliet" | "iso9660";
