@@ -1,0 +1,161 @@
+/**
+ * Key material for signing bundles: the kinds of keys we use, their ids, and public key files in PEM.
+ * A key is identified by what it is, never by how its file spells it: ids are taken over the re-encoded SPKI, so that the
+ * same key in two encodings counts once. See docs/format.md, "Signatures".
+ */
+import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { open } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
+
+/** Largest key file that is read. */
+export const MAX_KEY_FILE_BYTES = 1024 * 1024;
+
+/** The kinds of signing keys; P-256 is what cosign, openssl and every HSM handle alike. */
+export type KeyKind = "p256" | "p384" | "rsa" | "ed25519";
+
+/** A public key that somebody chose to trust. */
+export interface TrustedKey {
+  /** SHA-256 (lower-case hex) of the canonical SPKI DER. */
+  keyid: string;
+  /** First 16 hex digits of `keyid`: the name of its signature files. */
+  keyid16: string;
+  kind: KeyKind;
+  publicKey: KeyObject;
+  /** The file it came from, for messages. */
+  file: string;
+}
+
+/** Makes a fresh P-256 key pair. */
+export function generateSigningKey(): { privateKey: KeyObject; publicKey: KeyObject } {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" });
+}
+
+/**
+ * Returns which kind of signing key this is.
+ * @throws {AirferryError} ERR_KEY_INVALID for kinds and sizes that bundles are not signed with
+ */
+export function keyKindOf(key: KeyObject, file: string): KeyKind {
+  const details = key.asymmetricKeyDetails ?? {};
+  if (key.asymmetricKeyType === "ec" && details.namedCurve === "prime256v1") return "p256";
+  if (key.asymmetricKeyType === "ec" && details.namedCurve === "secp384r1") return "p384";
+  if (key.asymmetricKeyType === "ed25519") return "ed25519";
+  const bits = details.modulusLength ?? 0;
+  if (key.asymmetricKeyType === "rsa" && bits >= 2048 && bits <= 8192) return "rsa";
+  const actual = [key.asymmetricKeyType, details.namedCurve, details.modulusLength].filter(Boolean).join(" ");
+  const expected = "P-256, P-384, Ed25519, or RSA of 2048 to 8192 bits";
+  throw new AirferryError(
+    "ERR_KEY_INVALID",
+    `cannot use key "${file}": unsupported kind: expected ${expected}, got ${actual}`,
+    { path: file, expected, actual, hint: "make a key with: airferry keygen --out NAME" },
+  );
+}
+
+/** Returns the public half as canonical SPKI DER: uncompressed points, named curves. */
+export function spkiOf(key: KeyObject): Buffer {
+  // Through JWK, because OpenSSL otherwise keeps the point form that the file came in.
+  const jwk = key.export({ format: "jwk" });
+  const { kty, crv, x, y, n, e } = jwk;
+  const publicJwk = Object.fromEntries(Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value));
+  return createPublicKey({ key: publicJwk, format: "jwk" }).export({ type: "spki", format: "der" });
+}
+
+/** Returns the keyid: SHA-256 of the canonical SPKI DER, as 64 lower-case hex digits. */
+export function keyidOf(key: KeyObject): string {
+  return createHash("sha256").update(spkiOf(key)).digest("hex");
+}
+
+/** Returns the public half as PEM, ending in a newline. */
+export function publicKeyPem(key: KeyObject): string {
+  const body = spkiOf(key)
+    .toString("base64")
+    .replace(/.{64}(?=.)/g, "$&\n");
+  return `-----BEGIN PUBLIC KEY-----\n${body}\n-----END PUBLIC KEY-----\n`;
+}
+
+/** Wraps a public key for the list of trusted ones. @throws {AirferryError} ERR_KEY_INVALID */
+export function trustedKeyOf(key: KeyObject, file: string): TrustedKey {
+  const kind = keyKindOf(key, file);
+  const keyid = keyidOf(key);
+  return { keyid, keyid16: keyid.slice(0, 16), kind, publicKey: key, file };
+}
+
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/g;
+
+/**
+ * Reads every `PUBLIC KEY` block of one PEM file, in order. Text around the blocks is ignored.
+ * @throws {AirferryError} ERR_KEY_INVALID when there is none, or a block is broken or something else
+ */
+export function parsePublicKeys(bytes: Uint8Array, file: string): TrustedKey[] {
+  if (bytes.length > MAX_KEY_FILE_BYTES) throw notAKey(file, `${bytes.length} bytes`);
+  const blocks = [...Buffer.from(bytes).toString("latin1").matchAll(PEM_BLOCK)];
+  if (blocks.length === 0) throw notAKey(file, "no PEM block");
+  return blocks.map(([block, label]) => {
+    if (label !== "PUBLIC KEY") throw notAKey(file, label ?? "");
+    let key: KeyObject;
+    try {
+      key = createPublicKey(block);
+    } catch (cause) {
+      throw notAKey(file, "a block that does not decode", cause);
+    }
+    return trustedKeyOf(key, file);
+  });
+}
+
+function notAKey(file: string, actual: string, cause?: unknown): AirferryError {
+  const isPrivate = actual.includes("PRIVATE KEY");
+  return new AirferryError(
+    "ERR_KEY_INVALID",
+    `cannot read public key "${file}": not a public key: expected PEM "PUBLIC KEY", got ${actual}`,
+    {
+      path: file,
+      expected: "PUBLIC KEY",
+      actual,
+      cause,
+      hint: isPrivate
+        ? "give the .pub file; a private key never belongs on the far side"
+        : "give the .pub file that airferry keygen or cosign generate-key-pair wrote",
+    },
+  );
+}
+
+/**
+ * Reads trusted keys from files, each with one or several PEM blocks. The same key given twice is returned once.
+ * @throws {AirferryError} ERR_KEY_INVALID; ERR_NOT_FOUND
+ */
+export async function readTrustedKeys(files: readonly string[]): Promise<TrustedKey[]> {
+  const byId = new Map<string, TrustedKey>();
+  for (const file of files) {
+    for (const key of parsePublicKeys(await readKeyFile(file), file)) {
+      if (!byId.has(key.keyid)) byId.set(key.keyid, key);
+    }
+  }
+  return [...byId.values()];
+}
+
+/**
+ * Reads a whole key file of at most {@link MAX_KEY_FILE_BYTES}; a longer one gives ERR_KEY_INVALID without being read.
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_INVALID; ERR_IO
+ */
+export async function readKeyFile(file: string): Promise<Buffer> {
+  try {
+    await using handle = await open(file, "r");
+    const buffer = Buffer.alloc(MAX_KEY_FILE_BYTES + 1);
+    let length = 0;
+    // Looped, because a pipe (`--key <(pass …)`) hands over a part at a time.
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+      if (length > MAX_KEY_FILE_BYTES) throw notAKey(file, `more than ${MAX_KEY_FILE_BYTES} bytes`);
+    }
+    return buffer.subarray(0, length);
+  } catch (cause) {
+    if (cause instanceof AirferryError) throw cause;
+    const code = (cause as NodeJS.ErrnoException).code;
+    throw new AirferryError(
+      code === "ENOENT" ? "ERR_NOT_FOUND" : "ERR_IO",
+      `cannot read key "${file}": ${code === "ENOENT" ? "no such file" : code}`,
+      { path: file, cause, hint: "make a key pair with: airferry keygen --out NAME" },
+    );
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * One raw signature over bytes in memory: DER for ECDSA, PKCS#1 v1.5 for RSA, plain Ed25519. SHA-256 throughout, the one
+ * digest that every cosign and openssl agree on; P-384 keys of others may also have signed with SHA-384.
+ */
+import { type KeyObject, sign, verify } from "node:crypto";
+import type { KeyKind } from "./keys.ts";
+
+/** Digest that a signature was made over, by its name in Sigstore bundles. */
+export type MessageDigest = "SHA2_256" | "SHA2_384";
+
+const NODE_NAME = { SHA2_256: "sha256", SHA2_384: "sha384" } as const;
+
+/** Returns the digests a key of this kind may sign with, ours first. */
+export function digestsFor(kind: KeyKind): readonly MessageDigest[] {
+  return kind === "p384" ? ["SHA2_256", "SHA2_384"] : ["SHA2_256"];
+}
+
+/** Signs; ECDSA signatures are DER. */
+export function signBytes(bytes: Uint8Array, key: KeyObject, kind: KeyKind): Buffer {
+  return kind === "ed25519" ? sign(null, bytes, key) : sign("sha256", bytes, { key, dsaEncoding: "der" });
+}
+
+/** Tells whether `signature` is this key's over `bytes` with one of the `digests`; ECDSA in strict DER only. Never throws. */
+export function isSignatureOf(
+  bytes: Uint8Array,
+  signature: Uint8Array,
+  key: KeyObject,
+  kind: KeyKind,
+  digests: readonly MessageDigest[] = digestsFor(kind),
+): boolean {
+  try {
+    if (kind === "ed25519") return verify(null, bytes, key, signature);
+    return digests
+      .filter((digest) => digestsFor(kind).includes(digest))
+      .some((digest) => verify(NODE_NAME[digest], bytes, { key, dsaEncoding: "der" }, signature));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Returns the DER form of an ECDSA signature given as r||s (smart cards and some KMS give that), if it verifies; else
+ * undefined.
+ */
+export function derFromRaw(bytes: Uint8Array, raw: Uint8Array, key: KeyObject, kind: KeyKind): Buffer | undefined {
+  const half = kind === "p256" ? 32 : kind === "p384" ? 48 : 0;
+  if (half === 0 || raw.length !== 2 * half) return undefined;
+  if (!verify("sha256", bytes, { key, dsaEncoding: "ieee-p1363" }, raw)) return undefined;
+  const integers = [raw.subarray(0, half), raw.subarray(half)].map((it) => {
+    const start = it.findIndex((byte) => byte !== 0);
+    const digits = it.subarray(start);
+    const padded = digits[0]! & 0x80 ? Buffer.concat([Buffer.of(0), digits]) : digits;
+    return Buffer.concat([Buffer.of(0x02, padded.length), padded]);
+  });
+  const body = Buffer.concat(integers);
+  return Buffer.concat([Buffer.of(0x30, body.length), body]);
+}

@@ -1,0 +1,155 @@
+/**
+ * Whoever can sign SHA256SUMS: a private key file, or any external command (smart card, KMS, cosign) that gets the bytes
+ * and returns a signature; and the two files that each signature becomes. Nothing is ever uploaded anywhere.
+ * See docs/format.md, "Signatures".
+ */
+import { spawn } from "node:child_process";
+import { createPublicKey, type KeyObject } from "node:crypto";
+import { AirferryError } from "../errors.ts";
+import { formatSignatureBundle } from "./bundle.ts";
+import { keyKindOf, readTrustedKeys, trustedKeyOf } from "./keys.ts";
+import { type Passphrase, readPrivateKey } from "./private-key.ts";
+import { derFromRaw, isSignatureOf, signBytes } from "./signature.ts";
+import type { SignatureFile } from "./verify.ts";
+
+/** Something that signs. */
+export interface Signer {
+  /** SHA-256 of the canonical SPKI DER, hex. */
+  readonly keyid: string;
+  readonly keyid16: string;
+  readonly publicKey: KeyObject;
+  /** Returns the signature: DER for ECDSA. It has been checked with `publicKey`. @throws ERR_SIGNER */
+  sign(bytes: Uint8Array): Promise<Buffer>;
+}
+
+/** Where the signing key is: exactly one of `key` and `signer`. */
+export interface SignerOptions {
+  /** Private key file. */
+  key?: string | undefined;
+  /** Shell command that reads the bytes on stdin and prints a DER or base64 signature. */
+  signer?: string | undefined;
+  /** Public key file of the command's key. Required with `signer`. */
+  signerKey?: string | undefined;
+  passphrase: Passphrase;
+  /** How long the command may take; default ten minutes (somebody may have to find a card). */
+  timeoutMs?: number | undefined;
+}
+
+const SIGNER_TIMEOUT_MS = 600_000;
+const MAX_SIGNER_OUTPUT_BYTES = 64 * 1024;
+
+/**
+ * Opens the signer that the options name, asking for the passphrase if its key file needs one.
+ * @throws {AirferryError} ERR_USAGE, and what {@link readPrivateKey} and {@link readTrustedKeys} throw
+ */
+export async function openSigner(options: SignerOptions): Promise<Signer> {
+  const { key, signer, signerKey } = options;
+  if ((key === undefined) === (signer === undefined)) {
+    throw new AirferryError("ERR_USAGE", "cannot sign: expected exactly one of --key and --signer", {
+      hint: "sign with: airferry sign BUNDLE --key FILE",
+    });
+  }
+  if (key !== undefined) return keySigner(await readPrivateKey(key, options.passphrase), key);
+  if (signerKey === undefined) {
+    throw new AirferryError("ERR_USAGE", "cannot sign with a command: its public key is not known", {
+      hint: "give the public key of --signer with --signer-key FILE",
+    });
+  }
+  const keys = await readTrustedKeys([signerKey]);
+  if (keys.length !== 1) {
+    throw new AirferryError(
+      "ERR_USAGE",
+      `cannot sign with a command: "${signerKey}" must hold one public key: expected 1, got ${keys.length}`,
+      { path: signerKey, hint: "keep the signer's public key in a file of its own" },
+    );
+  }
+  return commandSigner(signer!, keys[0]!.publicKey, signerKey, options.timeoutMs);
+}
+
+/** Returns a signer for a private key in memory; `file` names it in messages. */
+export function keySigner(privateKey: KeyObject, file: string): Signer {
+  const publicKey = createPublicKey(privateKey);
+  const { keyid, keyid16, kind } = trustedKeyOf(publicKey, file);
+  return { keyid, keyid16, publicKey, sign: async (bytes) => signBytes(bytes, privateKey, kind) };
+}
+
+/** Returns a signer that runs `command` in a shell for every signature and checks what it returns with `publicKey`. */
+export function commandSigner(
+  command: string,
+  publicKey: KeyObject,
+  file: string,
+  timeoutMs: number = SIGNER_TIMEOUT_MS,
+): Signer {
+  const { keyid, keyid16 } = trustedKeyOf(publicKey, file);
+  return {
+    keyid,
+    keyid16,
+    publicKey,
+    sign: async (bytes) => {
+      const output = await runSigner(command, bytes, timeoutMs);
+      const signature = signatureIn(output, bytes, publicKey, file);
+      if (signature) return signature;
+      throw new AirferryError(
+        "ERR_SIGNER",
+        `cannot sign with "${command}": what it returned (${output.length} bytes) is not a signature by key ${keyid} over SHA256SUMS: expected DER or base64 over SHA-256 of its standard input`,
+        { path: file, hint: `check that ${file} is the public key of the command's private key` },
+      );
+    },
+  };
+}
+
+/** Finds the good signature in a command's output: DER, base64 of it, or r||s in either form. */
+function signatureIn(output: Buffer, bytes: Uint8Array, key: KeyObject, file: string): Buffer | undefined {
+  const kind = keyKindOf(key, file);
+  const text = output.toString("latin1").replace(/\s/g, "");
+  const candidates = [output];
+  if (/^[A-Za-z0-9+/]+=*$/.test(text)) candidates.push(Buffer.from(text, "base64"));
+  for (const candidate of candidates) {
+    if (isSignatureOf(bytes, candidate, key, kind, ["SHA2_256"])) return candidate;
+    const der = derFromRaw(bytes, candidate, key, kind);
+    if (der) return der;
+  }
+  return undefined;
+}
+
+function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const fail = (fault: string, cause?: unknown) =>
+      reject(
+        new AirferryError("ERR_SIGNER", `cannot sign with "${command}": ${fault}`, {
+          cause,
+          hint: "the command must read the bytes on standard input and print the signature on standard output",
+        }),
+      );
+    // stderr is the user's: a card reader asks for its PIN there.
+    const child = spawn(command, { shell: true, stdio: ["pipe", "pipe", "inherit"], timeout: timeoutMs });
+    const chunks: Buffer[] = [];
+    let length = 0;
+    child.on("error", (error) => fail("it cannot be started", error));
+    child.stdin.on("error", () => {}); // A command that ends early shows in its exit status or its output.
+    child.stdout.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > MAX_SIGNER_OUTPUT_BYTES) child.kill();
+      else chunks.push(chunk);
+    });
+    child.on("close", (status, signal) => {
+      if (length > MAX_SIGNER_OUTPUT_BYTES) fail(`it printed more than ${MAX_SIGNER_OUTPUT_BYTES} bytes`);
+      else if (signal) fail(`it was ended by ${signal}`);
+      else if (status !== 0) fail(`it ended with status ${status}`);
+      else resolve(Buffer.concat(chunks));
+    });
+    child.stdin.end(bytes);
+  });
+}
+
+/** Signs `sums` and returns the two files for `signatures/`: `<keyid16>.sigstore.json` and `<keyid16>.sig`. */
+export async function signatureFiles(sums: Uint8Array, signer: Signer): Promise<SignatureFile[]> {
+  const signature = await signer.sign(sums);
+  return [
+    {
+      name: `${signer.keyid16}.sigstore.json`,
+      bytes: Buffer.from(formatSignatureBundle(sums, signature, signer.keyid)),
+    },
+    { name: `${signer.keyid16}.sig`, bytes: signature },
+  ];
+}
