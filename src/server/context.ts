@@ -16,6 +16,8 @@ export interface Request {
   query: URLSearchParams;
   /** Set when the request was `/s/STREAM/…`. */
   stream?: string;
+  /** Bytes of the body handed to the socket so far; sendContent and its like keep it, for the access log and metrics. */
+  sent: number;
 }
 
 /** An entry found in the merged tree, with the release that has it. */
@@ -54,4 +56,6 @@ export interface Mount {
   /** `/v2`, `/isos`, … without a trailing slash; matches itself and everything below. */
   prefix: string;
   handle: Handler;
+  /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol's words. */
+  anyMethod?: boolean;
 }

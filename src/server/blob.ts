@@ -1,0 +1,189 @@
+/**
+ * The one way to answer with bytes: every handler hands its content to {@link sendBlob}, which does GET and HEAD,
+ * validators, preconditions, single and multiple ranges, and sends with flat memory. See RFC 9110, sections 8, 13, 14.
+ */
+import { randomBytes } from "node:crypto";
+import type { RandomAccess } from "../io/types.ts";
+import type { Request } from "./context.ts";
+import { openShared } from "./handles.ts";
+import { BlobMemory, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
+import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
+import { type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
+
+/** A part of a file: `size` bytes from `offset`. */
+export interface Extent {
+  offset: number;
+  size: number;
+}
+
+/** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
+export interface BlobContent {
+  file?: string;
+  /** With `file`: the parts that make up the content. Their sizes add up to `size`. */
+  extents?: readonly Extent[];
+  bytes?: Uint8Array;
+  source?: RandomAccess;
+  size: number;
+  /** Names the bytes: `sha256:…`, or any other string without quotes that no other bytes at this URL ever have. */
+  digest: string;
+  contentType: string;
+  /** Further headers of a 200 or 206. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+const MEMORY_BYTES = 48 * 1024 * 1024;
+const memory = new BlobMemory(MEMORY_BYTES);
+
+/**
+ * Answers a GET or HEAD with content, or the part of it that was asked for: 200, 206, 304, 412 or 416. Resolves when the
+ * response is complete or the client is gone. A file that cannot be read or is shorter than `size` gives 500 when nothing
+ * was sent yet, and otherwise cuts the connection, so that no client takes a part for the whole.
+ * @throws the system's error, before anything was sent, when the file cannot be opened
+ */
+export async function sendBlob(request: Request, content: BlobContent): Promise<void> {
+  const { headers } = request.req;
+  const etag = `"${content.digest}"`;
+  const allowed = checkPreconditions(headers, etag);
+  if (allowed !== 200) {
+    endEmpty(request, allowed, ["ETag", etag]);
+    return;
+  }
+  // RFC 9110, 14.2: only GET has ranges.
+  const ranges = request.head ? undefined : parseRanges(headers, etag, content.size);
+  if (ranges === "unsatisfiable") {
+    endEmpty(request, 416, ["Content-Range", `bytes */${content.size}`, "Accept-Ranges", "bytes", "ETag", etag]);
+    return;
+  }
+  if (ranges === undefined) await sendWhole(request, content, etag);
+  else if (ranges.length === 1) await sendRange(request, content, etag, ranges[0]!);
+  else await sendRanges(request, content, etag, ranges);
+}
+
+async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<void> {
+  const head = headOf(content, etag, content.size, content.contentType);
+  if (request.head) {
+    request.res.writeHead(200, head).end();
+    return;
+  }
+  const bytes = await bytesInMemory(content);
+  if (bytes !== undefined) {
+    request.sent = bytes.length;
+    request.res.writeHead(200, head).end(bytes);
+    return;
+  }
+  await transfer(request, content, async (out) => {
+    request.res.writeHead(200, head);
+    await out.send(0, content.size);
+  });
+}
+
+async function sendRange(request: Request, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
+  const head = headOf(content, etag, range.end - range.start, content.contentType);
+  head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
+  const bytes = await bytesInMemory(content);
+  if (bytes !== undefined) {
+    request.sent = range.end - range.start;
+    request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
+    return;
+  }
+  await transfer(request, content, async (out) => {
+    request.res.writeHead(206, head);
+    await out.send(range.start, range.end);
+  });
+}
+
+/** @see RFC 9110, 14.6 (multipart/byteranges) */
+async function sendRanges(request: Request, content: BlobContent, etag: string, ranges: readonly ByteRange[]) {
+  const boundary = `airferry-${randomBytes(12).toString("hex")}`;
+  const parts = ranges.map((range) => ({
+    ...range,
+    head: Buffer.from(
+      `\r\n--${boundary}\r\nContent-Type: ${content.contentType}\r\n` +
+        `Content-Range: bytes ${range.start}-${range.end - 1}/${content.size}\r\n\r\n`,
+    ),
+  }));
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
+  const length = parts.reduce((sum, part) => sum + part.head.length + part.end - part.start, tail.length);
+  const head = headOf(content, etag, length, `multipart/byteranges; boundary=${boundary}`);
+  await transfer(request, content, async (out) => {
+    request.res.writeHead(206, head);
+    for (const part of parts) {
+      await out.write(part.head);
+      await out.send(part.start, part.end);
+    }
+    await out.write(tail);
+  });
+}
+
+function headOf(content: BlobContent, etag: string, length: number, contentType: string): string[] {
+  const head = [
+    "Content-Type",
+    contentType,
+    "Content-Length",
+    String(length),
+    "ETag",
+    etag,
+    "Accept-Ranges",
+    "bytes",
+    "X-Content-Type-Options",
+    "nosniff",
+  ];
+  if (content.headers !== undefined) for (const name in content.headers) head.push(name, content.headers[name]!);
+  return head;
+}
+
+function endEmpty(request: Request, status: number, head: string[]): void {
+  // A 304 has no Content-Length of its own; RFC 9110, 8.6.
+  if (status !== 304) head.push("Content-Length", "0");
+  request.res.writeHead(status, head).end();
+}
+
+/** The whole content when it is small enough to be kept in memory. */
+async function bytesInMemory(content: BlobContent): Promise<Uint8Array | undefined> {
+  if (content.bytes !== undefined) return content.bytes;
+  if (content.file === undefined || content.extents !== undefined) return undefined;
+  if (content.size > MAX_CACHED_BLOB_BYTES) return undefined;
+  const known = memory.get(content.file);
+  if (known !== undefined) return known;
+  const bytes = Buffer.allocUnsafeSlow(content.size);
+  const file = await openShared(content.file);
+  try {
+    // A file of another size is left to the transfer, which reports it.
+    if (file.size !== content.size || (await file.fill(bytes, content.size, 0)) !== content.size) return undefined;
+  } finally {
+    file.release();
+  }
+  memory.put(content.file, bytes);
+  return bytes;
+}
+
+/** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */
+async function transfer(request: Request, content: BlobContent, send: (out: Transfer) => Promise<void>) {
+  const reader = await openReader(content);
+  const out = new Transfer(request, reader);
+  try {
+    await send(out);
+    request.res.end();
+  } catch (error) {
+    if (!request.res.headersSent) throw error;
+    // The promised length cannot be kept any more: only a cut connection tells the client so.
+    request.res.destroy(error instanceof Error ? error : undefined);
+  } finally {
+    out.close();
+    reader.release();
+  }
+}
+
+async function openReader(content: BlobContent): Promise<Reader> {
+  if (content.bytes !== undefined) return readRandomAccess(fromMemory(content.bytes));
+  if (content.source !== undefined) return readRandomAccess(content.source);
+  if (content.file === undefined) throw new TypeError("a BlobContent needs file, bytes or source");
+  return readFile(await openShared(content.file), content.size, content.extents);
+}
+
+function fromMemory(bytes: Uint8Array): RandomAccess {
+  return {
+    size: bytes.length,
+    read: async (position, length) => bytes.subarray(position, Math.min(position + length, bytes.length)),
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * Open files shared by all responses. Blobs never change, so one descriptor serves any number of clients; it is read
+ * with positional reads only, because whatever closes a shared descriptor cuts every other client off.
+ */
+import { close, fstat, open, read } from "node:fs";
+import { promisify } from "node:util";
+
+const MAX_IDLE_HANDLES = 128;
+const openFile = promisify(open);
+const statHandle = promisify(fstat);
+
+/** A file opened for positional reads. {@link SharedFile.release} must be called once for each {@link openShared}. */
+export interface SharedFile {
+  readonly size: number;
+  /** Fills `target` from `position`; returns how many bytes it read, fewer than asked only at the end of the file. */
+  fill(target: Uint8Array, length: number, position: number): Promise<number>;
+  release(): void;
+}
+
+class Handle implements SharedFile {
+  users = 0;
+  readonly path: string;
+  readonly fd: number;
+  readonly size: number;
+
+  constructor(path: string, fd: number, size: number) {
+    this.path = path;
+    this.fd = fd;
+    this.size = size;
+  }
+
+  async fill(target: Uint8Array, length: number, position: number): Promise<number> {
+    let done = 0;
+    while (done < length) {
+      const count = await this.#read(target, done, length - done, position + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  #read(target: Uint8Array, offset: number, length: number, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      read(this.fd, target, offset, length, position, (error, count) => (error ? reject(error) : resolve(count)));
+    });
+  }
+
+  release(): void {
+    this.users--;
+    if (this.users === 0) retire(this);
+  }
+}
+
+const handles = new Map<string, Promise<Handle>>();
+/** Handles that nobody uses now, oldest first. */
+const idle = new Map<string, Handle>();
+
+/**
+ * Opens a file for shared positional reads, or takes it from the files that are open already.
+ * Whoever calls it calls `release` when the last read has returned; the descriptor stays open a while for the next one.
+ * @throws the system's error when the file cannot be opened
+ */
+export async function openShared(path: string): Promise<SharedFile> {
+  let pending = handles.get(path);
+  if (pending === undefined) {
+    pending = openHandle(path);
+    handles.set(path, pending);
+    pending.catch(() => handles.delete(path));
+  }
+  const handle = await pending;
+  // It may have been closed between the promise's resolution and this line.
+  if (handles.get(path) !== pending) return openShared(path);
+  handle.users++;
+  idle.delete(path);
+  return handle;
+}
+
+/** Closes every file that nobody is reading. */
+export function closeIdleHandles(): void {
+  for (const handle of idle.values()) closeHandle(handle);
+}
+
+async function openHandle(path: string): Promise<Handle> {
+  const fd = await openFile(path, "r");
+  try {
+    return new Handle(path, fd, (await statHandle(fd)).size);
+  } catch (error) {
+    close(fd, () => {});
+    throw error;
+  }
+}
+
+function retire(handle: Handle): void {
+  idle.set(handle.path, handle);
+  if (idle.size <= MAX_IDLE_HANDLES) return;
+  const oldest = idle.values().next().value;
+  if (oldest !== undefined) closeHandle(oldest);
+}
+
+function closeHandle(handle: Handle): void {
+  idle.delete(handle.path);
+  handles.delete(handle.path);
+  close(handle.fd, () => {});
+}

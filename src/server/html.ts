@@ -1,0 +1,65 @@
+/**
+ * The frame of the pages for people: one small style sheet, light and dark, no script, nothing loaded from elsewhere.
+ */
+
+/** Escapes text for HTML content and double-quoted attributes. */
+export function escapeHtml(text: string): string {
+  return text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;")
+    .replaceAll("'", "&#39;");
+}
+
+/** Writes a size for people: `12.5 GB`, decimal as on the media's labels. */
+export function formatSize(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** A block of commands to copy: one click selects all of it. The text is escaped here. */
+export function commandBlock(text: string): string {
+  return `<pre tabindex="0"><code>${escapeHtml(text)}</code></pre>`;
+}
+
+/** A whole page. `title` is escaped here; `body` is HTML. */
+export function htmlPage(title: string, body: string): string {
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>${escapeHtml(title)}</title>
+<style>${STYLE}</style></head><body><main>
+${body}
+</main></body></html>
+`;
+}
+
+const STYLE = `
+:root{--ink:#1c2430;--soft:#5a6675;--line:#dde2e8;--paper:#fff;--block:#f4f6f8;--link:#0b57a4;--warn:#8a4b00;--warnbg:#fff4e0}
+@media(prefers-color-scheme:dark){:root{--ink:#e3e8ee;--soft:#9aa7b5;--line:#2f3843;--paper:#14191f;--block:#1d242c;--link:#7fb8f5;--warn:#f3c27a;--warnbg:#33270f}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:62rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}
+h1{font-size:1.5rem;margin:0 0 .25rem;overflow-wrap:anywhere}
+h2{font-size:1.1rem;margin:2.25rem 0 .5rem;padding-bottom:.25rem;border-bottom:1px solid var(--line)}
+p{margin:.5rem 0}
+a{color:var(--link);text-decoration:none}a:hover,a:focus{text-decoration:underline}
+.soft{color:var(--soft)}
+.warn{background:var(--warnbg);color:var(--warn);padding:.6rem .8rem;border-radius:6px}
+code,pre,.mono{font:.875rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+pre{margin:.4rem 0 .8rem;padding:.7rem .9rem;background:var(--block);border:1px solid var(--line);border-radius:6px;overflow-x:auto;user-select:all}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%}
+th{text-align:left;font-weight:600;color:var(--soft);font-size:.875rem}
+th,td{padding:.3rem 1.25rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+td:first-child{overflow-wrap:anywhere;min-width:11rem}
+th:last-child,td:last-child{padding-right:0}
+.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.nowrap{white-space:nowrap}
+`;

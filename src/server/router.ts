@@ -1,0 +1,111 @@
+/**
+ * Takes each HTTP request to the handler of the longest matching prefix, refuses what is not a GET or HEAD of a sound
+ * target, and answers for handlers that throw. Nothing here knows any kind of content.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { AirferryError } from "../errors.ts";
+import { sendNotFound, sendText } from "./answers.ts";
+import type { Mount, Request, ServeContext } from "./context.ts";
+import { parseTarget } from "./target.ts";
+
+class RoutedRequest implements Request {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly head: boolean;
+  path = "/";
+  stream?: string;
+  sent = 0;
+  #search = "";
+  #query: URLSearchParams | undefined;
+
+  constructor(req: IncomingMessage, res: ServerResponse) {
+    this.req = req;
+    this.res = res;
+    this.head = req.method === "HEAD";
+  }
+
+  get query(): URLSearchParams {
+    this.#query ??= new URLSearchParams(this.#search);
+    return this.#query;
+  }
+
+  setSearch(search: string): void {
+    this.#search = search;
+  }
+}
+
+/** Called for each request before it is routed; it may watch `request.res` for the end. */
+export type Observer = (request: Request) => void;
+/** Told of errors on this side, with the path that was asked for. */
+export type FaultReporter = (error: unknown, path: string) => void;
+
+/** Makes the function that answers every request of a listener. It never throws and never rejects. */
+export function createRouter(
+  mounts: readonly Mount[],
+  context: ServeContext,
+  observe: Observer,
+  reportFault: FaultReporter,
+): (req: IncomingMessage, res: ServerResponse) => void {
+  const byLength = mounts
+    .map((mount) => ({ ...mount, below: `${mount.prefix}/` }))
+    .sort((a, b) => b.prefix.length - a.prefix.length);
+
+  async function route(request: RoutedRequest): Promise<void> {
+    const { req, path } = request;
+    const plain = req.method === "GET" || request.head;
+    for (const mount of byLength) {
+      if (path !== mount.prefix && !path.startsWith(mount.below)) continue;
+      if (!plain && mount.anyMethod !== true) continue;
+      if (await mount.handle(request, context)) return;
+    }
+    if (plain) sendNotFound(request);
+    else refuseMethod(request);
+  }
+
+  return function answer(req, res) {
+    const request = new RoutedRequest(req, res);
+    const target = parseTarget(req.url ?? "");
+    if (typeof target !== "string") {
+      request.path = target.path;
+      request.setSearch(target.query);
+      if (target.stream !== undefined) request.stream = target.stream;
+    }
+    observe(request);
+    // A client that breaks off is no fault; without a listener its error would end the process.
+    res.on("error", ignore);
+    if (typeof target === "string" && (req.method === "GET" || request.head)) {
+      sendText(request, 400, `400: bad request: ${target}`);
+      return;
+    }
+    route(request).catch((error) => {
+      reportFault(error, request.path);
+      answerFault(request, error);
+    });
+  };
+}
+
+function ignore(): void {}
+
+function refuseMethod(request: Request): void {
+  const { req } = request;
+  const headers: Record<string, string> = { Allow: "GET, HEAD" };
+  const hasBody = req.headers["transfer-encoding"] !== undefined || Number(req.headers["content-length"] ?? 0) > 0;
+  // What the client still sends is not worth reading: the connection ends with this answer.
+  if (hasBody) headers.Connection = "close";
+  sendText(
+    request,
+    405,
+    `405: ${req.method} is not possible: this server is read-only, it answers GET and HEAD`,
+    headers,
+  );
+}
+
+function answerFault(request: Request, error: unknown): void {
+  if (request.res.headersSent || request.res.destroyed) {
+    request.res.destroy();
+    return;
+  }
+  const hint = error instanceof AirferryError ? error.hint : undefined;
+  const fault = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
+  sendText(request, 500, `500: ${fault}\n${hint ?? "see the server's log; then run: airferry status"}`);
+}

@@ -1,0 +1,73 @@
+/**
+ * What handlers may ask of the server, over one store: the current tree, looked up anew at most once a second, and the
+ * address by which a client knows this server.
+ */
+import type { IncomingMessage } from "node:http";
+import type { TLSSocket } from "node:tls";
+import type { Release, StoreReader } from "../store/types.ts";
+import type { ServeContext, TreeView } from "./context.ts";
+import { createTreeView } from "./tree.ts";
+
+const LOOK_AGAIN_MS = 1000;
+/** A host name or address with an optional port, as a Host header may have it. */
+const HOST = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
+
+/** What a context is made of. */
+export interface ServeContextOptions {
+  store: StoreReader;
+  /** The base URL to tell clients, whatever they asked for. */
+  url?: string | undefined;
+  caCertificate?: string | undefined;
+  /** Told when the store cannot be read; the last good tree stays in use. */
+  onStoreFault?: ((error: unknown) => void) | undefined;
+}
+
+/** Makes the context of a server. Reads the store once before it resolves, so that a broken one is noticed at the start. */
+export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
+  const { store, url, caCertificate } = options;
+  let view = createTreeView(await store.releases());
+  let lookedAt = performance.now();
+  let looking: Promise<TreeView> | undefined;
+
+  async function look(): Promise<TreeView> {
+    try {
+      const releases = await store.releases();
+      if (!isSame(releases, view.releases)) view = createTreeView(releases);
+    } catch (error) {
+      options.onStoreFault?.(error);
+    } finally {
+      lookedAt = performance.now();
+      looking = undefined;
+    }
+    return view;
+  }
+
+  const base = url?.replace(/\/+$/, "");
+  return {
+    store,
+    ...(caCertificate === undefined ? {} : { caCertificate }),
+    async view() {
+      if (performance.now() - lookedAt < LOOK_AGAIN_MS) return view;
+      looking ??= look();
+      return await looking;
+    },
+    baseUrl: (req) => base ?? requestBaseUrl(req),
+  };
+}
+
+function isSame(a: readonly Release[], b: readonly Release[]): boolean {
+  return (
+    a === b ||
+    (a.length === b.length &&
+      a.every((release, i) => release.digest === b[i]!.digest && release.stream === b[i]!.stream))
+  );
+}
+
+function requestBaseUrl(req: IncomingMessage): string {
+  const socket = req.socket as Partial<TLSSocket> & IncomingMessage["socket"];
+  const scheme = socket.encrypted === true ? "https" : "http";
+  const host = req.headers.host ?? "";
+  if (HOST.test(host)) return `${scheme}://${host}`;
+  const { localAddress = "localhost", localPort = 0 } = socket;
+  return `${scheme}://${localAddress.includes(":") ? `[${localAddress}]` : localAddress}:${localPort}`;
+}
