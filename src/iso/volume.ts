@@ -89,7 +89,12 @@ function isJoliet(sector: Uint8Array): boolean {
   return sector[88] === 0x25 && sector[89] === 0x2f && [0x40, 0x43, 0x45].includes(sector[90]!);
 }
 
-function descriptor(sector: Uint8Array, offset: number, label: string, text: { decode(bytes: Uint8Array): string }): VolumeDescriptor {
+function descriptor(
+  sector: Uint8Array,
+  offset: number,
+  label: string,
+  text: { decode(bytes: Uint8Array): string },
+): VolumeDescriptor {
   const view = new DataView(sector.buffer, sector.byteOffset, sector.byteLength);
   const blockSize = view.getUint16(128, true);
   if (blockSize !== 512 && blockSize !== 1024 && blockSize !== 2048) {

@@ -1,0 +1,114 @@
+/**
+ * What an installation image offers besides its files: the repositories in it, kernel and initrd, vendor keys. Found by
+ * looking into the image and its `.treeinfo`, whose text is only ever believed where the files are there.
+ */
+import type { IsoImage } from "./image.ts";
+
+const MAX_TREEINFO_BYTES = 1024 * 1024;
+const MAX_REPOSITORIES = 32;
+
+/** One RPM repository inside an image. */
+export interface IsoRepository {
+  /** Variant name, or the directory's: `BaseOS`, `AppStream`; "" never. */
+  id: string;
+  /** Directory that holds `repodata/`, without slashes at its ends; "" is the root. */
+  path: string;
+}
+
+/** What was found. All paths are relative to the image's root. */
+export interface InstallTree {
+  family?: string;
+  version?: string;
+  arch?: string;
+  repositories: IsoRepository[];
+  kernel?: string;
+  initrd?: string;
+  /** `images/install.img` and the like. */
+  stage2?: string;
+  /** OpenPGP keys of the vendor in the root directory, those of test and beta builds left out. */
+  keys: string[];
+}
+
+/**
+ * Looks for the installation tree of an image; a plain image gives one with empty lists.
+ * Reads the root directory, `.treeinfo` and the directories of the repositories, nothing else.
+ * @throws {AirferryError} ERR_ISO_INVALID when a directory on the way is malformed
+ */
+export async function readInstallTree(image: IsoImage): Promise<InstallTree> {
+  const info = await readTreeInfo(image);
+  const general = info.get("general") ?? new Map<string, string>();
+  const arch = general.get("arch");
+  const tree: InstallTree = { repositories: await findRepositories(image, info), keys: await findKeys(image) };
+  if (arch !== undefined) tree.arch = arch;
+  const family = general.get("family");
+  if (family !== undefined) tree.family = family;
+  const version = general.get("version");
+  if (version !== undefined) tree.version = version;
+  const images = info.get(`images-${arch}`);
+  const kernel = await existing(image, images?.get("kernel"), "images/pxeboot/vmlinuz", "isolinux/vmlinuz");
+  if (kernel !== undefined) tree.kernel = kernel;
+  const initrd = await existing(image, images?.get("initrd"), "images/pxeboot/initrd.img", "isolinux/initrd.img");
+  if (initrd !== undefined) tree.initrd = initrd;
+  const stage2 = await existing(image, info.get("stage2")?.get("mainimage"), "images/install.img");
+  if (stage2 !== undefined) tree.stage2 = stage2;
+  return tree;
+}
+
+type Ini = Map<string, Map<string, string>>;
+
+/** Parses the INI text of a `.treeinfo`: sections of `key = value`; anything else is passed over. */
+export function parseTreeInfo(text: string): Ini {
+  const sections: Ini = new Map();
+  let section: Map<string, string> | undefined;
+  for (const line of text.split("\n")) {
+    const trimmed = line.trim();
+    const head = /^\[(.+)\]$/.exec(trimmed);
+    if (head !== null) {
+      section = new Map();
+      sections.set(head[1]!, section);
+    } else if (section !== undefined && !trimmed.startsWith("#") && !trimmed.startsWith(";")) {
+      const equals = trimmed.indexOf("=");
+      if (equals > 0) section.set(trimmed.slice(0, equals).trim(), trimmed.slice(equals + 1).trim());
+    }
+  }
+  return sections;
+}
+
+async function readTreeInfo(image: IsoImage): Promise<Ini> {
+  const found = (await image.find(".treeinfo")) ?? (await image.find("treeinfo"));
+  if (found === undefined || found.entry.kind !== "file" || found.entry.size > MAX_TREEINFO_BYTES) return new Map();
+  const bytes = await image.member(found.entry).read(0, found.entry.size);
+  return parseTreeInfo(Buffer.from(bytes).toString("utf8"));
+}
+
+/** Variants that `.treeinfo` names come first, then whatever directory of the root has `repodata/`. */
+async function findRepositories(image: IsoImage, info: Ini): Promise<IsoRepository[]> {
+  const found = new Map<string, IsoRepository>();
+  const consider = async (id: string, path: string) => {
+    const clean = path.replace(/^(\.?\/)+|^\.$|\/+$/g, "");
+    if (found.size >= MAX_REPOSITORIES || found.has(clean) || clean.split("/").includes("..")) return;
+    if ((await image.find(`${clean}/repodata/repomd.xml`))?.entry.kind !== "file") return;
+    found.set(clean, { id: clean === "" ? id : (clean.split("/").pop() ?? id), path: clean });
+  };
+  for (const [name, section] of info) {
+    const repository = section.get("repository");
+    if (/^variant-/.test(name) && repository !== undefined) await consider(name.slice("variant-".length), repository);
+  }
+  await consider(info.get("general")?.get("variant") ?? "dvd", "");
+  for (const entry of await image.list(image.root)) {
+    if (entry.kind === "directory") await consider(entry.name, entry.name);
+  }
+  return [...found.values()];
+}
+
+async function findKeys(image: IsoImage): Promise<string[]> {
+  const names = (await image.list(image.root)).filter((entry) => entry.kind === "file").map((entry) => entry.name);
+  return names.filter((name) => /^RPM-GPG-KEY/.test(name) && !/test|beta|debug/i.test(name)).sort();
+}
+
+async function existing(image: IsoImage, ...paths: (string | undefined)[]): Promise<string | undefined> {
+  for (const path of paths) {
+    if (path !== undefined && path !== "" && (await image.find(path))?.entry.kind === "file") return path;
+  }
+  return undefined;
+}
