@@ -1,0 +1,130 @@
+/**
+ * OpenPGP public keys and signature values in the forms that node:crypto takes: RSA, DSA, ECDSA on NIST curves, EdDSA.
+ * See RFC 9580 sections 5.5.5 and 5.2.3.1; DSA keys in DER: RFC 3279 section 2.3.2.
+ */
+import { createPublicKey, type KeyObject } from "node:crypto";
+import { enums, type Key, type Subkey } from "openpgp";
+import type { ParsedSignature } from "./openpgp-packets.ts";
+
+const { rsaEncryptSign, rsaSign, dsa, ecdsa, eddsaLegacy, ed25519, ed448 } = enums.publicKey;
+
+/** Curve object identifiers (DER body, hex) to JWK names. */
+const CURVES: Record<string, string> = {
+  "2a8648ce3d030107": "P-256",
+  "2b81040022": "P-384",
+  "2b81040023": "P-521",
+};
+
+/** Returns node's form of a key packet, or undefined for algorithms that it cannot check here. */
+export function publicKeyOf(packet: Key["keyPacket"] | Subkey["keyPacket"]): KeyObject | undefined {
+  const params = packet.publicParams as Record<string, Uint8Array> & { oid?: { oid?: Uint8Array } & Uint8Array };
+  try {
+    switch (packet.algorithm as unknown as enums.publicKey) {
+      case rsaEncryptSign:
+      case rsaSign:
+        return fromJwk({ kty: "RSA", n: base64url(params.n!), e: base64url(params.e!) });
+      case dsa:
+        return dsaKey(params.p!, params.q!, params.g!, params.y!);
+      case ecdsa: {
+        const crv = CURVES[oidHex(params.oid)];
+        const half = (params.Q!.length - 1) / 2;
+        if (crv === undefined || params.Q![0] !== 4) return undefined;
+        return fromJwk({
+          kty: "EC",
+          crv,
+          x: base64url(params.Q!.subarray(1, 1 + half)),
+          y: base64url(params.Q!.subarray(1 + half)),
+        });
+      }
+      case eddsaLegacy:
+        // A leading 0x40 marks the native point.
+        return fromJwk({ kty: "OKP", crv: "Ed25519", x: base64url(params.Q!.subarray(1)) });
+      case ed25519:
+        return fromJwk({ kty: "OKP", crv: "Ed25519", x: base64url(params.A!) });
+      case ed448:
+        return fromJwk({ kty: "OKP", crv: "Ed448", x: base64url(params.A!) });
+      default:
+        return undefined;
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+function oidHex(oid: ({ oid?: Uint8Array } & Uint8Array) | undefined): string {
+  return Buffer.from(oid?.oid ?? oid ?? []).toString("hex");
+}
+
+function fromJwk(key: Record<string, string>): KeyObject {
+  return createPublicKey({ key, format: "jwk" });
+}
+
+function base64url(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64url");
+}
+
+/**
+ * Returns the signature's value for `key`: the number for RSA, r||s for DSA and ECDSA, 64 or 114 bytes for EdDSA; undefined
+ * when the packet's algorithm is not the key's or its numbers do not fit.
+ */
+export function signatureOf(signature: ParsedSignature, keyAlgorithm: number, key: KeyObject): Buffer | undefined {
+  const { algorithm, material } = signature;
+  // Old RSA keys are told apart by use (1, 3); their signatures are the same.
+  const isRsa = (it: number) => it === rsaEncryptSign || it === rsaSign;
+  if (algorithm !== keyAlgorithm && !(isRsa(algorithm) && isRsa(keyAlgorithm))) return undefined;
+  if (algorithm === ed25519 || algorithm === ed448) return Buffer.from(material);
+  const numbers = readMpis(material);
+  if (isRsa(algorithm)) {
+    return numbers?.length === 1
+      ? padded(numbers[0]!, Math.ceil(key.asymmetricKeyDetails!.modulusLength! / 8))
+      : undefined;
+  }
+  const half = halfLength(key);
+  const parts = numbers?.length === 2 ? numbers.map((it) => padded(it, half)) : [];
+  return parts.length === 2 && parts.every((it) => it !== undefined) ? Buffer.concat(parts as Buffer[]) : undefined;
+}
+
+function halfLength(key: KeyObject): number {
+  const { namedCurve, divisorLength } = key.asymmetricKeyDetails ?? {};
+  if (key.asymmetricKeyType === "dsa") return Math.ceil((divisorLength ?? 0) / 8);
+  if (key.asymmetricKeyType === "ed25519") return 32;
+  return { prime256v1: 32, secp384r1: 48, secp521r1: 66 }[namedCurve ?? ""] ?? 0;
+}
+
+function padded(number: Uint8Array, length: number): Buffer | undefined {
+  return number.length > length ? undefined : Buffer.concat([Buffer.alloc(length - number.length), number]);
+}
+
+/** Reads multi-precision integers: two octets of bit count, then the digits. Undefined unless they fill the bytes. */
+function readMpis(bytes: Uint8Array): Uint8Array[] | undefined {
+  const numbers: Uint8Array[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    if (at + 2 > bytes.length) return undefined;
+    const length = Math.ceil(((bytes[at]! << 8) | bytes[at + 1]!) / 8);
+    if (at + 2 + length > bytes.length) return undefined;
+    numbers.push(bytes.subarray(at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  return numbers;
+}
+
+function dsaKey(p: Uint8Array, q: Uint8Array, g: Uint8Array, y: Uint8Array): KeyObject {
+  const oid = Buffer.from("06072a8648ce380401", "hex");
+  const parameters = der(0x30, Buffer.concat([p, q, g].map(derInteger)));
+  const point = der(0x03, Buffer.concat([Buffer.of(0), derInteger(y)]));
+  const spki = der(0x30, Buffer.concat([der(0x30, Buffer.concat([oid, parameters])), point]));
+  return createPublicKey({ key: spki, format: "der", type: "spki" });
+}
+
+function derInteger(number: Uint8Array): Buffer {
+  const body = number[0]! & 0x80 ? Buffer.concat([Buffer.of(0), number]) : Buffer.from(number);
+  return der(0x02, body);
+}
+
+function der(tag: number, body: Uint8Array): Buffer {
+  const { length } = body;
+  const header =
+    length < 128 ? [tag, length] : length < 256 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 255];
+  return Buffer.concat([Buffer.from(header), body]);
+}
