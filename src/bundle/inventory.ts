@@ -1,0 +1,250 @@
+/**
+ * The inventory airferry.json: formats and strictly parses it. What the parser takes is exactly what the formatter would
+ * write: canonical JSON, sorted entries, offsets and volumes that follow from sizes alone. docs/format.md, "Inventory".
+ */
+import { AirferryError, type Problem } from "../errors.ts";
+import { checkCatalog } from "./catalog-check.ts";
+import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
+import { INVENTORY_NAME } from "./media-names.ts";
+import { checkEntryPaths, compareUtf8, printable } from "./paths.ts";
+import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
+import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume-layout.ts";
+
+/** Most entries a bundle may have. */
+export const MAX_ENTRIES = 500_000;
+/** Serials and epochs beyond this are refused: a huge one would lock a stream for ever. */
+export const MAX_SERIAL = 999_999_999;
+const MAX_PROBLEMS = 50;
+
+const STREAM = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const HEX256 = /^[0-9a-f]{64}$/;
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
+
+const KEYS: (keyof Inventory)[] = [
+  "mediaType",
+  "stream",
+  "epoch",
+  "serial",
+  "created",
+  "notAfter",
+  "previous",
+  "lock",
+  "tool",
+  "streamSize",
+  "volumeSize",
+  "volumes",
+  "entries",
+  "catalog",
+  "builder",
+];
+const OPTIONAL = new Set(["notAfter", "previous", "builder"]);
+
+/**
+ * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by path,
+ * undefined values left out.
+ */
+export function formatInventory(inventory: Inventory): Buffer {
+  const entries = inventory.entries
+    .toSorted((a, b) => compareUtf8(a.path, b.path))
+    .map(({ path, size, mode, sha256, offset, from }) => ({ path, size, mode, sha256, offset, from }));
+  const volumes = inventory.volumes.map(({ name, size, sha256 }) => ({ name, size, sha256 }));
+  const ordered = Object.fromEntries(KEYS.map((key) => [key, inventory[key]]));
+  return Buffer.from(JSON.stringify({ ...ordered, entries, volumes }));
+}
+
+/** Entries whose bytes are in the tar stream, in the order of the stream. */
+export function streamEntries(inventory: Inventory): (InventoryEntry & { offset: number })[] {
+  return inventory.entries
+    .filter((it): it is InventoryEntry & { offset: number } => it.offset !== undefined)
+    .sort((a, b) => a.offset - b.offset);
+}
+
+/**
+ * Parses an inventory whose digest is in a signed SHA256SUMS.
+ * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with `problems`
+ */
+export function parseInventory(bytes: Buffer): Inventory {
+  let value: unknown;
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    value = JSON.parse(text);
+    if (JSON.stringify(value) !== text) throw new Error("not canonical JSON");
+  } catch (cause) {
+    throw invalid([problem("", `${(cause as Error).message.slice(0, 200)}`)], cause);
+  }
+  const mediaType = isRecord(value) ? value.mediaType : undefined;
+  if (mediaType !== INVENTORY_MEDIA_TYPE) {
+    throw new AirferryError(
+      "ERR_BUNDLE_VERSION",
+      `cannot read "${INVENTORY_NAME}": unknown format: expected ${INVENTORY_MEDIA_TYPE}, got ${printable(String(mediaType), 100)}`,
+      {
+        path: INVENTORY_NAME,
+        expected: INVENTORY_MEDIA_TYPE,
+        actual: printable(String(mediaType), 100),
+        hint: "a newer airferry may have packed it; use that version here too",
+      },
+    );
+  }
+  const problems = checkInventory(value as Record<string, unknown>);
+  if (problems.length > 0) throw invalid(problems);
+  return value as Inventory;
+}
+
+function invalid(problems: Problem[], cause?: unknown): AirferryError {
+  const first = problems[0];
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  return new AirferryError(
+    first?.code ?? "ERR_BUNDLE_INVALID",
+    `cannot read "${INVENTORY_NAME}": ${first?.message}${more}`,
+    { path: INVENTORY_NAME, problems: problems.slice(0, MAX_PROBLEMS), cause },
+  );
+}
+
+function problem(where: string, message: string): Problem {
+  return { code: "ERR_BUNDLE_INVALID", path: where === "" ? INVENTORY_NAME : `${INVENTORY_NAME} ${where}`, message };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isCount(value: unknown, max = Number.MAX_SAFE_INTEGER): value is number {
+  return (
+    typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= max && !Object.is(value, -0)
+  );
+}
+
+function isTime(value: unknown): boolean {
+  return typeof value === "string" && TIME.test(value) && !Number.isNaN(Date.parse(value));
+}
+
+function isHex256(value: unknown): value is string {
+  return typeof value === "string" && HEX256.test(value);
+}
+
+/** Every problem of a parsed value, cheapest and most basic first; later checks run only when their ground is sound. */
+function checkInventory(value: Record<string, unknown>): Problem[] {
+  const problems: Problem[] = [];
+  const expect = (fine: boolean, where: string, message: string) => {
+    if (!fine) problems.push(problem(where, `${where}: ${message}`));
+  };
+  for (const key of Object.keys(value))
+    expect(KEYS.includes(key as keyof Inventory), printable(key, 50), "unknown key");
+  for (const key of KEYS) if (!OPTIONAL.has(key)) expect(key in value, key, "missing");
+  const { stream, epoch, serial, created, notAfter, previous, lock, tool } = value;
+  expect(typeof stream === "string" && STREAM.test(stream), "stream", "not a name");
+  expect(isCount(epoch, MAX_SERIAL), "epoch", `expected an integer from 0 to ${MAX_SERIAL}`);
+  expect(isCount(serial, MAX_SERIAL) && serial > 0, "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
+  expect(isTime(created), "created", "expected YYYY-MM-DDTHH:MM:SSZ");
+  expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected YYYY-MM-DDTHH:MM:SSZ");
+  const previousFine =
+    isRecord(previous) &&
+    hasExactly(previous, ["serial", "sha256"]) &&
+    isCount(previous.serial, MAX_SERIAL) &&
+    isHex256(previous.sha256);
+  expect(previous === undefined || previousFine, "previous", "expected a serial and a sha256");
+  expect(isHex256(lock), "lock", "expected 64 lower-case hex digits");
+  expect(typeof tool === "string" && tool.length <= 200 && printable(tool) === tool, "tool", "expected a short text");
+  if (!Array.isArray(value.entries) || !Array.isArray(value.volumes)) {
+    problems.push(problem("entries", "entries and volumes: expected lists"));
+    return problems;
+  }
+  problems.push(...checkEntries(value.entries));
+  if (problems.length > 0) return problems;
+  const entries = value.entries as InventoryEntry[];
+  problems.push(...checkLayout(entries, value));
+  problems.push(...checkCatalog(value.catalog, entries, problem));
+  return problems;
+}
+
+function hasExactly(value: Record<string, unknown>, keys: string[]): boolean {
+  const own = Object.keys(value);
+  return own.length === keys.length && keys.every((it) => own.includes(it));
+}
+
+function checkEntries(entries: unknown[]): Problem[] {
+  const problems: Problem[] = [];
+  if (entries.length > MAX_ENTRIES)
+    return [problem("entries", `entries: at most ${MAX_ENTRIES}, got ${entries.length}`)];
+  const sizes = new Map<string, number>();
+  let before: string | undefined;
+  for (const [index, it] of entries.entries()) {
+    const where = `entries[${index}]`;
+    const fault = entryFault(it);
+    if (fault !== undefined) {
+      problems.push(problem(where, `${where}: ${fault}`));
+      if (problems.length >= MAX_PROBLEMS) break;
+      continue;
+    }
+    const { path, size, sha256 } = it as InventoryEntry;
+    // Equal paths are named by checkEntryPaths.
+    if (before !== undefined && compareUtf8(before, path) > 0) {
+      problems.push(problem(where, `${where}: not sorted by path: "${printable(path)}"`));
+    }
+    before = path;
+    const known = sizes.get(sha256);
+    if (known !== undefined && known !== size) {
+      problems.push(problem(where, `${where}: two sizes for one digest: ${known} and ${size}`));
+    }
+    sizes.set(sha256, size);
+  }
+  if (problems.length === 0) {
+    problems.push(...checkEntryPaths((entries as InventoryEntry[]).map((it) => it.path)).problems);
+  }
+  return problems;
+}
+
+function entryFault(it: unknown): string | undefined {
+  if (!isRecord(it)) return "expected an object";
+  const place = "from" in it ? "from" : "offset";
+  if (!hasExactly(it, ["path", "size", "mode", "sha256", place])) {
+    return "expected exactly path, size, mode, sha256 and either offset or from";
+  }
+  if (typeof it.path !== "string") return "path: expected text";
+  if (!isCount(it.size)) return "size: expected bytes";
+  if (it.mode !== "0644" && it.mode !== "0755") return "mode: expected 0644 or 0755";
+  if (!isHex256(it.sha256)) return "sha256: expected 64 lower-case hex digits";
+  if (place === "from" ? it.from !== "store" : !isCount(it.offset)) return `${place}: not valid`;
+  return undefined;
+}
+
+/** Recomputes every offset and volume: what differs overlaps, leaves a gap or lies about its place. */
+function checkLayout(entries: InventoryEntry[], value: Record<string, unknown>): Problem[] {
+  const { streamSize, volumeSize } = value;
+  const placed = streamEntries({ entries } as Inventory);
+  let position = 0;
+  for (const { path, size, offset } of placed) {
+    const expected = position + headerSize(path);
+    if (offset !== expected) {
+      const at = `"${printable(path)}"`;
+      return [problem("entries", `offset of ${at}: expected ${expected}, got ${offset}`)];
+    }
+    position = expected + paddedSize(size);
+    if (!Number.isSafeInteger(position)) return [problem("entries", "sizes add up to more than 2^53 bytes")];
+  }
+  if (streamSize !== position + END_BYTES) {
+    return [problem("streamSize", `streamSize: expected ${position + END_BYTES}, got ${Number(streamSize)}`)];
+  }
+  if (!isCount(volumeSize) || volumeSize < MIN_VOLUME_BYTES || streamSize / volumeSize > MAX_VOLUMES) {
+    return [
+      problem("volumeSize", `volumeSize: expected at least ${MIN_VOLUME_BYTES}, and at most ${MAX_VOLUMES} volumes`),
+    ];
+  }
+  const volumes = value.volumes as unknown[];
+  const lengths = volumeSizes(streamSize, volumeSize);
+  if (volumes.length !== lengths.length) {
+    return [problem("volumes", `volumes: expected ${lengths.length}, got ${volumes.length}`)];
+  }
+  const wrong = volumes.findIndex((it, index) => {
+    if (!isRecord(it) || !hasExactly(it, ["name", "size", "sha256"])) return true;
+    const { name, size, sha256 } = it as unknown as InventoryVolume;
+    return name !== volumeName(index) || size !== lengths[index] || !isHex256(sha256);
+  });
+  if (wrong < 0) return [];
+  return [
+    problem(
+      `volumes[${wrong}]`,
+      `volumes[${wrong}]: expected ${volumeName(wrong)}, ${lengths[wrong]} bytes, and a digest`,
+    ),
+  ];
+}

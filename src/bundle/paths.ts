@@ -1,0 +1,99 @@
+/**
+ * Which entry paths are legal in a bundle, and which sets of them. Pure functions. docs/format.md, "Entry paths".
+ */
+import type { Problem } from "../errors.ts";
+
+/** Longest path, in bytes of UTF-8. */
+export const MAX_PATH_BYTES = 1024;
+/** Longest segment, in bytes of UTF-8: what common file systems hold. */
+export const MAX_SEGMENT_BYTES = 255;
+
+// Controls (C0, DEL, C1), marks that reorder or hide text on a terminal, line separators, the byte order mark.
+const UNSAFE_CHARACTER =
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/u;
+const PLAIN = /^[A-Za-z0-9+~^=@_%,()[\]{}!#$&';:. /-]*$/;
+const DRIVE = /^[A-Za-z]:/;
+
+/** Says what is wrong with one entry path; undefined when it is legal. */
+export function checkEntryPath(path: string): string | undefined {
+  if (path === "") return "it is empty";
+  if (path.startsWith("/")) return "it is absolute";
+  if (DRIVE.test(path)) return "it starts with a drive letter";
+  if (path.includes("\\")) return "it has a backslash";
+  const plain = PLAIN.test(path);
+  if (!plain) {
+    if (!path.isWellFormed()) return "it is not well-formed Unicode";
+    if (UNSAFE_CHARACTER.test(path)) return "it has a control or invisible character";
+    if (path.normalize("NFC") !== path) return "it is not in Unicode normalisation form C";
+  }
+  const size = plain ? path.length : Buffer.byteLength(path);
+  if (size > MAX_PATH_BYTES) return `it is longer than ${MAX_PATH_BYTES} bytes`;
+  for (const segment of path.split("/")) {
+    if (segment === "") return "it has an empty segment";
+    if (segment === "." || segment === "..") return `it has a "${segment}" segment`;
+    const bytes = plain ? segment.length : Buffer.byteLength(segment);
+    if (bytes > MAX_SEGMENT_BYTES) return `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`;
+  }
+  return undefined;
+}
+
+/**
+ * Checks all paths of a bundle, each alone and against each other: no duplicates, no path that is a directory of another.
+ * Paths that differ only by case are legal and come back in `caseTwins`, for people to be told.
+ */
+export function checkEntryPaths(paths: Iterable<string>): { problems: Problem[]; caseTwins: [string, string][] } {
+  const problems: Problem[] = [];
+  const caseTwins: [string, string][] = [];
+  const seen = new Set<string>();
+  const folded = new Map<string, string>();
+  const directories = new Set<string>();
+  const refuse = (path: string, fault: string) =>
+    problems.push({
+      code: "ERR_PATH_UNSAFE",
+      path: printable(path),
+      message: `unsafe entry path "${printable(path)}": ${fault}`,
+    });
+  for (const path of paths) {
+    const fault = checkEntryPath(path);
+    if (fault !== undefined) {
+      refuse(path, fault);
+      continue;
+    }
+    if (seen.has(path)) refuse(path, "it is there twice");
+    seen.add(path);
+    const lower = path.toLowerCase();
+    const twin = folded.get(lower);
+    if (twin !== undefined && twin !== path) caseTwins.push([twin, path]);
+    else folded.set(lower, path);
+    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
+      const directory = path.slice(0, slash);
+      if (directories.has(directory)) break;
+      directories.add(directory);
+    }
+  }
+  for (const path of seen) if (directories.has(path)) refuse(path, "another entry has it as a directory");
+  return { problems, caseTwins };
+}
+
+/** Makes hostile text fit for a message or a terminal: controls and invisible characters become `\u{…}`, long text is cut. */
+export function printable(text: string, maxLength = 300): string {
+  const shown = text
+    .slice(0, maxLength)
+    .replace(new RegExp(UNSAFE_CHARACTER, "gu"), (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)
+    .toWellFormed();
+  return text.length > maxLength ? `${shown}…` : shown;
+}
+
+/** Orders two strings by their UTF-8 bytes, as `LC_ALL=C sort` does; for `Array.sort`. */
+export function compareUtf8(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let index = 0; index < length; index++) {
+    const left = a.charCodeAt(index);
+    const right = b.charCodeAt(index);
+    if (left === right) continue;
+    // UTF-16 puts surrogates (U+10000 and up) below U+E000…U+FFFF, UTF-8 above.
+    const lift = (unit: number) => (unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit);
+    return lift(left) - lift(right);
+  }
+  return a.length - b.length;
+}

@@ -1,0 +1,58 @@
+/**
+ * SHA256SUMS, the signed root of a bundle: one line for every file but itself and signatures/. docs/format.md, "SHA256SUMS".
+ */
+import { AirferryError } from "../errors.ts";
+import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
+import { compareUtf8, printable } from "./paths.ts";
+
+/** One line. */
+export interface SumLine {
+  /** A name at the top of the bundle, or `bin/NAME`. */
+  name: string;
+  /** Lower-case hex. */
+  sha256: string;
+}
+
+const NAME = /^(?:bin\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+const LINE = /^([0-9a-f]{64}) {2}([^\n]+)$/;
+
+/** Formats the lines, sorted by name as `LC_ALL=C sort -k2` would, each ended by a newline. Names are taken as they are. */
+export function formatSums(lines: Iterable<SumLine>): Buffer {
+  const sorted = [...lines].sort((a, b) => compareUtf8(a.name, b.name));
+  return Buffer.from(sorted.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(""));
+}
+
+/**
+ * Parses SHA256SUMS whose signature is good. Returns the lines in their order, sorted by name.
+ * @throws {AirferryError} ERR_BUNDLE_INVALID for anything that {@link formatSums} would not have written, ERR_PATH_UNSAFE
+ */
+export function parseSums(bytes: Buffer): SumLine[] {
+  const invalid = (fault: string) =>
+    new AirferryError("ERR_BUNDLE_INVALID", `cannot read "${SUMS_NAME}": ${fault}`, { path: SUMS_NAME });
+  const text = bytes.toString("latin1");
+  if (!text.endsWith("\n")) throw invalid("the last line has no newline");
+  const folded = new Set<string>();
+  const lines = text
+    .slice(0, -1)
+    .split("\n")
+    .map((line, index): SumLine => {
+      const [, sha256, name] = LINE.exec(line) ?? [];
+      if (sha256 === undefined || name === undefined) {
+        throw invalid(`line ${index + 1}: expected <64 lower-case hex digits>, two spaces and a name`);
+      }
+      const reserved = name === SUMS_NAME || name === SIGNATURES_NAME || name === "bin";
+      if (!NAME.test(name) || reserved) {
+        throw new AirferryError(
+          "ERR_PATH_UNSAFE",
+          `cannot read "${SUMS_NAME}": line ${index + 1}: unsafe name "${printable(name)}"`,
+          { path: SUMS_NAME },
+        );
+      }
+      if (folded.has(name.toLowerCase())) throw invalid(`line ${index + 1}: "${name}" is there twice`);
+      folded.add(name.toLowerCase());
+      return { name, sha256 };
+    });
+  if (!lines.some((it) => it.name === INVENTORY_NAME)) throw invalid(`no line for ${INVENTORY_NAME}`);
+  if (!formatSums(lines).equals(bytes)) throw invalid("the lines are not sorted by name");
+  return lines;
+}

@@ -1,0 +1,121 @@
+/**
+ * Where every byte of the tar stream lies, and the bytes that are not content: headers, padding, end of archive. All of it
+ * is a pure function of path, size and mode, so that a reader recomputes headers and never parses tar from a medium.
+ * docs/format.md, "The tar stream".
+ */
+
+/** tar's unit: headers are this long, content is padded to a multiple of it. */
+export const BLOCK_BYTES = 512;
+/** 1980-01-01T00:00:00Z: the oldest time that FAT can hold and that GNU tar does not call implausible. */
+export const TAR_MTIME = 315_532_800;
+/** Two blocks of zeros end the archive. */
+export const END_BYTES = 2 * BLOCK_BYTES;
+
+const NAME_BYTES = 100;
+const PREFIX_BYTES = 155;
+/** From here on a size does not fit into eleven octal digits and is written in base 256. */
+const MAX_OCTAL_SIZE = 8 ** 11;
+const LONG_LINK = "././@LongLink";
+
+/** What decides an entry's header. */
+export interface TarItem {
+  path: string;
+  /** Bytes of content. */
+  size: number;
+  mode: "0644" | "0755";
+}
+
+/** Where an entry lies in the stream. */
+export interface TarPlace {
+  /** First byte of its header records. */
+  headerOffset: number;
+  /** First byte of its content: the inventory's `offset`. */
+  offset: number;
+}
+
+/** Splits a path into ustar's prefix and name: the longest prefix that fits; undefined when none does. */
+function splitPath(path: Buffer): { prefix: Buffer; name: Buffer } | undefined {
+  if (path.length <= NAME_BYTES) return { prefix: Buffer.alloc(0), name: path };
+  for (let slash = Math.min(PREFIX_BYTES, path.length - 2); slash > 0; slash--) {
+    if (path[slash] !== 0x2f) continue;
+    if (path.length - slash - 1 > NAME_BYTES) return undefined;
+    return { prefix: path.subarray(0, slash), name: path.subarray(slash + 1) };
+  }
+  return undefined;
+}
+
+/** Length of the header records of a path: 512, or more with a GNU long-name record. */
+export function headerSize(path: string): number {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= NAME_BYTES || splitPath(Buffer.from(path)) !== undefined) return BLOCK_BYTES;
+  return BLOCK_BYTES + paddedSize(bytes + 1) + BLOCK_BYTES;
+}
+
+/** Size rounded up to whole blocks. */
+export function paddedSize(size: number): number {
+  return Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
+interface Fields {
+  name: Buffer;
+  prefix: Buffer;
+  mode: number;
+  size: number;
+  type: "0" | "L";
+}
+
+function block({ name, prefix, mode, size, type }: Fields): Buffer {
+  const header = Buffer.alloc(BLOCK_BYTES);
+  const octal = (value: number, at: number, length: number) =>
+    header.write(`${value.toString(8).padStart(length - 1, "0")}\0`, at, "latin1");
+  name.copy(header, 0, 0, NAME_BYTES);
+  octal(mode, 100, 8);
+  octal(0, 108, 8);
+  octal(0, 116, 8);
+  if (size < MAX_OCTAL_SIZE) octal(size, 124, 12);
+  else {
+    header[124] = 0x80;
+    header.writeBigUInt64BE(BigInt(size), 128);
+  }
+  octal(TAR_MTIME, 136, 12);
+  header.write(`        ${type}`, 148, "latin1");
+  header.write("ustar\x0000", 257, "latin1");
+  octal(0, 329, 8);
+  octal(0, 337, 8);
+  prefix.copy(header, 345);
+  let sum = 0;
+  for (const byte of header) sum += byte;
+  header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  return header;
+}
+
+/** Returns the header records that stand before an entry's content. The path is taken as it is, see paths.ts. */
+export function headerBytes({ path, size, mode }: TarItem): Buffer {
+  const bytes = Buffer.from(path);
+  const bits = mode === "0755" ? 0o755 : 0o644;
+  const split = splitPath(bytes);
+  if (split !== undefined) return block({ ...split, mode: bits, size, type: "0" });
+  const none = Buffer.alloc(0);
+  const content = Buffer.alloc(paddedSize(bytes.length + 1));
+  bytes.copy(content);
+  return Buffer.concat([
+    block({ name: Buffer.from(LONG_LINK), prefix: none, mode: 0o644, size: bytes.length + 1, type: "L" }),
+    content,
+    block({ name: bytes, prefix: none, mode: bits, size, type: "0" }),
+  ]);
+}
+
+/**
+ * Places entries one behind the other in the order given.
+ * Returns a place per item, in the same order, and the length of the whole stream with its end of archive.
+ */
+export function layOut(items: Iterable<TarItem>): { places: TarPlace[]; streamSize: number } {
+  const places: TarPlace[] = [];
+  let position = 0;
+  for (const { path, size } of items) {
+    const offset = position + headerSize(path);
+    places.push({ headerOffset: position, offset });
+    position = offset + paddedSize(size);
+  }
+  return { places, streamSize: position + END_BYTES };
+}

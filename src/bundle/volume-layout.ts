@@ -1,0 +1,109 @@
+/**
+ * How the tar stream is cut into volumes: sizes by medium, names, and which piece of which volume a range of the stream is.
+ * Pure functions. docs/format.md, "Volumes".
+ */
+import { AirferryError } from "../errors.ts";
+
+const MIB = 1024 * 1024;
+/** FAT32 holds files up to 4 GiB - 1 byte; 4095 MiB is the largest round size below. */
+export const DEFAULT_VOLUME_BYTES = 4095 * MIB;
+export const MIN_VOLUME_BYTES = 4096;
+/** Volume names have four digits. */
+export const MAX_VOLUMES = 10_000;
+/** Kept free on a medium for the small files, the program and the file system itself. */
+const MEDIUM_RESERVE_BYTES = 64 * MIB;
+
+/** Usable bytes of media. A `fat32` medium is one volume. */
+const MEDIA = new Map([
+  ["dvd", 4_700_372_992],
+  ["dvd-dl", 8_543_666_176],
+  ["bd25", 25_025_314_816],
+  ["bd50", 50_050_629_632],
+  ["bd100", 100_103_356_416],
+]);
+
+const UNITS = new Map([
+  ["", 1],
+  ["b", 1],
+  ...["k", "m", "g", "t"].flatMap((letter, index): [string, number][] => [
+    [letter, 1024 ** (index + 1)],
+    [`${letter}ib`, 1024 ** (index + 1)],
+    [`${letter}b`, 1000 ** (index + 1)],
+  ]),
+]);
+
+/** How to cut: the size of a volume and how many of them one medium takes. */
+export interface VolumeCut {
+  volumeSize: number;
+  volumesPerMedium: number;
+}
+
+/**
+ * Parses `--volume-size`: `fat32`, `dvd`, `dvd-dl`, `bd25`, `bd50`, `bd100`, or a size such as `700MiB`, `4GB`, `1G` (binary)
+ * or plain bytes. A medium larger than 4 GiB gets several equal volumes, so that each fits any file system.
+ * @throws {AirferryError} ERR_USAGE
+ */
+export function parseVolumeSize(text: string): VolumeCut {
+  const lower = text.trim().toLowerCase();
+  if (lower === "fat32") return { volumeSize: DEFAULT_VOLUME_BYTES, volumesPerMedium: 1 };
+  const capacity = MEDIA.get(lower);
+  if (capacity !== undefined) {
+    const usable = capacity - MEDIUM_RESERVE_BYTES;
+    const volumesPerMedium = Math.ceil(usable / DEFAULT_VOLUME_BYTES);
+    return { volumeSize: Math.floor(usable / volumesPerMedium / MIB) * MIB, volumesPerMedium };
+  }
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/.exec(lower) ?? [];
+  const factor = UNITS.get(unit ?? "");
+  const volumeSize = factor === undefined ? Number.NaN : Math.floor(Number(digits) * factor);
+  if (!Number.isSafeInteger(volumeSize) || volumeSize < MIN_VOLUME_BYTES) {
+    throw new AirferryError(
+      "ERR_USAGE",
+      `cannot read volume size "${text}": expected ${["fat32", ...MEDIA.keys()].join(", ")} or a size of at least ${MIN_VOLUME_BYTES} bytes`,
+      { hint: "for example: --volume-size bd25, --volume-size 700MiB" },
+    );
+  }
+  return { volumeSize, volumesPerMedium: 1 };
+}
+
+/** Name of volume `index`, counting from 0: `data.tar.0000`. */
+export function volumeName(index: number): string {
+  return `data.tar.${String(index).padStart(4, "0")}`;
+}
+
+const VOLUME_NAME = /^data\.tar\.(\d{4})$/;
+
+/** Returns the index of a volume by its name, undefined for any other name. */
+export function volumeIndexOf(name: string): number | undefined {
+  const digits = VOLUME_NAME.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+/** Sizes of all volumes: equal but for the last. */
+export function volumeSizes(streamSize: number, volumeSize: number): number[] {
+  const count = Math.ceil(streamSize / volumeSize);
+  return Array.from({ length: count }, (_, index) => Math.min(volumeSize, streamSize - index * volumeSize));
+}
+
+/** A piece of one volume. */
+export interface VolumePiece {
+  /** Index of the volume. */
+  volume: number;
+  /** First byte inside that volume. */
+  offset: number;
+  length: number;
+}
+
+/** Returns the pieces of volumes that a range of the stream consists of, in order; none for an empty range. */
+export function piecesOf(position: number, length: number, volumeSize: number): VolumePiece[] {
+  const pieces: VolumePiece[] = [];
+  let at = position;
+  const end = position + length;
+  while (at < end) {
+    const volume = Math.floor(at / volumeSize);
+    const offset = at - volume * volumeSize;
+    const size = Math.min(end - at, volumeSize - offset);
+    pieces.push({ volume, offset, length: size });
+    at += size;
+  }
+  return pieces;
+}

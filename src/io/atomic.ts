@@ -1,0 +1,64 @@
+/**
+ * Writes that are whole or not there: temporary name, fsync, rename, fsync of the folder.
+ */
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AirferryError } from "../errors.ts";
+
+/** Syncs a file or folder by name. Folders that cannot be synced (some network file systems) are let be. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== "EINVAL" && code !== "EBADF" && code !== "EISDIR") throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Replaces or creates a small file in one step that survives a power loss. Parent folders must exist. */
+export async function writeAtomic(file: string, bytes: Uint8Array | string, mode = 0o644): Promise<void> {
+  const temporary = join(dirname(file), `.tmp-${randomBytes(8).toString("hex")}`);
+  try {
+    const handle = await open(temporary, "wx", mode);
+    try {
+      await handle.writeFile(bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+    await syncPath(dirname(file));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw ioError("write", file, error);
+  }
+}
+
+/** Makes a folder and its parents, each synced into its parent. */
+export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode });
+  if (first === undefined) return;
+  for (let at = folder; ; at = dirname(at)) {
+    await syncPath(dirname(at));
+    if (at === first || dirname(at) === at) return;
+  }
+}
+
+/** Wraps a system error: ERR_SPACE for a full disk or quota, ERR_FILE_TOO_LARGE, else ERR_IO. Leaves AirferryErrors alone. */
+export function ioError(action: string, file: string, cause: unknown): AirferryError {
+  if (cause instanceof AirferryError) return cause;
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const detail = { path: file, cause };
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new AirferryError("ERR_SPACE", `cannot ${action} "${file}": no space left`, detail);
+  }
+  if (code === "EFBIG") {
+    return new AirferryError("ERR_FILE_TOO_LARGE", `cannot ${action} "${file}": too large for its file system`, detail);
+  }
+  return new AirferryError("ERR_IO", `cannot ${action} "${file}": ${message}`, detail);
+}

@@ -1,0 +1,196 @@
+/**
+ * Hashes (and copies) ranges of files in worker threads, so that the main thread stays free and several cores work.
+ * Small data that is in memory already is hashed by its owner with `crypto.hash`. One kind of worker, see hash-worker.ts.
+ */
+import { stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import type { Worker } from "node:worker_threads";
+import { AirferryError } from "../errors.ts";
+import type { HashAlgorithm, RangeJob, SmallJob, WorkerReply, WorkerRequest } from "./hash-worker.ts";
+import { hashWorkerMain } from "./hash-worker.ts";
+import { startWorker } from "./start-worker.ts";
+
+export type { HashAlgorithm, RangeJob, SmallJob } from "./hash-worker.ts";
+
+const MAX_THREADS = 4;
+/** A job is at most this long, so that progress and an abort come through in time. */
+const STEP_BYTES = 64 * 1024 * 1024;
+
+type Ask = WorkerRequest extends infer R ? (R extends unknown ? Omit<R, "id"> : never) : never;
+
+/** One thread and what it still owes. Referenced only while it has work, so that an idle pool never holds the process. */
+class Thread {
+  readonly #pending = new Map<number, { resolve: (value: WorkerReply["value"]) => void; reject: (e: Error) => void }>();
+  #worker: Worker | undefined;
+  #nextId = 1;
+  #failed: Error | undefined;
+  /** Open hashers and running jobs: the pool picks the thread with the fewest. */
+  load = 0;
+
+  ask(request: Ask): Promise<WorkerReply["value"]> {
+    if (this.#failed) return Promise.reject(this.#failed);
+    const worker = this.#worker ?? this.#start();
+    if (this.#pending.size === 0) worker.ref();
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      worker.postMessage({ ...request, id });
+    });
+  }
+
+  #start(): Worker {
+    const worker = startWorker(hashWorkerMain);
+    worker.unref();
+    worker.on("message", (reply: WorkerReply) => this.#settle(reply));
+    worker.on("error", (error) => this.#fail(error));
+    worker.on("exit", () => this.#fail(new AirferryError("ERR_INTERNAL", "cannot hash: the hash pool was closed")));
+    this.#worker = worker;
+    return worker;
+  }
+
+  #settle(reply: WorkerReply): void {
+    const waiting = this.#pending.get(reply.id);
+    this.#pending.delete(reply.id);
+    if (this.#pending.size === 0) this.#worker?.unref();
+    if (reply.error === undefined) waiting?.resolve(reply.value);
+    else waiting?.reject(jobError(reply.error));
+  }
+
+  #fail(error: Error): void {
+    this.#failed ??= error;
+    for (const waiting of this.#pending.values()) waiting.reject(this.#failed);
+    this.#pending.clear();
+  }
+
+  async close(): Promise<void> {
+    this.#failed ??= new AirferryError("ERR_INTERNAL", "cannot hash: the hash pool was closed");
+    await this.#worker?.terminate();
+  }
+}
+
+/** Turns a failure inside a thread into an ERR_IO, ERR_SPACE or ERR_SIZE_MISMATCH; the system's code stays in `cause`. */
+function jobError(error: NonNullable<WorkerReply["error"]>): AirferryError {
+  const cause = Object.assign(new Error(error.message), { code: error.code });
+  const action = error.write ? "write" : "read";
+  const detail = { path: error.file, cause };
+  const message = `cannot ${action} "${error.file ?? "?"}": ${error.message}`;
+  if (error.code === "ENOSPC" || error.code === "EDQUOT") return new AirferryError("ERR_SPACE", message, detail);
+  if (error.code === "EFBIG") return new AirferryError("ERR_FILE_TOO_LARGE", message, detail);
+  if (error.code === "ESHORT") return new AirferryError("ERR_SIZE_MISMATCH", message, detail);
+  if (error.code === "ENOTFILE" || error.code === "ELOOP") {
+    return new AirferryError("ERR_PATH_UNSAFE", `cannot read "${error.file}": not a regular file`, detail);
+  }
+  return new AirferryError("ERR_IO", message, detail);
+}
+
+/** A running hash over ranges that are handed to it in order. Lives in one thread of its pool. */
+export class RangeHasher {
+  readonly #thread: Thread;
+  readonly #id: number;
+  #open = true;
+
+  constructor(thread: Thread, id: number, algorithms: readonly HashAlgorithm[]) {
+    this.#thread = thread;
+    this.#id = id;
+    thread.load++;
+    void thread.ask({ type: "open", hasher: id, algorithms }).catch(() => undefined);
+  }
+
+  /**
+   * Feeds one range of a file, and writes it to `copyTo` (an existing file) when that is given. Calls queue: ranges are
+   * taken in the order of the calls, without waiting for the promise of the one before. `progress` is told the bytes of each step.
+   * @throws {AirferryError} ERR_SIZE_MISMATCH when the file ends early, ERR_PATH_UNSAFE for a link or device, ERR_SPACE, ERR_IO
+   */
+  async advance(job: RangeJob, progress?: (bytes: number) => void): Promise<void> {
+    const steps: Promise<unknown>[] = [];
+    for (let done = 0; done < job.length; done += STEP_BYTES) {
+      const length = Math.min(STEP_BYTES, job.length - done);
+      const to = job.copyTo;
+      const copyTo = to === undefined ? undefined : { file: to.file, offset: to.offset + done };
+      const step = { file: job.file, offset: job.offset + done, length, copyTo };
+      steps.push(this.#thread.ask({ type: "range", hasher: this.#id, job: step }).then(() => progress?.(length)));
+    }
+    await Promise.all(steps);
+  }
+
+  /** Ends the hash and returns its digests as lower-case hex by algorithm. The hasher is spent afterwards. */
+  async digests(): Promise<Record<string, string>> {
+    const value = this.#thread.ask({ type: "digests", hasher: this.#id });
+    this.#done();
+    return (await value) as Record<string, string>;
+  }
+
+  /** Gives the hasher up: what is queued still runs, nothing comes of it. */
+  discard(): void {
+    if (!this.#open) return;
+    void this.#thread.ask({ type: "drop", hasher: this.#id }).catch(() => undefined);
+    this.#done();
+  }
+
+  #done(): void {
+    if (this.#open) this.#thread.load--;
+    this.#open = false;
+  }
+}
+
+/** A few hash threads. Whoever makes it closes it; an idle pool does not keep the process alive. */
+export class HashPool {
+  readonly #threads: Thread[];
+  #nextHasher = 1;
+
+  /** @param size threads; by default one per core, at most four. */
+  constructor(size = Math.min(availableParallelism(), MAX_THREADS)) {
+    this.#threads = Array.from({ length: Math.max(1, size) }, () => new Thread());
+  }
+
+  /** How many threads there are: the number of independent jobs worth having under way. */
+  get size(): number {
+    return this.#threads.length;
+  }
+
+  /** Opens a running hash in the thread that has the least to do. End it with `digests` or `discard`. */
+  open(algorithms: readonly HashAlgorithm[]): RangeHasher {
+    return new RangeHasher(this.#idlest(), this.#nextHasher++, algorithms);
+  }
+
+  /** Hashes one range, or a whole file when offset and length are left out. Returns hex by algorithm, and the bytes read. */
+  async hashFile(
+    file: string,
+    algorithms: readonly HashAlgorithm[] = ["sha256"],
+    range: { offset?: number; length?: number; progress?: (bytes: number) => void } = {},
+  ): Promise<{ size: number; digests: Record<string, string> }> {
+    const offset = range.offset ?? 0;
+    const length = range.length ?? (await stat(file)).size - offset;
+    const hasher = this.open(algorithms);
+    try {
+      await hasher.advance({ file, offset, length }, range.progress);
+      return { size: length, digests: await hasher.digests() };
+    } catch (error) {
+      hasher.discard();
+      throw error;
+    }
+  }
+
+  /**
+   * Reads small files whole (a few MiB each at most), writes each where `to` says, and returns their SHA-256 in hex, in
+   * order. One call is one batch in one thread. New files have mode 0600 and are not synced.
+   */
+  async small(jobs: SmallJob[]): Promise<string[]> {
+    const thread = this.#idlest();
+    thread.load++;
+    try {
+      return (await thread.ask({ type: "small", jobs })) as string[];
+    } finally {
+      thread.load--;
+    }
+  }
+
+  /** Ends the threads; whatever still runs fails. */
+  async close(): Promise<void> {
+    await Promise.all(this.#threads.map((it) => it.close()));
+  }
+
+  #idlest(): Thread {
+    return this.#threads.reduce((best, it) => (it.load < best.load ? it : best));
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * What a thread of the hash pool runs. Self-contained on purpose, see start-worker.ts: no imports but types, no outer names.
+ * While one buffer is hashed, the next is read and the last is written by the thread pool of libuv, so that even a
+ * single large file keeps two cores busy.
+ */
+import type { Hash } from "node:crypto";
+
+/** Algorithms that the pool computes; several at once cost one read. */
+export type HashAlgorithm = "sha256" | "sha384" | "sha512" | "sha1" | "md5";
+
+/** One range of a file to hash, and to copy when `copyTo` is there. */
+export interface RangeJob {
+  file: string;
+  offset: number;
+  length: number;
+  copyTo?: { file: string; offset: number } | undefined;
+}
+
+/** One small file to gather from up to a few ranges and to write as a new file. */
+export interface SmallJob {
+  pieces: { file: string; offset: number; length: number }[];
+  /** New file, made exclusively; not synced. Absent: only hashed. */
+  to?: string | undefined;
+}
+
+export type WorkerRequest =
+  | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[] }
+  | { id: number; type: "range"; hasher: number; job: RangeJob }
+  | { id: number; type: "digests"; hasher: number }
+  | { id: number; type: "drop"; hasher: number }
+  | { id: number; type: "small"; jobs: SmallJob[] };
+
+export interface WorkerReply {
+  id: number;
+  /** `digests`: hex by algorithm · `small`: SHA-256 hex per job. */
+  value?: Record<string, string> | string[];
+  error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
+}
+
+/** Body of a hash thread: takes {@link WorkerRequest}s one after the other, answers each with a {@link WorkerReply}. */
+export function hashWorkerMain(): void {
+  const fs = process.getBuiltinModule("node:fs");
+  const crypto = process.getBuiltinModule("node:crypto");
+  const port = process.getBuiltinModule("node:worker_threads").parentPort;
+  if (port === null) return;
+  const CHUNK_BYTES = 2 * 1024 * 1024;
+  // Unlike O_RDONLY alone, never follows a link and never blocks on a pipe.
+  const READ = fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0);
+  const WRITE = fs.constants.O_WRONLY | (fs.constants.O_NOFOLLOW ?? 0);
+  const CREATE = WRITE | fs.constants.O_CREAT | fs.constants.O_EXCL;
+  const hashers = new Map<number, { name: string; hash: Hash }[]>();
+  const buffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)];
+  let small = Buffer.alloc(0);
+  const queue: WorkerRequest[] = [];
+  let busy = false;
+
+  class JobError extends Error {
+    file: string;
+    write: boolean;
+    code: string | undefined;
+    constructor(message: string, code: string | undefined, file: string, write: boolean) {
+      super(message);
+      this.code = code;
+      this.file = file;
+      this.write = write;
+    }
+  }
+  const wrap = (error: unknown, file: string, write: boolean) => {
+    if (error instanceof JobError) return error;
+    const it = error as NodeJS.ErrnoException;
+    return new JobError(it.message, it.code, file, write);
+  };
+  const openRead = (file: string) => {
+    let fd: number;
+    try {
+      fd = fs.openSync(file, READ);
+    } catch (error) {
+      throw wrap(error, file, false);
+    }
+    if (!fs.fstatSync(fd).isFile()) {
+      fs.closeSync(fd);
+      throw new JobError("not a regular file", "ENOTFILE", file, false);
+    }
+    return fd;
+  };
+  const short = (file: string) => new JobError("the file ends early", "ESHORT", file, false);
+
+  const readFull = (fd: number, file: string, buffer: Buffer, length: number, position: number) =>
+    new Promise<void>((resolve, reject) => {
+      let done = 0;
+      const next = () => {
+        fs.read(fd, buffer, done, length - done, position + done, (error, count) => {
+          if (error) reject(wrap(error, file, false));
+          else if (count === 0) reject(short(file));
+          else {
+            done += count;
+            if (done === length) resolve();
+            else next();
+          }
+        });
+      };
+      next();
+    });
+  const writeFull = (fd: number, file: string, buffer: Buffer, length: number, position: number) =>
+    new Promise<void>((resolve, reject) => {
+      let done = 0;
+      const next = () => {
+        fs.write(fd, buffer, done, length - done, position + done, (error, count) => {
+          if (error) reject(wrap(error, file, true));
+          else {
+            done += count;
+            if (done === length) resolve();
+            else next();
+          }
+        });
+      };
+      next();
+    });
+
+  const range = async (job: RangeJob, sums: { hash: Hash }[]) => {
+    if (job.length === 0) return;
+    const from = openRead(job.file);
+    let to: number | undefined;
+    try {
+      if (job.copyTo) {
+        try {
+          to = fs.openSync(job.copyTo.file, WRITE);
+        } catch (error) {
+          throw wrap(error, job.copyTo.file, true);
+        }
+      }
+      for (const slot of [0, 1] as const) {
+        const wanted = Math.min(CHUNK_BYTES, job.length);
+        if (buffers[slot].length < wanted) buffers[slot] = Buffer.allocUnsafeSlow(wanted);
+      }
+      let slot: 0 | 1 = 0;
+      let position = 0;
+      let size = Math.min(CHUNK_BYTES, job.length);
+      await readFull(from, job.file, buffers[0], size, job.offset);
+      while (size > 0) {
+        const here = buffers[slot];
+        const after = position + size;
+        const nextSize = Math.min(CHUNK_BYTES, job.length - after);
+        const io: Promise<void>[] = [];
+        if (to !== undefined && job.copyTo) {
+          io.push(writeFull(to, job.copyTo.file, here, size, job.copyTo.offset + position));
+        }
+        if (nextSize > 0) {
+          io.push(readFull(from, job.file, buffers[slot === 0 ? 1 : 0], nextSize, job.offset + after));
+        }
+        const view = size === here.length ? here : here.subarray(0, size);
+        for (const it of sums) it.hash.update(view);
+        // Both must be over before the buffers are touched again, also when one fails.
+        for (const it of await Promise.allSettled(io)) if (it.status === "rejected") throw it.reason;
+        slot = slot === 0 ? 1 : 0;
+        position = after;
+        size = nextSize;
+      }
+    } finally {
+      fs.closeSync(from);
+      if (to !== undefined) fs.closeSync(to);
+    }
+  };
+
+  const smallFiles = (jobs: SmallJob[]) => {
+    const open = new Map<string, number>();
+    try {
+      return jobs.map((job) => {
+        let total = 0;
+        for (const piece of job.pieces) total += piece.length;
+        if (small.length < total) small = Buffer.allocUnsafeSlow(total);
+        let filled = 0;
+        for (const piece of job.pieces) {
+          let fd = open.get(piece.file);
+          if (fd === undefined) {
+            fd = openRead(piece.file);
+            open.set(piece.file, fd);
+          }
+          let done = 0;
+          while (done < piece.length) {
+            let count: number;
+            try {
+              count = fs.readSync(fd, small, filled + done, piece.length - done, piece.offset + done);
+            } catch (error) {
+              throw wrap(error, piece.file, false);
+            }
+            if (count === 0) throw short(piece.file);
+            done += count;
+          }
+          filled += piece.length;
+        }
+        const bytes = small.subarray(0, total);
+        if (job.to !== undefined) {
+          try {
+            const fd = fs.openSync(job.to, CREATE, 0o600);
+            try {
+              let done = 0;
+              while (done < total) done += fs.writeSync(fd, bytes, done, total - done, done);
+            } finally {
+              fs.closeSync(fd);
+            }
+          } catch (error) {
+            throw wrap(error, job.to, true);
+          }
+        }
+        return crypto.hash("sha256", bytes, "hex");
+      });
+    } finally {
+      for (const fd of open.values()) fs.closeSync(fd);
+    }
+  };
+
+  const handle = async (request: WorkerRequest): Promise<WorkerReply["value"]> => {
+    if (request.type === "small") return smallFiles(request.jobs);
+    if (request.type === "open") {
+      hashers.set(
+        request.hasher,
+        request.algorithms.map((name) => ({ name, hash: crypto.createHash(name) })),
+      );
+      return undefined;
+    }
+    const sums = hashers.get(request.hasher);
+    if (request.type === "drop" || sums === undefined) {
+      hashers.delete(request.hasher);
+      return undefined;
+    }
+    if (request.type === "range") {
+      await range(request.job, sums);
+      return undefined;
+    }
+    hashers.delete(request.hasher);
+    return Object.fromEntries(sums.map((it) => [it.name, it.hash.digest("hex")]));
+  };
+  const pump = async () => {
+    if (busy) return;
+    busy = true;
+    for (let request = queue.shift(); request !== undefined; request = queue.shift()) {
+      const reply: WorkerReply = { id: request.id };
+      try {
+        const value = await handle(request);
+        if (value !== undefined) reply.value = value;
+      } catch (error) {
+        const it = error as JobError;
+        reply.error = { message: it.message, code: it.code, file: it.file, write: it.write === true };
+      }
+      port.postMessage(reply);
+    }
+    busy = false;
+  };
+  port.on("message", (request: WorkerRequest) => {
+    queue.push(request);
+    void pump();
+  });
+}

@@ -1,0 +1,71 @@
+/**
+ * What a file system has room for: bytes, inodes, and the largest single file.
+ */
+import { statfs } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
+
+/** Room on the file system that holds a path. */
+export interface Space {
+  /** Bytes that an unprivileged user may still write. */
+  freeBytes: number;
+  /** Files that may still be made; infinite where the file system does not count them. */
+  freeFiles: number;
+  /** Largest file it can hold, as far as known. */
+  maxFileBytes: number;
+}
+
+const FAT_MAGIC = 0x4d44;
+const FAT_MAX_FILE_BYTES = 4 * 1024 ** 3 - 1;
+
+/** Asks the file system that `folder` (which must exist) is on. */
+export async function readSpace(folder: string): Promise<Space> {
+  const it = await statfs(folder);
+  return {
+    freeBytes: it.bavail * it.bsize,
+    freeFiles: it.files === 0 ? Number.POSITIVE_INFINITY : it.ffree,
+    maxFileBytes: it.type === FAT_MAGIC ? FAT_MAX_FILE_BYTES : Number.POSITIVE_INFINITY,
+  };
+}
+
+/** What is going to be written. */
+export interface SpaceNeed {
+  bytes: number;
+  files: number;
+  /** Size of the largest single file. */
+  largest: number;
+}
+
+/**
+ * Refuses before the first byte what would not fit.
+ * @throws {AirferryError} ERR_SPACE with the bytes or files that are missing; ERR_FILE_TOO_LARGE
+ */
+export async function verifySpace(action: string, folder: string, need: SpaceNeed): Promise<void> {
+  const space = await readSpace(folder);
+  const detail = { path: folder };
+  if (need.largest > space.maxFileBytes) {
+    throw new AirferryError(
+      "ERR_FILE_TOO_LARGE",
+      `cannot ${action} "${folder}": its file system holds files up to ${space.maxFileBytes} bytes, got one of ${need.largest}`,
+      { ...detail, hint: "use another file system, or smaller volumes: --volume-size fat32" },
+    );
+  }
+  if (need.bytes > space.freeBytes) {
+    throw new AirferryError(
+      "ERR_SPACE",
+      `cannot ${action} "${folder}": ${need.bytes - space.freeBytes} bytes missing: ${need.bytes} needed, ${space.freeBytes} free`,
+      {
+        ...detail,
+        expected: `${need.bytes} bytes`,
+        actual: `${space.freeBytes} bytes`,
+        hint: "make room and run the same command again; it continues where it stopped",
+      },
+    );
+  }
+  if (need.files > space.freeFiles) {
+    throw new AirferryError(
+      "ERR_SPACE",
+      `cannot ${action} "${folder}": ${need.files - space.freeFiles} inodes missing: ${need.files} files to make, ${space.freeFiles} left`,
+      { ...detail, hint: "make room and run the same command again; it continues where it stopped" },
+    );
+  }
+}
