@@ -1,0 +1,26 @@
+/**
+ * Which handler answers below which prefix. A new kind of content adds one line here.
+ */
+import { sendNotFound } from "./answers.ts";
+import type { Mount } from "./context.ts";
+import { caCertificate, files } from "./files.ts";
+
+/** The handlers of the main listener. */
+export const mainMounts: readonly Mount[] = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt"), files];
+
+/** The handlers of the plain listener: what a client needs before it trusts the main one, and the yum container's place. */
+export const plainMounts: readonly Mount[] = [
+  caCertificate("/ca.crt"),
+  caCertificate("/rpmrepo/server.crt"),
+  { prefix: "/keys", handle: files.handle },
+  { prefix: "/rpmrepo", handle: files.handle },
+  {
+    prefix: "",
+    handle(request) {
+      sendNotFound(request, [
+        "this plain listener has /ca.crt, /keys/ and /rpmrepo/ only; the rest is at the TLS address",
+      ]);
+      return true;
+    },
+  },
+];

@@ -1,0 +1,143 @@
+/**
+ * Everything that one process serves: the listeners over one store, with their handlers, counters and access log.
+ * A site knows nothing of other processes; cluster.ts runs several.
+ */
+import type { RequestListener } from "node:http";
+import type { StoreReader } from "../store/types.ts";
+import { AccessLog } from "./access-log.ts";
+import type { ListenAddress } from "./address.ts";
+import { sendGenerated, sendText } from "./answers.ts";
+import type { Mount, ServeContext } from "./context.ts";
+import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf } from "./counters.ts";
+import { closeIdleHandles } from "./handles.ts";
+import { type Listener, listen, type TlsMaterial } from "./listener.ts";
+import { mainMounts, plainMounts } from "./mounts.ts";
+import { createRouter, type FaultReporter, type Observer } from "./router.ts";
+import { createServeContext } from "./serve-context.ts";
+
+const CLOSE_IDLE_HANDLES_MS = 60_000;
+
+/** What a site is made of: plain values, so that they can be handed to another process. */
+export interface SiteSettings {
+  /** The store's directory. */
+  store: string;
+  listen: ListenAddress;
+  tls?: TlsMaterial;
+  /** A second listener without TLS that has only what clients need before they trust the first. */
+  listenHttp?: ListenAddress;
+  url?: string;
+  /** A path, or `-` for standard error. */
+  accessLog?: string;
+}
+
+/** What a site asks of whoever runs it. */
+export interface SiteHost {
+  /** Opens the store at a directory for reading. */
+  openStore(dir: string): Promise<StoreReader>;
+  /** The counters of all processes that serve the same site, given this one's. */
+  collect(own: Counters): Promise<Counters>;
+  /** Takes a message for the operator: faults on this side. */
+  report(message: string): void;
+}
+
+/** A site that is answering. */
+export interface Site {
+  /** The main listener, then the plain one. */
+  readonly listeners: readonly Listener[];
+  counters(): Counters;
+  setTls(tls: TlsMaterial): void;
+  /** Stops accepting, lets running answers finish within `graceMs`, and closes the log. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Opens the store and starts to listen. @throws {AirferryError} as the store and {@link listen} do */
+export async function startSite(settings: SiteSettings, host: SiteHost): Promise<Site> {
+  const counts = emptyCounters();
+  const listeners: Listener[] = [];
+  const reportFault: FaultReporter = (error, path) => {
+    counts.faults++;
+    host.report(`cannot answer ${JSON.stringify(path)}: ${error instanceof Error ? error.message : String(error)}`);
+  };
+  const context = await createServeContext({
+    store: await host.openStore(settings.store),
+    url: settings.url,
+    caCertificate: settings.tls?.ca,
+    onStoreFault: (error) => reportFault(error, settings.store),
+  });
+  const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
+  const observe = createObserver(counts, log);
+  const counters = (): Counters => ({
+    ...counts,
+    connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
+    memory: { [process.pid]: process.memoryUsage.rss() },
+  });
+  const health = healthMounts(() => host.collect(counters()));
+  const answer = (mounts: readonly Mount[]): RequestListener => createRouter(mounts, context, observe, reportFault);
+
+  try {
+    listeners.push(await listen(settings.listen, settings.tls, answer([...mainMounts, ...health])));
+    if (settings.listenHttp !== undefined) {
+      listeners.push(await listen(settings.listenHttp, undefined, answer([...plainMounts, health[0]!])));
+    }
+  } catch (error) {
+    await Promise.all(listeners.map((listener) => listener.close(0)));
+    log?.close();
+    throw error;
+  }
+  const sweep = setInterval(closeIdleHandles, CLOSE_IDLE_HANDLES_MS).unref();
+  return {
+    listeners,
+    counters,
+    setTls: (tls) => {
+      for (const listener of listeners) listener.setTls(tls);
+    },
+    async close(graceMs) {
+      clearInterval(sweep);
+      await Promise.all(listeners.map((listener) => listener.close(graceMs)));
+      log?.close();
+      closeIdleHandles();
+    },
+  };
+}
+
+function createObserver(counts: Counters, log: AccessLog | undefined): Observer {
+  return (request) => {
+    const started = log === undefined ? 0 : performance.now();
+    const client = log === undefined ? undefined : request.req.socket.remoteAddress;
+    const route = routeOf(request.path);
+    request.res.on("close", () => {
+      const { res } = request;
+      const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(request.res);
+      countResponse(counts, route, res.statusCode, bytes);
+      log?.write(request, client, started, bytes);
+    });
+  };
+}
+
+/** For handlers that end a response themselves: what they said it is, once it went out whole. */
+function declaredLength(res: Parameters<RequestListener>[1]): number {
+  return res.writableFinished ? Number(res.getHeader("content-length") ?? 0) : 0;
+}
+
+/** `/healthz`, then `/metrics`. */
+function healthMounts(collect: () => Promise<Counters>): Mount[] {
+  return [
+    {
+      prefix: "/healthz",
+      async handle(request, context: ServeContext) {
+        const { releases } = await context.view();
+        sendText(request, 200, `ok: ${releases.length} releases`, { "Cache-Control": "no-store" });
+        return true;
+      },
+    },
+    {
+      prefix: "/metrics",
+      async handle(request, context: ServeContext) {
+        const [view, counters] = await Promise.all([context.view(), collect()]);
+        const text = formatMetrics(counters, view.releases);
+        sendGenerated(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, { "Cache-Control": "no-store" });
+        return true;
+      },
+    },
+  ];
+}
