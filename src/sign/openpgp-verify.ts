@@ -236,17 +236,24 @@ function signatureBlock(source: string): Uint8Array {
 
 /**
  * Returns the distinct fingerprints of the good signatures, sorted.
+ * @param about said after the path in the message: how many bytes, for which artifact
  * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE naming `path`, every signature and why it does not count, when none is good
  */
-export function requireGoodSignature(verdict: OpenPgpVerdict, keyring: OpenPgpKeyring, path: string): string[] {
+export function requireGoodSignature(
+  verdict: OpenPgpVerdict,
+  keyring: OpenPgpKeyring,
+  path: string,
+  about?: string,
+): string[] {
   const good = [...new Set(verdict.good.map((it) => it.fingerprint))].sort();
   if (good.length > 0) return good;
   const faults = [...verdict.bad, ...verdict.unknown].map((it) => `${it.keyid || "?"}: ${it.reason}`);
   const expected = keyring.keys.map((it) => it.fingerprint).join(", ");
   const actual = faults.join("; ") || "no signature";
+  const what = about === undefined ? `"${path}"` : `"${path}" (${about})`;
   throw new AirferryError(
     "ERR_UPSTREAM_SIGNATURE",
-    `cannot verify "${path}": no good OpenPGP signature: expected one by ${expected}, got ${actual}`,
+    `cannot verify ${what}: no good OpenPGP signature: expected one by ${expected}, got ${actual}`,
     {
       path,
       expected,

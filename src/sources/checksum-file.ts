@@ -1,0 +1,197 @@
+/**
+ * Checksum files as projects publish them, in every form met in the field: GNU (`<hex>  name`, `*name`, escaped names), BSD
+ * and openssl (`SHA256 (name) = <hex>`), gpg --print-md (`name: AB12 …`), a bare hash, several files and algorithms in one,
+ * and sizes in comments (`# name: N bytes`, Rocky and Fedora). Clear-signed ones are unwrapped before they come here.
+ * Pure; see docs/manifest.md, "checksums".
+ */
+import { AirferryError } from "../errors.ts";
+
+/** Largest checksum file that is read. */
+export const MAX_CHECKSUMS_BYTES = 8 * 1024 * 1024;
+
+/** What a checksum file says about one artifact. */
+export interface PublishedDigest {
+  /** SRI, strongest algorithm first, space-separated. */
+  integrity: string;
+  /** Bytes, where the file tells. */
+  size?: number;
+}
+
+interface Line {
+  algorithm: string;
+  hex: string;
+  /** As it stands; undefined for a bare hash. */
+  name: string | undefined;
+}
+
+/** By strength. MD5 proves nothing about who made a file and is not taken. */
+const ALGORITHMS = ["sha512", "sha384", "sha256", "sha224", "sha1"];
+const BY_HEX_LENGTH: Record<number, string> = {
+  128: "sha512",
+  96: "sha384",
+  64: "sha256",
+  56: "sha224",
+  40: "sha1",
+  32: "md5",
+};
+/** Checksum files of other algorithms whose digests are as long as SHA-2's. */
+const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3|sm3|whirlpool/i;
+
+const BSD = /^([A-Za-z][A-Za-z0-9-]*)[ \t]*\((.+)\)[ \t]*=[ \t]*([0-9A-Fa-f]+)$/;
+const GNU = /^(\\?)(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})[ \t]+\*?(.+)$/;
+const BARE = /^(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})$/;
+const PRINT_MD = /^([^\s:][^:]*):([0-9A-Fa-f \t]+)$/;
+/** Longer lines hold no path that any file system takes; short ones keep the patterns below quick. */
+const MAX_LINE_CHARS = 8192;
+/** A digest's lines of gpg --print-md together are no longer than this after the name. */
+const MAX_JOINED_CHARS = 4096 + 256;
+const SIZE_COMMENT = /^#[ \t]*(.+?):[ \t]*([0-9]{1,16})[ \t]+bytes$/;
+
+/**
+ * Finds the digest of one file in a checksum file.
+ * Lines match by exact name, else by `./name`, else by the end of the artifact's URL, else by base name; a file that holds
+ * one bare hash speaks of whatever it is fetched for.
+ * @param artifact.name base name of the artifact; `url`: where it comes from, to tell twins in several folders apart;
+ *   `path`: where the checksum file is, for messages
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when the file has no digest of it, several different ones, or only MD5
+ */
+export function parseChecksums(
+  bytes: Uint8Array,
+  artifact: { name: string; url?: string | undefined; path?: string | undefined },
+): PublishedDigest {
+  const path = artifact.path ?? "checksums";
+  if (bytes.length > MAX_CHECKSUMS_BYTES) {
+    throw unusable(path, `too large: expected at most ${MAX_CHECKSUMS_BYTES} bytes, got ${bytes.length}`);
+  }
+  if (OTHER_ALGORITHM.test(path.split(/[?#]/)[0]?.split("/").at(-1) ?? "")) {
+    throw unusable(path, "its algorithm is not one of SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512");
+  }
+  const { lines, sizes } = readLines(Buffer.from(bytes).toString("utf8"));
+  if (lines.length === 0) {
+    const looksHtml = Buffer.from(bytes.subarray(0, 512)).toString("latin1").trimStart().startsWith("<");
+    throw unusable(path, looksHtml ? "it is a web page, not a checksum file" : "it holds no checksum in a known form");
+  }
+  const matching = linesFor(lines, artifact.name, artifact.url, path);
+  const digests = new Map<string, Set<string>>();
+  for (const { algorithm, hex } of matching) digests.set(algorithm, (digests.get(algorithm) ?? new Set()).add(hex));
+  for (const [algorithm, values] of digests) {
+    if (values.size === 1) continue;
+    throw unusable(
+      path,
+      `"${artifact.name}" has ${values.size} different ${algorithm} digests: ${[...values].join(", ")}`,
+    );
+  }
+  const usable = ALGORITHMS.filter((it) => digests.has(it));
+  if (usable.length === 0) {
+    const got = [...digests.keys()].join(", ");
+    throw unusable(path, `no strong digest of "${artifact.name}": expected SHA-256 or better, got ${got}`);
+  }
+  const integrity = usable
+    .map((it) => `${it}-${Buffer.from([...digests.get(it)!][0]!, "hex").toString("base64")}`)
+    .join(" ");
+  const size = sizeOf(sizes, matching, artifact.name);
+  return size === undefined ? { integrity } : { integrity, size };
+}
+
+function readLines(source: string): { lines: Line[]; sizes: Map<string, number> } {
+  const lines: Line[] = [];
+  const sizes = new Map<string, number>();
+  for (const text of joined(source)) {
+    const size = SIZE_COMMENT.exec(text);
+    if (size) sizes.set(size[1]!, Number(size[2]));
+    if (text === "" || text.startsWith("#")) continue;
+    const line = readLine(text);
+    if (line) lines.push(line);
+  }
+  return { lines, sizes };
+}
+
+/** Lines without their ends; gpg --print-md breaks long digests onto indented lines, which are joined again. */
+function joined(source: string): string[] {
+  const lines: string[] = [];
+  for (const raw of source.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/)) {
+    const text = raw.trimEnd();
+    const previous = lines.at(-1);
+    const continues =
+      /^[ \t]+[0-9A-Fa-f \t]+$/.test(text) && previous !== undefined && /:[ \t]*[0-9A-Fa-f \t]*$/.test(previous);
+    if (continues) lines[lines.length - 1] = `${previous} ${text.trim()}`;
+    else lines.push(text.trim());
+  }
+  return lines;
+}
+
+function readLine(text: string): Line | undefined {
+  const bare = BARE.exec(text);
+  if (bare) return lineOf(bare[1]!, undefined);
+  const gnu = GNU.exec(text);
+  if (gnu) {
+    const [, escaped, hex, name] = gnu;
+    // sha256sum of standard input names nothing.
+    return lineOf(hex!, name === "-" ? undefined : escaped ? unescapeName(name!) : name);
+  }
+  const bsd = BSD.exec(text);
+  if (bsd) {
+    const algorithm = bsd[1]!.toLowerCase().replace(/^sha2?-/, "sha");
+    return BY_HEX_LENGTH[bsd[3]!.length] === algorithm ? lineOf(bsd[3]!, bsd[2]) : undefined;
+  }
+  const printed = PRINT_MD.exec(text);
+  return printed ? lineOf(printed[2]!.replace(/[ \t]/g, ""), printed[1]) : undefined;
+}
+
+function lineOf(hex: string, name: string | undefined): Line | undefined {
+  const algorithm = BY_HEX_LENGTH[hex.length];
+  return algorithm === undefined ? undefined : { algorithm, hex: hex.toLowerCase(), name };
+}
+
+/** coreutils: a leading backslash says that newline, return and backslash in the name are escaped. */
+function unescapeName(name: string): string {
+  return name.replace(/\\([\\nr])/g, (_, char: string) => (char === "n" ? "\n" : char === "r" ? "\r" : "\\"));
+}
+
+function linesFor(lines: readonly Line[], name: string, url: string | undefined, path: string): Line[] {
+  const urlPath = url === undefined ? "" : decoded(new URL(url).pathname);
+  const tests: ((it: string) => boolean)[] = [
+    (it) => it === name,
+    (it) => it === `./${name}`,
+    (it) => it.includes("/") && urlPath.endsWith(`/${it.replace(/^(\.?\/)+/, "")}`) && baseOf(it) === name,
+    (it) => baseOf(it) === name,
+    (it) => decoded(baseOf(it)) === name,
+  ];
+  for (const test of tests) {
+    const matching = lines.filter((it) => it.name !== undefined && test(it.name));
+    if (matching.length > 0) return matching;
+  }
+  const bare = lines.filter((it) => it.name === undefined);
+  if (bare.length > 0 && bare.length === lines.length) return bare;
+  const names = [...new Set(lines.map((it) => it.name ?? "(a bare hash)"))];
+  const shown = names.slice(0, 5).map((it) => JSON.stringify(it));
+  const more = names.length > shown.length ? ` and ${names.length - shown.length} more` : "";
+  throw unusable(path, `no digest of ${JSON.stringify(name)}: it lists ${shown.join(", ")}${more}`);
+}
+
+function baseOf(name: string): string {
+  return name.split(/[/\\]/).at(-1) ?? name;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function sizeOf(sizes: ReadonlyMap<string, number>, lines: readonly Line[], name: string): number | undefined {
+  for (const it of [...lines.map((line) => line.name ?? name), name]) {
+    const size = sizes.get(it);
+    if (size !== undefined && Number.isSafeInteger(size)) return size;
+  }
+  return undefined;
+}
+
+function unusable(path: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot use checksum file "${path}": ${fault}`, {
+    path,
+    hint: "point checksums: at the file that lists this artifact, or give sha256: in the manifest",
+  });
+}

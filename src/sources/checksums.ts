@@ -1,0 +1,121 @@
+/**
+ * The `checksums:` of a manifest entry: fetches upstream's checksum file, its OpenPGP signature and the keys, checks the one
+ * with the others, and returns what the file says of the artifact. Only text that a signature covers is believed where
+ * keys are given. See docs/manifest.md, "checksums".
+ */
+import { open } from "node:fs/promises";
+import { isAbsolute, resolve } from "node:path";
+import { AirferryError } from "../errors.ts";
+import type { Fetcher } from "../fetch/types.ts";
+import type { Established } from "../io/types.ts";
+import type { ChecksumsEntry } from "../manifest/schema.ts";
+import {
+  isClearsigned,
+  MAX_OPENPGP_KEYS_BYTES,
+  type OpenPgpKeyring,
+  readClearsigned,
+  readOpenPgpKeyring,
+  requireGoodSignature,
+  verifyClearsigned,
+  verifyDetached,
+} from "../sign/openpgp.ts";
+import { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./checksum-file.ts";
+
+export { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./checksum-file.ts";
+
+const MAX_SIGNATURE_BYTES = 256 * 1024;
+
+/** A digest that upstream publishes, and why it is believed. */
+export interface ResolvedDigest extends PublishedDigest {
+  established: Extract<Established, "upstream-signed" | "upstream-checksum">;
+  /** Primary fingerprints (upper-case hex, sorted) for `upstream-signed`. */
+  signedBy?: string[];
+}
+
+/**
+ * Finds out what upstream's checksum file says of `fileName` (its name upstream).
+ * @param url where the artifact comes from, to tell equal names in several folders of one file apart
+ * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when keys are given and none of them signed it; ERR_UPSTREAM_INVALID when
+ *   the file says nothing usable; ERR_MANIFEST_INVALID for a path that is not there; and what the fetcher throws
+ */
+export async function resolveChecksums(
+  entry: ChecksumsEntry,
+  fileName: string,
+  { fetcher, baseDir }: { fetcher: Fetcher; baseDir: string },
+  url?: string,
+): Promise<ResolvedDigest> {
+  const place = (entry.url ?? entry.path) as string;
+  const read = (from: string, maxBytes: number) => readPlace(from, maxBytes, fetcher, baseDir);
+  const bytes = await read(place, MAX_CHECKSUMS_BYTES);
+  const artifact = { name: fileName, url, path: place };
+  if (entry.keys === undefined) {
+    const text = isClearsigned(bytes) ? Buffer.from((await readClearsigned(bytes, place)).text) : bytes;
+    return { ...parseChecksums(text, artifact), established: "upstream-checksum" };
+  }
+  const keyring = await fetchKeyring(entry.keys, entry.fingerprints, { fetcher, baseDir });
+  const signature = entry.signature === undefined ? undefined : await read(entry.signature, MAX_SIGNATURE_BYTES);
+  const { text, signedBy } = await checkSignature(bytes, signature, keyring, place, fileName);
+  return { ...parseChecksums(text, artifact), established: "upstream-signed", signedBy };
+}
+
+/**
+ * Reads OpenPGP keys from URLs and paths (relative to the manifest) into one keyring, pinned to `fingerprints` if given.
+ * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when no usable key remains; ERR_MANIFEST_INVALID; and the fetcher's
+ */
+export async function fetchKeyring(
+  keys: readonly string[],
+  fingerprints: readonly string[] | undefined,
+  { fetcher, baseDir }: { fetcher: Fetcher; baseDir: string },
+): Promise<OpenPgpKeyring> {
+  const files = await Promise.all(keys.map((it) => readPlace(it, MAX_OPENPGP_KEYS_BYTES, fetcher, baseDir)));
+  return readOpenPgpKeyring(files, { fingerprints, name: keys.join(", ") });
+}
+
+async function checkSignature(
+  bytes: Buffer,
+  signature: Buffer | undefined,
+  keyring: OpenPgpKeyring,
+  place: string,
+  fileName: string,
+): Promise<{ text: Uint8Array; signedBy: string[] }> {
+  const about = `${bytes.length} bytes, checksums of "${fileName}"`;
+  const clearsigned = isClearsigned(bytes);
+  if (signature !== undefined) {
+    const signedBy = requireGoodSignature(await verifyDetached(bytes, signature, keyring), keyring, place, about);
+    // All of the file is signed, but a clear-signed file's lines are inside of it.
+    const text = clearsigned ? Buffer.from((await readClearsigned(bytes, place)).text) : bytes;
+    return { text, signedBy };
+  }
+  if (!clearsigned) {
+    const expected = "a clear-signed file, or signature: in the manifest";
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIGNATURE",
+      `cannot verify "${place}" (${about}): keys are given but nothing is signed: expected ${expected}, got plain text`,
+      { path: place, expected, hint: "add signature: with the URL of the detached signature, or leave out keys:" },
+    );
+  }
+  const verdict = await verifyClearsigned(bytes, keyring, place);
+  const signedBy = requireGoodSignature(verdict, keyring, place, about);
+  return { text: Buffer.from(verdict.text), signedBy };
+}
+
+async function readPlace(place: string, maxBytes: number, fetcher: Fetcher, baseDir: string): Promise<Buffer> {
+  if (/^https?:\/\//i.test(place)) return (await fetcher.fetchBytes({ urls: [place], maxBytes })).bytes;
+  const file = isAbsolute(place) ? place : resolve(baseDir, place);
+  try {
+    await using handle = await open(file, "r");
+    const found = await handle.stat();
+    if (!found.isFile()) throw new Error("not a regular file");
+    const { size } = found;
+    if (size > maxBytes) throw new Error(`too large: expected at most ${maxBytes} bytes, got ${size}`);
+    return await handle.readFile();
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const fault = code === "ENOENT" ? "no such file" : message;
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read "${place}": ${fault}`, {
+      path: place,
+      cause,
+      hint: "paths in a manifest are relative to the manifest's own folder",
+    });
+  }
+}
