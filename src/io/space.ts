@@ -2,6 +2,7 @@
  * What a file system has room for: bytes, inodes, and the largest single file.
  */
 import { statfs } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 
 /** Room on the file system that holds a path. */
@@ -25,6 +26,15 @@ export async function readSpace(folder: string): Promise<Space> {
     freeFiles: it.files === 0 ? Number.POSITIVE_INFINITY : it.ffree,
     maxFileBytes: it.type === FAT_MAGIC ? FAT_MAX_FILE_BYTES : Number.POSITIVE_INFINITY,
   };
+}
+
+/** Bytes free where `folder` is or would be made. */
+export async function freeBytesAt(folder: string): Promise<number> {
+  for (let at = resolve(folder); ; at = dirname(at)) {
+    const space = await readSpace(at).catch(() => undefined);
+    if (space !== undefined) return space.freeBytes;
+    if (at === dirname(at)) return 0;
+  }
 }
 
 /** What is going to be written. */

@@ -33,6 +33,14 @@ export interface PlanItem {
    * Throws an AirferryError (ERR_UPSTREAM_SIGNATURE …) to refuse them.
    */
   check?: (bytes: RandomAccess) => Promise<void>;
+  /** A wrong digest, or a `check` that throws, drops the item with a report instead of failing the pack; see `exclude`. */
+  quarantine?: true;
+}
+
+/** One item that `quarantine` dropped. */
+export interface ItemFault {
+  path: string;
+  reason: string;
 }
 
 /** What `lock` gives a source to work with. */
@@ -90,4 +98,6 @@ export interface SourceKind {
     entries: readonly LockedEntry[],
     context: PlanContext,
   ): Promise<{ items: PlanItem[]; catalog: Partial<Catalog> }>;
+  /** Takes dropped items out of a locked entry (and out of the metadata generated for it). */
+  exclude?(entry: LockedEntry, faults: readonly ItemFault[], context: PlanContext): Promise<LockedEntry>;
 }

@@ -1,0 +1,93 @@
+/**
+ * The last steps of a bundle: inventory, SHA256SUMS, signatures and the text for people, then sync and the final name.
+ * The signed root is made of bytes in memory; see docs/format.md, "The signed root".
+ */
+import { createHash } from "node:crypto";
+import { link, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AirferryError } from "../errors.ts";
+import { syncPath } from "../io/atomic.ts";
+import { formatInventory } from "./inventory.ts";
+import type { Inventory } from "./inventory-types.ts";
+import { formatSums } from "./sums.ts";
+import { verifyText } from "./verify-text.ts";
+import { writeSmallFile } from "./work-folder.ts";
+
+/** What older cosign wants with `--trusted-root`; it trusts nothing. */
+export const EMPTY_TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}\n';
+
+export interface SignatureFileBytes {
+  name: string;
+  bytes: Uint8Array;
+}
+
+export interface FinishOptions {
+  /** The work folder, volumes synced. */
+  dir: string;
+  /** Final path of the bundle's folder. */
+  target: string;
+  inventory: Inventory;
+  /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
+  sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
+  /** So many volumes to a medium, each medium a folder with all the small files; absent: one flat folder. */
+  volumesPerMedium?: number;
+}
+
+/** Returns the SHA-256 (hex) of SHA256SUMS: the digest of the bundle. */
+export async function finishBundle(options: FinishOptions): Promise<string> {
+  const { dir, target, inventory } = options;
+  const small = new Map<string, Uint8Array>();
+  small.set("airferry.json", formatInventory(inventory));
+  small.set("trusted_root.json", Buffer.from(EMPTY_TRUSTED_ROOT));
+  small.set("VERIFY.txt", Buffer.from(verifyText(inventory)));
+  const sums = formatSums([
+    ...[...small].map(([name, bytes]) => ({ name, sha256: createHash("sha256").update(bytes).digest("hex") })),
+    ...inventory.volumes,
+  ]);
+  const signatures = await options.sign(sums);
+  for (const { name, bytes } of signatures) small.set(`signatures/${name}`, bytes);
+  small.set("SHA256SUMS", sums);
+
+  for (const name of await readdir(dir)) {
+    if (name.startsWith("medium-") || name === "signatures")
+      await rm(join(dir, name), { recursive: true, force: true });
+  }
+  const each = options.volumesPerMedium;
+  const media = each === undefined ? 1 : Math.ceil(inventory.volumes.length / each);
+  const folders = Array.from({ length: media }, (_, index) =>
+    each === undefined ? "." : `medium-${index + 1}-of-${media}`,
+  );
+  for (const [index, folder] of folders.entries()) {
+    await mkdir(join(dir, folder), { recursive: true });
+    for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
+    if (each === undefined) continue;
+    for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {
+      // A second name first, so that a kill between the steps leaves the volume where a rerun finds it.
+      await link(join(dir, name), join(dir, folder, name));
+    }
+  }
+  for (const folder of folders) await syncTree(join(dir, folder));
+  if (each !== undefined) for (const volume of inventory.volumes) await rm(join(dir, volume.name));
+  await rm(join(dir, "journal"), { force: true });
+  await rm(join(dir, "lock"), { force: true });
+  await syncPath(dir);
+  try {
+    await rename(dir, target);
+  } catch (cause) {
+    throw new AirferryError("ERR_IO", `cannot name the finished bundle "${target}": ${(cause as Error).message}`, {
+      path: target,
+      hint: "move what is there out of the way and run pack again",
+      cause,
+    });
+  }
+  await syncPath(dirname(target));
+  return createHash("sha256").update(sums).digest("hex");
+}
+
+async function syncTree(dir: string): Promise<void> {
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    if (entry.isDirectory() && !entry.name.startsWith("medium-")) await syncTree(join(dir, entry.name));
+    else if (entry.isFile()) await syncPath(join(dir, entry.name));
+  }
+  await syncPath(dir);
+}

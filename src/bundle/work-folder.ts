@@ -1,0 +1,234 @@
+/**
+ * A bundle while it is being written: a hidden folder under `--out` with the volumes at their full (sparse) size and the
+ * journal. Every item is written once, straight to its final place; tar headers are written beside it. When all items are
+ * whole the folder is given its final files (finish.ts) and its final name.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError } from "../errors.ts";
+import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
+import { Journal } from "./journal.ts";
+import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";
+import { piecesOf } from "./volume-layout.ts";
+import { VolumeSet } from "./volumes.ts";
+
+export interface WorkItem {
+  path: string;
+  size: number;
+  mode: "0644" | "0755";
+  headerOffset: number;
+  offset: number;
+}
+
+export interface WorkLayout {
+  stream: string;
+  items: readonly WorkItem[];
+  streamSize: number;
+  volumeSize: number;
+  volumes: readonly { name: string; size: number }[];
+}
+
+const PREFIX = ".work-";
+
+/** Name of the hidden folder that a layout is written in: the same layout finds its own folder again. */
+export function workFolderName(layout: WorkLayout): string {
+  const hash = createHash("sha256").update(`${layout.stream}\n${layout.streamSize}\n${layout.volumeSize}\n`);
+  for (const item of layout.items) hash.update(`${item.path}\n${item.size}\n${item.mode}\n`);
+  return `${PREFIX}${layout.stream}-${hash.digest("hex").slice(0, 16)}`;
+}
+
+/** Hidden folders of the same stream under `out`, the given one left out. */
+export async function otherWorkFolders(out: string, stream: string, own: string): Promise<string[]> {
+  const names = await readdir(out).catch(() => []);
+  return names
+    .filter((name) => name.startsWith(`${PREFIX}${stream}-`) && /-[0-9a-f]{16}$/.test(name) && name !== own)
+    .filter((name) => name.length === PREFIX.length + stream.length + 17)
+    .map((name) => join(out, name));
+}
+
+export class WorkFolder {
+  readonly dir: string;
+  readonly layout: WorkLayout;
+  readonly journal: Journal;
+  readonly volumes: VolumeSet;
+  readonly #volumeHashes: VolumeHashes;
+
+  private constructor(dir: string, layout: WorkLayout, journal: Journal, volumes: VolumeSet, pool: HashPool) {
+    this.dir = dir;
+    this.layout = layout;
+    this.journal = journal;
+    this.volumes = volumes;
+    this.#volumeHashes = new VolumeHashes(layout, volumes, pool);
+  }
+
+  /**
+   * Opens the folder of a layout, making it when it is not there, and takes its lock.
+   * @throws {AirferryError} ERR_BUSY when another pack is writing it
+   */
+  static async open(out: string, layout: WorkLayout, pool: HashPool): Promise<WorkFolder> {
+    const dir = join(out, workFolderName(layout));
+    await mkdir(dir, { recursive: true });
+    await takeLock(dir);
+    const journal = await Journal.open(join(dir, "journal"), {
+      journal: 1,
+      stream: layout.stream,
+      streamSize: layout.streamSize,
+      volumeSize: layout.volumeSize,
+    });
+    const volumes = await VolumeSet.create(dir, layout);
+    return new WorkFolder(dir, layout, journal, volumes, pool);
+  }
+
+  /** Writes the header records of one item and the zeros behind it. */
+  async writeFrame(item: WorkItem): Promise<void> {
+    await this.volumes.write(item.headerOffset, headerBytes(item));
+    const padding = paddedSize(item.size) - item.size;
+    if (padding > 0) await this.volumes.write(item.offset + item.size, new Uint8Array(padding));
+  }
+
+  /** Says that the first `bytes` of an item are in place, so that volumes can be hashed behind the writers. */
+  progress(index: number, bytes: number): void {
+    this.#volumeHashes.progress(index, bytes);
+  }
+
+  /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be whole. */
+  async finishVolumes(): Promise<{ name: string; size: number; sha256: string }[]> {
+    await this.volumes.write(this.layout.streamSize - END_BYTES, new Uint8Array(END_BYTES));
+    const digests = await this.#volumeHashes.finish();
+    await this.volumes.sync();
+    return this.layout.volumes.map((volume, index) => ({ ...volume, sha256: digests[index] as string }));
+  }
+
+  /** Closes everything; the folder stays for a rerun. */
+  async close(): Promise<void> {
+    this.#volumeHashes.discard();
+    await this.journal.close();
+    await this.volumes.close();
+    await rm(join(this.dir, "lock"), { force: true });
+  }
+}
+
+/** Hashes every volume behind the writers: what is contiguous from its start is read back (from the page cache) and hashed. */
+class VolumeHashes {
+  readonly #layout: WorkLayout;
+  readonly #pool: HashPool;
+  readonly #volumes: VolumeSet;
+  #hashers: RangeHasher[];
+  /** Bytes in place by item index, for items that are begun but not whole. */
+  readonly #begun = new Map<number, number>();
+  readonly #whole: Uint8Array;
+  #next = 0;
+  #hashed = 0;
+  #running: Promise<void> = Promise.resolve();
+  #queued = false;
+  #failure: unknown;
+
+  constructor(layout: WorkLayout, volumes: VolumeSet, pool: HashPool) {
+    this.#layout = layout;
+    this.#volumes = volumes;
+    this.#pool = pool;
+    this.#hashers = layout.volumes.map(() => pool.open(["sha256"]));
+    this.#whole = new Uint8Array(layout.items.length);
+  }
+
+  progress(index: number, bytes: number): void {
+    const item = this.#layout.items[index] as WorkItem;
+    if (item.offset + bytes < this.#hashed && bytes < item.size) this.#startAgain();
+    if (bytes >= item.size) {
+      this.#whole[index] = 1;
+      this.#begun.delete(index);
+    } else this.#begun.set(index, bytes);
+    if (index === this.#next && !this.#queued && this.#frontier() - this.#hashed >= 8 * 1024 * 1024) this.#pump();
+  }
+
+  /** Stream offset below which every byte is in place. */
+  #frontier(): number {
+    const { items } = this.#layout;
+    while (this.#next < items.length && this.#whole[this.#next] === 1) this.#next++;
+    const item = items[this.#next];
+    if (item === undefined) return this.#layout.streamSize;
+    const begun = this.#begun.get(this.#next);
+    return begun === undefined ? item.headerOffset : item.offset + begun;
+  }
+
+  /** An item is written anew from its start (upstream changed, wrong digest): hashed bytes are void. */
+  #startAgain(): void {
+    this.#running = this.#running.then(() => {
+      for (const hasher of this.#hashers) hasher.discard();
+      this.#hashers = this.#layout.volumes.map(() => this.#pool.open(["sha256"]));
+      this.#hashed = 0;
+    });
+  }
+
+  #pump(): void {
+    this.#queued = true;
+    this.#running = this.#running
+      .then(async () => {
+        this.#queued = false;
+        await this.#advance(this.#frontier());
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      });
+  }
+
+  async #advance(upTo: number): Promise<void> {
+    if (upTo <= this.#hashed) return;
+    const pieces = piecesOf(this.#hashed, upTo - this.#hashed, this.#layout.volumeSize);
+    this.#hashed = upTo;
+    await Promise.all(
+      pieces.map(({ volume, offset, length }) =>
+        (this.#hashers[volume] as RangeHasher).advance({ file: this.#volumes.file(volume) as string, offset, length }),
+      ),
+    );
+  }
+
+  async finish(): Promise<string[]> {
+    await this.#running;
+    if (this.#failure !== undefined) throw this.#failure;
+    await this.#advance(this.#layout.streamSize);
+    return Promise.all(this.#hashers.map(async (hasher) => (await hasher.digests())["sha256"] as string));
+  }
+
+  discard(): void {
+    for (const hasher of this.#hashers) hasher.discard();
+  }
+}
+
+async function takeLock(dir: string): Promise<void> {
+  const path = join(dir, "lock");
+  for (;;) {
+    try {
+      const file = await open(path, "wx", 0o600);
+      await file.writeFile(`${process.pid}\n`);
+      await file.close();
+      return;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== "EEXIST") throw cause;
+      const pid = Number((await readFile(path, "utf8").catch(() => "")).trim());
+      if (Number.isInteger(pid) && pid > 0 && pid !== process.pid && isAlive(pid)) {
+        throw new AirferryError("ERR_BUSY", `cannot write bundle: process ${pid} is writing the same one`, {
+          path: dir,
+          hint: "wait until it is done; if no such airferry runs, remove the file named lock in that folder",
+        });
+      }
+      await rm(path, { force: true });
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Replaces a file of the work folder; it is synced with the folder later. */
+export async function writeSmallFile(dir: string, name: string, bytes: Uint8Array | string): Promise<void> {
+  await mkdir(join(dir, name, ".."), { recursive: true });
+  await writeFile(join(dir, name), bytes);
+}

@@ -1,0 +1,55 @@
+/** What every command file is made of. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { GlobalOptions, Output } from "./output.ts";
+
+/** Runs the body of a command with its output; a returned number is the exit status. */
+export type Run = (options: GlobalOptions, body: (output: Output) => Promise<number | void>) => Promise<void>;
+
+/** Adds one command to the program. */
+export type Register = (program: Command, run: Run) => void;
+
+/** Options that every command has. */
+export function withGlobals(command: Command): Command {
+  return command
+    .option("--json", "print one JSON document on stdout")
+    .option("-q, --quiet", "no progress and no messages, only results and errors")
+    .addOption(
+      new Option("--progress <mode>", "how progress is shown on stderr")
+        .choices(["auto", "plain", "json", "none"])
+        .default("auto"),
+    );
+}
+
+/** Collects a repeatable option. */
+export function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
+}
+
+/** Parses a positive whole number. */
+export function positive(value: string): number {
+  const number = Number(value);
+  if (!Number.isSafeInteger(number) || number < 1) throw new InvalidArgumentError("must be a whole number from 1 up.");
+  return number;
+}
+
+/** Parses `FROM=TO`; the first `=` that a URL can have before its query separates. */
+export function rewrite(value: string, previous: { from: string; to: string }[] = []): { from: string; to: string }[] {
+  const at = value.indexOf("=");
+  if (at < 1 || at === value.length - 1) throw new InvalidArgumentError("must be FROM=TO.");
+  return [...previous, { from: value.slice(0, at), to: value.slice(at + 1) }];
+}
+
+/** `--store`, or AIRFERRY_STORE. */
+export function storeOption(): Option {
+  return new Option("--store <dir>", "the store inside the gap").env("AIRFERRY_STORE").makeOptionMandatory();
+}
+
+/** `--trust`, or AIRFERRY_TRUST (paths separated by `:`). */
+export function trustOption(): Option {
+  return new Option("--trust <file...>", "public keys that may sign (PEM; several keys or files)");
+}
+
+/** The trusted key files of a command. */
+export function trustFiles(given: readonly string[] | undefined): string[] {
+  return given !== undefined ? [...given] : (process.env["AIRFERRY_TRUST"] ?? "").split(":").filter((it) => it !== "");
+}

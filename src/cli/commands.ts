@@ -1,0 +1,8 @@
+/** Every command, in the order in which a carrier meets them. */
+import type { Register } from "./command.ts";
+import { lockCommand } from "./commands/lock.ts";
+import { packCommand } from "./commands/pack.ts";
+import { planCommand } from "./commands/plan.ts";
+import { schemaCommand } from "./commands/schema.ts";
+
+export const COMMANDS: readonly Register[] = [schemaCommand, lockCommand, planCommand, packCommand];

@@ -1,0 +1,43 @@
+/** `airferry lock`: pins every artifact of a manifest. */
+import { type Register, withGlobals } from "../command.ts";
+import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
+
+export const lockCommand: Register = (program, run) => {
+  withUpstream(withGlobals(program.command("lock").argument("<manifest>", "manifest file (YAML)")))
+    .summary("pin everything a manifest names")
+    .description(
+      "Finds out what exactly the manifest means today and writes it beside it (x.yaml → x.lock.json).\n" +
+        "Entries whose text did not change keep what they are locked to. Artifacts that nobody published a digest of\n" +
+        "are downloaded to pin them; pack uses the same download.",
+    )
+    .option("--update [names...]", "lock these entries again although their text is the same (no name: all)")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry lock rocky-9.yaml\n  airferry lock rocky-9.yaml --update rocky-9 kubernetes\n\nExit status: 0 done, 2 manifest wrong, 4 upstream failed.",
+    )
+    .action((manifest: string, flags: UpstreamFlags & { update?: true | string[] }, command) =>
+      run(command.opts(), async (output) => {
+        const { openWorkspace } = await import("../../workspace.ts");
+        const { lock } = await import("../../lock.ts");
+        await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+        let bytes = 0;
+        const progress = output.progress("pinning");
+        const result = await lock(workspace, {
+          ...(flags.update !== undefined && { update: flags.update === true ? [] : flags.update }),
+          pinFirstSight: true,
+          report: (line) => output.note(line),
+          progress: (more) => {
+            bytes += more;
+            progress(bytes, undefined);
+          },
+        });
+        output.progressDone();
+        noteChanges(output, result.changes);
+        const artifacts = result.lock.entries.reduce((sum, entry) => sum + entry.artifacts.length, 0);
+        output.print(
+          `${result.file}: ${result.lock.entries.length} entries, ${artifacts} artifacts, ${result.changes.length || "no"} changes`,
+        );
+        output.result({ lock: result.file, entries: result.lock.entries.length, artifacts, changes: result.changes });
+      }),
+    );
+};

@@ -1,0 +1,73 @@
+/** `airferry pack`: mirrors what a manifest names into a signed bundle. */
+import { Option } from "commander";
+import { positive, type Register, withGlobals } from "../command.ts";
+import { formatBytes } from "../output.ts";
+import { passphrase } from "../passphrase.ts";
+import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
+import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
+
+interface PackFlags extends UpstreamFlags, VolumeFlags {
+  key?: string;
+  signer?: string;
+  signerKey?: string;
+  rpmKey?: string;
+  unsigned?: boolean;
+  out: string;
+  frozen?: boolean;
+  serial?: number;
+}
+
+export const packCommand: Register = (program, run) => {
+  withVolumes(withUpstream(withGlobals(program.command("pack").argument("<manifest>", "manifest file (YAML)"))))
+    .summary("mirror everything into a signed bundle")
+    .description(
+      "Locks what is not locked yet, fetches every byte once, straight into the volumes, signs the result, and gives it its\n" +
+        "final name. Interrupted at any point, the same command continues. The last line of stdout is the bundle's path.",
+    )
+    .addOption(new Option("--key <file>", "private key to sign with").env("AIRFERRY_KEY"))
+    .option("--signer <command>", "sign with a command instead: it gets the bytes on stdin and prints a signature")
+    .option("--signer-key <file>", "public key of --signer")
+    .option("--rpm-key <file>", "OpenPGP key for rewritten repository metadata (default: beside --key)")
+    .option("--unsigned", "do not sign; unpack refuses the bundle until somebody signs it")
+    .option("--out <dir>", "where bundles are written", "bundles")
+    .option("--frozen", "refuse when the lock is not up to date")
+    .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
+        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, 4 upstream failed, 130 interrupted.",
+    )
+    .action((manifest: string, flags: PackFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { openWorkspace } = await import("../../workspace.ts");
+        const { pack } = await import("../../pack.ts");
+        const { packSigners } = await import("../../pack-signers.ts");
+        const signers = await packSigners({ ...flags, unsigned: flags.unsigned === true, passphrase: passphrase() });
+        await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+        const progress = output.progress("packing");
+        const result = await pack(workspace, {
+          out: flags.out,
+          ...signers,
+          ...volumeOptions(flags),
+          frozen: flags.frozen === true,
+          ...(flags.serial !== undefined && { serial: flags.serial }),
+          concurrency: Math.max(8, flags.concurrency ?? 0),
+          report: (line) => output.note(line),
+          progress: ({ doneBytes, totalBytes, path }) => progress(doneBytes, totalBytes, path),
+        });
+        output.progressDone();
+        for (const { path, reason } of result.faults) output.note(`left out ${path}: ${reason}`);
+        output.note(
+          result.packed
+            ? `packed ${result.entries} files, ${formatBytes(result.size)}: ${formatBytes(result.fetchedBytes)} fetched, ${formatBytes(result.reusedBytes)} reused`
+            : "nothing to do: this bundle is whole and was packed from this very lock",
+        );
+        if (result.packed && signers.signers.length === 0)
+          output.note(`unsigned; next: airferry sign ${result.bundle} --key FILE`);
+        else if (result.packed)
+          output.note(`next: carry it across, then: airferry unpack ${result.bundle} --trust PUBLIC-KEY --store DIR`);
+        if (output.json) output.result(result);
+        else output.line(result.bundle);
+      }),
+    );
+};

@@ -1,0 +1,15 @@
+/** `airferry schema`: the manifest's JSON Schema, for editors. */
+import { type Register, withGlobals } from "../command.ts";
+
+export const schemaCommand: Register = (program, run) => {
+  withGlobals(program.command("schema"))
+    .summary("print the JSON Schema of manifests")
+    .description("Prints the JSON Schema of manifests on stdout, so that editors complete and check them.")
+    .addHelpText("after", "\nExample:\n  airferry schema > manifest.schema.json\n\nExit status: 0 done.")
+    .action((_, command) =>
+      run(command.opts(), async (output) => {
+        const { manifestJsonSchema } = await import("../../manifest/schema.ts");
+        output.line(JSON.stringify(manifestJsonSchema(), null, 2));
+      }),
+    );
+};

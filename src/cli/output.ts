@@ -1,0 +1,137 @@
+/**
+ * Everything that is printed: results on stdout, all else on stderr, errors in one voice (`error:` then `hint:`).
+ * Names from media and networks may hold control characters; they are shown as escapes, never sent to a terminal.
+ */
+import { AirferryError } from "../errors.ts";
+import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
+
+export interface GlobalOptions {
+  json?: boolean;
+  quiet?: boolean;
+  progress?: ProgressMode;
+}
+
+export class Output {
+  readonly json: boolean;
+  readonly #quiet: boolean;
+  readonly #mode: ProgressMode;
+  #progress: Progress | undefined;
+
+  constructor(options: GlobalOptions) {
+    this.json = options.json === true;
+    this.#quiet = options.quiet === true;
+    this.#mode = options.quiet ? "none" : (options.progress ?? "auto");
+  }
+
+  /** A result for people; with --json only the document of `result` is printed. */
+  print(line = ""): void {
+    if (!this.json) process.stdout.write(`${clean(line)}\n`);
+  }
+
+  /** The last line of stdout, alone, whatever the mode (the bundle's path). */
+  line(line: string): void {
+    process.stdout.write(`${clean(line)}\n`);
+  }
+
+  /** The one JSON document of a command. */
+  result(value: unknown): void {
+    if (this.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  }
+
+  /** What is going on, for people, on stderr. */
+  note(line: string): void {
+    if (this.#quiet) return;
+    if (this.#mode === "json") process.stderr.write(`${JSON.stringify({ event: "note", message: line })}\n`);
+    else {
+      this.#progress?.clear();
+      process.stderr.write(`airferry: ${clean(line)}\n`);
+    }
+  }
+
+  /** Bytes, rate and time left of one piece of work; end it with `progressDone`. */
+  progress(what: string): (done: number, total: number | undefined, detail?: string) => void {
+    this.#progress?.end();
+    this.#progress = startProgress(what, this.#mode);
+    const progress = this.#progress;
+    return (done, total, detail) => progress.update(done, total, detail === undefined ? undefined : clean(detail));
+  }
+
+  progressDone(): void {
+    this.#progress?.end();
+    this.#progress = undefined;
+  }
+
+  /** Prints an error with everything that helps: all problems, and the next command. Never a stack trace, unless asked. */
+  error(error: unknown): void {
+    this.progressDone();
+    const it = error instanceof AirferryError ? error : unexpected(error);
+    if (this.#mode === "json" || this.json) {
+      const { code, message, hint, path, expected, actual, problems } = it;
+      process.stderr.write(
+        `${JSON.stringify({ event: "error", code, message, hint, path, expected, actual, problems })}\n`,
+      );
+    } else {
+      process.stderr.write(`airferry: error: ${clean(it.message)}\n`);
+      for (const problem of it.problems) process.stderr.write(`  ${clean(problem.path)}: ${clean(problem.message)}\n`);
+      if (it.hint) process.stderr.write(`airferry: hint: ${clean(it.hint)}\n`);
+    }
+    if (process.env["AIRFERRY_DEBUG"]) process.stderr.write(`${(error as Error)?.stack}\n${String(it.cause)}\n`);
+  }
+}
+
+function unexpected(error: unknown): AirferryError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new AirferryError("ERR_SPACE", `cannot write: ${message}`, {
+      hint: "free some space and run the same command again",
+      cause: error,
+    });
+  }
+  if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) return new AirferryError("ERR_IO", message, { cause: error });
+  return new AirferryError("ERR_INTERNAL", `cannot go on: ${message ?? String(error)}`, {
+    hint: "this is a mistake in airferry; run again with AIRFERRY_DEBUG=1 and report it",
+    cause: error,
+  });
+}
+
+/** Shows control and bidirectional characters as escapes, so that no name can drive a terminal. */
+export function clean(text: string): string {
+  return text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** `1.2 GiB` and the like; exact below 1 KiB. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return unit === 0 ? `${bytes} B` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
+}
+
+/** Rows as aligned columns, header first; numbers to the right. */
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  right: readonly number[] = [],
+): string {
+  const all = [header, ...rows];
+  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          const width = widths[column] as number;
+          return right.includes(column) ? cell.padStart(width) : column === row.length - 1 ? cell : cell.padEnd(width);
+        })
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

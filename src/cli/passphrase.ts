@@ -1,0 +1,21 @@
+/** Passphrases of private keys: environment first, then a prompt on a terminal that shows nothing. */
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { type Passphrase, passphraseFrom } from "../sign/private-key.ts";
+
+export function passphrase(): Passphrase {
+  return passphraseFrom(process.env, process.stdin.isTTY && process.stderr.isTTY ? prompt : undefined);
+}
+
+/** Asks on the terminal; what is typed is not shown. */
+export async function prompt(what: string): Promise<string> {
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  process.stderr.write(`${what}: `);
+  const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
+  try {
+    return await terminal.question("");
+  } finally {
+    terminal.close();
+    process.stderr.write("\n");
+  }
+}

@@ -1,0 +1,54 @@
+/** What lock, plan and pack have in common: how upstream is reached. */
+import { type Command, Option } from "commander";
+import type { WorkspaceOptions } from "../workspace.ts";
+import { positive, rewrite } from "./command.ts";
+import type { Output } from "./output.ts";
+
+export interface UpstreamFlags {
+  rewrite?: { from: string; to: string }[];
+  concurrency?: number;
+  segments?: number;
+  cache?: string;
+}
+
+export function withUpstream(command: Command): Command {
+  return command
+    .option(
+      "--rewrite <from=to>",
+      "fetch from another URL prefix or registry host; what is recorded stays the original (repeatable)",
+      rewrite,
+    )
+    .option("--concurrency <n>", "requests to one host at a time", positive)
+    .option("--segments <n>", "ranged requests for one large file, where the server allows", positive)
+    .addOption(new Option("--cache <dir>", "where downloads are kept that a lock needed").env("AIRFERRY_CACHE"));
+}
+
+/** Options of the workspace; retries and failovers are told as they happen. */
+export function workspaceOptions(flags: UpstreamFlags, output: Output): WorkspaceOptions {
+  return {
+    ...(flags.rewrite && { rewrites: flags.rewrite }),
+    ...(flags.concurrency !== undefined && { concurrency: flags.concurrency }),
+    ...(flags.segments !== undefined && { segments: flags.segments }),
+    ...(flags.cache !== undefined && { cacheDir: flags.cache }),
+    onEvent: (event) => {
+      if (event.type === "retry")
+        output.note(
+          `trying again in ${((event.delayMs ?? 0) / 1000).toFixed(1)} s: ${event.url}: ${event.reason ?? ""}`,
+        );
+      else if (event.type === "failover") output.note(`trying the next mirror: ${event.url}: ${event.reason ?? ""}`);
+      else if (event.type === "resume") output.note(`continuing at byte ${event.bytes ?? 0}: ${event.url}`);
+    },
+  };
+}
+
+/** What changed in a lock, for people. */
+export function noteChanges(
+  output: Output,
+  changes: readonly { change: string; kind: string; name: string; path?: string; before?: string; after?: string }[],
+): void {
+  for (const { change, kind, name, path, before, after } of changes) {
+    const what = path ?? name;
+    if (change === "changed") output.note(`changed ${kind} ${what}: ${before} → ${after}`);
+    else output.note(`${change} ${kind} ${what}`);
+  }
+}

@@ -1,0 +1,395 @@
+/**
+ * Fills a bundle's work folder: every item gets its bytes once, from the nearest place that has them (an earlier bundle, an
+ * interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only when its digest is
+ * right. Items that are whole already, by the journal, are left alone.
+ */
+import { open } from "node:fs/promises";
+import ssri from "ssri";
+import { ItemWriter } from "./bundle/item-writer.ts";
+import type { WorkFolder } from "./bundle/work-folder.ts";
+import { AirferryError } from "./errors.ts";
+import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
+import type { RandomAccess } from "./io/types.ts";
+import { KeptFolder } from "./manifest/lock-file.ts";
+import type { LaidItem, Plan } from "./plan.ts";
+import { findReusable, type Reusable } from "./reuse.ts";
+import { sha256Of } from "./sources/artifact.ts";
+import { mapLimited } from "./sources/each.ts";
+import type { ItemFault } from "./sources/types.ts";
+import type { Workspace } from "./workspace.ts";
+
+export interface FillProgress {
+  doneBytes: number;
+  totalBytes: number;
+  doneItems: number;
+  totalItems: number;
+  /** The item that was touched last. */
+  path: string;
+}
+
+export interface FillOptions {
+  workspace: Workspace;
+  plan: Plan;
+  work: WorkFolder;
+  pool: HashPool;
+  /** Where earlier bundles lie. */
+  out: string;
+  concurrency: number;
+  report?: (line: string) => void;
+  progress?: (progress: FillProgress) => void;
+}
+
+export interface Filled {
+  /** SHA-256 (hex) of every item's bytes. */
+  sha256Of: (path: string) => string | undefined;
+  /** Items that were dropped because they may be (quarantine). Not empty: the plan must be made again without them. */
+  faults: ItemFault[];
+  fetchedBytes: number;
+  /** Copied from earlier bundles or from this very one. */
+  reusedBytes: number;
+  /** SHA-256 of artifacts that came out of the download cache. */
+  cached: string[];
+}
+
+const HASH_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha384", "sha512", "sha1", "md5"];
+const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
+
+/** @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; what is whole stays for a rerun */
+export async function fillBundle(options: FillOptions): Promise<Filled> {
+  const filler = new Filler(options);
+  return filler.run();
+}
+
+class Filler {
+  readonly #o: FillOptions;
+  readonly #kept: KeptFolder;
+  readonly #sha256 = new Map<string, string>();
+  readonly #faults: ItemFault[] = [];
+  readonly #cached: string[] = [];
+  #reusable: Reusable | undefined;
+  #fetchedBytes = 0;
+  #reusedBytes = 0;
+  #doneBytes = 0;
+  #doneItems = 0;
+  readonly #totalBytes: number;
+
+  constructor(options: FillOptions) {
+    this.#o = options;
+    this.#totalBytes = options.plan.items.reduce((sum, item) => sum + item.size, 0);
+    this.#kept = new KeptFolder(options.workspace.paths.kept);
+  }
+
+  async run(): Promise<Filled> {
+    const { plan, work, concurrency } = this.#o;
+    const fetched: number[] = [];
+    const twins: number[] = [];
+    const made: number[] = [];
+    const wanted: LaidItem[] = [];
+    const first = new Map<string, LaidItem>();
+    for (const [index, item] of plan.items.entries()) {
+      const done = work.journal.done.get(item.path);
+      if (done !== undefined && done.size === item.size && done.offset === item.offset)
+        this.#whole(index, item, done.done);
+      else if (item.source.from === "made") made.push(index);
+      else if (item.integrity !== undefined && item.size > 0 && first.has(item.integrity)) twins.push(index);
+      else {
+        fetched.push(index);
+        wanted.push(item);
+      }
+      if (item.integrity !== undefined && !first.has(item.integrity)) first.set(item.integrity, item);
+    }
+    this.#reusable = await findReusable(this.#o.out, plan.stream, work, wanted);
+    try {
+      await mapLimited(fetched, concurrency, (index) => this.#fill(index));
+      await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
+      if (this.#faults.length === 0) for (const index of made) await this.#make(index);
+    } finally {
+      await this.#reusable.close();
+    }
+    return {
+      sha256Of: (path) => this.#sha256.get(path),
+      faults: this.#faults,
+      fetchedBytes: this.#fetchedBytes,
+      reusedBytes: this.#reusedBytes,
+      cached: this.#cached,
+    };
+  }
+
+  async #fill(index: number): Promise<void> {
+    const item = this.#o.plan.items[index] as LaidItem;
+    const writer = await this.#writer(index, item);
+    try {
+      const near = await this.#nearBytes(item);
+      if (near !== undefined) {
+        if (writer.position > 0) await writer.restart();
+        await copyInto(near.bytes, writer);
+        await near.close();
+        const sha256 = await this.#check(item, writer);
+        if (sha256 !== undefined) {
+          this.#reusedBytes += item.size;
+          await this.#finish(index, item, writer, sha256);
+          return;
+        }
+        await writer.restart();
+      }
+      await this.#fillFromSource(index, item, writer);
+    } catch (error) {
+      await writer.suspend();
+      if (item.quarantine && isPackageFault(error)) {
+        await this.#o.work.journal.forget(item.path);
+        this.#faults.push({ path: item.path, reason: (error as Error).message });
+        this.#o.report?.(`dropped ${item.path}: ${(error as Error).message}`);
+        return;
+      }
+      throw error;
+    }
+  }
+
+  async #fillFromSource(index: number, item: LaidItem, writer: ItemWriter): Promise<void> {
+    const { source } = item;
+    switch (source.from) {
+      case "kept":
+        await writer.write(await this.#kept.get(source.digest));
+        break;
+      case "file":
+        if (writer.position > 0) await writer.restart();
+        await this.#copyFile(item, source.file, writer, "offset" in source ? (source.offset as number) : undefined);
+        break;
+      case "url":
+        return this.#fetch(index, item, source, writer);
+      case "made":
+        throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
+    }
+    const sha256 = await this.#check(item, writer);
+    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, "the file changed since it was locked");
+    await this.#finish(index, item, writer, sha256);
+  }
+
+  /** One GET; when bytes of several responses or mirrors do not add up to the digest, one more from every mirror, whole. */
+  async #fetch(
+    index: number,
+    item: LaidItem,
+    source: Extract<LaidItem["source"], { from: "url" }>,
+    writer: ItemWriter,
+  ): Promise<void> {
+    const { fetcher } = this.#o.workspace;
+    const begunAt = writer.position;
+    let responses = 0;
+    const sink = {
+      get position() {
+        return writer.position;
+      },
+      get validator() {
+        return writer.validator;
+      },
+      write: (chunk: Uint8Array) => {
+        this.#fetchedBytes += chunk.length;
+        return writer.write(chunk);
+      },
+      restart: () => writer.restart(),
+      began: (response: Parameters<ItemWriter["began"]>[0]) => {
+        responses++;
+        writer.began(response);
+      },
+    };
+    const target = { size: item.size, integrity: item.integrity, auth: source.auth, etag: source.etag };
+    if (begunAt < item.size || item.size === 0) await fetcher.fetchInto({ ...target, urls: source.urls }, sink);
+    let sha256 = await this.#check(item, writer);
+    const served = writer.validator?.url;
+    const pieced = begunAt > 0 || responses > 1;
+    // A whole body from one URL that is wrong stays wrong there; the other mirrors may have the right one.
+    const again = source.urls.filter((url) => pieced || url !== served);
+    let wrong =
+      sha256 === undefined ? await this.#wrongDigest(item, writer, served ?? source.urls[0] ?? "") : undefined;
+    for (const url of again) {
+      if (sha256 !== undefined) break;
+      this.#o.report?.(`fetching ${item.path} once more from ${url}: its digest was wrong`);
+      await writer.restart();
+      await fetcher.fetchInto({ ...target, urls: [url] }, sink);
+      sha256 = await this.#check(item, writer);
+      if (sha256 === undefined) wrong = await this.#wrongDigest(item, writer, url);
+    }
+    if (sha256 === undefined) throw wrong;
+    await this.#finish(index, item, writer, sha256);
+  }
+
+  /** The same bytes as another item of this bundle: copied, not fetched again. */
+  async #fillTwin(index: number, first: ReadonlyMap<string, LaidItem>): Promise<void> {
+    const { plan, work } = this.#o;
+    const item = plan.items[index] as LaidItem;
+    const twin = first.get(item.integrity as string) as LaidItem;
+    if (!this.#sha256.has(twin.path)) return this.#fill(index);
+    const writer = await this.#writer(index, item);
+    if (writer.position > 0) await writer.restart();
+    await copyInto(work.volumes.range(twin.offset, twin.size), writer);
+    const sha256 = await this.#check(item, writer);
+    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, twin.path);
+    this.#reusedBytes += item.size;
+    await this.#finish(index, item, writer, sha256);
+  }
+
+  async #make(index: number): Promise<void> {
+    const item = this.#o.plan.items[index] as LaidItem;
+    if (item.source.from !== "made") return;
+    const bytes = await item.source.make((path) => {
+      const sha256 = this.#sha256.get(path);
+      if (sha256 === undefined)
+        throw new AirferryError("ERR_INTERNAL", `cannot make "${item.path}": "${path}" is not fetched`);
+      return sha256;
+    });
+    if (bytes.length !== item.size) {
+      throw new AirferryError(
+        "ERR_INTERNAL",
+        `cannot make "${item.path}": wrong size: expected ${item.size} bytes, got ${bytes.length}`,
+      );
+    }
+    const writer = await this.#writer(index, item);
+    if (writer.position > 0) await writer.restart();
+    await writer.write(bytes);
+    await this.#finish(index, item, writer, (await writer.digests())["sha256"] as string);
+  }
+
+  /** Bytes of this digest that are nearer than upstream. They are checked like any others. */
+  async #nearBytes(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
+    if (item.source.from === "kept") return undefined;
+    const sha256 = sha256Of(item.integrity);
+    const cached = sha256 && (await this.#o.workspace.cache.file(sha256));
+    if (cached) {
+      this.#cached.push(sha256);
+      return openBytes(cached);
+    }
+    return item.source.from === "url" ? this.#reusable?.find(item) : undefined;
+  }
+
+  async #copyFile(item: LaidItem, file: string, writer: ItemWriter, offset?: number): Promise<void> {
+    const source = await openBytes(file).catch((cause: Error) => {
+      throw new AirferryError("ERR_IO", `cannot pack "${item.path}": ${cause.message}`, { path: file, cause });
+    });
+    try {
+      if (offset === undefined && source.bytes.size !== item.size) {
+        throw new AirferryError(
+          "ERR_UPSTREAM_SIZE",
+          `cannot pack "${item.path}": "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
+          { path: file, hint: `if that is meant so: airferry lock ${this.#o.workspace.file} --update` },
+        );
+      }
+      await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
+    } finally {
+      await source.close();
+    }
+  }
+
+  async #writer(index: number, item: LaidItem): Promise<ItemWriter> {
+    const { work, pool } = this.#o;
+    return ItemWriter.open(work, index, pool, algorithmsOf(item), (bytes) => {
+      this.#doneBytes += bytes;
+      this.#report(item);
+    });
+  }
+
+  /** The SHA-256 (hex) when every digest that is known is right; undefined when one is wrong. */
+  async #check(item: LaidItem, writer: ItemWriter): Promise<string | undefined> {
+    const digests = await writer.digests();
+    const sha256 = digests["sha256"] as string;
+    if (writer.position !== item.size) return undefined;
+    if (item.integrity === undefined) return sha256;
+    const expected = ssri.parse(item.integrity);
+    for (const [name, hex] of Object.entries(digests)) {
+      const claims = (expected as unknown as Record<string, { digest: string }[] | undefined>)[name];
+      const actual = Buffer.from(hex, "hex").toString("base64");
+      if (claims !== undefined && !claims.some((claim) => claim.digest === actual)) return undefined;
+    }
+    return sha256;
+  }
+
+  async #wrongDigest(item: LaidItem, writer: ItemWriter, where: string): Promise<AirferryError> {
+    const digests = await writer.digests();
+    const actual = algorithmsOf(item)
+      .filter((name) => name !== "sha256" || sha256Of(item.integrity) !== undefined)
+      .map((name) => `${name}-${Buffer.from(digests[name] as string, "hex").toString("base64")}`)
+      .join(" ");
+    const hex = sha256Of(item.integrity);
+    const expected = hex === undefined ? item.integrity : `sha256:${hex}`;
+    const got = hex === undefined ? actual : `sha256:${digests["sha256"]}`;
+    const place = item.source.from === "url" ? ` from ${where}` : `: ${where}`;
+    return new AirferryError(
+      "ERR_UPSTREAM_DIGEST",
+      `cannot pack "${item.path}"${place}: digest mismatch: expected ${expected} (${item.established}), got ${got} over ${writer.position} bytes`,
+      {
+        path: item.path,
+        expected: expected ?? "",
+        actual: got,
+        hint: `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${this.#o.workspace.file} --update`,
+      },
+    );
+  }
+
+  async #finish(index: number, item: LaidItem, writer: ItemWriter, sha256: string): Promise<void> {
+    if (item.check) await item.check(this.#o.work.volumes.range(item.offset, item.size));
+    await writer.done(sha256);
+    this.#sha256.set(item.path, sha256);
+    this.#doneItems++;
+    this.#report(item);
+  }
+
+  #whole(index: number, item: LaidItem, sha256: string): void {
+    this.#o.work.progress(index, item.size);
+    this.#sha256.set(item.path, sha256);
+    this.#doneItems++;
+    this.#doneBytes += item.size;
+    this.#report(item);
+  }
+
+  #report(item: LaidItem): void {
+    this.#o.progress?.({
+      doneBytes: this.#doneBytes,
+      totalBytes: this.#totalBytes,
+      doneItems: this.#doneItems,
+      totalItems: this.#o.plan.items.length,
+      path: item.path,
+    });
+  }
+}
+
+/** SHA-256 always, and whatever else is known of the item. */
+function algorithmsOf(item: LaidItem): HashAlgorithm[] {
+  const known = item.integrity === undefined ? [] : Object.keys(ssri.parse(item.integrity));
+  return [...new Set<HashAlgorithm>(["sha256", ...HASH_ALGORITHMS.filter((name) => known.includes(name))])];
+}
+
+/** Faults of a package that its repository's policy may answer with quarantine. */
+function isPackageFault(error: unknown): boolean {
+  return (
+    error instanceof AirferryError &&
+    ["ERR_UPSTREAM_DIGEST", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_SIGNATURE", "ERR_UPSTREAM_INVALID"].includes(error.code)
+  );
+}
+
+async function copyInto(bytes: RandomAccess, writer: ItemWriter): Promise<void> {
+  for (let position = 0; position < bytes.size; ) {
+    const chunk = await bytes.read(position, COPY_CHUNK_BYTES);
+    if (chunk.length === 0) return;
+    await writer.write(chunk);
+    position += chunk.length;
+  }
+}
+
+async function openBytes(file: string): Promise<{ bytes: RandomAccess; close(): Promise<void> }> {
+  const handle = await open(file, "r");
+  const { size } = await handle.stat();
+  return {
+    bytes: {
+      size,
+      async read(position, length) {
+        const buffer = Buffer.allocUnsafe(Math.min(length, Math.max(0, size - position)));
+        const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+        return buffer.subarray(0, bytesRead);
+      },
+    },
+    close: () => handle.close(),
+  };
+}
+
+function slice(bytes: RandomAccess, offset: number, size: number): RandomAccess {
+  return { size, read: (position, length) => bytes.read(offset + position, Math.min(length, size - position)) };
+}

@@ -1,0 +1,176 @@
+/**
+ * The verb `lock`: resolves every entry of a manifest and pins it. Also what `plan` and `pack` call to lock what has no lock
+ * yet or whose text changed. Fetches metadata; artifacts themselves only where nobody published a digest or size.
+ */
+import { AirferryError, type Problem } from "./errors.ts";
+import type { Kind } from "./io/types.ts";
+import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
+import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
+import { SOURCES } from "./sources/kinds.ts";
+import type { LockContext } from "./sources/types.ts";
+import type { Workspace } from "./workspace.ts";
+
+export interface LockOptions {
+  /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
+  update?: readonly string[];
+  /** Refuse instead of locking anything. */
+  frozen?: boolean;
+  /** Download what nobody published a digest of (the verb lock does, plan does not). */
+  pinFirstSight: boolean;
+  report?: (line: string) => void;
+  progress?: (bytes: number) => void;
+}
+
+/** One difference between the lock before and after. */
+export interface LockChange {
+  kind: Kind;
+  name: string;
+  /** Path in the bundle; absent when the whole entry came or went. */
+  path?: string;
+  change: "added" | "removed" | "changed";
+  before?: string;
+  after?: string;
+}
+
+export interface LockResult {
+  lock: Lock;
+  changes: LockChange[];
+  file: string;
+}
+
+/**
+ * Brings the lock up to date with the manifest and writes it beside it.
+ * @throws {AirferryError} ERR_LOCK_STALE with `frozen` when it is not up to date; ERR_UPSTREAM* and ERR_MANIFEST_INVALID
+ */
+export async function lock(workspace: Workspace, options: LockOptions): Promise<LockResult> {
+  const { manifest, paths } = workspace;
+  const before = await readLock(paths.lock);
+  if (options.frozen) return { lock: requireFresh(workspace, before), changes: [], file: paths.lock };
+
+  const kept = new KeptFolder(paths.kept);
+  const time = lockTime();
+  checkUpdateNames(workspace, options.update, before);
+  const entries: LockedEntry[] = [];
+  for (const source of SOURCES) {
+    const previous = new Map(
+      (before?.entries ?? []).filter((entry) => entry.kind === source.kind).map((entry) => [entry.name, entry]),
+    );
+    const context: LockContext = {
+      manifest,
+      baseDir: paths.baseDir,
+      fetcher: workspace.fetcher,
+      previous,
+      update: (_kind, name) =>
+        options.update !== undefined && (options.update.length === 0 || options.update.includes(name)),
+      kept,
+      time,
+      pinFirstSight: options.pinFirstSight,
+      download: (urls, limits) => workspace.cache.download(workspace.fetcher, urls, limits, options.progress),
+      report: options.report ?? (() => {}),
+    };
+    entries.push(...(await source.lock(context)));
+  }
+  checkPaths(entries);
+  const after: Lock = { lockVersion: 1, stream: manifest.stream, time: before?.time ?? time, entries };
+  const changes = changesBetween(before?.entries ?? [], entries);
+  if (before === undefined || lockDigest(before) !== lockDigest(after)) {
+    after.time = time;
+    await writeLock(paths.lock, after);
+    await kept.retain(digestsIn(entries));
+  }
+  return { lock: after, changes, file: paths.lock };
+}
+
+/** Now, or SOURCE_DATE_EPOCH, in whole seconds. */
+export function lockTime(env: NodeJS.ProcessEnv = process.env): string {
+  const epoch = env["SOURCE_DATE_EPOCH"];
+  const date = epoch !== undefined && /^\d+$/.test(epoch) ? new Date(Number(epoch) * 1000) : new Date();
+  return `${date.toISOString().slice(0, 19)}Z`;
+}
+
+function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
+  const { requests, paths } = workspace;
+  const problems: Problem[] = [];
+  const stale = (path: string, message: string) => problems.push({ code: "ERR_LOCK_STALE", path, message });
+  const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry]));
+  for (const { kind, name, request } of requests) {
+    const entry = locked.get(`${kind} ${name}`);
+    if (entry === undefined) stale(`${kind} ${name}`, "is not in the lock");
+    else if (entry.request !== request) stale(`${kind} ${name}`, "changed in the manifest since it was locked");
+    else {
+      for (const artifact of entry.artifacts) {
+        if (artifact.integrity === undefined && artifact.kept === undefined)
+          stale(artifact.path, "has no digest in the lock");
+      }
+    }
+    locked.delete(`${kind} ${name}`);
+  }
+  for (const key of locked.keys()) stale(key, "is in the lock but no more in the manifest");
+  if (before !== undefined && before.stream !== workspace.manifest.stream) stale("stream", `was "${before.stream}"`);
+  if (before === undefined || problems.length > 0) {
+    throw new AirferryError(
+      "ERR_LOCK_STALE",
+      `cannot pack with --frozen: "${paths.lock}" ${before ? "does not fit the manifest" : "does not exist"}`,
+      { problems, hint: `airferry lock ${workspace.file}` },
+    );
+  }
+  return before;
+}
+
+function checkUpdateNames(workspace: Workspace, update: readonly string[] | undefined, before: Lock | undefined): void {
+  const known = new Set([...workspace.requests, ...(before?.entries ?? [])].map((it) => it.name));
+  for (const name of update ?? []) {
+    if (!known.has(name)) {
+      throw new AirferryError("ERR_USAGE", `cannot update "${name}": the manifest has no entry of that name`, {
+        hint: `names are: ${[...known].sort().join(", ")}`,
+      });
+    }
+  }
+}
+
+/** Two artifacts under one path are an error unless they are the same bytes (an image layer, a key). */
+function checkPaths(entries: readonly LockedEntry[]): void {
+  const seen = new Map<string, { entry: LockedEntry; artifact: LockedArtifact }>();
+  for (const entry of entries) {
+    for (const artifact of entry.artifacts) {
+      const earlier = seen.get(artifact.path);
+      if (earlier === undefined) seen.set(artifact.path, { entry, artifact });
+      else if (earlier.artifact.integrity !== artifact.integrity || artifact.integrity === undefined) {
+        throw new AirferryError(
+          "ERR_MANIFEST_INVALID",
+          `cannot lock "${artifact.path}": two entries have this path: ${earlier.entry.kind} "${earlier.entry.name}" and ${entry.kind} "${entry.name}"`,
+          { path: artifact.path, hint: "give one of them another name, or as:" },
+        );
+      }
+    }
+  }
+}
+
+/** What changed, artifact by artifact, in the order of the new lock; removed ones last. */
+export function changesBetween(before: readonly LockedEntry[], after: readonly LockedEntry[]): LockChange[] {
+  const changes: LockChange[] = [];
+  const old = new Map(before.map((entry) => [`${entry.kind} ${entry.name}`, entry]));
+  const say = (it: LockedArtifact) =>
+    `${it.integrity ?? "unpinned"}${it.size === undefined ? "" : ` (${it.size} bytes)`}`;
+  for (const entry of after) {
+    const { kind, name } = entry;
+    const earlier = old.get(`${kind} ${name}`);
+    old.delete(`${kind} ${name}`);
+    if (earlier === undefined) {
+      changes.push({ kind, name, change: "added" });
+      continue;
+    }
+    const paths = new Map(earlier.artifacts.map((artifact) => [artifact.path, artifact]));
+    for (const artifact of entry.artifacts) {
+      const was = paths.get(artifact.path);
+      paths.delete(artifact.path);
+      if (was === undefined) changes.push({ kind, name, path: artifact.path, change: "added", after: say(artifact) });
+      else if (say(was) !== say(artifact)) {
+        changes.push({ kind, name, path: artifact.path, change: "changed", before: say(was), after: say(artifact) });
+      }
+    }
+    for (const [path, was] of paths) changes.push({ kind, name, path, change: "removed", before: say(was) });
+  }
+  for (const { kind, name } of old.values()) changes.push({ kind, name, change: "removed" });
+  return changes;
+}

@@ -1,0 +1,274 @@
+/**
+ * Manifest text to typed value, or every problem at its line and path. docs/manifest.md is the prose.
+ */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { type Document, LineCounter, parseDocument } from "yaml";
+import { AirferryError, type Problem } from "../errors.ts";
+import { type Manifest, manifestSchema } from "./schema.ts";
+
+/** Manifests are written by hand; anything larger is a mistake. */
+export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Reads and validates a manifest file.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems; ERR_NOT_FOUND when there is no such file
+ */
+export async function readManifest(file: string): Promise<Manifest> {
+  let text: string;
+  try {
+    const { size } = await stat(file);
+    if (size > MAX_MANIFEST_BYTES) {
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot read manifest "${file}": too large: expected at most ${MAX_MANIFEST_BYTES} bytes, got ${size}`,
+      );
+    }
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    if (cause instanceof AirferryError) throw cause;
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    throw new AirferryError(
+      missing ? "ERR_USAGE" : "ERR_IO",
+      `cannot read manifest "${file}": ${missing ? "no such file" : (cause as Error).message}`,
+      { hint: "airferry init makes one to start from", cause },
+    );
+  }
+  return parseManifest(text, file);
+}
+
+/**
+ * Validates manifest text; `name` is what problems call the file.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems
+ */
+export function parseManifest(text: string, name: string): Manifest {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, merge: true });
+  const problems: Problem[] = document.errors.map((error) => ({
+    code: "ERR_MANIFEST_INVALID",
+    path: `${name}:${error.linePos?.[0].line ?? 1}`,
+    message: error.message.split("\n")[0]?.replace(/ at line.*$/, "") ?? "not YAML",
+  }));
+  const report = (path: readonly PropertyKey[], message: string) =>
+    problems.push({
+      code: "ERR_MANIFEST_INVALID",
+      path: `${name}:${lineOf(document, lines, path)} ${formatPath(path)}`.trimEnd(),
+      message,
+    });
+  if (problems.length === 0) {
+    let value: unknown;
+    try {
+      value = document.toJS({ maxAliasCount: 100 });
+    } catch (cause) {
+      report([], (cause as Error).message);
+    }
+    const parsed = manifestSchema.safeParse(value ?? {});
+    if (problems.length === 0 && !parsed.success) {
+      for (const issue of parsed.error.issues) {
+        if (issue.code === "unrecognized_keys") {
+          for (const key of issue.keys) report([...issue.path, key], "is not a key of this place");
+        } else report(issue.path, issue.message.replace(/^Invalid input: /, ""));
+      }
+      // What the shape allows is still checked across entries, so that one run shows everything.
+      if (value !== null && typeof value === "object") checkAcrossEntries(value as Manifest, report);
+    } else if (parsed.success) {
+      checkAcrossEntries(parsed.data, report);
+      if (problems.length === 0) return parsed.data;
+    }
+  }
+  problems.sort((a, b) => lineNumber(a.path) - lineNumber(b.path));
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot use manifest "${name}": ${problems.length} problem${problems.length === 1 ? "" : "s"}`,
+    {
+      problems,
+      path: name,
+      hint: "docs/manifest.md explains every key; airferry schema prints the JSON Schema for editors",
+    },
+  );
+}
+
+type Report = (path: readonly PropertyKey[], message: string) => void;
+
+/** What a schema cannot say: exactly one location, unique names and paths, references that lead somewhere. */
+function checkAcrossEntries(manifest: Manifest, report: Report): void {
+  const list = <T>(value: T[] | undefined): Partial<T>[] =>
+    Array.isArray(value) ? value.map((it) => (it !== null && typeof it === "object" ? it : {})) : [];
+  list(manifest.isos).forEach((entry, index) => {
+    exactlyOne(entry, ["url", "urls", "path"], ["isos", index], report);
+    onlyOneProof(entry, ["isos", index], report);
+  });
+  list(manifest.files).forEach((entry, index) => {
+    exactlyOne(entry, ["url", "urls", "path"], ["files", index], report);
+    onlyOneProof(entry, ["files", index], report);
+    if (typeof entry.as === "string" && !isSafeRelative(entry.as)) {
+      report(["files", index, "as"], "must be a relative path without empty, '.' or '..' segments");
+    }
+  });
+  list(manifest.rpms).forEach((entry, index) => {
+    exactlyOne(entry, ["url", "urls", "mirrorlist", "metalink", "path"], ["rpms", index], report);
+    if (entry.fingerprints !== undefined && entry.keys === undefined) {
+      report(["rpms", index, "fingerprints"], "pins keys, but the entry has none");
+    }
+    if (entry.keys === undefined && entry.gpgcheck !== false && entry.path === undefined) {
+      report(
+        ["rpms", index],
+        "needs keys: to check package signatures with, or gpgcheck: false for an unsigned upstream",
+      );
+    }
+  });
+  list(manifest.images).forEach((entry, index) => {
+    exactlyOne(entry, ["ref", "archive"], ["images", index], report);
+  });
+  unique(
+    list(manifest.isos).map((it) => it.name),
+    (index) => ["isos", index, "name"],
+    "name",
+    report,
+  );
+  unique(
+    list(manifest.rpms).map((it) => it.name),
+    (index) => ["rpms", index, "name"],
+    "name",
+    report,
+  );
+  unique(
+    list(manifest.images).map((it) => it.as ?? it.ref),
+    (index) => ["images", index],
+    "reference",
+    report,
+  );
+  unique(
+    list(manifest.files).map((it) => {
+      try {
+        return filePathOf(it as Manifest["files"] extends (infer F)[] | undefined ? F : never);
+      } catch {
+        return undefined;
+      }
+    }),
+    (index) => ["files", index],
+    "path below /files/",
+    report,
+    "give one of them as: other/name",
+  );
+  list(manifest.files).forEach((entry, index) => {
+    const place = entry.url ?? entry.urls?.[0] ?? entry.path;
+    if (entry.as === undefined && typeof place === "string") {
+      try {
+        filePathOf(entry as NonNullable<Manifest["files"]>[number]);
+      } catch (error) {
+        report(["files", index], (error as Error).message);
+      }
+    }
+  });
+  const iso = manifest.builder?.iso;
+  if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
+    report(["builder", "iso"], `names "${iso}", which isos: does not have`);
+  }
+}
+
+/** Path of a `files:` entry below `files/`: `as`, or the last segment of its URL or path. Throws a plain Error when there is none. */
+export function filePathOf(entry: NonNullable<Manifest["files"]>[number]): string {
+  if (entry.as !== undefined) return entry.as;
+  const place = entry.url ?? entry.urls?.[0];
+  let name: string;
+  if (place !== undefined) {
+    const segment = new URL(place).pathname.split("/").at(-1) ?? "";
+    try {
+      name = decodeURIComponent(segment);
+    } catch {
+      name = segment;
+    }
+  } else name = (entry.path ?? "").split("/").at(-1) ?? "";
+  if (!isSafeRelative(name) || name.includes("/")) {
+    throw new Error("has no file name in its URL; give it as: name");
+  }
+  return name;
+}
+
+function isSafeRelative(path: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  return (
+    path.split("/").every((part) => part !== "" && part !== "." && part !== "..") &&
+    !/[\\\u0000-\u001f\u007f]/.test(path)
+  );
+}
+
+function exactlyOne(entry: object, keys: string[], path: PropertyKey[], report: Report): void {
+  const present = keys.filter((key) => (entry as Record<string, unknown>)[key] !== undefined);
+  if (present.length !== 1) {
+    report(
+      path,
+      `needs exactly one of ${keys.join(", ")}${present.length > 1 ? `, has ${present.join(" and ")}` : ""}`,
+    );
+  }
+}
+
+function onlyOneProof(entry: object, path: PropertyKey[], report: Report): void {
+  const present = ["sha256", "integrity", "checksums"].filter(
+    (key) => (entry as Record<string, unknown>)[key] !== undefined,
+  );
+  if (present.length > 1) report(path, `says its digest twice: ${present.join(" and ")}`);
+}
+
+function unique(
+  values: readonly (string | undefined)[],
+  pathOf: (index: number) => PropertyKey[],
+  what: string,
+  report: Report,
+  remedy?: string,
+): void {
+  const first = new Map<string, number>();
+  values.forEach((value, index) => {
+    if (typeof value !== "string") return;
+    const earlier = first.get(value);
+    if (earlier === undefined) first.set(value, index);
+    else {
+      report(
+        pathOf(index),
+        `has the same ${what} as ${formatPath(pathOf(earlier))}: "${value}"${remedy ? `; ${remedy}` : ""}`,
+      );
+    }
+  });
+}
+
+/** Line (1-based) of the deepest node of `path` that the document has. */
+function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
+  for (let depth = path.length; depth > 0; depth--) {
+    const keys = path.slice(0, depth);
+    const parent = document.getIn(keys.slice(0, -1), true) as { items?: unknown[] } | undefined;
+    const last = keys.at(-1);
+    const pair = parent?.items?.find((item) => (item as { key?: { value?: unknown } } | null)?.key?.value === last) as
+      | { key?: { range?: [number, number, number] } }
+      | undefined;
+    const node = document.getIn(keys, true) as { range?: [number, number, number] } | undefined;
+    const offset = pair?.key?.range?.[0] ?? node?.range?.[0];
+    if (offset !== undefined) return lines.linePos(offset).line;
+  }
+  return 1;
+}
+
+function lineNumber(path: string): number {
+  return Number(/:(\d+)/.exec(path)?.[1] ?? 0);
+}
+
+/** `["isos", 0, "url"]` as `isos[0].url`. */
+export function formatPath(path: readonly PropertyKey[]): string {
+  return path
+    .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key)}`))
+    .join("");
+}
+
+/** JSON with sorted keys and no spaces: the same value always gives the same text. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, it: unknown) =>
+    it !== null && typeof it === "object" && !Array.isArray(it)
+      ? Object.fromEntries(Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : it,
+  );
+}
+
+/** SHA-256 (hex) of the canonical JSON of one manifest entry: tells whether its text changed. */
+export function requestDigest(entry: unknown): string {
+  return createHash("sha256").update(canonicalJson(entry)).digest("hex");
+}

@@ -1,0 +1,153 @@
+/**
+ * The lock on disk: `x.lock.json` and the folder `x.lock.d/` of small blobs that it depends on. docs/manifest.md, "The lock".
+ */
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { AirferryError } from "../errors.ts";
+import { writeAtomic } from "../io/atomic.ts";
+import type { Digest } from "../io/types.ts";
+import type { Lock } from "./lock-types.ts";
+
+const MAX_LOCK_BYTES = 512 * 1024 * 1024;
+
+/** Paths that belong to a manifest: lock, blobs of the lock, state of its stream. */
+export function pathsOf(manifestFile: string): { baseDir: string; lock: string; kept: string; state: string } {
+  const baseDir = dirname(manifestFile);
+  const stem = join(baseDir, basename(manifestFile).replace(/\.(ya?ml|json)$/, ""));
+  return { baseDir, lock: `${stem}.lock.json`, kept: `${stem}.lock.d`, state: `${stem}.state.json` };
+}
+
+const artifact = z
+  .strictObject({
+    path: z.string().min(1),
+    urls: z.array(z.string().min(1)).optional(),
+    file: z.string().optional(),
+    kept: z
+      .string()
+      .regex(/^sha256:[0-9a-f]{64}$/)
+      .optional(),
+    size: z.int().min(0).optional(),
+    integrity: z.string().optional(),
+    established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight"]),
+    signedBy: z.array(z.string()).optional(),
+    etag: z.string().optional(),
+    mode: z.enum(["0644", "0755"]).optional(),
+  })
+  .passthrough();
+const lockSchema = z.strictObject({
+  lockVersion: z.literal(1),
+  stream: z.string(),
+  time: z.iso.datetime(),
+  entries: z.array(
+    z.strictObject({
+      kind: z.enum(["iso", "rpm", "file", "image"]),
+      name: z.string(),
+      request: z.string(),
+      artifacts: z.array(artifact),
+      detail: z.unknown().optional(),
+    }),
+  ),
+});
+
+/**
+ * Reads a lock; undefined when there is none.
+ * @throws {AirferryError} ERR_LOCK_INVALID when it is not one
+ */
+export async function readLock(file: string): Promise<Lock | undefined> {
+  let text: string;
+  try {
+    if ((await stat(file)).size > MAX_LOCK_BYTES) throw new Error(`larger than ${MAX_LOCK_BYTES} bytes`);
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${(cause as Error).message}`, { cause });
+  }
+  try {
+    return lockSchema.parse(JSON.parse(text)) as Lock;
+  } catch (cause) {
+    const issue = cause instanceof z.ZodError ? cause.issues[0] : undefined;
+    throw new AirferryError(
+      "ERR_LOCK_INVALID",
+      `cannot read lock "${file}": ${issue ? `${issue.path.join(".")}: ${issue.message}` : (cause as Error).message}`,
+      { hint: "remove it and run airferry lock again", cause },
+    );
+  }
+}
+
+/** Formats a lock: two-space JSON, one line at the end; the same lock always gives the same bytes. */
+export function formatLock(lock: Lock): string {
+  return `${JSON.stringify(lock, null, 1)}\n`;
+}
+
+/** SHA-256 (hex) of the formatted lock: what a bundle says it was packed from. */
+export function lockDigest(lock: Lock): string {
+  return createHash("sha256").update(formatLock(lock)).digest("hex");
+}
+
+/** Writes a lock under its final name once its bytes are on disk. */
+export async function writeLock(file: string, lock: Lock): Promise<void> {
+  await writeAtomic(file, formatLock(lock));
+}
+
+/** The blobs of `x.lock.d/`, each in a file named by its 64 hex digits. */
+export class KeptFolder {
+  readonly #dir: string;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  /** Path of a blob's file, whether it exists or not. */
+  fileOf(digest: Digest): string {
+    return join(this.#dir, digest.slice(7));
+  }
+
+  async put(bytes: Uint8Array): Promise<Digest> {
+    const digest: Digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    if (!(await this.has(digest))) {
+      await mkdir(this.#dir, { recursive: true });
+      await writeAtomic(this.fileOf(digest), bytes);
+    }
+    return digest;
+  }
+
+  async has(digest: Digest): Promise<boolean> {
+    return stat(this.fileOf(digest)).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** @throws {AirferryError} ERR_LOCK_INVALID when it is missing or its bytes are not the digest's */
+  async get(digest: Digest): Promise<Buffer> {
+    const file = this.fileOf(digest);
+    const bytes = await readFile(file).catch(() => undefined);
+    const actual = bytes && `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    if (bytes === undefined || actual !== digest) {
+      throw new AirferryError(
+        "ERR_LOCK_INVALID",
+        `cannot read "${basename(file)}" of the lock: ${bytes ? `expected ${digest}, got ${actual}` : "missing"}`,
+        { path: file, hint: "restore the folder beside the lock, or run airferry lock --update" },
+      );
+    }
+    return bytes;
+  }
+
+  /** Removes blobs that no lock entry refers to any more. */
+  async retain(used: ReadonlySet<string>): Promise<void> {
+    for (const name of await readdir(this.#dir).catch(() => [])) {
+      if (/^[0-9a-f]{64}$/.test(name) && !used.has(`sha256:${name}`)) await rm(join(this.#dir, name), { force: true });
+    }
+  }
+}
+
+/** Every digest that occurs as a string value anywhere in the lock's entries. */
+export function digestsIn(value: unknown, into: Set<string> = new Set()): Set<string> {
+  if (typeof value === "string") {
+    if (/^sha256:[0-9a-f]{64}$/.test(value)) into.add(value);
+  } else if (Array.isArray(value)) for (const it of value) digestsIn(it, into);
+  else if (value !== null && typeof value === "object") for (const it of Object.values(value)) digestsIn(it, into);
+  return into;
+}

@@ -1,0 +1,49 @@
+/** Opens the keys that `pack` signs with: the bundle's, and the OpenPGP key for rewritten repository metadata beside it. */
+import { stat } from "node:fs/promises";
+import { AirferryError } from "./errors.ts";
+import type { RpmSigner } from "./plan.ts";
+import { detachedSign, readRpmKey } from "./sign/openpgp-sign.ts";
+import type { Passphrase } from "./sign/private-key.ts";
+import { openSigner, type Signer } from "./sign/signer.ts";
+
+export interface PackSignerOptions {
+  key?: string;
+  signer?: string;
+  signerKey?: string;
+  rpmKey?: string;
+  unsigned: boolean;
+  passphrase: Passphrase;
+}
+
+/**
+ * @throws {AirferryError} ERR_USAGE without any key and without `unsigned`; ERR_KEY_INVALID, ERR_PASSWORD
+ */
+export async function packSigners(options: PackSignerOptions): Promise<{ signers: Signer[]; rpmSigner?: RpmSigner }> {
+  const { key, signer } = options;
+  if (key === undefined && signer === undefined && !options.unsigned) {
+    throw new AirferryError("ERR_USAGE", "cannot pack: no key to sign with", {
+      hint: "airferry keygen --out site makes one, then --key site.key; or say --unsigned",
+    });
+  }
+  const signers = options.unsigned || (key === undefined && signer === undefined) ? [] : [await openSigner(options)];
+  const rpmKey = options.rpmKey ?? (key === undefined ? undefined : await besides(key));
+  return { signers, ...(rpmKey !== undefined && { rpmSigner: await rpmSignerOf(rpmKey, options.passphrase) }) };
+}
+
+/** `x.rpm.key` beside `x.key`, if it is there. */
+async function besides(key: string): Promise<string | undefined> {
+  const file = key.replace(/\.key$/, ".rpm.key");
+  if (file === key) return undefined;
+  return stat(file).then(
+    () => file,
+    () => undefined,
+  );
+}
+
+async function rpmSignerOf(file: string, passphrase: Passphrase): Promise<RpmSigner> {
+  const key = await readRpmKey(file, passphrase);
+  return {
+    publicKey: Buffer.from(key.publicKey),
+    sign: async (bytes, time) => Buffer.from(await detachedSign(bytes, key, time)),
+  };
+}

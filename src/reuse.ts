@@ -1,0 +1,99 @@
+/**
+ * Bytes that are already on this host: in finished bundles under `--out`, and in the work folders of interrupted packs with
+ * another plan. They are found by digest and checked again while they are copied, so nothing here has to be trusted.
+ */
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { parseInventory } from "./bundle/inventory.ts";
+import { Journal } from "./bundle/journal.ts";
+import { INVENTORY_NAME, MAX_INVENTORY_BYTES } from "./bundle/media-names.ts";
+import { volumeName, volumeSizes } from "./bundle/volume-layout.ts";
+import { VolumeSet } from "./bundle/volumes.ts";
+import { otherWorkFolders, type WorkFolder } from "./bundle/work-folder.ts";
+import type { RandomAccess } from "./io/types.ts";
+import type { LaidItem } from "./plan.ts";
+import { sha256Of } from "./sources/artifact.ts";
+
+export interface Reusable {
+  find(item: LaidItem): { bytes: RandomAccess; close(): Promise<void> } | undefined;
+  close(): Promise<void>;
+}
+
+/** Looks for the bytes of `wanted`; folders that cannot be read are passed over. */
+export async function findReusable(
+  out: string,
+  stream: string,
+  work: WorkFolder,
+  wanted: readonly LaidItem[],
+): Promise<Reusable> {
+  const keys = new Set(wanted.flatMap((item) => keysOf(item.integrity)));
+  const places = new Map<string, { volumes: VolumeSet; offset: number; size: number }>();
+  const opened: VolumeSet[] = [];
+  const add = (dir: string, sizes: { streamSize: number; volumeSize: number }, found: [string, number, number][]) => {
+    const useful = found.filter(([key]) => keys.has(key) && !places.has(key));
+    if (useful.length === 0) return;
+    const files = volumeSizes(sizes.streamSize, sizes.volumeSize).map((_, index) => join(dir, volumeName(index)));
+    const volumes = VolumeSet.over(files, sizes);
+    opened.push(volumes);
+    for (const [key, offset, size] of useful) places.set(key, { volumes, offset, size });
+  };
+  if (keys.size > 0) {
+    for (const name of await readdir(out).catch(() => [])) {
+      if (name.startsWith(".")) continue;
+      const dir = join(out, name);
+      const inventory = await readInventory(dir);
+      if (inventory === undefined) continue;
+      const other = new Map(inventory.catalog.provenance.map((it) => [it.path, it.integrity]));
+      add(
+        dir,
+        inventory,
+        inventory.entries.flatMap((entry): [string, number, number][] =>
+          entry.offset === undefined
+            ? []
+            : [entry.sha256, ...keysOf(other.get(entry.path))].map((key) => [key, entry.offset as number, entry.size]),
+        ),
+      );
+    }
+    const own = work.dir.split("/").at(-1) as string;
+    for (const dir of await otherWorkFolders(out, stream, own)) {
+      const journal = await Journal.read(join(dir, "journal"));
+      if (journal === undefined) continue;
+      add(
+        dir,
+        journal.head,
+        [...journal.done.values()].map((line) => [line.done, line.offset, line.size]),
+      );
+    }
+  }
+  return {
+    find(item) {
+      for (const key of keysOf(item.integrity)) {
+        const place = places.get(key);
+        if (place?.size === item.size) {
+          return { bytes: place.volumes.range(place.offset, place.size), close: async () => {} };
+        }
+      }
+      return undefined;
+    },
+    async close() {
+      await Promise.all(opened.map((volumes) => volumes.close()));
+    },
+  };
+}
+
+/** What bytes of this integrity are found by: SHA-256 in hex, and the SRI string itself for other algorithms. */
+function keysOf(integrity: string | undefined): string[] {
+  if (integrity === undefined) return [];
+  const sha256 = sha256Of(integrity);
+  return sha256 === undefined ? [integrity] : [sha256, integrity];
+}
+
+async function readInventory(dir: string) {
+  try {
+    const file = join(dir, INVENTORY_NAME);
+    if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
+    return parseInventory(await readFile(file));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * One artifact of `isos:` or `files:`, resolved: where it is, how large it is, and which digest is believed and why.
+ * Asks upstream for the checksum file and a HEAD; downloads the artifact itself only when nobody published a digest or a size.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { access, constants, stat } from "node:fs/promises";
+import { isAbsolute, resolve } from "node:path";
+import ssri from "ssri";
+import { AirferryError } from "../errors.ts";
+import type { Established } from "../io/types.ts";
+import type { LockedArtifact } from "../manifest/lock-types.ts";
+import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
+import { resolveChecksums } from "./checksums.ts";
+import type { LockContext, PlanItem } from "./types.ts";
+
+/** Nothing a build consumes is larger; an endless body stops here. */
+const MAX_ARTIFACT_BYTES = 1024 ** 4;
+
+interface Claim {
+  integrity?: string;
+  size?: number;
+  established: Established;
+  signedBy?: string[];
+}
+
+/**
+ * Resolves one entry to a locked artifact at `path`.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for a local file that is not there; ERR_UPSTREAM* for upstream's faults
+ */
+export async function lockArtifact(
+  entry: IsoEntry | FileEntry,
+  path: string,
+  context: LockContext,
+): Promise<LockedArtifact> {
+  const claim = await claimOf(entry, context);
+  return entry.path === undefined ? lockRemote(entry, path, claim, context) : lockLocal(entry, path, claim, context);
+}
+
+/** What the manifest or upstream says the digest is, before any byte of the artifact is seen. */
+async function claimOf(entry: IsoEntry | FileEntry, context: LockContext): Promise<Claim> {
+  if (entry.sha256 !== undefined) {
+    return { integrity: `sha256-${Buffer.from(entry.sha256, "hex").toString("base64")}`, established: "manifest" };
+  }
+  if (entry.integrity !== undefined) {
+    const integrity = ssri.parse(entry.integrity, { strict: true });
+    if (integrity === null || Object.keys(integrity).length === 0) {
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot use integrity "${entry.integrity}": not an SRI string: expected sha256-, sha384- or sha512- and base64`,
+      );
+    }
+    return { integrity: integrity.toString(), established: "manifest" };
+  }
+  if (entry.checksums === undefined) return { established: "first-sight" };
+  return resolveChecksums(entry.checksums, originalName(entry), context);
+}
+
+/** The name upstream's checksum file lists: the last segment of the URL or path. */
+function originalName(entry: IsoEntry | FileEntry): string {
+  const place = entry.url ?? entry.urls?.[0];
+  const segment = (place === undefined ? (entry.path ?? "") : new URL(place).pathname).split("/").at(-1) ?? "";
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+async function lockLocal(
+  entry: IsoEntry | FileEntry,
+  path: string,
+  claim: Claim,
+  context: LockContext,
+): Promise<LockedArtifact> {
+  const given = entry.path as string;
+  const file = isAbsolute(given) ? given : resolve(context.baseDir, given);
+  const found = await stat(file).catch(() => undefined);
+  if (!found?.isFile()) {
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot lock "${path}": ${found ? "not a regular file" : "no such file"}: "${given}"`,
+      { path: given, hint: "paths in a manifest are relative to the manifest's own folder" },
+    );
+  }
+  context.report(`hashing ${given}`);
+  const actual = await integrityOf(file, claim.integrity);
+  if (claim.integrity !== undefined && !ssri.parse(actual).match(claim.integrity)) {
+    throw mismatch(path, given, claim.integrity, actual, found.size);
+  }
+  if (claim.size !== undefined && claim.size !== found.size) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIZE",
+      `cannot lock "${path}": wrong size of "${given}": expected ${claim.size} bytes, got ${found.size}`,
+    );
+  }
+  const executable = await access(file, constants.X_OK).then(
+    () => (found.mode & 0o111) !== 0,
+    () => false,
+  );
+  const mode =
+    "mode" in entry && entry.mode !== undefined
+      ? entry.mode
+      : executable && path.startsWith("files/")
+        ? "0755"
+        : "0644";
+  return {
+    path,
+    file: given,
+    size: found.size,
+    integrity: actual,
+    established: claim.established,
+    ...(claim.signedBy && { signedBy: claim.signedBy }),
+    ...(mode === "0755" && { mode }),
+  };
+}
+
+async function lockRemote(
+  entry: IsoEntry | FileEntry,
+  path: string,
+  claim: Claim,
+  context: LockContext,
+): Promise<LockedArtifact> {
+  const urls = entry.urls ?? [entry.url as string];
+  const base = {
+    path,
+    urls,
+    established: claim.established,
+    ...(claim.signedBy && { signedBy: claim.signedBy }),
+    ...("mode" in entry && entry.mode === "0755" && { mode: entry.mode }),
+  };
+  if (claim.integrity === undefined && context.pinFirstSight) {
+    context.report(`pinning ${urls[0]} on first sight: nobody published its digest`);
+    const { sha256, size, etag } = await context.download(urls, { maxBytes: MAX_ARTIFACT_BYTES });
+    return { ...base, size, integrity: sriOf(sha256), ...(etag && { etag }) };
+  }
+  const head = await context.fetcher.head({ urls });
+  if (claim.size !== undefined && head.size !== undefined && claim.size !== head.size) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIZE",
+      `cannot lock "${path}": wrong size at ${urls[0]}: expected ${claim.size} bytes (checksum file), got ${head.size}`,
+      { hint: "upstream's file and checksum file disagree; try another mirror, or wait until upstream repairs it" },
+    );
+  }
+  const size = claim.size ?? head.size;
+  return {
+    ...base,
+    ...(size !== undefined && { size }),
+    ...(claim.integrity !== undefined && { integrity: claim.integrity }),
+    ...(head.etag && { etag: head.etag }),
+  };
+}
+
+/** SRI of a SHA-256 in hex. */
+export function sriOf(sha256: string): string {
+  return `sha256-${Buffer.from(sha256, "hex").toString("base64")}`;
+}
+
+/** The SHA-256 in hex that an SRI string holds, if it holds one. */
+export function sha256Of(integrity: string | undefined): string | undefined {
+  if (integrity === undefined) return undefined;
+  const found = ssri.parse(integrity)?.sha256?.[0];
+  return found && Buffer.from(found.digest, "base64").toString("hex");
+}
+
+/** Digests of a local file: SHA-256 and every algorithm that `claimed` uses, as one SRI string. */
+async function integrityOf(file: string, claimed: string | undefined): Promise<string> {
+  const algorithms = new Set(["sha256", ...Object.keys(claimed === undefined ? {} : ssri.parse(claimed))]);
+  const hashes = [...algorithms].map((name) => ({ name, hash: createHash(name) }));
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }))
+    for (const it of hashes) it.hash.update(chunk);
+  return hashes.map((it) => `${it.name}-${it.hash.digest("base64")}`).join(" ");
+}
+
+function mismatch(path: string, place: string, expected: string, actual: string, size: number): AirferryError {
+  return new AirferryError(
+    "ERR_UPSTREAM_DIGEST",
+    `cannot lock "${path}": digest mismatch of "${place}": expected ${expected}, got ${actual} over ${size} bytes`,
+    { expected, actual, hint: "the file or the digest in the manifest is wrong; compare with what upstream publishes" },
+  );
+}
+
+/** The plan item of a locked artifact. */
+export function itemOf(kind: PlanItem["kind"], artifact: LockedArtifact, baseDir: string): PlanItem {
+  return {
+    path: artifact.path,
+    kind,
+    mode: artifact.mode ?? "0644",
+    ...(artifact.size !== undefined && { size: artifact.size }),
+    ...(artifact.integrity !== undefined && { integrity: artifact.integrity }),
+    established: artifact.established,
+    ...(artifact.signedBy && { signedBy: artifact.signedBy }),
+    source:
+      artifact.kept !== undefined
+        ? { from: "kept", digest: artifact.kept }
+        : artifact.file !== undefined
+          ? { from: "file", file: isAbsolute(artifact.file) ? artifact.file : resolve(baseDir, artifact.file) }
+          : { from: "url", urls: artifact.urls ?? [], ...(artifact.etag && { etag: artifact.etag }) },
+  };
+}
+
+/**
+ * The two checksum sidecars of an artifact: `.sha256` is the bare digest, `.sha256sum` has two columns. Ansible's get_url
+ * wants exactly these forms. Paths in `taken` (packed from upstream) win over a generated one.
+ */
+export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[] {
+  const name = path.split("/").at(-1) as string;
+  const forms: [string, (sha256: string) => string][] = [
+    [`${path}.sha256`, (sha256) => `${sha256}\n`],
+    [`${path}.sha256sum`, (sha256) => `${sha256}  ${name}\n`],
+  ];
+  return forms
+    .filter(([sidecar]) => !taken.has(sidecar))
+    .map(([sidecar, text]) => ({
+      path: sidecar,
+      kind: "generated",
+      mode: "0644",
+      size: Buffer.byteLength(text("0".repeat(64))),
+      established: "manifest",
+      source: { from: "made", make: (digestOf) => Buffer.from(text(digestOf(path))) },
+    }));
+}

@@ -1,0 +1,48 @@
+/** Locks entries one by one, several at a time, taking over those whose manifest text did not change. */
+import { requestDigest } from "../manifest/load.ts";
+import type { LockedEntry } from "../manifest/lock-types.ts";
+import type { LockContext } from "./types.ts";
+
+/** Entries that are resolved at once; the fetcher limits requests per host by itself. */
+const LOCK_CONCURRENCY = 16;
+
+/** Results come in the order of `entries`; the first error stops the rest. */
+export async function mapEntries<E>(
+  kind: LockedEntry["kind"],
+  entries: readonly E[],
+  nameOf: (entry: E) => string,
+  context: LockContext,
+  lockOne: (entry: E) => Promise<LockedEntry>,
+): Promise<LockedEntry[]> {
+  return mapLimited(entries, LOCK_CONCURRENCY, async (entry) => {
+    const name = nameOf(entry);
+    const previous = context.previous.get(name);
+    const same = previous?.request === requestDigest(entry) && !context.update(kind, name);
+    const pinned = !context.pinFirstSight || previous?.artifacts.every((it) => it.integrity !== undefined);
+    return same && pinned ? (previous as LockedEntry) : lockOne(entry);
+  });
+}
+
+/** Runs `work` over all items, at most `limit` at once; results in the items' order. */
+export async function mapLimited<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T, index: number) => Promise<R>,
+): Promise<R[]> {
+  const results = new Array<R>(items.length);
+  let next = 0;
+  let failed = false;
+  const runner = async () => {
+    while (next < items.length && !failed) {
+      const index = next++;
+      try {
+        results[index] = await work(items[index] as T, index);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, runner));
+  return results;
+}

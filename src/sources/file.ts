@@ -1,0 +1,29 @@
+/** `files:` of the manifest: one file each, under its own name below `/files/`, with checksum sidecars. */
+import { filePathOf, requestDigest } from "../manifest/load.ts";
+import { itemOf, lockArtifact, sidecarsOf } from "./artifact.ts";
+import { mapEntries } from "./each.ts";
+import type { SourceKind } from "./types.ts";
+
+const SIDECAR = /\.(sha256|sha256sum|sha512|sha512sum|md5|asc|sig)$/;
+
+export const fileSource: SourceKind = {
+  kind: "file",
+  lock: (context) =>
+    mapEntries("file", context.manifest.files ?? [], filePathOf, context, async (entry) => ({
+      kind: "file",
+      name: filePathOf(entry),
+      request: requestDigest(entry),
+      artifacts: [await lockArtifact(entry, `files/${filePathOf(entry)}`, context)],
+    })),
+  async plan(entries, context) {
+    const artifacts = entries.flatMap((entry) => entry.artifacts);
+    const taken = new Set(artifacts.map((artifact) => artifact.path));
+    return {
+      items: [
+        ...artifacts.map((artifact) => itemOf("file", artifact, context.baseDir)),
+        ...artifacts.filter(({ path }) => !SIDECAR.test(path)).flatMap(({ path }) => sidecarsOf(path, taken)),
+      ],
+      catalog: { files: artifacts.map(({ path }) => ({ path })) },
+    };
+  },
+};

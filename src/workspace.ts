@@ -1,0 +1,66 @@
+/**
+ * What `lock`, `plan` and `pack` start from: a validated manifest, the paths that belong to it, and the way to upstream.
+ * Whoever opens a workspace closes it.
+ */
+import { createFetcher } from "./fetch/fetcher.ts";
+import type { FetchEvent, Fetcher } from "./fetch/types.ts";
+import type { Kind } from "./io/types.ts";
+import { filePathOf, readManifest, requestDigest } from "./manifest/load.ts";
+import { pathsOf } from "./manifest/lock-file.ts";
+import type { Manifest } from "./manifest/schema.ts";
+import { DownloadCache, defaultCacheDir } from "./sources/cache.ts";
+
+export interface WorkspaceOptions {
+  /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
+  rewrites?: readonly { from: string; to: string }[];
+  /** Requests to one host at a time. */
+  concurrency?: number;
+  /** Segments to fetch one large file in; 1: none. */
+  segments?: number;
+  cacheDir?: string;
+  onEvent?: (event: FetchEvent) => void;
+}
+
+export interface Workspace extends AsyncDisposable {
+  /** The manifest's path as the user gave it. */
+  readonly file: string;
+  readonly manifest: Manifest;
+  readonly paths: ReturnType<typeof pathsOf>;
+  /** Every entry of the manifest with the digest of its text. */
+  readonly requests: readonly { kind: Kind; name: string; request: string }[];
+  readonly fetcher: Fetcher;
+  readonly cache: DownloadCache;
+}
+
+/** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_USAGE */
+export async function openWorkspace(file: string, options: WorkspaceOptions = {}): Promise<Workspace> {
+  const manifest = await readManifest(file);
+  const paths = pathsOf(file);
+  const fetcher = createFetcher({
+    baseDir: paths.baseDir,
+    ...(manifest.hosts && { hosts: manifest.hosts }),
+    ...(options.rewrites && { rewrites: options.rewrites }),
+    ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
+    ...(options.onEvent && { onEvent: options.onEvent }),
+  });
+  return {
+    file,
+    manifest,
+    paths,
+    requests: requestsOf(manifest),
+    fetcher,
+    cache: new DownloadCache(options.cacheDir ?? defaultCacheDir()),
+    [Symbol.asyncDispose]: () => fetcher.close(),
+  };
+}
+
+function requestsOf(manifest: Manifest): Workspace["requests"] {
+  const of = <E>(kind: Kind, entries: readonly E[] | undefined, nameOf: (entry: E) => string) =>
+    (entries ?? []).map((entry) => ({ kind, name: nameOf(entry), request: requestDigest(entry) }));
+  return [
+    ...of("iso", manifest.isos, (it) => it.name),
+    ...of("rpm", manifest.rpms, (it) => it.name),
+    ...of("file", manifest.files, filePathOf),
+    ...of("image", manifest.images, (it) => it.as ?? it.ref ?? (it.archive as string)),
+  ];
+}
