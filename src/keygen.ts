@@ -1,0 +1,111 @@
+/**
+ * The verb `keygen`: a bundle signing key in cosign's format and the OpenPGP key for RPM metadata, each with its public
+ * half. Never overwrites anything. See docs/format.md, "Keys".
+ */
+import { createHash } from "node:crypto";
+import { link, lstat, open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { AirferryError } from "./errors.ts";
+import { ioError, makeFolder, syncPath } from "./io/atomic.ts";
+import { generateSigningKey, keyidOf, publicKeyPem } from "./sign/keys.ts";
+import { generateRpmKey } from "./sign/openpgp-sign.ts";
+import { sealPrivateKey } from "./sign/private-key.ts";
+
+export interface KeygenOptions {
+  /** PREFIX: `.key`, `.pub`, `.rpm.key` and `.rpm.pub` are appended. Its folder is made if need be. */
+  out: string;
+  /** Encrypts both private keys; may be empty, as cosign allows. */
+  password: string;
+  /** Also the OpenPGP pair; default true. */
+  rpm?: boolean | undefined;
+  /** Creation time of the OpenPGP key; default now. */
+  date?: Date | undefined;
+}
+
+export interface KeygenResult {
+  /** keyid of the signing key, 64 hex digits: what `verify` lists as signer. */
+  keyid: string;
+  /** Fingerprint of the OpenPGP key, upper-case hex. */
+  rpmFingerprint?: string;
+  /** Paths written, in order. */
+  files: string[];
+}
+
+/**
+ * Makes the key files; private ones get mode 0600.
+ * @throws {AirferryError} ERR_USAGE when one of the files exists; ERR_IO
+ */
+export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
+  const { out, password, rpm = true } = options;
+  if (basename(out) === "" || out.endsWith("/")) {
+    throw new AirferryError("ERR_USAGE", `cannot write keys to "${out}": expected a name to put .key and .pub after`, {
+      hint: "airferry keygen --out site",
+    });
+  }
+  for (const suffix of [".key", ".pub", ...(rpm ? [".rpm.key", ".rpm.pub"] : [])]) await mustNotExist(out + suffix);
+
+  const { privateKey, publicKey } = generateSigningKey();
+  const keyid = keyidOf(publicKey);
+  const files: [suffix: string, text: string, mode: number][] = [
+    [".key", await sealPrivateKey(privateKey, password), 0o600],
+    [".pub", publicKeyPem(publicKey), 0o644],
+  ];
+  let rpmFingerprint: string | undefined;
+  if (rpm) {
+    const userId = `airferry RPM metadata ${keyid.slice(0, 16)}`;
+    const pair = await generateRpmKey(password, userId, options.date);
+    rpmFingerprint = pair.fingerprint;
+    files.push([".rpm.key", pair.privateKey, 0o600], [".rpm.pub", pair.publicKey, 0o644]);
+  }
+  await makeFolder(dirname(out));
+  const written: string[] = [];
+  try {
+    for (const [suffix, text, mode] of files) {
+      await writeNew(out + suffix, text, mode);
+      written.push(out + suffix);
+    }
+  } catch (error) {
+    // Half a set of keys would only be in the way of the next try.
+    for (const file of written) await rm(file, { force: true });
+    throw error;
+  }
+  return { keyid, ...(rpmFingerprint === undefined ? {} : { rpmFingerprint }), files: written };
+}
+
+async function mustNotExist(file: string): Promise<void> {
+  const found = await lstat(file).catch(() => undefined);
+  if (found) throw existsAlready(file);
+}
+
+/** Writes a file that must not exist, whole or not at all. */
+async function writeNew(file: string, text: string, mode: number): Promise<void> {
+  const temporary = join(dirname(file), `.tmp-${createHash("sha256").update(text).digest("hex").slice(0, 16)}`);
+  try {
+    await using handle = await open(temporary, "wx", mode);
+    await handle.chmod(mode);
+    await handle.writeFile(text);
+    await handle.sync();
+    // A link fails where the name is taken meanwhile; file systems without links get the rename.
+    await link(temporary, file).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code === "EEXIST") throw existsAlready(file);
+      await mustNotExist(file);
+      await rename(temporary, file);
+    });
+    await syncPath(dirname(file));
+  } catch (error) {
+    throw ioError("write", file, error);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+function existsAlready(file: string): AirferryError {
+  return new AirferryError(
+    "ERR_USAGE",
+    `cannot write key "${file}": it exists already, and keys are never overwritten`,
+    {
+      path: file,
+      hint: "choose another --out",
+    },
+  );
+}

@@ -1,0 +1,147 @@
+/**
+ * The verb `sign`: adds one more signer to a finished bundle. Needs only the signed root and the inventory of it, so it
+ * runs on a host that has nothing else. The volumes are not read. See docs/format.md, "Signatures".
+ */
+import { createHash } from "node:crypto";
+import { lstat, mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  INVENTORY_NAME,
+  MAX_INVENTORY_BYTES,
+  MAX_SIGNATURE_BYTES,
+  MAX_SUMS_BYTES,
+  SIGNATURES_NAME,
+  SUMS_NAME,
+} from "./bundle/media-names.ts";
+import { parseSums } from "./bundle/sums.ts";
+import { AirferryError } from "./errors.ts";
+import { syncPath, writeAtomic } from "./io/atomic.ts";
+import { readSmall } from "./io/safe-open.ts";
+import { trustedKeyOf } from "./sign/keys.ts";
+import { openSigner, type Signer, type SignerOptions, signatureFiles } from "./sign/signer.ts";
+import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "./sign/verify.ts";
+
+export interface SignResult {
+  keyid: string;
+  /** SHA-256 (hex) of SHA256SUMS: the digest of the bundle. */
+  digest: string;
+  /** Paths written. */
+  files: string[];
+}
+
+/** Folder names of a set of media. */
+const MEDIUM = /^medium-[0-9]+-of-[0-9]+$/;
+/** What a killed run may leave in `signatures/`. */
+const LEFTOVER = /^\.tmp-[0-9a-f]{16}$/;
+
+/**
+ * Signs a bundle folder (or every medium of a set in it) with the key or command of `options`.
+ * @throws {AirferryError} ERR_BUNDLE_INVALID and ERR_DIGEST_MISMATCH when SHA256SUMS is not what it should be;
+ *   ERR_USAGE when this key has signed already; and what {@link openSigner} throws
+ */
+export async function sign(bundle: string, options: SignerOptions): Promise<SignResult> {
+  const folders = await foldersOf(bundle);
+  const sums = await readSums(folders);
+  return addSignature(folders, sums, await openSigner(options));
+}
+
+async function addSignature(folders: readonly string[], sums: Buffer, signer: Signer): Promise<SignResult> {
+  const digest = createHash("sha256").update(sums).digest("hex");
+  const missing: string[] = [];
+  for (const folder of folders) {
+    if (!(await isSigned(folder, sums, signer))) missing.push(folder);
+  }
+  if (missing.length === 0) {
+    throw new AirferryError("ERR_USAGE", `cannot sign "${folders[0]}": key ${signer.keyid} has signed it already`, {
+      path: folders[0],
+      hint: "another signer needs another key",
+    });
+  }
+  const files = await signatureFiles(sums, signer);
+  const written: string[] = [];
+  for (const folder of missing) {
+    const place = join(folder, SIGNATURES_NAME);
+    await mkdir(place, { recursive: true });
+    for (const { name, bytes } of files) {
+      await writeAtomic(join(place, name), bytes);
+      written.push(join(place, name));
+    }
+    await syncPath(folder);
+  }
+  return { keyid: signer.keyid, digest, files: written };
+}
+
+/** The folders that hold the small files: the bundle's own, or one for each medium. */
+async function foldersOf(bundle: string): Promise<string[]> {
+  const names = await readdir(bundle).catch((cause: NodeJS.ErrnoException) => {
+    throw new AirferryError("ERR_NOT_FOUND", `cannot sign "${bundle}": not a bundle folder: ${cause.code}`, {
+      path: bundle,
+      cause,
+    });
+  });
+  const media = names.filter((name) => MEDIUM.test(name)).sort();
+  if (names.includes(SUMS_NAME) || media.length === 0) return [bundle];
+  return media.map((name) => join(bundle, name));
+}
+
+/** Returns SHA256SUMS, the same in every folder, after looking that it is one and covers the inventory beside it. */
+async function readSums(folders: readonly string[]): Promise<Buffer> {
+  let first: Buffer | undefined;
+  for (const folder of folders) {
+    const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
+    first ??= sums;
+    if (!first.equals(sums)) {
+      throw new AirferryError(
+        "ERR_BUNDLE_INVALID",
+        `cannot sign "${folder}": its ${SUMS_NAME} differs from the others'`,
+        {
+          path: folder,
+          hint: "all media of a set carry the same SHA256SUMS; keep the folders of one bundle together",
+        },
+      );
+    }
+    const expected = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.sha256;
+    const inventory = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
+    const actual = createHash("sha256").update(inventory).digest("hex");
+    if (actual !== expected) {
+      throw new AirferryError(
+        "ERR_DIGEST_MISMATCH",
+        `cannot sign "${folder}": digest mismatch in "${INVENTORY_NAME}": expected ${expected}, got ${actual} after ${inventory.length} bytes`,
+        {
+          path: join(folder, INVENTORY_NAME),
+          expected: expected ?? "",
+          actual,
+          hint: "the bundle was changed; do not sign it",
+        },
+      );
+    }
+  }
+  return first!;
+}
+
+/** Tells whether this signer's pair is there and good; clears what a killed run left. */
+async function isSigned(folder: string, sums: Buffer, signer: Signer): Promise<boolean> {
+  const place = join(folder, SIGNATURES_NAME);
+  const found = await lstat(place).catch(() => undefined);
+  if (found === undefined) return false;
+  if (!found.isDirectory()) {
+    throw new AirferryError("ERR_PATH_UNSAFE", `cannot sign "${folder}": "${SIGNATURES_NAME}" is not a folder`, {
+      path: place,
+    });
+  }
+  const names = await readdir(place);
+  for (const name of names.filter((it) => LEFTOVER.test(it))) await rm(join(place, name));
+  const own = names.filter((name) => name.startsWith(`${signer.keyid16}.`));
+  if (own.length === 0 && names.length + 2 > MAX_SIGNATURE_FILES) {
+    throw new AirferryError(
+      "ERR_SIZE_LIMIT",
+      `cannot sign "${folder}": it has ${names.length} signature files already`,
+      {
+        path: place,
+      },
+    );
+  }
+  const files: SignatureFile[] = [];
+  for (const name of own) files.push({ name, bytes: await readSmall(join(place, name), MAX_SIGNATURE_BYTES) });
+  return verifySums(sums, files, [trustedKeyOf(signer.publicKey, signer.keyid16)], 1).problems.length === 0;
+}
