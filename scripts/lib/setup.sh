@@ -25,6 +25,8 @@ airferry_setup() {
   if [ ! -f "$ROOT/node_modules/.package-lock.json" ] || [ "$ROOT/package-lock.json" -nt "$ROOT/node_modules/.airferry-ready" ]; then
     echo "airferry: installing dependencies (once)" >&2
     (cd "$ROOT" && npm ci --no-audit --no-fund --loglevel=error >&2) || return 1
+    # tap keeps which plugins are on in a build of its own; without this step it looks for the ones that .taprc switches off.
+    (cd "$ROOT" && npx --no-install tap build >/dev/null 2>&1 || true)
     touch "$ROOT/node_modules/.airferry-ready"
   fi
 }

@@ -3,6 +3,7 @@
  * Names from media and networks may hold control characters; they are shown as escapes, never sent to a terminal.
  */
 import { AirferryError } from "../errors.ts";
+import { clean } from "./format.ts";
 import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
 
 export interface GlobalOptions {
@@ -92,46 +93,4 @@ function unexpected(error: unknown): AirferryError {
     hint: "this is a mistake in airferry; run again with AIRFERRY_DEBUG=1 and report it",
     cause: error,
   });
-}
-
-/** Shows control and bidirectional characters as escapes, so that no name can drive a terminal. */
-export function clean(text: string): string {
-  return text.replace(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
-
-/** `1.2 GiB` and the like; exact below 1 KiB. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return unit === 0 ? `${bytes} B` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
-}
-
-/** Rows as aligned columns, header first; numbers to the right. */
-export function formatTable(
-  header: readonly string[],
-  rows: readonly (readonly string[])[],
-  right: readonly number[] = [],
-): string {
-  const all = [header, ...rows];
-  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? "").length)));
-  return all
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          const width = widths[column] as number;
-          return right.includes(column) ? cell.padStart(width) : column === row.length - 1 ? cell : cell.padEnd(width);
-        })
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }

@@ -2,7 +2,7 @@
  * Progress on stderr: a bar with bytes, rate and time left on a terminal, a plain line now and then elsewhere, JSON lines for
  * programs.
  */
-import { formatBytes } from "./output.ts";
+import { formatBytes, formatSeconds } from "./format.ts";
 
 export type ProgressMode = "auto" | "plain" | "json" | "none";
 
@@ -83,12 +83,4 @@ export function startProgress(what: string, mode: ProgressMode): Progress {
       final = undefined;
     },
   };
-}
-
-/** `1:02:03` or `2:03`. */
-export function formatSeconds(seconds: number): string {
-  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-  const [hours, minutes, rest] = parts as [number, number, number];
-  const two = (value: number) => String(value).padStart(2, "0");
-  return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }

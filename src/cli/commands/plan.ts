@@ -1,7 +1,7 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
 import { type Register, withGlobals } from "../command.ts";
-import { formatBytes, formatTable } from "../output.ts";
+import { formatBytes, formatTable } from "../format.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
