@@ -6,7 +6,8 @@ import { randomBytes } from "node:crypto";
 import type { RandomAccess } from "../io/types.ts";
 import type { Request } from "./context.ts";
 import { openShared } from "./handles.ts";
-import { BlobMemory, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
+import type { HotAnswer } from "./hot-answers.ts";
+import { BlobMemory, type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
 import { type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
 
@@ -38,49 +39,53 @@ const memory = new BlobMemory(MEMORY_BYTES);
  * Answers a GET or HEAD with content, or the part of it that was asked for: 200, 206, 304, 412 or 416. Resolves when the
  * response is complete or the client is gone. A file that cannot be read or is shorter than `size` gives 500 when nothing
  * was sent yet, and otherwise cuts the connection, so that no client takes a part for the whole.
+ * Returns the answer when it was whole and from memory, for handlers whose answers depend on the URL alone.
  * @throws the system's error, before anything was sent, when the file cannot be opened
  */
-export async function sendBlob(request: Request, content: BlobContent): Promise<void> {
+export async function sendBlob(request: Request, content: BlobContent): Promise<HotAnswer | undefined> {
   const { headers } = request.req;
   const etag = `"${content.digest}"`;
   const allowed = checkPreconditions(headers, etag);
   if (allowed !== 200) {
     endEmpty(request, allowed, ["ETag", etag]);
-    return;
+    return undefined;
   }
   // RFC 9110, 14.2: only GET has ranges.
   const ranges = request.head ? undefined : parseRanges(headers, etag, content.size);
   if (ranges === "unsatisfiable") {
     endEmpty(request, 416, ["Content-Range", `bytes */${content.size}`, "Accept-Ranges", "bytes", "ETag", etag]);
-    return;
+    return undefined;
   }
-  if (ranges === undefined) await sendWhole(request, content, etag);
-  else if (ranges.length === 1) await sendRange(request, content, etag, ranges[0]!);
+  if (ranges === undefined) return sendWhole(request, content, etag);
+  if (ranges.length === 1) await sendRange(request, content, etag, ranges[0]!);
   else await sendRanges(request, content, etag, ranges);
+  return undefined;
 }
 
-async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<void> {
+async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<HotAnswer | undefined> {
   const head = headOf(content, etag, content.size, content.contentType);
   if (request.head) {
     request.res.writeHead(200, head).end();
-    return;
+    return undefined;
   }
-  const bytes = await bytesInMemory(content);
+  const blob = await blobInMemory(content);
+  const bytes = content.bytes ?? blob?.bytes;
   if (bytes !== undefined) {
     request.sent = bytes.length;
     request.res.writeHead(200, head).end(bytes);
-    return;
+    return blob === undefined ? undefined : { head, blob };
   }
   await transfer(request, content, async (out) => {
     request.res.writeHead(200, head);
     await out.send(0, content.size);
   });
+  return undefined;
 }
 
 async function sendRange(request: Request, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
   const head = headOf(content, etag, range.end - range.start, content.contentType);
   head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
-  const bytes = await bytesInMemory(content);
+  const bytes = content.bytes ?? (await blobInMemory(content))?.bytes;
   if (bytes !== undefined) {
     request.sent = range.end - range.start;
     request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
@@ -138,23 +143,21 @@ function endEmpty(request: Request, status: number, head: string[]): void {
   request.res.writeHead(status, head).end();
 }
 
-/** The whole content when it is small enough to be kept in memory. */
-async function bytesInMemory(content: BlobContent): Promise<Uint8Array | undefined> {
-  if (content.bytes !== undefined) return content.bytes;
-  if (content.file === undefined || content.extents !== undefined) return undefined;
-  if (content.size > MAX_CACHED_BLOB_BYTES) return undefined;
-  const known = memory.get(content.file);
+/** The whole file in memory, when it is small enough to be kept there. */
+async function blobInMemory(content: BlobContent): Promise<CachedBlob | undefined> {
+  const { file, size } = content;
+  if (file === undefined || content.extents !== undefined || size > MAX_CACHED_BLOB_BYTES) return undefined;
+  const known = memory.get(file);
   if (known !== undefined) return known;
-  const bytes = Buffer.allocUnsafeSlow(content.size);
-  const file = await openShared(content.file);
+  const bytes = Buffer.allocUnsafeSlow(size);
+  const handle = await openShared(file);
   try {
     // A file of another size is left to the transfer, which reports it.
-    if (file.size !== content.size || (await file.fill(bytes, content.size, 0)) !== content.size) return undefined;
+    if (handle.size !== size || (await handle.fill(bytes, size, 0)) !== size) return undefined;
   } finally {
-    file.release();
+    handle.release();
   }
-  memory.put(content.file, bytes);
-  return bytes;
+  return memory.put(file, bytes);
 }
 
 /** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Release, StoreReader } from "../store/types.ts";
+import type { HotAnswers } from "./hot-answers.ts";
 
 /** One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`. */
 export interface Request {
@@ -46,6 +47,10 @@ export interface ServeContext {
   baseUrl(req: IncomingMessage): string;
   /** PEM of the CA that signed the server's certificate, when `--tls auto` made one. */
   readonly caCertificate?: string;
+  /** Answers that depend on the URL and the current view alone; a handler may add its own. */
+  readonly hot: HotAnswers;
+  /** Whether the current view was looked at less than a second ago: what {@link ServeContext.hot} has may be used. */
+  isFresh(): boolean;
 }
 
 /** Handles one request completely, its errors included. Returns false when the path is not its business. */

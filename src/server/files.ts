@@ -9,6 +9,7 @@ import { contentTypeOf } from "./content-type.ts";
 import type { Found, Mount, Request, ServeContext, TreeView } from "./context.ts";
 import { directoryPage } from "./directory-page.ts";
 import { frontPage } from "./front-page.ts";
+import type { HotAnswer } from "./hot-answers.ts";
 import { isDirectory } from "./tree.ts";
 
 /** Answers any path with the entry of that name. */
@@ -20,7 +21,10 @@ async function handleFile(request: Request, context: ServeContext): Promise<bool
   const found = view.find(path, request.stream);
   if (found !== undefined) {
     if ("conflict" in found) sendConflict(request, found.conflict);
-    else await sendEntry(request, found, context);
+    else {
+      const hot = await sendEntry(request, found, context);
+      if (hot !== undefined) context.hot.put(request.req.url!, hot);
+    }
     return true;
   }
   if (await sendSidecar(request, path, view)) return true;
@@ -29,9 +33,9 @@ async function handleFile(request: Request, context: ServeContext): Promise<bool
   return true;
 }
 
-/** Answers with an entry of the tree. */
-export async function sendEntry(request: Request, { entry }: Found, context: ServeContext): Promise<void> {
-  await sendBlob(request, {
+/** Answers with an entry of the tree; see {@link sendBlob} for what it returns. */
+export function sendEntry(request: Request, { entry }: Found, context: ServeContext): Promise<HotAnswer | undefined> {
+  return sendBlob(request, {
     file: context.store.blobPath(entry.sha256),
     size: entry.size,
     digest: `sha256:${entry.sha256}`,

@@ -54,6 +54,8 @@ export async function listen(
     keepAlive: true,
     keepAliveInitialDelay: TCP_KEEP_ALIVE_DELAY_MS,
     noDelay: true,
+    // No request here has a body worth a stream.
+    optimizeEmptyRequests: true,
   };
   const server: Server | TlsServer =
     tls === undefined

@@ -6,33 +6,41 @@
 /** Blobs up to this size are kept. */
 export const MAX_CACHED_BLOB_BYTES = 128 * 1024;
 
-interface Cached {
+/** A blob in memory. Whoever keeps a reference must look at `live` before using it: `bytes` is empty once it has left. */
+export interface CachedBlob {
   bytes: Uint8Array;
+  live: boolean;
+  /** Set whenever it was of use; it then outlives the next round of eviction. */
   used: boolean;
 }
+
+const NOTHING = new Uint8Array(0);
 
 /** Blobs by the path of their file. */
 export class BlobMemory {
   readonly #limit: number;
-  readonly #entries = new Map<string, Cached>();
+  readonly #entries = new Map<string, CachedBlob>();
   #bytes = 0;
 
   constructor(limitBytes: number) {
     this.#limit = limitBytes;
   }
 
-  get(path: string): Uint8Array | undefined {
+  get(path: string): CachedBlob | undefined {
     const cached = this.#entries.get(path);
-    if (cached === undefined) return undefined;
-    cached.used = true;
-    return cached.bytes;
+    if (cached !== undefined) cached.used = true;
+    return cached;
   }
 
-  put(path: string, bytes: Uint8Array): void {
-    if (bytes.length > MAX_CACHED_BLOB_BYTES || this.#entries.has(path)) return;
-    this.#entries.set(path, { bytes, used: false });
+  /** Keeps bytes that nobody changes any more, at most {@link MAX_CACHED_BLOB_BYTES} of them. */
+  put(path: string, bytes: Uint8Array): CachedBlob {
+    const known = this.#entries.get(path);
+    if (known !== undefined) return known;
+    const cached = { bytes, live: true, used: true };
+    this.#entries.set(path, cached);
     this.#bytes += bytes.length;
     this.#shrink();
+    return cached;
   }
 
   /** Second chance: an entry used since it was last looked at moves to the end instead of leaving. */
@@ -45,6 +53,8 @@ export class BlobMemory {
         this.#entries.set(path, cached);
       } else {
         this.#bytes -= cached.bytes.length;
+        cached.live = false;
+        cached.bytes = NOTHING;
       }
     }
   }

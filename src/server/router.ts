@@ -34,8 +34,13 @@ class RoutedRequest implements Request {
   }
 }
 
-/** Called for each request before it is routed; it may watch `request.res` for the end. */
-export type Observer = (request: Request) => void;
+/** Watches what is answered, for counting and logging. */
+export interface Observer {
+  /** Called for each request before it is routed; it may watch `request.res` for the end. */
+  begin(request: Request): void;
+  /** Called instead for an answer that was sent on the spot; absent when every request is to be seen at its beginning. */
+  hot?(url: string, bytes: number): void;
+}
 /** Told of errors on this side, with the path that was asked for. */
 export type FaultReporter = (error: unknown, path: string) => void;
 
@@ -43,7 +48,7 @@ export type FaultReporter = (error: unknown, path: string) => void;
 export function createRouter(
   mounts: readonly Mount[],
   context: ServeContext,
-  observe: Observer,
+  observer: Observer,
   reportFault: FaultReporter,
 ): (req: IncomingMessage, res: ServerResponse) => void {
   const byLength = mounts
@@ -63,6 +68,15 @@ export function createRouter(
   }
 
   return function answer(req, res) {
+    // A client that breaks off is no fault; without a listener its error would end the process.
+    res.on("error", ignore);
+    if (observer.hot !== undefined && context.isFresh()) {
+      const bytes = context.hot.send(req, res);
+      if (bytes !== -1) {
+        observer.hot(req.url!, bytes);
+        return;
+      }
+    }
     const request = new RoutedRequest(req, res);
     const target = parseTarget(req.url ?? "");
     if (typeof target !== "string") {
@@ -70,9 +84,7 @@ export function createRouter(
       request.setSearch(target.query);
       if (target.stream !== undefined) request.stream = target.stream;
     }
-    observe(request);
-    // A client that breaks off is no fault; without a listener its error would end the process.
-    res.on("error", ignore);
+    observer.begin(request);
     if (typeof target === "string" && (req.method === "GET" || request.head)) {
       sendText(request, 400, `400: bad request: ${target}`);
       return;

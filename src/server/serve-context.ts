@@ -6,6 +6,7 @@ import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../store/types.ts";
 import type { ServeContext, TreeView } from "./context.ts";
+import { HotAnswers } from "./hot-answers.ts";
 import { createTreeView } from "./tree.ts";
 
 const LOOK_AGAIN_MS = 1000;
@@ -27,12 +28,17 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   const { store, url, caCertificate } = options;
   let view = createTreeView(await store.releases());
   let lookedAt = performance.now();
+  const hot = new HotAnswers();
+  const isFresh = (): boolean => performance.now() - lookedAt < LOOK_AGAIN_MS;
   let looking: Promise<TreeView> | undefined;
 
   async function look(): Promise<TreeView> {
     try {
       const releases = await store.releases();
-      if (!isSame(releases, view.releases)) view = createTreeView(releases);
+      if (!isSame(releases, view.releases)) {
+        view = createTreeView(releases);
+        hot.clear();
+      }
     } catch (error) {
       options.onStoreFault?.(error);
     } finally {
@@ -47,10 +53,12 @@ export async function createServeContext(options: ServeContextOptions): Promise<
     store,
     ...(caCertificate === undefined ? {} : { caCertificate }),
     async view() {
-      if (performance.now() - lookedAt < LOOK_AGAIN_MS) return view;
+      if (isFresh()) return view;
       looking ??= look();
       return await looking;
     },
+    hot,
+    isFresh,
     baseUrl: (req) => base ?? requestBaseUrl(req),
   };
 }

@@ -1,0 +1,50 @@
+/**
+ * Whole answers from memory by the request's own URL: the short way for the packages and metadata that a rack of machines
+ * asks for again and again. It holds only for one view of the tree, and only while the blob is in memory.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { CachedBlob } from "./memory.ts";
+
+/** A 200 that depends on nothing but the URL and the view. */
+export interface HotAnswer {
+  /** Names and values in turn, as `writeHead` takes them. */
+  readonly head: string[];
+  readonly blob: CachedBlob;
+}
+
+const MAX_ANSWERS = 50_000;
+/** Headers that make an answer depend on more than the URL: preconditions and ranges. */
+const SELECTING = /^(?:if-|range$)/i;
+
+/** The answers of one listener's context. */
+export class HotAnswers {
+  #answers = new Map<string, HotAnswer>();
+
+  /** Forgets everything; for a new view. */
+  clear(): void {
+    this.#answers.clear();
+  }
+
+  put(url: string, answer: HotAnswer): void {
+    if (this.#answers.size >= MAX_ANSWERS) this.#answers.clear();
+    this.#answers.set(url, answer);
+  }
+
+  /** Answers a plain GET that is known. Returns the bytes sent, or -1 when the request must go the long way. */
+  send(req: IncomingMessage, res: ServerResponse): number {
+    const url = req.url!;
+    const answer = this.#answers.get(url);
+    if (answer === undefined || req.method !== "GET") return -1;
+    const { blob, head } = answer;
+    if (!blob.live) {
+      this.#answers.delete(url);
+      return -1;
+    }
+    const { rawHeaders } = req;
+    for (let i = 0; i < rawHeaders.length; i += 2) if (SELECTING.test(rawHeaders[i]!)) return -1;
+    blob.used = true;
+    res.writeHead(200, head);
+    res.end(blob.bytes);
+    return blob.bytes.length;
+  }
+}
