@@ -1,0 +1,56 @@
+/**
+ * `boot.ipxe`: boots the installer of each ISO over HTTP, kernel and initrd read out of the ISO itself.
+ * See ipxe.org/scripting.
+ */
+import { AirferryError } from "../errors.ts";
+import { treeUrl } from "./repositories.ts";
+import type { RenderInput } from "./types.ts";
+import { addressOf, encodeUrlPath, entriesOf, releasesOf } from "./view.ts";
+
+/**
+ * Renders the script: one ISO boots at once, several give a menu. `kickstartUrl` is passed on as `inst.ks=` when given.
+ * @throws {AirferryError} ERR_RENDER when no ISO has a kernel and an initrd
+ */
+export function renderBootIpxe(input: RenderInput, kickstartUrl?: string): string {
+  const targets = bootable(input);
+  if (targets.length === 0) {
+    throw new AirferryError("ERR_RENDER", 'cannot render "boot.ipxe": no ISO here has a kernel and an initrd to boot', {
+      expected: "images/pxeboot/vmlinuz and initrd.img, or what .treeinfo names",
+      hint: "add an installation DVD to the manifest's isos, then lock, pack and carry again",
+    });
+  }
+  const { tls } = addressOf(input.baseUrl);
+  const lines = ["#!ipxe", `# Rendered by airferry for ${input.baseUrl}`, "dhcp ||"];
+  if (targets.length > 1) {
+    lines.push(
+      "menu airferry",
+      ...targets.map((it) => `item ${it.name} ${it.name}`),
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: iPXE expands it
+      "choose target && goto ${target}",
+    );
+  }
+  for (const { name, url, kernel, initrd } of targets) {
+    const ks = kickstartUrl === undefined ? "" : ` inst.ks=${kickstartUrl}`;
+    const unverified = tls && input.privateCa ? " inst.noverifyssl" : "";
+    lines.push(
+      "",
+      ...(targets.length > 1 ? [`:${name}`] : []),
+      `kernel ${url}${encodeUrlPath(kernel)} initrd=initrd.img inst.repo=${url}${ks}${unverified} ip=dhcp \${cmdline}`,
+      `initrd --name initrd.img ${url}${encodeUrlPath(initrd)}`,
+      "boot",
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function bootable(input: RenderInput): { name: string; url: string; kernel: string; initrd: string }[] {
+  const found = releasesOf(input).flatMap((release) =>
+    release.inventory.catalog.isos.flatMap((iso) => {
+      const tree = input.trees.get(entriesOf(release).get(iso.path)?.sha256 ?? "");
+      const url = treeUrl(input, iso.name, release);
+      if (tree?.kernel === undefined || tree.initrd === undefined || url === undefined) return [];
+      return [{ name: iso.name, url, kernel: tree.kernel, initrd: tree.initrd }];
+    }),
+  );
+  return found.filter((it, i) => found.findIndex((other) => other.url === it.url) === i);
+}

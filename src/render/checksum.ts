@@ -1,0 +1,22 @@
+/**
+ * `CHECKSUM`: the ISOs' digests in the BSD form that distributions publish and packer's `file:` checksums read.
+ */
+import type { RenderInput } from "./types.ts";
+import { entriesOf, releasesOf } from "./view.ts";
+
+/** Renders one comment and one `SHA256 (NAME.iso) = hex` line for each ISO, by name. */
+export function renderChecksum(input: RenderInput): string {
+  const lines = new Map<string, string>();
+  for (const release of releasesOf(input)) {
+    for (const { path } of release.inventory.catalog.isos) {
+      const entry = entriesOf(release).get(path);
+      if (entry === undefined) continue;
+      const name = path.slice(path.lastIndexOf("/") + 1);
+      lines.set(`${name} ${entry.sha256}`, `# ${name}: ${entry.size} bytes\nSHA256 (${name}) = ${entry.sha256}\n`);
+    }
+  }
+  return [...lines]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, text]) => text)
+    .join("");
+}

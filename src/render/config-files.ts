@@ -1,0 +1,92 @@
+/**
+ * The list of everything that can be rendered: names of `airferry render`, paths below `/config/`, and how each is made.
+ */
+import { AirferryError } from "../errors.ts";
+import { renderBootIpxe } from "./boot-ipxe.ts";
+import { renderChecksum } from "./checksum.ts";
+import { renderImageconfig } from "./imageconfig.ts";
+import { kickstartTemplate, renderKickstart } from "./kickstart.ts";
+import { renderPackerVars } from "./packer-vars.ts";
+import type { RenderInput } from "./types.ts";
+import { renderYumRepo } from "./yum-repo.ts";
+
+/** What `airferry render` can be asked for. */
+export type RenderName =
+  | "imageconfig"
+  | "packer-vars"
+  | "repo"
+  | "kickstart"
+  | "hosts-toml"
+  | "registries-conf"
+  | "boot-ipxe"
+  | "checksum";
+
+/** One file to render. */
+export interface ConfigFile {
+  name: RenderName;
+  /** Relative path: below `/config/`, and below the folder that `render --out DIR/` writes. */
+  path: string;
+  /** One line for people: what it is and where it goes. */
+  summary: string;
+  /**
+   * Renders it.
+   * @throws {AirferryError} ERR_RENDER when something that it needs was not packed
+   */
+  make(): Promise<string>;
+}
+
+/** Reads the text of a small file of the store by its SHA-256 (hex). */
+export type ReadText = (sha256: string) => Promise<string>;
+
+/** Lists what can be rendered; nothing is rendered yet. */
+export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[] {
+  const scope = input.stream === undefined ? input.baseUrl : `${input.baseUrl}/s/${input.stream}`;
+  return [
+    {
+      name: "repo",
+      path: "airferry.repo",
+      summary: "every repository here, for /etc/yum.repos.d/",
+      make: async () => renderYumRepo(input),
+    },
+    {
+      name: "imageconfig",
+      path: "imageconfig",
+      summary: "for the CAPI image builder's output folder",
+      make: async () => renderImageconfig(input),
+    },
+    {
+      name: "packer-vars",
+      path: "packer-vars.json",
+      summary: "for image-builder's PACKER_VAR_FILES",
+      make: async () => renderPackerVars(input),
+    },
+    {
+      name: "kickstart",
+      path: "ks.cfg",
+      summary: "the packed kickstart file, installing from here",
+      make: async () => renderKickstart(await readText(kickstartTemplate(input).sha256), input),
+    },
+    {
+      name: "boot-ipxe",
+      path: "boot.ipxe",
+      summary: "boots the installer over HTTP",
+      make: async () => renderBootIpxe(input, hasKickstart(input) ? `${scope}/config/ks.cfg` : undefined),
+    },
+    {
+      name: "checksum",
+      path: "CHECKSUM",
+      summary: "digests of the ISOs, BSD form",
+      make: async () => renderChecksum(input),
+    },
+  ];
+}
+
+function hasKickstart(input: RenderInput): boolean {
+  try {
+    kickstartTemplate(input);
+    return true;
+  } catch (error) {
+    if (error instanceof AirferryError && error.code === "ERR_RENDER") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * `imageconfig` of the CAPI image builder: every key of its reference, the ones that depend on what was packed filled in,
+ * secrets from the environment or left as marked blanks. See docs/build.md, "imageconfig".
+ */
+import { AirferryError } from "../errors.ts";
+import { type Artifact, type Component, pick, recogniseAll } from "./artifacts.ts";
+import { environmentName, IMAGECONFIG_KEYS, imageconfigKey, nearestKey } from "./imageconfig-keys.ts";
+import { registryPrefix } from "./registry-prefix.ts";
+import { repositoriesOf, repositoryOf } from "./repositories.ts";
+import type { RenderBuilder, RenderInput, RenderRelease } from "./types.ts";
+import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
+
+const WHAT = "imageconfig";
+
+/** One thing that is wrong with `builder.imageconfig`. */
+export interface ImageconfigFault {
+  key: string;
+  message: string;
+  remedy: string;
+}
+
+/** Checks the values of a manifest's `builder.imageconfig`: unknown keys, values out of their list, secrets. */
+export function checkImageconfig(values: Readonly<Record<string, string>>): ImageconfigFault[] {
+  const faults: ImageconfigFault[] = [];
+  for (const [key, value] of Object.entries(values)) {
+    const known = imageconfigKey(key);
+    if (known === undefined) {
+      const near = nearestKey(key);
+      faults.push({
+        key,
+        message: `unknown imageconfig key ${JSON.stringify(key)}`,
+        remedy: near === undefined ? "remove it from builder.imageconfig" : `write ${near}`,
+      });
+    } else if (known.origin === "secret" && value !== "") {
+      faults.push({
+        key,
+        message: `${key} is a secret, and a bundle is readable for everybody who carries it`,
+        remedy: `remove it from the manifest; inside the gap set ${environmentName(key)} for airferry render`,
+      });
+    } else if (known.values !== undefined && value !== "" && !known.values.includes(value)) {
+      faults.push({
+        key,
+        message: `${key} is ${JSON.stringify(value)}`,
+        remedy: `use one of ${known.values.join(", ")}`,
+      });
+    } else if (/[\0\r\n]/.test(value)) {
+      faults.push({ key, message: `${key} holds a line break or NUL`, remedy: "write it on one line" });
+    }
+  }
+  return faults;
+}
+
+/**
+ * Renders `imageconfig` for the address in `input.baseUrl`.
+ * @throws {AirferryError} ERR_RENDER: no builder, a bad key, or an artifact that the build needs was not packed; the hint
+ *   says which manifest entry to add
+ */
+export function renderImageconfig(input: RenderInput): string {
+  const { builder, release } = findBuilder(input, WHAT, "spectro-capi");
+  const faults = checkImageconfig(builder.imageconfig);
+  if (faults.length > 0) {
+    throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${faults.map((it) => it.message).join("; ")}`, {
+      path: "builder.imageconfig",
+      hint: faults.map((it) => it.remedy).join("; "),
+    });
+  }
+  const filled = computed(input, builder, release);
+  const lines = [
+    `# imageconfig for the CAPI image builder, rendered by airferry for ${input.baseUrl}`,
+    `# from stream ${release.stream}, serial ${release.serial}`,
+  ];
+  let group = "";
+  for (const spec of IMAGECONFIG_KEYS) {
+    if (spec.group !== group) {
+      group = spec.group;
+      lines.push("", `# ${group}`);
+    }
+    const value =
+      builder.imageconfig[spec.key] ??
+      filled.get(spec.key) ??
+      (spec.origin === "secret" ? input.env?.[environmentName(spec.key)] : spec.fallback) ??
+      "";
+    if (/[\0\r\n]/.test(value)) {
+      throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${spec.key} holds a line break or NUL`, {
+        hint: `set ${environmentName(spec.key)} to one line`,
+      });
+    }
+    if (value === "" && spec.required && isAsked(spec.key, builder)) lines.push(`# FILL IN: ${spec.key}`);
+    lines.push(`${spec.key}=${quote(value)}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** A template of vSphere replaces the ISO; the other way round no template is needed. */
+function isAsked(key: string, builder: RenderBuilder): boolean {
+  if (key.startsWith("iso_")) return !builder.imageconfig.vcenter_template;
+  return !key.startsWith("vcenter_") || (builder.imageconfig.cloud_type ?? "vmware") === "vmware";
+}
+
+/** The values that follow from what was packed and where it is served. */
+function computed(input: RenderInput, builder: RenderBuilder, release: RenderRelease): Map<string, string> {
+  const given = builder.imageconfig;
+  const artifacts = recogniseAll(entriesOf(release).keys());
+  const { host, tls } = addressOf(input.baseUrl);
+  const values = new Map<string, string>([
+    ["airgap", "true"],
+    ["airgap_ip", host],
+  ]);
+
+  const kubelet = need(artifacts, "kubelet-rpm", given.k8s_version, kubeletEntry(given.k8s_version ?? "1.33.4"));
+  const k8sVersion = given.k8s_version ?? kubelet.version!;
+  values.set("k8s_version", k8sVersion);
+  const repository = repositoryOf(repositoriesOf(input), kubelet.path, release);
+  values.set("k8s_rpm_server", repository.url.replace(/\/$/, ""));
+  if (repository.keys[0] !== undefined) values.set("k8s_rpm_key", repository.keys[0]);
+
+  const containerd = need(artifacts, "containerd", given.containerd_version, containerdEntry(given.containerd_version));
+  values.set("containerd_version", given.containerd_version ?? containerd.version!);
+  values.set("containerd_url", urlOf(input, { entry: entriesOf(release).get(containerd.path)!, release }));
+  const crictl = need(artifacts, "crictl", given.crictl_version, crictlEntry(given.crictl_version));
+  values.set("crictl_version", given.crictl_version ?? crictl.version!);
+  values.set("crictl_url", urlOf(input, { entry: entriesOf(release).get(crictl.path)!, release }));
+  const cni = pick(artifacts, "kubernetes-cni-rpm") ?? pick(artifacts, "cni-plugins");
+  if (cni?.version !== undefined) values.set("cni_version", cni.version);
+
+  const prefix = registryPrefix(release, k8sVersion);
+  if (prefix === undefined) {
+    throw missing("the control-plane images", `images:\n  - ref: registry.k8s.io/kube-apiserver:v${k8sVersion}`);
+  }
+  values.set("k8s_container_reg", `${addressOf(input.baseUrl).authority}/${prefix}`);
+  if (tls && input.privateCa) values.set("cert_url", `${input.baseUrl}/ca.crt`);
+  if (!given.vcenter_template) {
+    const iso = buildIso(WHAT, builder, release);
+    if (iso === undefined) throw missing("an installation ISO", "isos:\n  - name: rocky-9\n    url: https://…");
+    values.set("iso_name", `${iso.iso.name}.iso`);
+    values.set("iso_checksum", iso.entry.sha256);
+  }
+  return values;
+}
+
+function need(
+  artifacts: readonly Artifact[],
+  component: Component,
+  version: string | undefined,
+  entry: string,
+): Artifact {
+  const found = pick(artifacts, component, { version });
+  if (found !== undefined) return found;
+  const others = artifacts.filter((it) => it.component === component).map((it) => it.version ?? it.path);
+  throw missing(`${component}${version === undefined ? "" : ` ${version}`}`, entry, others);
+}
+
+function missing(what: string, entry: string, instead: readonly string[] = []): AirferryError {
+  return new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${what} was not packed`, {
+    expected: what,
+    ...(instead.length === 0 ? {} : { actual: instead.join(", ") }),
+    hint: `add to the manifest, then lock, pack and carry again:\n${entry}`,
+  });
+}
+
+function kubeletEntry(version: string): string {
+  const minor = version.replace(/^v/, "").split(".").slice(0, 2).join(".");
+  return `rpms:\n  - name: kubernetes\n    url: https://pkgs.k8s.io/core:/stable:/v${minor}/rpm/\n    packages: [kubeadm-${version}, kubelet-${version}, kubectl-${version}]`;
+}
+
+function containerdEntry(version = "1.7.13"): string {
+  const url = `https://github.com/containerd/containerd/releases/download/v${version}/cri-containerd-cni-${version}-linux-amd64.tar.gz`;
+  return `files:\n  - url: ${url}\n    checksums: { url: ${url}.sha256sum }`;
+}
+
+function crictlEntry(version = "1.28.0"): string {
+  const url = `https://github.com/kubernetes-sigs/cri-tools/releases/download/v${version}/crictl-v${version}-linux-amd64.tar.gz`;
+  return `files:\n  - url: ${url}\n    checksums: { url: ${url}.sha256 }`;
+}
+
+/** The file is read as shell assignments: whatever a shell would read otherwise stands in single quotes. */
+function quote(value: string): string {
+  return /^[A-Za-z0-9_./:@%+,=-]*$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
+}
+
+/** Reads `KEY=VALUE` lines back, for tests and for `stage`: comments and blank lines are passed over. */
+export function parseImageconfig(text: string): Map<string, string> {
+  const values = new Map<string, string>();
+  for (const line of text.split("\n")) {
+    const match = /^\s*([A-Za-z_][A-Za-z0-9_-]*)=(.*)$/.exec(line);
+    if (match === null) continue;
+    const raw = match[2]!.trim();
+    values.set(
+      match[1]!,
+      raw.startsWith("'") ? raw.slice(1, -1).replaceAll("'\\''", "'") : raw.replace(/^"(.*)"$/, "$1"),
+    );
+  }
+  return values;
+}

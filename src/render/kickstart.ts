@@ -1,0 +1,115 @@
+/**
+ * Rewrites a kickstart file for the local server: the installation source and the repositories, nothing else. Every other
+ * byte stays as it was. See the pykickstart documentation, "url" and "repo".
+ */
+import { AirferryError } from "../errors.ts";
+import { repositoriesOf, type ServedRepository, treeUrl } from "./repositories.ts";
+import type { RenderInput } from "./types.ts";
+import { addressOf, builderOf, buildIso, releasesOf } from "./view.ts";
+
+const WHAT = "kickstart";
+const METHOD = /^(\s*)(cdrom|url|nfs|harddrive|hmc)(?=\s|$)(.*)$/;
+const REPO = /^(\s*)repo(?=\s)(.*)$/;
+const SECTION = /^%(?!end\b|include\b|ksappend\b)[a-z]+/;
+const SOURCE_OPTION = /--(?:url|mirrorlist|metalink|baseurl)(?:=|\s+)("[^"]*"|'[^']*'|\S+)/;
+
+/** Where the template stands in the bundle: `files/…` of `builder.kickstart`, or the only file that is called ks.cfg. */
+export function kickstartTemplate(input: RenderInput): { path: string; sha256: string } {
+  const found: { path: string; sha256: string }[] = [];
+  for (const release of releasesOf(input)) {
+    const named = builderOf(release)?.kickstart;
+    for (const { path, sha256 } of release.inventory.entries) {
+      if (!path.startsWith("files/")) continue;
+      const wanted = named === undefined ? /(^|\/)ks\.cfg(\.[A-Za-z0-9]+)*$/.test(path) : path === `files/${named}`;
+      if (wanted && !found.some((it) => it.sha256 === sha256)) found.push({ path, sha256 });
+    }
+  }
+  if (found.length === 1) return found[0]!;
+  throw new AirferryError(
+    "ERR_RENDER",
+    `cannot render "${WHAT}": ${found.length === 0 ? "no template was packed" : "several templates were packed"}`,
+    {
+      expected: "one kickstart file among the manifest's files",
+      ...(found.length === 0 ? {} : { actual: found.map((it) => it.path).join(", ") }),
+      hint: "add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./ks.cfg\nbuilder:\n  kickstart: ks.cfg",
+    },
+  );
+}
+
+/**
+ * Rewrites the text of a kickstart file. Lines inside sections (%packages, %post, …) are never touched.
+ * @throws {AirferryError} ERR_RENDER when a `repo` line names something that is not served, or there is no ISO
+ */
+export function renderKickstart(template: string, input: RenderInput): string {
+  const source = installSource(input);
+  const repositories = repositoriesOf(input);
+  const insecure = addressOf(input.baseUrl).tls && input.privateCa ? " --noverifyssl" : "";
+  let inSection = false;
+  const lines = template.split("\n").map((whole) => {
+    const ending = whole.endsWith("\r") ? "\r" : "";
+    const line = ending === "" ? whole : whole.slice(0, -1);
+    if (inSection) {
+      if (/^%end\b/.test(line.trim())) inSection = false;
+      return whole;
+    }
+    if (SECTION.test(line.trim())) {
+      inSection = true;
+      return whole;
+    }
+    const method = METHOD.exec(line);
+    if (method !== null) return `${method[1]}url --url="${source}"${insecure}${ending}`;
+    const repo = REPO.exec(line);
+    if (repo === null || !SOURCE_OPTION.test(repo[2]!)) return whole;
+    return repoLine(line, repositories, insecure) + ending;
+  });
+  return lines.join("\n");
+}
+
+function installSource(input: RenderInput): string {
+  for (const release of releasesOf(input)) {
+    const iso = buildIso(WHAT, builderOf(release), release);
+    if (iso !== undefined) return treeUrl(input, iso.iso.name, release)!;
+    const tree = release.inventory.catalog.rpms.find((it) => it.tree);
+    if (tree !== undefined) return `${input.baseUrl}/${tree.path}`;
+  }
+  throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": there is nothing to install from`, {
+    expected: "an ISO, or a repository with .treeinfo",
+    hint: "add to the manifest, then lock, pack and carry again:\nisos:\n  - name: rocky-9\n    url: https://…",
+  });
+}
+
+/** Puts the served repository's URL in the place of the one that the line names; its other options stay. */
+function repoLine(line: string, repositories: readonly ServedRepository[], insecure: string): string {
+  const name = /--name(?:=|\s+)("[^"]*"|'[^']*'|\S+)/.exec(line)?.[1]?.replace(/^["']|["']$/g, "") ?? "";
+  const old = SOURCE_OPTION.exec(line)![1]!.replace(/^["']|["']$/g, "");
+  const served = findServed(name, old, repositories);
+  if (served === undefined) {
+    throw new AirferryError(
+      "ERR_RENDER",
+      `cannot render "${WHAT}": the kickstart file wants repository "${name}", which is not served`,
+      {
+        expected: repositories.map((it) => it.id).join(", ") || "a served repository",
+        actual: old,
+        hint: `add to the manifest, then lock, pack and carry again:\nrpms:\n  - name: ${name.toLowerCase().replace(/[^a-z0-9._-]/g, "-") || "extra"}\n    url: ${old}`,
+      },
+    );
+  }
+  const replaced = line.replace(SOURCE_OPTION, `--baseurl="${served.url}"`);
+  return insecure === "" || /--noverifyssl\b/.test(replaced) ? replaced : `${replaced}${insecure}`;
+}
+
+/** By the repository's name, then by a directory of the old URL (`…/BaseOS/x86_64/kickstart/` is BaseOS). */
+function findServed(
+  name: string,
+  url: string,
+  repositories: readonly ServedRepository[],
+): ServedRepository | undefined {
+  const lastOf = (it: ServedRepository) => it.url.replace(/\/$/, "").split("/").pop()!.toLowerCase();
+  const inIso = repositories.filter((it) => it.iso !== undefined);
+  const packed = repositories.filter((it) => it.iso === undefined);
+  const wanted = name.toLowerCase();
+  const segments = url.toLowerCase().split("/");
+  // The ISO comes first: what is installed from it must fit its kernel and stage 2.
+  const ordered = [...inIso, ...packed];
+  return ordered.find((it) => lastOf(it) === wanted) ?? ordered.find((it) => segments.includes(lastOf(it)));
+}

@@ -1,0 +1,206 @@
+/**
+ * Packer variables for kubernetes-sigs/image-builder (PACKER_VAR_FILES). What the variables are called depends on its
+ * version, so the renderer is keyed by it. All values are strings, as its templates want. See docs/build.md, "image-builder".
+ */
+import { AirferryError } from "../errors.ts";
+import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "./artifacts.ts";
+import { registryPrefix } from "./registry-prefix.ts";
+import { repositoriesOf, repositoryOf } from "./repositories.ts";
+import type { RenderBuilder, RenderInput, RenderRelease } from "./types.ts";
+import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
+
+const WHAT = "packer-vars";
+
+/**
+ * Up to this version containerd is a packer variable with a digest beside it; later it is an Ansible variable, and the
+ * role looks for `.sha256sum` beside the URL.
+ */
+const LAST_WITH_CONTAINERD_VARIABLE = "0.1.40";
+/** Up to this version crictl comes from the package repository unless `crictl_source_type` says `http`. */
+const LAST_WITH_CRICTL_SOURCE_TYPE = "0.1.47";
+
+/** Where the builder's container finds the folder that `airferry stage` wrote. */
+const STAGED_REPO_FILE = "/home/imagebuilder/output/airferry.repo";
+
+/**
+ * Renders the variables as JSON, keys sorted, a newline at the end. Without control-plane images in the release, and
+ * with Kubernetes binaries, the http source type is chosen, which needs no registry.
+ * @throws {AirferryError} ERR_RENDER when an artifact that the build asks for was not packed
+ */
+export function renderPackerVars(input: RenderInput): string {
+  const { builder, release } = findBuilder(input, WHAT, "image-builder");
+  const vars = { ...packerVars(input, builder, release), ...builder.packerVars };
+  const sorted = Object.fromEntries(Object.entries(vars).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return `${JSON.stringify(sorted, null, 2)}\n`;
+}
+
+function packerVars(input: RenderInput, builder: RenderBuilder, release: RenderRelease): Record<string, string> {
+  const artifacts = recogniseAll(entriesOf(release).keys());
+  const given = builder.packerVars;
+  const url = (artifact: Artifact) => urlOf(input, { entry: entriesOf(release).get(artifact.path)!, release });
+  const need = (component: Component, version: string | undefined, example: string): Artifact => {
+    const found = pick(artifacts, component, { version });
+    if (found !== undefined) return found;
+    const wanted = `${component}${version === undefined ? "" : ` ${version}`}`;
+    throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${wanted} was not packed`, {
+      expected: wanted,
+      hint: `add to the manifest, then lock, pack and carry again:\nfiles:\n  - url: ${example}`,
+    });
+  };
+
+  const vars: Record<string, string> = {
+    disable_public_repos: "true",
+    reenable_public_repos: "false",
+    remove_extra_repos: "true",
+    extra_repos: STAGED_REPO_FILE,
+    // These two are fetched before the public repositories are switched off, and would hang inside the gap.
+    redhat_epel_rpm: "",
+    epel_rpm_gpg_key: "",
+  };
+  const iso = buildIso(WHAT, builder, release);
+  if (iso !== undefined) {
+    vars.iso_url = urlOf(input, { entry: iso.entry, release });
+    vars.iso_checksum = iso.entry.sha256;
+    vars.iso_checksum_type = "sha256";
+  }
+
+  const semver = kubernetesVars(input, release, artifacts, given, vars);
+  const containerd = need(
+    "containerd",
+    given.containerd_version,
+    "https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-2.1.4-linux-amd64.tar.gz",
+  );
+  vars.containerd_version = containerd.version!;
+  const crictl = need(
+    "crictl",
+    given.crictl_version,
+    "https://github.com/kubernetes-sigs/cri-tools/releases/download/v1.33.0/crictl-v1.33.0-linux-amd64.tar.gz",
+  );
+  vars.crictl_version = crictl.version!;
+
+  const ansible: string[] = [];
+  const version = builder.version;
+  const upTo = (last: string) => version !== undefined && compareVersions(version, last) <= 0;
+  if (upTo(LAST_WITH_CRICTL_SOURCE_TYPE)) {
+    vars.containerd_url = url(containerd);
+    vars.containerd_sha256 = entriesOf(release).get(containerd.path)!.sha256;
+    vars.crictl_url = url(crictl);
+    vars.crictl_sha256 = `${url(crictl)}.sha256`;
+    vars.crictl_source_type = "http";
+  }
+  if (!upTo(LAST_WITH_CONTAINERD_VARIABLE)) {
+    ansible.push(`containerd_url=${url(containerd)}`, `crictl_url=${url(crictl)}`);
+    // The tarball named cri-containerd-cni brings runc and a unit file; the later one does not.
+    if (containerd.name === "containerd") {
+      const runc = need(
+        "runc",
+        given.runc_version,
+        "https://github.com/opencontainers/runc/releases/download/v1.3.0/runc.amd64",
+      );
+      const sums = entriesOf(release).get(runc.path.replace(/[^/]+$/, "runc.sha256sum"));
+      ansible.push(`containerd_runc_url=${url(runc)}`);
+      ansible.push(
+        `containerd_runc_checksum_url=${sums === undefined ? `${url(runc)}.sha256sum` : urlOf(input, { entry: sums, release })}`,
+      );
+      const service = need(
+        "containerd.service",
+        undefined,
+        "https://raw.githubusercontent.com/containerd/containerd/refs/tags/v2.1.4/containerd.service",
+      );
+      vars.containerd_service_url = url(service);
+    }
+  }
+  if (given.goss_skip_install === undefined && given.goss_url === undefined) {
+    const goss = need(
+      "goss",
+      given.goss_version,
+      "https://github.com/goss-org/goss/releases/download/v0.3.23/goss-linux-amd64\n    as: goss/v0.3.23/goss-linux-amd64",
+    );
+    vars.goss_url = url(goss);
+    if (goss.version !== undefined) vars.goss_version = goss.version;
+  }
+  if (ansible.length > 0) vars.ansible_user_vars = ansible.join(" ");
+  if (semver !== undefined) {
+    vars.kubernetes_semver = `v${semver}`;
+    vars.kubernetes_series = `v${semver.split(".").slice(0, 2).join(".")}`;
+  }
+  return vars;
+}
+
+/** Kubernetes from the packages of a repository and images of the registry, or all of it from files. */
+function kubernetesVars(
+  input: RenderInput,
+  release: RenderRelease,
+  artifacts: readonly Artifact[],
+  given: Readonly<Record<string, string>>,
+  vars: Record<string, string>,
+): string | undefined {
+  const wanted = given.kubernetes_semver?.replace(/^v/, "");
+  const kubelet = pick(artifacts, "kubelet-rpm", { version: wanted });
+  const prefix = registryPrefix(release, wanted ?? kubelet?.version);
+  if (kubelet !== undefined && (prefix !== undefined || given.kubernetes_source_type === "pkg")) {
+    const repository = repositoryOf(repositoriesOf(input), kubelet.path, release);
+    vars.kubernetes_source_type = "pkg";
+    vars.kubernetes_cni_source_type = "pkg";
+    vars.kubernetes_rpm_repo = repository.url;
+    vars.kubernetes_rpm_gpg_check = repository.gpgcheck ? "True" : "False";
+    // A list with spaces in it needs quotes of its own.
+    vars.kubernetes_rpm_gpg_key =
+      repository.keys.length > 1 ? `"${repository.keys.join(" ")}"` : (repository.keys[0] ?? "");
+    vars.kubernetes_rpm_version = kubelet.version!;
+    const cni = pick(artifacts, "kubernetes-cni-rpm");
+    if (cni !== undefined) vars.kubernetes_cni_rpm_version = cni.version!;
+    if (prefix !== undefined) registryVars(input, release, prefix, vars);
+    return kubelet.version;
+  }
+  const kubeadm = pick(artifacts, "kubernetes-binary", { version: wanted, name: "kubeadm" });
+  if (kubeadm === undefined) {
+    throw new AirferryError(
+      "ERR_RENDER",
+      `cannot render "${WHAT}": Kubernetes${wanted === undefined ? "" : ` ${wanted}`} was not packed`,
+      {
+        expected: "kubelet packages and control-plane images, or the binaries and image archives of dl.k8s.io",
+        hint: "see manifests/image-builder.yaml for the entries of the http source type, which needs no registry",
+      },
+    );
+  }
+  const semver = kubeadm.version!;
+  vars.kubernetes_source_type = "http";
+  vars.kubernetes_http_source = parentUrl(input, release, kubeadm.path, `/v${semver}/bin/`);
+  const cni = pick(artifacts, "cni-plugins", { version: given.kubernetes_cni_semver });
+  if (cni === undefined) {
+    throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": the CNI plugins were not packed`, {
+      expected: "cni-plugins-linux-amd64-vX.tgz below a folder vX",
+      hint: "add to the manifest, then lock, pack and carry again:\nfiles:\n  - url: https://github.com/containernetworking/plugins/releases/download/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz\n    as: cni/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz",
+    });
+  }
+  vars.kubernetes_cni_source_type = "http";
+  vars.kubernetes_cni_http_source = parentUrl(input, release, cni.path, `/v${cni.version}/`);
+  vars.kubernetes_cni_semver = `v${cni.version}`;
+  vars.kubernetes_cni_http_checksum = `sha256:${urlOf(input, { entry: entriesOf(release).get(cni.path)!, release })}.sha256`;
+  const additional = ["pause.tar", "coredns.tar", "etcd.tar"];
+  const carried = additional.every(
+    (name) => pick(artifacts, "kubernetes-image", { version: semver, name }) !== undefined,
+  );
+  vars.kubernetes_load_additional_imgs = carried ? "true" : "false";
+  return semver;
+}
+
+function registryVars(input: RenderInput, release: RenderRelease, prefix: string, vars: Record<string, string>): void {
+  const { authority } = addressOf(input.baseUrl);
+  vars.kubernetes_container_registry = `${authority}/${prefix}`;
+  const pause = release.inventory.catalog.images.find((image) => /\/pause:[^/]+$/.test(image.reference));
+  const tag = pause?.reference.replace(/@.*$/, "").split(":").pop();
+  if (tag !== undefined) vars.pause_image = `${authority}/${prefix}/pause:${tag}`;
+}
+
+/** URL of what comes before `marker` in an entry's URL; the consumer puts the rest together itself. */
+function parentUrl(input: RenderInput, release: RenderRelease, path: string, marker: string): string {
+  const url = urlOf(input, { entry: entriesOf(release).get(path)!, release });
+  const at = url.indexOf(marker);
+  if (at !== -1) return url.slice(0, at);
+  throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": "${path}" has the wrong place`, {
+    expected: `a path with ${marker}`,
+    hint: `give its manifest entry such a path with as:`,
+  });
+}

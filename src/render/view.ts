@@ -1,0 +1,162 @@
+/**
+ * The releases as renderers ask for them: one entry by its path, its URL, the builder. A path that two streams have with
+ * different bytes is reached below `/s/STREAM/`, as the server answers it.
+ */
+import type { CatalogIso, InventoryEntry } from "../bundle/inventory-types.ts";
+import { AirferryError } from "../errors.ts";
+import type { RenderBuilder, RenderInput, RenderRelease } from "./types.ts";
+
+/** An entry with the release that it is taken from. */
+export interface Located {
+  entry: InventoryEntry;
+  release: RenderRelease;
+}
+
+const byPath = new WeakMap<object, Map<string, InventoryEntry>>();
+
+/** The releases that count: all, or the one of `stream`. */
+export function releasesOf(input: RenderInput): readonly RenderRelease[] {
+  return input.stream === undefined ? input.releases : input.releases.filter((it) => it.stream === input.stream);
+}
+
+/** Entries of a release by path; made once for each inventory. */
+export function entriesOf(release: RenderRelease): ReadonlyMap<string, InventoryEntry> {
+  let map = byPath.get(release.inventory);
+  if (map === undefined) {
+    map = new Map(release.inventory.entries.map((entry) => [entry.path, entry]));
+    byPath.set(release.inventory, map);
+  }
+  return map;
+}
+
+/** Finds an entry in the first release that has it. */
+export function findEntry(input: RenderInput, path: string): Located | undefined {
+  for (const release of releasesOf(input)) {
+    const entry = entriesOf(release).get(path);
+    if (entry !== undefined) return { entry, release };
+  }
+  return undefined;
+}
+
+/**
+ * Prefix of the URLs of a release's own content: the base, or the base with `/s/STREAM` where another stream has
+ * something else at `path`.
+ */
+export function rootFor(input: RenderInput, release: RenderRelease, path: string): string {
+  if (input.stream !== undefined) return `${input.baseUrl}/s/${release.stream}`;
+  const mine = entriesOf(release).get(path);
+  const differs = input.releases.some((other) => {
+    const theirs = other === release ? undefined : entriesOf(other).get(path);
+    return theirs !== undefined && theirs.sha256 !== mine?.sha256;
+  });
+  return differs ? `${input.baseUrl}/s/${release.stream}` : input.baseUrl;
+}
+
+/** URL of an entry, percent-encoded where URLs need it. */
+export function urlOf(input: RenderInput, { entry, release }: Located): string {
+  return `${rootFor(input, release, entry.path)}/${encodeUrlPath(entry.path)}`;
+}
+
+/** Percent-encodes a path; `:`, `+`, `@` and `~` stay, since repositories have them in their names. */
+export function encodeUrlPath(path: string): string {
+  return path
+    .split("/")
+    .map((it) => encodeURIComponent(it).replaceAll("%3A", ":").replaceAll("%2B", "+").replaceAll("%40", "@"))
+    .join("/");
+}
+
+/** `host:port` of the base URL, and the host alone. IPv6 hosts keep their brackets in `authority` and lose them in `host`. */
+export function addressOf(baseUrl: string): { authority: string; host: string; tls: boolean } {
+  const url = new URL(baseUrl);
+  return { authority: url.host, host: url.hostname.replace(/^\[|\]$/g, ""), tls: url.protocol === "https:" };
+}
+
+/**
+ * Finds the release whose manifest describes a builder, of the given flavor if one is given.
+ * @throws {AirferryError} ERR_RENDER when none does, or when several do and no stream was named
+ */
+export function findBuilder(
+  input: RenderInput,
+  what: string,
+  flavor?: RenderBuilder["flavor"],
+): { builder: RenderBuilder; release: RenderRelease } {
+  const found = releasesOf(input).flatMap((release) => {
+    const builder = builderOf(release);
+    return builder !== undefined && (flavor === undefined || builder.flavor === flavor) ? [{ builder, release }] : [];
+  });
+  if (found.length === 1) return found[0]!;
+  if (found.length === 0) {
+    throw new AirferryError("ERR_RENDER", `cannot render "${what}": no release here says what builds the image`, {
+      expected: `builder: { flavor: ${flavor ?? "spectro-capi"} } in the manifest`,
+      hint: `add to the manifest, then pack again:\nbuilder:\n  flavor: ${flavor ?? "spectro-capi"}`,
+    });
+  }
+  const streams = found.map((it) => it.release.stream);
+  throw new AirferryError("ERR_RENDER", `cannot render "${what}": ${streams.length} streams describe a builder`, {
+    expected: "one stream",
+    actual: streams.join(", "),
+    hint: `name one: --stream ${streams[0]}, or ${input.baseUrl}/s/${streams[0]}/config/`,
+  });
+}
+
+/** Reads the builder out of an inventory, which is signed but was written by another version, perhaps. */
+export function builderOf(release: RenderRelease): RenderBuilder | undefined {
+  return parseBuilder(release.inventory.builder);
+}
+
+/** Reads a `builder:` value: anything that is not what it should be counts as absent. */
+export function parseBuilder(value: unknown): RenderBuilder | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const raw = value as Record<string, unknown>;
+  if (raw.flavor !== "spectro-capi" && raw.flavor !== "image-builder") return undefined;
+  const scripts = (raw.custom_scripts ?? {}) as Record<string, unknown>;
+  return {
+    flavor: raw.flavor,
+    version: text(raw.version),
+    imageconfig: texts(raw.imageconfig),
+    packerVars: texts(raw.packer_vars),
+    kickstart: text(raw.kickstart),
+    customScripts: { pre: list(scripts.pre), post: list(scripts.post) },
+    iso: text(raw.iso),
+  };
+}
+
+/**
+ * Finds the ISO that the build installs from: the one the builder names, or the only one of its release.
+ * Undefined when the release has none.
+ * @throws {AirferryError} ERR_RENDER when it has several and the builder names none, or one that is not there
+ */
+export function buildIso(
+  what: string,
+  builder: RenderBuilder | undefined,
+  release: RenderRelease,
+): { iso: CatalogIso; entry: InventoryEntry } | undefined {
+  const { isos } = release.inventory.catalog;
+  const iso = builder?.iso === undefined ? isos[0] : isos.find((it) => it.name === builder.iso);
+  if (builder?.iso === undefined ? isos.length > 1 : iso === undefined) {
+    throw new AirferryError(
+      "ERR_RENDER",
+      `cannot render "${what}": it is not clear which ISO the build installs from`,
+      {
+        expected: `builder.iso to be one of ${isos.map((it) => it.name).join(", ") || "the manifest's isos"}`,
+        actual: builder?.iso ?? "none",
+        hint: `add to the manifest's builder: iso: ${isos[0]?.name ?? "NAME"}`,
+      },
+    );
+  }
+  const entry = iso === undefined ? undefined : entriesOf(release).get(iso.path);
+  return iso === undefined || entry === undefined ? undefined : { iso, entry };
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function list(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((it) => typeof it === "string") : [];
+}
+
+function texts(value: unknown): Record<string, string> {
+  if (typeof value !== "object" || value === null) return {};
+  return Object.fromEntries(Object.entries(value).map(([key, it]) => [key, String(it)]));
+}
