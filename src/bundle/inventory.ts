@@ -133,7 +133,7 @@ function checkInventory(value: Record<string, unknown>): Problem[] {
   for (const key of KEYS) if (!OPTIONAL.has(key)) expect(key in value, key, "missing");
   const { stream, epoch, serial, created, notAfter, previous, lock, tool } = value;
   expect(typeof stream === "string" && STREAM.test(stream), "stream", "not a name");
-  expect(isCount(epoch, MAX_SERIAL), "epoch", `expected an integer from 0 to ${MAX_SERIAL}`);
+  expect(isCount(epoch, MAX_SERIAL) && epoch > 0, "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isCount(serial, MAX_SERIAL) && serial > 0, "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isTime(created), "created", "expected YYYY-MM-DDTHH:MM:SSZ");
   expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected YYYY-MM-DDTHH:MM:SSZ");

@@ -6,11 +6,11 @@ import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { Worker } from "node:worker_threads";
 import { AirferryError } from "../errors.ts";
-import type { HashAlgorithm, RangeJob, SmallJob, WorkerReply, WorkerRequest } from "./hash-worker.ts";
+import type { HashAlgorithm, RangeJob, RunJob, RunResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
 import { startWorker } from "./start-worker.ts";
 
-export type { HashAlgorithm, RangeJob, SmallJob } from "./hash-worker.ts";
+export type { HashAlgorithm, RangeJob, RunJob, RunResult } from "./hash-worker.ts";
 
 const MAX_THREADS = 4;
 /** A job is at most this long, so that progress and an abort come through in time. */
@@ -172,14 +172,15 @@ export class HashPool {
   }
 
   /**
-   * Reads small files whole (a few MiB each at most), writes each where `to` says, and returns their SHA-256 in hex, in
-   * order. One call is one batch in one thread. New files have mode 0600 and are not synced.
+   * Reads a run of small files at once, compares what stands around them, writes each where `to` says and returns what was
+   * found, in order. New files have mode 0600 and are not synced. One call is one job of one thread.
+   * @throws {AirferryError} ERR_SIZE_MISMATCH when a file ends early, ERR_PATH_UNSAFE, ERR_SPACE, ERR_IO
    */
-  async small(jobs: SmallJob[]): Promise<string[]> {
+  async run(job: RunJob): Promise<RunResult[]> {
     const thread = this.#idlest();
     thread.load++;
     try {
-      return (await thread.ask({ type: "small", jobs })) as string[];
+      return (await thread.ask({ type: "run", job })) as RunResult[];
     } finally {
       thread.load--;
     }

@@ -16,11 +16,33 @@ export interface RangeJob {
   copyTo?: { file: string; offset: number } | undefined;
 }
 
-/** One small file to gather from up to a few ranges and to write as a new file. */
-export interface SmallJob {
+/**
+ * A run: consecutive small files inside one range of bytes, each behind bytes that are known beforehand (its tar header)
+ * and followed by zeros up to a whole block. Read at once, a few MiB.
+ */
+export interface RunJob {
   pieces: { file: string; offset: number; length: number }[];
-  /** New file, made exclusively; not synced. Absent: only hashed. */
+  /** The expected header bytes of all frames, one behind the other. */
+  headers: Uint8Array;
+  frames: RunFrame[];
+}
+
+export interface RunFrame {
+  /** Length of its header. */
+  header: number;
+  size: number;
+  /** Content and padding take this many bytes. */
+  padded: number;
+  /** New file for the content, made exclusively; not synced. Absent: only hashed. */
   to?: string | undefined;
+}
+
+/** What a run found of one frame. */
+export interface RunResult {
+  /** Lower-case hex, of the content. */
+  sha256: string;
+  /** Offset inside the run of the first header or padding byte that is not as expected. */
+  stray?: number;
 }
 
 export type WorkerRequest =
@@ -28,12 +50,12 @@ export type WorkerRequest =
   | { id: number; type: "range"; hasher: number; job: RangeJob }
   | { id: number; type: "digests"; hasher: number }
   | { id: number; type: "drop"; hasher: number }
-  | { id: number; type: "small"; jobs: SmallJob[] };
+  | { id: number; type: "run"; job: RunJob };
 
 export interface WorkerReply {
   id: number;
-  /** `digests`: hex by algorithm · `small`: SHA-256 hex per job. */
-  value?: Record<string, string> | string[];
+  /** `digests`: hex by algorithm · `run`: one result per frame. */
+  value?: Record<string, string> | RunResult[];
   error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
 }
 
@@ -50,7 +72,7 @@ export function hashWorkerMain(): void {
   const CREATE = WRITE | fs.constants.O_CREAT | fs.constants.O_EXCL;
   const hashers = new Map<number, { name: string; hash: Hash }[]>();
   const buffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)];
-  let small = Buffer.alloc(0);
+  let run = Buffer.alloc(0);
   const queue: WorkerRequest[] = [];
   let busy = false;
 
@@ -162,56 +184,69 @@ export function hashWorkerMain(): void {
     }
   };
 
-  const smallFiles = (jobs: SmallJob[]) => {
-    const open = new Map<string, number>();
-    try {
-      return jobs.map((job) => {
-        let total = 0;
-        for (const piece of job.pieces) total += piece.length;
-        if (small.length < total) small = Buffer.allocUnsafeSlow(total);
-        let filled = 0;
-        for (const piece of job.pieces) {
-          let fd = open.get(piece.file);
-          if (fd === undefined) {
-            fd = openRead(piece.file);
-            open.set(piece.file, fd);
-          }
-          let done = 0;
-          while (done < piece.length) {
-            let count: number;
-            try {
-              count = fs.readSync(fd, small, filled + done, piece.length - done, piece.offset + done);
-            } catch (error) {
-              throw wrap(error, piece.file, false);
-            }
-            if (count === 0) throw short(piece.file);
-            done += count;
-          }
-          filled += piece.length;
+  const readRun = (pieces: RunJob["pieces"]) => {
+    let total = 0;
+    for (const piece of pieces) total += piece.length;
+    if (run.length < total) run = Buffer.allocUnsafeSlow(total);
+    let filled = 0;
+    for (const piece of pieces) {
+      const fd = openRead(piece.file);
+      try {
+        let done = 0;
+        while (done < piece.length) {
+          const count = fs.readSync(fd, run, filled + done, piece.length - done, piece.offset + done);
+          if (count === 0) throw short(piece.file);
+          done += count;
         }
-        const bytes = small.subarray(0, total);
-        if (job.to !== undefined) {
-          try {
-            const fd = fs.openSync(job.to, CREATE, 0o600);
-            try {
-              let done = 0;
-              while (done < total) done += fs.writeSync(fd, bytes, done, total - done, done);
-            } finally {
-              fs.closeSync(fd);
-            }
-          } catch (error) {
-            throw wrap(error, job.to, true);
-          }
-        }
-        return crypto.hash("sha256", bytes, "hex");
-      });
-    } finally {
-      for (const fd of open.values()) fs.closeSync(fd);
+        filled += piece.length;
+      } catch (error) {
+        throw wrap(error, piece.file, false);
+      } finally {
+        fs.closeSync(fd);
+      }
     }
+    return run.subarray(0, total);
+  };
+  const writeNew = (file: string, bytes: Buffer) => {
+    try {
+      const fd = fs.openSync(file, CREATE, 0o600);
+      try {
+        let done = 0;
+        while (done < bytes.length) done += fs.writeSync(fd, bytes, done, bytes.length - done, done);
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch (error) {
+      throw wrap(error, file, true);
+    }
+  };
+  const runFrames = (job: RunJob): RunResult[] => {
+    const bytes = readRun(job.pieces);
+    const headers = Buffer.from(job.headers.buffer, job.headers.byteOffset, job.headers.byteLength);
+    let position = 0;
+    let header = 0;
+    return job.frames.map((frame) => {
+      const start = position;
+      const content = start + frame.header;
+      const end = content + frame.size;
+      position = content + frame.padded;
+      const expected = headers.subarray(header, header + frame.header);
+      header += frame.header;
+      const result: RunResult = { sha256: crypto.hash("sha256", bytes.subarray(content, end), "hex") };
+      if (bytes.compare(expected, 0, frame.header, start, content) !== 0) {
+        let at = 0;
+        while (at < frame.header && bytes[start + at] === expected[at]) at++;
+        result.stray = start + at;
+      } else {
+        for (let at = end; at < position && result.stray === undefined; at++) if (bytes[at] !== 0) result.stray = at;
+      }
+      if (frame.to !== undefined && result.stray === undefined) writeNew(frame.to, bytes.subarray(content, end));
+      return result;
+    });
   };
 
   const handle = async (request: WorkerRequest): Promise<WorkerReply["value"]> => {
-    if (request.type === "small") return smallFiles(request.jobs);
+    if (request.type === "run") return runFrames(request.job);
     if (request.type === "open") {
       hashers.set(
         request.hasher,

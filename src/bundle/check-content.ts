@@ -1,0 +1,181 @@
+/**
+ * Hashes everything that a bundle holds and tells where it is damaged: by volume, offset and the entries it touches.
+ * With all volumes at hand entries are hashed; otherwise each volume that is there is hashed as a whole.
+ */
+import { AirferryError, type Problem } from "../errors.ts";
+import type { HashPool } from "../io/hash-pool.ts";
+import { eachLimited } from "../io/limit.ts";
+import type { Contents } from "./contents.ts";
+import { mismatch } from "./contents.ts";
+import { streamEntries } from "./inventory.ts";
+import type { InventoryVolume } from "./inventory-types.ts";
+import { INVENTORY_NAME } from "./media-names.ts";
+import { printable } from "./paths.ts";
+import { checkEnd, checkFrame, frameEnd, frameStart, type PlacedEntry, planSteps, readRun } from "./steps.ts";
+import { piecesOf } from "./volume-layout.ts";
+import { VolumeSet } from "./volumes.ts";
+
+/** A range of the stream that is not what was signed. */
+interface Damage {
+  position: number;
+  length: number;
+  /** Set when the medium could not be read there, or is not what it has to be. */
+  error?: AirferryError;
+}
+
+/** Returns every problem found; `progress` is told bytes as they are hashed. */
+export async function checkContent(
+  contents: Contents,
+  pool: HashPool,
+  progress: (bytes: number) => void,
+): Promise<Problem[]> {
+  const { inventory, copies } = contents;
+  const problems: Problem[] = [];
+  for (const { file, name, sha256 } of contents.large) {
+    const actual = (await pool.hashFile(file)).digests.sha256 as string;
+    if (actual !== sha256) problems.push(mismatch(file, name, sha256, actual));
+  }
+  const complete = copies.every((it) => it.length > 0);
+  const spare = copies.flatMap((files, index) => files.slice(complete ? 1 : 0).map((file) => ({ file, index })));
+  const suspects = new Map<string, { index: number; damages: Damage[] }>();
+  if (complete) {
+    const files = copies.map((it) => it[0]);
+    const volumes = VolumeSet.over(files, inventory);
+    try {
+      for (const damage of await findDamage(volumes, streamEntries(inventory), pool, progress)) {
+        for (const { volume } of piecesOf(damage.position, damage.length, inventory.volumeSize)) {
+          const file = files[volume] as string;
+          const known = suspects.get(file)?.damages;
+          if (known === undefined) suspects.set(file, { index: volume, damages: [damage] });
+          else known.push(damage);
+        }
+      }
+    } finally {
+      await volumes.close();
+    }
+  }
+  const damages = [...suspects.values()].flatMap((it) => it.damages);
+  for (const { file, index } of spare) suspects.set(file, { index, damages: [] });
+  const bad: Problem[] = [];
+  await eachLimited(suspects, pool.size, async ([file, suspect]) => {
+    const told = suspect.damages.length === 0 ? progress : () => undefined;
+    const problem = await checkVolume(contents, file, suspect, pool, told);
+    if (problem !== undefined) bad.push(problem);
+  });
+  if (damages.length > 0 && bad.length === 0) bad.push(disagreement(damages));
+  return [...problems, ...bad.sort((a, b) => (a.path < b.path ? -1 : 1))];
+}
+
+/** Every volume is what was signed, yet something in it was wrong: a medium that reads differently each time, or a bad packer. */
+function disagreement(damages: Damage[]): Problem {
+  const error = damages.find((it) => it.error)?.error;
+  if (error !== undefined) return { code: error.code, path: error.path ?? "", message: error.message };
+  const message = "the volumes are as signed, but what is in them is not what the inventory says";
+  return { code: "ERR_BUNDLE_INVALID", path: INVENTORY_NAME, message };
+}
+
+/** One pass over the whole stream. */
+async function findDamage(
+  volumes: VolumeSet,
+  entries: PlacedEntry[],
+  pool: HashPool,
+  progress: (bytes: number) => void,
+): Promise<Damage[]> {
+  const damages: Damage[] = [];
+  const add = (damage: Damage) => {
+    damages.push(damage);
+  };
+  await eachLimited(planSteps(entries), pool.size + 1, async (step) => {
+    const first = step.entries[0] as PlacedEntry;
+    const last = step.entries.at(-1) as PlacedEntry;
+    try {
+      if (step.large) await checkLarge(volumes, first, pool, progress, add);
+      else {
+        const results = await readRun(volumes, step.entries, pool);
+        for (const [index, { sha256, stray }] of results.entries()) {
+          const entry = step.entries[index] as PlacedEntry;
+          if (stray !== undefined) add({ position: stray, length: 1 });
+          if (sha256 !== entry.sha256) add({ position: entry.offset, length: entry.size });
+          progress(entry.size);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof AirferryError)) throw error;
+      add({ position: frameStart(first), length: frameEnd(last) - frameStart(first), error });
+    }
+  });
+  try {
+    const stray = await checkEnd(volumes);
+    if (stray !== undefined) add({ position: stray.position, length: 1 });
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    add({ position: volumes.streamSize - 1, length: 1, error });
+  }
+  return damages.sort((a, b) => a.position - b.position);
+}
+
+async function checkLarge(
+  volumes: VolumeSet,
+  entry: PlacedEntry,
+  pool: HashPool,
+  progress: (bytes: number) => void,
+  add: (damage: Damage) => void,
+): Promise<void> {
+  const stray = await checkFrame(volumes, entry);
+  if (stray !== undefined) add({ position: stray.position, length: 1 });
+  const hasher = pool.open(["sha256"]);
+  try {
+    for (const piece of volumes.pieces(entry.offset, entry.size)) await hasher.advance(piece, progress);
+    const { sha256 } = await hasher.digests();
+    if (sha256 !== entry.sha256) add({ position: entry.offset, length: entry.size });
+  } finally {
+    hasher.discard();
+  }
+}
+
+/** Hashes one copy of one volume; undefined when it is good. */
+async function checkVolume(
+  contents: Contents,
+  file: string,
+  { index, damages }: { index: number; damages: Damage[] },
+  pool: HashPool,
+  progress: (bytes: number) => void,
+): Promise<Problem | undefined> {
+  const { name, size, sha256 } = contents.inventory.volumes[index] as InventoryVolume;
+  const whole = { position: index * contents.inventory.volumeSize, length: size };
+  const where = damages.length === 0 ? "" : `; damaged in ${placesIn(whole, damages)}`;
+  const touched = `; touches ${entriesIn(contents, whole, damages.length === 0 ? [whole] : damages)}`;
+  try {
+    const actual = (await pool.hashFile(file, ["sha256"], { progress })).digests.sha256 as string;
+    if (actual === sha256) return undefined;
+    const problem = mismatch(file, name, sha256, actual);
+    return { ...problem, message: `${problem.message}${where}${touched}` };
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    return { code: error.code, path: name, message: `${error.message}${touched}` };
+  }
+}
+
+/** `bytes A to B` of the volume, for the first few damaged ranges; B is the first byte behind. */
+function placesIn(volume: Damage, damages: Damage[]): string {
+  const shown = damages.slice(0, 3).map((it) => {
+    const from = Math.max(0, it.position - volume.position);
+    const to = Math.min(volume.length, it.position + it.length - volume.position);
+    return it.length === 1 ? `byte ${from}` : `bytes ${from} to ${to}`;
+  });
+  return `${shown.join(", ")}${damages.length > shown.length ? ` and ${damages.length - shown.length} more places` : ""}`;
+}
+
+/** Names the entries that have a part in the damaged ranges of a volume. */
+function entriesIn(contents: Contents, volume: Damage, damages: Damage[]): string {
+  const end = volume.position + volume.length;
+  const inside = streamEntries(contents.inventory).filter((entry) => {
+    const from = frameStart(entry);
+    const to = frameEnd(entry);
+    if (to <= volume.position || from >= end) return false;
+    return damages.some((it) => from < it.position + it.length && to > it.position);
+  });
+  const shown = inside.slice(0, 3).map((it) => `"${printable(it.path, 120)}"`);
+  if (inside.length === 0) return "no entries";
+  return `${shown.join(", ")}${inside.length > shown.length ? ` and ${inside.length - shown.length} more` : ""}`;
+}

@@ -1,0 +1,131 @@
+/**
+ * What a bundle says that it holds, once its signed root is believed: compares the media with SHA256SUMS name by name,
+ * checks the small files, parses the inventory and finds the volumes. docs/format.md, "Reading".
+ */
+import { hash } from "node:crypto";
+import { join } from "node:path";
+import { AirferryError, type Problem } from "../errors.ts";
+import { readSmall } from "../io/safe-open.ts";
+import { parseInventory } from "./inventory.ts";
+import type { Inventory } from "./inventory-types.ts";
+import type { Media } from "./media.ts";
+import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_NOTE_BYTES } from "./media-names.ts";
+import { printable } from "./paths.ts";
+import { parseSums, type SumLine } from "./sums.ts";
+import { volumeIndexOf, volumeName } from "./volume-layout.ts";
+
+/** A bundle's parts. */
+export interface Contents {
+  inventory: Inventory;
+  /** Its bytes, as signed. */
+  inventoryBytes: Buffer;
+  /** For each volume every copy of the right size on the media; none where it is missing. */
+  copies: string[][];
+  /** Small files that are too large for memory (bin/…) and have to be hashed by the caller. */
+  large: { file: string; name: string; sha256: string }[];
+}
+
+/**
+ * Reads what stands beside the volumes. Call it only when the signatures over `media.sums` are good, or trust was not asked for.
+ * Everything that is wrong is added to `problems`; `contents` is absent when the inventory cannot be had.
+ */
+export async function readContents(media: Media): Promise<{ contents?: Contents; problems: Problem[] }> {
+  const problems: Problem[] = [];
+  const note = (error: unknown, path: string) => {
+    if (!(error instanceof AirferryError)) throw error;
+    if (error.problems.length > 0) problems.push(...error.problems);
+    else problems.push({ code: error.code, path, message: error.message });
+  };
+  let lines: SumLine[];
+  try {
+    lines = parseSums(media.sums);
+  } catch (error) {
+    note(error, "SHA256SUMS");
+    return { problems };
+  }
+  problems.push(...checkNames(media, lines));
+  let inventory: { bytes: Buffer; value: Inventory } | undefined;
+  const large: Contents["large"] = [];
+  for (const { name, sha256 } of lines) {
+    if (volumeIndexOf(name) !== undefined) continue;
+    for (const { dir, files } of media.folders) {
+      const size = files.get(name);
+      if (size === undefined) continue;
+      const file = join(dir, name);
+      if (name.startsWith(`${BIN_NAME}/`)) {
+        large.push({ file, name, sha256 });
+        continue;
+      }
+      try {
+        const bytes = await readSmall(file, name === INVENTORY_NAME ? MAX_INVENTORY_BYTES : MAX_NOTE_BYTES);
+        const actual = hash("sha256", bytes, "hex");
+        if (actual !== sha256) problems.push(mismatch(file, name, sha256, actual));
+        else if (name === INVENTORY_NAME) inventory ??= { bytes, value: parseInventory(bytes) };
+      } catch (error) {
+        note(error, name);
+      }
+    }
+  }
+  if (inventory === undefined) return { problems };
+  problems.push(...checkVolumeLines(inventory.value, lines));
+  const copies = inventory.value.volumes.map(({ name, size }) =>
+    media.folders.flatMap(({ dir, files }) => {
+      const actual = files.get(name);
+      if (actual === undefined) return [];
+      if (actual === size) return [join(dir, name)];
+      const message = `"${name}" in "${dir}" has the wrong size: expected ${size} bytes, got ${actual}`;
+      problems.push({ code: "ERR_SIZE_MISMATCH", path: name, message });
+      return [];
+    }),
+  );
+  return { contents: { inventory: inventory.value, inventoryBytes: inventory.bytes, copies, large }, problems };
+}
+
+/** A finding about a small file whose digest is not the signed one. */
+export function mismatch(file: string, name: string, expected: string, actual: string): Problem {
+  return {
+    code: "ERR_DIGEST_MISMATCH",
+    path: name,
+    message: `digest mismatch in "${file}": expected sha256:${expected}, got sha256:${actual}`,
+  };
+}
+
+/** Names on the media that nobody signed, and signed small files that are on none of them. */
+function checkNames(media: Media, lines: SumLine[]): Problem[] {
+  const problems: Problem[] = [];
+  const signed = new Set(lines.map((it) => it.name));
+  const present = new Set<string>();
+  for (const { dir, files } of media.folders) {
+    for (const name of files.keys()) {
+      present.add(name);
+      if (signed.has(name)) continue;
+      const shown = printable(name);
+      problems.push({
+        code: "ERR_BUNDLE_EXTRA",
+        path: shown,
+        message: `"${shown}" in "${dir}" is no part of the bundle: SHA256SUMS does not list it`,
+      });
+    }
+  }
+  for (const { name } of lines) {
+    if (!present.has(name) && volumeIndexOf(name) === undefined) {
+      problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` });
+    }
+  }
+  return problems;
+}
+
+/** SHA256SUMS and the inventory must tell the same of every volume. */
+function checkVolumeLines(inventory: Inventory, lines: SumLine[]): Problem[] {
+  const listed = new Map(lines.filter((it) => volumeIndexOf(it.name) !== undefined).map((it) => [it.name, it.sha256]));
+  const wrong = inventory.volumes.find((it) => listed.get(it.name) !== it.sha256);
+  const fault =
+    wrong !== undefined
+      ? `they differ about ${wrong.name}`
+      : listed.size !== inventory.volumes.length
+        ? `expected ${inventory.volumes.length} volumes, got ${listed.size}, up to ${volumeName(listed.size - 1)}`
+        : undefined;
+  if (fault === undefined) return [];
+  const message = `SHA256SUMS and ${INVENTORY_NAME} do not belong together: ${fault}`;
+  return [{ code: "ERR_BUNDLE_INVALID", path: INVENTORY_NAME, message }];
+}

@@ -1,0 +1,192 @@
+/**
+ * What lies on the media, before anything is believed: lists the folders of one bundle, refuses links, devices and names
+ * that nobody signed, and reads the small files under their size caps. docs/format.md, "Reading".
+ */
+import type { Dirent } from "node:fs";
+import { lstat, opendir } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError, type Problem } from "../errors.ts";
+import { ioError } from "../io/atomic.ts";
+import { readSmall } from "../io/safe-open.ts";
+import {
+  BIN_NAME,
+  isJunkName,
+  MAX_SIGNATURE_BYTES,
+  MAX_SIGNATURES,
+  MAX_SUMS_BYTES,
+  SIGNATURES_NAME,
+  SUMS_NAME,
+} from "./media-names.ts";
+import { printable } from "./paths.ts";
+
+/** A folder with more names than any bundle has is not listed to its end. */
+const MAX_NAMES = 20_000;
+const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
+
+/** One folder of a bundle as it was found. */
+export interface MediaFolder {
+  dir: string;
+  /** Regular files at the top and in bin/ (`bin/NAME`), with their sizes. SHA256SUMS and signatures/ are not among them. */
+  files: Map<string, number>;
+}
+
+/** All folders of one bundle, and the bytes that its trust hangs on. */
+export interface Media {
+  folders: MediaFolder[];
+  /** Bytes of SHA256SUMS: the same in every folder. */
+  sums: Buffer;
+  /** Files of signatures/, each once, sorted by name. */
+  signatures: { name: string; bytes: Buffer }[];
+  /** What stands on the media that may not be there. */
+  problems: Problem[];
+  /** What was passed over, for people. */
+  notices: string[];
+}
+
+/**
+ * Reads the top of one or several folders of one bundle. A folder of `medium-N-of-M` folders stands for all of these.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_BUNDLE_INCOMPLETE without SHA256SUMS, ERR_BUNDLE_INVALID when the folders are of
+ *   different bundles, ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO. Lesser faults are gathered in `problems`.
+ */
+export async function readMedia(dirs: readonly string[]): Promise<Media> {
+  const found: Found = { problems: [], notices: [] };
+  const folders: MediaFolder[] = [];
+  const signatures = new Map<string, Buffer>();
+  let sums: Buffer | undefined;
+  for (const dir of await expand(dirs)) {
+    const own = await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch((cause: unknown) => {
+      throw cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND" ? notBundle(dir, cause) : cause;
+    });
+    if (sums !== undefined && !sums.equals(own)) {
+      throw new AirferryError(
+        "ERR_BUNDLE_INVALID",
+        `cannot read "${dir}": it is of another bundle than "${folders[0]?.dir}": their ${SUMS_NAME} differ`,
+        { path: join(dir, SUMS_NAME), hint: "give the folders of one bundle at a time" },
+      );
+    }
+    sums = own;
+    folders.push(await readFolder(dir, signatures, found));
+  }
+  const sorted = [...signatures].sort(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    folders,
+    sums: sums ?? Buffer.alloc(0),
+    signatures: sorted.map(([name, bytes]) => ({ name, bytes })),
+    ...found,
+  };
+}
+
+interface Found {
+  problems: Problem[];
+  notices: string[];
+}
+
+function notBundle(dir: string, cause: unknown): AirferryError {
+  return new AirferryError(
+    "ERR_BUNDLE_INCOMPLETE",
+    `cannot read "${dir}": no ${SUMS_NAME}: not a bundle, or only a part`,
+    {
+      path: join(dir, SUMS_NAME),
+      hint: "give the folder that holds SHA256SUMS",
+      cause,
+    },
+  );
+}
+
+/** Names of a folder, capped. */
+async function listNames(dir: string): Promise<Dirent[]> {
+  const names: Dirent[] = [];
+  try {
+    for await (const it of await opendir(dir)) {
+      names.push(it);
+      if (names.length > MAX_NAMES) {
+        throw new AirferryError("ERR_SIZE_LIMIT", `cannot read "${dir}": more than ${MAX_NAMES} names`, { path: dir });
+      }
+    }
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      throw new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": no such folder`, { path: dir, cause: error });
+    }
+    throw ioError("read", dir, error);
+  }
+  return names.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+async function expand(dirs: readonly string[]): Promise<string[]> {
+  const expanded: string[] = [];
+  for (const dir of dirs) {
+    const names = await listNames(dir);
+    const media = names.filter((it) => it.isDirectory() && MEDIUM_FOLDER.test(it.name));
+    const others = names.filter((it) => !media.includes(it) && !isJunkName(it.name));
+    if (media.length > 0 && others.length === 0) expanded.push(...media.map((it) => join(dir, it.name)));
+    else expanded.push(dir);
+  }
+  return [...new Set(expanded)];
+}
+
+async function readFolder(dir: string, signatures: Map<string, Buffer>, found: Found): Promise<MediaFolder> {
+  const files = new Map<string, number>();
+  const folded = new Map<string, string>();
+  const refuse = (name: string, code: Problem["code"], fault: string) =>
+    found.problems.push({ code, path: printable(name), message: `"${printable(name)}" in "${dir}": ${fault}` });
+  for (const it of await listNames(dir)) {
+    if (isJunkName(it.name)) {
+      found.notices.push(`passed over "${printable(it.name)}" in "${dir}"`);
+      continue;
+    }
+    const twin = folded.get(it.name.toLowerCase());
+    if (twin !== undefined) refuse(it.name, "ERR_PATH_UNSAFE", `differs only by case from "${printable(twin)}"`);
+    folded.set(it.name.toLowerCase(), it.name);
+    if (it.name === SIGNATURES_NAME) {
+      if (it.isDirectory()) await readSignatures(join(dir, it.name), signatures, found);
+      else refuse(it.name, "ERR_PATH_UNSAFE", "expected a folder");
+    } else if (it.name === BIN_NAME && it.isDirectory()) {
+      for (const inner of await listNames(join(dir, BIN_NAME))) {
+        if (!isJunkName(inner.name)) await addFile(dir, `${BIN_NAME}/${inner.name}`, inner, files, refuse);
+      }
+    } else if (it.isDirectory()) {
+      refuse(it.name, "ERR_BUNDLE_EXTRA", "a folder that is no part of a bundle");
+    } else await addFile(dir, it.name, it, files, refuse);
+  }
+  files.delete(SUMS_NAME);
+  return { dir, files };
+}
+
+async function addFile(
+  dir: string,
+  name: string,
+  it: Dirent,
+  files: Map<string, number>,
+  refuse: (name: string, code: Problem["code"], fault: string) => void,
+): Promise<void> {
+  const stats = await lstat(join(dir, name)).catch((error: unknown) => Promise.reject(ioError("read", name, error)));
+  if (stats.isFile() && it.isFile()) files.set(name, stats.size);
+  else refuse(name, "ERR_PATH_UNSAFE", stats.isSymbolicLink() ? "a link" : "not a regular file");
+}
+
+async function readSignatures(dir: string, signatures: Map<string, Buffer>, found: Found): Promise<void> {
+  for (const it of await listNames(dir)) {
+    const path = `${SIGNATURES_NAME}/${printable(it.name)}`;
+    if (isJunkName(it.name)) {
+      found.notices.push(`passed over "${path}" in "${dir}"`);
+    } else if (!it.isFile()) {
+      found.problems.push({ code: "ERR_PATH_UNSAFE", path, message: `"${path}": not a regular file` });
+    } else if (signatures.size >= MAX_SIGNATURES && !signatures.has(it.name)) {
+      found.problems.push({ code: "ERR_SIZE_LIMIT", path, message: `more than ${MAX_SIGNATURES} signature files` });
+      return;
+    } else {
+      try {
+        const bytes = await readSmall(join(dir, it.name), MAX_SIGNATURE_BYTES);
+        const known = signatures.get(it.name);
+        if (known === undefined) signatures.set(it.name, bytes);
+        else if (!known.equals(bytes)) {
+          found.problems.push({ code: "ERR_BUNDLE_INVALID", path, message: `"${path}" differs between the media` });
+        }
+      } catch (error) {
+        if (!(error instanceof AirferryError)) throw error;
+        found.problems.push({ code: error.code, path, message: error.message });
+      }
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * `inspect`: tells what a bundle says that it holds, without asking for trust, and says so. Nothing on the media is believed: the
+ * inventory is only shown when it has the digest that SHA256SUMS gives, and its content is not hashed.
+ */
+import { hash } from "node:crypto";
+import { readContents } from "./bundle/contents.ts";
+import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
+import { readMedia } from "./bundle/media.ts";
+import { volumeName } from "./bundle/volume-layout.ts";
+import { AirferryError, type Problem } from "./errors.ts";
+
+/** One entry as `inspect --json` and `plan --json` list it. */
+export interface InspectedEntry {
+  path: string;
+  size: number;
+  /** `sha256:<hex>`. */
+  digest: string;
+  kind: Provenance["kind"];
+  /** Original URL, base name of a local file, or empty for what was generated. */
+  source: string;
+  /** The bytes are not in this bundle. */
+  from?: "store";
+}
+
+/** What `inspect --json` prints. */
+export interface InspectReport {
+  /** Always false: `inspect` checks no signature. */
+  verified: false;
+  stream: string;
+  epoch: number;
+  serial: number;
+  /** SHA-256 of SHA256SUMS. */
+  digest: string;
+  created: string;
+  notAfter: string | null;
+  previous: Inventory["previous"] | null;
+  tool: string;
+  /** Bytes of all entries, and of those that are in this bundle. */
+  size: number;
+  carried: number;
+  volumes: { name: string; size: number; sha256: string; present: boolean }[];
+  /** keyid16 as the names of signature files claim them. */
+  claimedSigners: string[];
+  entries: InspectedEntry[];
+  catalog: Catalog;
+  problems: Problem[];
+}
+
+/**
+ * Reads the inventory of a bundle. What is odd about the media but does not hide the inventory is in `problems`.
+ * @throws {AirferryError} ERR_BUNDLE_INCOMPLETE, ERR_BUNDLE_INVALID, ERR_BUNDLE_VERSION, … when there is no inventory to show
+ */
+export async function inspect(folders: readonly string[]): Promise<InspectReport> {
+  const media = await readMedia(folders);
+  const { contents, problems } = await readContents(media);
+  if (contents === undefined) {
+    const first = problems[0];
+    const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}`;
+    throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems });
+  }
+  const { inventory, copies } = contents;
+  const { stream, epoch, serial, created, notAfter, previous, tool, catalog } = inventory;
+  const originOf = provenanceOf(catalog.provenance);
+  return {
+    verified: false,
+    stream,
+    epoch,
+    serial,
+    digest: `sha256:${hash("sha256", media.sums, "hex")}`,
+    created,
+    notAfter: notAfter ?? null,
+    previous: previous ?? null,
+    tool,
+    size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
+    carried: inventory.entries.reduce((sum, it) => sum + (it.from === undefined ? it.size : 0), 0),
+    volumes: inventory.volumes.map((it, index) => ({ ...it, present: (copies[index]?.length ?? 0) > 0 })),
+    claimedSigners: [...new Set(media.signatures.map((it) => it.name.slice(0, 16)))],
+    entries: inventory.entries.map(({ path, size, sha256, from }) => {
+      const origin = originOf(path);
+      const entry = {
+        path,
+        size,
+        digest: `sha256:${sha256}`,
+        kind: origin?.kind ?? kindOf(path),
+        source: origin?.source ?? "",
+      };
+      return from === undefined ? entry : { ...entry, from };
+    }),
+    catalog,
+    problems: [...media.problems, ...problems, ...missing(copies)],
+  };
+}
+
+function missing(copies: string[][]): Problem[] {
+  return copies.flatMap((it, index): Problem[] => {
+    const name = volumeName(index);
+    return it.length > 0 ? [] : [{ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is not here` }];
+  });
+}
+
+/** Finds the provenance of a path: its own line, else the longest prefix that has one. */
+export function provenanceOf(lines: readonly Provenance[]): (path: string) => Provenance | undefined {
+  const byPath = new Map(lines.map((it) => [it.path, it]));
+  return (path) => {
+    const own = byPath.get(path);
+    if (own !== undefined) return own;
+    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
+      const above = byPath.get(path.slice(0, slash + 1));
+      if (above !== undefined) return above;
+    }
+    return undefined;
+  };
+}
+
+const KINDS = new Map<string, Provenance["kind"]>([
+  ["isos", "iso"],
+  ["rpms", "rpm"],
+  ["rpmrepo", "rpm"],
+  ["files", "file"],
+  ["images", "image"],
+]);
+
+function kindOf(path: string): Provenance["kind"] {
+  return KINDS.get(path.split("/", 1)[0] ?? "") ?? "generated";
+}

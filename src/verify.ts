@@ -1,0 +1,132 @@
+/**
+ * `verify`: checks a bundle without importing it. Signatures come first, over bytes in memory; nothing is parsed before one
+ * is good; then every byte on the media is hashed and every problem gathered. docs/format.md, "Reading".
+ */
+import { hash } from "node:crypto";
+import { checkContent } from "./bundle/check-content.ts";
+import { type Contents, readContents } from "./bundle/contents.ts";
+import { type Media, readMedia } from "./bundle/media.ts";
+import { volumeName } from "./bundle/volume-layout.ts";
+import { AirferryError, type Problem } from "./errors.ts";
+import { HashPool } from "./io/hash-pool.ts";
+import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
+
+export interface VerifyOptions {
+  /** Files with public keys (PEM). */
+  trust: readonly string[];
+  /** How many distinct trusted keys must have signed; default 1. */
+  threshold?: number;
+  /** Some volumes may be missing: the ones at hand are checked, each alone. */
+  partial?: boolean;
+  /** Told bytes as they are hashed, and the total. */
+  progress?: (done: number, total: number) => void;
+  /** Told what was passed over. */
+  notice?: (line: string) => void;
+  /** The time that an expiry date is held against; default now. */
+  now?: Date;
+}
+
+/** What `verify --json` prints. */
+export interface VerifyReport {
+  ok: boolean;
+  /** Null when no signature was good enough to read on. */
+  stream: string | null;
+  serial: number | null;
+  /** SHA-256 of SHA256SUMS: the name of the bundle as a whole. */
+  digest: string | null;
+  /** keyids of the distinct trusted keys with a good signature. */
+  signers: string[];
+  problems: Problem[];
+  created: string | null;
+  entries: number;
+  /** Entries whose bytes must be in the far store already. */
+  fromStore: number;
+  volumes: { total: number; missing: string[] };
+}
+
+/**
+ * Verifies the folders of one bundle. Every problem of the bundle is in the report; it throws only for what the caller got wrong.
+ * @throws {AirferryError} ERR_USAGE, ERR_KEY_INVALID, ERR_NOT_FOUND for a folder that does not exist
+ */
+export async function verify(folders: readonly string[], options: VerifyOptions): Promise<VerifyReport> {
+  const trusted = await readTrustedKeys(options.trust);
+  const threshold = checkThreshold(options.threshold);
+  const report = emptyReport();
+  let media: Media;
+  try {
+    media = await readMedia(folders);
+  } catch (error) {
+    if (!(error instanceof AirferryError) || error.code === "ERR_NOT_FOUND") throw error;
+    report.problems.push({ code: error.code, path: error.path ?? "", message: error.message });
+    return report;
+  }
+  for (const line of media.notices) options.notice?.(line);
+  report.digest = `sha256:${hash("sha256", media.sums, "hex")}`;
+  report.problems.push(...media.problems);
+  const verdict = verifySums(media.sums, media.signatures, trusted, threshold);
+  report.signers = verdict.signers;
+  report.problems.push(...verdict.problems);
+  // Too few good signatures: what follows is anybody's word, so it is not even parsed.
+  if (verdict.signers.length < threshold) return report;
+  const { contents, problems } = await readContents(media);
+  report.problems.push(...problems);
+  if (contents !== undefined) await reportContents(contents, options, report);
+  report.ok = report.problems.length === 0;
+  return report;
+}
+
+/** @throws {AirferryError} ERR_USAGE */
+export function checkThreshold(threshold = 1): number {
+  if (Number.isSafeInteger(threshold) && threshold >= 1) return threshold;
+  throw new AirferryError("ERR_USAGE", `cannot verify: threshold ${threshold}: expected a whole number from 1`);
+}
+
+async function reportContents(contents: Contents, options: VerifyOptions, report: VerifyReport): Promise<void> {
+  const { inventory, copies } = contents;
+  const { stream, serial, created, notAfter } = inventory;
+  Object.assign(report, { stream, serial, created, entries: inventory.entries.length });
+  report.fromStore = inventory.entries.filter((it) => it.from === "store").length;
+  report.volumes.total = copies.length;
+  report.volumes.missing = copies.flatMap((it, index) => (it.length === 0 ? [volumeName(index)] : []));
+  if (notAfter !== undefined && (options.now ?? new Date()).getTime() > Date.parse(notAfter)) {
+    const message = `the bundle has expired: it was to be imported until ${notAfter}`;
+    report.problems.push({ code: "ERR_EXPIRED", path: "airferry.json", message });
+  }
+  const short = new Set(report.problems.filter((it) => it.code === "ERR_SIZE_MISMATCH").map((it) => it.path));
+  for (const name of options.partial ? [] : report.volumes.missing) {
+    if (short.has(name)) continue;
+    report.problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` });
+  }
+  const total = copies.reduce((sum, it, index) => sum + it.length * (inventory.volumes[index]?.size ?? 0), 0);
+  let done = 0;
+  const pool = new HashPool();
+  try {
+    const problems = await checkContent(contents, pool, (bytes) => {
+      done += bytes;
+      options.progress?.(Math.min(done, total), total);
+    });
+    report.problems.push(...problems);
+  } finally {
+    await pool.close();
+  }
+}
+
+function emptyReport(): VerifyReport {
+  return {
+    ok: false,
+    stream: null,
+    serial: null,
+    digest: null,
+    signers: [],
+    problems: [],
+    created: null,
+    entries: 0,
+    fromStore: 0,
+    volumes: { total: 0, missing: [] },
+  };
+}
+
+/** Returns the trusted keys that signed, for the record of an import. */
+export function signersAmong(trusted: readonly TrustedKey[], signers: readonly string[]): TrustedKey[] {
+  return trusted.filter((it) => signers.includes(it.keyid));
+}
