@@ -25,9 +25,23 @@ export async function packSigners(options: PackSignerOptions): Promise<{ signers
       hint: "airferry keygen --out site makes one, then --key site.key; or say --unsigned",
     });
   }
-  const signers = options.unsigned || (key === undefined && signer === undefined) ? [] : [await openSigner(options)];
+  // keygen gave both keys the same passphrase: ask once for both.
+  let answer: Promise<string> | undefined;
+  const once: Passphrase = (what) => {
+    answer ??= options.passphrase(what);
+    return answer;
+  };
+  const signers =
+    options.unsigned || (key === undefined && signer === undefined)
+      ? []
+      : [await openSigner({ ...options, passphrase: once })];
   const rpmKey = options.rpmKey ?? (key === undefined ? undefined : await besides(key));
-  return { signers, ...(rpmKey !== undefined && { rpmSigner: await rpmSignerOf(rpmKey, options.passphrase) }) };
+  return {
+    signers,
+    ...(rpmKey !== undefined && {
+      rpmSigner: await rpmSignerOf(rpmKey, options.rpmKey === undefined ? once : options.passphrase),
+    }),
+  };
 }
 
 /** `x.rpm.key` beside `x.key`, if it is there. */

@@ -1,8 +1,17 @@
 /** Every command, in the order in which a carrier meets them. */
 import type { Register } from "./command.ts";
+import { keygenCommand } from "./commands/keygen.ts";
 import { lockCommand } from "./commands/lock.ts";
 import { packCommand } from "./commands/pack.ts";
 import { planCommand } from "./commands/plan.ts";
 import { schemaCommand } from "./commands/schema.ts";
+import { signCommand } from "./commands/sign.ts";
 
-export const COMMANDS: readonly Register[] = [schemaCommand, lockCommand, planCommand, packCommand];
+export const COMMANDS: readonly Register[] = [
+  schemaCommand,
+  keygenCommand,
+  lockCommand,
+  planCommand,
+  packCommand,
+  signCommand,
+];

@@ -1,0 +1,39 @@
+/** `airferry keygen`: the keys that bundles and repository metadata are signed with. */
+import { AirferryError } from "../../errors.ts";
+import { type Register, withGlobals } from "../command.ts";
+import { passphrase, prompt } from "../passphrase.ts";
+
+export const keygenCommand: Register = (program, run) => {
+  withGlobals(program.command("keygen"))
+    .summary("make signing keys")
+    .description(
+      "Makes PREFIX.key and PREFIX.pub (ECDSA P-256 in cosign's format) to sign bundles with, and PREFIX.rpm.key and\n" +
+        "PREFIX.rpm.pub (OpenPGP, RSA-4096) for repository metadata. Private keys are encrypted with a passphrase.",
+    )
+    .requiredOption("--out <prefix>", "path that .key, .pub, .rpm.key and .rpm.pub are appended to")
+    .addHelpText(
+      "after",
+      "\nExample:\n  airferry keygen --out site\n\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed, 2 usage.",
+    )
+    .action((flags: { out: string }, command) =>
+      run(command.opts(), async (output) => {
+        const { keygen } = await import("../../keygen.ts");
+        const { out } = flags;
+        const fromEnvironment = process.env["AIRFERRY_PASSWORD"] ?? process.env["COSIGN_PASSWORD"];
+        const password = fromEnvironment ?? (await passphrase()(`new passphrase for ${out}.key`));
+        if (fromEnvironment === undefined && (await prompt("the same again")) !== password) {
+          throw new AirferryError("ERR_PASSWORD", "cannot make keys: the passphrases differ", {
+            hint: "run the command again",
+          });
+        }
+        const made = await keygen({ out, password });
+        for (const file of made.files) output.print(file);
+        output.note(`key id ${made.keyid}`);
+        if (made.rpmFingerprint) output.note(`OpenPGP fingerprint ${made.rpmFingerprint}`);
+        output.note(
+          `keep ${out}.key here; carry ${out}.pub across by another way than the bundles, and compare the key id by voice`,
+        );
+        output.result(made);
+      }),
+    );
+};

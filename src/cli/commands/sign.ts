@@ -1,0 +1,37 @@
+/** `airferry sign`: adds one more signer to a bundle. */
+import { Option } from "commander";
+import { type Register, withGlobals } from "../command.ts";
+import { passphrase } from "../passphrase.ts";
+
+export const signCommand: Register = (program, run) => {
+  withGlobals(program.command("sign").argument("<bundle>", "bundle folder"))
+    .summary("add another signature to a bundle")
+    .description(
+      "Signs the bundle's SHA256SUMS with one more key. Needs only the small files of the bundle. Nothing is uploaded anywhere.",
+    )
+    .addOption(new Option("--key <file>", "private key (airferry's or cosign's, or PKCS#8)").env("AIRFERRY_KEY"))
+    .option(
+      "--signer <command>",
+      "a command that gets the bytes on stdin and prints a signature (smart card, KMS, cosign)",
+    )
+    .option("--signer-key <file>", "public key of --signer")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry sign bundles/rocky-9-000001 --key second.key\n  airferry sign bundles/rocky-9-000001 --signer 'openssl dgst -sha256 -sign card.pem' --signer-key card.pub\n\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle is not what it should be.",
+    )
+    .action((bundle: string, flags: { key?: string; signer?: string; signerKey?: string }, command) =>
+      run(command.opts(), async (output) => {
+        const { sign } = await import("../../sign.ts");
+        // A command given on the line goes before a key from the environment.
+        const { key, ...rest } = flags;
+        const result = await sign(bundle, {
+          ...rest,
+          ...(flags.signer === undefined && { key }),
+          passphrase: passphrase(),
+        });
+        for (const file of result.files) output.print(file);
+        output.note(`signed by ${result.keyid}`);
+        output.result(result);
+      }),
+    );
+};
