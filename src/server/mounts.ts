@@ -2,11 +2,13 @@
  * Which handler answers below which prefix. A new kind of content adds one line here.
  */
 import { sendNotFound } from "./answers.ts";
+import { config } from "./config.ts";
 import type { Mount } from "./context.ts";
 import { caCertificate, files } from "./files.ts";
+import { isoTree } from "./iso-tree.ts";
 
 /** The handlers of the main listener. */
-export const mainMounts: readonly Mount[] = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt"), files];
+export const mainMounts: readonly Mount[] = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt"), isoTree, config, files];
 
 /** The handlers of the plain listener: what a client needs before it trusts the main one, and the yum container's place. */
 export const plainMounts: readonly Mount[] = [
