@@ -53,6 +53,8 @@ export interface HeadResult {
   lastModified?: string;
   acceptRanges: boolean;
   contentType?: string;
+  /** The bytes came in several responses: where their digest is wrong, one whole fetch is worth it. */
+  mixed?: true;
 }
 
 /** A small body, whole, in memory. */

@@ -1,0 +1,94 @@
+/**
+ * Connections that are kept: one agent per proxy and TLS identity, so that a client certificate is only ever offered on
+ * connections made for its own host. Node's agents speak CONNECT themselves (`proxyEnv`).
+ */
+import { readFileSync } from "node:fs";
+import { type AgentOptions, Agent as HttpAgent } from "node:http";
+import { Agent as HttpsAgent } from "node:https";
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { AirferryError } from "../errors.ts";
+import type { TlsIdentity } from "./credentials.ts";
+
+const KEEP_ALIVE: AgentOptions = { keepAlive: true, maxFreeSockets: 64, scheduling: "lifo", timeout: 0 };
+
+export interface AgentPair {
+  http: HttpAgent;
+  https: HttpsAgent;
+}
+
+export class Agents {
+  readonly #pairs = new Map<string, AgentPair>();
+  readonly #caFile: string | undefined;
+  #trusted: string[] | undefined;
+
+  /** `caFile`: PEM file trusted for every host, besides the built-in and the system's certificates. */
+  constructor(caFile: string | undefined) {
+    this.#caFile = caFile;
+  }
+
+  /** The agents for requests through a proxy (or none) as somebody (or nobody). */
+  pair(proxy: string | undefined, identity: TlsIdentity | undefined): AgentPair {
+    const key = `${proxy ?? ""} ${identity?.name ?? ""}`;
+    let pair = this.#pairs.get(key);
+    if (pair === undefined) {
+      const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
+      let context: SecureContext | undefined;
+      const https = new HttpsAgent({ ...KEEP_ALIVE, ...proxyEnv });
+      // Hundreds of CA certificates take tens of milliseconds to load: once, and only when TLS is spoken.
+      Object.defineProperty(https.options, "secureContext", {
+        enumerable: true,
+        get: () => {
+          context ??= this.#context(identity);
+          return context;
+        },
+      });
+      pair = { http: new HttpAgent({ ...KEEP_ALIVE, ...proxyEnv }), https };
+      this.#pairs.set(key, pair);
+    }
+    return pair;
+  }
+
+  close(): void {
+    for (const pair of this.#pairs.values()) {
+      pair.http.destroy();
+      pair.https.destroy();
+    }
+    this.#pairs.clear();
+  }
+
+  #context(identity: TlsIdentity | undefined): SecureContext {
+    const ca = identity?.ca === undefined ? this.#roots() : [...this.#roots(), identity.ca];
+    try {
+      return createSecureContext({
+        ca,
+        ...(identity?.cert !== undefined && { cert: identity.cert }),
+        ...(identity?.key !== undefined && { key: identity.key }),
+      });
+    } catch (cause) {
+      throw new AirferryError(
+        "ERR_IO",
+        `cannot use the certificates for "${identity?.name ?? "every host"}": ${(cause as Error).message}`,
+        { cause, hint: "check ca, cert and key under hosts: in the manifest; cert and key must belong together" },
+      );
+    }
+  }
+
+  /** What Node trusts, what the operating system trusts (a corporate CA is usually there), and the extra file. */
+  #roots(): string[] {
+    if (this.#trusted === undefined) {
+      const all = new Set([...getCACertificates("default"), ...getCACertificates("system")]);
+      if (this.#caFile !== undefined) {
+        try {
+          all.add(readFileSync(this.#caFile, "utf8"));
+        } catch (cause) {
+          throw new AirferryError("ERR_IO", `cannot read the CA file "${this.#caFile}": ${(cause as Error).message}`, {
+            path: this.#caFile,
+            cause,
+          });
+        }
+      }
+      this.#trusted = [...all];
+    }
+    return this.#trusted;
+  }
+}

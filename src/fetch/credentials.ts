@@ -1,0 +1,136 @@
+/**
+ * Who we are to which origin: the manifest's `hosts:`, user:password@ in URLs, netrc. Each credential is bound to its host; a
+ * redirect to another origin only ever gets what was configured for exactly that origin.
+ */
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { AirferryError } from "../errors.ts";
+import type { HostCredentials } from "../manifest/schema.ts";
+import { type Netrc, readNetrc } from "./netrc.ts";
+
+export interface CredentialOptions {
+  /** By host or host:port. */
+  hosts?: Record<string, HostCredentials>;
+  /** Folder that `ca`, `cert` and `key` are relative to. */
+  baseDir?: string;
+  /** Path of the netrc file; undefined: none. */
+  netrc?: string;
+  env: NodeJS.ProcessEnv;
+}
+
+/** PEM texts of one host. */
+export interface TlsIdentity {
+  /** Names the identity among those of one fetcher. */
+  name: string;
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+export class Credentials {
+  readonly #hosts: Map<string, HostCredentials>;
+  readonly #options: CredentialOptions;
+  readonly #identities = new Map<string, TlsIdentity>();
+  #netrc: Netrc | undefined;
+
+  constructor(options: CredentialOptions) {
+    this.#options = options;
+    this.#hosts = new Map(Object.entries(options.hosts ?? {}).map(([host, it]) => [host.toLowerCase(), it]));
+  }
+
+  /**
+   * The Authorization header for a request, or undefined. `asked` is false on a redirect to an origin that nobody named:
+   * there, only a host:port entry or a host on its scheme's own port counts, and no netrc default.
+   * @throws {AirferryError} ERR_USAGE when the environment lacks a variable that the manifest names
+   */
+  authorization(url: URL, asked: boolean): string | undefined {
+    if (asked && (url.username !== "" || url.password !== "")) {
+      return basic(decode(url.username), decode(url.password));
+    }
+    const [name, entry] = this.#entry(url, asked) ?? [];
+    if (entry?.token_env !== undefined) return `Bearer ${this.#variable(entry.token_env, name as string)}`;
+    if (entry?.username_env !== undefined || entry?.password_env !== undefined) {
+      const user = entry.username_env === undefined ? "" : this.#variable(entry.username_env, name as string);
+      const password = entry.password_env === undefined ? "" : this.#variable(entry.password_env, name as string);
+      return basic(user, password);
+    }
+    if (this.#options.netrc === undefined || (!asked && url.port !== "")) return undefined;
+    this.#netrc ??= readNetrc(this.#options.netrc);
+    const login = this.#netrc.get(url.hostname) ?? (asked ? this.#netrc.get("") : undefined);
+    return login && basic(login.login, login.password);
+  }
+
+  /** The CA and client certificate for a host, or undefined. Files are read once. @throws {AirferryError} ERR_IO */
+  tls(url: URL, asked: boolean): TlsIdentity | undefined {
+    const [name, entry] = this.#entry(url, asked) ?? [];
+    if (name === undefined || entry === undefined || !(entry.ca ?? entry.cert ?? entry.key)) return undefined;
+    let identity = this.#identities.get(name);
+    if (identity === undefined) {
+      identity = {
+        name,
+        ...(entry.ca !== undefined && { ca: this.#pem(entry.ca, name, "CA") }),
+        ...(entry.cert !== undefined && { cert: this.#pem(entry.cert, name, "client certificate") }),
+        // An entitlement file may hold both.
+        ...(entry.cert !== undefined && { key: this.#pem(entry.key ?? entry.cert, name, "client key") }),
+      };
+      this.#identities.set(name, identity);
+    }
+    return identity;
+  }
+
+  #entry(url: URL, asked: boolean): [string, HostCredentials] | undefined {
+    const port = url.port || (url.protocol === "https:" ? "443" : "80");
+    const exact = `${url.hostname}:${port}`;
+    const names = asked || url.port === "" ? [exact, url.hostname] : [exact];
+    for (const name of names) {
+      const entry = this.#hosts.get(name);
+      // Redirected, a name without a port means its https.
+      if (entry && (asked || name === exact || url.protocol === "https:")) return [name, entry];
+    }
+    return undefined;
+  }
+
+  #variable(name: string, host: string): string {
+    const value = this.#options.env[name];
+    if (value) return value;
+    throw new AirferryError("ERR_USAGE", `cannot log in at "${host}": the environment variable ${name} is not set`, {
+      path: `hosts.${host}`,
+      hint: `set ${name} and run the command again`,
+    });
+  }
+
+  #pem(file: string, host: string, what: string): string {
+    const path = resolve(this.#options.baseDir ?? ".", file);
+    try {
+      const text = readFileSync(path, "utf8");
+      if (text.includes("-----BEGIN ")) return text;
+    } catch (cause) {
+      throw new AirferryError(
+        "ERR_IO",
+        `cannot read the ${what} of "${host}" from "${path}": ${(cause as Error).message}`,
+        {
+          path,
+          cause,
+          hint: `check hosts.${host} in the manifest`,
+        },
+      );
+    }
+    throw new AirferryError("ERR_IO", `cannot read the ${what} of "${host}" from "${path}": it is not PEM`, {
+      path,
+      expected: "PEM text",
+      hint: `check hosts.${host} in the manifest`,
+    });
+  }
+}
+
+function basic(user: string, password: string): string {
+  return `Basic ${Buffer.from(`${user}:${password}`, "utf8").toString("base64")}`;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

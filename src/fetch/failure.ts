@@ -1,0 +1,131 @@
+/**
+ * What can go wrong with one attempt, as the mirror loop needs to know it, and how it reads to people. Library errors never get
+ * out: they carry request headers with them.
+ */
+import { AirferryError, type ErrorCode, type ErrorDetail } from "../errors.ts";
+import { redactText, redactUrl } from "./redact.ts";
+
+/** One attempt at one mirror failed. Only the mirror loop sees these; callers get the `error`. */
+export class AttemptFailure extends Error {
+  readonly error: AirferryError;
+  /** Another attempt at the same URL may succeed. */
+  readonly transient: boolean;
+  readonly retryAfterMs: number | undefined;
+  /** Bytes that this attempt delivered cannot be trusted: start at 0. */
+  readonly distrust: boolean;
+  /** Try the same URL at once, without counting: a kept connection that had died. */
+  readonly free: boolean;
+  /** Too slow: what came is kept, but the attempt counts. */
+  readonly stalled: boolean;
+
+  constructor(
+    error: AirferryError,
+    how: {
+      transient?: boolean;
+      retryAfterMs?: number | undefined;
+      distrust?: boolean;
+      free?: boolean;
+      stalled?: boolean;
+    } = {},
+  ) {
+    super(error.message);
+    this.error = error;
+    this.transient = how.transient ?? false;
+    this.retryAfterMs = how.retryAfterMs;
+    this.distrust = how.distrust ?? false;
+    this.free = how.free ?? false;
+    this.stalled = how.stalled ?? false;
+  }
+}
+
+/** What an HTTP error leaves in `cause`, so that callers can tell a 404 from the rest. */
+export class HttpStatus extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`HTTP status ${status}`);
+    this.name = "HttpStatus";
+    this.status = status;
+  }
+}
+
+/** The HTTP status that an error of this engine is about (404, 304, …); undefined for any other error. */
+export function httpStatusOf(error: unknown): number | undefined {
+  return error instanceof AirferryError && error.cause instanceof HttpStatus ? error.cause.status : undefined;
+}
+
+/** Makes `cannot fetch "<url>": …` with the URL redacted, also in `path`. */
+export function upstreamError(
+  code: ErrorCode,
+  url: string | URL,
+  fault: string,
+  detail: ErrorDetail = {},
+  action = "fetch",
+): AirferryError {
+  const shown = redactUrl(url);
+  const compared =
+    detail.expected !== undefined && detail.actual !== undefined
+      ? `: expected ${detail.expected}, got ${detail.actual}`
+      : "";
+  return new AirferryError(code, `cannot ${action} "${shown}": ${fault}${compared}`, { path: shown, ...detail });
+}
+
+const SOCKET_FAULTS = new Map([
+  ["ECONNREFUSED", "connection refused"],
+  ["ECONNRESET", "connection reset"],
+  ["EPIPE", "connection closed while sending"],
+  ["ETIMEDOUT", "connection timed out"],
+  ["EHOSTUNREACH", "host unreachable"],
+  ["ENETUNREACH", "network unreachable"],
+  ["ENOTFOUND", "host name not found"],
+  ["EAI_AGAIN", "host name lookup failed"],
+]);
+/** Not worth another attempt at the same URL. */
+const LASTING =
+  /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|ERR_SSL_|ERR_INVALID_|ERR_UNESCAPED|ERR_OSSL|HPE_|EPROTO)/;
+
+/** Turns an error of got, Node or OpenSSL into a failure: a code and a redacted text survive, nothing else. */
+export function socketFailure(url: URL, thrown: unknown, proxy: string | undefined): AttemptFailure {
+  const error = thrown as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
+  const code =
+    error.code && error.code !== "ERR_GOT_REQUEST_ERROR" ? error.code : (error.cause?.code ?? error.code ?? "");
+  const text = redactText(error.message ?? String(thrown));
+  const fault = SOCKET_FAULTS.get(code) ?? text.replace(/\s+/g, " ").slice(0, 300);
+  const lasting = LASTING.test(code);
+  const plain = new Error(code ? `${code}: ${text}` : text);
+  const where = proxy === undefined ? "" : ` through the proxy ${redactUrl(proxy)}`;
+  return new AttemptFailure(
+    upstreamError("ERR_UPSTREAM", url, `${fault}${code && !fault.includes(code) ? ` (${code})` : ""}${where}`, {
+      cause: plain,
+      hint: hintFor(code, url),
+    }),
+    { transient: !lasting },
+  );
+}
+
+function hintFor(code: string, url: URL): string {
+  if (/CERT|SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)) {
+    return `if this host has a certificate of a private CA, name it in the manifest: hosts: { "${url.host}": { ca: ca.pem } }`;
+  }
+  if (/SSL|EPROTO|HPE_/.test(code))
+    return "check the scheme, the port and the proxy: this may not be the protocol that the URL says";
+  return "check the network, the proxy settings and the URL, then run the command again: it continues where it stopped";
+}
+
+/** What the person can do about a status. */
+export function statusHint(status: number, url: URL): string {
+  switch (status) {
+    case 401:
+    case 403:
+      return `give credentials under hosts: { "${url.host}": … } in the manifest, or in ~/.netrc`;
+    case 404:
+    case 410:
+      return "check the URL in the manifest; if upstream moved on, run: airferry lock --update";
+    case 407:
+      return "give the proxy's user and password in HTTPS_PROXY (http://user:password@proxy:port)";
+    case 429:
+      return "upstream limits requests: run the command again later, or with a smaller --concurrency";
+    default:
+      return "run the command again later: it continues where it stopped";
+  }
+}

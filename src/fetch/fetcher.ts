@@ -1,0 +1,112 @@
+/**
+ * The fetch engine: the only way to upstream. Puts the parts of this folder together behind the `Fetcher` of types.ts; issue 2,
+ * item 3 says what it owes its callers, docs/fetch.md how it behaves towards upstreams.
+ */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { HostCredentials } from "../manifest/schema.ts";
+import { Agents } from "./agents.ts";
+import { Credentials } from "./credentials.ts";
+import { headOf } from "./head.ts";
+import { HostLimits } from "./hosts.ts";
+import { integrityFault } from "./integrity.ts";
+import { MemorySink } from "./memory-sink.ts";
+import type { Opened } from "./open.ts";
+import type { ProxyEnv } from "./proxy.ts";
+import type { Rewrite } from "./rewrite.ts";
+import { type Engine, transferInto } from "./transfer.ts";
+import { Transport } from "./transport.ts";
+import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
+import { Watchdog } from "./watchdog.ts";
+
+export { httpStatusOf } from "./failure.ts";
+export { redactUrl } from "./redact.ts";
+export { type Rewrite, rewriteUrl } from "./rewrite.ts";
+
+export interface FetcherOptions {
+  /** URL prefixes or registry hosts to ask elsewhere. */
+  rewrites?: readonly Rewrite[];
+  /** Requests to one host at a time (default 6). */
+  concurrency?: number;
+  /** Requests to all hosts at a time (default 16, or `concurrency` where that is more). */
+  totalConcurrency?: number;
+  /** Credentials by host or host:port, as in the manifest. */
+  hosts?: Record<string, HostCredentials>;
+  /** Folder that the paths in `hosts` are relative to (default: the working directory). */
+  baseDir?: string;
+  /** Path of the netrc file; default $NETRC, else ~/.netrc; false: none. */
+  netrc?: string | false;
+  /** PEM file with more CAs to trust for every host. */
+  caFile?: string;
+  /** Where proxies and the variables of `hosts` are looked up (default: process.env). */
+  env?: ProxyEnv;
+  /** Failures in a row per mirror before it is given up (default 5). */
+  retries?: number;
+  /** Delay after a first failure (default 500 ms), doubling up to 30 s. */
+  backoffMs?: number;
+  /** Longest Retry-After that is waited for (default 120 s). */
+  maxRetryAfterMs?: number;
+  /** A transfer without a byte for this long is given up and continued (default 30 s). */
+  stallTimeoutMs?: number;
+  /** Bytes per second below which, over the stall time, a transfer counts as stalled (default 1000). */
+  minimumRate?: number;
+  /** Lets public hosts redirect to addresses of private networks and of this host. */
+  allowPrivateRedirects?: boolean;
+  /** Every URL in an event is redacted. */
+  onEvent?: (event: FetchEvent) => void;
+}
+
+/** Makes a fetcher. Opens nothing until asked; the caller closes it. */
+export function createFetcher(options: FetcherOptions = {}): Fetcher {
+  const env = options.env ?? process.env;
+  const perHost = options.concurrency ?? 6;
+  const watchdog = new Watchdog(options.stallTimeoutMs ?? 30_000, options.minimumRate ?? 1000);
+  const agents = new Agents(options.caFile);
+  const netrc = options.netrc ?? env.NETRC ?? join(homedir(), ".netrc");
+  const engine: Engine = {
+    transport: new Transport(watchdog),
+    agents,
+    credentials: new Credentials({
+      env,
+      ...(options.hosts && { hosts: options.hosts }),
+      ...(options.baseDir !== undefined && { baseDir: options.baseDir }),
+      ...(netrc !== false && { netrc }),
+    }),
+    limits: new HostLimits(perHost, options.totalConcurrency ?? Math.max(16, perHost)),
+    rewrites: options.rewrites ?? [],
+    proxyEnv: env,
+    allowPrivateRedirects: options.allowPrivateRedirects ?? false,
+    retries: options.retries ?? 5,
+    backoff: { baseMs: options.backoffMs ?? 500, maxMs: 30_000, maxRetryAfterMs: options.maxRetryAfterMs ?? 120_000 },
+    onEvent: options.onEvent,
+  };
+  return {
+    head: (target) => headOf(engine, target),
+    fetchBytes: (target) => fetchBytes(engine, target),
+    fetchInto: (target, sink, signal) => transferInto(engine, { ...target, signal }, sink),
+    close() {
+      watchdog.close();
+      agents.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+async function fetchBytes(engine: Engine, target: Parameters<Fetcher["fetchBytes"]>[0]): Promise<FetchedBytes> {
+  const sink = new MemorySink();
+  let last: Opened | undefined;
+  const { integrity } = target;
+  const head = await transferInto(
+    engine,
+    {
+      ...target,
+      check(opened) {
+        last = opened;
+        return integrity === undefined ? undefined : integrityFault(opened.url.href, sink.bytes(), integrity);
+      },
+    },
+    sink,
+  );
+  const { status, headers } = (last as Opened).exchange;
+  return { ...head, bytes: sink.bytes(), status, headers };
+}

@@ -1,0 +1,31 @@
+/**
+ * A sink that keeps a small body in memory; it never holds more than the transfer's own limit lets through.
+ */
+import type { FetchSink } from "./types.ts";
+
+export class MemorySink implements FetchSink {
+  #chunks: Uint8Array[] = [];
+  #position = 0;
+
+  get position(): number {
+    return this.#position;
+  }
+
+  write(chunk: Uint8Array): Promise<void> {
+    // Chunks may be reused by whoever writes them.
+    this.#chunks.push(Buffer.from(chunk));
+    this.#position += chunk.length;
+    return Promise.resolve();
+  }
+
+  restart(): Promise<void> {
+    this.#chunks = [];
+    this.#position = 0;
+    return Promise.resolve();
+  }
+
+  /** Everything written, as one buffer. */
+  bytes(): Buffer {
+    return Buffer.concat(this.#chunks, this.#position);
+  }
+}

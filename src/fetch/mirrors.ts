@@ -1,0 +1,141 @@
+/**
+ * Which mirror to try next, and when to give up. A mirror that fails for good is out; one that fails for now waits out its
+ * backoff while the others are tried. An attempt that brought new bytes neither counts nor backs off.
+ */
+import { AirferryError, type Problem } from "../errors.ts";
+import { AttemptFailure } from "./failure.ts";
+import { redactUrl } from "./redact.ts";
+import { type Backoff, backoffMs, sleep } from "./retry.ts";
+import type { FetchEvent } from "./types.ts";
+
+/** An attempt that brought less than this is a crumb … */
+const CRUMB_BYTES = 64 * 1024;
+/** … and this many of them are an upstream that keeps us busy for nothing. */
+const MAX_CRUMBS = 10_000;
+/** Kept connections that had died, in a row, before it counts as a failure. */
+const MAX_FREE = 8;
+
+export interface Mirror {
+  url: string;
+  /** In a row. */
+  failures: number;
+  notBefore: number;
+  /** Set when it is out. */
+  fault?: AttemptFailure;
+  last?: AttemptFailure;
+  /** It answered ranges wrongly: only whole bodies from here. */
+  wholeOnly: boolean;
+}
+
+export interface MirrorOptions {
+  /** Failures in a row per mirror before it is out. */
+  retries: number;
+  backoff: Backoff;
+  signal?: AbortSignal | undefined;
+  onEvent?: ((event: FetchEvent) => void) | undefined;
+  /** Bytes in place, to tell progress by. */
+  position(): number;
+  /** What came cannot be trusted. */
+  distrust(): Promise<void>;
+}
+
+/**
+ * Runs `attempt` on one mirror after the other until one succeeds.
+ * @throws {AirferryError} of the only mirror, or one that lists all of them; whatever else `attempt` throws, at once
+ */
+export async function tryMirrors<T>(
+  urls: readonly string[],
+  options: MirrorOptions,
+  attempt: (mirror: Mirror, count: number) => Promise<T>,
+): Promise<T> {
+  if (urls.length === 0) throw new AirferryError("ERR_INTERNAL", "cannot fetch anything: no URL was given");
+  const mirrors: Mirror[] = urls.map((url) => ({ url, failures: 0, notBefore: 0, wholeOnly: false }));
+  let current = mirrors[0] as Mirror;
+  let highWater = options.position();
+  let crumbs = 0;
+  let free = 0;
+  for (let count = 1; ; count++) {
+    options.signal?.throwIfAborted();
+    let failure: AttemptFailure;
+    const startedAt = options.position();
+    try {
+      return await attempt(current, count);
+    } catch (error) {
+      if (!(error instanceof AttemptFailure)) throw error;
+      failure = error;
+    }
+    current.last = failure;
+    const position = options.position();
+    const gained = position - Math.max(highWater, 0);
+    highWater = Math.max(highWater, position);
+    if (failure.distrust && position > 0) {
+      await options.distrust();
+      highWater = Math.max(highWater, startedAt);
+    }
+    let delayMs = 0;
+    if (!failure.transient) current.fault = failure;
+    else if (failure.free && ++free <= MAX_FREE) {
+      // A server may close a kept connection at any time: nothing to hold against it.
+    } else if (
+      gained > 0 &&
+      !failure.distrust &&
+      !failure.stalled &&
+      (gained >= CRUMB_BYTES || ++crumbs <= MAX_CRUMBS)
+    ) {
+      current.failures = 0;
+      free = 0;
+    } else if (++current.failures > options.retries) current.fault = failure;
+    else if (!(failure.stalled && gained > 0)) {
+      delayMs = backoffMs(current.failures, failure.retryAfterMs, options.backoff);
+    }
+    current.notBefore = Date.now() + delayMs;
+    const next = choose(mirrors, current);
+    if (next === undefined) throw summary(mirrors, failure);
+    const waitMs = Math.max(0, Math.round(next.notBefore - Date.now()));
+    options.onEvent?.({
+      type: next === current ? "retry" : "failover",
+      url: redactUrl(next.url),
+      bytes: options.position(),
+      attempt: count + 1,
+      delayMs: waitMs,
+      reason: failure.message,
+    });
+    if (waitMs > 0) await sleep(waitMs, options.signal);
+    current = next;
+  }
+}
+
+/** The same one while it makes progress; else whoever may be asked first, in the order given. */
+function choose(mirrors: readonly Mirror[], current: Mirror): Mirror | undefined {
+  const alive = mirrors.filter((it) => it.fault === undefined);
+  if (alive.includes(current) && current.failures === 0) return current;
+  const now = Date.now();
+  const ready = alive.filter((it) => it.notBefore <= now);
+  if (ready.length > 0) return ready.reduce((best, it) => (score(it) < score(best) ? it : best));
+  return alive.length === 0 ? undefined : alive.reduce((best, it) => (it.notBefore < best.notBefore ? it : best));
+}
+
+function score(mirror: Mirror): number {
+  return mirror.failures + (mirror.wholeOnly ? 0.5 : 0);
+}
+
+/** One error for all mirrors. A failure that may pass outweighs a lasting one: "not there" only if nobody has it. */
+function summary(mirrors: readonly Mirror[], last: AttemptFailure): AirferryError {
+  if (mirrors.length === 1) return last.error;
+  const faults = mirrors.map((it) => it.fault ?? (it.last as AttemptFailure));
+  const main = faults.find((it) => it.transient) ?? (faults[0] as AttemptFailure);
+  const problems: Problem[] = faults.map((it, i) => ({
+    code: it.error.code,
+    path: redactUrl((mirrors[i] as Mirror).url),
+    message: it.error.message,
+  }));
+  const { hint, path, expected, actual, cause, code } = main.error;
+  return new AirferryError(code, `${main.error.message} (and ${mirrors.length - 1} other mirrors failed)`, {
+    hint,
+    path,
+    expected,
+    actual,
+    cause,
+    problems,
+  });
+}

@@ -1,0 +1,45 @@
+/**
+ * How near a host is, for redirects: upstream on the internet must not be able to send us to our own network or to this host.
+ * Only literal addresses and localhost are judged; names are the business of the site's own DNS.
+ */
+import { BlockList, isIP } from "node:net";
+
+const near = new BlockList();
+for (const [network, bits] of [
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["0.0.0.0", 8],
+] as const) {
+  near.addSubnet(network, bits, "ipv4");
+}
+near.addAddress("::1", "ipv6");
+near.addAddress("::", "ipv6");
+near.addSubnet("fe80::", 10, "ipv6");
+
+const site = new BlockList();
+for (const [network, bits] of [
+  ["10.0.0.0", 8],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+  ["100.64.0.0", 10],
+] as const) {
+  site.addSubnet(network, bits, "ipv4");
+}
+site.addSubnet("fc00::", 7, "ipv6");
+
+/** 0: anywhere (also every name but localhost), 1: a private network, 2: this host or this link. */
+export function networkRank(host: string): 0 | 1 | 2 {
+  const name = host.replace(/^\[|\]$/g, "").toLowerCase();
+  const mapped = /^::ffff:(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/.exec(name);
+  if (mapped) return networkRank(mapped[1] ?? dotted(mapped[2] as string, mapped[3] as string));
+  const family = isIP(name);
+  if (family === 0) return /(^|\.)localhost\.?$/.test(name) ? 2 : 0;
+  const type = family === 4 ? "ipv4" : "ipv6";
+  if (near.check(name, type)) return 2;
+  return site.check(name, type) ? 1 : 0;
+}
+
+function dotted(high: string, low: string): string {
+  const number = Number.parseInt(high, 16) * 65536 + Number.parseInt(low, 16);
+  return [24, 16, 8, 0].map((shift) => (number >>> shift) & 255).join(".");
+}

@@ -1,0 +1,77 @@
+/**
+ * Which proxy a URL goes through: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, upper or lower case, with suffixes, ports and
+ * CIDR in NO_PROXY, as curl and Go understand them. No I/O.
+ */
+import { BlockList, isIP } from "node:net";
+import { AirferryError } from "../errors.ts";
+import { redactUrl } from "./redact.ts";
+
+export type ProxyEnv = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Returns the proxy's URL for a request, or undefined for none.
+ * @throws {AirferryError} ERR_USAGE for a proxy that is not http:// or https://
+ */
+export function proxyFor(url: URL, env: ProxyEnv): string | undefined {
+  const value =
+    url.protocol === "https:"
+      ? pick(env, "https_proxy") || pick(env, "all_proxy")
+      : // Upper-case HTTP_PROXY is settable by CGI clients; nothing here is a CGI program.
+        pick(env, "http_proxy") || pick(env, "all_proxy");
+  if (!value || isExempt(url, pick(env, "no_proxy") ?? "")) return undefined;
+  const proxy = value.includes("://") ? value : `http://${value}`;
+  if (!/^https?:\/\//i.test(proxy) || !URL.canParse(proxy)) {
+    throw new AirferryError("ERR_USAGE", `cannot use the proxy "${redactUrl(proxy)}": expected http:// or https://`, {
+      hint: "correct HTTP_PROXY and HTTPS_PROXY, or unset them",
+    });
+  }
+  return proxy;
+}
+
+/** Lower case wins, as in curl. */
+function pick(env: ProxyEnv, name: string): string | undefined {
+  return env[name] ?? env[name.toUpperCase()];
+}
+
+/** Tells whether NO_PROXY names the host of a URL. */
+export function isExempt(url: URL, noProxy: string): boolean {
+  const host = url.hostname.replace(/^\[|\]$/g, "").replace(/\.$/, "");
+  const port = url.port || (url.protocol === "https:" ? "443" : "80");
+  for (const word of noProxy.split(/[\s,]+/)) {
+    const rule = word.toLowerCase();
+    if (rule === "") continue;
+    if (rule === "*") return true;
+    if (rule.includes("/")) {
+      if (inNetwork(host, rule)) return true;
+      continue;
+    }
+    const [name, wantedPort] = splitPort(rule);
+    if (wantedPort !== undefined && wantedPort !== port) continue;
+    const suffix = name.replace(/^\*/, "").replace(/^\./, "").replace(/\.$/, "");
+    if (suffix !== "" && (host === suffix || (isIP(host) === 0 && host.endsWith(`.${suffix}`)))) return true;
+  }
+  return false;
+}
+
+/** Splits `host:port`, `[v6]:port`, a bare v6 address or a name. */
+function splitPort(rule: string): [string, string | undefined] {
+  const bracketed = /^\[(.*)\](?::(\d+))?$/.exec(rule);
+  if (bracketed) return [bracketed[1] as string, bracketed[2]];
+  if (isIP(rule) === 6) return [rule, undefined];
+  const plain = /^(.*):(\d+)$/.exec(rule);
+  return plain ? [plain[1] as string, plain[2]] : [rule, undefined];
+}
+
+function inNetwork(host: string, rule: string): boolean {
+  const family = isIP(host);
+  const [network = "", bits = ""] = rule.split("/");
+  if (family === 0 || isIP(network) !== family || !/^\d+$/.test(bits)) return false;
+  try {
+    const list = new BlockList();
+    const type = family === 4 ? "ipv4" : "ipv6";
+    list.addSubnet(network, Number(bits), type);
+    return list.check(host, type);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Continuing where the bytes end: which Range and If-Range to send, and what the answer means for the bytes that are there.
+ * RFC 9110 sections 13.1.5, 14.2, 14.4 and 15.3.7. No I/O.
+ */
+import type { IncomingHttpHeaders } from "node:http";
+
+/** What proves that two responses of one URL carry the same bytes. */
+export interface Validator {
+  url: string;
+  etag?: string;
+  lastModified?: string;
+}
+
+export interface ContentRange {
+  /** Both undefined for an unsatisfied range: bytes * / size. */
+  start: number | undefined;
+  end: number | undefined;
+  /** Undefined when upstream does not tell. */
+  size: number | undefined;
+}
+
+/** Parses a Content-Range of the bytes unit; undefined when it makes no sense. */
+export function parseContentRange(value: string | undefined): ContentRange | undefined {
+  const match = /^\s*bytes\s+(?:(\d{1,15})-(\d{1,15})|\*)\s*\/\s*(\d{1,15}|\*)\s*$/i.exec(value ?? "");
+  if (!match) return undefined;
+  const number = (text: string | undefined) => (text === undefined || text === "*" ? undefined : Number(text));
+  const [start, end, size] = [number(match[1]), number(match[2]), number(match[3])];
+  if (start !== undefined && end !== undefined && (start > end || (size !== undefined && end >= size)))
+    return undefined;
+  if (start === undefined && size === undefined) return undefined;
+  return { start, end, size };
+}
+
+/** The ETag if it is a strong one: only those say "the same bytes". */
+export function strongEtag(headers: IncomingHttpHeaders): string | undefined {
+  const etag = headers.etag;
+  return etag !== undefined && /^"[^"]*"$/.test(etag) ? etag : undefined;
+}
+
+/** Reads the validator of a response for the URL that was asked. */
+export function validatorOf(url: string, headers: IncomingHttpHeaders): Validator {
+  const etag = strongEtag(headers);
+  const lastModified = headers["last-modified"];
+  return {
+    url,
+    ...(etag !== undefined && { etag }),
+    ...(lastModified !== undefined && !Number.isNaN(Date.parse(lastModified)) && { lastModified }),
+  };
+}
+
+export type ResumePlan =
+  /** Ask for everything; `restart` when bytes are there that cannot be continued. */
+  | { kind: "whole"; restart: boolean }
+  /** Ask for the rest. `conditional`: only if it is still the same. */
+  | { kind: "rest"; from: number; ifRange: string | undefined };
+
+/**
+ * Decides how to go on at `position`. From the URL that the bytes came from, with its validator; from any other, and without a
+ * validator, by plain range, but only if a digest will tell (`checked`).
+ */
+export function planResume(
+  position: number,
+  url: string,
+  validator: Validator | undefined,
+  checked: boolean,
+  rangesAllowed: boolean,
+): ResumePlan {
+  if (position === 0) return { kind: "whole", restart: false };
+  if (!rangesAllowed) return { kind: "whole", restart: true };
+  if (validator?.url === url) {
+    const ifRange = validator.etag ?? validator.lastModified;
+    if (ifRange !== undefined) return { kind: "rest", from: position, ifRange };
+  }
+  return checked ? { kind: "rest", from: position, ifRange: undefined } : { kind: "whole", restart: true };
+}

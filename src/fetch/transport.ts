@@ -1,0 +1,140 @@
+/**
+ * One request, one response, on got: no redirects, no retries, no decoding here. The body stays on the socket until `pump` takes
+ * it or `discard` gets rid of it. Only this file knows got.
+ */
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import got, { type Got } from "got";
+import { VERSION } from "../version.ts";
+import type { AgentPair } from "./agents.ts";
+import { AttemptFailure, socketFailure, upstreamError } from "./failure.ts";
+import type { Watch, Watchdog } from "./watchdog.ts";
+
+/** A body of an answer that nobody wants is read up to this, to keep the connection. */
+const MAX_DISCARD_BYTES = 64 * 1024;
+
+export interface Request {
+  method: "GET" | "HEAD" | "POST";
+  /** Without user and password. */
+  url: URL;
+  headers: Record<string, string>;
+  body?: string | Buffer | undefined;
+  agents: AgentPair;
+  proxy: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A response whose body has not been read. Exactly one of `pump` (body.ts) and `discard` ends it. */
+export interface Exchange {
+  status: number;
+  headers: IncomingHttpHeaders;
+  response: IncomingMessage;
+  watch: Watch;
+  /** Where the connection leads; undefined behind a proxy. */
+  remoteAddress: string | undefined;
+  /** Set once it stalled: the reason. */
+  stalled: () => string | undefined;
+  /** Closes the connection. */
+  destroy(): void;
+}
+
+export class Transport {
+  readonly #got: Got;
+  readonly #watchdog: Watchdog;
+
+  constructor(watchdog: Watchdog) {
+    this.#watchdog = watchdog;
+    // One instance: merging options anew for each request is what costs time.
+    this.#got = got.extend({
+      followRedirect: false,
+      throwHttpErrors: false,
+      decompress: false,
+      strictContentLength: false,
+      retry: { limit: 0 },
+      headers: { "user-agent": `airferry/${VERSION}` },
+    });
+  }
+
+  /** Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted */
+  send(request: Request): Promise<Exchange> {
+    const { url, signal } = request;
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const stream = this.#got.stream(url, {
+        method: request.method,
+        headers: request.headers,
+        agent: request.agents,
+        ...(request.body !== undefined && { body: request.body }),
+      });
+      let reused = false;
+      let stallReason: string | undefined;
+      const abort = () => {
+        stream.destroy();
+        reject(signal?.reason);
+      };
+      const watch = this.#watchdog.watch((reason) => {
+        stallReason = reason;
+        const error = upstreamError("ERR_UPSTREAM", url, `the transfer stalled: ${reason}`, {
+          hint: "the network or upstream is too slow or stuck; run the command again: it continues where it stopped",
+        });
+        stream.destroy();
+        reject(new AttemptFailure(error, { transient: true, stalled: true }));
+      });
+      const settled = () => {
+        signal?.removeEventListener("abort", abort);
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      stream.once("request", (sent: { reusedSocket?: boolean; once(event: "socket", then: () => void): void }) => {
+        sent.once("socket", () => {
+          reused = sent.reusedSocket === true;
+        });
+      });
+      // Stays for the life of the stream: got reports on it again when the body is cut, which `pump` sees for itself.
+      stream.on("error", (error: NodeJS.ErrnoException) => {
+        settled();
+        watch.end();
+        if (signal?.aborted) return reject(signal.reason);
+        const failure = socketFailure(url, error, request.proxy);
+        const died = reused && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
+        reject(died ? new AttemptFailure(failure.error, { transient: true, free: true }) : failure);
+      });
+      stream.once("response", (response: IncomingMessage) => {
+        settled();
+        watch.began();
+        // The body is read here and not through got's own Duplex, which drops what it holds when a connection is cut.
+        response.removeAllListeners("readable");
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          response,
+          watch,
+          remoteAddress: request.proxy === undefined ? response.socket?.remoteAddress : undefined,
+          stalled: () => stallReason,
+          destroy: () => {
+            watch.end();
+            response.on("error", () => {});
+            response.destroy();
+            stream.destroy();
+          },
+        });
+      });
+    });
+  }
+}
+
+/** Gets rid of a body: a small one is read so that the connection can be used again, else it is closed. */
+export function discard(exchange: Exchange): Promise<void> {
+  const { response } = exchange;
+  const length = Number(exchange.headers["content-length"] ?? Number.NaN);
+  if (!(length <= MAX_DISCARD_BYTES) || response.readableEnded) {
+    exchange.destroy();
+    return Promise.resolve();
+  }
+  return new Promise((resolve) => {
+    const done = () => {
+      exchange.watch.end();
+      resolve();
+    };
+    response.once("end", done).once("close", done).on("error", done);
+    response.resume();
+  });
+}
