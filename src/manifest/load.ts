@@ -259,13 +259,13 @@ export function formatPath(path: readonly PropertyKey[]): string {
     .join("");
 }
 
-/** JSON with sorted keys and no spaces: the same value always gives the same text. */
-export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, it: unknown) =>
+/** JSON with sorted keys, without spaces unless `indent` says so: the same value always gives the same text. */
+export function canonicalJson(value: unknown, indent = 0): string {
+  const sorted = (_key: string, it: unknown) =>
     it !== null && typeof it === "object" && !Array.isArray(it)
       ? Object.fromEntries(Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : it,
-  );
+      : it;
+  return JSON.stringify(value, sorted, indent);
 }
 
 /** SHA-256 (hex) of the canonical JSON of one manifest entry: tells whether its text changed. */

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/types.ts";
+import { canonicalJson } from "./load.ts";
 import type { Lock } from "./lock-types.ts";
 
 const MAX_LOCK_BYTES = 512 * 1024 * 1024;
@@ -76,9 +77,9 @@ export async function readLock(file: string): Promise<Lock | undefined> {
   }
 }
 
-/** Formats a lock: two-space JSON, one line at the end; the same lock always gives the same bytes. */
+/** Formats a lock: sorted keys, so that the same lock always gives the same bytes and differences read well. */
 export function formatLock(lock: Lock): string {
-  return `${JSON.stringify(lock, null, 1)}\n`;
+  return `${canonicalJson(lock, 1)}\n`;
 }
 
 /** SHA-256 (hex) of the formatted lock: what a bundle says it was packed from. */
