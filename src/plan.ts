@@ -152,16 +152,14 @@ export function sourceName(item: PlanItem): string {
 }
 
 function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
-  return items
-    .filter((item) => item.source.from === "url" || item.source.from === "file")
-    .map((item) => ({
-      path: item.path,
-      kind: item.kind,
-      source: sourceName(item),
-      established: item.established,
-      ...(item.signedBy && { signedBy: item.signedBy }),
-      ...(item.integrity !== undefined && sha256Of(item.integrity) === undefined && { integrity: item.integrity }),
-    }));
+  return items.map((item) => ({
+    path: item.path,
+    kind: item.kind,
+    source: sourceName(item),
+    established: item.established,
+    ...(item.signedBy && { signedBy: item.signedBy }),
+    ...(item.integrity !== undefined && sha256Of(item.integrity) === undefined && { integrity: item.integrity }),
+  }));
 }
 
 function onePerPath(items: readonly PlanItem[]): PlanItem[] {

@@ -1,11 +1,13 @@
 /** Every command, in the order in which a carrier meets them. */
 import type { Register } from "./command.ts";
+import { inspectCommand } from "./commands/inspect.ts";
 import { keygenCommand } from "./commands/keygen.ts";
 import { lockCommand } from "./commands/lock.ts";
 import { packCommand } from "./commands/pack.ts";
 import { planCommand } from "./commands/plan.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { signCommand } from "./commands/sign.ts";
+import { verifyCommand } from "./commands/verify.ts";
 
 export const COMMANDS: readonly Register[] = [
   schemaCommand,
@@ -14,4 +16,6 @@ export const COMMANDS: readonly Register[] = [
   planCommand,
   packCommand,
   signCommand,
+  inspectCommand,
+  verifyCommand,
 ];

@@ -1,0 +1,55 @@
+/** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
+import { type Register, withGlobals } from "../command.ts";
+import { formatBytes, formatTable } from "../format.ts";
+
+export const inspectCommand: Register = (program, run) => {
+  withGlobals(program.command("inspect").argument("<bundle...>", "bundle folder, or the folders of a set of media"))
+    .summary("show what a bundle holds")
+    .description(
+      "Shows the inventory of a bundle: a bill of materials for whoever decides about the transfer. Trusts nothing.",
+    )
+    .option("--files", "list every file")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry inspect bundles/rocky-9-000001\n  airferry inspect bundles/rocky-9-000001 --json | jq '.entries[] | {path, digest, source}'\n\nExit status: 0 done, 1 failed, 2 usage, 3 nothing readable.",
+    )
+    .action((bundles: string[], flags: { files?: boolean }, command) =>
+      run(command.opts(), async (output) => {
+        const { inspect } = await import("../../inspect.ts");
+        const it = await inspect(bundles);
+        output.result(it);
+        output.print(`stream    ${it.stream}, serial ${it.serial}${it.epoch > 1 ? `, epoch ${it.epoch}` : ""}`);
+        output.print(
+          `made      ${it.created} by ${it.tool}${it.notAfter ? `, to be imported until ${it.notAfter}` : ""}`,
+        );
+        output.print(`digest    ${it.digest}`);
+        if (it.previous) output.print(`follows   serial ${it.previous.serial} (sha256:${it.previous.sha256})`);
+        output.print(
+          `signers   ${it.claimedSigners.join(", ") || "none"} (as the file names claim; airferry verify checks)`,
+        );
+        const files = `${it.entries.length} files, ${formatBytes(it.size)}`;
+        output.print(`content   ${files}${it.carried < it.size ? `, ${formatBytes(it.carried)} of them here` : ""}`);
+        const { isos, rpms, files: plain, images, keys } = it.catalog;
+        output.print(
+          `          ${isos.length} ISOs, ${rpms.length} RPM repositories, ${plain.length} files, ${images.length} images, ${keys.length} keys`,
+        );
+        for (const volume of it.volumes) {
+          output.print(`volume    ${volume.name}  ${formatBytes(volume.size)}${volume.present ? "" : "  not here"}`);
+        }
+        for (const problem of it.problems) output.note(`${problem.path}: ${problem.message}`);
+        output.print();
+        const shown = it.entries
+          .filter((entry) => flags.files || entry.kind !== "generated")
+          .slice(0, flags.files ? undefined : 40);
+        output.print(
+          formatTable(
+            ["SIZE", "KIND", "PATH", "SOURCE"],
+            shown.map((entry) => [formatBytes(entry.size), entry.kind, entry.path, entry.source]),
+            [0],
+          ),
+        );
+        if (shown.length < it.entries.length)
+          output.print(`… and ${it.entries.length - shown.length} more: --files lists all`);
+      }),
+    );
+};

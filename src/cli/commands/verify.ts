@@ -1,0 +1,101 @@
+/** `airferry verify`: is this bundle whole, and signed by keys that are trusted? */
+import { AirferryError, EXIT } from "../../errors.ts";
+import { positive, type Register, trustFiles, trustOption, withGlobals } from "../command.ts";
+import { formatBytes } from "../format.ts";
+
+interface VerifyFlags {
+  trust?: string[];
+  threshold?: number;
+  partial?: boolean;
+}
+
+export const verifyCommand: Register = (program, run) => {
+  withGlobals(
+    program.command("verify").argument("<bundle...>", "bundle folder, or the folders of a set of media in any order"),
+  )
+    .summary("check a bundle before it is trusted")
+    .description(
+      "Checks signatures first, then every byte, in one pass; reports everything it finds. Changes nothing and contacts nobody.",
+    )
+    .addOption(trustOption())
+    .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
+    .option("--partial", "some volumes may be missing: check those that are here, each alone")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n\nAIRFERRY_TRUST stands in for --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
+    )
+    .action((bundles: string[], flags: VerifyFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { verify } = await import("../../verify.ts");
+        const trust = requireTrust(flags.trust, `airferry verify ${bundles[0]}`);
+        const progress = output.progress("verifying");
+        const report = await verify(bundles, {
+          trust,
+          ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+          partial: flags.partial === true,
+          progress: (done, total) => progress(done, total),
+          notice: (line) => output.note(line),
+        });
+        output.progressDone();
+        output.result(report);
+        if (report.ok) {
+          const missing = report.volumes.missing.length;
+          output.print(
+            `good: stream ${report.stream}, serial ${report.serial}, ${report.entries} files, made ${report.created}`,
+          );
+          for (const signer of report.signers) output.print(`signed by ${signer}`);
+          if (missing > 0) output.print(`still to come: ${report.volumes.missing.join(", ")}`);
+          return EXIT.done;
+        }
+        if (!output.json) {
+          output.error(
+            new AirferryError(
+              report.problems[0]?.code ?? "ERR_BUNDLE_INVALID",
+              `cannot trust bundle "${bundles[0]}": ${count(report.problems.length)}`,
+              {
+                problems: report.problems,
+                hint: hintFor(report.problems[0]?.code, bundles[0] as string),
+              },
+            ),
+          );
+        }
+        return EXIT.refused;
+      }),
+    );
+};
+
+/** The trusted keys that were given. @throws {AirferryError} ERR_USAGE when there are none */
+export function requireTrust(given: readonly string[] | undefined, command: string): string[] {
+  const trust = trustFiles(given);
+  if (trust.length === 0) {
+    throw new AirferryError("ERR_USAGE", "cannot verify: no key to trust", { hint: `${command} --trust PUBLIC-KEY` });
+  }
+  return trust;
+}
+
+function count(problems: number): string {
+  return `${problems} problem${problems === 1 ? "" : "s"}`;
+}
+
+function hintFor(code: string | undefined, bundle: string): string {
+  switch (code) {
+    case "ERR_DIGEST_MISMATCH":
+    case "ERR_SIZE_MISMATCH":
+      return `the copy is damaged: copy the named volumes again, then: airferry verify ${bundle}`;
+    case "ERR_BUNDLE_INCOMPLETE":
+      return "give the folders of all media at once, or add --partial to check what is here";
+    case "ERR_KEY_UNTRUSTED":
+      return "compare the key id with the packer's by voice; trust only a key that came by another way than the bundle";
+    case "ERR_SIGNATURE_MISSING":
+      return `have the packer run: airferry sign ${bundle} --key FILE`;
+    case "ERR_BUNDLE_EXTRA":
+      return "remove what does not belong to the bundle, or copy the bundle to an empty medium";
+    default:
+      return "do not use this bundle; ask the packer for it again";
+  }
+}
+
+/** Bytes and count of a finished step, for people. */
+export function amount(files: number, bytes: number): string {
+  return `${files} files, ${formatBytes(bytes)}`;
+}
