@@ -6,6 +6,7 @@ import { lockCommand } from "./commands/lock.ts";
 import { packCommand } from "./commands/pack.ts";
 import { planCommand } from "./commands/plan.ts";
 import { schemaCommand } from "./commands/schema.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
@@ -18,4 +19,5 @@ export const COMMANDS: readonly Register[] = [
   signCommand,
   inspectCommand,
   verifyCommand,
+  serveCommand,
 ];

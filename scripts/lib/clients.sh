@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Installs the real client programs that the interop tests drive; run by scripts/test. Needs root on a Debian-family host.
+# With apt: what this release has. From newer suites of the same mirror (found in the machine's own apt configuration, with
+# a private apt state): single programs, unpacked under .cache/clients/ with a command each in .cache/clients/bin.
+# Idempotent and quick when everything is there; what cannot be had is one clear line each, and exit status 1.
+set -uo pipefail
+ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
+CLIENTS=$ROOT/.cache/clients
+BIN=$CLIENTS/bin
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+failed=0
+
+say() { echo "clients: $*" >&2; }
+miss() {
+  say "cannot install $1: $2; the tests that need it are skipped"
+  failed=1
+}
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  say "not root on a Debian-family host: nothing installed, tests use the programs on PATH"
+  exit 1
+fi
+mkdir -p "$BIN" "$CLIENTS/unpacked" "$CLIENTS/newer"
+exec 8>"$CLIENTS/lock"
+flock 8
+
+# dnf-plugins-core and zypper exclude each other.
+PACKAGES="curl wget aria2 nginx-light wrk xorriso isomd5sum libarchive-tools gnupg gpgv openssl dnf rpm createrepo-c
+  dnf-plugins-core podman runc crun skopeo buildah docker-registry ansible-core packer qemu-system-x86 qemu-utils
+  qemu-block-extra virtinst iproute2 jq zstd xz-utils squashfs-tools genisoimage ca-certificates"
+# Only their files are of use, or installing them would replace something: unpacked, not installed.
+UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+updated=
+update_once() {
+  [ -n "$updated" ] && return
+  updated=1
+  apt-get -qq -o DPkg::Lock::Timeout=600 update >/dev/null 2>"$CLIENTS/apt.log" || say "apt-get update: $(tail -n 1 "$CLIENTS/apt.log")"
+}
+# Packages must not start their services: tests start what they need themselves, on ports of their own.
+install() {
+  local policy=/usr/sbin/policy-rc.d made= status
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=1; }
+  apt-get -qq -y -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" \
+    >"$CLIENTS/apt.log" 2>&1 8>&-
+  status=$?
+  [ -n "$made" ] && rm -f $policy
+  return $status
+}
+
+wanted=()
+for package in $PACKAGES; do installed "$package" || wanted+=("$package"); done
+command -v busybox >/dev/null || wanted+=(busybox)
+if [ ${#wanted[@]} -gt 0 ]; then
+  say "installing ${wanted[*]}"
+  update_once
+  if ! install "${wanted[@]}"; then
+    for package in "${wanted[@]}"; do
+      installed "$package" || install "$package" || miss "$package" "$(grep -m1 '^E:' "$CLIENTS/apt.log" || tail -n 1 "$CLIENTS/apt.log")"
+    done
+  fi
+fi
+
+# unpack FOLDER PACKAGE APT-OPTIONS...: downloads one package and unpacks it below FOLDER, once.
+unpack() {
+  local folder=$1 package=$2 stamp work
+  shift 2
+  stamp=$folder/.have-$package
+  [ -e "$stamp" ] && return
+  work=$(mktemp -d "$CLIENTS/get.XXXXXX") && chmod 755 "$work"
+  if (cd "$work" && apt-get -qq "$@" -o APT::Sandbox::User=root download "$package" >"$CLIENTS/apt.log" 2>&1) &&
+    dpkg-deb -x "$work"/*.deb "$folder" 2>>"$CLIENTS/apt.log"; then
+    touch "$stamp"
+  else
+    miss "$package" "$(tail -n 1 "$CLIENTS/apt.log")"
+  fi
+  rm -rf "$work"
+}
+
+for package in $UNPACKED; do
+  [ -e "$CLIENTS/unpacked/.have-$package" ] || update_once
+  unpack "$CLIENTS/unpacked" "$package"
+done
+
+# Newer suites: the same mirror and keyring as this release's own, under another suite name.
+newer_options() {
+  local suite=$1 base state=$CLIENTS/apt/$1 sources
+  sources=$state/sources.list
+  if [ ! -e "$state/ready" ]; then
+    base=$(. /etc/os-release && apt-get indextargets --format '$(CODENAME)|$(REPO_URI)|$(COMPONENT)' 'Created-By: Packages' |
+      awk -F'|' -v code="${VERSION_CODENAME:-}" '$1 == code && $3 == "main" { print $2; exit }')
+    [ -n "$base" ] || { say "no mirror of this release in the apt configuration"; return 1; }
+    mkdir -p "$state/lists/partial" "$state/archives/partial"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $base $suite main" >"$sources"
+  fi
+  options=(-o "Dir::Etc::SourceList=$sources" -o "Dir::Etc::SourceParts=-" -o "Dir::State::Lists=$state/lists"
+    -o "Dir::Cache=$state" -o "Dir::Cache::archives=$state/archives" -o Acquire::Languages=none -o APT::Sandbox::User=root
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  if [ ! -e "$state/ready" ]; then
+    say "reading the package list of $suite"
+    apt-get -qq "${options[@]}" update >"$CLIENTS/apt.log" 2>&1 || { say "apt-get update for $suite: $(tail -n 1 "$CLIENTS/apt.log")"; return 1; }
+    touch "$state/ready"
+  fi
+}
+
+# newer SUITE FOLDER PACKAGE...: unpacks packages of another suite.
+newer() {
+  local suite=$1 folder=$2 package options=() missing=
+  shift 2
+  mkdir -p "$folder"
+  for package in "$@"; do [ -e "$folder/.have-$package" ] || missing=1; done
+  [ -n "$missing" ] || return
+  newer_options "$suite" || { miss "$*" "no package list of $suite"; return; }
+  for package in "$@"; do unpack "$folder" "$package" "${options[@]}"; done
+}
+
+# command NAME TARGET: a command in bin that runs an unpacked program with its own helpers first on PATH.
+command_for() {
+  local name=$1 target=$2
+  [ -x "$CLIENTS/$target" ] || return
+  rm -f "$BIN/$name"
+  cat >"$BIN/$name" <<WRAPPER
+#!/bin/sh
+clients=\$(dirname "\$(readlink -f "\$0")")/..
+PATH=\$clients/${target%%/usr/*}/usr/sbin:\$clients/${target%%/usr/*}/usr/bin:\$PATH exec "\$clients/$target" "\$@"
+WRAPPER
+  chmod +x "$BIN/$name"
+}
+
+newer trixie "$CLIENTS/cosign2" cosign
+newer sid "$CLIENTS/cosign3" cosign
+newer sid "$CLIENTS/newer" oras crane docker.io docker-cli containerd
+command_for cosign2 cosign2/usr/bin/cosign
+command_for cosign3 cosign3/usr/bin/cosign
+command_for cosign cosign3/usr/bin/cosign
+for name in oras crane docker containerd ctr containerd-shim-runc-v2; do command_for $name newer/usr/bin/$name; done
+for name in dockerd docker-proxy docker-init; do
+  for folder in sbin bin libexec/docker; do
+    if [ -x "$CLIENTS/newer/usr/$folder/$name" ]; then command_for $name "newer/usr/$folder/$name"; break; fi
+  done
+done
+command_for busybox-static unpacked/bin/busybox
+
+# An unpacked program of a newer suite may want a newer C library than this host has.
+for name in cosign2 cosign3 oras crane docker dockerd containerd ctr; do
+  [ -x "$BIN/$name" ] || continue
+  "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {
+    miss "$name" "it does not run here: $(head -n 1 "$CLIENTS/apt.log")"
+    rm -f "$BIN/$name"
+  }
+done
+exit $failed

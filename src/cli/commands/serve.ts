@@ -1,0 +1,61 @@
+/** `airferry serve`: answers for everything in a store until it is stopped. */
+import { Option } from "commander";
+import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+
+interface ServeFlags {
+  store: string;
+  listen: string;
+  listenHttp?: string;
+  tls: string;
+  tlsDir?: string;
+  url?: string;
+  accessLog?: string;
+  workers?: number;
+}
+
+export const serveCommand: Register = (program, run) => {
+  withGlobals(program.command("serve"))
+    .summary("host the local repository for the build")
+    .description(
+      "Serves yum repositories, files with checksum sidecars, ISOs and the trees inside them, an OCI registry and rendered\n" +
+        "configuration out of a store. Read-only. Picks up newly unpacked releases by itself. SIGTERM stops it gracefully.",
+    )
+    .addOption(storeOption())
+    .option("--listen <host:port>", "address to listen on; port 0 lets the system choose", "0.0.0.0:9000")
+    .option("--tls <mode>", "off, auto (a CA and a certificate are made), or CERT,KEY (PEM files)", "off")
+    .option("--tls-dir <dir>", "where --tls auto keeps its CA, never inside the store")
+    .option("--listen-http <host:port>", "with TLS: a plain listener for /ca.crt, /keys/ and /rpmrepo/")
+    .option("--url <base>", "base URL that clients use (default: what each request was sent to)")
+    .option("--access-log <file>", "append one JSON line per request; - is stderr")
+    .addOption(new Option("--workers <n>", "processes (default: one per core, at most 4)").argParser(positive))
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 stopped, 1 failed (port taken, no store), 2 usage.",
+    )
+    .action((flags: ServeFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { defaultWorkers, serve } = await import("../../serve.ts");
+        const serving = await serve({
+          ...flags,
+          workers: flags.workers ?? defaultWorkers(),
+          stopOnSignals: true,
+          onMessage: (line) => output.note(line),
+        });
+        if (serving.worker) return;
+        const [first, ...others] = serving.urls;
+        output.print(first);
+        output.result({
+          urls: serving.urls,
+          httpUrls: serving.httpUrls,
+          caFingerprint: serving.caFingerprint ?? null,
+          pid: process.pid,
+        });
+        for (const url of others) output.note(`also at ${url}`);
+        for (const url of serving.httpUrls) output.note(`plain HTTP for keys, CA and /rpmrepo/: ${url}`);
+        if (serving.caFingerprint)
+          output.note(`CA fingerprint (SHA-256): ${serving.caFingerprint}; clients get it from /ca.crt`);
+        output.note(`serving ${flags.store}; stop with Ctrl-C or: kill ${process.pid}`);
+        await serving.stopped;
+      }),
+    );
+};
