@@ -66,6 +66,25 @@ export async function checkContent(
   return [...problems, ...bad.sort((a, b) => (a.path < b.path ? -1 : 1))];
 }
 
+/**
+ * Finds out which volumes are to blame for a place in the stream that is not as signed: hashes the ones it lies in.
+ * Returns at least one problem.
+ */
+export async function locateDamage(
+  contents: Contents,
+  damage: { position: number; length: number },
+  pool: HashPool,
+): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  for (const { volume } of piecesOf(damage.position, damage.length, contents.inventory.volumeSize)) {
+    const file = contents.copies[volume]?.[0];
+    if (file === undefined) continue;
+    const problem = await checkVolume(contents, file, { index: volume, damages: [damage] }, pool, () => undefined);
+    if (problem !== undefined) problems.push(problem);
+  }
+  return problems.length > 0 ? problems : [disagreement([damage])];
+}
+
 /** Every volume is what was signed, yet something in it was wrong: a medium that reads differently each time, or a bad packer. */
 function disagreement(damages: Damage[]): Problem {
   const error = damages.find((it) => it.error)?.error;

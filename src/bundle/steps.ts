@@ -63,7 +63,7 @@ export async function readRun(
   volumes: VolumeSet,
   entries: readonly PlacedEntry[],
   pool: HashPool,
-  fileOf?: (entry: PlacedEntry) => string,
+  fileOf?: (entry: PlacedEntry) => string | undefined,
 ): Promise<RunResult[]> {
   const first = entries[0];
   const last = entries.at(-1);

@@ -173,7 +173,7 @@ export class HashPool {
 
   /**
    * Reads a run of small files at once, compares what stands around them, writes each where `to` says and returns what was
-   * found, in order. New files have mode 0600 and are not synced. One call is one job of one thread.
+   * found, in order. New files are read-only and not synced. One call is one job of one thread.
    * @throws {AirferryError} ERR_SIZE_MISMATCH when a file ends early, ERR_PATH_UNSAFE, ERR_SPACE, ERR_IO
    */
   async run(job: RunJob): Promise<RunResult[]> {

@@ -209,7 +209,7 @@ export function hashWorkerMain(): void {
   };
   const writeNew = (file: string, bytes: Buffer) => {
     try {
-      const fd = fs.openSync(file, CREATE, 0o600);
+      const fd = fs.openSync(file, CREATE, 0o444);
       try {
         let done = 0;
         while (done < bytes.length) done += fs.writeSync(fd, bytes, done, bytes.length - done, done);

@@ -1,0 +1,80 @@
+/**
+ * Gives verified files their final names as blobs. Data is forced to disk before a name exists, many files at a time, so that
+ * a power loss can leave a blob missing but never one that is empty or wrong.
+ */
+import { chmodSync, mkdirSync, renameSync } from "node:fs";
+import { dirname } from "node:path";
+import { ioError, syncPath } from "../io/atomic.ts";
+import { eachLimited } from "../io/limit.ts";
+import { syncFiles } from "../io/sync-fs.ts";
+import { blobPathIn } from "./layout.ts";
+
+/** A group is committed when it has this many files or bytes. */
+const GROUP_FILES = 4096;
+const GROUP_BYTES = 256 * 1024 * 1024;
+
+/** Collects verified files of one store. Whoever makes it calls `finish`, or drops it after a failure. */
+export class Committer {
+  readonly #dir: string;
+  readonly #folders = new Set<string>();
+  #group: { file: string; sha256: string }[] = [];
+  #bytes = 0;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  /** Hands over one file whose bytes have been compared with `sha256`. Waits while earlier groups are still being synced. */
+  async add(file: string, sha256: string, size: number): Promise<void> {
+    this.#group.push({ file, sha256 });
+    this.#bytes += size;
+    if (this.#group.length >= GROUP_FILES || this.#bytes >= GROUP_BYTES) await this.flush();
+  }
+
+  /** Names one file at once that its writer has synced already. */
+  addSynced(file: string, sha256: string): void {
+    this.#name([{ file, sha256 }]);
+  }
+
+  /** Commits what was collected so far. */
+  flush(): Promise<void> {
+    const group = this.#group;
+    this.#group = [];
+    this.#bytes = 0;
+    if (group.length === 0) return this.#running;
+    this.#running = this.#running.then(async () => {
+      await syncFiles(
+        this.#dir,
+        group.map((it) => it.file),
+      ).catch((error: unknown) => Promise.reject(ioError("write", this.#dir, error)));
+      this.#name(group);
+    });
+    return this.#running;
+  }
+
+  /** Commits the rest and makes all new names durable. */
+  async finish(): Promise<void> {
+    await this.flush();
+    await eachLimited(this.#folders, 8, syncPath);
+    this.#folders.clear();
+  }
+
+  #name(group: { file: string; sha256: string }[]): void {
+    for (const { file, sha256 } of group) {
+      const blob = blobPathIn(this.#dir, sha256);
+      try {
+        const folder = dirname(blob);
+        if (!this.#folders.has(folder)) {
+          mkdirSync(folder, { recursive: true });
+          this.#folders.add(folder);
+          this.#folders.add(dirname(folder));
+        }
+        chmodSync(file, 0o444);
+        renameSync(file, blob);
+      } catch (error) {
+        throw ioError("write", blob, error);
+      }
+    }
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * Takes entries into a store in one pass over the volumes, all of them at hand: each byte is read once, written to its file and hashed
+ * from the same buffer. Small entries come in runs, large ones through a thread each, where reading, hashing and writing overlap.
+ */
+import { existsSync, statSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
+import { checkEnd, checkFrame, type PlacedEntry, planSteps, readRun } from "../bundle/steps.ts";
+import type { VolumeSet } from "../bundle/volumes.ts";
+import { ioError } from "../io/atomic.ts";
+import type { HashPool } from "../io/hash-pool.ts";
+import { eachLimited } from "../io/limit.ts";
+import type { Committer } from "./committer.ts";
+import { ContentDamage } from "./damage.ts";
+import type { Incoming } from "./incoming.ts";
+import type { Store } from "./store.ts";
+
+/** How much is handed to a thread at a time. */
+const COPY_STEP_BYTES = 64 * 1024 * 1024;
+/** Dirty pages are sent to the disk behind the copy in steps of this size, so that the final sync has little left to do. */
+const SYNC_STEP_BYTES = 128 * 1024 * 1024;
+
+/** What a copy works with. */
+export interface CopyContext {
+  store: Store;
+  volumes: VolumeSet;
+  incoming: Incoming;
+  committer: Committer;
+  pool: HashPool;
+  /** Told bytes of entries as they are taken in. */
+  progress: (bytes: number) => void;
+  /** Told bytes as they are written to disk. */
+  written: (bytes: number) => void;
+}
+
+/**
+ * Copies entries, given in stream order. Where several have the same digest the first is written and the others are only compared.
+ * @throws {ContentDamage} at the first byte that is not as signed; {AirferryError} ERR_SPACE, ERR_IO, …
+ */
+export async function copyEntries(entries: readonly PlacedEntry[], context: CopyContext): Promise<void> {
+  const writers = firstOfEach(entries);
+  await eachLimited(planSteps(entries), context.pool.size + 1, (step) =>
+    step.large
+      ? copyLarge(step.entries[0] as PlacedEntry, writers.has(step.entries[0] as PlacedEntry), context)
+      : copyRun(step.entries, writers, context),
+  );
+  const stray = await checkEnd(context.volumes);
+  if (stray !== undefined) throw new ContentDamage(stray.position, 1);
+}
+
+function firstOfEach(entries: readonly PlacedEntry[]): Set<PlacedEntry> {
+  const seen = new Set<string>();
+  return new Set(entries.filter((it) => !seen.has(it.sha256) && seen.add(it.sha256)));
+}
+
+/** Takes one run of small entries. */
+export async function copyRun(
+  entries: readonly PlacedEntry[],
+  writers: ReadonlySet<PlacedEntry>,
+  { volumes, incoming, committer, pool, progress, written }: CopyContext,
+): Promise<void> {
+  const fileOf = (it: PlacedEntry) => (writers.has(it) ? incoming.smallFile(it.sha256) : undefined);
+  const results = await readRun(volumes, entries, pool, fileOf);
+  for (const [index, { sha256, stray }] of results.entries()) {
+    const entry = entries[index] as PlacedEntry;
+    if (stray !== undefined) throw new ContentDamage(stray, 1, entry);
+    if (sha256 !== entry.sha256) throw new ContentDamage(entry.offset, entry.size, entry, sha256);
+    progress(entry.size);
+    if (!writers.has(entry)) continue;
+    written(entry.size);
+    await committer.add(incoming.smallFile(sha256), sha256, entry.size);
+  }
+}
+
+async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContext): Promise<void> {
+  const { volumes, incoming, committer } = context;
+  const stray = await checkFrame(volumes, entry);
+  if (stray !== undefined) throw new ContentDamage(stray.position, 1, entry);
+  if (!write) return compareOnly(entry, context);
+  const file = incoming.partFile(entry.sha256);
+  let there = existsSync(file) ? statSync(file).size : 0;
+  if (there > entry.size) there = 0;
+  let actual = await copyInto(file, there, entry, context);
+  if (actual !== entry.sha256 && there > 0) {
+    // What an earlier run left may have been torn by a power loss: once more, all of it from the medium.
+    context.progress(-entry.size);
+    actual = await copyInto(file, 0, entry, context);
+  }
+  if (actual !== entry.sha256) {
+    await rm(file, { force: true });
+    throw new ContentDamage(entry.offset, entry.size, entry, actual);
+  }
+  committer.addSynced(file, entry.sha256);
+}
+
+async function compareOnly(entry: PlacedEntry, { volumes, pool, progress }: CopyContext): Promise<void> {
+  const hasher = pool.open(["sha256"]);
+  try {
+    for (const piece of volumes.pieces(entry.offset, entry.size)) await hasher.advance(piece, progress);
+    const { sha256 } = await hasher.digests();
+    if (sha256 !== entry.sha256) throw new ContentDamage(entry.offset, entry.size, entry, sha256);
+  } finally {
+    hasher.discard();
+  }
+}
+
+/** Hashes the first `there` bytes of the file, copies the rest behind them, syncs the file; returns the digest of all. */
+async function copyInto(file: string, there: number, entry: PlacedEntry, context: CopyContext): Promise<string> {
+  const { volumes, pool, progress, written } = context;
+  const handle = await open(file, there > 0 ? "r+" : "w", 0o600).catch((error: unknown) =>
+    Promise.reject(ioError("write", file, error)),
+  );
+  const hasher = pool.open(["sha256"]);
+  let syncing: Promise<void> = Promise.resolve();
+  try {
+    await hasher.advance({ file, offset: 0, length: there }, progress);
+    let unsynced = 0;
+    // One step is always queued behind the one that runs, so that the thread never waits for this one.
+    let before: Promise<void> = Promise.resolve();
+    for (let position = there; position < entry.size; position += COPY_STEP_BYTES) {
+      const length = Math.min(COPY_STEP_BYTES, entry.size - position);
+      const step = copyRange(hasher, volumes, file, entry, position, length, (bytes) => {
+        progress(bytes);
+        written(bytes);
+      });
+      step.catch(() => undefined);
+      await before;
+      before = step;
+      unsynced += length;
+      if (unsynced >= SYNC_STEP_BYTES) {
+        unsynced = 0;
+        syncing = syncing.then(() => handle.datasync());
+        syncing.catch(() => undefined);
+      }
+    }
+    await before;
+    const { sha256 } = await hasher.digests();
+    await syncing;
+    await handle.sync();
+    return sha256 as string;
+  } catch (error) {
+    throw ioError("write", file, error);
+  } finally {
+    hasher.discard();
+    await syncing.catch(() => undefined);
+    await handle.close();
+  }
+}
+
+async function copyRange(
+  hasher: ReturnType<HashPool["open"]>,
+  volumes: VolumeSet,
+  file: string,
+  entry: PlacedEntry,
+  position: number,
+  length: number,
+  progress: (bytes: number) => void,
+): Promise<void> {
+  let to = position;
+  const jobs: Promise<void>[] = [];
+  for (const piece of volumes.pieces(entry.offset + position, length)) {
+    jobs.push(hasher.advance({ ...piece, copyTo: { file, offset: to } }, progress));
+    to += piece.length;
+  }
+  await Promise.all(jobs);
+}

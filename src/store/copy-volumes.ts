@@ -1,0 +1,148 @@
+/**
+ * Takes in the volumes that are at hand when others are still to come. Each volume is read once, hashed as a whole and
+ * checked alone; small entries inside it become blobs at once, pieces of the others wait in the quarantine until all of
+ * them are there, and are hashed then on this host's own disk.
+ */
+import { existsSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
+import { frameEnd, frameStart, type PlacedEntry, planSteps } from "../bundle/steps.ts";
+import { piecesOf, volumeName } from "../bundle/volume-layout.ts";
+import { ioError, syncPath } from "../io/atomic.ts";
+import type { RangeHasher } from "../io/hash-pool.ts";
+import { eachLimited } from "../io/limit.ts";
+import { type CopyContext, copyRun } from "./copy-entries.ts";
+import { ContentDamage } from "./damage.ts";
+
+/** One volume to take in. */
+export interface VolumeJob {
+  index: number;
+  size: number;
+  /** Signed digest, hex. */
+  sha256: string;
+}
+
+/**
+ * Copies what `entries` (stream order, one per digest) have in the given volumes, then completes the entries whose pieces are
+ * all there. Volumes that are done are marked, so that no later run asks for them.
+ * @throws {ContentDamage} for the volume that is not as signed; {AirferryError} ERR_SPACE, ERR_IO, …
+ */
+export async function copyVolumes(
+  entries: readonly PlacedEntry[],
+  jobs: readonly VolumeJob[],
+  context: CopyContext,
+): Promise<void> {
+  const { volumeSize } = context.volumes;
+  const inOne = (it: PlacedEntry) =>
+    Math.floor(frameStart(it) / volumeSize) === Math.floor((frameEnd(it) - 1) / volumeSize);
+  const inRuns = [...planSteps(entries.filter(inOne))].filter((it) => !it.large);
+  const runs = new Set(inRuns.flatMap((it) => it.entries));
+  const pieces = entries.filter((it) => !runs.has(it) && !context.store.hasBlob(it.sha256, it.size));
+  await eachLimited(jobs, context.pool.size, async (job) => {
+    const from = job.index * volumeSize;
+    const inside = (position: number) => position >= from && position < from + job.size;
+    await copyVolume(
+      job,
+      inRuns.filter((it) => inside(frameStart(it.entries[0] as PlacedEntry))).map((it) => it.entries),
+      pieces.filter((it) => it.offset < from + job.size && it.offset + it.size > from),
+      context,
+    );
+  });
+  await eachLimited(pieces, context.pool.size, (entry) => complete(entry, context));
+}
+
+/** Volumes that hold bytes of an entry. */
+export function volumesOf(entry: PlacedEntry, volumeSize: number): string[] {
+  return piecesOf(entry.offset, entry.size, volumeSize).map((it) => volumeName(it.volume));
+}
+
+/** A stretch of a volume: a run of small entries, a piece of a large one, or what is only hashed. */
+interface Stretch {
+  from: number;
+  to: number;
+  run?: PlacedEntry[];
+  entry?: PlacedEntry;
+}
+
+async function copyVolume(
+  job: VolumeJob,
+  runs: PlacedEntry[][],
+  pieces: PlacedEntry[],
+  context: CopyContext,
+): Promise<void> {
+  const { store, volumes, incoming, committer, pool } = context;
+  const start = job.index * volumes.volumeSize;
+  const end = start + job.size;
+  const stretches: Stretch[] = [
+    ...runs.map((run) => ({ from: frameStart(run[0] as PlacedEntry), to: frameEnd(run.at(-1) as PlacedEntry), run })),
+    ...pieces.map((entry) => ({
+      from: Math.max(start, entry.offset),
+      to: Math.min(end, entry.offset + entry.size),
+      entry,
+    })),
+  ].sort((a, b) => a.from - b.from);
+  for (const it of pieces) await touch(incoming.piecesFile(it.sha256));
+  const hasher = pool.open(["sha256"]);
+  try {
+    let position = start;
+    for (const stretch of stretches) {
+      await hashOnly(hasher, context, position, stretch.from);
+      position = stretch.to;
+      if (stretch.entry !== undefined) await copyPiece(hasher, context, stretch as Required<Stretch>);
+      else {
+        await hashOnly(hasher, context, stretch.from, stretch.to);
+        const run = (stretch.run ?? []).filter((it) => !store.hasBlob(it.sha256, it.size));
+        for (const step of planSteps(run)) await copyRun(step.entries, new Set(step.entries), context);
+      }
+    }
+    await hashOnly(hasher, context, position, end);
+    const { sha256 } = await hasher.digests();
+    if (sha256 !== job.sha256) throw new ContentDamage(start, job.size);
+  } finally {
+    hasher.discard();
+  }
+  await committer.flush();
+  for (const it of pieces) await syncPath(incoming.piecesFile(it.sha256));
+  await incoming.markDone(volumeName(job.index));
+}
+
+async function hashOnly(hasher: RangeHasher, { volumes }: CopyContext, from: number, to: number): Promise<void> {
+  if (to > from) for (const piece of volumes.pieces(from, to - from)) await hasher.advance(piece);
+}
+
+async function copyPiece(
+  hasher: RangeHasher,
+  { volumes, incoming, progress, written }: CopyContext,
+  { from, to, entry }: { from: number; to: number; entry: PlacedEntry },
+): Promise<void> {
+  let offset = from - entry.offset;
+  for (const piece of volumes.pieces(from, to - from)) {
+    const copyTo = { file: incoming.piecesFile(entry.sha256), offset };
+    await hasher.advance({ ...piece, copyTo }, (bytes) => {
+      progress(bytes);
+      written(bytes);
+    });
+    offset += piece.length;
+  }
+}
+
+async function touch(file: string): Promise<void> {
+  if (existsSync(file)) return;
+  try {
+    const handle = await open(file, "a", 0o600);
+    await handle.close();
+  } catch (error) {
+    throw ioError("write", file, error);
+  }
+}
+
+/** Makes a blob of an entry whose pieces are all on disk; does nothing while some are missing. */
+async function complete(entry: PlacedEntry, { volumes, incoming, committer, pool }: CopyContext): Promise<void> {
+  const needed = volumesOf(entry, volumes.volumeSize);
+  if (!needed.every((it) => incoming.doneVolumes.has(it))) return;
+  const file = incoming.piecesFile(entry.sha256);
+  const { digests } = await pool.hashFile(file, ["sha256"], { length: entry.size });
+  if (digests.sha256 === entry.sha256) return committer.addSynced(file, entry.sha256);
+  await rm(file, { force: true });
+  await incoming.forget(needed);
+  throw new ContentDamage(entry.offset, entry.size, entry, digests.sha256);
+}

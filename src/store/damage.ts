@@ -1,0 +1,23 @@
+/**
+ * A place in the tar stream that is not what was signed, as the copying code throws it; unpack turns it into a refusal
+ * that names volume, offset and entry.
+ */
+import type { InventoryEntry } from "../bundle/inventory-types.ts";
+
+export class ContentDamage extends Error {
+  /** Offset in the stream. */
+  readonly position: number;
+  readonly length: number;
+  readonly entry: InventoryEntry | undefined;
+  /** The digest that was found, hex. */
+  readonly actual: string | undefined;
+
+  constructor(position: number, length: number, entry?: InventoryEntry, actual?: string) {
+    super(`damage at ${position}`);
+    this.name = "ContentDamage";
+    this.position = position;
+    this.length = length;
+    this.entry = entry;
+    this.actual = actual;
+  }
+}

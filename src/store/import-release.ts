@@ -1,0 +1,113 @@
+/**
+ * The last step of an import: the signed record gets its place, then one rename makes the release the current one.
+ * A kill in between leaves the old release current; a rerun finishes.
+ */
+import { hash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Inventory } from "../bundle/inventory-types.ts";
+import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { AirferryError } from "../errors.ts";
+import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { readSmall } from "../io/safe-open.ts";
+import type { Incoming } from "./incoming.ts";
+import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from "./layout.ts";
+import type { ImportRecord } from "./release-record.ts";
+import type { Floor, Store } from "./store.ts";
+
+/** Everything that is kept of a release besides its blobs. */
+export interface ReleaseParts {
+  inventory: Inventory;
+  inventoryBytes: Buffer;
+  sums: Buffer;
+  signatures: { name: string; bytes: Buffer }[];
+  /** Public keys (PEM) of the signers, by file name. */
+  trust: { name: string; pem: string }[];
+  record: ImportRecord;
+}
+
+/** What the order of releases says about a bundle. */
+export type Standing = "new" | "again" | "back";
+
+/**
+ * Holds a bundle against what its stream had here before.
+ * @throws {AirferryError} ERR_EQUIVOCATION when the same serial was another bundle
+ */
+export async function standingOf(store: Store, inventory: Inventory, digest: string): Promise<Standing> {
+  const { stream, epoch, serial } = inventory;
+  const floor = await store.floor(stream);
+  const folder = join(streamFolder(store.dir, stream), releaseName(epoch, serial));
+  const known = existsSync(folder)
+    ? `sha256:${hash("sha256", await readSmall(join(folder, SUMS_NAME), Number.MAX_SAFE_INTEGER), "hex")}`
+    : undefined;
+  const sameAsFloor = floor !== undefined && floor.epoch === epoch && floor.serial === serial;
+  for (const other of [known, sameAsFloor ? floor.digest : undefined]) {
+    if (other === undefined || other === digest) continue;
+    throw new AirferryError(
+      "ERR_EQUIVOCATION",
+      `cannot unpack "${stream}" serial ${serial}: another bundle with this serial was imported before: expected ${other}, got ${digest}`,
+      {
+        path: stream,
+        expected: other,
+        actual: digest,
+        hint: "two different bundles were signed with one serial: find out why before anything else is imported",
+      },
+    );
+  }
+  if (floor === undefined) return "new";
+  if (sameAsFloor) return known === undefined ? "new" : "again";
+  return epoch > floor.epoch || (epoch === floor.epoch && serial > floor.serial) ? "new" : "back";
+}
+
+/** Writes the record of a release whose blobs are all in the store, and makes it the current one. */
+export async function importRelease(store: Store, incoming: Incoming, parts: ReleaseParts): Promise<void> {
+  const { stream, epoch, serial } = parts.inventory;
+  const name = releaseName(epoch, serial);
+  const releases = streamFolder(store.dir, stream);
+  const target = join(releases, name);
+  try {
+    await makeFolder(releases);
+    if (!existsSync(target)) {
+      const folder = join(incoming.dir, "release");
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(join(folder, SIGNATURES_NAME), { recursive: true });
+      await mkdir(join(folder, "trust"));
+      await writeAtomic(join(folder, SUMS_NAME), parts.sums);
+      await writeAtomic(join(folder, INVENTORY_NAME), parts.inventoryBytes);
+      for (const it of parts.signatures) await writeAtomic(join(folder, SIGNATURES_NAME, it.name), it.bytes);
+      for (const it of parts.trust) await writeAtomic(join(folder, "trust", it.name), it.pem);
+      await writeAtomic(join(folder, IMPORT_FILE), `${JSON.stringify(parts.record, undefined, 2)}\n`);
+      await syncPath(folder);
+      await rename(folder, target);
+      await syncPath(releases);
+    }
+  } catch (error) {
+    throw ioError("write", target, error);
+  }
+  await raiseFloor(store, parts.inventory, parts.record.digest);
+  await writeAtomic(join(releases, CURRENT_FILE), `${name}\n`);
+}
+
+async function raiseFloor(store: Store, { stream, epoch, serial, created }: Inventory, digest: string): Promise<void> {
+  const floor = await store.floor(stream);
+  const higher = floor === undefined || epoch > floor.epoch || (epoch === floor.epoch && serial > floor.serial);
+  const newest = floor === undefined || created > floor.created ? created : floor.created;
+  const next: Floor = higher ? { epoch, serial, digest, created: newest } : { ...floor, created: newest };
+  await writeAtomic(join(streamFolder(store.dir, stream), FLOOR_FILE), `${JSON.stringify(next)}\n`);
+}
+
+/** Removes quarantine of this stream that the release now current makes pointless. */
+export async function dropOldIncoming(store: Store, { stream, epoch, serial }: Inventory): Promise<void> {
+  const root = join(store.dir, "incoming");
+  for (const name of await readdir(root)) {
+    try {
+      const text = await readSmall(join(root, name, "bundle.json"), 1024 * 1024);
+      const state = JSON.parse(text.toString()) as { stream: string; epoch: number; serial: number };
+      const older = state.epoch < epoch || (state.epoch === epoch && state.serial <= serial);
+      if (state.stream === stream && older) await rm(join(root, name), { recursive: true, force: true });
+    } catch {
+      // Nothing that says whose it is: prune removes it when asked to.
+    }
+  }
+}

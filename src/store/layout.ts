@@ -1,0 +1,31 @@
+/**
+ * Names inside a store. docs/design.md, "The store"; types.ts has the picture.
+ */
+import { join } from "node:path";
+
+export const STORE_FILE = "airferry-store.json";
+export const STORE_VERSION = 1;
+export const LOCK_FILE = "lock";
+export const CURRENT_FILE = "current";
+export const FLOOR_FILE = "floor.json";
+export const IMPORT_FILE = "import.json";
+
+/** Path of a blob by its SHA-256 in hex. */
+export function blobPathIn(dir: string, sha256: string): string {
+  return join(dir, "blobs", "sha256", sha256.slice(0, 2), sha256);
+}
+
+/** Folder name of a release: its serial in six digits, with the epoch in front once it was raised. */
+export function releaseName(epoch: number, serial: number): string {
+  const digits = String(serial).padStart(6, "0");
+  return epoch <= 1 ? digits : `e${epoch}-${digits}`;
+}
+
+export function streamFolder(dir: string, stream: string): string {
+  return join(dir, "releases", stream);
+}
+
+/** Where the unpacking of one bundle, by the hex digest of its SHA256SUMS, keeps what is not done yet. */
+export function incomingFolder(dir: string, digest: string): string {
+  return join(dir, "incoming", digest);
+}

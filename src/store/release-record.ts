@@ -1,0 +1,73 @@
+/**
+ * The record of one release in a store: what was signed, by whom, and when it was imported. Written once, never changed.
+ */
+import { hash } from "node:crypto";
+import { join } from "node:path";
+import { parseInventory } from "../bundle/inventory.ts";
+import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
+import { parseSums } from "../bundle/sums.ts";
+import { AirferryError } from "../errors.ts";
+import { readSmall } from "../io/safe-open.ts";
+import { IMPORT_FILE } from "./layout.ts";
+import type { Release } from "./types.ts";
+
+const MAX_IMPORT_BYTES = 1024 * 1024;
+
+/** Evidence of an import, as import.json keeps it. */
+export interface ImportRecord {
+  /** `sha256:` of SHA256SUMS. */
+  digest: string;
+  /** RFC 3339. */
+  importedAt: string;
+  /** keyids of the distinct trusted keys that signed. */
+  signers: string[];
+  threshold: number;
+  /** Folders that the media were read from. */
+  media: string[];
+  host: string;
+  tool: string;
+  /** Bytes that this import wrote; the rest was in the store already. */
+  written: number;
+  /** True when an operator allowed a step back. */
+  rolledBack?: true;
+}
+
+/**
+ * Reads a release back from its folder.
+ * @throws {AirferryError} ERR_STORE_INVALID when the record is damaged, ERR_NOT_FOUND when it is not there
+ */
+export async function readRelease(folder: string): Promise<Release> {
+  try {
+    const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
+    const bytes = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
+    const signed = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.sha256;
+    const actual = hash("sha256", bytes, "hex");
+    if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
+    const inventory = parseInventory(bytes);
+    const record = await readImport(folder);
+    return {
+      stream: inventory.stream,
+      serial: inventory.serial,
+      digest: `sha256:${hash("sha256", sums, "hex")}`,
+      signers: record.signers,
+      importedAt: record.importedAt,
+      inventory,
+      entries: new Map(inventory.entries.map((it) => [it.path, it])),
+    };
+  } catch (cause) {
+    if (cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND") throw cause;
+    throw new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": ${(cause as Error).message}`, {
+      path: folder,
+      hint: "the store is damaged: unpack the release again into a new store",
+      cause,
+    });
+  }
+}
+
+/** Reads import.json of a release. Throws when it is missing or not JSON of the right shape. */
+export async function readImport(folder: string): Promise<ImportRecord> {
+  const record = JSON.parse((await readSmall(join(folder, IMPORT_FILE), MAX_IMPORT_BYTES)).toString()) as ImportRecord;
+  if (!Array.isArray(record.signers) || typeof record.importedAt !== "string")
+    throw new Error(`${IMPORT_FILE} is broken`);
+  return record;
+}

@@ -1,0 +1,207 @@
+/**
+ * A store on disk: makes or opens it, and reads its current releases. The read side takes no lock: blobs and records never
+ * change once they have their names, and `current` is replaced whole.
+ */
+import { type Stats, statSync } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { AirferryError } from "../errors.ts";
+import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
+import { type HeldLock, takeLock } from "../io/lock-file.ts";
+import { blobPathIn, CURRENT_FILE, FLOOR_FILE, LOCK_FILE, STORE_FILE, STORE_VERSION, streamFolder } from "./layout.ts";
+import { readRelease } from "./release-record.ts";
+import type { Release, StoreReader } from "./types.ts";
+
+const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
+const STREAM_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** The highest release that a stream ever had here: what comes next must be above it. */
+export interface Floor {
+  epoch: number;
+  serial: number;
+  /** `sha256:` of its SHA256SUMS. */
+  digest: string;
+  /** Newest `created` of all imported releases: the clock here is not believed to be earlier. */
+  created: string;
+}
+
+/** An open store. Holds no handles; nothing to close. */
+export class Store implements StoreReader {
+  readonly dir: string;
+  #known = new Map<string, { mark: string; release: Release }>();
+  #releases: readonly Release[] = [];
+  #marks = "";
+
+  constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  blobPath(sha256: string): string {
+    return blobPathIn(this.dir, sha256);
+  }
+
+  /** Tells whether a blob of this size is in the store. Blobs get their names only when they are whole. */
+  hasBlob(sha256: string, size: number): boolean {
+    return statSync(this.blobPath(sha256), { throwIfNoEntry: false })?.size === size;
+  }
+
+  /** Looks at one small file per stream; reads records only when one of these was replaced. */
+  async releases(): Promise<readonly Release[]> {
+    const marks: [string, string][] = [];
+    for (const stream of await this.streams()) {
+      const stats = await statOrNothing(join(streamFolder(this.dir, stream), CURRENT_FILE));
+      if (stats !== undefined) marks.push([stream, `${stats.ino}:${stats.mtimeMs}:${stats.ctimeMs}`]);
+    }
+    const all = JSON.stringify(marks);
+    if (all === this.#marks) return this.#releases;
+    const known = new Map<string, { mark: string; release: Release }>();
+    for (const [stream, mark] of marks) {
+      const before = this.#known.get(stream);
+      known.set(stream, before?.mark === mark ? before : { mark, release: await this.#readCurrent(stream) });
+    }
+    this.#known = known;
+    this.#releases = Object.freeze([...known.values()].map((it) => it.release));
+    this.#marks = all;
+    return this.#releases;
+  }
+
+  /** Names of all streams that were ever imported, sorted. */
+  async streams(): Promise<string[]> {
+    const names = await readdir(join(this.dir, "releases")).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return [];
+      throw ioError("read", join(this.dir, "releases"), error);
+    });
+    return names.filter((it) => STREAM_NAME.test(it)).sort();
+  }
+
+  /** Folder names of the releases of a stream, oldest first. */
+  async releaseNames(stream: string): Promise<string[]> {
+    const names = await readdir(streamFolder(this.dir, stream)).catch(() => [] as string[]);
+    const rank = (name: string) => {
+      const [, epoch, serial] = /^(?:e(\d+)-)?(\d+)$/.exec(name) ?? [];
+      return Number(epoch ?? 1) * 1e9 + Number(serial);
+    };
+    return names.filter((it) => RELEASE_NAME.test(it)).sort((a, b) => rank(a) - rank(b));
+  }
+
+  /** Folder name of the release that is being served, undefined before the first. */
+  async currentName(stream: string): Promise<string | undefined> {
+    const text = await readFile(join(streamFolder(this.dir, stream), CURRENT_FILE), "utf8").catch(() => undefined);
+    const name = text?.trim();
+    return name !== undefined && RELEASE_NAME.test(name) ? name : undefined;
+  }
+
+  /** Reads the floor of a stream; undefined before its first release. */
+  async floor(stream: string): Promise<Floor | undefined> {
+    const file = join(streamFolder(this.dir, stream), FLOOR_FILE);
+    try {
+      return JSON.parse(await readFile(file, "utf8")) as Floor;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw new AirferryError("ERR_STORE_INVALID", `cannot read "${file}": ${(cause as Error).message}`, {
+        path: file,
+        cause,
+      });
+    }
+  }
+
+  /**
+   * Takes the store for writing.
+   * @throws {AirferryError} ERR_BUSY
+   */
+  lock(): Promise<HeldLock> {
+    return takeLock(join(this.dir, LOCK_FILE), this.dir);
+  }
+
+  async #readCurrent(stream: string): Promise<Release> {
+    for (let attempt = 0; ; attempt++) {
+      const name = await this.currentName(stream);
+      const folder = join(streamFolder(this.dir, stream), name ?? "");
+      if (name === undefined) {
+        throw new AirferryError(
+          "ERR_STORE_INVALID",
+          `cannot read "${join(folder, CURRENT_FILE)}": not a release name`,
+          {
+            path: folder,
+          },
+        );
+      }
+      try {
+        return await readRelease(folder);
+      } catch (error) {
+        // A newer release may have come, and the old one have been pruned, since the name was read.
+        const gone = error instanceof AirferryError && error.code === "ERR_NOT_FOUND";
+        if (gone && attempt < 3 && (await this.currentName(stream)) !== name) continue;
+        if (!gone) throw error;
+        throw new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": a part of it is missing`, {
+          path: folder,
+          cause: error,
+        });
+      }
+    }
+  }
+}
+
+async function statOrNothing(file: string): Promise<Stats | undefined> {
+  try {
+    return await stat(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ENOTDIR")
+      return;
+    throw ioError("read", file, error);
+  }
+}
+
+/**
+ * Opens a store. With `create` a folder that does not exist or is empty becomes one.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID for a folder that is something else or of another version
+ */
+export async function openStore(dir: string, options: { create?: boolean } = {}): Promise<Store> {
+  const root = resolve(dir);
+  const file = join(root, STORE_FILE);
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+    throw ioError("read", file, error);
+  });
+  if (text === undefined) {
+    if (options.create !== true) {
+      throw new AirferryError("ERR_NOT_FOUND", `cannot open store "${dir}": no ${STORE_FILE} there`, {
+        path: file,
+        hint: `airferry unpack BUNDLE --trust KEY --store ${dir}`,
+      });
+    }
+    await createStore(root, dir);
+    return new Store(root);
+  }
+  let version: unknown;
+  try {
+    version = (JSON.parse(text) as { storeVersion?: unknown }).storeVersion;
+  } catch {
+    version = undefined;
+  }
+  if (version === STORE_VERSION) return new Store(root);
+  throw new AirferryError(
+    "ERR_STORE_INVALID",
+    `cannot open store "${dir}": version ${JSON.stringify(version) ?? "unknown"}: expected ${STORE_VERSION}`,
+    { path: file, hint: "use the airferry that made this store, or a newer one" },
+  );
+}
+
+async function createStore(root: string, dir: string): Promise<void> {
+  try {
+    await makeFolder(root);
+    const names = (await readdir(root)).filter((it) => it !== "lost+found" && !it.startsWith(".tmp-"));
+    if (names.some((it) => it !== "blobs" && it !== "releases" && it !== "incoming")) {
+      throw new AirferryError("ERR_STORE_INVALID", `cannot make store "${dir}": the folder is not empty`, {
+        path: root,
+        hint: "name a new or empty folder",
+      });
+    }
+    await makeFolder(join(root, "blobs", "sha256"));
+    await makeFolder(join(root, "releases"));
+    await makeFolder(join(root, "incoming"), 0o700);
+    await writeAtomic(join(root, STORE_FILE), `${JSON.stringify({ storeVersion: STORE_VERSION })}\n`);
+  } catch (error) {
+    throw ioError("make", dir, error);
+  }
+}

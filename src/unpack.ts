@@ -1,0 +1,353 @@
+/**
+ * `unpack`: takes a verified bundle into a store. Signatures first, then the policy (order, expiry, base of a delta, space), then one
+ * pass that copies and checks, and one rename that makes the release current. Whatever is refused leaves releases and
+ * served paths as they were; a rerun after any interruption continues. docs/format.md, "Reading".
+ */
+import { hash } from "node:crypto";
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+import { locateDamage } from "./bundle/check-content.ts";
+import { type Contents, readContents } from "./bundle/contents.ts";
+import { streamEntries } from "./bundle/inventory.ts";
+import type { Inventory } from "./bundle/inventory-types.ts";
+import { type Media, readMedia } from "./bundle/media.ts";
+import { printable } from "./bundle/paths.ts";
+import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
+import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
+import { VolumeSet } from "./bundle/volumes.ts";
+import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
+import { HashPool } from "./io/hash-pool.ts";
+import { readSpace, verifySpace } from "./io/space.ts";
+import { publicKeyPem } from "./sign/keys.ts";
+import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
+import { Committer } from "./store/committer.ts";
+import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
+import { copyVolumes } from "./store/copy-volumes.ts";
+import { ContentDamage } from "./store/damage.ts";
+import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
+import { Incoming } from "./store/incoming.ts";
+import { openStore, type Store } from "./store/store.ts";
+import { checkThreshold } from "./verify.ts";
+import { VERSION } from "./version.ts";
+
+/** Room left for records and folders beside the blobs. */
+const SPARE_BYTES = 16 * 1024 * 1024;
+const SPARE_FILES = 600;
+
+export interface UnpackOptions {
+  /** The store's folder; made when it does not exist. */
+  store: string;
+  /** Files with public keys (PEM). */
+  trust: readonly string[];
+  /** How many distinct trusted keys must have signed; default 1. */
+  threshold?: number;
+  /** Lets an older serial become current; never another bundle of a serial that is known. */
+  allowRollback?: boolean;
+  /** Told bytes done and the total that this run takes in. */
+  progress?: (done: number, total: number) => void;
+  /** Told what was passed over. */
+  notice?: (line: string) => void;
+  /** The time that an expiry date is held against; default now, and never before the newest release imported. */
+  now?: Date;
+}
+
+/** What came of it. */
+export interface UnpackReport {
+  /** False: the set of media is not complete yet, nothing became current. */
+  complete: boolean;
+  /** True: this release was in the store already. */
+  already: boolean;
+  stream: string;
+  serial: number;
+  /** `sha256:` of SHA256SUMS. */
+  digest: string;
+  signers: string[];
+  entries: number;
+  /** Bytes of all entries of the release. */
+  size: number;
+  /** Bytes that this run wrote. */
+  written: number;
+  /** Volumes that are still to come. */
+  missing: string[];
+}
+
+/**
+ * Unpacks the folders of one bundle. A set of media may come in one call or in several, in any order.
+ * @throws {AirferryError} with `problems` for anything that is not as signed (exit 3); ERR_ROLLBACK, ERR_EQUIVOCATION, ERR_EXPIRED,
+ *   ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO
+ */
+export async function unpack(folders: readonly string[], options: UnpackOptions): Promise<UnpackReport> {
+  const trusted = await readTrustedKeys(options.trust);
+  const threshold = checkThreshold(options.threshold);
+  const media = await readMedia(folders);
+  for (const line of media.notices) options.notice?.(line);
+  const { signers, problems } = verifySums(media.sums, media.signatures, trusted, threshold);
+  refuse(folders, [...problems, ...media.problems]);
+  const read = await readContents(media);
+  refuse(folders, read.problems);
+  const contents = read.contents as Contents;
+  const pool = new HashPool();
+  try {
+    await checkLarge(folders, contents, pool);
+    const store = await openStore(options.store, { create: true });
+    const lock = await store.lock();
+    try {
+      const by = { trusted: trusted.filter((it) => signers.includes(it.keyid)), threshold };
+      return await takeIn({ store, media, contents, folders, pool, options, ...by });
+    } finally {
+      await lock.release();
+    }
+  } finally {
+    await pool.close();
+  }
+}
+
+/** Throws one error for all problems, with the code of the first. */
+function refuse(folders: readonly string[], problems: readonly Problem[]): void {
+  const [first] = problems;
+  if (first === undefined) return;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  throw new AirferryError(first.code, `cannot unpack "${folders.join('", "')}": ${first.message}${more}`, {
+    path: first.path,
+    problems,
+    hint: HINTS[first.code] ?? `look closer with: airferry verify ${folders.join(" ")} --trust KEY`,
+  });
+}
+
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
+  ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint by another way",
+  ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
+};
+
+async function checkLarge(folders: readonly string[], contents: Contents, pool: HashPool): Promise<void> {
+  for (const { file, name, sha256 } of contents.large) {
+    const actual = (await pool.hashFile(file)).digests.sha256;
+    if (actual === sha256) continue;
+    const message = `digest mismatch in "${file}": expected sha256:${sha256}, got sha256:${actual}`;
+    refuse(folders, [{ code: "ERR_DIGEST_MISMATCH", path: name, message }]);
+  }
+}
+
+interface Work {
+  store: Store;
+  media: Media;
+  contents: Contents;
+  folders: readonly string[];
+  pool: HashPool;
+  options: UnpackOptions;
+  /** The trusted keys that signed. */
+  trusted: TrustedKey[];
+  threshold: number;
+}
+
+async function takeIn(work: Work): Promise<UnpackReport> {
+  const { store, media, contents, options, trusted } = work;
+  const { inventory } = contents;
+  const hex = hash("sha256", media.sums, "hex");
+  const report: UnpackReport = {
+    complete: false,
+    already: false,
+    stream: inventory.stream,
+    serial: inventory.serial,
+    digest: `sha256:${hex}`,
+    signers: trusted.map((it) => it.keyid).sort(),
+    entries: inventory.entries.length,
+    size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
+    written: 0,
+    missing: [],
+  };
+  const standing = await standingOf(store, inventory, report.digest);
+  if (standing === "back") await verifyRollback(store, inventory, options);
+  if (standing !== "again") await verifyExpiry(store, inventory, options);
+  const present = new Map(inventory.entries.map((it) => [it.sha256, store.hasBlob(it.sha256, it.size)]));
+  verifyBase(inventory, present);
+  const incoming = await Incoming.open(store.dir, hex);
+  const needed = streamEntries(inventory).filter((it) => present.get(it.sha256) !== true);
+  report.already = standing === "again" && needed.length === 0;
+  const state = { stream: inventory.stream, epoch: inventory.epoch, serial: inventory.serial, digest: report.digest };
+  await incoming.saveState({ ...state, missing: [] });
+  report.missing = await copy(work, incoming, needed, report);
+  if (report.missing.length > 0) {
+    await incoming.saveState({ ...state, missing: report.missing });
+    return report;
+  }
+  await importRelease(store, incoming, {
+    inventory,
+    inventoryBytes: contents.inventoryBytes,
+    sums: media.sums,
+    signatures: media.signatures,
+    trust: trusted.map((it) => ({ name: `${it.keyid16}.pub`, pem: publicKeyPem(it.publicKey) })),
+    record: {
+      digest: report.digest,
+      importedAt: `${new Date().toISOString().slice(0, 19)}Z`,
+      signers: report.signers,
+      threshold: work.threshold,
+      media: work.folders.map((it) => resolve(it)),
+      host: hostname(),
+      tool: `airferry ${VERSION}`,
+      written: report.written,
+      ...(standing === "back" ? { rolledBack: true as const } : {}),
+    },
+  });
+  await incoming.remove();
+  await dropOldIncoming(store, inventory);
+  report.complete = true;
+  return report;
+}
+
+async function verifyRollback(store: Store, inventory: Inventory, options: UnpackOptions): Promise<void> {
+  if (options.allowRollback === true) return;
+  const floor = await store.floor(inventory.stream);
+  const expected = `epoch ${floor?.epoch}, serial above ${floor?.serial}`;
+  const actual = `epoch ${inventory.epoch}, serial ${inventory.serial}`;
+  throw new AirferryError(
+    "ERR_ROLLBACK",
+    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: the store has had a newer release: expected ${expected}, got ${actual}`,
+    { path: inventory.stream, expected, actual, hint: "if the step back is meant, run it again with --allow-rollback" },
+  );
+}
+
+async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, options: UnpackOptions): Promise<void> {
+  if (notAfter === undefined) return;
+  // A clock that was set back must not revive what has expired.
+  const floors = await Promise.all((await store.streams()).map((it) => store.floor(it)));
+  const newest = Math.max(0, ...floors.map((it) => Date.parse(it?.created ?? "") || 0));
+  const now = Math.max((options.now ?? new Date()).getTime(), newest);
+  if (now <= Date.parse(notAfter)) return;
+  throw new AirferryError(
+    "ERR_EXPIRED",
+    `cannot unpack "${stream}": the bundle has expired: it was to be imported until ${notAfter}, now is ${new Date(now).toISOString()}`,
+    {
+      path: stream,
+      expected: `before ${notAfter}`,
+      actual: new Date(now).toISOString(),
+      hint: "carry a newer bundle in",
+    },
+  );
+}
+
+function verifyBase(inventory: Inventory, present: ReadonlyMap<string, boolean>): void {
+  const lacking = inventory.entries.filter((it) => it.from === "store" && present.get(it.sha256) !== true);
+  // A carried entry with the same digest brings the bytes.
+  const carried = new Set(inventory.entries.filter((it) => it.from === undefined).map((it) => it.sha256));
+  const missing = lacking.filter((it) => !carried.has(it.sha256));
+  if (missing.length === 0) return;
+  throw new AirferryError(
+    "ERR_DELTA_BASE",
+    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it counts on ${missing.length} files that this store does not have, first "${printable(missing[0]?.path ?? "")}"`,
+    {
+      path: inventory.stream,
+      problems: missing.slice(0, 1000).map((it) => ({
+        code: "ERR_DELTA_BASE",
+        path: printable(it.path),
+        message: `"${printable(it.path)}" is not in the store: sha256:${it.sha256}, ${it.size} bytes`,
+      })),
+      hint: "carry a full bundle in, or a delta against a release that this store has",
+    },
+  );
+}
+
+/** Copies what is needed out of the volumes at hand; returns the volumes that are still to come. */
+async function copy(
+  work: Work,
+  incoming: Incoming,
+  needed: readonly PlacedEntry[],
+  report: UnpackReport,
+): Promise<string[]> {
+  const { store, contents, pool, options } = work;
+  const { inventory, copies } = contents;
+  const files = copies.map((it) => it[0]);
+  const wanted = volumesNeeded(needed, inventory).filter((it) => !incoming.doneVolumes.has(volumeName(it)));
+  const atHand = wanted.filter((it) => files[it] !== undefined);
+  const whole = atHand.length === wanted.length && incoming.doneVolumes.size === 0;
+  const unique = [...new Map(needed.toReversed().map((it) => [it.sha256, it])).values()].toReversed();
+  const bytes = unique.reduce((sum, it) => sum + it.size, 0) - (await incoming.allocated());
+  const need = { files: unique.length, largest: unique.reduce((most, it) => Math.max(most, it.size), 0) };
+  if (needed.length > 0) {
+    await verifySpace("unpack into", store.dir, {
+      bytes: Math.max(0, bytes) + SPARE_BYTES,
+      files: need.files + SPARE_FILES,
+      largest: need.largest,
+    });
+  }
+  const total = whole ? needed.reduce((sum, it) => sum + it.size, 0) : bytesIn(unique, atHand, inventory.volumeSize);
+  let done = 0;
+  const volumes = VolumeSet.over(files, inventory);
+  const committer = new Committer(store.dir);
+  const context: CopyContext = {
+    store,
+    volumes,
+    incoming,
+    committer,
+    pool,
+    progress: (count) => {
+      done += count;
+      options.progress?.(Math.min(done, total), total);
+    },
+    written: (count) => {
+      report.written += count;
+    },
+  };
+  try {
+    if (whole && needed.length > 0) await copyEntries(needed, context);
+    else if (needed.length > 0) {
+      const jobs = atHand.map((index) => {
+        const { size, sha256 } = inventory.volumes[index] as Inventory["volumes"][number];
+        return { index, size, sha256 };
+      });
+      await copyVolumes(unique, jobs, context);
+    }
+    await committer.finish();
+  } catch (error) {
+    // What was good stays for the rerun.
+    await committer.finish().catch(() => undefined);
+    throw await explain(error, work, Math.max(0, bytes) - report.written);
+  } finally {
+    await volumes.close();
+  }
+  return whole ? [] : wanted.filter((it) => files[it] === undefined).map(volumeName);
+}
+
+/** Indexes of the volumes that hold a byte of the needed entries or of their frames, and the last, which ends the archive. */
+function volumesNeeded(needed: readonly PlacedEntry[], { volumeSize, volumes }: Inventory): number[] {
+  if (needed.length === 0) return [];
+  const indexes = new Set<number>([volumes.length - 1]);
+  for (const it of needed) {
+    for (const piece of piecesOf(frameStart(it), frameEnd(it) - frameStart(it), volumeSize)) indexes.add(piece.volume);
+  }
+  return [...indexes].sort((a, b) => a - b);
+}
+
+function bytesIn(entries: readonly PlacedEntry[], volumes: readonly number[], volumeSize: number): number {
+  const at = new Set(volumes);
+  return entries
+    .flatMap((it) => piecesOf(it.offset, it.size, volumeSize))
+    .reduce((sum, it) => sum + (at.has(it.volume) ? it.length : 0), 0);
+}
+
+/** Turns damage into a refusal that names the volume, and a full disk into one that says how much is missing. */
+async function explain(error: unknown, work: Work, left: number): Promise<unknown> {
+  if (error instanceof ContentDamage) {
+    const problems = await locateDamage(work.contents, error, work.pool);
+    try {
+      refuse(work.folders, problems);
+    } catch (refusal) {
+      return refusal;
+    }
+  }
+  if (error instanceof AirferryError && error.code === "ERR_SPACE") {
+    const { freeBytes } = await readSpace(work.store.dir);
+    const missing = Math.max(left + SPARE_BYTES - freeBytes, 1);
+    return new AirferryError(
+      "ERR_SPACE",
+      `cannot unpack into "${work.store.dir}": the disk is full: about ${missing} bytes missing, ${freeBytes} free`,
+      {
+        path: work.store.dir,
+        hint: "make room and run the same command again; it continues where it stopped",
+        cause: error,
+      },
+    );
+  }
+  return error;
+}
