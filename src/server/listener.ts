@@ -4,7 +4,7 @@
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from "node:net";
 import { AirferryError } from "../errors.ts";
 import { formatAddress, type ListenAddress } from "./address.ts";
 
@@ -39,10 +39,14 @@ export interface Listener {
   close(graceMs: number): Promise<void>;
 }
 
-/** Starts listening. @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it cannot be used; ERR_KEY_INVALID */
+/**
+ * Starts listening; with `share`, on a port that other processes of this user listen on as well.
+ * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it cannot be used
+ */
 export async function listen(
   address: ListenAddress,
   tls: TlsMaterial | undefined,
+  share: boolean,
   answer: RequestListener,
 ): Promise<Listener> {
   const options = {
@@ -68,7 +72,7 @@ export async function listen(
     connections++;
     socket.on("close", () => connections--);
   });
-  await bind(server, address);
+  await bind(server, address, share);
   const bound = server.address() as AddressInfo;
   return {
     address: { host: address.host, port: bound.port },
@@ -90,11 +94,24 @@ function secureOptions({ key, cert, ticketKeys }: TlsMaterial) {
   };
 }
 
-function bind(server: Server | TlsServer, address: ListenAddress): Promise<void> {
+/**
+ * Returns the address with the port that the system gives for port 0, after making sure that nobody has it: sockets that
+ * share a port would not notice another server of this user on it.
+ * @throws {AirferryError} as {@link listen} does
+ */
+export async function reservePort(address: ListenAddress): Promise<ListenAddress> {
+  const probe = createNetServer();
+  await bind(probe, address, false);
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return { host: address.host, port };
+}
+
+function bind(server: NetServer, { host, port }: ListenAddress, reusePort: boolean): Promise<void> {
   return new Promise((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException): void => reject(bindFault(error, address));
+    const fail = (error: NodeJS.ErrnoException): void => reject(bindFault(error, { host, port }));
     server.once("error", fail);
-    server.listen({ host: address.host, port: address.port, backlog: 1024 }, () => {
+    server.listen({ host, port, reusePort, exclusive: true, backlog: 1024 }, () => {
       server.off("error", fail);
       // Such as too many open files while accepting: the connection is lost, the server is not.
       server.on("error", () => {});

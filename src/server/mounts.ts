@@ -8,7 +8,13 @@ import { caCertificate, files } from "./files.ts";
 import { isoTree } from "./iso-tree.ts";
 
 /** The handlers of the main listener. */
-export const mainMounts: readonly Mount[] = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt"), isoTree, config, files];
+export const mainMounts: readonly Mount[] = [
+  caCertificate("/ca.crt"),
+  caCertificate("/rpmrepo/server.crt"),
+  isoTree,
+  config,
+  files,
+];
 
 /** The handlers of the plain listener: what a client needs before it trusts the main one, and the yum container's place. */
 export const plainMounts: readonly Mount[] = [

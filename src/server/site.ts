@@ -25,6 +25,8 @@ export interface SiteSettings {
   tls?: TlsMaterial;
   /** A second listener without TLS that has only what clients need before they trust the first. */
   listenHttp?: ListenAddress;
+  /** Other processes listen on the same ports. */
+  sharePorts?: boolean;
   url?: string;
   /** A path, or `-` for standard error. */
   accessLog?: string;
@@ -74,10 +76,11 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const health = healthMounts(() => host.collect(counters()));
   const answer = (mounts: readonly Mount[]): RequestListener => createRouter(mounts, context, observer, reportFault);
 
+  const share = settings.sharePorts === true;
   try {
-    listeners.push(await listen(settings.listen, settings.tls, answer([...mainMounts, ...health])));
+    listeners.push(await listen(settings.listen, settings.tls, share, answer([...mainMounts, ...health])));
     if (settings.listenHttp !== undefined) {
-      listeners.push(await listen(settings.listenHttp, undefined, answer([...plainMounts, health[0]!])));
+      listeners.push(await listen(settings.listenHttp, undefined, share, answer([...plainMounts, health[0]!])));
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(0)));

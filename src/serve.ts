@@ -1,0 +1,239 @@
+/**
+ * `airferry serve`: answers for everything in a store over HTTP or HTTPS until told to stop. See docs/serve.md.
+ */
+import { availableParallelism } from "node:os";
+import { isAbsolute, relative, resolve } from "node:path";
+import { AirferryError } from "./errors.ts";
+import { type ListenAddress, parseListen, urlsOf } from "./server/address.ts";
+import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/cluster.ts";
+import { reservePort, type TlsMaterial } from "./server/listener.ts";
+import { type SiteSettings, startSite } from "./server/site.ts";
+import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/tls-auto.ts";
+import { runWorker } from "./server/worker.ts";
+import { openStore as openStoreOnDisk } from "./store/store.ts";
+import type { StoreReader } from "./store/types.ts";
+
+const DEFAULT_LISTEN = "0.0.0.0:9000";
+const DEFAULT_GRACE_MS = 30_000;
+const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
+/** More would not be faster: beyond it the network is the limit. */
+const MAX_DEFAULT_WORKERS = 4;
+
+/** What to serve, and how. */
+export interface ServeOptions {
+  /** The store's directory. */
+  store: string;
+  /** `HOST:PORT`; default 0.0.0.0:9000. Port 0 lets the system choose. */
+  listen?: string | undefined;
+  /** `off` (default), `auto`, or `CERT,KEY`: two PEM files. */
+  tls?: string | undefined;
+  /** With `--tls auto`: where the CA is kept; default in the user's state directory. Never inside the store. */
+  tlsDir?: string | undefined;
+  /** `HOST:PORT` of a second listener without TLS, for /ca.crt, /keys/ and /rpmrepo/ only. */
+  listenHttp?: string | undefined;
+  /** The base URL that clients are told; default is what each request was sent to. */
+  url?: string | undefined;
+  /** A file that JSON lines are appended to, or `-` for standard error. */
+  accessLog?: string | undefined;
+  /** Processes; 1 serves in this very process. See {@link defaultWorkers}. */
+  workers?: number | undefined;
+  /** How long running answers may go on after a stop; default 30 s. */
+  graceMs?: number | undefined;
+  /** Stop on SIGTERM and SIGINT; a second one stops at once. */
+  stopOnSignals?: boolean | undefined;
+  /** Told of faults and of workers that ended, one line each. */
+  onMessage?: ((message: string) => void) | undefined;
+  /** Opens the store; tests put their own here. */
+  openStore?: ((dir: string) => Promise<StoreReader>) | undefined;
+}
+
+/** A server that answers. */
+export interface Serving {
+  /** This process is a worker of another and has finished its work; everything below is empty. */
+  worker: boolean;
+  /** Base URLs, the most useful first; `url` before all others when it was given. */
+  urls: string[];
+  /** Base URLs of the plain listener. */
+  httpUrls: string[];
+  /** SHA-256 fingerprint of the CA that clients must trust, with `--tls auto`. */
+  caFingerprint?: string;
+  /** Resolves when the server has stopped, by {@link Serving.close} or by a signal. */
+  stopped: Promise<void>;
+  /** Stops: no new connections; running answers finish within the grace time. */
+  close(): Promise<void>;
+}
+
+/** How many processes serve well on this machine. */
+export function defaultWorkers(): number {
+  return Math.min(availableParallelism(), MAX_DEFAULT_WORKERS);
+}
+
+/**
+ * Serves a store. Resolves when it is listening. With several workers this program is run again with the same arguments
+ * for each; in those processes the same call serves as the first one says and resolves, with `worker` set, at the end.
+ * @throws {AirferryError} ERR_BUSY (port taken), ERR_IO, ERR_USAGE, ERR_KEY_INVALID, and what opening the store throws
+ */
+export async function serve(options: ServeOptions): Promise<Serving> {
+  const openStore = options.openStore ?? openStoreOnDisk;
+  if (isWorkerProcess()) {
+    await runWorker(openStore);
+    return { worker: true, urls: [], httpUrls: [], stopped: Promise.resolve(), close: async () => {} };
+  }
+  const { store, url, accessLog, workers = 1, graceMs = DEFAULT_GRACE_MS, onMessage: report = () => {} } = options;
+  const listen = parseListen(options.listen ?? DEFAULT_LISTEN);
+  const tls = await tlsMaterial(options, listen);
+  const share = workers > 1 && canSharePort();
+  const listenHttp = options.listenHttp === undefined ? undefined : parseListen(options.listenHttp);
+  const settings: SiteSettings = {
+    store,
+    listen: share ? await reservePort(listen) : listen,
+    sharePorts: share,
+    ...(tls === undefined ? {} : { tls }),
+    ...(listenHttp === undefined ? {} : { listenHttp: share ? await reservePort(listenHttp) : listenHttp }),
+    ...(url === undefined ? {} : { url: checkedUrl(url) }),
+    ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
+  };
+  const running = await startProcesses(settings, share ? workers : 1, openStore, report);
+  const renewal = options.tls === "auto" ? renewTls(options, listen, settings, running, report) : undefined;
+
+  let stop = (): void => {};
+  const stopped = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  let stopping: Promise<void> | undefined;
+  const close = (patienceMs: number): Promise<void> => {
+    clearInterval(renewal);
+    stopping ??= running.close(patienceMs).then(stop);
+    return stopping;
+  };
+  if (options.stopOnSignals === true)
+    onStopSignals(
+      () => close(graceMs),
+      () => running.close(0),
+    );
+
+  const [main, plain] = running.addresses;
+  return {
+    worker: false,
+    urls: [
+      ...(settings.url === undefined ? [] : [settings.url]),
+      ...urlsOf(tls === undefined ? "http" : "https", main!),
+    ],
+    httpUrls: plain === undefined ? [] : urlsOf("http", plain),
+    ...(tls?.ca === undefined ? {} : { caFingerprint: fingerprintOf(tls.ca) }),
+    stopped,
+    close: () => close(graceMs),
+  };
+}
+
+/** A server that runs, in this process alone or in several. */
+interface Running {
+  readonly addresses: readonly ListenAddress[];
+  setTls(tls: TlsMaterial): void;
+  close(graceMs: number): Promise<void>;
+}
+
+async function startProcesses(
+  settings: SiteSettings,
+  count: number,
+  openStore: (dir: string) => Promise<StoreReader>,
+  report: (message: string) => void,
+): Promise<Running> {
+  let group: WorkerGroup | undefined;
+  const site = await startSite(settings, {
+    openStore,
+    collect: async (own) => group?.collect(own) ?? own,
+    report,
+  });
+  if (count > 1) {
+    group = new WorkerGroup(settings, () => site.counters(), report);
+    try {
+      await group.start(count - 1);
+    } catch (error) {
+      await site.close(0);
+      throw error;
+    }
+  }
+  return {
+    addresses: site.listeners.map((listener) => listener.address),
+    setTls(tls) {
+      site.setTls(tls);
+      group?.setTls(tls);
+    },
+    async close(graceMs) {
+      await Promise.all([site.close(graceMs), group?.close(graceMs)]);
+    },
+  };
+}
+
+async function tlsMaterial(options: ServeOptions, listen: ListenAddress): Promise<TlsMaterial | undefined> {
+  const { tls = "off" } = options;
+  if (tls === "off") return undefined;
+  if (tls === "auto") {
+    const dir = options.tlsDir ?? defaultTlsDir();
+    refuseInsideStore(dir, options.store);
+    return prepareTlsAuto(dir, extraNames(options, listen));
+  }
+  const [cert, key, ...rest] = tls.split(",");
+  if (!cert || !key || rest.length > 0) {
+    throw new AirferryError("ERR_USAGE", `cannot use --tls "${tls}": expected off, auto or CERT,KEY`, {
+      hint: "give two PEM files with a comma between: --tls server.crt,server.key",
+    });
+  }
+  return readTlsFiles(cert, key);
+}
+
+/** Whoever may write the store must not thereby have the key that clients trust. */
+function refuseInsideStore(dir: string, store: string): void {
+  const path = relative(resolve(store), resolve(dir));
+  if (path.startsWith("..") || isAbsolute(path)) return;
+  throw new AirferryError("ERR_USAGE", `cannot keep the CA in "${dir}": it is inside the store`, {
+    hint: "give a directory outside the store with --tls-dir",
+    path: dir,
+  });
+}
+
+function extraNames({ url }: ServeOptions, listen: ListenAddress): string[] {
+  const names = [listen.host];
+  if (url !== undefined) names.unshift(new URL(checkedUrl(url)).hostname.replace(/^\[|\]$/g, ""));
+  return names;
+}
+
+function checkedUrl(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed !== undefined && /^https?:$/.test(parsed.protocol) && parsed.search === "" && parsed.hash === "") {
+    return url.replace(/\/+$/, "");
+  }
+  throw new AirferryError("ERR_USAGE", `cannot use --url "${url}": not a base URL`, {
+    hint: "give the address that clients use, such as https://mirror.example.com:9000",
+  });
+}
+
+function renewTls(
+  options: ServeOptions,
+  listen: ListenAddress,
+  settings: SiteSettings,
+  running: Running,
+  report: (message: string) => void,
+): NodeJS.Timeout {
+  let served = settings.tls!;
+  const renew = async (): Promise<void> => {
+    const { cert, key } = await prepareTlsAuto(options.tlsDir ?? defaultTlsDir(), extraNames(options, listen));
+    if (cert === served.cert) return;
+    served = { ...served, cert, key };
+    running.setTls(served);
+    report("the server's certificate was renewed");
+  };
+  return setInterval(() => renew().catch((error) => report(String(error))), RENEW_CHECK_MS).unref();
+}
+
+function onStopSignals(gently: () => Promise<void>, atOnce: () => Promise<void>): void {
+  let asked = false;
+  const onSignal = (): void => {
+    if (asked) atOnce().catch(() => {});
+    else gently().catch(() => {});
+    asked = true;
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+}

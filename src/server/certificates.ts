@@ -1,0 +1,93 @@
+/**
+ * Makes X.509 certificates: a certificate authority of this server's own, and server certificates signed by it.
+ * P-256 and SHA-256 throughout, which every client of EL8 and later takes. See RFC 5280, section 4.2.
+ */
+import "reflect-metadata";
+import { randomBytes, webcrypto } from "node:crypto";
+import { isIP } from "node:net";
+import * as x509 from "@peculiar/x509";
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const CA_DAYS = 3650;
+const SERVER_DAYS = 397;
+/** Clocks inside a gap are often behind. */
+const BACKDATE_MS = 2 * DAY_MS;
+
+/** A private key and its certificate, PEM. */
+export interface KeyAndCertificate {
+  key: string;
+  cert: string;
+}
+
+/** Makes a self-signed CA, valid for ten years, that may sign server certificates and nothing further down. */
+export async function createCa(commonName: string): Promise<KeyAndCertificate> {
+  const keys = await newKeys();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: newSerial(),
+    name: [{ CN: [commonName] }, { O: ["airferry"] }],
+    ...validity(CA_DAYS),
+    keys,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false),
+    ],
+  });
+  return { key: await privateKeyPem(keys.privateKey), cert: certificate.toString("pem") };
+}
+
+/** Makes a server certificate for DNS names and IP addresses, valid for 397 days, signed by `ca`. */
+export async function createServerCertificate(
+  ca: KeyAndCertificate,
+  names: readonly string[],
+): Promise<KeyAndCertificate> {
+  const caCertificate = new x509.X509Certificate(ca.cert);
+  const der = x509.PemConverter.decodeFirst(ca.key);
+  const signingKey = await webcrypto.subtle.importKey("pkcs8", der, ALGORITHM, false, ["sign"]);
+  const keys = await newKeys();
+  const [first = "airferry"] = names;
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: newSerial(),
+    // A common name holds 64 characters at most; clients look at the alternative names only.
+    subject: [{ CN: [first.slice(0, 64)] }],
+    issuer: caCertificate.subjectName,
+    ...validity(SERVER_DAYS),
+    publicKey: keys.publicKey,
+    signingKey: signingKey,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension(
+        names.map((name) => ({ type: isIP(name) === 0 ? ("dns" as const) : ("ip" as const), value: name })),
+      ),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false),
+      await x509.AuthorityKeyIdentifierExtension.create(caCertificate.publicKey, false),
+    ],
+  });
+  return { key: await privateKeyPem(keys.privateKey), cert: certificate.toString("pem") };
+}
+
+function validity(days: number): { notBefore: Date; notAfter: Date } {
+  const notBefore = new Date(Date.now() - BACKDATE_MS);
+  return { notBefore, notAfter: new Date(notBefore.getTime() + days * DAY_MS) };
+}
+
+/** 16 random bytes that make a positive DER integer without a leading zero. */
+function newSerial(): string {
+  const bytes = randomBytes(16);
+  bytes[0] = (bytes[0]! & 0x3f) | 0x40;
+  return bytes.toString("hex");
+}
+
+async function newKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
+}
+
+async function privateKeyPem(key: webcrypto.CryptoKey): Promise<string> {
+  const der = await webcrypto.subtle.exportKey("pkcs8", key);
+  return x509.PemConverter.encode(der, "PRIVATE KEY");
+}
