@@ -103,7 +103,7 @@ async function findRepositories(image: IsoImage, info: Ini): Promise<IsoReposito
 
 async function findKeys(image: IsoImage): Promise<string[]> {
   const names = (await image.list(image.root)).filter((entry) => entry.kind === "file").map((entry) => entry.name);
-  return names.filter((name) => /^RPM-GPG-KEY/.test(name) && !/test|beta|debug/i.test(name)).sort();
+  return names.filter((name) => /^RPM-GPG-KEY/.test(name) && !/testing|beta|debug/i.test(name)).sort();
 }
 
 async function existing(image: IsoImage, ...paths: (string | undefined)[]): Promise<string | undefined> {

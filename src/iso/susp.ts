@@ -184,7 +184,6 @@ class SystemUse {
 class LinkBuilder {
   readonly #label: string;
   readonly #parts: string[] = [];
-  #absolute = false;
   #open: Uint8Array[] = [];
   #bytes = 0;
 
@@ -206,7 +205,8 @@ class LinkBuilder {
       }
       if (flags & 0x02) this.#parts.push(".");
       else if (flags & 0x04) this.#parts.push("..");
-      else if (flags & 0x08) this.#absolute = true;
+      // ROOT also stands for the nothing between two slashes.
+      else if (flags & 0x08) this.#parts.push("");
       else {
         this.#open.push(entry.subarray(at + 2, at + 2 + length));
         if ((flags & 0x01) === 0) this.#close();
@@ -217,7 +217,7 @@ class LinkBuilder {
 
   text(): string {
     if (this.#open.length > 0) this.#close();
-    return (this.#absolute ? "/" : "") + this.#parts.join("/");
+    return this.#parts.join("/") || "/";
   }
 
   #close(): void {

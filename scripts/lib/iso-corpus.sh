@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Collects real ISO images for test/iso/corpus.test.ts into .cache/iso-corpus: those of Debian packages that are installed or can
+# be, and the test data of the libarchive and libcdio source packages. Needs root and apt on Debian; does nothing twice.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+OUT=$ROOT/.cache/iso-corpus
+[ -f "$OUT/.complete" ] && exit 0
+mkdir -p "$OUT"
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+. /etc/os-release
+mkdir -p "$WORK/parts" "$WORK/lists/partial" "$WORK/cache/archives/partial"
+printf 'Types: deb deb-src\nURIs: @MIRROR@\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+  "$VERSION_CODENAME" >"$WORK/parts/corpus.sources"
+APT=(apt-get -qq -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$WORK/parts" -o "Dir::State::Lists=$WORK/lists"
+  -o "Dir::Cache=$WORK/cache" -o "APT::Sandbox::User=root")
+cd "$WORK"
+"${APT[@]}" update
+for package in grub-rescue-pc ipxe memtest86+ golang-github-vmware-photon-controller-go-sdk-dev; do
+  "${APT[@]}" download "$package" || continue
+  dpkg-deb -x "$package"_*.deb unpacked
+done
+find unpacked -name '*.iso' -exec cp {} "$OUT/" \;
+# A source package's debian part may have left the mirror while the upstream tarball is still there.
+"${APT[@]}" source --download-only libcdio libarchive || true
+for tarball in libcdio_*.orig.tar.* libarchive_*.orig.tar.*; do
+  case $tarball in *.asc) continue ;; esac
+  tar -xf "$tarball"
+done
+cp libcdio-*/test/data/*.iso "$OUT/"
+for file in libarchive-*/libarchive/test/*iso*.uu; do
+  name=$(basename "$file" .uu)
+  python3 - "$file" "$OUT/$name" <<'PY'
+import binascii, sys
+lines = open(sys.argv[1], "rb").read().split(b"\n")
+start = next(i for i, line in enumerate(lines) if line.startswith(b"begin "))
+out = open(sys.argv[2], "wb")
+for line in lines[start + 1:]:
+    if line.strip() == b"end":
+        break
+    out.write(binascii.a2b_uu(line))
+PY
+  case $name in *.Z) gzip -df "$OUT/$name" ;; *.bz2) bzip2 -df "$OUT/$name" ;; esac
+done
+touch "$OUT/.complete"
