@@ -6,7 +6,7 @@
 import { spawn } from "node:child_process";
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { AirferryError } from "../errors.ts";
-import { formatSignatureBundle } from "./bundle.ts";
+import { formatSignatureBundle, parseSignatureBundle } from "./bundle.ts";
 import { keyKindOf, readTrustedKeys, trustedKeyOf } from "./keys.ts";
 import { type Passphrase, readPrivateKey } from "./private-key.ts";
 import { derFromRaw, isSignatureOf, signBytes } from "./signature.ts";
@@ -26,7 +26,7 @@ export interface Signer {
 export interface SignerOptions {
   /** Private key file. */
   key?: string | undefined;
-  /** Shell command that reads the bytes on stdin and prints a DER or base64 signature. */
+  /** Shell command that reads the bytes on stdin and prints the signature: DER, base64 or a Sigstore bundle. */
   signer?: string | undefined;
   /** Public key file of the command's key. Required with `signer`. */
   signerKey?: string | undefined;
@@ -91,25 +91,35 @@ export function commandSigner(
       if (signature) return signature;
       throw new AirferryError(
         "ERR_SIGNER",
-        `cannot sign with "${command}": what it returned (${output.length} bytes) is not a signature by key ${keyid} over SHA256SUMS: expected DER or base64 over SHA-256 of its standard input`,
+        `cannot sign with "${command}": what it returned (${output.length} bytes) is not a signature by key ${keyid} over SHA256SUMS: expected DER, base64 or a Sigstore bundle over its standard input`,
         { path: file, hint: `check that ${file} is the public key of the command's private key` },
       );
     },
   };
 }
 
-/** Finds the good signature in a command's output: DER, base64 of it, or r||s in either form. */
+/** Finds the good signature in a command's output: DER, base64 of it, r||s in either form, or a Sigstore bundle. */
 function signatureIn(output: Buffer, bytes: Uint8Array, key: KeyObject, file: string): Buffer | undefined {
   const kind = keyKindOf(key, file);
   const text = output.toString("latin1").replace(/\s/g, "");
   const candidates = [output];
   if (/^[A-Za-z0-9+/]+=*$/.test(text)) candidates.push(Buffer.from(text, "base64"));
+  // cosign 3 gives its signature in a bundle only.
+  if (text.startsWith("{")) candidates.push(signatureInBundle(output));
   for (const candidate of candidates) {
     if (isSignatureOf(bytes, candidate, key, kind, ["SHA2_256"])) return candidate;
     const der = derFromRaw(bytes, candidate, key, kind);
     if (der) return der;
   }
   return undefined;
+}
+
+function signatureInBundle(output: Buffer): Buffer {
+  try {
+    return parseSignatureBundle(output, "signer").signature;
+  } catch {
+    return Buffer.alloc(0);
+  }
 }
 
 function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promise<Buffer> {
@@ -122,19 +132,30 @@ function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promi
         }),
       );
     // stderr is the user's: a card reader asks for its PIN there.
-    const child = spawn(command, { shell: true, stdio: ["pipe", "pipe", "inherit"], timeout: timeoutMs });
+    const child = spawn(command, { shell: true, stdio: ["pipe", "pipe", "inherit"] });
+    const abandon = (fault: string) => {
+      fail(fault);
+      child.kill();
+      // What the shell started may live on and hold the pipe; nobody waits for it.
+      child.stdout.destroy();
+      child.unref();
+    };
+    const timer = setTimeout(() => abandon(`no answer after ${timeoutMs / 1000} s`), timeoutMs);
     const chunks: Buffer[] = [];
     let length = 0;
-    child.on("error", (error) => fail("it cannot be started", error));
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      fail("it cannot be started", error);
+    });
     child.stdin.on("error", () => {}); // A command that ends early shows in its exit status or its output.
     child.stdout.on("data", (chunk: Buffer) => {
       length += chunk.length;
-      if (length > MAX_SIGNER_OUTPUT_BYTES) child.kill();
-      else chunks.push(chunk);
+      chunks.push(chunk);
+      if (length > MAX_SIGNER_OUTPUT_BYTES) abandon(`it printed more than ${MAX_SIGNER_OUTPUT_BYTES} bytes`);
     });
     child.on("close", (status, signal) => {
-      if (length > MAX_SIGNER_OUTPUT_BYTES) fail(`it printed more than ${MAX_SIGNER_OUTPUT_BYTES} bytes`);
-      else if (signal) fail(`it was ended by ${signal}`);
+      clearTimeout(timer);
+      if (signal) fail(`it was ended by ${signal}`);
       else if (status !== 0) fail(`it ended with status ${status}`);
       else resolve(Buffer.concat(chunks));
     });
