@@ -108,7 +108,9 @@ export function pump(
     response.once("end", () => finish(response.complete ? "end" : "cut"));
     response.once("error", (error: Error) => finish("cut", error));
     response.once("close", () => finish(response.complete ? "end" : "cut"));
-    if (response.destroyed && !response.readableEnded) finish("cut");
+    // An empty body may have ended before anybody listened.
+    if (response.readableEnded) finish("end");
+    else if (response.destroyed) finish("cut");
     if (signal?.aborted) abort();
     else response.resume();
   });

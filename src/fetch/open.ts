@@ -102,7 +102,6 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
             authOrigins.add(target.origin);
             continue;
           }
-          return await sendOnce(parts, { ...request, method, body }, hop, first.origin, authOrigins);
         }
       }
       return opened;

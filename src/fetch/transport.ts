@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import got, { type Got } from "got";
+import { AirferryError } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import type { AgentPair } from "./agents.ts";
 import { AttemptFailure, socketFailure, upstreamError } from "./failure.ts";
@@ -93,6 +94,8 @@ export class Transport {
         settled();
         watch.end();
         if (signal?.aborted) return reject(signal.reason);
+        // Our own certificates were no good: upstream has no part in it.
+        if (error.cause instanceof AirferryError) return reject(error.cause);
         const failure = socketFailure(url, error, request.proxy);
         const died = reused && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
         reject(died ? new AttemptFailure(failure.error, { transient: true, free: true }) : failure);
