@@ -1,0 +1,265 @@
+/** pack as a user runs it: one GET per artifact, continues after a kill, same lock same volumes, clear refusals. */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { airferry, scratch, seededBytes, start, writeManifest } from "./fixtures/program.ts";
+import { startUpstream } from "./fixtures/upstream.ts";
+
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const MIB = 1024 * 1024;
+
+/** An upstream with one ISO, one published checksum and a file nobody speaks of. */
+async function sample(t: Test, isoBytes = 3 * MIB) {
+  const iso = seededBytes(1, isoBytes);
+  const tool = seededBytes(2, 200_000);
+  const plain = seededBytes(3, 1000);
+  const upstream = await startUpstream({
+    files: new Map<string, Uint8Array | string>([
+      ["/x.iso", iso],
+      ["/tool.tar.gz", tool],
+      ["/tool.tar.gz.sha256sum", `${sha256(tool)}  tool.tar.gz\n`],
+      ["/plain.bin", plain],
+      ["/empty", ""],
+    ]),
+  });
+  t.teardown(() => upstream.close());
+  const dir = scratch(t);
+  writeFileSync(join(dir, "local.sh"), "#!/bin/sh\n");
+  chmodSync(join(dir, "local.sh"), 0o755);
+  const file = writeManifest(dir, {
+    isos: [{ name: "x", url: `${upstream.url}/x.iso`, sha256: sha256(iso) }],
+    files: [
+      { url: `${upstream.url}/tool.tar.gz`, checksums: { url: `${upstream.url}/tool.tar.gz.sha256sum` } },
+      { url: `${upstream.url}/plain.bin` },
+      { url: `${upstream.url}/empty`, as: "deep/er/empty" },
+      { path: "local.sh", as: "pre/local.sh" },
+    ],
+  });
+  return { upstream, dir, file, iso, tool, plain };
+}
+
+function volumesOf(dir: string): Map<string, string> {
+  const names = readdirSync(dir).filter((name) => name.startsWith("data.tar."));
+  return new Map(names.sort().map((name) => [name, sha256(readFileSync(join(dir, name)))]));
+}
+
+t.test("packs with one GET per artifact, and a rerun fetches nothing", async (t) => {
+  const { upstream, dir, file, iso } = await sample(t);
+  const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(ran.status, 0, ran.stderr);
+  t.equal(ran.stdout, "out/test-000001\n", "stdout is the bundle's path, alone");
+  for (const path of ["/x.iso", "/tool.tar.gz", "/plain.bin", "/empty"]) {
+    t.equal(upstream.of(path, "GET").length, 1, `one GET of ${path}`);
+  }
+  const bundle = join(dir, "out", "test-000001");
+  const tree = join(dir, "tree");
+  mkdirSync(tree);
+  execFileSync("sh", ["-c", `cat data.tar.* | tar -xf - -C ${tree}`], { cwd: bundle });
+  t.ok(readFileSync(join(tree, "isos/x.iso")).equals(iso), "stock tar gives the ISO back");
+  t.equal(readFileSync(join(tree, "isos/x.iso.sha256"), "utf8"), `${sha256(iso)}\n`);
+  t.equal(readFileSync(join(tree, "files/tool.tar.gz.sha256sum"), "utf8").slice(64), "  tool.tar.gz\n");
+  t.equal(execFileSync("stat", ["-c", "%a", join(tree, "files/pre/local.sh")], { encoding: "utf8" }), "755\n");
+  execFileSync("sha256sum", ["-c", "--quiet", "SHA256SUMS"], { cwd: bundle });
+
+  const before = upstream.requests.length;
+  const again = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(again.status, 0, again.stderr);
+  t.equal(again.stdout, "out/test-000001\n");
+  t.equal(upstream.requests.length, before, "nothing was asked of upstream");
+
+  writeFileSync(join(bundle, "data.tar.0000"), "changed");
+  const damaged = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(damaged.status, 3, "a finished bundle that was changed is refused");
+  t.match(damaged.stderr, /data\.tar\.0000/);
+});
+
+t.test("the same lock gives the same volumes, bit for bit", async (t) => {
+  const { dir, file } = await sample(t);
+  for (const out of ["a", "b"]) {
+    const ran = await airferry(dir, [
+      "pack",
+      file,
+      "--unsigned",
+      "--out",
+      out,
+      "--volume-size",
+      "1MiB",
+      "--serial",
+      "7",
+    ]);
+    t.equal(ran.status, 0, ran.stderr);
+  }
+  const [a, b] = ["a", "b"].map((out) => volumesOf(join(dir, out, "test-000007")));
+  t.equal(a?.size, 4, "cut into volumes");
+  t.same(a, b);
+});
+
+t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
+  const { upstream, dir, file, iso } = await sample(t);
+  t.equal((await airferry(dir, ["pack", file, "--unsigned", "--out", "out"])).status, 0);
+  const manifest = JSON.parse(readFileSync(file, "utf8"));
+  manifest.files.push({ path: "local.sh", as: "more.sh" });
+  manifest.isos.push({ name: "twin", url: `${upstream.url}/x.iso`, sha256: sha256(iso) });
+  writeFileSync(file, JSON.stringify(manifest));
+  const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--json"]);
+  t.equal(ran.status, 0, ran.stderr);
+  const result = JSON.parse(ran.stdout);
+  t.equal(result.serial, 2);
+  t.equal(result.fetchedBytes, 0);
+  t.equal(upstream.of("/x.iso", "GET").length, 1, "still the one GET of the first pack");
+  const inventory = JSON.parse(readFileSync(join(dir, "out/test-000002/airferry.json"), "utf8"));
+  t.same(inventory.previous.serial, 1);
+  t.equal(inventory.entries.filter((it: { sha256: string }) => it.sha256 === sha256(iso)).length, 2);
+});
+
+t.test("killed at 50 random instants, a rerun gives the same bytes and fetches no finished byte twice", async (t) => {
+  const { upstream, dir, file, iso } = await sample(t, 24 * MIB);
+  const reference = await airferry(dir, ["pack", file, "--unsigned", "--out", "ref", "--serial", "1"]);
+  t.equal(reference.status, 0, reference.stderr);
+  const expected = volumesOf(join(dir, "ref", "test-000001"));
+  rmSync(join(dir, "m.state.json"));
+  // Slow enough that kills land in the middle of the body.
+  upstream.behaviour["/x.iso"] = { drip: { bytes: 256 * 1024, everyMs: 4 } };
+  let kills = 0;
+  let rounds = 0;
+  let seed = 20261123;
+  const random = () => {
+    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+    return seed / 0x7fffffff;
+  };
+  while (kills < 50 && rounds < 60) {
+    rounds++;
+    const out = `out-${rounds}`;
+    const sentBefore = upstream.bytesOf("/x.iso");
+    let died = 0;
+    for (;;) {
+      const child = start(dir, ["pack", file, "--unsigned", "--out", out, "--serial", "1", "--frozen"]);
+      const timer = died < 5 ? setTimeout(() => child.kill("SIGKILL"), 250 + random() * 700) : undefined;
+      const ran = await child.done;
+      clearTimeout(timer);
+      if (ran.signal === "SIGKILL") {
+        died++;
+        kills++;
+        continue;
+      }
+      if (ran.status !== 0) t.fail(`after a kill: ${ran.stderr}`);
+      break;
+    }
+    t.same(volumesOf(join(dir, out, "test-000001")), expected, `round ${rounds}, ${died} kills: same volumes`);
+    const sent = upstream.bytesOf("/x.iso") - sentBefore;
+    // Finished bytes are those the journal knows (steps of 8 MiB); what was on the wire at a kill is not finished.
+    t.ok(
+      sent <= iso.length + died * 10 * MIB,
+      `round ${rounds}: ${sent} bytes sent for ${iso.length} with ${died} kills`,
+    );
+    rmSync(join(dir, out), { recursive: true });
+    rmSync(join(dir, "m.state.json"), { force: true });
+  }
+  t.ok(kills >= 50, `${kills} kills`);
+});
+
+t.test("hostile upstreams are refused, or got the better of", async (t) => {
+  const { upstream, dir, file, iso } = await sample(t);
+  const attempt = async (out: string) => airferry(dir, ["pack", file, "--unsigned", "--out", out, "--serial", "1"]);
+  upstream.behaviour["/x.iso"] = { cutEvery: 700_000 };
+  let ran = await attempt("cuts");
+  t.equal(ran.status, 0, `cut connections: ${ran.stderr}`);
+  rmSync(join(dir, "m.state.json"));
+
+  upstream.behaviour = Object.assign(upstream.behaviour, { "/x.iso": {} });
+  const flipped = Buffer.from(iso);
+  flipped[1000] = (flipped[1000] as number) ^ 1;
+  upstream.files.set("/x.iso", flipped);
+  ran = await attempt("wrong");
+  t.equal(ran.status, 4, "a wrong digest is upstream's fault");
+  for (const part of ["isos/x.iso", `${upstream.url}/x.iso`, sha256(iso), sha256(flipped), String(iso.length)]) {
+    t.ok(ran.stderr.includes(part), `the message names ${part}: ${ran.stderr}`);
+  }
+  t.notOk(existsSync(join(dir, "wrong", "test-000001")), "nothing under the final name");
+
+  upstream.files.set("/x.iso", iso.subarray(0, iso.length - 5));
+  ran = await attempt("short");
+  t.equal(ran.status, 4, "a wrong length");
+  upstream.files.set("/x.iso", iso);
+  ran = await attempt("short");
+  t.equal(ran.status, 0, `and a rerun, once upstream is well again: ${ran.stderr}`);
+});
+
+t.test("a mirror with other bytes is passed over for one with the right ones", async (t) => {
+  const iso = seededBytes(5, 2 * MIB);
+  const bad = Buffer.from(iso);
+  bad[5] = (bad[5] as number) ^ 1;
+  const upstream = await startUpstream({
+    files: new Map([
+      ["/bad", bad],
+      ["/good", iso],
+    ]),
+  });
+  t.teardown(() => upstream.close());
+  const dir = scratch(t);
+  const file = writeManifest(dir, {
+    isos: [{ name: "x", urls: [`${upstream.url}/bad`, `${upstream.url}/good`], sha256: sha256(iso) }],
+  });
+  const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(ran.status, 0, ran.stderr);
+  t.equal(upstream.of("/good", "GET").length, 1);
+});
+
+t.test("frozen refuses what the lock does not have; drift is told", async (t) => {
+  const { upstream, dir, file } = await sample(t);
+  const none = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--frozen"]);
+  t.equal(none.status, 2);
+  t.match(none.stderr, /--frozen/);
+  t.equal((await airferry(dir, ["lock", file])).status, 0);
+  upstream.files.set("/plain.bin", "other bytes");
+  const drifted = await airferry(dir, ["lock", file, "--update", "plain.bin", "--json"]);
+  t.equal(drifted.status, 0, drifted.stderr);
+  const changes = JSON.parse(drifted.stdout).changes;
+  t.equal(changes.length, 1);
+  t.equal(changes[0].path, "files/plain.bin");
+  t.not(changes[0].before, changes[0].after);
+  const unknown = await airferry(dir, ["lock", file, "--update", "nothing"]);
+  t.equal(unknown.status, 2);
+});
+
+t.test("a manifest with mistakes gets all of them, with their lines", async (t) => {
+  const dir = scratch(t);
+  writeFileSync(
+    join(dir, "bad.yaml"),
+    "apiVersion: airferry/v1\nstream: bad stream\nisos:\n  - name: a.iso\n    url: ftp://x/y\n  - name: b\nfiles:\n  - url: https://x.example/a\n  - url: https://y.example/a\n  - path: z\n    colour: red\n",
+  );
+  const ran = await airferry(dir, ["plan", "bad.yaml"]);
+  t.equal(ran.status, 2);
+  for (const part of [
+    "bad.yaml:2 stream",
+    "bad.yaml:4 isos[0].name",
+    "bad.yaml:5 isos[0].url",
+    "bad.yaml:6 isos[1]",
+    "bad.yaml:9 files[1]",
+    "bad.yaml:11 files[2].colour",
+  ]) {
+    t.ok(ran.stderr.includes(part), `${part} in: ${ran.stderr}`);
+  }
+});
+
+t.test(
+  "a full disk says how much is missing, and a rerun continues",
+  { skip: process.getuid?.() !== 0 && "needs root to mount" },
+  async (t) => {
+    const { upstream, dir, file } = await sample(t, 6 * MIB);
+    const small = join(dir, "small");
+    mkdirSync(small);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", small]);
+    t.teardown(() => execFileSync("umount", [small]));
+    writeFileSync(join(small, "ballast"), Buffer.alloc(20 * MIB));
+    const full = await airferry(dir, ["pack", file, "--unsigned", "--out", "small"]);
+    t.equal(full.status, 1);
+    t.match(full.stderr, /\d+ bytes missing/);
+    rmSync(join(small, "ballast"));
+    const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "small"]);
+    t.equal(ran.status, 0, ran.stderr);
+    t.equal(upstream.of("/x.iso", "GET").length, 1);
+  },
+);
