@@ -5,9 +5,12 @@ import { keygenCommand } from "./commands/keygen.ts";
 import { lockCommand } from "./commands/lock.ts";
 import { packCommand } from "./commands/pack.ts";
 import { planCommand } from "./commands/plan.ts";
+import { renderCommand } from "./commands/render.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
+import { stageCommand } from "./commands/stage.ts";
+import { unpackCommand } from "./commands/unpack.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
 export const COMMANDS: readonly Register[] = [
@@ -19,5 +22,8 @@ export const COMMANDS: readonly Register[] = [
   signCommand,
   inspectCommand,
   verifyCommand,
+  unpackCommand,
   serveCommand,
+  renderCommand,
+  stageCommand,
 ];

@@ -1,0 +1,58 @@
+/** `airferry render`: writes one of the files that the builder needs. */
+import { Argument, Option } from "commander";
+import { type Register, storeOption, withGlobals } from "../command.ts";
+
+const NAMES = [
+  "imageconfig",
+  "packer-vars",
+  "repo",
+  "kickstart",
+  "hosts-toml",
+  "registries-conf",
+  "boot-ipxe",
+  "checksum",
+] as const;
+
+interface RenderFlags {
+  store: string;
+  url: string;
+  out?: string;
+  stream?: string;
+  publicCa?: boolean;
+}
+
+export const renderCommand: Register = (program, run) => {
+  withGlobals(
+    program
+      .command("render")
+      .addArgument(new Argument("<what>", "what to render").choices(NAMES as unknown as string[])),
+  )
+    .summary("write a file that the builder needs, filled in")
+    .description(
+      "Renders configuration out of what is in the store, for the address that the builder uses. Secrets are taken from the\n" +
+        "environment (AIRFERRY_VCENTER_PASSWORD and the like) or left as marked blanks.",
+    )
+    .addOption(storeOption())
+    .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
+    .option("--out <path>", "file or folder to write (default: stdout)")
+    .option("--stream <name>", "look at this stream alone")
+    .option("--public-ca", "clients know the CA of an https address already")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry render imageconfig --store /srv/airferry --url http://192.0.2.10:9000 --out output/imageconfig\n  airferry render repo --store /srv/airferry --url http://192.0.2.10:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 2 something that the file needs was not packed.",
+    )
+    .action((what: (typeof NAMES)[number], flags: RenderFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { render } = await import("../../render.ts");
+        const rendered = await render(what, flags);
+        for (const { path, text, file } of rendered) {
+          if (file !== undefined) output.print(file);
+          else {
+            if (rendered.length > 1) output.print(`# ${path}`);
+            output.print(text.replace(/\n$/, ""));
+          }
+        }
+        output.result({ files: rendered });
+      }),
+    );
+};

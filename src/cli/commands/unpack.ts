@@ -1,0 +1,62 @@
+/** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
+import { EXIT } from "../../errors.ts";
+import { positive, type Register, storeOption, trustOption, withGlobals } from "../command.ts";
+import { formatBytes } from "../format.ts";
+import { requireTrust } from "./verify.ts";
+
+interface UnpackFlags {
+  trust?: string[];
+  threshold?: number;
+  store: string;
+  allowRollback?: boolean;
+}
+
+export const unpackCommand: Register = (program, run) => {
+  withGlobals(
+    program
+      .command("unpack")
+      .argument("<bundle...>", "bundle folder, or folders of a set of media: at once, or one after the other"),
+  )
+    .summary("take a bundle into the store")
+    .description(
+      "Checks signatures, then copies and checks in one pass; the new release is served once all of it is in the store.\n" +
+        "Refused or interrupted, nothing that is served changes; a rerun continues.",
+    )
+    .addOption(trustOption())
+    .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
+    .addOption(storeOption())
+    .option("--allow-rollback", "let an older serial become current again")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE stand in for the flags.\nExit status: 0 done (or more media to come), 1 failed, 2 usage, 3 refused, 130 interrupted.",
+    )
+    .action((bundles: string[], flags: UnpackFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { unpack } = await import("../../unpack.ts");
+        const trust = requireTrust(flags.trust, `airferry unpack ${bundles[0]} --store ${flags.store}`);
+        const progress = output.progress("unpacking");
+        const report = await unpack(bundles, {
+          store: flags.store,
+          trust,
+          ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+          allowRollback: flags.allowRollback === true,
+          progress: (done, total) => progress(done, total),
+          notice: (line) => output.note(line),
+        });
+        output.progressDone();
+        output.result(report);
+        const name = `stream ${report.stream}, serial ${report.serial}`;
+        if (!report.complete) {
+          output.print(`${name}: ${formatBytes(report.written)} taken; still to come: ${report.missing.join(", ")}`);
+          output.note(`next: airferry unpack THE-NEXT-MEDIUM --store ${flags.store}`);
+        } else if (report.already) output.print(`${name}: was in the store already`);
+        else {
+          output.print(
+            `${name}: ${report.entries} files, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,
+          );
+          output.note(`next: airferry serve --store ${flags.store}`);
+        }
+        return EXIT.done;
+      }),
+    );
+};
