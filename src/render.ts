@@ -1,0 +1,162 @@
+/**
+ * `airferry render`: writes the files that the builder needs, filled in from what is in the store. Reads the store and
+ * nothing else; the address is the caller's. See docs/build.md.
+ */
+import { open, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AirferryError } from "./errors.ts";
+import { makeFolder, writeAtomic } from "./io/atomic.ts";
+import { readSmall } from "./io/safe-open.ts";
+import { IsoImage } from "./iso/image.ts";
+import { readInstallTree } from "./iso/install-tree.ts";
+import { type ConfigFile, configFiles, type RenderName } from "./render/config-files.ts";
+import type { RenderInput, RenderTree } from "./render/types.ts";
+import { openStore } from "./store/store.ts";
+import type { StoreReader } from "./store/types.ts";
+
+/** Kickstart templates and the like are small. */
+const MAX_TEMPLATE_BYTES = 4 * 1024 * 1024;
+
+export interface RenderOptions {
+  /** The store's folder, or an opened store. */
+  store: string | StoreReader;
+  /** Base URL that the builder and the machines being installed will use. */
+  url: string;
+  /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */
+  out?: string | undefined;
+  /** Look at this stream alone. */
+  stream?: string | undefined;
+  /** The certificate is from a public CA or one that clients know already. */
+  publicCa?: boolean | undefined;
+  /** Where secrets come from; default: the environment. */
+  env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/** One rendered file: its relative path, its text, and where it was written. */
+export interface Rendered {
+  path: string;
+  text: string;
+  file?: string;
+}
+
+/**
+ * Renders one kind of file; some kinds give several. Written files are whole or not there; imageconfig gets mode 0600,
+ * since it may hold secrets.
+ * @throws {AirferryError} ERR_RENDER when the release lacks what the file needs: the hint names the manifest entry to add;
+ *   ERR_USAGE for a bad URL
+ */
+export async function render(what: RenderName, options: RenderOptions): Promise<Rendered[]> {
+  const { files } = await openRender(options);
+  const wanted = files.filter((it) => it.name === what);
+  const rendered: Rendered[] = [];
+  for (const file of wanted) rendered.push({ path: file.path, text: await file.make() });
+  if (rendered.length === 0) {
+    throw new AirferryError("ERR_RENDER", `cannot render "${what}": nothing in the store calls for it`, {
+      hint: "see what is there: airferry status --store DIR",
+    });
+  }
+  const { out } = options;
+  if (out === undefined) return rendered;
+  const isFolder = rendered.length > 1 || out.endsWith("/") || (await isDirectory(out));
+  for (const it of rendered) {
+    it.file = isFolder ? join(out, it.path) : out;
+    await makeFolder(dirname(it.file));
+    await writeAtomic(it.file, it.text, what === "imageconfig" ? 0o600 : 0o644);
+  }
+  return rendered;
+}
+
+/** Opens a store for rendering: the list of what can be rendered, and what renderers work from. */
+export async function openRender(
+  options: RenderOptions,
+): Promise<{ files: ConfigFile[]; input: RenderInput; store: StoreReader }> {
+  const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
+  const releases = await store.releases();
+  if (releases.length === 0) {
+    throw new AirferryError("ERR_RENDER", `cannot render from "${store.dir}": the store has no release yet`, {
+      hint: "run: airferry unpack BUNDLE --trust KEY --store DIR",
+    });
+  }
+  if (options.stream !== undefined && !releases.some((it) => it.stream === options.stream)) {
+    throw new AirferryError("ERR_RENDER", `cannot render stream "${options.stream}": the store does not have it`, {
+      expected: releases.map((it) => it.stream).join(", "),
+      actual: options.stream,
+      hint: `use --stream ${releases[0]!.stream}`,
+    });
+  }
+  const trees = new Map<string, RenderTree>();
+  for (const release of releases) {
+    for (const { name, path } of release.inventory.catalog.isos) {
+      const entry = release.entries.get(path);
+      if (entry === undefined || trees.has(entry.sha256)) continue;
+      const tree = await readTree(store.blobPath(entry.sha256), `${name}.iso`);
+      if (tree !== undefined) trees.set(entry.sha256, tree);
+    }
+  }
+  const baseUrl = checkBaseUrl(options.url);
+  const input: RenderInput = {
+    releases,
+    baseUrl,
+    stream: options.stream,
+    trees,
+    privateCa: baseUrl.startsWith("https:") && options.publicCa !== true,
+    env: options.env ?? process.env,
+  };
+  const readText = async (sha256: string) =>
+    (await readSmall(store.blobPath(sha256), MAX_TEMPLATE_BYTES)).toString("utf8");
+  return { files: configFiles(input, readText), input, store };
+}
+
+/** Returns the base URL without a slash at its end. @throws {AirferryError} ERR_USAGE when it is not one */
+export function checkBaseUrl(text: string): string {
+  let url: URL | undefined;
+  try {
+    url = new URL(text);
+  } catch {
+    // It is refused below.
+  }
+  if (
+    url === undefined ||
+    !/^https?:$/.test(url.protocol) ||
+    url.search !== "" ||
+    url.hash !== "" ||
+    url.username !== ""
+  ) {
+    throw new AirferryError("ERR_USAGE", `cannot use "${text}" as a base URL`, {
+      expected: "http://HOST:PORT or https://HOST:PORT",
+      actual: text,
+      hint: "give the address that serve prints: --url http://192.0.2.10:9000",
+    });
+  }
+  return text.replace(/\/+$/, "");
+}
+
+async function readTree(file: string, label: string): Promise<RenderTree | undefined> {
+  const handle = await open(file, "r");
+  try {
+    const { size } = await handle.stat();
+    const bytes = {
+      size,
+      async read(position: number, length: number) {
+        const buffer = Buffer.alloc(Math.max(0, Math.min(length, size - position)));
+        const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+        return buffer.subarray(0, bytesRead);
+      },
+    };
+    return await readInstallTree(await IsoImage.open(bytes, label));
+  } catch (error) {
+    // An image whose inside cannot be read offers no repositories.
+    if (error instanceof AirferryError && error.code === "ERR_ISO_INVALID") return undefined;
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
+  }
+}
