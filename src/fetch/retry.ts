@@ -17,6 +17,8 @@ export function parseRetryAfter(value: string | undefined, now = Date.now()): nu
   const text = value?.trim();
   if (!text) return undefined;
   if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
+  // Date.parse makes a date of almost anything; all three forms begin with the day of the week.
+  if (!/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(text)) return undefined;
   // The asctime form of HTTP dates names no zone and means UTC.
   const date = Date.parse(/(GMT|UTC|Z|[+-]\d{4})$/.test(text) ? text : `${text} GMT`);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);

@@ -7,7 +7,7 @@ import { redactUrl } from "../../src/fetch/fetcher.ts";
 import type { Authenticator } from "../../src/fetch/types.ts";
 import { RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { makePki } from "../fixtures/pki.ts";
-import { startUpstream, type Upstream, type UpstreamOptions } from "../fixtures/upstream.ts";
+import { startUpstream, type Upstream, type UpstreamFile, type UpstreamOptions } from "../fixtures/upstream.ts";
 
 const BODY = Buffer.from("the bytes\n");
 const FILES = () => new Map([["/a", BODY]]);
@@ -181,7 +181,7 @@ t.test("an Authenticator is asked for its own origin alone, and challenged once"
 
 t.test("an Authenticator may fetch its token with the same fetcher, even when every turn is taken", async (t) => {
   const upstream = await started(t, {
-    files: new Map([...FILES(), ["/token", "secret"]]),
+    files: new Map<string, UpstreamFile>([...FILES(), ["/token", "secret"]]),
     behaviour: { "/a": { authorization: "Bearer secret" } },
   });
   const fetcher = testFetcher({ concurrency: 1, totalConcurrency: 1 });
