@@ -35,7 +35,7 @@ export async function createCa(commonName: string): Promise<KeyAndCertificate> {
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false),
     ],
   });
-  return { key: await privateKeyPem(keys.privateKey), cert: certificate.toString("pem") };
+  return { key: await privateKeyPem(keys.privateKey), cert: `${certificate.toString("pem")}\n` };
 }
 
 /** Makes a server certificate for DNS names and IP addresses, valid for 397 days, signed by `ca`. */
@@ -68,7 +68,7 @@ export async function createServerCertificate(
       await x509.AuthorityKeyIdentifierExtension.create(caCertificate.publicKey, false),
     ],
   });
-  return { key: await privateKeyPem(keys.privateKey), cert: certificate.toString("pem") };
+  return { key: await privateKeyPem(keys.privateKey), cert: `${certificate.toString("pem")}\n` };
 }
 
 function validity(days: number): { notBefore: Date; notAfter: Date } {
@@ -89,5 +89,5 @@ async function newKeys(): Promise<webcrypto.CryptoKeyPair> {
 
 async function privateKeyPem(key: webcrypto.CryptoKey): Promise<string> {
   const der = await webcrypto.subtle.exportKey("pkcs8", key);
-  return x509.PemConverter.encode(der, "PRIVATE KEY");
+  return `${x509.PemConverter.encode(der, "PRIVATE KEY")}\n`;
 }

@@ -74,13 +74,15 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     memory: { [process.pid]: process.memoryUsage.rss() },
   });
   const health = healthMounts(() => host.collect(counters()));
-  const answer = (mounts: readonly Mount[]): RequestListener => createRouter(mounts, context, observer, reportFault);
+  const main = createRouter([...mainMounts, ...health], context, observer, reportFault);
+  // What the main listener remembers by URL is not for this one, which has fewer paths.
+  const plain = createRouter([...plainMounts, health[0]!], context, { begin: observer.begin }, reportFault);
 
   const share = settings.sharePorts === true;
   try {
-    listeners.push(await listen(settings.listen, settings.tls, share, answer([...mainMounts, ...health])));
+    listeners.push(await listen(settings.listen, settings.tls, share, main));
     if (settings.listenHttp !== undefined) {
-      listeners.push(await listen(settings.listenHttp, undefined, share, answer([...plainMounts, health[0]!])));
+      listeners.push(await listen(settings.listenHttp, undefined, share, plain));
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(0)));

@@ -4,6 +4,7 @@
  */
 import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
@@ -123,7 +124,7 @@ function isStillGood(server: KeyAndCertificate, ca: KeyAndCertificate, names: re
       certificate.verify(new X509Certificate(ca.cert).publicKey) &&
       certificate.checkPrivateKey(createPrivateKey(server.key)) &&
       certificate.validToDate.getTime() > Date.now() + RENEW_BEFORE_MS &&
-      names.every((name) => certificate.checkIP(name) !== undefined || certificate.checkHost(name) !== undefined)
+      names.every((name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined)
     );
   } catch {
     return false;
@@ -151,7 +152,7 @@ async function writePair(dir: string, name: string, { key, cert }: KeyAndCertifi
 
 async function writeAtomically(path: string, text: string, mode: number): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
-  await writeFile(temporary, text.endsWith("\n") ? text : `${text}\n`, { mode });
+  await writeFile(temporary, text, { mode });
   await rename(temporary, path);
 }
 

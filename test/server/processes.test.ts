@@ -1,0 +1,140 @@
+/** The server as several processes: signals, ends, counts over all of them, the access log, busy ports. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import t, { type Test } from "tap";
+import type { ServeOptions } from "../../src/serve.ts";
+import { startServer, temporaryDir } from "../fixtures/serving.ts";
+
+const MAIN = join(import.meta.dirname, "../fixtures/serve-main.ts");
+const LINUX = process.platform === "linux";
+
+interface Program {
+  child: ChildProcess;
+  url: string;
+  errors: () => string;
+  exited: Promise<unknown>;
+}
+
+async function startProgram(t: Test, workers: number, options: Partial<ServeOptions> = {}): Promise<Program> {
+  const dir = join(await temporaryDir(t), "store");
+  await mkdir(dir, { recursive: true });
+  const content = { "files/x": "content of x", "files/big": "b".repeat(6 * 1024 * 1024) };
+  await writeFile(join(dir, "release.json"), JSON.stringify({ stream: "a", content }));
+  const child = spawn(process.execPath, [...process.execArgv, MAIN, dir, String(workers), JSON.stringify(options)]);
+  let errors = "";
+  child.stderr.on("data", (text) => {
+    errors += text;
+  });
+  const exited = once(child, "exit");
+  t.teardown(() => child.kill("SIGKILL"));
+  const [line] = (await Promise.race([once(createInterface(child.stdout), "line"), exited])) as [string | number];
+  if (typeof line !== "string") throw new Error(`the program ended with ${line}: ${errors}`);
+  return { child, url: JSON.parse(line).urls[0], errors: () => errors, exited };
+}
+
+/** Each request on a connection of its own, so that all processes get some. */
+async function get(url: string): Promise<string> {
+  const answer = await fetch(url, { headers: { Connection: "close" } });
+  return answer.text();
+}
+
+t.test(
+  "metrics add up over processes and a worker that dies is replaced",
+  { skip: !LINUX && "Linux only" },
+  async (t) => {
+    const { child, url, errors, exited } = await startProgram(t, 3);
+    for (let i = 0; i < 30; i++) t.equal(await get(`${url}/files/x`), "content of x");
+    const metrics = await get(`${url}/metrics`);
+    t.match(metrics, 'airferry_http_responses_total{route="files",status="200"} 30\n');
+    t.match(metrics, `airferry_http_response_bytes_total{route="files"} ${30 * 12}\n`);
+    const pids = [...metrics.matchAll(/resident_memory_bytes\{pid="(\d+)"\}/g)].map((match) => Number(match[1]));
+    t.equal(pids.length, 3);
+    const worker = pids.find((pid) => pid !== child.pid)!;
+    // What a worker has counted is told to the first process every two seconds.
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    process.kill(worker, "SIGKILL");
+    for (let i = 0; i < 40; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      const now = await get(`${url}/metrics`).catch(() => "");
+      if (/ended with SIGKILL/.test(errors()) && (now.match(/resident_memory_bytes\{/g) ?? []).length === 3) break;
+    }
+    t.match(errors(), "a worker process ended with SIGKILL; starting another");
+    const after = await get(`${url}/metrics`);
+    t.equal(after.match(/resident_memory_bytes\{/g)?.length, 3);
+    t.match(after, 'airferry_http_responses_total{route="files",status="200"} 30\n', "its counts outlive it");
+    child.kill("SIGTERM");
+    t.same(await exited, [0, null]);
+    t.throws(() => process.kill(pids[0]!, 0), "no process is left");
+  },
+);
+
+t.test("a stop lets running answers finish, within limits", { skip: !LINUX && "Linux only" }, async (t) => {
+  for (const workers of [1, 2]) {
+    const { child, url, exited } = await startProgram(t, workers);
+    const answer = await fetch(`${url}/files/big`);
+    child.kill("SIGTERM");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await t.rejects(fetch(`${url}/files/x`), "no new connections");
+    t.equal((await answer.arrayBuffer()).byteLength, 6 * 1024 * 1024, "the running answer is whole");
+    t.same(await exited, [0, null], `${workers} processes end`);
+  }
+  const { child, url, exited } = await startProgram(t, 2, { graceMs: 300 });
+  const stuck = await fetch(`${url}/files/big`);
+  child.kill("SIGINT");
+  t.same(await exited, [0, null], "a client that does not read holds nothing up");
+  await t.rejects(stuck.arrayBuffer());
+});
+
+t.test("the access log has a line for each answer", async (t) => {
+  const log = join(t.testdir(), "access.log");
+  const { child, url, exited } = await startProgram(t, 2, { accessLog: log });
+  await fetch(`${url}/files/x?q=1`, { headers: { "User-Agent": "test/1" } }).then((answer) => answer.text());
+  await fetch(`${url}/files/x`, { headers: { Range: "bytes=3-5" } }).then((answer) => answer.text());
+  await fetch(`${url}/none`).then((answer) => answer.text());
+  await fetch(`${url}/files/x`, { method: "HEAD" });
+  child.kill("SIGTERM");
+  await exited;
+  const lines = (await readFile(log, "utf8"))
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  t.equal(lines.length, 4);
+  t.match(
+    lines.find((it) => it.agent === "test/1"),
+    { client: "127.0.0.1", method: "GET", path: "/files/x?q=1", status: 200, bytes: 12, ms: Number, time: /^\d{4}-/ },
+  );
+  t.match(
+    lines.find((it) => it.range === "bytes=3-5"),
+    { status: 206, bytes: 3 },
+  );
+  t.match(
+    lines.find((it) => it.status === 404),
+    { path: "/none" },
+  );
+  t.match(
+    lines.find((it) => it.method === "HEAD"),
+    { status: 200, bytes: 0 },
+  );
+});
+
+t.test("a busy port is said so, also when it is shared by our own", async (t) => {
+  const other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  t.teardown(() => other.close());
+  const { port } = other.address() as { port: number };
+  for (const workers of [1, 2]) {
+    await t.rejects(startServer(t, [], { listen: `127.0.0.1:${port}`, workers }), {
+      code: "ERR_BUSY",
+      hint: /ss -ltnp/,
+    });
+  }
+  if (!LINUX) return;
+  const { url } = await startProgram(t, 2);
+  await t.rejects(startServer(t, [], { listen: new URL(url).host, workers: 2 }), { code: "ERR_BUSY" });
+  await t.rejects(startServer(t, [], { listen: "nowhere" }), { code: "ERR_USAGE" });
+  await t.rejects(startServer(t, [], { listen: "192.0.2.77:0" }), { code: "ERR_IO", hint: /ip address/ });
+});
