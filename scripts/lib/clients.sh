@@ -133,7 +133,7 @@ newer sid "$CLIENTS/cosign3" cosign
 newer sid "$CLIENTS/newer" oras crane docker.io docker-cli containerd
 command_for cosign2 cosign2/usr/bin/cosign
 command_for cosign3 cosign3/usr/bin/cosign
-command_for cosign cosign3/usr/bin/cosign
+[ -x "$BIN/cosign3" ] && ln -sf cosign3 "$BIN/cosign"
 for name in oras crane docker containerd ctr containerd-shim-runc-v2; do command_for $name newer/usr/bin/$name; done
 for name in dockerd docker-proxy docker-init; do
   for folder in sbin bin libexec/docker; do
@@ -144,10 +144,12 @@ command_for busybox-static unpacked/bin/busybox
 
 # An unpacked program of a newer suite may want a newer C library than this host has.
 for name in cosign2 cosign3 oras crane docker dockerd containerd ctr; do
-  [ -x "$BIN/$name" ] || continue
+  [ -x "$BIN/$name" ] && [ ! -e "$CLIENTS/.runs-$name" ] || continue
   "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {
     miss "$name" "it does not run here: $(head -n 1 "$CLIENTS/apt.log")"
     rm -f "$BIN/$name"
+    continue
   }
+  touch "$CLIENTS/.runs-$name"
 done
 exit $failed
