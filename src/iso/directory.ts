@@ -31,7 +31,7 @@ export interface DirectoryRecord {
   offset: number;
   flags: number;
   extent: Extent;
-  mtime?: number;
+  mtime: number | undefined;
   identifier: Uint8Array;
   systemUse: Uint8Array;
   systemUseOffset: number;
@@ -65,8 +65,7 @@ export function parseRecord(bytes: Uint8Array, at: number, base: number, context
       actual: String(length),
     });
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, length);
-  const nameLength = view.getUint8(32);
+  const nameLength = bytes[at + 32]!;
   if (nameLength === 0 || 33 + nameLength > length) {
     throw isoFault(label, offset + 32, "bad name length", {
       expected: `1 to ${length - 33}`,
@@ -74,19 +73,18 @@ export function parseRecord(bytes: Uint8Array, at: number, base: number, context
     });
   }
   const systemUseAt = 33 + nameLength + (nameLength % 2 === 0 ? 1 : 0);
-  const mtime = recordTime(view);
   return {
     offset,
-    flags: view.getUint8(25),
+    flags: bytes[at + 25]!,
     extent: {
-      offset: (view.getUint32(2, true) + view.getUint8(1)) * context.blockSize,
-      size: view.getUint32(10, true),
+      offset: (u32(bytes, at + 2) + bytes[at + 1]!) * context.blockSize,
+      size: u32(bytes, at + 10),
     },
-    ...(mtime === undefined ? {} : { mtime }),
+    mtime: recordTime(bytes, at + 18),
     identifier: bytes.subarray(at + 33, at + 33 + nameLength),
     systemUse: bytes.subarray(at + Math.min(systemUseAt, length), at + length),
     systemUseOffset: offset + systemUseAt,
-    interleaved: view.getUint8(26) !== 0 || view.getUint8(27) !== 0,
+    interleaved: bytes[at + 26] !== 0 || bytes[at + 27] !== 0,
   };
 }
 
@@ -218,16 +216,15 @@ function withoutVersion(name: string): string {
 }
 
 /** The seven bytes of a recording date: years since 1900, …, quarters of an hour from UTC. */
-function recordTime(view: DataView): number | undefined {
-  const month = view.getUint8(19);
+function recordTime(bytes: Uint8Array, at: number): number | undefined {
+  const month = bytes[at + 1]!;
   if (month === 0) return undefined;
-  const utc = Date.UTC(
-    1900 + view.getUint8(18),
-    month - 1,
-    view.getUint8(20),
-    view.getUint8(21),
-    view.getUint8(22),
-    view.getUint8(23),
-  );
-  return Math.trunc(utc / 1000) - view.getInt8(24) * 15 * 60;
+  const year = 1900 + bytes[at]!;
+  const utc = Date.UTC(year, month - 1, bytes[at + 2]!, bytes[at + 3]!, bytes[at + 4]!, bytes[at + 5]!);
+  return Math.trunc(utc / 1000) - ((bytes[at + 6]! << 24) >> 24) * 15 * 60;
+}
+
+/** The little-endian half of a both-endian 32-bit number. */
+function u32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16)) + bytes[at + 3]! * 0x1000000;
 }

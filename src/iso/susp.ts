@@ -35,9 +35,14 @@ export type ReadContinuation = (offset: number, length: number, from: number) =>
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const latin1 = new TextDecoder("latin1");
+const ASCII = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
 
 /** Decodes a name or link: UTF-8 where it is that, else Latin-1, so that no byte is lost. */
 export function decodeName(bytes: Uint8Array): string {
+  // Nearly all names are ASCII, and a directory has thousands of them.
+  let ascii = "";
+  for (let i = 0; i < bytes.length && bytes[i]! < 0x80; i++) ascii += ASCII[bytes[i]!];
+  if (ascii.length === bytes.length) return ascii;
   try {
     return utf8.decode(bytes);
   } catch {
@@ -98,10 +103,10 @@ class SystemUse {
           actual: String(length),
         });
       }
-      const entry = area.subarray(at, at + length);
       if (first === 0x53 && second === 0x54) break; // ST: the end
-      if (first === 0x43 && second === 0x45) next = this.#continuation(entry, offset + at);
-      else this.#entry(first, second, entry, offset + at);
+      if (first === 0x43 && second === 0x45) next = this.#continuation(area.subarray(at, at + length), offset + at);
+      // TF stands in every record and is not looked at.
+      else if (first !== 0x54) this.#entry(first, second, area.subarray(at, at + length), offset + at);
       at += length;
     }
     return next;

@@ -4,6 +4,8 @@
 import type { IsoEntry } from "../iso/types.ts";
 import { escapeHtml, formatSize, htmlPage } from "./html.ts";
 
+const PLAIN = /^[A-Za-z0-9._~-]+$/;
+
 /**
  * Makes the HTML of a directory. `base` is the URL path of the directory, encoded, with a slash at its end; directories
  * come first, then files, both by name.
@@ -32,18 +34,29 @@ ${rows.join("\n")}
 
 function row(entry: IsoEntry, base: string): string {
   const slash = entry.kind === "directory" ? "/" : "";
-  const name = escapeHtml(entry.name);
+  // Package names need neither escapes nor percents, and a page has thousands of them.
+  const plain = PLAIN.test(entry.name);
+  const name = plain ? entry.name : escapeHtml(entry.name);
   const time = `<td class="nowrap">${entry.mtime === undefined ? "" : isoTime(entry.mtime)}</td>`;
   if (entry.kind === "special" || entry.unreadable !== undefined) {
     return `<tr><td>${name}</td><td>${escapeHtml(entry.unreadable ?? "device")}</td>${time}</tr>`;
   }
   const target = entry.link === undefined ? "" : ` &rarr; ${escapeHtml(entry.link)}`;
   const size = entry.kind === "file" ? formatSize(entry.size) : "";
-  const href = `${base}${encodeURIComponent(entry.name).replaceAll("'", "%27")}${slash}`;
+  const segment = plain ? entry.name : encodeURIComponent(entry.name).replaceAll("'", "%27");
+  const href = `${base}${segment}${slash}`;
   return `<tr><td><a href="${href}">${name}${slash}</a>${target}</td><td class="number">${size}</td>${time}</tr>`;
 }
 
+let lastTime = { seconds: -1, text: "" };
+
+/** Files of one image often have one time. */
 function isoTime(seconds: number): string {
+  if (lastTime.seconds !== seconds) lastTime = { seconds, text: formatTime(seconds) };
+  return lastTime.text;
+}
+
+function formatTime(seconds: number): string {
   const date = new Date(seconds * 1000);
   return Number.isNaN(date.getTime()) ? "" : date.toISOString().slice(0, 16).replace("T", " ");
 }
