@@ -89,9 +89,9 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
   const error = thrown as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
   const code =
     error.code && error.code !== "ERR_GOT_REQUEST_ERROR" ? error.code : (error.cause?.code ?? error.code ?? "");
-  const text = redactText(error.message ?? String(thrown));
+  const text = redactText(error.message ?? String(thrown)).replace(/; if the root CA is installed locally.*$/, "");
   const fault = SOCKET_FAULTS.get(code) ?? text.replace(/\s+/g, " ").slice(0, 300);
-  const lasting = LASTING.test(code);
+  const lasting = LASTING.test(code) || (code === "ERR_PROXY_TUNNEL" && / 4\d\d /.test(text));
   const plain = new Error(code ? `${code}: ${text}` : text);
   const where = proxy === undefined ? "" : ` through the proxy ${redactUrl(proxy)}`;
   return new AttemptFailure(
@@ -107,6 +107,7 @@ function hintFor(code: string, url: URL): string {
   if (/CERT|SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)) {
     return `if this host has a certificate of a private CA, name it in the manifest: hosts: { "${url.host}": { ca: ca.pem } }`;
   }
+  if (code === "ERR_PROXY_TUNNEL") return statusHint(407, url);
   if (/SSL|EPROTO|HPE_/.test(code))
     return "check the scheme, the port and the proxy: this may not be the protocol that the URL says";
   return "check the network, the proxy settings and the URL, then run the command again: it continues where it stopped";

@@ -50,6 +50,8 @@ export interface FetcherOptions {
   stallTimeoutMs?: number;
   /** Bytes per second below which, over the stall time, a transfer counts as stalled (default 1000). */
   minimumRate?: number;
+  /** Requests at a time for one file of 16 MiB or more whose size is known, where upstream does ranges (default 1). */
+  segments?: number;
   /** Lets public hosts redirect to addresses of private networks and of this host. */
   allowPrivateRedirects?: boolean;
   /** Every URL in an event is redacted. */
@@ -79,6 +81,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
     retries: options.retries ?? 5,
     backoff: { baseMs: options.backoffMs ?? 500, maxMs: 30_000, maxRetryAfterMs: options.maxRetryAfterMs ?? 120_000 },
     onEvent: options.onEvent,
+    segments: Math.min(options.segments ?? 1, perHost),
   };
   return {
     head: (target) => headOf(engine, target),

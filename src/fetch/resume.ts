@@ -52,7 +52,7 @@ export type ResumePlan =
   /** Ask for everything; `restart` when bytes are there that cannot be continued. */
   | { kind: "whole"; restart: boolean }
   /** Ask for the rest. `conditional`: only if it is still the same. */
-  | { kind: "rest"; from: number; ifRange: string | undefined };
+  | { kind: "rest"; from: number; ifRange: string | undefined /** Only up to here, exclusive. */; to?: number };
 
 /**
  * Decides how to go on at `position`. From the URL that the bytes came from, with its validator; from any other, and without a

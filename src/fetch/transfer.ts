@@ -3,6 +3,7 @@
  * state machine of the engine; what each answer means for the bytes already in place is decided here and nowhere else.
  */
 
+import { AirferryError } from "../errors.ts";
 import { pump } from "./body.ts";
 import { encodingFault } from "./encoding.ts";
 import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "./failure.ts";
@@ -12,6 +13,7 @@ import { type Opened, type OpenParts, openUrl } from "./open.ts";
 import { redactUrl } from "./redact.ts";
 import { parseContentRange, planResume, type ResumePlan, strongEtag, type Validator, validatorOf } from "./resume.ts";
 import { type Backoff, isTransientStatus, parseRetryAfter } from "./retry.ts";
+import { inSegments, SEGMENT_BYTES } from "./segments.ts";
 import { discard } from "./transport.ts";
 import type { FetchEvent, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
@@ -24,6 +26,8 @@ export interface Engine extends OpenParts {
   retries: number;
   backoff: Backoff;
   onEvent?: ((event: FetchEvent) => void) | undefined;
+  /** Requests at a time for one large file. */
+  segments: number;
 }
 
 export interface TransferRequest extends FetchTarget {
@@ -52,6 +56,8 @@ export async function transferInto(engine: Engine, request: TransferRequest, sin
   engine.onEvent?.({ type: "done", url: redactUrl(result.url), bytes: sink.position });
   return result;
 }
+
+type RestPlan = Extract<ResumePlan, { kind: "rest" }>;
 
 class Transfer {
   readonly #engine: Engine;
@@ -90,6 +96,7 @@ class Transfer {
     if (plan.kind === "rest") {
       this.#engine.onEvent?.({ type: "resume", url: redactUrl(mirror.url), bytes: plan.from, attempt: count });
     }
+    if (this.#worthSegments(mirror)) return this.#attemptSegments(mirror, plan, count);
     const opened = await this.#open(mirror.url, plan, count);
     try {
       return await this.#take(mirror, opened, plan);
@@ -101,12 +108,108 @@ class Transfer {
     }
   }
 
-  #open(url: string, plan: ResumePlan, attempt: number): Promise<Opened> {
-    const { headers, method, body, auth, signal } = this.#request;
+  /** Only where size and ranges are sure, and where either a validator or a digest keeps pieces of two files apart. */
+  #worthSegments(mirror: Mirror): boolean {
+    const { size, method } = this.#request;
+    if (this.#engine.segments < 2 || size === undefined || mirror.wholeOnly || (method ?? "GET") !== "GET")
+      return false;
+    return size - this.#sink.position >= 2 * SEGMENT_BYTES;
+  }
+
+  /** The first segment finds out whether upstream does ranges at all; a 200 is simply taken whole. */
+  async #attemptSegments(mirror: Mirror, plan: ResumePlan, count: number): Promise<HeadResult> {
+    const size = this.#request.size as number;
+    const sink = this.#sink;
+    const from = sink.position;
+    const to = from + SEGMENT_BYTES;
+    const ifRange = plan.kind === "rest" ? plan.ifRange : undefined;
+    const first: ResumePlan = { kind: "rest", from, to, ifRange };
+    let result: HeadResult;
+    const opened = await this.#open(mirror.url, first, count);
+    try {
+      if (opened.exchange.status !== 206) return await this.#take(mirror, opened, first);
+      result = await this.#append(mirror, opened, first);
+    } catch (error) {
+      opened.exchange.destroy();
+      throw error;
+    } finally {
+      opened.release();
+    }
+    // Nothing would tell pieces of two versions apart: one plain answer for the rest is no worse, and no better.
+    const validator =
+      this.#validator?.url === mirror.url ? (this.#validator.etag ?? this.#validator.lastModified) : undefined;
+    if (validator === undefined && this.#request.integrity === undefined) {
+      mirror.wholeOnly = true;
+      throw this.#changed(mirror.url, "a validator or a digest", "neither");
+    }
+    await inSegments({
+      from: to,
+      size,
+      ahead: this.#engine.segments,
+      signal: this.#request.signal,
+      fetch: (start, end, signal) => this.#segment(mirror, start, end, validator, signal),
+      write: (bytes) => sink.write(bytes),
+    });
+    return { ...result, size };
+  }
+
+  /** Bytes [start, end) into memory, over as many attempts as it takes. */
+  async #segment(
+    mirror: Mirror,
+    start: number,
+    end: number,
+    ifRange: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Uint8Array> {
+    const bytes = Buffer.allocUnsafe(end - start);
+    let have = 0;
+    const { retries, backoff, onEvent } = this.#engine;
+    const position = () => have;
+    const distrust = () => {
+      have = 0;
+      return Promise.resolve();
+    };
+    return tryMirrors([mirror.url], { retries, backoff, signal, onEvent, position, distrust }, async (_, count) => {
+      const plan: ResumePlan = { kind: "rest", from: start + have, to: end, ifRange };
+      const opened = await this.#open(mirror.url, plan, count, signal);
+      try {
+        const { exchange } = opened;
+        if (exchange.status === 200) throw this.#changed(mirror.url, "206", "200");
+        if (exchange.status !== 206) throw await statusFailure(this.#engine, mirror.url, opened);
+        this.#checkRange(mirror, opened, plan);
+        const body = await pump(
+          exchange,
+          end - start - have,
+          (chunk) => {
+            bytes.set(chunk, have);
+            have += chunk.length;
+            return Promise.resolve();
+          },
+          signal,
+        );
+        if (start + have < end) throw this.#short(mirror.url, opened, body, start + have, end);
+        this.#engine.limits.speedUp(opened.origin);
+        return bytes;
+      } catch (error) {
+        opened.exchange.destroy();
+        throw error;
+      } finally {
+        opened.release();
+      }
+    }).catch((error) => {
+      // The mirror loop above decides what comes next: another mirror, or this one without segments.
+      throw error instanceof AirferryError
+        ? new AttemptFailure(error, { distrust: error.code === "ERR_UPSTREAM_CHANGED", transient: true })
+        : error;
+    });
+  }
+
+  #open(url: string, plan: ResumePlan, attempt: number, signal = this.#request.signal): Promise<Opened> {
+    const { headers, method, body, auth } = this.#request;
     const all: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers ?? {})) all[name.toLowerCase()] = value;
     if (plan.kind === "rest") {
-      all.range = `bytes=${plan.from}-`;
+      all.range = `bytes=${plan.from}-${plan.to === undefined ? "" : plan.to - 1}`;
       if (plan.ifRange !== undefined) all["if-range"] = plan.ifRange;
     }
     const { onEvent } = this.#engine;
@@ -148,7 +251,13 @@ class Transfer {
   }
 
   /** 206: the rest. */
-  async #append(mirror: Mirror, opened: Opened, plan: Extract<ResumePlan, { kind: "rest" }>): Promise<HeadResult> {
+  #append(mirror: Mirror, opened: Opened, plan: RestPlan): Promise<HeadResult> {
+    const total = this.#checkRange(mirror, opened, plan);
+    return this.#receive(mirror, opened, plan.from, total, plan.to);
+  }
+
+  /** Throws unless a 206 is exactly what was asked for, of the same thing as the bytes in place. Returns the total size. */
+  #checkRange(mirror: Mirror, opened: Opened, plan: RestPlan): number | undefined {
     const { headers } = opened.exchange;
     const { size } = this.#request;
     const range = parseContentRange(headers["content-range"]);
@@ -176,7 +285,8 @@ class Transfer {
     if (this.#validator?.url === mirror.url && this.#validator.etag !== undefined && etag !== undefined) {
       if (etag !== this.#validator.etag) throw this.#changed(mirror.url, this.#validator.etag, etag);
     }
-    return this.#receive(mirror, opened, plan.from, range.size ?? expectedTotal);
+    if (plan.to !== undefined && range.end >= plan.to) throw misfit(`an end below ${plan.to}`);
+    return range.size ?? expectedTotal;
   }
 
   /** 416: either everything is here already, or what is here is from another time. */
@@ -191,11 +301,18 @@ class Transfer {
     throw this.#changed(mirror.url, `more than ${from} bytes`, total === undefined ? "416" : `${total} bytes`);
   }
 
-  async #receive(mirror: Mirror, opened: Opened, from: number, total: number | undefined): Promise<HeadResult> {
+  /** Appends a body. `to`: where this part of a larger whole ends. */
+  async #receive(
+    mirror: Mirror,
+    opened: Opened,
+    from: number,
+    total: number | undefined,
+    to?: number,
+  ): Promise<HeadResult> {
     const { exchange, url } = opened;
     const { size, maxBytes, signal } = this.#request;
     const sink = this.#sink;
-    const cap = size ?? maxBytes ?? DEFAULT_MAX_BYTES;
+    const cap = to ?? size ?? maxBytes ?? DEFAULT_MAX_BYTES;
     const known = this.#validator?.url === mirror.url && from > 0 ? this.#validator : undefined;
     this.#validator = { ...known, ...validatorOf(mirror.url, exchange.headers) };
     this.#total = total ?? this.#total;
@@ -214,7 +331,7 @@ class Transfer {
         { distrust: true },
       );
     }
-    const wanted = size ?? total;
+    const wanted = to ?? size ?? total;
     if (wanted !== undefined ? have < wanted : end.how === "cut")
       throw this.#short(mirror.url, opened, end, have, wanted);
     this.#engine.limits.speedUp(opened.origin);
