@@ -1,0 +1,208 @@
+/**
+ * Rich dependencies: `(a >= 1 and (b or c) if d else e)`, as rpm's docs/manual/boolean_dependencies.md describes them, and
+ * their conversion to clauses that a solver understands. No knowledge of packages here: the caller says who provides what.
+ */
+import { formatSign, parseEvr, parseSign } from "./evr.ts";
+import type { Relation } from "./primary.ts";
+
+export type Operator = "and" | "or" | "if" | "unless" | "with" | "without";
+export type Dependency = { op?: never; relation: Relation } | { op: Operator; args: Dependency[] };
+
+const OPERATORS = new Set<string>(["and", "or", "if", "unless", "with", "without"]);
+const MAX_LENGTH = 8192;
+const MAX_DEPTH = 20;
+/** Conversion of nested alternatives can explode; nothing real comes near. */
+const MAX_CLAUSES = 4096;
+
+/** Tells whether a name is an expression. */
+export function isRich(name: string): boolean {
+  return name.startsWith("(");
+}
+
+/** Parses an expression; undefined when it is malformed. */
+export function parseRich(text: string): Dependency | undefined {
+  if (text.length > MAX_LENGTH) return undefined;
+  const parser = new RichParser(text);
+  try {
+    const value = parser.expression(0);
+    return parser.atEnd() ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+class RichParser {
+  readonly #text: string;
+  #at = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  atEnd(): boolean {
+    this.#blanks();
+    return this.#at === this.#text.length;
+  }
+
+  /** `( operand {op operand} )`; `else` belongs to if and unless. */
+  expression(depth: number): Dependency {
+    if (depth > MAX_DEPTH) throw new Error("too deep");
+    this.#expect("(");
+    const args = [this.#operand(depth)];
+    let op: Operator | undefined;
+    for (;;) {
+      this.#blanks();
+      if (this.#text[this.#at] === ")") {
+        this.#at++;
+        break;
+      }
+      const word = this.#word();
+      if (word === "else" && (op === "if" || op === "unless") && args.length === 2) args.push(this.#operand(depth));
+      else {
+        if (
+          !OPERATORS.has(word) ||
+          (op !== undefined && (op !== word || (op !== "and" && op !== "or" && op !== "with")))
+        )
+          throw new Error("operator");
+        op = word as Operator;
+        args.push(this.#operand(depth));
+      }
+    }
+    return op === undefined ? (args[0] as Dependency) : { op, args };
+  }
+
+  #operand(depth: number): Dependency {
+    this.#blanks();
+    if (this.#text[this.#at] === "(") return this.expression(depth + 1);
+    const name = this.#word();
+    if (name === "") throw new Error("name");
+    this.#blanks();
+    const sign = /^[<>=]+/.exec(this.#text.slice(this.#at, this.#at + 3))?.[0];
+    if (sign === undefined) return { relation: { name, flags: 0, epoch: 0, version: "", release: "" } };
+    const flags = parseSign(sign);
+    if (flags === undefined) throw new Error("sign");
+    this.#at += sign.length;
+    this.#blanks();
+    return { relation: { name, flags, ...parseEvr(this.#word()) } };
+  }
+
+  /** Up to a blank or an unbalanced closing parenthesis: names have balanced ones of their own. */
+  #word(): string {
+    this.#blanks();
+    const start = this.#at;
+    let nesting = 0;
+    for (; this.#at < this.#text.length; this.#at++) {
+      const char = this.#text[this.#at];
+      if (char === " " || char === "\t") break;
+      if (char === "(") nesting++;
+      else if (char === ")" && nesting-- === 0) break;
+    }
+    return this.#text.slice(start, this.#at);
+  }
+
+  #blanks(): void {
+    while (this.#text[this.#at] === " " || this.#text[this.#at] === "\t") this.#at++;
+  }
+
+  #expect(char: string): void {
+    this.#blanks();
+    if (this.#text[this.#at++] !== char) throw new Error(char);
+  }
+}
+
+/** `name >= epoch:version-release` as people write it, without epoch 0. */
+export function formatRelation({ name, flags, epoch, version, release }: Relation): string {
+  if (flags === 0) return name;
+  return `${name} ${formatSign(flags)} ${epoch === 0 ? "" : `${epoch}:`}${version}${release === "" ? "" : `-${release}`}`;
+}
+
+/** Who provides a relation: package numbers, each once. */
+export type ProvidersOf = (relation: Relation) => readonly number[];
+
+/**
+ * Converts a dependency into clauses, all of which must hold: `n + 1` stands for "package n is there", `-(n + 1)` for "it is
+ * not". An empty clause cannot be satisfied. Undefined when the expression grows beyond all reason.
+ */
+export function clausesOf(dependency: Dependency, providersOf: ProvidersOf): number[][] | undefined {
+  try {
+    return convert(dependency, false, providersOf);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function convert(it: Dependency, negated: boolean, providersOf: ProvidersOf): number[][] {
+  if (it.op === undefined || it.op === "with" || it.op === "without") {
+    const packages = setOf(it, providersOf);
+    return negated ? packages.map((id) => [-(id + 1)]) : [packages.map((id) => id + 1)];
+  }
+  const [first, second, third] = it.args as [Dependency, Dependency, Dependency | undefined];
+  switch (it.op) {
+    case "and":
+    case "or": {
+      const parts = it.args.map((arg) => convert(arg, negated, providersOf));
+      return (it.op === "and") !== negated ? conjunction(parts) : disjunction(parts);
+    }
+    case "if": {
+      // a if b else c: (a or not b) and (c or b)
+      const then = disjunctionOrNot([first, false], [second, true], negated, providersOf);
+      if (third === undefined) return then;
+      const otherwise = disjunctionOrNot([third, false], [second, false], negated, providersOf);
+      return negated ? disjunction([then, otherwise]) : conjunction([then, otherwise]);
+    }
+    case "unless": {
+      // a unless b else c: (a or b) and (c or not b)
+      const then = disjunctionOrNot([first, false], [second, false], negated, providersOf);
+      if (third === undefined) return then;
+      const otherwise = disjunctionOrNot([third, false], [second, true], negated, providersOf);
+      return negated ? disjunction([then, otherwise]) : conjunction([then, otherwise]);
+    }
+  }
+}
+
+/** `a or b`, each possibly negated first, and the whole negated at the end (De Morgan). */
+function disjunctionOrNot(
+  [a, notA]: [Dependency, boolean],
+  [b, notB]: [Dependency, boolean],
+  negated: boolean,
+  providersOf: ProvidersOf,
+): number[][] {
+  const parts = [convert(a, notA !== negated, providersOf), convert(b, notB !== negated, providersOf)];
+  return negated ? conjunction(parts) : disjunction(parts);
+}
+
+function conjunction(parts: number[][][]): number[][] {
+  return parts.flat();
+}
+
+function disjunction(parts: number[][][]): number[][] {
+  let result: number[][] = [[]];
+  for (const part of parts) {
+    const next: number[][] = [];
+    for (const left of result) for (const right of part) next.push([...left, ...right]);
+    if (next.length > MAX_CLAUSES) throw new RangeError("too many clauses");
+    result = next;
+  }
+  return result;
+}
+
+/** Packages that match a relation, or a combination of relations that one package has to match alone. */
+function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
+  if (it.op === undefined) return [...providersOf(it.relation)];
+  const sets = it.args.map((arg) => setOf(arg, providersOf));
+  const [first = [], ...others] = sets;
+  switch (it.op) {
+    case "with":
+      return first.filter((id) => others.every((set) => set.includes(id)));
+    case "without":
+      return first.filter((id) => !others.some((set) => set.includes(id)));
+    default:
+      return [...new Set(sets.flat())];
+  }
+}
+
+/** Every relation that an expression names, in order. */
+export function relationsIn(it: Dependency): Relation[] {
+  return it.op === undefined ? [it.relation] : it.args.flatMap(relationsIn);
+}

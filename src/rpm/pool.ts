@@ -1,0 +1,406 @@
+/**
+ * All packages of several repositories by number, and who provides what: names, versions, capabilities and files. Compact
+ * arrays, since there are hundreds of thousands of entries; dependencies of a package are read when they are asked for.
+ * Names are compared as they stand in the metadata (bytes read as latin1).
+ */
+import { archRank } from "./arch.ts";
+import { clausesOf, type Dependency, formatRelation, isRich, parseRich } from "./dependency.ts";
+import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
+import {
+  flat,
+  forEachFile,
+  forEachRelation,
+  formatNevra,
+  type PackageEntry,
+  type Primary,
+  type Relation,
+  versionOf,
+} from "./primary.ts";
+import { unescapeXml } from "./xml.ts";
+
+/** One condition that a package brings: literals are package numbers plus one, negative for "not there". */
+export interface Rule {
+  literals: number[];
+  /** What the package says, for people. */
+  text: string;
+  kind: "requires" | "conflicts" | "obsoletes" | "same-name";
+}
+
+/** A package that is there already (baseline) and whose metadata nobody has: it provides its own name and version. */
+export interface InstalledPackage extends Evr {
+  name: string;
+  arch: string;
+}
+
+const INSTALLONLY = new Set(["kernel", "kernel-PAE"]);
+const INSTALLONLY_PROVIDES = [
+  "installonlypkg(kernel)",
+  "installonlypkg(kernel-module)",
+  "installonlypkg(vm)",
+  "multiversion(kernel)",
+];
+
+class GrowingInts {
+  #values = new Int32Array(1024);
+  length = 0;
+
+  push(value: number): void {
+    if (this.length === this.#values.length) {
+      const larger = new Int32Array(this.length * 2);
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[this.length++] = value;
+  }
+
+  at(index: number): number {
+    return this.#values[index] as number;
+  }
+
+  set(index: number, value: number): void {
+    this.#values[index] = value;
+  }
+}
+
+export class Pool {
+  /** The architecture that packages are for. */
+  readonly arch: string;
+  readonly entries: PackageEntry[] = [];
+  readonly #repositoryOf: number[] = [];
+  readonly #primaries: { name: string; primary: Primary }[] = [];
+  /** Names of repositories, in the order added. */
+  get repositories(): string[] {
+    return this.#primaries.map((it) => it.name);
+  }
+  /** Packages by name. */
+  readonly byName = new Map<string, number[]>();
+  readonly installed = new Set<number>();
+  #hidden: Uint8Array = new Uint8Array(0);
+
+  readonly #names = new Map<string, number>();
+  readonly #heads = new GrowingInts();
+  readonly #next = new GrowingInts();
+  readonly #package = new GrowingInts();
+  readonly #version = new GrowingInts();
+  readonly #versionNumbers = new Map<string, number>([["", 0]]);
+  readonly #versions: (Evr & { flags: number })[] = [versionOf("")];
+
+  readonly #providersCache = new Map<string, number[]>();
+  readonly #rules = new Map<number, Rule[]>();
+  readonly #weak = {
+    recommends: new Map<number, number[][][]>(),
+    suggests: new Map<number, number[][][]>(),
+    supplements: new Map<number, number[][][]>(),
+    enhances: new Map<number, number[][][]>(),
+  };
+  readonly #obsoletes = new Map<number, Relation[]>();
+  /** Paths that were asked for and that nobody provides as far as primary tells. */
+  readonly missingPaths = new Set<string>();
+
+  constructor(arch: string) {
+    this.arch = arch;
+  }
+
+  /** Adds a repository; at equal versions an earlier one wins. Packages of foreign architectures never become candidates. */
+  addRepository(name: string, primary: Primary): void {
+    const repository = this.#primaries.push({ name, primary }) - 1;
+    const first = this.entries.length;
+    for (const entry of primary.packages) {
+      const id = this.#addEntry(entry, repository);
+      const text = primary.text(entry);
+      let itself = false;
+      forEachRelation(text, "provides", (capability, rest) => {
+        const number = this.#nameNumber(capability);
+        this.#addProvide(number, id, this.#versionNumber(rest));
+        if (!itself && capability === entry.name) itself = true;
+      });
+      if (!itself) this.#addSelf(id, entry);
+      forEachFile(text, (path) => this.#addProvide(this.#nameNumber(path), id, 0));
+    }
+    const hidden = new Uint8Array(this.entries.length);
+    hidden.set(this.#hidden);
+    for (let id = first; id < hidden.length; id++) {
+      if (archRank(this.arch, (this.entries[id] as PackageEntry).arch) === undefined) hidden[id] = 1;
+    }
+    this.#hidden = hidden;
+    this.#forget();
+  }
+
+  /** Adds what is there already. A package that a repository also has, at that very version, provides all that one does. */
+  addInstalled(packages: readonly InstalledPackage[]): void {
+    for (const it of packages) {
+      const known = (this.byName.get(it.name) ?? []).filter((id) => {
+        const entry = this.entries[id] as PackageEntry;
+        return entry.arch === it.arch && compareEvr(entry, it) === 0;
+      });
+      for (const id of known) this.installed.add(id);
+      if (known.length > 0) continue;
+      const id = this.#addEntry({ ...it, start: 0, end: 0 }, -1);
+      this.#addSelf(id, it);
+      this.installed.add(id);
+    }
+    const hidden = new Uint8Array(this.entries.length);
+    hidden.set(this.#hidden);
+    for (const id of this.installed) hidden[id] = 0;
+    this.#hidden = hidden;
+    this.#forget();
+  }
+
+  /** Adds files that filelists.xml has and primary.xml does not. */
+  addFile(path: string, id: number): void {
+    this.#addProvide(this.#nameNumber(path), id, 0);
+    this.#forget();
+  }
+
+  /** Takes packages out of the choice. */
+  hide(ids: Iterable<number>): void {
+    for (const id of ids) if (!this.installed.has(id)) this.#hidden[id] = 1;
+    this.#forget();
+  }
+
+  isHidden(id: number): boolean {
+    return this.#hidden[id] === 1;
+  }
+
+  nevra(id: number): string {
+    return formatNevra(this.entries[id] as PackageEntry);
+  }
+
+  /** Index of the repository; -1: installed, no metadata. */
+  repositoryOf(id: number): number {
+    return this.#repositoryOf[id] as number;
+  }
+
+  repositoryName(id: number): string {
+    return this.#primaries[this.repositoryOf(id)]?.name ?? "baseline";
+  }
+
+  primaryOf(id: number): Primary | undefined {
+    return this.#primaries[this.repositoryOf(id)]?.primary;
+  }
+
+  relations(id: number, kind: Parameters<Primary["relations"]>[1]): Relation[] {
+    return this.primaryOf(id)?.relations(this.entries[id] as PackageEntry, kind) ?? [];
+  }
+
+  /** Packages that satisfy a relation and are not hidden, in the order added. */
+  providers(relation: Relation): readonly number[] {
+    const key = formatRelation(relation);
+    let found = this.#providersCache.get(key);
+    if (found === undefined) {
+      found = this.#findProviders(relation, relation.name);
+      if (found.length === 0 && relation.name.startsWith("/")) {
+        for (const alias of aliasesOf(relation.name)) {
+          found = this.#findProviders(relation, alias);
+          if (found.length > 0) break;
+        }
+        if (found.length === 0) this.missingPaths.add(relation.name);
+      }
+      this.#providersCache.set(key, found);
+    }
+    return found;
+  }
+
+  #findProviders(relation: Relation, name: string): number[] {
+    const number = this.#names.get(name);
+    if (number === undefined) return [];
+    const found: number[] = [];
+    for (let at = this.#heads.at(number); at !== -1; at = this.#next.at(at)) {
+      const id = this.#package.at(at);
+      if (this.#hidden[id] === 1) continue;
+      const provided = this.#versions[this.#version.at(at)] as Evr & { flags: number };
+      if (!rangesOverlap(provided.flags, provided, relation.flags, relation)) continue;
+      if (found.at(-1) !== id) found.push(id);
+    }
+    found.sort((a, b) => a - b);
+    return found.filter((id, index) => id !== found[index - 1]);
+  }
+
+  /** All conditions that come with a package, computed once. */
+  rules(id: number): readonly Rule[] {
+    let rules = this.#rules.get(id);
+    if (rules === undefined) {
+      rules = this.installed.has(id) ? [] : [...this.#requireRules(id), ...this.#conflictRules(id)];
+      this.#rules.set(id, rules);
+    }
+    return rules;
+  }
+
+  #requireRules(id: number): Rule[] {
+    const rules: Rule[] = [];
+    const seen = new Set<string>();
+    for (const relation of this.relations(id, "requires")) {
+      if (relation.name.startsWith("rpmlib(")) continue;
+      const text = formatRelation(relation);
+      if (seen.has(text)) continue;
+      seen.add(text);
+      for (const literals of this.clauses(relation)) {
+        if (literals.includes(id + 1)) continue;
+        rules.push({ literals: [-(id + 1), ...literals], text, kind: "requires" });
+      }
+    }
+    return rules;
+  }
+
+  /** Clauses of a plain or rich relation, without the package that brings it. Malformed expressions cannot be satisfied. */
+  clauses(relation: Relation): number[][] {
+    if (!isRich(relation.name)) return [this.providers(relation).map((id) => id + 1)];
+    const dependency: Dependency | undefined = parseRich(relation.name);
+    return (dependency && clausesOf(dependency, (it) => this.providers(it))) ?? [[]];
+  }
+
+  #conflictRules(id: number): Rule[] {
+    const rules: Rule[] = [];
+    const entry = this.entries[id] as PackageEntry;
+    const exclude = (other: number, text: string, kind: Rule["kind"]) => {
+      if (other !== id && !this.installed.has(other)) {
+        rules.push({ literals: [-(id + 1), -(other + 1)], text, kind });
+      }
+    };
+    for (const relation of this.relations(id, "conflicts")) {
+      if (isRich(relation.name)) {
+        // Conflicts with an expression: it must not hold.
+        const dependency = parseRich(relation.name);
+        const negated = dependency && clausesOf(negate(dependency), (it) => this.providers(it));
+        for (const literals of negated ?? []) {
+          if (!literals.includes(-(id + 1)))
+            rules.push({ literals: [-(id + 1), ...literals], text: relation.name, kind: "conflicts" });
+        }
+      } else for (const other of this.providers(relation)) exclude(other, formatRelation(relation), "conflicts");
+    }
+    for (const relation of this.obsoletes(id)) {
+      for (const other of this.byName.get(relation.name) ?? []) {
+        const it = this.entries[other] as PackageEntry;
+        if (this.isHidden(other) || it.name === entry.name) continue;
+        if (rangesOverlap(EQ, it, relation.flags, relation)) exclude(other, formatRelation(relation), "obsoletes");
+      }
+    }
+    if (!this.isInstallonly(id)) {
+      for (const other of this.byName.get(entry.name) ?? []) {
+        const it = this.entries[other] as PackageEntry;
+        if (this.isHidden(other)) continue;
+        if (it.arch === entry.arch || it.arch === "noarch" || entry.arch === "noarch") exclude(other, "", "same-name");
+      }
+    }
+    return rules;
+  }
+
+  /** Kernels and the like: several versions live side by side. */
+  isInstallonly(id: number): boolean {
+    const { name } = this.entries[id] as PackageEntry;
+    if (INSTALLONLY.has(name)) return true;
+    return INSTALLONLY_PROVIDES.some((it) =>
+      this.providers({ name: it, flags: 0, epoch: 0, version: "", release: "" }).includes(id),
+    );
+  }
+
+  /** Clauses of each weak dependency of one kind: one list for each that upstream wrote; all clauses of a list belong together. */
+  weak(id: number, kind: "recommends" | "suggests" | "supplements" | "enhances"): readonly number[][][] {
+    const known = this.#weak[kind];
+    let found = known.get(id);
+    if (found === undefined) {
+      found = this.relations(id, kind).map((relation) => this.clauses(relation));
+      known.set(id, found);
+    }
+    return found;
+  }
+
+  obsoletes(id: number): readonly Relation[] {
+    let found = this.#obsoletes.get(id);
+    if (found === undefined) {
+      found = this.relations(id, "obsoletes");
+      this.#obsoletes.set(id, found);
+    }
+    return found;
+  }
+
+  /** Everything a package provides with a version of its own: name to version, in upstream's order. */
+  versionedProvides(id: number): Map<string, Evr> {
+    const found = new Map<string, Evr>();
+    for (const relation of this.relations(id, "provides")) {
+      if (relation.flags === EQ && !found.has(relation.name)) found.set(relation.name, relation);
+    }
+    return found;
+  }
+
+  /** Packages that supplement something, in order: they come in by themselves when weak dependencies count. */
+  supplementing(): number[] {
+    const ids: number[] = [];
+    for (let id = 0; id < this.entries.length; id++) {
+      if (
+        !this.isHidden(id) &&
+        this.primaryOf(id)
+          ?.text(this.entries[id] as PackageEntry)
+          .includes("<rpm:supplements>")
+      ) {
+        ids.push(id);
+      }
+    }
+    return ids;
+  }
+
+  #addEntry(entry: PackageEntry, repository: number): number {
+    const id = this.entries.push(entry) - 1;
+    this.#repositoryOf.push(repository);
+    const same = this.byName.get(entry.name);
+    if (same) same.push(id);
+    else this.byName.set(entry.name, [id]);
+    return id;
+  }
+
+  #addSelf(id: number, { name, epoch, version, release }: Evr & { name: string }): void {
+    this.#addProvide(
+      this.#nameNumber(name),
+      id,
+      this.#versionNumber(` flags="EQ" epoch="${epoch}" ver="${version}" rel="${release}"`),
+    );
+  }
+
+  #addProvide(name: number, id: number, version: number): void {
+    this.#next.push(this.#heads.at(name));
+    this.#package.push(id);
+    this.#version.push(version);
+    this.#heads.set(name, this.#next.length - 1);
+  }
+
+  #nameNumber(raw: string): number {
+    const name = raw.includes("&") ? unescapeXml(raw) : raw;
+    let number = this.#names.get(name);
+    if (number === undefined) {
+      number = this.#names.size;
+      this.#names.set(flat(name), number);
+      this.#heads.push(-1);
+    }
+    return number;
+  }
+
+  #versionNumber(raw: string): number {
+    let number = this.#versionNumbers.get(raw);
+    if (number === undefined) {
+      const { flags, epoch, version, release } = versionOf(raw);
+      number = this.#versions.push({ flags, epoch, version: flat(version), release: flat(release) }) - 1;
+      this.#versionNumbers.set(flat(raw), number);
+    }
+    return number;
+  }
+
+  #forget(): void {
+    this.#providersCache.clear();
+    this.#rules.clear();
+    for (const known of Object.values(this.#weak)) known.clear();
+    this.missingPaths.clear();
+  }
+}
+
+/** The same file where `/bin`, `/sbin` and `/lib` are links into `/usr`. */
+function aliasesOf(path: string): string[] {
+  const merged = /^\/(bin|sbin|lib|lib64)\//.test(path) ? [`/usr${path}`] : [];
+  const apart = /^\/usr\/(bin|sbin|lib|lib64)\//.test(path) ? [path.slice(4)] : [];
+  return [...merged, ...apart];
+}
+
+/** The opposite of an expression, by way of `not a` = `nothing if a`, which clauses understand through De Morgan. */
+function negate(dependency: Dependency): Dependency {
+  const nothing: Dependency = { relation: { name: "\u0000", flags: 0, epoch: 0, version: "", release: "" } };
+  return { op: "if", args: [nothing, dependency] };
+}

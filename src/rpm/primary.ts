@@ -1,0 +1,307 @@
+/**
+ * primary.xml: the packages of a repository. The open document stays in memory as bytes; a package is a byte range in it plus
+ * the few fields that everything needs, the rest is read out of its block when asked for. Blocks of an unusual dialect
+ * (prefixes, namespaces on every element) are first brought into the form that createrepo_c writes.
+ */
+import { AirferryError } from "../errors.ts";
+import { type Evr, parseFlags } from "./evr.ts";
+import { type Checksum, parseChecksum } from "./repomd.ts";
+import {
+  childrenOf,
+  childText,
+  escapeXml,
+  fromLatin1,
+  invalidXml,
+  parseXml,
+  unescapeXml,
+  type XmlElement,
+} from "./xml.ts";
+import { sliceBlocksIn, type XmlFrame } from "./xml-blocks.ts";
+
+/** More packages than any repository has. */
+const MAX_PACKAGES = 1_000_000;
+
+export interface PackageEntry extends Evr {
+  name: string;
+  arch: string;
+  /** Byte range of its block in {@link Primary.bytes}. */
+  start: number;
+  end: number;
+}
+
+/** What the lock needs of a package besides its name. */
+export interface PackageDetails {
+  checksum: Checksum;
+  /** As upstream wrote it: may hold `../`, percent signs, anything. */
+  href: string;
+  /** `xml:base` of the location. */
+  base?: string;
+  /** Bytes of the RPM. */
+  size: number;
+  /** Seconds; 0 when unknown. */
+  buildTime: number;
+  sourceRpm: string;
+}
+
+/** Sections of dependencies that a block may have. */
+export type DependencyKind =
+  | "provides"
+  | "requires"
+  | "conflicts"
+  | "obsoletes"
+  | "recommends"
+  | "suggests"
+  | "supplements"
+  | "enhances";
+
+/** One `<rpm:entry>`: a name, possibly a rich expression, and a version range. */
+export interface Relation extends Evr {
+  name: string;
+  /** Bits of evr.ts; 0: any version. */
+  flags: number;
+}
+
+/** `name-epoch:version-release.arch`, the epoch always there. */
+export function formatNevra(it: Evr & { name: string; arch: string }): string {
+  return `${it.name}-${it.epoch}:${it.version}-${it.release}.${it.arch}`;
+}
+
+export class Primary {
+  readonly bytes: Buffer;
+  readonly name: string;
+  readonly frame: XmlFrame;
+  readonly packages: readonly PackageEntry[];
+  /** Canonical form of blocks that are not in it by themselves, by start offset. */
+  readonly #canonical: Map<number, string>;
+
+  /**
+   * Reads the open document. `name` is for messages.
+   * @throws {AirferryError} ERR_UPSTREAM_INVALID
+   */
+  constructor(bytes: Buffer, name: string) {
+    this.bytes = bytes;
+    this.name = name;
+    this.#canonical = new Map();
+    const packages: PackageEntry[] = [];
+    this.frame = sliceBlocksIn(bytes, "package", name, (block, start, frame) => {
+      if (packages.length >= MAX_PACKAGES) throw invalidXml(name, `more than ${MAX_PACKAGES} packages`);
+      let text = block.latin1Slice(0, Math.min(block.length, HEAD_BYTES));
+      let entry = isCanonical(frame) ? readEntry(text) : undefined;
+      if (!entry) {
+        text = canonicalBlock(parseXml(block, `${name}: package ${packages.length + 1}`));
+        this.#canonical.set(start, text);
+        entry = readEntry(text);
+        if (!entry) throw invalidXml(name, `package ${packages.length + 1} has no usable name, arch or version`);
+      }
+      packages.push({ ...entry, start, end: start + block.length });
+    });
+    if (this.frame.root !== "metadata") throw invalidXml(name, `expected <metadata>, got <${this.frame.root}>`);
+    this.packages = packages;
+  }
+
+  /** The block exactly as upstream wrote it. */
+  block(entry: PackageEntry): Buffer {
+    return this.bytes.subarray(entry.start, entry.end);
+  }
+
+  /** Its text in canonical form, read as latin1. */
+  text(entry: PackageEntry): string {
+    return this.#canonical.get(entry.start) ?? latin1(this.bytes, entry.start, entry.end);
+  }
+
+  /** @throws {AirferryError} ERR_UPSTREAM_INVALID when location, checksum or size is missing or malformed */
+  details(entry: PackageEntry): PackageDetails {
+    const text = this.text(entry);
+    const fail = (fault: string) => invalidXml(this.name, `${fault} of package ${formatNevra(entry)}`);
+    const sum = /<checksum\s([^>]*)>([^<]*)<\/checksum>/.exec(text);
+    const checksum = parseChecksum(attribute(sum?.[1] ?? "", "type"), sum?.[2]);
+    if (!checksum) throw fail(`unknown or malformed checksum (${sum?.[0] ?? "none"})`);
+    const location = /<location\s([^>]*?)\/?>/.exec(text)?.[1] ?? "";
+    const href = attribute(location, "href");
+    if (!href) throw fail("no location");
+    const size = /<size\s([^>]*?)\/?>/.exec(text)?.[1] ?? "";
+    const bytes = Number(attribute(size, "package"));
+    if (!/^\d{1,15}$/.test(attribute(size, "package") ?? "") || !Number.isSafeInteger(bytes)) throw fail("no size");
+    const time = /<time\s([^>]*?)\/?>/.exec(text)?.[1] ?? "";
+    const base = attribute(location, "xml:base");
+    return {
+      checksum,
+      href: fromLatin1(href),
+      ...(base !== undefined && { base: fromLatin1(base) }),
+      size: bytes,
+      buildTime: Number(attribute(time, "build") ?? 0) || 0,
+      sourceRpm: fromLatin1(unescapeXml(/<rpm:sourcerpm>([^<]*)</.exec(text)?.[1] ?? "")),
+    };
+  }
+
+  /** Dependencies of one kind, in upstream's order; `pre` and duplicates are not told apart. */
+  relations(entry: PackageEntry, kind: DependencyKind): Relation[] {
+    const list: Relation[] = [];
+    const text = this.text(entry);
+    forEachRelation(text, kind, (nameText, rest) => list.push(relationOf(nameText, rest)));
+    return list;
+  }
+}
+
+/** Node makes strings over 1 MB "external", and searching those is 50 times slower; a joined string is an ordinary one. */
+const PIECE_BYTES = 512 * 1024;
+
+function latin1(bytes: Buffer, start: number, end: number): string {
+  let text = "";
+  for (let at = start; at < end; at += PIECE_BYTES) text += bytes.latin1Slice(at, Math.min(end, at + PIECE_BYTES));
+  return text;
+}
+
+/** Name, arch, version and checksum come first in every block. */
+const HEAD_BYTES = 2048;
+
+function isCanonical(frame: XmlFrame): boolean {
+  return frame.bare && frame.head.includes("xmlns:rpm=");
+}
+
+function readEntry(text: string): (Evr & { name: string; arch: string }) | undefined {
+  const name = between(text, "<name>", "</name>");
+  const arch = between(text, "<arch>", "</arch>");
+  const version = /<version\s([^>]*?)\/?>/.exec(text)?.[1];
+  if (!name || !arch || version === undefined) return undefined;
+  const ver = attribute(version, "ver");
+  const rel = attribute(version, "rel");
+  const epoch = attribute(version, "epoch") ?? "0";
+  if (!ver || rel === undefined || !/^\d{0,10}$/.test(epoch)) return undefined;
+  if (!isPlainName(name) || !isPlainName(arch)) return undefined;
+  return {
+    name: flat(fromLatin1(unescapeXml(name))),
+    arch: flat(arch),
+    epoch: Number(epoch),
+    version: flat(ver),
+    release: flat(rel),
+  };
+}
+
+/** Names go into paths and reports: no blanks, slashes or control characters. */
+function isPlainName(name: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  return name.length <= 512 && !/[\s/\u0000-\u001f\u007f]/.test(name);
+}
+
+/** A copy that does not keep the larger string alive that it was cut from. */
+export function flat(text: string): string {
+  return text.length < 13 ? text : Buffer.from(text, "utf8").toString("utf8");
+}
+
+function between(text: string, open: string, close: string): string | undefined {
+  const start = text.indexOf(open);
+  if (start < 0) return undefined;
+  const end = text.indexOf(close, start);
+  return end < 0 ? undefined : text.slice(start + open.length, end).trim();
+}
+
+/** Value of a double-quoted attribute, entities resolved. */
+function attribute(attributes: string, name: string): string | undefined {
+  const at = attributes.startsWith(`${name}="`) ? 0 : attributes.indexOf(` ${name}="`) + 1;
+  if (at === 0 && !attributes.startsWith(`${name}="`)) return undefined;
+  const start = at + name.length + 2;
+  const end = attributes.indexOf('"', start);
+  return end < 0 ? undefined : unescapeXml(attributes.slice(start, end));
+}
+
+/**
+ * Calls back for each entry of one section with the raw (escaped) name and the raw text of the other attributes; the
+ * pair is enough to tell relations apart, so that indexes can intern it unparsed.
+ */
+export function forEachRelation(
+  text: string,
+  kind: DependencyKind,
+  onEntry: (name: string, rest: string) => void,
+): void {
+  const section = between(text, `<rpm:${kind}>`, `</rpm:${kind}>`);
+  if (section === undefined) return;
+  // Cut first: searching on in one string of megabytes is at times a hundred times slower (V8 13).
+  const parts = section.split("<rpm:entry");
+  for (let i = 1; i < parts.length; i++) {
+    const part = parts[i] as string;
+    // An attribute value holds ">" only escaped; some writers leave it plain.
+    let close = part.indexOf("/>");
+    if (close < 0) close = part.indexOf(">");
+    if (part.startsWith(' name="')) {
+      const quote = part.indexOf('"', 7);
+      onEntry(part.slice(7, quote), part.slice(quote + 1, close));
+    } else {
+      const tag = part.slice(0, close);
+      const name = /\sname\s*=\s*"([^"]*)"/.exec(tag);
+      if (name) onEntry(name[1] as string, tag.replace(name[0], ""));
+    }
+  }
+}
+
+/** Calls back with the raw (escaped) path of every file that primary lists. */
+export function forEachFile(text: string, onFile: (path: string) => void): void {
+  const parts = text.split("<file");
+  for (let i = 1; i < parts.length; i++) {
+    const part = parts[i] as string;
+    const start = part.indexOf(">") + 1;
+    const end = part.indexOf("<", start);
+    if (start > 0 && end > start && part[start - 2] !== "/") onFile(part.slice(start, end));
+  }
+}
+
+/** Parses what {@link forEachRelation} gives. Flags that are unknown mean: any version. */
+export function relationOf(name: string, rest: string): Relation {
+  const version = versionOf(rest);
+  return { name: unescapeXml(name), ...version };
+}
+
+/** Flags and version of the attributes after the name. */
+export function versionOf(rest: string): Evr & { flags: number } {
+  if (rest === "") return { flags: 0, epoch: 0, version: "", release: "" };
+  const flags = parseFlags(attribute(rest, "flags") ?? "") ?? 0;
+  return {
+    flags,
+    epoch: flags === 0 ? 0 : Number(attribute(rest, "epoch") ?? 0) || 0,
+    version: flags === 0 ? "" : (attribute(rest, "ver") ?? ""),
+    release: flags === 0 ? "" : (attribute(rest, "rel") ?? ""),
+  };
+}
+
+/** A block as createrepo_c would have written what we read of it; only for reading, never written out. */
+function canonicalBlock(element: XmlElement): string {
+  const text = (name: string) => escapeXml(childText(element, name) ?? "");
+  const attrs = (it: XmlElement | undefined) =>
+    Object.entries(it?.attributes ?? {})
+      .filter(([key]) => !key.startsWith("xmlns"))
+      .map(([key, value]) => ` ${key}="${escapeXml(value)}"`)
+      .join("");
+  const one = (name: string) => childrenOf(element, name)[0];
+  const format = one("format");
+  const parts = [
+    `<package><name>${text("name")}</name><arch>${text("arch")}</arch><version${attrs(one("version"))}/>`,
+    `<checksum${attrs(one("checksum"))}>${text("checksum")}</checksum>`,
+    `<time${attrs(one("time"))}/><size${attrs(one("size"))}/><location${attrs(one("location"))}/><format>`,
+  ];
+  for (const section of format?.children ?? []) {
+    if (section.name === "sourcerpm") parts.push(`<rpm:sourcerpm>${escapeXml(section.text.trim())}</rpm:sourcerpm>`);
+    else if (section.name === "file") parts.push(`<file>${escapeXml(section.text.trim())}</file>`);
+    else if (section.children.length > 0) {
+      parts.push(`<rpm:${section.name}>`);
+      for (const entry of childrenOf(section, "entry")) {
+        const { name, ...others } = entry.attributes;
+        if (name === undefined) continue;
+        const rest = Object.entries(others).map(([key, value]) => ` ${localAttribute(key)}="${escapeXml(value)}"`);
+        parts.push(`<rpm:entry name="${escapeXml(name)}"${rest.join("")}/>`);
+      }
+      parts.push(`</rpm:${section.name}>`);
+    }
+  }
+  parts.push("</format></package>");
+  // The rest reads latin1.
+  return Buffer.from(parts.join(""), "utf8").latin1Slice();
+}
+
+function localAttribute(key: string): string {
+  return key.slice(key.indexOf(":") + 1);
+}
+
+/** The error for a package that cannot be used. */
+export function packageFault(code: "ERR_UPSTREAM_INVALID", what: string, fault: string): AirferryError {
+  return new AirferryError(code, `cannot use package "${what}": ${fault}`, { path: what });
+}

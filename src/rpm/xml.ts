@@ -1,0 +1,126 @@
+/**
+ * Small XML documents of repositories (repomd.xml, comps, metalink, one advisory) as a tree with the byte range of every
+ * element, so that parts can be taken over verbatim. Strictly well-formed, no DOCTYPE, hence no entities to blow up.
+ */
+import { SaxesParser } from "saxes";
+import { AirferryError } from "../errors.ts";
+
+/** Documents deeper than this are hostile. */
+const MAX_DEPTH = 64;
+
+/** One element. `start` is the byte of `<`, `end` the byte after the last `>`; both within the bytes parsed. */
+export interface XmlElement {
+  /** Local name, without prefix. */
+  name: string;
+  attributes: Record<string, string>;
+  children: XmlElement[];
+  /** All character data directly inside, in UTF-8, not trimmed. */
+  text: string;
+  start: number;
+  end: number;
+}
+
+/** Turns what was read byte by byte (latin1) into text. */
+export function fromLatin1(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: everything beyond ASCII
+  return /[^\x00-\x7f]/.test(text) ? Buffer.from(text, "latin1").toString("utf8") : text;
+}
+
+/**
+ * Parses a document.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`, line and column
+ */
+export function parseXml(bytes: Uint8Array, name: string): XmlElement {
+  // Read as latin1, so that positions are bytes; text is decoded afterwards.
+  const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).latin1Slice();
+  const skip = source.startsWith("\u00ef\u00bb\u00bf") ? 3 : 0;
+  const parser = new SaxesParser({ xmlns: false, position: true });
+  const fail = (fault: string): never => {
+    throw invalidXml(name, `${fault} at line ${parser.line}, column ${parser.column}`);
+  };
+  const root: XmlElement = { name: "", attributes: {}, children: [], text: "", start: 0, end: 0 };
+  const stack: XmlElement[] = [root];
+  let open = 0;
+  parser.on("error", (error) => fail(error.message.replace(/^(undefined:)?\d+:\d+: /, "")));
+  parser.on("doctype", () => fail("a DOCTYPE"));
+  parser.on("opentagstart", () => {
+    open = source.lastIndexOf("<", parser.position + skip - 1);
+  });
+  parser.on("opentag", (tag) => {
+    const attributes: Record<string, string> = {};
+    for (const [key, value] of Object.entries(tag.attributes)) attributes[key] = fromLatin1(value as string);
+    const element = { name: localName(tag.name), attributes, children: [], text: "", start: open, end: 0 };
+    (stack.at(-1) as XmlElement).children.push(element);
+    if (stack.push(element) > MAX_DEPTH) fail(`more than ${MAX_DEPTH} levels`);
+  });
+  const text = (value: string) => {
+    (stack.at(-1) as XmlElement).text += value;
+  };
+  parser.on("text", text);
+  parser.on("cdata", text);
+  parser.on("closetag", () => {
+    const element = stack.pop() as XmlElement;
+    element.text = fromLatin1(element.text);
+    element.end = parser.position + skip;
+  });
+  parser.write(skip ? source.slice(skip) : source);
+  parser.close();
+  return root.children[0] ?? fail("no element");
+}
+
+/** `entry` of `rpm:entry`. */
+export function localName(name: string): string {
+  const colon = name.indexOf(":");
+  return colon < 0 ? name : name.slice(colon + 1);
+}
+
+/** First child of that local name. */
+export function child(element: XmlElement, name: string): XmlElement | undefined {
+  return element.children.find((it) => it.name === name);
+}
+
+/** All children of that local name, in order. */
+export function childrenOf(element: XmlElement | undefined, name: string): XmlElement[] {
+  return element?.children.filter((it) => it.name === name) ?? [];
+}
+
+/** Trimmed text of the first child of that name; undefined when there is none. */
+export function childText(element: XmlElement, name: string): string | undefined {
+  return child(element, name)?.text.trim();
+}
+
+/** Text of an attribute value or element: five named entities and character references. */
+export function unescapeXml(text: string): string {
+  if (!text.includes("&")) return text;
+  return text.replace(/&(lt|gt|amp|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});/g, (_whole, entity: string) => {
+    switch (entity) {
+      case "lt":
+        return "<";
+      case "gt":
+        return ">";
+      case "amp":
+        return "&";
+      case "quot":
+        return '"';
+      case "apos":
+        return "'";
+      default: {
+        const code = entity[1] === "x" ? Number.parseInt(entity.slice(2), 16) : Number(entity.slice(1));
+        return code <= 0x10ffff ? String.fromCodePoint(code) : "\ufffd";
+      }
+    }
+  });
+}
+
+/** Text with the characters escaped that may not stand in an attribute value. */
+export function escapeXml(text: string): string {
+  return text.replace(/[<>&"']/g, (it) => `&#${it.charCodeAt(0)};`);
+}
+
+/** The error for repository metadata that is not what it should be. */
+export function invalidXml(name: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": malformed metadata: ${fault}`, {
+    path: name,
+    hint: "upstream's metadata is damaged; try another mirror, or tell upstream",
+  });
+}
