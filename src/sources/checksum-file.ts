@@ -37,7 +37,7 @@ const BY_HEX_LENGTH: Record<number, string> = {
 /** Checksum files of other algorithms whose digests are as long as SHA-2's. */
 const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3|sm3|whirlpool/i;
 
-const BSD = /^([A-Za-z][A-Za-z0-9-]*)[ \t]*\((.+)\)[ \t]*=[ \t]*([0-9A-Fa-f]+)$/;
+const BSD = /^(\\?)([A-Za-z][A-Za-z0-9-]*)[ \t]*\((.+)\)[ \t]*=[ \t]*([0-9A-Fa-f]+)$/;
 const GNU = /^(\\?)(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})[ \t]+\*?(.+)$/;
 const BARE = /^(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})$/;
 const PRINT_MD = /^([^\s:][^:]*):([0-9A-Fa-f \t]+)$/;
@@ -110,11 +110,11 @@ function readLines(source: string): { lines: Line[]; sizes: Map<string, number> 
 function joined(source: string): string[] {
   const lines: string[] = [];
   for (const raw of source.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/)) {
+    if (raw.length > MAX_LINE_CHARS) continue;
     const text = raw.trimEnd();
-    const previous = lines.at(-1);
-    const continues =
-      /^[ \t]+[0-9A-Fa-f \t]+$/.test(text) && previous !== undefined && /:[ \t]*[0-9A-Fa-f \t]*$/.test(previous);
-    if (continues) lines[lines.length - 1] = `${previous} ${text.trim()}`;
+    const previous = lines.at(-1) ?? "";
+    const continues = /^[ \t]+[0-9A-Fa-f \t]+$/.test(text) && /:[0-9A-Fa-f \t]*$/.test(previous.slice(-256));
+    if (continues && previous.length < MAX_JOINED_CHARS) lines[lines.length - 1] = `${previous} ${text.trim()}`;
     else lines.push(text.trim());
   }
   return lines;
@@ -131,8 +131,10 @@ function readLine(text: string): Line | undefined {
   }
   const bsd = BSD.exec(text);
   if (bsd) {
-    const algorithm = bsd[1]!.toLowerCase().replace(/^sha2?-/, "sha");
-    return BY_HEX_LENGTH[bsd[3]!.length] === algorithm ? lineOf(bsd[3]!, bsd[2]) : undefined;
+    const [, escaped, label, name, hex] = bsd;
+    const algorithm = label!.toLowerCase().replace(/^sha2?-/, "sha");
+    const matches = BY_HEX_LENGTH[hex!.length] === algorithm;
+    return matches ? lineOf(hex!, escaped ? unescapeName(name!) : name) : undefined;
   }
   const printed = PRINT_MD.exec(text);
   return printed ? lineOf(printed[2]!.replace(/[ \t]/g, ""), printed[1]) : undefined;

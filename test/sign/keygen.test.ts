@@ -1,0 +1,177 @@
+/** The verbs keygen and sign, on folders as pack leaves them. */
+import { createHash } from "node:crypto";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t from "tap";
+import { formatSums } from "../../src/bundle/sums.ts";
+import { keygen } from "../../src/keygen.ts";
+import { readRpmKey } from "../../src/sign/openpgp.ts";
+import { readPrivateKey } from "../../src/sign/private-key.ts";
+import { readTrustedKeys, verifySums } from "../../src/sign/verify.ts";
+import { sign } from "../../src/sign.ts";
+
+const root = mkdtempSync(join(tmpdir(), "airferry-keygen-"));
+t.teardown(() => rmSync(root, { recursive: true }));
+const passphrase = async () => "pw";
+const ann = await keygen({ out: join(root, "keys", "ann"), password: "pw" });
+await keygen({ out: join(root, "keys", "bob"), password: "", rpm: false });
+const key = (name: string) => join(root, "keys", `${name}.key`);
+const pub = (name: string) => join(root, "keys", `${name}.pub`);
+
+let count = 0;
+/** A folder with the small files of a bundle. */
+function bundle(media = 0): string {
+  const dir = join(root, `bundle-${count++}`);
+  const inventory = Buffer.from('{"stream":"x"}');
+  const sums = formatSums([
+    { name: "airferry.json", sha256: createHash("sha256").update(inventory).digest("hex") },
+    { name: "data.tar.0000", sha256: "0".repeat(64) },
+  ]);
+  const folders =
+    media === 0 ? [dir] : Array.from({ length: media }, (_, i) => join(dir, `medium-${i + 1}-of-${media}`));
+  for (const folder of folders) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "airferry.json"), inventory);
+    writeFileSync(join(folder, "SHA256SUMS"), sums);
+  }
+  return dir;
+}
+
+async function verdict(folder: string, names: string[], threshold: number) {
+  const place = join(folder, "signatures");
+  const files = readdirSync(place).map((name) => ({ name, bytes: readFileSync(join(place, name)) }));
+  return verifySums(readFileSync(join(folder, "SHA256SUMS")), files, await readTrustedKeys(names.map(pub)), threshold);
+}
+
+t.test("keygen() writes four files, the private ones for their owner alone", async (t) => {
+  t.same(readdirSync(join(root, "keys")).sort(), [
+    "ann.key",
+    "ann.pub",
+    "ann.rpm.key",
+    "ann.rpm.pub",
+    "bob.key",
+    "bob.pub",
+  ]);
+  t.same(
+    ann.files.map((it) => statSync(it).mode & 0o777),
+    [0o600, 0o644, 0o600, 0o644],
+  );
+  t.equal((await readTrustedKeys([pub("ann")]))[0]!.keyid, ann.keyid);
+  await readPrivateKey(key("ann"), passphrase);
+  t.equal((await readRpmKey(join(root, "keys/ann.rpm.key"), passphrase)).fingerprint, ann.rpmFingerprint);
+  t.match(readFileSync(join(root, "keys/ann.rpm.pub"), "utf8"), /^-----BEGIN PGP PUBLIC KEY BLOCK-----/);
+  t.notMatch(readFileSync(join(root, "keys/ann.rpm.pub"), "utf8"), /PRIVATE/);
+});
+
+t.test("keygen() never overwrites, and leaves nothing behind when it refuses", async (t) => {
+  for (const suffix of [".key", ".pub", ".rpm.key", ".rpm.pub"]) {
+    const dir = join(root, `taken${suffix}`);
+    mkdirSync(dir);
+    const taken = join(dir, `site${suffix}`);
+    if (suffix === ".pub") symlinkSync("nowhere", taken);
+    else writeFileSync(taken, "mine");
+    await t.rejects(keygen({ out: join(dir, "site"), password: "" }), { code: "ERR_USAGE", path: taken });
+    t.same(readdirSync(dir), [`site${suffix}`]);
+    if (suffix !== ".pub") t.equal(readFileSync(taken, "utf8"), "mine");
+  }
+  await t.rejects(keygen({ out: `${root}/`, password: "" }), { code: "ERR_USAGE" });
+  await t.rejects(keygen({ out: join(key("ann"), "x"), password: "", rpm: false }), Error, "a file for a folder");
+});
+
+t.test("sign() adds signers one after the other", async (t) => {
+  const dir = bundle();
+  const first = await sign(dir, { key: key("ann"), passphrase });
+  t.equal(first.keyid, ann.keyid);
+  t.equal(
+    first.digest,
+    createHash("sha256")
+      .update(readFileSync(join(dir, "SHA256SUMS")))
+      .digest("hex"),
+  );
+  await sign(dir, { key: key("bob"), passphrase: async () => "" });
+  const { signers, problems } = await verdict(dir, ["ann", "bob"], 2);
+  t.same([signers.length, problems], [2, []]);
+  t.same(readdirSync(dir).sort(), ["SHA256SUMS", "airferry.json", "signatures"]);
+  t.equal(readdirSync(join(dir, "signatures")).length, 4);
+  await t.rejects(sign(dir, { key: key("ann"), passphrase }), { code: "ERR_USAGE", message: /has signed it already/ });
+  await t.rejects(sign(dir, { key: key("ann"), passphrase: async () => "no" }), { code: "ERR_PASSWORD" });
+});
+
+t.test("sign() finishes what a killed run began", async (t) => {
+  const dir = bundle();
+  const { files } = await sign(dir, { key: key("ann"), passphrase });
+  rmSync(files[1]!);
+  writeFileSync(join(dir, "signatures", ".tmp-0123456789abcdef"), "half");
+  await sign(dir, { key: key("ann"), passphrase });
+  t.same((await verdict(dir, ["ann"], 1)).problems, []);
+  t.equal(readdirSync(join(dir, "signatures")).length, 2);
+});
+
+t.test("sign() signs every medium of a set alike", async (t) => {
+  const dir = bundle(3);
+  await sign(dir, { key: key("ann"), passphrase });
+  const places = readdirSync(dir).map((name) => join(dir, name));
+  for (const place of places) t.same((await verdict(place, ["ann"], 1)).problems, []);
+  const name = `${ann.keyid.slice(0, 16)}.sig`;
+  t.same(readFileSync(join(places[0]!, "signatures", name)), readFileSync(join(places[2]!, "signatures", name)));
+  rmSync(join(places[1]!, "signatures"), { recursive: true });
+  await sign(dir, { key: key("ann"), passphrase });
+  t.same((await verdict(places[1]!, ["ann"], 1)).problems, [], "a medium that lacked it");
+  const odd = bundle(2);
+  writeFileSync(join(odd, "medium-2-of-2", "SHA256SUMS"), `${"0".repeat(64)}  airferry.json\n`);
+  await t.rejects(sign(odd, { key: key("ann"), passphrase }), { code: "ERR_BUNDLE_INVALID" });
+  t.notOk(existsSync(join(odd, "medium-1-of-2", "signatures")));
+});
+
+t.test("sign() refuses what is no bundle, before it asks for anything", async (t) => {
+  const asked = async (): Promise<string> => {
+    throw new Error("asked");
+  };
+  const bad = new Map<string, [code: string, change: (dir: string) => void]>([
+    ["no SHA256SUMS", ["ERR_NOT_FOUND", (dir) => rmSync(join(dir, "SHA256SUMS"))]],
+    ["no inventory", ["ERR_NOT_FOUND", (dir) => rmSync(join(dir, "airferry.json"))]],
+    ["another inventory", ["ERR_DIGEST_MISMATCH", (dir) => writeFileSync(join(dir, "airferry.json"), "{}")]],
+    ["a comment in the sums", ["ERR_BUNDLE_INVALID", (dir) => writeFileSync(join(dir, "SHA256SUMS"), "# x\n")]],
+    [
+      "a path in the sums",
+      ["ERR_PATH_UNSAFE", (dir) => writeFileSync(join(dir, "SHA256SUMS"), `${"0".repeat(64)}  ../x\n`)],
+    ],
+    ["huge sums", ["ERR_SIZE_LIMIT", (dir) => writeFileSync(join(dir, "SHA256SUMS"), Buffer.alloc(2 ** 20 + 1))]],
+    [
+      "a link for the sums",
+      [
+        "ERR_PATH_UNSAFE",
+        (dir) => {
+          cpSync(join(dir, "SHA256SUMS"), join(dir, "x"));
+          rmSync(join(dir, "SHA256SUMS"));
+          symlinkSync("x", join(dir, "SHA256SUMS"));
+        },
+      ],
+    ],
+  ]);
+  for (const [reason, [code, change]] of bad) {
+    const dir = bundle();
+    change(dir);
+    await t.rejects(sign(dir, { key: key("ann"), passphrase: asked }), { code }, reason);
+    t.notOk(existsSync(join(dir, "signatures")), reason);
+  }
+  await t.rejects(sign(join(root, "nowhere"), { key: key("ann"), passphrase: asked }), { code: "ERR_NOT_FOUND" });
+  const linked = bundle();
+  const outside = join(root, "outside");
+  mkdirSync(outside);
+  symlinkSync(outside, join(linked, "signatures"));
+  await t.rejects(sign(linked, { key: key("ann"), passphrase }), { code: "ERR_PATH_UNSAFE" });
+  t.same(readdirSync(outside), [], "nothing is written through a link");
+});
