@@ -3,16 +3,18 @@
  * processes get an empty HOME and, as root on Linux, a network namespace of their own with nothing in it.
  */
 import { execFileSync, spawnSync } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import t from "tap";
 import { keygen } from "../../src/keygen.ts";
-import { keyidOf, readTrustedKeys } from "../../src/sign/keys.ts";
-import { readPrivateKey } from "../../src/sign/private-key.ts";
-import { openSigner, signatureFiles } from "../../src/sign/signer.ts";
+import { keyidOf, parsePublicKeys, publicKeyPem, readTrustedKeys } from "../../src/sign/keys.ts";
+import { openPrivateKey, readPrivateKey } from "../../src/sign/private-key.ts";
+import { keySigner, openSigner, signatureFiles } from "../../src/sign/signer.ts";
 import { verifySums } from "../../src/sign/verify.ts";
 import { absent, cosignPaths } from "../fixtures/clients.ts";
+import { COSIGN_VECTORS, PASSPHRASE, SIGNED_BYTES } from "../fixtures/cosign-vectors.ts";
 
 const EMPTY_TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}\n';
 const canUnshare = spawnSync("unshare", ["-n", "true"]).status === 0;
@@ -24,6 +26,28 @@ t.test("cosign is here", async (t) => {
   else if (cosigns.length === 1 && process.env.AIRFERRY_REQUIRE_CLIENTS === "1")
     absent(t, "a second version of cosign");
   else t.pass(cosigns.map((it) => basename(it)).join(", "));
+});
+
+t.test("keys and signatures that cosign made once are good here", async (t) => {
+  for (const [name, { publicKey, privateKey, bundle }] of Object.entries(COSIGN_VECTORS)) {
+    const [trusted] = parsePublicKeys(Buffer.from(publicKey), name);
+    const key = await openPrivateKey(Buffer.from(privateKey), async () => PASSPHRASE, name);
+    t.equal(keyidOf(key), trusted!.keyid, name);
+    await t.rejects(
+      openPrivateKey(Buffer.from(privateKey), async () => "", name),
+      { code: "ERR_PASSWORD" },
+    );
+    const files = [
+      { name: `${trusted!.keyid16}.sigstore.json`, bytes: Buffer.from(bundle) },
+      { name: `${trusted!.keyid16}.sig`, bytes: Buffer.from(JSON.parse(bundle).messageSignature.signature, "base64") },
+    ];
+    t.same(
+      verifySums(SIGNED_BYTES, files, [trusted!], 1),
+      { signers: [trusted!.keyid], untrusted: [], problems: [] },
+      name,
+    );
+    t.match(verifySums(sums, files, [trusted!], 1).problems, [{ code: "ERR_SIGNATURE_INVALID" }], name);
+  }
 });
 
 for (const cosign of cosigns) {
@@ -82,6 +106,21 @@ for (const cosign of cosigns) {
       // 2.5.0 wants its trust root for this even when it ignores the log.
       if (raws.status !== 0) t.match(raws.text, /TUF|tuf|trusted root|network|dial/i, "only for want of a network");
       else t.match(raws.text, /Verified OK/);
+    });
+
+    t.test("checks our signatures by other kinds of keys", async (t) => {
+      const pairs = {
+        p384: generateKeyPairSync("ec", { namedCurve: "P-384" }),
+        rsa: generateKeyPairSync("rsa", { modulusLength: 3072 }),
+        ed25519: generateKeyPairSync("ed25519"),
+      };
+      for (const [kind, { privateKey, publicKey }] of Object.entries(pairs)) {
+        const [bundle] = await signatureFiles(sums, keySigner(privateKey, kind));
+        writeFileSync(join(dir, `${kind}.pub`), publicKeyPem(publicKey));
+        writeFileSync(join(dir, `${kind}.sigstore.json`), bundle!.bytes);
+        const good = verify(`${kind}.pub`, `${kind}.sigstore.json`);
+        t.match([good.status, good.text], [0, /Verified OK/], kind);
+      }
     });
 
     t.test("opens our key and gives the same public key", async (t) => {
