@@ -93,7 +93,7 @@ export function pump(
       watch.bytes(chunk.length);
       received += chunk.length;
       const excess = received - limit;
-      const wanted = excess > 0 ? chunk.subarray(0, chunk.length - excess) : chunk;
+      const wanted = excess > 0 ? chunk.subarray(0, Math.max(0, chunk.length - excess)) : chunk;
       if (wanted.length > 0) {
         waiting.push(wanted);
         waitingBytes += wanted.length;

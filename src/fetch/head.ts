@@ -2,11 +2,12 @@
  * What a resource is, without its body: HEAD, and where that is refused, a GET of one byte.
  */
 
+import { headResult, lengthOf, statusFailure } from "./answer.ts";
 import { tryMirrors } from "./mirrors.ts";
 import { openUrl } from "./open.ts";
 import { redactUrl } from "./redact.ts";
 import { parseContentRange } from "./resume.ts";
-import { type Engine, headResult, lengthOf, statusFailure } from "./transfer.ts";
+import type { Engine } from "./transfer.ts";
 import { discard } from "./transport.ts";
 import type { FetchTarget, HeadResult } from "./types.ts";
 

@@ -12,6 +12,8 @@ import type { FetchEvent } from "./types.ts";
 const CRUMB_BYTES = 64 * 1024;
 /** … and this many of them are an upstream that keeps us busy for nothing. */
 const MAX_CRUMBS = 10_000;
+/** Upstreams that change more often than this make no progress. */
+const MAX_CHANGES = 3;
 /** Kept connections that had died, in a row, before it counts as a failure. */
 const MAX_FREE = 8;
 
@@ -37,6 +39,8 @@ export interface MirrorOptions {
   position(): number;
   /** What came cannot be trusted. */
   distrust(): Promise<void>;
+  /** How often upstream had something new: progress is counted from 0 again, a few times. */
+  changes?(): number;
 }
 
 /**
@@ -54,10 +58,10 @@ export async function tryMirrors<T>(
   let highWater = options.position();
   let crumbs = 0;
   let free = 0;
+  let changes = 0;
   for (let count = 1; ; count++) {
     options.signal?.throwIfAborted();
     let failure: AttemptFailure;
-    const startedAt = options.position();
     try {
       return await attempt(current, count);
     } catch (error) {
@@ -66,11 +70,15 @@ export async function tryMirrors<T>(
     }
     current.last = failure;
     const position = options.position();
-    const gained = position - Math.max(highWater, 0);
+    const seen = options.changes?.() ?? 0;
+    const fresh = seen > changes && seen <= MAX_CHANGES;
+    changes = seen;
+    if (fresh) highWater = 0;
+    const gained = position - highWater;
     highWater = Math.max(highWater, position);
-    if (failure.distrust && position > 0) {
-      await options.distrust();
-      highWater = Math.max(highWater, startedAt);
+    if (failure.distrust) {
+      if (position > 0) await options.distrust();
+      if (fresh) highWater = 0;
     }
     let delayMs = 0;
     if (!failure.transient) current.fault = failure;

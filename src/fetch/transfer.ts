@@ -4,15 +4,17 @@
  */
 
 import { AirferryError } from "../errors.ts";
+import { headResult, lengthOf, statusFailure } from "./answer.ts";
 import { pump } from "./body.ts";
 import { encodingFault } from "./encoding.ts";
-import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "./failure.ts";
+import { AttemptFailure } from "./failure.ts";
+import { changed, tooLarge, tooShort, unaskedPart, unfitPart, wrongSize } from "./faults.ts";
 import type { HostLimits } from "./hosts.ts";
 import { type Mirror, tryMirrors } from "./mirrors.ts";
 import { type Opened, type OpenParts, openUrl } from "./open.ts";
 import { redactUrl } from "./redact.ts";
 import { parseContentRange, planResume, type ResumePlan, strongEtag, type Validator, validatorOf } from "./resume.ts";
-import { type Backoff, isTransientStatus, parseRetryAfter } from "./retry.ts";
+import type { Backoff } from "./retry.ts";
 import { inSegments, SEGMENT_BYTES } from "./segments.ts";
 import { discard } from "./transport.ts";
 import type { FetchEvent, FetchSink, FetchTarget, HeadResult } from "./types.ts";
@@ -50,6 +52,7 @@ export async function transferInto(engine: Engine, request: TransferRequest, sin
       onEvent: engine.onEvent,
       position: () => sink.position,
       distrust: () => transfer.restart(),
+      changes: () => transfer.changes,
     },
     (mirror, count) => transfer.attempt(mirror, count),
   );
@@ -60,6 +63,8 @@ export async function transferInto(engine: Engine, request: TransferRequest, sin
 type RestPlan = Extract<ResumePlan, { kind: "rest" }>;
 
 class Transfer {
+  /** How often upstream turned out to have something new. */
+  changes = 0;
   readonly #engine: Engine;
   readonly #request: TransferRequest;
   readonly #sink: FetchSink;
@@ -87,7 +92,7 @@ class Transfer {
   async attempt(mirror: Mirror, count: number): Promise<HeadResult> {
     const { size, integrity } = this.#request;
     const sink = this.#sink;
-    if (size !== undefined && sink.position > size) await this.restart();
+    if (sink.position > (size ?? this.#request.maxBytes ?? DEFAULT_MAX_BYTES)) await this.restart();
     if (size !== undefined && size > 0 && sink.position === size && this.#request.check === undefined) {
       return this.#resultWithoutRequest(mirror.url, size);
     }
@@ -140,7 +145,7 @@ class Transfer {
       this.#validator?.url === mirror.url ? (this.#validator.etag ?? this.#validator.lastModified) : undefined;
     if (validator === undefined && this.#request.integrity === undefined) {
       mirror.wholeOnly = true;
-      throw this.#changed(mirror.url, "a validator or a digest", "neither");
+      throw this.#change(mirror.url, "a validator or a digest", "neither");
     }
     await inSegments({
       from: to,
@@ -150,7 +155,7 @@ class Transfer {
       fetch: (start, end, signal) => this.#segment(mirror, start, end, validator, signal),
       write: (bytes) => sink.write(bytes),
     });
-    return { ...result, size };
+    return { ...result, size, mixed: true };
   }
 
   /** Bytes [start, end) into memory, over as many attempts as it takes. */
@@ -174,7 +179,7 @@ class Transfer {
       const opened = await this.#open(mirror.url, plan, count, signal);
       try {
         const { exchange } = opened;
-        if (exchange.status === 200) throw this.#changed(mirror.url, "206", "200");
+        if (exchange.status === 200) throw this.#change(mirror.url, "206", "200");
         if (exchange.status !== 206) throw await statusFailure(this.#engine, mirror.url, opened);
         this.#checkRange(mirror, opened, plan);
         const body = await pump(
@@ -187,7 +192,7 @@ class Transfer {
           },
           signal,
         );
-        if (start + have < end) throw this.#short(mirror.url, opened, body, start + have, end);
+        if (start + have < end) throw tooShort(mirror.url, opened, body.how, start + have, end);
         this.#engine.limits.speedUp(opened.origin);
         return bytes;
       } catch (error) {
@@ -228,25 +233,22 @@ class Transfer {
   /** Reads the answer: appends, starts over, or says what is wrong. */
   async #take(mirror: Mirror, opened: Opened, plan: ResumePlan): Promise<HeadResult> {
     const { status, headers } = opened.exchange;
-    const encoded = encodingFault(opened.url, headers, this.#request.size);
     if (status === 416 && plan.kind === "rest") return this.#unsatisfied(mirror, opened, plan.from);
     if (status === 206 && plan.kind === "rest") {
-      if (encoded) throw encoded;
       return this.#append(mirror, opened, plan);
     }
     if (status === 206) {
-      throw new AttemptFailure(
-        upstreamError(
-          "ERR_UPSTREAM_INVALID",
-          mirror.url,
-          "upstream sent a part (206) although the whole was asked for",
-        ),
-      );
+      throw unaskedPart(mirror.url);
     }
     if (status < 200 || status > 299) throw await statusFailure(this.#engine, mirror.url, opened);
+    const encoded = encodingFault(opened.url, headers, this.#request.size);
     if (encoded) throw encoded;
     this.#checkLength(mirror.url, opened);
-    if (this.#sink.position > 0) await this.restart();
+    if (this.#sink.position > 0) {
+      const { url, etag } = this.#validator ?? {};
+      if (url === mirror.url && etag !== undefined && etag !== headers.etag) this.changes++;
+      await this.restart();
+    }
     return this.#receive(mirror, opened, 0, lengthOf(opened));
   }
 
@@ -260,15 +262,13 @@ class Transfer {
   #checkRange(mirror: Mirror, opened: Opened, plan: RestPlan): number | undefined {
     const { headers } = opened.exchange;
     const { size } = this.#request;
+    const encoded = encodingFault(opened.url, headers, undefined);
+    if (encoded) throw encoded;
     const range = parseContentRange(headers["content-range"]);
     const length = lengthOf(opened);
     const misfit = (expected: string) => {
       mirror.wholeOnly = true;
-      const actual = headers["content-range"] ?? headers["content-type"] ?? "no Content-Range";
-      return new AttemptFailure(
-        upstreamError("ERR_UPSTREAM_INVALID", mirror.url, "the partial answer does not fit", { expected, actual }),
-        { transient: true, free: true },
-      );
+      return unfitPart(mirror.url, opened, expected);
     };
     if (range?.start !== plan.from || range.end === undefined) throw misfit(`bytes ${plan.from}-…`);
     if (length !== undefined && length !== range.end - range.start + 1) {
@@ -276,14 +276,14 @@ class Transfer {
     }
     const expectedTotal = size ?? this.#total;
     if (range.size !== undefined && expectedTotal !== undefined && range.size !== expectedTotal) {
-      if (size !== undefined) throw this.#wrongSize(mirror.url, range.size, opened);
-      throw this.#changed(mirror.url, `${expectedTotal} bytes`, `${range.size} bytes`);
+      if (size !== undefined) throw wrongSize(mirror.url, opened, this.#request, range.size);
+      throw this.#change(mirror.url, `${expectedTotal} bytes`, `${range.size} bytes`);
     }
     if (expectedTotal !== undefined && range.end >= expectedTotal) throw misfit(`an end below ${expectedTotal}`);
     if (range.size === undefined && expectedTotal === undefined) throw misfit("a total size");
     const etag = strongEtag(headers);
     if (this.#validator?.url === mirror.url && this.#validator.etag !== undefined && etag !== undefined) {
-      if (etag !== this.#validator.etag) throw this.#changed(mirror.url, this.#validator.etag, etag);
+      if (etag !== this.#validator.etag) throw this.#change(mirror.url, this.#validator.etag, etag);
     }
     if (plan.to !== undefined && range.end >= plan.to) throw misfit(`an end below ${plan.to}`);
     return range.size ?? expectedTotal;
@@ -298,7 +298,7 @@ class Transfer {
       if (rejected) throw rejected;
       return headResult(mirror.url, opened, total);
     }
-    throw this.#changed(mirror.url, `more than ${from} bytes`, total === undefined ? "416" : `${total} bytes`);
+    throw this.#change(mirror.url, `more than ${from} bytes`, total === undefined ? "416" : `${total} bytes`);
   }
 
   /** Appends a body. `to`: where this part of a larger whole ends. */
@@ -309,7 +309,7 @@ class Transfer {
     total: number | undefined,
     to?: number,
   ): Promise<HeadResult> {
-    const { exchange, url } = opened;
+    const { exchange } = opened;
     const { size, maxBytes, signal } = this.#request;
     const sink = this.#sink;
     const cap = to ?? size ?? maxBytes ?? DEFAULT_MAX_BYTES;
@@ -320,97 +320,28 @@ class Transfer {
     sink.began?.({ ...this.#validator, ...(this.#total !== undefined && { size: this.#total }) });
     const end = await pump(exchange, cap - from, (chunk) => sink.write(chunk), signal);
     const have = from + end.bytes;
-    if (end.how === "over") {
-      throw new AttemptFailure(
-        upstreamError(
-          "ERR_UPSTREAM_SIZE",
-          mirror.url,
-          size === undefined ? "the body is larger than allowed" : "the body is larger than it should be",
-          { expected: `${size === undefined ? "at most " : ""}${cap} bytes`, actual: "more", hint: sizeHint(url) },
-        ),
-        { distrust: true },
-      );
-    }
+    if (end.how === "over") throw tooLarge(mirror.url, opened, cap, size === undefined, undefined);
     const wanted = to ?? size ?? total;
     if (wanted !== undefined ? have < wanted : end.how === "cut")
-      throw this.#short(mirror.url, opened, end, have, wanted);
+      throw tooShort(mirror.url, opened, end.how, have, wanted);
     this.#engine.limits.speedUp(opened.origin);
     const rejected = this.#request.check?.(opened, this.#pieces > 1);
     if (rejected) throw rejected;
     return { ...headResult(mirror.url, opened, have), ...(this.#pieces > 1 && { mixed: true as const }) };
   }
 
-  /** The body ended too early. A complete one that is too short is a wrong size; anything else continues. */
-  #short(
-    url: string,
-    opened: Opened,
-    end: { how: string; cause?: Error | undefined },
-    have: number,
-    wanted: number | undefined,
-  ): AttemptFailure {
-    const { headers } = opened.exchange;
-    const framed = headers["transfer-encoding"] !== undefined || lengthOf(opened) !== undefined;
-    const whole = headers["content-range"] === undefined;
-    const expected = wanted === undefined ? "the end of the body" : `${wanted} bytes`;
-    if (end.how === "end" && framed && whole) {
-      return new AttemptFailure(
-        upstreamError("ERR_UPSTREAM_SIZE", url, "the body is shorter than it should be", {
-          expected,
-          actual: `${have} bytes`,
-          hint: sizeHint(opened.url),
-        }),
-        { distrust: true },
-      );
-    }
-    const stall = opened.exchange.stalled();
-    const fault = stall === undefined ? "the connection was cut" : `the transfer stalled: ${stall}`;
-    return new AttemptFailure(
-      upstreamError("ERR_UPSTREAM", url, fault, {
-        expected,
-        actual: `${have} bytes`,
-        hint: "the network or upstream is unsteady; run the command again: it continues where it stopped",
-      }),
-      { transient: true, stalled: stall !== undefined },
-    );
-  }
-
   #checkLength(url: string, opened: Opened): void {
     const { size, maxBytes } = this.#request;
     const length = lengthOf(opened);
     if (length === undefined) return;
-    if (size !== undefined && length !== size) throw this.#wrongSize(url, length, opened);
-    if (size === undefined && length > (maxBytes ?? DEFAULT_MAX_BYTES)) {
-      throw new AttemptFailure(
-        upstreamError("ERR_UPSTREAM_SIZE", url, "the body is larger than allowed", {
-          expected: `at most ${maxBytes ?? DEFAULT_MAX_BYTES} bytes`,
-          actual: `${length} bytes`,
-          hint: sizeHint(opened.url),
-        }),
-      );
-    }
+    if (size !== undefined && length !== size) throw wrongSize(url, opened, this.#request, length);
+    const cap = maxBytes ?? DEFAULT_MAX_BYTES;
+    if (size === undefined && length > cap) throw tooLarge(url, opened, cap, true, length);
   }
 
-  #wrongSize(url: string, got: number, opened: Opened): AttemptFailure {
-    const etag = opened.exchange.headers.etag;
-    const locked = this.#request.etag;
-    const moved = locked !== undefined && etag !== undefined && etag !== locked;
-    return new AttemptFailure(
-      upstreamError("ERR_UPSTREAM_SIZE", url, moved ? "upstream changed since it was locked" : "wrong size", {
-        expected: `${this.#request.size} bytes`,
-        actual: `${got} bytes`,
-        hint: sizeHint(opened.url),
-      }),
-    );
-  }
-
-  /** Upstream has something else now than what the bytes in place came from: start over at once. */
-  #changed(url: string, expected: string, actual: string): AttemptFailure {
-    const error = upstreamError("ERR_UPSTREAM_CHANGED", url, "upstream changed in the middle of the transfer", {
-      expected,
-      actual,
-      hint: "upstream is being updated; run the command again when it is settled",
-    });
-    return new AttemptFailure(error, { transient: true, free: true, distrust: true });
+  #change(url: string, expected: string, actual: string): AttemptFailure {
+    this.changes++;
+    return changed(url, expected, actual);
   }
 
   #resultWithoutRequest(url: string, size: number): HeadResult {
@@ -424,50 +355,4 @@ class Transfer {
       ...(lastModified !== undefined && { lastModified }),
     };
   }
-}
-
-function sizeHint(url: URL): string {
-  return `look at what ${url.host} sends; if upstream published something new, run: airferry lock --update`;
-}
-
-/** Content-Length as a number. */
-export function lengthOf(opened: Opened): number | undefined {
-  const text = opened.exchange.headers["content-length"];
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-}
-
-/** What a response says about the resource. */
-export function headResult(url: string, opened: Opened, size: number | undefined): HeadResult {
-  const { headers } = opened.exchange;
-  const lastModified = headers["last-modified"];
-  const contentType = headers["content-type"];
-  return {
-    url,
-    finalUrl: redactUrl(opened.url),
-    ...(size !== undefined && { size }),
-    ...(headers.etag !== undefined && { etag: headers.etag }),
-    ...(lastModified !== undefined && { lastModified }),
-    acceptRanges: opened.exchange.status === 206 || /\bbytes\b/i.test(headers["accept-ranges"] ?? ""),
-    ...(contentType !== undefined && { contentType }),
-  };
-}
-
-/** Reads nothing of an error's body; tells the host limits about a 429. */
-export async function statusFailure(engine: Engine, url: string, opened: Opened): Promise<AttemptFailure> {
-  const { status, headers, response } = opened.exchange;
-  const retryAfterMs = parseRetryAfter(headers["retry-after"]);
-  if (status === 429) {
-    engine.limits.slowDown(opened.origin, Math.min(retryAfterMs ?? 0, engine.backoff.maxRetryAfterMs));
-  }
-  await discard(opened.exchange);
-  const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
-  const said = `${status} ${(response.statusMessage ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 60)}`.trim();
-  return new AttemptFailure(
-    upstreamError("ERR_UPSTREAM", url, `upstream answered ${said}${via}`, {
-      actual: said,
-      cause: new HttpStatus(status),
-      hint: statusHint(status, opened.url),
-    }),
-    { transient: isTransientStatus(status), retryAfterMs },
-  );
 }

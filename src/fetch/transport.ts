@@ -26,6 +26,7 @@ export interface Request {
 
 /** A response whose body has not been read. Exactly one of `pump` (body.ts) and `discard` ends it. */
 export interface Exchange {
+  method: Request["method"];
   status: number;
   headers: IncomingHttpHeaders;
   response: IncomingMessage;
@@ -106,6 +107,7 @@ export class Transport {
         // The body is read here and not through got's own Duplex, which drops what it holds when a connection is cut.
         response.removeAllListeners("readable");
         resolve({
+          method: request.method,
           status: response.statusCode ?? 0,
           headers: response.headers,
           response,
@@ -127,17 +129,23 @@ export class Transport {
 /** Gets rid of a body: a small one is read so that the connection can be used again, else it is closed. */
 export function discard(exchange: Exchange): Promise<void> {
   const { response } = exchange;
-  const length = Number(exchange.headers["content-length"] ?? Number.NaN);
-  if (!(length <= MAX_DISCARD_BYTES) || response.readableEnded) {
-    exchange.destroy();
+  if (response.readableEnded || response.destroyed) {
+    exchange.watch.end();
     return Promise.resolve();
   }
   return new Promise((resolve) => {
+    let left = MAX_DISCARD_BYTES;
     const done = () => {
       exchange.watch.end();
       resolve();
     };
     response.once("end", done).once("close", done).on("error", done);
-    response.resume();
+    response.on("data", (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) exchange.destroy();
+    });
+    if (Number(exchange.headers["content-length"] ?? 0) > MAX_DISCARD_BYTES && exchange.method !== "HEAD")
+      exchange.destroy();
+    else response.resume();
   });
 }

@@ -198,6 +198,21 @@ t.test("fetchInto() starts over when the ETag changes, also where If-Range is ig
   }
 });
 
+t.test("fetchInto() counts progress anew after a change", async (t) => {
+  for (const ignoreIfRange of [false, true]) {
+    const upstream = await upstreamWith(t, (_, n) =>
+      n === 1
+        ? { cutEvery: 190_000, etag: '"old"', body: patternBytes(200_000, 9) }
+        : { etag: '"new"', cutEvery: 20_000, ignoreIfRange },
+    );
+    const fetcher = testFetcher({ retries: 0, backoffMs: 60_000 });
+    t.teardown(() => fetcher.close());
+    const sink = new RecordingSink();
+    await fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length }, sink);
+    t.ok(sink.bytes.equals(BYTES));
+  }
+});
+
 t.test("fetchInto() gives up on an upstream that changes all the time", async (t) => {
   const upstream = await upstreamWith(t, (_, n) => ({ cutEvery: 100_000, etag: `"${n}"`, ignoreIfRange: true }));
   const fetcher = testFetcher();

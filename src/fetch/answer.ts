@@ -1,0 +1,56 @@
+/**
+ * What an answer says before its body is looked at: length, identity of the resource, and what an error status means.
+ */
+import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "./failure.ts";
+import type { HostLimits } from "./hosts.ts";
+import type { Opened } from "./open.ts";
+import { redactUrl } from "./redact.ts";
+import { type Backoff, isTransientStatus, parseRetryAfter } from "./retry.ts";
+import { discard } from "./transport.ts";
+import type { HeadResult } from "./types.ts";
+
+/** Content-Length as a number. */
+export function lengthOf(opened: Opened): number | undefined {
+  const text = opened.exchange.headers["content-length"];
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/** What a response says about the resource. */
+export function headResult(url: string, opened: Opened, size: number | undefined): HeadResult {
+  const { headers } = opened.exchange;
+  const lastModified = headers["last-modified"];
+  const contentType = headers["content-type"];
+  return {
+    url,
+    finalUrl: redactUrl(opened.url),
+    ...(size !== undefined && { size }),
+    ...(headers.etag !== undefined && { etag: headers.etag }),
+    ...(lastModified !== undefined && { lastModified }),
+    acceptRanges: opened.exchange.status === 206 || /\bbytes\b/i.test(headers["accept-ranges"] ?? ""),
+    ...(contentType !== undefined && { contentType }),
+  };
+}
+
+/** Reads nothing of an error's body; tells the host limits about a 429. */
+export async function statusFailure(
+  engine: { limits: HostLimits; backoff: Backoff },
+  url: string,
+  opened: Opened,
+): Promise<AttemptFailure> {
+  const { status, headers, response } = opened.exchange;
+  const retryAfterMs = parseRetryAfter(headers["retry-after"]);
+  if (status === 429) {
+    engine.limits.slowDown(opened.origin, Math.min(retryAfterMs ?? 0, engine.backoff.maxRetryAfterMs));
+  }
+  await discard(opened.exchange);
+  const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
+  const said = `${status} ${(response.statusMessage ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 60)}`.trim();
+  return new AttemptFailure(
+    upstreamError("ERR_UPSTREAM", url, `upstream answered ${said}${via}`, {
+      actual: said,
+      cause: new HttpStatus(status),
+      hint: statusHint(status, opened.url),
+    }),
+    { transient: isTransientStatus(status), retryAfterMs },
+  );
+}
