@@ -1,0 +1,188 @@
+/**
+ * Who we are at a registry, as `docker login` and `podman login` keep it: config.json and auth.json, and the credential
+ * helpers that they name. Reads files and runs helpers, opens no connection. See docker's `config.json` and
+ * containers-auth.json(5).
+ */
+import { spawn } from "node:child_process";
+import { readFile, stat } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { AirferryError } from "../errors.ts";
+
+/** What to log in with; undefined members are absent. */
+export interface Login {
+  username?: string;
+  password?: string;
+  /** OAuth2 refresh token, in place of a password. */
+  identityToken?: string;
+  /** Bearer token to send as it is. */
+  registryToken?: string;
+}
+
+interface AuthFile {
+  auths?: Record<
+    string,
+    { auth?: string; username?: string; password?: string; identitytoken?: string; registrytoken?: string }
+  >;
+  credHelpers?: Record<string, string>;
+  credsStore?: string;
+}
+
+const MAX_AUTH_FILE_BYTES = 4 * 1024 * 1024;
+const HELPER_TIMEOUT_MS = 30_000;
+const HELPER_NAME = /^[A-Za-z0-9._-]+$/;
+const DOCKER_HUB_KEYS = ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io"];
+
+/** Files in the order in which they are asked; the first that knows the registry wins. */
+export function authFiles(env: NodeJS.ProcessEnv = process.env): string[] {
+  if (env.REGISTRY_AUTH_FILE) return [env.REGISTRY_AUTH_FILE];
+  const home = env.HOME ?? homedir();
+  return [
+    join(env.DOCKER_CONFIG ?? join(home, ".docker"), "config.json"),
+    join(env.XDG_RUNTIME_DIR ?? `/run/user/${process.getuid?.() ?? 0}`, "containers", "auth.json"),
+    join(env.XDG_CONFIG_HOME ?? join(home, ".config"), "containers", "auth.json"),
+    ...(process.getuid?.() === 0 && !env.XDG_RUNTIME_DIR ? ["/run/containers/0/auth.json"] : []),
+  ];
+}
+
+/**
+ * Finds the login for a repository; undefined: go as nobody.
+ * @param host as in references: `docker.io`, `registry.example.com:5000`
+ * @throws {AirferryError} ERR_USAGE when a file cannot be read, or a helper fails for a reason of its own
+ */
+export async function findLogin(
+  host: string,
+  path: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Login | undefined> {
+  for (const file of authFiles(env)) {
+    const config = await readAuthFile(file);
+    if (config === undefined) continue;
+    const login = await loginIn(config, host, path, env);
+    if (login !== undefined) return login;
+  }
+  return undefined;
+}
+
+async function loginIn(
+  config: AuthFile,
+  host: string,
+  path: string,
+  env: NodeJS.ProcessEnv,
+): Promise<Login | undefined> {
+  const keys = keysOf(host, path);
+  for (const key of keys) {
+    const helper = own(config.credHelpers, key);
+    if (helper === undefined) continue;
+    return runHelper(helper, key, env);
+  }
+  for (const key of keys) {
+    const entry = own(config.auths, key);
+    const login = entry && decodeAuth(entry);
+    if (login !== undefined) return login;
+  }
+  if (config.credsStore) {
+    for (const key of host === "docker.io" ? DOCKER_HUB_KEYS.slice(0, 1) : [host, `https://${host}`]) {
+      const login = await runHelper(config.credsStore, key, env);
+      if (login !== undefined) return login;
+    }
+  }
+  return undefined;
+}
+
+/** Keys to look up, most special first: podman scopes logins by path, docker's old ones are URLs. */
+function keysOf(host: string, path: string): string[] {
+  const names = host === "docker.io" ? DOCKER_HUB_KEYS : [host];
+  const segments = path.split("/");
+  const scoped = names.flatMap((name) =>
+    segments.map((_, index) => `${name}/${segments.slice(0, segments.length - index).join("/")}`),
+  );
+  const urls = names.flatMap((name) => [
+    `https://${name}`,
+    `https://${name}/`,
+    `https://${name}/v1/`,
+    `https://${name}/v2/`,
+    `http://${name}`,
+  ]);
+  return [...scoped, ...names, ...urls];
+}
+
+function own<T>(map: Record<string, T> | undefined, key: string): T | undefined {
+  return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
+}
+
+function decodeAuth(entry: NonNullable<AuthFile["auths"]>[string]): Login | undefined {
+  if (entry.registrytoken) return { registryToken: entry.registrytoken };
+  const text = entry.auth ? Buffer.from(entry.auth, "base64").toString("utf8") : "";
+  // The password may hold colons, the user name may not.
+  const colon = text.indexOf(":");
+  const username = entry.username ?? (colon > 0 ? text.slice(0, colon) : undefined);
+  const password = entry.password ?? (colon > 0 ? text.slice(colon + 1).replace(/\0+$/, "") : undefined);
+  if (entry.identitytoken) return { ...(username !== undefined && { username }), identityToken: entry.identitytoken };
+  return username !== undefined && password !== undefined ? { username, password } : undefined;
+}
+
+async function readAuthFile(file: string): Promise<AuthFile | undefined> {
+  try {
+    if ((await stat(file)).size > MAX_AUTH_FILE_BYTES) throw new Error("it is too large");
+    const value: unknown = JSON.parse((await readFile(file, "utf8")) || "{}");
+    if (value === null || typeof value !== "object") throw new Error("it is not a JSON object");
+    return value as AuthFile;
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES") return undefined;
+    // The parser's own message would quote a secret.
+    const reason = cause instanceof SyntaxError ? "it is not JSON" : (cause as Error).message;
+    throw new AirferryError("ERR_USAGE", `cannot read registry logins from "${file}": ${reason}`, {
+      path: file,
+      hint: "log in again with docker login or podman login",
+    });
+  }
+}
+
+/** Runs `docker-credential-NAME get`. @see docker-credential-helpers */
+async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): Promise<Login | undefined> {
+  const failed = (fault: string) =>
+    new AirferryError("ERR_USAGE", `cannot get the login for "${server}" from docker-credential-${name}: ${fault}`, {
+      hint: "install the helper, or remove it from the docker configuration",
+    });
+  if (!HELPER_NAME.test(name)) throw failed("a helper cannot be named like this");
+  const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
+    const child = spawn(`docker-credential-${name}`, ["get"], {
+      env,
+      stdio: ["pipe", "pipe", "ignore"],
+      timeout: HELPER_TIMEOUT_MS,
+    });
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+      output += chunk;
+      if (output.length > MAX_AUTH_FILE_BYTES) child.kill();
+    });
+    child.on("error", (error) =>
+      reject(failed((error as NodeJS.ErrnoException).code === "ENOENT" ? "no such program" : error.message)),
+    );
+    child.on("close", (status) => resolve({ status, output }));
+    child.stdin.on("error", () => {});
+    child.stdin.end(`${server}\n`);
+  });
+  if (status !== 0) {
+    if (/not found|no credentials/i.test(output)) return undefined;
+    throw failed(`exit status ${status}`);
+  }
+  let answer: { Username?: unknown; Secret?: unknown };
+  try {
+    answer = JSON.parse(output);
+  } catch {
+    throw failed("its answer is not JSON");
+  }
+  const { Username, Secret } = answer;
+  if (typeof Secret !== "string" || Secret === "") return undefined;
+  if (Username === "<token>") return { identityToken: Secret };
+  return { username: typeof Username === "string" ? Username : "", password: Secret };
+}
+
+/** The Basic header of a login; undefined where it has no password. */
+export function basicHeader({ username, password }: Login): string | undefined {
+  if (username === undefined || password === undefined) return undefined;
+  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+}

@@ -1,0 +1,115 @@
+/**
+ * Names of images, `host[:port]/path[:tag][@digest]`, as docker and everyone after it reads them: without a host it is
+ * docker.io, and one segment there is `library/`. See the distribution-spec v1.1, "Pulling manifests", and docs/manifest.md.
+ */
+import { AirferryError } from "../errors.ts";
+import { isOciDigest, type OciDigest } from "./digest.ts";
+
+/** A reference taken apart, normalised. */
+export interface Reference {
+  /** Lower case, with the port where one was given: `docker.io`, `registry.example.com:5000`. */
+  host: string;
+  /** `library/busybox`. */
+  path: string;
+  /** Absent only when there is a digest. */
+  tag?: string;
+  digest?: OciDigest;
+}
+
+const SEGMENT = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+const PATH = new RegExp(`^${SEGMENT}(?:/${SEGMENT})*$`);
+const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+const HOST =
+  /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
+const DOCKER_HOSTS = new Set(["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"]);
+/** Longest path that registries take. */
+const MAX_NAME_LENGTH = 255;
+
+/** Tells whether a string is a repository path: `a/b-c`. */
+export function isRepositoryPath(text: string): boolean {
+  return text.length <= MAX_NAME_LENGTH && PATH.test(text);
+}
+
+/** Tells whether a string is a tag. */
+export function isTag(text: string): boolean {
+  return TAG.test(text);
+}
+
+/** Docker Hub has several names; the one that references use is `docker.io`. Lower case. */
+export function canonicalHost(host: string): string {
+  const lower = host.toLowerCase();
+  return DOCKER_HOSTS.has(lower) ? "docker.io" : lower;
+}
+
+/**
+ * Parses a reference; tag `latest` where neither tag nor digest is given.
+ * @throws {AirferryError} ERR_REFERENCE_INVALID
+ */
+export function parseReference(text: string): Reference {
+  const at = text.indexOf("@");
+  const digest = at === -1 ? undefined : text.slice(at + 1);
+  const named = at === -1 ? text : text.slice(0, at);
+  if (digest !== undefined && !isOciDigest(digest)) {
+    throw invalid(text, `bad digest "${digest}": expected sha256: and 64 lower-case hex digits`);
+  }
+  const colon = named.lastIndexOf(":");
+  const hasTag = colon > named.lastIndexOf("/");
+  const tag = hasTag ? named.slice(colon + 1) : undefined;
+  const name = hasTag ? named.slice(0, colon) : named;
+  if (tag !== undefined && !isTag(tag)) throw invalid(text, `bad tag "${tag}"`);
+  const slash = name.indexOf("/");
+  const first = slash === -1 ? "" : name.slice(0, slash);
+  const hasHost = slash !== -1 && (/[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase());
+  const host = hasHost ? canonicalHost(first) : "docker.io";
+  let path = hasHost ? name.slice(slash + 1) : name;
+  if (!HOST.test(host)) throw invalid(text, `bad registry host "${first}"`);
+  if (host === "docker.io" && !path.includes("/")) path = `library/${path}`;
+  if (!isRepositoryPath(path)) {
+    throw invalid(text, `bad repository name "${path}": expected lower-case letters, digits and single separators`);
+  }
+  return {
+    host,
+    path,
+    ...(tag !== undefined ? { tag } : digest === undefined ? { tag: "latest" } : {}),
+    ...(digest !== undefined && { digest }),
+  };
+}
+
+/** Formats the canonical text: `host/path[:tag][@digest]`. */
+export function formatReference({ host, path, tag, digest }: Reference): string {
+  return `${host}/${path}${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;
+}
+
+/** `host/path` without tag and digest. */
+export function repositoryOf({ host, path }: Reference): string {
+  return `${host}/${path}`;
+}
+
+/** The repository as the served registry names it: a colon is illegal there, so a port is joined with `_`. */
+export function servedRepository(reference: Reference): string {
+  return `${servedHost(reference.host)}/${reference.path}`;
+}
+
+/** A source host as a path segment of the served registry: `host_port`. */
+export function servedHost(host: string): string {
+  return canonicalHost(host).replace(/[[\]]/g, "").replaceAll(":", "_");
+}
+
+/** Where the API of a registry is asked: Docker Hub's is at another name. */
+export function apiHost(host: string): string {
+  return host === "docker.io" ? "registry-1.docker.io" : host;
+}
+
+/** Tag under which referrers of a manifest, or a legacy cosign artifact (with a suffix), are found. */
+export function digestTag(digest: OciDigest, suffix = ""): string {
+  // distribution-spec v1.1, "Referrers tag schema": at most 32 and 64 characters.
+  const [algorithm, hex] = digest.split(":") as [string, string];
+  return `${algorithm.slice(0, 32)}-${hex.slice(0, 64)}${suffix}`;
+}
+
+function invalid(text: string, fault: string): AirferryError {
+  return new AirferryError("ERR_REFERENCE_INVALID", `cannot read image reference "${text}": ${fault}`, {
+    path: text,
+    hint: "write it as host/path:tag or host/path@sha256:…, for example registry.k8s.io/pause:3.10",
+  });
+}
