@@ -1,5 +1,7 @@
 /** OpenPGP against what distributions publish: every key file of the fixtures, and RPM header signatures of all ages. */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import {
@@ -8,6 +10,7 @@ import {
   readOpenPgpKeyring,
   verifyOpenPgpSignature,
 } from "../../src/sign/openpgp.ts";
+import { needs } from "../fixtures/clients.ts";
 
 const root = join(import.meta.dirname, "../../../shared/fixtures/rpm");
 const options = existsSync(root) ? {} : { skip: "no ../shared/fixtures/rpm here" };
@@ -194,4 +197,44 @@ t.test("subkeys count only when bound: CVE-2021-3521", options, async (t) => {
   }
   const confused = await readOpenPgpKeyring([read("rpm-upstream/keys/type-confusion.asc")]).catch((error) => error);
   t.ok(confused instanceof Error || confused.keys.length > 0, "a key made to confuse is read or refused, nothing else");
+});
+
+t.test("every package is judged as rpm judges it", options, async (t) => {
+  if (!needs(t, "rpmkeys")) return;
+  const db = mkdtempSync(join(tmpdir(), "airferry-rpmdb-"));
+  t.teardown(() => rmSync(db, { recursive: true, force: true }));
+  const rpmkeys = (...args: string[]) =>
+    spawnSync("rpmkeys", ["--dbpath", db, ...args], { cwd: root, encoding: "utf8", maxBuffer: 2 ** 26 });
+  // Those that rpm 4.18 can import.
+  const keys = [
+    "gpg-keys/centos/RPM-GPG-KEY-CentOS-7",
+    "rpm-upstream/keys/rpm.org-rsa-2048-test.pub",
+    "rpm-rs/signing_keys/v4/rpm-testkey-v4-ed25519.asc",
+    "rpm-rs/signing_keys/v4/rpm-testkey-v4-rsa3072-protected.asc",
+    "rpm-rs/signing_keys/v4/rpm-testkey-v4-rsa4096.asc",
+  ];
+  for (const key of keys) t.equal(rpmkeys("--import", key).status, 0, key);
+  const keyring = await readOpenPgpKeyring(keys.map(read));
+  const packages = (readdirSync(root, { recursive: true }) as string[]).filter(
+    (it) => it.endsWith(".rpm") && statSync(join(root, it)).isFile(),
+  );
+  let path = "";
+  let compared = 0;
+  const seen = { OK: 0, NOKEY: 0, BAD: 0 };
+  for (const line of rpmkeys("-Kv", ...packages.sort()).stdout.split("\n")) {
+    if (/^\S.*:$/.test(line)) path = line.slice(0, -1);
+    const [, head, keyid, status] = /^\s+(Header )?V[34] \S+ Signature, key ID ([0-9a-f]{8}): (\w+)$/.exec(line) ?? [];
+    if (keyid === undefined) continue;
+    const found = await judge(path, keyring, true).catch(() => undefined);
+    // rpm refuses some files made wrong on purpose before it comes to signatures; the reader above is not that careful.
+    if (!found) continue;
+    const verdicts = (head ? [267, 268] : [1002, 1005]).flatMap((tag) => found.get(tag) ?? []).map((it) => it.verdict);
+    const of = (list: readonly { keyid: string }[]) => list.some((it) => it.keyid.endsWith(keyid.toUpperCase()));
+    const ours = verdicts.some((it) => of(it.good)) ? "OK" : verdicts.some((it) => of(it.bad)) ? "BAD" : "NOKEY";
+    if (ours !== status) t.equal(ours, status, `${path}: ${line.trim()}`);
+    seen[ours]++;
+    compared++;
+  }
+  t.ok(compared > 50, `${compared} signatures`);
+  t.ok(seen.OK > 15 && seen.NOKEY > 20, JSON.stringify(seen));
 });
