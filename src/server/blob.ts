@@ -32,7 +32,7 @@ export interface BlobContent {
   headers?: Readonly<Record<string, string>>;
 }
 
-const MEMORY_BYTES = 48 * 1024 * 1024;
+const MEMORY_BYTES = 32 * 1024 * 1024;
 const memory = new BlobMemory(MEMORY_BYTES);
 
 /**

@@ -54,7 +54,7 @@ function expiryWarning({ stream, inventory: { notAfter } }: Release): string[] {
 function trustSection(baseUrl: string): string {
   const [host = ""] = /[^/]+$/.exec(baseUrl) ?? [];
   return `<h2>Trust this server</h2><p>Its certificate is signed by a CA of its own. Compare the fingerprint with the one that <code>airferry serve</code> prints.</p>${commandBlock(
-    `curl -fsko airferry-ca.crt ${baseUrl}/ca.crt\nopenssl x509 -noout -fingerprint -sha256 -in airferry-ca.crt\ncp airferry-ca.crt /etc/pki/ca-trust/source/anchors/ && update-ca-trust\nmkdir -p /etc/containers/certs.d/${host} && cp airferry-ca.crt /etc/containers/certs.d/${host}/ca.crt`,
+    `curl -fsko airferry-ca.crt ${baseUrl}/ca.crt\nopenssl x509 -noout -fingerprint -sha256 -in airferry-ca.crt\ncp airferry-ca.crt /etc/pki/ca-trust/source/anchors/ && update-ca-trust\nmkdir -p /etc/containers/certs.d/${host}\ncp airferry-ca.crt /etc/containers/certs.d/${host}/ca.crt`,
   )}`;
 }
 
