@@ -1,0 +1,254 @@
+/** pack, verify and unpack beside curl, aria2c, sha256sum, openssl and cp, on the same bytes in the same run. */
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { measure, median, mib, secs } from "./measure.ts";
+import type { Row } from "./row.ts";
+
+const BIN = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "src", "bin.ts");
+const GIB = 1024 ** 3;
+const LARGE_BYTES = Number(process.env["AIRFERRY_BENCH_BYTES"] ?? 2 * GIB);
+const SMALL_FILES = 2000;
+const SMALL_BYTES = 20_000;
+const RUNS = 3;
+
+/** Needs nginx, curl, aria2c, openssl and GNU time on PATH. */
+export async function benchBundle(): Promise<Row[]> {
+  const dir = mkdtempSync(join(tmpdir(), "airferry-bench-"));
+  const nginx = await startNginx(dir);
+  try {
+    return [...fetchLarge(dir, nginx.url), ...fetchSmall(dir, nginx.url), ...checkAndUnpack(dir)];
+  } finally {
+    nginx.stop();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+function airferry(dir: string, ...args: string[]) {
+  return measure(process.execPath, ["--disable-warning=ExperimentalWarning", BIN, ...args], {
+    cwd: dir,
+    env: { AIRFERRY_PASSWORD: "bench", AIRFERRY_CACHE: join(dir, "cache") },
+  });
+}
+
+function sync(): void {
+  execFileSync("sync");
+}
+
+function fetchLarge(dir: string, url: string): Row[] {
+  airferry(dir, "keygen", "--out", "site");
+  mkdirSync(join(dir, "www"), { recursive: true });
+  // Two halves beside the whole: verify and unpack of real bundles have several large files.
+  const half = Math.floor(LARGE_BYTES / 2);
+  execFileSync(
+    "sh",
+    [
+      "-c",
+      `head -c ${LARGE_BYTES} /dev/urandom > www/large.iso; head -c ${half} www/large.iso > www/a.iso; tail -c ${half} www/large.iso > www/b.iso`,
+    ],
+    { cwd: dir },
+  );
+  const digest = execFileSync("openssl", ["dgst", "-sha256", "-r", "www/large.iso"], {
+    cwd: dir,
+    encoding: "utf8",
+  }).slice(0, 64);
+  writeFileSync(
+    join(dir, "large.yaml"),
+    `apiVersion: airferry/v1\nstream: large\nisos:\n  - {name: large, url: ${url}/large.iso, sha256: ${digest}}\n`,
+  );
+  airferry(dir, "lock", "large.yaml", "-q");
+  const clear = () => {
+    for (const name of ["got", "out", "large.state.json"]) rmSync(join(dir, name), { recursive: true, force: true });
+    sync();
+  };
+  const curl = median(RUNS, () => measure("curl", ["-sfo", "got", `${url}/large.iso`], { cwd: dir }), clear);
+  const pack = median(
+    RUNS,
+    () => airferry(dir, "pack", "large.yaml", "--key", "site.key", "--frozen", "--out", "out", "-q"),
+    clear,
+  );
+  return [
+    {
+      job: `pack one file of ${mib(LARGE_BYTES)}`,
+      airferry: secs(pack),
+      peer: `curl -o ${secs(curl)}`,
+      ratio: pack.seconds / curl.seconds,
+      required: "≤ 1.3",
+      note: "pack also hashes entry and volume, syncs and signs",
+    },
+    {
+      job: "bytes written by pack",
+      airferry: mib(pack.written),
+      peer: `payload ${mib(LARGE_BYTES)}`,
+      ratio: pack.written / LARGE_BYTES,
+      required: "≤ 1.02",
+    },
+    {
+      job: "peak memory of pack",
+      airferry: mib(pack.memory),
+      peer: "limit 256 MiB",
+      ratio: pack.memory / (256 * 1024 * 1024),
+      required: "≤ 1",
+    },
+  ];
+}
+
+function fetchSmall(dir: string, url: string): Row[] {
+  mkdirSync(join(dir, "www", "small"), { recursive: true });
+  const names = Array.from({ length: SMALL_FILES }, (_, index) => `file-${index}.bin`);
+  for (const name of names)
+    writeFileSync(join(dir, "www", "small", name), crypto.getRandomValues(new Uint8Array(SMALL_BYTES)));
+  writeFileSync(join(dir, "urls.txt"), names.map((name) => `${url}/small/${name}\n`).join(""));
+  writeFileSync(
+    join(dir, "curl.txt"),
+    names.map((name) => `url = "${url}/small/${name}"\noutput = "got/${name}"\n`).join(""),
+  );
+  writeFileSync(
+    join(dir, "small.yaml"),
+    `apiVersion: airferry/v1\nstream: small\nfiles:\n${names.map((name) => `  - {url: ${url}/small/${name}}\n`).join("")}`,
+  );
+  airferry(dir, "plan", "small.yaml", "-q");
+  const clear = () => {
+    for (const name of ["got", "out", "small.state.json"]) rmSync(join(dir, name), { recursive: true, force: true });
+    mkdirSync(join(dir, "got"));
+    sync();
+  };
+  const aria = median(
+    RUNS,
+    () => measure("aria2c", ["-q", "-j16", "-i", "urls.txt", "-d", "got", "--file-allocation=none"], { cwd: dir }),
+    clear,
+  );
+  const curl = median(
+    RUNS,
+    () => measure("curl", ["-sf", "--parallel", "--parallel-max", "16", "-K", "curl.txt"], { cwd: dir }),
+    clear,
+  );
+  const pack = median(
+    RUNS,
+    () => airferry(dir, "pack", "small.yaml", "--key", "site.key", "--out", "out", "--concurrency", "16", "-q"),
+    clear,
+  );
+  return [
+    {
+      job: `pack ${SMALL_FILES} files of ${SMALL_BYTES / 1000} kB`,
+      airferry: secs(pack),
+      peer: `aria2c -j16 ${secs(aria)}`,
+      ratio: pack.seconds / aria.seconds,
+      required: "≤ 1.2",
+      note: `curl --parallel ${secs(curl)}`,
+    },
+  ];
+}
+
+function checkAndUnpack(dir: string): Row[] {
+  writeFileSync(
+    join(dir, "two.yaml"),
+    "apiVersion: airferry/v1\nstream: two\nisos:\n  - {name: a, path: www/a.iso}\n  - {name: b, path: www/b.iso}\n",
+  );
+  airferry(
+    dir,
+    "pack",
+    "two.yaml",
+    "--key",
+    "site.key",
+    "--out",
+    "two",
+    "--volume-size",
+    String(Math.ceil(LARGE_BYTES / 2 / 1024 / 1024 + 1) * 1024 * 1024),
+    "-q",
+  );
+  const bundle = join(dir, "two", "two-000001");
+  const volumes = readdirSync(bundle)
+    .filter((name) => name.startsWith("data.tar."))
+    .slice(0, 2);
+  sync();
+  const verify = median(RUNS, () => airferry(dir, "verify", bundle, "--trust", "site.pub", "-q"));
+  const sums = median(RUNS, () => measure("sha256sum", ["-c", "--quiet", "SHA256SUMS"], { cwd: bundle }));
+  const openssl = median(RUNS, () =>
+    measure("sh", ["-c", `${volumes.map((name) => `openssl dgst -sha256 ${name} &`).join(" ")} wait`], { cwd: bundle }),
+  );
+  const clear = () => {
+    for (const name of ["copy", "store"]) rmSync(join(dir, name), { recursive: true, force: true });
+    sync();
+  };
+  const cp = median(RUNS, () => measure("cp", ["-r", bundle, "copy"], { cwd: dir }), clear);
+  const cpSync = median(RUNS, () => measure("sh", ["-c", `cp -r ${bundle} copy && sync -f copy`], { cwd: dir }), clear);
+  const unpack = median(
+    RUNS,
+    () => airferry(dir, "unpack", bundle, "--trust", "site.pub", "--store", "store", "-q"),
+    clear,
+  );
+  return [
+    {
+      job: `verify ${mib(LARGE_BYTES)}`,
+      airferry: secs(verify),
+      peer: `sha256sum -c ${secs(sums)}`,
+      ratio: sums.seconds / verify.seconds,
+      required: "≥ 3",
+      note: "times faster",
+    },
+    {
+      job: `verify ${mib(LARGE_BYTES)}`,
+      airferry: secs(verify),
+      peer: `openssl on two cores ${secs(openssl)}`,
+      ratio: openssl.seconds / verify.seconds,
+      required: "≥ 0.7",
+      note: "share of its rate",
+    },
+    {
+      job: "peak memory of verify",
+      airferry: mib(verify.memory),
+      peer: "limit 256 MiB",
+      ratio: verify.memory / (256 * 1024 * 1024),
+      required: "≤ 1",
+    },
+    {
+      job: `unpack ${mib(LARGE_BYTES)}, synced`,
+      airferry: secs(unpack),
+      peer: `cp and sync ${secs(cpSync)}`,
+      ratio: unpack.seconds / cpSync.seconds,
+      required: "≤ 1.3",
+      note: `cp alone, nothing on disk yet: ${secs(cp)}`,
+    },
+    {
+      job: "bytes written by unpack",
+      airferry: mib(unpack.written),
+      peer: `payload ${mib(LARGE_BYTES)}`,
+      ratio: unpack.written / LARGE_BYTES,
+      required: "≤ 1.02",
+    },
+    {
+      job: "peak memory of unpack",
+      airferry: mib(unpack.memory),
+      peer: "limit 256 MiB",
+      ratio: unpack.memory / (256 * 1024 * 1024),
+      required: "≤ 1",
+    },
+  ];
+}
+
+/** nginx with sendfile on a free port of loopback, serving DIR/www. */
+async function startNginx(dir: string): Promise<{ url: string; stop(): void }> {
+  mkdirSync(join(dir, "www"), { recursive: true });
+  const port = 20000 + Math.floor(Math.random() * 20000);
+  writeFileSync(
+    join(dir, "nginx.conf"),
+    `worker_processes 1; daemon off; pid ${dir}/nginx.pid; error_log ${dir}/nginx.err;\n${process.getuid?.() === 0 ? "user root;" : ""}\nevents {}\nhttp { access_log off; sendfile on; keepalive_requests 100000; server { listen 127.0.0.1:${port}; root ${dir}/www; } }\n`,
+  );
+  const child = spawn("nginx", ["-p", dir, "-c", join(dir, "nginx.conf")], { stdio: "ignore" });
+  const url = `http://127.0.0.1:${port}`;
+  for (let tries = 0; tries < 50; tries++) {
+    if (spawnSync("curl", ["-s", "-o", "/dev/null", url]).status === 0) break;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return {
+    url,
+    stop() {
+      child.kill("SIGTERM");
+      void once(child, "exit");
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/** Runs the parts of the benchmark one after the other and prints their rows as one table. */
+import { isMet, type Row } from "./row.ts";
+
+const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
+  bundle: async () => (await import("./bundle.ts")).benchBundle,
+  serve: async () => (await import("./serve.ts")).benchServe,
+};
+
+const args = process.argv.slice(2);
+const json = args.includes("--json");
+const names = args.filter((it) => !it.startsWith("-"));
+const rows: Row[] = [];
+for (const name of names.length > 0 ? names : Object.keys(PARTS)) {
+  const load = PARTS[name];
+  if (load === undefined) {
+    console.error(`bench: there is no part "${name}": ${Object.keys(PARTS).join(", ")}`);
+    process.exit(2);
+  }
+  console.error(`bench: ${name}`);
+  rows.push(...(await (await load())()));
+}
+if (json) console.log(JSON.stringify(rows, null, 2));
+else {
+  const cells = rows.map((row) => [
+    row.job,
+    row.airferry,
+    row.peer,
+    row.ratio.toFixed(2),
+    row.required,
+    isMet(row) ? "ok" : "MISSED",
+    row.note ?? "",
+  ]);
+  const table = [["job", "airferry", "peer", "ratio", "required", "", "note"], ...cells];
+  const widths = [0, 1, 2, 3, 4, 5].map((column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
+  for (const row of table)
+    console.log(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    );
+}
+process.exitCode = rows.every(isMet) ? 0 : 1;

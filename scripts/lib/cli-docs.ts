@@ -1,0 +1,28 @@
+/** Prints docs/cli.md from the program's own help; a test holds the committed file against it. */
+import { Command } from "commander";
+import { COMMANDS } from "../../src/cli/commands.ts";
+
+/** The whole file. */
+export function cliDocs(): string {
+  const program = new Command("airferry");
+  for (const register of COMMANDS) register(program, async () => {});
+  const parts = [
+    "# Commands\n",
+    "Made from the program's help by `node scripts/lib/cli-docs.ts > docs/cli.md`.\n",
+    "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` stand in for flags; `AIRFERRY_PASSWORD`, else `COSIGN_PASSWORD`, for passphrases; `SOURCE_DATE_EPOCH` for the time of locks and bundles.\n",
+    "Results go to stdout, everything else to stderr; `--json` makes stdout one JSON document. Exit statuses are in [errors.md](errors.md).\n",
+  ];
+  for (const command of program.commands) {
+    let help = "";
+    command.configureOutput({
+      writeOut: (text) => (help += text),
+      getOutHelpWidth: () => 110,
+      getOutHasColors: () => false,
+    });
+    command.outputHelp();
+    parts.push(`## airferry ${command.name()}\n`, `\`\`\`\n${help.trim()}\n\`\`\`\n`);
+  }
+  return parts.join("\n");
+}
+
+if (import.meta.main) process.stdout.write(cliDocs());
