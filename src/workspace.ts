@@ -41,6 +41,7 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
     ...(manifest.hosts && { hosts: manifest.hosts }),
     ...(options.rewrites && { rewrites: options.rewrites }),
     ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
+    ...(options.segments !== undefined && { segments: options.segments }),
     ...(options.onEvent && { onEvent: options.onEvent }),
   });
   return {
