@@ -12,9 +12,10 @@ export const LEAD_BYTES = 96;
 /** Magic, reserved bytes, two counts. */
 const INTRO_BYTES = 16;
 const ENTRY_BYTES = 16;
-/** rpm's own limits: entries, data bytes. */
+/** rpm's own limit. */
 const MAX_ENTRIES = 65_535;
-const MAX_DATA_BYTES = 256 * 1024 * 1024 - 1;
+/** A quarter of what rpm takes; the largest real headers (kernel sources, texlive) have some 20 MB. */
+const MAX_DATA_BYTES = 64 * 1024 * 1024;
 const MAX_SIGNATURE_ENTRIES = 1024;
 const MAX_SIGNATURE_DATA_BYTES = 64 * 1024 * 1024;
 /** Enough for lead and both headers of nearly all packages. */

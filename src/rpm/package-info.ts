@@ -3,8 +3,11 @@
  * are told, and in which order, follows createrepo_c, since clients have come to expect it; the tests compare byte by byte.
  */
 import { rpmvercmp } from "./evr.ts";
-import { archiveSizeOf, isSourcePackage, type RpmFile, type RpmHeader } from "./header.ts";
+import { archiveSizeOf, invalidRpm, isSourcePackage, type RpmFile, type RpmHeader } from "./header.ts";
 import { FILE_GHOST, SENSE, TAG } from "./tags.ts";
+
+/** All paths of one package together: the headers keep folder and name apart, so that a few bytes can mean very many. */
+const MAX_PATH_CHARACTERS = 256 * 1024 * 1024;
 
 /** createrepo_c's default: the newest ten. */
 export const CHANGELOG_LIMIT = 10;
@@ -82,11 +85,15 @@ export interface PackageInfo {
   modularityLabel?: string;
 }
 
-/** Reads it all from the headers of a package. */
+/**
+ * Reads it all from the headers of a package.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when its file list does not hold together, or it has no name
+ */
 export function packageInfoOf(file: RpmFile): PackageInfo {
   const { header } = file;
   const text = (tag: number) => header.string(tag) ?? "";
-  const files = filesOf(header);
+  if (!text(TAG.name) || !text(TAG.version)) throw invalidRpm(file.name, file.headerStart, "no name or no version");
+  const files = filesOf(file);
   const label = header.string(TAG.modularityLabel);
   return {
     name: text(TAG.name),
@@ -119,16 +126,21 @@ export function packageInfoOf(file: RpmFile): PackageInfo {
 const FILE_TYPE_MASK = 0o170000;
 const DIRECTORY = 0o040000;
 
-function filesOf(header: RpmHeader): PackageFile[] {
+function filesOf({ header, name: file, headerStart }: RpmFile): PackageFile[] {
   const names = header.strings(TAG.baseNames);
   const folders = header.strings(TAG.dirNames);
   const folderOf = header.numbers(TAG.dirIndexes);
   const modes = header.numbers(TAG.fileModes);
   const flags = header.numbers(TAG.fileFlags);
-  const paths =
-    names.length === 0
-      ? header.strings(TAG.oldFileNames)
-      : names.map((name, i) => (folders[folderOf[i] ?? 0] ?? "") + name);
+  let characters = 0;
+  const join = (name: string, i: number): string => {
+    const folder = folders[folderOf[i] ?? -1];
+    if (folder === undefined) throw invalidRpm(file, headerStart, `file "${name}" without a folder`);
+    characters += folder.length + name.length;
+    if (characters > MAX_PATH_CHARACTERS) throw invalidRpm(file, headerStart, "too many file names");
+    return folder + name;
+  };
+  const paths = names.length === 0 ? header.strings(TAG.oldFileNames) : names.map(join);
   return paths.map((path, i) => {
     const isDirectory = ((modes[i] ?? 0) & FILE_TYPE_MASK) === DIRECTORY;
     const isGhost = ((flags[i] ?? 0) & FILE_GHOST) !== 0;
