@@ -1,5 +1,6 @@
 /** Every command, in the order in which a carrier meets them. */
 import type { Register } from "./command.ts";
+import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { keygenCommand } from "./commands/keygen.ts";
 import { lockCommand } from "./commands/lock.ts";
@@ -15,6 +16,7 @@ import { verifyCommand } from "./commands/verify.ts";
 
 export const COMMANDS: readonly Register[] = [
   schemaCommand,
+  initCommand,
   keygenCommand,
   lockCommand,
   planCommand,

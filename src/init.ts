@@ -1,0 +1,175 @@
+/**
+ * `airferry init`: copies a ready manifest into a folder, with the questions that it leaves open answered by flags.
+ * Comments stay: they explain what is what to whoever carries on from there.
+ */
+import { access, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError } from "./errors.ts";
+import { makeFolder, writeAtomic } from "./io/atomic.ts";
+import { parseManifest } from "./manifest/load.ts";
+import { manifestJsonSchema } from "./manifest/schema.ts";
+import { readyManifests } from "./ready-manifests.ts";
+import { matrixRow } from "./render/compatibility.ts";
+
+/** Answers to what a ready manifest leaves open; what is not answered stays as it is. */
+export interface InitAnswers {
+  /** Stream name, and the name of the file. */
+  stream?: string | undefined;
+  /** Kubernetes version; the versions that the builder's matrix has beside it change with it. */
+  k8sVersion?: string | undefined;
+  /** URL of the ISO, or a path of one that is here already. */
+  iso?: string | undefined;
+  /** SHA-256 of the ISO, from the vendor's page. */
+  isoSha256?: string | undefined;
+  /** `KEY=VALUE` for builder.imageconfig: vcenter_server=vc.example.com */
+  imageconfig?: readonly string[] | undefined;
+}
+
+export interface InitOptions {
+  /** Folder to write into; made when it is not there. */
+  dir: string;
+  /** Name of a ready manifest: `rocky-9-capi`, …; default `starter`. */
+  for?: string | undefined;
+  answers?: InitAnswers | undefined;
+  /** Replace a manifest that is there. */
+  force?: boolean | undefined;
+}
+
+/** What was written. */
+export interface InitResult {
+  manifest: string;
+  files: string[];
+  /** What the user should still look at. */
+  notes: string[];
+}
+
+/**
+ * Writes the manifest and the schema that editors complete it with.
+ * @throws {AirferryError} ERR_USAGE for an unknown name, a bad answer, or a manifest that is there already;
+ *   ERR_MANIFEST_INVALID when an answer does not fit the schema
+ */
+export async function init(options: InitOptions): Promise<InitResult> {
+  const name = options.for ?? "starter";
+  const answers = options.answers ?? {};
+  const ready = await readyManifests();
+  let text = ready.get(name);
+  if (text === undefined) {
+    throw new AirferryError("ERR_USAGE", `cannot make a manifest for "${name}": there is no ready one of that name`, {
+      expected: [...ready.keys()].join(", "),
+      actual: name,
+      hint: `airferry init --for ${[...ready.keys()][0]}`,
+    });
+  }
+  const notes: string[] = [];
+  if (answers.k8sVersion !== undefined) text = withKubernetes(text, answers.k8sVersion, notes);
+  if (answers.iso !== undefined || answers.isoSha256 !== undefined) text = withIso(text, answers);
+  if (answers.stream !== undefined) text = text.replace(/^stream: .*$/m, `stream: ${answers.stream}`);
+  for (const pair of answers.imageconfig ?? []) text = withImageconfig(text, pair);
+
+  const stream = answers.stream ?? /^stream: (.*)$/m.exec(text)?.[1] ?? name;
+  const manifest = join(options.dir, `${stream}.yaml`);
+  parseManifest(text, manifest);
+  if (options.force !== true && (await exists(manifest))) {
+    throw new AirferryError("ERR_USAGE", `cannot write "${manifest}": it is there already`, {
+      path: manifest,
+      hint: "give another --stream or folder, or replace it with --force",
+    });
+  }
+  await makeFolder(options.dir);
+  const schema = join(options.dir, "schema.json");
+  await writeAtomic(schema, `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`);
+  await writeAtomic(manifest, text);
+  const local = [...text.matchAll(/^ +(?:- )?(?:path|archive): (.+)$/gm)].map((it) => it[1]!.trim());
+  const there = new Set(await readdir(options.dir));
+  for (const path of local) if (!there.has(path.replace(/^\.\//, ""))) notes.push(`put ${path} beside ${manifest}`);
+  return { manifest, files: [manifest, schema], notes };
+}
+
+/** Replaces the Kubernetes version everywhere, and with it what the builder's matrix lists beside it. */
+function withKubernetes(text: string, answer: string, notes: string[]): string {
+  const version = answer.replace(/^v/, "");
+  if (!/^\d+\.\d+\.\d+$/.test(version)) {
+    throw new AirferryError("ERR_USAGE", `cannot use Kubernetes version "${answer}"`, {
+      expected: "like 1.30.4",
+      actual: answer,
+    });
+  }
+  const old = /(?:k8s_version: |kubernetes_semver: v)(\S+)/.exec(text)?.[1];
+  if (old === undefined) {
+    throw new AirferryError("ERR_USAGE", "cannot set a Kubernetes version: this ready manifest has none", {
+      hint: "use --for rocky-9-capi, or leave --k8s-version out",
+    });
+  }
+  if (old === version) return text;
+  const flavor = /^ +flavor: (.+)$/m.exec(text)![1] === "image-builder" ? "image-builder" : "spectro-capi";
+  const before = matrixRow(flavor, old);
+  const after = matrixRow(flavor, version);
+  const minor = (it: string) => `v${it.split(".").slice(0, 2).join(".")}`;
+  let changed = text.replaceAll(`:/${minor(old)}/`, `:/${minor(version)}/`).replaceAll(old, version);
+  if (after === undefined)
+    notes.push(`Kubernetes ${version} is not in the builder's matrix: check cni, containerd and crictl`);
+  else if (before !== undefined) {
+    for (const [part, pattern] of [
+      ["containerd", /(containerd(?:-cni)?[-/]v?|download\/v|tags\/v)OLD(?=[-/])/g],
+      ["crictl", /(crictl-v|cri-tools\/releases\/download\/v)OLD(?=[-/])/g],
+      ["cni", /(cni-plugins-linux-amd64-v|plugins\/releases\/download\/v|cni\/v)OLD(?=[./])/g],
+    ] as const) {
+      if (before[part] === after[part]) continue;
+      const source = pattern.source.replace("OLD", before[part].replaceAll(".", "\\."));
+      changed = changed.replace(new RegExp(source, "g"), `$1${after[part]}`);
+    }
+  }
+  notes.push(`compare coredns, etcd and pause with: kubeadm config images list --kubernetes-version v${version}`);
+  return changed;
+}
+
+/** Puts another place, and a digest, into the first entry of `isos:`. */
+function withIso(text: string, answers: InitAnswers): string {
+  const entry = /(^ {2}- name: .*\n)((?: {4}.*\n)+)/m.exec(text);
+  if (entry === null || !/^isos:$/m.test(text)) {
+    throw new AirferryError("ERR_USAGE", "cannot set an ISO: this ready manifest has none", {
+      hint: "leave --iso out",
+    });
+  }
+  const { iso, isoSha256 } = answers;
+  let body = entry[2]!;
+  if (iso !== undefined) {
+    const line = /^https?:\/\//.test(iso) ? `    url: ${iso}\n` : `    path: ${JSON.stringify(iso)}\n`;
+    body = body.replace(/^ {4}(?:url|path): .*\n/m, line).replace(/^ {4}checksums: .*\n/m, "");
+  }
+  if (isoSha256 !== undefined) {
+    body = `${body.replace(/^ {4}(?:checksums|sha256): .*\n/m, "")}    sha256: ${isoSha256}\n`;
+  }
+  return text.replace(entry[0], entry[1]! + body);
+}
+
+function withImageconfig(text: string, pair: string): string {
+  const at = pair.indexOf("=");
+  const key = pair.slice(0, at);
+  if (at < 1 || !/^[a-z0-9_]+$/.test(key)) {
+    throw new AirferryError("ERR_USAGE", `cannot use "${pair}" for imageconfig`, {
+      expected: "KEY=VALUE",
+      actual: pair,
+    });
+  }
+  const line = `    ${key}: ${JSON.stringify(pair.slice(at + 1))}`;
+  const old = new RegExp(`^ {4}${key}: .*$`, "m");
+  if (old.test(text)) return text.replace(old, line);
+  if (!/^ {2}imageconfig:$/m.test(text)) {
+    throw new AirferryError(
+      "ERR_USAGE",
+      `cannot set imageconfig ${key}: this ready manifest has no builder.imageconfig`,
+      {
+        hint: "use --for rocky-9-capi",
+      },
+    );
+  }
+  return text.replace(/^ {2}imageconfig:\n/m, (it) => `${it}${line}\n`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

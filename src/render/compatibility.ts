@@ -1,0 +1,187 @@
+/**
+ * Cross-checks of a builder: its own compatibility matrix (data in manifests/compatibility.json, with its source) against the
+ * versions it is told to build with and those that were really packed. Used by `lock`, `doctor` and `init`.
+ */
+import matrix from "../../manifests/compatibility.json" with { type: "json" };
+import { type Artifact, type Component, compareVersions, recogniseAll } from "./artifacts.ts";
+import { checkImageconfig } from "./imageconfig.ts";
+import type { RenderBuilder } from "./types.ts";
+import { parseBuilder } from "./view.ts";
+
+/** One thing that does not fit, with what to change. */
+export interface Finding {
+  /** `error`: the build cannot work; `warning`: it may. */
+  level: "error" | "warning";
+  /** What it is about: a key of the manifest, or a component. */
+  subject: string;
+  message: string;
+  remedy: string;
+}
+
+/** A row of the matrix: versions without `v`. */
+export interface MatrixRow {
+  k8s: string;
+  cni: string;
+  containerd: string;
+  crictl: string;
+  runc?: string;
+}
+
+interface Matrix {
+  source: string;
+  /** `exact`: only the listed versions are supported; `minor`: a row stands for its minor version. */
+  match: string;
+  versions: MatrixRow[];
+}
+
+/** The matrix of a flavor. */
+export function matrixOf(flavor: RenderBuilder["flavor"]): Matrix {
+  return matrix[flavor];
+}
+
+/** The row for a Kubernetes version; undefined when the builder does not list it. */
+export function matrixRow(flavor: RenderBuilder["flavor"], k8s: string): MatrixRow | undefined {
+  const { match, versions } = matrixOf(flavor);
+  const version = k8s.replace(/^v/, "");
+  const minor = (it: string) => it.split(".").slice(0, 2).join(".");
+  return (
+    versions.find((row) => row.k8s === version) ??
+    (match === "minor" ? versions.find((row) => minor(row.k8s) === minor(version)) : undefined)
+  );
+}
+
+/**
+ * Checks a manifest's `builder:` against the matrix and against the paths that are or will be in the bundle.
+ * Returns what does not fit, errors first; nothing when there is no builder.
+ */
+export function checkBuilder(value: unknown, paths: Iterable<string>): Finding[] {
+  const builder = parseBuilder(value);
+  if (builder === undefined) return [];
+  const artifacts = recogniseAll(paths);
+  const findings: Finding[] = [];
+  if (builder.flavor === "spectro-capi") {
+    for (const fault of checkImageconfig(builder.imageconfig)) {
+      findings.push({
+        level: "error",
+        subject: `builder.imageconfig.${fault.key}`,
+        message: fault.message,
+        remedy: fault.remedy,
+      });
+    }
+  }
+  const wanted = wantedVersions(builder);
+  const k8s = wanted.k8s ?? newest(artifacts, ["kubelet-rpm", "kubernetes-binary"]);
+  for (const part of PARTS) checkPacked(part, wanted[part.key], artifacts, builder, findings);
+  if (k8s !== undefined) checkRow(k8s, wanted, artifacts, builder, findings);
+  return findings.sort((a, b) => Number(a.level === "warning") - Number(b.level === "warning"));
+}
+
+interface Part {
+  key: "k8s" | "cni" | "containerd" | "crictl";
+  components: Component[];
+  imageconfig: string;
+  packer: string;
+}
+
+const PARTS: readonly Part[] = [
+  {
+    key: "k8s",
+    components: ["kubelet-rpm", "kubernetes-binary"],
+    imageconfig: "k8s_version",
+    packer: "kubernetes_semver",
+  },
+  {
+    key: "cni",
+    components: ["kubernetes-cni-rpm", "cni-plugins"],
+    imageconfig: "cni_version",
+    packer: "kubernetes_cni_semver",
+  },
+  { key: "containerd", components: ["containerd"], imageconfig: "containerd_version", packer: "containerd_version" },
+  { key: "crictl", components: ["crictl"], imageconfig: "crictl_version", packer: "crictl_version" },
+];
+
+type Versions = Partial<Record<Part["key"], string>>;
+
+function keyOf(part: Part, builder: RenderBuilder): string {
+  return builder.flavor === "spectro-capi" ? `imageconfig.${part.imageconfig}` : `packer_vars.${part.packer}`;
+}
+
+function wantedVersions(builder: RenderBuilder): Versions {
+  const versions: Versions = {};
+  for (const part of PARTS) {
+    const value =
+      builder.flavor === "spectro-capi" ? builder.imageconfig[part.imageconfig] : builder.packerVars[part.packer];
+    if (value) versions[part.key] = value.replace(/^v/, "");
+  }
+  return versions;
+}
+
+/** What the builder is told to use must have been packed. */
+function checkPacked(
+  part: Part,
+  wanted: string | undefined,
+  artifacts: readonly Artifact[],
+  builder: RenderBuilder,
+  findings: Finding[],
+) {
+  const packed = versionsOf(artifacts, part.components);
+  if (packed.length === 0) {
+    findings.push({
+      level: "error",
+      subject: part.key,
+      message: `${part.key}${wanted === undefined ? "" : ` ${wanted}`} was not packed`,
+      remedy: `add it to the manifest, as manifests/${builder.flavor === "spectro-capi" ? "rocky-9-capi" : "image-builder"}.yaml does`,
+    });
+  } else if (wanted !== undefined && !packed.includes(wanted)) {
+    findings.push({
+      level: "error",
+      subject: `builder.${keyOf(part, builder)}`,
+      message: `builder.${keyOf(part, builder)} is ${wanted}, but packed is ${packed.join(", ")}`,
+      remedy: `pack ${part.key} ${wanted}, or set builder.${keyOf(part, builder)} to ${packed[0]}`,
+    });
+  }
+}
+
+/** What is used must be what the builder's matrix lists for this Kubernetes. */
+function checkRow(
+  k8s: string,
+  wanted: Versions,
+  artifacts: readonly Artifact[],
+  builder: RenderBuilder,
+  findings: Finding[],
+) {
+  const { source, versions } = matrixOf(builder.flavor);
+  const row = matrixRow(builder.flavor, k8s);
+  if (row === undefined) {
+    findings.push({
+      level: "warning",
+      subject: "k8s",
+      message: `Kubernetes ${k8s} is not in the builder's compatibility matrix (${source})`,
+      remedy: `use one of ${versions.map((it) => it.k8s).join(", ")}, or see whether the builder has a newer matrix`,
+    });
+    return;
+  }
+  for (const part of PARTS) {
+    if (part.key === "k8s") continue;
+    const used = wanted[part.key] ?? newest(artifacts, part.components);
+    if (used === undefined || used === row[part.key]) continue;
+    findings.push({
+      level: "warning",
+      subject: part.key,
+      message: `${part.key} ${used} does not go with Kubernetes ${k8s}: the matrix lists ${row[part.key]} (${source})`,
+      remedy: `pack ${part.key} ${row[part.key]} and set builder.${keyOf(part, builder)} to it`,
+    });
+  }
+}
+
+function versionsOf(artifacts: readonly Artifact[], components: readonly Component[]): string[] {
+  for (const component of components) {
+    const found = new Set(artifacts.flatMap((it) => (it.component === component && it.version ? [it.version] : [])));
+    if (found.size > 0) return [...found].sort((a, b) => compareVersions(b, a));
+  }
+  return [];
+}
+
+function newest(artifacts: readonly Artifact[], components: readonly Component[]): string | undefined {
+  return versionsOf(artifacts, components)[0];
+}

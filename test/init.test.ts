@@ -1,0 +1,56 @@
+/** src/init.ts: ready manifests, copied and answered. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import t from "tap";
+import { init } from "../src/init.ts";
+import { readManifest } from "../src/manifest/load.ts";
+
+t.test("copies each ready manifest, comments and all", async (t) => {
+  for (const name of ["rocky-9-capi", "rocky-8-capi", "rhel-9-capi", "rhel-8-capi", "image-builder", "starter"]) {
+    const { manifest } = await init({ dir: t.testdir(), for: name });
+    t.equal(
+      await readFile(manifest, "utf8"),
+      await readFile(join(import.meta.dirname, `../manifests/${name}.yaml`), "utf8"),
+    );
+  }
+});
+
+t.test("changes the Kubernetes version and what goes with it", async (t) => {
+  const { manifest, notes } = await init({
+    dir: t.testdir(),
+    for: "rocky-9-capi",
+    answers: { k8sVersion: "1.28.9", stream: "mine", imageconfig: ["vcenter_server=vc.lab", "image_name=gold"] },
+  });
+  t.match(manifest, /mine\.yaml$/);
+  const text = await readFile(manifest, "utf8");
+  t.notMatch(text, /1\.29|v1\.28\.0|v1\.3\.0/);
+  t.match(text, "crictl-v1.26.0-linux-amd64.tar.gz.sha256");
+  t.match(text, "releases/download/v1.2.0/cni-plugins-linux-amd64-v1.2.0.tgz");
+  const parsed = await readManifest(manifest);
+  t.equal(parsed.stream, "mine");
+  t.match(parsed.builder?.imageconfig, { k8s_version: "1.28.9", vcenter_server: "vc.lab", image_name: "gold" });
+  t.match(notes.join(), /kubeadm config images list --kubernetes-version v1\.28\.9/);
+});
+
+t.test("takes a local ISO and its digest", async (t) => {
+  const dir = t.testdir();
+  const sha256 = "ab".repeat(32);
+  const { manifest } = await init({ dir, for: "rocky-8-capi", answers: { iso: "./my.iso", isoSha256: sha256 } });
+  const [iso] = (await readManifest(manifest)).isos!;
+  t.strictSame(iso, { name: "rocky-8", path: "./my.iso", sha256, packages: false });
+  const rhel = await init({ dir, for: "rhel-9-capi", answers: { isoSha256: sha256 } });
+  t.match((await readManifest(rhel.manifest)).isos![0], { path: "rhel-9.6-x86_64-dvd.iso", sha256 });
+  t.match(rhel.notes.join(), /put rhel-9\.6-x86_64-dvd\.iso beside/);
+});
+
+t.test("refuses what does not fit, and never replaces a manifest unasked", async (t) => {
+  const dir = t.testdir();
+  await init({ dir });
+  await t.rejects(init({ dir }), { code: "ERR_USAGE", message: /it is there already/ });
+  await init({ dir, force: true });
+  await t.rejects(init({ dir, for: "rocky-7" }), { code: "ERR_USAGE", expected: /rocky-9-capi/ });
+  await t.rejects(init({ dir, for: "rocky-9-capi", answers: { k8sVersion: "new" } }), { code: "ERR_USAGE" });
+  await t.rejects(init({ dir, for: "starter", answers: { k8sVersion: "1.30.4" } }), { code: "ERR_USAGE" });
+  await t.rejects(init({ dir, for: "rocky-9-capi", answers: { isoSha256: "x" } }), { code: "ERR_MANIFEST_INVALID" });
+  await t.rejects(init({ dir, for: "rocky-9-capi", answers: { stream: "../x" } }), { code: "ERR_MANIFEST_INVALID" });
+});
