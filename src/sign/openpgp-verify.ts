@@ -41,6 +41,8 @@ export interface OpenPgpVerifyOptions {
   now?: Date | undefined;
 }
 
+const MISMATCH = "the signature does not match the data";
+
 const HASHES: Record<number, string> = {
   2: "sha1",
   8: "sha256",
@@ -66,16 +68,13 @@ export async function verifyOpenPgpSignature(
   const unreadable = (reason: string) => verdict.unknown.push({ fingerprint: "", keyid: "", time: "", reason });
   const signatures = readSignatures(signaturePackets, unreadable);
   if (signatures.length > MAX_SIGNATURES) unreadable(`more than ${MAX_SIGNATURES} signatures`);
-  const checks: Check[] = [];
+  const checks: Check[][] = [];
   for (const signature of signatures.slice(0, MAX_SIGNATURES)) {
-    checks.push(...(await prepare(signature, keyring, options, verdict)));
+    checks.push(await prepare(signature, keyring, options, verdict));
   }
-  if (checks.length > 0) await feed(data, checks);
-  for (const check of checks) {
-    const fault = check.finish() ? check.found.fault : "the signature does not match the data";
-    if (fault === undefined) verdict.good.push(infoOf(check.signature, check.found));
-    else verdict.bad.push({ ...infoOf(check.signature, check.found), reason: fault });
-  }
+  const all = checks.flat();
+  if (all.length > 0) await feed(data, all);
+  for (const candidates of checks) conclude(candidates, verdict);
   return verdict;
 }
 
@@ -84,6 +83,19 @@ interface Check {
   found: FoundKey;
   update(chunk: Uint8Array): void;
   finish(): boolean;
+}
+
+/** Key ids are short enough to collide: the key that fits is the one that signed, and the others say nothing. */
+function conclude(candidates: readonly Check[], verdict: OpenPgpVerdict): void {
+  const outcomes = candidates.map(({ signature, found, finish }) => ({
+    info: infoOf(signature, found),
+    fault: finish() ? found.fault : MISMATCH,
+  }));
+  const fitting = outcomes.filter((it) => it.fault !== MISMATCH);
+  for (const { info, fault } of fitting.length > 0 ? fitting : outcomes) {
+    if (fault === undefined) verdict.good.push(info);
+    else verdict.bad.push({ ...info, reason: fault });
+  }
 }
 
 function infoOf(signature: ParsedSignature, found?: FoundKey): OpenPgpSignatureInfo {

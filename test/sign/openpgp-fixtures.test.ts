@@ -5,9 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import {
+  detachedSign,
   type OpenPgpKeyring,
   type OpenPgpVerdict,
+  openRpmKey,
   readOpenPgpKeyring,
+  verifyDetached,
   verifyOpenPgpSignature,
 } from "../../src/sign/openpgp.ts";
 import { needs } from "../fixtures/clients.ts";
@@ -197,6 +200,21 @@ t.test("subkeys count only when bound: CVE-2021-3521", options, async (t) => {
   }
   const confused = await readOpenPgpKeyring([read("rpm-upstream/keys/type-confusion.asc")]).catch((error) => error);
   t.ok(confused instanceof Error || confused.keys.length > 0, "a key made to confuse is read or refused, nothing else");
+});
+
+t.test("two keys with one key id do not stand in each other's way", options, async (t) => {
+  const names = ["keyidcollision1", "keyidcollision2"].map((it) => `rpm-upstream/keys/${it}`);
+  const keyring = await readOpenPgpKeyring(names.map((it) => read(`${it}.pub`)));
+  t.equal(keyring.keys.length, 2);
+  t.same(keyring.keys[0]!.keyids, keyring.keys[1]!.keyids, "the ids collide");
+  const data = Buffer.from("data");
+  for (const name of names) {
+    const key = await openRpmKey(read(`${name}.asc`), async () => "", name);
+    const signature = Buffer.from(await detachedSign(data, key, new Date()));
+    const { good, bad } = await verifyDetached(data, signature, keyring);
+    t.same([good.map((it) => it.fingerprint), bad], [[key.fingerprint], []], name);
+    t.equal((await verifyDetached(Buffer.from("x"), signature, keyring)).good.length, 0);
+  }
 });
 
 t.test("every package is judged as rpm judges it", options, async (t) => {
