@@ -16,6 +16,7 @@ import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
 import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { readSpace, verifySpace } from "./io/space.ts";
 import { publicKeyPem } from "./sign/keys.ts";
@@ -77,6 +78,7 @@ export interface UnpackReport {
  *   ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO
  */
 export async function unpack(folders: readonly string[], options: UnpackOptions): Promise<UnpackReport> {
+  keepHeapSmall();
   const trusted = await readTrustedKeys(options.trust);
   const threshold = checkThreshold(options.threshold);
   const media = await readMedia(folders);

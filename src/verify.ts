@@ -8,6 +8,7 @@ import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
 
@@ -49,6 +50,7 @@ export interface VerifyReport {
  * @throws {AirferryError} ERR_USAGE, ERR_KEY_INVALID, ERR_NOT_FOUND for a folder that does not exist
  */
 export async function verify(folders: readonly string[], options: VerifyOptions): Promise<VerifyReport> {
+  keepHeapSmall();
   const trusted = await readTrustedKeys(options.trust);
   const threshold = checkThreshold(options.threshold);
   const report = emptyReport();

@@ -188,13 +188,20 @@ function placesIn(volume: Damage, damages: Damage[]): string {
 /** Names the entries that have a part in the damaged ranges of a volume. */
 function entriesIn(contents: Contents, volume: Damage, damages: Damage[]): string {
   const end = volume.position + volume.length;
+  let next = 0;
+  // Both lists are in stream order and each is walked once: there may be 100,000 of either.
   const inside = streamEntries(contents.inventory).filter((entry) => {
     const from = frameStart(entry);
     const to = frameEnd(entry);
     if (to <= volume.position || from >= end) return false;
-    return damages.some((it) => from < it.position + it.length && to > it.position);
+    while (next < damages.length && endOf(damages[next] as Damage) <= from) next++;
+    return next < damages.length && (damages[next] as Damage).position < to;
   });
   const shown = inside.slice(0, 3).map((it) => `"${printable(it.path, 120)}"`);
   if (inside.length === 0) return "no entries";
   return `${shown.join(", ")}${inside.length > shown.length ? ` and ${inside.length - shown.length} more` : ""}`;
+}
+
+function endOf(it: Damage): number {
+  return it.position + it.length;
 }

@@ -39,9 +39,12 @@ export function checkEntryPath(path: string): string | undefined {
 
 /**
  * Checks all paths of a bundle, each alone and against each other: no duplicates, no path that is a directory of another.
- * Paths that differ only by case are legal and come back in `caseTwins`, for people to be told.
+ * Paths that differ only by case are legal and come back in `caseTwins`, for people to be told; `twins: false` spares the search.
  */
-export function checkEntryPaths(paths: Iterable<string>): { problems: Problem[]; caseTwins: [string, string][] } {
+export function checkEntryPaths(
+  paths: Iterable<string>,
+  options: { twins?: boolean } = {},
+): { problems: Problem[]; caseTwins: [string, string][] } {
   const problems: Problem[] = [];
   const caseTwins: [string, string][] = [];
   const seen = new Set<string>();
@@ -61,10 +64,12 @@ export function checkEntryPaths(paths: Iterable<string>): { problems: Problem[];
     }
     if (seen.has(path)) refuse(path, "it is there twice");
     seen.add(path);
-    const lower = path.toLowerCase();
-    const twin = folded.get(lower);
-    if (twin !== undefined && twin !== path) caseTwins.push([twin, path]);
-    else folded.set(lower, path);
+    if (options.twins !== false) {
+      const lower = path.toLowerCase();
+      const twin = folded.get(lower);
+      if (twin !== undefined && twin !== path) caseTwins.push([twin, path]);
+      else folded.set(lower, path);
+    }
     for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
       const directory = path.slice(0, slash);
       if (directories.has(directory)) break;

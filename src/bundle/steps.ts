@@ -4,7 +4,7 @@
  */
 import type { HashPool, RunResult } from "../io/hash-pool.ts";
 import type { InventoryEntry } from "./inventory-types.ts";
-import { END_BYTES, headerBytes, headerSize, paddedSize } from "./tar-layout.ts";
+import { END_BYTES, headerBytes, headerSize, headersOf, paddedSize } from "./tar-layout.ts";
 import type { VolumeSet } from "./volumes.ts";
 
 /** An entry whose bytes are in the stream. */
@@ -71,7 +71,7 @@ export async function readRun(
   const start = frameStart(first);
   const results = await pool.run({
     pieces: volumes.pieces(start, frameEnd(last) - start),
-    headers: Buffer.concat(entries.map(headerBytes)),
+    headers: headersOf(entries),
     frames: entries.map((entry) => ({
       header: headerSize(entry.path),
       size: entry.size,

@@ -34,8 +34,8 @@ export interface TarPlace {
 }
 
 /** Splits a path into ustar's prefix and name: the longest prefix that fits; undefined when none does. */
-function splitPath(path: Buffer): { prefix: Buffer; name: Buffer } | undefined {
-  if (path.length <= NAME_BYTES) return { prefix: Buffer.alloc(0), name: path };
+function splitPath(path: Buffer): { prefix: Buffer | undefined; name: Buffer } | undefined {
+  if (path.length <= NAME_BYTES) return { prefix: undefined, name: path };
   for (let slash = Math.min(PREFIX_BYTES, path.length - 2); slash > 0; slash--) {
     if (path[slash] !== 0x2f) continue;
     if (path.length - slash - 1 > NAME_BYTES) return undefined;
@@ -58,51 +58,66 @@ export function paddedSize(size: number): number {
 
 interface Fields {
   name: Buffer;
-  prefix: Buffer;
+  prefix: Buffer | undefined;
   mode: number;
   size: number;
   type: "0" | "L";
 }
 
-function block({ name, prefix, mode, size, type }: Fields): Buffer {
-  const header = Buffer.alloc(BLOCK_BYTES);
-  const octal = (value: number, at: number, length: number) =>
-    header.write(`${value.toString(8).padStart(length - 1, "0")}\0`, at, "latin1");
+function octal(header: Buffer, value: number, at: number, length: number): void {
+  header.write(`${value.toString(8).padStart(length - 1, "0")}\0`, at, "latin1");
+}
+
+/** Fills one block, which must be zeros. */
+function fillBlock(header: Buffer, { name, prefix, mode, size, type }: Fields): void {
   name.copy(header, 0, 0, NAME_BYTES);
-  octal(mode, 100, 8);
-  octal(0, 108, 8);
-  octal(0, 116, 8);
-  if (size < MAX_OCTAL_SIZE) octal(size, 124, 12);
+  octal(header, mode, 100, 8);
+  octal(header, 0, 108, 8);
+  octal(header, 0, 116, 8);
+  if (size < MAX_OCTAL_SIZE) octal(header, size, 124, 12);
   else {
     header[124] = 0x80;
     header.writeBigUInt64BE(BigInt(size), 128);
   }
-  octal(TAR_MTIME, 136, 12);
+  octal(header, TAR_MTIME, 136, 12);
   header.write(`        ${type}`, 148, "latin1");
   header.write("ustar\x0000", 257, "latin1");
-  octal(0, 329, 8);
-  octal(0, 337, 8);
-  prefix.copy(header, 345);
+  octal(header, 0, 329, 8);
+  octal(header, 0, 337, 8);
+  prefix?.copy(header, 345);
   let sum = 0;
-  for (const byte of header) sum += byte;
+  for (let at = 0; at < BLOCK_BYTES; at++) sum += header[at] as number;
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-  return header;
 }
 
 /** Returns the header records that stand before an entry's content. The path is taken as it is, see paths.ts. */
-export function headerBytes({ path, size, mode }: TarItem): Buffer {
-  const bytes = Buffer.from(path);
-  const bits = mode === "0755" ? 0o755 : 0o644;
-  const split = splitPath(bytes);
-  if (split !== undefined) return block({ ...split, mode: bits, size, type: "0" });
-  const none = Buffer.alloc(0);
-  const content = Buffer.alloc(paddedSize(bytes.length + 1));
-  bytes.copy(content);
-  return Buffer.concat([
-    block({ name: Buffer.from(LONG_LINK), prefix: none, mode: 0o644, size: bytes.length + 1, type: "L" }),
-    content,
-    block({ name: bytes, prefix: none, mode: bits, size, type: "0" }),
-  ]);
+export function headerBytes(item: TarItem): Buffer {
+  return headersOf([item]);
+}
+
+/** Returns the header records of several entries, one behind the other without their content. */
+export function headersOf(items: readonly TarItem[]): Buffer {
+  let total = 0;
+  for (const it of items) total += headerSize(it.path);
+  const headers = Buffer.alloc(total);
+  let at = 0;
+  const next = (length: number) => {
+    at += length;
+    return headers.subarray(at - length, at);
+  };
+  for (const { path, size, mode } of items) {
+    const bytes = Buffer.from(path);
+    const bits = mode === "0755" ? 0o755 : 0o644;
+    const split = splitPath(bytes);
+    if (split === undefined) {
+      const long = { name: Buffer.from(LONG_LINK), prefix: undefined, mode: 0o644, size: bytes.length + 1 };
+      fillBlock(next(BLOCK_BYTES), { ...long, type: "L" });
+      bytes.copy(next(paddedSize(bytes.length + 1)));
+    }
+    const { name, prefix } = split ?? { name: bytes, prefix: undefined };
+    fillBlock(next(BLOCK_BYTES), { name, prefix, mode: bits, size, type: "0" });
+  }
+  return headers;
 }
 
 /**

@@ -5,6 +5,10 @@
  */
 import { Worker } from "node:worker_threads";
 
+/** Threads work on buffers outside of the heap; left to itself V8 would let each gather 50 MB of garbage. */
+const YOUNG_GENERATION_MB = 4;
+const OLD_GENERATION_MB = 128;
+
 /**
  * Starts a thread that runs `main`. `main` must refer to nothing outside itself; it reaches Node's modules through
  * `process.getBuiltinModule`. The caller terminates the worker.
@@ -12,5 +16,6 @@ import { Worker } from "node:worker_threads";
 export function startWorker(main: () => void): Worker {
   // Bundlers that keep names wrap inner functions in a helper that would be missing here.
   const code = `const __name = (it) => it; (${main.toString()})();`;
-  return new Worker(code, { eval: true, execArgv: [], stdin: false });
+  const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB, maxOldGenerationSizeMb: OLD_GENERATION_MB };
+  return new Worker(code, { eval: true, execArgv: [], resourceLimits });
 }

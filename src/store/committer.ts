@@ -10,8 +10,8 @@ import { syncFiles } from "../io/sync-fs.ts";
 import { blobPathIn } from "./layout.ts";
 
 /** A group is committed when it has this many files or bytes. */
-const GROUP_FILES = 4096;
-const GROUP_BYTES = 256 * 1024 * 1024;
+const GROUP_FILES = 16_384;
+const GROUP_BYTES = 512 * 1024 * 1024;
 
 /** Collects verified files of one store. Whoever makes it calls `finish`, or drops it after a failure. */
 export class Committer {
@@ -25,7 +25,7 @@ export class Committer {
     this.#dir = dir;
   }
 
-  /** Hands over one file whose bytes have been compared with `sha256`. Waits while earlier groups are still being synced. */
+  /** Hands over one read-only file whose bytes have been compared with `sha256`. Waits while earlier groups are still being synced. */
   async add(file: string, sha256: string, size: number): Promise<void> {
     this.#group.push({ file, sha256 });
     this.#bytes += size;
@@ -34,6 +34,11 @@ export class Committer {
 
   /** Names one file at once that its writer has synced already. */
   addSynced(file: string, sha256: string): void {
+    try {
+      chmodSync(file, 0o444);
+    } catch (error) {
+      throw ioError("write", file, error);
+    }
     this.#name([{ file, sha256 }]);
   }
 
@@ -70,7 +75,6 @@ export class Committer {
           this.#folders.add(folder);
           this.#folders.add(dirname(folder));
         }
-        chmodSync(file, 0o444);
         renameSync(file, blob);
       } catch (error) {
         throw ioError("write", blob, error);

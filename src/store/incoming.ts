@@ -37,7 +37,10 @@ export class Incoming {
     const dir = incomingFolder(root, digest);
     await makeFolder(dir, 0o700);
     await rm(join(dir, "small"), { recursive: true, force: true });
-    mkdirSync(join(dir, "small"));
+    // Many folders: threads that make files in one folder wait for each other.
+    for (let byte = 0; byte < 256; byte++) {
+      mkdirSync(join(dir, "small", byte.toString(16).padStart(2, "0")), { recursive: true });
+    }
     mkdirSync(join(dir, "parts"), { recursive: true });
     mkdirSync(join(dir, "done"), { recursive: true });
     return new Incoming(dir, new Set(await readdir(join(dir, "done"))));
@@ -45,7 +48,7 @@ export class Incoming {
 
   /** Where a small entry is written before it is a blob. */
   smallFile(sha256: string): string {
-    return join(this.dir, "small", sha256);
+    return join(this.dir, "small", sha256.slice(0, 2), sha256);
   }
 
   /** A large entry that is copied from its start: what is there is a prefix of it. */

@@ -1,0 +1,102 @@
+/**
+ * `prune`: removes older releases from a store when it is told to, then the blobs that no release refers to any more, and
+ * what unfinished imports left. The current release of a stream is never removed, nor is the floor that stops roll-backs.
+ */
+import { readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError } from "./errors.ts";
+import { syncPath } from "./io/atomic.ts";
+import { streamFolder } from "./store/layout.ts";
+import { readRelease } from "./store/release-record.ts";
+import { openStore, type Store } from "./store/store.ts";
+
+export interface PruneOptions {
+  /** How many releases of each stream stay, the current one among them; at least 1. */
+  keep: number;
+  /** Drops unfinished imports too; otherwise they stay for their next medium. */
+  incoming?: boolean;
+  /** Only tells what would go. */
+  dryRun?: boolean;
+}
+
+/** What went, or would go. */
+export interface PruneReport {
+  /** `stream/name`. */
+  releases: string[];
+  /** Unfinished imports, by the digest of their bundle. */
+  incoming: string[];
+  blobs: number;
+  /** Bytes of these blobs. */
+  size: number;
+}
+
+/**
+ * Prunes a store.
+ * @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND, ERR_BUSY while an unpack runs, ERR_STORE_INVALID
+ */
+export async function prune(dir: string, options: PruneOptions): Promise<PruneReport> {
+  if (!Number.isSafeInteger(options.keep) || options.keep < 1) {
+    throw new AirferryError("ERR_USAGE", `cannot prune: keep ${options.keep}: expected a whole number from 1`);
+  }
+  const store = await openStore(dir);
+  const lock = await store.lock();
+  try {
+    const report: PruneReport = { releases: [], incoming: [], blobs: 0, size: 0 };
+    const used = new Set<string>();
+    const going: string[] = [];
+    for (const stream of await store.streams()) {
+      const { stay, go } = await choose(store, stream, options.keep);
+      for (const name of stay) {
+        const { inventory } = await readRelease(join(streamFolder(store.dir, stream), name));
+        for (const it of inventory.entries) used.add(it.sha256);
+      }
+      for (const name of go) {
+        report.releases.push(`${stream}/${name}`);
+        going.push(join(streamFolder(store.dir, stream), name));
+      }
+    }
+    // Records go before blobs: a kill in between leaves blobs that nobody needs, never a release without its blobs.
+    if (options.dryRun !== true) for (const it of going) await removeRelease(it);
+    const unfinished = await readdir(join(store.dir, "incoming"));
+    if (options.incoming === true) {
+      report.incoming = unfinished;
+      for (const it of options.dryRun ? [] : unfinished) {
+        await rm(join(store.dir, "incoming", it), { recursive: true, force: true });
+      }
+    }
+    // An unfinished import counts on the blobs that it has brought so far.
+    if (unfinished.length === 0 || options.incoming === true) await sweep(store, used, options, report);
+    return report;
+  } finally {
+    await lock.release();
+  }
+}
+
+async function choose(store: Store, stream: string, keep: number): Promise<{ stay: string[]; go: string[] }> {
+  const names = await store.releaseNames(stream);
+  const current = await store.currentName(stream);
+  const others = names.filter((it) => it !== current);
+  // Without a current release nothing is known to be superseded.
+  const count = current === undefined ? others.length : keep - 1;
+  const go = others.slice(0, Math.max(0, others.length - count));
+  return { stay: names.filter((it) => !go.includes(it)), go };
+}
+
+async function removeRelease(folder: string): Promise<void> {
+  const aside = join(folder, "..", `.gone-${process.pid}-${Date.now()}`);
+  await rename(folder, aside);
+  await syncPath(join(folder, ".."));
+  await rm(aside, { recursive: true, force: true });
+}
+
+async function sweep(store: Store, used: Set<string>, options: PruneOptions, report: PruneReport): Promise<void> {
+  const root = join(store.dir, "blobs", "sha256");
+  for (const folder of await readdir(root)) {
+    for (const name of await readdir(join(root, folder))) {
+      if (used.has(name)) continue;
+      report.blobs++;
+      report.size += (await stat(join(root, folder, name))).size;
+      if (options.dryRun !== true) await rm(join(root, folder, name), { force: true });
+    }
+  }
+}

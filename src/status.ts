@@ -1,0 +1,109 @@
+/**
+ * `status`: what a store holds: streams, releases, their age and signers, what is still being carried in, and bytes on disk.
+ */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { readSmall } from "./io/safe-open.ts";
+import { readSpace } from "./io/space.ts";
+import type { IncomingState } from "./store/incoming.ts";
+import { streamFolder } from "./store/layout.ts";
+import { readRelease } from "./store/release-record.ts";
+import { openStore, type Store } from "./store/store.ts";
+
+/** One release as `status` tells of it. */
+export interface ReleaseStatus {
+  epoch: number;
+  serial: number;
+  /** `sha256:` of SHA256SUMS. */
+  digest: string;
+  current: boolean;
+  /** When it was packed and when it was imported: RFC 3339. */
+  created: string;
+  importedAt: string;
+  notAfter: string | null;
+  /** keyids. */
+  signers: string[];
+  entries: number;
+  /** Bytes of all its entries. */
+  size: number;
+}
+
+export interface StreamStatus {
+  stream: string;
+  /** Whole days since the current release was packed. */
+  ageDays: number | null;
+  /** Oldest first. */
+  releases: ReleaseStatus[];
+}
+
+/** What `status --json` prints. */
+export interface StatusReport {
+  store: string;
+  streams: StreamStatus[];
+  /** Bundles that are not wholly here, and the volumes they wait for. */
+  incoming: IncomingState[];
+  /** Files and bytes of all blobs. */
+  blobs: { count: number; size: number };
+  freeBytes: number;
+}
+
+/**
+ * Reads a store's state; takes no lock and changes nothing.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID
+ */
+export async function status(dir: string, options: { now?: Date } = {}): Promise<StatusReport> {
+  const store = await openStore(dir);
+  const now = options.now ?? new Date();
+  const streams: StreamStatus[] = [];
+  for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now));
+  const { freeBytes } = await readSpace(store.dir);
+  return { store: store.dir, streams, incoming: await readIncoming(store), blobs: await countBlobs(store), freeBytes };
+}
+
+async function streamStatus(store: Store, stream: string, now: Date): Promise<StreamStatus> {
+  const current = await store.currentName(stream);
+  const releases: ReleaseStatus[] = [];
+  for (const name of await store.releaseNames(stream)) {
+    const { inventory, digest, signers, importedAt } = await readRelease(join(streamFolder(store.dir, stream), name));
+    const { epoch, serial, created, notAfter, entries } = inventory;
+    releases.push({
+      epoch,
+      serial,
+      digest,
+      current: name === current,
+      created,
+      importedAt,
+      notAfter: notAfter ?? null,
+      signers,
+      entries: entries.length,
+      size: entries.reduce((sum, it) => sum + it.size, 0),
+    });
+  }
+  const packed = releases.find((it) => it.current)?.created;
+  const ageDays = packed === undefined ? null : Math.floor((now.getTime() - Date.parse(packed)) / 86_400_000);
+  return { stream, ageDays, releases };
+}
+
+/** Reads what every unfinished import says of itself; folders that say nothing are left out. */
+export async function readIncoming(store: Store): Promise<IncomingState[]> {
+  const root = join(store.dir, "incoming");
+  const states: IncomingState[] = [];
+  for (const name of (await readdir(root).catch(() => [])).sort()) {
+    const text = await readSmall(join(root, name, "bundle.json"), 1024 * 1024).catch(() => undefined);
+    if (text !== undefined) states.push(JSON.parse(text.toString()) as IncomingState);
+  }
+  return states;
+}
+
+async function countBlobs(store: Store): Promise<{ count: number; size: number }> {
+  let count = 0;
+  let size = 0;
+  const root = join(store.dir, "blobs", "sha256");
+  for (const folder of await readdir(root)) {
+    for (const name of await readdir(join(root, folder))) {
+      count++;
+      size += (await stat(join(root, folder, name))).size;
+    }
+  }
+  return { count, size };
+}
