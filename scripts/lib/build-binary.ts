@@ -1,0 +1,60 @@
+/**
+ * Bundles src/bin.ts with esbuild into one CommonJS file and puts it into a copy of this Node as a single executable
+ * application (nodejs.org/api/single-executable-applications.html).
+ */
+import { execFileSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { inject } from "postject";
+
+const root = join(import.meta.dirname, "..", "..");
+const dist = join(root, "dist");
+const file = (name: string) => join(dist, name);
+mkdirSync(dist, { recursive: true });
+
+await build({
+  entryPoints: [join(root, "src", "cli", "main.ts")],
+  outfile: file("main.cjs"),
+  bundle: true,
+  minify: false,
+  platform: "node",
+  format: "cjs",
+  target: "node24",
+  // Files beside the source (manifests) are looked up from the executable's folder.
+  define: {
+    "import.meta.url": "__airferry_url",
+    "import.meta.dirname": "__dirname",
+    "import.meta.filename": "__filename",
+  },
+  banner: { js: 'const __airferry_url = require("node:url").pathToFileURL(__filename).href;' },
+  logLevel: "error",
+});
+// bin.ts awaits at its top level, which CommonJS cannot; these are its lines.
+writeFileSync(
+  file("airferry.cjs"),
+  `${readFileSync(file("main.cjs"), "utf8")}
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => { if (process.listenerCount(signal) === 1) process.exit(130); });
+process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 0 : 1));
+module.exports.main(process.argv.slice(2)).then((status) => { process.exitCode = status; });
+`,
+);
+writeFileSync(
+  file("sea.json"),
+  JSON.stringify({
+    main: file("airferry.cjs"),
+    output: file("sea.blob"),
+    disableExperimentalSEAWarning: true,
+    useCodeCache: true,
+  }),
+);
+execFileSync(process.execPath, ["--experimental-sea-config", file("sea.json")], {
+  stdio: ["ignore", "ignore", "inherit"],
+});
+copyFileSync(process.execPath, file("airferry"));
+chmodSync(file("airferry"), 0o755);
+await inject(file("airferry"), "NODE_SEA_BLOB", readFileSync(file("sea.blob")), {
+  sentinelFuse: "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2",
+});
+for (const name of ["main.cjs", "airferry.cjs", "sea.json", "sea.blob"]) rmSync(file(name));
+console.log(file("airferry"));
