@@ -4,12 +4,12 @@
  */
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { matrixRow } from "./builder/compatibility.ts";
 import { AirferryError } from "./errors.ts";
 import { makeFolder, writeAtomic } from "./io/atomic.ts";
 import { parseManifest } from "./manifest/load.ts";
 import { manifestJsonSchema } from "./manifest/schema.ts";
 import { readyManifests } from "./ready-manifests.ts";
-import { matrixRow } from "./render/compatibility.ts";
 
 /** Answers to what a ready manifest leaves open; what is not answered stays as it is. */
 export interface InitAnswers {
@@ -76,7 +76,7 @@ export async function init(options: InitOptions): Promise<InitResult> {
     });
   }
   await makeFolder(options.dir);
-  const schema = join(options.dir, "schema.json");
+  const schema = join(options.dir, "manifest.schema.json");
   await writeAtomic(schema, `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`);
   await writeAtomic(manifest, text);
   const local = [...text.matchAll(/^ +(?:- )?(?:path|archive): (.+)$/gm)].map((it) => it[1]!.trim());

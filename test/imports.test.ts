@@ -27,11 +27,10 @@ const imports: Import[] = files.flatMap((file) => {
     to: to as string,
     typeOnly: false,
   }));
-  return [...found, ...dynamic].map(({ to, typeOnly }) => ({
-    from: file,
-    to: relative(src, join(src, dirname(file), to)),
-    typeOnly,
-  }));
+  // Data beside src/ (manifests/compatibility.json, package.json) belongs to no room.
+  return [...found, ...dynamic]
+    .map(({ to, typeOnly }) => ({ from: file, to: relative(src, join(src, dirname(file), to)), typeOnly }))
+    .filter(({ to }) => !to.startsWith(".."));
 });
 
 const OUTSIDE_VERBS = ["lock", "plan", "pack", "fill", "reuse", "workspace", "pack-signers", "why"].map(
@@ -47,7 +46,8 @@ const MAY: Record<string, readonly string[]> = {
   oci: ["io", "sign"],
   iso: ["io"],
   sign: ["io"],
-  render: ["io", "bundle", "oci", "rpm", "iso"],
+  builder: [],
+  render: ["io", "builder", "bundle", "oci", "rpm", "iso"],
   bundle: ["io", "sign"],
   store: ["io", "bundle", "sign"],
   sources: ["io", "manifest", "fetch", "bundle", "sign", "rpm", "oci", "iso"],

@@ -2,53 +2,18 @@
  * `imageconfig` of the CAPI image builder: every key of its reference, the ones that depend on what was packed filled in,
  * secrets from the environment or left as marked blanks. See docs/build.md, "imageconfig".
  */
+
+import { type Artifact, type Component, pick, recogniseAll } from "../builder/artifacts.ts";
+import type { Builder } from "../builder/builder.ts";
+import { checkImageconfig } from "../builder/check-imageconfig.ts";
+import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
 import { AirferryError } from "../errors.ts";
-import { type Artifact, type Component, pick, recogniseAll } from "./artifacts.ts";
-import { environmentName, IMAGECONFIG_KEYS, imageconfigKey, nearestKey } from "./imageconfig-keys.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryOf } from "./repositories.ts";
-import type { RenderBuilder, RenderInput, RenderRelease } from "./types.ts";
+import type { RenderInput, RenderRelease } from "./types.ts";
 import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
 
 const WHAT = "imageconfig";
-
-/** One thing that is wrong with `builder.imageconfig`. */
-export interface ImageconfigFault {
-  key: string;
-  message: string;
-  remedy: string;
-}
-
-/** Checks the values of a manifest's `builder.imageconfig`: unknown keys, values out of their list, secrets. */
-export function checkImageconfig(values: Readonly<Record<string, string>>): ImageconfigFault[] {
-  const faults: ImageconfigFault[] = [];
-  for (const [key, value] of Object.entries(values)) {
-    const known = imageconfigKey(key);
-    if (known === undefined) {
-      const near = nearestKey(key);
-      faults.push({
-        key,
-        message: `unknown imageconfig key ${JSON.stringify(key)}`,
-        remedy: near === undefined ? "remove it from builder.imageconfig" : `write ${near}`,
-      });
-    } else if (known.origin === "secret" && value !== "") {
-      faults.push({
-        key,
-        message: `${key} is a secret, and a bundle is readable for everybody who carries it`,
-        remedy: `remove it from the manifest; inside the gap set ${environmentName(key)} for airferry render`,
-      });
-    } else if (known.values !== undefined && value !== "" && !known.values.includes(value)) {
-      faults.push({
-        key,
-        message: `${key} is ${JSON.stringify(value)}`,
-        remedy: `use one of ${known.values.join(", ")}`,
-      });
-    } else if (/[\0\r\n]/.test(value)) {
-      faults.push({ key, message: `${key} holds a line break or NUL`, remedy: "write it on one line" });
-    }
-  }
-  return faults;
-}
 
 /**
  * Renders `imageconfig` for the address in `input.baseUrl`.
@@ -92,13 +57,13 @@ export function renderImageconfig(input: RenderInput): string {
 }
 
 /** A template of vSphere replaces the ISO; the other way round no template is needed. */
-function isAsked(key: string, builder: RenderBuilder): boolean {
+function isAsked(key: string, builder: Builder): boolean {
   if (key.startsWith("iso_")) return !builder.imageconfig.vcenter_template;
   return !key.startsWith("vcenter_") || (builder.imageconfig.cloud_type ?? "vmware") === "vmware";
 }
 
 /** The values that follow from what was packed and where it is served. */
-function computed(input: RenderInput, builder: RenderBuilder, release: RenderRelease): Map<string, string> {
+function computed(input: RenderInput, builder: Builder, release: RenderRelease): Map<string, string> {
   const given = builder.imageconfig;
   const artifacts = recogniseAll(entriesOf(release).keys());
   const { host, tls } = addressOf(input.baseUrl);

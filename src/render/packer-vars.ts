@@ -2,11 +2,13 @@
  * Packer variables for kubernetes-sigs/image-builder (PACKER_VAR_FILES). What the variables are called depends on its
  * version, so the renderer is keyed by it. All values are strings, as its templates want. See docs/build.md, "image-builder".
  */
+
+import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
+import type { Builder } from "../builder/builder.ts";
 import { AirferryError } from "../errors.ts";
-import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "./artifacts.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryOf } from "./repositories.ts";
-import type { RenderBuilder, RenderInput, RenderRelease } from "./types.ts";
+import type { RenderInput, RenderRelease } from "./types.ts";
 import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
 
 const WHAT = "packer-vars";
@@ -34,7 +36,7 @@ export function renderPackerVars(input: RenderInput): string {
   return `${JSON.stringify(sorted, null, 2)}\n`;
 }
 
-function packerVars(input: RenderInput, builder: RenderBuilder, release: RenderRelease): Record<string, string> {
+function packerVars(input: RenderInput, builder: Builder, release: RenderRelease): Record<string, string> {
   const artifacts = recogniseAll(entriesOf(release).keys());
   const given = builder.packerVars;
   const url = (artifact: Artifact) => urlOf(input, { entry: entriesOf(release).get(artifact.path)!, release });

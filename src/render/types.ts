@@ -34,16 +34,5 @@ export interface RenderInput {
   env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
-/** The manifest's `builder:`, as the inventory carries it. */
-export interface RenderBuilder {
-  flavor: "spectro-capi" | "image-builder";
-  version?: string | undefined;
-  imageconfig: Readonly<Record<string, string>>;
-  packerVars: Readonly<Record<string, string>>;
-  kickstart?: string | undefined;
-  customScripts: { pre: readonly string[]; post: readonly string[] };
-  iso?: string | undefined;
-}
-
 /** Where clients put the CA of the server, in every file that names it. */
 export const CLIENT_CA_PATH = "/etc/pki/ca-trust/source/anchors/airferry-ca.crt";

@@ -2,9 +2,11 @@
  * The releases as renderers ask for them: one entry by its path, its URL, the builder. A path that two streams have with
  * different bytes is reached below `/s/STREAM/`, as the server answers it.
  */
+
+import { type Builder, parseBuilder } from "../builder/builder.ts";
 import type { CatalogIso, InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
-import type { RenderBuilder, RenderInput, RenderRelease } from "./types.ts";
+import type { RenderInput, RenderRelease } from "./types.ts";
 
 /** An entry with the release that it is taken from. */
 export interface Located {
@@ -78,8 +80,8 @@ export function addressOf(baseUrl: string): { authority: string; host: string; t
 export function findBuilder(
   input: RenderInput,
   what: string,
-  flavor?: RenderBuilder["flavor"],
-): { builder: RenderBuilder; release: RenderRelease } {
+  flavor?: Builder["flavor"],
+): { builder: Builder; release: RenderRelease } {
   const found = releasesOf(input).flatMap((release) => {
     const builder = builderOf(release);
     return builder !== undefined && (flavor === undefined || builder.flavor === flavor) ? [{ builder, release }] : [];
@@ -100,25 +102,8 @@ export function findBuilder(
 }
 
 /** Reads the builder out of an inventory, which is signed but was written by another version, perhaps. */
-export function builderOf(release: RenderRelease): RenderBuilder | undefined {
+export function builderOf(release: RenderRelease): Builder | undefined {
   return parseBuilder(release.inventory.builder);
-}
-
-/** Reads a `builder:` value: anything that is not what it should be counts as absent. */
-export function parseBuilder(value: unknown): RenderBuilder | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const raw = value as Record<string, unknown>;
-  if (raw.flavor !== "spectro-capi" && raw.flavor !== "image-builder") return undefined;
-  const scripts = (raw.custom_scripts ?? {}) as Record<string, unknown>;
-  return {
-    flavor: raw.flavor,
-    version: text(raw.version),
-    imageconfig: texts(raw.imageconfig),
-    packerVars: texts(raw.packer_vars),
-    kickstart: text(raw.kickstart),
-    customScripts: { pre: list(scripts.pre), post: list(scripts.post) },
-    iso: text(raw.iso),
-  };
 }
 
 /**
@@ -128,7 +113,7 @@ export function parseBuilder(value: unknown): RenderBuilder | undefined {
  */
 export function buildIso(
   what: string,
-  builder: RenderBuilder | undefined,
+  builder: Builder | undefined,
   release: RenderRelease,
 ): { iso: CatalogIso; entry: InventoryEntry } | undefined {
   const { isos } = release.inventory.catalog;
@@ -146,17 +131,4 @@ export function buildIso(
   }
   const entry = iso === undefined ? undefined : entriesOf(release).get(iso.path);
   return iso === undefined || entry === undefined ? undefined : { iso, entry };
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
-}
-
-function list(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((it) => typeof it === "string") : [];
-}
-
-function texts(value: unknown): Record<string, string> {
-  if (typeof value !== "object" || value === null) return {};
-  return Object.fromEntries(Object.entries(value).map(([key, it]) => [key, String(it)]));
 }

@@ -1,9 +1,10 @@
 /** src/render/imageconfig.ts: against the keys of the documented example, and what it refuses. */
 import { execFileSync } from "node:child_process";
 import t from "tap";
+import { checkImageconfig } from "../../src/builder/check-imageconfig.ts";
+import { IMAGECONFIG_KEYS } from "../../src/builder/imageconfig-keys.ts";
 import type { AirferryError } from "../../src/errors.ts";
-import { checkImageconfig, parseImageconfig, renderImageconfig } from "../../src/render/imageconfig.ts";
-import { IMAGECONFIG_KEYS } from "../../src/render/imageconfig-keys.ts";
+import { parseImageconfig, renderImageconfig } from "../../src/render/imageconfig.ts";
 import { hexOf, inputOf, rockyCapi } from "../fixtures/render-input.ts";
 
 /** Keys of the vendor's example for an airgapped Rocky Linux build, with what a filled-in one must hold for this release. */

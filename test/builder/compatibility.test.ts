@@ -1,6 +1,6 @@
-/** src/render/compatibility.ts: what is told against what was packed, and both against the builder's matrix. */
+/** src/builder/compatibility.ts: what is told against what was packed, and both against the builder's matrix. */
 import t from "tap";
-import { checkBuilder, matrixOf, matrixRow } from "../../src/render/compatibility.ts";
+import { checkBuilder, matrixOf, matrixRow } from "../../src/builder/compatibility.ts";
 
 const PATHS = [
   "rpms/kubernetes/x86_64/kubelet-1.30.4-150500.1.1.x86_64.rpm",

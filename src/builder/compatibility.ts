@@ -4,9 +4,8 @@
  */
 import matrix from "../../manifests/compatibility.json" with { type: "json" };
 import { type Artifact, type Component, compareVersions, recogniseAll } from "./artifacts.ts";
-import { checkImageconfig } from "./imageconfig.ts";
-import type { RenderBuilder } from "./types.ts";
-import { parseBuilder } from "./view.ts";
+import { type Builder, parseBuilder } from "./builder.ts";
+import { checkImageconfig } from "./check-imageconfig.ts";
 
 /** One thing that does not fit, with what to change. */
 export interface Finding {
@@ -35,12 +34,12 @@ interface Matrix {
 }
 
 /** The matrix of a flavor. */
-export function matrixOf(flavor: RenderBuilder["flavor"]): Matrix {
+export function matrixOf(flavor: Builder["flavor"]): Matrix {
   return matrix[flavor];
 }
 
 /** The row for a Kubernetes version; undefined when the builder does not list it. */
-export function matrixRow(flavor: RenderBuilder["flavor"], k8s: string): MatrixRow | undefined {
+export function matrixRow(flavor: Builder["flavor"], k8s: string): MatrixRow | undefined {
   const { match, versions } = matrixOf(flavor);
   const version = k8s.replace(/^v/, "");
   const minor = (it: string) => it.split(".").slice(0, 2).join(".");
@@ -102,11 +101,11 @@ const PARTS: readonly Part[] = [
 
 type Versions = Partial<Record<Part["key"], string>>;
 
-function keyOf(part: Part, builder: RenderBuilder): string {
+function keyOf(part: Part, builder: Builder): string {
   return builder.flavor === "spectro-capi" ? `imageconfig.${part.imageconfig}` : `packer_vars.${part.packer}`;
 }
 
-function wantedVersions(builder: RenderBuilder): Versions {
+function wantedVersions(builder: Builder): Versions {
   const versions: Versions = {};
   for (const part of PARTS) {
     const value =
@@ -121,7 +120,7 @@ function checkPacked(
   part: Part,
   wanted: string | undefined,
   artifacts: readonly Artifact[],
-  builder: RenderBuilder,
+  builder: Builder,
   findings: Finding[],
 ) {
   const packed = versionsOf(artifacts, part.components);
@@ -147,7 +146,7 @@ function checkRow(
   k8s: string,
   wanted: Versions,
   artifacts: readonly Artifact[],
-  builder: RenderBuilder,
+  builder: Builder,
   findings: Finding[],
 ) {
   const { source, versions } = matrixOf(builder.flavor);
