@@ -6,11 +6,13 @@ import { keygenCommand } from "./commands/keygen.ts";
 import { lockCommand } from "./commands/lock.ts";
 import { packCommand } from "./commands/pack.ts";
 import { planCommand } from "./commands/plan.ts";
+import { pruneCommand } from "./commands/prune.ts";
 import { renderCommand } from "./commands/render.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
 import { stageCommand } from "./commands/stage.ts";
+import { statusCommand } from "./commands/status.ts";
 import { unpackCommand } from "./commands/unpack.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
@@ -25,6 +27,8 @@ export const COMMANDS: readonly Register[] = [
   inspectCommand,
   verifyCommand,
   unpackCommand,
+  statusCommand,
+  pruneCommand,
   serveCommand,
   renderCommand,
   stageCommand,

@@ -1,0 +1,34 @@
+/** `airferry prune`: removes older releases and what only they needed. */
+import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+import { formatBytes } from "../format.ts";
+
+export const pruneCommand: Register = (program, run) => {
+  withGlobals(program.command("prune"))
+    .summary("remove older releases from a store")
+    .description(
+      "Keeps the newest releases of each stream, the served one among them, and removes the others and their blobs.",
+    )
+    .addOption(storeOption())
+    .requiredOption("--keep <n>", "releases of each stream that stay", positive)
+    .option("--incoming", "drop unfinished imports too")
+    .option("--dry-run", "only say what would go")
+    .addHelpText(
+      "after",
+      "\nExample:\n  airferry prune --store /srv/airferry --keep 2 --dry-run\n\nExit status: 0 done, 1 failed (an unpack runs), 2 usage.",
+    )
+    .action((flags: { store: string; keep: number; incoming?: boolean; dryRun?: boolean }, command) =>
+      run(command.opts(), async (output) => {
+        const { prune } = await import("../../prune.ts");
+        const report = await prune(flags.store, {
+          keep: flags.keep,
+          incoming: flags.incoming === true,
+          dryRun: flags.dryRun === true,
+        });
+        output.result(report);
+        const verb = flags.dryRun ? "would remove" : "removed";
+        for (const release of report.releases) output.print(`${verb} ${release}`);
+        for (const digest of report.incoming) output.print(`${verb} unfinished import ${digest}`);
+        output.print(`${verb} ${report.blobs} blobs, ${formatBytes(report.size)}`);
+      }),
+    );
+};
