@@ -15,7 +15,7 @@ export class AttemptFailure extends Error {
   readonly distrust: boolean;
   /** Try the same URL at once, without counting: a kept connection that had died. */
   readonly free: boolean;
-  /** Too slow: what came is kept, but the attempt counts. */
+  /** Too slow: what came is kept, but a crumb does not count as progress. */
   readonly stalled: boolean;
 
   constructor(
@@ -82,11 +82,19 @@ const SOCKET_FAULTS = new Map([
 ]);
 /** Not worth another attempt at the same URL. */
 const LASTING =
-  /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|ERR_SSL_|ERR_INVALID_|ERR_UNESCAPED|ERR_OSSL|HPE_|EPROTO)/;
+  /^(ENOTFOUND|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|ERR_SSL_|ERR_INVALID_|ERR_UNESCAPED|ERR_OSSL|HPE_|EPROTO)/;
+
+type SystemError = NodeJS.ErrnoException & { cause?: SystemError; errors?: SystemError[] };
+
+/** The error that says most: a host with several addresses fails with one error for each of them. */
+function rootOf(error: SystemError): SystemError {
+  const several = error.errors ?? error.cause?.errors;
+  return several?.[0] ?? error;
+}
 
 /** Turns an error of got, Node or OpenSSL into a failure: a code and a redacted text survive, nothing else. */
 export function socketFailure(url: URL, thrown: unknown, proxy: string | undefined): AttemptFailure {
-  const error = thrown as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
+  const error = rootOf(thrown as SystemError);
   const code =
     error.code && error.code !== "ERR_GOT_REQUEST_ERROR" ? error.code : (error.cause?.code ?? error.code ?? "");
   const text = redactText(error.message ?? String(thrown)).replace(/; if the root CA is installed locally.*$/, "");

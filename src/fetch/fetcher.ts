@@ -84,8 +84,8 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
     segments: Math.min(options.segments ?? 1, perHost),
   };
   return {
-    head: (target) => headOf(engine, target),
-    fetchBytes: (target) => fetchBytes(engine, target),
+    head: (target, signal) => headOf(engine, target, signal),
+    fetchBytes: (target, signal) => fetchBytes(engine, target, signal),
     fetchInto: (target, sink, signal) => transferInto(engine, { ...target, signal }, sink),
     close() {
       watchdog.close();
@@ -95,7 +95,11 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
   };
 }
 
-async function fetchBytes(engine: Engine, target: Parameters<Fetcher["fetchBytes"]>[0]): Promise<FetchedBytes> {
+async function fetchBytes(
+  engine: Engine,
+  target: Parameters<Fetcher["fetchBytes"]>[0],
+  signal: AbortSignal | undefined,
+): Promise<FetchedBytes> {
   const sink = new MemorySink();
   let last: Opened | undefined;
   const { integrity } = target;
@@ -103,9 +107,10 @@ async function fetchBytes(engine: Engine, target: Parameters<Fetcher["fetchBytes
     engine,
     {
       ...target,
-      check(opened) {
+      signal,
+      check(opened, pieced) {
         last = opened;
-        return integrity === undefined ? undefined : integrityFault(opened.url.href, sink.bytes(), integrity);
+        return integrity === undefined ? undefined : integrityFault(opened.url, sink.bytes(), integrity, pieced);
       },
     },
     sink,

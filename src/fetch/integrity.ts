@@ -5,8 +5,17 @@ import { createHash, getHashes } from "node:crypto";
 import ssri from "ssri";
 import { AttemptFailure, upstreamError } from "./failure.ts";
 
-/** Returns the failure for bytes that do not match; undefined when they do. @throws {AirferryError} ERR_USAGE for a useless string */
-export function integrityFault(url: string, bytes: Uint8Array, integrity: string): AttemptFailure | undefined {
+/**
+ * Returns the failure for bytes that do not match; undefined when they do. Bytes of several responses (`pieced`) are worth one
+ * whole fetch from the same mirror.
+ * @throws {AirferryError} ERR_USAGE for a useless string
+ */
+export function integrityFault(
+  url: URL,
+  bytes: Uint8Array,
+  integrity: string,
+  pieced: boolean,
+): AttemptFailure | undefined {
   const wanted = ssri.parse(integrity) as unknown as Record<string, { digest: string }[]> | null;
   const algorithms = Object.keys(wanted ?? {}).filter((it) => getHashes().includes(it));
   if (algorithms.length === 0)
@@ -21,7 +30,7 @@ export function integrityFault(url: string, bytes: Uint8Array, integrity: string
         actual: `${algorithm}:${actual}`,
         hint: "upstream changed or was tampered with; look at it, then run: airferry lock --update",
       }),
-      { distrust: true },
+      { distrust: true, transient: pieced },
     );
   }
   return undefined;

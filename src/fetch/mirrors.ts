@@ -87,8 +87,7 @@ export async function tryMirrors<T>(
     } else if (
       gained > 0 &&
       !failure.distrust &&
-      !failure.stalled &&
-      (gained >= CRUMB_BYTES || ++crumbs <= MAX_CRUMBS)
+      (gained >= CRUMB_BYTES || (!failure.stalled && ++crumbs <= MAX_CRUMBS))
     ) {
       current.failures = 0;
       free = 0;

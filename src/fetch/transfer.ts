@@ -43,8 +43,14 @@ export interface TransferRequest extends FetchTarget {
 /** Runs a transfer to its end. @throws {AirferryError} ERR_UPSTREAM*, or whatever the sink throws */
 export async function transferInto(engine: Engine, request: TransferRequest, sink: FetchSink): Promise<HeadResult> {
   const transfer = new Transfer(engine, request, sink);
+  // Without a digest only the URL that the bytes in place came from can continue them.
+  const first = sink.position > 0 && request.integrity === undefined ? sink.validator?.url : undefined;
+  const urls =
+    first !== undefined && request.urls.includes(first)
+      ? [first, ...request.urls.filter((it) => it !== first)]
+      : request.urls;
   const result = await tryMirrors(
-    request.urls,
+    urls,
     {
       retries: engine.retries,
       backoff: engine.backoff,
@@ -240,7 +246,9 @@ class Transfer {
     if (status === 206) {
       throw unaskedPart(mirror.url);
     }
-    if (status < 200 || status > 299) throw await statusFailure(this.#engine, mirror.url, opened);
+    // 202 and 204 are no answer to a GET: the artifact is not in them.
+    const good = this.#request.method === "POST" ? status >= 200 && status <= 299 : status === 200 || status === 203;
+    if (!good) throw await statusFailure(this.#engine, mirror.url, opened);
     const encoded = encodingFault(opened.url, headers, this.#request.size);
     if (encoded) throw encoded;
     this.#checkLength(mirror.url, opened);

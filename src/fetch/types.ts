@@ -4,7 +4,10 @@
 
 /** Adds credentials to requests; knows the origin each of them may go to. Registry tokens are made by one of these. */
 export interface Authenticator {
-  /** Headers for a request to this URL: only ever for the origin that the credentials belong to. */
+  /**
+   * Headers for a request to this URL (after rewrites, without user and password). The engine asks only for the origin of the
+   * target itself and for origins that `challenged` returned true for; another origin behind a redirect gets nothing.
+   */
   headers(url: URL): Promise<Record<string, string>>;
   /**
    * Called once for a 401 (or a 403 that wants another scope) with the response's WWW-Authenticate.
@@ -19,7 +22,10 @@ export interface FetchTarget {
   urls: readonly string[];
   /** Exact size when known; a different Content-Length is refused before any byte is taken. */
   size?: number | undefined;
-  /** SRI; several algorithms: every one present is checked where the engine hashes, see `fetchInto`. */
+  /**
+   * SRI; several algorithms: `fetchBytes` checks every one present. `fetchInto` leaves that to its caller, but only where this is
+   * set may it continue the bytes of one mirror with those of another.
+   */
   integrity?: string | undefined;
   /** Refuses bodies over this many bytes. Required where size is unknown. */
   maxBytes?: number | undefined;
@@ -77,10 +83,11 @@ export interface FetchEvent {
 
 /** The engine, as sources and pack see it (fetcher.ts implements it on got). */
 export interface Fetcher {
-  head(target: FetchTarget): Promise<HeadResult>;
+  head(target: FetchTarget, signal?: AbortSignal): Promise<HeadResult>;
   /** Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status. */
   fetchBytes(
     target: FetchTarget & { maxBytes: number; method?: "GET" | "POST"; body?: string | Buffer },
+    signal?: AbortSignal,
   ): Promise<FetchedBytes>;
   /** Streams a body into the sink, resuming, retrying and failing over. Checks the size; the caller checks the digest. */
   fetchInto(target: FetchTarget, sink: FetchSink, signal?: AbortSignal): Promise<HeadResult>;

@@ -316,7 +316,7 @@ t.test("fetchInto() tries again after 408, 429, 5xx and resets, and not after ot
     t.ok(sink.bytes.equals(BYTES), String(status));
     t.equal(upstream.requests.length, 3);
   }
-  for (const status of [400, 401, 403, 404, 410, 416, 304, 206]) {
+  for (const status of [202, 204, 400, 401, 403, 404, 410, 416, 304, 206]) {
     const upstream = await upstreamWith(t, { status });
     const fetcher = testFetcher();
     t.teardown(() => fetcher.close());
@@ -386,6 +386,33 @@ t.test("fetchInto() gives up on an upstream that never answers or only drips", a
     t.equal(error.code, "ERR_UPSTREAM");
     t.match(error.message, fault);
     t.equal(upstream.requests.length, 2);
+  }
+});
+
+t.test("fetchInto() outlasts any number of stalls that come after progress", async (t) => {
+  const bytes = patternBytes(800_000);
+  const upstream = await upstreamWith(t, { stallAfter: 100_000 }, { files: new Map([["/a.bin", bytes]]) });
+  const fetcher = testFetcher({ stallTimeoutMs: 100, retries: 1 });
+  t.teardown(() => fetcher.close());
+  const sink = new RecordingSink();
+  await fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: bytes.length }, sink);
+  t.ok(sink.bytes.equals(bytes));
+  t.equal(upstream.requests.length, 8);
+});
+
+t.test("fetchInto() says why nobody answers", async (t) => {
+  const fetcher = testFetcher({ retries: 0 });
+  t.teardown(() => fetcher.close());
+  const upstream = await startUpstream();
+  await upstream.close();
+  for (const [url, fault] of [
+    [`${upstream.url}/x`, /connection refused \(ECONNREFUSED\)/],
+    [`${upstream.url.replace("127.0.0.1", "localhost")}/x`, /connection refused \(ECONNREFUSED\)/],
+    ["http://does-not-exist.invalid/x", /host name/],
+  ] as const) {
+    const error = await codeOf(fetcher.fetchInto({ urls: [url] }, new RecordingSink()));
+    t.equal(error.code, "ERR_UPSTREAM");
+    t.match(error.message, fault);
   }
 });
 
