@@ -7,6 +7,7 @@ import { redactUrl } from "../../src/fetch/fetcher.ts";
 import type { Authenticator } from "../../src/fetch/types.ts";
 import { RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { makePki } from "../fixtures/pki.ts";
+import { startProxy } from "../fixtures/proxy.ts";
 import { startUpstream, type Upstream, type UpstreamFile, type UpstreamOptions } from "../fixtures/upstream.ts";
 
 const BODY = Buffer.from("the bytes\n");
@@ -239,6 +240,21 @@ t.test(
     t.notMatch(JSON.stringify(fetcher.events), /Zm9vYmFy/);
   },
 );
+
+t.test("a public host cannot send us into a private network or to this host", async (t) => {
+  const inside = await started(t);
+  const outside = await started(t, { behaviour: { "*": { redirect: `${inside.url}/a` } } });
+  const proxy = await startProxy(undefined, { "public.example": outside.host });
+  t.teardown(() => proxy.close());
+  for (const allowPrivateRedirects of [false, true]) {
+    const fetcher = testFetcher({ env: { HTTP_PROXY: proxy.url }, allowPrivateRedirects });
+    t.teardown(() => fetcher.close());
+    const fetching = fetcher.fetchBytes(small("http://public.example/x"));
+    if (allowPrivateRedirects) t.ok((await fetching).bytes.equals(BODY));
+    else t.match((await refusalOf(fetching)).message, /redirects into a private network, to "http:\/\/127\.0\.0\.1/);
+    t.equal(inside.requests.length, allowPrivateRedirects ? 1 : 0);
+  }
+});
 
 t.test("client certificates and CAs belong to their host; https never becomes http", async (t) => {
   const pki = await makePki();
