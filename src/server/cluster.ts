@@ -12,8 +12,6 @@ import type { TlsMaterial } from "./listener.ts";
 import { type FromWorker, tell } from "./messages.ts";
 import type { SiteSettings } from "./site.ts";
 
-/** Short-lived objects are all that a worker makes; a smaller nursery halves what it keeps of them. */
-const WORKER_NODE_OPTIONS = "--max-semi-space-size=4";
 const COLLECT_TIMEOUT_MS = 500;
 const RESTART_DELAY_MS = 500;
 const MAX_RESTART_DELAY_MS = 30_000;
@@ -64,7 +62,7 @@ export class WorkerGroup {
   }
 
   #startOne(): Promise<void> {
-    const worker = cluster.fork({ NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} ${WORKER_NODE_OPTIONS}` });
+    const worker = cluster.fork();
     this.#workers.add(worker);
     return new Promise((resolve, reject) => {
       let ready = false;
