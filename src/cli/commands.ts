@@ -1,5 +1,6 @@
 /** Every command, in the order in which a carrier meets them. */
 import type { Register } from "./command.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { keygenCommand } from "./commands/keygen.ts";
@@ -32,4 +33,5 @@ export const COMMANDS: readonly Register[] = [
   serveCommand,
   renderCommand,
   stageCommand,
+  doctorCommand,
 ];

@@ -1,6 +1,7 @@
 /**
  * The list of everything that can be rendered: names of `airferry render`, paths below `/config/`, and how each is made.
  */
+import { checkBuilder, type Finding } from "../builder/compatibility.ts";
 import { AirferryError } from "../errors.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
 import { renderChecksum } from "./checksum.ts";
@@ -8,6 +9,7 @@ import { renderImageconfig } from "./imageconfig.ts";
 import { kickstartTemplate, renderKickstart } from "./kickstart.ts";
 import { renderPackerVars } from "./packer-vars.ts";
 import type { RenderInput } from "./types.ts";
+import { entriesOf, releasesOf } from "./view.ts";
 import { renderYumRepo } from "./yum-repo.ts";
 
 /** What `airferry render` can be asked for. */
@@ -19,7 +21,8 @@ export type RenderName =
   | "hosts-toml"
   | "registries-conf"
   | "boot-ipxe"
-  | "checksum";
+  | "checksum"
+  | "check";
 
 /** One file to render. */
 export interface ConfigFile {
@@ -78,7 +81,19 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       summary: "digests of the ISOs, BSD form",
       make: async () => renderChecksum(input),
     },
+    {
+      name: "check",
+      path: "check.json",
+      summary: "what of the builder's versions does not fit, for airferry doctor",
+      make: async () => `${JSON.stringify({ findings: builderFindings(input) }, null, 2)}\n`,
+    },
   ];
+}
+
+function builderFindings(input: RenderInput): (Finding & { stream: string })[] {
+  return releasesOf(input).flatMap((release) =>
+    checkBuilder(release.inventory.builder, entriesOf(release).keys()).map((it) => ({ stream: release.stream, ...it })),
+  );
 }
 
 function hasKickstart(input: RenderInput): boolean {

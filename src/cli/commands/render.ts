@@ -11,6 +11,7 @@ const NAMES = [
   "registries-conf",
   "boot-ipxe",
   "checksum",
+  "check",
 ] as const;
 
 interface RenderFlags {

@@ -1,0 +1,37 @@
+/** `airferry doctor`: proves on the build host that the build will find everything. */
+import { readFile } from "node:fs/promises";
+import { Option } from "commander";
+import { type Register, withGlobals } from "../command.ts";
+
+const MARKS = { ok: "ok     ", warning: "warning", failed: "FAILED ", skipped: "-      " } as const;
+
+export const doctorCommand: Register = (program, run) => {
+  withGlobals(program.command("doctor"))
+    .summary("prove on the build host that the build will find everything")
+    .description(
+      "Reaches the server, fetches and checks repository metadata and a package, a range of an ISO, a file with its sidecars,\n" +
+        "an image manifest and a blob; looks at TLS trust, clock, free space, ports and names. Connects only to the given URL.",
+    )
+    .addOption(new Option("--url <base>", "address of the server, as the build will use it").makeOptionMandatory())
+    .option("--ca <file>", "PEM of the server's CA")
+    .option("--folder <dir>", "where the build will write", ".")
+    .addHelpText(
+      "after",
+      "\nExample:\n  airferry doctor --url http://192.0.2.10:9000\n\nExit status: 0 nothing failed, 1 something did, 2 usage.",
+    )
+    .action((flags: { url: string; ca?: string; folder: string }, command) =>
+      run(command.opts(), async (output) => {
+        const { doctor } = await import("../../doctor.ts");
+        const ca = flags.ca === undefined ? undefined : await readFile(flags.ca, "utf8");
+        const report = await doctor(
+          { url: flags.url, ca, folder: flags.folder },
+          ({ check, status, message, remedy }) => {
+            output.print(`${MARKS[status]} ${check}: ${message}`);
+            if (remedy !== undefined && status !== "skipped") output.print(`        do: ${remedy}`);
+          },
+        );
+        output.result(report);
+        return report.ok ? 0 : 1;
+      }),
+    );
+};

@@ -1,0 +1,107 @@
+/**
+ * `airferry doctor`: run on the build host, proves that everything the build will ask this server for is there and right.
+ * Connects only to the given URL. See docs/build.md, "Doctor".
+ */
+import {
+  type CheckContext,
+  checkBuilderAddress,
+  checkClock,
+  checkFile,
+  checkIso,
+  checkKeys,
+  checkName,
+  checkPorts,
+  checkReach,
+  checkRegistry,
+  checkSpace,
+  checkVersions,
+  checkYum,
+  Remedy,
+} from "./doctor/checks.ts";
+import { DoctorClient } from "./doctor/client.ts";
+import { checkBaseUrl } from "./render.ts";
+
+export interface DoctorOptions {
+  /** Base URL of the server, as the build will use it. */
+  url: string;
+  /** PEM of the server's CA. */
+  ca?: string | undefined;
+  /** Folder where the build will write; default the current one. */
+  folder?: string | undefined;
+}
+
+/** One finding, good or bad. */
+export interface DoctorFinding {
+  check: string;
+  status: "ok" | "warning" | "failed" | "skipped";
+  message: string;
+  /** What to do, unless it is ok. */
+  remedy?: string;
+}
+
+export interface DoctorReport {
+  url: string;
+  /** Nothing failed. */
+  ok: boolean;
+  findings: DoctorFinding[];
+}
+
+/** In this order; the ones after `reach` are left out when the server cannot be reached. */
+const LOCAL: readonly [string, (context: CheckContext) => Promise<string>][] = [
+  ["space", checkSpace],
+  ["ports", checkPorts],
+  ["name", checkName],
+  ["reach", checkReach],
+];
+const SERVED: readonly [string, (context: CheckContext) => Promise<string>][] = [
+  ["clock", checkClock],
+  ["yum", checkYum],
+  ["keys", checkKeys],
+  ["iso", checkIso],
+  ["file", checkFile],
+  ["registry", checkRegistry],
+  ["airgap_ip", checkBuilderAddress],
+  ["versions", checkVersions],
+];
+
+/**
+ * Runs all checks, one after the other, and reports each. Never throws for what a check found.
+ * @throws {AirferryError} ERR_USAGE when the URL is not one
+ */
+export async function doctor(
+  options: DoctorOptions,
+  onFinding?: (finding: DoctorFinding) => void,
+): Promise<DoctorReport> {
+  const url = checkBaseUrl(options.url);
+  const context: CheckContext = {
+    client: new DoctorClient(url, options.ca),
+    base: new URL(url),
+    folder: options.folder ?? process.cwd(),
+  };
+  const findings: DoctorFinding[] = [];
+  const note = (finding: DoctorFinding) => {
+    findings.push(finding);
+    onFinding?.(finding);
+  };
+  for (const [check, run] of LOCAL) note(await found(check, run, context));
+  if (findings.at(-1)!.status === "ok") for (const [check, run] of SERVED) note(await found(check, run, context));
+  return { url, ok: findings.every((it) => it.status !== "failed"), findings };
+}
+
+async function found(
+  check: string,
+  run: (context: CheckContext) => Promise<string>,
+  context: CheckContext,
+): Promise<DoctorFinding> {
+  try {
+    return { check, status: "ok", message: await run(context) };
+  } catch (error) {
+    if (error instanceof Remedy) return { check, status: error.status, message: error.message, remedy: error.remedy };
+    return {
+      check,
+      status: "failed",
+      message: error instanceof Error ? error.message : String(error),
+      remedy: "see the server's log; on the server run: airferry status --store DIR",
+    };
+  }
+}

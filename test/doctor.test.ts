@@ -1,0 +1,164 @@
+/** src/doctor.ts and src/stage.ts over a real server: what is found good, what is not, and the builder's folder. */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import t, { type Test } from "tap";
+import type { Catalog } from "../src/bundle/inventory-types.ts";
+import { doctor } from "../src/doctor.ts";
+import { serve } from "../src/serve.ts";
+import { stage } from "../src/stage.ts";
+import { shortDir } from "./fixtures/el-dvd.ts";
+import { makeIso, NM, PX } from "./fixtures/iso-maker.ts";
+import { createTestStore, type TestStore } from "./fixtures/store-reader.ts";
+
+const sha = (bytes: string | Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const RPM = "not really a package";
+const PRIMARY = gzipSync(
+  `<metadata><package type="rpm"><name>x</name><checksum type="sha256" pkgid="YES">${sha(RPM)}</checksum><location href="x-1-1.noarch.rpm"/></package></metadata>`,
+);
+const repomd = (digest: string) =>
+  `<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>1</revision><data type="primary"><checksum type="sha256">${digest}</checksum><location href="repodata/primary.xml.gz"/><size>${PRIMARY.length}</size></data></repomd>`;
+const CONTENT = {
+  "isos/el.iso": makeIso(
+    [{ id: "T", block: 30, size: 4, use: Buffer.concat([PX(0o100644), NM(".treeinfo")]) }],
+    new Map([[30, Buffer.from("[a]\n")]]),
+  ),
+  "rpms/r/repodata/repomd.xml": repomd(sha(PRIMARY)),
+  "rpms/r/repodata/primary.xml.gz": PRIMARY,
+  "rpms/r/x-1-1.noarch.rpm": RPM,
+  "keys/r.asc": "-----BEGIN PGP PUBLIC KEY BLOCK-----\n",
+  "files/containerd-2.1.4-linux-amd64.tar.gz": "a tarball",
+  "files/ks.cfg": "cdrom\n",
+  "files/pre/harden.sh": "#!/bin/sh\n",
+};
+const CATALOG: Partial<Catalog> = {
+  isos: [{ name: "el", path: "isos/el.iso" }],
+  rpms: [
+    {
+      name: "r",
+      path: "rpms/r/",
+      mode: "exact",
+      repomdSignedBy: "none",
+      gpgcheck: true,
+      keys: ["keys/r.asc"],
+      packages: 1,
+      tree: false,
+      rpmrepo: false,
+    },
+  ],
+};
+
+async function start(
+  t: Test,
+  content: Record<string, string | Uint8Array>,
+  builder?: unknown,
+): Promise<{ base: string; store: TestStore }> {
+  const store = createTestStore(await shortDir(t));
+  const release = await store.put({ stream: "s", content, catalog: CATALOG });
+  if (builder !== undefined) release.inventory.builder = builder;
+  const serving = await serve({
+    store: store.dir,
+    listen: "127.0.0.1:0",
+    workers: 1,
+    graceMs: 100,
+    openStore: async () => store,
+  });
+  t.teardown(() => serving.close());
+  return { base: serving.urls[0]!, store };
+}
+
+const statuses = (report: Awaited<ReturnType<typeof doctor>>) =>
+  Object.fromEntries(report.findings.map((it) => [it.check, it.status]));
+
+t.test("finds a good server good", async (t) => {
+  const { base } = await start(t, CONTENT);
+  const report = await doctor({ url: base });
+  t.match(statuses(report), { name: "ok", reach: "ok", clock: "ok", yum: "ok", keys: "ok", iso: "ok", file: "ok" });
+  t.ok(report.ok, JSON.stringify(report.findings.filter((it) => it.status === "failed")));
+  t.match(report.findings.find((it) => it.check === "yum")?.message, /x-1-1\.noarch\.rpm by digest/);
+  t.match(report.findings.find((it) => it.check === "iso")?.message, /\.treeinfo inside it/);
+  for (const it of report.findings) if (it.status !== "ok") t.ok(it.remedy, `${it.check} has a remedy`);
+});
+
+t.test("sees what is wrong, and says what to do", async (t) => {
+  const wrongPrimary = await start(t, { ...CONTENT, "rpms/r/repodata/repomd.xml": repomd("0".repeat(64)) });
+  t.match(statuses(await doctor({ url: wrongPrimary.base })), { yum: "failed", iso: "ok" });
+  const wrongPackage = await start(t, { ...CONTENT, "rpms/r/x-1-1.noarch.rpm": "changed" });
+  t.match(statuses(await doctor({ url: wrongPackage.base })), { yum: "failed" });
+  const wrongSidecar = await start(t, {
+    ...CONTENT,
+    "files/containerd-2.1.4-linux-amd64.tar.gz.sha256": `${"0".repeat(64)}\n`,
+  });
+  t.match(statuses(await doctor({ url: wrongSidecar.base })), { file: "failed" });
+  const builder = { flavor: "spectro-capi", imageconfig: { os_versions: "x" } };
+  const wrongBuilder = await start(t, CONTENT, builder);
+  const report = await doctor({ url: wrongBuilder.base });
+  t.match(statuses(report), { versions: "failed" });
+  t.match(report.findings.find((it) => it.check === "versions")?.remedy, /write os_version/);
+  t.notOk(report.ok);
+});
+
+t.test("a server that is not there, or is another one", async (t) => {
+  const other = createServer((_, res) => res.writeHead(404).end("no")).listen(0, "127.0.0.1");
+  await new Promise((resolve) => other.once("listening", resolve));
+  const { port } = other.address() as AddressInfo;
+  t.match(statuses(await doctor({ url: `http://127.0.0.1:${port}` })), { reach: "failed" });
+  await new Promise((resolve) => other.close(resolve));
+  const gone = await doctor({ url: `http://127.0.0.1:${port}` });
+  t.match(gone.findings.at(-1), { check: "reach", status: "failed", remedy: /airferry serve/ });
+  t.match(statuses(await doctor({ url: "http://no-such-name.invalid:9000" })), { name: "failed" });
+  await t.rejects(doctor({ url: "ftp://x" }), { code: "ERR_USAGE" });
+});
+
+t.test("stage writes the builder's folder", async (t) => {
+  const builder = { flavor: "spectro-capi", kickstart: "ks.cfg", custom_scripts: { pre: ["pre/harden.sh"] } };
+  const { store } = await start(t, CONTENT, builder);
+  const dir = join(await shortDir(t), "output");
+  await t.rejects(
+    stage(dir, { store, url: "http://h:9000" }),
+    { code: "ERR_RENDER" },
+    "imageconfig cannot be rendered",
+  );
+
+  const [release] = await store.releases();
+  release!.inventory.builder = { ...builder, flavor: "image-builder", packer_vars: { goss_skip_install: "true" } };
+  await t.rejects(stage(dir, { store, url: "http://h:9000" }), { code: "ERR_RENDER", hint: /image-builder\.yaml/ });
+
+  const more: Record<string, string | Uint8Array> = { ...CONTENT };
+  for (const it of ["kubeadm", "kubelet", "kubectl"]) more[`files/release/v1.33.4/bin/linux/amd64/${it}`] = it;
+  more["files/cni/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz"] = "cni";
+  more["files/crictl-v1.33.0-linux-amd64.tar.gz"] = "crictl";
+  more["files/runc.amd64"] = "runc";
+  more["files/containerd.service"] = "unit";
+  const full = await start(t, more, {
+    ...builder,
+    flavor: "image-builder",
+    packer_vars: { goss_skip_install: "true" },
+  });
+  const staged = await stage(dir, { store: full.store, url: "http://h:9000/", ca: "PEM", env: {} });
+  t.strictSame(
+    [...staged.files].sort(),
+    [
+      "CHECKSUM",
+      "airferry.repo",
+      "check.json",
+      "custom_scripts/pre/harden.sh",
+      "el.iso",
+      "ks.cfg",
+      "packer-vars.json",
+      "server.crt",
+    ].sort(),
+  );
+  t.equal(await readFile(join(dir, "ks.cfg"), "utf8"), 'url --url="http://h:9000/isos/el/"\n');
+  t.equal(sha(await readFile(join(dir, "el.iso"))), sha(CONTENT["isos/el.iso"]));
+  t.not((await stat(join(dir, "el.iso"))).ino, (await stat(full.store.blobPath(sha(CONTENT["isos/el.iso"])))).ino);
+  t.match(
+    staged.left.map((it) => it.path),
+    ["imageconfig", "boot.ipxe"],
+  );
+  await stage(dir, { store: full.store, url: "http://h:9000" });
+  await t.rejects(stage(dir, { store: full.store, url: "http://h:9000", stream: "none" }), { code: "ERR_RENDER" });
+});
