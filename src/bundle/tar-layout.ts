@@ -44,6 +44,14 @@ function splitPath(path: Buffer): { prefix: Buffer | undefined; name: Buffer } |
   return undefined;
 }
 
+/**
+ * What stands in the name field behind a long-name record: the first 100 bytes, less a slash at their end, since some readers
+ * take a name that ends in one for a directory before they look at the record.
+ */
+function cutName(path: Buffer): Buffer {
+  return path.subarray(0, path[NAME_BYTES - 1] === 0x2f ? NAME_BYTES - 1 : NAME_BYTES);
+}
+
 /** Length of the header records of a path: 512, or more with a GNU long-name record. */
 export function headerSize(path: string): number {
   const bytes = Buffer.byteLength(path);
@@ -114,7 +122,7 @@ export function headersOf(items: readonly TarItem[]): Buffer {
       fillBlock(next(BLOCK_BYTES), { ...long, type: "L" });
       bytes.copy(next(paddedSize(bytes.length + 1)));
     }
-    const { name, prefix } = split ?? { name: bytes, prefix: undefined };
+    const { name, prefix } = split ?? { name: cutName(bytes), prefix: undefined };
     fillBlock(next(BLOCK_BYTES), { name, prefix, mode: bits, size, type: "0" });
   }
   return headers;
