@@ -36,6 +36,7 @@ export function pump(
     let taken = 0;
     let writing = false;
     let ended: Omit<BodyEnd, "bytes"> | undefined;
+    let failed: { error: unknown } | undefined;
     let settled = false;
 
     const settle = (then: () => void) => {
@@ -46,20 +47,23 @@ export function pump(
       then();
     };
     const fail = (error: unknown) => {
+      failed ??= { error };
       exchange.destroy();
-      settle(() => reject(error));
+      // A write that is under way ends first: nobody may find bytes moving below a sink that was given up.
+      if (!writing) settle(() => reject(failed?.error));
     };
     const abort = () => fail(signal?.reason);
     const finish = (how: BodyEnd["how"], cause?: Error) => {
-      if (ended) return;
+      if (ended || failed) return;
       ended = { how, cause };
+      watch.end();
       if (how !== "end") exchange.destroy();
       if (!writing) void drain();
     };
     const drain = async () => {
       writing = true;
       try {
-        while (waiting.length > 0 && !settled) {
+        while (waiting.length > 0 && !failed) {
           const piece = takePiece();
           await write(piece);
           taken += piece.length;
@@ -69,8 +73,10 @@ export function pump(
           }
         }
         writing = false;
-        if (ended) settle(() => resolve({ ...(ended as BodyEnd), bytes: taken }));
+        if (failed) fail(failed.error);
+        else if (ended) settle(() => resolve({ ...(ended as BodyEnd), bytes: taken }));
       } catch (error) {
+        writing = false;
         fail(error);
       }
     };
@@ -89,7 +95,7 @@ export function pump(
 
     signal?.addEventListener("abort", abort, { once: true });
     response.on("data", (chunk: Buffer) => {
-      if (ended) return;
+      if (ended || failed) return;
       watch.bytes(chunk.length);
       received += chunk.length;
       const excess = received - limit;
