@@ -1,6 +1,6 @@
 /**
  * The buffers that large responses are read into and written from. They are few, large and reused, so that memory stays
- * flat: when many clients are busy, each gets smaller ones. See docs/design.md, "Serving large files".
+ * flat: when many clients are busy, each gets smaller ones. See docs/serve.md, "Large and small files".
  */
 const KIB = 1024;
 

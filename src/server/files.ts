@@ -1,6 +1,6 @@
 /**
  * Every entry of the tree under its own path, checksum sidecars beside files and ISOs, and pages of directories.
- * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Files".
+ * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Paths".
  */
 import { createHash } from "node:crypto";
 import { sendNotFound, sendPage } from "./answers.ts";

@@ -1,6 +1,6 @@
 /**
  * Moves bytes from a reader to one response with a fixed amount of memory: while one buffer is on its way out, the next
- * is read. A buffer is used again only after the socket has taken it. See docs/design.md, "Serving large files".
+ * is read. A buffer is used again only after the socket has taken it. See docs/serve.md, "Large and small files".
  */
 import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";

@@ -1,7 +1,7 @@
 /**
  * All current releases seen as one tree of entry paths, without copying them: lookups go to each release's own map, and
  * directories are found by binary search in its sorted entries, so 100,000 entries cost no further memory.
- * See docs/design.md, "One path, three places".
+ * See docs/serve.md, "Paths".
  */
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Release } from "../store/types.ts";

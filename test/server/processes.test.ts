@@ -1,8 +1,9 @@
 /** The server as several processes: signals, ends, counts over all of them, the access log, busy ports. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import t, { type Test } from "tap";
@@ -10,7 +11,10 @@ import type { ServeOptions } from "../../src/serve.ts";
 import { startServer, temporaryDir } from "../fixtures/serving.ts";
 
 const MAIN = join(import.meta.dirname, "../fixtures/serve-main.ts");
+const COMPILE_CACHE = join(tmpdir(), `airferry-test-${process.pid}`);
 const LINUX = process.platform === "linux";
+
+t.teardown(() => rm(COMPILE_CACHE, { recursive: true, force: true }));
 
 interface Program {
   child: ChildProcess;
@@ -24,7 +28,9 @@ async function startProgram(t: Test, workers: number, options: Partial<ServeOpti
   await mkdir(dir, { recursive: true });
   const content = { "files/x": "content of x", "files/big": "b".repeat(6 * 1024 * 1024) };
   await writeFile(join(dir, "release.json"), JSON.stringify({ stream: "a", content }));
-  const child = spawn(process.execPath, [...process.execArgv, MAIN, dir, String(workers), JSON.stringify(options)]);
+  const env = { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, NODE_OPTIONS: "" };
+  const args = ["--disable-warning=ExperimentalWarning", MAIN, dir, String(workers), JSON.stringify(options)];
+  const child = spawn(process.execPath, args, { env });
   let errors = "";
   child.stderr.on("data", (text) => {
     errors += text;
