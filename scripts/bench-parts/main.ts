@@ -4,6 +4,7 @@ import { isMet, type Row } from "./row.ts";
 const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
   serve: async () => (await import("./serve.ts")).benchServe,
+  loose: async () => (await import("./rpm-loose.ts")).benchLoose,
 };
 
 const args = process.argv.slice(2);

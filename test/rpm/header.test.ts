@@ -11,14 +11,15 @@ import {
   fixtureRpms,
   inMemory,
   int32,
-  type MadeEntry,
   MINIMAL,
   makeHeader,
   makeRpm,
+  REGION,
   RPM_FIXTURES,
   readFixture,
   text,
   texts,
+  withRegion,
   withRpmFixtures,
 } from "../fixtures/rpm-files.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
@@ -84,26 +85,6 @@ t.test("readRpmFile() reads what rpm reads from every package", withRpmFixtures,
     }
   }
 });
-
-const REGION = (entries: number, claims: { tag?: number; entries?: number } = {}): MadeEntry => {
-  const trailer = Buffer.alloc(16);
-  trailer.writeUInt32BE(claims.tag ?? 63, 0);
-  trailer.writeUInt32BE(7, 4);
-  trailer.writeInt32BE(-(claims.entries ?? entries) * 16, 8);
-  trailer.writeUInt32BE(16, 12);
-  return { tag: 63, type: 7, count: 16, data: trailer };
-};
-
-/** A header whose region trailer lies at its very end, as rpm writes it. */
-function withRegion(region: MadeEntry, entries: readonly MadeEntry[]): Buffer {
-  const length = makeHeader(entries).readUInt32BE(12);
-  const bytes = makeHeader([...entries, region]);
-  const index = bytes.subarray(16, 16 + 16 * (entries.length + 1));
-  const rolled = Buffer.concat([index.subarray(-16), index.subarray(0, -16)]);
-  rolled.writeUInt32BE(length, 8);
-  rolled.copy(bytes, 16);
-  return bytes;
-}
 
 t.test("readRpmFile() takes what is right", async (t) => {
   const plain = await readRpmFile(inMemory(makeRpm()), "made.rpm");
