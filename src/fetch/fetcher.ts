@@ -50,7 +50,7 @@ export interface FetcherOptions {
   stallTimeoutMs?: number;
   /** Bytes per second below which, over the stall time, a transfer counts as stalled (default 1000). */
   minimumRate?: number;
-  /** Requests at a time for one file of 16 MiB or more whose size is known, where upstream does ranges (default 1). */
+  /** Requests at a time for one file of 8 MiB or more whose size is known, where upstream does ranges (default 1). */
   segments?: number;
   /** Lets public hosts redirect to addresses of private networks and of this host. */
   allowPrivateRedirects?: boolean;

@@ -4,7 +4,7 @@
  */
 
 /** Bytes per request. */
-export const SEGMENT_BYTES = 8 * 1024 * 1024;
+export const SEGMENT_BYTES = 4 * 1024 * 1024;
 
 /**
  * Fetches [from, size) in pieces, at most `ahead` at a time, and writes them in order. The first failure stops the others and is

@@ -153,26 +153,34 @@ class Transfer {
       mirror.wholeOnly = true;
       throw this.#change(mirror.url, "a validator or a digest", "neither");
     }
+    // Reused: megabytes that wait for the garbage collector are megabytes in use.
+    const spare: Buffer[] = [];
     await inSegments({
       from: to,
       size,
       ahead: this.#engine.segments,
       signal: this.#request.signal,
-      fetch: (start, end, signal) => this.#segment(mirror, start, end, validator, signal),
-      write: (bytes) => sink.write(bytes),
+      fetch: (start, end, signal) => {
+        const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES);
+        return this.#segment(mirror, buffer.subarray(0, end - start), start, validator, signal);
+      },
+      write: async (bytes) => {
+        await sink.write(bytes);
+        spare.push(Buffer.from(bytes.buffer, bytes.byteOffset, SEGMENT_BYTES));
+      },
     });
     return { ...result, size, mixed: true };
   }
 
-  /** Bytes [start, end) into memory, over as many attempts as it takes. */
+  /** Fills `bytes` from `start` on, over as many attempts as it takes. */
   async #segment(
     mirror: Mirror,
+    bytes: Buffer,
     start: number,
-    end: number,
     ifRange: string | undefined,
     signal: AbortSignal,
   ): Promise<Uint8Array> {
-    const bytes = Buffer.allocUnsafe(end - start);
+    const end = start + bytes.length;
     let have = 0;
     const { retries, backoff, onEvent } = this.#engine;
     const position = () => have;

@@ -4,7 +4,7 @@ import { inSegments, SEGMENT_BYTES } from "../../src/fetch/segments.ts";
 import { integrityOf, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { type Behaviours, startUpstream } from "../fixtures/upstream.ts";
 
-const SIZE = 3 * SEGMENT_BYTES + 12_345;
+const SIZE = 6 * SEGMENT_BYTES + 12_345;
 const BYTES = randomBytes(SIZE);
 const SRI = integrityOf(BYTES);
 
