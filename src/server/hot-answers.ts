@@ -12,7 +12,9 @@ export interface HotAnswer {
   readonly blob: CachedBlob;
 }
 
-const MAX_ANSWERS = 50_000;
+const MAX_ANSWERS = 20_000;
+/** Longer URLs, and those with a query, can be had in endless variants. */
+const MAX_URL_LENGTH = 400;
 /** Headers that make an answer depend on more than the URL: preconditions and ranges. */
 const SELECTING = /^(?:if-|range$)/i;
 
@@ -25,7 +27,9 @@ export class HotAnswers {
     this.#answers.clear();
   }
 
+  /** Remembers an answer, unless its URL is not worth it. */
   put(url: string, answer: HotAnswer): void {
+    if (url.length > MAX_URL_LENGTH || url.includes("?")) return;
     if (this.#answers.size >= MAX_ANSWERS) this.#answers.clear();
     this.#answers.set(url, answer);
   }
