@@ -36,6 +36,8 @@ export interface ServeOptions {
   url?: string | undefined;
   /** A file that JSON lines are appended to, or `-` for standard error. */
   accessLog?: string | undefined;
+  /** htpasswd file (bcrypt): who may use the registry; default is everybody. */
+  htpasswd?: string | undefined;
   /** Processes; 1 serves in this very process. See {@link defaultWorkers}. */
   workers?: number | undefined;
   /** How long running answers may go on after a stop; default 30 s. */
@@ -96,6 +98,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(listenHttp === undefined ? {} : { listenHttp: share ? await reservePort(listenHttp) : listenHttp }),
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
+    ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
   };
   const running = await startProcesses(settings, share ? workers : 1, openStore, report);
   const renewal = options.tls === "auto" ? renewTls(options, listen, settings, running, report) : undefined;

@@ -9,7 +9,7 @@ import { checkEntryPath, printable } from "./paths.ts";
 
 const text = z.string().max(4096);
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/);
-const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
+const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
 const texts = z.array(text);
 
 const catalog = z.looseObject({

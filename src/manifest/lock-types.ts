@@ -16,6 +16,8 @@ export interface LockedArtifact {
   urls?: string[];
   /** Absolute path, or path relative to the manifest, of a local file. */
   file?: string;
+  /** With `file`: where in it the artifact begins (a blob in an archive); the rest of the file is something else. */
+  offset?: number;
   /** Digest of a blob in `x.lock.d/`. */
   kept?: Digest;
   /** Bytes. Absent only when upstream does not tell and nothing had to be downloaded. */

@@ -12,6 +12,8 @@ import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf } f
 import { closeIdleHandles } from "./handles.ts";
 import { type Listener, listen, type TlsMaterial } from "./listener.ts";
 import { mainMounts, plainMounts } from "./mounts.ts";
+import { registryMount } from "./registry.ts";
+import { Htpasswd } from "./registry-auth.ts";
 import { createRouter, type FaultReporter, type Observer } from "./router.ts";
 import { createServeContext } from "./serve-context.ts";
 
@@ -30,6 +32,8 @@ export interface SiteSettings {
   url?: string;
   /** A path, or `-` for standard error. */
   accessLog?: string;
+  /** htpasswd file: who may use the registry. */
+  htpasswd?: string;
 }
 
 /** What a site asks of whoever runs it. */
@@ -74,7 +78,8 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     memory: { [process.pid]: process.memoryUsage.rss() },
   });
   const health = healthMounts(() => host.collect(counters()));
-  const main = createRouter([...mainMounts, ...health], context, observer, reportFault);
+  const htpasswd = settings.htpasswd === undefined ? undefined : await Htpasswd.read(settings.htpasswd);
+  const main = createRouter([...mainMounts, registryMount({ htpasswd }), ...health], context, observer, reportFault);
   // What the main listener remembers by URL is not for this one, which has fewer paths.
   const plain = createRouter([...plainMounts, health[0]!], context, { begin: observer.begin }, reportFault);
 

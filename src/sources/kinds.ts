@@ -1,6 +1,7 @@
 /** Every kind of source, in the order in which their artifacts stand in a bundle. */
 import { fileSource } from "./file.ts";
+import { imageSource } from "./image.ts";
 import { isoSource } from "./iso.ts";
 import type { SourceKind } from "./types.ts";
 
-export const SOURCES: readonly SourceKind[] = [isoSource, fileSource];
+export const SOURCES: readonly SourceKind[] = [isoSource, fileSource, imageSource];

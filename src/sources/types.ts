@@ -13,7 +13,8 @@ import type { Manifest } from "../manifest/schema.ts";
 /** Where the bytes of an item come from. */
 export type ItemSource =
   | { from: "url"; urls: string[]; auth?: Authenticator; etag?: string }
-  | { from: "file"; file: string }
+  /** With `offset`: `size` bytes from there on, of a file that holds more. */
+  | { from: "file"; file: string; offset?: number }
   | { from: "kept"; digest: Digest }
   /** Generated when everything fetched is known. Must give exactly `size` bytes and be a pure function of lock and keys. */
   | { from: "made"; make: (sha256Of: (path: string) => string) => Promise<Uint8Array> | Uint8Array };

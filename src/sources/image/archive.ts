@@ -1,0 +1,332 @@
+/**
+ * Images in files: docker-archive, OCI archive, both in one, and OCI layouts in folders; told apart by what is in them.
+ * Blobs are never copied at lock time: pack takes them straight out of the archive.
+ */
+import { createHash } from "node:crypto";
+import { type FileHandle, open, realpath, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
+import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
+import { CONTAINERD_NAME, REF_NAME } from "../../oci/layout.ts";
+import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
+import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
+import { findMember, indexTar } from "./tar-index.ts";
+
+/** One image of an archive. */
+export interface ArchivedImage {
+  /** References it goes by in the archive; may be none. */
+  names: string[];
+  root: OriginManifest;
+  origin: ImageOrigin;
+}
+
+/** Files of an archive or folder by their names in it. The caller closes it. */
+interface Files extends AsyncDisposable {
+  readonly name: string;
+  find(path: string): Promise<{ file: string; offset: number; size: number } | undefined>;
+  read(place: { file: string; offset: number; size: number }, position: number, length: number): Promise<Buffer>;
+}
+
+const COMPRESSED: readonly [string, string][] = [
+  ["1f8b", "gzip -d"],
+  ["28b52ffd", "zstd -d"],
+  ["fd377a585a00", "xz -d"],
+  ["425a68", "bzip2 -d"],
+];
+const HASH_CHUNK_BYTES = 1024 * 1024;
+/** Tags that say what a manifest is about rather than naming an image. */
+const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/;
+
+/**
+ * Opens an archive and lists its images. Dispose it when all of them are collected.
+ * @param shown the path as the manifest has it: recorded, and used in messages
+ * @throws {AirferryError} ERR_MANIFEST_INVALID when there is no such file; ERR_UPSTREAM_INVALID, ERR_PATH_UNSAFE
+ */
+export async function openImageArchive(
+  file: string,
+  shown: string,
+): Promise<AsyncDisposable & { images: ArchivedImage[] }> {
+  const found = await stat(file).catch(() => undefined);
+  if (found === undefined) {
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock image "${shown}": no such file`, {
+      path: shown,
+      hint: "paths in a manifest are relative to the manifest's own folder",
+    });
+  }
+  const files = found.isDirectory() ? await openFolder(file, shown) : await openTar(file, shown);
+  try {
+    const isLayout = (await files.find("oci-layout")) !== undefined && (await files.find("index.json")) !== undefined;
+    const isDocker = (await files.find("manifest.json")) !== undefined;
+    if (!isLayout && !isDocker) {
+      throw invalid(
+        shown,
+        "neither oci-layout and index.json nor manifest.json are in it: expected what docker save, podman save or skopeo copy write",
+      );
+    }
+    const images = isLayout ? await layoutImages(files) : await dockerImages(files);
+    if (images.length === 0) throw invalid(shown, "there is no image in it");
+    return { images, [Symbol.asyncDispose]: () => files[Symbol.asyncDispose]() };
+  } catch (error) {
+    await files[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function openTar(file: string, shown: string): Promise<Files> {
+  const handle = await open(file, "r");
+  try {
+    const { size } = await handle.stat();
+    const head = Buffer.alloc(6);
+    await handle.read(head, 0, 6, 0);
+    const compressed = COMPRESSED.find(([magic]) => head.toString("hex").startsWith(magic));
+    if (compressed) {
+      throw new AirferryError(
+        "ERR_UPSTREAM_INVALID",
+        `cannot read archive "${shown}": it is compressed as a whole: expected a plain tar file`,
+        {
+          path: shown,
+          hint: `unpack it first: ${compressed[1]} ${shown} (layers inside may stay compressed)`,
+        },
+      );
+    }
+    const members = await indexTar(handle, size, shown);
+    return {
+      name: shown,
+      async find(path) {
+        const member = findMember(members, path, shown);
+        return member && { file: shown, ...member };
+      },
+      read: (place, position, length) =>
+        readAt(handle, place.offset + position, Math.min(length, place.size - position)),
+      [Symbol.asyncDispose]: () => handle.close(),
+    };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+async function openFolder(folder: string, shown: string): Promise<Files> {
+  const root = await realpath(folder);
+  return {
+    name: shown,
+    async find(path) {
+      const full = join(root, path);
+      const real = await realpath(full).catch(() => undefined);
+      if (real === undefined) return undefined;
+      // A link may not lead elsewhere, whatever its target holds.
+      if (real !== full) {
+        throw new AirferryError("ERR_PATH_UNSAFE", `cannot read layout "${shown}": "${path}" is a link`, {
+          path: shown,
+        });
+      }
+      const found = await stat(real);
+      return found.isFile() ? { file: join(shown, path), offset: 0, size: found.size } : undefined;
+    },
+    async read(place, position, length) {
+      const handle = await open(join(root, place.file.slice(shown.length)), "r");
+      try {
+        return await readAt(handle, position, Math.min(length, place.size - position));
+      } finally {
+        await handle.close();
+      }
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(Math.max(0, length));
+  const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+  return buffer.subarray(0, bytesRead);
+}
+
+async function readSmall(files: Files, path: string): Promise<Buffer | undefined> {
+  const place = await files.find(path);
+  if (place === undefined) return undefined;
+  if (place.size > MAX_IMAGE_MANIFEST_BYTES) {
+    throw new AirferryError(
+      "ERR_SIZE_LIMIT",
+      `cannot read archive "${files.name}": "${path}" is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${place.size}`,
+      { path: files.name },
+    );
+  }
+  return files.read(place, 0, place.size);
+}
+
+/** An OCI layout in an archive or a folder. Manifests that are not listed at the top are found by digest. */
+class LayoutOrigin implements ImageOrigin {
+  readonly name: string;
+  readonly #files: Files;
+  readonly #top: readonly Descriptor[];
+  #about: Map<string, Descriptor[]> | undefined;
+
+  constructor(files: Files, top: readonly Descriptor[]) {
+    this.name = files.name;
+    this.#files = files;
+    this.#top = top;
+  }
+
+  async manifest(wanted: Descriptor | { tag: string }): Promise<OriginManifest | undefined> {
+    const descriptor =
+      "digest" in wanted ? wanted : this.#top.find((it) => "tag" in wanted && tagOf(it) === wanted.tag);
+    if (descriptor === undefined) return undefined;
+    const bytes = await this.blob(descriptor);
+    return bytes && { bytes, digest: descriptor.digest, contentType: descriptor.mediaType };
+  }
+
+  async blob(descriptor: Descriptor): Promise<Buffer | undefined> {
+    const bytes = await readSmall(this.#files, layoutPath(descriptor.digest));
+    if (bytes === undefined) return undefined;
+    const actual = digestOf(bytes, descriptor.digest);
+    if (actual !== descriptor.digest || (bytes.length !== descriptor.size && descriptor.size !== 0)) {
+      throw new AirferryError(
+        "ERR_UPSTREAM_DIGEST",
+        `cannot read archive "${this.name}": digest mismatch of "${layoutPath(descriptor.digest)}": expected ${descriptor.digest} over ${descriptor.size} bytes, got ${actual} over ${bytes.length}`,
+        { path: this.name, expected: descriptor.digest, actual, hint: "copy the file again, or save the image again" },
+      );
+    }
+    return bytes;
+  }
+
+  async place(descriptor: Descriptor): Promise<BlobPlace | undefined> {
+    const place = await this.#files.find(layoutPath(descriptor.digest));
+    if (place === undefined) return undefined;
+    if (place.size !== descriptor.size) {
+      throw new AirferryError(
+        "ERR_UPSTREAM_SIZE",
+        `cannot read archive "${this.name}": wrong size of "${layoutPath(descriptor.digest)}": expected ${descriptor.size} bytes, got ${place.size}`,
+        { path: this.name },
+      );
+    }
+    return { file: place.file, offset: place.offset };
+  }
+
+  async hasBlob(descriptor: Descriptor): Promise<boolean> {
+    return (await this.place(descriptor)) !== undefined;
+  }
+
+  async hasTag(tag: string): Promise<boolean> {
+    return this.#top.some((it) => tagOf(it) === tag);
+  }
+
+  async referrers(subject: OciDigest): Promise<Descriptor[]> {
+    if (this.#about === undefined) {
+      this.#about = new Map();
+      for (const descriptor of this.#top) {
+        const bytes = isManifestType(descriptor.mediaType) ? await this.blob(descriptor) : undefined;
+        const about = bytes && parseImageManifest(bytes, this.name, descriptor.mediaType).subject?.digest;
+        if (about) this.#about.set(about, [...(this.#about.get(about) ?? []), descriptor]);
+      }
+    }
+    return this.#about.get(subject) ?? [];
+  }
+}
+
+/** The tag that a layout's entry goes by; undefined for none. */
+function tagOf(descriptor: Descriptor): string | undefined {
+  const name = descriptor.annotations?.[REF_NAME];
+  return name === undefined ? undefined : name.slice(Math.max(name.lastIndexOf(":"), name.lastIndexOf("/")) + 1);
+}
+
+async function layoutImages(files: Files): Promise<ArchivedImage[]> {
+  const bytes = (await readSmall(files, "index.json")) as Buffer;
+  const index = parseImageManifest(bytes, `${files.name} index.json`, OCI_INDEX);
+  const origin = new LayoutOrigin(files, index.manifests);
+  const images = new Map<string, ArchivedImage>();
+  for (const descriptor of index.manifests) {
+    if (!isManifestType(descriptor.mediaType) || DIGEST_TAG.test(tagOf(descriptor) ?? "")) continue;
+    const root = await origin.manifest(descriptor);
+    if (root === undefined) throw invalid(files.name, `its index.json lists ${descriptor.digest}, which is not in it`);
+    if (parseImageManifest(root.bytes, files.name, descriptor.mediaType).subject !== undefined) continue;
+    const image = images.get(descriptor.digest) ?? { names: [], root, origin };
+    images.set(descriptor.digest, image);
+    const name = descriptor.annotations?.[CONTAINERD_NAME] ?? descriptor.annotations?.[REF_NAME];
+    // A bare tag names nothing.
+    if (name !== undefined && /[/:]/.test(name)) image.names.push(name);
+  }
+  return [...images.values()];
+}
+
+/** Docker's own form, which has no manifest of the registry's kind: one is made, the same every time. */
+async function dockerImages(files: Files): Promise<ArchivedImage[]> {
+  const list = parseJson(files, "manifest.json", (await readSmall(files, "manifest.json")) as Buffer);
+  if (!Array.isArray(list)) throw invalid(files.name, "its manifest.json is not a list");
+  const images: ArchivedImage[] = [];
+  for (const raw of list as Record<string, unknown>[]) {
+    const { Config, Layers, RepoTags } = raw ?? {};
+    if (typeof Config !== "string" || !Array.isArray(Layers) || !Layers.every((it) => typeof it === "string")) {
+      throw invalid(files.name, "its manifest.json has an image without Config and Layers");
+    }
+    const names = Array.isArray(RepoTags) ? RepoTags.filter((it): it is string => typeof it === "string") : [];
+    images.push({ names, ...(await dockerImage(files, Config, Layers)) });
+  }
+  return images;
+}
+
+async function dockerImage(
+  files: Files,
+  configPath: string,
+  layerPaths: string[],
+): Promise<Omit<ArchivedImage, "names">> {
+  const config = await readSmall(files, configPath);
+  if (config === undefined) throw invalid(files.name, `its manifest.json names "${configPath}", which is not in it`);
+  const parsed = parseJson(files, configPath, config) as { rootfs?: { diff_ids?: unknown } };
+  const diffIds = parsed?.rootfs?.diff_ids;
+  if (!Array.isArray(diffIds) || !diffIds.every(isOciDigest) || diffIds.length !== layerPaths.length) {
+    throw invalid(files.name, `"${configPath}" does not list the ${layerPaths.length} layers that manifest.json names`);
+  }
+  const places = new Map<string, BlobPlace>();
+  const layers: Descriptor[] = [];
+  for (const [index, path] of layerPaths.entries()) {
+    const place = await files.find(path);
+    if (place === undefined) throw invalid(files.name, `its manifest.json names "${path}", which is not in it`);
+    const magic = (await files.read(place, 0, 4)).toString("hex");
+    const suffix = magic.startsWith("1f8b") ? "+gzip" : magic === "28b52ffd" ? "+zstd" : "";
+    // An uncompressed layer's digest is in the config; pack compares it with the bytes.
+    const digest = suffix === "" ? (diffIds[index] as OciDigest) : await hashOf(files, place);
+    layers.push({ mediaType: OCI_LAYER + suffix, digest, size: place.size });
+    places.set(digest, { file: place.file, offset: place.offset });
+  }
+  const configDescriptor: Descriptor = { mediaType: OCI_CONFIG, digest: digestOf(config), size: config.length };
+  const bytes = Buffer.from(
+    JSON.stringify({ schemaVersion: 2, mediaType: OCI_MANIFEST, config: configDescriptor, layers }),
+  );
+  const origin: ImageOrigin = {
+    name: files.name,
+    manifest: async () => undefined,
+    blob: async (descriptor) => (descriptor.digest === configDescriptor.digest ? config : undefined),
+    place: async (descriptor) => places.get(descriptor.digest),
+    hasBlob: async (descriptor) => places.has(descriptor.digest),
+    referrers: async () => [],
+    hasTag: async () => false,
+  };
+  return { root: { bytes, digest: digestOf(bytes), contentType: OCI_MANIFEST }, origin };
+}
+
+async function hashOf(files: Files, place: { file: string; offset: number; size: number }): Promise<OciDigest> {
+  const hash = createHash("sha256");
+  for (let position = 0; position < place.size; ) {
+    const chunk = await files.read(place, position, HASH_CHUNK_BYTES);
+    if (chunk.length === 0) throw invalid(files.name, "it became shorter while it was read");
+    hash.update(chunk);
+    position += chunk.length;
+  }
+  return `sha256:${hash.digest("hex")}`;
+}
+
+function parseJson(files: Files, path: string, bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString("utf8"));
+  } catch {
+    throw invalid(files.name, `"${path}" is not JSON`);
+  }
+}
+
+function invalid(name: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
+    path: name,
+    hint: "copy the file again, or save the image again",
+  });
+}

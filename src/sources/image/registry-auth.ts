@@ -1,0 +1,180 @@
+/**
+ * Answers the challenges of one repository's registry: bearer tokens and basic authentication, with the logins of docker,
+ * podman and the manifest. Secrets go to the registry that was asked and to its token service, nowhere else; a registry that
+ * it redirects to is met as nobody. See the token specification of the distribution project; CVE-2020-15157.
+ */
+import { AirferryError } from "../../errors.ts";
+import { httpStatusOf } from "../../fetch/fetcher.ts";
+import { networkRank } from "../../fetch/network-rank.ts";
+import type { Authenticator, Fetcher } from "../../fetch/types.ts";
+import { answerable, type Challenge } from "../../oci/challenge.ts";
+import { basicHeader, type Login } from "../../oci/docker-login.ts";
+
+const MAX_TOKEN_BYTES = 1024 * 1024;
+/** What the specification has for a token that does not say. */
+const DEFAULT_TOKEN_S = 60;
+/** A challenge within this time after a token came belongs to a request that was already under way. */
+const FRESH_TOKEN_MS = 2000;
+
+export interface RegistryAuthOptions {
+  fetcher: Fetcher;
+  /** Repository path at the registry: what a token is asked for. */
+  path: string;
+  /** Asked once, when the registry first wants to know. */
+  login: () => Promise<Login | undefined>;
+}
+
+interface Token {
+  value: string;
+  obtained: number;
+  expires: number;
+}
+
+/** Credentials of one repository. Keep it as long as the repository is being fetched from: it keeps the tokens. */
+export class RegistryAuth implements Authenticator {
+  readonly #o: RegistryAuthOptions;
+  readonly #tokens = new Map<string, Token>();
+  readonly #asking = new Map<string, Promise<Token>>();
+  #login: Promise<Login | undefined> | undefined;
+  /** Where requests start, after any rewrite: the only origin that gets our login. */
+  #home: string | undefined;
+  #basic: string | undefined;
+
+  constructor(options: RegistryAuthOptions) {
+    this.#o = options;
+  }
+
+  async headers(url: URL): Promise<Record<string, string>> {
+    this.#home ??= url.origin;
+    const token = this.#tokens.get(url.origin);
+    if (token !== undefined && token.expires > Date.now()) return { authorization: `Bearer ${token.value}` };
+    if (url.origin === this.#home && this.#basic !== undefined) return { authorization: this.#basic };
+    return {};
+  }
+
+  /** @throws {AirferryError} ERR_UPSTREAM, ERR_UPSTREAM_INVALID, ERR_USAGE */
+  async challenged(url: URL, wwwAuthenticate: string | undefined): Promise<boolean> {
+    const challenge = answerable(wwwAuthenticate);
+    if (challenge === undefined) return false;
+    const home = url.origin === this.#home;
+    if (home) this.#login ??= this.#o.login();
+    const login = home ? await this.#login : undefined;
+    if (challenge.scheme === "basic") {
+      const header = login && basicHeader(login);
+      if (header === undefined || this.#basic === header) return false;
+      this.#basic = header;
+      return true;
+    }
+    if (login?.registryToken !== undefined) {
+      if (this.#tokens.has(url.origin)) return false;
+      this.#tokens.set(url.origin, { value: login.registryToken, obtained: 0, expires: Number.MAX_SAFE_INTEGER });
+      return true;
+    }
+    const known = this.#tokens.get(url.origin);
+    if (known !== undefined && Date.now() - known.obtained < FRESH_TOKEN_MS && !challenge.parameters.error) return true;
+    const key = `${url.origin} ${challenge.parameters.scope ?? ""}`;
+    let asking = this.#asking.get(key);
+    if (asking === undefined) {
+      asking = this.#askToken(url, challenge, login).finally(() => this.#asking.delete(key));
+      this.#asking.set(key, asking);
+    }
+    this.#tokens.set(url.origin, await asking);
+    return true;
+  }
+
+  async #askToken(registry: URL, { parameters }: Challenge, login: Login | undefined): Promise<Token> {
+    const realm = realmOf(registry, parameters.realm as string);
+    const scopes = (parameters.scope ?? `repository:${this.#o.path}:pull`).split(" ").filter((it) => it !== "");
+    const basic = login && basicHeader(login);
+    const obtained = Date.now();
+    const answer = await this.#fetchToken(realm, parameters.service, scopes, login, basic).catch((error) => {
+      const status = httpStatusOf(error);
+      if (status !== 401 && status !== 403) throw error;
+      throw new AirferryError(
+        "ERR_UPSTREAM",
+        `cannot log in at "${registry.host}": ${login ? "the token service refuses this login" : "it gives no token to nobody"} (status ${status} from ${realm.host})`,
+        {
+          cause: (error as Error).cause,
+          hint: `log in first: docker login ${registry.host}, or podman login ${registry.host}`,
+        },
+      );
+    });
+    const value = answer.token ?? answer.access_token;
+    if (typeof value !== "string" || value === "" || /[^\x21-\x7e]/.test(value)) {
+      throw new AirferryError(
+        "ERR_UPSTREAM_INVALID",
+        `cannot log in at "${registry.host}": ${realm.host} answers without a token`,
+      );
+    }
+    const seconds =
+      typeof answer.expires_in === "number" && answer.expires_in > 0 ? answer.expires_in : DEFAULT_TOKEN_S;
+    // Renewed early: clocks differ and requests take time.
+    return { value, obtained: Date.now(), expires: obtained + Math.min(seconds, 86_400) * 800 };
+  }
+
+  async #fetchToken(
+    realm: URL,
+    service: string | undefined,
+    scopes: string[],
+    login: Login | undefined,
+    basic: string | undefined,
+  ): Promise<{ token?: unknown; access_token?: unknown; expires_in?: unknown }> {
+    const { fetcher } = this.#o;
+    const url = new URL(realm);
+    let request: Parameters<Fetcher["fetchBytes"]>[0];
+    if (login?.identityToken !== undefined) {
+      const form = new URLSearchParams({
+        grant_type: "refresh_token",
+        client_id: "airferry",
+        refresh_token: login.identityToken,
+        scope: scopes.join(" "),
+        ...(service !== undefined && { service }),
+      });
+      request = {
+        urls: [url.href],
+        maxBytes: MAX_TOKEN_BYTES,
+        method: "POST",
+        body: form.toString(),
+        headers: { "content-type": "application/x-www-form-urlencoded", accept: "application/json" },
+      };
+    } else {
+      if (service !== undefined) url.searchParams.set("service", service);
+      for (const scope of scopes) url.searchParams.append("scope", scope);
+      request = {
+        urls: [url.href],
+        maxBytes: MAX_TOKEN_BYTES,
+        headers: { accept: "application/json", ...(basic !== undefined && { authorization: basic }) },
+      };
+    }
+    const { bytes } = await fetcher.fetchBytes(request);
+    try {
+      const answer: unknown = JSON.parse(bytes.toString("utf8"));
+      if (answer !== null && typeof answer === "object") return answer;
+    } catch {
+      // Told below.
+    }
+    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot log in: the answer of "${realm.host}" is not JSON`);
+  }
+}
+
+/** The token service; a registry must not be able to point us, and our password, at the site's own network. */
+function realmOf(registry: URL, realm: string): URL {
+  const refuse = (fault: string) =>
+    new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot log in at "${registry.host}": its token service "${realm.slice(0, 200)}" ${fault}`,
+      {
+        hint: "the registry, or a proxy before it, is configured wrongly or not to be trusted",
+      },
+    );
+  if (!URL.canParse(realm)) throw refuse("is not a URL");
+  const url = new URL(realm);
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && registry.protocol === "http:")) {
+    throw refuse("is not reached over https");
+  }
+  if (url.username !== "" || url.password !== "") throw refuse("has credentials in it");
+  if (url.hostname !== registry.hostname && networkRank(url.hostname) > networkRank(registry.hostname)) {
+    throw refuse("is in a private network");
+  }
+  return url;
+}

@@ -1,0 +1,146 @@
+/**
+ * Where the members of a tar file lie, found by its headers alone: the contents are jumped over, so that an archive of many
+ * gigabytes is listed in milliseconds and its blobs are later copied straight from their place. Nothing is ever extracted.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { Header, Pax } from "tar";
+import { AirferryError } from "../../errors.ts";
+
+/** One regular file of the archive, or a link to be looked up by name. */
+export type TarMember = { offset: number; size: number } | { link: string };
+
+const BLOCK = 512;
+const MAX_MEMBERS = 200_000;
+/** Of a long name or pax record. */
+const MAX_META_BYTES = 1024 * 1024;
+const FILES = new Set(["File", "OldFile", "ContiguousFile"]);
+const PASSED_OVER = new Set(["Directory", "GNUDumpDir", "TapeVolumeHeader"]);
+
+/**
+ * Lists a tar file's members by their normalised names. Links are noted, never followed to the file system.
+ * @throws {AirferryError} ERR_PATH_UNSAFE for names that lead out; ERR_UPSTREAM_INVALID for devices, hard links, sparse files,
+ * truncation, too many members, and what is no tar
+ */
+export async function indexTar(handle: FileHandle, fileSize: number, name: string): Promise<Map<string, TarMember>> {
+  const members = new Map<string, TarMember>();
+  const block = Buffer.alloc(BLOCK);
+  let local: Pax | undefined;
+  let global: Pax | undefined;
+  let longPath: string | undefined;
+  let longLink: string | undefined;
+  let position = 0;
+  let count = 0;
+  while (position + BLOCK <= fileSize) {
+    await readFully(handle, block, position, name);
+    const header = new Header(block, 0, local, global);
+    if (header.nullBlock) break;
+    if (!header.cksumValid)
+      throw invalid(name, position === 0 ? "it is not a tar file" : `its header at ${position} is damaged`);
+    const size = header.size ?? 0;
+    const body = position + BLOCK;
+    if (!Number.isSafeInteger(size) || size < 0 || body + size > fileSize) {
+      throw invalid(name, `it is cut off: a member at ${position} has ${size} bytes, ${fileSize - body} are there`);
+    }
+    position = body + Math.ceil(size / BLOCK) * BLOCK;
+    if (++count > MAX_MEMBERS) throw invalid(name, `it has more than ${MAX_MEMBERS} members`);
+    const { type } = header;
+    const meta = async (): Promise<string> => {
+      if (size > MAX_META_BYTES)
+        throw invalid(name, `a record of ${size} bytes at ${body}: expected at most ${MAX_META_BYTES}`);
+      const bytes = Buffer.alloc(size);
+      await readFully(handle, bytes, body, name);
+      return bytes.toString("utf8");
+    };
+    if (type === "ExtendedHeader" || type === "OldExtendedHeader") {
+      local = Pax.parse(await meta(), local);
+      continue;
+    }
+    if (type === "GlobalExtendedHeader") {
+      global = Pax.parse(await meta(), global, true);
+      continue;
+    }
+    if (type === "NextFileHasLongPath" || type === "OldGnuLongPath") {
+      longPath = (await meta()).replace(/\0.*$/s, "");
+      continue;
+    }
+    if (type === "NextFileHasLongLinkpath") {
+      longLink = (await meta()).replace(/\0.*$/s, "");
+      continue;
+    }
+    const path = normalise(longPath ?? header.path ?? "", name);
+    const link = longLink ?? header.linkpath ?? "";
+    local = undefined;
+    longPath = undefined;
+    longLink = undefined;
+    if (FILES.has(type) && !path.endsWith("/")) members.set(path, { offset: body, size });
+    else if (type === "SymbolicLink") members.set(path, { link });
+    else if (!PASSED_OVER.has(type) && !FILES.has(type)) {
+      throw invalid(name, `member "${path.slice(0, 200)}" is a ${type}: expected files, folders and symbolic links`);
+    }
+  }
+  return members;
+}
+
+/**
+ * Finds a regular file by name. A symbolic link counts when it leads, in one step, to a regular file of the same archive, as
+ * older docker and podman write for layers that occur twice. @throws {AirferryError} ERR_PATH_UNSAFE for any other link
+ */
+export function findMember(
+  members: ReadonlyMap<string, TarMember>,
+  path: string,
+  name: string,
+): { offset: number; size: number } | undefined {
+  const member = members.get(path);
+  if (member === undefined || !("link" in member)) return member;
+  const steps = member.link.startsWith("/") ? undefined : resolveInside(path, member.link);
+  const target = steps === undefined ? undefined : members.get(steps);
+  if (target === undefined || "link" in target) {
+    throw new AirferryError(
+      "ERR_PATH_UNSAFE",
+      `cannot read archive "${name}": "${path}" is a link to "${member.link.slice(0, 200)}": expected a file of the archive`,
+      { path: name, hint: "save the image again with a current docker, podman or skopeo" },
+    );
+  }
+  return target;
+}
+
+function resolveInside(from: string, link: string): string | undefined {
+  const steps = from.split("/").slice(0, -1);
+  for (const step of link.split("/")) {
+    if (step === "" || step === ".") continue;
+    if (step !== "..") steps.push(step);
+    else if (steps.pop() === undefined) return undefined;
+  }
+  return steps.join("/");
+}
+
+function normalise(path: string, name: string): string {
+  const bare = path.replace(/^(?:\.\/+)+/, "");
+  if (bare.startsWith("/") || bare.includes("\0") || bare.split(/[/\\]/).includes("..")) {
+    throw new AirferryError(
+      "ERR_PATH_UNSAFE",
+      `cannot read archive "${name}": member "${path.slice(0, 200)}" leads out of it`,
+      {
+        path: name,
+        hint: "this is not what docker, podman or skopeo write; do not use this file",
+      },
+    );
+  }
+  return bare;
+}
+
+async function readFully(handle: FileHandle, buffer: Buffer, position: number, name: string): Promise<void> {
+  let done = 0;
+  while (done < buffer.length) {
+    const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done);
+    if (bytesRead === 0) throw invalid(name, `it ends at ${position + done}`);
+    done += bytesRead;
+  }
+}
+
+function invalid(name: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
+    path: name,
+    hint: "copy the file again, or save the image again",
+  });
+}
