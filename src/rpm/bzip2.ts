@@ -45,11 +45,17 @@ export function decodeBzip2(bytes: Uint8Array, maxBytes = Number.POSITIVE_INFINI
       used = 0;
     },
   };
+  // Bundled, the library no longer stands in node_modules, and Node would warn people about its `new Buffer`.
+  const { noDeprecation } = process;
+  process.noDeprecation = true;
   try {
     Bunzip.decode(input, output, true);
   } catch (error) {
     if (error instanceof Enough) return pieces;
     throw error;
+  } finally {
+    if (noDeprecation === undefined) delete process.noDeprecation;
+    else process.noDeprecation = noDeprecation;
   }
   if (!endsWithStreamEnd(bytes)) throw new Error("the data ends early");
   pieces.push(piece.subarray(0, used));
