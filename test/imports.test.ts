@@ -58,6 +58,8 @@ t.test("imports run downwards", async (t) => {
   t.ok(imports.length > 50, "there are imports to look at");
   for (const { from, to, typeOnly } of imports) {
     const [a, b] = [roomOf(from), roomOf(to)];
+    // Data beside the source: the compatibility matrix, schemas.
+    if (to.startsWith("../manifests/")) continue;
     if (a === b || typeOnly || b === "verb:errors" || b === "verb:version") continue;
     const allowed = MAY[a];
     if (allowed !== undefined) t.ok(allowed.includes(b), `${from} may import ${to}`);

@@ -53,7 +53,7 @@ async function claimOf(entry: IsoEntry | FileEntry, context: LockContext): Promi
     return { integrity: integrity.toString(), established: "manifest" };
   }
   if (entry.checksums === undefined) return { established: "first-sight" };
-  return resolveChecksums(entry.checksums, originalName(entry), context);
+  return resolveChecksums(entry.checksums, originalName(entry), context, entry.url ?? entry.urls?.[0]);
 }
 
 /** The name upstream's checksum file lists: the last segment of the URL or path. */
