@@ -279,6 +279,8 @@ export class Pool {
       for (const other of this.byName.get(entry.name) ?? []) {
         const it = this.entries[other] as PackageEntry;
         if (this.isHidden(other)) continue;
+        // The same package in two repositories is no conflict.
+        if (it.arch === entry.arch && compareEvr(it, entry) === 0) continue;
         if (it.arch === entry.arch || it.arch === "noarch" || entry.arch === "noarch") exclude(other, "", "same-name");
       }
     }

@@ -85,7 +85,7 @@ export class Primary {
     const packages: PackageEntry[] = [];
     this.frame = sliceBlocksIn(bytes, "package", name, (block, start, frame) => {
       if (packages.length >= MAX_PACKAGES) throw invalidXml(name, `more than ${MAX_PACKAGES} packages`);
-      let text = block.latin1Slice(0, Math.min(block.length, HEAD_BYTES));
+      let text = block.toString("latin1", 0, Math.min(block.length, HEAD_BYTES));
       let entry = isCanonical(frame) ? readEntry(text) : undefined;
       if (!entry) {
         text = canonicalBlock(parseXml(block, `${name}: package ${packages.length + 1}`));
@@ -148,7 +148,8 @@ const PIECE_BYTES = 512 * 1024;
 
 function latin1(bytes: Buffer, start: number, end: number): string {
   let text = "";
-  for (let at = start; at < end; at += PIECE_BYTES) text += bytes.latin1Slice(at, Math.min(end, at + PIECE_BYTES));
+  for (let at = start; at < end; at += PIECE_BYTES)
+    text += bytes.toString("latin1", at, Math.min(end, at + PIECE_BYTES));
   return text;
 }
 
@@ -294,7 +295,7 @@ function canonicalBlock(element: XmlElement): string {
   }
   parts.push("</format></package>");
   // The rest reads latin1.
-  return Buffer.from(parts.join(""), "utf8").latin1Slice();
+  return Buffer.from(parts.join(""), "utf8").toString("latin1");
 }
 
 function localAttribute(key: string): string {

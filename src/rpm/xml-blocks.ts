@@ -101,11 +101,11 @@ class BlockSlicer {
     if (!this.#frame) {
       const first = bytes.indexOf(this.#open);
       const headEnd = first < 0 ? bytes.lastIndexOf("</") : first;
-      if (headEnd < 0 || (first < 0 && !/<\/\w+>\s*$/.test(bytes.latin1Slice(headEnd, headEnd + 200)))) {
+      if (headEnd < 0 || (first < 0 && !/<\/\w+>\s*$/.test(bytes.toString("latin1", headEnd, headEnd + 200)))) {
         if (bytes.length > MAX_HEAD_BYTES) this.#useTokenizer(bytes);
         return 0;
       }
-      const frame = headEnd <= MAX_HEAD_BYTES ? bareFrame(bytes.latin1Slice(0, headEnd)) : undefined;
+      const frame = headEnd <= MAX_HEAD_BYTES ? bareFrame(bytes.toString("latin1", 0, headEnd)) : undefined;
       if (!frame) {
         this.#useTokenizer(bytes);
         return 0;
@@ -121,7 +121,7 @@ class BlockSlicer {
       if (!startsWith(bytes, this.#open, at) || !isTagEnd(bytes[at + this.#open.length] as number)) {
         const tail = this.#frame.tail;
         if (bytes.length - at < tail.length) return at;
-        if (bytes.latin1Slice(at, at + tail.length) === tail) {
+        if (bytes.toString("latin1", at, at + tail.length) === tail) {
           this.#ended = true;
           at += tail.length;
           continue;
@@ -244,7 +244,7 @@ class Tokenizer {
     if (this.#buffer.length > MAX_BLOCK_BYTES + MAX_HEAD_BYTES + chunk.length) {
       throw invalidXml(this.#name, `a block over ${MAX_BLOCK_BYTES} bytes`);
     }
-    this.#parser.write(chunk.latin1Slice());
+    this.#parser.write(chunk.toString("latin1"));
   }
 
   finish(): XmlFrame {
@@ -264,7 +264,7 @@ class Tokenizer {
   }
 
   #text(start: number, end: number): string {
-    return this.#buffer.latin1Slice(start - this.#base, end - this.#base);
+    return this.#buffer.toString("latin1", start - this.#base, end - this.#base);
   }
 }
 

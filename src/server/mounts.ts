@@ -6,12 +6,14 @@ import { config } from "./config.ts";
 import type { Mount } from "./context.ts";
 import { caCertificate, files } from "./files.ts";
 import { isoTree } from "./iso-tree.ts";
+import { rpmrepo } from "./rpm.ts";
 
 /** The handlers of the main listener. */
 export const mainMounts: readonly Mount[] = [
   caCertificate("/ca.crt"),
   caCertificate("/rpmrepo/server.crt"),
   isoTree,
+  rpmrepo,
   config,
   files,
 ];
@@ -21,6 +23,7 @@ export const plainMounts: readonly Mount[] = [
   caCertificate("/ca.crt"),
   caCertificate("/rpmrepo/server.crt"),
   { prefix: "/keys", handle: files.handle },
+  rpmrepo,
   { prefix: "/rpmrepo", handle: files.handle },
   {
     prefix: "",

@@ -2,6 +2,7 @@
 import { fileSource } from "./file.ts";
 import { imageSource } from "./image.ts";
 import { isoSource } from "./iso.ts";
+import { rpmSource } from "./rpm.ts";
 import type { SourceKind } from "./types.ts";
 
-export const SOURCES: readonly SourceKind[] = [isoSource, fileSource, imageSource];
+export const SOURCES: readonly SourceKind[] = [isoSource, rpmSource, fileSource, imageSource];

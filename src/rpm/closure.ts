@@ -1,0 +1,205 @@
+/**
+ * The dependency closure of what a manifest asks for, over all its repositories together: what has to come, why each package
+ * came in, and what cannot be had. Requests that exclude each other are solved apart and reported, since a mirror may hold
+ * what one system cannot.
+ */
+import { formatRelation } from "./dependency.ts";
+import { compareEvr } from "./evr.ts";
+import { choose } from "./policy.ts";
+import type { Pool, Rule } from "./pool.ts";
+import type { PackageEntry } from "./primary.ts";
+import { type Request, solve } from "./solver.ts";
+
+export interface ClosureOptions {
+  recommends: boolean;
+  /** Looks up paths that primary does not list and adds what it finds to the pool; true when it found any. */
+  findFiles: (paths: readonly string[]) => Promise<boolean>;
+  /** Also the 32-bit twin of every package that has one. */
+  multilib?: boolean;
+}
+
+/** Something that cannot be had. */
+export interface Unresolved {
+  /** What the manifest asks for. */
+  request: string;
+  /** Who needs what, with the chain from the direct requirer up to the request. */
+  faults: string[];
+}
+
+export interface Closure {
+  /** Package numbers, sorted, without what is installed already. */
+  packages: number[];
+  /** Why each came in: the chain of requirers, direct one first; empty when the manifest names it. */
+  why: Map<number, string[]>;
+  unresolved: Unresolved[];
+  /** Things to know that are no failure: requests that exclude each other, obsoleted packages. */
+  notes: string[];
+}
+
+/** Rounds of looking for files, and of conditions that only several solutions together make true. */
+const MAX_ROUNDS = 20;
+
+/** Solves all requests. Never throws for what cannot be had: see `unresolved`. */
+export async function closureOf(pool: Pool, requests: readonly Request[], options: ClosureOptions): Promise<Closure> {
+  const looked = new Set<string>();
+  for (let round = 0; ; round++) {
+    const result = solveAll(pool, requests, options);
+    // A path below */bin or /etc would stand in primary; only when something fails is it worth looking again.
+    const paths = [...pool.missingPaths].filter(
+      (path) => !looked.has(path) && (result.unresolved.length > 0 || !isPrimaryPath(path)),
+    );
+    if (paths.length === 0 || round === MAX_ROUNDS) return result;
+    for (const path of paths) looked.add(path);
+    if (!(await options.findFiles(paths))) return result;
+  }
+}
+
+/** Files that createrepo_c writes into primary. */
+export function isPrimaryPath(path: string): boolean {
+  return path.startsWith("/etc/") || path.includes("bin/") || path === "/usr/lib/sendmail";
+}
+
+function solveAll(pool: Pool, requests: readonly Request[], { recommends, multilib }: ClosureOptions): Closure {
+  const notes: string[] = [];
+  const unresolved: Unresolved[] = [];
+  const chosen = new Set<number>();
+  const together = solve(pool, requests, { recommends });
+  if (together !== undefined) for (const id of together) chosen.add(id);
+  else {
+    for (const request of requests) {
+      const alone = solve(pool, [request], { recommends, preferred: chosen });
+      if (alone === undefined) unresolved.push({ request: request.label, faults: explain(pool, request) });
+      else for (const id of alone) chosen.add(id);
+    }
+    if (unresolved.length === 0) {
+      notes.push(`${requests.map((it) => it.label).join(", ")}: cannot all be installed on one system; each can`);
+    }
+  }
+  addTogether(pool, chosen, recommends);
+  if (multilib) addCompanions(pool, chosen, recommends);
+  const packages = [...chosen].sort((a, b) => a - b);
+  return {
+    packages,
+    why: whyOf(pool, requests, chosen),
+    unresolved,
+    notes: [...notes, ...obsoletedIn(pool, packages)],
+  };
+}
+
+/** Conditional dependencies that hold only now that several solutions stand side by side. */
+function addTogether(pool: Pool, chosen: Set<number>, recommends: boolean): void {
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    let added = false;
+    for (const id of [...chosen]) {
+      for (const rule of pool.rules(id)) {
+        if (rule.kind !== "requires" || isSatisfied(rule, chosen, pool)) continue;
+        const candidates = rule.literals.filter((it) => it > 0).map((it) => it - 1);
+        const more = solve(pool, [{ label: rule.text, candidates }], { recommends, preferred: chosen }) ?? [];
+        for (const it of more) added = !chosen.has(it) && chosen.add(it) !== undefined ? true : added;
+      }
+    }
+    if (!added) return;
+  }
+}
+
+function isSatisfied(rule: Rule, chosen: ReadonlySet<number>, pool: Pool): boolean {
+  return rule.literals.some((it) => {
+    const there = chosen.has(Math.abs(it) - 1) || pool.installed.has(Math.abs(it) - 1);
+    return it > 0 ? there : !there;
+  });
+}
+
+function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean): void {
+  for (const id of [...chosen]) {
+    const entry = pool.entries[id] as PackageEntry;
+    if (entry.arch !== pool.arch) continue;
+    const twin = (pool.byName.get(entry.name) ?? []).find((other) => {
+      const it = pool.entries[other] as PackageEntry;
+      return it.arch !== entry.arch && it.arch !== "noarch" && !pool.isHidden(other) && compareEvr(it, entry) === 0;
+    });
+    if (twin === undefined) continue;
+    const more = solve(pool, [{ label: pool.nevra(twin), candidates: [twin] }], { recommends, preferred: chosen });
+    for (const it of more ?? []) chosen.add(it);
+  }
+}
+
+/** Breadth first from what the manifest names, so that every chain is the shortest. */
+function whyOf(pool: Pool, requests: readonly Request[], chosen: ReadonlySet<number>): Map<number, string[]> {
+  const why = new Map<number, string[]>();
+  const queue: number[] = [];
+  const reach = (id: number, chain: string[]) => {
+    if (!chosen.has(id) || why.has(id)) return;
+    why.set(id, chain);
+    queue.push(id);
+  };
+  for (const { candidates } of requests) for (const id of candidates) reach(id, []);
+  for (let at = 0; at < queue.length; at++) {
+    const id = queue[at] as number;
+    const rest = why.get(id) as string[];
+    for (const rule of pool.rules(id)) {
+      if (rule.kind !== "requires") continue;
+      for (const it of rule.literals) {
+        if (it > 0) reach(it - 1, [`${pool.nevra(id)} (needs ${rule.text})`, ...rest]);
+      }
+    }
+    for (const list of pool.weak(id, "recommends").flat()) {
+      for (const it of list) if (it > 0) reach(it - 1, [`${pool.nevra(id)} (recommends it)`, ...rest]);
+    }
+  }
+  for (const id of chosen) if (!why.has(id)) why.set(id, ["a package that it supplements or accompanies"]);
+  return why;
+}
+
+/** Why a request cannot be had: its best candidates' dependencies, each by the best provider, down to what is missing. */
+function explain(pool: Pool, request: Request): string[] {
+  const faults = new Set<string>();
+  const view = { pool, trail: [] as number[], preferred: new Set<number>(), isChosen: () => false };
+  if (request.candidates.length === 0) return ["no package of that name"];
+  const chain = new Map<number, string[]>([[choose(request.candidates, undefined, view), []]]);
+  for (const [id, above] of chain) {
+    for (const rule of pool.rules(id)) {
+      if (rule.kind !== "requires" || rule.literals.some((it) => it < 0 && it !== -(id + 1))) continue;
+      const candidates = rule.literals.filter((it) => it > 0).map((it) => it - 1);
+      const path = [pool.nevra(id), ...above];
+      if (candidates.length > 0) {
+        const next = choose(candidates, rule, view);
+        if (!chain.has(next)) chain.set(next, path);
+        continue;
+      }
+      faults.add(`nothing provides ${rule.text}, needed by ${path.join(" ← ")}${offered(pool, rule)}`);
+    }
+    if (faults.size >= 20) break;
+  }
+  if (faults.size === 0) {
+    faults.add(`what ${[...chain.keys()].slice(0, 1).map((id) => pool.nevra(id))} needs excludes each other`);
+  }
+  return [...faults];
+}
+
+/** Versions of the wanted name that do exist. */
+function offered(pool: Pool, rule: Rule): string {
+  const name = rule.text.split(" ", 1)[0] as string;
+  const ids = pool.providers({ name, flags: 0, epoch: 0, version: "", release: "" });
+  if (ids.length === 0) return "";
+  return ` (there is ${[...ids]
+    .slice(-5)
+    .map((id) => `${pool.nevra(id)} in ${pool.repositoryName(id)}`)
+    .join(", ")})`;
+}
+
+/** Packages of the result that others of it obsolete: dnf will prefer the others. */
+function obsoletedIn(pool: Pool, packages: readonly number[]): string[] {
+  const chosen = new Set(packages);
+  const notes: string[] = [];
+  for (const id of packages) {
+    for (const rule of pool.rules(id)) {
+      if (rule.kind !== "obsoletes" && rule.kind !== "conflicts") continue;
+      const other = Math.abs(rule.literals[1] as number) - 1;
+      if (chosen.has(other)) notes.push(`${pool.nevra(id)} ${rule.kind} ${pool.nevra(other)}; both are carried`);
+    }
+  }
+  return notes;
+}
+
+/** A relation for people. */
+export { formatRelation };

@@ -1,0 +1,43 @@
+/** `baseline:` what the target already has, from `rpm -qa` output. */
+import { readFile } from "node:fs/promises";
+import { isAbsolute, resolve } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import type { InstalledPackage } from "../../rpm/pool.ts";
+
+/** Reads one line: `name-[epoch:]version-release.arch`. Undefined for lines that are no package, such as gpg-pubkey. */
+export function parseInstalled(line: string): InstalledPackage | undefined {
+  const match = /^(?:(\d+):)?(\S+)-(?:(\d+|\(none\)):)?([^-:\s]+)-([^-\s]+)\.([A-Za-z0-9_]+)$/.exec(line.trim());
+  if (!match) return undefined;
+  const [, before, name, within, version, release, arch] = match as unknown as (string | undefined)[];
+  if (name === "gpg-pubkey") return undefined;
+  const epoch = Number(before ?? within ?? 0) || 0;
+  return { name: name as string, epoch, version: version as string, release: release as string, arch: arch as string };
+}
+
+/** Reads the baselines of all entries. @throws {AirferryError} ERR_MANIFEST_INVALID for a file that is none */
+export async function readBaselines(files: readonly string[], baseDir: string): Promise<InstalledPackage[]> {
+  const installed = new Map<string, InstalledPackage>();
+  for (const file of new Set(files.filter((it) => it !== "bare"))) {
+    const path = isAbsolute(file) ? file : resolve(baseDir, file);
+    const text = await readFile(path, "utf8").catch((cause: Error) => {
+      throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read baseline "${file}": ${cause.message}`, {
+        path: file,
+        hint: "on the target: rpm -qa > baseline.txt",
+        cause,
+      });
+    });
+    const found = text.split(/\r?\n/).flatMap((line) => parseInstalled(line) ?? []);
+    if (found.length === 0) {
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot read baseline "${file}": no line is a package: expected rpm -qa output`,
+        {
+          path: file,
+          hint: "on the target: rpm -qa > baseline.txt",
+        },
+      );
+    }
+    for (const it of found) installed.set(`${it.name} ${it.epoch}:${it.version}-${it.release} ${it.arch}`, it);
+  }
+  return [...installed.values()];
+}

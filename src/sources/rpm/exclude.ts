@@ -1,0 +1,78 @@
+/** `on_bad_package: quarantine`: packages whose bytes or signature were wrong leave the repository, metadata and all. */
+import type { LockedEntry } from "../../manifest/lock-types.ts";
+import { decompress, decompressChunks } from "../../rpm/codecs.ts";
+import { parseModules } from "../../rpm/modules.ts";
+import { formatNevra, Primary } from "../../rpm/primary.ts";
+import { parseRepomd } from "../../rpm/repomd.ts";
+import type { ItemFault, PlanContext } from "../types.ts";
+import type { RpmDetail } from "./detail.ts";
+import { locate } from "./location.ts";
+import { writeCut } from "./write-entry.ts";
+
+const MAX_OPEN_BYTES = 4 * 1024 ** 3;
+const METADATA = /\/repodata\//;
+
+/** Takes packages out and writes the metadata anew; an exact mirror becomes a rewritten one. */
+export async function excludePackages(
+  entry: LockedEntry,
+  faults: readonly ItemFault[],
+  context: PlanContext,
+): Promise<LockedEntry> {
+  const detail = entry.detail as RpmDetail;
+  const bad = new Set(faults.map((it) => it.path));
+  const path = `rpms/${entry.name}/`;
+  const read = async (type: string): Promise<Buffer | undefined> => {
+    const digest = detail.metadata[type];
+    if (digest !== undefined) return context.kept.get(digest);
+    const artifact = entry.artifacts.find(
+      (it) => METADATA.test(it.path) && new RegExp(`[/-]${type}\\.xml`).test(it.path),
+    );
+    if (artifact?.urls === undefined || artifact.integrity === undefined) return undefined;
+    const { urls, integrity, size } = artifact;
+    const target = { urls, integrity, maxBytes: size ?? MAX_OPEN_BYTES };
+    return (await context.fetcher.fetchBytes({ ...target, ...(size !== undefined && { size }) })).bytes;
+  };
+  const open = async (type: string) => {
+    const bytes = await read(type);
+    return bytes && decompress(bytes, { name: `${entry.name}: ${type}`, maxBytes: MAX_OPEN_BYTES });
+  };
+  const primary = new Primary((await open("primary")) as Buffer, `${entry.name}: primary.xml`);
+  const packages = primary.packages.flatMap((it) => {
+    const { checksum, href, base } = primary.details(it);
+    const { stored, asUpstream } = locate(href, base, checksum.hex, entry.name);
+    if (bad.has(`${path}${stored}`)) return [];
+    return [{ entry: it, pkgid: checksum.hex, href: asUpstream ? undefined : stored }];
+  });
+  const modules = await open("modules");
+  const repomd = parseRepomd((await read("repomd")) as Buffer, `${entry.name}: repomd.xml`);
+  const seconds = Number(repomd.revision) || Date.parse(context.time) / 1000;
+  const metadata = await writeCut(
+    {
+      name: entry.name,
+      primary,
+      chunks: async (type) => {
+        const bytes = await read(type);
+        return bytes && decompressChunks(bytes, { name: `${entry.name}: ${type}`, maxBytes: MAX_OPEN_BYTES });
+      },
+      open,
+      modules: modules ? parseModules(modules, `${entry.name}: modules.yaml`) : [],
+      revision: repomd.revision,
+      time: new Date(seconds * 1000),
+    },
+    packages,
+    path,
+    context.kept,
+  );
+  const nevras = new Set(packages.map((it) => formatNevra(it.entry)));
+  const changed: RpmDetail = {
+    ...detail,
+    mode: detail.mode === "loose" ? "loose" : "subset",
+    repomdSignedBy: "airferry",
+    packages: packages.length,
+    metadata: metadata.digests,
+    why: Object.fromEntries(Object.entries(detail.why).filter(([nevra]) => nevras.has(nevra))),
+    quarantined: [...(detail.quarantined ?? []), ...faults],
+  };
+  const others = entry.artifacts.filter((it) => !METADATA.test(it.path) && !bad.has(it.path));
+  return { ...entry, artifacts: [...metadata.artifacts, ...others], detail: changed };
+}

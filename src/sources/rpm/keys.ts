@@ -1,0 +1,44 @@
+/** The OpenPGP keys of a repository entry: fetched or read, pinned by fingerprint, carried as one file. */
+import { readFile } from "node:fs/promises";
+import { isAbsolute, resolve } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
+import type { LockContext } from "../types.ts";
+import { expandVariables } from "./place.ts";
+
+export interface RepositoryKeys {
+  keyring: OpenPgpKeyring;
+  /** What is carried: every usable key, armored, one block each. */
+  armored: Buffer;
+}
+
+/**
+ * Reads `keys:`; undefined when the entry has none.
+ * @throws {AirferryError} ERR_UPSTREAM*, ERR_MANIFEST_INVALID, ERR_UPSTREAM_SIGNATURE when none has a pinned fingerprint
+ */
+export async function readKeys(entry: RpmEntry, context: LockContext): Promise<RepositoryKeys | undefined> {
+  if (entry.keys === undefined) return undefined;
+  const files = await Promise.all(entry.keys.map((key) => readKeyFile(expandVariables(key, entry), entry, context)));
+  const keyring = await readOpenPgpKeyring(files, { fingerprints: entry.fingerprints, name: `keys of ${entry.name}` });
+  for (const reason of keyring.skipped) context.report(`keys of ${entry.name}: skipped ${reason}`);
+  return { keyring, armored: Buffer.from(keyring.keys.map((it) => `${it.armored.trim()}\n`).join("\n")) };
+}
+
+async function readKeyFile(key: string, entry: RpmEntry, context: LockContext): Promise<Buffer> {
+  if (/^https?:\/\//.test(key)) {
+    const { bytes } = await context.fetcher.fetchBytes({ urls: [key], maxBytes: MAX_OPENPGP_KEYS_BYTES });
+    return bytes;
+  }
+  const file = isAbsolute(key) ? key : resolve(context.baseDir, key);
+  return readFile(file).catch((cause: Error) => {
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot read key "${key}" of rpms "${entry.name}": ${cause.message}`,
+      {
+        path: key,
+        cause,
+      },
+    );
+  });
+}

@@ -1,0 +1,76 @@
+/**
+ * Where a package or metadata file is upstream, and where the mirror stores it. Locations come from upstream's metadata and
+ * are hostile until shown otherwise: `../` and other bases are legal for fetching, nothing is ever stored outside.
+ */
+import { AirferryError } from "../../errors.ts";
+
+const MAX_HREF = 4096;
+
+/** A location, understood. */
+export interface Location {
+  /** Where the mirror stores it: relative to the repository, decoded. */
+  stored: string;
+  /** False: `stored` differs from what upstream's metadata says, which must therefore be rewritten. */
+  asUpstream: boolean;
+}
+
+/**
+ * Says where to store a file. Files beyond the repository go to `external/<8 hex digits>/<name>`.
+ * @param digest hex digits that tell files of the same name apart
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for locations that no mirror can hold
+ */
+export function locate(href: string, base: string | undefined, digest: string, name: string): Location {
+  const refuse = (fault: string) =>
+    new AirferryError("ERR_UPSTREAM_INVALID", `cannot use location "${printable(href)}" in "${name}": ${fault}`, {
+      path: name,
+      hint: "the repository is damaged or hostile; nothing was fetched from there",
+    });
+  if (href.length > MAX_HREF) throw refuse(`longer than ${MAX_HREF} characters`);
+  const path = decode(href);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+  if (/[\u0000-\u001f\u007f\\]/.test(path)) throw refuse("control characters or a backslash");
+  if (base !== undefined && !/^https?:\/\/[^\s\\]+$/.test(base)) throw refuse(`unusable xml:base "${printable(base)}"`);
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) throw refuse("an absolute URL");
+  if (path.startsWith("/")) throw refuse("an absolute path");
+  const segments: string[] = [];
+  let outside = base !== undefined;
+  for (const segment of path.split("/")) {
+    if (segment === "" || segment === ".") continue;
+    if (segment === "..") {
+      if (segments.pop() === undefined) outside = true;
+    } else segments.push(segment);
+  }
+  const file = segments.at(-1);
+  if (file === undefined || path.endsWith("/")) throw refuse("no file name");
+  if (outside) return { stored: `external/${digest.slice(0, 8)}/${file}`, asUpstream: false };
+  const stored = segments.join("/");
+  return { stored, asUpstream: stored === path };
+}
+
+/** The URL of a location below a base URL that ends in `/`. A `+` is always escaped: some stores read it as a blank. */
+export function urlOf(href: string, base: string): string {
+  return new URL(encodePath(href), base.endsWith("/") ? base : `${base}/`).href;
+}
+
+/** Escapes what is not escaped yet, segment by segment; a colon in the first one is kept from looking like a scheme. */
+export function encodePath(href: string): string {
+  const path = href
+    .split("/")
+    .map((segment) => encodeURIComponent(decode(segment)).replace(/%3A/g, ":"))
+    .join("/");
+  return /^[^/]*:/.test(path) ? `./${path}` : path;
+}
+
+function decode(text: string): string {
+  if (!/%[0-9a-fA-F]{2}/.test(text)) return text;
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: not into messages
+  return text.slice(0, 200).replace(/[\u0000-\u001f\u007f]/g, "?");
+}

@@ -1,0 +1,92 @@
+/** A folder of loose RPMs: every `.rpm` below it, described from its header as createrepo_c would. */
+import { createHash } from "node:crypto";
+import { readdir, stat } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import { openRegular } from "../../io/safe-open.ts";
+import { decompress } from "../../rpm/codecs.ts";
+import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose.ts";
+import type { RepodataFile } from "../../rpm/metadata-writer.ts";
+import { Primary } from "../../rpm/primary.ts";
+import { mapLimited } from "../each.ts";
+
+const MAX_FILES = 200_000;
+const READERS = 4;
+
+export interface LooseFolder {
+  /** As the manifest says it. */
+  given: string;
+  packages: LoosePackage[];
+  files: RepodataFile[];
+  repomd: Buffer;
+  listing: string;
+  primary: Primary;
+}
+
+/** Hash over names, sizes and times of all RPMs of a folder: changes when the folder has to be read again. */
+export async function listingOf(dir: string): Promise<{ listing: string; files: string[] }> {
+  const files = await rpmsBelow(dir);
+  const hash = createHash("sha256");
+  for (const file of files) {
+    const { size, mtimeMs } = await stat(join(dir, file));
+    hash.update(`${file}\0${size}\0${mtimeMs}\0`);
+  }
+  return { listing: hash.digest("hex"), files };
+}
+
+/**
+ * Reads a folder.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for a folder without RPMs, ERR_UPSTREAM_INVALID for damaged ones
+ */
+export async function readLooseFolder(name: string, dir: string, given: string): Promise<LooseFolder> {
+  const { listing, files } = await listingOf(dir);
+  if (files.length === 0) {
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot lock rpms "${name}": no .rpm file and no repodata/ in "${given}"`,
+      {
+        path: given,
+      },
+    );
+  }
+  const packages = await mapLimited(files, READERS, async (file) => {
+    const { handle, size } = await openRegular(join(dir, file));
+    try {
+      return await readLoosePackage({
+        href: file,
+        bytes: {
+          size,
+          async read(position, length) {
+            const buffer = Buffer.allocUnsafe(Math.min(length, Math.max(0, size - position)));
+            const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+            return buffer.subarray(0, bytesRead);
+          },
+        },
+      });
+    } finally {
+      await handle.close();
+    }
+  });
+  // The time comes from the packages, so that the same folder always gives the same metadata.
+  const newest = Math.max(...packages.map((it) => Number(it.info.buildTime) || 0));
+  const { files: repodata, repomd } = await writeLooseRepodata(packages, new Date(newest * 1000));
+  const primary = repodata.find((it) => it.type === "primary") as RepodataFile;
+  const open = await decompress(primary.bytes, { name: `${name}: primary.xml`, maxBytes: 4 * 1024 ** 3 });
+  return { given, packages, files: repodata, repomd, listing, primary: new Primary(open, `${name}: primary.xml`) };
+}
+
+async function rpmsBelow(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  const folders = [dir];
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    for (const it of await readdir(folder, { withFileTypes: true })) {
+      const path = join(folder, it.name);
+      if (it.isDirectory()) folders.push(path);
+      else if (it.isFile() && it.name.endsWith(".rpm")) found.push(relative(dir, path).split("\\").join("/"));
+      if (found.length > MAX_FILES) {
+        throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock "${dir}": more than ${MAX_FILES} files`);
+      }
+    }
+  }
+  return found.sort((a, b) => (a < b ? -1 : 1));
+}

@@ -1,0 +1,62 @@
+/** Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's metalinks. */
+import { AirferryError } from "../../errors.ts";
+import { type Checksum, parseChecksum } from "../../rpm/repomd.ts";
+import { childrenOf, childText, invalidXml, parseXml, type XmlElement } from "../../rpm/xml.ts";
+
+const MAX_MIRRORS = 100;
+
+export interface Mirrors {
+  /** Base URLs ending in `/`, best first. */
+  bases: string[];
+  /** What repomd.xml may be: the present one and earlier ones (alternates). Empty: anything. */
+  repomds: { checksum: Checksum; size?: number }[];
+}
+
+const STRENGTH = ["sha512", "sha384", "sha256", "sha224", "sha1", "md5"];
+
+/**
+ * Reads a metalink.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when it names no repomd.xml with a checksum, or no usable mirror
+ */
+export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
+  const root = parseXml(bytes, name);
+  const file = childrenOf(childrenOf(root, "files")[0], "file").find((it) => it.attributes["name"] === "repomd.xml");
+  if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "no metalink of a repomd.xml");
+  const alternates = childrenOf(childrenOf(file, "alternates")[0], "alternate");
+  const repomds = [file, ...alternates].flatMap((it) => claimOf(it) ?? []);
+  if (repomds.length === 0) throw invalidXml(name, "no usable hash of repomd.xml");
+  const urls = childrenOf(childrenOf(file, "resources")[0], "url")
+    .map((it) => ({ url: it.text.trim(), preference: Number(it.attributes["preference"] ?? 0) || 0 }))
+    .filter(({ url }) => /^https?:\/\/\S+\/repodata\/repomd\.xml$/.test(url))
+    .sort((a, b) => b.preference - a.preference);
+  const bases = urls.map(({ url }) => url.slice(0, -"repodata/repomd.xml".length)).slice(0, MAX_MIRRORS);
+  if (bases.length === 0) throw invalidXml(name, "no mirror with http or https");
+  return { bases, repomds };
+}
+
+function claimOf(element: XmlElement): { checksum: Checksum; size?: number } | undefined {
+  const hashes = childrenOf(childrenOf(element, "verification")[0], "hash").flatMap(
+    (it) => parseChecksum(it.attributes["type"]?.replace("-", ""), it.text) ?? [],
+  );
+  hashes.sort((a, b) => STRENGTH.indexOf(a.type) - STRENGTH.indexOf(b.type));
+  const size = Number(childText(element, "size"));
+  const [checksum] = hashes;
+  return checksum && { checksum, ...(Number.isSafeInteger(size) && size > 0 && { size }) };
+}
+
+/** Reads a mirrorlist: one base URL a line, `#` comments. @throws {AirferryError} ERR_UPSTREAM_INVALID when none is usable */
+export function parseMirrorlist(bytes: Uint8Array, name: string): Mirrors {
+  const bases = Buffer.from(bytes)
+    .toString("utf8")
+    .split(/\r?\n/)
+    .map((line) => line.trim())
+    .filter((line) => /^https?:\/\/\S+$/.test(line))
+    .map((line) => (line.endsWith("/") ? line : `${line}/`))
+    .slice(0, MAX_MIRRORS);
+  if (bases.length === 0) {
+    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": no mirror: expected URLs, one a line`, {
+      path: name,
+    });
+  }
+  return { bases, repomds: [] };
+}

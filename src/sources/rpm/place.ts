@@ -1,0 +1,70 @@
+/** From a manifest entry to where its repository is: base URLs, mirrors, or a folder on this host. */
+import { stat } from "node:fs/promises";
+import { isAbsolute, resolve } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import type { LockContext } from "../types.ts";
+import { type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
+
+const MAX_MIRROR_FILE_BYTES = 4 * 1024 * 1024;
+
+/** Where a repository is. */
+export type Place =
+  | ({ kind: "remote" } & Mirrors)
+  /** `dir` is absolute; `given` is how the manifest says it. */
+  | { kind: "disk"; dir: string; given: string }
+  | { kind: "loose"; dir: string; given: string };
+
+/** The architecture that packages of an entry are for, first of `arch:`. */
+export function baseArch(entry: RpmEntry): string {
+  return entry.arch?.find((it) => it !== "noarch" && it !== "src") ?? entry.vars?.["basearch"] ?? "x86_64";
+}
+
+/**
+ * Finds out.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for unknown variables and folders that are not there; ERR_UPSTREAM*
+ */
+export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Place> {
+  if (entry.path !== undefined) {
+    const dir = isAbsolute(entry.path) ? entry.path : resolve(context.baseDir, entry.path);
+    if (!(await stat(dir).catch(() => undefined))?.isDirectory()) {
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot lock rpms "${entry.name}": no such folder: "${entry.path}"`,
+        {
+          path: entry.path,
+          hint: "paths in a manifest are relative to the manifest's own folder",
+        },
+      );
+    }
+    const repository = (await stat(resolve(dir, "repodata/repomd.xml")).catch(() => undefined))?.isFile() ?? false;
+    return { kind: repository ? "disk" : "loose", dir, given: entry.path };
+  }
+  const expand = (text: string) => expandVariables(text, entry);
+  if (entry.mirrorlist !== undefined || entry.metalink !== undefined) {
+    const url = expand((entry.metalink ?? entry.mirrorlist) as string);
+    const { bytes } = await context.fetcher.fetchBytes({ urls: [url], maxBytes: MAX_MIRROR_FILE_BYTES });
+    const mirrors = entry.metalink === undefined ? parseMirrorlist(bytes, url) : parseMetalink(bytes, url);
+    return { kind: "remote", ...mirrors, bases: mirrors.bases.map(expand) };
+  }
+  const urls = entry.urls ?? [entry.url as string];
+  return { kind: "remote", bases: urls.map(expand).map((it) => (it.endsWith("/") ? it : `${it}/`)), repomds: [] };
+}
+
+/** Replaces `$releasever`, `${basearch}` and the like. @throws {AirferryError} ERR_MANIFEST_INVALID for one without a value */
+export function expandVariables(text: string, entry: RpmEntry): string {
+  const arch = baseArch(entry);
+  const values: Record<string, string> = { basearch: arch, arch, ...entry.vars };
+  return text.replace(/\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))/g, (whole, braced?: string, plain?: string) => {
+    const value = values[(braced ?? plain) as string];
+    if (value !== undefined) return value;
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot lock rpms "${entry.name}": "${whole}" has no value in "${text}"`,
+      {
+        path: text,
+        hint: `give it one: vars: { ${braced ?? plain}: … }`,
+      },
+    );
+  });
+}

@@ -1,0 +1,138 @@
+/** From locked repositories to files of the bundle: packages with their check, metadata, signatures, keys and /rpmrepo/. */
+import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
+import { AirferryError } from "../../errors.ts";
+import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
+import { decompress } from "../../rpm/codecs.ts";
+import { parseModules } from "../../rpm/modules.ts";
+import { verifyPackage } from "../../rpm/verify-package.ts";
+import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
+import { itemOf } from "../artifact.ts";
+import type { PlanContext, PlanItem } from "../types.ts";
+import type { RpmDetail } from "./detail.ts";
+import { writeMergedRepository } from "./rpmrepo.ts";
+
+/** Path of the bundle's own RPM key. */
+export const OWN_KEY = "keys/airferry";
+
+export const detailOf = (entry: LockedEntry) => entry.detail as RpmDetail;
+
+/** Whether an artifact of a repository is a package. */
+export function isPackage(artifact: LockedArtifact): boolean {
+  return artifact.kept === undefined && artifact.path.endsWith(".rpm");
+}
+
+/** Items and catalog of all repositories. */
+export async function planRepositories(
+  entries: readonly LockedEntry[],
+  context: PlanContext,
+): Promise<{ items: PlanItem[]; catalog: { rpms: CatalogRpm[]; keys: CatalogKey[] } }> {
+  const items: PlanItem[] = [];
+  const rpms: CatalogRpm[] = [];
+  const keys: CatalogKey[] = [];
+  const signs = context.signRpmMetadata !== undefined;
+  for (const entry of entries) {
+    const detail = detailOf(entry);
+    const check = checkOf(detail, context);
+    for (const artifact of entry.artifacts) {
+      const item = itemOf("rpm", artifact, context.baseDir);
+      items.push(isPackage(artifact) ? { ...item, ...check(artifact.path) } : item);
+    }
+    const repomd = `rpms/${entry.name}/repodata/repomd.xml`;
+    if (detail.repomdSignedBy === "airferry") items.push(...(await signatureOf(repomd, detail, context)));
+    for (const key of detail.keys) {
+      const bytes = await context.kept.get(key.kept);
+      const sha256 = key.kept.slice(7);
+      items.push({
+        path: key.path,
+        kind: "rpm",
+        mode: "0644",
+        size: bytes.length,
+        integrity: `sha256-${Buffer.from(sha256, "hex").toString("base64")}`,
+        established: "manifest",
+        source: { from: "kept", digest: key.kept },
+      });
+      keys.push({ path: key.path, fingerprints: key.fingerprints, for: [entry.name] });
+    }
+    const own = detail.repomdSignedBy === "airferry" && signs;
+    rpms.push({
+      name: entry.name,
+      path: `rpms/${entry.name}/`,
+      mode: detail.mode,
+      repomdSignedBy: detail.repomdSignedBy === "upstream" ? "upstream" : signs ? "airferry" : "none",
+      gpgcheck: detail.gpgcheck,
+      keys: [...detail.keys.map((it) => it.path), ...(own ? [OWN_KEY] : [])].map((it) => it.slice("keys/".length)),
+      packages: detail.packages,
+      tree: detail.tree,
+      rpmrepo: detail.rpmrepo,
+      ...(detail.arch && { arch: detail.arch }),
+    });
+  }
+  const merged = entries.filter((it) => detailOf(it).rpmrepo);
+  if (merged.length > 0) items.push(...(await planMerged(merged, context)));
+  if (signs && context.rpmPublicKey && entries.length > 0) {
+    const bytes = Buffer.from(context.rpmPublicKey);
+    items.push(made(OWN_KEY, bytes));
+    const { keys: own } = await readOpenPgpKeyring([bytes], { name: "the bundle's RPM key" });
+    keys.push({ path: OWN_KEY, fingerprints: own.map((it) => it.fingerprint), for: ["airferry"] });
+  }
+  return { items, catalog: { rpms, keys } };
+}
+
+/** `/rpmrepo/`: one repository over the packages of several, which stay where they are. */
+async function planMerged(entries: readonly LockedEntry[], context: PlanContext): Promise<PlanItem[]> {
+  const { files, repomd } = await writeMergedRepository(entries, context);
+  const items = files.map((it) => made(`rpmrepo/${it.path}`, it.bytes));
+  items.push(made("rpmrepo/repodata/repomd.xml", repomd));
+  const signature = await context.signRpmMetadata?.(repomd);
+  if (signature) items.push(made("rpmrepo/repodata/repomd.xml.asc", Buffer.from(signature)));
+  return items;
+}
+
+async function signatureOf(repomd: string, detail: RpmDetail, context: PlanContext): Promise<PlanItem[]> {
+  if (context.signRpmMetadata === undefined) return [];
+  const bytes = await context.kept.get(detail.metadata["repomd"] as `sha256:${string}`);
+  return [made(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
+}
+
+function made(path: string, bytes: Buffer): PlanItem {
+  return {
+    path,
+    kind: "generated",
+    mode: "0644",
+    size: bytes.length,
+    established: "manifest",
+    source: { from: "made", make: () => bytes },
+  };
+}
+
+/** What is looked at once a package's digest is right; keys and module metadata are read when the first one comes. */
+function checkOf(detail: RpmDetail, context: PlanContext): (path: string) => Partial<PlanItem> {
+  let keyring: Promise<OpenPgpKeyring> | undefined;
+  let modular: Promise<Set<string>> | undefined;
+  const keys = async () => {
+    const files = await Promise.all(detail.keys.map((it) => context.kept.get(it.kept)));
+    return readOpenPgpKeyring(files, { fingerprints: detail.keys.flatMap((it) => it.fingerprints) });
+  };
+  return (path) => ({
+    ...(detail.quarantine && { quarantine: true as const }),
+    check: async (bytes) => {
+      keyring ??= detail.gpgcheck ? keys() : undefined;
+      const verdict = await verifyPackage(bytes, await keyring, { name: path, gpgcheck: detail.gpgcheck });
+      if (verdict.modularityLabel === undefined || detail.mode !== "subset") return;
+      modular ??= modularOf(detail, context);
+      if ((await modular).has(verdict.nevra)) return;
+      throw new AirferryError(
+        "ERR_UPSTREAM_INVALID",
+        `cannot use package "${path}": it belongs to module ${verdict.modularityLabel}, which upstream's module metadata does not list it in`,
+        { path, hint: "dnf would refuse to install it; exclude it, or ask for the module by @name:stream" },
+      );
+    },
+  });
+}
+
+async function modularOf(detail: RpmDetail, context: PlanContext): Promise<Set<string>> {
+  const digest = detail.metadata["modules"];
+  if (digest === undefined) return new Set();
+  const open = await decompress(await context.kept.get(digest), { name: "modules.yaml", maxBytes: 1024 ** 3 });
+  return new Set(parseModules(open, "modules.yaml").flatMap((it) => it.artifacts));
+}

@@ -1,0 +1,69 @@
+/** One repository entry while it is being locked: its packages and the metadata that selection and closure look at. */
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { type Comps, parseComps } from "../../rpm/comps.ts";
+import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
+import type { Primary } from "../../rpm/primary.ts";
+import { type Advisory, forEachAdvisory } from "../../rpm/updateinfo.ts";
+import type { LooseFolder } from "./loose.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+/** A repository that takes part in a lock. */
+export interface Repository {
+  entry: RpmEntry;
+  name: string;
+  primary: Primary;
+  /** One of the two; neither when the earlier lock of a whole repository stays. */
+  snapshot?: Snapshot;
+  loose?: LooseFolder;
+  comps: Comps[];
+  modules: ModuleIndex;
+  /** The open filelists.xml in pieces. Loose folders need none: their primary has all that is asked for. */
+  filelists?: () => Promise<AsyncIterable<Uint8Array> | undefined>;
+}
+
+/** Whether an entry asks for single packages; else it is mirrored whole or filtered. */
+export function isSeeded(entry: RpmEntry): boolean {
+  return entry.packages !== undefined || entry.advisories !== undefined;
+}
+
+/** Whether something other than single packages makes an entry less than the whole repository. */
+export function isFiltered(entry: RpmEntry): boolean {
+  return entry.exclude !== undefined || entry.arch !== undefined || entry.newest !== undefined;
+}
+
+/** Reads what selection needs of a snapshot. Groups come from whichever form upstream has. */
+export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promise<Repository> {
+  const primary = await snapshot.primary();
+  const comps: Comps[] = [];
+  const modules = await snapshot.open("modules");
+  if (isSeeded(entry)) {
+    const bytes = await openGroup(snapshot);
+    if (bytes) comps.push(parseComps(bytes, `${entry.name}: comps.xml`));
+  }
+  return {
+    entry,
+    name: entry.name,
+    primary,
+    snapshot,
+    comps,
+    modules: new ModuleIndex(modules ? parseModules(modules, `${entry.name}: modules.yaml`) : []),
+    filelists: () => snapshot.openChunks("filelists"),
+  };
+}
+
+/** comps.xml; repositories list it plain, compressed, or both, and not always is each of them there. */
+export async function openGroup(snapshot: Snapshot): Promise<Buffer | undefined> {
+  for (const type of ["group", "group_gz", "group_xz", "group_zst"]) {
+    const bytes = await snapshot.open(type);
+    if (bytes) return bytes;
+  }
+  return undefined;
+}
+
+/** All advisories of a repository. */
+export async function readAdvisories(repository: Repository): Promise<Advisory[]> {
+  const bytes = await repository.snapshot?.open("updateinfo");
+  const advisories: Advisory[] = [];
+  if (bytes) forEachAdvisory(bytes, `${repository.name}: updateinfo.xml`, (it) => advisories.push(it));
+  return advisories;
+}

@@ -1,0 +1,344 @@
+/**
+ * From manifest entries to the packages of each repository: filters, requests, module streams, the closure over all
+ * repositories together, and companions. Network is touched only through what repositories offer (filelists on demand).
+ */
+import { AirferryError, type Problem } from "../../errors.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { archRank, isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
+import { closureOf } from "../../rpm/closure.ts";
+import { findEnvironment, findGroup } from "../../rpm/comps.ts";
+import { compareEvr } from "../../rpm/evr.ts";
+import { findInFilelists } from "../../rpm/filelists.ts";
+import { artifactName, ModuleIndex, type ModuleSpec, parseModuleSpec } from "../../rpm/modules.ts";
+import { type InstalledPackage, Pool } from "../../rpm/pool.ts";
+import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
+import { byNameAndArch, matcherOf, matchSpec, newestFirst } from "../../rpm/select.ts";
+import type { Request } from "../../rpm/solver.ts";
+import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
+import { baseArch } from "./place.ts";
+import { isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
+
+/** What one repository carries. */
+export interface Selected {
+  packages: Set<PackageEntry>;
+  /** NEVRA to chain, for what closures brought in or the manifest named. */
+  why: Record<string, string[]>;
+  notes: string[];
+}
+
+/**
+ * Selects for all repositories; results in their order.
+ * @throws {AirferryError} ERR_UNRESOLVED listing everything that cannot be had, ERR_MANIFEST_INVALID
+ */
+export async function selectPackages(
+  repositories: readonly Repository[],
+  installed: readonly InstalledPackage[],
+  report: (line: string) => void,
+): Promise<Selected[]> {
+  const selected = repositories.map((it): Selected => ({ packages: filterWhole(it), why: {}, notes: [] }));
+  const arches = new Set(repositories.filter((it) => isSeeded(it.entry)).flatMap((it) => archesOf(it.entry)));
+  const problems: Problem[] = [];
+  for (const arch of arches) problems.push(...(await closeOver(arch, repositories, selected, installed, report)));
+  if (problems.length > 0) {
+    throw new AirferryError("ERR_UNRESOLVED", `cannot resolve packages: ${problems.length} cannot be had`, {
+      problems,
+      hint: "add the repository that provides them to rpms: (packages: [] carries only what others need from it), or name what the target has with baseline:",
+    });
+  }
+  for (const [index, repository] of repositories.entries()) addCompanions(repository, selected[index] as Selected);
+  return selected;
+}
+
+/** Architectures to solve for: those of `arch:` that are no companions of another one. */
+function archesOf(entry: RpmEntry): string[] {
+  const named = (entry.arch ?? [baseArch(entry)]).filter((it) => it !== "noarch" && !isSourceArch(it));
+  const own = named.filter((it) => !named.some((other) => other !== it && isCompanionArch(other, it)));
+  return own.length > 0 ? own : [baseArch(entry)];
+}
+
+/** Packages of an entry that is mirrored whole or filtered; empty for one that names packages. */
+function filterWhole(repository: Repository): Set<PackageEntry> {
+  const { entry, primary, modules } = repository;
+  if (isSeeded(entry)) return new Set();
+  if (!isFiltered(entry)) return new Set(primary.packages);
+  const left = primary.packages.filter((it) => isAllowed(entry, it));
+  if (entry.newest === undefined) return new Set(left);
+  return newestOf(left, entry.newest, modules);
+}
+
+/** `exclude:` and `arch:`. Sources stand beside binaries only when asked for. */
+function isAllowed(entry: RpmEntry, it: PackageEntry): boolean {
+  if (entry.arch && it.arch !== "noarch" && !entry.arch.includes(it.arch)) return false;
+  return !(entry.exclude ?? []).some((spec) => matcherOf(spec)(it));
+}
+
+/** The newest N of each name and architecture; module streams are each looked at alone, as dnf4's reposync does. */
+function newestOf(packages: readonly PackageEntry[], count: number, modules: ModuleIndex): Set<PackageEntry> {
+  const modular = modules.allArtifacts();
+  const kept = modules.newestArtifacts();
+  const groups = new Map<string, PackageEntry[]>();
+  const result = new Set<PackageEntry>();
+  for (const it of packages) {
+    const nevra = formatNevra(it);
+    if (modular.has(nevra)) {
+      if (kept.has(nevra)) result.add(it);
+      continue;
+    }
+    const key = `${it.name} ${it.arch}`;
+    const group = groups.get(key);
+    if (group) group.push(it);
+    else groups.set(key, [it]);
+  }
+  for (const group of groups.values()) {
+    group.sort((a, b) => compareEvr(b, a));
+    let versions = 0;
+    let last: PackageEntry | undefined;
+    for (const it of group) {
+      if (last === undefined || compareEvr(last, it) !== 0) versions++;
+      if (versions > count) break;
+      result.add(it);
+      last = it;
+    }
+  }
+  return result;
+}
+
+async function closeOver(
+  arch: string,
+  repositories: readonly Repository[],
+  selected: readonly Selected[],
+  installed: readonly InstalledPackage[],
+  report: (line: string) => void,
+): Promise<Problem[]> {
+  const pool = new Pool(arch);
+  for (const { name, primary } of repositories) pool.addRepository(name, primary);
+  const idOf = new Map(pool.entries.map((entry, id) => [entry, id]));
+  const problems: Problem[] = [];
+  const unresolved = (name: string, what: string, message: string) =>
+    problems.push({ code: "ERR_UNRESOLVED", path: `rpms ${name}: ${what}`, message });
+  for (const [index, { entry, primary }] of repositories.entries()) {
+    const keeps = selected[index] as Selected;
+    pool.hide(
+      primary.packages
+        .filter((it) => {
+          if (!isSeeded(entry)) return !keeps.packages.has(it);
+          return !isAllowed(entry, it) || (entry.multilib === false && isCompanionArch(arch, it.arch));
+        })
+        .map((it) => idOf.get(it) as number),
+    );
+  }
+  const modules = new ModuleIndex(repositories.flatMap((it) => it.modules.documents));
+  const mine = repositories.filter((it) => isSeeded(it.entry) && archesOf(it.entry).includes(arch));
+  const streams = applyModules(pool, modules, mine);
+  pool.addInstalled(installed);
+
+  const requests: Request[] = [];
+  for (const repository of mine) {
+    const index = repositories.indexOf(repository);
+    const own: Request[] = [];
+    for (const spec of repository.entry.packages ?? []) {
+      const found = requestsFor(spec, index, repository, repositories, pool, modules, streams, report);
+      if (found.length === 0) unresolved(repository.name, spec, noMatch(spec, pool, index));
+      own.push(...found);
+    }
+    requests.push(...(await byAdvisories(repository, index, pool, own)));
+  }
+  const weak = mine.some((it) => it.entry.weak_deps === "recommends");
+  const closure = await closureOf(pool, requests, {
+    recommends: weak,
+    multilib: mine.some((it) => it.entry.multilib === true),
+    findFiles: (paths) => findFiles(paths, repositories, pool, idOf, report),
+  });
+  for (const { request, faults } of closure.unresolved) for (const fault of faults) unresolved("", request, fault);
+  for (const id of closure.packages) {
+    const own = selected[pool.repositoryOf(id)];
+    if (own === undefined) continue;
+    own.packages.add(pool.entries[id] as PackageEntry);
+    own.why[pool.nevra(id)] ??= closure.why.get(id) ?? [];
+  }
+  for (const note of closure.notes) report(note);
+  const first = repositories.indexOf(mine[0] as Repository);
+  selected[first]?.notes.push(...closure.notes);
+  return problems;
+}
+
+/** Hides what clients will not see: packages of streams that are not active, and what active streams replace. */
+function applyModules(pool: Pool, modules: ModuleIndex, mine: readonly Repository[]): Map<string, string> {
+  if (modules.isEmpty) return new Map();
+  const wanted = mine.flatMap(({ entry, comps }) =>
+    (entry.packages ?? []).flatMap(
+      (spec) => moduleSpecOf(spec, modules, comps.length > 0 && hasGroup(spec, comps)) ?? [],
+    ),
+  );
+  const active = modules.activeStreams(wanted);
+  const inactive = modules.inactiveArtifacts(active);
+  const visible = modules.activeArtifacts(active);
+  const names = new Set([...visible].map(artifactName));
+  const hidden: number[] = [];
+  for (let id = 0; id < pool.entries.length; id++) {
+    const nevra = pool.nevra(id);
+    if (inactive.has(nevra)) hidden.push(id);
+    else if (!visible.has(nevra) && names.has((pool.entries[id] as PackageEntry).name)) hidden.push(id);
+  }
+  pool.hide(hidden);
+  return active;
+}
+
+function hasGroup(spec: string, comps: Repository["comps"]): boolean {
+  return findGroup(comps, spec.slice(1)) !== undefined;
+}
+
+function moduleSpecOf(spec: string, modules: ModuleIndex, isGroup: boolean): ModuleSpec | undefined {
+  if (!spec.startsWith("@") || spec.startsWith("@^")) return undefined;
+  const parsed = parseModuleSpec(spec.slice(1));
+  return spec.includes(":") || (!isGroup && modules.hasModule(parsed.module)) ? parsed : undefined;
+}
+
+function requestsFor(
+  spec: string,
+  index: number,
+  repository: Repository,
+  repositories: readonly Repository[],
+  pool: Pool,
+  modules: ModuleIndex,
+  streams: ReadonlyMap<string, string>,
+  report: (line: string) => void,
+): Request[] {
+  const count = repository.entry.newest;
+  if (!spec.startsWith("@")) return requestsOf(spec, matchSpec(pool, spec, index), pool, count);
+  const comps = repositories.flatMap((it) => it.comps);
+  const module = moduleSpecOf(spec, modules, hasGroup(spec, comps));
+  if (module) return moduleRequests(spec, module, pool, modules, streams);
+  const groups = spec.startsWith("@^") ? findEnvironment(comps, spec.slice(2)) : [spec.slice(1)];
+  const requests: Request[] = [];
+  for (const group of groups ?? []) {
+    for (const member of findGroup(comps, group) ?? []) {
+      if (member.type === "optional" || member.type === "conditional") continue;
+      const own = matchSpec(pool, member.name, index);
+      const found = requestsOf(
+        member.name,
+        own.length > 0 ? own : matchSpec(pool, member.name, undefined),
+        pool,
+        count,
+      );
+      if (found.length === 0) report(`${repository.name}: ${spec}: no package ${member.name}; left out, as dnf does`);
+      requests.push(...found);
+    }
+  }
+  return requests;
+}
+
+function moduleRequests(
+  spec: string,
+  { module, profile }: ModuleSpec,
+  pool: Pool,
+  modules: ModuleIndex,
+  streams: ReadonlyMap<string, string>,
+): Request[] {
+  const stream = streams.get(module) as string;
+  const builds = modules.newestBuilds(module, stream);
+  if (profile !== undefined) {
+    const names = [...new Set(builds.flatMap((it) => it.profiles.get(profile) ?? []))];
+    return names.flatMap((name) => requestsOf(name, matchSpec(pool, name, undefined), pool, undefined));
+  }
+  const artifacts = new Set(builds.flatMap((it) => it.artifacts));
+  const requests: Request[] = [];
+  for (let id = 0; id < pool.entries.length; id++) {
+    if (!pool.isHidden(id) && artifacts.has(pool.nevra(id))) requests.push({ label: spec, candidates: [id] });
+  }
+  return requests;
+}
+
+/** One request for each name and architecture that a spec matched: the newest that can be had, or the newest N. */
+function requestsOf(spec: string, ids: readonly number[], pool: Pool, count: number | undefined): Request[] {
+  const native = ids.filter((id) => !isCompanionArch(pool.arch, (pool.entries[id] as PackageEntry).arch));
+  const named = native.length > 0 && !/\.(i[3-6]86|athlon)$/.test(spec) ? native : ids;
+  const requests: Request[] = [];
+  for (const group of byNameAndArch(pool, named)) {
+    if (count === undefined) requests.push({ label: spec, candidates: group });
+    else
+      for (const version of newestFirst(pool, group).slice(0, count))
+        requests.push({ label: spec, candidates: version });
+  }
+  return requests;
+}
+
+/** `advisories:`: all packages they name, or of the packages that the entry names only those. */
+async function byAdvisories(
+  repository: Repository,
+  index: number,
+  pool: Pool,
+  own: readonly Request[],
+): Promise<readonly Request[]> {
+  const { entry } = repository;
+  if (entry.advisories === undefined) return own;
+  const wanted = (await readAdvisories(repository)).filter((it) => isWanted(it, entry.advisories ?? []));
+  const key = (it: AdvisoryPackage | PackageEntry) => formatNevra(it);
+  const names = new Set(wanted.flatMap((it) => it.packages.map(key)));
+  const matching = (id: number) => names.has(key(pool.entries[id] as PackageEntry));
+  if (entry.packages !== undefined) {
+    return own
+      .map((it) => ({ ...it, candidates: it.candidates.filter(matching) }))
+      .filter((it) => it.candidates.length > 0);
+  }
+  return pool.entries.flatMap((_it, id) =>
+    pool.repositoryOf(id) === index && !pool.isHidden(id) && matching(id)
+      ? [{ label: pool.nevra(id), candidates: [id] }]
+      : [],
+  );
+}
+
+async function findFiles(
+  paths: readonly string[],
+  repositories: readonly Repository[],
+  pool: Pool,
+  idOf: ReadonlyMap<PackageEntry, number>,
+  report: (line: string) => void,
+): Promise<boolean> {
+  let found = false;
+  for (const { name, primary, filelists } of repositories) {
+    if (filelists === undefined) continue;
+    report(`${name}: reading filelists for ${paths.slice(0, 3).join(", ")}${paths.length > 3 ? " …" : ""}`);
+    const chunks = await filelists();
+    if (chunks === undefined) continue;
+    const hits = new Map<string, string[]>();
+    await findInFilelists(chunks, `${name}: filelists.xml`, new Set(paths), (pkgid, path) => {
+      hits.set(pkgid, [...(hits.get(pkgid) ?? []), path]);
+    });
+    if (hits.size === 0) continue;
+    for (const entry of primary.packages) {
+      const hit = hits.get(primary.details(entry).checksum.hex);
+      for (const path of hit ?? []) {
+        pool.addFile(path, idOf.get(entry) as number);
+        found = true;
+      }
+    }
+  }
+  return found;
+}
+
+function noMatch(spec: string, pool: Pool, index: number): string {
+  const names = [spec, ...spec.split("-").map((_part, at, parts) => parts.slice(0, at + 1).join("-"))];
+  for (const name of names.reverse()) {
+    const ids = (pool.byName.get(name) ?? []).filter((id) => pool.repositoryOf(id) === index);
+    if (ids.length > 0) {
+      const versions = newestFirst(pool, ids).slice(0, 8);
+      return `no package matches; there is ${versions.map((it) => pool.nevra(it[0] as number)).join(", ")}`;
+    }
+  }
+  return "no package, group or module of that name in this repository";
+}
+
+/** Sources and debug packages of what is selected, where the repository itself has them. */
+function addCompanions({ entry, primary }: Repository, selected: Selected): void {
+  if (!entry.source && !entry.debuginfo) return;
+  const sources = new Set([...selected.packages].map((it) => primary.details(it).sourceRpm));
+  for (const it of primary.packages) {
+    const debug = /-(debuginfo|debugsource)$/.test(it.name);
+    if (entry.source && isSourceArch(it.arch)) {
+      if (sources.has(`${it.name}-${it.version}-${it.release}.${it.arch}.rpm`)) selected.packages.add(it);
+    } else if (entry.debuginfo && debug && sources.has(primary.details(it).sourceRpm)) {
+      if ([...selected.packages].some((other) => archRank(other.arch, it.arch) === 0)) selected.packages.add(it);
+    }
+  }
+}

@@ -1,0 +1,346 @@
+/**
+ * One consistent state of a repository's metadata: repomd.xml with its signature checked, and records on demand, each with
+ * the size and digest that repomd.xml gives. Upstream changing in between is noticed, and all is taken again.
+ */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import { httpStatusOf } from "../../fetch/failure.ts";
+import type { Digest } from "../../io/types.ts";
+import type { LockedArtifact } from "../../manifest/lock-types.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { decompress, decompressChunks } from "../../rpm/codecs.ts";
+import { Primary } from "../../rpm/primary.ts";
+import {
+  type Checksum,
+  integrityOf,
+  MAX_METADATA_BYTES,
+  MAX_OPEN_METADATA_BYTES,
+  MAX_REPOMD_BYTES,
+  parseRepomd,
+  type Repomd,
+  type RepomdRecord,
+} from "../../rpm/repomd.ts";
+import { requireGoodSignature, verifyDetached } from "../../sign/openpgp.ts";
+import type { LockContext } from "../types.ts";
+import type { RepositoryKeys } from "./keys.ts";
+import { urlOf } from "./location.ts";
+import type { Place } from "./place.ts";
+
+const MAX_SIGNATURE_BYTES = 256 * 1024;
+/** How often a repository that changes under our hands is taken again. */
+const MAX_ATTEMPTS = 4;
+
+/** Where bytes of a repository are, as an artifact of the lock says it. */
+export type ArtifactPlace = Pick<LockedArtifact, "urls" | "file">;
+
+/** The metadata of a repository at one moment. */
+export class Snapshot {
+  readonly name: string;
+  readonly place: Exclude<Place, { kind: "loose" }>;
+  readonly repomdBytes: Buffer;
+  readonly repomd: Repomd;
+  /** Upstream's repomd.xml.asc; undefined when it has none. */
+  readonly signature: Buffer | undefined;
+  /** Fingerprints that the signature is good by; empty when nobody could check it. */
+  readonly signedBy: readonly string[];
+  readonly #context: LockContext;
+  readonly #cache = new Map<string, Buffer>();
+  #primary: Primary | undefined;
+
+  constructor(
+    name: string,
+    place: Exclude<Place, { kind: "loose" }>,
+    repomdBytes: Buffer,
+    signature: Buffer | undefined,
+    signedBy: readonly string[],
+    context: LockContext,
+  ) {
+    this.name = name;
+    this.place = place;
+    this.repomdBytes = repomdBytes;
+    this.repomd = parseRepomd(repomdBytes, `${name}: repomd.xml`);
+    this.signature = signature;
+    this.signedBy = signedBy;
+    this.#context = context;
+  }
+
+  record(type: string): RepomdRecord | undefined {
+    return this.repomd.records.find((it) => it.type === type);
+  }
+
+  /** Where a location of this repository's metadata is. */
+  placeOf(href: string, base: string | undefined): ArtifactPlace {
+    if (base !== undefined) return { urls: [urlOf(href, base)] };
+    if (this.place.kind === "disk") return { file: join(this.place.given, decodeHref(href)) };
+    return { urls: this.place.bases.map((it) => urlOf(href, it)) };
+  }
+
+  /**
+   * Compressed bytes of a record, size and digest checked; undefined when upstream does not have the file (404).
+   * @throws {AirferryError} ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIZE, ERR_UPSTREAM
+   */
+  async fetchRecord(record: RepomdRecord): Promise<Buffer | undefined> {
+    const known = this.#cache.get(record.type);
+    if (known) return known;
+    if ((record.size ?? 0) > MAX_METADATA_BYTES) throw tooLarge(this.name, record, record.size as number);
+    const bytes = await readPlaced(this.placeOf(record.href, record.base), this.place, this.#context, {
+      integrity: integrityOf(record.checksum),
+      ...(record.size !== undefined && { size: record.size }),
+      maxBytes: record.size ?? MAX_METADATA_BYTES,
+    });
+    if (bytes === undefined) return undefined;
+    checkDigest(bytes, record.checksum, record.size, `${this.name}: ${record.href}`);
+    // Small ones and primary are needed again; filelists and other are not worth the memory.
+    if (record.type !== "filelists" && record.type !== "other") this.#cache.set(record.type, bytes);
+    return bytes;
+  }
+
+  /** Open bytes of a record; undefined when there is no such record or file. */
+  async open(type: string): Promise<Buffer | undefined> {
+    const record = this.record(type);
+    const bytes = record && (await this.fetchRecord(record));
+    if (!record || !bytes) return undefined;
+    const open = await decompress(bytes, {
+      name: `${this.name}: ${record.href}`,
+      maxBytes: record.openSize ?? MAX_OPEN_METADATA_BYTES,
+      ...(record.openSize !== undefined && { openSize: record.openSize }),
+    });
+    if (record.openChecksum) checkDigest(open, record.openChecksum, undefined, `${this.name}: ${record.href} (open)`);
+    return open;
+  }
+
+  /** The same as a stream of pieces. */
+  async openChunks(type: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const record = this.record(type);
+    const bytes = record && (await this.fetchRecord(record));
+    if (!record || !bytes) return undefined;
+    return decompressChunks(bytes, {
+      name: `${this.name}: ${record.href}`,
+      maxBytes: record.openSize ?? MAX_OPEN_METADATA_BYTES,
+      ...(record.openSize !== undefined && { openSize: record.openSize }),
+    });
+  }
+
+  /** primary.xml, read once. @throws {AirferryError} ERR_UPSTREAM when it is not there, ERR_UPSTREAM_INVALID */
+  async primary(): Promise<Primary> {
+    if (this.#primary) return this.#primary;
+    const open = await this.open("primary");
+    if (open === undefined) {
+      throw new AirferryError(
+        "ERR_UPSTREAM",
+        `cannot read repository "${this.name}": its primary metadata is not there`,
+        {
+          path: this.record("primary")?.href,
+          hint: "upstream is incomplete; try another mirror",
+        },
+      );
+    }
+    this.#primary = new Primary(open, `${this.name}: primary.xml`);
+    return this.#primary;
+  }
+
+  /** Whether a file of the repository is there, without fetching it. */
+  async hasRecord(record: RepomdRecord): Promise<boolean> {
+    if (this.#cache.has(record.type)) return true;
+    const place = this.placeOf(record.href, record.base);
+    if (place.file !== undefined) {
+      return (await stat(resolve(this.#context.baseDir, place.file)).catch(() => undefined))?.isFile() ?? false;
+    }
+    try {
+      await this.#context.fetcher.head({ urls: place.urls ?? [] });
+      return true;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw error;
+    }
+  }
+
+  /** A small file of the tree (`.treeinfo`); undefined when there is none. */
+  async fetchFile(href: string, maxBytes: number): Promise<Buffer | undefined> {
+    return readPlaced(this.placeOf(href, undefined), this.place, this.#context, { maxBytes });
+  }
+
+  /** True while upstream still shows this very repomd.xml. */
+  async isCurrent(): Promise<boolean> {
+    const now = await readPlaced(this.placeOf("repodata/repomd.xml", undefined), this.place, this.#context, {
+      maxBytes: MAX_REPOMD_BYTES,
+    });
+    return now?.equals(this.repomdBytes) ?? false;
+  }
+}
+
+/**
+ * Takes a snapshot and runs `work` on it; when upstream changed meanwhile, does both again.
+ * @throws {AirferryError} ERR_UPSTREAM_CHANGED when it never settles, ERR_UPSTREAM_SIGNATURE, and what `work` throws
+ */
+export async function withSnapshot<T>(
+  entry: RpmEntry,
+  place: Exclude<Place, { kind: "loose" }>,
+  keys: RepositoryKeys | undefined,
+  context: LockContext,
+  work: (snapshot: Snapshot) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const snapshot = await takeSnapshot(entry, place, keys, context);
+    let failure: unknown;
+    try {
+      const result = await work(snapshot);
+      if (await snapshot.isCurrent()) return result;
+    } catch (error) {
+      failure = error;
+      // A digest that is wrong, or a file that is gone, is what a repository in the middle of an update looks like.
+      if (await snapshot.isCurrent().catch(() => true)) throw error;
+    }
+    if (attempt === MAX_ATTEMPTS) {
+      throw new AirferryError(
+        "ERR_UPSTREAM_CHANGED",
+        `cannot lock rpms "${entry.name}": the repository changed ${MAX_ATTEMPTS} times while it was read`,
+        { hint: "upstream is being updated; run the command again when it is settled", cause: failure },
+      );
+    }
+    context.report(`${entry.name}: upstream changed while its metadata was read; taking it again`);
+  }
+}
+
+async function takeSnapshot(
+  entry: RpmEntry,
+  place: Exclude<Place, { kind: "loose" }>,
+  keys: RepositoryKeys | undefined,
+  context: LockContext,
+): Promise<Snapshot> {
+  const repomd = await fetchRepomd(entry, place, context);
+  const path = "repodata/repomd.xml.asc";
+  const at: ArtifactPlace =
+    place.kind === "disk" ? { file: join(place.given, path) } : { urls: place.bases.map((it) => urlOf(path, it)) };
+  const signature = await readPlaced(at, place, context, { maxBytes: MAX_SIGNATURE_BYTES });
+  let signedBy: string[] = [];
+  if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
+    const verdict = await verifyDetached(repomd, signature, keys.keyring);
+    signedBy = requireGoodSignature(verdict, keys.keyring, `${entry.name}: repodata/repomd.xml`);
+  } else if (entry.repo_gpgcheck === true) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIGNATURE",
+      `cannot lock rpms "${entry.name}": repo_gpgcheck is true, but ${keys === undefined ? "the entry has no keys" : "repodata/repomd.xml.asc is missing"}`,
+      { hint: "leave repo_gpgcheck out where upstream signs only its packages" },
+    );
+  }
+  return new Snapshot(entry.name, place, repomd, signature, signedBy, context);
+}
+
+/** repomd.xml; with a metalink, one that the metalink knows, from the first mirror that has it. */
+async function fetchRepomd(
+  entry: RpmEntry,
+  place: Exclude<Place, { kind: "loose" }>,
+  context: LockContext,
+): Promise<Buffer> {
+  const path = "repodata/repomd.xml";
+  if (place.kind === "disk") {
+    return (await readPlaced({ file: join(place.given, path) }, place, context, {
+      maxBytes: MAX_REPOMD_BYTES,
+    })) as Buffer;
+  }
+  if (place.repomds.length === 0) {
+    const urls = place.bases.map((it) => urlOf(path, it));
+    return (await context.fetcher.fetchBytes({ urls, maxBytes: MAX_REPOMD_BYTES })).bytes;
+  }
+  const faults: string[] = [];
+  for (const [index, base] of place.bases.entries()) {
+    try {
+      const { bytes } = await context.fetcher.fetchBytes({ urls: [urlOf(path, base)], maxBytes: MAX_REPOMD_BYTES });
+      if (place.repomds.some(({ checksum }) => hexOf(bytes, checksum.type) === checksum.hex)) {
+        // All else comes from the mirrors that are as new as this one.
+        place.bases = [...place.bases.slice(index), ...place.bases.slice(0, index)];
+        return bytes;
+      }
+      faults.push(`${base}: not one that the metalink lists`);
+    } catch (error) {
+      faults.push(`${base}: ${(error as Error).message}`);
+    }
+  }
+  throw new AirferryError(
+    "ERR_UPSTREAM_DIGEST",
+    `cannot lock rpms "${entry.name}": no mirror has a repomd.xml that the metalink lists: ${faults.slice(0, 5).join("; ")}`,
+    { hint: "mirrors are behind or altered; try again later, or name one with url:" },
+  );
+}
+
+async function readPlaced(
+  at: ArtifactPlace,
+  place: Exclude<Place, { kind: "loose" }>,
+  context: LockContext,
+  limits: { maxBytes: number; size?: number; integrity?: string },
+): Promise<Buffer | undefined> {
+  if (at.file !== undefined) {
+    const file = resolve(context.baseDir, at.file);
+    const found = await stat(file).catch(() => undefined);
+    if (!found?.isFile()) return undefined;
+    if (found.size > limits.maxBytes) {
+      throw new AirferryError(
+        "ERR_UPSTREAM_SIZE",
+        `cannot read "${file}": too large: expected at most ${limits.maxBytes} bytes, got ${found.size}`,
+        { path: file },
+      );
+    }
+    return readFile(file);
+  }
+  try {
+    return (await context.fetcher.fetchBytes({ ...limits, urls: at.urls ?? [] })).bytes;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  const status = httpStatusOf(error);
+  return status === 404 || status === 410 || status === 403;
+}
+
+function checkDigest(bytes: Buffer, { type, hex }: Checksum, size: number | undefined, name: string): void {
+  if (size !== undefined && bytes.length !== size) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIZE",
+      `cannot use "${name}": wrong size: expected ${size} bytes, got ${bytes.length}`,
+      {
+        path: name,
+      },
+    );
+  }
+  const actual = hexOf(bytes, type);
+  if (actual !== hex) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_DIGEST",
+      `cannot use "${name}": digest mismatch: expected ${type}:${hex}, got ${type}:${actual} over ${bytes.length} bytes`,
+      {
+        path: name,
+        expected: `${type}:${hex}`,
+        actual: `${type}:${actual}`,
+        hint: "upstream is damaged or being updated",
+      },
+    );
+  }
+}
+
+function hexOf(bytes: Uint8Array, type: string): string {
+  return createHash(type).update(bytes).digest("hex");
+}
+
+function tooLarge(name: string, record: RepomdRecord, size: number): AirferryError {
+  return new AirferryError(
+    "ERR_UPSTREAM_SIZE",
+    `cannot read "${name}: ${record.href}": too large: expected at most ${MAX_METADATA_BYTES} bytes, got ${size}`,
+    { path: record.href },
+  );
+}
+
+function decodeHref(href: string): string {
+  try {
+    return /%[0-9a-fA-F]{2}/.test(href) ? decodeURIComponent(href) : href;
+  } catch {
+    return href;
+  }
+}
+
+export type { Digest };

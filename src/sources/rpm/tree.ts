@@ -1,0 +1,113 @@
+/**
+ * The installation tree around a repository: `.treeinfo`, the images it names, and its variants, whose paths are made to fit
+ * the mirror. Checksums in it are kept true.
+ */
+import { stat } from "node:fs/promises";
+import { posix, resolve } from "node:path";
+import type { LockedArtifact } from "../../manifest/lock-types.ts";
+import { integrityOf } from "../../rpm/repomd.ts";
+import { MAX_TREEINFO_BYTES, parseTreeinfo, rewriteTreeinfo, type VariantPlace } from "../../rpm/treeinfo.ts";
+import type { LockContext } from "../types.ts";
+import { urlOf } from "./location.ts";
+import type { Place } from "./place.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+export interface Tree {
+  /** `.treeinfo` or `treeinfo`, as upstream calls it. */
+  name: string;
+  bytes: Buffer;
+  images: LockedArtifact[];
+  notes: string[];
+}
+
+/** Where the other repositories of the manifest are: to find variants again. */
+export interface Neighbour {
+  name: string;
+  place: Place;
+}
+
+/**
+ * Reads the tree; undefined when upstream has none.
+ * @param repomdSha256 digest of the mirror's own repomd.xml
+ */
+export async function readTree(
+  snapshot: Snapshot,
+  path: string,
+  repomdSha256: string,
+  neighbours: readonly Neighbour[],
+  context: LockContext,
+): Promise<Tree | undefined> {
+  for (const name of [".treeinfo", "treeinfo"]) {
+    const bytes = await snapshot.fetchFile(name, MAX_TREEINFO_BYTES);
+    if (bytes === undefined) continue;
+    const text = bytes.toString("utf8");
+    // Some servers answer 200 and a page for whatever is not there.
+    if (!/^\s*(?:[;#].*\n\s*)*\[/.test(text)) continue;
+    const label = `${snapshot.name}: ${name}`;
+    const tree = parseTreeinfo(text, label);
+    const notes: string[] = [];
+    const variants = new Map<string, VariantPlace | null>();
+    for (const { uid, repository, packages } of tree.variants) {
+      const within = posix.normalize(repository).replace(/\/$/, "");
+      if (within === "." || within === "") continue;
+      const other = neighbours.find((it) => isAt(it.place, snapshot.place, within));
+      const below = other && posix.relative(posix.normalize(repository), posix.normalize(packages || repository));
+      variants.set(
+        uid,
+        other ? { repository: `../${other.name}`, packages: `../${other.name}/${below}`.replace(/\/$/, "") } : null,
+      );
+      notes.push(
+        other
+          ? `${name}: variant ${uid} now points to ${other.name}`
+          : `${name}: variant ${uid} is not mirrored and was taken out`,
+      );
+    }
+    const checksums = new Map<string, string | null>();
+    for (const it of tree.repomds) checksums.set(it, it === "repodata/repomd.xml" ? repomdSha256 : null);
+    const images: LockedArtifact[] = [];
+    for (const file of tree.files) {
+      const image = await lockImage(file, snapshot, path, context);
+      if (image) images.push(image);
+      else notes.push(`${name}: upstream does not have ${file.path}`);
+    }
+    return { name, bytes: Buffer.from(rewriteTreeinfo(text, { variants, checksums }, label)), images, notes };
+  }
+  return undefined;
+}
+
+async function lockImage(
+  file: { path: string; checksum?: Parameters<typeof integrityOf>[0] },
+  snapshot: Snapshot,
+  path: string,
+  context: LockContext,
+): Promise<LockedArtifact | undefined> {
+  const at = snapshot.placeOf(file.path, undefined);
+  const size = await sizeOf(at, context);
+  if (size === undefined) return undefined;
+  return {
+    path: `${path}${file.path}`,
+    ...at,
+    ...(size > 0 && { size }),
+    ...(file.checksum && { integrity: integrityOf(file.checksum) }),
+    established: file.checksum ? "upstream-checksum" : "first-sight",
+  };
+}
+
+/** Bytes; 0 when upstream does not tell; undefined when the file is not there. */
+async function sizeOf(at: ReturnType<Snapshot["placeOf"]>, context: LockContext): Promise<number | undefined> {
+  if (at.file !== undefined) {
+    return (await stat(resolve(context.baseDir, at.file)).catch(() => undefined))?.size;
+  }
+  try {
+    return (await context.fetcher.head({ urls: at.urls ?? [] })).size ?? 0;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a neighbour is what a relative path from this tree leads to. */
+function isAt(other: Place, own: Snapshot["place"], path: string): boolean {
+  if (own.kind === "disk") return other.kind === "disk" && posix.resolve(own.dir, path) === posix.resolve(other.dir);
+  if (other.kind !== "remote") return false;
+  return own.bases.some((base) => other.bases.includes(`${urlOf(path, base)}/`));
+}

@@ -1,0 +1,329 @@
+/** The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock says of it. */
+import { createHash } from "node:crypto";
+import type { Digest } from "../../io/types.ts";
+import { requestDigest } from "../../manifest/load.ts";
+import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { cutComps } from "../../rpm/comps.ts";
+import type { RepodataExtra } from "../../rpm/metadata-writer.ts";
+import { cutModules, type ModuleDocument } from "../../rpm/modules.ts";
+import { formatNevra, type PackageEntry, type Primary } from "../../rpm/primary.ts";
+import { type Checksum, integrityOf } from "../../rpm/repomd.ts";
+import { type SubsetPackage, writeSubset } from "../../rpm/subset.ts";
+import { cutUpdateinfo } from "../../rpm/updateinfo.ts";
+import type { KeptBlobs, LockContext } from "../types.ts";
+import { CUT_RECORDS, type RpmDetail } from "./detail.ts";
+import type { RepositoryKeys } from "./keys.ts";
+import { type Location, locate } from "./location.ts";
+import type { LooseFolder } from "./loose.ts";
+import { openGroup, type Repository } from "./repository.ts";
+import type { Selected } from "./selection.ts";
+import type { Snapshot } from "./snapshot.ts";
+import { type Neighbour, readTree } from "./tree.ts";
+
+/** A package with where it is and where it goes. */
+interface Placed extends SubsetPackage {
+  location: Location;
+  checksum: Checksum;
+  size: number;
+  at: ReturnType<Snapshot["placeOf"]>;
+}
+
+export const rpmPath = (name: string) => `rpms/${name}/`;
+
+/** Writes the entry of a repository with metadata of its own. */
+export async function lockRepository(
+  repository: Repository & { snapshot: Snapshot },
+  selected: Selected,
+  keys: RepositoryKeys | undefined,
+  neighbours: readonly Neighbour[],
+  context: LockContext,
+): Promise<LockedEntry> {
+  const { entry, name, primary, snapshot } = repository;
+  const path = rpmPath(name);
+  const { placed, notes } = placePackages(repository, selected, context);
+  const whole = selected.packages.size === primary.packages.length && placed.length === primary.packages.length;
+  const exact = whole && entry.packages === undefined && placed.every((it) => it.location.asUpstream);
+  const signed = snapshot.signedBy.length > 0;
+  const established = signed ? "upstream-signed" : "upstream-checksum";
+  const proof = { established, ...(signed && { signedBy: [...snapshot.signedBy] }) } as const;
+  const metadata = exact
+    ? await exactMetadata(repository, path, context)
+    : await subsetMetadata(repository, placed, path, context);
+  const artifacts: LockedArtifact[] = [
+    ...metadata.artifacts,
+    ...placed.map(({ location, checksum, size, at }) => ({
+      path: `${path}${location.stored}`,
+      ...at,
+      size,
+      integrity: integrityOf(checksum),
+      ...proof,
+    })),
+  ];
+  const keepsSignature = exact && signed;
+  if (keepsSignature) {
+    artifacts.push(await keptArtifact(`${path}repodata/repomd.xml.asc`, snapshot.signature as Buffer, context.kept));
+  }
+  const repomdSha256 = createHash("sha256").update(metadata.repomd).digest("hex");
+  const wantsTree = entry.kickstart ?? (entry.packages === undefined || entry.packages.length > 0);
+  const tree = wantsTree ? await readTree(snapshot, path, repomdSha256, neighbours, context) : undefined;
+  if (tree) {
+    artifacts.push(await keptArtifact(`${path}${tree.name}`, tree.bytes, context.kept), ...tree.images);
+    notes.push(...tree.notes);
+  }
+  const detail: RpmDetail = {
+    ...(await commonDetail(entry, keys, context)),
+    mode: exact ? "exact" : "subset",
+    repomdSignedBy: keepsSignature ? "upstream" : "airferry",
+    rpmrepo: entry.rpmrepo ?? false,
+    packages: placed.length,
+    tree: tree !== undefined,
+    metadata: metadata.digests,
+    why: selected.why,
+    notes: [...selected.notes, ...notes],
+  };
+  for (const note of notes) context.report(`${name}: ${note}`);
+  return { kind: "rpm", name, request: requestDigest(entry), artifacts: onePerPath(artifacts), detail };
+}
+
+/** Writes the entry of a folder of loose RPMs. */
+export async function lockLoose(
+  entry: RpmEntry,
+  folder: LooseFolder,
+  keys: RepositoryKeys | undefined,
+  context: LockContext,
+): Promise<LockedEntry> {
+  const path = rpmPath(entry.name);
+  const artifacts: LockedArtifact[] = [await keptArtifact(`${path}repodata/repomd.xml`, folder.repomd, context.kept)];
+  const digests: Record<string, Digest> = { repomd: artifacts[0]?.kept as Digest };
+  for (const file of folder.files) {
+    const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, context.kept);
+    digests[file.type] = artifact.kept as Digest;
+    artifacts.push(artifact);
+  }
+  for (const it of folder.packages) {
+    artifacts.push({
+      path: `${path}${it.href}`,
+      file: `${folder.given.replace(/\/$/, "")}/${it.href}`,
+      size: it.size,
+      integrity: `sha256-${Buffer.from(it.sha256, "hex").toString("base64")}`,
+      established: "first-sight",
+    });
+  }
+  const detail: RpmDetail = {
+    ...(await commonDetail(entry, keys, context)),
+    mode: "loose",
+    repomdSignedBy: "airferry",
+    rpmrepo: entry.rpmrepo ?? true,
+    packages: folder.packages.length,
+    tree: false,
+    metadata: digests,
+    why: {},
+    notes: [],
+    listing: folder.listing,
+  };
+  return { kind: "rpm", name: entry.name, request: requestDigest(entry), artifacts, detail };
+}
+
+async function commonDetail(
+  entry: RpmEntry,
+  keys: RepositoryKeys | undefined,
+  context: LockContext,
+): Promise<Pick<RpmDetail, "gpgcheck" | "quarantine" | "keys" | "arch">> {
+  const carried = keys && {
+    path: `keys/${entry.name}`,
+    kept: await context.kept.put(keys.armored),
+    fingerprints: keys.keyring.keys.map((it) => it.fingerprint),
+  };
+  return {
+    gpgcheck: keys !== undefined && entry.gpgcheck !== false,
+    quarantine: entry.on_bad_package === "quarantine",
+    keys: carried ? [carried] : [],
+    ...(entry.arch && { arch: entry.arch }),
+  };
+}
+
+/** Where every selected package is and goes, in upstream's order. One place for two packages: the one built last wins. */
+function placePackages(
+  { name, primary, snapshot }: Repository & { snapshot: Snapshot },
+  selected: Selected,
+  context: LockContext,
+): { placed: Placed[]; notes: string[] } {
+  const notes: string[] = [];
+  const byPath = new Map<string, Placed & { buildTime: number }>();
+  for (const entry of primary.packages) {
+    if (!selected.packages.has(entry)) continue;
+    const { checksum, href, base, size, buildTime } = primary.details(entry);
+    const location = locate(href, base, checksum.hex, `${name}: package ${formatNevra(entry)}`);
+    const at = snapshot.placeOf(href, base);
+    const placed = {
+      entry,
+      pkgid: checksum.hex,
+      href: location.asUpstream ? undefined : location.stored,
+      location,
+      checksum,
+      size,
+      at,
+      buildTime,
+    };
+    const other = byPath.get(location.stored);
+    if (other === undefined) byPath.set(location.stored, placed);
+    else {
+      notes.push(`${location.stored} is listed twice; the ${other.pkgid === placed.pkgid ? "first" : "latest"} counts`);
+      if (other.pkgid !== placed.pkgid && buildTime > other.buildTime) byPath.set(location.stored, placed);
+    }
+  }
+  for (const note of notes.slice(0, 5)) context.report(`${name}: ${note}`);
+  return { placed: [...byPath.values()], notes };
+}
+
+interface Metadata {
+  artifacts: LockedArtifact[];
+  digests: Record<string, Digest>;
+  repomd: Buffer;
+}
+
+/** repomd.xml and all its records as they are; what a later step reads is kept, the rest is fetched at pack. */
+async function exactMetadata(
+  { name, entry, snapshot }: Repository & { snapshot: Snapshot },
+  path: string,
+  context: LockContext,
+): Promise<Metadata> {
+  const repomd = await keptArtifact(`${path}repodata/repomd.xml`, snapshot.repomdBytes, context.kept);
+  const artifacts = [repomd];
+  const digests: Record<string, Digest> = { repomd: repomd.kept as Digest };
+  const signed = snapshot.signedBy.length > 0;
+  for (const record of snapshot.repomd.records) {
+    const { stored, asUpstream } = locate(
+      record.href,
+      record.base,
+      record.checksum.hex,
+      `${name}: record ${record.type}`,
+    );
+    const isSmall = ["primary", "modules", "group", "updateinfo", "productid"].includes(record.type);
+    const isNeeded = isSmall || (entry.rpmrepo === true && record.type === "filelists");
+    const bytes = isNeeded ? await snapshot.fetchRecord(record) : undefined;
+    if (bytes === undefined && (isNeeded || !(await snapshot.hasRecord(record)))) {
+      context.report(`${name}: upstream does not have ${record.href}, which its repomd.xml lists; left out`);
+      continue;
+    }
+    if (!asUpstream) context.report(`${name}: record ${record.type} is stored as ${stored}`);
+    if (bytes) {
+      const artifact = await keptArtifact(`${path}${stored}`, bytes, context.kept);
+      digests[record.type] = artifact.kept as Digest;
+      artifacts.push(artifact);
+    } else {
+      artifacts.push({
+        path: `${path}${stored}`,
+        ...snapshot.placeOf(record.href, record.base),
+        ...(record.size !== undefined && { size: record.size }),
+        integrity: integrityOf(record.checksum),
+        established: signed ? "upstream-signed" : "upstream-checksum",
+        ...(signed && { signedBy: [...snapshot.signedBy] }),
+      });
+    }
+  }
+  return { artifacts, digests, repomd: snapshot.repomdBytes };
+}
+
+async function subsetMetadata(
+  repository: Repository & { snapshot: Snapshot },
+  placed: readonly Placed[],
+  path: string,
+  context: LockContext,
+): Promise<Metadata> {
+  const { snapshot, modules } = repository;
+  const timestamp = /<timestamp>\s*(\d{1,11})/.exec(snapshot.repomdBytes.toString("latin1"))?.[1];
+  return writeCut(
+    {
+      name: repository.name,
+      primary: repository.primary,
+      chunks: (type) => snapshot.openChunks(type),
+      open: (type) => (type === "group" ? openGroup(snapshot) : snapshot.open(type)),
+      modules: modules.documents,
+      // Derived from upstream's, so that the same choice out of the same repository is the same metadata.
+      revision: snapshot.repomd.revision || (timestamp ?? "0"),
+      time: new Date(Number(timestamp ?? 0) * 1000),
+    },
+    placed,
+    path,
+    context.kept,
+  );
+}
+
+/** What cut metadata is made from: upstream, or what was kept of an earlier cut. */
+export interface CutSource {
+  name: string;
+  primary: Primary;
+  chunks: (type: "filelists" | "other") => Promise<AsyncIterable<Uint8Array> | undefined>;
+  open: (type: "group" | "updateinfo" | "productid") => Promise<Buffer | undefined>;
+  modules: readonly ModuleDocument[];
+  revision: string;
+  time: Date;
+}
+
+/** Writes cut metadata into the lock's folder. */
+export async function writeCut(
+  source: CutSource,
+  packages: readonly SubsetPackage[],
+  path: string,
+  kept: KeptBlobs,
+): Promise<Metadata> {
+  const { files, repomd } = await writeSubset({
+    primary: source.primary,
+    packages,
+    filelists: await source.chunks("filelists"),
+    other: await source.chunks("other"),
+    extra: await extrasOf(
+      source,
+      packages.map((it) => it.entry),
+    ),
+    revision: source.revision,
+    time: source.time,
+  });
+  const artifacts = [await keptArtifact(`${path}repodata/repomd.xml`, repomd, kept)];
+  const digests: Record<string, Digest> = { repomd: artifacts[0]?.kept as Digest };
+  for (const file of files) {
+    const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, kept);
+    if ((CUT_RECORDS as readonly string[]).includes(file.type)) digests[file.type] = artifact.kept as Digest;
+    artifacts.push(artifact);
+  }
+  return { artifacts, digests, repomd };
+}
+
+async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): Promise<RepodataExtra[]> {
+  const extra: RepodataExtra[] = [];
+  const nevras = new Set(packages.map(formatNevra));
+  const names = new Set(packages.map((it) => it.name));
+  const group = await source.open("group");
+  if (group) {
+    const bytes = cutComps(group, `${source.name}: comps.xml`, (it) => names.has(it));
+    extra.push({ type: "group", name: "comps.xml", bytes, compress: false });
+  }
+  const modules = cutModules(source.modules, nevras);
+  if (modules !== undefined) {
+    extra.push({ type: "modules", name: "modules.yaml", bytes: Buffer.from(modules), compress: true });
+  }
+  const updateinfo = await source.open("updateinfo");
+  const cut =
+    updateinfo && cutUpdateinfo(updateinfo, `${source.name}: updateinfo.xml`, (it) => nevras.has(formatNevra(it)));
+  if (cut) extra.push({ type: "updateinfo", name: "updateinfo.xml", bytes: cut, compress: true });
+  const productid = await source.open("productid");
+  if (productid) extra.push({ type: "productid", name: "productid", bytes: productid, compress: false });
+  return extra;
+}
+
+async function keptArtifact(path: string, bytes: Buffer, kept: KeptBlobs): Promise<LockedArtifact> {
+  const digest = await kept.put(bytes);
+  return {
+    path,
+    kept: digest,
+    size: bytes.length,
+    integrity: `sha256-${Buffer.from(digest.slice(7), "hex").toString("base64")}`,
+    established: "upstream-checksum",
+  };
+}
+
+function onePerPath(artifacts: readonly LockedArtifact[]): LockedArtifact[] {
+  return [...new Map(artifacts.map((it) => [it.path, it])).values()];
+}
