@@ -1,0 +1,68 @@
+/** What the server keeps in memory: bounded, reused, and never used after it was given up. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import t from "tap";
+import { dropBuffers, returnBuffers, takeBuffers } from "../../src/server/buffers.ts";
+import { closeIdleHandles, openShared } from "../../src/server/handles.ts";
+import { BlobMemory } from "../../src/server/memory.ts";
+
+const MIB = 1024 * 1024;
+
+t.test("BlobMemory keeps within its limit and prefers what is used", async (t) => {
+  const memory = new BlobMemory(10_000);
+  const first = memory.put("a", Buffer.alloc(4000));
+  memory.put("b", Buffer.alloc(4000));
+  t.equal(memory.put("a", Buffer.alloc(1)), first, "a known blob stays");
+  memory.put("c", Buffer.alloc(4000));
+  const left = ["a", "b", "c"].filter((name) => memory.get(name) !== undefined);
+  t.equal(left.length, 2, "12,000 bytes do not fit");
+  t.ok(left.includes("c"), "the newest is there");
+  t.equal(first.live, left.includes("a"));
+  t.equal(first.bytes.length, first.live ? 4000 : 0, "what left has no bytes any more");
+  for (let i = 0; i < 100; i++) {
+    memory.get("c");
+    memory.put(`x${i}`, Buffer.alloc(900));
+  }
+  t.ok(memory.get("c"), "what is in use outlives what is not");
+});
+
+t.test("takeBuffers() gives smaller ones the more are lent, and reuses them", async (t) => {
+  const one = takeBuffers(10 * MIB);
+  t.equal(one.first.length, MIB);
+  t.not(one.first, one.second);
+  returnBuffers(one);
+  const again = takeBuffers(10 * MIB);
+  t.ok([one.first, one.second].includes(again.first), "the same memory again");
+  dropBuffers(again);
+  const small = takeBuffers(1000);
+  t.equal(small.first.length, 64 * 1024, "no more than is needed");
+  returnBuffers(small);
+
+  const many = Array.from({ length: 1000 }, () => takeBuffers(10 * MIB));
+  const bytes = many.reduce((sum, it) => sum + it.first.length + (it.second === it.first ? 0 : it.second.length), 0);
+  t.ok(bytes < 96 * MIB, `a thousand clients have ${Math.round(bytes / MIB)} MiB`);
+  t.equal(many.at(-1)!.first.length, 64 * 1024);
+  for (const buffers of many) dropBuffers(buffers);
+  t.equal(takeBuffers(10 * MIB).first.length, MIB, "and it is as before");
+});
+
+t.test("openShared() shares one descriptor, and closing idle ones harms no reader", async (t) => {
+  const path = join(t.testdir(), "blob");
+  await writeFile(path, "0123456789");
+  const [a, b] = await Promise.all([openShared(path), openShared(path)]);
+  t.equal(a, b);
+  a.release();
+  closeIdleHandles();
+  const target = Buffer.alloc(8);
+  t.equal(await b.fill(target, 8, 2), 8, "the other one still reads");
+  t.equal(target.toString(), "23456789");
+  t.equal(await b.fill(target, 8, 6), 4, "fewer at the end");
+  b.release();
+  closeIdleHandles();
+  const c = await openShared(path);
+  t.equal(await c.fill(target, 2, 0), 2, "opened anew");
+  c.release();
+  closeIdleHandles();
+  await t.rejects(openShared(`${path}.none`), { code: "ENOENT" });
+  await t.rejects(openShared(`${path}.none`), { code: "ENOENT" }, "a failure is not remembered");
+});
