@@ -68,7 +68,8 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
   let hop: Hop = { url: first, asked: true };
   let { method, body } = request;
   let redirects = 0;
-  let challenged = false;
+  // Each origin may challenge once: the registry, and then the one it redirects to.
+  const challenged = new Set<string>();
   for (;;) {
     const opened = await sendOnce(parts, { ...request, method, body }, hop, first.origin, authOrigins);
     const { exchange } = opened;
@@ -90,10 +91,14 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
         hop = { url: next, asked: next.origin === first.origin };
         continue;
       }
-      if ((exchange.status === 401 || exchange.status === 403) && request.auth?.challenged && !challenged) {
+      if (
+        (exchange.status === 401 || exchange.status === 403) &&
+        request.auth?.challenged &&
+        !challenged.has(hop.url.origin)
+      ) {
         const wanted = exchange.headers["www-authenticate"];
         if (exchange.status === 401 || wanted !== undefined) {
-          challenged = true;
+          challenged.add(hop.url.origin);
           const target = bare(hop.url);
           await discard(exchange);
           // The token comes through this same engine: the turn must be free before it is asked for.

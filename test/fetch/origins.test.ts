@@ -180,6 +180,39 @@ t.test("an Authenticator is asked for its own origin alone, and challenged once"
   t.equal(upstream.requests.length, before + 1);
 });
 
+t.test(
+  "an origin behind a redirect may challenge for itself, and gets what the Authenticator has for it",
+  async (t) => {
+    const other = await started(t, { behaviour: { "/a": { authorization: "Bearer for-other" } } });
+    const upstream = await started(t, {
+      behaviour: {
+        "/away": (request) =>
+          request.headers.authorization === "Bearer for-home" ? { redirect: `${other.url}/a` } : { status: 401 },
+      },
+    });
+    const tokens = new Map<string, string>();
+    const auth: Authenticator = {
+      headers: (url) => {
+        const token = tokens.get(url.origin);
+        return Promise.resolve(
+          token === undefined ? {} : ({ authorization: `Bearer ${token}` } as Record<string, string>),
+        );
+      },
+      challenged: (url) => {
+        tokens.set(url.origin, url.origin === upstream.url ? "for-home" : "for-other");
+        return Promise.resolve(true);
+      },
+    };
+    const fetcher = testFetcher();
+    t.teardown(() => fetcher.close());
+    t.ok((await fetcher.fetchBytes({ ...small(`${upstream.url}/away`), auth })).bytes.equals(BODY));
+    t.strictSame(
+      other.requests.map((it) => it.headers.authorization),
+      [undefined, "Bearer for-other"],
+    );
+  },
+);
+
 t.test("an Authenticator may fetch its token with the same fetcher, even when every turn is taken", async (t) => {
   const upstream = await started(t, {
     files: new Map<string, UpstreamFile>([...FILES(), ["/token", "secret"]]),
