@@ -26,7 +26,7 @@ import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
-import { Incoming } from "./store/incoming.ts";
+import { bytesWaiting, Incoming } from "./store/incoming.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { checkThreshold } from "./verify.ts";
 import { VERSION } from "./version.ts";
@@ -95,7 +95,8 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
     const lock = await store.lock();
     try {
       const by = { trusted: trusted.filter((it) => signers.includes(it.keyid)), threshold };
-      return await takeIn({ store, media, contents, folders, pool, options, ...by });
+      const work: Work = { store, media, contents, folders, pool, options, left: 0, ...by };
+      return await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
     } finally {
       await lock.release();
     }
@@ -141,6 +142,8 @@ interface Work {
   /** The trusted keys that signed. */
   trusted: TrustedKey[];
   threshold: number;
+  /** Bytes that are still to be written. */
+  left: number;
 }
 
 async function takeIn(work: Work): Promise<UnpackReport> {
@@ -164,8 +167,9 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   if (standing !== "again") await verifyExpiry(store, inventory, options);
   const present = new Map(inventory.entries.map((it) => [it.sha256, store.hasBlob(it.sha256, it.size)]));
   verifyBase(inventory, present);
-  const incoming = await Incoming.open(store.dir, hex);
   const needed = streamEntries(inventory).filter((it) => present.get(it.sha256) !== true);
+  await checkSpace(work, needed, hex);
+  const incoming = await Incoming.open(store.dir, hex);
   report.already = standing === "again" && needed.length === 0;
   const state = { stream: inventory.stream, epoch: inventory.epoch, serial: inventory.serial, digest: report.digest };
   await incoming.saveState({ ...state, missing: [] });
@@ -250,6 +254,25 @@ function verifyBase(inventory: Inventory, present: ReadonlyMap<string, boolean>)
   );
 }
 
+/** One entry for every digest, the first in stream order. */
+function firstOfEach(entries: readonly PlacedEntry[]): PlacedEntry[] {
+  const seen = new Set<string>();
+  return entries.filter((it) => !seen.has(it.sha256) && seen.add(it.sha256));
+}
+
+/** Refuses before the first byte what the store's disk cannot hold. */
+async function checkSpace(work: Work, needed: readonly PlacedEntry[], hex: string): Promise<void> {
+  if (needed.length === 0) return;
+  const unique = firstOfEach(needed);
+  const bytes = unique.reduce((sum, it) => sum + it.size, 0);
+  work.left = Math.max(0, bytes - (await bytesWaiting(work.store.dir, hex)));
+  await verifySpace("unpack into", work.store.dir, {
+    bytes: work.left + SPARE_BYTES,
+    files: unique.length + SPARE_FILES,
+    largest: unique.reduce((most, it) => Math.max(most, it.size), 0),
+  });
+}
+
 /** Copies what is needed out of the volumes at hand; returns the volumes that are still to come. */
 async function copy(
   work: Work,
@@ -263,16 +286,7 @@ async function copy(
   const wanted = volumesNeeded(needed, inventory).filter((it) => !incoming.doneVolumes.has(volumeName(it)));
   const atHand = wanted.filter((it) => files[it] !== undefined);
   const whole = atHand.length === wanted.length && incoming.doneVolumes.size === 0;
-  const unique = [...new Map(needed.toReversed().map((it) => [it.sha256, it])).values()].toReversed();
-  const bytes = unique.reduce((sum, it) => sum + it.size, 0) - (await incoming.allocated());
-  const need = { files: unique.length, largest: unique.reduce((most, it) => Math.max(most, it.size), 0) };
-  if (needed.length > 0) {
-    await verifySpace("unpack into", store.dir, {
-      bytes: Math.max(0, bytes) + SPARE_BYTES,
-      files: need.files + SPARE_FILES,
-      largest: need.largest,
-    });
-  }
+  const unique = firstOfEach(needed);
   const total = whole ? needed.reduce((sum, it) => sum + it.size, 0) : bytesIn(unique, atHand, inventory.volumeSize);
   let done = 0;
   const volumes = VolumeSet.over(files, inventory);
@@ -289,6 +303,7 @@ async function copy(
     },
     written: (count) => {
       report.written += count;
+      work.left -= count;
     },
   };
   try {
@@ -304,7 +319,7 @@ async function copy(
   } catch (error) {
     // What was good stays for the rerun.
     await committer.finish().catch(() => undefined);
-    throw await explain(error, work, Math.max(0, bytes) - report.written);
+    throw error;
   } finally {
     await volumes.close();
   }
@@ -329,7 +344,7 @@ function bytesIn(entries: readonly PlacedEntry[], volumes: readonly number[], vo
 }
 
 /** Turns damage into a refusal that names the volume, and a full disk into one that says how much is missing. */
-async function explain(error: unknown, work: Work, left: number): Promise<unknown> {
+async function explain(error: unknown, work: Work): Promise<unknown> {
   if (error instanceof ContentDamage) {
     const problems = await locateDamage(work.contents, error, work.pool);
     try {
@@ -338,9 +353,10 @@ async function explain(error: unknown, work: Work, left: number): Promise<unknow
       return refusal;
     }
   }
-  if (error instanceof AirferryError && error.code === "ERR_SPACE") {
+  // What the check at the start found tells it all.
+  if (error instanceof AirferryError && error.code === "ERR_SPACE" && error.expected === undefined) {
     const { freeBytes } = await readSpace(work.store.dir);
-    const missing = Math.max(left + SPARE_BYTES - freeBytes, 1);
+    const missing = Math.max(work.left + SPARE_BYTES - freeBytes, 1);
     return new AirferryError(
       "ERR_SPACE",
       `cannot unpack into "${work.store.dir}": the disk is full: about ${missing} bytes missing, ${freeBytes} free`,

@@ -21,6 +21,14 @@ export interface IncomingState {
   missing: string[];
 }
 
+/** Bytes on disk that partial entries of a bundle hold already, from earlier runs. */
+export async function bytesWaiting(root: string, digest: string): Promise<number> {
+  const parts = join(incomingFolder(root, digest), "parts");
+  let bytes = 0;
+  for (const name of await readdir(parts).catch(() => [])) bytes += (await stat(join(parts, name))).blocks * 512;
+  return bytes;
+}
+
 /** The quarantine folder of one bundle. */
 export class Incoming {
   readonly dir: string;
@@ -76,15 +84,6 @@ export class Incoming {
       await rm(join(this.dir, "done", it), { force: true });
       this.doneVolumes.delete(it);
     }
-  }
-
-  /** Bytes on disk that partial entries hold already. */
-  async allocated(): Promise<number> {
-    let bytes = 0;
-    for (const name of await readdir(join(this.dir, "parts"))) {
-      bytes += (await stat(join(this.dir, "parts", name))).blocks * 512;
-    }
-    return bytes;
   }
 
   async saveState(state: IncomingState): Promise<void> {
