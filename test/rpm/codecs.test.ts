@@ -19,7 +19,7 @@ function compressed(program: string, bytes: Uint8Array): Buffer {
 /** Text that compresses as metadata does. */
 const SAMPLE = Buffer.from(
   Array.from(
-    { length: 20_000 },
+    { length: 6000 },
     (_, i) => `<file>/usr/share/${createHash("md5").update(`${i}`).digest("hex")}</file>\n`,
   ).join(""),
 );
@@ -54,7 +54,7 @@ t.test("decompress() opens what the real compressors write", async (t) => {
 const PROGRAMS = ["gzip", "zstd", "xz", "bzip2"];
 
 t.test("decompress() refuses bombs before they are open", async (t) => {
-  const zeros = Buffer.alloc(64 << 20);
+  const zeros = Buffer.alloc(40 << 20);
   for (const program of PROGRAMS) {
     if (!needs(t, program)) continue;
     const bomb = compressed(program, zeros);
