@@ -1,6 +1,7 @@
 /** Every command, in the order in which a carrier meets them. */
 import type { Register } from "./command.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { exportCommand } from "./commands/export.ts";
 import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { keygenCommand } from "./commands/keygen.ts";
@@ -32,6 +33,7 @@ export const COMMANDS: readonly Register[] = [
   pruneCommand,
   serveCommand,
   renderCommand,
+  exportCommand,
   stageCommand,
   doctorCommand,
 ];

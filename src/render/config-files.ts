@@ -8,6 +8,7 @@ import { renderChecksum } from "./checksum.ts";
 import { renderImageconfig } from "./imageconfig.ts";
 import { kickstartTemplate, renderKickstart } from "./kickstart.ts";
 import { renderPackerVars } from "./packer-vars.ts";
+import { registryConfigFiles } from "./registries-files.ts";
 import type { RenderInput } from "./types.ts";
 import { entriesOf, releasesOf } from "./view.ts";
 import { renderYumRepo } from "./yum-repo.ts";
@@ -20,6 +21,9 @@ export type RenderName =
   | "kickstart"
   | "hosts-toml"
   | "registries-conf"
+  | "docker-daemon"
+  | "image-policy"
+  | "registry-trust"
   | "boot-ipxe"
   | "checksum"
   | "check";
@@ -81,6 +85,7 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       summary: "digests of the ISOs, BSD form",
       make: async () => renderChecksum(input),
     },
+    ...registryConfigFiles(input),
     {
       name: "check",
       path: "check.json",

@@ -1,0 +1,49 @@
+/** `airferry export image`: packed images as an archive for docker, podman, containerd and skopeo. */
+import { Argument, Option } from "commander";
+import { type Register, storeOption, withGlobals } from "../command.ts";
+import { formatBytes } from "../format.ts";
+
+interface ExportFlags {
+  store: string;
+  out?: string;
+  load?: "docker" | "podman";
+  platform?: string;
+  stream?: string;
+}
+
+export const exportCommand: Register = (program, run) => {
+  withGlobals(
+    program
+      .command("export")
+      .addArgument(new Argument("<what>", "what to export").choices(["image"]))
+      .argument("<reference...>", "images, by the names they were packed under"),
+  )
+    .summary("write packed images as one archive that container tools load")
+    .description(
+      "Writes an archive that is an OCI layout and a docker-archive at the same time: docker load, podman load, ctr images\n" +
+        "import and skopeo copy read it, and keep the digest where they can.",
+    )
+    .addOption(storeOption())
+    .option("--out <file>", "archive to write (.tar)")
+    .addOption(new Option("--load <tool>", "load it straight into docker or podman").choices(["docker", "podman"]))
+    .option("--platform <os/arch>", "what tools that know no indexes get (default: this host's)")
+    .option("--stream <name>", "look at this stream alone")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed.",
+    )
+    .action((_what: string, references: string[], flags: ExportFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { exportImage } = await import("../../export.ts");
+        const exported = await exportImage({ ...flags, references });
+        for (const { reference, digest } of exported.images) output.note(`${reference} ${digest}`);
+        if (exported.file !== undefined) {
+          output.note(
+            `about ${formatBytes(exported.size)}; load it with: docker load -i, podman load -i, ctr images import`,
+          );
+          output.print(exported.file);
+        } else if (exported.said) output.print(exported.said);
+        output.result(exported);
+      }),
+    );
+};

@@ -1,0 +1,122 @@
+/** `airferry export image`: packed images as one archive that docker, podman, containerd and skopeo load. See docs/images.md. */
+import { spawn } from "node:child_process";
+import { createWriteStream } from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
+import { AirferryError } from "./errors.ts";
+import { createImageArchive } from "./export/archive.ts";
+import { findImages, type PackedImage, readPackedImage } from "./export/packed-images.ts";
+import { ioError, syncPath } from "./io/atomic.ts";
+import { openStore } from "./store/store.ts";
+
+export interface ExportOptions {
+  /** The store's folder. */
+  store: string;
+  /** Names of packed images, see findImages. */
+  references: readonly string[];
+  /** File to write; or `load`. */
+  out?: string | undefined;
+  /** Tool to pipe the archive into, in place of a file. */
+  load?: "docker" | "podman" | undefined;
+  /** `linux/amd64`: for tools that know no indexes. */
+  platform?: string | undefined;
+  /** Look at this stream alone. */
+  stream?: string | undefined;
+}
+
+export interface Exported {
+  images: { reference: string; digest: string }[];
+  /** Absolute or relative as it was given; absent with `load`. */
+  file?: string;
+  /** What the tool said. */
+  said?: string;
+  /** Bytes, about. */
+  size: number;
+}
+
+const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+const MAX_SAID_LENGTH = 64 * 1024;
+
+/**
+ * Writes an archive of images, under its final name only when it is whole, or has a tool load it without any file between.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE, ERR_IO, ERR_SPACE, ERR_TOOL
+ */
+export async function exportImage(options: ExportOptions): Promise<Exported> {
+  const { out, load, references } = options;
+  if ((out === undefined) === (load === undefined)) {
+    throw new AirferryError("ERR_USAGE", "cannot export: expected one of --out FILE and --load docker or podman", {
+      hint: "airferry export image REF --store DIR --out image.tar",
+    });
+  }
+  if (references.length === 0)
+    throw new AirferryError("ERR_USAGE", "cannot export: no image is named", { hint: "airferry status lists them" });
+  const store = await openStore(options.store);
+  const releases = (await store.releases()).filter(
+    (it) => options.stream === undefined || it.stream === options.stream,
+  );
+  const images: PackedImage[] = [];
+  for (const { release, catalog } of findImages(releases, references)) {
+    images.push(await readPackedImage(store, release, catalog));
+  }
+  const { stream, size } = createImageArchive(images, options.platform);
+  const exported = images.map(({ catalog }) => ({ reference: catalog.reference, digest: catalog.digest }));
+  if (load !== undefined) return { images: exported, size, said: await pipeInto(stream, load) };
+  await writeWhole(stream, out as string);
+  return { images: exported, size, file: out as string };
+}
+
+async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<void> {
+  const temporary = `${file}.part`;
+  try {
+    await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }));
+    await syncPath(temporary);
+    await rename(temporary, file);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw ioError("write", file, cause);
+  }
+}
+
+async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"): Promise<string> {
+  const child = spawn(tool, ["load"], { stdio: ["pipe", "pipe", "pipe"] });
+  let said = "";
+  const listen = (chunk: Buffer) => {
+    if (said.length < MAX_SAID_LENGTH) said += chunk.toString();
+  };
+  child.stdout.on("data", listen);
+  child.stderr.on("data", listen);
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", resolve);
+  });
+  // When the tool ends early its own words say more than the broken pipe.
+  const sent = pipeline(stream, child.stdin).then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  let status: number | null;
+  try {
+    status = await ended;
+  } catch (cause) {
+    throw new AirferryError(
+      "ERR_TOOL",
+      `cannot run "${tool} load": ${(cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such program" : (cause as Error).message}`,
+      {
+        cause,
+        hint: "write a file instead: --out image.tar",
+      },
+    );
+  }
+  const fault = await sent;
+  if (status !== 0 || fault !== undefined) {
+    const words = said.trim().slice(-500);
+    throw new AirferryError(
+      "ERR_TOOL",
+      `cannot load with ${tool}: exit status ${status}${words ? `: ${words}` : fault ? `: ${fault.message}` : ""}`,
+      {
+        hint: "write a file instead: --out image.tar",
+      },
+    );
+  }
+  return said.trim();
+}

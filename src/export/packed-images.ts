@@ -1,0 +1,147 @@
+/**
+ * Images in a store: found by the names that people use, and read with everything that belongs to them. For the verbs that
+ * hand images on, `export` and `publish`.
+ */
+import type { CatalogImage, InventoryEntry } from "../bundle/inventory-types.ts";
+import { AirferryError } from "../errors.ts";
+import { readSmall } from "../io/safe-open.ts";
+import { blobPath, type OciDigest } from "../oci/digest.ts";
+import {
+  type Descriptor,
+  type ImageManifest,
+  MAX_IMAGE_MANIFEST_BYTES,
+  parseImageManifest,
+} from "../oci/image-manifest.ts";
+import { formatReference, parseReference, type Reference, servedRepository } from "../oci/reference.ts";
+import type { Release, StoreReader } from "../store/types.ts";
+
+/** A manifest of a packed image with its bytes. */
+export interface PackedManifest {
+  digest: OciDigest;
+  bytes: Buffer;
+  manifest: ImageManifest;
+}
+
+/** One image as it was packed. */
+export interface PackedImage {
+  reference: Reference;
+  catalog: CatalogImage;
+  root: PackedManifest;
+  /** By digest: the root, children, and what is about them. */
+  manifests: ReadonlyMap<OciDigest, PackedManifest>;
+  /** The file and size of a blob; undefined when it was not packed. */
+  blob(digest: OciDigest): { file: string; size: number } | undefined;
+}
+
+/**
+ * Finds images by reference: canonical (`registry.k8s.io/pause:3.10`), as served (`host_port/path:tag`), or any end of it
+ * that only one image has (`pause:3.10`, `pause`). All images when `names` is empty.
+ * @throws {AirferryError} ERR_NOT_FOUND, with the candidates
+ */
+export function findImages(
+  releases: readonly Release[],
+  names: readonly string[],
+): { release: Release; catalog: CatalogImage }[] {
+  const all = releases.flatMap((release) => release.inventory.catalog.images.map((catalog) => ({ release, catalog })));
+  if (names.length === 0) return all;
+  return names.map((name) => {
+    const exact = all.filter(({ catalog }) => namesOf(catalog).includes(name) || catalog.reference === canonical(name));
+    const ends =
+      exact.length > 0 ? exact : all.filter(({ catalog }) => namesOf(catalog).some((it) => it.endsWith(`/${name}`)));
+    const found = [...new Map(ends.map((it) => [it.catalog.reference, it])).values()];
+    if (found.length === 1) return found[0] as (typeof found)[number];
+    const candidates = (found.length > 1 ? found : all).map((it) => it.catalog.reference);
+    throw new AirferryError(
+      "ERR_NOT_FOUND",
+      `cannot find image "${name}" in the store: ${found.length > 1 ? "several have this name" : "it was not packed"}`,
+      { hint: candidates.length === 0 ? "no images were packed" : `there are: ${candidates.slice(0, 50).join(", ")}` },
+    );
+  });
+}
+
+function namesOf({ reference, digest }: CatalogImage): string[] {
+  const parsed = parseReference(reference);
+  const bases = [`${parsed.host}/${parsed.path}`, servedRepository(parsed)];
+  return bases.flatMap((base) => [
+    base,
+    `${base}@${digest}`,
+    ...(parsed.tag === undefined ? [] : [`${base}:${parsed.tag}`, `${base}:${parsed.tag}@${digest}`]),
+  ]);
+}
+
+function canonical(name: string): string | undefined {
+  try {
+    return formatReference(parseReference(name));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads the manifests of one image. @throws {AirferryError} ERR_STORE_INVALID when the store lacks one */
+export async function readPackedImage(
+  store: StoreReader,
+  release: Release,
+  catalog: CatalogImage,
+): Promise<PackedImage> {
+  const manifests = new Map<OciDigest, PackedManifest>();
+  const entryOf = (digest: OciDigest): InventoryEntry | undefined => release.entries.get(blobPath(digest));
+  for (const digest of new Set<OciDigest>([catalog.digest, ...catalog.manifests])) {
+    const entry = entryOf(digest);
+    if (entry === undefined) continue;
+    const bytes = await readSmall(store.blobPath(entry.sha256), MAX_IMAGE_MANIFEST_BYTES);
+    const contentType = digest === catalog.digest ? catalog.mediaType : undefined;
+    manifests.set(digest, { digest, bytes, manifest: parseImageManifest(bytes, catalog.reference, contentType) });
+  }
+  const root = manifests.get(catalog.digest);
+  if (root === undefined) {
+    throw new AirferryError(
+      "ERR_STORE_INVALID",
+      `cannot read image "${catalog.reference}": its manifest is not in the store`,
+      {
+        hint: "unpack the bundle again; see: airferry status",
+      },
+    );
+  }
+  return {
+    reference: parseReference(catalog.reference),
+    catalog,
+    root,
+    manifests,
+    blob(digest) {
+      const entry = entryOf(digest);
+      return entry && { file: store.blobPath(entry.sha256), size: entry.size };
+    },
+  };
+}
+
+/** The manifests of an image itself, children before the index that lists them; what is only about it is left out. */
+export function ownManifests(image: PackedImage): PackedManifest[] {
+  const found = new Map<OciDigest, PackedManifest>();
+  const walk = (it: PackedManifest) => {
+    if (found.has(it.digest)) return;
+    for (const child of it.manifest.manifests) {
+      const below = image.manifests.get(child.digest);
+      if (below !== undefined) walk(below);
+    }
+    found.set(it.digest, it);
+  };
+  walk(image.root);
+  return [...found.values()];
+}
+
+/** Config and layers of a manifest, each digest once. */
+export function blobsOf({ manifest }: PackedManifest): Descriptor[] {
+  const all = [...(manifest.config ? [manifest.config] : []), ...manifest.layers];
+  return [...new Map(all.map((it) => [it.digest, it])).values()];
+}
+
+/** Whether everything below a manifest was packed. */
+export function isComplete(image: PackedImage, it: PackedManifest): boolean {
+  return (
+    blobsOf(it).every((blob) => image.blob(blob.digest) !== undefined) &&
+    it.manifest.manifests.every((child) => {
+      const below = image.manifests.get(child.digest);
+      return below === undefined ? image.blob(child.digest) !== undefined : isComplete(image, below);
+    })
+  );
+}
