@@ -9,6 +9,7 @@ import { lockCommand } from "./commands/lock.ts";
 import { packCommand } from "./commands/pack.ts";
 import { planCommand } from "./commands/plan.ts";
 import { pruneCommand } from "./commands/prune.ts";
+import { publishCommand } from "./commands/publish.ts";
 import { renderCommand } from "./commands/render.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -34,6 +35,7 @@ export const COMMANDS: readonly Register[] = [
   serveCommand,
   renderCommand,
   exportCommand,
+  publishCommand,
   stageCommand,
   doctorCommand,
 ];

@@ -1,0 +1,53 @@
+/** `airferry publish`: copies packed images to the site's own registry. */
+import { Option } from "commander";
+import { type Register, storeOption, withGlobals } from "../command.ts";
+import { formatBytes } from "../format.ts";
+
+interface PublishFlags {
+  store: string;
+  image?: string[];
+  names: "qualified" | "bare";
+  stripIndexes?: boolean;
+  insecure?: boolean;
+  ca?: string;
+  stream?: string;
+}
+
+export const publishCommand: Register = (program, run) => {
+  withGlobals(program.command("publish").argument("<registry>", "HOST[:PORT][/PREFIX]"))
+    .summary("copy packed images to the site's own registry")
+    .description(
+      "Copies images with their signatures, attestations and SBOMs to Harbor, Zot, Artifactory, Distribution or any other\n" +
+        "registry, digests unchanged. Logs in as docker login or podman login left it. Run again, it continues.",
+    )
+    .addOption(storeOption())
+    .option("--image <ref...>", "only these images")
+    .addOption(
+      new Option("--names <form>", "repository names: with the source host, or without it")
+        .choices(["qualified", "bare"])
+        .default("qualified"),
+    )
+    .option("--strip-indexes", "where platforms were left out: push shorter indexes, under digests of their own")
+    .option("--insecure", "the registry speaks plain HTTP")
+    .option("--ca <file>", "PEM file with the registry's CA")
+    .option("--stream <name>", "look at this stream alone")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry publish harbor.site.example/airferry --store /srv/airferry\n  airferry publish zot.site.example:5000 --store /srv/airferry --names bare --image pause:3.10\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 2 usage.",
+    )
+    .action((registry: string, { image, ...flags }: PublishFlags, command) =>
+      run(command.opts(), async (output) => {
+        const { publish } = await import("../../publish.ts");
+        const published = await publish({
+          ...flags,
+          registry,
+          ...(image && { references: image }),
+          report: (line) => output.note(line),
+        });
+        const bytes = published.reduce((sum, it) => sum + it.pushedBytes, 0);
+        output.note(`published ${published.length} images: ${formatBytes(bytes)} sent`);
+        for (const { target } of published) output.print(target);
+        output.result({ images: published });
+      }),
+    );
+};
