@@ -1,0 +1,74 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { HashPool } from "../../src/io/hash-pool.ts";
+import { noise } from "../fixtures/bundle-maker.ts";
+
+const dir = t.testdir();
+const CHUNK = 2 * 1024 * 1024;
+const content = noise(2 * CHUNK + 1, 1);
+const file = join(dir, "file");
+writeFileSync(file, content);
+const digest = (bytes: Uint8Array, name = "sha256") => createHash(name).update(bytes).digest("hex");
+
+t.test("RangeHasher hashes ranges in the order of the calls, in several algorithms", async (t) => {
+  const pool = new HashPool(2);
+  t.teardown(() => pool.close());
+  for (const size of [0, 1, 511, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1]) {
+    const { digests } = await pool.hashFile(file, ["sha256"], { length: size });
+    t.equal(digests.sha256, digest(content.subarray(0, size)), `${size} bytes`);
+  }
+  const hasher = pool.open(["sha256", "sha512", "md5", "sha1", "sha384"]);
+  const order = [5000, 10, 0, CHUNK];
+  for (const offset of order) void hasher.advance({ file, offset, length: 1000 });
+  const expected = Buffer.concat(order.map((it) => content.subarray(it, it + 1000)));
+  const digests = await hasher.digests();
+  for (const [name, hex] of Object.entries(digests)) t.equal(hex, digest(expected, name), name);
+  t.equal(Object.keys(digests).length, 5);
+});
+
+t.test("RangeHasher copies what it hashes", async (t) => {
+  const pool = new HashPool();
+  t.teardown(() => pool.close());
+  const to = join(dir, "copy");
+  writeFileSync(to, "");
+  const hasher = pool.open(["sha256"]);
+  let told = 0;
+  await hasher.advance({ file, offset: 7, length: content.length - 7, copyTo: { file: to, offset: 3 } }, (bytes) => {
+    told += bytes;
+  });
+  t.equal((await hasher.digests()).sha256, digest(content.subarray(7)));
+  t.same(readFileSync(to).subarray(3), content.subarray(7));
+  t.equal(told, content.length - 7);
+});
+
+t.test("a pool tells what went wrong, and goes on", async (t) => {
+  const pool = new HashPool(1);
+  t.teardown(() => pool.close());
+  symlinkSync(file, join(dir, "link"));
+  mkdirSync(join(dir, "folder"));
+  execFileSync("mkfifo", [join(dir, "pipe")]);
+  const range = { offset: 0, length: 10 };
+  for (const [name, code] of [
+    ["link", "ERR_PATH_UNSAFE"],
+    ["folder", "ERR_PATH_UNSAFE"],
+    ["pipe", "ERR_PATH_UNSAFE"],
+    ["nothing", "ERR_IO"],
+  ] as const) {
+    await t.rejects(pool.hashFile(join(dir, name), ["sha256"], range), { code }, name);
+  }
+  await t.rejects(pool.hashFile(file, ["sha256"], { length: content.length + 1 }), { code: "ERR_SIZE_MISMATCH" });
+  t.equal((await pool.hashFile(file)).digests.sha256, digest(content));
+});
+
+t.test("an idle pool does not keep the process alive, a busy one does", async (t) => {
+  const code = `
+    import { HashPool } from ${JSON.stringify(join(import.meta.dirname, "../../src/io/hash-pool.ts"))};
+    const pool = new HashPool();
+    pool.hashFile(${JSON.stringify(file)}).then((it) => console.log(it.digests.sha256));
+  `;
+  const out = execFileSync(process.execPath, ["--input-type=module-typescript", "-e", code], { encoding: "utf8" });
+  t.equal(out.trim(), digest(content));
+});
