@@ -5,12 +5,13 @@
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { gunzipSync, type ZlibOptions, zstdDecompressSync } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/failure.ts";
 import type { Digest } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { decompress, decompressChunks } from "../../rpm/codecs.ts";
+import { decompress, decompressChunks, detectCodec } from "../../rpm/codecs.ts";
 import { Primary } from "../../rpm/primary.ts";
 import {
   type Checksum,
@@ -31,6 +32,8 @@ import type { Place } from "./place.ts";
 const MAX_SIGNATURE_BYTES = 256 * 1024;
 /** How often a repository that changes under our hands is taken again. */
 const MAX_ATTEMPTS = 4;
+/** Largest open document that room is taken for on upstream's word. */
+const MAX_AT_ONCE_BYTES = 512 * 1024 * 1024;
 
 /** Where bytes of a repository are, as an artifact of the lock says it. */
 export type ArtifactPlace = Pick<LockedArtifact, "urls" | "file">;
@@ -102,11 +105,7 @@ export class Snapshot {
     const record = this.record(type);
     const bytes = record && (await this.fetchRecord(record));
     if (!record || !bytes) return undefined;
-    const open = await decompress(bytes, {
-      name: `${this.name}: ${record.href}`,
-      maxBytes: record.openSize ?? MAX_OPEN_METADATA_BYTES,
-      ...(record.openSize !== undefined && { openSize: record.openSize }),
-    });
+    const open = await openWhole(bytes, `${this.name}: ${record.href}`, record.openSize);
     if (record.openChecksum) checkDigest(open, record.openChecksum, undefined, `${this.name}: ${record.href} (open)`);
     return open;
   }
@@ -265,6 +264,29 @@ async function fetchRepomd(
     { hint: "mirrors are behind or altered; try again later, or name one with url:" },
   );
 }
+
+/**
+ * Opens a document in one piece. With the size known and a codec of Node's own, straight into a buffer of that size: pieces
+ * to be joined would cost the same memory again.
+ */
+async function openWhole(bytes: Buffer, name: string, size: number | undefined): Promise<Buffer> {
+  const open = size !== undefined && size <= MAX_AT_ONCE_BYTES && ONE_PIECE[detectCodec(bytes)];
+  if (open) {
+    try {
+      const whole = open(bytes, { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) });
+      if (whole.length === size) return whole;
+    } catch {
+      // The other way says what is wrong with it.
+    }
+  }
+  const limits = size === undefined ? { maxBytes: MAX_OPEN_METADATA_BYTES } : { maxBytes: size, openSize: size };
+  return decompress(bytes, { name, ...limits });
+}
+
+const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) => Buffer>> = {
+  gz: gunzipSync,
+  zstd: zstdDecompressSync as unknown as (bytes: Buffer, options: ZlibOptions) => Buffer,
+};
 
 async function readPlaced(
   at: ArtifactPlace,
