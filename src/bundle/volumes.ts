@@ -2,14 +2,18 @@
  * The volumes of a bundle as one range of bytes: reads and writes at offsets of the tar stream, whatever file they fall
  * into. Handles are shared, so all I/O is positional.
  */
-import { constants } from "node:fs";
+import { constants, write } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
 import { openRegular } from "../io/safe-open.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { piecesOf, volumeName, volumeSizes } from "./volume-layout.ts";
+
+/** Steadier and on average faster for large buffers than FileHandle.write (measured with Node 24.21). */
+const writeAt = promisify(write);
 
 /** A range of one file. */
 export interface FilePiece {
@@ -106,9 +110,10 @@ export class VolumeSet {
       const handle = await this.#handle(piece.volume);
       let done = 0;
       while (done < piece.length) {
-        const { bytesWritten } = await handle
-          .write(bytes, taken + done, piece.length - done, piece.offset + done)
-          .catch((error: unknown) => Promise.reject(ioError("write", this.#files[piece.volume] ?? "", error)));
+        const offset = piece.offset + done;
+        const { bytesWritten } = await writeAt(handle.fd, bytes, taken + done, piece.length - done, offset).catch(
+          (error: unknown) => Promise.reject(ioError("write", this.#files[piece.volume] ?? "", error)),
+        );
         done += bytesWritten;
       }
       taken += piece.length;

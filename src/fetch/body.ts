@@ -1,13 +1,13 @@
 /**
- * Moves a response's body into a sink: in order, in large pieces, with back-pressure, and never a byte beyond the limit. What
- * arrives while the sink writes is written in one piece afterwards.
+ * Moves a response's body into a sink: in order, in large pieces of reused memory, with back-pressure, and never a byte
+ * beyond the limit.
  */
 import type { Exchange } from "./transport.ts";
 
-/** Largest piece handed on. */
+/** Bytes are gathered into pieces of this size: many small writes, and the garbage of their buffers, cost more than one copy. */
 const PIECE_BYTES = 1024 * 1024;
-/** The socket is paused while this much waits for the sink. */
-const HIGH_WATER_BYTES = 2 * 1024 * 1024;
+/** What a slow upstream sends is handed on after this time, so that a kill loses little. */
+const HAND_ON_MS = 1000;
 
 /** How a body ended. */
 export interface BodyEnd {
@@ -30,8 +30,14 @@ export function pump(
 ): Promise<BodyEnd> {
   const { response, watch } = exchange;
   return new Promise((resolve, reject) => {
+    // One piece is filled while the sink has the other.
+    const size = pieceSize(exchange, limit);
+    let filling: Uint8Array = Buffer.allocUnsafeSlow(size);
+    let spare: Uint8Array | undefined;
+    let filled = 0;
+    /** What arrived and does not fit; the socket is paused while there is any. */
     let waiting: Buffer[] = [];
-    let waitingBytes = 0;
+    let handedOn = Date.now();
     let received = 0;
     let taken = 0;
     let writing = false;
@@ -60,17 +66,21 @@ export function pump(
       if (how !== "end") exchange.destroy();
       if (!writing) void drain();
     };
+    const isDue = () => filled === size || ended !== undefined || Date.now() - handedOn >= HAND_ON_MS;
     const drain = async () => {
       writing = true;
       try {
-        while (waiting.length > 0 && !failed) {
-          const piece = takePiece();
-          await write(piece);
-          taken += piece.length;
-          if (waitingBytes < HIGH_WATER_BYTES && response.isPaused() && !ended) {
-            watch.pause(false);
-            response.resume();
-          }
+        while (filled > 0 && isDue() && !failed) {
+          const piece = filling;
+          const length = filled;
+          filling = spare ?? Buffer.allocUnsafeSlow(size);
+          filled = 0;
+          handedOn = Date.now();
+          gather();
+          await write(piece.subarray(0, length));
+          spare = piece;
+          taken += length;
+          gather();
         }
         writing = false;
         if (failed) fail(failed.error);
@@ -80,17 +90,28 @@ export function pump(
         fail(error);
       }
     };
-    /** Everything that waits, up to the piece size, as one buffer. */
-    const takePiece = (): Buffer => {
-      let count = 0;
-      let size = 0;
-      while (count < waiting.length && (count === 0 || size + (waiting[count] as Buffer).length <= PIECE_BYTES)) {
-        size += (waiting[count++] as Buffer).length;
+    /** Copies what waits into the piece being filled, and holds or releases the socket. */
+    const gather = () => {
+      let done = 0;
+      for (; done < waiting.length && filled < size; done++) {
+        const chunk = waiting[done] as Buffer;
+        const fits = Math.min(chunk.length, size - filled);
+        filling.set(fits === chunk.length ? chunk : chunk.subarray(0, fits), filled);
+        filled += fits;
+        if (fits < chunk.length) {
+          waiting[done] = chunk.subarray(fits);
+          break;
+        }
       }
-      waitingBytes -= size;
-      const parts = waiting.slice(0, count);
-      waiting = waiting.slice(count);
-      return count === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, size);
+      waiting = done === waiting.length ? [] : waiting.slice(done);
+      if (ended) return;
+      if (waiting.length > 0 && !response.isPaused()) {
+        response.pause();
+        watch.pause(true);
+      } else if (waiting.length === 0 && response.isPaused()) {
+        watch.pause(false);
+        response.resume();
+      }
     };
 
     signal?.addEventListener("abort", abort, { once: true });
@@ -102,14 +123,10 @@ export function pump(
       const wanted = excess > 0 ? chunk.subarray(0, Math.max(0, chunk.length - excess)) : chunk;
       if (wanted.length > 0) {
         waiting.push(wanted);
-        waitingBytes += wanted.length;
+        gather();
       }
       if (excess > 0) return finish("over");
-      if (waitingBytes >= HIGH_WATER_BYTES) {
-        response.pause();
-        watch.pause(true);
-      }
-      if (!writing) void drain();
+      if (!writing && isDue()) void drain();
     });
     response.once("end", () => finish(response.complete ? "end" : "cut"));
     response.once("error", (error: Error) => finish("cut", error));
@@ -120,4 +137,10 @@ export function pump(
     if (signal?.aborted) abort();
     else response.resume();
   });
+}
+
+/** A piece need not be larger than the body. */
+function pieceSize(exchange: Exchange, limit: number): number {
+  const length = Number(exchange.headers["content-length"] ?? PIECE_BYTES);
+  return Math.max(1, Math.min(PIECE_BYTES, limit, Number.isFinite(length) ? length : PIECE_BYTES));
 }

@@ -10,7 +10,13 @@ export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const name = z
   .string()
   .regex(NAME, "must start with a letter or digit and hold only letters, digits, '.', '_' and '-'");
-const url = z.string().regex(/^https?:\/\/[^\s]+$/, "must be an http:// or https:// URL");
+const url = z
+  .string()
+  .regex(/^https?:\/\/[^\s]+$/, "must be an http:// or https:// URL")
+  .regex(
+    /^https?:\/\/[^/?#@]*([/?#]|$)/,
+    "must not hold a user or password: they would be recorded; put them under hosts:",
+  );
 const hex256 = z.string().regex(/^[0-9a-fA-F]{64}$/, "must be 64 hexadecimal digits");
 const fingerprint = z
   .string()
@@ -18,6 +24,20 @@ const fingerprint = z
   .pipe(
     z.string().regex(/^([0-9A-F]{40}|[0-9A-F]{64})$/, "must be an OpenPGP fingerprint of 40 or 64 hexadecimal digits"),
   );
+
+const INTEGRITY_BYTES: Record<string, number> = { sha256: 32, sha384: 48, sha512: 64 };
+
+/** Every token must be whole: one that a reader passes over would be a digest that nobody checks. */
+function isIntegrity(text: string): boolean {
+  const tokens = text.trim().split(/\s+/);
+  return tokens.every((token) => {
+    const [, algorithm, base64] = /^(sha256|sha384|sha512)-([A-Za-z0-9+/]+={0,2})$/.exec(token) ?? [];
+    const bytes = Buffer.from(base64 ?? "", "base64");
+    return (
+      algorithm !== undefined && bytes.length === INTEGRITY_BYTES[algorithm] && bytes.toString("base64") === base64
+    );
+  });
+}
 
 /** OpenPGP keys by URL or file, optionally pinned by fingerprint. */
 const keys = z.array(z.string().min(1)).min(1).describe("OpenPGP key files: URLs, or paths relative to the manifest");
@@ -39,7 +59,8 @@ const checksums = z
     fingerprints: fingerprints.optional(),
   })
   .refine((it) => (it.url === undefined) !== (it.path === undefined), "needs exactly one of url and path")
-  .refine((it) => it.signature === undefined || it.keys !== undefined, "a signature needs keys to check it with");
+  .refine((it) => it.signature === undefined || it.keys !== undefined, "a signature needs keys to check it with")
+  .refine((it) => it.fingerprints === undefined || it.keys !== undefined, "fingerprints pin keys, but there are none");
 
 const location = {
   url: url.optional(),
@@ -48,7 +69,11 @@ const location = {
 };
 const proof = {
   sha256: hex256.optional(),
-  integrity: z.string().min(1).optional().describe("SRI string of any algorithm, for example sha512-…"),
+  integrity: z
+    .string()
+    .refine(isIntegrity, "must be an SRI string: sha256-, sha384- or sha512- and the base64 of as many bits")
+    .optional()
+    .describe("SRI string of any algorithm, for example sha512-…"),
   checksums: checksums.optional(),
 };
 
@@ -169,7 +194,7 @@ export const manifestSchema = z
     stream: name.max(64).describe("Bundles of one stream follow each other by serial"),
     expires: z
       .string()
-      .regex(/^\d+[dwmy]$/, "must be a number and d, w, m or y, for example 90d")
+      .regex(/^[1-9]\d{0,3}[dwmy]$/, "must be a number from 1 to 9999 and d, w, m or y, for example 90d")
       .optional()
       .describe("How long after packing a bundle may still be imported"),
     isos: z.array(isos).optional(),
@@ -178,7 +203,7 @@ export const manifestSchema = z
     images: z.array(images).optional(),
     builder: builder.optional(),
     hosts: z
-      .record(z.string(), credentials)
+      .record(z.string().regex(/^[^\s/@?#]+$/, "must be a host, or host:port"), credentials)
       .optional()
       .describe("Credentials by host or host:port; never sent to another origin"),
   })
