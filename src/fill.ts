@@ -51,7 +51,7 @@ export interface Filled {
   cached: string[];
 }
 
-const HASH_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha384", "sha512", "sha1", "md5"];
+const HASH_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha224", "sha384", "sha512", "sha1", "md5"];
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
 
 /** @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; what is whole stays for a rerun */
@@ -351,9 +351,22 @@ class Filler {
   }
 }
 
-/** SHA-256 always, and whatever else is known of the item. */
+/**
+ * SHA-256 always, and whatever else is known of the item.
+ * @throws {AirferryError} ERR_LOCK_INVALID for a digest that nobody could check: it must never count as checked
+ */
 function algorithmsOf(item: LaidItem): HashAlgorithm[] {
-  const known = item.integrity === undefined ? [] : Object.keys(ssri.parse(item.integrity));
+  const known = item.integrity === undefined ? [] : Object.keys(ssri.parse(item.integrity) ?? {});
+  if (
+    item.integrity !== undefined &&
+    !(known.length > 0 && known.every((it) => HASH_ALGORITHMS.includes(it as HashAlgorithm)))
+  ) {
+    throw new AirferryError(
+      "ERR_LOCK_INVALID",
+      `cannot check "${item.path}": the lock has a digest of an unknown kind: expected ${HASH_ALGORITHMS.join(", ")}, got "${item.integrity}"`,
+      { path: item.path, hint: "give the entry a sha256: in the manifest, or lock it again" },
+    );
+  }
   return [...new Set<HashAlgorithm>(["sha256", ...HASH_ALGORITHMS.filter((name) => known.includes(name))])];
 }
 

@@ -6,7 +6,7 @@
 import type { Hash } from "node:crypto";
 
 /** Algorithms that the pool computes; several at once cost one read. */
-export type HashAlgorithm = "sha256" | "sha384" | "sha512" | "sha1" | "md5";
+export type HashAlgorithm = "sha256" | "sha224" | "sha384" | "sha512" | "sha1" | "md5";
 
 /** One range of a file to hash, and to copy when `copyTo` is there. */
 export interface RangeJob {

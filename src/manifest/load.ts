@@ -4,8 +4,9 @@
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { type Document, LineCounter, parseDocument } from "yaml";
+import type { z } from "zod";
 import { AirferryError, type Problem } from "../errors.ts";
-import { type Manifest, manifestSchema } from "./schema.ts";
+import { type FileEntry, type Manifest, manifestSchema } from "./schema.ts";
 
 /** Manifests are written by hand; anything larger is a mistake. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
@@ -47,7 +48,10 @@ export function parseManifest(text: string, name: string): Manifest {
   const problems: Problem[] = document.errors.map((error) => ({
     code: "ERR_MANIFEST_INVALID",
     path: `${name}:${error.linePos?.[0].line ?? 1}`,
-    message: error.message.split("\n")[0]?.replace(/ at line.*$/, "") ?? "not YAML",
+    message:
+      error.code === "MULTIPLE_DOCS"
+        ? "holds more than one document: a manifest is one file without '---' inside"
+        : (error.message.split("\n")[0]?.replace(/ at line.*$/, "") ?? "not YAML"),
   }));
   const report = (path: readonly PropertyKey[], message: string) =>
     problems.push({
@@ -62,15 +66,18 @@ export function parseManifest(text: string, name: string): Manifest {
     } catch (cause) {
       report([], (cause as Error).message);
     }
-    const parsed = manifestSchema.safeParse(value ?? {});
+    // An empty file is a mapping without keys: all that is missing is told.
+    value ??= {};
+    const parsed = manifestSchema.safeParse(value);
     if (problems.length === 0 && !parsed.success) {
       for (const issue of parsed.error.issues) {
         if (issue.code === "unrecognized_keys") {
           for (const key of issue.keys) report([...issue.path, key], "is not a key of this place");
-        } else report(issue.path, issue.message.replace(/^Invalid input: /, ""));
+        } else report(issue.path, describeIssue(issue, valueAt(value, issue.path)));
       }
       // What the shape allows is still checked across entries, so that one run shows everything.
-      if (value !== null && typeof value === "object") checkAcrossEntries(value as Manifest, report);
+      if (typeof value === "object" && value !== null && !Array.isArray(value))
+        checkAcrossEntries(value as Manifest, report);
     } else if (parsed.success) {
       checkAcrossEntries(parsed.data, report);
       if (problems.length === 0) return parsed.data;
@@ -86,6 +93,41 @@ export function parseManifest(text: string, name: string): Manifest {
       hint: "docs/manifest.md explains every key; airferry schema prints the JSON Schema for editors",
     },
   );
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  let it = value as Record<PropertyKey, unknown> | null | undefined;
+  for (const key of path) it = it?.[key] as typeof it;
+  return it;
+}
+
+/** What the schema found, in the words of who writes a manifest. */
+function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
+  const got = typeof value === "string" || typeof value === "number" ? `, got ${JSON.stringify(value)}` : "";
+  switch (issue.code) {
+    case "invalid_type":
+      return value === undefined
+        ? `is missing: expected ${issue.expected}`
+        : issue.message.replace(
+            /^Invalid input: (.*), received (.*)$/,
+            (_, expected, type) => `${expected}, got ${type}`,
+          );
+    case "invalid_value": {
+      const wanted = `must be ${issue.values.map((it) => JSON.stringify(it)).join(" or ")}`;
+      const quotes = typeof value === "number" && issue.values.every((it) => typeof it === "string");
+      return value === undefined ? `is missing: ${wanted}` : `${wanted}${got}${quotes ? "; write it in quotes" : ""}`;
+    }
+    case "too_small":
+      return issue.origin === "string" || issue.origin === "array"
+        ? "must not be empty"
+        : `must be at least ${issue.minimum}${got}`;
+    case "too_big":
+      return `must be at most ${issue.maximum}${issue.origin === "string" ? " characters long" : ""}`;
+    case "invalid_key":
+      return issue.issues[0]?.message ?? issue.message;
+    default:
+      return issue.message.replace(/^Invalid input: /, "");
+  }
 }
 
 type Report = (path: readonly PropertyKey[], message: string) => void;
@@ -151,9 +193,12 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     report,
     "give one of them as: other/name",
   );
+  nested(list(manifest.files), report);
   list(manifest.files).forEach((entry, index) => {
     const place = entry.url ?? entry.urls?.[0] ?? entry.path;
-    if (entry.as === undefined && typeof place === "string") {
+    // A place that is no URL or path at all is told by the schema.
+    const readable = entry.path !== undefined ? entry.path !== "" : URL.canParse(place ?? "");
+    if (entry.as === undefined && typeof place === "string" && readable) {
       try {
         filePathOf(entry as NonNullable<Manifest["files"]>[number]);
       } catch (error) {
@@ -165,6 +210,30 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
     report(["builder", "iso"], `names "${iso}", which isos: does not have`);
   }
+}
+
+/** No file can lie below another file: `a` and `a/b` fit into no folder. */
+function nested(files: readonly Partial<FileEntry>[], report: Report): void {
+  const paths = files.map((it) => {
+    try {
+      return filePathOf(it as FileEntry);
+    } catch {
+      return "";
+    }
+  });
+  const indexes = new Map(paths.map((path, index) => [path, index]));
+  paths.forEach((path, index) => {
+    for (let slash = path.indexOf("/"); slash > 0; slash = path.indexOf("/", slash + 1)) {
+      const above = path.slice(0, slash);
+      const other = indexes.get(above);
+      if (other !== undefined && above !== "") {
+        report(
+          ["files", index],
+          `wants to lie below "${above}", which is a file: files[${other}]; give one of them as: other/name`,
+        );
+      }
+    }
+  });
 }
 
 /** Path of a `files:` entry below `files/`: `as`, or the last segment of its URL or path. Throws a plain Error when there is none. */

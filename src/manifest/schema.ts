@@ -16,7 +16,8 @@ const url = z
   .regex(
     /^https?:\/\/[^/?#@]*([/?#]|$)/,
     "must not hold a user or password: they would be recorded; put them under hosts:",
-  );
+  )
+  .refine((it) => URL.canParse(it), "cannot be read as a URL");
 const hex256 = z.string().regex(/^[0-9a-fA-F]{64}$/, "must be 64 hexadecimal digits");
 const fingerprint = z
   .string()
