@@ -77,7 +77,7 @@ export async function runInside(
 ): Promise<Ran> {
   const child = stage.gap.spawn("builder", command, {
     cwd: stage.dir,
-    env: { ...process.env, LC_ALL: "C", HOME: stage.dir, ...options.env },
+    env: { ...process.env, LC_ALL: "C.UTF-8", HOME: stage.dir, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });

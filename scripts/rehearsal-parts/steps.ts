@@ -168,7 +168,7 @@ export const STEPS: readonly Step[] = [
       ]);
       writeFileSync(
         join(dir, "config.toml"),
-        `version = 3\nroot = "${dir}/root"\nstate = "${dir}/state"\n[grpc]\naddress = "${dir}/sock"\n[ttrpc]\naddress = "${dir}/ttrpc"\n[plugins."io.containerd.cri.v1.images"]\nsnapshotter = "native"\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "${certs}"\n`,
+        `version = 3\nroot = "${dir}/root"\nstate = "${dir}/state"\n[grpc]\naddress = "${dir}/sock"\n[ttrpc]\naddress = "${dir}/ttrpc"\n[plugins."io.containerd.cri.v1.images"]\nsnapshotter = "native"\nuse_local_image_pull = true\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "${certs}"\n`,
       );
       const daemon = stage.gap.spawn(
         "builder",
@@ -245,19 +245,21 @@ export const STEPS: readonly Step[] = [
           qemu_binary: "/bin/false",
         };
         writeFileSync(template, JSON.stringify({ builders: [builder] }));
-        const env = {
-          PACKER_CACHE_DIR: join(dir, `cache-${checksum.slice(-8)}`),
-          CHECKPOINT_DISABLE: "1",
-          PACKER_LOG: "1",
-        };
-        return (await runInside(stage, ["packer", "build", "-color=false", template], { env })).output;
+        const cache = join(dir, `cache-${checksum.slice(-8)}`);
+        const env = { PACKER_CACHE_DIR: cache, CHECKPOINT_DISABLE: "1" };
+        const { output } = await runInside(stage, ["packer", "build", "-color=false", template], { env });
+        const fetched = existsSync(cache) ? readdirSync(cache).filter((it) => it.endsWith(".iso")) : [];
+        return { output, digests: fetched.map((it) => sha256(join(cache, it))) };
       };
-      const good = await build(`sha256:${stage.config.get("iso_checksum")}`);
-      if (/did not match/i.test(good) || !/=> http/.test(good)) throw new Error(good.slice(-800));
-      const viaFile = await build(`file:${stage.url}/config/CHECKSUM`);
-      if (/did not match/i.test(viaFile) || !/=> http/.test(viaFile)) throw new Error(viaFile.slice(-800));
+      const wanted = stage.config.get("iso_checksum")!;
+      for (const checksum of [`sha256:${wanted}`, `file:${stage.url}/config/CHECKSUM`]) {
+        const { output, digests } = await build(checksum);
+        if (digests.join() !== wanted || /did not match/i.test(output))
+          throw new Error(`${checksum}: ${output.trim().slice(-600)}`);
+      }
       const bad = await build(`sha256:${"0".repeat(64)}`);
-      if (!/did not match/i.test(bad)) throw new Error("a wrong checksum was not refused");
+      if (!/did not match/i.test(bad.output))
+        throw new Error(`a wrong checksum was not refused: ${bad.output.trim().slice(-600)}`);
       return "fetched and verified by digest and by CHECKSUM; a wrong digest is refused";
     },
   },
