@@ -3,12 +3,12 @@
  * interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only when its digest is
  * right. Items that are whole already, by the journal, are left alone.
  */
-import { open } from "node:fs/promises";
 import ssri from "ssri";
 import { ItemWriter } from "./bundle/item-writer.ts";
 import type { WorkFolder } from "./bundle/work-folder.ts";
 import { AirferryError } from "./errors.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
+import { openBytes } from "./io/open-bytes.ts";
 import type { RandomAccess } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
 import type { LaidItem, Plan } from "./plan.ts";
@@ -385,22 +385,6 @@ async function copyInto(bytes: RandomAccess, writer: ItemWriter): Promise<void> 
     await writer.write(chunk);
     position += chunk.length;
   }
-}
-
-async function openBytes(file: string): Promise<{ bytes: RandomAccess; close(): Promise<void> }> {
-  const handle = await open(file, "r");
-  const { size } = await handle.stat();
-  return {
-    bytes: {
-      size,
-      async read(position, length) {
-        const buffer = Buffer.allocUnsafe(Math.min(length, Math.max(0, size - position)));
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-        return buffer.subarray(0, bytesRead);
-      },
-    },
-    close: () => handle.close(),
-  };
 }
 
 function slice(bytes: RandomAccess, offset: number, size: number): RandomAccess {

@@ -2,10 +2,13 @@
  * The verb `lock`: resolves every entry of a manifest and pins it. Also what `plan` and `pack` call to lock what has no lock
  * yet or whose text changed. Fetches metadata; artifacts themselves only where nobody published a digest or size.
  */
+import { resolve } from "node:path";
 import { AirferryError, type Problem } from "./errors.ts";
+import { openBytes } from "./io/open-bytes.ts";
 import type { Kind } from "./io/types.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
 import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
+import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
 import { SOURCES } from "./sources/kinds.ts";
 import type { LockContext } from "./sources/types.ts";
 import type { Workspace } from "./workspace.ts";
@@ -17,6 +20,8 @@ export interface LockOptions {
   frozen?: boolean;
   /** Download what nobody published a digest of (the verb lock does, plan does not). */
   pinFirstSight: boolean;
+  /** Download ISOs whose packages closures count on (lock and pack do, plan does not); default: as pinFirstSight. */
+  fetchIsos?: boolean;
   report?: (line: string) => void;
   progress?: (bytes: number) => void;
 }
@@ -65,6 +70,8 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
       kept,
       time,
       pinFirstSight: options.pinFirstSight,
+      fetchIsos: options.fetchIsos ?? options.pinFirstSight,
+      openIso: (name) => openIso(workspace, entries, name, options),
       download: (urls, limits) => workspace.cache.download(workspace.fetcher, urls, limits, options.progress),
       report: options.report ?? (() => {}),
     };
@@ -79,6 +86,34 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
     await kept.retain(digestsIn(entries));
   }
   return { lock: after, changes, file: paths.lock };
+}
+
+/** An ISO that was locked just before: its local file, or its bytes in the download cache, fetched if that is allowed. */
+async function openIso(
+  workspace: Workspace,
+  entries: readonly LockedEntry[],
+  name: string,
+  options: LockOptions,
+): ReturnType<LockContext["openIso"]> {
+  const artifact = entries.find((it) => it.kind === "iso" && it.name === name)?.artifacts[0];
+  if (artifact === undefined) return undefined;
+  if (artifact.file !== undefined) return openBytes(resolve(workspace.paths.baseDir, artifact.file));
+  const known = sha256Of(artifact.integrity);
+  const cached = known && (await workspace.cache.file(known));
+  if (cached) return openBytes(cached);
+  if (!(options.fetchIsos ?? options.pinFirstSight)) return undefined;
+  options.report?.(`fetching ISO ${name} first: closures count on its packages`);
+  const fetched = await workspace.cache.download(workspace.fetcher, artifact.urls ?? [], {}, options.progress);
+  const file = (await workspace.cache.file(fetched.sha256)) as string;
+  if (artifact.integrity !== undefined && !(await hasIntegrity(file, artifact.integrity))) {
+    await workspace.cache.remove(fetched.sha256);
+    throw new AirferryError(
+      "ERR_UPSTREAM_DIGEST",
+      `cannot lock "${artifact.path}" from ${artifact.urls?.[0]}: digest mismatch: expected ${artifact.integrity}, got sha256:${fetched.sha256} over ${fetched.size} bytes`,
+      { path: artifact.path, hint: "compare with what upstream publishes" },
+    );
+  }
+  return openBytes(file);
 }
 
 /** Now, or SOURCE_DATE_EPOCH, in whole seconds. */

@@ -77,7 +77,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
 async function packWith(workspace: Workspace, options: PackOptions, pool: HashPool): Promise<PackResult> {
   const report = options.report ?? (() => {});
   const state = await readState(workspace.paths.state);
-  let { lock, changes } = await lockManifest(workspace, { frozen: options.frozen, pinFirstSight: false, report });
+  let { lock, changes } = await lockManifest(workspace, { frozen: options.frozen, pinFirstSight: false, fetchIsos: true, report });
   for (const { change, kind, name, path, before, after } of changes) {
     if (change === "changed" || path !== undefined)
       report(`${change} ${kind} ${path ?? name}: ${before ?? "-"} → ${after ?? "-"}`);

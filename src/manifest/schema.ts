@@ -87,7 +87,7 @@ const isos = z.strictObject({
   packages: z
     .boolean()
     .optional()
-    .describe("The closure of rpms entries may count on the packages of this DVD (default: true)"),
+    .describe("true: closures of rpms entries count on the packages of this DVD, which are then not carried again"),
 });
 
 const files = z.strictObject({

@@ -58,7 +58,7 @@ function keepBest(ids: readonly number[], score: (id: number) => number, always?
   return ids.filter((_id, index) => scores[index] === undefined || scores[index] === best);
 }
 
-/** Newest version of each name; where several repositories have it, the requester's own, then the first. */
+/** Newest version of each name; where several have it, what is at hand anyway, the requester's own repository, the first. */
 function newestOfEachName(ids: readonly number[], pool: Pool, home: number): number[] {
   const best = new Map<string, number>();
   for (const id of ids) {
@@ -67,7 +67,8 @@ function newestOfEachName(ids: readonly number[], pool: Pool, home: number): num
     if (other === undefined) best.set(entry.name, id);
     else {
       const order = compareEvr(entry, entryOf(pool, other));
-      const closer = order === 0 && pool.repositoryOf(id) === home && pool.repositoryOf(other) !== home;
+      const rank = (it: number) => (pool.isProvided(it) ? 2 : pool.repositoryOf(it) === home ? 1 : 0);
+      const closer = order === 0 && rank(id) > rank(other);
       if (order > 0 || closer) best.set(entry.name, id);
     }
   }

@@ -67,7 +67,7 @@ export class Pool {
   readonly arch: string;
   readonly entries: PackageEntry[] = [];
   readonly #repositoryOf: number[] = [];
-  readonly #primaries: { name: string; primary: Primary }[] = [];
+  readonly #primaries: { name: string; primary: Primary; provider: boolean }[] = [];
   /** Names of repositories, in the order added. */
   get repositories(): string[] {
     return this.#primaries.map((it) => it.name);
@@ -102,8 +102,8 @@ export class Pool {
   }
 
   /** Adds a repository; at equal versions an earlier one wins. Packages of foreign architectures never become candidates. */
-  addRepository(name: string, primary: Primary): void {
-    const repository = this.#primaries.push({ name, primary }) - 1;
+  addRepository(name: string, primary: Primary, provider = false): void {
+    const repository = this.#primaries.push({ name, primary, provider }) - 1;
     const first = this.entries.length;
     for (const entry of primary.packages) {
       const id = this.#addEntry(entry, repository);
@@ -173,6 +173,11 @@ export class Pool {
 
   repositoryName(id: number): string {
     return this.#primaries[this.repositoryOf(id)]?.name ?? "baseline";
+  }
+
+  /** Whether the package is at hand in any case (on a DVD): at equal version it goes before all others. */
+  isProvided(id: number): boolean {
+    return this.#primaries[this.repositoryOf(id)]?.provider === true;
   }
 
   primaryOf(id: number): Primary | undefined {

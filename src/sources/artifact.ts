@@ -163,6 +163,11 @@ export function sha256Of(integrity: string | undefined): string | undefined {
   return found && Buffer.from(found.digest, "base64").toString("hex");
 }
 
+/** Whether a local file has the digests of an SRI string. */
+export async function hasIntegrity(file: string, integrity: string): Promise<boolean> {
+  return Boolean(ssri.parse(await integrityOf(file, integrity)).match(integrity));
+}
+
 /** Digests of a local file: SHA-256 and every algorithm that `claimed` uses, as one SRI string. */
 async function integrityOf(file: string, claimed: string | undefined): Promise<string> {
   const algorithms = new Set(["sha256", ...Object.keys(claimed === undefined ? {} : ssri.parse(claimed))]);

@@ -65,6 +65,13 @@ export interface LockContext {
     urls: readonly string[],
     limits?: { maxBytes?: number },
   ) => Promise<{ sha256: string; size: number; etag?: string }>;
+  /**
+   * Opens an ISO of the manifest by name: a local file, or one that was downloaded and has the digest that the lock knows.
+   * Undefined when it is not on this host and may not be fetched now. The caller closes it.
+   */
+  openIso: (name: string) => Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined>;
+  /** Whether `openIso` may download; `plan` does not. */
+  fetchIsos: boolean;
   /** One line for people about what is going on. */
   report: (line: string) => void;
 }

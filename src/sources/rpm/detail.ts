@@ -29,6 +29,8 @@ export interface RpmDetail {
   notes: string[];
   /** Names, sizes and times of a local folder, hashed: whether it has to be read again. */
   listing?: string;
+  /** ISOs that closures should have counted on but that were not on this host: locked again once they are. */
+  pendingIsos?: string[];
   /** Packages that were dropped because their bytes or signature were wrong. */
   quarantined?: { path: string; reason: string }[];
 }

@@ -8,6 +8,7 @@ import { Primary } from "../../rpm/primary.ts";
 import type { LockContext } from "../types.ts";
 import { readBaselines } from "./baseline.ts";
 import type { RpmDetail } from "./detail.ts";
+import { openIsoProviders } from "./iso-provider.ts";
 import { type RepositoryKeys, readKeys } from "./keys.ts";
 import { listingOf, readLooseFolder } from "./loose.ts";
 import { type Place, placeOf } from "./place.ts";
@@ -39,14 +40,26 @@ export async function lockRepositories(context: LockContext): Promise<LockedEntr
     if (previous !== undefined) works.push({ entry, previous });
     else works.push({ entry, place: await placeOf(entry, context), keys: await readKeys(entry, context) });
   }
-  return pinned(await lockWorks(works, [], context), context);
+  const isos = await openIsoProviders(context);
+  try {
+    const locked = await lockWorks(works, [], isos.repositories, context);
+    return await pinned(isos.pending.length > 0 ? locked.map((it) => withPending(it, isos.pending)) : locked, context);
+  } finally {
+    await isos.close();
+  }
+}
+
+/** Notes which ISOs were missing, so that the next lock that may fetch them closes over them too. */
+function withPending(entry: LockedEntry, pendingIsos: string[]): LockedEntry {
+  return { ...entry, detail: { ...(entry.detail as RpmDetail), pendingIsos } };
 }
 
 /** The earlier lock of an entry when its text, and a local folder's content, are the same. */
 async function freshLock(entry: RpmEntry, context: LockContext): Promise<LockedEntry | undefined> {
   const previous = context.previous.get(entry.name);
   if (previous?.request !== requestDigest(entry) || context.update("rpm", entry.name)) return undefined;
-  const { listing, metadata } = previous.detail as RpmDetail;
+  const { listing, metadata, pendingIsos } = previous.detail as RpmDetail;
+  if (pendingIsos !== undefined && context.fetchIsos) return undefined;
   for (const digest of Object.values(metadata)) if (!(await context.kept.has(digest))) return undefined;
   if (listing === undefined) return previous;
   const place = await placeOf(entry, context);
@@ -54,11 +67,17 @@ async function freshLock(entry: RpmEntry, context: LockContext): Promise<LockedE
 }
 
 /** Opens one repository after the other, each inside the snapshot of the one before, so that all are checked at the end. */
-async function lockWorks(works: readonly Work[], open: Repository[], context: LockContext): Promise<LockedEntry[]> {
+async function lockWorks(
+  works: readonly Work[],
+  open: Repository[],
+  providers: readonly Repository[],
+  context: LockContext,
+): Promise<LockedEntry[]> {
   const work = works[open.length];
-  if (work === undefined) return lockOpened(works, open, context);
+  if (work === undefined) return lockOpened(works, open, providers, context);
   const { entry, place, previous } = work;
-  if (previous !== undefined) return lockWorks(works, [...open, await reopen(entry, previous, context)], context);
+  if (previous !== undefined)
+    return lockWorks(works, [...open, await reopen(entry, previous, context)], providers, context);
   if (place === undefined || place.kind === "loose") {
     const loose = await readLooseFolder(entry.name, (place as { dir: string }).dir, entry.path as string);
     const repository = {
@@ -69,22 +88,23 @@ async function lockWorks(works: readonly Work[], open: Repository[], context: Lo
       comps: [],
       modules: new ModuleIndex([]),
     };
-    return lockWorks(works, [...open, repository], context);
+    return lockWorks(works, [...open, repository], providers, context);
   }
   context.report(`${entry.name}: reading metadata`);
   return withSnapshot(entry, place, work.keys, context, async (snapshot) =>
-    lockWorks(works, [...open, await openRepository(entry, snapshot)], context),
+    lockWorks(works, [...open, await openRepository(entry, snapshot)], providers, context),
   );
 }
 
 async function lockOpened(
   works: readonly Work[],
   repositories: readonly Repository[],
+  providers: readonly Repository[],
   context: LockContext,
 ): Promise<LockedEntry[]> {
   const baselines = repositories.flatMap((it) => it.entry.baseline ?? []);
   const installed = await readBaselines(baselines, context.baseDir);
-  const selected = await selectPackages(repositories, installed, context.report);
+  const selected = await selectPackages([...repositories, ...providers], installed, context.report);
   const neighbours = works.flatMap(({ entry, place }) => (place ? [{ name: entry.name, place }] : []));
   const locked: LockedEntry[] = [];
   for (const [index, repository] of repositories.entries()) {

@@ -15,6 +15,8 @@ export interface Repository {
   /** One of the two; neither when the earlier lock of a whole repository stays. */
   snapshot?: Snapshot;
   loose?: LooseFolder;
+  /** Only offers packages, from an ISO that is carried anyway; nothing of it is carried as a repository. */
+  provider?: true;
   comps: Comps[];
   modules: ModuleIndex;
   /** The open filelists.xml in pieces. Loose folders need none: their primary has all that is asked for. */

@@ -36,7 +36,9 @@ export async function selectPackages(
   report: (line: string) => void,
 ): Promise<Selected[]> {
   const selected = repositories.map((it): Selected => ({ packages: filterWhole(it), why: {}, notes: [] }));
-  const arches = new Set(repositories.filter((it) => isSeeded(it.entry)).flatMap((it) => archesOf(it.entry)));
+  const arches = new Set(
+    repositories.filter((it) => isSeeded(it.entry) && !it.provider).flatMap((it) => archesOf(it.entry)),
+  );
   const problems: Problem[] = [];
   for (const arch of arches) problems.push(...(await closeOver(arch, repositories, selected, installed, report)));
   if (problems.length > 0) {
@@ -111,7 +113,7 @@ async function closeOver(
   report: (line: string) => void,
 ): Promise<Problem[]> {
   const pool = new Pool(arch);
-  for (const { name, primary } of repositories) pool.addRepository(name, primary);
+  for (const { name, primary, provider } of repositories) pool.addRepository(name, primary, provider);
   const idOf = new Map(pool.entries.map((entry, id) => [entry, id]));
   const problems: Problem[] = [];
   const unresolved = (name: string, what: string, message: string) =>
@@ -128,7 +130,7 @@ async function closeOver(
     );
   }
   const modules = new ModuleIndex(repositories.flatMap((it) => it.modules.documents));
-  const mine = repositories.filter((it) => isSeeded(it.entry) && archesOf(it.entry).includes(arch));
+  const mine = repositories.filter((it) => isSeeded(it.entry) && !it.provider && archesOf(it.entry).includes(arch));
   const streams = applyModules(pool, modules, mine);
   pool.addInstalled(installed);
 
