@@ -2,21 +2,18 @@
  * The rehearsal: sample internet, pack, carry, unpack, serve in a namespace, and the build's own programs beside it.
  * Exit status 0 when every row is ok (a skipped row is one that a missing program could not run).
  */
-import { execFile, execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
-import { parseManifest } from "../../src/manifest/load.ts";
 import { parseImageconfig } from "../../src/render/imageconfig.ts";
 import { Gap, SERVER_ADDRESS } from "./network.ts";
+import { AIRFERRY, airferry, packReady } from "./pack-ready.ts";
 import { type Row, runStep, type Stage } from "./row.ts";
 import { prepare, STEPS } from "./steps.ts";
-import { startSampleUpstream } from "./upstream.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const AIRFERRY = join(ROOT, "scripts/airferry");
 const args = process.argv.slice(2);
 const json = args.includes("--json");
 const keep = args.includes("--keep");
@@ -30,23 +27,6 @@ if (process.platform !== "linux" || process.getuid?.() !== 0) {
 const say = (line: string) => process.stderr.write(`rehearsal: ${line}\n`);
 const dir = mkdtempSync(join(tmpdir(), "afr-"));
 const cleanups: (() => void)[] = [];
-const env = { ...process.env, AIRFERRY_PASSWORD: "rehearsal", AIRFERRY_CACHE: join(dir, "cache"), HOME: dir };
-const run = promisify(execFile);
-/** Runs the program; the sample upstream lives in this process, so nothing here may block. */
-async function airferry(...command: string[]): Promise<string> {
-  const { stdout, stderr } = await run(AIRFERRY, [...command, "--progress", "none"], {
-    cwd: dir,
-    env,
-    maxBuffer: 1 << 26,
-  }).catch((error: { stderr?: string; message: string }) => {
-    throw new Error(
-      `airferry ${command[0]}: ${(error.stderr ?? error.message).trim().split("\n").slice(-6).join(" | ")}`,
-    );
-  });
-  if (keep) process.stderr.write(stderr);
-  return stdout;
-}
-
 let status = 1;
 try {
   status = await rehearse();
@@ -67,35 +47,13 @@ async function rehearse(): Promise<number> {
       say("no kernel to boot: the iPXE row will fail");
     }
   }
-  say("outside: a sample of every host that manifests/rocky-9-capi.yaml names");
-  let text = readFileSync(join(ROOT, "manifests/rocky-9-capi.yaml"), "utf8");
-  const upstream = await startSampleUpstream(dir, parseManifest(text, "rocky-9-capi.yaml"));
-  cleanups.push(() => upstream.close());
-  for (const [real, sample] of upstream.fingerprints) text = text.replaceAll(real, sample);
-  text = text.replaceAll("platforms: [linux/amd64] }", "platforms: [linux/amd64], insecure: true }");
-  const manifest = join(dir, "rocky-9-capi.yaml");
-  writeFileSync(manifest, text);
-
-  say("outside: keygen, pack");
-  await airferry("keygen", "--out", "site");
-  const hosts = [...new Set([...text.matchAll(/ref: ([^/]+)\//g)].map((it) => it[1]!))];
-  const rewrites = [`https://=${upstream.url}/`, ...hosts.map((host) => `${host}=${upstream.registry.host}`)];
-  const packed = await airferry(
-    "pack",
-    manifest,
-    "--key",
-    "site.key",
-    "--out",
-    "bundles",
-    ...rewrites.flatMap((it) => ["--rewrite", it]),
-  );
-  const bundle = packed.trim().split("\n").at(-1)!;
+  say("outside: pack manifests/rocky-9-capi.yaml from a sample of every host that it names");
+  const bundle = await packReady(dir, "rocky-9-capi", { boot: true });
 
   say("across: verify, unpack");
   const store = join(dir, "store");
-  await airferry("verify", resolve(dir, bundle), "--trust", "site.pub");
-  await airferry("unpack", resolve(dir, bundle), "--trust", "site.pub", "--store", store);
-  upstream.close();
+  await airferry(dir, "verify", bundle, "--trust", "site.pub");
+  await airferry(dir, "unpack", bundle, "--trust", "site.pub", "--store", store);
 
   const gap = new Gap();
   cleanups.push(() => gap.close());
@@ -105,7 +63,6 @@ async function rehearse(): Promise<number> {
     "server",
     [AIRFERRY, "serve", "--store", store, "--listen", `${SERVER_ADDRESS}:9000`, "--access-log", log],
     {
-      env,
       stdio: ["ignore", "ignore", "inherit"],
     },
   );
@@ -113,7 +70,7 @@ async function rehearse(): Promise<number> {
   await reachable(gap, url);
   say(`inside: ${url} is all that the build host can reach`);
 
-  const config = parseImageconfig(await airferry("render", "imageconfig", "--store", store, "--url", url));
+  const config = parseImageconfig(await airferry(dir, "render", "imageconfig", "--store", store, "--url", url));
   const stage: Stage = { gap, url, dir, store, log, config };
   prepare(dir);
   const rows: Row[] = [];

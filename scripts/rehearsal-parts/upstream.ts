@@ -1,5 +1,5 @@
 /**
- * A sample internet for the ready manifest rocky-9-capi: every URL that it names, below a folder of its host's name, with
+ * A sample internet for a ready manifest: every URL that it names, below a folder of its host's name, with
  * real signed packages, a real DVD image and real checksum files; and the images in a real registry.
  */
 import { execFileSync } from "node:child_process";
@@ -27,8 +27,15 @@ export interface SampleUpstream {
   close(): void;
 }
 
-/** Makes and starts everything that the manifest names. `dir` must have a short path, for gpg's socket. */
-export async function startSampleUpstream(dir: string, manifest: Manifest): Promise<SampleUpstream> {
+/**
+ * Makes and starts everything that the manifest names, which is read from `dir`: its local ISO is put there too. `dir` must
+ * have a short path, for gpg's socket. With `boot` the DVD has a real kernel.
+ */
+export async function startSampleUpstream(
+  dir: string,
+  manifest: Manifest,
+  options: { boot?: boolean } = {},
+): Promise<SampleUpstream> {
   const www = join(dir, "www");
   const place = (url: string) => join(www, url.replace(/^https?:\/\//, ""));
   const put = (url: string, bytes: Buffer | string) => {
@@ -39,22 +46,20 @@ export async function startSampleUpstream(dir: string, manifest: Manifest): Prom
 
   const [iso] = manifest.isos!;
   const initrd = join(dir, "initrd.img");
-  if (existsSync(BUSYBOX)) writeFileSync(initrd, makeInitrd(BUSYBOX));
-  const dvd = await makeElDvd(dir, existsSync(KERNEL) && existsSync(BUSYBOX) ? { kernel: KERNEL, initrd } : {});
-  mkdirSync(dirname(place(iso!.url!)), { recursive: true });
-  renameSync(dvd.iso, place(iso!.url!));
-  const isoName = iso!.url!.split("/").pop()!;
-  const digest = createHash("sha256")
-    .update(readFileSync(place(iso!.url!)))
-    .digest("hex");
-  put(
-    iso!.checksums!.url!,
-    `# ${isoName}: ${statSync(place(iso!.url!)).size} bytes\nSHA256 (${isoName}) = ${digest}\n`,
-  );
+  const bootable = options.boot === true && existsSync(KERNEL) && existsSync(BUSYBOX);
+  if (bootable) writeFileSync(initrd, makeInitrd(BUSYBOX));
+  const dvd = await makeElDvd(dir, bootable ? { kernel: KERNEL, initrd } : {});
+  const isoFile = iso!.url === undefined ? join(dir, iso!.path!) : place(iso!.url);
+  mkdirSync(dirname(isoFile), { recursive: true });
+  renameSync(dvd.iso, isoFile);
+  if (iso!.checksums?.url !== undefined) {
+    const isoName = iso!.url!.split("/").pop()!;
+    const digest = createHash("sha256").update(readFileSync(isoFile)).digest("hex");
+    put(iso!.checksums.url, `# ${isoName}: ${statSync(isoFile).size} bytes\nSHA256 (${isoName}) = ${digest}\n`);
+  }
 
   const keys = new Map<string, SigningKey>();
-  const provided = new Set<string>();
-  for (const entry of manifest.rpms!) {
+  for (const entry of manifest.rpms ?? []) {
     const keyUrl = entry.keys![0]!;
     const key = keys.get(keyUrl) ?? (await makeSigningKey(dir, `sample${keys.size}`));
     keys.set(keyUrl, key);
@@ -76,14 +81,13 @@ export async function startSampleUpstream(dir: string, manifest: Manifest): Prom
         { name: "kubernetes-cni", version: "1.3.0", requires: [], noarch: false },
         { name: "cri-tools", version: "1.29.0", requires: [], noarch: false },
       );
-    for (const { name } of specs) provided.add(name);
     await buildRpms(join(dir, "build"), folder, specs, key);
     await makeRepository(folder, entry.name === "kubernetes" ? key : undefined);
     put(keyUrl, readFileSync(key.file));
   }
 
   const clearSigner = await makeSigningKey(dir, "runc");
-  for (const file of manifest.files!) {
+  for (const file of manifest.files ?? []) {
     const name = file.url!.split("/").pop()!;
     if (name === "runc.sha256sum") continue;
     const kickstart =
@@ -93,7 +97,7 @@ export async function startSampleUpstream(dir: string, manifest: Manifest): Prom
       : gzipSync(Buffer.from(`sample of ${file.url}\n`.repeat(2000)));
     put(file.url!, bytes);
     const hex = createHash("sha256").update(bytes).digest("hex");
-    if (name.startsWith("runc.")) {
+    if (name === "runc.amd64") {
       const list = join(dir, "runc.list");
       // Upstream signs a list of all architectures in the clear.
       writeFileSync(list, `${hex} *runc.amd64\n${"0".repeat(64)} *runc.arm64\n`);
@@ -106,7 +110,7 @@ export async function startSampleUpstream(dir: string, manifest: Manifest): Prom
     }
   }
 
-  const references = manifest.images!.map((it) => it.ref!.replace(/^[^/]+\//, ""));
+  const references = (manifest.images ?? []).map((it) => it.ref!.replace(/^[^/]+\//, ""));
   const registry = await startRegistry(join(dir, "registry"), references);
   const server = createServer((req, res) => {
     const path = normalize(decodeURIComponent(new URL(req.url!, "http://x").pathname));
