@@ -14,8 +14,8 @@ export interface ClosureOptions {
   recommends: boolean;
   /** Looks up paths that primary does not list and adds what it finds to the pool; true when it found any. */
   findFiles: (paths: readonly string[]) => Promise<boolean>;
-  /** Also the 32-bit twin of every package that has one. */
-  multilib?: boolean;
+  /** Packages whose 32-bit twin comes too, where there is one. */
+  multilib?: (id: number) => boolean;
 }
 
 /** Something that cannot be had. */
@@ -76,7 +76,7 @@ function solveAll(pool: Pool, requests: readonly Request[], { recommends, multil
     }
   }
   addTogether(pool, chosen, recommends);
-  if (multilib) addCompanions(pool, chosen, recommends);
+  if (multilib) addCompanions(pool, chosen, recommends, multilib);
   const packages = [...chosen].sort((a, b) => a - b);
   return {
     packages,
@@ -109,14 +109,15 @@ function isSatisfied(rule: Rule, chosen: ReadonlySet<number>, pool: Pool): boole
   });
 }
 
-function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean): void {
-  for (const id of [...chosen]) {
+function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean, wanted: (id: number) => boolean): void {
+  for (const id of [...chosen].filter(wanted)) {
     const entry = pool.entries[id] as PackageEntry;
     if (entry.arch !== pool.arch) continue;
-    const twin = (pool.byName.get(entry.name) ?? []).find((other) => {
+    const twins = (pool.byName.get(entry.name) ?? []).filter((other) => {
       const it = pool.entries[other] as PackageEntry;
       return it.arch !== entry.arch && it.arch !== "noarch" && !pool.isHidden(other) && compareEvr(it, entry) === 0;
     });
+    const twin = twins.find((other) => pool.repositoryOf(other) === pool.repositoryOf(id)) ?? twins[0];
     if (twin === undefined) continue;
     const more = solve(pool, [{ label: pool.nevra(twin), candidates: [twin] }], { recommends, preferred: chosen });
     for (const it of more ?? []) chosen.add(it);

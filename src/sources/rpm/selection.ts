@@ -148,7 +148,7 @@ async function closeOver(
   const weak = mine.some((it) => it.entry.weak_deps === "recommends");
   const closure = await closureOf(pool, requests, {
     recommends: weak,
-    multilib: mine.some((it) => it.entry.multilib === true),
+    multilib: (id) => repositories[pool.repositoryOf(id)]?.entry.multilib === true,
     findFiles: (paths) => findFiles(paths, repositories, pool, idOf, report),
   });
   for (const { request, faults } of closure.unresolved) for (const fault of faults) unresolved("", request, fault);
