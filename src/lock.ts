@@ -3,11 +3,13 @@
  * yet or whose text changed. Fetches metadata; artifacts themselves only where nobody published a digest or size.
  */
 import { resolve } from "node:path";
+import { checkBuilder, type Finding } from "./builder/compatibility.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import type { Kind } from "./io/types.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
 import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
+import type { Manifest } from "./manifest/schema.ts";
 import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
 import { SOURCES } from "./sources/kinds.ts";
 import type { LockContext } from "./sources/types.ts";
@@ -41,6 +43,8 @@ export interface LockResult {
   lock: Lock;
   changes: LockChange[];
   file: string;
+  /** What of `builder:` does not fit its compatibility matrix, or is not among what was locked. */
+  findings: Finding[];
 }
 
 /**
@@ -50,7 +54,10 @@ export interface LockResult {
 export async function lock(workspace: Workspace, options: LockOptions): Promise<LockResult> {
   const { manifest, paths } = workspace;
   const before = await readLock(paths.lock);
-  if (options.frozen) return { lock: requireFresh(workspace, before), changes: [], file: paths.lock };
+  if (options.frozen) {
+    const fresh = requireFresh(workspace, before);
+    return { lock: fresh, changes: [], file: paths.lock, findings: builderFindings(manifest, fresh) };
+  }
 
   const kept = new KeptFolder(paths.kept);
   const time = lockTime();
@@ -85,7 +92,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
     await writeLock(paths.lock, after);
     await kept.retain(digestsIn(entries));
   }
-  return { lock: after, changes, file: paths.lock };
+  return { lock: after, changes, file: paths.lock, findings: builderFindings(manifest, after) };
 }
 
 /** An ISO that was locked just before: its local file, or its bytes in the download cache, fetched if that is allowed. */
@@ -114,6 +121,13 @@ async function openIso(
     );
   }
   return openBytes(file);
+}
+
+function builderFindings(manifest: Manifest, lock: Lock): Finding[] {
+  return checkBuilder(
+    manifest.builder,
+    lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path)),
+  );
 }
 
 /** Now, or SOURCE_DATE_EPOCH, in whole seconds. */

@@ -137,13 +137,20 @@ export const STEPS: readonly Step[] = [
   },
   {
     name: "the yum container's place, /rpmrepo/",
-    command: "dnf --repofrompath=rpmrepo,URL/rpmrepo install open-vm-tools kubelet",
+    command: "dnf install open-vm-tools kubelet (baseurl=URL/rpmrepo/, gpgcheck=1, repo_gpgcheck=1)",
     needs: ["dnf"],
     fetches: [/^\/rpmrepo\/repodata\/repomd\.xml$/, /^\/rpmrepo\/.*open-vm-tools/],
     async run(stage) {
-      const options = ["--repofrompath", `rpmrepo,${stage.url}/rpmrepo`, "--repo", "rpmrepo", "--nogpgcheck"];
-      await inside(stage, dnf(stage, "rpmrepo", ...options, "install", "open-vm-tools", "kubelet"));
-      return "one repository has the distribution's packages and Kubernetes";
+      // One server, one repository: metadata signed at pack, packages by their vendors.
+      const names = ["airferry", "baseos", "appstream", "kubernetes"];
+      const command = dnf(stage, "rpmrepo", "install", "open-vm-tools", "kubelet");
+      const keys = names.map((it) => `${stage.url}/keys/${it}`).join(" ");
+      writeFileSync(
+        join(stage.dir, "rpmrepo/repos/rpmrepo.repo"),
+        `[rpmrepo]\nname=rpmrepo\nbaseurl=${stage.url}/rpmrepo/\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=${keys}\n`,
+      );
+      await inside(stage, command);
+      return "one repository has the distribution's packages and Kubernetes, signed at pack";
     },
   },
   {

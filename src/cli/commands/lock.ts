@@ -33,11 +33,18 @@ export const lockCommand: Register = (program, run) => {
         });
         output.progressDone();
         noteChanges(output, result.changes);
+        for (const it of result.findings) output.note(`builder: ${it.level}: ${it.message}; ${it.remedy}`);
         const artifacts = result.lock.entries.reduce((sum, entry) => sum + entry.artifacts.length, 0);
         output.print(
           `${result.file}: ${result.lock.entries.length} entries, ${artifacts} artifacts, ${result.changes.length || "no"} changes`,
         );
-        output.result({ lock: result.file, entries: result.lock.entries.length, artifacts, changes: result.changes });
+        output.result({
+          lock: result.file,
+          entries: result.lock.entries.length,
+          artifacts,
+          changes: result.changes,
+          findings: result.findings,
+        });
       }),
     );
 };
