@@ -6,7 +6,7 @@
 import { hash } from "node:crypto";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { locateDamage } from "./bundle/check-content.ts";
+import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { streamEntries } from "./bundle/inventory.ts";
 import type { Inventory } from "./bundle/inventory-types.ts";
@@ -90,7 +90,10 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const contents = read.contents as Contents;
   const pool = new HashPool();
   try {
-    await checkLarge(folders, contents, pool);
+    for (const it of contents.large) {
+      const problem = await checkLargeFile(it, pool);
+      if (problem !== undefined) refuse(folders, [problem]);
+    }
     const store = await openStore(options.store, { create: true });
     const lock = await store.lock();
     try {
@@ -122,15 +125,6 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint by another way",
   ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
 };
-
-async function checkLarge(folders: readonly string[], contents: Contents, pool: HashPool): Promise<void> {
-  for (const { file, name, sha256 } of contents.large) {
-    const actual = (await pool.hashFile(file)).digests.sha256;
-    if (actual === sha256) continue;
-    const message = `digest mismatch in "${file}": expected sha256:${sha256}, got sha256:${actual}`;
-    refuse(folders, [{ code: "ERR_DIGEST_MISMATCH", path: name, message }]);
-  }
-}
 
 interface Work {
   store: Store;

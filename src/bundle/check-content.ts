@@ -31,9 +31,9 @@ export async function checkContent(
 ): Promise<Problem[]> {
   const { inventory, copies } = contents;
   const problems: Problem[] = [];
-  for (const { file, name, sha256 } of contents.large) {
-    const actual = (await pool.hashFile(file)).digests.sha256 as string;
-    if (actual !== sha256) problems.push(mismatch(file, name, sha256, actual));
+  for (const it of contents.large) {
+    const problem = await checkLargeFile(it, pool);
+    if (problem !== undefined) problems.push(problem);
   }
   const complete = copies.every((it) => it.length > 0);
   const spare = copies.flatMap((files, index) => files.slice(complete ? 1 : 0).map((file) => ({ file, index })));
@@ -64,6 +64,20 @@ export async function checkContent(
   });
   if (damages.length > 0 && bad.length === 0) bad.push(disagreement(damages));
   return [...problems, ...bad.sort((a, b) => (a.path < b.path ? -1 : 1))];
+}
+
+/** Hashes one small file that is too large for memory, a program in bin/; undefined when it is good. */
+export async function checkLargeFile(
+  { file, name, sha256 }: Contents["large"][number],
+  pool: HashPool,
+): Promise<Problem | undefined> {
+  try {
+    const actual = (await pool.hashFile(file)).digests.sha256 as string;
+    return actual === sha256 ? undefined : mismatch(file, name, sha256, actual);
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    return { code: error.code, path: name, message: error.message };
+  }
 }
 
 /**

@@ -14,7 +14,8 @@ const OLD_GENERATION_MB = 128;
  * `process.getBuiltinModule`. The caller terminates the worker.
  */
 export function startWorker(main: () => void): Worker {
-  // Bundlers that keep names wrap inner functions in a helper that would be missing here.
+  // Bundlers that keep names wrap inner functions in a helper that would be missing here. It goes by this name as long as they
+  // do not minify as well: a release build may do one or the other.
   const code = `const __name = (it) => it; (${main.toString()})();`;
   const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB, maxOldGenerationSizeMb: OLD_GENERATION_MB };
   return new Worker(code, { eval: true, execArgv: [], resourceLimits });
