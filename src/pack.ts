@@ -2,20 +2,21 @@
  * The verb `pack`: lock → plan → fetch into place → sign → final name. A rerun continues where the last one stopped; a
  * rerun after success checks the finished bundle and fetches nothing.
  */
-import { mkdir, rm, stat } from "node:fs/promises";
+import { rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { checkFinished } from "./bundle/check-finished.ts";
 import { finishBundle } from "./bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "./bundle/inventory-types.ts";
 import { otherWorkFolders, WorkFolder, workFolderName } from "./bundle/work-folder.ts";
 import { AirferryError } from "./errors.ts";
 import { type FillProgress, fillBundle } from "./fill.ts";
+import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wanted } from "./finished.ts";
+import { makeFolder, syncPath } from "./io/atomic.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { verifySpace } from "./io/space.ts";
 import { lock as lockManifest, lockTime } from "./lock.ts";
 import { lockDigest, writeLock } from "./manifest/lock-file.ts";
 import type { Lock } from "./manifest/lock-types.ts";
-import { type Packed, readState, writeState } from "./manifest/state.ts";
+import { readState } from "./manifest/state.ts";
 import { plan as makePlan, type Plan, planContext, type RpmSigner } from "./plan.ts";
 import { type Signer, signatureFiles } from "./sign/signer.ts";
 import { sriOf } from "./sources/artifact.ts";
@@ -77,29 +78,48 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
 async function packWith(workspace: Workspace, options: PackOptions, pool: HashPool): Promise<PackResult> {
   const report = options.report ?? (() => {});
   const state = await readState(workspace.paths.state);
-  let { lock, changes } = await lockManifest(workspace, { frozen: options.frozen, pinFirstSight: false, fetchIsos: true, report });
+  let { lock, changes } = await lockManifest(workspace, {
+    frozen: options.frozen,
+    pinFirstSight: false,
+    fetchIsos: true,
+    report,
+  });
   for (const { change, kind, name, path, before, after } of changes) {
     if (change === "changed" || path !== undefined)
       report(`${change} ${kind} ${path ?? name}: ${before ?? "-"} → ${after ?? "-"}`);
   }
-  const earlier = await finishedBundle(workspace, lock, state?.last, options, pool);
-  if (earlier !== undefined) return earlier;
+  const wanted: Wanted = { workspace, lock, options, pool };
+  const earlier = await packedBefore(wanted, state);
+  if (earlier !== undefined) return done(lock, earlier);
 
   const serial = options.serial ?? (state?.serial ?? 0) + 1;
   const name = `${lock.stream}-${String(serial).padStart(6, "0")}`;
   const target = join(options.out, name);
-  await mkdir(options.out, { recursive: true });
+  await makeFolder(options.out);
   if (await exists(target)) {
-    throw new AirferryError("ERR_USAGE", `cannot pack "${name}": "${target}" exists and is not this bundle`, {
-      path: target,
-      hint: `choose another --out, or give --serial ${serial + 1}`,
-    });
+    // A run that was killed after its last step left all but the note of it.
+    const whole = await adoptable(target, wanted, serial);
+    if (whole === undefined) {
+      throw new AirferryError("ERR_USAGE", `cannot pack "${name}": "${target}" exists and is not this bundle`, {
+        path: target,
+        hint: `choose another --out, or give --serial ${serial + 1}`,
+      });
+    }
+    await noteState(wanted, state, whole);
+    return done(lock, whole);
   }
   const faults: ItemFault[] = [];
   let totals = { fetchedBytes: 0, reusedBytes: 0 };
   for (let round = 1; ; round++) {
     lock = await pinUnsized(workspace, lock, options);
     const plan = await makePlan(workspace, lock, options.volumeSize, options.rpmSigner);
+    const left = await adoptable(join(options.out, workFolderName(plan)), { ...wanted, lock }, serial);
+    if (left !== undefined) {
+      await rename(left.bundle, target);
+      await syncPath(options.out);
+      await noteState({ ...wanted, lock }, state, { ...left, bundle: target });
+      return done(lock, { ...left, bundle: target });
+    }
     await using work = await openWork(options.out, plan, pool);
     const filled = await fillBundle({ ...options, workspace, plan, work: work.folder, pool });
     totals = {
@@ -113,8 +133,8 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       continue;
     }
     const volumes = await work.folder.finishVolumes();
-    const inventory = inventoryOf(workspace, lock, plan, volumes, filled.sha256Of, serial, state?.previous);
-    await work.folder.close();
+    const previous = state?.stream === lock.stream ? state.previous : undefined;
+    const inventory = inventoryOf(workspace, lock, plan, volumes, filled.sha256Of, serial, previous);
     const digest = await finishBundle({
       dir: work.folder.dir,
       target,
@@ -122,78 +142,20 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       ...(options.volumesPerMedium !== undefined && { volumesPerMedium: options.volumesPerMedium }),
       sign: async (sums) => (await Promise.all(options.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
     });
-    const { volumeSize, volumesPerMedium } = options;
-    await writeState(workspace.paths.state, {
-      stream: lock.stream,
-      serial: Math.max(serial, state?.serial ?? 0),
-      previous: { serial, sha256: digest },
-      last: {
-        lock: lockDigest(lock),
-        name,
-        digest,
-        volumeSize,
-        ...(volumesPerMedium !== undefined && { volumesPerMedium }),
-      },
-    });
+    const size = inventory.volumes.reduce((sum, volume) => sum + volume.size, 0);
+    const entries = inventory.entries.length;
+    await noteState({ ...wanted, lock }, state, { bundle: target, serial, digest, entries, size });
     for (const folder of await otherWorkFolders(options.out, lock.stream, "")) {
       await rm(folder, { recursive: true, force: true });
     }
     for (const sha256 of filled.cached) await workspace.cache.remove(sha256);
-    const size = inventory.volumes.reduce((sum, volume) => sum + volume.size, 0);
-    const { stream } = lock;
-    return {
-      bundle: target,
-      stream,
-      serial,
-      digest,
-      packed: true,
-      entries: inventory.entries.length,
-      size,
-      ...totals,
-      faults,
-    };
+    return { ...done(lock, { bundle: target, serial, digest, entries, size }), packed: true, ...totals, faults };
   }
 }
 
-/** The bundle of the last pack, when it is still what this lock would give; every file of it is hashed. */
-async function finishedBundle(
-  workspace: Workspace,
-  lock: Lock,
-  last: Packed | undefined,
-  options: PackOptions,
-  pool: HashPool,
-): Promise<PackResult | undefined> {
-  if (last === undefined || last.lock !== lockDigest(lock)) return undefined;
-  if (last.volumeSize !== options.volumeSize || last.volumesPerMedium !== options.volumesPerMedium) return undefined;
-  const serial = Number(last.name.slice(-6));
-  if (options.serial !== undefined && options.serial !== serial) return undefined;
-  const bundle = join(options.out, last.name);
-  if (!(await exists(bundle))) return undefined;
-  (options.report ?? (() => {}))(`checking ${bundle}, which was packed from this very lock`);
-  const checked = await checkFinished(bundle, pool, last.digest);
-  if (checked.problems.length > 0) {
-    throw new AirferryError(
-      "ERR_BUNDLE_INVALID",
-      `cannot use finished bundle "${bundle}": it was changed since it was packed`,
-      {
-        path: bundle,
-        problems: checked.problems,
-        hint: `move it away and run airferry pack ${workspace.file} again`,
-      },
-    );
-  }
-  return {
-    bundle,
-    stream: lock.stream,
-    serial,
-    digest: last.digest,
-    packed: false,
-    entries: checked.entries,
-    size: checked.size,
-    fetchedBytes: 0,
-    reusedBytes: 0,
-    faults: [],
-  };
+/** The result of a pack that found its bundle whole. */
+function done(lock: Lock, finished: Finished): PackResult {
+  return { ...finished, stream: lock.stream, packed: false, fetchedBytes: 0, reusedBytes: 0, faults: [] };
 }
 
 async function openWork(out: string, plan: Plan, pool: HashPool): Promise<AsyncDisposable & { folder: WorkFolder }> {
@@ -279,7 +241,7 @@ function inventoryOf(
   previous: Inventory["previous"],
 ): Inventory {
   const created = lockTime();
-  const notAfter = workspace.manifest.expires && expiry(created, workspace.manifest.expires);
+  const notAfter = notAfterOf(workspace.manifest, created);
   return {
     mediaType: INVENTORY_MEDIA_TYPE,
     stream: lock.stream,
@@ -299,14 +261,6 @@ function inventoryOf(
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
   };
-}
-
-const DAYS = { d: 1, w: 7, m: 30, y: 365 } as const;
-
-/** `created` plus a span such as 90d, in RFC 3339. */
-function expiry(created: string, span: string): string {
-  const days = Number(span.slice(0, -1)) * DAYS[span.at(-1) as keyof typeof DAYS];
-  return `${new Date(Date.parse(created) + days * 86_400_000).toISOString().slice(0, 19)}Z`;
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -45,6 +45,24 @@ export async function sign(bundle: string, options: SignerOptions): Promise<Sign
   return addSignature(folders, sums, await openSigner(options));
 }
 
+/** Signs like {@link sign}, unless this signer has signed already; returns the paths written. */
+export async function ensureSigned(bundle: string, signer: Signer): Promise<string[]> {
+  const folders = await foldersOf(bundle);
+  const sums = await readSums(folders);
+  for (const folder of folders) {
+    if (!(await isSigned(folder, sums, signer))) return (await addSignature(folders, sums, signer)).files;
+  }
+  return [];
+}
+
+/** Tells whether this signer's signature is in every folder of a bundle, and good. */
+export async function isSignedBy(bundle: string, signer: Signer): Promise<boolean> {
+  const folders = await foldersOf(bundle);
+  const sums = await readSums(folders);
+  for (const folder of folders) if (!(await isSigned(folder, sums, signer))) return false;
+  return true;
+}
+
 async function addSignature(folders: readonly string[], sums: Buffer, signer: Signer): Promise<SignResult> {
   const digest = createHash("sha256").update(sums).digest("hex");
   const missing: string[] = [];

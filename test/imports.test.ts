@@ -33,7 +33,7 @@ const imports: Import[] = files.flatMap((file) => {
     .filter(({ to }) => !to.startsWith(".."));
 });
 
-const OUTSIDE_VERBS = ["lock", "plan", "pack", "fill", "reuse", "workspace", "pack-signers", "why"].map(
+const OUTSIDE_VERBS = ["lock", "plan", "pack", "fill", "reuse", "finished", "workspace", "pack-signers", "why"].map(
   (it) => `verb:${it}`,
 );
 

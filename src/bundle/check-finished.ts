@@ -11,14 +11,19 @@ import { parseInventory } from "./inventory.ts";
 import { INVENTORY_NAME, SUMS_NAME } from "./media-names.ts";
 import { parseSums } from "./sums.ts";
 
+/** The folders of a finished bundle that hold its small files: itself, or one for each medium. */
+export async function foldersOf(bundle: string): Promise<string[]> {
+  const media = (await readdir(bundle)).filter((name) => name.startsWith("medium-")).sort();
+  return media.length > 0 ? media.map((name) => join(bundle, name)) : [bundle];
+}
+
 /** `digest` is the SHA-256 (hex) that SHA256SUMS had when the bundle was finished. Size counts the volumes. */
 export async function checkFinished(
   bundle: string,
   pool: HashPool,
   digest: string,
 ): Promise<{ problems: Problem[]; entries: number; size: number }> {
-  const media = (await readdir(bundle)).filter((name) => name.startsWith("medium-"));
-  const folders = media.length > 0 ? media.map((name) => join(bundle, name)) : [bundle];
+  const folders = await foldersOf(bundle);
   const problems: Problem[] = [];
   const fault = (path: string, message: string) => problems.push({ code: "ERR_BUNDLE_INVALID", path, message });
   const sums = await readFile(join(folders[0] as string, SUMS_NAME)).catch(() => Buffer.alloc(0));

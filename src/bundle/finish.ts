@@ -3,7 +3,7 @@
  * The signed root is made of bytes in memory; see docs/format.md, "The signed root".
  */
 import { createHash } from "node:crypto";
-import { link, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { syncPath } from "../io/atomic.ts";
@@ -62,12 +62,11 @@ export async function finishBundle(options: FinishOptions): Promise<string> {
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
     for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {
-      // A second name first, so that a kill between the steps leaves the volume where a rerun finds it.
-      await link(join(dir, name), join(dir, folder, name));
+      // A rerun after a kill brings them back (work-folder.ts).
+      await rename(join(dir, name), join(dir, folder, name));
     }
   }
   for (const folder of folders) await syncTree(join(dir, folder));
-  if (each !== undefined) for (const volume of inventory.volumes) await rm(join(dir, volume.name));
   await rm(join(dir, "journal"), { force: true });
   await rm(join(dir, "lock"), { force: true });
   await syncPath(dir);

@@ -4,10 +4,10 @@
  * whole the folder is given its final files (finish.ts) and its final name.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { AirferryError } from "../errors.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
+import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { Journal } from "./journal.ts";
 import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";
 import { piecesOf } from "./volume-layout.ts";
@@ -30,6 +30,7 @@ export interface WorkLayout {
 }
 
 const PREFIX = ".work-";
+const JOURNAL = "journal";
 
 /** Name of the hidden folder that a layout is written in: the same layout finds its own folder again. */
 export function workFolderName(layout: WorkLayout): string {
@@ -53,8 +54,17 @@ export class WorkFolder {
   readonly journal: Journal;
   readonly volumes: VolumeSet;
   readonly #volumeHashes: VolumeHashes;
+  readonly #lock: HeldLock;
 
-  private constructor(dir: string, layout: WorkLayout, journal: Journal, volumes: VolumeSet, pool: HashPool) {
+  private constructor(
+    dir: string,
+    layout: WorkLayout,
+    journal: Journal,
+    volumes: VolumeSet,
+    pool: HashPool,
+    lock: HeldLock,
+  ) {
+    this.#lock = lock;
     this.dir = dir;
     this.layout = layout;
     this.journal = journal;
@@ -69,15 +79,16 @@ export class WorkFolder {
   static async open(out: string, layout: WorkLayout, pool: HashPool): Promise<WorkFolder> {
     const dir = join(out, workFolderName(layout));
     await mkdir(dir, { recursive: true });
-    await takeLock(dir);
-    const journal = await Journal.open(join(dir, "journal"), {
+    const lock = await takeLock(join(dir, "lock"), dir);
+    await recoverVolumes(dir, layout);
+    const journal = await Journal.open(join(dir, JOURNAL), {
       journal: 1,
       stream: layout.stream,
       streamSize: layout.streamSize,
       volumeSize: layout.volumeSize,
     });
     const volumes = await VolumeSet.create(dir, layout);
-    return new WorkFolder(dir, layout, journal, volumes, pool);
+    return new WorkFolder(dir, layout, journal, volumes, pool, lock);
   }
 
   /** Writes the header records of one item and the zeros behind it. */
@@ -105,7 +116,7 @@ export class WorkFolder {
     this.#volumeHashes.discard();
     await this.journal.close();
     await this.volumes.close();
-    await rm(join(this.dir, "lock"), { force: true });
+    await this.#lock.release();
   }
 }
 
@@ -196,35 +207,23 @@ class VolumeHashes {
   }
 }
 
-async function takeLock(dir: string): Promise<void> {
-  const path = join(dir, "lock");
-  for (;;) {
-    try {
-      const file = await open(path, "wx", 0o600);
-      await file.writeFile(`${process.pid}\n`);
-      await file.close();
-      return;
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== "EEXIST") throw cause;
-      const pid = Number((await readFile(path, "utf8").catch(() => "")).trim());
-      if (Number.isInteger(pid) && pid > 0 && pid !== process.pid && isAlive(pid)) {
-        throw new AirferryError("ERR_BUSY", `cannot write bundle: process ${pid} is writing the same one`, {
-          path: dir,
-          hint: "wait until it is done; if no such airferry runs, remove the file named lock in that folder",
-        });
-      }
-      await rm(path, { force: true });
+/**
+ * Brings volumes back that a run killed while it dealt them out to media had moved already. Where one is missing or of another
+ * size, what the journal says of it is void.
+ */
+async function recoverVolumes(dir: string, layout: WorkLayout): Promise<void> {
+  const names = await readdir(dir);
+  if (!names.includes(JOURNAL)) return;
+  const media = names.filter((name) => name.startsWith("medium-"));
+  let whole = true;
+  for (const { name, size } of layout.volumes) {
+    for (const medium of names.includes(name) ? [] : media) {
+      await rename(join(dir, medium, name), join(dir, name)).catch(() => {});
     }
+    const found = await stat(join(dir, name)).catch(() => undefined);
+    if (found?.size !== size) whole = false;
   }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
+  if (!whole) await rm(join(dir, JOURNAL), { force: true });
 }
 
 /** Replaces a file of the work folder; it is synced with the folder later. */

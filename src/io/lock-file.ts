@@ -26,7 +26,7 @@ export async function takeLock(file: string, what: string): Promise<HeldLock> {
     for (let attempt = 0; attempt < 20; attempt++) {
       try {
         // The name appears with its content, or not at all.
-        await link(own, file);
+        await claim(own, file, mine);
         return { release: () => releaseLock(file, mine) };
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
@@ -42,6 +42,17 @@ export async function takeLock(file: string, what: string): Promise<HeldLock> {
     throw ioError("lock", file, error);
   } finally {
     await rm(own, { force: true });
+  }
+}
+
+/** Makes `file` with the content of `own`; fails with EEXIST when it is there. FAT has no links: there it is a plain new file. */
+async function claim(own: string, file: string, mine: string): Promise<void> {
+  try {
+    await link(own, file);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EPERM" && code !== "ENOTSUP" && code !== "EOPNOTSUPP" && code !== "ENOSYS") throw error;
+    await writeFile(file, mine, { flag: "wx", mode: 0o644 });
   }
 }
 

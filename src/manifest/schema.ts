@@ -195,7 +195,7 @@ export const manifestSchema = z
     stream: name.max(64).describe("Bundles of one stream follow each other by serial"),
     expires: z
       .string()
-      .regex(/^[1-9]\d{0,3}[dwmy]$/, "must be a number from 1 to 9999 and d, w, m or y, for example 90d")
+      .regex(/^([1-9]\d{0,3}[dwm]|[1-9]\d?y)$/, "must be a number and d, w, m or y, for example 90d, and at most 99y")
       .optional()
       .describe("How long after packing a bundle may still be imported"),
     isos: z.array(isos).optional(),

@@ -6,7 +6,10 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { AirferryError } from "../errors.ts";
 import type { Fetcher } from "../fetch/types.ts";
+import { ioError } from "../io/atomic.ts";
+import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -21,6 +24,8 @@ export interface CachedArtifact {
 
 export class DownloadCache {
   readonly #dir: string;
+  /** By URL: entries that name the same one share a download. */
+  readonly #downloads = new Map<string, Promise<CachedArtifact>>();
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -39,11 +44,32 @@ export class DownloadCache {
     await rm(join(this.#dir, "sha256", sha256), { force: true });
   }
 
-  /** Downloads one artifact, continuing an earlier partial download of the same URL, and keeps it under its digest. */
-  async download(
+  /**
+   * Downloads one artifact, continuing an earlier partial download of the same URL, and keeps it under its digest. Asked twice
+   * for one URL, it downloads once.
+   * @throws {AirferryError} ERR_UPSTREAM*; ERR_SPACE and ERR_IO when the cache cannot be written
+   */
+  download(
     fetcher: Fetcher,
     urls: readonly string[],
     limits: { maxBytes?: number } = {},
+    progress?: (bytes: number) => void,
+  ): Promise<CachedArtifact> {
+    const key = urls.join("\n");
+    const running = this.#downloads.get(key);
+    if (running !== undefined) return running;
+    const started = this.#download(fetcher, urls, limits, progress).catch((cause: unknown) => {
+      this.#downloads.delete(key);
+      throw ioError("keep the download in", this.#dir, cause);
+    });
+    this.#downloads.set(key, started);
+    return started;
+  }
+
+  async #download(
+    fetcher: Fetcher,
+    urls: readonly string[],
+    limits: { maxBytes?: number },
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {
     await mkdir(join(this.#dir, "sha256"), { recursive: true });
@@ -53,15 +79,31 @@ export class DownloadCache {
         .update(urls[0] ?? "")
         .digest("hex"),
     );
-    const part = `${stem}.part`;
-    const note = `${stem}.json`;
+    const lock = await tryLock(`${stem}.lock`);
+    // Another process downloads the same: this one keeps its bytes apart from it.
+    const part = lock === undefined ? `${stem}.${process.pid}.part` : `${stem}.part`;
+    const note = lock === undefined ? undefined : `${stem}.json`;
+    try {
+      return await this.#fetchInto(fetcher, { urls, ...limits }, part, note, progress);
+    } finally {
+      if (lock === undefined) await rm(part, { force: true });
+      await lock?.release();
+    }
+  }
+
+  async #fetchInto(
+    fetcher: Fetcher,
+    target: { urls: readonly string[]; maxBytes?: number },
+    part: string,
+    note: string | undefined,
+    progress?: (bytes: number) => void,
+  ): Promise<CachedArtifact> {
     const file = await open(part, "a+", 0o600);
+    let noting: Promise<void> = Promise.resolve();
     try {
       let position = 0;
       let hash = createHash("sha256");
-      const earlier = (await readFile(note, "utf8").then(JSON.parse, () => undefined)) as
-        | { url: string; etag?: string; lastModified?: string }
-        | undefined;
+      const earlier = note === undefined ? undefined : await readNote(note);
       if (earlier) {
         for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 })) {
           hash.update(chunk as Buffer);
@@ -69,42 +111,74 @@ export class DownloadCache {
         }
       } else await file.truncate(0);
       let validator = earlier;
-      const head = await fetcher.fetchInto(
-        { urls, ...limits },
-        {
-          get position() {
-            return position;
-          },
-          get validator() {
-            return validator;
-          },
-          async write(chunk) {
-            await file.write(chunk);
-            hash.update(chunk);
-            position += chunk.length;
-            progress?.(chunk.length);
-          },
-          async restart() {
-            await file.truncate(0);
-            hash = createHash("sha256");
-            position = 0;
-          },
-          began(response) {
-            validator = response;
-            // Only a validator makes the partial bytes worth keeping.
-            if (response.etag ?? response.lastModified) void writeNote(note, response);
-          },
+      const head = await fetcher.fetchInto(target, {
+        get position() {
+          return position;
         },
-      );
+        get validator() {
+          return validator;
+        },
+        async write(chunk) {
+          await file.write(chunk);
+          hash.update(chunk);
+          position += chunk.length;
+          progress?.(chunk.length);
+        },
+        async restart() {
+          await file.truncate(0);
+          hash = createHash("sha256");
+          position = 0;
+        },
+        began(response) {
+          validator = response;
+          // Only a validator makes the partial bytes worth keeping.
+          if (note !== undefined && (response.etag ?? response.lastModified)) {
+            noting = noting.then(() => writeNote(note, response)).catch(() => {});
+          }
+        },
+      });
       await file.sync();
       const sha256 = hash.digest("hex");
       await rename(part, join(this.#dir, "sha256", sha256));
-      await rm(note, { force: true });
       return { sha256, size: position, ...(head.etag && { etag: head.etag }) };
     } finally {
+      await noting;
       await file.close();
+      // A note without its bytes says nothing.
+      if (note !== undefined && !(await isFile(part))) await rm(note, { force: true });
     }
   }
+}
+
+interface Note {
+  url: string;
+  etag?: string;
+  lastModified?: string;
+}
+
+async function readNote(path: string): Promise<Note | undefined> {
+  return readFile(path, "utf8")
+    .then(
+      (text) => JSON.parse(text) as Note,
+      () => undefined,
+    )
+    .catch(() => undefined);
+}
+
+async function tryLock(file: string): Promise<HeldLock | undefined> {
+  try {
+    return await takeLock(file, file);
+  } catch (error) {
+    if (error instanceof AirferryError && error.code === "ERR_BUSY") return undefined;
+    throw error;
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function writeNote(path: string, note: object): Promise<void> {
@@ -112,5 +186,5 @@ async function writeNote(path: string, note: object): Promise<void> {
   const file = await open(temporary, "w", 0o600);
   await file.writeFile(JSON.stringify(note));
   await file.close();
-  await rename(temporary, path).catch(() => {});
+  await rename(temporary, path);
 }

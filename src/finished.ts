@@ -1,0 +1,155 @@
+/**
+ * Bundles that are finished already: what `pack` finds when it runs again after success, or after a kill between its last
+ * steps. Each is hashed whole before it counts.
+ */
+import { createHash } from "node:crypto";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { checkFinished, foldersOf } from "./bundle/check-finished.ts";
+import { parseInventory } from "./bundle/inventory.ts";
+import type { Inventory } from "./bundle/inventory-types.ts";
+import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "./bundle/media-names.ts";
+import { AirferryError } from "./errors.ts";
+import type { HashPool } from "./io/hash-pool.ts";
+import { canonicalJson } from "./manifest/load.ts";
+import { lockDigest } from "./manifest/lock-file.ts";
+import type { Lock } from "./manifest/lock-types.ts";
+import type { Manifest } from "./manifest/schema.ts";
+import { type State, writeState } from "./manifest/state.ts";
+import type { Signer } from "./sign/signer.ts";
+import { ensureSigned, isSignedBy } from "./sign.ts";
+import type { Workspace } from "./workspace.ts";
+
+/** What a pack is asked to make. */
+export interface Wanted {
+  workspace: Workspace;
+  lock: Lock;
+  options: {
+    out: string;
+    signers: readonly Signer[];
+    volumeSize: number;
+    volumesPerMedium?: number;
+    serial?: number;
+    report?: (line: string) => void;
+  };
+  pool: HashPool;
+}
+
+/** A bundle that is whole. `size` counts the volumes. */
+export interface Finished {
+  bundle: string;
+  serial: number;
+  /** SHA-256 (hex) of SHA256SUMS. */
+  digest: string;
+  entries: number;
+  size: number;
+}
+
+/**
+ * The bundle of the last pack, when it is still what is wanted; signed by the signers of this run, too, if it was not.
+ * @throws {AirferryError} ERR_BUNDLE_INVALID when it was changed since
+ */
+export async function packedBefore(wanted: Wanted, state: State | undefined): Promise<Finished | undefined> {
+  const { workspace, lock, options, pool } = wanted;
+  const last = state?.last;
+  if (last === undefined || last.lock !== lockDigest(lock)) return undefined;
+  if (last.volumeSize !== options.volumeSize || last.volumesPerMedium !== options.volumesPerMedium) return undefined;
+  const serial = Number(last.name.slice(last.name.lastIndexOf("-") + 1));
+  if (options.serial !== undefined && options.serial !== serial) return undefined;
+  const bundle = join(options.out, last.name);
+  if (!(await stat(bundle).catch(() => undefined))?.isDirectory()) return undefined;
+  const claims = await readInventory(bundle);
+  // What the lock does not cover may have changed in the manifest: the builder, the date of expiry.
+  if (claims !== undefined && !says(claims, wanted)) return undefined;
+  options.report?.(`checking ${bundle}, which was packed from this very lock`);
+  const { problems, entries, size } = await checkFinished(bundle, pool, last.digest);
+  if (problems.length > 0) {
+    throw new AirferryError(
+      "ERR_BUNDLE_INVALID",
+      `cannot use finished bundle "${bundle}": it was changed since it was packed`,
+      { path: bundle, problems, hint: `move it away and run airferry pack ${workspace.file} again` },
+    );
+  }
+  for (const signer of options.signers) {
+    const added = await ensureSigned(bundle, signer);
+    if (added.length > 0) options.report?.(`signed ${bundle} by ${signer.keyid} as well`);
+  }
+  return { bundle, serial, digest: last.digest, entries, size };
+}
+
+/**
+ * A folder that is this very bundle, although no state says so: whole, and signed by every signer of this run, so that
+ * nobody else's folder is taken for it. Undefined when it is anything else.
+ */
+export async function adoptable(dir: string, wanted: Wanted, serial: number): Promise<Finished | undefined> {
+  const { lock, options, pool } = wanted;
+  try {
+    const names = await readdir(dir);
+    if (
+      names.includes("journal") ||
+      names.some((it) => it.startsWith("medium-")) !== (options.volumesPerMedium !== undefined)
+    )
+      return undefined;
+    const inventory = await readInventory(dir);
+    if (inventory === undefined || inventory.serial !== serial || inventory.stream !== lock.stream) return undefined;
+    if (inventory.lock !== lockDigest(lock) || inventory.volumeSize !== options.volumeSize || !says(inventory, wanted))
+      return undefined;
+    for (const signer of options.signers) if (!(await isSignedBy(dir, signer))) return undefined;
+    const [folder] = await foldersOf(dir);
+    const digest = createHash("sha256")
+      .update(await readFile(join(folder as string, SUMS_NAME)))
+      .digest("hex");
+    const { problems, entries, size } = await checkFinished(dir, pool, digest);
+    return problems.length > 0 ? undefined : { bundle: dir, serial, digest, entries, size };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes down what was packed, for the next run. */
+export async function noteState(wanted: Wanted, state: State | undefined, finished: Finished): Promise<void> {
+  const { workspace, lock, options } = wanted;
+  const { serial, digest, bundle } = finished;
+  await writeState(workspace.paths.state, {
+    stream: lock.stream,
+    serial: Math.max(serial, state?.serial ?? 0),
+    previous: { serial, sha256: digest },
+    last: {
+      lock: lockDigest(lock),
+      name: bundle.split("/").at(-1) as string,
+      digest,
+      volumeSize: options.volumeSize,
+      ...(options.volumesPerMedium !== undefined && { volumesPerMedium: options.volumesPerMedium }),
+    },
+  });
+}
+
+const DAYS = { d: 1, w: 7, m: 30, y: 365 } as const;
+
+/** When a bundle that was made at `created` expires, in RFC 3339; undefined when it does not. */
+export function notAfterOf(manifest: Manifest, created: string): string | undefined {
+  const span = manifest.expires;
+  if (span === undefined) return undefined;
+  const days = Number(span.slice(0, -1)) * DAYS[span.at(-1) as keyof typeof DAYS];
+  return `${new Date(Date.parse(created) + days * 86_400_000).toISOString().slice(0, 19)}Z`;
+}
+
+/** Whether an inventory says what the manifest says beside its entries. */
+function says(inventory: Inventory, { workspace: { manifest } }: Wanted): boolean {
+  const builder = (it: unknown) => (it === undefined ? "" : canonicalJson(it));
+  return (
+    inventory.notAfter === notAfterOf(manifest, inventory.created) &&
+    builder(inventory.builder) === builder(manifest.builder)
+  );
+}
+
+async function readInventory(bundle: string): Promise<Inventory | undefined> {
+  try {
+    const [folder] = await foldersOf(bundle);
+    const file = join(folder as string, INVENTORY_NAME);
+    if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
+    return parseInventory(await readFile(file));
+  } catch {
+    return undefined;
+  }
+}
