@@ -7,7 +7,9 @@ import { readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
 import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
+import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { readMediaCheck } from "./iso/media-check.ts";
 
 /** One entry as `inspect --json` and `plan --json` list it. */
 export interface InspectedEntry {
@@ -43,6 +45,8 @@ export interface InspectReport {
   claimedSigners: string[];
   entries: InspectedEntry[];
   catalog: Catalog;
+  /** What ISOs say about themselves (isomd5sum): an MD5 that anyone may have put there, and that leaves out their end. */
+  mediaChecks: { path: string; md5: string; supported: boolean }[];
   problems: Problem[];
 }
 
@@ -87,8 +91,33 @@ export async function inspect(folders: readonly string[]): Promise<InspectReport
       return from === undefined ? entry : { ...entry, from };
     }),
     catalog,
+    mediaChecks: await mediaChecksOf(inventory, copies),
     problems: [...media.problems, ...problems, ...missing(copies)],
   };
+}
+
+/** Reads the embedded media checks of the ISOs whose first volume is here. */
+async function mediaChecksOf(inventory: Inventory, copies: string[][]): Promise<InspectReport["mediaChecks"]> {
+  const volumes = VolumeSet.over(
+    copies.map((it) => it[0]),
+    inventory,
+  );
+  const found: InspectReport["mediaChecks"] = [];
+  try {
+    for (const { path } of inventory.catalog.isos) {
+      const entry = inventory.entries.find((it) => it.path === path);
+      if (entry?.offset === undefined) continue;
+      const check = await readMediaCheck(volumes.range(entry.offset, entry.size)).catch((error: unknown) => {
+        // A volume that is not here is reported as such.
+        if (error instanceof AirferryError) return undefined;
+        throw error;
+      });
+      if (check !== undefined) found.push({ path, md5: check.md5, supported: check.supported });
+    }
+  } finally {
+    await volumes.close();
+  }
+  return found;
 }
 
 function missing(copies: string[][]): Problem[] {

@@ -36,6 +36,11 @@ export const inspectCommand: Register = (program, run) => {
         for (const volume of it.volumes) {
           output.print(`volume    ${volume.name}  ${formatBytes(volume.size)}${volume.present ? "" : "  not here"}`);
         }
+        for (const check of it.mediaChecks) {
+          output.print(
+            `media     ${check.path} carries its own MD5 ${check.md5} (isomd5sum; says nothing about trust)`,
+          );
+        }
         for (const problem of it.problems) output.note(`${problem.path}: ${problem.message}`);
         output.print();
         const shown = it.entries
