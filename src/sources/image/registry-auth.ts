@@ -39,6 +39,7 @@ export class RegistryAuth implements Authenticator {
   /** Where requests start, after any rewrite: the only origin that gets our login. */
   #home: string | undefined;
   #basic: string | undefined;
+  #basicSince = 0;
 
   constructor(options: RegistryAuthOptions) {
     this.#o = options;
@@ -61,13 +62,21 @@ export class RegistryAuth implements Authenticator {
     const login = home ? await this.#login : undefined;
     if (challenge.scheme === "basic") {
       const header = login && basicHeader(login);
-      if (header === undefined || this.#basic === header) return false;
+      if (header === undefined) return false;
+      // Refused once it was sent for a while: not worth sending again.
+      if (this.#basic === header) return Date.now() - this.#basicSince < FRESH_TOKEN_MS;
       this.#basic = header;
+      this.#basicSince = Date.now();
       return true;
     }
     if (login?.registryToken !== undefined) {
-      if (this.#tokens.has(url.origin)) return false;
-      this.#tokens.set(url.origin, { value: login.registryToken, obtained: 0, expires: Number.MAX_SAFE_INTEGER });
+      const sent = this.#tokens.get(url.origin);
+      if (sent !== undefined) return Date.now() - sent.obtained < FRESH_TOKEN_MS;
+      this.#tokens.set(url.origin, {
+        value: login.registryToken,
+        obtained: Date.now(),
+        expires: Number.MAX_SAFE_INTEGER,
+      });
       return true;
     }
     const known = this.#tokens.get(url.origin);
