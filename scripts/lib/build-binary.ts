@@ -3,7 +3,7 @@
  * application (nodejs.org/api/single-executable-applications.html).
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { inject } from "postject";
@@ -39,6 +39,17 @@ process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 0 : 
 module.exports.main(process.argv.slice(2)).then((status) => { process.exitCode = status; });
 `,
 );
+// What `init` copies; src/ready-manifests.ts reads it in the executable.
+const manifests = join(root, "manifests");
+const ready = readdirSync(manifests).filter((name) => name.endsWith(".yaml"));
+writeFileSync(
+  file("manifests.json"),
+  JSON.stringify(
+    Object.fromEntries(
+      ready.map((name) => [name.slice(0, -".yaml".length), readFileSync(join(manifests, name), "utf8")]),
+    ),
+  ),
+);
 writeFileSync(
   file("sea.json"),
   JSON.stringify({
@@ -46,6 +57,7 @@ writeFileSync(
     output: file("sea.blob"),
     disableExperimentalSEAWarning: true,
     useCodeCache: true,
+    assets: { "manifests.json": file("manifests.json") },
   }),
 );
 execFileSync(process.execPath, ["--experimental-sea-config", file("sea.json")], {
@@ -56,5 +68,5 @@ chmodSync(file("airferry"), 0o755);
 await inject(file("airferry"), "NODE_SEA_BLOB", readFileSync(file("sea.blob")), {
   sentinelFuse: "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2",
 });
-for (const name of ["main.cjs", "airferry.cjs", "sea.json", "sea.blob"]) rmSync(file(name));
+for (const name of ["main.cjs", "airferry.cjs", "manifests.json", "sea.json", "sea.blob"]) rmSync(file(name));
 console.log(file("airferry"));
