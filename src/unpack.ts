@@ -88,7 +88,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const read = await readContents(media);
   refuse(folders, read.problems);
   const contents = read.contents as Contents;
-  const pool = new HashPool();
+  const pool = HashPool.sizedFor(contents.inventory.streamSize);
   try {
     for (const it of contents.large) {
       const problem = await checkLargeFile(it, pool);

@@ -101,7 +101,7 @@ async function reportContents(contents: Contents, options: VerifyOptions, report
   }
   const total = copies.reduce((sum, it, index) => sum + it.length * (inventory.volumes[index]?.size ?? 0), 0);
   let done = 0;
-  const pool = new HashPool();
+  const pool = HashPool.sizedFor(total);
   try {
     const problems = await checkContent(contents, pool, (bytes) => {
       done += bytes;

@@ -13,6 +13,7 @@ import { startWorker } from "./start-worker.ts";
 export type { HashAlgorithm, RangeJob, RunJob, RunResult } from "./hash-worker.ts";
 
 const MAX_THREADS = 4;
+const FEW_BYTES = 32 * 1024 * 1024;
 /** A job is at most this long, so that progress and an abort come through in time. */
 const STEP_BYTES = 64 * 1024 * 1024;
 
@@ -141,6 +142,11 @@ export class HashPool {
   /** @param size threads; by default one per core, at most four. */
   constructor(size = Math.min(availableParallelism(), MAX_THREADS)) {
     this.#threads = Array.from({ length: Math.max(1, size) }, () => new Thread());
+  }
+
+  /** A pool for this many bytes in all: a second thread takes longer to start than a few MiB take to hash. */
+  static sizedFor(bytes: number): HashPool {
+    return bytes < FEW_BYTES ? new HashPool(1) : new HashPool();
   }
 
   /** How many threads there are: the number of independent jobs worth having under way. */
