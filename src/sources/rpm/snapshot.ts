@@ -269,7 +269,7 @@ async function fetchRepomd(
  * Opens a document in one piece. With the size known and a codec of Node's own, straight into a buffer of that size: pieces
  * to be joined would cost the same memory again.
  */
-async function openWhole(bytes: Buffer, name: string, size: number | undefined): Promise<Buffer> {
+export async function openWhole(bytes: Buffer, name: string, size: number | undefined): Promise<Buffer> {
   const open = size !== undefined && size <= MAX_AT_ONCE_BYTES && ONE_PIECE[detectCodec(bytes)];
   if (open) {
     try {

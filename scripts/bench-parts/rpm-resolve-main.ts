@@ -1,0 +1,23 @@
+/** What the benchmark measures: opens primary.xml.gz of folders, resolves packages out of them, prints how many. Arguments: folders with colons, names. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { closureOf } from "../../src/rpm/closure.ts";
+import { Pool } from "../../src/rpm/pool.ts";
+import { Primary } from "../../src/rpm/primary.ts";
+import { matchSpec } from "../../src/rpm/select.ts";
+import { openWhole } from "../../src/sources/rpm/snapshot.ts";
+
+const [folders = ".", ...names] = process.argv.slice(2);
+const pool = new Pool("x86_64");
+for (const folder of folders.split(":")) {
+  const file = readdirSync(folder).find((it) => it.endsWith("-primary.xml.gz")) as string;
+  const repomd = readFileSync(join(folder, "repomd.xml"), "utf8");
+  const openSize = Number(/type="primary"[\s\S]*?<open-size>(\d+)</.exec(repomd)?.[1]);
+  const bytes = await openWhole(readFileSync(join(folder, file)), file, openSize);
+  pool.addRepository(folder, new Primary(bytes, file));
+}
+const requests = names.map((label) => ({ label, candidates: matchSpec(pool, label, undefined) }));
+const closure = await closureOf(pool, requests, { recommends: false, findFiles: async () => false });
+console.log(
+  `${pool.entries.length} packages: ${closure.packages.length} chosen, ${closure.unresolved.length} unresolved`,
+);

@@ -1,0 +1,279 @@
+/**
+ * The whole way with real RPMs and real dnf: repositories built and signed, locked, packed, unpacked, served over TLS, and
+ * installed from into empty roots with gpgcheck=1 and repo_gpgcheck=1. And what dnf must refuse.
+ */
+import { type ChildProcess, execFile } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import t, { type Test as Tap } from "tap";
+import { clientEnv, needs } from "../fixtures/clients.ts";
+import { airferry, start, writeManifest } from "../fixtures/program.ts";
+import { buildRpmTree, RPM_BUILDERS, type RpmTree } from "../fixtures/rpm-tree.ts";
+import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
+
+interface Ran {
+  status: number;
+  out: string;
+}
+
+function run(command: string, args: string[], cwd: string): Promise<Ran> {
+  return new Promise((resolve) => {
+    execFile(
+      command,
+      args,
+      { cwd, env: clientEnv({ LC_ALL: "C.UTF-8" }), maxBuffer: 1 << 24 },
+      (error, stdout, stderr) => {
+        resolve({ status: error ? Number((error as { code?: number }).code ?? 1) : 0, out: stdout + stderr });
+      },
+    );
+  });
+}
+
+/** One tree and key pair for all tests of this file. */
+const work = mkdtempSync(join(tmpdir(), "airferry-rpm-"));
+t.teardown(() => rmSync(work, { recursive: true, force: true }));
+let tree: RpmTree;
+
+t.before(async () => {
+  if (!needs(t, "dnf", ...RPM_BUILDERS)) return;
+  tree = await buildRpmTree(join(work, "tree"));
+  writeFileSync(join(work, "key.asc"), tree.key);
+  const made = await airferry(work, ["keygen", "--out", "k"]);
+  if (made.status !== 0) throw new Error(made.stderr);
+});
+
+/** Packs a manifest over the tree served on loopback, unpacks it and serves the store. */
+async function carry(t: Tap, name: string, rpms: object[], change?: (files: Map<string, UpstreamFile>) => void) {
+  const dir = join(work, name);
+  mkdirSync(dir, { recursive: true });
+  const files = new Map<string, UpstreamFile>([...tree.served("base"), ...tree.served("app"), ["/key", tree.key]]);
+  change?.(files);
+  const upstream = await startUpstream({ files });
+  t.teardown(() => upstream.close());
+  writeManifest(dir, JSON.parse(JSON.stringify({ stream: name, rpms }).replaceAll("@UPSTREAM@", upstream.url)));
+  const packed = await airferry(dir, ["pack", "m.yaml", "--key", "../k.key"]);
+  if (packed.status !== 0) return { dir, packed, url: "", repos: "", upstream };
+  const bundle = packed.stdout.trim().split("\n").at(-1) as string;
+  const unpacked = await airferry(dir, ["unpack", bundle, "--trust", "../k.pub", "--store", "store"]);
+  t.equal(unpacked.status, 0, unpacked.stderr);
+  const server = start(dir, [
+    "serve",
+    "--store",
+    "store",
+    "--listen",
+    "127.0.0.1:0",
+    "--tls",
+    "auto",
+    "--tls-dir",
+    "tls",
+    "--listen-http",
+    "127.0.0.1:0",
+  ]);
+  t.teardown(() => stop(server));
+  const { https, http } = await addresses(server);
+  const rendered = await run(
+    "curl",
+    ["-sS", "--cacert", join(dir, "tls/ca.crt"), `${https}/config/airferry.repo`],
+    dir,
+  );
+  const repos = rendered.out.replace(/^sslcacert=.*/gm, `sslcacert=${join(dir, "tls/ca.crt")}`);
+  return { dir, packed, url: https, plain: http, repos, upstream, bundle: join(dir, bundle) };
+}
+
+async function stop(child: ChildProcess & { done: Promise<unknown> }): Promise<void> {
+  child.kill("SIGTERM");
+  await child.done;
+}
+
+/** The addresses that serve prints. */
+function addresses(server: ChildProcess): Promise<{ https: string; http: string }> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const look = (chunk: Buffer) => {
+      text += chunk;
+      const https = /https:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0];
+      const http = /http:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0];
+      if (https && http) resolve({ https, http });
+    };
+    server.stdout?.on("data", look);
+    server.stderr?.on("data", look);
+    server.on("exit", () => reject(new Error(`serve ended: ${text}`)));
+  });
+}
+
+/** Runs dnf on an empty root that knows only these repositories. */
+function dnf(dir: string, root: string, repos: string, ...args: string[]): Promise<Ran> {
+  for (const it of [root, `${root}-repos`, `${root}-log`]) mkdirSync(join(dir, it), { recursive: true });
+  writeFileSync(join(dir, `${root}-repos`, "a.repo"), repos);
+  writeFileSync(join(dir, "dnf.conf"), "[main]\n");
+  const options = {
+    reposdir: join(dir, `${root}-repos`),
+    cachedir: join(dir, `${root}-cache`),
+    logdir: join(dir, `${root}-log`),
+    persistdir: join(dir, `${root}-persist`),
+    module_platform_id: "platform:el9",
+    install_weak_deps: "0",
+  };
+  const common = [
+    "-y",
+    `--config=${join(dir, "dnf.conf")}`,
+    `--installroot=${join(dir, root)}`,
+    "--releasever=9",
+    "--forcearch=x86_64",
+  ];
+  const plugins = args[0] === "repoclosure" ? ["--disableplugin=local"] : ["--disableplugin=*"];
+  return run(
+    "dnf",
+    [...common, ...plugins, ...Object.entries(options).map(([k, v]) => `--setopt=${k}=${v}`), ...args],
+    dir,
+  );
+}
+
+const KEYS = ["@UPSTREAM@/key"];
+
+t.test("whole, subset, modules and loose RPMs, installed by dnf over TLS with both checks on", async (t) => {
+  if (tree === undefined) return;
+  const { dir, packed, repos, plain, upstream } = await carry(t, "good", [
+    { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, fingerprints: [tree.fingerprint] },
+    { name: "app", url: "@UPSTREAM@/app/", keys: KEYS, packages: ["aft-app", "@aftweb:2"] },
+    { name: "loose", path: "../tree/loose", keys: ["../key.asc"] },
+  ]);
+  t.equal(packed.status, 0, packed.stderr);
+  t.match(repos, /gpgcheck=1\nrepo_gpgcheck=1/);
+  const upstreamRepomd = readFileSync(join(tree.dir, "base/repodata/repomd.xml"));
+  const served = await run(
+    "curl",
+    ["-sS", `--cacert`, join(dir, "tls/ca.crt"), `${/baseurl=(.*\/rpms\/base\/)/.exec(repos)?.[1]}repodata/repomd.xml`],
+    dir,
+  );
+  t.equal(served.out, upstreamRepomd.toString(), "exact: upstream's repomd.xml, byte for byte");
+  const rpmRequests = upstream.requests.filter((it) => it.path.endsWith(".rpm"));
+  t.equal(rpmRequests.length, new Set(rpmRequests.map((it) => it.path)).size, "each package is fetched once");
+
+  const installed = await dnf(dir, "root", repos, "install", "aft-app", "aft-loose");
+  t.equal(installed.status, 0, installed.out);
+  const list = await run("rpm", ["--root", join(dir, "root"), "-qa"], dir);
+  for (const it of [
+    "aft-app-2.0-1",
+    "aft-lib-1.1-1",
+    "aft-words-3-1",
+    "aft-lang-1-1",
+    "aft++-1.0^git1~rc-1",
+    "aft-loose-1-1",
+  ]) {
+    t.ok(list.out.includes(`${it}.noarch`), it);
+  }
+  t.equal((await dnf(dir, "modular", repos, "module", "enable", "aftweb:2")).status, 0);
+  const web = await dnf(dir, "modular", repos, "install", "aft-web");
+  t.match(web.out, /aft-web-2\.0-1\.module_2/);
+  t.equal(web.status, 0, web.out);
+  const groups = await dnf(dir, "groups", repos, "group", "install", "aft-group");
+  t.equal(groups.status, 0, groups.out);
+  t.match((await dnf(dir, "root", repos, "updateinfo", "list", "--all")).out, /AFT-2026:1/);
+
+  const alone = `[rpmrepo]\nname=x\nbaseurl=${plain}/rpmrepo/\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=${plain}/keys/loose ${plain}/keys/airferry\n`;
+  const base = /\[airferry-base\][^[]*/.exec(repos)?.[0] ?? "";
+  const merged = await dnf(dir, "merged", `${alone}${base}`, "install", "aft-loose");
+  t.equal(merged.status, 0, `the yum container's place, over plain HTTP: ${merged.out}`);
+});
+
+t.test("a subset is closed: dnf repoclosure finds nothing missing, and a strict reader nothing wrong", async (t) => {
+  if (tree === undefined) return;
+  const { dir, packed, repos, url } = await carry(t, "subset", [
+    { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, packages: ["@^aft-environment"], exclude: ["aft-unneeded"] },
+    { name: "app", url: "@UPSTREAM@/app/", keys: KEYS, packages: ["aft-app"] },
+  ]);
+  t.equal(packed.status, 0, packed.stderr);
+  const closure = await dnf(dir, "root", repos, "repoclosure");
+  if (!/No such command/.test(closure.out)) t.equal(closure.status, 0, closure.out);
+  const installed = await dnf(dir, "root", repos, "install", "aft-app");
+  t.equal(installed.status, 0, installed.out);
+  const comps = await dnf(dir, "root", repos, "group", "list", "--hidden");
+  t.notMatch(comps.out, /Aft other/, "a group that lost its members is gone");
+  const reposync = join(dir, "mirror/repodata");
+  mkdirSync(reposync, { recursive: true });
+  const fetch = (path: string, to: string) =>
+    run("curl", ["-sSf", "--cacert", join(dir, "tls/ca.crt"), "-o", to, `${url}/rpms/base/${path}`], dir);
+  await fetch("repodata/repomd.xml", join(reposync, "repomd.xml"));
+  const repomd = readFileSync(join(reposync, "repomd.xml"), "utf8");
+  for (const [, href] of repomd.matchAll(/href="([^"]*)"/g))
+    t.equal((await fetch(href as string, join(dir, "mirror", href as string))).status, 0, `${href}`);
+  const merged = await run("mergerepo_c", ["-r", join(dir, "mirror"), "-o", join(dir, "merged"), "-d"], dir);
+  t.equal(merged.status, 0, `createrepo_c reads it: ${merged.out}`);
+  const primary = /href="(repodata\/[^"]*primary[^"]*)"/.exec(repomd)?.[1] as string;
+  const text = gunzipSync(readFileSync(join(dir, "mirror", primary))).toString();
+  t.match(text, /packages="5"|packages="4"/);
+});
+
+t.test("what dnf must refuse", async (t) => {
+  if (tree === undefined) return;
+  const { dir, packed, repos, url } = await carry(t, "negative", [
+    { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, packages: ["aft-lib"] },
+  ]);
+  t.equal(packed.status, 0, packed.stderr);
+  const noCa = await dnf(dir, "noca", repos.replace(/^sslcacert=.*$/gm, ""), "install", "aft-lib");
+  t.not(noCa.status, 0, "without the CA nothing is fetched");
+  const otherKey = repos.replace(/^gpgkey=.*\n(\s+\S.*\n)*/gm, `gpgkey=${url}/keys/base\n`);
+  const wrongKey = await dnf(dir, "wrongkey", otherKey, "install", "aft-lib");
+  t.not(wrongKey.status, 0, "rewritten metadata is not signed by upstream's key");
+  const missing = await dnf(dir, "missing", repos, "install", "aft-words");
+  t.not(missing.status, 0, "what was not packed is not there");
+});
+
+t.test("pack refuses, or drops, what upstream signed wrongly or not at all", async (t) => {
+  if (tree === undefined) return;
+  const entry = { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, packages: ["aft-lib", "aft-words"] };
+  const words = [...tree.served("base").keys()].find((it) => it.includes("aft-words")) as string;
+  const flip = (files: Map<string, UpstreamFile>) => {
+    const bytes = Buffer.from(files.get(words) as Buffer);
+    bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
+    files.set(words, bytes);
+  };
+  const flipped = await carry(t, "flipped", [entry], flip);
+  t.equal(flipped.packed.status, 4);
+  t.match(flipped.packed.stderr, /aft-words.*digest/s);
+  const dropped = await carry(t, "dropped", [{ ...entry, on_bad_package: "quarantine" }], flip);
+  t.equal(dropped.packed.status, 0, dropped.packed.stderr);
+  t.match(dropped.packed.stderr, /dropped rpms\/base\/Packages\/aft-words/);
+  t.not((await dnf(dropped.dir, "root", dropped.repos, "install", "aft-words")).status, 0);
+  const rest = await dnf(dropped.dir, "root", dropped.repos, "install", "aft-lib");
+  t.equal(rest.status, 0, `the rest still installs: ${rest.out}`);
+
+  const editRepomd = (files: Map<string, UpstreamFile>) => {
+    const path = "/base/repodata/repomd.xml";
+    files.set(path, Buffer.from(`${files.get(path)}<!-- edited -->`));
+  };
+  const edited = await carry(t, "edited", [entry], editRepomd);
+  t.equal(edited.packed.status, 4);
+  t.match(edited.packed.stderr, /repomd\.xml.*no good OpenPGP signature/s);
+  const pinned = await carry(t, "pinned", [{ ...entry, fingerprints: ["0".repeat(40)] }]);
+  t.equal(pinned.packed.status, 4);
+  t.match(pinned.packed.stderr, /pinned fingerprint/);
+  const unsigned = await carry(t, "unsigned", [{ name: "loose", path: "../tree/unsigned", keys: ["../key.asc"] }]);
+  t.equal(unsigned.packed.status, 4, unsigned.packed.stderr);
+  t.match(unsigned.packed.stderr, /aft-unsigned/);
+  const said = await carry(t, "said", [{ name: "loose", path: "../tree/unsigned" }]);
+  t.equal(said.packed.status, 0, "a folder without keys is carried, and it is said:");
+  t.match(said.repos, /gpgcheck=0/);
+  const demanded = await carry(t, "demanded", [
+    { name: "app", url: "@UPSTREAM@/app/", keys: KEYS, packages: ["aft-app"], repo_gpgcheck: true },
+  ]);
+  t.equal(demanded.packed.status, 4);
+  t.match(demanded.packed.stderr, /repomd\.xml\.asc is missing/);
+});
+
+t.test("a modular package that the module metadata does not list fails the pack", async (t) => {
+  if (tree === undefined) return;
+  const copy = join(work, "stray");
+  cpSync(join(tree.dir, "app"), copy, { recursive: true });
+  const repomd = readFileSync(join(copy, "repodata/repomd.xml"), "utf8");
+  writeFileSync(join(copy, "repodata/repomd.xml"), repomd.replace(/\s*<data type="modules">[\s\S]*?<\/data>/, ""));
+  t.teardown(() => unlinkSync(join(copy, "repodata/repomd.xml")));
+  const stray = await carry(t, "stray-pack", [
+    { name: "app", path: "../stray", keys: ["../key.asc"], packages: ["aft-web"] },
+  ]);
+  t.equal(stray.packed.status, 4, stray.packed.stderr);
+  t.match(stray.packed.stderr, /belongs to module aftweb:2/);
+});
