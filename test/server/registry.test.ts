@@ -1,0 +1,214 @@
+/** The registry: exact headers, names, paging, referrers, refusals. See OCI distribution-spec v1.1. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { hashSync } from "bcryptjs";
+import t, { type Test } from "tap";
+import type { CatalogImage } from "../../src/bundle/inventory-types.ts";
+import { INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
+import { startServer, temporaryDir } from "../fixtures/serving.ts";
+
+function make() {
+  const images = new TestImages();
+  const amd64 = images.image("linux/amd64", [{ a: "amd64" }]);
+  const arm64 = images.image("linux/arm64", [{ a: "arm64" }]);
+  const index = images.index([amd64, arm64]);
+  const sbom = images.referrer(index, "application/spdx+json", Buffer.from("{}"));
+  return { images, amd64, arm64, index, sbom };
+}
+
+type Made = ReturnType<typeof make>;
+
+function catalogImage({ images }: Made, reference: string, root: TestDescriptor, more: Partial<CatalogImage> = {}) {
+  const { digest, mediaType } = root;
+  const manifests = [...images.manifests.keys()];
+  return { reference, digest, mediaType, size: 0, platforms: [], manifests, ...more } as CatalogImage;
+}
+
+function content({ images }: Made, leaveOut: string[] = []): Record<string, Buffer> {
+  const all = [...images.blobs, ...[...images.manifests].map(([digest, it]) => [digest, it.bytes] as const)];
+  return Object.fromEntries(
+    all
+      .filter(([digest]) => !leaveOut.includes(digest))
+      .map(([digest, bytes]) => [`images/blobs/${digest.replace(":", "/")}`, bytes]),
+  );
+}
+
+async function serveImages(t: Test, made: Made, list: CatalogImage[], leaveOut: string[] = [], options = {}) {
+  const server = await startServer(
+    t,
+    [{ stream: "s", content: content(made, leaveOut), catalog: { images: list } }],
+    options,
+  );
+  return (path: string, init: RequestInit = {}) => fetch(`${server.url}${path}`, init);
+}
+
+t.test("manifests and blobs come byte for byte, with exact headers", async (t) => {
+  const made = make();
+  const get = await serveImages(t, made, [catalogImage(made, "registry.example.com:5000/lab/bb:1.0", made.index)]);
+  for (const path of ["/v2", "/v2/"]) t.same(await (await get(path)).json(), {});
+  const name = "/v2/registry.example.com_5000/lab/bb";
+  for (const reference of ["1.0", made.index.digest]) {
+    const answer = await get(`${name}/manifests/${reference}`);
+    t.equal(answer.status, 200);
+    t.equal(answer.headers.get("content-type"), INDEX);
+    t.equal(answer.headers.get("docker-content-digest"), made.index.digest);
+    t.equal(answer.headers.get("etag"), `"${made.index.digest}"`);
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    t.ok(bytes.equals(made.images.manifests.get(made.index.digest)?.bytes as Buffer));
+  }
+  const head = await get(`${name}/manifests/1.0`, { method: "HEAD" });
+  t.equal(head.headers.get("content-length"), String(made.index.size));
+  const unchanged = await get(`${name}/manifests/1.0`, { headers: { "if-none-match": `"${made.index.digest}"` } });
+  t.equal(unchanged.status, 304);
+  const [digest, bytes] = [...made.images.blobs][0] as [string, Buffer];
+  const blob = await get(`${name}/blobs/${digest}`);
+  t.equal(blob.headers.get("content-type"), "application/octet-stream");
+  t.equal(blob.headers.get("accept-ranges"), "bytes");
+  t.ok(Buffer.from(await blob.arrayBuffer()).equals(bytes));
+  const part = await get(`${name}/blobs/${digest}`, { headers: { range: "bytes=5-9" } });
+  t.equal(part.status, 206);
+  t.equal(part.headers.get("content-range"), `bytes 5-9/${bytes.length}`);
+  const beyond = await get(`${name}/blobs/${digest}`, { headers: { range: `bytes=${bytes.length}-` } });
+  t.equal(beyond.status, 416);
+  const byBlob = await get(`${name}/blobs/${made.index.digest}`);
+  t.equal(byBlob.status, 200, "manifests can be had as blobs too");
+});
+
+t.test("names", async (t) => {
+  const made = make();
+  const images = [
+    "docker.io/library/busybox:latest",
+    "registry.k8s.io/coredns/coredns:v1",
+    "registry.k8s.io/pause:3.10",
+    "quay.io/x/same:1",
+    "ghcr.io/x/same:1",
+  ].map((reference) => catalogImage(made, reference, made.index));
+  const get = await serveImages(t, made, images);
+  const good = [
+    "/v2/docker.io/library/busybox/manifests/latest",
+    "/v2/docker.io/busybox/manifests/latest",
+    "/v2/index.docker.io/library/busybox/manifests/latest",
+    "/v2/library/busybox/manifests/latest",
+    "/v2/busybox/manifests/latest",
+    "/v2/library/busybox/manifests/latest?ns=docker.io",
+    "/v2/library/busybox/manifests/latest?ns=registry-1.docker.io",
+    "/v2/docker.io/library/busybox/manifests/latest?ns=docker.io",
+    "/v2/pause/manifests/3.10?ns=REGISTRY.k8s.io",
+    "/v2/pause/manifests/3.10",
+    "/v2/coredns/coredns/manifests/v1",
+    "/v2/coredns/manifests/v1",
+    "/v2/registry.k8s.io/coredns/manifests/v1",
+    "/v2/x/same/manifests/1?ns=quay.io",
+    "/s/s/v2/pause/manifests/3.10",
+  ];
+  for (const path of good) t.equal((await get(path)).status, 200, path);
+  const bad = new Map<string, [number, string, RegExp]>([
+    ["/v2/x/same/manifests/1", [404, "NAME_UNKNOWN", /several registries.*ghcr\.io\/x\/same or quay\.io\/x\/same/]],
+    ["/v2/pause/manifests/3.10?ns=quay.io", [404, "NAME_UNKNOWN", /of quay\.io was not packed/]],
+    ["/v2/pause/manifests/3.9", [404, "MANIFEST_UNKNOWN", /packed: 3\.10/]],
+    ["/v2/none/manifests/1", [404, "NAME_UNKNOWN", /_catalog/]],
+    ["/v2/NONE/manifests/1", [404, "NAME_INVALID", /not a repository name/]],
+    ["/v2/pause/manifests/sha256:bad", [400, "DIGEST_INVALID", /not a digest/]],
+    ["/v2/pause/blobs/sha256:bad", [400, "DIGEST_INVALID", /not a digest/]],
+    [`/v2/pause/blobs/sha256:${"0".repeat(64)}`, [404, "BLOB_UNKNOWN", /no blob/]],
+  ]);
+  for (const [path, [status, code, message]] of bad) {
+    const answer = await get(path);
+    t.equal(answer.status, status, path);
+    t.equal(answer.headers.get("content-type"), "application/json");
+    const { errors } = (await answer.json()) as { errors: { code: string; message: string }[] };
+    t.equal(errors[0]?.code, code);
+    t.match(errors[0]?.message, message);
+  }
+});
+
+t.test("paging of tags and of the catalog", async (t) => {
+  const made = make();
+  const images = ["b", "a", "C", "1"].map((tag) => catalogImage(made, `x.example/y:${tag}`, made.index));
+  const get = await serveImages(t, made, [...images, catalogImage(made, "x.example/z:1", made.index)]);
+  t.same(await (await get("/v2/x.example/y/tags/list")).json(), { name: "x.example/y", tags: ["1", "C", "a", "b"] });
+  const first = await get("/v2/x.example/y/tags/list?n=2");
+  t.same(((await first.json()) as { tags: string[] }).tags, ["1", "C"]);
+  const next = /^<([^>]+)>; rel="next"$/.exec(first.headers.get("link") ?? "")?.[1] as string;
+  const second = await get(next);
+  t.same(((await second.json()) as { tags: string[] }).tags, ["a", "b"]);
+  t.equal(second.headers.get("link"), null);
+  const none = await get("/v2/x.example/y/tags/list?n=0");
+  t.same(((await none.json()) as { tags: string[] }).tags, []);
+  t.equal(none.headers.get("link"), null);
+  t.equal((await get("/v2/x.example/y/tags/list?n=x")).status, 400);
+  t.equal((await get("/v2/x.example/none/tags/list")).status, 404);
+  t.same(await (await get("/v2/_catalog?n=1")).json(), { repositories: ["x.example/y"] });
+});
+
+t.test("referrers: always an index, filtered, and by the fallback tag", async (t) => {
+  const made = make();
+  const get = await serveImages(t, made, [catalogImage(made, "x.example/y:1", made.index)]);
+  const all = await get(`/v2/x.example/y/referrers/${made.index.digest}`);
+  t.equal(all.headers.get("content-type"), INDEX);
+  const { digest, size } = made.sbom;
+  const expected = [{ mediaType: MANIFEST, digest, size, artifactType: "application/spdx+json" }];
+  t.same(((await all.json()) as { manifests: object[] }).manifests, expected);
+  const other = await get(`/v2/x.example/y/referrers/${made.index.digest}?artifactType=application/none`);
+  t.equal(other.headers.get("oci-filters-applied"), "artifactType");
+  t.same(((await other.json()) as { manifests: object[] }).manifests, []);
+  const unknown = await get(`/v2/x.example/none/referrers/sha256:${"0".repeat(64)}`);
+  t.equal(unknown.status, 200);
+  t.equal((await get("/v2/x.example/y/referrers/sha256:bad")).status, 400);
+  const tag = await get(`/v2/x.example/y/manifests/${made.index.digest.replace(":", "-")}`);
+  t.same(((await tag.json()) as { manifests: object[] }).manifests, expected);
+});
+
+t.test("what was left out is said, and a digest without a tag is served", async (t) => {
+  const made = make();
+  const layer = JSON.parse(made.images.manifests.get(made.arm64.digest)?.bytes.toString() as string).layers[0].digest;
+  const reference = `x.example/y@${made.index.digest}`;
+  const get = await serveImages(
+    t,
+    made,
+    [catalogImage(made, reference, made.index, { platforms: ["linux/amd64"] })],
+    [layer],
+  );
+  t.equal((await get(`/v2/y/manifests/${made.index.digest}`)).status, 200);
+  t.same(await (await get("/v2/y/tags/list")).json(), { name: "y", tags: [] });
+  const answer = await get(`/v2/y/blobs/${layer}`);
+  t.equal(answer.status, 404);
+  t.match(await answer.text(), /platform linux\/arm64 was not packed/);
+});
+
+t.test("writes are refused in words that clients show", async (t) => {
+  const made = make();
+  const get = await serveImages(t, made, [catalogImage(made, "x.example/y:1", made.index)]);
+  const writes = [
+    ["POST", "/v2/x.example/y/blobs/uploads/"],
+    ["PUT", "/v2/x.example/y/manifests/1"],
+    ["PATCH", "/v2/x.example/y/blobs/uploads/1"],
+    ["DELETE", `/v2/x.example/y/manifests/${made.index.digest}`],
+  ] as const;
+  for (const [method, path] of writes) {
+    const answer = await get(path, { method });
+    t.equal(answer.status, 405, method);
+    t.equal(answer.headers.get("allow"), "GET, HEAD");
+    t.match(await answer.json(), { errors: [{ code: "UNSUPPORTED", message: /read-only registry/ }] });
+  }
+});
+
+t.test("a login, where an htpasswd file asks for one", async (t) => {
+  const made = make();
+  const htpasswd = join(await temporaryDir(t), "htpasswd");
+  writeFileSync(htpasswd, `# users\nrobot:${hashSync("secret", 4)}\n`);
+  const get = await serveImages(t, made, [catalogImage(made, "x.example/y:1", made.index)], [], { htpasswd });
+  const login = (text: string) => ({ headers: { authorization: `Basic ${Buffer.from(text).toString("base64")}` } });
+  for (const path of ["/v2/", "/v2/x.example/y/manifests/1"]) {
+    const answer = await get(path);
+    t.equal(answer.status, 401);
+    t.match(answer.headers.get("www-authenticate"), /^Basic realm=/);
+    t.equal((await get(path, login("robot:wrong"))).status, 401);
+    t.equal((await get(path, login("nobody:secret"))).status, 401);
+    t.equal((await get(path, login("robot:secret"))).status, 200);
+    t.equal((await get(path)).status, 401, "a good answer is not remembered for everybody");
+  }
+  t.equal((await get("/healthz")).status, 200, "only the registry asks");
+  writeFileSync(htpasswd, "robot:{SHA}notbcrypt\n");
+  await t.rejects(serveImages(t, made, [], [], { htpasswd }), { code: "ERR_USAGE" });
+});
