@@ -19,7 +19,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .addHelpText(
       "after",
       `
-Outside:  airferry init . && airferry keygen --out site && airferry pack manifest.yaml --key site.key
+Outside:  airferry init build && airferry keygen --out site && airferry pack build/starter.yaml --key site.key
 Inside:   airferry unpack MEDIUM --trust site.pub --store DIR && airferry serve --store DIR
 
 Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused, 4 upstream failed, 130 interrupted.`,
