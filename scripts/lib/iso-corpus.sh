@@ -10,8 +10,12 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 . /etc/os-release
 mkdir -p "$WORK/parts" "$WORK/lists/partial" "$WORK/cache/archives/partial"
-printf 'Types: deb deb-src\nURIs: @MIRROR@\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
-  "$VERSION_CODENAME" >"$WORK/parts/corpus.sources"
+# The mirror that this machine's own apt configuration names for its release.
+MIRROR=$(apt-get indextargets --format '$(CODENAME)|$(REPO_URI)|$(COMPONENT)' 'Created-By: Packages' |
+  awk -F'|' -v code="$VERSION_CODENAME" '$1 == code && $3 == "main" { print $2; exit }')
+[ -n "$MIRROR" ] || { echo "iso-corpus: no mirror of $VERSION_CODENAME in the apt configuration" >&2; exit 1; }
+printf 'Types: deb deb-src\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+  "$MIRROR" "$VERSION_CODENAME" >"$WORK/parts/corpus.sources"
 APT=(apt-get -qq -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$WORK/parts" -o "Dir::State::Lists=$WORK/lists"
   -o "Dir::Cache=$WORK/cache" -o "APT::Sandbox::User=root")
 cd "$WORK"
