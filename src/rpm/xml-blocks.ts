@@ -117,15 +117,14 @@ class BlockSlicer {
       while (at < bytes.length && isBlankByte(bytes[at] as number)) at++;
       if (at >= bytes.length) return at;
       if (this.#ended) throw invalidXml(this.#name, "something after the end of the document");
-      if (bytes.length - at <= this.#open.length) return at;
+      const { tail } = this.#frame;
+      if (bytes.length - at >= tail.length && bytes.toString("latin1", at, at + tail.length) === tail) {
+        this.#ended = true;
+        at += tail.length;
+        continue;
+      }
+      if (bytes.length - at <= Math.max(this.#open.length, tail.length)) return at;
       if (!startsWith(bytes, this.#open, at) || !isTagEnd(bytes[at + this.#open.length] as number)) {
-        const tail = this.#frame.tail;
-        if (bytes.length - at < tail.length) return at;
-        if (bytes.toString("latin1", at, at + tail.length) === tail) {
-          this.#ended = true;
-          at += tail.length;
-          continue;
-        }
         this.#unusual(bytes, at);
         return 0;
       }
