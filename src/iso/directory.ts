@@ -170,6 +170,7 @@ function toEntry(record: DirectoryRecord, rock: RockRidge | undefined, context: 
   if (rock?.mode !== undefined) entry.mode = rock.mode & 0o7777;
   if (rock?.link !== undefined) entry.link = rock.link;
   if (rock?.compressed !== undefined) entry.unreadable = `compressed inside the image (zisofs, ${rock.compressed})`;
+  if (rock?.brokenLink) entry.unreadable = "a symbolic link that was cut short when the image was made";
   if (record.interleaved) entry.unreadable = "interleaved with other files";
   if (rock?.childBlock !== undefined) entry.childBlock = rock.childBlock;
   if (rock?.relocated) entry.relocated = true;
@@ -187,7 +188,7 @@ function toEntry(record: DirectoryRecord, rock: RockRidge | undefined, context: 
 
 function kindOf(record: DirectoryRecord, rock: RockRidge | undefined): IsoKind {
   if (record.flags & FLAG_DIRECTORY || rock?.childBlock !== undefined) return "directory";
-  if (rock?.link !== undefined) return "symlink";
+  if (rock?.link !== undefined || rock?.brokenLink) return "symlink";
   const type = (rock?.mode ?? 0) & 0o170000;
   return type === 0 || type === 0o100000 ? "file" : type === 0o120000 ? "symlink" : "special";
 }

@@ -18,6 +18,8 @@ export interface RockRidge {
   mode?: number;
   /** Target of a symbolic link (SL). */
   link?: string;
+  /** There are SL entries, but what they say was cut short. */
+  brokenLink?: boolean;
   /** CL: the directory stands elsewhere, at this logical block. */
   childBlock?: number;
   /** RE: this directory was moved here from elsewhere and is reached there. */
@@ -130,7 +132,8 @@ class SystemUse {
     if (this.#nameBytes > 0) {
       this.#rock.name = this.#name.length === 1 ? this.#name[0]! : Buffer.concat(this.#name);
     }
-    if (this.#link !== undefined) this.#rock.link = this.#link.text();
+    if (this.#link?.broken) this.#rock.brokenLink = true;
+    else if (this.#link !== undefined) this.#rock.link = this.#link.text();
     return this.#rock;
   }
 
@@ -191,6 +194,8 @@ class LinkBuilder {
   readonly #parts: string[] = [];
   #open: Uint8Array[] = [];
   #bytes = 0;
+  /** The target was cut short by whatever made the image. */
+  broken = false;
 
   constructor(label: string) {
     this.#label = label;
@@ -202,7 +207,9 @@ class LinkBuilder {
       const flags = entry[at]!;
       const length = entry[at + 1]!;
       if (at + 2 + length > entry.length) {
-        throw isoFault(this.#label, offset + at, "bad SL component", { expected: "a length inside its entry" });
+        // genisoimage writes such entries for targets that are too long for it: this link alone is lost, not its directory.
+        this.broken = true;
+        return;
       }
       this.#bytes += length + 1;
       if (this.#bytes > MAX_LINK_BYTES) {
