@@ -33,8 +33,8 @@ export function parseComps(bytes: Uint8Array, name: string): Comps {
       name: plainName(group),
       members: membersOf(group).map((it) => ({
         name: it.text.trim(),
-        type: (it.attributes["type"] as MemberType | undefined) ?? "mandatory",
-        ...(it.attributes["requires"] !== undefined && { requires: it.attributes["requires"] }),
+        type: (it.attributes.type as MemberType | undefined) ?? "mandatory",
+        ...(it.attributes.requires !== undefined && { requires: it.attributes.requires }),
       })),
     })),
     environments: childrenOf(root, "environment").map((it) => ({

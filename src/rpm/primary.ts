@@ -181,7 +181,6 @@ function readEntry(text: string): (Evr & { name: string; arch: string }) | undef
 
 /** Names go into paths and reports: no blanks, slashes or control characters. */
 function isPlainName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
   return name.length <= 512 && !/[\s/\u0000-\u001f\u007f]/.test(name);
 }
 

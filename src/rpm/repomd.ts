@@ -69,20 +69,20 @@ export function parseRepomd(bytes: Uint8Array, name: string): Repomd {
   if (root.name !== "repomd") throw invalidXml(name, `expected <repomd>, got <${root.name}>`);
   const records: RepomdRecord[] = [];
   for (const data of childrenOf(root, "data")) {
-    const type = data.attributes["type"];
+    const type = data.attributes.type;
     const fail = (fault: string) => invalidXml(name, `${fault} in record "${type ?? "?"}"`);
     if (type === undefined || !/^[A-Za-z0-9_.-]{1,64}$/.test(type)) throw fail("no usable type");
     if (records.some((it) => it.type === type)) throw fail("the same type twice");
     const location = child(data, "location");
-    const href = location?.attributes["href"];
+    const href = location?.attributes.href;
     if (href === undefined || href === "") throw fail("no location");
     const sum = child(data, "checksum");
-    const checksum = parseChecksum(sum?.attributes["type"], sum?.text);
+    const checksum = parseChecksum(sum?.attributes.type, sum?.text);
     if (checksum === undefined) {
-      throw fail(`unknown or malformed checksum (${sum?.attributes["type"] ?? "no type"} "${sum?.text.trim() ?? ""}")`);
+      throw fail(`unknown or malformed checksum (${sum?.attributes.type ?? "no type"} "${sum?.text.trim() ?? ""}")`);
     }
     const open = child(data, "open-checksum");
-    const openChecksum = open && parseChecksum(open.attributes["type"], open.text);
+    const openChecksum = open && parseChecksum(open.attributes.type, open.text);
     if (open && openChecksum === undefined) throw fail("unknown or malformed open-checksum");
     const base = location?.attributes["xml:base"];
     const size = parseSize(childText(data, "size"));

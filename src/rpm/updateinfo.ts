@@ -38,18 +38,18 @@ function advisoryOf(element: XmlElement): Advisory {
     .flatMap((collection) => childrenOf(collection, "package"));
   return {
     id: childText(element, "id") ?? "",
-    type: element.attributes["type"] ?? "",
+    type: element.attributes.type ?? "",
     severity: childText(element, "severity") ?? "",
     cves: references
-      .filter((it) => it.attributes["type"] === "cve")
-      .flatMap((it) => [it.attributes["id"], it.attributes["title"]])
+      .filter((it) => it.attributes.type === "cve")
+      .flatMap((it) => [it.attributes.id, it.attributes.title])
       .filter((it): it is string => it !== undefined),
     packages: packages.map(({ attributes }) => ({
-      name: attributes["name"] ?? "",
-      arch: attributes["arch"] ?? "",
-      epoch: Number(attributes["epoch"] ?? 0) || 0,
-      version: attributes["version"] ?? "",
-      release: attributes["release"] ?? "",
+      name: attributes.name ?? "",
+      arch: attributes.arch ?? "",
+      epoch: Number(attributes.epoch ?? 0) || 0,
+      version: attributes.version ?? "",
+      release: attributes.release ?? "",
     })),
   };
 }

@@ -73,7 +73,10 @@ class BlockSlicer {
   }
 
   push(chunk: Buffer): void {
-    if (this.#tokens) return this.#tokens.push(chunk);
+    if (this.#tokens) {
+      this.#tokens.push(chunk);
+      return;
+    }
     const bytes = this.#carry.length === 0 ? chunk : Buffer.concat([this.#carry, chunk]);
     const used = this.#scan(bytes);
     if (this.#tokens) return;
@@ -146,7 +149,10 @@ class BlockSlicer {
 
   /** Only possible before any block was handed out; later it is simply malformed. */
   #unusual(bytes: Buffer, at: number): void {
-    if (this.#blocks === 0 && this.#offset === 0) return this.#useTokenizer(bytes);
+    if (this.#blocks === 0 && this.#offset === 0) {
+      this.#useTokenizer(bytes);
+      return;
+    }
     this.#tokens = new Tokenizer(this.#element, this.#name, this.#onBlock, {
       offset: this.#offset + at,
       frame: this.#frame as XmlFrame,

@@ -22,7 +22,6 @@ export interface XmlElement {
 
 /** Turns what was read byte by byte (latin1) into text. */
 export function fromLatin1(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: everything beyond ASCII
   return /[^\x00-\x7f]/.test(text) ? Buffer.from(text, "latin1").toString("utf8") : text;
 }
 

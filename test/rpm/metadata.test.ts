@@ -193,7 +193,7 @@ const RICH = new Map<string, number[][] | undefined>([
 
 t.test("rich dependencies become clauses", async (t) => {
   const ids: Record<string, number[]> = { a: [0], b: [1], c: [2], ab: [0, 11], "perl(X::Y)": [8] };
-  ids["b"] = [1];
+  ids.b = [1];
   for (const [text, expected] of RICH) {
     const parsed = parseRich(text);
     const provides = text.includes("with") ? { ...ids, b: [1, 11] } : ids;

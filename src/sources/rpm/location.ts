@@ -27,7 +27,6 @@ export function locate(href: string, base: string | undefined, digest: string, n
     });
   if (href.length > MAX_HREF) throw refuse(`longer than ${MAX_HREF} characters`);
   const path = decode(href);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
   if (/[\u0000-\u001f\u007f\\]/.test(path)) throw refuse("control characters or a backslash");
   if (base !== undefined && !/^https?:\/\/[^\s\\]+$/.test(base)) throw refuse(`unusable xml:base "${printable(base)}"`);
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) throw refuse("an absolute URL");
@@ -71,6 +70,5 @@ function decode(text: string): string {
 }
 
 function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: not into messages
   return text.slice(0, 200).replace(/[\u0000-\u001f\u007f]/g, "?");
 }

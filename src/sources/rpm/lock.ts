@@ -143,7 +143,7 @@ async function reopen(entry: RpmEntry, previous: LockedEntry, context: LockConte
 }
 
 async function filelistsOf(previous: LockedEntry, context: LockContext): Promise<Buffer | undefined> {
-  const kept = (previous.detail as RpmDetail).metadata["filelists"];
+  const kept = (previous.detail as RpmDetail).metadata.filelists;
   if (kept) return context.kept.get(kept);
   const artifact = previous.artifacts.find((it) => /\/repodata\/[^/]*filelists\.xml/.test(it.path));
   if (!artifact?.urls || !artifact.integrity) return undefined;

@@ -20,13 +20,13 @@ const STRENGTH = ["sha512", "sha384", "sha256", "sha224", "sha1", "md5"];
  */
 export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
   const root = parseXml(bytes, name);
-  const file = childrenOf(childrenOf(root, "files")[0], "file").find((it) => it.attributes["name"] === "repomd.xml");
+  const file = childrenOf(childrenOf(root, "files")[0], "file").find((it) => it.attributes.name === "repomd.xml");
   if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "no metalink of a repomd.xml");
   const alternates = childrenOf(childrenOf(file, "alternates")[0], "alternate");
   const repomds = [file, ...alternates].flatMap((it) => claimOf(it) ?? []);
   if (repomds.length === 0) throw invalidXml(name, "no usable hash of repomd.xml");
   const urls = childrenOf(childrenOf(file, "resources")[0], "url")
-    .map((it) => ({ url: it.text.trim(), preference: Number(it.attributes["preference"] ?? 0) || 0 }))
+    .map((it) => ({ url: it.text.trim(), preference: Number(it.attributes.preference ?? 0) || 0 }))
     .filter(({ url }) => /^https?:\/\/\S+\/repodata\/repomd\.xml$/.test(url))
     .sort((a, b) => b.preference - a.preference);
   const bases = urls.map(({ url }) => url.slice(0, -"repodata/repomd.xml".length)).slice(0, MAX_MIRRORS);
@@ -36,7 +36,7 @@ export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
 
 function claimOf(element: XmlElement): { checksum: Checksum; size?: number } | undefined {
   const hashes = childrenOf(childrenOf(element, "verification")[0], "hash").flatMap(
-    (it) => parseChecksum(it.attributes["type"]?.replace("-", ""), it.text) ?? [],
+    (it) => parseChecksum(it.attributes.type?.replace("-", ""), it.text) ?? [],
   );
   hashes.sort((a, b) => STRENGTH.indexOf(a.type) - STRENGTH.indexOf(b.type));
   const size = Number(childText(element, "size"));

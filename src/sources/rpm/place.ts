@@ -17,7 +17,7 @@ export type Place =
 
 /** The architecture that packages of an entry are for, first of `arch:`. */
 export function baseArch(entry: RpmEntry): string {
-  return entry.arch?.find((it) => it !== "noarch" && it !== "src") ?? entry.vars?.["basearch"] ?? "x86_64";
+  return entry.arch?.find((it) => it !== "noarch" && it !== "src") ?? entry.vars?.basearch ?? "x86_64";
 }
 
 /**

@@ -90,7 +90,7 @@ async function planMerged(entries: readonly LockedEntry[], context: PlanContext)
 
 async function signatureOf(repomd: string, detail: RpmDetail, context: PlanContext): Promise<PlanItem[]> {
   if (context.signRpmMetadata === undefined) return [];
-  const bytes = await context.kept.get(detail.metadata["repomd"] as `sha256:${string}`);
+  const bytes = await context.kept.get(detail.metadata.repomd as `sha256:${string}`);
   return [made(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
 }
 
@@ -131,7 +131,7 @@ function checkOf(detail: RpmDetail, context: PlanContext): (path: string) => Par
 }
 
 async function modularOf(detail: RpmDetail, context: PlanContext): Promise<Set<string>> {
-  const digest = detail.metadata["modules"];
+  const digest = detail.metadata.modules;
   if (digest === undefined) return new Set();
   const open = await decompress(await context.kept.get(digest), { name: "modules.yaml", maxBytes: 1024 ** 3 });
   return new Set(parseModules(open, "modules.yaml").flatMap((it) => it.artifacts));

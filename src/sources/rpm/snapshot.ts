@@ -290,7 +290,7 @@ const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) =>
 
 async function readPlaced(
   at: ArtifactPlace,
-  place: Exclude<Place, { kind: "loose" }>,
+  _place: Exclude<Place, { kind: "loose" }>,
   context: LockContext,
   limits: { maxBytes: number; size?: number; integrity?: string },
 ): Promise<Buffer | undefined> {
