@@ -1,12 +1,19 @@
 #!/usr/bin/env node
 /** argv in, exit status out. The only place that ends the process. */
-import { main } from "./cli/main.ts";
+import { main, printInterrupted, printUncaught } from "./cli/main.ts";
 import { EXIT } from "./errors.ts";
 
+const argv = process.argv.slice(2);
+process.on("uncaughtException", (error) => {
+  printUncaught(argv, error);
+  process.exit(EXIT.failed);
+});
 // A second signal, or a verb that does not stop by itself, ends the process; every verb may be killed at any instant.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
-    if (process.listenerCount(signal) === 1) process.exit(EXIT.interrupted);
+    if (process.listenerCount(signal) > 1) return;
+    printInterrupted(argv);
+    process.exit(EXIT.interrupted);
   });
 }
 // A reader that went away (`airferry status | head`) is no failure.
@@ -14,4 +21,4 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) =>
   process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.failed),
 );
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await main(argv);

@@ -16,6 +16,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .helpCommand("help [command]", "print help of a command")
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .exitOverride()
+    // Usage errors are printed below, in the voice of all others.
+    .configureOutput({ outputError: () => {} })
     .addHelpText(
       "after",
       `
@@ -47,13 +49,54 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
   } catch (error) {
     if (error instanceof CommanderError) {
       if (["commander.help", "commander.helpDisplayed", "commander.version"].includes(error.code)) return EXIT.done;
+      outputOf(argv).error(usageError(error, argv));
       return EXIT.usage;
     }
     if (error instanceof AirferryError) {
-      new Output({}).error(error);
+      outputOf(argv).error(error);
       return exitStatusOf(error);
     }
     throw error;
   }
   return status;
 }
+
+/** Prints what nobody caught; never a stack trace, unless asked. */
+export function printUncaught(argv: readonly string[], error: unknown): void {
+  outputOf(argv).error(error);
+}
+
+/** Says that a signal ended the work. */
+export function printInterrupted(argv: readonly string[]): void {
+  if (process.stderr.isTTY) process.stderr.write("\n");
+  outputOf(argv).note("interrupted; the same command goes on from here");
+}
+
+/** The output that these arguments ask for, before or although they cannot be parsed. */
+function outputOf(argv: readonly string[]): Output {
+  const at = argv.indexOf("--progress");
+  const asksJson = argv.includes("--progress=json") || (at >= 0 && argv[at + 1] === "json");
+  return new Output({
+    json: argv.includes("--json"),
+    quiet: argv.includes("--quiet") || argv.includes("-q"),
+    ...(asksJson && { progress: "json" }),
+  });
+}
+
+function usageError(error: CommanderError, argv: readonly string[]): AirferryError {
+  const message = error.message
+    .replace(/^error: /, "")
+    .replace(/\n\(Did/, " (did")
+    .replace(/\.$/, "");
+  const command = COMMAND_NAME.test(argv[0] ?? "") && error.code !== "commander.unknownCommand" ? ` ${argv[0]}` : "";
+  const swallowed = error.code === "commander.missingArgument" && argv.find((it) => SEVERAL_VALUES.includes(it));
+  return new AirferryError("ERR_USAGE", `cannot run airferry${command}: ${message}`, {
+    hint: swallowed
+      ? `${swallowed} takes all values behind it: name the ${command === " lock" ? "manifest" : "bundle"} before it`
+      : `airferry${command} --help`,
+  });
+}
+
+const COMMAND_NAME = /^[a-z]+$/;
+/** Options that take as many values as follow. */
+const SEVERAL_VALUES = ["--trust", "--update"];

@@ -1,6 +1,7 @@
 /** Passphrases of private keys: environment first, then a prompt on a terminal that shows nothing. */
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
+import { AirferryError } from "../errors.ts";
 import { type Passphrase, passphraseFrom } from "../sign/private-key.ts";
 
 export function passphrase(): Passphrase {
@@ -13,7 +14,15 @@ export async function prompt(what: string): Promise<string> {
   process.stderr.write(`${what}: `);
   const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
   try {
-    return await terminal.question("");
+    return await new Promise<string>((resolve, reject) => {
+      // The terminal is in raw mode: Ctrl-C is a key here, and Ctrl-D the end.
+      terminal.once("SIGINT", () => {
+        terminal.close();
+        process.kill(process.pid, "SIGINT");
+      });
+      terminal.once("close", () => reject(new AirferryError("ERR_PASSWORD", `cannot read ${what}: the input ended`)));
+      terminal.question("").then(resolve, reject);
+    });
   } finally {
     terminal.close();
     process.stderr.write("\n");

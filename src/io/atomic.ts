@@ -3,8 +3,8 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 
 /** Syncs a file or folder by name. Folders that cannot be synced (some network file systems) are let be. */
@@ -41,11 +41,19 @@ export async function writeAtomic(file: string, bytes: Uint8Array | string, mode
 
 /** Makes a folder and its parents, each synced into its parent. */
 export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
-  const first = await mkdir(folder, { recursive: true, mode });
-  if (first === undefined) return;
-  for (let at = folder; ; at = dirname(at)) {
-    await syncPath(dirname(at));
-    if (at === first || dirname(at) === at) return;
+  // Not mkdir's own recursion: it never ends where a parent is there but takes no folders (/proc).
+  const missing: string[] = [];
+  let at = resolve(folder);
+  for (; !(await isFolder(at)); at = dirname(at)) missing.unshift(at);
+  for (const it of missing) {
+    try {
+      await mkdir(it, { mode });
+    } catch (error) {
+      // Somebody else may have made it meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || !(await isFolder(it)))
+        throw ioError("make folder", it, error);
+    }
+    await syncPath(dirname(it));
   }
 }
 
@@ -61,4 +69,15 @@ export function ioError(action: string, file: string, cause: unknown): AirferryE
     return new AirferryError("ERR_FILE_TOO_LARGE", `cannot ${action} "${file}": too large for its file system`, detail);
   }
   return new AirferryError("ERR_IO", `cannot ${action} "${file}": ${message}`, detail);
+}
+
+/** @throws {AirferryError} ERR_IO when it cannot be looked at */
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    throw ioError("look at", path, error);
+  }
 }
