@@ -1,6 +1,6 @@
 /**
  * The checksum that isomd5sum implants in installation media: read and verified, as information only. It is MD5, and the
- * last 15 sectors are not covered: never a reason to trust an image (docs/security.md).
+ * last 15 sectors are not covered: never a reason to trust an image (docs/build.md).
  */
 import { createHash } from "node:crypto";
 import type { RandomAccess } from "../io/types.ts";
