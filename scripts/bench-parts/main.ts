@@ -4,6 +4,7 @@ import { isMet, type Row } from "./row.ts";
 const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
   serve: async () => (await import("./serve.ts")).benchServe,
+  images: async () => (await import("./images.ts")).benchImages,
   iso: async () => (await import("./iso.ts")).benchIso,
   loose: async () => (await import("./rpm-loose.ts")).benchLoose,
   resolve: async () => (await import("./rpm-resolve.ts")).benchResolve,

@@ -211,7 +211,12 @@ class Collector {
 
   async #takeReferrers(subject: OciDigest, depth: number): Promise<void> {
     if (depth >= MAX_REFERRER_DEPTH) return;
-    for (const descriptor of await this.#origin.referrers(subject)) {
+    // Asked for together: each is a round trip to a registry that may be far away.
+    const [listed, ...isTagged] = await Promise.all([
+      this.#origin.referrers(subject),
+      ...LEGACY_SUFFIXES.map((suffix) => this.#origin.hasTag(digestTag(subject, suffix))),
+    ]);
+    for (const descriptor of listed) {
       if (this.#manifests.has(descriptor.digest) || !isManifestType(descriptor.mediaType)) continue;
       const found = await this.#origin.manifest(descriptor);
       if (found === undefined) {
@@ -223,9 +228,9 @@ class Collector {
       if (manifest.subject?.digest !== subject) continue;
       await this.#takeReferrer(found, manifest, subject, depth);
     }
-    for (const suffix of LEGACY_SUFFIXES) {
+    for (const [index, suffix] of LEGACY_SUFFIXES.entries()) {
+      if (!isTagged[index]) continue;
       const tag = digestTag(subject, suffix);
-      if (!(await this.#origin.hasTag(tag))) continue;
       const found = await this.#origin.manifest({ tag });
       if (found === undefined) continue;
       this.#tags[tag] = found.digest;
