@@ -1,19 +1,19 @@
 /** Pulling ten images with shared layers from a local registry, beside skopeo copy of the same into one OCI layout. */
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { clientPath } from "../../test/fixtures/clients.ts";
 import { startDockerRegistry, TestImages } from "../../test/fixtures/images.ts";
-import { seededBytes } from "../../test/fixtures/program.ts";
 import { measure, median, mib, secs } from "./measure.ts";
 import type { Row } from "./row.ts";
 
 const BIN = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "src", "bin.ts");
 const IMAGES = 10;
-const SHARED_BYTES = 48 * 1024 * 1024;
-const OWN_BYTES = 12 * 1024 * 1024;
+const SHARED_BYTES = 96 * 1024 * 1024;
+const OWN_BYTES = 32 * 1024 * 1024;
 const RUNS = 3;
 
 /** Needs docker-registry and skopeo. */
@@ -22,11 +22,11 @@ export async function benchImages(): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), "airferry-bench-images-"));
   const registry = await startDockerRegistry(join(dir, "registry"));
   try {
-    const shared = seededBytes(1, SHARED_BYTES);
+    const shared = randomBytes(SHARED_BYTES);
     const names: string[] = [];
     for (let number = 0; number < IMAGES; number++) {
       const images = new TestImages();
-      const image = images.image("linux/amd64", [{ shared }, { own: seededBytes(100 + number, OWN_BYTES) }]);
+      const image = images.image("linux/amd64", [{ shared }, { own: randomBytes(OWN_BYTES) }]);
       await images.push(registry.host, `bench/image${number}`, { "1": image });
       names.push(`${registry.host}/bench/image${number}:1`);
     }
