@@ -24,14 +24,42 @@ import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts"
 
 export const imageSource: SourceKind = {
   kind: "image",
-  lock: (context) =>
-    mapEntries("image", context.manifest.images ?? [], nameOf, context, (entry) => lockImage(entry, context)),
+  async lock(context) {
+    const entries = context.manifest.images ?? [];
+    const locked = await mapEntries("image", entries, nameOf, context, (entry) => lockImage(entry, context));
+    // pack asks nothing about what is locked: a rerun must not need upstream.
+    if (context.pinFirstSight) await reportDrift(entries, locked, context);
+    return locked;
+  },
   plan: planImages,
 };
 
 /** What an entry goes by in the lock: the text that the manifest names it with. */
 export function nameOf(entry: ImageEntry): string {
   return entry.as ?? entry.ref ?? (entry.archive as string);
+}
+
+/** Says which tags upstream has moved since they were locked. The lock stays what it is. */
+async function reportDrift(
+  entries: readonly ImageEntry[],
+  locked: readonly LockedEntry[],
+  context: LockContext,
+): Promise<void> {
+  for (const [index, entry] of entries.entries()) {
+    const taken = locked[index] as LockedEntry;
+    if (entry.ref === undefined || taken !== context.previous.get(taken.name)) continue;
+    const reference = parseReference(entry.ref);
+    if (reference.digest !== undefined || reference.tag === undefined) continue;
+    const origin = registryOf(reference, entry.insecure === true, context.manifest, context);
+    // An upstream that cannot be asked, or has dropped the tag, changes nothing for what is locked.
+    const now = await origin.digestOfTag(reference.tag).catch(() => undefined);
+    const before = (taken.detail as ImageDetail).images[0]?.digest;
+    if (now !== undefined && now !== before) {
+      context.report(
+        `${entry.ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock --update ${taken.name}`,
+      );
+    }
+  }
 }
 
 async function lockImage(entry: ImageEntry, context: LockContext): Promise<LockedEntry> {

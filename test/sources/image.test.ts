@@ -222,10 +222,12 @@ t.test("sha512 digests, and a tag that moves under a lock", async (t) => {
     },
     MANIFEST,
   );
-  const { fake, ran, run, entries } = await pack(t, made, { tags: { "1.0": root } });
+  const { fake, dir, manifest, ran, run, entries } = await pack(t, made, { tags: { "1.0": root } });
   t.equal(ran.status, 0, ran.stderr);
   t.ok(paths(await entries()).includes(`images/blobs/sha512/${digest.slice(7)}`));
   fake.tags["1.0"] = made.index;
   const same = await run("--frozen");
   t.equal(same.status, 0, "what is locked stays what it is");
+  const drift = await airferry(dir, ["lock", manifest]);
+  t.match(drift.stderr, `moved upstream: locked ${root.digest}, now ${made.index.digest}`);
 });
