@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { finishBundle } from "./bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "./bundle/inventory-types.ts";
 import { otherWorkFolders, WorkFolder, workFolderName } from "./bundle/work-folder.ts";
-import { AirferryError } from "./errors.ts";
+import { AirferryError, type Problem } from "./errors.ts";
 import { type FillProgress, fillBundle } from "./fill.ts";
 import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wanted } from "./finished.ts";
 import { makeFolder, syncPath } from "./io/atomic.ts";
@@ -91,6 +91,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
   const wanted: Wanted = { workspace, lock, options, pool };
   const earlier = await packedBefore(wanted, state);
   if (earlier !== undefined) return done(lock, earlier);
+  if (options.frozen) await requireUnmoved(workspace, lock);
 
   const serial = options.serial ?? (state?.serial ?? 0) + 1;
   const name = `${lock.stream}-${String(serial).padStart(6, "0")}`;
@@ -150,6 +151,25 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
     }
     for (const sha256 of filled.cached) await workspace.cache.remove(sha256);
     return { ...done(lock, { bundle: target, serial, digest, entries, size }), packed: true, ...totals, faults };
+  }
+}
+
+/** A frozen pack of what upstream has moved since is refused: somebody ought to look first. */
+async function requireUnmoved(workspace: Workspace, lock: Lock): Promise<void> {
+  const { manifest, paths, fetcher } = workspace;
+  const problems: Problem[] = [];
+  for (const source of SOURCES) {
+    const entries = lock.entries.filter((it) => it.kind === source.kind);
+    const moved = (await source.drift?.(entries, { manifest, baseDir: paths.baseDir, fetcher })) ?? [];
+    for (const { name, message } of moved) {
+      problems.push({ code: "ERR_LOCK_STALE", path: `${source.kind} ${name}`, message });
+    }
+  }
+  if (problems.length > 0) {
+    throw new AirferryError("ERR_LOCK_STALE", "cannot pack with --frozen: upstream moved what is locked", {
+      problems,
+      hint: `airferry lock ${workspace.file} --update; or pack without --frozen to keep what is locked`,
+    });
   }
 }
 

@@ -27,10 +27,12 @@ export const imageSource: SourceKind = {
   async lock(context) {
     const entries = context.manifest.images ?? [];
     const locked = await mapEntries("image", entries, nameOf, context, (entry) => lockImage(entry, context));
+    const kept = locked.filter((it) => context.previous.get(it.name) === it);
     // pack asks nothing about what is locked: a rerun must not need upstream.
-    if (context.pinFirstSight) await reportDrift(entries, locked, context);
+    if (context.pinFirstSight) for (const { message } of await movedTags(kept, context)) context.report(message);
     return locked;
   },
+  drift: movedTags,
   plan: planImages,
 };
 
@@ -39,27 +41,30 @@ export function nameOf(entry: ImageEntry): string {
   return entry.as ?? entry.ref ?? (entry.archive as string);
 }
 
-/** Says which tags upstream has moved since they were locked. The lock stays what it is. */
-async function reportDrift(
-  entries: readonly ImageEntry[],
+/** Which tags upstream has moved since they were locked. */
+async function movedTags(
   locked: readonly LockedEntry[],
-  context: LockContext,
-): Promise<void> {
-  for (const [index, entry] of entries.entries()) {
-    const taken = locked[index] as LockedEntry;
-    if (entry.ref === undefined || taken !== context.previous.get(taken.name)) continue;
+  context: Pick<LockContext, "manifest" | "baseDir" | "fetcher">,
+): Promise<{ name: string; message: string }[]> {
+  const moved: { name: string; message: string }[] = [];
+  for (const taken of locked) {
+    const entry = (context.manifest.images ?? []).find((it) => nameOf(it) === taken.name);
+    if (entry?.ref === undefined) continue;
     const reference = parseReference(entry.ref);
     if (reference.digest !== undefined || reference.tag === undefined) continue;
-    const origin = registryOf(reference, entry.insecure === true, context.manifest, context);
+    const origin = registryOf(reference, entry.insecure === true, context.manifest, {
+      fetcher: context.fetcher,
+      report: () => {},
+    });
     // An upstream that cannot be asked, or has dropped the tag, changes nothing for what is locked.
     const now = await origin.digestOfTag(reference.tag).catch(() => undefined);
     const before = (taken.detail as ImageDetail).images[0]?.digest;
     if (now !== undefined && now !== before) {
-      context.report(
-        `${entry.ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock --update ${taken.name}`,
-      );
+      const message = `${entry.ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock --update ${taken.name}`;
+      moved.push({ name: taken.name, message });
     }
   }
+  return moved;
 }
 
 async function lockImage(entry: ImageEntry, context: LockContext): Promise<LockedEntry> {

@@ -227,7 +227,10 @@ t.test("sha512 digests, and a tag that moves under a lock", async (t) => {
   t.ok(paths(await entries()).includes(`images/blobs/sha512/${digest.slice(7)}`));
   fake.tags["1.0"] = made.index;
   const same = await run("--frozen");
-  t.equal(same.status, 0, "what is locked stays what it is");
+  t.equal(same.status, 0, "what is packed stays what it is");
+  const elsewhere = await run("--frozen", "--serial", "7");
+  t.equal(elsewhere.status, 2, "a frozen pack of a moved tag is refused");
+  t.match(elsewhere.stderr, "moved upstream");
   const drift = await airferry(dir, ["lock", manifest]);
   t.match(drift.stderr, `moved upstream: locked ${root.digest}, now ${made.index.digest}`);
 });
