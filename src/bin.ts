@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** argv in, exit status out. The only place that ends the process. */
 import { main, printInterrupted, printUncaught } from "./cli/main.ts";
+import { isHandled } from "./cli/signals.ts";
 import { EXIT } from "./errors.ts";
 
 const argv = process.argv.slice(2);
@@ -11,7 +12,7 @@ process.on("uncaughtException", (error) => {
 // A second signal, or a verb that does not stop by itself, ends the process; every verb may be killed at any instant.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
-    if (process.listenerCount(signal) > 1) return;
+    if (isHandled(signal)) return;
     printInterrupted(argv);
     process.exit(EXIT.interrupted);
   });

@@ -5,22 +5,45 @@ import { AirferryError } from "../errors.ts";
 import { type Passphrase, passphraseFrom } from "../sign/private-key.ts";
 
 export function passphrase(): Passphrase {
-  return passphraseFrom(process.env, process.stdin.isTTY && process.stderr.isTTY ? prompt : undefined);
+  return passphraseFrom(process.env, hasTerminal() ? (file) => prompt(`passphrase for ${file}`) : undefined);
+}
+
+/** Asks twice for the passphrase of a key that is made. @throws {AirferryError} ERR_PASSWORD without a terminal, or when the two differ */
+export async function newPassphrase(file: string): Promise<string> {
+  if (!hasTerminal()) {
+    throw new AirferryError("ERR_PASSWORD", `cannot make "${file}": it needs a passphrase and there is no terminal`, {
+      hint: "set AIRFERRY_PASSWORD",
+    });
+  }
+  const password = await prompt(`new passphrase for ${file}`);
+  if ((await prompt("the same again")) === password) return password;
+  throw new AirferryError("ERR_PASSWORD", `cannot make "${file}": the passphrases differ`, {
+    hint: "run the command again",
+  });
+}
+
+function hasTerminal(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
 /** Asks on the terminal; what is typed is not shown. */
-export async function prompt(what: string): Promise<string> {
+async function prompt(what: string): Promise<string> {
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   process.stderr.write(`${what}: `);
   const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
   try {
     return await new Promise<string>((resolve, reject) => {
       // The terminal is in raw mode: Ctrl-C is a key here, and Ctrl-D the end.
+      let interrupted = false;
       terminal.once("SIGINT", () => {
+        interrupted = true;
         terminal.close();
         process.kill(process.pid, "SIGINT");
       });
-      terminal.once("close", () => reject(new AirferryError("ERR_PASSWORD", `cannot read ${what}: the input ended`)));
+      terminal.once(
+        "close",
+        () => interrupted || reject(new AirferryError("ERR_PASSWORD", `cannot read the ${what}: the input ended`)),
+      );
       terminal.question("").then(resolve, reject);
     });
   } finally {

@@ -63,6 +63,8 @@ export function startProgress(what: string, mode: ProgressMode): Progress {
     update(done, total, detail) {
       if (mode === "none") return;
       final = [done, total, detail];
+      // The rate counts from the first bytes on, also where the first line comes late.
+      if (samples.length === 0) samples.push({ at: started, done });
       const now = Date.now();
       if (now - last < interval || (!terminal && mode !== "json" && now - started < LINE_INTERVAL_MS)) return;
       last = now;

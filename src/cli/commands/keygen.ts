@@ -1,7 +1,6 @@
 /** `airferry keygen`: the keys that bundles and repository metadata are signed with. */
-import { AirferryError } from "../../errors.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { passphrase, prompt } from "../passphrase.ts";
+import { newPassphrase } from "../passphrase.ts";
 
 export const keygenCommand: Register = (program, run) => {
   withGlobals(program.command("keygen"))
@@ -20,12 +19,7 @@ export const keygenCommand: Register = (program, run) => {
         const { keygen } = await import("../../keygen.ts");
         const { out } = flags;
         const fromEnvironment = process.env["AIRFERRY_PASSWORD"] ?? process.env["COSIGN_PASSWORD"];
-        const password = fromEnvironment ?? (await passphrase()(`new passphrase for ${out}.key`));
-        if (fromEnvironment === undefined && (await prompt("the same again")) !== password) {
-          throw new AirferryError("ERR_PASSWORD", "cannot make keys: the passphrases differ", {
-            hint: "run the command again",
-          });
-        }
+        const password = fromEnvironment ?? (await newPassphrase(`${out}.key`));
         const made = await keygen({ out, password });
         for (const file of made.files) output.print(file);
         output.note(`key id ${made.keyid}`);

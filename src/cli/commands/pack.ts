@@ -42,13 +42,22 @@ export const packCommand: Register = (program, run) => {
         const { openWorkspace } = await import("../../workspace.ts");
         const { pack } = await import("../../pack.ts");
         const { packSigners } = await import("../../pack-signers.ts");
-        const signers = await packSigners({ ...flags, unsigned: flags.unsigned === true, passphrase: passphrase() });
+        const volumes = volumeOptions(flags);
         await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+        // A command given on the line goes before a key from the environment. Asked now, not after hours of downloading.
+        const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
+        const { key, ...rest } = flags;
+        const signers = await packSigners({
+          ...rest,
+          ...(key !== undefined && !fromEnvironment && { key }),
+          unsigned: flags.unsigned === true,
+          passphrase: passphrase(),
+        });
         const progress = output.progress("packing");
         const result = await pack(workspace, {
           out: flags.out,
           ...signers,
-          ...volumeOptions(flags),
+          ...volumes,
           frozen: flags.frozen === true,
           ...(flags.serial !== undefined && { serial: flags.serial }),
           concurrency: Math.max(8, flags.concurrency ?? 0),

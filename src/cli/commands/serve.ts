@@ -1,6 +1,7 @@
 /** `airferry serve`: answers for everything in a store until it is stopped. */
 import { Option } from "commander";
 import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+import { stopsByItself } from "../signals.ts";
 
 interface ServeFlags {
   store: string;
@@ -37,6 +38,7 @@ export const serveCommand: Register = (program, run) => {
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
         const { defaultWorkers, serve } = await import("../../serve.ts");
+        stopsByItself();
         const serving = await serve({
           ...flags,
           workers: flags.workers ?? defaultWorkers(),

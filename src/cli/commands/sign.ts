@@ -23,10 +23,11 @@ export const signCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const { sign } = await import("../../sign.ts");
         // A command given on the line goes before a key from the environment.
+        const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
         const { key, ...rest } = flags;
         const result = await sign(bundle, {
           ...rest,
-          ...(flags.signer === undefined && { key }),
+          ...(!fromEnvironment && { key }),
           passphrase: passphrase(),
         });
         for (const file of result.files) output.print(file);

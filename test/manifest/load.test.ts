@@ -1,0 +1,64 @@
+/** Mistakes in manifests, each at its line and in words. */
+import t from "tap";
+import { AirferryError } from "../../src/errors.ts";
+import { parseManifest } from "../../src/manifest/load.ts";
+
+const HEAD = "apiVersion: airferry/v1\nstream: s\n";
+
+function problemsOf(text: string): string[] {
+  try {
+    parseManifest(text, "m");
+  } catch (error) {
+    if (error instanceof AirferryError) return error.problems.map((it) => `${it.path}: ${it.message}`);
+    throw error;
+  }
+  return [];
+}
+
+t.test("what is good stays good", async (t) => {
+  const sha512 = `sha512-${Buffer.alloc(64).toString("base64")}`;
+  for (const text of [
+    `${HEAD}expires: 90d\n`,
+    `${HEAD}files:\n  - path: a\n    integrity: ${sha512}\n`,
+    `${HEAD}files:\n  - { path: a, integrity: "sha256-${Buffer.alloc(32).toString("base64")} ${sha512}" }\n`,
+    `${HEAD}files:\n  - path: a\n    as: x/a\n  - path: b\n    as: x/b\n    mode: "0755"\n`,
+    `${HEAD}hosts:\n  a.example: { ca: x.pem }\n  a.example:8443: { ca: x.pem }\n`,
+  ]) {
+    t.strictSame(problemsOf(text), [], text);
+  }
+});
+
+t.test("mistakes", async (t) => {
+  const bad = new Map<string, string>([
+    ["", 'm:1 apiVersion: is missing: must be "airferry/v1"'],
+    ["apiVersion: airferry/v2\nstream: s\n", 'm:1 apiVersion: must be "airferry/v1", got "airferry/v2"'],
+    [`${HEAD}expires: 99999999999y\n`, "m:3 expires: must be a number"],
+    [`${HEAD}expires: 0d\n`, "m:3 expires: must be a number"],
+    [`${HEAD}files:\n  - path: a\n    integrity: garbage\n`, "m:5 files[0].integrity: must be an SRI string"],
+    [`${HEAD}files:\n  - path: a\n    integrity: sha256-AAAA\n`, "m:5 files[0].integrity: must be an SRI string"],
+    [`${HEAD}files:\n  - path: a\n    integrity: sha3-256-AAAA\n`, "m:5 files[0].integrity: must be an SRI string"],
+    [`${HEAD}files:\n  - path: a\n    mode: 0755\n`, 'must be "0644" or "0755", got 755; write it in quotes'],
+    [
+      `${HEAD}files:\n  - path: a\n  - path: b\n    as: a/b\n`,
+      'm:5 files[1]: wants to lie below "a", which is a file: files[0]',
+    ],
+    [`${HEAD}files:\n  - path: ""\n`, "m:4 files[0].path: must not be empty"],
+    [`${HEAD}files:\n  - url: https://[::bad/x\n`, "m:4 files[0].url: cannot be read as a URL"],
+    [`${HEAD}files:\n  - url: https://user:secret@h/x\n`, "m:4 files[0].url: must not hold a user or password"],
+    [
+      `${HEAD}files:\n  - path: a\n    checksums: { path: b, fingerprints: [${"A".repeat(40)}] }\n`,
+      "m:5 files[0].checksums: fingerprints pin keys, but there are none",
+    ],
+    [`${HEAD}hosts:\n  "https://h/": { ca: x.pem }\n`, "must be a host, or host:port"],
+    [`${HEAD}---\nstream: t\n`, "m:3: holds more than one document"],
+    ["[1]", "m:1: expected object, got array"],
+  ]);
+  for (const [text, wanted] of bad) {
+    const found = problemsOf(text);
+    t.ok(
+      found.some((it) => it.includes(wanted)),
+      `${JSON.stringify(text)}: ${JSON.stringify(found)}`,
+    );
+    t.notMatch(found.join(), /secret/, "no secret in a message");
+  }
+});
