@@ -2,6 +2,7 @@
  * The verb `lock`: resolves every entry of a manifest and pins it. Also what `plan` and `pack` call to lock what has no lock
  * yet or whose text changed. Fetches metadata; artifacts themselves only where nobody published a digest or size.
  */
+import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { checkBuilder, type Finding } from "./builder/compatibility.ts";
 import { AirferryError, type Problem } from "./errors.ts";
@@ -62,6 +63,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
   const kept = new KeptFolder(paths.kept);
   const time = lockTime();
   checkUpdateNames(workspace, options.update, before);
+  await checkLocalFiles(workspace, before);
   const entries: LockedEntry[] = [];
   for (const source of SOURCES) {
     const previous = new Map(
@@ -175,6 +177,43 @@ function checkUpdateNames(workspace: Workspace, update: readonly string[] | unde
       });
     }
   }
+}
+
+/** Local files that are not there are mistakes of the manifest: all of those that would be locked now are told at once. */
+async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): Promise<void> {
+  const { manifest, paths, requests } = workspace;
+  const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));
+  const problems: Problem[] = [];
+  for (const [key, kind] of [
+    ["isos", "iso"],
+    ["files", "file"],
+  ] as const) {
+    const wanted = requests.filter((it) => it.kind === kind);
+    for (const [index, entry] of (manifest[key] ?? []).entries()) {
+      const { name, request } = wanted[index] as (typeof wanted)[number];
+      if (locked.get(`${kind} ${name}`) === request) continue;
+      for (const [place, path] of [
+        ["path", entry.path],
+        ["checksums.path", entry.checksums?.path],
+      ] as const) {
+        if (path === undefined) continue;
+        const found = await stat(resolve(paths.baseDir, path)).catch((error: NodeJS.ErrnoException) => error.code);
+        if (typeof found === "object" && found.isFile()) continue;
+        const fault = typeof found === "object" ? "not a regular file" : found === "ENOENT" ? "no such file" : found;
+        problems.push({
+          code: "ERR_MANIFEST_INVALID",
+          path: `${key}[${index}].${place}`,
+          message: `${fault}: "${path}"`,
+        });
+      }
+    }
+  }
+  if (problems.length === 0) return;
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot lock "${workspace.file}": ${problems.length} local file${problems.length === 1 ? "" : "s"} cannot be used`,
+    { path: workspace.file, problems, hint: "paths in a manifest are relative to the manifest's own folder" },
+  );
 }
 
 /** Two artifacts under one path are an error unless they are the same bytes (an image layer, a key). */

@@ -88,6 +88,19 @@ t.test("keygen", async (t) => {
 
 t.test("lock and plan", async (t) => {
   await refused(t, ["lock", "nope.yaml"], 2, /no such file/, /airferry init/);
+  const gone = writeManifest(
+    dir,
+    { isos: [{ name: "a", path: "a.iso" }], files: [{ path: "b" }, { path: ".", as: "c" }] },
+    "gone.yaml",
+  );
+  await refused(
+    t,
+    ["lock", gone],
+    2,
+    /isos\[0\]\.path: no such file: "a\.iso"/,
+    /files\[0\]\.path/,
+    /files\[1\]\.path: not a regular/,
+  );
   const planned = await run("plan", manifest, "--json");
   t.equal(planned.status, 0, planned.stderr);
   t.equal(upstream.requests.filter((it) => it.method === "GET").length, 0, "plan fetches no artifact");
