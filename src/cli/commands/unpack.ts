@@ -48,7 +48,7 @@ export const unpackCommand: Register = (program, run) => {
         const name = `stream ${report.stream}, serial ${report.serial}`;
         if (!report.complete) {
           output.print(`${name}: ${formatBytes(report.written)} taken; still to come: ${report.missing.join(", ")}`);
-          output.note(`next: airferry unpack THE-NEXT-MEDIUM --store ${flags.store}`);
+          output.note(`next: airferry unpack THE-NEXT-MEDIUM --trust PUBLIC-KEY --store ${flags.store}`);
         } else if (report.already) output.print(`${name}: was in the store already`);
         else {
           output.print(

@@ -86,6 +86,10 @@ function hintFor(code: string | undefined, bundle: string): string {
       return "give the folders of all media at once, or add --partial to check what is here";
     case "ERR_KEY_UNTRUSTED":
       return "compare the key id with the packer's by voice; trust only a key that came by another way than the bundle";
+    case "ERR_THRESHOLD":
+      return `have another trusted signer run: airferry sign ${bundle} --key FILE`;
+    case "ERR_EXPIRED":
+      return "have the packer pack again, and carry the new bundle";
     case "ERR_SIGNATURE_MISSING":
       return `have the packer run: airferry sign ${bundle} --key FILE`;
     case "ERR_BUNDLE_EXTRA":
