@@ -11,6 +11,7 @@ import { AirferryError, type Problem } from "./errors.ts";
 import { type FillProgress, fillBundle } from "./fill.ts";
 import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wanted } from "./finished.ts";
 import { makeFolder, syncPath } from "./io/atomic.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { verifySpace } from "./io/space.ts";
 import { lock as lockManifest, lockTime } from "./lock.ts";
@@ -55,6 +56,8 @@ export interface PackResult {
   fetchedBytes: number;
   reusedBytes: number;
   faults: ItemFault[];
+  /** What of `builder:` does not fit its compatibility matrix, or was not packed. */
+  findings: Finding[];
 }
 
 /** Quarantined packages change the metadata, which changes the plan; more rounds than this mean that something is wrong. */
@@ -67,6 +70,7 @@ const SMALL_FILES_BYTES = 16 * 1024 * 1024;
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID and ERR_LOCK_STALE (2), ERR_SPACE (1)
  */
 export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
+  keepHeapSmall();
   const pool = new HashPool();
   try {
     return await packWith(workspace, options, pool);
