@@ -607,12 +607,53 @@ t.test("an unchanged manifest asks upstream nothing; another entry does not dist
   );
 });
 
-t.test("companions from another URL are refused, not forgotten", async (t) => {
-  const run = await lockOver(
-    t,
-    { r: await makeRepository(LIBS) },
-    { r: { packages: ["lib"], source_url: "http://x.example/" } },
-  );
-  t.equal(run.status, 2);
-  t.match(run.stderr, /source_url is not supported/);
+/** A library with its tools out of one source, and all that was built with them. */
+const COMPANIONS: MadePackage[] = ["1-1", "2-1"].flatMap((evr) => [
+  { name: "foo", evr, arch: "src", sourceRpm: "" },
+  ...[
+    "foo-debuginfo",
+    "foo-libs-debuginfo",
+    "foo-extra-debuginfo",
+    "foo-debugsource",
+    "foo-debuginfo-common-x86_64",
+  ].flatMap((name) => ["x86_64", "i686"].map((arch) => ({ name, evr, arch, sourceRpm: `foo-${evr}.src.rpm` }))),
+]);
+const FOO: MadePackage[] = [
+  { name: "foo-libs", evr: "1-1", arch: "x86_64", sourceRpm: "foo-1-1.src.rpm" },
+  { name: "foo-libs", evr: "2-1", arch: "x86_64", sourceRpm: "foo-2-1.src.rpm" },
+  { name: "lone", arch: "x86_64" },
+];
+const FOO_SOURCE = ["foo-2-1.src"];
+const FOO_DEBUG = ["foo-debuginfo", "foo-debuginfo-common-x86_64", "foo-debugsource", "foo-libs-debuginfo"].map(
+  (it) => `${it}-2-1.x86_64`,
+);
+
+t.test("companions: sources and debug packages of what was selected, and of nothing else", async (t) => {
+  const repositories = {
+    r: await makeRepository(FOO),
+    src: await makeRepository(COMPANIONS.filter((it) => it.arch === "src")),
+    debug: await makeRepository(COMPANIONS.filter((it) => it.arch !== "src")),
+    all: await makeRepository([...FOO, ...COMPANIONS]),
+  };
+  const urls = { source_url: "@UPSTREAM@/src/", debuginfo_url: "@UPSTREAM@/debug/" };
+  const run = await lockOver(t, repositories, {
+    r: { packages: ["foo-libs", "lone"], ...urls },
+    all: { packages: ["foo-libs"], source: true, debuginfo: true },
+  });
+  t.equal(run.status, 0, run.stderr);
+  t.same(run.packages("r"), ["foo-libs-2-1.x86_64", "lone-1-1.x86_64"]);
+  t.same(run.packages("r-source"), FOO_SOURCE, "in a repository of its own, where dnf looks for it");
+  t.same(run.packages("r-debuginfo"), FOO_DEBUG);
+  t.same(run.packages("all"), [...FOO_SOURCE, ...FOO_DEBUG, "foo-libs-2-1.x86_64"].sort(), "or in the same one");
+  t.match(run.stderr, /r-source: 1 sources of what r carries are not there: lone-1-1\.src\.rpm/);
+  const asked = run.upstream.requests.length;
+  const again = await airferry(run.dir, ["lock", "m.yaml"]);
+  t.equal(again.status, 0, again.stderr);
+  t.equal(run.upstream.requests.length, asked, "unchanged: nobody is asked");
+
+  const whole = await lockOver(t, repositories, { r: { source_url: urls.source_url } });
+  t.same(whole.packages("r-source"), ["foo-1-1.src", "foo-2-1.src"], "of a whole mirror, all");
+  const taken = await lockOver(t, repositories, { r: urls, "r-source": { url: "@UPSTREAM@/src/" } });
+  t.equal(taken.status, 2);
+  t.match(taken.stderr, /source_url is carried as "r-source"/);
 });

@@ -1,4 +1,4 @@
-/** The OpenPGP keys of a repository entry: fetched or read, pinned by fingerprint, carried as one file. */
+/** The OpenPGP keys of a repository or ISO entry: fetched or read, pinned by fingerprint, carried as one file. */
 import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
@@ -18,27 +18,33 @@ export interface RepositoryKeys {
  * @throws {AirferryError} ERR_UPSTREAM*, ERR_MANIFEST_INVALID, ERR_UPSTREAM_SIGNATURE when none has a pinned fingerprint
  */
 export async function readKeys(entry: RpmEntry, context: LockContext): Promise<RepositoryKeys | undefined> {
+  const keys = entry.keys?.map((key) => expandVariables(key, entry));
+  return readKeysOf("rpms", { ...entry, keys }, context);
+}
+
+/** The same for an entry of any kind, `section` being where it stands in the manifest; its keys are taken as written. */
+export async function readKeysOf(
+  section: "rpms" | "isos",
+  entry: { name: string; keys?: readonly string[] | undefined; fingerprints?: readonly string[] | undefined },
+  context: LockContext,
+): Promise<RepositoryKeys | undefined> {
   if (entry.keys === undefined) return undefined;
-  const files = await Promise.all(entry.keys.map((key) => readKeyFile(expandVariables(key, entry), entry, context)));
+  const files = await Promise.all(entry.keys.map((key) => readKeyFile(key, `${section} "${entry.name}"`, context)));
   const keyring = await readOpenPgpKeyring(files, { fingerprints: entry.fingerprints, name: `keys of ${entry.name}` });
   for (const reason of keyring.skipped) context.report(`keys of ${entry.name}: skipped ${reason}`);
   return { keyring, armored: Buffer.from(keyring.keys.map((it) => `${it.armored.trim()}\n`).join("\n")) };
 }
 
-async function readKeyFile(key: string, entry: RpmEntry, context: LockContext): Promise<Buffer> {
+async function readKeyFile(key: string, owner: string, context: LockContext): Promise<Buffer> {
   if (/^https?:\/\//.test(key)) {
     const { bytes } = await context.fetcher.fetchBytes({ urls: [key], maxBytes: MAX_OPENPGP_KEYS_BYTES });
     return bytes;
   }
   const file = isAbsolute(key) ? key : resolve(context.baseDir, key);
   return readFile(file).catch((cause: Error) => {
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot read key "${key}" of rpms "${entry.name}": ${cause.message}`,
-      {
-        path: key,
-        cause,
-      },
-    );
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read key "${key}" of ${owner}: ${cause.message}`, {
+      path: key,
+      cause,
+    });
   });
 }

@@ -7,13 +7,14 @@ import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
 import { Primary } from "../../rpm/primary.ts";
 import type { LockContext } from "../types.ts";
 import { readBaselines } from "./baseline.ts";
+import { type Companion, companionsOf, selectCompanions } from "./companions.ts";
 import type { RpmDetail } from "./detail.ts";
 import { openIsoProviders } from "./iso-provider.ts";
 import { type RepositoryKeys, readKeys } from "./keys.ts";
 import { listingOf, readLooseFolder } from "./loose.ts";
 import { type Place, placeOf } from "./place.ts";
 import { isSeeded, openRepository, type Repository } from "./repository.ts";
-import { selectPackages } from "./selection.ts";
+import { type Selected, selectPackages } from "./selection.ts";
 import { type Snapshot, withSnapshot } from "./snapshot.ts";
 import { lockLoose, lockRepository } from "./write-entry.ts";
 
@@ -26,19 +27,30 @@ interface Work {
   place?: Place;
   keys?: RepositoryKeys | undefined;
   previous?: LockedEntry;
+  /** It carries what belongs to another entry's packages, and takes no part in closures. These come last. */
+  companion?: Companion;
 }
 
 /** @throws {AirferryError} ERR_UNRESOLVED, ERR_UPSTREAM*, ERR_MANIFEST_INVALID */
 export async function lockRepositories(context: LockContext): Promise<LockedEntry[]> {
-  const entries = context.manifest.rpms ?? [];
+  const named = context.manifest.rpms ?? [];
+  const companions = companionsOf(named);
+  const entries = [...named, ...companions.map((it) => it.entry)];
   const fresh = await Promise.all(entries.map((entry) => freshLock(entry, context)));
   const unchanged = fresh.every((it) => it !== undefined) && context.previous.size === entries.length;
   if (unchanged) return pinned(fresh as LockedEntry[], context);
   const works: Work[] = [];
   for (const [index, entry] of entries.entries()) {
     const previous = isSeeded(entry) ? undefined : fresh[index];
+    const companion = companions[index - named.length];
     if (previous !== undefined) works.push({ entry, previous });
-    else works.push({ entry, place: await placeOf(entry, context), keys: await readKeys(entry, context) });
+    else
+      works.push({
+        entry,
+        place: await placeOf(entry, context),
+        keys: await readKeys(entry, context),
+        ...(companion && { companion }),
+      });
   }
   const isos = await openIsoProviders(context);
   try {
@@ -104,7 +116,15 @@ async function lockOpened(
 ): Promise<LockedEntry[]> {
   const baselines = repositories.flatMap((it) => it.entry.baseline ?? []);
   const installed = await readBaselines(baselines, context.baseDir);
-  const selected = await selectPackages([...repositories, ...providers], installed, context.report);
+  const named = repositories.filter((_it, index) => !works[index]?.companion);
+  const selected = (await selectPackages([...named, ...providers], installed, context.report)).slice(0, named.length);
+  for (const [index, { companion }] of works.entries()) {
+    if (!companion) continue;
+    const parent = named.findIndex((it) => it.name === companion.of);
+    const own = repositories[index] as Repository;
+    const [from, chosen] = [named[parent] as Repository, selected[parent] as Selected];
+    selected.push(selectCompanions(companion, own, from, chosen, context.report));
+  }
   const neighbours = works.flatMap(({ entry, place }) => (place ? [{ name: entry.name, place }] : []));
   const locked: LockedEntry[] = [];
   for (const [index, repository] of repositories.entries()) {

@@ -25,17 +25,6 @@ export function baseArch(entry: RpmEntry): string {
  * @throws {AirferryError} ERR_MANIFEST_INVALID for unknown variables and folders that are not there; ERR_UPSTREAM*
  */
 export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Place> {
-  for (const key of ["source_url", "debuginfo_url"] as const) {
-    if (entry[key] === undefined) continue;
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot lock rpms "${entry.name}": ${key} is not supported: expected companions in the repository itself`,
-      {
-        path: key,
-        hint: `add an rpms entry of its own for ${entry[key]}, with packages: [NAME-debuginfo, …] or [NAME.src]`,
-      },
-    );
-  }
   if (entry.path !== undefined) {
     const dir = isAbsolute(entry.path) ? entry.path : resolve(context.baseDir, entry.path);
     if (!(await stat(dir).catch(() => undefined))?.isDirectory()) {

@@ -4,7 +4,7 @@
  */
 import { AirferryError, type Problem } from "../../errors.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { archRank, isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
+import { isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
 import { closureOf } from "../../rpm/closure.ts";
 import { findEnvironment, findGroup } from "../../rpm/comps.ts";
 import { compareEvr } from "../../rpm/evr.ts";
@@ -15,6 +15,7 @@ import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
 import { byNameAndArch, matcherOf, matchSpec, newestFirst } from "../../rpm/select.ts";
 import type { Request } from "../../rpm/solver.ts";
 import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
+import { addCompanions } from "./companions.ts";
 import { baseArch } from "./place.ts";
 import { isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
 
@@ -329,18 +330,4 @@ function noMatch(spec: string, pool: Pool, index: number): string {
     }
   }
   return "no package, group or module of that name in this repository";
-}
-
-/** Sources and debug packages of what is selected, where the repository itself has them. */
-function addCompanions({ entry, primary }: Repository, selected: Selected): void {
-  if (!entry.source && !entry.debuginfo) return;
-  const sources = new Set([...selected.packages].map((it) => primary.details(it).sourceRpm));
-  for (const it of primary.packages) {
-    const debug = /-(debuginfo|debugsource)$/.test(it.name);
-    if (entry.source && isSourceArch(it.arch)) {
-      if (sources.has(`${it.name}-${it.version}-${it.release}.${it.arch}.rpm`)) selected.packages.add(it);
-    } else if (entry.debuginfo && debug && sources.has(primary.details(it).sourceRpm)) {
-      if ([...selected.packages].some((other) => archRank(other.arch, it.arch) === 0)) selected.packages.add(it);
-    }
-  }
 }

@@ -1,0 +1,123 @@
+/**
+ * Sources and debug packages of what was selected: out of the repository itself (`source: true`, `debuginfo: true`), or out of
+ * repositories of their own (`source_url`, `debuginfo_url`), which are carried as NAME-source and NAME-debuginfo: the names
+ * that `dnf download --source` and `dnf debuginfo-install` look for. docs/rpm.md ("Companions").
+ */
+import { AirferryError } from "../../errors.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { isSourceArch } from "../../rpm/arch.ts";
+import { formatNevra, type PackageEntry, type Primary } from "../../rpm/primary.ts";
+import type { Repository } from "./repository.ts";
+import type { Selected } from "./selection.ts";
+
+/** An entry that the manifest does not have itself. */
+export interface Companion {
+  entry: RpmEntry;
+  /** Name of the entry whose packages it accompanies. */
+  of: string;
+  kind: "source" | "debuginfo";
+}
+
+/**
+ * The companion repositories that a manifest asks for, in its order.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID when an entry has the name that one of them needs
+ */
+export function companionsOf(entries: readonly RpmEntry[]): Companion[] {
+  const names = new Set(entries.map((it) => it.name));
+  const companions: Companion[] = [];
+  for (const parent of entries) {
+    for (const kind of ["source", "debuginfo"] as const) {
+      const url = parent[`${kind}_url`];
+      if (url === undefined) continue;
+      const name = `${parent.name}-${kind}`;
+      if (names.has(name)) {
+        throw new AirferryError(
+          "ERR_MANIFEST_INVALID",
+          `cannot lock rpms "${parent.name}": ${kind}_url is carried as "${name}": expected no entry of that name, got one`,
+          { path: `${kind}_url`, hint: "rename that entry, or leave it out" },
+        );
+      }
+      names.add(name);
+      const { vars, arch, keys, fingerprints, gpgcheck, repo_gpgcheck, on_bad_package } = parent;
+      const given = { vars, arch, keys, fingerprints, gpgcheck, repo_gpgcheck, on_bad_package };
+      const entry = { name, url, packages: [], kickstart: false, ...JSON.parse(JSON.stringify(given)) } as RpmEntry;
+      companions.push({ entry, of: parent.name, kind });
+    }
+  }
+  return companions;
+}
+
+/** What a companion repository carries for the packages selected of its parent. */
+export function selectCompanions(
+  { kind, of }: Companion,
+  { name, primary }: Repository,
+  parent: Repository,
+  selected: Selected,
+  report: (line: string) => void,
+): Selected {
+  const packages = companionsIn(primary, kind, parent.primary, selected.packages);
+  const why = Object.fromEntries([...packages].map((it) => [formatNevra(it), [`${kind} of what ${of} carries`]]));
+  const notes: string[] = [];
+  if (kind === "source") {
+    const have = new Set([...packages].map(fileNameOf));
+    const missing = [...sourcesOf(parent.primary, selected.packages)].filter((it) => !have.has(it));
+    if (missing.length > 0) {
+      notes.push(`${missing.length} sources of what ${of} carries are not there: ${missing.slice(0, 3).join(", ")}`);
+    }
+  } else if (packages.size === 0 && selected.packages.size > 0) {
+    notes.push(`nothing here is debug information of what ${of} carries`);
+  }
+  for (const note of notes) report(`${name}: ${note}`);
+  return { packages, why, notes };
+}
+
+/** Adds the companions that the repository itself has. */
+export function addCompanions({ entry, primary }: Repository, selected: Selected): void {
+  const found = (["source", "debuginfo"] as const)
+    .filter((kind) => entry[kind])
+    .map((kind) => companionsIn(primary, kind, primary, selected.packages));
+  for (const packages of found) for (const it of packages) selected.packages.add(it);
+}
+
+function companionsIn(
+  offered: Primary,
+  kind: Companion["kind"],
+  primary: Primary,
+  packages: ReadonlySet<PackageEntry>,
+): Set<PackageEntry> {
+  if (kind === "source") {
+    const sources = sourcesOf(primary, packages);
+    return new Set(offered.packages.filter((it) => isSourceArch(it.arch) && sources.has(fileNameOf(it))));
+  }
+  const wanted = new Set<string>();
+  for (const it of packages) {
+    const source = primary.details(it).sourceRpm;
+    if (!source) continue;
+    const base = source.replace(/-[^-]*-[^-]*$/, "");
+    for (const name of [
+      `${it.name}-debuginfo`,
+      `${base}-debuginfo`,
+      `${base}-debugsource`,
+      `${base}-debuginfo-common`,
+    ]) {
+      wanted.add(`${source} ${it.arch} ${name}`);
+    }
+  }
+  return new Set(
+    offered.packages.filter((it) => {
+      if (!/-debug(info|source)(-common(-\w+)?)?$/.test(it.name)) return false;
+      // kernel-debuginfo-common-x86_64: the architecture may be part of the name.
+      const name = it.name.replace(/(-debuginfo-common)-\w+$/, "$1");
+      return wanted.has(`${offered.details(it).sourceRpm} ${it.arch} ${name}`);
+    }),
+  );
+}
+
+function sourcesOf(primary: Primary, packages: ReadonlySet<PackageEntry>): Set<string> {
+  const sources = [...packages].filter((it) => !isSourceArch(it.arch)).map((it) => primary.details(it).sourceRpm);
+  return new Set(sources.filter((it) => it !== undefined && it !== ""));
+}
+
+function fileNameOf({ name, version, release, arch }: PackageEntry): string {
+  return `${name}-${version}-${release}.${arch}.rpm`;
+}
