@@ -4,6 +4,7 @@
  */
 import { rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { type Finding, findingLine } from "./builder/compatibility.ts";
 import { finishBundle } from "./bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "./bundle/inventory-types.ts";
 import { otherWorkFolders, WorkFolder, workFolderName } from "./bundle/work-folder.ts";
@@ -82,7 +83,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
 async function packWith(workspace: Workspace, options: PackOptions, pool: HashPool): Promise<PackResult> {
   const report = options.report ?? (() => {});
   const state = await readState(workspace.paths.state);
-  let { lock, changes } = await lockManifest(workspace, {
+  let { lock, changes, findings } = await lockManifest(workspace, {
     frozen: options.frozen,
     pinFirstSight: false,
     fetchIsos: true,
@@ -92,9 +93,11 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
     if (change === "changed" || path !== undefined)
       report(`${change} ${kind} ${path ?? name}: ${before ?? "-"} → ${after ?? "-"}`);
   }
+  // Said before hours of downloading, not after.
+  for (const it of findings) report(findingLine(it));
   const wanted: Wanted = { workspace, lock, options, pool };
   const earlier = await packedBefore(wanted, state);
-  if (earlier !== undefined) return done(lock, earlier);
+  if (earlier !== undefined) return done(lock, findings, earlier);
   if (options.frozen) await requireUnmoved(workspace, lock);
 
   const serial = options.serial ?? (state?.serial ?? 0) + 1;
@@ -111,7 +114,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       });
     }
     await noteState(wanted, state, whole);
-    return done(lock, whole);
+    return done(lock, findings, whole);
   }
   const faults: ItemFault[] = [];
   let totals = { fetchedBytes: 0, reusedBytes: 0 };
@@ -123,7 +126,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       await rename(left.bundle, target);
       await syncPath(options.out);
       await noteState({ ...wanted, lock }, state, { ...left, bundle: target });
-      return done(lock, { ...left, bundle: target });
+      return done(lock, findings, { ...left, bundle: target });
     }
     await using work = await openWork(options.out, plan, pool);
     const filled = await fillBundle({ ...options, workspace, plan, work: work.folder, pool });
@@ -154,7 +157,12 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       await rm(folder, { recursive: true, force: true });
     }
     for (const sha256 of filled.cached) await workspace.cache.remove(sha256);
-    return { ...done(lock, { bundle: target, serial, digest, entries, size }), packed: true, ...totals, faults };
+    return {
+      ...done(lock, findings, { bundle: target, serial, digest, entries, size }),
+      packed: true,
+      ...totals,
+      faults,
+    };
   }
 }
 
@@ -178,8 +186,8 @@ async function requireUnmoved(workspace: Workspace, lock: Lock): Promise<void> {
 }
 
 /** The result of a pack that found its bundle whole. */
-function done(lock: Lock, finished: Finished): PackResult {
-  return { ...finished, stream: lock.stream, packed: false, fetchedBytes: 0, reusedBytes: 0, faults: [] };
+function done(lock: Lock, findings: Finding[], finished: Finished): PackResult {
+  return { ...finished, stream: lock.stream, packed: false, fetchedBytes: 0, reusedBytes: 0, faults: [], findings };
 }
 
 async function openWork(out: string, plan: Plan, pool: HashPool): Promise<AsyncDisposable & { folder: WorkFolder }> {

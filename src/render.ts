@@ -51,6 +51,7 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   const rendered: Rendered[] = [];
   for (const file of wanted) rendered.push({ path: file.path, text: await file.make() });
   if (rendered.length === 0) {
+    if (what === "registry-trust") throw nothingToTrust(options);
     throw new AirferryError("ERR_RENDER", `cannot render "${what}": nothing in the store calls for it`, {
       hint: "see what is there: airferry status --store DIR",
     });
@@ -151,6 +152,18 @@ async function readTree(file: string, label: string): Promise<RenderTree | undef
   } finally {
     await handle.close();
   }
+}
+
+/** With plain HTTP, or a CA that clients know, there is nothing to put anywhere; without images nobody would need it. */
+function nothingToTrust({ url, publicCa }: RenderOptions): AirferryError {
+  const why = url?.startsWith("http:")
+    ? `${url} is plain HTTP, which has no certificate to trust`
+    : publicCa
+      ? "with --public-ca clients trust the server already"
+      : "no images are in the store";
+  return new AirferryError("ERR_RENDER", `cannot render "registry-trust": ${why}`, {
+    hint: "for a server with TLS: airferry render registry-trust --url https://HOST:PORT; for plain HTTP: airferry render registries-conf, hosts-toml or docker-daemon",
+  });
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -67,6 +67,9 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
   if (options.ca !== undefined) {
     await writeAtomic(join(dir, "server.crt"), options.ca);
     done("server.crt");
+  } else if (input.privateCa && new URL(input.baseUrl).protocol === "https:") {
+    const reason = "the server's own CA was not given: --ca ca.crt (from /ca.crt of the server), or --public-ca";
+    staged.left.push({ path: "server.crt", reason });
   }
   for (const kind of ["pre", "post"] as const) {
     for (const path of builder.customScripts[kind]) {

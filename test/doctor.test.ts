@@ -1,6 +1,6 @@
 /** src/doctor.ts and src/stage.ts over a real server: what is found good, what is not, and the builder's folder. */
 import { createHash } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -111,6 +111,55 @@ t.test("a server that is not there, or is another one", async (t) => {
   t.match(gone.findings.at(-1), { check: "reach", status: "failed", remedy: /airferry serve/ });
   t.match(statuses(await doctor({ url: "http://no-such-name.invalid:9000" })), { name: "failed" });
   await t.rejects(doctor({ url: "ftp://x" }), { code: "ERR_USAGE" });
+});
+
+t.test("a TLS server at its wrong addresses, or without its CA, is told from one that is down", async (t) => {
+  const dir = await shortDir(t);
+  const store = createTestStore(dir);
+  await store.put({ stream: "s", content: CONTENT, catalog: CATALOG });
+  const serving = await serve({
+    store: store.dir,
+    listen: "127.0.0.1:0",
+    listenHttp: "127.0.0.1:0",
+    tls: "auto",
+    tlsDir: join(await shortDir(t), "tls"),
+    workers: 1,
+    graceMs: 100,
+    openStore: async () => store,
+  });
+  t.teardown(() => serving.close());
+  const base = serving.urls.find((it) => it.startsWith("https:"))!;
+  const plain = serving.httpUrls[0]!;
+  const reach = async (url: string, ca?: string) => (await doctor({ url, ca })).findings.at(-1)!;
+  const untrusted = await reach(base);
+  t.match(untrusted, { check: "reach", status: "failed", message: /not trusted/ });
+  t.match(untrusted.remedy, `airferry doctor --url ${base} --ca ca.crt`);
+  t.match(await reach(base.replace("https:", "http:")), { check: "reach", message: /speaks TLS, not plain HTTP/ });
+  t.match(await reach(plain.replace("http:", "https:")), { check: "reach", message: /speaks plain HTTP, not TLS/ });
+  t.match(await reach(plain), { check: "reach", message: /plain listener of a TLS server/ });
+  const ca = await (await fetch(`${plain}/ca.crt`)).text();
+  t.match(statuses(await doctor({ url: base, ca })), { reach: "ok", yum: "ok", file: "ok" });
+});
+
+t.test("a registry behind a login is not a fault", async (t) => {
+  const dir = await shortDir(t);
+  const store = createTestStore(dir);
+  await store.put({ stream: "s", content: CONTENT, catalog: CATALOG });
+  const htpasswd = join(await shortDir(t), "users");
+  await writeFile(htpasswd, `u:$2b$05$${"a".repeat(53)}\n`);
+  const openStore = async () => store;
+  const serving = await serve({
+    store: store.dir,
+    listen: "127.0.0.1:0",
+    workers: 1,
+    graceMs: 100,
+    htpasswd,
+    openStore,
+  });
+  t.teardown(() => serving.close());
+  const report = await doctor({ url: serving.urls[0]! });
+  t.match(statuses(report), { registry: "skipped" });
+  t.match(report.findings.find((it) => it.check === "registry")?.remedy, /podman login/);
 });
 
 t.test("stage writes the builder's folder", async (t) => {

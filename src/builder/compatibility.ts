@@ -17,6 +17,11 @@ export interface Finding {
   remedy: string;
 }
 
+/** One line for people. */
+export function findingLine(finding: Finding): string {
+  return `builder: ${finding.level}: ${finding.message}; ${finding.remedy}`;
+}
+
 /** A row of the matrix: versions without `v`. */
 export interface MatrixRow {
   k8s: string;

@@ -89,7 +89,7 @@ export interface CatalogKey {
   /** `keys/NAME`. */
   path: string;
   fingerprints: string[];
-  /** Whose: repository names, or `airferry` for the bundle's own RPM key. */
+  /** Whose: repository names, paths of ISOs (for the repositories inside), or `airferry` for the bundle's own RPM key. */
   for: string[];
 }
 

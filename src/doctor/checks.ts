@@ -5,6 +5,7 @@
 import { lookup } from "node:dns/promises";
 import { readFile, statfs } from "node:fs/promises";
 import { isIP } from "node:net";
+import { connect } from "node:tls";
 import { decompress } from "../rpm/codecs.ts";
 import { parseRepomd } from "../rpm/repomd.ts";
 import { type DoctorClient, firstLines, sha256Hex } from "./client.ts";
@@ -57,6 +58,7 @@ export async function checkReach({ client, base }: CheckContext): Promise<string
     const answer = await client.get("/healthz", 64 * 1024);
     if (answer.status !== 200)
       throw new Remedy(`/healthz answers ${answer.status}`, "is something else listening there? see: airferry serve");
+    await refusePlainListener(client, base);
     return `${base.origin} answers${base.protocol === "https:" ? ", its certificate is trusted" : ""}`;
   } catch (error) {
     if (error instanceof Remedy) throw error;
@@ -64,14 +66,48 @@ export async function checkReach({ client, base }: CheckContext): Promise<string
     if (/CERT|ISSUER|SELF_SIGNED|ALTNAME|UNABLE_TO/.test(code)) {
       throw new Remedy(
         `the server's certificate is not trusted: ${code}`,
-        "fetch /ca.crt from its plain listener, compare the fingerprint that serve printed, then: airferry doctor --ca ca.crt; on build hosts: /etc/pki/ca-trust/source/anchors/ and update-ca-trust",
+        `curl -fsSk -o ca.crt ${base.origin}/ca.crt; openssl x509 -noout -fingerprint -sha256 -in ca.crt must print what serve printed; then: airferry doctor --url ${base.origin} --ca ca.crt; on build hosts copy it to /etc/pki/ca-trust/source/anchors/ and run update-ca-trust`,
       );
+    }
+    if (base.protocol === "http:" && (await speaksTls(base))) {
+      throw new Remedy(
+        `${base.host} speaks TLS, not plain HTTP`,
+        `airferry doctor --url https://${base.host}, with --ca FILE when its CA is its own`,
+      );
+    }
+    if (base.protocol === "https:" && (code === "EPROTO" || code.startsWith("ERR_SSL_"))) {
+      throw new Remedy(`${base.host} speaks plain HTTP, not TLS`, `airferry doctor --url http://${base.host}`);
     }
     throw new Remedy(
       `no connection to ${base.origin}: ${code || (error as Error).message}`,
       "is airferry serve running there, and does a firewall let the port through? firewall-cmd --add-port=PORT/tcp",
     );
   }
+}
+
+/** The listener of `--listen-http` has keys and the CA alone: a build that is given its address fails at the first ISO. */
+async function refusePlainListener(client: DoctorClient, base: URL): Promise<void> {
+  const { status, body } = await client.get("/config/airferry.repo", 8 * 1024 * 1024);
+  if (status !== 404 || !body.includes("this plain listener")) return;
+  throw new Remedy(
+    `${base.origin} is the plain listener of a TLS server: it has the CA, keys and /rpmrepo/ alone`,
+    "give the https:// address that airferry serve printed first: airferry doctor --url https://HOST:PORT --ca ca.crt",
+  );
+}
+
+/** Whether something finishes, or refuses, a TLS handshake at this address; trust is not the question. */
+function speaksTls(base: URL): Promise<boolean> {
+  return new Promise((resolve) => {
+    const host = base.hostname.replace(/^\[|\]$/g, "");
+    const socket = connect({ host, port: Number(base.port || 80), rejectUnauthorized: false });
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(3000, () => end(false));
+    socket.once("secureConnect", () => end(true));
+    socket.once("error", () => end(false));
+  });
 }
 
 /** The clocks agree: signatures and certificates have times. */
@@ -182,6 +218,12 @@ export async function checkFile({ client }: CheckContext): Promise<string> {
 /** An image manifest and a blob by digest. */
 export async function checkRegistry({ client }: CheckContext): Promise<string> {
   const catalog = await client.get("/v2/_catalog?n=1", 4 * 1024 * 1024);
+  if (catalog.status === 401)
+    throw new Remedy(
+      "the registry wants a login, which doctor has none of",
+      `podman login ${new URL(client.base).host}, then: podman pull ${new URL(client.base).host}/REGISTRY/IMAGE:TAG`,
+      "skipped",
+    );
   if (catalog.status !== 200)
     throw new Remedy(
       `/v2/_catalog answers ${catalog.status}: ${firstLines(catalog.body)}`,

@@ -139,6 +139,9 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   list(manifest.isos).forEach((entry, index) => {
     exactlyOne(entry, ["url", "urls", "path"], ["isos", index], report);
     onlyOneProof(entry, ["isos", index], report);
+    if (entry.fingerprints !== undefined && entry.keys === undefined) {
+      report(["isos", index, "fingerprints"], "pins keys, but the entry has none");
+    }
   });
   list(manifest.files).forEach((entry, index) => {
     exactlyOne(entry, ["url", "urls", "path"], ["files", index], report);

@@ -84,6 +84,12 @@ const isos = z.strictObject({
     .describe("Served as /isos/NAME.iso"),
   ...location,
   ...proof,
+  keys: keys
+    .optional()
+    .describe(
+      "OpenPGP keys of the repositories inside, carried for airferry.repo; left out: those in the image's root",
+    ),
+  fingerprints: fingerprints.optional(),
   packages: z
     .boolean()
     .optional()

@@ -21,6 +21,9 @@ export function renderBootIpxe(input: RenderInput, kickstartUrl?: string): strin
   }
   const { tls } = addressOf(input.baseUrl);
   const lines = ["#!ipxe", `# Rendered by airferry for ${input.baseUrl}`, "dhcp ||"];
+  if (tls && input.privateCa) {
+    lines.splice(2, 0, "# iPXE trusts the CA of the server when it is built with it: make bin/ipxe.efi TRUST=ca.crt");
+  }
   if (targets.length > 1) {
     lines.push(
       "menu airferry",

@@ -15,23 +15,32 @@ const SOURCE_OPTION = /--(?:url|mirrorlist|metalink|baseurl)(?:=|\s+)("[^"]*"|'[
 
 /** Where the template stands in the bundle: `files/…` of `builder.kickstart`, or the only file that is called ks.cfg. */
 export function kickstartTemplate(input: RenderInput): { path: string; sha256: string } {
-  const found: { path: string; sha256: string }[] = [];
+  const found: { path: string; sha256: string; stream: string; named: boolean }[] = [];
   for (const release of releasesOf(input)) {
     const named = builderOf(release)?.kickstart;
     for (const { path, sha256 } of release.inventory.entries) {
       if (!path.startsWith("files/")) continue;
       const wanted = named === undefined ? /(^|\/)ks\.cfg(\.[A-Za-z0-9]+)*$/.test(path) : path === `files/${named}`;
-      if (wanted && !found.some((it) => it.sha256 === sha256)) found.push({ path, sha256 });
+      if (wanted && !found.some((it) => it.sha256 === sha256)) {
+        found.push({ path, sha256, stream: release.stream, named: named !== undefined });
+      }
     }
   }
-  if (found.length === 1) return found[0]!;
+  // What a builder names goes before what only has the name of one, in another stream perhaps.
+  const named = found.filter((it) => it.named);
+  const templates = named.length > 0 ? named : found;
+  if (templates.length === 1) return templates[0]!;
+  const streams = [...new Set(templates.map((it) => it.stream))];
   throw new AirferryError(
     "ERR_RENDER",
     `cannot render "${WHAT}": ${found.length === 0 ? "no template was packed" : "several templates were packed"}`,
     {
       expected: "one kickstart file among the manifest's files",
       ...(found.length === 0 ? {} : { actual: found.map((it) => it.path).join(", ") }),
-      hint: "add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./ks.cfg\nbuilder:\n  kickstart: ks.cfg",
+      hint:
+        streams.length > 1
+          ? `ask for one stream: --stream ${streams[0]}, or /s/${streams[0]}/config/ks.cfg; there are: ${streams.join(", ")}`
+          : "add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./ks.cfg\nbuilder:\n  kickstart: ks.cfg",
     },
   );
 }

@@ -100,7 +100,7 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
     const tree = entry === undefined ? undefined : input.trees.get(entry.sha256);
     if (tree === undefined) continue;
     const root = `${rootFor(input, release, iso.path)}/isos/${encodeUrlPath(iso.name)}`;
-    const carried = keys.filter((it) => it.for.includes(iso.name)).map((it) => keyUrl(input, release, it.path));
+    const carried = keys.filter((it) => it.for.includes(iso.path)).map((it) => keyUrl(input, release, it.path));
     // The image itself is signed for by the bundle, so the vendor's keys in its root are as good as the ones beside it.
     const own = tree.keys.map((name) => `${root}/${encodeUrlPath(name)}`);
     for (const repository of tree.repositories) {

@@ -14,7 +14,10 @@ export function renderYumRepo(input: RenderInput, caPath: string = CLIENT_CA_PAT
   const blocks = [
     [`# Rendered by airferry for ${input.baseUrl}; goes to /etc/yum.repos.d/airferry.repo`].concat(
       tls && input.privateCa
-        ? [`# The CA of the server must be in ${caPath}: curl -o ${caPath} ${input.baseUrl}/ca.crt`]
+        ? [
+            `# The CA of the server must be in ${caPath}; compare its fingerprint with what airferry serve printed:`,
+            `# curl -fsSk -o ${caPath} ${input.baseUrl}/ca.crt && openssl x509 -noout -fingerprint -sha256 -in ${caPath}`,
+          ]
         : [],
     ),
   ];

@@ -59,6 +59,7 @@ export class Htpasswd {
       throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${cause.code ?? cause.message}`, {
         path: file,
         cause,
+        hint: `make it with: htpasswd -Bc ${file} USER`,
       });
     });
     return Htpasswd.parse(text, file);

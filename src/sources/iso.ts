@@ -1,35 +1,80 @@
-/** `isos:` of the manifest: one file each, served as `/isos/NAME.iso` with checksum sidecars. */
-import type { CatalogIso } from "../bundle/inventory-types.ts";
+/**
+ * `isos:` of the manifest: one file each, served as `/isos/NAME.iso` with checksum sidecars; with `keys:`, also the vendor's
+ * OpenPGP keys for the repositories inside, as `/keys/NAME.iso`.
+ */
+import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
+import type { Digest } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
+import type { LockedEntry } from "../manifest/lock-types.ts";
 import { itemOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
-import type { SourceKind } from "./types.ts";
+import { readKeysOf } from "./rpm/keys.ts";
+import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
+
+/** `detail` of a locked ISO; absent without `keys:`. */
+interface IsoDetail {
+  keys: { path: string; kept: Digest; fingerprints: string[] }[];
+}
+
+const keysOf = (entry: LockedEntry) => (entry.detail as IsoDetail | undefined)?.keys ?? [];
+const pathOf = (name: string) => `isos/${name}.iso`;
 
 export const isoSource: SourceKind = {
   kind: "iso",
-  lock: (context) =>
+  lock: async (context) =>
     mapEntries(
       "iso",
       context.manifest.isos ?? [],
       (entry) => entry.name,
-      context,
-      async (entry) => ({
-        kind: "iso",
-        name: entry.name,
-        request: requestDigest(entry),
-        artifacts: [await lockArtifact(entry, `isos/${entry.name}.iso`, context)],
-      }),
+      { ...context, previous: await withKeptKeys(context) },
+      async (entry) => {
+        const artifacts = [await lockArtifact(entry, pathOf(entry.name), context)];
+        const locked = { kind: "iso" as const, name: entry.name, request: requestDigest(entry), artifacts };
+        const keys = await readKeysOf("isos", entry, context);
+        if (keys === undefined) return locked;
+        const fingerprints = keys.keyring.keys.map((it) => it.fingerprint);
+        const kept = await context.kept.put(keys.armored);
+        const detail: IsoDetail = { keys: [{ path: `keys/${entry.name}.iso`, kept, fingerprints }] };
+        return { ...locked, detail };
+      },
     ),
   async plan(entries, context) {
     const artifacts = entries.flatMap((entry) => entry.artifacts);
     const taken = new Set(artifacts.map((artifact) => artifact.path));
-    const isos: CatalogIso[] = entries.map((entry) => ({ name: entry.name, path: `isos/${entry.name}.iso` }));
+    const isos: CatalogIso[] = entries.map((entry) => ({ name: entry.name, path: pathOf(entry.name) }));
+    const keys: CatalogKey[] = entries.flatMap((entry) =>
+      keysOf(entry).map(({ path, fingerprints }) => ({ path, fingerprints, for: [pathOf(entry.name)] })),
+    );
     return {
       items: [
         ...artifacts.map((artifact) => itemOf("iso", artifact, context.baseDir)),
         ...artifacts.flatMap((artifact) => sidecarsOf(artifact.path, taken)),
+        ...(await keyItems(entries, context)),
       ],
-      catalog: { isos },
+      catalog: { isos, keys },
     };
   },
 };
+
+/** Locked entries whose keys are still in the lock's folder; others are locked again. */
+async function withKeptKeys({ previous, kept }: LockContext): Promise<Map<string, LockedEntry>> {
+  const whole = new Map(previous);
+  for (const entry of previous.values()) {
+    for (const key of keysOf(entry)) if (!(await kept.has(key.kept))) whole.delete(entry.name);
+  }
+  return whole;
+}
+
+function keyItems(entries: readonly LockedEntry[], context: PlanContext): Promise<PlanItem[]> {
+  return Promise.all(
+    entries.flatMap(keysOf).map(async ({ path, kept }) => ({
+      path,
+      kind: "iso" as const,
+      mode: "0644" as const,
+      size: (await context.kept.get(kept)).length,
+      integrity: `sha256-${Buffer.from(kept.slice(7), "hex").toString("base64")}`,
+      established: "manifest" as const,
+      source: { from: "kept" as const, digest: kept },
+    })),
+  );
+}

@@ -1,6 +1,6 @@
 /** `airferry doctor`: proves on the build host that the build will find everything. */
-import { readFile } from "node:fs/promises";
 import { Option } from "commander";
+import { readCa } from "../ca-file.ts";
 import { type Register, withGlobals } from "../command.ts";
 
 const MARKS = { ok: "ok     ", warning: "warning", failed: "FAILED ", skipped: "-      " } as const;
@@ -22,7 +22,7 @@ export const doctorCommand: Register = (program, run) => {
     .action((flags: { url: string; ca?: string; folder: string }, command) =>
       run(command.opts(), async (output) => {
         const { doctor } = await import("../../doctor.ts");
-        const ca = flags.ca === undefined ? undefined : await readFile(flags.ca, "utf8");
+        const ca = flags.ca === undefined ? undefined : await readCa(flags.ca);
         const report = await doctor(
           { url: flags.url, ca, folder: flags.folder },
           ({ check, status, message, remedy }) => {

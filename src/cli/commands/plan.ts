@@ -23,10 +23,12 @@ export const planCommand: Register = (program, run) => {
         const { openWorkspace } = await import("../../workspace.ts");
         const { lock } = await import("../../lock.ts");
         const { plan, planRows } = await import("../../plan.ts");
+        const { findingLine } = await import("../../builder/compatibility.ts");
         const { freeBytesAt } = await import("../../io/space.ts");
         await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
         const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
         noteChanges(output, locked.changes);
+        for (const it of locked.findings) output.note(findingLine(it));
         if (flags.why !== undefined) {
           const { whyIn } = await import("../../why.ts");
           const reasons = await whyIn(locked.lock, flags.why);
@@ -73,6 +75,7 @@ export const planCommand: Register = (program, run) => {
           volumes: planned.volumes,
           freeSpace: free,
           caseTwins: planned.caseTwins,
+          findings: locked.findings,
         });
       }),
     );

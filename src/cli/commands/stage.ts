@@ -1,6 +1,6 @@
 /** `airferry stage`: writes the folder that the builder mounts. */
-import { readFile } from "node:fs/promises";
 import { Option } from "commander";
+import { readCa } from "../ca-file.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 
 interface StageFlags {
@@ -30,7 +30,7 @@ export const stageCommand: Register = (program, run) => {
     .action((dir: string, flags: StageFlags, command) =>
       run(command.opts(), async (output) => {
         const { stage } = await import("../../stage.ts");
-        const ca = flags.ca === undefined ? undefined : await readFile(flags.ca, "utf8");
+        const ca = flags.ca === undefined ? undefined : await readCa(flags.ca);
         const staged = await stage(dir, { ...flags, ca, onFile: (path) => output.note(path) });
         for (const { path, reason } of staged.left) output.note(`not written: ${path}: ${reason}`);
         output.print(dir);
