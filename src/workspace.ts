@@ -9,6 +9,7 @@ import { filePathOf, readManifest, requestDigest } from "./manifest/load.ts";
 import { pathsOf } from "./manifest/lock-file.ts";
 import type { Manifest } from "./manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "./sources/cache.ts";
+import { withCompanions } from "./sources/rpm/companions.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
@@ -60,7 +61,7 @@ function requestsOf(manifest: Manifest): Workspace["requests"] {
     (entries ?? []).map((entry) => ({ kind, name: nameOf(entry), request: requestDigest(entry) }));
   return [
     ...of("iso", manifest.isos, (it) => it.name),
-    ...of("rpm", manifest.rpms, (it) => it.name),
+    ...of("rpm", withCompanions(manifest.rpms ?? []), (it) => it.name),
     ...of("file", manifest.files, filePathOf),
     ...of("image", manifest.images, (it) => it.as ?? it.ref ?? (it.archive as string)),
   ];

@@ -2,14 +2,16 @@
  * The whole way with real RPMs and real dnf: repositories built and signed, locked, packed, unpacked, served over TLS, and
  * installed from into empty roots with gpgcheck=1 and repo_gpgcheck=1. And what dnf must refuse.
  */
-import { type ChildProcess, execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import t, { type Test as Tap } from "tap";
-import { clientEnv, needs } from "../fixtures/clients.ts";
-import { airferry, start, writeManifest } from "../fixtures/program.ts";
+import { Gap, SERVER_ADDRESS } from "../../scripts/rehearsal-parts/network.ts";
+import { absent, clientEnv, needs } from "../fixtures/clients.ts";
+import { airferry, ROOT, start, writeManifest } from "../fixtures/program.ts";
 import { buildRpmTree, RPM_BUILDERS, type RpmTree } from "../fixtures/rpm-tree.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
 
@@ -88,13 +90,13 @@ async function stop(child: ChildProcess & { done: Promise<unknown> }): Promise<v
 }
 
 /** The addresses that serve prints. */
-function addresses(server: ChildProcess): Promise<{ https: string; http: string }> {
+function addresses(server: ChildProcess, host = "127.0.0.1"): Promise<{ https: string; http: string }> {
   return new Promise((resolve, reject) => {
     let text = "";
     const look = (chunk: Buffer) => {
       text += chunk;
-      const https = /https:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0];
-      const http = /http:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0];
+      const https = new RegExp(`https://${host}:\\d+`).exec(text)?.[0];
+      const http = new RegExp(`http://${host}:\\d+`).exec(text)?.[0];
       if (https && http) resolve({ https, http });
     };
     server.stdout?.on("data", look);
@@ -105,6 +107,17 @@ function addresses(server: ChildProcess): Promise<{ https: string; http: string 
 
 /** Runs dnf on an empty root that knows only these repositories. */
 function dnf(dir: string, root: string, repos: string, ...args: string[]): Promise<Ran> {
+  return dnfInside([], dir, root, repos, ...args);
+}
+
+/** The same, started by another command: one that enters a network namespace. */
+function dnfInside(
+  enter: readonly string[],
+  dir: string,
+  root: string,
+  repos: string,
+  ...args: string[]
+): Promise<Ran> {
   for (const it of [root, `${root}-repos`, `${root}-log`]) mkdirSync(join(dir, it), { recursive: true });
   writeFileSync(join(dir, `${root}-repos`, "a.repo"), repos);
   writeFileSync(join(dir, "dnf.conf"), "[main]\n");
@@ -124,11 +137,9 @@ function dnf(dir: string, root: string, repos: string, ...args: string[]): Promi
     "--forcearch=x86_64",
   ];
   const plugins = args[0] === "repoclosure" ? ["--disableplugin=local"] : ["--disableplugin=*"];
-  return run(
-    "dnf",
-    [...common, ...plugins, ...Object.entries(options).map(([k, v]) => `--setopt=${k}=${v}`), ...args],
-    dir,
-  );
+  const setopts = Object.entries(options).map(([k, v]) => `--setopt=${k}=${v}`);
+  const [command, ...rest] = [...enter, "dnf", ...common, ...plugins, ...setopts, ...args];
+  return run(command as string, rest, dir);
 }
 
 const KEYS = ["@UPSTREAM@/key"];
@@ -276,4 +287,71 @@ t.test("a modular package that the module metadata does not list fails the pack"
   ]);
   t.equal(stray.packed.status, 4, stray.packed.stderr);
   t.match(stray.packed.stderr, /belongs to module aftweb:2/);
+});
+
+t.test("two repositories and packages, installed where nothing but the server can be reached", async (t) => {
+  if (tree === undefined || !needs(t, "ip")) return;
+  if (process.getuid?.() !== 0 || spawnSync("unshare", ["-n", "true"]).status !== 0) {
+    return absent(t, "the right to make network namespaces");
+  }
+  const { dir, packed, upstream } = await carry(t, "gap", [
+    { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, packages: [] },
+    { name: "app", url: "@UPSTREAM@/app/", keys: KEYS, packages: ["aft-app"] },
+  ]);
+  t.equal(packed.status, 0, packed.stderr);
+  const gap = new Gap();
+  t.teardown(() => gap.close());
+  const enter = ["ip", "netns", "exec", gap.builder];
+  const inside = (...command: string[]) => run("ip", [...enter.slice(1), ...command], dir);
+  const store = ["--store", "store", "--tls", "auto", "--tls-dir", "tls-gap"];
+  const listen = ["--listen", `${SERVER_ADDRESS}:0`, "--listen-http", `${SERVER_ADDRESS}:0`];
+  const program = [process.execPath, join(ROOT, "src/bin.ts"), "serve", ...store, ...listen];
+  const server = gap.spawn("server", program, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise((resolve) => server.on("close", resolve));
+  t.teardown(async () => {
+    server.kill("SIGTERM");
+    await ended;
+  });
+  const { https } = await addresses(server, SERVER_ADDRESS);
+  const ca = join(dir, "tls-gap/ca.crt");
+  const outside = await inside("curl", "-sS", "--max-time", "3", `${upstream.url}/key`);
+  t.not(outside.status, 0, "upstream is out of reach");
+  const rendered = await inside("curl", "-sS", "--cacert", ca, `${https}/config/airferry.repo`);
+  t.match(rendered.out, /gpgcheck=1\nrepo_gpgcheck=1[\s\S]*gpgcheck=1\nrepo_gpgcheck=1/);
+  const repos = rendered.out.replace(/^sslcacert=.*/gm, `sslcacert=${ca}`);
+  const installed = await dnfInside(enter, dir, "root", repos, "install", "aft-app");
+  t.equal(installed.status, 0, installed.out);
+  const list = await run("rpm", ["--root", join(dir, "root"), "-qa"], dir);
+  t.match(list.out, /aft-app-2\.0-1/);
+  t.match(list.out, /aft\+\+-1\.0\^git1~rc-1/);
+});
+
+t.test("an older package under a newer one's name is refused, however well it is signed", async (t) => {
+  if (tree === undefined) return;
+  const copy = join(work, "renamed");
+  cpSync(join(tree.dir, "app"), copy, { recursive: true });
+  const repomd = readFileSync(join(copy, "repodata/repomd.xml"), "utf8");
+  const href = /href="(repodata\/[^"]*primary\.xml\.gz)"/.exec(repomd)?.[1] as string;
+  const text = gunzipSync(readFileSync(join(copy, href))).toString();
+  const blocks = text.match(/<package type="rpm">[\s\S]*?<\/package>/g) ?? [];
+  const block = (version: string) =>
+    blocks.find((it) => it.includes("<name>aft-app<") && it.includes(`ver="${version}"`)) as string;
+  const parts = [/<checksum [\s\S]*?<\/checksum>/, /<size [^>]*>/, /<location [^>]*>/];
+  const lie = parts.reduce((it, part) => it.replace(part, part.exec(block("1.0"))?.[0] as string), block("2.0"));
+  const bytes = gzipSync(
+    text
+      .replace(block("1.0"), "")
+      .replace(block("2.0"), lie)
+      .replace(/packages="\d+"/, `packages="${blocks.length - 1}"`),
+  );
+  writeFileSync(join(copy, "repodata/lie.xml.gz"), bytes);
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const record = `<data type="primary"><checksum type="sha256">${sha256}</checksum><location href="repodata/lie.xml.gz"/></data>`;
+  const xmlns = 'xmlns="http://linux.duke.edu/metadata/repo"';
+  writeFileSync(join(copy, "repodata/repomd.xml"), `<repomd ${xmlns}><revision>1</revision>${record}</repomd>`);
+  const base = { name: "base", path: "../tree/base", keys: ["../key.asc"], packages: [] };
+  const app = { name: "app", path: "../renamed", keys: ["../key.asc"], packages: ["aft-app"] };
+  const { packed } = await carry(t, "renamed-pack", [base, app]);
+  t.equal(packed.status, 4, packed.stderr);
+  t.match(packed.stderr, /expected aft-app-0:2\.0-1\.noarch, got aft-app-0:1\.0-1\.noarch/);
 });

@@ -47,6 +47,11 @@ export function companionsOf(entries: readonly RpmEntry[]): Companion[] {
   return companions;
 }
 
+/** The entries of a manifest with those of their companion repositories: what its lock has. */
+export function withCompanions(entries: readonly RpmEntry[]): RpmEntry[] {
+  return [...entries, ...companionsOf(entries).map((it) => it.entry)];
+}
+
 /** What a companion repository carries for the packages selected of its parent. */
 export function selectCompanions(
   { kind, of }: Companion,

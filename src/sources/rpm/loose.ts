@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { AirferryError } from "../../errors.ts";
-import { openRegular } from "../../io/safe-open.ts";
+import { HashPool } from "../../io/hash-pool.ts";
+import { openBytes } from "../../io/open-bytes.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
@@ -49,24 +50,16 @@ export async function readLooseFolder(name: string, dir: string, given: string):
       },
     );
   }
+  const pool = new HashPool();
   const packages = await mapLimited(files, READERS, async (file) => {
-    const { handle, size } = await openRegular(join(dir, file));
+    const { digests } = await pool.hashFile(join(dir, file));
+    const { bytes, close } = await openBytes(join(dir, file));
     try {
-      return await readLoosePackage({
-        href: file,
-        bytes: {
-          size,
-          async read(position, length) {
-            const buffer = Buffer.allocUnsafe(Math.min(length, Math.max(0, size - position)));
-            const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-            return buffer.subarray(0, bytesRead);
-          },
-        },
-      });
+      return await readLoosePackage({ href: file, bytes, sha256: digests.sha256 as string });
     } finally {
-      await handle.close();
+      await close();
     }
-  });
+  }).finally(() => pool.close());
   // The time comes from the packages, so that the same folder always gives the same metadata.
   const newest = Math.max(...packages.map((it) => Number(it.info.buildTime) || 0));
   const { files: repodata, repomd } = await writeLooseRepodata(packages, new Date(newest * 1000));

@@ -1,9 +1,12 @@
 /** From locked repositories to files of the bundle: packages with their check, metadata, signatures, keys and /rpmrepo/. */
 import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
+import type { Digest } from "../../io/types.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { parseModules } from "../../rpm/modules.ts";
+import { formatNevra, Primary } from "../../rpm/primary.ts";
+import { integrityOf } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import { itemOf } from "../artifact.ts";
@@ -35,7 +38,7 @@ export async function planRepositories(
     const check = checkOf(detail, context);
     for (const artifact of entry.artifacts) {
       const item = itemOf("rpm", artifact, context.baseDir);
-      items.push(isPackage(artifact) ? { ...item, ...check(artifact.path) } : item);
+      items.push(isPackage(artifact) ? { ...item, ...check(artifact) } : item);
     }
     const repomd = `rpms/${entry.name}/repodata/repomd.xml`;
     if (detail.repomdSignedBy === "airferry") items.push(...(await signatureOf(repomd, detail, context)));
@@ -105,19 +108,22 @@ function made(path: string, bytes: Buffer): PlanItem {
   };
 }
 
-/** What is looked at once a package's digest is right; keys and module metadata are read when the first one comes. */
-function checkOf(detail: RpmDetail, context: PlanContext): (path: string) => Partial<PlanItem> {
+/** What is looked at once a package's digest is right; keys and metadata are read when the first one comes. */
+function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArtifact) => Partial<PlanItem> {
   let keyring: Promise<OpenPgpKeyring> | undefined;
+  let listed: Promise<Map<string, string[]>> | undefined;
   let modular: Promise<Set<string>> | undefined;
   const keys = async () => {
     const files = await Promise.all(detail.keys.map((it) => context.kept.get(it.kept)));
     return readOpenPgpKeyring(files, { fingerprints: detail.keys.flatMap((it) => it.fingerprints) });
   };
-  return (path) => ({
+  return ({ path, integrity }) => ({
     ...(detail.quarantine && { quarantine: true as const }),
     check: async (bytes) => {
       keyring ??= detail.gpgcheck ? keys() : undefined;
       const verdict = await verifyPackage(bytes, await keyring, { name: path, gpgcheck: detail.gpgcheck });
+      listed ??= listedOf(detail, context);
+      requireListed(path, verdict.nevra, (await listed).get(integrity as string));
       if (verdict.modularityLabel === undefined || detail.mode !== "subset") return;
       modular ??= modularOf(detail, context);
       if ((await modular).has(verdict.nevra)) return;
@@ -128,6 +134,29 @@ function checkOf(detail: RpmDetail, context: PlanContext): (path: string) => Par
       );
     },
   });
+}
+
+/** A well-signed package under the name of another one, an older one say, is not what the metadata promised. */
+function requireListed(path: string, nevra: string, listed: readonly string[] | undefined): void {
+  if (listed?.every((it) => it === nevra)) return;
+  throw new AirferryError(
+    "ERR_UPSTREAM_INVALID",
+    `cannot use package "${path}": it is another one than its repository's metadata says: expected ${listed?.join(" and ") ?? "one that is listed"}, got ${nevra}`,
+    { path, hint: "upstream, or the mirror, hands out a package under another one's name; use another mirror" },
+  );
+}
+
+/** What primary.xml calls the packages, by integrity. */
+async function listedOf(detail: RpmDetail, context: PlanContext): Promise<Map<string, string[]>> {
+  const kept = await context.kept.get(detail.metadata.primary as Digest);
+  const open = await decompress(kept, { name: "primary.xml", maxBytes: 4 * 1024 ** 3 });
+  const primary = new Primary(open, "primary.xml");
+  const listed = new Map<string, string[]>();
+  for (const entry of primary.packages) {
+    const integrity = integrityOf(primary.details(entry).checksum);
+    listed.set(integrity, [...(listed.get(integrity) ?? []), formatNevra(entry)]);
+  }
+  return listed;
 }
 
 async function modularOf(detail: RpmDetail, context: PlanContext): Promise<Set<string>> {
