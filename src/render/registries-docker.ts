@@ -2,8 +2,9 @@
  * docker: where its daemon finds our CA, and the mirror of Docker Hub, the only registry that it knows mirrors for. Images of
  * other registries are pulled by the name that they have here. See docker's "Use a private registry" and daemon.json.
  */
+import { dirname } from "node:path";
 import { mirroredRegistries, registryAddress } from "./registries-view.ts";
-import type { RenderInput } from "./types.ts";
+import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";
 
 /** Renders the members to merge into `/etc/docker/daemon.json`. */
 export function renderDockerDaemon(input: RenderInput): string {
@@ -22,10 +23,13 @@ export function renderRegistryTrust(input: RenderInput): string {
   const folders = [`/etc/docker/certs.d/${authority}`, `/etc/containers/certs.d/${authority}`];
   return [
     "#!/bin/sh",
-    "# Puts the CA of this server where docker, podman, skopeo and buildah look for it.",
+    "# Puts the CA of this server where docker, podman, skopeo, buildah, containerd and dnf look for it.",
     `# Compare its fingerprint with the one that airferry serve printed: openssl x509 -noout -fingerprint -sha256 -in ca.crt`,
     "set -e",
     `curl -fsSk -o ca.crt '${input.baseUrl}/ca.crt'`,
+    "# Where airferry.repo and containerd's hosts.toml name it:",
+    `mkdir -p '${dirname(CLIENT_CA_PATH)}'`,
+    `cp ca.crt '${CLIENT_CA_PATH}'`,
     ...folders.flatMap((folder) => [`mkdir -p '${folder}'`, `cp ca.crt '${folder}/ca.crt'`]),
     "",
   ].join("\n");
