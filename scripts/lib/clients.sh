@@ -83,6 +83,25 @@ for package in $UNPACKED; do
   unpack "$CLIENTS/unpacked" "$package"
 done
 
+# zypper and what it needs: its package cannot be installed beside dnf's plugins.
+mkdir -p "$CLIENTS/zypper"
+for package in zypper zypper-common libzypp1722 libzypp-common libzypp-config libzypp-bin libaugeas0 libboost-thread1.74.0 \
+  libproxy1v5 libsigc++-2.0-0v5 libsolv1 libsolvext1 libsolv-tools libyaml-cpp0.7 libgpgme11; do
+  [ -e "$CLIENTS/zypper/.have-$package" ] || update_once
+  unpack "$CLIENTS/zypper" "$package"
+done
+if [ -x "$CLIENTS/zypper/usr/bin/zypper" ]; then
+  cat >"$BIN/zypper" <<'WRAPPER'
+#!/bin/sh
+root=$(dirname "$(readlink -f "$0")")/../zypper
+libraries=$(echo "$root"/usr/lib/*-linux-gnu)
+LD_LIBRARY_PATH=$libraries PATH=$root/usr/bin:$PATH ZYPP_CONF=$root/etc/zypp/zypp.conf exec "$root/usr/bin/zypper" "$@"
+WRAPPER
+  chmod +x "$BIN/zypper"
+  # libzypp asks for the script that this program has replaced; same options.
+  ln -sf repo2solv "$CLIENTS/zypper/usr/bin/repo2solv.sh"
+fi
+
 # Newer suites: the same mirror and keyring as this release's own, under another suite name.
 newer_options() {
   local suite=$1 base state=$CLIENTS/apt/$1 sources
