@@ -102,7 +102,7 @@ class Filler {
     try {
       await mapLimited(fetched, concurrency, (index) => this.#fill(index));
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
-      if (this.#faults.length === 0) for (const index of made) await this.#make(index);
+      if (this.#faults.length === 0) await mapLimited(made, concurrency, (index) => this.#make(index));
     } finally {
       await this.#reusable.close();
     }

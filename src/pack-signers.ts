@@ -12,6 +12,8 @@ export interface PackSignerOptions {
   signerKey?: string;
   rpmKey?: string;
   unsigned: boolean;
+  /** Whether the manifest has repositories: else the key beside `key` is left closed. */
+  needsRpmKey: boolean;
   passphrase: Passphrase;
 }
 
@@ -35,7 +37,8 @@ export async function packSigners(options: PackSignerOptions): Promise<{ signers
     options.unsigned || (key === undefined && signer === undefined)
       ? []
       : [await openSigner({ ...options, passphrase: once })];
-  const rpmKey = options.rpmKey ?? (key === undefined ? undefined : await besides(key));
+  const nearby = options.needsRpmKey && key !== undefined ? await besides(key) : undefined;
+  const rpmKey = options.rpmKey ?? nearby;
   return {
     signers,
     ...(rpmKey !== undefined && {

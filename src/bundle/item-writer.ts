@@ -2,6 +2,7 @@
  * Writes one item of a bundle to its place: bytes go to the volumes, are read back by the hashing threads from the page
  * cache, and every so often the journal learns how far it got. It is the sink that the fetch engine appends to.
  */
+import { createHash, type Hash } from "node:crypto";
 import type { HashAlgorithm, HashPool, RangeHasher } from "../io/hash-pool.ts";
 import type { WorkFolder, WorkItem } from "./work-folder.ts";
 
@@ -23,7 +24,9 @@ export class ItemWriter {
   readonly #pool: HashPool;
   readonly #algorithms: readonly HashAlgorithm[];
   readonly #onBytes: (bytes: number) => void;
-  #hasher: RangeHasher;
+  /** Small items are hashed as they are written: asking a thread costs more. */
+  #inline: { name: HashAlgorithm; hash: Hash }[] | undefined;
+  #hasher: RangeHasher | undefined;
   #hashing: Promise<void> = Promise.resolve();
   #digests: Promise<Record<string, string>> | undefined;
   #position = 0;
@@ -56,7 +59,6 @@ export class ItemWriter {
     this.#pool = pool;
     this.#algorithms = algorithms;
     this.#onBytes = onBytes;
-    this.#hasher = pool.open(algorithms);
     const part = work.journal.parts.get(this.#item.path);
     if (part !== undefined && part.part <= this.#item.size) {
       this.#position = part.part;
@@ -68,6 +70,14 @@ export class ItemWriter {
       };
       onBytes(part.part);
     }
+    this.#startHash();
+  }
+
+  #startHash(): void {
+    const small = this.#item.size <= HASH_STEP_BYTES && this.#position === 0;
+    this.#inline = small ? this.#algorithms.map((name) => ({ name, hash: createHash(name) })) : undefined;
+    this.#hasher = small ? undefined : this.#pool.open(this.#algorithms);
+    this.#digests = undefined;
   }
 
   /** Bytes in place, those of an earlier run included. */
@@ -84,6 +94,7 @@ export class ItemWriter {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
+    for (const { hash } of this.#inline ?? []) hash.update(chunk);
     await this.#work.volumes.write(this.#item.offset + this.#position, chunk);
     this.#position += chunk.length;
     this.#onBytes(chunk.length);
@@ -96,28 +107,28 @@ export class ItemWriter {
   /** Remembers how far it got, for a rerun; called when the item could not be finished. */
   async suspend(): Promise<void> {
     if (this.#validator !== undefined && this.#position > this.#journaled) await this.#recordPart();
-    this.#hasher.discard();
+    this.#hasher?.discard();
   }
 
   async restart(): Promise<void> {
     await this.#hashing;
-    this.#hasher.discard();
-    this.#hasher = this.#pool.open(this.#algorithms);
-    this.#digests = undefined;
+    this.#hasher?.discard();
     this.#onBytes(-this.#position);
     this.#position = 0;
+    this.#startHash();
     this.#hashed = 0;
     this.#journaled = 0;
     await this.#work.journal.forget(this.#item.path);
     this.#work.progress(this.#index, 0);
   }
 
-  /** Digests (hex by algorithm) of everything written, read back from the volumes. */
+  /** Digests (hex by algorithm) of everything written; of large items as it is read back from the volumes. */
   digests(): Promise<Record<string, string>> {
     this.#digests ??= (async () => {
+      if (this.#inline) return Object.fromEntries(this.#inline.map(({ name, hash }) => [name, hash.digest("hex")]));
       this.#hashUpTo(this.#position);
       await this.#hashing;
-      return this.#hasher.digests();
+      return (this.#hasher as RangeHasher).digests();
     })();
     return this.#digests;
   }
@@ -134,9 +145,10 @@ export class ItemWriter {
   }
 
   #hashUpTo(position: number): void {
+    const hasher = this.#hasher;
+    if (hasher === undefined) return;
     const pieces = this.#work.volumes.pieces(this.#item.offset + this.#hashed, position - this.#hashed);
     this.#hashed = position;
-    const hasher = this.#hasher;
     this.#hashing = this.#hashing.then(async () => {
       for (const piece of pieces) await hasher.advance(piece);
     });

@@ -51,6 +51,7 @@ export const packCommand: Register = (program, run) => {
           ...rest,
           ...(key !== undefined && !fromEnvironment && { key }),
           unsigned: flags.unsigned === true,
+          needsRpmKey: (workspace.manifest.rpms ?? []).length > 0,
           passphrase: passphrase(),
         });
         const progress = output.progress("packing");
