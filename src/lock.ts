@@ -6,6 +6,7 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { checkBuilder, type Finding } from "./builder/compatibility.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import type { Kind } from "./io/types.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
@@ -53,6 +54,7 @@ export interface LockResult {
  * @throws {AirferryError} ERR_LOCK_STALE with `frozen` when it is not up to date; ERR_UPSTREAM* and ERR_MANIFEST_INVALID
  */
 export async function lock(workspace: Workspace, options: LockOptions): Promise<LockResult> {
+  keepHeapSmall();
   const { manifest, paths } = workspace;
   const before = await readLock(paths.lock);
   if (options.frozen) {
