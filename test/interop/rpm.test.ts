@@ -2,7 +2,7 @@
  * The whole way with real RPMs and real dnf: repositories built and signed, locked, packed, unpacked, served over TLS, and
  * installed from into empty roots with gpgcheck=1 and repo_gpgcheck=1. And what dnf must refuse.
  */
-import { type ChildProcess, execFile, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,28 +10,11 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import t, { type Test as Tap } from "tap";
 import { Gap, SERVER_ADDRESS } from "../../scripts/rehearsal-parts/network.ts";
-import { absent, clientEnv, needs } from "../fixtures/clients.ts";
-import { airferry, ROOT, start, writeManifest } from "../fixtures/program.ts";
+import { absent, needs } from "../fixtures/clients.ts";
+import { airferry, ROOT } from "../fixtures/program.ts";
+import { addressesOf, carryAcross, dnf, dnfInside, run } from "../fixtures/rpm-carry.ts";
 import { buildRpmTree, RPM_BUILDERS, type RpmTree } from "../fixtures/rpm-tree.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
-
-interface Ran {
-  status: number;
-  out: string;
-}
-
-function run(command: string, args: string[], cwd: string): Promise<Ran> {
-  return new Promise((resolve) => {
-    execFile(
-      command,
-      args,
-      { cwd, env: clientEnv({ LC_ALL: "C.UTF-8" }), maxBuffer: 1 << 24 },
-      (error, stdout, stderr) => {
-        resolve({ status: error ? Number((error as { code?: number }).code ?? 1) : 0, out: stdout + stderr });
-      },
-    );
-  });
-}
 
 /** One tree and key pair for all tests of this file. */
 const work = mkdtempSync(join(tmpdir(), "airferry-rpm-"));
@@ -54,92 +37,8 @@ async function carry(t: Tap, name: string, rpms: object[], change?: (files: Map<
   change?.(files);
   const upstream = await startUpstream({ files });
   t.teardown(() => upstream.close());
-  writeManifest(dir, JSON.parse(JSON.stringify({ stream: name, rpms }).replaceAll("@UPSTREAM@", upstream.url)));
-  const packed = await airferry(dir, ["pack", "m.yaml", "--key", "../k.key"]);
-  if (packed.status !== 0) return { dir, packed, url: "", repos: "", upstream };
-  const bundle = packed.stdout.trim().split("\n").at(-1) as string;
-  const unpacked = await airferry(dir, ["unpack", bundle, "--trust", "../k.pub", "--store", "store"]);
-  t.equal(unpacked.status, 0, unpacked.stderr);
-  const server = start(dir, [
-    "serve",
-    "--store",
-    "store",
-    "--listen",
-    "127.0.0.1:0",
-    "--tls",
-    "auto",
-    "--tls-dir",
-    "tls",
-    "--listen-http",
-    "127.0.0.1:0",
-  ]);
-  t.teardown(() => stop(server));
-  const { https, http } = await addresses(server);
-  const rendered = await run(
-    "curl",
-    ["-sS", "--cacert", join(dir, "tls/ca.crt"), `${https}/config/airferry.repo`],
-    dir,
-  );
-  const repos = rendered.out.replace(/^sslcacert=.*/gm, `sslcacert=${join(dir, "tls/ca.crt")}`);
-  return { dir, packed, url: https, plain: http, repos, upstream, bundle: join(dir, bundle) };
-}
-
-async function stop(child: ChildProcess & { done: Promise<unknown> }): Promise<void> {
-  child.kill("SIGTERM");
-  await child.done;
-}
-
-/** The addresses that serve prints. */
-function addresses(server: ChildProcess, host = "127.0.0.1"): Promise<{ https: string; http: string }> {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    const look = (chunk: Buffer) => {
-      text += chunk;
-      const https = new RegExp(`https://${host}:\\d+`).exec(text)?.[0];
-      const http = new RegExp(`http://${host}:\\d+`).exec(text)?.[0];
-      if (https && http) resolve({ https, http });
-    };
-    server.stdout?.on("data", look);
-    server.stderr?.on("data", look);
-    server.on("exit", () => reject(new Error(`serve ended: ${text}`)));
-  });
-}
-
-/** Runs dnf on an empty root that knows only these repositories. */
-function dnf(dir: string, root: string, repos: string, ...args: string[]): Promise<Ran> {
-  return dnfInside([], dir, root, repos, ...args);
-}
-
-/** The same, started by another command: one that enters a network namespace. */
-function dnfInside(
-  enter: readonly string[],
-  dir: string,
-  root: string,
-  repos: string,
-  ...args: string[]
-): Promise<Ran> {
-  for (const it of [root, `${root}-repos`, `${root}-log`]) mkdirSync(join(dir, it), { recursive: true });
-  writeFileSync(join(dir, `${root}-repos`, "a.repo"), repos);
-  writeFileSync(join(dir, "dnf.conf"), "[main]\n");
-  const options = {
-    reposdir: join(dir, `${root}-repos`),
-    cachedir: join(dir, `${root}-cache`),
-    logdir: join(dir, `${root}-log`),
-    persistdir: join(dir, `${root}-persist`),
-    module_platform_id: "platform:el9",
-    install_weak_deps: "0",
-  };
-  const common = [
-    "-y",
-    `--config=${join(dir, "dnf.conf")}`,
-    `--installroot=${join(dir, root)}`,
-    "--releasever=9",
-    "--forcearch=x86_64",
-  ];
-  const plugins = args[0] === "repoclosure" ? ["--disableplugin=local"] : ["--disableplugin=*"];
-  const setopts = Object.entries(options).map(([k, v]) => `--setopt=${k}=${v}`);
-  const [command, ...rest] = [...enter, "dnf", ...common, ...plugins, ...setopts, ...args];
-  return run(command as string, rest, dir);
+  const manifest = JSON.parse(JSON.stringify({ stream: name, rpms }).replaceAll("@UPSTREAM@", upstream.url));
+  return { ...(await carryAcross(t, dir, manifest, "../k")), upstream };
 }
 
 const KEYS = ["@UPSTREAM@/key"];
@@ -312,7 +211,7 @@ t.test("two repositories and packages, installed where nothing but the server ca
     server.kill("SIGTERM");
     await ended;
   });
-  const { https } = await addresses(server, SERVER_ADDRESS);
+  const { https } = await addressesOf(server, SERVER_ADDRESS);
   const ca = join(dir, "tls-gap/ca.crt");
   const outside = await inside("curl", "-sS", "--max-time", "3", `${upstream.url}/key`);
   t.not(outside.status, 0, "upstream is out of reach");
