@@ -112,6 +112,10 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
 }
 
 function hintFor(code: string, url: URL): string {
+  // The other side said this about us, after the handshake as we saw it: OpenSSL names the alert.
+  if (/_ALERT_(CERTIFICATE|BAD_CERTIFICATE|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE|HANDSHAKE_FAILURE)/.test(code)) {
+    return `this host takes only clients with a certificate that it knows: hosts: { "${url.host}": { cert: client.pem, key: client-key.pem } }`;
+  }
   if (/CERT|SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)) {
     return `if this host has a certificate of a private CA, name it in the manifest: hosts: { "${url.host}": { ca: ca.pem } }`;
   }
@@ -126,7 +130,7 @@ export function statusHint(status: number, url: URL): string {
   switch (status) {
     case 401:
     case 403:
-      return `give credentials under hosts: { "${url.host}": … } in the manifest, or in ~/.netrc`;
+      return `give credentials under hosts: { "${url.host}": … } in the manifest (cert and key, a token, or a user), or in ~/.netrc`;
     case 404:
     case 410:
       return "check the URL in the manifest; if upstream moved on, run: airferry lock --update";
