@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { HashPool } from "../../src/io/hash-pool.ts";
@@ -43,6 +43,30 @@ t.test("RangeHasher copies what it hashes", async (t) => {
   t.same(readFileSync(to).subarray(3), content.subarray(7));
   t.equal(told, content.length - 7);
 });
+
+t.test(
+  "copies past the page cache are right at any offset, beside bytes of others, on file systems with and without direct writes",
+  async (t) => {
+    const pool = new HashPool(1);
+    t.teardown(() => pool.close());
+    const tmpfs = existsSync("/dev/shm") ? mkdtempSync("/dev/shm/airferry-test-") : undefined;
+    if (tmpfs !== undefined) t.teardown(() => rmSync(tmpfs, { recursive: true }));
+    for (const to of [join(dir, "direct"), ...(tmpfs === undefined ? [] : [join(tmpfs, "copy")])]) {
+      for (const offset of [0, 1, 512, 4095, 4096, 4097, CHUNK - 1, CHUNK]) {
+        for (const length of [1, 511, 4096, 4097, CHUNK, 2 * CHUNK - 4095]) {
+          const before = noise(offset + length + 5000, 2);
+          writeFileSync(to, before);
+          const hasher = pool.open(["sha256"]);
+          await hasher.advance({ file, offset: 3, length, copyTo: { file: to, offset } });
+          hasher.discard();
+          const expected = Buffer.from(before);
+          content.copy(expected, offset, 3, 3 + length);
+          t.ok(readFileSync(to).equals(expected), `${length} bytes at ${offset}`);
+        }
+      }
+    }
+  },
+);
 
 t.test("a pool tells what went wrong, and goes on", async (t) => {
   const pool = new HashPool(1);
