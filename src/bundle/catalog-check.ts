@@ -27,6 +27,7 @@ const catalog = z.looseObject({
       tree: z.boolean(),
       rpmrepo: z.boolean(),
       moduleHotfixes: z.boolean().optional(),
+      legacySignatures: z.boolean().optional(),
       arch: texts.optional(),
     }),
   ),

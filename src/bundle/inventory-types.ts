@@ -61,6 +61,8 @@ export interface CatalogRpm {
   /** Who signed repodata/repomd.xml that is in the bundle. */
   repomdSignedBy: "upstream" | "airferry" | "none";
   gpgcheck: boolean;
+  /** Packages or metadata may be signed with SHA-1 or a short key: the manifest allowed it. */
+  legacySignatures?: boolean;
   /** Paths below `keys/` of the OpenPGP keys that packages and metadata are checked with. */
   keys: string[];
   packages: number;

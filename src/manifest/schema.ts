@@ -126,6 +126,10 @@ const rpms = z.strictObject({
     .enum(["fail", "quarantine"])
     .optional()
     .describe("A package with a wrong digest or signature (default: fail)"),
+  legacy_signatures: z
+    .boolean()
+    .optional()
+    .describe("true: SHA-1 signatures and keys under 2048 bits count, for repositories of old systems"),
   packages: z
     .array(module_)
     .optional()

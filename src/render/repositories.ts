@@ -19,6 +19,8 @@ export interface ServedRepository {
   /** repodata/repomd.xml.asc is there, by one of `keys`. */
   repoGpgcheck: boolean;
   moduleHotfixes: boolean;
+  /** SHA-1 signatures and short keys were let in. */
+  legacySignatures: boolean;
   /** Set for a repository inside an ISO. */
   iso?: { name: string; path: string };
   release: RenderRelease;
@@ -82,6 +84,7 @@ function packed(input: RenderInput, release: RenderRelease, rpm: CatalogRpm): Se
     gpgcheck: rpm.gpgcheck,
     repoGpgcheck: rpm.repomdSignedBy !== "none" && entriesOf(release).has(`${repomd}.asc`),
     moduleHotfixes: rpm.moduleHotfixes === true,
+    legacySignatures: rpm.legacySignatures === true,
     release,
     prefix: rpm.path,
   };
@@ -113,6 +116,7 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
         gpgcheck: true,
         repoGpgcheck: false,
         moduleHotfixes: false,
+        legacySignatures: false,
         iso: { name: iso.name, path: repository.path },
         release,
       };

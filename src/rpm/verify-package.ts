@@ -18,6 +18,10 @@ import { DIGEST_ALGORITHMS, SIGNATURE_TAG, TAG } from "./tags.ts";
 
 const READ_BYTES = 1024 * 1024;
 
+/** What a person can do where upstream signs as one did before 2014. */
+export const LEGACY_HINT =
+  "upstream signs with SHA-1 or a short key, which others may forge; where it has nothing better, allow it for this repository: legacy_signatures: true";
+
 export interface VerifyPackageOptions {
   /** Named in messages. */
   name: string;
@@ -142,7 +146,7 @@ function requireTrust(header: OpenPgpVerdict, whole: OpenPgpVerdict, keyring: Op
   // A key that had expired is no contradiction; a signature that the bytes do not bear out is.
   const wrong = all.bad.filter((it) => it.reason.includes("does not match"));
   const good = wrong.length > 0 ? { ...all, good: [] } : all;
-  return requireGoodSignature(good, keyring, name, "an RPM package");
+  return requireGoodSignature(good, keyring, name, "an RPM package", LEGACY_HINT);
 }
 
 /** Compares header digests; returns those that were there. */

@@ -42,6 +42,8 @@ export interface OpenPgpVerifyOptions {
 }
 
 const MISMATCH = "the signature does not match the data";
+const TOO_WEAK = "is too weak to count";
+const CHECK_KEYS = "check keys: and fingerprints: in the manifest against what the project publishes";
 
 const HASHES: Record<number, string> = {
   2: "sha1",
@@ -118,7 +120,7 @@ async function prepare(
     return unknown(`a signature of type ${signature.type}, not over data`);
   const hash = HASHES[signature.hash];
   if (hash === undefined) return unknown(`hash algorithm ${signature.hash} is unknown or broken`);
-  if (hash === "sha1" && !legacy) return unknown("SHA-1 is too weak to count");
+  if (hash === "sha1" && !legacy) return unknown(`SHA-1 ${TOO_WEAK}`);
   const candidates = await findKeys(keyring, signature.keyid, signature.created);
   if (candidates.length === 0) {
     return unknown(signature.keyid ? `key ${signature.keyid} is not among the keys` : "it does not name its key");
@@ -132,7 +134,7 @@ async function prepare(
     }
     const bits = key.asymmetricKeyDetails?.modulusLength ?? 4096;
     if (bits < 2048 && !legacy) {
-      unknown(`a ${bits}-bit ${key.asymmetricKeyType} key is too weak to count`, found);
+      unknown(`a ${bits}-bit ${key.asymmetricKeyType} key ${TOO_WEAK}`, found);
       continue;
     }
     if (signature.expires && now >= signature.expires) {
@@ -249,6 +251,7 @@ function signatureBlock(source: string): Uint8Array {
 /**
  * Returns the distinct fingerprints of the good signatures, sorted.
  * @param about said after the path in the message: how many bytes, for which artifact
+ * @param weak the hint where a key of the ring signed, but too weakly to count
  * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE naming `path`, every signature and why it does not count, when none is good
  */
 export function requireGoodSignature(
@@ -256,6 +259,7 @@ export function requireGoodSignature(
   keyring: OpenPgpKeyring,
   path: string,
   about?: string,
+  weak?: string,
 ): string[] {
   const good = [...new Set(verdict.good.map((it) => it.fingerprint))].sort();
   if (good.length > 0) return good;
@@ -263,6 +267,9 @@ export function requireGoodSignature(
   const expected = keyring.keys.map((it) => it.fingerprint).join(", ");
   const actual = faults.join("; ") || "no signature";
   const what = about === undefined ? `"${path}"` : `"${path}" (${about})`;
+  const isWeak = verdict.unknown.some(
+    ({ keyid, reason }) => reason.endsWith(TOO_WEAK) && keyring.keys.some((it) => it.keyids.includes(keyid)),
+  );
   throw new AirferryError(
     "ERR_UPSTREAM_SIGNATURE",
     `cannot verify ${what}: no good OpenPGP signature: expected one by ${expected}, got ${actual}`,
@@ -270,7 +277,7 @@ export function requireGoodSignature(
       path,
       expected,
       actual,
-      hint: "check keys: and fingerprints: in the manifest against what the project publishes",
+      hint: (isWeak ? weak : undefined) ?? CHECK_KEYS,
     },
   );
 }

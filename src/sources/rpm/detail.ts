@@ -24,6 +24,8 @@ export interface RpmDetail {
   /** Metadata as it stands in the bundle, for what is derived from it later: repomd, primary, filelists, other, modules, … */
   metadata: Record<string, Digest>;
   /** NEVRA to the chain of requirers, direct one first; empty: named in the manifest. */
+  /** SHA-1 signatures and short keys count. */
+  legacySignatures?: true;
   why: Record<string, string[]>;
   /** What was decided that one may want to know. */
   notes: string[];

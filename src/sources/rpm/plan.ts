@@ -63,6 +63,7 @@ export async function planRepositories(
       mode: detail.mode,
       repomdSignedBy: detail.repomdSignedBy === "upstream" ? "upstream" : signs ? "airferry" : "none",
       gpgcheck: detail.gpgcheck,
+      ...(detail.legacySignatures && { legacySignatures: true }),
       keys: [...detail.keys.map((it) => it.path), ...(own ? [OWN_KEY] : [])].map((it) => it.slice("keys/".length)),
       packages: detail.packages,
       tree: detail.tree,
@@ -121,7 +122,11 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
     ...(detail.quarantine && { quarantine: true as const }),
     check: async (bytes) => {
       keyring ??= detail.gpgcheck ? keys() : undefined;
-      const verdict = await verifyPackage(bytes, await keyring, { name: path, gpgcheck: detail.gpgcheck });
+      const verdict = await verifyPackage(bytes, await keyring, {
+        name: path,
+        gpgcheck: detail.gpgcheck,
+        legacy: detail.legacySignatures,
+      });
       listed ??= listedOf(detail, context);
       requireListed(path, verdict.nevra, (await listed).get(integrity as string));
       if (verdict.modularityLabel === undefined || detail.mode !== "subset") return;

@@ -23,6 +23,7 @@ import {
   type Repomd,
   type RepomdRecord,
 } from "../../rpm/repomd.ts";
+import { LEGACY_HINT } from "../../rpm/verify-package.ts";
 import { requireGoodSignature, verifyDetached } from "../../sign/openpgp.ts";
 import type { LockContext } from "../types.ts";
 import type { RepositoryKeys } from "./keys.ts";
@@ -216,8 +217,9 @@ async function takeSnapshot(
   const signature = await readPlaced(at, place, context, { maxBytes: MAX_SIGNATURE_BYTES });
   let signedBy: string[] = [];
   if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
-    const verdict = await verifyDetached(repomd, signature, keys.keyring);
-    signedBy = requireGoodSignature(verdict, keys.keyring, `${entry.name}: repodata/repomd.xml`);
+    const verdict = await verifyDetached(repomd, signature, keys.keyring, { legacy: entry.legacy_signatures });
+    const path = `${entry.name}: repodata/repomd.xml`;
+    signedBy = requireGoodSignature(verdict, keys.keyring, path, undefined, LEGACY_HINT);
   } else if (entry.repo_gpgcheck === true) {
     throw new AirferryError(
       "ERR_UPSTREAM_SIGNATURE",

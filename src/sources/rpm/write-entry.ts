@@ -129,7 +129,7 @@ async function commonDetail(
   entry: RpmEntry,
   keys: RepositoryKeys | undefined,
   context: LockContext,
-): Promise<Pick<RpmDetail, "gpgcheck" | "quarantine" | "keys" | "arch">> {
+): Promise<Pick<RpmDetail, "gpgcheck" | "legacySignatures" | "quarantine" | "keys" | "arch">> {
   const carried = keys && {
     path: `keys/${entry.name}`,
     kept: await context.kept.put(keys.armored),
@@ -138,6 +138,7 @@ async function commonDetail(
   return {
     gpgcheck: keys !== undefined && entry.gpgcheck !== false,
     quarantine: entry.on_bad_package === "quarantine",
+    ...(keys && entry.legacy_signatures && { legacySignatures: true }),
     keys: carried ? [carried] : [],
     ...(entry.arch && { arch: entry.arch }),
   };
