@@ -1,10 +1,42 @@
-/** `plan --why`: why a package or file is in the bundle, told from the lock alone. */
+/** `plan --why`: why a package or file is in the bundle, or was left out, told from the lock alone. */
 import { AirferryError } from "./errors.ts";
 import type { Lock } from "./manifest/lock-types.ts";
 
 /** What a repository's lock detail says about why its packages came in: package name or NEVRA to a chain, seed first. */
 interface WhyDetail {
   why?: Record<string, string[]>;
+  leftOut?: { package: string; needs: string; fault?: string }[];
+}
+
+/** A dependency `(a if b)` of a carried package that did not bring a. */
+export interface LeftOutRow {
+  /** Repository of the package. */
+  name: string;
+  package: string;
+  needs: string;
+  /** Why it cannot be had, where it was to come: always, or since its condition holds. */
+  fault?: string;
+}
+
+/** Conditional dependencies that nothing in the bundle satisfies, in the lock's order. */
+export function leftOutIn(lock: Lock): LeftOutRow[] {
+  return lock.entries.flatMap(({ name, detail }) =>
+    ((detail as WhyDetail | undefined)?.leftOut ?? []).map((it) => ({ name, ...it })),
+  );
+}
+
+/** The same in a few lines for people: how many, and those that should have come. */
+export function leftOutNotes(rows: readonly LeftOutRow[]): string[] {
+  const chosen = rows.filter((it) => it.fault === undefined).length;
+  const lines = rows.flatMap((it) =>
+    it.fault === undefined ? [] : [`${it.package} needs ${it.needs}, which cannot be had: ${it.fault}`],
+  );
+  if (chosen > 0) {
+    lines.unshift(
+      `${chosen} conditional dependenc${chosen === 1 ? "y is" : "ies are"} left out: nothing carried meets the condition; conditional_deps: always carries what they name`,
+    );
+  }
+  return lines;
 }
 
 /**
@@ -26,6 +58,12 @@ export async function whyIn(lock: Lock, name: string): Promise<string[]> {
         lines.push(`${path}: ${entry.kind} ${entry.name} of the manifest`);
       }
     }
+  }
+  for (const it of leftOutIn(lock)) {
+    if (!it.needs.split(/[\s()]+/).includes(name)) continue;
+    lines.push(
+      `not for ${it.package} (rpm ${it.name}), which needs ${it.needs}: ${it.fault ?? "nothing carried meets the condition"}`,
+    );
   }
   if (lines.length === 0) {
     throw new AirferryError("ERR_USAGE", `cannot say why "${name}" is in the bundle: it is not`, {

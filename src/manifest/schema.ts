@@ -149,6 +149,12 @@ const rpms = z.strictObject({
   source_url: url.optional(),
   debuginfo_url: url.optional(),
   weak_deps: z.enum(["off", "recommends"]).optional(),
+  conditional_deps: z
+    .enum(["selected", "always"])
+    .optional()
+    .describe(
+      "Dependencies (a if b) of its packages: when b is carried or in the baseline (selected, default), or always",
+    ),
   multilib: z.boolean().optional(),
   baseline: z.string().min(1).optional().describe("bare (default), or a file with the target's `rpm -qa` output"),
   kickstart: z.boolean().optional().describe("Carry .treeinfo and the images it names (default: when upstream has it)"),

@@ -16,6 +16,19 @@ export interface ClosureOptions {
   findFiles: (paths: readonly string[]) => Promise<boolean>;
   /** Packages whose 32-bit twin comes too, where there is one. */
   multilib?: (id: number) => boolean;
+  /** Packages whose conditional dependencies, `(a if b)`, count as if the condition held. */
+  always?: (id: number) => boolean;
+  /** Carried, or at hand, in any case: conditions that they meet hold. */
+  atHand?: ReadonlySet<number>;
+}
+
+/** A conditional dependency of a carried package that nothing carried satisfies. */
+export interface LeftOut {
+  id: number;
+  /** As upstream writes it. */
+  text: string;
+  /** Why it cannot be had, where it was to come: always, or since its condition holds. */
+  fault?: string;
 }
 
 /** Something that cannot be had. */
@@ -32,6 +45,7 @@ export interface Closure {
   /** Why each came in: the chain of requirers, direct one first; empty when the manifest names it. */
   why: Map<number, string[]>;
   unresolved: Unresolved[];
+  leftOut: LeftOut[];
   /** Things to know that are no failure: requests that exclude each other, obsoleted packages. */
   notes: string[];
 }
@@ -59,7 +73,8 @@ export function isPrimaryPath(path: string): boolean {
   return path.startsWith("/etc/") || path.includes("bin/") || path === "/usr/lib/sendmail";
 }
 
-function solveAll(pool: Pool, requests: readonly Request[], { recommends, multilib }: ClosureOptions): Closure {
+function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOptions): Closure {
+  const { recommends } = options;
   const notes: string[] = [];
   const unresolved: Unresolved[] = [];
   const chosen = new Set<number>();
@@ -72,41 +87,68 @@ function solveAll(pool: Pool, requests: readonly Request[], { recommends, multil
       else for (const id of alone) chosen.add(id);
     }
     if (unresolved.length === 0) {
-      notes.push(`${requests.map((it) => it.label).join(", ")}: cannot all be installed on one system; each can`);
+      const labels = [...new Set(requests.map((it) => it.label))];
+      notes.push(`${labels.join(", ")}: cannot all be installed on one system; each can`);
     }
   }
-  addTogether(pool, chosen, recommends);
-  if (multilib) addCompanions(pool, chosen, recommends, multilib);
+  for (let before = -1; before !== chosen.size; ) {
+    before = chosen.size;
+    addTogether(pool, chosen, options);
+    if (options.multilib) addCompanions(pool, chosen, recommends, options.multilib);
+  }
   const packages = [...chosen].sort((a, b) => a - b);
   return {
     packages,
-    why: whyOf(pool, requests, chosen),
+    why: whyOf(pool, requests, chosen, options.always),
     unresolved,
+    leftOut: leftOutOf(pool, packages, options),
     notes: [...notes, ...obsoletedIn(pool, packages)],
   };
 }
 
-/** Conditional dependencies that hold only now that several solutions stand side by side. */
-function addTogether(pool: Pool, chosen: Set<number>, recommends: boolean): void {
+/** Conditional dependencies that hold because several solutions, or what is at hand, stand side by side; or always. */
+function addTogether(pool: Pool, chosen: Set<number>, { recommends, always, atHand }: ClosureOptions): void {
+  const isChosen = (id: number) => chosen.has(id) || pool.installed.has(id);
+  const isPresent = (id: number) => isChosen(id) || atHand?.has(id) === true;
+  const inVain = new Set<Rule>();
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    let added = false;
+    const before = chosen.size;
     for (const id of [...chosen]) {
-      for (const rule of pool.rules(id)) {
-        if (rule.kind !== "requires" || isSatisfied(rule, chosen, pool)) continue;
+      for (const rule of always?.(id) ? [...pool.rules(id), ...pool.unconditionalRules(id)] : pool.rules(id)) {
+        if (rule.kind !== "requires" || inVain.has(rule)) continue;
+        // What is at hand meets conditions; as an answer it is chosen, so that what it needs comes too.
+        if (rule.literals.some((it) => (it > 0 ? isChosen(it - 1) : !isPresent(-it - 1)))) continue;
         const candidates = rule.literals.filter((it) => it > 0).map((it) => it - 1);
-        const more = solve(pool, [{ label: rule.text, candidates }], { recommends, preferred: chosen }) ?? [];
-        for (const it of more) added = !chosen.has(it) && chosen.add(it) !== undefined ? true : added;
+        const more = solve(pool, [{ label: rule.text, candidates }], { recommends, preferred: chosen });
+        if (more === undefined) inVain.add(rule);
+        for (const it of more ?? []) chosen.add(it);
       }
     }
-    if (!added) return;
+    if (chosen.size === before) return;
   }
 }
 
-function isSatisfied(rule: Rule, chosen: ReadonlySet<number>, pool: Pool): boolean {
-  return rule.literals.some((it) => {
-    const there = chosen.has(Math.abs(it) - 1) || pool.installed.has(Math.abs(it) - 1);
-    return it > 0 ? there : !there;
-  });
+function leftOutOf(pool: Pool, packages: readonly number[], { always, atHand }: ClosureOptions): LeftOut[] {
+  const chosen = new Set(packages);
+  const isPresent = (id: number) => chosen.has(id) || pool.installed.has(id) || atHand?.has(id) === true;
+  const found: LeftOut[] = [];
+  for (const id of packages) {
+    if (atHand?.has(id)) continue;
+    const open = pool.unconditionalRules(id).filter((it) => !it.literals.some((at) => at > 0 && isPresent(at - 1)));
+    for (const text of new Set(open.map((it) => it.text))) {
+      const rule = open.find((it) => it.text === text) as Rule;
+      const holds = (it: Rule) => !it.literals.some((at) => at > 0 === isPresent(Math.abs(at) - 1));
+      const wanted = always?.(id) || pool.rules(id).some((it) => it.text === text && holds(it));
+      found.push({ id, text, ...(wanted && { fault: faultOf(pool, rule) }) });
+    }
+  }
+  return found;
+}
+
+function faultOf(pool: Pool, { text, literals }: Rule): string {
+  const candidates = literals.filter((it) => it > 0).map((it) => it - 1);
+  if (candidates.length === 0) return "nothing provides it";
+  return explain(pool, { label: text, candidates })[0] as string;
 }
 
 function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean, wanted: (id: number) => boolean): void {
@@ -125,7 +167,12 @@ function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean, wan
 }
 
 /** Breadth first from what the manifest names, so that every chain is the shortest. */
-function whyOf(pool: Pool, requests: readonly Request[], chosen: ReadonlySet<number>): Map<number, string[]> {
+function whyOf(
+  pool: Pool,
+  requests: readonly Request[],
+  chosen: ReadonlySet<number>,
+  always: ClosureOptions["always"],
+): Map<number, string[]> {
   const why = new Map<number, string[]>();
   const queue: number[] = [];
   const reach = (id: number, chain: string[]) => {
@@ -137,7 +184,7 @@ function whyOf(pool: Pool, requests: readonly Request[], chosen: ReadonlySet<num
   for (let at = 0; at < queue.length; at++) {
     const id = queue[at] as number;
     const rest = why.get(id) as string[];
-    for (const rule of pool.rules(id)) {
+    for (const rule of always?.(id) ? [...pool.rules(id), ...pool.unconditionalRules(id)] : pool.rules(id)) {
       if (rule.kind !== "requires") continue;
       for (const it of rule.literals) {
         if (it > 0) reach(it - 1, [`${pool.nevra(id)} (needs ${rule.text})`, ...rest]);

@@ -202,6 +202,22 @@ function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
   }
 }
 
+/**
+ * An expression as if every condition in it held: what `a if b` and `a unless b` ask for sooner or later, and both branches
+ * where there is an else. Undefined when it has no condition.
+ */
+export function unconditional(it: Dependency): Dependency | undefined {
+  if (it.op === undefined) return undefined;
+  if (it.op === "if" || it.op === "unless") {
+    const [first, , third] = it.args as [Dependency, Dependency, Dependency | undefined];
+    const then = unconditional(first) ?? first;
+    return third === undefined ? then : { op: "and", args: [then, unconditional(third) ?? third] };
+  }
+  const args = it.args.map((arg) => unconditional(arg));
+  if (args.every((arg) => arg === undefined)) return undefined;
+  return { op: it.op, args: it.args.map((arg, index) => args[index] ?? arg) };
+}
+
 /** Every relation that an expression names, in order. */
 export function relationsIn(it: Dependency): Relation[] {
   return it.op === undefined ? [it.relation] : it.args.flatMap(relationsIn);

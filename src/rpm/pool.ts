@@ -4,7 +4,7 @@
  * Names are compared as they stand in the metadata (bytes read as latin1).
  */
 import { archRank } from "./arch.ts";
-import { clausesOf, type Dependency, formatRelation, isRich, parseRich } from "./dependency.ts";
+import { clausesOf, type Dependency, formatRelation, isRich, parseRich, unconditional } from "./dependency.ts";
 import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
 import {
   flat,
@@ -87,6 +87,7 @@ export class Pool {
 
   readonly #providersCache = new Map<string, number[]>();
   readonly #rules = new Map<number, Rule[]>();
+  readonly #unconditional = new Map<number, Rule[]>();
   readonly #weak = {
     recommends: new Map<number, number[][][]>(),
     suggests: new Map<number, number[][][]>(),
@@ -247,6 +248,23 @@ export class Pool {
     return rules;
   }
 
+  /** What a package requires under conditions, as rules that leave the conditions out; computed once. */
+  unconditionalRules(id: number): readonly Rule[] {
+    let rules = this.#unconditional.get(id);
+    if (rules === undefined) {
+      rules = [];
+      for (const { name: text } of this.installed.has(id) ? [] : this.relations(id, "requires")) {
+        const dependency = isRich(text) ? parseRich(text) : undefined;
+        const always = dependency && unconditional(dependency);
+        for (const literals of (always && clausesOf(always, (it) => this.providers(it))) ?? []) {
+          if (!literals.includes(id + 1)) rules.push({ literals: [-(id + 1), ...literals], text, kind: "requires" });
+        }
+      }
+      this.#unconditional.set(id, rules);
+    }
+    return rules;
+  }
+
   /** Clauses of a plain or rich relation, without the package that brings it. Malformed expressions cannot be satisfied. */
   clauses(relation: Relation): number[][] {
     if (!isRich(relation.name)) return [this.providers(relation).map((id) => id + 1)];
@@ -394,6 +412,7 @@ export class Pool {
   #forget(): void {
     this.#providersCache.clear();
     this.#rules.clear();
+    this.#unconditional.clear();
     for (const known of Object.values(this.#weak)) known.clear();
     this.missingPaths.clear();
   }

@@ -43,6 +43,12 @@ async function carry(t: Tap, name: string, rpms: object[], change?: (files: Map<
 
 const KEYS = ["@UPSTREAM@/key"];
 
+/** dnf repoclosure finds nothing missing in what is served. */
+async function requireClosed(t: Tap, dir: string, repos: string): Promise<void> {
+  const { status, out } = await dnf(dir, "closure", repos, "repoclosure");
+  t.equal(status, 0, `repoclosure: ${out}`);
+}
+
 t.test("whole, subset, modules and loose RPMs, installed by dnf over TLS with both checks on", async (t) => {
   if (tree === undefined) return;
   const { dir, packed, repos, plain, upstream } = await carry(t, "good", [
@@ -52,6 +58,7 @@ t.test("whole, subset, modules and loose RPMs, installed by dnf over TLS with bo
   ]);
   t.equal(packed.status, 0, packed.stderr);
   t.match(repos, /gpgcheck=1\nrepo_gpgcheck=1/);
+  await requireClosed(t, dir, repos);
   const upstreamRepomd = readFileSync(join(tree.dir, "base/repodata/repomd.xml"));
   const served = await run(
     "curl",
@@ -96,8 +103,7 @@ t.test("a subset is closed: dnf repoclosure finds nothing missing, and a strict 
     { name: "app", url: "@UPSTREAM@/app/", keys: KEYS, packages: ["aft-app"] },
   ]);
   t.equal(packed.status, 0, packed.stderr);
-  const closure = await dnf(dir, "root", repos, "repoclosure");
-  if (!/No such command/.test(closure.out)) t.equal(closure.status, 0, closure.out);
+  await requireClosed(t, dir, repos);
   const installed = await dnf(dir, "root", repos, "install", "aft-app");
   t.equal(installed.status, 0, installed.out);
   const comps = await dnf(dir, "root", repos, "group", "list", "--hidden");
@@ -117,12 +123,29 @@ t.test("a subset is closed: dnf repoclosure finds nothing missing, and a strict 
   t.match(text, /packages="5"|packages="4"/);
 });
 
+t.test("conditional dependencies: left out installs as well, carried always is what repoclosure wants", async (t) => {
+  if (tree === undefined) return;
+  const app = { name: "app", url: "@UPSTREAM@/app/", keys: KEYS, packages: ["aft-cond"] };
+  const base = { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, packages: [] };
+  const usual = await carry(t, "cond-selected", [app, base]);
+  const flagged = await dnf(usual.dir, "closure", usual.repos, "repoclosure");
+  t.not(flagged.status, 0);
+  t.match(flagged.out, /package: aft-cond-1-1\.noarch from airferry-app\n {2}unresolved deps \(2\):/);
+  const installed = await dnf(usual.dir, "root", usual.repos, "install", "aft-cond");
+  t.equal(installed.status, 0, installed.out);
+  const always = await carry(t, "cond-always", [{ ...app, conditional_deps: "always" }, base]);
+  await requireClosed(t, always.dir, always.repos);
+  const more = await dnf(always.dir, "root", always.repos, "install", "aft-cond", "aft-unneeded", "aft-lang");
+  t.equal(more.status, 0, more.out);
+});
+
 t.test("what dnf must refuse", async (t) => {
   if (tree === undefined) return;
   const { dir, packed, repos, url } = await carry(t, "negative", [
     { name: "base", url: "@UPSTREAM@/base/", keys: KEYS, packages: ["aft-lib"] },
   ]);
   t.equal(packed.status, 0, packed.stderr);
+  await requireClosed(t, dir, repos);
   const noCa = await dnf(dir, "noca", repos.replace(/^sslcacert=.*$/gm, ""), "install", "aft-lib");
   t.not(noCa.status, 0, "without the CA nothing is fetched");
   const otherKey = repos.replace(/^gpgkey=.*\n(\s+\S.*\n)*/gm, `gpgkey=${url}/keys/base\n`);
@@ -150,6 +173,7 @@ t.test("pack refuses, or drops, what upstream signed wrongly or not at all", asy
   t.not((await dnf(dropped.dir, "root", dropped.repos, "install", "aft-words")).status, 0);
   const rest = await dnf(dropped.dir, "root", dropped.repos, "install", "aft-lib");
   t.equal(rest.status, 0, `the rest still installs: ${rest.out}`);
+  await requireClosed(t, dropped.dir, dropped.repos);
 
   const editRepomd = (files: Map<string, UpstreamFile>) => {
     const path = "/base/repodata/repomd.xml";
@@ -223,6 +247,8 @@ t.test("two repositories and packages, installed where nothing but the server ca
   const list = await run("rpm", ["--root", join(dir, "root"), "-qa"], dir);
   t.match(list.out, /aft-app-2\.0-1/);
   t.match(list.out, /aft\+\+-1\.0\^git1~rc-1/);
+  const closure = await dnfInside(enter, dir, "closure", repos, "repoclosure");
+  t.equal(closure.status, 0, closure.out);
 });
 
 t.test("an older package under a newer one's name is refused, however well it is signed", async (t) => {

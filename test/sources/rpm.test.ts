@@ -3,61 +3,11 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import t, { type Test as Tap } from "tap";
+import t from "tap";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
 import { fileNameOf, type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
-import { type Behaviour, startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
-
-interface LockFile {
-  entries: {
-    name: string;
-    artifacts: { path: string; urls?: string[]; integrity?: string; kept?: string }[];
-    detail: { mode: string; why: Record<string, string[]>; notes: string[]; metadata: Record<string, string> };
-  }[];
-}
-
-/** Serves repositories below /NAME/ and locks a manifest over them. */
-async function lockOver(
-  t: Tap,
-  repositories: Record<string, MadeRepository>,
-  entries: Record<string, object>,
-  options: {
-    behaviour?: Record<string, Behaviour | Behaviour[]>;
-    more?: Map<string, UpstreamFile>;
-    url?: boolean;
-  } = {},
-) {
-  const files = new Map<string, UpstreamFile>(options.more);
-  for (const [name, it] of Object.entries(repositories))
-    for (const [path, bytes] of it.below(`/${name}/`)) files.set(path, bytes);
-  const upstream = await startUpstream({ files, ...(options.behaviour && { behaviour: options.behaviour }) });
-  t.teardown(() => upstream.close());
-  const dir = scratch(t);
-  const rpms = Object.entries(entries).map(([name, it]) => ({
-    name,
-    ...("metalink" in it || "mirrorlist" in it || "path" in it ? {} : { url: `${upstream.url}/${name}/` }),
-    gpgcheck: false,
-    ...it,
-  }));
-  const text = JSON.stringify({ rpms }).replaceAll("@UPSTREAM@", upstream.url);
-  writeManifest(dir, JSON.parse(text));
-  const ran = await airferry(dir, ["lock", "m.yaml"]);
-  const lock = ran.status === 0 ? (JSON.parse(readFileSync(join(dir, "m.lock.json"), "utf8")) as LockFile) : undefined;
-  return { ...ran, dir, upstream, lock, packages: (name: string) => packagesIn(lock, name) };
-}
-
-function packagesIn(lock: LockFile | undefined, name: string): string[] {
-  const entry = lock?.entries.find((it) => it.name === name);
-  return (entry?.artifacts ?? [])
-    .filter((it) => it.path.endsWith(".rpm"))
-    .map((it) =>
-      it.path
-        .replace(/^rpms\/[^/]*\//, "")
-        .replace(/^Packages\//, "")
-        .replace(/\.rpm$/, ""),
-    )
-    .sort();
-}
+import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
 
 function open(lock: LockFile | undefined, dir: string, name: string, record: string): string {
   const digest = lock?.entries.find((it) => it.name === name)?.detail.metadata[record] as string;

@@ -19,6 +19,7 @@ export const lockCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const { openWorkspace } = await import("../../workspace.ts");
         const { lock } = await import("../../lock.ts");
+        const { leftOutIn, leftOutNotes } = await import("../../why.ts");
         const { findingLine } = await import("../../builder/compatibility.ts");
         await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
         let bytes = 0;
@@ -34,7 +35,8 @@ export const lockCommand: Register = (program, run) => {
         });
         output.progressDone();
         noteChanges(output, result.changes);
-        for (const it of result.findings) output.note(findingLine(it));
+        const leftOut = leftOutIn(result.lock);
+        for (const it of [...leftOutNotes(leftOut), ...result.findings.map(findingLine)]) output.note(it);
         const artifacts = result.lock.entries.reduce((sum, entry) => sum + entry.artifacts.length, 0);
         output.print(
           `${result.file}: ${result.lock.entries.length} entries, ${artifacts} artifacts, ${result.changes.length || "no"} changes`,
@@ -44,6 +46,7 @@ export const lockCommand: Register = (program, run) => {
           entries: result.lock.entries.length,
           artifacts,
           changes: result.changes,
+          leftOut,
           findings: result.findings,
         });
       }),

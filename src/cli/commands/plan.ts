@@ -24,18 +24,20 @@ export const planCommand: Register = (program, run) => {
         const { lock } = await import("../../lock.ts");
         const { plan, planRows } = await import("../../plan.ts");
         const { findingLine } = await import("../../builder/compatibility.ts");
+        const { leftOutIn, leftOutNotes, whyIn } = await import("../../why.ts");
         const { freeBytesAt } = await import("../../io/space.ts");
         await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
         const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
         noteChanges(output, locked.changes);
         for (const it of locked.findings) output.note(findingLine(it));
         if (flags.why !== undefined) {
-          const { whyIn } = await import("../../why.ts");
           const reasons = await whyIn(locked.lock, flags.why);
           for (const reason of reasons) output.print(reason);
           output.result({ name: flags.why, reasons });
           return;
         }
+        const leftOut = leftOutIn(locked.lock);
+        for (const line of leftOutNotes(leftOut)) output.note(line);
         const { volumeSize } = volumeOptions(flags);
         const planned = await plan(workspace, locked.lock, volumeSize);
         const rows = planRows(planned);
@@ -75,6 +77,7 @@ export const planCommand: Register = (program, run) => {
           volumes: planned.volumes,
           freeSpace: free,
           caseTwins: planned.caseTwins,
+          leftOut,
           findings: locked.findings,
         });
       }),

@@ -73,7 +73,7 @@ export function selectCompanions(
     notes.push(`nothing here is debug information of what ${of} carries`);
   }
   for (const note of notes) report(`${name}: ${note}`);
-  return { packages, why, notes };
+  return { packages, why, notes, leftOut: [] };
 }
 
 /** Adds the companions that the repository itself has. */

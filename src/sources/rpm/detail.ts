@@ -9,11 +9,23 @@ export interface RpmDetailKey {
   fingerprints: string[];
 }
 
+/** A dependency of the form `(a if b)` that nothing carried satisfies, as a rule since nothing carried is b. */
+export interface LeftOutDependency {
+  /** NEVRA of the package that has it. */
+  package: string;
+  /** As upstream writes it. */
+  needs: string;
+  /** Why it cannot be had, where it was to come: always, or since its condition holds. */
+  fault?: string;
+}
+
 export interface RpmDetail {
   mode: "exact" | "subset" | "loose";
   /** `upstream`: repomd.xml.asc is upstream's own. `airferry`: the bundle's RPM key signs it at pack. */
   repomdSignedBy: "upstream" | "airferry";
   gpgcheck: boolean;
+  /** SHA-1 signatures and short keys count. */
+  legacySignatures?: true;
   rpmrepo: boolean;
   quarantine: boolean;
   packages: number;
@@ -24,11 +36,11 @@ export interface RpmDetail {
   /** Metadata as it stands in the bundle, for what is derived from it later: repomd, primary, filelists, other, modules, … */
   metadata: Record<string, Digest>;
   /** NEVRA to the chain of requirers, direct one first; empty: named in the manifest. */
-  /** SHA-1 signatures and short keys count. */
-  legacySignatures?: true;
   why: Record<string, string[]>;
   /** What was decided that one may want to know. */
   notes: string[];
+  /** Conditional dependencies of carried packages that nothing carried satisfies. */
+  leftOut?: LeftOutDependency[];
   /** Names, sizes and times of a local folder, hashed: whether it has to be read again. */
   listing?: string;
   /** ISOs that closures should have counted on but that were not on this host: locked again once they are. */

@@ -16,6 +16,7 @@ import { byNameAndArch, matcherOf, matchSpec, newestFirst } from "../../rpm/sele
 import type { Request } from "../../rpm/solver.ts";
 import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
 import { addCompanions } from "./companions.ts";
+import type { LeftOutDependency } from "./detail.ts";
 import { baseArch } from "./place.ts";
 import { isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
 
@@ -25,6 +26,7 @@ export interface Selected {
   /** NEVRA to chain, for what closures brought in or the manifest named. */
   why: Record<string, string[]>;
   notes: string[];
+  leftOut: LeftOutDependency[];
 }
 
 /**
@@ -36,7 +38,14 @@ export async function selectPackages(
   installed: readonly InstalledPackage[],
   report: (line: string) => void,
 ): Promise<Selected[]> {
-  const selected = repositories.map((it): Selected => ({ packages: filterWhole(it), why: {}, notes: [] }));
+  const selected = repositories.map(
+    (it): Selected => ({
+      packages: filterWhole(it),
+      why: {},
+      notes: [],
+      leftOut: [],
+    }),
+  );
   const arches = new Set(
     repositories.filter((it) => isSeeded(it.entry) && !it.provider).flatMap((it) => archesOf(it.entry)),
   );
@@ -150,6 +159,8 @@ async function closeOver(
   const closure = await closureOf(pool, requests, {
     recommends: weak,
     multilib: (id) => repositories[pool.repositoryOf(id)]?.entry.multilib === true,
+    always: (id) => repositories[pool.repositoryOf(id)]?.entry.conditional_deps === "always",
+    atHand: new Set(pool.entries.flatMap((_it, id) => (isAtHand(id, pool, repositories) ? [id] : []))),
     findFiles: (paths) => findFiles(paths, repositories, pool, idOf, report),
   });
   for (const { request, faults } of closure.unresolved) for (const fault of faults) unresolved("", request, fault);
@@ -159,10 +170,23 @@ async function closeOver(
     own.packages.add(pool.entries[id] as PackageEntry);
     own.why[pool.nevra(id)] ??= closure.why.get(id) ?? [];
   }
+  for (const { id, text, fault } of closure.leftOut) {
+    const left = { package: pool.nevra(id), needs: text, ...(fault !== undefined && { fault }) };
+    const own = selected[pool.repositoryOf(id)]?.leftOut;
+    if (!own?.some((it) => it.package === left.package && it.needs === text)) own?.push(left);
+  }
   for (const note of closure.notes) report(note);
   const first = repositories.indexOf(mine[0] as Repository);
   selected[first]?.notes.push(...closure.notes);
   return problems;
+}
+
+/** Whether a package is carried whatever closures say, or on a DVD. */
+function isAtHand(id: number, pool: Pool, repositories: readonly Repository[]): boolean {
+  const repository = repositories[pool.repositoryOf(id)];
+  return (
+    repository !== undefined && (!isSeeded(repository.entry) || repository.provider === true) && !pool.isHidden(id)
+  );
 }
 
 /** Hides what clients will not see: packages of streams that are not active, and what active streams replace. */

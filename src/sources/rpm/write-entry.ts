@@ -43,7 +43,8 @@ export async function lockRepository(
   const path = rpmPath(name);
   const { placed, notes } = placePackages(repository, selected, context);
   const whole = selected.packages.size === primary.packages.length && placed.length === primary.packages.length;
-  const exact = whole && entry.packages === undefined && placed.every((it) => it.location.asUpstream);
+  const inside = placed.every((it) => it.location.asUpstream);
+  const exact = whole && entry.packages === undefined && inside && recordsInside(snapshot);
   const signed = snapshot.signedBy.length > 0;
   const established = signed ? "upstream-signed" : "upstream-checksum";
   const proof = { established, ...(signed && { signedBy: [...snapshot.signedBy] }) } as const;
@@ -81,6 +82,7 @@ export async function lockRepository(
     metadata: metadata.digests,
     why: selected.why,
     notes: [...selected.notes, ...notes],
+    ...(selected.leftOut.length > 0 && { leftOut: selected.leftOut }),
   };
   for (const note of notes) context.report(`${name}: ${note}`);
   return { kind: "rpm", name, request: requestDigest(entry), artifacts: onePerPath(artifacts), detail };
@@ -137,8 +139,8 @@ async function commonDetail(
   };
   return {
     gpgcheck: keys !== undefined && entry.gpgcheck !== false,
-    quarantine: entry.on_bad_package === "quarantine",
     ...(keys && entry.legacy_signatures && { legacySignatures: true }),
+    quarantine: entry.on_bad_package === "quarantine",
     keys: carried ? [carried] : [],
     ...(entry.arch && { arch: entry.arch }),
   };
@@ -178,6 +180,13 @@ function placePackages(
   return { placed: [...byPath.values()], notes };
 }
 
+/** Whether clients find every record where upstream's repomd.xml says: not at another server, nor beyond the repository. */
+function recordsInside({ name, repomd }: Snapshot): boolean {
+  return repomd.records.every(
+    ({ type, href, base, checksum }) => locate(href, base, checksum.hex, `${name}: record ${type}`).asUpstream,
+  );
+}
+
 interface Metadata {
   artifacts: LockedArtifact[];
   digests: Record<string, Digest>;
@@ -195,12 +204,7 @@ async function exactMetadata(
   const digests: Record<string, Digest> = { repomd: repomd.kept as Digest };
   const signed = snapshot.signedBy.length > 0;
   for (const record of snapshot.repomd.records) {
-    const { stored, asUpstream } = locate(
-      record.href,
-      record.base,
-      record.checksum.hex,
-      `${name}: record ${record.type}`,
-    );
+    const { stored } = locate(record.href, record.base, record.checksum.hex, `${name}: record ${record.type}`);
     const isSmall = ["primary", "modules", "group", "updateinfo", "productid"].includes(record.type);
     const isNeeded = isSmall || (entry.rpmrepo === true && record.type === "filelists");
     const bytes = isNeeded ? await snapshot.fetchRecord(record) : undefined;
@@ -208,7 +212,6 @@ async function exactMetadata(
       context.report(`${name}: upstream does not have ${record.href}, which its repomd.xml lists; left out`);
       continue;
     }
-    if (!asUpstream) context.report(`${name}: record ${record.type} is stored as ${stored}`);
     if (bytes) {
       const artifact = await keptArtifact(`${path}${stored}`, bytes, context.kept);
       digests[record.type] = artifact.kept as Digest;
@@ -314,7 +317,8 @@ async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): P
   return extra;
 }
 
-async function keptArtifact(path: string, bytes: Buffer, kept: KeptBlobs): Promise<LockedArtifact> {
+/** Puts a small file into the lock's folder and returns it as an artifact. */
+export async function keptArtifact(path: string, bytes: Buffer, kept: KeptBlobs): Promise<LockedArtifact> {
   const digest = await kept.put(bytes);
   return {
     path,

@@ -1,0 +1,116 @@
+/** `rpms:` of the manifest through `airferry lock` and `plan`: conditional dependencies, several architectures, entries that stay. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { airferry } from "../fixtures/program.ts";
+import { lockOver } from "../fixtures/rpm-lock.ts";
+import { type MadePackage, makeRepository } from "../fixtures/rpm-metadata.ts";
+
+/** Conditions of every form; the app's condition packages are in the repository but nobody needs them. */
+const CONDITIONAL: MadePackage[] = [
+  {
+    name: "app",
+    requires: [
+      "(plain if cond)",
+      "(then if cond else otherwise)",
+      "((both1 and both2) if (cond or cond2))",
+      "((either1 or either2) if cond)",
+      "(chain if cond)",
+      "(ghost if cond)",
+      "(broken if cond)",
+    ],
+  },
+  ...["plain", "then", "otherwise", "both1", "both2", "either1", "either2", "deep", "far", "cond", "cond2"].map(
+    (name) => ({ name }),
+  ),
+  { name: "chain", requires: ["(deep if cond)", "(far if deep)"] },
+  { name: "broken", requires: ["missing"] },
+];
+
+t.test("conditional_deps: what is carried with conditions left out, and what is told", async (t) => {
+  const made = await makeRepository(CONDITIONAL);
+  const some = await lockOver(t, { r: made }, { r: { packages: ["app"] } });
+  t.equal(some.status, 0, some.stderr);
+  t.same(some.packages("r"), ["app-1-1.noarch", "otherwise-1-1.noarch"], "nothing is cond: only the else");
+  const left = some.lock?.entries[0]?.detail.leftOut ?? [];
+  t.same(
+    left.map((it) => it.needs),
+    CONDITIONAL[0]?.requires,
+    "then of an else too: what repoclosure does not ask for, but a system with cond does",
+  );
+  t.match(some.stderr, /7 conditional dependencies are left out: nothing carried meets the condition/);
+  const planned = await airferry(some.dir, ["plan", "m.yaml", "--json"]);
+  t.equal(JSON.parse(planned.stdout).leftOut.length, 7);
+  t.match(planned.stderr, /7 conditional dependencies are left out/, "plan says it of an unchanged lock too");
+  const why = await airferry(some.dir, ["plan", "m.yaml", "--why", "plain"]);
+  t.match(why.stdout, /not for app-0:1-1\.noarch \(rpm r\), which needs \(plain if cond\): nothing carried meets/);
+
+  const all = await lockOver(t, { r: made }, { r: { packages: ["app"], conditional_deps: "always" } });
+  t.equal(all.status, 0, all.stderr);
+  t.same(
+    all.packages("r"),
+    ["app", "both1", "both2", "chain", "deep", "either1", "far", "otherwise", "plain", "then"].map(
+      (it) => `${it}-1-1.noarch`,
+    ),
+    "both branches, one of alternatives, and what comes with them; not the conditions themselves",
+  );
+  const detail = all.lock?.entries[0]?.detail;
+  t.same(detail?.leftOut, [
+    { package: "app-0:1-1.noarch", needs: "(ghost if cond)", fault: "nothing provides it" },
+    {
+      package: "app-0:1-1.noarch",
+      needs: "(broken if cond)",
+      fault: "nothing provides missing, needed by broken-0:1-1.noarch",
+    },
+  ]);
+  t.match(all.stderr, /app-0:1-1\.noarch needs \(ghost if cond\), which cannot be had: nothing provides it/);
+  t.notMatch(all.stderr, /dependencies are left out/);
+  t.same(detail?.why["deep-0:1-1.noarch"], [
+    "chain-0:1-1.noarch (needs (deep if cond))",
+    "app-0:1-1.noarch (needs (chain if cond))",
+  ]);
+});
+
+t.test("a condition holds when it is selected, mirrored whole by another entry, or in the baseline", async (t) => {
+  const app = await makeRepository([{ name: "app", requires: ["(extra if cond)"] }, { name: "extra" }]);
+  const conds = await makeRepository([{ name: "cond" }]);
+  const repositories = { app, conds };
+  const extra = ["app-1-1.noarch", "extra-1-1.noarch"];
+  const offered = await lockOver(t, repositories, { app: { packages: ["app"] }, conds: { packages: [] } });
+  t.same(offered.packages("app"), ["app-1-1.noarch"], "offered, but nobody carries it");
+  const selected = await lockOver(t, repositories, { app: { packages: ["app"] }, conds: { packages: ["cond"] } });
+  t.same(selected.packages("app"), extra);
+  const whole = await lockOver(t, repositories, { app: { packages: ["app"] }, conds: {} });
+  t.same(whole.packages("app"), extra, "the bundle has it, so a target may");
+  t.notMatch(whole.stderr, /left out/);
+  const impossible = await lockOver(
+    t,
+    { app: await makeRepository([{ name: "app", requires: ["(missing if cond)"] }]), conds },
+    { app: { packages: ["app"] }, conds: {} },
+  );
+  t.equal(impossible.status, 0);
+  t.match(
+    impossible.stderr,
+    /needs \(missing if cond\), which cannot be had: nothing provides it/,
+    "app alone installs",
+  );
+  const qa = join(whole.dir, "qa.txt");
+  writeFileSync(qa, "cond-1-1.noarch\n");
+  const there = await lockOver(t, { app }, { app: { packages: ["app"], baseline: qa } });
+  t.same(there.packages("app"), extra);
+  writeFileSync(qa, "extra-1-1.noarch\n");
+  const has = await lockOver(t, { app }, { app: { packages: ["app"], baseline: qa, conditional_deps: "always" } });
+  t.same(has.packages("app"), ["app-1-1.noarch"], "what the target has need not come");
+  t.notMatch(has.stderr, /left out/, "and satisfies");
+});
+
+t.test("conditional_deps is about the packages of its own entry, whoever provides", async (t) => {
+  const lib = await makeRepository([{ name: "lib", requires: ["(hook if cond)"] }, { name: "hook" }, { name: "gui" }]);
+  const app = await makeRepository([{ name: "app", requires: ["lib", "(gui if cond)"] }]);
+  const run = await lockOver(
+    t,
+    { app, lib },
+    { app: { packages: ["app"], conditional_deps: "always" }, lib: { packages: [] } },
+  );
+  t.same(run.packages("lib"), ["gui-1-1.noarch", "lib-1-1.noarch"]);
+});
