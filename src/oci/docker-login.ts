@@ -56,7 +56,7 @@ export async function findLogin(
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Login | undefined> {
   for (const file of authFiles(env)) {
-    const config = await readAuthFile(file);
+    const config = await readAuthFile(file, file === env.REGISTRY_AUTH_FILE);
     if (config === undefined) continue;
     const login = await loginIn(config, host, path, env);
     if (login !== undefined) return login;
@@ -122,7 +122,7 @@ function decodeAuth(entry: NonNullable<AuthFile["auths"]>[string]): Login | unde
   return username !== undefined && password !== undefined ? { username, password } : undefined;
 }
 
-async function readAuthFile(file: string): Promise<AuthFile | undefined> {
+async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | undefined> {
   try {
     if ((await stat(file)).size > MAX_AUTH_FILE_BYTES) throw new Error("it is too large");
     const value: unknown = JSON.parse((await readFile(file, "utf8")) || "{}");
@@ -130,6 +130,12 @@ async function readAuthFile(file: string): Promise<AuthFile | undefined> {
     return value as AuthFile;
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" && isNamed) {
+      throw new AirferryError("ERR_USAGE", `cannot read registry logins from "${file}": no such file`, {
+        path: file,
+        hint: "correct or unset REGISTRY_AUTH_FILE",
+      });
+    }
     if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES") return undefined;
     // The parser's own message would quote a secret.
     const reason = cause instanceof SyntaxError ? "it is not JSON" : (cause as Error).message;
@@ -147,27 +153,39 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
       hint: "install the helper, or remove it from the docker configuration",
     });
   if (!HELPER_NAME.test(name)) throw failed("a helper cannot be named like this");
-  const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
+  const { status, signal, output } = await new Promise<{
+    status: number | null;
+    signal: string | null;
+    output: string;
+  }>((resolve, reject) => {
     const child = spawn(`docker-credential-${name}`, ["get"], {
       env,
       stdio: ["pipe", "pipe", "ignore"],
-      timeout: HELPER_TIMEOUT_MS,
     });
+    // Not spawn's own timeout: its timer outlives a program that cannot be started, and keeps us alive.
+    const timer = setTimeout(() => child.kill(), HELPER_TIMEOUT_MS);
     let output = "";
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
       output += chunk;
       if (output.length > MAX_AUTH_FILE_BYTES) child.kill();
     });
-    child.on("error", (error) =>
-      reject(failed((error as NodeJS.ErrnoException).code === "ENOENT" ? "no such program" : error.message)),
-    );
-    child.on("close", (status) => resolve({ status, output }));
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      reject(failed((error as NodeJS.ErrnoException).code === "ENOENT" ? "no such program" : error.message));
+    });
+    child.on("close", (status, signal) => {
+      clearTimeout(timer);
+      resolve({ status, signal, output });
+    });
     child.stdin.on("error", () => {});
     child.stdin.end(`${server}\n`);
   });
+  if (signal !== null) throw failed(`it was ended by ${signal}, after at most ${HELPER_TIMEOUT_MS / 1000} s`);
   if (status !== 0) {
     if (/not found|no credentials/i.test(output)) return undefined;
-    throw failed(`exit status ${status}`);
+    // Helpers say on stdout why they fail; what looks like their answer would hold the secret.
+    const words = output.includes("{") ? "" : output.trim().split("\n", 1)[0]?.slice(0, 200);
+    throw failed(`exit status ${status}${words ? `: ${words}` : ""}`);
   }
   let answer: { Username?: unknown; Secret?: unknown };
   try {
