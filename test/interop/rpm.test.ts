@@ -139,6 +139,26 @@ t.test("conditional dependencies: left out installs as well, carried always is w
   t.equal(more.status, 0, more.out);
 });
 
+t.test("two architectures and 32-bit twins out of one repository", async (t) => {
+  if (tree === undefined) return;
+  const multi = { name: "multi", path: "../tree/multi", keys: ["../key.asc"], packages: ["aft-tool"] };
+  const both = { ...multi, arch: ["x86_64", "aarch64"], multilib: true };
+  const { dir, packed, repos } = await carry(t, "arches", [both]);
+  t.equal(packed.status, 0, packed.stderr);
+  await requireClosed(t, dir, repos);
+  const x86 = await dnf(dir, "x86", repos, "install", "aft-tool");
+  t.equal(x86.status, 0, x86.out);
+  t.match((await run("rpm", ["--root", join(dir, "x86"), "-qa"], dir)).out, /aft-libtool-1-1\.x86_64/);
+  const twin = await dnf(dir, "x86", repos, "install", "aft-tool.i686");
+  t.equal(twin.status, 0, twin.out);
+  t.match((await run("rpm", ["--root", join(dir, "x86"), "-qa"], dir)).out, /aft-libtool-1-1\.i686/);
+  const arm = await dnf(dir, "arm", repos, "install", "aft-tool", "--forcearch=aarch64");
+  t.equal(arm.status, 0, arm.out);
+  const list = (await run("rpm", ["--root", join(dir, "arm"), "-qa"], dir)).out;
+  t.match(list, /aft-libtool-1-1\.aarch64/);
+  t.notMatch(list, /x86_64|i686/);
+});
+
 t.test("what dnf must refuse", async (t) => {
   if (tree === undefined) return;
   const { dir, packed, repos, url } = await carry(t, "negative", [

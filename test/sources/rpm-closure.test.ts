@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry } from "../fixtures/program.ts";
+import { airferry, scratch } from "../fixtures/program.ts";
 import { lockOver } from "../fixtures/rpm-lock.ts";
 import { type MadePackage, makeRepository } from "../fixtures/rpm-metadata.ts";
 
@@ -113,4 +113,104 @@ t.test("conditional_deps is about the packages of its own entry, whoever provide
     { app: { packages: ["app"], conditional_deps: "always" }, lib: { packages: [] } },
   );
   t.same(run.packages("lib"), ["gui-1-1.noarch", "lib-1-1.noarch"]);
+});
+
+/** A tool for two architectures and a 32-bit companion, in two versions, with libraries of each and data for all. */
+const MANY: MadePackage[] = ["1-1", "2-1"].flatMap((evr) => [
+  ...["x86_64", "i686", "aarch64"].flatMap((arch) => [
+    { name: "tool", evr, arch, requires: [`libtool(${arch}) = ${evr}`, "data"] },
+    { name: "libtool", evr, arch, provides: [`libtool(${arch}) = ${evr}`] },
+  ]),
+  { name: "data", evr },
+]);
+const ONE_SIDED: MadePackage[] = [
+  { name: "efi-x64", arch: "x86_64" },
+  { name: "efi-aa64", arch: "aarch64", requires: ["missing-here"] },
+  { name: "missing-here", arch: "x86_64" },
+];
+
+const ARCHES = new Map<string, [object, string[]]>([
+  ["none given: this one", [{ packages: ["tool"] }, ["data-2-1.noarch", "libtool-2-1.x86_64", "tool-2-1.x86_64"]]],
+  [
+    "two",
+    [
+      { packages: ["tool"], arch: ["x86_64", "aarch64"] },
+      ["data-2-1.noarch", "libtool-2-1.aarch64", "libtool-2-1.x86_64", "tool-2-1.aarch64", "tool-2-1.x86_64"],
+    ],
+  ],
+  [
+    "one of a spec's own, in either",
+    [
+      { packages: ["tool-1-1.aarch64", "libtool.x86_64"], arch: ["x86_64", "aarch64"] },
+      ["data-2-1.noarch", "libtool-1-1.aarch64", "libtool-2-1.x86_64", "tool-1-1.aarch64"],
+    ],
+  ],
+  [
+    "i686 named beside x86_64: only what is asked for by name",
+    [
+      { packages: ["tool", "libtool.i686"], arch: ["x86_64", "i686"] },
+      ["data-2-1.noarch", "libtool-2-1.i686", "libtool-2-1.x86_64", "tool-2-1.x86_64"],
+    ],
+  ],
+  [
+    "multilib brings the 32-bit twins, and nothing else for aarch64",
+    [
+      { packages: ["tool"], arch: ["x86_64", "aarch64"], multilib: true },
+      [
+        ...["data-2-1.noarch", "libtool-2-1.aarch64", "libtool-2-1.i686", "libtool-2-1.x86_64"],
+        ...["tool-2-1.aarch64", "tool-2-1.i686", "tool-2-1.x86_64"],
+      ],
+    ],
+  ],
+  [
+    "multilib: false leaves them out whoever names them",
+    [{ packages: ["tool*"], multilib: false }, ["data-2-1.noarch", "libtool-2-1.x86_64", "tool-2-1.x86_64"]],
+  ],
+  [
+    "a filter without packages",
+    [{ arch: ["aarch64"], newest: 1 }, ["data-2-1.noarch", "libtool-2-1.aarch64", "tool-2-1.aarch64"]],
+  ],
+  [
+    "a filter with multilib",
+    [
+      { arch: ["x86_64"], multilib: true, newest: 1 },
+      ["data-2-1.noarch", "libtool-2-1.i686", "libtool-2-1.x86_64", "tool-2-1.i686", "tool-2-1.x86_64"],
+    ],
+  ],
+]);
+
+t.test("several architectures in one entry: each is closed over by itself", async (t) => {
+  const made = await makeRepository(MANY);
+  const runs = [...ARCHES].map(async ([what, [entry, expected]]) => {
+    const run = await lockOver(t, { r: made }, { r: entry });
+    t.equal(run.status, 0, `${what}: ${run.stderr}`);
+    t.same(run.packages("r"), expected, what);
+    const planned = await airferry(run.dir, ["plan", "m.yaml", "--json"]);
+    const paths = (JSON.parse(planned.stdout).entries as { path: string }[]).map((it) => it.path);
+    t.equal(paths.filter((it) => it.endsWith(".rpm")).length, expected.length, `${what}: planned`);
+  });
+  await Promise.all(runs);
+});
+
+t.test("what only one architecture has is told; what none has, or cannot be had on one, fails", async (t) => {
+  const made = await makeRepository(ONE_SIDED);
+  const arch = ["x86_64", "aarch64"];
+  const told = await lockOver(t, { r: made }, { r: { packages: ["efi-x64"], arch } });
+  t.equal(told.status, 0, told.stderr);
+  t.same(told.packages("r"), ["efi-x64-1-1.x86_64"]);
+  t.match(told.stderr, /r: efi-x64: nothing for aarch64/);
+  const nowhere = await lockOver(t, { r: made }, { r: { packages: ["efi-arm"], arch } });
+  t.equal(nowhere.status, 2);
+  t.equal(nowhere.stderr.match(/rpms r: efi-arm/g)?.length, 1, "said once");
+  const unmet = await lockOver(t, { r: made }, { r: { packages: ["efi-aa64"], arch } });
+  t.equal(unmet.status, 2);
+  t.match(unmet.stderr, /nothing provides missing-here, needed by efi-aa64-0:1-1\.aarch64/, "x86_64's does not count");
+});
+
+t.test("a baseline counts for its own architecture", async (t) => {
+  const made = await makeRepository(MANY);
+  const qa = join(scratch(t), "qa.txt");
+  writeFileSync(qa, "libtool-2-1.x86_64\ndata-2-1.noarch\n");
+  const run = await lockOver(t, { r: made }, { r: { packages: ["tool"], arch: ["x86_64", "aarch64"], baseline: qa } });
+  t.same(run.packages("r"), ["data-2-1.noarch", "libtool-2-1.aarch64", "tool-2-1.aarch64", "tool-2-1.x86_64"]);
 });

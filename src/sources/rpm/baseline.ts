@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
+import { archRank } from "../../rpm/arch.ts";
 import type { InstalledPackage } from "../../rpm/pool.ts";
 
 /** Reads one line: `name-[epoch:]version-release.arch`. Undefined for lines that are no package, such as gpg-pubkey. */
@@ -14,9 +15,23 @@ export function parseInstalled(line: string): InstalledPackage | undefined {
   return { name: name as string, epoch, version: version as string, release: release as string, arch: arch as string };
 }
 
-/** Reads the baselines of all entries. @throws {AirferryError} ERR_MANIFEST_INVALID for a file that is none */
-export async function readBaselines(files: readonly string[], baseDir: string): Promise<InstalledPackage[]> {
-  const installed = new Map<string, InstalledPackage>();
+/** What one file says of a target. */
+export type Baseline = readonly InstalledPackage[];
+
+/** What of several baselines a target of one architecture has: a file that is of another one has no part in it. */
+export function installedOn(arch: string, baselines: readonly Baseline[]): InstalledPackage[] {
+  const found = new Map<string, InstalledPackage>();
+  for (const baseline of baselines) {
+    const runs = baseline.filter((it) => archRank(arch, it.arch) !== undefined);
+    if (runs.every((it) => it.arch === "noarch") && runs.length < baseline.length) continue;
+    for (const it of runs) found.set(`${it.name} ${it.epoch}:${it.version}-${it.release} ${it.arch}`, it);
+  }
+  return [...found.values()];
+}
+
+/** Reads the baselines of all entries, each file once. @throws {AirferryError} ERR_MANIFEST_INVALID for a file that is none */
+export async function readBaselines(files: readonly string[], baseDir: string): Promise<Baseline[]> {
+  const baselines: Baseline[] = [];
   for (const file of new Set(files.filter((it) => it !== "bare"))) {
     const path = isAbsolute(file) ? file : resolve(baseDir, file);
     const text = await readFile(path, "utf8").catch((cause: Error) => {
@@ -37,7 +52,7 @@ export async function readBaselines(files: readonly string[], baseDir: string): 
         },
       );
     }
-    for (const it of found) installed.set(`${it.name} ${it.epoch}:${it.version}-${it.release} ${it.arch}`, it);
+    baselines.push(found);
   }
-  return [...installed.values()];
+  return baselines;
 }

@@ -114,10 +114,10 @@ async function lockOpened(
   providers: readonly Repository[],
   context: LockContext,
 ): Promise<LockedEntry[]> {
-  const baselines = repositories.flatMap((it) => it.entry.baseline ?? []);
-  const installed = await readBaselines(baselines, context.baseDir);
+  const files = repositories.flatMap((it) => it.entry.baseline ?? []);
+  const baselines = await readBaselines(files, context.baseDir);
   const named = repositories.filter((_it, index) => !works[index]?.companion);
-  const selected = (await selectPackages([...named, ...providers], installed, context.report)).slice(0, named.length);
+  const selected = (await selectPackages([...named, ...providers], baselines, context.report)).slice(0, named.length);
   for (const [index, { companion }] of works.entries()) {
     if (!companion) continue;
     const parent = named.findIndex((it) => it.name === companion.of);

@@ -15,6 +15,7 @@ import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
 import { byNameAndArch, matcherOf, matchSpec, newestFirst } from "../../rpm/select.ts";
 import type { Request } from "../../rpm/solver.ts";
 import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
+import { type Baseline, installedOn } from "./baseline.ts";
 import { addCompanions } from "./companions.ts";
 import type { LeftOutDependency } from "./detail.ts";
 import { baseArch } from "./place.ts";
@@ -35,7 +36,7 @@ export interface Selected {
  */
 export async function selectPackages(
   repositories: readonly Repository[],
-  installed: readonly InstalledPackage[],
+  baselines: readonly Baseline[],
   report: (line: string) => void,
 ): Promise<Selected[]> {
   const selected = repositories.map(
@@ -50,7 +51,14 @@ export async function selectPackages(
     repositories.filter((it) => isSeeded(it.entry) && !it.provider).flatMap((it) => archesOf(it.entry)),
   );
   const problems: Problem[] = [];
-  for (const arch of arches) problems.push(...(await closeOver(arch, repositories, selected, installed, report)));
+  const unmatched: Unmatched[] = [];
+  for (const arch of arches) {
+    const installed = installedOn(arch, baselines);
+    const found = await closeOver(arch, repositories, selected, installed, report);
+    problems.push(...found.problems);
+    unmatched.push(...found.unmatched);
+  }
+  problems.push(...unmatchedAnywhere(unmatched, report));
   if (problems.length > 0) {
     throw new AirferryError("ERR_UNRESOLVED", `cannot resolve packages: ${problems.length} cannot be had`, {
       problems,
@@ -59,6 +67,30 @@ export async function selectPackages(
   }
   for (const [index, repository] of repositories.entries()) addCompanions(repository, selected[index] as Selected);
   return selected;
+}
+
+/** A member of `packages:` that names nothing on one architecture. */
+interface Unmatched {
+  entry: RpmEntry;
+  spec: string;
+  arch: string;
+  message: string;
+}
+
+/** What names nothing on any architecture of its entry is a problem; what names something on one of them is told. */
+function unmatchedAnywhere(unmatched: readonly Unmatched[], report: (line: string) => void): Problem[] {
+  const problems: Problem[] = [];
+  for (const it of unmatched) {
+    const { entry, spec, arch, message } = it;
+    const same = unmatched.filter((other) => other.entry === entry && other.spec === spec);
+    const all = archesOf(entry);
+    if (same.length < all.length) {
+      if (!all.some((other) => spec.endsWith(`.${other}`))) report(`${entry.name}: ${spec}: nothing for ${arch}`);
+    } else if (same[0] === it) {
+      problems.push({ code: "ERR_UNRESOLVED", path: `rpms ${entry.name}: ${spec}`, message });
+    }
+  }
+  return problems;
 }
 
 /** Architectures to solve for: those of `arch:` that are no companions of another one. */
@@ -80,7 +112,8 @@ function filterWhole(repository: Repository): Set<PackageEntry> {
 
 /** `exclude:` and `arch:`. Sources stand beside binaries only when asked for. */
 function isAllowed(entry: RpmEntry, it: PackageEntry): boolean {
-  if (entry.arch && it.arch !== "noarch" && !entry.arch.includes(it.arch)) return false;
+  const twin = entry.multilib === true && entry.arch?.some((arch) => isCompanionArch(arch, it.arch));
+  if (entry.arch && it.arch !== "noarch" && !twin && !entry.arch.includes(it.arch)) return false;
   return !(entry.exclude ?? []).some((spec) => matcherOf(spec)(it));
 }
 
@@ -121,13 +154,12 @@ async function closeOver(
   selected: readonly Selected[],
   installed: readonly InstalledPackage[],
   report: (line: string) => void,
-): Promise<Problem[]> {
+): Promise<{ problems: Problem[]; unmatched: Unmatched[] }> {
   const pool = new Pool(arch);
   for (const { name, primary, provider } of repositories) pool.addRepository(name, primary, provider);
   const idOf = new Map(pool.entries.map((entry, id) => [entry, id]));
   const problems: Problem[] = [];
-  const unresolved = (name: string, what: string, message: string) =>
-    problems.push({ code: "ERR_UNRESOLVED", path: `rpms ${name}: ${what}`, message });
+  const unmatched: Unmatched[] = [];
   for (const [index, { entry, primary }] of repositories.entries()) {
     const keeps = selected[index] as Selected;
     pool.hide(
@@ -150,7 +182,9 @@ async function closeOver(
     const own: Request[] = [];
     for (const spec of repository.entry.packages ?? []) {
       const found = requestsFor(spec, index, repository, repositories, pool, modules, streams, report);
-      if (found.length === 0) unresolved(repository.name, spec, noMatch(spec, pool, index));
+      if (found.length === 0) {
+        unmatched.push({ entry: repository.entry, spec, arch, message: noMatch(spec, pool, index) });
+      }
       own.push(...found);
     }
     requests.push(...(await byAdvisories(repository, index, pool, own)));
@@ -163,7 +197,9 @@ async function closeOver(
     atHand: new Set(pool.entries.flatMap((_it, id) => (isAtHand(id, pool, repositories) ? [id] : []))),
     findFiles: (paths) => findFiles(paths, repositories, pool, idOf, report),
   });
-  for (const { request, faults } of closure.unresolved) for (const fault of faults) unresolved("", request, fault);
+  for (const { request, faults } of closure.unresolved) {
+    for (const message of faults) problems.push({ code: "ERR_UNRESOLVED", path: `rpms: ${request}`, message });
+  }
   for (const id of closure.packages) {
     const own = selected[pool.repositoryOf(id)];
     if (own === undefined) continue;
@@ -178,7 +214,7 @@ async function closeOver(
   for (const note of closure.notes) report(note);
   const first = repositories.indexOf(mine[0] as Repository);
   selected[first]?.notes.push(...closure.notes);
-  return problems;
+  return { problems, unmatched };
 }
 
 /** Whether a package is carried whatever closures say, or on a DVD. */
