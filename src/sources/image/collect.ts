@@ -4,6 +4,7 @@
  * resolves inside the gap; only layers of unwanted platforms are left out. See OCI image-spec v1.1 and distribution-spec v1.1.
  */
 import { AirferryError } from "../../errors.ts";
+import { networkRank } from "../../fetch/network-rank.ts";
 import type { Established } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
@@ -41,6 +42,8 @@ export interface CollectOptions {
   platforms?: readonly string[] | undefined;
   referrers: boolean;
   foreignLayers: boolean;
+  /** Host of the registry, when it is one: the URLs that its manifests name may not lead deeper into the site's network. */
+  registryHost?: string | undefined;
   established: Established;
   /** An archive may lack layers of platforms that nobody asked for by name. */
   allowMissing: boolean;
@@ -289,12 +292,26 @@ class Collector {
       `${this.#origin.name}: layer ${layer.digest} names URLs of its own (${layer.urls?.[0] ?? "none"}): clients inside the gap may try those first`,
     );
     if (await this.#origin.hasBlob(layer)) return this.#origin.place(layer);
-    const urls = (layer.urls ?? []).filter((it) => /^https?:\/\//.test(it));
-    if (this.#o.foreignLayers && urls.length > 0) return { urls };
+    if (!this.#o.foreignLayers) {
+      throw this.#fault(
+        `its foreign layer ${layer.digest} is not in the registry`,
+        "to fetch it from the URLs it names: foreign_layers: true",
+      );
+    }
+    const urls = (layer.urls ?? []).filter((it) => this.#mayFetch(it));
+    if (urls.length > 0) return { urls };
     throw this.#fault(
-      `its foreign layer ${layer.digest} is not in the registry`,
-      "to fetch it from the URLs it names: foreign_layers: true",
+      `its foreign layer ${layer.digest} is not in the registry, and no URL that it names may be fetched: ${layer.urls?.join(", ") || "it names none"}`,
+      "push the layer to the registry; URLs in private networks are not followed, where the registry is a public one",
     );
+  }
+
+  /** A manifest must not be able to send us into the site's own network. */
+  #mayFetch(text: string): boolean {
+    if (!URL.canParse(text)) return false;
+    const { protocol, hostname, username, password } = new URL(text);
+    const allowed = networkRank(hostnameOf(this.#o.registryHost));
+    return /^https?:$/.test(protocol) && username === "" && password === "" && networkRank(hostname) <= allowed;
   }
 
   /** Notes a blob that pack takes from its place. */
@@ -341,4 +358,9 @@ class Collector {
       hint: hint ?? "see what is there, for example with: skopeo inspect --raw docker://…",
     });
   }
+}
+
+/** `registry.example` of `registry.example:5000`; an archive's is nowhere, as public as can be. */
+function hostnameOf(host = "registry.invalid"): string {
+  return new URL(`https://${host}`).hostname;
 }
