@@ -1,16 +1,18 @@
 /** `on_bad_package: quarantine`: packages whose bytes or signature were wrong leave the repository, metadata and all. */
-import type { LockedEntry } from "../../manifest/lock-types.ts";
+import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { parseModules } from "../../rpm/modules.ts";
 import { formatNevra, Primary } from "../../rpm/primary.ts";
 import { parseRepomd } from "../../rpm/repomd.ts";
+import { rewriteTreeinfo } from "../../rpm/treeinfo.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
 import { locate } from "./location.ts";
-import { writeCut } from "./write-entry.ts";
+import { keptArtifact, writeCut } from "./write-entry.ts";
 
 const MAX_OPEN_BYTES = 4 * 1024 ** 3;
 const METADATA = /\/repodata\//;
+const TREEINFO = /^rpms\/[^/]+\/\.?treeinfo$/;
 
 /** Takes packages out and writes the metadata anew; an exact mirror becomes a rewritten one. */
 export async function excludePackages(
@@ -74,5 +76,18 @@ export async function excludePackages(
     quarantined: [...(detail.quarantined ?? []), ...faults],
   };
   const others = entry.artifacts.filter((it) => !METADATA.test(it.path) && !bad.has(it.path));
-  return { ...entry, artifacts: [...metadata.artifacts, ...others], detail: changed };
+  const repomdSha256 = metadata.digests.repomd?.slice(7) as string;
+  const artifacts = await Promise.all(
+    others.map((it) => (TREEINFO.test(it.path) ? withChecksum(it, repomdSha256, context) : it)),
+  );
+  return { ...entry, artifacts: [...metadata.artifacts, ...artifacts], detail: changed };
+}
+
+/** An installation tree names the digest of repomd.xml, which is another one now. */
+async function withChecksum(artifact: LockedArtifact, sha256: string, context: PlanContext): Promise<LockedArtifact> {
+  if (artifact.kept === undefined) return artifact;
+  const text = (await context.kept.get(artifact.kept)).toString("utf8");
+  const checksums = new Map([["repodata/repomd.xml", sha256]]);
+  const bytes = Buffer.from(rewriteTreeinfo(text, { checksums }, artifact.path));
+  return keptArtifact(artifact.path, bytes, context.kept);
 }

@@ -1,15 +1,15 @@
 /** Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's metalinks. */
 import { AirferryError } from "../../errors.ts";
 import { type Checksum, parseChecksum } from "../../rpm/repomd.ts";
-import { childrenOf, childText, invalidXml, parseXml, type XmlElement } from "../../rpm/xml.ts";
+import { childrenOf, invalidXml, parseXml, type XmlElement } from "../../rpm/xml.ts";
 
 const MAX_MIRRORS = 100;
 
 export interface Mirrors {
   /** Base URLs ending in `/`, best first. */
   bases: string[];
-  /** What repomd.xml may be: the present one and earlier ones (alternates). Empty: anything. */
-  repomds: { checksum: Checksum; size?: number }[];
+  /** What repomd.xml may be: the present one and earlier ones (alternates), in one algorithm. Empty: anything. */
+  repomds: Checksum[];
 }
 
 const STRENGTH = ["sha512", "sha384", "sha256", "sha224", "sha1", "md5"];
@@ -23,7 +23,9 @@ export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
   const file = childrenOf(childrenOf(root, "files")[0], "file").find((it) => it.attributes.name === "repomd.xml");
   if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "no metalink of a repomd.xml");
   const alternates = childrenOf(childrenOf(file, "alternates")[0], "alternate");
-  const repomds = [file, ...alternates].flatMap((it) => claimOf(it) ?? []);
+  const hashes = [file, ...alternates].flatMap(hashesOf);
+  const strongest = STRENGTH.find((type) => hashes.some((it) => it.type === type));
+  const repomds = hashes.filter((it) => it.type === strongest);
   if (repomds.length === 0) throw invalidXml(name, "no usable hash of repomd.xml");
   const urls = childrenOf(childrenOf(file, "resources")[0], "url")
     .map((it) => ({ url: it.text.trim(), preference: Number(it.attributes.preference ?? 0) || 0 }))
@@ -34,14 +36,10 @@ export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
   return { bases, repomds };
 }
 
-function claimOf(element: XmlElement): { checksum: Checksum; size?: number } | undefined {
-  const hashes = childrenOf(childrenOf(element, "verification")[0], "hash").flatMap(
+function hashesOf(element: XmlElement): Checksum[] {
+  return childrenOf(childrenOf(element, "verification")[0], "hash").flatMap(
     (it) => parseChecksum(it.attributes.type?.replace("-", ""), it.text) ?? [],
   );
-  hashes.sort((a, b) => STRENGTH.indexOf(a.type) - STRENGTH.indexOf(b.type));
-  const size = Number(childText(element, "size"));
-  const [checksum] = hashes;
-  return checksum && { checksum, ...(Number.isSafeInteger(size) && size > 0 && { size }) };
 }
 
 /** Reads a mirrorlist: one base URL a line, `#` comments. @throws {AirferryError} ERR_UPSTREAM_INVALID when none is usable */

@@ -89,7 +89,7 @@ export class Snapshot {
     const known = this.#cache.get(record.type);
     if (known) return known;
     if ((record.size ?? 0) > MAX_METADATA_BYTES) throw tooLarge(this.name, record, record.size as number);
-    const bytes = await readPlaced(this.placeOf(record.href, record.base), this.place, this.#context, {
+    const bytes = await readPlaced(this.placeOf(record.href, record.base), this.#context, {
       integrity: integrityOf(record.checksum),
       ...(record.size !== undefined && { size: record.size }),
       maxBytes: record.size ?? MAX_METADATA_BYTES,
@@ -144,27 +144,27 @@ export class Snapshot {
   /** Whether a file of the repository is there, without fetching it. */
   async hasRecord(record: RepomdRecord): Promise<boolean> {
     if (this.#cache.has(record.type)) return true;
-    const place = this.placeOf(record.href, record.base);
+    return (await this.sizeOf(record.href, record.base)) !== undefined;
+  }
+
+  /** Size of a file of the repository, without fetching it: 0 when upstream does not tell, undefined when it is not there. */
+  async sizeOf(href: string, base: string | undefined): Promise<number | undefined> {
+    const place = this.placeOf(href, base);
     if (place.file !== undefined) {
-      return (await stat(resolve(this.#context.baseDir, place.file)).catch(() => undefined))?.isFile() ?? false;
+      const found = await stat(resolve(this.#context.baseDir, place.file)).catch(() => undefined);
+      return found?.isFile() ? found.size : undefined;
     }
-    try {
-      await this.#context.fetcher.head({ urls: place.urls ?? [] });
-      return true;
-    } catch (error) {
-      if (isMissing(error)) return false;
-      throw error;
-    }
+    return ifThere(place.urls ?? [], async (urls) => (await this.#context.fetcher.head({ urls })).size ?? 0);
   }
 
   /** A small file of the tree (`.treeinfo`); undefined when there is none. */
   async fetchFile(href: string, maxBytes: number): Promise<Buffer | undefined> {
-    return readPlaced(this.placeOf(href, undefined), this.place, this.#context, { maxBytes });
+    return readOptional(this.placeOf(href, undefined), this.#context, { maxBytes });
   }
 
   /** True while upstream still shows this very repomd.xml. */
   async isCurrent(): Promise<boolean> {
-    const now = await readPlaced(this.placeOf("repodata/repomd.xml", undefined), this.place, this.#context, {
+    const now = await readPlaced(this.placeOf("repodata/repomd.xml", undefined), this.#context, {
       maxBytes: MAX_REPOMD_BYTES,
     });
     return now?.equals(this.repomdBytes) ?? false;
@@ -214,7 +214,7 @@ async function takeSnapshot(
   const path = "repodata/repomd.xml.asc";
   const at: ArtifactPlace =
     place.kind === "disk" ? { file: join(place.given, path) } : { urls: place.bases.map((it) => urlOf(path, it)) };
-  const signature = await readPlaced(at, place, context, { maxBytes: MAX_SIGNATURE_BYTES });
+  const signature = await readOptional(at, context, { maxBytes: MAX_SIGNATURE_BYTES });
   let signedBy: string[] = [];
   if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
     const verdict = await verifyDetached(repomd, signature, keys.keyring, { legacy: entry.legacy_signatures });
@@ -231,40 +231,31 @@ async function takeSnapshot(
 }
 
 /** repomd.xml; with a metalink, one that the metalink knows, from the first mirror that has it. */
-async function fetchRepomd(
+export async function fetchRepomd(
   entry: RpmEntry,
   place: Exclude<Place, { kind: "loose" }>,
   context: LockContext,
 ): Promise<Buffer> {
   const path = "repodata/repomd.xml";
   if (place.kind === "disk") {
-    return (await readPlaced({ file: join(place.given, path) }, place, context, {
-      maxBytes: MAX_REPOMD_BYTES,
-    })) as Buffer;
+    return (await readPlaced({ file: join(place.given, path) }, context, { maxBytes: MAX_REPOMD_BYTES })) as Buffer;
   }
-  if (place.repomds.length === 0) {
-    const urls = place.bases.map((it) => urlOf(path, it));
-    return (await context.fetcher.fetchBytes({ urls, maxBytes: MAX_REPOMD_BYTES })).bytes;
+  const urls = place.bases.map((it) => urlOf(path, it));
+  const pinned = place.repomds.length > 0 && { integrity: place.repomds.map(integrityOf).join(" ") };
+  try {
+    const { bytes, url } = await context.fetcher.fetchBytes({ urls, maxBytes: MAX_REPOMD_BYTES, ...pinned });
+    // All else is asked of this mirror first: it is there, and as new as what it gave.
+    const index = Math.max(0, urls.indexOf(url));
+    place.bases = [...place.bases.slice(index), ...place.bases.slice(0, index)];
+    return bytes;
+  } catch (error) {
+    if (!(error instanceof AirferryError) || !pinned) throw error;
+    throw new AirferryError(
+      error.code,
+      `cannot lock rpms "${entry.name}": no mirror has a repomd.xml that the metalink lists: ${error.message}`,
+      { hint: "mirrors are behind or altered; try again later, or name one with url:", cause: error },
+    );
   }
-  const faults: string[] = [];
-  for (const [index, base] of place.bases.entries()) {
-    try {
-      const { bytes } = await context.fetcher.fetchBytes({ urls: [urlOf(path, base)], maxBytes: MAX_REPOMD_BYTES });
-      if (place.repomds.some(({ checksum }) => hexOf(bytes, checksum.type) === checksum.hex)) {
-        // All else comes from the mirrors that are as new as this one.
-        place.bases = [...place.bases.slice(index), ...place.bases.slice(0, index)];
-        return bytes;
-      }
-      faults.push(`${base}: not one that the metalink lists`);
-    } catch (error) {
-      faults.push(`${base}: ${(error as Error).message}`);
-    }
-  }
-  throw new AirferryError(
-    "ERR_UPSTREAM_DIGEST",
-    `cannot lock rpms "${entry.name}": no mirror has a repomd.xml that the metalink lists: ${faults.slice(0, 5).join("; ")}`,
-    { hint: "mirrors are behind or altered; try again later, or name one with url:" },
-  );
 }
 
 /**
@@ -290,12 +281,37 @@ const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) =>
   zstd: zstdDecompressSync as unknown as (bytes: Buffer, options: ZlibOptions) => Buffer,
 };
 
-async function readPlaced(
-  at: ArtifactPlace,
-  _place: Exclude<Place, { kind: "loose" }>,
-  context: LockContext,
-  limits: { maxBytes: number; size?: number; integrity?: string },
-): Promise<Buffer | undefined> {
+interface Limits {
+  maxBytes: number;
+  size?: number;
+  integrity?: string;
+}
+
+/** Bytes of a file that a repository may lack. */
+async function readOptional(at: ArtifactPlace, context: LockContext, limits: Limits): Promise<Buffer | undefined> {
+  if (at.file !== undefined) return readPlaced(at, context, limits);
+  return ifThere(at.urls ?? [], async (urls) => (await context.fetcher.fetchBytes({ ...limits, urls })).bytes);
+}
+
+/** Asks the mirrors for what may be missing. The first one knows: others that are dead must not turn its "no" into a failure. */
+async function ifThere<T>(
+  urls: readonly string[],
+  ask: (urls: readonly string[]) => Promise<T>,
+): Promise<T | undefined> {
+  let failure: unknown;
+  for (const url of urls) {
+    try {
+      return await ask([url]);
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+/** Bytes from any mirror that has them; undefined when none has. */
+async function readPlaced(at: ArtifactPlace, context: LockContext, limits: Limits): Promise<Buffer | undefined> {
   if (at.file !== undefined) {
     const file = resolve(context.baseDir, at.file);
     const found = await stat(file).catch(() => undefined);
@@ -309,10 +325,13 @@ async function readPlaced(
     }
     return readFile(file);
   }
+  const [first, ...others] = at.urls ?? [];
   try {
     return (await context.fetcher.fetchBytes({ ...limits, urls: at.urls ?? [] })).bytes;
   } catch (error) {
     if (isMissing(error)) return undefined;
+    const asked = others.length > 0 && context.fetcher.head({ urls: [first as string] });
+    if (asked && (await asked.then(() => false, isMissing))) return undefined;
     throw error;
   }
 }

@@ -2,12 +2,10 @@
  * The installation tree around a repository: `.treeinfo`, the images it names, and its variants, whose paths are made to fit
  * the mirror. Checksums in it are kept true.
  */
-import { stat } from "node:fs/promises";
-import { posix, resolve } from "node:path";
+import { posix } from "node:path";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { integrityOf } from "../../rpm/repomd.ts";
 import { MAX_TREEINFO_BYTES, parseTreeinfo, rewriteTreeinfo, type VariantPlace } from "../../rpm/treeinfo.ts";
-import type { LockContext } from "../types.ts";
 import { urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -35,7 +33,6 @@ export async function readTree(
   path: string,
   repomdSha256: string,
   neighbours: readonly Neighbour[],
-  context: LockContext,
 ): Promise<Tree | undefined> {
   for (const name of [".treeinfo", "treeinfo"]) {
     const bytes = await snapshot.fetchFile(name, MAX_TREEINFO_BYTES);
@@ -66,7 +63,7 @@ export async function readTree(
     for (const it of tree.repomds) checksums.set(it, it === "repodata/repomd.xml" ? repomdSha256 : null);
     const images: LockedArtifact[] = [];
     for (const file of tree.files) {
-      const image = await lockImage(file, snapshot, path, context);
+      const image = await lockImage(file, snapshot, path);
       if (image) images.push(image);
       else notes.push(`${name}: upstream does not have ${file.path}`);
     }
@@ -79,10 +76,9 @@ async function lockImage(
   file: { path: string; checksum?: Parameters<typeof integrityOf>[0] },
   snapshot: Snapshot,
   path: string,
-  context: LockContext,
 ): Promise<LockedArtifact | undefined> {
   const at = snapshot.placeOf(file.path, undefined);
-  const size = await sizeOf(at, context);
+  const size = await snapshot.sizeOf(file.path, undefined);
   if (size === undefined) return undefined;
   return {
     path: `${path}${file.path}`,
@@ -91,18 +87,6 @@ async function lockImage(
     ...(file.checksum && { integrity: integrityOf(file.checksum) }),
     established: file.checksum ? "upstream-checksum" : "first-sight",
   };
-}
-
-/** Bytes; 0 when upstream does not tell; undefined when the file is not there. */
-async function sizeOf(at: ReturnType<Snapshot["placeOf"]>, context: LockContext): Promise<number | undefined> {
-  if (at.file !== undefined) {
-    return (await stat(resolve(context.baseDir, at.file)).catch(() => undefined))?.size;
-  }
-  try {
-    return (await context.fetcher.head({ urls: at.urls ?? [] })).size ?? 0;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Whether a neighbour is what a relative path from this tree leads to. */

@@ -67,7 +67,7 @@ export async function lockRepository(
   }
   const repomdSha256 = createHash("sha256").update(metadata.repomd).digest("hex");
   const wantsTree = entry.kickstart ?? (entry.packages === undefined || entry.packages.length > 0);
-  const tree = wantsTree ? await readTree(snapshot, path, repomdSha256, neighbours, context) : undefined;
+  const tree = wantsTree ? await readTree(snapshot, path, repomdSha256, neighbours) : undefined;
   if (tree) {
     artifacts.push(await keptArtifact(`${path}${tree.name}`, tree.bytes, context.kept), ...tree.images);
     notes.push(...tree.notes);
