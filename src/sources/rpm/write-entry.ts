@@ -41,8 +41,9 @@ export async function lockRepository(
 ): Promise<LockedEntry> {
   const { entry, name, primary, snapshot } = repository;
   const path = rpmPath(name);
-  const { placed, notes } = placePackages(repository, selected, context);
-  const whole = selected.packages.size === primary.packages.length && placed.length === primary.packages.length;
+  const { placed, notes, repeated } = placePackages(repository, selected, context);
+  const whole =
+    selected.packages.size === primary.packages.length && placed.length + repeated === primary.packages.length;
   const inside = placed.every((it) => it.location.asUpstream);
   const exact = whole && entry.packages === undefined && inside && recordsInside(snapshot);
   const signed = snapshot.signedBy.length > 0;
@@ -146,14 +147,18 @@ async function commonDetail(
   };
 }
 
-/** Where every selected package is and goes, in upstream's order. One place for two packages: the one built last wins. */
+/**
+ * Where every selected package is and goes, in upstream's order. One place for two packages: the one built last wins.
+ * `repeated` counts those that are listed again and are the same: harmless where metadata stays as it is.
+ */
 function placePackages(
   { name, primary, snapshot }: Repository & { snapshot: Snapshot },
   selected: Selected,
   context: LockContext,
-): { placed: Placed[]; notes: string[] } {
+): { placed: Placed[]; notes: string[]; repeated: number } {
   const notes: string[] = [];
   const byPath = new Map<string, Placed & { buildTime: number }>();
+  let repeated = 0;
   for (const entry of primary.packages) {
     if (!selected.packages.has(entry)) continue;
     const { checksum, href, base, size, buildTime } = primary.details(entry);
@@ -174,10 +179,11 @@ function placePackages(
     else {
       notes.push(`${location.stored} is listed twice; the ${other.pkgid === placed.pkgid ? "first" : "latest"} counts`);
       if (other.pkgid !== placed.pkgid && buildTime > other.buildTime) byPath.set(location.stored, placed);
+      if (other.pkgid === placed.pkgid) repeated++;
     }
   }
   for (const note of notes.slice(0, 5)) context.report(`${name}: ${note}`);
-  return { placed: [...byPath.values()], notes };
+  return { placed: [...byPath.values()], notes, repeated };
 }
 
 /** Whether clients find every record where upstream's repomd.xml says: not at another server, nor beyond the repository. */
