@@ -1,6 +1,6 @@
 /** Packages and metadata signed with SHA-1, or by a short key: refused with the way out, and carried into dnf once it is taken. */
 import { execFile } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t, { type Test as Tap } from "tap";
@@ -8,6 +8,7 @@ import { needs } from "../fixtures/clients.ts";
 import { Gnupg } from "../fixtures/gnupg.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 import { carryAcross, dnf, run } from "../fixtures/rpm-carry.ts";
+import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
 import { RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 
 const start = promisify(execFile);
@@ -136,4 +137,25 @@ t.test("SHA-1 and short keys", async (t) => {
   const tampered = await pack("tampered", [entry("sha1", allowed)]);
   t.equal(tampered.status, 4, "and bytes that were not signed are refused as ever");
   t.match(tampered.stderr, /aft-old\.rpm.*payload sha256/s);
+});
+
+t.test("real packages of CentOS 5 to 7 with their real keys", withRpmFixtures, async (t) => {
+  const work = scratch(t, "airferry-centos");
+  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  const pack = async (release: string, name: string, more: object) => {
+    const dir = join(work, name);
+    mkdirSync(join(dir, "loose"), { recursive: true });
+    const rpm = `centos-release-${release}.rpm`;
+    copyFileSync(join(RPM_FIXTURES, "cavaliergopher-rpm", rpm), join(dir, "loose", rpm));
+    const key = join(RPM_FIXTURES, "gpg-keys/centos", `RPM-GPG-KEY-CentOS-${release[0]}`);
+    writeManifest(dir, { rpms: [{ name: "c", path: "loose", keys: [key], ...more }] });
+    return airferry(dir, ["pack", "m.yaml", "--key", "../k.key"]);
+  };
+  const seven = await pack("7-2.1511.el7.centos.2.10.x86_64", "seven", {});
+  t.equal(seven.status, 0, `RSA and SHA-256 in version 3 packets: ${seven.stderr}`);
+  const five = await pack("5-0.0.el5.centos.2.i386", "five", {});
+  t.equal(five.status, 4);
+  t.match(five.stderr, HINT, "DSA and SHA-1");
+  const allowed = await pack("5-0.0.el5.centos.2.i386", "five-allowed", { legacy_signatures: true });
+  t.equal(allowed.status, 0, allowed.stderr);
 });

@@ -340,3 +340,55 @@ t.test("key files with several armor blocks, some that nobody here can use", wit
     "pinned: that one",
   );
 });
+
+t.test("a login and a rewrite: asked elsewhere, with credentials, and recorded as the original", async (t) => {
+  const made = await makeRepository(PACKAGES);
+  const authorization = `Basic ${Buffer.from("reader:secret").toString("base64")}`;
+  const upstream = await startUpstream({
+    files: new Map<string, UpstreamFile>(made.below("/cache/rocky/9/")),
+    behaviour: { "*": { authorization } },
+  });
+  t.teardown(() => upstream.close());
+  const dir = scratch(t);
+  const hosts = { [upstream.host]: { username_env: "MIRROR_USER", password_env: "MIRROR_PASSWORD" } };
+  writeManifest(dir, { rpms: [{ name: "r", url: "https://rpms.example.com/rocky/9/", gpgcheck: false }], hosts });
+  const rewrite = ["lock", "m.yaml", "--rewrite", `https://rpms.example.com/=${upstream.url}/cache/`];
+  const ran = await airferry(dir, rewrite, { MIRROR_USER: "reader", MIRROR_PASSWORD: "secret" });
+  t.equal(ran.status, 0, ran.stderr);
+  const text = readFileSync(join(dir, "m.lock.json"), "utf8");
+  t.notMatch(text, /127\.0\.0\.1|secret|reader/);
+  const urls = (JSON.parse(text) as LockFile).entries[0]?.artifacts.flatMap((it) => it.urls ?? []) ?? [];
+  t.ok(urls.length > 2 && urls.every((it) => it.startsWith("https://rpms.example.com/rocky/9/")));
+  const wrong = scratch(t);
+  writeManifest(wrong, { rpms: [{ name: "r", url: `${upstream.url}/cache/rocky/9/`, gpgcheck: false }], hosts });
+  const refused = await airferry(wrong, ["lock", "m.yaml"], { MIRROR_USER: "reader", MIRROR_PASSWORD: "other" });
+  t.equal(refused.status, 4);
+  t.match(refused.stderr, /401/);
+  t.notMatch(refused.stderr, /other|secret/);
+});
+
+t.test("what a server answers for a .treeinfo that is not there", async (t) => {
+  const made = await makeRepository(PACKAGES);
+  const page = { body: Buffer.from("<!DOCTYPE html><html><body>Not found</body></html>") };
+  const kinds: Record<string, Behaviour> = { page, forbidden: { status: 403 }, gone: { status: 410 } };
+  for (const [what, behaviour] of Object.entries(kinds)) {
+    const run = await lockOver(
+      t,
+      { r: made },
+      { r: {} },
+      {
+        behaviour: {
+          "/r/.treeinfo": behaviour,
+          "/r/treeinfo": behaviour,
+          "/r/repodata/repomd.xml.asc": { status: 403 },
+        },
+      },
+    );
+    t.equal(run.status, 0, `${what}: ${run.stderr}`);
+    t.notOk(
+      run.lock?.entries[0]?.artifacts.some((it) => it.path.endsWith("treeinfo")),
+      what,
+    );
+    t.equal(run.lock?.entries[0]?.detail.tree, false);
+  }
+});
