@@ -43,7 +43,8 @@ export function locate(href: string, base: string | undefined, digest: string, n
   if (file === undefined || path.endsWith("/")) throw refuse("no file name");
   if (outside) return { stored: `external/${digest.slice(0, 8)}/${file}`, asUpstream: false };
   const stored = segments.join("/");
-  return { stored, asUpstream: stored === path };
+  // Clients differ on an escaped one: older ones send it as it is, newer ones escape its percent signs again.
+  return { stored, asUpstream: stored === href };
 }
 
 /** The URL of a location below a base URL that ends in `/`. A `+` is always escaped: some stores read it as a blank. */
