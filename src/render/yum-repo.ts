@@ -26,7 +26,9 @@ export function renderYumRepo(input: RenderInput, caPath: string = CLIENT_CA_PAT
     if (!repository.gpgcheck) lines.push("# upstream does not sign its packages (gpgcheck: false in the manifest)");
     else if (repository.keys.length === 0) lines.push("# no key was carried for it: dnf will refuse its packages");
     if (repository.legacySignatures)
-      lines.push("# signed with SHA-1 or short keys: EL 9 and later refuse that unless their crypto policy allows SHA-1");
+      lines.push(
+        "# signed with SHA-1 or short keys: EL 9 and later refuse that unless their crypto policy allows SHA-1",
+      );
     lines.push(`gpgcheck=${repository.gpgcheck ? 1 : 0}`, `repo_gpgcheck=${repository.repoGpgcheck ? 1 : 0}`);
     if (repository.keys.length > 0) lines.push(`gpgkey=${repository.keys.join("\n       ")}`);
     if (tls && input.privateCa) lines.push(`sslcacert=${caPath}`);
