@@ -27,7 +27,7 @@ flock 8
 # dnf-plugins-core and zypper exclude each other.
 PACKAGES="curl wget aria2 nginx-light wrk xorriso isomd5sum libarchive-tools gnupg gpgv openssl dnf rpm createrepo-c
   dnf-plugins-core podman runc crun skopeo buildah docker-registry ansible-core packer qemu-system-x86 qemu-utils
-  qemu-block-extra virtinst iproute2 time jq zstd xz-utils squashfs-tools genisoimage ca-certificates"
+  qemu-block-extra virtinst iproute2 time jq zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf"
 # Only their files are of use, or installing them would replace something: unpacked, not installed.
 UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
 
@@ -150,6 +150,27 @@ WRAPPER
 newer trixie "$CLIENTS/cosign2" cosign
 newer sid "$CLIENTS/cosign3" cosign
 newer sid "$CLIENTS/newer" oras crane docker.io docker-cli containerd
+# podman and skopeo of this release have cosign's signatures switched off by Debian. Newer ones want a newer C library: they run
+# with their own beside them.
+newer trixie "$CLIENTS/trixie" podman skopeo netavark libc6 libgpgme11t64 libassuan9 libgpg-error0 libseccomp2 libsqlite3-0 libsubid5
+for name in podman skopeo; do
+  program=$CLIENTS/trixie/usr/bin/$name libraries=$(echo "$CLIENTS"/trixie/usr/lib/*-linux-gnu)
+  [ -x "$program" ] && command -v patchelf >/dev/null || continue
+  # Where the checkout was moved to, the loader's path is another.
+  if [ "$(patchelf --print-rpath "$program.own" 2>/dev/null)" != "$libraries" ]; then
+    cp "$program" "$program.part" &&
+      patchelf --set-interpreter "$(echo "$libraries"/ld-linux*.so.*)" --force-rpath --set-rpath "$libraries" "$program.part" &&
+      mv "$program.part" "$program.own" || { miss "newer $name" "patchelf failed"; continue; }
+  fi
+  cat >"$BIN/newer-$name" <<'WRAPPER'
+#!/bin/sh
+clients=$(dirname "$(readlink -f "$0")")/..
+export CONTAINERS_CONF_OVERRIDE="$clients/trixie/containers.conf" PODMAN_IGNORE_CGROUPSV1_WARNING=1
+WRAPPER
+  echo "exec \"\$clients/trixie/usr/bin/$name.own\" \"\$@\"" >>"$BIN/newer-$name"
+  chmod +x "$BIN/newer-$name"
+  printf '[engine]\nhelper_binaries_dir = ["%s"]\n' "$CLIENTS/trixie/usr/lib/podman" >"$CLIENTS/trixie/containers.conf"
+done
 command_for cosign2 cosign2/usr/bin/cosign
 command_for cosign3 cosign3/usr/bin/cosign
 [ -x "$BIN/cosign3" ] && ln -sf cosign3 "$BIN/cosign"
@@ -162,7 +183,7 @@ done
 command_for busybox-static unpacked/bin/busybox
 
 # An unpacked program of a newer suite may want a newer C library than this host has.
-for name in cosign2 cosign3 oras crane docker dockerd containerd ctr; do
+for name in cosign2 cosign3 oras crane docker dockerd containerd ctr newer-podman newer-skopeo; do
   [ -x "$BIN/$name" ] && [ ! -e "$CLIENTS/.runs-$name" ] || continue
   "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {
     miss "$name" "it does not run here: $(head -n 1 "$CLIENTS/apt.log")"
