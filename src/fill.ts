@@ -9,6 +9,7 @@ import type { WorkFolder } from "./bundle/work-folder.ts";
 import { AirferryError } from "./errors.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
 import { openBytes } from "./io/open-bytes.ts";
+import { SharedPieces } from "./io/shared-pieces.ts";
 import type { RandomAccess } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
 import type { LaidItem, Plan } from "./plan.ts";
@@ -52,6 +53,8 @@ export interface Filled {
 }
 
 const HASH_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha224", "sha384", "sha512", "sha1", "md5"];
+/** So many MiB may be on their way to the disk and through the hashing threads. */
+const MIN_PIECES = 16;
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
 
 /** @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; what is whole stays for a rerun */
@@ -63,6 +66,7 @@ export async function fillBundle(options: FillOptions): Promise<Filled> {
 class Filler {
   readonly #o: FillOptions;
   readonly #kept: KeptFolder;
+  readonly #pieces: SharedPieces;
   readonly #sha256 = new Map<string, string>();
   readonly #faults: ItemFault[] = [];
   readonly #cached: string[] = [];
@@ -76,6 +80,7 @@ class Filler {
   constructor(options: FillOptions) {
     this.#o = options;
     this.#totalBytes = options.plan.items.reduce((sum, item) => sum + item.size, 0);
+    this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * options.concurrency));
     this.#kept = new KeptFolder(options.workspace.paths.kept);
   }
 
@@ -182,6 +187,7 @@ class Filler {
       get validator() {
         return writer.validator;
       },
+      lend: () => writer.lend(),
       write: (chunk: Uint8Array) => {
         this.#fetchedBytes += chunk.length;
         return writer.write(chunk);
@@ -281,10 +287,19 @@ class Filler {
 
   async #writer(index: number, item: LaidItem): Promise<ItemWriter> {
     const { work, pool } = this.#o;
-    return ItemWriter.open(work, index, pool, algorithmsOf(item), (bytes) => {
-      this.#doneBytes += bytes;
-      this.#report(item);
-    });
+    return ItemWriter.open(
+      work,
+      index,
+      { pool, pieces: this.#pieces },
+      {
+        algorithms: algorithmsOf(item),
+        readBack: item.check !== undefined,
+        onBytes: (bytes) => {
+          this.#doneBytes += bytes;
+          this.#report(item);
+        },
+      },
+    );
   }
 
   /** The SHA-256 (hex) when every digest that is known is right; undefined when one is wrong. */

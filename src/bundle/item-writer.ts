@@ -1,15 +1,17 @@
 /**
- * Writes one item of a bundle to its place: bytes go to the volumes, are read back by the hashing threads from the page
- * cache, and every so often the journal learns how far it got. It is the sink that the fetch engine appends to.
+ * Writes one item of a bundle to its place: it is the sink that the fetch engine appends to. Large items are received into
+ * shared memory, from which they are written and hashed at the same time; several writes are under way at once. Every so
+ * often the journal learns how far it got.
  */
 import { createHash, type Hash } from "node:crypto";
 import type { HashAlgorithm, HashPool, RangeHasher } from "../io/hash-pool.ts";
+import { BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
 import type { WorkFolder, WorkItem } from "./work-folder.ts";
 
 /** How many bytes may be written again after a kill, at most, of one item. */
 const JOURNAL_STEP_BYTES = 8 * 1024 * 1024;
-/** Below this a message to a hashing thread costs more than the hashing. */
-const HASH_STEP_BYTES = 1024 * 1024;
+/** Up to this size an item is hashed where it is received: asking a thread costs more. */
+const SMALL_BYTES = 1024 * 1024;
 
 export interface Validator {
   url: string;
@@ -17,70 +19,97 @@ export interface Validator {
   lastModified?: string;
 }
 
+/** What item writers share. */
+export interface WriterTools {
+  pool: HashPool;
+  /** More of them than there are writers at a time. */
+  pieces: SharedPieces;
+}
+
+/** What the next bytes are received into: a piece of shared memory, or own memory of a small item. */
+interface LentMemory {
+  piece?: Piece;
+  bytes: Uint8Array;
+}
+
 export class ItemWriter {
   readonly #work: WorkFolder;
   readonly #item: WorkItem;
   readonly #index: number;
-  readonly #pool: HashPool;
+  readonly #tools: WriterTools;
   readonly #algorithms: readonly HashAlgorithm[];
+  readonly #readBack: boolean;
   readonly #onBytes: (bytes: number) => void;
-  /** Small items are hashed as they are written: asking a thread costs more. */
+  /** Of small items. */
   #inline: { name: HashAlgorithm; hash: Hash }[] | undefined;
   #hasher: RangeHasher | undefined;
-  #hashing: Promise<void> = Promise.resolve();
   #digests: Promise<Record<string, string>> | undefined;
+  #lent: LentMemory | undefined;
+  /** Everything before this item is in place: it is hashed into its volume as it comes. */
+  #isNext = false;
   #position = 0;
-  #hashed = 0;
+  /** Settled when all bytes below `position` are written and hashed. */
+  #settled: Promise<unknown> = Promise.resolve();
+  #failure: { error: unknown } | undefined;
+  /** Bytes that are in place. */
+  #inPlace = 0;
   #journaled = 0;
   #validator: Validator | undefined;
 
-  /** Starts or continues an item: its tar header is in place before its first byte. */
+  /**
+   * Starts or continues an item: its tar header is in place before its first byte.
+   * @param readBack the item is read as soon as it is whole, and had better be in the page cache then
+   */
   static async open(
     work: WorkFolder,
     index: number,
-    pool: HashPool,
-    algorithms: readonly HashAlgorithm[],
-    onBytes: (bytes: number) => void,
+    tools: WriterTools,
+    options: { algorithms: readonly HashAlgorithm[]; readBack: boolean; onBytes: (bytes: number) => void },
   ): Promise<ItemWriter> {
     await work.writeFrame(work.layout.items[index] as WorkItem);
-    return new ItemWriter(work, index, pool, algorithms, onBytes);
+    return new ItemWriter(work, index, tools, options);
   }
 
   private constructor(
     work: WorkFolder,
     index: number,
-    pool: HashPool,
-    algorithms: readonly HashAlgorithm[],
-    onBytes: (bytes: number) => void,
+    tools: WriterTools,
+    options: { algorithms: readonly HashAlgorithm[]; readBack: boolean; onBytes: (bytes: number) => void },
   ) {
     this.#work = work;
     this.#index = index;
     this.#item = work.layout.items[index] as WorkItem;
-    this.#pool = pool;
-    this.#algorithms = algorithms;
-    this.#onBytes = onBytes;
+    this.#tools = tools;
+    this.#algorithms = options.algorithms;
+    this.#readBack = options.readBack;
+    this.#onBytes = options.onBytes;
     const part = work.journal.parts.get(this.#item.path);
     if (part !== undefined && part.part <= this.#item.size) {
       this.#position = part.part;
+      this.#inPlace = part.part;
       this.#journaled = part.part;
       this.#validator = {
         url: part.url,
         ...(part.etag && { etag: part.etag }),
         ...(part.lastModified && { lastModified: part.lastModified }),
       };
-      onBytes(part.part);
+      options.onBytes(part.part);
     }
     this.#startHash();
   }
 
   #startHash(): void {
-    const small = this.#item.size <= HASH_STEP_BYTES && this.#position === 0;
+    const small = this.#item.size <= SMALL_BYTES && this.#position === 0;
     this.#inline = small ? this.#algorithms.map((name) => ({ name, hash: createHash(name) })) : undefined;
-    this.#hasher = small ? undefined : this.#pool.open(this.#algorithms);
+    this.#hasher = small ? undefined : this.#tools.pool.open(this.#algorithms);
     this.#digests = undefined;
+    // What an earlier run wrote is read back.
+    for (const piece of this.#work.volumes.pieces(this.#item.offset, this.#position)) {
+      this.#track((this.#hasher as RangeHasher).advance(piece));
+    }
   }
 
-  /** Bytes in place, those of an earlier run included. */
+  /** Bytes taken, those of an earlier run included. */
   get position(): number {
     return this.#position;
   }
@@ -93,41 +122,110 @@ export class ItemWriter {
     this.#validator = response;
   }
 
+  /** Memory for the next bytes; waits while all of it is on its way to the disk. */
+  async lend(): Promise<Uint8Array> {
+    if (this.#lent === undefined) {
+      if (this.#inline) this.#lent = { bytes: Buffer.allocUnsafeSlow(Math.max(1, this.#item.size)) };
+      else {
+        const piece = await this.#tools.pieces.take();
+        // Where it begins in memory is where it will begin in a block of the volume.
+        this.#lent = { piece, bytes: piece.bytes.subarray((this.#item.offset + this.#position) % BLOCK_BYTES) };
+      }
+    }
+    return this.#lent.bytes;
+  }
+
+  /** Takes bytes: memory of `lend` is not the caller's any more, other memory is copied. Failures may show at the next call. */
   async write(chunk: Uint8Array): Promise<void> {
-    for (const { hash } of this.#inline ?? []) hash.update(chunk);
-    await this.#work.volumes.write(this.#item.offset + this.#position, chunk);
-    this.#position += chunk.length;
-    this.#onBytes(chunk.length);
-    if (this.#position - this.#hashed >= HASH_STEP_BYTES) this.#hashUpTo(this.#position);
-    if (this.#validator !== undefined && this.#position - this.#journaled >= JOURNAL_STEP_BYTES)
-      await this.#recordPart();
-    this.#work.progress(this.#index, Math.min(this.#position, this.#item.size - 1));
+    if (this.#failure) throw this.#failure.error;
+    const lent = this.#lent?.bytes;
+    if (lent !== undefined && chunk.buffer === lent.buffer && chunk.byteOffset === lent.byteOffset) {
+      return this.#take(chunk.length);
+    }
+    for (let done = 0; done < chunk.length; ) {
+      const memory = await this.lend();
+      const part = chunk.subarray(done, done + memory.length);
+      memory.set(part);
+      await this.#take(part.length);
+      done += part.length;
+    }
+  }
+
+  /** Sends the first bytes of the lent memory on their ways. */
+  async #take(length: number): Promise<void> {
+    const lent = this.#lent as LentMemory;
+    this.#lent = undefined;
+    const bytes = lent.bytes.subarray(0, length);
+    const from = this.#item.offset + this.#position;
+    this.#position += length;
+    this.#onBytes(length);
+    if (lent.piece === undefined) {
+      for (const { hash } of this.#inline ?? []) hash.update(bytes);
+      await this.#work.volumes.write(from, bytes);
+      return this.#written(this.#position);
+    }
+    const shared = bytes as Uint8Array<SharedArrayBuffer>;
+    const jobs: Promise<unknown>[] = [(this.#hasher as RangeHasher).feed(shared)];
+    if (!this.#isNext && this.#work.isNext(this.#index)) {
+      await this.#settled;
+      this.#work.hashUpTo(from);
+      this.#isNext = true;
+    }
+    if (this.#isNext) jobs.push(this.#work.hashNext(from, shared));
+    const { volumes } = this.#work;
+    const direct = this.#isNext && !this.#readBack;
+    const writing = direct ? volumes.writeDirect(from, shared) : volumes.write(from, shared);
+    const before = this.#settled;
+    const position = this.#position;
+    this.#track(
+      Promise.all([before, writing]).then(() => this.#written(position)),
+      ...jobs,
+    );
+    const piece = lent.piece;
+    void Promise.allSettled([writing, ...jobs]).then(() => this.#tools.pieces.giveBack(piece));
+  }
+
+  #track(...jobs: Promise<unknown>[]): void {
+    this.#settled = Promise.all([this.#settled, ...jobs]);
+    this.#settled.catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
+  }
+
+  async #written(position: number): Promise<void> {
+    this.#inPlace = position;
+    if (this.#validator !== undefined && position - this.#journaled >= JOURNAL_STEP_BYTES) await this.#recordPart();
+    this.#work.progress(this.#index, Math.min(position, this.#item.size - 1));
   }
 
   /** Remembers how far it got, for a rerun; called when the item could not be finished. */
   async suspend(): Promise<void> {
-    if (this.#validator !== undefined && this.#position > this.#journaled) await this.#recordPart();
+    await this.#settled.catch(() => {});
+    this.#release();
+    if (this.#validator !== undefined && this.#inPlace > this.#journaled) await this.#recordPart();
     this.#hasher?.discard();
   }
 
   async restart(): Promise<void> {
-    await this.#hashing;
+    await this.#settled.catch(() => {});
+    this.#release();
     this.#hasher?.discard();
     this.#onBytes(-this.#position);
     this.#position = 0;
-    this.#startHash();
-    this.#hashed = 0;
+    this.#inPlace = 0;
     this.#journaled = 0;
+    this.#isNext = false;
+    this.#startHash();
     await this.#work.journal.forget(this.#item.path);
-    this.#work.progress(this.#index, 0);
+    this.#work.restarted(this.#index);
   }
 
-  /** Digests (hex by algorithm) of everything written; of large items as it is read back from the volumes. */
+  /** Waits until everything is written; returns the digests (hex by algorithm) of it. */
   digests(): Promise<Record<string, string>> {
     this.#digests ??= (async () => {
+      this.#release();
       if (this.#inline) return Object.fromEntries(this.#inline.map(({ name, hash }) => [name, hash.digest("hex")]));
-      this.#hashUpTo(this.#position);
-      await this.#hashing;
+      await this.#settled;
       return (this.#hasher as RangeHasher).digests();
     })();
     return this.#digests;
@@ -144,24 +242,18 @@ export class ItemWriter {
     this.#work.progress(this.#index, this.#item.size);
   }
 
-  #hashUpTo(position: number): void {
-    const hasher = this.#hasher;
-    if (hasher === undefined) return;
-    const pieces = this.#work.volumes.pieces(this.#item.offset + this.#hashed, position - this.#hashed);
-    this.#hashed = position;
-    this.#hashing = this.#hashing.then(async () => {
-      for (const piece of pieces) await hasher.advance(piece);
-    });
-    // A failure shows when the digests are asked for.
-    this.#hashing.catch(() => {});
+  /** Gives memory back that was lent and not used. */
+  #release(): void {
+    if (this.#lent?.piece) this.#tools.pieces.giveBack(this.#lent.piece);
+    this.#lent = undefined;
   }
 
   async #recordPart(): Promise<void> {
-    this.#journaled = this.#position;
+    this.#journaled = this.#inPlace;
     const { url, etag, lastModified } = this.#validator as Validator;
     await this.#work.journal.recordPart({
       path: this.#item.path,
-      part: this.#position,
+      part: this.#inPlace,
       url,
       ...(etag && { etag }),
       ...(lastModified && { lastModified }),

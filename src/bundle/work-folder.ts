@@ -103,6 +103,29 @@ export class WorkFolder {
     this.#volumeHashes.progress(index, bytes);
   }
 
+  /**
+   * Whether everything before an item is in place. Then it is hashed into its volume as it comes: `hashUpTo` where it is, when that
+   * is in place as well, and `hashNext` for all that follows.
+   */
+  isNext(index: number): boolean {
+    return this.#volumeHashes.isNext(index);
+  }
+
+  /** Hashes volumes up to a position of the stream below which everything is in place. */
+  hashUpTo(position: number): void {
+    this.#volumeHashes.hashUpTo(position);
+  }
+
+  /** Hashes bytes into their volume. They lie where `hashUpTo` or the call before ended, and stay until the promise is settled. */
+  hashNext(position: number, bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> {
+    return this.#volumeHashes.feed(position, bytes);
+  }
+
+  /** Says that an item begins anew. */
+  restarted(index: number): void {
+    this.#volumeHashes.restarted(index);
+  }
+
   /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be whole. */
   async finishVolumes(): Promise<{ name: string; size: number; sha256: string }[]> {
     await this.volumes.write(this.layout.streamSize - END_BYTES, new Uint8Array(END_BYTES));
@@ -120,12 +143,18 @@ export class WorkFolder {
   }
 }
 
-/** Hashes every volume behind the writers: what is contiguous from its start is read back (from the page cache) and hashed. */
+/**
+ * Hashes every volume behind the writers. The item whose turn it is hands its bytes over as it writes them; what others wrote
+ * earlier is read back, from the page cache as a rule, as soon as everything before it is in place.
+ */
 class VolumeHashes {
   readonly #layout: WorkLayout;
   readonly #pool: HashPool;
   readonly #volumes: VolumeSet;
-  #hashers: RangeHasher[];
+  /** Of the volumes that are begun, by index: an open hasher counts as work of its thread. */
+  readonly #hashers = new Map<number, RangeHasher>();
+  /** Of those that are whole. */
+  readonly #digests = new Map<number, Promise<string>>();
   /** Bytes in place by item index, for items that are begun but not whole. */
   readonly #begun = new Map<number, number>();
   readonly #whole: Uint8Array;
@@ -139,18 +168,44 @@ class VolumeHashes {
     this.#layout = layout;
     this.#volumes = volumes;
     this.#pool = pool;
-    this.#hashers = layout.volumes.map(() => pool.open(["sha256"]));
     this.#whole = new Uint8Array(layout.items.length);
   }
 
   progress(index: number, bytes: number): void {
     const item = this.#layout.items[index] as WorkItem;
-    if (item.offset + bytes < this.#hashed && bytes < item.size) this.#startAgain();
     if (bytes >= item.size) {
       this.#whole[index] = 1;
       this.#begun.delete(index);
     } else this.#begun.set(index, bytes);
     if (index === this.#next && !this.#queued && this.#frontier() - this.#hashed >= 8 * 1024 * 1024) this.#pump();
+  }
+
+  isNext(index: number): boolean {
+    this.#frontier();
+    return this.#next === index;
+  }
+
+  hashUpTo(position: number): void {
+    this.#note(this.#advance(position));
+  }
+
+  feed(position: number, bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> {
+    let taken = 0;
+    const jobs = piecesOf(position, bytes.length, this.#layout.volumeSize).map(({ volume, length }) => {
+      const part = bytes.subarray(taken, taken + length);
+      taken += length;
+      return this.#hasher(volume).feed(part);
+    });
+    this.#moveTo(position + bytes.length);
+    return Promise.all(jobs);
+  }
+
+  /** Bytes of it that are hashed already are void (upstream changed, wrong digest). */
+  restarted(index: number): void {
+    this.#begun.set(index, 0);
+    if ((this.#layout.items[index] as WorkItem).offset >= this.#hashed) return;
+    this.discard();
+    this.#hashed = 0;
   }
 
   /** Stream offset below which every byte is in place. */
@@ -163,47 +218,61 @@ class VolumeHashes {
     return begun === undefined ? item.headerOffset : item.offset + begun;
   }
 
-  /** An item is written anew from its start (upstream changed, wrong digest): hashed bytes are void. */
-  #startAgain(): void {
+  #pump(): void {
+    this.#queued = true;
     this.#running = this.#running.then(() => {
-      for (const hasher of this.#hashers) hasher.discard();
-      this.#hashers = this.#layout.volumes.map(() => this.#pool.open(["sha256"]));
-      this.#hashed = 0;
+      this.#queued = false;
+      return this.#note(this.#advance(this.#frontier()));
     });
   }
 
-  #pump(): void {
-    this.#queued = true;
-    this.#running = this.#running
-      .then(async () => {
-        this.#queued = false;
-        await this.#advance(this.#frontier());
-      })
-      .catch((error: unknown) => {
-        this.#failure ??= error;
-      });
+  /** A failure shows at the end. */
+  #note(work: Promise<void>): Promise<void> {
+    return work.catch((error: unknown) => {
+      this.#failure ??= error;
+    });
   }
 
   async #advance(upTo: number): Promise<void> {
     if (upTo <= this.#hashed) return;
-    const pieces = piecesOf(this.#hashed, upTo - this.#hashed, this.#layout.volumeSize);
-    this.#hashed = upTo;
-    await Promise.all(
-      pieces.map(({ volume, offset, length }) =>
-        (this.#hashers[volume] as RangeHasher).advance({ file: this.#volumes.file(volume) as string, offset, length }),
-      ),
+    // All of this happens before the first wait, so that calls queue in their order.
+    const jobs = piecesOf(this.#hashed, upTo - this.#hashed, this.#layout.volumeSize).map(
+      ({ volume, offset, length }) =>
+        this.#hasher(volume).advance({ file: this.#volumes.file(volume) as string, offset, length }),
     );
+    this.#moveTo(upTo);
+    await Promise.all(jobs);
+  }
+
+  #hasher(volume: number): RangeHasher {
+    const hasher = this.#hashers.get(volume) ?? this.#pool.open(["sha256"]);
+    this.#hashers.set(volume, hasher);
+    return hasher;
+  }
+
+  #moveTo(position: number): void {
+    this.#hashed = position;
+    const end = position === this.#layout.streamSize ? position : position - (position % this.#layout.volumeSize);
+    for (const [volume, hasher] of this.#hashers) {
+      if (volume * this.#layout.volumeSize >= end) continue;
+      this.#hashers.delete(volume);
+      const digest = hasher.digests().then((all) => all["sha256"] as string);
+      digest.catch(() => {});
+      this.#digests.set(volume, digest);
+    }
   }
 
   async finish(): Promise<string[]> {
     await this.#running;
     if (this.#failure !== undefined) throw this.#failure;
     await this.#advance(this.#layout.streamSize);
-    return Promise.all(this.#hashers.map(async (hasher) => (await hasher.digests())["sha256"] as string));
+    return Promise.all(this.#layout.volumes.map((_, index) => this.#digests.get(index) as Promise<string>));
   }
 
   discard(): void {
-    for (const hasher of this.#hashers) hasher.discard();
+    for (const hasher of this.#hashers.values()) hasher.discard();
+    this.#hashers.clear();
+    this.#digests.clear();
   }
 }
 

@@ -1,13 +1,16 @@
 /**
- * Moves a response's body into a sink: in order, in large pieces of reused memory, with back-pressure, and never a byte
- * beyond the limit.
+ * Moves a response's body into a sink: in order, in large pieces of memory that the sink lends or that is reused, with
+ * back-pressure, and never a byte beyond the limit.
  */
+import { buffersUsed } from "../io/flat-memory.ts";
 import type { Exchange } from "./transport.ts";
+import type { FetchSink } from "./types.ts";
 
 /** Bytes are gathered into pieces of this size: many small writes, and the garbage of their buffers, cost more than one copy. */
 const PIECE_BYTES = 1024 * 1024;
 /** What a slow upstream sends is handed on after this time, so that a kill loses little. */
 const HAND_ON_MS = 1000;
+const NONE = new Uint8Array(0);
 
 /** How a body ended. */
 export interface BodyEnd {
@@ -25,14 +28,15 @@ export interface BodyEnd {
 export function pump(
   exchange: Exchange,
   limit: number,
-  write: (chunk: Uint8Array) => Promise<void>,
+  sink: Pick<FetchSink, "write" | "lend">,
   signal?: AbortSignal,
 ): Promise<BodyEnd> {
   const { response, watch } = exchange;
+  const lends = sink.lend !== undefined;
   return new Promise((resolve, reject) => {
-    // One piece is filled while the sink has the other.
     const size = pieceSize(exchange, limit);
-    let filling: Uint8Array = Buffer.allocUnsafeSlow(size);
+    /** What is being filled; empty while none is at hand. Of memory of its own one piece is filled while the sink has the other. */
+    let filling: Uint8Array = lends ? NONE : Buffer.allocUnsafeSlow(size);
     let spare: Uint8Array | undefined;
     let filled = 0;
     /** What arrived and does not fit; the socket is paused while there is any. */
@@ -66,18 +70,23 @@ export function pump(
       if (how !== "end") exchange.destroy();
       if (!writing) void drain();
     };
-    const isDue = () => filled === size || ended !== undefined || Date.now() - handedOn >= HAND_ON_MS;
+    const isDue = () => filled === filling.length || ended !== undefined || Date.now() - handedOn >= HAND_ON_MS;
     const drain = async () => {
       writing = true;
       try {
-        while (filled > 0 && isDue() && !failed) {
+        while (!failed) {
+          if (filling.length === 0 && (waiting.length > 0 || (!ended && received < limit))) {
+            filling = (await sink.lend?.()) ?? NONE;
+            gather();
+          }
+          if (filled === 0 || !isDue()) break;
           const piece = filling;
           const length = filled;
-          filling = spare ?? Buffer.allocUnsafeSlow(size);
+          filling = lends ? NONE : (spare ?? Buffer.allocUnsafeSlow(size));
           filled = 0;
           handedOn = Date.now();
           gather();
-          await write(piece.subarray(0, length));
+          await sink.write(piece.subarray(0, length));
           spare = piece;
           taken += length;
           gather();
@@ -93,9 +102,9 @@ export function pump(
     /** Copies what waits into the piece being filled, and holds or releases the socket. */
     const gather = () => {
       let done = 0;
-      for (; done < waiting.length && filled < size; done++) {
+      for (; done < waiting.length && filled < filling.length; done++) {
         const chunk = waiting[done] as Buffer;
-        const fits = Math.min(chunk.length, size - filled);
+        const fits = Math.min(chunk.length, filling.length - filled);
         filling.set(fits === chunk.length ? chunk : chunk.subarray(0, fits), filled);
         filled += fits;
         if (fits < chunk.length) {
@@ -118,6 +127,7 @@ export function pump(
     response.on("data", (chunk: Buffer) => {
       if (ended || failed) return;
       watch.bytes(chunk.length);
+      buffersUsed(chunk.length);
       received += chunk.length;
       const excess = received - limit;
       const wanted = excess > 0 ? chunk.subarray(0, Math.max(0, chunk.length - excess)) : chunk;
@@ -135,7 +145,10 @@ export function pump(
     if (response.readableEnded) finish("end");
     else if (response.destroyed) finish("cut");
     if (signal?.aborted) abort();
-    else response.resume();
+    else {
+      response.resume();
+      if (lends) void drain();
+    }
   });
 }
 

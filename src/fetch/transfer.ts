@@ -199,10 +199,12 @@ class Transfer {
         const body = await pump(
           exchange,
           end - start - have,
-          (chunk) => {
-            bytes.set(chunk, have);
-            have += chunk.length;
-            return Promise.resolve();
+          {
+            lend: () => Promise.resolve(bytes.subarray(have)),
+            write: (chunk) => {
+              have += chunk.length;
+              return Promise.resolve();
+            },
           },
           signal,
         );
@@ -334,7 +336,7 @@ class Transfer {
     this.#total = total ?? this.#total;
     this.#pieces++;
     sink.began?.({ ...this.#validator, ...(this.#total !== undefined && { size: this.#total }) });
-    const end = await pump(exchange, cap - from, (chunk) => sink.write(chunk), signal);
+    const end = await pump(exchange, cap - from, sink, signal);
     const have = from + end.bytes;
     if (end.how === "over") throw tooLarge(mirror.url, opened, cap, size === undefined, undefined);
     const wanted = to ?? size ?? total;

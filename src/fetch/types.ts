@@ -41,8 +41,13 @@ export interface FetchSink {
   readonly position: number;
   /** The validator (strong ETag or Last-Modified) and URL that the bytes below `position` came with. */
   readonly validator?: { url: string; etag?: string; lastModified?: string } | undefined;
-  /** Appends at `position`; the buffer may be reused once the promise is settled. */
+  /** Appends at `position`; the buffer may be reused once the promise is settled, unless it is of `lend`: then it is the sink's again. */
   write(chunk: Uint8Array): Promise<void>;
+  /**
+   * Lends memory that the next bytes are gathered in, from its start on, before `write` gets them: so they are never copied
+   * again. The same memory until it was written. Without it the engine gathers in its own.
+   */
+  lend?(): Promise<Uint8Array>;
   /** Forgets everything written: the next write is at 0. */
   restart(): Promise<void>;
   /** Told once per response whose bytes are going to be appended. */

@@ -114,6 +114,11 @@ export class RangeHasher {
     await Promise.all(steps);
   }
 
+  /** Feeds bytes that lie in shared memory: they must stay as they are until the promise is settled. Queues like `advance`. */
+  async feed(bytes: Uint8Array<SharedArrayBuffer>): Promise<void> {
+    await this.#thread.ask({ type: "bytes", hasher: this.#id, bytes });
+  }
+
   /** Ends the hash and returns its digests as lower-case hex by algorithm. The hasher is spent afterwards. */
   async digests(): Promise<Record<string, string>> {
     const value = this.#thread.ask({ type: "digests", hasher: this.#id });

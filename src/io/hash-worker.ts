@@ -49,6 +49,7 @@ export interface RunResult {
 export type WorkerRequest =
   | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[] }
   | { id: number; type: "range"; hasher: number; job: RangeJob }
+  | { id: number; type: "bytes"; hasher: number; bytes: Uint8Array<SharedArrayBuffer> }
   | { id: number; type: "digests"; hasher: number }
   | { id: number; type: "drop"; hasher: number }
   | { id: number; type: "run"; job: RunJob };
@@ -319,6 +320,10 @@ export function hashWorkerMain(): void {
     }
     if (request.type === "range") {
       await range(request.job, sums);
+      return undefined;
+    }
+    if (request.type === "bytes") {
+      for (const it of sums) it.hash.update(request.bytes);
       return undefined;
     }
     hashers.delete(request.hasher);

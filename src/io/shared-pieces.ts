@@ -1,0 +1,47 @@
+/**
+ * Memory that threads share, lent out in pieces: bytes are received into a piece, written from it and hashed from it by other
+ * threads, without a copy. It consists of whole pages, as writes past the page cache want it (O_DIRECT).
+ */
+
+/** Direct writes start and end at multiples of this, in the file and in memory; a multiple of what any disk asks for. */
+export const BLOCK_BYTES = 4096;
+
+export const PIECE_BYTES = 1024 * 1024;
+
+const PAGE_BYTES = 65536;
+
+/** Not in the library types of Node. */
+const wasm = Reflect.get(globalThis, "WebAssembly") as {
+  Memory: new (of: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer };
+};
+
+/** One piece, {@link PIECE_BYTES} long. Whoever takes it gives it back, once, when no thread looks at it any more. */
+export interface Piece {
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
+}
+
+/** A fixed number of pieces. Pages that were never used cost nothing. */
+export class SharedPieces {
+  readonly #free: Piece[];
+  readonly #waiting: ((piece: Piece) => void)[] = [];
+
+  constructor(count: number) {
+    const pages = (count * PIECE_BYTES) / PAGE_BYTES;
+    const { buffer } = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
+    this.#free = Array.from({ length: count }, (_, index) => ({
+      bytes: new Uint8Array(buffer, (count - 1 - index) * PIECE_BYTES, PIECE_BYTES),
+    }));
+  }
+
+  /** A free piece, as soon as there is one. Recently used ones come first: they are in the processor's caches. */
+  take(): Promise<Piece> {
+    const piece = this.#free.pop();
+    return piece === undefined ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve(piece);
+  }
+
+  giveBack(piece: Piece): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(piece);
+    else next(piece);
+  }
+}
