@@ -202,7 +202,7 @@ t.test("findLogin(): order of files and of what is in them", async (t) => {
     ["org/other", "org"],
     ["organ", "all"],
   ]) {
-    t.equal((await find("q.io", path))?.username, username, path);
+    t.equal((await find("q.io", path))?.username, username, `the login for ${path}`);
   }
   config({ auths: { "t.example": { identitytoken: "refresh", auth: auth("00000000:") } } });
   t.match(await find("t.example"), { identityToken: "refresh" });

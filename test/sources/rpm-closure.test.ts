@@ -1,10 +1,10 @@
 /** `rpms:` of the manifest through `airferry lock` and `plan`: conditional dependencies, several architectures, entries that stay. */
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry, scratch } from "../fixtures/program.ts";
-import { lockOver } from "../fixtures/rpm-lock.ts";
-import { type MadePackage, makeRepository } from "../fixtures/rpm-metadata.ts";
+import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
+import { type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
 
 /** Conditions of every form; the app's condition packages are in the repository but nobody needs them. */
 const CONDITIONAL: MadePackage[] = [
@@ -213,4 +213,120 @@ t.test("a baseline counts for its own architecture", async (t) => {
   writeFileSync(qa, "libtool-2-1.x86_64\ndata-2-1.noarch\n");
   const run = await lockOver(t, { r: made }, { r: { packages: ["tool"], arch: ["x86_64", "aarch64"], baseline: qa } });
   t.same(run.packages("r"), ["data-2-1.noarch", "libtool-2-1.aarch64", "tool-2-1.aarch64", "tool-2-1.x86_64"]);
+});
+
+/** Replaces what a path of a repository answers, as an upstream that moves on does. */
+function move(run: Awaited<ReturnType<typeof lockOver>>, name: string, made: MadeRepository): void {
+  for (const path of run.files.keys()) if (path.startsWith(`/${name}/`)) run.files.delete(path);
+  for (const [path, bytes] of made.below(`/${name}/`)) run.files.set(path, bytes);
+}
+
+/** Changes entries of the manifest and locks again. */
+async function relock(
+  run: Awaited<ReturnType<typeof lockOver>>,
+  changes: Record<string, object | null>,
+  ...more: string[]
+) {
+  const manifest = JSON.parse(readFileSync(join(run.dir, "m.yaml"), "utf8")) as { rpms: { name: string }[] };
+  for (const [name, change] of Object.entries(changes)) {
+    const old = manifest.rpms.find((it) => it.name === name);
+    manifest.rpms = manifest.rpms.filter((it) => it !== old);
+    if (change !== null) {
+      manifest.rpms.push({ name, ...{ url: `${run.upstream.url}/${name}/`, gpgcheck: false }, ...old, ...change });
+    }
+  }
+  writeManifest(run.dir, manifest);
+  const ran = await airferry(run.dir, ["lock", "m.yaml", ...more]);
+  const lock = JSON.parse(readFileSync(join(run.dir, "m.lock.json"), "utf8")) as LockFile;
+  return { ...ran, lock, packages: (name: string) => packagesIn(lock, name) };
+}
+
+const version = (evr: string, more: MadePackage[] = []): Promise<MadeRepository> =>
+  makeRepository([{ name: "lib", evr }, { name: "tool", evr }, { name: "spare", evr }, ...more], { revision: evr });
+
+t.test("an unchanged entry does not move to newer metadata because another one changed", async (t) => {
+  const app = await makeRepository([
+    { name: "app", requires: ["lib"] },
+    { name: "app2", requires: ["lib", "tool"] },
+  ]);
+  const repositories = { app, libs: await version("1-1"), more: await makeRepository([{ name: "extra" }]) };
+  const entries = { libs: { packages: ["lib"] }, app: { packages: ["app"] } };
+  const run = await lockOver(t, repositories, entries);
+  t.equal(run.status, 0, run.stderr);
+  const locked = run.lock?.entries.find((it) => it.name === "libs");
+
+  const joint = await relock(run, { app: { packages: ["app", "app2"] } });
+  t.equal(joint.status, 0, joint.stderr);
+  t.same(joint.packages("libs"), ["lib-1-1.noarch", "tool-1-1.noarch"], "upstream is the same: closed over together");
+  t.notMatch(joint.stderr, /stays as it was locked/);
+  const back = await relock(run, { app: { packages: ["app"] } });
+  t.same(back.packages("libs"), ["lib-1-1.noarch"]);
+
+  move(run, "libs", await version("2-1"));
+  const other = await relock(run, { more: { packages: ["extra"] } });
+  t.equal(other.status, 0, other.stderr);
+  t.match(other.stderr, /libs: stays as it was locked: upstream has changed since; lock --update libs takes/);
+  t.same(
+    other.lock.entries.find((it) => it.name === "libs"),
+    locked,
+    "not a byte of it moved",
+  );
+  t.same(other.packages("more"), ["extra-1-1.noarch"]);
+  const same = await relock(run, {});
+  t.notMatch(same.stderr, /stays as it was/, "nothing changed: nobody is asked");
+
+  const unmet = await relock(run, { app: { packages: ["app", "app2"] } });
+  t.equal(unmet.status, 2, "what is locked does not have tool");
+  t.match(unmet.stderr, /nothing provides tool, needed by app2/);
+  t.match(unmet.stderr, /hint: libs has only what is locked; .*airferry lock MANIFEST --update libs/);
+  const updated = await relock(run, {}, "--update", "libs");
+  t.equal(updated.status, 0, updated.stderr);
+  t.same(updated.packages("libs"), ["lib-2-1.noarch", "tool-2-1.noarch"]);
+  t.match(updated.stderr, /removed rpm rpms\/libs\/Packages\/lib-1-1\.noarch\.rpm/, "and what drifted is said");
+});
+
+t.test("an entry that stays keeps what it needs in the others, and is served by a gone upstream too", async (t) => {
+  const app = await makeRepository([{ name: "app", requires: ["lib"] }], { revision: "1" });
+  const run = await lockOver(
+    t,
+    { app, libs: await version("1-1"), more: await makeRepository([{ name: "extra" }]) },
+    { app: { packages: ["app"] }, libs: { packages: [] } },
+  );
+  t.same(run.packages("libs"), ["lib-1-1.noarch"]);
+  for (const path of run.files.keys()) if (path.startsWith("/app/")) run.files.delete(path);
+  const kept = await relock(run, { libs: { packages: ["spare"] } });
+  t.equal(kept.status, 0, kept.stderr);
+  t.match(kept.stderr, /app: stays as it was locked: upstream cannot be asked \(/);
+  t.same(kept.packages("libs"), ["lib-1-1.noarch", "spare-1-1.noarch"], "app still needs lib");
+  const broken = await relock(run, { libs: null, more: {} });
+  t.equal(broken.status, 2, "an entry that others need cannot go");
+  t.match(broken.stderr, /rpms: app, as it is locked: nothing provides lib, needed by app/);
+});
+
+t.test("companions stay with their parent; conditions are looked at again", async (t) => {
+  const cond = await makeRepository([{ name: "cond" }]);
+  const parent = (evr: string) =>
+    makeRepository([
+      { name: "app", evr, arch: "x86_64", requires: ["(extra if cond)"] },
+      { name: "extra", arch: "x86_64" },
+    ]);
+  const sources = (evr: string) =>
+    makeRepository([{ name: "app", evr, arch: "src", sourceRpm: "" }], { revision: evr });
+  const run = await lockOver(
+    t,
+    { app: await parent("1-1"), src: await sources("1-1"), cond },
+    { app: { packages: ["app"], source_url: "@UPSTREAM@/src/" } },
+  );
+  t.equal(run.status, 0, run.stderr);
+  t.same(run.packages("app-source"), ["app-1-1.src"]);
+  move(run, "app", await parent("2-1"));
+  move(run, "src", await sources("2-1"));
+  const more = await relock(run, { cond: {} });
+  t.equal(more.status, 0, more.stderr);
+  t.same(more.packages("app"), ["app-1-1.x86_64"]);
+  t.same(more.packages("app-source"), ["app-1-1.src"]);
+  t.match(more.stderr, /needs \(extra if cond\), which cannot be had/, "the locked part of app has no extra");
+  const updated = await relock(run, {}, "--update", "app");
+  t.same(updated.packages("app"), ["app-2-1.x86_64", "extra-1-1.x86_64"]);
+  t.same(updated.packages("app-source"), ["app-2-1.src"]);
 });

@@ -508,6 +508,33 @@ t.test("kickstart trees: images, variants rewritten to where they are, checksums
   }
 });
 
+t.test("a tree that is locked anew knows its neighbours that stay", async (t) => {
+  const made = await makeRepository(LIBS);
+  const files = new Map<string, UpstreamFile>([
+    ...made.below("/BaseOS/x86_64/os/"),
+    ...made.below("/AppStream/x86_64/os/"),
+    ["/BaseOS/x86_64/os/.treeinfo", TREEINFO("0".repeat(64))],
+  ]);
+  const upstream = await startUpstream({ files });
+  t.teardown(() => upstream.close());
+  const dir = scratch(t);
+  const lockWith = async (packages: string[]) => {
+    const entry = (name: string) => ({ url: `${upstream.url}/${name}/x86_64/os/`, gpgcheck: false });
+    const rpms = [
+      { name: "baseos", ...entry("BaseOS"), packages },
+      { name: "appstream", ...entry("AppStream"), kickstart: false },
+    ];
+    writeManifest(dir, { rpms });
+    const ran = await airferry(dir, ["lock", "m.yaml"]);
+    t.equal(ran.status, 0, ran.stderr);
+    const lock = JSON.parse(readFileSync(join(dir, "m.lock.json"), "utf8")) as LockFile;
+    const kept = lock.entries[0]?.artifacts.find((it) => it.path === "rpms/baseos/.treeinfo")?.kept as string;
+    return readFileSync(join(dir, "m.lock.d", kept.slice(7)), "utf8");
+  };
+  t.match(await lockWith(["lib"]), /repository = \.\.\/appstream\n/);
+  t.match(await lockWith(["lib", "plugin"]), /repository = \.\.\/appstream\n/);
+});
+
 const ADVISORIES = `<updates>
 <update type="security"><id>A-1</id><references><reference type="cve" id="CVE-1"/></references><pkglist><collection><package name="lib" epoch="0" version="2.0" release="1" arch="noarch"/></collection></pkglist></update>
 <update type="bugfix"><id>A-2</id><pkglist><collection><package name="plugin" version="1" release="1" arch="noarch"/></collection></pkglist></update>

@@ -41,6 +41,8 @@ export interface RpmDetail {
   notes: string[];
   /** Conditional dependencies of carried packages that nothing carried satisfies. */
   leftOut?: LeftOutDependency[];
+  /** SHA-256 (hex) of upstream's repomd.xml that a subset was cut from: whether upstream has moved since. */
+  upstreamRepomd?: string;
   /** Names, sizes and times of a local folder, hashed: whether it has to be read again. */
   listing?: string;
   /** ISOs that closures should have counted on but that were not on this host: locked again once they are. */

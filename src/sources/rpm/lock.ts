@@ -1,31 +1,27 @@
 /** Locks all repositories of a manifest together: those that are unchanged stay as they are, closures see all of them. */
-import { requestDigest } from "../../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { decompress, decompressChunks } from "../../rpm/codecs.ts";
-import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
-import { Primary } from "../../rpm/primary.ts";
+import { ModuleIndex } from "../../rpm/modules.ts";
 import type { LockContext } from "../types.ts";
 import { readBaselines } from "./baseline.ts";
 import { type Companion, companionsOf, selectCompanions } from "./companions.ts";
 import type { RpmDetail } from "./detail.ts";
 import { openIsoProviders } from "./iso-provider.ts";
 import { type RepositoryKeys, readKeys } from "./keys.ts";
-import { listingOf, readLooseFolder } from "./loose.ts";
+import { freshLock, reopen, stays, withLeftOut } from "./locked.ts";
+import { readLooseFolder } from "./loose.ts";
 import { type Place, placeOf } from "./place.ts";
-import { isSeeded, openRepository, type Repository } from "./repository.ts";
+import { openRepository, type Repository } from "./repository.ts";
 import { type Selected, selectPackages } from "./selection.ts";
 import { type Snapshot, withSnapshot } from "./snapshot.ts";
 import { lockLoose, lockRepository } from "./write-entry.ts";
 
-const MAX_OPEN_BYTES = 4 * 1024 ** 3;
-
 /** Everything about one entry while it is being locked. */
 interface Work {
   entry: RpmEntry;
-  /** Undefined when the earlier lock of a whole repository stays. */
   place?: Place;
   keys?: RepositoryKeys | undefined;
+  /** The earlier lock, where it stays. */
   previous?: LockedEntry;
   /** It carries what belongs to another entry's packages, and takes no part in closures. These come last. */
   companion?: Companion;
@@ -41,9 +37,12 @@ export async function lockRepositories(context: LockContext): Promise<LockedEntr
   if (unchanged) return pinned(fresh as LockedEntry[], context);
   const works: Work[] = [];
   for (const [index, entry] of entries.entries()) {
-    const previous = isSeeded(entry) ? undefined : fresh[index];
+    const previous = fresh[index];
     const companion = companions[index - named.length];
-    if (previous !== undefined) works.push({ entry, previous });
+    const parent = works.find((it) => it.entry.name === companion?.of);
+    const staying = previous && (parent ? parent.previous !== undefined : await stays(entry, previous, context));
+    if (staying)
+      works.push({ entry, previous, ...(await knownPlace(entry, context)), ...(companion && { companion }) });
     else
       works.push({
         entry,
@@ -61,21 +60,16 @@ export async function lockRepositories(context: LockContext): Promise<LockedEntr
   }
 }
 
+/** Where an entry that stays is, for install trees that name it, as far as that can be told without asking anybody. */
+async function knownPlace(entry: RpmEntry, context: LockContext): Promise<Pick<Work, "place">> {
+  if (entry.mirrorlist !== undefined || entry.metalink !== undefined) return {};
+  const place = await placeOf(entry, context).catch(() => undefined);
+  return place ? { place } : {};
+}
+
 /** Notes which ISOs were missing, so that the next lock that may fetch them closes over them too. */
 function withPending(entry: LockedEntry, pendingIsos: string[]): LockedEntry {
   return { ...entry, detail: { ...(entry.detail as RpmDetail), pendingIsos } };
-}
-
-/** The earlier lock of an entry when its text, and a local folder's content, are the same. */
-async function freshLock(entry: RpmEntry, context: LockContext): Promise<LockedEntry | undefined> {
-  const previous = context.previous.get(entry.name);
-  if (previous?.request !== requestDigest(entry) || context.update("rpm", entry.name)) return undefined;
-  const { listing, metadata, pendingIsos } = previous.detail as RpmDetail;
-  if (pendingIsos !== undefined && context.fetchIsos) return undefined;
-  for (const digest of Object.values(metadata)) if (!(await context.kept.has(digest))) return undefined;
-  if (listing === undefined) return previous;
-  const place = await placeOf(entry, context);
-  return place.kind === "loose" && (await listingOf(place.dir)).listing === listing ? previous : undefined;
 }
 
 /** Opens one repository after the other, each inside the snapshot of the one before, so that all are checked at the end. */
@@ -118,18 +112,22 @@ async function lockOpened(
   const baselines = await readBaselines(files, context.baseDir);
   const named = repositories.filter((_it, index) => !works[index]?.companion);
   const selected = (await selectPackages([...named, ...providers], baselines, context.report)).slice(0, named.length);
-  for (const [index, { companion }] of works.entries()) {
+  for (const [index, { companion, previous }] of works.entries()) {
     if (!companion) continue;
     const parent = named.findIndex((it) => it.name === companion.of);
     const own = repositories[index] as Repository;
     const [from, chosen] = [named[parent] as Repository, selected[parent] as Selected];
-    selected.push(selectCompanions(companion, own, from, chosen, context.report));
+    selected.push(
+      previous
+        ? { packages: new Set(own.primary.packages), why: {}, notes: [], leftOut: [] }
+        : selectCompanions(companion, own, from, chosen, context.report),
+    );
   }
   const neighbours = works.flatMap(({ entry, place }) => (place ? [{ name: entry.name, place }] : []));
   const locked: LockedEntry[] = [];
   for (const [index, repository] of repositories.entries()) {
     const { keys, previous } = works[index] as Work;
-    if (previous) locked.push(previous);
+    if (previous) locked.push(repository.stays ? withLeftOut(previous, selected[index]?.leftOut ?? []) : previous);
     else if (repository.loose) locked.push(await lockLoose(repository.entry, repository.loose, keys, context));
     else {
       const remote = repository as Repository & { snapshot: Snapshot };
@@ -138,38 +136,6 @@ async function lockOpened(
     }
   }
   return locked;
-}
-
-/** A whole repository as its lock has it: what closures look at comes from the lock's folder. */
-async function reopen(entry: RpmEntry, previous: LockedEntry, context: LockContext): Promise<Repository> {
-  const { metadata } = previous.detail as RpmDetail;
-  const open = async (type: string) => {
-    const digest = metadata[type];
-    const name = `${entry.name}: ${type}`;
-    return digest && decompress(await context.kept.get(digest), { name, maxBytes: MAX_OPEN_BYTES });
-  };
-  const modules = await open("modules");
-  return {
-    entry,
-    name: entry.name,
-    primary: new Primary((await open("primary")) as Buffer, `${entry.name}: primary.xml`),
-    comps: [],
-    modules: new ModuleIndex(modules ? parseModules(modules, `${entry.name}: modules.yaml`) : []),
-    filelists: async () => {
-      const bytes = await filelistsOf(previous, context);
-      return bytes && decompressChunks(bytes, { name: `${entry.name}: filelists`, maxBytes: MAX_OPEN_BYTES });
-    },
-  };
-}
-
-async function filelistsOf(previous: LockedEntry, context: LockContext): Promise<Buffer | undefined> {
-  const kept = (previous.detail as RpmDetail).metadata.filelists;
-  if (kept) return context.kept.get(kept);
-  const artifact = previous.artifacts.find((it) => /\/repodata\/[^/]*filelists\.xml/.test(it.path));
-  if (!artifact?.urls || !artifact.integrity) return undefined;
-  const { urls, integrity, size } = artifact;
-  const target = { urls, integrity, maxBytes: size ?? MAX_OPEN_BYTES, ...(size !== undefined && { size }) };
-  return (await context.fetcher.fetchBytes(target)).bytes;
 }
 
 /** Images of install trees without a published digest are fetched once by `lock`. */

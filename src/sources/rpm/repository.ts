@@ -15,6 +15,8 @@ export interface Repository {
   /** One of the two; neither when the earlier lock of a whole repository stays. */
   snapshot?: Snapshot;
   loose?: LooseFolder;
+  /** It has no choice but the packages that it is locked with, all of which stay. */
+  stays?: boolean;
   /** Only offers packages, from an ISO that is carried anyway; nothing of it is carried as a repository. */
   provider?: true;
   comps: Comps[];

@@ -60,9 +60,13 @@ export async function selectPackages(
   }
   problems.push(...unmatchedAnywhere(unmatched, report));
   if (problems.length > 0) {
+    const staying = repositories.filter((it) => it.stays).map((it) => it.name);
     throw new AirferryError("ERR_UNRESOLVED", `cannot resolve packages: ${problems.length} cannot be had`, {
       problems,
-      hint: "add the repository that provides them to rpms: (packages: [] carries only what others need from it), or name what the target has with baseline:",
+      hint:
+        staying.length > 0
+          ? `${staying.join(" and ")} ${staying.length === 1 ? "has" : "have"} only what is locked; take what upstream has now: airferry lock MANIFEST --update ${staying.join(" ")}`
+          : "add the repository that provides them to rpms: (packages: [] carries only what others need from it), or name what the target has with baseline:",
     });
   }
   for (const [index, repository] of repositories.entries()) addCompanions(repository, selected[index] as Selected);
@@ -103,6 +107,7 @@ function archesOf(entry: RpmEntry): string[] {
 /** Packages of an entry that is mirrored whole or filtered; empty for one that names packages. */
 function filterWhole(repository: Repository): Set<PackageEntry> {
   const { entry, primary, modules } = repository;
+  if (repository.stays) return new Set(primary.packages);
   if (isSeeded(entry)) return new Set();
   if (!isFiltered(entry)) return new Set(primary.packages);
   const left = primary.packages.filter((it) => isAllowed(entry, it));
@@ -160,7 +165,8 @@ async function closeOver(
   const idOf = new Map(pool.entries.map((entry, id) => [entry, id]));
   const problems: Problem[] = [];
   const unmatched: Unmatched[] = [];
-  for (const [index, { entry, primary }] of repositories.entries()) {
+  for (const [index, { entry, primary, stays }] of repositories.entries()) {
+    if (stays) continue;
     const keeps = selected[index] as Selected;
     pool.hide(
       primary.packages
@@ -179,6 +185,10 @@ async function closeOver(
   const requests: Request[] = [];
   for (const repository of mine) {
     const index = repositories.indexOf(repository);
+    if (repository.stays) {
+      requests.push(...requestsToStay(repository, pool, idOf));
+      continue;
+    }
     const own: Request[] = [];
     for (const spec of repository.entry.packages ?? []) {
       const found = requestsFor(spec, index, repository, repositories, pool, modules, streams, report);
@@ -245,6 +255,16 @@ function applyModules(pool: Pool, modules: ModuleIndex, mine: readonly Repositor
   }
   pool.hide(hidden);
   return active;
+}
+
+/** What an entry is locked with needs what it needs, also of the other entries. */
+function requestsToStay(
+  { name, primary }: Repository,
+  pool: Pool,
+  idOf: ReadonlyMap<PackageEntry, number>,
+): readonly Request[] {
+  const ids = primary.packages.map((it) => idOf.get(it) as number).filter((id) => !pool.isHidden(id));
+  return ids.map((id) => ({ label: `${name}, as it is locked`, candidates: [id] }));
 }
 
 function hasGroup(spec: string, comps: Repository["comps"]): boolean {

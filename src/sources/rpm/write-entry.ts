@@ -83,6 +83,7 @@ export async function lockRepository(
     metadata: metadata.digests,
     why: selected.why,
     notes: [...selected.notes, ...notes],
+    ...(!exact && { upstreamRepomd: createHash("sha256").update(snapshot.repomdBytes).digest("hex") }),
     ...(selected.leftOut.length > 0 && { leftOut: selected.leftOut }),
   };
   for (const note of notes) context.report(`${name}: ${note}`);
@@ -157,8 +158,8 @@ function placePackages(
   context: LockContext,
 ): { placed: Placed[]; notes: string[]; repeated: number } {
   const notes: string[] = [];
-  const byPath = new Map<string, Placed & { buildTime: number }>();
   let repeated = 0;
+  const byPath = new Map<string, Placed & { buildTime: number }>();
   for (const entry of primary.packages) {
     if (!selected.packages.has(entry)) continue;
     const { checksum, href, base, size, buildTime } = primary.details(entry);
@@ -178,8 +179,8 @@ function placePackages(
     if (other === undefined) byPath.set(location.stored, placed);
     else {
       notes.push(`${location.stored} is listed twice; the ${other.pkgid === placed.pkgid ? "first" : "latest"} counts`);
-      if (other.pkgid !== placed.pkgid && buildTime > other.buildTime) byPath.set(location.stored, placed);
       if (other.pkgid === placed.pkgid) repeated++;
+      if (other.pkgid !== placed.pkgid && buildTime > other.buildTime) byPath.set(location.stored, placed);
     }
   }
   for (const note of notes.slice(0, 5)) context.report(`${name}: ${note}`);

@@ -1,0 +1,97 @@
+/**
+ * Entries whose text in the manifest did not change: whether they stay as they are locked while others are locked anew, and
+ * what closures see of them then, out of the lock's folder. docs/manifest.md, "The lock".
+ */
+import { createHash } from "node:crypto";
+import { EXIT, exitStatusOf } from "../../errors.ts";
+import { requestDigest } from "../../manifest/load.ts";
+import type { LockedEntry } from "../../manifest/lock-types.ts";
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { decompress, decompressChunks } from "../../rpm/codecs.ts";
+import { parseComps } from "../../rpm/comps.ts";
+import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
+import { Primary } from "../../rpm/primary.ts";
+import type { LockContext } from "../types.ts";
+import type { LeftOutDependency, RpmDetail } from "./detail.ts";
+import { listingOf } from "./loose.ts";
+import { placeOf } from "./place.ts";
+import { isSeeded, type Repository } from "./repository.ts";
+import { fetchRepomd } from "./snapshot.ts";
+
+const MAX_OPEN_BYTES = 4 * 1024 ** 3;
+
+/** The earlier lock of an entry when its text, and a local folder's content, are the same. */
+export async function freshLock(entry: RpmEntry, context: LockContext): Promise<LockedEntry | undefined> {
+  const previous = context.previous.get(entry.name);
+  if (previous?.request !== requestDigest(entry) || context.update("rpm", entry.name)) return undefined;
+  const { listing, metadata, pendingIsos } = previous.detail as RpmDetail;
+  if (pendingIsos !== undefined && context.fetchIsos) return undefined;
+  for (const digest of Object.values(metadata)) if (!(await context.kept.has(digest))) return undefined;
+  if (listing === undefined) return previous;
+  const place = await placeOf(entry, context);
+  return place.kind === "loose" && (await listingOf(place.dir)).listing === listing ? previous : undefined;
+}
+
+/**
+ * Whether an unchanged entry stays as it is while others are locked. A whole mirror does. One of chosen packages is closed
+ * over together with the others, out of the very metadata that it was locked from; where upstream has other metadata by now,
+ * or cannot be asked, it stays with the packages that it has, and that is said.
+ */
+export async function stays(entry: RpmEntry, previous: LockedEntry, context: LockContext): Promise<boolean> {
+  if (!isSeeded(entry)) return true;
+  const { upstreamRepomd } = previous.detail as RpmDetail;
+  const place = await placeOf(entry, context);
+  if (upstreamRepomd === undefined || place.kind === "loose") return false;
+  let reason = "upstream has changed since";
+  try {
+    const repomd = await fetchRepomd(entry, place, context);
+    if (createHash("sha256").update(repomd).digest("hex") === upstreamRepomd) return false;
+  } catch (error) {
+    if (exitStatusOf(error) !== EXIT.upstream) throw error;
+    reason = `upstream cannot be asked (${(error as Error).message})`;
+  }
+  context.report(
+    `${entry.name}: stays as it was locked: ${reason}; lock --update ${entry.name} takes what is there now`,
+  );
+  return true;
+}
+
+/** A repository as its lock has it. One of chosen packages then has these and no choice. */
+export async function reopen(entry: RpmEntry, previous: LockedEntry, context: LockContext): Promise<Repository> {
+  const { metadata } = previous.detail as RpmDetail;
+  const open = async (type: string) => {
+    const digest = metadata[type];
+    const name = `${entry.name}: ${type}`;
+    return digest && decompress(await context.kept.get(digest), { name, maxBytes: MAX_OPEN_BYTES });
+  };
+  const modules = await open("modules");
+  const group = isSeeded(entry) ? await open("group") : undefined;
+  return {
+    entry,
+    name: entry.name,
+    primary: new Primary((await open("primary")) as Buffer, `${entry.name}: primary.xml`),
+    ...(isSeeded(entry) && { stays: true }),
+    comps: group ? [parseComps(group, `${entry.name}: comps.xml`)] : [],
+    modules: new ModuleIndex(modules ? parseModules(modules, `${entry.name}: modules.yaml`) : []),
+    filelists: async () => {
+      const bytes = await filelistsOf(previous, context);
+      return bytes && decompressChunks(bytes, { name: `${entry.name}: filelists`, maxBytes: MAX_OPEN_BYTES });
+    },
+  };
+}
+
+/** An entry that stays, with what is left out now that others are different. */
+export function withLeftOut(previous: LockedEntry, left: readonly LeftOutDependency[]): LockedEntry {
+  const { leftOut: _before, ...detail } = previous.detail as RpmDetail;
+  return { ...previous, detail: { ...detail, ...(left.length > 0 && { leftOut: [...left] }) } };
+}
+
+async function filelistsOf(previous: LockedEntry, context: LockContext): Promise<Buffer | undefined> {
+  const kept = (previous.detail as RpmDetail).metadata.filelists;
+  if (kept) return context.kept.get(kept);
+  const artifact = previous.artifacts.find((it) => /\/repodata\/[^/]*filelists\.xml/.test(it.path));
+  if (!artifact?.urls || !artifact.integrity) return undefined;
+  const { urls, integrity, size } = artifact;
+  const target = { urls, integrity, maxBytes: size ?? MAX_OPEN_BYTES, ...(size !== undefined && { size }) };
+  return (await context.fetcher.fetchBytes(target)).bytes;
+}
