@@ -52,7 +52,8 @@ class Thread {
   #settle(reply: WorkerReply): void {
     const waiting = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
-    if (this.#pending.size === 0) this.#worker?.unref();
+    // Whoever waits for a closed thread to end must live to see it.
+    if (this.#pending.size === 0 && this.#failed === undefined) this.#worker?.unref();
     if (reply.error === undefined) waiting?.resolve(reply.value);
     else waiting?.reject(jobError(reply.error));
   }

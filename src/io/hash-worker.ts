@@ -217,15 +217,10 @@ export function hashWorkerMain(): void {
         const nextSlot = (slot + 1) % BUFFERS;
         const nextSize = sizeAt(after);
         if (to !== undefined) writes[slot] = quiet(to.write(here, size, start + position));
-        // The buffer that is read into next may still be on its way to the disk.
+        // The buffer that is read into next may still be on its way to the disk. Reading begins before the hash takes the thread.
+        await writes[nextSlot];
         const reading =
-          nextSize > 0
-            ? quiet(
-                Promise.resolve(writes[nextSlot]).then(() =>
-                  readFull(from, job.file, bufferOf(nextSlot), nextSize, job.offset + after),
-                ),
-              )
-            : undefined;
+          nextSize > 0 ? quiet(readFull(from, job.file, bufferOf(nextSlot), nextSize, job.offset + after)) : undefined;
         const view = size === here.length ? here : here.subarray(0, size);
         for (const it of sums) it.hash.update(view);
         await reading;
