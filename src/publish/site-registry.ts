@@ -4,6 +4,7 @@
  */
 import { createReadStream } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { getCACertificates } from "node:tls";
 import got from "got";
 import { AirferryError } from "../errors.ts";
 import { answerable } from "../oci/challenge.ts";
@@ -15,7 +16,7 @@ export interface SiteRegistryOptions {
   /** `harbor.site:443`. */
   host: string;
   insecure: boolean;
-  /** PEM of a private CA. */
+  /** PEM of a private CA, trusted beside the usual ones: token services may be elsewhere. */
   ca?: string | undefined;
   env?: NodeJS.ProcessEnv | undefined;
 }
@@ -32,6 +33,8 @@ interface Call {
   headers?: Record<string, string>;
   bytes?: Buffer;
   file?: { path: string; size: number };
+  /** Another repository that the call reads from: a token has to allow that too. */
+  from?: string;
 }
 
 const ATTEMPTS = 4;
@@ -44,12 +47,16 @@ const REQUEST_TIMEOUT_MS = 60_000;
 export class SiteRegistry {
   readonly #o: SiteRegistryOptions;
   readonly #base: string;
+  /** By what they grant. */
   readonly #authorization = new Map<string, string>();
+  readonly #https: { https?: { certificateAuthority: string[] } };
   /** Repositories that have a blob already, for mounting. */
   readonly #mounted = new Map<OciDigest, string>();
 
   constructor(options: SiteRegistryOptions) {
     this.#o = options;
+    const roots = () => new Set([...getCACertificates("default"), ...getCACertificates("system")]);
+    this.#https = options.ca === undefined ? {} : { https: { certificateAuthority: [...roots(), options.ca] } };
     this.#base = `${options.insecure ? "http" : "https"}://${options.host}/v2/`;
   }
 
@@ -63,6 +70,7 @@ export class SiteRegistry {
       const mount = await this.#call(repository, {
         method: "POST",
         url: `${repository}/blobs/uploads/?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`,
+        from,
       });
       if (mount.status === 201) return false;
       if (mount.status === 202) return this.#upload(repository, digest, blob, mount);
@@ -92,7 +100,7 @@ export class SiteRegistry {
     const sent = await this.#call(repository, {
       method: "PATCH",
       url: this.#location(again),
-      headers: { "content-range": `0-${Math.max(0, blob.size - 1)}` },
+      ...(blob.size > 0 && { headers: { "content-range": `0-${blob.size - 1}` } }),
       file,
     });
     if (sent.status !== 202) throw this.#refused(`push blob ${digest} to ${repository}`, sent);
@@ -147,7 +155,7 @@ export class SiteRegistry {
       }
       if (answer.status === 401 && !challenged) {
         challenged = true;
-        await this.#authorize(repository, answer);
+        await this.#authorize(repository, call.from, answer);
         continue;
       }
       if ((answer.status === 429 || answer.status >= 500) && attempt < ATTEMPTS) {
@@ -159,10 +167,10 @@ export class SiteRegistry {
     }
   }
 
-  async #send(repository: string, { method, url, headers, bytes, file }: Call): Promise<Answer> {
+  async #send(repository: string, { method, url, headers, bytes, file, from }: Call): Promise<Answer> {
     const target = new URL(url, this.#base);
     const home = new URL(this.#base).origin;
-    const authorization = target.origin === home ? this.#authorization.get(repository) : undefined;
+    const authorization = target.origin === home ? this.#authorization.get(grantOf(repository, from)) : undefined;
     const body = file ? createReadStream(file.path, { highWaterMark: UPLOAD_BUFFER_BYTES }) : bytes;
     const length = file?.size ?? bytes?.length ?? (method === "GET" || method === "HEAD" ? undefined : 0);
     const response = await got(target, {
@@ -179,21 +187,22 @@ export class SiteRegistry {
       followRedirect: method === "GET" || method === "HEAD",
       retry: { limit: 0 },
       timeout: { connect: REQUEST_TIMEOUT_MS, response: file ? 10 * REQUEST_TIMEOUT_MS : REQUEST_TIMEOUT_MS },
-      ...(this.#o.ca !== undefined && { https: { certificateAuthority: this.#o.ca } }),
+      ...this.#https,
     });
     if (response.rawBody.length > MAX_ANSWER_LENGTH) throw new Error("its answer is too large");
     return { status: response.statusCode, headers: response.headers, body: Buffer.from(response.rawBody) };
   }
 
-  async #authorize(repository: string, answer: Answer): Promise<void> {
+  async #authorize(repository: string, from: string | undefined, answer: Answer): Promise<void> {
+    const grant = grantOf(repository, from);
     const header = answer.headers["www-authenticate"];
     const challenge = answerable(Array.isArray(header) ? header.join(", ") : header);
     const login = await findLogin(this.#o.host, repository, this.#o.env ?? process.env);
     const basic = login && basicHeader(login);
     if (challenge?.scheme === "bearer") {
-      const token = await this.#token(challenge.parameters, repository, login, basic);
-      this.#authorization.set(repository, `Bearer ${token}`);
-    } else if (challenge !== undefined && basic !== undefined) this.#authorization.set(repository, basic);
+      const token = await this.#token(challenge.parameters, grant, login, basic);
+      this.#authorization.set(grant, `Bearer ${token}`);
+    } else if (challenge !== undefined && basic !== undefined) this.#authorization.set(grant, basic);
     else {
       throw new AirferryError("ERR_PUBLISH", `cannot log in at "${this.#o.host}": it wants a login and there is none`, {
         hint: `run: docker login ${this.#o.host}, or podman login ${this.#o.host}`,
@@ -203,7 +212,7 @@ export class SiteRegistry {
 
   async #token(
     parameters: Record<string, string>,
-    repository: string,
+    grant: string,
     login: Login | undefined,
     basic: string | undefined,
   ): Promise<string> {
@@ -214,21 +223,24 @@ export class SiteRegistry {
         `cannot log in at "${this.#o.host}": its token service "${parameters.realm}" is not https`,
       );
     }
-    const scope = `repository:${repository}:pull,push`;
-    const https = this.#o.ca === undefined ? {} : { https: { certificateAuthority: this.#o.ca } };
+    // As in the token specification: one scope parameter for each; the form of a refresh takes them separated by spaces.
+    const scopes = grant.split(" ");
     const common = {
       throwHttpErrors: false,
       followRedirect: false,
       retry: { limit: 0 },
       timeout: { request: REQUEST_TIMEOUT_MS },
-      ...https,
+      ...this.#https,
     } as const;
     const service = parameters.service === undefined ? {} : { service: parameters.service };
     const response =
       login?.identityToken === undefined
         ? await got(realm, {
             ...common,
-            searchParams: { ...service, scope },
+            searchParams: new URLSearchParams([
+              ...Object.entries(service),
+              ...scopes.map((it): [string, string] => ["scope", it]),
+            ]),
             headers: basic === undefined ? {} : { authorization: basic },
           })
         : await got.post(realm, {
@@ -237,7 +249,7 @@ export class SiteRegistry {
               grant_type: "refresh_token",
               client_id: "airferry",
               refresh_token: login.identityToken,
-              scope,
+              scope: grant,
               ...service,
             },
           });
@@ -288,4 +300,9 @@ function withDigest(location: string, digest: OciDigest): string {
   const url = new URL(location);
   url.searchParams.set("digest", digest);
   return url.href;
+}
+
+/** What a token has to allow, in the words of the token specification. */
+function grantOf(repository: string, from?: string): string {
+  return `repository:${repository}:pull,push${from === undefined ? "" : ` repository:${from}:pull`}`;
 }
