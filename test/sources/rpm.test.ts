@@ -128,6 +128,22 @@ t.test("requests that exclude each other are both carried, and it is said", asyn
   t.match(run.stderr, /cannot all be installed on one system/);
 });
 
+t.test("a package that another one replaces is said", async (t) => {
+  const made = await makeRepository([{ name: "new", obsoletes: ["old"] }, { name: "old" }]);
+  const run = await lockOver(t, { r: made }, { r: { packages: ["new", "old"] } });
+  t.same(run.packages("r"), ["new-1-1.noarch", "old-1-1.noarch"]);
+  t.match(run.stderr, /obsoletes/);
+});
+
+t.test("a subset keeps the product certificate of its repository, byte for byte", async (t) => {
+  const certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  const extra = [{ type: "productid", name: "productid", bytes: Buffer.from(certificate), compress: true }];
+  const made = await makeRepository(LIBS, { extra });
+  const run = await lockOver(t, { r: made }, { r: { packages: ["lib"] } });
+  t.equal(run.status, 0, run.stderr);
+  t.equal(open(run.lock, run.dir, "r", "productid"), certificate);
+});
+
 const KERNELS: MadePackage[] = [1, 2, 3].flatMap((it) => [
   { name: "kernel", evr: `${it}-1`, arch: "x86_64", requires: [`kernel-core = ${it}-1`] },
   { name: "kernel-core", evr: `${it}-1`, arch: "x86_64", provides: ["installonlypkg(kernel)"] },
