@@ -68,7 +68,7 @@ export function hashWorkerMain(): void {
   const port = process.getBuiltinModule("node:worker_threads").parentPort;
   if (port === null) return;
   const CHUNK_BYTES = 2 * 1024 * 1024;
-  /** One is read into, one is hashed, two may be on their way to the disk. */
+  /** One is read into, one is hashed; of a copy two more may be on their way to the disk. */
   const BUFFERS = 4;
   // Unlike O_RDONLY alone, never follows a link and never blocks on a pipe.
   const READ = fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0);
@@ -214,7 +214,7 @@ export function hashWorkerMain(): void {
       while (size > 0) {
         const here = bufferOf(slot);
         const after = position + size;
-        const nextSlot = (slot + 1) % BUFFERS;
+        const nextSlot = (slot + 1) % (to === undefined ? 2 : BUFFERS);
         const nextSize = sizeAt(after);
         if (to !== undefined) writes[slot] = quiet(to.write(here, size, start + position));
         // The buffer that is read into next may still be on its way to the disk. Reading begins before the hash takes the thread.
