@@ -90,9 +90,11 @@ export function servedRepository(reference: Reference): string {
   return `${servedHost(reference.host)}/${reference.path}`;
 }
 
-/** A source host as a path segment of the served registry: `host_port`. */
+/** A source host as a path segment of the served registry: `host_port`; `0__1_5000` for `[::1]:5000`. */
 export function servedHost(host: string): string {
-  return canonicalHost(host).replace(/[[\]]/g, "").replaceAll(":", "_");
+  // A segment starts and ends with a letter or digit, so the zeros that `::` stands for are written at the ends.
+  const address = (text: string) => text.replace(/^\[:/, "0:").replace(/:\]/, ":0").replace(/[[\]]/g, "");
+  return address(canonicalHost(host)).replaceAll(":", "_");
 }
 
 /** Where the API of a registry is asked: Docker Hub's is at another name. */

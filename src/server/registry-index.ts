@@ -69,8 +69,12 @@ export class RegistryIndex {
     if (repository !== undefined) return { repository };
     if (ns !== undefined) return { candidates: [] };
     const bare = [...(this.#byPath.get(name) ?? [])];
-    const library = name.includes("/") ? undefined : this.#repositories.get(`docker.io/library/${name}`);
-    if (library !== undefined) bare.push(library.name);
+    const library = this.#ofHost("docker.io", name);
+    if (library !== undefined) {
+      // `library/x` is how docker itself asks its mirrors, without saying for whom.
+      if (name.startsWith("library/")) return { repository: library };
+      if (!bare.includes(library.name)) bare.push(library.name);
+    }
     if (bare.length !== 1) return { candidates: bare };
     return { repository: this.#repositories.get(bare[0] as string) as Repository };
   }

@@ -82,6 +82,9 @@ t.test("names", async (t) => {
     "registry.k8s.io/pause:3.10",
     "quay.io/x/same:1",
     "ghcr.io/x/same:1",
+    "harbor.example/library/busybox:latest",
+    "[::1]:5000/lab/six:1",
+    "[2001:db8::]/lab/seven:1",
   ].map((reference) => catalogImage(made, reference, made.index));
   const get = await serveImages(t, made, images);
   const good = [
@@ -100,8 +103,15 @@ t.test("names", async (t) => {
     "/v2/registry.k8s.io/coredns/manifests/v1",
     "/v2/x/same/manifests/1?ns=quay.io",
     "/s/s/v2/pause/manifests/3.10",
+    "/v2/0__1_5000/lab/six/manifests/1",
+    "/v2/lab/six/manifests/1?ns=[::1]:5000",
+    "/v2/lab/six/manifests/1?ns=%5B%3A%3A1%5D%3A5000",
+    "/v2/2001_db8__0/lab/seven/manifests/1",
   ];
   for (const path of good) t.equal((await get(path)).status, 200, path);
+  const { repositories } = (await (await get("/v2/_catalog")).json()) as { repositories: string[] };
+  for (const it of repositories)
+    t.equal((await get(`/v2/${it}/tags/list`)).status, 200, "every listed name can be asked");
   const bad = new Map<string, [number, string, RegExp]>([
     ["/v2/x/same/manifests/1", [404, "NAME_UNKNOWN", /several registries.*ghcr\.io\/x\/same or quay\.io\/x\/same/]],
     ["/v2/pause/manifests/3.10?ns=quay.io", [404, "NAME_UNKNOWN", /of quay\.io was not packed/]],
