@@ -22,6 +22,8 @@ export interface ExportOptions {
   platform?: string | undefined;
   /** Look at this stream alone. */
   stream?: string | undefined;
+  /** Told how many bytes of `total` went out, about. */
+  progress?: ((done: number, total: number) => void) | undefined;
 }
 
 export interface Exported {
@@ -39,7 +41,7 @@ const MAX_SAID_LENGTH = 64 * 1024;
 
 /**
  * Writes an archive of images, under its final name only when it is whole, or has a tool load it without any file between.
- * @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE, ERR_IO, ERR_SPACE, ERR_TOOL
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE, ERR_IO, ERR_SPACE, ERR_TOOL; ERR_STORE_INVALID for a damaged blob
  */
 export async function exportImage(options: ExportOptions): Promise<Exported> {
   const { out, load, references } = options;
@@ -58,7 +60,11 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
   for (const { release, catalog } of findImages(releases, references)) {
     images.push(await readPackedImage(store, release, catalog));
   }
-  const { stream, size } = createImageArchive(images, options.platform);
+  let done = 0;
+  const { stream, size } = createImageArchive(images, options.platform, (bytes) => {
+    done += bytes;
+    options.progress?.(done, size);
+  });
   const exported = images.map(({ catalog }) => ({ reference: catalog.reference, digest: catalog.digest }));
   if (load !== undefined) return { images: exported, size, said: await pipeInto(stream, load) };
   await writeWhole(stream, out as string);
@@ -98,6 +104,8 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
   try {
     status = await ended;
   } catch (cause) {
+    child.stdin.destroy();
+    await sent;
     throw new AirferryError(
       "ERR_TOOL",
       `cannot run "${tool} load": ${(cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such program" : (cause as Error).message}`,
@@ -108,6 +116,7 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
     );
   }
   const fault = await sent;
+  if (fault instanceof AirferryError) throw fault;
   if (status !== 0 || fault !== undefined) {
     const words = said.trim().slice(-500);
     throw new AirferryError(

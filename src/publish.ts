@@ -3,21 +3,21 @@
  * registry. The only verb inside the gap, beside doctor, that opens connections. See docs/images.md.
  */
 import { AirferryError } from "./errors.ts";
+import type { PackedBlob } from "./export/packed-blob.ts";
 import {
-  blobsOf,
   findImages,
   isComplete,
-  ownManifests,
   type PackedImage,
   type PackedManifest,
   readPackedImage,
 } from "./export/packed-images.ts";
 import { eachLimited } from "./io/limit.ts";
 import { readSmall } from "./io/safe-open.ts";
-import { digestOf, type OciDigest } from "./oci/digest.ts";
-import { parseImageManifest, referrerDescriptor } from "./oci/image-manifest.ts";
+import type { OciDigest } from "./oci/digest.ts";
+import { referrerDescriptor } from "./oci/image-manifest.ts";
 import { OCI_INDEX } from "./oci/media-types.ts";
 import { digestTag, isRepositoryPath, servedRepository } from "./oci/reference.ts";
+import { type ImagePush, packedBlobs, planPush } from "./publish/image-push.ts";
 import { SiteRegistry } from "./publish/site-registry.ts";
 import { openStore } from "./store/store.ts";
 
@@ -38,6 +38,8 @@ export interface PublishOptions {
   ca?: string | undefined;
   stream?: string | undefined;
   report?: ((line: string) => void) | undefined;
+  /** Told how many bytes of blobs are there, of all that belong to the images, and which image is being sent. */
+  progress?: ((done: number, total: number, reference: string) => void) | undefined;
 }
 
 export interface Published {
@@ -57,7 +59,7 @@ const MAX_CA_BYTES = 1024 * 1024;
 /**
  * Publishes images, one after the other; what the registry has already is not sent again, so an interrupted publish is
  * continued by running it again.
- * @throws {AirferryError} ERR_PUBLISH for what the registry refuses; ERR_NOT_FOUND; ERR_USAGE
+ * @throws {AirferryError} ERR_PUBLISH for what the registry refuses; ERR_NOT_FOUND; ERR_USAGE; ERR_STORE_INVALID
  */
 export async function publish(options: PublishOptions): Promise<Published[]> {
   const { host, prefix } = parseTarget(options.registry);
@@ -72,15 +74,26 @@ export async function publish(options: PublishOptions): Promise<Published[]> {
     images.push(await readPackedImage(store, release, catalog));
   }
   refuseSparse(images, options.stripIndexes === true);
-  const published: Published[] = [];
-  for (const image of images) {
+  const pushes = images.map((image) => {
     const name = options.names === "bare" ? image.reference.path : servedRepository(image.reference);
-    const repository = prefix === "" ? name : `${prefix}/${name}`;
-    const one = await publishImage(registry, repository, image);
-    const { tag } = image.reference;
-    const target = `${host}/${repository}${tag === undefined ? `@${one.digest}` : `:${tag}`}`;
-    options.report?.(`${image.catalog.reference} → ${target} ${one.digest}${one.stripped ? " (stripped index)" : ""}`);
-    published.push({ reference: image.catalog.reference, target, ...one });
+    return planPush(image, prefix === "" ? name : `${prefix}/${name}`);
+  });
+  refuseCollisions(pushes);
+  const count = countBytes(pushes, options.progress);
+  const published: Published[] = [];
+  for (const push of pushes) {
+    const { reference, catalog } = push.image;
+    const { digest } = push.root;
+    const sent = await pushImage(registry, push, count);
+    const target = `${host}/${push.repository}${reference.tag === undefined ? `@${digest}` : `:${reference.tag}`}`;
+    options.report?.(`${catalog.reference} → ${target} ${digest}${push.isStripped ? " (stripped index)" : ""}`);
+    published.push({
+      reference: catalog.reference,
+      target,
+      digest,
+      ...(push.isStripped && { stripped: true as const }),
+      ...sent,
+    });
   }
   return published;
 }
@@ -111,119 +124,83 @@ function refuseSparse(images: readonly PackedImage[], strip: boolean): void {
   );
 }
 
-async function publishImage(
-  registry: SiteRegistry,
-  repository: string,
-  image: PackedImage,
-): Promise<Omit<Published, "reference" | "target">> {
-  const own = ownManifests(image).filter((it) => isComplete(image, it));
-  const rootIsWhole = isComplete(image, image.root);
-  const root = rootIsWhole ? image.root : stripIndex(image);
-  const isOwn = new Set(ownManifests(image).map((it) => it.digest));
-  const published = new Set(own.map((it) => it.digest));
-  const about = orderReferrers(
-    [...image.manifests.values()].filter((it) => !isOwn.has(it.digest)),
-    published,
-    image,
-  );
-  let pushedBlobs = 0;
-  let pushedBytes = 0;
-  const pushBlobs = async (manifest: PackedManifest) => {
-    await eachLimited(blobsOf(manifest), CONCURRENCY, async ({ digest }) => {
-      const blob = image.blob(digest);
-      if (blob === undefined) return;
-      if (await registry.pushBlob(repository, digest, blob)) {
-        pushedBlobs++;
-        pushedBytes += blob.size;
-      }
-    });
+/** Two streams, or two hosts with bare names, may have different images of one name: the last would win in silence. */
+function refuseCollisions(pushes: readonly ImagePush[]): void {
+  const taken = new Map<string, ImagePush>();
+  for (const push of pushes) {
+    const { tag } = push.image.reference;
+    if (tag === undefined) continue;
+    const target = `${push.repository}:${tag}`;
+    const other = taken.get(target);
+    if (other !== undefined && other.root.digest !== push.root.digest) {
+      const [a, b] = [other, push].map((it) => `${it.image.catalog.reference} (${it.root.digest})`);
+      throw new AirferryError("ERR_PUBLISH", `cannot publish "${target}": two images have this name: ${a} and ${b}`, {
+        hint: "choose with --stream or --image, or leave out --names bare",
+      });
+    }
+    taken.set(target, push);
+  }
+}
+
+/** Counts the bytes of all blobs, each once. What a failed upload had sent is counted back. */
+function countBytes(pushes: readonly ImagePush[], progress: PublishOptions["progress"]) {
+  const sizes = new Map<OciDigest, number>();
+  for (const { image, own, about } of pushes) {
+    for (const it of [...own, ...about]) for (const { digest, size } of packedBlobs(image, it)) sizes.set(digest, size);
+  }
+  const total = [...sizes.values()].reduce((sum, it) => sum + it, 0);
+  const sentOf = new Map<OciDigest, number>();
+  let done = 0;
+  return {
+    /** So much of a blob is at the registry. */
+    at({ digest }: PackedBlob, bytes: number, reference: string) {
+      done += bytes - (sentOf.get(digest) ?? 0);
+      sentOf.set(digest, bytes);
+      progress?.(done, total, reference);
+    },
   };
+}
+
+async function pushImage(
+  registry: SiteRegistry,
+  { image, repository, root, own, about, tags }: ImagePush,
+  count: ReturnType<typeof countBytes>,
+): Promise<{ pushedBlobs: number; pushedBytes: number }> {
+  const pushed = { pushedBlobs: 0, pushedBytes: 0 };
+  const pushBlobs = (manifest: PackedManifest) =>
+    eachLimited(packedBlobs(image, manifest), CONCURRENCY, async (blob) => {
+      const at = (bytes: number) => count.at(blob, bytes, image.catalog.reference);
+      if (await registry.pushBlob(repository, blob, at)) {
+        pushed.pushedBlobs++;
+        pushed.pushedBytes += blob.size;
+      }
+      at(blob.size);
+    });
   for (const it of own) {
     await pushBlobs(it);
-    await registry.pushManifest(repository, it.digest, it.manifest.mediaType, it.bytes);
-  }
-  const reference = image.reference.tag ?? root.digest;
-  if (!rootIsWhole || image.reference.tag !== undefined) {
-    await registry.pushManifest(repository, reference, root.manifest.mediaType, root.bytes);
+    await registry.pushManifest(repository, it.digest, it);
   }
   for (const it of about) {
     await pushBlobs(it);
-    const { listed } = await registry.pushManifest(repository, it.digest, it.manifest.mediaType, it.bytes);
-    if (it.manifest.subject !== undefined && !listed) await listByTag(registry, repository, it);
+    const { isListed } = await registry.pushManifest(repository, it.digest, it);
+    if (it.manifest.subject !== undefined && !isListed) await listByTag(registry, repository, it);
   }
-  for (const [tag, digest] of Object.entries(image.catalog.tags ?? {})) {
-    const it = image.manifests.get(digest);
-    if (it !== undefined && about.includes(it))
-      await registry.pushManifest(repository, tag, it.manifest.mediaType, it.bytes);
-  }
-  return { digest: root.digest, ...(!rootIsWhole && { stripped: true as const }), pushedBlobs, pushedBytes };
-}
-
-/** An index of what was packed whole. The order and all other members stay. */
-function stripIndex(image: PackedImage): PackedManifest {
-  const { root } = image;
-  const json = JSON.parse(root.bytes.toString("utf8")) as { manifests: { digest: OciDigest }[] };
-  json.manifests = json.manifests.filter(({ digest }) => {
-    const child = image.manifests.get(digest);
-    return child !== undefined && isComplete(image, child);
-  });
-  if (json.manifests.length === 0) {
-    throw new AirferryError(
-      "ERR_PUBLISH",
-      `cannot publish "${image.catalog.reference}": no platform of it was packed whole`,
-    );
-  }
-  const bytes = Buffer.from(JSON.stringify(json));
-  return {
-    digest: digestOf(bytes),
-    bytes,
-    manifest: parseImageManifest(bytes, image.catalog.reference, root.manifest.mediaType),
-  };
-}
-
-/** Referrers after what they are about, and none of what was not published. */
-function orderReferrers(
-  candidates: readonly PackedManifest[],
-  published: Set<OciDigest>,
-  image: PackedImage,
-): PackedManifest[] {
-  const tagged = new Set(Object.values(image.catalog.tags ?? {}));
-  const ordered: PackedManifest[] = [];
-  let rest = [...candidates];
-  for (let found = true; found; ) {
-    const ready = rest.filter((it) => it.manifest.subject === undefined || published.has(it.manifest.subject.digest));
-    found = ready.length > 0;
-    // Indexes after what they list.
-    ready.sort((a, b) => Number(a.manifest.kind === "index") - Number(b.manifest.kind === "index"));
-    for (const it of ready) {
-      // A legacy signature of an index that was stripped signs something that is not there.
-      const about = [...image.manifests.keys()].find((digest) => isTagOf(image, it.digest, digest));
-      if (tagged.has(it.digest as never) && about !== undefined && !published.has(about)) continue;
-      ordered.push(it);
-      published.add(it.digest);
-    }
-    rest = rest.filter((it) => !ready.includes(it));
-  }
-  return ordered;
-}
-
-function isTagOf(image: PackedImage, artifact: OciDigest, subject: OciDigest): boolean {
-  return [".sig", ".att", ".sbom"].some((suffix) => image.catalog.tags?.[digestTag(subject, suffix)] === artifact);
+  for (const [tag, it] of tags) await registry.pushManifest(repository, tag, it);
+  // The name comes last: whoever sees it finds all of the image, and its signatures.
+  const { tag } = image.reference;
+  if (tag !== undefined) await registry.pushManifest(repository, tag, root);
+  return pushed;
 }
 
 /** A registry without the referrers API finds them by a tag. @see distribution-spec v1.1, "Unavailable Referrers API" */
-async function listByTag(
-  registry: SiteRegistry,
-  repository: string,
-  { manifest, digest, bytes }: PackedManifest,
-): Promise<void> {
-  const tag = digestTag(manifest.subject?.digest as OciDigest);
+async function listByTag(registry: SiteRegistry, repository: string, referrer: PackedManifest): Promise<void> {
+  const tag = digestTag(referrer.manifest.subject?.digest as OciDigest);
   const present = await registry.manifest(repository, tag);
   const list = (present === undefined ? [] : (JSON.parse(present.toString("utf8")).manifests ?? [])) as {
     digest: string;
   }[];
-  if (list.some((it) => it.digest === digest)) return;
-  const manifests = [...list, referrerDescriptor(manifest, digest, bytes.length)];
-  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }));
-  await registry.pushManifest(repository, tag, OCI_INDEX, index);
+  if (list.some((it) => it.digest === referrer.digest)) return;
+  const manifests = [...list, referrerDescriptor(referrer.manifest, referrer.digest, referrer.bytes.length)];
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }));
+  await registry.pushManifest(repository, tag, { manifest: { mediaType: OCI_INDEX }, bytes });
 }

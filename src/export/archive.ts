@@ -4,7 +4,7 @@
  */
 
 import { once } from "node:events";
-import { createReadStream, type Stats } from "node:fs";
+import type { Stats } from "node:fs";
 import { TarArchive } from "archiver";
 import { AirferryError } from "../errors.ts";
 import { layoutPath, type OciDigest } from "../oci/digest.ts";
@@ -13,34 +13,44 @@ import { CONTAINERD_NAME, formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "
 import { isImageConfigType } from "../oci/media-types.ts";
 import { formatPlatform, isPlatform, type Platform, parsePlatform } from "../oci/platform.ts";
 import { formatReference } from "../oci/reference.ts";
+import { type PackedBlob, readPackedBlob } from "./packed-blob.ts";
 import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "./packed-images.ts";
 
 const COPY_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Everything in the archive is this old: the same images give the same bytes. */
 const ARCHIVE_TIME = new Date(0);
 
-/** One member: its name, and a file or bytes. */
+/** One member: its name, and its bytes or where they are. */
 interface Member {
   name: string;
   size: number;
-  content: Buffer | string;
+  content: Buffer | PackedBlob;
+}
+
+/** An archive that is being written. */
+export interface ImageArchive {
+  /** Fails when a blob of the store turns out damaged. Read it to its end or destroy it. */
+  stream: TarArchive;
+  /** Bytes that the archive will have, within a few KiB. */
+  size: number;
 }
 
 /**
- * Starts an archive of images; read it to its end or destroy it. Blobs that images share are in it once.
+ * Starts an archive of images. Blobs that images share are in it once.
  * @param platform which platform tools that know no indexes get, where several were packed
+ * @param sent told the bytes of blobs as they go out
  * @throws {AirferryError} ERR_NOT_FOUND when an image has nothing for `platform`
  */
 export function createImageArchive(
   images: readonly PackedImage[],
   platform?: string,
-): { stream: TarArchive; size: number } {
+  sent?: (bytes: number) => void,
+): ImageArchive {
   const members = archiveMembers(images, platform);
   const stream = new TarArchive({ highWaterMark: COPY_BUFFER_BYTES });
   const fill = async () => {
     for (const { name, size, content } of members) {
-      const source =
-        typeof content === "string" ? createReadStream(content, { highWaterMark: COPY_BUFFER_BYTES }) : content;
+      const source = Buffer.isBuffer(content) ? content : readPackedBlob(content, sent);
       if (!Buffer.isBuffer(source)) source.on("error", (error) => stream.destroy(error));
       const written = once(stream, "entry");
       stream.append(source, { name, mode: 0o644, date: ARCHIVE_TIME, stats: { size, mode: 0o644 } as Stats });
@@ -62,7 +72,7 @@ function archiveMembers(images: readonly PackedImage[], platform: string | undef
       blobs.set(it.digest, { name: layoutPath(it.digest), size: it.bytes.length, content: it.bytes });
       for (const { digest } of blobsOf(it)) {
         const blob = image.blob(digest);
-        if (blob !== undefined) blobs.set(digest, { name: layoutPath(digest), size: blob.size, content: blob.file });
+        if (blob !== undefined) blobs.set(digest, { name: layoutPath(digest), size: blob.size, content: blob });
       }
     }
     const { reference, root } = image;

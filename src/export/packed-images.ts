@@ -5,7 +5,7 @@
 import type { CatalogImage, InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { blobPath, type OciDigest } from "../oci/digest.ts";
+import { blobPath, digestOf, type OciDigest } from "../oci/digest.ts";
 import {
   type Descriptor,
   type ImageManifest,
@@ -14,6 +14,7 @@ import {
 } from "../oci/image-manifest.ts";
 import { formatReference, parseReference, type Reference, servedRepository } from "../oci/reference.ts";
 import type { Release, StoreReader } from "../store/types.ts";
+import { damaged, type PackedBlob } from "./packed-blob.ts";
 
 /** A manifest of a packed image with its bytes. */
 export interface PackedManifest {
@@ -29,14 +30,14 @@ export interface PackedImage {
   root: PackedManifest;
   /** By digest: the root, children, and what is about them. */
   manifests: ReadonlyMap<OciDigest, PackedManifest>;
-  /** The file and size of a blob; undefined when it was not packed. */
-  blob(digest: OciDigest): { file: string; size: number } | undefined;
+  /** Where a blob lies; undefined when it was not packed. */
+  blob(digest: OciDigest): PackedBlob | undefined;
 }
 
 /**
  * Finds images by reference: canonical (`registry.k8s.io/pause:3.10`), as served (`host_port/path:tag`), or any end of it
  * that only one image has (`pause:3.10`, `pause`). All images when `names` is empty.
- * @throws {AirferryError} ERR_NOT_FOUND, with the candidates
+ * @throws {AirferryError} ERR_NOT_FOUND, with the candidates; also where streams have different images of the name
  */
 export function findImages(
   releases: readonly Release[],
@@ -48,14 +49,18 @@ export function findImages(
     const exact = all.filter(({ catalog }) => namesOf(catalog).includes(name) || catalog.reference === canonical(name));
     const ends =
       exact.length > 0 ? exact : all.filter(({ catalog }) => namesOf(catalog).some((it) => it.endsWith(`/${name}`)));
-    const found = [...new Map(ends.map((it) => [it.catalog.reference, it])).values()];
+    // The same image in two streams is one image.
+    const found = [...new Map(ends.map((it) => [`${it.catalog.reference} ${it.catalog.digest}`, it])).values()];
     if (found.length === 1) return found[0] as (typeof found)[number];
-    const candidates = (found.length > 1 ? found : all).map((it) => it.catalog.reference);
-    throw new AirferryError(
-      "ERR_NOT_FOUND",
-      `cannot find image "${name}" in the store: ${found.length > 1 ? "several have this name" : "it was not packed"}`,
-      { hint: candidates.length === 0 ? "no images were packed" : `there are: ${candidates.slice(0, 50).join(", ")}` },
-    );
+    const isOneName = found.length > 1 && new Set(found.map((it) => it.catalog.reference)).size === 1;
+    const fault =
+      found.length === 0 ? "it was not packed" : isOneName ? "streams differ on it" : "several have this name";
+    const candidates = isOneName
+      ? found.map((it) => `${it.catalog.digest} (--stream ${it.release.stream})`)
+      : [...new Set((found.length > 1 ? found : all).map((it) => it.catalog.reference))];
+    throw new AirferryError("ERR_NOT_FOUND", `cannot find image "${name}" in the store: ${fault}`, {
+      hint: candidates.length === 0 ? "no images were packed" : `there are: ${candidates.slice(0, 50).join(", ")}`,
+    });
   });
 }
 
@@ -77,7 +82,7 @@ function canonical(name: string): string | undefined {
   }
 }
 
-/** Reads the manifests of one image. @throws {AirferryError} ERR_STORE_INVALID when the store lacks one */
+/** Reads the manifests of one image. @throws {AirferryError} ERR_STORE_INVALID when the store lacks its root, or one is damaged */
 export async function readPackedImage(
   store: StoreReader,
   release: Release,
@@ -88,7 +93,10 @@ export async function readPackedImage(
   for (const digest of new Set<OciDigest>([catalog.digest, ...catalog.manifests])) {
     const entry = entryOf(digest);
     if (entry === undefined) continue;
-    const bytes = await readSmall(store.blobPath(entry.sha256), MAX_IMAGE_MANIFEST_BYTES);
+    const file = store.blobPath(entry.sha256);
+    const bytes = await readSmall(file, MAX_IMAGE_MANIFEST_BYTES);
+    const actual = digestOf(bytes, digest);
+    if (actual !== digest) throw damaged(digest, file, actual);
     const contentType = digest === catalog.digest ? catalog.mediaType : undefined;
     manifests.set(digest, { digest, bytes, manifest: parseImageManifest(bytes, catalog.reference, contentType) });
   }
@@ -109,7 +117,7 @@ export async function readPackedImage(
     manifests,
     blob(digest) {
       const entry = entryOf(digest);
-      return entry && { file: store.blobPath(entry.sha256), size: entry.size };
+      return entry && { digest, file: store.blobPath(entry.sha256), size: entry.size };
     },
   };
 }

@@ -35,7 +35,8 @@ export const exportCommand: Register = (program, run) => {
     .action((_what: string, references: string[], flags: ExportFlags, command) =>
       run(command.opts(), async (output) => {
         const { exportImage } = await import("../../export.ts");
-        const exported = await exportImage({ ...flags, references });
+        const exported = await exportImage({ ...flags, references, progress: output.progress("exporting") });
+        output.progressDone();
         for (const { reference, digest } of exported.images) output.note(`${reference} ${digest}`);
         if (exported.file !== undefined) {
           output.note(

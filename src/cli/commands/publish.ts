@@ -38,12 +38,15 @@ export const publishCommand: Register = (program, run) => {
     .action((registry: string, { image, ...flags }: PublishFlags, command) =>
       run(command.opts(), async (output) => {
         const { publish } = await import("../../publish.ts");
+        const progress = output.progress("publishing");
         const published = await publish({
           ...flags,
           registry,
           ...(image && { references: image }),
           report: (line) => output.note(line),
+          progress,
         });
+        output.progressDone();
         const bytes = published.reduce((sum, it) => sum + it.pushedBytes, 0);
         output.note(`published ${published.length} images: ${formatBytes(bytes)} sent`);
         for (const { target } of published) output.print(target);
