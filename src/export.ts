@@ -4,7 +4,7 @@ import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { AirferryError } from "./errors.ts";
-import { createImageArchive } from "./export/archive.ts";
+import { createImageArchive, type ImageArchive } from "./export/archive.ts";
 import { findImages, type PackedImage, readPackedImage } from "./export/packed-images.ts";
 import { ioError, syncPath } from "./io/atomic.ts";
 import { openStore } from "./store/store.ts";
@@ -40,7 +40,8 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 const MAX_SAID_LENGTH = 64 * 1024;
 
 /**
- * Writes an archive of images, under its final name only when it is whole, or has a tool load it without any file between.
+ * Writes an archive of images, under its final name only when it is whole, or has a tool load it without any file between: all
+ * images in one for docker, one after the other for podman.
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE, ERR_IO, ERR_SPACE, ERR_TOOL; ERR_STORE_INVALID for a damaged blob
  */
 export async function exportImage(options: ExportOptions): Promise<Exported> {
@@ -60,15 +61,26 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
   for (const { release, catalog } of findImages(releases, references)) {
     images.push(await readPackedImage(store, release, catalog));
   }
-  let done = 0;
-  const { stream, size } = createImageArchive(images, options.platform, (bytes) => {
-    done += bytes;
-    options.progress?.(done, size);
-  });
   const exported = images.map(({ catalog }) => ({ reference: catalog.reference, digest: catalog.digest }));
-  if (load !== undefined) return { images: exported, size, said: await pipeInto(stream, load) };
-  await writeWhole(stream, out as string);
-  return { images: exported, size, file: out as string };
+  // podman keeps the digest of an image that is alone in its archive; where there are several, it makes new manifests.
+  const groups = load === "podman" ? images.map((it) => [it]) : [images];
+  let done = 0;
+  let size = 0;
+  const archives = groups.map((group) =>
+    createImageArchive(group, options.platform, (bytes) => {
+      done += bytes;
+      options.progress?.(done, size);
+    }),
+  );
+  size = archives.reduce((sum, it) => sum + it.size, 0);
+  if (load === undefined) {
+    const [archive] = archives;
+    await writeWhole((archive as ImageArchive).open(), out as string);
+    return { images: exported, size, file: out as string };
+  }
+  const said: string[] = [];
+  for (const archive of archives) said.push(await pipeInto(archive.open(), load));
+  return { images: exported, size, said: said.join("\n") };
 }
 
 async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<void> {

@@ -5,6 +5,7 @@
 
 import { once } from "node:events";
 import type { Stats } from "node:fs";
+import { PassThrough, type Readable } from "node:stream";
 import { TarArchive } from "archiver";
 import { AirferryError } from "../errors.ts";
 import { layoutPath, type OciDigest } from "../oci/digest.ts";
@@ -27,16 +28,16 @@ interface Member {
   content: Buffer | PackedBlob;
 }
 
-/** An archive that is being written. */
+/** An archive that can be written. */
 export interface ImageArchive {
-  /** Fails when a blob of the store turns out damaged. Read it to its end or destroy it. */
-  stream: TarArchive;
   /** Bytes that the archive will have, within a few KiB. */
   size: number;
+  /** Starts it. The stream fails when a blob of the store turns out damaged. Read it to its end or destroy it. */
+  open(): Readable;
 }
 
 /**
- * Starts an archive of images. Blobs that images share are in it once.
+ * Lays out an archive of images. Blobs that images share are in it once.
  * @param platform which platform tools that know no indexes get, where several were packed
  * @param sent told the bytes of blobs as they go out
  * @throws {AirferryError} ERR_NOT_FOUND when an image has nothing for `platform`
@@ -47,20 +48,41 @@ export function createImageArchive(
   sent?: (bytes: number) => void,
 ): ImageArchive {
   const members = archiveMembers(images, platform);
-  const stream = new TarArchive({ highWaterMark: COPY_BUFFER_BYTES });
-  const fill = async () => {
-    for (const { name, size, content } of members) {
-      const source = Buffer.isBuffer(content) ? content : readPackedBlob(content, sent);
-      if (!Buffer.isBuffer(source)) source.on("error", (error) => stream.destroy(error));
-      const written = once(stream, "entry");
-      stream.append(source, { name, mode: 0o644, date: ARCHIVE_TIME, stats: { size, mode: 0o644 } as Stats });
-      // One open file at a time.
-      await written;
-    }
-    await stream.finalize();
+  return {
+    size: members.reduce((sum, it) => sum + 512 + Math.ceil(it.size / 512) * 512, 1024),
+    open() {
+      const archive = new TarArchive({ highWaterMark: COPY_BUFFER_BYTES });
+      const out = new PassThrough({ highWaterMark: COPY_BUFFER_BYTES });
+      archive.on("error", (error) => out.destroy(error));
+      archive.pipe(out);
+      // archiver throws from a timer when it is destroyed with a member on its way in: it gets no more and runs dry.
+      out.once("close", () => archive.unpipe(out).resume());
+      fill(archive, members, out, sent).catch((error) => out.destroy(error));
+      return out;
+    },
   };
-  fill().catch((error) => stream.destroy(error));
-  return { stream, size: members.reduce((sum, it) => sum + 512 + Math.ceil(it.size / 512) * 512, 1024) };
+}
+
+/** Appends the members one after the other, until `out` is closed. */
+async function fill(
+  archive: TarArchive,
+  members: readonly Member[],
+  out: Readable,
+  sent?: (bytes: number) => void,
+): Promise<void> {
+  for (const { name, size, content } of members) {
+    if (out.destroyed) return;
+    const source = Buffer.isBuffer(content) ? content : readPackedBlob(content, sent);
+    const giveUp = () => Buffer.isBuffer(source) || source.destroy();
+    if (!Buffer.isBuffer(source)) source.on("error", (error) => out.destroy(error));
+    out.once("close", giveUp);
+    const written = once(archive, "entry");
+    archive.append(source, { name, mode: 0o644, date: ARCHIVE_TIME, stats: { size, mode: 0o644 } as Stats });
+    // One open file at a time.
+    await written;
+    out.off("close", giveUp);
+  }
+  await archive.finalize();
 }
 
 function archiveMembers(images: readonly PackedImage[], platform: string | undefined): Member[] {

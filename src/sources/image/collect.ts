@@ -88,8 +88,12 @@ class Collector {
 
   async run(root: OriginManifest): Promise<Collected> {
     const manifest = await this.#take(root, true, 0);
-    if (this.#o.platforms !== undefined && manifest.kind === "index" && this.#platforms.size === 0) {
-      throw this.#fault(`it has nothing for ${this.#o.platforms.join(", ")}`);
+    // Artifacts have no platform; nothing but images of other platforms is a mistake.
+    if (this.#others.size > 0 && this.#platforms.size === 0) {
+      throw this.#fault(
+        `it has nothing for ${this.#o.platforms?.join(", ")}: expected one of ${[...this.#others].sort().join(", ")}`,
+        "correct platforms: in the manifest, or leave it out",
+      );
     }
     const image: LockedImage = {
       reference: this.#o.reference,
@@ -107,6 +111,8 @@ class Collector {
 
   /** Layers were left out although all platforms were asked for. */
   #left = false;
+  /** Platforms that only the configs tell of, and nobody wanted. */
+  readonly #others = new Set<string>();
 
   /** Takes in one manifest and all below and about it. */
   async #take(found: OriginManifest, selected: boolean, depth: number, platform?: Platform): Promise<ImageManifest> {
@@ -158,13 +164,9 @@ class Collector {
   async #takeContent(manifest: ImageManifest, selected: boolean, platform: Platform | undefined): Promise<void> {
     const own = await this.#takeConfig(manifest, platform);
     if (!selected) return;
-    if (platform === undefined && own !== undefined && this.#o.platforms !== undefined && this.#manifests.size === 1) {
-      if (!this.#o.platforms.some((it) => isPlatform(own, parsePlatform(it)))) {
-        throw this.#fault(
-          `it is for ${formatPlatform(own)} alone: expected ${this.#o.platforms.join(", ")}`,
-          "correct platforms: in the manifest, or leave it out",
-        );
-      }
+    if (platform === undefined && own !== undefined && !this.#isWanted(own)) {
+      this.#others.add(formatPlatform(own));
+      return;
     }
     const places = await mapLimited(manifest.layers, CONCURRENCY, (layer) => this.#locate(layer));
     const missing = manifest.layers.filter((_, index) => places[index] === undefined);
@@ -180,6 +182,10 @@ class Collector {
     for (const [index, layer] of manifest.layers.entries()) await this.#blob(layer, places[index]);
     const shown = platform?.os && platform.os !== "unknown" ? platform : own;
     if (shown?.os) this.#platforms.add(formatPlatform(shown));
+  }
+
+  #isWanted(platform: Platform): boolean {
+    return this.#o.platforms?.some((it) => isPlatform(platform, parsePlatform(it))) ?? true;
   }
 
   /** Keeps the config; returns the platform it speaks of, for images. */
