@@ -2,7 +2,8 @@
  * The one way to answer with bytes: every handler hands its content to {@link sendBlob}, which does GET and HEAD,
  * validators, preconditions, single and multiple ranges, and sends with flat memory. See RFC 9110, sections 8, 13, 14.
  */
-import { randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
+import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { Request } from "./context.ts";
 import { openShared } from "./handles.ts";
@@ -65,6 +66,7 @@ export async function sendBlob(request: Request, content: BlobContent): Promise<
 async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<HotAnswer | undefined> {
   const head = headOf(content, etag, content.size, content.contentType);
   if (request.head) {
+    await checkThere(content);
     request.res.writeHead(200, head).end();
     return undefined;
   }
@@ -157,7 +159,31 @@ async function blobInMemory(content: BlobContent): Promise<CachedBlob | undefine
   } finally {
     handle.release();
   }
+  verifyBytes(content, bytes);
   return memory.put(file, bytes);
+}
+
+/** What is promised by HEAD must be there for GET. */
+async function checkThere({ file, size, extents }: BlobContent): Promise<void> {
+  if (file === undefined || extents !== undefined) return;
+  const handle = await openShared(file);
+  handle.release();
+  if (handle.size !== size) throw damaged(file, `expected ${size} bytes, got ${handle.size}`);
+}
+
+/** Small blobs are checked when they come into memory: a damaged manifest or key must not go out as a good one. */
+function verifyBytes({ file, digest }: BlobContent, bytes: Uint8Array): void {
+  const [algorithm, expected] = digest.split(":");
+  if (algorithm !== "sha256" && algorithm !== "sha512") return;
+  const actual = hash(algorithm, bytes, "hex");
+  if (actual !== expected) throw damaged(file, `expected ${digest}, got ${algorithm}:${actual}`);
+}
+
+function damaged(file: string | undefined, found: string): AirferryError {
+  return new AirferryError("ERR_STORE_INVALID", `a file of the store is damaged: ${found}`, {
+    path: file,
+    hint: "check the disk, then remove the file and unpack the bundle again",
+  });
 }
 
 /** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */

@@ -19,6 +19,8 @@ export interface Request {
   stream?: string;
   /** Bytes of the body handed to the socket so far; sendContent and its like keep it, for the access log and metrics. */
   sent: number;
+  /** The answer is for this client alone: not to be remembered for others. */
+  isPrivate?: boolean;
 }
 
 /** An entry found in the merged tree, with the release that has it. */
@@ -63,4 +65,6 @@ export interface Mount {
   handle: Handler;
   /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol's words. */
   anyMethod?: boolean;
+  /** Answers for a handler that threw before anything was sent, in the protocol's words; absent: in plain text. */
+  sendFault?: (request: Request, error: unknown) => void;
 }

@@ -26,6 +26,7 @@ export function routeOf(path: string): string {
   const end = path.indexOf("/", 1);
   const first = end === -1 ? path.slice(1) : path.slice(1, end);
   if (ROUTES.has(first)) return first;
+  if (first === "ns") return "v2";
   return first === "healthz" || first === "metrics" || first === "ca.crt" ? "meta" : "other";
 }
 

@@ -23,7 +23,7 @@ async function handleFile(request: Request, context: ServeContext): Promise<bool
     if ("conflict" in found) sendConflict(request, found.conflict);
     else {
       const hot = await sendEntry(request, found, context);
-      if (hot !== undefined) context.hot.put(request.req.url!, hot);
+      if (hot !== undefined && !request.isPrivate) context.hot.put(request.req.url!, hot);
     }
     return true;
   }

@@ -65,6 +65,8 @@ export async function listen(
     tls === undefined
       ? createServer(options, answer)
       : createTlsServer({ ...options, ...secureOptions(tls), ALPNProtocols: ["http/1.1"] }, answer);
+  // Nobody is told to go on and send what will not be read.
+  server.on("checkContinue", answer);
   server.maxConnections = MAX_CONNECTIONS;
   server.timeout = 0;
   let connections = 0;

@@ -3,17 +3,26 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { compare, hashSync } from "bcryptjs";
 import { AirferryError } from "../errors.ts";
+import type { Mount } from "./context.ts";
+import { sendError } from "./registry-answers.ts";
 
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
-/** Good logins are remembered by digest, since bcrypt is slow on purpose and clients send theirs with every request. */
+/** Logins are remembered by digest, since bcrypt is slow on purpose and clients send theirs with every request. */
 const MAX_REMEMBERED = 1000;
+/** bcrypt keeps this thread from serving anybody: new logins are looked at one by one, with time for others between. */
+const PAUSE_MS = 100;
+const MAX_WAITING = 50;
 
 /** Users of the registry and the digests of their passwords. */
 export class Htpasswd {
   readonly #users: ReadonlyMap<string, string>;
-  readonly #good = new Set<string>();
+  /** Whether a login was good, by its digest. */
+  readonly #known = new Map<string, boolean>();
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
   /** Compared with for unknown users, so that they take as long. */
   readonly #nobody = hashSync("", 10);
 
@@ -65,21 +74,51 @@ export class Htpasswd {
     return Htpasswd.parse(text, file);
   }
 
-  /** Tells whether an Authorization header is that of a user. */
-  async admits(authorization: string | undefined): Promise<boolean> {
+  /** Tells whether an Authorization header is that of a user; `busy` when too many new ones are being looked at. */
+  async admits(authorization: string | undefined): Promise<boolean | "busy"> {
     const encoded = /^basic +([A-Za-z0-9+/=_-]+)$/i.exec(authorization ?? "")?.[1];
     if (encoded === undefined) return false;
     const text = Buffer.from(encoded, "base64").toString("utf8");
-    const colon = text.indexOf(":");
-    if (colon < 0) return false;
+    if (!text.includes(":")) return false;
     const name = createHash("sha256").update(text).digest("hex");
-    if (this.#good.has(name)) return true;
-    const user = text.slice(0, colon);
-    const digest = this.#users.get(user);
-    const same = await compare(text.slice(colon + 1), digest ?? this.#nobody);
-    if (!same || digest === undefined) return false;
-    if (this.#good.size >= MAX_REMEMBERED) this.#good.clear();
-    this.#good.add(name);
-    return true;
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    if (this.#waiting >= MAX_WAITING) return "busy";
+    this.#waiting++;
+    const looking = this.#last.then(async () => this.#known.get(name) ?? (await this.#look(text, name)));
+    this.#last = looking.catch(() => {}).then(() => sleep(PAUSE_MS, undefined, { ref: false }));
+    return looking.finally(() => this.#waiting--);
   }
+
+  async #look(text: string, name: string): Promise<boolean> {
+    const colon = text.indexOf(":");
+    const digest = this.#users.get(text.slice(0, colon));
+    const isSame = await compare(text.slice(colon + 1), digest ?? this.#nobody);
+    const isGood = isSame && digest !== undefined;
+    if (this.#known.size >= MAX_REMEMBERED) this.#known.clear();
+    this.#known.set(name, isGood);
+    return isGood;
+  }
+}
+
+/** The same handler, for users of an htpasswd file alone. */
+export function withLogin(mount: Mount, htpasswd: Htpasswd): Mount {
+  return {
+    ...mount,
+    async handle(request, context) {
+      const admitted = await htpasswd.admits(request.req.headers.authorization);
+      if (admitted === true) {
+        request.isPrivate = true;
+        return mount.handle(request, context);
+      }
+      if (admitted === "busy") {
+        sendError(request, 429, "TOOMANYREQUESTS", "too many logins at once; try again", { "Retry-After": "2" });
+        return true;
+      }
+      sendError(request, 401, "UNAUTHORIZED", "a login is needed: docker login, podman login", {
+        "WWW-Authenticate": 'Basic realm="airferry", charset="UTF-8"',
+      });
+      return true;
+    },
+  };
 }

@@ -4,40 +4,28 @@
  */
 import { blobPath, isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { OCI_INDEX } from "../oci/media-types.ts";
-import { digestTag, isRepositoryPath, isTag } from "../oci/reference.ts";
+import { isRepositoryPath, isTag } from "../oci/reference.ts";
 import { sendBlob } from "./blob.ts";
 import type { Found, Mount, Request, ServeContext, TreeView } from "./context.ts";
-import type { Htpasswd } from "./registry-auth.ts";
+import { API_HEADERS, refuseWrite, sendError, sendFault, sendJson, type WireCode } from "./registry-answers.ts";
 import { RegistryIndex, type Repository } from "./registry-index.ts";
 import { RegistryManifests } from "./registry-manifests.ts";
 
-/** Error codes of the specification. */
-type WireCode =
-  | "BLOB_UNKNOWN"
-  | "DIGEST_INVALID"
-  | "MANIFEST_UNKNOWN"
-  | "NAME_INVALID"
-  | "NAME_UNKNOWN"
-  | "PAGINATION_NUMBER_INVALID"
-  | "UNAUTHORIZED"
-  | "UNSUPPORTED";
-
-const API_HEADERS = { "Docker-Distribution-Api-Version": "registry/2.0" };
 const ROUTE = /^\/v2\/(.+)\/(manifests|blobs|referrers|tags)\/([^/]+)$/;
-const FALLBACK_TAG = /^(sha256-[0-9a-f]{64}|sha512-[0-9a-f]{64})$/;
+/** `/ns/docker.io/v2/…` is `/v2/…?ns=docker.io`, for clients whose mirrors have a path and send no `ns`: docker. */
+const NAMESPACE = /^\/ns\/([^/]+)(\/v2(?:\/.*)?)$/;
+/** Tags of signatures and lists of referrers: not what a person asks for. */
+const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
+const MAX_PAGE = 1_000_000;
+const MAX_NAMED_TAGS = 20;
 
 interface Registry {
   index: RegistryIndex;
   manifests: Map<string, Promise<RegistryManifests>>;
 }
 
-export interface RegistryOptions {
-  /** Who may read; everybody when absent. */
-  htpasswd?: Htpasswd | undefined;
-}
-
-/** Makes the handler of `/v2`. Answers every method, so that writes get a refusal that clients can read. */
-export function registryMount(options: RegistryOptions = {}): Mount {
+/** Makes the handlers of `/v2` and `/ns`. They answer every method, so that writes get a refusal that clients can read. */
+export function registryMounts(): Mount[] {
   // One index for each view and stream; old views are collected with what was made for them.
   const registries = new WeakMap<TreeView, Map<string, Registry>>();
   const registryOf = (view: TreeView, stream: string | undefined): Registry => {
@@ -51,21 +39,35 @@ export function registryMount(options: RegistryOptions = {}): Mount {
     }
     return registry;
   };
-  return {
-    prefix: "/v2",
-    anyMethod: true,
-    async handle(request, context) {
-      if (options.htpasswd && !(await options.htpasswd.admits(request.req.headers.authorization))) {
-        sendError(request, 401, "UNAUTHORIZED", "a login is needed: docker login, podman login", {
-          "WWW-Authenticate": 'Basic realm="airferry", charset="UTF-8"',
-        });
-        return true;
-      }
-      const view = await context.view();
-      await new Exchange(request, context, view, registryOf(view, request.stream), options).answer();
-      return true;
-    },
+  const answer = async (request: Request, context: ServeContext, path: string, ns: string | undefined) => {
+    const view = await context.view();
+    await new Exchange(request, context, view, registryOf(view, request.stream), path, ns).answer();
+    return true;
   };
+  return [
+    {
+      prefix: "/v2",
+      anyMethod: true,
+      sendFault,
+      handle: (request, context) => answer(request, context, request.path, namespaceOf(request, context)),
+    },
+    {
+      prefix: "/ns",
+      anyMethod: true,
+      sendFault,
+      handle(request, context) {
+        const [, ns, path] = NAMESPACE.exec(request.path) ?? [];
+        return path === undefined ? false : answer(request, context, path, ns);
+      },
+    },
+  ];
+}
+
+/** The registry that a client believes to be talking to; undefined when that is this very server. */
+function namespaceOf({ req, query }: Request, context: ServeContext): string | undefined {
+  const ns = query.get("ns")?.toLowerCase();
+  const own = [req.headers.host, new URL(context.baseUrl(req)).host];
+  return ns === undefined || ns === "" || own.includes(ns) ? undefined : ns;
 }
 
 /** One request and all it is answered from. */
@@ -74,22 +76,33 @@ class Exchange {
   readonly #context: ServeContext;
   readonly #view: TreeView;
   readonly #registry: Registry;
-  readonly #isOpen: boolean;
+  /** `/v2/…` */
+  readonly #path: string;
+  readonly #ns: string | undefined;
 
-  constructor(request: Request, context: ServeContext, view: TreeView, registry: Registry, options: RegistryOptions) {
+  constructor(
+    request: Request,
+    context: ServeContext,
+    view: TreeView,
+    registry: Registry,
+    path: string,
+    ns: string | undefined,
+  ) {
     this.#request = request;
     this.#context = context;
     this.#view = view;
     this.#registry = registry;
-    this.#isOpen = options.htpasswd === undefined;
+    this.#path = path;
+    this.#ns = ns;
   }
 
   async answer(): Promise<void> {
-    const { req, head, path } = this.#request;
+    const { req, head } = this.#request;
+    const path = this.#path;
     if (req.method !== "GET" && !head) return refuseWrite(this.#request);
     if (path === "/v2" || path === "/v2/") return sendJson(this.#request, 200, "application/json", {});
     if (path === "/v2/_catalog") {
-      return this.#sendPage(this.#registry.index.names(), "/v2/_catalog", (repositories) => ({ repositories }));
+      return this.#sendPage(this.#registry.index.names(), (repositories) => ({ repositories }));
     }
     const [, name, kind, last] = ROUTE.exec(path) ?? [];
     if (name === undefined || (kind === "tags" && last !== "list")) {
@@ -98,19 +111,18 @@ class Exchange {
     if (!isRepositoryPath(name)) return this.#fail(404, "NAME_INVALID", `"${name}" is not a repository name`);
     const reference = last as string;
     if (kind !== "manifests" && kind !== "tags" && !isOciDigest(reference)) {
-      return this.#fail(400, "DIGEST_INVALID", `"${reference}" is not a digest: expected sha256: and 64 hex digits`);
+      return this.#failDigest(reference);
     }
-    const ns = this.#request.query.get("ns") ?? undefined;
-    const found = this.#registry.index.find(name, ns);
+    const found = this.#registry.index.find(name, this.#ns);
     if ("candidates" in found) {
       // The specification wants an empty list rather than an error for what nobody refers to.
       if (kind === "referrers") return this.#sendReferrers([], undefined);
-      return this.#unknownName(name, ns, found.candidates);
+      return this.#unknownName(name, found.candidates);
     }
     const { repository } = found;
     switch (kind) {
       case "tags":
-        return this.#sendPage([...repository.tags.keys()], `/v2/${name}/tags/list`, (tags) => ({ name, tags }));
+        return this.#sendPage([...repository.tags.keys()], (tags) => ({ name, tags }));
       case "manifests":
         return this.#sendManifest(repository, reference);
       case "blobs":
@@ -136,17 +148,17 @@ class Exchange {
   }
 
   async #sendManifest(repository: Repository, reference: string): Promise<void> {
-    if (reference.includes(":") && !isOciDigest(reference)) {
-      return this.#fail(400, "DIGEST_INVALID", `"${reference}" is not a digest: expected sha256: and 64 hex digits`);
-    }
+    if (reference.includes(":") && !isOciDigest(reference)) return this.#failDigest(reference);
     const manifests = await this.#manifests(repository);
     const digest = isOciDigest(reference) ? reference : repository.tags.get(reference);
     const stored = digest && manifests.get(digest);
     if (stored !== undefined) return this.#sendStored(stored.entry, stored.digest, stored.manifest.mediaType);
-    if (FALLBACK_TAG.test(reference)) {
-      const subject = [...repository.manifests].find((it) => digestTag(it) === reference);
-      const referrers = subject === undefined ? [] : manifests.referrers(subject);
-      if (referrers.length > 0) return this.#sendReferrers(referrers, undefined);
+    const list = manifests.fallbackList(reference);
+    if (list !== undefined) {
+      const { bytes, digest } = list;
+      const headers = { "Docker-Content-Digest": digest, ...API_HEADERS };
+      await sendBlob(this.#request, { bytes, size: bytes.length, digest, contentType: OCI_INDEX, headers });
+      return;
     }
     if (isOciDigest(reference)) {
       const platform = manifests.platformOf(reference);
@@ -154,8 +166,13 @@ class Exchange {
       return this.#fail(404, "MANIFEST_UNKNOWN", `${repository.name} has no manifest ${reference}${why}`);
     }
     if (!isTag(reference)) return this.#fail(404, "MANIFEST_UNKNOWN", `"${reference}" is not a tag`);
-    const tags = [...repository.tags.keys()].slice(0, 20).join(", ") || "none, only digests";
-    return this.#fail(404, "MANIFEST_UNKNOWN", `${repository.name} has no tag "${reference}"; packed: ${tags}`);
+    const tags = [...repository.tags.keys()].filter((it) => !DIGEST_TAG.test(it));
+    const named = tags.slice(0, MAX_NAMED_TAGS).join(", ") + (tags.length > MAX_NAMED_TAGS ? ", …" : "");
+    return this.#fail(
+      404,
+      "MANIFEST_UNKNOWN",
+      `${repository.name} has no tag "${reference}"; packed: ${named || "none, only digests"}`,
+    );
   }
 
   async #sendBlob(repository: Repository, digest: OciDigest): Promise<void> {
@@ -177,7 +194,8 @@ class Exchange {
       contentType,
       headers: { "Docker-Content-Digest": digest, ...API_HEADERS },
     });
-    if (answer !== undefined && this.#isOpen) this.#context.hot.put(this.#request.req.url as string, answer);
+    if (answer !== undefined && !this.#request.isPrivate)
+      this.#context.hot.put(this.#request.req.url as string, answer);
   }
 
   #sendReferrers(manifests: object[], artifactType: string | undefined): void {
@@ -186,24 +204,27 @@ class Exchange {
   }
 
   /** @see distribution-spec v1.1, "Listing Tags": ASCII order, `n`, `last`, `Link` */
-  async #sendPage(all: readonly string[], path: string, body: (page: string[]) => object): Promise<void> {
-    const { query } = this.#request;
-    const wanted = query.get("n");
-    if (wanted !== null && !/^\d{1,9}$/.test(wanted)) {
+  async #sendPage(all: readonly string[], body: (page: string[]) => object): Promise<void> {
+    const { query, req } = this.#request;
+    const wanted = query.get("n") || null;
+    if (wanted !== null && !/^\d+$/.test(wanted)) {
       return this.#fail(400, "PAGINATION_NUMBER_INVALID", `n must be a whole number, got "${wanted}"`);
     }
     const last = query.get("last");
     const rest = last === null ? all : all.filter((it) => it > last);
-    const n = wanted === null ? rest.length : Number(wanted);
+    const n = wanted === null ? rest.length : Math.min(Number(wanted), MAX_PAGE);
     const page = rest.slice(0, n);
     const more = n > 0 && rest.length > n;
-    const base = this.#request.stream === undefined ? "" : `/s/${encodeURIComponent(this.#request.stream)}`;
-    const next = `${base}${path}?n=${n}&last=${encodeURIComponent(page.at(-1) ?? "")}`;
-    sendJson(this.#request, 200, "application/json", body(page), more ? { Link: `<${next}>; rel="next"` } : {});
+    const next = new URLSearchParams({ n: String(n), last: page.at(-1) ?? "" });
+    const ns = query.get("ns");
+    if (ns !== null) next.set("ns", ns);
+    // Where this page was asked for, whatever mount or stream that was.
+    const path = (req.url ?? "").split("?", 1)[0];
+    sendJson(this.#request, 200, "application/json", body(page), more ? { Link: `<${path}?${next}>; rel="next"` } : {});
   }
 
-  #unknownName(name: string, ns: string | undefined, candidates: readonly string[]): void {
-    const from = ns === undefined ? "" : ` of ${ns}`;
+  #unknownName(name: string, candidates: readonly string[]): void {
+    const from = this.#ns === undefined ? "" : ` of ${this.#ns}`;
     const message =
       candidates.length > 1
         ? `"${name}" is packed from several registries: ask for ${candidates.join(" or ")}`
@@ -211,53 +232,12 @@ class Exchange {
     this.#fail(404, "NAME_UNKNOWN", message);
   }
 
+  #failDigest(text: string): void {
+    const expected = "sha256: and 64, or sha512: and 128 lower-case hex digits";
+    this.#fail(400, "DIGEST_INVALID", `"${text}" is not a digest: expected ${expected}`);
+  }
+
   #fail(status: number, code: WireCode, message: string): void {
     sendError(this.#request, status, code, message);
   }
-}
-
-function refuseWrite(request: Request): void {
-  const { req } = request;
-  const hasBody = req.headers["transfer-encoding"] !== undefined || Number(req.headers["content-length"] ?? 0) > 0;
-  sendError(
-    request,
-    405,
-    "UNSUPPORTED",
-    "read-only registry: images come here with airferry unpack, nothing can be pushed or deleted",
-    {
-      Allow: "GET, HEAD",
-      // What the client still sends is not worth reading: the connection ends with this answer.
-      ...(hasBody && { Connection: "close" }),
-    },
-  );
-}
-
-function sendError(
-  request: Request,
-  status: number,
-  code: WireCode,
-  message: string,
-  headers: Record<string, string> = {},
-): void {
-  sendJson(request, status, "application/json", { errors: [{ code, message, detail: null }] }, headers);
-}
-
-/** Raw headers: any `charset` would make clients take the manifest for something else. */
-function sendJson(
-  request: Request,
-  status: number,
-  contentType: string,
-  value: object,
-  headers: Record<string, string> = {},
-): void {
-  const body = Buffer.from(JSON.stringify(value));
-  request.sent = request.head ? 0 : body.length;
-  request.res.writeHead(status, {
-    "Content-Type": contentType,
-    "Content-Length": body.length,
-    "X-Content-Type-Options": "nosniff",
-    ...API_HEADERS,
-    ...headers,
-  });
-  request.res.end(request.head ? undefined : body);
 }

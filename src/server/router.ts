@@ -15,6 +15,9 @@ class RoutedRequest implements Request {
   path = "/";
   stream?: string;
   sent = 0;
+  isPrivate?: boolean;
+  /** Whose handler was given the request last. */
+  mount?: Mount;
   #search = "";
   #query: URLSearchParams | undefined;
 
@@ -61,6 +64,7 @@ export function createRouter(
     for (const mount of byLength) {
       if (path !== mount.prefix && !path.startsWith(mount.below)) continue;
       if (!plain && mount.anyMethod !== true) continue;
+      request.mount = mount;
       if (await mount.handle(request, context)) return;
     }
     if (plain) sendNotFound(request);
@@ -112,9 +116,13 @@ function refuseMethod(request: Request): void {
   );
 }
 
-function answerFault(request: Request, error: unknown): void {
+function answerFault(request: RoutedRequest, error: unknown): void {
   if (request.res.headersSent || request.res.destroyed) {
     request.res.destroy();
+    return;
+  }
+  if (request.mount?.sendFault !== undefined) {
+    request.mount.sendFault(request, error);
     return;
   }
   const hint = error instanceof AirferryError ? error.hint : undefined;

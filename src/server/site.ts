@@ -9,11 +9,12 @@ import type { ListenAddress } from "./address.ts";
 import { sendGenerated, sendText } from "./answers.ts";
 import type { Mount, Request, ServeContext } from "./context.ts";
 import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf } from "./counters.ts";
+import { files } from "./files.ts";
 import { closeIdleHandles } from "./handles.ts";
 import { type Listener, listen, type TlsMaterial } from "./listener.ts";
 import { mainMounts, plainMounts } from "./mounts.ts";
-import { registryMount } from "./registry.ts";
-import { Htpasswd } from "./registry-auth.ts";
+import { registryMounts } from "./registry.ts";
+import { Htpasswd, withLogin } from "./registry-auth.ts";
 import { createRouter, type FaultReporter, type Observer } from "./router.ts";
 import { createServeContext } from "./serve-context.ts";
 
@@ -79,7 +80,10 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   });
   const health = healthMounts(() => host.collect(counters()));
   const htpasswd = settings.htpasswd === undefined ? undefined : await Htpasswd.read(settings.htpasswd);
-  const main = createRouter([...mainMounts, registryMount({ htpasswd }), ...health], context, observer, reportFault);
+  // The layout that the registry answers from is no way around its login.
+  const registry = [...registryMounts(), { prefix: "/images", handle: files.handle }];
+  const guarded = htpasswd === undefined ? registry : registry.map((it) => withLogin(it, htpasswd));
+  const main = createRouter([...mainMounts, ...guarded, ...health], context, observer, reportFault);
   // What the main listener remembers by URL is not for this one, which has fewer paths.
   const plain = createRouter([...plainMounts, health[0]!], context, { begin: observer.begin }, reportFault);
 
