@@ -1,10 +1,10 @@
 /** The registry: exact headers, names, paging, referrers, refusals. See OCI distribution-spec v1.1. */
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
 import type { CatalogImage } from "../../src/bundle/inventory-types.ts";
-import { INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
+import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { startServer, temporaryDir } from "../fixtures/serving.ts";
 
 function make() {
@@ -39,7 +39,15 @@ async function serveImages(t: Test, made: Made, list: CatalogImage[], leaveOut: 
     [{ stream: "s", content: content(made, leaveOut), catalog: { images: list } }],
     options,
   );
-  return (path: string, init: RequestInit = {}) => fetch(`${server.url}${path}`, init);
+  const get = (path: string, init: RequestInit = {}) => fetch(`${server.url}${path}`, init);
+  return Object.assign(get, { server });
+}
+
+/** The error that a client would print. */
+async function errorOf(answer: Response): Promise<{ code: string; message: string }> {
+  t.equal(answer.headers.get("content-type"), "application/json");
+  const { errors } = (await answer.json()) as { errors: { code: string; message: string }[] };
+  return errors[0] as { code: string; message: string };
 }
 
 t.test("manifests and blobs come byte for byte, with exact headers", async (t) => {
@@ -149,6 +157,91 @@ t.test("paging of tags and of the catalog", async (t) => {
   t.equal((await get("/v2/x.example/y/tags/list?n=x")).status, 400);
   t.equal((await get("/v2/x.example/none/tags/list")).status, 404);
   t.same(await (await get("/v2/_catalog?n=1")).json(), { repositories: ["x.example/y"] });
+  for (const all of ["n=99999999999999999999", "n=", "last=0", "n=4"]) {
+    const answer = await get(`/v2/x.example/y/tags/list?${all}`);
+    t.same(((await answer.json()) as { tags: string[] }).tags, ["1", "C", "a", "b"], all);
+    t.equal(answer.headers.get("link"), null, all);
+  }
+  const beyond = await get("/v2/x.example/y/tags/list?last=zz&n=2");
+  t.same(((await beyond.json()) as { tags: string[] }).tags, []);
+  t.equal((await get("/v2/x.example/y/tags/list?n=-1")).status, 400);
+});
+
+t.test("pages lead on where they were asked for: by ns, by stream, below /ns", async (t) => {
+  const made = make();
+  const tags = ["a", "b", "c"];
+  const images = ["quay.io", "ghcr.io"].flatMap((host) =>
+    tags.map((tag) => catalogImage(made, `${host}/x/y:${tag}`, made.index)),
+  );
+  const get = await serveImages(t, made, images);
+  for (const start of [
+    "/v2/x/y/tags/list?n=1&ns=quay.io",
+    "/ns/quay.io/v2/x/y/tags/list?n=1",
+    "/s/s/v2/quay.io/x/y/tags/list?n=1",
+    "/s/s/ns/quay.io/v2/x/y/tags/list?n=1",
+  ]) {
+    const found: string[] = [];
+    for (let next: string | undefined = start; next !== undefined; ) {
+      const answer: Response = await get(next);
+      t.equal(answer.status, 200, next);
+      found.push(...((await answer.json()) as { tags: string[] }).tags);
+      next = /^<([^>]+)>; rel="next"$/.exec(answer.headers.get("link") ?? "")?.[1];
+    }
+    t.same(found, tags, start);
+  }
+  t.match(await errorOf(await get("/v2/x/y/manifests/a")), { code: "NAME_UNKNOWN", message: /several registries/ });
+  t.equal((await get("/ns/quay.io/v2/x/y/manifests/a")).status, 200);
+  t.equal((await get("/ns/docker.io/v2/x/y/manifests/a")).status, 404);
+  t.equal((await get("/ns/quay.io/v2/")).status, 200);
+  t.equal((await get("/ns/quay.io/files/a")).status, 404);
+  t.equal((await get("/ns/quay.io/v2/x/y/manifests/a", { method: "PUT", body: "{}" })).status, 405);
+});
+
+t.test("a server that is asked under its own name as ns takes that for none", async (t) => {
+  const made = make();
+  const list = [catalogImage(made, "registry.k8s.io/pause:3.10", made.index)];
+  const get = await serveImages(t, made, list, [], { url: "https://mirror.site:9443" });
+  for (const ns of ["mirror.site:9443", "Mirror.Site:9443", "", new URL(get.server.url).host]) {
+    t.equal((await get(`/v2/pause/manifests/3.10?ns=${ns}`)).status, 200, ns);
+  }
+  t.equal((await get("/v2/pause/manifests/3.10?ns=mirror.other:9443")).status, 404);
+});
+
+t.test("a damaged manifest fails alone, and in the registry's words", async (t) => {
+  const made = make();
+  const { sbom, index, images } = made;
+  const get = await serveImages(t, made, [catalogImage(made, "x.example/y:1", index)]);
+  const { store } = get.server;
+  const fileOf = (digest: string) => store.blobPath(digest.slice(7));
+  const bytes = images.manifests.get(sbom.digest)?.bytes as Buffer;
+  const name = "/v2/x.example/y";
+  for (const damage of [
+    () => writeFileSync(fileOf(sbom.digest), bytes.toString().replace("spdx", "spdy")),
+    () => writeFileSync(fileOf(sbom.digest), bytes.subarray(1)),
+    () => rmSync(fileOf(sbom.digest)),
+  ]) {
+    damage();
+    // A release more makes a new view, as a restart would.
+    await store.put({ stream: `other${Math.random()}`.replace("0.", ""), content: {} });
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    for (const method of ["GET", "HEAD"]) {
+      const answer = await get(`${name}/manifests/${sbom.digest}`, { method });
+      t.equal(answer.status, 500, method);
+      if (method === "GET") t.match(await errorOf(answer), { code: "UNKNOWN", message: /server's log/ });
+    }
+    t.equal((await get(`${name}/manifests/1`)).status, 200, "the image itself is as it was");
+  }
+  const [digest, blob] = [...images.blobs].find(([, it]) => it.length > 100) as [string, Buffer];
+  const flipped = Buffer.from(blob);
+  flipped[50] = (flipped[50] as number) ^ 1;
+  writeFileSync(fileOf(digest), flipped);
+  for (const path of [`${name}/blobs/${digest}`, `/images/blobs/${digest.replace(":", "/")}`]) {
+    t.equal((await get(path)).status, 500, path);
+    t.equal((await get(path, { headers: { range: "bytes=0-9" } })).status, 500, path);
+  }
+  const [unread] = [...images.blobs].find(([it, { length }]) => it !== digest && length > 100) as [string, Buffer];
+  rmSync(fileOf(unread));
+  t.equal((await get(`${name}/blobs/${unread}`, { method: "HEAD" })).status, 500, "HEAD promises nothing that is gone");
 });
 
 t.test("referrers: always an index, filtered, and by the fallback tag", async (t) => {
@@ -166,8 +259,44 @@ t.test("referrers: always an index, filtered, and by the fallback tag", async (t
   t.equal(unknown.status, 200);
   t.equal((await get("/v2/x.example/y/referrers/sha256:bad")).status, 400);
   const tag = await get(`/v2/x.example/y/manifests/${made.index.digest.replace(":", "-")}`);
-  t.same(((await tag.json()) as { manifests: object[] }).manifests, expected);
+  t.equal(tag.headers.get("content-type"), INDEX);
+  const list = Buffer.from(await tag.arrayBuffer());
+  t.same(JSON.parse(list.toString()).manifests, expected);
+  t.equal(tag.headers.get("docker-content-digest"), digestOf(list), "the list is a manifest like others");
+  t.equal(tag.headers.get("etag"), `"${digestOf(list)}"`);
+  const byDigest = await get(`/v2/x.example/y/manifests/${digestOf(list)}`);
+  t.ok(Buffer.from(await byDigest.arrayBuffer()).equals(list), "and can be had by its digest");
 });
+
+t.test(
+  "tags of signatures are not offered to a person; attestations are of the platform that they attest",
+  async (t) => {
+    const made = make();
+    const { images, amd64, arm64 } = made;
+    const attestation = images.manifest(
+      {
+        config: images.blob(Buffer.from("{}"), "application/vnd.oci.image.config.v1+json"),
+        layers: [images.blob(Buffer.from("in-toto"), "application/vnd.in-toto+json")],
+      },
+      MANIFEST,
+      {
+        platform: { os: "unknown", architecture: "unknown" },
+        annotations: {
+          "vnd.docker.reference.type": "attestation-manifest",
+          "vnd.docker.reference.digest": arm64.digest,
+        },
+      },
+    );
+    const index = images.index([attestation, amd64, arm64]);
+    const tags = Object.fromEntries(
+      Array.from({ length: 30 }, (_, n) => [`sha256-${String(n).padStart(64, "0")}.sig`, made.sbom.digest]),
+    );
+    const layer = digestOf(Buffer.from("in-toto"));
+    const get = await serveImages(t, made, [catalogImage(made, "x.example/y:v1", index, { tags } as never)], [layer]);
+    t.match((await errorOf(await get("/v2/y/manifests/v2"))).message, /has no tag "v2"; packed: v1$/);
+    t.match((await errorOf(await get(`/v2/y/blobs/${layer}`))).message, /platform linux\/arm64 was not packed/);
+  },
+);
 
 t.test("what was left out is said, and a digest without a tag is served", async (t) => {
   const made = make();
@@ -218,7 +347,18 @@ t.test("a login, where an htpasswd file asks for one", async (t) => {
     t.equal((await get(path, login("robot:secret"))).status, 200);
     t.equal((await get(path)).status, 401, "a good answer is not remembered for everybody");
   }
-  t.equal((await get("/healthz")).status, 200, "only the registry asks");
+  t.equal((await get("/healthz")).status, 200, "only images ask");
+  const blob = `/images/blobs/${made.index.digest.replace(":", "/")}`;
+  for (const path of [blob, `/s/s${blob}`, "/images/", "/ns/x.example/v2/y/manifests/1"]) {
+    t.equal((await get(path, login("robot:secret"))).status, 200, path);
+    t.equal((await get(path)).status, 401, `${path} is no way around it`);
+  }
+  const many = await Promise.all(
+    Array.from({ length: 80 }, async (_, n) => (await get("/v2/", login(`robot:wrong${n}`))).status),
+  );
+  t.ok(many.includes(429), "whoever tries many passwords at once is told to wait");
+  t.notOk(many.includes(200));
+  t.equal((await get("/v2/", login("robot:secret"))).status, 200, "who is known goes on meanwhile");
   writeFileSync(htpasswd, "robot:{SHA}notbcrypt\n");
   await t.rejects(serveImages(t, made, [], [], { htpasswd }), { code: "ERR_USAGE" });
 });
