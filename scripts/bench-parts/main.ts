@@ -5,6 +5,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
   serve: async () => (await import("./serve.ts")).benchServe,
   images: async () => (await import("./images.ts")).benchImages,
+  onward: async () => (await import("./images-onward.ts")).benchOnward,
   iso: async () => (await import("./iso.ts")).benchIso,
   loose: async () => (await import("./rpm-loose.ts")).benchLoose,
   resolve: async () => (await import("./rpm-resolve.ts")).benchResolve,
