@@ -1,9 +1,9 @@
 /**
- * `publish` to a real docker-registry over TLS with a private CA that wants tokens: of a token service that grants exactly what is
- * asked for. See the token authentication specification of the distribution project.
+ * A real docker-registry over TLS with a private CA that wants tokens, of a token service that grants exactly what is asked for:
+ * `publish` to it, and `pack` from it. See the token authentication specification of the distribution project.
  */
 import { createPrivateKey, randomUUID, sign, X509Certificate } from "node:crypto";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -105,4 +105,27 @@ t.test("tokens for push and for mounting, a private CA, odd names, and a second 
   const again = await airferry(dir, [...publish, "--ca", "tls/ca.crt"], login);
   t.equal(again.status, 0, again.stderr);
   t.equal(blobsOf(again.stdout), 0);
+
+  // And back: the same registry as an upstream, with tokens for pulling alone.
+  const asked = tokens.asked.length;
+  const trust = { ca: "tls/ca.crt" };
+  const hosts = { [site.host]: trust, [new URL(tokens.url).host]: trust };
+  const from = (more: object) =>
+    writeManifest(
+      dir,
+      { stream: "back", images: names.map((it) => ({ ref: `${site.host}/${it}:1.0` })), ...more },
+      "b.yaml",
+    );
+  const stranger = await airferry(dir, ["pack", from({ hosts }), "--key", "k.key"], { HOME: dir });
+  t.equal(stranger.status, 4, "nobody gets no token");
+  t.match(stranger.stderr, /cannot log in at .*\n.*docker login/);
+  const untrusted = await airferry(dir, ["pack", from({}), "--key", "k.key"], login);
+  t.equal(untrusted.status, 4);
+  t.match(untrusted.stderr, /certificate/);
+  const back = await airferry(dir, ["pack", from({ hosts }), "--key", "k.key"], login);
+  t.equal(back.status, 0, back.stderr);
+  t.notMatch(back.stdout + back.stderr + readFileSync(join(dir, "b.lock.json"), "utf8"), PASSWORD);
+  t.match(readFileSync(join(dir, "b.lock.json"), "utf8"), image.digest);
+  const scopes = new Set(tokens.asked.slice(asked).flat());
+  t.same([...scopes].sort(), names.map((it) => `repository:${it}:pull`).sort());
 });
