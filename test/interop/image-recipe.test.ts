@@ -48,6 +48,10 @@ t.test("the recipe's image crosses the gap", async (t) => {
     { args: ["--rewrite", `registry.example.com=${upstream.host}`] },
   );
   await upstream.stop();
+  const shown = await gap.airferry("inspect", bundle);
+  t.match(shown.stdout, /upstream-signed by [0-9a-f]{16} +all +registry\.example\.com\/lab\/bb:1\.0 +sha256:/);
+  t.match(shown.stdout, /first-sight +all +registry\.example\.com\/lab\/bb:1\.0-docker/);
+  t.notMatch(shown.stdout, /images\/blobs/, "blobs are for --files");
   const { host, ca, certDir } = await gap.serve();
   const at = (name: string) => `${host}/registry.example.com/${name}`;
   const crane = (...args: string[]) => runClient("crane", args, { ...gap.home, SSL_CERT_FILE: ca });

@@ -1,6 +1,7 @@
 /** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
 import { type Register, withGlobals } from "../command.ts";
 import { formatBytes, formatTable } from "../format.ts";
+import { formatImages, isImageBlob } from "../images-table.ts";
 
 export const inspectCommand: Register = (program, run) => {
   withGlobals(program.command("inspect").argument("<bundle...>", "bundle folder, or the folders of a set of media"))
@@ -43,16 +44,13 @@ export const inspectCommand: Register = (program, run) => {
         }
         for (const problem of it.problems) output.note(`${problem.path}: ${problem.message}`);
         output.print();
+        const table = formatImages(it.catalog);
+        if (table !== undefined) output.print(`${table}\n`);
         const shown = it.entries
-          .filter((entry) => flags.files || entry.kind !== "generated")
+          .filter((entry) => flags.files || (entry.kind !== "generated" && !isImageBlob(entry.path)))
           .slice(0, flags.files ? undefined : 40);
-        output.print(
-          formatTable(
-            ["SIZE", "KIND", "PATH", "SOURCE"],
-            shown.map((entry) => [formatBytes(entry.size), entry.kind, entry.path, entry.source]),
-            [0],
-          ),
-        );
+        const rows = shown.map((entry) => [formatBytes(entry.size), entry.kind, entry.path, entry.source]);
+        if (rows.length > 0) output.print(formatTable(["SIZE", "KIND", "PATH", "SOURCE"], rows, [0]));
         if (shown.length < it.entries.length)
           output.print(`… and ${it.entries.length - shown.length} more: --files lists all`);
       }),

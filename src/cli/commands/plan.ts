@@ -1,7 +1,9 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
+import type { PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatBytes, formatTable } from "../format.ts";
+import { formatImages, isImageBlob } from "../images-table.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
@@ -12,74 +14,77 @@ export const planCommand: Register = (program, run) => {
       "Shows every file that pack would put into the bundle, its size, where it comes from and how its digest is known,\n" +
         "the volumes, and the space that is free. Downloads metadata only.",
     )
+    .option("--files", "list the blobs of images too")
     .option("--why <name>", "say why this package, or file, is in the bundle")
     .addOption(new Option("--out <dir>", "where the bundle would be written").default("bundles"))
     .addHelpText(
       "after",
       "\nExamples:\n  airferry plan rocky-9.yaml\n  airferry plan rocky-9.yaml --why openssl-libs\n  airferry plan rocky-9.yaml --json | jq '.entries[].path'\n\nExit status: 0 done, 2 manifest wrong, 4 upstream failed.",
     )
-    .action((manifest: string, flags: UpstreamFlags & VolumeFlags & { why?: string; out: string }, command) =>
-      run(command.opts(), async (output) => {
-        const { openWorkspace } = await import("../../workspace.ts");
-        const { lock } = await import("../../lock.ts");
-        const { plan, planRows } = await import("../../plan.ts");
-        const { findingLine } = await import("../../builder/compatibility.ts");
-        const { leftOutIn, leftOutNotes, whyIn } = await import("../../why.ts");
-        const { freeBytesAt } = await import("../../io/space.ts");
-        await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
-        const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
-        noteChanges(output, locked.changes);
-        for (const it of locked.findings) output.note(findingLine(it));
-        if (flags.why !== undefined) {
-          const reasons = await whyIn(locked.lock, flags.why);
-          for (const reason of reasons) output.print(reason);
-          output.result({ name: flags.why, reasons });
-          return;
-        }
-        const leftOut = leftOutIn(locked.lock);
-        for (const line of leftOutNotes(leftOut)) output.note(line);
-        const { volumeSize } = volumeOptions(flags);
-        const planned = await plan(workspace, locked.lock, volumeSize);
-        const rows = planRows(planned);
-        const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
-        const free = await freeBytesAt(flags.out);
-        output.print(
-          formatTable(
-            ["SIZE", "DIGEST", "PATH", "SOURCE"],
-            rows.map((row) => [
-              row.size === null ? "unknown" : formatBytes(row.size),
-              row.established === "generated"
-                ? "generated"
-                : row.digest === null && row.established === "first-sight"
-                  ? "pinned at pack"
-                  : row.established,
-              row.path,
-              row.source,
-            ]),
-            [0],
-          ),
-        );
-        output.print();
-        output.print(
-          `${rows.length} files, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
-        );
-        output.print(
-          `${planned.volumes.length} volume${planned.volumes.length === 1 ? "" : "s"} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
-        );
-        for (const [one, other] of planned.caseTwins) output.note(`differ only by case: ${one} and ${other}`);
-        output.result({
-          stream: planned.stream,
-          entries: rows,
-          size: known,
-          unknownSizes: planned.unsized.length,
-          streamSize: planned.streamSize,
-          volumeSize,
-          volumes: planned.volumes,
-          freeSpace: free,
-          caseTwins: planned.caseTwins,
-          leftOut,
-          findings: locked.findings,
-        });
-      }),
+    .action(
+      (
+        manifest: string,
+        flags: UpstreamFlags & VolumeFlags & { why?: string; files?: boolean; out: string },
+        command,
+      ) =>
+        run(command.opts(), async (output) => {
+          const { openWorkspace } = await import("../../workspace.ts");
+          const { lock } = await import("../../lock.ts");
+          const { plan, planRows } = await import("../../plan.ts");
+          const { findingLine } = await import("../../builder/compatibility.ts");
+          const { leftOutIn, leftOutNotes, whyIn } = await import("../../why.ts");
+          const { freeBytesAt } = await import("../../io/space.ts");
+          await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+          const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
+          noteChanges(output, locked.changes);
+          for (const it of locked.findings) output.note(findingLine(it));
+          if (flags.why !== undefined) {
+            const reasons = await whyIn(locked.lock, flags.why);
+            for (const reason of reasons) output.print(reason);
+            output.result({ name: flags.why, reasons });
+            return;
+          }
+          const leftOut = leftOutIn(locked.lock);
+          for (const line of leftOutNotes(leftOut)) output.note(line);
+          const { volumeSize } = volumeOptions(flags);
+          const planned = await plan(workspace, locked.lock, volumeSize);
+          const rows = planRows(planned);
+          const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
+          const free = await freeBytesAt(flags.out);
+          const images = formatImages(planned.catalog);
+          if (images !== undefined) output.print(`${images}\n`);
+          const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
+          if (listed.length > 0) output.print(`${formatRows(listed)}\n`);
+          output.print(
+            `${rows.length} files, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
+          );
+          output.print(
+            `${planned.volumes.length} volume${planned.volumes.length === 1 ? "" : "s"} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
+          );
+          for (const [one, other] of planned.caseTwins) output.note(`differ only by case: ${one} and ${other}`);
+          output.result({
+            stream: planned.stream,
+            entries: rows,
+            size: known,
+            unknownSizes: planned.unsized.length,
+            streamSize: planned.streamSize,
+            volumeSize,
+            volumes: planned.volumes,
+            freeSpace: free,
+            caseTwins: planned.caseTwins,
+            leftOut,
+            findings: locked.findings,
+          });
+        }),
     );
 };
+
+function formatRows(rows: readonly PlanRow[]): string {
+  const known = ({ established, digest }: PlanRow) =>
+    digest === null && established === "first-sight" ? "pinned at pack" : established;
+  return formatTable(
+    ["SIZE", "DIGEST", "PATH", "SOURCE"],
+    rows.map((row) => [row.size === null ? "unknown" : formatBytes(row.size), known(row), row.path, row.source]),
+    [0],
+  );
+}

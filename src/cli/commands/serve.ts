@@ -28,7 +28,10 @@ export const serveCommand: Register = (program, run) => {
     .option("--tls-dir <dir>", "where --tls auto keeps its CA, never inside the store")
     .option("--listen-http <host:port>", "with TLS: a plain listener for /ca.crt, /keys/ and /rpmrepo/")
     .option("--url <base>", "base URL that clients use (default: what each request was sent to)")
-    .option("--htpasswd <file>", "who may have images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them")
+    .option(
+      "--htpasswd <file>",
+      "who may have images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them",
+    )
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
     .addOption(new Option("--workers <n>", "processes (default: one per core, at most 4)").argParser(positive))
     .addHelpText(
