@@ -42,6 +42,10 @@ export const exportCommand: Register = (program, run) => {
           output.note(
             `about ${formatBytes(exported.size)}; load it with: docker load -i, podman load -i, ctr images import`,
           );
+          if (exported.images.length > 1)
+            output.note(
+              "podman keeps digests of archives with one image alone; --load podman gives it one after the other",
+            );
           output.print(exported.file);
         } else if (exported.said) output.print(exported.said);
         output.result(exported);
