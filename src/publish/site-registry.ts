@@ -9,6 +9,7 @@ import { AirferryError } from "../errors.ts";
 import { type PackedBlob, readPackedBlob } from "../export/packed-blob.ts";
 import { digestOf, isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
+import { VERSION } from "../version.ts";
 import { SiteLogin } from "./site-login.ts";
 
 export interface SiteRegistryOptions {
@@ -191,6 +192,7 @@ export class SiteRegistry {
         method,
         ...(body !== undefined && { body }),
         headers: {
+          "user-agent": `airferry/${VERSION}`,
           ...headers,
           ...(length !== undefined && { "content-length": String(length) }),
           ...(authorization !== undefined && { authorization }),
