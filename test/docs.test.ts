@@ -38,6 +38,7 @@ t.test("links between documents lead somewhere", async (t) => {
     "docs/cli.md",
     "docs/format.md",
     "docs/guide.md",
+    "docs/images.md",
   ]) {
     const text = read(name);
     for (const [, link] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {

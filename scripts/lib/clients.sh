@@ -83,6 +83,10 @@ for package in $UNPACKED; do
   unpack "$CLIENTS/unpacked" "$package"
 done
 
+# containerd of this release, an old one with the old configuration: beside the newer one, under names of its own.
+[ -e "$CLIENTS/containerd-1/.have-containerd" ] || { mkdir -p "$CLIENTS/containerd-1" && update_once; }
+unpack "$CLIENTS/containerd-1" containerd
+
 # zypper and what it needs: its package cannot be installed beside dnf's plugins.
 mkdir -p "$CLIENTS/zypper"
 for package in zypper zypper-common libzypp1722 libzypp-common libzypp-config libzypp-bin libaugeas0 libboost-thread1.74.0 \
@@ -175,6 +179,7 @@ command_for cosign2 cosign2/usr/bin/cosign
 command_for cosign3 cosign3/usr/bin/cosign
 [ -x "$BIN/cosign3" ] && ln -sf cosign3 "$BIN/cosign"
 for name in oras crane docker containerd ctr containerd-shim-runc-v2; do command_for $name newer/usr/bin/$name; done
+for name in containerd ctr; do command_for $name-1 containerd-1/usr/bin/$name; done
 for name in dockerd docker-proxy docker-init; do
   for folder in sbin bin libexec/docker; do
     if [ -x "$CLIENTS/newer/usr/$folder/$name" ]; then command_for $name "newer/usr/$folder/$name"; break; fi
@@ -183,7 +188,7 @@ done
 command_for busybox-static unpacked/bin/busybox
 
 # An unpacked program of a newer suite may want a newer C library than this host has.
-for name in cosign2 cosign3 oras crane docker dockerd containerd ctr newer-podman newer-skopeo; do
+for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 newer-podman newer-skopeo; do
   [ -x "$BIN/$name" ] && [ ! -e "$CLIENTS/.runs-$name" ] || continue
   "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {
     miss "$name" "it does not run here: $(head -n 1 "$CLIENTS/apt.log")"

@@ -2,15 +2,27 @@
  * A drop-in for `/etc/containers/registries.conf.d/`: podman, buildah, skopeo and CRI-O ask this server for every mirrored
  * registry. Images keep the names that manifests and charts have. See containers-registries.conf(5).
  */
-import { mirroredRegistries, registryAddress } from "./registries-view.ts";
+import { containersView, mirrorsHub } from "./registries-view.ts";
 import type { RenderInput } from "./types.ts";
 
-/** Renders the drop-in. */
+/**
+ * Renders the drop-in.
+ * @throws {AirferryError} ERR_RENDER when the server's address is IPv6
+ */
 export function renderRegistriesConf(input: RenderInput): string {
-  const { authority, tls } = registryAddress(input);
-  const lines = ["# written by airferry render registries-conf", ""];
+  const { authority, tls, registries, unnamed } = containersView(input, "registries-conf");
+  const lines = [
+    "# written by airferry render registries-conf; goes to /etc/containers/registries.conf.d/airferry.conf",
+    "",
+  ];
+  for (const host of unnamed) lines.push(`# ${host} was packed too, but no rule can name an IPv6 address`, "");
+  if (mirrorsHub(input)) {
+    // Must stand before the first table.
+    lines.push("# names without a host, as docker takes them; goes before the list in /etc/containers/registries.conf");
+    lines.push('unqualified-search-registries = ["docker.io"]', "");
+  }
   if (!tls) lines.push("[[registry]]", `location = "${authority}"`, "insecure = true", "");
-  for (const { host, served } of mirroredRegistries(input)) {
+  for (const { host, served } of registries) {
     lines.push(
       "[[registry]]",
       `prefix = "${host}"`,

@@ -21,7 +21,9 @@ export function registryConfigFiles(input: RenderInput): ConfigFile[] {
       file(
         "hosts-toml",
         path,
-        `containerd: ${path === "hosts.toml" ? "the same for every registry" : `/etc/containerd/${path}`}`,
+        path === "hosts.toml"
+          ? "containerd: the same for every registry"
+          : `containerd: /etc/containerd/${path}; docker with containerd's store: /etc/docker/${path}`,
         () => text,
       ),
     ),
@@ -45,7 +47,7 @@ export function registryConfigFiles(input: RenderInput): ConfigFile[] {
           file(
             "registry-trust",
             "trust-registry.sh",
-            "puts this server's CA where docker, podman and skopeo look",
+            "run as root: puts this server's CA where docker, podman, skopeo, buildah and containerd look",
             () => renderRegistryTrust(input),
           ),
         ]

@@ -2,17 +2,31 @@
  * A `policy.json` that takes images from mirrored registries only with a cosign signature by keys that the site puts beside it.
  * See containers-policy.json(5), "sigstoreSigned".
  */
-import { mirroredRegistries, registryAddress } from "./registries-view.ts";
+import { containersView } from "./registries-view.ts";
 import type { RenderInput } from "./types.ts";
 
 /** Where the site keeps the public key of the images' signer. */
 const IMAGE_KEY_PATH = "/etc/containers/airferry-images.pub";
 
-/** Renders the policy: everything else is refused. */
+/** Places on this machine: what is there was checked when it was pulled, or was made here. */
+const LOCAL_TRANSPORTS = [
+  "containers-storage",
+  "docker-daemon",
+  "docker-archive",
+  "oci-archive",
+  "oci",
+  "dir",
+  "tarball",
+];
+
+/**
+ * Renders the policy: what comes from other registries is refused.
+ * @throws {AirferryError} ERR_RENDER when the server's address is IPv6
+ */
 export function renderImagePolicy(input: RenderInput): string {
-  const { authority } = registryAddress(input);
+  const { authority, registries } = containersView(input, "image-policy");
   const docker: Record<string, object[]> = {};
-  for (const { host, served } of mirroredRegistries(input)) {
+  for (const { host, served } of registries) {
     const signed = { type: "sigstoreSigned", keyPath: IMAGE_KEY_PATH };
     docker[host] = [{ ...signed, signedIdentity: { type: "matchRepository" } }];
     docker[`${authority}/${served}`] = [
@@ -23,17 +37,17 @@ export function renderImagePolicy(input: RenderInput): string {
       },
     ];
   }
-  const archives = [{ type: "insecureAcceptAnything" }];
-  const policy = {
-    default: [{ type: "reject" }],
-    transports: { docker, "docker-archive": { "": archives }, "oci-archive": { "": archives }, oci: { "": archives } },
-  };
+  const local = LOCAL_TRANSPORTS.map((it) => [it, { "": [{ type: "insecureAcceptAnything" }] }]);
+  const policy = { default: [{ type: "reject" }], transports: { docker, ...Object.fromEntries(local) } };
   return `${JSON.stringify(policy, null, 2)}\n`;
 }
 
-/** Renders the drop-in that makes podman look for cosign's signatures in registries: `/etc/containers/registries.d/`. */
+/**
+ * Renders the drop-in that makes podman look for cosign's signatures in registries: `/etc/containers/registries.d/`.
+ * @throws {AirferryError} ERR_RENDER when the server's address is IPv6
+ */
 export function renderRegistriesD(input: RenderInput): string {
-  const { authority } = registryAddress(input);
-  const places = [authority, ...mirroredRegistries(input).map((it) => it.host)];
+  const { authority, registries } = containersView(input, "image-policy");
+  const places = [authority, ...registries.map((it) => it.host)];
   return `docker:\n${[...new Set(places)].map((it) => `  ${JSON.stringify(it)}:\n    use-sigstore-attachments: true\n`).join("")}`;
 }

@@ -1,4 +1,5 @@
 /** What registry configuration is made from: the hosts that images were packed from, and how clients reach this server. */
+import { AirferryError } from "../errors.ts";
 import { canonicalHost, parseReference, servedHost } from "../oci/reference.ts";
 import type { RenderInput } from "./types.ts";
 import { addressOf, releasesOf } from "./view.ts";
@@ -18,8 +19,52 @@ export function mirroredRegistries(input: RenderInput): MirroredRegistry[] {
   return [...new Set(hosts.map(canonicalHost))].sort().map((host) => ({ host, served: servedHost(host) }));
 }
 
+/** Whether something of Docker Hub is here: the one registry that clients mean when a name has no host. */
+export function mirrorsHub(input: RenderInput): boolean {
+  return mirroredRegistries(input).some((it) => it.host === "docker.io");
+}
+
 /** `host:port` of the server and whether it speaks TLS. A path in the base URL has no meaning to registry clients. */
 export function registryAddress(input: RenderInput): { authority: string; tls: boolean } {
   const { authority, tls } = addressOf(input.baseUrl);
   return { authority, tls };
+}
+
+/** What podman, skopeo, buildah and CRI-O can be told: {@link mirroredRegistries} without, and with `unnamed`, IPv6 addresses. */
+export interface ContainersView {
+  authority: string;
+  tls: boolean;
+  registries: MirroredRegistry[];
+  unnamed: string[];
+}
+
+/**
+ * The same for configuration of containers/image, whose references know no IPv6 addresses: one in policy.json makes all of it
+ * invalid, and with one as the mirror's place every pull fails.
+ * @throws {AirferryError} ERR_RENDER when the server itself has such an address
+ */
+export function containersView(input: RenderInput, what: string): ContainersView {
+  const { authority, tls } = registryAddress(input);
+  if (isIpv6(authority)) {
+    throw new AirferryError(
+      "ERR_RENDER",
+      `cannot render "${what}": podman, skopeo, buildah and CRI-O take no IPv6 address as a registry`,
+      {
+        expected: "a host name or an IPv4 address",
+        actual: authority,
+        hint: `give the server a name: --url ${tls ? "https" : "http"}://HOST${authority.replace(/^.*\]/, "")}`,
+      },
+    );
+  }
+  const all = mirroredRegistries(input);
+  return {
+    authority,
+    tls,
+    registries: all.filter((it) => !isIpv6(it.host)),
+    unnamed: all.filter((it) => isIpv6(it.host)).map((it) => it.host),
+  };
+}
+
+function isIpv6(host: string): boolean {
+  return host.startsWith("[");
 }

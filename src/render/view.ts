@@ -67,10 +67,16 @@ export function encodeUrlPath(path: string): string {
     .join("/");
 }
 
-/** `host:port` of the base URL, and the host alone. IPv6 hosts keep their brackets in `authority` and lose them in `host`. */
+/**
+ * `host:port` of the base URL, as image references start with it, and the host alone. IPv6 hosts keep their brackets in
+ * `authority` and lose them in `host`.
+ */
 export function addressOf(baseUrl: string): { authority: string; host: string; tls: boolean } {
   const url = new URL(baseUrl);
-  return { authority: url.host, host: url.hostname.replace(/^\[|\]$/g, ""), tls: url.protocol === "https:" };
+  const tls = url.protocol === "https:";
+  // A reference takes a first segment without dot and colon for a repository of Docker Hub: `mirror` must say its port.
+  const port = /[.:]/.test(url.host) || url.host === "localhost" ? "" : tls ? ":443" : ":80";
+  return { authority: `${url.host}${port}`, host: url.hostname.replace(/^\[|\]$/g, ""), tls };
 }
 
 /**
