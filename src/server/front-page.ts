@@ -2,6 +2,7 @@
  * The page at `/`: what is here, from whom, and how to use it, with commands to copy. Made from the inventories alone;
  * commands appear only for content that is there.
  */
+import { formatReference, parseReference, servedHost } from "../oci/reference.ts";
 import type { Release } from "../store/types.ts";
 import type { TreeView } from "./context.ts";
 import { commandBlock, escapeHtml, formatSize, htmlPage } from "./html.ts";
@@ -120,8 +121,8 @@ function imageSection(releases: readonly Release[], baseUrl: string): string {
   const more = images.length > MAX_ROWS ? `<p class="soft">and ${images.length - MAX_ROWS} more</p>` : "";
   const [scheme = "", host = ""] = baseUrl.split("://");
   const insecure = scheme === "http" ? " --tls-verify=false" : "";
-  // A host's port is written with "_" in the path of a name: a colon is illegal there.
-  const name = first.reference.replace(/^([^/:]+):(\d+)\//, "$1_$2/");
+  const reference = parseReference(first.reference);
+  const name = formatReference({ ...reference, host: servedHost(reference.host) });
   return `<h2>Container images</h2>${table(["image", "platforms", "size"], rows, [2])}${more}${commandBlock(
     `podman pull${insecure} ${host}/${name}`,
   )}<p class="soft">Under their own names, through a mirror rule: ${link("/config/", "hosts.toml and registries.conf")}</p>`;

@@ -5,6 +5,7 @@ import { renderRegistriesConf } from "../../src/render/registries-conf.ts";
 import { hostsTomlFiles } from "../../src/render/registries-containerd.ts";
 import { renderDockerDaemon, renderRegistryTrust } from "../../src/render/registries-docker.ts";
 import { renderImagePolicy, renderRegistriesD } from "../../src/render/registries-policy.ts";
+import { registryPrefix } from "../../src/render/registry-prefix.ts";
 import type { RenderInput } from "../../src/render/types.ts";
 import { addressOf } from "../../src/render/view.ts";
 import { imageOf, inputOf, makeRelease } from "../fixtures/render-input.ts";
@@ -101,4 +102,26 @@ t.test("the address in references has a port where a name alone would be a repos
     ["http://localhost", "localhost"],
   ]))
     t.equal(addressOf(url).authority, authority, url);
+});
+
+t.test("where the control-plane images stand", async (t) => {
+  for (const [reference, prefix] of new Map([
+    ["registry.k8s.io/kube-apiserver:v1.33.4", "registry.k8s.io"],
+    ["registry.example.com:5000/mirror/k8s/kube-apiserver:v1.33.4", "registry.example.com_5000/mirror/k8s"],
+    ["[2001:db8::1]:5000/k8s/kube-apiserver:v1.33.4", "2001_db8__1_5000/k8s"],
+    ["[::1]/kube-apiserver", "0__1"],
+    [`k8s/kube-apiserver@sha256:${"0".repeat(64)}`, "docker.io/k8s"],
+  ])) {
+    const release = makeRelease("s", [], {
+      images: [imageOf("quay.io/x/not-kube-apiserver:v1.33.4"), imageOf(reference)],
+    });
+    t.equal(registryPrefix(release), prefix, reference);
+    t.equal(registryPrefix(release, "9.9.9"), reference.includes("@") ? prefix : undefined, reference);
+  }
+});
+
+t.test("the front page names images of IPv6 registries as they are served", async (t) => {
+  const images = [imageOf("[2001:db8::1]:5000/lab/x:1")];
+  const { url } = await startServer(t, [{ stream: "s", content: {}, catalog: { images } }]);
+  t.match(await (await fetch(url)).text(), `${new URL(url).host}/2001_db8__1_5000/lab/x:1`);
 });
