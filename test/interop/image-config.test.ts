@@ -33,8 +33,6 @@ interface Machine {
   digests: ReadonlyMap<string, string>;
   /** A registry that is the site's own. */
   site: string;
-  /** Puts a rendered file where it belongs, as an administrator does. */
-  place(t: Test, what: string, url: string, out: string): Promise<void>;
   storage(name: string): string[];
 }
 
@@ -67,10 +65,6 @@ async function makeMachine(t: Test): Promise<Machine> {
     gap,
     digests,
     site: others.host,
-    async place(t, what, url, out) {
-      const rendered = await gap.airferry("render", what, "--store", "store", "--url", url, "--out", out);
-      t.equal(rendered.status, 0, rendered.stderr);
-    },
     storage: (name) => ["--storage-driver", "vfs", "--root", join(dir, name, "s"), "--runroot", join(dir, name, "r")],
   };
 }
@@ -94,7 +88,7 @@ async function testPodman(t: Test, { gap, digests, storage }: Machine, podman: s
 
 async function testDocker(
   t: Test,
-  { gap, digests, place }: Machine,
+  { gap, digests }: Machine,
   store: "graphdriver" | "containerd",
   { url, host }: { url: string; host: string },
 ): Promise<void> {
@@ -113,7 +107,7 @@ async function testDocker(
     if (store === "graphdriver") return;
     t.match((await pull("docker.io/library/redis:9")).out, /redis:9: not found/);
     // The same hosts.toml as containerd's gives this store the names of all registries; it is read at each pull.
-    await place(t, "hosts-toml", url, "/etc/docker/");
+    await gap.place("hosts-toml", url, "/etc/docker/");
     for (const reference of OTHERS) await check(reference);
     const other = await pull("registry.k8s.io/none:1");
     t.match(other.out, /none:1: not found/);
@@ -177,11 +171,11 @@ if (await onOwnMachine(t, import.meta.filename)) {
   t.test("every client by the names that images have outside", async (t) => {
     if (!needs(t, "docker-registry", "cosign2", "curl")) return;
     const machine = await makeMachine(t);
-    const { gap, place, digests, storage } = machine;
+    const { gap, digests, storage } = machine;
     const configure = async (url: string) => {
-      await place(t, "hosts-toml", url, "/etc/containerd/");
-      await place(t, "registries-conf", url, "/etc/containers/registries.conf.d/airferry.conf");
-      await place(t, "docker-daemon", url, "/etc/docker/daemon.json");
+      await gap.place("hosts-toml", url, "/etc/containerd/");
+      await gap.place("registries-conf", url, "/etc/containers/registries.conf.d/airferry.conf");
+      await gap.place("docker-daemon", url, "/etc/docker/daemon.json");
     };
 
     await t.test("over plain HTTP, by a name without a dot, at the default port", async (t) => {
@@ -203,9 +197,7 @@ if (await onOwnMachine(t, import.meta.filename)) {
       const server = await gap.serve({ listen: `${OWN_ADDRESS}:9443` });
       const { url, host } = server;
       await configure(url);
-      await place(t, "registry-trust", url, join(gap.dir, "trust-registry.sh"));
-      const trusted = await gap.run("sh", "-c", `cd '${gap.dir}' && sh trust-registry.sh`);
-      t.equal(trusted.status, 0, trusted.out);
+      await gap.trust(url);
 
       for (const podman of ["podman", "newer-podman"]) {
         await t.test(podman, async (t) => {
@@ -256,7 +248,7 @@ if (await onOwnMachine(t, import.meta.filename)) {
 
       await t.test("policy.json: only signed images come in, and what is here can be handed on", async (t) => {
         if (!needs(t, "newer-podman", "newer-skopeo")) return;
-        await place(t, "image-policy", url, "/etc/containers/");
+        await gap.place("image-policy", url, "/etc/containers/");
         cpSync(join(gap.dir, "images.pub"), "/etc/containers/airferry-images.pub");
         const run = (...args: string[]) => gap.run("newer-podman", ...storage("policy"), ...args);
         const pulled = await run("pull", "-q", SIGNED);

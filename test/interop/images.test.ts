@@ -166,7 +166,7 @@ t.test("images from upstream to every client", async (t) => {
     const folder = join(dir, "etc/certs.d");
     for (const registry of ["registry.example.com", "registry.k8s.io"]) {
       const file = join(folder, registry, "hosts.toml");
-      writeFileSync(file, readFileSync(file, "utf8").replace(/ca = ".*"/, `ca = "${ca}"`));
+      writeFileSync(file, readFileSync(file, "utf8").replace(/ca = ".*"/g, `ca = "${ca}"`));
     }
     const daemon = await startContainerd(join(dir, "ctd"), folder);
     t.teardown(() => daemon.stop());
