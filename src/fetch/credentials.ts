@@ -48,10 +48,13 @@ export class Credentials {
       return basic(decode(url.username), decode(url.password));
     }
     const [name, entry] = this.#entry(url, asked) ?? [];
-    if (entry?.token_env !== undefined) return `Bearer ${this.#variable(entry.token_env, name as string)}`;
+    if (entry?.token_env !== undefined)
+      return `Bearer ${readVariable(entry.token_env, name as string, this.#options.env)}`;
     if (entry?.username_env !== undefined || entry?.password_env !== undefined) {
-      const user = entry.username_env === undefined ? "" : this.#variable(entry.username_env, name as string);
-      const password = entry.password_env === undefined ? "" : this.#variable(entry.password_env, name as string);
+      const user =
+        entry.username_env === undefined ? "" : readVariable(entry.username_env, name as string, this.#options.env);
+      const password =
+        entry.password_env === undefined ? "" : readVariable(entry.password_env, name as string, this.#options.env);
       return basic(user, password);
     }
     if (this.#options.netrc === undefined || (!asked && url.port !== "")) return undefined;
@@ -79,24 +82,14 @@ export class Credentials {
   }
 
   #entry(url: URL, asked: boolean): [string, HostCredentials] | undefined {
-    const port = url.port || (url.protocol === "https:" ? "443" : "80");
-    const exact = `${url.hostname}:${port}`;
-    const names = asked || url.port === "" ? [exact, url.hostname] : [exact];
+    const [exact, host] = hostNames(url);
+    const names = asked || url.port === "" ? [exact, host] : [exact];
     for (const name of names) {
       const entry = this.#hosts.get(name);
       // Redirected, a name without a port means its https.
       if (entry && (asked || name === exact || url.protocol === "https:")) return [name, entry];
     }
     return undefined;
-  }
-
-  #variable(name: string, host: string): string {
-    const value = this.#options.env[name];
-    if (value) return value;
-    throw new AirferryError("ERR_USAGE", `cannot log in at "${host}": the environment variable ${name} is not set`, {
-      path: `hosts.${host}`,
-      hint: `set ${name} and run the command again`,
-    });
   }
 
   #pem(file: string, host: string, what: string): string {
@@ -121,6 +114,21 @@ export class Credentials {
       hint: `check hosts.${host} in the manifest`,
     });
   }
+}
+
+/** Keys under which `hosts:` may have a URL's host, the more special one first: `host:port`, `host`. Lower case. */
+export function hostNames(url: URL): [string, string] {
+  return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`, url.hostname];
+}
+
+/** The value of a variable that `hosts:` names for a host. @throws {AirferryError} ERR_USAGE when it is not set */
+export function readVariable(name: string, host: string, env: NodeJS.ProcessEnv): string {
+  const value = env[name];
+  if (value) return value;
+  throw new AirferryError("ERR_USAGE", `cannot log in at "${host}": the environment variable ${name} is not set`, {
+    path: `hosts.${host}`,
+    hint: `set ${name} and run the command again`,
+  });
 }
 
 function basic(user: string, password: string): string {

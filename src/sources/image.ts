@@ -9,7 +9,6 @@ import type { Digest } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { ImageEntry, Manifest } from "../manifest/schema.ts";
-import { findLogin, type Login } from "../oci/docker-login.ts";
 import type { Descriptor } from "../oci/image-manifest.ts";
 import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/layout.ts";
 import { formatReference, parseReference, type Reference, repositoryOf } from "../oci/reference.ts";
@@ -214,20 +213,8 @@ function registryOf(
   return new RegistryOrigin({ reference, insecure, fetcher, auth, name: formatReference(reference), report });
 }
 
-function authFor(host: string, path: string, manifest: Manifest, fetcher: LockContext["fetcher"]): RegistryAuth {
-  return new RegistryAuth({
-    fetcher,
-    path,
-    login: async () => manifestLogin(host, manifest) ?? (await findLogin(host, path)),
-  });
-}
-
-/** A login that the manifest's `hosts:` has for a registry; the variables themselves are the fetch engine's to complain about. */
-function manifestLogin(host: string, manifest: Manifest): Login | undefined {
-  const entry = manifest.hosts?.[host];
-  const username = entry?.username_env && process.env[entry.username_env];
-  const password = entry?.password_env && process.env[entry.password_env];
-  return username && password ? { username, password } : undefined;
+function authFor(host: string, path: string, { hosts }: Manifest, fetcher: LockContext["fetcher"]): RegistryAuth {
+  return new RegistryAuth({ fetcher, host, path, hosts });
 }
 
 async function planImages(

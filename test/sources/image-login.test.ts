@@ -3,7 +3,9 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "n
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
 import { findLogin } from "../../src/oci/docker-login.ts";
+import { RegistryAuth, type RegistryAuthOptions } from "../../src/sources/image/registry-auth.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
+import { testFetcher } from "../fixtures/fetching.ts";
 import { TestImages } from "../fixtures/images.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
@@ -38,19 +40,31 @@ function makeHome(t: Test): { dir: string; env: NodeJS.ProcessEnv; asked: () => 
   return { dir, env, asked };
 }
 
+interface How {
+  /** The reference instead of the registry's own, asked at the registry by a rewrite. */
+  ref?: string;
+  rewrite?: (host: string) => string;
+  hosts?: (host: string) => object;
+}
+
 /** Locks and packs one image with the logins that `prepare` leaves in the user's home. */
 async function pack(
   t: Test,
   options: Partial<FakeRegistryOptions>,
   prepare: (dir: string, host: string) => NodeJS.ProcessEnv,
+  { ref, rewrite, hosts }: How = {},
 ) {
   const images = new TestImages();
   const index = images.index([images.image("linux/amd64", [{ a: "amd64" }])]);
   const fake = await startFakeRegistry({ images, tags: { "1.0": index }, redirectBlobs: true, ...options });
   t.teardown(() => fake.close());
   const { dir, env, asked } = makeHome(t);
-  const manifest = writeManifest(dir, { images: [{ ref: `${fake.host}/lab/bb:1.0`, insecure: true }] });
-  const ran = await airferry(dir, ["pack", manifest, "--unsigned", "--progress", "json"], {
+  const manifest = writeManifest(dir, {
+    images: [{ ref: ref ?? `${fake.host}/lab/bb:1.0`, insecure: true }],
+    ...(hosts && { hosts: hosts(fake.host) }),
+  });
+  const rewritten = rewrite === undefined ? [] : ["--rewrite", rewrite(fake.host)];
+  const ran = await airferry(dir, ["pack", manifest, "--unsigned", "--progress", "json", ...rewritten], {
     ...env,
     ...prepare(dir, fake.host),
   });
@@ -173,6 +187,109 @@ t.test("a helper that knows no login leaves us nobody; a file that is named must
   const missing = await pack(t, { auth: "bearer" }, (dir) => ({ REGISTRY_AUTH_FILE: join(dir, "none.json") }));
   t.equal(missing.ran.status, 2, missing.ran.stderr);
   t.match(missing.ran.stderr, /none\.json.*no such file/);
+});
+
+for (const kind of ["bearer", "basic"] as const) {
+  const login = { auth: auth(`${USER}:${PASSWORD}`) };
+  const mine = { username_env: "U", password_env: "P" };
+  const behind = (
+    t: Test,
+    auths: (host: string) => object,
+    { to = "", hosts, ...options }: { to?: string; hosts?: How["hosts"] } & Partial<FakeRegistryOptions> = {},
+  ) =>
+    pack(
+      t,
+      { auth: kind, ...options },
+      (dir, host) => ({
+        REGISTRY_AUTH_FILE: writeJson(join(dir, "auth.json"), { auths: auths(host) }),
+        U: USER,
+        P: PASSWORD,
+      }),
+      { ref: "lab/bb:1.0", rewrite: (host) => `docker.io=${host}${to}`, ...(hosts && { hosts }) },
+    );
+
+  t.test(`${kind}: behind --rewrite the login is the one for the host that is really asked`, async (t) => {
+    for (const key of ["https://index.docker.io/v1/", "docker.io"]) {
+      const { fake, ran } = await behind(t, () => ({ [key]: login }));
+      t.equal(ran.status, 4, "the login of the original is no good elsewhere");
+      t.ok(fake.log.length > 0);
+      t.same(
+        fake.log.filter((line) => line.includes("Basic")),
+        [],
+        "and is sent to nobody else",
+      );
+    }
+    const stranger = await behind(t, () => ({}), {
+      hosts: () => ({ "docker.io": mine, "registry-1.docker.io": mine }),
+    });
+    t.equal(stranger.ran.status, 4);
+    t.same(
+      stranger.fake.log.filter((line) => line.includes("Basic")),
+      [],
+      "what hosts: has for the original is sent to nobody else",
+    );
+    const mirrored = await behind(t, (host) => ({ [host]: login, "docker.io": { auth: auth("hub:wrong") } }));
+    t.equal(mirrored.ran.status, 0, mirrored.ran.stderr);
+    const hosts = await behind(t, () => ({}), { hosts: (host) => ({ [host]: mine, "docker.io": { token_env: "P" } }) });
+    t.equal(hosts.ran.status, 0, hosts.ran.stderr);
+    const below = await behind(t, (host) => ({ [`${host}/hub`]: login, [`${host}/lab`]: { auth: auth("x:wrong") } }), {
+      to: "/hub",
+      name: "hub/lab/bb",
+    });
+    t.equal(below.ran.status, 0, `by the path that is really asked: ${below.ran.stderr}`);
+    holdsNoSecret(t, below);
+  });
+
+  t.test(`${kind}: hosts: without a port, and in capitals, is for a registry with one`, async (t) => {
+    const localhost = (host: string) => host.replace("127.0.0.1", "localhost");
+    const { ran } = await pack(
+      t,
+      { auth: kind, redirectBlobs: true },
+      (dir) => ({ REGISTRY_AUTH_FILE: writeJson(join(dir, "auth.json"), {}), U: USER, P: PASSWORD }),
+      {
+        ref: "registry.example.com/lab/bb:1.0",
+        rewrite: (host) => `registry.example.com=${localhost(host)}`,
+        hosts: () => ({ LocalHost: mine }),
+      },
+    );
+    t.equal(ran.status, 0, ran.stderr);
+  });
+}
+
+t.test("RegistryAuth: Docker Hub is asked with its own login, also in place of another registry", async (t) => {
+  const { dir } = makeHome(t);
+  const login = (text: string) => ({ auth: auth(text) });
+  const file = writeJson(join(dir, "auth.json"), {
+    auths: { "https://index.docker.io/v1/": login("hub:h"), "registry.example.com:443": login("example:e") },
+  });
+  const env = { ...process.env };
+  Object.assign(process.env, { REGISTRY_AUTH_FILE: file, U: "named", P: "p" });
+  t.teardown(() => {
+    process.env = env;
+  });
+  const fetcher = testFetcher();
+  t.teardown(() => fetcher.close());
+  const sent = async (host: string, asked: string, hosts?: RegistryAuthOptions["hosts"]) => {
+    const url = new URL(`https://${asked}/v2/lab/bb/manifests/1.0`);
+    const it = new RegistryAuth({ fetcher, host, path: "lab/bb", ...(hosts && { hosts }) });
+    t.same(await it.headers(url), {}, "nothing unasked");
+    await it.challenged(url, 'Basic realm="x"');
+    const { authorization = "" } = await it.headers(url);
+    return Buffer.from(authorization.slice(6), "base64").toString();
+  };
+  t.equal(await sent("docker.io", "registry-1.docker.io"), "hub:h");
+  t.equal(await sent("registry.example.com", "registry-1.docker.io"), "hub:h");
+  t.equal(await sent("docker.io", "registry.example.com:5000"), "");
+  t.equal(await sent("registry.example.com:443", "registry.example.com"), "example:e", "as the reference writes it");
+  const mine = { username_env: "U", password_env: "P" };
+  t.equal(await sent("docker.io", "registry-1.docker.io", { "Docker.io": mine }), "named:p");
+  t.equal(await sent("docker.io", "registry.example.com:5000", { "docker.io": mine }), "");
+  t.equal(await sent("a.example:5000", "a.example:5000", { "A.example": mine }), "named:p");
+  t.equal(await sent("a.example:5000", "a.example:5000", { "a.example:5001": mine }), "");
+  await t.rejects(sent("docker.io", "registry-1.docker.io", { "docker.io": { ...mine, password_env: "NOT_SET" } }), {
+    code: "ERR_USAGE",
+    message: /NOT_SET is not set/,
+  });
 });
 
 t.test("findLogin(): order of files and of what is in them", async (t) => {

@@ -4,11 +4,14 @@
  * it redirects to is met as nobody. See the token specification of the distribution project; CVE-2020-15157.
  */
 import { AirferryError } from "../../errors.ts";
+import { hostNames, readVariable } from "../../fetch/credentials.ts";
 import { httpStatusOf } from "../../fetch/fetcher.ts";
 import { networkRank } from "../../fetch/network-rank.ts";
 import type { Authenticator, Fetcher } from "../../fetch/types.ts";
+import type { Manifest } from "../../manifest/schema.ts";
 import { answerable, type Challenge } from "../../oci/challenge.ts";
-import { basicHeader, type Login } from "../../oci/docker-login.ts";
+import { basicHeader, findLogin, type Login } from "../../oci/docker-login.ts";
+import { apiHost, canonicalHost } from "../../oci/reference.ts";
 
 const MAX_TOKEN_BYTES = 1024 * 1024;
 /** What the specification has for a token that does not say. */
@@ -18,10 +21,11 @@ const FRESH_TOKEN_MS = 2000;
 
 export interface RegistryAuthOptions {
   fetcher: Fetcher;
-  /** Repository path at the registry: what a token is asked for. */
+  /** As the reference names them. Where a rewrite leads elsewhere, the login is the one for there. */
+  host: string;
   path: string;
-  /** Asked once, when the registry first wants to know. */
-  login: () => Promise<Login | undefined>;
+  /** `hosts:` of the manifest: looked at before what docker and podman keep. */
+  hosts?: Manifest["hosts"];
 }
 
 interface Token {
@@ -36,8 +40,8 @@ export class RegistryAuth implements Authenticator {
   readonly #tokens = new Map<string, Token>();
   readonly #asking = new Map<string, Promise<Token>>();
   #login: Promise<Login | undefined> | undefined;
-  /** Where requests start, after any rewrite: the only origin that gets our login. */
-  #home: string | undefined;
+  /** The first URL that was really asked, after any rewrite: its origin is the only one that gets our login. */
+  #home: URL | undefined;
   #basic: string | undefined;
   #basicSince = 0;
 
@@ -46,10 +50,10 @@ export class RegistryAuth implements Authenticator {
   }
 
   async headers(url: URL): Promise<Record<string, string>> {
-    this.#home ??= url.origin;
+    this.#home ??= url;
     const token = this.#tokens.get(url.origin);
     if (token !== undefined && token.expires > Date.now()) return { authorization: `Bearer ${token.value}` };
-    if (url.origin === this.#home && this.#basic !== undefined) return { authorization: this.#basic };
+    if (url.origin === this.#home.origin && this.#basic !== undefined) return { authorization: this.#basic };
     return {};
   }
 
@@ -57,9 +61,8 @@ export class RegistryAuth implements Authenticator {
   async challenged(url: URL, wwwAuthenticate: string | undefined): Promise<boolean> {
     const challenge = answerable(wwwAuthenticate);
     if (challenge === undefined) return false;
-    const home = url.origin === this.#home;
-    if (home) this.#login ??= this.#o.login();
-    const login = home ? await this.#login : undefined;
+    if (url.origin === this.#home?.origin) this.#login ??= this.#findLogin(this.#home);
+    const login = url.origin === this.#home?.origin ? await this.#login : undefined;
     if (challenge.scheme === "basic") {
       const header = login && basicHeader(login);
       if (header === undefined) return false;
@@ -91,9 +94,19 @@ export class RegistryAuth implements Authenticator {
     return true;
   }
 
+  async #findLogin(home: URL): Promise<Login | undefined> {
+    const { host, path, hosts } = this.#o;
+    const isAsWritten = new URL(`${home.protocol}//${apiHost(host)}`).host === home.host;
+    return (
+      manifestLogin(home, hosts) ?? (await findLogin(isAsWritten ? host : canonicalHost(home.host), pathIn(home, path)))
+    );
+  }
+
   async #askToken(registry: URL, { parameters }: Challenge, login: Login | undefined): Promise<Token> {
     const realm = realmOf(registry, parameters.realm as string);
-    const scopes = (parameters.scope ?? `repository:${this.#o.path}:pull`).split(" ").filter((it) => it !== "");
+    const scopes = (parameters.scope ?? `repository:${pathIn(registry, this.#o.path)}:pull`)
+      .split(" ")
+      .filter((it) => it !== "");
     const basic = login && basicHeader(login);
     const obtained = Date.now();
     const answer = await this.#fetchToken(realm, parameters.service, scopes, login, basic).catch((error) => {
@@ -164,6 +177,22 @@ export class RegistryAuth implements Authenticator {
     }
     throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot log in: the answer of "${realm.host}" is not JSON`);
   }
+}
+
+/** The repository that a URL of the API asks for: a mirror may keep it below a path of its own. */
+function pathIn({ pathname }: URL, otherwise: string): string {
+  return /^\/v2\/(.+?)\/(?:manifests|blobs|referrers)\/[^/]+$/.exec(pathname)?.[1] ?? otherwise;
+}
+
+/** The login that `hosts:` has for the registry at a URL, by the same names as the fetch engine; Docker Hub by any of its own. */
+function manifestLogin(url: URL, hosts: Manifest["hosts"] = {}): Login | undefined {
+  const entries = new Map(Object.entries(hosts).map(([name, it]) => [canonicalHost(name), it]));
+  const name = hostNames(url)
+    .map(canonicalHost)
+    .find((it) => entries.has(it));
+  const { username_env: user, password_env: password } = (name !== undefined && entries.get(name)) || {};
+  if (name === undefined || user === undefined || password === undefined) return undefined;
+  return { username: readVariable(user, name, process.env), password: readVariable(password, name, process.env) };
 }
 
 /** The token service; a registry must not be able to point us, and our password, at the site's own network. */
