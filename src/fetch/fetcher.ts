@@ -13,6 +13,7 @@ import { integrityFault } from "./integrity.ts";
 import { MemorySink } from "./memory-sink.ts";
 import type { Opened } from "./open.ts";
 import type { ProxyEnv } from "./proxy.ts";
+import { redactUrl } from "./redact.ts";
 import type { Rewrite } from "./rewrite.ts";
 import { type Engine, transferInto } from "./transfer.ts";
 import { Transport } from "./transport.ts";
@@ -115,6 +116,12 @@ async function fetchBytes(
     },
     sink,
   );
-  const { status, headers } = (last as Opened).exchange;
-  return { ...head, bytes: sink.bytes(), status, headers };
+  const { asked, exchange } = last as Opened;
+  return {
+    ...head,
+    bytes: sink.bytes(),
+    askedUrl: redactUrl(asked),
+    status: exchange.status,
+    headers: exchange.headers,
+  };
 }

@@ -32,6 +32,8 @@ export interface OpenRequest {
   method: "GET" | "HEAD" | "POST";
   /** Original URL: rewrites apply here. */
   url: string;
+  /** Asked in its place, see `Fetcher.fetchBytes`. */
+  link?: string | undefined;
   /** Names in lower case. */
   headers: Record<string, string>;
   body?: string | Buffer | undefined;
@@ -43,6 +45,8 @@ export interface OpenRequest {
 
 export interface Opened {
   exchange: Exchange;
+  /** The URL that was asked first: after rewrites, before redirects. */
+  asked: URL;
   /** The URL that answered. */
   url: URL;
   /** Origin whose turn this is, for `limits`. */
@@ -65,13 +69,13 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
   const first = parseUrl(rewriteUrl(request.url, parts.rewrites), request.url);
   // Origins that the authenticator may speak to: the one asked, and those that challenged it themselves.
   const authOrigins = new Set([first.origin]);
-  let hop: Hop = { url: first, asked: true };
+  let hop: Hop = request.link === undefined ? { url: first, asked: true } : linked(first, request.link);
   let { method, body } = request;
   let redirects = 0;
   // Each origin may challenge once: the registry, and then the one it redirects to.
   const challenged = new Set<string>();
   for (;;) {
-    const opened = await sendOnce(parts, { ...request, method, body }, hop, first.origin, authOrigins);
+    const { opened, sent } = await sendOnce(parts, { ...request, method, body }, hop, first, authOrigins);
     const { exchange } = opened;
     try {
       const location = exchange.headers.location;
@@ -103,7 +107,7 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
           await discard(exchange);
           // The token comes through this same engine: the turn must be free before it is asked for.
           opened.release();
-          if (await request.auth.challenged(target, wanted)) {
+          if (await request.auth.challenged(target, wanted, sent)) {
             authOrigins.add(target.origin);
             continue;
           }
@@ -122,11 +126,11 @@ async function sendOnce(
   parts: OpenParts,
   request: OpenRequest,
   hop: Hop,
-  firstOrigin: string,
+  first: URL,
   authOrigins: ReadonlySet<string>,
-): Promise<Opened> {
+): Promise<{ opened: Opened; sent: string | undefined }> {
   const url = bare(hop.url);
-  const sameOrigin = url.origin === firstOrigin;
+  const sameOrigin = url.origin === first.origin;
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(request.headers)) {
     if (sameOrigin || HARMLESS_HEADERS.has(name)) headers[name] = value;
@@ -155,11 +159,21 @@ async function sendOnce(
       proxy,
       signal: request.signal,
     });
-    return { exchange, url, origin: url.origin, release };
+    const opened = { exchange, asked: bare(first), url, origin: url.origin, release };
+    return { opened, sent: headers.authorization };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/** Whoever gave the link gave it as in a redirect: what is ours is for the origin that was asked alone. */
+function linked(first: URL, link: string): Hop {
+  const url = new URL(link);
+  const asked = url.origin === first.origin;
+  url.username = asked ? first.username : "";
+  url.password = asked ? first.password : "";
+  return { url, asked };
 }
 
 function redirectTarget(parts: OpenParts, original: string, from: URL, location: string, exchange: Exchange): URL {

@@ -35,6 +35,8 @@ export interface Engine extends OpenParts {
 export interface TransferRequest extends FetchTarget {
   method?: "GET" | "POST";
   body?: string | Buffer | undefined;
+  /** See `Fetcher.fetchBytes`. */
+  link?: string | undefined;
   signal?: AbortSignal | undefined;
   /** Looks at the whole body; what it returns is why this mirror's bytes are not wanted. */
   check?: (opened: Opened, pieced: boolean) => AttemptFailure | undefined;
@@ -226,7 +228,7 @@ class Transfer {
   }
 
   #open(url: string, plan: ResumePlan, attempt: number, signal = this.#request.signal): Promise<Opened> {
-    const { headers, method, body, auth } = this.#request;
+    const { headers, method, body, auth, link } = this.#request;
     const all: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers ?? {})) all[name.toLowerCase()] = value;
     if (plan.kind === "rest") {
@@ -237,6 +239,7 @@ class Transfer {
     return openUrl(this.#engine, {
       method: method ?? "GET",
       url,
+      link,
       headers: all,
       body,
       auth,

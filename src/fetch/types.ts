@@ -10,10 +10,10 @@ export interface Authenticator {
    */
   headers(url: URL): Promise<Record<string, string>>;
   /**
-   * Called once for a 401 (or a 403 that wants another scope) with the response's WWW-Authenticate.
-   * Returns true when new credentials are ready and the request is worth repeating.
+   * Called once for a 401 (or a 403 that wants another scope) with the response's WWW-Authenticate and the Authorization header
+   * that was refused. Returns true when new credentials are ready and the request is worth repeating.
    */
-  challenged?(url: URL, wwwAuthenticate: string | undefined): Promise<boolean>;
+  challenged?(url: URL, wwwAuthenticate: string | undefined, sent: string | undefined): Promise<boolean>;
 }
 
 /** What is known about the bytes before they are fetched. */
@@ -71,6 +71,8 @@ export interface HeadResult {
 /** A small body, whole, in memory. */
 export interface FetchedBytes extends HeadResult {
   bytes: Buffer;
+  /** The URL that was asked first: after rewrites, before redirects. */
+  askedUrl: string;
   status: number;
   headers: Record<string, string | string[] | undefined>;
 }
@@ -89,9 +91,18 @@ export interface FetchEvent {
 /** The engine, as sources and pack see it (fetcher.ts implements it on got). */
 export interface Fetcher {
   head(target: FetchTarget, signal?: AbortSignal): Promise<HeadResult>;
-  /** Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status. */
+  /**
+   * Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status.
+   * `link`: what an earlier answer of the only URL gave as its continuation, resolved; asked in its place as it is, without
+   * rewrites, and with no more secrets than a redirect there would get. The caller decides which origins it may lead to.
+   */
   fetchBytes(
-    target: FetchTarget & { maxBytes: number; method?: "GET" | "POST"; body?: string | Buffer },
+    target: FetchTarget & {
+      maxBytes: number;
+      method?: "GET" | "POST";
+      body?: string | Buffer;
+      link?: string | undefined;
+    },
     signal?: AbortSignal,
   ): Promise<FetchedBytes>;
   /** Streams a body into the sink, resuming, retrying and failing over. Checks the size; the caller checks the digest. */

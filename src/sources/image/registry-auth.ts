@@ -16,8 +16,8 @@ import { apiHost, canonicalHost } from "../../oci/reference.ts";
 const MAX_TOKEN_BYTES = 1024 * 1024;
 /** What the specification has for a token that does not say. */
 const DEFAULT_TOKEN_S = 60;
-/** A challenge within this time after a token came belongs to a request that was already under way. */
-const FRESH_TOKEN_MS = 2000;
+/** A shorter life is not counted: a token is good for the request that it was asked for, however long that waits for its turn. */
+const MIN_TOKEN_S = 10;
 
 export interface RegistryAuthOptions {
   fetcher: Fetcher;
@@ -29,8 +29,10 @@ export interface RegistryAuthOptions {
 }
 
 interface Token {
-  value: string;
-  obtained: number;
+  /** The whole Authorization header. */
+  header: string;
+  /** What it was asked for, in the challenge's words. */
+  scope: string | undefined;
   expires: number;
 }
 
@@ -43,7 +45,6 @@ export class RegistryAuth implements Authenticator {
   /** The first URL that was really asked, after any rewrite: its origin is the only one that gets our login. */
   #home: URL | undefined;
   #basic: string | undefined;
-  #basicSince = 0;
 
   constructor(options: RegistryAuthOptions) {
     this.#o = options;
@@ -52,39 +53,33 @@ export class RegistryAuth implements Authenticator {
   async headers(url: URL): Promise<Record<string, string>> {
     this.#home ??= url;
     const token = this.#tokens.get(url.origin);
-    if (token !== undefined && token.expires > Date.now()) return { authorization: `Bearer ${token.value}` };
+    if (token !== undefined && token.expires > Date.now()) return { authorization: token.header };
     if (url.origin === this.#home.origin && this.#basic !== undefined) return { authorization: this.#basic };
     return {};
   }
 
   /** @throws {AirferryError} ERR_UPSTREAM, ERR_UPSTREAM_INVALID, ERR_USAGE */
-  async challenged(url: URL, wwwAuthenticate: string | undefined): Promise<boolean> {
+  async challenged(url: URL, wwwAuthenticate: string | undefined, sent: string | undefined): Promise<boolean> {
     const challenge = answerable(wwwAuthenticate);
     if (challenge === undefined) return false;
     if (url.origin === this.#home?.origin) this.#login ??= this.#findLogin(this.#home);
     const login = url.origin === this.#home?.origin ? await this.#login : undefined;
     if (challenge.scheme === "basic") {
-      const header = login && basicHeader(login);
-      if (header === undefined) return false;
-      // Refused once it was sent for a while: not worth sending again.
-      if (this.#basic === header) return Date.now() - this.#basicSince < FRESH_TOKEN_MS;
-      this.#basic = header;
-      this.#basicSince = Date.now();
-      return true;
+      this.#basic = login && basicHeader(login);
+      // What was refused once is not worth sending again.
+      return this.#basic !== undefined && this.#basic !== sent;
     }
+    const { scope } = challenge.parameters;
     if (login?.registryToken !== undefined) {
-      const sent = this.#tokens.get(url.origin);
-      if (sent !== undefined) return Date.now() - sent.obtained < FRESH_TOKEN_MS;
-      this.#tokens.set(url.origin, {
-        value: login.registryToken,
-        obtained: Date.now(),
-        expires: Number.MAX_SAFE_INTEGER,
-      });
-      return true;
+      const header = `Bearer ${login.registryToken}`;
+      this.#tokens.set(url.origin, { header, scope, expires: Number.MAX_SAFE_INTEGER });
+      return header !== sent;
     }
     const known = this.#tokens.get(url.origin);
-    if (known !== undefined && Date.now() - known.obtained < FRESH_TOKEN_MS && !challenge.parameters.error) return true;
-    const key = `${url.origin} ${challenge.parameters.scope ?? ""}`;
+    // Somebody else was faster: the refusal is about the token before this one.
+    if (known !== undefined && known.header !== sent && known.scope === scope && known.expires > Date.now())
+      return true;
+    const key = `${url.origin} ${scope ?? ""}`;
     let asking = this.#asking.get(key);
     if (asking === undefined) {
       asking = this.#askToken(url, challenge, login).finally(() => this.#asking.delete(key));
@@ -108,30 +103,25 @@ export class RegistryAuth implements Authenticator {
       .split(" ")
       .filter((it) => it !== "");
     const basic = login && basicHeader(login);
-    const obtained = Date.now();
-    const answer = await this.#fetchToken(realm, parameters.service, scopes, login, basic).catch((error) => {
-      const status = httpStatusOf(error);
-      if (status !== 401 && status !== 403) throw error;
-      throw new AirferryError(
-        "ERR_UPSTREAM",
-        `cannot log in at "${registry.host}": ${login ? "the token service refuses this login" : "it gives no token to nobody"} (status ${status} from ${realm.host})`,
-        {
-          cause: (error as Error).cause,
-          hint: `log in first: docker login ${registry.host}, or podman login ${registry.host}`,
-        },
-      );
+    const bytes = await this.#fetchToken(realm, parameters.service, scopes, login, basic).catch((error) => {
+      throw tokenFailure(registry, realm, login, error);
     });
-    const value = answer.token ?? answer.access_token;
+    const answer = jsonObject(bytes);
+    const value = answer?.token ?? answer?.access_token;
     if (typeof value !== "string" || value === "" || /[^\x21-\x7e]/.test(value)) {
       throw new AirferryError(
         "ERR_UPSTREAM_INVALID",
-        `cannot log in at "${registry.host}": ${realm.host} answers without a token`,
+        `cannot log in at "${registry.host}": ${realm.host} answers ${answer === undefined ? "without JSON" : "without a token"}`,
+        {
+          hint: `the registry names ${realm.origin}${realm.pathname} as its token service: see what answers there, for example the page of a proxy`,
+        },
       );
     }
     const seconds =
-      typeof answer.expires_in === "number" && answer.expires_in > 0 ? answer.expires_in : DEFAULT_TOKEN_S;
+      typeof answer?.expires_in === "number" && answer.expires_in > 0 ? answer.expires_in : DEFAULT_TOKEN_S;
     // Renewed early: clocks differ and requests take time.
-    return { value, obtained: Date.now(), expires: obtained + Math.min(seconds, 86_400) * 800 };
+    const life = Math.max(MIN_TOKEN_S, Math.min(seconds, 86_400));
+    return { header: `Bearer ${value}`, scope: parameters.scope, expires: Date.now() + life * 800 };
   }
 
   async #fetchToken(
@@ -140,7 +130,7 @@ export class RegistryAuth implements Authenticator {
     scopes: string[],
     login: Login | undefined,
     basic: string | undefined,
-  ): Promise<{ token?: unknown; access_token?: unknown; expires_in?: unknown }> {
+  ): Promise<Buffer> {
     const { fetcher } = this.#o;
     const url = new URL(realm);
     let request: Parameters<Fetcher["fetchBytes"]>[0];
@@ -168,14 +158,38 @@ export class RegistryAuth implements Authenticator {
         headers: { accept: "application/json", ...(basic !== undefined && { authorization: basic }) },
       };
     }
-    const { bytes } = await fetcher.fetchBytes(request);
-    try {
-      const answer: unknown = JSON.parse(bytes.toString("utf8"));
-      if (answer !== null && typeof answer === "object") return answer;
-    } catch {
-      // Told below.
-    }
-    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot log in: the answer of "${realm.host}" is not JSON`);
+    return (await fetcher.fetchBytes(request)).bytes;
+  }
+}
+
+/**
+ * Why there is no token. Never with a status as its cause: it is the token service's, and would be taken for what the registry
+ * says about a manifest or a blob.
+ */
+function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error: unknown): unknown {
+  if (!(error instanceof AirferryError)) return error;
+  const status = httpStatusOf(error);
+  const failure = (fault: string, hint = error.hint) =>
+    new AirferryError(error.code, `cannot log in at "${registry.host}": ${fault}`, { cause: error, hint });
+  if (status === undefined) return failure(error.message);
+  if (status !== 401 && status !== 403) {
+    return failure(
+      `its token service answers ${error.actual ?? status} (from ${realm.host})`,
+      `the registry names ${realm.origin}${realm.pathname} as its token service: see what answers there, or run the command again later`,
+    );
+  }
+  return failure(
+    `${login ? "the token service refuses this login" : "it gives no token to nobody"} (status ${status} from ${realm.host})`,
+    `log in first: docker login ${registry.host}, or podman login ${registry.host}`,
+  );
+}
+
+function jsonObject(bytes: Buffer): { token?: unknown; access_token?: unknown; expires_in?: unknown } | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString("utf8"));
+    return value !== null && typeof value === "object" ? value : undefined;
+  } catch {
+    return undefined;
   }
 }
 
