@@ -3,7 +3,7 @@
  * Discovery".
  */
 import { AirferryError } from "../../errors.ts";
-import { httpStatusOf } from "../../fetch/fetcher.ts";
+import { httpStatusOf, redactUrl } from "../../fetch/fetcher.ts";
 import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts";
 import { digestOf, digestSri, isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
@@ -20,7 +20,8 @@ export interface RegistryOptions {
   report: (line: string) => void;
 }
 
-const MAX_REFERRER_PAGES = 100;
+/** 5,000 referrers at 25 a page are 200. */
+const MAX_REFERRER_PAGES = 1000;
 /** Fewer manifest requests left than this are worth a line. */
 const FEW_REQUESTS_LEFT = 20;
 
@@ -101,22 +102,50 @@ export class RegistryOrigin implements ImageOrigin {
   }
 
   async referrers(subject: OciDigest): Promise<Descriptor[]> {
+    const url = `${this.#base}/referrers/${subject}`;
     const found: Descriptor[] = [];
-    let next: string | undefined = `${this.#base}/referrers/${subject}`;
-    for (let page = 0; next !== undefined; page++) {
-      if (page >= MAX_REFERRER_PAGES)
-        throw invalid(this.name, next, `more than ${MAX_REFERRER_PAGES} pages of referrers`);
+    const asked = new Set<string>();
+    let link: string | undefined;
+    for (let page = 0; page < MAX_REFERRER_PAGES; page++) {
       // Registries without the API answer in many ways.
-      const answer = await this.#get(next, OCI_INDEX, {}, [400, 403, 404, 405, 406, 501]);
+      const answer = await this.#get(url, OCI_INDEX, { link }, [400, 403, 404, 405, 406, 501]);
       const contentType = answer && headerOf(answer, "content-type")?.split(";")[0];
       if (answer === undefined || contentType !== OCI_INDEX) {
         if (page === 0) return this.#taggedReferrers(subject);
-        throw invalid(this.name, next, "a page of referrers is not an index");
+        throw this.#badPage(url, "a page of referrers is not an index");
       }
       found.push(...parseImageManifest(answer.bytes, `${this.name} (referrers)`, OCI_INDEX).manifests);
-      next = nextPage(headerOf(answer, "link"), next);
+      asked.add(link ?? answer.askedUrl).add(answer.finalUrl);
+      link = this.#nextPage(answer);
+      if (link === undefined) return found;
+      if (asked.has(link)) throw this.#badPage(url, `its pages of referrers go in circles: "${redactUrl(link)}" again`);
     }
-    return found;
+    throw this.#badPage(url, `more than ${MAX_REFERRER_PAGES} pages of referrers`);
+  }
+
+  /** The next page of a list. One that may not be asked for is no end of the list: signatures would be lost in silence. */
+  #nextPage(answer: FetchedBytes): string | undefined {
+    const target = nextLink(headerOf(answer, "link") ?? "");
+    if (target === undefined) return undefined;
+    const { url, askedUrl, finalUrl } = answer;
+    if (!URL.canParse(target, finalUrl)) {
+      throw this.#badPage(url, `its next page of referrers is at an address that is none: "${redactUrl(target)}"`);
+    }
+    const next = new URL(target, finalUrl);
+    next.hash = "";
+    const allowed = [askedUrl, finalUrl].map((it) => new URL(it).origin);
+    if (allowed.includes(next.origin)) return next.href;
+    throw this.#badPage(
+      url,
+      `its next page of referrers is at another origin: expected ${[...new Set(allowed)].join(" or ")}, got "${redactUrl(next)}"`,
+    );
+  }
+
+  #badPage(url: string, fault: string): AirferryError {
+    return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock image "${this.name}": ${url}: ${fault}`, {
+      path: url,
+      hint: "the registry, or a proxy before it, is at fault; to do without signatures and SBOMs: referrers: false",
+    });
   }
 
   /** @see distribution-spec v1.1, "Referrers Tag Schema" */
@@ -143,7 +172,7 @@ export class RegistryOrigin implements ImageOrigin {
   async #get(
     url: string,
     accept: string,
-    known: { size?: number | undefined; integrity?: string | undefined },
+    known: { size?: number | undefined; integrity?: string | undefined; link?: string | undefined },
     absent: readonly number[] = [404],
   ): Promise<FetchedBytes | undefined> {
     const { fetcher, auth } = this.#o;
@@ -180,12 +209,19 @@ function headerOf({ headers }: FetchedBytes, name: string): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** The next page of a list, on the same origin only. */
-function nextPage(link: string | undefined, from: string): string | undefined {
-  const target = link && /<([^>]+)>\s*;[^,]*\brel="?next"?/i.exec(link)?.[1];
-  if (!target || !URL.canParse(target, from)) return undefined;
-  const next = new URL(target, from);
-  return next.origin === new URL(from).origin && next.href !== from ? next.href : undefined;
+const PARAMETER = /;\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g;
+
+/** The target of the link whose relation is `next`. @see RFC 8288, section 3 */
+export function nextLink(header: string): string | undefined {
+  for (const [, target, parameters = ""] of header.matchAll(/<([^>]*)>((?:"(?:[^"\\]|\\.)*"|[^",])*)/g)) {
+    for (const [, name, quoted, plain = ""] of parameters.matchAll(PARAMETER)) {
+      if (name?.toLowerCase() !== "rel") continue;
+      if ((quoted ?? plain).toLowerCase().split(/\s+/).includes("next")) return target;
+      // Only the first one counts.
+      break;
+    }
+  }
+  return undefined;
 }
 
 function tooLarge(name: string, url: string, size: number): AirferryError {
@@ -194,8 +230,4 @@ function tooLarge(name: string, url: string, size: number): AirferryError {
     `cannot lock image "${name}": the manifest at ${url} is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${size}`,
     { path: url },
   );
-}
-
-function invalid(name: string, url: string, fault: string): AirferryError {
-  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock image "${name}": ${url}: ${fault}`, { path: url });
 }
