@@ -31,6 +31,11 @@ export function headResult(url: string, opened: Opened, size: number | undefined
   };
 }
 
+/** What a place that was redirected to says when the address, with what it was signed by, is no good any more. */
+const REFUSED_ADDRESS = new Set([400, 401, 403]);
+/** Starting again at the original URL brings a new address; when the third is refused too, age is not the reason. */
+const REFUSED_ADDRESS_RETRIES = 2;
+
 /** Reads nothing of an error's body; tells the host limits about a 429. */
 export async function statusFailure(
   engine: { limits: HostLimits; backoff: Backoff },
@@ -45,12 +50,19 @@ export async function statusFailure(
   await discard(opened.exchange);
   const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
   const said = `${status} ${(response.statusMessage ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 60)}`.trim();
+  const refused = opened.origin !== opened.asked.origin && REFUSED_ADDRESS.has(status);
   return new AttemptFailure(
     upstreamError("ERR_UPSTREAM", url, `upstream answered ${said}${via}`, {
       actual: said,
       cause: new HttpStatus(status),
-      hint: statusHint(status, opened.url),
+      hint: refused ? redirectHint(opened) : statusHint(status, opened.url),
     }),
-    { transient: isTransientStatus(status), retryAfterMs },
+    refused
+      ? { transient: true, retries: REFUSED_ADDRESS_RETRIES }
+      : { transient: isTransientStatus(status), retryAfterMs },
   );
+}
+
+function redirectHint({ asked, url }: Opened): string {
+  return `${asked.host} sends on to ${url.host}, which refuses: check this host's clock, and whether a proxy keeps you from ${url.host}; if it wants a login of its own: hosts: { "${url.host}": … } in the manifest`;
 }

@@ -10,6 +10,8 @@ export class AttemptFailure extends Error {
   readonly error: AirferryError;
   /** Another attempt at the same URL may succeed. */
   readonly transient: boolean;
+  /** At most so many more in a row, where that is less than usual. */
+  readonly retries: number | undefined;
   readonly retryAfterMs: number | undefined;
   /** Bytes that this attempt delivered cannot be trusted: start at 0. */
   readonly distrust: boolean;
@@ -22,6 +24,7 @@ export class AttemptFailure extends Error {
     error: AirferryError,
     how: {
       transient?: boolean;
+      retries?: number | undefined;
       retryAfterMs?: number | undefined;
       distrust?: boolean;
       free?: boolean;
@@ -31,6 +34,7 @@ export class AttemptFailure extends Error {
     super(error.message);
     this.error = error;
     this.transient = how.transient ?? false;
+    this.retries = how.retries;
     this.retryAfterMs = how.retryAfterMs;
     this.distrust = how.distrust ?? false;
     this.free = how.free ?? false;

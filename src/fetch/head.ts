@@ -21,7 +21,7 @@ export function headOf(engine: Engine, target: FetchTarget, signal?: AbortSignal
   return tryMirrors(
     target.urls,
     {
-      retries: engine.retries,
+      retries: Math.min(engine.retries, target.retries ?? engine.retries),
       backoff: engine.backoff,
       signal,
       onEvent: engine.onEvent,

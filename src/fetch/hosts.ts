@@ -33,14 +33,7 @@ export class HostLimits {
     const host = this.#host(origin);
     if (host.active < host.limit && this.#active < this.#total) this.#take(host);
     else await this.#queued(host, signal);
-    let left = false;
-    const leave = () => {
-      if (left) return;
-      left = true;
-      host.active--;
-      this.#active--;
-      this.#wake();
-    };
+    const leave = this.#leave(host, true);
     try {
       for (let wait = host.notBefore - Date.now(); wait > 0; wait = host.notBefore - Date.now())
         await sleep(wait, signal);
@@ -49,6 +42,28 @@ export class HostLimits {
       throw error;
     }
     return leave;
+  }
+
+  /**
+   * A turn at a host for somebody who holds one at another host and makes no use of it meanwhile; undefined unless there is one at
+   * once. Counts for its host alone.
+   */
+  enterBeside(origin: string): (() => void) | undefined {
+    const host = this.#host(origin);
+    if (host.active >= host.limit || host.notBefore > Date.now()) return undefined;
+    host.active++;
+    return this.#leave(host, false);
+  }
+
+  #leave(host: Host, isCounted: boolean): () => void {
+    let left = false;
+    return () => {
+      if (left) return;
+      left = true;
+      host.active--;
+      if (isCounted) this.#active--;
+      this.#wake();
+    };
   }
 
   #take(host: Host): void {

@@ -91,7 +91,8 @@ export async function tryMirrors<T>(
     ) {
       current.failures = 0;
       free = 0;
-    } else if (++current.failures > options.retries) current.fault = failure;
+    } else if (++current.failures > Math.min(options.retries, failure.retries ?? options.retries))
+      current.fault = failure;
     else if (!(failure.stalled && gained > 0)) {
       delayMs = backoffMs(current.failures, failure.retryAfterMs, options.backoff);
     }

@@ -11,9 +11,12 @@ import { type ProxyEnv, proxyFor } from "./proxy.ts";
 import { redactUrl } from "./redact.ts";
 import { type Rewrite, rewriteUrl } from "./rewrite.ts";
 import { discard, type Exchange, type Transport } from "./transport.ts";
+import { Turns } from "./turns.ts";
 import type { Authenticator } from "./types.ts";
 
 const MAX_REDIRECTS = 10;
+/** A redirect that waited longer than this for its turn is asked for anew: presigned URLs may live for seconds. */
+const STALE_REDIRECT_MS = 1000;
 const REDIRECT_STATUS = new Set([301, 302, 303, 307, 308]);
 /** What another origin may see of the caller's own headers. */
 const HARMLESS_HEADERS = new Set(["accept", "accept-encoding", "range", "if-range", "user-agent", "cache-control"]);
@@ -66,16 +69,37 @@ interface Hop {
  * @throws {AttemptFailure}
  */
 export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<Opened> {
+  const turns = new Turns(parts.limits, request.signal);
+  try {
+    return await follow(parts, request, turns);
+  } finally {
+    turns.drop();
+  }
+}
+
+async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Promise<Opened> {
   const first = parseUrl(rewriteUrl(request.url, parts.rewrites), request.url);
   // Origins that the authenticator may speak to: the one asked, and those that challenged it themselves.
   const authOrigins = new Set([first.origin]);
-  let hop: Hop = request.link === undefined ? { url: first, asked: true } : linked(first, request.link);
+  const start: Hop = request.link === undefined ? { url: first, asked: true } : linked(first, request.link);
+  let hop = start;
   let { method, body } = request;
   let redirects = 0;
   // Each origin may challenge once: the registry, and then the one it redirects to.
   const challenged = new Set<string>();
+  let isRenewed = request.method === "POST";
   for (;;) {
-    const { opened, sent } = await sendOnce(parts, { ...request, method, body }, hop, first, authOrigins);
+    const since = Date.now();
+    const release = await turns.take(hop.url.origin);
+    if (!isRenewed && redirects > 0 && hop.url.origin !== first.origin && Date.now() - since > STALE_REDIRECT_MS) {
+      // Once: should it be refused as too old all the same, the mirror loop starts again.
+      isRenewed = true;
+      turns.keep(hop.url.origin, release);
+      hop = start;
+      redirects = 0;
+      continue;
+    }
+    const { opened, sent } = await sendOnce(parts, { ...request, method, body }, hop, first, authOrigins, release);
     const { exchange } = opened;
     try {
       const location = exchange.headers.location;
@@ -105,8 +129,9 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
           challenged.add(hop.url.origin);
           const target = bare(hop.url);
           await discard(exchange);
-          // The token comes through this same engine: the turn must be free before it is asked for.
+          // The token comes through this same engine: no turn may be held while it is asked for.
           opened.release();
+          turns.drop();
           if (await request.auth.challenged(target, wanted, sent)) {
             authOrigins.add(target.origin);
             continue;
@@ -128,27 +153,15 @@ async function sendOnce(
   hop: Hop,
   first: URL,
   authOrigins: ReadonlySet<string>,
+  release: () => void,
 ): Promise<{ opened: Opened; sent: string | undefined }> {
-  const url = bare(hop.url);
-  const sameOrigin = url.origin === first.origin;
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (sameOrigin || HARMLESS_HEADERS.has(name)) headers[name] = value;
-  }
-  if (request.auth && authOrigins.has(url.origin)) {
-    for (const [name, value] of Object.entries(await request.auth.headers(url))) headers[name.toLowerCase()] = value;
-  }
-  if (headers.authorization === undefined) {
-    const authorization = parts.credentials.authorization(hop.url, hop.asked);
-    if (authorization !== undefined) headers.authorization = authorization;
-  }
-  headers["accept-encoding"] = "identity";
-  const proxy = proxyFor(url, parts.proxyEnv);
-  const identity: TlsIdentity | undefined =
-    url.protocol === "https:" ? parts.credentials.tls(url, hop.asked) : undefined;
-  const agents: AgentPair = parts.agents.pair(proxy, identity);
-  const release = await parts.limits.enter(url.origin, request.signal);
   try {
+    const url = bare(hop.url);
+    const headers = await headersFor(parts, request, hop, url.origin === first.origin, authOrigins.has(url.origin));
+    const proxy = proxyFor(url, parts.proxyEnv);
+    const identity: TlsIdentity | undefined =
+      url.protocol === "https:" ? parts.credentials.tls(url, hop.asked) : undefined;
+    const agents: AgentPair = parts.agents.pair(proxy, identity);
     request.onRequest?.(url);
     const exchange = await parts.transport.send({
       method: request.method,
@@ -165,6 +178,31 @@ async function sendOnce(
     release();
     throw error;
   }
+}
+
+/** `own`: the origin that was asked, which gets the caller's headers; `known`: the authenticator may speak to it. */
+async function headersFor(
+  parts: OpenParts,
+  request: OpenRequest,
+  hop: Hop,
+  own: boolean,
+  known: boolean,
+): Promise<Record<string, string>> {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (own || HARMLESS_HEADERS.has(name)) headers[name] = value;
+  }
+  if (request.auth && known) {
+    for (const [name, value] of Object.entries(await request.auth.headers(bare(hop.url)))) {
+      headers[name.toLowerCase()] = value;
+    }
+  }
+  if (headers.authorization === undefined) {
+    const authorization = parts.credentials.authorization(hop.url, hop.asked);
+    if (authorization !== undefined) headers.authorization = authorization;
+  }
+  headers["accept-encoding"] = "identity";
+  return headers;
 }
 
 /** Whoever gave the link gave it as in a redirect: what is ours is for the origin that was asked alone. */

@@ -54,7 +54,7 @@ export async function transferInto(engine: Engine, request: TransferRequest, sin
   const result = await tryMirrors(
     urls,
     {
-      retries: engine.retries,
+      retries: Math.min(engine.retries, request.retries ?? engine.retries),
       backoff: engine.backoff,
       signal: request.signal,
       onEvent: engine.onEvent,

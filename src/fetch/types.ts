@@ -6,7 +6,8 @@
 export interface Authenticator {
   /**
    * Headers for a request to this URL (after rewrites, without user and password). The engine asks only for the origin of the
-   * target itself and for origins that `challenged` returned true for; another origin behind a redirect gets nothing.
+   * target itself and for origins that `challenged` returned true for; another origin behind a redirect gets nothing. Must not
+   * fetch: the turn at the host is held meanwhile.
    */
   headers(url: URL): Promise<Record<string, string>>;
   /**
@@ -33,6 +34,8 @@ export interface FetchTarget {
   headers?: Record<string, string> | undefined;
   /** ETag or Last-Modified pinned in the lock, per URL order irrelevant: the digest decides, this only explains drift. */
   etag?: string | undefined;
+  /** Failures in a row before a mirror is given up, where fewer than the engine's own number are worth the time. */
+  retries?: number | undefined;
 }
 
 /** Where `fetchInto` writes. Positions count from 0 for the artifact, whatever file lies below. */
