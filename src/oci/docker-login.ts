@@ -19,13 +19,10 @@ export interface Login {
   registryToken?: string;
 }
 
+/** What a file says, each member still of any type: people and programs edit these. */
 interface AuthFile {
-  auths?: Record<
-    string,
-    { auth?: string; username?: string; password?: string; identitytoken?: string; registrytoken?: string }
-  >;
-  credHelpers?: Record<string, string>;
-  credsStore?: string;
+  file: string;
+  config: Record<string, unknown>;
 }
 
 const MAX_AUTH_FILE_BYTES = 4 * 1024 * 1024;
@@ -56,36 +53,38 @@ export async function findLogin(
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Login | undefined> {
   for (const file of authFiles(env)) {
-    const config = await readAuthFile(file, file === env.REGISTRY_AUTH_FILE);
-    if (config === undefined) continue;
-    const login = await loginIn(config, host, path, env);
+    const read = await readAuthFile(file, file === env.REGISTRY_AUTH_FILE);
+    if (read === undefined) continue;
+    const login = await loginIn(read, host, path, env);
     if (login !== undefined) return login;
   }
   return undefined;
 }
 
 async function loginIn(
-  config: AuthFile,
+  { file, config }: AuthFile,
   host: string,
   path: string,
   env: NodeJS.ProcessEnv,
 ): Promise<Login | undefined> {
   const keys = keysOf(host, path);
+  const helpers = mapIn(config.credHelpers, file, "credHelpers");
   for (const key of keys) {
-    const helper = own(config.credHelpers, key);
-    if (helper === undefined) continue;
-    return runHelper(helper, key, env);
+    const helper = textIn(own(helpers, key), file, `credHelpers["${key}"]`);
+    if (helper !== undefined) return runHelper(helper, key, env);
   }
+  const auths = mapIn(config.auths, file, "auths");
   for (const key of keys) {
-    const entry = own(config.auths, key);
-    const login = entry && decodeAuth(entry);
+    const where = `auths["${key}"]`;
+    const entry = mapIn(own(auths, key), file, where);
+    const login = entry && decodeAuth(entry, file, where);
     if (login !== undefined) return login;
   }
-  if (config.credsStore) {
-    for (const key of host === "docker.io" ? DOCKER_HUB_KEYS.slice(0, 1) : [host, `https://${host}`]) {
-      const login = await runHelper(config.credsStore, key, env);
-      if (login !== undefined) return login;
-    }
+  const store = textIn(config.credsStore, file, "credsStore");
+  if (store === undefined) return undefined;
+  for (const key of host === "docker.io" ? DOCKER_HUB_KEYS.slice(0, 1) : [host, `https://${host}`]) {
+    const login = await runHelper(store, key, env);
+    if (login !== undefined) return login;
   }
   return undefined;
 }
@@ -107,18 +106,47 @@ function keysOf(host: string, path: string): string[] {
   return [...scoped, ...names, ...urls];
 }
 
-function own<T>(map: Record<string, T> | undefined, key: string): T | undefined {
+function own(map: Record<string, unknown> | undefined, key: string): unknown {
   return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
 }
 
-function decodeAuth(entry: NonNullable<AuthFile["auths"]>[string]): Login | undefined {
-  if (entry.registrytoken) return { registryToken: entry.registrytoken };
-  const text = entry.auth ? Buffer.from(entry.auth, "base64").toString("utf8") : "";
+/** A map; null is as good as nothing, which is how some programs empty a file. */
+function mapIn(value: unknown, file: string, where: string): Record<string, unknown> | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw wrongType(file, where, "an object", value);
+}
+
+function textIn(value: unknown, file: string, where: string): string | undefined {
+  if (value === undefined || value === null || value === "") return undefined;
+  if (typeof value === "string") return value;
+  throw wrongType(file, where, "text", value);
+}
+
+/** Names the place and never what is there: it may be a secret. */
+function wrongType(file: string, where: string, expected: string, value: unknown): AirferryError {
+  const actual = Array.isArray(value) ? "a list" : typeof value === "object" ? "an object" : `a ${typeof value}`;
+  return new AirferryError(
+    "ERR_USAGE",
+    `cannot read registry logins from "${file}": wrong type of ${where}: expected ${expected}, got ${actual}`,
+    { path: file, expected, actual, hint: "correct the file, or log in again with docker login or podman login" },
+  );
+}
+
+function decodeAuth(entry: Record<string, unknown>, file: string, where: string): Login | undefined {
+  const member = (name: string) => textIn(own(entry, name), file, `${where}.${name}`);
+  const registryToken = member("registrytoken");
+  if (registryToken !== undefined) {
+    if (!/[^\x21-\x7e]/.test(registryToken)) return { registryToken };
+    throw wrongType(file, `${where}.registrytoken`, "a token of printable characters", registryToken);
+  }
+  const text = Buffer.from(member("auth") ?? "", "base64").toString("utf8");
   // The password may hold colons, the user name may not.
   const colon = text.indexOf(":");
-  const username = entry.username ?? (colon > 0 ? text.slice(0, colon) : undefined);
-  const password = entry.password ?? (colon > 0 ? text.slice(colon + 1).replace(/\0+$/, "") : undefined);
-  if (entry.identitytoken) return { ...(username !== undefined && { username }), identityToken: entry.identitytoken };
+  const username = member("username") ?? (colon > 0 ? text.slice(0, colon) : undefined);
+  const password = member("password") ?? (colon > 0 ? text.slice(colon + 1).replace(/\0+$/, "") : undefined);
+  const identityToken = member("identitytoken");
+  if (identityToken !== undefined) return { ...(username !== undefined && { username }), identityToken };
   return username !== undefined && password !== undefined ? { username, password } : undefined;
 }
 
@@ -126,8 +154,8 @@ async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | 
   try {
     if ((await stat(file)).size > MAX_AUTH_FILE_BYTES) throw new Error("it is too large");
     const value: unknown = JSON.parse((await readFile(file, "utf8")) || "{}");
-    if (value === null || typeof value !== "object") throw new Error("it is not a JSON object");
-    return value as AuthFile;
+    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("it is not a JSON object");
+    return { file, config: value as AuthFile["config"] };
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT" && isNamed) {

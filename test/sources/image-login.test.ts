@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
+import type { AirferryError } from "../../src/errors.ts";
 import type { OciDigest } from "../../src/oci/digest.ts";
 import { findLogin } from "../../src/oci/docker-login.ts";
 import { RegistryOrigin } from "../../src/sources/image/registry.ts";
@@ -416,4 +417,55 @@ t.test("findLogin(): order of files and of what is in them", async (t) => {
   t.same(asked(), ["one get x.example", "store get v.example"]);
   t.equal((await find("docker.io", "library/x"))?.username, "store");
   t.equal(asked().at(-1), "store get https://index.docker.io/v1/", "Docker Hub has a key of its own");
+});
+
+t.test("findLogin(): files that were edited badly are named with the place, and never quoted", async (t) => {
+  const { dir, env } = makeHome(t);
+  const file = join(dir, "auth.json");
+  const find = (text: string) => {
+    writeFileSync(file, text);
+    return findLogin("x.example", "a/b", { ...env, REGISTRY_AUTH_FILE: file });
+  };
+  const login = auth("u:p");
+  const known = { username: "u", password: "p" };
+  const good = new Map<string, object | undefined>([
+    ["", undefined],
+    ["{}", undefined],
+    ['{"auths":null,"credHelpers":null,"credsStore":null}', undefined],
+    ['{"auths":{"x.example":null}}', undefined],
+    ['{"auths":{"x.example":{}}}', undefined],
+    ['{"auths":{"x.example":{"auth":null}}}', undefined],
+    ['{"auths":{"x.example":{"auth":"%%%"}}}', undefined],
+    [`{"auths":{"x.example":{"auth":"${login}","identitytoken":null}},"credHelpers":null,"credsStore":""}`, known],
+    [`{"auths":{"x.example":{"auth":"${login}"},"other.example":7},"credHelpers":{"x.example":null}}`, known],
+    [`{"auths":{"__proto__":5,"x.example":{"auth":"${login}"}}}`, known],
+    ['{"auths":{"x.example":{"username":"u","password":"p"}}}', known],
+  ]);
+  for (const [text, expected] of good) t.same(await find(text), expected, text);
+  const bad = new Map<string, RegExp>([
+    ["[]", /it is not a JSON object$/],
+    ['"SECRET"', /it is not a JSON object$/],
+    ['{"auths": {SECRET', /it is not JSON$/],
+    ['{"auths":[]}', /wrong type of auths: expected an object, got a list$/],
+    ['{"auths":"SECRET"}', /wrong type of auths: expected an object, got a string$/],
+    ['{"auths":{"x.example":"SECRET"}}', /wrong type of auths\["x.example"\]: expected an object, got a string$/],
+    [
+      '{"auths":{"x.example/a":{"auth":123}}}',
+      /wrong type of auths\["x.example\/a"\].auth: expected text, got a number$/,
+    ],
+    ['{"auths":{"x.example":{"auth":{"a":"SECRET"}}}}', /\.auth: expected text, got an object$/],
+    ['{"auths":{"x.example":{"username":5,"password":"SECRET"}}}', /\.username: expected text, got a number$/],
+    ['{"auths":{"x.example":{"username":"u","password":["SECRET"]}}}', /\.password: expected text, got a list$/],
+    ['{"auths":{"x.example":{"identitytoken":["SECRET"]}}}', /\.identitytoken: expected text, got a list$/],
+    ['{"auths":{"x.example":{"registrytoken":7}}}', /\.registrytoken: expected text, got a number$/],
+    ['{"auths":{"x.example":{"registrytoken":"SEC\\nRET"}}}', /\.registrytoken: expected a token of printable/],
+    ['{"credHelpers":{"x.example":5}}', /wrong type of credHelpers\["x.example"\]: expected text, got a number$/],
+    ['{"credsStore":["SECRET"]}', /wrong type of credsStore: expected text, got a list$/],
+    ['{"credsStore":true}', /wrong type of credsStore: expected text, got a boolean$/],
+  ]);
+  for (const [text, message] of bad) {
+    const error = await find(text).catch((error: AirferryError) => error);
+    t.match(error, { code: "ERR_USAGE", path: file, message, hint: /docker login/ }, text);
+    t.notMatch(JSON.stringify([(error as Error).message, error]), /SEC.{0,3}RET/);
+  }
 });
