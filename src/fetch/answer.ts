@@ -50,12 +50,13 @@ export async function statusFailure(
   await discard(opened.exchange);
   const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
   const said = `${status} ${(response.statusMessage ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 60)}`.trim();
+  const own = status === 401 || status === 403 ? opened.auth?.hint?.(opened.url) : undefined;
   const refused = opened.origin !== opened.asked.origin && REFUSED_ADDRESS.has(status);
   return new AttemptFailure(
     upstreamError("ERR_UPSTREAM", url, `upstream answered ${said}${via}`, {
       actual: said,
       cause: new HttpStatus(status),
-      hint: refused ? redirectHint(opened) : statusHint(status, opened.url),
+      hint: refused ? redirectHint(opened) : (own ?? statusHint(status, opened.url)),
     }),
     refused
       ? { transient: true, retries: REFUSED_ADDRESS_RETRIES }

@@ -125,7 +125,7 @@ function hintFor(code: string, url: URL): string {
   }
   if (code === "ERR_PROXY_TUNNEL") return statusHint(407, url);
   if (/SSL|EPROTO|HPE_/.test(code))
-    return "check the scheme, the port and the proxy: this may not be the protocol that the URL says";
+    return "check the scheme, the port and the proxy: this may not be the protocol that the URL says; images of a registry over plain HTTP need insecure: true";
   return "check the network, the proxy settings and the URL, then run the command again: it continues where it stopped";
 }
 

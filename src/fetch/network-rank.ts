@@ -4,17 +4,15 @@
  */
 import { BlockList, isIP } from "node:net";
 
-const near = new BlockList();
-for (const [network, bits] of [
-  ["127.0.0.0", 8],
-  ["169.254.0.0", 16],
-  ["0.0.0.0", 8],
-] as const) {
-  near.addSubnet(network, bits, "ipv4");
-}
-near.addAddress("::1", "ipv6");
-near.addAddress("::", "ipv6");
-near.addSubnet("fe80::", 10, "ipv6");
+const link = new BlockList();
+link.addSubnet("169.254.0.0", 16, "ipv4");
+link.addSubnet("fe80::", 10, "ipv6");
+
+const own = new BlockList();
+own.addSubnet("127.0.0.0", 8, "ipv4");
+own.addSubnet("0.0.0.0", 8, "ipv4");
+own.addAddress("::1", "ipv6");
+own.addAddress("::", "ipv6");
 
 const site = new BlockList();
 for (const [network, bits] of [
@@ -27,15 +25,19 @@ for (const [network, bits] of [
 }
 site.addSubnet("fc00::", 7, "ipv6");
 
-/** 0: anywhere (also every name but localhost), 1: a private network, 2: this host or this link. */
-export function networkRank(host: string): 0 | 1 | 2 {
+/**
+ * 0: anywhere (also every name but localhost), 1: a private network, 2: this host, 3: this link, where clouds keep what grants
+ * access to them.
+ */
+export function networkRank(host: string): 0 | 1 | 2 | 3 {
   const name = host.replace(/^\[|\]$/g, "").toLowerCase();
   const mapped = /^::ffff:(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/.exec(name);
   if (mapped) return networkRank(mapped[1] ?? dotted(mapped[2] as string, mapped[3] as string));
   const family = isIP(name);
   if (family === 0) return /(^|\.)localhost\.?$/.test(name) ? 2 : 0;
   const type = family === 4 ? "ipv4" : "ipv6";
-  if (near.check(name, type)) return 2;
+  if (link.check(name, type)) return 3;
+  if (own.check(name, type)) return 2;
   return site.check(name, type) ? 1 : 0;
 }
 

@@ -52,6 +52,7 @@ export interface Opened {
   asked: URL;
   /** The URL that answered. */
   url: URL;
+  auth: Authenticator | undefined;
   /** Origin whose turn this is, for `limits`. */
   origin: string;
   /** Gives the turn at the host back. Call it once the body is dealt with. */
@@ -172,7 +173,7 @@ async function sendOnce(
       proxy,
       signal: request.signal,
     });
-    const opened = { exchange, asked: bare(first), url, origin: url.origin, release };
+    const opened = { exchange, asked: bare(first), url, auth: request.auth, origin: url.origin, release };
     return { opened, sent: headers.authorization };
   } catch (error) {
     release();

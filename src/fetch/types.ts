@@ -15,6 +15,8 @@ export interface Authenticator {
    * that was refused. Returns true when new credentials are ready and the request is worth repeating.
    */
   challenged?(url: URL, wwwAuthenticate: string | undefined, sent: string | undefined): Promise<boolean>;
+  /** What to do about a 401 or 403 of this URL; undefined: the engine's own advice. */
+  hint?(url: URL): string | undefined;
 }
 
 /** What is known about the bytes before they are fetched. */

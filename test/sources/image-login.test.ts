@@ -3,12 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "n
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
 import type { AirferryError } from "../../src/errors.ts";
-import type { OciDigest } from "../../src/oci/digest.ts";
 import { findLogin } from "../../src/oci/docker-login.ts";
-import { RegistryOrigin } from "../../src/sources/image/registry.ts";
-import { RegistryAuth, type RegistryAuthOptions } from "../../src/sources/image/registry-auth.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
-import { testFetcher } from "../fixtures/fetching.ts";
 import { TestImages } from "../fixtures/images.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
@@ -258,121 +254,6 @@ for (const kind of ["bearer", "basic"] as const) {
     t.equal(ran.status, 0, ran.stderr);
   });
 }
-
-/** A repository with one image and one SBOM about it, at a registry that wants tokens. */
-async function tokenRegistry(t: Test, options: Partial<FakeRegistryOptions>) {
-  const images = new TestImages();
-  const image = images.image("linux/amd64", [{ a: "amd64" }]);
-  images.referrer(image, "application/spdx+json", Buffer.from("SBOM"));
-  const tags = { "1.0": image };
-  const fake = await startFakeRegistry({ images, tags, referrersApi: true, auth: "bearer", ...options });
-  t.teardown(() => fake.close());
-  const fetcher = testFetcher();
-  t.teardown(() => fetcher.close());
-  const login = { auth: auth(`${USER}:${PASSWORD}`) };
-  process.env.REGISTRY_AUTH_FILE = writeJson(join(scratch(t), "auth.json"), { auths: { [fake.host]: login } });
-  t.teardown(() => {
-    delete process.env.REGISTRY_AUTH_FILE;
-  });
-  const place = { host: fake.host, path: "lab/bb" };
-  const origin = new RegistryOrigin({
-    reference: { ...place, tag: "1.0" },
-    insecure: true,
-    fetcher,
-    auth: new RegistryAuth({ fetcher, ...place }),
-    name: "x",
-    report: () => {},
-  });
-  return { fake, origin, digest: image.digest as OciDigest };
-}
-
-t.test("a token is renewed when it is refused, however new it is, and shared by who is waiting", async (t) => {
-  for (const expiresIn of [1, 300]) {
-    const { fake, origin, digest } = await tokenRegistry(t, { tokenUses: 1, expiresIn });
-    for (let count = 1; count <= 4; count++) {
-      t.ok(await origin.manifest({ tag: "1.0" }));
-      t.equal(fake.tokens, count);
-    }
-    t.equal((await origin.referrers(digest)).length, 1);
-  }
-  const { fake, origin } = await tokenRegistry(t, {});
-  await Promise.all(Array.from({ length: 6 }, () => origin.manifest({ tag: "1.0" })));
-  t.equal(fake.tokens, 1);
-});
-
-t.test("what the token service answers is never taken for the registry's word", async (t) => {
-  const bad = new Map<string, [ReturnType<NonNullable<FakeRegistryOptions["token"]>>, RegExp, RegExp]>([
-    [
-      "404",
-      [{ status: 404 }, /its token service answers 404 Not Found \(from 127/, /as its token service: see what answers/],
-    ],
-    ["400", [{ status: 400 }, /its token service answers 400/, /as its token service/]],
-    ["405", [{ status: 405 }, /its token service answers 405/, /as its token service/]],
-    ["403", [{ status: 403 }, /the token service refuses this login \(status 403/, /docker login 127/]],
-    ["401", [{ status: 401 }, /the token service refuses this login \(status 401/, /docker login 127/]],
-    ["no JSON", [{ status: 200, body: "<html>" }, /answers without JSON/, /the page of a proxy/]],
-    ["no token", [{ status: 200, body: "{}" }, /answers without a token/, /the page of a proxy/]],
-    ["null", [{ status: 200, body: "null" }, /answers without JSON/, /the page of a proxy/]],
-    ["no header", [{ status: 200, body: '{"token":"a b"}' }, /answers without a token/, /the page of a proxy/]],
-  ]);
-  for (const [what, [answer, message, hint]] of bad) {
-    // From the very first token on, and when the first is used up: then referrers would be lost in silence.
-    for (const late of [false, true]) {
-      const { origin, digest } = await tokenRegistry(t, {
-        tokenUses: 2,
-        token: (n) => (late && n === 1 ? undefined : answer),
-      });
-      if (late) for (const _ of [1, 2]) t.ok(await origin.manifest({ tag: "1.0" }));
-      const questions: Record<string, () => Promise<unknown>> = {
-        manifest: () => origin.manifest({ tag: "1.0" }),
-        referrers: () => origin.referrers(digest),
-        hasTag: () => origin.hasTag("1.0"),
-        digestOfTag: () => origin.digestOfTag("1.0"),
-        hasBlob: () => origin.hasBlob({ mediaType: "", digest, size: 1 }),
-      };
-      for (const [name, ask] of Object.entries(questions)) {
-        await t.rejects(ask(), { message, hint }, `${what}: ${name}`);
-        await t.rejects(ask(), { message: /^cannot log in at "127/ }, `${what}: ${name}`);
-      }
-    }
-  }
-});
-
-t.test("RegistryAuth: Docker Hub is asked with its own login, also in place of another registry", async (t) => {
-  const { dir } = makeHome(t);
-  const login = (text: string) => ({ auth: auth(text) });
-  const file = writeJson(join(dir, "auth.json"), {
-    auths: { "https://index.docker.io/v1/": login("hub:h"), "registry.example.com:443": login("example:e") },
-  });
-  const env = { ...process.env };
-  Object.assign(process.env, { REGISTRY_AUTH_FILE: file, U: "named", P: "p" });
-  t.teardown(() => {
-    process.env = env;
-  });
-  const fetcher = testFetcher();
-  t.teardown(() => fetcher.close());
-  const sent = async (host: string, asked: string, hosts?: RegistryAuthOptions["hosts"]) => {
-    const url = new URL(`https://${asked}/v2/lab/bb/manifests/1.0`);
-    const it = new RegistryAuth({ fetcher, host, path: "lab/bb", ...(hosts && { hosts }) });
-    t.same(await it.headers(url), {}, "nothing unasked");
-    await it.challenged(url, 'Basic realm="x"', undefined);
-    const { authorization = "" } = await it.headers(url);
-    return Buffer.from(authorization.slice(6), "base64").toString();
-  };
-  t.equal(await sent("docker.io", "registry-1.docker.io"), "hub:h");
-  t.equal(await sent("registry.example.com", "registry-1.docker.io"), "hub:h");
-  t.equal(await sent("docker.io", "registry.example.com:5000"), "");
-  t.equal(await sent("registry.example.com:443", "registry.example.com"), "example:e", "as the reference writes it");
-  const mine = { username_env: "U", password_env: "P" };
-  t.equal(await sent("docker.io", "registry-1.docker.io", { "Docker.io": mine }), "named:p");
-  t.equal(await sent("docker.io", "registry.example.com:5000", { "docker.io": mine }), "");
-  t.equal(await sent("a.example:5000", "a.example:5000", { "A.example": mine }), "named:p");
-  t.equal(await sent("a.example:5000", "a.example:5000", { "a.example:5001": mine }), "");
-  await t.rejects(sent("docker.io", "registry-1.docker.io", { "docker.io": { ...mine, password_env: "NOT_SET" } }), {
-    code: "ERR_USAGE",
-    message: /NOT_SET is not set/,
-  });
-});
 
 t.test("findLogin(): order of files and of what is in them", async (t) => {
   const { dir, env, asked } = makeHome(t);

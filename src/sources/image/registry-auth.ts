@@ -9,7 +9,7 @@ import { httpStatusOf } from "../../fetch/fetcher.ts";
 import { networkRank } from "../../fetch/network-rank.ts";
 import type { Authenticator, Fetcher } from "../../fetch/types.ts";
 import type { Manifest } from "../../manifest/schema.ts";
-import { answerable, type Challenge } from "../../oci/challenge.ts";
+import { answerable, type Challenge, parseChallenges } from "../../oci/challenge.ts";
 import { basicHeader, findLogin, type Login } from "../../oci/docker-login.ts";
 import { apiHost, canonicalHost } from "../../oci/reference.ts";
 
@@ -45,6 +45,8 @@ export class RegistryAuth implements Authenticator {
   /** The first URL that was really asked, after any rewrite: its origin is the only one that gets our login. */
   #home: URL | undefined;
   #basic: string | undefined;
+  /** Schemes of the last challenge, when it had none that can be answered. */
+  #offered: string[] = [];
 
   constructor(options: RegistryAuthOptions) {
     this.#o = options;
@@ -61,6 +63,7 @@ export class RegistryAuth implements Authenticator {
   /** @throws {AirferryError} ERR_UPSTREAM, ERR_UPSTREAM_INVALID, ERR_USAGE */
   async challenged(url: URL, wwwAuthenticate: string | undefined, sent: string | undefined): Promise<boolean> {
     const challenge = answerable(wwwAuthenticate);
+    this.#offered = challenge === undefined ? parseChallenges(wwwAuthenticate ?? "").map((it) => it.scheme) : [];
     if (challenge === undefined) return false;
     if (url.origin === this.#home?.origin) this.#login ??= this.#findLogin(this.#home);
     const login = url.origin === this.#home?.origin ? await this.#login : undefined;
@@ -89,17 +92,29 @@ export class RegistryAuth implements Authenticator {
     return true;
   }
 
+  hint(url: URL): string | undefined {
+    if (url.origin !== this.#home?.origin) return undefined;
+    const { host } = this.#registry(url);
+    if (this.#offered.length === 0) return loginHint(host);
+    const offered = this.#offered.slice(0, 8).map((it) => it.slice(0, 30));
+    return `${host} offers only ${offered.join(", ")}: airferry answers bearer (with a realm) and basic; ask its operator for one of these`;
+  }
+
   async #findLogin(home: URL): Promise<Login | undefined> {
-    const { host, path, hosts } = this.#o;
-    const isAsWritten = new URL(`${home.protocol}//${apiHost(host)}`).host === home.host;
-    return (
-      manifestLogin(home, hosts) ?? (await findLogin(isAsWritten ? host : canonicalHost(home.host), pathIn(home, path)))
-    );
+    const { host, path } = this.#registry(home);
+    return manifestLogin(home, this.#o.hosts) ?? (await findLogin(host, path));
+  }
+
+  /** The registry at a URL, and the repository there, by the names that logins have. */
+  #registry(url: URL): { host: string; path: string } {
+    const { host, path } = this.#o;
+    const isAsWritten = new URL(`${url.protocol}//${apiHost(host)}`).host === url.host;
+    return { host: isAsWritten ? host : canonicalHost(url.host), path: pathIn(url, path) };
   }
 
   async #askToken(registry: URL, { parameters }: Challenge, login: Login | undefined): Promise<Token> {
-    const realm = realmOf(registry, parameters.realm as string);
-    const scopes = (parameters.scope ?? `repository:${pathIn(registry, this.#o.path)}:pull`)
+    const realm = tokenService(registry, parameters.realm as string);
+    const scopes = (parameters.scope ?? `repository:${this.#registry(registry).path}:pull`)
       .split(" ")
       .filter((it) => it !== "");
     const basic = login && basicHeader(login);
@@ -180,8 +195,12 @@ function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error
   }
   return failure(
     `${login ? "the token service refuses this login" : "it gives no token to nobody"} (status ${status} from ${realm.host})`,
-    `log in first: docker login ${registry.host}, or podman login ${registry.host}`,
+    loginHint(canonicalHost(registry.host)),
   );
+}
+
+function loginHint(host: string): string {
+  return `log in first: docker login ${host}, or podman login ${host}; or give username_env and password_env under hosts: { "${host}": … } in the manifest`;
 }
 
 function jsonObject(bytes: Buffer): { token?: unknown; access_token?: unknown; expires_in?: unknown } | undefined {
@@ -209,8 +228,12 @@ function manifestLogin(url: URL, hosts: Manifest["hosts"] = {}): Login | undefin
   return { username: readVariable(user, name, process.env), password: readVariable(password, name, process.env) };
 }
 
-/** The token service; a registry must not be able to point us, and our password, at the site's own network. */
-function realmOf(registry: URL, realm: string): URL {
+/**
+ * The URL of a registry's token service. A registry must not be able to point us, and our password, at the site's own network:
+ * an address in one is taken only as the registry's own.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID
+ */
+export function tokenService(registry: URL, realm: string): URL {
   const refuse = (fault: string) =>
     new AirferryError(
       "ERR_UPSTREAM_INVALID",
@@ -225,8 +248,9 @@ function realmOf(registry: URL, realm: string): URL {
     throw refuse("is not reached over https");
   }
   if (url.username !== "" || url.password !== "") throw refuse("has credentials in it");
-  if (url.hostname !== registry.hostname && networkRank(url.hostname) > networkRank(registry.hostname)) {
-    throw refuse("is in a private network");
-  }
+  const rank = networkRank(url.hostname);
+  // This host is this host by any of its addresses.
+  const isOwn = url.hostname === registry.hostname || (rank === 2 && networkRank(registry.hostname) === 2);
+  if (rank > 0 && !isOwn) throw refuse("is in a private network, and not the registry's own host");
   return url;
 }
