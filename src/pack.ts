@@ -98,7 +98,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
   const wanted: Wanted = { workspace, lock, options, pool };
   const earlier = await packedBefore(wanted, state);
   if (earlier !== undefined) return done(lock, findings, earlier);
-  if (options.frozen) await requireUnmoved(workspace, lock);
+  if (options.frozen) await requireUnmoved(workspace, lock, options.report ?? (() => {}));
 
   const serial = options.serial ?? (state?.serial ?? 0) + 1;
   const name = `${lock.stream}-${String(serial).padStart(6, "0")}`;
@@ -167,12 +167,12 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
 }
 
 /** A frozen pack of what upstream has moved since is refused: somebody ought to look first. */
-async function requireUnmoved(workspace: Workspace, lock: Lock): Promise<void> {
+async function requireUnmoved(workspace: Workspace, lock: Lock, report: (line: string) => void): Promise<void> {
   const { manifest, paths, fetcher } = workspace;
   const problems: Problem[] = [];
   for (const source of SOURCES) {
     const entries = lock.entries.filter((it) => it.kind === source.kind);
-    const moved = (await source.drift?.(entries, { manifest, baseDir: paths.baseDir, fetcher })) ?? [];
+    const moved = (await source.drift?.(entries, { manifest, baseDir: paths.baseDir, fetcher, report })) ?? [];
     for (const { name, message } of moved) {
       problems.push({ code: "ERR_LOCK_STALE", path: `${source.kind} ${name}`, message });
     }

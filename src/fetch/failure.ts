@@ -53,6 +53,14 @@ export class HttpStatus extends Error {
   }
 }
 
+/** What is left in `cause` where nobody answered at all. */
+export class NoAnswer extends Error {}
+
+/** Whether an error of this engine is about a host that could not be reached, so that its other URLs are not worth asking. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof AirferryError && error.cause instanceof NoAnswer;
+}
+
 /** The HTTP status that an error of this engine is about (404, 304, …); undefined for any other error. */
 export function httpStatusOf(error: unknown): number | undefined {
   return error instanceof AirferryError && error.cause instanceof HttpStatus ? error.cause.status : undefined;
@@ -104,7 +112,7 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
   const text = redactText(error.message ?? String(thrown)).replace(/; if the root CA is installed locally.*$/, "");
   const fault = SOCKET_FAULTS.get(code) ?? text.replace(/\s+/g, " ").slice(0, 300);
   const lasting = LASTING.test(code) || (code === "ERR_PROXY_TUNNEL" && / 4\d\d /.test(text));
-  const plain = new Error(code ? `${code}: ${text}` : text);
+  const plain = new NoAnswer(code ? `${code}: ${text}` : text);
   const where = proxy === undefined ? "" : ` through the proxy ${redactUrl(proxy)}`;
   return new AttemptFailure(
     upstreamError("ERR_UPSTREAM", url, `${fault}${code && !fault.includes(code) ? ` (${code})` : ""}${where}`, {

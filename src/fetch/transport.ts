@@ -7,7 +7,7 @@ import got, { type Got } from "got";
 import { AirferryError } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import type { AgentPair } from "./agents.ts";
-import { AttemptFailure, socketFailure, upstreamError } from "./failure.ts";
+import { AttemptFailure, NoAnswer, socketFailure, upstreamError } from "./failure.ts";
 import type { Watch, Watchdog } from "./watchdog.ts";
 
 /** A body of an answer that nobody wants is read up to this, to keep the connection. */
@@ -76,6 +76,7 @@ export class Transport {
       const watch = this.#watchdog.watch((reason) => {
         stallReason = reason;
         const error = upstreamError("ERR_UPSTREAM", url, `the transfer stalled: ${reason}`, {
+          cause: new NoAnswer(reason),
           hint: "the network or upstream is too slow or stuck; run the command again: it continues where it stopped",
         });
         stream.destroy();

@@ -5,6 +5,7 @@
 import { isAbsolute, resolve } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
+import { isUnreachable } from "../fetch/fetcher.ts";
 import type { Digest } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
@@ -12,7 +13,7 @@ import type { ImageEntry, Manifest } from "../manifest/schema.ts";
 import type { Descriptor } from "../oci/image-manifest.ts";
 import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/layout.ts";
 import { formatReference, parseReference, type Reference, repositoryOf } from "../oci/reference.ts";
-import { mapEntries } from "./each.ts";
+import { mapEntries, mapLimited } from "./each.ts";
 import { type ArchivedImage, openImageArchive } from "./image/archive.ts";
 import { type Collected, collectImage } from "./image/collect.ts";
 import type { ImageDetail, LockedImage } from "./image/detail.ts";
@@ -20,6 +21,9 @@ import { RegistryOrigin, repositoryUrl } from "./image/registry.ts";
 import { RegistryAuth } from "./image/registry-auth.ts";
 import { readImageKeys, verifyImageSignatures } from "./image/signatures.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
+
+/** Tags that are looked at together. */
+const DRIFT_CONCURRENCY = 8;
 
 export const imageSource: SourceKind = {
   kind: "image",
@@ -40,30 +44,51 @@ export function nameOf(entry: ImageEntry): string {
   return entry.as ?? entry.ref ?? (entry.archive as string);
 }
 
-/** Which tags upstream has moved since they were locked. */
+/** Which tags upstream has moved since they were locked. It is a courtesy: no long waits, and nothing fails for it. */
 async function movedTags(
   locked: readonly LockedEntry[],
-  context: Pick<LockContext, "manifest" | "baseDir" | "fetcher">,
+  context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
 ): Promise<{ name: string; message: string }[]> {
-  const moved: { name: string; message: string }[] = [];
-  for (const taken of locked) {
+  /** Hosts that nobody answers at, and why: their other tags are not asked for. */
+  const silent = new Map<string, string>();
+  const unasked = new Map<string, { refs: string[]; reason: string }>();
+  const moved = await mapLimited(locked, DRIFT_CONCURRENCY, async (taken) => {
     const entry = (context.manifest.images ?? []).find((it) => nameOf(it) === taken.name);
-    if (entry?.ref === undefined) continue;
+    if (entry?.ref === undefined) return [];
     const reference = parseReference(entry.ref);
-    if (reference.digest !== undefined || reference.tag === undefined) continue;
+    const { host, tag, digest } = reference;
+    if (digest !== undefined || tag === undefined) return [];
     const origin = registryOf(reference, entry.insecure === true, context.manifest, {
       fetcher: context.fetcher,
       report: () => {},
+      retries: 0,
     });
-    // An upstream that cannot be asked, or has dropped the tag, changes nothing for what is locked.
-    const now = await origin.digestOfTag(reference.tag).catch(() => undefined);
-    const before = (taken.detail as ImageDetail).images[0]?.digest;
-    if (now !== undefined && now !== before) {
+    const notAsked = (ref: string, reason: string) => {
+      const group = unasked.get(host) ?? { refs: [], reason };
+      group.refs.push(ref);
+      unasked.set(host, group);
+      return [];
+    };
+    const known = silent.get(host);
+    if (known !== undefined) return notAsked(entry.ref, known);
+    try {
+      const now = await origin.digestOfTag(tag);
+      const before = (taken.detail as ImageDetail).images[0]?.digest;
+      if (now === undefined) context.report(`the tag ${entry.ref} is gone upstream; what is locked stays: ${before}`);
+      if (now === undefined || now === before) return [];
       const message = `${entry.ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock --update ${taken.name}`;
-      moved.push({ name: taken.name, message });
+      return [{ name: taken.name, message }];
+    } catch (error) {
+      if (!(error instanceof AirferryError)) throw error;
+      if (isUnreachable(error)) silent.set(host, error.message);
+      return notAsked(entry.ref, error.message);
     }
+  });
+  for (const [host, { refs, reason }] of unasked) {
+    const more = refs.length > 1 ? ` and ${refs.length - 1} more` : "";
+    context.report(`could not ask ${host} whether ${refs[0]}${more} moved: ${reason}`);
   }
-  return moved;
+  return moved.flat();
 }
 
 async function lockImage(entry: ImageEntry, context: LockContext): Promise<LockedEntry> {
@@ -207,14 +232,21 @@ function registryOf(
   reference: Reference,
   insecure: boolean,
   manifest: Manifest,
-  { fetcher, report }: { fetcher: LockContext["fetcher"]; report: LockContext["report"] },
+  options: Pick<LockContext, "fetcher" | "report"> & { retries?: number },
 ): RegistryOrigin {
-  const auth = authFor(reference.host, reference.path, manifest, fetcher);
-  return new RegistryOrigin({ reference, insecure, fetcher, auth, name: formatReference(reference), report });
+  const { fetcher, report, retries } = options;
+  const auth = authFor(reference.host, reference.path, manifest, fetcher, retries);
+  return new RegistryOrigin({ reference, insecure, fetcher, auth, name: formatReference(reference), report, retries });
 }
 
-function authFor(host: string, path: string, { hosts }: Manifest, fetcher: LockContext["fetcher"]): RegistryAuth {
-  return new RegistryAuth({ fetcher, host, path, hosts });
+function authFor(
+  host: string,
+  path: string,
+  { hosts }: Manifest,
+  fetcher: LockContext["fetcher"],
+  retries?: number,
+): RegistryAuth {
+  return new RegistryAuth({ fetcher, host, path, hosts, retries });
 }
 
 async function planImages(

@@ -106,10 +106,10 @@ export interface SourceKind {
     entries: readonly LockedEntry[],
     context: PlanContext,
   ): Promise<{ items: PlanItem[]; catalog: Partial<Catalog> }>;
-  /** What upstream has moved since it was locked, where that can be asked; an upstream that is gone has moved nothing. */
+  /** What upstream has moved since it was locked. An upstream that cannot be asked has moved nothing, and is reported. */
   drift?(
     entries: readonly LockedEntry[],
-    context: Pick<LockContext, "manifest" | "baseDir" | "fetcher">,
+    context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
   ): Promise<{ name: string; message: string }[]>;
   /** Takes dropped items out of a locked entry (and out of the metadata generated for it). */
   exclude?(entry: LockedEntry, faults: readonly ItemFault[], context: PlanContext): Promise<LockedEntry>;

@@ -234,3 +234,36 @@ t.test("sha512 digests, and a tag that moves under a lock", async (t) => {
   const drift = await airferry(dir, ["lock", manifest]);
   t.match(drift.stderr, `moved upstream: locked ${root.digest}, now ${made.index.digest}`);
 });
+
+t.test("a tag that is gone, and registries that are gone, are said at once and change nothing", async (t) => {
+  const made = make();
+  const tags = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`${i}.0`, made.index]));
+  const fakes = await Promise.all([1, 2].map(() => startFakeRegistry({ images: made.images, tags: { ...tags } })));
+  const [one, two] = fakes as [(typeof fakes)[0], (typeof fakes)[0]];
+  const dir = scratch(t);
+  const images = fakes.flatMap(({ host }) =>
+    Object.keys(tags).map((tag) => ({ ref: `${host}/lab/bb:${tag}`, insecure: true })),
+  );
+  const manifest = writeManifest(dir, { images });
+  const env = { DOCKER_CONFIG: dir, HOME: dir, XDG_RUNTIME_DIR: dir };
+  const packed = await airferry(dir, ["pack", manifest, "--unsigned"], env);
+  t.equal(packed.status, 0, packed.stderr);
+  one.tags["3.0"] = made.amd64;
+  delete one.tags["4.0"];
+  const before = [one.log.length, two.log.length] as const;
+  await two.close();
+  const since = Date.now();
+  const drift = await airferry(dir, ["lock", manifest], env);
+  t.equal(drift.status, 0, drift.stderr);
+  t.ok(Date.now() - since < 6000, `${Date.now() - since} ms`);
+  t.match(drift.stderr, `${one.host}/lab/bb:3.0 moved upstream: locked ${made.index.digest}`);
+  t.match(drift.stderr, `the tag ${one.host}/lab/bb:4.0 is gone upstream; what is locked stays: ${made.index.digest}`);
+  t.match(drift.stderr, new RegExp(`could not ask ${two.host} whether \\S+ and 11 more moved: .*connection refused`));
+  t.equal(drift.stderr.split("could not ask").length, 2, "one line for each host");
+  t.ok(one.log.length - before[0] <= 24, "one question for each tag");
+  one.tags["3.0"] = made.index;
+  const frozen = await airferry(dir, ["pack", manifest, "--unsigned", "--frozen", "--serial", "7"], env);
+  t.equal(frozen.status, 0, frozen.stderr);
+  t.match(frozen.stderr, `could not ask ${two.host} whether`, "pack --frozen says it, too");
+  await one.close();
+});

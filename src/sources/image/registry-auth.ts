@@ -26,6 +26,8 @@ export interface RegistryAuthOptions {
   path: string;
   /** `hosts:` of the manifest: looked at before what docker and podman keep. */
   hosts?: Manifest["hosts"];
+  /** Failures in a row before a token request is given up; default: the engine's own number. */
+  retries?: number | undefined;
 }
 
 interface Token {
@@ -146,7 +148,7 @@ export class RegistryAuth implements Authenticator {
     login: Login | undefined,
     basic: string | undefined,
   ): Promise<Buffer> {
-    const { fetcher } = this.#o;
+    const { fetcher, retries } = this.#o;
     const url = new URL(realm);
     let request: Parameters<Fetcher["fetchBytes"]>[0];
     if (login?.identityToken !== undefined) {
@@ -160,6 +162,7 @@ export class RegistryAuth implements Authenticator {
       request = {
         urls: [url.href],
         maxBytes: MAX_TOKEN_BYTES,
+        retries,
         method: "POST",
         body: form.toString(),
         headers: { "content-type": "application/x-www-form-urlencoded", accept: "application/json" },
@@ -170,6 +173,7 @@ export class RegistryAuth implements Authenticator {
       request = {
         urls: [url.href],
         maxBytes: MAX_TOKEN_BYTES,
+        retries,
         headers: { accept: "application/json", ...(basic !== undefined && { authorization: basic }) },
       };
     }

@@ -16,6 +16,8 @@ export interface RegistryOptions {
   insecure: boolean;
   fetcher: Fetcher;
   auth: Authenticator;
+  /** Failures in a row before a request is given up; default: the engine's own number. */
+  retries?: number | undefined;
   name: string;
   report: (line: string) => void;
 }
@@ -89,9 +91,9 @@ export class RegistryOrigin implements ImageOrigin {
   /** The digest that a tag has now, without a manifest request where the registry tells by HEAD; undefined: no such tag. */
   async digestOfTag(tag: string): Promise<OciDigest | undefined> {
     const url = `${this.#base}/manifests/${tag}`;
-    const { fetcher, auth } = this.#o;
+    const { fetcher, auth, retries } = this.#o;
     try {
-      const { etag } = await fetcher.head({ urls: [url], auth, headers: { accept: ACCEPT_MANIFESTS } });
+      const { etag } = await fetcher.head({ urls: [url], auth, retries, headers: { accept: ACCEPT_MANIFESTS } });
       const digest = etag?.replace(/^W\/|"/g, "");
       if (isOciDigest(digest)) return digest;
     } catch (error) {
@@ -159,9 +161,9 @@ export class RegistryOrigin implements ImageOrigin {
   }
 
   async #isThere(url: string, accept: string): Promise<boolean> {
-    const { fetcher, auth } = this.#o;
+    const { fetcher, auth, retries } = this.#o;
     try {
-      await fetcher.head({ urls: [url], auth, headers: { accept } });
+      await fetcher.head({ urls: [url], auth, retries, headers: { accept } });
       return true;
     } catch (error) {
       if (httpStatusOf(error) === 404) return false;
@@ -175,11 +177,12 @@ export class RegistryOrigin implements ImageOrigin {
     known: { size?: number | undefined; integrity?: string | undefined; link?: string | undefined },
     absent: readonly number[] = [404],
   ): Promise<FetchedBytes | undefined> {
-    const { fetcher, auth } = this.#o;
+    const { fetcher, auth, retries } = this.#o;
     try {
       return await fetcher.fetchBytes({
         urls: [url],
         auth,
+        retries,
         headers: { accept },
         maxBytes: MAX_IMAGE_MANIFEST_BYTES,
         ...known,
