@@ -40,7 +40,7 @@ const OUTSIDE_VERBS = ["lock", "plan", "pack", "fill", "reuse", "finished", "wor
 /** Which rooms each room may import values from (types may come from anywhere below cli). */
 const MAY: Record<string, readonly string[]> = {
   io: [],
-  manifest: ["io"],
+  manifest: ["io", "oci"],
   fetch: ["io", "manifest"],
   rpm: ["io", "sign"],
   oci: ["io", "sign"],

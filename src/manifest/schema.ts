@@ -3,6 +3,7 @@
  * all come. docs/manifest.md is its prose. No I/O.
  */
 import { z } from "zod";
+import { PLATFORM } from "../oci/platform.ts";
 
 /** `[A-Za-z0-9][A-Za-z0-9._-]*`: safe as one path segment on every file system and in every URL. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
@@ -166,9 +167,10 @@ const images = z.strictObject({
   archive: z.string().min(1).optional().describe("docker-archive, OCI archive or OCI layout on disk"),
   as: z.string().min(1).optional().describe("Reference to serve it under; needed where an archive names none"),
   platforms: z
-    .array(z.string().regex(/^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9_.]+)?$/, "must look like linux/amd64 or linux/arm/v7"))
+    .array(z.string().regex(PLATFORM, "must look like linux/amd64, linux/arm/v7 or windows(10.0.17763)/amd64"))
     .min(1)
-    .optional(),
+    .optional()
+    .describe("Whose layers to carry: os/architecture, with a variant or a Windows version where several are there"),
   insecure: z.boolean().optional().describe("The registry speaks plain HTTP"),
   referrers: z.boolean().optional().describe("Carry signatures, attestations and SBOMs (default: true)"),
   foreign_layers: z.boolean().optional().describe("Fetch foreign layers from the URLs they name"),

@@ -143,7 +143,8 @@ function descriptor(value: unknown, name: string, field: string): Descriptor {
   };
 }
 
-function platformOf(raw: Record<string, unknown>): Platform {
+/** The platform that a descriptor of an index, or a config, has; empty where it does not say. */
+export function platformOf(raw: Record<string, unknown>): Platform {
   const text = (value: unknown) => (typeof value === "string" ? value : "");
   return {
     os: text(raw.os),

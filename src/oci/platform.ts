@@ -1,4 +1,7 @@
-/** Platforms of images: `os/architecture[/variant]`, and which children of an index belong to the wanted ones. */
+/**
+ * Platforms of images: `os/architecture[/variant]`, for Windows `windows(10.0.17763)/amd64`. Spelt and compared as containerd
+ * does, which is what most clients inside the gap are made with. See github.com/containerd/platforms.
+ */
 import type { Descriptor } from "./image-manifest.ts";
 
 export interface Platform {
@@ -9,56 +12,73 @@ export interface Platform {
   osVersion?: string;
 }
 
-/** Parses `linux/arm64/v8`. */
+/** Platforms as text: what {@link parsePlatform} reads. */
+export const PLATFORM = /^([a-z0-9]+)(?:\(([0-9]+(?:\.[0-9]+){2,3})\))?\/([a-z0-9_]+)(?:\/([a-z0-9_.]+))?$/;
+
+/** Parses `linux/arm64/v8` or `windows(10.0.17763)/amd64`. */
 export function parsePlatform(text: string): Platform {
-  const [os = "", architecture = "", variant] = text.split("/");
-  return { os, architecture, ...(variant !== undefined && { variant }) };
+  const [, os = "", osVersion, architecture = "", variant] = PLATFORM.exec(text) ?? [];
+  return { os, architecture, ...(variant !== undefined && { variant }), ...(osVersion !== undefined && { osVersion }) };
 }
 
 /** Formats `linux/arm64/v8`; `unknown` where a part is missing. */
-export function formatPlatform({ os, architecture, variant }: Platform): string {
-  return `${os || "unknown"}/${architecture || "unknown"}${variant === undefined ? "" : `/${variant}`}`;
+export function formatPlatform({ os, architecture, variant, osVersion }: Platform): string {
+  const system = `${os || "unknown"}${osVersion === undefined ? "" : `(${osVersion})`}`;
+  return `${system}/${architecture || "unknown"}${variant === undefined ? "" : `/${variant}`}`;
 }
 
-/** Tells whether an image's platform is the wanted one. A variant counts only when it was asked for; arm64 is v8. */
-export function isPlatform(actual: Platform, wanted: Platform): boolean {
-  if (actual.os !== wanted.os || actual.architecture !== wanted.architecture) return false;
-  if (wanted.variant === undefined) return true;
-  const variant = actual.variant ?? (actual.architecture === "arm64" ? "v8" : undefined);
-  return variant === wanted.variant;
-}
-
-/** What BuildKit puts beside each platform: provenance and SBOM of one image, by annotation. */
-export function attestedDigest(descriptor: Descriptor): string | undefined {
-  return descriptor.annotations?.["vnd.docker.reference.type"] === "attestation-manifest"
-    ? descriptor.annotations["vnd.docker.reference.digest"]
-    : undefined;
+/** Tells whether a platform says anything: BuildKit calls that of its attestations `unknown`. */
+export function isKnownPlatform(platform: Platform | undefined): platform is Platform {
+  return platform !== undefined && platform.os !== "" && platform.os !== "unknown";
 }
 
 /**
- * Which children of an index are wanted: all without `platforms`; else those of a wanted platform, the attestations of
- * these, and whatever has no platform at all (artifacts, nested indexes). `missing` are the wanted platforms it lacks.
+ * Tells whether an image's platform is the wanted one: `linux/arm` is v7, arm64 is v8, amd64 is v1. A Windows version counts by
+ * its first three numbers, where both have one.
  */
-export function selectChildren(
-  children: readonly Descriptor[],
-  platforms: readonly string[] | undefined,
-): { selected: Set<string>; missing: string[] } {
-  if (platforms === undefined) return { selected: new Set(children.map((it) => it.digest)), missing: [] };
-  const wanted = platforms.map(parsePlatform);
-  const selected = new Set<string>();
-  for (const child of children) {
-    const { platform } = child;
-    if (attestedDigest(child) !== undefined) continue;
-    if (platform === undefined || wanted.some((it) => isPlatform(platform, it))) selected.add(child.digest);
-  }
-  for (const child of children) {
-    const attested = attestedDigest(child);
-    if (attested !== undefined && selected.has(attested)) selected.add(child.digest);
-  }
-  const hasPlatforms = children.some((it) => it.platform !== undefined && attestedDigest(it) === undefined);
-  const missing = platforms.filter(
-    (text, index) =>
-      hasPlatforms && !children.some((it) => it.platform && isPlatform(it.platform, wanted[index] as Platform)) && text,
+export function isPlatform(actual: Platform, wanted: Platform): boolean {
+  const [a, b] = [normalise(actual), normalise(wanted)];
+  return (
+    a.os === b.os &&
+    a.architecture === b.architecture &&
+    a.variant === b.variant &&
+    (a.build === undefined || b.build === undefined || a.build === b.build)
   );
-  return { selected, missing };
+}
+
+/** @see containerd/platforms, normalizeArch and getWindowsOSVersion */
+function normalise({ os, architecture, variant, osVersion }: Platform) {
+  const system = os.toLowerCase();
+  const [name, version] = normaliseArchitecture(architecture.toLowerCase(), variant?.toLowerCase() ?? "");
+  const build = /^\d+\.\d+\.\d+/.exec(osVersion ?? "")?.[0];
+  return { os: system === "macos" ? "darwin" : system, architecture: name, variant: version, build };
+}
+
+function normaliseArchitecture(name: string, variant: string): [string, string] {
+  switch (name) {
+    case "i386":
+      return ["386", ""];
+    case "x86_64":
+    case "x86-64":
+    case "amd64":
+      return ["amd64", variant === "v1" ? "" : variant];
+    case "aarch64":
+    case "arm64":
+      return ["arm64", variant === "8" || variant === "v8" ? "" : variant];
+    case "armhf":
+      return ["arm", "v7"];
+    case "armel":
+      return ["arm", "v6"];
+    case "arm":
+      return ["arm", variant === "" ? "v7" : variant.replace(/^(?=[5-8]$)/, "v")];
+    default:
+      return [name, variant];
+  }
+}
+
+/** What BuildKit puts beside each platform: provenance and SBOM of one image, by annotation. */
+export function attestedDigest({ annotations }: Descriptor): string | undefined {
+  return annotations?.["vnd.docker.reference.type"] === "attestation-manifest"
+    ? annotations["vnd.docker.reference.digest"]
+    : undefined;
 }

@@ -1,6 +1,6 @@
 import t from "tap";
 import { answerable, parseChallenges } from "../../src/oci/challenge.ts";
-import { isPlatform, parsePlatform, selectChildren } from "../../src/oci/platform.ts";
+import { formatPlatform, isPlatform, PLATFORM, parsePlatform } from "../../src/oci/platform.ts";
 import { digestTag, formatReference, parseReference, servedRepository } from "../../src/oci/reference.ts";
 
 const DIGEST = `sha256:${"a".repeat(64)}` as const;
@@ -63,26 +63,35 @@ t.test("parseChallenges() reads several schemes and quoted commas", async (t) =>
   t.equal(answerable(undefined), undefined);
 });
 
-t.test("platforms: variants count when asked for, attestations follow their image", async (t) => {
-  t.ok(isPlatform({ os: "linux", architecture: "arm64" }, parsePlatform("linux/arm64/v8")));
-  t.ok(isPlatform({ os: "linux", architecture: "arm", variant: "v7" }, parsePlatform("linux/arm")));
-  t.notOk(isPlatform({ os: "linux", architecture: "arm", variant: "v6" }, parsePlatform("linux/arm/v7")));
-  const digest = (letter: string) => `sha256:${letter.repeat(64)}` as const;
-  const child = (letter: string, architecture: string, about?: string) => ({
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    digest: digest(letter),
-    size: 1,
-    platform: { os: about ? "unknown" : "linux", architecture },
-    ...(about && {
-      annotations: {
-        "vnd.docker.reference.type": "attestation-manifest",
-        "vnd.docker.reference.digest": digest(about),
-      },
-    }),
-  });
-  const children = [child("a", "amd64"), child("b", "arm64"), child("c", "unknown", "a"), child("d", "unknown", "b")];
-  const { selected, missing } = selectChildren(children, ["linux/amd64", "linux/s390x"]);
-  t.same([...selected], [digest("a"), digest("c")]);
-  t.same(missing, ["linux/s390x"]);
-  t.equal(selectChildren(children, undefined).selected.size, 4);
+t.test("platforms are compared as containerd does", async (t) => {
+  const same = new Map([
+    ["linux/arm64", ["linux/arm64/v8", "linux/aarch64", "linux/arm64/8"]],
+    ["linux/amd64", ["linux/amd64/v1", "linux/x86_64"]],
+    ["linux/arm", ["linux/arm/v7", "linux/arm/7", "linux/armhf"]],
+    ["linux/arm/v6", ["linux/armel", "linux/arm/6"]],
+    ["linux/386", ["linux/i386"]],
+    ["windows/amd64", ["windows(10.0.17763)/amd64"]],
+    ["windows(10.0.17763)/amd64", ["windows(10.0.17763.2114)/amd64", "windows/amd64"]],
+  ]);
+  const other = new Map([
+    ["linux/arm64", ["linux/arm64/v9", "linux/arm", "windows/arm64"]],
+    ["linux/amd64", ["linux/amd64/v3", "linux/386"]],
+    ["linux/arm", ["linux/arm/v6", "linux/arm/v8", "linux/arm64"]],
+    ["windows(10.0.17763)/amd64", ["windows(10.0.20348)/amd64", "windows(10.0.177630)/amd64"]],
+  ]);
+  for (const [table, expected] of [
+    [same, true],
+    [other, false],
+  ] as const) {
+    for (const [one, others] of table) {
+      for (const it of others) {
+        t.ok(PLATFORM.test(it), it);
+        t.equal(isPlatform(parsePlatform(one), parsePlatform(it)), expected, `${one} and ${it}`);
+        t.equal(isPlatform(parsePlatform(it), parsePlatform(one)), expected, `${it} and ${one}`);
+        t.equal(formatPlatform(parsePlatform(it)), it, "round trip");
+      }
+    }
+  }
+  for (const bad of ["linux", "linux/", "linux/amd64/v1/x", "windows()/amd64", "windows(10)/amd64", "Linux/amd64", ""])
+    t.notOk(PLATFORM.test(bad), bad);
 });

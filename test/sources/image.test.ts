@@ -125,7 +125,7 @@ t.test("platforms: leaves out only layers; each blob is fetched once; a rerun fe
   t.equal((await run()).status, 0);
   t.equal(fake.log.length, before, "nothing is asked again");
   const missing = await pack(t, made, {}, { platforms: ["linux/s390x"] });
-  t.equal(missing.ran.status, 4);
+  t.equal(missing.ran.status, 2, "the manifest asks for what is not there");
   t.match(missing.ran.stderr, /has no linux\/s390x: expected one of linux\/amd64, linux\/arm64/);
 });
 

@@ -15,6 +15,7 @@ import {
   type ImageManifest,
   MAX_IMAGE_MANIFEST_BYTES,
   parseImageManifest,
+  platformOf,
 } from "../../oci/image-manifest.ts";
 import {
   isForeignLayerType,
@@ -26,10 +27,10 @@ import {
 import {
   attestedDigest,
   formatPlatform,
+  isKnownPlatform,
   isPlatform,
   type Platform,
   parsePlatform,
-  selectChildren,
 } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import { mapLimited } from "../each.ts";
@@ -56,6 +57,9 @@ export interface Collected {
   artifacts: LockedArtifact[];
 }
 
+/** Of image manifests and indexes over the limit, wherever they are met. */
+export const TOO_LARGE_HINT =
+  "registries and clients take no larger ones: have it pushed with fewer children or annotations";
 const MAX_INDEX_DEPTH = 4;
 const MAX_REFERRER_DEPTH = 4;
 const MAX_MANIFESTS = 20_000;
@@ -72,11 +76,35 @@ export async function collectImage(
   return new Collector(origin, options).run(root);
 }
 
+/** A manifest of the image, or about it. */
+interface Node {
+  digest: OciDigest;
+  size: number;
+  manifest: ImageManifest;
+  /** What its config says that it is for. */
+  own?: Platform;
+  /** Bytes of the manifest, its config and its signatures, until they are kept. */
+  small: Map<OciDigest, Buffer>;
+}
+
 class Collector {
   readonly #origin: ImageOrigin;
   readonly #o: CollectOptions;
+  readonly #wanted: readonly Platform[] | undefined;
   readonly #artifacts = new Map<string, LockedArtifact>();
-  readonly #manifests = new Map<OciDigest, ImageManifest>();
+  /** Everything that was met, in the order found. */
+  readonly #nodes = new Map<OciDigest, Node>();
+  /** What comes along whole, with the platforms that it goes by: of the image, then of what is about it. */
+  readonly #selected = new Map<OciDigest, Set<string>>();
+  /** Children of indexes that are no manifests, and wanted. */
+  readonly #loose: Descriptor[] = [];
+  /** Platforms that are wanted and there, and those that nobody wanted. */
+  readonly #found: Platform[] = [];
+  readonly #others = new Set<string>();
+  /** An index names platforms: it promises to name all. */
+  #listsPlatforms = false;
+  /** Layers were left out although all platforms were asked for. */
+  #left = false;
   readonly #platforms = new Set<string>();
   readonly #referrers: LockedImage["referrers"] = [];
   readonly #tags: Record<string, OciDigest> = {};
@@ -84,24 +112,27 @@ class Collector {
   constructor(origin: ImageOrigin, options: CollectOptions) {
     this.#origin = origin;
     this.#o = options;
+    this.#wanted = options.platforms?.map(parsePlatform);
   }
 
-  async run(root: OriginManifest): Promise<Collected> {
-    const manifest = await this.#take(root, true, 0);
-    // Artifacts have no platform; nothing but images of other platforms is a mistake.
-    if (this.#others.size > 0 && this.#platforms.size === 0) {
-      throw this.#fault(
-        `it has nothing for ${this.#o.platforms?.join(", ")}: expected one of ${[...this.#others].sort().join(", ")}`,
-        "correct platforms: in the manifest, or leave it out",
-      );
-    }
+  async run(found: OriginManifest): Promise<Collected> {
+    const root = await this.#load(found, found.contentType);
+    await this.#walk(root, 0);
+    const { digest, size, manifest } = root;
+    // What is wanted is known once all is seen: the same manifest may be listed here as wanted, there as not.
+    this.#choose({ mediaType: manifest.mediaType, digest, size });
+    this.#chooseTied();
+    this.#requirePlatforms();
+    for (const chosen of this.#selected.keys()) await this.#takeContent(this.#nodes.get(chosen) as Node, false);
+    for (const blob of this.#loose) await this.#blob(blob);
+    if (this.#o.referrers) await this.#takeReferrers();
     const image: LockedImage = {
       reference: this.#o.reference,
-      digest: root.digest,
+      digest,
       mediaType: manifest.mediaType,
-      manifestSize: root.bytes.length,
+      manifestSize: size,
       platforms: this.#o.platforms === undefined && !this.#left ? [] : [...this.#platforms].sort(),
-      manifests: [...this.#manifests.keys()],
+      manifests: [...this.#nodes.keys()],
       referrers: this.#referrers,
       tags: this.#tags,
       paths: [...this.#artifacts.keys()],
@@ -109,185 +140,232 @@ class Collector {
     return { image, artifacts: [...this.#artifacts.values()] };
   }
 
-  /** Layers were left out although all platforms were asked for. */
-  #left = false;
-  /** Platforms that only the configs tell of, and nobody wanted. */
-  readonly #others = new Set<string>();
-
-  /** Takes in one manifest and all below and about it. */
-  async #take(found: OriginManifest, selected: boolean, depth: number, platform?: Platform): Promise<ImageManifest> {
-    const manifest = parseImageManifest(found.bytes, this.#name(found.digest), found.contentType);
-    if (this.#manifests.has(found.digest)) return manifest;
-    if (this.#manifests.size >= MAX_MANIFESTS) throw this.#fault(`it has more than ${MAX_MANIFESTS} manifests`);
-    this.#manifests.set(found.digest, manifest);
-    await this.#keep(found.digest, found.bytes);
-    if (manifest.kind === "index") await this.#takeChildren(manifest, selected, depth);
-    else await this.#takeContent(manifest, selected, platform);
-    if (selected && this.#o.referrers) await this.#takeReferrers(found.digest, 0);
-    return manifest;
-  }
-
-  async #takeChildren(index: ImageManifest, selected: boolean, depth: number): Promise<void> {
-    if (depth >= MAX_INDEX_DEPTH) throw this.#fault(`its indexes are nested deeper than ${MAX_INDEX_DEPTH}`);
-    const chosen = selectChildren(index.manifests, this.#o.platforms);
-    if (selected && chosen.missing.length > 0) {
-      const present = index.manifests.flatMap((it) =>
-        it.platform && attestedDigest(it) === undefined ? [formatPlatform(it.platform)] : [],
-      );
-      throw this.#fault(
-        `it has no ${chosen.missing.join(", ")}: expected one of ${[...new Set(present)].join(", ")}`,
-        "correct platforms: in the manifest",
-      );
-    }
-    const found = await mapLimited(index.manifests, CONCURRENCY, async (child) => {
-      const wanted = selected && chosen.selected.has(child.digest);
-      if (!isManifestType(child.mediaType)) {
-        if (wanted) await this.#blob(child);
-        return undefined;
+  /** Looks at a manifest: its config, and the signatures in it, which are small. */
+  async #load(found: OriginManifest, contentType: string | undefined): Promise<Node> {
+    const { digest, bytes } = found;
+    const manifest = parseImageManifest(bytes, this.#name(digest), contentType);
+    const small = new Map([[digest, bytes]]);
+    const { config } = manifest;
+    const looked = manifest.layers.filter((it) => isSignature(it) && it.size <= MAX_COSIGN_BYTES);
+    if (config !== undefined && config.size <= MAX_IMAGE_MANIFEST_BYTES) looked.push(config);
+    for (const descriptor of looked) {
+      const content = await this.#small(descriptor);
+      if (content !== undefined) small.set(descriptor.digest, content);
+      else if (!this.#o.allowMissing) {
+        throw this.#fault(`its ${descriptor === config ? "config" : "blob"} ${descriptor.digest} is not there`);
       }
-      return { child, wanted, manifest: await this.#origin.manifest(child) };
-    });
-    for (const it of found) {
-      if (it === undefined) continue;
-      const { child, wanted, manifest } = it;
-      if (manifest === undefined) {
-        const what = `${child.platform ? formatPlatform(child.platform) : "a child"} (${child.digest})`;
-        if (wanted && !this.#o.allowMissing) throw this.#fault(`its index lists ${what}, which is not there`);
-        if (wanted) this.#left = true;
-        this.#o.report(`${this.#origin.name}: ${what} is not there, only listed`);
-        continue;
-      }
-      await this.#take({ ...manifest, contentType: child.mediaType }, wanted, depth + 1, child.platform);
     }
+    const own = config && this.#ownPlatform(config, small.get(config.digest));
+    return { digest, size: bytes.length, manifest, small, ...(own && { own }) };
   }
 
-  async #takeContent(manifest: ImageManifest, selected: boolean, platform: Platform | undefined): Promise<void> {
-    const own = await this.#takeConfig(manifest, platform);
-    if (!selected) return;
-    if (platform === undefined && own !== undefined && !this.#isWanted(own)) {
-      this.#others.add(formatPlatform(own));
-      return;
-    }
-    const places = await mapLimited(manifest.layers, CONCURRENCY, (layer) => this.#locate(layer));
-    const missing = manifest.layers.filter((_, index) => places[index] === undefined);
-    if (missing.length > 0) {
-      const what = `${missing.length} of ${manifest.layers.length} layers (${(missing[0] as Descriptor).digest})`;
-      if (!this.#o.allowMissing || (this.#o.platforms !== undefined && own !== undefined)) {
-        throw this.#fault(`${own ? `${formatPlatform(own)} lacks` : "it lacks"} ${what}`);
-      }
-      this.#left = true;
-      this.#o.report(`${this.#origin.name}: left out ${own ? formatPlatform(own) : "a part"}: it lacks ${what}`);
-      return;
-    }
-    for (const [index, layer] of manifest.layers.entries()) await this.#blob(layer, places[index]);
-    const shown = platform?.os && platform.os !== "unknown" ? platform : own;
-    if (shown?.os) this.#platforms.add(formatPlatform(shown));
-  }
-
-  #isWanted(platform: Platform): boolean {
-    return this.#o.platforms?.some((it) => isPlatform(platform, parsePlatform(it))) ?? true;
-  }
-
-  /** Keeps the config; returns the platform it speaks of, for images. */
-  async #takeConfig({ config }: ImageManifest, platform: Platform | undefined): Promise<Platform | undefined> {
-    if (config === undefined) return undefined;
-    const isImage = isImageConfigType(config.mediaType);
-    if (config.size > MAX_IMAGE_MANIFEST_BYTES) {
-      await this.#blob(config);
-      return platform;
-    }
-    const bytes = await this.#small(config);
-    if (bytes === undefined) {
-      if (this.#o.allowMissing) return platform;
-      throw this.#fault(`its config ${config.digest} is not there`);
-    }
-    await this.#keep(config.digest, bytes);
-    if (!isImage) return undefined;
+  /** The platform that an image's config speaks of. */
+  #ownPlatform(config: Descriptor, bytes: Buffer | undefined): Platform | undefined {
+    if (bytes === undefined || !isImageConfigType(config.mediaType)) return undefined;
     try {
-      const { os, architecture, variant } = JSON.parse(bytes.toString("utf8")) as Record<string, unknown>;
-      if (typeof os !== "string" || typeof architecture !== "string") return platform;
-      return { os, architecture, ...(typeof variant === "string" && variant !== "" && { variant }) };
+      return platformOf(JSON.parse(bytes.toString("utf8")));
     } catch {
       throw this.#fault(`its config ${config.digest} is not JSON`);
     }
   }
 
-  async #small(descriptor: Descriptor): Promise<Buffer | undefined> {
-    const empty = Buffer.from("{}");
-    if (descriptor.digest === digestOf(empty, descriptor.digest)) return empty;
-    return this.#origin.blob(descriptor);
+  /** Keeps a manifest, its config, and all manifests and configs below. */
+  async #walk(node: Node, depth: number): Promise<void> {
+    const { digest, manifest, small } = node;
+    if (this.#nodes.has(digest)) return;
+    if (this.#nodes.size >= MAX_MANIFESTS) throw this.#fault(`it has more than ${MAX_MANIFESTS} manifests`);
+    this.#nodes.set(digest, node);
+    await this.#keepSmall(node, digest);
+    if (manifest.config !== undefined) {
+      if (small.has(manifest.config.digest)) await this.#keepSmall(node, manifest.config.digest);
+      else if (manifest.config.size > MAX_IMAGE_MANIFEST_BYTES) await this.#blob(manifest.config);
+    }
+    if (manifest.kind === "manifest") return;
+    if (depth >= MAX_INDEX_DEPTH) throw this.#fault(`its indexes are nested deeper than ${MAX_INDEX_DEPTH}`);
+    const children = manifest.manifests.filter((it) => isManifestType(it.mediaType));
+    const below = await mapLimited(children, CONCURRENCY, (child) => this.#child(child));
+    for (const [index, it] of below.entries()) {
+      if (it !== undefined) await this.#walk(it, depth + 1);
+      else this.#o.report(`${this.#origin.name}: ${nameOf(children[index] as Descriptor)} is not there, only listed`);
+    }
   }
 
-  async #takeReferrers(subject: OciDigest, depth: number): Promise<void> {
-    if (depth >= MAX_REFERRER_DEPTH) return;
+  async #child(child: Descriptor): Promise<Node | undefined> {
+    if (child.size > MAX_IMAGE_MANIFEST_BYTES) throw this.#tooLarge(child);
+    const known = this.#nodes.get(child.digest);
+    const found = known === undefined ? await this.#origin.manifest(child) : undefined;
+    const size = known?.size ?? found?.bytes.length;
+    if (size !== undefined && size !== child.size) throw this.#disagreement(child, size);
+    if (known !== undefined || found === undefined) return known;
+    // Servers that know nothing of manifests call them bytes or text; one that names another kind is at fault.
+    const said = found.contentType?.split(";")[0]?.trim().toLowerCase();
+    if (said !== undefined && isManifestType(said) && said !== child.mediaType) {
+      throw this.#fault(`media types of ${child.digest} disagree: expected ${child.mediaType}, got ${said}`);
+    }
+    return this.#load(found, child.mediaType);
+  }
+
+  /** Selects what a descriptor leads to, as far as its platforms are wanted. */
+  #choose(descriptor: Descriptor): void {
+    const { digest, mediaType } = descriptor;
+    const node = this.#nodes.get(digest);
+    if (isKnownPlatform(descriptor.platform)) this.#listsPlatforms = true;
+    const platform = [descriptor.platform, node?.own].find(isKnownPlatform);
+    if (platform !== undefined && !this.#isWanted(platform)) {
+      this.#others.add(formatPlatform(platform));
+      return;
+    }
+    if (platform !== undefined) this.#found.push(platform);
+    if (node === undefined) {
+      if (!isManifestType(mediaType)) this.#loose.push(descriptor);
+      else if (!this.#o.allowMissing || (this.#wanted !== undefined && platform !== undefined)) {
+        throw this.#fault(`its index lists ${nameOf(descriptor)}, which is not there`);
+      } else this.#left = true;
+      return;
+    }
+    const earlier = this.#selected.get(digest);
+    const names = earlier ?? new Set();
+    this.#selected.set(digest, names);
+    if (node.manifest.kind === "manifest") {
+      if (platform !== undefined) names.add(formatPlatform(platform));
+    } else if (earlier === undefined) {
+      for (const child of node.manifest.manifests) {
+        // BuildKit's attestations have no platform of their own.
+        if (this.#wanted === undefined || (attestedDigest(child) === undefined && child.platform?.os !== "unknown"))
+          this.#choose(child);
+      }
+    }
+  }
+
+  /** Selects what an index lists beside an image and is about it, by annotation or by subject: it goes where the image goes. */
+  #chooseTied(): void {
+    for (let before = -1; before !== this.#selected.size; ) {
+      before = this.#selected.size;
+      for (const { manifest } of [...this.#nodes.values()]) {
+        for (const child of manifest.manifests) {
+          const { digest, mediaType, size } = child;
+          if (this.#selected.has(digest)) continue;
+          const about = attestedDigest(child) ?? this.#nodes.get(digest)?.manifest.subject?.digest;
+          if (about !== undefined && this.#selected.has(about as OciDigest)) this.#choose({ mediaType, digest, size });
+        }
+      }
+    }
+  }
+
+  #requirePlatforms(): void {
+    const missing = this.#wanted?.filter((wanted) => !this.#found.some((it) => isPlatform(it, wanted))) ?? [];
+    const there = [...new Set([...this.#found.map(formatPlatform), ...this.#others])].sort();
+    // Artifacts have no platform: `platforms:` may be said for all images of a site.
+    if (missing.length === 0 || there.length === 0) return;
+    const fault = `it has no ${missing.map(formatPlatform).join(", ")}`;
+    if (this.#listsPlatforms || this.#found.length === 0) {
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot lock image "${this.#origin.name}": ${fault}: expected one of ${there.join(", ")}`,
+        { path: this.#origin.name, hint: "correct platforms: in the manifest, or leave it out" },
+      );
+    }
+    this.#o.report(`${this.#origin.name}: ${fault}, only ${there.join(", ")}`);
+  }
+
+  #isWanted(platform: Platform): boolean {
+    return this.#wanted?.some((it) => isPlatform(platform, it)) ?? true;
+  }
+
+  /** Takes the blobs of a manifest that is selected: layers, signatures, an SBOM. */
+  async #takeContent(node: Node, isReferrer: boolean): Promise<void> {
+    const { digest, small } = node;
+    const { layers } = node.manifest;
+    const names = [...(this.#selected.get(digest) as Set<string>)];
+    const places = await mapLimited(layers, CONCURRENCY, async (it) =>
+      small.has(it.digest) ? { urls: [] } : this.#locate(it),
+    );
+    const missing = layers.filter((_, index) => places[index] === undefined);
+    if (missing.length > 0) {
+      const what = `${missing.length} of ${layers.length} layers (${(missing[0] as Descriptor).digest})`;
+      if (!this.#o.allowMissing || isReferrer || (this.#wanted !== undefined && names.length > 0)) {
+        throw this.#fault(`${names.join(", ") || (isReferrer ? `its referrer ${digest}` : "it")} lacks ${what}`);
+      }
+      this.#left = true;
+      this.#o.report(`${this.#origin.name}: left out ${names.join(", ") || "a part"}: it lacks ${what}`);
+      return;
+    }
+    for (const [index, layer] of layers.entries()) {
+      if (small.has(layer.digest)) await this.#keepSmall(node, layer.digest);
+      else await this.#blob(layer, places[index]);
+    }
+    for (const name of names) this.#platforms.add(name);
+  }
+
+  async #small(descriptor: Descriptor): Promise<Buffer | undefined> {
+    const empty = Buffer.from("{}");
+    const bytes =
+      descriptor.digest === digestOf(empty, descriptor.digest) ? empty : await this.#origin.blob(descriptor);
+    if (bytes !== undefined && bytes.length !== descriptor.size) throw this.#disagreement(descriptor, bytes.length);
+    return bytes;
+  }
+
+  /** What is about the image and its parts, then what is about that, level by level. */
+  async #takeReferrers(): Promise<void> {
+    let subjects = [...this.#selected.keys()];
+    for (let depth = 0; depth < MAX_REFERRER_DEPTH && subjects.length > 0; depth++) {
+      const found = (await mapLimited(subjects, CONCURRENCY, (it) => this.#referrersOf(it))).flat();
+      subjects = [];
+      for (const { node, subject, tag } of found) {
+        if (tag !== undefined) this.#tags[tag] = node.digest;
+        if (this.#selected.has(node.digest)) continue;
+        await this.#walk(node, 0);
+        await this.#takeWhole(node);
+        const { digest, size, manifest } = node;
+        const artifactType = artifactTypeOf(manifest);
+        this.#referrers.push({
+          digest,
+          mediaType: manifest.mediaType,
+          size,
+          ...(subject && { subject }),
+          ...(artifactType !== undefined && { artifactType }),
+        });
+        subjects.push(digest);
+      }
+    }
+  }
+
+  /** What the registry lists as being about a manifest and says so itself, then what older tools put under tags. */
+  async #referrersOf(subject: OciDigest): Promise<{ node: Node; subject?: OciDigest; tag?: string }[]> {
     // Asked for together: each is a round trip to a registry that may be far away.
     const [listed, ...isTagged] = await Promise.all([
       this.#origin.referrers(subject),
       ...LEGACY_SUFFIXES.map((suffix) => this.#origin.hasTag(digestTag(subject, suffix))),
     ]);
-    for (const descriptor of listed) {
-      if (this.#manifests.has(descriptor.digest) || !isManifestType(descriptor.mediaType)) continue;
+    const manifests = listed.filter((it) => isManifestType(it.mediaType) && !this.#selected.has(it.digest));
+    const about = await mapLimited(manifests, CONCURRENCY, async (descriptor) => {
       const found = await this.#origin.manifest(descriptor);
       if (found === undefined) {
         this.#o.report(`${this.#origin.name}: the referrer ${descriptor.digest} is listed but not there`);
-        continue;
+        return [];
       }
-      const manifest = parseImageManifest(found.bytes, this.#name(found.digest), found.contentType);
+      const node = await this.#load(found, found.contentType);
       // A fallback tag may list anything; what counts is what the manifest itself says.
-      if (manifest.subject?.digest !== subject) continue;
-      await this.#takeReferrer(found, manifest, subject, depth);
-    }
-    for (const [index, suffix] of LEGACY_SUFFIXES.entries()) {
-      if (!isTagged[index]) continue;
-      const tag = digestTag(subject, suffix);
-      const found = await this.#origin.manifest({ tag });
-      if (found === undefined) continue;
-      this.#tags[tag] = found.digest;
-      if (this.#manifests.has(found.digest)) continue;
-      const manifest = parseImageManifest(found.bytes, this.#name(found.digest), found.contentType);
-      await this.#takeReferrer(found, manifest, undefined, depth);
-    }
-  }
-
-  async #takeReferrer(
-    found: OriginManifest,
-    manifest: ImageManifest,
-    subject: OciDigest | undefined,
-    depth: number,
-  ): Promise<void> {
-    const artifactType = artifactTypeOf(manifest);
-    this.#manifests.set(found.digest, manifest);
-    await this.#keep(found.digest, found.bytes);
-    this.#referrers.push({
-      digest: found.digest,
-      mediaType: manifest.mediaType,
-      size: found.bytes.length,
-      ...(subject && { subject }),
-      ...(artifactType !== undefined && { artifactType }),
+      return node.manifest.subject?.digest === subject ? [{ node, subject }] : [];
     });
-    if (manifest.kind === "index") {
-      for (const child of manifest.manifests) {
-        const below = await this.#origin.manifest(child);
-        if (below === undefined)
-          throw this.#fault(`its referrer ${found.digest} lists ${child.digest}, which is not there`);
-        const parsed = parseImageManifest(below.bytes, this.#name(below.digest), child.mediaType);
-        if (parsed.kind === "index") continue;
-        this.#manifests.set(below.digest, parsed);
-        await this.#keep(below.digest, below.bytes);
-        await this.#takeArtifactBlobs(parsed);
-      }
-    } else await this.#takeArtifactBlobs(manifest);
-    await this.#takeReferrers(found.digest, depth + 1);
+    const tags = LEGACY_SUFFIXES.filter((_, index) => isTagged[index]).map((suffix) => digestTag(subject, suffix));
+    const tagged = await mapLimited(tags, CONCURRENCY, async (tag) => {
+      const found = await this.#origin.manifest({ tag });
+      return found === undefined ? [] : [{ node: await this.#load(found, found.contentType), tag }];
+    });
+    return [...about.flat(), ...tagged.flat()];
   }
 
-  /** Blobs of a signature, attestation, SBOM, …: small ones that signatures are checked with are kept. */
-  async #takeArtifactBlobs(manifest: ImageManifest): Promise<void> {
-    await this.#takeConfig(manifest, undefined);
-    for (const layer of manifest.layers) {
-      const isSignature = layer.mediaType === SIMPLE_SIGNING || layer.mediaType === SIGSTORE_BUNDLE;
-      const bytes = isSignature && layer.size <= MAX_COSIGN_BYTES ? await this.#small(layer) : undefined;
-      if (bytes !== undefined) await this.#keep(layer.digest, bytes);
-      else await this.#blob(layer);
+  /** Takes all that is in a referrer, and below it where it is an index; platforms do not matter. */
+  async #takeWhole(node: Node): Promise<void> {
+    if (this.#selected.has(node.digest)) return;
+    this.#selected.set(node.digest, new Set());
+    await this.#takeContent(node, true);
+    for (const child of node.manifest.manifests) {
+      const below = this.#nodes.get(child.digest);
+      if (below !== undefined) await this.#takeWhole(below);
+      else if (!isManifestType(child.mediaType)) await this.#blob(child);
+      else throw this.#fault(`its referrer ${node.digest} lists ${child.digest}, which is not there`);
     }
   }
 
@@ -325,11 +403,7 @@ class Collector {
     const path = blobPath(descriptor.digest);
     const earlier = this.#artifacts.get(path);
     if (earlier !== undefined) {
-      if (earlier.size !== descriptor.size) {
-        throw this.#fault(
-          `two descriptors of ${descriptor.digest} disagree: ${earlier.size} and ${descriptor.size} bytes`,
-        );
-      }
+      if (earlier.size !== descriptor.size) throw this.#disagreement(descriptor, earlier.size as number);
       return;
     }
     const place = known ?? (await this.#origin.place(descriptor));
@@ -343,8 +417,15 @@ class Collector {
     });
   }
 
-  async #keep(digest: OciDigest, bytes: Buffer): Promise<void> {
+  /** Keeps bytes that a manifest was loaded with, and lets go of them: an image may have thousands of manifests. */
+  async #keepSmall({ small }: Node, digest: OciDigest): Promise<void> {
+    const bytes = small.get(digest) as Buffer;
+    small.delete(digest);
     const path = blobPath(digest);
+    const earlier = this.#artifacts.get(path);
+    if (earlier !== undefined && earlier.size !== bytes.length) {
+      throw this.#disagreement({ digest, size: earlier.size as number }, bytes.length);
+    }
     this.#artifacts.set(path, {
       path,
       kept: await this.#o.kept.put(bytes),
@@ -358,12 +439,33 @@ class Collector {
     return `${this.#origin.name} (${digest})`;
   }
 
+  #tooLarge(child: Descriptor): AirferryError {
+    return new AirferryError(
+      "ERR_UPSTREAM_SIZE",
+      `cannot lock image "${this.#origin.name}": its index lists ${nameOf(child)}, which is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${child.size}`,
+      { path: this.#origin.name, hint: TOO_LARGE_HINT },
+    );
+  }
+
+  #disagreement({ digest, size }: Pick<Descriptor, "digest" | "size">, actual: number): AirferryError {
+    return this.#fault(`descriptors and bytes of ${digest} disagree about its size: expected ${size}, got ${actual}`);
+  }
+
   #fault(fault: string, hint?: string): AirferryError {
     return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock image "${this.#origin.name}": ${fault}`, {
       path: this.#origin.name,
       hint: hint ?? "see what is there, for example with: skopeo inspect --raw docker://…",
     });
   }
+}
+
+/** A child of an index, for people. */
+function nameOf({ platform, digest }: Descriptor): string {
+  return `${platform ? formatPlatform(platform) : "a child"} (${digest})`;
+}
+
+function isSignature({ mediaType }: Descriptor): boolean {
+  return mediaType === SIMPLE_SIGNING || mediaType === SIGSTORE_BUNDLE;
 }
 
 /** `registry.example` of `registry.example:5000`; an archive's is nowhere, as public as can be. */
