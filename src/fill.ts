@@ -6,7 +6,8 @@
 import ssri from "ssri";
 import { ItemWriter } from "./bundle/item-writer.ts";
 import type { WorkFolder } from "./bundle/work-folder.ts";
-import { AirferryError } from "./errors.ts";
+import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "./errors.ts";
+import { httpStatusOf } from "./fetch/fetcher.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import { SharedPieces } from "./io/shared-pieces.ts";
@@ -150,15 +151,39 @@ class Filler {
     }
   }
 
+  /** From where the lock says; when that fails, from the other places that it knows of. */
   async #fillFromSource(index: number, item: LaidItem, writer: ItemWriter): Promise<void> {
-    const { source } = item;
+    const failed: AirferryError[] = [];
+    for (const source of [item.source, ...(item.others ?? [])]) {
+      const earlier = failed.at(-1);
+      if (earlier !== undefined) {
+        this.#o.report?.(`${earlier.message}; trying another place that has it`);
+        if (writer.position >= item.size) await writer.restart();
+      }
+      try {
+        await this.#fillFrom(source, index, item, writer);
+        return;
+      } catch (error) {
+        if (!isPlaceFault(error)) throw error;
+        failed.push(error);
+      }
+    }
+    throw all(failed);
+  }
+
+  async #fillFrom(source: LaidItem["source"], index: number, item: LaidItem, writer: ItemWriter): Promise<void> {
+    let fault: string;
     switch (source.from) {
       case "kept":
-        await writer.write(await this.#kept.get(source.digest));
+        if (writer.position > 0) await writer.restart();
+        await writer.write(await explained(item, this.#kept.get(source.digest)));
+        fault = "the lock changed";
         break;
       case "file":
         if (writer.position > 0) await writer.restart();
-        await this.#copyFile(item, source.file, writer, "offset" in source ? (source.offset as number) : undefined);
+        await this.#copyFile(item, source, writer);
+        // Blobs in an archive are taken at its word until now.
+        fault = `"${source.file}" ${source.offset === undefined ? "" : "is not what it says itself, or "}changed since it was locked`;
         break;
       case "url":
         return this.#fetch(index, item, source, writer);
@@ -166,7 +191,7 @@ class Filler {
         throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
     }
     const sha256 = await this.#check(item, writer);
-    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, "the file changed since it was locked");
+    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: ${fault}`);
     await this.#finish(index, item, writer, sha256);
   }
 
@@ -199,21 +224,22 @@ class Filler {
       },
     };
     const target = { size: item.size, integrity: item.integrity, auth: source.auth, etag: source.etag };
-    if (begunAt < item.size || item.size === 0) await fetcher.fetchInto({ ...target, urls: source.urls }, sink);
+    if (begunAt < item.size || item.size === 0)
+      await explained(item, fetcher.fetchInto({ ...target, urls: source.urls }, sink));
     let sha256 = await this.#check(item, writer);
     const served = writer.validator?.url;
     const pieced = begunAt > 0 || responses > 1;
     // A whole body from one URL that is wrong stays wrong there; the other mirrors may have the right one.
     const again = source.urls.filter((url) => pieced || url !== served);
     let wrong =
-      sha256 === undefined ? await this.#wrongDigest(item, writer, served ?? source.urls[0] ?? "") : undefined;
+      sha256 === undefined ? await this.#wrongDigest(item, writer, ` from ${served ?? source.urls[0]}`) : undefined;
     for (const url of again) {
       if (sha256 !== undefined) break;
       this.#o.report?.(`fetching ${item.path} once more from ${url}: its digest was wrong`);
       await writer.restart();
-      await fetcher.fetchInto({ ...target, urls: [url] }, sink);
+      await explained(item, fetcher.fetchInto({ ...target, urls: [url] }, sink));
       sha256 = await this.#check(item, writer);
-      if (sha256 === undefined) wrong = await this.#wrongDigest(item, writer, url);
+      if (sha256 === undefined) wrong = await this.#wrongDigest(item, writer, ` from ${url}`);
     }
     if (sha256 === undefined) throw wrong;
     await this.#finish(index, item, writer, sha256);
@@ -229,7 +255,7 @@ class Filler {
     if (writer.position > 0) await writer.restart();
     await copyInto(work.volumes.range(twin.offset, twin.size), writer);
     const sha256 = await this.#check(item, writer);
-    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, twin.path);
+    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: copied from "${twin.path}"`);
     this.#reusedBytes += item.size;
     await this.#finish(index, item, writer, sha256);
   }
@@ -267,15 +293,20 @@ class Filler {
     return item.source.from === "url" ? this.#reusable?.find(item) : undefined;
   }
 
-  async #copyFile(item: LaidItem, file: string, writer: ItemWriter, offset?: number): Promise<void> {
-    const source = await openBytes(file).catch((cause: Error) => {
-      throw new AirferryError("ERR_IO", `cannot pack "${item.path}": ${cause.message}`, { path: file, cause });
+  async #copyFile(
+    item: LaidItem,
+    { file, offset }: Extract<LaidItem["source"], { from: "file" }>,
+    writer: ItemWriter,
+  ): Promise<void> {
+    const source = await openBytes(file).catch((cause: NodeJS.ErrnoException) => {
+      const fault = cause.code === "ENOENT" ? `"${file}" is gone since it was locked` : cause.message;
+      throw new AirferryError("ERR_IO", `${cannotPack(item)}: ${fault}`, { path: file, cause, hint: item.about?.hint });
     });
     try {
       if (offset === undefined && source.bytes.size !== item.size) {
         throw new AirferryError(
           "ERR_UPSTREAM_SIZE",
-          `cannot pack "${item.path}": "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
+          `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
           { path: file, hint: `if that is meant so: airferry lock ${this.#o.workspace.file} --update` },
         );
       }
@@ -326,15 +357,16 @@ class Filler {
     const hex = sha256Of(item.integrity);
     const expected = hex === undefined ? item.integrity : `sha256:${hex}`;
     const got = hex === undefined ? actual : `sha256:${digests["sha256"]}`;
-    const place = item.source.from === "url" ? ` from ${where}` : `: ${where}`;
     return new AirferryError(
       "ERR_UPSTREAM_DIGEST",
-      `cannot pack "${item.path}"${place}: digest mismatch: expected ${expected} (${item.established}), got ${got} over ${writer.position} bytes`,
+      `${cannotPack(item)}${where}: digest mismatch: expected ${expected} (${item.established}), got ${got} over ${writer.position} bytes`,
       {
         path: item.path,
         expected: expected ?? "",
         actual: got,
-        hint: `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${this.#o.workspace.file} --update`,
+        hint:
+          item.about?.hint ??
+          `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${this.#o.workspace.file} --update`,
       },
     );
   }
@@ -383,6 +415,55 @@ function algorithmsOf(item: LaidItem): HashAlgorithm[] {
     );
   }
   return [...new Set<HashAlgorithm>(["sha256", ...HASH_ALGORITHMS.filter((name) => known.includes(name))])];
+}
+
+function cannotPack({ path, about }: LaidItem): string {
+  return `cannot pack "${path}"${about === undefined ? "" : ` of ${about.name}`}`;
+}
+
+/** What upstream gives is not what it gave before: no matter of the network or of a login. */
+const CONTENT_FAULTS: readonly ErrorCode[] = ["ERR_UPSTREAM_INVALID", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_DIGEST"];
+
+/** Errors that speak of a URL, or of the lock, also say what was to be packed from there. */
+async function explained<T>(item: LaidItem, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    const { code, hint, path, expected, actual, problems, cause } = error;
+    const isContent = CONTENT_FAULTS.includes(code) || [404, 410].includes(httpStatusOf(error) ?? 0);
+    throw new AirferryError(code, `${cannotPack(item)}: ${error.message}`, {
+      hint: (isContent ? item.about?.hint : undefined) ?? hint,
+      path,
+      expected,
+      actual,
+      problems,
+      cause,
+    });
+  }
+}
+
+/** Faults that say nothing against another place of the same bytes. */
+function isPlaceFault(error: unknown): error is AirferryError {
+  return (
+    error instanceof AirferryError &&
+    (exitStatusOf(error) === EXIT.upstream || error.code === "ERR_IO" || error.code === "ERR_LOCK_INVALID")
+  );
+}
+
+/** One error for all places: that of the first, with the others beside it. */
+function all(failed: readonly AirferryError[]): AirferryError {
+  const [first] = failed as [AirferryError];
+  if (failed.length === 1) return first;
+  const { code, message, hint, path, expected, actual, cause } = first;
+  return new AirferryError(code, `${message} (and ${failed.length - 1} other places failed)`, {
+    hint,
+    path,
+    expected,
+    actual,
+    cause,
+    problems: failed.map((it) => ({ code: it.code, path: it.path ?? "", message: it.message })),
+  });
 }
 
 /** Faults of a package that its repository's policy may answer with quarantine. */

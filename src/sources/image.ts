@@ -20,6 +20,7 @@ import type { ImageDetail, LockedImage } from "./image/detail.ts";
 import { RegistryOrigin, repositoryUrl } from "./image/registry.ts";
 import { RegistryAuth } from "./image/registry-auth.ts";
 import { readImageKeys, verifyImageSignatures } from "./image/signatures.ts";
+import { SharedItems, verifyTogether } from "./image/together.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
 /** Tags that are looked at together. */
@@ -30,6 +31,7 @@ export const imageSource: SourceKind = {
   async lock(context) {
     const entries = context.manifest.images ?? [];
     const locked = await mapEntries("image", entries, nameOf, context, (entry) => lockImage(entry, context));
+    verifyTogether(locked);
     const kept = locked.filter((it) => context.previous.get(it.name) === it);
     // pack asks nothing about what is locked: a rerun must not need upstream.
     if (context.pinFirstSight) for (const { message } of await movedTags(kept, context)) context.report(message);
@@ -254,7 +256,8 @@ async function planImages(
   context: PlanContext,
 ): Promise<{ items: PlanItem[]; catalog: { images: CatalogImage[] } }> {
   if (entries.length === 0) return { items: [], catalog: { images: [] } };
-  const items: PlanItem[] = [];
+  verifyTogether(entries);
+  const items = new SharedItems();
   const images: CatalogImage[] = [];
   const listed = new Map<string, Descriptor>();
   for (const entry of entries) {
@@ -264,7 +267,10 @@ async function planImages(
       detail.registry && authFor(detail.registry.host, detail.registry.path, context.manifest, context.fetcher);
     const base = detail.registry && repositoryUrl(detail.registry, detail.registry.insecure);
     const bytesAt = new Map(entry.artifacts.map((it) => [it.path, it.size ?? 0]));
-    for (const artifact of entry.artifacts) items.push(itemOf(artifact, context.baseDir, auth, base));
+    items.add(
+      entry,
+      entry.artifacts.map((artifact) => itemOf(artifact, context.baseDir, auth, base)),
+    );
     for (const image of detail.images) {
       images.push(catalogImage(image, bytesAt));
       for (const descriptor of layoutEntries(image)) {
@@ -274,7 +280,7 @@ async function planImages(
   }
   const index = formatLayoutIndex([...listed.values()]);
   return {
-    items: [...items, made("images/oci-layout", OCI_LAYOUT_BYTES), made("images/index.json", index)],
+    items: [...items.list(), made("images/oci-layout", OCI_LAYOUT_BYTES), made("images/index.json", index)],
     catalog: { images },
   };
 }

@@ -29,6 +29,10 @@ export interface PlanItem {
   established: Established;
   signedBy?: string[];
   source: ItemSource;
+  /** More places of the same bytes, asked one after the other when `source` fails. */
+  others?: ItemSource[];
+  /** Where the path tells people nothing: what it belongs to, and what to do when its bytes cannot be had. */
+  about?: { name: string; hint: string };
   /**
    * Looks at the bytes once their digest is right, before they count as fetched (an RPM's signature, say).
    * Throws an AirferryError (ERR_UPSTREAM_SIGNATURE …) to refuse them.
