@@ -6,6 +6,7 @@ import { readFile, stat } from "node:fs/promises";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
 import { AirferryError, type Problem } from "../errors.ts";
+import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
 import { type FileEntry, type Manifest, manifestSchema } from "./schema.ts";
 
 /** Manifests are written by hand; anything larger is a mistake. */
@@ -164,6 +165,9 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   });
   list(manifest.images).forEach((entry, index) => {
     exactlyOne(entry, ["ref", "archive"], ["images", index], report);
+    if (entry.signatures !== undefined && entry.referrers === false) {
+      report(["images", index, "referrers"], "leaves out the signatures that signatures: asks for");
+    }
   });
   unique(
     list(manifest.isos).map((it) => it.name),
@@ -178,7 +182,7 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     report,
   );
   unique(
-    list(manifest.images).map((it) => it.as ?? it.ref),
+    list(manifest.images).map((it) => canonicalReference(it.as ?? it.ref)),
     (index) => ["images", index],
     "reference",
     report,
@@ -213,6 +217,12 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
     report(["builder", "iso"], `names "${iso}", which isos: does not have`);
   }
+}
+
+/** One image has many spellings; what is no reference is told by the schema. */
+function canonicalReference(text: unknown): string | undefined {
+  if (typeof text !== "string" || checkReference(text) !== undefined) return undefined;
+  return formatReference(parseReference(text));
 }
 
 /** No file can lie below another file: `a` and `a/b` fit into no folder. */

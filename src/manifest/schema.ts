@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { PLATFORM } from "../oci/platform.ts";
+import { checkReference } from "../oci/reference.ts";
 
 /** `[A-Za-z0-9][A-Za-z0-9._-]*`: safe as one path segment on every file system and in every URL. */
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
@@ -162,10 +163,18 @@ const rpms = z.strictObject({
   rpmrepo: z.boolean().optional().describe("Also put its packages into /rpmrepo/ (default: only loose folders)"),
 });
 
+const reference = z
+  .string()
+  .min(1)
+  .superRefine((text, context) => {
+    const wrong = text === "" ? undefined : checkReference(text);
+    if (wrong) context.addIssue({ code: "custom", message: `is no image reference: ${wrong.fault}; ${wrong.hint}` });
+  });
+
 const images = z.strictObject({
-  ref: z.string().min(1).optional(),
+  ref: reference.optional(),
   archive: z.string().min(1).optional().describe("docker-archive, OCI archive or OCI layout on disk"),
-  as: z.string().min(1).optional().describe("Reference to serve it under; needed where an archive names none"),
+  as: reference.optional().describe("Reference to serve it under; needed where an archive names none"),
   platforms: z
     .array(z.string().regex(PLATFORM, "must look like linux/amd64, linux/arm/v7 or windows(10.0.17763)/amd64"))
     .min(1)

@@ -22,6 +22,8 @@ const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 const HOST =
   /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
 const DOCKER_HOSTS = new Set(["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"]);
+/** A reference, and its digest where it has one. */
+const DIGEST_PART = /^(.*?)(?:@((?:sha\d|md5|blake)[^@]*))?$/is;
 /** Longest path that registries take. */
 const MAX_NAME_LENGTH = 255;
 
@@ -41,31 +43,65 @@ export function canonicalHost(host: string): string {
   return DOCKER_HOSTS.has(lower) ? "docker.io" : lower;
 }
 
+/** Why a text is no reference, and what to write instead. */
+export interface ReferenceFault {
+  fault: string;
+  hint: string;
+}
+
 /**
  * Parses a reference; tag `latest` where neither tag nor digest is given.
  * @throws {AirferryError} ERR_REFERENCE_INVALID
  */
 export function parseReference(text: string): Reference {
-  const at = text.indexOf("@");
-  const digest = at === -1 ? undefined : text.slice(at + 1);
-  const named = at === -1 ? text : text.slice(0, at);
+  const read = readReference(text);
+  if (!("fault" in read)) return read;
+  const shown = withoutLogin(text);
+  throw new AirferryError("ERR_REFERENCE_INVALID", `cannot read image reference "${shown}": ${read.fault}`, {
+    path: shown,
+    hint: read.hint,
+  });
+}
+
+/** Returns what keeps a text from being a reference; undefined when it is one. Shows nothing of a login in it. */
+export function checkReference(text: string): ReferenceFault | undefined {
+  const read = readReference(text);
+  return "fault" in read ? read : undefined;
+}
+
+function readReference(text: string): Reference | ReferenceFault {
+  const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
+  if (scheme !== undefined) return { fault: `it starts with "${scheme}"`, hint: `leave out ${scheme}` };
+  const [, named = "", digest] = DIGEST_PART.exec(text) ?? [];
+  if (named.includes("@")) {
+    return {
+      fault: `what follows "@" is no digest`,
+      hint: "a user and a password do not belong here: docker login keeps them, or hosts: in the manifest",
+    };
+  }
   if (digest !== undefined && !isOciDigest(digest)) {
-    throw invalid(text, `bad digest "${digest}": expected sha256: and 64 lower-case hex digits`);
+    return invalid(`bad digest "${digest}": expected sha256: and 64 lower-case hex digits`);
   }
   const colon = named.lastIndexOf(":");
   const hasTag = colon > named.lastIndexOf("/");
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   const name = hasTag ? named.slice(0, colon) : named;
-  if (tag !== undefined && !isTag(tag)) throw invalid(text, `bad tag "${tag}"`);
+  if (tag !== undefined && !isTag(tag)) {
+    const underscored = tag.replaceAll("+", "_");
+    return isTag(underscored)
+      ? { fault: `bad tag "${tag}"`, hint: `registries write + as _: ${name}:${underscored}` }
+      : invalid(`bad tag "${tag}": expected letters, digits, '.', '_' and '-'`);
+  }
   const slash = name.indexOf("/");
   const first = slash === -1 ? "" : name.slice(0, slash);
   const hasHost = slash !== -1 && (/[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase());
   const host = hasHost ? canonicalHost(first) : "docker.io";
   let path = hasHost ? name.slice(slash + 1) : name;
-  if (!HOST.test(host)) throw invalid(text, `bad registry host "${first}"`);
+  // The host becomes part of a URL: its port and an address must be possible ones.
+  if (!HOST.test(host) || !URL.canParse(`https://${host}`)) return invalid(`bad registry host "${first}"`);
   if (host === "docker.io" && !path.includes("/")) path = `library/${path}`;
   if (!isRepositoryPath(path)) {
-    throw invalid(text, `bad repository name "${path}": expected lower-case letters, digits and single separators`);
+    return invalid(`bad repository name "${path}": expected lower-case letters, digits and single separators`);
   }
   return {
     host,
@@ -73,6 +109,13 @@ export function parseReference(text: string): Reference {
     ...(tag !== undefined ? { tag } : digest === undefined ? { tag: "latest" } : {}),
     ...(digest !== undefined && { digest }),
   };
+}
+
+/** The text for messages: what stands before an `@` may be a password. */
+function withoutLogin(text: string): string {
+  const [, named = "", digest] = DIGEST_PART.exec(text) ?? [];
+  const at = named.lastIndexOf("@");
+  return at === -1 ? text : `***${named.slice(at)}${digest === undefined ? "" : `@${digest}`}`;
 }
 
 /** Formats the canonical text: `host/path[:tag][@digest]`. */
@@ -109,9 +152,9 @@ export function digestTag(digest: OciDigest, suffix = ""): string {
   return `${algorithm.slice(0, 32)}-${hex.slice(0, 64)}${suffix}`;
 }
 
-function invalid(text: string, fault: string): AirferryError {
-  return new AirferryError("ERR_REFERENCE_INVALID", `cannot read image reference "${text}": ${fault}`, {
-    path: text,
+function invalid(fault: string): ReferenceFault {
+  return {
+    fault,
     hint: "write it as host/path:tag or host/path@sha256:…, for example registry.k8s.io/pause:3.10",
-  });
+  };
 }

@@ -52,6 +52,19 @@ t.test("mistakes", async (t) => {
     [`${HEAD}hosts:\n  "https://h/": { ca: x.pem }\n`, "must be a host, or host:port"],
     [`${HEAD}---\nstream: t\n`, "m:3: holds more than one document"],
     ["[1]", "m:1: expected object, got array"],
+    [`${HEAD}images:\n  - ref: docker://x.example/y\n`, "m:4 images[0].ref: is no image reference: it starts with"],
+    [`${HEAD}images:\n  - ref: 127.0.0.1:99999/y\n`, 'images[0].ref: is no image reference: bad registry host "127'],
+    [`${HEAD}images:\n  - ref: x/y\n  - ref: x/y\n    as: "!!"\n`, "m:6 images[1].as: is no image reference"],
+    [`${HEAD}images:\n  - ref: ""\n`, "m:4 images[0].ref: must not be empty"],
+    [
+      `${HEAD}images:\n  - ref: busybox\n  - ref: x/y\n    as: docker.io/library/busybox:latest\n`,
+      'm:5 images[1]: has the same reference as images[0]: "docker.io/library/busybox:latest"',
+    ],
+    [
+      `${HEAD}images:\n  - ref: x/y\n    referrers: false\n    signatures: { keys: [k.pub] }\n`,
+      "m:5 images[0].referrers: leaves out the signatures that signatures: asks for",
+    ],
+    [`${HEAD}images:\n  - { ref: x/y, platforms: ["windows(10)/amd64"] }\n`, "must look like linux/amd64"],
   ]);
   for (const [text, wanted] of bad) {
     const found = problemsOf(text);

@@ -1,7 +1,14 @@
 import t from "tap";
+import type { AirferryError } from "../../src/errors.ts";
 import { answerable, parseChallenges } from "../../src/oci/challenge.ts";
 import { formatPlatform, isPlatform, PLATFORM, parsePlatform } from "../../src/oci/platform.ts";
-import { digestTag, formatReference, parseReference, servedRepository } from "../../src/oci/reference.ts";
+import {
+  checkReference,
+  digestTag,
+  formatReference,
+  parseReference,
+  servedRepository,
+} from "../../src/oci/reference.ts";
 
 const DIGEST = `sha256:${"a".repeat(64)}` as const;
 
@@ -40,9 +47,36 @@ t.test("parseReference() refuses", async (t) => {
     ["x.example/../z", "dots"],
     ["https://x.example/y", "a URL"],
     ["x.example:99999999/y", "a port that is none"],
+    ["127.0.0.1:99999/y", "a port over 65535"],
+    ["1.2.3.999/y", "an address that is none"],
+    ["[::1::2]/y", "an IPv6 address that is none"],
+    ["x@latest", "a tag after @"],
     [`x.example/${"a".repeat(300)}`, "path too long"],
   ]);
   for (const [text, reason] of bad) t.throws(() => parseReference(text), { code: "ERR_REFERENCE_INVALID" }, reason);
+});
+
+t.test("what people type is answered with what to write instead, and without their passwords", async (t) => {
+  const typed = new Map([
+    ["docker://x.example/y:1", "leave out docker://"],
+    ["oci://x.example/charts/y", "leave out oci://"],
+    ["https://x.example/y", "leave out https://"],
+    ["x.example/charts/y:1.2+b3", "registries write + as _: x.example/charts/y:1.2_b3"],
+    ["me:s3cret@x.example/y:1", "docker login"],
+    ["me:s3cret@x.example:5000", "docker login"],
+    ["https://me:s3cret@x.example/y:1", "leave out https://"],
+    [`me:s3cr@t@x.example/y@${DIGEST}`, "docker login"],
+  ]);
+  for (const [text, hint] of typed) {
+    try {
+      parseReference(text);
+      t.fail(text);
+    } catch (error) {
+      t.match((error as AirferryError).hint, hint, text);
+      t.notMatch(JSON.stringify([(error as Error).message, error]), /s3cr|@t@/, "no password is shown");
+    }
+    t.notMatch(JSON.stringify(checkReference(text)), /s3cr/);
+  }
 });
 
 t.test("names in the served registry and tags of digests", async (t) => {
