@@ -17,6 +17,9 @@ import type { Platform } from "./platform.ts";
 
 /** Registries and clients stop here too. */
 export const MAX_IMAGE_MANIFEST_BYTES = 4 * 1024 * 1024;
+/** What to do about larger ones. */
+export const TOO_LARGE_HINT =
+  "registries and clients take no larger ones: have it pushed with fewer children or annotations";
 /** Children, layers or blobs of one manifest. */
 const MAX_DESCRIPTORS = 50_000;
 
@@ -46,12 +49,31 @@ export interface ImageManifest {
   annotations?: Record<string, string>;
 }
 
+/** What to do about a manifest of a registry that cannot be read. */
+const REGISTRY_HINT = "see what the registry really answers, for example with: skopeo inspect --raw docker://…";
+
 /**
- * Parses the bytes of a manifest. `contentType` is what the registry or the descriptor calls it.
+ * Parses the bytes of a manifest. `contentType` is what the registry or the descriptor calls it, `hint` what to do where it is
+ * none: manifests come from registries unless their reader knows better.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID for anything that is not one, schema 1, or media types that disagree;
  * ERR_SIZE_LIMIT over {@link MAX_IMAGE_MANIFEST_BYTES}
  */
-export function parseImageManifest(bytes: Uint8Array, name: string, contentType?: string): ImageManifest {
+export function parseImageManifest(
+  bytes: Uint8Array,
+  name: string,
+  contentType?: string,
+  hint = REGISTRY_HINT,
+): ImageManifest {
+  try {
+    return parse(bytes, name, contentType);
+  } catch (error) {
+    if (!(error instanceof AirferryError) || error.hint !== undefined) throw error;
+    const { code, message, path, expected, actual } = error;
+    throw new AirferryError(code, message, { path, expected, actual, hint });
+  }
+}
+
+function parse(bytes: Uint8Array, name: string, contentType: string | undefined): ImageManifest {
   if (bytes.length > MAX_IMAGE_MANIFEST_BYTES) {
     throw new AirferryError(
       "ERR_SIZE_LIMIT",
@@ -98,7 +120,7 @@ function mediaTypeOf(json: Record<string, unknown>, declared: string | undefined
     throw new AirferryError(
       "ERR_UPSTREAM_INVALID",
       `cannot read manifest of "${name}": media types disagree: expected ${said} (as it was announced), got ${own}`,
-      { path: name, expected: said, actual: own, hint: "the registry or a proxy before it is at fault" },
+      { path: name, expected: said, actual: own },
     );
   }
   const mediaType = own ?? said;
@@ -185,10 +207,7 @@ export function isDockerManifest({ mediaType }: ImageManifest): boolean {
 }
 
 function invalid(name: string, fault: string): AirferryError {
-  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read manifest of "${name}": ${fault}`, {
-    path: name,
-    hint: "see what the registry really answers, for example with: skopeo inspect --raw docker://…",
-  });
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read manifest of "${name}": ${fault}`, { path: name });
 }
 
 function schema1(name: string): AirferryError {

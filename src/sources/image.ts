@@ -10,9 +10,9 @@ import type { Digest } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { ImageEntry, Manifest } from "../manifest/schema.ts";
-import type { Descriptor } from "../oci/image-manifest.ts";
+import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, TOO_LARGE_HINT } from "../oci/image-manifest.ts";
 import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/layout.ts";
-import { formatReference, parseReference, type Reference, repositoryOf } from "../oci/reference.ts";
+import { checkReference, formatReference, parseReference, type Reference, repositoryOf } from "../oci/reference.ts";
 import { mapEntries, mapLimited } from "./each.ts";
 import { type ArchivedImage, openImageArchive } from "./image/archive.ts";
 import { type Collected, collectImage } from "./image/collect.ts";
@@ -94,13 +94,14 @@ async function movedTags(
 }
 
 async function lockImage(entry: ImageEntry, context: LockContext): Promise<LockedEntry> {
+  // A key that cannot be read is told before hundreds of requests, not after.
+  const keys = await readImageKeys(entry, nameOf(entry), context);
   const { collected, detail } =
     entry.ref === undefined ? await lockArchive(entry, context) : await lockRef(entry, context);
   const artifacts = new Map<string, LockedArtifact>();
   for (const it of collected) for (const artifact of it.artifacts) artifacts.set(artifact.path, artifact);
   const list = [...artifacts.values()];
-  if (entry.signatures !== undefined) {
-    const keys = await readImageKeys(entry.signatures.keys, context.baseDir, context.fetcher);
+  if (keys !== undefined) {
     for (const { image } of collected) {
       const signers = await verifyImageSignatures(image, list, keys, context.kept);
       for (const artifact of list) {
@@ -150,6 +151,7 @@ async function lockRef(
       registryHost: host,
       established: reference.digest === undefined ? "first-sight" : "manifest",
       allowMissing: false,
+      hint: `see what is there: skopeo inspect --raw docker://${formatReference(reference)}`,
       kept: context.kept,
       report: context.report,
     }),
@@ -172,6 +174,7 @@ async function lockArchive(
       foreignLayers: entry.foreign_layers === true,
       established: "first-sight",
       allowMissing: true,
+      hint: "copy the file again, or save the image again",
       kept: context.kept,
       report: context.report,
     });
@@ -181,20 +184,26 @@ async function lockArchive(
   return { collected, detail: { images: collected.map((it) => it.image) } };
 }
 
+const NAME_HINT = "name it: as: registry.example.com/name:tag";
+
 /** Which images of an archive are taken, and under which names. */
 function namedImages(
   images: readonly ArchivedImage[],
   entry: ImageEntry,
 ): { image: ArchivedImage; reference: string }[] {
-  const canonical = (text: string) => formatReference(parseReference(text));
   const fault = (what: string, hint: string) =>
     new AirferryError("ERR_MANIFEST_INVALID", `cannot lock image "${entry.archive}": ${what}`, {
       path: entry.archive,
       hint,
     });
-  const all = images.flatMap((image) => image.names.map((name) => ({ image, reference: canonical(name) })));
+  const all = images.flatMap((image) =>
+    image.names.map((name) => {
+      const wrong = checkReference(name);
+      return { image, name, wrong, reference: wrong ? name : formatReference(parseReference(name)) };
+    }),
+  );
   if (entry.as !== undefined) {
-    const wanted = canonical(entry.as);
+    const wanted = formatReference(parseReference(entry.as));
     const same = all.find((it) => it.reference === wanted);
     const only = images.length === 1 ? images[0] : undefined;
     const image = same?.image ?? only;
@@ -208,8 +217,11 @@ function namedImages(
   }
   const nameless = images.find((it) => it.names.length === 0);
   if (nameless !== undefined) {
-    throw fault(`the image ${nameless.root.digest} in it has no name`, "name it: as: registry.example.com/name:tag");
+    throw fault(`the image ${nameless.root.digest} in it has no name`, NAME_HINT);
   }
+  const misnamed = all.find((it) => it.wrong);
+  if (misnamed?.wrong)
+    throw fault(`the name "${misnamed.name}" in it is no reference: ${misnamed.wrong.fault}`, NAME_HINT);
   return all;
 }
 
@@ -220,8 +232,10 @@ async function explained<T>(name: string, work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (!(error instanceof AirferryError) || error.message.includes(`"${name}"`) || error.message.includes(`${name} (`))
       throw error;
+    // Nobody knows the size of what a tag leads to: the limit is told by the fetch engine.
+    const isTooLarge = error.expected === `at most ${MAX_IMAGE_MANIFEST_BYTES} bytes`;
     throw new AirferryError(error.code, `cannot lock image "${name}": ${error.message}`, {
-      hint: error.hint,
+      hint: isTooLarge ? TOO_LARGE_HINT : error.hint,
       path: error.path,
       expected: error.expected,
       actual: error.actual,
@@ -287,9 +301,9 @@ async function planImages(
 
 /** The lock's word is not enough: keys in the manifest's folder may have changed since. */
 async function verifyAgain(entry: LockedEntry, detail: ImageDetail, context: PlanContext): Promise<void> {
-  const wanted = context.manifest.images?.find((it) => nameOf(it) === entry.name)?.signatures;
-  if (wanted === undefined) return;
-  const keys = await readImageKeys(wanted.keys, context.baseDir, context.fetcher);
+  const wanted = context.manifest.images?.find((it) => nameOf(it) === entry.name);
+  const keys = wanted && (await readImageKeys(wanted, entry.name, context));
+  if (keys === undefined) return;
   for (const image of detail.images) await verifyImageSignatures(image, entry.artifacts, keys, context.kept);
 }
 

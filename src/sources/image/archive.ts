@@ -7,7 +7,12 @@ import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
-import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
+import {
+  type Descriptor,
+  MAX_IMAGE_MANIFEST_BYTES,
+  parseImageManifest,
+  TOO_LARGE_HINT,
+} from "../../oci/image-manifest.ts";
 import { CONTAINERD_NAME, REF_NAME } from "../../oci/layout.ts";
 import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
@@ -34,6 +39,8 @@ const COMPRESSED: readonly [string, string][] = [
   ["fd377a585a00", "xz -d"],
   ["425a68", "bzip2 -d"],
 ];
+/** What to do about an archive that is not what it should be. */
+const HINT = "copy the file again, or save the image again";
 const HASH_CHUNK_BYTES = 1024 * 1024;
 /** Tags that say what a manifest is about rather than naming an image. */
 const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/;
@@ -53,6 +60,17 @@ export async function openImageArchive(
       path: shown,
       hint: "paths in a manifest are relative to the manifest's own folder",
     });
+  }
+  // Opening a pipe would wait for whoever writes into it.
+  if (!found.isDirectory() && !found.isFile()) {
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot lock image "${shown}": it is no regular file and no folder`,
+      {
+        path: shown,
+        hint: "save the image into a file first",
+      },
+    );
   }
   const files = found.isDirectory() ? await openFolder(file, shown) : await openTar(file, shown);
   try {
@@ -147,9 +165,9 @@ async function readSmall(files: Files, path: string): Promise<Buffer | undefined
   if (place === undefined) return undefined;
   if (place.size > MAX_IMAGE_MANIFEST_BYTES) {
     throw new AirferryError(
-      "ERR_SIZE_LIMIT",
+      "ERR_UPSTREAM_SIZE",
       `cannot read archive "${files.name}": "${path}" is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${place.size}`,
-      { path: files.name },
+      { path: files.name, hint: TOO_LARGE_HINT },
     );
   }
   return files.read(place, 0, place.size);
@@ -180,11 +198,11 @@ class LayoutOrigin implements ImageOrigin {
     const bytes = await readSmall(this.#files, layoutPath(descriptor.digest));
     if (bytes === undefined) return undefined;
     const actual = digestOf(bytes, descriptor.digest);
-    if (actual !== descriptor.digest || (bytes.length !== descriptor.size && descriptor.size !== 0)) {
+    if (actual !== descriptor.digest || bytes.length !== descriptor.size) {
       throw new AirferryError(
         "ERR_UPSTREAM_DIGEST",
         `cannot read archive "${this.name}": digest mismatch of "${layoutPath(descriptor.digest)}": expected ${descriptor.digest} over ${descriptor.size} bytes, got ${actual} over ${bytes.length}`,
-        { path: this.name, expected: descriptor.digest, actual, hint: "copy the file again, or save the image again" },
+        { path: this.name, expected: descriptor.digest, actual, hint: HINT },
       );
     }
     return bytes;
@@ -197,7 +215,7 @@ class LayoutOrigin implements ImageOrigin {
       throw new AirferryError(
         "ERR_UPSTREAM_SIZE",
         `cannot read archive "${this.name}": wrong size of "${layoutPath(descriptor.digest)}": expected ${descriptor.size} bytes, got ${place.size}`,
-        { path: this.name },
+        { path: this.name, hint: HINT },
       );
     }
     return { file: place.file, offset: place.offset };
@@ -216,7 +234,7 @@ class LayoutOrigin implements ImageOrigin {
       this.#about = new Map();
       for (const descriptor of this.#top) {
         const bytes = isManifestType(descriptor.mediaType) ? await this.blob(descriptor) : undefined;
-        const about = bytes && parseImageManifest(bytes, this.name, descriptor.mediaType).subject?.digest;
+        const about = bytes && parseImageManifest(bytes, this.name, descriptor.mediaType, HINT).subject?.digest;
         if (about) this.#about.set(about, [...(this.#about.get(about) ?? []), descriptor]);
       }
     }
@@ -232,14 +250,14 @@ function tagOf(descriptor: Descriptor): string | undefined {
 
 async function layoutImages(files: Files): Promise<ArchivedImage[]> {
   const bytes = (await readSmall(files, "index.json")) as Buffer;
-  const index = parseImageManifest(bytes, `${files.name} index.json`, OCI_INDEX);
+  const index = parseImageManifest(bytes, `${files.name} index.json`, OCI_INDEX, HINT);
   const origin = new LayoutOrigin(files, index.manifests);
   const images = new Map<string, ArchivedImage>();
   for (const descriptor of index.manifests) {
     if (!isManifestType(descriptor.mediaType) || DIGEST_TAG.test(tagOf(descriptor) ?? "")) continue;
     const root = await origin.manifest(descriptor);
     if (root === undefined) throw invalid(files.name, `its index.json lists ${descriptor.digest}, which is not in it`);
-    if (parseImageManifest(root.bytes, files.name, descriptor.mediaType).subject !== undefined) continue;
+    if (parseImageManifest(root.bytes, files.name, descriptor.mediaType, HINT).subject !== undefined) continue;
     const image = images.get(descriptor.digest) ?? { names: [], root, origin };
     images.set(descriptor.digest, image);
     const name = descriptor.annotations?.[CONTAINERD_NAME] ?? descriptor.annotations?.[REF_NAME];
@@ -259,7 +277,10 @@ async function dockerImages(files: Files): Promise<ArchivedImage[]> {
     if (typeof Config !== "string" || !Array.isArray(Layers) || !Layers.every((it) => typeof it === "string")) {
       throw invalid(files.name, "its manifest.json has an image without Config and Layers");
     }
-    const names = Array.isArray(RepoTags) ? RepoTags.filter((it): it is string => typeof it === "string") : [];
+    // Docker calls an image without a name so.
+    const names = (Array.isArray(RepoTags) ? RepoTags : []).filter(
+      (it): it is string => typeof it === "string" && it !== "<none>:<none>",
+    );
     images.push({ names, ...(await dockerImage(files, Config, Layers)) });
   }
   return images;
@@ -327,6 +348,6 @@ function parseJson(files: Files, path: string, bytes: Buffer): unknown {
 function invalid(name: string, fault: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
     path: name,
-    hint: "copy the file again, or save the image again",
+    hint: HINT,
   });
 }

@@ -16,6 +16,7 @@ import {
   MAX_IMAGE_MANIFEST_BYTES,
   parseImageManifest,
   platformOf,
+  TOO_LARGE_HINT,
 } from "../../oci/image-manifest.ts";
 import {
   isForeignLayerType,
@@ -48,6 +49,8 @@ export interface CollectOptions {
   established: Established;
   /** An archive may lack layers of platforms that nobody asked for by name. */
   allowMissing: boolean;
+  /** What to do about an image that is not what it should be. */
+  hint: string;
   kept: KeptBlobs;
   report: (line: string) => void;
 }
@@ -57,9 +60,6 @@ export interface Collected {
   artifacts: LockedArtifact[];
 }
 
-/** Of image manifests and indexes over the limit, wherever they are met. */
-export const TOO_LARGE_HINT =
-  "registries and clients take no larger ones: have it pushed with fewer children or annotations";
 const MAX_INDEX_DEPTH = 4;
 const MAX_REFERRER_DEPTH = 4;
 const MAX_MANIFESTS = 20_000;
@@ -143,7 +143,7 @@ class Collector {
   /** Looks at a manifest: its config, and the signatures in it, which are small. */
   async #load(found: OriginManifest, contentType: string | undefined): Promise<Node> {
     const { digest, bytes } = found;
-    const manifest = parseImageManifest(bytes, this.#name(digest), contentType);
+    const manifest = parseImageManifest(bytes, this.#name(digest), contentType, this.#o.hint);
     const small = new Map([[digest, bytes]]);
     const { config } = manifest;
     const looked = manifest.layers.filter((it) => isSignature(it) && it.size <= MAX_COSIGN_BYTES);
@@ -191,9 +191,8 @@ class Collector {
   }
 
   async #child(child: Descriptor): Promise<Node | undefined> {
-    if (child.size > MAX_IMAGE_MANIFEST_BYTES) throw this.#tooLarge(child);
     const known = this.#nodes.get(child.digest);
-    const found = known === undefined ? await this.#origin.manifest(child) : undefined;
+    const found = known === undefined ? await this.#manifest(child) : undefined;
     const size = known?.size ?? found?.bytes.length;
     if (size !== undefined && size !== child.size) throw this.#disagreement(child, size);
     if (known !== undefined || found === undefined) return known;
@@ -297,6 +296,15 @@ class Collector {
     for (const name of names) this.#platforms.add(name);
   }
 
+  async #manifest(descriptor: Descriptor): Promise<OriginManifest | undefined> {
+    if (descriptor.size <= MAX_IMAGE_MANIFEST_BYTES) return this.#origin.manifest(descriptor);
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIZE",
+      `cannot lock image "${this.#origin.name}": ${nameOf(descriptor)} is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${descriptor.size}`,
+      { path: this.#origin.name, hint: TOO_LARGE_HINT },
+    );
+  }
+
   async #small(descriptor: Descriptor): Promise<Buffer | undefined> {
     const empty = Buffer.from("{}");
     const bytes =
@@ -339,7 +347,7 @@ class Collector {
     ]);
     const manifests = listed.filter((it) => isManifestType(it.mediaType) && !this.#selected.has(it.digest));
     const about = await mapLimited(manifests, CONCURRENCY, async (descriptor) => {
-      const found = await this.#origin.manifest(descriptor);
+      const found = await this.#manifest(descriptor);
       if (found === undefined) {
         this.#o.report(`${this.#origin.name}: the referrer ${descriptor.digest} is listed but not there`);
         return [];
@@ -439,14 +447,6 @@ class Collector {
     return `${this.#origin.name} (${digest})`;
   }
 
-  #tooLarge(child: Descriptor): AirferryError {
-    return new AirferryError(
-      "ERR_UPSTREAM_SIZE",
-      `cannot lock image "${this.#origin.name}": its index lists ${nameOf(child)}, which is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${child.size}`,
-      { path: this.#origin.name, hint: TOO_LARGE_HINT },
-    );
-  }
-
   #disagreement({ digest, size }: Pick<Descriptor, "digest" | "size">, actual: number): AirferryError {
     return this.#fault(`descriptors and bytes of ${digest} disagree about its size: expected ${size}, got ${actual}`);
   }
@@ -454,14 +454,14 @@ class Collector {
   #fault(fault: string, hint?: string): AirferryError {
     return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock image "${this.#origin.name}": ${fault}`, {
       path: this.#origin.name,
-      hint: hint ?? "see what is there, for example with: skopeo inspect --raw docker://…",
+      hint: hint ?? this.#o.hint,
     });
   }
 }
 
 /** A child of an index, for people. */
 function nameOf({ platform, digest }: Descriptor): string {
-  return `${platform ? formatPlatform(platform) : "a child"} (${digest})`;
+  return `${platform ? formatPlatform(platform) : "the manifest"} (${digest})`;
 }
 
 function isSignature({ mediaType }: Descriptor): boolean {

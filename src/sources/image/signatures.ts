@@ -1,8 +1,9 @@
 /** Checks at lock and at pack that an image is signed by one of the keys that the manifest names, from what the lock keeps. */
 import { isAbsolute, resolve } from "node:path";
-import { AirferryError } from "../../errors.ts";
+import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import type { Fetcher } from "../../fetch/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
+import type { ImageEntry } from "../../manifest/schema.ts";
 import { COSIGN_SIGNATURE_ANNOTATION, type CosignSignature, checkCosignSignature } from "../../oci/cosign.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import { type ImageManifest, parseImageManifest } from "../../oci/image-manifest.ts";
@@ -14,18 +15,38 @@ import type { LockedImage } from "./detail.ts";
 
 const MAX_KEY_BYTES = 64 * 1024;
 
-/** Reads cosign public keys: files relative to the manifest, or URLs. @throws {AirferryError} ERR_KEY_INVALID, ERR_NOT_FOUND */
+/**
+ * Reads the cosign public keys of an entry, files relative to the manifest or URLs; undefined when it wants no signature.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for what is no key; ERR_UPSTREAM* where one cannot be fetched
+ */
 export async function readImageKeys(
-  names: readonly string[],
-  baseDir: string,
-  fetcher: Fetcher,
-): Promise<TrustedKey[]> {
+  { signatures }: Pick<ImageEntry, "signatures">,
+  image: string,
+  { baseDir, fetcher }: { baseDir: string; fetcher: Fetcher },
+): Promise<TrustedKey[] | undefined> {
+  if (signatures === undefined) return undefined;
   const keys: TrustedKey[] = [];
-  for (const name of names) {
-    if (/^https?:\/\//.test(name)) {
-      const { bytes } = await fetcher.fetchBytes({ urls: [name], maxBytes: MAX_KEY_BYTES });
-      keys.push(...parsePublicKeys(bytes, name));
-    } else keys.push(...(await readTrustedKeys([isAbsolute(name) ? name : resolve(baseDir, name)])));
+  for (const name of signatures.keys) {
+    try {
+      if (/^https?:\/\//.test(name)) {
+        const { bytes } = await fetcher.fetchBytes({ urls: [name], maxBytes: MAX_KEY_BYTES });
+        keys.push(...parsePublicKeys(bytes, name));
+      } else keys.push(...(await readTrustedKeys([isAbsolute(name) ? name : resolve(baseDir, name)])));
+    } catch (error) {
+      if (!(error instanceof AirferryError)) throw error;
+      const isUpstream = exitStatusOf(error) === EXIT.upstream;
+      throw new AirferryError(
+        isUpstream ? error.code : "ERR_MANIFEST_INVALID",
+        `cannot check signatures of image "${image}": ${error.message}`,
+        {
+          path: name,
+          hint: isUpstream
+            ? error.hint
+            : "signatures.keys: names public keys as cosign writes them: cosign public-key --key cosign.key > cosign.pub",
+          cause: error.cause,
+        },
+      );
+    }
   }
   return keys;
 }

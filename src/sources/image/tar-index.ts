@@ -6,8 +6,8 @@ import type { FileHandle } from "node:fs/promises";
 import { Header, Pax } from "tar";
 import { AirferryError } from "../../errors.ts";
 
-/** One regular file of the archive, or a link to be looked up by name. */
-export type TarMember = { offset: number; size: number } | { link: string };
+/** One regular file of the archive, or a link to be looked up by name: from the archive's top (hard), or from beside it. */
+export type TarMember = { offset: number; size: number } | { link: string; hard: boolean };
 
 const BLOCK = 512;
 const MAX_MEMBERS = 200_000;
@@ -18,8 +18,8 @@ const PASSED_OVER = new Set(["Directory", "GNUDumpDir", "TapeVolumeHeader"]);
 
 /**
  * Lists a tar file's members by their normalised names. Links are noted, never followed to the file system.
- * @throws {AirferryError} ERR_PATH_UNSAFE for names that lead out; ERR_UPSTREAM_INVALID for devices, hard links, sparse files,
- * truncation, too many members, and what is no tar
+ * @throws {AirferryError} ERR_PATH_UNSAFE for names that lead out; ERR_UPSTREAM_INVALID for devices, sparse files, truncation,
+ * too many members, and what is no tar
  */
 export async function indexTar(handle: FileHandle, fileSize: number, name: string): Promise<Map<string, TarMember>> {
   const members = new Map<string, TarMember>();
@@ -30,11 +30,14 @@ export async function indexTar(handle: FileHandle, fileSize: number, name: strin
   let longLink: string | undefined;
   let position = 0;
   let count = 0;
-  while (position + BLOCK <= fileSize) {
+  for (;;) {
+    // Every writer ends with empty blocks. Without them members are missing, and so may layers be that nobody would look for.
+    if (position + BLOCK > fileSize)
+      throw invalid(name, position === 0 ? "it is not a tar file" : "its end is cut off");
     await readFully(handle, block, position, name);
-    const header = new Header(block, 0, local, global);
-    if (header.nullBlock) break;
-    if (!header.cksumValid)
+    const header = headerOf(block, local, global);
+    if (header?.nullBlock) break;
+    if (!header?.cksumValid)
       throw invalid(name, position === 0 ? "it is not a tar file" : `its header at ${position} is damaged`);
     const size = header.size ?? 0;
     const body = position + BLOCK;
@@ -73,17 +76,26 @@ export async function indexTar(handle: FileHandle, fileSize: number, name: strin
     longPath = undefined;
     longLink = undefined;
     if (FILES.has(type) && !path.endsWith("/")) members.set(path, { offset: body, size });
-    else if (type === "SymbolicLink") members.set(path, { link });
+    else if (type === "SymbolicLink" || type === "Link") members.set(path, { link, hard: type === "Link" });
     else if (!PASSED_OVER.has(type) && !FILES.has(type)) {
-      throw invalid(name, `member "${path.slice(0, 200)}" is a ${type}: expected files, folders and symbolic links`);
+      throw invalid(name, `member "${path.slice(0, 200)}" is a ${type}: expected files, folders and links`);
     }
   }
   return members;
 }
 
+/** The reader of headers throws for numbers that are none, which is what any other file begins with. */
+function headerOf(block: Buffer, local: Pax | undefined, global: Pax | undefined): Header | undefined {
+  try {
+    return new Header(block, 0, local, global);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
- * Finds a regular file by name. A symbolic link counts when it leads, in one step, to a regular file of the same archive, as
- * older docker and podman write for layers that occur twice. @throws {AirferryError} ERR_PATH_UNSAFE for any other link
+ * Finds a regular file by name. A link counts when it leads, in one step, to a regular file of the same archive: older docker
+ * and podman write symbolic ones for layers that occur twice, tar hard ones. @throws {AirferryError} ERR_PATH_UNSAFE for any other
  */
 export function findMember(
   members: ReadonlyMap<string, TarMember>,
@@ -92,7 +104,8 @@ export function findMember(
 ): { offset: number; size: number } | undefined {
   const member = members.get(path);
   if (member === undefined || !("link" in member)) return member;
-  const steps = member.link.startsWith("/") ? undefined : resolveInside(path, member.link);
+  const from = member.hard ? "" : path;
+  const steps = member.link.startsWith("/") ? undefined : resolveInside(from, member.link);
   const target = steps === undefined ? undefined : members.get(steps);
   if (target === undefined || "link" in target) {
     throw new AirferryError(
