@@ -31,7 +31,7 @@ export function headResult(url: string, opened: Opened, size: number | undefined
   };
 }
 
-/** What a place that was redirected to says when the address, with what it was signed by, is no good any more. */
+/** What a place that was redirected to says when the address, which is signed in its query, is no good any more. */
 const REFUSED_ADDRESS = new Set([400, 401, 403]);
 /** Starting again at the original URL brings a new address; when the third is refused too, age is not the reason. */
 const REFUSED_ADDRESS_RETRIES = 2;
@@ -51,11 +51,11 @@ export async function statusFailure(
   const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
   const said = `${status} ${(response.statusMessage ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 60)}`.trim();
   const own = status === 401 || status === 403 ? opened.auth?.hint?.(opened.url) : undefined;
-  const refused = opened.origin !== opened.asked.origin && REFUSED_ADDRESS.has(status);
+  const refused = opened.origin !== opened.asked.origin && opened.url.search !== "" && REFUSED_ADDRESS.has(status);
   return new AttemptFailure(
     upstreamError("ERR_UPSTREAM", url, `upstream answered ${said}${via}`, {
       actual: said,
-      cause: new HttpStatus(status),
+      cause: new HttpStatus(status, refused),
       hint: refused ? redirectHint(opened) : (own ?? statusHint(status, opened.url)),
     }),
     refused

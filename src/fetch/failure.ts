@@ -45,12 +45,20 @@ export class AttemptFailure extends Error {
 /** What an HTTP error leaves in `cause`, so that callers can tell a 404 from the rest. */
 export class HttpStatus extends Error {
   readonly status: number;
+  /** It is about the address that upstream sent us on to, as too old, and says nothing about what upstream has. */
+  readonly isOfAddress: boolean;
 
-  constructor(status: number) {
+  constructor(status: number, isOfAddress = false) {
     super(`HTTP status ${status}`);
     this.name = "HttpStatus";
     this.status = status;
+    this.isOfAddress = isOfAddress;
   }
+}
+
+/** Whether an error of this engine is a presigned address that was refused: no word of upstream about the thing itself. */
+export function isAddressRefused(error: unknown): boolean {
+  return error instanceof AirferryError && error.cause instanceof HttpStatus && error.cause.isOfAddress;
 }
 
 /** What is left in `cause` where nobody answered at all. */

@@ -20,7 +20,7 @@ import { Transport } from "./transport.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
 import { Watchdog } from "./watchdog.ts";
 
-export { httpStatusOf, isUnreachable } from "./failure.ts";
+export { httpStatusOf, isAddressRefused, isUnreachable } from "./failure.ts";
 export { redactUrl } from "./redact.ts";
 export { type Rewrite, rewriteUrl } from "./rewrite.ts";
 

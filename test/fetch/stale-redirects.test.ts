@@ -72,11 +72,16 @@ t.test("hosts that redirect to each other keep nobody waiting for ever", async (
 });
 
 for (const status of [400, 401, 403]) {
-  t.test(`${status} of a redirect's target: the original URL is asked again, a few times`, async (t) => {
+  t.test(`${status} of a presigned URL: the original URL is asked again, a few times`, async (t) => {
     const storage = await started(t, { files: new Map([["/a", BODY]]), behaviour: { "/a": [{ status }, { status }] } });
     const registry = await started(t, {
       files: new Map([["/b", BODY]]),
-      behaviour: { "/a": { redirect: `${storage.url}/a` }, "/here": { redirect: "/b" }, "/b": { status } },
+      behaviour: {
+        "/a": { redirect: `${storage.url}/a?sig=1` },
+        "/plain": { redirect: `${storage.url}/a` },
+        "/here": { redirect: "/b" },
+        "/b": { status },
+      },
     });
     const fetcher = testFetcher({ retries: 5 });
     t.teardown(() => fetcher.close());
@@ -92,6 +97,8 @@ for (const status of [400, 401, 403]) {
       hint: new RegExp(`${registry.host} sends on to ${storage.host}, which refuses: check this host's clock`),
     });
     t.equal(storage.requests.length - before, 3);
+    await t.rejects(get("/plain"), { code: "ERR_UPSTREAM" });
+    t.equal(storage.requests.length - before, 4, "what is not signed has no age");
     await t.rejects(get("/here"), {
       code: "ERR_UPSTREAM",
       hint: status === 400 ? /run the command again/ : /give credentials/,

@@ -1,4 +1,5 @@
 /** Lists of referrers as registries give them: in pages, behind rewrites and redirects, in part, or not at all. */
+import { generateKeyPairSync, sign } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -15,7 +16,7 @@ import {
   startFakeRegistry,
   USER,
 } from "../fixtures/fake-registry.ts";
-import { type TestDescriptor, TestImages } from "../fixtures/images.ts";
+import { MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const images = new TestImages();
@@ -135,6 +136,104 @@ t.test("the login stays with the registry that was asked, on every page", async 
     fake.storageLog.filter((line) => !line.endsWith(" -")),
     [],
   );
+});
+
+t.test("400, 403 and 405 for tags and the API mean that there are none, and are said", async (t) => {
+  for (const status of [400, 403, 405]) {
+    const tags = await lockImage(t, {
+      answer: ({ pathname }) => (/manifests\/sha256-/.test(pathname) ? { status } : undefined),
+    });
+    t.equal(tags.error, undefined, `tags: ${status}`);
+    t.same(tags.referrers, digests(about), "what the API lists is there");
+    const lines = tags.lines.filter((it) => it.includes("asked for tags of signatures"));
+    t.equal(lines.length, 1, "said once");
+    t.match(lines[0], `answers ${status}: taken for none; what this login may not see is left out`);
+    const api = await lockImage(t, {
+      answer: ({ pathname }) => (pathname.includes("/referrers/") ? { status } : undefined),
+    });
+    t.equal(api.error, undefined, `API: ${status}`);
+    t.equal(api.lines.filter((it) => it.includes("asked for its referrers")).length, status === 405 ? 0 : 1);
+  }
+});
+
+t.test("where what is about an image cannot be had, the hint says how to do without", async (t) => {
+  const hint = /; to do without signatures and SBOMs: referrers: false$/;
+  for (const path of [/\/referrers\//, /manifests\/sha256-.*\.sig$/]) {
+    const unknown = await lockImage(t, {
+      answer: ({ pathname }) => (path.test(pathname) ? { status: 401 } : undefined),
+    });
+    t.match(unknown.error, { code: "ERR_UPSTREAM", message: /answered 401/, hint }, "a 401 is a login that lacks");
+    t.match(unknown.error, { hint: /^log in first: docker login/ });
+    const busy = await lockImage(t, { answer: ({ pathname }) => (path.test(pathname) ? { status: 501 } : undefined) });
+    if (path.test(API)) t.equal(busy.error, undefined, "no such API");
+    else t.match(busy.error, { message: /answered 501/, hint });
+    const without = await lockImage(
+      t,
+      { answer: ({ pathname }) => (path.test(pathname) ? { status: 401 } : undefined) },
+      { entry: { referrers: false } },
+    );
+    t.equal(without.error, undefined);
+  }
+});
+
+t.test("a presigned address that is refused does not mean that there is no signature", async (t) => {
+  const { error, fake } = await lockImage(t, {
+    answer: (url, fake) => {
+      if (url.host === fake.storage) return { status: 403 };
+      return /manifests\/sha256-.*\.sig$/.test(url.pathname)
+        ? { status: 307, headers: { location: `http://${fake.storage}/presigned?sig=1` } }
+        : undefined;
+    },
+  });
+  t.match(error, { code: "ERR_UPSTREAM", hint: /sends on to/ });
+  t.ok(fake.storageLog.length > 1, "tried again");
+});
+
+t.test("digests of unknown algorithms in a list are left out and said; broken ones are refused", async (t) => {
+  const listed =
+    (digest: unknown): Answering =>
+    (url) =>
+      url.pathname.endsWith(API)
+        ? indexOf([...referrersOf(images, image.digest), { mediaType: "x/y", digest, size: 1 }])
+        : undefined;
+  for (const digest of [`sha384:${"0".repeat(96)}`, "blake3:abc", "sha999:zz", "multihash+base58:QmRZxt2b"]) {
+    const { error, referrers, lines } = await lockImage(t, { answer: listed(digest) });
+    t.equal(error, undefined, digest);
+    t.same(referrers, digests(about));
+    t.equal(lines.filter((it) => it.includes(`left out ${digest} of its referrers`)).length, 1);
+  }
+  for (const digest of ["sha256:zz", `sha256:${"A".repeat(64)}`, "sha512:", "../x", "SHA384:0", 5, null]) {
+    const { error } = await lockImage(t, { answer: listed(digest) });
+    t.match(error, { code: "ERR_UPSTREAM_INVALID" }, String(digest));
+  }
+});
+
+t.test("signatures: is not satisfied by a registry that refuses to say", async (t) => {
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const file = join(scratch(t), "cosign.pub");
+  writeFileSync(file, publicKey.export({ type: "spki", format: "pem" }));
+  const payload = Buffer.from(
+    JSON.stringify({
+      critical: { image: { "docker-manifest-digest": image.digest }, type: "cosign container image signature" },
+    }),
+  );
+  const annotations = { "dev.cosignproject.cosign/signature": sign("sha256", payload, privateKey).toString("base64") };
+  const signed = new TestImages();
+  for (const [digest, it] of images.manifests) signed.manifests.set(digest, it);
+  for (const [digest, it] of images.blobs) signed.blobs.set(digest, it);
+  const layer = signed.blob(payload, "application/vnd.dev.cosign.simplesigning.v1+json", { annotations });
+  const config = signed.blob(Buffer.from("{}"), "application/vnd.oci.empty.v1+json");
+  const signature = signed.manifest({ config, layers: [layer] }, MANIFEST);
+  const tags = { "1.0": image, [`${image.digest.replace(":", "-")}.sig`]: signature };
+  const how = { entry: { signatures: { keys: [file] } } };
+  t.equal((await lockImage(t, { images: signed, tags }, how)).error, undefined);
+  const refused: Answering = ({ pathname }) => (/manifests\/sha256-/.test(pathname) ? { status: 403 } : undefined);
+  const { error, lines } = await lockImage(t, { images: signed, tags, answer: refused }, how);
+  t.match(error, { code: "ERR_UPSTREAM_SIGNATURE", message: /it is not signed/ });
+  t.ok(lines.some((it) => it.includes("answers 403: taken for none")));
+  const { mediaType, digest, size } = image;
+  signed.manifest({ config, layers: [layer], subject: { mediaType, digest, size } }, MANIFEST);
+  t.equal((await lockImage(t, { images: signed, tags, answer: refused }, how)).error, undefined, "found by the API");
 });
 
 t.test("nextLink() reads RFC 8288", (t) => {

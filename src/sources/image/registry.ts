@@ -3,7 +3,7 @@
  * Discovery".
  */
 import { AirferryError } from "../../errors.ts";
-import { httpStatusOf, redactUrl } from "../../fetch/fetcher.ts";
+import { httpStatusOf, isAddressRefused, redactUrl } from "../../fetch/fetcher.ts";
 import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts";
 import { digestOf, digestSri, isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
@@ -24,6 +24,13 @@ export interface RegistryOptions {
 
 /** 5,000 referrers at 25 a page are 200. */
 const MAX_REFERRER_PAGES = 1000;
+/** Answers of registries that have no referrers API. */
+const NO_API = [404, 405, 406, 501];
+/** What some say about a tag that is not there, or an API that they have not; it may also be a right that the login lacks. */
+const DOUBTFUL = [400, 403, 405];
+/** Tags for what is about a manifest: nobody wrote those into the manifest of airferry. */
+const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
+const DIGEST_TAGS = "tags of signatures, attestations and SBOMs";
 /** Fewer manifest requests left than this are worth a line. */
 const FEW_REQUESTS_LEFT = 20;
 
@@ -37,6 +44,7 @@ export class RegistryOrigin implements ImageOrigin {
   readonly #o: RegistryOptions;
   readonly #base: string;
   #warned = false;
+  readonly #doubted = new Set<string>();
 
   constructor(options: RegistryOptions) {
     this.#o = options;
@@ -49,7 +57,11 @@ export class RegistryOrigin implements ImageOrigin {
     const url = `${this.#base}/manifests/${digest ?? ("tag" in wanted ? wanted.tag : "")}`;
     const size = "size" in wanted && wanted.size > 0 ? wanted.size : undefined;
     if (size !== undefined && size > MAX_IMAGE_MANIFEST_BYTES) throw tooLarge(this.name, url, size);
-    const answer = await this.#get(url, ACCEPT_MANIFESTS, { size, integrity: digest && digestSri(digest) });
+    const known = { size, integrity: digest && digestSri(digest) };
+    const answer =
+      "tag" in wanted && DIGEST_TAG.test(wanted.tag)
+        ? await this.#dispensable(() => this.#get(url, ACCEPT_MANIFESTS, known, [404], DIGEST_TAGS))
+        : await this.#get(url, ACCEPT_MANIFESTS, known);
     if (answer === undefined) return undefined;
     this.#noteLimits(answer);
     const contentType = headerOf(answer, "content-type");
@@ -85,7 +97,8 @@ export class RegistryOrigin implements ImageOrigin {
   }
 
   async hasTag(tag: string): Promise<boolean> {
-    return this.#isThere(`${this.#base}/manifests/${tag}`, ACCEPT_MANIFESTS);
+    const url = `${this.#base}/manifests/${tag}`;
+    return this.#dispensable(() => this.#isThere(url, ACCEPT_MANIFESTS, DIGEST_TAGS));
   }
 
   /** The digest that a tag has now, without a manifest request where the registry tells by HEAD; undefined: no such tag. */
@@ -104,19 +117,23 @@ export class RegistryOrigin implements ImageOrigin {
   }
 
   async referrers(subject: OciDigest): Promise<Descriptor[]> {
+    return (await this.#dispensable(() => this.#listedReferrers(subject))) ?? this.#taggedReferrers(subject);
+  }
+
+  /** Undefined where there is no referrers API. */
+  async #listedReferrers(subject: OciDigest): Promise<Descriptor[] | undefined> {
     const url = `${this.#base}/referrers/${subject}`;
     const found: Descriptor[] = [];
     const asked = new Set<string>();
     let link: string | undefined;
     for (let page = 0; page < MAX_REFERRER_PAGES; page++) {
-      // Registries without the API answer in many ways.
-      const answer = await this.#get(url, OCI_INDEX, { link }, [400, 403, 404, 405, 406, 501]);
+      const answer = await this.#get(url, OCI_INDEX, { link }, NO_API, "its referrers");
       const contentType = answer && headerOf(answer, "content-type")?.split(";")[0];
       if (answer === undefined || contentType !== OCI_INDEX) {
-        if (page === 0) return this.#taggedReferrers(subject);
+        if (page === 0) return undefined;
         throw this.#badPage(url, "a page of referrers is not an index");
       }
-      found.push(...parseImageManifest(answer.bytes, `${this.name} (referrers)`, OCI_INDEX).manifests);
+      found.push(...this.#descriptorsIn(answer.bytes, "referrers", OCI_INDEX));
       asked.add(link ?? answer.askedUrl).add(answer.finalUrl);
       link = this.#nextPage(answer);
       if (link === undefined) return found;
@@ -146,7 +163,7 @@ export class RegistryOrigin implements ImageOrigin {
   #badPage(url: string, fault: string): AirferryError {
     return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock image "${this.name}": ${url}: ${fault}`, {
       path: url,
-      hint: "the registry, or a proxy before it, is at fault; to do without signatures and SBOMs: referrers: false",
+      hint: "the registry, or a proxy before it, is at fault",
     });
   }
 
@@ -155,18 +172,58 @@ export class RegistryOrigin implements ImageOrigin {
     const tag = digestTag(subject);
     if (!(await this.hasTag(tag))) return [];
     const found = await this.manifest({ tag });
-    return found === undefined
-      ? []
-      : parseImageManifest(found.bytes, `${this.name} (${tag})`, found.contentType).manifests;
+    return found === undefined ? [] : this.#descriptorsIn(found.bytes, tag, found.contentType);
   }
 
-  async #isThere(url: string, accept: string): Promise<boolean> {
+  /** What a list names. Digests of algorithms that nobody here can check are left out, and said. */
+  #descriptorsIn(bytes: Buffer, where: string, contentType: string | undefined): Descriptor[] {
+    const { known, left } = withoutForeignDigests(bytes);
+    for (const digest of left) {
+      this.#o.report(`${this.name}: left out ${digest} of its ${where}: an algorithm that is not known here`);
+    }
+    return parseImageManifest(known, `${this.name} (${where})`, contentType).manifests;
+  }
+
+  /** Runs a request for what is about an image: whoever cannot have that can do without. */
+  async #dispensable<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof AirferryError) || !error.code.startsWith("ERR_UPSTREAM")) throw error;
+      const { code, message, hint, path, expected, actual, cause } = error;
+      const instead = "to do without signatures and SBOMs: referrers: false";
+      throw new AirferryError(code, message, {
+        path,
+        expected,
+        actual,
+        cause,
+        hint: hint ? `${hint}; ${instead}` : instead,
+      });
+    }
+  }
+
+  /** Whether an error says "not there". `about`: what is asked for, where other refusals than a 404 are taken for that, and said. */
+  #isAbsence(error: unknown, absent: readonly number[], about: string | undefined): boolean {
+    const status = httpStatusOf(error);
+    if (status === undefined) return false;
+    if (absent.includes(status)) return true;
+    if (!about || !DOUBTFUL.includes(status) || isAddressRefused(error)) return false;
+    if (!this.#doubted.has(about)) {
+      this.#doubted.add(about);
+      this.#o.report(
+        `${this.name}: asked for ${about}, the registry answers ${status}: taken for none; what this login may not see is left out`,
+      );
+    }
+    return true;
+  }
+
+  async #isThere(url: string, accept: string, about?: string): Promise<boolean> {
     const { fetcher, auth, retries } = this.#o;
     try {
       await fetcher.head({ urls: [url], auth, retries, headers: { accept } });
       return true;
     } catch (error) {
-      if (httpStatusOf(error) === 404) return false;
+      if (this.#isAbsence(error, [404], about)) return false;
       throw error;
     }
   }
@@ -176,6 +233,7 @@ export class RegistryOrigin implements ImageOrigin {
     accept: string,
     known: { size?: number | undefined; integrity?: string | undefined; link?: string | undefined },
     absent: readonly number[] = [404],
+    about?: string,
   ): Promise<FetchedBytes | undefined> {
     const { fetcher, auth, retries } = this.#o;
     try {
@@ -188,8 +246,7 @@ export class RegistryOrigin implements ImageOrigin {
         ...known,
       });
     } catch (error) {
-      const status = httpStatusOf(error);
-      if (status !== undefined && absent.includes(status)) return undefined;
+      if (this.#isAbsence(error, absent, about)) return undefined;
       throw error;
     }
   }
@@ -205,6 +262,27 @@ export class RegistryOrigin implements ImageOrigin {
     this.#warned = true;
     this.#o.report(`${this.#o.reference.host} allows ${left} more manifest requests for now; log in to have more`);
   }
+}
+
+/** Takes entries out of a list whose digests have the form of one, by an algorithm other than those of `OciDigest`. */
+function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: string[] } {
+  const foreign = /^(?!sha256:|sha512:)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
+  const left: string[] = [];
+  let list: { manifests?: unknown } | null;
+  try {
+    list = JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return { known: bytes, left };
+  }
+  if (!Array.isArray(list?.manifests)) return { known: bytes, left };
+  const manifests = list.manifests.filter((it: { digest?: unknown } | null) => {
+    const isForeign = typeof it?.digest === "string" && foreign.test(it.digest);
+    if (isForeign) left.push((it.digest as string).slice(0, 200));
+    return !isForeign;
+  });
+  return left.length === 0
+    ? { known: bytes, left }
+    : { known: Buffer.from(JSON.stringify({ ...list, manifests })), left };
 }
 
 function headerOf({ headers }: FetchedBytes, name: string): string | undefined {
