@@ -35,8 +35,9 @@ export interface OpenRequest {
   method: "GET" | "HEAD" | "POST";
   /** Original URL: rewrites apply here. */
   url: string;
-  /** Asked in its place, see `Fetcher.fetchBytes`. */
+  /** See `Fetcher.fetchBytes`, as the next. */
   link?: string | undefined;
+  isFromUpstream?: boolean | undefined;
   /** Names in lower case. */
   headers: Record<string, string>;
   body?: string | Buffer | undefined;
@@ -82,7 +83,8 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
   const first = parseUrl(rewriteUrl(request.url, parts.rewrites), request.url);
   // Origins that the authenticator may speak to: the one asked, and those that challenged it themselves.
   const authOrigins = new Set([first.origin]);
-  const start: Hop = request.link === undefined ? { url: first, asked: true } : linked(first, request.link);
+  const isOurs = request.isFromUpstream !== true;
+  const start: Hop = request.link === undefined ? { url: first, asked: isOurs } : linked(first, request.link);
   let hop = start;
   let { method, body } = request;
   let redirects = 0;
@@ -117,7 +119,7 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
         }
         await discard(exchange);
         opened.release();
-        hop = { url: next, asked: next.origin === first.origin };
+        hop = { url: next, asked: isOurs && next.origin === first.origin };
         continue;
       }
       if (

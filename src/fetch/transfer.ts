@@ -37,6 +37,7 @@ export interface TransferRequest extends FetchTarget {
   body?: string | Buffer | undefined;
   /** See `Fetcher.fetchBytes`. */
   link?: string | undefined;
+  isFromUpstream?: boolean | undefined;
   signal?: AbortSignal | undefined;
   /** Looks at the whole body; what it returns is why this mirror's bytes are not wanted. */
   check?: (opened: Opened, pieced: boolean) => AttemptFailure | undefined;
@@ -228,7 +229,7 @@ class Transfer {
   }
 
   #open(url: string, plan: ResumePlan, attempt: number, signal = this.#request.signal): Promise<Opened> {
-    const { headers, method, body, auth, link } = this.#request;
+    const { headers, method, body, auth, link, isFromUpstream } = this.#request;
     const all: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers ?? {})) all[name.toLowerCase()] = value;
     if (plan.kind === "rest") {
@@ -240,6 +241,7 @@ class Transfer {
       method: method ?? "GET",
       url,
       link,
+      isFromUpstream,
       headers: all,
       body,
       auth,

@@ -100,6 +100,7 @@ export interface Fetcher {
    * Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status.
    * `link`: what an earlier answer of the only URL gave as its continuation, resolved; asked in its place as it is, without
    * rewrites, and with no more secrets than a redirect there would get. The caller decides which origins it may lead to.
+   * `isFromUpstream`: nobody here named the URL but an upstream did; of what is configured it gets what a redirect there would.
    */
   fetchBytes(
     target: FetchTarget & {
@@ -107,6 +108,7 @@ export interface Fetcher {
       method?: "GET" | "POST";
       body?: string | Buffer;
       link?: string | undefined;
+      isFromUpstream?: boolean | undefined;
     },
     signal?: AbortSignal,
   ): Promise<FetchedBytes>;

@@ -5,9 +5,9 @@ import t, { type Test } from "tap";
 import type { OciDigest } from "../../src/oci/digest.ts";
 import { RegistryOrigin } from "../../src/sources/image/registry.ts";
 import { RegistryAuth, type RegistryAuthOptions, tokenService } from "../../src/sources/image/registry-auth.ts";
-import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
+import { type FakeRegistryOptions, indexOf, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
 import { testFetcher } from "../fixtures/fetching.ts";
-import { TestImages } from "../fixtures/images.ts";
+import { digestOf, MANIFEST, TestImages } from "../fixtures/images.ts";
 import { scratch } from "../fixtures/program.ts";
 
 const auth = (text: string) => Buffer.from(text).toString("base64");
@@ -19,7 +19,11 @@ function writeAuths(t: Test, auths: object): string {
 }
 
 /** A repository with one image and one SBOM about it. `rewrite`: the host that it is asked in place of. */
-async function registry(t: Test, options: Partial<FakeRegistryOptions>, { rewrite = "", insecure = true } = {}) {
+async function registry(
+  t: Test,
+  options: Partial<FakeRegistryOptions>,
+  { rewrite = "", insecure = true, netrc = "" } = {},
+) {
   const images = new TestImages();
   const image = images.image("linux/amd64", [{ a: "amd64" }]);
   images.referrer(image, "application/spdx+json", Buffer.from("SBOM"));
@@ -27,7 +31,7 @@ async function registry(t: Test, options: Partial<FakeRegistryOptions>, { rewrit
   const fake = await startFakeRegistry({ images, tags, referrersApi: true, ...options });
   t.teardown(() => fake.close());
   const to = fake.host.replace("127.0.0.1", "localhost");
-  const fetcher = testFetcher(rewrite ? { rewrites: [{ from: rewrite, to }] } : {});
+  const fetcher = testFetcher({ rewrites: rewrite ? [{ from: rewrite, to }] : [], netrc: netrc || false });
   t.teardown(() => fetcher.close());
   const login = { auth: auth(`${USER}:${PASSWORD}`) };
   process.env.REGISTRY_AUTH_FILE = writeAuths(t, { [fake.host]: login });
@@ -209,4 +213,30 @@ t.test("a token request that is redirected takes the login no further", async (t
 t.test("a registry over plain HTTP without insecure: is told by the hint", async (t) => {
   const { origin } = await registry(t, {}, { insecure: false });
   await t.rejects(origin.manifest({ tag: "1.0" }), { message: /EPROTO/, hint: /insecure: true/ });
+});
+
+t.test("netrc's default is for the registry that was asked, not for a token service that it names", async (t) => {
+  const netrc = join(scratch(t), "netrc");
+  writeFileSync(netrc, "default login d password e\n");
+  // Asked as localhost; its token service is 127.0.0.1.
+  const { fake, origin } = await registry(t, { auth: "bearer" }, { rewrite: "registry.example.com", netrc });
+  await t.rejects(origin.manifest({ tag: "1.0" }), { message: /it gives no token to nobody/ });
+  t.same(fake.log, [`GET /v2/lab/bb/manifests/1.0 Basic ${auth("d:e")}`, "GET /token -"]);
+});
+
+t.test("5,000 referrers come in 200 pages of 25", async (t) => {
+  const { origin, digest } = await registry(t, {
+    answer: (url) => {
+      if (!url.pathname.includes("/referrers/")) return undefined;
+      const page = Number(url.searchParams.get("page") ?? 0);
+      const list = Array.from({ length: 25 }, (_, i) => ({
+        mediaType: MANIFEST,
+        digest: digestOf(Buffer.from(`${page} ${i}`)),
+        size: 1,
+      }));
+      return indexOf(list, page < 199 ? { link: `<?page=${page + 1}>; rel="next"` } : {});
+    },
+  });
+  const found = await origin.referrers(digest);
+  t.equal(new Set(found.map((it) => it.digest)).size, 5000);
 });

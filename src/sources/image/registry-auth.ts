@@ -150,6 +150,7 @@ export class RegistryAuth implements Authenticator {
   ): Promise<Buffer> {
     const { fetcher, retries } = this.#o;
     const url = new URL(realm);
+    const common = { maxBytes: MAX_TOKEN_BYTES, retries, isFromUpstream: realm.hostname !== this.#home?.hostname };
     let request: Parameters<Fetcher["fetchBytes"]>[0];
     if (login?.identityToken !== undefined) {
       const form = new URLSearchParams({
@@ -160,9 +161,8 @@ export class RegistryAuth implements Authenticator {
         ...(service !== undefined && { service }),
       });
       request = {
+        ...common,
         urls: [url.href],
-        maxBytes: MAX_TOKEN_BYTES,
-        retries,
         method: "POST",
         body: form.toString(),
         headers: { "content-type": "application/x-www-form-urlencoded", accept: "application/json" },
@@ -171,9 +171,8 @@ export class RegistryAuth implements Authenticator {
       if (service !== undefined) url.searchParams.set("service", service);
       for (const scope of scopes) url.searchParams.append("scope", scope);
       request = {
+        ...common,
         urls: [url.href],
-        maxBytes: MAX_TOKEN_BYTES,
-        retries,
         headers: { accept: "application/json", ...(basic !== undefined && { authorization: basic }) },
       };
     }
