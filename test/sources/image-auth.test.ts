@@ -201,6 +201,25 @@ t.test("challenges in two header lines are one list", async (t) => {
   t.ok(await origin.manifest({ tag: "1.0" }));
 });
 
+t.test("a redirect's target that wants a login gets none, and costs the registry none", async (t) => {
+  const wanted = { status: 401, headers: { "www-authenticate": 'Basic realm="x"' } };
+  const { fake, origin } = await registry(t, {
+    auth: "basic",
+    answer: (url, fake) => {
+      if (url.host === fake.storage) return wanted;
+      return url.pathname.endsWith("/away")
+        ? { status: 307, headers: { location: `http://${fake.storage}/x` } }
+        : undefined;
+    },
+  });
+  t.ok(await origin.manifest({ tag: "1.0" }));
+  await t.rejects(origin.manifest({ tag: "away" }), { code: "ERR_UPSTREAM" });
+  t.same(fake.storageLog, ["GET /x -"]);
+  const before = fake.log.length;
+  t.ok(await origin.manifest({ tag: "1.0" }));
+  t.equal(fake.log.length, before + 1, "without another challenge");
+});
+
 t.test("a token request that is redirected takes the login no further", async (t) => {
   const { fake, origin } = await registry(t, {
     auth: "bearer",

@@ -65,14 +65,19 @@ export class RegistryAuth implements Authenticator {
   /** @throws {AirferryError} ERR_UPSTREAM, ERR_UPSTREAM_INVALID, ERR_USAGE */
   async challenged(url: URL, wwwAuthenticate: string | undefined, sent: string | undefined): Promise<boolean> {
     const challenge = answerable(wwwAuthenticate);
-    this.#offered = challenge === undefined ? parseChallenges(wwwAuthenticate ?? "").map((it) => it.scheme) : [];
+    const isHome = url.origin === this.#home?.origin;
+    if (isHome) {
+      this.#offered = challenge === undefined ? parseChallenges(wwwAuthenticate ?? "").map((it) => it.scheme) : [];
+    }
     if (challenge === undefined) return false;
-    if (url.origin === this.#home?.origin) this.#login ??= this.#findLogin(this.#home);
-    const login = url.origin === this.#home?.origin ? await this.#login : undefined;
+    if (isHome) this.#login ??= this.#findLogin(this.#home as URL);
+    const login = isHome ? await this.#login : undefined;
     if (challenge.scheme === "basic") {
-      this.#basic = login && basicHeader(login);
+      const header = login && basicHeader(login);
       // What was refused once is not worth sending again.
-      return this.#basic !== undefined && this.#basic !== sent;
+      if (header === undefined || header === sent) return false;
+      this.#basic = header;
+      return true;
     }
     const { scope } = challenge.parameters;
     if (login?.registryToken !== undefined) {
