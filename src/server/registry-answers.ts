@@ -3,6 +3,7 @@
  * would make clients take a manifest for something else. See OCI distribution-spec v1.1, "Error Codes".
  */
 import { AirferryError } from "../errors.ts";
+import { sendGenerated } from "./answers.ts";
 import type { Request } from "./context.ts";
 
 /** Error codes of the specification, and what its older relatives add. */
@@ -29,16 +30,7 @@ export function sendJson(
   value: object,
   headers: Record<string, string> = {},
 ): void {
-  const body = Buffer.from(JSON.stringify(value));
-  request.sent = request.head ? 0 : body.length;
-  request.res.writeHead(status, {
-    "Content-Type": contentType,
-    "Content-Length": body.length,
-    "X-Content-Type-Options": "nosniff",
-    ...API_HEADERS,
-    ...headers,
-  });
-  request.res.end(request.head ? undefined : body);
+  sendGenerated(request, status, contentType, JSON.stringify(value), { ...API_HEADERS, ...headers });
 }
 
 /** Answers with one error; clients print its message. */
