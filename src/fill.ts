@@ -128,8 +128,11 @@ class Filler {
       const near = await this.#nearBytes(item);
       if (near !== undefined) {
         if (writer.position > 0) await writer.restart();
-        await copyInto(near.bytes, writer);
-        await near.close();
+        try {
+          await copyInto(near.bytes, writer);
+        } finally {
+          await near.close();
+        }
         const sha256 = await this.#check(item, writer);
         if (sha256 !== undefined) {
           this.#reusedBytes += item.size;
