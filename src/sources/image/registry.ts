@@ -56,7 +56,6 @@ export class RegistryOrigin implements ImageOrigin {
     const digest = "digest" in wanted ? wanted.digest : undefined;
     const url = `${this.#base}/manifests/${digest ?? ("tag" in wanted ? wanted.tag : "")}`;
     const size = "size" in wanted && wanted.size > 0 ? wanted.size : undefined;
-    if (size !== undefined && size > MAX_IMAGE_MANIFEST_BYTES) throw tooLarge(this.name, url, size);
     const known = { size, integrity: digest && digestSri(digest) };
     const answer =
       "tag" in wanted && DIGEST_TAG.test(wanted.tag)
@@ -303,12 +302,4 @@ export function nextLink(header: string): string | undefined {
     }
   }
   return undefined;
-}
-
-function tooLarge(name: string, url: string, size: number): AirferryError {
-  return new AirferryError(
-    "ERR_SIZE_LIMIT",
-    `cannot lock image "${name}": the manifest at ${url} is too large: expected at most ${MAX_IMAGE_MANIFEST_BYTES} bytes, got ${size}`,
-    { path: url },
-  );
 }
