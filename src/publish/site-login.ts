@@ -32,13 +32,20 @@ export class SiteLogin {
     return this.#granted.get(grantOf(repository, from));
   }
 
-  /** Answers a 401. @throws {AirferryError} ERR_PUBLISH when there is no login, or it is refused; ERR_USAGE */
+  /**
+   * Answers a 401 to a request that was sent with `refused` as its Authorization.
+   * @throws {AirferryError} ERR_PUBLISH when there is no login, or it is refused; ERR_USAGE
+   */
   async answer(
     repository: string,
     from: string | undefined,
     wwwAuthenticate: string | string[] | undefined,
+    refused: string | undefined,
   ): Promise<void> {
     const grant = grantOf(repository, from);
+    // Requests run side by side: another one may have logged in since.
+    const granted = this.#granted.get(grant);
+    if (granted !== undefined && granted !== refused) return;
     const challenge = answerable(Array.isArray(wwwAuthenticate) ? wwwAuthenticate.join(", ") : wwwAuthenticate);
     const login = await findLogin(this.#o.host, repository, this.#o.env ?? process.env);
     if (challenge?.scheme === "bearer") {
@@ -47,7 +54,7 @@ export class SiteLogin {
     }
     const basic = login && basicHeader(login);
     if (challenge === undefined || basic === undefined) throw this.#refused("it wants a login and there is none");
-    if (this.#granted.get(grant) === basic) throw this.#refused("it refuses this login");
+    if (refused === basic) throw this.#refused("it refuses this login");
     this.#granted.set(grant, basic);
   }
 

@@ -165,6 +165,7 @@ export class SiteRegistry {
     let isChallenged = false;
     for (let attempt = 1; ; attempt++) {
       let answer: Answer | undefined;
+      const authorization = this.#login.header(repository, call.from);
       try {
         answer = await this.#send(repository, call);
       } catch (error) {
@@ -172,7 +173,7 @@ export class SiteRegistry {
       }
       if (answer?.status === 401 && !isChallenged) {
         isChallenged = true;
-        await this.#login.answer(repository, call.from, answer.headers["www-authenticate"]);
+        await this.#login.answer(repository, call.from, answer.headers["www-authenticate"], authorization);
         continue;
       }
       const again = answer === undefined || answer.status === 429 || answer.status >= 500;

@@ -9,6 +9,7 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
 import { clientEnv, clientPath, cosignPaths, needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
@@ -131,6 +132,35 @@ t.test("a registry that refuses, and one that cannot be reached", async (t) => {
   const gone = await publish(site.host);
   t.equal(gone.status, 1);
   t.match(gone.stderr, /cannot reach registry .*ECONNREFUSED/);
+});
+
+t.test("a registry with a password: requests side by side log in once, a wrong one is told", async (t) => {
+  if (!needs(t, "docker-registry", "crane")) return;
+  const { gap, image, publish } = await packedImage(t);
+  const htpasswd = join(gap.dir, "htpasswd");
+  writeFileSync(htpasswd, `robot:${hashSync("pass:word", 4)}\n`);
+  const site = await startDockerRegistry(join(gap.dir, "site"), {
+    sections: `auth: {htpasswd: {realm: site, path: "${htpasswd}"}}`,
+  });
+  t.teardown(() => site.stop());
+  const nobody = await publish(site.host);
+  t.equal(nobody.status, 1);
+  t.match(nobody.stderr, /it wants a login and there is none.*docker login/);
+  const login = (text: string) => {
+    const auth = Buffer.from(text).toString("base64");
+    writeFileSync(
+      join(gap.home.DOCKER_CONFIG as string, "config.json"),
+      JSON.stringify({ auths: { [site.host]: { auth } } }),
+    );
+  };
+  login("robot:wrong");
+  const wrong = await publish(site.host);
+  t.equal(wrong.status, 1);
+  t.match(wrong.stderr, /it refuses this login/);
+  login("robot:pass:word");
+  const right = await publish(site.host);
+  t.equal(right.status, 0, right.stderr);
+  t.equal((await gap.run("crane", "digest", `${site.host}/lab/bb:1.0`)).out.trim(), image.digest);
 });
 
 t.test("killed in the middle, it goes on where it was", async (t) => {
