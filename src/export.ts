@@ -24,6 +24,8 @@ export interface ExportOptions {
   stream?: string | undefined;
   /** Told how many bytes of `total` went out, about. */
   progress?: ((done: number, total: number) => void) | undefined;
+  /** Ends the work; nothing is left of it. The error is the signal's own. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface Exported {
@@ -75,27 +77,33 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
   size = archives.reduce((sum, it) => sum + it.size, 0);
   if (load === undefined) {
     const [archive] = archives;
-    await writeWhole((archive as ImageArchive).open(), out as string);
+    await writeWhole((archive as ImageArchive).open(), out as string, options.signal);
     return { images: exported, size, file: out as string };
   }
   const said: string[] = [];
-  for (const archive of archives) said.push(await pipeInto(archive.open(), load));
+  for (const archive of archives) said.push(await pipeInto(archive.open(), load, options.signal));
   return { images: exported, size, said: said.join("\n") };
 }
 
-async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<void> {
-  const temporary = `${file}.part`;
+async function writeWhole(stream: NodeJS.ReadableStream, file: string, signal?: AbortSignal): Promise<void> {
+  // A name of its own: two exports to one file must not write into each other.
+  const temporary = `${file}.${process.pid}.part`;
   try {
-    await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }));
+    await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }), { signal });
     await syncPath(temporary);
     await rename(temporary, file);
   } catch (cause) {
     await rm(temporary, { force: true });
+    signal?.throwIfAborted();
     throw ioError("write", file, cause);
   }
 }
 
-async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"): Promise<string> {
+async function pipeInto(
+  stream: NodeJS.ReadableStream,
+  tool: "docker" | "podman",
+  signal?: AbortSignal,
+): Promise<string> {
   const child = spawn(tool, ["load"], { stdio: ["pipe", "pipe", "pipe"] });
   let said = "";
   const listen = (chunk: Buffer) => {
@@ -108,7 +116,7 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
     child.on("close", resolve);
   });
   // When the tool ends early its own words say more than the broken pipe.
-  const sent = pipeline(stream, child.stdin).then(
+  const sent = pipeline(stream, child.stdin, { signal }).then(
     () => undefined,
     (error: Error) => error,
   );
@@ -128,6 +136,7 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
     );
   }
   const fault = await sent;
+  signal?.throwIfAborted();
   if (fault instanceof AirferryError) throw fault;
   if (status !== 0 || fault !== undefined) {
     const words = said.trim().slice(-500);

@@ -13,6 +13,7 @@ import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manife
 import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
 import type { Manifest } from "./manifest/schema.ts";
 import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
+import type { ImageDetail } from "./sources/image/detail.ts";
 import { SOURCES } from "./sources/kinds.ts";
 import type { LockContext } from "./sources/types.ts";
 import type { Workspace } from "./workspace.ts";
@@ -64,7 +65,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
 
   const kept = new KeptFolder(paths.kept);
   const time = lockTime();
-  checkUpdateNames(workspace, options.update, before);
+  const updated = namesToUpdate(workspace, options.update, before);
   await checkLocalFiles(workspace, before);
   const entries: LockedEntry[] = [];
   for (const source of SOURCES) {
@@ -76,8 +77,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
       baseDir: paths.baseDir,
       fetcher: workspace.fetcher,
       previous,
-      update: (_kind, name) =>
-        options.update !== undefined && (options.update.length === 0 || options.update.includes(name)),
+      update: (_kind, name) => updated === "all" || updated.has(name),
       kept,
       time,
       pinFirstSight: options.pinFirstSight,
@@ -170,15 +170,27 @@ function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
   return before;
 }
 
-function checkUpdateNames(workspace: Workspace, update: readonly string[] | undefined, before: Lock | undefined): void {
-  const known = new Set([...workspace.requests, ...(before?.entries ?? [])].map((it) => it.name));
-  for (const name of update ?? []) {
-    if (!known.has(name)) {
-      throw new AirferryError("ERR_USAGE", `cannot update "${name}": the manifest has no entry of that name`, {
-        hint: `names are: ${[...known].sort().join(", ")}`,
-      });
-    }
+/** The entries that `--update` means. Images may be named by their reference or archive, where they are served as something else. */
+function namesToUpdate(
+  { manifest, requests }: Workspace,
+  update: readonly string[] | undefined,
+  before: Lock | undefined,
+): ReadonlySet<string> | "all" {
+  if (update?.length === 0) return "all";
+  const known = new Map([...requests, ...(before?.entries ?? [])].map((it) => [it.name, [it.name]]));
+  for (const { as, ref, archive } of manifest.images ?? []) {
+    const origin = ref ?? archive;
+    if (as !== undefined && origin !== undefined) known.set(origin, [...(known.get(origin) ?? []), as]);
   }
+  return new Set(
+    (update ?? []).flatMap((name) => {
+      const names = known.get(name);
+      if (names !== undefined) return names;
+      throw new AirferryError("ERR_USAGE", `cannot update "${name}": the manifest has no entry of that name`, {
+        hint: `names are: ${[...known.keys()].sort().join(", ")}`,
+      });
+    }),
+  );
 }
 
 /** Local files that are not there are mistakes of the manifest: all of those that would be locked now are told at once. */
@@ -250,6 +262,13 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
       changes.push({ kind, name, change: "added" });
       continue;
     }
+    if (kind === "image") {
+      const [was, is] = [describeImages(earlier), describeImages(entry)];
+      // Blobs by digest say nothing to a person.
+      if (lockedBytes(earlier) !== lockedBytes(entry))
+        changes.push({ kind, name, change: "changed", before: was, after: is });
+      continue;
+    }
     const paths = new Map(earlier.artifacts.map((artifact) => [artifact.path, artifact]));
     for (const artifact of entry.artifacts) {
       const was = paths.get(artifact.path);
@@ -263,4 +282,19 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
   }
   for (const { kind, name } of old.values()) changes.push({ kind, name, change: "removed" });
   return changes;
+}
+
+/** The digests of an entry's images, and how much is about them. */
+function describeImages({ detail }: LockedEntry): string {
+  return (detail as ImageDetail).images
+    .map(({ digest, referrers }) => `${digest}${referrers.length === 0 ? "" : ` and ${referrers.length} about it`}`)
+    .join(", ");
+}
+
+/** All content of an entry, whatever its order. */
+function lockedBytes({ artifacts }: LockedEntry): string {
+  return artifacts
+    .map(({ path, integrity }) => `${path} ${integrity}`)
+    .sort()
+    .join("\n");
 }

@@ -14,6 +14,7 @@ import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wan
 import { makeFolder, syncPath } from "./io/atomic.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
+import { takeLock } from "./io/lock-file.ts";
 import { verifySpace } from "./io/space.ts";
 import { lock as lockManifest, lockTime } from "./lock.ts";
 import { lockDigest, writeLock } from "./manifest/lock-file.ts";
@@ -74,9 +75,19 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
   keepHeapSmall();
   const pool = new HashPool();
   try {
-    return await packWith(workspace, options, pool);
+    return await packAlone(workspace, options, pool);
   } finally {
     await pool.close();
+  }
+}
+
+/** One pack of a manifest at a time, wherever it writes: two would give the same serial to different bundles. */
+async function packAlone(workspace: Workspace, options: PackOptions, pool: HashPool): Promise<PackResult> {
+  const held = await takeLock(`${workspace.paths.state}.lock`, workspace.file);
+  try {
+    return await packWith(workspace, options, pool);
+  } finally {
+    await held.release();
   }
 }
 
@@ -95,10 +106,11 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
   }
   // Said before hours of downloading, not after.
   for (const it of findings) report(findingLine(it));
+  // Also where the bundle is there: somebody may have made this the check for drift.
+  if (options.frozen) await requireUnmoved(workspace, lock, report);
   const wanted: Wanted = { workspace, lock, options, pool };
   const earlier = await packedBefore(wanted, state);
   if (earlier !== undefined) return done(lock, findings, earlier);
-  if (options.frozen) await requireUnmoved(workspace, lock, options.report ?? (() => {}));
 
   const serial = options.serial ?? (state?.serial ?? 0) + 1;
   const name = `${lock.stream}-${String(serial).padStart(6, "0")}`;

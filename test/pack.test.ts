@@ -207,6 +207,24 @@ t.test("a mirror with other bytes is passed over for one with the right ones", a
   t.equal(upstream.of("/good", "GET").length, 1);
 });
 
+t.test("one pack of a manifest at a time, wherever it writes: serials are given once", async (t) => {
+  const files = new Map([["/a", seededBytes(1, 30_000)]]);
+  const slow = await startUpstream({ files, behaviour: { "*": { delayMs: 1500 } } });
+  t.teardown(() => slow.close());
+  const dir = scratch(t);
+  const file = writeManifest(dir, { files: [{ url: `${slow.url}/a` }] });
+  const packTo = (out: string) => airferry(dir, ["pack", file, "--unsigned", "--out", out]);
+  const both = await Promise.all([packTo("o1"), packTo("o2")]);
+  t.same(both.map((it) => it.status).sort(), [0, 1]);
+  const busy = both.find((it) => it.status === 1);
+  t.match(busy?.stderr, /is working on it\n.*wait until it is done/);
+  t.equal((await packTo("o3")).stdout, "o3/test-000002\n");
+  t.notOk(
+    readdirSync(dir).some((it) => it.endsWith(".lock")),
+    "nothing is left of it",
+  );
+});
+
 t.test("frozen refuses what the lock does not have; drift is told", async (t) => {
   const { upstream, dir, file } = await sample(t);
   const none = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--frozen"]);

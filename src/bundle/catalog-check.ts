@@ -11,6 +11,7 @@ const text = z.string().max(4096);
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/);
 const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
 const texts = z.array(text);
+const established = z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight"]);
 
 const catalog = z.looseObject({
   isos: z.array(z.looseObject({ name, path: text, volumeId: text.optional() })),
@@ -40,6 +41,10 @@ const catalog = z.looseObject({
       platforms: texts,
       manifests: z.array(digest),
       tags: z.record(text, digest).optional(),
+      source: text.optional(),
+      established: established.optional(),
+      signedBy: texts.optional(),
+      attached: z.int().min(0).optional(),
     }),
   ),
   keys: z.array(z.looseObject({ path: text, fingerprints: texts, for: texts })),
@@ -48,7 +53,7 @@ const catalog = z.looseObject({
       path: text,
       kind: z.enum(["iso", "rpm", "file", "image", "generated"]),
       source: text,
-      established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight"]),
+      established,
       signedBy: texts.optional(),
       integrity: text.optional(),
     }),

@@ -85,6 +85,14 @@ export interface CatalogImage {
   manifests: Digest[];
   /** Tags to digests beside the reference's own: `sha256-….sig` and the like. */
   tags?: Record<string, Digest>;
+  /** Where it came from: the reference that was asked for, or the base name of an archive. */
+  source?: string;
+  /** How its digest was established, for this reference: another one may share the bytes. */
+  established?: Established;
+  /** keyids of the cosign keys that signed it, as checked when it was packed. */
+  signedBy?: string[];
+  /** Manifests about it that came along, checked or not: signatures, attestations, SBOMs. */
+  attached?: number;
 }
 
 export interface CatalogKey {

@@ -12,15 +12,27 @@ export function isImageBlob(path: string): boolean {
 /** Formats the images of a catalog as a table; undefined where there are none. Blobs that images share count for each of them. */
 export function formatImages({ images, provenance }: Pick<Catalog, "images" | "provenance">): string | undefined {
   if (images.length === 0) return undefined;
+  // Bundles of older versions say it of the blobs alone.
   const origins = new Map(provenance.map((it) => [it.path, it]));
   return formatTable(
-    ["SIZE", "DIGEST", "PLATFORMS", "IMAGE", ""],
-    images.map(({ size, digest, platforms, reference }) => {
+    ["SIZE", "DIGEST", "ATTACHED", "PLATFORMS", "IMAGE", "SOURCE", ""],
+    images.map((image) => {
+      const { size, digest, platforms, reference, source, attached } = image;
       const origin = origins.get(`images/blobs/${digest.replace(":", "/")}`);
-      const signers = origin?.signedBy?.map((it) => it.slice(0, KEYID16_LENGTH)) ?? [];
-      const known = [origin?.established ?? "unknown", ...(signers.length > 0 ? [`by ${signers.join(", ")}`] : [])];
-      return [formatBytes(size), known.join(" "), platforms.join(", ") || "all", reference, digest];
+      const established = image.established ?? origin?.established ?? "unknown";
+      const signers = (image.signedBy ?? (image.established ? [] : origin?.signedBy) ?? []).map((it) =>
+        it.slice(0, KEYID16_LENGTH),
+      );
+      return [
+        formatBytes(size),
+        signers.length > 0 ? `${established} by ${signers.join(", ")}` : established,
+        attached === undefined ? "?" : String(attached),
+        platforms.join(", ") || "all",
+        reference,
+        source === undefined || source === reference ? "its registry" : source,
+        digest,
+      ];
     }),
-    [0],
+    [0, 2],
   );
 }

@@ -10,3 +10,11 @@ export function stopsByItself(): void {
 export function isHandled(signal: "SIGINT" | "SIGTERM"): boolean {
   return own && process.listenerCount(signal) > 1;
 }
+
+/** A signal that is aborted by the first SIGINT or SIGTERM, for work that has to clean up; a second one ends the program. */
+export function abortOnSignals(): AbortSignal {
+  const controller = new AbortController();
+  stopsByItself();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => controller.abort());
+  return controller.signal;
+}

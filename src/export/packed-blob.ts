@@ -43,6 +43,7 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
       sent?.((chunk as Buffer).length);
     }
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") throw damaged(blob.digest, blob.file, "no such file");
     throw ioError("read", blob.file, cause);
   }
   const actual = `${algorithm}:${hash.digest("hex")}`;
@@ -58,7 +59,7 @@ export function damaged(digest: OciDigest, file: string, actual: string): Airfer
       path: file,
       expected: digest,
       actual,
-      hint: `check the disk, then remove the file and unpack the bundle again: rm ${file}`,
+      hint: `check the disk, then unpack the bundle again without the file: rm -f ${file}`,
     },
   );
 }

@@ -94,7 +94,9 @@ export async function readPackedImage(
     const entry = entryOf(digest);
     if (entry === undefined) continue;
     const file = store.blobPath(entry.sha256);
-    const bytes = await readSmall(file, MAX_IMAGE_MANIFEST_BYTES);
+    const bytes = await readSmall(file, MAX_IMAGE_MANIFEST_BYTES).catch((error: AirferryError) => {
+      throw error.code === "ERR_NOT_FOUND" ? damaged(digest, file, "no such file") : error;
+    });
     const actual = digestOf(bytes, digest);
     if (actual !== digest) throw damaged(digest, file, actual);
     const contentType = digest === catalog.digest ? catalog.mediaType : undefined;

@@ -153,7 +153,7 @@ export function statusHint(status: number, url: URL): string {
       return `give credentials under hosts: { "${url.host}": … } in the manifest (cert and key, a token, or a user), or in ~/.netrc`;
     case 404:
     case 410:
-      return "check the URL in the manifest; if upstream moved on, run: airferry lock --update";
+      return "check the URL in the manifest; if upstream moved on, run: airferry lock MANIFEST --update";
     case 407:
       return "give the proxy's user and password in HTTPS_PROXY (http://user:password@proxy:port)";
     case 429:

@@ -6,7 +6,7 @@ import { AttemptFailure, upstreamError } from "./failure.ts";
 import type { Opened } from "./open.ts";
 
 function sizeHint(opened: Opened): string {
-  return `look at what ${opened.url.host} sends; if upstream published something new, run: airferry lock --update`;
+  return `look at what ${opened.url.host} sends; if upstream published something new, run: airferry lock MANIFEST --update`;
 }
 
 /** The body ended too early. A complete one that is too short is a wrong size; anything else continues. */

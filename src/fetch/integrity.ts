@@ -28,7 +28,7 @@ export function integrityFault(
       upstreamError("ERR_UPSTREAM_DIGEST", url, `wrong digest of ${bytes.length} bytes`, {
         expected: `${algorithm}:${expected.join(" or ")}`,
         actual: `${algorithm}:${actual}`,
-        hint: "upstream changed or was tampered with; look at it, then run: airferry lock --update",
+        hint: "upstream changed or was tampered with; look at it, then run: airferry lock MANIFEST --update",
       }),
       { distrust: true, transient: pieced },
     );

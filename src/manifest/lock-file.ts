@@ -130,7 +130,7 @@ export class KeptFolder {
       throw new AirferryError(
         "ERR_LOCK_INVALID",
         `cannot read "${basename(file)}" of the lock: ${bytes ? `expected ${digest}, got ${actual}` : "missing"}`,
-        { path: file, hint: "restore the folder beside the lock, or run airferry lock --update" },
+        { path: file, hint: "restore the folder beside the lock, or run airferry lock MANIFEST --update" },
       );
     }
     return bytes;

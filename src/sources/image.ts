@@ -2,7 +2,7 @@
  * `images:` of the manifest: from registries and from archives on disk, locked by digest with their signatures, packed as one
  * OCI layout in which images share blobs. See docs/images.md.
  */
-import { isAbsolute, resolve } from "node:path";
+import { basename, isAbsolute, resolve } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { isUnreachable } from "../fetch/fetcher.ts";
@@ -10,6 +10,7 @@ import type { Digest } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { ImageEntry, Manifest } from "../manifest/schema.ts";
+import { blobPath } from "../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, TOO_LARGE_HINT } from "../oci/image-manifest.ts";
 import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/layout.ts";
 import { checkReference, formatReference, parseReference, type Reference, repositoryOf } from "../oci/reference.ts";
@@ -78,7 +79,7 @@ async function movedTags(
       const before = (taken.detail as ImageDetail).images[0]?.digest;
       if (now === undefined) context.report(`the tag ${entry.ref} is gone upstream; what is locked stays: ${before}`);
       if (now === undefined || now === before) return [];
-      const message = `${entry.ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock --update ${taken.name}`;
+      const message = `${entry.ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock MANIFEST --update ${taken.name}`;
       return [{ name: taken.name, message }];
     } catch (error) {
       if (!(error instanceof AirferryError)) throw error;
@@ -286,7 +287,7 @@ async function planImages(
       entry.artifacts.map((artifact) => itemOf(artifact, context.baseDir, auth, base)),
     );
     for (const image of detail.images) {
-      images.push(catalogImage(image, bytesAt));
+      images.push(catalogImage(image, entry, sourceOf(entry, context.manifest), bytesAt));
       for (const descriptor of layoutEntries(image)) {
         listed.set(`${descriptor.digest} ${descriptor.annotations?.[REF_NAME] ?? ""}`, descriptor);
       }
@@ -333,8 +334,21 @@ function itemOf(
   };
 }
 
-function catalogImage(image: LockedImage, bytesAt: ReadonlyMap<string, number>): CatalogImage {
-  const { reference, digest, mediaType, platforms, manifests, tags, paths } = image;
+/** Where an entry came from, under the name it has there. */
+function sourceOf(locked: LockedEntry, { images }: Manifest): string {
+  const entry = images?.find((it) => nameOf(it) === locked.name);
+  if (entry?.ref !== undefined) return formatReference(parseReference(entry.ref));
+  return basename(entry?.archive ?? locked.name);
+}
+
+function catalogImage(
+  image: LockedImage,
+  entry: LockedEntry,
+  source: string,
+  bytesAt: ReadonlyMap<string, number>,
+): CatalogImage {
+  const { reference, digest, mediaType, platforms, manifests, referrers, tags, paths } = image;
+  const root = entry.artifacts.find((it) => it.path === blobPath(digest));
   return {
     reference,
     digest: digest as Digest,
@@ -343,6 +357,10 @@ function catalogImage(image: LockedImage, bytesAt: ReadonlyMap<string, number>):
     platforms,
     manifests: manifests as Digest[],
     ...(Object.keys(tags).length > 0 && { tags: tags as Record<string, Digest> }),
+    source,
+    ...(root && { established: root.established }),
+    ...(root?.signedBy && { signedBy: root.signedBy }),
+    attached: referrers.length,
   };
 }
 

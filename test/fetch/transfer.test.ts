@@ -230,7 +230,7 @@ t.test("fetchInto() refuses a wrong Content-Length before it takes a byte", asyn
   const error = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: 199_999 }, sink));
   t.equal(error.code, "ERR_UPSTREAM_SIZE");
   t.match(error.message, /cannot fetch ".*\/a\.bin": wrong size: expected 199999 bytes, got 200000 bytes/);
-  t.match(error.hint, /lock --update/);
+  t.match(error.hint, /lock MANIFEST --update/);
   t.equal(sink.writes, 0);
   t.equal(upstream.requests.length, 1, "not asked again");
   const capped = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], maxBytes: 100 }, sink));

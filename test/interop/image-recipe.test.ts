@@ -49,8 +49,11 @@ t.test("the recipe's image crosses the gap", async (t) => {
   );
   await upstream.stop();
   const shown = await gap.airferry("inspect", bundle);
-  t.match(shown.stdout, /upstream-signed by [0-9a-f]{16} +all +registry\.example\.com\/lab\/bb:1\.0 +sha256:/);
-  t.match(shown.stdout, /first-sight +all +registry\.example\.com\/lab\/bb:1\.0-docker/);
+  t.match(
+    shown.stdout,
+    /upstream-signed by [0-9a-f]{16} +3 +all +registry\.example\.com\/lab\/bb:1\.0 +its registry +sha256:/,
+  );
+  t.match(shown.stdout, /first-sight +0 +all +registry\.example\.com\/lab\/bb:1\.0-docker/);
   t.notMatch(shown.stdout, /images\/blobs/, "blobs are for --files");
   const { host, ca, certDir } = await gap.serve();
   const at = (name: string) => `${host}/registry.example.com/${name}`;

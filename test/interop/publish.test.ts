@@ -4,7 +4,7 @@
  * distribution-spec v1.1, "Push".
  */
 import { spawn } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -341,6 +341,31 @@ t.test("a damaged store is noticed, named and healed", async (t) => {
   writeFileSync(root, manifest.toString().replace('"schemaVersion":2', '"schemaVersion": 2'));
   const damaged = await gap.airferry("export", "image", "lab/bb:1.0", "--store", "store", "--out", "e.tar");
   t.match(damaged.stderr, `cannot read blob ${image.digest} of the store: it is damaged`);
+});
+
+t.test("two exports to one file, and one that is interrupted", async (t) => {
+  const { gap } = await packedImage(t);
+  const args = (out: string) => ["export", "image", "lab/bb:1.0", "--store", "store", "--out", out];
+  const alone = await gap.airferry(...args("alone.tar"));
+  t.equal(alone.status, 0, alone.stderr);
+  const both = await Promise.all([gap.airferry(...args("e.tar")), gap.airferry(...args("e.tar"))]);
+  t.same(
+    both.map((it) => it.status),
+    [0, 0],
+  );
+  t.ok(readFileSync(join(gap.dir, "e.tar")).equals(readFileSync(join(gap.dir, "alone.tar"))));
+  // A pipe that nobody reads on holds the archive up.
+  const bin = join(gap.dir, "bin");
+  mkdirSync(bin);
+  writeFileSync(join(bin, "docker"), "#!/bin/sh\necho started >&2\nexec sleep 60\n", { mode: 0o755 });
+  const env = { ...gap.home, PATH: `${bin}:${process.env.PATH}` };
+  const load = start(gap.dir, ["export", "image", "lab/bb:1.0", "--store", "store", "--load", "docker"], env);
+  setTimeout(() => load.kill("SIGINT"), 1500);
+  const ended = await load.done;
+  t.equal(ended.status, 130, ended.stderr);
+  t.match(ended.stderr, /interrupted/);
+  const left = readdirSync(gap.dir).filter((it) => it.endsWith(".part"));
+  t.same(left, [], "nothing is left of any of them");
 });
 
 t.test("two images of one name, and a registry that wants uploads in the clear", async (t) => {

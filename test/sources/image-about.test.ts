@@ -133,7 +133,8 @@ t.test("lists of referrers that lie", async (t) => {
     ["null", [null, undefined]],
     ["a wrong size", [[{ ...real, size: 1 }], /size|larger/]],
     ["a size beyond all measure", [[{ ...real, size: 5_000_000 }], /too large: expected at most 4194304 bytes/]],
-    ["a digest of an unknown kind", [[{ mediaType: MANIFEST, digest: "sha999:zz", size: 1 }], /digest "sha999:zz"/]],
+    ["a digest of an unknown kind", [[{ mediaType: MANIFEST, digest: "sha999:zz", size: 1 }, real], undefined]],
+    ["a digest that is none", [[{ mediaType: MANIFEST, digest: "sha256:zz", size: 1 }], /digest "sha256:zz"/]],
   ]);
   for (const [name, [manifests, message]] of answers) {
     const spoil = { path, status: 200, headers, body: list(manifests) };

@@ -36,7 +36,7 @@ t.test("a registry that no longer gives what was locked", async (t) => {
     t.match(error?.message, message, name);
     t.match(error?.message, `of image "${fake.host}/lab/bb:1.0"`, name);
     t.match(error?.message, url, name);
-    t.match(error?.hint, `airferry lock --update ${fake.host}/lab/bb:1.0`, name);
+    t.match(error?.hint, `airferry lock MANIFEST --update ${fake.host}/lab/bb:1.0`, name);
     t.notMatch(error?.hint, /URL in the manifest/, name);
   }
 });
@@ -96,6 +96,6 @@ t.test("an archive that is no longer what was locked", async (t) => {
     if (error === undefined) continue;
     t.match(error.message, message, name);
     t.match(error.message, 'of image "x.example/y:1"', name);
-    t.match(error.hint, "airferry lock --update x.tar", name);
+    t.match(error.hint, "airferry lock MANIFEST --update x.tar", name);
   }
 });

@@ -1,5 +1,5 @@
 /** Locking and packing images from registries: logins, redirects, limits, selection of platforms, referrers, and lies. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { type AirferryError, exitStatusOf } from "../../src/errors.ts";
@@ -226,13 +226,59 @@ t.test("sha512 digests, and a tag that moves under a lock", async (t) => {
   t.equal(ran.status, 0, ran.stderr);
   t.ok(paths(await entries()).includes(`images/blobs/sha512/${digest.slice(7)}`));
   fake.tags["1.0"] = made.index;
-  const same = await run("--frozen");
+  const same = await run();
   t.equal(same.status, 0, "what is packed stays what it is");
-  const elsewhere = await run("--frozen", "--serial", "7");
-  t.equal(elsewhere.status, 2, "a frozen pack of a moved tag is refused");
-  t.match(elsewhere.stderr, "moved upstream");
+  for (const more of [[], ["--serial", "7"]]) {
+    const frozen = await run("--frozen", ...more);
+    t.equal(frozen.status, 2, "a frozen pack of a moved tag is refused, also where its bundle is there");
+    t.match(frozen.stderr, "moved upstream");
+  }
   const drift = await airferry(dir, ["lock", manifest]);
   t.match(drift.stderr, `moved upstream: locked ${root.digest}, now ${made.index.digest}`);
+  t.match(drift.stderr, `airferry lock MANIFEST --update ${fake.host}/lab/bb:1.0`);
+  const updated = await airferry(dir, ["lock", manifest, "--update", `${fake.host}/lab/bb:1.0`]);
+  t.equal(updated.status, 0, updated.stderr);
+  t.match(updated.stderr, `changed image ${fake.host}/lab/bb:1.0: ${root.digest} → ${made.index.digest}`);
+  t.notMatch(updated.stderr, "images/blobs", "blobs say nothing to a person");
+});
+
+t.test("what is recorded of an image is its own, whoever shares its bytes, and where it came from", async (t) => {
+  const made = make();
+  made.images.referrer(made.index, "application/spdx+json", Buffer.from("{}"));
+  const dir = scratch(t);
+  made.images.writeLayout(join(dir, "vendor"), { "vendor.example/tool:1": made.index });
+  const fake = await startFakeRegistry({ images: made.images, tags: { "1.0": made.index }, referrersApi: true });
+  t.teardown(() => fake.close());
+  const ref = `${fake.host}/lab/bb`;
+  const entries = [
+    { ref: `${ref}:1.0`, insecure: true },
+    { ref: `${ref}@${made.index.digest}`, insecure: true },
+    { ref: `${ref}:1.0`, insecure: true, as: "apps.example/b:1.0.0" },
+    { archive: "vendor", as: "docker.io/library/nginx:1.27" },
+  ];
+  for (const images of [entries, entries.toReversed()]) {
+    rmSync(join(dir, "m.lock.json"), { force: true });
+    const packed = await airferry(dir, ["pack", writeManifest(dir, { images }), "--unsigned"]);
+    t.equal(packed.status, 0, packed.stderr);
+    const { catalog } = JSON.parse((await airferry(dir, ["inspect", packed.stdout.trim(), "--json"])).stdout);
+    const found = catalog.images.map(({ reference, source, established, attached }: Record<string, unknown>) => ({
+      [reference as string]: [source, established, attached],
+    }));
+    t.same(Object.assign({}, ...found), {
+      [`${ref}:1.0`]: [`${ref}:1.0`, "first-sight", 1],
+      [`${ref}@${made.index.digest}`]: [`${ref}@${made.index.digest}`, "manifest", 1],
+      "apps.example/b:1.0.0": [`${ref}:1.0`, "first-sight", 1],
+      "docker.io/library/nginx:1.27": ["vendor", "first-sight", 0],
+    });
+    const table = (await airferry(dir, ["inspect", packed.stdout.trim()])).stdout;
+    t.match(table, /docker\.io\/library\/nginx:1\.27 +vendor +sha256:/);
+  }
+  // By the name it is served under, or the one it has upstream.
+  for (const name of ["apps.example/b:1.0.0", `${ref}:1.0`, "vendor"]) {
+    t.equal((await airferry(dir, ["lock", "m.yaml", "--update", name])).status, 0, name);
+  }
+  const unknown = await airferry(dir, ["lock", "m.yaml", "--update", "none"]);
+  t.equal(unknown.status, 2);
 });
 
 t.test("a tag that is gone, and registries that are gone, are said at once and change nothing", async (t) => {

@@ -1,7 +1,9 @@
 /** `airferry export image`: packed images as an archive for docker, podman, containerd and skopeo. */
 import { Argument, Option } from "commander";
+import { EXIT } from "../../errors.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { formatBytes } from "../format.ts";
+import { abortOnSignals } from "../signals.ts";
 
 interface ExportFlags {
   store: string;
@@ -30,13 +32,22 @@ export const exportCommand: Register = (program, run) => {
     .option("--stream <name>", "look at this stream alone")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed.",
+      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 130 interrupted.",
     )
     .action((_what: string, references: string[], flags: ExportFlags, command) =>
       run(command.opts(), async (output) => {
         const { exportImage } = await import("../../export.ts");
-        const exported = await exportImage({ ...flags, references, progress: output.progress("exporting") });
+        const signal = abortOnSignals();
+        const progress = output.progress("exporting");
+        const exported = await exportImage({ ...flags, references, progress, signal }).catch((error: unknown) => {
+          if (signal.aborted) return undefined;
+          throw error;
+        });
         output.progressDone();
+        if (exported === undefined) {
+          output.note("interrupted; nothing is left of it");
+          return EXIT.interrupted;
+        }
         for (const { reference, digest } of exported.images) output.note(`${reference} ${digest}`);
         if (exported.file !== undefined) {
           output.note(
@@ -49,6 +60,7 @@ export const exportCommand: Register = (program, run) => {
           output.print(exported.file);
         } else if (exported.said) output.print(exported.said);
         output.result(exported);
+        return EXIT.done;
       }),
     );
 };

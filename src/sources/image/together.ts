@@ -83,8 +83,8 @@ export class SharedItems {
           about: {
             name,
             hint: isArchive
-              ? `restore the archive, or save the image again, then: airferry lock --update ${entry.name}`
-              : `the registry does not give what it gave at lock; to lock what it has now: airferry lock --update ${entry.name}`,
+              ? `restore the archive, or save the image again, then: airferry lock MANIFEST --update ${entry.name}`
+              : `the registry does not give what it gave at lock; to lock what it has now: airferry lock MANIFEST --update ${entry.name}`,
           },
         });
       } else {

@@ -51,7 +51,7 @@ export async function stays(entry: RpmEntry, previous: LockedEntry, context: Loc
     reason = `upstream cannot be asked (${(error as Error).message})`;
   }
   context.report(
-    `${entry.name}: stays as it was locked: ${reason}; lock --update ${entry.name} takes what is there now`,
+    `${entry.name}: stays as it was locked: ${reason}; airferry lock MANIFEST --update ${entry.name} takes what is there now`,
   );
   return true;
 }
