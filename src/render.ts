@@ -2,10 +2,10 @@
  * `airferry render`: writes the files that the builder needs, filled in from what is in the store. Reads the store and
  * nothing else; the address is the caller's. See docs/build.md.
  */
-import { open, stat } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "./errors.ts";
-import { makeFolder, writeAtomic } from "./io/atomic.ts";
+import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
 import { readSmall } from "./io/safe-open.ts";
 import { IsoImage } from "./iso/image.ts";
 import { readInstallTree } from "./iso/install-tree.ts";
@@ -24,6 +24,8 @@ export interface RenderOptions {
   url: string;
   /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */
   out?: string | undefined;
+  /** Replace files that are there with other content. */
+  force?: boolean | undefined;
   /** Look at this stream alone. */
   stream?: string | undefined;
   /** The certificate is from a public CA or one that clients know already. */
@@ -41,9 +43,10 @@ export interface Rendered {
 
 /**
  * Renders one kind of file; some kinds give several. Written files are whole or not there; imageconfig gets mode 0600,
- * since it may hold secrets.
+ * since it may hold secrets. A file that is there with the same content stays as it is; one with other content may be the
+ * host's own or filled in by somebody, and is replaced with `force` alone: otherwise nothing at all is written.
  * @throws {AirferryError} ERR_RENDER when the release lacks what the file needs: the hint names the manifest entry to add;
- *   ERR_USAGE for a bad URL
+ *   ERR_USAGE for a bad URL, and for files that are there with other content: all of them are in `problems`; ERR_IO
  */
 export async function render(what: RenderName, options: RenderOptions): Promise<Rendered[]> {
   const { files } = await openRender(options);
@@ -59,12 +62,43 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   const { out } = options;
   if (out === undefined) return rendered;
   const isFolder = rendered.length > 1 || out.endsWith("/") || (await isDirectory(out));
-  for (const it of rendered) {
-    it.file = isFolder ? join(out, it.path) : out;
-    await makeFolder(dirname(it.file));
-    await writeAtomic(it.file, it.text, what === "imageconfig" ? 0o600 : 0o644);
+  // In a folder each file has its place, and a text that is only for reading has none.
+  const loose = new Set(wanted.filter((it) => it.isLoose).map((it) => it.path));
+  const placed = rendered
+    .filter((it) => !isFolder || !loose.has(it.path))
+    .map((it) => ({ ...it, file: isFolder ? join(out, it.path) : out }));
+  const found = await Promise.all(placed.map((it) => whatIsAt(it.file, it.text)));
+  const others = placed.filter((_, index) => found[index] === "other");
+  if (others.length > 0 && options.force !== true) throw thereAlready(what, others);
+  for (const [index, { file, text }] of placed.entries()) {
+    if (found[index] === "same") continue;
+    await makeFolder(dirname(file));
+    await writeAtomic(file, text, what === "imageconfig" ? 0o600 : 0o644);
   }
-  return rendered;
+  return placed;
+}
+
+/** Whether a file has this very text, is something else, or is not there. @throws {AirferryError} ERR_IO */
+async function whatIsAt(file: string, text: string): Promise<"same" | "other" | "nothing"> {
+  try {
+    const stats = await stat(file);
+    // A pipe or device must not be read, and of a large file the size says enough.
+    if (!stats.isFile() || stats.size !== Buffer.byteLength(text)) return "other";
+    return (await readFile(file, "utf8")) === text ? "same" : "other";
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return "nothing";
+    throw ioError("look at", file, error);
+  }
+}
+
+function thereAlready(what: RenderName, files: readonly { file: string }[]): AirferryError {
+  const [{ file }] = files as [{ file: string }];
+  return new AirferryError("ERR_USAGE", `cannot render "${what}": "${file}" is there already with other content`, {
+    path: file,
+    problems: files.map((it) => ({ code: "ERR_USAGE", path: it.file, message: "there already with other content" })),
+    hint: "render to another place with --out and merge by hand, or replace what is there with --force",
+  });
 }
 
 /** Opens a store for rendering: the list of what can be rendered, and what renderers work from. */

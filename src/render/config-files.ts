@@ -35,6 +35,8 @@ export interface ConfigFile {
   path: string;
   /** One line for people: what it is and where it goes. */
   summary: string;
+  /** A text that other files of this name hold too: to be read, with no place of its own in a folder. */
+  isLoose?: boolean;
   /**
    * Renders it.
    * @throws {AirferryError} ERR_RENDER when something that it needs was not packed

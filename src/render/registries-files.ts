@@ -17,16 +17,13 @@ export function registryConfigFiles(input: RenderInput): ConfigFile[] {
     make: async () => text(),
   });
   return [
-    ...hostsTomlFiles(input).map(({ path, text }) =>
-      file(
-        "hosts-toml",
-        path,
-        path === "hosts.toml"
-          ? "containerd: the same for every registry"
-          : `containerd: /etc/containerd/${path}; docker with containerd's store: /etc/docker/${path}`,
-        () => text,
-      ),
-    ),
+    ...hostsTomlFiles(input).map(({ path, text }): ConfigFile => {
+      if (path === "hosts.toml") {
+        return { ...file("hosts-toml", path, "containerd: the same for every registry", () => text), isLoose: true };
+      }
+      const summary = `containerd: /etc/containerd/${path}; docker with containerd's store: /etc/docker/${path}`;
+      return file("hosts-toml", path, summary, () => text);
+    }),
     file(
       "registries-conf",
       "registries.conf",

@@ -127,7 +127,7 @@ function shownConfig(file: string): { [program: string]: string } {
 async function testContainerd(t: Test, machine: Machine, program: "containerd" | "containerd-1"): Promise<void> {
   const { gap, digests, site } = machine;
   const certs = "/etc/containerd/certs.d";
-  const config = shownConfig("/etc/containerd/hosts.toml")[program] as string;
+  const config = shownConfig(`${certs}/registry.k8s.io/hosts.toml`)[program] as string;
   const daemon = await startContainerd(join(gap.dir, program), certs, { program, config });
   try {
     const client = program === "containerd" ? "ctr" : "ctr-1";

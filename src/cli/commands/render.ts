@@ -21,6 +21,7 @@ interface RenderFlags {
   store: string;
   url: string;
   out?: string;
+  force?: boolean;
   stream?: string;
   publicCa?: boolean;
 }
@@ -39,11 +40,12 @@ export const renderCommand: Register = (program, run) => {
     .addOption(storeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
     .option("--out <path>", "file or folder to write (default: stdout)")
+    .option("--force", "replace files that are there with other content")
     .option("--stream <name>", "look at this stream alone")
     .option("--public-ca", "clients know the CA of an https address already")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry render imageconfig --store /srv/airferry --url http://192.0.2.10:9000 --out output/imageconfig\n  airferry render repo --store /srv/airferry --url http://192.0.2.10:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 2 something that the file needs was not packed.",
+      "\nExamples:\n  airferry render imageconfig --store /srv/airferry --url http://192.0.2.10:9000 --out output/imageconfig\n  airferry render repo --store /srv/airferry --url http://192.0.2.10:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 2 something that the file needs was not packed, or other content would be replaced.",
     )
     .action((what: (typeof NAMES)[number], flags: RenderFlags, command) =>
       run(command.opts(), async (output) => {
