@@ -10,7 +10,7 @@ import { openShared } from "./handles.ts";
 import type { HotAnswer } from "./hot-answers.ts";
 import { BlobMemory, type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
-import { type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
+import { ClientGone, type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
 
 /** A part of a file: `size` bytes from `offset`. */
 export interface Extent {
@@ -39,9 +39,9 @@ const memory = new BlobMemory(MEMORY_BYTES);
 /**
  * Answers a GET or HEAD with content, or the part of it that was asked for: 200, 206, 304, 412 or 416. Resolves when the
  * response is complete or the client is gone. A file that cannot be read or is shorter than `size` gives 500 when nothing
- * was sent yet, and otherwise cuts the connection, so that no client takes a part for the whole.
+ * was sent yet, and otherwise the connection must be cut, so that no client takes a part for the whole: the router does both.
  * Returns the answer when it was whole and from memory, for handlers whose answers depend on the URL alone.
- * @throws the system's error, before anything was sent, when the file cannot be opened
+ * @throws what is wrong with the content, whether or not something was sent; never that the client went away
  */
 export async function sendBlob(request: Request, content: BlobContent): Promise<HotAnswer | undefined> {
   const { headers } = request.req;
@@ -194,9 +194,9 @@ async function transfer(request: Request, content: BlobContent, send: (out: Tran
     await send(out);
     request.res.end();
   } catch (error) {
-    if (!request.res.headersSent) throw error;
-    // The promised length cannot be kept any more: only a cut connection tells the client so.
-    request.res.destroy(error instanceof Error ? error : undefined);
+    // A client may go away whenever it likes; what is wrong on this side is for the router to tell.
+    if (!(error instanceof ClientGone)) throw error;
+    request.res.destroy();
   } finally {
     out.close();
     reader.release();

@@ -118,6 +118,7 @@ function refuseMethod(request: Request): void {
 
 function answerFault(request: RoutedRequest, error: unknown): void {
   if (request.res.headersSent || request.res.destroyed) {
+    // The promised length cannot be kept any more: only a cut connection tells the client so.
     request.res.destroy();
     return;
   }

@@ -20,7 +20,7 @@ export interface Reader {
 }
 
 /** The client went away or the connection broke; nothing is wrong on this side. */
-class ClientGone extends Error {}
+export class ClientGone extends Error {}
 
 /** One response being sent. {@link Transfer.close} must be called at its end, however it ended. */
 export class Transfer {
@@ -37,7 +37,7 @@ export class Transfer {
     this.#gone = request.res.destroyed;
   }
 
-  /** Sends the content's bytes `start` up to and without `end`. @throws when they cannot be read or the client is gone */
+  /** Sends the content's bytes `start` up to and without `end`. @throws the reader's error, or {@link ClientGone} */
   async send(start: number, end: number): Promise<void> {
     if (end <= start) return;
     this.#buffers ??= takeBuffers(end - start);
@@ -68,7 +68,7 @@ export class Transfer {
       this.#abortWrite = reject;
       this.#request.res.write(bytes, (error) => {
         if (error) {
-          reject(error);
+          reject(new ClientGone());
           return;
         }
         this.#request.sent += bytes.length;

@@ -198,14 +198,21 @@ t.test("a damaged store is a 500 or a cut connection, never a wrong file", async
   const gone = await fetch(`${url}/files/gone`);
   t.equal(gone.status, 500);
   t.match(await gone.text(), "airferry status");
-  await t.rejects(fetch(`${url}/files/short`).then((answer) => answer.arrayBuffer()));
   t.ok(messages.some((message) => message.includes("/files/gone")));
+  const faults = async () => /airferry_faults_total (\d+)/.exec(await (await fetch(`${url}/metrics`)).text())?.[1];
+  t.equal(await faults(), "1");
+  // Cut off after its beginning, in a range, and in one of several ranges: each is told with its path and what is wrong.
+  for (const range of [undefined, "bytes=1000000-1999999", "bytes=0-9,1499990-1500009"]) {
+    const headers: Record<string, string> = range === undefined ? {} : { range };
+    await t.rejects(fetch(`${url}/files/short`, { headers }).then((answer) => answer.arrayBuffer()));
+    t.match(messages.pop(), /^cannot answer "\/files\/short": .*file too short: expected 3145745 bytes, got 1500000$/);
+  }
+  t.equal(await faults(), "4");
   t.equal(await (await fetch(`${url}/files/ok`)).text(), "ok");
-  t.match(await (await fetch(`${url}/metrics`)).text(), /airferry_faults_total [1-9]/);
 });
 
 t.test("clients that break off disturb nobody", async (t) => {
-  const { url } = await startServer(t, [{ stream: "a", content: { "isos/r.iso": BIG } }]);
+  const { url, messages } = await startServer(t, [{ stream: "a", content: { "isos/r.iso": BIG } }]);
   const digest = sha256(BIG);
   const readAll = async () => sha256(Buffer.from(await (await fetch(`${url}/isos/r.iso`)).arrayBuffer()));
   const breakOff = async () => {
@@ -221,4 +228,6 @@ t.test("clients that break off disturb nobody", async (t) => {
     await Promise.all(Array.from({ length: 20 }, breakOff));
     t.same(new Set(await Promise.all(readers)), new Set([digest]), `round ${round}`);
   }
+  t.strictSame(messages, [], "and are no fault of the server's");
+  t.match(await (await fetch(`${url}/metrics`)).text(), /airferry_faults_total 0/);
 });
