@@ -2,7 +2,7 @@
  * Optional basic authentication of the registry: an htpasswd file with bcrypt, as `htpasswd -B` writes it. See RFC 7617.
  */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compare, hashSync } from "bcryptjs";
 import { AirferryError } from "../errors.ts";
@@ -15,6 +15,7 @@ const MAX_REMEMBERED = 1000;
 /** bcrypt keeps this thread from serving anybody: new logins are looked at one by one, with time for others between. */
 const PAUSE_MS = 100;
 const MAX_WAITING = 50;
+const LOOK_AGAIN_MS = 1000;
 
 /** Users of the registry and the digests of their passwords. */
 export class Htpasswd {
@@ -101,12 +102,72 @@ export class Htpasswd {
   }
 }
 
+/** The users of a file that may be changed while the server runs. */
+export class HtpasswdFile {
+  readonly #file: string;
+  readonly #onFault: (error: unknown) => void;
+  #users: Htpasswd;
+  /** How the file looked when the users were read. */
+  #stamp: string;
+  /** How it looked when it was last told to be at fault. */
+  #toldStamp: string | undefined;
+  #lookedAt = performance.now();
+  #looking: Promise<Htpasswd> | undefined;
+
+  private constructor(file: string, onFault: (error: unknown) => void, users: Htpasswd, stamp: string) {
+    this.#file = file;
+    this.#onFault = onFault;
+    this.#users = users;
+    this.#stamp = stamp;
+  }
+
+  /**
+   * Reads the file for the first time.
+   * @param onFault told once each time that the file turns out broken or gone; the last good users stay
+   * @throws {AirferryError} as {@link Htpasswd.read}
+   */
+  static async open(file: string, onFault: (error: unknown) => void): Promise<HtpasswdFile> {
+    const stamp = await stampOf(file);
+    return new HtpasswdFile(file, onFault, await Htpasswd.read(file), stamp);
+  }
+
+  /** The users as of at most a second ago. Others than before know of no login that was good before. */
+  async users(): Promise<Htpasswd> {
+    if (performance.now() - this.#lookedAt < LOOK_AGAIN_MS) return this.#users;
+    this.#looking ??= this.#look();
+    return this.#looking;
+  }
+
+  async #look(): Promise<Htpasswd> {
+    // Before it is read: what changes meanwhile is seen the next time.
+    const stamp = await stampOf(this.#file);
+    try {
+      if (stamp !== this.#stamp) this.#users = await Htpasswd.read(this.#file);
+      this.#stamp = stamp;
+      this.#toldStamp = undefined;
+    } catch (error) {
+      if (stamp !== this.#toldStamp) this.#onFault(error);
+      this.#toldStamp = stamp;
+    }
+    this.#lookedAt = performance.now();
+    this.#looking = undefined;
+    return this.#users;
+  }
+}
+
+/** Differs when a file was changed, replaced or removed. */
+async function stampOf(file: string): Promise<string> {
+  const stats = await stat(file).catch(() => undefined);
+  return stats === undefined ? "" : [stats.ino, stats.size, stats.mtimeMs, stats.ctimeMs].join(" ");
+}
+
 /** The same handler, for users of an htpasswd file alone. */
-export function withLogin(mount: Mount, htpasswd: Htpasswd): Mount {
+export function withLogin(mount: Mount, htpasswd: HtpasswdFile): Mount {
   return {
     ...mount,
     async handle(request, context) {
-      const admitted = await htpasswd.admits(request.req.headers.authorization);
+      const users = await htpasswd.users();
+      const admitted = await users.admits(request.req.headers.authorization);
       if (admitted === true) {
         request.isPrivate = true;
         return mount.handle(request, context);

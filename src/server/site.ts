@@ -14,7 +14,7 @@ import { closeIdleHandles } from "./handles.ts";
 import { type Listener, listen, type TlsMaterial } from "./listener.ts";
 import { mainMounts, plainMounts } from "./mounts.ts";
 import { registryMounts } from "./registry.ts";
-import { Htpasswd, withLogin } from "./registry-auth.ts";
+import { HtpasswdFile, withLogin } from "./registry-auth.ts";
 import { createRouter, type FaultReporter, type Observer } from "./router.ts";
 import { createServeContext } from "./serve-context.ts";
 
@@ -65,6 +65,10 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     counts.faults++;
     host.report(`cannot answer ${JSON.stringify(path)}: ${error instanceof Error ? error.message : String(error)}`);
   };
+  const reportUsers = (error: unknown): void => {
+    counts.faults++;
+    host.report(`${error instanceof Error ? error.message : String(error)}; the users that were read before stay`);
+  };
   const context = await createServeContext({
     store: await host.openStore(settings.store),
     url: settings.url,
@@ -79,10 +83,10 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     memory: { [process.pid]: process.memoryUsage.rss() },
   });
   const health = healthMounts(() => host.collect(counters()));
-  const htpasswd = settings.htpasswd === undefined ? undefined : await Htpasswd.read(settings.htpasswd);
+  const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   // The layout that the registry answers from is no way around its login.
   const registry = [...registryMounts(), { prefix: "/images", handle: files.handle }];
-  const guarded = htpasswd === undefined ? registry : registry.map((it) => withLogin(it, htpasswd));
+  const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
   const main = createRouter([...mainMounts, ...guarded, ...health], context, observer, reportFault);
   // What the main listener remembers by URL is not for this one, which has fewer paths.
   const plain = createRouter([...plainMounts, health[0]!], context, { begin: observer.begin }, reportFault);

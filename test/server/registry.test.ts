@@ -332,6 +332,44 @@ t.test("writes are refused in words that clients show", async (t) => {
   }
 });
 
+t.test("users come and go while the server runs", async (t) => {
+  const made = make();
+  const htpasswd = join(await temporaryDir(t), "htpasswd");
+  const line = (user: string) => `${user}:${hashSync("secret", 4)}\n`;
+  writeFileSync(htpasswd, line("old"));
+  const get = await serveImages(t, made, [catalogImage(made, "x.example/y:1", made.index)], [], { htpasswd });
+  const { messages, url } = get.server;
+  const status = async (user: string) => {
+    const authorization = `Basic ${Buffer.from(`${user}:secret`).toString("base64")}`;
+    return (await get("/v2/x.example/y/manifests/1", { headers: { authorization } })).status;
+  };
+  const nextLook = () => new Promise((resolve) => setTimeout(resolve, 1050));
+  t.same([await status("old"), await status("new")], [200, 401]);
+
+  writeFileSync(htpasswd, line("new"));
+  await nextLook();
+  t.same([await status("old"), await status("new")], [401, 200], "logins are not remembered from before");
+
+  for (const [fault, damage] of [
+    [/line 2 is not user:bcrypt; the users that were read before stay$/, () => writeFileSync(htpasswd, "#\nnew:x\n")],
+    [/htpasswd": there is no user in it; /, () => writeFileSync(htpasswd, "")],
+    [/htpasswd": ENOENT; /, () => rmSync(htpasswd)],
+  ] as const) {
+    damage();
+    await nextLook();
+    t.same([await status("old"), await status("new")], [401, 200]);
+    t.match(messages.at(-1), fault);
+  }
+  await nextLook();
+  t.equal(await status("new"), 200);
+  t.equal(messages.length, 3, "each is told once");
+  t.match(await (await fetch(`${url}/metrics`)).text(), /airferry_faults_total 3/);
+
+  writeFileSync(htpasswd, line("old"));
+  await nextLook();
+  t.same([await status("old"), await status("new")], [200, 401], "and a good file counts again");
+});
+
 t.test("a login, where an htpasswd file asks for one", async (t) => {
   const made = make();
   const htpasswd = join(await temporaryDir(t), "htpasswd");
