@@ -12,13 +12,13 @@ import {
   checkName,
   checkPorts,
   checkReach,
-  checkRegistry,
   checkSpace,
   checkVersions,
   checkYum,
   Remedy,
 } from "./doctor/checks.ts";
 import { DoctorClient } from "./doctor/client.ts";
+import { checkRegistry } from "./doctor/images.ts";
 import { checkBaseUrl } from "./render.ts";
 
 export interface DoctorOptions {
@@ -28,6 +28,8 @@ export interface DoctorOptions {
   ca?: string | undefined;
   /** Folder where the build will write; default the current one. */
   folder?: string | undefined;
+  /** Where docker's and podman's logins are looked for; default: the environment. */
+  env?: NodeJS.ProcessEnv | undefined;
 }
 
 /** One finding, good or bad. */
@@ -77,6 +79,7 @@ export async function doctor(
     client: new DoctorClient(url, options.ca),
     base: new URL(url),
     folder: options.folder ?? process.cwd(),
+    env: options.env ?? process.env,
   };
   const findings: DoctorFinding[] = [];
   const note = (finding: DoctorFinding) => {

@@ -27,6 +27,8 @@ export interface CheckContext {
   base: URL;
   /** Folder where the build will write. */
   folder: string;
+  /** Where logins are looked for. */
+  env: NodeJS.ProcessEnv;
 }
 
 const MAX_METADATA_BYTES = 256 * 1024 * 1024;
@@ -213,61 +215,6 @@ export async function checkFile({ client }: CheckContext): Promise<string> {
     );
   }
   return `${name}, ${size} bytes, as both sidecars say`;
-}
-
-/** An image manifest and a blob by digest. */
-export async function checkRegistry({ client }: CheckContext): Promise<string> {
-  const catalog = await client.get("/v2/_catalog?n=1", 4 * 1024 * 1024);
-  if (catalog.status === 401)
-    throw new Remedy(
-      "the registry wants a login, which doctor has none of",
-      `podman login ${new URL(client.base).host}, then: podman pull ${new URL(client.base).host}/REGISTRY/IMAGE:TAG`,
-      "skipped",
-    );
-  if (catalog.status !== 200)
-    throw new Remedy(
-      `/v2/_catalog answers ${catalog.status}: ${firstLines(catalog.body)}`,
-      "is this an airferry server?",
-    );
-  const [repository] = (JSON.parse(catalog.body.toString()) as { repositories?: string[] }).repositories ?? [];
-  if (repository === undefined) throw new Remedy("no image is served", "add images: to the manifest", "skipped");
-  const { tags } = JSON.parse(await client.text(`/v2/${repository}/tags/list`)) as { tags: string[] };
-  const tag = tags.find((it) => !it.startsWith("sha256-")) ?? tags[0];
-  if (tag === undefined) return `${repository} has no tag`;
-  const accept = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-  ].join(", ");
-  let reference = tag;
-  for (let depth = 0; depth < 3; depth++) {
-    const answer = await client.get(`/v2/${repository}/manifests/${reference}`, 4 * 1024 * 1024, { accept });
-    const digest = `sha256:${sha256Hex(answer.body)}`;
-    if (answer.status !== 200 || answer.headers["docker-content-digest"] !== digest) {
-      throw new Remedy(
-        `manifest ${repository}:${reference} (${answer.status}) is not what its digest says`,
-        "unpack the bundle again",
-      );
-    }
-    type Descriptor = { digest: string; size: number };
-    const manifest = JSON.parse(answer.body.toString()) as {
-      manifests?: Descriptor[];
-      config?: Descriptor;
-      layers?: Descriptor[];
-    };
-    if (manifest.manifests?.[0] !== undefined) {
-      reference = manifest.manifests[0].digest;
-      continue;
-    }
-    const blob = manifest.config ?? manifest.layers?.[0];
-    if (blob === undefined) break;
-    const { status, sha256 } = await client.sha256(`/v2/${repository}/blobs/${blob.digest}`);
-    if (status !== 200 || `sha256:${sha256}` !== blob.digest)
-      throw new Remedy(`blob ${blob.digest} answers ${status}`, "unpack the bundle again");
-    return `${repository}:${tag}, manifest and blob by digest`;
-  }
-  return `${repository}:${tag}, manifest by digest`;
 }
 
 /** The name in the URL is the one that imageconfig tells the builder. */

@@ -2,6 +2,7 @@
  * How doctor asks the server: bounded answers, no retries, no redirects, the given CA. It connects only where its URL says.
  */
 import { createHash } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import got, { type Got } from "got";
 
 const TIMEOUT_MS = 20_000;
@@ -9,7 +10,7 @@ const TIMEOUT_MS = 20_000;
 /** An answer with its body, at most as large as was asked for. */
 export interface Answer {
   status: number;
-  headers: Record<string, string | string[] | undefined>;
+  headers: IncomingHttpHeaders;
   body: Buffer;
 }
 
@@ -52,7 +53,13 @@ export class DoctorClient {
     return { status: response?.statusCode ?? 0, headers: response?.headers ?? {}, body: Buffer.concat(chunks) };
   }
 
-  /** The same, and an error unless it is 200. */
+  /** The head of what a path below the base has. */
+  async head(path: string, headers: Record<string, string> = {}): Promise<Omit<Answer, "body">> {
+    const { statusCode, headers: got } = await this.#got.head(`${this.base}${path}`, { headers });
+    return { status: statusCode, headers: got };
+  }
+
+  /** The same as {@link DoctorClient.get}, and an error unless it is 200. */
   async text(path: string, maxBytes = 4 * 1024 * 1024): Promise<string> {
     const answer = await this.get(path, maxBytes);
     if (answer.status !== 200) throw new Error(`${path} answers ${answer.status}: ${firstLines(answer.body)}`);

@@ -19,24 +19,13 @@ function make() {
 type Made = ReturnType<typeof make>;
 
 function catalogImage({ images }: Made, reference: string, root: TestDescriptor, more: Partial<CatalogImage> = {}) {
-  const { digest, mediaType } = root;
-  const manifests = [...images.manifests.keys()];
-  return { reference, digest, mediaType, size: 0, platforms: [], manifests, ...more } as CatalogImage;
-}
-
-function content({ images }: Made, leaveOut: string[] = []): Record<string, Buffer> {
-  const all = [...images.blobs, ...[...images.manifests].map(([digest, it]) => [digest, it.bytes] as const)];
-  return Object.fromEntries(
-    all
-      .filter(([digest]) => !leaveOut.includes(digest))
-      .map(([digest, bytes]) => [`images/blobs/${digest.replace(":", "/")}`, bytes]),
-  );
+  return images.catalogImage(reference, root, more);
 }
 
 async function serveImages(t: Test, made: Made, list: CatalogImage[], leaveOut: string[] = [], options = {}) {
   const server = await startServer(
     t,
-    [{ stream: "s", content: content(made, leaveOut), catalog: { images: list } }],
+    [{ stream: "s", content: made.images.content(leaveOut), catalog: { images: list } }],
     options,
   );
   const get = (path: string, init: RequestInit = {}) => fetch(`${server.url}${path}`, init);
