@@ -2,8 +2,10 @@
  * The page of one directory of the tree: names, sizes and digests, a few thousand at a time. Links are absolute paths, so
  * that the page is right with and without a trailing slash and installers need no redirect.
  */
+
+import { formatBytes } from "../io/size.ts";
 import type { Request, TreeView } from "./context.ts";
-import { escapeHtml, formatSize, htmlPage } from "./html.ts";
+import { escapeHtml, htmlPage } from "./html.ts";
 import { compareUtf8, encodePath } from "./tree.ts";
 
 const NAMES_PER_PAGE = 2000;
@@ -46,7 +48,7 @@ function row(name: string, directory: string, here: string, view: TreeView, stre
   if (found === undefined) return `<tr><td>${link}</td><td></td><td></td></tr>`;
   if ("conflict" in found) return `<tr><td>${link}</td><td colspan="2" class="soft">differs between streams</td></tr>`;
   const { size, sha256 } = found.entry;
-  return `<tr><td>${link}</td><td class="number" title="${size} bytes">${formatSize(size)}</td><td class="mono soft nowrap" title="${sha256}">${sha256.slice(0, 16)}…</td></tr>`;
+  return `<tr><td>${link}</td><td class="number" title="${size} bytes">${formatBytes(size)}</td><td class="mono soft nowrap" title="${sha256}">${sha256.slice(0, 16)}…</td></tr>`;
 }
 
 function crumbs(here: string): string {

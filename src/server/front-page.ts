@@ -2,10 +2,12 @@
  * The page at `/`: what is here, from whom, and how to use it, with commands to copy. Made from the inventories alone;
  * commands appear only for content that is there.
  */
+
+import { formatBytes } from "../io/size.ts";
 import { formatReference, parseReference, servedHost } from "../oci/reference.ts";
 import type { Release } from "../store/types.ts";
 import type { TreeView } from "./context.ts";
-import { commandBlock, escapeHtml, formatSize, htmlPage } from "./html.ts";
+import { commandBlock, escapeHtml, htmlPage } from "./html.ts";
 import { encodePath } from "./tree.ts";
 
 const MAX_ROWS = 200;
@@ -40,7 +42,7 @@ function releaseTable(releases: readonly Release[]): string {
   const rows = releases.map(({ stream, serial, signers, importedAt, inventory }) => {
     const bytes = inventory.entries.reduce((sum, entry) => sum + entry.size, 0);
     const by = signers.map((keyid) => `<code title="${escapeHtml(keyid)}">${escapeHtml(keyid.slice(0, 16))}</code>`);
-    return `<tr><td>${link(`/s/${encodePath(stream)}/`, stream)}</td><td class="number">${serial}</td><td class="nowrap">${day(inventory.created)} <span class="soft">${age(inventory.created)}</span></td><td class="nowrap">${day(importedAt)}</td><td>${by.join(", ") || '<span class="soft">nobody</span>'}</td><td class="number">${inventory.entries.length}</td><td class="number">${formatSize(bytes)}</td></tr>`;
+    return `<tr><td>${link(`/s/${encodePath(stream)}/`, stream)}</td><td class="number">${serial}</td><td class="nowrap">${day(inventory.created)} <span class="soft">${age(inventory.created)}</span></td><td class="nowrap">${day(importedAt)}</td><td>${by.join(", ") || '<span class="soft">nobody</span>'}</td><td class="number">${inventory.entries.length}</td><td class="number">${formatBytes(bytes)}</td></tr>`;
   });
   return `<h2>Releases</h2><div class="scroll"><table><thead><tr><th>stream</th><th class="number">serial</th><th>packed</th><th>unpacked</th><th>signed by key</th><th class="number">entries</th><th class="number">size</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></div>`;
 }
@@ -83,7 +85,7 @@ function isoSection(releases: readonly Release[], baseUrl: string): string {
     .slice(0, MAX_ROWS)
     .map(
       (iso) =>
-        `<tr><td>${link(`/${encodePath(iso.path)}`, `${iso.name}.iso`)}</td><td>${link(`/isos/${encodePath(iso.name)}/`, "files inside")}</td><td>${link(`/${encodePath(iso.path)}.sha256`, "sha256")}</td><td class="number">${formatSize(iso.size)}</td></tr>`,
+        `<tr><td>${link(`/${encodePath(iso.path)}`, `${iso.name}.iso`)}</td><td>${link(`/isos/${encodePath(iso.name)}/`, "files inside")}</td><td>${link(`/${encodePath(iso.path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(iso.size)}</td></tr>`,
     );
   return `<h2>ISOs</h2>${table(["image", "tree", "digest", "size"], rows, [3])}${commandBlock(
     `curl -fOC - ${baseUrl}/${encodePath(first.path)}\ncurl -f ${baseUrl}/${encodePath(first.path)}.sha256sum | sha256sum -c`,
@@ -100,7 +102,7 @@ function fileSection(releases: readonly Release[], baseUrl: string): string {
     .slice(0, MAX_ROWS)
     .map(
       ({ path, size }) =>
-        `<tr><td>${link(`/${encodePath(path)}`, path.replace(/^files\//, ""))}</td><td>${link(`/${encodePath(path)}.sha256`, "sha256")}</td><td class="number">${formatSize(size)}</td></tr>`,
+        `<tr><td>${link(`/${encodePath(path)}`, path.replace(/^files\//, ""))}</td><td>${link(`/${encodePath(path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(size)}</td></tr>`,
     );
   const more = files.length > MAX_ROWS ? `<p>${link("/files/", `all ${files.length} files`)}</p>` : "";
   return `<h2>Files</h2>${table(["file", "digest", "size"], rows, [2])}${more}${commandBlock(
@@ -116,7 +118,7 @@ function imageSection(releases: readonly Release[], baseUrl: string): string {
     .slice(0, MAX_ROWS)
     .map(
       (image) =>
-        `<tr><td class="mono">${escapeHtml(image.reference)}</td><td>${escapeHtml(image.platforms.join(", ")) || '<span class="soft">all</span>'}</td><td class="number">${formatSize(image.size)}</td></tr>`,
+        `<tr><td class="mono">${escapeHtml(image.reference)}<br><span class="digest soft">${escapeHtml(image.digest)}</span></td><td>${escapeHtml(image.platforms.join(", ")) || '<span class="soft">all</span>'}</td><td class="number">${formatBytes(image.size)}</td></tr>`,
     );
   const more = images.length > MAX_ROWS ? `<p class="soft">and ${images.length - MAX_ROWS} more</p>` : "";
   const [scheme = "", host = ""] = baseUrl.split("://");

@@ -12,18 +12,6 @@ export function escapeHtml(text: string): string {
     .replaceAll("'", "&#39;");
 }
 
-/** Writes a size for people: `12.5 GB`, decimal as on the media's labels. */
-export function formatSize(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}
-
 /** A block of commands to copy: one click selects all of it. The text is escaped here. */
 export function commandBlock(text: string): string {
   return `<pre tabindex="0"><code>${escapeHtml(text)}</code></pre>`;
@@ -54,6 +42,7 @@ a{color:var(--link);text-decoration:none}a:hover,a:focus{text-decoration:underli
 .warn{background:var(--warnbg);color:var(--warn);padding:.6rem .8rem;border-radius:6px}
 code,pre,.mono{font:.875rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 pre{margin:.4rem 0 .8rem;padding:.7rem .9rem;background:var(--block);border:1px solid var(--line);border-radius:6px;overflow-x:auto;user-select:all}
+.digest{font-size:.75rem;user-select:all}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 th{text-align:left;font-weight:600;color:var(--soft);font-size:.875rem}

@@ -1,8 +1,10 @@
 /**
  * The page that shows one directory inside an ISO. Names come from the image: every one is escaped and percent-encoded.
  */
+
+import { formatBytes } from "../io/size.ts";
 import type { IsoEntry } from "../iso/types.ts";
-import { escapeHtml, formatSize, htmlPage } from "./html.ts";
+import { escapeHtml, htmlPage } from "./html.ts";
 
 const PLAIN = /^[A-Za-z0-9._~-]+$/;
 
@@ -42,7 +44,7 @@ function row(entry: IsoEntry, base: string): string {
     return `<tr><td>${name}</td><td>${escapeHtml(entry.unreadable ?? "device")}</td>${time}</tr>`;
   }
   const target = entry.link === undefined ? "" : ` &rarr; ${escapeHtml(entry.link)}`;
-  const size = entry.kind === "file" ? formatSize(entry.size) : "";
+  const size = entry.kind === "file" ? formatBytes(entry.size) : "";
   const segment = plain ? entry.name : encodeURIComponent(entry.name).replaceAll("'", "%27");
   const href = `${base}${segment}${slash}`;
   return `<tr><td><a href="${href}">${name}${slash}</a>${target}</td><td class="number">${size}</td>${time}</tr>`;

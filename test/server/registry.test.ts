@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
 import type { CatalogImage } from "../../src/bundle/inventory-types.ts";
+import { formatBytes } from "../../src/io/size.ts";
 import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { startServer, temporaryDir } from "../fixtures/serving.ts";
 
@@ -319,6 +320,16 @@ t.test("writes are refused in words that clients show", async (t) => {
     t.equal(answer.headers.get("allow"), "GET, HEAD");
     t.match(await answer.json(), { errors: [{ code: "UNSUPPORTED", message: /read-only registry/ }] });
   }
+});
+
+t.test("the front page has each image's digest whole, and sizes as the commands print them", async (t) => {
+  const made = make();
+  const image = catalogImage(made, "registry.example.com/lab/bb:1.0", made.index, { size: 31_457_280 });
+  const get = await serveImages(t, made, [image]);
+  const page = await (await get("/")).text();
+  t.match(page, `registry.example.com/lab/bb:1.0<br><span class="digest soft">${made.index.digest}</span>`);
+  t.match(page, `>${formatBytes(31_457_280)}<`);
+  t.equal(formatBytes(31_457_280), "30.0 MiB");
 });
 
 t.test("users come and go while the server runs", async (t) => {

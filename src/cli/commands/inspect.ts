@@ -1,6 +1,8 @@
 /** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
+
+import { formatBytes } from "../../io/size.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatBytes, formatTable } from "../format.ts";
+import { formatTable } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 
 export const inspectCommand: Register = (program, run) => {

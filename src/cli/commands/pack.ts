@@ -1,7 +1,7 @@
 /** `airferry pack`: mirrors what a manifest names into a signed bundle. */
 import { Option } from "commander";
+import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
-import { formatBytes } from "../format.ts";
 import { passphrase } from "../passphrase.ts";
 import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";

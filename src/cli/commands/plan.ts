@@ -1,8 +1,9 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
+import { formatBytes } from "../../io/size.ts";
 import type { PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatBytes, formatTable } from "../format.ts";
+import { formatTable } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";

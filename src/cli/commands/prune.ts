@@ -1,6 +1,7 @@
 /** `airferry prune`: removes older releases and what only they needed. */
+
+import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes } from "../format.ts";
 
 export const pruneCommand: Register = (program, run) => {
   withGlobals(program.command("prune"))

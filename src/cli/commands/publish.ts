@@ -1,7 +1,7 @@
 /** `airferry publish`: copies packed images to the site's own registry. */
 import { Option } from "commander";
+import { formatBytes } from "../../io/size.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes } from "../format.ts";
 
 interface PublishFlags {
   store: string;

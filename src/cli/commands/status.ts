@@ -1,6 +1,8 @@
 /** `airferry status`: what a store holds. */
+
+import { formatBytes } from "../../io/size.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes, formatTable } from "../format.ts";
+import { formatTable } from "../format.ts";
 
 export const statusCommand: Register = (program, run) => {
   withGlobals(program.command("status"))

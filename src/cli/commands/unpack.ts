@@ -1,7 +1,7 @@
 /** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
 import { EXIT } from "../../errors.ts";
+import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, storeOption, trustOption, withGlobals } from "../command.ts";
-import { formatBytes } from "../format.ts";
 import { requireTrust } from "./verify.ts";
 
 interface UnpackFlags {

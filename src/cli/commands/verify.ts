@@ -1,7 +1,7 @@
 /** `airferry verify`: is this bundle whole, and signed by keys that are trusted? */
 import { AirferryError, EXIT } from "../../errors.ts";
+import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, trustFiles, trustOption, withGlobals } from "../command.ts";
-import { formatBytes } from "../format.ts";
 
 interface VerifyFlags {
   trust?: string[];
