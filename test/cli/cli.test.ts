@@ -223,6 +223,17 @@ t.test("unpack, status and prune", async (t) => {
   t.match((await run("prune", "--store", "store", "--keep", "1")).stdout, /^removed test\/000001/);
 });
 
+t.test("render replaces files of other content only when told to", async (t) => {
+  const args = ["render", "checksum", "--store", "store", "--url", "http://192.0.2.10:9000", "--out", "CHECKSUM"];
+  for (let i = 0; i < 2; i++) t.equal((await run(...args)).stdout, "CHECKSUM\n");
+  const sums = readFileSync(join(dir, "CHECKSUM"), "utf8");
+  writeFileSync(join(dir, "CHECKSUM"), "mine\n");
+  await refused(t, args, 2, /\n {2}CHECKSUM: there already with other content\n.*hint: .*--force/);
+  t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), "mine\n");
+  t.equal((await run(...args, "--force")).status, 0);
+  t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), sums);
+});
+
 t.test("serve", async (t) => {
   await refused(t, ["serve", "--store", "nope"], 1, /nope/);
   await refused(t, ["serve", "--store", "store", "--listen", "foo"], 2, /expected HOST:PORT/);
