@@ -9,9 +9,10 @@ export const doctorCommand: Register = (program, run) => {
   withGlobals(program.command("doctor"))
     .summary("prove on the build host that the build will find everything")
     .description(
-      "Reaches the server, fetches and checks repository metadata and a package, a range of an ISO, a file with its sidecars,\n" +
-        "every image that the registry lists (with the login of docker login or podman login where it wants one); looks at TLS\n" +
-        "trust, clock, free space, ports and names. Connects only to the given URL.",
+      "Reaches the server, fetches and checks repository metadata and a package, a range of an ISO, a file\n" +
+        "with its sidecars, and every image that the registry lists (where it wants a login, with that of\n" +
+        "docker login or podman login); looks at TLS trust, clock, free space, ports and names. Connects only\n" +
+        "to the given URL.",
     )
     .addOption(new Option("--url <base>", "address of the server, as the build will use it").makeOptionMandatory())
     .option("--ca <file>", "PEM of the server's CA")
