@@ -3,7 +3,7 @@
  * runs on a host that has nothing else. The volumes are not read. See docs/format.md, "Signatures".
  */
 import { createHash } from "node:crypto";
-import { lstat, mkdir, readdir, rm } from "node:fs/promises";
+import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   INVENTORY_NAME,
@@ -15,7 +15,7 @@ import {
 } from "./bundle/media-names.ts";
 import { parseSums } from "./bundle/sums.ts";
 import { AirferryError } from "./errors.ts";
-import { syncPath, writeAtomic } from "./io/atomic.ts";
+import { makeFolder, syncPath, writeAtomic } from "./io/atomic.ts";
 import { readSmall } from "./io/safe-open.ts";
 import { trustedKeyOf } from "./sign/keys.ts";
 import { openSigner, type Signer, type SignerOptions, signatureFiles } from "./sign/signer.ts";
@@ -79,7 +79,7 @@ async function addSignature(folders: readonly string[], sums: Buffer, signer: Si
   const written: string[] = [];
   for (const folder of missing) {
     const place = join(folder, SIGNATURES_NAME);
-    await mkdir(place, { recursive: true });
+    await makeFolder(place);
     for (const { name, bytes } of files) {
       await writeAtomic(join(place, name), bytes);
       written.push(join(place, name));

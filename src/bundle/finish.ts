@@ -3,10 +3,10 @@
  * The signed root is made of bytes in memory; see docs/format.md, "The signed root".
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { syncPath } from "../io/atomic.ts";
+import { makeFolder, syncPath } from "../io/atomic.ts";
 import { formatInventory } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { formatSums } from "./sums.ts";
@@ -58,7 +58,7 @@ export async function finishBundle(options: FinishOptions): Promise<string> {
     each === undefined ? "." : `medium-${index + 1}-of-${media}`,
   );
   for (const [index, folder] of folders.entries()) {
-    await mkdir(join(dir, folder), { recursive: true });
+    await makeFolder(join(dir, folder));
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
     for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {

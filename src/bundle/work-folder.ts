@@ -4,8 +4,9 @@
  * whole the folder is given its final files (finish.ts) and its final name.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../io/atomic.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { Journal } from "./journal.ts";
@@ -78,7 +79,7 @@ export class WorkFolder {
    */
   static async open(out: string, layout: WorkLayout, pool: HashPool): Promise<WorkFolder> {
     const dir = join(out, workFolderName(layout));
-    await mkdir(dir, { recursive: true });
+    await makeFolder(dir);
     const lock = await takeLock(join(dir, "lock"), dir);
     await recoverVolumes(dir, layout);
     const journal = await Journal.open(join(dir, JOURNAL), {
@@ -297,6 +298,6 @@ async function recoverVolumes(dir: string, layout: WorkLayout): Promise<void> {
 
 /** Replaces a file of the work folder; it is synced with the folder later. */
 export async function writeSmallFile(dir: string, name: string, bytes: Uint8Array | string): Promise<void> {
-  await mkdir(join(dir, name, ".."), { recursive: true });
+  await makeFolder(join(dir, name, ".."));
   await writeFile(join(dir, name), bytes);
 }

@@ -61,7 +61,7 @@ export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
 export function ioError(action: string, file: string, cause: unknown): AirferryError {
   if (cause instanceof AirferryError) return cause;
   const { code, message } = cause as NodeJS.ErrnoException;
-  const detail = { path: file, cause };
+  const detail = { path: file, cause, hint: hintOf(code) };
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new AirferryError("ERR_SPACE", `cannot ${action} "${file}": no space left`, detail);
   }
@@ -70,6 +70,21 @@ export function ioError(action: string, file: string, cause: unknown): AirferryE
   }
   return new AirferryError("ERR_IO", `cannot ${action} "${file}": ${message}`, detail);
 }
+
+/** What helps against a system error, by its code; undefined where that depends on what was done. */
+export function hintOf(code: string | undefined): string | undefined {
+  return HINTS.get(code ?? "");
+}
+
+const MAKE_ROOM = "free some space and run the same command again";
+const ALLOW = "choose another folder, or change the owner or the permissions of this one";
+const HINTS = new Map([
+  ["ENOSPC", MAKE_ROOM],
+  ["EDQUOT", MAKE_ROOM],
+  ["EROFS", "choose another folder, or mount its file system read-write"],
+  ["EACCES", ALLOW],
+  ["EPERM", ALLOW],
+]);
 
 /** @throws {AirferryError} ERR_IO when it cannot be looked at */
 async function isFolder(path: string): Promise<boolean> {

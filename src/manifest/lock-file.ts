@@ -2,11 +2,11 @@
  * The lock on disk: `x.lock.json` and the folder `x.lock.d/` of small blobs that it depends on. docs/manifest.md, "The lock".
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
-import { writeAtomic } from "../io/atomic.ts";
+import { makeFolder, writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/types.ts";
 import { canonicalJson } from "./load.ts";
 import type { Lock } from "./lock-types.ts";
@@ -108,7 +108,7 @@ export class KeptFolder {
   async put(bytes: Uint8Array): Promise<Digest> {
     const digest: Digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
     if (!(await this.has(digest))) {
-      await mkdir(this.#dir, { recursive: true });
+      await makeFolder(this.#dir);
       await writeAtomic(this.fileOf(digest), bytes);
     }
     return digest;

@@ -3,12 +3,12 @@
  * `lock` fills it when it pins on first sight, `pack` empties it into the bundle. Partial downloads survive a kill.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import type { Fetcher } from "../fetch/types.ts";
-import { ioError } from "../io/atomic.ts";
+import { ioError, makeFolder } from "../io/atomic.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
@@ -72,7 +72,7 @@ export class DownloadCache {
     limits: { maxBytes?: number },
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {
-    await mkdir(join(this.#dir, "sha256"), { recursive: true });
+    await makeFolder(join(this.#dir, "sha256"));
     const stem = join(
       this.#dir,
       createHash("sha256")

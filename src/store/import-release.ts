@@ -4,7 +4,7 @@
  */
 import { hash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
@@ -71,8 +71,8 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
     if (!existsSync(target)) {
       const folder = join(incoming.dir, "release");
       await rm(folder, { recursive: true, force: true });
-      await mkdir(join(folder, SIGNATURES_NAME), { recursive: true });
-      await mkdir(join(folder, "trust"));
+      await makeFolder(join(folder, SIGNATURES_NAME));
+      await makeFolder(join(folder, "trust"));
       await writeAtomic(join(folder, SUMS_NAME), parts.sums);
       await writeAtomic(join(folder, INVENTORY_NAME), parts.inventoryBytes);
       for (const it of parts.signatures) await writeAtomic(join(folder, SIGNATURES_NAME, it.name), it.bytes);

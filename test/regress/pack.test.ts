@@ -1,8 +1,10 @@
 /** Faults that pack once had: digests that were not checked, downloads that met in one file, volumes dealt out twice. */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { KeptFolder } from "../../src/manifest/lock-file.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -89,4 +91,33 @@ t.test("a folder that cannot be made is said, not tried for ever", async (t) => 
   ]);
   t.equal(ran.status, 1);
   t.match(ran.stderr, /cannot make folder "\/proc\/none"/);
+});
+
+t.test("a read-only or a full file system is said by its name, with what helps", async (t) => {
+  const dir = scratch(t);
+  const mount = join(dir, "mount");
+  mkdirSync(mount);
+  writeFileSync(join(dir, "a"), "a");
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", mount], { stdio: "ignore" });
+  } catch {
+    return t.pass("tmpfs", { skip: "mounting is not allowed here" });
+  }
+  t.teardown(() => execFileSync("umount", [mount]));
+  const local = writeManifest(dir, { files: [{ path: "a" }] });
+  writeFileSync(join(mount, "filler"), Buffer.alloc(40_000));
+  const key = join(mount, "site");
+  writeFileSync(join(mount, "more"), Buffer.alloc(64 * 1024 - 40_960));
+  const full = await airferry(dir, ["keygen", "--out", key]);
+  t.equal(full.status, 1);
+  t.match(full.stderr, /no space left\nairferry: hint: free some space and run the same command again\n$/);
+  execFileSync("mount", ["-o", "remount,ro", mount]);
+  const hint =
+    /EROFS: read-only file system.*\nairferry: hint: choose another folder, or mount its file system read-write\n$/;
+  const out = await airferry(dir, ["pack", local, "--unsigned", "--out", join(mount, "out")]);
+  t.equal(out.status, 1);
+  t.match(out.stderr, /cannot make folder ".*\/mount\/out": /);
+  t.match(out.stderr, hint);
+  const kept = await new KeptFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
+  t.match(kept, { code: "ERR_IO", message: /^cannot make folder ".*x\.lock\.d": EROFS/, hint: /read-write/ });
 });
