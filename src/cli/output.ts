@@ -3,6 +3,7 @@
  * Names from media and networks may hold control characters; they are shown as escapes, never sent to a terminal.
  */
 import { AirferryError } from "../errors.ts";
+import { hintOf } from "../io/atomic.ts";
 import { clean } from "./format.ts";
 import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
 
@@ -17,6 +18,8 @@ export class Output {
   readonly #quiet: boolean;
   readonly #mode: ProgressMode;
   #progress: Progress | undefined;
+  /** An error is the last thing on the screen: what other work still says, while it ends, comes no more. */
+  #ended = false;
 
   constructor(options: GlobalOptions) {
     this.json = options.json === true;
@@ -41,7 +44,7 @@ export class Output {
 
   /** What is going on, for people, on stderr. */
   note(line: string): void {
-    if (this.#quiet) return;
+    if (this.#quiet || this.#ended) return;
     if (this.#mode === "json") process.stderr.write(`${JSON.stringify({ event: "note", message: line })}\n`);
     else {
       this.#progress?.clear();
@@ -54,7 +57,9 @@ export class Output {
     this.#progress?.end();
     this.#progress = startProgress(what, this.#mode);
     const progress = this.#progress;
-    return (done, total, detail) => progress.update(done, total, detail === undefined ? undefined : clean(detail));
+    return (done, total, detail) => {
+      if (!this.#ended) progress.update(done, total, detail === undefined ? undefined : clean(detail));
+    };
   }
 
   progressDone(): void {
@@ -65,6 +70,7 @@ export class Output {
   /** Prints an error with everything that helps: all problems, and the next command. Never a stack trace, unless asked. */
   error(error: unknown): void {
     this.progressDone();
+    this.#ended = true;
     const it = error instanceof AirferryError ? error : unexpected(error);
     if (this.#mode === "json" || this.json) {
       const { code, message, hint, path, expected, actual, problems } = it;
@@ -76,7 +82,10 @@ export class Output {
       for (const problem of it.problems) process.stderr.write(`  ${clean(problem.path)}: ${clean(problem.message)}\n`);
       if (it.hint) process.stderr.write(`airferry: hint: ${clean(it.hint)}\n`);
     }
-    if (process.env["AIRFERRY_DEBUG"]) process.stderr.write(`${(error as Error)?.stack}\n${String(it.cause)}\n`);
+    if (process.env["AIRFERRY_DEBUG"]) {
+      process.stderr.write(`${(error as Error)?.stack ?? String(error)}\n`);
+      if (it.cause !== undefined && it.cause !== error) process.stderr.write(`${String(it.cause)}\n`);
+    }
   }
 }
 
@@ -84,11 +93,12 @@ function unexpected(error: unknown): AirferryError {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new AirferryError("ERR_SPACE", `cannot write: ${message}`, {
-      hint: "free some space and run the same command again",
+      hint: hintOf(code),
       cause: error,
     });
   }
-  if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) return new AirferryError("ERR_IO", message, { cause: error });
+  if (code !== undefined && /^E[A-Z0-9]+$/.test(code))
+    return new AirferryError("ERR_IO", message, { hint: hintOf(code), cause: error });
   return new AirferryError("ERR_INTERNAL", `cannot go on: ${message ?? String(error)}`, {
     hint: "this is a mistake in airferry; run again with AIRFERRY_DEBUG=1 and report it",
     cause: error,

@@ -67,6 +67,30 @@ t.test("the program itself", async (t) => {
   t.equal(JSON.parse(json.stderr).code, "ERR_USAGE", "usage errors are JSON where JSON is asked for");
 });
 
+t.test("nothing comes after the error and its hint, although other work still ends", async (t) => {
+  const bad = await startUpstream({
+    files: new Map([
+      ["/late", "late"],
+      ["/a", "a"],
+    ]),
+    behaviour: { "/late": [{ status: 503, delayMs: 1000 }] },
+  });
+  t.teardown(() => bad.close());
+  const lines = writeManifest(dir, { files: [{ url: `${bad.url}/late` }, { url: `${bad.url}/gone` }] }, "late.yaml");
+  const ran = await run("lock", lines);
+  t.equal(ran.status, 4, ran.stderr);
+  t.ok(bad.requests.some((it) => it.path === "/late"));
+  t.match(ran.stderr, /\nairferry: error: .*\nairferry: hint: .*\n$/);
+});
+
+t.test("AIRFERRY_DEBUG adds the stack, and the cause where there is one", async (t) => {
+  const none = await airferry(dir, ["verify", BUNDLE], { AIRFERRY_DEBUG: "1" });
+  t.match(none.stderr, /\n {4}at /);
+  t.notMatch(none.stderr, /undefined/);
+  const one = await airferry(dir, ["keygen", "--out", "/proc/none/x"], { AIRFERRY_DEBUG: "1" });
+  t.match(one.stderr, /\n {4}at (.*\n)*Error: ENOENT.*\n$/);
+});
+
 t.test("schema", async (t) => {
   const ran = await run("schema");
   t.equal(ran.status, 0);
