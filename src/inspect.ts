@@ -5,6 +5,7 @@
 import { hash } from "node:crypto";
 import { readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
+import { madeAhead } from "./bundle/made-ahead.ts";
 import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
@@ -50,11 +51,18 @@ export interface InspectReport {
   problems: Problem[];
 }
 
+export interface InspectOptions {
+  /** Told that a clock is wrong. */
+  notice?: (line: string) => void;
+  /** The time here; default now. */
+  now?: Date;
+}
+
 /**
  * Reads the inventory of a bundle. What is odd about the media but does not hide the inventory is in `problems`.
  * @throws {AirferryError} ERR_BUNDLE_INCOMPLETE, ERR_BUNDLE_INVALID, ERR_BUNDLE_VERSION, … when there is no inventory to show
  */
-export async function inspect(folders: readonly string[]): Promise<InspectReport> {
+export async function inspect(folders: readonly string[], options: InspectOptions = {}): Promise<InspectReport> {
   const media = await readMedia(folders);
   const { contents, problems } = await readContents(media);
   if (contents === undefined) {
@@ -64,6 +72,8 @@ export async function inspect(folders: readonly string[]): Promise<InspectReport
   }
   const { inventory, copies } = contents;
   const { stream, epoch, serial, created, notAfter, previous, tool, catalog } = inventory;
+  const ahead = madeAhead(created, options.now ?? new Date());
+  if (ahead !== undefined) options.notice?.(ahead);
   const originOf = provenanceOf(catalog.provenance);
   return {
     verified: false,

@@ -10,6 +10,7 @@ import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { streamEntries } from "./bundle/inventory.ts";
 import type { Inventory } from "./bundle/inventory-types.ts";
+import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { printable } from "./bundle/paths.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
@@ -46,9 +47,9 @@ export interface UnpackOptions {
   allowRollback?: boolean;
   /** Told bytes done and the total that this run takes in. */
   progress?: (done: number, total: number) => void;
-  /** Told what was passed over. */
+  /** Told what was passed over, and that a clock is wrong. */
   notice?: (line: string) => void;
-  /** The time that an expiry date is held against; default now, and never before the newest release imported. */
+  /** The time here; default now. An expiry date is held against it, or against the newest release imported where that is later. */
   now?: Date;
 }
 
@@ -88,6 +89,8 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const read = await readContents(media);
   refuse(folders, read.problems);
   const contents = read.contents as Contents;
+  const ahead = madeAhead(contents.inventory.created, options.now ?? new Date());
+  if (ahead !== undefined) options.notice?.(ahead);
   const pool = HashPool.sizedFor(contents.inventory.streamSize);
   try {
     for (const it of contents.large) {
@@ -180,7 +183,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     trust: trusted.map((it) => ({ name: `${it.keyid16}.pub`, pem: publicKeyPem(it.publicKey) })),
     record: {
       digest: report.digest,
-      importedAt: `${new Date().toISOString().slice(0, 19)}Z`,
+      importedAt: `${(options.now ?? new Date()).toISOString().slice(0, 19)}Z`,
       signers: report.signers,
       threshold: work.threshold,
       media: work.folders.map((it) => resolve(it)),

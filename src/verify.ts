@@ -5,6 +5,7 @@
 import { hash } from "node:crypto";
 import { checkContent } from "./bundle/check-content.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
+import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
@@ -21,7 +22,7 @@ export interface VerifyOptions {
   partial?: boolean;
   /** Told bytes as they are hashed, and the total. */
   progress?: (done: number, total: number) => void;
-  /** Told what was passed over. */
+  /** Told what was passed over, and that a clock is wrong. */
   notice?: (line: string) => void;
   /** The time that an expiry date is held against; default now. */
   now?: Date;
@@ -90,7 +91,10 @@ async function reportContents(contents: Contents, options: VerifyOptions, report
   report.fromStore = inventory.entries.filter((it) => it.from === "store").length;
   report.volumes.total = copies.length;
   report.volumes.missing = copies.flatMap((it, index) => (it.length === 0 ? [volumeName(index)] : []));
-  if (notAfter !== undefined && (options.now ?? new Date()).getTime() > Date.parse(notAfter)) {
+  const now = options.now ?? new Date();
+  const ahead = madeAhead(created, now);
+  if (ahead !== undefined) options.notice?.(ahead);
+  if (notAfter !== undefined && now.getTime() > Date.parse(notAfter)) {
     const message = `the bundle has expired: it was to be imported until ${notAfter}`;
     report.problems.push({ code: "ERR_EXPIRED", path: "airferry.json", message });
   }

@@ -4,10 +4,12 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
+import { inspect } from "../src/inspect.ts";
 import { prune } from "../src/prune.ts";
 import { status } from "../src/status.ts";
 import { openStore } from "../src/store/store.ts";
 import { unpack } from "../src/unpack.ts";
+import { verify } from "../src/verify.ts";
 import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
 import { seeded } from "./fixtures/seeded.ts";
@@ -220,7 +222,7 @@ t.test("unpack() holds to the order of releases", async (t) => {
   const stale = make(5, { epoch: 2, notAfter: "2026-02-01T00:00:00Z" });
   await t.rejects(unpack([stale], { trust, store, now: new Date("2026-03-01") }), { code: "ERR_EXPIRED" });
   const later = make(6, { epoch: 2, created: "2026-06-01T00:00:00Z" });
-  await unpack([later], { trust, store });
+  await unpack([later], { trust, store, now: new Date("2026-06-01T12:00:00Z") });
   const back = make(7, { epoch: 2, notAfter: "2026-02-01T00:00:00Z" });
   await t.rejects(
     unpack([back], { trust, store, now: new Date("2026-01-15") }),
@@ -228,6 +230,34 @@ t.test("unpack() holds to the order of releases", async (t) => {
     "clock set back",
   );
   t.same(readdirSync(join(store, "incoming")), []);
+});
+
+t.test("a bundle that a clock in 2049 made is told, and does not end all others", async (t) => {
+  const store = fresh("store");
+  const make = (serial: number, more: Partial<Parameters<typeof makeBundle>[1]> = {}) => {
+    const dir = fresh("bundle");
+    makeBundle(dir, { files: { "files/a": Buffer.from(`serial ${serial}`) }, keys: [key], serial, ...more });
+    return dir;
+  };
+  const notices: string[] = [];
+  const notice = (line: string) => notices.push(line);
+  const at = (time: string) => ({ trust, store, notice, now: new Date(time) });
+  const far = make(1, { created: "2049-01-01T00:00:00Z" });
+  const said =
+    /^the bundle was made at 2049-01-01T00:00:00Z, here it is 2026-03-01T00:00:00Z: the clock of this host or of the one/;
+  for (const act of [verify, unpack, inspect]) {
+    t.ok(await act([far], at("2026-03-01T00:00:00Z")));
+    t.match(notices.splice(0), [said], act.name);
+  }
+  await unpack([make(2, { notAfter: "2027-01-01T00:00:00Z" })], at("2026-03-02T00:00:00Z"));
+  // A day is no more than zones and drifting clocks.
+  await unpack([make(3, { created: "2026-03-03T00:00:00Z" })], at("2026-03-02T00:00:00Z"));
+  t.same(notices, []);
+  await t.rejects(
+    unpack([make(4, { notAfter: "2026-02-28T00:00:00Z" })], at("2026-01-01T00:00:00Z")),
+    { code: "ERR_EXPIRED", actual: "2026-03-02T00:00:00.000Z" },
+    "what both clocks agreed on stays the floor when this one is set back",
+  );
 });
 
 t.test("unpack() applies a delta when the store has its base, and lists what is missing when not", async (t) => {

@@ -85,14 +85,21 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   } catch (error) {
     throw ioError("write", target, error);
   }
-  await raiseFloor(store, parts.inventory, parts.record.digest);
+  await raiseFloor(store, parts.inventory, parts.record);
   await writeAtomic(join(releases, CURRENT_FILE), `${name}\n`);
 }
 
-async function raiseFloor(store: Store, { stream, epoch, serial, created }: Inventory, digest: string): Promise<void> {
+async function raiseFloor(
+  store: Store,
+  { stream, epoch, serial, created }: Inventory,
+  record: ImportRecord,
+): Promise<void> {
+  const { digest, importedAt } = record;
+  // Only what the signer's clock and the one here agree on is past: a bundle from 2049 must not end all others.
+  const past = created < importedAt ? created : importedAt;
   const floor = await store.floor(stream);
   const higher = floor === undefined || epoch > floor.epoch || (epoch === floor.epoch && serial > floor.serial);
-  const newest = floor === undefined || created > floor.created ? created : floor.created;
+  const newest = floor === undefined || past > floor.created ? past : floor.created;
   const next: Floor = higher ? { epoch, serial, digest, created: newest } : { ...floor, created: newest };
   await writeAtomic(join(streamFolder(store.dir, stream), FLOOR_FILE), `${JSON.stringify(next)}\n`);
 }

@@ -21,7 +21,10 @@ export interface Floor {
   serial: number;
   /** `sha256:` of its SHA256SUMS. */
   digest: string;
-  /** Newest `created` of all imported releases: the clock here is not believed to be earlier. */
+  /**
+   * Newest `created` of all imported releases, each at most the time here when it was imported: the clock here is not believed to
+   * be earlier.
+   */
   created: string;
 }
 

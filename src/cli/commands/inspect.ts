@@ -19,7 +19,7 @@ export const inspectCommand: Register = (program, run) => {
     .action((bundles: string[], flags: { files?: boolean }, command) =>
       run(command.opts(), async (output) => {
         const { inspect } = await import("../../inspect.ts");
-        const it = await inspect(bundles);
+        const it = await inspect(bundles, { notice: (line) => output.note(line) });
         output.result(it);
         output.print(`stream    ${it.stream}, serial ${it.serial}${it.epoch > 1 ? `, epoch ${it.epoch}` : ""}`);
         output.print(
