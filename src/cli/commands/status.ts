@@ -1,51 +1,73 @@
-/** `airferry status`: what a store holds. */
-
-import { formatBytes } from "../../io/size.ts";
+/** `airferry status`: what a store holds, and whether all of it is still whole. */
+import { AirferryError, EXIT } from "../../errors.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatTable } from "../format.ts";
+import { formatBytes, formatTable, plural } from "../format.ts";
+import type { Output } from "../output.ts";
 
 export const statusCommand: Register = (program, run) => {
   withGlobals(program.command("status"))
     .summary("show what a store holds")
     .description(
-      "Shows streams and releases of a store, their age and signers, and bundles whose media are still to come.",
+      "Shows streams and releases of a store, their age and signers, and bundles whose media are still to come.\n" +
+        "With --check every blob of every release is read and compared with its signed digest. Takes no lock, changes nothing.",
     )
     .addOption(storeOption())
+    .option("--check", "hash everything and name what is damaged or missing")
     .addHelpText(
       "after",
-      "\nExample:\n  airferry status --store /srv/airferry\n\nExit status: 0 done, 1 failed, 2 usage.",
+      "\nExamples:\n  airferry status --store /srv/airferry\n  airferry status --store /srv/airferry --check\n\nExit status: 0 done, 1 failed, 2 usage, 3 --check found something wrong.",
     )
-    .action((flags: { store: string }, command) =>
-      run(command.opts(), async (output) => {
-        const { status } = await import("../../status.ts");
-        const report = await status(flags.store);
-        output.result(report);
-        const rows = report.streams.flatMap(({ stream, releases }) =>
-          releases.map((it) => [
-            stream,
-            `${it.serial}${it.current ? " *" : ""}`,
-            it.created,
-            it.importedAt,
-            String(it.entries),
-            formatBytes(it.size),
-            it.signers.map((keyid) => keyid.slice(0, 16)).join(" "),
-          ]),
-        );
-        if (rows.length === 0) output.print("no release yet");
-        else
-          output.print(
-            formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]),
-          );
-        for (const { stream, ageDays } of report.streams) {
-          if (ageDays !== null && ageDays > 0)
-            output.print(`${stream}: packed ${ageDays} day${ageDays === 1 ? "" : "s"} ago`);
-        }
-        for (const it of report.incoming)
-          output.print(`unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "a rerun"}`);
-        output.print(
-          `${report.blobs.count} blobs, ${formatBytes(report.blobs.size)}; ${formatBytes(report.freeBytes)} free`,
-        );
-        if (rows.length > 0) output.print("* is served");
-      }),
+    .action((flags: { store: string; check?: boolean }, command) =>
+      run(command.opts(), (output) => (flags.check ? check(flags.store, output) : show(flags.store, output))),
     );
 };
+
+async function show(store: string, output: Output): Promise<void> {
+  const { status } = await import("../../status.ts");
+  const report = await status(store);
+  output.result(report);
+  const rows = report.streams.flatMap(({ stream, releases }) =>
+    releases.map((it) => [
+      stream,
+      `${it.serial}${it.current ? " *" : ""}`,
+      it.created,
+      it.importedAt,
+      String(it.entries),
+      formatBytes(it.size),
+      it.signers.map((keyid) => keyid.slice(0, 16)).join(" "),
+    ]),
+  );
+  if (rows.length === 0) output.print("no release yet");
+  else
+    output.print(formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]));
+  for (const { stream, ageDays } of report.streams) {
+    if (ageDays !== null && ageDays > 0) output.print(`${stream}: packed ${plural(ageDays, "day")} ago`);
+  }
+  for (const it of report.incoming)
+    output.print(`unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "a rerun"}`);
+  output.print(
+    `${plural(report.blobs.count, "blob")}, ${formatBytes(report.blobs.size)}; ${formatBytes(report.freeBytes)} free`,
+  );
+  if (rows.length > 0) output.print("* is served");
+}
+
+async function check(store: string, output: Output): Promise<number> {
+  const { checkStore } = await import("../../check-store.ts");
+  const progress = output.progress("checking");
+  const report = await checkStore(store, { progress: (done, total) => progress(done, total) });
+  output.progressDone();
+  output.result(report);
+  const [first] = report.problems;
+  if (first === undefined) {
+    const { count, size } = report.blobs;
+    output.print(`good: ${plural(report.releases, "release")}, ${plural(count, "blob")}, ${formatBytes(size)}`);
+    return EXIT.done;
+  }
+  if (!output.json) {
+    const { problems } = report;
+    const message = `cannot trust store "${store}": ${plural(problems.length, "problem")}`;
+    const hint = `check the disk, remove the named files, then unpack the bundles again that carried them: airferry unpack BUNDLE --trust KEY --store ${store}`;
+    output.error(new AirferryError(first.code, message, { problems, hint }));
+  }
+  return EXIT.refused;
+}

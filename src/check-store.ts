@@ -1,0 +1,138 @@
+/**
+ * `status --check`: reads every blob that the releases of a store need and compares it with the digest that was signed.
+ * Takes no lock and changes nothing, so that it runs beside `serve`, and on a store that is mounted read-only.
+ */
+import { existsSync } from "node:fs";
+import { lstat } from "node:fs/promises";
+import { join } from "node:path";
+import { printable } from "./bundle/paths.ts";
+import { AirferryError, type Problem } from "./errors.ts";
+import { ioError } from "./io/atomic.ts";
+import { HashPool } from "./io/hash-pool.ts";
+import { eachLimited } from "./io/limit.ts";
+import { streamFolder } from "./store/layout.ts";
+import { readRelease } from "./store/release-record.ts";
+import { openStore, type Store } from "./store/store.ts";
+
+export interface CheckStoreOptions {
+  /** Told bytes as they are hashed, and the total. */
+  progress?: (done: number, total: number) => void;
+}
+
+/** A blob that is damaged or missing, or the record of a release that cannot be read; `path` is its file or folder. */
+export interface StoreProblem extends Problem {
+  /** `stream/release: path` of every entry that has these bytes; none for a record. */
+  entries: string[];
+}
+
+/** What `status --check --json` prints. */
+export interface StoreCheck {
+  ok: boolean;
+  store: string;
+  /** Releases whose record could be read: current ones and all that are kept. */
+  releases: number;
+  /** Blobs that these need, each counted once, and their bytes. */
+  blobs: { count: number; size: number };
+  problems: StoreProblem[];
+}
+
+/** One blob and who needs it. */
+interface NeededBlob {
+  file: string;
+  sha256: string;
+  size: number;
+  needed: { folder: string; entry: string }[];
+}
+
+/** More entries of one blob are counted, not named. */
+const SHOWN_ENTRIES = 3;
+
+/**
+ * Checks all releases of a store. Everything that is wrong is in the report; releases that are pruned meanwhile are left out of it.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID when it is no store
+ */
+export async function checkStore(dir: string, options: CheckStoreOptions = {}): Promise<StoreCheck> {
+  const store = await openStore(dir);
+  const report: StoreCheck = { ok: false, store: store.dir, releases: 0, blobs: { count: 0, size: 0 }, problems: [] };
+  const blobs = await neededBlobs(store, report);
+  const total = blobs.reduce((sum, it) => sum + it.size, 0);
+  report.blobs = { count: blobs.length, size: total };
+  const pool = HashPool.sizedFor(total);
+  const bad: StoreProblem[] = [];
+  let done = 0;
+  try {
+    // One more than there are threads, so that none waits for this one.
+    await eachLimited(blobs, pool.size + 1, async (blob) => {
+      const fault = await checkBlob(blob, pool, (bytes) => {
+        done += bytes;
+        options.progress?.(Math.min(done, total), total);
+      });
+      const needed = fault === undefined ? [] : blob.needed.filter((it) => existsSync(it.folder));
+      if (fault !== undefined && needed.length > 0) bad.push(problemOf(blob, fault, needed));
+    });
+  } finally {
+    await pool.close();
+  }
+  report.problems.push(...bad.sort((a, b) => (a.path < b.path ? -1 : 1)));
+  report.ok = report.problems.length === 0;
+  return report;
+}
+
+/** Every blob of every release, once, in the order of its name: neighbours on the disk. */
+async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob[]> {
+  const blobs = new Map<string, NeededBlob>();
+  for (const stream of await store.streams()) {
+    for (const name of await store.releaseNames(stream)) {
+      const folder = join(streamFolder(store.dir, stream), name);
+      const release = await readRelease(folder).catch((error: unknown) => {
+        if (!(error instanceof AirferryError)) throw error;
+        if (existsSync(folder)) {
+          report.problems.push({ code: error.code, path: folder, message: error.message, entries: [] });
+        }
+      });
+      if (release === undefined) continue;
+      report.releases++;
+      for (const { path, sha256, size } of release.inventory.entries) {
+        const blob = blobs.get(sha256) ?? { file: store.blobPath(sha256), sha256, size, needed: [] };
+        blob.needed.push({ folder, entry: `${stream}/${name}: ${path}` });
+        blobs.set(sha256, blob);
+      }
+    }
+  }
+  return [...blobs.values()].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
+}
+
+/** Returns what is wrong with one blob; undefined when it is good. */
+async function checkBlob(
+  { file, sha256, size }: NeededBlob,
+  pool: HashPool,
+  progress: (bytes: number) => void,
+): Promise<Pick<Problem, "code" | "message"> | undefined> {
+  try {
+    const found = await lstat(file).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw ioError("read", file, error);
+    });
+    if (found === undefined) return { code: "ERR_BUNDLE_INCOMPLETE", message: "missing" };
+    if (found.isFile() && found.size !== size) {
+      return { code: "ERR_SIZE_MISMATCH", message: `wrong size: expected ${size} bytes, got ${found.size}` };
+    }
+    const { digests } = await pool.hashFile(file, ["sha256"], { length: size, progress });
+    if (digests.sha256 === sha256) return undefined;
+    const message = `digest mismatch: expected sha256:${sha256}, got sha256:${digests.sha256}`;
+    return { code: "ERR_DIGEST_MISMATCH", message };
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    return { code: error.code, message: error.message };
+  }
+}
+
+function problemOf(
+  { file }: NeededBlob,
+  { code, message }: Pick<Problem, "code" | "message">,
+  needed: NeededBlob["needed"],
+): StoreProblem {
+  const entries = needed.map((it) => it.entry);
+  const shown = entries.slice(0, SHOWN_ENTRIES).map((it) => `"${printable(it, 200)}"`);
+  const more = entries.length > shown.length ? ` and ${entries.length - shown.length} more` : "";
+  return { code, path: file, message: `${message}; it is ${shown.join(", ")}${more}`, entries };
+}
