@@ -67,8 +67,10 @@ export async function inspect(folders: readonly string[], options: InspectOption
   const { contents, problems } = await readContents(media);
   if (contents === undefined) {
     const first = problems[0];
-    const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}`;
-    throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems });
+    const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+    const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}${more}`;
+    const hint = `look closer with: airferry verify ${folders.join(" ")} --trust KEY`;
+    throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems, hint });
   }
   const { inventory, copies } = contents;
   const { stream, epoch, serial, created, notAfter, previous, tool, catalog } = inventory;

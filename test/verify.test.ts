@@ -1,4 +1,15 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { AirferryError, ERROR_CODES, EXIT } from "../src/errors.ts";
@@ -117,6 +128,17 @@ t.test("verify() names the bad volume, the place and the entries, and lets the o
     path: "data.tar.0002",
     message: /bytes 0 to 1000000.*isos\/big\.iso/,
   });
+});
+
+t.test("verify() names what a truncated volume takes with it, and what is lost beside it", async (t) => {
+  const dir = copyOf(good);
+  const volume = join(dir, "data.tar.0002");
+  truncateSync(volume, statSync(volume).size - 1);
+  const { problems } = await verify([dir], { trust });
+  t.match(problems, [
+    { code: "ERR_SIZE_MISMATCH", path: "data.tar.0002", message: /got 999999; touches "isos\/big\.iso"$/ },
+  ]);
+  t.equal(problems.length, 1);
 });
 
 t.test("verify() sees swapped volumes", async (t) => {

@@ -10,15 +10,13 @@ import { mismatch } from "./contents.ts";
 import { streamEntries } from "./inventory.ts";
 import type { InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
-import { printable } from "./paths.ts";
 import { checkEnd, checkFrame, frameEnd, frameStart, type PlacedEntry, planSteps, readRun } from "./steps.ts";
+import { type StreamRange, touchedEntries } from "./touched.ts";
 import { piecesOf } from "./volume-layout.ts";
 import { VolumeSet } from "./volumes.ts";
 
 /** A range of the stream that is not what was signed. */
-interface Damage {
-  position: number;
-  length: number;
+interface Damage extends StreamRange {
   /** Set when the medium could not be read there, or is not what it has to be. */
   error?: AirferryError;
 }
@@ -84,11 +82,7 @@ export async function checkLargeFile(
  * Finds out which volumes are to blame for a place in the stream that is not as signed: hashes the ones it lies in.
  * Returns at least one problem.
  */
-export async function locateDamage(
-  contents: Contents,
-  damage: { position: number; length: number },
-  pool: HashPool,
-): Promise<Problem[]> {
+export async function locateDamage(contents: Contents, damage: StreamRange, pool: HashPool): Promise<Problem[]> {
   const problems: Problem[] = [];
   for (const { volume } of piecesOf(damage.position, damage.length, contents.inventory.volumeSize)) {
     const file = contents.copies[volume]?.[0];
@@ -177,7 +171,7 @@ async function checkVolume(
   const { name, size, sha256 } = contents.inventory.volumes[index] as InventoryVolume;
   const whole = { position: index * contents.inventory.volumeSize, length: size };
   const where = damages.length === 0 ? "" : `; damaged in ${placesIn(whole, damages)}`;
-  const touched = `; touches ${entriesIn(contents, whole, damages.length === 0 ? [whole] : damages)}`;
+  const touched = `; touches ${touchedEntries(contents.inventory, whole, damages.length === 0 ? [whole] : damages)}`;
   try {
     const actual = (await pool.hashFile(file, ["sha256"], { progress })).digests.sha256 as string;
     if (actual === sha256) return undefined;
@@ -190,32 +184,11 @@ async function checkVolume(
 }
 
 /** `bytes A to B` of the volume, for the first few damaged ranges; B is the first byte behind. */
-function placesIn(volume: Damage, damages: Damage[]): string {
+function placesIn(volume: StreamRange, damages: StreamRange[]): string {
   const shown = damages.slice(0, 3).map((it) => {
     const from = Math.max(0, it.position - volume.position);
     const to = Math.min(volume.length, it.position + it.length - volume.position);
     return it.length === 1 ? `byte ${from}` : `bytes ${from} to ${to}`;
   });
   return `${shown.join(", ")}${damages.length > shown.length ? ` and ${damages.length - shown.length} more places` : ""}`;
-}
-
-/** Names the entries that have a part in the damaged ranges of a volume. */
-function entriesIn(contents: Contents, volume: Damage, damages: Damage[]): string {
-  const end = volume.position + volume.length;
-  let next = 0;
-  // Both lists are in stream order and each is walked once: there may be 100,000 of either.
-  const inside = streamEntries(contents.inventory).filter((entry) => {
-    const from = frameStart(entry);
-    const to = frameEnd(entry);
-    if (to <= volume.position || from >= end) return false;
-    while (next < damages.length && endOf(damages[next] as Damage) <= from) next++;
-    return next < damages.length && (damages[next] as Damage).position < to;
-  });
-  const shown = inside.slice(0, 3).map((it) => `"${printable(it.path, 120)}"`);
-  if (inside.length === 0) return "no entries";
-  return `${shown.join(", ")}${inside.length > shown.length ? ` and ${inside.length - shown.length} more` : ""}`;
-}
-
-function endOf(it: Damage): number {
-  return it.position + it.length;
 }

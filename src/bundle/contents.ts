@@ -12,6 +12,7 @@ import type { Media } from "./media.ts";
 import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_NOTE_BYTES } from "./media-names.ts";
 import { printable } from "./paths.ts";
 import { parseSums, type SumLine } from "./sums.ts";
+import { touchedEntries } from "./touched.ts";
 import { volumeIndexOf, volumeName } from "./volume-layout.ts";
 
 /** A bundle's parts. */
@@ -68,12 +69,16 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
   }
   if (inventory === undefined) return { problems };
   problems.push(...checkVolumeLines(inventory.value, lines));
-  const copies = inventory.value.volumes.map(({ name, size }) =>
+  const { volumeSize } = inventory.value;
+  const copies = inventory.value.volumes.map(({ name, size }, index) =>
     media.folders.flatMap(({ dir, files }) => {
       const actual = files.get(name);
       if (actual === undefined) return [];
       if (actual === size) return [join(dir, name)];
-      const message = `"${name}" in "${dir}" has the wrong size: expected ${size} bytes, got ${actual}`;
+      const whole = { position: index * volumeSize, length: size };
+      const lost = { position: whole.position + actual, length: size - actual };
+      const touched = actual < size ? `; touches ${touchedEntries(inventory.value, whole, [lost])}` : "";
+      const message = `"${name}" in "${dir}" has the wrong size: expected ${size} bytes, got ${actual}${touched}`;
       problems.push({ code: "ERR_SIZE_MISMATCH", path: name, message });
       return [];
     }),

@@ -2,7 +2,7 @@
  * Everything that is printed: results on stdout, all else on stderr, errors in one voice (`error:` then `hint:`).
  * Names from media and networks may hold control characters; they are shown as escapes, never sent to a terminal.
  */
-import { AirferryError } from "../errors.ts";
+import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
 import { clean } from "./format.ts";
 import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
@@ -79,7 +79,9 @@ export class Output {
       );
     } else {
       process.stderr.write(`airferry: error: ${clean(it.message)}\n`);
-      for (const problem of it.problems) process.stderr.write(`  ${clean(problem.path)}: ${clean(problem.message)}\n`);
+      const told = it.problems.length === 1 && it.message.includes((it.problems[0] as Problem).message);
+      for (const problem of told ? [] : it.problems)
+        process.stderr.write(`  ${clean(problem.path)}: ${clean(problem.message)}\n`);
       if (it.hint) process.stderr.write(`airferry: hint: ${clean(it.hint)}\n`);
     }
     if (process.env["AIRFERRY_DEBUG"]) {

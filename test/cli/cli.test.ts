@@ -212,6 +212,16 @@ t.test("verify", async (t) => {
   flipped[200_000] = (flipped[200_000] as number) ^ 1;
   writeFileSync(volume, flipped);
   await refused(t, ["verify", BUNDLE, "--trust", "site.pub"], 3, /data\.tar\.0000/, /copy the named volumes again/);
+  const short = bytes.subarray(0, 200_000);
+  writeFileSync(volume, short);
+  await refused(
+    t,
+    ["verify", BUNDLE, "--trust", "site.pub", "second.pub"],
+    3,
+    /: "data\.tar\.0000" in .* has the wrong size: .*; touches .*"isos\/x\.iso"/,
+    /hint: .*then: airferry verify bundles\/test-000001 --trust site\.pub second\.pub\n$/,
+  );
+  writeFileSync(volume, flipped);
   const json = await run("verify", BUNDLE, "--trust", "site.pub", "--json");
   t.equal(json.status, 3);
   const { ok, problems } = JSON.parse(json.stdout);
@@ -221,6 +231,14 @@ t.test("verify", async (t) => {
   t.equal(store.status, 3, store.stderr);
   t.match(JSON.parse((await run("status", "--store", "tampered", "--json")).stdout).streams, [], "no release");
   writeFileSync(volume, bytes);
+  const inventory = join(dir, BUNDLE, "airferry.json");
+  const text = readFileSync(inventory);
+  writeFileSync(inventory, `${text} `);
+  const torn =
+    /^airferry: error: cannot (inspect|unpack) .* digest mismatch in .*\nairferry: hint: look closer with: airferry verify/;
+  await refused(t, ["inspect", BUNDLE], 3, torn);
+  await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", "tampered"], 3, torn);
+  writeFileSync(inventory, text);
 });
 
 t.test("unpack, status and prune", async (t) => {

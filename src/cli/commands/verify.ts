@@ -1,7 +1,7 @@
 /** `airferry verify`: is this bundle whole, and signed by keys that are trusted? */
 import { AirferryError, EXIT } from "../../errors.ts";
-import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, trustFiles, trustOption, withGlobals } from "../command.ts";
+import { formatBytes, plural } from "../format.ts";
 
 interface VerifyFlags {
   trust?: string[];
@@ -41,7 +41,7 @@ export const verifyCommand: Register = (program, run) => {
         if (report.ok) {
           const missing = report.volumes.missing.length;
           output.print(
-            `good: stream ${report.stream}, serial ${report.serial}, ${report.entries} files, made ${report.created}`,
+            `good: stream ${report.stream}, serial ${report.serial}, ${plural(report.entries, "file")}, made ${report.created}`,
           );
           for (const signer of report.signers) output.print(`signed by ${signer}`);
           if (missing > 0) output.print(`still to come: ${report.volumes.missing.join(", ")}`);
@@ -51,10 +51,10 @@ export const verifyCommand: Register = (program, run) => {
           output.error(
             new AirferryError(
               report.problems[0]?.code ?? "ERR_BUNDLE_INVALID",
-              `cannot trust bundle "${bundles[0]}": ${count(report.problems.length)}`,
+              `cannot trust bundle "${bundles[0]}": ${plural(report.problems.length, "problem")}`,
               {
                 problems: report.problems,
-                hint: hintFor(report.problems[0]?.code, bundles[0] as string),
+                hint: hintFor(report.problems[0]?.code, bundles, trust),
               },
             ),
           );
@@ -73,15 +73,12 @@ export function requireTrust(given: readonly string[] | undefined, command: stri
   return trust;
 }
 
-function count(problems: number): string {
-  return `${problems} problem${problems === 1 ? "" : "s"}`;
-}
-
-function hintFor(code: string | undefined, bundle: string): string {
+function hintFor(code: string | undefined, bundles: readonly string[], trust: readonly string[]): string {
+  const [bundle] = bundles;
   switch (code) {
     case "ERR_DIGEST_MISMATCH":
     case "ERR_SIZE_MISMATCH":
-      return `the copy is damaged: copy the named volumes again, then: airferry verify ${bundle}`;
+      return `the copy is damaged: copy the named volumes again, then: airferry verify ${bundles.join(" ")} --trust ${trust.join(" ")}`;
     case "ERR_BUNDLE_INCOMPLETE":
       return "give the folders of all media at once, or add --partial to check what is here";
     case "ERR_KEY_UNTRUSTED":
@@ -101,5 +98,5 @@ function hintFor(code: string | undefined, bundle: string): string {
 
 /** Bytes and count of a finished step, for people. */
 export function amount(files: number, bytes: number): string {
-  return `${files} files, ${formatBytes(bytes)}`;
+  return `${plural(files, "file")}, ${formatBytes(bytes)}`;
 }
