@@ -18,14 +18,15 @@ export interface Reference {
 
 const SEGMENT = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
 const PATH = new RegExp(`^${SEGMENT}(?:/${SEGMENT})*$`);
-const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]*$/;
 const HOST =
   /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
 const DOCKER_HOSTS = new Set(["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"]);
 /** A reference, and its digest where it has one. */
 const DIGEST_PART = /^(.*?)(?:@((?:sha\d|md5|blake)[^@]*))?$/is;
-/** Longest path that registries take. */
+/** Longest path and longest tag that registries take. */
 const MAX_NAME_LENGTH = 255;
+const MAX_TAG_LENGTH = 128;
 
 /** Tells whether a string is a repository path: `a/b-c`. */
 export function isRepositoryPath(text: string): boolean {
@@ -34,7 +35,7 @@ export function isRepositoryPath(text: string): boolean {
 
 /** Tells whether a string is a tag. */
 export function isTag(text: string): boolean {
-  return TAG.test(text);
+  return text.length <= MAX_TAG_LENGTH && TAG.test(text);
 }
 
 /** Docker Hub has several names; the one that references use is `docker.io`. Lower case. */
@@ -86,6 +87,7 @@ function readReference(text: string): Reference | ReferenceFault {
   const hasTag = colon > named.lastIndexOf("/");
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   const name = hasTag ? named.slice(0, colon) : named;
+  if (tag !== undefined && tag.length > MAX_TAG_LENGTH) return tooLong("tag", tag, MAX_TAG_LENGTH);
   if (tag !== undefined && !isTag(tag)) {
     const underscored = tag.replaceAll("+", "_");
     return isTag(underscored)
@@ -100,6 +102,7 @@ function readReference(text: string): Reference | ReferenceFault {
   // The host becomes part of a URL: its port and an address must be possible ones.
   if (!HOST.test(host) || !URL.canParse(`https://${host}`)) return invalid(`bad registry host "${first}"`);
   if (host === "docker.io" && !path.includes("/")) path = `library/${path}`;
+  if (path.length > MAX_NAME_LENGTH) return tooLong("repository name", path, MAX_NAME_LENGTH);
   if (!isRepositoryPath(path)) {
     return invalid(`bad repository name "${path}": expected lower-case letters, digits and single separators`);
   }
@@ -150,6 +153,10 @@ export function digestTag(digest: OciDigest, suffix = ""): string {
   // distribution-spec v1.1, "Referrers tag schema": at most 32 and 64 characters.
   const [algorithm, hex] = digest.split(":") as [string, string];
   return `${algorithm.slice(0, 32)}-${hex.slice(0, 64)}${suffix}`;
+}
+
+function tooLong(what: string, text: string, max: number): ReferenceFault {
+  return invalid(`${what} too long: expected at most ${max} characters, got ${text.length}: "${text.slice(0, 40)}…"`);
 }
 
 function invalid(fault: string): ReferenceFault {

@@ -56,6 +56,19 @@ t.test("parseReference() refuses", async (t) => {
   for (const [text, reason] of bad) t.throws(() => parseReference(text), { code: "ERR_REFERENCE_INVALID" }, reason);
 });
 
+t.test("what is too long is told by its length, not by its letters", async (t) => {
+  const long = new Map([
+    [`x:${"a".repeat(129)}`, 'tag too long: expected at most 128 characters, got 129: "aaaa'],
+    [`x.example/${"a/".repeat(150)}a`, 'repository name too long: expected at most 255 characters, got 301: "a/a/'],
+  ]);
+  for (const [text, fault] of long) {
+    const found = checkReference(text)?.fault ?? "";
+    t.ok(found.startsWith(fault), found);
+  }
+  t.equal(checkReference(`x:${"a".repeat(128)}`), undefined);
+  t.equal(checkReference(`x.example/${"a".repeat(255)}`), undefined);
+});
+
 t.test("what people type is answered with what to write instead, and without their passwords", async (t) => {
   const typed = new Map([
     ["docker://x.example/y:1", "leave out docker://"],
