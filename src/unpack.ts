@@ -18,6 +18,7 @@ import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
+import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { readSpace, verifySpace } from "./io/space.ts";
 import { publicKeyPem } from "./sign/keys.ts";
@@ -238,7 +239,7 @@ function verifyBase(inventory: Inventory, present: ReadonlyMap<string, boolean>)
   if (missing.length === 0) return;
   throw new AirferryError(
     "ERR_DELTA_BASE",
-    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it counts on ${missing.length} files that this store does not have, first "${printable(missing[0]?.path ?? "")}"`,
+    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it counts on ${plural(missing.length, "file")} that this store does not have, first "${printable(missing[0]?.path ?? "")}"`,
     {
       path: inventory.stream,
       problems: missing.slice(0, 1000).map((it) => ({
@@ -356,7 +357,7 @@ async function explain(error: unknown, work: Work): Promise<unknown> {
     const missing = Math.max(work.left + SPARE_BYTES - freeBytes, 1);
     return new AirferryError(
       "ERR_SPACE",
-      `cannot unpack into "${work.store.dir}": the disk is full: about ${missing} bytes missing, ${freeBytes} free`,
+      `cannot unpack into "${work.store.dir}": the disk is full: about ${formatBytes(missing)} missing, ${formatBytes(freeBytes)} free`,
       {
         path: work.store.dir,
         hint: "make room and run the same command again; it continues where it stopped",

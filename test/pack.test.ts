@@ -274,7 +274,7 @@ t.test(
     writeFileSync(join(small, "ballast"), Buffer.alloc(20 * MIB));
     const full = await airferry(dir, ["pack", file, "--unsigned", "--out", "small"]);
     t.equal(full.status, 1);
-    t.match(full.stderr, /\d+ bytes missing/);
+    t.match(full.stderr, /[\d.]+ [KMG]iB missing: [\d.]+ [KMG]iB needed, .* free/);
     rmSync(join(small, "ballast"));
     const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "small"]);
     t.equal(ran.status, 0, ran.stderr);

@@ -1,10 +1,11 @@
 /** VERIFY.txt: how to check a bundle with stock tools. A convenience, never a trust anchor, and it says so. */
+import { plural } from "../io/format.ts";
 import type { Inventory } from "./inventory-types.ts";
 
 /** The same inventory gives the same text. */
 export function verifyText(inventory: Inventory): string {
   const { stream, serial, entries, volumes } = inventory;
-  return `airferry bundle: stream ${stream}, serial ${serial}, ${entries.length} files in ${volumes.length} volume${volumes.length === 1 ? "" : "s"}
+  return `airferry bundle: stream ${stream}, serial ${serial}, ${plural(entries.length, "file")} in ${plural(volumes.length, "volume")}
 
 Do not trust this file. It came on the same medium as what it describes. Get the public key (here: airferry.pub)
 and these instructions by another way, and compare the key's fingerprint by voice or on paper.

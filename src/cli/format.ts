@@ -1,6 +1,6 @@
 /** Text for people: sizes, spans of time, tables, and names that may hold anything. */
 
-export { formatBytes } from "../io/format-bytes.ts";
+export { formatBytes, plural } from "../io/format.ts";
 
 /** Shows control and bidirectional characters as escapes, so that no name can drive a terminal. */
 export function clean(text: string): string {
@@ -38,9 +38,4 @@ export function formatSeconds(seconds: number): string {
   const [hours, minutes, rest] = parts as [number, number, number];
   const two = (value: number) => String(value).padStart(2, "0");
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
-}
-
-/** `1 file`, `2 files`; `many` where it is not the word with an s. */
-export function plural(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
 }

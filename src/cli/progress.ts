@@ -2,7 +2,7 @@
  * Progress on stderr: a bar with bytes, rate and time left on a terminal, a plain line now and then elsewhere, JSON lines for
  * programs.
  */
-import { formatBytes } from "../io/size.ts";
+import { formatBytes } from "../io/format.ts";
 import { formatSeconds } from "./format.ts";
 
 export type ProgressMode = "auto" | "plain" | "json" | "none";

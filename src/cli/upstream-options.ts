@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import type { WorkspaceOptions } from "../workspace.ts";
 import { positive, rewrite } from "./command.ts";
+import { formatBytes } from "./format.ts";
 import type { Output } from "./output.ts";
 
 export interface UpstreamFlags {
@@ -36,7 +37,7 @@ export function workspaceOptions(flags: UpstreamFlags, output: Output): Workspac
           `trying again in ${((event.delayMs ?? 0) / 1000).toFixed(1)} s: ${event.url}: ${event.reason ?? ""}`,
         );
       else if (event.type === "failover") output.note(`trying the next mirror: ${event.url}: ${event.reason ?? ""}`);
-      else if (event.type === "resume") output.note(`continuing at byte ${event.bytes ?? 0}: ${event.url}`);
+      else if (event.type === "resume") output.note(`continuing at ${formatBytes(event.bytes ?? 0)}: ${event.url}`);
     },
   };
 }

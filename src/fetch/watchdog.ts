@@ -3,6 +3,8 @@
  * window of that length. Time that our own side needs to write does not count. One timer serves all transfers.
  */
 
+import { formatBytes } from "../io/format.ts";
+
 export interface Watch {
   /** Bytes arrived. */
   bytes(count: number): void;
@@ -60,7 +62,7 @@ class Transfer implements Watch {
     const elapsed = now - this.#windowStart;
     if (elapsed < stallMs) return undefined;
     if (this.#streaming && this.#windowBytes < (minimumRate * elapsed) / 1000) {
-      return `too slow: ${this.#windowBytes} bytes in ${seconds(elapsed)}`;
+      return `too slow: ${formatBytes(this.#windowBytes)} in ${seconds(elapsed)}`;
     }
     this.#windowStart = now;
     this.#windowBytes = 0;

@@ -4,6 +4,7 @@
 import { statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { formatBytes, plural } from "./format.ts";
 
 /** Room on the file system that holds a path. */
 export interface Space {
@@ -55,14 +56,14 @@ export async function verifySpace(action: string, folder: string, need: SpaceNee
   if (need.largest > space.maxFileBytes) {
     throw new AirferryError(
       "ERR_FILE_TOO_LARGE",
-      `cannot ${action} "${folder}": its file system holds files up to ${space.maxFileBytes} bytes, got one of ${need.largest}`,
+      `cannot ${action} "${folder}": its file system holds files up to ${exact(space.maxFileBytes)}, got one of ${exact(need.largest)}`,
       { ...detail, hint: "use another file system, or smaller volumes: --volume-size fat32" },
     );
   }
   if (need.bytes > space.freeBytes) {
     throw new AirferryError(
       "ERR_SPACE",
-      `cannot ${action} "${folder}": ${need.bytes - space.freeBytes} bytes missing: ${need.bytes} needed, ${space.freeBytes} free`,
+      `cannot ${action} "${folder}": ${formatBytes(need.bytes - space.freeBytes)} missing: ${formatBytes(need.bytes)} needed, ${formatBytes(space.freeBytes)} free`,
       {
         ...detail,
         expected: `${need.bytes} bytes`,
@@ -74,8 +75,13 @@ export async function verifySpace(action: string, folder: string, need: SpaceNee
   if (need.files > space.freeFiles) {
     throw new AirferryError(
       "ERR_SPACE",
-      `cannot ${action} "${folder}": ${need.files - space.freeFiles} inodes missing: ${need.files} files to make, ${space.freeFiles} left`,
+      `cannot ${action} "${folder}": ${plural(need.files - space.freeFiles, "inode")} missing: ${plural(need.files, "file")} to make, ${space.freeFiles} left`,
       { ...detail, hint: "make room and run the same command again; it continues where it stopped" },
     );
   }
+}
+
+/** Near a limit the last byte counts. */
+function exact(bytes: number): string {
+  return `${formatBytes(bytes)} (${bytes} bytes)`;
 }

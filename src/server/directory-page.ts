@@ -3,7 +3,7 @@
  * that the page is right with and without a trailing slash and installers need no redirect.
  */
 
-import { formatBytes } from "../io/size.ts";
+import { formatBytes } from "../io/format.ts";
 import type { Request, TreeView } from "./context.ts";
 import { escapeHtml, htmlPage } from "./html.ts";
 import { compareUtf8, encodePath } from "./tree.ts";

@@ -3,7 +3,7 @@
  * commands appear only for content that is there.
  */
 
-import { formatBytes } from "../io/size.ts";
+import { formatBytes } from "../io/format.ts";
 import { formatReference, parseReference, servedHost } from "../oci/reference.ts";
 import type { Release } from "../store/types.ts";
 import type { TreeView } from "./context.ts";

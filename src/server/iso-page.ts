@@ -2,7 +2,7 @@
  * The page that shows one directory inside an ISO. Names come from the image: every one is escaped and percent-encoded.
  */
 
-import { formatBytes } from "../io/size.ts";
+import { formatBytes } from "../io/format.ts";
 import type { IsoEntry } from "../iso/types.ts";
 import { escapeHtml, htmlPage } from "./html.ts";
 

@@ -159,6 +159,27 @@ t.test("pack", async (t) => {
   );
 });
 
+t.test("one of a thing is not told as several", async (t) => {
+  writeFileSync(join(dir, "one.txt"), "one");
+  writeManifest(dir, { stream: "one", files: [{ path: "one.txt" }] }, "one.yaml");
+  const several = /\b1 (?:files|entries|artifacts|changes|volumes|ISOs|images|keys|repositories)\b/;
+  const said = [];
+  for (const args of [
+    ["lock", "one.yaml"],
+    ["plan", "one.yaml"],
+    ["pack", "one.yaml", "--key", "site.key"],
+    ["inspect", "bundles/one-000001"],
+    ["verify", "bundles/one-000001", "--trust", "site.pub"],
+    ["unpack", "bundles/one-000001", "--trust", "site.pub", "--store", "one"],
+  ]) {
+    const ran = await run(...args);
+    t.equal(ran.status, 0, ran.stderr);
+    said.push(ran.stdout, ran.stderr);
+  }
+  t.notMatch(said.join(""), several);
+  t.match(said.join(""), /: 1 entry, 1 artifact, 1 change\n/);
+});
+
 t.test("plan and inspect list the same", async (t) => {
   const planned = JSON.parse((await run("plan", manifest, "--json")).stdout);
   const inspected = JSON.parse((await run("inspect", BUNDLE, "--json")).stdout);

@@ -376,7 +376,7 @@ t.test("fetchInto() notices a stalled transfer and continues it elsewhere in tim
 t.test("fetchInto() gives up on an upstream that never answers or only drips", async (t) => {
   for (const [behaviour, fault] of [
     [{ delayMs: 3000 }, /no byte for/],
-    [{ drip: { bytes: 1, everyMs: 30 } }, /too slow: \d+ bytes in/],
+    [{ drip: { bytes: 1, everyMs: 30 } }, /too slow: \d+ B in/],
   ] as const) {
     const upstream = await upstreamWith(t, behaviour);
     const fetcher = testFetcher({ stallTimeoutMs: 200, retries: 1 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
 import type { CatalogImage } from "../../src/bundle/inventory-types.ts";
-import { formatBytes } from "../../src/io/size.ts";
+import { formatBytes } from "../../src/io/format.ts";
 import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { startServer, temporaryDir } from "../fixtures/serving.ts";
 

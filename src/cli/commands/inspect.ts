@@ -1,8 +1,7 @@
 /** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
 
-import { formatBytes } from "../../io/size.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatTable } from "../format.ts";
+import { formatBytes, formatTable, plural } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 
 export const inspectCommand: Register = (program, run) => {
@@ -30,11 +29,11 @@ export const inspectCommand: Register = (program, run) => {
         output.print(
           `signers   ${it.claimedSigners.join(", ") || "none"} (as the file names claim; airferry verify checks)`,
         );
-        const files = `${it.entries.length} files, ${formatBytes(it.size)}`;
+        const files = `${plural(it.entries.length, "file")}, ${formatBytes(it.size)}`;
         output.print(`content   ${files}${it.carried < it.size ? `, ${formatBytes(it.carried)} of them here` : ""}`);
         const { isos, rpms, files: plain, images, keys } = it.catalog;
         output.print(
-          `          ${isos.length} ISOs, ${rpms.length} RPM repositories, ${plain.length} files, ${images.length} images, ${keys.length} keys`,
+          `          ${plural(isos.length, "ISO")}, ${plural(rpms.length, "RPM repository", "RPM repositories")}, ${plural(plain.length, "file")}, ${plural(images.length, "image")}, ${plural(keys.length, "key")}`,
         );
         for (const volume of it.volumes) {
           output.print(`volume    ${volume.name}  ${formatBytes(volume.size)}${volume.present ? "" : "  not here"}`);

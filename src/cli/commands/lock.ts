@@ -1,5 +1,6 @@
 /** `airferry lock`: pins every artifact of a manifest. */
 import { type Register, withGlobals } from "../command.ts";
+import { plural } from "../format.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 
 export const lockCommand: Register = (program, run) => {
@@ -39,7 +40,7 @@ export const lockCommand: Register = (program, run) => {
         for (const it of [...leftOutNotes(leftOut), ...result.findings.map(findingLine)]) output.note(it);
         const artifacts = result.lock.entries.reduce((sum, entry) => sum + entry.artifacts.length, 0);
         output.print(
-          `${result.file}: ${result.lock.entries.length} entries, ${artifacts} artifacts, ${result.changes.length || "no"} changes`,
+          `${result.file}: ${plural(result.lock.entries.length, "entry", "entries")}, ${plural(artifacts, "artifact")}, ${result.changes.length === 0 ? "no changes" : plural(result.changes.length, "change")}`,
         );
         output.result({
           lock: result.file,

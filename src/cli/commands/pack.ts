@@ -1,7 +1,7 @@
 /** `airferry pack`: mirrors what a manifest names into a signed bundle. */
 import { Option } from "commander";
-import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
+import { formatBytes, plural } from "../format.ts";
 import { passphrase } from "../passphrase.ts";
 import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
@@ -69,7 +69,7 @@ export const packCommand: Register = (program, run) => {
         for (const { path, reason } of result.faults) output.note(`left out ${path}: ${reason}`);
         output.note(
           result.packed
-            ? `packed ${result.entries} files, ${formatBytes(result.size)}: ${formatBytes(result.fetchedBytes)} fetched, ${formatBytes(result.reusedBytes)} reused`
+            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.size)}: ${formatBytes(result.fetchedBytes)} fetched, ${formatBytes(result.reusedBytes)} reused`
             : "nothing to do: this bundle is whole and was packed from this very lock",
         );
         if (result.packed && signers.signers.length === 0)

@@ -1,9 +1,8 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
-import { formatBytes } from "../../io/size.ts";
 import type { PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatTable } from "../format.ts";
+import { formatBytes, formatTable, plural } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
@@ -57,10 +56,10 @@ export const planCommand: Register = (program, run) => {
           const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
           if (listed.length > 0) output.print(`${formatRows(listed)}\n`);
           output.print(
-            `${rows.length} files, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
+            `${plural(rows.length, "file")}, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
           );
           output.print(
-            `${planned.volumes.length} volume${planned.volumes.length === 1 ? "" : "s"} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
+            `${plural(planned.volumes.length, "volume")} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
           );
           for (const [one, other] of planned.caseTwins) output.note(`differ only by case: ${one} and ${other}`);
           output.result({

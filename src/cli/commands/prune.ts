@@ -1,7 +1,7 @@
 /** `airferry prune`: removes older releases and what only they needed. */
 
-import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+import { formatBytes, plural } from "../format.ts";
 
 export const pruneCommand: Register = (program, run) => {
   withGlobals(program.command("prune"))
@@ -29,7 +29,7 @@ export const pruneCommand: Register = (program, run) => {
         const verb = flags.dryRun ? "would remove" : "removed";
         for (const release of report.releases) output.print(`${verb} ${release}`);
         for (const digest of report.incoming) output.print(`${verb} unfinished import ${digest}`);
-        output.print(`${verb} ${report.blobs} blobs, ${formatBytes(report.size)}`);
+        output.print(`${verb} ${plural(report.blobs, "blob")}, ${formatBytes(report.size)}`);
       }),
     );
 };

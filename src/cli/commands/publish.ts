@@ -1,6 +1,6 @@
 /** `airferry publish`: copies packed images to the site's own registry. */
 import { Option } from "commander";
-import { formatBytes } from "../../io/size.ts";
+import { formatBytes } from "../../io/format.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 
 interface PublishFlags {

@@ -1,7 +1,7 @@
 /** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
 import { EXIT } from "../../errors.ts";
-import { formatBytes } from "../../io/size.ts";
 import { positive, type Register, storeOption, trustOption, withGlobals } from "../command.ts";
+import { formatBytes, plural } from "../format.ts";
 import { requireTrust } from "./verify.ts";
 
 interface UnpackFlags {
@@ -52,7 +52,7 @@ export const unpackCommand: Register = (program, run) => {
         } else if (report.already) output.print(`${name}: was in the store already`);
         else {
           output.print(
-            `${name}: ${report.entries} files, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,
+            `${name}: ${plural(report.entries, "file")}, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,
           );
           output.note(`next: airferry serve --store ${flags.store}`);
         }
