@@ -3,11 +3,12 @@
  * host, made anew when these change or its time runs out. `--tls CERT,KEY`: the operator's own files.
  */
 import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { makeFolder } from "../io/atomic.ts";
 import { hostAddresses, hostNames, isAnyHost } from "./address.ts";
 import type { KeyAndCertificate } from "./certificates.ts";
 import type { TlsMaterial } from "./listener.ts";
@@ -28,12 +29,12 @@ export function defaultTlsDir(): string {
 export async function prepareTlsAuto(dir: string, extraNames: readonly string[]): Promise<TlsMaterial> {
   const names = await certificateNames(extraNames);
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await makeFolder(dir, 0o700);
     const ca = await loadOrMakeCa(dir);
     const server = await loadOrMakeServer(dir, ca, names);
     return { key: server.key, cert: server.cert, ca: ca.cert, ticketKeys: newTicketKeys() };
   } catch (cause) {
-    if (cause instanceof AirferryError) throw cause;
+    if (cause instanceof AirferryError && cause.code !== "ERR_IO") throw cause;
     throw new AirferryError("ERR_IO", `cannot keep certificates in "${dir}": ${(cause as Error).message}`, {
       hint: "give a directory that is writable with --tls-dir",
       path: dir,

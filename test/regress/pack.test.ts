@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "n
 import { join } from "node:path";
 import t from "tap";
 import { KeptFolder } from "../../src/manifest/lock-file.ts";
+import { prepareTlsAuto } from "../../src/server/tls-auto.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -118,6 +119,8 @@ t.test("a read-only or a full file system is said by its name, with what helps",
   t.equal(out.status, 1);
   t.match(out.stderr, /cannot make folder ".*\/mount\/out": /);
   t.match(out.stderr, hint);
+  const tls = await prepareTlsAuto(join(mount, "tls"), []).catch((it) => it);
+  t.match(tls, { code: "ERR_IO", message: /^cannot keep certificates in ".*tls": .*EROFS/, hint: /--tls-dir/ });
   const kept = await new KeptFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
   t.match(kept, { code: "ERR_IO", message: /^cannot make folder ".*x\.lock\.d": EROFS/, hint: /read-write/ });
 });
