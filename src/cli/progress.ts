@@ -2,8 +2,7 @@
  * Progress on stderr: a bar with bytes, rate and time left on a terminal, a plain line now and then elsewhere, JSON lines for
  * programs.
  */
-import { formatBytes } from "../io/format.ts";
-import { formatSeconds } from "./format.ts";
+import { formatBytes, formatSeconds } from "./format.ts";
 
 export type ProgressMode = "auto" | "plain" | "json" | "none";
 

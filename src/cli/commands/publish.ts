@@ -1,7 +1,7 @@
 /** `airferry publish`: copies packed images to the site's own registry. */
 import { Option } from "commander";
-import { formatBytes } from "../../io/format.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
+import { formatBytes, plural } from "../format.ts";
 
 interface PublishFlags {
   store: string;
@@ -48,7 +48,7 @@ export const publishCommand: Register = (program, run) => {
         });
         output.progressDone();
         const bytes = published.reduce((sum, it) => sum + it.pushedBytes, 0);
-        output.note(`published ${published.length} images: ${formatBytes(bytes)} sent`);
+        output.note(`published ${plural(published.length, "image")}: ${formatBytes(bytes)} sent`);
         for (const { target } of published) output.print(target);
         output.result({ images: published });
       }),
