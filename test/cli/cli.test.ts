@@ -291,7 +291,7 @@ t.test("render replaces files of other content only when told to", async (t) => 
   for (let i = 0; i < 2; i++) t.equal((await run(...args)).stdout, "CHECKSUM\n");
   const sums = readFileSync(join(dir, "CHECKSUM"), "utf8");
   writeFileSync(join(dir, "CHECKSUM"), "mine\n");
-  await refused(t, args, 2, /\n {2}CHECKSUM: there already with other content\n.*hint: .*--force/);
+  await refused(t, args, 2, /"CHECKSUM" is there already with other content\n.*hint: .*--force/);
   t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), "mine\n");
   t.equal((await run(...args, "--force")).status, 0);
   t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), sums);
