@@ -22,4 +22,11 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) =>
   process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.failed),
 );
 
-process.exitCode = await main(argv);
+const status = await main(argv);
+process.exitCode = status;
+if (status !== EXIT.done) {
+  // What is still under way after a failure, such as retries of other downloads, would only keep people waiting.
+  const flushed = (stream: NodeJS.WriteStream) => new Promise((resolve) => stream.write("", resolve));
+  await Promise.all([process.stdout, process.stderr].map(flushed));
+  process.exit(status);
+}

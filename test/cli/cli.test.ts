@@ -1,6 +1,6 @@
 /** Every command as a user types it: stdout, stderr, exit status, and files that must not be there. */
 import { generateKeyPairSync } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { airferry, type Ran, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
@@ -284,6 +284,18 @@ t.test("unpack, status and prune", async (t) => {
   );
   t.match((await run("prune", "--store", "store", "--keep", "1", "--dry-run")).stdout, /would remove test\/000001/);
   t.match((await run("prune", "--store", "store", "--keep", "1")).stdout, /^removed test\/000001/);
+});
+
+t.test("a long document arrives whole although the command fails", async (t) => {
+  const copy = join(dir, "many");
+  cpSync(join(dir, BUNDLE), copy, { recursive: true });
+  for (let n = 0; n < 1500; n++) writeFileSync(join(copy, `extra-${String(n).padStart(60, "0")}`), "");
+  const ran = await run("verify", "many", "--trust", "site.pub", "--json");
+  t.equal(ran.status, 3);
+  t.ok(ran.stdout.length > 200_000, `${ran.stdout.length} bytes`);
+  const { ok, problems } = JSON.parse(ran.stdout) as { ok: boolean; problems: object[] };
+  t.equal(ok, false);
+  t.ok(problems.length >= 1000);
 });
 
 t.test("render replaces files of other content only when told to", async (t) => {
