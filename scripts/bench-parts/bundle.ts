@@ -22,7 +22,7 @@ export async function benchBundle(): Promise<Row[]> {
   try {
     return [...fetchLarge(dir, nginx.url), ...fetchSmall(dir, nginx.url), ...checkAndUnpack(dir)];
   } finally {
-    nginx.stop();
+    await nginx.stop();
     rmSync(dir, { recursive: true, force: true });
   }
 }
@@ -231,7 +231,7 @@ function checkAndUnpack(dir: string): Row[] {
 }
 
 /** nginx with sendfile on a free port of loopback, serving DIR/www. */
-async function startNginx(dir: string): Promise<{ url: string; stop(): void }> {
+async function startNginx(dir: string): Promise<{ url: string; stop(): Promise<unknown> }> {
   mkdirSync(join(dir, "www"), { recursive: true });
   const port = 20000 + Math.floor(Math.random() * 20000);
   writeFileSync(
@@ -248,7 +248,7 @@ async function startNginx(dir: string): Promise<{ url: string; stop(): void }> {
     url,
     stop() {
       child.kill("SIGTERM");
-      void once(child, "exit");
+      return once(child, "exit");
     },
   };
 }

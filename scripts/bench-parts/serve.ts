@@ -1,5 +1,5 @@
 /** serve beside nginx: one large file, small packages over 32 connections, and the memory of all processes under load. */
-import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,7 +25,8 @@ const SLOW_CLIENTS = 40;
 interface Server {
   url: string;
   pid: number;
-  stop(): void;
+  /** Resolves when it is gone: its folder can be removed then. */
+  stop(): Promise<unknown>;
 }
 
 /** Needs nginx, curl and wrk on PATH. */
@@ -52,7 +53,7 @@ export async function benchServe(): Promise<Row[]> {
     });
     return rows;
   } finally {
-    for (const server of servers) server.stop();
+    await Promise.all(servers.map((it) => it.stop()));
     rmSync(dir, { recursive: true, force: true });
   }
 }
@@ -86,7 +87,7 @@ async function startServe(dir: string): Promise<Server> {
   const args = [...NODE_ARGS, "serve", "--store", "store", "--listen", "127.0.0.1:0"];
   const child = spawn(process.execPath, args, { cwd: dir, env: ENV, stdio: ["ignore", "pipe", "inherit"] });
   const [url] = (await once(createInterface(child.stdout), "line")) as [string];
-  return { url, pid: child.pid!, stop: () => child.kill("SIGTERM") };
+  return { url, pid: child.pid!, stop: () => stopped(child) };
 }
 
 async function startNginx(dir: string): Promise<Server> {
@@ -103,7 +104,7 @@ http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;
       (answer) => answer.ok,
       () => false,
     );
-    if (up) return { url, pid: child.pid!, stop: () => child.kill("SIGTERM") };
+    if (up) return { url, pid: child.pid!, stop: () => stopped(child) };
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error("nginx does not answer");
@@ -223,4 +224,10 @@ function residentBytes(pid: number): number {
   } catch {
     return 0;
   }
+}
+
+function stopped(child: ChildProcess): Promise<unknown> {
+  const gone = once(child, "exit");
+  child.kill("SIGTERM");
+  return gone;
 }
