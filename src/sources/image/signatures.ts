@@ -2,6 +2,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import type { Fetcher } from "../../fetch/types.ts";
+import { plural } from "../../io/format.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { COSIGN_SIGNATURE_ANNOTATION, type CosignSignature, checkCosignSignature } from "../../oci/cosign.ts";
@@ -84,7 +85,7 @@ export async function verifyImageSignatures(
   const found =
     faults.length === 0
       ? "it is not signed"
-      : `${faults.length} signatures do not count: ${[...new Set(faults)].join("; ")}`;
+      : `${plural(faults.length, "signature")} found, none counts: ${[...new Set(faults)].join("; ")}`;
   throw new AirferryError(
     "ERR_UPSTREAM_SIGNATURE",
     `cannot take image "${image.reference}" (${image.digest}): ${found}: expected a cosign signature by ${keys.map((key) => key.file).join(" or ")}`,
