@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   ERR_LOCK_STALE: EXIT.usage,
   ERR_REFERENCE_INVALID: EXIT.usage,
   ERR_UNRESOLVED: EXIT.usage,
+  ERR_FINDINGS: EXIT.usage,
   ERR_RENDER: EXIT.usage,
   // 3: verification refused
   ERR_DIGEST_MISMATCH: EXIT.refused,

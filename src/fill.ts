@@ -8,6 +8,7 @@ import { ItemWriter } from "./bundle/item-writer.ts";
 import type { WorkFolder } from "./bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "./errors.ts";
 import { httpStatusOf } from "./fetch/fetcher.ts";
+import type { Finding } from "./findings.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import { SharedPieces } from "./io/shared-pieces.ts";
@@ -37,6 +38,8 @@ export interface FillOptions {
   /** Where earlier bundles lie. */
   out: string;
   concurrency: number;
+  /** Told what an item's `look` found, before the item counts as fetched; throws to refuse it, and a rerun looks again. */
+  found?: (findings: readonly Finding[]) => void;
   report?: (line: string) => void;
   progress?: (progress: FillProgress) => void;
 }
@@ -95,7 +98,7 @@ class Filler {
     for (const [index, item] of plan.items.entries()) {
       const done = work.journal.done.get(item.path);
       if (done !== undefined && done.size === item.size && done.offset === item.offset)
-        this.#whole(index, item, done.done);
+        await this.#whole(index, item, done.done);
       else if (item.source.from === "made") made.push(index);
       else if (item.integrity !== undefined && item.size > 0 && first.has(item.integrity)) twins.push(index);
       else {
@@ -327,7 +330,7 @@ class Filler {
       { pool, pieces: this.#pieces },
       {
         algorithms: algorithmsOf(item),
-        readBack: item.check !== undefined,
+        readBack: item.check !== undefined || item.look !== undefined,
         onBytes: (bytes) => {
           this.#doneBytes += bytes;
           this.#report(item);
@@ -376,13 +379,19 @@ class Filler {
 
   async #finish(index: number, item: LaidItem, writer: ItemWriter, sha256: string): Promise<void> {
     if (item.check) await item.check(this.#o.work.volumes.range(item.offset, item.size));
+    await this.#look(item);
     await writer.done(sha256);
     this.#sha256.set(item.path, sha256);
     this.#doneItems++;
     this.#report(item);
   }
 
-  #whole(index: number, item: LaidItem, sha256: string): void {
+  async #look(item: LaidItem): Promise<void> {
+    if (item.look) this.#o.found?.(await item.look(this.#o.work.volumes.range(item.offset, item.size)));
+  }
+
+  async #whole(index: number, item: LaidItem, sha256: string): Promise<void> {
+    await this.#look(item);
     this.#o.work.progress(index, item.size);
     this.#sha256.set(item.path, sha256);
     this.#doneItems++;

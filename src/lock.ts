@@ -4,14 +4,15 @@
  */
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
-import { checkBuilder, type Finding } from "./builder/compatibility.ts";
+import { checkBuilder } from "./builder/compatibility.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import type { Finding } from "./findings.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import type { Kind } from "./io/types.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
 import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
-import type { Manifest } from "./manifest/schema.ts";
+import { planContext } from "./plan.ts";
 import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
 import type { ImageDetail } from "./sources/image/detail.ts";
 import { SOURCES } from "./sources/kinds.ts";
@@ -46,7 +47,7 @@ export interface LockResult {
   lock: Lock;
   changes: LockChange[];
   file: string;
-  /** What of `builder:` does not fit its compatibility matrix, or is not among what was locked. */
+  /** What will not work inside, of the builder first. */
   findings: Finding[];
 }
 
@@ -60,7 +61,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
   const before = await readLock(paths.lock);
   if (options.frozen) {
     const fresh = requireFresh(workspace, before);
-    return { lock: fresh, changes: [], file: paths.lock, findings: builderFindings(manifest, fresh) };
+    return { lock: fresh, changes: [], file: paths.lock, findings: await findingsOf(workspace, fresh) };
   }
 
   const kept = new KeptFolder(paths.kept);
@@ -96,7 +97,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
     await writeLock(paths.lock, after);
     await kept.retain(digestsIn(entries));
   }
-  return { lock: after, changes, file: paths.lock, findings: builderFindings(manifest, after) };
+  return { lock: after, changes, file: paths.lock, findings: await findingsOf(workspace, after) };
 }
 
 /** An ISO that was locked just before: its local file, or its bytes in the download cache, fetched if that is allowed. */
@@ -127,11 +128,16 @@ async function openIso(
   return openBytes(file);
 }
 
-function builderFindings(manifest: Manifest, lock: Lock): Finding[] {
-  return checkBuilder(
-    manifest.builder,
-    lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path)),
-  );
+/** What can be seen of a lock: of its builder, and of each kind of source. */
+async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
+  const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
+  const findings = checkBuilder(workspace.manifest.builder, paths);
+  const context = planContext(workspace, lock);
+  for (const source of SOURCES) {
+    const entries = lock.entries.filter((entry) => entry.kind === source.kind);
+    findings.push(...((await source.findings?.(entries, context)) ?? []));
+  }
+  return findings;
 }
 
 /** Now, or SOURCE_DATE_EPOCH, in whole seconds. */

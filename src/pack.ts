@@ -4,12 +4,12 @@
  */
 import { rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Finding, findingLine } from "./builder/compatibility.ts";
 import { finishBundle } from "./bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "./bundle/inventory-types.ts";
 import { otherWorkFolders, WorkFolder, workFolderName } from "./bundle/work-folder.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { type FillProgress, fillBundle } from "./fill.ts";
+import { type Finding, findingLine, refuseFindings } from "./findings.ts";
 import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wanted } from "./finished.ts";
 import { makeFolder, syncPath } from "./io/atomic.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
@@ -38,6 +38,8 @@ export interface PackOptions {
   /** One folder for each medium of so many volumes. */
   volumesPerMedium?: number;
   frozen: boolean;
+  /** Pack although something will not work inside; default false. */
+  allowFindings?: boolean;
   serial?: number;
   /** Items at once. */
   concurrency: number;
@@ -58,7 +60,7 @@ export interface PackResult {
   fetchedBytes: number;
   reusedBytes: number;
   faults: ItemFault[];
-  /** What of `builder:` does not fit its compatibility matrix, or was not packed. */
+  /** What may not work inside, or will not although `allowFindings` let it pass. */
   findings: Finding[];
 }
 
@@ -69,7 +71,7 @@ const SMALL_FILES_BYTES = 16 * 1024 * 1024;
 
 /**
  * Packs what a manifest names.
- * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID and ERR_LOCK_STALE (2), ERR_SPACE (1)
+ * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID, ERR_LOCK_STALE and ERR_FINDINGS (2), ERR_SPACE (1)
  */
 export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
   keepHeapSmall();
@@ -94,18 +96,27 @@ async function packAlone(workspace: Workspace, options: PackOptions, pool: HashP
 async function packWith(workspace: Workspace, options: PackOptions, pool: HashPool): Promise<PackResult> {
   const report = options.report ?? (() => {});
   const state = await readState(workspace.paths.state);
-  let { lock, changes, findings } = await lockManifest(workspace, {
+  const findings: Finding[] = [];
+  /** Tells what was found, and refuses what cannot work. */
+  const found = (more: readonly Finding[]): void => {
+    findings.push(...more);
+    const told = options.allowFindings === true ? more : more.filter((it) => it.level === "warning");
+    for (const it of told) report(findingLine(it));
+    if (options.allowFindings !== true) refuseFindings(more, workspace.file);
+  };
+  const locked = await lockManifest(workspace, {
     frozen: options.frozen,
     pinFirstSight: false,
     fetchIsos: true,
     report,
   });
-  for (const { change, kind, name, path, before, after } of changes) {
+  let { lock } = locked;
+  for (const { change, kind, name, path, before, after } of locked.changes) {
     if (change === "changed" || path !== undefined)
       report(`${change} ${kind} ${path ?? name}: ${before ?? "-"} → ${after ?? "-"}`);
   }
   // Said before hours of downloading, not after.
-  for (const it of findings) report(findingLine(it));
+  found(locked.findings);
   // Also where the bundle is there: somebody may have made this the check for drift.
   if (options.frozen) await requireUnmoved(workspace, lock, report);
   const wanted: Wanted = { workspace, lock, options, pool };
@@ -141,7 +152,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       return done(lock, findings, { ...left, bundle: target });
     }
     await using work = await openWork(options.out, plan, pool);
-    const filled = await fillBundle({ ...options, workspace, plan, work: work.folder, pool });
+    const filled = await fillBundle({ ...options, workspace, plan, work: work.folder, pool, found });
     totals = {
       fetchedBytes: totals.fetchedBytes + filled.fetchedBytes,
       reusedBytes: totals.reusedBytes + filled.reusedBytes,

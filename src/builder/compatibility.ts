@@ -3,24 +3,10 @@
  * versions it is told to build with and those that were really packed. Used by `lock`, `doctor` and `init`.
  */
 import matrix from "../../manifests/compatibility.json" with { type: "json" };
+import type { Finding } from "../findings.ts";
 import { type Artifact, type Component, compareVersions, recogniseAll } from "./artifacts.ts";
 import { type Builder, parseBuilder } from "./builder.ts";
 import { checkImageconfig } from "./check-imageconfig.ts";
-
-/** One thing that does not fit, with what to change. */
-export interface Finding {
-  /** `error`: the build cannot work; `warning`: it may. */
-  level: "error" | "warning";
-  /** What it is about: a key of the manifest, or a component. */
-  subject: string;
-  message: string;
-  remedy: string;
-}
-
-/** One line for people. */
-export function findingLine(finding: Finding): string {
-  return `builder: ${finding.level}: ${finding.message}; ${finding.remedy}`;
-}
 
 /** A row of the matrix: versions without `v`. */
 export interface MatrixRow {
@@ -67,6 +53,7 @@ export function checkBuilder(value: unknown, paths: Iterable<string>): Finding[]
     for (const fault of checkImageconfig(builder.imageconfig)) {
       findings.push({
         level: "error",
+        area: "builder",
         subject: `builder.imageconfig.${fault.key}`,
         message: fault.message,
         remedy: fault.remedy,
@@ -132,6 +119,7 @@ function checkPacked(
   if (packed.length === 0) {
     findings.push({
       level: "error",
+      area: "builder",
       subject: part.key,
       message: `${part.key}${wanted === undefined ? "" : ` ${wanted}`} was not packed`,
       remedy: `add it to the manifest, as manifests/${builder.flavor === "spectro-capi" ? "rocky-9-capi" : "image-builder"}.yaml does`,
@@ -139,6 +127,7 @@ function checkPacked(
   } else if (wanted !== undefined && !packed.includes(wanted)) {
     findings.push({
       level: "error",
+      area: "builder",
       subject: `builder.${keyOf(part, builder)}`,
       message: `builder.${keyOf(part, builder)} is ${wanted}, but packed is ${packed.join(", ")}`,
       remedy: `pack ${part.key} ${wanted}, or set builder.${keyOf(part, builder)} to ${packed[0]}`,
@@ -159,6 +148,7 @@ function checkRow(
   if (row === undefined) {
     findings.push({
       level: "warning",
+      area: "builder",
       subject: "k8s",
       message: `Kubernetes ${k8s} is not in the builder's compatibility matrix (${source})`,
       remedy: `use one of ${versions.map((it) => it.k8s).join(", ")}, or see whether the builder has a newer matrix`,
@@ -171,6 +161,7 @@ function checkRow(
     if (used === undefined || used === row[part.key]) continue;
     findings.push({
       level: "warning",
+      area: "builder",
       subject: part.key,
       message: `${part.key} ${used} does not go with Kubernetes ${k8s}: the matrix lists ${row[part.key]} (${source})`,
       remedy: `pack ${part.key} ${row[part.key]} and set builder.${keyOf(part, builder)} to it`,

@@ -1,8 +1,9 @@
 /**
  * The list of everything that can be rendered: names of `airferry render`, paths below `/config/`, and how each is made.
  */
-import { checkBuilder, type Finding } from "../builder/compatibility.ts";
+import { checkBuilder } from "../builder/compatibility.ts";
 import { AirferryError } from "../errors.ts";
+import type { Finding } from "../findings.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
 import { renderChecksum } from "./checksum.ts";
 import { renderImageconfig } from "./imageconfig.ts";

@@ -6,6 +6,7 @@
 
 import type { Catalog } from "../bundle/inventory-types.ts";
 import type { Authenticator, Fetcher } from "../fetch/types.ts";
+import type { Finding } from "../findings.ts";
 import type { Digest, Established, Kind, RandomAccess } from "../io/types.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";
@@ -38,6 +39,11 @@ export interface PlanItem {
    * Throws an AirferryError (ERR_UPSTREAM_SIGNATURE …) to refuse them.
    */
   check?: (bytes: RandomAccess) => Promise<void>;
+  /**
+   * Looks at the bytes once their digest is right, for what cannot work inside although it is what upstream has: the findings
+   * are told, and `pack` refuses over errors. Called again for what an earlier run fetched, so it should read little.
+   */
+  look?: (bytes: RandomAccess) => Promise<readonly Finding[]>;
   /** A wrong digest, or a `check` that throws, drops the item with a report instead of failing the pack; see `exclude`. */
   quarantine?: true;
 }
@@ -115,6 +121,8 @@ export interface SourceKind {
     entries: readonly LockedEntry[],
     context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
   ): Promise<{ name: string; message: string }[]>;
+  /** What of the locked entries cannot work inside; no network. */
+  findings?(entries: readonly LockedEntry[], context: PlanContext): Promise<Finding[]> | Finding[];
   /** Takes dropped items out of a locked entry (and out of the metadata generated for it). */
   exclude?(entry: LockedEntry, faults: readonly ItemFault[], context: PlanContext): Promise<LockedEntry>;
 }

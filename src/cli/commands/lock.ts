@@ -21,7 +21,7 @@ export const lockCommand: Register = (program, run) => {
         const { openWorkspace } = await import("../../workspace.ts");
         const { lock } = await import("../../lock.ts");
         const { leftOutIn, leftOutNotes } = await import("../../why.ts");
-        const { findingLine } = await import("../../builder/compatibility.ts");
+        const { findingLine } = await import("../../findings.ts");
         await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
         let bytes = 0;
         const progress = output.progress("pinning");

@@ -14,6 +14,7 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   unsigned?: boolean;
   out: string;
   frozen?: boolean;
+  allowFindings?: boolean;
   serial?: number;
 }
 
@@ -31,11 +32,12 @@ export const packCommand: Register = (program, run) => {
     .option("--unsigned", "do not sign; unpack refuses the bundle until somebody signs it")
     .option("--out <dir>", "where bundles are written", "bundles")
     .option("--frozen", "refuse when the lock is not up to date")
+    .option("--allow-findings", "pack although something in it cannot work inside, as the findings say")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .addHelpText(
       "after",
       "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
-        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, 4 upstream failed, 130 interrupted.",
+        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
@@ -60,6 +62,7 @@ export const packCommand: Register = (program, run) => {
           ...signers,
           ...volumes,
           frozen: flags.frozen === true,
+          allowFindings: flags.allowFindings === true,
           ...(flags.serial !== undefined && { serial: flags.serial }),
           concurrency: Math.max(8, flags.concurrency ?? 0),
           report: (line) => output.note(line),

@@ -31,13 +31,14 @@ export const planCommand: Register = (program, run) => {
           const { openWorkspace } = await import("../../workspace.ts");
           const { lock } = await import("../../lock.ts");
           const { plan, planRows } = await import("../../plan.ts");
-          const { findingLine } = await import("../../builder/compatibility.ts");
+          const { errorsIn, findingLine } = await import("../../findings.ts");
           const { leftOutIn, leftOutNotes, whyIn } = await import("../../why.ts");
           const { freeBytesAt } = await import("../../io/space.ts");
           await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
           const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
           noteChanges(output, locked.changes);
           for (const it of locked.findings) output.note(findingLine(it));
+          if (errorsIn(locked.findings).length > 0) output.note("pack refuses this, unless with --allow-findings");
           if (flags.why !== undefined) {
             const reasons = await whyIn(locked.lock, flags.why);
             for (const reason of reasons) output.print(reason);

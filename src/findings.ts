@@ -1,0 +1,50 @@
+/**
+ * Findings: what is well-formed and yet will not work inside, such as a builder whose Kubernetes was not packed. `lock`, `plan`
+ * and `pack` tell them; `pack` refuses over one of level `error` (exit 2) unless `--allow-findings`.
+ *
+ * To add one, give it from where it can be seen first:
+ * - from the lock alone: `SourceKind.findings` of the kind of source, or `checkBuilder` for what concerns `builder:`;
+ * - from the bytes: `PlanItem.look`, which `pack` calls when their digest is right, and again at each rerun.
+ * Nothing else has to be done: they are told, refused and allowed alike.
+ */
+import { AirferryError } from "./errors.ts";
+import type { Kind } from "./io/types.ts";
+
+/** One thing that does not fit, with what to change. */
+export interface Finding {
+  /** `error`: it cannot work, and `pack` refuses; `warning`: it may. */
+  level: "error" | "warning";
+  /** Whose finding it is: the manifest's `builder:`, or a kind of source. */
+  area: "builder" | Kind;
+  /** What it is about: a key of the manifest, an entry, a component, a path in the bundle. */
+  subject: string;
+  message: string;
+  /** What to do about it, as an imperative. */
+  remedy: string;
+}
+
+/** One line for people. */
+export function findingLine({ area, level, message, remedy }: Finding): string {
+  return `${area}: ${level}: ${message}; ${remedy}`;
+}
+
+/** The findings over which `pack` refuses. */
+export function errorsIn(findings: readonly Finding[]): Finding[] {
+  return findings.filter((it) => it.level === "error");
+}
+
+/**
+ * Refuses findings of level `error`, all of them at once.
+ * @param file the manifest, for the message
+ * @throws {AirferryError} ERR_FINDINGS
+ */
+export function refuseFindings(findings: readonly Finding[], file: string): void {
+  const errors = errorsIn(findings);
+  if (errors.length === 0) return;
+  const what = errors.length === 1 ? "a finding says" : `${errors.length} findings say`;
+  throw new AirferryError("ERR_FINDINGS", `cannot pack "${file}": ${what} that it cannot work inside the gap`, {
+    path: file,
+    problems: errors.map((it) => ({ code: "ERR_FINDINGS", path: it.subject, message: findingLine(it) })),
+    hint: "change what they name; to pack it all the same, add --allow-findings",
+  });
+}

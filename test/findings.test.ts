@@ -1,0 +1,53 @@
+/** Findings: what cannot work inside is refused by pack, all at once, unless it is allowed. */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { airferry, scratch, writeManifest } from "./fixtures/program.ts";
+
+const BUILDER = {
+  flavor: "spectro-capi",
+  imageconfig: { os_version: "rockylinux-9", k8s_version: "1.30.4", image_type: "standard" },
+};
+
+t.test("pack refuses over a builder that was not given its parts, unless that is allowed", async (t) => {
+  const dir = scratch(t);
+  writeFileSync(join(dir, "a"), "x");
+  const file = writeManifest(dir, { files: [{ path: "a" }], builder: BUILDER });
+  const refused = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(refused.status, 2);
+  t.notOk(existsSync(join(dir, "out")), "nothing was begun");
+  for (const what of ["k8s 1.30.4", "cni", "containerd", "crictl"]) {
+    const lines = refused.stderr.split("\n").filter((it) => it.includes(`builder: error: ${what} was not packed`));
+    t.equal(lines.length, 1, `${what} is told once`);
+  }
+  t.match(refused.stderr, /airferry: error: cannot pack ".*": 4 findings say that it cannot work inside the gap/);
+  t.match(refused.stderr, /airferry: hint: .*--allow-findings\n$/);
+
+  const planned = await airferry(dir, ["plan", file, "--json"]);
+  t.equal(planned.status, 0);
+  t.match(planned.stderr, /pack refuses this/);
+  const { findings } = JSON.parse(planned.stdout) as { findings: object[] };
+  t.equal(findings.length, 4);
+  t.match(findings[0], { level: "error", area: "builder", message: String, remedy: String, subject: String });
+
+  const allowed = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--allow-findings"]);
+  t.equal(allowed.status, 0, allowed.stderr);
+  t.match(allowed.stderr, /builder: error: containerd was not packed/);
+  const again = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(again.status, 2, "the bundle that is there was allowed then, not now");
+  t.equal((await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--frozen"])).status, 2, "frozen as well");
+});
+
+t.test("with --json each finding is a problem of the error", async (t) => {
+  const dir = scratch(t);
+  writeFileSync(join(dir, "a"), "x");
+  const file = writeManifest(dir, { files: [{ path: "a" }], builder: BUILDER });
+  const { status, stderr } = await airferry(dir, ["pack", file, "--unsigned", "--json", "--quiet"]);
+  t.equal(status, 2);
+  const error = JSON.parse(stderr.trim().split("\n").at(-1) as string);
+  t.match(error, { event: "error", code: "ERR_FINDINGS" });
+  t.same(
+    error.problems.map((it: { path: string }) => it.path),
+    ["k8s", "cni", "containerd", "crictl"],
+  );
+});
