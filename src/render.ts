@@ -3,9 +3,10 @@
  * nothing else; the address is the caller's. See docs/build.md.
  */
 import { open, readFile, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { AirferryError } from "./errors.ts";
 import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
+import { pathIn } from "./io/path-grammar.ts";
 import { readSmall } from "./io/safe-open.ts";
 import { IsoImage } from "./iso/image.ts";
 import { readInstallTree } from "./iso/install-tree.ts";
@@ -66,7 +67,7 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   const loose = new Set(wanted.filter((it) => it.isLoose).map((it) => it.path));
   const placed = rendered
     .filter((it) => !isFolder || !loose.has(it.path))
-    .map((it) => ({ ...it, file: isFolder ? join(out, it.path) : out }));
+    .map((it) => ({ ...it, file: isFolder ? pathIn(out, it.path) : out }));
   const found = await Promise.all(placed.map((it) => whatIsAt(it.file, it.text)));
   const others = placed.filter((_, index) => found[index] === "other");
   if (others.length > 0 && options.force !== true) throw thereAlready(what, others);

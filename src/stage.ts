@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import type { InventoryEntry } from "./bundle/inventory-types.ts";
 import { AirferryError } from "./errors.ts";
 import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
+import { fileIn, pathIn } from "./io/path-grammar.ts";
 import { verifySpace } from "./io/space.ts";
 import { parseImageconfig } from "./render/imageconfig.ts";
 import { builderOf, buildIso, findBuilder } from "./render/view.ts";
@@ -60,8 +61,9 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
       continue;
     }
     if (file.name === "imageconfig") isoName = parseImageconfig(text).get("iso_name");
-    await makeFolder(dirname(join(dir, file.path)));
-    await writeAtomic(join(dir, file.path), text, file.name === "imageconfig" ? 0o640 : 0o644);
+    const target = pathIn(dir, file.path);
+    await makeFolder(dirname(target));
+    await writeAtomic(target, text, file.name === "imageconfig" ? 0o640 : 0o644);
     done(file.path);
   }
   if (options.ca !== undefined) {
@@ -80,14 +82,14 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
           hint: `add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./${path}\n    as: ${path}`,
         });
       }
-      await placeCopy(store, entry, join(dir, target));
+      await placeCopy(store, entry, pathIn(dir, target, `builder.custom_scripts.${kind}`));
       done(target);
     }
   }
   const iso = buildIso("stage", builderOf(release), release);
   if (iso !== undefined) {
     const name = isoName !== undefined && isoName !== "" ? isoName : `${iso.iso.name}.iso`;
-    await placeLarge(store, iso.entry, join(dir, name), dir);
+    await placeLarge(store, iso.entry, fileIn(dir, name, "builder.imageconfig.iso_name"), dir);
     done(name);
   }
   return staged;

@@ -40,15 +40,15 @@ const OUTSIDE_VERBS = ["lock", "plan", "pack", "fill", "reuse", "finished", "wor
 /** Which rooms each room may import values from (types may come from anywhere below cli). */
 const MAY: Record<string, readonly string[]> = {
   io: [],
-  manifest: ["io", "oci"],
+  manifest: ["io", "oci", "builder"],
   fetch: ["io", "manifest"],
   rpm: ["io", "sign"],
   oci: ["io", "sign"],
   iso: ["io"],
   sign: ["io"],
-  builder: [],
+  builder: ["io"],
   render: ["io", "builder", "bundle", "oci", "rpm", "iso"],
-  bundle: ["io", "sign"],
+  bundle: ["io", "sign", "oci", "builder"],
   store: ["io", "bundle", "sign"],
   sources: ["io", "manifest", "fetch", "bundle", "sign", "rpm", "oci", "iso"],
   server: ["io", "bundle", "store", "rpm", "oci", "iso", "render"],

@@ -260,6 +260,27 @@ t.test("verify() refuses signed inventories that lie", async (t) => {
       "ERR_BUNDLE_VERSION",
     ],
     ["not JSON", () => Buffer.from("{"), "ERR_BUNDLE_INVALID"],
+    [
+      "an ISO's name in the builder's folder",
+      (it) => {
+        it.builder = { flavor: "spectro-capi", imageconfig: { iso_name: "../victim/cron" } };
+      },
+      "ERR_PATH_UNSAFE",
+    ],
+    [
+      "a script of the builder",
+      (it) => {
+        it.builder = { flavor: "spectro-capi", custom_scripts: { pre: ["a/../../b.sh"] } };
+      },
+      "ERR_PATH_UNSAFE",
+    ],
+    [
+      "a stream that is a folder above",
+      (it) => {
+        it.stream = "..";
+      },
+      "ERR_BUNDLE_INVALID",
+    ],
   ];
   for (const [what, spoil, code] of cases) {
     const dir = join(root, `lie-${what}`);

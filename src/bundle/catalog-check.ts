@@ -4,11 +4,12 @@
  */
 import { z } from "zod";
 import type { Problem } from "../errors.ts";
+import { checkName, checkPath } from "../io/path-grammar.ts";
 import type { Catalog, InventoryEntry } from "./inventory-types.ts";
-import { checkEntryPath, printable } from "./paths.ts";
+import { printable } from "./paths.ts";
 
 const text = z.string().max(4096);
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/);
+const name = z.string().refine((it) => checkName(it) === undefined, "not a name");
 const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
 const texts = z.array(text);
 const established = z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight"]);
@@ -86,7 +87,7 @@ export function checkCatalog(
     }
   }
   for (const { path } of [...it.rpms, ...it.provenance]) {
-    const fault = checkEntryPath(path.endsWith("/") ? path.slice(0, -1) : path);
+    const fault = checkPath(path.endsWith("/") ? path.slice(0, -1) : path);
     if (fault !== undefined) problems.push(problem("catalog", `catalog: "${printable(path)}": ${fault}`));
   }
   return problems;

@@ -2,7 +2,9 @@
  * The inventory airferry.json: formats and strictly parses it. What the parser takes is exactly what the formatter would
  * write: canonical JSON, sorted entries, offsets and volumes that follow from sizes alone. docs/format.md, "Inventory".
  */
+import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
+import { isStreamName } from "../io/path-grammar.ts";
 import { checkCatalog } from "./catalog-check.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
@@ -16,7 +18,6 @@ export const MAX_ENTRIES = 500_000;
 export const MAX_SERIAL = 999_999_999;
 const MAX_PROBLEMS = 50;
 
-const STREAM = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const HEX256 = /^[0-9a-f]{64}$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
 
@@ -155,7 +156,7 @@ function checkInventory(value: Record<string, unknown>): Problem[] {
     expect(KEYS.includes(key as keyof Inventory), printable(key, 50), "unknown key");
   for (const key of KEYS) if (!OPTIONAL.has(key)) expect(key in value, key, "missing");
   const { stream, epoch, serial, created, notAfter, previous, lock, tool } = value;
-  expect(typeof stream === "string" && STREAM.test(stream), "stream", "not a name");
+  expect(typeof stream === "string" && isStreamName(stream), "stream", "not a name");
   expect(isCount(epoch, MAX_SERIAL) && epoch > 0, "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isCount(serial, MAX_SERIAL) && serial > 0, "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isTime(created), "created", "expected YYYY-MM-DDTHH:MM:SSZ");
@@ -171,6 +172,10 @@ function checkInventory(value: Record<string, unknown>): Problem[] {
   if (!Array.isArray(value.entries) || !Array.isArray(value.volumes)) {
     problems.push(problem("entries", "entries and volumes: expected lists"));
     return problems;
+  }
+  for (const { at, fault } of checkBuilderPaths(value.builder)) {
+    const where = ["builder", ...at].join(".");
+    problems.push({ code: "ERR_PATH_UNSAFE", path: `${INVENTORY_NAME} ${where}`, message: `${where}: ${fault}` });
   }
   problems.push(...checkEntries(value.entries));
   if (problems.length > 0) return problems;

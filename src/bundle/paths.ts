@@ -1,41 +1,9 @@
 /**
- * Which entry paths are legal in a bundle, and which sets of them. Pure functions. docs/format.md, "Entry paths".
+ * Which sets of entry paths are legal in a bundle; each alone is judged by io/path-grammar.ts. Pure functions. docs/format.md,
+ * "Entry paths".
  */
 import type { Problem } from "../errors.ts";
-
-/** Longest path, in bytes of UTF-8. */
-export const MAX_PATH_BYTES = 1024;
-/** Longest segment, in bytes of UTF-8: what common file systems hold. */
-export const MAX_SEGMENT_BYTES = 255;
-
-// Controls (C0, DEL, C1), marks that reorder or hide text on a terminal, line separators, the byte order mark.
-const UNSAFE_CHARACTER =
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/u;
-const PLAIN = /^[A-Za-z0-9+~^=@_%,()[\]{}!#$&';:. /-]*$/;
-const DRIVE = /^[A-Za-z]:/;
-
-/** Says what is wrong with one entry path; undefined when it is legal. */
-export function checkEntryPath(path: string): string | undefined {
-  if (path === "") return "it is empty";
-  if (path.startsWith("/")) return "it is absolute";
-  if (DRIVE.test(path)) return "it starts with a drive letter";
-  if (path.includes("\\")) return "it has a backslash";
-  const plain = PLAIN.test(path);
-  if (!plain) {
-    if (!path.isWellFormed()) return "it is not well-formed Unicode";
-    if (UNSAFE_CHARACTER.test(path)) return "it has a control or invisible character";
-    if (path.normalize("NFC") !== path) return "it is not in Unicode normalisation form C";
-  }
-  const size = plain ? path.length : Buffer.byteLength(path);
-  if (size > MAX_PATH_BYTES) return `it is longer than ${MAX_PATH_BYTES} bytes`;
-  for (const segment of path.split("/")) {
-    if (segment === "") return "it has an empty segment";
-    if (segment === "." || segment === "..") return `it has a "${segment}" segment`;
-    const bytes = plain ? segment.length : Buffer.byteLength(segment);
-    if (bytes > MAX_SEGMENT_BYTES) return `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`;
-  }
-  return undefined;
-}
+import { checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
 
 /**
  * Checks all paths of a bundle, each alone and against each other: no duplicates, no path that is a directory of another.
@@ -57,7 +25,7 @@ export function checkEntryPaths(
       message: `unsafe entry path "${printable(path)}": ${fault}`,
     });
   for (const path of paths) {
-    const fault = checkEntryPath(path);
+    const fault = checkPath(path);
     if (fault !== undefined) {
       refuse(path, fault);
       continue;

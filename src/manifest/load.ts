@@ -5,7 +5,9 @@ import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
+import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
+import { checkFileName, checkPath } from "../io/path-grammar.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
 import { type FileEntry, type Manifest, manifestSchema } from "./schema.ts";
 
@@ -147,9 +149,8 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   list(manifest.files).forEach((entry, index) => {
     exactlyOne(entry, ["url", "urls", "path"], ["files", index], report);
     onlyOneProof(entry, ["files", index], report);
-    if (typeof entry.as === "string" && !isSafeRelative(entry.as)) {
-      report(["files", index, "as"], "must be a relative path without empty, '.' or '..' segments");
-    }
+    const fault = typeof entry.as === "string" && entry.as !== "" ? checkPath(entry.as) : undefined;
+    if (fault !== undefined) report(["files", index, "as"], `is no path below /files/: ${fault}`);
   });
   list(manifest.rpms).forEach((entry, index) => {
     exactlyOne(entry, ["url", "urls", "mirrorlist", "metalink", "path"], ["rpms", index], report);
@@ -213,6 +214,7 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
       }
     }
   });
+  for (const { at, fault } of checkBuilderPaths(manifest.builder)) report(["builder", ...at], `is no path: ${fault}`);
   const iso = manifest.builder?.iso;
   if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
     report(["builder", "iso"], `names "${iso}", which isos: does not have`);
@@ -262,18 +264,12 @@ export function filePathOf(entry: NonNullable<Manifest["files"]>[number]): strin
       name = segment;
     }
   } else name = (entry.path ?? "").split("/").at(-1) ?? "";
-  if (!isSafeRelative(name) || name.includes("/")) {
-    throw new Error("has no file name in its URL; give it as: name");
+  const fault = checkFileName(name);
+  if (fault !== undefined) {
+    const where = entry.url === undefined && entry.urls === undefined ? "path" : "URL";
+    throw new Error(`has no file name in its ${where} (${fault}); give it as: name`);
   }
   return name;
-}
-
-function isSafeRelative(path: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-  return (
-    path.split("/").every((part) => part !== "" && part !== "." && part !== "..") &&
-    !/[\\\u0000-\u001f\u007f]/.test(path)
-  );
 }
 
 function exactlyOne(entry: object, keys: string[], path: PropertyKey[], report: Report): void {

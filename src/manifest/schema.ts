@@ -3,15 +3,14 @@
  * all come. docs/manifest.md is its prose. No I/O.
  */
 import { z } from "zod";
+import { MAX_NAME_BYTES, MAX_STREAM_BYTES, NAME } from "../io/path-grammar.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference } from "../oci/reference.ts";
 
-/** `[A-Za-z0-9][A-Za-z0-9._-]*`: safe as one path segment on every file system and in every URL. */
-export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-
 const name = z
   .string()
-  .regex(NAME, "must start with a letter or digit and hold only letters, digits, '.', '_' and '-'");
+  .regex(NAME, "must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
+  .max(MAX_NAME_BYTES);
 const url = z
   .string()
   .regex(/^https?:\/\/[^\s]+$/, "must be an http:// or https:// URL")
@@ -219,7 +218,7 @@ export const manifestSchema = z
   .strictObject({
     $schema: z.string().optional(),
     apiVersion: z.literal("airferry/v1"),
-    stream: name.max(64).describe("Bundles of one stream follow each other by serial"),
+    stream: name.max(MAX_STREAM_BYTES).describe("Bundles of one stream follow each other by serial"),
     expires: z
       .string()
       .regex(/^([1-9]\d{0,3}[dwm]|[1-9]\d?y)$/, "must be a number and d, w, m or y, for example 90d, and at most 99y")

@@ -4,6 +4,7 @@
  * format of today and the one before it. See productmd's doc/treeinfo-1.2.rst.
  */
 import { AirferryError } from "../errors.ts";
+import { checkPath } from "../io/path-grammar.ts";
 import { type Checksum, parseChecksum } from "./repomd.ts";
 
 /** Largest file that is read; real ones have 20 kB. */
@@ -273,10 +274,10 @@ function isOutside(path: string): boolean {
 
 function pathInTree(path: string, name: string): string {
   const segments = resolved(path);
-  if (segments === undefined || segments.length === 0 || /[\\\x00-\x1f\x7f]/.test(path)) {
-    throw invalid(name, `a path that leaves the tree: ${JSON.stringify(path)}`);
-  }
-  return segments.join("/");
+  const inside = segments?.join("/") ?? "";
+  const fault = segments === undefined ? "it leaves the tree" : checkPath(inside);
+  if (fault !== undefined) throw invalid(name, `an unusable path ${JSON.stringify(path)}: ${fault}`);
+  return inside;
 }
 
 function invalid(name: string, fault: string): AirferryError {

@@ -2,6 +2,7 @@
  * Names inside a store. docs/design.md, "The store"; types.ts has the picture.
  */
 import { join } from "node:path";
+import { fileIn } from "../io/path-grammar.ts";
 
 export const STORE_FILE = "airferry-store.json";
 export const STORE_VERSION = 1;
@@ -22,7 +23,7 @@ export function releaseName(epoch: number, serial: number): string {
 }
 
 export function streamFolder(dir: string, stream: string): string {
-  return join(dir, "releases", stream);
+  return fileIn(join(dir, "releases"), stream, "stream");
 }
 
 /** Where the unpacking of one bundle, by the hex digest of its SHA256SUMS, keeps what is not done yet. */

@@ -8,12 +8,12 @@ import { join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
+import { isStreamName } from "../io/path-grammar.ts";
 import { blobPathIn, CURRENT_FILE, FLOOR_FILE, LOCK_FILE, STORE_FILE, STORE_VERSION, streamFolder } from "./layout.ts";
 import { readRelease } from "./release-record.ts";
 import type { Release, StoreReader } from "./types.ts";
 
 const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
-const STREAM_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** The highest release that a stream ever had here: what comes next must be above it. */
 export interface Floor {
@@ -74,7 +74,7 @@ export class Store implements StoreReader {
       if (error.code === "ENOENT") return [];
       throw ioError("read", join(this.dir, "releases"), error);
     });
-    return names.filter((it) => STREAM_NAME.test(it)).sort();
+    return names.filter(isStreamName).sort();
   }
 
   /** Folder names of the releases of a stream, oldest first. */

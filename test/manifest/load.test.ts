@@ -65,6 +65,20 @@ t.test("mistakes", async (t) => {
       "m:5 images[0].referrers: leaves out the signatures that signatures: asks for",
     ],
     [`${HEAD}images:\n  - { ref: x/y, platforms: ["windows(10)/amd64"] }\n`, "must look like linux/amd64"],
+    [`${HEAD}files:\n  - { path: a, as: ../b }\n`, 'm:4 files[0].as: is no path below /files/: it has a ".." segment'],
+    [`${HEAD}files:\n  - { path: a, as: "b\\u202ec" }\n`, "files[0].as: is no path below /files/: it has a control or"],
+    [`${HEAD}files:\n  - { path: "a\\\\b" }\n`, "has no file name in its path (it has a backslash)"],
+    [`${HEAD}files:\n  - { url: "https://h/a%2Fb" }\n`, "has no file name in its URL (it has a slash)"],
+    [
+      `${HEAD}builder:\n  flavor: spectro-capi\n  imageconfig: { iso_name: ../victim/cron }\n`,
+      "m:5 builder.imageconfig.iso_name: is no path: it has a slash",
+    ],
+    [`${HEAD}builder: { flavor: spectro-capi, kickstart: /etc/x }\n`, "builder.kickstart: is no path: it is absolute"],
+    [
+      `${HEAD}builder: { flavor: spectro-capi, custom_scripts: { post: [a, ../b] } }\n`,
+      'builder.custom_scripts.post[1]: is no path: it has a ".." segment',
+    ],
+    [`${HEAD}isos:\n  - { name: ${"x".repeat(201)}, path: a }\n`, "isos[0].name: must be at most 200 characters long"],
   ]);
   for (const [text, wanted] of bad) {
     const found = problemsOf(text);

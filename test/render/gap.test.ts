@@ -1,4 +1,6 @@
 /** What is printed for users must work as it stands: the CA of a TLS server, several streams, and what has nothing to render. */
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
 import t from "tap";
 import { renderBootIpxe } from "../../src/render/boot-ipxe.ts";
 import { kickstartTemplate } from "../../src/render/kickstart.ts";
@@ -6,6 +8,7 @@ import { renderRegistryTrust } from "../../src/render/registries-docker.ts";
 import { CLIENT_CA_PATH } from "../../src/render/types.ts";
 import { renderYumRepo } from "../../src/render/yum-repo.ts";
 import { render } from "../../src/render.ts";
+import { stage } from "../../src/stage.ts";
 import { shortDir } from "../fixtures/el-dvd.ts";
 import { inputOf, makeRelease, rockyCapi } from "../fixtures/render-input.ts";
 import { createTestStore } from "../fixtures/store-reader.ts";
@@ -38,6 +41,29 @@ t.test("registry-trust says why there is nothing to trust", async (t) => {
   await t.rejects(refusal("http://192.0.2.10:9000"), { code: "ERR_RENDER", message: /plain HTTP/ });
   await t.rejects(refusal(BASE, true), { code: "ERR_RENDER", message: /--public-ca/ });
   await t.rejects(refusal(BASE), { code: "ERR_RENDER", message: /no images/ });
+});
+
+t.test("stage() writes into its folder only, whatever a release says", async (t) => {
+  const dir = await shortDir(t);
+  const store = createTestStore(join(dir, "store"));
+  await mkdir(join(dir, "victim"));
+  const { entries, catalog, builder } = rockyCapi().inventory;
+  const content = Object.fromEntries(entries.map(({ path }) => [path, path]));
+  const release = await store.put({ stream: "s", content, catalog });
+  const { imageconfig } = builder as { imageconfig: object };
+  const refusal = new Map([
+    ["../victim/cron", "ERR_PATH_UNSAFE"],
+    [join(dir, "victim/cron"), "ERR_PATH_UNSAFE"],
+    ["a/b.iso", "ERR_PATH_UNSAFE"],
+    ["..", "ERR_PATH_UNSAFE"],
+    ["x\0.iso", "ERR_RENDER"],
+  ]);
+  for (const [iso_name, code] of refusal) {
+    // Whoever imported it is not asked: an older airferry may have.
+    release.inventory.builder = { ...(builder as object), imageconfig: { ...imageconfig, iso_name } };
+    await t.rejects(stage(join(dir, "out"), { store, url: BASE }), { code }, iso_name);
+  }
+  t.same(await readdir(join(dir, "victim")), []);
 });
 
 t.test("trust-registry.sh puts the CA where every other rendered file says that it is", (t) => {

@@ -395,6 +395,22 @@ t.test("a repository on disk is planned without its packages being there", async
   t.same((JSON.parse(again.stdout) as { entries: unknown }).entries, entries, "the same lock gives the same plan");
 });
 
+t.test("the metadata of a repository on disk is no leave to read what lies elsewhere", async (t) => {
+  const made = await makeRepository(LIBS);
+  const dir = scratch(t);
+  for (const [path, bytes] of made.files) {
+    mkdirSync(dirname(join(dir, "repo", path)), { recursive: true });
+    writeFileSync(join(dir, "repo", path), bytes);
+  }
+  writeFileSync(join(dir, "secret"), "of this host");
+  // The treeinfo's grammar looks at the path as it is written; as a file it would be decoded.
+  writeFileSync(join(dir, "repo", ".treeinfo"), "[general]\narch = x86_64\n[images-x86_64]\nkernel = %2e%2e/secret\n");
+  writeManifest(dir, { rpms: [{ name: "r", path: "repo", gpgcheck: false, kickstart: true }] });
+  const ran = await airferry(dir, ["lock", "m.yaml"]);
+  t.equal(ran.status, 4, ran.stderr);
+  t.match(ran.stderr, /cannot use location "%2e%2e\/secret" in "r": it has a "\.\." segment/);
+});
+
 const WEB: MadePackage[] = ["0.9-1", "1.0-1.module", "2.0-1.module"].map((evr) => ({
   name: "web",
   evr,

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../../errors.ts";
+import { checkPath } from "../../io/path-grammar.ts";
 import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
 import {
   type Descriptor,
@@ -130,6 +131,7 @@ async function openFolder(folder: string, shown: string): Promise<Files> {
   return {
     name: shown,
     async find(path) {
+      if (checkPath(path) !== undefined) return undefined;
       const full = join(root, path);
       const real = await realpath(full).catch(() => undefined);
       if (real === undefined) return undefined;

@@ -3,6 +3,7 @@
  * are hostile until shown otherwise: `../` and other bases are legal for fetching, nothing is ever stored outside.
  */
 import { AirferryError } from "../../errors.ts";
+import { checkPath } from "../../io/path-grammar.ts";
 
 const MAX_HREF = 4096;
 
@@ -41,8 +42,10 @@ export function locate(href: string, base: string | undefined, digest: string, n
   }
   const file = segments.at(-1);
   if (file === undefined || path.endsWith("/")) throw refuse("no file name");
-  if (outside) return { stored: `external/${digest.slice(0, 8)}/${file}`, asUpstream: false };
-  const stored = segments.join("/");
+  const stored = outside ? `external/${digest.slice(0, 8)}/${file}` : segments.join("/");
+  const fault = checkPath(stored);
+  if (fault !== undefined) throw refuse(fault);
+  if (outside) return { stored, asUpstream: false };
   // Clients differ on an escaped one: older ones send it as it is, newer ones escape its percent signs again.
   return { stored, asUpstream: stored === href };
 }

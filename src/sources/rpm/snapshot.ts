@@ -4,10 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join, posix, resolve } from "node:path";
 import { gunzipSync, type ZlibOptions, zstdDecompressSync } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/failure.ts";
+import { checkPath } from "../../io/path-grammar.ts";
 import type { Digest } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -77,8 +78,23 @@ export class Snapshot {
   /** Where a location of this repository's metadata is. */
   placeOf(href: string, base: string | undefined): ArtifactPlace {
     if (base !== undefined) return { urls: [urlOf(href, base)] };
-    if (this.place.kind === "disk") return { file: join(this.place.given, decodeHref(href)) };
+    if (this.place.kind === "disk") return { file: join(this.place.given, this.#pathOf(href)) };
     return { urls: this.place.bases.map((it) => urlOf(href, it)) };
+  }
+
+  /** A location in a repository on disk, which stays in its folder: what its metadata says is no leave to read elsewhere. */
+  #pathOf(href: string): string {
+    const path = posix.normalize(decodeHref(href));
+    const fault = checkPath(path);
+    if (fault === undefined) return path;
+    throw new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot use location ${JSON.stringify(href)} in "${this.name}": ${fault}`,
+      {
+        path: this.name,
+        hint: "a repository on disk has all its files below its own folder; put the packages there and run createrepo_c again",
+      },
+    );
   }
 
   /**
