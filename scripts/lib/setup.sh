@@ -1,42 +1,131 @@
-# Sourced by every script: puts a Node new enough on PATH and installs the dependencies, once, quietly, on stderr.
-# Needs npm and any Node; afterwards works offline.
+# Sourced by every script: puts a Node new enough on PATH and installs the dependencies, once, quietly, on stderr. Afterwards
+# it writes nothing and needs no network, so that one user can set a checkout up and another can run it.
+# SETUP_DEV=1: with what tests, benchmark and build need. Needs npm only while something is missing.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-airferry_node_ok() {
-  [ "$("$1" -p 'Number(process.versions.node.split(".")[0])' 2>/dev/null || echo 0)" -ge 24 ]
+airferry_fail() {
+  printf 'airferry: error: %s\nairferry: hint: %s\n' "$1" "$2" >&2
+  return 1
+}
+
+# Node: the pinned one of node.lock where it is installed, else the machine's own when it is new enough.
+airferry_use_node() {
+  local home=$ROOT/.cache/node major
+  if [ -f "$home/pinned" ] && [ "$(cat "$home/pinned")" = "$NODE_SHA256" ]; then
+    export PATH=$home/bin:$PATH
+    return 0
+  fi
+  major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
+  [ "$major" -ge 24 ] 2>/dev/null
+}
+
+airferry_read_node_lock() {
+  local first second third os cpu
+  os=$(uname -s | tr '[:upper:]' '[:lower:]')
+  case $(uname -m) in x86_64 | amd64) cpu=x64 ;; aarch64 | arm64) cpu=arm64 ;; *) cpu=$(uname -m) ;; esac
+  NODE_PLATFORM=$os-$cpu NODE_VERSION='' NODE_INTEGRITY='' NODE_SHA256=''
+  while read -r first second third; do
+    case $first in
+      version) NODE_VERSION=$second ;;
+      "$NODE_PLATFORM") NODE_INTEGRITY=$second NODE_SHA256=$third ;;
+    esac
+  done <"$ROOT/scripts/lib/node.lock"
+}
+
+airferry_sha256() {
+  local sum
+  if command -v sha256sum >/dev/null 2>&1; then sum=$(sha256sum <"$1"); else sum=$(shasum -a 256 <"$1"); fi || return 1
+  printf '%s' "${sum%% *}"
+}
+
+airferry_install_node() {
+  local home=$ROOT/.cache/node part=$ROOT/.cache/node.part name=node-$NODE_PLATFORM actual
+  if [ -z "$NODE_SHA256" ]; then
+    airferry_fail "cannot install Node $NODE_VERSION: no build is pinned for $NODE_PLATFORM in scripts/lib/node.lock" \
+      "install Node 24 or newer yourself, so that node is on PATH"
+    return 1
+  fi
+  # One that is there already, from before this file, is kept when it is the pinned one to the byte.
+  if [ -f "$home/bin/node" ] && [ "$(airferry_sha256 "$home/bin/node")" = "$NODE_SHA256" ]; then
+    printf '%s\n' "$NODE_SHA256" >"$home/pinned"
+    return 0
+  fi
+  airferry_need_npm "Node $NODE_VERSION" || return 1
+  echo "airferry: installing Node $NODE_VERSION from the npm registry (once)" >&2
+  rm -rf "$part"
+  mkdir -p "$part/bin"
+  trap 'rm -rf "$ROOT/.cache/node.part"; exit 130' INT TERM
+  printf '{"name":"airferry-node","private":true,"dependencies":{"%s":"%s"}}\n' "$name" "$NODE_VERSION" >"$part/package.json"
+  printf '{"name":"airferry-node","lockfileVersion":3,"requires":true,"packages":{"":{"dependencies":{"%s":"%s"}},"node_modules/%s":{"version":"%s","integrity":"%s"}}}\n' \
+    "$name" "$NODE_VERSION" "$name" "$NODE_VERSION" "$NODE_INTEGRITY" >"$part/package-lock.json"
+  if ! (cd "$part" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2); then
+    rm -rf "$part"
+    airferry_fail "cannot install Node $NODE_VERSION: npm failed, see above" \
+      "see that npm reaches its registry, or install Node 24 or newer yourself"
+    return 1
+  fi
+  actual=$(airferry_sha256 "$part/node_modules/$name/bin/node")
+  if [ "$actual" != "$NODE_SHA256" ]; then
+    rm -rf "$part"
+    airferry_fail "cannot use Node $NODE_VERSION of npm package \"$name\": digest mismatch: expected sha256:$NODE_SHA256, got sha256:${actual:-none}" \
+      "the registry gave other bytes than scripts/lib/node.lock pins; install Node 24 or newer yourself"
+    return 1
+  fi
+  ln -s "../node_modules/$name/bin/node" "$part/bin/node"
+  printf '%s\n' "$NODE_SHA256" >"$part/pinned"
+  rm -rf "$home"
+  mv "$part" "$home"
+  trap - INT TERM
+}
+
+airferry_need_npm() {
+  command -v npm >/dev/null 2>&1 && return 0
+  airferry_fail "cannot install $1: npm was not found on PATH" \
+    "install npm, or take the single-file program that scripts/build-binary makes on a machine with npm"
+}
+
+airferry_modules_ready() {
+  [ -f "$ROOT/node_modules/.airferry-ready" ] || return 1
+  [ "$ROOT/package-lock.json" -nt "$ROOT/node_modules/.airferry-ready" ] && return 1
+  [ "${SETUP_DEV:-}" = "" ] || [ -d "$ROOT/node_modules/tap" ]
+}
+
+airferry_install_modules() {
+  local omit=--omit=dev
+  # What has been installed for tests is not taken away again by the program's own start.
+  if [ "${SETUP_DEV:-}" != "" ] || [ -d "$ROOT/node_modules/tap" ]; then omit=--include=dev; fi
+  airferry_need_npm "dependencies" || return 1
+  echo "airferry: installing dependencies (once)" >&2
+  if ! (cd "$ROOT" && npm ci "$omit" --ignore-scripts --no-audit --no-fund --loglevel=error >&2); then
+    airferry_fail "cannot install dependencies: npm failed, see above" "see that npm reaches its registry, then run the command again"
+    return 1
+  fi
+  # tap keeps which plugins are on in a build of its own; without this step it looks for the ones that .taprc switches off.
+  if [ "$omit" = --include=dev ]; then (cd "$ROOT" && npx --no-install tap build >/dev/null 2>&1 || true); fi
+  touch "$ROOT/node_modules/.airferry-ready"
 }
 
 airferry_setup() {
-  local os cpu home
-  if ! airferry_node_ok node; then
-    os=$(uname -s | tr '[:upper:]' '[:lower:]')
-    case $(uname -m) in x86_64 | amd64) cpu=x64 ;; aarch64 | arm64) cpu=arm64 ;; *) cpu=$(uname -m) ;; esac
-    home=$ROOT/.cache/node
-    if ! airferry_node_ok "$home/bin/node"; then
-      echo "airferry: installing Node 24 from the npm registry (once)" >&2
-      rm -rf "$home" "$home.part.$$"
-      mkdir -p "$home.part.$$/bin"
-      npm install --prefix "$home.part.$$" --no-save --no-audit --no-fund --loglevel=error "node-$os-$cpu@24" >&2 || return 1
-      ln -s "../node_modules/node-$os-$cpu/bin/node" "$home.part.$$/bin/node"
-      mv "$home.part.$$" "$home"
+  airferry_use_node && airferry_modules_ready && return 0
+  if [ ! -w "$ROOT" ]; then
+    airferry_fail "cannot set up the checkout in \"$ROOT\": no write access" \
+      "run once as its owner: $ROOT/scripts/airferry --version"
+    return 1
+  fi
+  # Whoever sets up, others may run it.
+  (
+    umask 022
+    mkdir -p "$ROOT/.cache"
+    if command -v flock >/dev/null 2>&1; then
+      exec 9>"$ROOT/.cache/setup.lock"
+      flock 9
     fi
-    export PATH=$home/bin:$PATH
-  fi
-  if [ ! -f "$ROOT/node_modules/.package-lock.json" ] || [ "$ROOT/package-lock.json" -nt "$ROOT/node_modules/.airferry-ready" ]; then
-    echo "airferry: installing dependencies (once)" >&2
-    (cd "$ROOT" && npm ci --no-audit --no-fund --loglevel=error >&2) || return 1
-    # tap keeps which plugins are on in a build of its own; without this step it looks for the ones that .taprc switches off.
-    (cd "$ROOT" && npx --no-install tap build >/dev/null 2>&1 || true)
-    touch "$ROOT/node_modules/.airferry-ready"
-  fi
+    airferry_use_node || airferry_install_node || exit 1
+    airferry_use_node || exit 1
+    airferry_modules_ready || airferry_install_modules
+  ) || return 1
+  airferry_use_node
 }
 
-if command -v flock >/dev/null 2>&1; then
-  mkdir -p "$ROOT/.cache"
-  exec 9>"$ROOT/.cache/setup.lock"
-  flock 9
-  airferry_setup || exit 1
-  exec 9>&-
-else
-  airferry_setup || exit 1
-fi
+airferry_read_node_lock
+airferry_setup || exit 1
