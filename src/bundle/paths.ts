@@ -3,7 +3,8 @@
  * "Entry paths".
  */
 import type { Problem } from "../errors.ts";
-import { checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
+import { checkPath } from "../io/path-grammar.ts";
+import { printable as printableText } from "../io/printable.ts";
 
 /**
  * Checks all paths of a bundle, each alone and against each other: no duplicates, no path that is a directory of another.
@@ -48,13 +49,9 @@ export function checkEntryPaths(
   return { problems, caseTwins };
 }
 
-/** Makes hostile text fit for a message or a terminal: controls and invisible characters become `\u{…}`, long text is cut. */
+/** Foreign text in a message about a bundle: on one line, and cut where it is longer than any name. */
 export function printable(text: string, maxLength = 300): string {
-  const shown = text
-    .slice(0, maxLength)
-    .replace(new RegExp(UNSAFE_CHARACTER, "gu"), (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)
-    .toWellFormed();
-  return text.length > maxLength ? `${shown}…` : shown;
+  return printableText(text, maxLength);
 }
 
 /** Orders two strings by their UTF-8 bytes, as `LC_ALL=C sort` does; for `Array.sort`. */

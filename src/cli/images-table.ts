@@ -9,9 +9,9 @@ export function isImageBlob(path: string): boolean {
   return path.startsWith("images/");
 }
 
-/** Formats the images of a catalog as a table; undefined where there are none. Blobs that images share count for each of them. */
-export function formatImages({ images, provenance }: Pick<Catalog, "images" | "provenance">): string | undefined {
-  if (images.length === 0) return undefined;
+/** Formats the images of a catalog as the lines of a table; none where there are none. Blobs that images share count for each of them. */
+export function formatImages({ images, provenance }: Pick<Catalog, "images" | "provenance">): string[] {
+  if (images.length === 0) return [];
   // Bundles of older versions say it of the blobs alone.
   const origins = new Map(provenance.map((it) => [it.path, it]));
   return formatTable(

@@ -4,7 +4,7 @@
  */
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
-import { clean } from "./format.ts";
+import { printable, printableJson, printableLines } from "../io/printable.ts";
 import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
 
 export interface GlobalOptions {
@@ -27,28 +27,33 @@ export class Output {
     this.#mode = options.quiet ? "none" : (options.progress ?? "auto");
   }
 
-  /** A result for people; with --json only the document of `result` is printed. */
-  print(line = ""): void {
-    if (!this.json) process.stdout.write(`${clean(line)}\n`);
+  /** A result for people, each argument on a line of its own; with --json only the document of `result` is printed. */
+  print(...lines: readonly string[]): void {
+    if (!this.json) for (const line of lines) process.stdout.write(`${printable(line)}\n`);
+  }
+
+  /** A whole text for people or programs, whose line breaks are its own (a rendered file). */
+  text(text: string): void {
+    if (!this.json) process.stdout.write(`${printableLines(text)}\n`);
   }
 
   /** The last line of stdout, alone, whatever the mode (the bundle's path). */
   line(line: string): void {
-    process.stdout.write(`${clean(line)}\n`);
+    process.stdout.write(`${printable(line)}\n`);
   }
 
   /** The one JSON document of a command. */
   result(value: unknown): void {
-    if (this.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    if (this.json) process.stdout.write(`${printableJson(value, 2)}\n`);
   }
 
   /** What is going on, for people, on stderr. */
   note(line: string): void {
     if (this.#quiet || this.#ended) return;
-    if (this.#mode === "json") process.stderr.write(`${JSON.stringify({ event: "note", message: line })}\n`);
+    if (this.#mode === "json") process.stderr.write(`${printableJson({ event: "note", message: line })}\n`);
     else {
       this.#progress?.clear();
-      process.stderr.write(`airferry: ${clean(line)}\n`);
+      process.stderr.write(`airferry: ${printable(line)}\n`);
     }
   }
 
@@ -58,7 +63,7 @@ export class Output {
     this.#progress = startProgress(what, this.#mode);
     const progress = this.#progress;
     return (done, total, detail) => {
-      if (!this.#ended) progress.update(done, total, detail === undefined ? undefined : clean(detail));
+      if (!this.#ended) progress.update(done, total, detail === undefined ? undefined : printable(detail));
     };
   }
 
@@ -75,18 +80,18 @@ export class Output {
     if (this.#mode === "json" || this.json) {
       const { code, message, hint, path, expected, actual, problems } = it;
       process.stderr.write(
-        `${JSON.stringify({ event: "error", code, message, hint, path, expected, actual, problems })}\n`,
+        `${printableJson({ event: "error", code, message, hint, path, expected, actual, problems })}\n`,
       );
     } else {
-      process.stderr.write(`airferry: error: ${clean(it.message)}\n`);
+      process.stderr.write(`airferry: error: ${printable(it.message)}\n`);
       const told = it.problems.length === 1 && it.message.includes((it.problems[0] as Problem).message);
       for (const problem of told ? [] : it.problems)
-        process.stderr.write(`  ${clean(problem.path)}: ${clean(problem.message)}\n`);
-      if (it.hint) process.stderr.write(`airferry: hint: ${clean(it.hint)}\n`);
+        process.stderr.write(`  ${printable(problem.path)}: ${printable(problem.message)}\n`);
+      if (it.hint) process.stderr.write(`airferry: hint: ${printable(it.hint)}\n`);
     }
     if (process.env["AIRFERRY_DEBUG"]) {
-      process.stderr.write(`${(error as Error)?.stack ?? String(error)}\n`);
-      if (it.cause !== undefined && it.cause !== error) process.stderr.write(`${String(it.cause)}\n`);
+      process.stderr.write(`${printableLines((error as Error)?.stack ?? String(error))}\n`);
+      if (it.cause !== undefined && it.cause !== error) process.stderr.write(`${printableLines(String(it.cause))}\n`);
     }
   }
 }

@@ -2,6 +2,7 @@
  * Progress on stderr: a bar with bytes, rate and time left on a terminal, a plain line now and then elsewhere, JSON lines for
  * programs.
  */
+import { printableJson } from "../io/printable.ts";
 import { formatBytes, formatSeconds } from "./format.ts";
 
 export type ProgressMode = "auto" | "plain" | "json" | "none";
@@ -38,7 +39,7 @@ export function startProgress(what: string, mode: ProgressMode): Progress {
     const left = total !== undefined && rate > 0 ? Math.max(0, Math.round((total - done) / rate)) : undefined;
     if (mode === "json") {
       process.stderr.write(
-        `${JSON.stringify({ event: "progress", what, done, total, bytesPerSecond: Math.round(rate), secondsLeft: left, path: detail })}\n`,
+        `${printableJson({ event: "progress", what, done, total, bytesPerSecond: Math.round(rate), secondsLeft: left, path: detail })}\n`,
       );
       return;
     }

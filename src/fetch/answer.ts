@@ -1,6 +1,7 @@
 /**
  * What an answer says before its body is looked at: length, identity of the resource, and what an error status means.
  */
+import { printable } from "../io/printable.ts";
 import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "./failure.ts";
 import type { HostLimits } from "./hosts.ts";
 import type { Opened } from "./open.ts";
@@ -49,7 +50,7 @@ export async function statusFailure(
   }
   await discard(opened.exchange);
   const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
-  const said = `${status} ${(response.statusMessage ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 60)}`.trim();
+  const said = `${status} ${printable(response.statusMessage ?? "", 60)}`.trim();
   const own = status === 401 || status === 403 ? opened.auth?.hint?.(opened.url) : undefined;
   const refused = opened.origin !== opened.asked.origin && opened.url.search !== "" && REFUSED_ADDRESS.has(status);
   return new AttemptFailure(

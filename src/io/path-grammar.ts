@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { printable } from "./printable.ts";
 
 /** Longest path, in bytes of UTF-8. */
 export const MAX_PATH_BYTES = 1024;
@@ -18,7 +19,7 @@ export const MAX_STREAM_BYTES = 64;
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /** Controls (C0, DEL, C1), marks that reorder or hide text on a terminal, line separators, the byte order mark. */
-export const UNSAFE_CHARACTER =
+const UNSAFE_CHARACTER =
   /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/u;
 const PLAIN = /^[A-Za-z0-9+~^=@_%,()[\]{}!#$&';:. /-]*$/;
 const DRIVE = /^[A-Za-z]:/;
@@ -89,6 +90,5 @@ export function fileIn(folder: string, name: string, where = "name"): string {
 }
 
 function quoted(text: string): string {
-  const shown = text.slice(0, 200).toWellFormed();
-  return `"${shown.replace(new RegExp(UNSAFE_CHARACTER, "gu"), (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)}"`;
+  return `"${printable(text, 200)}"`;
 }

@@ -58,7 +58,7 @@ export const exportCommand: Register = (program, run) => {
               "podman keeps digests of archives with one image alone; --load podman gives it one after the other",
             );
           output.print(exported.file);
-        } else if (exported.said) output.print(exported.said);
+        } else if (exported.said) output.print(...exported.said.split("\n"));
         output.result(exported);
         return EXIT.done;
       }),

@@ -44,14 +44,14 @@ export const inspectCommand: Register = (program, run) => {
           );
         }
         for (const problem of it.problems) output.note(`${problem.path}: ${problem.message}`);
-        output.print();
+        output.print("");
         const table = formatImages(it.catalog);
-        if (table !== undefined) output.print(`${table}\n`);
+        if (table.length > 0) output.print(...table, "");
         const shown = it.entries
           .filter((entry) => flags.files || (entry.kind !== "generated" && !isImageBlob(entry.path)))
           .slice(0, flags.files ? undefined : 40);
         const rows = shown.map((entry) => [formatBytes(entry.size), entry.kind, entry.path, entry.source]);
-        if (rows.length > 0) output.print(formatTable(["SIZE", "KIND", "PATH", "SOURCE"], rows, [0]));
+        if (rows.length > 0) output.print(...formatTable(["SIZE", "KIND", "PATH", "SOURCE"], rows, [0]));
         if (shown.length < it.entries.length)
           output.print(`… and ${it.entries.length - shown.length} more: --files lists all`);
       }),

@@ -53,9 +53,9 @@ export const planCommand: Register = (program, run) => {
           const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
           const free = await freeBytesAt(flags.out);
           const images = formatImages(planned.catalog);
-          if (images !== undefined) output.print(`${images}\n`);
+          if (images.length > 0) output.print(...images, "");
           const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
-          if (listed.length > 0) output.print(`${formatRows(listed)}\n`);
+          if (listed.length > 0) output.print(...formatRows(listed), "");
           output.print(
             `${plural(rows.length, "file")}, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
           );
@@ -80,7 +80,7 @@ export const planCommand: Register = (program, run) => {
     );
 };
 
-function formatRows(rows: readonly PlanRow[]): string {
+function formatRows(rows: readonly PlanRow[]): string[] {
   const known = ({ established, digest }: PlanRow) =>
     digest === null && established === "first-sight" ? "pinned at pack" : established;
   return formatTable(

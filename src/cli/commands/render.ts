@@ -55,7 +55,7 @@ export const renderCommand: Register = (program, run) => {
           if (file !== undefined) output.print(file);
           else {
             if (rendered.length > 1) output.print(`# ${path}`);
-            output.print(text.replace(/\n$/, ""));
+            output.text(text.replace(/\n$/, ""));
           }
         }
         output.result({ files: rendered });

@@ -9,7 +9,8 @@ export const schemaCommand: Register = (program, run) => {
     .action((_, command) =>
       run(command.opts(), async (output) => {
         const { manifestJsonSchema } = await import("../../manifest/schema.ts");
-        output.line(JSON.stringify(manifestJsonSchema(), null, 2));
+        if (output.json) output.result(manifestJsonSchema());
+        else output.text(JSON.stringify(manifestJsonSchema(), null, 2));
       }),
     );
 };

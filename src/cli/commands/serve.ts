@@ -50,7 +50,7 @@ export const serveCommand: Register = (program, run) => {
         });
         if (serving.worker) return;
         const [first, ...others] = serving.urls;
-        output.print(first);
+        if (first !== undefined) output.print(first);
         output.result({
           urls: serving.urls,
           httpUrls: serving.httpUrls,

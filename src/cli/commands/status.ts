@@ -39,7 +39,9 @@ async function show(store: string, output: Output): Promise<void> {
   );
   if (rows.length === 0) output.print("no release yet");
   else
-    output.print(formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]));
+    output.print(
+      ...formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]),
+    );
   for (const { stream, ageDays } of report.streams) {
     if (ageDays !== null && ageDays > 0) output.print(`${stream}: packed ${plural(ageDays, "day")} ago`);
   }

@@ -4,6 +4,7 @@
  */
 import { AirferryError } from "../../errors.ts";
 import { checkPath } from "../../io/path-grammar.ts";
+import { printable } from "../../io/printable.ts";
 
 const MAX_HREF = 4096;
 
@@ -22,14 +23,15 @@ export interface Location {
  */
 export function locate(href: string, base: string | undefined, digest: string, name: string): Location {
   const refuse = (fault: string) =>
-    new AirferryError("ERR_UPSTREAM_INVALID", `cannot use location "${printable(href)}" in "${name}": ${fault}`, {
+    new AirferryError("ERR_UPSTREAM_INVALID", `cannot use location "${printable(href, 200)}" in "${name}": ${fault}`, {
       path: name,
       hint: "the repository is damaged or hostile; nothing was fetched from there",
     });
   if (href.length > MAX_HREF) throw refuse(`longer than ${MAX_HREF} characters`);
   const path = decode(href);
   if (/[\u0000-\u001f\u007f\\]/.test(path)) throw refuse("control characters or a backslash");
-  if (base !== undefined && !/^https?:\/\/[^\s\\]+$/.test(base)) throw refuse(`unusable xml:base "${printable(base)}"`);
+  if (base !== undefined && !/^https?:\/\/[^\s\\]+$/.test(base))
+    throw refuse(`unusable xml:base "${printable(base, 200)}"`);
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) throw refuse("an absolute URL");
   if (path.startsWith("/")) throw refuse("an absolute path");
   const segments: string[] = [];
@@ -71,8 +73,4 @@ function decode(text: string): string {
   } catch {
     return text;
   }
-}
-
-function printable(text: string): string {
-  return text.slice(0, 200).replace(/[\u0000-\u001f\u007f]/g, "?");
 }

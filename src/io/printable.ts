@@ -1,0 +1,60 @@
+/**
+ * The one way in which text of others (upstream, media, clients, catalogs) gets into a message, a log, a table or a page: what it
+ * shows is what it holds, on one line, and it drives no terminal. No imports.
+ */
+
+/**
+ * Controls (C0, DEL, C1), line and paragraph separators, marks that reorder or join text, all that is invisible by default (tags,
+ * fillers, variation selectors), and halves of surrogate pairs.
+ */
+const UNSAFE_CHARACTER = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{DI}]/gu;
+/** More marks on one letter than any script has: they paint over the lines around. */
+const STACKED_MARKS = /(?<=\p{M}{4})\p{M}+/gu;
+const PLAIN = /^[ -~]*$/;
+
+/**
+ * Makes foreign text fit to be shown: whatever is unsafe becomes `\u{…}` with its hexadecimal number, line breaks too, and what is
+ * longer than `maxLength` UTF-16 units is cut, with an ellipsis. Applied twice it gives the same.
+ */
+export function printable(text: string, maxLength = Number.POSITIVE_INFINITY): string {
+  const cut = text.length > maxLength ? text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "") : text;
+  const shown = PLAIN.test(cut) ? cut : cut.replace(UNSAFE_CHARACTER, escaped).replace(STACKED_MARKS, escapedEach);
+  return cut.length < text.length ? `${shown}…` : shown;
+}
+
+/** The same for a text of several lines that is ours in its form (a rendered file, a table): line feeds and tabs stay. */
+export function printableLines(text: string): string {
+  return text.replace(/[^\n\t]+/g, (part) => printable(part));
+}
+
+/** Formats a value as JSON in which every unsafe character is escaped: the same value, fit for a terminal. */
+export function printableJson(value: unknown, indent?: number): string {
+  const text = JSON.stringify(value, undefined, indent) ?? "null";
+  return text.replace(UNSAFE_CHARACTER, (it) => (it === "\n" ? it : jsonEscaped(it)));
+}
+
+/** Columns that a printable text takes on a terminal: wide ones of East Asia and emoji two, combining marks none. */
+export function columnsOf(text: string): number {
+  if (PLAIN.test(text)) return text.length;
+  let columns = 0;
+  for (const it of text) columns += /\p{M}/u.test(it) ? 0 : WIDE.test(it) ? 2 : 1;
+  return columns;
+}
+
+const WIDE =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
+
+function escaped(character: string): string {
+  return `\\u{${(character.codePointAt(0) as number).toString(16)}}`;
+}
+
+function escapedEach(characters: string): string {
+  return [...characters].map(escaped).join("");
+}
+
+function jsonEscaped(character: string): string {
+  return Array.from({ length: character.length }, (_, at) => {
+    const unit = character.charCodeAt(at).toString(16);
+    return `\\u${unit.padStart(4, "0")}`;
+  }).join("");
+}

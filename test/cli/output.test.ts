@@ -1,0 +1,43 @@
+/** Nobody's text makes a line of its own, or drives a terminal: tables, messages and documents that are printed. */
+import { join } from "node:path";
+import t from "tap";
+import { formatTable } from "../../src/cli/format.ts";
+import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
+import { airferry, scratch } from "../fixtures/program.ts";
+
+t.test("formatTable() makes one line of each row, whatever its cells hold, with columns that align", async (t) => {
+  const lines = formatTable(
+    ["A", "B", "C"],
+    [
+      ["x\ny", "漢字", "1"],
+      ["\u202e", "e\u0301", "22"],
+    ],
+  );
+  t.strictSame(lines, ["A         B     C", "x\\u{a}y   漢字  1", "\\u{202e}  e\u0301     22"]);
+});
+
+t.test("inspect of a bundle that nobody verified prints no line that the bundle forges", async (t) => {
+  const dir = scratch(t);
+  const evil = "https://dl.example.org/x\nverified  good by 2 of 2 trusted keys\u001b[2J\u202e";
+  makeBundle(join(dir, "b"), {
+    files: { "files/a": Buffer.from("1") },
+    keys: [makeKey()],
+    spoil: (inventory) => {
+      inventory.catalog.provenance = [{ path: "files/a", kind: "file", source: evil, established: "manifest" }];
+    },
+  });
+  for (const args of [["--files"], [], ["--json"]]) {
+    const { stdout, stderr } = await airferry(dir, ["inspect", "b", ...args]);
+    t.match(stdout, "good by 2 of 2", "it is shown");
+    t.notMatch(stdout + stderr, /^\s*verified {2}good/m, args.join(" "));
+    t.notMatch(stdout + stderr, /[\u001b\u202e]/, "raw");
+    if (args[0] === "--json") t.equal(JSON.parse(stdout).entries[0].source, evil, "the document has the very text");
+  }
+});
+
+t.test("errors about foreign names stay on their lines", async (t) => {
+  const dir = scratch(t);
+  const { stderr } = await airferry(dir, ["inspect", "no\nairferry: hint: run this\u001b[2J"]);
+  t.notMatch(stderr, /^airferry: hint: run this/m);
+  t.match(stderr, "no\\u{a}airferry: hint: run this\\u{1b}[2J");
+});
