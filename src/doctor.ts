@@ -2,23 +2,20 @@
  * `airferry doctor`: run on the build host, proves that everything the build will ask this server for is there and right.
  * Connects only to the given URL. See docs/build.md, "Doctor".
  */
+import { type CheckContext, checkClock, checkName, checkPorts, checkReach, checkSpace } from "./doctor/checks.ts";
+import { DoctorClient } from "./doctor/client.ts";
 import {
-  type CheckContext,
-  checkBuilderAddress,
-  checkClock,
-  checkFile,
-  checkIso,
+  checkBuilderConfig,
+  checkFiles,
+  checkIndex,
+  checkIsos,
   checkKeys,
-  checkName,
-  checkPorts,
-  checkReach,
-  checkSpace,
   checkVersions,
   checkYum,
-  Remedy,
-} from "./doctor/checks.ts";
-import { DoctorClient } from "./doctor/client.ts";
+  type ServedContext,
+} from "./doctor/content.ts";
 import { checkRegistry } from "./doctor/images.ts";
+import { Remedy } from "./doctor/remedy.ts";
 import { checkBaseUrl } from "./render.ts";
 
 export interface DoctorOptions {
@@ -48,21 +45,21 @@ export interface DoctorReport {
   findings: DoctorFinding[];
 }
 
-/** In this order; the ones after `reach` are left out when the server cannot be reached. */
+/** In this order. What comes after `reach` is left out when the server cannot be reached, after `index` when there is none. */
 const LOCAL: readonly [string, (context: CheckContext) => Promise<string>][] = [
   ["space", checkSpace],
   ["ports", checkPorts],
   ["name", checkName],
   ["reach", checkReach],
 ];
-const SERVED: readonly [string, (context: CheckContext) => Promise<string>][] = [
+const SERVED: readonly [string, (context: ServedContext) => Promise<string>][] = [
   ["clock", checkClock],
   ["yum", checkYum],
   ["keys", checkKeys],
-  ["iso", checkIso],
-  ["file", checkFile],
+  ["iso", checkIsos],
+  ["file", checkFiles],
   ["registry", checkRegistry],
-  ["airgap_ip", checkBuilderAddress],
+  ["config", checkBuilderConfig],
   ["versions", checkVersions],
 ];
 
@@ -86,18 +83,26 @@ export async function doctor(
     findings.push(finding);
     onFinding?.(finding);
   };
-  for (const [check, run] of LOCAL) note(await found(check, run, context));
-  if (findings.at(-1)!.status === "ok") for (const [check, run] of SERVED) note(await found(check, run, context));
+  for (const [check, run] of LOCAL) note(await found(check, () => run(context)));
+  if (findings.at(-1)!.status === "ok") {
+    let served: ServedContext["served"] | undefined;
+    const index = async () => {
+      const read = await checkIndex(context);
+      served = read.served;
+      return read.message;
+    };
+    note(await found("index", index));
+    if (served !== undefined) {
+      const whole = { ...context, served };
+      for (const [check, run] of SERVED) note(await found(check, () => run(whole)));
+    }
+  }
   return { url, ok: findings.every((it) => it.status !== "failed"), findings };
 }
 
-async function found(
-  check: string,
-  run: (context: CheckContext) => Promise<string>,
-  context: CheckContext,
-): Promise<DoctorFinding> {
+async function found(check: string, run: () => Promise<string>): Promise<DoctorFinding> {
   try {
-    return { check, status: "ok", message: await run(context) };
+    return { check, status: "ok", message: await run() };
   } catch (error) {
     if (error instanceof Remedy) return { check, status: error.status, message: error.message, remedy: error.remedy };
     return {

@@ -34,7 +34,10 @@ const CONTENT = {
   "files/ks.cfg": "cdrom\n",
   "files/pre/harden.sh": "#!/bin/sh\n",
 };
+const FILES = Object.keys(CONTENT).filter((it) => it.startsWith("files/"));
 const CATALOG: Partial<Catalog> = {
+  files: FILES.map((path) => ({ path })),
+  keys: [{ path: "keys/r.asc", fingerprints: ["A".repeat(40)], for: ["r"] }],
   isos: [{ name: "el", path: "isos/el.iso" }],
   rpms: [
     {
@@ -76,7 +79,19 @@ const statuses = (report: Awaited<ReturnType<typeof doctor>>) =>
 t.test("finds a good server good", async (t) => {
   const { base } = await start(t, CONTENT);
   const report = await doctor({ url: base });
-  t.match(statuses(report), { name: "ok", reach: "ok", clock: "ok", yum: "ok", keys: "ok", iso: "ok", file: "ok" });
+  t.match(statuses(report), {
+    name: "ok",
+    reach: "ok",
+    index: "ok",
+    clock: "ok",
+    yum: "ok",
+    keys: "ok",
+    iso: "ok",
+    file: "ok",
+    registry: "skipped",
+    config: "skipped",
+    versions: "skipped",
+  });
   t.ok(report.ok, JSON.stringify(report.findings.filter((it) => it.status === "failed")));
   t.match(report.findings.find((it) => it.check === "yum")?.message, /x-1-1\.noarch\.rpm by digest/);
   t.match(report.findings.find((it) => it.check === "iso")?.message, /\.treeinfo inside it/);
@@ -144,7 +159,15 @@ t.test("a TLS server at its wrong addresses, or without its CA, is told from one
 t.test("a registry behind a login that nobody gave is a warning", async (t) => {
   const dir = await shortDir(t);
   const store = createTestStore(dir);
-  await store.put({ stream: "s", content: CONTENT, catalog: CATALOG });
+  const image = {
+    reference: "quay.io/x:1",
+    digest: `sha256:${"0".repeat(64)}` as const,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    size: 1,
+    platforms: [],
+    manifests: [],
+  };
+  await store.put({ stream: "s", content: CONTENT, catalog: { ...CATALOG, images: [image] } });
   const htpasswd = join(await shortDir(t), "users");
   await writeFile(htpasswd, `u:$2b$05$${"a".repeat(53)}\n`);
   const openStore = async () => store;
@@ -161,6 +184,68 @@ t.test("a registry behind a login that nobody gave is a warning", async (t) => {
   t.match(statuses(report), { registry: "warning" });
   t.match(report.findings.find((it) => it.check === "registry")?.remedy, /podman login/);
   t.ok(report.ok);
+});
+
+t.test("a server without a release, one whose address is another, and one without an index", async (t) => {
+  const empty = createTestStore(await shortDir(t));
+  const serving = await serve({
+    store: empty.dir,
+    listen: "127.0.0.1:0",
+    workers: 1,
+    graceMs: 100,
+    url: "http://mirror.example:9000",
+    openStore: async () => empty,
+  });
+  t.teardown(() => serving.close());
+  const url = serving.urls.at(-1) as string;
+  t.match((await doctor({ url })).findings.at(-1), { check: "index", status: "failed", remedy: /airferry unpack/ });
+  await empty.put({ stream: "s", content: CONTENT, catalog: CATALOG });
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  t.match(
+    (await doctor({ url })).findings.find((it) => it.check === "yum"),
+    {
+      status: "failed",
+      message: /airferry\.repo leads to/,
+      remedy: /airferry doctor --url http:\/\/mirror\.example:9000/,
+    },
+  );
+
+  const old = createServer((req, res) => res.writeHead(req.url === "/healthz" ? 200 : 404).end("no"));
+  old.listen(0, "127.0.0.1");
+  await new Promise((resolve) => old.once("listening", resolve));
+  t.teardown(() => old.close());
+  const report = await doctor({ url: `http://127.0.0.1:${(old.address() as AddressInfo).port}` });
+  t.match(report.findings.at(-1), { check: "index", status: "failed", remedy: /update it/ });
+  t.notOk(report.ok);
+});
+
+t.test("a file under another name, without a builder: nothing fails, nothing is claimed", async (t) => {
+  const store = createTestStore(await shortDir(t));
+  await store.put({ stream: "s", content: { "files/a.bin": "one" }, catalog: { files: [{ path: "files/a.bin" }] } });
+  const serving = await serve({
+    store: store.dir,
+    listen: "127.0.0.1:0",
+    workers: 1,
+    graceMs: 100,
+    openStore: async () => store,
+  });
+  t.teardown(() => serving.close());
+  const report = await doctor({ url: serving.urls[0] as string });
+  t.ok(report.ok, JSON.stringify(report.findings.filter((it) => it.status === "failed")));
+  t.match(statuses(report), {
+    file: "ok",
+    versions: "skipped",
+    config: "skipped",
+    iso: "skipped",
+    registry: "skipped",
+  });
+});
+
+t.test("a builder whose files cannot be rendered fails in the server's words", async (t) => {
+  const { base } = await start(t, CONTENT, { flavor: "spectro-capi", imageconfig: { os_version: "rockylinux-9" } });
+  const config = (await doctor({ url: base })).findings.find((it) => it.check === "config");
+  t.match(config, { status: "failed", message: /imageconfig answers 404: cannot render "imageconfig"/ });
+  t.match(config?.remedy, /manifest/);
 });
 
 t.test("stage writes the builder's folder", async (t) => {

@@ -9,8 +9,10 @@ import { digestOf, isOciDigest } from "../oci/digest.ts";
 import { basicHeader, findLogin } from "../oci/docker-login.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isForeignLayerType } from "../oci/media-types.ts";
-import { type CheckContext, Remedy } from "./checks.ts";
 import { type Answer, type DoctorClient, firstLines } from "./client.ts";
+import type { ServedContext } from "./content.ts";
+import { Remedy, throwFaults } from "./remedy.ts";
+import type { Served } from "./served.ts";
 
 const MAX_LIST_BYTES = 32 * 1024 * 1024;
 /** Larger configs are looked at by their length, as layers are. */
@@ -18,26 +20,20 @@ const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 const MAX_REQUESTS = 50_000;
 const MAX_CHECK_MS = 120_000;
 const AT_ONCE = 8;
-/** So many faults are named, the others counted. */
-const MAX_NAMED = 10;
 /** What the registry says about layers of platforms that `platforms:` left out. */
 const LEFT_OUT = /was not packed/;
 
-/** Every image that the registry lists, as far as the bounds let. */
-export async function checkRegistry({ client, base, env }: CheckContext): Promise<string> {
-  const registry = new RegistryCheck(client, await logIn(client, base, env));
-  const images = await registry.images();
+/** Every image of the index, as far as the bounds let. */
+export async function checkRegistry({ client, base, env, served }: ServedContext): Promise<string> {
+  const images = imagesOf(served);
   if (images.length === 0) throw new Remedy("no image is served", "add images: to the manifest", "skipped");
+  const registry = new RegistryCheck(client, await logIn(client, base, env));
   await eachLimited(images, AT_ONCE, (it) => registry.checkImage(it));
   const { faults, isCutShort, looked } = registry;
-  if (faults.size > 0) {
-    const named = [...faults].slice(0, MAX_NAMED);
-    const more = faults.size > named.length ? `; and ${faults.size - named.length} more` : "";
-    throw new Remedy(
-      `${named.join("; ")}${more}`,
-      "check the server's disk; there, remove what is damaged from the store and unpack the bundle again",
-    );
-  }
+  throwFaults(
+    faults,
+    "check the server's disk; there, remove what is damaged from the store and unpack the bundle again",
+  );
   if (isCutShort) {
     throw new Remedy(
       `${looked}: good, but it took too long to look at all of ${images.length} images`,
@@ -76,9 +72,24 @@ async function logIn(client: DoctorClient, base: URL, env: NodeJS.ProcessEnv): P
   return { authorization };
 }
 
+/** Every image of the index once, though several streams have it. */
+function imagesOf({ images }: Served): Image[] {
+  const found = new Map<string, Image>();
+  for (const { repository, tag, digest, tags } of images) {
+    const name = tag === undefined ? `${repository}@${digest}` : `${repository}:${tag}`;
+    const known = found.get(name)?.references ?? (tag === undefined ? [] : [tag]);
+    const references = [...new Set([...known, digest, ...Object.keys(tags ?? {})])];
+    found.set(name, { repository, name, references });
+  }
+  return [...found.values()];
+}
+
 interface Image {
   repository: string;
-  tag: string;
+  /** For people. */
+  name: string;
+  /** Tags and digests to ask for, its own tag first. */
+  references: string[];
 }
 
 class RegistryCheck {
@@ -106,31 +117,19 @@ class RegistryCheck {
     return `${this.#manifests} manifests by digest, ${this.#blobs} blobs there${leftOut}`;
   }
 
-  /** All tags of all repositories: the server gives either list whole. */
-  async images(): Promise<Image[]> {
-    const { repositories } = await this.#list<{ repositories: string[] }>("/v2/_catalog");
-    const images: Image[] = [];
-    await eachLimited(repositories, AT_ONCE, async (repository) => {
-      if (!this.#mayAsk()) return;
-      const { tags } = await this.#list<{ tags: string[] | null }>(`/v2/${repository}/tags/list`);
-      for (const tag of tags ?? []) images.push({ repository, tag });
-    });
-    return images;
-  }
-
-  async #list<T>(path: string): Promise<T> {
-    const { status, body } = await this.#client.get(path, MAX_LIST_BYTES, this.#headers);
-    if (status === 200) return JSON.parse(body.toString()) as T;
-    throw new Remedy(`${path} answers ${status}: ${firstLines(body)}`, "is this an airferry server?");
-  }
-
-  async checkImage({ repository, tag }: Image): Promise<void> {
-    await this.#checkManifest(repository, `${repository}:${tag}`, tag);
+  async checkImage({ repository, name, references }: Image): Promise<void> {
+    const before = this.faults.size;
+    for (const reference of references) {
+      // What a tag leads to and is damaged has been named.
+      if (isOciDigest(reference) && this.faults.size > before) continue;
+      await this.#checkManifest(repository, name, reference);
+    }
   }
 
   async #checkManifest(repository: string, image: string, reference: string): Promise<void> {
-    if (!this.#isNew(reference.includes(":") ? reference : image)) return;
-    const what = reference.includes(":") ? `manifest ${reference} of ${image}` : `image ${image}`;
+    if (!this.#isNew(reference.includes(":") ? reference : `${repository}:${reference}`)) return;
+    const isName = image.endsWith(`:${reference}`);
+    const what = isName ? `image ${image}` : `manifest ${reference} of ${image}`;
     const path = `/v2/${repository}/manifests/${reference}`;
     const answer = await this.#ask(what, () =>
       this.#client.get(path, MAX_IMAGE_MANIFEST_BYTES, { ...this.#headers, accept: ACCEPT_MANIFESTS }),
@@ -141,6 +140,8 @@ class RegistryCheck {
     if (!isOciDigest(said)) return this.#note(`${what} has no digest`);
     const actual = digestOf(answer.body, said);
     if (actual !== said) return this.#note(`${what} is damaged: expected ${said}, got ${actual}`);
+    // Asked for by a tag: what it leads to need not be asked for again.
+    if (said !== reference && !this.#isNew(said)) return;
     const manifest = await this.#ask(what, async () =>
       parseImageManifest(answer.body, image, answer.headers["content-type"]),
     );

@@ -54,6 +54,14 @@ export async function readInstallTree(image: IsoImage): Promise<InstallTree> {
   return tree;
 }
 
+/** An installer finds its second stage and packages in the tree: `inst.repo=` works. */
+export function isInstallable(tree: {
+  readonly stage2?: string | undefined;
+  readonly repositories: readonly unknown[];
+}): boolean {
+  return tree.stage2 !== undefined && tree.repositories.length > 0;
+}
+
 type Ini = Map<string, Map<string, string>>;
 
 /** Parses the INI text of a `.treeinfo`: sections of `key = value`; anything else is passed over. */

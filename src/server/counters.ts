@@ -27,7 +27,7 @@ export function routeOf(path: string): string {
   const first = end === -1 ? path.slice(1) : path.slice(1, end);
   if (ROUTES.has(first)) return first;
   if (first === "ns") return "v2";
-  return first === "healthz" || first === "metrics" || first === "ca.crt" ? "meta" : "other";
+  return first === "healthz" || first === "metrics" || first === "index.json" || first === "ca.crt" ? "meta" : "other";
 }
 
 /** Counters that start at nothing. */

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { sendNotFound, sendPage } from "./answers.ts";
 import { sendBlob } from "./blob.ts";
+import { renderInput } from "./config.ts";
 import { contentTypeOf } from "./content-type.ts";
 import type { Found, Mount, Request, ServeContext, TreeView } from "./context.ts";
 import { directoryPage } from "./directory-page.ts";
@@ -28,7 +29,7 @@ async function handleFile(request: Request, context: ServeContext): Promise<bool
     return true;
   }
   if (await sendSidecar(request, path, view)) return true;
-  if (sendDirectory(request, path, view, context)) return true;
+  if (await sendDirectory(request, path, view, context)) return true;
   sendNotFound(request, hintsFor(request, path, view));
   return true;
 }
@@ -70,9 +71,10 @@ async function sendSidecar(request: Request, path: string, view: TreeView): Prom
   return true;
 }
 
-function sendDirectory(request: Request, path: string, view: TreeView, context: ServeContext): boolean {
+async function sendDirectory(request: Request, path: string, view: TreeView, context: ServeContext): Promise<boolean> {
   if (request.path === "/" && request.stream === undefined) {
-    sendPage(request, frontPage(view, context.baseUrl(request.req), context.caCertificate));
+    const { trees, baseUrl } = await renderInput(request, context);
+    sendPage(request, frontPage(view, baseUrl, context.caCertificate, trees));
     return true;
   }
   const names = view.list(path, request.stream);

@@ -4,7 +4,9 @@
  */
 
 import { formatBytes } from "../io/format.ts";
+import { isInstallable } from "../iso/install-tree.ts";
 import { formatReference, parseReference, servedHost } from "../oci/reference.ts";
+import type { RenderInput } from "../render/types.ts";
 import type { Release } from "../store/types.ts";
 import type { TreeView } from "./context.ts";
 import { commandBlock, escapeHtml, htmlPage } from "./html.ts";
@@ -13,8 +15,16 @@ import { encodePath } from "./tree.ts";
 const MAX_ROWS = 200;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** Renders the front page for clients that reach the server at `baseUrl` (no trailing slash). */
-export function frontPage(view: TreeView, baseUrl: string, caCertificate: string | undefined): string {
+/**
+ * Renders the front page for clients that reach the server at `baseUrl` (no trailing slash).
+ * @param trees what is inside the ISOs, by their SHA-256
+ */
+export function frontPage(
+  view: TreeView,
+  baseUrl: string,
+  caCertificate: string | undefined,
+  trees: RenderInput["trees"],
+): string {
   const { releases } = view;
   if (releases.length === 0) {
     return htmlPage(
@@ -30,10 +40,10 @@ export function frontPage(view: TreeView, baseUrl: string, caCertificate: string
     releaseTable(releases),
     caCertificate === undefined ? "" : trustSection(baseUrl),
     rpmSection(releases, baseUrl),
-    isoSection(releases, baseUrl),
+    isoSection(releases, baseUrl, trees),
     fileSection(releases, baseUrl),
     imageSection(releases, baseUrl),
-    `<h2>More</h2><p>${link("/config/", "rendered configuration")} · ${releases.some((r) => r.inventory.catalog.keys.length > 0) ? `${link("/keys/", "keys")} · ` : ""}${link("/healthz", "health")} · ${link("/metrics", "metrics")}</p>`,
+    `<h2>More</h2><p>${link("/config/", "rendered configuration")} · ${releases.some((r) => r.inventory.catalog.keys.length > 0) ? `${link("/keys/", "keys")} · ` : ""}${link("/index.json", "index for programs")} · ${link("/healthz", "health")} · ${link("/metrics", "metrics")}</p>`,
   ];
   return htmlPage("airferry", body.filter((part) => part !== "").join("\n"));
 }
@@ -75,12 +85,16 @@ function rpmSection(releases: readonly Release[], baseUrl: string): string {
   )}`;
 }
 
-function isoSection(releases: readonly Release[], baseUrl: string): string {
+function isoSection(releases: readonly Release[], baseUrl: string, trees: RenderInput["trees"]): string {
   const isos = releases.flatMap((release) =>
-    release.inventory.catalog.isos.map((iso) => ({ ...iso, size: release.entries.get(iso.path)?.size ?? 0 })),
+    release.inventory.catalog.isos.map((iso) => ({ size: 0, sha256: "", ...iso, ...release.entries.get(iso.path) })),
   );
   const [first] = isos;
   if (first === undefined) return "";
+  const installable = isos.find((it) => {
+    const tree = trees.get(it.sha256);
+    return tree !== undefined && isInstallable(tree);
+  });
   const rows = isos
     .slice(0, MAX_ROWS)
     .map(
@@ -89,7 +103,7 @@ function isoSection(releases: readonly Release[], baseUrl: string): string {
     );
   return `<h2>ISOs</h2>${table(["image", "tree", "digest", "size"], rows, [3])}${commandBlock(
     `curl -fOC - ${baseUrl}/${encodePath(first.path)}\ncurl -f ${baseUrl}/${encodePath(first.path)}.sha256sum | sha256sum -c`,
-  )}<p class="soft">Install from the tree: <code>inst.repo=${escapeHtml(baseUrl)}/isos/${escapeHtml(encodePath(first.name))}/</code></p>`;
+  )}${installable === undefined ? "" : `<p class="soft">Install from the tree: <code>inst.repo=${escapeHtml(baseUrl)}/isos/${escapeHtml(encodePath(installable.name))}/</code></p>`}`;
 }
 
 function fileSection(releases: readonly Release[], baseUrl: string): string {

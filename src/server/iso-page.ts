@@ -12,18 +12,13 @@ const PLAIN = /^[A-Za-z0-9._~-]+$/;
  * Makes the HTML of a directory. `base` is the URL path of the directory, encoded, with a slash at its end; directories
  * come first, then files, both by name.
  */
-export function isoPage(
-  title: string,
-  base: string,
-  hasParent: boolean,
-  entries: readonly IsoEntry[],
-  volumeId: string,
-): string {
+export function isoPage(title: string, base: string, entries: readonly IsoEntry[], volumeId: string): string {
   const sorted = [...entries].sort(
     (a, b) => Number(b.kind === "directory") - Number(a.kind === "directory") || (a.name < b.name ? -1 : 1),
   );
   const rows = sorted.map((entry) => row(entry, base));
-  if (hasParent) rows.unshift(`<tr><td><a href="${base.replace(/[^/]+\/$/, "")}">../</a></td><td></td><td></td></tr>`);
+  // Above the root of the image is the list of all images.
+  rows.unshift(`<tr><td><a href="${base.replace(/[^/]+\/$/, "")}">../</a></td><td></td><td></td></tr>`);
   const about = `inside volume ${JSON.stringify(volumeId)}, ${entries.length} entries, read in place`;
   return htmlPage(
     title,

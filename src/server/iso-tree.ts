@@ -49,7 +49,7 @@ async function sendInside(request: Request, iso: StoredIso, name: string, inside
   if (located === undefined) return sendNotFound(request, await hintsFor(iso, name, inside, request.stream));
   const { entry, path } = located;
   const digest = `iso-${createHash("sha256").update(`${sha256}\0${path}`).digest("hex")}`;
-  if (entry.kind === "directory") return sendDirectory(request, iso, entry, inside, digest);
+  if (entry.kind === "directory") return sendDirectory(request, iso, entry, digest);
   const member = iso.image.member(entry);
   await sendBlob(request, {
     file: iso.file,
@@ -64,14 +64,14 @@ async function sendInside(request: Request, iso: StoredIso, name: string, inside
 const pages = new Map<string, Buffer>();
 let pageBytes = 0;
 
-async function sendDirectory(request: Request, iso: StoredIso, entry: IsoEntry, inside: string, digest: string) {
+async function sendDirectory(request: Request, iso: StoredIso, entry: IsoEntry, digest: string) {
   // Links in the page are absolute, so that it works without a slash at the end of its URL.
   const asked = request.path.replace(/\/+$/, "");
   const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;
   const key = `${digest} ${base}`;
   let bytes = pages.get(key);
   if (bytes === undefined) {
-    bytes = Buffer.from(isoPage(`${asked}/`, base, inside !== "", await iso.image.list(entry), iso.image.volumeId));
+    bytes = Buffer.from(isoPage(`${asked}/`, base, await iso.image.list(entry), iso.image.volumeId));
     keepPage(key, bytes);
   }
   await sendBlob(request, {

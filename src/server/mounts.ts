@@ -5,6 +5,7 @@ import { sendNotFound } from "./answers.ts";
 import { config } from "./config.ts";
 import type { Mount } from "./context.ts";
 import { caCertificate, files } from "./files.ts";
+import { indexDocument } from "./index-document.ts";
 import { isoTree } from "./iso-tree.ts";
 import { rpmrepo } from "./rpm.ts";
 
@@ -15,6 +16,7 @@ export const mainMounts: readonly Mount[] = [
   isoTree,
   rpmrepo,
   config,
+  indexDocument,
   files,
 ];
 

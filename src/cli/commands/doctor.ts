@@ -9,10 +9,10 @@ export const doctorCommand: Register = (program, run) => {
   withGlobals(program.command("doctor"))
     .summary("prove on the build host that the build will find everything")
     .description(
-      "Reaches the server, fetches and checks repository metadata and a package, a range of an ISO, a file\n" +
-        "with its sidecars, and every image that the registry lists (where it wants a login, with that of\n" +
-        "docker login or podman login); looks at TLS trust, clock, free space, ports and names. Connects only\n" +
-        "to the given URL.",
+      "Reaches the server, reads its index, and checks all that it lists: repository metadata and a package,\n" +
+        "keys, a range of each ISO, files and their sidecars, every image (where the registry wants a login,\n" +
+        "with that of docker login or podman login), the builder's configuration and versions; looks at TLS\n" +
+        "trust, clock, free space, ports and names. Connects only to the given URL.",
     )
     .addOption(new Option("--url <base>", "address of the server, as the build will use it").makeOptionMandatory())
     .option("--ca <file>", "PEM of the server's CA")

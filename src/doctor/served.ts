@@ -1,0 +1,58 @@
+/**
+ * What the server says it holds: its `/index.json`, which the checks of content go by. See docs/serve.md, "Index".
+ */
+import { z } from "zod";
+import { type DoctorClient, firstLines } from "./client.ts";
+import { Remedy } from "./remedy.ts";
+
+const MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
+const MAX_INDEX_BYTES = 256 * 1024 * 1024;
+
+/** Appended to the server's address; never a URL of its own. */
+const path = z.string().regex(/^\//);
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
+const file = { stream: z.string(), path, size: z.number().int().min(0), digest };
+
+/** Keys that a newer server adds are ignored. */
+const index = z.object({
+  mediaType: z.literal(MEDIA_TYPE),
+  releases: z.array(z.object({ stream: z.string(), serial: z.number(), notAfter: z.string().optional() })),
+  isos: z.array(z.object({ ...file, name: z.string(), tree: path.optional(), installable: z.boolean() })),
+  repositories: z.array(z.object({ id: z.string(), path, repoGpgcheck: z.boolean(), keys: z.array(path) })),
+  files: z.array(z.object(file)),
+  images: z.array(
+    z.object({
+      reference: z.string(),
+      repository: z.string(),
+      tag: z.string().optional(),
+      digest,
+      tags: z.record(z.string(), digest).optional(),
+    }),
+  ),
+  keys: z.array(z.object({ ...file, fingerprints: z.array(z.string()) })),
+  builders: z.array(z.object({ stream: z.string(), flavor: z.enum(["spectro-capi", "image-builder"]) })),
+});
+
+/** A server's index, as far as doctor reads it. */
+export type Served = z.infer<typeof index>;
+
+/** Reads the index. @throws {Remedy} when there is none, or it is of another version */
+export async function readServed(client: DoctorClient): Promise<Served> {
+  const answer = await client.get("/index.json", MAX_INDEX_BYTES);
+  const update = "is this an airferry server? one of this version has /index.json: update it there";
+  if (answer.status !== 200) {
+    throw new Remedy(`/index.json answers ${answer.status}: ${firstLines(answer.body)}`, update);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(answer.body.toString("utf8"));
+  } catch {
+    throw new Remedy("/index.json is not JSON", update);
+  }
+  const parsed = index.safeParse(value);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new Remedy(`/index.json is not ${MEDIA_TYPE}: ${issue?.path.join(".")}: ${issue?.message}`, update);
+  }
+  return parsed.data;
+}
