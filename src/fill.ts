@@ -1,10 +1,11 @@
 /**
  * Fills a bundle's work folder: every item gets its bytes once, from the nearest place that has them (an earlier bundle, an
  * interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only when its digest is
- * right. Items that are whole already, by the journal, are left alone.
+ * right. What the journal says to be whole is hashed and checked like everything else, where it is.
  */
 import ssri from "ssri";
 import { ItemWriter } from "./bundle/item-writer.ts";
+import type { DoneLine } from "./bundle/journal.ts";
 import type { WorkFolder } from "./bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "./errors.ts";
 import { httpStatusOf } from "./fetch/fetcher.ts";
@@ -96,10 +97,8 @@ class Filler {
     const wanted: LaidItem[] = [];
     const first = new Map<string, LaidItem>();
     for (const [index, item] of plan.items.entries()) {
-      const done = work.journal.done.get(item.path);
-      if (done !== undefined && done.size === item.size && done.offset === item.offset)
-        await this.#whole(index, item, done.done);
-      else if (item.source.from === "made") made.push(index);
+      if (item.source.from === "made") made.push(index);
+      else if (this.#journaled(item) !== undefined) fetched.push(index);
       else if (item.integrity !== undefined && item.size > 0 && first.has(item.integrity)) twins.push(index);
       else {
         fetched.push(index);
@@ -126,6 +125,7 @@ class Filler {
 
   async #fill(index: number): Promise<void> {
     const item = this.#o.plan.items[index] as LaidItem;
+    if (await this.#takeOver(index, item)) return;
     const writer = await this.#writer(index, item);
     try {
       const near = await this.#nearBytes(item);
@@ -153,6 +153,45 @@ class Filler {
         this.#o.report?.(`dropped ${item.path}: ${(error as Error).message}`);
         return;
       }
+      throw error;
+    }
+  }
+
+  /** What the journal says of an item that an earlier run finished at this very place. */
+  #journaled(item: LaidItem): DoneLine | undefined {
+    const done = this.#o.work.journal.done.get(item.path);
+    return done !== undefined && done.size === item.size && done.offset === item.offset ? done : undefined;
+  }
+
+  /**
+   * Takes over what an earlier run finished, when the disk has it, it has the digest that is locked now, and it passes the checks that
+   * are asked for now. False: it has to be filled like any other.
+   */
+  async #takeOver(index: number, item: LaidItem): Promise<boolean> {
+    const { work, pool } = this.#o;
+    const done = this.#journaled(item);
+    if (done === undefined) return false;
+    const digests = await work.hashItem(item, algorithmsOf(item), pool);
+    if (digests["sha256"] !== done.done || !isWanted(item, digests) || !(await this.#passes(item))) {
+      await work.journal.forget(item.path);
+      return false;
+    }
+    await work.writeFrame(item);
+    await this.#look(item);
+    work.progress(index, item.size);
+    this.#count(item, done.done);
+    this.#doneBytes += item.size;
+    this.#report(item);
+    return true;
+  }
+
+  async #passes(item: LaidItem): Promise<boolean> {
+    try {
+      await item.check?.(this.#o.work.volumes.range(item.offset, item.size));
+      return true;
+    } catch (error) {
+      // Fetched once more it is refused again, with all that is to be said about it.
+      if (isPackageFault(error)) return false;
       throw error;
     }
   }
@@ -343,15 +382,7 @@ class Filler {
   async #check(item: LaidItem, writer: ItemWriter): Promise<string | undefined> {
     const digests = await writer.digests();
     const sha256 = digests["sha256"] as string;
-    if (writer.position !== item.size) return undefined;
-    if (item.integrity === undefined) return sha256;
-    const expected = ssri.parse(item.integrity);
-    for (const [name, hex] of Object.entries(digests)) {
-      const claims = (expected as unknown as Record<string, { digest: string }[] | undefined>)[name];
-      const actual = Buffer.from(hex, "hex").toString("base64");
-      if (claims !== undefined && !claims.some((claim) => claim.digest === actual)) return undefined;
-    }
-    return sha256;
+    return writer.position === item.size && isWanted(item, digests) ? sha256 : undefined;
   }
 
   async #wrongDigest(item: LaidItem, writer: ItemWriter, where: string): Promise<AirferryError> {
@@ -381,22 +412,17 @@ class Filler {
     if (item.check) await item.check(this.#o.work.volumes.range(item.offset, item.size));
     await this.#look(item);
     await writer.done(sha256);
+    this.#count(item, sha256);
+    this.#report(item);
+  }
+
+  #count(item: LaidItem, sha256: string): void {
     this.#sha256.set(item.path, sha256);
     this.#doneItems++;
-    this.#report(item);
   }
 
   async #look(item: LaidItem): Promise<void> {
     if (item.look) this.#o.found?.(await item.look(this.#o.work.volumes.range(item.offset, item.size)));
-  }
-
-  async #whole(index: number, item: LaidItem, sha256: string): Promise<void> {
-    await this.#look(item);
-    this.#o.work.progress(index, item.size);
-    this.#sha256.set(item.path, sha256);
-    this.#doneItems++;
-    this.#doneBytes += item.size;
-    this.#report(item);
   }
 
   #report(item: LaidItem): void {
@@ -427,6 +453,17 @@ function algorithmsOf(item: LaidItem): HashAlgorithm[] {
     );
   }
   return [...new Set<HashAlgorithm>(["sha256", ...HASH_ALGORITHMS.filter((name) => known.includes(name))])];
+}
+
+/** Whether every digest that the lock knows of an item is that of the bytes. */
+function isWanted(item: LaidItem, digests: Readonly<Record<string, string>>): boolean {
+  if (item.source.from === "kept" && item.source.digest !== `sha256:${digests["sha256"]}`) return false;
+  if (item.integrity === undefined) return true;
+  const expected = ssri.parse(item.integrity) as unknown as Record<string, { digest: string }[] | undefined>;
+  return Object.entries(digests).every(([name, hex]) => {
+    const actual = Buffer.from(hex, "hex").toString("base64");
+    return expected[name]?.some((claim) => claim.digest === actual) ?? true;
+  });
 }
 
 function cannotPack({ path, about }: LaidItem): string {

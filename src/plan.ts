@@ -18,6 +18,8 @@ import type { Workspace } from "./workspace.ts";
 /** An item whose size is known, at its place in the stream. */
 export interface LaidItem extends PlanItem {
   size: number;
+  /** The digest that the lock has of it; absent for what is pinned on first sight or generated. */
+  locked?: string;
   /** First byte of its tar header records. */
   headerOffset: number;
   /** First byte of its content. */
@@ -82,7 +84,7 @@ export async function plan(workspace: Workspace, lock: Lock, volumeSize: number,
     stream: lock.stream,
     items: sized.map((item, index) => {
       const place = places[index] as (typeof places)[number];
-      return { ...item, headerOffset: place.headerOffset, offset: place.offset };
+      return { ...item, ...lockedDigest(item), headerOffset: place.headerOffset, offset: place.offset };
     }),
     unsized: ordered.filter((it) => it.size === undefined),
     catalog: { ...catalog, provenance: provenanceOf(ordered) },
@@ -91,6 +93,12 @@ export async function plan(workspace: Workspace, lock: Lock, volumeSize: number,
     volumes: volumeSizes(streamSize, volumeSize).map((size, index) => ({ name: volumeName(index), size })),
     caseTwins,
   };
+}
+
+/** What the lock has to say of an item's digest: what is pinned on first sight is only ever compared with the journal. */
+function lockedDigest({ source, established, integrity }: PlanItem): { locked?: string } {
+  const locked = source.from === "kept" ? source.digest : established === "first-sight" ? undefined : integrity;
+  return locked === undefined || source.from === "made" ? {} : { locked };
 }
 
 /** The context that sources plan with. */

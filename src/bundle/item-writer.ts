@@ -6,12 +6,10 @@
 import { createHash, type Hash } from "node:crypto";
 import type { HashAlgorithm, HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
-import type { WorkFolder, WorkItem } from "./work-folder.ts";
+import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
 
 /** How many bytes may be written again after a kill, at most, of one item. */
-const JOURNAL_STEP_BYTES = 8 * 1024 * 1024;
-/** Up to this size an item is hashed where it is received: asking a thread costs more. */
-const SMALL_BYTES = 1024 * 1024;
+const STEP_BYTES = 8 * 1024 * 1024;
 
 export interface Validator {
   url: string;
@@ -53,11 +51,13 @@ export class ItemWriter {
   #failure: { error: unknown } | undefined;
   /** Bytes that are in place. */
   #inPlace = 0;
-  #journaled = 0;
+  /** Bytes up to the last place that the journal knows, or is about to learn. */
+  #marked = 0;
   #validator: Validator | undefined;
 
   /**
-   * Starts or continues an item: its tar header is in place before its first byte.
+   * Starts or continues an item: its tar header is in place before its first byte. What an earlier run wrote of it is hashed
+   * and counts only when it is what the journal says.
    * @param readBack the item is read as soon as it is whole, and had better be in the page cache then
    */
   static async open(
@@ -67,7 +67,9 @@ export class ItemWriter {
     options: { algorithms: readonly HashAlgorithm[]; readBack: boolean; onBytes: (bytes: number) => void },
   ): Promise<ItemWriter> {
     await work.writeFrame(work.layout.items[index] as WorkItem);
-    return new ItemWriter(work, index, tools, options);
+    const writer = new ItemWriter(work, index, tools, options);
+    await writer.#takeOver();
+    return writer;
   }
 
   private constructor(
@@ -83,30 +85,45 @@ export class ItemWriter {
     this.#algorithms = options.algorithms;
     this.#readBack = options.readBack;
     this.#onBytes = options.onBytes;
-    const part = work.journal.parts.get(this.#item.path);
-    if (part !== undefined && part.part <= this.#item.size) {
-      this.#position = part.part;
-      this.#inPlace = part.part;
-      this.#journaled = part.part;
-      this.#validator = {
-        url: part.url,
-        ...(part.etag && { etag: part.etag }),
-        ...(part.lastModified && { lastModified: part.lastModified }),
-      };
-      options.onBytes(part.part);
-    }
     this.#startHash();
   }
 
-  #startHash(): void {
-    const small = this.#item.size <= SMALL_BYTES && this.#position === 0;
-    this.#inline = small ? this.#algorithms.map((name) => ({ name, hash: createHash(name) })) : undefined;
-    this.#hasher = small ? undefined : this.#tools.pool.open(this.#algorithms);
-    this.#digests = undefined;
-    // What an earlier run wrote is read back.
-    for (const piece of this.#work.volumes.pieces(this.#item.offset, this.#position)) {
-      this.#track((this.#hasher as RangeHasher).advance(piece));
+  /** Takes over what the journal knows to be in place, if the disk has it. */
+  async #takeOver(): Promise<void> {
+    const { path, offset, size } = this.#item;
+    const part = this.#work.journal.parts.get(path);
+    if (part === undefined) return;
+    if (part.part > 0 && part.part <= size) {
+      const hasher = this.#tools.pool.open(this.#algorithms);
+      for (const piece of this.#work.volumes.pieces(offset, part.part)) await hasher.advance(piece);
+      if ((await hasher.peek())["sha256"] === part.sha256) {
+        this.#hasher = hasher;
+        this.#inline = undefined;
+        this.#position = part.part;
+        this.#inPlace = part.part;
+        this.#marked = part.part;
+        const { url, etag, lastModified } = part;
+        this.#validator = { url, ...(etag && { etag }), ...(lastModified && { lastModified }) };
+        this.#onBytes(part.part);
+        return;
+      }
+      hasher.discard();
     }
+    await this.#work.journal.forget(path);
+  }
+
+  #startHash(): void {
+    const small = this.#item.size <= SMALL_BYTES;
+    this.#inline = small ? this.#algorithms.map((name) => ({ name, hash: createHash(name) })) : undefined;
+    // A thread begins with it when there are bytes.
+    this.#hasher = undefined;
+    this.#digests = undefined;
+  }
+
+  /** The running hash of a large item. */
+  get #running(): RangeHasher {
+    this.#hasher ??= this.#tools.pool.open(this.#algorithms);
+    return this.#hasher;
   }
 
   /** Bytes taken, those of an earlier run included. */
@@ -165,7 +182,8 @@ export class ItemWriter {
       return this.#written(this.#position);
     }
     const shared = bytes as Uint8Array<SharedArrayBuffer>;
-    const jobs: Promise<unknown>[] = [(this.#hasher as RangeHasher).feed(shared)];
+    const jobs: Promise<unknown>[] = [this.#running.feed(shared)];
+    const mark = this.#markAfter(STEP_BYTES);
     if (!this.#isNext && this.#work.isNext(this.#index)) {
       await this.#settled;
       this.#work.hashUpTo(from);
@@ -178,7 +196,7 @@ export class ItemWriter {
     const before = this.#settled;
     const position = this.#position;
     this.#track(
-      Promise.all([before, writing]).then(() => this.#written(position)),
+      Promise.all([before, writing]).then(() => this.#written(position, mark)),
       ...jobs,
     );
     const piece = lent.piece;
@@ -192,9 +210,21 @@ export class ItemWriter {
     });
   }
 
-  async #written(position: number): Promise<void> {
+  /** The digest of all bytes taken, when the journal is to hear of them; asked for while no further ones are queued behind. */
+  #markAfter(step: number): Promise<Record<string, string>> | undefined {
+    if (this.#validator === undefined || this.#position - this.#marked < step) return undefined;
+    this.#marked = this.#position;
+    const digest =
+      this.#inline === undefined
+        ? this.#running.peek()
+        : Promise.resolve(Object.fromEntries(this.#inline.map((it) => [it.name, it.hash.copy().digest("hex")])));
+    digest.catch(() => {});
+    return digest;
+  }
+
+  async #written(position: number, mark?: Promise<Record<string, string>>): Promise<void> {
     this.#inPlace = position;
-    if (this.#validator !== undefined && position - this.#journaled >= JOURNAL_STEP_BYTES) await this.#recordPart();
+    if (mark !== undefined) await this.#recordPart(position, (await mark)["sha256"] as string);
     this.#work.progress(this.#index, Math.min(position, this.#item.size - 1));
   }
 
@@ -202,7 +232,10 @@ export class ItemWriter {
   async suspend(): Promise<void> {
     await this.#settled.catch(() => {});
     this.#release();
-    if (this.#validator !== undefined && this.#inPlace > this.#journaled) await this.#recordPart();
+    // Once its digests are out nothing can be said of a part, nor need it.
+    const mark = this.#inPlace === this.#position && this.#digests === undefined ? this.#markAfter(1) : undefined;
+    const digests = await mark?.catch(() => undefined);
+    if (digests !== undefined) await this.#recordPart(this.#inPlace, digests["sha256"] as string);
     this.#hasher?.discard();
   }
 
@@ -213,7 +246,7 @@ export class ItemWriter {
     this.#onBytes(-this.#position);
     this.#position = 0;
     this.#inPlace = 0;
-    this.#journaled = 0;
+    this.#marked = 0;
     this.#isNext = false;
     this.#startHash();
     await this.#work.journal.forget(this.#item.path);
@@ -226,7 +259,7 @@ export class ItemWriter {
       this.#release();
       if (this.#inline) return Object.fromEntries(this.#inline.map(({ name, hash }) => [name, hash.digest("hex")]));
       await this.#settled;
-      return (this.#hasher as RangeHasher).digests();
+      return this.#running.digests();
     })();
     return this.#digests;
   }
@@ -248,12 +281,12 @@ export class ItemWriter {
     this.#lent = undefined;
   }
 
-  async #recordPart(): Promise<void> {
-    this.#journaled = this.#inPlace;
+  async #recordPart(part: number, sha256: string): Promise<void> {
     const { url, etag, lastModified } = this.#validator as Validator;
     await this.#work.journal.recordPart({
       path: this.#item.path,
-      part: this.#inPlace,
+      part,
+      sha256,
       url,
       ...(etag && { etag }),
       ...(lastModified && { lastModified }),

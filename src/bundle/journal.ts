@@ -1,12 +1,13 @@
 /**
  * The journal of a bundle being written: which items are whole, and how far large ones are. One JSON object a line,
- * appended after the bytes it speaks of were written; a torn last line is ignored. What it says is believed only until the
- * digest of the bytes is checked, so a lie costs time, never integrity.
+ * appended after the bytes it speaks of were written; a torn last line is ignored. Every line carries the digest of these bytes,
+ * and a rerun hashes them before it takes them over: after a power loss the journal may know of bytes that the disk never got.
+ * docs/design.md, "Durability".
  */
 import { type FileHandle, open, readFile } from "node:fs/promises";
 
 export interface JournalHead {
-  journal: 1;
+  journal: 2;
   stream: string;
   streamSize: number;
   volumeSize: number;
@@ -14,6 +15,7 @@ export interface JournalHead {
 
 export interface DoneLine {
   path: string;
+  /** SHA-256 (hex) of all its bytes. */
   done: string;
   size: number;
   offset: number;
@@ -23,6 +25,8 @@ export interface PartLine {
   path: string;
   /** Bytes that are in place. */
   part: number;
+  /** SHA-256 (hex) of these. */
+  sha256: string;
   url: string;
   etag?: string;
   lastModified?: string;
@@ -60,7 +64,7 @@ export class Journal {
     if (text === undefined) return undefined;
     const lines = text.split("\n");
     const head = parseLine(lines[0]) as JournalHead | undefined;
-    if (head?.journal !== 1) return undefined;
+    if (head?.journal !== 2) return undefined;
     const journal = new Journal(head, undefined);
     for (const line of lines.slice(1)) {
       const value = parseLine(line) as DoneLine | PartLine | { path: string; forget: true } | undefined;

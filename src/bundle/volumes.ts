@@ -39,6 +39,8 @@ export class VolumeSet {
   /** Bytes written since the last start of a write-back, and the one that runs. */
   #dirty = 0;
   #writeBack: Promise<void> | undefined;
+  /** Why bytes that were written never reached the disk. */
+  #lost: unknown;
 
   private constructor(files: readonly (string | undefined)[], sizes: VolumeSizes, writable: boolean) {
     this.#files = files;
@@ -175,14 +177,19 @@ export class VolumeSet {
     }
   }
 
-  /** Lets the disk work while more is fetched, so that little is left to wait for in `sync`. A failure shows there. */
+  /**
+   * Lets the disk work while more is fetched, so that little is left to wait for in `sync`. A failure shows there: the system
+   * tells it to the first who asks and to nobody else, so it is kept.
+   */
   #startWriteBack(handle: FileHandle, written: number): void {
     this.#dirty += written;
     if (this.#dirty < WRITE_BACK_BYTES || this.#writeBack !== undefined) return;
     this.#dirty = 0;
     this.#writeBack = handle
       .datasync()
-      .catch(() => undefined)
+      .catch((error: unknown) => {
+        this.#lost ??= error;
+      })
       .then(() => {
         this.#writeBack = undefined;
       });
@@ -198,6 +205,8 @@ export class VolumeSet {
 
   /** Forces all volumes to disk, also what an earlier run that was killed had written to them. */
   async sync(): Promise<void> {
+    await this.#writeBack;
+    if (this.#lost !== undefined) throw ioError("write", this.#files[0] ?? "", this.#lost);
     for (const [index, file] of this.#files.entries()) {
       const handle = await this.#handle(index);
       await handle.sync().catch((error: unknown) => Promise.reject(ioError("write", file ?? "", error)));

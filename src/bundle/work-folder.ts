@@ -3,11 +3,11 @@
  * journal. Every item is written once, straight to its final place; tar headers are written beside it. When all items are
  * whole the folder is given its final files (finish.ts) and its final name.
  */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder } from "../io/atomic.ts";
-import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
+import type { HashAlgorithm, HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { Journal } from "./journal.ts";
 import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";
@@ -18,6 +18,8 @@ export interface WorkItem {
   path: string;
   size: number;
   mode: "0644" | "0755";
+  /** The digest that the lock has of it; absent where nobody publishes one, and for what is generated. */
+  locked?: string;
   headerOffset: number;
   offset: number;
 }
@@ -32,12 +34,17 @@ export interface WorkLayout {
 
 const PREFIX = ".work-";
 const JOURNAL = "journal";
+/** Up to this size an item is hashed where it is read: asking a thread costs more. */
+export const SMALL_BYTES = 1024 * 1024;
 
-/** Name of the hidden folder that a layout is written in: the same layout finds its own folder again. */
+/**
+ * Name of the hidden folder that a layout is written in: the same layout, with the same digests locked, finds its own folder
+ * again. What is pinned on first sight does not change the name, since the pack itself pins it.
+ */
 export function workFolderName(layout: WorkLayout): string {
-  const hash = createHash("sha256").update(`${layout.stream}\n${layout.streamSize}\n${layout.volumeSize}\n`);
-  for (const item of layout.items) hash.update(`${item.path}\n${item.size}\n${item.mode}\n`);
-  return `${PREFIX}${layout.stream}-${hash.digest("hex").slice(0, 16)}`;
+  const name = createHash("sha256").update(`${layout.stream}\n${layout.streamSize}\n${layout.volumeSize}\n`);
+  for (const { path, size, mode, locked } of layout.items) name.update(`${path}\n${size}\n${mode}\n${locked ?? ""}\n`);
+  return `${PREFIX}${layout.stream}-${name.digest("hex").slice(0, 16)}`;
 }
 
 /** Hidden folders of the same stream under `out`, the given one left out. */
@@ -83,7 +90,7 @@ export class WorkFolder {
     const lock = await takeLock(join(dir, "lock"), dir);
     await recoverVolumes(dir, layout);
     const journal = await Journal.open(join(dir, JOURNAL), {
-      journal: 1,
+      journal: 2,
       stream: layout.stream,
       streamSize: layout.streamSize,
       volumeSize: layout.volumeSize,
@@ -97,6 +104,25 @@ export class WorkFolder {
     await this.volumes.write(item.headerOffset, headerBytes(item));
     const padding = paddedSize(item.size) - item.size;
     if (padding > 0) await this.volumes.write(item.offset + item.size, new Uint8Array(padding));
+  }
+
+  /** Hashes what the disk has of a whole item: how an earlier run's work is taken over. */
+  async hashItem(
+    item: WorkItem,
+    algorithms: readonly HashAlgorithm[],
+    pool: HashPool,
+  ): Promise<Record<string, string>> {
+    if (item.size <= SMALL_BYTES) {
+      const bytes = await this.volumes.read(item.offset, item.size);
+      return Object.fromEntries(algorithms.map((name) => [name, hash(name, bytes, "hex")]));
+    }
+    const hasher = pool.open(algorithms);
+    try {
+      for (const piece of this.volumes.pieces(item.offset, item.size)) await hasher.advance(piece);
+      return await hasher.digests();
+    } finally {
+      hasher.discard();
+    }
   }
 
   /** Says that the first `bytes` of an item are in place, so that volumes can be hashed behind the writers. */

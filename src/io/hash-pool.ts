@@ -120,6 +120,11 @@ export class RangeHasher {
     await this.#thread.ask({ type: "bytes", hasher: this.#id, bytes });
   }
 
+  /** Returns the digests of what was handed over so far; the hash goes on. Queues like `advance`. */
+  async peek(): Promise<Record<string, string>> {
+    return (await this.#thread.ask({ type: "peek", hasher: this.#id })) as Record<string, string>;
+  }
+
   /** Ends the hash and returns its digests as lower-case hex by algorithm. The hasher is spent afterwards. */
   async digests(): Promise<Record<string, string>> {
     const value = this.#thread.ask({ type: "digests", hasher: this.#id });

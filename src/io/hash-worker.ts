@@ -50,13 +50,14 @@ export type WorkerRequest =
   | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[] }
   | { id: number; type: "range"; hasher: number; job: RangeJob }
   | { id: number; type: "bytes"; hasher: number; bytes: Uint8Array<SharedArrayBuffer> }
+  | { id: number; type: "peek"; hasher: number }
   | { id: number; type: "digests"; hasher: number }
   | { id: number; type: "drop"; hasher: number }
   | { id: number; type: "run"; job: RunJob };
 
 export interface WorkerReply {
   id: number;
-  /** `digests`: hex by algorithm · `run`: one result per frame. */
+  /** `peek`, `digests`: hex by algorithm · `run`: one result per frame. */
   value?: Record<string, string> | RunResult[];
   error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
 }
@@ -321,6 +322,7 @@ export function hashWorkerMain(): void {
       for (const it of sums) it.hash.update(request.bytes);
       return undefined;
     }
+    if (request.type === "peek") return Object.fromEntries(sums.map((it) => [it.name, it.hash.copy().digest("hex")]));
     hashers.delete(request.hasher);
     return Object.fromEntries(sums.map((it) => [it.name, it.hash.digest("hex")]));
   };
