@@ -200,16 +200,8 @@ t.test("dnf installs from an EL DVD that is never unpacked", async (t) => {
     { stream: "s", content: { "isos/el.iso": await readFile(dvd.iso) }, catalog: iso("el") },
   ]);
 
-  const started = performance.now();
   const page = await (await fetch(`${base}/isos/el/AppStream/Packages/`)).text();
-  const first = performance.now() - started;
   t.ok(page.includes("filler-package-with-a-usual-name-05999"), "the page lists 6,000 packages");
-  t.ok(first <= 300, `first listing took ${first.toFixed(0)} ms (at most 300)`);
-  // Measured by curl, since fetch() in this process would share its event loop with the server.
-  const urls = new Array<string>(15).fill(`-o /dev/null ${base}/isos/el/AppStream/Packages/`).join(" ").split(" ");
-  const times = (await run("curl", ["-sf", "-w", "%{time_total}\n", ...urls])).stdout.trim().split("\n").map(Number);
-  const median = times.sort((a, b) => a - b)[7]! * 1000;
-  t.ok(median <= 5, `later ones took ${median.toFixed(1)} ms (at most 5)`);
 
   const root = join(dir, "root");
   await run("mkdir", ["-p", root, join(dir, "repos"), join(dir, "log"), join(root, join(dir, "log"))]);
