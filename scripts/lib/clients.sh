@@ -27,7 +27,7 @@ flock 8
 # dnf-plugins-core and zypper exclude each other.
 PACKAGES="curl wget aria2 nginx-light wrk xorriso isomd5sum libarchive-tools gnupg gpgv openssl dnf rpm createrepo-c
   dnf-plugins-core podman runc crun skopeo buildah docker-registry ansible-core packer qemu-system-x86 qemu-utils
-  qemu-block-extra virtinst iproute2 time jq zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf"
+  qemu-block-extra virtinst iproute2 time jq python3-jsonschema python3-yaml zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf"
 # Only their files are of use, or installing them would replace something: unpacked, not installed.
 UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
 
@@ -86,6 +86,11 @@ done
 # containerd of this release, an old one with the old configuration: beside the newer one, under names of its own.
 [ -e "$CLIENTS/containerd-1/.have-containerd" ] || { mkdir -p "$CLIENTS/containerd-1" && update_once; }
 unpack "$CLIENTS/containerd-1" containerd
+
+# docker of this release, which takes no path in a mirror's URL: as EL 8 hosts have it.
+mkdir -p "$CLIENTS/docker-20"
+[ -e "$CLIENTS/docker-20/.have-docker.io" ] || update_once
+unpack "$CLIENTS/docker-20" docker.io
 
 # zypper and what it needs: its package cannot be installed beside dnf's plugins.
 mkdir -p "$CLIENTS/zypper"
@@ -180,6 +185,7 @@ command_for cosign3 cosign3/usr/bin/cosign
 [ -x "$BIN/cosign3" ] && ln -sf cosign3 "$BIN/cosign"
 for name in oras crane docker containerd ctr containerd-shim-runc-v2; do command_for $name newer/usr/bin/$name; done
 for name in containerd ctr; do command_for $name-1 containerd-1/usr/bin/$name; done
+command_for dockerd-20 docker-20/usr/sbin/dockerd
 for name in dockerd docker-proxy docker-init; do
   for folder in sbin bin libexec/docker; do
     if [ -x "$CLIENTS/newer/usr/$folder/$name" ]; then command_for $name "newer/usr/$folder/$name"; break; fi
@@ -188,7 +194,7 @@ done
 command_for busybox-static unpacked/bin/busybox
 
 # An unpacked program of a newer suite may want a newer C library than this host has.
-for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 newer-podman newer-skopeo; do
+for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 dockerd-20 newer-podman newer-skopeo; do
   [ -x "$BIN/$name" ] && [ ! -e "$CLIENTS/.runs-$name" ] || continue
   "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {
     miss "$name" "it does not run here: $(head -n 1 "$CLIENTS/apt.log")"

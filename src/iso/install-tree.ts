@@ -6,6 +6,8 @@ import type { IsoImage } from "./image.ts";
 
 const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_REPOSITORIES = 32;
+const MAX_KEY_BYTES = 64 * 1024;
+const MAX_KEYS = 16;
 
 /** One RPM repository inside an image. */
 export interface IsoRepository {
@@ -27,18 +29,25 @@ export interface InstallTree {
   stage2?: string;
   /** OpenPGP keys of the vendor in the root directory, those of test and beta builds left out. */
   keys: string[];
+  /** The keys' texts by name, those over 64 KiB left out. */
+  keyTexts: Map<string, string>;
 }
 
 /**
  * Looks for the installation tree of an image; a plain image gives one with empty lists.
- * Reads the root directory, `.treeinfo` and the directories of the repositories, nothing else.
+ * Reads the root directory, `.treeinfo`, keys and the directories of the repositories, nothing else.
  * @throws {AirferryError} ERR_ISO_INVALID when a directory on the way is malformed
  */
 export async function readInstallTree(image: IsoImage): Promise<InstallTree> {
   const info = await readTreeInfo(image);
   const general = info.get("general") ?? new Map<string, string>();
   const arch = general.get("arch");
-  const tree: InstallTree = { repositories: await findRepositories(image, info), keys: await findKeys(image) };
+  const keyTexts = await readKeys(image);
+  const tree: InstallTree = {
+    repositories: await findRepositories(image, info),
+    keys: [...keyTexts.keys()],
+    keyTexts: new Map([...keyTexts].filter((it): it is [string, string] => it[1] !== undefined)),
+  };
   if (arch !== undefined) tree.arch = arch;
   const family = general.get("family");
   if (family !== undefined) tree.family = family;
@@ -109,9 +118,21 @@ async function findRepositories(image: IsoImage, info: Ini): Promise<IsoReposito
   return [...found.values()];
 }
 
-async function findKeys(image: IsoImage): Promise<string[]> {
-  const names = (await image.list(image.root)).filter((entry) => entry.kind === "file").map((entry) => entry.name);
-  return names.filter((name) => /^RPM-GPG-KEY/.test(name) && !/testing|beta|debug/i.test(name)).sort();
+/** The keys in the root directory, sorted by name; a text is undefined where the file is too large to be one. */
+async function readKeys(image: IsoImage): Promise<Map<string, string | undefined>> {
+  const found = (await image.list(image.root))
+    .filter(({ kind, name }) => kind === "file" && /^RPM-GPG-KEY/.test(name) && !/testing|beta|debug/i.test(name))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .slice(0, MAX_KEYS);
+  const texts = new Map<string, string | undefined>();
+  for (const entry of found) {
+    const isKey = entry.size <= MAX_KEY_BYTES;
+    texts.set(
+      entry.name,
+      isKey ? Buffer.from(await image.member(entry).read(0, entry.size)).toString("utf8") : undefined,
+    );
+  }
+  return texts;
 }
 
 async function existing(image: IsoImage, ...paths: (string | undefined)[]): Promise<string | undefined> {

@@ -6,6 +6,7 @@ import { AirferryError } from "../errors.ts";
 import type { Finding } from "../findings.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
 import { renderChecksum } from "./checksum.ts";
+import { renderComposerRepositories } from "./composer-repositories.ts";
 import { renderImageconfig } from "./imageconfig.ts";
 import { kickstartTemplate, renderKickstart } from "./kickstart.ts";
 import { renderPackerVars } from "./packer-vars.ts";
@@ -23,6 +24,12 @@ export type RenderName =
   | "hosts-toml"
   | "registries-conf"
   | "docker-daemon"
+  | "docker-daemon-25"
+  | "k3s-registries"
+  | "openshift-mirrors"
+  | "talos-mirrors"
+  | "buildkitd"
+  | "composer-repositories"
   | "image-policy"
   | "registry-trust"
   | "boot-ipxe"
@@ -87,6 +94,12 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       path: "CHECKSUM",
       summary: "digests of the ISOs, BSD form",
       make: async () => renderChecksum(input),
+    },
+    {
+      name: "composer-repositories",
+      path: "composer-repositories.json",
+      summary: "osbuild-composer, image-builder: /etc/osbuild-composer/repositories/DISTRO.json",
+      make: () => renderComposerRepositories(input, readText),
     },
     ...registryConfigFiles(input),
     {

@@ -3,16 +3,35 @@
  * other registries are pulled by the name that they have here. See docker's "Use a private registry" and daemon.json.
  */
 import { dirname } from "node:path";
-import { mirrorsHub, registryAddress } from "./registries-view.ts";
+import { mirroredRegistries, mirrorsHub, registryAddress } from "./registries-view.ts";
 import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";
 
-/** Renders the members to merge into `/etc/docker/daemon.json`. */
+/**
+ * Renders the members to merge into `/etc/docker/daemon.json` of any docker. One before 25 does not start when a mirror's URL
+ * has a path, and without the path nothing says that Docker Hub is meant: a mirror is only named where nothing of another
+ * registry could be taken for what docker asked.
+ */
 export function renderDockerDaemon(input: RenderInput): string {
+  const { authority, url } = dockerView(input);
+  const alone = mirroredRegistries(input).every((it) => it.host === "docker.io");
+  return daemonJson(input, alone ? url : undefined, authority);
+}
+
+/** The same for docker 25 and later, which takes a path in a mirror's URL: it says that Docker Hub is meant. */
+export function renderDockerDaemon25(input: RenderInput): string {
+  const { authority, url } = dockerView(input);
+  return daemonJson(input, mirrorsHub(input) ? `${url}/ns/docker.io` : undefined, authority);
+}
+
+function dockerView(input: RenderInput): { authority: string; url: string } {
   const { authority, tls } = registryAddress(input);
+  return { authority, url: `${tls ? "https" : "http"}://${authority}` };
+}
+
+function daemonJson(input: RenderInput, mirror: string | undefined, authority: string): string {
   const daemon = {
-    // The path says for whom: only one of docker's two stores does, and other registries may have a repository of that name.
-    ...(mirrorsHub(input) && { "registry-mirrors": [`${tls ? "https" : "http"}://${authority}/ns/docker.io`] }),
-    ...(!tls && { "insecure-registries": [authority] }),
+    ...(mirror !== undefined && { "registry-mirrors": [mirror] }),
+    ...(!registryAddress(input).tls && { "insecure-registries": [authority] }),
   };
   return `${JSON.stringify(daemon, null, 2)}\n`;
 }

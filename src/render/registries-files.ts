@@ -1,9 +1,13 @@
 /** The registry part of what can be rendered; nothing where no image was packed. */
 import type { ConfigFile } from "./config-files.ts";
+import { renderBuildkitd } from "./registries-buildkit.ts";
 import { renderRegistriesConf } from "./registries-conf.ts";
 import { hostsTomlFiles } from "./registries-containerd.ts";
-import { renderDockerDaemon, renderRegistryTrust } from "./registries-docker.ts";
+import { renderDockerDaemon, renderDockerDaemon25, renderRegistryTrust } from "./registries-docker.ts";
+import { renderK3sRegistries } from "./registries-k3s.ts";
+import { renderOpenshiftMirrors } from "./registries-openshift.ts";
 import { renderImagePolicy, renderRegistriesD } from "./registries-policy.ts";
+import { renderTalosMirrors } from "./registries-talos.ts";
 import { mirroredRegistries } from "./registries-view.ts";
 import type { RenderInput } from "./types.ts";
 
@@ -30,8 +34,29 @@ export function registryConfigFiles(input: RenderInput): ConfigFile[] {
       "podman, buildah, skopeo, CRI-O: /etc/containers/registries.conf.d/airferry.conf",
       () => renderRegistriesConf(input),
     ),
-    file("docker-daemon", "docker-daemon.json", "docker: members of /etc/docker/daemon.json", () =>
+    file("docker-daemon", "docker-daemon.json", "docker, every version: members of /etc/docker/daemon.json", () =>
       renderDockerDaemon(input),
+    ),
+    file(
+      "docker-daemon-25",
+      "docker-daemon-25.json",
+      "docker 25 and later (earlier ones do not start with it): members of /etc/docker/daemon.json",
+      () => renderDockerDaemon25(input),
+    ),
+    file(
+      "k3s-registries",
+      "k3s/registries.yaml",
+      "k3s: /etc/rancher/k3s/registries.yaml; RKE2: /etc/rancher/rke2/registries.yaml",
+      () => renderK3sRegistries(input),
+    ),
+    file("openshift-mirrors", "openshift-mirrors.yaml", "OpenShift 4.13 and later: oc apply -f", () =>
+      renderOpenshiftMirrors(input),
+    ),
+    file("talos-mirrors", "talos-mirrors.yaml", "Talos 1.5 and later: a patch of the machine configuration", () =>
+      renderTalosMirrors(input),
+    ),
+    file("buildkitd", "buildkitd.toml", "BuildKit: tables of /etc/buildkit/buildkitd.toml", () =>
+      renderBuildkitd(input),
     ),
     file("image-policy", "policy.json", "signatures required: /etc/containers/policy.json, with the signer's key", () =>
       renderImagePolicy(input),

@@ -15,6 +15,10 @@ export interface ServedRepository {
   url: string;
   /** URLs of the keys that sign packages and metadata. */
   keys: string[];
+  /** Entry paths of those keys that the release carries; the rest lie inside the ISO. */
+  keyPaths: string[];
+  /** Architectures that the manifest named; empty: not said. */
+  arch: readonly string[];
   gpgcheck: boolean;
   /** repodata/repomd.xml.asc is there, by one of `keys`. */
   repoGpgcheck: boolean;
@@ -81,6 +85,8 @@ function packed(input: RenderInput, release: RenderRelease, rpm: CatalogRpm): Se
     title: `${rpm.name} (${release.stream}, ${rpm.mode})`,
     url: `${root}/${encodeUrlPath(rpm.path)}`,
     keys: rpm.keys.map((key) => keyUrl(input, release, key)),
+    keyPaths: rpm.keys.map(keyPath),
+    arch: rpm.arch ?? [],
     gpgcheck: rpm.gpgcheck,
     repoGpgcheck: rpm.repomdSignedBy !== "none" && entriesOf(release).has(`${repomd}.asc`),
     moduleHotfixes: rpm.moduleHotfixes === true,
@@ -91,8 +97,12 @@ function packed(input: RenderInput, release: RenderRelease, rpm: CatalogRpm): Se
 }
 
 /** `CatalogRpm.keys` are paths below `keys/`, with or without that prefix. */
+function keyPath(key: string): string {
+  return key.startsWith("keys/") ? key : `keys/${key}`;
+}
+
 function keyUrl(input: RenderInput, release: RenderRelease, key: string): string {
-  const path = key.startsWith("keys/") ? key : `keys/${key}`;
+  const path = keyPath(key);
   return `${rootFor(input, release, path)}/${encodeUrlPath(path)}`;
 }
 
@@ -103,7 +113,8 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
     const tree = entry === undefined ? undefined : input.trees.get(entry.sha256);
     if (tree === undefined) continue;
     const root = `${rootFor(input, release, iso.path)}/isos/${encodeUrlPath(iso.name)}`;
-    const carried = keys.filter((it) => it.for.includes(iso.path)).map((it) => keyUrl(input, release, it.path));
+    const keyPaths = keys.filter((it) => it.for.includes(iso.path)).map((it) => keyPath(it.path));
+    const carried = keyPaths.map((it) => keyUrl(input, release, it));
     // The image itself is signed for by the bundle, so the vendor's keys in its root are as good as the ones beside it.
     const own = tree.keys.map((name) => `${root}/${encodeUrlPath(name)}`);
     for (const repository of tree.repositories) {
@@ -113,6 +124,8 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
         title: `${repository.id} of ${iso.name}.iso (${release.stream})`,
         url: `${root}/${path}`,
         keys: carried.length > 0 ? carried : own,
+        keyPaths,
+        arch: [],
         gpgcheck: true,
         repoGpgcheck: false,
         moduleHotfixes: false,

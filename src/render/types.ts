@@ -15,6 +15,9 @@ export interface RenderRelease {
 export interface RenderTree {
   repositories: readonly { id: string; path: string }[];
   keys: readonly string[];
+  /** The keys' texts by name. */
+  keyTexts?: ReadonlyMap<string, string> | undefined;
+  arch?: string | undefined;
   kernel?: string | undefined;
   initrd?: string | undefined;
   stage2?: string | undefined;

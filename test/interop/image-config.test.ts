@@ -175,7 +175,7 @@ if (await onOwnMachine(t, import.meta.filename)) {
     const configure = async (url: string) => {
       await gap.place("hosts-toml", url, "/etc/containerd/");
       await gap.place("registries-conf", url, "/etc/containers/registries.conf.d/airferry.conf");
-      await gap.place("docker-daemon", url, "/etc/docker/daemon.json");
+      await gap.place("docker-daemon-25", url, "/etc/docker/daemon.json");
     };
 
     await t.test("over plain HTTP, by a name without a dot, at the default port", async (t) => {
@@ -191,6 +191,28 @@ if (await onOwnMachine(t, import.meta.filename)) {
           if (needs(t, "docker", "dockerd", "containerd")) await testDocker(t, machine, store, server);
         });
       }
+    });
+
+    await t.test("docker 20, which takes no path in a mirror's URL", async (t) => {
+      if (!needs(t, "docker", "dockerd-20", "containerd")) return;
+      const { url, host } = await gap.serve({ listen: `${OWN_ADDRESS}:9001`, tls: false });
+      const pullAll = async (server: string, references: readonly string[]) => {
+        await gap.place("docker-daemon", server, "/etc/docker/daemon.json");
+        const daemon = await startDockerd(join(gap.dir, `old-${new URL(server).port}`), "graphdriver", "dockerd-20");
+        try {
+          for (const reference of references) {
+            const pulled = await gap.run("docker", "-H", `unix://${daemon.socket}`, "pull", reference);
+            t.equal(pulled.status, 0, `${reference}: ${pulled.out}`);
+          }
+        } finally {
+          await daemon.stop();
+        }
+      };
+      // Other registries are here too: all by the names that they have here, and no mirror that could be mistaken.
+      await pullAll(
+        url,
+        ORIGINALS.map((it) => servedName(host, it)),
+      );
     });
 
     await t.test("over TLS, by an address", async (t) => {

@@ -3,7 +3,7 @@ import t from "tap";
 import { configFiles } from "../../src/render/config-files.ts";
 import { renderRegistriesConf } from "../../src/render/registries-conf.ts";
 import { hostsTomlFiles } from "../../src/render/registries-containerd.ts";
-import { renderDockerDaemon, renderRegistryTrust } from "../../src/render/registries-docker.ts";
+import { renderDockerDaemon, renderDockerDaemon25, renderRegistryTrust } from "../../src/render/registries-docker.ts";
 import { renderImagePolicy, renderRegistriesD } from "../../src/render/registries-policy.ts";
 import { registryPrefix } from "../../src/render/registry-prefix.ts";
 import type { RenderInput } from "../../src/render/types.ts";
@@ -39,13 +39,19 @@ t.test("hosts.toml has the CA for the server too, and says what switches it on",
 t.test("Docker Hub's names need no host, and its mirror has a path of its own", async (t) => {
   const hub = inputWith(["docker.io/library/redis:7", "quay.io/x/y:1"]);
   t.match(renderRegistriesConf(hub), /^unqualified-search-registries = \["docker\.io"\]\n\n\[\[registry\]\]/m);
-  t.strictSame(JSON.parse(renderDockerDaemon(hub)), {
+  t.strictSame(JSON.parse(renderDockerDaemon25(hub)), {
     "registry-mirrors": ["https://mirror.example:9443/ns/docker.io"],
+  });
+  t.strictSame(JSON.parse(renderDockerDaemon(hub)), {}, "quay.io/x/y could be taken for docker.io/x/y");
+  t.strictSame(JSON.parse(renderDockerDaemon(inputWith(["docker.io/library/redis:7"], {}))), {
+    "registry-mirrors": ["http://192.0.2.10:9000"],
+    "insecure-registries": ["192.0.2.10:9000"],
   });
   t.match(renderRegistryTrust(hub), "cp ca.crt '/etc/docker/certs.d/docker.io/ca.crt'");
   const other = inputWith(["quay.io/x/y:1"]);
   t.notMatch(renderRegistriesConf(other), /unqualified/);
   t.strictSame(JSON.parse(renderDockerDaemon(other)), {});
+  t.strictSame(JSON.parse(renderDockerDaemon25(other)), {});
   t.notMatch(renderRegistryTrust(other), "docker.io");
 });
 
@@ -78,7 +84,7 @@ t.test("an IPv6 address of the server is refused by these alone, and the other f
       refused.push(file.path);
     });
   }
-  t.strictSame(refused, ["registries.conf", "policy.json", "registries.d/airferry.yaml"]);
+  t.strictSame(refused, ["registries.conf", "openshift-mirrors.yaml", "policy.json", "registries.d/airferry.yaml"]);
 
   const images = [imageOf("docker.io/library/redis:7")];
   const { url } = await startServer(t, [{ stream: "s", content: {}, catalog: { images } }], { url: baseUrl });

@@ -1,0 +1,99 @@
+/**
+ * The repositories as osbuild-composer and image-builder read them: JSON by architecture, with keys inline. See osbuild-composer's
+ * "Repository overrides": `/etc/osbuild-composer/repositories/DISTRO.json`.
+ */
+import { AirferryError } from "../errors.ts";
+import { repositoriesOf, type ServedRepository } from "./repositories.ts";
+import type { RenderInput } from "./types.ts";
+import { entriesOf } from "./view.ts";
+
+/** Reads the text of a small file of the store by its SHA-256 (hex). */
+type ReadText = (sha256: string) => Promise<string>;
+
+interface ComposerRepository {
+  name: string;
+  baseurl: string;
+  gpgkey?: string;
+  check_gpg: boolean;
+  metadata_expire: string;
+  module_hotfixes?: true;
+}
+
+const DEFAULT_ARCH = "x86_64";
+
+/**
+ * Renders the file; it has no member for signed metadata. Several keys stand in one `gpgkey`, as in the files that composer
+ * ships. A repository without a known architecture counts for x86_64. One with `gpgcheck` whose keys are not here
+ * is refused: composer would install from it unchecked or fail late.
+ * @throws {AirferryError} ERR_RENDER when nothing is there, or a key is missing
+ */
+export async function renderComposerRepositories(input: RenderInput, readText: ReadText): Promise<string> {
+  const byArch: Record<string, ComposerRepository[]> = {};
+  for (const repository of repositoriesOf(input)) {
+    const made = await composerRepository(repository, input, readText);
+    for (const arch of archesOf(repository, input)) {
+      byArch[arch] ??= [];
+      byArch[arch].push(made);
+    }
+  }
+  if (Object.keys(byArch).length === 0) {
+    throw new AirferryError("ERR_RENDER", 'cannot render "composer-repositories": no RPM repository is in the store', {
+      expected: "rpms: or isos: in the manifest",
+      hint: "add repositories to the manifest, then pack again",
+    });
+  }
+  return `${JSON.stringify(byArch, null, 2)}\n`;
+}
+
+async function composerRepository(
+  repository: ServedRepository,
+  input: RenderInput,
+  readText: ReadText,
+): Promise<ComposerRepository> {
+  const keys = await keyTexts(repository, input, readText);
+  if (repository.gpgcheck && keys.length === 0) {
+    throw new AirferryError(
+      "ERR_RENDER",
+      `cannot render "composer-repositories": "${repository.title}" has no key here`,
+      {
+        expected: "an OpenPGP key that its packages are signed with",
+        actual: "none",
+        hint: "add keys: to the entry in the manifest (gpgcheck: false where upstream signs nothing), then pack again",
+      },
+    );
+  }
+  return {
+    name: repository.id,
+    baseurl: repository.url,
+    ...(keys.length > 0 && { gpgkey: keys.map((it) => `${it.trimEnd()}\n`).join("") }),
+    check_gpg: repository.gpgcheck,
+    // A new release may come any day, and asking a server on the same network costs nothing.
+    metadata_expire: "1m",
+    ...(repository.moduleHotfixes && { module_hotfixes: true }),
+  };
+}
+
+async function keyTexts(repository: ServedRepository, input: RenderInput, readText: ReadText): Promise<string[]> {
+  const { release, iso } = repository;
+  const carried = await Promise.all(
+    repository.keyPaths.map((path) => {
+      const entry = entriesOf(release).get(path);
+      return entry === undefined ? undefined : readText(entry.sha256);
+    }),
+  );
+  const texts = carried.filter((it) => it !== undefined);
+  if (texts.length > 0 || iso === undefined) return texts;
+  const image = entriesOf(release).get(`isos/${iso.name}.iso`);
+  const tree = image === undefined ? undefined : input.trees.get(image.sha256);
+  return [...(tree?.keyTexts?.values() ?? [])];
+}
+
+function archesOf({ release, iso, arch }: ServedRepository, input: RenderInput): readonly string[] {
+  if (iso !== undefined) {
+    const image = entriesOf(release).get(`isos/${iso.name}.iso`);
+    const tree = image === undefined ? undefined : input.trees.get(image.sha256);
+    return [tree?.arch ?? DEFAULT_ARCH];
+  }
+  const real = arch.filter((it) => it !== "noarch" && it !== "src" && it !== "i686");
+  return real.length > 0 ? real : [DEFAULT_ARCH];
+}
