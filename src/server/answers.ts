@@ -2,6 +2,15 @@
  * Short answers in words: plain text, pages, and the honest 404 that says what to try instead.
  */
 import type { Request } from "./context.ts";
+import { PAGE_POLICY } from "./html.ts";
+import { holdAnswer } from "./waiting-answers.ts";
+
+/**
+ * The Content-Security-Policy of everything but our own pages: a browser that shows it gives it an origin of its own and
+ * runs nothing in it, whatever a bundle brought.
+ * @see Content Security Policy Level 3, section 6.3.2 (sandbox)
+ */
+export const CONTENT_POLICY = "default-src 'none'; sandbox";
 
 /** Answers with a small text made for this request. Adds a newline at its end where there is none. */
 export function sendText(request: Request, status: number, text: string, headers: Record<string, string> = {}): void {
@@ -9,9 +18,9 @@ export function sendText(request: Request, status: number, text: string, headers
 }
 
 /** Answers with an HTML page that needs nothing from elsewhere and may run no script. */
-export function sendPage(request: Request, html: string): void {
+export function sendPage(request: Request, html: string | Buffer): void {
   sendGenerated(request, 200, "text/html; charset=utf-8", html, {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "Content-Security-Policy": PAGE_POLICY,
     "Cache-Control": "no-cache",
   });
 }
@@ -21,18 +30,20 @@ export function sendGenerated(
   request: Request,
   status: number,
   contentType: string,
-  text: string,
+  text: string | Buffer,
   headers: Record<string, string> = {},
 ): void {
-  const body = Buffer.from(text);
+  const body = typeof text === "string" ? Buffer.from(text) : text;
   request.sent = request.head ? 0 : body.length;
   request.res.writeHead(status, {
     "Content-Type": contentType,
     "Content-Length": body.length,
     "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": CONTENT_POLICY,
     ...headers,
   });
   request.res.end(request.head ? undefined : body);
+  if (!request.head) holdAnswer(request.res, body.length);
 }
 
 /** Answers 404: what is not here, and where to look instead. */

@@ -5,12 +5,14 @@
 import { hash, randomBytes } from "node:crypto";
 import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";
+import { CONTENT_POLICY } from "./answers.ts";
 import type { Request } from "./context.ts";
 import { openShared } from "./handles.ts";
 import type { HotAnswer } from "./hot-answers.ts";
 import { BlobMemory, type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
 import { ClientGone, type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
+import { holdAnswer } from "./waiting-answers.ts";
 
 /** A part of a file: `size` bytes from `offset`. */
 export interface Extent {
@@ -29,6 +31,8 @@ export interface BlobContent {
   /** Names the bytes: `sha256:…`, or any other string without quotes that no other bytes at this URL ever have. */
   digest: string;
   contentType: string;
+  /** The Content-Security-Policy; default {@link CONTENT_POLICY}. */
+  policy?: string;
   /** Further headers of a 200 or 206. */
   headers?: Readonly<Record<string, string>>;
 }
@@ -75,6 +79,7 @@ async function sendWhole(request: Request, content: BlobContent, etag: string): 
   if (bytes !== undefined) {
     request.sent = bytes.length;
     request.res.writeHead(200, head).end(bytes);
+    if (blob === undefined) holdAnswer(request.res, bytes.length);
     return blob === undefined ? undefined : { head, blob };
   }
   await transfer(request, content, async (out) => {
@@ -91,6 +96,7 @@ async function sendRange(request: Request, content: BlobContent, etag: string, r
   if (bytes !== undefined) {
     request.sent = range.end - range.start;
     request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
+    if (content.bytes !== undefined) holdAnswer(request.res, bytes.length);
     return;
   }
   await transfer(request, content, async (out) => {
@@ -134,6 +140,8 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
     "bytes",
     "X-Content-Type-Options",
     "nosniff",
+    "Content-Security-Policy",
+    content.policy ?? CONTENT_POLICY,
   ];
   if (content.headers !== undefined) for (const name in content.headers) head.push(name, content.headers[name]!);
   return head;

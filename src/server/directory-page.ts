@@ -1,5 +1,5 @@
 /**
- * The page of one directory of the tree: names, sizes and digests, a few thousand at a time. Links are absolute paths, so
+ * The page of one directory of the tree: names, sizes and digests, a thousand at a time. Links are absolute paths, so
  * that the page is right with and without a trailing slash and installers need no redirect.
  */
 
@@ -8,7 +8,7 @@ import type { Request, TreeView } from "./context.ts";
 import { escapeHtml, htmlPage } from "./html.ts";
 import { compareUtf8, encodePath } from "./tree.ts";
 
-const NAMES_PER_PAGE = 2000;
+const NAMES_PER_PAGE = 1000;
 
 /** Renders a directory. `names` as {@link TreeView.list} gives them; `?after=NAME` continues behind a name. */
 export function directoryPage(request: Request, names: readonly string[], view: TreeView): string {

@@ -11,6 +11,7 @@ import type { Found, Mount, Request, ServeContext, TreeView } from "./context.ts
 import { directoryPage } from "./directory-page.ts";
 import { frontPage } from "./front-page.ts";
 import type { HotAnswer } from "./hot-answers.ts";
+import { keptPage } from "./page-cache.ts";
 import { isDirectory } from "./tree.ts";
 
 /** Answers any path with the entry of that name. */
@@ -74,12 +75,21 @@ async function sendSidecar(request: Request, path: string, view: TreeView): Prom
 async function sendDirectory(request: Request, path: string, view: TreeView, context: ServeContext): Promise<boolean> {
   if (request.path === "/" && request.stream === undefined) {
     const { trees, baseUrl } = await renderInput(request, context);
-    sendPage(request, frontPage(view, baseUrl, context.caCertificate, trees));
+    // Ages on it are in days.
+    const day = new Date().toISOString().slice(0, 10);
+    sendPage(
+      request,
+      keptPage(view, `front ${day} ${baseUrl}`, () => frontPage(view, baseUrl, context.caCertificate, trees)),
+    );
     return true;
   }
   const names = view.list(path, request.stream);
   if (names === undefined) return false;
-  sendPage(request, directoryPage(request, names, view));
+  const key = JSON.stringify([path, request.stream, request.query.get("after")]);
+  sendPage(
+    request,
+    keptPage(view, key, () => directoryPage(request, names, view)),
+  );
   return true;
 }
 

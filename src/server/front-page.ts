@@ -107,8 +107,11 @@ function isoSection(releases: readonly Release[], baseUrl: string, trees: Render
 }
 
 function fileSection(releases: readonly Release[], baseUrl: string): string {
+  const count = releases.reduce((sum, release) => sum + release.inventory.catalog.files.length, 0);
   const files = releases.flatMap((release) =>
-    release.inventory.catalog.files.map(({ path }) => ({ path, size: release.entries.get(path)?.size ?? 0 })),
+    release.inventory.catalog.files
+      .slice(0, MAX_ROWS)
+      .map(({ path }) => ({ path, size: release.entries.get(path)?.size ?? 0 })),
   );
   const [first] = files;
   if (first === undefined) return "";
@@ -118,7 +121,7 @@ function fileSection(releases: readonly Release[], baseUrl: string): string {
       ({ path, size }) =>
         `<tr><td>${link(`/${encodePath(path)}`, path.replace(/^files\//, ""))}</td><td>${link(`/${encodePath(path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(size)}</td></tr>`,
     );
-  const more = files.length > MAX_ROWS ? `<p>${link("/files/", `all ${files.length} files`)}</p>` : "";
+  const more = count > MAX_ROWS ? `<p>${link("/files/", `all ${count} files`)}</p>` : "";
   return `<h2>Files</h2>${table(["file", "digest", "size"], rows, [2])}${more}${commandBlock(
     `curl -fO ${baseUrl}/${encodePath(first.path)}\ncurl -f ${baseUrl}/${encodePath(first.path)}.sha256sum | sha256sum -c`,
   )}`;

@@ -6,17 +6,33 @@ import { formatBytes } from "../io/format.ts";
 import type { IsoEntry } from "../iso/types.ts";
 import { escapeHtml, htmlPage } from "./html.ts";
 
+/** More than any installation medium has in one directory. */
+const ENTRIES_PER_PAGE = 8000;
 const PLAIN = /^[A-Za-z0-9._~-]+$/;
 
+/** Entries of a directory as its page has them. Sorted once: large directories have many pages. */
+const sortedEntries = new WeakMap<readonly IsoEntry[], IsoEntry[]>();
+
+/** The index of the first entry on the page that `?from=N` asks for: any N belongs to one of few pages. */
+export function firstOfPage(from: string | null, entries: number): number {
+  const asked = /^\d{1,9}$/.test(from ?? "") ? Number(from) : 0;
+  return asked < entries ? asked - (asked % ENTRIES_PER_PAGE) : 0;
+}
+
 /**
- * Makes the HTML of a directory. `base` is the URL path of the directory, encoded, with a slash at its end; directories
- * come first, then files, both by name.
+ * Makes the HTML of a directory, or of 8,000 of its entries from index `from`. `base` is the URL path of the directory,
+ * encoded, with a slash at its end; directories come first, then files, both by name.
  */
-export function isoPage(title: string, base: string, entries: readonly IsoEntry[], volumeId: string): string {
-  const sorted = [...entries].sort(
-    (a, b) => Number(b.kind === "directory") - Number(a.kind === "directory") || (a.name < b.name ? -1 : 1),
-  );
-  const rows = sorted.map((entry) => row(entry, base));
+export function isoPage(
+  title: string,
+  base: string,
+  entries: readonly IsoEntry[],
+  from: number,
+  volumeId: string,
+): string {
+  const rows = sort(entries)
+    .slice(from, from + ENTRIES_PER_PAGE)
+    .map((entry) => row(entry, base));
   // Above the root of the image is the list of all images.
   rows.unshift(`<tr><td><a href="${base.replace(/[^/]+\/$/, "")}">../</a></td><td></td><td></td></tr>`);
   const about = `inside volume ${JSON.stringify(volumeId)}, ${entries.length} entries, read in place`;
@@ -25,8 +41,26 @@ export function isoPage(title: string, base: string, entries: readonly IsoEntry[
     `<h1>${escapeHtml(title)}</h1><p class="soft">${escapeHtml(about)}</p>
 <div class="scroll"><table><tr><th>name</th><th class="number">size</th><th>date</th></tr>
 ${rows.join("\n")}
-</table></div>`,
+</table></div>${pageLinks(from, entries.length)}`,
   );
+}
+
+function sort(entries: readonly IsoEntry[]): IsoEntry[] {
+  const known = sortedEntries.get(entries);
+  if (known !== undefined) return known;
+  const sorted = [...entries].sort(
+    (a, b) => Number(b.kind === "directory") - Number(a.kind === "directory") || (a.name < b.name ? -1 : 1),
+  );
+  sortedEntries.set(entries, sorted);
+  return sorted;
+}
+
+function pageLinks(from: number, entries: number): string {
+  const links: string[] = [];
+  if (from > 0) links.push(`<a href="?from=${from - ENTRIES_PER_PAGE}">previous</a>`);
+  const rest = entries - from - ENTRIES_PER_PAGE;
+  if (rest > 0) links.push(`<a href="?from=${from + ENTRIES_PER_PAGE}">next</a> of ${rest} more`);
+  return links.length === 0 ? "" : `<p>${links.join(" · ")}</p>`;
 }
 
 function row(entry: IsoEntry, base: string): string {

@@ -10,12 +10,11 @@ import { sendNotFound } from "./answers.ts";
 import { sendBlob } from "./blob.ts";
 import { contentTypeOf } from "./content-type.ts";
 import type { Mount, Request, ServeContext } from "./context.ts";
-import { isoPage } from "./iso-page.ts";
+import { PAGE_POLICY } from "./html.ts";
+import { firstOfPage, isoPage } from "./iso-page.ts";
+import { keptPage } from "./page-cache.ts";
 import { openStoredIso, type StoredIso } from "./stored-iso.ts";
 import { encodePath } from "./tree.ts";
-
-/** Pages of large directories, so that only the first request for one pays for making it. */
-const MAX_PAGE_CACHE_BYTES = 16 * 1024 * 1024;
 
 /** Serves what is inside ISOs. Leaves `/isos` itself and `/isos/NAME.iso` to others. */
 export const isoTree: Mount = { prefix: "/isos", handle };
@@ -61,37 +60,21 @@ async function sendInside(request: Request, iso: StoredIso, name: string, inside
   });
 }
 
-const pages = new Map<string, Buffer>();
-let pageBytes = 0;
-
 async function sendDirectory(request: Request, iso: StoredIso, entry: IsoEntry, digest: string) {
   // Links in the page are absolute, so that it works without a slash at the end of its URL.
   const asked = request.path.replace(/\/+$/, "");
   const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;
-  const key = `${digest} ${base}`;
-  let bytes = pages.get(key);
-  if (bytes === undefined) {
-    bytes = Buffer.from(isoPage(`${asked}/`, base, await iso.image.list(entry), iso.image.volumeId));
-    keepPage(key, bytes);
-  }
+  const entries = await iso.image.list(entry);
+  const from = firstOfPage(request.query.get("from"), entries.length);
+  const key = `${digest} ${base} ${from}`;
+  const bytes = keptPage(iso, key, () => isoPage(`${asked}/`, base, entries, from, iso.image.volumeId));
   await sendBlob(request, {
     bytes,
     size: bytes.length,
     digest: `page-${createHash("sha256").update(key).digest("hex")}`,
     contentType: "text/html; charset=utf-8",
-    headers: { "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'" },
+    policy: PAGE_POLICY,
   });
-}
-
-function keepPage(key: string, bytes: Buffer): void {
-  if (bytes.length > MAX_PAGE_CACHE_BYTES / 4) return;
-  pages.set(key, bytes);
-  pageBytes += bytes.length;
-  for (const [oldest, page] of pages) {
-    if (pageBytes <= MAX_PAGE_CACHE_BYTES) break;
-    pages.delete(oldest);
-    pageBytes -= page.length;
-  }
 }
 
 /** The nearest directory that exists is where a person looks next. */

@@ -7,6 +7,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from "node:net";
 import { AirferryError } from "../errors.ts";
 import { formatAddress, type ListenAddress } from "./address.ts";
+import { inTurn } from "./in-turn.ts";
 
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -15,7 +16,7 @@ const KEEP_ALIVE_TIMEOUT_MS = 60_000;
 const TCP_KEEP_ALIVE_DELAY_MS = 60_000;
 const CHECK_INTERVAL_MS = 5_000;
 const MAX_HEADER_BYTES = 16 * 1024;
-const MAX_CONNECTIONS = 8192;
+const MAX_CONNECTIONS = 4096;
 
 /** Key and certificates of a TLS listener, PEM. */
 export interface TlsMaterial {
@@ -61,12 +62,14 @@ export async function listen(
     // No request here has a body worth a stream.
     optimizeEmptyRequests: true,
   };
+  const answerInTurn = inTurn(answer);
   const server: Server | TlsServer =
     tls === undefined
-      ? createServer(options, answer)
-      : createTlsServer({ ...options, ...secureOptions(tls), ALPNProtocols: ["http/1.1"] }, answer);
-  // Nobody is told to go on and send what will not be read.
-  server.on("checkContinue", answer);
+      ? createServer(options, answerInTurn)
+      : createTlsServer({ ...options, ...secureOptions(tls), ALPNProtocols: ["http/1.1"] }, answerInTurn);
+  // Nobody is told to go on and send what will not be read, whatever is expected.
+  server.on("checkContinue", answerInTurn);
+  server.on("checkExpectation", answerInTurn);
   server.maxConnections = MAX_CONNECTIONS;
   server.timeout = 0;
   let connections = 0;

@@ -52,17 +52,11 @@ export function sendFault(request: Request, error: unknown): void {
 
 /** Answers whatever is no GET or HEAD: 405, in words that a person who pushes gets to read. */
 export function refuseWrite(request: Request): void {
-  const { req } = request;
-  const hasBody = req.headers["transfer-encoding"] !== undefined || Number(req.headers["content-length"] ?? 0) > 0;
   sendError(
     request,
     405,
     "UNSUPPORTED",
     "read-only registry: images come here with airferry unpack, nothing can be pushed or deleted",
-    {
-      Allow: "GET, HEAD",
-      // What the client still sends is not worth reading: the connection ends with this answer.
-      ...(hasBody && { Connection: "close" }),
-    },
+    { Allow: "GET, HEAD" },
   );
 }

@@ -7,6 +7,7 @@ import { OCI_INDEX } from "../oci/media-types.ts";
 import { isRepositoryPath, isTag } from "../oci/reference.ts";
 import { sendBlob } from "./blob.ts";
 import type { Found, Mount, Request, ServeContext, TreeView } from "./context.ts";
+import { authorityOf } from "./host-header.ts";
 import { API_HEADERS, refuseWrite, sendError, sendFault, sendJson, type WireCode } from "./registry-answers.ts";
 import { RegistryIndex, type Repository } from "./registry-index.ts";
 import { RegistryManifests } from "./registry-manifests.ts";
@@ -24,11 +25,15 @@ interface Registry {
   manifests: Map<string, Promise<RegistryManifests>>;
 }
 
+const NOTHING: Registry = { index: new RegistryIndex([]), manifests: new Map() };
+
 /** Makes the handlers of `/v2` and `/ns`. They answer every method, so that writes get a refusal that clients can read. */
 export function registryMounts(): Mount[] {
   // One index for each view and stream; old views are collected with what was made for them.
   const registries = new WeakMap<TreeView, Map<string, Registry>>();
   const registryOf = (view: TreeView, stream: string | undefined): Registry => {
+    // Any name can be asked for: only those of streams are worth an index.
+    if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) return NOTHING;
     const byStream = registries.get(view) ?? new Map<string, Registry>();
     registries.set(view, byStream);
     let registry = byStream.get(stream ?? "");
@@ -66,7 +71,7 @@ export function registryMounts(): Mount[] {
 /** The registry that a client believes to be talking to; undefined when that is this very server. */
 function namespaceOf({ req, query }: Request, context: ServeContext): string | undefined {
   const ns = query.get("ns")?.toLowerCase();
-  const own = [req.headers.host, new URL(context.baseUrl(req)).host];
+  const own = [authorityOf(req), new URL(context.baseUrl(req)).host];
   return ns === undefined || ns === "" || own.includes(ns) ? undefined : ns;
 }
 

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../errors.ts";
 import { sendNotFound, sendText } from "./answers.ts";
 import type { Mount, Request, ServeContext } from "./context.ts";
+import { hostFault } from "./host-header.ts";
 import { parseTarget } from "./target.ts";
 
 class RoutedRequest implements Request {
@@ -74,7 +75,8 @@ export function createRouter(
   return function answer(req, res) {
     // A client that breaks off is no fault; without a listener its error would end the process.
     res.on("error", ignore);
-    if (observer.hot !== undefined && context.isFresh()) {
+    const fault = hostFault(req);
+    if (fault === undefined && observer.hot !== undefined && context.isFresh()) {
       const bytes = context.hot.send(req, res);
       if (bytes !== -1) {
         observer.hot(req.url!, bytes);
@@ -88,9 +90,13 @@ export function createRouter(
       request.setSearch(target.query);
       if (target.stream !== undefined) request.stream = target.stream;
     }
+    // Bytes that nobody reads here must not be taken for the next request by anything on the way.
+    if (hasBody(req)) res.shouldKeepAlive = false;
     observer.begin(request);
-    if (typeof target === "string" && (req.method === "GET" || request.head)) {
-      sendText(request, 400, `400: bad request: ${target}`);
+    const refused =
+      fault ?? (typeof target === "string" && (req.method === "GET" || request.head) ? target : undefined);
+    if (refused !== undefined) {
+      sendText(request, 400, `400: bad request: ${refused}`, { Connection: "close" });
       return;
     }
     route(request).catch((error) => {
@@ -102,18 +108,13 @@ export function createRouter(
 
 function ignore(): void {}
 
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}
+
 function refuseMethod(request: Request): void {
-  const { req } = request;
-  const headers: Record<string, string> = { Allow: "GET, HEAD" };
-  const hasBody = req.headers["transfer-encoding"] !== undefined || Number(req.headers["content-length"] ?? 0) > 0;
-  // What the client still sends is not worth reading: the connection ends with this answer.
-  if (hasBody) headers.Connection = "close";
-  sendText(
-    request,
-    405,
-    `405: ${req.method} is not possible: this server is read-only, it answers GET and HEAD`,
-    headers,
-  );
+  const refusal = `405: ${request.req.method} is not possible: this server is read-only, it answers GET and HEAD`;
+  sendText(request, 405, refusal, { Allow: "GET, HEAD" });
 }
 
 function answerFault(request: RoutedRequest, error: unknown): void {

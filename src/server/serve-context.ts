@@ -6,12 +6,11 @@ import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../store/types.ts";
 import type { ServeContext, TreeView } from "./context.ts";
+import { authorityOf } from "./host-header.ts";
 import { HotAnswers } from "./hot-answers.ts";
 import { createTreeView } from "./tree.ts";
 
 const LOOK_AGAIN_MS = 1000;
-/** A host name or address with an optional port, as a Host header may have it. */
-const HOST = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 
 /** What a context is made of. */
 export interface ServeContextOptions {
@@ -74,8 +73,8 @@ function isSame(a: readonly Release[], b: readonly Release[]): boolean {
 function requestBaseUrl(req: IncomingMessage): string {
   const socket = req.socket as Partial<TLSSocket> & IncomingMessage["socket"];
   const scheme = socket.encrypted === true ? "https" : "http";
-  const host = req.headers.host ?? "";
-  if (HOST.test(host)) return `${scheme}://${host}`;
+  const host = authorityOf(req);
+  if (host !== "") return `${scheme}://${host}`;
   const { localAddress = "localhost", localPort = 0 } = socket;
   return `${scheme}://${localAddress.includes(":") ? `[${localAddress}]` : localAddress}:${localPort}`;
 }

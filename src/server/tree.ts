@@ -7,15 +7,28 @@ import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Release } from "../store/types.ts";
 import type { Found, TreeView } from "./context.ts";
 
+/** Directories whose names are kept: people page through large ones. */
+const MAX_KEPT_LISTS = 8;
+
 /**
  * Makes a {@link TreeView} of releases, at most one a stream. Keeps references to the releases, copies nothing.
  * Every release's `inventory.entries` must be sorted by the UTF-8 bytes of its paths, as the format demands.
  */
 export function createTreeView(releases: readonly Release[]): TreeView {
+  const lists = new Map<string, string[]>();
   return {
     releases,
     find: (path, stream) => find(stream === undefined ? releases : ofStream(releases, stream), path),
-    list: (directory, stream) => list(stream === undefined ? releases : ofStream(releases, stream), directory),
+    list(directory, stream) {
+      const key = JSON.stringify([directory, stream]);
+      const known = lists.get(key);
+      if (known !== undefined) return known;
+      const names = list(stream === undefined ? releases : ofStream(releases, stream), directory);
+      if (names === undefined) return undefined;
+      if (lists.size >= MAX_KEPT_LISTS) lists.delete(lists.keys().next().value!);
+      lists.set(key, names);
+      return names;
+    },
   };
 }
 

@@ -96,9 +96,97 @@ t.test("pipelining clients that vanish leave the server well", async (t) => {
   );
 });
 
-t.test("host names of clients do not get into pages unescaped", async (t) => {
+t.test("a Host that no URL can have is the client's mistake, and no fault", async (t) => {
+  const { url, port, messages } = await startServer(t, [
+    { stream: "a", content: CONTENT, catalog: { files: [{ path: "files/x" }] } },
+  ]);
+  const bad = [
+    '"><script>',
+    "256.256.256.256",
+    "1.2.3.4.5",
+    "x:70000",
+    "x:",
+    "x:8o",
+    "[:::::]",
+    "[::1",
+    "a b",
+    "a/b",
+    "user@x",
+    "a%2fb",
+    "x?y",
+    "h\u00e9",
+    "-".repeat(300),
+  ];
+  // /files/x twice: the second answer may come the short way.
+  for (const path of ["/", "/v2/", "/config/airferry.repo", "/files/x", "/files/x", "/none", "/metrics"]) {
+    await (await fetch(`${url}${path}`)).text();
+    for (const host of bad) {
+      if (host === "x:" && path !== "/") continue;
+      const got = await sendRaw(port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      t.match(got, host === "x:" ? /^HTTP\/1.1 200/ : /^HTTP\/1.1 400/, `${path} for ${host.slice(0, 20)}`);
+      t.notMatch(got, "<script>");
+    }
+    const two = await sendRaw(port, `GET ${path} HTTP/1.1\r\nHost: a\r\nhOST: a\r\n\r\n`);
+    t.match(two, /^HTTP\/1.1 400[\s\S]*more than one Host/, `${path} with two`);
+  }
+  t.match(await (await fetch(`${url}/metrics`)).text(), /airferry_faults_total 0/);
+  t.strictSame(messages, []);
+});
+
+t.test("whom a request is for: Host, the authority of an absolute target, or the socket's own address", async (t) => {
   const { port } = await startServer(t, [{ stream: "a", content: CONTENT, catalog: { files: [{ path: "files/x" }] } }]);
-  const got = await sendRaw(port, 'GET / HTTP/1.1\r\nHost: "><script>\r\nConnection: close\r\n\r\n');
-  t.notMatch(got, "<script>");
-  t.match(got, `http://127.0.0.1:${port}/files/x`);
+  const cases: [string, string][] = [
+    ["GET / HTTP/1.1\r\nHost: mirror.example:9000\r\nConnection: close\r\n\r\n", "http://mirror.example:9000/files/x"],
+    ["GET / HTTP/1.1\r\nHost: [::1]:9000\r\nConnection: close\r\n\r\n", "http://[::1]:9000/files/x"],
+    ["GET / HTTP/1.1\r\nHost: mirror_1\r\nConnection: close\r\n\r\n", "http://mirror_1/files/x"],
+    ["GET http://a.example:81/ HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n", "http://a.example:81/files/x"],
+    ["GET / HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n", `http://127.0.0.1:${port}/files/x`],
+    ["GET / HTTP/1.0\r\n\r\n", `http://127.0.0.1:${port}/files/x`],
+  ];
+  for (const [request, expected] of cases) t.match(await sendRaw(port, request), expected, request.slice(0, 50));
+  for (const target of [
+    "http:///files/x",
+    "http://u@h/files/x",
+    "http://h:99999/files/x",
+    "https://a b/",
+    "ftp://h/files/x",
+  ]) {
+    const got = await sendRaw(port, `GET ${target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`);
+    t.match(got, /^HTTP\/1.1 400/, target);
+  }
+});
+
+t.test("nothing can be taken for a second request", async (t) => {
+  const { port } = await startServer(t, [{ stream: "a", content: CONTENT }]);
+  const hidden = "GET /files/x HTTP/1.1\r\nHost: h\r\n\r\n";
+  const refused = [
+    `GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 4, 5\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\r\nContent-Length: +4\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost : h\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1\r\nHost: h\r\n X: folded\r\n\r\n${hidden}`,
+    `GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n${hidden}`,
+    `GET / HTTP/1.1 \r\nHost: h\r\n\r\n${hidden}`,
+    `GET / HTTP/3.7\r\nHost: h\r\n\r\n${hidden}`,
+  ];
+  for (const request of refused) {
+    const got = await sendRaw(port, request, 2000);
+    t.match(got, /^HTTP\/1.1 (?:400|5\d\d)/, JSON.stringify(request.slice(0, 70)));
+    t.notMatch(got, "content of x", "what stands behind it is not answered");
+  }
+  // A body is legal with GET and means nothing: the connection ends behind the answer, so that nothing in it is a request.
+  for (const framing of [
+    `Content-Length: ${hidden.length}\r\n\r\n${hidden}`,
+    "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+  ]) {
+    for (const path of ["/files/x", "/files/x", "/", "/v2/", "/none"]) {
+      const got = await sendRaw(port, `GET ${path} HTTP/1.1\r\nHost: h\r\n${framing}${hidden}`, 2000);
+      t.equal(got.match(/HTTP\/1.1 \d/g)?.length, 1, `${path} with a body has one answer`);
+      t.match(got, /\r\nConnection: close\r\n/i);
+    }
+  }
 });
