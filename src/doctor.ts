@@ -15,6 +15,7 @@ import {
   type ServedContext,
 } from "./doctor/content.ts";
 import { checkRegistry } from "./doctor/images.ts";
+import { checkGuestAddress, checkKickstartFile } from "./doctor/machine.ts";
 import { Remedy } from "./doctor/remedy.ts";
 import { checkBaseUrl } from "./render.ts";
 
@@ -60,6 +61,8 @@ const SERVED: readonly [string, (context: ServedContext) => Promise<string>][] =
   ["file", checkFiles],
   ["registry", checkRegistry],
   ["config", checkBuilderConfig],
+  ["kickstart", checkKickstartFile],
+  ["guest", checkGuestAddress],
   ["versions", checkVersions],
 ];
 

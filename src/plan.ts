@@ -2,6 +2,8 @@
  * The verb `plan`: from the lock to every file of the bundle at its offset, without touching the network.
  * Fetched files come first in the stream and generated ones last, so that what is generated can depend on what was fetched.
  */
+import { type Builder, parseBuilder } from "./builder/builder.ts";
+import { checkPackedKickstart, isKickstart } from "./builder/kickstart-findings.ts";
 import type { Catalog } from "./bundle/inventory-types.ts";
 import { checkEntryPaths } from "./bundle/paths.ts";
 import { layOut } from "./bundle/tar-layout.ts";
@@ -40,6 +42,9 @@ export interface Plan {
   caseTwins: [string, string][];
 }
 
+/** No kickstart file is larger; `airferry render` reads no larger one either. */
+const MAX_KICKSTART_BYTES = 4 * 1024 * 1024;
+
 /** What `plan` needs of the bundle's RPM key; without it repository signatures are planned at their size, not made. */
 export interface RpmSigner {
   /** Detached armored signature with this time. */
@@ -54,11 +59,12 @@ export interface RpmSigner {
 export async function plan(workspace: Workspace, lock: Lock, volumeSize: number, signer?: RpmSigner): Promise<Plan> {
   const context = planContext(workspace, lock, signer);
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
+  const builder = parseBuilder(workspace.manifest.builder);
   const all: PlanItem[] = [];
   for (const source of SOURCES) {
     const entries = lock.entries.filter((entry) => entry.kind === source.kind);
     const part = await source.plan(entries, context);
-    for (const item of part.items) all.push(item);
+    for (const item of part.items) all.push(withKickstartCheck(item, builder));
     for (const [key, values] of Object.entries(part.catalog))
       (catalog[key as keyof Catalog] as unknown[]).push(...values);
   }
@@ -187,4 +193,16 @@ function onePerPath(items: readonly PlanItem[]): PlanItem[] {
     }
   }
   return [...seen.values()];
+}
+
+/** The builder's kickstart file is looked at when its bytes are there. */
+function withKickstartCheck(item: PlanItem, builder: Builder | undefined): PlanItem {
+  if (builder === undefined || !isKickstart(item.path, builder.kickstart)) return item;
+  return {
+    ...item,
+    look: async (bytes) =>
+      bytes.size > MAX_KICKSTART_BYTES
+        ? []
+        : checkPackedKickstart(Buffer.from(await bytes.read(0, bytes.size)).toString("utf8"), builder),
+  };
 }

@@ -5,6 +5,7 @@
 import { open, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AirferryError } from "./errors.ts";
+import type { Finding } from "./findings.ts";
 import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
 import { pathIn } from "./io/path-grammar.ts";
 import { readSmall } from "./io/safe-open.ts";
@@ -40,11 +41,13 @@ export interface Rendered {
   path: string;
   text: string;
   file?: string;
+  /** What will not do in it. */
+  findings?: Finding[];
 }
 
 /**
  * Renders one kind of file; some kinds give several. Written files are whole or not there; imageconfig gets mode 0600,
- * since it may hold secrets. A file that is there with the same content stays as it is; one with other content may be the
+ * since it may hold secrets, and so does whatever was given one. A file that is there with the same content stays as it is; one with other content may be the
  * host's own or filled in by somebody, and is replaced with `force` alone: otherwise nothing at all is written.
  * @throws {AirferryError} ERR_RENDER when the release lacks what the file needs: the hint names the manifest entry to add;
  *   ERR_USAGE for a bad URL, and for files that are there with other content: all of them are in `problems`; ERR_IO
@@ -53,7 +56,13 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   const { files } = await openRender(options);
   const wanted = files.filter((it) => it.name === what);
   const rendered: Rendered[] = [];
-  for (const file of wanted) rendered.push({ path: file.path, text: await file.make() });
+  const secrets = new Set<string>();
+  for (const file of wanted) {
+    const text = await file.make();
+    const findings = (await file.check?.()) ?? [];
+    if (file.name === "imageconfig" || (await file.hasSecret?.())) secrets.add(file.path);
+    rendered.push({ path: file.path, text, ...(findings.length > 0 && { findings }) });
+  }
   if (rendered.length === 0) {
     if (what === "registry-trust") throw nothingToTrust(options);
     throw new AirferryError("ERR_RENDER", `cannot render "${what}": nothing in the store calls for it`, {
@@ -71,10 +80,10 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   const found = await Promise.all(placed.map((it) => whatIsAt(it.file, it.text)));
   const others = placed.filter((_, index) => found[index] === "other");
   if (others.length > 0 && options.force !== true) throw thereAlready(what, others);
-  for (const [index, { file, text }] of placed.entries()) {
+  for (const [index, { path, file, text }] of placed.entries()) {
     if (found[index] === "same") continue;
     await makeFolder(dirname(file));
-    await writeAtomic(file, text, what === "imageconfig" ? 0o600 : 0o644);
+    await writeAtomic(file, text, secrets.has(path) ? 0o600 : 0o644);
   }
   return placed;
 }

@@ -1,25 +1,29 @@
 /**
- * `airferry stage DIR`: the folder that the builder's container mounts as its output folder, complete: ISO, imageconfig,
- * ks.cfg, custom scripts with their modes, the server's certificate, airferry.repo. See docs/build.md, "The builder's folder".
+ * `airferry stage DIR`: the folder that the builder's container mounts as its output folder, complete: ISO, imageconfig, ks.cfg,
+ * scripts with their modes, the server's certificate, airferry.repo. See docs/build.md, "The builder's folder".
  */
 
-import { createHash, randomBytes } from "node:crypto";
-import { constants, createReadStream } from "node:fs";
-import { chmod, copyFile, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import type { InventoryEntry } from "./bundle/inventory-types.ts";
 import { AirferryError } from "./errors.ts";
-import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
-import { fileIn, pathIn } from "./io/path-grammar.ts";
+import { findingLine } from "./findings.ts";
 import { verifySpace } from "./io/space.ts";
-import { parseImageconfig } from "./render/imageconfig.ts";
-import { builderOf, buildIso, findBuilder } from "./render/view.ts";
+import { checkGuest } from "./render/guest-check.ts";
+import { findBuilder } from "./render/view.ts";
 import { openRender, type RenderOptions } from "./render.ts";
+import { contentsOf, type StagedFile } from "./stage/contents.ts";
+import { type FolderUsers, givesTo, StagedFolder } from "./stage/folder.ts";
+import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/record.ts";
 import type { StoreReader } from "./store/types.ts";
 
+/** User id of `imagebuilder` in the builders' images. */
+export const BUILDER_UID = 1000;
+
 export interface StageOptions extends Omit<RenderOptions, "out"> {
-  /** PEM of the server's CA, when it serves with TLS. */
+  /** PEM of the server's CA, when it serves with one of its own. */
   ca?: string | undefined;
+  /** User id of the builder's container; default {@link BUILDER_UID}. */
+  builderUid?: number | undefined;
+  /** Our own user id; default: the process's. */
+  uid?: number | undefined;
   /** Told of each file when it is in its place. */
   onFile?: ((path: string) => void) | undefined;
 }
@@ -29,109 +33,128 @@ export interface Staged {
   dir: string;
   files: string[];
   left: { path: string; reason: string }[];
+  /** What whoever runs the build should know, one line each. */
+  notes: string[];
 }
 
 /**
- * Writes the folder. What it makes replaces what is there under the same names; other files are not touched. Never half a
- * file under its final name.
- * @throws {AirferryError} ERR_RENDER without a builder in the manifest, or when imageconfig cannot be rendered for a
- *   spectro-capi builder; ERR_SPACE
+ * Writes the folder. What an earlier run wrote is replaced, or removed where it is no longer part of it; what somebody else wrote
+ * or changed is replaced with `force` alone, and without it nothing is written at all. Never half a file under its final name.
+ * @throws {AirferryError} ERR_RENDER without a builder in the manifest, or when something that the build asks for cannot be rendered
+ *   or still has a placeholder; ERR_USAGE for files that somebody changed (all of them in `problems`), a folder that others can
+ *   write to, secrets that others could read; ERR_PATH_UNSAFE for links and names that lead elsewhere; ERR_SPACE, ERR_IO
  */
 export async function stage(dir: string, options: StageOptions): Promise<Staged> {
-  const { files, input, store } = await openRender(options);
-  const { builder, release } = findBuilder(input, "stage");
-  const staged: Staged = { dir, files: [], left: [] };
-  const done = (path: string) => {
-    staged.files.push(path);
-    options.onFile?.(path);
+  const { files: rendered, input, store } = await openRender(options);
+  const found = findBuilder(input, "stage");
+  const users: FolderUsers = {
+    builderUid: options.builderUid ?? BUILDER_UID,
+    uid: options.uid ?? process.getuid?.(),
   };
-  // The builder's container runs as a user of its own and writes its result here.
-  await makeFolder(dir);
-  await chmod(dir, 0o777).catch(() => {});
+  const { files, left, findings } = await contentsOf(rendered, input, found, options.ca);
+  requireReadersOnly(files, users);
+  const notes = [...findings, ...checkGuest(input)].map(findingLine);
 
-  const wanted = builder.flavor === "spectro-capi" ? "imageconfig" : "packer-vars";
-  let isoName: string | undefined;
+  await using folder = await StagedFolder.open(dir, users);
+  if (folder.keepsOwner)
+    notes.push(`${dir} keeps its owner and mode: uid ${users.builderUid}, the builder, must be able to write there`);
+  const record = await readRecord(folder);
+  const standing = await compare(folder, files, record, options.force === true);
+  const missing = files.filter((it) => !standing.has(it.path));
+  const bytes = missing.reduce((sum, it) => sum + it.size, 0);
+  const largest = Math.max(0, ...missing.map((it) => it.size));
+  await verifySpace("stage", folder.path, { bytes, files: missing.length, largest });
+
+  const wanted: StageRecord = new Map(files.map(({ path, sha256, size }) => [path, [{ sha256, size }]]));
+  // Both are right until the end: whatever instant a run is stopped at, the next one knows all of it for stage's own.
+  await writeRecord(
+    folder,
+    new Map([...record, ...wanted].map(([path]) => [path, [...(record.get(path) ?? []), ...(wanted.get(path) ?? [])]])),
+  );
   for (const file of files) {
-    let text: string;
-    try {
-      text = await file.make();
-    } catch (error) {
-      if (!(error instanceof AirferryError) || error.code !== "ERR_RENDER" || file.name === wanted) throw error;
-      staged.left.push({ path: file.path, reason: error.message });
-      continue;
-    }
-    if (file.name === "imageconfig") isoName = parseImageconfig(text).get("iso_name");
-    const target = pathIn(dir, file.path);
-    await makeFolder(dirname(target));
-    await writeAtomic(target, text, file.name === "imageconfig" ? 0o640 : 0o644);
-    done(file.path);
+    if (!standing.has(file.path)) await place(folder, file, store);
+    options.onFile?.(file.path);
   }
-  if (options.ca !== undefined) {
-    await writeAtomic(join(dir, "server.crt"), options.ca);
-    done("server.crt");
-  } else if (input.privateCa && new URL(input.baseUrl).protocol === "https:") {
-    const reason = "the server's own CA was not given: --ca ca.crt (from /ca.crt of the server), or --public-ca";
-    staged.left.push({ path: "server.crt", reason });
-  }
-  for (const kind of ["pre", "post"] as const) {
-    for (const path of builder.customScripts[kind]) {
-      const entry = release.inventory.entries.find((it) => it.path === `files/${path}`);
-      const target = `custom_scripts/${kind}/${path.slice(path.lastIndexOf("/") + 1)}`;
-      if (entry === undefined) {
-        throw new AirferryError("ERR_RENDER", `cannot stage "${target}": files/${path} was not packed`, {
-          hint: `add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./${path}\n    as: ${path}`,
-        });
-      }
-      await placeCopy(store, entry, pathIn(dir, target, `builder.custom_scripts.${kind}`));
-      done(target);
-    }
-  }
-  const iso = buildIso("stage", builderOf(release), release);
-  if (iso !== undefined) {
-    const name = isoName !== undefined && isoName !== "" ? isoName : `${iso.iso.name}.iso`;
-    await placeLarge(store, iso.entry, fileIn(dir, name, "builder.imageconfig.iso_name"), dir);
-    done(name);
-  }
-  return staged;
+  notes.push(...(await removeOutdated(folder, record, wanted)));
+  await writeRecord(folder, wanted);
+  await folder.finish();
+  return { dir, files: files.map((it) => it.path), left, notes };
 }
 
-async function placeCopy(store: StoreReader, entry: InventoryEntry, target: string): Promise<void> {
-  await makeFolder(dirname(target));
-  await replace(target, async (temporary) => {
-    await copyFile(store.blobPath(entry.sha256), temporary, constants.COPYFILE_FICLONE);
-    await chmod(temporary, Number.parseInt(entry.mode, 8));
-  });
+/** Files that hold a password are for the builder's user alone, and only root or that user itself can see to it. */
+function requireReadersOnly(files: readonly StagedFile[], users: FolderUsers): void {
+  const secrets = files.filter((it) => it.isSecret).map((it) => it.path);
+  if (secrets.length === 0 || givesTo(users)) return;
+  throw new AirferryError(
+    "ERR_USAGE",
+    `cannot stage ${secrets.map((it) => `"${it}"`).join(", ")}: uid ${users.uid} can let the builder, uid ${users.builderUid}, read the secrets in it only by letting everybody`,
+    {
+      expected: `root, or uid ${users.builderUid}`,
+      actual: `uid ${users.uid}`,
+      hint: `run it as root; or, where the container runs as you (podman run --userns=keep-id:uid=${users.builderUid}), add: --builder-uid ${users.uid}`,
+    },
+  );
 }
 
 /**
- * Copies the ISO, by reference where the file system can. It is never a hard link: the builder's container runs as root and
- * could change the store through it. One that is there already with the right bytes stays.
+ * Looks at what is in the folder already. Returns the paths that stay as they are, their owner and mode set.
+ * @throws {AirferryError} ERR_USAGE for files that are neither what was written before nor what would be written now
  */
-async function placeLarge(store: StoreReader, entry: InventoryEntry, target: string, dir: string): Promise<void> {
-  if (await hasContent(target, entry)) return;
-  await verifySpace("stage", dir, { bytes: entry.size, files: 1, largest: entry.size });
-  await placeCopy(store, entry, target);
-}
-
-async function replace(target: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  const temporary = join(dirname(target), `.tmp-${randomBytes(8).toString("hex")}`);
-  try {
-    await write(temporary);
-    await rename(temporary, target);
-  } catch (error) {
-    throw ioError("write", target, error);
-  } finally {
-    await rm(temporary, { force: true });
+async function compare(
+  folder: StagedFolder,
+  files: readonly StagedFile[],
+  record: StageRecord,
+  force: boolean,
+): Promise<Set<string>> {
+  const standing = new Set<string>();
+  const others: string[] = [];
+  for (const file of files) {
+    const existing = await folder.look(file.path);
+    if (existing.is === "nothing") continue;
+    if (existing.is === "other") {
+      others.push(file.path);
+      continue;
+    }
+    try {
+      const content = await contentIn(existing.handle, existing.size, [file, ...(record.get(file.path) ?? [])]);
+      if (content === undefined) others.push(file.path);
+      else if (content.sha256 === file.sha256 && existing.isOwn) {
+        await folder.give(existing.handle, file.mode, file.readers);
+        standing.add(file.path);
+      }
+    } finally {
+      await existing.handle.close();
+    }
   }
+  if (others.length === 0 || force) return standing;
+  const names = others.map((it) => `"${it}"`).join(", ");
+  throw new AirferryError(
+    "ERR_USAGE",
+    `cannot stage into "${folder.path}": ${names} would be replaced: changed since, or not written by stage`,
+    {
+      path: folder.path,
+      problems: others.map((path) => ({ code: "ERR_USAGE", path, message: "there already with other content" })),
+      hint: "stage into another folder and merge by hand, or replace what is there with --force",
+    },
+  );
 }
 
-async function hasContent(file: string, entry: InventoryEntry): Promise<boolean> {
-  const size = await stat(file).then(
-    (it) => it.size,
-    () => -1,
-  );
-  if (size !== entry.size) return false;
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk);
-  return hash.digest("hex") === entry.sha256;
+async function place(folder: StagedFolder, file: StagedFile, store: StoreReader): Promise<void> {
+  if (file.entry !== undefined) await folder.copyFrom(store.blobPath(file.entry.sha256), file.path, file.mode);
+  else await folder.writeText(file.path, file.text ?? "", file.mode, file.readers);
+}
+
+/** Removes what earlier runs wrote and this one does not: an old release's script would still be run. Returns what stays, as notes. */
+async function removeOutdated(folder: StagedFolder, record: StageRecord, wanted: StageRecord): Promise<string[]> {
+  const notes: string[] = [];
+  for (const [path, contents] of record) {
+    if (wanted.has(path)) continue;
+    const existing = await folder.look(path);
+    if (existing.is !== "file") continue;
+    const isUnchanged = (await contentIn(existing.handle, existing.size, contents)) !== undefined;
+    await existing.handle.close();
+    if (isUnchanged) await folder.remove(path);
+    else notes.push(`${path} is no longer part of what is staged, and stays since somebody changed it`);
+  }
+  return notes;
 }

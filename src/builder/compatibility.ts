@@ -62,7 +62,9 @@ export function checkBuilder(value: unknown, paths: Iterable<string>): Finding[]
   }
   const wanted = wantedVersions(builder);
   const k8s = wanted.k8s ?? newest(artifacts, ["kubelet-rpm", "kubernetes-binary"]);
-  for (const part of PARTS) checkPacked(part, wanted[part.key], artifacts, builder, findings);
+  // A release that neither asks for Kubernetes nor has it is a part: ISO and kickstart file of one stream, say, and the rest of another.
+  const isPart = k8s === undefined;
+  for (const part of PARTS) checkPacked(part, wanted[part.key], artifacts, builder, isPart, findings);
   if (k8s !== undefined) checkRow(k8s, wanted, artifacts, builder, findings);
   return findings.sort((a, b) => Number(a.level === "warning") - Number(b.level === "warning"));
 }
@@ -113,12 +115,13 @@ function checkPacked(
   wanted: string | undefined,
   artifacts: readonly Artifact[],
   builder: Builder,
+  isPart: boolean,
   findings: Finding[],
 ) {
   const packed = versionsOf(artifacts, part.components);
   if (packed.length === 0) {
     findings.push({
-      level: "error",
+      level: isPart && wanted === undefined ? "warning" : "error",
       area: "builder",
       subject: part.key,
       message: `${part.key}${wanted === undefined ? "" : ` ${wanted}`} was not packed`,

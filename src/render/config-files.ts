@@ -2,13 +2,16 @@
  * The list of everything that can be rendered: names of `airferry render`, paths below `/config/`, and how each is made.
  */
 import { checkBuilder } from "../builder/compatibility.ts";
+import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
+import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import { AirferryError } from "../errors.ts";
 import type { Finding } from "../findings.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
 import { renderChecksum } from "./checksum.ts";
 import { renderComposerRepositories } from "./composer-repositories.ts";
+import { checkGuest } from "./guest-check.ts";
 import { renderImageconfig } from "./imageconfig.ts";
-import { kickstartTemplate, renderKickstart } from "./kickstart.ts";
+import { checkKickstart, fillKickstart, isFilled, kickstartTemplate, renderKickstart } from "./kickstart.ts";
 import { renderPackerVars } from "./packer-vars.ts";
 import { registryConfigFiles } from "./registries-files.ts";
 import type { RenderInput } from "./types.ts";
@@ -50,6 +53,10 @@ export interface ConfigFile {
    * @throws {AirferryError} ERR_RENDER when something that it needs was not packed
    */
   make(): Promise<string>;
+  /** What will not do in it, although it can be made. Absent where nothing is looked at. */
+  check?(): Promise<KickstartFinding[]>;
+  /** Whether it holds a secret out of the environment. Absent where it never does. */
+  hasSecret?(): Promise<boolean>;
 }
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
@@ -58,6 +65,16 @@ export type ReadText = (sha256: string) => Promise<string>;
 /** Lists what can be rendered; nothing is rendered yet. */
 export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[] {
   const scope = input.stream === undefined ? input.baseUrl : `${input.baseUrl}/s/${input.stream}`;
+  const kickstart = () => readText(kickstartTemplate(input).sha256);
+  const packedKickstart = async () => (hasKickstart(input) ? await kickstart() : undefined);
+  const kickstartFindings = async () => {
+    const template = await packedKickstart();
+    return template === undefined ? [] : checkKickstart(template, input);
+  };
+  const hasFilledKickstart = async () => {
+    const template = await packedKickstart();
+    return template !== undefined && isFilled(template, input.env);
+  };
   return [
     {
       name: "repo",
@@ -70,18 +87,26 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       path: "imageconfig",
       summary: "for the CAPI image builder's output folder",
       make: async () => renderImageconfig(input),
+      hasSecret: async () =>
+        IMAGECONFIG_KEYS.some((it) => it.origin === "secret" && input.env?.[environmentName(it.key)]),
     },
     {
       name: "packer-vars",
       path: "packer-vars.json",
       summary: "for image-builder's PACKER_VAR_FILES",
-      make: async () => renderPackerVars(input),
+      make: async () => {
+        const template = await packedKickstart();
+        return renderPackerVars(input, template === undefined ? undefined : fillKickstart(template, input.env));
+      },
+      hasSecret: hasFilledKickstart,
     },
     {
       name: "kickstart",
       path: "ks.cfg",
       summary: "the packed kickstart file, installing from here",
-      make: async () => renderKickstart(await readText(kickstartTemplate(input).sha256), input),
+      make: async () => renderKickstart(await kickstart(), input),
+      check: kickstartFindings,
+      hasSecret: hasFilledKickstart,
     },
     {
       name: "boot-ipxe",
@@ -106,7 +131,14 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       name: "check",
       path: "check.json",
       summary: "what of the builder's versions does not fit, for airferry doctor",
-      make: async () => `${JSON.stringify({ findings: builderFindings(input) }, null, 2)}\n`,
+      make: async () => {
+        const found = {
+          findings: builderFindings(input),
+          kickstart: await kickstartFindings(),
+          guest: checkGuest(input),
+        };
+        return `${JSON.stringify(found, null, 2)}\n`;
+      },
     },
   ];
 }

@@ -1,7 +1,16 @@
 /**
- * Rewrites a kickstart file for the local server: the installation source and the repositories, nothing else. Every other
- * byte stays as it was. See the pykickstart documentation, "url" and "repo".
+ * Rewrites a kickstart file for the local server: placeholders, the installation source and the repositories, nothing else. Every
+ * other byte stays as it was. See the pykickstart documentation, "url" and "repo", and docs/build.md, "Kickstart templates".
  */
+
+import { checkKickstartText, isKickstart, type KickstartFinding } from "../builder/kickstart-findings.ts";
+import {
+  fillPlaceholders,
+  kickstartLines,
+  placeholdersOf,
+  placeholderVariable,
+  valueFault,
+} from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
 import { repositoriesOf, type ServedRepository, treeUrl } from "./repositories.ts";
 import type { RenderInput } from "./types.ts";
@@ -10,7 +19,6 @@ import { addressOf, builderOf, buildIso, releasesOf } from "./view.ts";
 const WHAT = "kickstart";
 const METHOD = /^(\s*)(cdrom|url|nfs|harddrive|hmc)(?=\s|$)(.*)$/;
 const REPO = /^(\s*)repo(?=\s)(.*)$/;
-const SECTION = /^%(?!end\b|include\b|ksappend\b)[a-z]+/;
 const SOURCE_OPTION = /--(?:url|mirrorlist|metalink|baseurl)(?:=|\s+)("[^"]*"|'[^']*'|\S+)/;
 
 /** Where the template stands in the bundle: `files/…` of `builder.kickstart`, or the only file that is called ks.cfg. */
@@ -19,9 +27,7 @@ export function kickstartTemplate(input: RenderInput): { path: string; sha256: s
   for (const release of releasesOf(input)) {
     const named = builderOf(release)?.kickstart;
     for (const { path, sha256 } of release.inventory.entries) {
-      if (!path.startsWith("files/")) continue;
-      const wanted = named === undefined ? /(^|\/)ks\.cfg(\.[A-Za-z0-9]+)*$/.test(path) : path === `files/${named}`;
-      if (wanted && !found.some((it) => it.sha256 === sha256)) {
+      if (isKickstart(path, named) && !found.some((it) => it.sha256 === sha256)) {
         found.push({ path, sha256, stream: release.stream, named: named !== undefined });
       }
     }
@@ -46,32 +52,55 @@ export function kickstartTemplate(input: RenderInput): { path: string; sha256: s
 }
 
 /**
- * Rewrites the text of a kickstart file. Lines inside sections (%packages, %post, …) are never touched.
- * @throws {AirferryError} ERR_RENDER when a `repo` line names something that is not served, or there is no ISO
+ * Fills the placeholders of a template in from the environment; what is not set there stays, marked so that no installer takes it.
+ * @throws {AirferryError} ERR_RENDER for a value that the file, or packer's login, cannot carry
+ */
+export function fillKickstart(template: string, env: RenderInput["env"]): string {
+  for (const { name } of placeholdersOf(template)) {
+    const value = name === undefined ? undefined : env?.[placeholderVariable(name)];
+    const fault = name === undefined || !value ? undefined : valueFault(template, name, value);
+    if (fault !== undefined) {
+      throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${placeholderVariable(name!)} ${fault}`, {
+        hint: `set ${placeholderVariable(name!)} to another value; letters and digits always fit`,
+      });
+    }
+  }
+  return fillPlaceholders(template, (name) => env?.[placeholderVariable(name)]);
+}
+
+/** Whether {@link fillKickstart} puts anything of the environment into the file. */
+export function isFilled(template: string, env: RenderInput["env"]): boolean {
+  return placeholdersOf(template).some(({ name }) => name !== undefined && env?.[placeholderVariable(name)]);
+}
+
+/**
+ * Says what of a kickstart file will not do: placeholders that the environment does not fill, and an account that is not the one
+ * that packer logs in with.
+ */
+export function checkKickstart(template: string, input: RenderInput): KickstartFinding[] {
+  const builders = releasesOf(input).flatMap((release) => builderOf(release) ?? []);
+  return checkKickstartText(template, input.env ?? {}, builders.length === 1 ? builders[0] : undefined);
+}
+
+/**
+ * Rewrites the text of a kickstart file. Lines inside sections (%packages, %post, …) keep every byte but those of placeholders.
+ * @throws {AirferryError} ERR_RENDER when a `repo` line names something that is not served, there is no ISO, or as
+ *   {@link fillKickstart}
  */
 export function renderKickstart(template: string, input: RenderInput): string {
   const source = installSource(input);
   const repositories = repositoriesOf(input);
   const insecure = addressOf(input.baseUrl).tls && input.privateCa ? " --noverifyssl" : "";
-  let inSection = false;
-  const lines = template.split("\n").map((whole) => {
-    const ending = whole.endsWith("\r") ? "\r" : "";
-    const line = ending === "" ? whole : whole.slice(0, -1);
-    if (inSection) {
-      if (/^%end\b/.test(line.trim())) inSection = false;
-      return whole;
-    }
-    if (SECTION.test(line.trim())) {
-      inSection = true;
-      return whole;
-    }
-    const method = METHOD.exec(line);
-    if (method !== null) return `${method[1]}url --url="${source}"${insecure}${ending}`;
-    const repo = REPO.exec(line);
-    if (repo === null || !SOURCE_OPTION.test(repo[2]!)) return whole;
-    return repoLine(line, repositories, insecure) + ending;
+  const filled = fillKickstart(template, input.env);
+  const ends = filled.split("\n").map((it) => (it.endsWith("\r") ? "\r" : ""));
+  const lines = [...kickstartLines(filled)].map(({ text: line, section }) => {
+    const method = section === undefined ? METHOD.exec(line) : null;
+    if (method !== null) return `${method[1]}url --url="${source}"${insecure}`;
+    const repo = section === undefined ? REPO.exec(line) : null;
+    if (repo === null || !SOURCE_OPTION.test(repo[2]!)) return line;
+    return repoLine(line, repositories, insecure);
   });
-  return lines.join("\n");
+  return lines.map((line, index) => `${line}${ends[index]}`).join("\n");
 }
 
 function installSource(input: RenderInput): string {
@@ -120,5 +149,11 @@ function findServed(
   const segments = url.toLowerCase().split("/");
   // The ISO comes first: what is installed from it must fit its kernel and stage 2.
   const ordered = [...inIso, ...packed];
-  return ordered.find((it) => lastOf(it) === wanted) ?? ordered.find((it) => segments.includes(lastOf(it)));
+  return (
+    ordered.find((it) => lastOf(it) === wanted) ??
+    ordered.find((it) => segments.includes(lastOf(it))) ??
+    // A `…/kickstart/` is the frozen copy of what the distribution was installed from, whatever its folder is called: image-builder
+    // v0.1.45 to v0.1.48 say `devel` and mean BaseOS, as they say since. The ISO is that copy.
+    (segments.filter((it) => it !== "").pop() === "kickstart" ? inIso.find((it) => lastOf(it) === "baseos") : undefined)
+  );
 }

@@ -6,6 +6,9 @@
 import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import { AirferryError } from "../errors.ts";
+import { guestVars } from "./guest.ts";
+import { STAGED } from "./machine.ts";
+import { bootVars } from "./packer-boot.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryOf } from "./repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
@@ -19,19 +22,25 @@ const WHAT = "packer-vars";
  */
 const LAST_WITH_CONTAINERD_VARIABLE = "0.1.40";
 /** Up to this version crictl comes from the package repository unless `crictl_source_type` says `http`. */
-const LAST_WITH_CRICTL_SOURCE_TYPE = "0.1.47";
+const LAST_WITH_CRICTL_SOURCE_TYPE = "0.1.48";
 
-/** Where the builder's container finds the folder that `airferry stage` wrote. */
-const STAGED_REPO_FILE = "/home/imagebuilder/output/airferry.repo";
+const STAGED_REPO_FILE = `${STAGED}/airferry.repo`;
 
 /**
  * Renders the variables as JSON, keys sorted, a newline at the end. Without control-plane images in the release, and
  * with Kubernetes binaries, the http source type is chosen, which needs no registry.
+ * @param kickstart the packed kickstart file with its placeholders filled in, if there is one: packer is told its account
  * @throws {AirferryError} ERR_RENDER when an artifact that the build asks for was not packed
  */
-export function renderPackerVars(input: RenderInput): string {
+export function renderPackerVars(input: RenderInput, kickstart?: string): string {
   const { builder, release } = findBuilder(input, WHAT, "image-builder");
-  const vars = { ...packerVars(input, builder, release), ...builder.packerVars };
+  const vars = {
+    ...packerVars(input, builder, release),
+    ...(kickstart !== undefined && bootVars(kickstart, builder, release)),
+    ...builder.packerVars,
+    // These hold what the manifest says besides their own.
+    ...guestVars(builder),
+  };
   const sorted = Object.fromEntries(Object.entries(vars).sort(([a], [b]) => (a < b ? -1 : 1)));
   return `${JSON.stringify(sorted, null, 2)}\n`;
 }
@@ -146,9 +155,8 @@ function kubernetesVars(
     vars.kubernetes_cni_source_type = "pkg";
     vars.kubernetes_rpm_repo = repository.url;
     vars.kubernetes_rpm_gpg_check = repository.gpgcheck ? "True" : "False";
-    // A list with spaces in it needs quotes of its own.
-    vars.kubernetes_rpm_gpg_key =
-      repository.keys.length > 1 ? `"${repository.keys.join(" ")}"` : (repository.keys[0] ?? "");
+    // One URL: since v0.1.54 it is given to ansible's rpm_key, which takes no list. The packages' key comes first.
+    vars.kubernetes_rpm_gpg_key = repository.keys[0] ?? "";
     vars.kubernetes_rpm_version = kubelet.version!;
     const cni = pick(artifacts, "kubernetes-cni-rpm");
     if (cni !== undefined) vars.kubernetes_cni_rpm_version = cni.version!;

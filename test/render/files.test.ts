@@ -85,7 +85,7 @@ const KS = [
   "cdrom",
   "",
   "text   ",
-  "user --name=builder --password=$SSH_PASSWORD",
+  "user --name=builder --password=builder",
   "%packages --ignoremissing",
   "cdrom",
   "%end",
@@ -188,9 +188,11 @@ t.test("packer variables for the http source type, newest image-builder", async 
     kubernetes_semver: "v1.33.4",
     kubernetes_series: "v1.33",
     kubernetes_source_type: "http",
+    node_custom_roles_pre: "/home/imagebuilder/output/roles/airferry_pre",
     redhat_epel_rpm: "",
     reenable_public_repos: "false",
     remove_extra_repos: "true",
+    shutdown_command: "{ sh /etc/airferry-guest/undo.sh; shutdown -P now; }",
   });
 });
 
@@ -209,7 +211,8 @@ t.test("packer variables for image-builder v0.1.40 and a registry", async (t) =>
     crictl_sha256: `${BASE}/files/crictl-v1.28.0-linux-amd64.tar.gz.sha256`,
     kubernetes_source_type: "pkg",
     kubernetes_rpm_repo: `${BASE}/rpms/kubernetes/`,
-    kubernetes_rpm_gpg_key: `"${BASE}/keys/kubernetes.asc ${BASE}/keys/airferry.asc"`,
+    // rpm_key of v0.1.54 and later takes one URL: the key of the packages.
+    kubernetes_rpm_gpg_key: `${BASE}/keys/kubernetes.asc`,
     kubernetes_container_registry: "192.0.2.10:9000/registry.k8s.io",
     pause_image: "192.0.2.10:9000/registry.k8s.io/pause:3.9",
     goss_skip_install: "true",

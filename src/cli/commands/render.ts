@@ -1,5 +1,6 @@
 /** `airferry render`: writes one of the files that the builder needs. */
 import { Argument, Option } from "commander";
+import { findingLine } from "../../findings.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 
 const NAMES = [
@@ -40,8 +41,9 @@ export const renderCommand: Register = (program, run) => {
   )
     .summary("write a file that the builder needs, filled in")
     .description(
-      "Renders configuration out of what is in the store, for the address that the builder uses. Secrets are taken from the\n" +
-        "environment (AIRFERRY_VCENTER_PASSWORD and the like) or left as marked blanks.",
+      "Renders configuration out of what is in the store, for the address that the builder uses. Secrets, and\n" +
+        "placeholders of a kickstart template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD,\n" +
+        "AIRFERRY_SSH_PASSWORD and the like) or left as marked blanks.",
     )
     .addOption(storeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
@@ -57,7 +59,8 @@ export const renderCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const { render } = await import("../../render.ts");
         const rendered = await render(what, flags);
-        for (const { path, text, file } of rendered) {
+        for (const { path, text, file, findings } of rendered) {
+          for (const it of findings ?? []) output.note(`${path}: ${findingLine(it)}`);
           if (file !== undefined) output.print(file);
           else {
             if (rendered.length > 1) output.print(`# ${path}`);

@@ -1,0 +1,53 @@
+/** What of a kickstart file will not do for the build: placeholders that nobody fills in, an account that packer does not use. Pure. */
+import type { Finding } from "../findings.ts";
+import type { Builder } from "./builder.ts";
+import { checkLogin } from "./kickstart-login.ts";
+import { fillPlaceholders, placeholdersOf, placeholderVariable } from "./kickstart-template.ts";
+
+/** A finding about the kickstart file; `variable` is what would settle it, in the environment of whoever renders. */
+export interface KickstartFinding extends Finding {
+  variable?: string;
+}
+
+/** Whether a path of a bundle is the builder's kickstart file: the one that it names, or what has the name of one. */
+export function isKickstart(path: string, kickstart: string | undefined): boolean {
+  if (kickstart !== undefined) return path === `files/${kickstart}`;
+  return path.startsWith("files/") && /(^|\/)ks\.cfg(\.[A-Za-z0-9]+)*$/.test(path);
+}
+
+/**
+ * Checks a kickstart file.
+ * @param env where placeholders are filled from
+ * @param builder what packer is told; undefined when that is not known
+ */
+export function checkKickstartText(
+  text: string,
+  env: Readonly<Record<string, string | undefined>>,
+  builder: Builder | undefined,
+): KickstartFinding[] {
+  const about = { area: "builder", level: "error", subject: "builder.kickstart" } as const;
+  const open = placeholdersOf(text).flatMap(({ name, text: own, line }): KickstartFinding[] => {
+    const variable = name === undefined ? undefined : placeholderVariable(name);
+    if (variable !== undefined && env[variable]) return [];
+    const message = `the kickstart file is a template: ${own} in line ${line} is not filled in`;
+    if (variable === undefined) return [{ ...about, message, remedy: "resolve it in the file that is packed" }];
+    return [{ ...about, message, remedy: `set ${variable} in the environment of airferry render and stage`, variable }];
+  });
+  const filled = fillPlaceholders(text, (name) => env[placeholderVariable(name)]);
+  return [...open, ...(builder === undefined ? [] : checkLogin(filled, builder))];
+}
+
+/**
+ * The same outside, before anything is carried: what the environment inside can settle is a warning there.
+ */
+export function checkPackedKickstart(text: string, builder: Builder): Finding[] {
+  return checkKickstartText(text, {}, builder).map(({ variable, ...finding }) =>
+    variable === undefined
+      ? finding
+      : {
+          ...finding,
+          level: "warning",
+          remedy: `inside the gap set ${variable} for airferry stage; or pack a finished file`,
+        },
+  );
+}

@@ -1,0 +1,59 @@
+/** What the builder's container and the machine that is built look like, as far as what is rendered depends on it. Pure. */
+
+import { compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
+import type { Builder } from "../builder/builder.ts";
+import type { RenderInput, RenderRelease } from "./types.ts";
+import { addressOf, entriesOf } from "./view.ts";
+
+/** Where the builder's container finds the folder that `airferry stage` wrote. */
+export const STAGED = "/home/imagebuilder/output";
+
+/** What one version of image-builder does, in tests against its own templates for every version. */
+export interface Traits {
+  /** containerd's configuration names /etc/containerd/certs.d, so that hosts.toml is read. */
+  readsHostsToml: boolean;
+  /** Rocky Linux reads the kickstart file from a CD that packer makes; RHEL, and all of them before, from packer's web server. */
+  kickstartOnCd: boolean;
+}
+
+/**
+ * Whether the builder is image-builder up to a version. The CAPI builder 4.6 is v0.1.28 (its compatibility matrix and its kickstart
+ * files); of others nothing is known. Without a version image-builder is the latest.
+ */
+export function isUpTo(builder: Builder, last: string): boolean {
+  if (builder.flavor === "spectro-capi") return true;
+  return builder.version !== undefined && compareVersions(builder.version, last) <= 0;
+}
+
+/** The traits of a builder's version. */
+export function traitsOf(builder: Builder): Traits {
+  return { readsHostsToml: !isUpTo(builder, "0.1.30"), kickstartOnCd: !isUpTo(builder, "0.1.44") };
+}
+
+/** The system that is installed, as the ISO's name and the builder's configuration tell it; absent where they do not. */
+export function systemOf(builder: Builder, release: RenderRelease): { family?: "rhel" | "rocky"; major?: string } {
+  const isos = release.inventory.catalog.isos.map((it) => it.name);
+  const iso = builder.iso ?? (isos.length === 1 ? isos[0] : undefined);
+  for (const text of [builder.imageconfig.os_version, builder.packerVars.build_name, iso]) {
+    const family = /rhel|red.?hat/i.test(text ?? "") ? "rhel" : /rocky/i.test(text ?? "") ? "rocky" : undefined;
+    const major = /(?:^|[^0-9.])(7|8|9|10)(?![0-9])/.exec(text ?? "")?.[1];
+    if (family !== undefined) return { family, ...(major !== undefined && { major }) };
+  }
+  return {};
+}
+
+/** Whether the containerd that was packed reads configuration of version 3. */
+export function hasContainerd2(release: RenderRelease): boolean {
+  const found = pick(recogniseAll(entriesOf(release).keys()), "containerd");
+  return found?.version !== undefined && compareVersions(found.version, "2.0.0") >= 0;
+}
+
+/** Whether the machine pulls images from this server: kubeadm does, wherever they were packed. */
+export function pullsImages(release: RenderRelease): boolean {
+  return release.inventory.catalog.images.some((it) => /\/kube-apiserver[:@]/.test(it.reference));
+}
+
+/** Whether the machine must be given the server's CA. */
+export function needsCa(input: RenderInput): boolean {
+  return addressOf(input.baseUrl).tls && input.privateCa;
+}
