@@ -18,6 +18,15 @@ export function archRank(base: string, arch: string): number | undefined {
   return rank < 0 ? undefined : rank;
 }
 
+/** Whether packages of one name and these architectures exclude each other: 64-bit and 32-bit ones do not (rpm's colors). */
+export function sharesColor(a: string, b: string): boolean {
+  return a === "noarch" || b === "noarch" || is64Bit(a) === is64Bit(b);
+}
+
+function is64Bit(arch: string): boolean {
+  return arch === "s390x" || arch.includes("64");
+}
+
 /** Whether `arch` is a 32-bit companion (multilib) on `base`. */
 export function isCompanionArch(base: string, arch: string): boolean {
   return base.startsWith("x86_64") && /^(i[3-6]86|athlon)$/.test(arch);

@@ -82,7 +82,7 @@ function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOpti
   if (together !== undefined) for (const id of together) chosen.add(id);
   else {
     for (const request of requests) {
-      const alone = solve(pool, [request], { recommends, preferred: chosen });
+      const alone = solve(pool, [request], { recommends });
       if (alone === undefined) unresolved.push({ request: request.label, faults: explain(pool, request) });
       else for (const id of alone) chosen.add(id);
     }
@@ -242,8 +242,12 @@ function obsoletedIn(pool: Pool, packages: readonly number[]): string[] {
   for (const id of packages) {
     for (const rule of pool.rules(id)) {
       if (rule.kind !== "obsoletes" && rule.kind !== "conflicts") continue;
-      const other = Math.abs(rule.literals[1] as number) - 1;
-      if (chosen.has(other)) notes.push(`${pool.nevra(id)} ${rule.kind} ${pool.nevra(other)}; both are carried`);
+      if (rule.literals.some((it) => it > 0 === chosen.has(Math.abs(it) - 1))) continue;
+      const others = rule.literals.filter((it) => it < 0 && it !== -(id + 1)).map((it) => pool.nevra(-it - 1));
+      if (others.length === 0) continue;
+      notes.push(
+        `${pool.nevra(id)} ${rule.kind} ${others.join(" and ")}; ${others.length > 1 ? "all" : "both"} are carried`,
+      );
     }
   }
   return notes;

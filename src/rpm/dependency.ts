@@ -121,11 +121,12 @@ export type ProvidersOf = (relation: Relation) => readonly number[];
 
 /**
  * Converts a dependency into clauses, all of which must hold: `n + 1` stands for "package n is there", `-(n + 1)` for "it is
- * not". An empty clause cannot be satisfied. Undefined when the expression grows beyond all reason.
+ * not". An empty clause cannot be satisfied. `negated`: clauses of the opposite. Undefined when the expression grows beyond
+ * all reason.
  */
-export function clausesOf(dependency: Dependency, providersOf: ProvidersOf): number[][] | undefined {
+export function clausesOf(dependency: Dependency, providersOf: ProvidersOf, negated = false): number[][] | undefined {
   try {
-    return convert(dependency, false, providersOf);
+    return convert(dependency, negated, providersOf);
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;
@@ -146,45 +147,55 @@ function convert(it: Dependency, negated: boolean, providersOf: ProvidersOf): nu
     }
     case "if": {
       // a if b else c: (a or not b) and (c or b)
-      const then = disjunctionOrNot([first, false], [second, true], negated, providersOf);
+      const then = either([first, false], [second, true]);
       if (third === undefined) return then;
-      const otherwise = disjunctionOrNot([third, false], [second, false], negated, providersOf);
+      const otherwise = either([third, false], [second, false]);
       return negated ? disjunction([then, otherwise]) : conjunction([then, otherwise]);
     }
     case "unless": {
-      // a unless b else c: (a or b) and (c or not b)
-      const then = disjunctionOrNot([first, false], [second, false], negated, providersOf);
-      if (third === undefined) return then;
-      const otherwise = disjunctionOrNot([third, false], [second, true], negated, providersOf);
+      // a unless b: a and not b. With else c: (a and not b) or (c and b), which is (a or b) and (c or not b)
+      if (third === undefined) {
+        const parts = [convert(first, negated, providersOf), convert(second, !negated, providersOf)];
+        return negated ? disjunction(parts) : conjunction(parts);
+      }
+      const then = either([first, false], [second, false]);
+      const otherwise = either([third, false], [second, true]);
       return negated ? disjunction([then, otherwise]) : conjunction([then, otherwise]);
     }
   }
-}
 
-/** `a or b`, each possibly negated first, and the whole negated at the end (De Morgan). */
-function disjunctionOrNot(
-  [a, notA]: [Dependency, boolean],
-  [b, notB]: [Dependency, boolean],
-  negated: boolean,
-  providersOf: ProvidersOf,
-): number[][] {
-  const parts = [convert(a, notA !== negated, providersOf), convert(b, notB !== negated, providersOf)];
-  return negated ? conjunction(parts) : disjunction(parts);
+  /** `a or b`, each possibly negated first, and the whole negated at the end (De Morgan). */
+  function either([a, notA]: [Dependency, boolean], [b, notB]: [Dependency, boolean]): number[][] {
+    const parts = [convert(a, notA !== negated, providersOf), convert(b, notB !== negated, providersOf)];
+    return negated ? conjunction(parts) : disjunction(parts);
+  }
 }
 
 function conjunction(parts: number[][][]): number[][] {
   return parts.flat();
 }
 
+/** Clauses that always hold are dropped on the way, as are repeated ones: nested conditions would explode. */
 function disjunction(parts: number[][][]): number[][] {
   let result: number[][] = [[]];
   for (const part of parts) {
-    const next: number[][] = [];
-    for (const left of result) for (const right of part) next.push([...left, ...right]);
-    if (next.length > MAX_CLAUSES) throw new RangeError("too many clauses");
-    result = next;
+    const next = new Map<string, number[]>();
+    for (const left of result) {
+      for (const right of part) {
+        const clause = tidyClause([...left, ...right]);
+        if (clause) next.set(clause.join(), clause);
+      }
+      if (next.size > MAX_CLAUSES) throw new RangeError("too many clauses");
+    }
+    result = [...next.values()];
   }
   return result;
+}
+
+/** A clause without repetitions, in rising order; undefined when it always holds. */
+export function tidyClause(literals: readonly number[]): number[] | undefined {
+  const tidy = [...new Set(literals)].sort((a, b) => a - b);
+  return tidy.some((it) => it < 0 && tidy.includes(-it)) ? undefined : tidy;
 }
 
 /** Packages that match a relation, or a combination of relations that one package has to match alone. */

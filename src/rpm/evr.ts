@@ -96,8 +96,8 @@ export function compareEvr(a: Evr, b: Evr): number {
 /** Tells whether the range that is provided and the range that is asked for have a version in common. */
 export function rangesOverlap(providedFlags: number, provided: Evr, flags: number, wanted: Evr): boolean {
   if (flags === 0) return true;
-  // Something provided without a version never satisfies a versioned dependency.
-  if (providedFlags === 0) return false;
+  // What is provided without a version satisfies every version: see rpm's rpmdsCompare() and libsolv.
+  if (providedFlags === 0) return true;
   if ((providedFlags & flags & (LT | GT)) !== 0) return true;
   let order = provided.epoch === wanted.epoch ? 0 : provided.epoch > wanted.epoch ? 1 : -1;
   order ||= rpmvercmp(provided.version, wanted.version);

@@ -19,9 +19,15 @@ export interface PolicyView {
 
 /** Returns the package to try first. `rule` is the condition to satisfy; without one it is a request. */
 export function choose(candidates: readonly number[], rule: Rule | undefined, view: PolicyView): number {
+  return ranked(narrow(candidates, rule, view), view)[0] as number;
+}
+
+/**
+ * Candidates without those that others of them go before in any case: one is left of each name. libsolv's
+ * policy_filter_unwanted() in its mode CHOOSE_NOREORDER.
+ */
+export function narrow(candidates: readonly number[], rule: Rule | undefined, view: PolicyView): number[] {
   const { pool } = view;
-  const requester = rule === undefined ? -1 : Math.abs(rule.literals.find((it) => it < 0) ?? 0) - 1;
-  const home = requester < 0 ? -1 : pool.repositoryOf(requester);
   let left = keepBest(
     candidates,
     (id) => {
@@ -30,20 +36,38 @@ export function choose(candidates: readonly number[], rule: Rule | undefined, vi
     },
     (id) => entryOf(pool, id).arch === "noarch",
   );
-  left = newestOfEachName(left, pool, home);
+  left = newestOfEachName(left, pool, rule === undefined ? -1 : pool.repositoryOf(rule.owner));
   if (left.length > 1) left = withoutObsoleted(left, pool);
   if (left.length > 1) left = keepBest(left, (id) => (view.preferred.has(id) ? 0 : 1));
-  if (left.length > 1) left = mostWanted(left, view);
-  if (left.length > 1) left = newestOfCommonName(left, pool);
-  if (left.length > 1 && rule !== undefined) {
-    left = keepBest(left, (id) => (rule.text.split(" ", 1)[0] === entryOf(pool, id).name ? 0 : 1));
-    left = keepBest(left, (id) => (requester >= 0 && sourceOf(pool, id) === sourceOf(pool, requester) ? 0 : 1));
-  }
-  left = keepBest(left, (id) => entryOf(pool, id).name.length);
-  return [...left].sort((a, b) => {
+  if (left.length > 1) left = wanted(left, "recommends", "supplements", view);
+  return left;
+}
+
+/** What {@link narrow} left, the one to try first at the front. */
+export function ranked(narrowed: readonly number[], view: PolicyView): number[] {
+  if (narrowed.length < 2) return [...narrowed];
+  const { pool } = view;
+  let left = [...narrowed].sort((a, b) => {
     const [x, y] = [entryOf(pool, a).name, entryOf(pool, b).name];
     return x < y ? -1 : x > y ? 1 : a - b;
-  })[0] as number;
+  });
+  left = toFront(left, (id) => !hasNewer(pool, id));
+  left = byCommonName(left, pool);
+  const suggested = new Set(wanted(left, "suggests", "enhances", view));
+  return toFront(left, (id) => suggested.has(id));
+}
+
+/** Whether the same package is there in a newer version. */
+function hasNewer(pool: Pool, id: number): boolean {
+  const entry = entryOf(pool, id);
+  return (pool.byName.get(entry.name) ?? []).some(
+    (it) => !pool.isHidden(it) && entryOf(pool, it).arch === entry.arch && compareEvr(entryOf(pool, it), entry) > 0,
+  );
+}
+
+/** The good ones before the others, each in their order. */
+function toFront(ids: readonly number[], isGood: (id: number) => boolean): number[] {
+  return [...ids.filter(isGood), ...ids.filter((id) => !isGood(id))];
 }
 
 function entryOf(pool: Pool, id: number): PackageEntry {
@@ -67,7 +91,9 @@ function newestOfEachName(ids: readonly number[], pool: Pool, home: number): num
     if (other === undefined) best.set(entry.name, id);
     else {
       const order = compareEvr(entry, entryOf(pool, other));
-      const rank = (it: number) => (pool.isProvided(it) ? 2 : pool.repositoryOf(it) === home ? 1 : 0);
+      const rank = (it: number) =>
+        (entryOf(pool, it).arch === "noarch" ? 0 : 4) +
+        (pool.isProvided(it) ? 2 : pool.repositoryOf(it) === home ? 1 : 0);
       const closer = order === 0 && rank(id) > rank(other);
       if (order > 0 || closer) best.set(entry.name, id);
     }
@@ -87,40 +113,58 @@ function withoutObsoleted(ids: readonly number[], pool: Pool): number[] {
   return left.length > 0 ? left : [...ids];
 }
 
-/** What chosen packages recommend, else what they suggest, else all. */
-function mostWanted(ids: readonly number[], view: PolicyView): number[] {
+/** What chosen packages recommend (or suggest), or what supplements (or enhances) them; all where that is none. */
+function wanted(
+  ids: readonly number[],
+  forward: "recommends" | "suggests",
+  backward: "supplements" | "enhances",
+  view: PolicyView,
+): number[] {
   const { pool } = view;
   const holds = (clauses: readonly (readonly number[])[]) =>
     clauses.every((clause) => clause.some((it) => (it > 0 ? view.isChosen(it - 1) : !view.isChosen(-it - 1))));
-  const kinds = [
-    ["recommends", "supplements"],
-    ["suggests", "enhances"],
-  ] as const;
-  for (const [forward, backward] of kinds) {
-    const named = new Set<number>();
-    for (const it of view.trail) {
-      if (it < 0) continue;
-      for (const list of pool.weak(it - 1, forward)) for (const clause of list) for (const id of clause) named.add(id);
+  const named = new Set<number>();
+  for (const it of view.trail) {
+    if (it < 0) continue;
+    for (const clause of pool.weak(it - 1, forward).flat()) {
+      // Only once all conditions hold.
+      if (clause.every((at) => at > 0 || view.isChosen(-at - 1))) for (const id of clause) named.add(id);
     }
-    const left = ids.filter((id) => named.has(id + 1) || pool.weak(id, backward).some(holds));
-    if (left.length > 0) return left;
   }
-  return [...ids];
+  const left = ids.filter((id) => named.has(id + 1) || pool.weak(id, backward).some(holds));
+  return left.length > 0 ? left : [...ids];
 }
 
-/** Where all provide one name with versions (java-headless), those with the newest of it. */
-function newestOfCommonName(ids: readonly number[], pool: Pool): number[] {
-  const [first, ...others] = ids.map((id) => pool.versionedProvides(id)) as [Map<string, Evr>, ...Map<string, Evr>[]];
-  for (const [name, version] of first) {
-    const versions = [version, ...others.map((it) => it.get(name))];
-    if (!versions.every((it) => it !== undefined)) continue;
-    const newest = versions.reduce((a, b) => (compareEvr(a, b) >= 0 ? a : b));
-    return ids.filter((_id, index) => compareEvr(versions[index] as Evr, newest) === 0);
+/**
+ * Sorted by how many newer versions of what they provide others of them provide (java-headless); libsolv's
+ * sort_by_common_dep().
+ */
+function byCommonName(ids: readonly number[], pool: Pool): number[] {
+  const provided = new Map<string, { id: number; version: Evr }[]>();
+  for (const id of ids) {
+    for (const [name, version] of pool.versionedProvides(id)) {
+      const list = provided.get(name);
+      if (list) list.push({ id, version });
+      else provided.set(name, [{ id, version }]);
+    }
   }
-  return [...ids];
+  const badness = new Map(ids.map((id) => [id, 0]));
+  for (const list of provided.values()) {
+    if (list.length < 2) continue;
+    list.sort((a, b) => compareMatchingRelease(b.version, a.version));
+    let bad = 0;
+    for (const [index, { id, version }] of list.entries()) {
+      const before = list[index - 1];
+      if (before && before.id !== id && compareMatchingRelease(before.version, version) > 0) bad++;
+      badness.set(id, (badness.get(id) ?? 0) + bad);
+    }
+  }
+  return [...ids].sort((a, b) => (badness.get(a) ?? 0) - (badness.get(b) ?? 0));
 }
 
-function sourceOf(pool: Pool, id: number): string {
-  const text = pool.primaryOf(id)?.text(entryOf(pool, id)) ?? "";
-  return /<rpm:sourcerpm>([^<]*)</.exec(text)?.[1]?.replace(/-[^-]*-[^-]*$/, "") || `#${id}`;
+/** As {@link compareEvr}, but a version without release equals all its releases. */
+function compareMatchingRelease(a: Evr, b: Evr): number {
+  return a.release === "" || b.release === ""
+    ? compareEvr({ ...a, release: "" }, { ...b, release: "" })
+    : compareEvr(a, b);
 }

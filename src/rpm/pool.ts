@@ -3,8 +3,16 @@
  * arrays, since there are hundreds of thousands of entries; dependencies of a package are read when they are asked for.
  * Names are compared as they stand in the metadata (bytes read as latin1).
  */
-import { archRank } from "./arch.ts";
-import { clausesOf, type Dependency, formatRelation, isRich, parseRich, unconditional } from "./dependency.ts";
+import { archRank, sharesColor } from "./arch.ts";
+import {
+  clausesOf,
+  type Dependency,
+  formatRelation,
+  isRich,
+  parseRich,
+  tidyClause,
+  unconditional,
+} from "./dependency.ts";
 import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
 import {
   flat,
@@ -18,9 +26,11 @@ import {
 } from "./primary.ts";
 import { unescapeXml } from "./xml.ts";
 
-/** One condition that a package brings: literals are package numbers plus one, negative for "not there". */
+/** One condition that a package brings: literals are package numbers plus one, negative for "not there", in rising order. */
 export interface Rule {
-  literals: number[];
+  /** The package that brings it. */
+  owner: number;
+  literals: readonly number[];
   /** What the package says, for people. */
   text: string;
   kind: "requires" | "conflicts" | "obsoletes" | "same-name";
@@ -226,7 +236,9 @@ export class Pool {
   rules(id: number): readonly Rule[] {
     let rules = this.#rules.get(id);
     if (rules === undefined) {
-      rules = this.installed.has(id) ? [] : [...this.#requireRules(id), ...this.#conflictRules(id)];
+      rules = this.installed.has(id)
+        ? []
+        : [...this.#requireRules(id), ...this.#conflictRules(id), ...this.#lockStepRules(id)];
       this.#rules.set(id, rules);
     }
     return rules;
@@ -240,10 +252,7 @@ export class Pool {
       const text = formatRelation(relation);
       if (seen.has(text)) continue;
       seen.add(text);
-      for (const literals of this.clauses(relation)) {
-        if (literals.includes(id + 1)) continue;
-        rules.push({ literals: [-(id + 1), ...literals], text, kind: "requires" });
-      }
+      for (const clause of this.clauses(relation)) addRule(rules, id, clause, text, "requires");
     }
     return rules;
   }
@@ -256,8 +265,8 @@ export class Pool {
       for (const { name: text } of this.installed.has(id) ? [] : this.relations(id, "requires")) {
         const dependency = isRich(text) ? parseRich(text) : undefined;
         const always = dependency && unconditional(dependency);
-        for (const literals of (always && clausesOf(always, (it) => this.providers(it))) ?? []) {
-          if (!literals.includes(id + 1)) rules.push({ literals: [-(id + 1), ...literals], text, kind: "requires" });
+        for (const clause of (always && clausesOf(always, (it) => this.providers(it))) ?? []) {
+          addRule(rules, id, clause, text, "requires");
         }
       }
       this.#unconditional.set(id, rules);
@@ -276,25 +285,22 @@ export class Pool {
     const rules: Rule[] = [];
     const entry = this.entries[id] as PackageEntry;
     const exclude = (other: number, text: string, kind: Rule["kind"]) => {
-      if (other !== id && !this.installed.has(other)) {
-        rules.push({ literals: [-(id + 1), -(other + 1)], text, kind });
-      }
+      if (other !== id && !this.installed.has(other)) addRule(rules, id, [-(other + 1)], text, kind);
     };
     for (const relation of this.relations(id, "conflicts")) {
       if (isRich(relation.name)) {
-        // Conflicts with an expression: it must not hold.
+        // Conflicts with an expression: it must not hold. Nothing conflicts with itself alone.
         const dependency = parseRich(relation.name);
-        const negated = dependency && clausesOf(negate(dependency), (it) => this.providers(it));
-        for (const literals of negated ?? []) {
-          if (!literals.includes(-(id + 1)))
-            rules.push({ literals: [-(id + 1), ...literals], text: relation.name, kind: "conflicts" });
+        const clauses = dependency && clausesOf(dependency, (it) => this.providers(it), true);
+        for (const clause of clauses ?? []) {
+          if (clause.length !== 1 || clause[0] !== -(id + 1)) addRule(rules, id, clause, relation.name, "conflicts");
         }
       } else for (const other of this.providers(relation)) exclude(other, formatRelation(relation), "conflicts");
     }
     for (const relation of this.obsoletes(id)) {
       for (const other of this.byName.get(relation.name) ?? []) {
         const it = this.entries[other] as PackageEntry;
-        if (this.isHidden(other) || it.name === entry.name) continue;
+        if (this.isHidden(other)) continue;
         if (rangesOverlap(EQ, it, relation.flags, relation)) exclude(other, formatRelation(relation), "obsoletes");
       }
     }
@@ -304,10 +310,58 @@ export class Pool {
         if (this.isHidden(other)) continue;
         // The same package in two repositories is no conflict.
         if (it.arch === entry.arch && compareEvr(it, entry) === 0) continue;
-        if (it.arch === entry.arch || it.arch === "noarch" || entry.arch === "noarch") exclude(other, "", "same-name");
+        if (sharesColor(it.arch, entry.arch)) exclude(other, "", "same-name");
       }
     }
     return rules;
+  }
+
+  /**
+   * Architectures go in lock-step: a package that has a twin (same name and version) of a better architecture comes with it.
+   * See libsolv's solver_addinfarchrules().
+   */
+  #lockStepRules(id: number): Rule[] {
+    const better = this.betterArchitectures(id);
+    const best = this.bestOf(better);
+    const twins = this.twinsOf(id, better).filter((it) => this.#rankOf(it) === best);
+    if (twins.length === 0) return [];
+    const { arch } = this.entries[twins[0] as number] as PackageEntry;
+    const { name, ...evr } = this.entries[id] as PackageEntry;
+    const rules: Rule[] = [];
+    const text = formatRelation({ ...evr, name: `${name}.${arch}`, flags: EQ });
+    addRule(
+      rules,
+      id,
+      twins.map((it) => it + 1),
+      text,
+      "requires",
+    );
+    return rules;
+  }
+
+  /** Visible packages of the same name whose architecture goes before that of a package. */
+  betterArchitectures(id: number): number[] {
+    const { name, arch } = this.entries[id] as PackageEntry;
+    if (arch === "noarch" || arch === this.arch) return [];
+    const rank = this.#rankOf(id);
+    return (this.byName.get(name) ?? []).filter(
+      (it) => !this.isHidden(it) && this.entries[it]?.arch !== "noarch" && this.#rankOf(it) < rank,
+    );
+  }
+
+  /** The best rank among packages. */
+  bestOf(ids: readonly number[]): number {
+    return Math.min(...ids.map((it) => this.#rankOf(it)));
+  }
+
+  /** Those of `ids` that are of the same version as a package. */
+  twinsOf(id: number, ids: readonly number[]): number[] {
+    const entry = this.entries[id] as PackageEntry;
+    return ids.filter((it) => compareEvr(this.entries[it] as PackageEntry, entry) === 0);
+  }
+
+  #rankOf(id: number): number {
+    return archRank(this.arch, this.entries[id]?.arch ?? "") ?? Number.POSITIVE_INFINITY;
   }
 
   /** Kernels and the like: several versions live side by side. */
@@ -425,8 +479,8 @@ function aliasesOf(path: string): string[] {
   return [...merged, ...apart];
 }
 
-/** The opposite of an expression, by way of `not a` = `nothing if a`, which clauses understand through De Morgan. */
-function negate(dependency: Dependency): Dependency {
-  const nothing: Dependency = { relation: { name: "\u0000", flags: 0, epoch: 0, version: "", release: "" } };
-  return { op: "if", args: [nothing, dependency] };
+/** Adds "not this package, or that clause", unless it always holds. */
+function addRule(rules: Rule[], id: number, clause: readonly number[], text: string, kind: Rule["kind"]): void {
+  const literals = tidyClause([-(id + 1), ...clause]);
+  if (literals) rules.push({ owner: id, literals, text, kind });
 }

@@ -3,7 +3,7 @@
  * from conflicts (CDCL), as libsolv does. Conditions of a package are looked at only once it is chosen. Deterministic: the
  * same pool and requests always give the same result.
  */
-import { choose, type PolicyView } from "./policy.ts";
+import { choose, narrow, type PolicyView, ranked } from "./policy.ts";
 import type { Pool, Rule } from "./pool.ts";
 
 /** One thing that must be there: any one of these packages, the best that can be had. */
@@ -23,6 +23,13 @@ export interface SolverOptions {
 interface Clause {
   literals: number[];
   rule: Rule | undefined;
+}
+
+/** A decision between several packages, for a second look once everything is decided. */
+interface Branch {
+  /** The level before it. */
+  level: number;
+  options: { id: number; tried: boolean }[];
 }
 
 /** Backtracking stops here; real repositories need a handful. */
@@ -46,15 +53,25 @@ class Solver implements PolicyView {
   readonly #reason: (Clause | undefined)[];
   readonly #expanded: Uint8Array;
   readonly #watches = new Map<number, Clause[]>();
-  /** Clauses that may need a decision, in the order in which they came up. */
-  readonly #open: Clause[] = [];
-  /** Clauses before this one are settled, unless something was undone or a condition came true since. */
-  #from = 0;
+  #requests: Clause[] = [];
+  /** Clauses of packages that may need a decision, in libsolv's order. */
+  #open: Clause[] = [];
+  /** Clauses that came up since that order was made. */
+  #fresh: Clause[] = [];
+  /** Where in {@link #open} to go on. */
+  #at = 0;
+  /** What has several candidates waits until nothing else is open; the first such clause. */
+  #postponed: Clause | undefined;
+  #decidesAll = false;
+  /** Levels up to this one hold the decisions about requests. */
+  #requestLevels = 0;
+  #branches: Branch[] = [];
   readonly trail: number[] = [];
   readonly #levelStart: number[] = [];
   #head = 0;
   #conflicts = 0;
   #supplementing: number[] | undefined;
+  #reachable: Set<number> | undefined;
 
   constructor(pool: Pool, options: SolverOptions) {
     const size = pool.entries.length + 1;
@@ -69,10 +86,8 @@ class Solver implements PolicyView {
 
   run(requests: readonly Request[]): number[] | undefined {
     for (const id of this.pool.installed) this.#assign(id + 1, undefined);
-    for (const { candidates } of requests) {
-      const clause: Clause = { literals: candidates.map((id) => id + 1), rule: undefined };
-      if (this.#add(clause, true) !== undefined) return undefined;
-    }
+    this.#requests = requests.map(({ candidates }) => ({ literals: candidates.map((id) => id + 1), rule: undefined }));
+    for (const clause of this.#requests) if (this.#add(clause) !== undefined) return undefined;
     for (;;) {
       const conflict = this.#propagate();
       if (conflict !== undefined) {
@@ -80,7 +95,7 @@ class Solver implements PolicyView {
         if (!this.#learn(conflict)) return undefined;
         continue;
       }
-      const literal = this.#nextDecision();
+      const literal = this.#nextDecision() ?? this.#nextBranch();
       if (literal === undefined) break;
       this.#levelStart.push(this.trail.length);
       this.#assign(literal, undefined);
@@ -108,9 +123,8 @@ class Solver implements PolicyView {
   }
 
   /** Adds a clause under the present assignment; returns it when it is violated. */
-  #add(clause: Clause, decidable: boolean): Clause | undefined {
+  #add(clause: Clause): Clause | undefined {
     const { literals } = clause;
-    if (decidable) this.#open.push(clause);
     // The two watched literals: not false where possible, otherwise those that fell last.
     literals.sort((a, b) => this.#rank(b) - this.#rank(a));
     for (const literal of literals.slice(0, 2)) this.#watch(literal, clause);
@@ -139,14 +153,54 @@ class Solver implements PolicyView {
       if (falsified) return falsified;
       if (literal > 0 && this.#expanded[literal] === 0) {
         this.#expanded[literal] = 1;
-        let violated: Clause | undefined;
-        for (const rule of this.pool.rules(literal - 1)) {
-          violated = this.#add({ literals: [...rule.literals], rule }, rule.kind === "requires") ?? violated;
-        }
+        const violated = this.#expand(literal - 1);
         if (violated) return violated;
       }
     }
     return undefined;
+  }
+
+  /** Adds the conditions of a package; returns one that is violated. */
+  #expand(id: number): Clause | undefined {
+    let violated: Clause | undefined;
+    const rules = this.pool.rules(id);
+    for (const rule of this.#isStranded(id) ? [...rules, strandedRule(id)] : rules) {
+      const clause: Clause = { literals: [...rule.literals], rule };
+      if ((rule.literals.at(-2) ?? -1) > 0) this.#fresh.push(clause);
+      violated = this.#add(clause) ?? violated;
+    }
+    return violated;
+  }
+
+  /**
+   * Whether a package is of an inferior architecture without a twin of a better one, while other versions of that are in
+   * sight: the two would not be in lock-step.
+   */
+  #isStranded(id: number): boolean {
+    const better = this.pool.betterArchitectures(id);
+    if (better.length === 0) return false;
+    const twins = this.pool.twinsOf(id, better);
+    const best = this.pool.bestOf(better);
+    if (this.pool.bestOf(twins) === best) return false;
+    const inSight = better.filter((it) => twins.includes(it) || this.#inSight().has(it));
+    return inSight.length > 0 && this.pool.bestOf(twins) !== this.pool.bestOf(inSight);
+  }
+
+  /** Every package that the requests may lead to by whatever way; made only when something depends on it. */
+  #inSight(): ReadonlySet<number> {
+    if (this.#reachable) return this.#reachable;
+    const { pool } = this;
+    const seen = new Set<number>(pool.installed);
+    for (const { literals } of this.#requests) for (const it of literals) if (it > 0) seen.add(it - 1);
+    for (const id of seen) {
+      const reach = (clause: readonly number[]) => {
+        for (const it of clause) if (it > 0) seen.add(it - 1);
+      };
+      for (const { literals } of pool.rules(id)) reach(literals);
+      for (const clause of [...pool.weak(id, "recommends"), ...pool.weak(id, "suggests")].flat()) reach(clause);
+    }
+    this.#reachable = seen;
+    return seen;
   }
 
   #visitWatches(falseLiteral: number): Clause | undefined {
@@ -213,8 +267,7 @@ class Solver implements PolicyView {
     }
     const back = Math.max(0, ...learnt.map((it) => this.#level[Math.abs(it)] as number));
     this.#undo(back);
-    const asserted = { literals: [-uip, ...learnt], rule: undefined };
-    return this.#add(asserted, false) === undefined;
+    return this.#add({ literals: [-uip, ...learnt], rule: undefined }) === undefined;
   }
 
   /** Undoes all levels above `level`. */
@@ -229,19 +282,82 @@ class Solver implements PolicyView {
     this.trail.length = start;
     this.#levelStart.length = level;
     this.#head = Math.min(this.#head, start);
-    this.#from = 0;
+    while ((this.#branches.at(-1)?.level ?? -1) >= level) this.#branches.pop();
+    if (level < this.#requestLevels) this.#startOver();
   }
 
+  #startOver(): void {
+    this.#at = 0;
+    this.#postponed = undefined;
+    this.#decidesAll = false;
+  }
+
+  /** Requests first, in their order; then what packages need, first where there is no real choice. libsolv's order. */
   #nextDecision(): number | undefined {
-    for (let round = 0; round < 2; round++) {
-      for (; this.#from < this.#open.length; this.#from++) {
-        const clause = this.#open[this.#from] as Clause;
-        const candidates = this.#candidatesOf(clause.literals);
-        if (candidates) return choose(candidates, clause.rule, this) + 1;
-      }
-      this.#from = 0;
+    for (const clause of this.#requests) {
+      const candidates = this.#candidatesOf(clause.literals);
+      if (!candidates) continue;
+      this.#requestLevels = this.#levelStart.length + 1;
+      return this.#decide(narrow(candidates, undefined, this));
     }
+    this.#order();
+    for (let seen = 0; seen < this.#open.length; seen++, this.#at++) {
+      if (this.#at >= this.#open.length) this.#at = 0;
+      const clause = this.#open[this.#at] as Clause;
+      const candidates = this.#candidatesOf(clause.literals);
+      if (candidates) {
+        const left = narrow(candidates, clause.rule, this);
+        if (left.length === 1 || this.#decidesAll) {
+          this.#at++;
+          return this.#decide(left);
+        }
+        this.#postponed ??= clause;
+      }
+      if (seen === this.#open.length - 1 && !this.#decidesAll && this.#postponed !== undefined) {
+        this.#decidesAll = true;
+        this.#at = this.#open.indexOf(this.#postponed) - 1;
+        seen = -1;
+      }
+    }
+    this.#startOver();
     return this.#recommends ? this.#nextWeak() : undefined;
+  }
+
+  #decide(narrowed: readonly number[]): number {
+    const options = ranked(narrowed, this);
+    if (options.length > 1) {
+      const level = this.#levelStart.length;
+      this.#branches.push({ level, options: options.map((id, index) => ({ id, tried: index === 0 })) });
+    }
+    return (options[0] as number) + 1;
+  }
+
+  /**
+   * Where a package that was passed over has come in later all the same, it is taken at once, so that no other comes beside
+   * it. Goes back to that decision and returns the package.
+   */
+  #nextBranch(): number | undefined {
+    for (const [index, { level, options }] of this.#branches.entries()) {
+      const option = options.find(
+        ({ id, tried }) => !tried && this.isChosen(id) && (this.#level[id + 1] as number) > level,
+      );
+      if (!option) continue;
+      option.tried = true;
+      const kept = this.#branches.slice(0, index + 1);
+      this.#undo(level);
+      this.#branches = kept;
+      return option.id + 1;
+    }
+    return undefined;
+  }
+
+  /** Sorts new clauses in among the open ones. */
+  #order(): void {
+    if (this.#fresh.length === 0) return;
+    const next = this.#open[this.#at];
+    this.#open = [...this.#open, ...this.#fresh].sort(compareClauses);
+    this.#fresh = [];
+    this.#at = next === undefined ? this.#open.length : this.#open.indexOf(next);
   }
 
   /** Packages to choose from when all conditions of a clause hold and nothing satisfies it yet. */
@@ -262,7 +378,8 @@ class Solver implements PolicyView {
       if (literal < 0) continue;
       for (const clause of this.pool.weak(literal - 1, "recommends").flat()) {
         const candidates = this.#candidatesOf(clause);
-        if (candidates) return choose(candidates, { literals: [-literal], text: "", kind: "requires" }, this) + 1;
+        const rule: Rule = { owner: literal - 1, literals: [-literal], text: "", kind: "requires" };
+        if (candidates) return choose(candidates, rule, this) + 1;
       }
     }
     this.#supplementing ??= this.pool.supplementing();
@@ -278,4 +395,19 @@ class Solver implements PolicyView {
   #holds(literals: readonly number[]): boolean {
     return literals.some((it) => (it > 0 ? this.#value[it] === 1 : this.#value[-it] !== 1));
   }
+}
+
+/** A condition that no package fulfils: it cannot come. */
+function strandedRule(id: number): Rule {
+  return { owner: id, literals: [-(id + 1)], text: "its own version in the better architecture", kind: "requires" };
+}
+
+/** By their literals in rising order: libsolv's order of rules. */
+function compareClauses(a: Clause, b: Clause): number {
+  const [x, y] = [a.rule?.literals ?? [], b.rule?.literals ?? []];
+  for (let i = 0; i < x.length && i < y.length; i++) {
+    const order = (x[i] as number) - (y[i] as number);
+    if (order !== 0) return order;
+  }
+  return x.length - y.length;
 }

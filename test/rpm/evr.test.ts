@@ -52,7 +52,7 @@ const RANGES = new Map<string, boolean>([
   [">= 3 | < 3", false],
   ["< 2 | > 1", true],
   ["< 1 | > 1", false],
-  [" | >= 1", false],
+  [" | >= 1", true],
   [" | ", true],
   ["= 1.0-1 | ", true],
   ["= 1.0~rc1-1 | >= 1.0", false],

@@ -1,0 +1,21 @@
+/** A short run of the solver's fuzzer (scripts/fuzz-parts/solver.ts): random universes, judged by libsolv. */
+import t from "tap";
+import { compare } from "../../scripts/fuzz-parts/solver/compare.ts";
+import { hasLibsolv, Libsolv } from "../../scripts/fuzz-parts/solver/libsolv.ts";
+import { universeOf } from "../../scripts/fuzz-parts/solver/universe.ts";
+
+const COUNT = 400;
+
+t.test("closures install what libsolv installs", hasLibsolv() ? {} : { skip: "no python3-solv" }, async (t) => {
+  const libsolv = new Libsolv();
+  t.teardown(() => libsolv.close());
+  let [installable, same] = [0, 0];
+  for (let seed = 1; seed <= COUNT; seed++) {
+    const found = await compare(universeOf(seed), libsolv);
+    if (found.faults.length > 0) t.fail(`seed ${seed}`, { faults: found.faults });
+    if (found.installable) installable++;
+    if (found.same) same++;
+  }
+  t.ok(installable > COUNT / 4 && installable < (COUNT * 3) / 4, `${installable} of ${COUNT} can be installed`);
+  t.ok(same / COUNT > 0.98, `${same} of ${COUNT} carry libsolv's very choice`);
+});
