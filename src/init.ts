@@ -5,6 +5,7 @@
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { matrixRow } from "./builder/compatibility.ts";
+import { kubeadmCommand, kubeadmImages } from "./builder/kubeadm-images.ts";
 import { AirferryError } from "./errors.ts";
 import { makeFolder, writeAtomic } from "./io/atomic.ts";
 import { parseManifest } from "./manifest/load.ts";
@@ -119,8 +120,21 @@ function withKubernetes(text: string, answer: string, notes: string[]): string {
       changed = changed.replace(new RegExp(source, "g"), `$1${after[part]}`);
     }
   }
-  notes.push(`compare coredns, etcd and pause with: kubeadm config images list --kubernetes-version v${version}`);
-  return changed;
+  return withKubeadmImages(changed, version, notes);
+}
+
+/** Puts the images beside the control plane that kubeadm of this version pulls. */
+function withKubeadmImages(text: string, version: string, notes: string[]): string {
+  if (!/registry\.k8s\.io\/kube-apiserver:/.test(text)) return text;
+  const list = kubeadmImages(version);
+  if (list === undefined || list.guessed) {
+    notes.push(`compare coredns, etcd and pause with: ${kubeadmCommand(version)}`);
+  }
+  return (list?.images ?? []).reduce(
+    (changed, { repository, tag }) =>
+      changed.replaceAll(new RegExp(`(registry\\.k8s\\.io/${repository}):[A-Za-z0-9._-]+`, "g"), `$1:${tag}`),
+    text,
+  );
 }
 
 /** Puts another place, and a digest, into the first entry of `isos:`. */

@@ -131,7 +131,10 @@ async function openIso(
 /** What can be seen of a lock: of its builder, and of each kind of source. */
 async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
   const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
-  const findings = checkBuilder(workspace.manifest.builder, paths);
+  const images = lock.entries.flatMap((entry) =>
+    entry.kind === "image" ? (entry.detail as ImageDetail).images.map((it) => it.reference) : [],
+  );
+  const findings = checkBuilder(workspace.manifest.builder, paths, images);
   const context = planContext(workspace, lock);
   for (const source of SOURCES) {
     const entries = lock.entries.filter((entry) => entry.kind === source.kind);

@@ -2,6 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
+import { matrixOf } from "../src/builder/compatibility.ts";
+import { kubeadmImages } from "../src/builder/kubeadm-images.ts";
 import { init } from "../src/init.ts";
 import { readManifest } from "../src/manifest/load.ts";
 
@@ -29,7 +31,24 @@ t.test("changes the Kubernetes version and what goes with it", async (t) => {
   const parsed = await readManifest(manifest);
   t.equal(parsed.stream, "mine");
   t.match(parsed.builder?.imageconfig, { k8s_version: "1.28.9", vcenter_server: "vc.lab", image_name: "gold" });
-  t.match(notes.join(), /kubeadm config images list --kubernetes-version v1\.28\.9/);
+  t.notMatch(notes.join(), /kubeadm/, "kubeadm's images are known");
+});
+
+t.test("gives the images that kubeadm of the version pulls, for every version of either matrix", async (t) => {
+  for (const flavor of ["spectro-capi", "image-builder"] as const) {
+    for (const { k8s } of matrixOf(flavor).versions) {
+      const answers = { k8sVersion: k8s };
+      const { manifest, notes } = await init({ dir: t.testdir(), for: "rocky-9-capi", answers });
+      const refs = (await readManifest(manifest)).images?.map((it) => it.ref);
+      for (const { repository, tag } of kubeadmImages(k8s)?.images ?? []) {
+        t.ok(refs?.includes(`registry.k8s.io/${repository}:${tag}`), `${k8s}: ${repository}:${tag}`);
+      }
+      t.notMatch(notes.join(), /kubeadm/);
+    }
+  }
+  const answers = { k8sVersion: "1.99.0" };
+  const { notes } = await init({ dir: t.testdir(), for: "rocky-9-capi", answers });
+  t.match(notes.join(), /kubeadm config images list --kubernetes-version v1\.99\.0/);
 });
 
 t.test("takes a local ISO and its digest", async (t) => {

@@ -3,6 +3,7 @@
  * vendors' key fingerprints are those of the sample's keys.
  */
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -36,6 +37,13 @@ export async function packReady(dir: string, name: string, options: { boot?: boo
   try {
     for (const [real, sample] of upstream.fingerprints) text = text.replaceAll(real, sample);
     text = text.replaceAll("platforms: [linux/amd64] }", "platforms: [linux/amd64], insecure: true }");
+    // The vendor's published digest is not the sample's.
+    text = text.replace(/^( +)path: (\S+\.iso)$/m, (line, indent: string, iso: string) => {
+      const sha256 = createHash("sha256")
+        .update(readFileSync(join(dir, iso)))
+        .digest("hex");
+      return `${line}\n${indent}sha256: ${sha256}`;
+    });
     // Entitlement certificates are for the vendor's own host alone, which is not asked here.
     text = text.replace(/^hosts:\n[\s\S]*$/m, "");
     const manifest = join(dir, `${name}.yaml`);

@@ -7,6 +7,7 @@ import type { Finding } from "../findings.ts";
 import { type Artifact, type Component, compareVersions, recogniseAll } from "./artifacts.ts";
 import { type Builder, parseBuilder } from "./builder.ts";
 import { checkImageconfig } from "./check-imageconfig.ts";
+import { checkKubeadmImages } from "./kubeadm-images.ts";
 
 /** A row of the matrix: versions without `v`. */
 export interface MatrixRow {
@@ -41,10 +42,10 @@ export function matrixRow(flavor: Builder["flavor"], k8s: string): MatrixRow | u
 }
 
 /**
- * Checks a manifest's `builder:` against the matrix and against the paths that are or will be in the bundle.
- * Returns what does not fit, errors first; nothing when there is no builder.
+ * Checks a manifest's `builder:` against the matrix, against the paths that are or will be in the bundle, and against the
+ * references of its images. Returns what does not fit, errors first; nothing when there is no builder.
  */
-export function checkBuilder(value: unknown, paths: Iterable<string>): Finding[] {
+export function checkBuilder(value: unknown, paths: Iterable<string>, images: Iterable<string>): Finding[] {
   const builder = parseBuilder(value);
   if (builder === undefined) return [];
   const artifacts = recogniseAll(paths);
@@ -65,7 +66,10 @@ export function checkBuilder(value: unknown, paths: Iterable<string>): Finding[]
   // A release that neither asks for Kubernetes nor has it is a part: ISO and kickstart file of one stream, say, and the rest of another.
   const isPart = k8s === undefined;
   for (const part of PARTS) checkPacked(part, wanted[part.key], artifacts, builder, isPart, findings);
-  if (k8s !== undefined) checkRow(k8s, wanted, artifacts, builder, findings);
+  if (k8s !== undefined) {
+    checkRow(k8s, wanted, artifacts, builder, findings);
+    findings.push(...checkKubeadmImages(k8s, images));
+  }
   return findings.sort((a, b) => Number(a.level === "warning") - Number(b.level === "warning"));
 }
 

@@ -145,7 +145,11 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
 
 function builderFindings(input: RenderInput): (Finding & { stream: string })[] {
   return releasesOf(input).flatMap((release) =>
-    checkBuilder(release.inventory.builder, entriesOf(release).keys()).map((it) => ({ stream: release.stream, ...it })),
+    checkBuilder(
+      release.inventory.builder,
+      entriesOf(release).keys(),
+      release.inventory.catalog.images.map((it) => it.reference),
+    ).map((it) => ({ stream: release.stream, ...it })),
   );
 }
 

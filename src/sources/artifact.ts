@@ -9,6 +9,7 @@ import { isAbsolute, resolve } from "node:path";
 import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
 import type { Established } from "../io/types.ts";
+import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import type { LockedArtifact } from "../manifest/lock-types.ts";
 import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
 import { resolveChecksums } from "./checksums.ts";
@@ -22,6 +23,8 @@ interface Claim {
   size?: number;
   established: Established;
   signedBy?: string[];
+  /** Where the claim rests on the file's name. */
+  published?: PublishedIso;
 }
 
 /**
@@ -33,12 +36,12 @@ export async function lockArtifact(
   path: string,
   context: LockContext,
 ): Promise<LockedArtifact> {
-  const claim = await claimOf(entry, context);
+  const claim = await claimOf(entry, path, context);
   return entry.path === undefined ? lockRemote(entry, path, claim, context) : lockLocal(entry, path, claim, context);
 }
 
 /** What the manifest or upstream says the digest is, before any byte of the artifact is seen. */
-async function claimOf(entry: IsoEntry | FileEntry, context: LockContext): Promise<Claim> {
+async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockContext): Promise<Claim> {
   if (entry.sha256 !== undefined) {
     return { integrity: `sha256-${Buffer.from(entry.sha256, "hex").toString("base64")}`, established: "manifest" };
   }
@@ -52,7 +55,12 @@ async function claimOf(entry: IsoEntry | FileEntry, context: LockContext): Promi
     }
     return { integrity: integrity.toString(), established: "manifest" };
   }
-  if (entry.checksums === undefined) return { established: "first-sight" };
+  if (entry.checksums === undefined) {
+    const published = path.startsWith("isos/") ? publishedIso(originalName(entry)) : undefined;
+    if (published === undefined) return { established: "first-sight" };
+    context.report(`${published.name}: expecting the digest that ${published.vendor} publishes (${published.source})`);
+    return { integrity: sriOf(published.sha256), established: "upstream-checksum", published };
+  }
   return resolveChecksums(entry.checksums, originalName(entry), context, entry.url ?? entry.urls?.[0]);
 }
 
@@ -86,7 +94,7 @@ async function lockLocal(
   context.report(`hashing ${given}`);
   const actual = await integrityOf(file, claim.integrity);
   if (claim.integrity !== undefined && !ssri.parse(actual).match(claim.integrity)) {
-    throw mismatch(path, given, claim.integrity, actual, found.size);
+    throw mismatch(path, given, claim.integrity, actual, found.size, claim.published);
   }
   if (claim.size !== undefined && claim.size !== found.size) {
     throw new AirferryError(
@@ -177,11 +185,22 @@ async function integrityOf(file: string, claimed: string | undefined): Promise<s
   return hashes.map((it) => `${it.name}-${it.hash.digest("base64")}`).join(" ");
 }
 
-function mismatch(path: string, place: string, expected: string, actual: string, size: number): AirferryError {
+function mismatch(
+  path: string,
+  place: string,
+  expected: string,
+  actual: string,
+  size: number,
+  published?: PublishedIso,
+): AirferryError {
+  const hint =
+    published === undefined
+      ? "the file or the digest in the manifest is wrong; compare with what upstream publishes"
+      : `this is not the ${published.name} that ${published.vendor} publishes: download it again; for an image of your own give sha256: in the manifest`;
   return new AirferryError(
     "ERR_UPSTREAM_DIGEST",
     `cannot lock "${path}": digest mismatch of "${place}": expected ${expected}, got ${actual} over ${size} bytes`,
-    { expected, actual, hint: "the file or the digest in the manifest is wrong; compare with what upstream publishes" },
+    { path: place, expected, actual, hint },
   );
 }
 

@@ -12,9 +12,9 @@ const builder = (imageconfig: Record<string, string> = {}) => ({ flavor: "spectr
 const swap = (from: RegExp, to: string) => PATHS.map((it) => it.replace(from, to));
 
 t.test("finds nothing where everything fits, and nothing without a builder", async (t) => {
-  t.strictSame(checkBuilder(builder(), PATHS), []);
-  t.strictSame(checkBuilder(builder({ k8s_version: "1.30.4", cni_version: "1.3.0" }), PATHS), []);
-  t.strictSame(checkBuilder(undefined, []), []);
+  t.strictSame(checkBuilder(builder(), PATHS, []), []);
+  t.strictSame(checkBuilder(builder({ k8s_version: "1.30.4", cni_version: "1.3.0" }), PATHS, []), []);
+  t.strictSame(checkBuilder(undefined, [], []), []);
 });
 
 t.test("says what to change", async (t) => {
@@ -40,7 +40,7 @@ t.test("says what to change", async (t) => {
     ],
     ["a mistyped key", builder({ os_versions: "x" }), PATHS, /^error: unknown imageconfig key "os_versions"/],
   ] as const) {
-    const [first] = checkBuilder(value, paths);
+    const [first] = checkBuilder(value, paths, []);
     t.match(`${first?.level}: ${first?.message}`, expected, what);
     t.ok(first?.remedy, what);
   }
