@@ -3,6 +3,7 @@
  * Messages read `cannot <action> <quoted thing>: <fault>: expected X, got Y`; the hint is the next command.
  * docs/errors.md lists every code; a test keeps both in step.
  */
+import { redactText } from "./io/redact.ts";
 
 /** Exit statuses of the program (docs/cli.md). */
 export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, upstream: 4, interrupted: 130 } as const;
@@ -82,7 +83,7 @@ export interface Problem {
   message: string;
 }
 
-/** The only error that airferry's own code throws on purpose. System errors keep their code inside `cause`. */
+/** The only error that airferry's own code throws on purpose; nothing in it holds a secret of a URL. System errors keep their code inside `cause`. */
 export class AirferryError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
@@ -92,15 +93,23 @@ export class AirferryError extends Error {
   readonly problems: readonly Problem[];
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
-    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    super(redactText(message), detail.cause === undefined ? undefined : { cause: detail.cause });
     this.name = "AirferryError";
     this.code = code;
-    this.hint = detail.hint;
-    this.path = detail.path;
-    this.expected = detail.expected;
-    this.actual = detail.actual;
-    this.problems = detail.problems ?? [];
+    this.hint = shown(detail.hint);
+    this.path = shown(detail.path);
+    this.expected = shown(detail.expected);
+    this.actual = shown(detail.actual);
+    this.problems = (detail.problems ?? []).map((it) => ({
+      ...it,
+      path: redactText(it.path),
+      message: redactText(it.message),
+    }));
   }
+}
+
+function shown(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : redactText(text);
 }
 
 /** Returns the exit status for anything thrown; unknown errors are 1. */

@@ -12,6 +12,7 @@ import { httpStatusOf } from "./fetch/fetcher.ts";
 import type { Finding } from "./findings.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
 import { openBytes } from "./io/open-bytes.ts";
+import { redactUrl } from "./io/redact.ts";
 import { SharedPieces } from "./io/shared-pieces.ts";
 import type { RandomAccess } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
@@ -268,23 +269,31 @@ class Filler {
         writer.began(response);
       },
     };
-    const target = { size: item.size, integrity: item.integrity, auth: source.auth, etag: source.etag };
+    const target = {
+      named: source.named,
+      size: item.size,
+      integrity: item.integrity,
+      auth: source.auth,
+      etag: source.etag,
+    };
     if (begunAt < item.size || item.size === 0)
       await explained(item, fetcher.fetchInto({ ...target, urls: source.urls }, sink));
     let sha256 = await this.#check(item, writer);
     const served = writer.validator?.url;
     const pieced = begunAt > 0 || responses > 1;
     // A whole body from one URL that is wrong stays wrong there; the other mirrors may have the right one.
-    const again = source.urls.filter((url) => pieced || url !== served);
+    const again = source.urls.filter((url) => pieced || redactUrl(url) !== served);
     let wrong =
-      sha256 === undefined ? await this.#wrongDigest(item, writer, ` from ${served ?? source.urls[0]}`) : undefined;
+      sha256 === undefined
+        ? await this.#wrongDigest(item, writer, ` from ${served ?? redactUrl(source.urls[0] ?? "")}`)
+        : undefined;
     for (const url of again) {
       if (sha256 !== undefined) break;
-      this.#o.report?.(`fetching ${item.path} once more from ${url}: its digest was wrong`);
+      this.#o.report?.(`fetching ${item.path} once more from ${redactUrl(url)}: its digest was wrong`);
       await writer.restart();
       await explained(item, fetcher.fetchInto({ ...target, urls: [url] }, sink));
       sha256 = await this.#check(item, writer);
-      if (sha256 === undefined) wrong = await this.#wrongDigest(item, writer, ` from ${url}`);
+      if (sha256 === undefined) wrong = await this.#wrongDigest(item, writer, ` from ${redactUrl(url)}`);
     }
     if (sha256 === undefined) throw wrong;
     await this.#finish(index, item, writer, sha256);

@@ -16,6 +16,7 @@ import { planContext } from "./plan.ts";
 import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
 import type { ImageDetail } from "./sources/image/detail.ts";
 import { SOURCES } from "./sources/kinds.ts";
+import { urlsOf } from "./sources/recorded-urls.ts";
 import type { LockContext } from "./sources/types.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -84,7 +85,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
       pinFirstSight: options.pinFirstSight,
       fetchIsos: options.fetchIsos ?? options.pinFirstSight,
       openIso: (name) => openIso(workspace, entries, name, options),
-      download: (urls, limits) => workspace.cache.download(workspace.fetcher, urls, limits, options.progress),
+      download: (target, limits) => workspace.cache.download(workspace.fetcher, target, limits, options.progress),
       report: options.report ?? (() => {}),
     };
     entries.push(...(await source.lock(context)));
@@ -107,15 +108,17 @@ async function openIso(
   name: string,
   options: LockOptions,
 ): ReturnType<LockContext["openIso"]> {
-  const artifact = entries.find((it) => it.kind === "iso" && it.name === name)?.artifacts[0];
-  if (artifact === undefined) return undefined;
+  const entry = entries.find((it) => it.kind === "iso" && it.name === name);
+  const artifact = entry?.artifacts[0];
+  if (entry === undefined || artifact === undefined) return undefined;
   if (artifact.file !== undefined) return openBytes(resolve(workspace.paths.baseDir, artifact.file));
   const known = sha256Of(artifact.integrity);
   const cached = known && (await workspace.cache.file(known));
   if (cached) return openBytes(cached);
   if (!(options.fetchIsos ?? options.pinFirstSight)) return undefined;
   options.report?.(`fetching ISO ${name} first: closures count on its packages`);
-  const fetched = await workspace.cache.download(workspace.fetcher, artifact.urls ?? [], {}, options.progress);
+  const target = urlsOf(artifact.urls ?? [], entry, workspace.manifest);
+  const fetched = await workspace.cache.download(workspace.fetcher, target, {}, options.progress);
   const file = (await workspace.cache.file(fetched.sha256)) as string;
   if (artifact.integrity !== undefined && !(await hasIntegrity(file, artifact.integrity))) {
     await workspace.cache.remove(fetched.sha256);

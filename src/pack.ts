@@ -24,6 +24,7 @@ import { plan as makePlan, type Plan, planContext, type RpmSigner } from "./plan
 import { type Signer, signatureFiles } from "./sign/signer.ts";
 import { sriOf } from "./sources/artifact.ts";
 import { SOURCES } from "./sources/kinds.ts";
+import { urlsOf } from "./sources/recorded-urls.ts";
 import type { ItemFault } from "./sources/types.ts";
 import { TOOL } from "./version.ts";
 import type { Workspace } from "./workspace.ts";
@@ -235,7 +236,10 @@ async function pinUnsized(workspace: Workspace, lock: Lock, options: PackOptions
         continue;
       }
       options.report?.(`fetching ${artifact.urls[0]} first: upstream does not tell its size`);
-      const { sha256, size, etag } = await workspace.cache.download(workspace.fetcher, artifact.urls);
+      const { sha256, size, etag } = await workspace.cache.download(
+        workspace.fetcher,
+        urlsOf(artifact.urls, entry, workspace.manifest),
+      );
       const integrity = artifact.integrity ?? sriOf(sha256);
       artifacts.push({ ...artifact, size, integrity, ...(etag && { etag }) });
     }

@@ -9,6 +9,7 @@ import { checkEntryPaths } from "./bundle/paths.ts";
 import { layOut } from "./bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "./bundle/volume-layout.ts";
 import { AirferryError } from "./errors.ts";
+import { redactUrl } from "./io/redact.ts";
 import type { Digest } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
 import type { Lock } from "./manifest/lock-types.ts";
@@ -155,7 +156,7 @@ export function sourceName(item: PlanItem): string {
   const { source } = item;
   switch (source.from) {
     case "url":
-      return source.urls[0] ?? "";
+      return redactUrl(source.urls[0] ?? "");
     case "file":
       return source.file.split("/").at(-1) ?? "";
     case "kept":

@@ -4,7 +4,8 @@
  */
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
-import { printable, printableJson, printableLines } from "../io/printable.ts";
+import { printableJson, printableLines, printable as printableText } from "../io/printable.ts";
+import { redactText } from "../io/redact.ts";
 import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
 
 export interface GlobalOptions {
@@ -50,7 +51,7 @@ export class Output {
   /** What is going on, for people, on stderr. */
   note(line: string): void {
     if (this.#quiet || this.#ended) return;
-    if (this.#mode === "json") process.stderr.write(`${printableJson({ event: "note", message: line })}\n`);
+    if (this.#mode === "json") process.stderr.write(`${printableJson({ event: "note", message: redactText(line) })}\n`);
     else {
       this.#progress?.clear();
       process.stderr.write(`airferry: ${printable(line)}\n`);
@@ -90,8 +91,9 @@ export class Output {
       if (it.hint) process.stderr.write(`airferry: hint: ${printable(it.hint)}\n`);
     }
     if (process.env["AIRFERRY_DEBUG"]) {
-      process.stderr.write(`${printableLines((error as Error)?.stack ?? String(error))}\n`);
-      if (it.cause !== undefined && it.cause !== error) process.stderr.write(`${printableLines(String(it.cause))}\n`);
+      process.stderr.write(`${printableLines(redactText((error as Error)?.stack ?? String(error)))}\n`);
+      if (it.cause !== undefined && it.cause !== error)
+        process.stderr.write(`${printableLines(redactText(String(it.cause)))}\n`);
     }
   }
 }
@@ -110,4 +112,9 @@ function unexpected(error: unknown): AirferryError {
     hint: "this is a mistake in airferry; run again with AIRFERRY_DEBUG=1 and report it",
     cause: error,
   });
+}
+
+/** Text of anybody, fit for a terminal and without secrets. */
+function printable(text: string): string {
+  return printableText(redactText(text));
 }

@@ -1,6 +1,6 @@
 /**
  * Who we are to which origin: the manifest's `hosts:`, user:password@ in URLs, netrc. Each credential is bound to its host; a
- * redirect to another origin only ever gets what was configured for exactly that origin.
+ * URL at another origin that upstream led to only ever gets what was configured for exactly that origin.
  */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -39,7 +39,7 @@ export class Credentials {
   }
 
   /**
-   * The Authorization header for a request, or undefined. `asked` is false on a redirect to an origin that nobody named:
+   * The Authorization header for a request, or undefined. `asked` is false where upstream led to an origin that nobody here named:
    * there, only a host:port entry or a host on its scheme's own port counts, and no netrc default.
    * @throws {AirferryError} ERR_USAGE when the environment lacks a variable that the manifest names
    */
@@ -57,7 +57,8 @@ export class Credentials {
         entry.password_env === undefined ? "" : readVariable(entry.password_env, name as string, this.#options.env);
       return basic(user, password);
     }
-    if (this.#options.netrc === undefined || (!asked && url.port !== "")) return undefined;
+    if (this.#options.netrc === undefined || (!asked && (url.port !== "" || url.protocol !== "https:")))
+      return undefined;
     this.#netrc ??= readNetrc(this.#options.netrc);
     const login = this.#netrc.get(url.hostname) ?? (asked ? this.#netrc.get("") : undefined);
     return login && basic(login.login, login.password);
@@ -65,7 +66,7 @@ export class Credentials {
 
   /** The CA and client certificate for a host, or undefined. Files are read once. @throws {AirferryError} ERR_IO */
   tls(url: URL, asked: boolean): TlsIdentity | undefined {
-    const [name, entry] = this.#entry(url, asked) ?? [];
+    const [name, entry] = this.#entry(url, asked) ?? this.#caOnly(url) ?? [];
     if (name === undefined || entry === undefined || !(entry.ca ?? entry.cert ?? entry.key)) return undefined;
     let identity = this.#identities.get(name);
     if (identity === undefined) {
@@ -90,6 +91,12 @@ export class Credentials {
       if (entry && (asked || name === exact || url.protocol === "https:")) return [name, entry];
     }
     return undefined;
+  }
+
+  /** Whom to trust as a host is no secret: it holds for all of its ports, whoever named them. */
+  #caOnly(url: URL): [string, HostCredentials] | undefined {
+    const ca = this.#hosts.get(url.hostname)?.ca;
+    return ca === undefined ? undefined : [`${url.hostname} (ca)`, { ca }];
   }
 
   #pem(file: string, host: string, what: string): string {

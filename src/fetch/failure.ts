@@ -3,7 +3,8 @@
  * out: they carry request headers with them.
  */
 import { AirferryError, type ErrorCode, type ErrorDetail } from "../errors.ts";
-import { redactText, redactUrl } from "./redact.ts";
+import { redactText, redactUrl } from "../io/redact.ts";
+import { NEAR_ADDRESS } from "./guarded-lookup.ts";
 
 /** One attempt at one mirror failed. Only the mirror loop sees these; callers get the `error`. */
 export class AttemptFailure extends Error {
@@ -119,6 +120,10 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
     error.code && error.code !== "ERR_GOT_REQUEST_ERROR" ? error.code : (error.cause?.code ?? error.code ?? "");
   const text = redactText(error.message ?? String(thrown)).replace(/; if the root CA is installed locally.*$/, "");
   const fault = SOCKET_FAULTS.get(code) ?? text.replace(/\s+/g, " ").slice(0, 300);
+  if (code === NEAR_ADDRESS) {
+    const hint = "check the URL in the manifest, or name another mirror";
+    return new AttemptFailure(upstreamError("ERR_UPSTREAM_INVALID", url, text, { hint }));
+  }
   const lasting = LASTING.test(code) || (code === "ERR_PROXY_TUNNEL" && / 4\d\d /.test(text));
   const plain = new NoAnswer(code ? `${code}: ${text}` : text);
   const where = proxy === undefined ? "" : ` through the proxy ${redactUrl(proxy)}`;
@@ -155,7 +160,7 @@ export function statusHint(status: number, url: URL): string {
     case 410:
       return "check the URL in the manifest; if upstream moved on, run: airferry lock MANIFEST --update";
     case 407:
-      return "give the proxy's user and password in HTTPS_PROXY (http://user:password@proxy:port)";
+      return "give the proxy's user and password in HTTPS_PROXY, before the host and an @, percent-encoded";
     case 429:
       return "upstream limits requests: run the command again later, or with a smaller --concurrency";
     default:

@@ -4,24 +4,26 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { redactUrl } from "../io/redact.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
 import { Agents } from "./agents.ts";
 import { Credentials } from "./credentials.ts";
+import { dnsLookup, type Lookup, resolveBy } from "./guarded-lookup.ts";
 import { headOf } from "./head.ts";
 import { HostLimits } from "./hosts.ts";
 import { integrityFault } from "./integrity.ts";
 import { MemorySink } from "./memory-sink.ts";
 import type { Opened } from "./open.ts";
 import type { ProxyEnv } from "./proxy.ts";
-import { redactUrl } from "./redact.ts";
 import type { Rewrite } from "./rewrite.ts";
 import { type Engine, transferInto } from "./transfer.ts";
 import { Transport } from "./transport.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
 import { Watchdog } from "./watchdog.ts";
 
+export { redactUrl } from "../io/redact.ts";
 export { httpStatusOf, isAddressRefused, isUnreachable } from "./failure.ts";
-export { redactUrl } from "./redact.ts";
+export { BY_USER, byUpstream, type Named, namerOf } from "./named.ts";
 export { type Rewrite, rewriteUrl } from "./rewrite.ts";
 
 export interface FetcherOptions {
@@ -53,6 +55,8 @@ export interface FetcherOptions {
   minimumRate?: number;
   /** Requests at a time for one file of 8 MiB or more whose size is known, where upstream does ranges (default 1). */
   segments?: number;
+  /** How names of hosts are looked up (default: as the system does). */
+  lookup?: Lookup;
   /** Lets public hosts redirect to addresses of private networks and of this host. */
   allowPrivateRedirects?: boolean;
   /** Every URL in an event is redacted. */
@@ -67,7 +71,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
   const agents = new Agents(options.caFile);
   const netrc = options.netrc ?? env.NETRC ?? join(homedir(), ".netrc");
   const engine: Engine = {
-    transport: new Transport(watchdog),
+    transport: new Transport(watchdog, options.lookup),
     agents,
     credentials: new Credentials({
       env,
@@ -78,6 +82,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
     limits: new HostLimits(perHost, options.totalConcurrency ?? Math.max(16, perHost)),
     rewrites: options.rewrites ?? [],
     proxyEnv: env,
+    resolve: resolveBy(options.lookup ?? dnsLookup),
     allowPrivateRedirects: options.allowPrivateRedirects ?? false,
     retries: options.retries ?? 5,
     backoff: { baseMs: options.backoffMs ?? 500, maxMs: 30_000, maxRetryAfterMs: options.maxRetryAfterMs ?? 120_000 },

@@ -2,10 +2,10 @@
  * What a resource is, without its body: HEAD, and where that is refused, a GET of one byte.
  */
 
+import { redactUrl } from "../io/redact.ts";
 import { headResult, lengthOf, statusFailure } from "./answer.ts";
 import { tryMirrors } from "./mirrors.ts";
 import { openUrl } from "./open.ts";
-import { redactUrl } from "./redact.ts";
 import { parseContentRange } from "./resume.ts";
 import type { Engine } from "./transfer.ts";
 import { discard } from "./transport.ts";
@@ -36,6 +36,7 @@ export function headOf(engine: Engine, target: FetchTarget, signal?: AbortSignal
         return openUrl(engine, {
           method,
           url,
+          named: target.named,
           headers: { ...headers, ...extra },
           auth: target.auth,
           signal,

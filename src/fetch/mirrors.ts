@@ -3,8 +3,8 @@
  * backoff while the others are tried. An attempt that brought new bytes neither counts nor backs off.
  */
 import { AirferryError, type Problem } from "../errors.ts";
+import { redactUrl } from "../io/redact.ts";
 import { AttemptFailure } from "./failure.ts";
-import { redactUrl } from "./redact.ts";
 import { type Backoff, backoffMs, sleep } from "./retry.ts";
 import type { FetchEvent } from "./types.ts";
 

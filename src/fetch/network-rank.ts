@@ -25,14 +25,19 @@ for (const [network, bits] of [
 }
 site.addSubnet("fc00::", 7, "ipv6");
 
+/** IPv4 inside of IPv6: mapped, compatible, and what translators (NAT64) pass on. */
+const EMBEDDED = /^(?:::ffff:|::ffff:0:|64:ff9b::|::)(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/;
+/** 6to4: the address stands behind the prefix. */
+const SIX_TO_FOUR = /^2002()?:([0-9a-f]{1,4}):([0-9a-f]{1,4})?(?::.*)?$/;
+
 /**
  * 0: anywhere (also every name but localhost), 1: a private network, 2: this host, 3: this link, where clouds keep what grants
  * access to them.
  */
 export function networkRank(host: string): 0 | 1 | 2 | 3 {
   const name = host.replace(/^\[|\]$/g, "").toLowerCase();
-  const mapped = /^::ffff:(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/.exec(name);
-  if (mapped) return networkRank(mapped[1] ?? dotted(mapped[2] as string, mapped[3] as string));
+  const mapped = EMBEDDED.exec(name) ?? SIX_TO_FOUR.exec(name);
+  if (mapped) return networkRank(mapped[1] || dotted(mapped[2] as string, mapped[3] || "0"));
   const family = isIP(name);
   if (family === 0) return /(^|\.)localhost\.?$/.test(name) ? 2 : 0;
   const type = family === 4 ? "ipv4" : "ipv6";

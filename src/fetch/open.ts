@@ -2,13 +2,14 @@
  * From a URL as the caller wrote it to the response that answers it: rewrite, credentials, proxy, turn at the host, redirects,
  * one 401. Credentials, cookies and client certificates stay with the origin they belong to (RFC 9110 15.4, CVE-2020-15157).
  */
+
+import { redactUrl } from "../io/redact.ts";
 import type { AgentPair, Agents } from "./agents.ts";
 import type { Credentials, TlsIdentity } from "./credentials.ts";
 import { AttemptFailure, upstreamError } from "./failure.ts";
 import type { HostLimits } from "./hosts.ts";
-import { networkRank } from "./network-rank.ts";
+import { type Named, type Reach, type Resolve, reachOf, stepFault } from "./named.ts";
 import { type ProxyEnv, proxyFor } from "./proxy.ts";
-import { redactUrl } from "./redact.ts";
 import { type Rewrite, rewriteUrl } from "./rewrite.ts";
 import { discard, type Exchange, type Transport } from "./transport.ts";
 import { Turns } from "./turns.ts";
@@ -29,15 +30,17 @@ export interface OpenParts {
   rewrites: readonly Rewrite[];
   proxyEnv: ProxyEnv;
   allowPrivateRedirects: boolean;
+  /** How the names of hosts are looked up. */
+  resolve: Resolve;
 }
 
 export interface OpenRequest {
   method: "GET" | "HEAD" | "POST";
   /** Original URL: rewrites apply here. */
   url: string;
-  /** See `Fetcher.fetchBytes`, as the next. */
+  named: Named;
+  /** See `Fetcher.fetchBytes`. */
   link?: string | undefined;
-  isFromUpstream?: boolean | undefined;
   /** Names in lower case. */
   headers: Record<string, string>;
   body?: string | Buffer | undefined;
@@ -64,6 +67,8 @@ export interface Opened {
 interface Hop {
   url: URL;
   asked: boolean;
+  /** How near it may be; undefined where somebody here named it. */
+  reach?: Reach | undefined;
 }
 
 /**
@@ -83,8 +88,7 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
   const first = parseUrl(rewriteUrl(request.url, parts.rewrites), request.url);
   // Origins that the authenticator may speak to: the one asked, and those that challenged it themselves.
   const authOrigins = new Set([first.origin]);
-  const isOurs = request.isFromUpstream !== true;
-  const start: Hop = request.link === undefined ? { url: first, asked: isOurs } : linked(first, request.link);
+  const start = await startOf(parts, request, first);
   let hop = start;
   let { method, body } = request;
   let redirects = 0;
@@ -110,16 +114,16 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
         if (++redirects > MAX_REDIRECTS) {
           throw refused(request.url, `more than ${MAX_REDIRECTS} redirects`);
         }
-        const next = redirectTarget(parts, request.url, hop.url, location, exchange);
+        const next = await redirectTarget(parts, request.url, hop, location, exchange);
         if (method === "POST" && exchange.status !== 307 && exchange.status !== 308) {
           method = "GET";
           body = undefined;
-        } else if (method === "POST" && next.origin !== hop.url.origin) {
+        } else if (method === "POST" && next.url.origin !== hop.url.origin) {
           throw refused(request.url, "upstream redirects a POST to another origin");
         }
         await discard(exchange);
         opened.release();
-        hop = { url: next, asked: isOurs && next.origin === first.origin };
+        hop = { ...next, asked: start.asked && next.url.origin === start.url.origin };
         continue;
       }
       if (
@@ -173,6 +177,7 @@ async function sendOnce(
       body: request.body,
       agents,
       proxy,
+      reach: proxy === undefined ? hop.reach : undefined,
       signal: request.signal,
     });
     const opened = { exchange, asked: bare(first), url, auth: request.auth, origin: url.origin, release };
@@ -208,41 +213,52 @@ async function headersFor(
   return headers;
 }
 
-/** Whoever gave the link gave it as in a redirect: what is ours is for the origin that was asked alone. */
-function linked(first: URL, link: string): Hop {
-  const url = new URL(link);
-  const asked = url.origin === first.origin;
-  url.username = asked ? first.username : "";
-  url.password = asked ? first.password : "";
-  return { url, asked };
+/** Where to begin, and as whom. What upstream named is met as a redirect there would be, unless a rewrite says where to go. */
+async function startOf(parts: OpenParts, request: OpenRequest, first: URL): Promise<Hop> {
+  const { named, link, url } = request;
+  if (link !== undefined) return led(parts, request, first, new URL(link));
+  if (named.by === "user" || rewriteUrl(url, parts.rewrites) !== url) return { url: first, asked: true };
+  const from = named.via === undefined ? undefined : parseUrl(rewriteUrl(named.via, parts.rewrites), named.via);
+  return led(parts, request, from, first);
 }
 
-function redirectTarget(parts: OpenParts, original: string, from: URL, location: string, exchange: Exchange): URL {
+/** A URL that an answer from `from` named. What is ours is for the origin that was asked alone. */
+async function led(parts: OpenParts, request: OpenRequest, from: URL | undefined, to: URL): Promise<Hop> {
+  const reach = parts.allowPrivateRedirects
+    ? undefined
+    : from
+      ? reachOf(from, parts.resolve)
+      : () => Promise.resolve(0);
+  const fault = await stepFault(from, to, reach);
+  if (fault !== undefined) throw refused(request.url, `upstream leads ${fault}`);
+  const asked = to.origin === from?.origin;
+  const url = new URL(to);
+  url.username = (asked && from?.username) || "";
+  url.password = (asked && from?.password) || "";
+  return { url, asked, reach: asked ? undefined : reach };
+}
+
+async function redirectTarget(
+  parts: OpenParts,
+  original: string,
+  { url: from, reach }: Hop,
+  location: string,
+  exchange: Exchange,
+): Promise<Pick<Hop, "url" | "reach">> {
   // Header bytes are latin-1 to Node; people put UTF-8 there.
   const text = Buffer.from(location, "latin1").toString("utf8");
   if (!URL.canParse(text, from.href))
     throw refused(original, `upstream redirects to an address that is none: "${redactUrl(text)}"`);
   const next = new URL(text, from);
   next.hash = "";
-  if (next.protocol !== "https:" && next.protocol !== "http:") {
-    throw refused(original, `upstream redirects to "${redactUrl(next)}", which is neither http nor https`);
-  }
-  if (from.protocol === "https:" && next.protocol === "http:") {
-    throw refused(original, `upstream redirects from https to http, to "${redactUrl(next)}"`);
-  }
-  if (next.origin !== from.origin) {
-    // Credentials in a Location would be ours to send wherever upstream likes.
-    next.username = "";
-    next.password = "";
-    const here = Math.max(networkRank(from.hostname), networkRank(exchange.remoteAddress ?? from.hostname));
-    if (!parts.allowPrivateRedirects && networkRank(next.hostname) > here) {
-      throw refused(original, `upstream redirects into a private network, to "${redactUrl(next)}"`);
-    }
-  } else {
-    next.username = from.username;
-    next.password = from.password;
-  }
-  return next;
+  const here = reachOf(from, exchange.remoteAddress ?? from.hostname);
+  const fault = await stepFault(from, next, parts.allowPrivateRedirects ? undefined : here);
+  if (fault !== undefined) throw refused(original, `upstream redirects ${fault}`);
+  const isSame = next.origin === from.origin;
+  // Credentials in a Location would be ours to send wherever upstream likes.
+  next.username = isSame ? from.username : "";
+  next.password = isSame ? from.password : "";
+  return { url: next, reach: isSame || parts.allowPrivateRedirects ? reach : here };
 }
 
 function refused(url: string, fault: string): AttemptFailure {

@@ -4,7 +4,7 @@
  */
 import { BlockList, isIP } from "node:net";
 import { AirferryError } from "../errors.ts";
-import { redactUrl } from "./redact.ts";
+import { redactUrl } from "../io/redact.ts";
 
 export type ProxyEnv = Readonly<Record<string, string | undefined>>;
 
@@ -20,12 +20,28 @@ export function proxyFor(url: URL, env: ProxyEnv): string | undefined {
         pick(env, "http_proxy") || pick(env, "all_proxy");
   if (!value || isExempt(url, pick(env, "no_proxy") ?? "")) return undefined;
   const proxy = value.includes("://") ? value : `http://${value}`;
-  if (!/^https?:\/\//i.test(proxy) || !URL.canParse(proxy)) {
-    throw new AirferryError("ERR_USAGE", `cannot use the proxy "${redactUrl(proxy)}": expected http:// or https://`, {
-      hint: "correct HTTP_PROXY and HTTPS_PROXY, or unset them",
-    });
+  const fault = proxyFault(proxy);
+  if (fault === undefined) return proxy;
+  // A proxy's URL ends with its port: all before the last @ may be a password, however it reads.
+  const [, scheme = "", rest = ""] = /^(.*?:\/\/)(.*)$/s.exec(proxy) ?? [];
+  const shown = rest.includes("@") ? `${scheme}***@${rest.slice(rest.lastIndexOf("@") + 1)}` : proxy;
+  throw new AirferryError("ERR_USAGE", `cannot use the proxy "${redactUrl(shown)}": ${fault}`, {
+    hint: "correct HTTP_PROXY and HTTPS_PROXY, or unset them; in a password write @ as %40, / as %2F, \\ as %5C, # as %23, ? as %3F",
+  });
+}
+
+function proxyFault(proxy: string): string | undefined {
+  if (!/^https?:\/\//i.test(proxy)) return "expected http:// or https://";
+  if (!URL.canParse(proxy)) return "not a URL: is its password percent-encoded?";
+  const { pathname, search, hash, username, password } = new URL(proxy);
+  if (/\\/.test(proxy) || pathname !== "/" || search !== "" || hash !== "")
+    return "expected nothing behind its port: is its password percent-encoded?";
+  try {
+    decodeURIComponent(username + password);
+  } catch {
+    return "its user or password is not percent-encoded as it should be";
   }
-  return proxy;
+  return undefined;
 }
 
 /** Lower case wins, as in curl. */

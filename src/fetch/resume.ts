@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from "node:http";
 
 /** What proves that two responses of one URL carry the same bytes. */
 export interface Validator {
+  /** As it may be recorded. */
   url: string;
   etag?: string;
   lastModified?: string;

@@ -4,6 +4,7 @@
  */
 
 import { AirferryError } from "../errors.ts";
+import { redactUrl } from "../io/redact.ts";
 import { headResult, lengthOf, statusFailure } from "./answer.ts";
 import { pump } from "./body.ts";
 import { encodingFault } from "./encoding.ts";
@@ -12,7 +13,6 @@ import { changed, tooLarge, tooShort, unaskedPart, unfitPart, wrongSize } from "
 import type { HostLimits } from "./hosts.ts";
 import { type Mirror, tryMirrors } from "./mirrors.ts";
 import { type Opened, type OpenParts, openUrl } from "./open.ts";
-import { redactUrl } from "./redact.ts";
 import { parseContentRange, planResume, type ResumePlan, strongEtag, type Validator, validatorOf } from "./resume.ts";
 import type { Backoff } from "./retry.ts";
 import { inSegments, SEGMENT_BYTES } from "./segments.ts";
@@ -37,7 +37,6 @@ export interface TransferRequest extends FetchTarget {
   body?: string | Buffer | undefined;
   /** See `Fetcher.fetchBytes`. */
   link?: string | undefined;
-  isFromUpstream?: boolean | undefined;
   signal?: AbortSignal | undefined;
   /** Looks at the whole body; what it returns is why this mirror's bytes are not wanted. */
   check?: (opened: Opened, pieced: boolean) => AttemptFailure | undefined;
@@ -48,10 +47,9 @@ export async function transferInto(engine: Engine, request: TransferRequest, sin
   const transfer = new Transfer(engine, request, sink);
   // Without a digest only the URL that the bytes in place came from can continue them.
   const first = sink.position > 0 && request.integrity === undefined ? sink.validator?.url : undefined;
-  const urls =
-    first !== undefined && request.urls.includes(first)
-      ? [first, ...request.urls.filter((it) => it !== first)]
-      : request.urls;
+  // What was recorded of it has no secrets.
+  const isFirst = (url: string) => redactUrl(url) === first;
+  const urls = [...request.urls.filter(isFirst), ...request.urls.filter((it) => !isFirst(it))];
   const result = await tryMirrors(
     urls,
     {
@@ -105,7 +103,13 @@ class Transfer {
     if (size !== undefined && size > 0 && sink.position === size && this.#request.check === undefined) {
       return this.#resultWithoutRequest(mirror.url, size);
     }
-    const plan = planResume(sink.position, mirror.url, this.#validator, integrity !== undefined, !mirror.wholeOnly);
+    const plan = planResume(
+      sink.position,
+      redactUrl(mirror.url),
+      this.#validator,
+      integrity !== undefined,
+      !mirror.wholeOnly,
+    );
     if (plan.kind === "whole" && plan.restart) await this.restart();
     if (plan.kind === "rest") {
       this.#engine.onEvent?.({ type: "resume", url: redactUrl(mirror.url), bytes: plan.from, attempt: count });
@@ -151,7 +155,9 @@ class Transfer {
     }
     // Nothing would tell pieces of two versions apart: one plain answer for the rest is no worse, and no better.
     const validator =
-      this.#validator?.url === mirror.url ? (this.#validator.etag ?? this.#validator.lastModified) : undefined;
+      this.#validator?.url === redactUrl(mirror.url)
+        ? (this.#validator.etag ?? this.#validator.lastModified)
+        : undefined;
     if (validator === undefined && this.#request.integrity === undefined) {
       mirror.wholeOnly = true;
       throw this.#change(mirror.url, "a validator or a digest", "neither");
@@ -229,7 +235,7 @@ class Transfer {
   }
 
   #open(url: string, plan: ResumePlan, attempt: number, signal = this.#request.signal): Promise<Opened> {
-    const { headers, method, body, auth, link, isFromUpstream } = this.#request;
+    const { headers, method, body, auth, link, named } = this.#request;
     const all: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers ?? {})) all[name.toLowerCase()] = value;
     if (plan.kind === "rest") {
@@ -241,7 +247,7 @@ class Transfer {
       method: method ?? "GET",
       url,
       link,
-      isFromUpstream,
+      named,
       headers: all,
       body,
       auth,
@@ -269,7 +275,7 @@ class Transfer {
     this.#checkLength(mirror.url, opened);
     if (this.#sink.position > 0) {
       const { url, etag } = this.#validator ?? {};
-      if (url === mirror.url && etag !== undefined && etag !== headers.etag) this.changes++;
+      if (url === redactUrl(mirror.url) && etag !== undefined && etag !== headers.etag) this.changes++;
       await this.restart();
     }
     return this.#receive(mirror, opened, 0, lengthOf(opened));
@@ -305,7 +311,7 @@ class Transfer {
     if (expectedTotal !== undefined && range.end >= expectedTotal) throw misfit(`an end below ${expectedTotal}`);
     if (range.size === undefined && expectedTotal === undefined) throw misfit("a total size");
     const etag = strongEtag(headers);
-    if (this.#validator?.url === mirror.url && this.#validator.etag !== undefined && etag !== undefined) {
+    if (this.#validator?.url === redactUrl(mirror.url) && this.#validator.etag !== undefined && etag !== undefined) {
       if (etag !== this.#validator.etag) throw this.#change(mirror.url, this.#validator.etag, etag);
     }
     if (plan.to !== undefined && range.end >= plan.to) throw misfit(`an end below ${plan.to}`);
@@ -336,8 +342,8 @@ class Transfer {
     const { size, maxBytes, signal } = this.#request;
     const sink = this.#sink;
     const cap = to ?? size ?? maxBytes ?? DEFAULT_MAX_BYTES;
-    const known = this.#validator?.url === mirror.url && from > 0 ? this.#validator : undefined;
-    this.#validator = { ...known, ...validatorOf(mirror.url, exchange.headers) };
+    const known = this.#validator?.url === redactUrl(mirror.url) && from > 0 ? this.#validator : undefined;
+    this.#validator = { ...known, ...validatorOf(redactUrl(mirror.url), exchange.headers) };
     this.#total = total ?? this.#total;
     this.#pieces++;
     sink.began?.({ ...this.#validator, ...(this.#total !== undefined && { size: this.#total }) });

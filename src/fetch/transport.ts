@@ -8,6 +8,8 @@ import { AirferryError } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import type { AgentPair } from "./agents.ts";
 import { AttemptFailure, NoAnswer, socketFailure, upstreamError } from "./failure.ts";
+import { dnsLookup, guardedLookup, type Lookup } from "./guarded-lookup.ts";
+import type { Reach } from "./named.ts";
 import type { Watch, Watchdog } from "./watchdog.ts";
 
 /** A body of an answer that nobody wants is read up to this, to keep the connection. */
@@ -21,6 +23,8 @@ export interface Request {
   body?: string | Buffer | undefined;
   agents: AgentPair;
   proxy: string | undefined;
+  /** How near the host may turn out to be; undefined: anywhere. */
+  reach?: Reach | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -42,9 +46,11 @@ export interface Exchange {
 export class Transport {
   readonly #got: Got;
   readonly #watchdog: Watchdog;
+  readonly #lookup: Lookup;
 
-  constructor(watchdog: Watchdog) {
+  constructor(watchdog: Watchdog, lookup: Lookup = dnsLookup) {
     this.#watchdog = watchdog;
+    this.#lookup = lookup;
     // One instance: merging options anew for each request is what costs time.
     this.#got = got.extend({
       followRedirect: false,
@@ -65,6 +71,7 @@ export class Transport {
         method: request.method,
         headers: request.headers,
         agent: request.agents,
+        ...(request.reach !== undefined && { dnsLookup: guardedLookup(request.reach, this.#lookup) as never }),
         ...(request.body !== undefined && { body: request.body }),
       });
       let reused = false;

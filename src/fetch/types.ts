@@ -1,6 +1,7 @@
 /**
  * What the fetch engine promises its callers. Types only.
  */
+import type { Named } from "./named.ts";
 
 /** Adds credentials to requests; knows the origin each of them may go to. Registry tokens are made by one of these. */
 export interface Authenticator {
@@ -23,6 +24,8 @@ export interface Authenticator {
 export interface FetchTarget {
   /** Mirrors in the order to try; original URLs, rewrites are applied by the engine. */
   urls: readonly string[];
+  /** Who named these: decides which of our secrets they get, and where they may lead. Nobody may leave it open. */
+  named: Named;
   /** Exact size when known; a different Content-Length is refused before any byte is taken. */
   size?: number | undefined;
   /**
@@ -44,7 +47,7 @@ export interface FetchTarget {
 export interface FetchSink {
   /** Bytes [0, position) are already there from an earlier run. */
   readonly position: number;
-  /** The validator (strong ETag or Last-Modified) and URL that the bytes below `position` came with. */
+  /** The validator (strong ETag or Last-Modified) and URL, as it may be recorded, that the bytes below `position` came with. */
   readonly validator?: { url: string; etag?: string; lastModified?: string } | undefined;
   /** Appends at `position`; the buffer may be reused once the promise is settled, unless it is of `lend`: then it is the sink's again. */
   write(chunk: Uint8Array): Promise<void>;
@@ -62,7 +65,7 @@ export interface FetchSink {
 /** What an upstream said about a resource without its body. */
 export interface HeadResult {
   url: string;
-  /** After redirects; without query string where one looks signed. */
+  /** After redirects, as it may be shown (io/redact.ts). */
   finalUrl: string;
   size?: number;
   etag?: string;
@@ -76,7 +79,7 @@ export interface HeadResult {
 /** A small body, whole, in memory. */
 export interface FetchedBytes extends HeadResult {
   bytes: Buffer;
-  /** The URL that was asked first: after rewrites, before redirects. */
+  /** The URL that was asked first, as it may be shown: after rewrites, before redirects. */
   askedUrl: string;
   status: number;
   headers: Record<string, string | string[] | undefined>;
@@ -99,8 +102,7 @@ export interface Fetcher {
   /**
    * Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status.
    * `link`: what an earlier answer of the only URL gave as its continuation, resolved; asked in its place as it is, without
-   * rewrites, and with no more secrets than a redirect there would get. The caller decides which origins it may lead to.
-   * `isFromUpstream`: nobody here named the URL but an upstream did; of what is configured it gets what a redirect there would.
+   * rewrites, and under the rules of a redirect there.
    */
   fetchBytes(
     target: FetchTarget & {
@@ -108,7 +110,6 @@ export interface Fetcher {
       method?: "GET" | "POST";
       body?: string | Buffer;
       link?: string | undefined;
-      isFromUpstream?: boolean | undefined;
     },
     signal?: AbortSignal,
   ): Promise<FetchedBytes>;

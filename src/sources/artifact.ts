@@ -8,12 +8,14 @@ import { access, constants, stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
+import { BY_USER } from "../fetch/named.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
-import type { LockedArtifact } from "../manifest/lock-types.ts";
+import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
 import { resolveChecksums } from "./checksums.ts";
-import type { LockContext, PlanItem } from "./types.ts";
+import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
+import type { LockContext, PlanContext, PlanItem } from "./types.ts";
 
 /** Nothing a build consumes is larger; an endless body stops here. */
 const MAX_ARTIFACT_BYTES = 1024 ** 4;
@@ -130,23 +132,24 @@ async function lockRemote(
   context: LockContext,
 ): Promise<LockedArtifact> {
   const urls = entry.urls ?? [entry.url as string];
+  const target = { urls, named: BY_USER };
   const base = {
     path,
-    urls,
+    urls: recordedUrls(urls, urls),
     established: claim.established,
     ...(claim.signedBy && { signedBy: claim.signedBy }),
     ...("mode" in entry && entry.mode === "0755" && { mode: entry.mode }),
   };
   if (claim.integrity === undefined && context.pinFirstSight) {
-    context.report(`pinning ${urls[0]} on first sight: nobody published its digest`);
-    const { sha256, size, etag } = await context.download(urls, { maxBytes: MAX_ARTIFACT_BYTES });
+    context.report(`pinning ${base.urls[0]} on first sight: nobody published its digest`);
+    const { sha256, size, etag } = await context.download(target, { maxBytes: MAX_ARTIFACT_BYTES });
     return { ...base, size, integrity: sriOf(sha256), ...(etag && { etag }) };
   }
-  const head = await context.fetcher.head({ urls });
+  const head = await context.fetcher.head(target);
   if (claim.size !== undefined && head.size !== undefined && claim.size !== head.size) {
     throw new AirferryError(
       "ERR_UPSTREAM_SIZE",
-      `cannot lock "${path}": wrong size at ${urls[0]}: expected ${claim.size} bytes (checksum file), got ${head.size}`,
+      `cannot lock "${path}": wrong size at ${base.urls[0]}: expected ${claim.size} bytes (checksum file), got ${head.size}`,
       { hint: "upstream's file and checksum file disagree; try another mirror, or wait until upstream repairs it" },
     );
   }
@@ -204,8 +207,12 @@ function mismatch(
   );
 }
 
-/** The plan item of a locked artifact. */
-export function itemOf(kind: PlanItem["kind"], artifact: LockedArtifact, baseDir: string): PlanItem {
+/** The plan item of a locked artifact. `byUser`: see `userUrlsOf`. */
+export function itemOf(
+  kind: PlanItem["kind"],
+  artifact: LockedArtifact,
+  { baseDir, byUser }: { baseDir: string; byUser: readonly string[] },
+): PlanItem {
   return {
     path: artifact.path,
     kind,
@@ -219,8 +226,20 @@ export function itemOf(kind: PlanItem["kind"], artifact: LockedArtifact, baseDir
         ? { from: "kept", digest: artifact.kept }
         : artifact.file !== undefined
           ? { from: "file", file: isAbsolute(artifact.file) ? artifact.file : resolve(baseDir, artifact.file) }
-          : { from: "url", urls: artifact.urls ?? [], ...(artifact.etag && { etag: artifact.etag }) },
+          : { from: "url", ...askedUrls(artifact.urls ?? [], byUser), ...(artifact.etag && { etag: artifact.etag }) },
   };
+}
+
+/** The plan items of all artifacts of entries. */
+export function itemsOf(
+  kind: PlanItem["kind"],
+  entries: readonly LockedEntry[],
+  { baseDir, manifest }: Pick<PlanContext, "baseDir" | "manifest">,
+): PlanItem[] {
+  return entries.flatMap((entry) => {
+    const where = { baseDir, byUser: userUrlsOf(entry, manifest) };
+    return entry.artifacts.map((it) => itemOf(kind, it, where));
+  });
 }
 
 /**

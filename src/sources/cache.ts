@@ -7,7 +7,8 @@ import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import type { Fetcher } from "../fetch/types.ts";
+import type { Named } from "../fetch/named.ts";
+import type { Fetcher, FetchTarget } from "../fetch/types.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
@@ -21,6 +22,8 @@ export interface CachedArtifact {
   size: number;
   etag?: string;
 }
+
+type CacheTarget = Pick<FetchTarget, "urls" | "named" | "maxBytes">;
 
 export class DownloadCache {
   readonly #dir: string;
@@ -51,14 +54,14 @@ export class DownloadCache {
    */
   download(
     fetcher: Fetcher,
-    urls: readonly string[],
+    target: { urls: readonly string[]; named: Named },
     limits: { maxBytes?: number } = {},
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {
-    const key = urls.join("\n");
+    const key = target.urls.join("\n");
     const running = this.#downloads.get(key);
     if (running !== undefined) return running;
-    const started = this.#download(fetcher, urls, limits, progress).catch((cause: unknown) => {
+    const started = this.#download(fetcher, { ...target, ...limits }, progress).catch((cause: unknown) => {
       this.#downloads.delete(key);
       throw ioError("keep the download in", this.#dir, cause);
     });
@@ -66,17 +69,12 @@ export class DownloadCache {
     return started;
   }
 
-  async #download(
-    fetcher: Fetcher,
-    urls: readonly string[],
-    limits: { maxBytes?: number },
-    progress?: (bytes: number) => void,
-  ): Promise<CachedArtifact> {
+  async #download(fetcher: Fetcher, target: CacheTarget, progress?: (bytes: number) => void): Promise<CachedArtifact> {
     await makeFolder(join(this.#dir, "sha256"));
     const stem = join(
       this.#dir,
       createHash("sha256")
-        .update(urls[0] ?? "")
+        .update(target.urls[0] ?? "")
         .digest("hex"),
     );
     const lock = await tryLock(`${stem}.lock`);
@@ -84,7 +82,7 @@ export class DownloadCache {
     const part = lock === undefined ? `${stem}.${process.pid}.part` : `${stem}.part`;
     const note = lock === undefined ? undefined : `${stem}.json`;
     try {
-      return await this.#fetchInto(fetcher, { urls, ...limits }, part, note, progress);
+      return await this.#fetchInto(fetcher, target, part, note, progress);
     } finally {
       if (lock === undefined) await rm(part, { force: true });
       await lock?.release();
@@ -93,7 +91,7 @@ export class DownloadCache {
 
   async #fetchInto(
     fetcher: Fetcher,
-    target: { urls: readonly string[]; maxBytes?: number },
+    target: CacheTarget,
     part: string,
     note: string | undefined,
     progress?: (bytes: number) => void,

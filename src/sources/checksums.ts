@@ -6,6 +6,7 @@
 import { open } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { BY_USER } from "../fetch/named.ts";
 import type { Fetcher } from "../fetch/types.ts";
 import type { Established } from "../io/types.ts";
 import type { ChecksumsEntry } from "../manifest/schema.ts";
@@ -100,7 +101,7 @@ async function checkSignature(
 }
 
 async function readPlace(place: string, maxBytes: number, fetcher: Fetcher, baseDir: string): Promise<Buffer> {
-  if (/^https?:\/\//i.test(place)) return (await fetcher.fetchBytes({ urls: [place], maxBytes })).bytes;
+  if (/^https?:\/\//i.test(place)) return (await fetcher.fetchBytes({ urls: [place], named: BY_USER, maxBytes })).bytes;
   const file = isAbsolute(place) ? place : resolve(baseDir, place);
   try {
     await using handle = await open(file, "r");

@@ -1,6 +1,6 @@
 /** `files:` of the manifest: one file each, under its own name below `/files/`, with checksum sidecars. */
 import { filePathOf, requestDigest } from "../manifest/load.ts";
-import { itemOf, lockArtifact, sidecarsOf } from "./artifact.ts";
+import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
 import type { SourceKind } from "./types.ts";
 
@@ -20,7 +20,7 @@ export const fileSource: SourceKind = {
     const taken = new Set(artifacts.map((artifact) => artifact.path));
     return {
       items: [
-        ...artifacts.map((artifact) => itemOf("file", artifact, context.baseDir)),
+        ...itemsOf("file", entries, context),
         ...artifacts.filter(({ path }) => !SIDECAR.test(path)).flatMap(({ path }) => sidecarsOf(path, taken)),
       ],
       catalog: { files: artifacts.map(({ path }) => ({ path })) },

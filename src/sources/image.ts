@@ -22,6 +22,7 @@ import { RegistryOrigin, repositoryUrl } from "./image/registry.ts";
 import { RegistryAuth } from "./image/registry-auth.ts";
 import { readImageKeys, verifyImageSignatures } from "./image/signatures.ts";
 import { SharedItems, verifyTogether } from "./image/together.ts";
+import { askedUrls } from "./recorded-urls.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
 /** Tags that are looked at together. */
@@ -149,7 +150,7 @@ async function lockRef(
       platforms: entry.platforms,
       referrers: entry.referrers !== false,
       foreignLayers: entry.foreign_layers === true,
-      registryHost: host,
+      registry: new URL(repositoryUrl(reference, insecure)),
       established: reference.digest === undefined ? "first-sight" : "manifest",
       allowMissing: false,
       hint: `see what is there: skopeo inspect --raw docker://${formatReference(reference)}`,
@@ -330,7 +331,11 @@ function itemOf(
         ? { from: "kept", digest: kept }
         : file !== undefined
           ? { from: "file", file: isAbsolute(file) ? file : resolve(baseDir, file), offset: offset ?? 0 }
-          : { from: "url", urls: urls ?? [], ...(auth && isRegistry && { auth }) },
+          : {
+              from: "url",
+              ...askedUrls(urls ?? [], base === undefined ? [] : [base]),
+              ...(auth && isRegistry && { auth }),
+            },
   };
 }
 

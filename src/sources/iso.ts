@@ -6,7 +6,7 @@ import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";
-import { itemOf, lockArtifact, sidecarsOf } from "./artifact.ts";
+import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
 import { readKeysOf } from "./rpm/keys.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
@@ -47,7 +47,7 @@ export const isoSource: SourceKind = {
     );
     return {
       items: [
-        ...artifacts.map((artifact) => itemOf("iso", artifact, context.baseDir)),
+        ...itemsOf("iso", entries, context),
         ...artifacts.flatMap((artifact) => sidecarsOf(artifact.path, taken)),
         ...(await keyItems(entries, context)),
       ],

@@ -5,6 +5,7 @@
  */
 
 import type { Catalog } from "../bundle/inventory-types.ts";
+import type { Named } from "../fetch/named.ts";
 import type { Authenticator, Fetcher } from "../fetch/types.ts";
 import type { Finding } from "../findings.ts";
 import type { Digest, Established, Kind, RandomAccess } from "../io/types.ts";
@@ -13,7 +14,7 @@ import type { Manifest } from "../manifest/schema.ts";
 
 /** Where the bytes of an item come from. */
 export type ItemSource =
-  | { from: "url"; urls: string[]; auth?: Authenticator; etag?: string }
+  | { from: "url"; urls: string[]; named: Named; auth?: Authenticator; etag?: string }
   /** With `offset`: `size` bytes from there on, of a file that holds more. */
   | { from: "file"; file: string; offset?: number }
   | { from: "kept"; digest: Digest }
@@ -72,7 +73,7 @@ export interface LockContext {
   pinFirstSight: boolean;
   /** Downloads a big artifact into the cache, hashing it: SHA-256 and size. `pack` finds it there by digest. */
   download: (
-    urls: readonly string[],
+    target: { urls: readonly string[]; named: Named },
     limits?: { maxBytes?: number },
   ) => Promise<{ sha256: string; size: number; etag?: string }>;
   /**

@@ -229,7 +229,7 @@ const [url, part] = process.argv.slice(2);
 const note = part + ".json";
 let position = existsSync(part) ? statSync(part).size : 0;
 const fetcher = createFetcher({ netrc: false, env: {} });
-await fetcher.fetchInto({ urls: [url] }, {
+await fetcher.fetchInto({ urls: [url], named: { by: "user" } }, {
   get position() { return position; },
   validator: existsSync(note) ? JSON.parse(readFileSync(note, "utf8")) : undefined,
   async write(chunk) { appendFileSync(part, chunk); position += chunk.length; process.stdout.write("."); },

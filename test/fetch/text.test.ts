@@ -2,10 +2,10 @@
 import t from "tap";
 import { parseNetrc, readNetrc } from "../../src/fetch/netrc.ts";
 import { networkRank } from "../../src/fetch/network-rank.ts";
-import { redactText } from "../../src/fetch/redact.ts";
 import { parseContentRange, planResume } from "../../src/fetch/resume.ts";
 import { backoffMs, parseRetryAfter } from "../../src/fetch/retry.ts";
 import { rewriteUrl } from "../../src/fetch/rewrite.ts";
+import { redactText } from "../../src/io/redact.ts";
 
 t.test("rewriteUrl() replaces prefixes and hosts at their boundaries", (t) => {
   const rules = [

@@ -4,7 +4,7 @@
  * resolves inside the gap; only layers of unwanted platforms are left out. See OCI image-spec v1.1 and distribution-spec v1.1.
  */
 import { AirferryError } from "../../errors.ts";
-import { networkRank } from "../../fetch/network-rank.ts";
+import { reachOf, stepFault } from "../../fetch/named.ts";
 import type { Established } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
@@ -44,8 +44,8 @@ export interface CollectOptions {
   platforms?: readonly string[] | undefined;
   referrers: boolean;
   foreignLayers: boolean;
-  /** Host of the registry, when it is one: the URLs that its manifests name may not lead deeper into the site's network. */
-  registryHost?: string | undefined;
+  /** The registry, when it is one: the URLs that its manifests name may lead no further than its redirects. */
+  registry?: URL | undefined;
   established: Established;
   /** An archive may lack layers of platforms that nobody asked for by name. */
   allowMissing: boolean;
@@ -390,7 +390,8 @@ class Collector {
         "to fetch it from the URLs it names: foreign_layers: true",
       );
     }
-    const urls = (layer.urls ?? []).filter((it) => this.#mayFetch(it));
+    const urls: string[] = [];
+    for (const it of layer.urls ?? []) if (await this.#mayFetch(it)) urls.push(it);
     if (urls.length > 0) return { urls };
     throw this.#fault(
       `its foreign layer ${layer.digest} is not in the registry, and no URL that it names may be fetched: ${layer.urls?.join(", ") || "it names none"}`,
@@ -399,11 +400,13 @@ class Collector {
   }
 
   /** A manifest must not be able to send us into the site's own network. */
-  #mayFetch(text: string): boolean {
+  async #mayFetch(text: string): Promise<boolean> {
     if (!URL.canParse(text)) return false;
-    const { protocol, hostname, username, password } = new URL(text);
-    const allowed = networkRank(hostnameOf(this.#o.registryHost));
-    return /^https?:$/.test(protocol) && username === "" && password === "" && networkRank(hostname) <= allowed;
+    const url = new URL(text);
+    if (url.username !== "" || url.password !== "") return false;
+    const from = this.#o.registry;
+    const reach = from ? reachOf(from, from.hostname) : () => Promise.resolve(0);
+    return (await stepFault(from, url, reach)) === undefined;
   }
 
   /** Notes a blob that pack takes from its place. */
@@ -466,9 +469,4 @@ function nameOf({ platform, digest }: Descriptor): string {
 
 function isSignature({ mediaType }: Descriptor): boolean {
   return mediaType === SIMPLE_SIGNING || mediaType === SIGSTORE_BUNDLE;
-}
-
-/** `registry.example` of `registry.example:5000`; an archive's is nowhere, as public as can be. */
-function hostnameOf(host = "registry.invalid"): string {
-  return new URL(`https://${host}`).hostname;
 }

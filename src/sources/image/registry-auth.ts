@@ -6,8 +6,10 @@
 import { AirferryError } from "../../errors.ts";
 import { hostNames, readVariable } from "../../fetch/credentials.ts";
 import { httpStatusOf } from "../../fetch/fetcher.ts";
+import { namerOf } from "../../fetch/named.ts";
 import { networkRank } from "../../fetch/network-rank.ts";
 import type { Authenticator, Fetcher } from "../../fetch/types.ts";
+import { redactUrl } from "../../io/redact.ts";
 import type { Manifest } from "../../manifest/schema.ts";
 import { answerable, type Challenge, parseChallenges } from "../../oci/challenge.ts";
 import { basicHeader, findLogin, type Login } from "../../oci/docker-login.ts";
@@ -125,7 +127,7 @@ export class RegistryAuth implements Authenticator {
       .split(" ")
       .filter((it) => it !== "");
     const basic = login && basicHeader(login);
-    const bytes = await this.#fetchToken(realm, parameters.service, scopes, login, basic).catch((error) => {
+    const bytes = await this.#fetchToken(registry, realm, parameters.service, scopes, login, basic).catch((error) => {
       throw tokenFailure(registry, realm, login, error);
     });
     const answer = jsonObject(bytes);
@@ -147,6 +149,7 @@ export class RegistryAuth implements Authenticator {
   }
 
   async #fetchToken(
+    registry: URL,
     realm: URL,
     service: string | undefined,
     scopes: string[],
@@ -155,7 +158,7 @@ export class RegistryAuth implements Authenticator {
   ): Promise<Buffer> {
     const { fetcher, retries } = this.#o;
     const url = new URL(realm);
-    const common = { maxBytes: MAX_TOKEN_BYTES, retries, isFromUpstream: realm.hostname !== this.#home?.hostname };
+    const common = { maxBytes: MAX_TOKEN_BYTES, retries, named: namerOf([realm.href], [registry.href]) };
     let request: Parameters<Fetcher["fetchBytes"]>[0];
     if (login?.identityToken !== undefined) {
       const form = new URLSearchParams({
@@ -245,7 +248,7 @@ export function tokenService(registry: URL, realm: string): URL {
   const refuse = (fault: string) =>
     new AirferryError(
       "ERR_UPSTREAM_INVALID",
-      `cannot log in at "${registry.host}": its token service "${realm.slice(0, 200)}" ${fault}`,
+      `cannot log in at "${registry.host}": its token service "${redactUrl(realm.slice(0, 200))}" ${fault}`,
       {
         hint: "the registry, or a proxy before it, is configured wrongly or not to be trusted",
       },

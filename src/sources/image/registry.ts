@@ -4,6 +4,7 @@
  */
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf, isAddressRefused, redactUrl } from "../../fetch/fetcher.ts";
+import { BY_USER } from "../../fetch/named.ts";
 import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts";
 import { digestOf, digestSri, isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
@@ -105,7 +106,13 @@ export class RegistryOrigin implements ImageOrigin {
     const url = `${this.#base}/manifests/${tag}`;
     const { fetcher, auth, retries } = this.#o;
     try {
-      const { etag } = await fetcher.head({ urls: [url], auth, retries, headers: { accept: ACCEPT_MANIFESTS } });
+      const { etag } = await fetcher.head({
+        urls: [url],
+        named: BY_USER,
+        auth,
+        retries,
+        headers: { accept: ACCEPT_MANIFESTS },
+      });
       const digest = etag?.replace(/^W\/|"/g, "");
       if (isOciDigest(digest)) return digest;
     } catch (error) {
@@ -219,7 +226,7 @@ export class RegistryOrigin implements ImageOrigin {
   async #isThere(url: string, accept: string, about?: string): Promise<boolean> {
     const { fetcher, auth, retries } = this.#o;
     try {
-      await fetcher.head({ urls: [url], auth, retries, headers: { accept } });
+      await fetcher.head({ urls: [url], named: BY_USER, auth, retries, headers: { accept } });
       return true;
     } catch (error) {
       if (this.#isAbsence(error, [404], about)) return false;
@@ -238,6 +245,7 @@ export class RegistryOrigin implements ImageOrigin {
     try {
       return await fetcher.fetchBytes({
         urls: [url],
+        named: BY_USER,
         auth,
         retries,
         headers: { accept },

@@ -1,6 +1,7 @@
 /** Checks at lock and at pack that an image is signed by one of the keys that the manifest names, from what the lock keeps. */
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
+import { BY_USER } from "../../fetch/named.ts";
 import type { Fetcher } from "../../fetch/types.ts";
 import { plural } from "../../io/format.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
@@ -30,7 +31,7 @@ export async function readImageKeys(
   for (const name of signatures.keys) {
     try {
       if (/^https?:\/\//.test(name)) {
-        const { bytes } = await fetcher.fetchBytes({ urls: [name], maxBytes: MAX_KEY_BYTES });
+        const { bytes } = await fetcher.fetchBytes({ urls: [name], named: BY_USER, maxBytes: MAX_KEY_BYTES });
         keys.push(...parsePublicKeys(bytes, name));
       } else keys.push(...(await readTrustedKeys([isAbsolute(name) ? name : resolve(baseDir, name)])));
     } catch (error) {

@@ -5,6 +5,7 @@ import { parseModules } from "../../rpm/modules.ts";
 import { formatNevra, Primary } from "../../rpm/primary.ts";
 import { parseRepomd } from "../../rpm/repomd.ts";
 import { rewriteTreeinfo } from "../../rpm/treeinfo.ts";
+import { urlsOf } from "../recorded-urls.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
 import { locate } from "./location.ts";
@@ -31,7 +32,7 @@ export async function excludePackages(
     );
     if (artifact?.urls === undefined || artifact.integrity === undefined) return undefined;
     const { urls, integrity, size } = artifact;
-    const target = { urls, integrity, maxBytes: size ?? MAX_OPEN_BYTES };
+    const target = { ...urlsOf(urls, entry, context.manifest), integrity, maxBytes: size ?? MAX_OPEN_BYTES };
     return (await context.fetcher.fetchBytes({ ...target, ...(size !== undefined && { size }) })).bytes;
   };
   const open = async (type: string) => {

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
+import { BY_USER } from "../../fetch/named.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import type { LockContext } from "../types.ts";
@@ -37,7 +38,11 @@ export async function readKeysOf(
 
 async function readKeyFile(key: string, owner: string, context: LockContext): Promise<Buffer> {
   if (/^https?:\/\//.test(key)) {
-    const { bytes } = await context.fetcher.fetchBytes({ urls: [key], maxBytes: MAX_OPENPGP_KEYS_BYTES });
+    const { bytes } = await context.fetcher.fetchBytes({
+      urls: [key],
+      named: BY_USER,
+      maxBytes: MAX_OPENPGP_KEYS_BYTES,
+    });
     return bytes;
   }
   const file = isAbsolute(key) ? key : resolve(context.baseDir, key);

@@ -2,6 +2,7 @@
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
+import { urlsOf } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import { readBaselines } from "./baseline.ts";
 import { type Companion, companionsOf, selectCompanions } from "./companions.ts";
@@ -147,7 +148,7 @@ async function pinned(entries: readonly LockedEntry[], context: LockContext): Pr
       for (const it of entry.artifacts) {
         if (it.integrity !== undefined || it.urls === undefined) artifacts.push(it);
         else {
-          const { sha256, size, etag } = await context.download(it.urls);
+          const { sha256, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest));
           const integrity = `sha256-${Buffer.from(sha256, "hex").toString("base64")}`;
           artifacts.push({ ...it, size, integrity, ...(etag && { etag }) });
         }

@@ -11,6 +11,7 @@ import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { parseComps } from "../../rpm/comps.ts";
 import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
 import { Primary } from "../../rpm/primary.ts";
+import { urlsOf } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import type { LeftOutDependency, RpmDetail } from "./detail.ts";
 import { listingOf } from "./loose.ts";
@@ -92,6 +93,11 @@ async function filelistsOf(previous: LockedEntry, context: LockContext): Promise
   const artifact = previous.artifacts.find((it) => /\/repodata\/[^/]*filelists\.xml/.test(it.path));
   if (!artifact?.urls || !artifact.integrity) return undefined;
   const { urls, integrity, size } = artifact;
-  const target = { urls, integrity, maxBytes: size ?? MAX_OPEN_BYTES, ...(size !== undefined && { size }) };
+  const target = {
+    ...urlsOf(urls, previous, context.manifest),
+    integrity,
+    maxBytes: size ?? MAX_OPEN_BYTES,
+    ...(size !== undefined && { size }),
+  };
   return (await context.fetcher.fetchBytes(target)).bytes;
 }

@@ -2,6 +2,8 @@
 import { stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
+import { BY_USER } from "../../fetch/named.ts";
+import { redactUrl } from "../../io/redact.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import type { LockContext } from "../types.ts";
 import { type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
@@ -10,7 +12,8 @@ const MAX_MIRROR_FILE_BYTES = 4 * 1024 * 1024;
 
 /** Where a repository is. */
 export type Place =
-  | ({ kind: "remote" } & Mirrors)
+  /** `byUser`: what the manifest names, which is the bases themselves or a list of them. */
+  | ({ kind: "remote"; byUser: string[] } & Mirrors)
   /** `dir` is absolute; `given` is how the manifest says it. */
   | { kind: "disk"; dir: string; given: string }
   | { kind: "loose"; dir: string; given: string };
@@ -43,12 +46,24 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
   const expand = (text: string) => expandVariables(text, entry);
   if (entry.mirrorlist !== undefined || entry.metalink !== undefined) {
     const url = expand((entry.metalink ?? entry.mirrorlist) as string);
-    const { bytes } = await context.fetcher.fetchBytes({ urls: [url], maxBytes: MAX_MIRROR_FILE_BYTES });
-    const mirrors = entry.metalink === undefined ? parseMirrorlist(bytes, url) : parseMetalink(bytes, url);
-    return { kind: "remote", ...mirrors, bases: mirrors.bases.map(expand) };
+    const { bytes } = await context.fetcher.fetchBytes({
+      urls: [url],
+      named: BY_USER,
+      maxBytes: MAX_MIRROR_FILE_BYTES,
+    });
+    const shown = redactUrl(url);
+    const mirrors = entry.metalink === undefined ? parseMirrorlist(bytes, shown) : parseMetalink(bytes, shown);
+    return { kind: "remote", ...mirrors, bases: withinReach(url, mirrors.bases.map(expand)), byUser: [url] };
   }
   const urls = entry.urls ?? [entry.url as string];
-  return { kind: "remote", bases: urls.map(expand).map((it) => (it.endsWith("/") ? it : `${it}/`)), repomds: [] };
+  const bases = urls.map(expand).map((it) => (it.endsWith("/") ? it : `${it}/`));
+  return { kind: "remote", bases, repomds: [], byUser: bases };
+}
+
+/** Lists have mirrors over http beside others: one that came over https leads to none of them (fetch/named.ts). */
+function withinReach(list: string, bases: string[]): string[] {
+  const fit = list.startsWith("https:") ? bases.filter((it) => it.startsWith("https:")) : bases;
+  return fit.length > 0 ? fit : bases;
 }
 
 /** Replaces `$releasever`, `${basearch}` and the like. @throws {AirferryError} ERR_MANIFEST_INVALID for one without a value */

@@ -10,6 +10,7 @@ import { integrityOf } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import { itemOf } from "../artifact.ts";
+import { userUrlsOf } from "../recorded-urls.ts";
 import type { PlanContext, PlanItem } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
 import { writeMergedRepository } from "./rpmrepo.ts";
@@ -36,8 +37,9 @@ export async function planRepositories(
   for (const entry of entries) {
     const detail = detailOf(entry);
     const check = checkOf(detail, context);
+    const where = { baseDir: context.baseDir, byUser: userUrlsOf(entry, context.manifest) };
     for (const artifact of entry.artifacts) {
-      const item = itemOf("rpm", artifact, context.baseDir);
+      const item = itemOf("rpm", artifact, where);
       items.push(isPackage(artifact) ? { ...item, ...check(artifact) } : item);
     }
     const repomd = `rpms/${entry.name}/repodata/repomd.xml`;

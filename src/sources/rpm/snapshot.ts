@@ -8,6 +8,8 @@ import { join, posix, resolve } from "node:path";
 import { gunzipSync, type ZlibOptions, zstdDecompressSync } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/failure.ts";
+import { namerOf } from "../../fetch/named.ts";
+import type { FetchTarget } from "../../fetch/types.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import type { Digest } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
@@ -26,6 +28,7 @@ import {
 } from "../../rpm/repomd.ts";
 import { LEGACY_HINT } from "../../rpm/verify-package.ts";
 import { requireGoodSignature, verifyDetached } from "../../sign/openpgp.ts";
+import { recordedUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import type { RepositoryKeys } from "./keys.ts";
 import { urlOf } from "./location.ts";
@@ -75,6 +78,13 @@ export class Snapshot {
     return this.repomd.records.find((it) => it.type === type);
   }
 
+  /** The same as an artifact of the lock has it. */
+  recordedPlaceOf(href: string, base: string | undefined): ArtifactPlace {
+    const at = this.placeOf(href, base);
+    const byUser = this.place.kind === "remote" ? this.place.byUser : [];
+    return at.urls === undefined ? at : { urls: recordedUrls(at.urls, byUser) };
+  }
+
   /** Where a location of this repository's metadata is. */
   placeOf(href: string, base: string | undefined): ArtifactPlace {
     if (base !== undefined) return { urls: [urlOf(href, base)] };
@@ -105,7 +115,7 @@ export class Snapshot {
     const known = this.#cache.get(record.type);
     if (known) return known;
     if ((record.size ?? 0) > MAX_METADATA_BYTES) throw tooLarge(this.name, record, record.size as number);
-    const bytes = await readPlaced(this.placeOf(record.href, record.base), this.#context, {
+    const bytes = await readPlaced(this.place, this.placeOf(record.href, record.base), this.#context, {
       integrity: integrityOf(record.checksum),
       ...(record.size !== undefined && { size: record.size }),
       maxBytes: record.size ?? MAX_METADATA_BYTES,
@@ -170,17 +180,20 @@ export class Snapshot {
       const found = await stat(resolve(this.#context.baseDir, place.file)).catch(() => undefined);
       return found?.isFile() ? found.size : undefined;
     }
-    return ifThere(place.urls ?? [], async (urls) => (await this.#context.fetcher.head({ urls })).size ?? 0);
+    return ifThere(
+      place.urls ?? [],
+      async (urls) => (await this.#context.fetcher.head(asked(this.place, urls))).size ?? 0,
+    );
   }
 
   /** A small file of the tree (`.treeinfo`); undefined when there is none. */
   async fetchFile(href: string, maxBytes: number): Promise<Buffer | undefined> {
-    return readOptional(this.placeOf(href, undefined), this.#context, { maxBytes });
+    return readOptional(this.place, this.placeOf(href, undefined), this.#context, { maxBytes });
   }
 
   /** True while upstream still shows this very repomd.xml. */
   async isCurrent(): Promise<boolean> {
-    const now = await readPlaced(this.placeOf("repodata/repomd.xml", undefined), this.#context, {
+    const now = await readPlaced(this.place, this.placeOf("repodata/repomd.xml", undefined), this.#context, {
       maxBytes: MAX_REPOMD_BYTES,
     });
     return now?.equals(this.repomdBytes) ?? false;
@@ -230,7 +243,7 @@ async function takeSnapshot(
   const path = "repodata/repomd.xml.asc";
   const at: ArtifactPlace =
     place.kind === "disk" ? { file: join(place.given, path) } : { urls: place.bases.map((it) => urlOf(path, it)) };
-  const signature = await readOptional(at, context, { maxBytes: MAX_SIGNATURE_BYTES });
+  const signature = await readOptional(place, at, context, { maxBytes: MAX_SIGNATURE_BYTES });
   let signedBy: string[] = [];
   if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
     const verdict = await verifyDetached(repomd, signature, keys.keyring, { legacy: entry.legacy_signatures });
@@ -254,12 +267,18 @@ export async function fetchRepomd(
 ): Promise<Buffer> {
   const path = "repodata/repomd.xml";
   if (place.kind === "disk") {
-    return (await readPlaced({ file: join(place.given, path) }, context, { maxBytes: MAX_REPOMD_BYTES })) as Buffer;
+    return (await readPlaced(place, { file: join(place.given, path) }, context, {
+      maxBytes: MAX_REPOMD_BYTES,
+    })) as Buffer;
   }
   const urls = place.bases.map((it) => urlOf(path, it));
   const pinned = place.repomds.length > 0 && { integrity: place.repomds.map(integrityOf).join(" ") };
   try {
-    const { bytes, url } = await context.fetcher.fetchBytes({ urls, maxBytes: MAX_REPOMD_BYTES, ...pinned });
+    const { bytes, url } = await context.fetcher.fetchBytes({
+      ...asked(place, urls),
+      maxBytes: MAX_REPOMD_BYTES,
+      ...pinned,
+    });
     // All else is asked of this mirror first: it is there, and as new as what it gave.
     const index = Math.max(0, urls.indexOf(url));
     place.bases = [...place.bases.slice(index), ...place.bases.slice(0, index)];
@@ -297,6 +316,11 @@ const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) =>
   zstd: zstdDecompressSync as unknown as (bytes: Buffer, options: ZlibOptions) => Buffer,
 };
 
+/** What a repository's metadata leads to, as the one who named it. */
+function asked(from: Snapshot["place"], urls: readonly string[]): Pick<FetchTarget, "urls" | "named"> {
+  return { urls, named: namerOf(urls, from.kind === "remote" ? from.byUser : []) };
+}
+
 interface Limits {
   maxBytes: number;
   size?: number;
@@ -304,9 +328,17 @@ interface Limits {
 }
 
 /** Bytes of a file that a repository may lack. */
-async function readOptional(at: ArtifactPlace, context: LockContext, limits: Limits): Promise<Buffer | undefined> {
-  if (at.file !== undefined) return readPlaced(at, context, limits);
-  return ifThere(at.urls ?? [], async (urls) => (await context.fetcher.fetchBytes({ ...limits, urls })).bytes);
+async function readOptional(
+  from: Snapshot["place"],
+  at: ArtifactPlace,
+  context: LockContext,
+  limits: Limits,
+): Promise<Buffer | undefined> {
+  if (at.file !== undefined) return readPlaced(from, at, context, limits);
+  return ifThere(
+    at.urls ?? [],
+    async (urls) => (await context.fetcher.fetchBytes({ ...limits, ...asked(from, urls) })).bytes,
+  );
 }
 
 /** Asks the mirrors for what may be missing. The first one knows: others that are dead must not turn its "no" into a failure. */
@@ -327,7 +359,12 @@ async function ifThere<T>(
 }
 
 /** Bytes from any mirror that has them; undefined when none has. */
-async function readPlaced(at: ArtifactPlace, context: LockContext, limits: Limits): Promise<Buffer | undefined> {
+async function readPlaced(
+  from: Snapshot["place"],
+  at: ArtifactPlace,
+  context: LockContext,
+  limits: Limits,
+): Promise<Buffer | undefined> {
   if (at.file !== undefined) {
     const file = resolve(context.baseDir, at.file);
     const found = await stat(file).catch(() => undefined);
@@ -343,11 +380,11 @@ async function readPlaced(at: ArtifactPlace, context: LockContext, limits: Limit
   }
   const [first, ...others] = at.urls ?? [];
   try {
-    return (await context.fetcher.fetchBytes({ ...limits, urls: at.urls ?? [] })).bytes;
+    return (await context.fetcher.fetchBytes({ ...limits, ...asked(from, at.urls ?? []) })).bytes;
   } catch (error) {
     if (isMissing(error)) return undefined;
-    const asked = others.length > 0 && context.fetcher.head({ urls: [first as string] });
-    if (asked && (await asked.then(() => false, isMissing))) return undefined;
+    const second = others.length > 0 && context.fetcher.head(asked(from, [first as string]));
+    if (second && (await second.then(() => false, isMissing))) return undefined;
     throw error;
   }
 }

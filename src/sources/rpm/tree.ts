@@ -77,7 +77,7 @@ async function lockImage(
   snapshot: Snapshot,
   path: string,
 ): Promise<LockedArtifact | undefined> {
-  const at = snapshot.placeOf(file.path, undefined);
+  const at = snapshot.recordedPlaceOf(file.path, undefined);
   const size = await snapshot.sizeOf(file.path, undefined);
   if (size === undefined) return undefined;
   return {

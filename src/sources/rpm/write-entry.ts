@@ -164,7 +164,7 @@ function placePackages(
     if (!selected.packages.has(entry)) continue;
     const { checksum, href, base, size, buildTime } = primary.details(entry);
     const location = locate(href, base, checksum.hex, `${name}: package ${formatNevra(entry)}`);
-    const at = snapshot.placeOf(href, base);
+    const at = snapshot.recordedPlaceOf(href, base);
     const placed = {
       entry,
       pkgid: checksum.hex,
@@ -226,7 +226,7 @@ async function exactMetadata(
     } else {
       artifacts.push({
         path: `${path}${stored}`,
-        ...snapshot.placeOf(record.href, record.base),
+        ...snapshot.recordedPlaceOf(record.href, record.base),
         ...(record.size !== undefined && { size: record.size }),
         integrity: integrityOf(record.checksum),
         established: signed ? "upstream-signed" : "upstream-checksum",

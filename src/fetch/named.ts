@@ -1,0 +1,60 @@
+/**
+ * Who named a URL, and what follows from it: one rule for redirects and for everything else that upstream says where to go
+ * (mirror lists, xml:base, token realms, links, URLs of foreign layers). docs/fetch.md, "Who named a URL".
+ */
+import { redactUrl } from "../io/redact.ts";
+import { networkRank } from "./network-rank.ts";
+
+/**
+ * Somebody here (the manifest, a flag), or an answer or file of an upstream. `via` is then the URL, named here, that led there:
+ * only at its origin does the URL get what is for that origin, and only within its limits may it lead. Undefined: none was, as of
+ * what a local archive says; that leads to public places alone.
+ */
+export type Named = { by: "user" } | { by: "upstream"; via: string | undefined };
+
+export const BY_USER: Named = { by: "user" };
+
+/** What an upstream's answer named that was asked for at `via`. */
+export function byUpstream(via: string | undefined): Named {
+  return { by: "upstream", via };
+}
+
+/** Who named `urls`, where all that the user named are known: one at another origin is upstream's word. */
+export function namerOf(urls: readonly string[], byUser: readonly string[]): Named {
+  const origins = new Set(byUser.map(originOf));
+  const [via] = byUser;
+  return urls.every((it) => origins.has(originOf(it))) ? BY_USER : byUpstream(via);
+}
+
+function originOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).origin : url;
+}
+
+/** How near a host may be that upstream leads to; told only when it matters. */
+export type Reach = () => Promise<number>;
+
+/** As near as a host that is asked: by its name, and by the address that answered or that `known` finds for it. */
+export function reachOf(url: URL, known: string | Resolve): Reach {
+  return async () => {
+    const named = networkRank(url.hostname);
+    if (typeof known === "string") return Math.max(named, networkRank(known));
+    if (named > 0) return named;
+    const found = await known(url.hostname, { all: true }).catch(() => []);
+    return Math.max(0, ...found.map((it) => networkRank(it.address)));
+  };
+}
+
+export type Resolve = (host: string, options: { all: true }) => Promise<{ address: string }[]>;
+
+/**
+ * Says why upstream may not lead from one URL to another: never down from https, never to a nearer network. Undefined: it may.
+ * Names are judged again by the address that they turn out to have.
+ */
+export async function stepFault(from: URL | undefined, to: URL, reach: Reach | undefined): Promise<string | undefined> {
+  if (to.protocol !== "https:" && to.protocol !== "http:")
+    return `to "${redactUrl(to)}", which is neither http nor https`;
+  if (from?.protocol === "https:" && to.protocol === "http:") return `from https to http, to "${redactUrl(to)}"`;
+  if (to.origin === from?.origin || reach === undefined) return undefined;
+  const rank = networkRank(to.hostname);
+  return rank > 0 && rank > (await reach()) ? `into a private network, to "${redactUrl(to)}"` : undefined;
+}

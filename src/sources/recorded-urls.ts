@@ -1,0 +1,107 @@
+/**
+ * URLs in the lock, and back: what is recorded has no secrets (io/redact.ts); what is asked gets them again from the manifest,
+ * which names them now, and is asked as the one who named it (fetch/named.ts). docs/manifest.md, "The lock".
+ */
+import { AirferryError } from "../errors.ts";
+import { type Named, namerOf } from "../fetch/named.ts";
+import { redactUrl } from "../io/redact.ts";
+import { filePathOf } from "../manifest/load.ts";
+import type { LockedEntry } from "../manifest/lock-types.ts";
+import type { Manifest } from "../manifest/schema.ts";
+import type { ImageDetail } from "./image/detail.ts";
+import { repositoryUrl } from "./image/registry.ts";
+import { withCompanions } from "./rpm/companions.ts";
+import { expandVariables } from "./rpm/place.ts";
+
+/** URLs to ask, and who named them: what every request wants to know. */
+export interface AskedUrls {
+  urls: string[];
+  named: Named;
+}
+
+const HIDDEN = "***";
+
+/**
+ * URLs as they are recorded. Those at origins that the user named lose what the manifest has anyway; one that upstream published
+ * keeps its query, which its metadata shows to everybody, and could not be asked without.
+ */
+export function recordedUrls(urls: readonly string[], byUser: readonly string[]): string[] {
+  return urls.map((it) => (namerOf([it], byUser).by === "user" ? redactUrl(it) : withoutUser(it)));
+}
+
+function withoutUser(text: string): string {
+  if (!URL.canParse(text)) return redactUrl(text);
+  const url = new URL(text);
+  if (url.username === "" && url.password === "") return text;
+  url.username = "";
+  url.password = "";
+  return url.href;
+}
+
+/**
+ * Recorded URLs as they are asked. `byUser`: what the entry names in the manifest, see {@link userUrlsOf}.
+ * @throws {AirferryError} ERR_LOCK_STALE when a URL was recorded without a secret that the manifest does not have
+ */
+export function askedUrls(recorded: readonly string[], byUser: readonly string[]): AskedUrls {
+  return { urls: recorded.map((it) => withSecrets(it, byUser)), named: namerOf(recorded, byUser) };
+}
+
+/** The same for an artifact of a locked entry. */
+export function urlsOf(urls: readonly string[], entry: LockedEntry, manifest: Manifest): AskedUrls {
+  return askedUrls(urls, userUrlsOf(entry, manifest));
+}
+
+function withSecrets(recorded: string, byUser: readonly string[]): string {
+  if (!recorded.includes(HIDDEN)) return recorded;
+  const same = byUser.find((it) => redactUrl(it) === recorded);
+  if (same !== undefined) return same;
+  const url = new URL(recorded);
+  // A file below a base: what the longest base that leads to it has.
+  const bases = byUser
+    .filter((it) => URL.canParse(it))
+    .map((it) => new URL(it))
+    .filter((it) => it.origin === url.origin && url.pathname.startsWith(it.pathname.replace(/\/?$/, "/")))
+    .sort((a, b) => b.pathname.length - a.pathname.length);
+  const wantsUser = url.username === HIDDEN;
+  const wantsQuery = url.search === `?${HIDDEN}`;
+  const base = bases.find(
+    (it) => (!wantsUser || it.username + it.password !== "") && (!wantsQuery || it.search !== ""),
+  );
+  if (base === undefined) {
+    throw new AirferryError(
+      "ERR_LOCK_STALE",
+      `cannot fetch "${recorded}": the lock has it without its secret, and the manifest does not name it`,
+      { path: recorded, hint: "airferry lock MANIFEST --update" },
+    );
+  }
+  if (wantsUser) {
+    url.username = base.username;
+    url.password = base.password;
+  }
+  if (wantsQuery) url.search = base.search;
+  return url.href;
+}
+
+/** The URLs that the manifest names for what became a locked entry. */
+export function userUrlsOf({ kind, name, detail }: LockedEntry, manifest: Manifest): string[] {
+  switch (kind) {
+    case "iso":
+      return placesOf(manifest.isos?.find((it) => it.name === name));
+    case "file":
+      return placesOf(manifest.files?.find((it) => filePathOf(it) === name));
+    case "rpm": {
+      const entry = withCompanions(manifest.rpms ?? []).find((it) => it.name === name);
+      if (entry === undefined) return [];
+      const lists = [entry.metalink, entry.mirrorlist].filter((it) => it !== undefined);
+      return [...placesOf(entry), ...lists].map((it) => expandVariables(it, entry));
+    }
+    case "image": {
+      const { registry } = (detail ?? {}) as Partial<ImageDetail>;
+      return registry === undefined ? [] : [repositoryUrl(registry, registry.insecure)];
+    }
+  }
+}
+
+function placesOf(entry: { url?: string | undefined; urls?: readonly string[] | undefined } | undefined): string[] {
+  return [...(entry?.url === undefined ? [] : [entry.url]), ...(entry?.urls ?? [])];
+}
