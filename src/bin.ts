@@ -5,8 +5,6 @@ import { isHandled } from "./cli/signals.ts";
 import { EXIT } from "./errors.ts";
 
 const argv = process.argv.slice(2);
-// Nothing that is made here may be changed by everybody, whatever the caller's umask allows.
-process.umask(process.umask() | 0o002);
 process.on("uncaughtException", (error) => {
   printUncaught(argv, error);
   process.exit(EXIT.failed);

@@ -10,6 +10,7 @@ import type { Finding } from "./findings.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import type { Kind } from "./io/types.ts";
+import { imageName } from "./manifest/load.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
 import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
 import { planContext } from "./plan.ts";
@@ -190,9 +191,9 @@ function namesToUpdate(
 ): ReadonlySet<string> | "all" {
   if (update?.length === 0) return "all";
   const known = new Map([...requests, ...(before?.entries ?? [])].map((it) => [it.name, [it.name]]));
-  for (const { as, ref, archive } of manifest.images ?? []) {
-    const origin = ref ?? archive;
-    if (as !== undefined && origin !== undefined) known.set(origin, [...(known.get(origin) ?? []), as]);
+  for (const entry of manifest.images ?? []) {
+    const [origin, name] = [entry.ref ?? entry.archive ?? entry.chart, imageName(entry)];
+    if (origin !== undefined && origin !== name) known.set(origin, [...(known.get(origin) ?? []), name]);
   }
   return new Set(
     (update ?? []).flatMap((name) => {

@@ -5,7 +5,7 @@
 import { createFetcher } from "./fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "./fetch/types.ts";
 import type { Kind } from "./io/types.ts";
-import { filePathOf, readManifest, requestDigest } from "./manifest/load.ts";
+import { filePathOf, imageName, readManifest, requestDigest } from "./manifest/load.ts";
 import { pathsOf } from "./manifest/lock-file.ts";
 import type { Manifest } from "./manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "./sources/cache.ts";
@@ -63,6 +63,6 @@ function requestsOf(manifest: Manifest): Workspace["requests"] {
     ...of("iso", manifest.isos, (it) => it.name),
     ...of("rpm", withCompanions(manifest.rpms ?? []), (it) => it.name),
     ...of("file", manifest.files, filePathOf),
-    ...of("image", manifest.images, (it) => it.as ?? it.ref ?? (it.archive as string)),
+    ...of("image", manifest.images, imageName),
   ];
 }

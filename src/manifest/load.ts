@@ -3,13 +3,15 @@
  */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
+import { dirname, isAbsolute, join } from "node:path";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { checkFileName, checkPath } from "../io/path-grammar.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
-import { type FileEntry, type Manifest, manifestSchema } from "./schema.ts";
+import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
+import { type FileEntry, type ImageEntry, type Manifest, manifestSchema } from "./schema.ts";
 
 /** Manifests are written by hand; anything larger is a mistake. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
@@ -38,7 +40,51 @@ export async function readManifest(file: string): Promise<Manifest> {
       { hint: "airferry init makes one to start from", cause },
     );
   }
-  return parseManifest(text, file);
+  return withListedImages(parseManifest(text, file), file);
+}
+
+/** Puts one entry for each listed image in the place of every `list:`; an entry of its own for an image counts before lists. */
+async function withListedImages(manifest: Manifest, file: string): Promise<Manifest> {
+  const { images } = manifest;
+  if (images?.every((it) => it.list === undefined) ?? true) return manifest;
+  const own = new Set(images?.map((it) => (it.tags ? undefined : canonicalReference(it.as ?? it.ref))));
+  const problems: Problem[] = [];
+  const entries: ImageEntry[] = [];
+  for (const [index, entry] of (images ?? []).entries()) {
+    if (entry.list === undefined) {
+      entries.push(entry);
+      continue;
+    }
+    const path = `images[${index}].list`;
+    const at = isAbsolute(entry.list) ? entry.list : join(dirname(file), entry.list);
+    const found = await stat(at).catch((error: NodeJS.ErrnoException) => error.code);
+    if (typeof found !== "object" || !found.isFile() || found.size > MAX_IMAGE_LIST_BYTES) {
+      const fault =
+        typeof found !== "object"
+          ? found === "ENOENT"
+            ? "no such file"
+            : found
+          : found.isFile()
+            ? "too large"
+            : "not a file";
+      problems.push({ code: "ERR_MANIFEST_INVALID", path, message: `${fault}: "${entry.list}"` });
+      continue;
+    }
+    const read = parseImageList(await readFile(at, "utf8"), entry, entry.list);
+    problems.push(...read.problems);
+    for (const listed of read.entries) {
+      const name = canonicalReference(listed.ref);
+      if (own.has(name)) continue;
+      own.add(name);
+      entries.push(listed);
+    }
+  }
+  if (problems.length === 0) return { ...manifest, images: entries };
+  throw new AirferryError("ERR_MANIFEST_INVALID", `cannot use manifest "${file}": its lists of images cannot be used`, {
+    problems,
+    path: file,
+    hint: "paths in a manifest are relative to the manifest's own folder",
+  });
 }
 
 /**
@@ -165,7 +211,8 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     }
   });
   list(manifest.images).forEach((entry, index) => {
-    exactlyOne(entry, ["ref", "archive"], ["images", index], report);
+    exactlyOne(entry, ["ref", "list", "archive", "chart"], ["images", index], report);
+    checkImageKeys(entry, ["images", index], report);
     if (entry.signatures !== undefined && entry.referrers === false) {
       report(["images", index, "referrers"], "leaves out the signatures that signatures: asks for");
     }
@@ -183,7 +230,7 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     report,
   );
   unique(
-    list(manifest.images).map((it) => canonicalReference(it.as ?? it.ref)),
+    list(manifest.images).map((it) => (it.tags || it.chart ? imageName(it) : canonicalReference(it.as ?? it.ref))),
     (index) => ["images", index],
     "reference",
     report,
@@ -219,6 +266,39 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
     report(["builder", "iso"], `names "${iso}", which isos: does not have`);
   }
+}
+
+/** Keys that only go with others, and names that get their tag elsewhere. */
+function checkImageKeys(entry: Partial<ImageEntry>, path: PropertyKey[], report: Report): void {
+  const needs = (key: keyof ImageEntry, ...others: (keyof ImageEntry)[]) => {
+    if (entry[key] === undefined || others.some((it) => entry[it] !== undefined)) return;
+    report([...path, key], `goes with ${others.join(" or ")} only`);
+  };
+  needs("tags", "ref");
+  needs("repo", "chart");
+  needs("version", "chart");
+  needs("keys", "chart");
+  needs("fingerprints", "keys");
+  needs("images", "chart", "ref");
+  needs("values", "images");
+  if (entry.chart !== undefined && entry.repo === undefined) report([...path, "repo"], "is missing: expected a URL");
+  if (entry.list !== undefined && entry.as !== undefined)
+    report([...path, "as"], "names one image, and a list has many");
+  if (entry.tags !== undefined && entry.images !== undefined) report([...path, "images"], "does not go with tags");
+  for (const key of ["ref", "as"] as const) {
+    const text = entry[key];
+    const isTagged = typeof text === "string" && /[:@]/.test(text.slice(text.lastIndexOf("/") + 1));
+    if (isTagged && (entry.tags !== undefined || (entry.chart !== undefined && key === "as"))) {
+      report([...path, key], `must have no tag of its own: ${entry.tags ? "tags:" : "the chart's version"} says which`);
+    }
+  }
+}
+
+/** What an images entry goes by in the lock and for `--update`: the text that the manifest names it with. */
+export function imageName(entry: Partial<ImageEntry>): string {
+  if (entry.chart !== undefined) return `${entry.as ?? entry.chart}:${entry.version ?? "newest"}`;
+  const name = entry.as ?? entry.ref ?? (entry.archive as string);
+  return entry.tags === undefined ? name : `${name}:${entry.tags.match ?? "*"}`;
 }
 
 /** One image has many spellings; what is no reference is told by the schema. */

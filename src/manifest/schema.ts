@@ -170,9 +170,44 @@ const reference = z
     if (wrong) context.addIssue({ code: "custom", message: `is no image reference: ${wrong.fault}; ${wrong.hint}` });
   });
 
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 const images = z.strictObject({
   ref: reference.optional(),
+  tags: z
+    .strictObject({
+      match: z.string().min(1).refine(isPattern, "is no regular expression").optional(),
+      newest: z.int().min(1).optional().describe("How many of those that match, by version; default: all"),
+    })
+    .optional()
+    .describe("With a ref without a tag: which of the repository's tags to take"),
+  list: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("A file that lists images one to a line; the entry's other keys count for all"),
   archive: z.string().min(1).optional().describe("docker-archive, OCI archive or OCI layout on disk"),
+  chart: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]*$/, "must be a chart's name")
+    .optional()
+    .describe("A Helm chart of the HTTP repository at repo; charts of OCI registries are named with ref"),
+  repo: url.optional().describe("The chart's repository: the address that index.yaml is below"),
+  version: z.string().min(1).optional().describe("The chart's version or range, as helm takes it; default: the newest"),
+  keys: keys.optional(),
+  fingerprints: fingerprints.optional(),
+  images: z.literal(true).optional().describe("Take the images that the chart needs, too"),
+  values: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe("Values files that the chart is rendered with for images"),
   as: reference.optional().describe("Reference to serve it under; needed where an archive names none"),
   platforms: z
     .array(z.string().regex(PLATFORM, "must look like linux/amd64, linux/arm/v7 or windows(10.0.17763)/amd64"))

@@ -16,13 +16,24 @@ export interface LockedImage {
   referrers: { digest: OciDigest; mediaType: string; size: number; subject?: OciDigest; artifactType?: string }[];
   /** Legacy tags of cosign in the same repository. */
   tags: Record<string, OciDigest>;
+  /** Where it came from, if that is not what the manifest's entry says: the chart that needs it. */
+  source?: string;
   /** Paths of everything under this reference; a blob that images share is in each of these lists. */
   paths: string[];
+}
+
+/** A repository of a registry that blobs come from. */
+export interface BlobRegistry {
+  host: string;
+  path: string;
+  insecure: boolean;
 }
 
 /** `detail` of a locked entry of kind image. */
 export interface ImageDetail {
   images: LockedImage[];
-  /** Registry that blobs come from: reference host and path; absent for archives. */
-  registry?: { host: string; path: string; insecure: boolean };
+  /** Where blobs of the entry's own image come from; absent for archives and charts of HTTP repositories. */
+  registry?: BlobRegistry;
+  /** The same for the images that a chart needs. */
+  needed?: BlobRegistry[];
 }

@@ -9,7 +9,7 @@ import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts"
 import { digestOf, digestSri, isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
-import { apiHost, digestTag, type Reference } from "../../oci/reference.ts";
+import { apiHost, digestTag, isTag, type Reference } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 
 export interface RegistryOptions {
@@ -24,7 +24,9 @@ export interface RegistryOptions {
 }
 
 /** 5,000 referrers at 25 a page are 200. */
-const MAX_REFERRER_PAGES = 1000;
+const MAX_PAGES = 1000;
+/** Repositories with more tags exist, but nobody means them. */
+const MAX_TAGS = 200_000;
 /** Answers of registries that have no referrers API. */
 const NO_API = [404, 405, 406, 501];
 /** What some say about a tag that is not there, or an API that they have not; it may also be a right that the login lacks. */
@@ -130,31 +132,78 @@ export class RegistryOrigin implements ImageOrigin {
   async #listedReferrers(subject: OciDigest): Promise<Descriptor[] | undefined> {
     const url = `${this.#base}/referrers/${subject}`;
     const found: Descriptor[] = [];
+    const isComplete = await this.#pages(
+      url,
+      "referrers",
+      (link) => this.#get(url, OCI_INDEX, { link }, NO_API, "its referrers"),
+      (answer, page) => {
+        if (answer === undefined || headerOf(answer, "content-type")?.split(";")[0] !== OCI_INDEX) {
+          if (page === 0) return false;
+          throw this.#badPage(url, "a page of referrers is not an index");
+        }
+        found.push(...this.#descriptorsIn(answer.bytes, "referrers", OCI_INDEX));
+        return true;
+      },
+    );
+    return isComplete ? found : undefined;
+  }
+
+  /**
+   * All tags of the repository, in the registry's order.
+   * @throws {AirferryError} ERR_UPSTREAM*; ERR_UPSTREAM_INVALID when an answer is no list of tags
+   */
+  async tags(): Promise<string[]> {
+    const url = `${this.#base}/tags/list`;
+    const found = new Set<string>();
+    await this.#pages(
+      url,
+      "tags",
+      (link) => this.#get(url, "application/json", { link }),
+      (answer) => {
+        if (answer === undefined) {
+          throw new AirferryError("ERR_UPSTREAM", `cannot lock image "${this.name}": the registry has no tags of it`, {
+            path: url,
+            hint: "check the name in the manifest; some registries say this also for what needs a login",
+          });
+        }
+        for (const tag of tagsIn(answer.bytes)) {
+          if (tag === undefined) throw this.#badPage(url, "a page of tags is no list of tags");
+          found.add(tag);
+        }
+        if (found.size > MAX_TAGS) throw this.#badPage(url, `it lists more than ${MAX_TAGS} tags`);
+        return true;
+      },
+    );
+    return [...found];
+  }
+
+  /** Reads a list page by page; `take` ends it with false, which is returned. One way to follow `Link` for all lists. */
+  async #pages(
+    url: string,
+    what: string,
+    ask: (link: string | undefined) => Promise<FetchedBytes | undefined>,
+    take: (answer: FetchedBytes | undefined, page: number) => boolean,
+  ): Promise<boolean> {
     const asked = new Set<string>();
     let link: string | undefined;
-    for (let page = 0; page < MAX_REFERRER_PAGES; page++) {
-      const answer = await this.#get(url, OCI_INDEX, { link }, NO_API, "its referrers");
-      const contentType = answer && headerOf(answer, "content-type")?.split(";")[0];
-      if (answer === undefined || contentType !== OCI_INDEX) {
-        if (page === 0) return undefined;
-        throw this.#badPage(url, "a page of referrers is not an index");
-      }
-      found.push(...this.#descriptorsIn(answer.bytes, "referrers", OCI_INDEX));
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const answer = await ask(link);
+      if (!take(answer, page) || answer === undefined) return false;
       asked.add(link ?? answer.askedUrl).add(answer.finalUrl);
-      link = this.#nextPage(answer);
-      if (link === undefined) return found;
-      if (asked.has(link)) throw this.#badPage(url, `its pages of referrers go in circles: "${redactUrl(link)}" again`);
+      link = this.#nextPage(answer, what);
+      if (link === undefined) return true;
+      if (asked.has(link)) throw this.#badPage(url, `its pages of ${what} go in circles: "${redactUrl(link)}" again`);
     }
-    throw this.#badPage(url, `more than ${MAX_REFERRER_PAGES} pages of referrers`);
+    throw this.#badPage(url, `more than ${MAX_PAGES} pages of ${what}`);
   }
 
   /** The next page of a list. One that may not be asked for is no end of the list: signatures would be lost in silence. */
-  #nextPage(answer: FetchedBytes): string | undefined {
+  #nextPage(answer: FetchedBytes, what: string): string | undefined {
     const target = nextLink(headerOf(answer, "link") ?? "");
     if (target === undefined) return undefined;
     const { url, askedUrl, finalUrl } = answer;
     if (!URL.canParse(target, finalUrl)) {
-      throw this.#badPage(url, `its next page of referrers is at an address that is none: "${redactUrl(target)}"`);
+      throw this.#badPage(url, `its next page of ${what} is at an address that is none: "${redactUrl(target)}"`);
     }
     const next = new URL(target, finalUrl);
     next.hash = "";
@@ -162,7 +211,7 @@ export class RegistryOrigin implements ImageOrigin {
     if (allowed.includes(next.origin)) return next.href;
     throw this.#badPage(
       url,
-      `its next page of referrers is at another origin: expected ${[...new Set(allowed)].join(" or ")}, got "${redactUrl(next)}"`,
+      `its next page of ${what} is at another origin: expected ${[...new Set(allowed)].join(" or ")}, got "${redactUrl(next)}"`,
     );
   }
 
@@ -290,6 +339,20 @@ function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: string[] }
   return left.length === 0
     ? { known: bytes, left }
     : { known: Buffer.from(JSON.stringify({ ...list, manifests })), left };
+}
+
+/** The tags of one page; undefined stands for a page that is no such list. Names that are no tags are left out. */
+function tagsIn(bytes: Buffer): (string | undefined)[] {
+  let list: { tags?: unknown } | null;
+  try {
+    list = JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return [undefined];
+  }
+  // A repository without tags says null.
+  if (list?.tags === null) return [];
+  if (!Array.isArray(list?.tags)) return [undefined];
+  return list.tags.filter((it): it is string => typeof it === "string" && isTag(it));
 }
 
 function headerOf({ headers }: FetchedBytes, name: string): string | undefined {

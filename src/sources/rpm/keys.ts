@@ -25,7 +25,7 @@ export async function readKeys(entry: RpmEntry, context: LockContext): Promise<R
 
 /** The same for an entry of any kind, `section` being where it stands in the manifest; its keys are taken as written. */
 export async function readKeysOf(
-  section: "rpms" | "isos",
+  section: "rpms" | "isos" | "images",
   entry: { name: string; keys?: readonly string[] | undefined; fingerprints?: readonly string[] | undefined },
   context: LockContext,
 ): Promise<RepositoryKeys | undefined> {

@@ -1,0 +1,129 @@
+/**
+ * The images that a chart needs: those that it renders to with the given values, where there is a helm to render it, else
+ * those that its annotations list (Artifact Hub's `artifacthub.io/images`, and `images`). What was found is locked, so another
+ * helm changes nothing later.
+ */
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { isAbsolute, join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { parseAllDocuments, parseDocument } from "yaml";
+import { AirferryError } from "../../errors.ts";
+import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
+import type { ChartMetadata } from "./chart-archive.ts";
+
+const HELM_TIMEOUT_MS = 120_000;
+const MAX_RENDERED_BYTES = 64 * 1024 * 1024;
+const MAX_DEPTH = 64;
+/** A registry host with a dot, a path, and a tag or digest: what arguments and variables must look like to be an image. */
+const LOOKS_LIKE_IMAGE =
+  /^(?:--?[A-Za-z0-9-]+=)?((?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+)?\/[a-z0-9._/-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)$/;
+
+export interface ChartImagesOptions {
+  chart: ChartMetadata;
+  /** The packaged chart. */
+  bytes: Uint8Array;
+  /** Values files, relative to `baseDir`. */
+  values: readonly string[];
+  baseDir: string;
+  shown: string;
+  report: (line: string) => void;
+}
+
+/**
+ * Canonical references, sorted, each once.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when helm cannot render it, or nothing says what it needs
+ */
+export async function imagesOfChart(options: ChartImagesOptions): Promise<string[]> {
+  const { chart, shown, report } = options;
+  const rendered = await renderChart(options);
+  const found = rendered === undefined ? annotatedImages(chart) : imagesInYaml(rendered);
+  const references = new Set<string>();
+  for (const text of found) {
+    const wrong = checkReference(text);
+    if (wrong === undefined) references.add(formatReference(parseReference(text)));
+    else report(`chart ${shown}: ignored "${text}", which is no image reference: ${wrong.fault}`);
+  }
+  if (rendered === undefined && references.size === 0) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot say which images chart "${shown}" needs: helm is not on PATH, and its annotations list none`,
+      { path: shown, hint: "install helm, or leave out images: true and name the images under images:" },
+    );
+  }
+  const how = rendered === undefined ? "its annotations list" : "it renders to";
+  const sorted = [...references].sort();
+  report(`chart ${shown}: ${how} ${sorted.length === 0 ? "no image" : sorted.join(", ")}`);
+  return sorted;
+}
+
+/** The chart's objects as YAML; undefined without helm. Nothing of the user's own helm configuration is used. */
+async function renderChart({ bytes, values, baseDir, shown }: ChartImagesOptions): Promise<string | undefined> {
+  const dir = await mkdtemp(join(tmpdir(), "airferry-chart-"));
+  try {
+    const file = join(dir, "chart.tgz");
+    await writeFile(file, bytes);
+    const files = values.flatMap((it) => ["--values", isAbsolute(it) ? it : resolve(baseDir, it)]);
+    const env = {
+      PATH: process.env["PATH"] ?? "",
+      HOME: dir,
+      HELM_CACHE_HOME: dir,
+      HELM_CONFIG_HOME: dir,
+      HELM_DATA_HOME: dir,
+    };
+    const { stdout } = await promisify(execFile)("helm", ["template", "airferry", file, "--include-crds", ...files], {
+      cwd: dir,
+      env,
+      timeout: HELM_TIMEOUT_MS,
+      maxBuffer: MAX_RENDERED_BYTES,
+    });
+    return stdout;
+  } catch (error) {
+    const { code, stderr, message } = error as { code?: unknown; stderr?: string; message: string };
+    if (code === "ENOENT") return undefined;
+    const said = (stderr || message).trim().split("\n").slice(-1)[0];
+    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot render chart "${shown}": helm says: ${said}`, {
+      path: shown,
+      hint: "give the values that it needs: values: [values.yaml], or leave out images: true and name its images under images:",
+      cause: error,
+    });
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** Every `image:` of rendered objects, and what among arguments, commands and variables can only be an image. */
+export function imagesInYaml(text: string): string[] {
+  const found = new Set<string>();
+  for (const document of parseAllDocuments(text, { uniqueKeys: false })) {
+    if ("errors" in document && document.errors.length === 0)
+      collect(document.toJS({ maxAliasCount: 100 }), "", 0, found);
+  }
+  return [...found];
+}
+
+function collect(value: unknown, key: string, depth: number, found: Set<string>): void {
+  if (depth > MAX_DEPTH) return;
+  if (typeof value === "string") {
+    if (key === "image" && value !== "") found.add(value);
+    else if (key === "args" || key === "command" || key === "value") {
+      const image = LOOKS_LIKE_IMAGE.exec(value)?.[1];
+      if (image !== undefined && /[:@]/.test(image.slice(image.lastIndexOf("/")))) found.add(image);
+    }
+  } else if (Array.isArray(value)) {
+    for (const it of value) collect(it, key, depth + 1, found);
+  } else if (typeof value === "object" && value !== null) {
+    for (const [name, it] of Object.entries(value)) collect(it, name, depth + 1, found);
+  }
+}
+
+/** What the annotations list: a YAML list of `{ name, image }`. */
+function annotatedImages({ annotations }: ChartMetadata): string[] {
+  return ["artifacthub.io/images", "images"].flatMap((key) => {
+    const document = parseDocument(annotations[key] ?? "[]", { uniqueKeys: false });
+    const list: unknown = document.errors.length > 0 ? [] : document.toJS({ maxAliasCount: 0 });
+    if (!Array.isArray(list)) return [];
+    return list.flatMap((it: { image?: unknown } | null) => (typeof it?.image === "string" ? [it.image] : []));
+  });
+}

@@ -1,0 +1,102 @@
+/**
+ * `index.yaml` of a Helm repository: which versions of a chart there are and where. Files of large repositories have tens of
+ * megabytes, so only the block of the chart that is asked for is parsed. See Helm, "The Chart Repository Guide".
+ */
+import semver from "semver";
+import { parseDocument } from "yaml";
+import { AirferryError } from "../../errors.ts";
+
+export const MAX_CHART_INDEX_BYTES = 64 * 1024 * 1024;
+/** A chart with thousands of versions has a block of about two megabytes. */
+const MAX_BLOCK_BYTES = 8 * 1024 * 1024;
+const HEX_SHA256 = /^(?:sha256:)?([0-9a-f]{64})$/i;
+
+/** One version of a chart. */
+export interface ChartVersion {
+  version: string;
+  /** As written: absolute, or relative to the index. */
+  url: string;
+  /** SHA-256 (hex, lower case) of the package, where the index has it. */
+  sha256?: string;
+}
+
+/**
+ * The newest version that fits `wanted`: an exact one, a range (`~1.15`, `>=1.2 <2`), or undefined for the newest that is no
+ * pre-release.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for what is no index; ERR_MANIFEST_INVALID when nothing fits
+ */
+export function findChart(text: string, name: string, wanted: string | undefined, shown: string): ChartVersion {
+  const block = blockOf(text, name);
+  if (block === undefined) {
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock chart "${name}": "${shown}" does not list it`, {
+      path: name,
+      hint: `see what is there: helm search repo, or read ${shown}`,
+    });
+  }
+  if (block.length > MAX_BLOCK_BYTES)
+    throw invalid(name, shown, `its part of the index is over ${MAX_BLOCK_BYTES} bytes`);
+  const document = parseDocument(block, { schema: "failsafe", uniqueKeys: false });
+  const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
+  const list = (value as Record<string, unknown> | undefined)?.[name];
+  if (!Array.isArray(list)) throw invalid(name, shown, "its part of the index is no list of versions");
+  const versions = list.flatMap((it) => (isVersion(it) ? [it] : []));
+  const picked = pick(
+    versions.map((it) => it.version),
+    wanted,
+  );
+  const found = versions.find((it) => it.version === picked);
+  if (found === undefined) {
+    const newest = semver.rsort(versions.map((it) => it.version).filter((it) => semver.valid(it) !== null)).slice(0, 5);
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot lock chart "${name}": "${shown}" has no version ${wanted ?? ""}`.trimEnd(),
+      {
+        path: name,
+        expected: wanted,
+        hint: `versions there are: ${newest.join(", ")}${versions.length > newest.length ? ", …" : ""}`,
+      },
+    );
+  }
+  const sha256 = HEX_SHA256.exec(found.digest ?? "")?.[1]?.toLowerCase();
+  return { version: found.version, url: found.urls[0] as string, ...(sha256 !== undefined && { sha256 }) };
+}
+
+function pick(versions: readonly string[], wanted: string | undefined): string | undefined {
+  if (wanted !== undefined && versions.includes(wanted)) return wanted;
+  const range = wanted === undefined ? "*" : semver.validRange(wanted);
+  if (range === null) return undefined;
+  return (
+    semver.maxSatisfying(
+      versions.filter((it) => semver.valid(it) !== null),
+      range,
+    ) ?? undefined
+  );
+}
+
+function isVersion(it: unknown): it is { version: string; urls: string[]; digest?: string } {
+  const { version, urls } = (it ?? {}) as { version?: unknown; urls?: unknown };
+  return typeof version === "string" && Array.isArray(urls) && typeof urls[0] === "string";
+}
+
+/** The lines below `entries:` that speak of one chart, with its name as the only key. */
+function blockOf(text: string, name: string): string | undefined {
+  const start = /^entries:[ \t]*\r?\n/m.exec(text);
+  if (start === null) return undefined;
+  const body = text.slice(start.index + start[0].length);
+  const indent = /^( +)\S/m.exec(body)?.[1];
+  if (indent === undefined) return undefined;
+  const escaped = name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const head = new RegExp(`^${indent}(["']?)${escaped}\\1:[ \\t]*\\r?$`, "m").exec(body);
+  if (head === null) return undefined;
+  const rest = body.slice(head.index + head[0].length);
+  // Lists may stand as deep as the key that they belong to.
+  const end = new RegExp(`^(?! *\\r?$)(?:${indent}[^ \\-#]| {0,${indent.length - 1}}\\S)`, "m").exec(rest);
+  return `${name}:${end === null ? rest : rest.slice(0, end.index)}`;
+}
+
+function invalid(name: string, shown: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock chart "${name}" from "${shown}": ${fault}`, {
+    path: name,
+    hint: "the repository, or a proxy before it, is at fault",
+  });
+}

@@ -1,0 +1,216 @@
+/**
+ * A chart of an HTTP repository, carried as the OCI artifact that `helm push` would make of it: inside the gap it is pulled
+ * with `helm pull oci://…`. The digest is the index's, the provenance file's, or that of first sight.
+ * See Helm, "Use OCI-based registries", and "Helm Provenance and Integrity".
+ */
+import { AirferryError } from "../../errors.ts";
+import { httpStatusOf } from "../../fetch/fetcher.ts";
+import { BY_USER, namerOf } from "../../fetch/named.ts";
+import type { Established } from "../../io/types.ts";
+import type { LockedArtifact } from "../../manifest/lock-types.ts";
+import type { ImageEntry } from "../../manifest/schema.ts";
+import { blobPath, digestOf, digestSri, type OciDigest } from "../../oci/digest.ts";
+import { OCI_MANIFEST } from "../../oci/media-types.ts";
+import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
+import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp.ts";
+import { readKeysOf } from "../rpm/keys.ts";
+import type { LockContext } from "../types.ts";
+import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
+import { findChart, MAX_CHART_INDEX_BYTES } from "./chart-index.ts";
+import type { LockedImage } from "./detail.ts";
+
+export const HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json";
+export const HELM_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+const HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+const MAX_PROVENANCE_BYTES = 1024 * 1024;
+
+export interface LockedChart {
+  image: LockedImage;
+  artifacts: LockedArtifact[];
+  chart: ChartMetadata;
+  /** The packaged chart. */
+  bytes: Buffer;
+}
+
+/**
+ * Finds, fetches and checks a chart.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM*, ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIGNATURE when `keys:` is given
+ *   and the provenance file is absent or not signed by one of them
+ */
+export async function lockChart(entry: ImageEntry, context: LockContext): Promise<LockedChart> {
+  const name = entry.chart as string;
+  const base = `${(entry.repo as string).replace(/\/+$/, "")}/`;
+  const index = new URL("index.yaml", base).href;
+  const { bytes: text } = await context.fetcher.fetchBytes({
+    urls: [index],
+    named: BY_USER,
+    maxBytes: MAX_CHART_INDEX_BYTES,
+  });
+  const found = findChart(text.toString("utf8"), name, entry.version, index);
+  const url = resolveUrl(found.url, base, name);
+  const { bytes } = await context.fetcher.fetchBytes({
+    urls: [url],
+    maxBytes: MAX_CHART_BYTES,
+    named: namerOf([url], [base]),
+    ...(found.sha256 !== undefined && { integrity: digestSri(`sha256:${found.sha256}`) }),
+  });
+  const chart = await readChart(bytes, url);
+  if (chart.name !== name || chart.version !== found.version) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot lock chart "${name}": "${url}" is another chart: expected ${name} ${found.version}, got ${chart.name} ${chart.version}`,
+      { path: name, hint: "the repository is at fault" },
+    );
+  }
+  const digest = digestOf(bytes);
+  const provenance = await provenanceOf(entry, url, base, context);
+  const signedBy = provenance && (await checkProvenance(provenance, digest, url, entry, context));
+  const established: Established =
+    signedBy !== undefined ? "upstream-signed" : found.sha256 !== undefined ? "upstream-checksum" : "first-sight";
+  const reference = referenceOf(entry, chart, base);
+  context.report(`chart ${name} ${chart.version} is ${digest}`);
+  const { annotations: _, ...config } = chart;
+  const parts: [mediaType: string, content: Buffer][] = [
+    [HELM_CONTENT, bytes],
+    ...(provenance === undefined ? [] : ([[HELM_PROVENANCE, provenance]] as [string, Buffer][])),
+  ];
+  const configBytes = Buffer.from(JSON.stringify(config));
+  const descriptorOf = (mediaType: string, content: Buffer) => ({
+    mediaType,
+    digest: digestOf(content),
+    size: content.length,
+  });
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: OCI_MANIFEST,
+      config: descriptorOf(HELM_CONFIG, configBytes),
+      layers: parts.map(([mediaType, content]) => descriptorOf(mediaType, content)),
+      annotations: {
+        "org.opencontainers.image.title": chart.name,
+        "org.opencontainers.image.version": chart.version,
+      },
+    }),
+  );
+  const artifacts: LockedArtifact[] = [];
+  for (const content of [manifest, configBytes, ...parts.map(([, it]) => it)]) {
+    const kept = await context.kept.put(content);
+    artifacts.push({
+      path: blobPath(kept),
+      size: content.length,
+      integrity: digestSri(kept),
+      kept,
+      established,
+      ...(signedBy !== undefined && { signedBy }),
+    });
+  }
+  const root = digestOf(manifest);
+  return {
+    chart,
+    bytes,
+    artifacts,
+    image: {
+      reference,
+      digest: root,
+      mediaType: OCI_MANIFEST,
+      manifestSize: manifest.length,
+      platforms: [],
+      manifests: [root],
+      referrers: [],
+      tags: {},
+      paths: artifacts.map((it) => it.path),
+    },
+  };
+}
+
+function resolveUrl(text: string, base: string, name: string): string {
+  if (URL.canParse(text, base)) {
+    const url = new URL(text, base);
+    if (url.protocol === "http:" || url.protocol === "https:") return url.href;
+  }
+  throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock chart "${name}": its index names a place that is none`, {
+    path: name,
+    hint: "charts of an OCI registry are named with ref:",
+  });
+}
+
+/** `as:`, or host and path of the repository, the chart's name and version: tags have `_` where versions have `+`. */
+function referenceOf(entry: ImageEntry, chart: ChartMetadata, base: string): string {
+  const tag = chart.version.replaceAll("+", "_");
+  const { host, pathname } = new URL(base);
+  const name = entry.as ?? `${host}${pathname.replace(/\/+$/, "").toLowerCase()}/${chart.name}`;
+  const text = `${name}:${tag}`;
+  const wrong = checkReference(text);
+  if (wrong === undefined) return formatReference(parseReference(text));
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot lock chart "${chart.name}": "${text}" is no reference: ${wrong.fault}`,
+    {
+      path: chart.name,
+      hint: "name it: as: charts.example.com/name (its version becomes the tag)",
+    },
+  );
+}
+
+/** The provenance file beside the package; undefined where there is none. */
+async function provenanceOf(
+  entry: ImageEntry,
+  url: string,
+  base: string,
+  { fetcher }: LockContext,
+): Promise<Buffer | undefined> {
+  const place = new URL(url);
+  place.pathname += ".prov";
+  try {
+    const { bytes } = await fetcher.fetchBytes({
+      urls: [place.href],
+      maxBytes: MAX_PROVENANCE_BYTES,
+      named: namerOf([place.href], [base]),
+    });
+    // Some servers answer with a page for what they have not.
+    if (entry.keys !== undefined || bytes.includes("-----BEGIN PGP SIGNED MESSAGE-----")) return bytes;
+    return undefined;
+  } catch (error) {
+    const status = httpStatusOf(error);
+    if (status === undefined) throw error;
+    if (entry.keys === undefined && status < 500) return undefined;
+    throw new AirferryError(
+      "ERR_UPSTREAM_SIGNATURE",
+      `cannot verify chart "${entry.chart}": keys are given, but its provenance file is unavailable: status ${status}`,
+      { path: entry.chart, cause: error, hint: "leave out keys: where the project signs no charts" },
+    );
+  }
+}
+
+/**
+ * What the provenance file says of the package must be true, signed or not. Returns fingerprints of who signed it, of `keys:`.
+ * @throws {AirferryError} ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIGNATURE
+ */
+async function checkProvenance(
+  provenance: Buffer,
+  digest: OciDigest,
+  url: string,
+  entry: ImageEntry,
+  context: LockContext,
+): Promise<string[] | undefined> {
+  const name = entry.chart as string;
+  const keys = await readKeysOf("images", { name, keys: entry.keys, fingerprints: entry.fingerprints }, context);
+  const shown = `${url}.prov`;
+  const verdict = keys && (await verifyClearsigned(provenance, keys.keyring, shown));
+  const text = verdict?.text ?? (await readClearsigned(provenance, shown)).text;
+  const claimed = [...text.matchAll(/^ +\S+: sha256:([0-9a-f]{64})\r?$/gm)].map((it) => `sha256:${it[1]}`);
+  if (!claimed.includes(digest)) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_DIGEST",
+      `cannot lock chart "${name}": its provenance file is about another package: expected ${claimed.join(" or ") || "a digest"}, got ${digest}`,
+      {
+        path: name,
+        expected: claimed[0],
+        actual: digest,
+        hint: "the repository is at fault, or the package was changed",
+      },
+    );
+  }
+  if (verdict === undefined) return undefined;
+  return requireGoodSignature(verdict, (keys as NonNullable<typeof keys>).keyring, shown);
+}

@@ -1,0 +1,213 @@
+/** One entry of `images:` locked, by what it names. See docs/images.md. */
+import { AirferryError } from "../../errors.ts";
+import { reachOf, stepFault } from "../../fetch/named.ts";
+import type { ImageEntry } from "../../manifest/schema.ts";
+import { blobPath } from "../../oci/digest.ts";
+import { parseImageManifest } from "../../oci/image-manifest.ts";
+import { formatReference, parseReference, type Reference, repositoryOf } from "../../oci/reference.ts";
+import { mapLimited } from "../each.ts";
+import type { LockContext } from "../types.ts";
+import { HELM_CONTENT, lockChart } from "./chart.ts";
+import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
+import { imagesOfChart } from "./chart-images.ts";
+import { type Collected, collectImage } from "./collect.ts";
+import type { ImageDetail } from "./detail.ts";
+import { lockArchive } from "./lock-archive.ts";
+import { repositoryUrl } from "./registry.ts";
+import { explained, registryOf } from "./registry-access.ts";
+import { pickTags } from "./tags.ts";
+
+/** Images of one entry that are locked together. */
+const TAG_CONCURRENCY = 4;
+/** What an entry gives. */
+export interface Content {
+  collected: Collected[];
+  detail: ImageDetail;
+}
+
+/**
+ * Locks what an entry names: one image, those that a pattern picks, an archive, or a chart with what it needs.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM*
+ */
+export async function lockContent(entry: ImageEntry, context: LockContext): Promise<Content> {
+  if (entry.chart !== undefined) return lockHelmChart(entry, context);
+  if (entry.archive !== undefined) return lockArchive(entry, context);
+  if (entry.tags !== undefined) return lockTags(entry, context);
+  const reference = parseReference(entry.ref as string);
+  const served = entry.as === undefined ? reference : parseReference(entry.as);
+  const { host, path } = reference;
+  const one = await lockReference(reference, served, entry, context);
+  const content = {
+    collected: [one],
+    detail: { images: [one.image], registry: { host, path, insecure: isInsecure(entry) } },
+  };
+  if (entry.images !== true) return content;
+  const { chart, bytes } = await chartIn(one, reference, entry, context);
+  return withNeeded(content, chart, bytes, entry, context);
+}
+
+const isInsecure = (entry: ImageEntry) => entry.insecure === true;
+
+/** One image, by the reference that upstream has it under. */
+async function lockReference(
+  reference: Reference,
+  served: Reference,
+  entry: ImageEntry,
+  context: LockContext,
+): Promise<Collected> {
+  const shown = formatReference(reference);
+  const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
+  const wanted = reference.digest ?? reference.tag;
+  const root = await explained(origin.name, () =>
+    origin.manifest(
+      reference.digest !== undefined
+        ? { digest: reference.digest, mediaType: "", size: 0 }
+        : { tag: reference.tag as string },
+    ),
+  );
+  if (root === undefined) {
+    throw new AirferryError(
+      "ERR_UPSTREAM",
+      `cannot lock image "${shown}": ${repositoryOf(reference)} has no ${wanted}`,
+      {
+        path: shown,
+        hint: "check the name and the tag in the manifest; some registries say this also for what needs a login",
+      },
+    );
+  }
+  context.report(`image ${shown} is ${root.digest}`);
+  return explained(origin.name, () =>
+    collectImage(origin, root, {
+      reference: formatReference(served),
+      platforms: entry.platforms,
+      referrers: entry.referrers !== false,
+      foreignLayers: entry.foreign_layers === true,
+      registry: new URL(repositoryUrl(reference, isInsecure(entry))),
+      established: reference.digest === undefined ? "first-sight" : "manifest",
+      allowMissing: false,
+      hint: `see what is there: skopeo inspect --raw docker://${shown}`,
+      kept: context.kept,
+      report: context.report,
+    }),
+  );
+}
+
+/** Every tag that `tags:` picks, newest first. */
+async function lockTags(entry: ImageEntry, context: LockContext): Promise<Content> {
+  const reference = parseReference(entry.ref as string);
+  const { host, path } = reference;
+  const served = entry.as === undefined ? reference : parseReference(entry.as);
+  const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
+  const tags = await explained(origin.name, () => pickTags(origin, entry));
+  context.report(`image ${repositoryOf(reference)}: taking ${tags.join(", ")}`);
+  const collected = await mapLimited(tags, TAG_CONCURRENCY, (tag) =>
+    lockReference({ host, path, tag }, { host: served.host, path: served.path, tag }, entry, context),
+  );
+  const images = collected.map(({ image }, index) => ({
+    ...image,
+    source: `${repositoryOf(reference)}:${tags[index]}`,
+  }));
+  return { collected, detail: { images, registry: { host, path, insecure: isInsecure(entry) } } };
+}
+
+/** A chart of an HTTP repository, and with `images: true` what it needs. */
+async function lockHelmChart(entry: ImageEntry, context: LockContext): Promise<Content> {
+  const { image, artifacts, chart, bytes } = await lockChart(entry, context);
+  const content = { collected: [{ image, artifacts }], detail: { images: [image] } };
+  return entry.images === true ? withNeeded(content, chart, bytes, entry, context) : content;
+}
+
+/** The package in an OCI artifact that is a chart. */
+async function chartIn(
+  { image, artifacts }: Collected,
+  reference: Reference,
+  entry: ImageEntry,
+  context: LockContext,
+): Promise<{ chart: ChartMetadata; bytes: Buffer }> {
+  const kept = artifacts.find((it) => it.path === blobPath(image.digest))?.kept;
+  const manifest =
+    kept && parseImageManifest(await context.kept.get(kept), formatReference(reference), image.mediaType);
+  const layer = manifest?.layers.find((it) => it.mediaType === HELM_CONTENT);
+  if (layer === undefined) {
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot lock image "${entry.ref}": images: true is for charts, and it is none`,
+      {
+        path: entry.ref,
+        hint: "leave out images:",
+      },
+    );
+  }
+  const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
+  const bytes = layer.size <= MAX_CHART_BYTES ? await origin.blob(layer) : undefined;
+  if (bytes === undefined) {
+    throw new AirferryError(
+      "ERR_UPSTREAM",
+      `cannot read chart "${entry.ref}": its package is unavailable or too large`,
+      {
+        path: entry.ref,
+        expected: `at most ${MAX_CHART_BYTES} bytes`,
+        actual: `${layer.size} bytes`,
+      },
+    );
+  }
+  return { chart: await readChart(bytes, entry.ref as string), bytes };
+}
+
+/** Adds the images that a chart needs, under their own names. */
+async function withNeeded(
+  { collected, detail }: Content,
+  chart: ChartMetadata,
+  bytes: Buffer,
+  entry: ImageEntry,
+  context: LockContext,
+): Promise<Content> {
+  const source = `chart ${chart.name} ${chart.version}`;
+  const { values = [] } = entry;
+  const { baseDir, report } = context;
+  const references = await imagesOfChart({
+    chart,
+    bytes,
+    values,
+    baseDir,
+    shown: `${chart.name} ${chart.version}`,
+    report,
+  });
+  const needed = await mapLimited(references, TAG_CONCURRENCY, async (text) => {
+    const reference = parseReference(text);
+    await checkReach(reference, source, entry);
+    return lockReference(reference, reference, entry, context).catch((error: unknown) => {
+      if (!(error instanceof AirferryError)) throw error;
+      throw new AirferryError(error.code, `${error.message} (${source} needs it)`, {
+        path: error.path,
+        cause: error.cause,
+        hint: error.hint ?? "where that part of the chart is not used, switch it off in a file of values:",
+      });
+    });
+  });
+  return {
+    collected: [...collected, ...needed],
+    detail: {
+      ...detail,
+      images: [...detail.images, ...needed.map(({ image }) => ({ ...image, source }))],
+      needed: references.map(parseReference).map(({ host, path }) => ({ host, path, insecure: isInsecure(entry) })),
+    },
+  };
+}
+
+/** A chart must not be able to send us into the site's own network. @throws {AirferryError} ERR_UPSTREAM_INVALID */
+async function checkReach(reference: Reference, source: string, entry: ImageEntry): Promise<void> {
+  const { host, path } = parseReference(entry.ref ?? "registry.invalid/chart");
+  const from = new URL(entry.repo ?? repositoryUrl({ host, path }, isInsecure(entry)));
+  const to = new URL(repositoryUrl(reference, isInsecure(entry)));
+  const fault = await stepFault(from.protocol === to.protocol ? from : undefined, to, reachOf(from, from.hostname));
+  if (fault === undefined) return;
+  throw new AirferryError(
+    "ERR_UPSTREAM_INVALID",
+    `cannot lock image "${formatReference(reference)}": ${source} leads ${fault}`,
+    {
+      path: formatReference(reference),
+      hint: "name the image under images: yourself if it is meant, and leave out images: true",
+    },
+  );
+}
