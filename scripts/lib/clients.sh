@@ -27,7 +27,7 @@ flock 8
 # dnf-plugins-core and zypper exclude each other.
 PACKAGES="curl wget aria2 nginx-light wrk xorriso isomd5sum libarchive-tools gnupg gpgv openssl dnf rpm createrepo-c
   dnf-plugins-core podman runc crun skopeo buildah docker-registry ansible-core packer qemu-system-x86 qemu-utils
-  qemu-block-extra virtinst chromium iproute2 time jq python3-jsonschema python3-solv python3-yaml zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf"
+  qemu-block-extra virtinst chromium iproute2 time jq python3-jsonschema python3-solv python3-yaml python3-venv zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf"
 # Only their files are of use, or installing them would replace something: unpacked, not installed.
 UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
 
@@ -109,6 +109,26 @@ WRAPPER
   chmod +x "$BIN/zypper"
   # libzypp asks for the script that this program has replaced; same options.
   ln -sf repo2solv "$CLIENTS/zypper/usr/bin/repo2solv.sh"
+fi
+
+# ksvalidator: the parser that the installer reads kickstart files with, in a Python environment of its own.
+if [ ! -x "$CLIENTS/pykickstart/bin/ksvalidator" ]; then
+  rm -rf "$CLIENTS/pykickstart.part"
+  if python3 -m venv "$CLIENTS/pykickstart.part" >"$CLIENTS/pip.log" 2>&1 &&
+    "$CLIENTS/pykickstart.part/bin/pip" install -q --disable-pip-version-check pykickstart==3.78 >"$CLIENTS/pip.log" 2>&1; then
+    rm -rf "$CLIENTS/pykickstart" && mv "$CLIENTS/pykickstart.part" "$CLIENTS/pykickstart"
+  else
+    miss ksvalidator "$(tail -n 1 "$CLIENTS/pip.log")"
+  fi
+fi
+if [ -x "$CLIENTS/pykickstart/bin/ksvalidator" ]; then
+  cat >"$BIN/ksvalidator" <<'WRAPPER'
+#!/bin/sh
+# Its own first line names the folder that it was made in.
+root=$(dirname "$(readlink -f "$0")")/../pykickstart
+exec "$root/bin/python3" "$root/bin/ksvalidator" "$@"
+WRAPPER
+  chmod +x "$BIN/ksvalidator"
 fi
 
 # Newer suites: the same mirror and keyring as this release's own, under another suite name.

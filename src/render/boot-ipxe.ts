@@ -11,7 +11,7 @@ import { addressOf, encodeUrlPath, entriesOf, releasesOf } from "./view.ts";
  * Renders the script: one ISO boots at once, several give a menu. `kickstartUrl` is passed on as `inst.ks=` when given.
  * @throws {AirferryError} ERR_RENDER when no ISO has a kernel and an initrd
  */
-export function renderBootIpxe(input: RenderInput, kickstartUrl?: string): string {
+export function renderBootIpxe(input: RenderInput, kickstartUrl?: string, open?: string): string {
   const targets = bootable(input);
   if (targets.length === 0) {
     throw new AirferryError("ERR_RENDER", 'cannot render "boot.ipxe": no ISO here has a kernel and an initrd to boot', {
@@ -23,6 +23,12 @@ export function renderBootIpxe(input: RenderInput, kickstartUrl?: string): strin
   const lines = ["#!ipxe", `# Rendered by airferry for ${input.baseUrl}`, "dhcp ||"];
   if (tls && input.privateCa) {
     lines.splice(2, 0, "# iPXE trusts the CA of the server when it is built with it: make bin/ipxe.efi TRUST=ca.crt");
+  }
+  if (open !== undefined) {
+    lines.push(
+      `# The kickstart file is a template, and this server fills no secret in (${open}): stage it, put it where the machine`,
+      "# reaches it, and before chain: set cmdline inst.ks=URL",
+    );
   }
   if (targets.length > 1) {
     lines.push(

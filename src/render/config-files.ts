@@ -4,6 +4,7 @@
 import { checkBuilder } from "../builder/compatibility.ts";
 import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
 import type { KickstartFinding } from "../builder/kickstart-findings.ts";
+import { placeholdersOf } from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
 import type { Finding } from "../findings.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
@@ -112,7 +113,12 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       name: "boot-ipxe",
       path: "boot.ipxe",
       summary: "boots the installer over HTTP",
-      make: async () => renderBootIpxe(input, hasKickstart(input) ? `${scope}/config/ks.cfg` : undefined),
+      make: async () => {
+        const template = await packedKickstart();
+        const open = template === undefined ? undefined : placeholdersOf(template)[0]?.text;
+        const hasUrl = template !== undefined && open === undefined;
+        return renderBootIpxe(input, hasUrl ? `${scope}/config/ks.cfg` : undefined, open);
+      },
     },
     {
       name: "checksum",

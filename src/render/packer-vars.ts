@@ -17,12 +17,10 @@ import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
 const WHAT = "packer-vars";
 
 /**
- * Up to this version containerd is a packer variable with a digest beside it; later it is an Ansible variable, and the
- * role looks for `.sha256sum` beside the URL.
+ * Up to this version containerd and crictl are packer variables with a digest beside them; later they are Ansible variables, and the
+ * roles look for `.sha256sum` and `.sha256` beside the URL.
  */
-const LAST_WITH_CONTAINERD_VARIABLE = "0.1.40";
-/** Up to this version crictl comes from the package repository unless `crictl_source_type` says `http`. */
-const LAST_WITH_CRICTL_SOURCE_TYPE = "0.1.48";
+const LAST_WITH_URL_VARIABLES = "0.1.46";
 
 const STAGED_REPO_FILE = `${STAGED}/airferry.repo`;
 
@@ -92,14 +90,13 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
   const ansible: string[] = [];
   const version = builder.version;
   const upTo = (last: string) => version !== undefined && compareVersions(version, last) <= 0;
-  if (upTo(LAST_WITH_CRICTL_SOURCE_TYPE)) {
+  if (upTo(LAST_WITH_URL_VARIABLES)) {
     vars.containerd_url = url(containerd);
     vars.containerd_sha256 = entriesOf(release).get(containerd.path)!.sha256;
     vars.crictl_url = url(crictl);
     vars.crictl_sha256 = `${url(crictl)}.sha256`;
     vars.crictl_source_type = "http";
-  }
-  if (!upTo(LAST_WITH_CONTAINERD_VARIABLE)) {
+  } else {
     ansible.push(`containerd_url=${url(containerd)}`, `crictl_url=${url(crictl)}`);
     // The tarball named cri-containerd-cni brings runc and a unit file; the later one does not.
     if (containerd.name === "containerd") {
