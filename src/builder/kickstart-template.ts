@@ -26,6 +26,8 @@ export interface KickstartLine {
 const SCRIPTS = new Set(["pre", "pre-install", "post", "onerror", "traceback"]);
 /** Names that image-builder replaces everywhere in its templates, scripts included. */
 const REPLACED_EVERYWHERE = ["SSH_PASSWORD", "ENCRYPTED_SSH_PASSWORD"];
+/** What dnf fills in itself in the address of a repository. */
+const DNF_VARIABLES = new Set(["arch", "basearch", "contentdir", "infra", "releasever", "rltype", "stream"]);
 /** A password hash as crypt(3) writes it: its dollar signs are no placeholders. */
 const CRYPT = /\$(?:1|2[abxy]?|5|6|7|y|gy|sha1|md5)\$[^\s"']*/;
 const WHOLE = { before: `(?<=[=\\s"'])`, after: `(?=["'\\s]|$)` };
@@ -158,7 +160,7 @@ type Match = { name?: string; start: number; own: string };
 function inCommand(line: string): Match[] {
   if (/^\s*#/.test(line)) return [];
   return [...line.matchAll(PLACEHOLDER)].flatMap((match) => {
-    if (CRYPT.test(match[0])) return [];
+    if (CRYPT.test(match[0]) || DNF_VARIABLES.has(match.groups?.small ?? "")) return [];
     const name = Object.values(match.groups ?? {}).find((it) => it !== undefined);
     return [{ ...(name !== undefined && { name }), start: match.index, own: match[0] }];
   });

@@ -95,7 +95,7 @@ function preScript(
         "",
         "# The configuration that the build writes names no folder of hosts.toml; it imports what stands in conf.d.",
         "mkdir -p /etc/containerd/conf.d",
-        ...heredoc("/etc/containerd/conf.d/airferry.toml", dropIn(release)),
+        ...heredoc("/etc/containerd/conf.d/airferry.toml", dropIn(builder, release)),
       );
     }
     lines.push(
@@ -135,8 +135,8 @@ function trust(ca: string): string[] {
 }
 
 /** In containerd 1 an import replaces a plugin's whole section; nothing of that is asked for while images are pulled. */
-function dropIn(release: RenderRelease): string {
-  return hasContainerd2(release)
+function dropIn(builder: Builder, release: RenderRelease): string {
+  return hasContainerd2(builder, release)
     ? "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'\n"
     : 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/etc/containerd/certs.d"\n';
 }

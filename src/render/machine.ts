@@ -42,10 +42,11 @@ export function systemOf(builder: Builder, release: RenderRelease): { family?: "
   return {};
 }
 
-/** Whether the containerd that was packed reads configuration of version 3. */
-export function hasContainerd2(release: RenderRelease): boolean {
-  const found = pick(recogniseAll(entriesOf(release).keys()), "containerd");
-  return found?.version !== undefined && compareVersions(found.version, "2.0.0") >= 0;
+/** Whether the containerd that the build installs reads configuration of version 3. */
+export function hasContainerd2(builder: Builder, release: RenderRelease): boolean {
+  const wanted = builder.imageconfig.containerd_version ?? builder.packerVars.containerd_version;
+  const version = wanted ?? pick(recogniseAll(entriesOf(release).keys()), "containerd")?.version;
+  return version !== undefined && compareVersions(version, "2.0.0") >= 0;
 }
 
 /** Whether the machine pulls images from this server: kubeadm does, wherever they were packed. */

@@ -256,7 +256,16 @@ export class StagedFolder implements AsyncDisposable {
 
 /** A folder that others live in as well: the root, a home, /tmp. */
 function isShared(path: string, { mode, uid }: Stats): boolean {
-  return path === parse(path).root || path === resolve(homedir()) || ((mode & 0o1000) !== 0 && uid === 0);
+  return path === parse(path).root || path === homeFolder() || ((mode & 0o1000) !== 0 && uid === 0);
+}
+
+function homeFolder(): string | undefined {
+  try {
+    return resolve(homedir());
+  } catch {
+    // A user of whom the system knows no more than the number.
+    return undefined;
+  }
 }
 
 function requireOwn({ uid }: Stats, path: string, users: FolderUsers): void {

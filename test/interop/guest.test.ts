@@ -52,13 +52,8 @@ async function carry(t: Test): Promise<ImageGap> {
     kubeadm: "release/v1.33.4/bin/linux/amd64/kubeadm",
     kubelet: "release/v1.33.4/bin/linux/amd64/kubelet",
     kubectl: "release/v1.33.4/bin/linux/amd64/kubectl",
-    "ks.cfg": undefined,
   };
-  for (const name of Object.keys(files))
-    writeFileSync(
-      join(gap.dir, name),
-      name === "ks.cfg" ? "user --name=builder --password=builder --plaintext\n" : name,
-    );
+  for (const name of Object.keys(files)) writeFileSync(join(gap.dir, name), name);
   for (const { version, program } of MACHINES) {
     const containerd_version = program === "containerd" ? "2.3.2" : "1.7.13";
     await gap.carry(
@@ -69,11 +64,13 @@ async function carry(t: Test): Promise<ImageGap> {
         builder: {
           flavor: "image-builder",
           version,
-          kickstart: "ks.cfg",
           packer_vars: { kubernetes_semver: "v1.33.4", containerd_version, goss_skip_install: "true" },
         },
       },
-      { store: `store-${version}`, args: ["--rewrite", `registry.k8s.io=${upstream.host}`, "--out", `out-${version}`, "--allow-findings"] },
+      {
+        store: `store-${version}`,
+        args: ["--rewrite", `registry.k8s.io=${upstream.host}`, "--out", `out-${version}`, "--allow-findings"],
+      },
     );
   }
   await upstream.stop();
