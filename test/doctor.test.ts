@@ -280,6 +280,7 @@ t.test("stage writes the builder's folder", async (t) => {
       "CHECKSUM",
       "airferry.repo",
       "check.json",
+      "composer-repositories.json",
       "custom_scripts/pre/00-airferry-guest.sh",
       "custom_scripts/pre/harden.sh",
       "el.iso",

@@ -48,6 +48,7 @@ const MAY: Record<string, readonly string[]> = {
   sign: ["io"],
   builder: ["io"],
   render: ["io", "builder", "bundle", "oci", "rpm", "iso"],
+  stage: ["io", "builder", "bundle", "render"],
   bundle: ["io", "sign", "oci", "builder"],
   store: ["io", "bundle", "sign"],
   sources: ["io", "manifest", "fetch", "bundle", "sign", "rpm", "oci", "iso"],

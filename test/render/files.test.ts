@@ -241,7 +241,9 @@ t.test("packer variables: what was not packed is named", async (t) => {
 
 t.test("every file of the list renders", async (t) => {
   for (const file of configFiles(inputOf([rockyCapi()]), async () => KS)) {
-    if (file.name === "packer-vars") await t.rejects(file.make(), { code: "ERR_RENDER" });
+    // The keys of the ISO's repositories are inside it, and this one is made up.
+    if (file.name === "packer-vars" || file.name === "composer-repositories")
+      await t.rejects(file.make(), { code: "ERR_RENDER" });
     else t.ok((await file.make()).length > 20, file.path);
   }
 });
