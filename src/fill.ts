@@ -524,12 +524,17 @@ function all(failed: readonly AirferryError[]): AirferryError {
   });
 }
 
-/** Faults of a package that its repository's policy may answer with quarantine. */
+/** Faults of a package that its repository's policy may answer with quarantine: it is wrong, or it is not there at all. */
 function isPackageFault(error: unknown): boolean {
-  return (
-    error instanceof AirferryError &&
-    ["ERR_UPSTREAM_DIGEST", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_SIGNATURE", "ERR_UPSTREAM_INVALID"].includes(error.code)
-  );
+  if (!(error instanceof AirferryError)) return false;
+  const wrong = ["ERR_UPSTREAM_DIGEST", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_SIGNATURE", "ERR_UPSTREAM_INVALID"];
+  return wrong.includes(error.code) || isAbsent(error);
+}
+
+/** Nobody has it: "not found" or "gone" over HTTP, no such file in a folder. A server that is unwell says something else. */
+function isAbsent(error: AirferryError): boolean {
+  const status = httpStatusOf(error);
+  return status === 404 || status === 410 || (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
 }
 
 async function copyInto(bytes: RandomAccess, writer: ItemWriter): Promise<void> {

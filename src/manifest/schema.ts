@@ -126,7 +126,7 @@ const rpms = z.strictObject({
   on_bad_package: z
     .enum(["fail", "quarantine"])
     .optional()
-    .describe("A package with a wrong digest or signature (default: fail)"),
+    .describe("A package with a wrong digest or signature, or that is listed and not there (default: fail)"),
   legacy_signatures: z
     .boolean()
     .optional()
@@ -156,6 +156,10 @@ const rpms = z.strictObject({
     .describe(
       "Dependencies (a if b) of its packages: when b is carried or in the baseline (selected, default), or always",
     ),
+  module_hotfixes: z
+    .boolean()
+    .optional()
+    .describe("true: a vendor's repository whose packages go before module streams of the same names"),
   multilib: z.boolean().optional(),
   baseline: z.string().min(1).optional().describe("bare (default), or a file with the target's `rpm -qa` output"),
   kickstart: z.boolean().optional().describe("Carry .treeinfo and the images it names (default: when upstream has it)"),

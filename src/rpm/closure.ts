@@ -18,6 +18,8 @@ export interface ClosureOptions {
   multilib?: (id: number) => boolean;
   /** Packages whose conditional dependencies, `(a if b)`, count as if the condition held. */
   always?: (id: number) => boolean;
+  /** What comes where it can once one of its conditions (package numbers) is carried: conditional members of groups. */
+  conditional?: readonly (Request & { onlyIf: readonly number[] })[];
   /** Carried, or at hand, in any case: conditions that they meet hold. */
   atHand?: ReadonlySet<number>;
 }
@@ -99,7 +101,7 @@ function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOpti
   const packages = [...chosen].sort((a, b) => a - b);
   return {
     packages,
-    why: whyOf(pool, requests, chosen, options.always),
+    why: whyOf(pool, [...requests, ...(options.conditional ?? [])], chosen, options.always),
     unresolved,
     leftOut: leftOutOf(pool, packages, options),
     notes: [...notes, ...obsoletedIn(pool, packages)],
@@ -107,10 +109,16 @@ function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOpti
 }
 
 /** Conditional dependencies that hold because several solutions, or what is at hand, stand side by side; or always. */
-function addTogether(pool: Pool, chosen: Set<number>, { recommends, always, atHand }: ClosureOptions): void {
+function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOptions): void {
+  const { recommends, always, atHand, conditional = [] } = options;
   const isChosen = (id: number) => chosen.has(id) || pool.installed.has(id);
   const isPresent = (id: number) => isChosen(id) || atHand?.has(id) === true;
-  const inVain = new Set<Rule>();
+  const inVain = new Set<Rule | Request>();
+  const add = (wanted: Rule | Request, request: Request) => {
+    const more = solve(pool, [request], { recommends, preferred: chosen });
+    if (more === undefined) inVain.add(wanted);
+    for (const it of more ?? []) chosen.add(it);
+  };
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const before = chosen.size;
     for (const id of [...chosen]) {
@@ -119,10 +127,12 @@ function addTogether(pool: Pool, chosen: Set<number>, { recommends, always, atHa
         // What is at hand meets conditions; as an answer it is chosen, so that what it needs comes too.
         if (rule.literals.some((it) => (it > 0 ? isChosen(it - 1) : !isPresent(-it - 1)))) continue;
         const candidates = rule.literals.filter((it) => it > 0).map((it) => it - 1);
-        const more = solve(pool, [{ label: rule.text, candidates }], { recommends, preferred: chosen });
-        if (more === undefined) inVain.add(rule);
-        for (const it of more ?? []) chosen.add(it);
+        add(rule, { label: rule.text, candidates });
       }
+    }
+    for (const member of conditional) {
+      if (inVain.has(member) || !member.onlyIf.some(isPresent) || member.candidates.some(isChosen)) continue;
+      add(member, member);
     }
     if (chosen.size === before) return;
   }

@@ -5,6 +5,7 @@
  */
 import { parseDocument } from "yaml";
 import { AirferryError } from "../errors.ts";
+import { chooseContexts, contextsOf, type ModuleContext, needsOf } from "./module-contexts.ts";
 
 /** Real files have 300 documents in 2 MB. */
 const MAX_DOCUMENTS = 20_000;
@@ -19,6 +20,8 @@ export interface ModuleDocument {
   /** "" for documents that are about the whole module. */
   stream: string;
   version: number;
+  /** Of the format: 2 and less, or 3, where contexts are names that people choose. */
+  format: number;
   context: string;
   arch: string;
   /** NEVRAs with epoch, as upstream lists them; source packages included. */
@@ -85,6 +88,7 @@ function documentOf(raw: Raw, text: string): ModuleDocument {
     module: string(data.name) || string(data.module),
     stream: kind === "modulemd-defaults" ? "" : string(data.stream),
     version: Number(string(data.version)) || 0,
+    format: Number(string(raw.version)) || 0,
     context: string(data.context),
     arch: string(data.arch),
     artifacts: strings(data.artifacts?.rpms),
@@ -119,6 +123,7 @@ function splitDocuments(source: string): string[] {
     .map((part) => (part.startsWith("---") ? part : `---\n${part}`));
 }
 
+/** Whether a document is about one build of a stream, with its packages. */
 function isBuild(document: ModuleDocument): boolean {
   return document.kind === "modulemd" || document.kind === "modulemd-stream-v2" || document.kind === "modulemd-stream";
 }
@@ -134,6 +139,14 @@ export interface ModuleSpec {
 export function parseModuleSpec(text: string): ModuleSpec {
   const match = /^([^:/]+)(?::([^:/]*))?(?:[^/]*?)(?:\/(.*))?$/.exec(text);
   return { module: match?.[1] ?? text, stream: match?.[2] || undefined, profile: match?.[3] || undefined };
+}
+
+/** The modules that clients see: of each at most one stream, and of that one context. */
+export interface ActiveModules {
+  /** Module to stream. */
+  streams: ReadonlyMap<string, string>;
+  /** All versions in the active contexts. */
+  builds: ReadonlySet<ModuleDocument>;
 }
 
 /** All module documents of several repositories, and what follows from them. */
@@ -159,81 +172,77 @@ export class ModuleIndex {
     return this.documents.findLast((it) => it.kind === "modulemd-defaults" && it.module === module)?.defaultStream;
   }
 
-  /** Builds of a stream: the newest version, every context of it. */
-  newestBuilds(module: string, stream: string): ModuleDocument[] {
-    const builds = this.#builds.filter((it) => it.module === module && it.stream === stream);
-    const version = Math.max(...builds.map((it) => it.version));
-    return builds.filter((it) => it.version === version);
+  /** Builds of a stream: the newest version of those among `builds`, every context of it. */
+  newestBuilds(module: string, stream: string, builds: Iterable<ModuleDocument> = this.#builds): ModuleDocument[] {
+    const own = [...builds].filter((it) => it.module === module && it.stream === stream);
+    const version = Math.max(...own.map((it) => it.version));
+    return own.filter((it) => it.version === version);
   }
 
   /**
-   * Streams that are active: the wanted ones, the defaults of all other modules, and what these need. Returns module to stream.
-   * @throws {AirferryError} ERR_UNRESOLVED for a stream that nobody has
+   * What is active when the wanted streams are enabled: these, the default streams of all other modules as far as they go
+   * together with them, and what all of these need; of each stream the context that fits the others.
+   * @throws {AirferryError} ERR_UNRESOLVED for a stream that nobody has, and for streams that exclude each other
    */
-  activeStreams(wanted: readonly ModuleSpec[]): Map<string, string> {
-    const active = new Map<string, string>();
-    const queue: [string, string][] = [];
-    const enable = (module: string, stream: string) => {
-      if (active.has(module)) return;
-      active.set(module, stream);
-      queue.push([module, stream]);
-    };
+  activate(wanted: readonly ModuleSpec[]): ActiveModules {
+    const contexts = contextsOf(this.#builds);
+    const goals = new Map<string, string>();
     for (const { module, stream = this.defaultStream(module) } of wanted) {
-      const streams = [...new Set(this.#builds.filter((it) => it.module === module).map((it) => it.stream))];
+      const streams = [...new Set(contexts.filter((it) => it.module === module).map((it) => it.stream))];
+      const name = `${module}${stream === undefined ? "" : `:${stream}`}`;
       if (stream === undefined || !streams.includes(stream)) {
         throw new AirferryError(
           "ERR_UNRESOLVED",
-          `cannot select module "${module}${stream === undefined ? "" : `:${stream}`}": ${streams.length === 0 ? "no repository has that module" : `expected one of the streams ${streams.join(", ")}`}`,
+          `cannot select module "${name}": ${streams.length === 0 ? "no repository has that module" : `expected one of the streams ${streams.join(", ")}`}`,
           { hint: "write it as @module:stream" },
         );
       }
-      enable(module, stream);
+      const other = goals.get(module);
+      if (other !== undefined && other !== stream) {
+        throw new AirferryError(
+          "ERR_UNRESOLVED",
+          `cannot select module "${name}": ${module}:${other} is selected too, and a system has one stream of a module`,
+          { hint: "put one of them into another manifest" },
+        );
+      }
+      goals.set(module, stream);
     }
-    this.#follow(active, queue, enable);
-    for (const module of new Set(this.#builds.map((it) => it.module))) {
-      const stream = this.defaultStream(module);
-      if (stream !== undefined) enable(module, stream);
-    }
-    this.#follow(active, queue, enable);
-    return active;
-  }
-
-  #follow(
-    active: ReadonlyMap<string, string>,
-    queue: [string, string][],
-    enable: (module: string, stream: string) => void,
-  ): void {
-    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      for (const build of this.newestBuilds(...next)) {
-        for (const [module, streams] of build.requires[0] ?? []) {
-          if (module === "platform" || active.has(module) || !this.hasModule(module)) continue;
-          const fallback = this.defaultStream(module);
-          const stream =
-            streams.length === 0 || (fallback !== undefined && streams.includes(fallback)) ? fallback : streams[0];
-          if (stream !== undefined) enable(module, stream);
-        }
+    let active = chooseContexts(contexts, goals);
+    if (active === undefined) throw excluding(contexts, goals);
+    const defaults = [...new Set(contexts.map((it) => it.module))].flatMap((module) => {
+      const stream = goals.has(module) ? undefined : this.defaultStream(module);
+      return stream === undefined ? [] : [[module, stream] as const];
+    });
+    const all = chooseContexts(contexts, new Map([...goals, ...defaults]));
+    if (all) active = all;
+    else {
+      for (const [module, stream] of defaults) {
+        const more = chooseContexts(contexts, new Map([...goals, [module, stream]]));
+        if (more === undefined) continue;
+        goals.set(module, stream);
+        active = more;
       }
     }
+    return {
+      streams: new Map([...active.values()].map((it) => [it.module, it.stream])),
+      builds: new Set([...active.values()].flatMap((it) => it.builds)),
+    };
   }
 
-  /** NEVRAs of every stream that is not active: clients cannot see them. */
-  inactiveArtifacts(active: ReadonlyMap<string, string>): Set<string> {
-    const visible = this.activeArtifacts(active);
+  /** NEVRAs of every build that is not active: clients cannot see them. */
+  inactiveArtifacts({ builds }: ActiveModules): Set<string> {
+    const visible = this.activeArtifacts({ builds });
     const hidden = new Set<string>();
     for (const build of this.#builds) {
-      if (active.get(build.module) === build.stream) continue;
+      if (builds.has(build)) continue;
       for (const nevra of build.artifacts) if (!visible.has(nevra)) hidden.add(nevra);
     }
     return hidden;
   }
 
-  /** NEVRAs of the active streams. */
-  activeArtifacts(active: ReadonlyMap<string, string>): Set<string> {
-    const found = new Set<string>();
-    for (const build of this.#builds) {
-      if (active.get(build.module) === build.stream) for (const nevra of build.artifacts) found.add(nevra);
-    }
-    return found;
+  /** NEVRAs of the active builds. */
+  activeArtifacts({ builds }: Pick<ActiveModules, "builds">): Set<string> {
+    return new Set([...builds].flatMap((it) => it.artifacts));
   }
 
   /** NEVRAs of the newest version of every stream, and of the version that has the newest package: what `newest` must keep. */
@@ -257,16 +266,23 @@ export function artifactName(nevra: string): string {
 }
 
 /**
- * The documents that a mirror keeps: builds of which it ships a binary package, and what belongs to their modules. Text is
- * verbatim; undefined when nothing is left.
+ * The documents that a mirror keeps: builds of which it ships a binary package, builds that these need, and what belongs to
+ * their modules. Text is verbatim; undefined when nothing is left.
  */
 export function cutModules(documents: readonly ModuleDocument[], shipped: ReadonlySet<string>): string | undefined {
+  const all = documents.filter(isBuild);
   const builds = new Set(
-    documents.filter(
-      (it) => isBuild(it) && it.artifacts.some((nevra) => !nevra.endsWith(".src") && shipped.has(nevra)),
-    ),
+    all.filter((it) => it.artifacts.some((nevra) => !nevra.endsWith(".src") && shipped.has(nevra))),
   );
   if (builds.size === 0) return undefined;
+  // Without the streams that it needs a client takes a stream for broken, even when none of their packages is needed.
+  for (const build of builds) {
+    for (const [module, streams] of needsOf(build)) {
+      const fits = (it: ModuleDocument) =>
+        it.module === module && (streams.length === 0 || streams.includes(it.stream));
+      if (![...builds].some(fits)) for (const it of all) if (fits(it)) builds.add(it);
+    }
+  }
   const modules = new Set([...builds].map((it) => it.module));
   const streams = new Set([...builds].map((it) => `${it.module}:${it.stream}`));
   const kept = documents.filter((it) => {
@@ -274,6 +290,23 @@ export function cutModules(documents: readonly ModuleDocument[], shipped: Readon
     return it.stream === "" ? modules.has(it.module) : streams.has(`${it.module}:${it.stream}`);
   });
   return kept.map((it) => (it.text.endsWith("\n") ? it.text : `${it.text}\n`)).join("");
+}
+
+/** Streams that need each other's absence, for people. */
+function excluding(contexts: readonly ModuleContext[], goals: ReadonlyMap<string, string>): AirferryError {
+  const names = [...goals].map(([module, stream]) => `${module}:${stream}`);
+  const broken = [...goals].filter(
+    ([module, stream]) => chooseContexts(contexts, new Map([[module, stream]])) === undefined,
+  );
+  const [name, list] =
+    broken.length > 0
+      ? [broken.map((it) => it.join(":")).join(" and "), "needs a module that no repository here has in such a stream"]
+      : [names.join(" and "), "they need different streams of one module"];
+  const needs = contexts.filter((it) => goals.get(it.module) === it.stream).flatMap((it) => it.needs);
+  const modules = [...new Set(needs.map(([module, streams]) => `${module}:${streams.join("|")}`))].join(", ");
+  return new AirferryError("ERR_UNRESOLVED", `cannot select module "${name}": ${list} (needed: ${modules})`, {
+    hint: "add the repository that has them, or put one of the streams into another manifest",
+  });
 }
 
 function invalid(name: string, number: number, fault: string): AirferryError {

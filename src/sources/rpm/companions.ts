@@ -38,8 +38,28 @@ export function companionsOf(entries: readonly RpmEntry[]): Companion[] {
         );
       }
       names.add(name);
-      const { vars, arch, keys, fingerprints, gpgcheck, repo_gpgcheck, on_bad_package, legacy_signatures } = parent;
-      const given = { vars, arch, keys, fingerprints, gpgcheck, repo_gpgcheck, on_bad_package, legacy_signatures };
+      const {
+        vars,
+        arch,
+        keys,
+        fingerprints,
+        gpgcheck,
+        repo_gpgcheck,
+        on_bad_package,
+        legacy_signatures,
+        module_hotfixes,
+      } = parent;
+      const given = {
+        vars,
+        arch,
+        keys,
+        fingerprints,
+        gpgcheck,
+        repo_gpgcheck,
+        on_bad_package,
+        legacy_signatures,
+        module_hotfixes,
+      };
       const entry = { name, url, packages: [], kickstart: false, ...JSON.parse(JSON.stringify(given)) } as RpmEntry;
       companions.push({ entry, of: parent.name, kind });
     }

@@ -24,6 +24,8 @@ export interface RpmDetail {
   /** `upstream`: repomd.xml.asc is upstream's own. `airferry`: the bundle's RPM key signs it at pack. */
   repomdSignedBy: "upstream" | "airferry";
   gpgcheck: boolean;
+  /** Clients see its packages although module streams of other repositories have such names. */
+  moduleHotfixes?: true;
   /** SHA-1 signatures and short keys count. */
   legacySignatures?: true;
   rpmrepo: boolean;
@@ -47,7 +49,7 @@ export interface RpmDetail {
   listing?: string;
   /** ISOs that closures should have counted on but that were not on this host: locked again once they are. */
   pendingIsos?: string[];
-  /** Packages that were dropped because their bytes or signature were wrong. */
+  /** Packages that were dropped because they were wrong, wrongly signed or not there. */
   quarantined?: { path: string; reason: string }[];
 }
 

@@ -1,4 +1,5 @@
-/** `on_bad_package: quarantine`: packages whose bytes or signature were wrong leave the repository, metadata and all. */
+/** `on_bad_package: quarantine`: packages that are wrong, wrongly signed or not there leave the repository, metadata and all. */
+import { AirferryError } from "../../errors.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { parseModules } from "../../rpm/modules.ts";
@@ -46,6 +47,14 @@ export async function excludePackages(
     if (bad.has(`${path}${stored}`)) return [];
     return [{ entry: it, pkgid: checksum.hex, href: asUpstream ? undefined : stored }];
   });
+  if (packages.length === 0) {
+    const first = faults[0]?.reason ?? "";
+    throw new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot pack repository "${entry.name}": none of its ${primary.packages.length} packages can be used; the first: ${first}`,
+      { path: entry.name, hint: `upstream may have moved on; run: airferry lock MANIFEST --update ${entry.name}` },
+    );
+  }
   const modules = await open("modules");
   const repomd = parseRepomd((await read("repomd")) as Buffer, `${entry.name}: repomd.xml`);
   const seconds = Number(repomd.revision) || Date.parse(context.time) / 1000;

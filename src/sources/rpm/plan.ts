@@ -66,6 +66,7 @@ export async function planRepositories(
       repomdSignedBy: detail.repomdSignedBy === "upstream" ? "upstream" : signs ? "airferry" : "none",
       gpgcheck: detail.gpgcheck,
       ...(detail.legacySignatures && { legacySignatures: true }),
+      ...(detail.moduleHotfixes && { moduleHotfixes: true }),
       keys: [...detail.keys.map((it) => it.path), ...(own ? [OWN_KEY] : [])].map((it) => it.slice("keys/".length)),
       packages: detail.packages,
       tree: detail.tree,
@@ -131,7 +132,7 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
       });
       listed ??= listedOf(detail, context);
       requireListed(path, verdict.nevra, (await listed).get(integrity as string));
-      if (verdict.modularityLabel === undefined || detail.mode !== "subset") return;
+      if (verdict.modularityLabel === undefined || detail.mode !== "subset" || detail.moduleHotfixes) return;
       modular ??= modularOf(detail, context);
       if ((await modular).has(verdict.nevra)) return;
       throw new AirferryError(

@@ -9,7 +9,7 @@ import { closureOf } from "../../rpm/closure.ts";
 import { findEnvironment, findGroup } from "../../rpm/comps.ts";
 import { compareEvr } from "../../rpm/evr.ts";
 import { findInFilelists } from "../../rpm/filelists.ts";
-import { artifactName, ModuleIndex, type ModuleSpec, parseModuleSpec } from "../../rpm/modules.ts";
+import { type ActiveModules, artifactName, ModuleIndex, type ModuleSpec, parseModuleSpec } from "../../rpm/modules.ts";
 import { type InstalledPackage, Pool } from "../../rpm/pool.ts";
 import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
 import { byNameAndArch, matcherOf, matchSpec, newestFirst } from "../../rpm/select.ts";
@@ -28,6 +28,8 @@ export interface Selected {
   why: Record<string, string[]>;
   notes: string[];
   leftOut: LeftOutDependency[];
+  /** Clients see its packages although module streams of others have such names. */
+  moduleHotfixes?: true;
 }
 
 /**
@@ -179,29 +181,36 @@ async function closeOver(
   }
   const modules = new ModuleIndex(repositories.flatMap((it) => it.modules.documents));
   const mine = repositories.filter((it) => isSeeded(it.entry) && !it.provider && archesOf(it.entry).includes(arch));
-  const streams = applyModules(pool, modules, mine);
+  const hotfixes = new Set(repositories.flatMap(({ entry }, index) => (entry.module_hotfixes === true ? [index] : [])));
+  const active = applyModules(pool, modules, mine, repositories, hotfixes, report);
+  for (const index of hotfixes) (selected[index] as Selected).moduleHotfixes = true;
   pool.addInstalled(installed);
 
   const requests: Request[] = [];
+  const conditional: Conditional[] = [];
   for (const repository of mine) {
     const index = repositories.indexOf(repository);
     if (repository.stays) {
       requests.push(...requestsToStay(repository, pool, idOf));
       continue;
     }
-    const own: Request[] = [];
+    const own: MaybeConditional[] = [];
     for (const spec of repository.entry.packages ?? []) {
-      const found = requestsFor(spec, index, repository, repositories, pool, modules, streams, report);
+      const found = requestsFor(spec, index, repository, repositories, pool, modules, active, report);
       if (found.length === 0) {
         unmatched.push({ entry: repository.entry, spec, arch, message: noMatch(spec, pool, index) });
       }
       own.push(...found);
     }
-    requests.push(...(await byAdvisories(repository, index, pool, own)));
+    for (const it of await byAdvisories(repository, index, pool, own)) {
+      if (it.onlyIf === undefined) requests.push(it);
+      else conditional.push({ ...it, onlyIf: it.onlyIf });
+    }
   }
   const weak = mine.some((it) => it.entry.weak_deps === "recommends");
   const closure = await closureOf(pool, requests, {
     recommends: weak,
+    conditional,
     multilib: (id) => repositories[pool.repositoryOf(id)]?.entry.multilib === true,
     always: (id) => repositories[pool.repositoryOf(id)]?.entry.conditional_deps === "always",
     atHand: new Set(pool.entries.flatMap((_it, id) => (isAtHand(id, pool, repositories) ? [id] : []))),
@@ -235,27 +244,62 @@ function isAtHand(id: number, pool: Pool, repositories: readonly Repository[]): 
   );
 }
 
-/** Hides what clients will not see: packages of streams that are not active, and what active streams replace. */
-function applyModules(pool: Pool, modules: ModuleIndex, mine: readonly Repository[]): Map<string, string> {
-  if (modules.isEmpty) return new Map();
+/**
+ * Hides what clients will not see: packages of streams that are not active, and what active streams replace by name or by what
+ * it provides. Packages of hotfix repositories stay; a repository without modules whose very packages are asked for, and would
+ * all be hidden, becomes one. See libdnf's setModuleExcludes().
+ */
+function applyModules(
+  pool: Pool,
+  modules: ModuleIndex,
+  mine: readonly Repository[],
+  repositories: readonly Repository[],
+  hotfixes: Set<number>,
+  report: (line: string) => void,
+): ActiveModules {
+  if (modules.isEmpty) return { streams: new Map(), builds: new Set() };
   const wanted = mine.flatMap(({ entry, comps }) =>
     (entry.packages ?? []).flatMap(
       (spec) => moduleSpecOf(spec, modules, comps.length > 0 && hasGroup(spec, comps)) ?? [],
     ),
   );
-  const active = modules.activeStreams(wanted);
+  const active = modules.activate(wanted);
   const inactive = modules.inactiveArtifacts(active);
   const visible = modules.activeArtifacts(active);
-  const names = new Set([...visible].map(artifactName));
-  const hidden: number[] = [];
+  // Sources provide nothing to binary packages.
+  const names = new Set([...visible].filter((it) => !/\.(no)?src$/.test(it)).map(artifactName));
+  const replaced = new Set(
+    [...names].flatMap((name) => [
+      ...(pool.byName.get(name) ?? []),
+      ...pool.providers({ name, flags: 0, epoch: 0, version: "", release: "" }),
+    ]),
+  );
+  const hidden = new Set<number>();
   for (let id = 0; id < pool.entries.length; id++) {
     const nevra = pool.nevra(id);
-    if (inactive.has(nevra)) hidden.push(id);
-    else if (!visible.has(nevra) && names.has((pool.entries[id] as PackageEntry).name)) hidden.push(id);
+    if (inactive.has(nevra) || (replaced.has(id) && !visible.has(nevra))) hidden.add(id);
   }
-  pool.hide(hidden);
+  for (const { entry, modules: own } of mine) {
+    if (entry.module_hotfixes !== undefined || !own.isEmpty) continue;
+    const index = repositories.findIndex((it) => it.entry === entry);
+    for (const spec of entry.packages ?? []) {
+      const ids = spec.startsWith("@") ? [] : matchSpec(pool, spec, index);
+      if (ids.length === 0 || !ids.every((id) => hidden.has(id))) continue;
+      if (!hotfixes.has(index)) {
+        report(
+          `${entry.name}: module streams of other repositories replace ${pool.nevra(ids[0] as number)}, which is asked for: carried with module_hotfixes=1, as dnf needs it to see it (module_hotfixes: true in the manifest)`,
+        );
+      }
+      hotfixes.add(index);
+    }
+  }
+  pool.hide([...hidden].filter((id) => !hotfixes.has(pool.repositoryOf(id))));
   return active;
 }
+
+/** A request that counts once one of these packages is carried: a conditional member of a group. */
+type Conditional = Request & { onlyIf: readonly number[] };
+type MaybeConditional = Request & { onlyIf?: readonly number[] };
 
 /** What an entry is locked with needs what it needs, also of the other entries. */
 function requestsToStay(
@@ -284,19 +328,19 @@ function requestsFor(
   repositories: readonly Repository[],
   pool: Pool,
   modules: ModuleIndex,
-  streams: ReadonlyMap<string, string>,
+  active: ActiveModules,
   report: (line: string) => void,
-): Request[] {
+): MaybeConditional[] {
   const count = repository.entry.newest;
   if (!spec.startsWith("@")) return requestsOf(spec, matchSpec(pool, spec, index), pool, count);
   const comps = repositories.flatMap((it) => it.comps);
   const module = moduleSpecOf(spec, modules, hasGroup(spec, comps));
-  if (module) return moduleRequests(spec, module, pool, modules, streams);
+  if (module) return moduleRequests(spec, module, pool, modules, active);
   const groups = spec.startsWith("@^") ? findEnvironment(comps, spec.slice(2)) : [spec.slice(1)];
-  const requests: Request[] = [];
+  const requests: MaybeConditional[] = [];
   for (const group of groups ?? []) {
     for (const member of findGroup(comps, group) ?? []) {
-      if (member.type === "optional" || member.type === "conditional") continue;
+      if (member.type === "optional" || (member.type === "conditional" && member.requires === undefined)) continue;
       const own = matchSpec(pool, member.name, index);
       const found = requestsOf(
         member.name,
@@ -304,6 +348,12 @@ function requestsFor(
         pool,
         count,
       );
+      if (member.type === "conditional") {
+        // As dnf has it: (NAME if REQUIRES).
+        const condition = { name: member.requires as string, flags: 0, epoch: 0, version: "", release: "" };
+        requests.push(...found.map((it) => ({ ...it, onlyIf: pool.providers(condition) })));
+        continue;
+      }
       if (found.length === 0) report(`${repository.name}: ${spec}: no package ${member.name}; left out, as dnf does`);
       requests.push(...found);
     }
@@ -316,10 +366,10 @@ function moduleRequests(
   { module, profile }: ModuleSpec,
   pool: Pool,
   modules: ModuleIndex,
-  streams: ReadonlyMap<string, string>,
+  active: ActiveModules,
 ): Request[] {
-  const stream = streams.get(module) as string;
-  const builds = modules.newestBuilds(module, stream);
+  const stream = active.streams.get(module) as string;
+  const builds = modules.newestBuilds(module, stream, active.builds);
   if (profile !== undefined) {
     const names = [...new Set(builds.flatMap((it) => it.profiles.get(profile) ?? []))];
     return names.flatMap((name) => requestsOf(name, matchSpec(pool, name, undefined), pool, undefined));
@@ -351,8 +401,8 @@ async function byAdvisories(
   repository: Repository,
   index: number,
   pool: Pool,
-  own: readonly Request[],
-): Promise<readonly Request[]> {
+  own: readonly MaybeConditional[],
+): Promise<readonly MaybeConditional[]> {
   const { entry } = repository;
   if (entry.advisories === undefined) return own;
   const wanted = (await readAdvisories(repository)).filter((it) => isWanted(it, entry.advisories ?? []));
@@ -406,7 +456,10 @@ function noMatch(spec: string, pool: Pool, index: number): string {
     const ids = (pool.byName.get(name) ?? []).filter((id) => pool.repositoryOf(id) === index);
     if (ids.length > 0) {
       const versions = newestFirst(pool, ids).slice(0, 8);
-      return `no package matches; there is ${versions.map((it) => pool.nevra(it[0] as number)).join(", ")}`;
+      const hint = ids.every((id) => pool.isHidden(id))
+        ? "; clients cannot see it: a module stream replaces or hides it, or exclude: or arch: does (module_hotfixes: true shows what module streams hide)"
+        : "";
+      return `no package matches; there is ${versions.map((it) => pool.nevra(it[0] as number)).join(", ")}${hint}`;
     }
   }
   return "no package, group or module of that name in this repository";

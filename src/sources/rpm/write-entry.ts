@@ -75,6 +75,7 @@ export async function lockRepository(
   }
   const detail: RpmDetail = {
     ...(await commonDetail(entry, keys, context)),
+    ...(selected.moduleHotfixes && { moduleHotfixes: true }),
     mode: exact ? "exact" : "subset",
     repomdSignedBy: keepsSignature ? "upstream" : "airferry",
     rpmrepo: entry.rpmrepo ?? false,
@@ -133,7 +134,7 @@ async function commonDetail(
   entry: RpmEntry,
   keys: RepositoryKeys | undefined,
   context: LockContext,
-): Promise<Pick<RpmDetail, "gpgcheck" | "legacySignatures" | "quarantine" | "keys" | "arch">> {
+): Promise<Pick<RpmDetail, "gpgcheck" | "moduleHotfixes" | "legacySignatures" | "quarantine" | "keys" | "arch">> {
   const carried = keys && {
     path: `keys/${entry.name}`,
     kept: await context.kept.put(keys.armored),
@@ -141,6 +142,7 @@ async function commonDetail(
   };
   return {
     gpgcheck: keys !== undefined && entry.gpgcheck !== false,
+    ...(entry.module_hotfixes && { moduleHotfixes: true }),
     ...(keys && entry.legacy_signatures && { legacySignatures: true }),
     quarantine: entry.on_bad_package === "quarantine",
     keys: carried ? [carried] : [],
