@@ -24,16 +24,15 @@ export function needsOf(build: ModuleDocument): [string, string[]][] {
   return build.requires.flatMap((it) => [...it]).filter(([module]) => module !== "platform");
 }
 
-/** Groups builds into contexts. */
+/** Groups builds into contexts, in the order of libdnf's names for them. */
 export function contextsOf(builds: readonly ModuleDocument[]): ModuleContext[] {
   const contexts = new Map<string, ModuleContext>();
   for (const build of builds) {
     const needs = needsOf(build);
-    const text = needs
-      .map(([module, streams]) => `${module}:[${[...streams].sort().join(",")}]`)
-      .sort()
-      .join(",");
-    const key = `${build.module}:${build.stream}:${build.format >= 3 ? build.context : text}`;
+    const text = needs.map(([module, streams]) =>
+      streams.length === 0 ? module : `${module}:[${[...streams].sort().join(",")}]`,
+    );
+    const key = `${build.module}:${build.stream}:${build.format >= 3 ? build.context : text.sort().join(";") || "NoRequires"}`;
     const context = contexts.get(key);
     if (context) context.builds.push(build);
     else contexts.set(key, { module: build.module, stream: build.stream, needs, key, builds: [build] });

@@ -19,7 +19,8 @@ export interface ModuleDocument {
   module: string;
   /** "" for documents that are about the whole module. */
   stream: string;
-  version: number;
+  /** Up to 64 bits. */
+  version: bigint;
   /** Of the format: 2 and less, or 3, where contexts are names that people choose. */
   format: number;
   context: string;
@@ -87,7 +88,7 @@ function documentOf(raw: Raw, text: string): ModuleDocument {
     text,
     module: string(data.name) || string(data.module),
     stream: kind === "modulemd-defaults" ? "" : string(data.stream),
-    version: Number(string(data.version)) || 0,
+    version: /^\d{1,20}$/.test(string(data.version)) ? BigInt(string(data.version)) : 0n,
     format: Number(string(raw.version)) || 0,
     context: string(data.context),
     arch: string(data.arch),
@@ -175,7 +176,7 @@ export class ModuleIndex {
   /** Builds of a stream: the newest version of those among `builds`, every context of it. */
   newestBuilds(module: string, stream: string, builds: Iterable<ModuleDocument> = this.#builds): ModuleDocument[] {
     const own = [...builds].filter((it) => it.module === module && it.stream === stream);
-    const version = Math.max(...own.map((it) => it.version));
+    const version = own.reduce((newest, it) => (it.version > newest ? it.version : newest), 0n);
     return own.filter((it) => it.version === version);
   }
 
