@@ -164,28 +164,37 @@ t.test("an installation tree, whole and subset, asked as dracut and anaconda ask
   }
 });
 
-t.test("a quarantined package leaves a whole mirror, and tree, metadata and signature follow", async (t) => {
-  if (tree === undefined) return;
-  const files = distribution();
-  const path = [...files.keys()].find((it) => it.includes("aft-unneeded")) as string;
-  const bytes = Buffer.from(files.get(path) as Buffer);
-  bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
-  files.set(path, bytes);
-  const carried = await carry(t, "quarantined", () => ({ on_bad_package: "quarantine" }), files);
-  t.equal(carried.packed.status, 0, carried.packed.stderr);
-  t.match(carried.packed.stderr, /dropped rpms\/baseos\/Packages\/aft-unneeded-1-1\.noarch\.rpm/);
-  await checksumsHold(t, carried);
-  const { catalog } = JSON.parse(readFileSync(join(carried.bundle, "airferry.json"), "utf8")) as {
-    catalog: { rpms: { name: string; mode: string; repomdSignedBy: string; packages: number }[] };
-  };
-  const before = readdirSync(join(tree.dir, "base/Packages")).length;
-  t.match(catalog.rpms[0], { name: "baseos", mode: "subset", repomdSignedBy: "airferry", packages: before - 1 });
-  t.match(catalog.rpms[1], { name: "appstream", mode: "exact" });
-  const installed = await dnf(carried.dir, "root", carried.repos, "install", "aft-app");
-  t.equal(installed.status, 0, installed.out);
-  const gone = await dnf(carried.dir, "gone", carried.repos, "install", "aft-unneeded");
-  t.match(gone.out, /Unable to find a match/, "not a 404 in the middle of an installation");
-});
+t.test(
+  "quarantined packages, wrong or missing, leave a whole mirror, and tree, metadata and signature follow",
+  async (t) => {
+    if (tree === undefined) return;
+    const files = distribution();
+    const path = [...files.keys()].find((it) => it.includes("aft-unneeded")) as string;
+    const bytes = Buffer.from(files.get(path) as Buffer);
+    bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
+    files.set(path, bytes);
+    files.delete([...files.keys()].find((it) => it.includes("aft-words")) as string);
+    const carried = await carry(t, "quarantined", () => ({ on_bad_package: "quarantine" }), files);
+    t.equal(carried.packed.status, 0, carried.packed.stderr);
+    t.match(carried.packed.stderr, /dropped rpms\/baseos\/Packages\/aft-unneeded-1-1\.noarch\.rpm/);
+    t.match(
+      carried.packed.stderr,
+      /dropped rpms\/baseos\/Packages\/aft-words.*404/,
+      "one that is listed and not there",
+    );
+    await checksumsHold(t, carried);
+    const { catalog } = JSON.parse(readFileSync(join(carried.bundle, "airferry.json"), "utf8")) as {
+      catalog: { rpms: { name: string; mode: string; repomdSignedBy: string; packages: number }[] };
+    };
+    const before = readdirSync(join(tree.dir, "base/Packages")).length;
+    t.match(catalog.rpms[0], { name: "baseos", mode: "subset", repomdSignedBy: "airferry", packages: before - 2 });
+    t.match(catalog.rpms[1], { name: "appstream", mode: "exact" });
+    const installed = await dnf(carried.dir, "root", carried.repos, "install", "aft-app");
+    t.equal(installed.status, 0, installed.out);
+    const gone = await dnf(carried.dir, "gone", carried.repos, "install", "aft-unneeded");
+    t.match(gone.out, /Unable to find a match/, "not a 404 in the middle of an installation");
+  },
+);
 
 t.test("a key file of several armor blocks serves all of its packages", async (t) => {
   if (tree === undefined) return;

@@ -164,23 +164,23 @@ t.test("blocks are the same whatever the pieces", async (t) => {
 const RICH = new Map<string, number[][] | undefined>([
   ["(a or b)", [[1, 2]]],
   ["(a and b)", [[1], [2]]],
-  ["(a if b)", [[1, -2]]],
+  ["(a if b)", [[-2, 1]]],
   [
     "(a if b else c)",
     [
-      [1, -2],
-      [3, 2],
+      [-2, 1],
+      [2, 3],
     ],
   ],
-  ["(a unless b)", [[1, 2]]],
+  ["(a unless b)", [[1], [-2]]],
   [
     "(a if (b or c))",
     [
-      [1, -2],
-      [1, -3],
+      [-2, 1],
+      [-3, 1],
     ],
   ],
-  ["(a if (b and c))", [[1, -2, -3]]],
+  ["(a if (b and c))", [[-3, -2, 1]]],
   ["((a or b) and c)", [[1, 2], [3]]],
   ["(ab with b)", [[12]]],
   ["(ab without b)", [[1]]],
