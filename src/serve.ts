@@ -5,6 +5,15 @@ import { availableParallelism } from "node:os";
 import { isAbsolute, relative, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { AirferryError } from "./errors.ts";
+import {
+  becomeAccount,
+  findAccount,
+  giveFile,
+  giveFolder,
+  isAccount,
+  isRoot,
+  restartForLowPorts,
+} from "./io/account.ts";
 import { type ListenAddress, parseListen, urlsOf } from "./server/address.ts";
 import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/cluster.ts";
 import { reservePort, type TlsMaterial } from "./server/listener.ts";
@@ -64,6 +73,32 @@ export interface Serving {
   stopped: Promise<void>;
   /** Stops: no new connections; running answers finish within the grace time. */
   close(): Promise<void>;
+}
+
+/**
+ * Becomes another user before anything is served: what `--user` says. As root it first makes for that user what is missing of the
+ * folder of certificates and the access log. For ports below 1024 this program is started anew, as the same process, with
+ * nothing left of root but the right to listen there.
+ * @throws {AirferryError} ERR_USAGE for an unknown user, or when this is not root; ERR_TOOL, ERR_IO
+ */
+export async function becomeUser(
+  user: string,
+  options: Pick<ServeOptions, "listen" | "listenHttp" | "tls" | "tlsDir" | "accessLog">,
+): Promise<void> {
+  const account = await findAccount(user);
+  if (isAccount(account) || !isRoot()) return becomeAccount(account);
+  if (options.tls === "auto" && options.tlsDir !== undefined) await giveFolder(options.tlsDir, account, 0o700);
+  const { accessLog = "-" } = options;
+  if (accessLog !== "-") await giveFile(accessLog, account);
+  const listens = [options.listen ?? DEFAULT_LISTEN, options.listenHttp].filter((it) => it !== undefined);
+  const ports = listens.map((it) => parseListen(it).port);
+  if (ports.some((port) => port > 0 && port < 1024)) await restartForLowPorts(account);
+  becomeAccount(account);
+}
+
+/** Whether this process is one that {@link serve} started to serve along with it. */
+export function isServeWorker(): boolean {
+  return isWorkerProcess();
 }
 
 /** How many processes serve well on this machine. */

@@ -44,6 +44,15 @@ export function storeOption(): Option {
   return new Option("--store <dir>", "the store inside the gap").env("AIRFERRY_STORE").makeOptionMandatory();
 }
 
+/** `--user`, of commands that root may be asked to run. */
+export function userOption(): Option {
+  return new Option("--user <user>", "as root: become NAME, UID, NAME:GROUP or UID:GID first, for good");
+}
+
+/** Said to root where it names no other user. */
+export const ROOT_NOTE =
+  "running as root, which nothing here needs: give --user NAME, so that no fault reaches further";
+
 /** `--trust`, or AIRFERRY_TRUST (paths separated by `:`). */
 export function trustOption(): Option {
   return new Option("--trust <file...>", "public keys that may sign (PEM; several keys or files)");

@@ -134,7 +134,8 @@ function bindFault(cause: NodeJS.ErrnoException, address: ListenAddress): Airfer
     });
   }
   const hints: Record<string, string> = {
-    EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another with --listen",
+    EACCES:
+      "ports below 1024 need CAP_NET_BIND_SERVICE: start as root with --user NAME, or choose another with --listen",
     EADDRNOTAVAIL: "no interface of this machine has that address; see them with: ip address",
   };
   const hint = hints[cause.code ?? ""] ?? "choose another address with --listen";

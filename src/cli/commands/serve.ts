@@ -1,6 +1,7 @@
 /** `airferry serve`: answers for everything in a store until it is stopped. */
 import { Option } from "commander";
-import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+import { isRoot } from "../../io/account.ts";
+import { positive, type Register, ROOT_NOTE, storeOption, userOption, withGlobals } from "../command.ts";
 import { stopsByItself } from "../signals.ts";
 
 interface ServeFlags {
@@ -13,6 +14,7 @@ interface ServeFlags {
   accessLog?: string;
   htpasswd?: string;
   workers?: number;
+  user?: string;
 }
 
 export const serveCommand: Register = (program, run) => {
@@ -34,13 +36,16 @@ export const serveCommand: Register = (program, run) => {
     )
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
     .addOption(new Option("--workers <n>", "processes (default: one per core, at most 4)").argParser(positive))
+    .addOption(userOption())
     .addHelpText(
       "after",
       "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 stopped, 1 failed (port taken, no store), 2 usage.",
     )
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
-        const { defaultWorkers, serve } = await import("../../serve.ts");
+        const { becomeUser, defaultWorkers, isServeWorker, serve } = await import("../../serve.ts");
+        if (flags.user !== undefined) await becomeUser(flags.user, flags);
+        else if (isRoot() && !isServeWorker()) output.note(ROOT_NOTE);
         stopsByItself();
         const serving = await serve({
           ...flags,

@@ -1,6 +1,7 @@
 /** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
 import { EXIT } from "../../errors.ts";
-import { positive, type Register, storeOption, trustOption, withGlobals } from "../command.ts";
+import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
+import { positive, type Register, ROOT_NOTE, storeOption, trustOption, userOption, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
 import { requireTrust } from "./verify.ts";
 
@@ -9,6 +10,7 @@ interface UnpackFlags {
   threshold?: number;
   store: string;
   allowRollback?: boolean;
+  user?: string;
 }
 
 export const unpackCommand: Register = (program, run) => {
@@ -26,6 +28,7 @@ export const unpackCommand: Register = (program, run) => {
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .addOption(storeOption())
     .option("--allow-rollback", "let an older serial become current again")
+    .addOption(userOption())
     .addHelpText(
       "after",
       "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE stand in for the flags.\nExit status: 0 done (or more media to come), 1 failed, 2 usage, 3 refused, 130 interrupted.",
@@ -34,6 +37,11 @@ export const unpackCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const { unpack } = await import("../../unpack.ts");
         const trust = requireTrust(flags.trust, `airferry unpack ${bundles[0]} --store ${flags.store}`);
+        if (flags.user !== undefined) {
+          const account = await findAccount(flags.user);
+          if (isRoot()) await giveFolder(flags.store, account);
+          becomeAccount(account);
+        } else if (isRoot()) output.note(ROOT_NOTE);
         const progress = output.progress("unpacking");
         const report = await unpack(bundles, {
           store: flags.store,
