@@ -137,14 +137,23 @@ async function prepare(
       unknown(`a ${bits}-bit ${key.asymmetricKeyType} key ${TOO_WEAK}`, found);
       continue;
     }
-    if (signature.expires && now >= signature.expires) {
-      const fault = `the signature expired on ${signature.expires.toISOString()}`;
+    const fault = timeFault(signature, now);
+    if (fault !== undefined) {
       checks.push(checkOf(signature, { ...found, fault: found.fault ?? fault }, key, hash));
     } else {
       checks.push(checkOf(signature, found, key, hash));
     }
   }
   return checks;
+}
+
+/** Clocks may differ; what is signed for later than that is for some other day, or the clock here is wrong. */
+const MAX_AHEAD_MS = 24 * 60 * 60 * 1000;
+
+function timeFault({ created, expires }: ParsedSignature, now: Date): string | undefined {
+  if (expires && now >= expires) return `the signature expired on ${expires.toISOString()}`;
+  if (created.getTime() <= now.getTime() + MAX_AHEAD_MS) return undefined;
+  return `the signature is from the future (${created.toISOString()}; here it is ${now.toISOString()}: is this clock right?)`;
 }
 
 function checkOf(signature: ParsedSignature, found: FoundKey, key: KeyObject, hash: string): Check {

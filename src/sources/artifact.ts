@@ -17,8 +17,8 @@ import { resolveChecksums } from "./checksums.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { LockContext, PlanContext, PlanItem } from "./types.ts";
 
-/** Nothing a build consumes is larger; an endless body stops here. */
-const MAX_ARTIFACT_BYTES = 1024 ** 4;
+/** An endless body stops here. Larger artifacts exist; their digest must be known before, from upstream or the manifest. */
+const MAX_FIRST_SIGHT_BYTES = 64 * 1024 ** 3;
 
 interface Claim {
   integrity?: string;
@@ -142,7 +142,7 @@ async function lockRemote(
   };
   if (claim.integrity === undefined && context.pinFirstSight) {
     context.report(`pinning ${base.urls[0]} on first sight: nobody published its digest`);
-    const { sha256, size, etag } = await context.download(target, { maxBytes: MAX_ARTIFACT_BYTES });
+    const { sha256, size, etag } = await context.download(target, { maxBytes: MAX_FIRST_SIGHT_BYTES });
     return { ...base, size, integrity: sriOf(sha256), ...(etag && { etag }) };
   }
   const head = await context.fetcher.head(target);

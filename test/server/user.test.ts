@@ -137,7 +137,6 @@ t.test("only root can become another", { skip: ROOT === false && "needs root on 
         cwd: dir,
         stdio: "pipe",
         encoding: "utf8",
-        env: { ...process.env, ...PLAIN },
       });
     } catch (error) {
       return String((error as { stderr: string }).stderr);

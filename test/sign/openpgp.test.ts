@@ -167,6 +167,11 @@ t.test("expired and revoked keys", async (t) => {
   t.match((await verifyDetached(data, short, keyring)).bad[0]?.reason, /signature expired/);
   const then2 = new Date("2020-01-01T12:00:00Z");
   t.equal((await verifyDetached(data, short, keyring, { now: then2 })).good.length, 1);
+  const before2 = new Date("2019-12-01T12:00:00Z");
+  t.match(
+    (await verifyDetached(data, short, keyring, { now: before2 })).bad[0]?.reason,
+    /from the future \(2020-01-01T/,
+  );
 });
 
 /** gpg writes one for every key it makes, disarmed by a colon. */
