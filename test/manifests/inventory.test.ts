@@ -67,7 +67,7 @@ for (const [name, os, el] of [
     });
     t.test("row 3: the kickstart template", async (t) => {
       const kickstart = fileAt(manifest, /^ks\.cfg$/);
-      t.match(kickstart?.url, new RegExp(`/${os === "rocky" ? "rockylinux" : "rhel"}/http/${el}/ks\\.cfg\\.tmpl$`));
+      t.match(kickstart?.url, new RegExp(`/${os === "rocky" ? "rockylinux" : "rhel"}/http/${el}/ks\\.cfg$`));
       t.equal(manifest.builder?.kickstart, "ks.cfg");
     });
     t.test("row 4 and 5: repositories, with pinned keys", async (t) => {
