@@ -44,8 +44,11 @@ export const serveCommand: Register = (program, run) => {
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
         const { becomeUser, defaultWorkers, isServeWorker, serve } = await import("../../serve.ts");
-        if (flags.user !== undefined) await becomeUser(flags.user, flags);
-        else if (isRoot() && !isServeWorker()) output.note(ROOT_NOTE);
+        // A worker is already who its first process became, and hears from it at once.
+        if (!isServeWorker()) {
+          if (flags.user !== undefined) await becomeUser(flags.user, flags);
+          else if (isRoot()) output.note(ROOT_NOTE);
+        }
         stopsByItself();
         const serving = await serve({
           ...flags,
