@@ -378,7 +378,8 @@ class Filler {
       { pool, pieces: this.#pieces },
       {
         algorithms: algorithmsOf(item),
-        readBack: item.check !== undefined || item.look !== undefined,
+        // A look reads so little that it is no reason to fill the page cache.
+        readBack: item.check !== undefined,
         onBytes: (bytes) => {
           this.#doneBytes += bytes;
           this.#report(item);

@@ -14,8 +14,8 @@ import type { Kind } from "./io/types.ts";
 export interface Finding {
   /** `error`: it cannot work, and `pack` refuses; `warning`: it may. */
   level: "error" | "warning";
-  /** Whose finding it is: the manifest's `builder:`, or a kind of source. */
-  area: "builder" | Kind;
+  /** Whose finding it is: the manifest's or its `builder:`, or a kind of source. */
+  area: "builder" | "manifest" | Kind;
   /** What it is about: a key of the manifest, an entry, a component, a path in the bundle. */
   subject: string;
   message: string;

@@ -12,7 +12,7 @@ import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "./bundle/media-n
 import { AirferryError } from "./errors.ts";
 import type { HashPool } from "./io/hash-pool.ts";
 import { canonicalJson } from "./manifest/load.ts";
-import { lockDigest } from "./manifest/lock-file.ts";
+import { lockDigest, writeLock } from "./manifest/lock-file.ts";
 import type { Lock } from "./manifest/lock-types.ts";
 import type { Manifest } from "./manifest/schema.ts";
 import { type State, writeState } from "./manifest/state.ts";
@@ -110,6 +110,8 @@ export async function adoptable(dir: string, wanted: Wanted, serial: number): Pr
 export async function noteState(wanted: Wanted, state: State | undefined, finished: Finished): Promise<void> {
   const { workspace, lock, options } = wanted;
   const { serial, digest, bundle } = finished;
+  if (serial > (lock.last?.serial ?? 0))
+    await writeLock(workspace.paths.lock, { ...lock, last: { serial, sha256: digest } });
   await writeState(workspace.paths.state, {
     stream: lock.stream,
     serial: Math.max(serial, state?.serial ?? 0),

@@ -10,6 +10,7 @@ import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import type { Established } from "./io/types.ts";
 import { readMediaCheck } from "./iso/media-check.ts";
 
 /** One entry as `inspect --json` and `plan --json` list it. */
@@ -21,6 +22,12 @@ export interface InspectedEntry {
   kind: Provenance["kind"];
   /** Original URL, base name of a local file, or empty for what was generated. */
   source: string;
+  /** How the packer knew the digest; null: it does not say. */
+  established: Established | null;
+  /** Who signed it, where it is `upstream-signed`. */
+  signedBy?: string[];
+  /** Packages of this repository were not checked for signatures (`gpgcheck: false`). */
+  unsigned?: true;
   /** The bytes are not in this bundle. */
   from?: "store";
 }
@@ -77,6 +84,8 @@ export async function inspect(folders: readonly string[], options: InspectOption
   const ahead = madeAhead(created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
   const originOf = provenanceOf(catalog.provenance);
+  const unsigned = catalog.rpms.filter((it) => !it.gpgcheck).map((it) => it.path);
+  const isUnsigned = (path: string) => path.endsWith(".rpm") && unsigned.some((it) => path.startsWith(it));
   return {
     verified: false,
     stream,
@@ -99,6 +108,9 @@ export async function inspect(folders: readonly string[], options: InspectOption
         digest: `sha256:${sha256}`,
         kind: origin?.kind ?? kindOf(path),
         source: origin?.source ?? "",
+        established: origin?.established ?? null,
+        ...(origin?.signedBy && { signedBy: origin.signedBy }),
+        ...(isUnsigned(path) && { unsigned: true as const }),
       };
       return from === undefined ? entry : { ...entry, from };
     }),

@@ -14,8 +14,10 @@ import { sealPrivateKey } from "./sign/private-key.ts";
 export interface KeygenOptions {
   /** PREFIX: `.key`, `.pub`, `.rpm.key` and `.rpm.pub` are appended. Its folder is made if need be. */
   out: string;
-  /** Encrypts both private keys; may be empty, as cosign allows. */
+  /** Encrypts both private keys. */
   password: string;
+  /** Takes an empty password, which protects nothing: an unset secret of a CI looks the same. */
+  allowEmpty?: boolean | undefined;
   /** Also the OpenPGP pair; default true. */
   rpm?: boolean | undefined;
   /** Creation time of the OpenPGP key; default now. */
@@ -33,7 +35,7 @@ export interface KeygenResult {
 
 /**
  * Makes the key files; private ones get mode 0600.
- * @throws {AirferryError} ERR_USAGE when one of the files exists; ERR_IO
+ * @throws {AirferryError} ERR_USAGE when one of the files exists; ERR_PASSWORD for an empty password that nobody allowed; ERR_IO
  */
 export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
   const { out, password, rpm = true } = options;
@@ -41,6 +43,16 @@ export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
     throw new AirferryError("ERR_USAGE", `cannot write keys to "${out}": expected a name to put .key and .pub after`, {
       hint: "airferry keygen --out site",
     });
+  }
+  if (password === "" && options.allowEmpty !== true) {
+    throw new AirferryError(
+      "ERR_PASSWORD",
+      `cannot make "${out}.key": its passphrase is empty, which protects nothing`,
+      {
+        path: `${out}.key`,
+        hint: `set AIRFERRY_PASSWORD to a passphrase; for a key that anybody can use who has the file: airferry keygen --out ${out} --no-passphrase`,
+      },
+    );
   }
   for (const suffix of [".key", ".pub", ...(rpm ? [".rpm.key", ".rpm.pub"] : [])]) await mustNotExist(out + suffix);
 

@@ -93,6 +93,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
   }
   checkPaths(entries);
   const after: Lock = { lockVersion: 1, stream: manifest.stream, time: before?.time ?? time, entries };
+  if (before?.last !== undefined && before.stream === after.stream) after.last = before.last;
   const changes = changesBetween(before?.entries ?? [], entries);
   if (before === undefined || lockDigest(before) !== lockDigest(after)) {
     after.time = time;
@@ -139,6 +140,15 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
     entry.kind === "image" ? (entry.detail as ImageDetail).images.map((it) => it.reference) : [],
   );
   const findings = checkBuilder(workspace.manifest.builder, paths, images);
+  if (paths.length === 0) {
+    findings.push({
+      level: "error",
+      area: "manifest",
+      subject: workspace.file,
+      message: "nothing would be in the bundle: the manifest names no ISO, repository, file or image",
+      remedy: "name what the build needs under isos:, rpms:, files: or images:",
+    });
+  }
   const context = planContext(workspace, lock);
   for (const source of SOURCES) {
     const entries = lock.entries.filter((entry) => entry.kind === source.kind);

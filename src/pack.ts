@@ -122,10 +122,24 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
   if (options.frozen) await requireUnmoved(workspace, lock, report);
   const wanted: Wanted = { workspace, lock, options, pool };
   const earlier = await packedBefore(wanted, state);
-  if (earlier !== undefined) return done(lock, findings, earlier);
+  if (earlier !== undefined) {
+    await noteState(wanted, state, earlier);
+    return done(lock, findings, earlier);
+  }
 
-  const serial = options.serial ?? (state?.serial ?? 0) + 1;
-  const name = `${lock.stream}-${String(serial).padStart(6, "0")}`;
+  const last = Math.max(state?.serial ?? 0, lock.last?.serial ?? 0);
+  const serial = options.serial ?? last + 1;
+  const lastBundle = join(options.out, bundleName(lock.stream, last));
+  // Without a state file, the last bundle may yet be here.
+  const mayBeHere = state === undefined && options.serial === undefined && last > 0;
+  const known = mayBeHere ? await adoptable(lastBundle, wanted, last) : undefined;
+  if (known !== undefined) {
+    await noteState(wanted, state, known);
+    return done(lock, findings, known);
+  }
+  if (last > (state?.serial ?? 0) && options.serial === undefined)
+    report(`serial ${serial} follows serial ${last}, which the lock knows: this folder has not packed it`);
+  const name = bundleName(lock.stream, serial);
   const target = join(options.out, name);
   await makeFolder(options.out);
   if (await exists(target)) {
@@ -165,7 +179,8 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
       continue;
     }
     const volumes = await work.folder.finishVolumes();
-    const previous = state?.stream === lock.stream ? state.previous : undefined;
+    const noted = state?.stream === lock.stream ? state.previous : undefined;
+    const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
     const inventory = inventoryOf(workspace, lock, plan, volumes, filled.sha256Of, serial, previous);
     const digest = await finishBundle({
       dir: work.folder.dir,
@@ -320,6 +335,10 @@ function inventoryOf(
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
   };
+}
+
+function bundleName(stream: string, serial: number): string {
+  return `${stream}-${String(serial).padStart(6, "0")}`;
 }
 
 async function exists(path: string): Promise<boolean> {

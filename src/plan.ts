@@ -145,7 +145,7 @@ export function planRows(plan: Plan): PlanRow[] {
         digest: sha256 === undefined ? null : (`sha256:${sha256}` as const),
         kind: item.kind,
         source: sourceName(item),
-        established: item.kind === "generated" ? "generated" : item.established,
+        established: item.established,
       };
     })
     .sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));

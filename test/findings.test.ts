@@ -51,3 +51,29 @@ t.test("with --json each finding is a problem of the error", async (t) => {
     ["k8s", "cni", "containerd", "crictl"],
   );
 });
+
+t.test("what has nothing in it, or is a page in place of what was asked for, is not packed", async (t) => {
+  const dir = scratch(t);
+  writeFileSync(join(dir, "page"), "<!DOCTYPE html><html><title>Log in</title></html>");
+  writeFileSync(join(dir, "a.rpm.txt"), "x");
+  for (const [manifest, message] of [
+    [{}, /manifest: error: nothing would be in the bundle/],
+    [{ isos: [{ name: "rhel", path: "page" }] }, /isos\/rhel\.iso is not an ISO 9660 or UDF image: .*"<!DOCTYPE html>/],
+    [{ files: [{ path: "page", as: "a.tar.gz" }] }, /files\/a\.tar\.gz is not a gzip file/],
+    [{ files: [{ path: "page", as: "kubeadm", mode: "0755" }] }, /files\/kubeadm is not a program/],
+  ] as const) {
+    const file = writeManifest(dir, manifest);
+    const { status, stderr } = await airferry(dir, ["pack", file, "--unsigned", "--out", "none"]);
+    t.equal(status, 2, stderr);
+    t.match(stderr, message);
+    t.notOk(existsSync(join(dir, "none", "test-000001")));
+    const allowed = await airferry(dir, ["pack", file, "--unsigned", "--out", "all", "--allow-findings", "--json"]);
+    t.equal(allowed.status, 0, allowed.stderr);
+  }
+  const refused = await airferry(dir, [
+    "plan",
+    writeManifest(dir, { rpms: [{ name: "r", path: ".", gpgcheck: false, arch: ["amd64"] }] }),
+  ]);
+  t.equal(refused.status, 2);
+  t.match(refused.stderr, /is no RPM architecture: got "amd64": write x86_64/);
+});

@@ -12,7 +12,7 @@ const text = z.string().max(4096);
 const name = z.string().refine((it) => checkName(it) === undefined, "not a name");
 const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
 const texts = z.array(text);
-const established = z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight"]);
+const established = z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]);
 
 const catalog = z.looseObject({
   isos: z.array(z.looseObject({ name, path: text, volumeId: text.optional() })),

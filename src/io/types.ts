@@ -15,8 +15,8 @@ export function isDigest(text: string): text is Digest {
 /** The kinds of content that a manifest names. */
 export type Kind = "iso" | "rpm" | "file" | "image";
 
-/** How a digest was established, weakest last. */
-export type Established = "manifest" | "upstream-signed" | "upstream-checksum" | "first-sight";
+/** How a digest was established, weakest last; `generated`: airferry wrote the bytes itself, out of the others. */
+export type Established = "manifest" | "upstream-signed" | "upstream-checksum" | "first-sight" | "generated";
 
 /**
  * Bytes that can be read anywhere, any number of times, by several readers at once.

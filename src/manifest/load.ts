@@ -9,6 +9,7 @@ import type { z } from "zod";
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { checkFileName, checkPath } from "../io/path-grammar.ts";
+import { redactUrl } from "../io/redact.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
 import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
 import { type FileEntry, type ImageEntry, type Manifest, manifestSchema } from "./schema.ts";
@@ -144,6 +145,20 @@ export function parseManifest(text: string, name: string): Manifest {
   );
 }
 
+/** What containers and Debian call architectures, and what RPM calls them. */
+const FOREIGN_ARCH: Readonly<Record<string, string>> = {
+  amd64: "x86_64",
+  x64: "x86_64",
+  "x86-64": "x86_64",
+  arm64: "aarch64",
+  armhf: "armv7hl",
+  ppc64el: "ppc64le",
+  386: "i686",
+  x86: "i686",
+  all: "noarch",
+  any: "noarch",
+};
+
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   let it = value as Record<PropertyKey, unknown> | null | undefined;
   for (const key of path) it = it?.[key] as typeof it;
@@ -152,7 +167,8 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 
 /** What the schema found, in the words of who writes a manifest. */
 function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
-  const got = typeof value === "string" || typeof value === "number" ? `, got ${JSON.stringify(value)}` : "";
+  const shown = typeof value === "string" && /:[^@\s]*@/.test(value) ? redactUrl(value) : value;
+  const got = typeof value === "string" || typeof value === "number" ? `, got ${JSON.stringify(shown)}` : "";
   switch (issue.code) {
     case "invalid_type":
       return value === undefined
@@ -208,6 +224,13 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
         ["rpms", index],
         "needs keys: to check package signatures with, or gpgcheck: false for an unsigned upstream",
       );
+    }
+  });
+  list(manifest.rpms).forEach((entry, index) => {
+    for (const [at, arch] of list(entry.arch).entries()) {
+      const right = FOREIGN_ARCH[String(arch).toLowerCase()];
+      if (right !== undefined)
+        report(["rpms", index, "arch", at], `is no RPM architecture: got "${arch}": write ${right}`);
     }
   });
   list(manifest.images).forEach((entry, index) => {

@@ -31,7 +31,7 @@ const artifact = z
       .optional(),
     size: z.int().min(0).optional(),
     integrity: z.string().optional(),
-    established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight"]),
+    established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]),
     signedBy: z.array(z.string()).optional(),
     etag: z.string().optional(),
     mode: z.enum(["0644", "0755"]).optional(),
@@ -41,6 +41,7 @@ const lockSchema = z.strictObject({
   lockVersion: z.literal(1),
   stream: z.string(),
   time: z.iso.datetime(),
+  last: z.strictObject({ serial: z.int().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/) }).optional(),
   entries: z.array(
     z.strictObject({
       kind: z.enum(["iso", "rpm", "file", "image"]),
@@ -82,8 +83,8 @@ export function formatLock(lock: Lock): string {
   return `${canonicalJson(lock, 1)}\n`;
 }
 
-/** SHA-256 (hex) of the formatted lock: what a bundle says it was packed from. */
-export function lockDigest(lock: Lock): string {
+/** SHA-256 (hex) of the formatted lock without `last`: what a bundle says it was packed from. */
+export function lockDigest({ last: _, ...lock }: Lock): string {
   return createHash("sha256").update(formatLock(lock)).digest("hex");
 }
 

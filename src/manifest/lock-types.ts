@@ -49,5 +49,7 @@ export interface Lock {
   stream: string;
   /** RFC 3339 UTC, whole seconds: when the lock's content last changed; the mtime of everything generated. */
   time: string;
+  /** The last release that was packed of it, so that a fresh clone goes on from there. Not content: no part of the lock's digest. */
+  last?: { serial: number; sha256: string };
   entries: LockedEntry[];
 }

@@ -42,3 +42,10 @@ export function isForeignLayerType(mediaType: string): boolean {
     mediaType.startsWith("application/vnd.docker.image.rootfs.foreign.diff.")
   );
 }
+
+/** Tells whether a media type is that of an image's layer: a tar file, compressed or not, also one that is kept elsewhere. */
+export function isImageLayerType(mediaType: string): boolean {
+  return /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.|docker\.container\.image\.rootfs)/.test(
+    mediaType,
+  );
+}

@@ -21,12 +21,20 @@ const MAX_PBKDF2_ROUNDS = 10_000_000;
 const MAX_PRIVATE_KEY_BYTES = 64 * 1024;
 
 /**
- * Returns the passphrase source of the command line: AIRFERRY_PASSWORD, else COSIGN_PASSWORD (an empty value counts), else
+ * The passphrase that the environment gives: AIRFERRY_PASSWORD, else COSIGN_PASSWORD. Empty only where one of them is set and none
+ * has a value, as for keys without a passphrase; undefined where none is set.
+ */
+export function passphraseIn(env: NodeJS.ProcessEnv): string | undefined {
+  return env.AIRFERRY_PASSWORD || env.COSIGN_PASSWORD || (env.AIRFERRY_PASSWORD ?? env.COSIGN_PASSWORD);
+}
+
+/**
+ * Returns the passphrase source of the command line: that of the environment (an empty value counts), else
  * `prompt`, which the cli gives when there is a terminal.
  */
 export function passphraseFrom(env: NodeJS.ProcessEnv, prompt?: Passphrase): Passphrase {
   return async (what) => {
-    const given = env.AIRFERRY_PASSWORD ?? env.COSIGN_PASSWORD;
+    const given = passphraseIn(env);
     if (given !== undefined) return given;
     if (prompt) return prompt(what);
     throw new AirferryError(

@@ -14,6 +14,7 @@ import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
 import { resolveChecksums } from "./checksums.ts";
+import { lookerOf } from "./looks.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { LockContext, PlanContext, PlanItem } from "./types.ts";
 
@@ -232,13 +233,22 @@ export function itemOf(
 
 /** The plan items of all artifacts of entries. */
 export function itemsOf(
-  kind: PlanItem["kind"],
+  kind: "iso" | "file",
   entries: readonly LockedEntry[],
   { baseDir, manifest }: Pick<PlanContext, "baseDir" | "manifest">,
 ): PlanItem[] {
   return entries.flatMap((entry) => {
     const where = { baseDir, byUser: userUrlsOf(entry, manifest) };
-    return entry.artifacts.map((it) => itemOf(kind, it, where));
+    return entry.artifacts.map((it) => ({
+      ...itemOf(kind, it, where),
+      look: lookerOf({
+        kind,
+        path: it.path,
+        mode: it.mode,
+        isLocal: it.file !== undefined,
+        isVouched: it.established !== "first-sight",
+      }),
+    }));
   });
 }
 
@@ -259,7 +269,7 @@ export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[]
       kind: "generated",
       mode: "0644",
       size: Buffer.byteLength(text("0".repeat(64))),
-      established: "manifest",
+      established: "generated",
       source: { from: "made", make: (digestOf) => Buffer.from(text(digestOf(path))) },
     }));
 }

@@ -3,6 +3,7 @@
  * these need, or made from a folder of loose RPMs. docs/rpm.md is the prose. Neither lock nor plan ever reads a remote RPM.
  */
 import type { LockedEntry } from "../manifest/lock-types.ts";
+import { emptyFindings } from "./rpm/empty.ts";
 import { excludePackages } from "./rpm/exclude.ts";
 import { lockRepositories } from "./rpm/lock.ts";
 import { planRepositories } from "./rpm/plan.ts";
@@ -12,5 +13,6 @@ export const rpmSource: SourceKind = {
   kind: "rpm",
   lock: lockRepositories,
   plan: (entries, context) => planRepositories(entries, context),
+  findings: (entries, { manifest }) => entries.flatMap((entry) => emptyFindings(entry, manifest)),
   exclude: (entry: LockedEntry, faults, context) => excludePackages(entry, faults, context),
 };

@@ -11,6 +11,8 @@ const TRACE = /\n\s+at .+:\d+:\d+|ERR_INTERNAL/;
 /** One upstream, one key and one packed bundle for all of them: the commands are what is tested. */
 const dir = scratch(t, "airferry-cli");
 const iso = seededBytes(7, 300_000);
+// At first sight pack wants to see what an ISO begins with.
+iso.write("CD001", 16 * 2048 + 1);
 const upstream = await startUpstream({
   files: new Map<string, Uint8Array | string>([
     ["/x.iso", iso],

@@ -1,5 +1,6 @@
 /** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
 
+import type { InspectedEntry } from "../../inspect.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatBytes, formatTable, plural } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
@@ -43,6 +44,11 @@ export const inspectCommand: Register = (program, run) => {
             `media     ${check.path} carries its own MD5 ${check.md5} (isomd5sum; says nothing about trust)`,
           );
         }
+        for (const { name, packages } of rpms.filter((it) => !it.gpgcheck)) {
+          output.print(
+            `unsigned  ${name}: signatures of its ${plural(packages, "package")} were not checked (gpgcheck: false)`,
+          );
+        }
         for (const problem of it.problems) output.note(`${problem.path}: ${problem.message}`);
         output.print("");
         const table = formatImages(it.catalog);
@@ -50,10 +56,19 @@ export const inspectCommand: Register = (program, run) => {
         const shown = it.entries
           .filter((entry) => flags.files || (entry.kind !== "generated" && !isImageBlob(entry.path)))
           .slice(0, flags.files ? undefined : 40);
-        const rows = shown.map((entry) => [formatBytes(entry.size), entry.kind, entry.path, entry.source]);
-        if (rows.length > 0) output.print(...formatTable(["SIZE", "KIND", "PATH", "SOURCE"], rows, [0]));
+        const rows = shown.map((it) => [formatBytes(it.size), it.kind, establishedText(it), it.path, it.source]);
+        if (rows.length > 0) output.print(...formatTable(["SIZE", "KIND", "DIGEST", "PATH", "SOURCE"], rows, [0]));
         if (shown.length < it.entries.length)
           output.print(`… and ${it.entries.length - shown.length} more: --files lists all`);
       }),
     );
 };
+
+const KEYID_LENGTH = 16;
+
+/** How a digest is known, and by whose signature. */
+function establishedText({ established, signedBy, unsigned }: InspectedEntry): string {
+  const by = (signedBy ?? []).map((it) => it.slice(-KEYID_LENGTH)).join(", ");
+  const known = by === "" ? (established ?? "not said") : `${established} by ${by}`;
+  return unsigned ? `${known}, unsigned` : known;
+}

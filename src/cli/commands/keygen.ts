@@ -10,18 +10,24 @@ export const keygenCommand: Register = (program, run) => {
         "PREFIX.rpm.pub (OpenPGP, RSA-4096) for repository metadata. Private keys are encrypted with a passphrase.",
     )
     .requiredOption("--out <prefix>", "path that .key, .pub, .rpm.key and .rpm.pub are appended to")
+    .option("--no-passphrase", "do not encrypt them: whoever has the files can sign")
     .addHelpText(
       "after",
       "\nExample:\n  airferry keygen --out site\n\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed, 2 usage.",
     )
-    .action((flags: { out: string }, command) =>
+    .action((flags: { out: string; passphrase: boolean }, command) =>
       run(command.opts(), async (output) => {
         const { keygen } = await import("../../keygen.ts");
+        const { passphraseIn } = await import("../../sign/private-key.ts");
         const { out } = flags;
-        const fromEnvironment = process.env["AIRFERRY_PASSWORD"] ?? process.env["COSIGN_PASSWORD"];
-        const password = fromEnvironment ?? (await newPassphrase(`${out}.key`));
-        const made = await keygen({ out, password });
+        const given = flags.passphrase ? passphraseIn(process.env) : "";
+        const password = given ?? (await newPassphrase(`${out}.key`));
+        const made = await keygen({ out, password, allowEmpty: !flags.passphrase });
         for (const file of made.files) output.print(file);
+        if (!flags.passphrase)
+          output.note(
+            `${out}.key has no passphrase; where no terminal is, open it with AIRFERRY_PASSWORD set and empty`,
+          );
         output.note(`key id ${made.keyid}`);
         if (made.rpmFingerprint) output.note(`OpenPGP fingerprint ${made.rpmFingerprint}`);
         output.note(

@@ -5,6 +5,7 @@
  */
 import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../fetch/named.ts";
+import { plural } from "../../io/format.ts";
 import type { Established } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
@@ -21,6 +22,7 @@ import {
 import {
   isForeignLayerType,
   isImageConfigType,
+  isImageLayerType,
   isManifestType,
   SIGSTORE_BUNDLE,
   SIMPLE_SIGNING,
@@ -83,6 +85,8 @@ interface Node {
   manifest: ImageManifest;
   /** What its config says that it is for. */
   own?: Platform;
+  /** Layers that its config knows, open: `rootfs.diff_ids`. */
+  diffs?: number;
   /** Bytes of the manifest, its config and its signatures, until they are kept. */
   small: Map<OciDigest, Buffer>;
 }
@@ -125,6 +129,7 @@ class Collector {
     this.#requirePlatforms();
     for (const chosen of this.#selected.keys()) await this.#takeContent(this.#nodes.get(chosen) as Node, false);
     for (const blob of this.#loose) await this.#blob(blob);
+    if (this.#left && this.#platforms.size === 0) throw this.#fault("no platform of it has all of its layers");
     if (this.#o.referrers) await this.#takeReferrers();
     const image: LockedImage = {
       reference: this.#o.reference,
@@ -155,15 +160,18 @@ class Collector {
         throw this.#fault(`its ${descriptor === config ? "config" : "blob"} ${descriptor.digest} is not there`);
       }
     }
-    const own = config && this.#ownPlatform(config, small.get(config.digest));
-    return { digest, size: bytes.length, manifest, small, ...(own && { own }) };
+    const image = config && this.#imageConfig(config, small.get(config.digest));
+    return { digest, size: bytes.length, manifest, small, ...image };
   }
 
-  /** The platform that an image's config speaks of. */
-  #ownPlatform(config: Descriptor, bytes: Buffer | undefined): Platform | undefined {
-    if (bytes === undefined || !isImageConfigType(config.mediaType)) return undefined;
+  /** What an image's config says of it: its platform, and how many layers it has. */
+  #imageConfig(config: Descriptor, bytes: Buffer | undefined): Pick<Node, "own" | "diffs"> {
+    if (bytes === undefined || !isImageConfigType(config.mediaType)) return {};
     try {
-      return platformOf(JSON.parse(bytes.toString("utf8")));
+      const value = JSON.parse(bytes.toString("utf8"));
+      const own = platformOf(value);
+      const diffs: unknown = value?.rootfs?.diff_ids;
+      return { ...(own && { own }), ...(Array.isArray(diffs) && { diffs: diffs.length }) };
     } catch {
       throw this.#fault(`its config ${config.digest} is not JSON`);
     }
@@ -275,6 +283,16 @@ class Collector {
   async #takeContent(node: Node, isReferrer: boolean): Promise<void> {
     const { digest, small } = node;
     const { layers } = node.manifest;
+    if (
+      node.diffs !== undefined &&
+      node.diffs !== layers.length &&
+      layers.every((it) => isImageLayerType(it.mediaType))
+    ) {
+      throw this.#fault(
+        `its manifest ${digest} and its config disagree: expected ${plural(node.diffs, "layer")} (diff_ids), got ${layers.length}`,
+        "some clients take such an image and others refuse it: have it built or saved again",
+      );
+    }
     const names = [...(this.#selected.get(digest) as Set<string>)];
     const places = await mapLimited(layers, CONCURRENCY, async (it) =>
       small.has(it.digest) ? { urls: [] } : this.#locate(it),

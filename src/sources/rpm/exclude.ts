@@ -99,5 +99,5 @@ async function withChecksum(artifact: LockedArtifact, sha256: string, context: P
   const text = (await context.kept.get(artifact.kept)).toString("utf8");
   const checksums = new Map([["repodata/repomd.xml", sha256]]);
   const bytes = Buffer.from(rewriteTreeinfo(text, { checksums }, artifact.path));
-  return keptArtifact(artifact.path, bytes, context.kept);
+  return keptArtifact(artifact.path, bytes, context.kept, { established: "generated" });
 }

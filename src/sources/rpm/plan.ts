@@ -107,7 +107,7 @@ function made(path: string, bytes: Buffer): PlanItem {
     kind: "generated",
     mode: "0644",
     size: bytes.length,
-    established: "manifest",
+    established: "generated",
     source: { from: "made", make: () => bytes },
   };
 }

@@ -14,6 +14,8 @@ export interface Tree {
   /** `.treeinfo` or `treeinfo`, as upstream calls it. */
   name: string;
   bytes: Buffer;
+  /** It is upstream's, byte for byte, or was rewritten. */
+  proof: Pick<LockedArtifact, "established">;
   images: LockedArtifact[];
   notes: string[];
 }
@@ -67,7 +69,9 @@ export async function readTree(
       if (image) images.push(image);
       else notes.push(`${name}: upstream does not have ${file.path}`);
     }
-    return { name, bytes: Buffer.from(rewriteTreeinfo(text, { variants, checksums }, label)), images, notes };
+    const written = Buffer.from(rewriteTreeinfo(text, { variants, checksums }, label));
+    const proof = { established: written.equals(bytes) ? "first-sight" : "generated" } as const;
+    return { name, bytes: written, proof, images, notes };
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 /** The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock says of it. */
 import { createHash } from "node:crypto";
-import type { Digest } from "../../io/types.ts";
+import type { Digest, Established } from "../../io/types.ts";
 import { requestDigest } from "../../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -29,6 +29,14 @@ interface Placed extends SubsetPackage {
   at: ReturnType<Snapshot["placeOf"]>;
 }
 
+/** What airferry wrote, out of upstream's metadata or of packages. */
+const GENERATED = { established: "generated" } as const;
+
+/** How what repomd.xml lists is known: by its signature, or as `otherwise`. */
+function proofOf({ signedBy }: Snapshot, otherwise: Established): Pick<LockedArtifact, "established" | "signedBy"> {
+  return signedBy.length > 0 ? { established: "upstream-signed", signedBy: [...signedBy] } : { established: otherwise };
+}
+
 export const rpmPath = (name: string) => `rpms/${name}/`;
 
 /** Writes the entry of a repository with metadata of its own. */
@@ -47,8 +55,7 @@ export async function lockRepository(
   const inside = placed.every((it) => it.location.asUpstream);
   const exact = whole && entry.packages === undefined && inside && recordsInside(snapshot);
   const signed = snapshot.signedBy.length > 0;
-  const established = signed ? "upstream-signed" : "upstream-checksum";
-  const proof = { established, ...(signed && { signedBy: [...snapshot.signedBy] }) } as const;
+  const proof = proofOf(snapshot, "upstream-checksum");
   const metadata = exact
     ? await exactMetadata(repository, path, context)
     : await subsetMetadata(repository, placed, path, context);
@@ -64,13 +71,17 @@ export async function lockRepository(
   ];
   const keepsSignature = exact && signed;
   if (keepsSignature) {
-    artifacts.push(await keptArtifact(`${path}repodata/repomd.xml.asc`, snapshot.signature as Buffer, context.kept));
+    artifacts.push(
+      await keptArtifact(`${path}repodata/repomd.xml.asc`, snapshot.signature as Buffer, context.kept, {
+        established: "first-sight",
+      }),
+    );
   }
   const repomdSha256 = createHash("sha256").update(metadata.repomd).digest("hex");
   const wantsTree = entry.kickstart ?? (entry.packages === undefined || entry.packages.length > 0);
   const tree = wantsTree ? await readTree(snapshot, path, repomdSha256, neighbours) : undefined;
   if (tree) {
-    artifacts.push(await keptArtifact(`${path}${tree.name}`, tree.bytes, context.kept), ...tree.images);
+    artifacts.push(await keptArtifact(`${path}${tree.name}`, tree.bytes, context.kept, tree.proof), ...tree.images);
     notes.push(...tree.notes);
   }
   const detail: RpmDetail = {
@@ -99,10 +110,12 @@ export async function lockLoose(
   context: LockContext,
 ): Promise<LockedEntry> {
   const path = rpmPath(entry.name);
-  const artifacts: LockedArtifact[] = [await keptArtifact(`${path}repodata/repomd.xml`, folder.repomd, context.kept)];
+  const artifacts: LockedArtifact[] = [
+    await keptArtifact(`${path}repodata/repomd.xml`, folder.repomd, context.kept, GENERATED),
+  ];
   const digests: Record<string, Digest> = { repomd: artifacts[0]?.kept as Digest };
   for (const file of folder.files) {
-    const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, context.kept);
+    const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, context.kept, GENERATED);
     digests[file.type] = artifact.kept as Digest;
     artifacts.push(artifact);
   }
@@ -208,10 +221,13 @@ async function exactMetadata(
   path: string,
   context: LockContext,
 ): Promise<Metadata> {
-  const repomd = await keptArtifact(`${path}repodata/repomd.xml`, snapshot.repomdBytes, context.kept);
+  const { place } = snapshot;
+  const isListed = place.kind === "remote" && place.repomds.length > 0;
+  const own = proofOf(snapshot, isListed ? "upstream-checksum" : "first-sight");
+  const repomd = await keptArtifact(`${path}repodata/repomd.xml`, snapshot.repomdBytes, context.kept, own);
   const artifacts = [repomd];
   const digests: Record<string, Digest> = { repomd: repomd.kept as Digest };
-  const signed = snapshot.signedBy.length > 0;
+  const listed = proofOf(snapshot, "upstream-checksum");
   for (const record of snapshot.repomd.records) {
     const { stored } = locate(record.href, record.base, record.checksum.hex, `${name}: record ${record.type}`);
     const isSmall = ["primary", "modules", "group", "updateinfo", "productid"].includes(record.type);
@@ -222,7 +238,7 @@ async function exactMetadata(
       continue;
     }
     if (bytes) {
-      const artifact = await keptArtifact(`${path}${stored}`, bytes, context.kept);
+      const artifact = await keptArtifact(`${path}${stored}`, bytes, context.kept, listed);
       digests[record.type] = artifact.kept as Digest;
       artifacts.push(artifact);
     } else {
@@ -231,8 +247,7 @@ async function exactMetadata(
         ...snapshot.recordedPlaceOf(record.href, record.base),
         ...(record.size !== undefined && { size: record.size }),
         integrity: integrityOf(record.checksum),
-        established: signed ? "upstream-signed" : "upstream-checksum",
-        ...(signed && { signedBy: [...snapshot.signedBy] }),
+        ...listed,
       });
     }
   }
@@ -294,10 +309,10 @@ export async function writeCut(
     revision: source.revision,
     time: source.time,
   });
-  const artifacts = [await keptArtifact(`${path}repodata/repomd.xml`, repomd, kept)];
+  const artifacts = [await keptArtifact(`${path}repodata/repomd.xml`, repomd, kept, GENERATED)];
   const digests: Record<string, Digest> = { repomd: artifacts[0]?.kept as Digest };
   for (const file of files) {
-    const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, kept);
+    const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, kept, GENERATED);
     if ((CUT_RECORDS as readonly string[]).includes(file.type)) digests[file.type] = artifact.kept as Digest;
     artifacts.push(artifact);
   }
@@ -327,14 +342,19 @@ async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): P
 }
 
 /** Puts a small file into the lock's folder and returns it as an artifact. */
-export async function keptArtifact(path: string, bytes: Buffer, kept: KeptBlobs): Promise<LockedArtifact> {
+export async function keptArtifact(
+  path: string,
+  bytes: Buffer,
+  kept: KeptBlobs,
+  proof: Pick<LockedArtifact, "established" | "signedBy">,
+): Promise<LockedArtifact> {
   const digest = await kept.put(bytes);
   return {
     path,
     kept: digest,
     size: bytes.length,
     integrity: `sha256-${Buffer.from(digest.slice(7), "hex").toString("base64")}`,
-    established: "upstream-checksum",
+    ...proof,
   };
 }
 

@@ -1,0 +1,34 @@
+/** Repositories that came out empty: what was to choose packages chose none. */
+import type { Finding } from "../../findings.ts";
+import type { LockedEntry } from "../../manifest/lock-types.ts";
+import type { Manifest, RpmEntry } from "../../manifest/schema.ts";
+import { withCompanions } from "./companions.ts";
+import type { RpmDetail } from "./detail.ts";
+
+/** What of an entry chooses; `packages: []` asks for nothing by itself. */
+const CHOOSERS = ["arch", "exclude", "newest", "advisories"] as const;
+
+/** Says that a locked repository has no package, where it was to have some. */
+export function emptyFindings({ name, detail }: LockedEntry, { rpms = [] }: Manifest): Finding[] {
+  const { packages } = detail as RpmDetail;
+  const entry = withCompanions(rpms).find((it) => it.name === name);
+  if (packages > 0 || entry === undefined || entry.packages?.length === 0) return [];
+  const chosenBy = CHOOSERS.filter((key) => entry[key] !== undefined);
+  const isUpstream = chosenBy.length === 0 && entry.packages === undefined;
+  return [
+    {
+      level: isUpstream ? "warning" : "error",
+      area: "rpm",
+      subject: name,
+      message: isUpstream
+        ? `repository ${name} is empty upstream`
+        : `repository ${name} is empty: ${chosenBy.map((key) => said(key, entry)).join(" and ") || "packages:"} leaves no package of it`,
+      remedy: isUpstream ? "check its URL" : "correct that in its entry, or take the entry out",
+    },
+  ];
+}
+
+function said(key: (typeof CHOOSERS)[number], entry: RpmEntry): string {
+  const value = entry[key];
+  return Array.isArray(value) ? `${key}: [${value.slice(0, 5).join(", ")}]` : `${key}:`;
+}
