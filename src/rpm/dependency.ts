@@ -171,8 +171,10 @@ function convert(it: Dependency, negated: boolean, providersOf: ProvidersOf): nu
   }
 }
 
+/** What cannot be satisfied is that alone: a package is excused from conflicting with itself only where nothing else is said. */
 function conjunction(parts: number[][][]): number[][] {
-  return parts.flat();
+  const clauses = parts.flat();
+  return clauses.some((it) => it.length === 0) ? [[]] : clauses;
 }
 
 /** Clauses that always hold are dropped on the way, as are repeated ones: nested conditions would explode. */

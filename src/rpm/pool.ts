@@ -402,15 +402,15 @@ export class Pool {
     return found;
   }
 
-  /** Packages that supplement something, in order: they come in by themselves when weak dependencies count. */
-  supplementing(): number[] {
+  /** Packages that supplement (or enhance) something, in order: they may come in by themselves. */
+  with(kind: "supplements" | "enhances"): number[] {
     const ids: number[] = [];
     for (let id = 0; id < this.entries.length; id++) {
       if (
         !this.isHidden(id) &&
         this.primaryOf(id)
           ?.text(this.entries[id] as PackageEntry)
-          .includes("<rpm:supplements>")
+          .includes(`<rpm:${kind}>`)
       ) {
         ids.push(id);
       }

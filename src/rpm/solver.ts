@@ -192,13 +192,23 @@ class Solver implements PolicyView {
     const { pool } = this;
     const seen = new Set<number>(pool.installed);
     for (const { literals } of this.#requests) for (const it of literals) if (it > 0) seen.add(it - 1);
-    for (const id of seen) {
-      const reach = (clause: readonly number[]) => {
-        for (const it of clause) if (it > 0) seen.add(it - 1);
-      };
-      for (const { literals } of pool.rules(id)) reach(literals);
-      for (const clause of [...pool.weak(id, "recommends"), ...pool.weak(id, "suggests")].flat()) reach(clause);
-    }
+    const reach = (clause: readonly number[]) => {
+      for (const it of clause) if (it > 0) seen.add(it - 1);
+    };
+    const backward = (["supplements", "enhances"] as const).flatMap((kind) =>
+      pool.with(kind).flatMap((id) => pool.weak(id, kind).map((clauses) => ({ id, clauses }))),
+    );
+    let done = 0;
+    do {
+      for (const id of [...seen].slice(done)) {
+        for (const { literals } of pool.rules(id)) reach(literals);
+        for (const clause of [...pool.weak(id, "recommends"), ...pool.weak(id, "suggests")].flat()) reach(clause);
+        done++;
+      }
+      if (done < seen.size) continue;
+      const isPossible = (clause: readonly number[]) => clause.some((it) => it < 0 || seen.has(it - 1));
+      for (const { id, clauses } of backward) if (clauses.every(isPossible)) seen.add(id);
+    } while (done < seen.size);
     this.#reachable = seen;
     return seen;
   }
@@ -382,7 +392,7 @@ class Solver implements PolicyView {
         if (candidates) return choose(candidates, rule, this) + 1;
       }
     }
-    this.#supplementing ??= this.pool.supplementing();
+    this.#supplementing ??= this.pool.with("supplements");
     const wanted = this.#supplementing.filter(
       (id) =>
         this.#value[id + 1] === 0 &&

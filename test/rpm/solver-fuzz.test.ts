@@ -1,4 +1,4 @@
-/** A short run of the solver's fuzzer (scripts/fuzz-parts/solver.ts): random universes, judged by libsolv. */
+/** A short run of the solver's fuzzer (scripts/fuzz solver): random universes, judged by libsolv. */
 import t from "tap";
 import { compare } from "../../scripts/fuzz-parts/solver/compare.ts";
 import { hasLibsolv, Libsolv } from "../../scripts/fuzz-parts/solver/libsolv.ts";
