@@ -6,9 +6,20 @@ ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 OUT=$ROOT/.cache/clients/kernel
 [ -s "$OUT/vmlinuz" ] && exit 0
 mkdir -p "$OUT"
+exec 7>"$OUT/lock"
+flock 7
+[ -s "$OUT/vmlinuz" ] && exit 0
 work=$(mktemp -d "$OUT/get.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
+named() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1; }
+package=$(named)
+# A machine that never read its package lists, or read them when another kernel was the current one.
+fetch() { (cd "$work" && chmod 755 . && apt-get -qq -o APT::Sandbox::User=root download "$package" 2>/dev/null); }
+if [ -z "$package" ] || ! fetch; then
+  apt-get -qq -o DPkg::Lock::Timeout=600 update >&2
+  package=$(named)
+fi
 [ -n "$package" ] || { echo "kernel: this release has no linux-image-cloud-amd64" >&2; exit 1; }
-(cd "$work" && chmod 755 . && apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg-deb -x ./*.deb unpacked)
+ls "$work"/*.deb >/dev/null 2>&1 || fetch || { echo "kernel: cannot download $package" >&2; exit 1; }
+(cd "$work" && dpkg-deb -x ./*.deb unpacked)
 cp "$work"/unpacked/boot/vmlinuz-* "$OUT/vmlinuz"

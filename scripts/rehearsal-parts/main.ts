@@ -2,21 +2,22 @@
  * The rehearsal: sample internet, pack, carry, unpack, serve in a namespace, and the build's own programs beside it.
  * Exit status 0 when every row is ok (a skipped row is one that a missing program could not run).
  */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { parseImageconfig } from "../../src/render/imageconfig.ts";
-import { Gap, SERVER_ADDRESS } from "./network.ts";
-import { AIRFERRY, airferry, packReady } from "./pack-ready.ts";
-import { type Row, runStep, type Stage } from "./row.ts";
+import { buildSteps, stagedFolder, stagingStep } from "./build-steps.ts";
+import { allBuilds, type Build } from "./builds.ts";
+import { type Served, serveBuild, unpackBuild } from "./carry.ts";
+import { CONTROLS } from "./controls.ts";
+import { guestSteps } from "./guest-steps.ts";
+import { Gap } from "./network.ts";
+import { packAll } from "./pack-ready.ts";
+import { type Row, runStep, type Stage, type Step } from "./row.ts";
 import { prepare, STEPS } from "./steps.ts";
+import { vcenterStep } from "./vcenter-steps.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
 const args = process.argv.slice(2);
-const json = args.includes("--json");
-const keep = args.includes("--keep");
+const [json, keep, short, controls] = ["--json", "--keep", "--short", "--controls"].map((it) => args.includes(it));
 const only = args.filter((it) => !it.startsWith("--"));
 
 if (process.platform !== "linux" || process.getuid?.() !== 0) {
@@ -26,74 +27,119 @@ if (process.platform !== "linux" || process.getuid?.() !== 0) {
 
 const say = (line: string) => process.stderr.write(`rehearsal: ${line}\n`);
 const dir = mkdtempSync(join(tmpdir(), "afr-"));
-const cleanups: (() => void)[] = [];
+// The builder's container runs as another user, and finds its folder below.
+chmodSync(dir, 0o711);
+const cleanups: (() => void | Promise<void>)[] = [];
+const rows: Row[] = [];
 let status = 1;
 try {
   status = await rehearse();
 } catch (error) {
   say(`cannot go on: ${(error as Error).message}`);
 } finally {
-  for (const cleanup of cleanups.reverse()) cleanup();
+  for (const cleanup of cleanups.reverse()) await cleanup();
   if (!keep) rmSync(dir, { recursive: true, force: true });
   else say(`kept ${dir}`);
 }
 process.exit(status);
 
 async function rehearse(): Promise<number> {
-  if (!existsSync(join(ROOT, ".cache/clients/kernel/vmlinuz"))) {
-    try {
-      execFileSync(join(ROOT, "scripts/lib/kernel.sh"), { stdio: ["ignore", "ignore", "inherit"] });
-    } catch {
-      say("no kernel to boot: the iPXE row will fail");
-    }
-  }
-  say("outside: pack manifests/rocky-9-capi.yaml from a sample of every host that it names");
-  const bundle = await packReady(dir, "rocky-9-capi", { boot: true });
+  const all = allBuilds();
+  const isSmall = short || controls;
+  const rocky9 = all.filter((it) => it.name.startsWith("rocky-9,"));
+  const builds = controls ? rocky9 : short ? rocky9.slice(0, 1) : all;
+  const [main] = builds as [Build];
+  say(`outside: pack ${builds.map((it) => it.stream).join(", ")} from a sample of every host that they name`);
+  const bundles = await packAll(dir, builds, { boot: !isSmall });
 
   say("across: verify, unpack");
-  const store = join(dir, "store");
-  await airferry(dir, "verify", bundle, "--trust", "site.pub");
-  await airferry(dir, "unpack", bundle, "--trust", "site.pub", "--store", store);
+  const stores = new Map<Build, string>();
+  for (const [i, build] of builds.entries()) stores.set(build, await unpackBuild(dir, build, bundles[i]!));
 
   const gap = new Gap();
   cleanups.push(() => gap.close());
-  const log = join(dir, "access.log");
-  const url = `http://${SERVER_ADDRESS}:9000`;
-  const server = gap.spawn(
-    "server",
-    [AIRFERRY, "serve", "--store", store, "--listen", `${SERVER_ADDRESS}:9000`, "--access-log", log],
-    {
-      stdio: ["ignore", "ignore", "inherit"],
-    },
-  );
-  cleanups.push(() => void server.kill());
-  await reachable(gap, url);
-  say(`inside: ${url} is all that the build host can reach`);
-
-  const config = parseImageconfig(await airferry(dir, "render", "imageconfig", "--store", store, "--url", url));
-  const stage: Stage = { gap, url, dir, store, log, config };
   prepare(dir);
-  const rows: Row[] = [];
-  for (const step of STEPS) {
-    if (only.length > 0 && !only.some((it) => step.name.includes(it))) continue;
-    const row = await runStep(step, stage);
-    rows.push(row);
-    if (!json) print(row);
+  say("inside: the server is all that the build host and the guest can reach");
+  const serve = (build: Build, scheme: "http" | "https" = "http") =>
+    serveBuild(gap, dir, build, stores.get(build)!, scheme);
+  let wrong = 0;
+  for (const build of builds) {
+    await served(await serve(build), async (stage) => {
+      const folder = (it: Stage) => stagedFolder(it, build);
+      const about = [stagingStep(build), ...buildSteps(build, folder)];
+      const guest = build === main ? guestSteps("http", folder) : [];
+      const programs = short ? STEPS.filter((it) => !it.name.startsWith("iPXE")) : controls ? [] : STEPS;
+      if (build === main) await run(programs, stage);
+      await run([...about, ...guest], stage);
+      if (!isSmall && build.name.startsWith("rocky-9,")) await run([vcenterStep(build, folder)], stage);
+      if (controls) wrong += await runControls(build, [...about.slice(1), ...guest], stage);
+    });
   }
+  if (!isSmall) {
+    const https = { ...main, name: `${main.name}, https`, stream: `${main.stream}-https` };
+    await served(await serve(main, "https"), async (stage) => {
+      await run([stagingStep(https), ...guestSteps("https", (it) => stagedFolder(it, https))], stage);
+    });
+  }
+
   if (json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
   const failed = rows.filter((it) => it.result === "failed").length;
   const skipped = rows.filter((it) => it.result === "skipped").length;
   say(`${rows.length - failed - skipped} ok, ${failed} failed, ${skipped} skipped`);
-  return failed === 0 ? 0 : 1;
+  return failed + wrong === 0 ? 0 : 1;
 }
 
-async function reachable(gap: Gap, url: string): Promise<void> {
-  for (let i = 0; i < 100; i++) {
-    const child = gap.spawn("builder", ["curl", "-sf", "-o", "/dev/null", `${url}/healthz`], { stdio: "ignore" });
-    if ((await new Promise((resolve) => child.on("close", resolve))) === 0) return;
-    await sleep(200);
+async function served(it: Served, use: (stage: Stage) => Promise<void>): Promise<void> {
+  try {
+    await use(it.stage);
+  } finally {
+    await it.close();
   }
-  throw new Error(`${url} does not answer`);
+}
+
+async function run(steps: readonly Step[], stage: Stage): Promise<void> {
+  for (const step of steps) {
+    // What a row stages, the ones after it look at.
+    const wanted = only.length === 0 || step.name.endsWith(": stage") || only.some((it) => step.name.includes(it));
+    if (!wanted) continue;
+    const row = await runStep(step, stage);
+    rows.push(row);
+    if (!json) print(row);
+  }
+}
+
+/** Runs a build's rows once for each thing that can be removed; returns how many controls failed others than they should. */
+async function runControls(build: Build, steps: readonly Step[], stage: Stage): Promise<number> {
+  let wrong = 0;
+  for (const control of CONTROLS.filter((it) => it.flavor === build.flavor)) {
+    const damaged = join(dir, "damaged");
+    rmSync(damaged, { recursive: true, force: true });
+    cpSync(stagedFolder(stage, build), damaged, { recursive: true });
+    control.remove(damaged);
+    // The rows of the same names, that look at the damaged copy.
+    const again = [...buildSteps(build, () => damaged), ...guestSteps("http", () => damaged)];
+    const names = new Set(steps.map((it) => it.name));
+    const results: Row[] = [];
+    for (const step of again) if (names.has(step.name)) results.push(await runStep(step, stage));
+    const failed = results.filter((it) => it.result !== "ok");
+    const expected = again.filter((it) => names.has(it.name) && control.fails.test(it.name)).map((it) => it.name);
+    const isRight = expected.length > 0 && failed.map((it) => it.name).join() === expected.join();
+    if (!isRight) wrong++;
+    const row: Row = {
+      name: `${build.name}: without ${control.name}`,
+      command: `the ${names.size} rows about it again`,
+      result: isRight ? "ok" : "failed",
+      detail:
+        failed.map((it) => `fails: ${it.name.replace(`${build.name}: `, "")}: ${it.detail.slice(0, 200)}`).join("; ") ||
+        "nothing fails",
+      seconds: Math.round(results.reduce((sum, it) => sum + it.seconds, 0) * 10) / 10,
+      fetched: [],
+      bytes: 0,
+    };
+    rows.push(row);
+    if (!json) print(row);
+  }
+  return wrong;
 }
 
 function print(row: Row): void {

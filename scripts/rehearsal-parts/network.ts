@@ -1,55 +1,56 @@
 /**
- * Two network namespaces joined by one cable: the server's and the build host's. Nothing else can be reached from either.
+ * Three network namespaces on one cable: the server's, the build host's and the guest's (the virtual machine that is built). Nothing
+ * else can be reached from any of them.
  */
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from "node:child_process";
 
 export const SERVER_ADDRESS = "10.77.0.1";
-const BUILDER_ADDRESS = "10.77.0.2";
+export const BUILDER_ADDRESS = "10.77.0.2";
+export const GUEST_ADDRESS = "10.77.0.3";
+/** Of the simulated vCenter, on the build host; at the next one the guest says that it was switched off. */
+export const VCENTER_PORT = 8989;
+
+const HOSTS = { server: SERVER_ADDRESS, builder: BUILDER_ADDRESS, guest: GUEST_ADDRESS } as const;
+export type Host = keyof typeof HOSTS;
 
 /** The namespaces of one rehearsal. {@link Gap.close} removes them. */
 export class Gap {
-  readonly server = `afr-s-${process.pid}`;
-  readonly builder = `afr-b-${process.pid}`;
-
   /** Makes the namespaces. Needs root. */
   constructor() {
     const ip = (...args: string[]) => execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
-    const cable = `afr${process.pid % 100000}`;
-    ip("netns", "add", this.server);
-    ip("netns", "add", this.builder);
-    ip(
-      "link",
-      "add",
-      `${cable}a`,
-      "netns",
-      this.server,
-      "type",
-      "veth",
-      "peer",
-      "name",
-      `${cable}b`,
-      "netns",
-      this.builder,
-    );
-    for (const [name, end, address] of [
-      [this.server, "a", SERVER_ADDRESS],
-      [this.builder, "b", BUILDER_ADDRESS],
-    ] as const) {
-      ip("-n", name, "link", "set", "lo", "up");
-      ip("-n", name, "addr", "add", `${address}/24`, "dev", `${cable}${end}`);
-      ip("-n", name, "link", "set", `${cable}${end}`, "up");
+    const hosts = Object.entries(HOSTS) as [Host, string][];
+    for (const [host] of hosts) {
+      ip("netns", "add", this.name(host));
+      ip("-n", this.name(host), "link", "set", "lo", "up");
+    }
+    const server = this.name("server");
+    ip("-n", server, "link", "add", "cable", "type", "bridge");
+    ip("-n", server, "link", "set", "cable", "up");
+    ip("-n", server, "addr", "add", `${SERVER_ADDRESS}/24`, "dev", "cable");
+    for (const [host, address] of hosts) {
+      if (host === "server") continue;
+      const [near, far] = [`afr${process.pid}${host[0]}`, "eth0"];
+      ip("link", "add", near, "netns", server, "type", "veth", "peer", "name", far, "netns", this.name(host));
+      ip("-n", server, "link", "set", near, "master", "cable", "up");
+      ip("-n", this.name(host), "addr", "add", `${address}/24`, "dev", far);
+      ip("-n", this.name(host), "link", "set", far, "up");
     }
   }
 
+  /** The namespace's name, as `ip netns` knows it. */
+  name(host: Host): string {
+    return `afr-${host}-${process.pid}`;
+  }
+
   /** Starts a program inside one of the namespaces. */
-  spawn(namespace: "server" | "builder", command: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    return spawn("ip", ["netns", "exec", this[namespace], ...command], options);
+  spawn(host: Host, command: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    return spawn("ip", ["netns", "exec", this.name(host), ...command], options);
   }
 
   close(): void {
-    for (const name of [this.server, this.builder]) {
+    for (const host of Object.keys(HOSTS) as Host[]) {
       try {
-        execFileSync("ip", ["netns", "del", name], { stdio: "ignore" });
+        execFileSync("ip", ["netns", "del", this.name(host)], { stdio: "ignore" });
       } catch {
         // It was never made.
       }

@@ -1,14 +1,14 @@
 /**
- * Packs a ready manifest as it is, but for what cannot be had here: every host is rewritten to the sample upstream, and the
- * vendors' key fingerprints are those of the sample's keys.
+ * Packs ready manifests as they are, but for what cannot be had here: every host is rewritten to the sample upstream, and the
+ * vendors' key fingerprints and ISO digests are those of the sample.
  */
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { parse, stringify } from "yaml";
 import { parseManifest } from "../../src/manifest/load.ts";
-import { startSampleUpstream } from "./upstream.ts";
+import { type SampleUpstream, startSampleUpstream } from "./upstream.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 /** The program, as a user runs it from a checkout. */
@@ -27,34 +27,62 @@ export async function airferry(dir: string, ...command: string[]): Promise<strin
   }
 }
 
+/** What is packed: a manifest's text, and the name of the file that it becomes. */
+export interface Packed {
+  stream: string;
+  manifest: string;
+}
+
 /**
  * Makes keys (`site.key`, `site.pub`) and a bundle of a ready manifest below `dir`; returns the bundle's folder. The sample
  * upstream is gone when it resolves.
  */
 export async function packReady(dir: string, name: string, options: { boot?: boolean } = {}): Promise<string> {
-  let text = readFileSync(join(ROOT, `manifests/${name}.yaml`), "utf8");
-  const upstream = await startSampleUpstream(dir, parseManifest(text, `${name}.yaml`), options);
+  const manifest = readFileSync(join(ROOT, `manifests/${name}.yaml`), "utf8");
+  return (await packAll(dir, [{ stream: name, manifest }], options))[0]!;
+}
+
+/** The same for several manifests, two at a time, out of one upstream. */
+export async function packAll(
+  dir: string,
+  manifests: readonly Packed[],
+  options: { boot?: boolean } = {},
+): Promise<string[]> {
+  const parsed = manifests.map((it) => parseManifest(it.manifest, `${it.stream}.yaml`));
+  const upstream = await startSampleUpstream(dir, parsed, options);
   try {
-    for (const [real, sample] of upstream.fingerprints) text = text.replaceAll(real, sample);
-    text = text.replaceAll("platforms: [linux/amd64] }", "platforms: [linux/amd64], insecure: true }");
-    // The vendor's published digest is not the sample's.
-    text = text.replace(/^( +)path: (\S+\.iso)$/m, (line, indent: string, iso: string) => {
-      const sha256 = createHash("sha256")
-        .update(readFileSync(join(dir, iso)))
-        .digest("hex");
-      return `${line}\n${indent}sha256: ${sha256}`;
-    });
-    // Entitlement certificates are for the vendor's own host alone, which is not asked here.
-    text = text.replace(/^hosts:\n[\s\S]*$/m, "");
-    const manifest = join(dir, `${name}.yaml`);
-    writeFileSync(manifest, text);
-    const hosts = [...new Set([...text.matchAll(/ref: ([^/]+)\//g)].map((it) => it[1]!))];
-    const rewrites = [`https://=${upstream.url}/`, ...hosts.map((host) => `${host}=${upstream.registry.host}`)];
     await airferry(dir, "keygen", "--out", "site");
-    const flags = ["--key", "site.key", "--out", "bundles", ...rewrites.flatMap((it) => ["--rewrite", it])];
-    const out = await airferry(dir, "pack", manifest, ...flags);
-    return resolve(dir, out.trim().split("\n").at(-1)!);
+    const bundles: string[] = [];
+    const waiting = [...manifests.entries()];
+    const worker = async () => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+        bundles[next[0]] = await packOne(dir, next[1], upstream);
+    };
+    await Promise.all([worker(), worker()]);
+    return bundles;
   } finally {
     upstream.close();
   }
+}
+
+async function packOne(dir: string, { stream, manifest }: Packed, upstream: SampleUpstream): Promise<string> {
+  const value = parse(manifest) as {
+    hosts?: unknown;
+    images?: { ref: string; insecure?: boolean }[];
+    isos?: { path?: string; sha256?: string }[];
+  };
+  // Entitlement certificates are for the vendor's own host alone, which is not asked here.
+  delete value.hosts;
+  for (const image of value.images ?? []) image.insecure = true;
+  // The vendor's published digest is not the sample's.
+  for (const iso of value.isos ?? []) if (iso.path !== undefined) iso.sha256 = upstream.isoDigest;
+  let text = stringify(value);
+  for (const [real, sample] of upstream.replaced) text = text.replaceAll(real, sample);
+  const file = join(dir, `${stream}.yaml`);
+  writeFileSync(file, text);
+  const hosts = new Set((value.images ?? []).map((it) => it.ref.split("/")[0]!));
+  const rewrites = [`https://=${upstream.url}/`, ...[...hosts].map((host) => `${host}=${upstream.registry.host}`)];
+  const flags = ["--key", "site.key", "--out", "bundles", ...rewrites.flatMap((it) => ["--rewrite", it])];
+  const out = await airferry(dir, "pack", file, ...flags);
+  return resolve(dir, out.trim().split("\n").at(-1)!);
 }

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { clientPath } from "../../test/fixtures/clients.ts";
-import type { Gap } from "./network.ts";
+import type { Gap, Host } from "./network.ts";
 
 export interface Fetched {
   method: string;
@@ -39,8 +39,12 @@ export interface Stage {
   dir: string;
   store: string;
   log: string;
-  /** The rendered imageconfig's values. */
+  /** The rendered imageconfig's values; none for image-builder. */
   config: Map<string, string>;
+  /** The packed manifest's text. */
+  manifest: string;
+  /** Flags of `doctor` and `stage` for this URL: `--ca FILE`. */
+  flags: string[];
 }
 
 /** One step. `run` returns what it saw, or throws. */
@@ -54,17 +58,20 @@ export interface Step {
   run(stage: Stage): Promise<string>;
 }
 
+export interface RunOptions {
+  env?: Record<string, string>;
+  /** Milliseconds; default 3 minutes. */
+  timeoutMs?: number;
+  /** Whose network it runs in; default the build host's. */
+  host?: Host;
+}
+
 /** Runs a command in the build host's namespace; throws with the end of its output unless it ends with 0. */
-export async function inside(
-  stage: Stage,
-  command: readonly string[],
-  options: { env?: Record<string, string>; status?: number; timeoutMs?: number } = {},
-): Promise<string> {
+export async function inside(stage: Stage, command: readonly string[], options: RunOptions = {}): Promise<string> {
   const ran = await runInside(stage, command, options);
-  if (ran.status !== (options.status ?? 0)) {
-    throw new Error(
-      `${command[0]} ended with ${ran.status}: ${ran.output.trim().split("\n").slice(-6).join(" | ").slice(-900)}`,
-    );
+  if (ran.status !== 0) {
+    const lines = ran.output.split("\n").filter((it) => !/^[\s=>]*(\w+:)?\s*$/.test(it));
+    throw new Error(`${command[0]} ended with ${ran.status}: ${lines.slice(-24).join(" | ").slice(-2400)}`);
   }
   return ran.output;
 }
@@ -73,9 +80,9 @@ export async function inside(
 export async function runInside(
   stage: Stage,
   command: readonly string[],
-  options: { env?: Record<string, string>; timeoutMs?: number; until?: RegExp } = {},
+  options: RunOptions & { until?: RegExp } = {},
 ): Promise<Ran> {
-  const child = stage.gap.spawn("builder", command, {
+  const child = stage.gap.spawn(options.host ?? "builder", command, {
     cwd: stage.dir,
     env: { ...process.env, LC_ALL: "C.UTF-8", HOME: stage.dir, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],

@@ -1,16 +1,34 @@
 /**
- * A sample internet for a ready manifest: every URL that it names, below a folder of its host's name, with
+ * A sample internet for ready manifests: every URL that they name, below a folder of its host's name, with
  * real signed packages, a real DVD image and real checksum files; and the images in a real registry.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  createReadStream,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join, normalize } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { Manifest } from "../../src/manifest/schema.ts";
-import { buildRpms, makeElDvd, makeRepository, makeSigningKey, type SigningKey } from "../../test/fixtures/el-dvd.ts";
+import {
+  buildRpms,
+  makeElDvd,
+  makeRepository,
+  makeSigningKey,
+  type RpmSpec,
+  type SigningKey,
+  signRpms,
+} from "../../test/fixtures/el-dvd.ts";
+import { kickstartFile } from "./builder-files.ts";
 import { type SampleRegistry, startRegistry } from "./images.ts";
 import { makeInitrd } from "./initrd.ts";
 
@@ -22,18 +40,23 @@ export interface SampleUpstream {
   /** `http://127.0.0.1:PORT`; `https://HOST/…` is below `/HOST/…`. */
   url: string;
   registry: SampleRegistry;
-  /** Fingerprints that stand in for the real vendors' ones: of the manifest → of the sample. */
-  fingerprints: Map<string, string>;
+  /** What stands in for real ones, of the manifest → of the sample: fingerprints of keys, digests of ISOs. */
+  replaced: Map<string, string>;
+  /** SHA-256 of the DVD. */
+  isoDigest: string;
   close(): void;
 }
 
+/** URL of a kickstart file of image-builder: tag, then path below images/capi/packer. */
+const KICKSTART = /\/image-builder\/refs\/tags\/(v[0-9.]+)\/images\/capi\/packer\/(ova\/linux\/[^?]+)$/;
+
 /**
- * Makes and starts everything that the manifest names, which is read from `dir`: its local ISO is put there too. `dir` must
+ * Makes and starts everything that the manifests name, which are read from `dir`: their local ISOs are put there too. `dir` must
  * have a short path, for gpg's socket. With `boot` the DVD has a real kernel.
  */
 export async function startSampleUpstream(
   dir: string,
-  manifest: Manifest,
+  manifests: readonly Manifest[],
   options: { boot?: boolean } = {},
 ): Promise<SampleUpstream> {
   const www = join(dir, "www");
@@ -42,75 +65,28 @@ export async function startSampleUpstream(
     mkdirSync(dirname(place(url)), { recursive: true });
     writeFileSync(place(url), bytes);
   };
-  const fingerprints = new Map<string, string>();
+  const replaced = new Map<string, string>();
 
-  const [iso] = manifest.isos!;
   const initrd = join(dir, "initrd.img");
   const bootable = options.boot === true && existsSync(KERNEL) && existsSync(BUSYBOX);
   if (bootable) writeFileSync(initrd, makeInitrd(BUSYBOX));
   const dvd = await makeElDvd(dir, bootable ? { kernel: KERNEL, initrd } : {});
-  const isoFile = iso!.url === undefined ? join(dir, iso!.path!) : place(iso!.url);
-  mkdirSync(dirname(isoFile), { recursive: true });
-  renameSync(dvd.iso, isoFile);
-  if (iso!.checksums?.url !== undefined) {
-    const isoName = iso!.url!.split("/").pop()!;
-    const digest = createHash("sha256").update(readFileSync(isoFile)).digest("hex");
-    put(iso!.checksums.url, `# ${isoName}: ${statSync(isoFile).size} bytes\nSHA256 (${isoName}) = ${digest}\n`);
-  }
-
-  const keys = new Map<string, SigningKey>();
-  for (const entry of manifest.rpms ?? []) {
-    const keyUrl = entry.keys![0]!;
-    const key = keys.get(keyUrl) ?? (await makeSigningKey(dir, `sample${keys.size}`));
-    keys.set(keyUrl, key);
-    for (const fingerprint of entry.fingerprints ?? []) fingerprints.set(fingerprint, key.fingerprint);
-    const folder = place(entry.url!);
-    const specs = entry.packages!.map((it) => {
-      const [, name, version] = /^(.+?)(?:-(\d[\d.]*))?$/.exec(it)!;
-      const requires =
-        name === "kubelet" ? ["kubernetes-cni >= 1.2.0"] : name === "kubeadm" ? ["kubelet", "cri-tools"] : [];
-      return {
-        name: name!,
-        ...(version === undefined ? {} : { version }),
-        requires,
-        noarch: entry.name !== "kubernetes",
-      };
-    });
-    if (entry.name === "kubernetes")
-      specs.push(
-        { name: "kubernetes-cni", version: "1.3.0", requires: [], noarch: false },
-        { name: "cri-tools", version: "1.29.0", requires: [], noarch: false },
-      );
-    await buildRpms(join(dir, "build"), folder, specs, key);
-    await makeRepository(folder, entry.name === "kubernetes" ? key : undefined);
-    put(keyUrl, readFileSync(key.file));
-  }
-
-  const clearSigner = await makeSigningKey(dir, "runc");
-  for (const file of manifest.files ?? []) {
-    const name = file.url!.split("/").pop()!;
-    if (name === "runc.sha256sum") continue;
-    const kickstart =
-      'cdrom\nrepo --name="AppStream" --baseurl="https://download.rockylinux.org/pub/rocky/9/AppStream/x86_64/os/"\ntext\n%packages\n@core\n%end\n';
-    const bytes = name.startsWith("ks.cfg")
-      ? Buffer.from(kickstart)
-      : gzipSync(Buffer.from(`sample of ${file.url}\n`.repeat(2000)));
-    put(file.url!, bytes);
-    const hex = createHash("sha256").update(bytes).digest("hex");
-    if (name === "runc.amd64") {
-      const list = join(dir, "runc.list");
-      // Upstream signs a list of all architectures in the clear.
-      writeFileSync(list, `${hex} *runc.amd64\n${"0".repeat(64)} *runc.arm64\n`);
-      const signed = execFileSync("gpg", ["--homedir", clearSigner.home, "--batch", "--clearsign", "-o", "-", list]);
-      execFileSync("gpgconf", ["--homedir", clearSigner.home, "--kill", "all"]);
-      put(file.checksums!.url!, signed);
-    } else if (file.checksums !== undefined) {
-      const bare = file.checksums.url!.endsWith(".sha256");
-      put(file.checksums.url!, bare ? `${hex}\n` : `${hex}  ${name}\n`);
+  const digest = createHash("sha256").update(readFileSync(dvd.iso)).digest("hex");
+  for (const iso of manifests.flatMap((it) => it.isos ?? [])) {
+    const file = iso.url === undefined ? join(dir, iso.path!) : place(iso.url);
+    mkdirSync(dirname(file), { recursive: true });
+    if (!existsSync(file)) linkSync(dvd.iso, file);
+    if (iso.sha256 !== undefined) replaced.set(iso.sha256, digest);
+    if (iso.checksums?.url !== undefined) {
+      const name = iso.url!.split("/").pop()!;
+      put(iso.checksums.url, `# ${name}: ${statSync(file).size} bytes\nSHA256 (${name}) = ${digest}\n`);
     }
   }
+  await makeRepositories(dir, manifests, place, replaced);
+  await makeFiles(dir, manifests, put);
 
-  const references = (manifest.images ?? []).map((it) => it.ref!.replace(/^[^/]+\//, ""));
+  const images = manifests.flatMap((it) => it.images ?? []);
+  const references = [...new Set(images.map((it) => it.ref!.replace(/^[^/]+\//, "")))];
   const registry = await startRegistry(join(dir, "registry"), references);
   const server = createServer((req, res) => {
     const path = normalize(decodeURIComponent(new URL(req.url!, "http://x").pathname));
@@ -132,11 +108,105 @@ export async function startSampleUpstream(
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     registry,
-    fingerprints,
+    replaced,
+    isoDigest: digest,
     close() {
       registry.close();
       server.closeAllConnections();
       server.close();
     },
   };
+}
+
+/** Every repository that the manifests name, with the packages that they ask of it, signed by a key for each of the vendors'. */
+async function makeRepositories(
+  dir: string,
+  manifests: readonly Manifest[],
+  place: (url: string) => string,
+  replaced: Map<string, string>,
+): Promise<void> {
+  const repositories = new Map<string, { keyUrl: string; specs: Map<string, RpmSpec> }>();
+  const keys = new Map<string, SigningKey>();
+  for (const entry of manifests.flatMap((it) => it.rpms ?? [])) {
+    const keyUrl = entry.keys![0]!;
+    const key = keys.get(keyUrl) ?? (await makeSigningKey(dir, `sample${keys.size}`));
+    keys.set(keyUrl, key);
+    for (const fingerprint of entry.fingerprints ?? []) replaced.set(fingerprint, key.fingerprint);
+    const { specs } = repositories.get(entry.url!) ?? { specs: new Map<string, RpmSpec>() };
+    repositories.set(entry.url!, { keyUrl, specs });
+    for (const it of entry.packages!) {
+      const [, name, version] = /^(.+?)(?:-(\d[\d.]*))?$/.exec(it)!;
+      specs.set(it, packageSpec(name!, version));
+    }
+    if (entry.name !== "kubernetes") continue;
+    specs.set("kubernetes-cni", packageSpec("kubernetes-cni", "1.3.0"));
+    specs.set("cri-tools", packageSpec("cri-tools", "1.29.0"));
+  }
+  // Vendors have packages of the same names: each is built once, and signed for each.
+  const wanted = new Map([...repositories.values()].flatMap((it) => [...it.specs]));
+  const built = new Map<string, string>();
+  const list = [...wanted];
+  const halves = [list.filter((_, i) => i % 2 === 0), list.filter((_, i) => i % 2 === 1)];
+  const pool = join(dir, "pool");
+  await Promise.all(
+    halves.map(async (half, i) => {
+      const files = await buildRpms(
+        join(dir, `build${i}`),
+        pool,
+        half.map(([, spec]) => spec),
+      );
+      for (const [j, [name]] of half.entries()) built.set(name, files[j]!);
+    }),
+  );
+  for (const [url, { keyUrl, specs }] of repositories) {
+    const folder = place(url);
+    const key = keys.get(keyUrl)!;
+    mkdirSync(folder, { recursive: true });
+    const files = [...specs.keys()].map((it) => built.get(it)!);
+    for (const file of files) copyFileSync(join(pool, file), join(folder, file));
+    await signRpms(folder, files, key);
+    await makeRepository(folder, specs.has("kubernetes-cni") ? key : undefined);
+    mkdirSync(dirname(place(keyUrl)), { recursive: true });
+    copyFileSync(key.file, place(keyUrl));
+  }
+}
+
+function packageSpec(name: string, version?: string): RpmSpec {
+  const requires =
+    name === "kubelet" ? ["kubernetes-cni >= 1.2.0"] : name === "kubeadm" ? ["kubelet", "cri-tools"] : [];
+  const isKubernetes = /^(kube|cri-tools)/.test(name);
+  return { name, ...(version !== undefined && { version }), requires, noarch: !isKubernetes };
+}
+
+/** Every file that the manifests name, and the checksums that upstream publishes beside it. */
+async function makeFiles(
+  dir: string,
+  manifests: readonly Manifest[],
+  put: (url: string, bytes: Buffer | string) => void,
+): Promise<void> {
+  const clearSigner = await makeSigningKey(dir, "runc");
+  const lists = new Map<string, string[]>();
+  for (const file of manifests.flatMap((it) => it.files ?? [])) {
+    if (file.url === undefined) continue;
+    const name = file.url.split("/").pop()!;
+    if (name === "runc.sha256sum") continue;
+    const kickstart = KICKSTART.exec(file.url);
+    const bytes =
+      kickstart === null
+        ? gzipSync(Buffer.from(`sample of ${file.url}\n`.repeat(2000)))
+        : kickstartFile(kickstart[1]!, kickstart[2]!);
+    put(file.url, bytes);
+    const sums = file.checksums?.url;
+    if (sums === undefined) continue;
+    const hex = createHash("sha256").update(bytes).digest("hex");
+    // Upstream signs runc's list of all architectures in the clear.
+    if (name === "runc.amd64") lists.set(sums, [`${hex} *runc.amd64`, `${"0".repeat(64)} *runc.arm64`]);
+    else put(sums, sums.endsWith(".sha256") ? `${hex}\n` : `${hex}  ${name}\n`);
+  }
+  for (const [url, lines] of lists) {
+    const list = join(dir, "runc.list");
+    writeFileSync(list, `${lines.join("\n")}\n`);
+    put(url, execFileSync("gpg", ["--homedir", clearSigner.home, "--batch", "--clearsign", "-o", "-", list]));
+  }
+  execFileSync("gpgconf", ["--homedir", clearSigner.home, "--kill", "all"]);
 }

@@ -169,7 +169,7 @@ function undoScript(input: RenderInput, release: RenderRelease): string {
     lines.push(
       "",
       `rm -rf /etc/containerd/conf.d/airferry.toml ${sh(`/etc/containerd/certs.d/${authority}`)}`,
-      "rmdir /etc/containerd/conf.d 2>/dev/null || :",
+      "rmdir /etc/containerd/conf.d /etc/containerd/certs.d 2>/dev/null || :",
     );
   }
   lines.push(

@@ -246,7 +246,7 @@ t.test("two repositories and packages, installed where nothing but the server ca
   t.equal(packed.status, 0, packed.stderr);
   const gap = new Gap();
   t.teardown(() => gap.close());
-  const enter = ["ip", "netns", "exec", gap.builder];
+  const enter = ["ip", "netns", "exec", gap.name("builder")];
   const inside = (...command: string[]) => run("ip", [...enter.slice(1), ...command], dir);
   const store = ["--store", "store", "--tls", "auto", "--tls-dir", "tls-gap"];
   const listen = ["--listen", `${SERVER_ADDRESS}:0`, "--listen-http", `${SERVER_ADDRESS}:0`];

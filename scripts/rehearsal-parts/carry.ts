@@ -1,0 +1,73 @@
+/** Carries packed builds across: unpacks them, and serves one at a time in the gap. */
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseImageconfig } from "../../src/render/imageconfig.ts";
+import type { Build } from "./builds.ts";
+import { type Gap, SERVER_ADDRESS } from "./network.ts";
+import { AIRFERRY, airferry } from "./pack-ready.ts";
+import { inside, type Stage } from "./row.ts";
+
+/** Verifies and unpacks a build's bundle into a store of its own; returns the store. */
+export async function unpackBuild(dir: string, build: Build, bundle: string): Promise<string> {
+  const store = join(dir, "store", build.stream);
+  await airferry(dir, "verify", bundle, "--trust", "site.pub");
+  await airferry(dir, "unpack", bundle, "--trust", "site.pub", "--store", store);
+  return store;
+}
+
+/** A server in the gap, and what its rows work with. */
+export interface Served {
+  stage: Stage;
+  close(): Promise<void>;
+}
+
+/** Serves a store at `http` or, with a CA of its own, `https`, and waits until the build host reaches it. */
+export async function serveBuild(
+  gap: Gap,
+  dir: string,
+  build: Build,
+  store: string,
+  scheme: "http" | "https" = "http",
+): Promise<Served> {
+  const tls = scheme === "https";
+  const listen = `${SERVER_ADDRESS}:${tls ? 9443 : 9000}`;
+  const url = `${scheme}://${listen}`;
+  const log = join(dir, `access-${build.stream}-${scheme}.log`);
+  const ca = join(dir, "ca.crt");
+  const command = [AIRFERRY, "serve", "--store", store, "--listen", listen, "--access-log", log];
+  if (tls) command.push("--tls", "auto", "--tls-dir", join(dir, "tls"));
+  const server = gap.spawn("server", command, { stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  server.stderr!.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  const close = async () => {
+    const ended = new Promise((resolve) => server.once("close", resolve));
+    if (server.exitCode === null && server.kill()) await ended;
+  };
+  const stage: Stage = {
+    gap,
+    url,
+    dir,
+    store,
+    log,
+    config: new Map(),
+    manifest: build.manifest,
+    flags: tls ? ["--ca", ca] : [],
+  };
+  const probe = async () => {
+    const ask = gap.spawn("builder", ["curl", "-sfk", "-o", "/dev/null", `${url}/healthz`], { stdio: "ignore" });
+    return (await new Promise((resolve) => ask.on("close", resolve))) === 0;
+  };
+  for (let i = 0; !(await probe()); i++) {
+    if (i === 150 || server.exitCode !== null) throw new Error(`${url} does not answer: ${said.trim().slice(-400)}`);
+    await sleep(200);
+  }
+  // Its fingerprint was printed by the server; here both ends are ours.
+  if (tls) await inside(stage, ["curl", "-sfk", "-o", ca, `${url}/ca.crt`]);
+  if (build.flavor === "spectro-capi") {
+    const flags = ["--store", store, "--url", url];
+    stage.config = parseImageconfig(await airferry(dir, "render", "imageconfig", ...flags));
+  }
+  return { stage, close };
+}
