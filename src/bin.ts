@@ -5,6 +5,9 @@ import { isHandled } from "./cli/signals.ts";
 import { EXIT } from "./errors.ts";
 
 const argv = process.argv.slice(2);
+// What airferry makes has the modes that docs/design.md gives, whatever the shell's: keys 0600, a store that its server can read,
+// and nothing that everybody can write to.
+process.umask(0o022);
 process.on("uncaughtException", (error) => {
   printUncaught(argv, error);
   process.exit(EXIT.failed);

@@ -5,8 +5,8 @@
  */
 import { redactText } from "./io/redact.ts";
 
-/** Exit statuses of the program (docs/cli.md). */
-export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, upstream: 4, interrupted: 130 } as const;
+/** Exit statuses of the program (docs/cli.md). `more`: right so far, and not complete: more media to come. */
+export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, upstream: 4, more: 5, interrupted: 130 } as const;
 
 /** Every code, with the exit status it ends the program with. */
 export const ERROR_CODES = {
@@ -18,6 +18,7 @@ export const ERROR_CODES = {
   ERR_BUSY: EXIT.failed,
   ERR_NOT_FOUND: EXIT.failed,
   ERR_STORE_INVALID: EXIT.failed,
+  ERR_STORE_EMPTY: EXIT.failed,
   ERR_KEY_INVALID: EXIT.failed,
   ERR_PASSWORD: EXIT.failed,
   ERR_SIGNER: EXIT.failed,

@@ -2,7 +2,7 @@
  * `prune`: removes older releases from a store when it is told to, then the blobs that no release refers to any more, and
  * what unfinished imports left. The current release of a stream is never removed, nor is the floor that stops roll-backs.
  */
-import { readdir, rename, rm, stat } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import { syncPath } from "./io/atomic.ts";
@@ -90,13 +90,10 @@ async function removeRelease(folder: string): Promise<void> {
 }
 
 async function sweep(store: Store, used: Set<string>, options: PruneOptions, report: PruneReport): Promise<void> {
-  const root = join(store.dir, "blobs", "sha256");
-  for (const folder of await readdir(root)) {
-    for (const name of await readdir(join(root, folder))) {
-      if (used.has(name)) continue;
-      report.blobs++;
-      report.size += (await stat(join(root, folder, name))).size;
-      if (options.dryRun !== true) await rm(join(root, folder, name), { force: true });
-    }
+  for await (const { sha256, file, size } of store.blobs()) {
+    if (used.has(sha256)) continue;
+    report.blobs++;
+    report.size += size;
+    if (options.dryRun !== true) await rm(file, { force: true });
   }
 }

@@ -117,6 +117,8 @@ export async function openRender(
 ): Promise<{ files: ConfigFile[]; input: RenderInput; store: StoreReader }> {
   const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
   const releases = await store.releases();
+  const [fault] = releases.length === 0 ? (store.faults ?? []) : [];
+  if (fault !== undefined) throw fault.error;
   if (releases.length === 0) {
     throw new AirferryError("ERR_RENDER", `cannot render from "${store.dir}": the store has no release yet`, {
       hint: "run: airferry unpack BUNDLE --trust KEY --store DIR",

@@ -20,6 +20,7 @@ import { reservePort, type TlsMaterial } from "./server/listener.ts";
 import { type SiteSettings, startSite } from "./server/site.ts";
 import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/tls-auto.ts";
 import { runWorker } from "./server/worker.ts";
+import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import { openStore as openStoreOnDisk } from "./store/store.ts";
 import type { StoreReader } from "./store/types.ts";
 
@@ -135,6 +136,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
   };
+  await requireRelease(store, openStore);
   const running = await startProcesses(settings, share ? workers : 1, openStore, report);
   const renewal = options.tls === "auto" ? renewTls(options, listen, settings, running, report) : undefined;
 
@@ -166,6 +168,41 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     stopped,
     close: () => close(graceMs),
   };
+}
+
+/**
+ * A store without a release has nothing to serve: whoever starts a server on it, and a build after that, is told so at once.
+ * @throws {AirferryError} ERR_STORE_EMPTY; ERR_STORE_INVALID when no release can be read
+ */
+async function requireRelease(dir: string, openStore: (dir: string) => Promise<StoreReader>): Promise<void> {
+  const store = await openStore(dir);
+  if ((await store.releases()).length > 0) return;
+  const [fault] = store.faults ?? [];
+  if (fault !== undefined) throw fault.error;
+  const waiting = await readIncoming(dir);
+  const [first] = waiting;
+  if (first === undefined) {
+    throw new AirferryError("ERR_STORE_EMPTY", `cannot serve "${dir}": the store has no release yet`, {
+      path: dir,
+      hint: `airferry unpack BUNDLE --trust KEY --store ${dir}`,
+    });
+  }
+  const media = mediaToCome(first.media);
+  const volumes = first.missing.length > 0 ? first.missing.join(", ") : "the rest of a medium";
+  const what = media.length > 0 ? `${media.join(", ")} with ${volumes}` : volumes;
+  throw new AirferryError(
+    "ERR_STORE_EMPTY",
+    `cannot serve "${dir}": no release is wholly in the store: stream "${first.stream}", serial ${first.serial} still needs ${what}`,
+    {
+      path: dir,
+      problems: waiting.slice(1).map(({ stream, serial, missing }) => ({
+        code: "ERR_STORE_EMPTY",
+        path: stream,
+        message: `stream "${stream}", serial ${serial} still needs ${missing.join(", ")}`,
+      })),
+      hint: `airferry unpack ${media[0] ?? "THE-NEXT-MEDIUM"} --trust KEY --store ${dir}`,
+    },
+  );
 }
 
 /** A server that runs, in this process alone or in several. */

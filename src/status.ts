@@ -1,11 +1,9 @@
 /**
  * `status`: what a store holds: streams, releases, their age and signers, what is still being carried in, and bytes on disk.
  */
-import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { readSmall } from "./io/safe-open.ts";
 import { readSpace } from "./io/space.ts";
-import type { IncomingState } from "./store/incoming.ts";
+import { type IncomingState, readIncoming } from "./store/incoming.ts";
 import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
@@ -57,7 +55,13 @@ export async function status(dir: string, options: { now?: Date } = {}): Promise
   const streams: StreamStatus[] = [];
   for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now));
   const { freeBytes } = await readSpace(store.dir);
-  return { store: store.dir, streams, incoming: await readIncoming(store), blobs: await countBlobs(store), freeBytes };
+  return {
+    store: store.dir,
+    streams,
+    incoming: await readIncoming(store.dir),
+    blobs: await countBlobs(store),
+    freeBytes,
+  };
 }
 
 async function streamStatus(store: Store, stream: string, now: Date): Promise<StreamStatus> {
@@ -84,26 +88,12 @@ async function streamStatus(store: Store, stream: string, now: Date): Promise<St
   return { stream, ageDays, releases };
 }
 
-/** Reads what every unfinished import says of itself; folders that say nothing are left out. */
-export async function readIncoming(store: Store): Promise<IncomingState[]> {
-  const root = join(store.dir, "incoming");
-  const states: IncomingState[] = [];
-  for (const name of (await readdir(root).catch(() => [])).sort()) {
-    const text = await readSmall(join(root, name, "bundle.json"), 1024 * 1024).catch(() => undefined);
-    if (text !== undefined) states.push(JSON.parse(text.toString()) as IncomingState);
-  }
-  return states;
-}
-
 async function countBlobs(store: Store): Promise<{ count: number; size: number }> {
   let count = 0;
   let size = 0;
-  const root = join(store.dir, "blobs", "sha256");
-  for (const folder of await readdir(root)) {
-    for (const name of await readdir(join(root, folder))) {
-      count++;
-      size += (await stat(join(root, folder, name))).size;
-    }
+  for await (const blob of store.blobs()) {
+    count++;
+    size += blob.size;
   }
   return { count, size };
 }

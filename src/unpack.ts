@@ -4,12 +4,13 @@
  * served paths as they were; a rerun after any interruption continues. docs/format.md, "Reading".
  */
 import { hash } from "node:crypto";
+import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { streamEntries } from "./bundle/inventory.ts";
-import type { Inventory } from "./bundle/inventory-types.ts";
+import type { Inventory, InventoryEntry } from "./bundle/inventory-types.ts";
 import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { printable } from "./bundle/paths.ts";
@@ -20,6 +21,7 @@ import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
+import { eachLimited } from "./io/limit.ts";
 import { readSpace, verifySpace } from "./io/space.ts";
 import { publicKeyPem } from "./sign/keys.ts";
 import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
@@ -28,7 +30,7 @@ import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
-import { bytesWaiting, Incoming } from "./store/incoming.ts";
+import { blobsMade, bytesWaiting, Incoming, isMediumName, mediaToCome } from "./store/incoming.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { checkThreshold } from "./verify.ts";
 import { VERSION } from "./version.ts";
@@ -72,6 +74,8 @@ export interface UnpackReport {
   written: number;
   /** Volumes that are still to come. */
   missing: string[];
+  /** Media of the set that are still to come, as far as the names of those that were given tell. */
+  missingMedia: string[];
 }
 
 /**
@@ -159,28 +163,42 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
     written: 0,
     missing: [],
+    missingMedia: [],
   };
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);
   if (standing !== "again") await verifyExpiry(store, inventory, options);
-  const present = new Map(inventory.entries.map((it) => [it.sha256, store.hasBlob(it.sha256, it.size)]));
+  const { present, proven } = await presentBlobs(work, await blobsMade(store.dir, hex));
   verifyBase(inventory, present);
-  const needed = streamEntries(inventory).filter((it) => present.get(it.sha256) !== true);
+  const needed = streamEntries(inventory).filter((it) => !present.has(it.sha256));
   await checkSpace(work, needed, hex);
   const incoming = await Incoming.open(store.dir, hex);
+  incoming.noteBlobs(proven);
   report.already = standing === "again" && needed.length === 0;
-  const state = { stream: inventory.stream, epoch: inventory.epoch, serial: inventory.serial, digest: report.digest };
+  const seen = new Set([
+    ...((await incoming.state())?.media ?? []),
+    ...work.media.folders.map((it) => basename(resolve(it.dir))),
+  ]);
+  const named = [...seen].filter((it) => isMediumName(it)).sort();
+  const state = {
+    stream: inventory.stream,
+    epoch: inventory.epoch,
+    serial: inventory.serial,
+    digest: report.digest,
+    ...(named.length > 0 && { media: named }),
+  };
   await incoming.saveState({ ...state, missing: [] });
   report.missing = await copy(work, incoming, needed, report);
   if (report.missing.length > 0) {
     await incoming.saveState({ ...state, missing: report.missing });
+    report.missingMedia = mediaToCome(named);
     return report;
   }
   await importRelease(store, incoming, {
     inventory,
     inventoryBytes: contents.inventoryBytes,
     sums: media.sums,
-    signatures: media.signatures,
+    signatures: onePairEach(media.signatures),
     trust: trusted.map((it) => ({ name: `${it.keyid16}.pub`, pem: publicKeyPem(it.publicKey) })),
     record: {
       digest: report.digest,
@@ -198,6 +216,16 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   await dropOldIncoming(store, inventory);
   report.complete = true;
   return report;
+}
+
+/** For the record one pair of each signer is enough: all of them were judged. */
+function onePairEach(signatures: Media["signatures"]): Media["signatures"] {
+  const mediumOf = new Map<string, string>();
+  for (const { name, medium } of signatures) {
+    const signer = name.slice(0, 16);
+    if (!mediumOf.has(signer)) mediumOf.set(signer, medium);
+  }
+  return signatures.filter((it) => mediumOf.get(it.name.slice(0, 16)) === it.medium);
 }
 
 async function verifyRollback(store: Store, inventory: Inventory, options: UnpackOptions): Promise<void> {
@@ -231,8 +259,35 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
   );
 }
 
-function verifyBase(inventory: Inventory, present: ReadonlyMap<string, boolean>): void {
-  const lacking = inventory.entries.filter((it) => it.from === "store" && present.get(it.sha256) !== true);
+/**
+ * Digests of the entries whose blobs are in the store. What no release and no earlier run of this import vouches for is hashed, and
+ * removed when it is something else.
+ */
+async function presentBlobs(
+  work: Work,
+  made: ReadonlySet<string>,
+): Promise<{ present: Set<string>; proven: string[] }> {
+  const { store, contents, pool } = work;
+  const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.sha256, it.size));
+  const unknown = there.filter((it) => !made.has(it.sha256));
+  const present = new Set(there.map((it) => it.sha256));
+  const proven: string[] = [];
+  if (unknown.length === 0) return { present, proven };
+  const vouched = await store.vouchedBlobs();
+  const strangers = unknown.filter((it) => !vouched.has(it.sha256));
+  await eachLimited(strangers, pool.size + 1, async ({ sha256, size }) => {
+    const file = store.blobPath(sha256);
+    const { digests } = await pool.hashFile(file, ["sha256"], { length: size });
+    if (digests.sha256 === sha256) return void proven.push(sha256);
+    present.delete(sha256);
+    work.options.notice?.(`removed "${file}", which no release vouches for: it is not what its name says`);
+    await rm(file, { force: true });
+  });
+  return { present, proven };
+}
+
+function verifyBase(inventory: Inventory, present: ReadonlySet<string>): void {
+  const lacking = inventory.entries.filter((it) => it.from === "store" && !present.has(it.sha256));
   // A carried entry with the same digest brings the bytes.
   const carried = new Set(inventory.entries.filter((it) => it.from === undefined).map((it) => it.sha256));
   const missing = lacking.filter((it) => !carried.has(it.sha256));
@@ -253,7 +308,7 @@ function verifyBase(inventory: Inventory, present: ReadonlyMap<string, boolean>)
 }
 
 /** One entry for every digest, the first in stream order. */
-function firstOfEach(entries: readonly PlacedEntry[]): PlacedEntry[] {
+function firstOfEach<E extends InventoryEntry>(entries: readonly E[]): E[] {
   const seen = new Set<string>();
   return entries.filter((it) => !seen.has(it.sha256) && seen.add(it.sha256));
 }
@@ -288,7 +343,7 @@ async function copy(
   const total = whole ? needed.reduce((sum, it) => sum + it.size, 0) : bytesIn(unique, atHand, inventory.volumeSize);
   let done = 0;
   const volumes = VolumeSet.over(files, inventory);
-  const committer = new Committer(store.dir);
+  const committer = new Committer(store.dir, (sha256s) => incoming.noteBlobs(sha256s));
   const context: CopyContext = {
     store,
     volumes,

@@ -1,8 +1,10 @@
+import { sign } from "node:crypto";
 import {
   cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -12,10 +14,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import type { Inventory } from "../src/bundle/inventory-types.ts";
 import { AirferryError, ERROR_CODES, EXIT } from "../src/errors.ts";
+import { readTrustedKeys, verifySums } from "../src/sign/verify.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
-import { makeBundle, makeKey, sampleFiles } from "./fixtures/bundle-maker.ts";
+import { makeBundle, makeKey, sampleFiles, writeSignature } from "./fixtures/bundle-maker.ts";
 import { flip, TAMPERS } from "./fixtures/bundle-tamper.ts";
 
 const root = t.testdir();
@@ -333,6 +337,63 @@ t.test("verify() takes the folders of a set in any order, one missing or not", a
     { code: "ERR_DIGEST_MISMATCH", path: "data.tar.0003", message: /isos\/big\.iso/ },
   ]);
   t.match((await verify([good, folders[0]!], { trust })).problems, [{ code: "ERR_BUNDLE_INVALID" }], "of two bundles");
+});
+
+t.test("verify() and unpack() judge the signatures of each medium, however they were made", async (t) => {
+  const set = join(root, "one-by-one");
+  const { folders } = makeBundle(set, { files: sampleFiles(), keys: [key], volumeSize: 500_000, perMedium: 2 });
+  const sums = readFileSync(join(folders[0]!, "SHA256SUMS"));
+  // ECDSA is random: every medium gets another signature.
+  for (const it of folders) writeSignature(it, other, sums, sign("sha256", sums, other.privateKey));
+  const both = { trust: [...trust, join(root, "other.pub")], threshold: 2 };
+  t.match(await verify(folders, both), { ok: true, signers: [key.keyid, other.keyid].sort() });
+  const store = join(root, "one-by-one-store");
+  t.match(await unpack(folders, { ...both, store }), { complete: true });
+  const kept = join(store, "releases/test/000001/signatures");
+  t.equal(readdirSync(kept).length, 4);
+  t.same(
+    verifySums(
+      sums,
+      readdirSync(kept).map((name) => ({ name, bytes: readFileSync(join(kept, name)) })),
+      await readTrustedKeys(both.trust),
+      2,
+    ).problems,
+    [],
+    "the record holds pairs",
+  );
+  t.match(await verify(folders, { trust }), { ok: true, signers: [key.keyid] }, "an unknown signer is let be");
+  // A signer of one medium signed the bundle; a bad signature on any of them is refused.
+  rmSync(join(folders[2]!, "signatures", `${other.keyid.slice(0, 16)}.sig`));
+  rmSync(join(folders[2]!, "signatures", `${other.keyid.slice(0, 16)}.sigstore.json`));
+  t.match(await verify(folders, both), { ok: true });
+  writeSignature(folders[2]!, other, sums, sign("sha256", Buffer.from("x"), other.privateKey));
+  t.match((await verify(folders, both)).problems, [{ code: "ERR_SIGNATURE_INVALID", message: /medium-3-of-4/ }]);
+  await t.rejects(unpack(folders, { ...both, store }), { code: "ERR_SIGNATURE_INVALID" });
+  rmSync(join(folders[2]!, "signatures", `${other.keyid.slice(0, 16)}.sig`));
+  t.match((await verify(folders, both)).problems, [{ code: "ERR_SIGNATURE_MISSING" }], "half a pair on one of them");
+});
+
+t.test("verify() and unpack() refuse names that are no UTF-8, wherever they stand", async (t) => {
+  for (const at of ["", "signatures", "bin"]) {
+    const dir = copyOf(good);
+    writeFileSync(Buffer.concat([Buffer.from(`${join(dir, at)}/`), Buffer.from([0x61, 0xff, 0xfe])]), "");
+    const { problems } = await verify([dir], { trust });
+    t.match(problems, [{ code: "ERR_PATH_UNSAFE", message: /no UTF-8/ }], at);
+    await t.rejects(unpack([dir], { trust, store: join(root, "no-utf8") }), { code: "ERR_PATH_UNSAFE" }, at);
+  }
+});
+
+t.test("verify() and unpack() hold an empty entry's digest against no bytes", async (t) => {
+  const lies = new Map<string, (it: Inventory) => void>([
+    ["another digest", (it) => void (it.entries[0]!.sha256 = "0".repeat(64))],
+    ["the digest of nothing, for something", (it) => void (it.entries[1]!.sha256 = it.entries[0]!.sha256)],
+  ]);
+  for (const [what, spoil] of lies) {
+    const dir = join(root, `empty-${what}`);
+    makeBundle(dir, { files: { "files/a": Buffer.alloc(0), "files/b": Buffer.from("b") }, keys: [key], spoil });
+    t.match((await verify([dir], { trust })).problems, [{ code: "ERR_BUNDLE_INVALID" }], what);
+    await t.rejects(unpack([dir], { trust, store: join(root, "empty-store") }), { code: "ERR_BUNDLE_INVALID" }, what);
+  }
 });
 
 t.test("verify() tells that a bundle has expired", async (t) => {

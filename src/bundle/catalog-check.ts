@@ -1,65 +1,84 @@
 /**
- * Checks the catalog of an inventory: the parts that the server and render rely on have the right shape, and paths name
- * entries. Keys that this version does not know are let be: the catalog says what entries mean, never what bytes they are.
+ * Checks the catalog of an inventory at least as strictly as those who use it do: the server, render, export and publish turn its
+ * strings into names, URLs and paths, and one that cannot be used must not get as far as a store. Keys that this version does not
+ * know are ignored: the catalog says what entries mean, never what bytes they are. docs/format.md, "Catalog".
  */
 import { z } from "zod";
 import type { Problem } from "../errors.ts";
-import { checkName, checkPath } from "../io/path-grammar.ts";
-import type { Catalog, InventoryEntry } from "./inventory-types.ts";
+import { checkName, checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
+import { PLATFORM } from "../oci/platform.ts";
+import { checkReference, formatReference, isTag, parseReference } from "../oci/reference.ts";
+import type { Catalog, CatalogRpm, InventoryEntry } from "./inventory-types.ts";
 import { printable } from "./paths.ts";
 
-const text = z.string().max(4096);
-const name = z.string().refine((it) => checkName(it) === undefined, "not a name");
-const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
+/** What is shown to people and stands in rendered files. */
+const text = z
+  .string()
+  .max(4096)
+  .refine((it) => it.isWellFormed() && !UNSAFE_CHARACTER.test(it), "has a control or invisible character");
 const texts = z.array(text);
+const name = z.string().refine((it) => checkName(it) === undefined, "not a name");
+const path = z.string().refine((it) => checkPath(it) === undefined, "not a path");
+const prefix = z
+  .string()
+  .refine((it) => it.endsWith("/") && checkPath(it.slice(0, -1)) === undefined, "not a path and a slash");
+const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
+const reference = z.string().refine(isCanonicalReference, "not a canonical image reference");
+const fingerprint = z.string().regex(/^(?:[0-9A-F]{40}|[0-9A-F]{64})$/);
+const keyid = z.string().regex(/^(?:[0-9a-f]{64}|[0-9A-F]{40}|[0-9A-F]{64})$/);
 const established = z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]);
+const integrity = z.string().regex(/^(?:[a-z0-9]+-[A-Za-z0-9+/]+={0,2})(?: [a-z0-9]+-[A-Za-z0-9+/]+={0,2})*$/);
 
 const catalog = z.looseObject({
-  isos: z.array(z.looseObject({ name, path: text, volumeId: text.optional() })),
-  files: z.array(z.looseObject({ path: text })),
+  isos: z.array(z.looseObject({ name, path, volumeId: text.optional() })),
+  files: z.array(z.looseObject({ path })),
   rpms: z.array(
     z.looseObject({
       name,
-      path: text,
+      path: prefix,
       mode: z.enum(["exact", "subset", "loose"]),
       repomdSignedBy: z.enum(["upstream", "airferry", "none"]),
       gpgcheck: z.boolean(),
-      keys: texts,
+      keys: z.array(path),
       packages: z.int().min(0),
       tree: z.boolean(),
       rpmrepo: z.boolean(),
       moduleHotfixes: z.boolean().optional(),
       legacySignatures: z.boolean().optional(),
-      arch: texts.optional(),
+      arch: z.array(z.string().regex(/^[a-z0-9_]+$/)).optional(),
     }),
   ),
   images: z.array(
     z.looseObject({
-      reference: text,
+      reference,
       digest,
       mediaType: text,
       size: z.int().min(0),
-      platforms: texts,
+      platforms: z.array(z.string().regex(PLATFORM)),
       manifests: z.array(digest),
-      tags: z.record(text, digest).optional(),
+      tags: z.record(z.string().refine(isTag, "not a tag"), digest).optional(),
       source: text.optional(),
       established: established.optional(),
-      signedBy: texts.optional(),
+      signedBy: z.array(keyid).optional(),
       attached: z.int().min(0).optional(),
     }),
   ),
-  keys: z.array(z.looseObject({ path: text, fingerprints: texts, for: texts })),
+  keys: z.array(z.looseObject({ path, fingerprints: z.array(fingerprint), for: texts })),
   provenance: z.array(
     z.looseObject({
-      path: text,
+      path: z.union([path, prefix]),
       kind: z.enum(["iso", "rpm", "file", "image", "generated"]),
       source: text,
       established,
-      signedBy: texts.optional(),
-      integrity: text.optional(),
+      signedBy: z.array(keyid).optional(),
+      integrity: integrity.optional(),
     }),
   ),
 });
+
+function isCanonicalReference(it: string): boolean {
+  return checkReference(it) === undefined && formatReference(parseReference(it)) === it;
+}
 
 /** Returns the problems of a catalog; `problem` makes one from its place and message. */
 export function checkCatalog(
@@ -74,21 +93,49 @@ export function checkCatalog(
       return problem(printable(where), `${printable(where)}: ${printable(it.message)}`);
     });
   }
-  const paths = new Set(entries.map((it) => it.path));
   const it = value as Catalog;
+  const paths = new Set(entries.map((entry) => entry.path));
   const problems: Problem[] = [];
+  const expect = (fine: boolean, kind: string, message: string) => {
+    if (!fine) problems.push(problem(`catalog.${kind}`, `catalog.${kind}: ${printable(message)}`));
+  };
+  for (const kind of ["isos", "files", "keys"] as const) {
+    for (const { path } of it[kind]) expect(paths.has(path), kind, `no entry "${path}"`);
+  }
+  for (const { name, path } of it.isos)
+    expect(path === `isos/${name}.iso`, "isos", `"${path}": expected isos/${name}.iso`);
+  for (const { name, path } of it.rpms) expect(path === `rpms/${name}/`, "rpms", `"${path}": expected rpms/${name}/`);
   for (const [kind, list] of [
-    ["isos", it.isos],
-    ["files", it.files],
-    ["keys", it.keys],
+    ["isos", it.isos.map((one) => one.name)],
+    ["rpms", it.rpms.map((one) => one.name)],
+    ["images", it.images.map((one) => one.reference)],
   ] as const) {
-    for (const { path } of list) {
-      if (!paths.has(path)) problems.push(problem(`catalog.${kind}`, `catalog.${kind}: no entry "${printable(path)}"`));
+    expect(new Set(list).size === list.length, kind, "one of them is there twice");
+  }
+  const folders = foldersOf(it.rpms, it.provenance, entries);
+  for (const { path, keys } of it.rpms) {
+    expect(folders.has(path), "rpms", `no entry below "${path}"`);
+    for (const key of keys) expect(paths.has(`keys/${key}`), "rpms", `no entry "keys/${key}"`);
+  }
+  for (const { path } of it.provenance)
+    expect(paths.has(path) || folders.has(path), "provenance", `no entry "${path}"`);
+  return problems;
+}
+
+/** Of the prefixes that the catalog names, those that have an entry below them. */
+function foldersOf(
+  rpms: readonly CatalogRpm[],
+  provenance: Catalog["provenance"],
+  entries: readonly InventoryEntry[],
+): Set<string> {
+  const wanted = new Set([...rpms, ...provenance].map((it) => it.path).filter((it) => it.endsWith("/")));
+  const found = new Set<string>();
+  if (wanted.size === 0) return found;
+  for (const { path } of entries) {
+    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
+      const folder = path.slice(0, slash + 1);
+      if (wanted.has(folder)) found.add(folder);
     }
   }
-  for (const { path } of [...it.rpms, ...it.provenance]) {
-    const fault = checkPath(path.endsWith("/") ? path.slice(0, -1) : path);
-    if (fault !== undefined) problems.push(problem("catalog", `catalog: "${printable(path)}": ${fault}`));
-  }
-  return problems;
+  return found;
 }

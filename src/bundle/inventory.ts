@@ -18,6 +18,8 @@ export const MAX_ENTRIES = 500_000;
 export const MAX_SERIAL = 999_999_999;
 const MAX_PROBLEMS = 50;
 
+/** SHA-256 of no bytes. */
+const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const HEX256 = /^[0-9a-f]{64}$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
 
@@ -139,7 +141,10 @@ function isCount(value: unknown, max = Number.MAX_SAFE_INTEGER): value is number
 }
 
 function isTime(value: unknown): boolean {
-  return typeof value === "string" && TIME.test(value) && !Number.isNaN(Date.parse(value));
+  if (typeof value !== "string" || !TIME.test(value)) return false;
+  // 30 February and 24:00 are read as times of the next day.
+  const time = Date.parse(value);
+  return !Number.isNaN(time) && new Date(time).toISOString() === `${value.slice(0, -1)}.000Z`;
 }
 
 function isHex256(value: unknown): value is string {
@@ -159,12 +164,13 @@ function checkInventory(value: Record<string, unknown>): Problem[] {
   expect(typeof stream === "string" && isStreamName(stream), "stream", "not a name");
   expect(isCount(epoch, MAX_SERIAL) && epoch > 0, "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isCount(serial, MAX_SERIAL) && serial > 0, "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
-  expect(isTime(created), "created", "expected YYYY-MM-DDTHH:MM:SSZ");
-  expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected YYYY-MM-DDTHH:MM:SSZ");
+  expect(isTime(created), "created", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
+  expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
   const previousFine =
     isRecord(previous) &&
     hasExactly(previous, ["serial", "sha256"]) &&
     isCount(previous.serial, MAX_SERIAL) &&
+    previous.serial > 0 &&
     isHex256(previous.sha256);
   expect(previous === undefined || previousFine, "previous", "expected a serial and a sha256");
   expect(isHex256(lock), "lock", "expected 64 lower-case hex digits");
@@ -173,6 +179,7 @@ function checkInventory(value: Record<string, unknown>): Problem[] {
     problems.push(problem("entries", "entries and volumes: expected lists"));
     return problems;
   }
+  expect(value.builder === undefined || isRecord(value.builder), "builder", "expected an object");
   for (const { at, fault } of checkBuilderPaths(value.builder)) {
     const where = ["builder", ...at].join(".");
     problems.push({ code: "ERR_PATH_UNSAFE", path: `${INVENTORY_NAME} ${where}`, message: `${where}: ${fault}` });
@@ -236,6 +243,7 @@ function entryFault(it: unknown): string | undefined {
   if (!isCount(it.size)) return "size: expected bytes";
   if (it.mode !== "0644" && it.mode !== "0755") return "mode: expected 0644 or 0755";
   if (!isHex256(it.sha256)) return "sha256: expected 64 lower-case hex digits";
+  if ((it.size === 0) !== (it.sha256 === EMPTY_SHA256)) return "sha256: no bytes have this digest and this size";
   if (place === "from" ? it.from !== "store" : !isCount(it.offset)) return `${place}: not valid`;
   return undefined;
 }

@@ -47,5 +47,5 @@ const JUNK = new Set(
 
 /** Tells whether an operating system left this name on the medium: it is passed over with a notice and never opened. */
 export function isJunkName(name: string): boolean {
-  return name.startsWith("._") || JUNK.has(name.toLowerCase()) || /^\.Trash-\d+$/.test(name);
+  return name.startsWith("._") || JUNK.has(name.toLowerCase()) || /^\.(?:Trash-\d+|nfs[0-9a-f]+)$/i.test(name);
 }

@@ -2,6 +2,7 @@
  * What lies on the media, before anything is believed: lists the folders of one bundle, refuses links, devices and names
  * that nobody signed, and reads the small files under their size caps. docs/format.md, "Reading".
  */
+import { hash } from "node:crypto";
 import type { Dirent } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
@@ -30,13 +31,24 @@ export interface MediaFolder {
   files: Map<string, number>;
 }
 
+/** One file of signatures/. */
+export interface MediaSignature {
+  name: string;
+  bytes: Buffer;
+  /** The folder that it was read from. */
+  medium: string;
+}
+
 /** All folders of one bundle, and the bytes that its trust hangs on. */
 export interface Media {
   folders: MediaFolder[];
   /** Bytes of SHA256SUMS: the same in every folder. */
   sums: Buffer;
-  /** Files of signatures/, each once, sorted by name. */
-  signatures: { name: string; bytes: Buffer }[];
+  /**
+   * Files of signatures/, sorted by name. Each signer's files stand once for all media on which they are the same bytes: one who
+   * signed the media one by one has a pair of his own on each.
+   */
+  signatures: MediaSignature[];
   /** What stands on the media that may not be there. */
   problems: Problem[];
   /** What was passed over, for people. */
@@ -51,7 +63,7 @@ export interface Media {
 export async function readMedia(dirs: readonly string[]): Promise<Media> {
   const found: Found = { problems: [], notices: [] };
   const folders: MediaFolder[] = [];
-  const signatures = new Map<string, Buffer>();
+  const signatures = new Map<string, MediaSignature[]>();
   let sums: Buffer | undefined;
   for (const dir of await expand(dirs)) {
     const own = await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch((cause: unknown) => {
@@ -67,11 +79,10 @@ export async function readMedia(dirs: readonly string[]): Promise<Media> {
     sums = own;
     folders.push(await readFolder(dir, signatures, found));
   }
-  const sorted = [...signatures].sort(([a], [b]) => (a < b ? -1 : 1));
   return {
     folders,
     sums: sums ?? Buffer.alloc(0),
-    signatures: sorted.map(([name, bytes]) => ({ name, bytes })),
+    signatures: [...signatures.values()].flat().sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)),
     ...found,
   };
 }
@@ -125,7 +136,7 @@ async function expand(dirs: readonly string[]): Promise<string[]> {
   return [...new Set(expanded)];
 }
 
-async function readFolder(dir: string, signatures: Map<string, Buffer>, found: Found): Promise<MediaFolder> {
+async function readFolder(dir: string, signatures: Map<string, MediaSignature[]>, found: Found): Promise<MediaFolder> {
   const files = new Map<string, number>();
   const folded = new Map<string, string>();
   const refuse = (name: string, code: Problem["code"], fault: string) =>
@@ -139,7 +150,7 @@ async function readFolder(dir: string, signatures: Map<string, Buffer>, found: F
     if (twin !== undefined) refuse(it.name, "ERR_PATH_UNSAFE", `differs only by case from "${printable(twin)}"`);
     folded.set(it.name.toLowerCase(), it.name);
     if (it.name === SIGNATURES_NAME) {
-      if (it.isDirectory()) await readSignatures(join(dir, it.name), signatures, found);
+      if (it.isDirectory()) await readSignatures(dir, signatures, found);
       else refuse(it.name, "ERR_PATH_UNSAFE", "expected a folder");
     } else if (it.name === BIN_NAME && it.isDirectory()) {
       for (const inner of await listNames(join(dir, BIN_NAME))) {
@@ -160,33 +171,47 @@ async function addFile(
   files: Map<string, number>,
   refuse: (name: string, code: Problem["code"], fault: string) => void,
 ): Promise<void> {
+  if (isMangled(name)) return refuse(name, "ERR_PATH_UNSAFE", NO_UTF8);
   const stats = await lstat(join(dir, name)).catch((error: unknown) => Promise.reject(ioError("read", name, error)));
   if (stats.isFile() && it.isFile()) files.set(name, stats.size);
   else refuse(name, "ERR_PATH_UNSAFE", stats.isSymbolicLink() ? "a link" : "not a regular file");
 }
 
-async function readSignatures(dir: string, signatures: Map<string, Buffer>, found: Found): Promise<void> {
+const NO_UTF8 = "a name that is no UTF-8";
+
+/** Whether bytes of a name were lost when it was decoded: the disk has no such name, and no bundle has one with this character. */
+function isMangled(name: string): boolean {
+  return name.includes("\ufffd");
+}
+
+async function readSignatures(medium: string, signatures: Map<string, MediaSignature[]>, found: Found): Promise<void> {
+  const dir = join(medium, SIGNATURES_NAME);
+  const own = new Map<string, MediaSignature[]>();
+  let count = 0;
   for (const it of await listNames(dir)) {
     const path = `${SIGNATURES_NAME}/${printable(it.name)}`;
     if (isJunkName(it.name)) {
       found.notices.push(`passed over "${path}" in "${dir}"`);
+    } else if (isMangled(it.name)) {
+      found.problems.push({ code: "ERR_PATH_UNSAFE", path, message: `"${path}" in "${medium}": ${NO_UTF8}` });
     } else if (!it.isFile()) {
       found.problems.push({ code: "ERR_PATH_UNSAFE", path, message: `"${path}": not a regular file` });
-    } else if (signatures.size >= MAX_SIGNATURES && !signatures.has(it.name)) {
+    } else if (++count > MAX_SIGNATURES) {
       found.problems.push({ code: "ERR_SIZE_LIMIT", path, message: `more than ${MAX_SIGNATURES} signature files` });
       return;
     } else {
       try {
         const bytes = await readSmall(join(dir, it.name), MAX_SIGNATURE_BYTES);
-        const known = signatures.get(it.name);
-        if (known === undefined) signatures.set(it.name, bytes);
-        else if (!known.equals(bytes)) {
-          found.problems.push({ code: "ERR_BUNDLE_INVALID", path, message: `"${path}" differs between the media` });
-        }
+        const signer = it.name.slice(0, 16);
+        own.set(signer, [...(own.get(signer) ?? []), { name: it.name, bytes, medium }]);
       } catch (error) {
         if (!(error instanceof AirferryError)) throw error;
         found.problems.push({ code: error.code, path, message: error.message });
       }
     }
+  }
+  for (const files of own.values()) {
+    const content = hash("sha256", files.map((it) => `${it.name} ${it.bytes.toString("base64")}\n`).join(""), "hex");
+    if (!signatures.has(content)) signatures.set(content, files);
   }
 }

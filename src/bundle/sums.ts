@@ -2,7 +2,7 @@
  * SHA256SUMS, the signed root of a bundle: one line for every file but itself and signatures/. docs/format.md, "SHA256SUMS".
  */
 import { AirferryError } from "../errors.ts";
-import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
+import { INVENTORY_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 import { compareUtf8, printable } from "./paths.ts";
 
 /** One line. */
@@ -40,7 +40,9 @@ export function parseSums(bytes: Buffer): SumLine[] {
       if (sha256 === undefined || name === undefined) {
         throw invalid(`line ${index + 1}: expected <64 lower-case hex digits>, two spaces and a name`);
       }
-      const reserved = name === SUMS_NAME || name === SIGNATURES_NAME || name === "bin";
+      // What readers ignore cannot be listed.
+      const ignored = isJunkName(name.slice(name.lastIndexOf("/") + 1));
+      const reserved = ignored || name === SUMS_NAME || name === SIGNATURES_NAME || name === "bin";
       if (!NAME.test(name) || reserved) {
         throw new AirferryError(
           "ERR_PATH_UNSAFE",

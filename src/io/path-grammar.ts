@@ -19,7 +19,7 @@ export const MAX_STREAM_BYTES = 64;
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /** Controls (C0, DEL, C1), marks that reorder or hide text on a terminal, line separators, the byte order mark. */
-const UNSAFE_CHARACTER =
+export const UNSAFE_CHARACTER =
   /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/u;
 const PLAIN = /^[A-Za-z0-9+~^=@_%,()[\]{}!#$&';:. /-]*$/;
 const DRIVE = /^[A-Za-z]:/;

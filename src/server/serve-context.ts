@@ -25,7 +25,15 @@ export interface ServeContextOptions {
 /** Makes the context of a server. Reads the store once before it resolves, so that a broken one is noticed at the start. */
 export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
   const { store, url, caCertificate } = options;
+  /** Of streams that could not be read the last time, so that each is told once. */
+  let told = new Set<string>();
+  const tellFaults = () => {
+    const faults = store.faults ?? [];
+    for (const { error } of faults) if (!told.has(error.message)) options.onStoreFault?.(error);
+    told = new Set(faults.map((it) => it.error.message));
+  };
   let view = createTreeView(await store.releases());
+  tellFaults();
   let lookedAt = performance.now();
   const hot = new HotAnswers();
   const isFresh = (): boolean => performance.now() - lookedAt < LOOK_AGAIN_MS;
@@ -34,6 +42,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   async function look(): Promise<TreeView> {
     try {
       const releases = await store.releases();
+      tellFaults();
       if (!isSame(releases, view.releases)) {
         view = createTreeView(releases);
         hot.clear();

@@ -20,6 +20,8 @@ const FILE_NAME = /^([0-9a-f]{16})\.(sigstore\.json|sig)$/;
 export interface SignatureFile {
   name: string;
   bytes: Uint8Array;
+  /** The medium that it is on, where there are several: a pair lies on one. */
+  medium?: string;
 }
 
 /** What {@link verifySums} found. */
@@ -49,12 +51,13 @@ export function verifySums(
   const problems: Problem[] = [];
   const pairs = pairUp(signatures, problems);
   const signers = new Set<string>();
-  const untrusted: string[] = [];
-  for (const [keyid16, pair] of pairs) {
-    const outcome = checkPair(sums, keyid16, pair, trusted, problems);
-    if (outcome === "untrusted") untrusted.push(keyid16);
+  const strangers = new Set<string>();
+  for (const pair of pairs) {
+    const outcome = checkPair(sums, pair.keyid16, pair, trusted, problems);
+    if (outcome === "untrusted") strangers.add(pair.keyid16);
     else if (outcome) signers.add(outcome);
   }
+  const untrusted = [...strangers].sort();
   const needed = Math.max(1, threshold);
   if (signatures.length === 0) {
     problems.push({ code: "ERR_SIGNATURE_MISSING", path: "signatures", message: "the bundle is not signed" });
@@ -66,23 +69,28 @@ export function verifySums(
       problems.push({ code: "ERR_THRESHOLD", path: "signatures", message });
     }
   }
-  return { signers: [...signers].sort(), untrusted: untrusted.sort(), problems };
+  return { signers: [...signers].sort(), untrusted, problems };
 }
 
 interface Pair {
+  keyid16: string;
+  medium: string | undefined;
   bundle?: SignatureBundle | "broken";
   raw?: Buffer;
 }
 
-/** Sorts the files into pairs by keyid16, noting strangers, broken files and halves. */
-function pairUp(files: readonly SignatureFile[], problems: Problem[]): Map<string, Pair> {
+/** Sorts the files into pairs by medium and keyid16, noting strangers, broken files and halves. */
+function pairUp(files: readonly SignatureFile[], problems: Problem[]): Pair[] {
   const pairs = new Map<string, Pair>();
-  if (files.length > MAX_SIGNATURE_FILES) {
-    const message = `too many signature files: expected at most ${MAX_SIGNATURE_FILES}, got ${files.length}`;
+  const counts = new Map<string | undefined, number>();
+  for (const { medium } of files) counts.set(medium, (counts.get(medium) ?? 0) + 1);
+  const most = Math.max(0, ...counts.values());
+  if (most > MAX_SIGNATURE_FILES) {
+    const message = `too many signature files: expected at most ${MAX_SIGNATURE_FILES}, got ${most}`;
     problems.push({ code: "ERR_SIZE_LIMIT", path: "signatures", message });
-    return pairs;
+    return [];
   }
-  for (const { name, bytes } of files) {
+  for (const { name, bytes, medium } of files) {
     const path = `signatures/${name}`;
     const [, keyid16, kind] = FILE_NAME.exec(name) ?? [];
     if (keyid16 === undefined) {
@@ -90,8 +98,9 @@ function pairUp(files: readonly SignatureFile[], problems: Problem[]): Map<strin
       problems.push({ code: "ERR_BUNDLE_EXTRA", path, message });
       continue;
     }
-    const pair = pairs.get(keyid16) ?? {};
-    pairs.set(keyid16, pair);
+    const id = `${keyid16} ${medium ?? ""}`;
+    const pair: Pair = pairs.get(id) ?? { keyid16, medium };
+    pairs.set(id, pair);
     if (kind === "sig") {
       pair.raw = Buffer.from(bytes);
       if (bytes.length > MAX_SIGNATURE_BUNDLE_BYTES) {
@@ -108,27 +117,28 @@ function pairUp(files: readonly SignatureFile[], problems: Problem[]): Map<strin
       problems.push({ code: error.code, path, message: error.message });
     }
   }
-  for (const [keyid16, pair] of pairs) {
+  for (const { keyid16, ...pair } of pairs.values()) {
     const missing = pair.raw === undefined ? "sig" : pair.bundle === undefined ? "sigstore.json" : undefined;
     if (missing === undefined) continue;
     const message = "one half of the pair is missing: every signer has a .sigstore.json and a .sig";
     problems.push({ code: "ERR_SIGNATURE_MISSING", path: `signatures/${keyid16}.${missing}`, message });
   }
-  return pairs;
+  return [...pairs.values()];
 }
 
 /** Returns the keyid of the trusted signer, "untrusted", or undefined when a problem was noted. */
 function checkPair(
   sums: Uint8Array,
   keyid16: string,
-  { bundle, raw }: Pair,
+  { bundle, raw, medium }: Pair,
   trusted: readonly TrustedKey[],
   problems: Problem[],
 ): string | undefined {
   if (bundle === undefined || bundle === "broken" || raw === undefined) return undefined;
   const path = `signatures/${keyid16}.sigstore.json`;
   const invalid = (message: string, where = path) => {
-    problems.push({ code: "ERR_SIGNATURE_INVALID", path: where, message });
+    const place = medium === undefined ? "" : ` (in "${medium}")`;
+    problems.push({ code: "ERR_SIGNATURE_INVALID", path: where, message: `${message}${place}` });
     return undefined;
   };
   if (!raw.equals(bundle.signature)) {

@@ -2,7 +2,7 @@
  * Gives verified files their final names as blobs. Data is forced to disk before a name exists, many files at a time, so that
  * a power loss can leave a blob missing but never one that is empty or wrong.
  */
-import { chmodSync, mkdirSync, renameSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { ioError, syncPath } from "../io/atomic.ts";
 import { eachLimited } from "../io/limit.ts";
@@ -16,13 +16,16 @@ const GROUP_BYTES = 512 * 1024 * 1024;
 /** Collects verified files of one store. Whoever makes it calls `finish`, or drops it after a failure. */
 export class Committer {
   readonly #dir: string;
+  readonly #named: (sha256s: readonly string[]) => void;
   readonly #folders = new Set<string>();
   #group: { file: string; sha256: string }[] = [];
   #bytes = 0;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(dir: string) {
+  /** @param named told of blobs as soon as they have their names */
+  constructor(dir: string, named: (sha256s: readonly string[]) => void) {
     this.#dir = dir;
+    this.#named = named;
   }
 
   /** Hands over one read-only file whose bytes have been compared with `sha256`. Waits while earlier groups are still being synced. */
@@ -71,7 +74,8 @@ export class Committer {
       try {
         const folder = dirname(blob);
         if (!this.#folders.has(folder)) {
-          mkdirSync(folder, { recursive: true });
+          mkdirSync(folder, { recursive: true, mode: 0o755 });
+          if (!lstatSync(folder).isDirectory()) throw new Error("a link stands in place of a folder");
           this.#folders.add(folder);
           this.#folders.add(dirname(folder));
         }
@@ -80,5 +84,6 @@ export class Committer {
         throw ioError("write", blob, error);
       }
     }
+    this.#named(group.map((it) => it.sha256));
   }
 }

@@ -2,13 +2,17 @@
  * The quarantine of one bundle while it is being unpacked: what is there from an earlier run, and what is still needed. Everything
  * here is private to the unpacking process and outside of what is served.
  */
-import { mkdirSync } from "node:fs";
-import { readdir, rm, stat, writeFile } from "node:fs/promises";
+import { appendFileSync, mkdirSync } from "node:fs";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { readSmall } from "../io/safe-open.ts";
 import { incomingFolder } from "./layout.ts";
 
 const STATE_FILE = "bundle.json";
+const MAX_STATE_BYTES = 1024 * 1024;
+const BLOBS_FILE = "blobs";
+const HEX256 = /^[0-9a-f]{64}$/;
 
 /** What status tells about a bundle that is not wholly here. */
 export interface IncomingState {
@@ -19,6 +23,48 @@ export interface IncomingState {
   digest: string;
   /** Volumes that a further medium must bring; empty while one is being read. */
   missing: string[];
+  /** Names of the media that were read so far, where they have names of a set: `medium-1-of-3`. */
+  media?: string[];
+}
+
+const MEDIUM = /^medium-(\d+)-of-(\d+)$/;
+
+/** Tells whether a folder's name is that of a medium of a set. */
+export function isMediumName(name: string): boolean {
+  return MEDIUM.test(name);
+}
+
+/** Media of the set that were not read yet, as far as the names of those that were tell; empty when they do not. */
+export function mediaToCome(media: readonly string[] = []): string[] {
+  const read = media.map((it) => MEDIUM.exec(it)).filter((it) => it !== null);
+  const totals = new Set(read.map((it) => Number(it[2])));
+  const [total] = totals;
+  if (total === undefined || totals.size > 1 || total > 10_000) return [];
+  const numbers = new Set(read.map((it) => Number(it[1])));
+  return Array.from({ length: total }, (_, index) => index + 1)
+    .filter((it) => !numbers.has(it))
+    .map((it) => `medium-${it}-of-${total}`);
+}
+
+/** What every unfinished import of a store says of itself; folders that say nothing are left out. */
+export async function readIncoming(storeDir: string): Promise<IncomingState[]> {
+  const root = join(storeDir, "incoming");
+  const states: IncomingState[] = [];
+  for (const name of (await readdir(root).catch(() => [])).sort()) {
+    const state = await readState(join(root, name));
+    if (state !== undefined) states.push(state);
+  }
+  return states;
+}
+
+async function readState(folder: string): Promise<IncomingState | undefined> {
+  const text = await readSmall(join(folder, STATE_FILE), MAX_STATE_BYTES).catch(() => undefined);
+  try {
+    const state = JSON.parse(text?.toString() ?? "") as IncomingState;
+    return typeof state.stream === "string" && Array.isArray(state.missing) ? state : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Bytes on disk that partial entries of a bundle hold already, from earlier runs. */
@@ -27,6 +73,12 @@ export async function bytesWaiting(root: string, digest: string): Promise<number
   let bytes = 0;
   for (const name of await readdir(parts).catch(() => [])) bytes += (await stat(join(parts, name))).blocks * 512;
   return bytes;
+}
+
+/** Digests of the blobs that the import of a bundle has made so far. */
+export async function blobsMade(root: string, digest: string): Promise<Set<string>> {
+  const text = await readFile(join(incomingFolder(root, digest), BLOBS_FILE), "utf8").catch(() => "");
+  return new Set(text.split("\n").filter((it) => HEX256.test(it)));
 }
 
 /** The quarantine folder of one bundle. */
@@ -47,11 +99,23 @@ export class Incoming {
     await rm(join(dir, "small"), { recursive: true, force: true });
     // Many folders: threads that make files in one folder wait for each other.
     for (let byte = 0; byte < 256; byte++) {
-      mkdirSync(join(dir, "small", byte.toString(16).padStart(2, "0")), { recursive: true });
+      mkdirSync(join(dir, "small", byte.toString(16).padStart(2, "0")), { recursive: true, mode: 0o700 });
     }
-    mkdirSync(join(dir, "parts"), { recursive: true });
-    mkdirSync(join(dir, "done"), { recursive: true });
+    mkdirSync(join(dir, "parts"), { recursive: true, mode: 0o700 });
+    mkdirSync(join(dir, "done"), { recursive: true, mode: 0o700 });
     return new Incoming(dir, new Set(await readdir(join(dir, "done"))));
+  }
+
+  /** Remembers blobs that this import made, so that a later medium need not have them hashed again. */
+  noteBlobs(sha256s: readonly string[]): void {
+    if (sha256s.length === 0) return;
+    const file = join(this.dir, BLOBS_FILE);
+    try {
+      // The newline in front ends a line that a kill has torn.
+      appendFileSync(file, `\n${sha256s.join("\n")}\n`, { mode: 0o600 });
+    } catch (error) {
+      throw ioError("write", file, error);
+    }
   }
 
   /** Where a small entry is written before it is a blob. */
@@ -84,6 +148,11 @@ export class Incoming {
       await rm(join(this.dir, "done", it), { force: true });
       this.doneVolumes.delete(it);
     }
+  }
+
+  /** What an earlier run said. */
+  state(): Promise<IncomingState | undefined> {
+    return readState(this.dir);
   }
 
   async saveState(state: IncomingState): Promise<void> {

@@ -2,16 +2,17 @@
  * A store on disk: makes or opens it, and reads its current releases. The read side takes no lock: blobs and records never
  * change once they have their names, and `current` is replaced whole.
  */
-import { type Stats, statSync } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { type Dirent, lstatSync, type Stats } from "node:fs";
+import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { blobPathIn, CURRENT_FILE, FLOOR_FILE, LOCK_FILE, STORE_FILE, STORE_VERSION, streamFolder } from "./layout.ts";
+import { verifyOwn } from "./ownership.ts";
 import { readRelease } from "./release-record.ts";
-import type { Release, StoreReader } from "./types.ts";
+import type { Release, ReleaseFault, StoreReader } from "./types.ts";
 
 const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
 
@@ -34,6 +35,7 @@ export class Store implements StoreReader {
   #known = new Map<string, { mark: string; release: Release }>();
   #releases: readonly Release[] = [];
   #marks = "";
+  faults: readonly ReleaseFault[] = [];
 
   constructor(dir: string) {
     this.dir = dir;
@@ -43,9 +45,41 @@ export class Store implements StoreReader {
     return blobPathIn(this.dir, sha256);
   }
 
-  /** Tells whether a blob of this size is in the store. Blobs get their names only when they are whole. */
+  /** Tells whether a file of this size stands where the blob would. Whether it is the blob, {@link vouchedBlobs} knows. */
   hasBlob(sha256: string, size: number): boolean {
-    return statSync(this.blobPath(sha256), { throwIfNoEntry: false })?.size === size;
+    const found = lstatSync(this.blobPath(sha256), { throwIfNoEntry: false });
+    return found?.isFile() === true && found.size === size;
+  }
+
+  /**
+   * Digests of all blobs that a release of this store was checked with when it was imported. Of a release whose record cannot be
+   * read nothing is known.
+   */
+  async vouchedBlobs(): Promise<Set<string>> {
+    const vouched = new Set<string>();
+    for (const stream of await this.streams()) {
+      for (const name of await this.releaseNames(stream)) {
+        const release = await readRelease(join(streamFolder(this.dir, stream), name)).catch((error: unknown) => {
+          if (!(error instanceof AirferryError)) throw error;
+        });
+        for (const it of release?.inventory.entries ?? []) vouched.add(it.sha256);
+      }
+    }
+    return vouched;
+  }
+
+  /** Every blob, in real folders of the store: a link is not followed, and what has no blob's name is nobody's here. */
+  async *blobs(): AsyncGenerator<{ sha256: string; file: string; size: number }> {
+    const root = join(this.dir, "blobs", "sha256");
+    for (const folder of await listed(root)) {
+      if (!folder.isDirectory() || !/^[0-9a-f]{2}$/.test(folder.name)) continue;
+      for (const it of await listed(join(root, folder.name))) {
+        if (!it.isFile() || !/^[0-9a-f]{64}$/.test(it.name) || !it.name.startsWith(folder.name)) continue;
+        const file = join(root, folder.name, it.name);
+        const found = await lstat(file).catch(() => undefined);
+        if (found?.isFile()) yield { sha256: it.name, file, size: found.size };
+      }
+    }
   }
 
   /** Looks at one small file per stream; reads records only when one of these was replaced. */
@@ -58,28 +92,38 @@ export class Store implements StoreReader {
     const all = JSON.stringify(marks);
     if (all === this.#marks) return this.#releases;
     const known = new Map<string, { mark: string; release: Release }>();
+    const faults: ReleaseFault[] = [];
     for (const [stream, mark] of marks) {
       const before = this.#known.get(stream);
-      known.set(stream, before?.mark === mark ? before : { mark, release: await this.#readCurrent(stream) });
+      try {
+        known.set(stream, before?.mark === mark ? before : { mark, release: await this.#readCurrent(stream) });
+      } catch (error) {
+        if (!(error instanceof AirferryError)) throw error;
+        faults.push({ stream, error });
+        if (before !== undefined) known.set(stream, before);
+      }
     }
     this.#known = known;
     this.#releases = Object.freeze([...known.values()].map((it) => it.release));
-    this.#marks = all;
+    this.faults = faults;
+    // With a fault the next call looks again.
+    this.#marks = faults.length > 0 ? "" : all;
     return this.#releases;
   }
 
   /** Names of all streams that were ever imported, sorted. */
   async streams(): Promise<string[]> {
-    const names = await readdir(join(this.dir, "releases")).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return [];
-      throw ioError("read", join(this.dir, "releases"), error);
-    });
-    return names.filter(isStreamName).sort();
+    const found = await listed(join(this.dir, "releases"));
+    return found
+      .filter((it) => it.isDirectory() && isStreamName(it.name))
+      .map((it) => it.name)
+      .sort();
   }
 
   /** Folder names of the releases of a stream, oldest first. */
   async releaseNames(stream: string): Promise<string[]> {
-    const names = await readdir(streamFolder(this.dir, stream)).catch(() => [] as string[]);
+    const found = await readdir(streamFolder(this.dir, stream), { withFileTypes: true }).catch(() => []);
+    const names = found.filter((it) => it.isDirectory()).map((it) => it.name);
     const rank = (name: string) => {
       const [, epoch, serial] = /^(?:e(\d+)-)?(\d+)$/.exec(name) ?? [];
       return Number(epoch ?? 1) * 1e9 + Number(serial);
@@ -109,10 +153,11 @@ export class Store implements StoreReader {
   }
 
   /**
-   * Takes the store for writing.
-   * @throws {AirferryError} ERR_BUSY
+   * Takes the store for writing, which is for its owner alone: what somebody else may write to proves nothing.
+   * @throws {AirferryError} ERR_BUSY; ERR_STORE_INVALID when others could have put something into it
    */
-  lock(): Promise<HeldLock> {
+  async lock(): Promise<HeldLock> {
+    await verifyOwn(this.dir);
     return takeLock(join(this.dir, LOCK_FILE), this.dir);
   }
 
@@ -143,6 +188,14 @@ export class Store implements StoreReader {
       }
     }
   }
+}
+
+/** What a folder of the store holds; nothing when it is not there. */
+async function listed(folder: string): Promise<Dirent[]> {
+  return readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw ioError("read", folder, error);
+  });
 }
 
 async function statOrNothing(file: string): Promise<Stats | undefined> {

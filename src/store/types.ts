@@ -28,10 +28,21 @@ export interface Release {
   entries: ReadonlyMap<string, InventoryEntry>;
 }
 
+/** A stream whose current release cannot be read. */
+export interface ReleaseFault {
+  stream: string;
+  error: Error;
+}
+
 /** The read side of a store, as the server and render use it. */
 export interface StoreReader {
   readonly dir: string;
-  /** The current release of every stream, sorted by stream. Cheap when nothing changed since the last call. */
+  /** Streams that the last {@link StoreReader.releases} left out, or gave as they were before; none where it is absent. */
+  readonly faults?: readonly ReleaseFault[];
+  /**
+   * The current release of every stream, sorted by stream. Cheap when nothing changed since the last call. One that cannot be read
+   * costs only itself.
+   */
   releases(): Promise<readonly Release[]>;
   /** Path of a blob's file; does not look whether it exists. */
   blobPath(sha256: string): string;

@@ -31,7 +31,7 @@ export const unpackCommand: Register = (program, run) => {
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE stand in for the flags.\nExit status: 0 done (or more media to come), 1 failed, 2 usage, 3 refused, 130 interrupted.",
+      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE stand in for the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 right so far, more media to come, 130 interrupted.",
     )
     .action((bundles: string[], flags: UnpackFlags, command) =>
       run(command.opts(), async (output) => {
@@ -55,8 +55,11 @@ export const unpackCommand: Register = (program, run) => {
         output.result(report);
         const name = `stream ${report.stream}, serial ${report.serial}`;
         if (!report.complete) {
-          output.print(`${name}: ${formatBytes(report.written)} taken; still to come: ${report.missing.join(", ")}`);
-          output.note(`next: airferry unpack THE-NEXT-MEDIUM --trust PUBLIC-KEY --store ${flags.store}`);
+          const { missing, missingMedia } = report;
+          const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
+          output.print(`${name}: ${formatBytes(report.written)} taken; still to come: ${media}${missing.join(", ")}`);
+          const next = missingMedia[0] ?? "THE-NEXT-MEDIUM";
+          output.note(`next: airferry unpack ${next} --trust ${trust.join(" ")} --store ${flags.store}`);
         } else if (report.already) output.print(`${name}: was in the store already`);
         else {
           output.print(
@@ -64,7 +67,7 @@ export const unpackCommand: Register = (program, run) => {
           );
           output.note(`next: airferry serve --store ${flags.store}`);
         }
-        return EXIT.done;
+        return report.complete ? EXIT.done : EXIT.more;
       }),
     );
 };

@@ -1,0 +1,65 @@
+/**
+ * Whose a store is. What a release is made of was checked when it was imported and is believed afterwards, so nobody but the
+ * owner may be able to write there. docs/design.md, "Ownership".
+ */
+import { lstat, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError } from "../errors.ts";
+import { ioError } from "../io/atomic.ts";
+import { STORE_FILE } from "./layout.ts";
+
+/** Folders that exist in every store, and what they hold at the top. */
+const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming"];
+
+/**
+ * Looks at the folders of a store that everything else hangs on, those of its streams, and those of its blobs.
+ * @throws {AirferryError} ERR_STORE_INVALID for a folder that is a link, is owned by another user than this one or root, or can be
+ *   written to by everybody
+ */
+export async function verifyOwn(dir: string): Promise<void> {
+  for (const name of OWN) await verifyOne(dir, join(dir, name), name === STORE_FILE);
+  for (const parent of ["blobs/sha256", "releases", "incoming"]) {
+    for (const it of await readdir(join(dir, parent), { withFileTypes: true })) {
+      if (it.isDirectory() || it.isSymbolicLink()) await verifyOne(dir, join(dir, parent, it.name), false);
+    }
+  }
+}
+
+async function verifyOne(dir: string, path: string, isFile: boolean): Promise<void> {
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw ioError("look at", path, error);
+  });
+  if (found === undefined) return;
+  const refuse = (fault: string, expected: string, actual: string, hint: string) =>
+    new AirferryError("ERR_STORE_INVALID", `cannot use store "${dir}": "${path}" ${fault}`, {
+      path,
+      expected,
+      actual,
+      hint,
+    });
+  if (isFile ? !found.isFile() : !found.isDirectory()) {
+    const kind = found.isSymbolicLink() ? "a link" : "something else";
+    const wanted = isFile ? "a file" : "a folder";
+    throw refuse(`is not ${wanted} of the store`, wanted, kind, `see what it is, and move it away: ls -ld ${path}`);
+  }
+  const user = process.getuid?.();
+  if (user === undefined) return;
+  if (found.uid !== user && found.uid !== 0) {
+    throw refuse(
+      `belongs to another user, who could have put anything there`,
+      `uid ${user} or 0`,
+      `uid ${found.uid}`,
+      `unpack as that user, or into a new store; if you know what is in it: airferry status --store ${dir} --check, then chown -R ${user} ${dir}`,
+    );
+  }
+  if ((found.mode & 0o002) !== 0) {
+    const mode = (found.mode & 0o7777).toString(8).padStart(4, "0");
+    throw refuse(
+      "can be written to by everybody",
+      "no write permission for others",
+      `mode ${mode}`,
+      `airferry status --store ${dir} --check, then chmod -R o-w ${dir}`,
+    );
+  }
+}

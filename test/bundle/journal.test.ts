@@ -1,0 +1,108 @@
+/** What a rerun of an interrupted pack takes over: only what the disk has, as it is locked now. */
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
+import { startUpstream } from "../fixtures/upstream.ts";
+
+const MIB = 1 << 20;
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** The bytes of an entry of a finished bundle of one volume, by its inventory. */
+function contentOf(bundle: string, path: string): Buffer {
+  const { entries } = JSON.parse(readFileSync(join(bundle, "airferry.json"), "utf8")) as {
+    entries: { path: string; offset: number; size: number; sha256: string }[];
+  };
+  const { offset, size } = entries.find((it) => it.path === path)!;
+  return readFileSync(join(bundle, "data.tar.0000")).subarray(offset, offset + size);
+}
+
+const workOf = (out: string) => join(out, readdirSync(out).find((it) => it.startsWith(".work-")) as string);
+
+/** A pack that stops since `late.bin` cannot be had, after everything else is in place. */
+async function interrupted(
+  t: { teardown(work: () => unknown): unknown },
+  files: object[],
+  more: Map<string, Uint8Array>,
+) {
+  const late = seededBytes(9, 3000);
+  const upstream = await startUpstream({ files: new Map([["/late.bin", late], ...more]) });
+  t.teardown(() => upstream.close());
+  const dir = scratch(t);
+  const wanted = files.map((it) => ("at" in it ? { url: `${upstream.url}${it.at}` } : it));
+  const list = [...wanted, { url: `${upstream.url}/late.bin`, sha256: sha256(late) }];
+  const file = writeManifest(dir, { files: list });
+  // It is there when it is locked, and late enough for the others when it is fetched.
+  upstream.behaviour["/late.bin"] = (request) =>
+    request.method === "HEAD" ? undefined : { status: 404, delayMs: 1500 };
+  return { dir, file, upstream, list, work: () => workOf(join(dir, "out")) };
+}
+
+t.test("what is locked anew is packed, not what an earlier run took in", async (t) => {
+  const { dir, file, upstream, list } = await interrupted(t, [{ path: "app.conf" }], new Map());
+  writeFileSync(join(dir, "app.conf"), "version=1.0.1\n");
+  const pack = () => airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal((await airferry(dir, ["lock", file])).status, 0);
+  t.equal((await pack()).status, 4);
+  const before = workOf(join(dir, "out"));
+  writeFileSync(join(dir, "app.conf"), "version=1.0.2\n");
+  t.equal((await airferry(dir, ["lock", file, "--update"])).status, 0);
+  t.equal((await pack()).status, 4);
+  t.same(readdirSync(join(dir, "out")).filter((it) => it.startsWith(".work-")).length, 2, `${before} stays as it is`);
+  upstream.behaviour["/late.bin"] = {};
+  const ran = await pack();
+  t.equal(ran.status, 0, ran.stderr);
+  t.equal(contentOf(join(dir, "out/test-000001"), "files/app.conf").toString(), "version=1.0.2\n");
+  t.equal(list.length, 2);
+  t.notOk(
+    readdirSync(join(dir, "out")).some((it) => it.startsWith(".work-")),
+    "what was left is gone",
+  );
+});
+
+t.test("a journal that knows more than the disk: contents, headers and beginnings are looked at", async (t) => {
+  const small = seededBytes(1, 5000);
+  const large = seededBytes(2, 30 * MIB);
+  // Nobody publishes a digest of either: what is packed is what is seen first, so a hole would be pinned for ever.
+  const { dir, file, upstream, work } = await interrupted(
+    t,
+    [{ at: "/small.bin" }, { at: "/large.bin" }],
+    new Map([
+      ["/small.bin", small],
+      ["/large.bin", large],
+    ]),
+  );
+  upstream.behaviour["/large.bin"] = { drip: { bytes: MIB / 2, everyMs: 40 } };
+  const pack = () => airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal((await pack()).status, 4);
+  const lines = readFileSync(join(work(), "journal"), "utf8");
+  t.match(lines, /"path":"files\/small.bin","done":"[0-9a-f]{64}"/);
+  t.match(lines, /"path":"files\/large.bin","part":\d+,"sha256":"[0-9a-f]{64}"/);
+  const volume = join(work(), "data.tar.0000");
+  const bytes = readFileSync(volume);
+  const header = bytes.indexOf("files/small.bin");
+  t.ok(header >= 0);
+  const places: [string, number, number][] = [
+    ["a header", header, 512],
+    ["a content", bytes.indexOf(small), 4096],
+    ["the beginning of a large one", bytes.indexOf(large.subarray(0, 4096)), MIB],
+  ];
+  for (const [what, at, length] of places) {
+    t.ok(at >= 0, what);
+    const lost = Buffer.from(readFileSync(volume));
+    lost.fill(0, at, at + length);
+    writeFileSync(volume, lost);
+  }
+  upstream.behaviour["/late.bin"] = {};
+  upstream.behaviour["/large.bin"] = {};
+  const ran = await pack();
+  t.equal(ran.status, 0, ran.stderr);
+  const bundle = join(dir, "out/test-000001");
+  t.ok(contentOf(bundle, "files/small.bin").equals(small));
+  t.ok(contentOf(bundle, "files/large.bin").equals(large));
+  t.equal((await airferry(dir, ["keygen", "--out", "k"])).status, 0);
+  t.equal((await airferry(dir, ["sign", bundle, "--key", "k.key"])).status, 0);
+  const verified = await airferry(dir, ["verify", bundle, "--trust", "k.pub"]);
+  t.equal(verified.status, 0, verified.stderr);
+});
