@@ -22,7 +22,8 @@ export async function takeLock(file: string, what: string): Promise<HeldLock> {
   const mine = `${JSON.stringify({ pid: process.pid, started: await startOf(process.pid), host: hostname() })}\n`;
   const own = `${file}.${process.pid}-${randomBytes(4).toString("hex")}`;
   try {
-    await writeFile(own, mine, { flag: "wx", mode: 0o644 });
+    // On the disk before it has its name: after a power loss a lock without a holder could not be told from one that is held.
+    await writeFile(own, mine, { flag: "wx", mode: 0o644, flush: true });
     for (let attempt = 0; attempt < 20; attempt++) {
       try {
         // The name appears with its content, or not at all.
@@ -52,7 +53,7 @@ async function claim(own: string, file: string, mine: string): Promise<void> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== "EPERM" && code !== "ENOTSUP" && code !== "EOPNOTSUPP" && code !== "ENOSYS") throw error;
-    await writeFile(file, mine, { flag: "wx", mode: 0o644 });
+    await writeFile(file, mine, { flag: "wx", mode: 0o644, flush: true });
   }
 }
 

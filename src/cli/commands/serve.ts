@@ -39,7 +39,7 @@ export const serveCommand: Register = (program, run) => {
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 stopped, 1 failed (port taken, no store), 2 usage.",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage.",
     )
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
