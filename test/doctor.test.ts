@@ -10,6 +10,7 @@ import type { Catalog } from "../src/bundle/inventory-types.ts";
 import { doctor } from "../src/doctor.ts";
 import { serve } from "../src/serve.ts";
 import { stage } from "../src/stage.ts";
+import type { StoreReader } from "../src/store/types.ts";
 import { shortDir } from "./fixtures/el-dvd.ts";
 import { makeIso, NM, PX } from "./fixtures/iso-maker.ts";
 import { createTestStore, type TestStore } from "./fixtures/store-reader.ts";
@@ -187,19 +188,24 @@ t.test("a registry behind a login that nobody gave is a warning", async (t) => {
 });
 
 t.test("a server without a release, one whose address is another, and one without an index", async (t) => {
-  const empty = createTestStore(await shortDir(t));
+  const full = createTestStore(await shortDir(t));
+  await full.put({ stream: "s", content: CONTENT, catalog: CATALOG });
+  let isEmpty = false;
+  const store: StoreReader = { ...full, releases: async () => (isEmpty ? [] : full.releases()) };
   const serving = await serve({
-    store: empty.dir,
+    store: full.dir,
     listen: "127.0.0.1:0",
     workers: 1,
     graceMs: 100,
     url: "http://mirror.example:9000",
-    openStore: async () => empty,
+    openStore: async () => store,
   });
   t.teardown(() => serving.close());
   const url = serving.urls.at(-1) as string;
+  isEmpty = true;
+  await new Promise((resolve) => setTimeout(resolve, 1100));
   t.match((await doctor({ url })).findings.at(-1), { check: "index", status: "failed", remedy: /airferry unpack/ });
-  await empty.put({ stream: "s", content: CONTENT, catalog: CATALOG });
+  isEmpty = false;
   await new Promise((resolve) => setTimeout(resolve, 1100));
   t.match(
     (await doctor({ url })).findings.find((it) => it.check === "yum"),
