@@ -384,9 +384,9 @@ t.test("verify() and unpack() refuse names that are no UTF-8, wherever they stan
 });
 
 t.test("verify() and unpack() hold an empty entry's digest against no bytes", async (t) => {
-  const lies = new Map<string, (it: Inventory) => void>([
-    ["another digest", (it) => void (it.entries[0]!.sha256 = "0".repeat(64))],
-    ["the digest of nothing, for something", (it) => void (it.entries[1]!.sha256 = it.entries[0]!.sha256)],
+  const lies = new Map<string, (it: Inventory) => unknown>([
+    ["another digest", (it) => Object.assign(it.entries[0]!, { sha256: "0".repeat(64) })],
+    ["the digest of nothing, for something", (it) => Object.assign(it.entries[1]!, { sha256: it.entries[0]!.sha256 })],
   ]);
   for (const [what, spoil] of lies) {
     const dir = join(root, `empty-${what}`);
