@@ -1,7 +1,8 @@
 /**
- * Content-Encoding although identity was asked for. The bytes on the wire are the artifact only when a server labels a compressed
- * file so (`x.tar.gz` with `Content-Encoding: x-gzip`, an old Apache habit); anything else is refused, never decoded: the
- * size and the digest would be those of other bytes.
+ * Content-Encoding although identity was asked for. Servers label bytes that nobody encoded: compressed files as what they are
+ * (`x.tar.gz` with `x-gzip`, an old Apache habit), and anything as `aws-chunked`, `none`, `binary` or `utf-8`, which are no codings.
+ * What is on the wire is never decoded: the size and the digest would be those of other bytes. Where a digest is known it
+ * decides; otherwise a real coding that nothing explains is refused.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { AttemptFailure, upstreamError } from "./failure.ts";
@@ -20,16 +21,27 @@ const ENDINGS = new Map([
   ["x-xz", /\.(xz|txz)$/i],
 ]);
 
+/** Codings that file names do not tell. @see the HTTP Content Coding Registry */
+const OTHER_CODINGS = new Set(["deflate", "aes128gcm", "dcb", "dcz", "exi", "pack200-gzip"]);
+
+/** What is known about the bytes that were asked for. */
+export interface Known {
+  size?: number | undefined;
+  integrity?: string | undefined;
+}
+
 /** Returns why an answer with this Content-Encoding cannot be taken; undefined when it can. */
-export function encodingFault(
-  url: URL,
-  headers: IncomingHttpHeaders,
-  size: number | undefined,
-): AttemptFailure | undefined {
-  const encoding = headers["content-encoding"]?.trim().toLowerCase();
-  if (encoding === undefined || encoding === "" || encoding === "identity") return undefined;
-  const sizeFits = size !== undefined && Number(headers["content-length"]) === size;
-  if (sizeFits || ENDINGS.get(encoding)?.test(url.pathname)) return undefined;
+export function encodingFault(url: URL, headers: IncomingHttpHeaders, known: Known): AttemptFailure | undefined {
+  const codings = (headers["content-encoding"] ?? "")
+    .toLowerCase()
+    .split(",")
+    .map((it) => it.trim());
+  const encoding = codings.find((it) => ENDINGS.has(it) || OTHER_CODINGS.has(it));
+  if (encoding === undefined) return undefined;
+  const length = headers["content-length"];
+  const { size, integrity } = known;
+  if (size !== undefined && length !== undefined ? Number(length) === size : integrity !== undefined) return undefined;
+  if (ENDINGS.get(encoding)?.test(url.pathname)) return undefined;
   return new AttemptFailure(
     upstreamError("ERR_UPSTREAM_INVALID", url, "upstream encodes the body although that was not asked for", {
       expected: "no Content-Encoding",

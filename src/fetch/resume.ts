@@ -67,7 +67,8 @@ export function planResume(
   rangesAllowed: boolean,
 ): ResumePlan {
   if (position === 0) return { kind: "whole", restart: false };
-  if (!rangesAllowed) return { kind: "whole", restart: true };
+  // What is in place goes when the whole begins to come.
+  if (!rangesAllowed) return { kind: "whole", restart: false };
   if (validator?.url === url) {
     const ifRange = validator.etag ?? validator.lastModified;
     if (ifRange !== undefined) return { kind: "rest", from: position, ifRange };

@@ -22,6 +22,9 @@ import type { FetchEvent, FetchSink, FetchTarget, HeadResult } from "./types.ts"
 /** Where neither size nor maxBytes is given: larger than any artifact, smaller than an endless body. */
 const DEFAULT_MAX_BYTES = 256 * 1024 ** 3;
 
+/** Answers to a Range, seen in the field, of servers that give the whole to whoever asks for it. */
+const REFUSES_RANGES: ReadonlySet<number> = new Set([304, 400, 403, 405, 406, 409, 412, 417, 422, 501]);
+
 /** What every transfer of one fetcher shares. */
 export interface Engine extends OpenParts {
   limits: HostLimits;
@@ -269,8 +272,14 @@ class Transfer {
     }
     // 202 and 204 are no answer to a GET: the artifact is not in them.
     const good = this.#request.method === "POST" ? status >= 200 && status <= 299 : status === 200 || status === 203;
+    if (!good && plan.kind === "rest" && REFUSES_RANGES.has(status) && !mirror.wholeOnly) {
+      // A firewall or server that takes no ranges may still give the whole; what is in place stays until it does.
+      mirror.wholeOnly = true;
+      const { error } = await statusFailure(this.#engine, mirror.url, opened);
+      throw new AttemptFailure(error, { transient: true, free: true });
+    }
     if (!good) throw await statusFailure(this.#engine, mirror.url, opened);
-    const encoded = encodingFault(opened.url, headers, this.#request.size);
+    const encoded = encodingFault(opened.url, headers, this.#request);
     if (encoded) throw encoded;
     this.#checkLength(mirror.url, opened);
     if (this.#sink.position > 0) {
@@ -291,7 +300,7 @@ class Transfer {
   #checkRange(mirror: Mirror, opened: Opened, plan: RestPlan): number | undefined {
     const { headers } = opened.exchange;
     const { size } = this.#request;
-    const encoded = encodingFault(opened.url, headers, undefined);
+    const encoded = encodingFault(opened.url, headers, { integrity: this.#request.integrity });
     if (encoded) throw encoded;
     const range = parseContentRange(headers["content-range"]);
     const length = lengthOf(opened);

@@ -1,7 +1,8 @@
 /**
  * Checksum files as projects publish them, in every form met in the field: GNU (`<hex>  name`, `*name`, escaped names), BSD
- * and openssl (`SHA256 (name) = <hex>`), gpg --print-md (`name: AB12 …`), a bare hash, several files and algorithms in one,
- * and sizes in comments (`# name: N bytes`, Rocky and Fedora). Clear-signed ones are unwrapped before they come here.
+ * and openssl (`SHA256 (name) = <hex>`, standard input), gpg --print-md (`name: AB12 …`), a bare hash, several files and algorithms in one,
+ * and sizes in comments (`# name: N bytes`, Rocky and Fedora). In UTF-8, or UTF-16 with a byte order mark. Clear-signed ones are
+ * unwrapped before they come here.
  * Pure; see docs/manifest.md, "checksums".
  */
 import { AirferryError } from "../errors.ts";
@@ -24,8 +25,8 @@ interface Line {
   name: string | undefined;
 }
 
-/** By strength. MD5 proves nothing about who made a file and is not taken. */
-const ALGORITHMS = ["sha512", "sha384", "sha256", "sha224", "sha1"];
+/** By strength. MD5 and SHA-1 prove nothing about who made a file: collisions are made to order. */
+const ALGORITHMS = ["sha512", "sha384", "sha256", "sha224"];
 const BY_HEX_LENGTH: Record<number, string> = {
   128: "sha512",
   96: "sha384",
@@ -40,6 +41,8 @@ const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3|sm3|whirlpool/i;
 const BSD = /^(\\?)([A-Za-z][A-Za-z0-9-]*)[ \t]*\((.+)\)[ \t]*=[ \t]*([0-9A-Fa-f]+)$/;
 const GNU = /^(\\?)(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})[ \t]+\*?(.+)$/;
 const BARE = /^(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})$/;
+/** openssl dgst of standard input, before it named the algorithm. */
+const STDIN = /^\(stdin\)[ \t]*=[ \t]*([0-9A-Fa-f]{32,128})$/;
 const PRINT_MD = /^([^\s:][^:]*):([0-9A-Fa-f \t]+)$/;
 /** Longer lines hold no path that any file system takes; short ones keep the patterns below quick. */
 const MAX_LINE_CHARS = 8192;
@@ -53,7 +56,7 @@ const SIZE_COMMENT = /^#[ \t]*(.+?):[ \t]*([0-9]{1,16})[ \t]+bytes$/;
  * one bare hash speaks of whatever it is fetched for.
  * @param artifact.name base name of the artifact; `url`: where it comes from, to tell twins in several folders apart;
  *   `path`: where the checksum file is, for messages
- * @throws {AirferryError} ERR_UPSTREAM_INVALID when the file has no digest of it, several different ones, or only MD5
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when the file has no digest of it, several different ones, or only MD5 and SHA-1
  */
 export function parseChecksums(
   bytes: Uint8Array,
@@ -64,9 +67,9 @@ export function parseChecksums(
     throw unusable(path, `too large: expected at most ${MAX_CHECKSUMS_BYTES} bytes, got ${bytes.length}`);
   }
   if (OTHER_ALGORITHM.test(path.split(/[?#]/)[0]?.split("/").at(-1) ?? "")) {
-    throw unusable(path, "its algorithm is not one of SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512");
+    throw unusable(path, "its algorithm is not one of SHA-224, SHA-256, SHA-384 and SHA-512");
   }
-  const { lines, sizes } = readLines(Buffer.from(bytes).toString("utf8"));
+  const { lines, sizes } = readLines(textOf(bytes));
   if (lines.length === 0) {
     const looksHtml = Buffer.from(bytes.subarray(0, 512)).toString("latin1").trimStart().startsWith("<");
     throw unusable(path, looksHtml ? "it is a web page, not a checksum file" : "it holds no checksum in a known form");
@@ -84,13 +87,20 @@ export function parseChecksums(
   const usable = ALGORITHMS.filter((it) => digests.has(it));
   if (usable.length === 0) {
     const got = [...digests.keys()].join(", ");
-    throw unusable(path, `no strong digest of "${artifact.name}": expected SHA-256 or better, got ${got}`);
+    throw unusable(path, `no strong digest of "${artifact.name}": expected SHA-224 or better, got ${got}`);
   }
   const integrity = usable
     .map((it) => `${it}-${Buffer.from([...digests.get(it)!][0]!, "hex").toString("base64")}`)
     .join(" ");
   const size = sizeOf(sizes, matching, artifact.name);
   return size === undefined ? { integrity } : { integrity, size };
+}
+
+/** PowerShell writes UTF-16 with a byte order mark; everybody else writes what UTF-8 holds. */
+function textOf(bytes: Uint8Array): string {
+  const mark = (bytes[0] ?? 0) * 256 + (bytes[1] ?? 0);
+  const encoding = mark === 0xfffe ? "utf-16le" : mark === 0xfeff ? "utf-16be" : "utf-8";
+  return new TextDecoder(encoding).decode(bytes);
 }
 
 function readLines(source: string): { lines: Line[]; sizes: Map<string, number> } {
@@ -126,15 +136,16 @@ function readLine(text: string): Line | undefined {
   const gnu = GNU.exec(text);
   if (gnu) {
     const [, escaped, hex, name] = gnu;
-    // sha256sum of standard input names nothing.
-    return lineOf(hex!, name === "-" ? undefined : escaped ? unescapeName(name!) : name);
+    return lineOf(hex!, nameOf(name!, escaped!));
   }
+  const stdin = STDIN.exec(text);
+  if (stdin) return lineOf(stdin[1]!, undefined);
   const bsd = BSD.exec(text);
   if (bsd) {
     const [, escaped, label, name, hex] = bsd;
     const algorithm = label!.toLowerCase().replace(/^sha2?-/, "sha");
     const matches = BY_HEX_LENGTH[hex!.length] === algorithm;
-    return matches ? lineOf(hex!, escaped ? unescapeName(name!) : name) : undefined;
+    return matches ? lineOf(hex!, nameOf(name!, escaped!)) : undefined;
   }
   const printed = PRINT_MD.exec(text);
   return printed ? lineOf(printed[2]!.replace(/[ \t]/g, ""), printed[1]) : undefined;
@@ -143,6 +154,12 @@ function readLine(text: string): Line | undefined {
 function lineOf(hex: string, name: string | undefined): Line | undefined {
   const algorithm = BY_HEX_LENGTH[hex.length];
   return algorithm === undefined ? undefined : { algorithm, hex: hex.toLowerCase(), name };
+}
+
+/** What sha256sum and openssl call standard input names nothing. */
+function nameOf(name: string, escaped: string): string | undefined {
+  if (name === "-" || name === "stdin") return undefined;
+  return escaped ? unescapeName(name) : name;
 }
 
 /** coreutils: a leading backslash says that newline, return and backslash in the name are escaped. */

@@ -499,6 +499,67 @@ t.test("fetchInto() refuses encoded bodies, and takes compressed files that are 
   t.ok(labelled.bytes.equals(BYTES));
 });
 
+t.test("fetchInto() lets a known digest decide about labels, and labels that are no codings say nothing", async (t) => {
+  const upstream = await upstreamWith(t, (request) => ({
+    headers: { "content-encoding": decodeURIComponent(request.url?.split("?")[1] ?? "") },
+    contentLength: false,
+  }));
+  const fetcher = testFetcher();
+  t.teardown(() => fetcher.close());
+  const take = async (label: string, integrity?: string) => {
+    const sink = new RecordingSink();
+    const url = `${upstream.url}/a.bin?${encodeURIComponent(label)}`;
+    await fetcher.fetchInto({ urls: [url], integrity }, sink);
+    t.ok(sink.bytes.equals(BYTES), label);
+  };
+  for (const label of ["identity", "aws-chunked", "none", "binary", "utf-8", "8bit", "none, identity"])
+    await take(label);
+  for (const label of ["gzip", "br", "aws-chunked, gzip"]) {
+    await take(label, SRI);
+    t.equal((await codeOf(take(label))).code, "ERR_UPSTREAM_INVALID", `${label}, and nothing known`);
+  }
+});
+
+for (const status of [304, 400, 403, 405, 501]) {
+  t.test(
+    `fetchInto() asks for the whole after a Range was answered ${status}, and keeps what it has until that comes`,
+    async (t) => {
+      const upstream = await upstreamWith(t, (request, n) =>
+        request.headers.range !== undefined
+          ? { status }
+          : n === 1
+            ? { cutEvery: 80_000 }
+            : n === 3
+              ? { reset: true }
+              : {},
+      );
+      const fetcher = testFetcher();
+      t.teardown(() => fetcher.close());
+      const sink = new RecordingSink();
+      await fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length, integrity: SRI }, sink);
+      t.ok(sink.bytes.equals(BYTES));
+      t.equal(sink.restarts, 1, "once, when the whole came");
+      t.strictSame(
+        upstream.requests.map((it) => it.range !== undefined),
+        [false, true, false, false],
+      );
+    },
+  );
+}
+
+t.test("fetchInto() fails where the whole is refused, too, and what is in place stays", async (t) => {
+  const upstream = await upstreamWith(t, (_, n) => (n === 1 ? { cutEvery: 80_000 } : { status: 403 }));
+  const fetcher = testFetcher();
+  t.teardown(() => fetcher.close());
+  const sink = new RecordingSink();
+  const error = await codeOf(
+    fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length, integrity: SRI }, sink),
+  );
+  t.equal(httpStatusOf(error), 403);
+  t.equal(sink.restarts, 0);
+  t.equal(upstream.requests.length, 3);
+});
+
 t.test("fetchInto() asks again at once when a kept connection had died", async (t) => {
   const upstream = await upstreamWith(t, (_, n) => (n === 2 ? { reset: true } : {}));
   const fetcher = testFetcher({ retries: 0, backoffMs: 60_000 });

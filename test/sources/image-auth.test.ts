@@ -103,6 +103,22 @@ t.test("what the token service answers is never taken for the registry's word", 
   }
 });
 
+t.test("RegistryAuth: a token under either name counts, whatever stands under the other", async (t) => {
+  for (const body of [
+    '{"token":"","access_token":"T"}',
+    '{"token":null,"access_token":"T"}',
+    '{"token":7,"access_token":"T"}',
+    '{"access_token":"","token":"T"}',
+  ]) {
+    const { fake, origin } = await registry(t, { auth: "bearer", token: () => ({ status: 200, body }) });
+    await origin.manifest({ tag: "1.0" }).catch(() => {});
+    t.ok(
+      fake.log.some((it) => it.includes("/manifests/") && it.endsWith("Bearer T")),
+      `${body}: ${fake.log.join("; ")}`,
+    );
+  }
+});
+
 t.test("RegistryAuth: Docker Hub is asked with its own login, also in place of another registry", async (t) => {
   const login = (text: string) => ({ auth: auth(text) });
   const file = writeAuths(t, {

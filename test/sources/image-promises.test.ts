@@ -121,3 +121,20 @@ t.test("a registry at an IPv6 address", async (t) => {
     t.equal(ran.status, 0, ran.stderr);
   }
 });
+
+t.test("artifacts whose config has an image's type and any content are carried as they are", async (t) => {
+  for (const content of ["", "not json", "null", "[]", '"x"', "7"]) {
+    const images = new TestImages();
+    const config = images.blob(Buffer.from(content), "application/vnd.oci.image.config.v1+json");
+    const artifact = images.manifest(
+      { config, layers: [images.blob(Buffer.from("wasm"), "application/wasm")] },
+      MANIFEST,
+    );
+    const fake = await startFakeRegistry({ images, tags: { "1.0": artifact } });
+    const dir = scratch(t);
+    const manifest = writeManifest(dir, { images: [{ ref: `${fake.host}/lab/bb:1.0`, insecure: true }] });
+    const packed = await airferry(dir, ["pack", manifest, "--unsigned"]);
+    await fake.close();
+    t.equal(packed.status, 0, `${content}: ${packed.stderr}`);
+  }
+});

@@ -167,14 +167,17 @@ class Collector {
   /** What an image's config says of it: its platform, and how many layers it has. */
   #imageConfig(config: Descriptor, bytes: Buffer | undefined): Pick<Node, "own" | "diffs"> {
     if (bytes === undefined || !isImageConfigType(config.mediaType)) return {};
+    // Artifacts are pushed with a config of an image's type and any content, for registries that take no other.
+    let value: unknown;
     try {
-      const value = JSON.parse(bytes.toString("utf8"));
-      const own = platformOf(value);
-      const diffs: unknown = value?.rootfs?.diff_ids;
-      return { ...(own && { own }), ...(Array.isArray(diffs) && { diffs: diffs.length }) };
+      value = JSON.parse(bytes.toString("utf8"));
     } catch {
-      throw this.#fault(`its config ${config.digest} is not JSON`);
+      return {};
     }
+    if (typeof value !== "object" || value === null) return {};
+    const own = platformOf(value as Record<string, unknown>);
+    const diffs: unknown = (value as { rootfs?: { diff_ids?: unknown } }).rootfs?.diff_ids;
+    return { ...(own && { own }), ...(Array.isArray(diffs) && { diffs: diffs.length }) };
   }
 
   /** Keeps a manifest, its config, and all manifests and configs below. */

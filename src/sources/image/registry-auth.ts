@@ -131,8 +131,9 @@ export class RegistryAuth implements Authenticator {
       throw tokenFailure(registry, realm, login, error);
     });
     const answer = jsonObject(bytes);
-    const value = answer?.token ?? answer?.access_token;
-    if (typeof value !== "string" || value === "" || /[^\x21-\x7e]/.test(value)) {
+    // Both may be there, and one of them empty. @see the distribution project's token specification
+    const value = [answer?.token, answer?.access_token].find((it) => typeof it === "string" && it !== "");
+    if (typeof value !== "string" || /[^\x21-\x7e]/.test(value)) {
       throw new AirferryError(
         "ERR_UPSTREAM_INVALID",
         `cannot log in at "${registry.host}": ${realm.host} answers ${answer === undefined ? "without JSON" : "without a token"}`,
