@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { type FileHandle, open, realpath, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
@@ -16,6 +16,7 @@ import {
 } from "../../oci/image-manifest.ts";
 import { CONTAINERD_NAME, REF_NAME } from "../../oci/layout.ts";
 import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
+import { digestTag } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 import { findMember, indexTar } from "./tar-index.ts";
 
@@ -145,7 +146,8 @@ async function openFolder(folder: string, shown: string): Promise<Files> {
       return found.isFile() ? { file: join(shown, path), offset: 0, size: found.size } : undefined;
     },
     async read(place, position, length) {
-      const handle = await open(join(root, place.file.slice(shown.length)), "r");
+      // `shown` may be written in many ways; the place's path is `shown` and what is below it, joined.
+      const handle = await open(join(root, relative(shown, place.file)), "r");
       try {
         return await readAt(handle, position, Math.min(length, place.size - position));
       } finally {
@@ -175,22 +177,63 @@ async function readSmall(files: Files, path: string): Promise<Buffer | undefined
   return files.read(place, 0, place.size);
 }
 
+/** What cosign and hauler call the entries of a layout that are about an image, and the tags that registries have them under. */
+const KIND = "kind";
+const KIND_PREFIX = "dev.cosignproject.cosign/";
+const ABOUT_SUFFIXES = new Map([
+  ["sigs", ".sig"],
+  ["atts", ".att"],
+  ["sboms", ".sbom"],
+]);
+
+/** Whether an entry of a layout's index says that it is about another, as cosign save and hauler have it. */
+function aboutSuffix(descriptor: Descriptor): string | undefined {
+  const kind = descriptor.annotations?.[KIND];
+  if (kind === undefined || !kind.startsWith(KIND_PREFIX)) return undefined;
+  // hauler adds more behind another slash.
+  return ABOUT_SUFFIXES.get(kind.slice(KIND_PREFIX.length).split("/")[0] as string);
+}
+
+/**
+ * The entries of a layout's index by the tags that registries would have them under: those that say by their `kind` what they are
+ * about the image of their name, or about the only one that there is.
+ */
+function taggedByKind(top: readonly Descriptor[]): Map<string, Descriptor> {
+  const images = top.filter((it) => isManifestType(it.mediaType) && aboutSuffix(it) === undefined);
+  const tagged = new Map<string, Descriptor>();
+  for (const descriptor of top) {
+    const suffix = aboutSuffix(descriptor);
+    if (suffix === undefined) continue;
+    const name = nameIn(descriptor);
+    const same = images.filter((it) => name !== undefined && nameIn(it) === name);
+    const of = same.length > 0 ? same : images;
+    if (of.length === 1) tagged.set(digestTag((of[0] as Descriptor).digest, suffix), descriptor);
+  }
+  return tagged;
+}
+
+/** The name that a layout's index has for an entry. */
+function nameIn({ annotations }: Descriptor): string | undefined {
+  return annotations?.[CONTAINERD_NAME] ?? annotations?.[REF_NAME];
+}
+
 /** An OCI layout in an archive or a folder. Manifests that are not listed at the top are found by digest. */
 class LayoutOrigin implements ImageOrigin {
   readonly name: string;
   readonly #files: Files;
   readonly #top: readonly Descriptor[];
+  readonly #tagged: ReadonlyMap<string, Descriptor>;
   #about: Map<string, Descriptor[]> | undefined;
 
   constructor(files: Files, top: readonly Descriptor[]) {
     this.name = files.name;
     this.#files = files;
     this.#top = top;
+    this.#tagged = taggedByKind(top);
   }
 
   async manifest(wanted: Descriptor | { tag: string }): Promise<OriginManifest | undefined> {
-    const descriptor =
-      "digest" in wanted ? wanted : this.#top.find((it) => "tag" in wanted && tagOf(it) === wanted.tag);
+    const descriptor = "digest" in wanted ? wanted : this.#withTag(wanted.tag);
     if (descriptor === undefined) return undefined;
     const bytes = await this.blob(descriptor);
     return bytes && { bytes, digest: descriptor.digest, contentType: descriptor.mediaType };
@@ -228,7 +271,11 @@ class LayoutOrigin implements ImageOrigin {
   }
 
   async hasTag(tag: string): Promise<boolean> {
-    return this.#top.some((it) => tagOf(it) === tag);
+    return this.#withTag(tag) !== undefined;
+  }
+
+  #withTag(tag: string): Descriptor | undefined {
+    return this.#tagged.get(tag) ?? this.#top.find((it) => tagOf(it) === tag && aboutSuffix(it) === undefined);
   }
 
   async referrers(subject: OciDigest): Promise<Descriptor[]> {
@@ -257,12 +304,13 @@ async function layoutImages(files: Files): Promise<ArchivedImage[]> {
   const images = new Map<string, ArchivedImage>();
   for (const descriptor of index.manifests) {
     if (!isManifestType(descriptor.mediaType) || DIGEST_TAG.test(tagOf(descriptor) ?? "")) continue;
+    if (aboutSuffix(descriptor) !== undefined) continue;
     const root = await origin.manifest(descriptor);
     if (root === undefined) throw invalid(files.name, `its index.json lists ${descriptor.digest}, which is not in it`);
     if (parseImageManifest(root.bytes, files.name, descriptor.mediaType, HINT).subject !== undefined) continue;
     const image = images.get(descriptor.digest) ?? { names: [], root, origin };
     images.set(descriptor.digest, image);
-    const name = descriptor.annotations?.[CONTAINERD_NAME] ?? descriptor.annotations?.[REF_NAME];
+    const name = nameIn(descriptor);
     // A bare tag names nothing.
     if (name !== undefined && /[/:]/.test(name)) image.names.push(name);
   }
