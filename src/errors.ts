@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   ERR_STORE_INVALID: EXIT.failed,
   ERR_STORE_EMPTY: EXIT.failed,
   ERR_KEY_INVALID: EXIT.failed,
+  ERR_KEY_EXPOSED: EXIT.failed,
   ERR_PASSWORD: EXIT.failed,
   ERR_SIGNER: EXIT.failed,
   ERR_ISO_INVALID: EXIT.failed,

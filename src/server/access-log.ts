@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, write, writeSync } from "node:fs";
 import { AirferryError } from "../errors.ts";
+import { printableJson } from "../io/printable.ts";
 import type { Request } from "./context.ts";
 
 const FLUSH_MS = 50;
@@ -45,7 +46,7 @@ export class AccessLog {
       host: req.headers.host,
       ...(res.writableFinished ? {} : { aborted: true }),
     };
-    this.#waiting += `${JSON.stringify(line)}\n`;
+    this.#waiting += `${printableJson(line)}\n`;
     if (this.#waiting.length >= FLUSH_BYTES) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS).unref();
   }

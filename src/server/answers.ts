@@ -1,6 +1,7 @@
 /**
  * Short answers in words: plain text, pages, and the honest 404 that says what to try instead.
  */
+import { printable, printableJson } from "../io/printable.ts";
 import type { Request } from "./context.ts";
 import { PAGE_POLICY } from "./html.ts";
 import { holdAnswer } from "./waiting-answers.ts";
@@ -48,8 +49,8 @@ export function sendGenerated(
 
 /** Answers 404: what is not here, and where to look instead. */
 export function sendNotFound(request: Request, hints: readonly string[] = []): void {
-  const where = request.stream === undefined ? "" : ` in stream "${request.stream}"`;
-  const lines = [`404: there is no ${JSON.stringify(request.path)}${where}`, ...hints];
+  const where = request.stream === undefined ? "" : ` in stream "${printable(request.stream)}"`;
+  const lines = [`404: there is no ${printableJson(request.path)}${where}`, ...hints.map((it) => printable(it))];
   if (hints.length === 0) lines.push("see / for what is here");
   sendText(request, 404, lines.join("\n"));
 }

@@ -37,6 +37,8 @@ export interface BlobContent {
   headers?: Readonly<Record<string, string>>;
 }
 
+/** More than this is handed to the socket in parts, from memory too: TLS keeps a copy of what it was given. */
+const MAX_AT_ONCE_BYTES = 1024 * 1024;
 const MEMORY_BYTES = 32 * 1024 * 1024;
 const memory = new BlobMemory(MEMORY_BYTES);
 
@@ -76,7 +78,7 @@ async function sendWhole(request: Request, content: BlobContent, etag: string): 
   }
   const blob = await blobInMemory(content);
   const bytes = content.bytes ?? blob?.bytes;
-  if (bytes !== undefined) {
+  if (bytes !== undefined && bytes.length <= MAX_AT_ONCE_BYTES) {
     request.sent = bytes.length;
     request.res.writeHead(200, head).end(bytes);
     if (blob === undefined) holdAnswer(request.res, bytes.length);
@@ -93,7 +95,7 @@ async function sendRange(request: Request, content: BlobContent, etag: string, r
   const head = headOf(content, etag, range.end - range.start, content.contentType);
   head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
   const bytes = content.bytes ?? (await blobInMemory(content))?.bytes;
-  if (bytes !== undefined) {
+  if (bytes !== undefined && range.end - range.start <= MAX_AT_ONCE_BYTES) {
     request.sent = range.end - range.start;
     request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
     if (content.bytes !== undefined) holdAnswer(request.res, bytes.length);

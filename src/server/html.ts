@@ -2,10 +2,11 @@
  * The frame of the pages for people: one small style sheet, light and dark, no script, nothing loaded from elsewhere.
  */
 import { createHash } from "node:crypto";
+import { printable } from "../io/printable.ts";
 
-/** Escapes text for HTML content and double-quoted attributes. */
+/** Escapes text of one line, whoever wrote it, for HTML content and double-quoted attributes. */
 export function escapeHtml(text: string): string {
-  return text
+  return printable(text)
     .replaceAll("&", "&amp;")
     .replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;")
@@ -15,7 +16,7 @@ export function escapeHtml(text: string): string {
 
 /** A block of commands to copy: one click selects all of it. The text is escaped here. */
 export function commandBlock(text: string): string {
-  return `<pre tabindex="0"><code>${escapeHtml(text)}</code></pre>`;
+  return `<pre tabindex="0"><code>${text.split("\n").map(escapeHtml).join("\n")}</code></pre>`;
 }
 
 /** A whole page. `title` is escaped here; `body` is HTML. */

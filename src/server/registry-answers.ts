@@ -3,6 +3,7 @@
  * would make clients take a manifest for something else. See OCI distribution-spec v1.1, "Error Codes".
  */
 import { AirferryError } from "../errors.ts";
+import { printableJson } from "../io/printable.ts";
 import { sendGenerated } from "./answers.ts";
 import type { Request } from "./context.ts";
 
@@ -30,7 +31,7 @@ export function sendJson(
   value: object,
   headers: Record<string, string> = {},
 ): void {
-  sendGenerated(request, status, contentType, JSON.stringify(value), { ...API_HEADERS, ...headers });
+  sendGenerated(request, status, contentType, printableJson(value), { ...API_HEADERS, ...headers });
 }
 
 /** Answers with one error; clients print its message. */

@@ -4,11 +4,14 @@
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { compare, hashSync } from "bcryptjs";
+import { compare } from "bcryptjs";
 import { AirferryError } from "../errors.ts";
+import { exposed, exposureOf } from "../io/exposed.ts";
 import type { Mount } from "./context.ts";
 import { sendError } from "./registry-answers.ts";
 
+/** As much as htpasswd takes: some seconds. */
+const MAX_COST = 17;
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
 /** Logins are remembered by digest, since bcrypt is slow on purpose and clients send theirs with every request. */
 const MAX_REMEMBERED = 1000;
@@ -17,6 +20,15 @@ const PAUSE_MS = 100;
 const MAX_WAITING = 50;
 const LOOK_AGAIN_MS = 1000;
 
+function costOf(digest: string): number {
+  return Number(BCRYPT.exec(digest)?.[1]);
+}
+
+/** A digest of the given cost that is nobody's. */
+function nobodyAt(cost: number): string {
+  return `$2b$${String(cost).padStart(2, "0")}$${"N".repeat(21)}u${"N".repeat(30)}u`;
+}
+
 /** Users of the registry and the digests of their passwords. */
 export class Htpasswd {
   readonly #users: ReadonlyMap<string, string>;
@@ -24,11 +36,12 @@ export class Htpasswd {
   readonly #known = new Map<string, boolean>();
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
-  /** Compared with for unknown users, so that they take as long. */
-  readonly #nobody = hashSync("", 10);
+  /** The highest cost in the file: every look takes as long as one of it, whoever is asked for. */
+  readonly #cost: number;
 
   constructor(users: ReadonlyMap<string, string>) {
     this.#users = users;
+    this.#cost = Math.max(...[...users.values()].map(costOf));
   }
 
   /**
@@ -42,7 +55,7 @@ export class Htpasswd {
       if (line === "" || line.startsWith("#")) continue;
       const colon = line.indexOf(":");
       const digest = line.slice(colon + 1);
-      if (colon < 1 || !BCRYPT.test(digest)) {
+      if (colon < 1 || !BCRYPT.test(digest) || costOf(digest) < 4 || costOf(digest) > MAX_COST) {
         throw new AirferryError(
           "ERR_USAGE",
           `cannot read passwords from "${file}": line ${index + 1} is not user:bcrypt`,
@@ -63,8 +76,10 @@ export class Htpasswd {
     return new Htpasswd(users);
   }
 
-  /** Reads an htpasswd file. @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND */
+  /** Reads an htpasswd file. @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND; ERR_KEY_EXPOSED when others can change it */
   static async read(file: string): Promise<Htpasswd> {
+    // Digests may be read; htpasswd itself writes the file so.
+    if ((await exposureOf(file)) === "change") throw exposed(file, "the passwords", "change");
     const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
       throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${cause.code ?? cause.message}`, {
         path: file,
@@ -93,9 +108,14 @@ export class Htpasswd {
 
   async #look(text: string, name: string): Promise<boolean> {
     const colon = text.indexOf(":");
+    const password = text.slice(colon + 1);
     const digest = this.#users.get(text.slice(0, colon));
-    const isSame = await compare(text.slice(colon + 1), digest ?? this.#nobody);
-    const isGood = isSame && digest !== undefined;
+    const isGood = digest !== undefined && (await compare(password, digest));
+    // Work doubles with each step of cost, so the costs from the user's own up to the highest make up what is missing to it;
+    // for nobody the highest alone is all of it.
+    const from = digest === undefined ? this.#cost : costOf(digest);
+    const to = digest === undefined ? this.#cost + 1 : this.#cost;
+    for (let cost = from; cost < to; cost++) await compare(password, nobodyAt(cost));
     if (this.#known.size >= MAX_REMEMBERED) this.#known.clear();
     this.#known.set(name, isGood);
     return isGood;

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../errors.ts";
+import { printable } from "../io/printable.ts";
 import { sendNotFound, sendText } from "./answers.ts";
 import type { Mount, Request, ServeContext } from "./context.ts";
 import { hostFault } from "./host-header.ts";
@@ -129,5 +130,5 @@ function answerFault(request: RoutedRequest, error: unknown): void {
   }
   const hint = error instanceof AirferryError ? error.hint : undefined;
   const fault = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
-  sendText(request, 500, `500: ${fault}\n${hint ?? "see the server's log; then run: airferry status"}`);
+  sendText(request, 500, `500: ${printable(fault)}\n${hint ?? "see the server's log; then run: airferry status"}`);
 }

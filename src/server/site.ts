@@ -3,6 +3,7 @@
  * A site knows nothing of other processes; cluster.ts runs several.
  */
 import type { RequestListener } from "node:http";
+import { printableJson } from "../io/printable.ts";
 import type { StoreReader } from "../store/types.ts";
 import { AccessLog } from "./access-log.ts";
 import type { ListenAddress } from "./address.ts";
@@ -63,7 +64,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const listeners: Listener[] = [];
   const reportFault: FaultReporter = (error, path) => {
     counts.faults++;
-    host.report(`cannot answer ${JSON.stringify(path)}: ${error instanceof Error ? error.message : String(error)}`);
+    host.report(`cannot answer ${printableJson(path)}: ${error instanceof Error ? error.message : String(error)}`);
   };
   const reportUsers = (error: unknown): void => {
     counts.faults++;

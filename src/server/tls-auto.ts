@@ -3,12 +3,13 @@
  * host, made anew when these change or its time runs out. `--tls CERT,KEY`: the operator's own files.
  */
 import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto";
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { isIP } from "node:net";
 import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { makeFolder } from "../io/atomic.ts";
+import { makeFolder, writeAtomic } from "../io/atomic.ts";
+import { chmodHint, refuseExposed } from "../io/exposed.ts";
 import { hostAddresses, hostNames, isAnyHost } from "./address.ts";
 import type { KeyAndCertificate } from "./certificates.ts";
 import type { TlsMaterial } from "./listener.ts";
@@ -24,12 +25,14 @@ export function defaultTlsDir(): string {
  * Returns key material for this host out of `dir`, making there what is missing, has other names or ends within 30 days.
  * `extraNames` are further DNS names or IP addresses, such as the host of `--url`. The CA, once made, is kept for good:
  * clients trust it. `ca.key` and `server.key` have mode 0600.
- * @throws {AirferryError} ERR_IO when the directory cannot be used; ERR_KEY_INVALID when its CA is damaged or expired
+ * @throws {AirferryError} ERR_IO when the directory cannot be used; ERR_KEY_EXPOSED when others can read or change a key or the
+ *   directory; ERR_KEY_INVALID when its CA is damaged or expired
  */
 export async function prepareTlsAuto(dir: string, extraNames: readonly string[]): Promise<TlsMaterial> {
   const names = await certificateNames(extraNames);
   try {
     await makeFolder(dir, 0o700);
+    await refuseOpenFolder(dir);
     const ca = await loadOrMakeCa(dir);
     const server = await loadOrMakeServer(dir, ca, names);
     return { key: server.key, cert: server.cert, ca: ca.cert, ticketKeys: newTicketKeys() };
@@ -43,7 +46,20 @@ export async function prepareTlsAuto(dir: string, extraNames: readonly string[])
   }
 }
 
-/** Reads the operator's own certificate chain and key. @throws {AirferryError} ERR_KEY_INVALID */
+/** Whoever can change the folder can put another CA there, which clients would be told to trust. */
+async function refuseOpenFolder(dir: string): Promise<void> {
+  if (process.platform === "win32" || ((await stat(dir)).mode & 0o002) === 0) return;
+  throw new AirferryError(
+    "ERR_KEY_EXPOSED",
+    `cannot keep certificates in "${dir}": everybody on this machine can change it`,
+    {
+      path: dir,
+      hint: `${chmodHint(dir)}, or give another directory with --tls-dir`,
+    },
+  );
+}
+
+/** Reads the operator's own certificate chain and key. @throws {AirferryError} ERR_KEY_INVALID, ERR_KEY_EXPOSED */
 export async function readTlsFiles(certFile: string, keyFile: string): Promise<TlsMaterial> {
   const cert = await readPem(certFile);
   const key = await readPem(keyFile);
@@ -67,6 +83,7 @@ export async function readTlsFiles(certFile: string, keyFile: string): Promise<T
       },
     );
   }
+  await refuseExposed(keyFile, "the key");
   return { cert, key, ticketKeys: newTicketKeys() };
 }
 
@@ -138,6 +155,7 @@ async function readPair(dir: string, name: string): Promise<KeyAndCertificate | 
       readFile(join(dir, `${name}.key`), "utf8"),
       readFile(join(dir, `${name}.crt`), "utf8"),
     ]);
+    await refuseExposed(join(dir, `${name}.key`), "the key");
     return { key, cert };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
@@ -147,14 +165,8 @@ async function readPair(dir: string, name: string): Promise<KeyAndCertificate | 
 
 /** The certificate goes last: a pair that was interrupted is seen as missing or as not belonging together. */
 async function writePair(dir: string, name: string, { key, cert }: KeyAndCertificate): Promise<void> {
-  await writeAtomically(join(dir, `${name}.key`), key, 0o600);
-  await writeAtomically(join(dir, `${name}.crt`), cert, 0o644);
-}
-
-async function writeAtomically(path: string, text: string, mode: number): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  await writeFile(temporary, text, { mode });
-  await rename(temporary, path);
+  await writeAtomic(join(dir, `${name}.key`), key, 0o600);
+  await writeAtomic(join(dir, `${name}.crt`), cert, 0o644);
 }
 
 async function readPem(path: string): Promise<string> {

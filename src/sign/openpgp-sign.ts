@@ -14,6 +14,7 @@ import {
   sign,
 } from "openpgp";
 import { AirferryError } from "../errors.ts";
+import { exposed, exposureOf } from "../io/exposed.ts";
 import { readKeyFile } from "./keys.ts";
 import type { Passphrase } from "./private-key.ts";
 
@@ -63,10 +64,22 @@ export async function generateRpmKey(
 
 /**
  * Reads and opens an RPM signing key file; any OpenPGP private key will do that gpg exported ASCII-armored.
- * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_INVALID; ERR_PASSWORD
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_EXPOSED, as for any private key; ERR_KEY_INVALID; ERR_PASSWORD
  */
 export async function readRpmKey(file: string, passphrase: Passphrase): Promise<OpenPgpSigningKey> {
-  return openRpmKey(await readKeyFile(file), passphrase, file);
+  const exposure = await exposureOf(file);
+  const bytes = await readKeyFile(file);
+  let isPlain = true;
+  const key = await openRpmKey(
+    bytes,
+    (what) => {
+      isPlain = false;
+      return passphrase(what);
+    },
+    file,
+  );
+  if (exposure === "change" || (exposure === "read" && isPlain)) throw exposed(file, "the key", exposure);
+  return key;
 }
 
 /** Opens an ASCII-armored private key; `file` names it in messages. Throws as {@link readRpmKey} does. */

@@ -5,6 +5,7 @@
 import { createPrivateKey, type KeyObject, randomBytes, scrypt } from "node:crypto";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { AirferryError } from "../errors.ts";
+import { exposed, exposureOf } from "../io/exposed.ts";
 import { keyKindOf, readKeyFile } from "./keys.ts";
 
 /** Gives the passphrase of a key file; asked only when the key needs one. `what` names the file, for a prompt. */
@@ -66,12 +67,17 @@ export async function sealPrivateKey(key: KeyObject, password: string): Promise<
 }
 
 /**
- * Reads and opens a private key file.
- * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_INVALID for broken files and unsupported kinds; ERR_PASSWORD for a wrong
+ * Reads and opens a private key file. One that others can read is refused unless it is encrypted; one that others can change, always.
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_EXPOSED; ERR_KEY_INVALID for broken files and unsupported kinds; ERR_PASSWORD for a wrong
  *   passphrase
  */
 export async function readPrivateKey(file: string, passphrase: Passphrase): Promise<KeyObject> {
-  return openPrivateKey(await readKeyFile(file), passphrase, file);
+  const exposure = await exposureOf(file);
+  const bytes = await readKeyFile(file);
+  const key = await openPrivateKey(bytes, passphrase, file);
+  const isPlain = /^-----BEGIN PRIVATE KEY-----/.test(Buffer.from(bytes).toString("latin1").trim());
+  if (exposure === "change" || (exposure === "read" && isPlain)) throw exposed(file, "the key", exposure);
+  return key;
 }
 
 /** Opens a private key file's bytes; `file` names it in messages. Throws as {@link readPrivateKey} does. */

@@ -37,7 +37,7 @@ const run = (...args: string[]): Promise<Ran> => airferry(dir, args);
 /** A key pair as openssl makes it: that is much faster than keygen. */
 function keyPair(name: string): void {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  writeFileSync(join(dir, `${name}.key`), privateKey.export({ type: "pkcs8", format: "pem" }));
+  writeFileSync(join(dir, `${name}.key`), privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
   writeFileSync(join(dir, `${name}.pub`), publicKey.export({ type: "spki", format: "pem" }));
 }
 

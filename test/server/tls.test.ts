@@ -95,7 +95,7 @@ t.test("--tls CERT,KEY", async (t) => {
   const server = await createServerCertificate(ca, ["localhost", "127.0.0.1"]);
   await mkdir(dir, { recursive: true });
   const file = async (name: string, text: string) => {
-    await writeFile(join(dir, name), text);
+    await writeFile(join(dir, name), text, { mode: 0o600 });
     return join(dir, name);
   };
   const [cert, key, otherKey] = [
