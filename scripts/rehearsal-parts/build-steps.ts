@@ -1,6 +1,6 @@
 /** Rows about one build, of whichever system and flavor: what was staged for it is what its builder and its machine can use. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isGenuine } from "./builder-files.ts";
 import type { Build } from "./builds.ts";
@@ -26,6 +26,8 @@ import { inside, runInside, type Stage, type Step } from "./row.ts";
 const SSH_PASSWORD = "Rehearsal-9.x";
 /** A local user with no part in the build. */
 const STRANGER_UID = "4321";
+/** Somebody who stages without being root. */
+const OPERATOR_UID = "2345";
 const HTTP_PORT = "8123";
 
 /** Where a build's folder is staged. */
@@ -193,6 +195,35 @@ export function stagingStep(build: Build): Step {
       if (swap.status === 0) throw new Error(`uid ${STRANGER_UID} changes the folder`);
       const files = execFileSync("find", [output, "-type", "f"], { encoding: "utf8" }).trim().split("\n");
       return `${files.length} files; uid ${BUILDER_UID} reads them and writes its result; a stranger cannot read ${secrets.join(", ") || "secrets (there are none)"} nor change anything`;
+    },
+  };
+}
+
+/** The row that stages as an ordinary user, who is not the builder's: without secrets that works, with them it is refused. */
+export function ordinaryStagingStep(build: Build): Step {
+  return {
+    name: `${build.name}: stage as an ordinary user`,
+    command: `as uid ${OPERATOR_UID}: airferry stage output --store STORE --url URL; then as uid ${BUILDER_UID}`,
+    needs: ["setpriv"],
+    fetches: [],
+    async run(stage) {
+      const home = join(stage.dir, "operator");
+      mkdirSync(home, { recursive: true });
+      chownSync(home, Number(OPERATOR_UID), Number(OPERATOR_UID));
+      const output = join(home, "output");
+      const as = (uid: string) => ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"];
+      const command = [...as(OPERATOR_UID), AIRFERRY, "stage", output, "--store", stage.store, "--url", stage.url];
+      const refused = await runInside(stage, command, { env: { HOME: home, AIRFERRY_VCENTER_PASSWORD: "pass" } });
+      if (build.flavor === "spectro-capi") {
+        if (refused.status !== 2 || !refused.output.includes(`--builder-uid ${OPERATOR_UID}`))
+          throw new Error(`status ${refused.status}: ${refused.output.slice(-600)}`);
+        return "a password that only everybody could read is refused, with the way out";
+      }
+      if (refused.status !== 0) throw new Error(`status ${refused.status}: ${refused.output.slice(-600)}`);
+      const script = 'cd "$1" && find . -type f ! -readable && mkdir rehearsed && ! rm -f ks.cfg 2>/dev/null';
+      const used = await runInside(stage, [...as(BUILDER_UID), "sh", "-c", script, "-", output]);
+      if (used.status !== 0 || used.output.trim() !== "") throw new Error(`uid ${BUILDER_UID}: ${used.output}`);
+      return `uid ${BUILDER_UID} reads all of it, writes its result, and replaces nothing`;
     },
   };
 }

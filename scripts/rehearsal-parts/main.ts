@@ -5,7 +5,7 @@
 import { chmodSync, cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buildSteps, stagedFolder, stagingStep } from "./build-steps.ts";
+import { buildSteps, ordinaryStagingStep, stagedFolder, stagingStep } from "./build-steps.ts";
 import { allBuilds, type Build } from "./builds.ts";
 import { type Served, serveBuild, unpackBuild } from "./carry.ts";
 import { CONTROLS } from "./controls.ts";
@@ -70,7 +70,8 @@ async function rehearse(): Promise<number> {
       const guest = build === main ? guestSteps("http", folder) : [];
       const programs = short ? STEPS.filter((it) => !it.name.startsWith("iPXE")) : controls ? [] : STEPS;
       if (build === main) await run(programs, stage);
-      await run([...about, ...guest], stage);
+      const ordinary = build.name.startsWith("rocky-9,") ? [ordinaryStagingStep(build)] : [];
+      await run([...about, ...guest, ...ordinary], stage);
       if (!isSmall && build.name.startsWith("rocky-9,")) await run([vcenterStep(build, folder)], stage);
       if (controls) wrong += await runControls(build, [...about.slice(1), ...guest], stage);
     });

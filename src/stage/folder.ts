@@ -203,7 +203,8 @@ export class StagedFolder implements AsyncDisposable {
     try {
       const folder = (await this.#folderOf(path, true))!;
       await write(temporary);
-      const handle = await open(temporary, constants.O_RDWR | NO_FOLLOW);
+      // A copy has the mode of the store's blob, which even its owner may only read.
+      const handle = await open(temporary, constants.O_RDONLY | NO_FOLLOW);
       try {
         await this.give(handle, mode, readers);
         await handle.sync();
