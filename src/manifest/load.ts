@@ -227,7 +227,7 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     }
   });
   list(manifest.rpms).forEach((entry, index) => {
-    for (const [at, arch] of list(entry.arch).entries()) {
+    for (const [at, arch] of (Array.isArray(entry.arch) ? entry.arch : []).entries()) {
       const right = FOREIGN_ARCH[String(arch).toLowerCase()];
       if (right !== undefined)
         report(["rpms", index, "arch", at], `is no RPM architecture: got "${arch}": write ${right}`);
