@@ -3,7 +3,6 @@
  * yet or whose text changed. Fetches metadata; artifacts themselves only where nobody published a digest or size.
  */
 import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
 import { checkBuilder } from "./builder/compatibility.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import type { Finding } from "./findings.ts";
@@ -17,6 +16,7 @@ import { planContext } from "./plan.ts";
 import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
 import type { ImageDetail } from "./sources/image/detail.ts";
 import { SOURCES } from "./sources/kinds.ts";
+import { type LocalPlaces, localPath } from "./sources/local-path.ts";
 import { urlsOf } from "./sources/recorded-urls.ts";
 import type { LockContext } from "./sources/types.ts";
 import type { Workspace } from "./workspace.ts";
@@ -78,6 +78,7 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
     const context: LockContext = {
       manifest,
       baseDir: paths.baseDir,
+      unpacked: workspace.unpacked,
       fetcher: workspace.fetcher,
       previous,
       update: (_kind, name) => updated === "all" || updated.has(name),
@@ -103,6 +104,10 @@ export async function lock(workspace: Workspace, options: LockOptions): Promise<
   return { lock: after, changes, file: paths.lock, findings: await findingsOf(workspace, after) };
 }
 
+function placesOf({ paths, unpacked }: Workspace): LocalPlaces {
+  return { baseDir: paths.baseDir, unpacked };
+}
+
 /** An ISO that was locked just before: its local file, or its bytes in the download cache, fetched if that is allowed. */
 async function openIso(
   workspace: Workspace,
@@ -113,7 +118,7 @@ async function openIso(
   const entry = entries.find((it) => it.kind === "iso" && it.name === name);
   const artifact = entry?.artifacts[0];
   if (entry === undefined || artifact === undefined) return undefined;
-  if (artifact.file !== undefined) return openBytes(resolve(workspace.paths.baseDir, artifact.file));
+  if (artifact.file !== undefined) return openBytes(localPath(artifact.file, placesOf(workspace)));
   const known = sha256Of(artifact.integrity);
   const cached = known && (await workspace.cache.file(known));
   if (cached) return openBytes(cached);
@@ -218,7 +223,7 @@ function namesToUpdate(
 
 /** Local files that are not there are mistakes of the manifest: all of those that would be locked now are told at once. */
 async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): Promise<void> {
-  const { manifest, paths, requests } = workspace;
+  const { manifest, requests } = workspace;
   const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));
   const problems: Problem[] = [];
   for (const [key, kind] of [
@@ -234,7 +239,9 @@ async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): 
         ["checksums.path", entry.checksums?.path],
       ] as const) {
         if (path === undefined) continue;
-        const found = await stat(resolve(paths.baseDir, path)).catch((error: NodeJS.ErrnoException) => error.code);
+        const found = await stat(localPath(path, placesOf(workspace))).catch(
+          (error: NodeJS.ErrnoException) => error.code,
+        );
         if (typeof found === "object" && found.isFile()) continue;
         const fault = typeof found === "object" ? "not a regular file" : found === "ENOENT" ? "no such file" : found;
         problems.push({

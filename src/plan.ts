@@ -113,6 +113,7 @@ export function planContext(workspace: Workspace, lock: Lock, signer?: RpmSigner
   return {
     manifest: workspace.manifest,
     baseDir: workspace.paths.baseDir,
+    unpacked: workspace.unpacked,
     kept: new KeptFolder(workspace.paths.kept),
     time: lock.time,
     fetcher: workspace.fetcher,

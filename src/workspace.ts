@@ -9,7 +9,9 @@ import { filePathOf, imageName, readManifest, requestDigest } from "./manifest/l
 import { pathsOf } from "./manifest/lock-file.ts";
 import type { Manifest } from "./manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "./sources/cache.ts";
+import type { UnpackedVendor } from "./sources/local-path.ts";
 import { withCompanions } from "./sources/rpm/companions.ts";
+import { openVendor } from "./sources/vendor.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
@@ -20,12 +22,17 @@ export interface WorkspaceOptions {
   segments?: number;
   cacheDir?: string;
   onEvent?: (event: FetchEvent) => void;
+  /** One line for people about what is going on. */
+  report?: (line: string) => void;
 }
 
 export interface Workspace extends AsyncDisposable {
   /** The manifest's path as the user gave it. */
   readonly file: string;
+  /** As it is in the file, with the parts of the vendor's archive in the place of `vendor:`. */
   readonly manifest: Manifest;
+  /** The vendor's archive, where the manifest has one. */
+  readonly unpacked?: UnpackedVendor;
   readonly paths: ReturnType<typeof pathsOf>;
   /** Every entry of the manifest with the digest of its text. */
   readonly requests: readonly { kind: Kind; name: string; request: string }[];
@@ -35,8 +42,12 @@ export interface Workspace extends AsyncDisposable {
 
 /** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_USAGE */
 export async function openWorkspace(file: string, options: WorkspaceOptions = {}): Promise<Workspace> {
-  const manifest = await readManifest(file);
+  const read = await readManifest(file);
   const paths = pathsOf(file);
+  const cacheDir = options.cacheDir ?? defaultCacheDir();
+  const report = options.report ?? (() => {});
+  const opened = read.vendor && (await openVendor(read, read.vendor, paths.baseDir, cacheDir, report));
+  const manifest = opened?.manifest ?? read;
   const fetcher = createFetcher({
     baseDir: paths.baseDir,
     ...(manifest.hosts && { hosts: manifest.hosts }),
@@ -48,10 +59,11 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
   return {
     file,
     manifest,
+    ...(opened && { unpacked: opened.unpacked }),
     paths,
     requests: requestsOf(manifest),
     fetcher,
-    cache: new DownloadCache(options.cacheDir ?? defaultCacheDir()),
+    cache: new DownloadCache(cacheDir),
     [Symbol.asyncDispose]: () => fetcher.close(),
   };
 }

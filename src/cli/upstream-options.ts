@@ -31,6 +31,7 @@ export function workspaceOptions(flags: UpstreamFlags, output: Output): Workspac
     ...(flags.concurrency !== undefined && { concurrency: flags.concurrency }),
     ...(flags.segments !== undefined && { segments: flags.segments }),
     ...(flags.cache !== undefined && { cacheDir: flags.cache }),
+    report: (line) => output.note(line),
     onEvent: (event) => {
       if (event.type === "retry")
         output.note(

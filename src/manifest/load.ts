@@ -285,6 +285,11 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     }
   });
   for (const { at, fault } of checkBuilderPaths(manifest.builder)) report(["builder", ...at], `is no path: ${fault}`);
+  if (manifest.vendor !== undefined) {
+    list(manifest.rpms).forEach((entry, index) => {
+      if (entry.name === "vendor") report(["rpms", index, "name"], "is the name of what vendor: has in its rpmrepo/");
+    });
+  }
   const iso = manifest.builder?.iso;
   if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
     report(["builder", "iso"], `names "${iso}", which isos: does not have`);

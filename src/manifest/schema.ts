@@ -243,6 +243,14 @@ const builder = z.strictObject({
   iso: z.string().optional().describe("isos entry the build installs from; default: the only one"),
 });
 
+const vendor = z.strictObject({
+  archive: z
+    .string()
+    .min(1)
+    .describe("The vendor's capi-image-builder-VERSION.tgz on this host: its builder image, rpmrepo/ and kickstart/"),
+  sha256: hex256.optional(),
+});
+
 const credentials = z.strictObject({
   ca: z.string().min(1).optional().describe("PEM file with the CA of this host"),
   cert: z.string().min(1).optional().describe("PEM client certificate (RHEL CDN entitlement)"),
@@ -268,6 +276,7 @@ export const manifestSchema = z
     files: z.array(files).optional(),
     images: z.array(images).optional(),
     builder: builder.optional(),
+    vendor: vendor.optional(),
     hosts: z
       .record(z.string().regex(/^[^\s/@?#]+$/, "must be a host, or host:port"), credentials)
       .optional()
@@ -280,6 +289,7 @@ export type IsoEntry = z.infer<typeof isos>;
 export type FileEntry = z.infer<typeof files>;
 export type RpmEntry = z.infer<typeof rpms>;
 export type ImageEntry = z.infer<typeof images>;
+export type VendorEntry = z.infer<typeof vendor>;
 export type BuilderEntry = z.infer<typeof builder>;
 export type ChecksumsEntry = z.infer<typeof checksums>;
 export type HostCredentials = z.infer<typeof credentials>;

@@ -5,7 +5,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
-import { isAbsolute, resolve } from "node:path";
 import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
 import { BY_USER } from "../fetch/named.ts";
@@ -14,6 +13,7 @@ import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
 import { resolveChecksums } from "./checksums.ts";
+import { type LocalPlaces, localPath } from "./local-path.ts";
 import { lookerOf } from "./looks.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { LockContext, PlanContext, PlanItem } from "./types.ts";
@@ -85,7 +85,7 @@ async function lockLocal(
   context: LockContext,
 ): Promise<LockedArtifact> {
   const given = entry.path as string;
-  const file = isAbsolute(given) ? given : resolve(context.baseDir, given);
+  const file = localPath(given, context);
   const found = await stat(file).catch(() => undefined);
   if (!found?.isFile()) {
     throw new AirferryError(
@@ -212,7 +212,7 @@ function mismatch(
 export function itemOf(
   kind: PlanItem["kind"],
   artifact: LockedArtifact,
-  { baseDir, byUser }: { baseDir: string; byUser: readonly string[] },
+  { byUser, ...places }: LocalPlaces & { byUser: readonly string[] },
 ): PlanItem {
   return {
     path: artifact.path,
@@ -226,7 +226,7 @@ export function itemOf(
       artifact.kept !== undefined
         ? { from: "kept", digest: artifact.kept }
         : artifact.file !== undefined
-          ? { from: "file", file: isAbsolute(artifact.file) ? artifact.file : resolve(baseDir, artifact.file) }
+          ? { from: "file", file: localPath(artifact.file, places) }
           : { from: "url", ...askedUrls(artifact.urls ?? [], byUser), ...(artifact.etag && { etag: artifact.etag }) },
   };
 }
@@ -235,10 +235,10 @@ export function itemOf(
 export function itemsOf(
   kind: "iso" | "file",
   entries: readonly LockedEntry[],
-  { baseDir, manifest }: Pick<PlanContext, "baseDir" | "manifest">,
+  { baseDir, unpacked, manifest }: LocalPlaces & Pick<PlanContext, "manifest">,
 ): PlanItem[] {
   return entries.flatMap((entry) => {
-    const where = { baseDir, byUser: userUrlsOf(entry, manifest) };
+    const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
     return entry.artifacts.map((it) => ({
       ...itemOf(kind, it, where),
       look: lookerOf({

@@ -2,7 +2,7 @@
  * `images:` of the manifest: from registries and from archives on disk, locked by digest with their signatures, packed as one
  * OCI layout in which images share blobs. See docs/images.md.
  */
-import { basename, isAbsolute, resolve } from "node:path";
+import { basename } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { isUnreachable, redactUrl } from "../fetch/fetcher.ts";
@@ -24,6 +24,7 @@ import type { RegistryAuth } from "./image/registry-auth.ts";
 import { readImageKeys, verifyImageSignatures } from "./image/signatures.ts";
 import { pickTags } from "./image/tags.ts";
 import { SharedItems, verifyTogether } from "./image/together.ts";
+import { type LocalPlaces, localPath } from "./local-path.ts";
 import { askedUrls } from "./recorded-urls.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
@@ -145,7 +146,7 @@ async function planImages(
     const bytesAt = new Map(entry.artifacts.map((it) => [it.path, it.size ?? 0]));
     items.add(
       entry,
-      entry.artifacts.map((artifact) => itemOf(artifact, context.baseDir, registries)),
+      entry.artifacts.map((artifact) => itemOf(artifact, context, registries)),
     );
     for (const image of detail.images) {
       images.push(catalogImage(image, entry, sourceOf(entry, context.manifest), bytesAt));
@@ -171,7 +172,7 @@ async function verifyAgain(entry: LockedEntry, detail: ImageDetail, context: Pla
 
 function itemOf(
   artifact: LockedArtifact,
-  baseDir: string,
+  places: LocalPlaces,
   registries: readonly { auth: RegistryAuth; base: string }[],
 ): PlanItem {
   const { path, size, integrity, established, signedBy, urls, file, offset, kept } = artifact;
@@ -189,7 +190,7 @@ function itemOf(
       kept !== undefined
         ? { from: "kept", digest: kept }
         : file !== undefined
-          ? { from: "file", file: isAbsolute(file) ? file : resolve(baseDir, file), offset: offset ?? 0 }
+          ? { from: "file", file: localPath(file, places), offset: offset ?? 0 }
           : {
               from: "url",
               ...askedUrls(urls ?? [], registry === undefined ? [] : [registry.base]),

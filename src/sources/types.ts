@@ -11,6 +11,7 @@ import type { Finding } from "../findings.ts";
 import type { Digest, Established, Kind, RandomAccess } from "../io/types.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import type { LocalPlaces } from "./local-path.ts";
 
 /** Where the bytes of an item come from. */
 export type ItemSource =
@@ -56,10 +57,8 @@ export interface ItemFault {
 }
 
 /** What `lock` gives a source to work with. */
-export interface LockContext {
+export interface LockContext extends LocalPlaces {
   manifest: Manifest;
-  /** Folder of the manifest: relative paths start here. */
-  baseDir: string;
   fetcher: Fetcher;
   /** Locked entries of this kind whose manifest text did not change, by name: taken over unless `update` names them. */
   previous: ReadonlyMap<string, LockedEntry>;
@@ -95,9 +94,8 @@ export interface KeptBlobs {
 }
 
 /** What `plan` gives a source to work with. */
-export interface PlanContext {
+export interface PlanContext extends LocalPlaces {
   manifest: Manifest;
-  baseDir: string;
   kept: KeptBlobs;
   /** The lock's time. */
   time: string;

@@ -17,6 +17,8 @@ import {
 import { CONTAINERD_NAME, REF_NAME } from "../../oci/layout.ts";
 import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
 import { digestTag } from "../../oci/reference.ts";
+import { type Compression, compressionOf, MAGIC_BYTES } from "../archive/inflate.ts";
+import { archivesIn, isArchiveName } from "../archive/members.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 import { findMember, indexTar } from "./tar-index.ts";
 
@@ -31,16 +33,12 @@ export interface ArchivedImage {
 /** Files of an archive or folder by their names in it. The caller closes it. */
 interface Files extends AsyncDisposable {
   readonly name: string;
+  /** What in it looks like an archive itself. */
+  readonly archives: readonly string[];
   find(path: string): Promise<{ file: string; offset: number; size: number } | undefined>;
   read(place: { file: string; offset: number; size: number }, position: number, length: number): Promise<Buffer>;
 }
 
-const COMPRESSED: readonly [string, string][] = [
-  ["1f8b", "gzip -d"],
-  ["28b52ffd", "zstd -d"],
-  ["fd377a585a00", "xz -d"],
-  ["425a68", "bzip2 -d"],
-];
 /** What to do about an archive that is not what it should be. */
 const HINT = "copy the file again, or save the image again";
 const HASH_CHUNK_BYTES = 1024 * 1024;
@@ -79,6 +77,7 @@ export async function openImageArchive(
     const isLayout = (await files.find("oci-layout")) !== undefined && (await files.find("index.json")) !== undefined;
     const isDocker = (await files.find("manifest.json")) !== undefined;
     if (!isLayout && !isDocker) {
+      if (files.archives.length > 0) throw holdsArchives(shown, files.archives);
       throw invalid(
         shown,
         "neither oci-layout and index.json nor manifest.json are in it: expected what docker save, podman save or skopeo copy write",
@@ -97,22 +96,14 @@ async function openTar(file: string, shown: string): Promise<Files> {
   const handle = await open(file, "r");
   try {
     const { size } = await handle.stat();
-    const head = Buffer.alloc(6);
-    await handle.read(head, 0, 6, 0);
-    const compressed = COMPRESSED.find(([magic]) => head.toString("hex").startsWith(magic));
-    if (compressed) {
-      throw new AirferryError(
-        "ERR_UPSTREAM_INVALID",
-        `cannot read archive "${shown}": it is compressed as a whole: expected a plain tar file`,
-        {
-          path: shown,
-          hint: `unpack it first: ${compressed[1]} ${shown} (layers inside may stay compressed)`,
-        },
-      );
-    }
+    const head = Buffer.alloc(MAGIC_BYTES);
+    await handle.read(head, 0, MAGIC_BYTES, 0);
+    const compression = compressionOf(head);
+    if (compression) throw await compressed(file, shown, compression, size);
     const members = await indexTar(handle, size, shown);
     return {
       name: shown,
+      archives: [...members.keys()].filter(isArchiveName),
       async find(path) {
         const member = findMember(members, path, shown);
         return member && { file: shown, ...member };
@@ -127,10 +118,38 @@ async function openTar(file: string, shown: string): Promise<Files> {
   }
 }
 
+/** What is said of a compressed file: where it holds archives rather than being one, what leads to these. */
+async function compressed(file: string, shown: string, compression: Compression, size: number): Promise<AirferryError> {
+  const archives = await archivesIn(file, shown, compression, size);
+  const [first] = archives;
+  if (first === undefined) {
+    return new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot read archive "${shown}": it is compressed as a whole: expected a plain tar file`,
+      { path: shown, hint: `unpack it first: ${compression.command} ${shown} (layers inside may stay compressed)` },
+    );
+  }
+  return holdsArchives(shown, archives);
+}
+
+/** A vendor's archive, say, given as if it were an image's. */
+function holdsArchives(shown: string, archives: readonly string[]): AirferryError {
+  const [first] = archives;
+  return new AirferryError(
+    "ERR_UPSTREAM_INVALID",
+    `cannot read archive "${shown}": it is no image archive, but holds ${archives.slice(0, 10).join(", ")}`,
+    {
+      path: shown,
+      hint: `take its parts with one line of the manifest, in the place of this entry: vendor: { archive: ${shown} }; or unpack it: tar -xf ${shown} ${first}, and give archive: ${first}`,
+    },
+  );
+}
+
 async function openFolder(folder: string, shown: string): Promise<Files> {
   const root = await realpath(folder);
   return {
     name: shown,
+    archives: [],
     async find(path) {
       if (checkPath(path) !== undefined) return undefined;
       const full = join(root, path);

@@ -1,8 +1,8 @@
 /** Images of an archive or layout on disk: which are taken, and under which names. */
-import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
+import { localPath } from "../local-path.ts";
 import type { LockContext } from "../types.ts";
 import { type ArchivedImage, openImageArchive } from "./archive.ts";
 import { type Collected, collectImage } from "./collect.ts";
@@ -14,7 +14,7 @@ export async function lockArchive(
   context: LockContext,
 ): Promise<{ collected: Collected[]; detail: ImageDetail }> {
   const shown = entry.archive as string;
-  await using archive = await openImageArchive(isAbsolute(shown) ? shown : resolve(context.baseDir, shown), shown);
+  await using archive = await openImageArchive(localPath(shown, context), shown);
   const collected: Collected[] = [];
   for (const { image, reference } of namedImages(archive.images, entry)) {
     const one = await collectImage(image.origin, image.root, {

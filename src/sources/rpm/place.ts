@@ -1,10 +1,11 @@
 /** From a manifest entry to where its repository is: base URLs, mirrors, or a folder on this host. */
 import { stat } from "node:fs/promises";
-import { isAbsolute, resolve } from "node:path";
+import { resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { BY_USER } from "../../fetch/named.ts";
 import { redactUrl } from "../../io/redact.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
+import { localPath } from "../local-path.ts";
 import type { LockContext } from "../types.ts";
 import { type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
 
@@ -29,7 +30,7 @@ export function baseArch(entry: RpmEntry): string {
  */
 export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Place> {
   if (entry.path !== undefined) {
-    const dir = isAbsolute(entry.path) ? entry.path : resolve(context.baseDir, entry.path);
+    const dir = localPath(entry.path, context);
     if (!(await stat(dir).catch(() => undefined))?.isDirectory()) {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",

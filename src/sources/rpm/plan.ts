@@ -37,7 +37,8 @@ export async function planRepositories(
   for (const entry of entries) {
     const detail = detailOf(entry);
     const check = checkOf(detail, context);
-    const where = { baseDir: context.baseDir, byUser: userUrlsOf(entry, context.manifest) };
+    const { baseDir, unpacked } = context;
+    const where = { baseDir, unpacked, byUser: userUrlsOf(entry, context.manifest) };
     for (const artifact of entry.artifacts) {
       const item = itemOf("rpm", artifact, where);
       items.push(isPackage(artifact) ? { ...item, ...check(artifact) } : item);

@@ -1,0 +1,67 @@
+/**
+ * Compressed archives as a stream of plain bytes, with a limit on what they may grow to. Which compression it is, the first
+ * bytes say, never the name.
+ */
+import { Transform } from "node:stream";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { AirferryError } from "../../errors.ts";
+
+/** A compression by its magic number, the command that takes it off, and the stream that does so here, where there is one. */
+export interface Compression {
+  name: string;
+  magic: string;
+  command: string;
+  open?: () => Transform;
+}
+
+export const COMPRESSIONS: readonly Compression[] = [
+  { name: "gzip", magic: "1f8b", command: "gzip -d", open: () => createGunzip() },
+  { name: "zstd", magic: "28b52ffd", command: "zstd -d", open: () => createZstdDecompress() },
+  { name: "xz", magic: "fd377a585a00", command: "xz -d" },
+  { name: "bzip2", magic: "425a68", command: "bzip2 -d" },
+];
+
+/** Bytes that tell a compression from another. */
+export const MAGIC_BYTES = 6;
+/** Real archives grow to a few times their size; layers full of zeros somewhat more. */
+const MAX_RATIO = 100;
+const SLACK_BYTES = 1024 ** 3;
+
+/** The compression that a file's first bytes say; undefined for none that is known. */
+export function compressionOf(head: Uint8Array): Compression | undefined {
+  const hex = Buffer.from(head).toString("hex");
+  return COMPRESSIONS.find(({ magic }) => hex.startsWith(magic));
+}
+
+/**
+ * Makes the streams that turn a compressed file of `size` bytes into plain bytes, to be piped one into the other. They end in
+ * ERR_UPSTREAM_INVALID for more than 100 times the size and 1 GiB, a decompression bomb.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for a compression that cannot be read here
+ */
+export function inflaters(compression: Compression, size: number, name: string): [Transform, Transform] {
+  if (compression.open === undefined) {
+    throw new AirferryError(
+      "ERR_UPSTREAM_INVALID",
+      `cannot read archive "${name}": it is compressed with ${compression.name}: expected gzip or zstd`,
+      { path: name, hint: `unpack and compress it again: ${compression.command} -c ${name} | gzip > archive.tgz` },
+    );
+  }
+  const limit = size * MAX_RATIO + SLACK_BYTES;
+  let grown = 0;
+  const limiter = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      grown += chunk.length;
+      if (grown <= limit) done(null, chunk);
+      else {
+        const fault = `it grows to more than ${limit} bytes out of ${size}`;
+        done(
+          new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
+            path: name,
+            hint: "this is a decompression bomb: do not use this file",
+          }),
+        );
+      }
+    },
+  });
+  return [compression.open(), limiter];
+}

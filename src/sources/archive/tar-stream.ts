@@ -1,0 +1,140 @@
+/**
+ * Reads a tar archive from a stream, member by member, once. Only regular files and folders may be in it, each under one legal
+ * path: links, devices, sparse files, `..` and duplicates are refused, since nobody honest packs them into what is read here.
+ */
+import { Parser, type ReadEntry } from "tar";
+import { AirferryError } from "../../errors.ts";
+import { checkPath } from "../../io/path-grammar.ts";
+import { compressionOf, MAGIC_BYTES } from "./inflate.ts";
+
+/** One regular file. */
+export interface TarFile {
+  /** Without `./` in front. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  /** Milliseconds since 1970; absent where the archive does not tell. */
+  mtimeMs?: number;
+  body: AsyncIterable<Uint8Array>;
+}
+
+const MAX_MEMBERS = 200_000;
+/** Of a long name or pax record. */
+const MAX_META_BYTES = 1024 * 1024;
+const FILES = new Set(["File", "OldFile", "ContiguousFile"]);
+
+/**
+ * Calls `visit` for every regular file, one after the other; a body that it does not read is passed over.
+ * @throws {AirferryError} ERR_PATH_UNSAFE, ERR_UPSTREAM_INVALID; whatever `chunks` and `visit` throw
+ */
+export async function readTarStream(
+  chunks: AsyncIterable<Uint8Array>,
+  name: string,
+  visit: (file: TarFile) => Promise<void>,
+): Promise<void> {
+  let failure: { error: unknown } | undefined;
+  let current: ReadEntry | undefined;
+  /** Called when the parser wants more, has ended, or something failed. */
+  let wake = () => {};
+  const fail = (error: unknown) => {
+    failure ??= { error };
+    // Whoever reads the body must not wait for bytes that never come.
+    current?.destroy(error instanceof Error ? error : new Error(String(error)));
+    wake();
+  };
+  const seen = new Set<string>();
+  let visits = Promise.resolve();
+  let hasEnded = false;
+  const parser = new Parser({ strict: true, maxMetaEntrySize: MAX_META_BYTES });
+  parser.on("drain", () => wake());
+  parser.on("end", () => {
+    hasEnded = true;
+    wake();
+  });
+  parser.on("error", (error: Error) => fail(invalid(name, error.message)));
+  parser.on("ignoredEntry", (entry: ReadEntry) => {
+    entry.resume();
+    fail(invalid(name, `member "${shown(entry.path)}" is a ${entry.type}: expected files and folders`));
+  });
+  parser.on("entry", (entry: ReadEntry) => {
+    visits = visits.then(async () => {
+      if (failure === undefined) {
+        current = entry;
+        try {
+          const path = accepted(entry, seen, name);
+          if (path !== undefined) await visit(fileOf(path, entry));
+        } catch (error) {
+          fail(error);
+        }
+        current = undefined;
+      }
+      entry.resume();
+    });
+  });
+  const woken = (isReady: () => boolean) =>
+    new Promise<void>((resolve) => {
+      wake = resolve;
+      if (failure !== undefined || isReady()) resolve();
+    });
+  try {
+    let head: Uint8Array = Buffer.alloc(0);
+    for await (const chunk of chunks) {
+      // The parser would take a second compression off by itself, past every limit.
+      if (head.length < MAGIC_BYTES) {
+        head = Buffer.concat([head, chunk]);
+        const again = compressionOf(head);
+        if (again !== undefined) throw invalid(name, `it is compressed twice, with ${again.name} inside`);
+      }
+      if (failure !== undefined) break;
+      if (!parser.write(Buffer.from(chunk))) await woken(() => false);
+    }
+    if (failure === undefined) {
+      parser.end();
+      await woken(() => hasEnded);
+    }
+  } catch (error) {
+    fail(error);
+  }
+  await visits;
+  if (failure !== undefined) throw (failure as { error: unknown }).error;
+}
+
+/** The path of a file that may be read; undefined for a folder. */
+function accepted(entry: ReadEntry, seen: Set<string>, name: string): string | undefined {
+  const path = entry.path.replace(/^(?:\.\/+)+/, "").replace(/\/+$/, "");
+  const isFile = FILES.has(entry.type);
+  if (!isFile && entry.type !== "Directory") {
+    throw invalid(name, `member "${shown(path)}" is a ${entry.type}: expected files and folders`);
+  }
+  // The archive's own top.
+  if (!isFile && (path === "" || path === ".")) return undefined;
+  const fault = checkPath(path);
+  if (fault !== undefined) {
+    throw new AirferryError("ERR_PATH_UNSAFE", `cannot read archive "${name}": member "${shown(path)}": ${fault}`, {
+      path: name,
+      hint: "this is not what its vendor packed; do not use this file",
+    });
+  }
+  if (!isFile) return undefined;
+  if (seen.has(path)) throw invalid(name, `member "${shown(path)}" is in it twice`);
+  seen.add(path);
+  if (seen.size > MAX_MEMBERS) throw invalid(name, `it has more than ${MAX_MEMBERS} members`);
+  return path;
+}
+
+function fileOf(path: string, entry: ReadEntry): TarFile {
+  const { size, mtime } = entry;
+  const body = entry as AsyncIterable<Uint8Array>;
+  return { path, size, body, ...(mtime && !Number.isNaN(mtime.getTime()) && { mtimeMs: mtime.getTime() }) };
+}
+
+function shown(path: string): string {
+  return path.slice(0, 200);
+}
+
+function invalid(name: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
+    path: name,
+    hint: "copy the file again; if it stays so, do not use it",
+  });
+}
