@@ -25,7 +25,7 @@ export const COMPRESSIONS: readonly Compression[] = [
 export const MAGIC_BYTES = 6;
 /** Real archives grow to a few times their size; layers full of zeros somewhat more. */
 const MAX_RATIO = 100;
-const SLACK_BYTES = 1024 ** 3;
+const SLACK_BYTES = 64 * 1024 * 1024;
 
 /** The compression that a file's first bytes say; undefined for none that is known. */
 export function compressionOf(head: Uint8Array): Compression | undefined {
@@ -35,7 +35,7 @@ export function compressionOf(head: Uint8Array): Compression | undefined {
 
 /**
  * Makes the streams that turn a compressed file of `size` bytes into plain bytes, to be piped one into the other. They end in
- * ERR_UPSTREAM_INVALID for more than 100 times the size and 1 GiB, a decompression bomb.
+ * ERR_UPSTREAM_INVALID for more than 100 times the size and 64 MiB, a decompression bomb.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID for a compression that cannot be read here
  */
 export function inflaters(compression: Compression, size: number, name: string): [Transform, Transform] {

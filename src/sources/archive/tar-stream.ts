@@ -57,12 +57,14 @@ export async function readTarStream(
     fail(invalid(name, `member "${shown(entry.path)}" is a ${entry.type}: expected files and folders`));
   });
   parser.on("entry", (entry: ReadEntry) => {
+    // What destroys it is told by whoever reads it, if anybody does.
+    entry.on("error", () => {});
     visits = visits.then(async () => {
       if (failure === undefined) {
         current = entry;
         try {
           const path = accepted(entry, seen, name);
-          if (path !== undefined) await visit(fileOf(path, entry));
+          if (path !== undefined) await visit(fileOf(path, entry, bodyOf(entry)));
         } catch (error) {
           fail(error);
         }
@@ -71,6 +73,16 @@ export async function readTarStream(
       entry.resume();
     });
   });
+  /** A member's bytes. One that was destroyed says so to whoever waits for it then, and to nobody who asks later. */
+  async function* bodyOf(entry: ReadEntry): AsyncGenerator<Uint8Array> {
+    const chunks = (entry as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+    for (;;) {
+      if (failure !== undefined) throw failure.error;
+      const { done, value } = await chunks.next();
+      if (done) return;
+      yield value;
+    }
+  }
   const woken = (isReady: () => boolean) =>
     new Promise<void>((resolve) => {
       wake = resolve;
@@ -122,9 +134,7 @@ function accepted(entry: ReadEntry, seen: Set<string>, name: string): string | u
   return path;
 }
 
-function fileOf(path: string, entry: ReadEntry): TarFile {
-  const { size, mtime } = entry;
-  const body = entry as AsyncIterable<Uint8Array>;
+function fileOf(path: string, { size, mtime }: ReadEntry, body: TarFile["body"]): TarFile {
   return { path, size, body, ...(mtime && !Number.isNaN(mtime.getTime()) && { mtimeMs: mtime.getTime() }) };
 }
 

@@ -1,0 +1,190 @@
+/** `vendor:`: the vendor's archive as one line; locked, planned, packed, packed again; and archives that want to do harm. */
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import t, { type Test } from "tap";
+import type { Inventory } from "../../src/bundle/inventory-types.ts";
+import type { AirferryError } from "../../src/errors.ts";
+import type { Manifest } from "../../src/manifest/schema.ts";
+import { openVendor } from "../../src/sources/vendor.ts";
+import { type TarPart, tarOf } from "../fixtures/images.ts";
+import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { makeRpm } from "../fixtures/rpm-files.ts";
+
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const REFERENCE = "us-docker.pkg.dev/x/capi-builder:v4.6.23";
+
+function builderTar(): Buffer {
+  const layer = tarOf([{ path: "a", bytes: Buffer.from("a") }]);
+  const rootfs = { type: "layers", diff_ids: [`sha256:${sha256(layer)}`] };
+  const config = Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", rootfs }));
+  const list = [{ Config: "c.json", RepoTags: [REFERENCE], Layers: ["l.tar"] }];
+  return tarOf([
+    { path: "c.json", bytes: config },
+    { path: "l.tar", bytes: layer },
+    { path: "manifest.json", bytes: Buffer.from(JSON.stringify(list)) },
+  ]);
+}
+
+/** As the vendor packs it, below `top`. */
+function parts(top = ""): TarPart[] {
+  const at = (path: string, bytes: Buffer | string = "") => ({ path: `${top}${path}`, bytes: Buffer.from(bytes) });
+  return [
+    { path: `${top}output/`, type: "Directory" },
+    at("README", "read me"),
+    at("capi-builder-v4.6.23.tar", builderTar()),
+    at("yum-repo-v1.0.0.tar", "the yum container, which airferry replaces"),
+    at("kickstart/ks.cfg.rhel8", "cdrom\n"),
+    at("kickstart/ks.cfg.rocky8", "cdrom\n# rocky\n"),
+    at("rpmrepo/ferry-1.0-1.noarch.rpm", makeRpm()),
+  ];
+}
+
+function site(t: Test, bytes: Buffer, vendor: object = {}): { dir: string; file: string; cache: string } {
+  const dir = scratch(t);
+  writeFileSync(join(dir, "v.tgz"), bytes);
+  const file = writeManifest(dir, { vendor: { archive: "./v.tgz", ...vendor } });
+  return { dir, file, cache: join(dir, ".cache/vendor") };
+}
+
+async function pathsOf(dir: string, file: string): Promise<string[]> {
+  const ran = await airferry(dir, ["plan", file, "--files", "--json"]);
+  t.equal(ran.status, 0, ran.stderr);
+  return (JSON.parse(ran.stdout) as { entries: { path: string }[] }).entries.map((it) => it.path);
+}
+
+t.test("lock, plan, pack and frozen pack; a rerun fetches nothing; a lost cache is made again", async (t) => {
+  const { dir, file, cache } = site(t, gzipSync(tarOf(parts())));
+  const locked = await airferry(dir, ["lock", file]);
+  t.equal(locked.status, 0, locked.stderr);
+  t.match(locked.stderr, /left out README, yum-repo-v1\.0\.0\.tar/);
+  const paths = await pathsOf(dir, file);
+  for (const it of [
+    "files/kickstart/ks.cfg.rhel8",
+    "files/kickstart/ks.cfg.rocky8",
+    "rpms/vendor/ferry-1.0-1.noarch.rpm",
+    "rpms/vendor/repodata/repomd.xml",
+    "rpmrepo/repodata/repomd.xml",
+  ]) {
+    t.ok(paths.includes(it), it);
+  }
+  t.notMatch(readFileSync(file.replace(/\.yaml$/, ".lock.json"), "utf8"), dir, "the lock names no folder of this host");
+
+  const packed = await airferry(dir, ["pack", file, "--unsigned", "--frozen", "--out", "out"]);
+  t.equal(packed.status, 0, packed.stderr);
+  t.notMatch(packed.stderr, /unpacking/, "unpacked once");
+  const inventory = JSON.parse(readFileSync(join(dir, "out/test-000001/airferry.json"), "utf8")) as Inventory;
+  t.match(inventory.catalog.images, [{ reference: REFERENCE, source: "capi-builder-v4.6.23.tar" }]);
+  t.match(inventory.catalog.rpms, [{ name: "vendor", mode: "loose", rpmrepo: true, packages: 1 }]);
+  const entry = inventory.entries.find((it) => it.path === "files/kickstart/ks.cfg.rhel8");
+  t.equal(entry?.sha256, sha256(Buffer.from("cdrom\n")));
+
+  for (const lost of [false, true]) {
+    if (lost) rmSync(cache, { recursive: true });
+    const again = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+    t.equal(again.status, 0, again.stderr);
+    t.match(again.stderr, /nothing to do/, lost ? "unpacked anew, it is the same" : "a rerun");
+  }
+  t.strictSame(readdirSync(join(dir, "out")), ["test-000001"]);
+});
+
+t.test("with a folder at its top, as zstd, and as plain tar", async (t) => {
+  for (const bytes of [
+    gzipSync(tarOf(parts("capi-image-builder-v4.6.23/"))),
+    zstdCompressSync(tarOf(parts())),
+    tarOf(parts()),
+    gzipSync(tarOf(parts("./"))),
+  ]) {
+    const { dir, file } = site(t, bytes);
+    const paths = await pathsOf(dir, file);
+    t.ok(paths.includes("files/kickstart/ks.cfg.rhel8"), "kickstart");
+    t.ok(paths.includes("rpms/vendor/ferry-1.0-1.noarch.rpm"), "rpmrepo");
+  }
+});
+
+t.test("another archive under the same name is unpacked, and the old one is gone; its digest is held", async (t) => {
+  const first = gzipSync(tarOf(parts()));
+  const { dir, file, cache } = site(t, first, { sha256: sha256(first) });
+  t.equal((await airferry(dir, ["lock", file])).status, 0);
+  writeFileSync(join(dir, "v.tgz"), gzipSync(tarOf([...parts(), { path: "kickstart/new", bytes: Buffer.from("n") }])));
+  utimesSync(join(dir, "v.tgz"), 1, 1);
+  const refused = await airferry(dir, ["lock", file]);
+  t.equal(refused.status, 2);
+  t.match(refused.stderr, /digest mismatch: expected sha256:.*got sha256:/);
+  writeManifest(dir, { vendor: { archive: "./v.tgz" } });
+  t.ok((await pathsOf(dir, file)).includes("files/kickstart/new"));
+  t.equal(readdirSync(cache).filter((it) => /^[0-9a-f]{64}$/.test(it)).length, 1);
+});
+
+t.test("hostile archives are refused, and nothing of them stays", { timeout: 240_000 }, async (t) => {
+  const good = parts();
+  const twice = { path: "kickstart/ks.cfg.rhel8", bytes: Buffer.from("other") };
+  const zeros = Buffer.alloc(128 * 1024 * 1024);
+  const bomb = gzipSync(Buffer.concat([tarOf(good).subarray(0, -1024), zeros]));
+  const cut = gzipSync(tarOf(good));
+  const cases = new Map<string, [Buffer, RegExp]>([
+    [
+      "..",
+      [gzipSync(tarOf([...good, { path: "kickstart/../../x", bytes: Buffer.from("x") }])), /has a "\.\." segment/],
+    ],
+    ["absolute", [gzipSync(tarOf([...good, { path: "/etc/x", bytes: Buffer.from("x") }])), /cannot read archive/]],
+    [
+      "symbolic link",
+      [gzipSync(tarOf([{ path: "kickstart", type: "SymbolicLink", linkpath: "/etc" }, ...good])), /is a SymbolicLink/],
+    ],
+    [
+      "hard link",
+      [gzipSync(tarOf([...good, { path: "rpmrepo/x.rpm", type: "Link", linkpath: "README" }])), /is a Link/],
+    ],
+    [
+      "device",
+      [gzipSync(tarOf([...good, { path: "rpmrepo/x.rpm", type: "CharacterDevice" }])), /is a CharacterDevice/],
+    ],
+    ["duplicate", [gzipSync(tarOf([...good, twice])), /is in it twice/]],
+    ["cut off", [cut.subarray(0, cut.length / 2), /damaged or cut off|unexpected end/]],
+    ["compressed twice", [gzipSync(gzipSync(tarOf(good))), /compressed twice/]],
+    ["no archive", [gzipSync(Buffer.from("hello ".repeat(1000))), /cannot read archive/]],
+    ["without an image", [gzipSync(tarOf(good.filter((it) => !it.path.endsWith(".tar")))), /no image of the builder/]],
+    ["bomb", [bomb, /it grows to more than/]],
+  ]);
+  for (const [name, [bytes, message]] of cases) {
+    const { dir, cache } = site(t, bytes);
+    const opening = openVendor({} as Manifest, { archive: "./v.tgz" }, dir, join(dir, ".cache"), () => {});
+    const error = (await opening.catch((it: unknown) => it)) as AirferryError;
+    t.match(error?.message, message, name);
+    t.ok(error?.hint, `${name} has a hint`);
+    t.notOk(existsSync(join(dir, "x")), `${name} wrote nothing beside`);
+    if (name !== "without an image") {
+      t.notOk(
+        readdirSync(cache).some((it) => /part$|^[0-9a-f]{64}$/.test(it)),
+        `${name} left nothing`,
+      );
+    }
+  }
+});
+
+t.test("a damaged file in the middle of the manifest's life is told as what it is", async (t) => {
+  const { dir, file } = site(t, gzipSync(tarOf(parts())));
+  rmSync(join(dir, "v.tgz"));
+  t.match((await airferry(dir, ["lock", file])).stderr, /cannot use vendor archive "\.\/v\.tgz": no such file/);
+  writeManifest(dir, { vendor: { archive: "./v.tgz" }, rpms: [{ name: "vendor", path: "x" }] });
+  t.match((await airferry(dir, ["lock", file])).stderr, /rpms\[0\]\.name: is the name of what vendor: has/);
+});
+
+t.test("given under images:, it leads to the line that takes it", async (t) => {
+  for (const bytes of [gzipSync(tarOf(parts())), tarOf(parts())]) {
+    const dir = scratch(t);
+    writeFileSync(join(dir, "v.tgz"), bytes);
+    const file = writeManifest(dir, { images: [{ archive: "./v.tgz" }] });
+    const { status, stderr } = await airferry(dir, ["lock", file]);
+    t.equal(status, 4);
+    t.match(stderr, /it is no image archive, but holds capi-builder-v4\.6\.23\.tar, yum-repo-v1\.0\.0\.tar/);
+    t.match(stderr, /hint: .*vendor: \{ archive: \.\/v\.tgz \}/);
+  }
+  const dir = scratch(t);
+  writeFileSync(join(dir, "i.tgz"), gzipSync(builderTar()));
+  truncateSync(join(dir, "i.tgz"), readFileSync(join(dir, "i.tgz")).length);
+  const file = writeManifest(dir, { images: [{ archive: "i.tgz" }] });
+  t.match((await airferry(dir, ["lock", file])).stderr, /compressed as a whole[\s\S]*gzip -d i\.tgz/);
+});
