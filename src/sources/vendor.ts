@@ -19,6 +19,9 @@ import type { UnpackedVendor } from "./local-path.ts";
 /** Name of the `rpms:` entry that its packages become. */
 export const VENDOR_RPMS = "vendor";
 
+/** So many members that are left out are told by name. */
+const MAX_NAMED = 10;
+
 /** What a member is for; undefined for what is not carried. The container of the yum server is: airferry serves /rpmrepo/ itself. */
 function partOf(path: string): "image" | "rpm" | "kickstart" | undefined {
   if (/(?:^|\/)rpmrepo\/(?:.*\/)?[^/]+\.rpm$/.test(path)) return "rpm";
@@ -138,7 +141,9 @@ async function takenApart(
     if (note !== undefined && note.sha256 !== contents.sha256) {
       await rm(join(root, note.sha256), { recursive: true, force: true });
     }
-    if (contents.leftOut.length > 0) report(`${given}: left out ${contents.leftOut.join(", ")}`);
+    const { leftOut } = contents;
+    const more = leftOut.length > MAX_NAMED ? ` and ${leftOut.length - MAX_NAMED} more` : "";
+    if (leftOut.length > 0) report(`${given}: left out ${leftOut.slice(0, MAX_NAMED).join(", ")}${more}`);
     return contents;
   } catch (cause) {
     await rm(`${stem}.part`, { recursive: true, force: true });

@@ -45,11 +45,16 @@ export async function readTarStream(
   const seen = new Set<string>();
   let visits = Promise.resolve();
   let hasEnded = false;
+  let isPastEnd = false;
   const parser = new Parser({ strict: true, maxMetaEntrySize: MAX_META_BYTES });
   parser.on("drain", () => wake());
   parser.on("end", () => {
     hasEnded = true;
     wake();
+  });
+  // What comes behind the archive's end is read, but the parser would collect all of it.
+  parser.on("eof", () => {
+    isPastEnd = true;
   });
   parser.on("error", (error: Error) => fail(invalid(name, error.message)));
   parser.on("ignoredEntry", (entry: ReadEntry) => {
@@ -98,12 +103,10 @@ export async function readTarStream(
         if (again !== undefined) throw invalid(name, `it is compressed twice, with ${again.name} inside`);
       }
       if (failure !== undefined) break;
-      if (!parser.write(Buffer.from(chunk))) await woken(() => false);
+      if (!isPastEnd && !parser.write(Buffer.from(chunk))) await woken(() => false);
     }
-    if (failure === undefined) {
-      parser.end();
-      await woken(() => hasEnded);
-    }
+    if (failure === undefined) parser.end();
+    while (failure === undefined && !hasEnded) await woken(() => hasEnded);
   } catch (error) {
     fail(error);
   }

@@ -6,7 +6,6 @@ import { blobPath } from "../../oci/digest.ts";
 import { parseImageManifest } from "../../oci/image-manifest.ts";
 import { formatReference, parseReference, type Reference, repositoryOf } from "../../oci/reference.ts";
 import { mapLimited } from "../each.ts";
-import { localPath } from "../local-path.ts";
 import type { LockContext } from "../types.ts";
 import { HELM_CONTENT, lockChart } from "./chart.ts";
 import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
