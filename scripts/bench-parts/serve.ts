@@ -3,6 +3,7 @@ import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "nod
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -21,6 +22,9 @@ const SECONDS = 3;
 const MAX_MEMORY_MIB = 300;
 /** Clients that take the large file slowly while packages are asked for. */
 const SLOW_CLIENTS = 40;
+/** Clients that ask for pages without reading, and how many each asks for: as much as one segment holds. */
+const HOSTILE_CLIENTS = 20;
+const PIPELINED_REQUESTS = 1500;
 
 interface Server {
   url: string;
@@ -51,6 +55,7 @@ export async function benchServe(): Promise<Row[]> {
       required: "≤ 1",
       note: `resident, all processes, with ${SLOW_CLIENTS} slow downloads`,
     });
+    rows.push(await hostile(ours));
     return rows;
   } finally {
     await Promise.all(servers.map((it) => it.stop()));
@@ -186,6 +191,40 @@ async function loadWithSlowClients(dir: string, url: string): Promise<void> {
   });
   const wrk = spawn("wrk", ["-t1", "-c32", `-d${SECONDS}`, "-s", wrkScript(dir), url], { stdio: "ignore" });
   await Promise.all([once(wrk, "exit"), ...slow]);
+}
+
+/**
+ * Clients that send requests for pages by the thousand and read nothing: what that costs in memory, and how long everybody else
+ * waits for an answer meanwhile.
+ */
+async function hostile({ url, pid }: Server): Promise<Row> {
+  const memory = watchMemory(pid);
+  const { hostname, port } = new URL(url);
+  const requests = "GET /files/p/ HTTP/1.1\r\nHost: x\r\n\r\n".repeat(PIPELINED_REQUESTS);
+  const sockets = Array.from({ length: HOSTILE_CLIENTS }, () => {
+    const socket = connect({ host: hostname, port: Number(port) });
+    // Cut off is what should happen to it.
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write(requests);
+    return socket;
+  });
+  let slowest = 0;
+  for (const end = Date.now() + SECONDS * 1000; Date.now() < end; ) {
+    const started = performance.now();
+    await (await fetch(`${url}/files/p/package-0.rpm`)).arrayBuffer();
+    slowest = Math.max(slowest, performance.now() - started);
+  }
+  for (const socket of sockets) socket.destroy();
+  const peak = memory.stop() / 1024 ** 2;
+  return {
+    job: "serve: memory with clients that read nothing",
+    airferry: `${peak.toFixed(0)} MiB`,
+    peer: `${MAX_MEMORY_MIB} MiB`,
+    ratio: peak / MAX_MEMORY_MIB,
+    required: "≤ 1",
+    note: `${HOSTILE_CLIENTS} × ${PIPELINED_REQUESTS} pipelined pages; slowest answer to another client ${slowest.toFixed(0)} ms`,
+  };
 }
 
 /** Samples the resident memory of a process and its children; `stop` gives the highest sum in bytes. */
