@@ -8,6 +8,7 @@ import { ItemWriter } from "./bundle/item-writer.ts";
 import type { DoneLine } from "./bundle/journal.ts";
 import type { WorkFolder } from "./bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "./errors.ts";
+import { fetchChecked } from "./fetch/checked.ts";
 import { httpStatusOf } from "./fetch/fetcher.ts";
 import type { Finding } from "./findings.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
@@ -241,16 +242,13 @@ class Filler {
     await this.#finish(index, item, writer, sha256);
   }
 
-  /** One GET; when bytes of several responses or mirrors do not add up to the digest, one more from every mirror, whole. */
+  /** One GET, and more where its bytes turn out to be wrong: see fetchChecked. */
   async #fetch(
     index: number,
     item: LaidItem,
     source: Extract<LaidItem["source"], { from: "url" }>,
     writer: ItemWriter,
   ): Promise<void> {
-    const { fetcher } = this.#o.workspace;
-    const begunAt = writer.position;
-    let responses = 0;
     const sink = {
       get position() {
         return writer.position;
@@ -264,39 +262,21 @@ class Filler {
         return writer.write(chunk);
       },
       restart: () => writer.restart(),
-      began: (response: Parameters<ItemWriter["began"]>[0]) => {
-        responses++;
-        writer.began(response);
-      },
+      began: (response: Parameters<ItemWriter["began"]>[0]) => writer.began(response),
     };
-    const target = {
-      named: source.named,
-      size: item.size,
-      integrity: item.integrity,
-      auth: source.auth,
-      etag: source.etag,
-    };
-    if (begunAt < item.size || item.size === 0)
-      await explained(item, fetcher.fetchInto({ ...target, urls: source.urls }, sink));
-    let sha256 = await this.#check(item, writer);
-    const served = writer.validator?.url;
-    const pieced = begunAt > 0 || responses > 1;
-    // A whole body from one URL that is wrong stays wrong there; the other mirrors may have the right one.
-    const again = source.urls.filter((url) => pieced || redactUrl(url) !== served);
-    let wrong =
-      sha256 === undefined
-        ? await this.#wrongDigest(item, writer, ` from ${served ?? redactUrl(source.urls[0] ?? "")}`)
-        : undefined;
-    for (const url of again) {
-      if (sha256 !== undefined) break;
-      this.#o.report?.(`fetching ${item.path} once more from ${redactUrl(url)}: its digest was wrong`);
-      await writer.restart();
-      await explained(item, fetcher.fetchInto({ ...target, urls: [url] }, sink));
+    const { urls, named, auth, etag } = source;
+    const target = { urls, named, size: item.size, integrity: item.integrity, auth, etag };
+    let sha256: string | undefined;
+    const check = async (from: string) => {
       sha256 = await this.#check(item, writer);
-      if (sha256 === undefined) wrong = await this.#wrongDigest(item, writer, ` from ${redactUrl(url)}`);
-    }
-    if (sha256 === undefined) throw wrong;
-    await this.#finish(index, item, writer, sha256);
+      return sha256 === undefined ? this.#wrongDigest(item, writer, ` from ${from}`) : undefined;
+    };
+    const onAgain = (next: readonly string[]) =>
+      this.#o.report?.(
+        `fetching ${item.path} once more from ${next.length === 1 ? redactUrl(next[0] ?? "") : `${next.length} places`}: its digest was wrong`,
+      );
+    await explained(item, fetchChecked(this.#o.workspace.fetcher, target, sink, { check, onAgain }));
+    await this.#finish(index, item, writer, sha256 as unknown as string);
   }
 
   /** The same bytes as another item of this bundle: copied, not fetched again. */
@@ -489,6 +469,8 @@ async function explained<T>(item: LaidItem, work: Promise<T>): Promise<T> {
     return await work;
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;
+    // What was found wrong with the bytes themselves says it already.
+    if (error.message.startsWith(cannotPack(item))) throw error;
     const { code, hint, path, expected, actual, problems, cause } = error;
     const isContent = CONTENT_FAULTS.includes(code) || [404, 410].includes(httpStatusOf(error) ?? 0);
     throw new AirferryError(code, `${cannotPack(item)}: ${error.message}`, {

@@ -13,7 +13,7 @@ import { imageName } from "./manifest/load.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
 import type { Lock, LockedArtifact, LockedEntry } from "./manifest/lock-types.ts";
 import { planContext } from "./plan.ts";
-import { hasIntegrity, sha256Of } from "./sources/artifact.ts";
+import { sha256Of } from "./sources/artifact.ts";
 import type { ImageDetail } from "./sources/image/detail.ts";
 import { SOURCES } from "./sources/kinds.ts";
 import { type LocalPlaces, localPath } from "./sources/local-path.ts";
@@ -125,17 +125,9 @@ async function openIso(
   if (!(options.fetchIsos ?? options.pinFirstSight)) return undefined;
   options.report?.(`fetching ISO ${name} first: closures count on its packages`);
   const target = urlsOf(artifact.urls ?? [], entry, workspace.manifest);
-  const fetched = await workspace.cache.download(workspace.fetcher, target, {}, options.progress);
-  const file = (await workspace.cache.file(fetched.sha256)) as string;
-  if (artifact.integrity !== undefined && !(await hasIntegrity(file, artifact.integrity))) {
-    await workspace.cache.remove(fetched.sha256);
-    throw new AirferryError(
-      "ERR_UPSTREAM_DIGEST",
-      `cannot lock "${artifact.path}" from ${artifact.urls?.[0]}: digest mismatch: expected ${artifact.integrity}, got sha256:${fetched.sha256} over ${fetched.size} bytes`,
-      { path: artifact.path, hint: "compare with what upstream publishes" },
-    );
-  }
-  return openBytes(file);
+  const { integrity } = artifact;
+  const fetched = await workspace.cache.download(workspace.fetcher, target, { integrity }, options.progress);
+  return openBytes((await workspace.cache.file(fetched.sha256)) as string);
 }
 
 /** What can be seen of a lock: of its builder, and of each kind of source. */

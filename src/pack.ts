@@ -254,6 +254,7 @@ async function pinUnsized(workspace: Workspace, lock: Lock, options: PackOptions
       const { sha256, size, etag } = await workspace.cache.download(
         workspace.fetcher,
         urlsOf(artifact.urls, entry, workspace.manifest),
+        { integrity: artifact.integrity },
       );
       const integrity = artifact.integrity ?? sriOf(sha256);
       artifacts.push({ ...artifact, size, integrity, ...(etag && { etag }) });

@@ -207,6 +207,35 @@ t.test("a mirror with other bytes is passed over for one with the right ones", a
   t.equal(upstream.of("/good", "GET").length, 1);
 });
 
+t.test(
+  "mirrors that are stale, damaged or gone are passed over, for files and ISOs, whatever their order",
+  async (t) => {
+    const iso = seededBytes(5, 2 * MIB);
+    const bad = Buffer.from(iso);
+    bad[5] = (bad[5] as number) ^ 1;
+    const upstream = await startUpstream({
+      files: new Map<string, Uint8Array>([
+        ["/bad/x", bad],
+        ["/old/x", iso.subarray(1000)],
+        ["/good/x", iso],
+      ]),
+    });
+    t.teardown(() => upstream.close());
+    const orders = ["bad gone good", "old bad good", "gone old good", "bad old gone good"];
+    for (const [i, order] of orders.entries()) {
+      const dir = scratch(t);
+      const urls = order.split(" ").map((it) => `${upstream.url}/${it}/x`);
+      const file = writeManifest(dir, {
+        ...(i % 2 === 0
+          ? { isos: [{ name: "x", urls, sha256: sha256(iso) }] }
+          : { files: [{ urls, sha256: sha256(iso) }] }),
+      });
+      const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+      t.equal(ran.status, 0, `${order}: ${ran.stderr}`);
+    }
+  },
+);
+
 t.test("one pack of a manifest at a time, wherever it writes: serials are given once", async (t) => {
   const files = new Map([["/a", seededBytes(1, 30_000)]]);
   const slow = await startUpstream({ files, behaviour: { "*": { delayMs: 1500 } } });

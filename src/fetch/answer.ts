@@ -16,6 +16,9 @@ export function lengthOf(opened: Opened): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
+/** Answers to a Range, seen in the field, of servers that give the whole to whoever asks for it. */
+export const REFUSES_RANGES: ReadonlySet<number> = new Set([304, 400, 403, 405, 406, 409, 412, 417, 422, 501]);
+
 /** What a response says about the resource. */
 export function headResult(url: string, opened: Opened, size: number | undefined): HeadResult {
   const { headers } = opened.exchange;

@@ -1,20 +1,22 @@
 /**
- * What a resource is, without its body: HEAD, and where that is refused, a GET of one byte.
+ * What a resource is, without its body: HEAD; where that is refused a GET of one byte, and where that is, too, a GET of the whole whose
+ * body is left unread.
  */
 
 import { redactUrl } from "../io/redact.ts";
-import { headResult, lengthOf, statusFailure } from "./answer.ts";
+import { headResult, lengthOf, REFUSES_RANGES, statusFailure } from "./answer.ts";
 import { tryMirrors } from "./mirrors.ts";
-import { openUrl } from "./open.ts";
+import { type Opened, openUrl } from "./open.ts";
 import { parseContentRange } from "./resume.ts";
 import type { Engine } from "./transfer.ts";
 import { discard } from "./transport.ts";
 import type { FetchTarget, HeadResult } from "./types.ts";
 
-/** Answers that say "not by HEAD" rather than "not at all". */
-const HEAD_REFUSED = new Set([403, 405, 501]);
-/** Answers to the one-byte GET that say "not by Range": the resource may be there all the same. */
-const RANGE_REFUSED = new Set([400, 405, 501]);
+/**
+ * Answers to HEAD that hold for GET as well: who asks, and how often. Anything else may be about the method alone, as from
+ * stores whose presigned addresses are signed for GET.
+ */
+const HOLDS_FOR_GET = new Set([401, 407, 408, 425, 429, 503]);
 
 /** Asks the mirrors in order. The size is absent when upstream does not tell. @throws {AirferryError} ERR_UPSTREAM* */
 export function headOf(engine: Engine, target: FetchTarget, signal?: AbortSignal): Promise<HeadResult> {
@@ -52,33 +54,51 @@ export function headOf(engine: Engine, target: FetchTarget, signal?: AbortSignal
           await discard(answer.exchange);
           return headResult(url, answer, size);
         }
-        if (!HEAD_REFUSED.has(status)) throw await statusFailure(engine, url, answer);
+        if (HOLDS_FOR_GET.has(status)) throw await statusFailure(engine, url, answer);
         await discard(answer.exchange);
       } finally {
         answer.release();
       }
-      const part = await ask("GET", { range: "bytes=0-0" });
-      try {
-        const { status, headers } = part.exchange;
-        const encoded = headers["content-encoding"] !== undefined;
-        if (status === 206 || status === 416) {
-          const size = parseContentRange(headers["content-range"])?.size;
-          await discard(part.exchange);
-          if (status === 206 || size === 0) return headResult(url, part, encoded ? undefined : size);
-          throw await statusFailure(engine, url, part);
-        }
-        if (status >= 200 && status <= 299) {
-          part.exchange.destroy();
-          return headResult(url, part, encoded ? undefined : lengthOf(part));
-        }
-        if (RANGE_REFUSED.has(status)) {
-          await discard(part.exchange);
-          return { url, finalUrl: redactUrl(part.url), acceptRanges: false };
-        }
-        throw await statusFailure(engine, url, part);
-      } finally {
-        part.release();
-      }
+      return (
+        (await askPart(engine, url, () => ask("GET", { range: "bytes=0-0" }))) ??
+        askWhole(engine, url, () => ask("GET", {}))
+      );
     },
   );
+}
+
+/** A GET of one byte; undefined when only a GET of the whole can tell. */
+async function askPart(engine: Engine, url: string, ask: () => Promise<Opened>): Promise<HeadResult | undefined> {
+  const part = await ask();
+  try {
+    const { status, headers } = part.exchange;
+    const encoded = headers["content-encoding"] !== undefined;
+    const size = parseContentRange(headers["content-range"])?.size;
+    if (status === 206 || (status === 416 && size === 0)) {
+      await discard(part.exchange);
+      return headResult(url, part, encoded ? undefined : size);
+    }
+    if (status >= 200 && status <= 299) {
+      part.exchange.destroy();
+      return headResult(url, part, encoded ? undefined : lengthOf(part));
+    }
+    if (status !== 416 && !REFUSES_RANGES.has(status)) throw await statusFailure(engine, url, part);
+    await discard(part.exchange);
+    return undefined;
+  } finally {
+    part.release();
+  }
+}
+
+/** A GET whose body nobody reads. */
+async function askWhole(engine: Engine, url: string, ask: () => Promise<Opened>): Promise<HeadResult> {
+  const whole = await ask();
+  try {
+    const { status, headers } = whole.exchange;
+    if (status !== 200 && status !== 203) throw await statusFailure(engine, url, whole);
+    whole.exchange.destroy();
+    return headResult(url, whole, headers["content-encoding"] === undefined ? lengthOf(whole) : undefined);
+  } finally {
+    whole.release();
+  }
 }

@@ -5,7 +5,7 @@
 
 import { AirferryError } from "../errors.ts";
 import { redactUrl } from "../io/redact.ts";
-import { headResult, lengthOf, statusFailure } from "./answer.ts";
+import { headResult, lengthOf, REFUSES_RANGES, statusFailure } from "./answer.ts";
 import { pump } from "./body.ts";
 import { encodingFault } from "./encoding.ts";
 import { AttemptFailure } from "./failure.ts";
@@ -21,9 +21,6 @@ import type { FetchEvent, FetchSink, FetchTarget, HeadResult } from "./types.ts"
 
 /** Where neither size nor maxBytes is given: larger than any artifact, smaller than an endless body. */
 const DEFAULT_MAX_BYTES = 256 * 1024 ** 3;
-
-/** Answers to a Range, seen in the field, of servers that give the whole to whoever asks for it. */
-const REFUSES_RANGES: ReadonlySet<number> = new Set([304, 400, 403, 405, 406, 409, 412, 417, 422, 501]);
 
 /** What every transfer of one fetcher shares. */
 export interface Engine extends OpenParts {
@@ -49,7 +46,7 @@ export interface TransferRequest extends FetchTarget {
 export async function transferInto(engine: Engine, request: TransferRequest, sink: FetchSink): Promise<HeadResult> {
   const transfer = new Transfer(engine, request, sink);
   // Without a digest only the URL that the bytes in place came from can continue them.
-  const first = sink.position > 0 && request.integrity === undefined ? sink.validator?.url : undefined;
+  const first = sink.position > 0 && !mayMix(request) ? sink.validator?.url : undefined;
   // What was recorded of it has no secrets.
   const isFirst = (url: string) => redactUrl(url) === first;
   const urls = [...request.urls.filter(isFirst), ...request.urls.filter((it) => !isFirst(it))];
@@ -68,6 +65,11 @@ export async function transferInto(engine: Engine, request: TransferRequest, sin
   );
   engine.onEvent?.({ type: "done", url: redactUrl(result.url), bytes: sink.position });
   return result;
+}
+
+/** Whether a digest will tell if bytes of several answers belong together. */
+function mayMix({ integrity, unmixed }: FetchTarget): boolean {
+  return integrity !== undefined && unmixed !== true;
 }
 
 type RestPlan = Extract<ResumePlan, { kind: "rest" }>;
@@ -100,7 +102,7 @@ class Transfer {
   }
 
   async attempt(mirror: Mirror, count: number): Promise<HeadResult> {
-    const { size, integrity } = this.#request;
+    const { size } = this.#request;
     const sink = this.#sink;
     if (sink.position > (size ?? this.#request.maxBytes ?? DEFAULT_MAX_BYTES)) await this.restart();
     if (size !== undefined && size > 0 && sink.position === size && this.#request.check === undefined) {
@@ -110,7 +112,7 @@ class Transfer {
       sink.position,
       redactUrl(mirror.url),
       this.#validator,
-      integrity !== undefined,
+      mayMix(this.#request),
       !mirror.wholeOnly,
     );
     if (plan.kind === "whole" && plan.restart) await this.restart();
@@ -161,7 +163,7 @@ class Transfer {
       this.#validator?.url === redactUrl(mirror.url)
         ? (this.#validator.etag ?? this.#validator.lastModified)
         : undefined;
-    if (validator === undefined && this.#request.integrity === undefined) {
+    if (validator === undefined && !mayMix(this.#request)) {
       mirror.wholeOnly = true;
       throw this.#change(mirror.url, "a validator or a digest", "neither");
     }

@@ -33,6 +33,8 @@ export interface FetchTarget {
    * set may it continue the bytes of one mirror with those of another.
    */
   integrity?: string | undefined;
+  /** Whatever digest is known, the bytes of one answer are continued only by what its own validator proves to be the same. */
+  unmixed?: boolean | undefined;
   /** Refuses bodies over this many bytes. Required where size is unknown. */
   maxBytes?: number | undefined;
   auth?: Authenticator | undefined;

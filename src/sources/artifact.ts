@@ -7,7 +7,8 @@ import { createReadStream } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
 import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
-import { BY_USER } from "../fetch/named.ts";
+import { BY_USER, type Named } from "../fetch/named.ts";
+import type { HeadResult } from "../fetch/types.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
@@ -133,7 +134,7 @@ async function lockRemote(
   context: LockContext,
 ): Promise<LockedArtifact> {
   const urls = entry.urls ?? [entry.url as string];
-  const target = { urls, named: BY_USER };
+  const target = { urls: [...urls], named: BY_USER };
   const base = {
     path,
     urls: recordedUrls(urls, urls),
@@ -146,21 +147,39 @@ async function lockRemote(
     const { sha256, size, etag } = await context.download(target, { maxBytes: MAX_FIRST_SIGHT_BYTES });
     return { ...base, size, integrity: sriOf(sha256), ...(etag && { etag }) };
   }
-  const head = await context.fetcher.head(target);
-  if (claim.size !== undefined && head.size !== undefined && claim.size !== head.size) {
+  const heads = await headsOf(target, claim, context);
+  const [head] = heads as [HeadResult];
+  const sizes = heads.flatMap((it) => it.size ?? []);
+  if (claim.size !== undefined && sizes.length > 0 && !sizes.includes(claim.size)) {
     throw new AirferryError(
       "ERR_UPSTREAM_SIZE",
-      `cannot lock "${path}": wrong size at ${base.urls[0]}: expected ${claim.size} bytes (checksum file), got ${head.size}`,
+      `cannot lock "${path}": wrong size at ${base.urls[0]}: expected ${claim.size} bytes (checksum file), got ${sizes[0]}`,
       { hint: "upstream's file and checksum file disagree; try another mirror, or wait until upstream repairs it" },
     );
   }
-  const size = claim.size ?? head.size;
+  // Mirrors that differ: the digest will tell, and pack fetches it before it needs the size.
+  const size = claim.size ?? (new Set(sizes).size === 1 ? sizes[0] : undefined);
   return {
     ...base,
     ...(size !== undefined && { size }),
     ...(claim.integrity !== undefined && { integrity: claim.integrity }),
     ...(head.etag && { etag: head.etag }),
   };
+}
+
+/** What the mirrors say of it, first the one that answers first in their order; of all of them where a digest will tell who is right. */
+async function headsOf(
+  target: { urls: string[]; named: Named },
+  claim: Claim,
+  context: LockContext,
+): Promise<HeadResult[]> {
+  const first = await context.fetcher.head(target);
+  if (claim.integrity === undefined) return [first];
+  const others = target.urls.slice(target.urls.indexOf(first.url) + 1);
+  const heads = await Promise.all(
+    others.map((url) => context.fetcher.head({ ...target, urls: [url], retries: 0 }).catch(() => undefined)),
+  );
+  return [first, ...heads.filter((it) => it !== undefined)];
 }
 
 /** SRI of a SHA-256 in hex. */
@@ -173,11 +192,6 @@ export function sha256Of(integrity: string | undefined): string | undefined {
   if (integrity === undefined) return undefined;
   const found = ssri.parse(integrity)?.sha256?.[0];
   return found && Buffer.from(found.digest, "base64").toString("hex");
-}
-
-/** Whether a local file has the digests of an SRI string. */
-export async function hasIntegrity(file: string, integrity: string): Promise<boolean> {
-  return Boolean(ssri.parse(await integrityOf(file, integrity)).match(integrity));
 }
 
 /** Digests of a local file: SHA-256 and every algorithm that `claimed` uses, as one SRI string. */

@@ -2,13 +2,15 @@
  * The download cache: whole artifacts that had to be fetched before the layout of a bundle could be known, by SHA-256.
  * `lock` fills it when it pins on first sight, `pack` empties it into the bundle. Partial downloads survive a kill.
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
+import { fetchChecked } from "../fetch/checked.ts";
 import type { Named } from "../fetch/named.ts";
-import type { Fetcher, FetchTarget } from "../fetch/types.ts";
+import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
@@ -23,7 +25,7 @@ export interface CachedArtifact {
   etag?: string;
 }
 
-type CacheTarget = Pick<FetchTarget, "urls" | "named" | "maxBytes">;
+type CacheTarget = Pick<FetchTarget, "urls" | "named" | "maxBytes" | "integrity">;
 
 export class DownloadCache {
   readonly #dir: string;
@@ -49,16 +51,16 @@ export class DownloadCache {
 
   /**
    * Downloads one artifact, continuing an earlier partial download of the same URL, and keeps it under its digest. Asked twice
-   * for one URL, it downloads once.
+   * for one URL, it downloads once. With `integrity`, from whichever mirror has those bytes.
    * @throws {AirferryError} ERR_UPSTREAM*; ERR_SPACE and ERR_IO when the cache cannot be written
    */
   download(
     fetcher: Fetcher,
     target: { urls: readonly string[]; named: Named },
-    limits: { maxBytes?: number } = {},
+    limits: { maxBytes?: number; integrity?: string | undefined } = {},
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {
-    const key = target.urls.join("\n");
+    const key = [...target.urls, limits.integrity ?? ""].join("\n");
     const running = this.#downloads.get(key);
     if (running !== undefined) return running;
     const started = this.#download(fetcher, { ...target, ...limits }, progress).catch((cause: unknown) => {
@@ -100,16 +102,21 @@ export class DownloadCache {
     let noting: Promise<void> = Promise.resolve();
     try {
       let position = 0;
-      let hash = createHash("sha256");
+      const algorithms = algorithmsOf(target.integrity);
+      let hashes = algorithms.map((it) => createHash(it));
+      const update = (bytes: Buffer | Uint8Array) => {
+        for (const it of hashes) it.update(bytes);
+      };
+      const sri = () => algorithms.map((it, i) => `${it}-${hashes[i]?.copy().digest("base64")}`).join(" ");
       const earlier = note === undefined ? undefined : await readNote(note);
       if (earlier) {
         for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 })) {
-          hash.update(chunk as Buffer);
+          update(chunk as Buffer);
           position += (chunk as Buffer).length;
         }
       } else await file.truncate(0);
       let validator = earlier;
-      const head = await fetcher.fetchInto(target, {
+      const sink: FetchSink = {
         get position() {
           return position;
         },
@@ -118,13 +125,13 @@ export class DownloadCache {
         },
         async write(chunk) {
           await file.write(chunk);
-          hash.update(chunk);
+          update(chunk);
           position += chunk.length;
           progress?.(chunk.length);
         },
         async restart() {
           await file.truncate(0);
-          hash = createHash("sha256");
+          hashes = algorithms.map((it) => createHash(it));
           position = 0;
         },
         began(response) {
@@ -134,11 +141,13 @@ export class DownloadCache {
             noting = noting.then(() => writeNote(note, response)).catch(() => {});
           }
         },
-      });
+      };
+      const check = (from: string) => Promise.resolve(faultOf(from, target.integrity, sri(), position));
+      const head = await fetchChecked(fetcher, target, sink, { check });
       await file.sync();
-      const sha256 = hash.digest("hex");
+      const sha256 = (hashes[0] as Hash).digest("hex");
       await rename(part, join(this.#dir, "sha256", sha256));
-      return { sha256, size: position, ...(head.etag && { etag: head.etag }) };
+      return { sha256, size: position, ...(head?.etag && { etag: head.etag }) };
     } finally {
       await noting;
       await file.close();
@@ -146,6 +155,30 @@ export class DownloadCache {
       if (note !== undefined && !(await isFile(part))) await rm(note, { force: true });
     }
   }
+}
+
+/** SHA-256, and whatever else is known. */
+function algorithmsOf(integrity: string | undefined): string[] {
+  const known = integrity === undefined ? [] : Object.keys(ssri.parse(integrity) ?? {});
+  return ["sha256", ...known.filter((it) => it !== "sha256")];
+}
+
+function faultOf(from: string, expected: string | undefined, actual: string, size: number): AirferryError | undefined {
+  if (expected === undefined || isSame(expected, actual)) return undefined;
+  return new AirferryError(
+    "ERR_UPSTREAM_DIGEST",
+    `cannot use "${from}": digest mismatch: expected ${expected}, got ${actual} over ${size} bytes`,
+    { path: from, expected, actual, hint: "compare with what upstream publishes" },
+  );
+}
+
+/** Every digest that is known, not only the strongest. */
+function isSame(expected: string, actual: string): boolean {
+  const got = ssri.parse(actual) as unknown as Record<string, { digest: string }[]>;
+  const wanted = Object.entries(ssri.parse(expected) as unknown as Record<string, { digest: string }[]>);
+  return (
+    wanted.length > 0 && wanted.every(([name, claims]) => claims.some((it) => it.digest === got[name]?.[0]?.digest))
+  );
 }
 
 interface Note {
