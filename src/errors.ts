@@ -3,6 +3,7 @@
  * Messages read `cannot <action> <quoted thing>: <fault>: expected X, got Y`; the hint is the next command.
  * docs/errors.md lists every code; a test keeps both in step.
  */
+import { printable } from "./io/printable.ts";
 import { redactText } from "./io/redact.ts";
 
 /** Exit statuses of the program (docs/cli.md). `more`: right so far, and not complete: more media to come. */
@@ -66,8 +67,8 @@ export type ErrorCode = keyof typeof ERROR_CODES;
 
 /** What an {@link AirferryError} carries besides its code and message. */
 export interface ErrorDetail {
-  /** The next command, or what to change. */
-  hint?: string | undefined;
+  /** The next command, or what to change. Each line of a hint of several lines is one string: foreign text makes no line of its own. */
+  hint?: string | readonly string[] | undefined;
   /** The file, URL, bundle member or manifest path at fault. */
   path?: string | undefined;
   expected?: string | undefined;
@@ -88,6 +89,7 @@ export interface Problem {
 /** The only error that airferry's own code throws on purpose; nothing in it holds a secret of a URL. System errors keep their code inside `cause`. */
 export class AirferryError extends Error {
   readonly code: ErrorCode;
+  /** Fit to be printed; its line feeds are ours. */
   readonly hint: string | undefined;
   readonly path: string | undefined;
   readonly expected: string | undefined;
@@ -98,7 +100,7 @@ export class AirferryError extends Error {
     super(redactText(message), detail.cause === undefined ? undefined : { cause: detail.cause });
     this.name = "AirferryError";
     this.code = code;
-    this.hint = shown(detail.hint);
+    this.hint = hintText(detail.hint);
     this.path = shown(detail.path);
     this.expected = shown(detail.expected);
     this.actual = shown(detail.actual);
@@ -108,6 +110,12 @@ export class AirferryError extends Error {
       message: redactText(it.message),
     }));
   }
+}
+
+function hintText(hint: string | readonly string[] | undefined): string | undefined {
+  if (hint === undefined) return undefined;
+  const lines = typeof hint === "string" ? [hint] : hint;
+  return lines.map((it) => printable(redactText(it))).join("\n");
 }
 
 function shown(text: string | undefined): string | undefined {

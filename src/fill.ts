@@ -12,9 +12,11 @@ import { fetchChecked } from "./fetch/checked.ts";
 import { httpStatusOf } from "./fetch/fetcher.ts";
 import type { Finding } from "./findings.ts";
 import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
+import { integrityText } from "./io/integrity-text.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import { redactUrl } from "./io/redact.ts";
 import { SharedPieces } from "./io/shared-pieces.ts";
+import { shellWord } from "./io/shell.ts";
 import type { RandomAccess } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
 import type { LaidItem, Plan } from "./plan.ts";
@@ -341,7 +343,7 @@ class Filler {
         throw new AirferryError(
           "ERR_UPSTREAM_SIZE",
           `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
-          { path: file, hint: `if that is meant so: airferry lock ${this.#o.workspace.file} --update` },
+          { path: file, hint: `if that is meant so: airferry lock ${shellWord(this.#o.workspace.file)} --update` },
         );
       }
       await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
@@ -379,21 +381,19 @@ class Filler {
     const digests = await writer.digests();
     const actual = algorithmsOf(item)
       .filter((name) => name !== "sha256" || sha256Of(item.integrity) !== undefined)
-      .map((name) => `${name}-${Buffer.from(digests[name] as string, "hex").toString("base64")}`)
+      .map((name) => `${name}:${digests[name]}`)
       .join(" ");
     const hex = sha256Of(item.integrity);
-    const expected = hex === undefined ? item.integrity : `sha256:${hex}`;
+    const expected = hex === undefined ? integrityText(item.integrity ?? "") : `sha256:${hex}`;
     const got = hex === undefined ? actual : `sha256:${digests["sha256"]}`;
     return new AirferryError(
       "ERR_UPSTREAM_DIGEST",
       `${cannotPack(item)}${where}: digest mismatch: expected ${expected} (${item.established}), got ${got} over ${writer.position} bytes`,
       {
         path: item.path,
-        expected: expected ?? "",
+        expected,
         actual: got,
-        hint:
-          item.about?.hint ??
-          `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${this.#o.workspace.file} --update`,
+        hint: item.about?.hint ?? digestHint(item, got, this.#o.workspace.file),
       },
     );
   }
@@ -454,6 +454,13 @@ function isWanted(item: LaidItem, digests: Readonly<Record<string, string>>): bo
     const actual = Buffer.from(hex, "hex").toString("base64");
     return expected[name]?.some((claim) => claim.digest === actual) ?? true;
   });
+}
+
+/** A digest of the manifest stays what it is, whatever is locked again: only its author can change it. */
+function digestHint({ established }: LaidItem, got: string, manifest: string): string {
+  return established === "manifest"
+    ? `the digest stands in ${manifest}: compare it with what upstream publishes; if upstream says ${got}, write that there`
+    : `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${shellWord(manifest)} --update`;
 }
 
 function cannotPack({ path, about }: LaidItem): string {

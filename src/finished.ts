@@ -11,6 +11,7 @@ import type { Inventory } from "./bundle/inventory-types.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "./bundle/media-names.ts";
 import { AirferryError } from "./errors.ts";
 import type { HashPool } from "./io/hash-pool.ts";
+import { shellWord } from "./io/shell.ts";
 import { canonicalJson } from "./manifest/load.ts";
 import { lockDigest, writeLock } from "./manifest/lock-file.ts";
 import type { Lock } from "./manifest/lock-types.ts";
@@ -67,7 +68,7 @@ export async function packedBefore(wanted: Wanted, state: State | undefined): Pr
     throw new AirferryError(
       "ERR_BUNDLE_INVALID",
       `cannot use finished bundle "${bundle}": it was changed since it was packed`,
-      { path: bundle, problems, hint: `move it away and run airferry pack ${workspace.file} again` },
+      { path: bundle, problems, hint: `move it away and run airferry pack ${shellWord(workspace.file)} again` },
     );
   }
   for (const signer of options.signers) {

@@ -8,6 +8,8 @@ import { matrixRow } from "./builder/compatibility.ts";
 import { kubeadmCommand, kubeadmImages } from "./builder/kubeadm-images.ts";
 import { AirferryError } from "./errors.ts";
 import { makeFolder, writeAtomic } from "./io/atomic.ts";
+import { nearest } from "./io/nearest.ts";
+import { shellWord } from "./io/shell.ts";
 import { parseManifest } from "./manifest/load.ts";
 import { manifestJsonSchema } from "./manifest/schema.ts";
 import { readyManifests } from "./ready-manifests.ts";
@@ -55,11 +57,15 @@ export async function init(options: InitOptions): Promise<InitResult> {
   const ready = await readyManifests();
   let text = ready.get(name);
   if (text === undefined) {
-    throw new AirferryError("ERR_USAGE", `cannot make a manifest for "${name}": there is no ready one of that name`, {
-      expected: [...ready.keys()].join(", "),
-      actual: name,
-      hint: `airferry init --for ${[...ready.keys()][0]}`,
-    });
+    throw new AirferryError(
+      "ERR_USAGE",
+      `cannot make a manifest for "${name}": there is no ready one of that name: there are ${[...ready.keys()].join(", ")}`,
+      {
+        expected: [...ready.keys()].join(", "),
+        actual: name,
+        hint: `airferry init ${shellWord(options.dir)} --for ${nearest(name, [...ready.keys()]) ?? [...ready.keys()][0]}`,
+      },
+    );
   }
   const notes: string[] = [];
   if (answers.k8sVersion !== undefined) text = withKubernetes(text, answers.k8sVersion, notes);

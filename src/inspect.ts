@@ -10,6 +10,7 @@ import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
 import { readMediaCheck } from "./iso/media-check.ts";
 
@@ -76,7 +77,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     const first = problems[0];
     const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
     const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}${more}`;
-    const hint = `look closer with: airferry verify ${folders.join(" ")} --trust KEY`;
+    const hint = `look closer with: airferry verify ${shellWords(folders)} --trust KEY`;
     throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems, hint });
   }
   const { inventory, copies } = contents;

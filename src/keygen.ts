@@ -7,6 +7,7 @@ import { link, lstat, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import { ioError, makeFolder, syncPath } from "./io/atomic.ts";
+import { shellWord } from "./io/shell.ts";
 import { generateSigningKey, keyidOf, publicKeyPem } from "./sign/keys.ts";
 import { generateRpmKey } from "./sign/openpgp-sign.ts";
 import { sealPrivateKey } from "./sign/private-key.ts";
@@ -50,7 +51,7 @@ export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
       `cannot make "${out}.key": its passphrase is empty, which protects nothing`,
       {
         path: `${out}.key`,
-        hint: `set AIRFERRY_PASSWORD to a passphrase; for a key that anybody can use who has the file: airferry keygen --out ${out} --no-passphrase`,
+        hint: `set AIRFERRY_PASSWORD to a passphrase; for a key that anybody can use who has the file: airferry keygen --out ${shellWord(out)} --no-passphrase`,
       },
     );
   }

@@ -7,7 +7,9 @@ import { checkBuilder } from "./builder/compatibility.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import type { Finding } from "./findings.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
+import { plural } from "./io/format.ts";
 import { openBytes } from "./io/open-bytes.ts";
+import { shellWord } from "./io/shell.ts";
 import type { Kind } from "./io/types.ts";
 import { imageName } from "./manifest/load.ts";
 import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "./manifest/lock-file.ts";
@@ -184,7 +186,7 @@ function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
     throw new AirferryError(
       "ERR_LOCK_STALE",
       `cannot pack with --frozen: "${paths.lock}" ${before ? "does not fit the manifest" : "does not exist"}`,
-      { problems, hint: `airferry lock ${workspace.file}` },
+      { problems, hint: `airferry lock ${shellWord(workspace.file)}` },
     );
   }
   return before;
@@ -247,7 +249,7 @@ async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): 
   if (problems.length === 0) return;
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
-    `cannot lock "${workspace.file}": ${problems.length} local file${problems.length === 1 ? "" : "s"} cannot be used`,
+    `cannot lock "${workspace.file}": ${plural(problems.length, "local file")} cannot be used`,
     { path: workspace.file, problems, hint: "paths in a manifest are relative to the manifest's own folder" },
   );
 }

@@ -15,6 +15,7 @@ import { makeFolder, syncPath } from "./io/atomic.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { takeLock } from "./io/lock-file.ts";
+import { shellWord } from "./io/shell.ts";
 import { verifySpace } from "./io/space.ts";
 import { lock as lockManifest, lockTime } from "./lock.ts";
 import { lockDigest, writeLock } from "./manifest/lock-file.ts";
@@ -219,7 +220,7 @@ async function requireUnmoved(workspace: Workspace, lock: Lock, report: (line: s
   if (problems.length > 0) {
     throw new AirferryError("ERR_LOCK_STALE", "cannot pack with --frozen: upstream moved what is locked", {
       problems,
-      hint: `airferry lock ${workspace.file} --update; or pack without --frozen to keep what is locked`,
+      hint: `airferry lock ${shellWord(workspace.file)} --update; or pack without --frozen to keep what is locked`,
     });
   }
 }

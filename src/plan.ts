@@ -9,6 +9,7 @@ import { checkEntryPaths } from "./bundle/paths.ts";
 import { layOut } from "./bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "./bundle/volume-layout.ts";
 import { AirferryError } from "./errors.ts";
+import { plural } from "./io/format.ts";
 import { redactUrl } from "./io/redact.ts";
 import type { Digest } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
@@ -79,7 +80,7 @@ export async function plan(workspace: Workspace, lock: Lock, volumeSize: number,
   if (problems.length > 0) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
-      `cannot plan ${lock.stream}: ${problems.length} names cannot stand in a bundle`,
+      `cannot plan ${lock.stream}: ${plural(problems.length, "name")} cannot stand in a bundle`,
       {
         problems: problems.slice(0, 100),
         hint: "give them other names with as:",

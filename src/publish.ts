@@ -11,6 +11,7 @@ import {
   type PackedManifest,
   readPackedImage,
 } from "./export/packed-images.ts";
+import { plural } from "./io/format.ts";
 import { eachLimited } from "./io/limit.ts";
 import { readSmall } from "./io/safe-open.ts";
 import type { OciDigest } from "./oci/digest.ts";
@@ -117,7 +118,7 @@ function refuseSparse(images: readonly PackedImage[], strip: boolean): void {
   const list = sparse.map((it) => `${it.catalog.reference} (${it.catalog.platforms.join(", ") || "a part"})`);
   throw new AirferryError(
     "ERR_PUBLISH",
-    `cannot publish ${sparse.length} images with their digests: only some platforms were packed: ${list.join("; ")}`,
+    `cannot publish ${plural(sparse.length, "image")} with all digests: only some platforms were packed: ${list.join("; ")}`,
     {
       hint: "pack all platforms, or give --strip-indexes: new indexes with new digests, which signatures of the index do not cover",
     },

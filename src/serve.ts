@@ -14,6 +14,7 @@ import {
   isRoot,
   restartForLowPorts,
 } from "./io/account.ts";
+import { shellWord } from "./io/shell.ts";
 import { type ListenAddress, parseListen, urlsOf } from "./server/address.ts";
 import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/cluster.ts";
 import { reservePort, type TlsMaterial } from "./server/listener.ts";
@@ -184,7 +185,7 @@ async function requireRelease(dir: string, openStore: (dir: string) => Promise<S
   if (first === undefined) {
     throw new AirferryError("ERR_STORE_EMPTY", `cannot serve "${dir}": the store has no release yet`, {
       path: dir,
-      hint: `airferry unpack BUNDLE --trust KEY --store ${dir}`,
+      hint: `airferry unpack BUNDLE --trust KEY --store ${shellWord(dir)}`,
     });
   }
   const media = mediaToCome(first.media);
@@ -200,7 +201,7 @@ async function requireRelease(dir: string, openStore: (dir: string) => Promise<S
         path: stream,
         message: `stream "${stream}", serial ${serial} still needs ${missing.join(", ")}`,
       })),
-      hint: `airferry unpack ${media[0] ?? "THE-NEXT-MEDIUM"} --trust KEY --store ${dir}`,
+      hint: `airferry unpack ${shellWord(media[0] ?? "THE-NEXT-MEDIUM")} --trust KEY --store ${shellWord(dir)}`,
     },
   );
 }

@@ -22,7 +22,8 @@ import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { eachLimited } from "./io/limit.ts";
-import { readSpace, verifySpace } from "./io/space.ts";
+import { shellWords } from "./io/shell.ts";
+import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import { publicKeyPem } from "./sign/keys.ts";
 import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
 import { Committer } from "./store/committer.ts";
@@ -124,7 +125,7 @@ function refuse(folders: readonly string[], problems: readonly Problem[]): void 
   throw new AirferryError(first.code, `cannot unpack "${folders.join('", "')}": ${first.message}${more}`, {
     path: first.path,
     problems,
-    hint: HINTS[first.code] ?? `look closer with: airferry verify ${folders.join(" ")} --trust KEY`,
+    hint: HINTS[first.code] ?? `look closer with: airferry verify ${shellWords(folders)} --trust KEY`,
   });
 }
 
@@ -408,17 +409,19 @@ async function explain(error: unknown, work: Work): Promise<unknown> {
   }
   // What the check at the start found tells it all.
   if (error instanceof AirferryError && error.code === "ERR_SPACE" && error.expected === undefined) {
-    const { freeBytes } = await readSpace(work.store.dir);
-    const missing = Math.max(work.left + SPARE_BYTES - freeBytes, 1);
-    return new AirferryError(
-      "ERR_SPACE",
-      `cannot unpack into "${work.store.dir}": the disk is full: about ${formatBytes(missing)} missing, ${formatBytes(freeBytes)} free`,
-      {
-        path: work.store.dir,
-        hint: "make room and run the same command again; it continues where it stopped",
-        cause: error,
-      },
-    );
+    const { freeBytes, freeFiles } = await readSpace(work.store.dir);
+    const missing = work.left + SPARE_BYTES - freeBytes;
+    const isFiles = missing <= 0 && freeFiles < SPARE_FILES;
+    const fault = isFiles
+      ? `its file system is out of inodes, so that it takes no more files: ${freeFiles} left, and ${formatBytes(freeBytes)} free`
+      : missing > 0
+        ? `the disk is full: about ${formatBytes(missing)} missing, ${formatBytes(freeBytes)} free`
+        : `the disk is full, or a quota is used up: ${formatBytes(freeBytes)} free`;
+    return new AirferryError("ERR_SPACE", `cannot unpack into "${work.store.dir}": ${fault}`, {
+      path: work.store.dir,
+      hint: `${isFiles ? MAKE_INODES : MAKE_ROOM}; it continues where it stopped`,
+      cause: error,
+    });
   }
   return error;
 }

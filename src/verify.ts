@@ -39,6 +39,8 @@ export interface VerifyReport {
   /** keyids of the distinct trusted keys with a good signature. */
   signers: string[];
   problems: Problem[];
+  /** What helps, where the fault is in what was named rather than in the bundle. */
+  hint?: string | undefined;
   created: string | null;
   entries: number;
   /** Entries whose bytes must be in the far store already. */
@@ -61,6 +63,7 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   } catch (error) {
     if (!(error instanceof AirferryError) || error.code === "ERR_NOT_FOUND") throw error;
     report.problems.push({ code: error.code, path: error.path ?? "", message: error.message });
+    report.hint = error.hint;
     return report;
   }
   for (const line of media.notices) options.notice?.(line);

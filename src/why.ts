@@ -1,5 +1,6 @@
 /** `plan --why`: why a package or file is in the bundle, or was left out, told from the lock alone. */
 import { AirferryError } from "./errors.ts";
+import { plural } from "./io/format.ts";
 import type { Lock } from "./manifest/lock-types.ts";
 
 /** What a repository's lock detail says about why its packages came in: package name or NEVRA to a chain, seed first. */
@@ -33,7 +34,7 @@ export function leftOutNotes(rows: readonly LeftOutRow[]): string[] {
   );
   if (chosen > 0) {
     lines.unshift(
-      `${chosen} conditional dependenc${chosen === 1 ? "y is" : "ies are"} left out: nothing carried meets the condition; conditional_deps: always carries what they name`,
+      `${plural(chosen, "conditional dependency is", "conditional dependencies are")} left out: nothing carried meets the condition; conditional_deps: always carries what they name`,
     );
   }
   return lines;

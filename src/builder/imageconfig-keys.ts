@@ -1,6 +1,7 @@
 /**
  * The keys of the CAPI image builder's `imageconfig`, in the order and groups of its reference, and who fills each in.
  */
+import { nearest } from "../io/nearest.ts";
 
 /** Who a value comes from. */
 export type KeyOrigin =
@@ -104,12 +105,10 @@ export function imageconfigKey(key: string): ImageconfigKey | undefined {
 
 /** The known key that a mistyped one probably means: `os_versions`, `rhel_subscription-user`. */
 export function nearestKey(key: string): string | undefined {
-  const plain = (it: string) => it.toLowerCase().replace(/[^a-z0-9]/g, "");
-  const wanted = plain(key);
-  return IMAGECONFIG_KEYS.map((it) => it.key).find((it) => {
-    const known = plain(it);
-    return known === wanted || `${known}s` === wanted || known === `${wanted}s`;
-  });
+  return nearest(
+    key,
+    IMAGECONFIG_KEYS.map((it) => it.key),
+  );
 }
 
 /** Name of the environment variable that a secret is taken from: `AIRFERRY_VCENTER_PASSWORD`. */

@@ -5,6 +5,7 @@
 import { hash } from "node:crypto";
 import { join } from "node:path";
 import { AirferryError, type Problem } from "../errors.ts";
+import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { parseInventory } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
@@ -128,7 +129,7 @@ function checkVolumeLines(inventory: Inventory, lines: SumLine[]): Problem[] {
     wrong !== undefined
       ? `they differ about ${wrong.name}`
       : listed.size !== inventory.volumes.length
-        ? `expected ${inventory.volumes.length} volumes, got ${listed.size}, up to ${volumeName(listed.size - 1)}`
+        ? `expected ${plural(inventory.volumes.length, "volume")}, got ${listed.size}, up to ${volumeName(listed.size - 1)}`
         : undefined;
   if (fault === undefined) return [];
   const message = `SHA256SUMS and ${INVENTORY_NAME} do not belong together: ${fault}`;

@@ -5,10 +5,11 @@
 import { hash } from "node:crypto";
 import type { Dirent } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { readSmall } from "../io/safe-open.ts";
+import { shellWord } from "../io/shell.ts";
 import {
   BIN_NAME,
   isJunkName,
@@ -22,6 +23,8 @@ import { printable } from "./paths.ts";
 
 /** A folder with more names than any bundle has is not listed to its end. */
 const MAX_NAMES = 20_000;
+/** So many bundles of a folder are named in a message. */
+const MAX_NAMED = 5;
 const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
 
 /** One folder of a bundle as it was found. */
@@ -66,8 +69,8 @@ export async function readMedia(dirs: readonly string[]): Promise<Media> {
   const signatures = new Map<string, MediaSignature[]>();
   let sums: Buffer | undefined;
   for (const dir of await expand(dirs)) {
-    const own = await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch((cause: unknown) => {
-      throw cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND" ? notBundle(dir, cause) : cause;
+    const own = await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch(async (cause: unknown) => {
+      throw cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND" ? await notBundle(dir, cause) : cause;
     });
     if (sums !== undefined && !sums.equals(own)) {
       throw new AirferryError(
@@ -92,16 +95,55 @@ interface Found {
   notices: string[];
 }
 
-function notBundle(dir: string, cause: unknown): AirferryError {
-  return new AirferryError(
-    "ERR_BUNDLE_INCOMPLETE",
-    `cannot read "${dir}": no ${SUMS_NAME}: not a bundle, or only a part`,
-    {
-      path: join(dir, SUMS_NAME),
-      hint: "give the folder that holds SHA256SUMS",
-      cause,
-    },
+async function notBundle(dir: string, cause: unknown): Promise<AirferryError> {
+  const bundles = await bundlesIn(dir);
+  const fault =
+    bundles.length === 0
+      ? "not a bundle, or only a part"
+      : `it holds ${bundles.length === 1 ? "a bundle" : "bundles"}: ${bundles.map((it) => `"${it}"`).join(", ")}`;
+  return new AirferryError("ERR_BUNDLE_INCOMPLETE", `cannot read "${dir}": no ${SUMS_NAME}: ${fault}`, {
+    path: join(dir, SUMS_NAME),
+    hint:
+      bundles.length === 0 ? `give the folder that holds ${SUMS_NAME}` : `give that folder: ${shellWord(bundles[0]!)}`,
+    cause,
+  });
+}
+
+/** Somebody names a file of the bundle, or nothing at all. */
+async function notFolder(dir: string, cause: unknown): Promise<AirferryError> {
+  const isThere = await lstat(dir).then(
+    () => true,
+    () => false,
   );
+  return isThere
+    ? new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": it is a file: expected the folder of a bundle`, {
+        path: dir,
+        expected: "a folder",
+        actual: "a file",
+        hint: `give the folder that it is in: ${shellWord(dirname(dir))}`,
+        cause,
+      })
+    : new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": no such folder`, {
+        path: dir,
+        hint: "check the path, and that the medium is mounted",
+        cause,
+      });
+}
+
+/** The bundles among the folders of a folder: somebody names the place where they lie. */
+async function bundlesIn(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const it of await listNames(dir).catch(() => [])) {
+    const folder = join(dir, it.name);
+    if (it.isDirectory() && (await isBundle(folder))) found.push(folder);
+    if (found.length === MAX_NAMED) break;
+  }
+  return found;
+}
+
+async function isBundle(folder: string): Promise<boolean> {
+  const names = await listNames(folder).catch(() => []);
+  return names.some((it) => it.name === SUMS_NAME || (it.isDirectory() && MEDIUM_FOLDER.test(it.name)));
 }
 
 /** Names of a folder, capped. */
@@ -116,9 +158,7 @@ async function listNames(dir: string): Promise<Dirent[]> {
     }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "ENOENT" || code === "ENOTDIR") {
-      throw new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": no such folder`, { path: dir, cause: error });
-    }
+    if (code === "ENOENT" || code === "ENOTDIR") throw await notFolder(dir, error);
     throw ioError("read", dir, error);
   }
   return names.sort((a, b) => (a.name < b.name ? -1 : 1));

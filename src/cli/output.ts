@@ -88,7 +88,7 @@ export class Output {
       const told = it.problems.length === 1 && it.message.includes((it.problems[0] as Problem).message);
       for (const problem of told ? [] : it.problems)
         process.stderr.write(`  ${printable(problem.path)}: ${printable(problem.message)}\n`);
-      if (it.hint) process.stderr.write(`airferry: hint: ${printable(it.hint)}\n`);
+      if (it.hint) process.stderr.write(`airferry: hint: ${printableLines(it.hint)}\n`);
     }
     if (process.env["AIRFERRY_DEBUG"]) {
       process.stderr.write(`${printableLines(redactText((error as Error)?.stack ?? String(error)))}\n`);
@@ -109,7 +109,7 @@ function unexpected(error: unknown): AirferryError {
   if (code !== undefined && /^E[A-Z0-9]+$/.test(code))
     return new AirferryError("ERR_IO", message, { hint: hintOf(code), cause: error });
   return new AirferryError("ERR_INTERNAL", `cannot go on: ${message ?? String(error)}`, {
-    hint: "this is a mistake in airferry; run again with AIRFERRY_DEBUG=1 and report it",
+    hint: "this is a bug in airferry; run again with AIRFERRY_DEBUG=1 and report it",
     cause: error,
   });
 }

@@ -3,6 +3,7 @@
  * index lists it. A check returns what it found good, or throws; a thrown `Remedy` says what to do about it.
  */
 import { createHash } from "node:crypto";
+import { plural } from "../io/format.ts";
 import { eachLimited } from "../io/limit.ts";
 import { decompress } from "../rpm/codecs.ts";
 import { parseRepomd } from "../rpm/repomd.ts";
@@ -65,7 +66,7 @@ export async function checkYum({ client, base, served }: ServedContext): Promise
     }
     checkedPackage ??= await checkPackage(client, id, path, primary.href, body.body);
   }
-  return `${repositories.length} repositories, metadata by digest${checkedPackage === undefined ? "" : `, ${checkedPackage} by digest`}`;
+  return `${plural(repositories.length, "repository", "repositories")}, metadata by digest${checkedPackage === undefined ? "" : `, ${checkedPackage} by digest`}`;
 }
 
 /** The file that clients put into /etc/yum.repos.d names every repository, at the address that is looked at. */

@@ -4,6 +4,7 @@
  * docker login or podman login left for it. See docs/build.md, "Doctor".
  */
 import { AirferryError } from "../errors.ts";
+import { plural } from "../io/format.ts";
 import { eachLimited } from "../io/limit.ts";
 import { digestOf, isOciDigest } from "../oci/digest.ts";
 import { basicHeader, findLogin } from "../oci/docker-login.ts";
@@ -36,12 +37,12 @@ export async function checkRegistry({ client, base, env, served }: ServedContext
   );
   if (isCutShort) {
     throw new Remedy(
-      `${looked}: good, but it took too long to look at all of ${images.length} images`,
+      `${looked}: good, but it took too long to look at all of ${plural(images.length, "image")}`,
       "on the server run: airferry verify BUNDLE, for all that it brought",
       "warning",
     );
   }
-  return `${images.length} images: ${looked}`;
+  return `${plural(images.length, "image")}: ${looked}`;
 }
 
 /** The Authorization header that the registry wants; none where it lets everybody in. */
@@ -113,7 +114,7 @@ class RegistryCheck {
 
   /** What was looked at and found good, in words. */
   get looked(): string {
-    const leftOut = this.#leftOut === 0 ? "" : `, ${this.#leftOut} layers of platforms that were not packed`;
+    const leftOut = this.#leftOut === 0 ? "" : `, ${plural(this.#leftOut, "layer")} of platforms that were not packed`;
     return `${this.#manifests} manifests by digest, ${this.#blobs} blobs there${leftOut}`;
   }
 

@@ -7,6 +7,7 @@ import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
+import { shellWord } from "../io/shell.ts";
 import type { OciDigest } from "../oci/digest.ts";
 
 /** A blob and its file in the store. */
@@ -59,7 +60,7 @@ export function damaged(digest: OciDigest, file: string, actual: string): Airfer
       path: file,
       expected: digest,
       actual,
-      hint: `check the disk, then unpack the bundle again without the file: rm -f ${file}`,
+      hint: `check the disk, then unpack the bundle again without the file: rm -f ${shellWord(file)}`,
     },
   );
 }

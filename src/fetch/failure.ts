@@ -100,10 +100,47 @@ const SOCKET_FAULTS = new Map([
   ["ENETUNREACH", "network unreachable"],
   ["ENOTFOUND", "host name not found"],
   ["EAI_AGAIN", "host name lookup failed"],
+  ["EPROTO", "no TLS: the answer is of another protocol"],
+  ["ERR_SSL_WRONG_VERSION_NUMBER", "no TLS: the answer is of another protocol"],
+  ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "no TLS: the answer is of another protocol"],
+  ["ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS that both sides speak"],
+  ["ERR_SSL_UNSUPPORTED_PROTOCOL", "no version of TLS that both sides speak"],
+  ["ERR_SSL_NO_CIPHERS_AVAILABLE", "no cipher that both sides take"],
+  ["ERR_SSL_DH_KEY_TOO_SMALL", "the host's Diffie-Hellman key is too short to be safe"],
+  ["ERR_SSL_CA_MD_TOO_WEAK", "a certificate on the way is signed with too weak a digest"],
+  ["ERR_SSL_EE_KEY_TOO_SMALL", "the key of the host's certificate is too short to be safe"],
+  ["CERT_HAS_EXPIRED", "the host's certificate has expired"],
+  ["CERT_NOT_YET_VALID", "the host's certificate is not valid yet"],
+  ["CERT_REVOKED", "the host's certificate was revoked"],
+  ["CERT_SIGNATURE_FAILURE", "the signature of the host's certificate is wrong"],
+  ["DEPTH_ZERO_SELF_SIGNED_CERT", "the host's certificate is signed by itself, and not trusted here"],
+  ["SELF_SIGNED_CERT_IN_CHAIN", "the CA of the host's certificate is not trusted here"],
+  ["UNABLE_TO_GET_ISSUER_CERT", "the CA of the host's certificate is not known here"],
+  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "the CA of the host's certificate is not known here"],
+  [
+    "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+    "the CA of the host's certificate is not known here, or the host sends no intermediate one",
+  ],
+  ["INVALID_CA", "a certificate on the way is none of a CA"],
+  ["HPE_INVALID_CONSTANT", "no HTTP: the answer is of another protocol"],
 ]);
+
+/** The names that a certificate has, from Node's words (`…altnames: Host: a. is not in the cert's altnames: DNS:b, DNS:c`). */
+function wrongName(url: URL, text: string): string {
+  const names = /(?:altnames|list): ?(.*)$/s.exec(text.replace(/^.*?is not/s, ""))?.[1]?.trim() ?? "";
+  return `the certificate is for ${names === "" ? "another name" : names.slice(0, 200)}: expected ${url.hostname}`;
+}
+
+/** What OpenSSL says of an alert, without its file names and numbers. */
+function tlsWords(text: string): string {
+  const reason = /error:[0-9A-F]+:[^:]*:[^:]*:([^:]+)/i.exec(text)?.[1];
+  return reason === undefined ? text : `TLS failed: ${reason}`;
+}
 /** Not worth another attempt at the same URL. */
 const LASTING =
   /^(ENOTFOUND|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|ERR_SSL_|ERR_INVALID_|ERR_UNESCAPED|ERR_OSSL|HPE_|EPROTO)/;
+
+const WRONG_NAME = "ERR_TLS_CERT_ALTNAME_INVALID";
 
 type SystemError = NodeJS.ErrnoException & { cause?: SystemError; errors?: SystemError[] };
 
@@ -119,7 +156,8 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
   const code =
     error.code && error.code !== "ERR_GOT_REQUEST_ERROR" ? error.code : (error.cause?.code ?? error.code ?? "");
   const text = redactText(error.message ?? String(thrown)).replace(/; if the root CA is installed locally.*$/, "");
-  const fault = SOCKET_FAULTS.get(code) ?? text.replace(/\s+/g, " ").slice(0, 300);
+  const words = code === WRONG_NAME ? wrongName(url, text) : (SOCKET_FAULTS.get(code) ?? tlsWords(text));
+  const fault = words.replace(/\s+/g, " ").slice(0, 300);
   if (code === NEAR_ADDRESS) {
     const hint = "check the URL in the manifest, or name another mirror";
     return new AttemptFailure(upstreamError("ERR_UPSTREAM_INVALID", url, text, { hint }));
@@ -141,6 +179,10 @@ function hintFor(code: string, url: URL): string {
   if (/_ALERT_(CERTIFICATE|BAD_CERTIFICATE|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE|HANDSHAKE_FAILURE)/.test(code)) {
     return `this host takes only clients with a certificate that it knows: hosts: { "${url.host}": { cert: client.pem, key: client-key.pem } }`;
   }
+  if (code === WRONG_NAME)
+    return "name the host in the URL as its certificate does; or have the host given a certificate for this name";
+  if (/EXPIRED|NOT_YET_VALID/.test(code))
+    return "compare the clock of this host with the time; if it is right, the host needs a new certificate";
   if (/CERT|SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)) {
     return `if this host has a certificate of a private CA, name it in the manifest: hosts: { "${url.host}": { ca: ca.pem } }`;
   }

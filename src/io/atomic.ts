@@ -6,6 +6,7 @@ import { constants } from "node:fs";
 import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { MAKE_ROOM, spaceFault } from "./space.ts";
 
 /** Syncs a file or folder by name. Folders that cannot be synced (some network file systems) are let be. */
 export async function syncPath(path: string): Promise<void> {
@@ -63,7 +64,7 @@ export function ioError(action: string, file: string, cause: unknown): AirferryE
   const { code, message } = cause as NodeJS.ErrnoException;
   const detail = { path: file, cause, hint: hintOf(code) };
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new AirferryError("ERR_SPACE", `cannot ${action} "${file}": no space left`, detail);
+    return new AirferryError("ERR_SPACE", `cannot ${action} "${file}": ${spaceFault(file, code)}`, detail);
   }
   if (code === "EFBIG") {
     return new AirferryError("ERR_FILE_TOO_LARGE", `cannot ${action} "${file}": too large for its file system`, detail);
@@ -76,7 +77,6 @@ export function hintOf(code: string | undefined): string | undefined {
   return HINTS.get(code ?? "");
 }
 
-const MAKE_ROOM = "free some space and run the same command again";
 const ALLOW = "choose another folder, or change the owner or the permissions of this one";
 const HINTS = new Map([
   ["ENOSPC", MAKE_ROOM],

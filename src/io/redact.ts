@@ -39,8 +39,8 @@ function redactMalformed(scheme: string, rest: string): string {
   const place = rest.slice(at + 1);
   const shown = place
     .replace(/[?#].*$/s, (it) => (it.startsWith("?") ? "?***" : ""))
-    // No number and no path: a password whose host is missing.
-    .replace(/^([^:/\\[\]]*):(?!\d{0,5}(?:[/\\?]|$))[^/\\?]*/, "$1:***");
+    // No number and no path: a password whose host is missing. PORT is the word for one in our own hints.
+    .replace(/^([^:/\\[\]]*):(?!(?:\d{0,5}|PORT)(?:[/\\?]|$))[^/\\?]*/, "$1:***");
   return `${scheme}${at >= 0 ? "***@" : ""}${scheme === "" && at < 0 ? rest.replace(/[?#].*$/s, "") : shown}`;
 }
 

@@ -1,10 +1,18 @@
 /**
  * What a file system has room for: bytes, inodes, and the largest single file.
  */
+import { statfsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { formatBytes, plural } from "./format.ts";
+
+export const MAKE_ROOM = "free some space and run the same command again";
+export const MAKE_INODES = "remove files there, or use a file system with more inodes, and run the same command again";
+
+/** The failed write has freed what it had begun: near to none is none. */
+const FEW_FILES = 16;
+const FEW_BYTES = 1024 * 1024;
 
 /** Room on the file system that holds a path. */
 export interface Space {
@@ -38,6 +46,24 @@ export async function freeBytesAt(folder: string): Promise<number> {
   }
 }
 
+/**
+ * What a write that failed for want of room wanted: both faults have one code, and only the file system says which. Inodes are
+ * what is missing where none, or next to none, is left while bytes are.
+ */
+export function spaceFault(path: string, code: string): string {
+  if (code === "EDQUOT") return "the quota of this user is used up";
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      const { files, ffree, bavail, bsize } = statfsSync(at);
+      if (files > 0 && ffree < FEW_FILES && bavail * bsize >= FEW_BYTES)
+        return `out of inodes: its file system holds at most ${plural(files, "file")}, and still has ${formatBytes(bavail * bsize)}`;
+      return "no space left";
+    } catch {
+      if (at === dirname(at)) return "no space left";
+    }
+  }
+}
+
 /** What is going to be written. */
 export interface SpaceNeed {
   bytes: number;
@@ -68,7 +94,7 @@ export async function verifySpace(action: string, folder: string, need: SpaceNee
         ...detail,
         expected: `${need.bytes} bytes`,
         actual: `${space.freeBytes} bytes`,
-        hint: "make room and run the same command again; it continues where it stopped",
+        hint: `${MAKE_ROOM}; it continues where it stopped`,
       },
     );
   }
@@ -76,7 +102,10 @@ export async function verifySpace(action: string, folder: string, need: SpaceNee
     throw new AirferryError(
       "ERR_SPACE",
       `cannot ${action} "${folder}": ${plural(need.files - space.freeFiles, "inode")} missing: ${plural(need.files, "file")} to make, ${space.freeFiles} left`,
-      { ...detail, hint: "make room and run the same command again; it continues where it stopped" },
+      {
+        ...detail,
+        hint: `${MAKE_INODES}; it continues where it stopped`,
+      },
     );
   }
 }

@@ -4,15 +4,18 @@
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
-import { type Document, LineCounter, parseDocument } from "yaml";
+import { type Document, isMap, isScalar as isScalarNode, LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
+import { hintOf } from "../io/atomic.ts";
+import { plural } from "../io/format.ts";
 import { checkFileName, checkPath } from "../io/path-grammar.ts";
 import { redactUrl } from "../io/redact.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
 import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
 import { type FileEntry, type ImageEntry, type Manifest, manifestSchema } from "./schema.ts";
+import { unknownKey } from "./unknown-key.ts";
 
 /** Manifests are written by hand; anything larger is a mistake. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
@@ -38,7 +41,15 @@ export async function readManifest(file: string): Promise<Manifest> {
     throw new AirferryError(
       missing ? "ERR_USAGE" : "ERR_IO",
       `cannot read manifest "${file}": ${missing ? "no such file" : (cause as Error).message}`,
-      { hint: "airferry init makes one to start from", cause },
+      {
+        path: file,
+        hint: missing
+          ? "check the path; airferry init makes a manifest to start from"
+          : (cause as NodeJS.ErrnoException).code === "EISDIR"
+            ? "give the manifest's file, not its folder"
+            : hintOf((cause as NodeJS.ErrnoException).code),
+        cause,
+      },
     );
   }
   return withListedImages(parseManifest(text, file), file);
@@ -122,21 +133,23 @@ export function parseManifest(text: string, name: string): Manifest {
     if (problems.length === 0 && !parsed.success) {
       for (const issue of parsed.error.issues) {
         if (issue.code === "unrecognized_keys") {
-          for (const key of issue.keys) report([...issue.path, key], "is not a key of this place");
+          for (const key of issue.keys) report([...issue.path, key], unknownKey(key, issue.path));
         } else report(issue.path, describeIssue(issue, valueAt(value, issue.path)));
       }
       // What the shape allows is still checked across entries, so that one run shows everything.
       if (typeof value === "object" && value !== null && !Array.isArray(value))
         checkAcrossEntries(value as Manifest, report);
+      checkVersions(document, report);
     } else if (parsed.success) {
       checkAcrossEntries(parsed.data, report);
+      checkVersions(document, report);
       if (problems.length === 0) return parsed.data;
     }
   }
   problems.sort((a, b) => lineNumber(a.path) - lineNumber(b.path));
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
-    `cannot use manifest "${name}": ${problems.length} problem${problems.length === 1 ? "" : "s"}`,
+    `cannot use manifest "${name}": ${plural(problems.length, "problem")}`,
     {
       problems,
       path: name,
@@ -172,11 +185,8 @@ function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
   switch (issue.code) {
     case "invalid_type":
       return value === undefined
-        ? `is missing: expected ${issue.expected}`
-        : issue.message.replace(
-            /^Invalid input: (.*), received (.*)$/,
-            (_, expected, type) => `${expected}, got ${type}`,
-          );
+        ? `is missing: expected ${kindWords(issue.expected)}`
+        : `expected ${kindWords(issue.expected)}, got ${kindOf(value)}${issue.expected === "string" && isScalar(value) ? "; write it in quotes" : ""}`;
     case "invalid_value": {
       const wanted = `must be ${issue.values.map((it) => JSON.stringify(it)).join(" or ")}`;
       const quotes = typeof value === "number" && issue.values.every((it) => typeof it === "string");
@@ -190,8 +200,58 @@ function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
       return `must be at most ${issue.maximum}${issue.origin === "string" ? " characters long" : ""}`;
     case "invalid_key":
       return issue.issues[0]?.message ?? issue.message;
+    case "invalid_union":
+      return `expected text, a number, true or false, got ${kindOf(value)}`;
     default:
-      return issue.message.replace(/^Invalid input: /, "");
+      // What the schema says itself is in our words; what the library says by default is not.
+      return /^(Invalid|Unrecognized|Too )/.test(issue.message) ? `cannot be used${got}` : issue.message;
+  }
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: "text",
+  object: "keys with values",
+  record: "keys with values",
+  array: "a list",
+  boolean: "true or false",
+  number: "a number",
+  int: "a whole number",
+};
+
+function kindWords(expected: string): string {
+  return KINDS[expected] ?? expected;
+}
+
+/** What a value of the document is, in the same words. */
+function kindOf(value: unknown): string {
+  if (value === null) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (isScalar(value)) return String(value);
+  return typeof value === "string" ? `the text ${JSON.stringify(value.slice(0, 80))}` : "keys with values";
+}
+
+function isScalar(value: unknown): value is number | boolean {
+  return typeof value === "number" || typeof value === "boolean";
+}
+
+const VERSION_KEY = /version|semver|release|series/i;
+
+/**
+ * Versions without quotes are numbers to YAML, and `1.30` is 1.3. Told of every key that holds one, and of every number that does
+ * not read as it was written.
+ */
+function checkVersions(document: Document, report: Report): void {
+  for (const place of ["imageconfig", "packer_vars"]) {
+    const map = document.getIn(["builder", place]);
+    if (!isMap(map)) continue;
+    for (const { key, value } of map.items) {
+      if (!isScalarNode(value) || typeof value.value !== "number" || value.source === undefined) continue;
+      const name = String(isScalarNode(key) ? key.value : key);
+      const isVersion = VERSION_KEY.test(name) && !/^\d+$/.test(value.source);
+      if (!isVersion && String(value.value) === value.source) continue;
+      const read = String(value.value) === value.source ? "" : `, which YAML reads as ${value.value}`;
+      report(["builder", place, name], `is the number ${value.source}${read}: write it in quotes: "${value.source}"`);
+    }
   }
 }
 

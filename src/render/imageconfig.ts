@@ -119,7 +119,7 @@ function missing(what: string, entry: string, instead: readonly string[] = []): 
   return new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${what} was not packed`, {
     expected: what,
     ...(instead.length === 0 ? {} : { actual: instead.join(", ") }),
-    hint: `add to the manifest, then lock, pack and carry again:\n${entry}`,
+    hint: ["add to the manifest, then lock, pack and carry again:", ...entry.split("\n")],
   });
 }
 

@@ -112,7 +112,7 @@ function installSource(input: RenderInput): string {
   }
   throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": there is nothing to install from`, {
     expected: "an ISO, or a repository with .treeinfo",
-    hint: "add to the manifest, then lock, pack and carry again:\nisos:\n  - name: rocky-9\n    url: https://…",
+    hint: ["add to the manifest, then lock, pack and carry again:", "isos:", "  - name: rocky-9", "    url: https://…"],
   });
 }
 
@@ -128,7 +128,12 @@ function repoLine(line: string, repositories: readonly ServedRepository[], insec
       {
         expected: repositories.map((it) => it.id).join(", ") || "a served repository",
         actual: old,
-        hint: `add to the manifest, then lock, pack and carry again:\nrpms:\n  - name: ${name.toLowerCase().replace(/[^a-z0-9._-]/g, "-") || "extra"}\n    url: ${old}`,
+        hint: [
+          "add to the manifest, then lock, pack and carry again:",
+          "rpms:",
+          `  - name: ${name.toLowerCase().replace(/[^a-z0-9._-]/g, "-") || "extra"}`,
+          `    url: ${old}`,
+        ],
       },
     );
   }

@@ -53,7 +53,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
     const wanted = `${component}${version === undefined ? "" : ` ${version}`}`;
     throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${wanted} was not packed`, {
       expected: wanted,
-      hint: `add to the manifest, then lock, pack and carry again:\nfiles:\n  - url: ${example}`,
+      hint: ["add to the manifest, then lock, pack and carry again:", "files:", `  - url: ${example}`],
     });
   };
 
@@ -178,7 +178,12 @@ function kubernetesVars(
   if (cni === undefined) {
     throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": the CNI plugins were not packed`, {
       expected: "cni-plugins-linux-amd64-vX.tgz below a folder vX",
-      hint: "add to the manifest, then lock, pack and carry again:\nfiles:\n  - url: https://github.com/containernetworking/plugins/releases/download/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz\n    as: cni/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz",
+      hint: [
+        "add to the manifest, then lock, pack and carry again:",
+        "files:",
+        "  - url: https://github.com/containernetworking/plugins/releases/download/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz",
+        "    as: cni/v1.6.0/cni-plugins-linux-amd64-v1.6.0.tgz",
+      ],
     });
   }
   vars.kubernetes_cni_source_type = "http";

@@ -96,7 +96,7 @@ export function findBuilder(
   if (found.length === 0) {
     throw new AirferryError("ERR_RENDER", `cannot render "${what}": no release here says what builds the image`, {
       expected: `builder: { flavor: ${flavor ?? "spectro-capi"} } in the manifest`,
-      hint: `add to the manifest, then pack again:\nbuilder:\n  flavor: ${flavor ?? "spectro-capi"}`,
+      hint: ["add to the manifest, then pack again:", "builder:", `  flavor: ${flavor ?? "spectro-capi"}`],
     });
   }
   const streams = found.map((it) => it.release.stream);

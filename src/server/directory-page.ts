@@ -3,7 +3,7 @@
  * that the page is right with and without a trailing slash and installers need no redirect.
  */
 
-import { formatBytes } from "../io/format.ts";
+import { formatBytes, plural } from "../io/format.ts";
 import type { Request, TreeView } from "./context.ts";
 import { escapeHtml, htmlPage } from "./html.ts";
 import { compareUtf8, encodePath } from "./tree.ts";
@@ -27,7 +27,7 @@ export function directoryPage(request: Request, names: readonly string[], view: 
       ? `<p><a href="?after=${encodeURIComponent(last)}">next ${Math.min(NAMES_PER_PAGE, rest.length - shown.length)} of ${rest.length - shown.length} more</a></p>`
       : "";
   const body = `<h1>${crumbs(here)}</h1>
-<p class="soft">${all.length} ${all.length === 1 ? "name" : "names"}</p>
+<p class="soft">${plural(all.length, "name")}</p>
 <div class="scroll"><table><thead><tr><th>name</th><th class="number">size</th><th>sha256</th></tr></thead><tbody>
 ${rows}
 </tbody></table></div>${more}`;

@@ -2,7 +2,7 @@
  * The page that shows one directory inside an ISO. Names come from the image: every one is escaped and percent-encoded.
  */
 
-import { formatBytes } from "../io/format.ts";
+import { formatBytes, plural } from "../io/format.ts";
 import type { IsoEntry } from "../iso/types.ts";
 import { escapeHtml, htmlPage } from "./html.ts";
 
@@ -35,7 +35,7 @@ export function isoPage(
     .map((entry) => row(entry, base));
   // Above the root of the image is the list of all images.
   rows.unshift(`<tr><td><a href="${base.replace(/[^/]+\/$/, "")}">../</a></td><td></td><td></td></tr>`);
-  const about = `inside volume ${JSON.stringify(volumeId)}, ${entries.length} entries, read in place`;
+  const about = `inside volume ${JSON.stringify(volumeId)}, ${plural(entries.length, "entry", "entries")}, read in place`;
   return htmlPage(
     title,
     `<h1>${escapeHtml(title)}</h1><p class="soft">${escapeHtml(about)}</p>

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { compare } from "bcryptjs";
 import { AirferryError } from "../errors.ts";
 import { exposed, exposureOf } from "../io/exposed.ts";
+import { shellWord } from "../io/shell.ts";
 import type { Mount } from "./context.ts";
 import { sendError } from "./registry-answers.ts";
 
@@ -61,7 +62,7 @@ export class Htpasswd {
           `cannot read passwords from "${file}": line ${index + 1} is not user:bcrypt`,
           {
             path: file,
-            hint: `write it with: htpasswd -B ${file} USER`,
+            hint: `write it with: htpasswd -B ${shellWord(file)} USER`,
           },
         );
       }
@@ -70,7 +71,7 @@ export class Htpasswd {
     if (users.size === 0) {
       throw new AirferryError("ERR_USAGE", `cannot read passwords from "${file}": there is no user in it`, {
         path: file,
-        hint: `add one with: htpasswd -B ${file} USER`,
+        hint: `add one with: htpasswd -B ${shellWord(file)} USER`,
       });
     }
     return new Htpasswd(users);
@@ -84,7 +85,7 @@ export class Htpasswd {
       throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${cause.code ?? cause.message}`, {
         path: file,
         cause,
-        hint: `make it with: htpasswd -Bc ${file} USER`,
+        hint: `make it with: htpasswd -Bc ${shellWord(file)} USER`,
       });
     });
     return Htpasswd.parse(text, file);

@@ -3,6 +3,7 @@
  * A site knows nothing of other processes; cluster.ts runs several.
  */
 import type { RequestListener } from "node:http";
+import { plural } from "../io/format.ts";
 import { printableJson } from "../io/printable.ts";
 import type { StoreReader } from "../store/types.ts";
 import { AccessLog } from "./access-log.ts";
@@ -148,7 +149,7 @@ function healthMounts(collect: () => Promise<Counters>): Mount[] {
       prefix: "/healthz",
       async handle(request, context: ServeContext) {
         const { releases } = await context.view();
-        sendText(request, 200, `ok: ${releases.length} releases`, { "Cache-Control": "no-store" });
+        sendText(request, 200, `ok: ${plural(releases.length, "release")}`, { "Cache-Control": "no-store" });
         return true;
       },
     },

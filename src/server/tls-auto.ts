@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, writeAtomic } from "../io/atomic.ts";
 import { chmodHint, refuseExposed } from "../io/exposed.ts";
+import { shellWords } from "../io/shell.ts";
 import { hostAddresses, hostNames, isAnyHost } from "./address.ts";
 import type { KeyAndCertificate } from "./certificates.ts";
 import type { TlsMaterial } from "./listener.ts";
@@ -115,7 +116,7 @@ async function loadOrMakeCa(dir: string): Promise<KeyAndCertificate> {
   if (damaged || certificate.validToDate.getTime() < Date.now() + RENEW_BEFORE_MS) {
     const fault = damaged ? "key and certificate do not belong together" : `it ends ${certificate.validTo}`;
     throw new AirferryError("ERR_KEY_INVALID", `cannot use the CA in "${dir}": ${fault}`, {
-      hint: `move ${join(dir, "ca.key")} and ${join(dir, "ca.crt")} away to have a new CA made; clients must then trust the new one`,
+      hint: `move ${shellWords([join(dir, "ca.key"), join(dir, "ca.crt")])} away to have a new CA made; clients must then trust the new one`,
       path: join(dir, "ca.crt"),
     });
   }

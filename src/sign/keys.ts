@@ -6,6 +6,7 @@
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { open } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
+import { hintOf } from "../io/atomic.ts";
 
 /** Largest key file that is read. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
@@ -46,7 +47,15 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
   throw new AirferryError(
     "ERR_KEY_INVALID",
     `cannot use key "${file}": unsupported kind: expected ${expected}, got ${actual}`,
-    { path: file, expected, actual, hint: "make a key with: airferry keygen --out NAME" },
+    {
+      path: file,
+      expected,
+      actual,
+      hint:
+        key.type === "private"
+          ? "make a key with: airferry keygen --out NAME"
+          : "bundles are signed with other kinds of keys: ask the packer for the public key of the one that signs",
+    },
   );
 }
 
@@ -118,6 +127,24 @@ function notAKey(file: string, actual: string, cause?: unknown): AirferryError {
   );
 }
 
+/** What a key file is read for: its name in messages, and what helps where it is not there. */
+export interface KeyPurpose {
+  what: string;
+  hint: string;
+}
+
+const FAULTS = new Map([
+  ["ENOENT", "no such file"],
+  ["ENOTDIR", "no such file"],
+  ["EISDIR", "it is a folder"],
+]);
+
+/** Whoever checks a bundle gets the key from whoever signed it. One that is made here would trust nobody. */
+const TRUSTED: KeyPurpose = {
+  what: "trusted key",
+  hint: "give the public key of who packs: a .pub file that came from there by another way than the bundle",
+};
+
 /**
  * Reads trusted keys from files, each with one or several PEM blocks. The same key given twice is returned once.
  * @throws {AirferryError} ERR_KEY_INVALID; ERR_NOT_FOUND
@@ -125,7 +152,7 @@ function notAKey(file: string, actual: string, cause?: unknown): AirferryError {
 export async function readTrustedKeys(files: readonly string[]): Promise<TrustedKey[]> {
   const byId = new Map<string, TrustedKey>();
   for (const file of files) {
-    for (const key of parsePublicKeys(await readKeyFile(file), file)) {
+    for (const key of parsePublicKeys(await readKeyFile(file, TRUSTED), file)) {
       if (!byId.has(key.keyid)) byId.set(key.keyid, key);
     }
   }
@@ -136,7 +163,7 @@ export async function readTrustedKeys(files: readonly string[]): Promise<Trusted
  * Reads a whole key file of at most {@link MAX_KEY_FILE_BYTES}; a longer one gives ERR_KEY_INVALID without being read.
  * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_INVALID; ERR_IO
  */
-export async function readKeyFile(file: string): Promise<Buffer> {
+export async function readKeyFile(file: string, purpose: KeyPurpose): Promise<Buffer> {
   try {
     await using handle = await open(file, "r");
     const buffer = Buffer.alloc(MAX_KEY_FILE_BYTES + 1);
@@ -154,8 +181,8 @@ export async function readKeyFile(file: string): Promise<Buffer> {
     const code = (cause as NodeJS.ErrnoException).code;
     throw new AirferryError(
       code === "ENOENT" ? "ERR_NOT_FOUND" : "ERR_IO",
-      `cannot read key "${file}": ${code === "ENOENT" ? "no such file" : code}`,
-      { path: file, cause, hint: "make a key pair with: airferry keygen --out NAME" },
+      `cannot read ${purpose.what} "${file}": ${FAULTS.get(code ?? "") ?? (cause as Error).message}`,
+      { path: file, cause, hint: code === "ENOENT" || code === "EISDIR" ? purpose.hint : hintOf(code) },
     );
   }
 }

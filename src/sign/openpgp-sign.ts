@@ -15,7 +15,7 @@ import {
 } from "openpgp";
 import { AirferryError } from "../errors.ts";
 import { exposed, exposureOf } from "../io/exposed.ts";
-import { readKeyFile } from "./keys.ts";
+import { type KeyPurpose, readKeyFile } from "./keys.ts";
 import type { Passphrase } from "./private-key.ts";
 
 const CONFIG = {
@@ -68,7 +68,7 @@ export async function generateRpmKey(
  */
 export async function readRpmKey(file: string, passphrase: Passphrase): Promise<OpenPgpSigningKey> {
   const exposure = await exposureOf(file);
-  const bytes = await readKeyFile(file);
+  const bytes = await readKeyFile(file, METADATA);
   let isPlain = true;
   const key = await openRpmKey(
     bytes,
@@ -81,6 +81,11 @@ export async function readRpmKey(file: string, passphrase: Passphrase): Promise<
   if (exposure === "change" || (exposure === "read" && isPlain)) throw exposed(file, "the key", exposure);
   return key;
 }
+
+const METADATA: KeyPurpose = {
+  what: "OpenPGP key",
+  hint: "give the .rpm.key file that airferry keygen wrote; if there is none yet: airferry keygen --out NAME",
+};
 
 /** Opens an ASCII-armored private key; `file` names it in messages. Throws as {@link readRpmKey} does. */
 export async function openRpmKey(bytes: Uint8Array, passphrase: Passphrase, file: string): Promise<OpenPgpSigningKey> {

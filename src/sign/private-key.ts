@@ -6,7 +6,8 @@ import { createPrivateKey, type KeyObject, randomBytes, scrypt } from "node:cryp
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { AirferryError } from "../errors.ts";
 import { exposed, exposureOf } from "../io/exposed.ts";
-import { keyKindOf, readKeyFile } from "./keys.ts";
+import { shellWord } from "../io/shell.ts";
+import { type KeyPurpose, keyKindOf, readKeyFile } from "./keys.ts";
 
 /** Gives the passphrase of a key file; asked only when the key needs one. `what` names the file, for a prompt. */
 export type Passphrase = (what: string) => Promise<string>;
@@ -78,6 +79,7 @@ export async function readPrivateKey(file: string, passphrase: Passphrase): Prom
   const isPlain = /^-----BEGIN PRIVATE KEY-----/.test(Buffer.from(bytes).toString("latin1").trim());
   if (exposure === "change" || (exposure === "read" && isPlain)) throw exposed(file, "the key", exposure);
   return key;
+  return openPrivateKey(await readKeyFile(file, SIGNING), passphrase, file);
 }
 
 /** Opens a private key file's bytes; `file` names it in messages. Throws as {@link readPrivateKey} does. */
@@ -180,6 +182,11 @@ function fromBase64(text: unknown): Buffer | undefined {
   return bytes.toString("base64") === text ? bytes : undefined;
 }
 
+const SIGNING: KeyPurpose = {
+  what: "signing key",
+  hint: "give the .key file; if there is none yet, make a key pair with: airferry keygen --out NAME",
+};
+
 function wrongPassphrase(file: string, cause: unknown): AirferryError {
   return new AirferryError("ERR_PASSWORD", `cannot open key "${file}": wrong passphrase, or the file is damaged`, {
     path: file,
@@ -192,8 +199,10 @@ function broken(file: string, actual: string, cause?: unknown): AirferryError {
   const expected = `PEM "${LABEL}" or PKCS#8`;
   const hint =
     actual.includes("EC PRIVATE") || actual.includes("RSA PRIVATE")
-      ? `convert it with: openssl pkcs8 -topk8 -in ${file} -out ${file}.p8`
-      : "make a key pair with: airferry keygen --out NAME";
+      ? `convert it with: openssl pkcs8 -topk8 -in ${shellWord(file)} -out ${shellWord(`${file}.p8`)}`
+      : actual.includes("PUBLIC")
+        ? `the private key is in another file, which keygen names ${shellWord(file.replace(/\.pub$/, ".key"))}`
+        : SIGNING.hint;
   return new AirferryError(
     "ERR_KEY_INVALID",
     `cannot read private key "${file}": not a key we can use: expected ${expected}, got ${actual}`,

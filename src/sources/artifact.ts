@@ -9,6 +9,7 @@ import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
 import { BY_USER, type Named } from "../fetch/named.ts";
 import type { HeadResult } from "../fetch/types.ts";
+import { integrityText } from "../io/integrity-text.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
@@ -98,7 +99,7 @@ async function lockLocal(
   context.report(`hashing ${given}`);
   const actual = await integrityOf(file, claim.integrity);
   if (claim.integrity !== undefined && !ssri.parse(actual).match(claim.integrity)) {
-    throw mismatch(path, given, claim.integrity, actual, found.size, claim.published);
+    throw mismatch(path, given, integrityText(claim.integrity), integrityText(actual), found.size, claim.published);
   }
   if (claim.size !== undefined && claim.size !== found.size) {
     throw new AirferryError(

@@ -6,6 +6,7 @@ import { basename } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { isUnreachable, redactUrl } from "../fetch/fetcher.ts";
+import { shellWord } from "../io/shell.ts";
 import type { Digest } from "../io/types.ts";
 import { imageName, requestDigest } from "../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
@@ -79,7 +80,7 @@ async function movedTags(
       const before = (taken.detail as ImageDetail).images[0]?.digest;
       if (now === undefined) context.report(`the tag ${ref} is gone upstream; what is locked stays: ${before}`);
       if (now === undefined || now === before) return [];
-      const message = `${ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock MANIFEST --update ${taken.name}`;
+      const message = `${ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock MANIFEST --update ${shellWord(taken.name)}`;
       return [{ name: taken.name, message }];
     } catch (error) {
       if (!(error instanceof AirferryError)) throw error;
@@ -103,7 +104,7 @@ async function otherTags(
   const now = await pickTags(origin, entry);
   const before = (detail as ImageDetail).images.map((it) => parseReference(it.reference).tag as string);
   if (now.join(" ") === newestFirst(before).join(" ")) return [];
-  const message = `${entry.ref}: its tags: mean others now: locked ${before.join(", ")}, now ${now.join(", ")}; to follow: airferry lock MANIFEST --update ${name}`;
+  const message = `${entry.ref}: its tags: mean others now: locked ${before.join(", ")}, now ${now.join(", ")}; to follow: airferry lock MANIFEST --update ${shellWord(name)}`;
   return [{ name, message }];
 }
 

@@ -145,7 +145,12 @@ function customScript(kind: "pre" | "post", path: string, release: RenderRelease
   const target = `custom_scripts/${kind}/${path.slice(path.lastIndexOf("/") + 1)}`;
   if (entry === undefined) {
     throw new AirferryError("ERR_RENDER", `cannot stage "${target}": files/${path} was not packed`, {
-      hint: `add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./${path}\n    as: ${path}`,
+      hint: [
+        "add to the manifest, then lock, pack and carry again:",
+        "files:",
+        `  - path: ./${path}`,
+        `    as: ${path}`,
+      ],
     });
   }
   pathIn("", target, `builder.custom_scripts.${kind}`);

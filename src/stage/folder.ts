@@ -10,6 +10,7 @@ import { homedir } from "node:os";
 import { dirname, join, parse, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath } from "../io/atomic.ts";
+import { shellWord } from "../io/shell.ts";
 
 /** Who will use the folder, and who writes it. */
 export interface FolderUsers {
@@ -302,7 +303,7 @@ async function openFolder(name: string, path: string, isOurs: boolean): Promise<
       path,
       cause,
       expected: "a folder",
-      hint: `find out who put it there, then remove it: rm ${path}`,
+      hint: `find out who put it there, then remove it: rm ${shellWord(path)}`,
     });
   }
 }

@@ -6,6 +6,7 @@ import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
+import { shellWord } from "../io/shell.ts";
 import { STORE_FILE } from "./layout.ts";
 
 /** Folders that exist in every store, and what they hold at the top. */
@@ -41,7 +42,12 @@ async function verifyOne(dir: string, path: string, isFile: boolean): Promise<vo
   if (isFile ? !found.isFile() : !found.isDirectory()) {
     const kind = found.isSymbolicLink() ? "a link" : "something else";
     const wanted = isFile ? "a file" : "a folder";
-    throw refuse(`is not ${wanted} of the store`, wanted, kind, `see what it is, and move it away: ls -ld ${path}`);
+    throw refuse(
+      `is not ${wanted} of the store`,
+      wanted,
+      kind,
+      `see what it is, and move it away: ls -ld ${shellWord(path)}`,
+    );
   }
   const user = process.getuid?.();
   if (user === undefined) return;
@@ -50,7 +56,7 @@ async function verifyOne(dir: string, path: string, isFile: boolean): Promise<vo
       `belongs to another user, who could have put anything there`,
       `uid ${user} or 0`,
       `uid ${found.uid}`,
-      `unpack as that user, or into a new store; if you know what is in it: airferry status --store ${dir} --check, then chown -R ${user} ${dir}`,
+      `unpack as that user, or into a new store; if you know what is in it: airferry status --store ${shellWord(dir)} --check, then chown -R ${user} ${shellWord(dir)}`,
     );
   }
   if ((found.mode & 0o002) !== 0) {
@@ -59,7 +65,7 @@ async function verifyOne(dir: string, path: string, isFile: boolean): Promise<vo
       "can be written to by everybody",
       "no write permission for others",
       `mode ${mode}`,
-      `airferry status --store ${dir} --check, then chmod -R o-w ${dir}`,
+      `airferry status --store ${shellWord(dir)} --check, then chmod -R o-w ${shellWord(dir)}`,
     );
   }
 }

@@ -4,11 +4,12 @@
  */
 import { type Dirent, lstatSync, type Stats } from "node:fs";
 import { lstat, readdir, readFile, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
+import { shellWord } from "../io/shell.ts";
 import { blobPathIn, CURRENT_FILE, FLOOR_FILE, LOCK_FILE, STORE_FILE, STORE_VERSION, streamFolder } from "./layout.ts";
 import { verifyOwn } from "./ownership.ts";
 import { readRelease } from "./release-record.ts";
@@ -221,10 +222,7 @@ export async function openStore(dir: string, options: { create?: boolean } = {})
   });
   if (text === undefined) {
     if (options.create !== true) {
-      throw new AirferryError("ERR_NOT_FOUND", `cannot open store "${dir}": no ${STORE_FILE} there`, {
-        path: file,
-        hint: `airferry unpack BUNDLE --trust KEY --store ${dir}`,
-      });
+      throw await noStore(root, dir);
     }
     await createStore(root, dir);
     return new Store(root);
@@ -243,6 +241,46 @@ export async function openStore(dir: string, options: { create?: boolean } = {})
   );
 }
 
+/** Where nothing is, or an empty folder, a store can be made; another folder, or a file, is a wrong name. */
+async function noStore(root: string, dir: string): Promise<AirferryError> {
+  const path = join(root, STORE_FILE);
+  const names = await readdir(root).catch((error: NodeJS.ErrnoException) => error.code);
+  if (names === "ENOTDIR") {
+    return new AirferryError("ERR_NOT_FOUND", `cannot open store "${dir}": it is a file: expected a store's folder`, {
+      path: root,
+      hint: `give the folder that airferry unpack --store was given`,
+    });
+  }
+  if (Array.isArray(names) && names.length > 0) {
+    const near = await storesNear(root, names);
+    const known =
+      near.length === 0
+        ? "give the folder that airferry unpack --store was given"
+        : `give --store ${shellWord(near[0] as string)}`;
+    return new AirferryError(
+      "ERR_NOT_FOUND",
+      `cannot open store "${dir}": it is a folder with other things, no store: no ${STORE_FILE} there`,
+      {
+        path,
+        hint: `${known}; a new store needs a new or empty folder`,
+      },
+    );
+  }
+  const fault = names === "ENOENT" ? "no such folder" : `no ${STORE_FILE} there`;
+  return new AirferryError("ERR_NOT_FOUND", `cannot open store "${dir}": ${fault}`, {
+    path,
+    hint: `check the path; to make the store: airferry unpack BUNDLE --trust KEY --store ${shellWord(dir)}`,
+  });
+}
+
+/** Stores right above or below a folder. */
+async function storesNear(root: string, names: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const folder of [dirname(root), ...names.slice(0, 100).map((it) => join(root, it))])
+    if ((await statOrNothing(join(folder, STORE_FILE)).catch(() => undefined)) !== undefined) found.push(folder);
+  return found;
+}
+
 async function createStore(root: string, dir: string): Promise<void> {
   try {
     await makeFolder(root);
@@ -250,7 +288,7 @@ async function createStore(root: string, dir: string): Promise<void> {
     if (names.some((it) => it !== "blobs" && it !== "releases" && it !== "incoming")) {
       throw new AirferryError("ERR_STORE_INVALID", `cannot make store "${dir}": the folder is not empty`, {
         path: root,
-        hint: "name a new or empty folder",
+        hint: "give --store a new or empty folder, or the store that is there already",
       });
     }
     await makeFolder(join(root, "blobs", "sha256"));

@@ -51,7 +51,7 @@ t.test("mistakes", async (t) => {
     ],
     [`${HEAD}hosts:\n  "https://h/": { ca: x.pem }\n`, "must be a host, or host:port"],
     [`${HEAD}---\nstream: t\n`, "m:3: holds more than one document"],
-    ["[1]", "m:1: expected object, got array"],
+    ["[1]", "m:1: expected keys with values, got a list"],
     [`${HEAD}images:\n  - ref: docker://x.example/y\n`, "m:4 images[0].ref: is no image reference: it starts with"],
     [`${HEAD}images:\n  - ref: 127.0.0.1:99999/y\n`, 'images[0].ref: is no image reference: bad registry host "127'],
     [`${HEAD}images:\n  - ref: x/y\n  - ref: x/y\n    as: "!!"\n`, "m:6 images[1].as: is no image reference"],

@@ -1,4 +1,6 @@
 /** `airferry init`: makes a manifest to start from. */
+
+import { shellWord } from "../../io/shell.ts";
 import { collect, type Register, withGlobals } from "../command.ts";
 
 interface InitFlags {
@@ -34,7 +36,7 @@ export const initCommand: Register = (program, run) => {
         const { force, set, ...answers } = flags;
         const result = await init({ dir, for: flags.for, force, answers: { ...answers, imageconfig: set } });
         for (const note of result.notes) output.note(note);
-        output.note(`next: airferry plan ${result.manifest}`);
+        output.note(`next: airferry plan ${shellWord(result.manifest)}`);
         output.print(result.manifest);
         output.result(result);
       }),

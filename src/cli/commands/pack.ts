@@ -1,5 +1,6 @@
 /** `airferry pack`: mirrors what a manifest names into a signed bundle. */
 import { Option } from "commander";
+import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
 import { passphrase } from "../passphrase.ts";
@@ -76,9 +77,11 @@ export const packCommand: Register = (program, run) => {
             : "nothing to do: this bundle is whole and was packed from this very lock",
         );
         if (result.packed && signers.signers.length === 0)
-          output.note(`unsigned; next: airferry sign ${result.bundle} --key FILE`);
+          output.note(`unsigned; next: airferry sign ${shellWord(result.bundle)} --key FILE`);
         else if (result.packed)
-          output.note(`next: carry it across, then: airferry unpack ${result.bundle} --trust PUBLIC-KEY --store DIR`);
+          output.note(
+            `next: carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust PUBLIC-KEY --store DIR`,
+          );
         if (output.json) output.result(result);
         else output.line(result.bundle);
       }),

@@ -1,5 +1,6 @@
 /** `airferry status`: what a store holds, and whether all of it is still whole. */
 import { AirferryError, EXIT } from "../../errors.ts";
+import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { formatBytes, formatTable, plural } from "../format.ts";
 import type { Output } from "../output.ts";
@@ -68,7 +69,7 @@ async function check(store: string, output: Output): Promise<number> {
   if (!output.json) {
     const { problems } = report;
     const message = `cannot trust store "${store}": ${plural(problems.length, "problem")}`;
-    const hint = `check the disk, remove the named files, then unpack the bundles again that carried them: airferry unpack BUNDLE --trust KEY --store ${store}`;
+    const hint = `check the disk, remove the named files, then unpack the bundles again that carried them: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
     output.error(new AirferryError(first.code, message, { problems, hint }));
   }
   return EXIT.refused;

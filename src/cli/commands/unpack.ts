@@ -1,6 +1,7 @@
 /** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
+import { shellWord, shellWords } from "../../io/shell.ts";
 import { positive, type Register, ROOT_NOTE, storeOption, trustOption, userOption, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
 import { requireTrust } from "./verify.ts";
@@ -36,7 +37,10 @@ export const unpackCommand: Register = (program, run) => {
     .action((bundles: string[], flags: UnpackFlags, command) =>
       run(command.opts(), async (output) => {
         const { unpack } = await import("../../unpack.ts");
-        const trust = requireTrust(flags.trust, `airferry unpack ${bundles[0]} --store ${flags.store}`);
+        const trust = requireTrust(
+          flags.trust,
+          `airferry unpack ${shellWords(bundles)} --store ${shellWord(flags.store)}`,
+        );
         if (flags.user !== undefined) {
           const account = await findAccount(flags.user);
           if (isRoot()) await giveFolder(flags.store, account);
@@ -59,13 +63,15 @@ export const unpackCommand: Register = (program, run) => {
           const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
           output.print(`${name}: ${formatBytes(report.written)} taken; still to come: ${media}${missing.join(", ")}`);
           const next = missingMedia[0] ?? "THE-NEXT-MEDIUM";
-          output.note(`next: airferry unpack ${next} --trust ${trust.join(" ")} --store ${flags.store}`);
+          output.note(
+            `next: airferry unpack ${shellWord(next)} --trust ${shellWords(trust)} --store ${shellWord(flags.store)}`,
+          );
         } else if (report.already) output.print(`${name}: was in the store already`);
         else {
           output.print(
             `${name}: ${plural(report.entries, "file")}, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,
           );
-          output.note(`next: airferry serve --store ${flags.store}`);
+          output.note(`next: airferry serve --store ${shellWord(flags.store)}`);
         }
         return report.complete ? EXIT.done : EXIT.more;
       }),

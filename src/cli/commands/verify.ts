@@ -1,5 +1,6 @@
 /** `airferry verify`: is this bundle whole, and signed by keys that are trusted? */
 import { AirferryError, EXIT } from "../../errors.ts";
+import { shellWords } from "../../io/shell.ts";
 import { positive, type Register, trustFiles, trustOption, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
 
@@ -27,7 +28,7 @@ export const verifyCommand: Register = (program, run) => {
     .action((bundles: string[], flags: VerifyFlags, command) =>
       run(command.opts(), async (output) => {
         const { verify } = await import("../../verify.ts");
-        const trust = requireTrust(flags.trust, `airferry verify ${bundles[0]}`);
+        const trust = requireTrust(flags.trust, `airferry verify ${shellWords(bundles)}`);
         const progress = output.progress("verifying");
         const report = await verify(bundles, {
           trust,
@@ -54,7 +55,7 @@ export const verifyCommand: Register = (program, run) => {
               `cannot trust bundle "${bundles[0]}": ${plural(report.problems.length, "problem")}`,
               {
                 problems: report.problems,
-                hint: hintFor(report.problems[0]?.code, bundles, trust),
+                hint: report.hint ?? hintFor(report.problems[0]?.code, bundles, trust),
               },
             ),
           );
@@ -74,21 +75,20 @@ export function requireTrust(given: readonly string[] | undefined, command: stri
 }
 
 function hintFor(code: string | undefined, bundles: readonly string[], trust: readonly string[]): string {
-  const [bundle] = bundles;
   switch (code) {
     case "ERR_DIGEST_MISMATCH":
     case "ERR_SIZE_MISMATCH":
-      return `the copy is damaged: copy the named volumes again, then: airferry verify ${bundles.join(" ")} --trust ${trust.join(" ")}`;
+      return `the copy is damaged: copy the named volumes again, then: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)}`;
     case "ERR_BUNDLE_INCOMPLETE":
-      return "give the folders of all media at once, or add --partial to check what is here";
+      return `give the folders of all media at once, or check what is here: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)} --partial`;
     case "ERR_KEY_UNTRUSTED":
       return "compare the key id with the packer's by voice; trust only a key that came by another way than the bundle";
     case "ERR_THRESHOLD":
-      return `have another trusted signer run: airferry sign ${bundle} --key FILE`;
+      return `have another trusted signer run: airferry sign ${shellWords(bundles)} --key FILE`;
     case "ERR_EXPIRED":
       return "have the packer pack again, and carry the new bundle";
     case "ERR_SIGNATURE_MISSING":
-      return `have the packer run: airferry sign ${bundle} --key FILE`;
+      return `have the packer run: airferry sign ${shellWords(bundles)} --key FILE`;
     case "ERR_BUNDLE_EXTRA":
       return "remove what does not belong to the bundle, or copy the bundle to an empty medium";
     default:

@@ -1,5 +1,6 @@
 /** Images of an archive or layout on disk: which are taken, and under which names. */
 import { AirferryError } from "../../errors.ts";
+import { plural } from "../../io/format.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
 import { localPath } from "../local-path.ts";
@@ -59,7 +60,7 @@ function namedImages(
     const image = same?.image ?? only;
     if (image === undefined) {
       throw fault(
-        `it holds ${images.length} images and none is "${entry.as}": ${all.map((it) => it.reference).join(", ")}`,
+        `it holds ${plural(images.length, "image")} and none is "${entry.as}": ${all.map((it) => it.reference).join(", ")}`,
         "leave out as: to take all of them, or name one of these",
       );
     }

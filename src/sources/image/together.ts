@@ -3,6 +3,7 @@
  * several images share is one file, which any of their registries and archives may give.
  */
 import { AirferryError } from "../../errors.ts";
+import { shellWord } from "../../io/shell.ts";
 import type { LockedEntry } from "../../manifest/lock-types.ts";
 import { parseReference, repositoryOf } from "../../oci/reference.ts";
 import type { PlanItem } from "../types.ts";
@@ -83,8 +84,8 @@ export class SharedItems {
           about: {
             name,
             hint: isArchive
-              ? `restore the archive, or save the image again, then: airferry lock MANIFEST --update ${entry.name}`
-              : `the registry does not give what it gave at lock; to lock what it has now: airferry lock MANIFEST --update ${entry.name}`,
+              ? `restore the archive, or save the image again, then: airferry lock MANIFEST --update ${shellWord(entry.name)}`
+              : `the registry does not give what it gave at lock; to lock what it has now: airferry lock MANIFEST --update ${shellWord(entry.name)}`,
           },
         });
       } else {

@@ -35,11 +35,15 @@ export async function readBaselines(files: readonly string[], baseDir: string): 
   for (const file of new Set(files.filter((it) => it !== "bare"))) {
     const path = isAbsolute(file) ? file : resolve(baseDir, file);
     const text = await readFile(path, "utf8").catch((cause: Error) => {
-      throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read baseline "${file}": ${cause.message}`, {
-        path: file,
-        hint: "on the target: rpm -qa > baseline.txt",
-        cause,
-      });
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot read baseline "${file}": ${(cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : cause.message}`,
+        {
+          path: file,
+          hint: "on the target: rpm -qa > baseline.txt",
+          cause,
+        },
+      );
     });
     const found = text.split(/\r?\n/).flatMap((line) => parseInstalled(line) ?? []);
     if (found.length === 0) {

@@ -1,5 +1,6 @@
 /** `on_bad_package: quarantine`: packages that are wrong, wrongly signed or not there leave the repository, metadata and all. */
 import { AirferryError } from "../../errors.ts";
+import { shellWord } from "../../io/shell.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { parseModules } from "../../rpm/modules.ts";
@@ -52,7 +53,10 @@ export async function excludePackages(
     throw new AirferryError(
       "ERR_UPSTREAM_INVALID",
       `cannot pack repository "${entry.name}": none of its ${primary.packages.length} packages can be used; the first: ${first}`,
-      { path: entry.name, hint: `upstream may have moved on; run: airferry lock MANIFEST --update ${entry.name}` },
+      {
+        path: entry.name,
+        hint: `upstream may have moved on; run: airferry lock MANIFEST --update ${shellWord(entry.name)}`,
+      },
     );
   }
   const modules = await open("modules");

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { EXIT, exitStatusOf } from "../../errors.ts";
+import { shellWord } from "../../io/shell.ts";
 import { requestDigest } from "../../manifest/load.ts";
 import type { LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -52,7 +53,7 @@ export async function stays(entry: RpmEntry, previous: LockedEntry, context: Loc
     reason = `upstream cannot be asked (${(error as Error).message})`;
   }
   context.report(
-    `${entry.name}: stays as it was locked: ${reason}; airferry lock MANIFEST --update ${entry.name} takes what is there now`,
+    `${entry.name}: stays as it was locked: ${reason}; airferry lock MANIFEST --update ${shellWord(entry.name)} takes what is there now`,
   );
   return true;
 }

@@ -3,6 +3,7 @@
  * repositories together, and companions. Network is touched only through what repositories offer (filelists on demand).
  */
 import { AirferryError, type Problem } from "../../errors.ts";
+import { plural } from "../../io/format.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
 import { closureOf } from "../../rpm/closure.ts";
@@ -54,11 +55,13 @@ export async function selectPackages(
   );
   const problems: Problem[] = [];
   const unmatched: Unmatched[] = [];
+  const unknown = new Set<string>();
   for (const arch of arches) {
     const installed = installedOn(arch, baselines);
     const found = await closeOver(arch, repositories, selected, installed, report);
     problems.push(...found.problems);
     unmatched.push(...found.unmatched);
+    for (const it of found.unknown) unknown.add(it);
   }
   problems.push(...unmatchedAnywhere(unmatched, report));
   if (problems.length > 0) {
@@ -68,11 +71,18 @@ export async function selectPackages(
       hint:
         staying.length > 0
           ? `${staying.join(" and ")} ${staying.length === 1 ? "has" : "have"} only what is locked; take what upstream has now: airferry lock MANIFEST --update ${staying.join(" ")}`
-          : "add the repository that provides them to rpms: (packages: [] carries only what others need from it), or name what the target has with baseline:",
+          : `${unknownProvides(unknown)}add the repository that provides them to rpms: (packages: [] carries only what others need from it), or name what the target has with baseline:`,
     });
   }
   for (const [index, repository] of repositories.entries()) addCompanions(repository, selected[index] as Selected);
   return selected;
+}
+
+/** Packages of a baseline that no repository has: what they provide besides their names may be the very thing that is missing. */
+function unknownProvides(unknown: ReadonlySet<string>): string {
+  if (unknown.size === 0) return "";
+  const [first] = unknown;
+  return `what ${plural(unknown.size, "package")} of the baseline provide${unknown.size === 1 ? "s" : ""} besides the name is unknown (${first}${unknown.size > 1 ? ", …" : ""}): no repository here has ${unknown.size === 1 ? "it" : "them"}; `;
 }
 
 /** A member of `packages:` that names nothing on one architecture. */
@@ -161,7 +171,7 @@ async function closeOver(
   selected: readonly Selected[],
   installed: readonly InstalledPackage[],
   report: (line: string) => void,
-): Promise<{ problems: Problem[]; unmatched: Unmatched[] }> {
+): Promise<{ problems: Problem[]; unmatched: Unmatched[]; unknown: string[] }> {
   const pool = new Pool(arch);
   for (const { name, primary, provider } of repositories) pool.addRepository(name, primary, provider);
   const idOf = new Map(pool.entries.map((entry, id) => [entry, id]));
@@ -233,7 +243,11 @@ async function closeOver(
   for (const note of closure.notes) report(note);
   const first = repositories.indexOf(mine[0] as Repository);
   selected[first]?.notes.push(...closure.notes);
-  return { problems, unmatched };
+  return {
+    problems,
+    unmatched,
+    unknown: [...pool.installed].filter((id) => pool.repositoryOf(id) < 0).map((id) => pool.nevra(id)),
+  };
 }
 
 /** Whether a package is carried whatever closures say, or on a DVD. */

@@ -1,0 +1,49 @@
+/** What a key may have meant that the manifest does not know at its place: the nearest one there, or the place where it belongs. */
+import { nearest } from "../io/nearest.ts";
+import { manifestJsonSchema } from "./schema.ts";
+
+interface Node {
+  properties?: Record<string, Node>;
+  items?: Node;
+  additionalProperties?: Node | boolean;
+}
+
+let schema: Node | undefined;
+
+/** Says that a key is none of its place, and what helps. `path` is where it stands, without the key. */
+export function unknownKey(key: string, path: readonly PropertyKey[]): string {
+  schema ??= manifestJsonSchema() as Node;
+  const here = Object.keys(nodeAt(schema, path)?.properties ?? {}).filter((it) => it !== "$schema");
+  const near = nearest(key, here) ?? here.find((it) => sameWord(it, key));
+  if (near !== undefined) return `is not a key of this place: did you mean ${near}?`;
+  const elsewhere = placesOf(schema, key);
+  if (elsewhere.length > 0) return `is not a key of this place, but of ${elsewhere.slice(0, 3).join(" and ")}`;
+  return `is not a key of this place: there are ${here.join(", ")}`;
+}
+
+function nodeAt(root: Node, path: readonly PropertyKey[]): Node | undefined {
+  let node: Node | undefined = root;
+  for (const key of path) {
+    const other: Node | undefined =
+      typeof node?.additionalProperties === "object" ? node.additionalProperties : undefined;
+    node = typeof key === "number" ? node?.items : (node?.properties?.[String(key)] ?? other);
+  }
+  return node;
+}
+
+/** Names of the places that have a key, the manifest itself first. */
+function placesOf(node: Node, key: string, place = ""): string[] {
+  const own = node.properties !== undefined && Object.hasOwn(node.properties, key);
+  const found = own ? [place === "" ? "the manifest itself" : place] : [];
+  for (const [name, child] of Object.entries(node.properties ?? {}))
+    found.push(...placesOf(child, key, place === "" ? `${name}:` : `${place}${name}:`));
+  if (node.items !== undefined) found.push(...placesOf(node.items, key, place));
+  if (typeof node.additionalProperties === "object") found.push(...placesOf(node.additionalProperties, key, place));
+  return found;
+}
+
+/** `repoGpgcheck`, `repo-gpgcheck` and `packagess` are `repo_gpgcheck` and `packages`. */
+function sameWord(a: string, b: string): boolean {
+  const plain = (it: string) => it.toLowerCase().replace(/[^a-z0-9]|s$/g, "");
+  return plain(a) === plain(b);
+}
