@@ -3,6 +3,7 @@
  */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
+import { shellWord } from "./shell.ts";
 
 const OTHERS_WRITE = 0o002;
 const OTHERS_READ = 0o004;
@@ -41,5 +42,5 @@ export function exposed(file: string, what: string, exposure: "read" | "change")
 
 /** The command that takes a file from others. */
 export function chmodHint(file: string): string {
-  return `chmod o= ${/^[A-Za-z0-9_./@:+-]+$/.test(file) ? file : `'${file.replaceAll("'", "'\\''")}'`}`;
+  return `chmod o= ${shellWord(file)}`;
 }

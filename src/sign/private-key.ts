@@ -74,7 +74,7 @@ export async function sealPrivateKey(key: KeyObject, password: string): Promise<
  */
 export async function readPrivateKey(file: string, passphrase: Passphrase): Promise<KeyObject> {
   const exposure = await exposureOf(file);
-  const bytes = await readKeyFile(file);
+  const bytes = await readKeyFile(file, SIGNING);
   const key = await openPrivateKey(bytes, passphrase, file);
   const isPlain = /^-----BEGIN PRIVATE KEY-----/.test(Buffer.from(bytes).toString("latin1").trim());
   if (exposure === "change" || (exposure === "read" && isPlain)) throw exposed(file, "the key", exposure);
