@@ -79,7 +79,6 @@ export async function readPrivateKey(file: string, passphrase: Passphrase): Prom
   const isPlain = /^-----BEGIN PRIVATE KEY-----/.test(Buffer.from(bytes).toString("latin1").trim());
   if (exposure === "change" || (exposure === "read" && isPlain)) throw exposed(file, "the key", exposure);
   return key;
-  return openPrivateKey(await readKeyFile(file, SIGNING), passphrase, file);
 }
 
 /** Opens a private key file's bytes; `file` names it in messages. Throws as {@link readPrivateKey} does. */
