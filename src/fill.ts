@@ -21,6 +21,8 @@ import type { RandomAccess } from "./io/types.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
 import type { LaidItem, Plan } from "./plan.ts";
 import { findReusable, type Reusable } from "./reuse.ts";
+import type { Codec } from "./sources/archive/inflate.ts";
+import { InflatedFiles } from "./sources/archive/inflated-file.ts";
 import { sha256Of } from "./sources/artifact.ts";
 import { mapLimited } from "./sources/each.ts";
 import type { ItemFault } from "./sources/types.ts";
@@ -79,6 +81,7 @@ class Filler {
   readonly #sha256 = new Map<string, string>();
   readonly #faults: ItemFault[] = [];
   readonly #cached: string[] = [];
+  readonly #inflated = new InflatedFiles();
   #reusable: Reusable | undefined;
   #fetchedBytes = 0;
   #reusedBytes = 0;
@@ -112,11 +115,12 @@ class Filler {
     }
     this.#reusable = await findReusable(this.#o.out, plan.stream, work, wanted);
     try {
-      await mapLimited(fetched, concurrency, (index) => this.#fill(index));
+      await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
       if (this.#faults.length === 0) await mapLimited(made, concurrency, (index) => this.#make(index));
     } finally {
       await this.#reusable.close();
+      await this.#inflated[Symbol.asyncDispose]();
     }
     return {
       sha256Of: (path) => this.#sha256.get(path),
@@ -125,6 +129,12 @@ class Filler {
       reusedBytes: this.#reusedBytes,
       cached: this.#cached,
     };
+  }
+
+  async #fillInOrder(indexes: readonly number[]): Promise<void> {
+    for (const index of indexes) await this.#fill(index);
+    const archive = compressedFile((this.#o.plan.items[indexes[0] as number] as LaidItem).source);
+    if (archive !== undefined) await this.#inflated.close(archive);
   }
 
   async #fill(index: number): Promise<void> {
@@ -326,17 +336,19 @@ class Filler {
       this.#cached.push(sha256);
       return openBytes(cached);
     }
-    return item.source.from === "url" ? this.#reusable?.find(item) : undefined;
+    return item.source.from === "url" || compressedFile(item.source) !== undefined
+      ? this.#reusable?.find(item)
+      : undefined;
   }
 
   async #copyFile(
     item: LaidItem,
-    { file, offset }: Extract<LaidItem["source"], { from: "file" }>,
+    { file, offset, codec }: Extract<LaidItem["source"], { from: "file" }>,
     writer: ItemWriter,
   ): Promise<void> {
+    if (codec !== undefined) return this.#inflate(item, file, codec, offset ?? 0, writer);
     const source = await openBytes(file).catch((cause: NodeJS.ErrnoException) => {
-      const fault = cause.code === "ENOENT" ? `"${file}" is gone since it was locked` : cause.message;
-      throw new AirferryError("ERR_IO", `${cannotPack(item)}: ${fault}`, { path: file, cause, hint: item.about?.hint });
+      throw unreadable(item, file, cause);
     });
     try {
       if (offset === undefined && source.bytes.size !== item.size) {
@@ -349,6 +361,22 @@ class Filler {
       await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
     } finally {
       await source.close();
+    }
+  }
+
+  /** Out of a compressed archive: what lies before is passed over, and no more is read than the lock asks for. */
+  async #inflate(item: LaidItem, file: string, codec: Codec, offset: number, writer: ItemWriter): Promise<void> {
+    const bytes = this.#inflated.take(file, codec, offset, item.size)[Symbol.asyncIterator]();
+    const next = () =>
+      bytes.next().catch((cause: unknown) => {
+        throw cause instanceof AirferryError ? cause : unreadable(item, file, cause as NodeJS.ErrnoException);
+      });
+    try {
+      for (let it = await explained(item, next()); !it.done; it = await explained(item, next())) {
+        await writer.write(it.value);
+      }
+    } finally {
+      await bytes.return(undefined);
     }
   }
 
@@ -461,6 +489,37 @@ function digestHint({ established }: LaidItem, got: string, manifest: string): s
   return established === "manifest"
     ? `the digest stands in ${manifest}: compare it with what upstream publishes; if upstream says ${got}, write that there`
     : `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${shellWord(manifest)} --update`;
+}
+
+/** The file that an item is decompressed out of; undefined for any other. */
+function compressedFile(source: LaidItem["source"]): string | undefined {
+  return source.from === "file" && source.codec !== undefined ? source.file : undefined;
+}
+
+/** Items of one compressed archive belong together, in its order: it is read once. All others stand alone. */
+function tasksOf(indexes: readonly number[], items: readonly LaidItem[]): number[][] {
+  const tasks: number[][] = [];
+  const byArchive = new Map<string, number[]>();
+  for (const index of indexes) {
+    const archive = compressedFile((items[index] as LaidItem).source);
+    const task = archive === undefined ? undefined : byArchive.get(archive);
+    if (task !== undefined) task.push(index);
+    else {
+      tasks.push([index]);
+      if (archive !== undefined) byArchive.set(archive, tasks.at(-1) as number[]);
+    }
+  }
+  const offsetOf = (index: number) => {
+    const { source } = items[index] as LaidItem;
+    return source.from === "file" ? (source.offset ?? 0) : 0;
+  };
+  for (const task of byArchive.values()) task.sort((a, b) => offsetOf(a) - offsetOf(b));
+  return tasks;
+}
+
+function unreadable(item: LaidItem, file: string, cause: NodeJS.ErrnoException): AirferryError {
+  const fault = cause.code === "ENOENT" ? `"${file}" is gone since it was locked` : cause.message;
+  return new AirferryError("ERR_IO", `${cannotPack(item)}: ${fault}`, { path: file, cause, hint: item.about?.hint });
 }
 
 function cannotPack({ path, about }: LaidItem): string {

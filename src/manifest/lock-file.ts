@@ -25,6 +25,8 @@ const artifact = z
     path: z.string().min(1),
     urls: z.array(z.string().min(1)).optional(),
     file: z.string().optional(),
+    offset: z.int().min(0).optional(),
+    codec: z.enum(["gzip", "zstd"]).optional(),
     kept: z
       .string()
       .regex(/^sha256:[0-9a-f]{64}$/)

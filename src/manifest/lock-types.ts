@@ -18,6 +18,8 @@ export interface LockedArtifact {
   file?: string;
   /** With `file`: where in it the artifact begins (a blob in an archive); the rest of the file is something else. */
   offset?: number;
+  /** With `file` and `offset`: how the file is compressed as a whole; `offset` counts plain bytes. */
+  codec?: "gzip" | "zstd";
   /** Digest of a blob in `x.lock.d/`. */
   kept?: Digest;
   /** Bytes. Absent only when upstream does not tell and nothing had to be downloaded. */

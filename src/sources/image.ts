@@ -176,7 +176,7 @@ function itemOf(
   places: LocalPlaces,
   registries: readonly { auth: RegistryAuth; base: string }[],
 ): PlanItem {
-  const { path, size, integrity, established, signedBy, urls, file, offset, kept } = artifact;
+  const { path, size, integrity, established, signedBy, urls, file, offset, codec, kept } = artifact;
   // Logins are for the registry alone, not for the places that foreign layers name.
   const registry = registries.find(({ base }) => urls?.every((url) => url.startsWith(`${base}/`)));
   return {
@@ -191,7 +191,7 @@ function itemOf(
       kept !== undefined
         ? { from: "kept", digest: kept }
         : file !== undefined
-          ? { from: "file", file: localPath(file, places), offset: offset ?? 0 }
+          ? { from: "file", file: localPath(file, places), offset: offset ?? 0, ...(codec && { codec }) }
           : {
               from: "url",
               ...askedUrls(urls ?? [], registry === undefined ? [] : [registry.base]),

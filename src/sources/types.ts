@@ -11,13 +11,14 @@ import type { Finding } from "../findings.ts";
 import type { Digest, Established, Kind, RandomAccess } from "../io/types.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import type { Codec } from "./archive/inflate.ts";
 import type { LocalPlaces } from "./local-path.ts";
 
 /** Where the bytes of an item come from. */
 export type ItemSource =
   | { from: "url"; urls: string[]; named: Named; auth?: Authenticator; etag?: string }
-  /** With `offset`: `size` bytes from there on, of a file that holds more. */
-  | { from: "file"; file: string; offset?: number }
+  /** With `offset`: `size` bytes from there on, of a file that holds more; with `codec`, of what it is decompressed. */
+  | { from: "file"; file: string; offset?: number; codec?: Codec }
   | { from: "kept"; digest: Digest }
   /** Generated when everything fetched is known. Must give exactly `size` bytes and be a pure function of lock and keys. */
   | { from: "made"; make: (sha256Of: (path: string) => string) => Promise<Uint8Array> | Uint8Array };

@@ -12,7 +12,7 @@ import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { takeLock } from "../io/lock-file.ts";
 import { pathIn } from "../io/path-grammar.ts";
 import type { FileEntry, ImageEntry, Manifest, VendorEntry } from "../manifest/schema.ts";
-import { compressionOf, inflaters, MAGIC_BYTES } from "./archive/inflate.ts";
+import { compressionOf, inflateFault, inflaters, MAGIC_BYTES } from "./archive/inflate.ts";
 import { readTarStream, type TarFile } from "./archive/tar-stream.ts";
 import type { UnpackedVendor } from "./local-path.ts";
 
@@ -173,13 +173,7 @@ async function unpackInto(dir: string, file: string, size: number, given: string
     if (compression === undefined) await pipeline(source, read);
     else await pipeline(source, ...inflaters(compression, size, given), read);
   } catch (cause) {
-    if (!/^Z_|^ZSTD_/.test(String((cause as NodeJS.ErrnoException).code))) throw cause;
-    const fault = `it is damaged or cut off: ${(cause as Error).message}`;
-    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${given}": ${fault}`, {
-      path: given,
-      cause,
-      hint: "download it again",
-    });
+    throw inflateFault(cause, given);
   }
   return { sha256: hash.digest("hex"), kept, leftOut };
 }

@@ -2,7 +2,6 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
 import t from "tap";
 import type { AirferryError } from "../../src/errors.ts";
 import { lock } from "../../src/lock.ts";
@@ -158,7 +157,6 @@ t.test("archives that are not what they should be", async (t) => {
         /not a tar|damaged/,
       ],
     ],
-    ["compressed as a whole", [gzipSync(good), "ERR_UPSTREAM_INVALID", /compressed as a whole/]],
     ["no image at all", [tarOf([{ path: "readme", bytes: layer }]), "ERR_UPSTREAM_INVALID", /neither oci-layout/]],
     [
       "a manifest.json beyond all measure",

@@ -6,6 +6,9 @@ import { Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 
+/** The compressions that can be read here, as a lock names them. */
+export type Codec = "gzip" | "zstd";
+
 /** A compression by its magic number, the command that takes it off, and the stream that does so here, where there is one. */
 export interface Compression {
   name: string;
@@ -14,9 +17,11 @@ export interface Compression {
   open?: () => Transform;
 }
 
+const CHUNK_BYTES = 256 * 1024;
+
 export const COMPRESSIONS: readonly Compression[] = [
-  { name: "gzip", magic: "1f8b", command: "gzip -d", open: () => createGunzip() },
-  { name: "zstd", magic: "28b52ffd", command: "zstd -d", open: () => createZstdDecompress() },
+  { name: "gzip", magic: "1f8b", command: "gzip -d", open: () => createGunzip({ chunkSize: CHUNK_BYTES }) },
+  { name: "zstd", magic: "28b52ffd", command: "zstd -d", open: () => createZstdDecompress({ chunkSize: CHUNK_BYTES }) },
   { name: "xz", magic: "fd377a585a00", command: "xz -d" },
   { name: "bzip2", magic: "425a68", command: "bzip2 -d" },
 ];
@@ -31,6 +36,17 @@ const SLACK_BYTES = 64 * 1024 * 1024;
 export function compressionOf(head: Uint8Array): Compression | undefined {
   const hex = Buffer.from(head).toString("hex");
   return COMPRESSIONS.find(({ magic }) => hex.startsWith(magic));
+}
+
+/** What a failure of the decompression means; any other error as it is. */
+export function inflateFault(cause: unknown, name: string): unknown {
+  if (!/^Z_|^ZSTD_/.test(String((cause as NodeJS.ErrnoException | undefined)?.code))) return cause;
+  const fault = `it is damaged or cut off: ${(cause as Error).message}`;
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
+    path: name,
+    cause,
+    hint: "download it again",
+  });
 }
 
 /**

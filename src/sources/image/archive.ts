@@ -1,12 +1,9 @@
 /**
  * Images in files: docker-archive, OCI archive, both in one, and OCI layouts in folders; told apart by what is in them.
- * Blobs are never copied at lock time: pack takes them straight out of the archive.
+ * Blobs are never copied at lock time: pack takes them straight out of the archive, which may be compressed as a whole.
  */
-import { createHash } from "node:crypto";
-import { type FileHandle, open, realpath, stat } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { stat } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
-import { checkPath } from "../../io/path-grammar.ts";
 import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
 import {
   type Descriptor,
@@ -17,10 +14,8 @@ import {
 import { CONTAINERD_NAME, REF_NAME } from "../../oci/layout.ts";
 import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
 import { digestTag } from "../../oci/reference.ts";
-import { type Compression, compressionOf, MAGIC_BYTES } from "../archive/inflate.ts";
-import { archivesIn, isArchiveName } from "../archive/members.ts";
+import { type Files, HINT, invalid, type MemberPlace, openFolder, openTar } from "./archive-files.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
-import { findMember, indexTar } from "./tar-index.ts";
 
 /** One image of an archive. */
 export interface ArchivedImage {
@@ -30,18 +25,6 @@ export interface ArchivedImage {
   origin: ImageOrigin;
 }
 
-/** Files of an archive or folder by their names in it. The caller closes it. */
-interface Files extends AsyncDisposable {
-  readonly name: string;
-  /** What in it looks like an archive itself. */
-  readonly archives: readonly string[];
-  find(path: string): Promise<{ file: string; offset: number; size: number } | undefined>;
-  read(place: { file: string; offset: number; size: number }, position: number, length: number): Promise<Buffer>;
-}
-
-/** What to do about an archive that is not what it should be. */
-const HINT = "copy the file again, or save the image again";
-const HASH_CHUNK_BYTES = 1024 * 1024;
 /** Tags that say what a manifest is about rather than naming an image. */
 const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/;
 
@@ -92,46 +75,6 @@ export async function openImageArchive(
   }
 }
 
-async function openTar(file: string, shown: string): Promise<Files> {
-  const handle = await open(file, "r");
-  try {
-    const { size } = await handle.stat();
-    const head = Buffer.alloc(MAGIC_BYTES);
-    await handle.read(head, 0, MAGIC_BYTES, 0);
-    const compression = compressionOf(head);
-    if (compression) throw await compressed(file, shown, compression, size);
-    const members = await indexTar(handle, size, shown);
-    return {
-      name: shown,
-      archives: [...members.keys()].filter(isArchiveName),
-      async find(path) {
-        const member = findMember(members, path, shown);
-        return member && { file: shown, ...member };
-      },
-      read: (place, position, length) =>
-        readAt(handle, place.offset + position, Math.min(length, place.size - position)),
-      [Symbol.asyncDispose]: () => handle.close(),
-    };
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-}
-
-/** What is said of a compressed file: where it holds archives rather than being one, what leads to these. */
-async function compressed(file: string, shown: string, compression: Compression, size: number): Promise<AirferryError> {
-  const archives = await archivesIn(file, shown, compression, size);
-  const [first] = archives;
-  if (first === undefined) {
-    return new AirferryError(
-      "ERR_UPSTREAM_INVALID",
-      `cannot read archive "${shown}": it is compressed as a whole: expected a plain tar file`,
-      { path: shown, hint: `unpack it first: ${compression.command} ${shown} (layers inside may stay compressed)` },
-    );
-  }
-  return holdsArchives(shown, archives);
-}
-
 /** A vendor's archive, say, given as if it were an image's. */
 function holdsArchives(shown: string, archives: readonly string[]): AirferryError {
   const [first] = archives;
@@ -145,44 +88,6 @@ function holdsArchives(shown: string, archives: readonly string[]): AirferryErro
   );
 }
 
-async function openFolder(folder: string, shown: string): Promise<Files> {
-  const root = await realpath(folder);
-  return {
-    name: shown,
-    archives: [],
-    async find(path) {
-      if (checkPath(path) !== undefined) return undefined;
-      const full = join(root, path);
-      const real = await realpath(full).catch(() => undefined);
-      if (real === undefined) return undefined;
-      // A link may not lead elsewhere, whatever its target holds.
-      if (real !== full) {
-        throw new AirferryError("ERR_PATH_UNSAFE", `cannot read layout "${shown}": "${path}" is a link`, {
-          path: shown,
-        });
-      }
-      const found = await stat(real);
-      return found.isFile() ? { file: join(shown, path), offset: 0, size: found.size } : undefined;
-    },
-    async read(place, position, length) {
-      // `shown` may be written in many ways; the place's path is `shown` and what is below it, joined.
-      const handle = await open(join(root, relative(shown, place.file)), "r");
-      try {
-        return await readAt(handle, position, Math.min(length, place.size - position));
-      } finally {
-        await handle.close();
-      }
-    },
-    [Symbol.asyncDispose]: async () => {},
-  };
-}
-
-async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(Math.max(0, length));
-  const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-  return buffer.subarray(0, bytesRead);
-}
-
 async function readSmall(files: Files, path: string): Promise<Buffer | undefined> {
   const place = await files.find(path);
   if (place === undefined) return undefined;
@@ -193,7 +98,7 @@ async function readSmall(files: Files, path: string): Promise<Buffer | undefined
       { path: files.name, hint: TOO_LARGE_HINT },
     );
   }
-  return files.read(place, 0, place.size);
+  return files.small(place);
 }
 
 /** What cosign and hauler call the entries of a layout that are about an image, and the tags that registries have them under. */
@@ -282,7 +187,7 @@ class LayoutOrigin implements ImageOrigin {
         { path: this.name, hint: HINT },
       );
     }
-    return { file: place.file, offset: place.offset };
+    return placeOf(place);
   }
 
   async hasBlob(descriptor: Descriptor): Promise<boolean> {
@@ -372,12 +277,12 @@ async function dockerImage(
   for (const [index, path] of layerPaths.entries()) {
     const place = await files.find(path);
     if (place === undefined) throw invalid(files.name, `its manifest.json names "${path}", which is not in it`);
-    const magic = (await files.read(place, 0, 4)).toString("hex");
+    const magic = (await files.head(place)).toString("hex");
     const suffix = magic.startsWith("1f8b") ? "+gzip" : magic === "28b52ffd" ? "+zstd" : "";
     // An uncompressed layer's digest is in the config; pack compares it with the bytes.
-    const digest = suffix === "" ? (diffIds[index] as OciDigest) : await hashOf(files, place);
+    const digest = suffix === "" ? (diffIds[index] as OciDigest) : await files.digest(place);
     layers.push({ mediaType: OCI_LAYER + suffix, digest, size: place.size });
-    places.set(digest, { file: place.file, offset: place.offset });
+    places.set(digest, placeOf(place));
   }
   const configDescriptor: Descriptor = { mediaType: OCI_CONFIG, digest: digestOf(config), size: config.length };
   const bytes = Buffer.from(
@@ -395,15 +300,8 @@ async function dockerImage(
   return { root: { bytes, digest: digestOf(bytes), contentType: OCI_MANIFEST }, origin };
 }
 
-async function hashOf(files: Files, place: { file: string; offset: number; size: number }): Promise<OciDigest> {
-  const hash = createHash("sha256");
-  for (let position = 0; position < place.size; ) {
-    const chunk = await files.read(place, position, HASH_CHUNK_BYTES);
-    if (chunk.length === 0) throw invalid(files.name, "it became shorter while it was read");
-    hash.update(chunk);
-    position += chunk.length;
-  }
-  return `sha256:${hash.digest("hex")}`;
+function placeOf({ file, offset, codec }: MemberPlace): BlobPlace {
+  return { file, offset, ...(codec && { codec }) };
 }
 
 function parseJson(files: Files, path: string, bytes: Buffer): unknown {
@@ -412,11 +310,4 @@ function parseJson(files: Files, path: string, bytes: Buffer): unknown {
   } catch {
     throw invalid(files.name, `"${path}" is not JSON`);
   }
-}
-
-function invalid(name: string, fault: string): AirferryError {
-  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
-    path: name,
-    hint: HINT,
-  });
 }

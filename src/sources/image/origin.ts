@@ -1,6 +1,8 @@
 /** What a registry and an archive on disk have in common: manifests and small blobs to look at, and places of large ones. */
+
 import type { OciDigest } from "../../oci/digest.ts";
 import type { Descriptor } from "../../oci/image-manifest.ts";
+import type { Codec } from "../archive/inflate.ts";
 
 /** Bytes of a manifest, checked against the digest that was asked for. */
 export interface OriginManifest {
@@ -11,7 +13,7 @@ export interface OriginManifest {
 }
 
 /** Where a blob's bytes will be taken from at pack. */
-export type BlobPlace = { urls: string[] } | { file: string; offset: number };
+export type BlobPlace = { urls: string[] } | { file: string; offset: number; codec?: Codec };
 
 export interface ImageOrigin {
   /** Names the image in messages. */

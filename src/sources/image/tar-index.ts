@@ -2,12 +2,16 @@
  * Where the members of a tar file lie, found by its headers alone: the contents are jumped over, so that an archive of many
  * gigabytes is listed in milliseconds and its blobs are later copied straight from their place. Nothing is ever extracted.
  */
-import type { FileHandle } from "node:fs/promises";
 import { Header, Pax } from "tar";
 import { AirferryError } from "../../errors.ts";
 
 /** One regular file of the archive, or a link to be looked up by name: from the archive's top (hard), or from beside it. */
 export type TarMember = { offset: number; size: number } | { link: string; hard: boolean };
+
+/** What headers are read from, in ascending order of positions: a file, or a stream that cannot go back. */
+export interface TarBytes {
+  read(buffer: Buffer, at: number, length: number, position: number): Promise<{ bytesRead: number }>;
+}
 
 const BLOCK = 512;
 const MAX_MEMBERS = 200_000;
@@ -18,10 +22,17 @@ const PASSED_OVER = new Set(["Directory", "GNUDumpDir", "TapeVolumeHeader"]);
 
 /**
  * Lists a tar file's members by their normalised names. Links are noted, never followed to the file system.
+ * @param fileSize bytes, or Infinity where only reading tells
+ * @param visit called for each regular file when its header is read, before anything behind it
  * @throws {AirferryError} ERR_PATH_UNSAFE for names that lead out; ERR_UPSTREAM_INVALID for devices, sparse files, truncation,
  * too many members, and what is no tar
  */
-export async function indexTar(handle: FileHandle, fileSize: number, name: string): Promise<Map<string, TarMember>> {
+export async function indexTar(
+  handle: TarBytes,
+  fileSize: number,
+  name: string,
+  visit?: (offset: number, size: number) => Promise<void>,
+): Promise<Map<string, TarMember>> {
   const members = new Map<string, TarMember>();
   const block = Buffer.alloc(BLOCK);
   let local: Pax | undefined;
@@ -75,8 +86,10 @@ export async function indexTar(handle: FileHandle, fileSize: number, name: strin
     local = undefined;
     longPath = undefined;
     longLink = undefined;
-    if (FILES.has(type) && !path.endsWith("/")) members.set(path, { offset: body, size });
-    else if (type === "SymbolicLink" || type === "Link") members.set(path, { link, hard: type === "Link" });
+    if (FILES.has(type) && !path.endsWith("/")) {
+      members.set(path, { offset: body, size });
+      await visit?.(body, size);
+    } else if (type === "SymbolicLink" || type === "Link") members.set(path, { link, hard: type === "Link" });
     else if (!PASSED_OVER.has(type) && !FILES.has(type)) {
       throw invalid(name, `member "${path.slice(0, 200)}" is a ${type}: expected files, folders and links`);
     }
@@ -142,7 +155,7 @@ function normalise(path: string, name: string): string {
   return bare;
 }
 
-async function readFully(handle: FileHandle, buffer: Buffer, position: number, name: string): Promise<void> {
+async function readFully(handle: TarBytes, buffer: Buffer, position: number, name: string): Promise<void> {
   let done = 0;
   while (done < buffer.length) {
     const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done);
