@@ -2,6 +2,7 @@
  * `airferry publish REGISTRY`: copies packed images, with their signatures and everything about them, to the site's own
  * registry. The only verb inside the gap, beside doctor, that opens connections. See docs/images.md.
  */
+
 import { AirferryError } from "./errors.ts";
 import type { PackedBlob } from "./export/packed-blob.ts";
 import {
@@ -12,6 +13,7 @@ import {
   readPackedImage,
 } from "./export/packed-images.ts";
 import { plural } from "./io/format.ts";
+import { parseJson } from "./io/json.ts";
 import { eachLimited } from "./io/limit.ts";
 import { readSmall } from "./io/safe-open.ts";
 import type { OciDigest } from "./oci/digest.ts";
@@ -197,9 +199,8 @@ async function pushImage(
 async function listByTag(registry: SiteRegistry, repository: string, referrer: PackedManifest): Promise<void> {
   const tag = digestTag(referrer.manifest.subject?.digest as OciDigest);
   const present = await registry.manifest(repository, tag);
-  const list = (present === undefined ? [] : (JSON.parse(present.toString("utf8")).manifests ?? [])) as {
-    digest: string;
-  }[];
+  type List = { manifests?: { digest: string }[] };
+  const list = (present === undefined ? {} : (parseJson(present.toString("utf8")) as List)).manifests ?? [];
   if (list.some((it) => it.digest === referrer.digest)) return;
   const manifests = [...list, referrerDescriptor(referrer.manifest, referrer.digest, referrer.bytes.length)];
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }));

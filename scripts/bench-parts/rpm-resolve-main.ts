@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { closureOf } from "../../src/rpm/closure.ts";
 import { Pool } from "../../src/rpm/pool.ts";
 import { Primary } from "../../src/rpm/primary.ts";
+import { maxOpenBytes } from "../../src/rpm/repomd.ts";
 import { matchSpec } from "../../src/rpm/select.ts";
 import { openWhole } from "../../src/sources/rpm/snapshot.ts";
 
@@ -13,8 +14,8 @@ for (const folder of folders.split(":")) {
   const file = readdirSync(folder).find((it) => it.endsWith("-primary.xml.gz")) as string;
   const repomd = readFileSync(join(folder, "repomd.xml"), "utf8");
   const openSize = Number(/type="primary"[\s\S]*?<open-size>(\d+)</.exec(repomd)?.[1]);
-  const bytes = await openWhole(readFileSync(join(folder, file)), file, openSize);
-  pool.addRepository(folder, new Primary(bytes, file));
+  const bytes = await openWhole(readFileSync(join(folder, file)), file, openSize, maxOpenBytes("primary"));
+  pool.addRepository(folder, await Primary.read(bytes, file));
 }
 const requests = names.map((label) => ({ label, candidates: matchSpec(pool, label, undefined) }));
 const closure = await closureOf(pool, requests, { recommends: false, findFiles: async () => false });

@@ -13,9 +13,7 @@ const dist = join(root, "dist");
 const file = (name: string) => join(dist, name);
 mkdirSync(dist, { recursive: true });
 
-await build({
-  entryPoints: [join(root, "src", "cli", "main.ts")],
-  outfile: file("main.cjs"),
+const bundled = {
   bundle: true,
   minify: false,
   platform: "node",
@@ -29,7 +27,13 @@ await build({
   },
   banner: { js: 'const __airferry_url = require("node:url").pathToFileURL(__filename).href;' },
   logLevel: "error",
-});
+} as const;
+await build({ ...bundled, entryPoints: [join(root, "src", "cli", "main.ts")], outfile: file("main.cjs") });
+// What runs in a thread of its own: src/io/parser-thread.ts.
+const THREADS = { "modules-worker.cjs": join(root, "src", "rpm", "modules-worker.ts") };
+for (const [name, entry] of Object.entries(THREADS)) {
+  await build({ ...bundled, banner: {}, entryPoints: [entry], outfile: file(name) });
+}
 // bin.ts awaits at its top level, which CommonJS cannot; these are its lines.
 writeFileSync(
   file("airferry.cjs"),
@@ -57,7 +61,7 @@ writeFileSync(
     output: file("sea.blob"),
     disableExperimentalSEAWarning: true,
     useCodeCache: true,
-    assets: { "manifests.json": file("manifests.json") },
+    assets: Object.fromEntries(["manifests.json", ...Object.keys(THREADS)].map((name) => [name, file(name)])),
   }),
 );
 execFileSync(process.execPath, ["--experimental-sea-config", file("sea.json")], {
@@ -68,5 +72,7 @@ chmodSync(file("airferry"), 0o755);
 await inject(file("airferry"), "NODE_SEA_BLOB", readFileSync(file("sea.blob")), {
   sentinelFuse: "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2",
 });
-for (const name of ["main.cjs", "airferry.cjs", "manifests.json", "sea.json", "sea.blob"]) rmSync(file(name));
+for (const name of ["main.cjs", "airferry.cjs", "manifests.json", "sea.json", "sea.blob", ...Object.keys(THREADS)]) {
+  rmSync(file(name));
+}
 console.log(file("airferry"));

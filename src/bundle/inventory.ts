@@ -2,8 +2,10 @@
  * The inventory airferry.json: formats and strictly parses it. What the parser takes is exactly what the formatter would
  * write: canonical JSON, sorted entries, offsets and volumes that follow from sizes alone. docs/format.md, "Inventory".
  */
+
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { checkCatalog } from "./catalog-check.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
@@ -70,7 +72,7 @@ export function parseInventory(bytes: Buffer): Inventory {
   let value: unknown;
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    value = JSON.parse(text);
+    value = parseJson(text);
     if (!isCanonical(value, text)) throw new Error("not canonical JSON");
   } catch (cause) {
     throw invalid([problem("", `${(cause as Error).message.slice(0, 200)}`)], cause);

@@ -4,7 +4,9 @@
  * and a rerun hashes them before it takes them over: after a power loss the journal may know of bytes that the disk never got.
  * docs/design.md, "Durability".
  */
+
 import { type FileHandle, open, readFile } from "node:fs/promises";
+import { parseJson } from "../io/json.ts";
 
 export interface JournalHead {
   journal: 2;
@@ -106,7 +108,7 @@ export class Journal {
 
 function parseLine(line: string | undefined): unknown {
   try {
-    return JSON.parse(line ?? "");
+    return parseJson(line ?? "");
   } catch {
     return undefined;
   }

@@ -2,8 +2,10 @@
  * Doctor's look at what is served: repositories, keys, ISOs, files and what is rendered for the builder, each as the server's
  * index lists it. A check returns what it found good, or throws; a thrown `Remedy` says what to do about it.
  */
+
 import { createHash } from "node:crypto";
 import { plural } from "../io/format.ts";
+import { parseJson } from "../io/json.ts";
 import { eachLimited } from "../io/limit.ts";
 import { decompress } from "../rpm/codecs.ts";
 import { parseRepomd } from "../rpm/repomd.ts";
@@ -219,7 +221,7 @@ function checkAddress(imageconfig: string, base: URL): string {
 /** The builder's versions fit together and were packed. */
 export async function checkVersions({ client, served }: ServedContext): Promise<string> {
   if (served.builders.length === 0) throw noBuilder();
-  const { findings } = JSON.parse(await client.text("/config/check.json")) as {
+  const { findings } = parseJson(await client.text("/config/check.json")) as {
     findings: { level: string; message: string; remedy: string }[];
   };
   const [worst] = findings;

@@ -1,7 +1,9 @@
 /**
  * What the server says it holds: its `/index.json`, which the checks of content go by. See docs/serve.md, "Index".
  */
+
 import { z } from "zod";
+import { parseJson } from "../io/json.ts";
 import { type DoctorClient, firstLines } from "./client.ts";
 import { Remedy } from "./remedy.ts";
 
@@ -45,7 +47,7 @@ export async function readServed(client: DoctorClient): Promise<Served> {
   }
   let value: unknown;
   try {
-    value = JSON.parse(answer.body.toString("utf8"));
+    value = parseJson(answer.body.toString("utf8"));
   } catch {
     throw new Remedy("/index.json is not JSON", update);
   }

@@ -2,11 +2,13 @@
  * A lock that one process at a time holds, as a file that names its holder. A holder that was killed is noticed: by its
  * process id together with the time that process started, so that a reused id is not mistaken for it.
  */
+
 import { randomBytes } from "node:crypto";
 import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { AirferryError } from "../errors.ts";
 import { ioError } from "./atomic.ts";
+import { parseJson } from "./json.ts";
 
 /** A lock that is held. */
 export interface HeldLock {
@@ -73,7 +75,7 @@ function busy(file: string, what: string, holder: Holder | undefined): AirferryE
 
 function parseHolder(text: string): Holder | undefined {
   try {
-    const { pid, started, host } = JSON.parse(text) as Holder;
+    const { pid, started, host } = parseJson(text) as Holder;
     return Number.isSafeInteger(pid) && typeof started === "string" && typeof host === "string"
       ? { pid, started, host }
       : undefined;

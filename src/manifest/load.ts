@@ -1,10 +1,11 @@
 /**
  * Manifest text to typed value, or every problem at its line and path. docs/manifest.md is the prose.
  */
+
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
-import { type Document, isMap, isScalar as isScalarNode, LineCounter, parseDocument } from "yaml";
+import { type Document, isMap, isScalar as isScalarNode, LineCounter } from "yaml";
 import type { z } from "zod";
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
@@ -12,6 +13,7 @@ import { hintOf } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
 import { checkFileName, checkPath } from "../io/path-grammar.ts";
 import { redactUrl } from "../io/redact.ts";
+import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
 import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
 import { type FileEntry, type ImageEntry, type Manifest, manifestSchema } from "./schema.ts";
@@ -105,14 +107,14 @@ async function withListedImages(manifest: Manifest, file: string): Promise<Manif
  */
 export function parseManifest(text: string, name: string): Manifest {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, merge: true });
+  const document = parseYaml(text, { lineCounter: lines, merge: true });
   const problems: Problem[] = document.errors.map((error) => ({
     code: "ERR_MANIFEST_INVALID",
     path: `${name}:${error.linePos?.[0].line ?? 1}`,
     message:
       error.code === "MULTIPLE_DOCS"
         ? "holds more than one document: a manifest is one file without '---' inside"
-        : (error.message.split("\n")[0]?.replace(/ at line.*$/, "") ?? "not YAML"),
+        : (error.message.split("\n")[0] ?? "not YAML"),
   }));
   const report = (path: readonly PropertyKey[], message: string) =>
     problems.push({
@@ -123,7 +125,7 @@ export function parseManifest(text: string, name: string): Manifest {
   if (problems.length === 0) {
     let value: unknown;
     try {
-      value = document.toJS({ maxAliasCount: 100 });
+      value = document.toJS({ maxAliasCount: MAX_ALIASES });
     } catch (cause) {
       report([], (cause as Error).message);
     }

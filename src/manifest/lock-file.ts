@@ -1,12 +1,14 @@
 /**
  * The lock on disk: `x.lock.json` and the folder `x.lock.d/` of small blobs that it depends on. docs/manifest.md, "The lock".
  */
+
 import { createHash } from "node:crypto";
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, writeAtomic } from "../io/atomic.ts";
+import { parseJson } from "../io/json.ts";
 import type { Digest } from "../io/types.ts";
 import { canonicalJson } from "./load.ts";
 import type { Lock } from "./lock-types.ts";
@@ -69,7 +71,7 @@ export async function readLock(file: string): Promise<Lock | undefined> {
     throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${(cause as Error).message}`, { cause });
   }
   try {
-    return lockSchema.parse(JSON.parse(text)) as Lock;
+    return lockSchema.parse(parseJson(text)) as Lock;
   } catch (cause) {
     const issue = cause instanceof z.ZodError ? cause.issues[0] : undefined;
     throw new AirferryError(

@@ -2,10 +2,12 @@
  * `x.state.json` beside the manifest: the serial of the stream and what was packed last. Losing it costs a serial chain,
  * not a bundle.
  */
+
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { writeAtomic } from "../io/atomic.ts";
+import { parseJson } from "../io/json.ts";
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
 const schema = z.strictObject({
@@ -30,7 +32,7 @@ export async function readState(file: string): Promise<State | undefined> {
   const text = await readFile(file, "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    return schema.parse(JSON.parse(text));
+    return schema.parse(parseJson(text));
   } catch (cause) {
     throw new AirferryError("ERR_LOCK_INVALID", `cannot read state "${file}": not what airferry writes`, {
       path: file,

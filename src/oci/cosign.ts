@@ -2,6 +2,7 @@
  * cosign's image signatures by key pairs, checked with node:crypto alone: simple signing in `.sig` tags (all versions), and
  * DSSE envelopes in Sigstore bundles (version 3 on). No transparency log. See the DSSE protocol and cosign's SIGNATURE_SPEC.
  */
+import { parseJson } from "../io/json.ts";
 import type { TrustedKey } from "../sign/keys.ts";
 import { isSignatureOf } from "../sign/signature.ts";
 import { digestOf, isOciDigest, type OciDigest } from "./digest.ts";
@@ -43,7 +44,7 @@ function checkBundle(
   keys: readonly TrustedKey[],
 ): { key: TrustedKey } | { fault: string } {
   if (bytes.length > MAX_COSIGN_BYTES) return { fault: `it is larger than ${MAX_COSIGN_BYTES} bytes` };
-  const { dsseEnvelope } = JSON.parse(Buffer.from(bytes).toString("utf8")) as {
+  const { dsseEnvelope } = parseJson(Buffer.from(bytes).toString("utf8")) as {
     dsseEnvelope?: { payload?: unknown; payloadType?: unknown; signatures?: { sig?: unknown }[] };
   };
   if (dsseEnvelope === undefined) return { fault: "it holds no DSSE envelope" };
@@ -55,7 +56,7 @@ function checkBundle(
   const key = keyOf(preAuthEncoding(payloadType, body), Buffer.from(String(signatures[0]?.sig), "base64"), keys);
   if (key === undefined) return { fault: "none of the keys made it" };
   // Only now is the statement anybody's word.
-  const { subject, predicateType } = JSON.parse(body.toString("utf8")) as {
+  const { subject, predicateType } = parseJson(body.toString("utf8")) as {
     subject?: { digest?: Record<string, unknown> }[];
     predicateType?: unknown;
   };
@@ -76,7 +77,7 @@ function checkSimple(
   if (payload.length > MAX_COSIGN_BYTES) return { fault: `it is larger than ${MAX_COSIGN_BYTES} bytes` };
   const key = keyOf(payload, Buffer.from(signature, "base64"), keys);
   if (key === undefined) return { fault: "none of the keys made it" };
-  const { critical } = JSON.parse(Buffer.from(payload).toString("utf8")) as {
+  const { critical } = parseJson(Buffer.from(payload).toString("utf8")) as {
     critical?: { type?: unknown; image?: { "docker-manifest-digest"?: unknown } };
   };
   if (critical?.type !== "cosign container image signature") return { fault: "it is not a signature of an image" };

@@ -3,11 +3,13 @@
  * helpers that they name. Reads files and runs helpers, opens no connection. See docker's `config.json` and
  * containers-auth.json(5).
  */
+
 import { spawn } from "node:child_process";
 import { readFile, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
 
 /** What to log in with; undefined members are absent. */
 export interface Login {
@@ -153,7 +155,7 @@ function decodeAuth(entry: Record<string, unknown>, file: string, where: string)
 async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | undefined> {
   try {
     if ((await stat(file)).size > MAX_AUTH_FILE_BYTES) throw new Error("it is too large");
-    const value: unknown = JSON.parse((await readFile(file, "utf8")) || "{}");
+    const value: unknown = parseJson((await readFile(file, "utf8")) || "{}");
     if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("it is not a JSON object");
     return { file, config: value as AuthFile["config"] };
   } catch (cause) {
@@ -217,7 +219,7 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
   }
   let answer: { Username?: unknown; Secret?: unknown };
   try {
-    answer = JSON.parse(output);
+    answer = parseJson(output) as typeof answer;
   } catch {
     throw failed("its answer is not JSON");
   }

@@ -2,7 +2,9 @@
  * Manifests and indexes, OCI and docker: parsed with strict limits, never written again: their bytes are what the digest is
  * of. See OCI image-spec v1.1, manifest.md and image-index.md; distribution-spec v1.1 for the size.
  */
+
 import { AirferryError } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
 import { isOciDigest, type OciDigest } from "./digest.ts";
 import {
   DOCKER_LIST,
@@ -85,7 +87,7 @@ function parse(bytes: Uint8Array, name: string, contentType: string | undefined)
   if (declared !== undefined && isSchema1Type(declared)) throw schema1(name);
   let json: Record<string, unknown>;
   try {
-    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    json = parseJson(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as Record<string, unknown>;
   } catch {
     throw invalid(name, "it is not JSON");
   }

@@ -2,9 +2,11 @@
  * What of a packed image a registry is to get, and in which order: blobs before the manifest that names them, children before
  * their index, an image before what is about it. Decided before anything is sent. See OCI distribution-spec v1.1, "Push".
  */
+
 import { AirferryError } from "../errors.ts";
 import type { PackedBlob } from "../export/packed-blob.ts";
 import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../export/packed-images.ts";
+import { parseJson } from "../io/json.ts";
 import { digestOf, type OciDigest } from "../oci/digest.ts";
 import { parseImageManifest } from "../oci/image-manifest.ts";
 import { digestTag } from "../oci/reference.ts";
@@ -58,7 +60,7 @@ export function packedBlobs(image: PackedImage, manifest: PackedManifest): Packe
 /** An index of what was packed whole. The order and all other members stay. */
 function stripIndex(image: PackedImage): PackedManifest {
   const { root } = image;
-  const json = JSON.parse(root.bytes.toString("utf8")) as { manifests?: { digest: OciDigest }[] };
+  const json = parseJson(root.bytes.toString("utf8")) as { manifests?: { digest: OciDigest }[] };
   json.manifests = (json.manifests ?? []).filter(({ digest }) => {
     const child = image.manifests.get(digest);
     return child !== undefined && isComplete(image, child);

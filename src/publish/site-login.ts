@@ -3,8 +3,10 @@
  * left. Secrets go to the registry and to the token service that it names over https. See the token specification of the
  * distribution project.
  */
+
 import got, { type HttpsOptions } from "got";
 import { AirferryError } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
 import { answerable } from "../oci/challenge.ts";
 import { basicHeader, findLogin, type Login } from "../oci/docker-login.ts";
 
@@ -67,7 +69,7 @@ export class SiteLogin {
       throw this.#refused(`its token service at ${realm.host} cannot be reached: ${(cause as Error).message}`);
     });
     try {
-      const { token, access_token } = JSON.parse(response.body) as { token?: unknown; access_token?: unknown };
+      const { token, access_token } = parseJson(response.body) as { token?: unknown; access_token?: unknown };
       const value = token ?? access_token;
       if (response.statusCode === 200 && typeof value === "string") return value;
     } catch {

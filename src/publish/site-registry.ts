@@ -2,11 +2,13 @@
  * The site's own registry, to push to: blobs as docker and podman send them, and manifests. What is pushed is on this disk and
  * hashed on its way. See OCI distribution-spec v1.1, "Push".
  */
+
 import { setTimeout as sleep } from "node:timers/promises";
 import { getCACertificates } from "node:tls";
 import got, { type HttpsOptions } from "got";
 import { AirferryError } from "../errors.ts";
 import { type PackedBlob, readPackedBlob } from "../export/packed-blob.ts";
+import { parseJson } from "../io/json.ts";
 import { digestOf, isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
 import { VERSION } from "../version.ts";
@@ -249,7 +251,7 @@ export class SiteRegistry {
   #refused(action: string, { status, body }: Answer): AirferryError {
     let words = body.toString("utf8").slice(0, 300).replace(/\s+/g, " ").trim();
     try {
-      const { errors } = JSON.parse(body.toString("utf8")) as { errors?: { code?: string; message?: string }[] };
+      const { errors } = parseJson(body.toString("utf8")) as { errors?: { code?: string; message?: string }[] };
       words = errors?.map((it) => `${it.code}: ${it.message}`).join("; ") || words;
     } catch {
       // Not every registry, and no proxy, answers in JSON.

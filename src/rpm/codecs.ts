@@ -7,6 +7,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createGzip, createZstdDecompress, constants as zlib } from "node:zlib";
 import { AirferryError } from "../errors.ts";
+import { Pace } from "../io/pace.ts";
 import { decodeBzip2 } from "./bzip2.ts";
 import { decodeXz } from "./xz.ts";
 
@@ -53,7 +54,7 @@ export async function* decompressChunks(bytes: Uint8Array, options: DecompressOp
   const limit = limitOf(bytes.length, options);
   let total = 0;
   try {
-    for await (const chunk of opened(bytes, codec, limit.bytes)) {
+    for await (const chunk of opened(bytes, codec)) {
       total += chunk.length;
       if (total > limit.bytes) throw tooLarge(options, limit);
       yield chunk;
@@ -74,7 +75,7 @@ export async function decompress(bytes: Uint8Array, options: DecompressOptions):
   return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
 }
 
-function opened(bytes: Uint8Array, codec: Codec, maxBytes: number): AsyncIterable<Buffer> | Iterable<Buffer> {
+function opened(bytes: Uint8Array, codec: Codec): AsyncIterable<Buffer> | Iterable<Buffer> {
   switch (codec) {
     case "gz":
       return through(bytes, createGunzip({ chunkSize: CHUNK_BYTES }));
@@ -89,11 +90,20 @@ function opened(bytes: Uint8Array, codec: Codec, maxBytes: number): AsyncIterabl
     case "xz":
       return decodeXz(bytes);
     case "bz2":
-      return decodeBzip2(bytes, maxBytes);
+      return paced(decodeBzip2(bytes));
     case "zck":
       throw new Error("zchunk is not read; use the plain twin of this file");
     case "plain":
       return [Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)];
+  }
+}
+
+/** Our own decoders work on the main thread, and let others have it. */
+async function* paced(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
+  const pace = new Pace((fault) => new Error(fault));
+  for (const piece of pieces) {
+    if (pace.isDue) await pace.rest();
+    yield piece;
   }
 }
 

@@ -2,7 +2,7 @@
  * comps.xml: groups and environments. Read to know what `@group` and `@^environment` mean; cut, verbatim, to what a mirror
  * ships, since anaconda takes a missing member for an error.
  */
-import { child, childrenOf, childText, invalidXml, parseXml, type XmlElement } from "./xml.ts";
+import { child, childrenOf, childText, invalidXml, readXml, type XmlElement } from "./xml.ts";
 
 export type MemberType = "mandatory" | "default" | "optional" | "conditional";
 
@@ -24,8 +24,8 @@ export interface Comps {
 }
 
 /** @throws {AirferryError} ERR_UPSTREAM_INVALID */
-export function parseComps(bytes: Uint8Array, name: string): Comps {
-  const root = parseXml(bytes, name);
+export async function readComps(bytes: Uint8Array, name: string): Promise<Comps> {
+  const root = await readXml(bytes, name);
   if (root.name !== "comps") throw invalidXml(name, `expected <comps>, got <${root.name}>`);
   return {
     groups: childrenOf(root, "group").map((group) => ({
@@ -75,8 +75,8 @@ export function findEnvironment(all: readonly Comps[], wanted: string): string[]
 }
 
 /** The document without members that are not shipped, groups that lose all of theirs, and mentions of such groups. */
-export function cutComps(bytes: Buffer, name: string, ships: (packageName: string) => boolean): Buffer {
-  const root = parseXml(bytes, name);
+export async function cutComps(bytes: Buffer, name: string, ships: (packageName: string) => boolean): Promise<Buffer> {
+  const root = await readXml(bytes, name);
   const cuts: XmlElement[] = [];
   const gone = new Set<string>();
   for (const group of childrenOf(root, "group")) {

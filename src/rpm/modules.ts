@@ -3,12 +3,14 @@
  * and kept byte for byte, since stream names such as 1.10 do not survive a YAML writer; they are parsed only to decide.
  * See fedora-modularity/libmodulemd, yaml_specs.
  */
-import { parseDocument } from "yaml";
 import { AirferryError } from "../errors.ts";
+import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
 import { chooseContexts, contextsOf, type ModuleContext, needsOf } from "./module-contexts.ts";
 
 /** Real files have 300 documents in 2 MB. */
 const MAX_DOCUMENTS = 20_000;
+/** Real documents have up to 200 kB. */
+const MAX_DOCUMENT_CHARS = 4 * 1024 * 1024;
 
 /** One document. */
 export interface ModuleDocument {
@@ -52,7 +54,8 @@ interface Raw {
 }
 
 /**
- * Reads modules.yaml.
+ * Parses modules.yaml, about 1 MB a second: large ones are read with `readModules` (modules-thread.ts), which does not hold up
+ * the caller.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name` and the document
  */
 export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] {
@@ -61,14 +64,19 @@ export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] 
   for (const text of splitDocuments(source)) {
     if (documents.length >= MAX_DOCUMENTS)
       throw invalid(name, documents.length, `more than ${MAX_DOCUMENTS} documents`);
+    if (text.length > MAX_DOCUMENT_CHARS) {
+      throw invalid(name, documents.length + 1, `more than ${MAX_DOCUMENT_CHARS} characters`);
+    }
     // The failsafe schema leaves every scalar the string that upstream wrote.
-    const parsed = parseDocument(text, { schema: "failsafe", uniqueKeys: true, logLevel: "silent" });
-    if (parsed.errors.length > 0) {
-      throw invalid(name, documents.length + 1, parsed.errors[0]?.message.split("\n")[0] ?? "not YAML");
+    const parsed = parseYaml(text, { schema: "failsafe", logLevel: "silent" });
+    const [error] = parsed.errors;
+    if (error) {
+      const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };
+      throw invalid(name, documents.length + 1, `${error.message} at line ${line}, column ${col}`);
     }
     let raw: Raw;
     try {
-      raw = parsed.toJS({ maxAliasCount: 100 }) as Raw;
+      raw = parsed.toJS({ maxAliasCount: MAX_ALIASES }) as Raw;
     } catch (cause) {
       throw invalid(name, documents.length + 1, (cause as Error).message);
     }
@@ -115,13 +123,45 @@ function strings(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((it): it is string => typeof it === "string") : [];
 }
 
-/** Cuts at `---` lines; what precedes the first is a document of its own when it says anything. */
-function splitDocuments(source: string): string[] {
-  return source
-    .split(/^(?=---(?:\s|$))/m)
-    .map((part) => part.replace(/^\.\.\.\s*$[\s\S]*/m, ""))
-    .filter((part) => /^(?!---\s*$|\s*#|\s*$).+/m.test(part))
-    .map((part) => (part.startsWith("---") ? part : `---\n${part}`));
+/** Cuts at `---` lines; what precedes the first is a document of its own when it says anything, what follows `...` is not. */
+function* splitDocuments(source: string): Generator<string> {
+  let start = 0;
+  let end: number | undefined;
+  let says = false;
+  const text = () => source.slice(start, end ?? source.length);
+  for (let at = 0; at < source.length; ) {
+    const feed = source.indexOf("\n", at);
+    const next = feed < 0 ? source.length : feed + 1;
+    if (isMarker(source, at, "---")) {
+      if (says) yield startOf(text());
+      start = at;
+      end = undefined;
+      says = !isEmptyLine(source, at + 3, next);
+    } else if (end === undefined) {
+      if (isMarker(source, at, "...") && isEmptyLine(source, at + 3, next)) end = at;
+      else says ||= !isEmptyLine(source, at, next);
+    }
+    at = next;
+  }
+  if (says) yield startOf(text());
+}
+
+function startOf(text: string): string {
+  return text.startsWith("---") ? text : `---\n${text}`;
+}
+
+function isMarker(source: string, at: number, marker: string): boolean {
+  return source.startsWith(marker, at) && /^\s?$/.test(source.charAt(at + 3));
+}
+
+/** Blank, or a comment. */
+function isEmptyLine(source: string, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) {
+    const char = source.charAt(at);
+    if (char === "#") return true;
+    if (char.trim() !== "") return false;
+  }
+  return true;
 }
 
 /** Whether a document is about one build of a stream, with its packages. */
@@ -311,7 +351,12 @@ function excluding(contexts: readonly ModuleContext[], goals: ReadonlyMap<string
 }
 
 function invalid(name: string, number: number, fault: string): AirferryError {
-  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": document ${number}: ${fault}`, {
+  return invalidModules(name, `document ${number}: ${fault}`);
+}
+
+/** The error for module metadata that is not what it should be. */
+export function invalidModules(name: string, fault: string): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": ${fault}`, {
     path: name,
     hint: "upstream's module metadata is damaged; try another mirror",
   });

@@ -16,10 +16,12 @@ import {
   unescapeXml,
   type XmlElement,
 } from "./xml.ts";
-import { sliceBlocksIn, type XmlFrame } from "./xml-blocks.ts";
+import { sliceBlocks, type XmlFrame } from "./xml-blocks.ts";
 
 /** More packages than any repository has. */
 const MAX_PACKAGES = 1_000_000;
+/** Text that is kept because upstream's own is in an unusual dialect. */
+const MAX_CANONICAL_CHARS = 512 * 1024 * 1024;
 
 export interface PackageEntry extends Evr {
   name: string;
@@ -74,29 +76,23 @@ export class Primary {
   /** Canonical form of blocks that are not in it by themselves, by start offset. */
   readonly #canonical: Map<number, string>;
 
-  /**
-   * Reads the open document. `name` is for messages.
-   * @throws {AirferryError} ERR_UPSTREAM_INVALID
-   */
-  constructor(bytes: Buffer, name: string) {
+  private constructor(bytes: Buffer, name: string, reader: PackageReader, frame: XmlFrame) {
+    if (frame.root !== "metadata") throw invalidXml(name, `expected <metadata>, got <${frame.root}>`);
     this.bytes = bytes;
     this.name = name;
-    this.#canonical = new Map();
-    const packages: PackageEntry[] = [];
-    this.frame = sliceBlocksIn(bytes, "package", name, (block, start, frame) => {
-      if (packages.length >= MAX_PACKAGES) throw invalidXml(name, `more than ${MAX_PACKAGES} packages`);
-      let text = block.toString("latin1", 0, Math.min(block.length, HEAD_BYTES));
-      let entry = isCanonical(frame) ? readEntry(text) : undefined;
-      if (!entry) {
-        text = canonicalBlock(parseXml(block, `${name}: package ${packages.length + 1}`));
-        this.#canonical.set(start, text);
-        entry = readEntry(text);
-        if (!entry) throw invalidXml(name, `package ${packages.length + 1} has no usable name, arch or version`);
-      }
-      packages.push({ ...entry, start, end: start + block.length });
-    });
-    if (this.frame.root !== "metadata") throw invalidXml(name, `expected <metadata>, got <${this.frame.root}>`);
-    this.packages = packages;
+    this.frame = frame;
+    this.packages = reader.packages;
+    this.#canonical = reader.canonical;
+  }
+
+  /**
+   * Reads the open document, with pauses. `name` is for messages.
+   * @throws {AirferryError} ERR_UPSTREAM_INVALID
+   */
+  static async read(bytes: Buffer, name: string): Promise<Primary> {
+    const reader = new PackageReader(name);
+    const frame = await sliceBlocks([bytes], "package", name, reader.onBlock);
+    return new Primary(bytes, name, reader, frame);
   }
 
   /** The block exactly as upstream wrote it. */
@@ -141,6 +137,34 @@ export class Primary {
     forEachRelation(text, kind, (nameText, rest) => list.push(relationOf(nameText, rest)));
     return list;
   }
+}
+
+/** Gathers the packages of a document. */
+class PackageReader {
+  readonly packages: PackageEntry[] = [];
+  readonly canonical = new Map<number, string>();
+  readonly #name: string;
+  #canonicalChars = 0;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  readonly onBlock = (block: Buffer, start: number, frame: XmlFrame): void => {
+    const number = this.packages.length + 1;
+    if (number > MAX_PACKAGES) throw invalidXml(this.#name, `more than ${MAX_PACKAGES} packages`);
+    let text = block.toString("latin1", 0, Math.min(block.length, HEAD_BYTES));
+    let entry = isCanonical(frame) ? readEntry(text) : undefined;
+    if (!entry) {
+      text = canonicalBlock(parseXml(block, `${this.#name}: package ${number}`));
+      this.#canonicalChars += text.length;
+      if (this.#canonicalChars > MAX_CANONICAL_CHARS) throw invalidXml(this.#name, "too much in an unusual dialect");
+      this.canonical.set(start, text);
+      entry = readEntry(text);
+      if (!entry) throw invalidXml(this.#name, `package ${number} has no usable name, arch or version`);
+    }
+    this.packages.push({ ...entry, start, end: start + block.length });
+  };
 }
 
 /** Node makes strings over 1 MB "external", and searching those is 50 times slower; a joined string is an ordinary one. */

@@ -9,7 +9,22 @@ import { child, childrenOf, childText, invalidXml, parseXml } from "./xml.ts";
 export const MAX_REPOMD_BYTES = 1024 * 1024;
 /** Largest compressed and largest open metadata file that is read. */
 export const MAX_METADATA_BYTES = 1024 ** 3;
-export const MAX_OPEN_METADATA_BYTES = 4 * 1024 ** 3;
+const MAX_OPEN_METADATA_BYTES = 4 * 1024 ** 3;
+const MIB = 1024 ** 2;
+/** By type of record, where less is enough: Fedora's open primary.xml has 200 MB, its comps.xml 2,
+ * RHEL's modules.yaml 10, its updateinfo.xml 100. */
+const MAX_OPEN_BYTES: [type: RegExp, bytes: number][] = [
+  [/^primary/, 1024 * MIB],
+  [/^group/, 64 * MIB],
+  [/^modules/, 128 * MIB],
+  [/^updateinfo/, 1024 * MIB],
+  [/^productid/, MIB],
+];
+
+/** Largest open document of a type of record. */
+export function maxOpenBytes(type: string): number {
+  return MAX_OPEN_BYTES.find(([pattern]) => pattern.test(type))?.[1] ?? MAX_OPEN_METADATA_BYTES;
+}
 const MAX_RECORDS = 200;
 
 export type ChecksumType = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";

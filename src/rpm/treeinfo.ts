@@ -91,14 +91,15 @@ function splitLines(text: string, name: string): Line[] {
   if (rows.length > MAX_LINES) throw invalid(name, `over ${MAX_LINES} lines`);
   let section = "";
   return rows.map((row) => {
-    const header = /^\[([^\]]+)\]\s*$/.exec(row);
+    const header = /^\[([^\]]+)\]$/.exec(row.trimEnd());
     if (header) {
       section = header[1] as string;
       return { text: row, section };
     }
     // Indented lines go on with the value before; comments start with ; or #.
-    const pair = /^([^\s;#=:[][^=:]*?)\s*[=:]\s*(.*?)\s*$/.exec(row);
-    return pair ? { text: row, section, key: pair[1] as string, value: pair[2] as string } : { text: row, section };
+    const split = /^[^\s;#=:[][^=:]*[=:]/.exec(row)?.[0].length;
+    if (split === undefined) return { text: row, section };
+    return { text: row, section, key: row.slice(0, split - 1).trimEnd(), value: row.slice(split).trim() };
   });
 }
 

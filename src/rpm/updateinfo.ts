@@ -4,7 +4,7 @@
  */
 import type { Evr } from "./evr.ts";
 import { childrenOf, childText, parseXml, type XmlElement } from "./xml.ts";
-import { sliceBlocksIn } from "./xml-blocks.ts";
+import { sliceBlocks } from "./xml-blocks.ts";
 
 /** A package that an advisory names. */
 export interface AdvisoryPackage extends Evr {
@@ -27,8 +27,8 @@ export function forEachAdvisory(
   bytes: Buffer,
   name: string,
   onAdvisory: (advisory: Advisory, block: Buffer) => void,
-): { head: string; tail: string } {
-  return sliceBlocksIn(bytes, "update", name, (block) => onAdvisory(advisoryOf(parseXml(block, name)), block));
+): Promise<{ head: string; tail: string }> {
+  return sliceBlocks([bytes], "update", name, (block) => onAdvisory(advisoryOf(parseXml(block, name)), block));
 }
 
 function advisoryOf(element: XmlElement): Advisory {
@@ -60,13 +60,13 @@ export function isWanted(advisory: Advisory, wanted: readonly string[]): boolean
 }
 
 /** The document with only the advisories that name a shipped package; undefined when none does. */
-export function cutUpdateinfo(
+export async function cutUpdateinfo(
   bytes: Buffer,
   name: string,
   ships: (it: AdvisoryPackage) => boolean,
-): Buffer | undefined {
+): Promise<Buffer | undefined> {
   const kept: Buffer[] = [];
-  const { head, tail } = forEachAdvisory(bytes, name, (advisory, block) => {
+  const { head, tail } = await forEachAdvisory(bytes, name, (advisory, block) => {
     if (advisory.packages.some(ships)) kept.push(Buffer.from(block), Buffer.from("\n"));
   });
   if (kept.length === 0) return undefined;

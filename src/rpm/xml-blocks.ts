@@ -4,12 +4,17 @@
  * (prefixes, comments, CDATA) goes through a real XML parser, which finds the same byte ranges.
  */
 import { SaxesParser } from "saxes";
+import { Pace } from "../io/pace.ts";
 import { invalidXml, localName } from "./xml.ts";
 
 /** One block may not be larger: the longest real one (kernel debuginfo in filelists) has 8 MB. */
 const MAX_BLOCK_BYTES = 128 * 1024 * 1024;
 /** Everything before the first block: XML declaration and root start tag. */
 const MAX_HEAD_BYTES = 64 * 1024;
+/** A pause may be due after so much. */
+const STEP_BYTES = 1024 * 1024;
+/** The XML parser is slower. */
+const TOKENIZER_STEP_BYTES = 256 * 1024;
 
 /** What stands around the blocks. */
 export interface XmlFrame {
@@ -24,8 +29,8 @@ export interface XmlFrame {
 }
 
 /**
- * Feeds every `<element>` block to `onBlock`, in order. The bytes of a block are valid only during the call, `offset` counts
- * from the start of the document.
+ * Feeds every `<element>` block to `onBlock`, in order, with pauses in between. The bytes of a block are valid only during the
+ * call, `offset` counts from the start of the document.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`
  */
 export async function sliceBlocks(
@@ -35,20 +40,23 @@ export async function sliceBlocks(
   onBlock: (block: Buffer, offset: number, frame: XmlFrame) => void,
 ): Promise<XmlFrame> {
   const slicer = new BlockSlicer(element, name, onBlock);
-  for await (const chunk of chunks) slicer.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
-  return slicer.finish();
-}
-
-/** The same for a document in memory. */
-export function sliceBlocksIn(
-  bytes: Buffer,
-  element: string,
-  name: string,
-  onBlock: (block: Buffer, offset: number, frame: XmlFrame) => void,
-): XmlFrame {
-  const slicer = new BlockSlicer(element, name, onBlock);
-  slicer.push(bytes);
-  return slicer.finish();
+  const pace = new Pace((fault) => invalidXml(name, fault));
+  const run = async (steps: Iterable<void>) => {
+    for (const _ of steps) if (pace.isDue) await pace.rest();
+  };
+  const source = Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]();
+  try {
+    for (;;) {
+      const { done, value } = await pace.wait(Promise.resolve(source.next()));
+      if (done) break;
+      await run(slicer.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength)));
+      if (pace.isDue) await pace.rest();
+    }
+    await run(slicer.end());
+  } finally {
+    await source.return?.();
+  }
+  return slicer.frame();
 }
 
 class BlockSlicer {
@@ -57,7 +65,11 @@ class BlockSlicer {
   readonly #open: Buffer;
   readonly #close: Buffer;
   readonly #element: string;
-  #carry = Buffer.alloc(0);
+  /** Pieces that are not dealt with, and how long they are together. */
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #enough = 0;
+  /** Document offset of the first of them. */
   #offset = 0;
   #frame: XmlFrame | undefined;
   #tokens: Tokenizer | undefined;
@@ -72,45 +84,78 @@ class BlockSlicer {
     this.#close = Buffer.from(`</${element}>`);
   }
 
-  push(chunk: Buffer): void {
+  /** Takes a piece of the document; yields where a pause is possible. */
+  *push(chunk: Buffer): Generator<void> {
     if (this.#tokens) {
-      this.#tokens.push(chunk);
+      yield* this.#tokens.push(chunk);
       return;
     }
-    const bytes = this.#carry.length === 0 ? chunk : Buffer.concat([this.#carry, chunk]);
-    const used = this.#scan(bytes);
-    if (this.#tokens) return;
-    this.#offset += used;
-    this.#carry = used === bytes.length ? Buffer.alloc(0) : Buffer.from(bytes.subarray(used));
-    if (this.#carry.length > MAX_BLOCK_BYTES) throw invalidXml(this.#name, `a block over ${MAX_BLOCK_BYTES} bytes`);
+    this.#waiting.push(chunk);
+    this.#waitingBytes += chunk.length;
+    // A long block is looked for again only when there is twice as much of it.
+    if (this.#waitingBytes >= this.#enough) yield* this.#take();
   }
 
-  finish(): XmlFrame {
-    if (this.#tokens) return this.#tokens.finish();
-    if (!this.#frame || !this.#ended || !isBlank(this.#carry)) {
-      // An unusual document without blocks ends up here too.
-      if (this.#blocks === 0 && this.#carry.length > 0) {
-        this.#useTokenizer(this.#carry);
-        return (this.#tokens as unknown as Tokenizer).finish();
+  *#take(): Generator<void> {
+    const [only] = this.#waiting;
+    const bytes = this.#waiting.length === 1 ? (only as Buffer) : Buffer.concat(this.#waiting);
+    let used = 0;
+    for (;;) {
+      const done = this.#scan(bytes.subarray(used));
+      if (this.#tokens) {
+        yield* this.#tokens.push(bytes.subarray(used + done));
+        this.#waiting = [];
+        return;
       }
+      this.#offset += done;
+      used += done;
+      if (done < STEP_BYTES) break;
+      yield;
+    }
+    this.#waitingBytes = bytes.length - used;
+    this.#waiting = this.#waitingBytes === 0 ? [] : [Buffer.from(bytes.subarray(used))];
+    this.#enough = this.#waitingBytes > STEP_BYTES ? 2 * this.#waitingBytes : 0;
+    if (this.#waitingBytes > MAX_BLOCK_BYTES) throw this.#tooLong();
+  }
+
+  /** Takes what is left at the end of the document. */
+  *end(): Generator<void> {
+    if (!this.#tokens && this.#waitingBytes > 0) yield* this.#take();
+    const rest = this.#waiting[0] ?? Buffer.alloc(0);
+    if (this.#tokens || (this.#frame && this.#ended && isBlank(rest))) return;
+    // An unusual document without blocks ends up here too.
+    if (this.#blocks > 0 || rest.length === 0) {
       throw invalidXml(this.#name, `it ends early, after ${this.#blocks} <${this.#element}> blocks`);
     }
-    return this.#frame;
+    this.#tokens = new Tokenizer(this.#element, this.#name, this.#onBlock);
+    yield* this.#tokens.push(rest);
   }
 
-  /** Returns how many bytes are dealt with. */
+  /** To be asked after the end. */
+  frame(): XmlFrame {
+    return this.#tokens ? this.#tokens.finish() : (this.#frame as XmlFrame);
+  }
+
+  #tooLong(): Error {
+    return invalidXml(this.#name, `a block over ${MAX_BLOCK_BYTES} bytes`);
+  }
+
+  /**
+   * Returns how many bytes are dealt with, at least {@link STEP_BYTES} while there is more to do. May turn to the tokenizer,
+   * which is to have all the others.
+   */
   #scan(bytes: Buffer): number {
     let at = 0;
     if (!this.#frame) {
       const first = bytes.indexOf(this.#open);
       const headEnd = first < 0 ? bytes.lastIndexOf("</") : first;
       if (headEnd < 0 || (first < 0 && !/<\/\w+>\s*$/.test(bytes.toString("latin1", headEnd, headEnd + 200)))) {
-        if (bytes.length > MAX_HEAD_BYTES) this.#useTokenizer(bytes);
+        if (bytes.length > MAX_HEAD_BYTES) this.#useTokenizer();
         return 0;
       }
       const frame = headEnd <= MAX_HEAD_BYTES ? bareFrame(bytes.toString("latin1", 0, headEnd)) : undefined;
       if (!frame) {
-        this.#useTokenizer(bytes);
+        this.#useTokenizer();
         return 0;
       }
       this.#frame = frame;
@@ -128,42 +173,38 @@ class BlockSlicer {
       }
       if (bytes.length - at <= Math.max(this.#open.length, tail.length)) return at;
       if (!startsWith(bytes, this.#open, at) || !isTagEnd(bytes[at + this.#open.length] as number)) {
-        this.#unusual(bytes, at);
-        return 0;
+        return this.#unusual(at);
       }
       const close = bytes.indexOf(this.#close, at);
       if (close < 0) return at;
       const end = close + this.#close.length;
       const block = bytes.subarray(at, end);
+      if (block.length > MAX_BLOCK_BYTES) throw this.#tooLong();
       // Comments, CDATA and a self-closed element could hide an end tag.
       const second = block.indexOf(this.#open, this.#open.length);
       if (block.includes("<!") || (second >= 0 && isTagEnd(block[second + this.#open.length] as number))) {
-        this.#unusual(bytes, at);
-        return 0;
+        return this.#unusual(at);
       }
       this.#onBlock(block, this.#offset + at, this.#frame);
       this.#blocks++;
       at = end;
+      if (at >= STEP_BYTES) return at;
     }
   }
 
-  /** Only possible before any block was handed out; later it is simply malformed. */
-  #unusual(bytes: Buffer, at: number): void {
+  /** Something other than a plain block at this place: from here on, or from the start where that is possible, the tokenizer reads. */
+  #unusual(at: number): number {
     if (this.#blocks === 0 && this.#offset === 0) {
-      this.#useTokenizer(bytes);
-      return;
+      this.#useTokenizer();
+      return 0;
     }
-    this.#tokens = new Tokenizer(this.#element, this.#name, this.#onBlock, {
-      offset: this.#offset + at,
-      frame: this.#frame as XmlFrame,
-    });
-    this.#tokens.push(bytes.subarray(at));
+    const offset = this.#offset + at;
+    this.#tokens = new Tokenizer(this.#element, this.#name, this.#onBlock, { offset, frame: this.#frame as XmlFrame });
+    return at;
   }
 
-  #useTokenizer(bytes: Buffer): void {
+  #useTokenizer(): void {
     this.#tokens = new Tokenizer(this.#element, this.#name, this.#onBlock);
-    this.#tokens.push(bytes);
-    this.#carry = Buffer.alloc(0);
   }
 }
 
@@ -187,6 +228,8 @@ class Tokenizer {
   readonly #parser = new SaxesParser({ xmlns: true, position: true });
   readonly #name: string;
   #buffer = Buffer.alloc(0);
+  /** What of the buffer is filled. */
+  #used = 0;
   /** Document offset of `#buffer[0]`. */
   #base: number;
   /** What the parser's own position 0 is in the document. */
@@ -239,17 +282,32 @@ class Tokenizer {
     } else this.#zero = 0;
   }
 
-  push(chunk: Buffer): void {
-    if (this.#base + this.#buffer.length === 0 && chunk.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf]))) {
+  *push(chunk: Buffer): Generator<void> {
+    if (this.#base + this.#used === 0 && chunk.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf]))) {
       throw invalidXml(this.#name, "a byte order mark before unusual XML");
     }
-    const keepFrom = this.#start >= 0 ? this.#start : Math.max(this.#base, this.#position() - MAX_HEAD_BYTES);
-    this.#buffer = Buffer.concat([this.#buffer.subarray(keepFrom - this.#base), chunk]);
-    this.#base = keepFrom;
-    if (this.#buffer.length > MAX_BLOCK_BYTES + MAX_HEAD_BYTES + chunk.length) {
-      throw invalidXml(this.#name, `a block over ${MAX_BLOCK_BYTES} bytes`);
+    for (let at = 0; at < chunk.length; at += TOKENIZER_STEP_BYTES) {
+      const step = chunk.subarray(at, at + TOKENIZER_STEP_BYTES);
+      this.#keep(step);
+      this.#parser.write(step.toString("latin1"));
+      yield;
     }
-    this.#parser.write(chunk.toString("latin1"));
+  }
+
+  /** Appends to the buffer, whose older part goes when there is no room left. */
+  #keep(step: Buffer): void {
+    if (this.#used + step.length > this.#buffer.length) {
+      const keepFrom = this.#start >= 0 ? this.#start : Math.max(this.#base, this.#position() - MAX_HEAD_BYTES);
+      const kept = this.#buffer.subarray(keepFrom - this.#base, this.#used);
+      if (kept.length > MAX_BLOCK_BYTES + MAX_HEAD_BYTES) {
+        throw invalidXml(this.#name, `a block over ${MAX_BLOCK_BYTES} bytes`);
+      }
+      this.#buffer = Buffer.concat([kept], 2 * (kept.length + TOKENIZER_STEP_BYTES));
+      this.#base = keepFrom;
+      this.#used = kept.length;
+    }
+    step.copy(this.#buffer, this.#used);
+    this.#used += step.length;
   }
 
   finish(): XmlFrame {
@@ -264,7 +322,7 @@ class Tokenizer {
 
   /** The `<` that the tag being opened began with. */
   #lastOpen(): number {
-    const here = Math.min(this.#position() - this.#base, this.#buffer.length) - 1;
+    const here = Math.min(this.#position() - this.#base, this.#used) - 1;
     return this.#base + this.#buffer.lastIndexOf("<", here);
   }
 

@@ -4,9 +4,17 @@
  */
 import { SaxesParser } from "saxes";
 import { AirferryError } from "../errors.ts";
+import { Pace } from "../io/pace.ts";
 
 /** Documents deeper than this are hostile. */
 const MAX_DEPTH = 64;
+/** Elements and attributes of one tree; Fedora's comps.xml has 60,000. */
+const MAX_NODES = 1_000_000;
+/** Largest document that {@link parseXml} takes: a tenth of a second's work. */
+const MAX_SMALL_BYTES = 4 * 1024 * 1024;
+/** Largest that {@link readXml} takes. */
+const MAX_TREE_BYTES = 64 * 1024 * 1024;
+const STEP_CHARS = 256 * 1024;
 
 /** One element. `start` is the byte of `<`, `end` the byte after the last `>`; both within the bytes parsed. */
 export interface XmlElement {
@@ -26,48 +34,100 @@ export function fromLatin1(text: string): string {
 }
 
 /**
- * Parses a document.
+ * Parses a small document at once.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`, line and column
  */
 export function parseXml(bytes: Uint8Array, name: string): XmlElement {
-  // Read as latin1, so that positions are bytes; text is decoded afterwards.
-  const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-  const skip = source.startsWith("\u00ef\u00bb\u00bf") ? 3 : 0;
-  const parser = new SaxesParser({ xmlns: false, position: true });
-  const fail = (fault: string): never => {
-    throw invalidXml(name, `${fault} at line ${parser.line}, column ${parser.column}`);
-  };
-  const root: XmlElement = { name: "", attributes: {}, children: [], text: "", start: 0, end: 0 };
-  const stack: XmlElement[] = [root];
-  let open = 0;
-  parser.on("error", (error) => fail(error.message.replace(/^(undefined:)?\d+:\d+: /, "")));
-  // comps files name their DTD, which nobody reads; declarations inside the document are another matter.
-  parser.on("doctype", (doctype) => {
-    if (doctype.includes("[")) fail("a DOCTYPE with declarations");
-  });
-  parser.on("opentagstart", () => {
-    open = source.lastIndexOf("<", parser.position + skip - 1);
-  });
-  parser.on("opentag", (tag) => {
-    const attributes: Record<string, string> = {};
-    for (const [key, value] of Object.entries(tag.attributes)) attributes[key] = fromLatin1(value as string);
-    const element = { name: localName(tag.name), attributes, children: [], text: "", start: open, end: 0 };
-    (stack.at(-1) as XmlElement).children.push(element);
-    if (stack.push(element) > MAX_DEPTH) fail(`more than ${MAX_DEPTH} levels`);
-  });
-  const text = (value: string) => {
-    (stack.at(-1) as XmlElement).text += value;
-  };
-  parser.on("text", text);
-  parser.on("cdata", text);
-  parser.on("closetag", () => {
-    const element = stack.pop() as XmlElement;
-    element.text = fromLatin1(element.text);
-    element.end = parser.position + skip;
-  });
-  parser.write(skip ? source.slice(skip) : source);
-  parser.close();
-  return root.children[0] ?? fail("no element");
+  const tree = new TreeBuilder(bytes, name, MAX_SMALL_BYTES);
+  while (tree.step());
+  return tree.finish();
+}
+
+/** The same for documents of any honest size, with pauses. */
+export async function readXml(bytes: Uint8Array, name: string): Promise<XmlElement> {
+  const tree = new TreeBuilder(bytes, name, MAX_TREE_BYTES);
+  const pace = new Pace((fault) => invalidXml(name, fault));
+  while (tree.step()) if (pace.isDue) await pace.rest();
+  return tree.finish();
+}
+
+class TreeBuilder {
+  readonly #parser = new SaxesParser({ xmlns: false, position: true });
+  readonly #name: string;
+  readonly #source: string;
+  /** A byte order mark. */
+  readonly #skip: number;
+  readonly #root: XmlElement = { name: "", attributes: {}, children: [], text: "", start: 0, end: 0 };
+  readonly #stack: XmlElement[] = [this.#root];
+  #nodes = 0;
+  #open = 0;
+  #at: number;
+
+  constructor(bytes: Uint8Array, name: string, maxBytes: number) {
+    this.#name = name;
+    if (bytes.length > maxBytes) {
+      throw invalidXml(name, `too large: expected at most ${maxBytes} bytes, got ${bytes.length}`);
+    }
+    // Read as latin1, so that positions are bytes; text is decoded afterwards.
+    this.#source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+    this.#skip = this.#source.startsWith("\u00ef\u00bb\u00bf") ? 3 : 0;
+    this.#at = this.#skip;
+    this.#listen();
+  }
+
+  #fail(fault: string): never {
+    throw invalidXml(this.#name, `${fault} at line ${this.#parser.line}, column ${this.#parser.column}`);
+  }
+
+  #listen(): void {
+    const parser = this.#parser;
+    const stack = this.#stack;
+    parser.on("error", (error) => this.#fail(error.message.replace(/^(undefined:)?\d+:\d+: /, "")));
+    // comps files name their DTD, which nobody reads; declarations inside the document are another matter.
+    parser.on("doctype", (doctype) => {
+      if (doctype.includes("[")) this.#fail("a DOCTYPE with declarations");
+    });
+    parser.on("opentagstart", () => {
+      this.#open = this.#source.lastIndexOf("<", parser.position + this.#skip - 1);
+    });
+    parser.on("attribute", () => this.#count());
+    parser.on("opentag", (tag) => {
+      this.#count();
+      const attributes: Record<string, string> = {};
+      for (const [key, value] of Object.entries(tag.attributes)) attributes[key] = fromLatin1(value as string);
+      const element = { name: localName(tag.name), attributes, children: [], text: "", start: this.#open, end: 0 };
+      (stack.at(-1) as XmlElement).children.push(element);
+      if (stack.push(element) > MAX_DEPTH) this.#fail(`more than ${MAX_DEPTH} levels`);
+    });
+    const text = (value: string) => {
+      (stack.at(-1) as XmlElement).text += value;
+    };
+    parser.on("text", text);
+    parser.on("cdata", text);
+    parser.on("closetag", () => {
+      const element = stack.pop() as XmlElement;
+      element.text = fromLatin1(element.text);
+      element.end = parser.position + this.#skip;
+    });
+  }
+
+  #count(): void {
+    if (++this.#nodes > MAX_NODES) this.#fail(`more than ${MAX_NODES} elements and attributes`);
+  }
+
+  /** Reads on; false at the end. */
+  step(): boolean {
+    if (this.#at >= this.#source.length) return false;
+    const end = this.#at + STEP_CHARS;
+    this.#parser.write(this.#source.slice(this.#at, end));
+    this.#at = end;
+    return true;
+  }
+
+  finish(): XmlElement {
+    this.#parser.close();
+    return this.#root.children[0] ?? this.#fail("no element");
+  }
 }
 
 /** `entry` of `rpm:entry`. */

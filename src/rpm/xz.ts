@@ -4,10 +4,11 @@
 import { ReadableStream } from "node:stream/web";
 // CommonJS whose names Node cannot see: only the default import works.
 import xz from "xz-decompress";
+import { Pace } from "../io/pace.ts";
 
 const FEED_BYTES = 256 * 1024;
 
-/** Yields the open bytes of one xz stream. Throws what the decoder throws on damaged or cut data. */
+/** Yields the open bytes of one xz stream, with pauses. Throws what the decoder throws on damaged or cut data. */
 export async function* decodeXz(bytes: Uint8Array): AsyncGenerator<Buffer> {
   let at = 0;
   const source = new ReadableStream<Uint8Array>({
@@ -19,8 +20,10 @@ export async function* decodeXz(bytes: Uint8Array): AsyncGenerator<Buffer> {
   });
   const reader = new xz.XzReadableStream(source as never).getReader();
   let finished = false;
+  const pace = new Pace((fault) => new Error(fault));
   try {
     for (;;) {
+      if (pace.isDue) await pace.rest();
       const { done, value } = await reader.read();
       if (done) break;
       // The decoder's own memory: it is reused for the next piece.

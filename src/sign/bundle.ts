@@ -3,8 +3,10 @@
  * Strict: whatever is accepted is, but for white space, what formatting it again gives. No transparency log is ever
  * consulted. See sigstore protobuf-specs, sigstore_bundle.proto, and docs/format.md, "Signatures".
  */
+
 import { createHash } from "node:crypto";
 import { AirferryError } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
 import type { MessageDigest } from "./signature.ts";
 
 /** The media type that we write. */
@@ -60,9 +62,9 @@ export function parseSignatureBundle(bytes: Uint8Array, path: string): Signature
   let value: unknown;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
-    throw invalid(path, "not JSON", cause);
+    throw invalid(path, `not JSON: ${(cause as Error).message.slice(0, 100)}`, cause);
   }
   // Repeated members, escapes and spellings of one value all change the text that formatting gives back; no value of ours
   // holds white space, and protojson puts it between tokens at random.

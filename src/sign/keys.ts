@@ -88,7 +88,8 @@ export function trustedKeyOf(key: KeyObject, file: string): TrustedKey {
   return { keyid, keyid16: keyid.slice(0, 16), kind, publicKey: key, file };
 }
 
-const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/g;
+/** The body ends at the next five dashes: a block without an end is not searched for one through all of the file, again and again. */
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([^-]*(?:-(?!----)[^-]*)*)-----END \1-----/g;
 
 /**
  * Reads every `PUBLIC KEY` block of one PEM file, in order. Text around the blocks is ignored.

@@ -14,7 +14,9 @@ export interface Packet {
   bytes: Uint8Array;
 }
 
-const ARMOR_BLOCK = /^-----BEGIN PGP ([A-Z ,/0-9]+)-----[ \t]*\r?\n[\s\S]*?^-----END PGP \1-----/gm;
+const ARMOR_BEGIN = /^-----BEGIN PGP ([A-Z ,/0-9]{1,64})-----[ \t]{0,64}\r?\n/gm;
+/** Real files hold one; keyrings of distributions a few. */
+const MAX_ARMOR_BLOCKS = 1000;
 
 /**
  * Returns the binary content of every armor block of one of these kinds ("PUBLIC KEY BLOCK", "SIGNATURE"), in order; bytes
@@ -28,7 +30,12 @@ export async function dearmorAll(
   const text = Buffer.from(bytes).toString("latin1");
   if (!text.includes("-----BEGIN PGP ")) return [bytes];
   const blocks: Uint8Array[] = [];
-  for (const [block, found] of text.matchAll(ARMOR_BLOCK)) {
+  let count = 0;
+  for (const { block, kind: found } of armorBlocks(text)) {
+    if (++count > MAX_ARMOR_BLOCKS) {
+      skipped(`more than ${MAX_ARMOR_BLOCKS} armor blocks`);
+      break;
+    }
     if (found !== kind) {
       skipped(`an armor block of another kind: ${found}`);
       continue;
@@ -41,6 +48,26 @@ export async function dearmorAll(
     }
   }
   return blocks;
+}
+
+/** Every block from its BEGIN to the END of the same kind; a BEGIN whose END is nowhere ends the search for that kind. */
+function* armorBlocks(text: string): Generator<{ block: string; kind: string }> {
+  const endless = new Set<string>();
+  const begin = new RegExp(ARMOR_BEGIN);
+  for (let match = begin.exec(text); match; match = begin.exec(text)) {
+    const kind = match[1] as string;
+    if (endless.has(kind)) continue;
+    const end = `\n-----END PGP ${kind}-----`;
+    const at = text.indexOf(end, begin.lastIndex - 1);
+    if (at < 0) {
+      endless.add(kind);
+      // As many kinds as there are names would be as many searches.
+      if (endless.size > 16) return;
+      continue;
+    }
+    yield { block: text.slice(match.index, at + end.length), kind };
+    begin.lastIndex = at + end.length;
+  }
 }
 
 async function collect(stream: AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>): Promise<Uint8Array> {

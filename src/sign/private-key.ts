@@ -2,10 +2,12 @@
  * Private key files: cosign's encrypted format (scrypt and NaCl secretbox), so that cosign and airferry share keys, and
  * PKCS#8, plain or encrypted. Writes only the former. See docs/format.md, "Keys", and cosign's pkg/cosign/keys.go.
  */
+
 import { createPrivateKey, type KeyObject, randomBytes, scrypt } from "node:crypto";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { AirferryError } from "../errors.ts";
 import { exposed, exposureOf } from "../io/exposed.ts";
+import { parseJson } from "../io/json.ts";
 import { shellWord } from "../io/shell.ts";
 import { type KeyPurpose, keyKindOf, readKeyFile } from "./keys.ts";
 
@@ -116,7 +118,7 @@ function parseSealed(body: Buffer, file: string): { cost: number; salt: Buffer; 
     ciphertext?: unknown;
   } | null;
   try {
-    it = JSON.parse(body.toString("utf8"));
+    it = parseJson(body.toString("utf8")) as typeof it;
   } catch (cause) {
     throw broken(file, "a body that is not JSON", cause);
   }

@@ -12,6 +12,7 @@ import { fetchChecked } from "../fetch/checked.ts";
 import type { Named } from "../fetch/named.ts";
 import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
+import { parseJson } from "../io/json.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
@@ -190,7 +191,7 @@ interface Note {
 async function readNote(path: string): Promise<Note | undefined> {
   return readFile(path, "utf8")
     .then(
-      (text) => JSON.parse(text) as Note,
+      (text) => parseJson(text) as Note,
       () => undefined,
     )
     .catch(() => undefined);

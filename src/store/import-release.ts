@@ -2,6 +2,7 @@
  * The last step of an import: the signed record gets its place, then one rename makes the release the current one.
  * A kill in between leaves the old release current; a rerun finishes.
  */
+
 import { hash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, rename, rm } from "node:fs/promises";
@@ -10,6 +11,7 @@ import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { parseJson } from "../io/json.ts";
 import { readSmall } from "../io/safe-open.ts";
 import type { Incoming } from "./incoming.ts";
 import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from "./layout.ts";
@@ -110,7 +112,7 @@ export async function dropOldIncoming(store: Store, { stream, epoch, serial }: I
   for (const name of await readdir(root)) {
     try {
       const text = await readSmall(join(root, name, "bundle.json"), 1024 * 1024);
-      const state = JSON.parse(text.toString()) as { stream: string; epoch: number; serial: number };
+      const state = parseJson(text.toString()) as { stream: string; epoch: number; serial: number };
       const older = state.epoch < epoch || (state.epoch === epoch && state.serial <= serial);
       if (state.stream === stream && older) await rm(join(root, name), { recursive: true, force: true });
     } catch {

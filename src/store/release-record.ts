@@ -1,12 +1,14 @@
 /**
  * The record of one release in a store: what was signed, by whom, and when it was imported. Written once, never changed.
  */
+
 import { hash } from "node:crypto";
 import { join } from "node:path";
 import { parseInventory } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IMPORT_FILE } from "./layout.ts";
 import type { Release } from "./types.ts";
@@ -66,7 +68,7 @@ export async function readRelease(folder: string): Promise<Release> {
 
 /** Reads import.json of a release. Throws when it is missing or not JSON of the right shape. */
 export async function readImport(folder: string): Promise<ImportRecord> {
-  const record = JSON.parse((await readSmall(join(folder, IMPORT_FILE), MAX_IMPORT_BYTES)).toString()) as ImportRecord;
+  const record = parseJson((await readSmall(join(folder, IMPORT_FILE), MAX_IMPORT_BYTES)).toString()) as ImportRecord;
   if (!Array.isArray(record.signers) || typeof record.importedAt !== "string")
     throw new Error(`${IMPORT_FILE} is broken`);
   return record;

@@ -5,13 +5,13 @@ import { gzipSync } from "node:zlib";
 import t from "tap";
 import { AirferryError } from "../../src/errors.ts";
 import { decompress } from "../../src/rpm/codecs.ts";
-import { cutComps, parseComps } from "../../src/rpm/comps.ts";
+import { cutComps, readComps } from "../../src/rpm/comps.ts";
 import { clausesOf, type Dependency, parseRich, relationsIn } from "../../src/rpm/dependency.ts";
 import { cutModules, parseModules } from "../../src/rpm/modules.ts";
 import { formatNevra, Primary } from "../../src/rpm/primary.ts";
 import { parseRepomd } from "../../src/rpm/repomd.ts";
 import { cutUpdateinfo, forEachAdvisory } from "../../src/rpm/updateinfo.ts";
-import { sliceBlocks, sliceBlocksIn } from "../../src/rpm/xml-blocks.ts";
+import { sliceBlocks } from "../../src/rpm/xml-blocks.ts";
 import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
 
 const all = existsSync(RPM_FIXTURES) ? readdirSync(RPM_FIXTURES, { recursive: true, encoding: "utf8" }).sort() : [];
@@ -36,7 +36,7 @@ t.test("every repomd.xml of the fixtures is read or refused with a reason", with
       const primary = join(dirname(dirname(file)), record?.href ?? "");
       const bytes = existsSync(primary) ? await open(primary) : undefined;
       if (bytes === undefined) continue;
-      const parsed = new Primary(bytes, path);
+      const parsed = await Primary.read(bytes, path);
       for (const it of parsed.packages) {
         parsed.details(it);
         for (const kind of ["requires", "provides", "obsoletes"] as const) parsed.relations(it, kind);
@@ -57,7 +57,7 @@ t.test("every repomd.xml of the fixtures is read or refused with a reason", with
 
 t.test("a dialect without rpm: prefixes is read by the real parser", withRpmFixtures, async (t) => {
   const path = join(RPM_FIXTURES, "bazeldnf/testdata/libvirt-devel-el8.xml");
-  const parsed = new Primary(readFileSync(path), path);
+  const parsed = await Primary.read(readFileSync(path), path);
   t.equal(parsed.packages.length, 598);
   const withRequires = parsed.packages.filter((it) => parsed.relations(it, "requires").length > 0);
   t.ok(withRequires.length > 300, `${withRequires.length} have dependencies`);
@@ -96,19 +96,9 @@ t.test("comps and advisories are cut without touching what stays", withRpmFixtur
   for (const path of all.filter((it) => /comps[^/]*\.xml(\.gz|\.xz)?$/.test(it))) {
     const bytes = await open(join(RPM_FIXTURES, path));
     if (bytes === undefined) continue;
-    const whole = parseComps(bytes, path);
-    t.same(
-      parseComps(
-        cutComps(bytes, path, () => true),
-        path,
-      ),
-      whole,
-      `${path}: all shipped, nothing cut`,
-    );
-    const half = parseComps(
-      cutComps(bytes, path, (name) => name < "m"),
-      path,
-    );
+    const whole = await readComps(bytes, path);
+    t.same(await readComps(await cutComps(bytes, path, () => true), path), whole, `${path}: all shipped, nothing cut`);
+    const half = await readComps(await cutComps(bytes, path, (name) => name < "m"), path);
     t.ok(half.groups.every((it) => it.members.every((member) => member.name < "m")));
     const groups = new Set(half.groups.map((it) => it.id));
     const known = new Set(whole.groups.map((it) => it.id));
@@ -122,12 +112,12 @@ t.test("comps and advisories are cut without touching what stays", withRpmFixtur
     if (bytes === undefined) continue;
     try {
       const ids: string[] = [];
-      forEachAdvisory(bytes, path, (it) => {
+      await forEachAdvisory(bytes, path, (it) => {
         ids.push(it.id);
       });
       const again: string[] = [];
-      const cut = cutUpdateinfo(bytes, path, () => true);
-      if (cut) forEachAdvisory(cut, path, (it) => again.push(it.id));
+      const cut = await cutUpdateinfo(bytes, path, () => true);
+      if (cut) await forEachAdvisory(cut, path, (it) => again.push(it.id));
       t.ok(again.every((id) => ids.includes(id)));
       advisories += ids.length;
     } catch (error) {
@@ -155,9 +145,13 @@ t.test("blocks are the same whatever the pieces", async (t) => {
   t.same(whole.length, 2);
   for (const size of [1, 2, 7, 64]) t.same(await cutAt(size), whole, `pieces of ${size}`);
   for (const bad of [text.slice(0, -6), text.replace("</package>\n<", "<"), `${text}<x/>`, "<r><package></r>", ""]) {
-    t.throws(() => sliceBlocksIn(Buffer.from(bad), "package", "x", () => {}), { code: "ERR_UPSTREAM_INVALID" }, bad);
+    await t.rejects(
+      sliceBlocks([Buffer.from(bad)], "package", "x", () => {}),
+      { code: "ERR_UPSTREAM_INVALID" },
+      bad,
+    );
   }
-  t.same(sliceBlocksIn(Buffer.from("<r packages='0'/>"), "package", "x", () => {}).root, "r");
+  t.same((await sliceBlocks([Buffer.from("<r packages='0'/>")], "package", "x", () => {})).root, "r");
   t.ok(gzipSync(bytes).length > 0);
 });
 

@@ -26,7 +26,7 @@ async function expect(
 ): Promise<void> {
   const xml = documentOf(packages.map(packageBlock));
   const pool = new Pool("x86_64");
-  pool.addRepository("r", new Primary(Buffer.from(xml), "r"));
+  pool.addRepository("r", await Primary.read(Buffer.from(xml), "r"));
   const short = (nevra: string) => nevra.replace(/-0:([^-]*)-1\./, "-$1.");
   const requests = requested.map((label) => ({
     label,

@@ -4,6 +4,7 @@
  */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
+import { parseJson } from "../../io/json.ts";
 import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
 import {
   type Descriptor,
@@ -243,7 +244,7 @@ async function layoutImages(files: Files): Promise<ArchivedImage[]> {
 
 /** Docker's own form, which has no manifest of the registry's kind: one is made, the same every time. */
 async function dockerImages(files: Files): Promise<ArchivedImage[]> {
-  const list = parseJson(files, "manifest.json", (await readSmall(files, "manifest.json")) as Buffer);
+  const list = readJson(files, "manifest.json", (await readSmall(files, "manifest.json")) as Buffer);
   if (!Array.isArray(list)) throw invalid(files.name, "its manifest.json is not a list");
   const images: ArchivedImage[] = [];
   for (const raw of list as Record<string, unknown>[]) {
@@ -267,7 +268,7 @@ async function dockerImage(
 ): Promise<Omit<ArchivedImage, "names">> {
   const config = await readSmall(files, configPath);
   if (config === undefined) throw invalid(files.name, `its manifest.json names "${configPath}", which is not in it`);
-  const parsed = parseJson(files, configPath, config) as { rootfs?: { diff_ids?: unknown } };
+  const parsed = readJson(files, configPath, config) as { rootfs?: { diff_ids?: unknown } };
   const diffIds = parsed?.rootfs?.diff_ids;
   if (!Array.isArray(diffIds) || !diffIds.every(isOciDigest) || diffIds.length !== layerPaths.length) {
     throw invalid(files.name, `"${configPath}" does not list the ${layerPaths.length} layers that manifest.json names`);
@@ -304,9 +305,9 @@ function placeOf({ file, offset, codec }: MemberPlace): BlobPlace {
   return { file, offset, ...(codec && { codec }) };
 }
 
-function parseJson(files: Files, path: string, bytes: Buffer): unknown {
+function readJson(files: Files, path: string, bytes: Buffer): unknown {
   try {
-    return JSON.parse(bytes.toString("utf8"));
+    return parseJson(bytes.toString("utf8"));
   } catch {
     throw invalid(files.name, `"${path}" is not JSON`);
   }

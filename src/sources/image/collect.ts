@@ -3,9 +3,11 @@
  * theirs. The bytes of every manifest and config are kept, those of unwanted platforms too, so that every original digest
  * resolves inside the gap; only layers of unwanted platforms are left out. See OCI image-spec v1.1 and distribution-spec v1.1.
  */
+
 import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../fetch/named.ts";
 import { plural } from "../../io/format.ts";
+import { parseJson } from "../../io/json.ts";
 import type { Established } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
@@ -170,7 +172,7 @@ class Collector {
     // Artifacts are pushed with a config of an image's type and any content, for registries that take no other.
     let value: unknown;
     try {
-      value = JSON.parse(bytes.toString("utf8"));
+      value = parseJson(bytes.toString("utf8"));
     } catch {
       return {};
     }

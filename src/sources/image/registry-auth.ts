@@ -3,12 +3,14 @@
  * podman and the manifest. Secrets go to the registry that was asked and to its token service, nowhere else; a registry that
  * it redirects to is met as nobody. See the token specification of the distribution project; CVE-2020-15157.
  */
+
 import { AirferryError } from "../../errors.ts";
 import { hostNames, readVariable } from "../../fetch/credentials.ts";
 import { httpStatusOf } from "../../fetch/fetcher.ts";
 import { namerOf } from "../../fetch/named.ts";
 import { networkRank } from "../../fetch/network-rank.ts";
 import type { Authenticator, Fetcher } from "../../fetch/types.ts";
+import { parseJson } from "../../io/json.ts";
 import { redactUrl } from "../../io/redact.ts";
 import type { Manifest } from "../../manifest/schema.ts";
 import { answerable, type Challenge, parseChallenges } from "../../oci/challenge.ts";
@@ -217,7 +219,7 @@ function loginHint(host: string): string {
 
 function jsonObject(bytes: Buffer): { token?: unknown; access_token?: unknown; expires_in?: unknown } | undefined {
   try {
-    const value: unknown = JSON.parse(bytes.toString("utf8"));
+    const value: unknown = parseJson(bytes.toString("utf8"));
     return value !== null && typeof value === "object" ? value : undefined;
   } catch {
     return undefined;

@@ -2,10 +2,12 @@
  * One repository of a registry, as a place to take images from. See OCI distribution-spec v1.1, "Pulling" and "Content
  * Discovery".
  */
+
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf, isAddressRefused, redactUrl } from "../../fetch/fetcher.ts";
 import { BY_USER } from "../../fetch/named.ts";
 import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts";
+import { parseJson } from "../../io/json.ts";
 import { digestOf, digestSri, isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
@@ -326,7 +328,7 @@ function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: string[] }
   const left: string[] = [];
   let list: { manifests?: unknown } | null;
   try {
-    list = JSON.parse(bytes.toString("utf8"));
+    list = parseJson(bytes.toString("utf8")) as typeof list;
   } catch {
     return { known: bytes, left };
   }
@@ -345,7 +347,7 @@ function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: string[] }
 function tagsIn(bytes: Buffer): (string | undefined)[] {
   let list: { tags?: unknown } | null;
   try {
-    list = JSON.parse(bytes.toString("utf8"));
+    list = parseJson(bytes.toString("utf8")) as typeof list;
   } catch {
     return [undefined];
   }

@@ -3,9 +3,9 @@ import { AirferryError } from "../../errors.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
-import { parseModules } from "../../rpm/modules.ts";
+import { readModules } from "../../rpm/modules-thread.ts";
 import { formatNevra, Primary } from "../../rpm/primary.ts";
-import { parseRepomd } from "../../rpm/repomd.ts";
+import { MAX_METADATA_BYTES, maxOpenBytes, parseRepomd } from "../../rpm/repomd.ts";
 import { rewriteTreeinfo } from "../../rpm/treeinfo.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
@@ -13,7 +13,6 @@ import type { RpmDetail } from "./detail.ts";
 import { locate } from "./location.ts";
 import { keptArtifact, writeCut } from "./write-entry.ts";
 
-const MAX_OPEN_BYTES = 4 * 1024 ** 3;
 const METADATA = /\/repodata\//;
 const TREEINFO = /^rpms\/[^/]+\/\.?treeinfo$/;
 
@@ -34,14 +33,14 @@ export async function excludePackages(
     );
     if (artifact?.urls === undefined || artifact.integrity === undefined) return undefined;
     const { urls, integrity, size } = artifact;
-    const target = { ...urlsOf(urls, entry, context.manifest), integrity, maxBytes: size ?? MAX_OPEN_BYTES };
+    const target = { ...urlsOf(urls, entry, context.manifest), integrity, maxBytes: size ?? MAX_METADATA_BYTES };
     return (await context.fetcher.fetchBytes({ ...target, ...(size !== undefined && { size }) })).bytes;
   };
   const open = async (type: string) => {
     const bytes = await read(type);
-    return bytes && decompress(bytes, { name: `${entry.name}: ${type}`, maxBytes: MAX_OPEN_BYTES });
+    return bytes && decompress(bytes, { name: `${entry.name}: ${type}`, maxBytes: maxOpenBytes(type) });
   };
-  const primary = new Primary((await open("primary")) as Buffer, `${entry.name}: primary.xml`);
+  const primary = await Primary.read((await open("primary")) as Buffer, `${entry.name}: primary.xml`);
   const packages = primary.packages.flatMap((it) => {
     const { checksum, href, base } = primary.details(it);
     const { stored, asUpstream } = locate(href, base, checksum.hex, entry.name);
@@ -68,10 +67,10 @@ export async function excludePackages(
       primary,
       chunks: async (type) => {
         const bytes = await read(type);
-        return bytes && decompressChunks(bytes, { name: `${entry.name}: ${type}`, maxBytes: MAX_OPEN_BYTES });
+        return bytes && decompressChunks(bytes, { name: `${entry.name}: ${type}`, maxBytes: maxOpenBytes(type) });
       },
       open,
-      modules: modules ? parseModules(modules, `${entry.name}: modules.yaml`) : [],
+      modules: modules ? await readModules(modules, `${entry.name}: modules.yaml`) : [],
       revision: repomd.revision,
       time: new Date(seconds * 1000),
     },

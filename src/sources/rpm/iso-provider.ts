@@ -8,15 +8,15 @@ import type { RandomAccess } from "../../io/types.ts";
 import { IsoImage } from "../../iso/image.ts";
 import { readInstallTree } from "../../iso/install-tree.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
-import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
+import { ModuleIndex } from "../../rpm/modules.ts";
+import { readModules } from "../../rpm/modules-thread.ts";
 import { Primary } from "../../rpm/primary.ts";
-import { parseRepomd } from "../../rpm/repomd.ts";
+import { maxOpenBytes, parseRepomd } from "../../rpm/repomd.ts";
 import type { LockContext } from "../types.ts";
 import { isSeeded, type Repository } from "./repository.ts";
 
 const MAX_REPOMD_BYTES = 4 * 1024 * 1024;
 const MAX_METADATA_BYTES = 512 * 1024 * 1024;
-const MAX_OPEN_BYTES = 4 * 1024 ** 3;
 
 export interface IsoProviders {
   repositories: Repository[];
@@ -92,7 +92,7 @@ async function repositoriesOf(name: string, bytes: RandomAccess): Promise<Reposi
     };
     const open = async (type: string) => {
       const packed = await record(type);
-      return packed && decompress(packed, { name: `${label}: ${type}`, maxBytes: MAX_OPEN_BYTES });
+      return packed && decompress(packed, { name: `${label}: ${type}`, maxBytes: maxOpenBytes(type) });
     };
     const primary = await open("primary");
     if (primary === undefined) continue;
@@ -101,12 +101,12 @@ async function repositoriesOf(name: string, bytes: RandomAccess): Promise<Reposi
       entry: { name: label, packages: [] },
       name: label,
       provider: true,
-      primary: new Primary(primary, `${label}: primary.xml`),
+      primary: await Primary.read(primary, `${label}: primary.xml`),
       comps: [],
-      modules: new ModuleIndex(modules ? parseModules(modules, `${label}: modules.yaml`) : []),
+      modules: new ModuleIndex(modules ? await readModules(modules, `${label}: modules.yaml`) : []),
       filelists: async () => {
         const packed = await record("filelists");
-        return packed && decompressChunks(packed, { name: `${label}: filelists`, maxBytes: MAX_OPEN_BYTES });
+        return packed && decompressChunks(packed, { name: `${label}: filelists`, maxBytes: maxOpenBytes("filelists") });
       },
     });
   }

@@ -9,9 +9,11 @@ import { requestDigest } from "../../manifest/load.ts";
 import type { LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
-import { parseComps } from "../../rpm/comps.ts";
-import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
+import { readComps } from "../../rpm/comps.ts";
+import { ModuleIndex } from "../../rpm/modules.ts";
+import { readModules } from "../../rpm/modules-thread.ts";
 import { Primary } from "../../rpm/primary.ts";
+import { MAX_METADATA_BYTES, maxOpenBytes } from "../../rpm/repomd.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import type { LeftOutDependency, RpmDetail } from "./detail.ts";
@@ -19,8 +21,6 @@ import { listingOf } from "./loose.ts";
 import { placeOf } from "./place.ts";
 import { isSeeded, type Repository } from "./repository.ts";
 import { fetchRepomd } from "./snapshot.ts";
-
-const MAX_OPEN_BYTES = 4 * 1024 ** 3;
 
 /** The earlier lock of an entry when its text, and a local folder's content, are the same. */
 export async function freshLock(entry: RpmEntry, context: LockContext): Promise<LockedEntry | undefined> {
@@ -64,20 +64,22 @@ export async function reopen(entry: RpmEntry, previous: LockedEntry, context: Lo
   const open = async (type: string) => {
     const digest = metadata[type];
     const name = `${entry.name}: ${type}`;
-    return digest && decompress(await context.kept.get(digest), { name, maxBytes: MAX_OPEN_BYTES });
+    return digest && decompress(await context.kept.get(digest), { name, maxBytes: maxOpenBytes(type) });
   };
   const modules = await open("modules");
   const group = isSeeded(entry) ? await open("group") : undefined;
   return {
     entry,
     name: entry.name,
-    primary: new Primary((await open("primary")) as Buffer, `${entry.name}: primary.xml`),
+    primary: await Primary.read((await open("primary")) as Buffer, `${entry.name}: primary.xml`),
     ...(isSeeded(entry) && { stays: true }),
-    comps: group ? [parseComps(group, `${entry.name}: comps.xml`)] : [],
-    modules: new ModuleIndex(modules ? parseModules(modules, `${entry.name}: modules.yaml`) : []),
+    comps: group ? [await readComps(group, `${entry.name}: comps.xml`)] : [],
+    modules: new ModuleIndex(modules ? await readModules(modules, `${entry.name}: modules.yaml`) : []),
     filelists: async () => {
       const bytes = await filelistsOf(previous, context);
-      return bytes && decompressChunks(bytes, { name: `${entry.name}: filelists`, maxBytes: MAX_OPEN_BYTES });
+      return (
+        bytes && decompressChunks(bytes, { name: `${entry.name}: filelists`, maxBytes: maxOpenBytes("filelists") })
+      );
     },
   };
 }
@@ -97,7 +99,7 @@ async function filelistsOf(previous: LockedEntry, context: LockContext): Promise
   const target = {
     ...urlsOf(urls, previous, context.manifest),
     integrity,
-    maxBytes: size ?? MAX_OPEN_BYTES,
+    maxBytes: size ?? MAX_METADATA_BYTES,
     ...(size !== undefined && { size }),
   };
   return (await context.fetcher.fetchBytes(target)).bytes;

@@ -9,6 +9,7 @@ import { decompress } from "../../rpm/codecs.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
 import { Primary } from "../../rpm/primary.ts";
+import { maxOpenBytes } from "../../rpm/repomd.ts";
 import { mapLimited } from "../each.ts";
 
 const MAX_FILES = 200_000;
@@ -64,8 +65,15 @@ export async function readLooseFolder(name: string, dir: string, given: string):
   const newest = Math.max(...packages.map((it) => Number(it.info.buildTime) || 0));
   const { files: repodata, repomd } = await writeLooseRepodata(packages, new Date(newest * 1000));
   const primary = repodata.find((it) => it.type === "primary") as RepodataFile;
-  const open = await decompress(primary.bytes, { name: `${name}: primary.xml`, maxBytes: 4 * 1024 ** 3 });
-  return { given, packages, files: repodata, repomd, listing, primary: new Primary(open, `${name}: primary.xml`) };
+  const open = await decompress(primary.bytes, { name: `${name}: primary.xml`, maxBytes: maxOpenBytes("primary") });
+  return {
+    given,
+    packages,
+    files: repodata,
+    repomd,
+    listing,
+    primary: await Primary.read(open, `${name}: primary.xml`),
+  };
 }
 
 async function rpmsBelow(dir: string): Promise<string[]> {

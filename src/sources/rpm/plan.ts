@@ -4,9 +4,9 @@ import { AirferryError } from "../../errors.ts";
 import type { Digest } from "../../io/types.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress } from "../../rpm/codecs.ts";
-import { parseModules } from "../../rpm/modules.ts";
+import { readModules } from "../../rpm/modules-thread.ts";
 import { formatNevra, Primary } from "../../rpm/primary.ts";
-import { integrityOf } from "../../rpm/repomd.ts";
+import { integrityOf, maxOpenBytes } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import { itemOf } from "../artifact.ts";
@@ -158,8 +158,8 @@ function requireListed(path: string, nevra: string, listed: readonly string[] | 
 /** What primary.xml calls the packages, by integrity. */
 async function listedOf(detail: RpmDetail, context: PlanContext): Promise<Map<string, string[]>> {
   const kept = await context.kept.get(detail.metadata.primary as Digest);
-  const open = await decompress(kept, { name: "primary.xml", maxBytes: 4 * 1024 ** 3 });
-  const primary = new Primary(open, "primary.xml");
+  const open = await decompress(kept, { name: "primary.xml", maxBytes: maxOpenBytes("primary") });
+  const primary = await Primary.read(open, "primary.xml");
   const listed = new Map<string, string[]>();
   for (const entry of primary.packages) {
     const integrity = integrityOf(primary.details(entry).checksum);
@@ -171,6 +171,9 @@ async function listedOf(detail: RpmDetail, context: PlanContext): Promise<Map<st
 async function modularOf(detail: RpmDetail, context: PlanContext): Promise<Set<string>> {
   const digest = detail.metadata.modules;
   if (digest === undefined) return new Set();
-  const open = await decompress(await context.kept.get(digest), { name: "modules.yaml", maxBytes: 1024 ** 3 });
-  return new Set(parseModules(open, "modules.yaml").flatMap((it) => it.artifacts));
+  const open = await decompress(await context.kept.get(digest), {
+    name: "modules.yaml",
+    maxBytes: maxOpenBytes("modules"),
+  });
+  return new Set((await readModules(open, "modules.yaml")).flatMap((it) => it.artifacts));
 }

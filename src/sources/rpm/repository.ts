@@ -1,7 +1,8 @@
 /** One repository entry while it is being locked: its packages and the metadata that selection and closure look at. */
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { type Comps, parseComps } from "../../rpm/comps.ts";
-import { ModuleIndex, parseModules } from "../../rpm/modules.ts";
+import { type Comps, readComps } from "../../rpm/comps.ts";
+import { ModuleIndex } from "../../rpm/modules.ts";
+import { readModules } from "../../rpm/modules-thread.ts";
 import type { Primary } from "../../rpm/primary.ts";
 import { type Advisory, forEachAdvisory } from "../../rpm/updateinfo.ts";
 import type { LooseFolder } from "./loose.ts";
@@ -42,7 +43,7 @@ export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promi
   const modules = await snapshot.open("modules");
   if (isSeeded(entry)) {
     const bytes = await openGroup(snapshot);
-    if (bytes) comps.push(parseComps(bytes, `${entry.name}: comps.xml`));
+    if (bytes) comps.push(await readComps(bytes, `${entry.name}: comps.xml`));
   }
   return {
     entry,
@@ -50,7 +51,7 @@ export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promi
     primary,
     snapshot,
     comps,
-    modules: new ModuleIndex(modules ? parseModules(modules, `${entry.name}: modules.yaml`) : []),
+    modules: new ModuleIndex(modules ? await readModules(modules, `${entry.name}: modules.yaml`) : []),
     filelists: () => snapshot.openChunks("filelists"),
   };
 }
@@ -68,6 +69,6 @@ export async function openGroup(snapshot: Snapshot): Promise<Buffer | undefined>
 export async function readAdvisories(repository: Repository): Promise<Advisory[]> {
   const bytes = await repository.snapshot?.open("updateinfo");
   const advisories: Advisory[] = [];
-  if (bytes) forEachAdvisory(bytes, `${repository.name}: updateinfo.xml`, (it) => advisories.push(it));
+  if (bytes) await forEachAdvisory(bytes, `${repository.name}: updateinfo.xml`, (it) => advisories.push(it));
   return advisories;
 }

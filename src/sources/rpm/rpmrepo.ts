@@ -2,19 +2,18 @@
  * `/rpmrepo/`: metadata of one repository over the packages of several, for builders that know a single server. Packages are
  * not stored twice: locations lead to `NAME/…`, which the server finds below `/rpms/`.
  */
-import type { Digest } from "../../io/types.ts";
 import type { LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { pkgidOf } from "../../rpm/filelists.ts";
 import { type RepodataDocument, type RepodataFile, writeRepodata } from "../../rpm/metadata-writer.ts";
 import { Primary } from "../../rpm/primary.ts";
+import { maxOpenBytes } from "../../rpm/repomd.ts";
 import { withLocation } from "../../rpm/subset.ts";
-import { sliceBlocksIn } from "../../rpm/xml-blocks.ts";
+import { sliceBlocks } from "../../rpm/xml-blocks.ts";
 import type { PlanContext } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
 import { locate } from "./location.ts";
 
-const MAX_OPEN_BYTES = 4 * 1024 ** 3;
 const HEADS = {
   primary:
     '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm" packages="N">',
@@ -34,10 +33,10 @@ export async function writeMergedRepository(
   const seen = new Set<string>();
   for (const entry of entries) {
     const { metadata } = entry.detail as RpmDetail;
-    const open = async (type: string) => openKept(metadata[type], `${entry.name}: ${type}`, context);
+    const open = async (type: string) => openKept(metadata, type, entry.name, context);
     const bytes = await open("primary");
     if (bytes === undefined) continue;
-    const document = new Primary(bytes, `${entry.name}: primary.xml`);
+    const document = await Primary.read(bytes, `${entry.name}: primary.xml`);
     const mine = new Set<string>();
     for (const it of document.packages) {
       const { checksum, href, base } = document.details(it);
@@ -50,7 +49,7 @@ export async function writeMergedRepository(
     for (const [type, list] of [["filelists", filelists] as const, ["other", other] as const]) {
       const blocks = await open(type);
       if (blocks === undefined) continue;
-      sliceBlocksIn(blocks, "package", `${entry.name}: ${type}`, (block) => {
+      await sliceBlocks([blocks], "package", `${entry.name}: ${type}`, (block) => {
         if (mine.has(pkgidOf(block))) list.push(Buffer.from(block), NEWLINE);
       });
     }
@@ -78,7 +77,13 @@ function documentOf(type: keyof typeof HEADS, blocks: Buffer[]): RepodataDocumen
   return { head: `<?xml version="1.0" encoding="UTF-8"?>\n${head}\n`, blocks, tail: `</${root}>\n` };
 }
 
-async function openKept(digest: Digest | undefined, name: string, context: PlanContext): Promise<Buffer | undefined> {
+async function openKept(
+  metadata: RpmDetail["metadata"],
+  type: string,
+  owner: string,
+  context: PlanContext,
+): Promise<Buffer | undefined> {
+  const digest = metadata[type];
   if (digest === undefined) return undefined;
-  return decompress(await context.kept.get(digest), { name, maxBytes: MAX_OPEN_BYTES });
+  return decompress(await context.kept.get(digest), { name: `${owner}: ${type}`, maxBytes: maxOpenBytes(type) });
 }

@@ -5,7 +5,8 @@
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
-import { gunzipSync, type ZlibOptions, zstdDecompressSync } from "node:zlib";
+import { promisify } from "node:util";
+import { gunzip, type ZlibOptions, zstdDecompress } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/failure.ts";
 import { namerOf } from "../../fetch/named.ts";
@@ -20,8 +21,8 @@ import {
   type Checksum,
   integrityOf,
   MAX_METADATA_BYTES,
-  MAX_OPEN_METADATA_BYTES,
   MAX_REPOMD_BYTES,
+  maxOpenBytes,
   parseRepomd,
   type Repomd,
   type RepomdRecord,
@@ -132,7 +133,7 @@ export class Snapshot {
     const record = this.record(type);
     const bytes = record && (await this.fetchRecord(record));
     if (!record || !bytes) return undefined;
-    const open = await openWhole(bytes, `${this.name}: ${record.href}`, record.openSize);
+    const open = await openWhole(bytes, `${this.name}: ${record.href}`, record.openSize, maxOpenBytes(type));
     if (record.openChecksum) checkDigest(open, record.openChecksum, undefined, `${this.name}: ${record.href} (open)`);
     return open;
   }
@@ -144,7 +145,7 @@ export class Snapshot {
     if (!record || !bytes) return undefined;
     return decompressChunks(bytes, {
       name: `${this.name}: ${record.href}`,
-      maxBytes: record.openSize ?? MAX_OPEN_METADATA_BYTES,
+      maxBytes: maxOpenBytes(type),
       ...(record.openSize !== undefined && { openSize: record.openSize }),
     });
   }
@@ -163,7 +164,7 @@ export class Snapshot {
         },
       );
     }
-    this.#primary = new Primary(open, `${this.name}: primary.xml`);
+    this.#primary = await Primary.read(open, `${this.name}: primary.xml`);
     return this.#primary;
   }
 
@@ -297,23 +298,30 @@ export async function fetchRepomd(
  * Opens a document in one piece. With the size known and a codec of Node's own, straight into a buffer of that size: pieces
  * to be joined would cost the same memory again.
  */
-export async function openWhole(bytes: Buffer, name: string, size: number | undefined): Promise<Buffer> {
-  const open = size !== undefined && size <= MAX_AT_ONCE_BYTES && ONE_PIECE[detectCodec(bytes)];
+export async function openWhole(
+  bytes: Buffer,
+  name: string,
+  size: number | undefined,
+  maxBytes: number,
+): Promise<Buffer> {
+  const open = size !== undefined && size <= Math.min(MAX_AT_ONCE_BYTES, maxBytes) && ONE_PIECE[detectCodec(bytes)];
   if (open) {
     try {
-      const whole = open(bytes, { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) });
+      const whole = await open(bytes, { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) });
       if (whole.length === size) return whole;
     } catch {
       // The other way says what is wrong with it.
     }
   }
-  const limits = size === undefined ? { maxBytes: MAX_OPEN_METADATA_BYTES } : { maxBytes: size, openSize: size };
-  return decompress(bytes, { name, ...limits });
+  return decompress(bytes, { name, maxBytes, ...(size !== undefined && { openSize: size }) });
 }
 
-const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) => Buffer>> = {
-  gz: gunzipSync,
-  zstd: zstdDecompressSync as unknown as (bytes: Buffer, options: ZlibOptions) => Buffer,
+const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) => Promise<Buffer>>> = {
+  gz: promisify<Buffer, ZlibOptions, Buffer>(gunzip),
+  zstd: promisify(zstdDecompress as unknown as typeof gunzip) as (
+    bytes: Buffer,
+    options: ZlibOptions,
+  ) => Promise<Buffer>,
 };
 
 /** What a repository's metadata leads to, as the one who named it. */

@@ -325,7 +325,7 @@ async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): P
   const names = new Set(packages.map((it) => it.name));
   const group = await source.open("group");
   if (group) {
-    const bytes = cutComps(group, `${source.name}: comps.xml`, (it) => names.has(it));
+    const bytes = await cutComps(group, `${source.name}: comps.xml`, (it) => names.has(it));
     extra.push({ type: "group", name: "comps.xml", bytes, compress: false });
   }
   const modules = cutModules(source.modules, nevras);
@@ -334,7 +334,8 @@ async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): P
   }
   const updateinfo = await source.open("updateinfo");
   const cut =
-    updateinfo && cutUpdateinfo(updateinfo, `${source.name}: updateinfo.xml`, (it) => nevras.has(formatNevra(it)));
+    updateinfo &&
+    (await cutUpdateinfo(updateinfo, `${source.name}: updateinfo.xml`, (it) => nevras.has(formatNevra(it))));
   if (cut) extra.push({ type: "updateinfo", name: "updateinfo.xml", bytes: cut, compress: true });
   const productid = await source.open("productid");
   if (productid) extra.push({ type: "productid", name: "productid", bytes: productid, compress: false });

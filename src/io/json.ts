@@ -1,0 +1,45 @@
+/**
+ * JSON from outside. V8 parses any depth, but everything that walks the value afterwards (stringify, validation) calls itself
+ * for each level and ends in "Maximum call stack size exceeded"; so depth is bounded before.
+ */
+
+/** Levels of lists and objects; the deepest that we write or read has 8. */
+export const MAX_JSON_DEPTH = 64;
+
+/** Parses JSON. @throws {SyntaxError} when it is not JSON, or deeper than {@link MAX_JSON_DEPTH}: the message is fit for people */
+export function parseJson(text: string): unknown {
+  // Parsed first: brackets can only be counted once it is known where strings end.
+  const value: unknown = JSON.parse(text);
+  if (isDeeper(text, MAX_JSON_DEPTH)) throw new SyntaxError(`more than ${MAX_JSON_DEPTH} levels deep`);
+  return value;
+}
+
+/** `text` is well-formed JSON. */
+function isDeeper(text: string, max: number): boolean {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22:
+        at = endOfString(text, at);
+        break;
+      case 0x5b:
+      case 0x7b:
+        if (++depth > max) return true;
+        break;
+      case 0x5d:
+      case 0x7d:
+        depth--;
+    }
+  }
+  return false;
+}
+
+/** Position of the quote that ends the string beginning at `start`. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    if (end < 0) return text.length;
+    let slashes = 0;
+    while (text.charCodeAt(end - 1 - slashes) === 0x5c) slashes++;
+    if (slashes % 2 === 0) return end;
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * YAML from outside, read with the yaml package under bounds: no alias bombs, no stack overflows, and time that grows with the
+ * text alone. The package compares each key of a mapping with each other one, and shows the whole line for each of its errors;
+ * here every key is looked up once, and the first errors are enough.
+ */
+import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, YAMLParseError } from "yaml";
+
+/** Levels of collections. */
+const MAX_DEPTH = 100;
+/** How often aliases may multiply what they name: for `toJS`. */
+export const MAX_ALIASES = 100;
+const MAX_ERRORS = 100;
+
+export type YamlOptions = Omit<NonNullable<Parameters<typeof parseDocument>[1]>, "uniqueKeys" | "prettyErrors">;
+
+/**
+ * Parses one document. Faults are in its `errors` (at most 100), each with `linePos`; double keys and too much depth are among
+ * them. Where there are any, the document's value is not to be used.
+ */
+export function parseYaml(text: string, options: YamlOptions = {}): Document.Parsed {
+  const lines = options.lineCounter ?? new LineCounter();
+  let document: Document.Parsed;
+  try {
+    document = parseDocument(text, { ...options, lineCounter: lines, uniqueKeys: false, prettyErrors: false });
+    if (document.errors.length === 0) checkNodes(document, options.merge === true);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    // The package calls itself for every level.
+    document = parseDocument("", options);
+    document.errors = [tooDeep(0)];
+  }
+  document.errors.splice(MAX_ERRORS);
+  for (const error of document.errors) error.linePos = [lines.linePos(error.pos[0])];
+  return document;
+}
+
+function checkNodes(document: Document.Parsed, merge: boolean): void {
+  const waiting: [node: unknown, depth: number][] = [[document.contents, 1]];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const [node, depth] = next;
+    if (isPair(node)) waiting.push([node.key, depth], [node.value, depth]);
+    else if (isMap(node) || isSeq(node)) {
+      if (depth > MAX_DEPTH) document.errors.push(tooDeep(node.range?.[0] ?? 0));
+      if (document.errors.length > MAX_ERRORS) return;
+      if (isMap(node)) checkKeys(document, node.items, merge);
+      if (depth <= MAX_DEPTH) for (const item of node.items) waiting.push([item, depth + 1]);
+    }
+  }
+  document.errors.sort((a, b) => a.pos[0] - b.pos[0]);
+}
+
+/** As the package does it: only scalars can be the same, and `<<` may come again where it merges. */
+function checkKeys(document: Document.Parsed, items: readonly { key: unknown }[], merge: boolean): void {
+  const seen = new Set<unknown>();
+  for (const { key } of items) {
+    if (!isScalar(key) || (merge && key.value === "<<")) continue;
+    if (seen.has(key.value)) {
+      const start = key.range?.[0] ?? 0;
+      document.errors.push(new YAMLParseError([start, start + 1], "DUPLICATE_KEY", "Map keys must be unique"));
+    }
+    seen.add(key.value);
+  }
+}
+
+function tooDeep(start: number): YAMLParseError {
+  return new YAMLParseError([start, start + 1], "UNEXPECTED_TOKEN", `more than ${MAX_DEPTH} levels deep`);
+}
