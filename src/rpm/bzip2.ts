@@ -1,6 +1,7 @@
 /**
  * Opens bzip2 data, a block at a time: strict about its checksums and its end, takes files of several streams, and does as much
- * work as there is input and output, whatever the input is. (The kept library loops for ever on a run length that overflows.)
+ * work as there is input and output, whatever the input is. (The kept library, seek-bzip, decodes a file in one go, which holds
+ * up everything else for minutes, and checks no end.)
  * No specification exists; see bzip2's own decompress.c and Joe Tsai's "BZip2: Format Specification".
  */
 

@@ -128,12 +128,12 @@ function* splitDocuments(source: string): Generator<string> {
   let start = 0;
   let end: number | undefined;
   let says = false;
-  const text = () => source.slice(start, end ?? source.length);
+  const text = (next: number) => startOf(source.slice(start, end ?? next));
   for (let at = 0; at < source.length; ) {
     const feed = source.indexOf("\n", at);
     const next = feed < 0 ? source.length : feed + 1;
     if (isMarker(source, at, "---")) {
-      if (says) yield startOf(text());
+      if (says) yield text(at);
       start = at;
       end = undefined;
       says = !isEmptyLine(source, at + 3, next);
@@ -143,7 +143,7 @@ function* splitDocuments(source: string): Generator<string> {
     }
     at = next;
   }
-  if (says) yield startOf(text());
+  if (says) yield text(source.length);
 }
 
 function startOf(text: string): string {

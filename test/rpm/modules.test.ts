@@ -131,3 +131,17 @@ t.test("cutModules() keeps what kept builds need, though no package of that is c
   t.equal(kept.defaultStream("perl"), "5.26");
   t.equal(cutModules(documents, new Set()), undefined);
 });
+
+t.test("documents are cut at the next marker, whether `...` ends them or not", async (t) => {
+  const texts = PERL.map((it) => it.replace(/\.\.\.\n$/, ""));
+  const documents = parseModules(Buffer.from(texts.join("")), "m");
+  t.same(
+    documents.map((it) => it.text),
+    texts,
+  );
+  const mixed = `# head\n${PERL[0]}ignored\n${texts[1]}`;
+  t.same(
+    parseModules(Buffer.from(mixed), "m").map((it) => it.text),
+    [texts[0], texts[1]],
+  );
+});
