@@ -25,7 +25,6 @@ export const ERROR_CODES = {
   ERR_PASSWORD: EXIT.failed,
   ERR_SIGNER: EXIT.failed,
   ERR_ISO_INVALID: EXIT.failed,
-  ERR_DOCTOR: EXIT.failed,
   ERR_PUBLISH: EXIT.failed,
   ERR_TOOL: EXIT.failed,
   // 2: usage or manifest

@@ -9,7 +9,7 @@ import { hostname } from "node:os";
 import { basename, resolve } from "node:path";
 import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
-import { streamEntries } from "./bundle/inventory.ts";
+import { NEWER_AIRFERRY, streamEntries } from "./bundle/inventory.ts";
 import type { Inventory, InventoryEntry } from "./bundle/inventory-types.ts";
 import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
@@ -132,6 +132,7 @@ function refuse(folders: readonly string[], problems: readonly Problem[]): void 
 const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
   ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint by another way",
+  ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
   ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
 };
 

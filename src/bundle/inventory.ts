@@ -64,6 +64,9 @@ export function streamEntries(inventory: Inventory): (InventoryEntry & { offset:
     .sort((a, b) => a.offset - b.offset);
 }
 
+/** What helps against ERR_BUNDLE_VERSION. */
+export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
+
 /**
  * Parses an inventory whose digest is in a signed SHA256SUMS.
  * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with `problems`
@@ -86,7 +89,7 @@ export function parseInventory(bytes: Buffer): Inventory {
         path: INVENTORY_NAME,
         expected: INVENTORY_MEDIA_TYPE,
         actual: printable(String(mediaType), 100),
-        hint: "a newer airferry may have packed it; use that version here too",
+        hint: NEWER_AIRFERRY,
       },
     );
   }

@@ -52,6 +52,8 @@ export function findImages(
     // The same image in two streams is one image.
     const found = [...new Map(ends.map((it) => [`${it.catalog.reference} ${it.catalog.digest}`, it])).values()];
     if (found.length === 1) return found[0] as (typeof found)[number];
+    // What can be no name of an image is told as that.
+    if (found.length === 0) parseReference(name);
     const isOneName = found.length > 1 && new Set(found.map((it) => it.catalog.reference)).size === 1;
     const fault =
       found.length === 0 ? "it was not packed" : isOneName ? "streams differ on it" : "several have this name";

@@ -81,6 +81,7 @@ const ALLOW = "choose another folder, or change the owner or the permissions of 
 const HINTS = new Map([
   ["ENOSPC", MAKE_ROOM],
   ["EDQUOT", MAKE_ROOM],
+  ["EFBIG", "use another file system, or smaller volumes: --volume-size fat32"],
   ["EROFS", "choose another folder, or mount its file system read-write"],
   ["EACCES", ALLOW],
   ["EPERM", ALLOW],

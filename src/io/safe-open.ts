@@ -77,6 +77,7 @@ function tooLarge(file: string, maxBytes: number, size: number): AirferryError {
       path: file,
       expected: `at most ${maxBytes} bytes`,
       actual: `${size} bytes`,
+      hint: "do not use it: nothing that airferry writes is as large; copy it again, or ask for it again",
     },
   );
 }

@@ -57,6 +57,8 @@ const lockSchema = z.strictObject({
   ),
 });
 
+const AGAIN = "restore it, or remove it and lock what upstream has now: airferry lock MANIFEST";
+
 /**
  * Reads a lock; undefined when there is none.
  * @throws {AirferryError} ERR_LOCK_INVALID when it is not one
@@ -68,7 +70,11 @@ export async function readLock(file: string): Promise<Lock | undefined> {
     text = await readFile(file, "utf8");
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${(cause as Error).message}`, { cause });
+    throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${(cause as Error).message}`, {
+      path: file,
+      hint: AGAIN,
+      cause,
+    });
   }
   try {
     return lockSchema.parse(parseJson(text)) as Lock;
@@ -76,8 +82,8 @@ export async function readLock(file: string): Promise<Lock | undefined> {
     const issue = cause instanceof z.ZodError ? cause.issues[0] : undefined;
     throw new AirferryError(
       "ERR_LOCK_INVALID",
-      `cannot read lock "${file}": ${issue ? `${issue.path.join(".")}: ${issue.message}` : (cause as Error).message}`,
-      { hint: "remove it and run airferry lock again", cause },
+      `cannot read lock "${file}": ${issue ? `"${issue.path.join(".")}" is not what airferry writes` : `not JSON: ${(cause as Error).message}`}`,
+      { path: file, hint: AGAIN, cause },
     );
   }
 }

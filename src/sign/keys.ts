@@ -123,7 +123,7 @@ function notAKey(file: string, actual: string, cause?: unknown): AirferryError {
       cause,
       hint: isPrivate
         ? "give the .pub file; a private key never belongs on the far side"
-        : "give the .pub file that airferry keygen or cosign generate-key-pair wrote",
+        : "give the .pub file of the key pair, as keygen or cosign generate-key-pair wrote it",
     },
   );
 }

@@ -1,4 +1,6 @@
 /** `airferry verify`: is this bundle whole, and signed by keys that are trusted? */
+
+import { NEWER_AIRFERRY } from "../../bundle/inventory.ts";
 import { AirferryError, EXIT } from "../../errors.ts";
 import { shellWords } from "../../io/shell.ts";
 import { positive, type Register, trustFiles, trustOption, withGlobals } from "../command.ts";
@@ -89,6 +91,8 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
       return "have the packer pack again, and carry the new bundle";
     case "ERR_SIGNATURE_MISSING":
       return `have the packer run: airferry sign ${shellWords(bundles)} --key FILE`;
+    case "ERR_BUNDLE_VERSION":
+      return NEWER_AIRFERRY;
     case "ERR_BUNDLE_EXTRA":
       return "remove what does not belong to the bundle, or copy the bundle to an empty medium";
     default:

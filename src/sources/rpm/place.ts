@@ -31,10 +31,11 @@ export function baseArch(entry: RpmEntry): string {
 export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Place> {
   if (entry.path !== undefined) {
     const dir = localPath(entry.path, context);
-    if (!(await stat(dir).catch(() => undefined))?.isDirectory()) {
+    const found = await stat(dir).catch(() => undefined);
+    if (!found?.isDirectory()) {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",
-        `cannot lock rpms "${entry.name}": no such folder: "${entry.path}"`,
+        `cannot lock rpms "${entry.name}": ${found === undefined ? "no such folder" : "a file, where a folder is meant"}: "${entry.path}"`,
         {
           path: entry.path,
           hint: "paths in a manifest are relative to the manifest's own folder",
