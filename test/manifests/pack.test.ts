@@ -39,7 +39,7 @@ for (const name of ["rocky-8-capi", "rhel-9-capi", "rhel-8-capi", "image-builder
         kubernetes_http_source: `${URL}/files/release`,
         iso_checksum_type: "sha256",
       });
-      t.strictSame(JSON.parse(await render("check")), { findings: [] });
+      t.strictSame(JSON.parse(await render("check")), { findings: [], kickstart: [], guest: [] });
       return;
     }
     const values = parseImageconfig(await render("imageconfig"));
@@ -54,7 +54,7 @@ for (const name of ["rocky-8-capi", "rhel-9-capi", "rhel-8-capi", "image-builder
     ]) {
       t.ok(values.get(key), `${key}=${values.get(key)}`);
     }
-    t.strictSame(JSON.parse(await render("check")), { findings: [] });
+    t.strictSame(JSON.parse(await render("check")), { findings: [], kickstart: [], guest: [] });
     t.ok(
       entries.some((it) => it.path === "rpmrepo/repodata/repomd.xml"),
       "/rpmrepo/ is there",

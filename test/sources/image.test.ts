@@ -301,7 +301,7 @@ t.test("a tag that is gone, and registries that are gone, are said at once and c
   const since = Date.now();
   const drift = await airferry(dir, ["lock", manifest], env);
   t.equal(drift.status, 0, drift.stderr);
-  t.ok(Date.now() - since < 6000, `${Date.now() - since} ms`);
+  t.ok(Date.now() - since < 15_000, `${Date.now() - since} ms`);
   t.match(drift.stderr, `${one.host}/lab/bb:3.0 moved upstream: locked ${made.index.digest}`);
   t.match(drift.stderr, `the tag ${one.host}/lab/bb:4.0 is gone upstream; what is locked stays: ${made.index.digest}`);
   t.match(drift.stderr, new RegExp(`could not ask ${two.host} whether \\S+ and 11 more moved: .*connection refused`));

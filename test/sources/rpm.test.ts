@@ -153,7 +153,8 @@ const KERNELS: MadePackage[] = [1, 2, 3].flatMap((it) => [
 
 const CHOICES = new Map<string, [object, string[]]>([
   ["a name", [{ packages: ["tool"] }, ["tool-3-1.x86_64"]]],
-  ["name.arch", [{ packages: ["tool.i686"] }, ["tool-3-1.i686"]]],
+  // A system that has both must have one version of both.
+  ["name.arch", [{ packages: ["tool.i686"] }, ["tool-3-1.i686", "tool-3-1.x86_64"]]],
   ["a version", [{ packages: ["tool-2"] }, ["tool-2-1.x86_64"]]],
   ["a full NEVRA", [{ packages: ["tool-0:1-1.x86_64"] }, ["tool-1-1.x86_64"]]],
   ["a glob", [{ packages: ["to?l*"] }, ["tool-3-1.x86_64"]]],

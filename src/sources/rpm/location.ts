@@ -45,7 +45,8 @@ export function locate(href: string, base: string | undefined, digest: string, n
   const file = segments.at(-1);
   if (file === undefined || path.endsWith("/")) throw refuse("no file name");
   const stored = outside ? `external/${digest.slice(0, 8)}/${file}` : segments.join("/");
-  const fault = checkPath(stored);
+  // It lies below the repository's folder: `a:b.rpm` is no drive there.
+  const fault = checkPath(`rpms/${stored}`);
   if (fault !== undefined) throw refuse(fault);
   if (outside) return { stored, asUpstream: false };
   // Clients differ on an escaped one: older ones send it as it is, newer ones escape its percent signs again.

@@ -96,7 +96,7 @@ export class Snapshot {
   /** A location in a repository on disk, which stays in its folder: what its metadata says is no leave to read elsewhere. */
   #pathOf(href: string): string {
     const path = posix.normalize(decodeHref(href));
-    const fault = checkPath(path);
+    const fault = path.startsWith("/") ? "it is absolute" : checkPath(`rpms/${path}`);
     if (fault === undefined) return path;
     throw new AirferryError(
       "ERR_UPSTREAM_INVALID",
