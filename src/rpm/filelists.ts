@@ -12,10 +12,21 @@ export async function findInFilelists(
   paths: ReadonlySet<string>,
   onFound: (pkgid: string, path: string) => void,
 ): Promise<void> {
-  // Paths are compared as latin1, like all of the solver's names.
-  const needles = [...paths].map((path) => ({ path, bytes: Buffer.from(`>${escapeText(path)}<`, "latin1") }));
+  // Paths are compared as latin1, like all of the solver's names; some writers escape more than they have to.
+  const needles = [...paths].map((path) => ({
+    path,
+    bytes: Buffer.from(`>${escapeText(path)}<`, "latin1"),
+    isEscapable: /[^A-Za-z0-9/._+-]/.test(path),
+  }));
   await sliceBlocks(chunks, "package", name, (block) => {
-    for (const { path, bytes } of needles) if (block.includes(bytes)) onFound(pkgidOf(block), path);
+    let plain: string | undefined;
+    for (const { path, bytes, isEscapable } of needles) {
+      if (block.includes(bytes)) onFound(pkgidOf(block), path);
+      else if (isEscapable && block.includes("&")) {
+        plain ??= unescapeXml(block.toString("latin1"));
+        if (plain.includes(`>${path}<`)) onFound(pkgidOf(block), path);
+      }
+    }
   });
 }
 

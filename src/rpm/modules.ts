@@ -35,6 +35,8 @@ export interface ModuleDocument {
   profiles: Map<string, string[]>;
   /** Default stream, of a modulemd-defaults document. */
   defaultStream?: string;
+  /** Why it cannot be used: it is about nothing then. Clients warn of such a document and go on. */
+  fault?: string;
 }
 
 interface Raw {
@@ -56,7 +58,8 @@ interface Raw {
 /**
  * Parses modules.yaml, about 1 MB a second: large ones are read with `readModules` (modules-thread.ts), which does not hold up
  * the caller.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name` and the document
+ * A document that is no YAML comes with its `fault`.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`: too many documents, or one too large
  */
 export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] {
   const source = Buffer.from(bytes).toString("utf8");
@@ -68,20 +71,19 @@ export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] 
       throw invalid(name, documents.length + 1, `more than ${MAX_DOCUMENT_CHARS} characters`);
     }
     // The failsafe schema leaves every scalar the string that upstream wrote.
-    const parsed = parseYaml(text, { schema: "failsafe", logLevel: "silent" });
-    const [error] = parsed.errors;
-    if (error) {
-      const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };
-      throw invalid(name, documents.length + 1, `${error.message} at line ${line}, column ${col}`);
-    }
-    let raw: Raw;
     try {
-      raw = parsed.toJS({ maxAliasCount: MAX_ALIASES }) as Raw;
+      const parsed = parseYaml(text, { schema: "failsafe", logLevel: "silent" });
+      const [error] = parsed.errors;
+      if (error) {
+        const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };
+        throw new Error(`${error.message} at line ${line}, column ${col}`);
+      }
+      const raw = parsed.toJS({ maxAliasCount: MAX_ALIASES }) as Raw;
+      if (raw !== null && typeof raw === "object") documents.push(documentOf(raw, text));
     } catch (cause) {
-      throw invalid(name, documents.length + 1, (cause as Error).message);
+      const fault = `document ${documents.length + 1}: ${(cause as Error).message.split("\n")[0]}`;
+      documents.push({ ...documentOf({}, text), fault });
     }
-    if (raw === null || typeof raw !== "object") continue;
-    documents.push(documentOf(raw, text));
   }
   return documents;
 }

@@ -198,8 +198,8 @@ function readEntry(text: string): (Evr & { name: string; arch: string }) | undef
     name: flat(fromLatin1(unescapeXml(name))),
     arch: flat(arch),
     epoch: Number(epoch),
-    version: flat(ver),
-    release: flat(rel),
+    version: flat(fromLatin1(ver)),
+    release: flat(fromLatin1(rel)),
   };
 }
 

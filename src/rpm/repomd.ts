@@ -51,6 +51,7 @@ export interface RepomdRecord {
 
 export interface Repomd {
   revision: string;
+  /** Clients read the first of a type and fetch all. */
   records: RepomdRecord[];
 }
 
@@ -87,7 +88,6 @@ export function parseRepomd(bytes: Uint8Array, name: string): Repomd {
     const type = data.attributes.type;
     const fail = (fault: string) => invalidXml(name, `${fault} in record "${type ?? "?"}"`);
     if (type === undefined || !/^[A-Za-z0-9_.-]{1,64}$/.test(type)) throw fail("no usable type");
-    if (records.some((it) => it.type === type)) throw fail("the same type twice");
     const location = child(data, "location");
     const href = location?.attributes.href;
     if (href === undefined || href === "") throw fail("no location");
@@ -103,6 +103,7 @@ export function parseRepomd(bytes: Uint8Array, name: string): Repomd {
     const size = parseSize(childText(data, "size"));
     const openSize = parseSize(childText(data, "open-size"));
     if (size === null || openSize === null) throw fail("malformed size");
+    if (records.some((it) => it.type === type && it.href === href && it.base === base)) continue;
     records.push({
       type,
       href,

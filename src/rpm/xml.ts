@@ -28,6 +28,22 @@ export interface XmlElement {
   end: number;
 }
 
+/** A character as it stands in text that was read byte by byte: its UTF-8, each byte a latin1 character. */
+function characterBytes(code: number): string {
+  const text = code <= 0x10ffff ? String.fromCodePoint(code) : "\ufffd";
+  return code < 0x80 ? text : Buffer.from(text, "utf8").toString("latin1");
+}
+
+/** Lets a parser that reads byte by byte (latin1) resolve references to characters to bytes as well. */
+export function resolveToBytes(parser: object): void {
+  const saxes = parser as { parseEntity(entity: string): string };
+  const resolve = saxes.parseEntity.bind(parser);
+  saxes.parseEntity = (entity) => {
+    const text = resolve(entity);
+    return entity.startsWith("#") && text !== `&${entity};` ? characterBytes(text.codePointAt(0) as number) : text;
+  };
+}
+
 /** Turns what was read byte by byte (latin1) into text. */
 export function fromLatin1(text: string): string {
   return /[^\x00-\x7f]/.test(text) ? Buffer.from(text, "latin1").toString("utf8") : text;
@@ -82,6 +98,7 @@ class TreeBuilder {
   #listen(): void {
     const parser = this.#parser;
     const stack = this.#stack;
+    resolveToBytes(parser);
     parser.on("error", (error) => this.#fail(error.message.replace(/^(undefined:)?\d+:\d+: /, "")));
     // comps files name their DTD, which nobody reads; declarations inside the document are another matter.
     parser.on("doctype", (doctype) => {
@@ -151,7 +168,10 @@ export function childText(element: XmlElement, name: string): string | undefined
   return child(element, name)?.text.trim();
 }
 
-/** Text of an attribute value or element: five named entities and character references. */
+/**
+ * Text of an attribute value or element that was read byte by byte: five named entities and character references, which become
+ * bytes like all else. {@link fromLatin1} makes text of it.
+ */
 export function unescapeXml(text: string): string {
   if (!text.includes("&")) return text;
   return text.replace(/&(lt|gt|amp|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});/g, (_whole, entity: string) => {
@@ -168,7 +188,7 @@ export function unescapeXml(text: string): string {
         return "'";
       default: {
         const code = entity[1] === "x" ? Number.parseInt(entity.slice(2), 16) : Number(entity.slice(1));
-        return code <= 0x10ffff ? String.fromCodePoint(code) : "\ufffd";
+        return characterBytes(code);
       }
     }
   });

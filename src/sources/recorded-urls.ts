@@ -23,10 +23,16 @@ const HIDDEN = "***";
 
 /**
  * URLs as they are recorded. Those at origins that the user named lose what the manifest has anyway; one that upstream published
- * keeps its query, which its metadata shows to everybody, and could not be asked without.
+ * keeps a query of its own, which its metadata shows to everybody, and could not be asked without.
  */
 export function recordedUrls(urls: readonly string[], byUser: readonly string[]): string[] {
-  return urls.map((it) => (namerOf([it], byUser).by === "user" ? redactUrl(it) : withoutUser(it)));
+  const queries = new Set(byUser.map(queryOf));
+  const isKnown = (it: string) => namerOf([it], byUser).by === "user" && queries.has(queryOf(it));
+  return urls.map((it) => (isKnown(it) ? redactUrl(it) : withoutUser(it)));
+}
+
+function queryOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).search : "";
 }
 
 function withoutUser(text: string): string {
@@ -57,16 +63,15 @@ function withSecrets(recorded: string, byUser: readonly string[]): string {
   if (same !== undefined) return same;
   const url = new URL(recorded);
   // A file below a base: what the longest base that leads to it has.
-  const bases = byUser
-    .filter((it) => URL.canParse(it))
-    .map((it) => new URL(it))
+  const named = byUser.filter((it) => URL.canParse(it)).map((it) => new URL(it));
+  const bases = named
     .filter((it) => it.origin === url.origin && url.pathname.startsWith(it.pathname.replace(/\/?$/, "/")))
     .sort((a, b) => b.pathname.length - a.pathname.length);
   const wantsUser = url.username === HIDDEN;
   const wantsQuery = url.search === `?${HIDDEN}`;
-  const base = bases.find(
-    (it) => (!wantsUser || it.username + it.password !== "") && (!wantsQuery || it.search !== ""),
-  );
+  const has = (it: URL) => (!wantsUser || it.username + it.password !== "") && (!wantsQuery || it.search !== "");
+  // `../` leads out of a base, and a mirror list is none: then what was named at the same origin.
+  const base = bases.find(has) ?? named.filter((it) => it.origin === url.origin).find(has);
   if (base === undefined) {
     throw new AirferryError(
       "ERR_LOCK_STALE",

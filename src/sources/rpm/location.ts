@@ -53,9 +53,31 @@ export function locate(href: string, base: string | undefined, digest: string, n
   return { stored, asUpstream: stored === href };
 }
 
-/** The URL of a location below a base URL that ends in `/`. A `+` is always escaped: some stores read it as a blank. */
+/**
+ * A base URL as all code here has them: its path ends in `/`, and a query, which stands for access (SUSE's token, an Azure
+ * signature), stays behind it. A fragment goes.
+ */
+export function baseOf(url: string): string {
+  const [, place = "", query = ""] = /^([^?#]*)(\?[^#]*)?/.exec(url) ?? [];
+  return `${place.endsWith("/") ? place : `${place}/`}${query}`;
+}
+
+/**
+ * The URL of a location below a base URL; the base's query goes to every one of them, as with librepo. A `+` is always
+ * escaped: some stores read it as a blank.
+ */
 export function urlOf(href: string, base: string): string {
-  return new URL(encodePath(href), base.endsWith("/") ? base : `${base}/`).href;
+  const url = new URL(baseOf(base));
+  const { search } = url;
+  url.search = "";
+  const joined = new URL(encodePath(href), url);
+  joined.search = search;
+  return joined.href;
+}
+
+/** Whether two base URLs are one place, whatever their queries are. */
+export function isSamePlace(a: string, b: string): boolean {
+  return baseOf(a).replace(/\?.*$/, "") === baseOf(b).replace(/\?.*$/, "");
 }
 
 /** Escapes what is not escaped yet, segment by segment; a colon in the first one is kept from looking like a scheme. */

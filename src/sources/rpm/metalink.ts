@@ -2,16 +2,19 @@
 import { AirferryError } from "../../errors.ts";
 import { type Checksum, parseChecksum } from "../../rpm/repomd.ts";
 import { childrenOf, invalidXml, parseXml, type XmlElement } from "../../rpm/xml.ts";
+import { baseOf } from "./location.ts";
 
 const MAX_MIRRORS = 100;
 
 export interface Mirrors {
-  /** Base URLs ending in `/`, best first. */
+  /** Base URLs, see `baseOf`, best first. */
   bases: string[];
   /** What repomd.xml may be: the present one and earlier ones (alternates), in one algorithm. Empty: anything. */
   repomds: Checksum[];
 }
 
+/** Base and query of a mirror's repomd.xml. */
+const REPOMD_URL = /^(https?:\/\/[^\s?#]+\/)repodata\/repomd\.xml(\?[^\s#]*)?$/;
 const STRENGTH = ["sha512", "sha384", "sha256", "sha224", "sha1", "md5"];
 
 /**
@@ -29,9 +32,9 @@ export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
   if (repomds.length === 0) throw invalidXml(name, "no usable hash of repomd.xml");
   const urls = childrenOf(childrenOf(file, "resources")[0], "url")
     .map((it) => ({ url: it.text.trim(), preference: Number(it.attributes.preference ?? 0) || 0 }))
-    .filter(({ url }) => /^https?:\/\/\S+\/repodata\/repomd\.xml$/.test(url))
+    .filter(({ url }) => REPOMD_URL.test(url))
     .sort((a, b) => b.preference - a.preference);
-  const bases = urls.map(({ url }) => url.slice(0, -"repodata/repomd.xml".length)).slice(0, MAX_MIRRORS);
+  const bases = urls.map(({ url }) => baseOf(url.replace(REPOMD_URL, "$1$2"))).slice(0, MAX_MIRRORS);
   if (bases.length === 0) throw invalidXml(name, "no mirror with http or https");
   return { bases, repomds };
 }
@@ -42,6 +45,11 @@ function hashesOf(element: XmlElement): Checksum[] {
   );
 }
 
+/** Some lists are metalinks under another name; dnf tells them by what is in them, too. */
+export function looksLikeMetalink(bytes: Uint8Array): boolean {
+  return /<metalink\b/.test(Buffer.from(bytes.subarray(0, 4096)).toString("latin1"));
+}
+
 /** Reads a mirrorlist: one base URL a line, `#` comments. @throws {AirferryError} ERR_UPSTREAM_INVALID when none is usable */
 export function parseMirrorlist(bytes: Uint8Array, name: string): Mirrors {
   const bases = Buffer.from(bytes)
@@ -49,7 +57,7 @@ export function parseMirrorlist(bytes: Uint8Array, name: string): Mirrors {
     .split(/\r?\n/)
     .map((line) => line.trim())
     .filter((line) => /^https?:\/\/\S+$/.test(line))
-    .map((line) => (line.endsWith("/") ? line : `${line}/`))
+    .map(baseOf)
     .slice(0, MAX_MIRRORS);
   if (bases.length === 0) {
     throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": no mirror: expected URLs, one a line`, {

@@ -7,7 +7,8 @@ import { redactUrl } from "../../io/redact.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { localPath } from "../local-path.ts";
 import type { LockContext } from "../types.ts";
-import { type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
+import { baseOf } from "./location.ts";
+import { looksLikeMetalink, type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
 
 const MAX_MIRROR_FILE_BYTES = 4 * 1024 * 1024;
 
@@ -54,11 +55,12 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
       maxBytes: MAX_MIRROR_FILE_BYTES,
     });
     const shown = redactUrl(url);
-    const mirrors = entry.metalink === undefined ? parseMirrorlist(bytes, shown) : parseMetalink(bytes, shown);
+    const isMetalink = entry.metalink !== undefined || looksLikeMetalink(bytes);
+    const mirrors = isMetalink ? parseMetalink(bytes, shown) : parseMirrorlist(bytes, shown);
     return { kind: "remote", ...mirrors, bases: withinReach(url, mirrors.bases.map(expand)), byUser: [url] };
   }
   const urls = entry.urls ?? [entry.url as string];
-  const bases = urls.map(expand).map((it) => (it.endsWith("/") ? it : `${it}/`));
+  const bases = urls.map(expand).map(baseOf);
   return { kind: "remote", bases, repomds: [], byUser: bases };
 }
 

@@ -40,7 +40,9 @@ export function isFiltered(entry: RpmEntry): boolean {
 export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promise<Repository> {
   const primary = await snapshot.primary();
   const comps: Comps[] = [];
-  const modules = await snapshot.open("modules");
+  const modulesYaml = await snapshot.open("modules");
+  const modules = modulesYaml ? await readModules(modulesYaml, `${entry.name}: modules.yaml`) : [];
+  for (const { fault } of modules) if (fault !== undefined) snapshot.report(`modules.yaml: ignored ${fault}`);
   if (isSeeded(entry)) {
     const bytes = await openGroup(snapshot);
     if (bytes) comps.push(await readComps(bytes, `${entry.name}: comps.xml`));
@@ -51,7 +53,7 @@ export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promi
     primary,
     snapshot,
     comps,
-    modules: new ModuleIndex(modules ? await readModules(modules, `${entry.name}: modules.yaml`) : []),
+    modules: new ModuleIndex(modules),
     filelists: () => snapshot.openChunks("filelists"),
   };
 }

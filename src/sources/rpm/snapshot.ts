@@ -7,7 +7,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { promisify } from "node:util";
 import { gunzip, type ZlibOptions, zstdDecompress } from "node:zlib";
-import { AirferryError } from "../../errors.ts";
+import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/failure.ts";
 import { namerOf } from "../../fetch/named.ts";
 import type { FetchTarget } from "../../fetch/types.ts";
@@ -75,6 +75,12 @@ export class Snapshot {
     this.#context = context;
   }
 
+  /** Says what was found wrong and can be done without. */
+  report(line: string): void {
+    this.#context.report(`${this.name}: ${line}`);
+  }
+
+  /** The first of its type, which is the one that clients read. */
   record(type: string): RepomdRecord | undefined {
     return this.repomd.records.find((it) => it.type === type);
   }
@@ -113,7 +119,7 @@ export class Snapshot {
    * @throws {AirferryError} ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIZE, ERR_UPSTREAM
    */
   async fetchRecord(record: RepomdRecord): Promise<Buffer | undefined> {
-    const known = this.#cache.get(record.type);
+    const known = this.#cache.get(record.href);
     if (known) return known;
     if ((record.size ?? 0) > MAX_METADATA_BYTES) throw tooLarge(this.name, record, record.size as number);
     const bytes = await readPlaced(this.place, this.placeOf(record.href, record.base), this.#context, {
@@ -124,7 +130,7 @@ export class Snapshot {
     if (bytes === undefined) return undefined;
     checkDigest(bytes, record.checksum, record.size, `${this.name}: ${record.href}`);
     // Small ones and primary are needed again; filelists and other are not worth the memory.
-    if (record.type !== "filelists" && record.type !== "other") this.#cache.set(record.type, bytes);
+    if (record.type !== "filelists" && record.type !== "other") this.#cache.set(record.href, bytes);
     return bytes;
   }
 
@@ -170,7 +176,7 @@ export class Snapshot {
 
   /** Whether a file of the repository is there, without fetching it. */
   async hasRecord(record: RepomdRecord): Promise<boolean> {
-    if (this.#cache.has(record.type)) return true;
+    if (this.#cache.has(record.href)) return true;
     return (await this.sizeOf(record.href, record.base)) !== undefined;
   }
 
@@ -181,7 +187,7 @@ export class Snapshot {
       const found = await stat(resolve(this.#context.baseDir, place.file)).catch(() => undefined);
       return found?.isFile() ? found.size : undefined;
     }
-    return ifThere(
+    return fromAny(
       place.urls ?? [],
       async (urls) => (await this.#context.fetcher.head(asked(this.place, urls))).size ?? 0,
     );
@@ -212,16 +218,37 @@ export async function withSnapshot<T>(
   context: LockContext,
   work: (snapshot: Snapshot) => Promise<T>,
 ): Promise<T> {
+  const failed: { repomd: Buffer; error: unknown }[] = [];
   for (let attempt = 1; ; attempt++) {
-    const snapshot = await takeSnapshot(entry, place, keys, context);
     let failure: unknown;
+    const repomd = await fetchRepomd(entry, place, context).catch((error: unknown) => {
+      throw failed[0]?.error ?? error;
+    });
+    const same = failed.find((it) => it.repomd.equals(repomd));
     try {
-      const result = await work(snapshot);
-      if (await snapshot.isCurrent()) return result;
+      // Whatever this one lists was asked of all of them.
+      if (same !== undefined) throw same.error;
+      const snapshot = await takeSnapshot(entry, place, keys, context, repomd);
+      try {
+        const result = await work(snapshot);
+        if (await snapshot.isCurrent()) return result;
+      } catch (error) {
+        // A digest that is wrong, or a file that is gone, is what a repository in the middle of an update looks like.
+        if (await snapshot.isCurrent().catch(() => true)) throw error;
+        failure = error;
+      }
     } catch (error) {
-      failure = error;
-      // A digest that is wrong, or a file that is gone, is what a repository in the middle of an update looks like.
-      if (await snapshot.isCurrent().catch(() => true)) throw error;
+      // What one mirror has is wrong or half of it missing: no word about the others.
+      if (exitStatusOf(error) !== EXIT.upstream || place.kind === "disk" || place.bases.length < 2) {
+        throw failed[0]?.error ?? error;
+      }
+      if (same === undefined) {
+        failed.push({ repomd, error });
+        context.report(`${(error as Error).message}; trying another mirror`);
+      }
+      place.bases = place.bases.slice(1);
+      attempt--;
+      continue;
     }
     if (attempt === MAX_ATTEMPTS) {
       throw new AirferryError(
@@ -239,12 +266,19 @@ async function takeSnapshot(
   place: Exclude<Place, { kind: "loose" }>,
   keys: RepositoryKeys | undefined,
   context: LockContext,
+  repomd: Buffer,
 ): Promise<Snapshot> {
-  const repomd = await fetchRepomd(entry, place, context);
   const path = "repodata/repomd.xml.asc";
   const at: ArtifactPlace =
     place.kind === "disk" ? { file: join(place.given, path) } : { urls: place.bases.map((it) => urlOf(path, it)) };
-  const signature = await readOptional(place, at, context, { maxBytes: MAX_SIGNATURE_BYTES });
+  const found =
+    entry.repo_gpgcheck === false
+      ? undefined
+      : await readOptional(place, at, context, { maxBytes: MAX_SIGNATURE_BYTES });
+  const signature = found !== undefined && isSignature(found) ? found : undefined;
+  if (found !== undefined && signature === undefined) {
+    context.report(`${entry.name}: ${path} is no signature (a page, perhaps); taken as not there`);
+  }
   let signedBy: string[] = [];
   if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
     const verdict = await verifyDetached(repomd, signature, keys.keyring, { legacy: entry.legacy_signatures });
@@ -257,7 +291,11 @@ async function takeSnapshot(
       { hint: "leave repo_gpgcheck out where upstream signs only its packages" },
     );
   }
-  return new Snapshot(entry.name, place, repomd, signature, signedBy, context);
+  const snapshot = new Snapshot(entry.name, place, repomd, signature, signedBy, context);
+  const types = snapshot.repomd.records.map((it) => it.type);
+  for (const type of new Set(types.filter((it, i) => types.indexOf(it) !== i)))
+    snapshot.report(`repomd.xml lists "${type}" more than once; the first is read`);
+  return snapshot;
 }
 
 /** repomd.xml; with a metalink, one that the metalink knows, from the first mirror that has it. */
@@ -335,6 +373,12 @@ interface Limits {
   integrity?: string;
 }
 
+/** Armored, or a signature packet by its tag. @see RFC 9580, section 4.2 */
+function isSignature(bytes: Buffer): boolean {
+  const [tag = 0] = bytes;
+  return bytes.includes("-----BEGIN PGP SIGNATURE-----") || (tag & 0xfc) === 0x88 || tag === 0xc2;
+}
+
 /** Bytes of a file that a repository may lack. */
 async function readOptional(
   from: Snapshot["place"],
@@ -343,26 +387,51 @@ async function readOptional(
   limits: Limits,
 ): Promise<Buffer | undefined> {
   if (at.file !== undefined) return readPlaced(from, at, context, limits);
-  return ifThere(
-    at.urls ?? [],
-    async (urls) => (await context.fetcher.fetchBytes({ ...limits, ...asked(from, urls) })).bytes,
-  );
+  let failure: unknown;
+  // The first one that answers knows: others that are dead must not turn its "no" into a failure.
+  for (const url of at.urls ?? []) {
+    try {
+      const { bytes, contentType } = await context.fetcher.fetchBytes({ ...limits, ...asked(from, [url]) });
+      return /^text\/html\b/i.test(contentType ?? "") && looksLikePage(bytes) ? undefined : bytes;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      if (isNoFile(error)) {
+        context.report(`${(error as Error).message}; taken as not there`);
+        return undefined;
+      }
+      failure = error;
+    }
+  }
+  throw failure;
 }
 
-/** Asks the mirrors for what may be missing. The first one knows: others that are dead must not turn its "no" into a failure. */
-async function ifThere<T>(
+function looksLikePage(bytes: Buffer): boolean {
+  return /^\s*</.test(bytes.toString("latin1", 0, 1024));
+}
+
+/** Answers, other than "not found", that servers give for files that a repository need not have: a refusal, or a page too large or elsewhere. */
+function isNoFile(error: unknown): boolean {
+  const status = httpStatusOf(error);
+  if (status !== undefined) return status >= 400 && status < 500 && ![407, 408, 425, 429].includes(status);
+  return error instanceof AirferryError && ["ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_INVALID"].includes(error.code);
+}
+
+/** What a mirror has that lists it. One that says no, or is dead, is no reason not to ask the next; undefined when one said no and none has it. */
+async function fromAny<T>(
   urls: readonly string[],
   ask: (urls: readonly string[]) => Promise<T>,
 ): Promise<T | undefined> {
   let failure: unknown;
+  let isAbsent = false;
   for (const url of urls) {
     try {
       return await ask([url]);
     } catch (error) {
-      if (isMissing(error)) return undefined;
-      failure = error;
+      if (isMissing(error)) isAbsent = true;
+      else failure ??= error;
     }
   }
+  if (isAbsent) return undefined;
   throw failure;
 }
 

@@ -6,7 +6,7 @@ import { posix } from "node:path";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { integrityOf } from "../../rpm/repomd.ts";
 import { MAX_TREEINFO_BYTES, parseTreeinfo, rewriteTreeinfo, type VariantPlace } from "../../rpm/treeinfo.ts";
-import { urlOf } from "./location.ts";
+import { isSamePlace, urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { Snapshot } from "./snapshot.ts";
 
@@ -41,7 +41,7 @@ export async function readTree(
     if (bytes === undefined) continue;
     const text = bytes.toString("utf8");
     // Some servers answer 200 and a page for whatever is not there.
-    if (!/^\s*(?:[;#].*\n\s*)*\[/.test(text)) continue;
+    if (!/^\s*(?:[;#].*\n\s*)*\[[\w-]/.test(text)) continue;
     const label = `${snapshot.name}: ${name}`;
     const tree = parseTreeinfo(text, label);
     const notes: string[] = [];
@@ -97,5 +97,5 @@ async function lockImage(
 function isAt(other: Place, own: Snapshot["place"], path: string): boolean {
   if (own.kind === "disk") return other.kind === "disk" && posix.resolve(own.dir, path) === posix.resolve(other.dir);
   if (other.kind !== "remote") return false;
-  return own.bases.some((base) => other.bases.includes(`${urlOf(path, base)}/`));
+  return own.bases.some((base) => other.bases.some((it) => isSamePlace(urlOf(path, base), it)));
 }

@@ -1,5 +1,6 @@
 /** The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock says of it. */
 import { createHash } from "node:crypto";
+import { AirferryError } from "../../errors.ts";
 import type { Digest, Established } from "../../io/types.ts";
 import { requestDigest } from "../../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
@@ -239,7 +240,7 @@ async function exactMetadata(
     }
     if (bytes) {
       const artifact = await keptArtifact(`${path}${stored}`, bytes, context.kept, listed);
-      digests[record.type] = artifact.kept as Digest;
+      digests[record.type] ??= artifact.kept as Digest;
       artifacts.push(artifact);
     } else {
       artifacts.push({
@@ -268,6 +269,7 @@ async function subsetMetadata(
       primary: repository.primary,
       chunks: (type) => snapshot.openChunks(type),
       open: (type) => (type === "group" ? openGroup(snapshot) : snapshot.open(type)),
+      report: context.report,
       modules: modules.documents,
       // Derived from upstream's, so that the same choice out of the same repository is the same metadata.
       revision: snapshot.repomd.revision || (timestamp ?? "0"),
@@ -285,6 +287,7 @@ export interface CutSource {
   primary: Primary;
   chunks: (type: "filelists" | "other") => Promise<AsyncIterable<Uint8Array> | undefined>;
   open: (type: "group" | "updateinfo" | "productid") => Promise<Buffer | undefined>;
+  report?: (line: string) => void;
   modules: readonly ModuleDocument[];
   revision: string;
   time: Date;
@@ -333,13 +336,27 @@ async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): P
     extra.push({ type: "modules", name: "modules.yaml", bytes: Buffer.from(modules), compress: true });
   }
   const updateinfo = await source.open("updateinfo");
-  const cut =
-    updateinfo &&
-    (await cutUpdateinfo(updateinfo, `${source.name}: updateinfo.xml`, (it) => nevras.has(formatNevra(it))));
+  const cut = updateinfo && (await cutAdvisories(source, updateinfo, nevras));
   if (cut) extra.push({ type: "updateinfo", name: "updateinfo.xml", bytes: cut, compress: true });
   const productid = await source.open("productid");
   if (productid) extra.push({ type: "productid", name: "productid", bytes: productid, compress: false });
   return extra;
+}
+
+/** Clients use a repository without its advisories when those are ill-formed. */
+async function cutAdvisories(
+  source: CutSource,
+  updateinfo: Buffer,
+  nevras: ReadonlySet<string>,
+): Promise<Buffer | undefined> {
+  const name = `${source.name}: updateinfo.xml`;
+  try {
+    return await cutUpdateinfo(updateinfo, name, (it) => nevras.has(formatNevra(it)));
+  } catch (error) {
+    if (!(error instanceof AirferryError) || error.code !== "ERR_UPSTREAM_INVALID") throw error;
+    source.report?.(`${error.message}; carried without advisories`);
+    return undefined;
+  }
 }
 
 /** Puts a small file into the lock's folder and returns it as an artifact. */
