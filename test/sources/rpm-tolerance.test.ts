@@ -103,7 +103,7 @@ t.test("odd answers for files that need not be there are taken as none", async (
   }
 });
 
-t.test("repo_gpgcheck: false stops the question; true wants a signature and no page", async (t) => {
+t.test("repo_gpgcheck: false stops the question for a signature", async (t) => {
   const files = await withRecords([]);
   const off = await planOver(t, files, { repo_gpgcheck: false });
   t.equal(off.status, 0, off.stderr);
