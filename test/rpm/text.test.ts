@@ -32,7 +32,7 @@ t.test("names, provides and locations of packages agree, canonical or not", asyn
       for (const quote of ['"', "'"]) {
         const block = `<package type="rpm"><name>n${form}</name><arch>noarch</arch><version epoch="0" ver="1" rel="1"/><checksum type="sha256" pkgid="YES">${"a".repeat(64)}</checksum><size package="1" installed="1" archive="1"/><location href="${form}.rpm"/><format><rpm:sourcerpm>${form}.src.rpm</rpm:sourcerpm><rpm:provides><rpm:entry name="p${form}"/></rpm:provides></format></package>`;
         const xml = `<metadata xmlns="${NS}/common" xmlns:rpm=${quote}${NS}/rpm${quote} packages="1">${block}</metadata>`;
-        const primary = new Primary(Buffer.from(xml), "primary.xml");
+        const primary = await Primary.read(Buffer.from(xml), "primary.xml");
         const [entry] = primary.packages;
         if (entry === undefined) return t.fail("no package");
         const { href, sourceRpm } = primary.details(entry);
