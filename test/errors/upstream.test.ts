@@ -5,6 +5,7 @@ import t from "tap";
 import { EXIT } from "../../src/errors.ts";
 import { type Row, walk } from "../fixtures/error-rows.ts";
 import { writeManifest } from "../fixtures/program.ts";
+import { makeRepository } from "../fixtures/rpm-metadata.ts";
 import { type Behaviour, startUpstream } from "../fixtures/upstream.ts";
 
 /** A manifest of one file that an upstream gives in its way. */
@@ -63,12 +64,18 @@ t.test("what upstream did is told, and what helps", (t) =>
       hint: /keys:/,
     },
     ERR_UPSTREAM_CHANGED: {
-      cause: given(
-        ["pack"],
-        Array.from({ length: 60 }, (_, at) => ({ etag: `"${at}"`, cutEvery: 30_000, ignoreIfRange: true })),
-        { sha256: "a".repeat(64) },
-      ),
-      message: /upstream changed in the middle of the transfer/,
+      cause: async (dir, run) => {
+        const { files } = await makeRepository([{ name: "tool" }]);
+        const repomd = String(files.get("repodata/repomd.xml"));
+        const path = "/r/repodata/repomd.xml";
+        const below = new Map([...files].map(([name, bytes]) => [`/r/${name}`, bytes]));
+        // Another revision at every look.
+        const moving = (_: unknown, n: number) => ({ body: Buffer.from(`${repomd}<!-- ${n} -->`) });
+        const upstream = await startUpstream({ files: below, behaviour: { [path]: moving } });
+        writeManifest(dir, { rpms: [{ name: "r", url: `${upstream.url}/r/`, gpgcheck: false }] });
+        return run(["lock", "m.yaml"]).finally(() => upstream.close());
+      },
+      message: /the repository changed \d+ times while it was read/,
       hint: /run the command again when it is settled/,
     },
     ERR_UPSTREAM_INVALID: {
