@@ -5,8 +5,8 @@
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { Parser } from "tar";
-import { parseDocument } from "yaml";
 import { AirferryError } from "../../errors.ts";
+import { parseYaml } from "../../io/yaml.ts";
 
 /** Helm refuses larger ones since 3.17. */
 export const MAX_CHART_BYTES = 16 * 1024 * 1024;
@@ -43,7 +43,7 @@ export async function readChart(bytes: Uint8Array, shown: string): Promise<Chart
     throw fault((cause as Error).message, cause);
   }
   if (text === undefined) throw fault("there is no Chart.yaml in its folder");
-  const document = parseDocument(text, { schema: "failsafe" });
+  const document = parseYaml(text, { schema: "failsafe" });
   const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
   if (typeof value !== "object" || value === null) throw fault("its Chart.yaml is not YAML");
   const member = (key: string) => {

@@ -8,8 +8,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { parseAllDocuments, parseDocument } from "yaml";
 import { AirferryError } from "../../errors.ts";
+import { MAX_ALIASES, parseYaml } from "../../io/yaml.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
 import type { ChartMetadata } from "./chart-archive.ts";
 
@@ -96,9 +96,9 @@ async function renderChart({ bytes, values, baseDir, shown }: ChartImagesOptions
 /** Every `image:` of rendered objects, and what among arguments, commands and variables can only be an image. */
 export function imagesInYaml(text: string): string[] {
   const found = new Set<string>();
-  for (const document of parseAllDocuments(text, { uniqueKeys: false })) {
-    if ("errors" in document && document.errors.length === 0)
-      collect(document.toJS({ maxAliasCount: 100 }), "", 0, found);
+  for (const part of text.split(/^---(?=\s|$)/m)) {
+    const document = parseYaml(part);
+    if (document.errors.length === 0) collect(document.toJS({ maxAliasCount: MAX_ALIASES }), "", 0, found);
   }
   return [...found];
 }
@@ -121,7 +121,7 @@ function collect(value: unknown, key: string, depth: number, found: Set<string>)
 /** What the annotations list: a YAML list of `{ name, image }`. */
 function annotatedImages({ annotations }: ChartMetadata): string[] {
   return ["artifacthub.io/images", "images"].flatMap((key) => {
-    const document = parseDocument(annotations[key] ?? "[]", { uniqueKeys: false });
+    const document = parseYaml(annotations[key] ?? "[]");
     const list: unknown = document.errors.length > 0 ? [] : document.toJS({ maxAliasCount: 0 });
     if (!Array.isArray(list)) return [];
     return list.flatMap((it: { image?: unknown } | null) => (typeof it?.image === "string" ? [it.image] : []));

@@ -3,8 +3,8 @@
  * megabytes, so only the block of the chart that is asked for is parsed. See Helm, "The Chart Repository Guide".
  */
 import semver from "semver";
-import { parseDocument } from "yaml";
 import { AirferryError } from "../../errors.ts";
+import { parseYaml } from "../../io/yaml.ts";
 
 export const MAX_CHART_INDEX_BYTES = 64 * 1024 * 1024;
 /** A chart with thousands of versions has a block of about two megabytes. */
@@ -35,7 +35,7 @@ export function findChart(text: string, name: string, wanted: string | undefined
   }
   if (block.length > MAX_BLOCK_BYTES)
     throw invalid(name, shown, `its part of the index is over ${MAX_BLOCK_BYTES} bytes`);
-  const document = parseDocument(block, { schema: "failsafe", uniqueKeys: false });
+  const document = parseYaml(block, { schema: "failsafe" });
   const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
   const list = (value as Record<string, unknown> | undefined)?.[name];
   if (!Array.isArray(list)) throw invalid(name, shown, "its part of the index is no list of versions");
