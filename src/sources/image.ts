@@ -194,7 +194,10 @@ function itemOf(
           ? { from: "file", file: localPath(file, places), offset: offset ?? 0, ...(codec && { codec }) }
           : {
               from: "url",
-              ...askedUrls(urls ?? [], registry === undefined ? [] : [registry.base]),
+              ...askedUrls(
+                urls ?? [],
+                registries.map((it) => it.base),
+              ),
               ...(registry && { auth: registry.auth }),
             },
   };

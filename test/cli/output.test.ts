@@ -26,12 +26,13 @@ t.test("inspect of a bundle that nobody verified prints no line that the bundle 
       inventory.catalog.provenance = [{ path: "files/a", kind: "file", source: evil, established: "manifest" }];
     },
   });
+  // Text that could forge a line does not even pass the format's own check; and what says so prints none of it raw.
   for (const args of [["--files"], [], ["--json"]]) {
-    const { stdout, stderr } = await airferry(dir, ["inspect", "b", ...args]);
-    t.match(stdout, "good by 2 of 2", "it is shown");
+    const { status, stdout, stderr } = await airferry(dir, ["inspect", "b", ...args]);
+    t.equal(status, 3, stderr);
+    t.match(stderr, /catalog\.provenance/);
     t.notMatch(stdout + stderr, /^\s*verified {2}good/m, args.join(" "));
     t.notMatch(stdout + stderr, /[\u001b\u202e]/, "raw");
-    if (args[0] === "--json") t.equal(JSON.parse(stdout).entries[0].source, evil, "the document has the very text");
   }
 });
 

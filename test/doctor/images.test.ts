@@ -58,7 +58,7 @@ t.test("every image, its manifests and configs by digest, its layers there", asy
   t.match(await look(), { status: "ok", message: "2 images: 4 manifests by digest, 6 blobs there" });
   const arm64 = made.layersOf(made.arm64).layers.map((it) => it.digest);
   const sparse = await serveImages(t, made, arm64);
-  t.match(await sparse.look(), { status: "ok", message: /5 blobs there, 1 layers of platforms that were not packed$/ });
+  t.match(await sparse.look(), { status: "ok", message: /5 blobs there, 1 layer of platforms that were not packed$/ });
 });
 
 t.test("what is damaged or missing is named, all of it", async (t) => {

@@ -189,8 +189,14 @@ t.test(
     const before = readdirSync(join(tree.dir, "base/Packages")).length;
     t.match(catalog.rpms[0], { name: "baseos", mode: "subset", repomdSignedBy: "airferry", packages: before - 2 });
     t.match(catalog.rpms[1], { name: "appstream", mode: "exact" });
-    const installed = await dnf(carried.dir, "root", carried.repos, "install", "aft-app");
+    const installed = await dnf(carried.dir, "root", carried.repos, "install", "aft-lib");
     t.equal(installed.status, 0, installed.out);
+    const broken = await dnf(carried.dir, "broken", carried.repos, "install", "aft-app");
+    t.match(
+      broken.out,
+      /nothing provides \/usr\/share\/aft\/words needed by aft-app/,
+      "the client says what is missing",
+    );
     const gone = await dnf(carried.dir, "gone", carried.repos, "install", "aft-unneeded");
     t.match(gone.out, /Unable to find a match/, "not a 404 in the middle of an installation");
   },
