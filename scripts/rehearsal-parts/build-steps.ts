@@ -211,7 +211,16 @@ export function ordinaryStagingStep(build: Build): Step {
       mkdirSync(home, { recursive: true });
       chownSync(home, Number(OPERATOR_UID), Number(OPERATOR_UID));
       const output = join(home, "output");
-      const as = (uid: string) => ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"];
+      // Whoever runs this under a test runner has its loader in the environment, whose files another user may not write.
+      const as = (uid: string) => [
+        "env",
+        "-u",
+        "NODE_OPTIONS",
+        "setpriv",
+        `--reuid=${uid}`,
+        `--regid=${uid}`,
+        "--clear-groups",
+      ];
       const command = [...as(OPERATOR_UID), AIRFERRY, "stage", output, "--store", stage.store, "--url", stage.url];
       const refused = await runInside(stage, command, { env: { HOME: home, AIRFERRY_VCENTER_PASSWORD: "pass" } });
       if (build.flavor === "spectro-capi") {

@@ -138,6 +138,8 @@ async function makeRepositories(
       const [, name, version] = /^(.+?)(?:-(\d[\d.]*))?$/.exec(it)!;
       specs.set(it, packageSpec(name!, version));
     }
+    // A repository that is only there for what others need has something else, too.
+    if (entry.packages!.length === 0) specs.set("unneeded", packageSpec("unneeded"));
     if (entry.name !== "kubernetes") continue;
     specs.set("kubernetes-cni", packageSpec("kubernetes-cni", "1.3.0"));
     specs.set("cri-tools", packageSpec("cri-tools", "1.29.0"));

@@ -34,7 +34,10 @@ test("modules.yaml with many keys takes time that grows with it alone, in a thre
   clearInterval(timer);
   t.equal(documents[0]?.profiles.size, 20_000);
   t.ok(ticks > 5, `the main thread was free: ${ticks} ticks`);
-  await t.rejects(readModules(Buffer.concat([bytes, Buffer.from("    p0:\n")]), "m"), { code: "ERR_UPSTREAM_INVALID" });
+  // A document with a key twice is ignored, as libmodulemd does; it takes no longer to find that out.
+  const twice = await readModules(Buffer.concat([bytes, Buffer.from("    p0:\n")]), "m");
+  t.equal(twice.length, 1);
+  t.match(twice[0]?.fault, /unique/);
   t.same(parseModules(Buffer.from(`---\n${"\n".repeat(1_000_000)}`), "m"), []);
 });
 

@@ -42,7 +42,10 @@ t.test("a DVD with a member of 5 GiB", async (t) => {
     }
   });
   await t.test("repositories, kernel and keys are found", async (t) => {
-    t.strictSame(await readInstallTree(image), {
+    const { keyTexts, ...found } = await readInstallTree(image);
+    t.strictSame([...keyTexts.keys()], ["RPM-GPG-KEY-Airferry-Test-9"]);
+    t.match(keyTexts.get("RPM-GPG-KEY-Airferry-Test-9"), /^-----BEGIN PGP PUBLIC KEY BLOCK-----/);
+    t.strictSame(found, {
       repositories: [
         { id: "AppStream", path: "AppStream" },
         { id: "BaseOS", path: "BaseOS" },
