@@ -97,7 +97,7 @@ t.test("streams: a path that two have with different bytes is qualified; one str
 });
 
 t.test("says which builder a release describes", async (t) => {
-  const { url, store } = await startServer(t, []);
+  const { url, store } = await startServer(t, [{ stream: "other", content: { "files/a": "a" } }]);
   const release = await store.put({ stream: "s", content: { "files/z": "z" } });
   release.inventory.builder = { flavor: "spectro-capi", version: "v4.6.23" };
   await new Promise((resolve) => setTimeout(resolve, 1100));

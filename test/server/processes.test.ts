@@ -127,20 +127,23 @@ t.test("the access log has a line for each answer", async (t) => {
   );
 });
 
+/** A store without a release is not served. */
+const ANY = [{ stream: "s", content: { "files/a": "a" } }];
+
 t.test("a busy port is said so, also when it is shared by our own", async (t) => {
   const other = createServer().listen(0, "127.0.0.1");
   await once(other, "listening");
   t.teardown(() => other.close());
   const { port } = other.address() as { port: number };
   for (const workers of [1, 2]) {
-    await t.rejects(startServer(t, [], { listen: `127.0.0.1:${port}`, workers }), {
+    await t.rejects(startServer(t, ANY, { listen: `127.0.0.1:${port}`, workers }), {
       code: "ERR_BUSY",
       hint: /ss -ltnp/,
     });
   }
   if (!LINUX) return;
   const { url } = await startProgram(t, 2);
-  await t.rejects(startServer(t, [], { listen: new URL(url).host, workers: 2 }), { code: "ERR_BUSY" });
-  await t.rejects(startServer(t, [], { listen: "nowhere" }), { code: "ERR_USAGE" });
-  await t.rejects(startServer(t, [], { listen: "192.0.2.77:0" }), { code: "ERR_IO", hint: /ip address/ });
+  await t.rejects(startServer(t, ANY, { listen: new URL(url).host, workers: 2 }), { code: "ERR_BUSY" });
+  await t.rejects(startServer(t, ANY, { listen: "nowhere" }), { code: "ERR_USAGE" });
+  await t.rejects(startServer(t, ANY, { listen: "192.0.2.77:0" }), { code: "ERR_IO", hint: /ip address/ });
 });
