@@ -26,7 +26,7 @@ const root = mkdtempSync(join(tmpdir(), "airferry-keygen-"));
 t.teardown(() => rmSync(root, { recursive: true }));
 const passphrase = async () => "pw";
 const ann = await keygen({ out: join(root, "keys", "ann"), password: "pw" });
-await keygen({ out: join(root, "keys", "bob"), password: "", rpm: false });
+await keygen({ out: join(root, "keys", "bob"), password: "", allowEmpty: true, rpm: false });
 const key = (name: string) => join(root, "keys", `${name}.key`);
 const pub = (name: string) => join(root, "keys", `${name}.pub`);
 
@@ -82,12 +82,12 @@ t.test("keygen() never overwrites, and leaves nothing behind when it refuses", a
     const taken = join(dir, `site${suffix}`);
     if (suffix === ".pub") symlinkSync("nowhere", taken);
     else writeFileSync(taken, "mine");
-    await t.rejects(keygen({ out: join(dir, "site"), password: "" }), { code: "ERR_USAGE", path: taken });
+    await t.rejects(keygen({ out: join(dir, "site"), password: "pw" }), { code: "ERR_USAGE", path: taken });
     t.same(readdirSync(dir), [`site${suffix}`]);
     if (suffix !== ".pub") t.equal(readFileSync(taken, "utf8"), "mine");
   }
   await t.rejects(keygen({ out: `${root}/`, password: "" }), { code: "ERR_USAGE" });
-  await t.rejects(keygen({ out: join(key("ann"), "x"), password: "", rpm: false }), Error, "a file for a folder");
+  await t.rejects(keygen({ out: join(key("ann"), "x"), password: "pw", rpm: false }), Error, "a file for a folder");
 });
 
 t.test("sign() adds signers one after the other", async (t) => {

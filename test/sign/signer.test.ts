@@ -14,7 +14,7 @@ t.teardown(() => rmSync(dir, { recursive: true }));
 const { privateKey, publicKey } = generateSigningKey();
 const keyFile = join(dir, "plain.key");
 const pubFile = join(dir, "signer.pub");
-writeFileSync(keyFile, privateKey.export({ type: "pkcs8", format: "pem" }));
+writeFileSync(keyFile, privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
 writeFileSync(pubFile, publicKeyPem(publicKey));
 const sums = Buffer.from(`${"b".repeat(64)}  airferry.json\n`);
 const passphrase = async () => "";
