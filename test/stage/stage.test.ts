@@ -285,11 +285,15 @@ t.test(
         String(builderUid),
       ];
       const node = [process.execPath, "--no-warnings", "--input-type=module-typescript", "-e", script, ...args];
-      const ran = spawnSync("setpriv", ["--reuid=12345", "--regid=12345", "--clear-groups", ...node], {
-        encoding: "utf8",
-        cwd: home,
-        env: {},
-      });
+      const ran = spawnSync(
+        "env",
+        ["-u", "NODE_OPTIONS", "setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", ...node],
+        {
+          encoding: "utf8",
+          cwd: home,
+          env: {},
+        },
+      );
       return { status: ran.status, out: `${ran.stdout}${ran.stderr}` };
     };
     const secret = { AIRFERRY_SSH_PASSWORD: "s3cret" };
