@@ -15,12 +15,12 @@ import {
   restartForLowPorts,
 } from "./io/account.ts";
 import { shellWord } from "./io/shell.ts";
-import { type ListenAddress, parseListen, urlsOf } from "./server/address.ts";
-import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/cluster.ts";
-import { reservePort, type TlsMaterial } from "./server/listener.ts";
-import { type SiteSettings, startSite } from "./server/site.ts";
-import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/tls-auto.ts";
-import { runWorker } from "./server/worker.ts";
+import { type ListenAddress, parseListen, urlsOf } from "./server/http/address.ts";
+import { reservePort, type TlsMaterial } from "./server/http/listener.ts";
+import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/process/cluster.ts";
+import { type SiteSettings, startSite } from "./server/process/site.ts";
+import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/process/tls-auto.ts";
+import { runWorker } from "./server/process/worker.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import { openStore as openStoreOnDisk } from "./store/store.ts";
 import type { StoreReader } from "./store/types.ts";

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "n
 import { join } from "node:path";
 import t from "tap";
 import { KeptFolder } from "../../src/manifest/lock-file.ts";
-import { prepareTlsAuto } from "../../src/server/tls-auto.ts";
+import { prepareTlsAuto } from "../../src/server/process/tls-auto.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 

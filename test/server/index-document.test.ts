@@ -1,7 +1,7 @@
 /** /index.json: what the server holds, for programs; the same for every client, and the page's `inst.repo=` beside it. */
 import t from "tap";
 import type { Catalog } from "../../src/bundle/inventory-types.ts";
-import type { IndexDocument } from "../../src/server/index-document.ts";
+import type { IndexDocument } from "../../src/server/pages/index-document.ts";
 import { makeIso, NM, PX } from "../fixtures/iso-maker.ts";
 import { startServer } from "../fixtures/serving.ts";
 

@@ -2,9 +2,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
-import { dropBuffers, returnBuffers, takeBuffers } from "../../src/server/buffers.ts";
-import { closeIdleHandles, openShared } from "../../src/server/handles.ts";
-import { BlobMemory } from "../../src/server/memory.ts";
+import { dropBuffers, returnBuffers, takeBuffers } from "../../src/server/http/buffers.ts";
+import { closeIdleHandles, openShared } from "../../src/server/http/handles.ts";
+import { BlobMemory } from "../../src/server/http/memory.ts";
 
 const MIB = 1024 * 1024;
 

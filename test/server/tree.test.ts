@@ -1,7 +1,7 @@
 /** The merged tree of several streams, its listings, and its memory. */
 import t from "tap";
 import type { InventoryEntry } from "../../src/bundle/inventory-types.ts";
-import { compareUtf8, createTreeView, isDirectory, qualifiedUrl } from "../../src/server/tree.ts";
+import { compareUtf8, createTreeView, isDirectory, qualifiedUrl } from "../../src/server/pages/tree.ts";
 import { makeRelease } from "../fixtures/store-reader.ts";
 
 function entry(path: string, sha256 = "aa".repeat(32)): InventoryEntry {

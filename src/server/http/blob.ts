@@ -1,0 +1,228 @@
+/**
+ * The one way to answer with bytes: every handler hands its content to {@link sendBlob}, which does GET and HEAD,
+ * validators, preconditions, single and multiple ranges, and sends with flat memory. See RFC 9110, sections 8, 13, 14.
+ */
+import { hash, randomBytes } from "node:crypto";
+import { AirferryError } from "../../errors.ts";
+import type { RandomAccess } from "../../io/types.ts";
+import { CONTENT_POLICY } from "./answers.ts";
+import type { Request } from "./context.ts";
+import { openShared } from "./handles.ts";
+import type { HotAnswer } from "./hot-answers.ts";
+import { BlobMemory, type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
+import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
+import { ClientGone, type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
+import { holdAnswer } from "./waiting-answers.ts";
+
+/** A part of a file: `size` bytes from `offset`. */
+export interface Extent {
+  offset: number;
+  size: number;
+}
+
+/** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
+export interface BlobContent {
+  file?: string;
+  /** With `file`: the parts that make up the content. Their sizes add up to `size`. */
+  extents?: readonly Extent[];
+  bytes?: Uint8Array;
+  source?: RandomAccess;
+  size: number;
+  /** Names the bytes: `sha256:…`, or any other string without quotes that no other bytes at this URL ever have. */
+  digest: string;
+  contentType: string;
+  /** The Content-Security-Policy; default {@link CONTENT_POLICY}. */
+  policy?: string;
+  /** Further headers of a 200 or 206. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** More than this is handed to the socket in parts, from memory too: TLS keeps a copy of what it was given. */
+const MAX_AT_ONCE_BYTES = 1024 * 1024;
+const MEMORY_BYTES = 32 * 1024 * 1024;
+const memory = new BlobMemory(MEMORY_BYTES);
+
+/**
+ * Answers a GET or HEAD with content, or the part of it that was asked for: 200, 206, 304, 412 or 416. Resolves when the
+ * response is complete or the client is gone. A file that cannot be read or is shorter than `size` gives 500 when nothing
+ * was sent yet, and otherwise the connection must be cut, so that no client takes a part for the whole: the router does both.
+ * Returns the answer when it was whole and from memory, for handlers whose answers depend on the URL alone.
+ * @throws what is wrong with the content, whether or not something was sent; never that the client went away
+ */
+export async function sendBlob(request: Request, content: BlobContent): Promise<HotAnswer | undefined> {
+  const { headers } = request.req;
+  const etag = `"${content.digest}"`;
+  const allowed = checkPreconditions(headers, etag);
+  if (allowed !== 200) {
+    endEmpty(request, allowed, ["ETag", etag]);
+    return undefined;
+  }
+  // RFC 9110, 14.2: only GET has ranges.
+  const ranges = request.head ? undefined : parseRanges(headers, etag, content.size);
+  if (ranges === "unsatisfiable") {
+    endEmpty(request, 416, ["Content-Range", `bytes */${content.size}`, "Accept-Ranges", "bytes", "ETag", etag]);
+    return undefined;
+  }
+  if (ranges === undefined) return sendWhole(request, content, etag);
+  if (ranges.length === 1) await sendRange(request, content, etag, ranges[0]!);
+  else await sendRanges(request, content, etag, ranges);
+  return undefined;
+}
+
+async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<HotAnswer | undefined> {
+  const head = headOf(content, etag, content.size, content.contentType);
+  if (request.head) {
+    await checkThere(content);
+    request.res.writeHead(200, head).end();
+    return undefined;
+  }
+  const blob = await blobInMemory(content);
+  const bytes = content.bytes ?? blob?.bytes;
+  if (bytes !== undefined && bytes.length <= MAX_AT_ONCE_BYTES) {
+    request.sent = bytes.length;
+    request.res.writeHead(200, head).end(bytes);
+    if (blob === undefined) holdAnswer(request.res, bytes.length);
+    return blob === undefined ? undefined : { head, blob };
+  }
+  await transfer(request, content, async (out) => {
+    request.res.writeHead(200, head);
+    await out.send(0, content.size);
+  });
+  return undefined;
+}
+
+async function sendRange(request: Request, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
+  const head = headOf(content, etag, range.end - range.start, content.contentType);
+  head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
+  const bytes = content.bytes ?? (await blobInMemory(content))?.bytes;
+  if (bytes !== undefined && range.end - range.start <= MAX_AT_ONCE_BYTES) {
+    request.sent = range.end - range.start;
+    request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
+    if (content.bytes !== undefined) holdAnswer(request.res, bytes.length);
+    return;
+  }
+  await transfer(request, content, async (out) => {
+    request.res.writeHead(206, head);
+    await out.send(range.start, range.end);
+  });
+}
+
+/** @see RFC 9110, 14.6 (multipart/byteranges) */
+async function sendRanges(request: Request, content: BlobContent, etag: string, ranges: readonly ByteRange[]) {
+  const boundary = `airferry-${randomBytes(12).toString("hex")}`;
+  const parts = ranges.map((range) => ({
+    ...range,
+    head: Buffer.from(
+      `\r\n--${boundary}\r\nContent-Type: ${content.contentType}\r\n` +
+        `Content-Range: bytes ${range.start}-${range.end - 1}/${content.size}\r\n\r\n`,
+    ),
+  }));
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
+  const length = parts.reduce((sum, part) => sum + part.head.length + part.end - part.start, tail.length);
+  const head = headOf(content, etag, length, `multipart/byteranges; boundary=${boundary}`);
+  await transfer(request, content, async (out) => {
+    request.res.writeHead(206, head);
+    for (const part of parts) {
+      await out.write(part.head);
+      await out.send(part.start, part.end);
+    }
+    await out.write(tail);
+  });
+}
+
+function headOf(content: BlobContent, etag: string, length: number, contentType: string): string[] {
+  const head = [
+    "Content-Type",
+    contentType,
+    "Content-Length",
+    String(length),
+    "ETag",
+    etag,
+    "Accept-Ranges",
+    "bytes",
+    "X-Content-Type-Options",
+    "nosniff",
+    "Content-Security-Policy",
+    content.policy ?? CONTENT_POLICY,
+  ];
+  if (content.headers !== undefined) for (const name in content.headers) head.push(name, content.headers[name]!);
+  return head;
+}
+
+function endEmpty(request: Request, status: number, head: string[]): void {
+  // A 304 has no Content-Length of its own; RFC 9110, 8.6.
+  if (status !== 304) head.push("Content-Length", "0");
+  request.res.writeHead(status, head).end();
+}
+
+/** The whole file in memory, when it is small enough to be kept there. */
+async function blobInMemory(content: BlobContent): Promise<CachedBlob | undefined> {
+  const { file, size } = content;
+  if (file === undefined || content.extents !== undefined || size > MAX_CACHED_BLOB_BYTES) return undefined;
+  const known = memory.get(file);
+  if (known !== undefined) return known;
+  const bytes = Buffer.allocUnsafeSlow(size);
+  const handle = await openShared(file);
+  try {
+    // A file of another size is left to the transfer, which reports it.
+    if (handle.size !== size || (await handle.fill(bytes, size, 0)) !== size) return undefined;
+  } finally {
+    handle.release();
+  }
+  verifyBytes(content, bytes);
+  return memory.put(file, bytes);
+}
+
+/** What is promised by HEAD must be there for GET. */
+async function checkThere({ file, size, extents }: BlobContent): Promise<void> {
+  if (file === undefined || extents !== undefined) return;
+  const handle = await openShared(file);
+  handle.release();
+  if (handle.size !== size) throw damaged(file, `expected ${size} bytes, got ${handle.size}`);
+}
+
+/** Small blobs are checked when they come into memory: a damaged manifest or key must not go out as a good one. */
+function verifyBytes({ file, digest }: BlobContent, bytes: Uint8Array): void {
+  const [algorithm, expected] = digest.split(":");
+  if (algorithm !== "sha256" && algorithm !== "sha512") return;
+  const actual = hash(algorithm, bytes, "hex");
+  if (actual !== expected) throw damaged(file, `expected ${digest}, got ${algorithm}:${actual}`);
+}
+
+function damaged(file: string | undefined, found: string): AirferryError {
+  return new AirferryError("ERR_STORE_INVALID", `a file of the store is damaged: ${found}`, {
+    path: file,
+    hint: "check the disk, then remove the file and unpack the bundle again",
+  });
+}
+
+/** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */
+async function transfer(request: Request, content: BlobContent, send: (out: Transfer) => Promise<void>) {
+  const reader = await openReader(content);
+  const out = new Transfer(request, reader);
+  try {
+    await send(out);
+    request.res.end();
+  } catch (error) {
+    // A client may go away whenever it likes; what is wrong on this side is for the router to tell.
+    if (!(error instanceof ClientGone)) throw error;
+    request.res.destroy();
+  } finally {
+    out.close();
+    reader.release();
+  }
+}
+
+async function openReader(content: BlobContent): Promise<Reader> {
+  if (content.bytes !== undefined) return readRandomAccess(fromMemory(content.bytes));
+  if (content.source !== undefined) return readRandomAccess(content.source);
+  if (content.file === undefined) throw new TypeError("a BlobContent needs file, bytes or source");
+  return readFile(await openShared(content.file), content.size, content.extents);
+}
+
+function fromMemory(bytes: Uint8Array): RandomAccess {
+  return {
+    size: bytes.length,
+    read: async (position, length) => bytes.subarray(position, Math.min(position + length, bytes.length)),
+  };
+}

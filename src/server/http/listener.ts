@@ -1,0 +1,157 @@
+/**
+ * One listening socket: HTTP or HTTPS, its time limits, and its graceful end. Requests must arrive in time; answers may
+ * take as long as they take, since a 15 GB image over a slow line is an honest download.
+ */
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from "node:net";
+import { AirferryError } from "../../errors.ts";
+import { formatAddress, type ListenAddress } from "./address.ts";
+import { inTurn } from "./in-turn.ts";
+
+const HEADERS_TIMEOUT_MS = 20_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_TIMEOUT_MS = 60_000;
+/** TCP keep-alive finds clients that vanished in the middle of a download. */
+const TCP_KEEP_ALIVE_DELAY_MS = 60_000;
+const CHECK_INTERVAL_MS = 5_000;
+const MAX_HEADER_BYTES = 16 * 1024;
+const MAX_CONNECTIONS = 4096;
+
+/** Key and certificates of a TLS listener, PEM. */
+export interface TlsMaterial {
+  key: string;
+  /** The server's certificate, then any intermediate ones. */
+  cert: string;
+  /** The CA to hand out at /ca.crt. */
+  ca?: string;
+  /** 48 bytes, base64: shared by all workers so that sessions resume wherever the connection lands. */
+  ticketKeys?: string;
+}
+
+/** A socket that listens. */
+export interface Listener {
+  readonly address: ListenAddress;
+  readonly scheme: "http" | "https";
+  connections(): number;
+  /** Uses other key material for connections from now on. */
+  setTls(tls: TlsMaterial): void;
+  /** Accepts no more; ends idle connections; waits for running answers up to `graceMs`, then cuts them. */
+  close(graceMs: number): Promise<void>;
+}
+
+/**
+ * Starts listening; with `share`, on a port that other processes of this user listen on as well.
+ * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it cannot be used
+ */
+export async function listen(
+  address: ListenAddress,
+  tls: TlsMaterial | undefined,
+  share: boolean,
+  answer: RequestListener,
+): Promise<Listener> {
+  const options = {
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_KEEP_ALIVE_DELAY_MS,
+    noDelay: true,
+    // No request here has a body worth a stream.
+    optimizeEmptyRequests: true,
+  };
+  const answerInTurn = inTurn(answer);
+  const server: Server | TlsServer =
+    tls === undefined
+      ? createServer(options, answerInTurn)
+      : createTlsServer({ ...options, ...secureOptions(tls), ALPNProtocols: ["http/1.1"] }, answerInTurn);
+  // Nobody is told to go on and send what will not be read, whatever is expected.
+  server.on("checkContinue", answerInTurn);
+  server.on("checkExpectation", answerInTurn);
+  server.maxConnections = MAX_CONNECTIONS;
+  server.timeout = 0;
+  let connections = 0;
+  server.on("connection", (socket) => {
+    connections++;
+    socket.on("close", () => connections--);
+  });
+  await bind(server, address, share);
+  const bound = server.address() as AddressInfo;
+  return {
+    address: { host: address.host, port: bound.port },
+    scheme: tls === undefined ? "http" : "https",
+    connections: () => connections,
+    setTls(material) {
+      if (tls !== undefined) (server as TlsServer).setSecureContext(secureOptions(material));
+    },
+    close: (graceMs) => closeGracefully(server, graceMs),
+  };
+}
+
+function secureOptions({ key, cert, ticketKeys }: TlsMaterial) {
+  return {
+    key,
+    cert,
+    minVersion: "TLSv1.2" as const,
+    ...(ticketKeys === undefined ? {} : { ticketKeys: Buffer.from(ticketKeys, "base64") }),
+  };
+}
+
+/**
+ * Returns the address with the port that the system gives for port 0, after making sure that nobody has it: sockets that
+ * share a port would not notice another server of this user on it.
+ * @throws {AirferryError} as {@link listen} does
+ */
+export async function reservePort(address: ListenAddress): Promise<ListenAddress> {
+  const probe = createNetServer();
+  await bind(probe, address, false);
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return { host: address.host, port };
+}
+
+function bind(server: NetServer, { host, port }: ListenAddress, reusePort: boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException): void => reject(bindFault(error, { host, port }));
+    server.once("error", fail);
+    server.listen({ host, port, reusePort, exclusive: true, backlog: 1024 }, () => {
+      server.off("error", fail);
+      // Such as too many open files while accepting: the connection is lost, the server is not.
+      server.on("error", () => {});
+      resolve();
+    });
+  });
+}
+
+function bindFault(cause: NodeJS.ErrnoException, address: ListenAddress): AirferryError {
+  const where = formatAddress(address);
+  if (cause.code === "EADDRINUSE") {
+    return new AirferryError("ERR_BUSY", `cannot listen on "${where}": another program has this port`, {
+      hint: `see which with: ss -ltnp 'sport = :${address.port}'; or choose another port with --listen`,
+      cause,
+    });
+  }
+  const hints: Record<string, string> = {
+    EACCES:
+      "ports below 1024 need CAP_NET_BIND_SERVICE: start as root with --user NAME, or choose another with --listen",
+    EADDRNOTAVAIL: "no interface of this machine has that address; see them with: ip address",
+  };
+  const hint = hints[cause.code ?? ""] ?? "choose another address with --listen";
+  return new AirferryError("ERR_IO", `cannot listen on "${where}": ${cause.message}`, { hint, cause });
+}
+
+function closeGracefully(server: Server | TlsServer, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+    // A connection that finishes its answer now turns idle and is ended by the next round.
+    const sweep = setInterval(() => server.closeIdleConnections(), 200);
+    server.close(() => {
+      clearTimeout(cut);
+      clearInterval(sweep);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}

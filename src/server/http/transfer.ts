@@ -1,0 +1,136 @@
+/**
+ * Moves bytes from a reader to one response with a fixed amount of memory: while one buffer is on its way out, the next
+ * is read. A buffer is used again only after the socket has taken it. See docs/serve.md, "Large and small files".
+ */
+import { AirferryError } from "../../errors.ts";
+import type { RandomAccess } from "../../io/types.ts";
+import type { Extent } from "./blob.ts";
+import { type BufferPair, dropBuffers, returnBuffers, takeBuffers } from "./buffers.ts";
+import type { Request } from "./context.ts";
+import type { SharedFile } from "./handles.ts";
+
+/** Where a transfer takes its bytes from. */
+export interface Reader {
+  /**
+   * Returns bytes from `position`, at least one and at most `length`: in `buffer`, or in memory of the reader's own that
+   * nobody changes later. `length` is never more than the buffer's.
+   */
+  read(buffer: Uint8Array, position: number, length: number): Promise<Uint8Array>;
+  release(): void;
+}
+
+/** The client went away or the connection broke; nothing is wrong on this side. */
+export class ClientGone extends Error {}
+
+/** One response being sent. {@link Transfer.close} must be called at its end, however it ended. */
+export class Transfer {
+  readonly #request: Request;
+  readonly #reader: Reader;
+  #buffers: BufferPair | undefined;
+  #gone = false;
+  #abortWrite: ((error: Error) => void) | undefined;
+
+  constructor(request: Request, reader: Reader) {
+    this.#request = request;
+    this.#reader = reader;
+    request.res.on("close", this.#onClose);
+    this.#gone = request.res.destroyed;
+  }
+
+  /** Sends the content's bytes `start` up to and without `end`. @throws the reader's error, or {@link ClientGone} */
+  async send(start: number, end: number): Promise<void> {
+    if (end <= start) return;
+    this.#buffers ??= takeBuffers(end - start);
+    let { first: current, second: next } = this.#buffers;
+    let writing: Promise<void> | undefined;
+    let position = start;
+    while (position < end) {
+      // With a single buffer the write must be over before the next read; with two, reading and writing overlap.
+      if (current === next) await writing;
+      const chunk = await this.#reader.read(current, position, Math.min(current.length, end - position));
+      if (current !== next) await writing;
+      writing = this.write(chunk);
+      // It is awaited in the next round; until then a failure must not count as unhandled.
+      writing.catch(() => {});
+      position += chunk.length;
+      [current, next] = [next, current];
+    }
+    await writing;
+  }
+
+  /** Writes bytes and resolves when the socket has taken them. */
+  write(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#gone) {
+        reject(new ClientGone());
+        return;
+      }
+      this.#abortWrite = reject;
+      this.#request.res.write(bytes, (error) => {
+        if (error) {
+          reject(new ClientGone());
+          return;
+        }
+        this.#request.sent += bytes.length;
+        resolve();
+      });
+    });
+  }
+
+  close(): void {
+    this.#request.res.off("close", this.#onClose);
+    if (this.#buffers === undefined) return;
+    // After a break nobody can tell whether the kernel still reads from a buffer.
+    if (this.#gone || this.#request.res.destroyed) dropBuffers(this.#buffers);
+    else returnBuffers(this.#buffers);
+    this.#buffers = undefined;
+  }
+
+  #onClose = (): void => {
+    this.#gone = true;
+    this.#abortWrite?.(new ClientGone());
+  };
+}
+
+/** Reads a file, or parts of it one after the other. Releases the file. */
+export function readFile(file: SharedFile, size: number, extents: readonly Extent[] = [{ offset: 0, size }]): Reader {
+  return {
+    async read(buffer, position, length) {
+      let begin = 0;
+      for (const extent of extents) {
+        if (position < begin + extent.size) {
+          const within = position - begin;
+          const wanted = Math.min(length, extent.size - within);
+          const count = await file.fill(buffer, wanted, extent.offset + within);
+          if (count < wanted) throw tooShort(size, position + count);
+          return count === buffer.length ? buffer : buffer.subarray(0, count);
+        }
+        begin += extent.size;
+      }
+      throw tooShort(size, begin);
+    },
+    release: () => file.release(),
+  };
+}
+
+/** Reads from anything with random access. Does not close it. */
+export function readRandomAccess(source: RandomAccess): Reader {
+  return {
+    async read(_buffer, position, length) {
+      const bytes = await source.read(position, length);
+      if (bytes.length === 0) throw tooShort(source.size, position);
+      return bytes;
+    },
+    release: () => {},
+  };
+}
+
+function tooShort(expected: number, actual: number): AirferryError {
+  return new AirferryError(
+    "ERR_STORE_INVALID",
+    `cannot send stored bytes: file too short: expected ${expected} bytes, got ${actual}`,
+    {
+      hint: "the store is damaged; unpack the bundle again",
+    },
+  );
+}

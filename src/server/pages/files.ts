@@ -1,0 +1,125 @@
+/**
+ * Every entry of the tree under its own path, checksum sidecars beside files and ISOs, and pages of directories.
+ * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Paths".
+ */
+import { createHash } from "node:crypto";
+import { sendNotFound } from "../http/answers.ts";
+import { sendBlob } from "../http/blob.ts";
+import { contentTypeOf } from "../http/content-type.ts";
+import type { Found, Mount, Request, ServeContext, TreeView } from "../http/context.ts";
+import type { HotAnswer } from "../http/hot-answers.ts";
+import { renderInput } from "./config.ts";
+import { directoryPage } from "./directory-page.ts";
+import { frontPage } from "./front-page.ts";
+import { sendPage } from "./html.ts";
+import { keptPage } from "./page-cache.ts";
+import { isDirectory } from "./tree.ts";
+
+/** Answers any path with the entry of that name. */
+export const files: Mount = { prefix: "", handle: handleFile };
+
+async function handleFile(request: Request, context: ServeContext): Promise<boolean> {
+  const view = await context.view();
+  const path = request.path.slice(1);
+  const found = view.find(path, request.stream);
+  if (found !== undefined) {
+    if ("conflict" in found) sendConflict(request, found.conflict);
+    else {
+      const hot = await sendEntry(request, found, context);
+      if (hot !== undefined && !request.isPrivate) context.hot.put(request.req.url!, hot);
+    }
+    return true;
+  }
+  if (await sendSidecar(request, path, view)) return true;
+  if (await sendDirectory(request, path, view, context)) return true;
+  sendNotFound(request, hintsFor(request, path, view));
+  return true;
+}
+
+/** Answers with an entry of the tree; see {@link sendBlob} for what it returns. */
+export function sendEntry(request: Request, { entry }: Found, context: ServeContext): Promise<HotAnswer | undefined> {
+  return sendBlob(request, {
+    file: context.store.blobPath(entry.sha256),
+    size: entry.size,
+    digest: `sha256:${entry.sha256}`,
+    contentType: contentTypeOf(entry.path),
+  });
+}
+
+/** Answers 404 for a path that several streams have with different bytes, naming the URLs that are not ambiguous. */
+export function sendConflict(request: Request, urls: readonly string[]): void {
+  sendNotFound(request, ["several streams have it, with different content; ask for one of them:", ...urls]);
+}
+
+/** `X.sha256` (the bare digest) and `X.sha256sum` (two columns) of an entry X that came without them. */
+async function sendSidecar(request: Request, path: string, view: TreeView): Promise<boolean> {
+  const match = /^((?:files|isos)\/.+)\.(sha256|sha256sum)$/.exec(path);
+  if (match === null) return false;
+  const found = view.find(match[1]!, request.stream);
+  if (found === undefined) return false;
+  if ("conflict" in found) {
+    const suffix = `.${match[2]}`;
+    sendConflict(
+      request,
+      found.conflict.map((url) => url + suffix),
+    );
+    return true;
+  }
+  const { path: ofPath, sha256 } = found.entry;
+  const name = ofPath.slice(ofPath.lastIndexOf("/") + 1);
+  const bytes = Buffer.from(match[2] === "sha256" ? `${sha256}\n` : `${sha256}  ${name}\n`);
+  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  await sendBlob(request, { bytes, size: bytes.length, digest, contentType: contentTypeOf(path) });
+  return true;
+}
+
+async function sendDirectory(request: Request, path: string, view: TreeView, context: ServeContext): Promise<boolean> {
+  if (request.path === "/" && request.stream === undefined) {
+    const { trees, baseUrl } = await renderInput(request, context);
+    // Ages on it are in days.
+    const day = new Date().toISOString().slice(0, 10);
+    sendPage(
+      request,
+      keptPage(view, `front ${day} ${baseUrl}`, () => frontPage(view, baseUrl, context.caCertificate, trees)),
+    );
+    return true;
+  }
+  const names = view.list(path, request.stream);
+  if (names === undefined) return false;
+  const key = JSON.stringify([path, request.stream, request.query.get("after")]);
+  sendPage(
+    request,
+    keptPage(view, key, () => directoryPage(request, names, view)),
+  );
+  return true;
+}
+
+function hintsFor(request: Request, path: string, view: TreeView): string[] {
+  if (view.releases.length === 0)
+    return ["the store has no release yet; run: airferry unpack BUNDLE --trust KEY --store DIR"];
+  const { stream } = request;
+  if (stream !== undefined && !view.releases.some((release) => release.stream === stream)) {
+    return [`the streams here are: ${view.releases.map((release) => release.stream).join(", ")}`];
+  }
+  // The nearest directory that exists is where a person looks next.
+  for (let parent = path; parent.includes("/"); ) {
+    parent = parent.slice(0, parent.lastIndexOf("/"));
+    if (isDirectory(view, parent, stream))
+      return [`see ${stream === undefined ? "" : `/s/${stream}`}/${parent}/ for what is there`];
+  }
+  return [];
+}
+
+/** Answers `/ca.crt`, and `/rpmrepo/server.crt` where builders of the yum container look for the same thing. */
+export function caCertificate(path: "/ca.crt" | "/rpmrepo/server.crt"): Mount {
+  return {
+    prefix: path,
+    async handle(request, context) {
+      if (context.caCertificate === undefined || request.path !== path) return false;
+      const bytes = Buffer.from(context.caCertificate);
+      const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+      await sendBlob(request, { bytes, size: bytes.length, digest, contentType: contentTypeOf(path) });
+      return true;
+    },
+  };
+}

@@ -1,0 +1,217 @@
+/**
+ * `/index.json`: what this server holds, for programs. One document for each view and stream, made once. Every path in it is a
+ * URL path below the server's address, so the document is the same for all clients. docs/serve.md, "Index", is its prose.
+ */
+import { createHash } from "node:crypto";
+import type { Digest } from "../../io/types.ts";
+import { isInstallable } from "../../iso/install-tree.ts";
+import { parseReference, servedRepository } from "../../oci/reference.ts";
+import { repositoriesOf, treeUrl } from "../../render/repositories.ts";
+import type { RenderInput } from "../../render/types.ts";
+import { builderOf, encodeUrlPath, rootFor } from "../../render/view.ts";
+import type { Release } from "../../store/types.ts";
+import { sendNotFound } from "../http/answers.ts";
+import { sendBlob } from "../http/blob.ts";
+import type { Mount, TreeView } from "../http/context.ts";
+import { renderInput } from "./config.ts";
+
+export const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
+
+/** Something that is served under a path of its own. */
+export interface IndexedFile {
+  stream: string;
+  /** URL path below the server's address, percent-encoded; begins with `/`. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  digest: Digest;
+}
+
+export interface IndexedIso extends IndexedFile {
+  name: string;
+  /** Where the files inside are; ends in `/`. Absent when the image's inside cannot be read. */
+  tree?: string;
+  /** An installer can use `tree` as `inst.repo`: stage 2 and packages are in it. */
+  installable: boolean;
+}
+
+export interface IndexedRepository {
+  stream: string;
+  /** As in `airferry.repo`. */
+  id: string;
+  /** Ends in `/`; `repodata/repomd.xml` is below it. */
+  path: string;
+  /** Name of the ISO that it is inside of. */
+  iso?: string;
+  gpgcheck: boolean;
+  /** `repodata/repomd.xml.asc` is there, by one of `keys`. */
+  repoGpgcheck: boolean;
+  /** URL paths of the OpenPGP keys. */
+  keys: string[];
+}
+
+export interface IndexedImage {
+  stream: string;
+  /** As it was packed: `registry.k8s.io/pause:3.9`. */
+  reference: string;
+  /** Name below `/v2/`. */
+  repository: string;
+  tag?: string;
+  digest: Digest;
+  /** Further tags of its repository: signatures and the like. */
+  tags?: Record<string, Digest>;
+  mediaType: string;
+  /** Platforms whose layers are here; empty: all, or not an image. */
+  platforms: string[];
+}
+
+export interface IndexedKey extends IndexedFile {
+  fingerprints: string[];
+}
+
+/** A builder that a release describes. */
+export interface IndexedBuilder {
+  stream: string;
+  flavor: "spectro-capi" | "image-builder";
+  version?: string;
+}
+
+export interface IndexDocument {
+  mediaType: typeof INDEX_MEDIA_TYPE;
+  releases: {
+    stream: string;
+    serial: number;
+    digest: Digest;
+    /** RFC 3339: when it was packed, is to be used until, was unpacked here. */
+    created: string;
+    notAfter?: string;
+    importedAt: string;
+    /** keyids of the trusted keys that signed it. */
+    signers: string[];
+    entries: number;
+    /** The same tree for this stream alone. */
+    path: string;
+  }[];
+  isos: IndexedIso[];
+  repositories: IndexedRepository[];
+  files: IndexedFile[];
+  images: IndexedImage[];
+  keys: IndexedKey[];
+  builders: IndexedBuilder[];
+}
+
+/** Serves the index, of all streams or of one. */
+export const indexDocument: Mount = {
+  prefix: "/index.json",
+  async handle(request, context) {
+    if (request.path !== "/index.json") return false;
+    const view = await context.view();
+    const { stream } = request;
+    if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) {
+      sendNotFound(request, [`the streams here are: ${view.releases.map((it) => it.stream).join(", ")}`]);
+      return true;
+    }
+    const made = documentsOf(view);
+    let bytes = made.get(stream ?? "");
+    if (bytes === undefined) {
+      const input = { ...(await renderInput(request, context)), releases: view.releases };
+      bytes = Buffer.from(`${JSON.stringify(indexOf(view.releases, input), null, 1)}\n`);
+      made.set(stream ?? "", bytes);
+    }
+    await sendBlob(request, {
+      bytes,
+      size: bytes.length,
+      digest: `sha256:${createHash("sha256").update(bytes).digest("hex")}`,
+      contentType: "application/json",
+      headers: { "Cache-Control": "no-cache" },
+    });
+    return true;
+  },
+};
+
+/** Old views are collected with what was made for them; streams are those of the view alone. */
+const documents = new WeakMap<TreeView, Map<string, Buffer>>();
+
+function documentsOf(view: TreeView): Map<string, Buffer> {
+  const made = documents.get(view) ?? new Map<string, Buffer>();
+  documents.set(view, made);
+  return made;
+}
+
+/** Makes the document. `input` says which stream, and has the trees of the ISOs; its address does not count. */
+export function indexOf(releases: readonly Release[], input: RenderInput): IndexDocument {
+  const below: RenderInput = { ...input, baseUrl: "" };
+  const chosen = releases.filter((it) => input.stream === undefined || it.stream === input.stream);
+  const file = (release: Release, path: string): IndexedFile[] => {
+    const entry = release.entries.get(path);
+    if (entry === undefined) return [];
+    const at = `${rootFor(below, release, path)}/${encodeUrlPath(path)}`;
+    return [{ stream: release.stream, path: at, size: entry.size, digest: `sha256:${entry.sha256}` }];
+  };
+  const each = <T>(one: (release: Release) => T[]): T[] => chosen.flatMap(one);
+  return {
+    mediaType: INDEX_MEDIA_TYPE,
+    releases: chosen.map(({ stream, serial, digest, importedAt, signers, inventory }) => ({
+      stream,
+      serial,
+      digest,
+      created: inventory.created,
+      ...(inventory.notAfter !== undefined && { notAfter: inventory.notAfter }),
+      importedAt,
+      signers,
+      entries: inventory.entries.length,
+      path: `/s/${encodeURIComponent(stream)}/`,
+    })),
+    isos: each((release) =>
+      release.inventory.catalog.isos.flatMap(({ name, path }) =>
+        file(release, path).map((it) => {
+          const inside = input.trees.get(it.digest.slice(7));
+          const tree = inside && treeUrl(below, name, release);
+          return {
+            ...it,
+            name,
+            ...(tree !== undefined && { tree }),
+            installable: inside !== undefined && isInstallable(inside),
+          };
+        }),
+      ),
+    ),
+    repositories: repositoriesOf(below).map(({ release, id, url, iso, gpgcheck, repoGpgcheck, keys }) => ({
+      stream: release.stream,
+      id,
+      path: url,
+      ...(iso !== undefined && { iso: iso.name }),
+      gpgcheck,
+      repoGpgcheck,
+      keys,
+    })),
+    files: each((release) => release.inventory.catalog.files.flatMap(({ path }) => file(release, path))),
+    images: each((release) => release.inventory.catalog.images.map((it) => imageOf(release.stream, it))),
+    keys: each((release) =>
+      release.inventory.catalog.keys.flatMap(({ path, fingerprints }) =>
+        file(release, path).map((it) => ({ ...it, fingerprints })),
+      ),
+    ),
+    builders: each((release) => {
+      const builder = builderOf(release);
+      if (builder === undefined) return [];
+      const { flavor, version } = builder;
+      return [{ stream: release.stream, flavor, ...(version !== undefined && { version }) }];
+    }),
+  };
+}
+
+function imageOf(stream: string, image: Release["inventory"]["catalog"]["images"][number]): IndexedImage {
+  const { reference, digest, mediaType, platforms, tags } = image;
+  const parsed = parseReference(reference);
+  return {
+    stream,
+    reference,
+    repository: servedRepository(parsed),
+    ...(parsed.tag !== undefined && { tag: parsed.tag }),
+    digest,
+    ...(tags !== undefined && { tags }),
+    mediaType,
+    platforms,
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * `/isos/NAME/…`: the files inside a stored ISO, read in place with ranges, and a page for each of its directories.
+ * Symbolic links are answered where they are, never with a redirect: installers do not follow all of those.
+ * See docs/serve.md, "ISO trees".
+ */
+import { createHash } from "node:crypto";
+import { AirferryError } from "../../errors.ts";
+import type { IsoEntry } from "../../iso/types.ts";
+import { sendNotFound } from "../http/answers.ts";
+import { sendBlob } from "../http/blob.ts";
+import { contentTypeOf } from "../http/content-type.ts";
+import type { Mount, Request, ServeContext } from "../http/context.ts";
+import { PAGE_POLICY } from "./html.ts";
+import { firstOfPage, isoPage } from "./iso-page.ts";
+import { keptPage } from "./page-cache.ts";
+import { openStoredIso, type StoredIso } from "./stored-iso.ts";
+import { encodePath } from "./tree.ts";
+
+/** Serves what is inside ISOs. Leaves `/isos` itself and `/isos/NAME.iso` to others. */
+export const isoTree: Mount = { prefix: "/isos", handle };
+
+async function handle(request: Request, context: ServeContext): Promise<boolean> {
+  const match = /^\/isos\/([^/]+)(?:\/(.*))?$/s.exec(request.path);
+  if (match === null) return false;
+  const name = match[1]!;
+  const inside = match[2] ?? "";
+  const found = (await context.view()).find(`isos/${name}.iso`, request.stream);
+  if (found === undefined) return false;
+  if ("conflict" in found) {
+    const urls = found.conflict.map((url) => `${url.replace(/\.iso$/, "/")}${encodePath(inside)}`);
+    sendNotFound(request, ["several streams have it, with different content; ask for one of them:", ...urls]);
+    return true;
+  }
+  const { entry } = found;
+  try {
+    const iso = await openStoredIso(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
+    await sendInside(request, iso, name, inside, entry.sha256);
+  } catch (error) {
+    // Installers give up at a 404 and try anything else again for minutes.
+    if (!(error instanceof AirferryError) || error.code !== "ERR_ISO_INVALID" || request.res.headersSent) throw error;
+    sendNotFound(request, [error.message, ...(error.hint === undefined ? [] : [error.hint])]);
+  }
+  return true;
+}
+
+async function sendInside(request: Request, iso: StoredIso, name: string, inside: string, sha256: string) {
+  const located = await iso.image.find(inside);
+  if (located === undefined) return sendNotFound(request, await hintsFor(iso, name, inside, request.stream));
+  const { entry, path } = located;
+  const digest = `iso-${createHash("sha256").update(`${sha256}\0${path}`).digest("hex")}`;
+  if (entry.kind === "directory") return sendDirectory(request, iso, entry, digest);
+  const member = iso.image.member(entry);
+  await sendBlob(request, {
+    file: iso.file,
+    extents: member.extents,
+    size: member.size,
+    digest,
+    contentType: contentTypeOf(path),
+    ...(entry.mtime === undefined ? {} : { headers: { "Last-Modified": new Date(entry.mtime * 1000).toUTCString() } }),
+  });
+}
+
+async function sendDirectory(request: Request, iso: StoredIso, entry: IsoEntry, digest: string) {
+  // Links in the page are absolute, so that it works without a slash at the end of its URL.
+  const asked = request.path.replace(/\/+$/, "");
+  const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;
+  const entries = await iso.image.list(entry);
+  const from = firstOfPage(request.query.get("from"), entries.length);
+  const key = `${digest} ${base} ${from}`;
+  const bytes = keptPage(iso, key, () => isoPage(`${asked}/`, base, entries, from, iso.image.volumeId));
+  await sendBlob(request, {
+    bytes,
+    size: bytes.length,
+    digest: `page-${createHash("sha256").update(key).digest("hex")}`,
+    contentType: "text/html; charset=utf-8",
+    policy: PAGE_POLICY,
+  });
+}
+
+/** The nearest directory that exists is where a person looks next. */
+async function hintsFor(iso: StoredIso, name: string, inside: string, stream: string | undefined): Promise<string[]> {
+  for (let parent = inside.replace(/\/+$/, ""); parent !== ""; ) {
+    const slash = parent.lastIndexOf("/");
+    parent = slash === -1 ? "" : parent.slice(0, slash);
+    if ((await iso.image.find(parent))?.entry.kind === "directory") {
+      const prefix = stream === undefined ? "" : `/s/${stream}`;
+      return [`see ${prefix}/isos/${name}/${parent}${parent === "" ? "" : "/"} for what is there`];
+    }
+  }
+  return [];
+}

@@ -1,0 +1,123 @@
+/**
+ * All current releases seen as one tree of entry paths, without copying them: lookups go to each release's own map, and
+ * directories are found by binary search in its sorted entries, so 100,000 entries cost no further memory.
+ * See docs/serve.md, "Paths".
+ */
+import type { InventoryEntry } from "../../bundle/inventory-types.ts";
+import type { Release } from "../../store/types.ts";
+import type { Found, TreeView } from "../http/context.ts";
+
+/** Directories whose names are kept: people page through large ones. */
+const MAX_KEPT_LISTS = 8;
+
+/**
+ * Makes a {@link TreeView} of releases, at most one a stream. Keeps references to the releases, copies nothing.
+ * Every release's `inventory.entries` must be sorted by the UTF-8 bytes of its paths, as the format demands.
+ */
+export function createTreeView(releases: readonly Release[]): TreeView {
+  const lists = new Map<string, string[]>();
+  return {
+    releases,
+    find: (path, stream) => find(stream === undefined ? releases : ofStream(releases, stream), path),
+    list(directory, stream) {
+      const key = JSON.stringify([directory, stream]);
+      const known = lists.get(key);
+      if (known !== undefined) return known;
+      const names = list(stream === undefined ? releases : ofStream(releases, stream), directory);
+      if (names === undefined) return undefined;
+      if (lists.size >= MAX_KEPT_LISTS) lists.delete(lists.keys().next().value!);
+      lists.set(key, names);
+      return names;
+    },
+  };
+}
+
+function ofStream(releases: readonly Release[], stream: string): readonly Release[] {
+  return releases.filter((release) => release.stream === stream);
+}
+
+function find(releases: readonly Release[], path: string): Found | { conflict: string[] } | undefined {
+  let found: Found | undefined;
+  let differs = false;
+  for (const release of releases) {
+    const entry = release.entries.get(path);
+    if (entry === undefined) continue;
+    if (found === undefined) found = { entry, release };
+    else if (found.entry.sha256 !== entry.sha256) differs = true;
+  }
+  if (!differs) return found;
+  const streams = releases.filter((release) => release.entries.has(path)).map((release) => release.stream);
+  return { conflict: streams.map((stream) => qualifiedUrl(stream, path)) };
+}
+
+/** Returns the URL path of an entry within one stream, percent-encoded: `/s/STREAM/PATH`. */
+export function qualifiedUrl(stream: string, path: string): string {
+  return `/s/${encodeURIComponent(stream)}/${encodePath(path)}`;
+}
+
+/** Percent-encodes each segment of an entry path for use in a URL; `+` stays, since yum clients send it as it is. */
+export function encodePath(path: string): string {
+  return path
+    .split("/")
+    .map((segment) => encodeURIComponent(segment).replaceAll("%2B", "+").replaceAll("%3A", ":").replaceAll("%40", "@"))
+    .join("/");
+}
+
+function list(releases: readonly Release[], directory: string): string[] | undefined {
+  const bare = directory.replace(/^\/+|\/+$/g, "");
+  const prefix = bare === "" ? "" : `${bare}/`;
+  const names = new Set<string>();
+  for (const release of releases) addNames(release.inventory.entries, prefix, names);
+  if (names.size === 0) return undefined;
+  return [...names].sort(compareUtf8);
+}
+
+/** Tells whether anything is below a directory path, without listing it. */
+export function isDirectory(view: TreeView, directory: string, stream?: string): boolean {
+  return view.releases.some(({ stream: name, inventory: { entries } }) => {
+    if (stream !== undefined && stream !== name) return false;
+    return entries[lowerBound(entries, `${directory}/`)]?.path.startsWith(`${directory}/`) === true;
+  });
+}
+
+function addNames(entries: readonly InventoryEntry[], prefix: string, names: Set<string>): void {
+  let index = lowerBound(entries, prefix);
+  for (let entry = entries[index]; entry?.path.startsWith(prefix); entry = entries[index]) {
+    const slash = entry.path.indexOf("/", prefix.length);
+    if (slash === -1) {
+      names.add(entry.path.slice(prefix.length));
+      index++;
+    } else {
+      names.add(entry.path.slice(prefix.length, slash + 1));
+      // "0" is the character after "/": the first path beyond everything below this directory.
+      index = lowerBound(entries, `${entry.path.slice(0, slash)}0`, index + 1);
+    }
+  }
+}
+
+function lowerBound(entries: readonly InventoryEntry[], path: string, from = 0): number {
+  let low = from;
+  let high = entries.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compareUtf8(entries[middle]!.path, path) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Compares two strings by their UTF-8 bytes; JavaScript's own order differs where surrogate pairs meet U+E000..U+FFFF. */
+export function compareUtf8(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x !== y) return byteOrder(x) - byteOrder(y);
+  }
+  return a.length - b.length;
+}
+
+function byteOrder(unit: number): number {
+  if (unit >= 0xe000) return unit - 0x800;
+  return unit >= 0xd800 ? unit + 0x2000 : unit;
+}

@@ -1,0 +1,73 @@
+/**
+ * The access log: one JSON object a line, appended to a file (or file descriptor 2) in batches, so that several processes
+ * can share the file. Lines stay whole because each batch is one appending write.
+ */
+import { closeSync, openSync, write, writeSync } from "node:fs";
+import { AirferryError } from "../../errors.ts";
+import { printableJson } from "../../io/printable.ts";
+import type { Request } from "../http/context.ts";
+
+const FLUSH_MS = 50;
+const FLUSH_BYTES = 64 * 1024;
+const STDERR_FD = 2;
+
+/** Writes access log lines. {@link AccessLog.close} writes what is still waiting. */
+export class AccessLog {
+  readonly #fd: number;
+  #waiting = "";
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Opens the log: a path, or `-` for standard error. @throws {AirferryError} ERR_IO */
+  constructor(path: string) {
+    try {
+      this.#fd = path === "-" ? STDERR_FD : openSync(path, "a", 0o640);
+    } catch (cause) {
+      throw new AirferryError("ERR_IO", `cannot open access log "${path}": ${(cause as Error).message}`, {
+        hint: "give a file in a directory that exists and is writable, or - for standard error",
+        path,
+        cause,
+      });
+    }
+  }
+
+  /** Logs one answer when it is over; `client` as it was known at the beginning. */
+  write(request: Request, client: string | undefined, startedMs: number, bytes: number): void {
+    const { req, res } = request;
+    const line = {
+      time: new Date().toISOString(),
+      client,
+      method: req.method,
+      path: req.url,
+      status: res.statusCode,
+      bytes,
+      ms: Math.round((performance.now() - startedMs) * 10) / 10,
+      range: req.headers.range,
+      agent: req.headers["user-agent"],
+      host: req.headers.host,
+      ...(res.writableFinished ? {} : { aborted: true }),
+    };
+    this.#waiting += `${printableJson(line)}\n`;
+    if (this.#waiting.length >= FLUSH_BYTES) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS).unref();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    try {
+      if (this.#waiting !== "") writeSync(this.#fd, this.#waiting);
+    } catch {
+      // A full disk must not keep the server from stopping.
+    }
+    this.#waiting = "";
+    if (this.#fd !== STDERR_FD) closeSync(this.#fd);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const batch = this.#waiting;
+    this.#waiting = "";
+    // A log that cannot be written (disk full) must not stop the service.
+    write(this.#fd, batch, () => {});
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * What the first process of a server and its workers say to each other over Node's process channel. Plain values only.
+ */
+import type { ErrorCode } from "../../errors.ts";
+import type { TlsMaterial } from "../http/listener.ts";
+import type { Counters } from "./counters.ts";
+import type { SiteSettings } from "./site.ts";
+
+/** From the first process to a worker. */
+export type ToWorker =
+  | { kind: "start"; settings: SiteSettings }
+  | { kind: "tls"; tls: TlsMaterial }
+  /** Send your counters. */
+  | { kind: "count"; id: number }
+  /** The counters of all, as asked for with "sum". */
+  | { kind: "summed"; id: number; counters: Counters }
+  | { kind: "stop"; graceMs: number };
+
+/** From a worker to the first process. */
+export type FromWorker =
+  | { kind: "ready" }
+  | { kind: "failed"; code: ErrorCode; message: string; hint: string | undefined }
+  | { kind: "counted"; id: number; counters: Counters }
+  /** Give me the counters of all; here are mine. */
+  | { kind: "sum"; id: number; counters: Counters }
+  | { kind: "report"; message: string };
+
+/** Sends to a process that may be ending: what it does not get any more, it does not need. */
+export function tell(
+  target: { send?: ((message: ToWorker | FromWorker, callback: (error: Error | null) => void) => boolean) | undefined },
+  message: ToWorker | FromWorker,
+): void {
+  try {
+    target.send?.(message, () => {});
+  } catch {
+    // The channel is closed.
+  }
+}

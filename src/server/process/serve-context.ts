@@ -1,0 +1,89 @@
+/**
+ * What handlers may ask of the server, over one store: the current tree, looked up anew at most once a second, and the
+ * address by which a client knows this server.
+ */
+import type { IncomingMessage } from "node:http";
+import type { TLSSocket } from "node:tls";
+import type { Release, StoreReader } from "../../store/types.ts";
+import type { ServeContext, TreeView } from "../http/context.ts";
+import { authorityOf } from "../http/host-header.ts";
+import { HotAnswers } from "../http/hot-answers.ts";
+import { createTreeView } from "../pages/tree.ts";
+
+const LOOK_AGAIN_MS = 1000;
+
+/** What a context is made of. */
+export interface ServeContextOptions {
+  store: StoreReader;
+  /** The base URL to tell clients, whatever they asked for. */
+  url?: string | undefined;
+  caCertificate?: string | undefined;
+  /** Told when the store cannot be read; the last good tree stays in use. */
+  onStoreFault?: ((error: unknown) => void) | undefined;
+}
+
+/** Makes the context of a server. Reads the store once before it resolves, so that a broken one is noticed at the start. */
+export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
+  const { store, url, caCertificate } = options;
+  /** Of streams that could not be read the last time, so that each is told once. */
+  let told = new Set<string>();
+  const tellFaults = () => {
+    const faults = store.faults ?? [];
+    for (const { error } of faults) if (!told.has(error.message)) options.onStoreFault?.(error);
+    told = new Set(faults.map((it) => it.error.message));
+  };
+  let view = createTreeView(await store.releases());
+  tellFaults();
+  let lookedAt = performance.now();
+  const hot = new HotAnswers();
+  const isFresh = (): boolean => performance.now() - lookedAt < LOOK_AGAIN_MS;
+  let looking: Promise<TreeView> | undefined;
+
+  async function look(): Promise<TreeView> {
+    try {
+      const releases = await store.releases();
+      tellFaults();
+      if (!isSame(releases, view.releases)) {
+        view = createTreeView(releases);
+        hot.clear();
+      }
+    } catch (error) {
+      options.onStoreFault?.(error);
+    } finally {
+      lookedAt = performance.now();
+      looking = undefined;
+    }
+    return view;
+  }
+
+  const base = url?.replace(/\/+$/, "");
+  return {
+    store,
+    ...(caCertificate === undefined ? {} : { caCertificate }),
+    async view() {
+      if (isFresh()) return view;
+      looking ??= look();
+      return await looking;
+    },
+    hot,
+    isFresh,
+    baseUrl: (req) => base ?? requestBaseUrl(req),
+  };
+}
+
+function isSame(a: readonly Release[], b: readonly Release[]): boolean {
+  return (
+    a === b ||
+    (a.length === b.length &&
+      a.every((release, i) => release.digest === b[i]!.digest && release.stream === b[i]!.stream))
+  );
+}
+
+function requestBaseUrl(req: IncomingMessage): string {
+  const socket = req.socket as Partial<TLSSocket> & IncomingMessage["socket"];
+  const scheme = socket.encrypted === true ? "https" : "http";
+  const host = authorityOf(req);
+  if (host !== "") return `${scheme}://${host}`;
+  const { localAddress = "localhost", localPort = 0 } = socket;
+  return `${scheme}://${localAddress.includes(":") ? `[${localAddress}]` : localAddress}:${localPort}`;
+}

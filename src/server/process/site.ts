@@ -1,0 +1,166 @@
+/**
+ * Everything that one process serves: the listeners over one store, with their handlers, counters and access log.
+ * A site knows nothing of other processes; cluster.ts runs several.
+ */
+import type { RequestListener } from "node:http";
+import { plural } from "../../io/format.ts";
+import { printableJson } from "../../io/printable.ts";
+import type { StoreReader } from "../../store/types.ts";
+import type { ListenAddress } from "../http/address.ts";
+import { sendGenerated, sendText } from "../http/answers.ts";
+import type { Mount, Request, ServeContext } from "../http/context.ts";
+import { closeIdleHandles } from "../http/handles.ts";
+import { type Listener, listen, type TlsMaterial } from "../http/listener.ts";
+import { createRouter, type FaultReporter, type Observer } from "../http/router.ts";
+import { files } from "../pages/files.ts";
+import { HtpasswdFile, withLogin } from "../registry/login.ts";
+import { registryMounts } from "../registry/mounts.ts";
+import { AccessLog } from "./access-log.ts";
+import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf } from "./counters.ts";
+import { mainMounts, plainMounts } from "./mounts.ts";
+import { createServeContext } from "./serve-context.ts";
+
+const CLOSE_IDLE_HANDLES_MS = 60_000;
+
+/** What a site is made of: plain values, so that they can be handed to another process. */
+export interface SiteSettings {
+  /** The store's directory. */
+  store: string;
+  listen: ListenAddress;
+  tls?: TlsMaterial;
+  /** A second listener without TLS that has only what clients need before they trust the first. */
+  listenHttp?: ListenAddress;
+  /** Other processes listen on the same ports. */
+  sharePorts?: boolean;
+  url?: string;
+  /** A path, or `-` for standard error. */
+  accessLog?: string;
+  /** htpasswd file: who may use the registry. */
+  htpasswd?: string;
+}
+
+/** What a site asks of whoever runs it. */
+export interface SiteHost {
+  /** Opens the store at a directory for reading. */
+  openStore(dir: string): Promise<StoreReader>;
+  /** The counters of all processes that serve the same site, given this one's. */
+  collect(own: Counters): Promise<Counters>;
+  /** Takes a message for the operator: faults on this side. */
+  report(message: string): void;
+}
+
+/** A site that is answering. */
+export interface Site {
+  /** The main listener, then the plain one. */
+  readonly listeners: readonly Listener[];
+  counters(): Counters;
+  setTls(tls: TlsMaterial): void;
+  /** Stops accepting, lets running answers finish within `graceMs`, and closes the log. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Opens the store and starts to listen. @throws {AirferryError} as the store and {@link listen} do */
+export async function startSite(settings: SiteSettings, host: SiteHost): Promise<Site> {
+  const counts = emptyCounters();
+  const listeners: Listener[] = [];
+  const reportFault: FaultReporter = (error, path) => {
+    counts.faults++;
+    host.report(`cannot answer ${printableJson(path)}: ${error instanceof Error ? error.message : String(error)}`);
+  };
+  const reportUsers = (error: unknown): void => {
+    counts.faults++;
+    host.report(`${error instanceof Error ? error.message : String(error)}; the users that were read before stay`);
+  };
+  const context = await createServeContext({
+    store: await host.openStore(settings.store),
+    url: settings.url,
+    caCertificate: settings.tls?.ca,
+    onStoreFault: (error) => reportFault(error, settings.store),
+  });
+  const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
+  const observer = createObserver(counts, log);
+  const counters = (): Counters => ({
+    ...counts,
+    connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
+    memory: { [process.pid]: process.memoryUsage.rss() },
+  });
+  const health = healthMounts(() => host.collect(counters()));
+  const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
+  // The layout that the registry answers from is no way around its login.
+  const registry = [...registryMounts(), { prefix: "/images", handle: files.handle }];
+  const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
+  const main = createRouter([...mainMounts, ...guarded, ...health], context, observer, reportFault);
+  // What the main listener remembers by URL is not for this one, which has fewer paths.
+  const plain = createRouter([...plainMounts, health[0]!], context, { begin: observer.begin }, reportFault);
+
+  const share = settings.sharePorts === true;
+  try {
+    listeners.push(await listen(settings.listen, settings.tls, share, main));
+    if (settings.listenHttp !== undefined) {
+      listeners.push(await listen(settings.listenHttp, undefined, share, plain));
+    }
+  } catch (error) {
+    await Promise.all(listeners.map((listener) => listener.close(0)));
+    log?.close();
+    throw error;
+  }
+  const sweep = setInterval(closeIdleHandles, CLOSE_IDLE_HANDLES_MS).unref();
+  return {
+    listeners,
+    counters,
+    setTls: (tls) => {
+      for (const listener of listeners) listener.setTls(tls);
+    },
+    async close(graceMs) {
+      clearInterval(sweep);
+      await Promise.all(listeners.map((listener) => listener.close(graceMs)));
+      log?.close();
+      closeIdleHandles();
+    },
+  };
+}
+
+function createObserver(counts: Counters, log: AccessLog | undefined): Observer {
+  const begin = (request: Request): void => {
+    const started = log === undefined ? 0 : performance.now();
+    const client = log === undefined ? undefined : request.req.socket.remoteAddress;
+    request.res.on("close", () => {
+      const { res } = request;
+      const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(res);
+      countResponse(counts, routeOf(request.path), res.statusCode, bytes);
+      log?.write(request, client, started, bytes);
+    });
+  };
+  // A log line needs the end of the answer, which the short way does not wait for.
+  return log === undefined
+    ? { begin, hot: (url, bytes) => countResponse(counts, routeOf(url), 200, bytes) }
+    : { begin };
+}
+
+/** For handlers that end a response themselves: what they said it is, once it went out whole. */
+function declaredLength(res: Parameters<RequestListener>[1]): number {
+  return res.writableFinished ? Number(res.getHeader("content-length") ?? 0) : 0;
+}
+
+/** `/healthz`, then `/metrics`. */
+function healthMounts(collect: () => Promise<Counters>): Mount[] {
+  return [
+    {
+      prefix: "/healthz",
+      async handle(request, context: ServeContext) {
+        const { releases } = await context.view();
+        sendText(request, 200, `ok: ${plural(releases.length, "release")}`, { "Cache-Control": "no-store" });
+        return true;
+      },
+    },
+    {
+      prefix: "/metrics",
+      async handle(request, context: ServeContext) {
+        const [view, counters] = await Promise.all([context.view(), collect()]);
+        const text = formatMetrics(counters, view.releases);
+        sendGenerated(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, { "Cache-Control": "no-store" });
+        return true;
+      },
+    },
+  ];
+}

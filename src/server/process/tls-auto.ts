@@ -1,0 +1,183 @@
+/**
+ * `--tls auto`: a CA made once and kept outside the store, and a server certificate with every name and address of this
+ * host, made anew when these change or its time runs out. `--tls CERT,KEY`: the operator's own files.
+ */
+import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { isIP } from "node:net";
+import { homedir, hostname } from "node:os";
+import { join } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import { makeFolder, writeAtomic } from "../../io/atomic.ts";
+import { chmodHint, refuseExposed } from "../../io/exposed.ts";
+import { shellWords } from "../../io/shell.ts";
+import { hostAddresses, hostNames, isAnyHost } from "../http/address.ts";
+import type { TlsMaterial } from "../http/listener.ts";
+import type { KeyAndCertificate } from "./certificates.ts";
+
+const RENEW_BEFORE_MS = 30 * 24 * 60 * 60 * 1000;
+
+/** Returns where the CA lives when nobody says otherwise: the user's state directory. */
+export function defaultTlsDir(): string {
+  return join(process.env.XDG_STATE_HOME || join(homedir(), ".local/state"), "airferry", "tls");
+}
+
+/**
+ * Returns key material for this host out of `dir`, making there what is missing, has other names or ends within 30 days.
+ * `extraNames` are further DNS names or IP addresses, such as the host of `--url`. The CA, once made, is kept for good:
+ * clients trust it. `ca.key` and `server.key` have mode 0600.
+ * @throws {AirferryError} ERR_IO when the directory cannot be used; ERR_KEY_EXPOSED when others can read or change a key or the
+ *   directory; ERR_KEY_INVALID when its CA is damaged or expired
+ */
+export async function prepareTlsAuto(dir: string, extraNames: readonly string[]): Promise<TlsMaterial> {
+  const names = await certificateNames(extraNames);
+  try {
+    await makeFolder(dir, 0o700);
+    await refuseOpenFolder(dir);
+    const ca = await loadOrMakeCa(dir);
+    const server = await loadOrMakeServer(dir, ca, names);
+    return { key: server.key, cert: server.cert, ca: ca.cert, ticketKeys: newTicketKeys() };
+  } catch (cause) {
+    if (cause instanceof AirferryError && cause.code !== "ERR_IO") throw cause;
+    throw new AirferryError("ERR_IO", `cannot keep certificates in "${dir}": ${(cause as Error).message}`, {
+      hint: "give a directory that is writable with --tls-dir",
+      path: dir,
+      cause,
+    });
+  }
+}
+
+/** Whoever can change the folder can put another CA there, which clients would be told to trust. */
+async function refuseOpenFolder(dir: string): Promise<void> {
+  if (process.platform === "win32" || ((await stat(dir)).mode & 0o002) === 0) return;
+  throw new AirferryError(
+    "ERR_KEY_EXPOSED",
+    `cannot keep certificates in "${dir}": everybody on this machine can change it`,
+    {
+      path: dir,
+      hint: `${chmodHint(dir)}, or give another directory with --tls-dir`,
+    },
+  );
+}
+
+/** Reads the operator's own certificate chain and key. @throws {AirferryError} ERR_KEY_INVALID, ERR_KEY_EXPOSED */
+export async function readTlsFiles(certFile: string, keyFile: string): Promise<TlsMaterial> {
+  const cert = await readPem(certFile);
+  const key = await readPem(keyFile);
+  let matches: boolean;
+  try {
+    matches = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+  } catch (cause) {
+    throw new AirferryError("ERR_KEY_INVALID", `cannot use certificate "${certFile}": ${(cause as Error).message}`, {
+      hint: "give PEM files, without a passphrase, as --tls CERT,KEY",
+      path: certFile,
+      cause,
+    });
+  }
+  if (!matches) {
+    throw new AirferryError(
+      "ERR_KEY_INVALID",
+      `cannot use certificate "${certFile}": the key in "${keyFile}" is of another certificate`,
+      {
+        hint: "the server's own certificate must come first in the file",
+        path: keyFile,
+      },
+    );
+  }
+  await refuseExposed(keyFile, "the key");
+  return { cert, key, ticketKeys: newTicketKeys() };
+}
+
+/** SHA-256 fingerprint of a PEM certificate, as `openssl x509 -fingerprint -sha256` prints it: `AB:CD:…`. */
+export function fingerprintOf(certificate: string): string {
+  return new X509Certificate(certificate).fingerprint256;
+}
+
+/** 48 bytes as `ticketKeys` takes them, base64. */
+function newTicketKeys(): string {
+  return randomBytes(48).toString("base64");
+}
+
+async function certificateNames(extra: readonly string[]): Promise<string[]> {
+  const wanted = extra.filter((name) => !isAnyHost(name));
+  return [...new Set([...wanted, ...(await hostNames()), ...hostAddresses()])];
+}
+
+async function loadOrMakeCa(dir: string): Promise<KeyAndCertificate> {
+  const ca = await readPair(dir, "ca");
+  if (ca === undefined) {
+    const { createCa } = await import("./certificates.ts");
+    const made = await createCa(`airferry CA on ${hostname()}`.slice(0, 64));
+    await writePair(dir, "ca", made);
+    return made;
+  }
+  const certificate = new X509Certificate(ca.cert);
+  const damaged = !certificate.ca || !certificate.checkPrivateKey(createPrivateKey(ca.key));
+  if (damaged || certificate.validToDate.getTime() < Date.now() + RENEW_BEFORE_MS) {
+    const fault = damaged ? "key and certificate do not belong together" : `it ends ${certificate.validTo}`;
+    throw new AirferryError("ERR_KEY_INVALID", `cannot use the CA in "${dir}": ${fault}`, {
+      hint: `move ${shellWords([join(dir, "ca.key"), join(dir, "ca.crt")])} away to have a new CA made; clients must then trust the new one`,
+      path: join(dir, "ca.crt"),
+    });
+  }
+  return ca;
+}
+
+async function loadOrMakeServer(
+  dir: string,
+  ca: KeyAndCertificate,
+  names: readonly string[],
+): Promise<KeyAndCertificate> {
+  const server = await readPair(dir, "server");
+  if (server !== undefined && isStillGood(server, ca, names)) return server;
+  const { createServerCertificate } = await import("./certificates.ts");
+  const made = await createServerCertificate(ca, names);
+  await writePair(dir, "server", made);
+  return made;
+}
+
+function isStillGood(server: KeyAndCertificate, ca: KeyAndCertificate, names: readonly string[]): boolean {
+  try {
+    const certificate = new X509Certificate(server.cert);
+    return (
+      certificate.verify(new X509Certificate(ca.cert).publicKey) &&
+      certificate.checkPrivateKey(createPrivateKey(server.key)) &&
+      certificate.validToDate.getTime() > Date.now() + RENEW_BEFORE_MS &&
+      names.every((name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined)
+    );
+  } catch {
+    return false;
+  }
+}
+
+async function readPair(dir: string, name: string): Promise<KeyAndCertificate | undefined> {
+  try {
+    const [key, cert] = await Promise.all([
+      readFile(join(dir, `${name}.key`), "utf8"),
+      readFile(join(dir, `${name}.crt`), "utf8"),
+    ]);
+    await refuseExposed(join(dir, `${name}.key`), "the key");
+    return { key, cert };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** The certificate goes last: a pair that was interrupted is seen as missing or as not belonging together. */
+async function writePair(dir: string, name: string, { key, cert }: KeyAndCertificate): Promise<void> {
+  await writeAtomic(join(dir, `${name}.key`), key, 0o600);
+  await writeAtomic(join(dir, `${name}.crt`), cert, 0o644);
+}
+
+async function readPem(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    throw new AirferryError("ERR_KEY_INVALID", `cannot read "${path}": ${(cause as Error).message}`, {
+      hint: "give the files as --tls CERT,KEY",
+      path,
+      cause,
+    });
+  }
+}

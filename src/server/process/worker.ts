@@ -1,0 +1,83 @@
+/**
+ * One worker process of a server: waits to be told what to serve, serves it, and ends when told to. See cluster.ts.
+ */
+import cluster from "node:cluster";
+import { AirferryError } from "../../errors.ts";
+import type { StoreReader } from "../../store/types.ts";
+import type { Counters } from "./counters.ts";
+import { type ToWorker, tell } from "./messages.ts";
+import { type Site, startSite } from "./site.ts";
+
+const COUNT_INTERVAL_MS = 2000;
+const SUM_TIMEOUT_MS = 1000;
+
+/** Serves as the first process says. Resolves when this process has stopped serving and has nothing left to do. */
+export async function runWorker(openStore: (dir: string) => Promise<StoreReader>): Promise<void> {
+  // A Ctrl-C reaches the whole process group, but the first process decides when workers stop.
+  process.on("SIGINT", ignore);
+  process.on("SIGTERM", ignore);
+  const sums = new SumRequests();
+  let site: Site | undefined;
+
+  await new Promise<void>((stopped) => {
+    process.on("message", (message: ToWorker) => {
+      if (message.kind === "start") {
+        start(message).catch(fail);
+      } else if (message.kind === "tls") {
+        site?.setTls(message.tls);
+      } else if (message.kind === "count") {
+        if (site !== undefined) tell(process, { kind: "counted", id: message.id, counters: site.counters() });
+      } else if (message.kind === "summed") {
+        sums.answer(message.id, message.counters);
+      } else {
+        (site?.close(message.graceMs) ?? Promise.resolve()).then(stopped, stopped);
+      }
+    });
+
+    async function start({ settings }: { settings: Parameters<typeof startSite>[0] }): Promise<void> {
+      site = await startSite(settings, {
+        openStore,
+        collect: (own) => sums.ask(own),
+        report: (message) => tell(process, { kind: "report", message }),
+      });
+      tell(process, { kind: "ready" });
+      const { counters } = site;
+      // What this process has counted must outlive it.
+      setInterval(() => tell(process, { kind: "counted", id: 0, counters: counters() }), COUNT_INTERVAL_MS).unref();
+    }
+
+    function fail(error: unknown): void {
+      const known = error instanceof AirferryError ? error : undefined;
+      const message = error instanceof Error ? error.message : String(error);
+      tell(process, { kind: "failed", code: known?.code ?? "ERR_INTERNAL", message, hint: known?.hint });
+    }
+  });
+  cluster.worker?.disconnect();
+}
+
+function ignore(): void {}
+
+/** Requests for the counters of all processes that wait for their answer. */
+class SumRequests {
+  #last = 0;
+  readonly #waiting = new Map<number, (counters: Counters) => void>();
+
+  /** Asks the first process; a slow one gets this process's own counters as the answer. */
+  ask(own: Counters): Promise<Counters> {
+    this.#last++;
+    const id = this.#last;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.answer(id, own), SUM_TIMEOUT_MS);
+      this.#waiting.set(id, (counters) => {
+        clearTimeout(timer);
+        resolve(counters);
+      });
+      tell(process, { kind: "sum", id, counters: own });
+    });
+  }
+
+  answer(id: number, counters: Counters): void {
+    this.#waiting.get(id)?.(counters);
+    this.#waiting.delete(id);
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * Which images the current releases have, by the names that clients may use for them: host-qualified, by `?ns=`, or bare
+ * where only one is meant. Made once for each view. See docs/serve.md, "Registry".
+ */
+import type { CatalogImage } from "../../bundle/inventory-types.ts";
+import type { OciDigest } from "../../oci/digest.ts";
+import { canonicalHost, parseReference, servedHost, servedRepository } from "../../oci/reference.ts";
+import type { Release } from "../../store/types.ts";
+
+/** One repository: everything packed from it, in all releases. */
+export interface Repository {
+  /** `registry.k8s.io/pause`; a port is joined with `_`. */
+  readonly name: string;
+  /** Tags of images, sorted; legacy signature tags too. */
+  readonly tags: ReadonlyMap<string, OciDigest>;
+  /** Manifests that are reachable by digest. */
+  readonly manifests: ReadonlySet<OciDigest>;
+  /** Media types as they were announced upstream, of the images themselves. */
+  readonly mediaTypes: ReadonlyMap<OciDigest, string>;
+  /** Whether some image here lacks layers of platforms that were not packed. */
+  readonly sparse: boolean;
+}
+
+export class RegistryIndex {
+  readonly #repositories = new Map<string, Repository>();
+  /** Repository names by their path without the host. */
+  readonly #byPath = new Map<string, string[]>();
+
+  constructor(releases: readonly Release[]) {
+    const building = new Map<string, Building>();
+    // Where two streams have a tag, the release that came last wins.
+    const ordered = [...releases].sort((a, b) =>
+      a.importedAt < b.importedAt ? -1 : a.importedAt > b.importedAt ? 1 : 0,
+    );
+    for (const { inventory } of ordered) for (const image of inventory.catalog.images) addImage(building, image);
+    for (const name of [...building.keys()].sort()) {
+      const { tags, manifests, mediaTypes, sparse } = building.get(name) as Building;
+      const sorted = new Map([...tags].sort(([a], [b]) => (a < b ? -1 : 1)));
+      this.#repositories.set(name, { name, tags: sorted, manifests, mediaTypes, sparse });
+      const path = name.slice(name.indexOf("/") + 1);
+      this.#byPath.set(path, [...(this.#byPath.get(path) ?? []), name]);
+    }
+  }
+
+  /** All repository names, sorted. */
+  names(): string[] {
+    return [...this.#repositories.keys()];
+  }
+
+  /**
+   * Finds a repository by what a client calls it. `ns` is the registry that the client believes to be talking to; with it
+   * a bare name means that registry and no other.
+   */
+  find(name: string, ns: string | undefined): { repository: Repository } | { candidates: string[] } {
+    const found = this.#lookUp(name, ns);
+    if ("repository" in found || found.candidates.length > 0) return found;
+    // kubeadm asks for coredns/coredns or for coredns, by whether its registry is the default one.
+    const other = /(?:^|\/)coredns\/coredns$/.test(name)
+      ? name.slice(0, -"/coredns".length)
+      : /(?:^|\/)coredns$/.test(name)
+        ? `${name}/coredns`
+        : undefined;
+    return other === undefined ? found : this.#lookUp(other, ns);
+  }
+
+  #lookUp(name: string, ns: string | undefined): { repository: Repository } | { candidates: string[] } {
+    const qualified = ns === undefined ? undefined : this.#ofHost(servedHost(ns), name);
+    const repository = qualified ?? this.#qualified(name);
+    if (repository !== undefined) return { repository };
+    if (ns !== undefined) return { candidates: [] };
+    const bare = [...(this.#byPath.get(name) ?? [])];
+    const library = this.#ofHost("docker.io", name);
+    if (library !== undefined) {
+      // `library/x` is how docker itself asks its mirrors, without saying for whom.
+      if (name.startsWith("library/")) return { repository: library };
+      if (!bare.includes(library.name)) bare.push(library.name);
+    }
+    if (bare.length !== 1) return { candidates: bare };
+    return { repository: this.#repositories.get(bare[0] as string) as Repository };
+  }
+
+  /** A name that starts with a source host, whatever `ns` says: mirrors are configured like this too. */
+  #qualified(name: string): Repository | undefined {
+    const slash = name.indexOf("/");
+    return slash === -1 ? undefined : this.#ofHost(canonicalHost(name.slice(0, slash)), name.slice(slash + 1));
+  }
+
+  #ofHost(host: string, path: string): Repository | undefined {
+    const exact = this.#repositories.get(`${host}/${path}`);
+    return exact === undefined && host === "docker.io" && !path.includes("/")
+      ? this.#repositories.get(`${host}/library/${path}`)
+      : exact;
+  }
+}
+
+interface Building {
+  tags: Map<string, OciDigest>;
+  manifests: Set<OciDigest>;
+  mediaTypes: Map<OciDigest, string>;
+  sparse: boolean;
+}
+
+function addImage(building: Map<string, Building>, image: CatalogImage): void {
+  const reference = parseReference(image.reference);
+  const name = servedRepository(reference);
+  let repository = building.get(name);
+  if (repository === undefined) {
+    repository = { tags: new Map(), manifests: new Set(), mediaTypes: new Map(), sparse: false };
+    building.set(name, repository);
+  }
+  if (reference.tag !== undefined) repository.tags.set(reference.tag, image.digest);
+  for (const [tag, digest] of Object.entries(image.tags ?? {})) repository.tags.set(tag, digest);
+  repository.manifests.add(image.digest);
+  for (const digest of image.manifests) repository.manifests.add(digest);
+  repository.mediaTypes.set(image.digest, image.mediaType);
+  if (image.platforms.length > 0) repository.sparse = true;
+}
