@@ -1,0 +1,42 @@
+/**
+ * Runs test files, two at a time (AIRFERRY_TEST_JOBS: how many), and says a line for each. Arguments: files; none is all of test/.
+ * Writes what they printed to .cache/test.tap. The last line is `N passed, N failed`, on stdout; all else is on stderr.
+ * AIRFERRY_CHECKS_FAILED=1 (a check before the tests failed) makes it end in failure.
+ */
+import { globSync, mkdirSync, writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { stopAll } from "./run-file.ts";
+import { runTests } from "./run-tests.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+
+process.on("SIGINT", () => {
+  stopAll();
+  process.exit(130);
+});
+
+const named = process.argv.slice(2).map((it) => relative(ROOT, resolve(it)));
+const files = named.length > 0 ? named : inOrder(globSync("test/**/*.test.ts", { cwd: ROOT }));
+
+/** The long ones first, so that none of them is left alone at the end: those with real clients. */
+function inOrder(all: readonly string[]): string[] {
+  const rank = (file: string) => (file.startsWith("test/interop/") ? 0 : 1);
+  return [...all].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+const began = performance.now();
+const sum = await runTests({
+  root: ROOT,
+  files,
+  jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? 2),
+  strict: process.env.AIRFERRY_REQUIRE_CLIENTS === "1",
+  say: (line) => console.error(line),
+});
+mkdirSync(join(ROOT, ".cache"), { recursive: true });
+writeFileSync(join(ROOT, ".cache", "test.tap"), sum.tap);
+console.error(`${files.length} files in ${((performance.now() - began) / 60_000).toFixed(1)} minutes`);
+if (sum.failedFiles.length > 0) console.error(`failed: ${sum.failedFiles.join(" ")}`);
+if (process.env.AIRFERRY_CHECKS_FAILED === "1") console.error("failed: a check before the tests; see above");
+const failed = sum.failed + (process.env.AIRFERRY_CHECKS_FAILED === "1" ? 1 : 0);
+console.log(`${sum.passed} passed, ${failed} failed${sum.skipped > 0 ? `, ${sum.skipped} skipped` : ""}`);
+process.exitCode = failed > 0 ? 1 : 0;
