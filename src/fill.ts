@@ -3,6 +3,7 @@
  * interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only when its digest is
  * right. What the journal says to be whole is hashed and checked like everything else, where it is.
  */
+
 import ssri from "ssri";
 import { ItemWriter } from "./bundle/item-writer.ts";
 import type { DoneLine } from "./bundle/journal.ts";
@@ -11,7 +12,8 @@ import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "./errors.ts";
 import { fetchChecked } from "./fetch/checked.ts";
 import { httpStatusOf } from "./fetch/fetcher.ts";
 import type { Finding } from "./findings.ts";
-import type { HashAlgorithm, HashPool } from "./io/hash-pool.ts";
+import type { HashAlgorithm } from "./io/digest.ts";
+import type { HashPool } from "./io/hash-pool.ts";
 import { integrityText } from "./io/integrity-text.ts";
 import { openBytes } from "./io/open-bytes.ts";
 import { redactUrl } from "./io/redact.ts";

@@ -2,7 +2,7 @@
  * `inspect`: tells what a bundle says that it holds, without asking for trust, and says so. Nothing on the media is believed: the
  * inventory is only shown when it has the digest that SHA256SUMS gives, and its content is not hashed.
  */
-import { hash } from "node:crypto";
+
 import { readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
 import { madeAhead } from "./bundle/made-ahead.ts";
@@ -10,6 +10,7 @@ import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { digestOf } from "./io/digest.ts";
 import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
 import { readMediaCheck } from "./iso/media-check.ts";
@@ -92,7 +93,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     stream,
     epoch,
     serial,
-    digest: `sha256:${hash("sha256", media.sums, "hex")}`,
+    digest: digestOf(media.sums),
     created,
     notAfter: notAfter ?? null,
     previous: previous ?? null,

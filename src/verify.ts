@@ -2,13 +2,14 @@
  * `verify`: checks a bundle without importing it. Signatures come first, over bytes in memory; nothing is parsed before one
  * is good; then every byte on the media is hashed and every problem gathered. docs/format.md, "Reading".
  */
-import { hash } from "node:crypto";
+
 import { checkContent } from "./bundle/check-content.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
@@ -67,7 +68,7 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
     return report;
   }
   for (const line of media.notices) options.notice?.(line);
-  report.digest = `sha256:${hash("sha256", media.sums, "hex")}`;
+  report.digest = digestOf(media.sums);
   report.problems.push(...media.problems);
   const verdict = verifySums(media.sums, media.signatures, trusted, threshold);
   report.signers = verdict.signers;

@@ -2,7 +2,8 @@
  * The inventory `airferry.json`: the signed list of all entries of a bundle and what they mean. Types only;
  * inventory.ts parses and formats. See docs/format.md, "Inventory".
  */
-import type { Digest, Established, Kind } from "../io/types.ts";
+import type { Digest } from "../io/digest.ts";
+import type { Established, Kind } from "../io/types.ts";
 
 export const INVENTORY_MEDIA_TYPE = "application/vnd.airferry.inventory.v1+json";
 

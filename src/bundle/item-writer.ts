@@ -3,8 +3,10 @@
  * shared memory, from which they are written and hashed at the same time; several writes are under way at once. Every so
  * often the journal learns how far it got.
  */
+
 import { createHash, type Hash } from "node:crypto";
-import type { HashAlgorithm, HashPool, RangeHasher } from "../io/hash-pool.ts";
+import type { HashAlgorithm } from "../io/digest.ts";
+import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
 import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
 

@@ -3,11 +3,13 @@
  * journal. Every item is written once, straight to its final place; tar headers are written beside it. When all items are
  * whole the folder is given its final files (finish.ts) and its final name.
  */
+
 import { createHash, hash } from "node:crypto";
 import { readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder } from "../io/atomic.ts";
-import type { HashAlgorithm, HashPool, RangeHasher } from "../io/hash-pool.ts";
+import type { HashAlgorithm } from "../io/digest.ts";
+import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { Journal } from "./journal.ts";
 import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";

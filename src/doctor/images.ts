@@ -4,9 +4,10 @@
  * docker login or podman login left for it. See docs/build.md, "Doctor".
  */
 import { AirferryError } from "../errors.ts";
+import { digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { eachLimited } from "../io/limit.ts";
-import { digestOf, isOciDigest } from "../oci/digest.ts";
+import { isOciDigest } from "../oci/digest.ts";
 import { basicHeader, findLogin } from "../oci/docker-login.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isForeignLayerType } from "../oci/media-types.ts";

@@ -4,8 +4,9 @@
  */
 import type { CatalogImage, InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
+import { digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { blobPath, digestOf, type OciDigest } from "../oci/digest.ts";
+import { blobPath, type OciDigest } from "../oci/digest.ts";
 import {
   type Descriptor,
   type ImageManifest,

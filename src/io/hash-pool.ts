@@ -2,11 +2,13 @@
  * Hashes (and copies) ranges of files in worker threads, so that the main thread stays free and several cores work.
  * Small data that is in memory already is hashed by its owner with `crypto.hash`. One kind of worker, see hash-worker.ts.
  */
+
 import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { Worker } from "node:worker_threads";
 import { AirferryError } from "../errors.ts";
-import type { HashAlgorithm, RangeJob, RunJob, RunResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
+import type { HashAlgorithm } from "./digest.ts";
+import type { RangeJob, RunJob, RunResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
 import { startWorker } from "./start-worker.ts";
 

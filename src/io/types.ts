@@ -1,16 +1,6 @@
 /**
- * The vocabulary that every folder shares: digests, kinds of content and random access to bytes. No imports, no I/O.
+ * The vocabulary that every folder shares: kinds of content and random access to bytes. No imports, no I/O.
  */
-
-/** A SHA-256 digest as `sha256:` and 64 lower-case hex digits. */
-export type Digest = `sha256:${string}`;
-
-const DIGEST = /^sha256:[0-9a-f]{64}$/;
-
-/** Tells whether a string is a {@link Digest}: lower-case hex only. */
-export function isDigest(text: string): text is Digest {
-  return DIGEST.test(text);
-}
 
 /** The kinds of content that a manifest names. */
 export type Kind = "iso" | "rpm" | "file" | "image";

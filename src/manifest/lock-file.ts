@@ -8,8 +8,8 @@ import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, writeAtomic } from "../io/atomic.ts";
+import { type Digest, digestOf, hexOf, isDigest, parseHex } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
-import type { Digest } from "../io/types.ts";
 import { canonicalJson } from "./load.ts";
 import type { Lock } from "./lock-types.ts";
 
@@ -29,10 +29,7 @@ const artifact = z
     file: z.string().optional(),
     offset: z.int().min(0).optional(),
     codec: z.enum(["gzip", "zstd"]).optional(),
-    kept: z
-      .string()
-      .regex(/^sha256:[0-9a-f]{64}$/)
-      .optional(),
+    kept: z.custom<Digest>(isDigest).optional(),
     size: z.int().min(0).optional(),
     integrity: z.string().optional(),
     established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]),
@@ -113,11 +110,11 @@ export class KeptFolder {
 
   /** Path of a blob's file, whether it exists or not. */
   fileOf(digest: Digest): string {
-    return join(this.#dir, digest.slice(7));
+    return join(this.#dir, hexOf(digest));
   }
 
   async put(bytes: Uint8Array): Promise<Digest> {
-    const digest: Digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    const digest = digestOf(bytes);
     if (!(await this.has(digest))) {
       await makeFolder(this.#dir);
       await writeAtomic(this.fileOf(digest), bytes);
@@ -136,7 +133,7 @@ export class KeptFolder {
   async get(digest: Digest): Promise<Buffer> {
     const file = this.fileOf(digest);
     const bytes = await readFile(file).catch(() => undefined);
-    const actual = bytes && `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+    const actual = bytes && digestOf(bytes);
     if (bytes === undefined || actual !== digest) {
       throw new AirferryError(
         "ERR_LOCK_INVALID",
@@ -150,7 +147,8 @@ export class KeptFolder {
   /** Removes blobs that no lock entry refers to any more. */
   async retain(used: ReadonlySet<string>): Promise<void> {
     for (const name of await readdir(this.#dir).catch(() => [])) {
-      if (/^[0-9a-f]{64}$/.test(name) && !used.has(`sha256:${name}`)) await rm(join(this.#dir, name), { force: true });
+      const digest = parseHex(name);
+      if (digest !== undefined && !used.has(digest)) await rm(join(this.#dir, name), { force: true });
     }
   }
 }
@@ -158,7 +156,7 @@ export class KeptFolder {
 /** Every digest that occurs as a string value anywhere in the lock's entries. */
 export function digestsIn(value: unknown, into: Set<string> = new Set()): Set<string> {
   if (typeof value === "string") {
-    if (/^sha256:[0-9a-f]{64}$/.test(value)) into.add(value);
+    if (isDigest(value)) into.add(value);
   } else if (Array.isArray(value)) for (const it of value) digestsIn(it, into);
   else if (value !== null && typeof value === "object") for (const it of Object.values(value)) digestsIn(it, into);
   return into;

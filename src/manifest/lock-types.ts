@@ -6,7 +6,8 @@
  * digest in `x.lock.d/` beside the lock; an artifact refers to them with `kept`. Anything that generated files need a time
  * for uses `time`, so that the same lock always gives the same bytes.
  */
-import type { Digest, Established, Kind } from "../io/types.ts";
+import type { Digest } from "../io/digest.ts";
+import type { Established, Kind } from "../io/types.ts";
 
 /** One file of the bundle that comes from somewhere: upstream, this host's disk, or the lock's own folder. */
 export interface LockedArtifact {

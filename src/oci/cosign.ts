@@ -2,10 +2,12 @@
  * cosign's image signatures by key pairs, checked with node:crypto alone: simple signing in `.sig` tags (all versions), and
  * DSSE envelopes in Sigstore bundles (version 3 on). No transparency log. See the DSSE protocol and cosign's SIGNATURE_SPEC.
  */
+
+import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import type { TrustedKey } from "../sign/keys.ts";
 import { isSignatureOf } from "../sign/signature.ts";
-import { digestOf, isOciDigest, type OciDigest } from "./digest.ts";
+import { isOciDigest, type OciDigest } from "./digest.ts";
 
 /** Larger signatures are not looked at. */
 export const MAX_COSIGN_BYTES = 1024 * 1024;

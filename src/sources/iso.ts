@@ -2,8 +2,10 @@
  * `isos:` of the manifest: one file each, served as `/isos/NAME.iso` with checksum sidecars; with `keys:`, also the vendor's
  * OpenPGP keys for the repositories inside, as `/keys/NAME.iso`.
  */
+
 import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
-import type { Digest } from "../io/types.ts";
+import type { Digest } from "../io/digest.ts";
+import { formatIntegrity } from "../io/integrity.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
@@ -72,7 +74,7 @@ function keyItems(entries: readonly LockedEntry[], context: PlanContext): Promis
       kind: "iso" as const,
       mode: "0644" as const,
       size: (await context.kept.get(kept)).length,
-      integrity: `sha256-${Buffer.from(kept.slice(7), "hex").toString("base64")}`,
+      integrity: formatIntegrity(kept),
       established: "manifest" as const,
       source: { from: "kept" as const, digest: kept },
     })),

@@ -8,6 +8,7 @@ import { parseInventory } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
+import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IMPORT_FILE } from "./layout.ts";
@@ -50,7 +51,7 @@ export async function readRelease(folder: string): Promise<Release> {
     return {
       stream: inventory.stream,
       serial: inventory.serial,
-      digest: `sha256:${hash("sha256", sums, "hex")}`,
+      digest: digestOf(sums),
       signers: record.signers,
       importedAt: record.importedAt,
       inventory,

@@ -11,7 +11,7 @@
  * ```
  */
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
-import type { Digest } from "../io/types.ts";
+import type { Digest } from "../io/digest.ts";
 
 /** A release that is wholly in the store. */
 export interface Release {

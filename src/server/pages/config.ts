@@ -2,9 +2,10 @@
  * `/config/…`: the files that a builder needs, rendered for the address that this client uses. Secrets are never filled
  * in here: whoever can reach the server could read them. See docs/serve.md, "Configuration".
  */
-import { createHash } from "node:crypto";
+
 import { readFile } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
+import { digestOf } from "../../io/digest.ts";
 import { type ConfigFile, configFiles } from "../../render/config-files.ts";
 import type { RenderInput, RenderTree } from "../../render/types.ts";
 import { sendNotFound } from "../http/answers.ts";
@@ -38,7 +39,7 @@ async function handle(request: Request, context: ServeContext): Promise<boolean>
   await sendBlob(request, {
     bytes,
     size: bytes.length,
-    digest: `sha256:${createHash("sha256").update(bytes).digest("hex")}`,
+    digest: digestOf(bytes),
     contentType: path.endsWith(".json") ? "application/json" : "text/plain; charset=utf-8",
     // The same URL gives another text to a client that knows the server by another name.
     headers: { "Cache-Control": "no-cache", Vary: "Host" },

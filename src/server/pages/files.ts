@@ -2,7 +2,7 @@
  * Every entry of the tree under its own path, checksum sidecars beside files and ISOs, and pages of directories.
  * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Paths".
  */
-import { createHash } from "node:crypto";
+import { digestOf } from "../../io/digest.ts";
 import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
@@ -68,7 +68,7 @@ async function sendSidecar(request: Request, path: string, view: TreeView): Prom
   const { path: ofPath, sha256 } = found.entry;
   const name = ofPath.slice(ofPath.lastIndexOf("/") + 1);
   const bytes = Buffer.from(match[2] === "sha256" ? `${sha256}\n` : `${sha256}  ${name}\n`);
-  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const digest = digestOf(bytes);
   await sendBlob(request, { bytes, size: bytes.length, digest, contentType: contentTypeOf(path) });
   return true;
 }
@@ -117,7 +117,7 @@ export function caCertificate(path: "/ca.crt" | "/rpmrepo/server.crt"): Mount {
     async handle(request, context) {
       if (context.caCertificate === undefined || request.path !== path) return false;
       const bytes = Buffer.from(context.caCertificate);
-      const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+      const digest = digestOf(bytes);
       await sendBlob(request, { bytes, size: bytes.length, digest, contentType: contentTypeOf(path) });
       return true;
     },

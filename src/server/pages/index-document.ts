@@ -2,8 +2,7 @@
  * `/index.json`: what this server holds, for programs. One document for each view and stream, made once. Every path in it is a
  * URL path below the server's address, so the document is the same for all clients. docs/serve.md, "Index", is its prose.
  */
-import { createHash } from "node:crypto";
-import type { Digest } from "../../io/types.ts";
+import { type Digest, digestOf } from "../../io/digest.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
 import { parseReference, servedRepository } from "../../oci/reference.ts";
 import { repositoriesOf, treeUrl } from "../../render/repositories.ts";
@@ -121,7 +120,7 @@ export const indexDocument: Mount = {
     await sendBlob(request, {
       bytes,
       size: bytes.length,
-      digest: `sha256:${createHash("sha256").update(bytes).digest("hex")}`,
+      digest: digestOf(bytes),
       contentType: "application/json",
       headers: { "Cache-Control": "no-cache" },
     });

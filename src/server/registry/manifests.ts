@@ -2,10 +2,12 @@
  * The manifests of one repository, read from the store once: their media types, who refers to whom, and which platform a
  * layer that was not packed belongs to. See OCI distribution-spec v1.1, "Listing Referrers".
  */
+
 import { readFile } from "node:fs/promises";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
-import { blobPath, digestOf, type OciDigest } from "../../oci/digest.ts";
+import { digestOf } from "../../io/digest.ts";
+import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
   type ImageManifest,
   MAX_IMAGE_MANIFEST_BYTES,

@@ -4,8 +4,9 @@
  */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
+import { digestOf } from "../../io/digest.ts";
 import { parseJson } from "../../io/json.ts";
-import { digestOf, isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
+import { isOciDigest, layoutPath, type OciDigest } from "../../oci/digest.ts";
 import {
   type Descriptor,
   MAX_IMAGE_MANIFEST_BYTES,

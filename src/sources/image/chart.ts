@@ -3,13 +3,16 @@
  * with `helm pull oci://…`. The digest is the index's, the provenance file's, or that of first sight.
  * See Helm, "Use OCI-based registries", and "Helm Provenance and Integrity".
  */
+
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/fetcher.ts";
 import { BY_USER, namerOf } from "../../fetch/named.ts";
+import { digestOf } from "../../io/digest.ts";
+import { formatIntegrity } from "../../io/integrity.ts";
 import type { Established } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
-import { blobPath, digestOf, digestSri, type OciDigest } from "../../oci/digest.ts";
+import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import { OCI_MANIFEST } from "../../oci/media-types.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
 import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp.ts";
@@ -52,7 +55,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     urls: [url],
     maxBytes: MAX_CHART_BYTES,
     named: namerOf([url], [base]),
-    ...(found.sha256 !== undefined && { integrity: digestSri(`sha256:${found.sha256}`) }),
+    ...(found.sha256 !== undefined && { integrity: formatIntegrity(`sha256:${found.sha256}`) }),
   });
   const chart = await readChart(bytes, url);
   if (chart.name !== name || chart.version !== found.version) {
@@ -98,7 +101,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     artifacts.push({
       path: blobPath(kept),
       size: content.length,
-      integrity: digestSri(kept),
+      integrity: formatIntegrity(kept),
       kept,
       established,
       ...(signedBy !== undefined && { signedBy }),

@@ -6,12 +6,14 @@
 
 import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../fetch/named.ts";
+import { digestOf } from "../../io/digest.ts";
 import { plural } from "../../io/format.ts";
+import { formatIntegrity } from "../../io/integrity.ts";
 import { parseJson } from "../../io/json.ts";
 import type { Established } from "../../io/types.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
-import { blobPath, digestOf, digestSri, type OciDigest } from "../../oci/digest.ts";
+import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
   artifactTypeOf,
   type Descriptor,
@@ -446,7 +448,7 @@ class Collector {
       path,
       ...place,
       size: descriptor.size,
-      integrity: digestSri(descriptor.digest),
+      integrity: formatIntegrity(descriptor.digest),
       established: this.#o.established,
     });
   }
@@ -464,7 +466,7 @@ class Collector {
       path,
       kept: await this.#o.kept.put(bytes),
       size: bytes.length,
-      integrity: digestSri(digest),
+      integrity: formatIntegrity(digest),
       established: this.#o.established,
     });
   }

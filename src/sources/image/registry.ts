@@ -7,8 +7,10 @@ import { AirferryError } from "../../errors.ts";
 import { httpStatusOf, isAddressRefused, redactUrl } from "../../fetch/fetcher.ts";
 import { BY_USER } from "../../fetch/named.ts";
 import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts";
+import { digestOf } from "../../io/digest.ts";
+import { formatIntegrity } from "../../io/integrity.ts";
 import { parseJson } from "../../io/json.ts";
-import { digestOf, digestSri, isOciDigest, type OciDigest } from "../../oci/digest.ts";
+import { isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
 import { apiHost, digestTag, isTag, type Reference } from "../../oci/reference.ts";
@@ -61,7 +63,7 @@ export class RegistryOrigin implements ImageOrigin {
     const digest = "digest" in wanted ? wanted.digest : undefined;
     const url = `${this.#base}/manifests/${digest ?? ("tag" in wanted ? wanted.tag : "")}`;
     const size = "size" in wanted && wanted.size > 0 ? wanted.size : undefined;
-    const known = { size, integrity: digest && digestSri(digest) };
+    const known = { size, integrity: digest && formatIntegrity(digest) };
     const answer =
       "tag" in wanted && DIGEST_TAG.test(wanted.tag)
         ? await this.#dispensable(() => this.#get(url, ACCEPT_MANIFESTS, known, [404], DIGEST_TAGS))
@@ -87,7 +89,7 @@ export class RegistryOrigin implements ImageOrigin {
   async blob(descriptor: Descriptor): Promise<Buffer | undefined> {
     const answer = await this.#get(this.#blobUrl(descriptor), "*/*", {
       size: descriptor.size,
-      integrity: digestSri(descriptor.digest),
+      integrity: formatIntegrity(descriptor.digest),
     });
     return answer?.bytes;
   }

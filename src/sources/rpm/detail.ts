@@ -1,5 +1,5 @@
 /** What the lock says about one RPM repository besides its artifacts. */
-import type { Digest } from "../../io/types.ts";
+import type { Digest } from "../../io/digest.ts";
 
 /** A key file below `keys/`. */
 export interface RpmDetailKey {

@@ -1,7 +1,7 @@
 /** From locked repositories to files of the bundle: packages with their check, metadata, signatures, keys and /rpmrepo/. */
 import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
-import type { Digest } from "../../io/types.ts";
+import type { Digest } from "../../io/digest.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";

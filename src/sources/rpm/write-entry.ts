@@ -1,7 +1,10 @@
 /** The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock says of it. */
+
 import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
-import type { Digest, Established } from "../../io/types.ts";
+import type { Digest } from "../../io/digest.ts";
+import { formatIntegrity } from "../../io/integrity.ts";
+import type { Established } from "../../io/types.ts";
 import { requestDigest } from "../../manifest/load.ts";
 import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -371,7 +374,7 @@ export async function keptArtifact(
     path,
     kept: digest,
     size: bytes.length,
-    integrity: `sha256-${Buffer.from(digest.slice(7), "hex").toString("base64")}`,
+    integrity: formatIntegrity(digest),
     ...proof,
   };
 }

@@ -1,0 +1,115 @@
+/**
+ * The digest of some bytes, one value from the manifest to the served byte: `algorithm:hex` in lower case, as OCI writes it and
+ * people compare it. A string, so digests compare with ===, key maps, stand in JSON as they are and cost no object each.
+ *
+ * Files have forms of their own, converted where they are read and written: bare hex (SHA256SUMS, inventory, journal, RPM
+ * metadata) with {@link parseHex} and {@link hexOf}, SRI (manifest, lock, provenance) in integrity.ts.
+ */
+import { createHash, hash } from "node:crypto";
+
+/** Algorithms that upstreams publish digests of. */
+export type HashAlgorithm = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";
+
+/** `algorithm:` and lower-case hex digits: a digest as upstream publishes it. */
+export type AnyDigest = `${HashAlgorithm}:${string}`;
+
+/** `sha256:` and 64 lower-case hex digits: what everything is known by once its bytes were seen. */
+export type Digest = `sha256:${string}`;
+
+/** Digests of the same bytes, by algorithm: SHA-256 always. */
+export type Digests = { sha256: Digest } & { [A in Exclude<HashAlgorithm, "sha256">]?: `${A}:${string}` };
+
+const HEX_DIGITS: Readonly<Record<HashAlgorithm, number>> = {
+  md5: 32,
+  sha1: 40,
+  sha224: 56,
+  sha256: 64,
+  sha384: 96,
+  sha512: 128,
+};
+const SHA256 = /^sha256:[0-9a-f]{64}$/;
+const HEX = /^[0-9a-f]+$/;
+
+/** SHA-256 of no bytes. */
+export const EMPTY_DIGEST: Digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/** Tells whether a value is a {@link Digest}. */
+export function isDigest(value: unknown): value is Digest {
+  return typeof value === "string" && SHA256.test(value);
+}
+
+/** Tells whether a text names a {@link HashAlgorithm}, in lower case. */
+export function isHashAlgorithm(text: string): text is HashAlgorithm {
+  return Object.hasOwn(HEX_DIGITS, text);
+}
+
+/** Reads `algorithm:hex` of any algorithm; undefined for anything else, upper-case digits too. */
+export function parseDigest(text: string): AnyDigest | undefined {
+  const colon = text.indexOf(":");
+  return parseHex(text.slice(colon + 1), text.slice(0, Math.max(0, colon)));
+}
+
+/** Reads bare lower-case hex of SHA-256, or of the algorithm that is named; undefined for anything else. */
+export function parseHex(hex: string): Digest | undefined;
+export function parseHex(hex: string, algorithm: string): AnyDigest | undefined;
+export function parseHex(hex: string, algorithm = "sha256"): AnyDigest | undefined {
+  const fits = isHashAlgorithm(algorithm) && hex.length === HEX_DIGITS[algorithm] && HEX.test(hex);
+  return fits ? `${algorithm}:${hex}` : undefined;
+}
+
+/** The algorithm whose digests have so many hex digits. */
+export function algorithmOfLength(digits: number): HashAlgorithm | undefined {
+  return Object.keys(HEX_DIGITS)
+    .filter(isHashAlgorithm)
+    .find((it) => HEX_DIGITS[it] === digits);
+}
+
+export function algorithmOf(digest: AnyDigest): HashAlgorithm {
+  return digest.slice(0, digest.indexOf(":")) as HashAlgorithm;
+}
+
+/** The hex digits alone. */
+export function hexOf(digest: AnyDigest): string {
+  return digest.slice(digest.indexOf(":") + 1);
+}
+
+/** Digests bytes that are in memory, a text as UTF-8: with the algorithm of `like`, SHA-256 without it. */
+export function digestOf(bytes: Uint8Array | string): Digest;
+export function digestOf<D extends AnyDigest>(bytes: Uint8Array | string, like: D | undefined): D | Digest;
+export function digestOf(bytes: Uint8Array | string, like?: AnyDigest): AnyDigest {
+  const algorithm = like === undefined ? "sha256" : algorithmOf(like);
+  return `${algorithm}:${hash(algorithm, bytes, "hex")}`;
+}
+
+/** A digest of bytes that come one after the other. */
+export class RunningDigest {
+  readonly #hashes: { algorithm: HashAlgorithm; hash: ReturnType<typeof createHash> }[];
+
+  /** SHA-256, and `others`. */
+  constructor(others: readonly HashAlgorithm[] = []) {
+    const algorithms = new Set<HashAlgorithm>(["sha256", ...others]);
+    this.#hashes = [...algorithms].map((algorithm) => ({ algorithm, hash: createHash(algorithm) }));
+  }
+
+  update(bytes: Uint8Array): this {
+    for (const it of this.#hashes) it.hash.update(bytes);
+    return this;
+  }
+
+  /** Of what came so far; more may come. */
+  peek(): Digests {
+    const digests = this.#hashes.map(({ algorithm, hash }) => [algorithm, `${algorithm}:${hash.copy().digest("hex")}`]);
+    return Object.fromEntries(digests) as Digests;
+  }
+
+  /** SHA-256 of all of it; nothing may come after. */
+  digest(): Digest {
+    return this.digests().sha256;
+  }
+
+  /** Of all of it; nothing may come after. */
+  digests(): Digests {
+    const digests = this.#hashes.map(({ algorithm, hash }) => [algorithm, `${algorithm}:${hash.digest("hex")}`]);
+    return Object.fromEntries(digests) as Digests;
+  }
+}
