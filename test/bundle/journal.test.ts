@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -101,7 +102,7 @@ t.test("a journal that knows more than the disk: contents, headers and beginning
   const bundle = join(dir, "out/test-000001");
   t.ok(contentOf(bundle, "files/small.bin").equals(small));
   t.ok(contentOf(bundle, "files/large.bin").equals(large));
-  t.equal((await airferry(dir, ["keygen", "--out", "k"])).status, 0);
+  writeKeyPair(dir);
   t.equal((await airferry(dir, ["sign", bundle, "--key", "k.key"])).status, 0);
   const verified = await airferry(dir, ["verify", bundle, "--trust", "k.pub"]);
   t.equal(verified.status, 0, verified.stderr);

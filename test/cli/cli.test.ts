@@ -1,8 +1,8 @@
 /** Every command as a user types it: stdout, stderr, exit status, and files that must not be there. */
-import { generateKeyPairSync } from "node:crypto";
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, type Ran, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -33,13 +33,6 @@ const manifest = writeManifest(dir, {
 const BUNDLE = join("bundles", "test-000001");
 
 const run = (...args: string[]): Promise<Ran> => airferry(dir, args);
-
-/** A key pair as openssl makes it: that is much faster than keygen. */
-function keyPair(name: string): void {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  writeFileSync(join(dir, `${name}.key`), privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
-  writeFileSync(join(dir, `${name}.pub`), publicKey.export({ type: "spki", format: "pem" }));
-}
 
 /** Runs a command that must be refused: in one voice, with a next command where there is one, and without a trace. */
 async function refused(test: Test, args: string[], status: number, ...parts: (string | RegExp)[]): Promise<Ran> {
@@ -200,8 +193,8 @@ t.test("plan and inspect list the same", async (t) => {
 });
 
 t.test("sign", async (t) => {
-  keyPair("second");
-  keyPair("third");
+  writeKeyPair(dir, "second");
+  writeKeyPair(dir, "third");
   const ran = await run("sign", BUNDLE, "--key", "second.key");
   t.equal(ran.status, 0, ran.stderr);
   t.match(ran.stdout, /signatures\/[0-9a-f]{16}\.sig/);

@@ -11,6 +11,7 @@ import { needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
 import { CONFIG, MANIFEST, startDockerRegistry, TestImages, tarOf } from "../fixtures/images.ts";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
 
 const FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar";
@@ -65,7 +66,7 @@ async function pack(
   const auth = Buffer.from(`${USER}:${PASSWORD}`).toString("base64");
   writeFileSync(join(dir, "auth.json"), JSON.stringify({ auths: { [fake.host]: { auth } } }));
   const manifest = writeManifest(dir, { images: [{ ref: `${fake.host}/lab/bb:1.0`, insecure: true, ...entry }] });
-  await airferry(dir, ["keygen", "--out", "k"]);
+  writeKeyPair(dir);
   const ran = await airferry(dir, ["pack", manifest, "--key", "k.key", ...args], {
     HOME: dir,
     REGISTRY_AUTH_FILE: join(dir, "auth.json"),

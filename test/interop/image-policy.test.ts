@@ -9,6 +9,7 @@ import t from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { startDockerRegistry, TestImages } from "../fixtures/images.ts";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
 
 t.test("podman and skopeo under the rendered policy", async (t) => {
@@ -49,7 +50,7 @@ t.test("podman and skopeo under the rendered policy", async (t) => {
       platforms: ["linux/amd64"],
     })),
   });
-  await airferry(dir, ["keygen", "--out", "k"]);
+  writeKeyPair(dir);
   const rewrite = ["--rewrite", `registry.example.com=${upstream.host}`];
   const packed = await airferry(dir, ["pack", manifest, "--key", "k.key", ...rewrite]);
   t.equal(packed.status, 0, packed.stderr);

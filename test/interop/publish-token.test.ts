@@ -11,6 +11,7 @@ import t, { type Test } from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
 import { CONFIG, MANIFEST, startDockerRegistry, TestImages, tarOf } from "../fixtures/images.ts";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { makePki, type Pki } from "../fixtures/pki.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
@@ -64,7 +65,7 @@ t.test("tokens for push and for mounting, a private CA, odd names, and a second 
   const dir = scratch(t, "airferry-publish");
   const names = ["lab/bb", "my_team/cc__dd.x-y"];
   const refs = names.map((it) => ({ ref: `${fake.host}/lab/bb:1.0`, insecure: true, as: `example.com/${it}:1.0` }));
-  await airferry(dir, ["keygen", "--out", "k"]);
+  writeKeyPair(dir);
   const packed = await airferry(dir, ["pack", writeManifest(dir, { images: refs }), "--key", "k.key"]);
   t.equal(packed.status, 0, packed.stderr);
   const unpacked = await airferry(dir, ["unpack", packed.stdout.trim(), "--trust", "k.pub", "--store", "store"]);

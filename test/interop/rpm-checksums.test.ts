@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import t from "tap";
 import { needs } from "../fixtures/clients.ts";
-import { airferry, scratch } from "../fixtures/program.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
+import { scratch } from "../fixtures/program.ts";
 import { carryAcross, dnf, needsDnfPlugins, run } from "../fixtures/rpm-carry.ts";
 import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
 import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
@@ -44,7 +45,7 @@ t.test("md5 to sha512: types stay as upstream has them, whole and subset", async
   const work = scratch(t, "airferry-checksums");
   const tree = await buildRpmTree(join(work, "tree"));
   writeFileSync(join(work, "key.asc"), tree.key);
-  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(work);
   const files = new Map<string, UpstreamFile>();
   for (const type of TYPES) {
     const folder = join(work, type);
@@ -120,7 +121,7 @@ t.test("bytes that an md5 or sha1 repository does not promise are refused", asyn
   const upstream = await startUpstream({ files });
   t.teardown(() => upstream.close());
   mkdirSync(join(work, "m"));
-  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(work);
   const rpms = [{ name: "md5", url: `${upstream.url}/md5/`, keys: ["../key.asc"] }];
   const { packed } = await carryAcross(t, join(work, "m"), { rpms }, "../k");
   t.equal(packed.status, 4, packed.stderr);
@@ -133,7 +134,7 @@ const LIBREPO = join(RPM_FIXTURES, "librepo/python/tests/servermock/yum_mock/sta
 t.test("librepo's sha1 repository of Fedora 16, signed, whole and subset", withRpmFixtures, async (t) => {
   if (!needsDnfPlugins(t)) return;
   const work = scratch(t, "airferry-librepo");
-  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(work);
   const upstream = await startUpstream({ files: new Map(filesBelow(LIBREPO, "/01")) });
   t.teardown(() => upstream.close());
   const dir = join(work, "m");

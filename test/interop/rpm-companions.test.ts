@@ -9,7 +9,8 @@ import { promisify } from "node:util";
 import t from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { Gnupg } from "../fixtures/gnupg.ts";
-import { airferry, scratch } from "../fixtures/program.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
+import { scratch } from "../fixtures/program.ts";
 import { carryAcross, dnf, needsDnfPlugins, run } from "../fixtures/rpm-carry.ts";
 import { RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
@@ -130,7 +131,7 @@ t.test("dnf finds sources and debug packages, with both checks on", async (t) =>
   }
   const upstream = await startUpstream({ files });
   t.teardown(() => upstream.close());
-  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(work);
   const dir = join(work, "m");
   mkdirSync(dir);
   const of = (folder: string) => `${upstream.url}/${folder}/`;

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { gunzipSync, zstdCompressSync } from "node:zlib";
 import t, { type Test as Tap } from "tap";
 import { needs } from "../fixtures/clients.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
 import { airferry } from "../fixtures/program.ts";
 import { type Carried, carryAcross, dnf, run } from "../fixtures/rpm-carry.ts";
 import { buildRpmTree, RPM_BUILDERS, type RpmTree } from "../fixtures/rpm-tree.ts";
@@ -23,8 +24,7 @@ t.before(async () => {
   if (!needs(t, "dnf", "curl", ...RPM_BUILDERS)) return;
   tree = await buildRpmTree(join(work, "tree"));
   writeFileSync(join(work, "key.asc"), tree.key);
-  const made = await airferry(work, ["keygen", "--out", "k"]);
-  if (made.status !== 0) throw new Error(made.stderr);
+  await writeKeyPairs(work);
 });
 
 const sha256Of = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");

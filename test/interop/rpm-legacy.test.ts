@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import t, { type Test as Tap } from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { Gnupg } from "../fixtures/gnupg.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 import { carryAcross, dnf, run } from "../fixtures/rpm-carry.ts";
 import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
@@ -68,7 +69,7 @@ async function prepared(t: Tap) {
   await oldRepository(join(work, "sha1"), gnupg, "old", "SHA1", false);
   await oldRepository(join(work, "sha1-all"), gnupg, "old", "SHA1", true);
   await oldRepository(join(work, "short"), gnupg, "short", "SHA256", false);
-  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(work);
   return work;
 }
 
@@ -141,7 +142,7 @@ t.test("SHA-1 and short keys", async (t) => {
 
 t.test("real packages of CentOS 5 to 7 with their real keys", withRpmFixtures, async (t) => {
   const work = scratch(t, "airferry-centos");
-  t.equal((await airferry(work, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(work);
   const pack = async (release: string, name: string, more: object) => {
     const dir = join(work, name);
     mkdirSync(join(dir, "loose"), { recursive: true });

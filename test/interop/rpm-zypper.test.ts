@@ -4,6 +4,7 @@ import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { clientEnv, clientPath, needs } from "../fixtures/clients.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
 import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
 import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 
@@ -31,7 +32,7 @@ t.test("zypper refreshes and installs, names with + included", async (t) => {
     { name: "app", path: "tree/loose", keys },
   ];
   writeManifest(dir, { stream: "zypper", rpms });
-  t.equal((await airferry(dir, ["keygen", "--out", "k"])).status, 0);
+  await writeKeyPairs(dir);
   const packed = await airferry(dir, ["pack", "m.yaml", "--key", "k.key"]);
   t.equal(packed.status, 0, packed.stderr);
   const bundle = packed.stdout.trim().split("\n").at(-1) as string;

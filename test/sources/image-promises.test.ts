@@ -4,6 +4,7 @@ import { exitStatusOf } from "../../src/errors.ts";
 import { type FakeRegistryOptions, startFakeRegistry } from "../fixtures/fake-registry.ts";
 import { lockImages, packImages } from "../fixtures/image-lock.ts";
 import { MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
@@ -110,7 +111,7 @@ t.test("a registry at an IPv6 address", async (t) => {
   if (fake === undefined) return t.pass("this machine has no IPv6");
   t.teardown(() => fake.close());
   const dir = scratch(t);
-  await airferry(dir, ["keygen", "--out", "k"]);
+  writeKeyPair(dir);
   const manifest = writeManifest(dir, { images: [{ ref: `${fake.host}/lab/bb:1.0`, insecure: true }] });
   for (const args of [
     ["lock", manifest],

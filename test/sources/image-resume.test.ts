@@ -5,6 +5,7 @@ import t from "tap";
 import { startFakeRegistry } from "../fixtures/fake-registry.ts";
 import { layersOf, lockImages, packImages } from "../fixtures/image-lock.ts";
 import { MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -27,7 +28,7 @@ t.test("a pack that was killed in a large layer goes on where it was, at the reg
   const dir = scratch(t);
   const manifest = writeManifest(dir, { images: [{ ref: `${fake.host}/lab/bb:1.0`, insecure: true }] });
   const env = { HOME: dir };
-  await airferry(dir, ["keygen", "--out", "k"]);
+  writeKeyPair(dir);
   const args = ["pack", manifest, "--key", "k.key"];
   const killed = start(dir, args, env);
   const journal = () => {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { writeKeyPair } from "../fixtures/keys.ts";
 import { airferry, ROOT, scratch, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -29,7 +30,7 @@ t.test("carried keys of a DVD go before those in its root", async (t) => {
   t.match(planned.stderr, /builder: (error|warning): /, "plan says what does not fit");
   t.ok(JSON.parse(planned.stdout).findings.length > 0);
 
-  await airferry(dir, ["keygen", "--out", "site"]);
+  writeKeyPair(dir, "site");
   rmSync(join(dir, "m.lock.d"), { recursive: true, force: true });
   const packed = await airferry(dir, ["pack", file, "--key", "site.key", "--out", "out", "--allow-findings"]);
   t.equal(packed.status, 0, packed.stderr);
