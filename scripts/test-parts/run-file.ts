@@ -21,7 +21,12 @@ export interface FileRun {
  * Runs a file to its end. No loader is put into it, nor into what it starts; compiled code is kept in `.cache/node-compile`.
  * When it has ended or time is up, whatever is left of its process group is killed.
  */
-export async function runFile(root: string, file: string, timeoutMs: number = FILE_TIMEOUT_MS): Promise<FileRun> {
+export async function runFile(
+  root: string,
+  file: string,
+  timeoutMs: number = FILE_TIMEOUT_MS,
+  env: NodeJS.ProcessEnv = {},
+): Promise<FileRun> {
   const began = performance.now();
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file], {
     cwd: root,
@@ -31,6 +36,7 @@ export async function runFile(root: string, file: string, timeoutMs: number = FI
       TAP: "1",
       TAP_TIMEOUT: String(timeoutMs / 1000),
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, ".cache", "node-compile"),
+      ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });

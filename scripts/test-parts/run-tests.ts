@@ -15,6 +15,9 @@ export interface RunOptions {
   /** Every client is required: a skip fails unless {@link isAllowedSkip}. */
   strict: boolean;
   timeoutMs?: number;
+  /** Further environment for the next file; `after` gets it back when that file has ended. */
+  env?: () => NodeJS.ProcessEnv;
+  after?: (env: NodeJS.ProcessEnv) => void;
   /** Takes lines as they come. */
   say: (line: string) => void;
 }
@@ -36,7 +39,9 @@ export async function runTests(options: RunOptions): Promise<RunTotals> {
   let done = 0;
   const worker = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const run = await runFile(root, file, timeoutMs);
+      const env = options.env?.() ?? {};
+      const run = await runFile(root, file, timeoutMs, env);
+      options.after?.(env);
       const totals = readTap(run.tap);
       const faults = faultsOf(run, totals, strict);
       const failed = Math.max(totals.failed, faults.length);
