@@ -11,6 +11,7 @@ import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
+import { publishedAlgorithm } from "./io/integrity-text.ts";
 import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
 import { readMediaCheck } from "./iso/media-check.ts";
@@ -26,6 +27,8 @@ export interface InspectedEntry {
   source: string;
   /** How the packer knew the digest; null: it does not say. */
   established: Established | null;
+  /** Of the digest that was published, signed or given: `sha512`, …; absent where an entry is vouched for by another's digest. */
+  algorithm?: string;
   /** Who signed it, where it is `upstream-signed`. */
   signedBy?: string[];
   /** Packages of this repository were not checked for signatures (`gpgcheck: false`). */
@@ -111,6 +114,8 @@ export async function inspect(folders: readonly string[], options: InspectOption
         kind: origin?.kind ?? kindOf(path),
         source: origin?.source ?? "",
         established: origin?.established ?? null,
+        // A line for a whole folder speaks of its metadata.
+        ...(origin?.path === path && publishedAlgorithm(origin.established, origin.integrity)),
         ...(origin?.signedBy && { signedBy: origin.signedBy }),
         ...(isUnsigned(path) && { unsigned: true as const }),
       };

@@ -11,6 +11,7 @@ import { volumeName, volumeSizes } from "./bundle/volume-layout.ts";
 import { AirferryError } from "./errors.ts";
 import type { Digest } from "./io/digest.ts";
 import { plural } from "./io/format.ts";
+import { publishedAlgorithm } from "./io/integrity-text.ts";
 import { redactUrl } from "./io/redact.ts";
 import { KeptFolder } from "./manifest/lock-file.ts";
 import type { Lock } from "./manifest/lock-types.ts";
@@ -134,6 +135,8 @@ export interface PlanRow {
   kind: string;
   source: string;
   established: string;
+  /** Of the digest that was published, signed or given: `sha512`, …. */
+  algorithm?: string;
 }
 
 /** The rows of a plan, sorted by path. */
@@ -148,6 +151,7 @@ export function planRows(plan: Plan): PlanRow[] {
         kind: item.kind,
         source: sourceName(item),
         established: item.established,
+        ...publishedAlgorithm(item.established, item.integrity),
       };
     })
     .sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
@@ -175,7 +179,7 @@ function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
     source: sourceName(item),
     established: item.established,
     ...(item.signedBy && { signedBy: item.signedBy }),
-    ...(item.integrity !== undefined && sha256Of(item.integrity) === undefined && { integrity: item.integrity }),
+    ...(item.integrity !== undefined && !/^sha256-\S+$/.test(item.integrity) && { integrity: item.integrity }),
   }));
 }
 

@@ -109,25 +109,29 @@ async function notBundle(dir: string, cause: unknown): Promise<AirferryError> {
   });
 }
 
-/** Somebody names a file of the bundle, or nothing at all. */
+/** Somebody names a file of the bundle, another file, or nothing at all. */
 async function notFolder(dir: string, cause: unknown): Promise<AirferryError> {
-  const isThere = await lstat(dir).then(
-    () => true,
-    () => false,
-  );
-  return isThere
-    ? new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": it is a file: expected the folder of a bundle`, {
-        path: dir,
-        expected: "a folder",
-        actual: "a file",
-        hint: `give the folder that it is in: ${shellWord(dirname(dir))}`,
-        cause,
-      })
-    : new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": no such folder`, {
-        path: dir,
-        hint: "check the path, and that the medium is mounted",
-        cause,
-      });
+  const found = await lstat(dir).catch(() => undefined);
+  if (found === undefined || found.isSymbolicLink()) {
+    const fault = found === undefined ? "no such folder" : "it is a link to what is not there";
+    return new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": ${fault}`, {
+      path: dir,
+      hint: "check the path, and that the medium is mounted",
+      cause,
+    });
+  }
+  const parent = dirname(dir);
+  const bundle = (await isBundle(parent)) ? parent : (await bundlesIn(parent))[0];
+  return new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": it is a file: expected the folder of a bundle`, {
+    path: dir,
+    expected: "a folder",
+    actual: "a file",
+    hint:
+      bundle === undefined
+        ? `give the folder that holds ${SUMS_NAME}`
+        : `give the bundle's folder: ${shellWord(bundle)}`,
+    cause,
+  });
 }
 
 /** The bundles among the folders of a folder: somebody names the place where they lie. */

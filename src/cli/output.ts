@@ -6,6 +6,7 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
 import { printableJson, printableLines, printable as printableText } from "../io/printable.ts";
 import { redactText } from "../io/redact.ts";
+import { withManifestName } from "../io/shell.ts";
 import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
 
 export interface GlobalOptions {
@@ -16,6 +17,8 @@ export interface GlobalOptions {
 
 export class Output {
   readonly json: boolean;
+  /** The manifest that the command works on, as typed: commands in notes and hints name it. */
+  manifest: string | undefined;
   readonly #quiet: boolean;
   readonly #mode: ProgressMode;
   #progress: Progress | undefined;
@@ -51,11 +54,17 @@ export class Output {
   /** What is going on, for people, on stderr. */
   note(line: string): void {
     if (this.#quiet || this.#ended) return;
-    if (this.#mode === "json") process.stderr.write(`${printableJson({ event: "note", message: redactText(line) })}\n`);
+    const message = this.#named(line);
+    if (this.#mode === "json")
+      process.stderr.write(`${printableJson({ event: "note", message: redactText(message) })}\n`);
     else {
       this.#progress?.clear();
-      process.stderr.write(`airferry: ${printable(line)}\n`);
+      process.stderr.write(`airferry: ${printable(message)}\n`);
     }
+  }
+
+  #named(text: string): string {
+    return this.manifest === undefined ? text : withManifestName(text, this.manifest);
   }
 
   /** Bytes, rate and time left of one piece of work; end it with `progressDone`. */
@@ -78,17 +87,19 @@ export class Output {
     this.progressDone();
     this.#ended = true;
     const it = error instanceof AirferryError ? error : unexpected(error);
+    const { code, path, expected, actual, problems } = it;
+    const message = this.#named(it.message);
+    const hint = it.hint && this.#named(it.hint);
     if (this.#mode === "json" || this.json) {
-      const { code, message, hint, path, expected, actual, problems } = it;
       process.stderr.write(
         `${printableJson({ event: "error", code, message, hint, path, expected, actual, problems })}\n`,
       );
     } else {
-      process.stderr.write(`airferry: error: ${printable(it.message)}\n`);
-      const told = it.problems.length === 1 && it.message.includes((it.problems[0] as Problem).message);
-      for (const problem of told ? [] : it.problems)
-        process.stderr.write(`  ${printable(problem.path)}: ${printable(problem.message)}\n`);
-      if (it.hint) process.stderr.write(`airferry: hint: ${printableLines(it.hint)}\n`);
+      process.stderr.write(`airferry: error: ${printable(message)}\n`);
+      const told = problems.length === 1 && message.includes((problems[0] as Problem).message);
+      for (const problem of told ? [] : problems)
+        process.stderr.write(`  ${printable(problem.path)}: ${printable(this.#named(problem.message))}\n`);
+      if (hint) process.stderr.write(`airferry: hint: ${printableLines(hint)}\n`);
     }
     if (process.env["AIRFERRY_DEBUG"]) {
       process.stderr.write(`${printableLines(redactText((error as Error)?.stack ?? String(error)))}\n`);

@@ -24,8 +24,9 @@ export function withUpstream(command: Command): Command {
     .addOption(new Option("--cache <dir>", "where downloads are kept that a lock needed").env("AIRFERRY_CACHE"));
 }
 
-/** Options of the workspace; retries and failovers are told as they happen. */
-export function workspaceOptions(flags: UpstreamFlags, output: Output): WorkspaceOptions {
+/** Options of the workspace of `manifest`; retries and failovers are told as they happen. */
+export function workspaceOptions(manifest: string, flags: UpstreamFlags, output: Output): WorkspaceOptions {
+  output.manifest = manifest;
   return {
     ...(flags.rewrite && { rewrites: flags.rewrite }),
     ...(flags.concurrency !== undefined && { concurrency: flags.concurrency }),

@@ -11,3 +11,11 @@ export function shellWord(text: string): string {
 export function shellWords(words: readonly string[]): string {
   return words.map(shellWord).join(" ");
 }
+
+/** What modules below the command line, which do not know what the manifest is called, write for it in commands. */
+const MANIFEST_PLACE = /\bairferry (check|lock|pack|plan) MANIFEST\b/g;
+
+/** A text with the manifest's path, as the user typed it, in the commands that it names. */
+export function withManifestName(text: string, file: string): string {
+  return text.replace(MANIFEST_PLACE, (_, verb: string) => `airferry ${verb} ${shellWord(file)}`);
+}

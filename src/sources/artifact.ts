@@ -195,9 +195,9 @@ export function sha256Of(integrity: string | undefined): string | undefined {
   return found && Buffer.from(found.digest, "base64").toString("hex");
 }
 
-/** Digests of a local file: SHA-256 and every algorithm that `claimed` uses, as one SRI string. */
+/** Digests of a local file: every algorithm that `claimed` uses, in its order, and SHA-256, as one SRI string. */
 async function integrityOf(file: string, claimed: string | undefined): Promise<string> {
-  const algorithms = new Set(["sha256", ...Object.keys(claimed === undefined ? {} : ssri.parse(claimed))]);
+  const algorithms = new Set([...(claimed ?? "").matchAll(/[a-z0-9]+(?=-)/g)].map(([name]) => name).concat("sha256"));
   const hashes = [...algorithms].map((name) => ({ name, hash: createHash(name) }));
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }))
     for (const it of hashes) it.hash.update(chunk);

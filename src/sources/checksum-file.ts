@@ -36,7 +36,7 @@ const BY_HEX_LENGTH: Record<number, string> = {
   32: "md5",
 };
 /** Checksum files of other algorithms whose digests are as long as SHA-2's. */
-const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3|sm3|whirlpool/i;
+const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3(?!84)|sm3|whirlpool/i;
 
 const BSD = /^(\\?)([A-Za-z][A-Za-z0-9-]*)[ \t]*\((.+)\)[ \t]*=[ \t]*([0-9A-Fa-f]+)$/;
 const GNU = /^(\\?)(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})[ \t]+\*?(.+)$/;

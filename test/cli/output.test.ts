@@ -3,7 +3,8 @@ import { join } from "node:path";
 import t from "tap";
 import { formatTable } from "../../src/cli/format.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
-import { airferry, scratch } from "../fixtures/program.ts";
+import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { startUpstream } from "../fixtures/upstream.ts";
 
 t.test("formatTable() makes one line of each row, whatever its cells hold, with columns that align", async (t) => {
   const lines = formatTable(
@@ -41,4 +42,15 @@ t.test("errors about foreign names stay on their lines", async (t) => {
   const { stderr } = await airferry(dir, ["inspect", "no\nairferry: hint: run this\u001b[2J"]);
   t.notMatch(stderr, /^airferry: hint: run this/m);
   t.match(stderr, "no\\u{a}airferry: hint: run this\\u{1b}[2J");
+});
+
+t.test("commands in notes and hints name the manifest as it was typed", async (t) => {
+  const dir = scratch(t);
+  const upstream = await startUpstream({ files: new Map([["/a", "one"]]) });
+  t.teardown(() => upstream.close());
+  const manifest = writeManifest(dir, { files: [{ url: `${upstream.url}/b` }] }, "my m.yaml");
+  const name = manifest.split("/").at(-1) as string;
+  const hint = /run: airferry lock 'my m\.yaml' --update$/m;
+  t.match((await airferry(dir, ["lock", name])).stderr, hint);
+  t.match((await airferry(dir, ["plan", `./${name}`, "--json"])).stderr, /airferry lock '\.\/my m\.yaml' --update/);
 });

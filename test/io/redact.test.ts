@@ -82,6 +82,9 @@ t.test("redactText() redacts every URL and header in a text, and leaves the rest
     ["Authorization: Bearer SECRETSECRET.x", "Authorization: Bearer ***"],
     ["basic c2VjcmV0OnNlY3JldA==", "basic ***"],
     ["expected http:// or https://", "expected http:// or https://"],
+    // Words of our own hints, for a reader to fill in.
+    ["give http://HOST:PORT or https://HOST:PORT/ca.crt", "give http://HOST:PORT or https://HOST:PORT/ca.crt"],
+    ["https://HOST:PORTSECRET", "https://HOST:***"],
   ]);
   for (const [text, expected] of cases) {
     t.equal(redactText(text), expected, text);

@@ -10,6 +10,7 @@ import type { ChecksumsEntry } from "../../src/manifest/schema.ts";
 import { MAX_CHECKSUMS_BYTES, parseChecksums, resolveChecksums } from "../../src/sources/checksums.ts";
 import { clientPath, needs } from "../fixtures/clients.ts";
 import { Gnupg } from "../fixtures/gnupg.ts";
+import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
@@ -284,4 +285,50 @@ t.test("resolveChecksums() fetches, verifies and says how the digest was establi
     wrong,
   );
   await t.rejects(resolve({ url, signature: at("/big.sig"), keys: ["ann.asc"] }), /./, "a signature of a megabyte");
+});
+
+t.test("plan, inspect and the inventory name the algorithm of the digest that was published", async (t) => {
+  const dir = scratch(t);
+  const bytes = Buffer.from("x");
+  const line = (algorithm: string) => `${createHash(algorithm).update(bytes).digest("hex")}  a\n`;
+  const files = new Map<string, string | Uint8Array>([["/one/a", bytes]]);
+  for (const algorithm of ["sha256", "sha384", "sha512"]) files.set(`/${algorithm}`, line(algorithm));
+  files.set("/all", line("sha256") + line("sha512"));
+  const upstream = await startUpstream({ files });
+  t.teardown(() => upstream.close());
+  writeFileSync(join(dir, "a"), bytes);
+  const entry = (name: string, more: object = { url: `${upstream.url}/one/a` }) => ({
+    ...more,
+    as: `${name}/a`,
+    checksums: { url: `${upstream.url}/${name.replace("local-", "")}` },
+  });
+  const local = { path: "./a" };
+  const manifest = writeManifest(dir, {
+    files: [
+      ...["sha256", "sha384", "sha512", "all"].map((name) => entry(name)),
+      ...["sha256", "sha512"].map((name) => entry(`local-${name}`, local)),
+      { url: `${upstream.url}/one/a`, as: "seen/a" },
+    ],
+  });
+  const expected = new Map<string, string | undefined>([
+    ["files/all/a", "sha512"],
+    ["files/local-sha256/a", "sha256"],
+    ["files/local-sha512/a", "sha512"],
+    ["files/seen/a", undefined],
+    ["files/sha256/a", "sha256"],
+    ["files/sha384/a", "sha384"],
+    ["files/sha512/a", "sha512"],
+  ]);
+  for (const [args, column] of [
+    [["plan", manifest], /upstream-checksum sha384 +files\/sha384\/a/],
+    [["inspect", "bundles/test-000001"], /upstream-checksum sha512 +files\/local-sha512\/a/],
+  ] as const) {
+    const json = await airferry(dir, [...args, "--json"]);
+    t.equal(json.status, 0, json.stderr);
+    const { entries } = JSON.parse(json.stdout) as { entries: { path: string; algorithm?: string }[] };
+    const got = entries.filter((it) => expected.has(it.path)).map((it) => [it.path, it.algorithm]);
+    t.strictSame(got.sort(), [...expected], args[0]);
+    t.match((await airferry(dir, args)).stdout, column);
+    if (args[0] === "plan") t.equal((await airferry(dir, ["pack", manifest, "--unsigned"])).status, 0);
+  }
 });

@@ -66,9 +66,10 @@ export const inspectCommand: Register = (program, run) => {
 
 const KEYID_LENGTH = 16;
 
-/** How a digest is known, and by whose signature. */
-function establishedText({ established, signedBy, unsigned }: InspectedEntry): string {
+/** How a digest is known, of which algorithm the known one was, and by whose signature. */
+function establishedText({ established, algorithm, signedBy, unsigned }: InspectedEntry): string {
   const by = (signedBy ?? []).map((it) => it.slice(-KEYID_LENGTH)).join(", ");
-  const known = by === "" ? (established ?? "not said") : `${established} by ${by}`;
+  const how = algorithm === undefined ? (established ?? "not said") : `${established} ${algorithm}`;
+  const known = by === "" ? how : `${how} by ${by}`;
   return unsigned ? `${known}, unsigned` : known;
 }

@@ -22,7 +22,7 @@ export const lockCommand: Register = (program, run) => {
         const { lock } = await import("../../lock.ts");
         const { leftOutIn, leftOutNotes } = await import("../../why.ts");
         const { findingLine } = await import("../../findings.ts");
-        await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+        await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
         let bytes = 0;
         const progress = output.progress("pinning");
         const result = await lock(workspace, {

@@ -46,7 +46,7 @@ export const packCommand: Register = (program, run) => {
         const { pack } = await import("../../pack.ts");
         const { packSigners } = await import("../../pack-signers.ts");
         const volumes = volumeOptions(flags);
-        await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+        await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
         // A command given on the line goes before a key from the environment. Asked now, not after hours of downloading.
         const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
         const { key, ...rest } = flags;

@@ -34,7 +34,7 @@ export const planCommand: Register = (program, run) => {
           const { errorsIn, findingLine } = await import("../../findings.ts");
           const { leftOutIn, leftOutNotes, whyIn } = await import("../../why.ts");
           const { freeBytesAt } = await import("../../io/space.ts");
-          await using workspace = await openWorkspace(manifest, workspaceOptions(flags, output));
+          await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
           const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
           noteChanges(output, locked.changes);
           for (const it of locked.findings) output.note(findingLine(it));
@@ -81,8 +81,10 @@ export const planCommand: Register = (program, run) => {
 };
 
 function formatRows(rows: readonly PlanRow[]): string[] {
-  const known = ({ established, digest }: PlanRow) =>
-    digest === null && established === "first-sight" ? "pinned at pack" : established;
+  const known = ({ established, algorithm, digest }: PlanRow) => {
+    if (digest === null && established === "first-sight") return "pinned at pack";
+    return algorithm === undefined ? established : `${established} ${algorithm}`;
+  };
   return formatTable(
     ["SIZE", "DIGEST", "PATH", "SOURCE"],
     rows.map((row) => [row.size === null ? "unknown" : formatBytes(row.size), known(row), row.path, row.source]),

@@ -1,0 +1,20 @@
+import t from "tap";
+import { nearest } from "../../src/io/nearest.ts";
+
+t.test("nearest() finds the word that was meant, and none where nothing is near", async (t) => {
+  const known = ["packages", "exclude", "arch", "url", "urls", "repo_gpgcheck"];
+  for (const [word, expected] of [
+    ["pacakges", "packages"],
+    ["Packages", "packages"],
+    ["package", "packages"],
+    ["exclud", "exclude"],
+    ["ur", "url"],
+    ["repo_gpgchek", "repo_gpgcheck"],
+    ["acrh", "arch"],
+    ["colour", undefined],
+    ["", undefined],
+    ["x".repeat(1000), undefined],
+  ] as const)
+    t.equal(nearest(word, known), expected, word);
+  t.equal(nearest("arch", []), undefined);
+});
