@@ -17,7 +17,7 @@ import {
 import { checkRegistry } from "./doctor/images.ts";
 import { checkGuestAddress, checkKickstartFile } from "./doctor/machine.ts";
 import { Remedy } from "./doctor/remedy.ts";
-import { checkBaseUrl } from "./render.ts";
+import { checkBaseUrl } from "./render/base-url.ts";
 
 export interface DoctorOptions {
   /** Base URL of the server, as the build will use it. */

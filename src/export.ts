@@ -5,8 +5,8 @@ import { rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { AirferryError } from "./errors.ts";
 import { createImageArchive, type ImageArchive } from "./export/archive.ts";
-import { findImages, type PackedImage, readPackedImage } from "./export/packed-images.ts";
 import { ioError, syncPath } from "./io/atomic.ts";
+import { findImages, type PackedImage, readPackedImage } from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
 
 export interface ExportOptions {

@@ -11,8 +11,8 @@ import { makeFolder, writeAtomic } from "./io/atomic.ts";
 import { nearest } from "./io/nearest.ts";
 import { shellWord } from "./io/shell.ts";
 import { parseManifest } from "./manifest/load.ts";
+import { readyManifests } from "./manifest/ready.ts";
 import { manifestJsonSchema } from "./manifest/schema.ts";
-import { readyManifests } from "./ready-manifests.ts";
 
 /** Answers to what a ready manifest leaves open; what is not answered stays as it is. */
 export interface InitAnswers {

@@ -8,27 +8,27 @@ import { finishBundle } from "./bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "./bundle/inventory-types.ts";
 import { otherWorkFolders, WorkFolder, workFolderName } from "./bundle/work-folder.ts";
 import { AirferryError, type Problem } from "./errors.ts";
-import { type FillProgress, fillBundle } from "./fill.ts";
-import { type Finding, findingLine, refuseFindings } from "./findings.ts";
-import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wanted } from "./finished.ts";
 import { makeFolder, syncPath } from "./io/atomic.ts";
+import { type Finding, findingLine, refuseFindings } from "./io/findings.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { takeLock } from "./io/lock-file.ts";
 import { shellWord } from "./io/shell.ts";
 import { verifySpace } from "./io/space.ts";
-import { lock as lockManifest, lockTime } from "./lock.ts";
 import { lockDigest, writeLock } from "./manifest/lock-file.ts";
 import type { Lock } from "./manifest/lock-types.ts";
 import { readState } from "./manifest/state.ts";
-import { plan as makePlan, type Plan, planContext, type RpmSigner } from "./plan.ts";
+import { type FillProgress, fillBundle } from "./pack/fill.ts";
+import { adoptable, type Finished, notAfterOf, noteState, packedBefore, type Wanted } from "./pack/finished.ts";
+import { layOutBundle, type Plan, planContext, type RpmSigner } from "./pack/lay-out.ts";
+import { lockTime, resolveManifest } from "./pack/resolve.ts";
+import type { Workspace } from "./pack/workspace.ts";
 import { type Signer, signatureFiles } from "./sign/signer.ts";
 import { sriOf } from "./sources/artifact.ts";
 import { SOURCES } from "./sources/kinds.ts";
 import { urlsOf } from "./sources/recorded-urls.ts";
 import type { ItemFault } from "./sources/types.ts";
 import { TOOL } from "./version.ts";
-import type { Workspace } from "./workspace.ts";
 
 export interface PackOptions {
   out: string;
@@ -106,7 +106,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
     for (const it of told) report(findingLine(it));
     if (options.allowFindings !== true) refuseFindings(more, workspace.file);
   };
-  const locked = await lockManifest(workspace, {
+  const locked = await resolveManifest(workspace, {
     frozen: options.frozen,
     pinFirstSight: false,
     fetchIsos: true,
@@ -159,7 +159,7 @@ async function packWith(workspace: Workspace, options: PackOptions, pool: HashPo
   let totals = { fetchedBytes: 0, reusedBytes: 0 };
   for (let round = 1; ; round++) {
     lock = await pinUnsized(workspace, lock, options);
-    const plan = await makePlan(workspace, lock, options.volumeSize, options.rpmSigner);
+    const plan = await layOutBundle(workspace, lock, options.volumeSize, options.rpmSigner);
     const left = await adoptable(join(options.out, workFolderName(plan)), { ...wanted, lock }, serial);
     if (left !== undefined) {
       await rename(left.bundle, target);

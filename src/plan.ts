@@ -1,129 +1,51 @@
-/**
- * The verb `plan`: from the lock to every file of the bundle at its offset, without touching the network.
- * Fetched files come first in the stream and generated ones last, so that what is generated can depend on what was fetched.
- */
-import { type Builder, parseBuilder } from "./builder/builder.ts";
-import { checkPackedKickstart, isKickstart } from "./builder/kickstart-findings.ts";
-import type { Catalog } from "./bundle/inventory-types.ts";
-import { checkEntryPaths } from "./bundle/paths.ts";
-import { layOut } from "./bundle/tar-layout.ts";
-import { volumeName, volumeSizes } from "./bundle/volume-layout.ts";
-import { AirferryError } from "./errors.ts";
+/** The verb `plan`: what a pack would put into a bundle, at which place, and from where. Fetches metadata only. */
 import type { Digest } from "./io/digest.ts";
-import { plural } from "./io/format.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { publishedAlgorithm } from "./io/integrity-text.ts";
-import { redactUrl } from "./io/redact.ts";
-import { KeptFolder } from "./manifest/lock-file.ts";
-import type { Lock } from "./manifest/lock-types.ts";
+import { type LeftOutRow, leftOutIn, whyIn } from "./manifest/why.ts";
+import { layOutBundle, type Plan, sourceName } from "./pack/lay-out.ts";
+import { type Resolved, resolveManifest } from "./pack/resolve.ts";
+import type { Workspace } from "./pack/workspace.ts";
 import { sha256Of } from "./sources/artifact.ts";
-import { SOURCES } from "./sources/kinds.ts";
-import type { PlanContext, PlanItem } from "./sources/types.ts";
-import type { Workspace } from "./workspace.ts";
 
-/** An item whose size is known, at its place in the stream. */
-export interface LaidItem extends PlanItem {
-  size: number;
-  /** The digest that the lock has of it; absent for what is pinned on first sight or generated. */
-  locked?: string;
-  /** First byte of its tar header records. */
-  headerOffset: number;
-  /** First byte of its content. */
-  offset: number;
+export interface PlanOptions {
+  report?: (line: string) => void;
+  /** Told what is locked as soon as it is. */
+  onResolved?: (resolved: Resolved) => void;
 }
 
-export interface Plan {
-  stream: string;
-  /** In stream order. */
-  items: LaidItem[];
-  /** Paths whose size upstream does not tell: not laid out yet, and offsets after them not final. */
-  unsized: PlanItem[];
-  catalog: Catalog;
-  streamSize: number;
-  volumeSize: number;
-  volumes: { name: string; size: number }[];
-  /** Paths that differ only by case: legal, but not on every file system that a tree is unpacked to. */
-  caseTwins: [string, string][];
-}
-
-/** No kickstart file is larger; `airferry render` reads no larger one either. */
-const MAX_KICKSTART_BYTES = 4 * 1024 * 1024;
-
-/** What `plan` needs of the bundle's RPM key; without it repository signatures are planned at their size, not made. */
-export interface RpmSigner {
-  /** Detached armored signature with this time. */
-  sign(bytes: Uint8Array, time: Date): Promise<Uint8Array>;
-  publicKey: Uint8Array;
+export interface PlanResult extends Resolved {
+  plan: Plan;
+  /** Sorted by path. */
+  rows: PlanRow[];
+  /** Conditional dependencies that nothing in the bundle satisfies. */
+  leftOut: LeftOutRow[];
 }
 
 /**
- * Lays out what a lock names.
- * @throws {AirferryError} ERR_MANIFEST_INVALID when two entries want one path, ERR_PATH_UNSAFE for names no bundle may hold
+ * Resolves what has no lock yet, and lays out what a pack would make of it.
+ * @param volumeSize bytes
+ * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID and ERR_PATH_UNSAFE (2)
  */
-export async function plan(workspace: Workspace, lock: Lock, volumeSize: number, signer?: RpmSigner): Promise<Plan> {
-  const context = planContext(workspace, lock, signer);
-  const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
-  const builder = parseBuilder(workspace.manifest.builder);
-  const all: PlanItem[] = [];
-  for (const source of SOURCES) {
-    const entries = lock.entries.filter((entry) => entry.kind === source.kind);
-    const part = await source.plan(entries, context);
-    for (const item of part.items) all.push(withKickstartCheck(item, builder));
-    for (const [key, values] of Object.entries(part.catalog))
-      (catalog[key as keyof Catalog] as unknown[]).push(...values);
-  }
-  const items = onePerPath(all);
-  const ordered = [
-    ...items.filter((it) => it.source.from !== "made"),
-    ...items.filter((it) => it.source.from === "made"),
-  ];
-  const sized = ordered.filter((it): it is PlanItem & { size: number } => it.size !== undefined);
-  const { problems, caseTwins } = checkEntryPaths(ordered.map((it) => it.path));
-  if (problems.length > 0) {
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot plan ${lock.stream}: ${plural(problems.length, "name")} cannot stand in a bundle`,
-      {
-        problems: problems.slice(0, 100),
-        hint: "give them other names with as:",
-      },
-    );
-  }
-  const { places, streamSize } = layOut(sized);
-  return {
-    stream: lock.stream,
-    items: sized.map((item, index) => {
-      const place = places[index] as (typeof places)[number];
-      return { ...item, ...lockedDigest(item), headerOffset: place.headerOffset, offset: place.offset };
-    }),
-    unsized: ordered.filter((it) => it.size === undefined),
-    catalog: { ...catalog, provenance: provenanceOf(ordered) },
-    streamSize,
-    volumeSize,
-    volumes: volumeSizes(streamSize, volumeSize).map((size, index) => ({ name: volumeName(index), size })),
-    caseTwins,
-  };
+export async function plan(workspace: Workspace, volumeSize: number, options: PlanOptions = {}): Promise<PlanResult> {
+  const resolved = await resolveForPlan(workspace, options);
+  const laid = await layOutBundle(workspace, resolved.lock, volumeSize);
+  return { ...resolved, plan: laid, rows: rowsOf(laid), leftOut: leftOutIn(resolved.lock) };
 }
 
-/** What the lock has to say of an item's digest: what is pinned on first sight is only ever compared with the journal. */
-function lockedDigest({ source, established, integrity }: PlanItem): { locked?: string } {
-  const locked = source.from === "kept" ? source.digest : established === "first-sight" ? undefined : integrity;
-  return locked === undefined || source.from === "made" ? {} : { locked };
+/**
+ * `plan --why`: why a package or file is in the bundle, one line for each reason, most direct first.
+ * @throws {AirferryError} ERR_USAGE when it is not in it; and as {@link plan}
+ */
+export async function why(workspace: Workspace, name: string, options: PlanOptions = {}): Promise<string[]> {
+  return whyIn((await resolveForPlan(workspace, options)).lock, name);
 }
 
-/** The context that sources plan with. */
-export function planContext(workspace: Workspace, lock: Lock, signer?: RpmSigner): PlanContext {
-  return {
-    manifest: workspace.manifest,
-    baseDir: workspace.paths.baseDir,
-    unpacked: workspace.unpacked,
-    kept: new KeptFolder(workspace.paths.kept),
-    time: lock.time,
-    fetcher: workspace.fetcher,
-    ...(signer && {
-      rpmPublicKey: signer.publicKey,
-      signRpmMetadata: (bytes: Uint8Array) => signer.sign(bytes, new Date(lock.time)),
-    }),
-  };
+async function resolveForPlan(workspace: Workspace, { report, onResolved }: PlanOptions): Promise<Resolved> {
+  keepHeapSmall();
+  const resolved = await resolveManifest(workspace, { pinFirstSight: false, ...(report && { report }) });
+  onResolved?.(resolved);
+  return resolved;
 }
 
 /** One row of `plan --json`. */
@@ -140,7 +62,7 @@ export interface PlanRow {
 }
 
 /** The rows of a plan, sorted by path. */
-export function planRows(plan: Plan): PlanRow[] {
+function rowsOf(plan: Plan): PlanRow[] {
   return [...plan.items, ...plan.unsized]
     .map((item) => {
       const sha256 = item.source.from === "kept" ? item.source.digest.slice(7) : sha256Of(item.integrity);
@@ -155,61 +77,4 @@ export function planRows(plan: Plan): PlanRow[] {
       };
     })
     .sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
-}
-
-/** URL, path, or what else the bytes of an item come from, for people and for the inventory. */
-export function sourceName(item: PlanItem): string {
-  const { source } = item;
-  switch (source.from) {
-    case "url":
-      return redactUrl(source.urls[0] ?? "");
-    case "file":
-      return source.file.split("/").at(-1) ?? "";
-    case "kept":
-      return "lock";
-    case "made":
-      return "generated";
-  }
-}
-
-function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
-  return items.map((item) => ({
-    path: item.path,
-    kind: item.kind,
-    source: sourceName(item),
-    established: item.established,
-    ...(item.signedBy && { signedBy: item.signedBy }),
-    ...(item.integrity !== undefined && !/^sha256-\S+$/.test(item.integrity) && { integrity: item.integrity }),
-  }));
-}
-
-function onePerPath(items: readonly PlanItem[]): PlanItem[] {
-  const seen = new Map<string, PlanItem>();
-  for (const item of items) {
-    const earlier = seen.get(item.path);
-    if (earlier === undefined) seen.set(item.path, item);
-    else if (earlier.integrity !== item.integrity || earlier.size !== item.size || item.source.from === "made") {
-      throw new AirferryError(
-        "ERR_MANIFEST_INVALID",
-        `cannot plan "${item.path}": two entries of the manifest have this path`,
-        {
-          path: item.path,
-          hint: "give one of them another name, or as:",
-        },
-      );
-    }
-  }
-  return [...seen.values()];
-}
-
-/** The builder's kickstart file is looked at when its bytes are there. */
-function withKickstartCheck(item: PlanItem, builder: Builder | undefined): PlanItem {
-  if (builder === undefined || !isKickstart(item.path, builder.kickstart)) return item;
-  return {
-    ...item,
-    look: async (bytes) =>
-      bytes.size > MAX_KICKSTART_BYTES
-        ? []
-        : checkPackedKickstart(Buffer.from(await bytes.read(0, bytes.size)).toString("utf8"), builder),
-  };
 }

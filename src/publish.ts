@@ -4,14 +4,6 @@
  */
 
 import { AirferryError } from "./errors.ts";
-import type { PackedBlob } from "./export/packed-blob.ts";
-import {
-  findImages,
-  isComplete,
-  type PackedImage,
-  type PackedManifest,
-  readPackedImage,
-} from "./export/packed-images.ts";
 import { plural } from "./io/format.ts";
 import { parseJson } from "./io/json.ts";
 import { eachLimited } from "./io/limit.ts";
@@ -22,6 +14,14 @@ import { OCI_INDEX } from "./oci/media-types.ts";
 import { digestTag, isRepositoryPath, servedRepository } from "./oci/reference.ts";
 import { type ImagePush, packedBlobs, planPush } from "./publish/image-push.ts";
 import { SiteRegistry } from "./publish/site-registry.ts";
+import type { PackedBlob } from "./store/packed-blob.ts";
+import {
+  findImages,
+  isComplete,
+  type PackedImage,
+  type PackedManifest,
+  readPackedImage,
+} from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
 
 export interface PublishOptions {

@@ -2,38 +2,20 @@
  * `airferry render`: writes the files that the builder needs, filled in from what is in the store. Reads the store and
  * nothing else; the address is the caller's. See docs/build.md.
  */
-import { open, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AirferryError } from "./errors.ts";
-import type { Finding } from "./findings.ts";
 import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
+import type { Finding } from "./io/findings.ts";
 import { pathIn } from "./io/path-grammar.ts";
-import { readSmall } from "./io/safe-open.ts";
-import { IsoImage } from "./iso/image.ts";
-import { readInstallTree } from "./iso/install-tree.ts";
-import { type ConfigFile, configFiles, type RenderName } from "./render/config-files.ts";
-import type { RenderInput, RenderTree } from "./render/types.ts";
-import { openStore } from "./store/store.ts";
-import type { StoreReader } from "./store/types.ts";
+import type { RenderName } from "./render/config-files.ts";
+import { openRender, type RenderFrom } from "./render/open.ts";
 
-/** Kickstart templates and the like are small. */
-const MAX_TEMPLATE_BYTES = 4 * 1024 * 1024;
-
-export interface RenderOptions {
-  /** The store's folder, or an opened store. */
-  store: string | StoreReader;
-  /** Base URL that the builder and the machines being installed will use. */
-  url: string;
+export interface RenderOptions extends RenderFrom {
   /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */
   out?: string | undefined;
   /** Replace files that are there with other content. */
   force?: boolean | undefined;
-  /** Look at this stream alone. */
-  stream?: string | undefined;
-  /** The certificate is from a public CA or one that clients know already. */
-  publicCa?: boolean | undefined;
-  /** Where secrets come from; default: the environment. */
-  env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /** One rendered file: its relative path, its text, and where it was written. */
@@ -109,95 +91,6 @@ function thereAlready(what: RenderName, files: readonly { file: string }[]): Air
     problems: files.map((it) => ({ code: "ERR_USAGE", path: it.file, message: "there already with other content" })),
     hint: "render to another place with --out and merge by hand, or replace what is there with --force",
   });
-}
-
-/** Opens a store for rendering: the list of what can be rendered, and what renderers work from. */
-export async function openRender(
-  options: RenderOptions,
-): Promise<{ files: ConfigFile[]; input: RenderInput; store: StoreReader }> {
-  const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
-  const releases = await store.releases();
-  const [fault] = releases.length === 0 ? (store.faults ?? []) : [];
-  if (fault !== undefined) throw fault.error;
-  if (releases.length === 0) {
-    throw new AirferryError("ERR_RENDER", `cannot render from "${store.dir}": the store has no release yet`, {
-      hint: "run: airferry unpack BUNDLE --trust KEY --store DIR",
-    });
-  }
-  if (options.stream !== undefined && !releases.some((it) => it.stream === options.stream)) {
-    throw new AirferryError("ERR_RENDER", `cannot render stream "${options.stream}": the store does not have it`, {
-      expected: releases.map((it) => it.stream).join(", "),
-      actual: options.stream,
-      hint: `use --stream ${releases[0]!.stream}`,
-    });
-  }
-  const trees = new Map<string, RenderTree>();
-  for (const release of releases) {
-    for (const { name, path } of release.inventory.catalog.isos) {
-      const entry = release.entries.get(path);
-      if (entry === undefined || trees.has(entry.sha256)) continue;
-      const tree = await readTree(store.blobPath(entry.sha256), `${name}.iso`);
-      if (tree !== undefined) trees.set(entry.sha256, tree);
-    }
-  }
-  const baseUrl = checkBaseUrl(options.url);
-  const input: RenderInput = {
-    releases,
-    baseUrl,
-    stream: options.stream,
-    trees,
-    privateCa: baseUrl.startsWith("https:") && options.publicCa !== true,
-    env: options.env ?? process.env,
-  };
-  const readText = async (sha256: string) =>
-    (await readSmall(store.blobPath(sha256), MAX_TEMPLATE_BYTES)).toString("utf8");
-  return { files: configFiles(input, readText), input, store };
-}
-
-/** Returns the base URL without a slash at its end. @throws {AirferryError} ERR_USAGE when it is not one */
-export function checkBaseUrl(text: string): string {
-  let url: URL | undefined;
-  try {
-    url = new URL(text);
-  } catch {
-    // It is refused below.
-  }
-  if (
-    url === undefined ||
-    !/^https?:$/.test(url.protocol) ||
-    url.search !== "" ||
-    url.hash !== "" ||
-    url.username !== ""
-  ) {
-    throw new AirferryError("ERR_USAGE", `cannot use "${text}" as a base URL`, {
-      expected: "http://HOST:PORT or https://HOST:PORT",
-      actual: text,
-      hint: "give the address that serve prints: --url http://192.0.2.10:9000",
-    });
-  }
-  return text.replace(/\/+$/, "");
-}
-
-async function readTree(file: string, label: string): Promise<RenderTree | undefined> {
-  const handle = await open(file, "r");
-  try {
-    const { size } = await handle.stat();
-    const bytes = {
-      size,
-      async read(position: number, length: number) {
-        const buffer = Buffer.alloc(Math.max(0, Math.min(length, size - position)));
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-        return buffer.subarray(0, bytesRead);
-      },
-    };
-    return await readInstallTree(await IsoImage.open(bytes, label));
-  } catch (error) {
-    // An image whose inside cannot be read offers no repositories.
-    if (error instanceof AirferryError && error.code === "ERR_ISO_INVALID") return undefined;
-    throw error;
-  } finally {
-    await handle.close();
-  }
 }
 
 /** With plain HTTP, or a CA that clients know, there is nothing to put anywhere; without images nobody would need it. */

@@ -4,11 +4,11 @@
  */
 
 import { AirferryError } from "./errors.ts";
-import { findingLine } from "./findings.ts";
+import { findingLine } from "./io/findings.ts";
 import { verifySpace } from "./io/space.ts";
 import { checkGuest } from "./render/guest-check.ts";
+import { openRender, type RenderFrom } from "./render/open.ts";
 import { findBuilder } from "./render/view.ts";
-import { openRender, type RenderOptions } from "./render.ts";
 import { contentsOf, type StagedFile } from "./stage/contents.ts";
 import { type FolderUsers, givesTo, StagedFolder } from "./stage/folder.ts";
 import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/record.ts";
@@ -17,7 +17,9 @@ import type { StoreReader } from "./store/types.ts";
 /** User id of `imagebuilder` in the builders' images. */
 export const BUILDER_UID = 1000;
 
-export interface StageOptions extends Omit<RenderOptions, "out"> {
+export interface StageOptions extends RenderFrom {
+  /** Replace files that are there with other content. */
+  force?: boolean | undefined;
   /** PEM of the server's CA, when it serves with one of its own. */
   ca?: string | undefined;
   /** User id of the builder's container; default {@link BUILDER_UID}. */

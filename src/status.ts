@@ -8,6 +8,9 @@ import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
+// `status --check`
+export { checkStore } from "./store/check.ts";
+
 /** One release as `status` tells of it. */
 export interface ReleaseStatus {
   epoch: number;

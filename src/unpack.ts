@@ -25,7 +25,7 @@ import { eachLimited } from "./io/limit.ts";
 import { shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import { publicKeyPem } from "./sign/keys.ts";
-import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
+import { checkThreshold, readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes } from "./store/copy-volumes.ts";
@@ -33,7 +33,6 @@ import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
 import { blobsMade, bytesWaiting, Incoming, isMediumName, mediaToCome } from "./store/incoming.ts";
 import { openStore, type Store } from "./store/store.ts";
-import { checkThreshold } from "./verify.ts";
 import { VERSION } from "./version.ts";
 
 /** Room left for records and folders beside the blobs. */

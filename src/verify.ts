@@ -12,7 +12,7 @@ import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
-import { readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
+import { checkThreshold, readTrustedKeys, verifySums } from "./sign/verify.ts";
 
 export interface VerifyOptions {
   /** Files with public keys (PEM). */
@@ -82,12 +82,6 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   return report;
 }
 
-/** @throws {AirferryError} ERR_USAGE */
-export function checkThreshold(threshold = 1): number {
-  if (Number.isSafeInteger(threshold) && threshold >= 1) return threshold;
-  throw new AirferryError("ERR_USAGE", `cannot verify: threshold ${threshold}: expected a whole number from 1`);
-}
-
 async function reportContents(contents: Contents, options: VerifyOptions, report: VerifyReport): Promise<void> {
   const { inventory, copies } = contents;
   const { stream, serial, created, notAfter } = inventory;
@@ -134,9 +128,4 @@ function emptyReport(): VerifyReport {
     fromStore: 0,
     volumes: { total: 0, missing: [] },
   };
-}
-
-/** Returns the trusted keys that signed, for the record of an import. */
-export function signersAmong(trusted: readonly TrustedKey[], signers: readonly string[]): TrustedKey[] {
-  return trusted.filter((it) => signers.includes(it.keyid));
 }

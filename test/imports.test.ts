@@ -43,85 +43,117 @@ const imports: Import[] = files.flatMap((file) => {
     .filter(({ to }) => !to.startsWith(".."));
 });
 
-const OUTSIDE_VERBS = ["lock", "plan", "pack", "fill", "reuse", "finished", "workspace", "pack-signers", "why"].map(
-  (it) => `verb:${it}`,
-);
-
-/** Which rooms each room may import values from (types may come from anywhere below cli). One row for every room. */
-const MAY: Record<string, readonly string[]> = {
+/**
+ * The map of rooms: which rooms each folder of src/ may import values from. Types may come from any room, and errors.ts and
+ * version.ts are for all. docs/design.md says the same.
+ */
+const ROOMS: Record<string, readonly string[]> = {
   io: [],
-  manifest: ["io", "oci", "builder"],
-  fetch: ["io", "manifest"],
-  rpm: ["io", "sign"],
+  sign: ["io"],
   oci: ["io", "sign"],
   iso: ["io"],
-  sign: ["io"],
+  rpm: ["io", "sign"],
   builder: ["io"],
-  render: ["io", "builder", "bundle", "oci", "rpm", "iso"],
-  stage: ["io", "builder", "bundle", "render"],
+  manifest: ["io", "oci", "builder"],
+  fetch: ["io", "manifest"],
   bundle: ["io", "sign", "oci", "builder"],
-  store: ["io", "bundle", "sign"],
-  sources: ["io", "manifest", "fetch", "bundle", "sign", "rpm", "oci", "iso"],
-  export: ["io", "oci", "store", "bundle"],
-  publish: ["io", "oci", "export"],
-  doctor: ["io", "oci", "rpm", "builder"],
+  store: ["io", "oci", "bundle"],
+  sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "fetch", "bundle"],
+  pack: ["io", "sign", "builder", "manifest", "fetch", "bundle", "sources"],
+  render: ["io", "oci", "iso", "builder", "bundle", "store"],
+  stage: ["io", "builder", "bundle", "render"],
+  export: ["oci", "store"],
+  publish: ["io", "oci", "store"],
+  doctor: ["io", "oci", "rpm"],
   "server/http": ["io"],
   "server/registry": ["io", "oci", "server/http"],
   "server/pages": ["io", "iso", "oci", "render", "server/http"],
   "server/process": ["io", "server/http", "server/registry", "server/pages"],
+  cli: ["io", "sign", "manifest", "bundle", "pack"],
 };
-/** Files that every room may import. */
-const COMMON = ["verb:errors", "verb:version", "verb:findings"];
-/** What those may not reach that have no row: the verbs of each side, cli and bin. */
-const MAY_NOT: readonly [name: string, of: (room: string) => boolean, rooms: readonly string[]][] = [
-  ["cli goes through a verb", (it) => it === "cli", ["server", "sources", "fetch"]],
-  ["verbs of the outside stay there", (it) => OUTSIDE_VERBS.includes(it), ["server", "store", "render", "cli"]],
-  ["verbs of the inside stay there", (it) => isInsideVerb(it), ["sources", "fetch", "cli"]],
-];
 
-function isInsideVerb(room: string): boolean {
-  return room.startsWith("verb:") && room !== "verb:bin" && !OUTSIDE_VERBS.includes(room) && !COMMON.includes(room);
-}
+/** The verbs, a file for each command, in the order of a journey, and the rooms that each is made from. */
+const VERBS: Record<string, readonly string[]> = {
+  init: ["io", "builder", "manifest"],
+  schema: ["manifest"],
+  keygen: ["io", "sign"],
+  lock: ["io", "manifest", "pack"],
+  plan: ["io", "manifest", "pack", "sources"],
+  pack: ["io", "sign", "manifest", "bundle", "pack", "sources"],
+  sign: ["sign", "bundle"],
+  inspect: ["io", "iso", "bundle"],
+  verify: ["io", "sign", "bundle"],
+  unpack: ["io", "sign", "bundle", "store"],
+  status: ["io", "store"],
+  prune: ["io", "store"],
+  serve: ["io", "store", "server/http", "server/process"],
+  render: ["io", "render"],
+  stage: ["io", "render", "stage"],
+  export: ["io", "store", "export"],
+  publish: ["io", "oci", "store", "publish"],
+  doctor: ["render", "doctor"],
+};
+
+/** What else lies directly in src/: where the program begins, and what all rooms share. */
+const ENTRIES = ["bin"];
+const SHARED = ["errors", "version"];
 
 /** Imports of values from one room into another, as `from → to`. */
 const crossing = imports
   .filter(({ typeOnly }) => !typeOnly)
-  .map(({ from, to }) => ({ a: roomOf(from), b: roomOf(to), text: `${from} → ${to}` }))
-  .filter(({ a, b }) => a !== b && !COMMON.includes(b));
+  .map(({ from, to }) => ({ a: roomOf(from), b: roomOf(to), to, text: `${from} → ${to}` }))
+  .filter(({ a, b, to }) => a !== b && !SHARED.includes(to.replace(/\.ts$/, "")));
 
-t.test("every room has a row, in the table and in docs/design.md", async (t) => {
-  t.ok(imports.length > 500, `${imports.length} imports to look at`);
-  const rooms = [...new Set(files.map(roomOf))].filter((it) => !it.startsWith("verb:"));
-  t.strictSame(rooms.sort(), [...Object.keys(MAY), "cli"].sort());
+t.test("src/ reads as a table of contents: a file for each verb, a folder for each room", async (t) => {
+  const found = readdirSync(src, { withFileTypes: true });
+  const names = (isFolder: boolean) =>
+    found.flatMap((it) => (it.isDirectory() === isFolder ? [it.name.replace(/\.ts$/, "")] : [])).sort();
+  t.strictSame(names(false), [...Object.keys(VERBS), ...ENTRIES, ...SHARED].sort());
+  t.strictSame(names(true), [...new Set(Object.keys(ROOMS).map((it) => it.split("/")[0] as string))].sort());
+});
+
+t.test("docs/design.md has the same map", async (t) => {
   const design = readFileSync(join(src, "../docs/design.md"), "utf8");
-  const named = [...design.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, cell]) => cell?.match(/[a-z/]+\//g) ?? []);
-  t.same(
-    rooms.filter((it) => !named.includes(`${it}/`)),
-    [],
+  const rows = [...design.matchAll(/^\| `([a-z/]+)\/` \| .* \| ([^|]+) \|$/gm)].map(
+    ([, room, may]) => [room, may === "nothing" ? [] : may?.split(", ").sort()] as const,
   );
+  const map = Object.entries(ROOMS).map(([room, may]) => [room, [...may, ...(room === "cli" ? ["verbs"] : [])].sort()]);
+  t.strictSame(Object.fromEntries(rows), Object.fromEntries(map));
 });
 
 t.test("imports run downwards", async (t) => {
-  for (const [room, allowed] of Object.entries(MAY)) {
-    const wrong = crossing.filter(({ a, b }) => a === room && !allowed.includes(b));
+  t.ok(imports.length > 500, `${imports.length} imports to look at`);
+  const rows: (readonly [string, readonly string[]])[] = [
+    ...Object.entries(ROOMS),
+    ...[...Object.entries(VERBS), ...ENTRIES.map((it) => [it, ["cli"]] as const)].map(
+      ([verb, may]) => [`verb:${verb}`, may] as const,
+    ),
+  ];
+  for (const [room, allowed] of rows) {
+    const wrong = crossing.filter(({ a, b }) => a === room && !b.startsWith("verb:") && !allowed.includes(b));
     t.same(
       wrong.map(({ text }) => text),
       [],
       `${room}: ${allowed.join(", ") || "nothing"}`,
     );
   }
-  for (const [name, of, rooms] of MAY_NOT) {
-    const wrong = crossing.filter(({ a, b }) => of(a) && rooms.some((it) => isIn(b, it)));
-    t.same(
-      wrong.map(({ text }) => text),
-      [],
-      name,
-    );
-  }
-  const bin = crossing.filter(({ a, b }) => a === "verb:bin" && b !== "cli");
-  t.same(bin, [], "bin imports only the cli");
-  const common = crossing.filter(({ a, b }) => COMMON.includes(a) && b !== "io");
-  t.same(common, [], "what everybody imports imports only io");
+  const shared = imports.filter(({ from, to, typeOnly }) => {
+    const isShared = SHARED.includes(from.replace(/\.ts$/, ""));
+    return isShared && !typeOnly && roomOf(to) !== "io";
+  });
+  t.same(shared, [], "what everybody imports imports only io");
+});
+
+t.test("a verb is called by its own command and by nobody else", async (t) => {
+  const commands = readdirSync(join(src, "cli/commands"));
+  t.strictSame(commands.map((it) => it.replace(/\.ts$/, "")).sort(), Object.keys(VERBS).sort());
+  const wrong = imports.filter(
+    ({ from, to, typeOnly }) =>
+      to.replace(/\.ts$/, "") in VERBS && !(from === `cli/commands/${to}` || (from.startsWith("cli/") && typeOnly)),
+  );
+  t.same(wrong, [], "no verb and no room imports a verb");
+  const among = imports.filter(({ from, to }) => from.startsWith("cli/commands/") && to.startsWith("cli/commands/"));
+  t.same(among, [], "no command takes from another");
 });
 
 t.test("sources and server never meet", async (t) => {

@@ -43,7 +43,7 @@ process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 0 : 
 module.exports.main(process.argv.slice(2)).then((status) => { process.exitCode = status; });
 `,
 );
-// What `init` copies; src/ready-manifests.ts reads it in the executable.
+// What `init` copies; src/manifest/ready.ts reads it in the executable.
 const manifests = join(root, "manifests");
 const ready = readdirSync(manifests).filter((name) => name.endsWith(".yaml"));
 writeFileSync(

@@ -3,7 +3,7 @@
  * versions it is told to build with and those that were really packed. Used by `lock`, `doctor` and `init`.
  */
 import matrix from "../../manifests/compatibility.json" with { type: "json" };
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import { type Artifact, type Component, compareVersions, recogniseAll } from "./artifacts.ts";
 import { type Builder, parseBuilder } from "./builder.ts";
 import { checkImageconfig } from "./check-imageconfig.ts";

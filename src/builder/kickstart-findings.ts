@@ -1,5 +1,5 @@
 /** What of a kickstart file will not do for the build: placeholders that nobody fills in, an account that packer does not use. Pure. */
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import type { Builder } from "./builder.ts";
 import { checkLogin } from "./kickstart-login.ts";
 import { fillPlaceholders, placeholdersOf, placeholderVariable } from "./kickstart-template.ts";

@@ -3,7 +3,7 @@
  * with "Timeout waiting for SSH". See docs/build.md, "The account". Pure.
  */
 
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import type { Builder } from "./builder.ts";
 import { kickstartLines, marksOf, placeholdersOf, placeholderVariable } from "./kickstart-template.ts";
 

@@ -3,7 +3,7 @@
  * them inside the gap: one that was not packed is a 404 there. Pure.
  */
 import compatibility from "../../manifests/compatibility.json" with { type: "json" };
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import { compareVersions } from "./artifacts.ts";
 
 /** An image by its repository below registry.k8s.io, and its tag. */

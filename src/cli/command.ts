@@ -1,5 +1,6 @@
 /** What every command file is made of. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { AirferryError } from "../errors.ts";
 import type { GlobalOptions, Output } from "./output.ts";
 
 /** Runs the body of a command with its output; a returned number is the exit status. */
@@ -59,6 +60,15 @@ export function trustOption(): Option {
 }
 
 /** The trusted key files of a command. */
-export function trustFiles(given: readonly string[] | undefined): string[] {
+function trustFiles(given: readonly string[] | undefined): string[] {
   return given !== undefined ? [...given] : (process.env["AIRFERRY_TRUST"] ?? "").split(":").filter((it) => it !== "");
+}
+
+/** The trusted keys that were given. @throws {AirferryError} ERR_USAGE when there are none */
+export function requireTrust(given: readonly string[] | undefined, command: string): string[] {
+  const trust = trustFiles(given);
+  if (trust.length === 0) {
+    throw new AirferryError("ERR_USAGE", "cannot verify: no key to trust", { hint: `${command} --trust PUBLIC-KEY` });
+  }
+  return trust;
 }

@@ -5,7 +5,7 @@
 import { Resolver } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { KickstartFinding } from "../builder/kickstart-findings.ts";
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import type { ServedContext } from "./content.ts";
 import { Remedy } from "./remedy.ts";
 

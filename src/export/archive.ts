@@ -14,8 +14,8 @@ import { CONTAINERD_NAME, formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "
 import { isImageConfigType } from "../oci/media-types.ts";
 import { formatPlatform, isPlatform, type Platform, parsePlatform } from "../oci/platform.ts";
 import { formatReference } from "../oci/reference.ts";
-import { type PackedBlob, readPackedBlob } from "./packed-blob.ts";
-import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "./packed-images.ts";
+import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
+import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../store/packed-images.ts";
 
 const COPY_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Everything in the archive is this old: the same images give the same bytes. */

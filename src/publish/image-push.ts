@@ -4,13 +4,13 @@
  */
 
 import { AirferryError } from "../errors.ts";
-import type { PackedBlob } from "../export/packed-blob.ts";
-import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../export/packed-images.ts";
 import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import type { OciDigest } from "../oci/digest.ts";
 import { parseImageManifest } from "../oci/image-manifest.ts";
 import { digestTag } from "../oci/reference.ts";
+import type { PackedBlob } from "../store/packed-blob.ts";
+import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../store/packed-images.ts";
 
 /** One image on its way to one repository. */
 export interface ImagePush {

@@ -7,11 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { getCACertificates } from "node:tls";
 import got, { type HttpsOptions } from "got";
 import { AirferryError } from "../errors.ts";
-import { type PackedBlob, readPackedBlob } from "../export/packed-blob.ts";
 import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
+import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
 import { VERSION } from "../version.ts";
 import { SiteLogin } from "./site-login.ts";
 

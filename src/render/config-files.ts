@@ -6,7 +6,7 @@ import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.t
 import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import { placeholdersOf } from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
 import { renderChecksum } from "./checksum.ts";
 import { renderComposerRepositories } from "./composer-repositories.ts";

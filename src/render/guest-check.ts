@@ -1,7 +1,7 @@
 /** Whether the machine that is built can reach the server at the address that it is told. See docs/build.md, "The machine". Pure. */
 
 import { compareVersions } from "../builder/artifacts.ts";
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import { needsCa, pullsImages } from "./machine.ts";
 import type { RenderInput } from "./types.ts";
 import { addressOf, builderOf, releasesOf } from "./view.ts";

@@ -181,3 +181,9 @@ function untrustedProblem(keyid16: string, trusted: readonly TrustedKey[]): Prob
     message: `signed by key ${keyid16}, which is not trusted here (trusted: ${known}); without it nobody can check the signature`,
   };
 }
+
+/** Returns how many distinct trusted keys must have signed; default 1. @throws {AirferryError} ERR_USAGE */
+export function checkThreshold(threshold = 1): number {
+  if (Number.isSafeInteger(threshold) && threshold >= 1) return threshold;
+  throw new AirferryError("ERR_USAGE", `cannot verify: threshold ${threshold}: expected a whole number from 1`);
+}

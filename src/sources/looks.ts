@@ -2,7 +2,7 @@
  * What an artifact claims to be, held against its first bytes: a login page in place of an ISO, a JSON error in place of a
  * program. Claims come from the place in the bundle, the file name and the mode. Reads at most the first 64 KiB.
  */
-import type { Finding } from "../findings.ts";
+import type { Finding } from "../io/findings.ts";
 import { printable } from "../io/printable.ts";
 import type { RandomAccess } from "../io/types.ts";
 

@@ -7,8 +7,8 @@
 import type { Catalog } from "../bundle/inventory-types.ts";
 import type { Named } from "../fetch/named.ts";
 import type { Authenticator, Fetcher } from "../fetch/types.ts";
-import type { Finding } from "../findings.ts";
 import type { Digest } from "../io/digest.ts";
+import type { Finding } from "../io/findings.ts";
 import type { Established, Kind, RandomAccess } from "../io/types.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";

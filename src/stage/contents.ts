@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import type { Builder } from "../builder/builder.ts";
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
-import { errorsIn, type Finding } from "../findings.ts";
+import { errorsIn, type Finding } from "../io/findings.ts";
 import { checkFileName, checkPath, fileIn, pathIn } from "../io/path-grammar.ts";
 import type { ConfigFile } from "../render/config-files.ts";
 import { guestFiles } from "../render/guest.ts";

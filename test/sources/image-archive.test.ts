@@ -4,8 +4,8 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import type { AirferryError } from "../../src/errors.ts";
-import { lock } from "../../src/lock.ts";
-import { openWorkspace } from "../../src/workspace.ts";
+import { resolveManifest } from "../../src/pack/resolve.ts";
+import { openWorkspace } from "../../src/pack/workspace.ts";
 import { clientPath, needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { digestOf, type TarPart, TestImages, tarFolder, tarOf } from "../fixtures/images.ts";
@@ -15,7 +15,7 @@ import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 async function lockArchive(dir: string, entry: object) {
   const file = writeManifest(dir, { images: [entry] });
   await using workspace = await openWorkspace(file);
-  return lock(workspace, { pinFirstSight: false }).then(
+  return resolveManifest(workspace, { pinFirstSight: false }).then(
     (it) => ({ entry: it.lock.entries[0], error: undefined }),
     (error: AirferryError) => ({ entry: undefined, error }),
   );

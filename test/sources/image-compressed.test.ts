@@ -6,10 +6,10 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import t from "tap";
 import type { Inventory } from "../../src/bundle/inventory-types.ts";
 import type { AirferryError } from "../../src/errors.ts";
-import { lock } from "../../src/lock.ts";
 import type { LockedEntry } from "../../src/manifest/lock-types.ts";
+import { resolveManifest } from "../../src/pack/resolve.ts";
+import { openWorkspace } from "../../src/pack/workspace.ts";
 import { InflatedFiles } from "../../src/sources/archive/inflated-file.ts";
-import { openWorkspace } from "../../src/workspace.ts";
 import { digestOf, TestImages, tarFolder, tarOf } from "../fixtures/images.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 
@@ -45,7 +45,7 @@ function ociArchive(dir: string): Buffer {
 
 async function locked(dir: string, archive: string): Promise<LockedEntry> {
   await using workspace = await openWorkspace(writeManifest(dir, { images: [{ archive }] }));
-  return (await lock(workspace, { pinFirstSight: false })).lock.entries[0] as LockedEntry;
+  return (await resolveManifest(workspace, { pinFirstSight: false })).lock.entries[0] as LockedEntry;
 }
 
 async function refused(dir: string, archive: string): Promise<AirferryError> {

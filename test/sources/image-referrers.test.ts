@@ -4,10 +4,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { AirferryError } from "../../src/errors.ts";
-import { lock } from "../../src/lock.ts";
+import { resolveManifest } from "../../src/pack/resolve.ts";
+import { openWorkspace } from "../../src/pack/workspace.ts";
 import type { ImageDetail } from "../../src/sources/image/detail.ts";
 import { nextLink } from "../../src/sources/image/registry.ts";
-import { openWorkspace } from "../../src/workspace.ts";
 import {
   type FakeRegistryOptions,
   indexOf,
@@ -44,7 +44,9 @@ async function lockImage(
   await using workspace = await openWorkspace(file, { rewrites });
   const lines: string[] = [];
   const report = (line: string) => lines.push(line);
-  const locked = await lock(workspace, { pinFirstSight: false, report }).catch((error: AirferryError) => error);
+  const locked = await resolveManifest(workspace, { pinFirstSight: false, report }).catch(
+    (error: AirferryError) => error,
+  );
   if (locked instanceof Error) return { fake, lines, error: locked, referrers: [] };
   const { referrers } = (locked.lock.entries[0]?.detail as ImageDetail).images[0] as ImageDetail["images"][0];
   return { fake, lines, error: undefined, referrers: referrers.map((it) => it.digest).sort() };

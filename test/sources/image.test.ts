@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { type AirferryError, exitStatusOf } from "../../src/errors.ts";
-import { lock } from "../../src/lock.ts";
-import { openWorkspace } from "../../src/workspace.ts";
+import { resolveManifest } from "../../src/pack/resolve.ts";
+import { openWorkspace } from "../../src/pack/workspace.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
 import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
@@ -199,7 +199,7 @@ t.test("what a registry must not get away with", async (t) => {
       const ref = `${fake.host}/lab/bb:1.0`;
       const file = writeManifest(scratch(t), { images: [{ ref, insecure: true }] });
       await using workspace = await openWorkspace(file);
-      const error = await lock(workspace, { pinFirstSight: false }).then(
+      const error = await resolveManifest(workspace, { pinFirstSight: false }).then(
         () => undefined,
         (error: AirferryError) => error,
       );

@@ -18,16 +18,15 @@ export const lockCommand: Register = (program, run) => {
     )
     .action((manifest: string, flags: UpstreamFlags & { update?: true | string[] }, command) =>
       run(command.opts(), async (output) => {
-        const { openWorkspace } = await import("../../workspace.ts");
+        const { openWorkspace } = await import("../../pack/workspace.ts");
         const { lock } = await import("../../lock.ts");
-        const { leftOutIn, leftOutNotes } = await import("../../why.ts");
-        const { findingLine } = await import("../../findings.ts");
+        const { leftOutNotes } = await import("../../manifest/why.ts");
+        const { findingLine } = await import("../../io/findings.ts");
         await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
         let bytes = 0;
         const progress = output.progress("pinning");
         const result = await lock(workspace, {
           ...(flags.update !== undefined && { update: flags.update === true ? [] : flags.update }),
-          pinFirstSight: true,
           report: (line) => output.note(line),
           progress: (more) => {
             bytes += more;
@@ -36,8 +35,7 @@ export const lockCommand: Register = (program, run) => {
         });
         output.progressDone();
         noteChanges(output, result.changes);
-        const leftOut = leftOutIn(result.lock);
-        for (const it of [...leftOutNotes(leftOut), ...result.findings.map(findingLine)]) output.note(it);
+        for (const it of [...leftOutNotes(result.leftOut), ...result.findings.map(findingLine)]) output.note(it);
         const artifacts = result.lock.entries.reduce((sum, entry) => sum + entry.artifacts.length, 0);
         output.print(
           `${result.file}: ${plural(result.lock.entries.length, "entry", "entries")}, ${plural(artifacts, "artifact")}, ${result.changes.length === 0 ? "no changes" : plural(result.changes.length, "change")}`,
@@ -47,7 +45,7 @@ export const lockCommand: Register = (program, run) => {
           entries: result.lock.entries.length,
           artifacts,
           changes: result.changes,
-          leftOut,
+          leftOut: result.leftOut,
           findings: result.findings,
         });
       }),

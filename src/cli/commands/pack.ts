@@ -42,9 +42,9 @@ export const packCommand: Register = (program, run) => {
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
-        const { openWorkspace } = await import("../../workspace.ts");
+        const { openWorkspace } = await import("../../pack/workspace.ts");
         const { pack } = await import("../../pack.ts");
-        const { packSigners } = await import("../../pack-signers.ts");
+        const { packSigners } = await import("../../pack/signers.ts");
         const volumes = volumeOptions(flags);
         await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
         // A command given on the line goes before a key from the environment. Asked now, not after hours of downloading.

@@ -1,6 +1,6 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
-import type { PlanRow } from "../../plan.ts";
+import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatBytes, formatTable, plural } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
@@ -28,28 +28,29 @@ export const planCommand: Register = (program, run) => {
         command,
       ) =>
         run(command.opts(), async (output) => {
-          const { openWorkspace } = await import("../../workspace.ts");
-          const { lock } = await import("../../lock.ts");
-          const { plan, planRows } = await import("../../plan.ts");
-          const { errorsIn, findingLine } = await import("../../findings.ts");
-          const { leftOutIn, leftOutNotes, whyIn } = await import("../../why.ts");
+          const { openWorkspace } = await import("../../pack/workspace.ts");
+          const { plan, why } = await import("../../plan.ts");
+          const { errorsIn, findingLine } = await import("../../io/findings.ts");
+          const { leftOutNotes } = await import("../../manifest/why.ts");
           const { freeBytesAt } = await import("../../io/space.ts");
           await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
-          const locked = await lock(workspace, { pinFirstSight: false, report: (line) => output.note(line) });
-          noteChanges(output, locked.changes);
-          for (const it of locked.findings) output.note(findingLine(it));
-          if (errorsIn(locked.findings).length > 0) output.note("pack refuses this, unless with --allow-findings");
+          const options: PlanOptions = {
+            report: (line) => output.note(line),
+            onResolved: ({ changes, findings }) => {
+              noteChanges(output, changes);
+              for (const it of findings) output.note(findingLine(it));
+              if (errorsIn(findings).length > 0) output.note("pack refuses this, unless with --allow-findings");
+            },
+          };
           if (flags.why !== undefined) {
-            const reasons = await whyIn(locked.lock, flags.why);
+            const reasons = await why(workspace, flags.why, options);
             for (const reason of reasons) output.print(reason);
             output.result({ name: flags.why, reasons });
             return;
           }
-          const leftOut = leftOutIn(locked.lock);
-          for (const line of leftOutNotes(leftOut)) output.note(line);
           const { volumeSize } = volumeOptions(flags);
-          const planned = await plan(workspace, locked.lock, volumeSize);
-          const rows = planRows(planned);
+          const { plan: planned, rows, leftOut, findings } = await plan(workspace, volumeSize, options);
+          for (const line of leftOutNotes(leftOut)) output.note(line);
           const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
           const free = await freeBytesAt(flags.out);
           const images = formatImages(planned.catalog);
@@ -74,7 +75,7 @@ export const planCommand: Register = (program, run) => {
             freeSpace: free,
             caseTwins: planned.caseTwins,
             leftOut,
-            findings: locked.findings,
+            findings,
           });
         }),
     );

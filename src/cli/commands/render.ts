@@ -1,6 +1,6 @@
 /** `airferry render`: writes one of the files that the builder needs. */
 import { Argument, Option } from "commander";
-import { findingLine } from "../../findings.ts";
+import { findingLine } from "../../io/findings.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 
 const NAMES = [

@@ -8,9 +8,9 @@ export const schemaCommand: Register = (program, run) => {
     .addHelpText("after", "\nExample:\n  airferry schema > manifest.schema.json\n\nExit status: 0 done.")
     .action((_, command) =>
       run(command.opts(), async (output) => {
-        const { manifestJsonSchema } = await import("../../manifest/schema.ts");
-        if (output.json) output.result(manifestJsonSchema());
-        else output.text(JSON.stringify(manifestJsonSchema(), null, 2));
+        const { schema } = await import("../../schema.ts");
+        if (output.json) output.result(schema());
+        else output.text(JSON.stringify(schema(), null, 2));
       }),
     );
 };

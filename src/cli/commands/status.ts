@@ -55,7 +55,7 @@ async function show(store: string, output: Output): Promise<void> {
 }
 
 async function check(store: string, output: Output): Promise<number> {
-  const { checkStore } = await import("../../check-store.ts");
+  const { checkStore } = await import("../../status.ts");
   const progress = output.progress("checking");
   const report = await checkStore(store, { progress: (done, total) => progress(done, total) });
   output.progressDone();

@@ -2,9 +2,17 @@
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
-import { positive, type Register, ROOT_NOTE, storeOption, trustOption, userOption, withGlobals } from "../command.ts";
+import {
+  positive,
+  type Register,
+  ROOT_NOTE,
+  requireTrust,
+  storeOption,
+  trustOption,
+  userOption,
+  withGlobals,
+} from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
-import { requireTrust } from "./verify.ts";
 
 interface UnpackFlags {
   trust?: string[];

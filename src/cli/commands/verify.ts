@@ -3,7 +3,7 @@
 import { NEWER_AIRFERRY } from "../../bundle/inventory.ts";
 import { AirferryError, EXIT } from "../../errors.ts";
 import { shellWords } from "../../io/shell.ts";
-import { positive, type Register, trustFiles, trustOption, withGlobals } from "../command.ts";
+import { positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
 
 interface VerifyFlags {
@@ -66,15 +66,6 @@ export const verifyCommand: Register = (program, run) => {
       }),
     );
 };
-
-/** The trusted keys that were given. @throws {AirferryError} ERR_USAGE when there are none */
-export function requireTrust(given: readonly string[] | undefined, command: string): string[] {
-  const trust = trustFiles(given);
-  if (trust.length === 0) {
-    throw new AirferryError("ERR_USAGE", "cannot verify: no key to trust", { hint: `${command} --trust PUBLIC-KEY` });
-  }
-  return trust;
-}
 
 function hintFor(code: string | undefined, bundles: readonly string[], trust: readonly string[]): string {
   switch (code) {

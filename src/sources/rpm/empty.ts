@@ -1,5 +1,5 @@
 /** Repositories that came out empty: what was to choose packages chose none. */
-import type { Finding } from "../../findings.ts";
+import type { Finding } from "../../io/findings.ts";
 import type { LockedEntry } from "../../manifest/lock-types.ts";
 import type { Manifest, RpmEntry } from "../../manifest/schema.ts";
 import { withCompanions } from "./companions.ts";

@@ -5,29 +5,29 @@
  */
 
 import ssri from "ssri";
-import { ItemWriter } from "./bundle/item-writer.ts";
-import type { DoneLine } from "./bundle/journal.ts";
-import type { WorkFolder } from "./bundle/work-folder.ts";
-import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "./errors.ts";
-import { fetchChecked } from "./fetch/checked.ts";
-import { httpStatusOf } from "./fetch/fetcher.ts";
-import type { Finding } from "./findings.ts";
-import type { HashAlgorithm } from "./io/digest.ts";
-import type { HashPool } from "./io/hash-pool.ts";
-import { integrityText } from "./io/integrity-text.ts";
-import { openBytes } from "./io/open-bytes.ts";
-import { redactUrl } from "./io/redact.ts";
-import { SharedPieces } from "./io/shared-pieces.ts";
-import { shellWord } from "./io/shell.ts";
-import type { RandomAccess } from "./io/types.ts";
-import { KeptFolder } from "./manifest/lock-file.ts";
-import type { LaidItem, Plan } from "./plan.ts";
+import { ItemWriter } from "../bundle/item-writer.ts";
+import type { DoneLine } from "../bundle/journal.ts";
+import type { WorkFolder } from "../bundle/work-folder.ts";
+import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
+import { fetchChecked } from "../fetch/checked.ts";
+import { httpStatusOf } from "../fetch/fetcher.ts";
+import type { HashAlgorithm } from "../io/digest.ts";
+import type { Finding } from "../io/findings.ts";
+import type { HashPool } from "../io/hash-pool.ts";
+import { integrityText } from "../io/integrity-text.ts";
+import { openBytes } from "../io/open-bytes.ts";
+import { redactUrl } from "../io/redact.ts";
+import { SharedPieces } from "../io/shared-pieces.ts";
+import { shellWord } from "../io/shell.ts";
+import type { RandomAccess } from "../io/types.ts";
+import { KeptFolder } from "../manifest/lock-file.ts";
+import type { Codec } from "../sources/archive/inflate.ts";
+import { InflatedFiles } from "../sources/archive/inflated-file.ts";
+import { sha256Of } from "../sources/artifact.ts";
+import { mapLimited } from "../sources/each.ts";
+import type { ItemFault } from "../sources/types.ts";
+import type { LaidItem, Plan } from "./lay-out.ts";
 import { findReusable, type Reusable } from "./reuse.ts";
-import type { Codec } from "./sources/archive/inflate.ts";
-import { InflatedFiles } from "./sources/archive/inflated-file.ts";
-import { sha256Of } from "./sources/artifact.ts";
-import { mapLimited } from "./sources/each.ts";
-import type { ItemFault } from "./sources/types.ts";
 import type { Workspace } from "./workspace.ts";
 
 export interface FillProgress {

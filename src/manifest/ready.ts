@@ -12,7 +12,7 @@ export const READY_MANIFESTS_ASSET = "manifests.json";
 export async function readyManifests(): Promise<Map<string, string>> {
   const texts = isSea()
     ? (JSON.parse(getAsset(READY_MANIFESTS_ASSET, "utf8")) as Record<string, string>)
-    : await readFolder(join(import.meta.dirname, "../manifests"));
+    : await readFolder(join(import.meta.dirname, "../../manifests"));
   const names = Object.keys(texts).sort(
     (a, b) => Number(a === "starter") - Number(b === "starter") || (a < b ? -1 : 1),
   );

@@ -7,8 +7,8 @@
  * - from the bytes: `PlanItem.look`, which `pack` calls when their digest is right, and again at each rerun.
  * Nothing else has to be done: they are told, refused and allowed alike.
  */
-import { AirferryError } from "./errors.ts";
-import type { Kind } from "./io/types.ts";
+import { AirferryError } from "../errors.ts";
+import type { Kind } from "./types.ts";
 
 /** One thing that does not fit, with what to change. */
 export interface Finding {

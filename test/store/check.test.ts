@@ -2,12 +2,12 @@
 import { chmodSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { checkStore, type StoreCheck } from "../src/check-store.ts";
-import { openStore } from "../src/store/store.ts";
-import { unpack } from "../src/unpack.ts";
-import { makeBundle, makeKey, noise, sha256 } from "./fixtures/bundle-maker.ts";
-import { flip } from "./fixtures/bundle-tamper.ts";
-import { airferry, scratch } from "./fixtures/program.ts";
+import { checkStore, type StoreCheck } from "../../src/store/check.ts";
+import { openStore } from "../../src/store/store.ts";
+import { unpack } from "../../src/unpack.ts";
+import { makeBundle, makeKey, noise, sha256 } from "../fixtures/bundle-maker.ts";
+import { flip } from "../fixtures/bundle-tamper.ts";
+import { airferry, scratch } from "../fixtures/program.ts";
 
 const dir = scratch(t);
 const key = makeKey();

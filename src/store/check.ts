@@ -5,14 +5,14 @@
 import { existsSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import { printable } from "./bundle/paths.ts";
-import { AirferryError, type Problem } from "./errors.ts";
-import { ioError } from "./io/atomic.ts";
-import { HashPool } from "./io/hash-pool.ts";
-import { eachLimited } from "./io/limit.ts";
-import { streamFolder } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { printable } from "../bundle/paths.ts";
+import { AirferryError, type Problem } from "../errors.ts";
+import { ioError } from "../io/atomic.ts";
+import { HashPool } from "../io/hash-pool.ts";
+import { eachLimited } from "../io/limit.ts";
+import { streamFolder } from "./layout.ts";
+import { readRelease } from "./release-record.ts";
+import { openStore, type Store } from "./store.ts";
 
 export interface CheckStoreOptions {
   /** Told bytes as they are hashed, and the total. */

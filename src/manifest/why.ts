@@ -1,7 +1,7 @@
 /** `plan --why`: why a package or file is in the bundle, or was left out, told from the lock alone. */
-import { AirferryError } from "./errors.ts";
-import { plural } from "./io/format.ts";
-import type { Lock } from "./manifest/lock-types.ts";
+import { AirferryError } from "../errors.ts";
+import { plural } from "../io/format.ts";
+import type { Lock } from "./lock-types.ts";
 
 /** What a repository's lock detail says about why its packages came in: package name or NEVRA to a chain, seed first. */
 interface WhyDetail {

@@ -4,15 +4,15 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { parseInventory } from "./bundle/inventory.ts";
-import { Journal } from "./bundle/journal.ts";
-import { INVENTORY_NAME, MAX_INVENTORY_BYTES } from "./bundle/media-names.ts";
-import { volumeName, volumeSizes } from "./bundle/volume-layout.ts";
-import { VolumeSet } from "./bundle/volumes.ts";
-import { otherWorkFolders, type WorkFolder } from "./bundle/work-folder.ts";
-import type { RandomAccess } from "./io/types.ts";
-import type { LaidItem } from "./plan.ts";
-import { sha256Of } from "./sources/artifact.ts";
+import { parseInventory } from "../bundle/inventory.ts";
+import { Journal } from "../bundle/journal.ts";
+import { INVENTORY_NAME, MAX_INVENTORY_BYTES } from "../bundle/media-names.ts";
+import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
+import { VolumeSet } from "../bundle/volumes.ts";
+import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
+import type { RandomAccess } from "../io/types.ts";
+import { sha256Of } from "../sources/artifact.ts";
+import type { LaidItem } from "./lay-out.ts";
 
 export interface Reusable {
   find(item: LaidItem): { bytes: RandomAccess; close(): Promise<void> } | undefined;

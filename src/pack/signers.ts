@@ -1,10 +1,10 @@
 /** Opens the keys that `pack` signs with: the bundle's, and the OpenPGP key for rewritten repository metadata beside it. */
 import { stat } from "node:fs/promises";
-import { AirferryError } from "./errors.ts";
-import type { RpmSigner } from "./plan.ts";
-import { detachedSign, readRpmKey } from "./sign/openpgp-sign.ts";
-import type { Passphrase } from "./sign/private-key.ts";
-import { openSigner, type Signer } from "./sign/signer.ts";
+import { AirferryError } from "../errors.ts";
+import { detachedSign, readRpmKey } from "../sign/openpgp-sign.ts";
+import type { Passphrase } from "../sign/private-key.ts";
+import { openSigner, type Signer } from "../sign/signer.ts";
+import type { RpmSigner } from "./lay-out.ts";
 
 export interface PackSignerOptions {
   key?: string;

@@ -14,8 +14,8 @@ import {
   parseImageManifest,
 } from "../oci/image-manifest.ts";
 import { formatReference, parseReference, type Reference, servedRepository } from "../oci/reference.ts";
-import type { Release, StoreReader } from "../store/types.ts";
 import { damaged, type PackedBlob } from "./packed-blob.ts";
+import type { Release, StoreReader } from "./types.ts";
 
 /** A manifest of a packed image with its bytes. */
 export interface PackedManifest {

@@ -2,16 +2,16 @@
  * What `lock`, `plan` and `pack` start from: a validated manifest, the paths that belong to it, and the way to upstream.
  * Whoever opens a workspace closes it.
  */
-import { createFetcher } from "./fetch/fetcher.ts";
-import type { FetchEvent, Fetcher } from "./fetch/types.ts";
-import type { Kind } from "./io/types.ts";
-import { filePathOf, imageName, readManifest, requestDigest } from "./manifest/load.ts";
-import { pathsOf } from "./manifest/lock-file.ts";
-import type { Manifest } from "./manifest/schema.ts";
-import { DownloadCache, defaultCacheDir } from "./sources/cache.ts";
-import type { UnpackedVendor } from "./sources/local-path.ts";
-import { withCompanions } from "./sources/rpm/companions.ts";
-import { openVendor } from "./sources/vendor.ts";
+import { createFetcher } from "../fetch/fetcher.ts";
+import type { FetchEvent, Fetcher } from "../fetch/types.ts";
+import type { Kind } from "../io/types.ts";
+import { filePathOf, imageName, readManifest, requestDigest } from "../manifest/load.ts";
+import { pathsOf } from "../manifest/lock-file.ts";
+import type { Manifest } from "../manifest/schema.ts";
+import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
+import type { UnpackedVendor } from "../sources/local-path.ts";
+import { withCompanions } from "../sources/rpm/companions.ts";
+import { openVendor } from "../sources/vendor.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */

@@ -5,20 +5,20 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { checkFinished, foldersOf } from "./bundle/check-finished.ts";
-import { parseInventory } from "./bundle/inventory.ts";
-import type { Inventory } from "./bundle/inventory-types.ts";
-import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "./bundle/media-names.ts";
-import { AirferryError } from "./errors.ts";
-import type { HashPool } from "./io/hash-pool.ts";
-import { shellWord } from "./io/shell.ts";
-import { canonicalJson } from "./manifest/load.ts";
-import { lockDigest, writeLock } from "./manifest/lock-file.ts";
-import type { Lock } from "./manifest/lock-types.ts";
-import type { Manifest } from "./manifest/schema.ts";
-import { type State, writeState } from "./manifest/state.ts";
-import type { Signer } from "./sign/signer.ts";
-import { ensureSigned, isSignedBy } from "./sign.ts";
+import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
+import { parseInventory } from "../bundle/inventory.ts";
+import type { Inventory } from "../bundle/inventory-types.ts";
+import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
+import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
+import { AirferryError } from "../errors.ts";
+import type { HashPool } from "../io/hash-pool.ts";
+import { shellWord } from "../io/shell.ts";
+import { canonicalJson } from "../manifest/load.ts";
+import { lockDigest, writeLock } from "../manifest/lock-file.ts";
+import type { Lock } from "../manifest/lock-types.ts";
+import type { Manifest } from "../manifest/schema.ts";
+import { type State, writeState } from "../manifest/state.ts";
+import type { Signer } from "../sign/signer.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What a pack is asked to make. */

@@ -1,0 +1,173 @@
+/**
+ * Signatures of a finished bundle: whether a signer's is there, and adding one. Needs only the signed root and the inventory
+ * of it; the volumes are not read. See docs/format.md, "Signatures".
+ */
+import { createHash } from "node:crypto";
+import { lstat, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { AirferryError } from "../errors.ts";
+import { makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { readSmall } from "../io/safe-open.ts";
+import { trustedKeyOf } from "../sign/keys.ts";
+import { type Signer, signatureFiles } from "../sign/signer.ts";
+import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "../sign/verify.ts";
+import {
+  INVENTORY_NAME,
+  MAX_INVENTORY_BYTES,
+  MAX_SIGNATURE_BYTES,
+  MAX_SUMS_BYTES,
+  SIGNATURES_NAME,
+  SUMS_NAME,
+} from "./media-names.ts";
+import { parseSums } from "./sums.ts";
+
+/** The signed root of a bundle: its bytes, and the folders that hold it. */
+export interface SignedRoot {
+  /** The bundle's own folder, or one for each medium of a set. */
+  folders: readonly string[];
+  /** SHA256SUMS, the same in each. */
+  sums: Buffer;
+}
+
+export interface AddedSignature {
+  keyid: string;
+  /** SHA-256 (hex) of SHA256SUMS: the digest of the bundle. */
+  digest: string;
+  /** Paths written. */
+  files: string[];
+}
+
+/** Folder names of a set of media. */
+const MEDIUM = /^medium-[0-9]+-of-[0-9]+$/;
+/** What a killed run may leave in `signatures/`. */
+const LEFTOVER = /^\.tmp-[0-9a-f]{16}$/;
+
+/**
+ * Reads SHA256SUMS of a bundle folder, or of every medium of a set in it.
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_BUNDLE_INVALID and ERR_DIGEST_MISMATCH when SHA256SUMS is not what it should be
+ */
+export async function readSignedRoot(bundle: string): Promise<SignedRoot> {
+  const folders = await foldersOf(bundle);
+  return { folders, sums: await readSums(folders) };
+}
+
+/** Adds a signer's signature unless it is there already; returns the paths written. @throws as {@link addSignature} */
+export async function ensureSigned(bundle: string, signer: Signer): Promise<string[]> {
+  const root = await readSignedRoot(bundle);
+  for (const folder of root.folders) {
+    if (!(await isSigned(folder, root.sums, signer))) return (await addSignature(root, signer)).files;
+  }
+  return [];
+}
+
+/** Tells whether this signer's signature is in every folder of a bundle, and good. */
+export async function isSignedBy(bundle: string, signer: Signer): Promise<boolean> {
+  const { folders, sums } = await readSignedRoot(bundle);
+  for (const folder of folders) if (!(await isSigned(folder, sums, signer))) return false;
+  return true;
+}
+
+/**
+ * Writes a signer's signature into every folder that lacks it.
+ * @throws {AirferryError} ERR_USAGE when this key has signed already; ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO
+ */
+export async function addSignature({ folders, sums }: SignedRoot, signer: Signer): Promise<AddedSignature> {
+  const digest = createHash("sha256").update(sums).digest("hex");
+  const missing: string[] = [];
+  for (const folder of folders) {
+    if (!(await isSigned(folder, sums, signer))) missing.push(folder);
+  }
+  if (missing.length === 0) {
+    throw new AirferryError("ERR_USAGE", `cannot sign "${folders[0]}": key ${signer.keyid} has signed it already`, {
+      path: folders[0],
+      hint: "another signer needs another key",
+    });
+  }
+  const files = await signatureFiles(sums, signer);
+  const written: string[] = [];
+  for (const folder of missing) {
+    const place = join(folder, SIGNATURES_NAME);
+    await makeFolder(place);
+    for (const { name, bytes } of files) {
+      await writeAtomic(join(place, name), bytes);
+      written.push(join(place, name));
+    }
+    await syncPath(folder);
+  }
+  return { keyid: signer.keyid, digest, files: written };
+}
+
+/** The folders that hold the small files: the bundle's own, or one for each medium. */
+async function foldersOf(bundle: string): Promise<string[]> {
+  const names = await readdir(bundle).catch((cause: NodeJS.ErrnoException) => {
+    throw new AirferryError("ERR_NOT_FOUND", `cannot sign "${bundle}": not a bundle folder: ${cause.code}`, {
+      path: bundle,
+      cause,
+    });
+  });
+  const media = names.filter((name) => MEDIUM.test(name)).sort();
+  if (names.includes(SUMS_NAME) || media.length === 0) return [bundle];
+  return media.map((name) => join(bundle, name));
+}
+
+/** Returns SHA256SUMS, the same in every folder, after looking that it is one and covers the inventory beside it. */
+async function readSums(folders: readonly string[]): Promise<Buffer> {
+  let first: Buffer | undefined;
+  for (const folder of folders) {
+    const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
+    first ??= sums;
+    if (!first.equals(sums)) {
+      throw new AirferryError(
+        "ERR_BUNDLE_INVALID",
+        `cannot sign "${folder}": its ${SUMS_NAME} differs from the others'`,
+        {
+          path: folder,
+          hint: "all media of a set carry the same SHA256SUMS; keep the folders of one bundle together",
+        },
+      );
+    }
+    const expected = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.sha256;
+    const inventory = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
+    const actual = createHash("sha256").update(inventory).digest("hex");
+    if (actual !== expected) {
+      throw new AirferryError(
+        "ERR_DIGEST_MISMATCH",
+        `cannot sign "${folder}": digest mismatch in "${INVENTORY_NAME}": expected ${expected}, got ${actual} after ${inventory.length} bytes`,
+        {
+          path: join(folder, INVENTORY_NAME),
+          expected: expected ?? "",
+          actual,
+          hint: "the bundle was changed; do not sign it",
+        },
+      );
+    }
+  }
+  return first!;
+}
+
+/** Tells whether this signer's pair is there and good; clears what a killed run left. */
+async function isSigned(folder: string, sums: Buffer, signer: Signer): Promise<boolean> {
+  const place = join(folder, SIGNATURES_NAME);
+  const found = await lstat(place).catch(() => undefined);
+  if (found === undefined) return false;
+  if (!found.isDirectory()) {
+    throw new AirferryError("ERR_PATH_UNSAFE", `cannot sign "${folder}": "${SIGNATURES_NAME}" is not a folder`, {
+      path: place,
+    });
+  }
+  const names = await readdir(place);
+  for (const name of names.filter((it) => LEFTOVER.test(it))) await rm(join(place, name));
+  const own = names.filter((name) => name.startsWith(`${signer.keyid16}.`));
+  if (own.length === 0 && names.length + 2 > MAX_SIGNATURE_FILES) {
+    throw new AirferryError(
+      "ERR_SIZE_LIMIT",
+      `cannot sign "${folder}": it has ${names.length} signature files already`,
+      {
+        path: place,
+      },
+    );
+  }
+  const files: SignatureFile[] = [];
+  for (const name of own) files.push({ name, bytes: await readSmall(join(place, name), MAX_SIGNATURE_BYTES) });
+  return verifySums(sums, files, [trustedKeyOf(signer.publicKey, signer.keyid16)], 1).problems.length === 0;
+}

@@ -1,0 +1,66 @@
+/** What a lock says that the one before it did not, for people. */
+import type { Kind } from "../io/types.ts";
+import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
+import type { ImageDetail } from "../sources/image/detail.ts";
+
+/** One difference between the lock before and after. */
+export interface LockChange {
+  kind: Kind;
+  name: string;
+  /** Path in the bundle; absent when the whole entry came or went. */
+  path?: string;
+  change: "added" | "removed" | "changed";
+  before?: string;
+  after?: string;
+}
+
+/** What changed, artifact by artifact, in the order of the new lock; removed ones last. */
+export function changesBetween(before: readonly LockedEntry[], after: readonly LockedEntry[]): LockChange[] {
+  const changes: LockChange[] = [];
+  const old = new Map(before.map((entry) => [`${entry.kind} ${entry.name}`, entry]));
+  const say = (it: LockedArtifact) =>
+    `${it.integrity ?? "unpinned"}${it.size === undefined ? "" : ` (${it.size} bytes)`}`;
+  for (const entry of after) {
+    const { kind, name } = entry;
+    const earlier = old.get(`${kind} ${name}`);
+    old.delete(`${kind} ${name}`);
+    if (earlier === undefined) {
+      changes.push({ kind, name, change: "added" });
+      continue;
+    }
+    if (kind === "image") {
+      const [was, is] = [describeImages(earlier), describeImages(entry)];
+      // Blobs by digest say nothing to a person.
+      if (lockedBytes(earlier) !== lockedBytes(entry))
+        changes.push({ kind, name, change: "changed", before: was, after: is });
+      continue;
+    }
+    const paths = new Map(earlier.artifacts.map((artifact) => [artifact.path, artifact]));
+    for (const artifact of entry.artifacts) {
+      const was = paths.get(artifact.path);
+      paths.delete(artifact.path);
+      if (was === undefined) changes.push({ kind, name, path: artifact.path, change: "added", after: say(artifact) });
+      else if (say(was) !== say(artifact)) {
+        changes.push({ kind, name, path: artifact.path, change: "changed", before: say(was), after: say(artifact) });
+      }
+    }
+    for (const [path, was] of paths) changes.push({ kind, name, path, change: "removed", before: say(was) });
+  }
+  for (const { kind, name } of old.values()) changes.push({ kind, name, change: "removed" });
+  return changes;
+}
+
+/** The digests of an entry's images, and how much is about them. */
+function describeImages({ detail }: LockedEntry): string {
+  return (detail as ImageDetail).images
+    .map(({ digest, referrers }) => `${digest}${referrers.length === 0 ? "" : ` and ${referrers.length} about it`}`)
+    .join(", ");
+}
+
+/** All content of an entry, whatever its order. */
+function lockedBytes({ artifacts }: LockedEntry): string {
+  return artifacts
+    .map(({ path, integrity }) => `${path} ${integrity}`)
+    .sort()
+    .join("\n");
+}

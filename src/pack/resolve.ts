@@ -1,0 +1,260 @@
+/**
+ * Step 1 of a pack, and all of `lock`: resolves every entry of a manifest that has no lock yet or whose text changed, and pins
+ * it. Fetches metadata; artifacts themselves only where nobody published a digest or size.
+ */
+import { stat } from "node:fs/promises";
+import { checkBuilder } from "../builder/compatibility.ts";
+import { AirferryError, type Problem } from "../errors.ts";
+import type { Finding } from "../io/findings.ts";
+import { plural } from "../io/format.ts";
+import { openBytes } from "../io/open-bytes.ts";
+import { shellWord } from "../io/shell.ts";
+import { imageName } from "../manifest/load.ts";
+import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "../manifest/lock-file.ts";
+import type { Lock, LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
+import { sha256Of } from "../sources/artifact.ts";
+import type { ImageDetail } from "../sources/image/detail.ts";
+import { SOURCES } from "../sources/kinds.ts";
+import { type LocalPlaces, localPath } from "../sources/local-path.ts";
+import { urlsOf } from "../sources/recorded-urls.ts";
+import type { LockContext } from "../sources/types.ts";
+import { changesBetween, type LockChange } from "./changes.ts";
+import { planContext } from "./lay-out.ts";
+import type { Workspace } from "./workspace.ts";
+
+export interface ResolveOptions {
+  /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
+  update?: readonly string[];
+  /** Refuse instead of locking anything. */
+  frozen?: boolean;
+  /** Download what nobody published a digest of (the verb lock does, plan does not). */
+  pinFirstSight: boolean;
+  /** Download ISOs whose packages closures count on (lock and pack do, plan does not); default: as pinFirstSight. */
+  fetchIsos?: boolean;
+  report?: (line: string) => void;
+  progress?: (bytes: number) => void;
+}
+
+export interface Resolved {
+  lock: Lock;
+  changes: LockChange[];
+  file: string;
+  /** What will not work inside, of the builder first. */
+  findings: Finding[];
+}
+
+/**
+ * Brings the lock up to date with the manifest and writes it beside it.
+ * @throws {AirferryError} ERR_LOCK_STALE with `frozen` when it is not up to date; ERR_UPSTREAM* and ERR_MANIFEST_INVALID
+ */
+export async function resolveManifest(workspace: Workspace, options: ResolveOptions): Promise<Resolved> {
+  const { manifest, paths } = workspace;
+  const before = await readLock(paths.lock);
+  if (options.frozen) {
+    const fresh = requireFresh(workspace, before);
+    return { lock: fresh, changes: [], file: paths.lock, findings: await findingsOf(workspace, fresh) };
+  }
+
+  const kept = new KeptFolder(paths.kept);
+  const time = lockTime();
+  const updated = namesToUpdate(workspace, options.update, before);
+  await checkLocalFiles(workspace, before);
+  const entries: LockedEntry[] = [];
+  for (const source of SOURCES) {
+    const previous = new Map(
+      (before?.entries ?? []).filter((entry) => entry.kind === source.kind).map((entry) => [entry.name, entry]),
+    );
+    const context: LockContext = {
+      manifest,
+      baseDir: paths.baseDir,
+      unpacked: workspace.unpacked,
+      fetcher: workspace.fetcher,
+      previous,
+      update: (_kind, name) => updated === "all" || updated.has(name),
+      kept,
+      time,
+      pinFirstSight: options.pinFirstSight,
+      fetchIsos: options.fetchIsos ?? options.pinFirstSight,
+      openIso: (name) => openIso(workspace, entries, name, options),
+      download: (target, limits) => workspace.cache.download(workspace.fetcher, target, limits, options.progress),
+      report: options.report ?? (() => {}),
+    };
+    entries.push(...(await source.lock(context)));
+  }
+  checkPaths(entries);
+  const after: Lock = { lockVersion: 1, stream: manifest.stream, time: before?.time ?? time, entries };
+  if (before?.last !== undefined && before.stream === after.stream) after.last = before.last;
+  const changes = changesBetween(before?.entries ?? [], entries);
+  if (before === undefined || lockDigest(before) !== lockDigest(after)) {
+    after.time = time;
+    await writeLock(paths.lock, after);
+    await kept.retain(digestsIn(entries));
+  }
+  return { lock: after, changes, file: paths.lock, findings: await findingsOf(workspace, after) };
+}
+
+function placesOf({ paths, unpacked }: Workspace): LocalPlaces {
+  return { baseDir: paths.baseDir, unpacked };
+}
+
+/** An ISO that was locked just before: its local file, or its bytes in the download cache, fetched if that is allowed. */
+async function openIso(
+  workspace: Workspace,
+  entries: readonly LockedEntry[],
+  name: string,
+  options: ResolveOptions,
+): ReturnType<LockContext["openIso"]> {
+  const entry = entries.find((it) => it.kind === "iso" && it.name === name);
+  const artifact = entry?.artifacts[0];
+  if (entry === undefined || artifact === undefined) return undefined;
+  if (artifact.file !== undefined) return openBytes(localPath(artifact.file, placesOf(workspace)));
+  const known = sha256Of(artifact.integrity);
+  const cached = known && (await workspace.cache.file(known));
+  if (cached) return openBytes(cached);
+  if (!(options.fetchIsos ?? options.pinFirstSight)) return undefined;
+  options.report?.(`fetching ISO ${name} first: closures count on its packages`);
+  const target = urlsOf(artifact.urls ?? [], entry, workspace.manifest);
+  const { integrity } = artifact;
+  const fetched = await workspace.cache.download(workspace.fetcher, target, { integrity }, options.progress);
+  return openBytes((await workspace.cache.file(fetched.sha256)) as string);
+}
+
+/** What can be seen of a lock: of its builder, and of each kind of source. */
+async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
+  const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
+  const images = lock.entries.flatMap((entry) =>
+    entry.kind === "image" ? (entry.detail as ImageDetail).images.map((it) => it.reference) : [],
+  );
+  const findings = checkBuilder(workspace.manifest.builder, paths, images);
+  if (paths.length === 0) {
+    findings.push({
+      level: "error",
+      area: "manifest",
+      subject: workspace.file,
+      message: "nothing would be in the bundle: the manifest names no ISO, repository, file or image",
+      remedy: "name what the build needs under isos:, rpms:, files: or images:",
+    });
+  }
+  const context = planContext(workspace, lock);
+  for (const source of SOURCES) {
+    const entries = lock.entries.filter((entry) => entry.kind === source.kind);
+    findings.push(...((await source.findings?.(entries, context)) ?? []));
+  }
+  return findings;
+}
+
+/** Now, or SOURCE_DATE_EPOCH, in whole seconds. */
+export function lockTime(env: NodeJS.ProcessEnv = process.env): string {
+  const epoch = env["SOURCE_DATE_EPOCH"];
+  const date = epoch !== undefined && /^\d+$/.test(epoch) ? new Date(Number(epoch) * 1000) : new Date();
+  return `${date.toISOString().slice(0, 19)}Z`;
+}
+
+function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
+  const { requests, paths } = workspace;
+  const problems: Problem[] = [];
+  const stale = (path: string, message: string) => problems.push({ code: "ERR_LOCK_STALE", path, message });
+  const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry]));
+  for (const { kind, name, request } of requests) {
+    const entry = locked.get(`${kind} ${name}`);
+    if (entry === undefined) stale(`${kind} ${name}`, "is not in the lock");
+    else if (entry.request !== request) stale(`${kind} ${name}`, "changed in the manifest since it was locked");
+    else {
+      for (const artifact of entry.artifacts) {
+        if (artifact.integrity === undefined && artifact.kept === undefined)
+          stale(artifact.path, "has no digest in the lock");
+      }
+    }
+    locked.delete(`${kind} ${name}`);
+  }
+  for (const key of locked.keys()) stale(key, "is in the lock but no more in the manifest");
+  if (before !== undefined && before.stream !== workspace.manifest.stream) stale("stream", `was "${before.stream}"`);
+  if (before === undefined || problems.length > 0) {
+    throw new AirferryError(
+      "ERR_LOCK_STALE",
+      `cannot pack with --frozen: "${paths.lock}" ${before ? "does not fit the manifest" : "does not exist"}`,
+      { problems, hint: `airferry lock ${shellWord(workspace.file)}` },
+    );
+  }
+  return before;
+}
+
+/** The entries that `--update` means. Images may be named by their reference or archive, where they are served as something else. */
+function namesToUpdate(
+  { manifest, requests }: Workspace,
+  update: readonly string[] | undefined,
+  before: Lock | undefined,
+): ReadonlySet<string> | "all" {
+  if (update?.length === 0) return "all";
+  const known = new Map([...requests, ...(before?.entries ?? [])].map((it) => [it.name, [it.name]]));
+  for (const entry of manifest.images ?? []) {
+    const [origin, name] = [entry.ref ?? entry.archive ?? entry.chart, imageName(entry)];
+    if (origin !== undefined && origin !== name) known.set(origin, [...(known.get(origin) ?? []), name]);
+  }
+  return new Set(
+    (update ?? []).flatMap((name) => {
+      const names = known.get(name);
+      if (names !== undefined) return names;
+      throw new AirferryError("ERR_USAGE", `cannot update "${name}": the manifest has no entry of that name`, {
+        hint: `names are: ${[...known.keys()].sort().join(", ")}`,
+      });
+    }),
+  );
+}
+
+/** Local files that are not there are mistakes of the manifest: all of those that would be locked now are told at once. */
+async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): Promise<void> {
+  const { manifest, requests } = workspace;
+  const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));
+  const problems: Problem[] = [];
+  for (const [key, kind] of [
+    ["isos", "iso"],
+    ["files", "file"],
+  ] as const) {
+    const wanted = requests.filter((it) => it.kind === kind);
+    for (const [index, entry] of (manifest[key] ?? []).entries()) {
+      const { name, request } = wanted[index] as (typeof wanted)[number];
+      if (locked.get(`${kind} ${name}`) === request) continue;
+      for (const [place, path] of [
+        ["path", entry.path],
+        ["checksums.path", entry.checksums?.path],
+      ] as const) {
+        if (path === undefined) continue;
+        const found = await stat(localPath(path, placesOf(workspace))).catch(
+          (error: NodeJS.ErrnoException) => error.code,
+        );
+        if (typeof found === "object" && found.isFile()) continue;
+        const fault = typeof found === "object" ? "not a regular file" : found === "ENOENT" ? "no such file" : found;
+        problems.push({
+          code: "ERR_MANIFEST_INVALID",
+          path: `${key}[${index}].${place}`,
+          message: `${fault}: "${path}"`,
+        });
+      }
+    }
+  }
+  if (problems.length === 0) return;
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot lock "${workspace.file}": ${plural(problems.length, "local file")} cannot be used`,
+    { path: workspace.file, problems, hint: "paths in a manifest are relative to the manifest's own folder" },
+  );
+}
+
+/** Two artifacts under one path are an error unless they are the same bytes (an image layer, a key). */
+function checkPaths(entries: readonly LockedEntry[]): void {
+  const seen = new Map<string, { entry: LockedEntry; artifact: LockedArtifact }>();
+  for (const entry of entries) {
+    for (const artifact of entry.artifacts) {
+      const earlier = seen.get(artifact.path);
+      if (earlier === undefined) seen.set(artifact.path, { entry, artifact });
+      else if (earlier.artifact.integrity !== artifact.integrity || artifact.integrity === undefined) {
+        throw new AirferryError(
+          "ERR_MANIFEST_INVALID",
+          `cannot lock "${artifact.path}": two entries have this path: ${earlier.entry.kind} "${earlier.entry.name}" and ${entry.kind} "${entry.name}"`,
+          { path: artifact.path, hint: "give one of them another name, or as:" },
+        );
+      }
+    }
+  }
+}
