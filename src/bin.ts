@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** argv in, exit status out. The only place that ends the process. */
+/**
+ * argv in, exit status out. The only place that ends the process. A checkout runs this file and scripts/build-binary bundles
+ * it, so that both programs start and end alike; hence no `await` at the top level, which a bundle in CommonJS cannot have.
+ */
 import { main, printInterrupted, printUncaught } from "./cli/main.ts";
 import { isHandled } from "./cli/signals.ts";
 import { EXIT } from "./errors.ts";
@@ -25,11 +28,12 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) =>
   process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.failed),
 );
 
-const status = await main(argv);
-process.exitCode = status;
-if (status !== EXIT.done) {
+// What main throws is nobody's: it comes back as an uncaught exception.
+void main(argv).then(async (status) => {
+  process.exitCode = status;
+  if (status === EXIT.done) return;
   // What is still under way after a failure, such as retries of other downloads, would only keep people waiting.
   const flushed = (stream: NodeJS.WriteStream) => new Promise((resolve) => stream.write("", resolve));
   await Promise.all([process.stdout, process.stderr].map(flushed));
   process.exit(status);
-}
+});

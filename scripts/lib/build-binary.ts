@@ -3,15 +3,28 @@
  * application (nodejs.org/api/single-executable-applications.html).
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { inject } from "postject";
 
 const root = join(import.meta.dirname, "..", "..");
 const dist = join(root, "dist");
-const file = (name: string) => join(dist, name);
 mkdirSync(dist, { recursive: true });
+// All of it is made beside the result and takes its name at the end: a build never disturbs a program that runs, or another build.
+const work = mkdtempSync(join(dist, ".build-"));
+const file = (name: string) => join(work, name);
+process.on("exit", () => rmSync(work, { recursive: true, force: true }));
 
 const bundled = {
   bundle: true,
@@ -28,21 +41,12 @@ const bundled = {
   banner: { js: 'const __airferry_url = require("node:url").pathToFileURL(__filename).href;' },
   logLevel: "error",
 } as const;
-await build({ ...bundled, entryPoints: [join(root, "src", "cli", "main.ts")], outfile: file("main.cjs") });
+await build({ ...bundled, entryPoints: [join(root, "src", "bin.ts")], outfile: file("airferry.cjs") });
 // What runs in a thread of its own: src/io/parser-thread.ts.
 const THREADS = { "modules-worker.cjs": join(root, "src", "rpm", "modules-worker.ts") };
 for (const [name, entry] of Object.entries(THREADS)) {
   await build({ ...bundled, banner: {}, entryPoints: [entry], outfile: file(name) });
 }
-// bin.ts awaits at its top level, which CommonJS cannot; these are its lines.
-writeFileSync(
-  file("airferry.cjs"),
-  `${readFileSync(file("main.cjs"), "utf8")}
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => { if (process.listenerCount(signal) === 1) process.exit(130); });
-process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 0 : 1));
-module.exports.main(process.argv.slice(2)).then((status) => { process.exitCode = status; });
-`,
-);
 // What `init` copies; src/manifest/ready.ts reads it in the executable.
 const manifests = join(root, "manifests");
 const ready = readdirSync(manifests).filter((name) => name.endsWith(".yaml"));
@@ -72,7 +76,5 @@ chmodSync(file("airferry"), 0o755);
 await inject(file("airferry"), "NODE_SEA_BLOB", readFileSync(file("sea.blob")), {
   sentinelFuse: "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2",
 });
-for (const name of ["main.cjs", "airferry.cjs", "manifests.json", "sea.json", "sea.blob", ...Object.keys(THREADS)]) {
-  rmSync(file(name));
-}
-console.log(file("airferry"));
+renameSync(file("airferry"), join(dist, "airferry"));
+console.log(join(dist, "airferry"));
