@@ -3,7 +3,6 @@
  */
 import { printable, printableJson } from "../../io/printable.ts";
 import type { Request } from "./context.ts";
-import { holdAnswer } from "./waiting-answers.ts";
 
 /**
  * The Content-Security-Policy of everything but our own pages: a browser that shows it gives it an origin of its own and
@@ -35,7 +34,7 @@ export function sendGenerated(
     ...headers,
   });
   request.res.end(request.head ? undefined : body);
-  if (!request.head) holdAnswer(request.res, body.length);
+  if (!request.head) request.resources.waiting.hold(request.res, body.length);
 }
 
 /** Answers 404: what is not here, and where to look instead. */

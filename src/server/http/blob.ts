@@ -7,12 +7,11 @@ import { AirferryError } from "../../errors.ts";
 import type { RandomAccess } from "../../io/types.ts";
 import { CONTENT_POLICY } from "./answers.ts";
 import type { Request } from "./context.ts";
-import { openShared } from "./handles.ts";
 import type { HotAnswer } from "./hot-answers.ts";
-import { BlobMemory, type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
+import { type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
+import type { Resources } from "./resources.ts";
 import { ClientGone, type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
-import { holdAnswer } from "./waiting-answers.ts";
 
 /** A part of a file: `size` bytes from `offset`. */
 export interface Extent {
@@ -39,8 +38,6 @@ export interface BlobContent {
 
 /** More than this is handed to the socket in parts, from memory too: TLS keeps a copy of what it was given. */
 const MAX_AT_ONCE_BYTES = 1024 * 1024;
-const MEMORY_BYTES = 32 * 1024 * 1024;
-const memory = new BlobMemory(MEMORY_BYTES);
 
 /**
  * Answers a GET or HEAD with content, or the part of it that was asked for: 200, 206, 304, 412 or 416. Resolves when the
@@ -72,16 +69,16 @@ export async function sendBlob(request: Request, content: BlobContent): Promise<
 async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<HotAnswer | undefined> {
   const head = headOf(content, etag, content.size, content.contentType);
   if (request.head) {
-    await checkThere(content);
+    await checkThere(content, request.resources);
     request.res.writeHead(200, head).end();
     return undefined;
   }
-  const blob = await blobInMemory(content);
+  const blob = await blobInMemory(content, request.resources);
   const bytes = content.bytes ?? blob?.bytes;
   if (bytes !== undefined && bytes.length <= MAX_AT_ONCE_BYTES) {
     request.sent = bytes.length;
     request.res.writeHead(200, head).end(bytes);
-    if (blob === undefined) holdAnswer(request.res, bytes.length);
+    if (blob === undefined) request.resources.waiting.hold(request.res, bytes.length);
     return blob === undefined ? undefined : { head, blob };
   }
   await transfer(request, content, async (out) => {
@@ -94,11 +91,11 @@ async function sendWhole(request: Request, content: BlobContent, etag: string): 
 async function sendRange(request: Request, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
   const head = headOf(content, etag, range.end - range.start, content.contentType);
   head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
-  const bytes = content.bytes ?? (await blobInMemory(content))?.bytes;
+  const bytes = content.bytes ?? (await blobInMemory(content, request.resources))?.bytes;
   if (bytes !== undefined && range.end - range.start <= MAX_AT_ONCE_BYTES) {
     request.sent = range.end - range.start;
     request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
-    if (content.bytes !== undefined) holdAnswer(request.res, bytes.length);
+    if (content.bytes !== undefined) request.resources.waiting.hold(request.res, bytes.length);
     return;
   }
   await transfer(request, content, async (out) => {
@@ -156,13 +153,13 @@ function endEmpty(request: Request, status: number, head: string[]): void {
 }
 
 /** The whole file in memory, when it is small enough to be kept there. */
-async function blobInMemory(content: BlobContent): Promise<CachedBlob | undefined> {
+async function blobInMemory(content: BlobContent, { blobs, files }: Resources): Promise<CachedBlob | undefined> {
   const { file, size } = content;
   if (file === undefined || content.extents !== undefined || size > MAX_CACHED_BLOB_BYTES) return undefined;
-  const known = memory.get(file);
+  const known = blobs.get(file);
   if (known !== undefined) return known;
   const bytes = Buffer.allocUnsafeSlow(size);
-  const handle = await openShared(file);
+  const handle = await files.open(file);
   try {
     // A file of another size is left to the transfer, which reports it.
     if (handle.size !== size || (await handle.fill(bytes, size, 0)) !== size) return undefined;
@@ -170,13 +167,13 @@ async function blobInMemory(content: BlobContent): Promise<CachedBlob | undefine
     handle.release();
   }
   verifyBytes(content, bytes);
-  return memory.put(file, bytes);
+  return blobs.put(file, bytes);
 }
 
 /** What is promised by HEAD must be there for GET. */
-async function checkThere({ file, size, extents }: BlobContent): Promise<void> {
+async function checkThere({ file, size, extents }: BlobContent, { files }: Resources): Promise<void> {
   if (file === undefined || extents !== undefined) return;
-  const handle = await openShared(file);
+  const handle = await files.open(file);
   handle.release();
   if (handle.size !== size) throw damaged(file, `expected ${size} bytes, got ${handle.size}`);
 }
@@ -198,7 +195,7 @@ function damaged(file: string | undefined, found: string): AirferryError {
 
 /** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */
 async function transfer(request: Request, content: BlobContent, send: (out: Transfer) => Promise<void>) {
-  const reader = await openReader(content);
+  const reader = await openReader(content, request.resources);
   const out = new Transfer(request, reader);
   try {
     await send(out);
@@ -213,11 +210,11 @@ async function transfer(request: Request, content: BlobContent, send: (out: Tran
   }
 }
 
-async function openReader(content: BlobContent): Promise<Reader> {
+async function openReader(content: BlobContent, { files }: Resources): Promise<Reader> {
   if (content.bytes !== undefined) return readRandomAccess(fromMemory(content.bytes));
   if (content.source !== undefined) return readRandomAccess(content.source);
   if (content.file === undefined) throw new TypeError("a BlobContent needs file, bytes or source");
-  return readFile(await openShared(content.file), content.size, content.extents);
+  return readFile(await files.open(content.file), content.size, content.extents);
 }
 
 function fromMemory(bytes: Uint8Array): RandomAccess {

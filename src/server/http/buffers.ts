@@ -18,50 +18,53 @@ export interface BufferPair {
   readonly second: Uint8Array;
 }
 
-let lent = 0;
-let spareBytes = 0;
-const spares = new Map<number, Uint8Array[]>();
+/** The buffers of one site. */
+export class BufferPool {
+  #lent = 0;
+  #spareBytes = 0;
+  readonly #spares = new Map<number, Uint8Array[]>();
 
-/** Takes buffers for one response of `length` bytes: the largest class that the present load allows and the length needs. */
-export function takeBuffers(length: number): BufferPair {
-  const index = CLASSES.findIndex((c, i) => {
-    const cost = c.pair ? 2 * c.size : c.size;
-    const next = CLASSES[i + 1];
-    return lent + cost <= c.budget && (next === undefined || length > next.size);
-  });
-  const { size, pair } = CLASSES[index === -1 ? CLASSES.length - 1 : index]!;
-  const first = take(size);
-  return { first, second: pair && length > size ? take(size) : first };
-}
+  /** Takes buffers for one response of `length` bytes: the largest class that the present load allows and the length needs. */
+  take(length: number): BufferPair {
+    const index = CLASSES.findIndex((c, i) => {
+      const cost = c.pair ? 2 * c.size : c.size;
+      const next = CLASSES[i + 1];
+      return this.#lent + cost <= c.budget && (next === undefined || length > next.size);
+    });
+    const { size, pair } = CLASSES[index === -1 ? CLASSES.length - 1 : index]!;
+    const first = this.#takeOne(size);
+    return { first, second: pair && length > size ? this.#takeOne(size) : first };
+  }
 
-/**
- * Gives buffers back for the next response. Only after every write from them has been taken by the socket: of a response
- * that was cut off nobody can tell, so its buffers go through {@link dropBuffers}.
- */
-export function returnBuffers(buffers: BufferPair): void {
-  giveBack(buffers.first);
-  if (buffers.second !== buffers.first) giveBack(buffers.second);
-}
+  /**
+   * Gives buffers back for the next response. Only after every write from them has been taken by the socket: of a response
+   * that was cut off nobody can tell, so its buffers go through {@link BufferPool.drop}.
+   */
+  giveBack(buffers: BufferPair): void {
+    this.#giveBackOne(buffers.first);
+    if (buffers.second !== buffers.first) this.#giveBackOne(buffers.second);
+  }
 
-/** Leaves buffers to the garbage collector. */
-export function dropBuffers(buffers: BufferPair): void {
-  lent -= buffers.first.length;
-  if (buffers.second !== buffers.first) lent -= buffers.second.length;
-}
+  /** Leaves buffers to the garbage collector. */
+  drop(buffers: BufferPair): void {
+    this.#lent -= buffers.first.length;
+    if (buffers.second !== buffers.first) this.#lent -= buffers.second.length;
+  }
 
-function take(size: number): Uint8Array {
-  lent += size;
-  const spare = spares.get(size)?.pop();
-  if (spare === undefined) return Buffer.allocUnsafeSlow(size);
-  spareBytes -= size;
-  return spare;
-}
+  #takeOne(size: number): Uint8Array {
+    this.#lent += size;
+    const spare = this.#spares.get(size)?.pop();
+    if (spare === undefined) return Buffer.allocUnsafeSlow(size);
+    this.#spareBytes -= size;
+    return spare;
+  }
 
-function giveBack(buffer: Uint8Array): void {
-  lent -= buffer.length;
-  if (spareBytes + buffer.length > MAX_SPARE_BYTES) return;
-  const list = spares.get(buffer.length);
-  if (list === undefined) spares.set(buffer.length, [buffer]);
-  else list.push(buffer);
-  spareBytes += buffer.length;
+  #giveBackOne(buffer: Uint8Array): void {
+    this.#lent -= buffer.length;
+    if (this.#spareBytes + buffer.length > MAX_SPARE_BYTES) return;
+    const list = this.#spares.get(buffer.length);
+    if (list === undefined) this.#spares.set(buffer.length, [buffer]);
+    else list.push(buffer);
+    this.#spareBytes += buffer.length;
+  }
 }

@@ -6,11 +6,14 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { HotAnswers } from "./hot-answers.ts";
+import type { Resources } from "./resources.ts";
 
 /** One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`. */
 export interface Request {
   req: IncomingMessage;
   res: ServerResponse;
+  /** What all answers of the site share. */
+  readonly resources: Resources;
   head: boolean;
   /** Begins with `/`; percent-decoded; `/s/STREAM` already taken off. */
   path: string;

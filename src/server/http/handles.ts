@@ -9,7 +9,7 @@ const MAX_IDLE_HANDLES = 128;
 const openFile = promisify(open);
 const statHandle = promisify(fstat);
 
-/** A file opened for positional reads. {@link SharedFile.release} must be called once for each {@link openShared}. */
+/** A file opened for positional reads. {@link SharedFile.release} must be called once for each {@link SharedFiles.open}. */
 export interface SharedFile {
   readonly size: number;
   /** Fills `target` from `position`; returns how many bytes it read, fewer than asked only at the end of the file. */
@@ -22,8 +22,10 @@ class Handle implements SharedFile {
   readonly path: string;
   readonly fd: number;
   readonly size: number;
+  readonly #files: HandleOwner;
 
-  constructor(path: string, fd: number, size: number) {
+  constructor(files: HandleOwner, path: string, fd: number, size: number) {
+    this.#files = files;
     this.path = path;
     this.fd = fd;
     this.size = size;
@@ -47,58 +49,66 @@ class Handle implements SharedFile {
 
   release(): void {
     this.users--;
-    if (this.users === 0) retire(this);
+    if (this.users === 0) this.#files.retire(this);
   }
 }
 
-const handles = new Map<string, Promise<Handle>>();
-/** Handles that nobody uses now, oldest first. */
-const idle = new Map<string, Handle>();
+interface HandleOwner {
+  /** Nobody uses the handle now. */
+  retire(handle: Handle): void;
+}
 
-/**
- * Opens a file for shared positional reads, or takes it from the files that are open already.
- * Whoever calls it calls `release` when the last read has returned; the descriptor stays open a while for the next one.
- * @throws the system's error when the file cannot be opened
- */
-export async function openShared(path: string): Promise<SharedFile> {
-  let pending = handles.get(path);
-  if (pending === undefined) {
-    pending = openHandle(path);
-    handles.set(path, pending);
-    pending.catch(() => handles.delete(path));
+/** The files that one site has open. */
+export class SharedFiles implements HandleOwner {
+  readonly #handles = new Map<string, Promise<Handle>>();
+  /** Handles that nobody uses now, oldest first. */
+  readonly #idle = new Map<string, Handle>();
+
+  /**
+   * Opens a file for shared positional reads, or takes it from the files that are open already.
+   * Whoever calls it calls `release` when the last read has returned; the descriptor stays open a while for the next one.
+   * @throws the system's error when the file cannot be opened
+   */
+  async open(path: string): Promise<SharedFile> {
+    let pending = this.#handles.get(path);
+    if (pending === undefined) {
+      pending = this.#openHandle(path);
+      this.#handles.set(path, pending);
+      pending.catch(() => this.#handles.delete(path));
+    }
+    const handle = await pending;
+    // It may have been closed between the promise's resolution and this line.
+    if (this.#handles.get(path) !== pending) return this.open(path);
+    handle.users++;
+    this.#idle.delete(path);
+    return handle;
   }
-  const handle = await pending;
-  // It may have been closed between the promise's resolution and this line.
-  if (handles.get(path) !== pending) return openShared(path);
-  handle.users++;
-  idle.delete(path);
-  return handle;
-}
 
-/** Closes every file that nobody is reading. */
-export function closeIdleHandles(): void {
-  for (const handle of idle.values()) closeHandle(handle);
-}
-
-async function openHandle(path: string): Promise<Handle> {
-  const fd = await openFile(path, "r");
-  try {
-    return new Handle(path, fd, (await statHandle(fd)).size);
-  } catch (error) {
-    close(fd, () => {});
-    throw error;
+  /** Closes every file that nobody is reading. */
+  closeIdle(): void {
+    for (const handle of this.#idle.values()) this.#close(handle);
   }
-}
 
-function retire(handle: Handle): void {
-  idle.set(handle.path, handle);
-  if (idle.size <= MAX_IDLE_HANDLES) return;
-  const oldest = idle.values().next().value;
-  if (oldest !== undefined) closeHandle(oldest);
-}
+  retire(handle: Handle): void {
+    this.#idle.set(handle.path, handle);
+    if (this.#idle.size <= MAX_IDLE_HANDLES) return;
+    const oldest = this.#idle.values().next().value;
+    if (oldest !== undefined) this.#close(oldest);
+  }
 
-function closeHandle(handle: Handle): void {
-  idle.delete(handle.path);
-  handles.delete(handle.path);
-  close(handle.fd, () => {});
+  async #openHandle(path: string): Promise<Handle> {
+    const fd = await openFile(path, "r");
+    try {
+      return new Handle(this, path, fd, (await statHandle(fd)).size);
+    } catch (error) {
+      close(fd, () => {});
+      throw error;
+    }
+  }
+
+  #close(handle: Handle): void {
+    this.#idle.delete(handle.path);
+    this.#handles.delete(handle.path);
+    close(handle.fd, () => {});
+  }
 }

@@ -8,33 +8,36 @@ import type { IncomingMessage } from "node:http";
 const HOST = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)/i;
 
-/** Clients are few and say the same each time. */
-let lastGood = "";
+/** Looks at the Host of each request of a listener. */
+export class HostCheck {
+  /** Clients are few and say the same each time. */
+  #lastGood = "";
 
-/**
- * Returns what is wrong with a request's Host, or undefined. None at all is right in HTTP/1.0 only, which Node sees to; an
- * empty one names nobody.
- */
-export function hostFault(req: IncomingMessage): string | undefined {
-  const { rawHeaders } = req;
-  let hosts = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!;
-    if (name.length === 4 && name.toLowerCase() === "host") hosts++;
+  /**
+   * Returns what is wrong with a request's Host, or undefined. None at all is right in HTTP/1.0 only, which Node sees to; an
+   * empty one names nobody.
+   */
+  fault(req: IncomingMessage): string | undefined {
+    const { rawHeaders } = req;
+    let hosts = 0;
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const name = rawHeaders[i]!;
+      if (name.length === 4 && name.toLowerCase() === "host") hosts++;
+    }
+    if (hosts > 1) return "more than one Host";
+    const authority = authorityOf(req);
+    if (authority === this.#lastGood) return undefined;
+    if (authority === "")
+      return req.url?.startsWith("/") === false && req.url !== "*" ? "the target has no host" : undefined;
+    if (!isHost(authority)) return "the host is not one that a URL can have";
+    this.#lastGood = authority;
+    return undefined;
   }
-  if (hosts > 1) return "more than one Host";
-  const authority = authorityOf(req);
-  if (authority === lastGood) return undefined;
-  if (authority === "")
-    return req.url?.startsWith("/") === false && req.url !== "*" ? "the target has no host" : undefined;
-  if (!isHost(authority)) return "the host is not one that a URL can have";
-  lastGood = authority;
-  return undefined;
 }
 
 /**
  * Returns whom the client means to talk to, as `HOST` or `HOST:PORT`; "" when it does not say.
- * What {@link hostFault} finds no fault with can be put behind `http://`.
+ * What {@link HostCheck} finds no fault with can be put behind `http://`.
  */
 export function authorityOf(req: IncomingMessage): string {
   const absolute = req.url?.startsWith("/") === false ? ABSOLUTE_FORM.exec(req.url) : null;

@@ -7,12 +7,14 @@ import { AirferryError } from "../../errors.ts";
 import { printable } from "../../io/printable.ts";
 import { sendNotFound, sendText } from "./answers.ts";
 import type { Mount, Request, ServeContext } from "./context.ts";
-import { hostFault } from "./host-header.ts";
+import { HostCheck } from "./host-header.ts";
+import type { Resources } from "./resources.ts";
 import { parseTarget } from "./target.ts";
 
 class RoutedRequest implements Request {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
+  readonly resources: Resources;
   readonly head: boolean;
   path = "/";
   stream?: string;
@@ -23,9 +25,10 @@ class RoutedRequest implements Request {
   #search = "";
   #query: URLSearchParams | undefined;
 
-  constructor(req: IncomingMessage, res: ServerResponse) {
+  constructor(req: IncomingMessage, res: ServerResponse, resources: Resources) {
     this.req = req;
     this.res = res;
+    this.resources = resources;
     this.head = req.method === "HEAD";
   }
 
@@ -53,9 +56,11 @@ export type FaultReporter = (error: unknown, path: string) => void;
 export function createRouter(
   mounts: readonly Mount[],
   context: ServeContext,
+  resources: Resources,
   observer: Observer,
   reportFault: FaultReporter,
 ): (req: IncomingMessage, res: ServerResponse) => void {
+  const hosts = new HostCheck();
   const byLength = mounts
     .map((mount) => ({ ...mount, below: `${mount.prefix}/` }))
     .sort((a, b) => b.prefix.length - a.prefix.length);
@@ -76,7 +81,7 @@ export function createRouter(
   return function answer(req, res) {
     // A client that breaks off is no fault; without a listener its error would end the process.
     res.on("error", ignore);
-    const fault = hostFault(req);
+    const fault = hosts.fault(req);
     if (fault === undefined && observer.hot !== undefined && context.isFresh()) {
       const bytes = context.hot.send(req, res);
       if (bytes !== -1) {
@@ -84,7 +89,7 @@ export function createRouter(
         return;
       }
     }
-    const request = new RoutedRequest(req, res);
+    const request = new RoutedRequest(req, res, resources);
     const target = parseTarget(req.url ?? "");
     if (typeof target !== "string") {
       request.path = target.path;

@@ -5,7 +5,7 @@
 import { AirferryError } from "../../errors.ts";
 import type { RandomAccess } from "../../io/types.ts";
 import type { Extent } from "./blob.ts";
-import { type BufferPair, dropBuffers, returnBuffers, takeBuffers } from "./buffers.ts";
+import type { BufferPair } from "./buffers.ts";
 import type { Request } from "./context.ts";
 import type { SharedFile } from "./handles.ts";
 
@@ -40,7 +40,7 @@ export class Transfer {
   /** Sends the content's bytes `start` up to and without `end`. @throws the reader's error, or {@link ClientGone} */
   async send(start: number, end: number): Promise<void> {
     if (end <= start) return;
-    this.#buffers ??= takeBuffers(end - start);
+    this.#buffers ??= this.#request.resources.buffers.take(end - start);
     let { first: current, second: next } = this.#buffers;
     let writing: Promise<void> | undefined;
     let position = start;
@@ -81,8 +81,9 @@ export class Transfer {
     this.#request.res.off("close", this.#onClose);
     if (this.#buffers === undefined) return;
     // After a break nobody can tell whether the kernel still reads from a buffer.
-    if (this.#gone || this.#request.res.destroyed) dropBuffers(this.#buffers);
-    else returnBuffers(this.#buffers);
+    const { buffers } = this.#request.resources;
+    if (this.#gone || this.#request.res.destroyed) buffers.drop(this.#buffers);
+    else buffers.giveBack(this.#buffers);
     this.#buffers = undefined;
   }
 

@@ -5,27 +5,30 @@
  */
 import type { ServerResponse } from "node:http";
 
-/** For all connections of one process together. */
+/** For all connections of one site together. */
 export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
-/** In the order in which they began. */
-const waiting = new Map<ServerResponse, number>();
-let total = 0;
+/** The answers of one site that wait for their clients. */
+export class WaitingAnswers {
+  /** In the order in which they began. */
+  readonly #waiting = new Map<ServerResponse, number>();
+  #total = 0;
 
-/** Counts an answer of `bytes` that has just been ended, if the socket could not take all of it at once. */
-export function holdAnswer(res: ServerResponse, bytes: number): void {
-  if (res.socket === null || res.socket.writableLength === 0) return;
-  waiting.set(res, bytes);
-  total += bytes;
-  res.once("close", () => release(res));
-  for (const oldest of waiting.keys()) {
-    if (total <= MAX_WAITING_BYTES) break;
-    release(oldest);
-    oldest.destroy();
+  /** Counts an answer of `bytes` that has just been ended, if the socket could not take all of it at once. */
+  hold(res: ServerResponse, bytes: number): void {
+    if (res.socket === null || res.socket.writableLength === 0) return;
+    this.#waiting.set(res, bytes);
+    this.#total += bytes;
+    res.once("close", () => this.#release(res));
+    for (const oldest of this.#waiting.keys()) {
+      if (this.#total <= MAX_WAITING_BYTES) break;
+      this.#release(oldest);
+      oldest.destroy();
+    }
   }
-}
 
-function release(res: ServerResponse): void {
-  total -= waiting.get(res) ?? 0;
-  waiting.delete(res);
+  #release(res: ServerResponse): void {
+    this.#total -= this.#waiting.get(res) ?? 0;
+    this.#waiting.delete(res);
+  }
 }

@@ -11,14 +11,17 @@ import type { RenderInput, RenderTree } from "../../render/types.ts";
 import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";
-import { escapeHtml, htmlPage, sendPage } from "./html.ts";
-import { openStoredIso } from "./stored-iso.ts";
+import { type Html, html, joined } from "./html.ts";
+import { htmlPage, LINE, link, sendPage } from "./page.ts";
+import type { PageState } from "./state.ts";
 
 /** Serves rendered configuration, and a page that lists it. */
-export const config: Mount = { prefix: "/config", handle };
+export function config(state: PageState): Mount {
+  return { prefix: "/config", handle: (request, context) => answer(request, context, state) };
+}
 
-async function handle(request: Request, context: ServeContext): Promise<boolean> {
-  const input = await renderInput(request, context);
+async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
+  const input = await renderInput(request, context, state);
   const files = configFiles(input, (sha256) => readFile(context.store.blobPath(sha256), "utf8"));
   const path = request.path.slice("/config/".length);
   if (path === "") {
@@ -48,7 +51,7 @@ async function handle(request: Request, context: ServeContext): Promise<boolean>
 }
 
 /** Puts together what renderers need: the current releases, this client's address, what is inside the ISOs. */
-export async function renderInput(request: Request, context: ServeContext): Promise<RenderInput> {
+export async function renderInput(request: Request, context: ServeContext, { isos }: PageState): Promise<RenderInput> {
   const { releases } = await context.view();
   const trees = new Map<string, RenderTree>();
   for (const release of releases) {
@@ -56,7 +59,7 @@ export async function renderInput(request: Request, context: ServeContext): Prom
       const entry = release.entries.get(path);
       if (entry === undefined || trees.has(entry.sha256)) continue;
       try {
-        const iso = await openStoredIso(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
+        const iso = await isos.open(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
         trees.set(entry.sha256, await iso.tree());
       } catch (error) {
         // An image whose inside cannot be read offers no repositories; it is still served whole.
@@ -82,22 +85,21 @@ async function tryMake(file: ConfigFile): Promise<{ text: string } | { fault: Ai
   }
 }
 
-async function listPage(input: RenderInput, files: readonly ConfigFile[], stream: string | undefined): Promise<string> {
+async function listPage(input: RenderInput, files: readonly ConfigFile[], stream: string | undefined): Promise<Html> {
   const base = stream === undefined ? "/config/" : `/s/${encodeURIComponent(stream)}/config/`;
-  const rows: string[] = [];
+  const rows: Html[] = [];
   for (const file of files) {
     const made = await tryMake(file);
-    const note =
-      "text" in made ? escapeHtml(file.summary) : `<span class="soft">${escapeHtml(made.fault.message)}</span>`;
-    const name = "text" in made ? `<a href="${base}${file.path}">${escapeHtml(file.path)}</a>` : escapeHtml(file.path);
-    rows.push(`<tr><td class="mono">${name}</td><td>${note}</td></tr>`);
+    const note = "text" in made ? file.summary : html`<span class="soft">${made.fault.message}</span>`;
+    const name = "text" in made ? link(`${base}${file.path}`, file.path) : file.path;
+    rows.push(html`<tr><td class="mono">${name}</td><td>${note}</td></tr>`);
   }
   return htmlPage(
     "configuration",
-    `<h1>Configuration</h1>
-<p>Rendered for <code>${escapeHtml(input.baseUrl)}</code>. Secrets are left blank here; <code>airferry render</code> fills them in from the environment.</p>
+    html`<h1>Configuration</h1>
+<p>Rendered for <code>${input.baseUrl}</code>. Secrets are left blank here; <code>airferry render</code> fills them in from the environment.</p>
 <div class="scroll"><table><tr><th>file</th><th>what</th></tr>
-${rows.join("\n")}
+${joined(rows, LINE)}
 </table></div>`,
   );
 }

@@ -11,14 +11,16 @@ import type { HotAnswer } from "../http/hot-answers.ts";
 import { renderInput } from "./config.ts";
 import { directoryPage } from "./directory-page.ts";
 import { frontPage } from "./front-page.ts";
-import { sendPage } from "./html.ts";
-import { keptPage } from "./page-cache.ts";
+import { sendPage } from "./page.ts";
+import type { PageState } from "./state.ts";
 import { isDirectory } from "./tree.ts";
 
 /** Answers any path with the entry of that name. */
-export const files: Mount = { prefix: "", handle: handleFile };
+export function files(state: PageState): Mount {
+  return { prefix: "", handle: (request, context) => answer(request, context, state) };
+}
 
-async function handleFile(request: Request, context: ServeContext): Promise<boolean> {
+async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
   const view = await context.view();
   const path = request.path.slice(1);
   const found = view.find(path, request.stream);
@@ -31,7 +33,7 @@ async function handleFile(request: Request, context: ServeContext): Promise<bool
     return true;
   }
   if (await sendSidecar(request, path, view)) return true;
-  if (await sendDirectory(request, path, view, context)) return true;
+  if (await sendDirectory(request, path, view, context, state)) return true;
   sendNotFound(request, hintsFor(request, path, view));
   return true;
 }
@@ -73,14 +75,20 @@ async function sendSidecar(request: Request, path: string, view: TreeView): Prom
   return true;
 }
 
-async function sendDirectory(request: Request, path: string, view: TreeView, context: ServeContext): Promise<boolean> {
+async function sendDirectory(
+  request: Request,
+  path: string,
+  view: TreeView,
+  context: ServeContext,
+  state: PageState,
+): Promise<boolean> {
   if (request.path === "/" && request.stream === undefined) {
-    const { trees, baseUrl } = await renderInput(request, context);
+    const { trees, baseUrl } = await renderInput(request, context, state);
     // Ages on it are in days.
     const day = new Date().toISOString().slice(0, 10);
     sendPage(
       request,
-      keptPage(view, `front ${day} ${baseUrl}`, () => frontPage(view, baseUrl, context.caCertificate, trees)),
+      state.pages.page(view, `front ${day} ${baseUrl}`, () => frontPage(view, baseUrl, context.caCertificate, trees)),
     );
     return true;
   }
@@ -89,7 +97,7 @@ async function sendDirectory(request: Request, path: string, view: TreeView, con
   const key = JSON.stringify([path, request.stream, request.query.get("after")]);
   sendPage(
     request,
-    keptPage(view, key, () => directoryPage(request, names, view)),
+    state.pages.page(view, key, () => directoryPage(request, names, view)),
   );
   return true;
 }

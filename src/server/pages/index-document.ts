@@ -13,6 +13,7 @@ import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Mount, TreeView } from "../http/context.ts";
 import { renderInput } from "./config.ts";
+import type { PageState } from "./state.ts";
 
 export const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
 
@@ -100,41 +101,41 @@ export interface IndexDocument {
 }
 
 /** Serves the index, of all streams or of one. */
-export const indexDocument: Mount = {
-  prefix: "/index.json",
-  async handle(request, context) {
-    if (request.path !== "/index.json") return false;
-    const view = await context.view();
-    const { stream } = request;
-    if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) {
-      sendNotFound(request, [`the streams here are: ${view.releases.map((it) => it.stream).join(", ")}`]);
+export function indexDocument(state: PageState): Mount {
+  // Old views are collected with what was made for them; streams are those of the view alone.
+  const documents = new WeakMap<TreeView, Map<string, Buffer>>();
+  const documentsOf = (view: TreeView): Map<string, Buffer> => {
+    const made = documents.get(view) ?? new Map<string, Buffer>();
+    documents.set(view, made);
+    return made;
+  };
+  return {
+    prefix: "/index.json",
+    async handle(request, context) {
+      if (request.path !== "/index.json") return false;
+      const view = await context.view();
+      const { stream } = request;
+      if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) {
+        sendNotFound(request, [`the streams here are: ${view.releases.map((it) => it.stream).join(", ")}`]);
+        return true;
+      }
+      const made = documentsOf(view);
+      let bytes = made.get(stream ?? "");
+      if (bytes === undefined) {
+        const input = { ...(await renderInput(request, context, state)), releases: view.releases };
+        bytes = Buffer.from(`${JSON.stringify(indexOf(view.releases, input), null, 1)}\n`);
+        made.set(stream ?? "", bytes);
+      }
+      await sendBlob(request, {
+        bytes,
+        size: bytes.length,
+        digest: digestOf(bytes),
+        contentType: "application/json",
+        headers: { "Cache-Control": "no-cache" },
+      });
       return true;
-    }
-    const made = documentsOf(view);
-    let bytes = made.get(stream ?? "");
-    if (bytes === undefined) {
-      const input = { ...(await renderInput(request, context)), releases: view.releases };
-      bytes = Buffer.from(`${JSON.stringify(indexOf(view.releases, input), null, 1)}\n`);
-      made.set(stream ?? "", bytes);
-    }
-    await sendBlob(request, {
-      bytes,
-      size: bytes.length,
-      digest: digestOf(bytes),
-      contentType: "application/json",
-      headers: { "Cache-Control": "no-cache" },
-    });
-    return true;
-  },
-};
-
-/** Old views are collected with what was made for them; streams are those of the view alone. */
-const documents = new WeakMap<TreeView, Map<string, Buffer>>();
-
-function documentsOf(view: TreeView): Map<string, Buffer> {
-  const made = documents.get(view) ?? new Map<string, Buffer>();
-  documents.set(view, made);
-  return made;
+    },
+  };
 }
 
 /** Makes the document. `input` says which stream, and has the trees of the ISOs; its address does not count. */

@@ -10,16 +10,18 @@ import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";
-import { PAGE_POLICY } from "./html.ts";
 import { firstOfPage, isoPage } from "./iso-page.ts";
-import { keptPage } from "./page-cache.ts";
-import { openStoredIso, type StoredIso } from "./stored-iso.ts";
+import { PAGE_POLICY } from "./page.ts";
+import type { PageState } from "./state.ts";
+import type { StoredIso } from "./stored-iso.ts";
 import { encodePath } from "./tree.ts";
 
 /** Serves what is inside ISOs. Leaves `/isos` itself and `/isos/NAME.iso` to others. */
-export const isoTree: Mount = { prefix: "/isos", handle };
+export function isoTree(state: PageState): Mount {
+  return { prefix: "/isos", handle: (request, context) => answer(request, context, state) };
+}
 
-async function handle(request: Request, context: ServeContext): Promise<boolean> {
+async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
   const match = /^\/isos\/([^/]+)(?:\/(.*))?$/s.exec(request.path);
   if (match === null) return false;
   const name = match[1]!;
@@ -33,8 +35,8 @@ async function handle(request: Request, context: ServeContext): Promise<boolean>
   }
   const { entry } = found;
   try {
-    const iso = await openStoredIso(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
-    await sendInside(request, iso, name, inside, entry.sha256);
+    const iso = await state.isos.open(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
+    await sendInside(request, state, iso, name, inside, entry.sha256);
   } catch (error) {
     // Installers give up at a 404 and try anything else again for minutes.
     if (!(error instanceof AirferryError) || error.code !== "ERR_ISO_INVALID" || request.res.headersSent) throw error;
@@ -43,12 +45,19 @@ async function handle(request: Request, context: ServeContext): Promise<boolean>
   return true;
 }
 
-async function sendInside(request: Request, iso: StoredIso, name: string, inside: string, sha256: string) {
+async function sendInside(
+  request: Request,
+  state: PageState,
+  iso: StoredIso,
+  name: string,
+  inside: string,
+  sha256: string,
+): Promise<void> {
   const located = await iso.image.find(inside);
   if (located === undefined) return sendNotFound(request, await hintsFor(iso, name, inside, request.stream));
   const { entry, path } = located;
   const digest = `iso-${createHash("sha256").update(`${sha256}\0${path}`).digest("hex")}`;
-  if (entry.kind === "directory") return sendDirectory(request, iso, entry, digest);
+  if (entry.kind === "directory") return sendDirectory(request, state, iso, entry, digest);
   const member = iso.image.member(entry);
   await sendBlob(request, {
     file: iso.file,
@@ -60,14 +69,14 @@ async function sendInside(request: Request, iso: StoredIso, name: string, inside
   });
 }
 
-async function sendDirectory(request: Request, iso: StoredIso, entry: IsoEntry, digest: string) {
+async function sendDirectory(request: Request, state: PageState, iso: StoredIso, entry: IsoEntry, digest: string) {
   // Links in the page are absolute, so that it works without a slash at the end of its URL.
   const asked = request.path.replace(/\/+$/, "");
   const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;
-  const entries = await iso.image.list(entry);
+  const entries = await iso.list(entry);
   const from = firstOfPage(request.query.get("from"), entries.length);
   const key = `${digest} ${base} ${from}`;
-  const bytes = keptPage(iso, key, () => isoPage(`${asked}/`, base, entries, from, iso.image.volumeId));
+  const bytes = state.pages.page(iso, key, () => isoPage(`${asked}/`, base, entries, from, iso.image.volumeId));
   await sendBlob(request, {
     bytes,
     size: bytes.length,

@@ -6,16 +6,19 @@
 import type { RandomAccess } from "../../io/types.ts";
 import { IsoImage } from "../../iso/image.ts";
 import { type InstallTree, readInstallTree } from "../../iso/install-tree.ts";
-import { openShared } from "../http/handles.ts";
+import type { IsoEntry } from "../../iso/types.ts";
+import type { SharedFiles } from "../http/handles.ts";
 
 const MAX_OPEN_IMAGES = 32;
 
 /** Random access to a stored file, borrowing its shared descriptor for the length of each read. */
 class SharedBytes implements RandomAccess {
   readonly size: number;
+  readonly #files: SharedFiles;
   readonly #path: string;
 
-  constructor(path: string, size: number) {
+  constructor(files: SharedFiles, path: string, size: number) {
+    this.#files = files;
     this.#path = path;
     this.size = size;
   }
@@ -23,7 +26,7 @@ class SharedBytes implements RandomAccess {
   async read(position: number, length: number): Promise<Uint8Array> {
     const wanted = Math.max(0, Math.min(length, this.size - position));
     const bytes = Buffer.allocUnsafeSlow(wanted);
-    const file = await openShared(this.#path);
+    const file = await this.#files.open(this.#path);
     try {
       return bytes.subarray(0, await file.fill(bytes, wanted, position));
     } finally {
@@ -33,48 +36,68 @@ class SharedBytes implements RandomAccess {
 }
 
 /** An image, with what was found out about it once. */
-export interface StoredIso {
-  image: IsoImage;
+export class StoredIso {
+  readonly image: IsoImage;
   /** The file that the image's bytes are in. */
-  file: string;
-  /** Repositories, kernel and keys in it. Read once. */
-  tree(): Promise<InstallTree>;
-}
+  readonly file: string;
+  #tree: Promise<InstallTree> | undefined;
+  readonly #sorted = new WeakMap<readonly IsoEntry[], readonly IsoEntry[]>();
 
-const open = new Map<string, Promise<StoredIso>>();
-
-/**
- * Opens a stored image, or takes it from the ones that are open. `file` must be named by its digest.
- * @throws {AirferryError} ERR_ISO_INVALID when its inside cannot be read; the system's error when the file cannot
- */
-export function openStoredIso(file: string, size: number, label: string): Promise<StoredIso> {
-  const known = open.get(file);
-  if (known !== undefined) {
-    open.delete(file);
-    open.set(file, known);
-    return known;
+  constructor(image: IsoImage, file: string) {
+    this.image = image;
+    this.file = file;
   }
-  const opening = openIso(file, size, label);
-  open.set(file, opening);
-  opening.catch(() => open.delete(file));
-  if (open.size > MAX_OPEN_IMAGES) open.delete(open.keys().next().value!);
-  return opening;
+
+  /** Repositories, kernel and keys in it. Read once. */
+  tree(): Promise<InstallTree> {
+    if (this.#tree === undefined) {
+      this.#tree = readInstallTree(this.image);
+      this.#tree.catch(() => {
+        this.#tree = undefined;
+      });
+    }
+    return this.#tree;
+  }
+
+  /** The entries of a directory as its page has them: directories, then files, both by name. Sorted once: it may have many pages. */
+  async list(directory: IsoEntry): Promise<readonly IsoEntry[]> {
+    const entries = await this.image.list(directory);
+    const known = this.#sorted.get(entries);
+    if (known !== undefined) return known;
+    const sorted = [...entries].sort(
+      (a, b) => Number(b.kind === "directory") - Number(a.kind === "directory") || (a.name < b.name ? -1 : 1),
+    );
+    this.#sorted.set(entries, sorted);
+    return sorted;
+  }
 }
 
-async function openIso(file: string, size: number, label: string): Promise<StoredIso> {
-  const image = await IsoImage.open(new SharedBytes(file, size), label);
-  let tree: Promise<InstallTree> | undefined;
-  return {
-    image,
-    file,
-    tree() {
-      if (tree === undefined) {
-        tree = readInstallTree(image);
-        tree.catch(() => {
-          tree = undefined;
-        });
-      }
-      return tree;
-    },
-  };
+/** The images that one site has open; least recently used ones are forgotten. */
+export class StoredIsos {
+  readonly #files: SharedFiles;
+  readonly #open = new Map<string, Promise<StoredIso>>();
+
+  constructor(files: SharedFiles) {
+    this.#files = files;
+  }
+
+  /**
+   * Opens a stored image, or takes it from the ones that are open. `file` must be named by its digest.
+   * @throws {AirferryError} ERR_ISO_INVALID when its inside cannot be read; the system's error when the file cannot
+   */
+  open(file: string, size: number, label: string): Promise<StoredIso> {
+    const known = this.#open.get(file);
+    if (known !== undefined) {
+      this.#open.delete(file);
+      this.#open.set(file, known);
+      return known;
+    }
+    const opening = IsoImage.open(new SharedBytes(this.#files, file, size), label).then(
+      (image) => new StoredIso(image, file),
+    );
+    this.#open.set(file, opening);
+    opening.catch(() => this.#open.delete(file));
+    if (this.#open.size > MAX_OPEN_IMAGES) this.#open.delete(this.#open.keys().next().value!);
+    return opening;
+  }
 }

@@ -9,15 +9,15 @@ import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
 import { sendGenerated, sendText } from "../http/answers.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";
-import { closeIdleHandles } from "../http/handles.ts";
 import { type Listener, listen, type TlsMaterial } from "../http/listener.ts";
+import { Resources } from "../http/resources.ts";
 import { createRouter, type FaultReporter, type Observer } from "../http/router.ts";
-import { files } from "../pages/files.ts";
+import { pageMounts } from "../pages/mounts.ts";
+import { PageState } from "../pages/state.ts";
 import { HtpasswdFile, withLogin } from "../registry/login.ts";
 import { registryMounts } from "../registry/mounts.ts";
 import { AccessLog } from "./access-log.ts";
 import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf } from "./counters.ts";
-import { mainMounts, plainMounts } from "./mounts.ts";
 import { createServeContext } from "./serve-context.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
@@ -86,12 +86,14 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   });
   const health = healthMounts(() => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
-  // The layout that the registry answers from is no way around its login.
-  const registry = [...registryMounts(), { prefix: "/images", handle: files.handle }];
+  const resources = new Resources();
+  const pages = pageMounts(new PageState(resources.files));
+  const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
-  const main = createRouter([...mainMounts, ...guarded, ...health], context, observer, reportFault);
+  const main = createRouter([...pages.main, ...guarded, ...health], context, resources, observer, reportFault);
   // What the main listener remembers by URL is not for this one, which has fewer paths.
-  const plain = createRouter([...plainMounts, health[0]!], context, { begin: observer.begin }, reportFault);
+  const plainMounts = [...pages.plain, health[0]!];
+  const plain = createRouter(plainMounts, context, resources, { begin: observer.begin }, reportFault);
 
   const share = settings.sharePorts === true;
   try {
@@ -104,7 +106,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     log?.close();
     throw error;
   }
-  const sweep = setInterval(closeIdleHandles, CLOSE_IDLE_HANDLES_MS).unref();
+  const sweep = setInterval(() => resources.files.closeIdle(), CLOSE_IDLE_HANDLES_MS).unref();
   return {
     listeners,
     counters,
@@ -115,7 +117,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
       clearInterval(sweep);
       await Promise.all(listeners.map((listener) => listener.close(graceMs)));
       log?.close();
-      closeIdleHandles();
+      resources.files.closeIdle();
     },
   };
 }

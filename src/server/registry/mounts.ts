@@ -25,15 +25,14 @@ interface Registry {
   manifests: Map<string, Promise<RegistryManifests>>;
 }
 
-const NOTHING: Registry = { index: new RegistryIndex([]), manifests: new Map() };
-
 /** Makes the handlers of `/v2` and `/ns`. They answer every method, so that writes get a refusal that clients can read. */
 export function registryMounts(): Mount[] {
   // One index for each view and stream; old views are collected with what was made for them.
+  const nothing: Registry = { index: new RegistryIndex([]), manifests: new Map() };
   const registries = new WeakMap<TreeView, Map<string, Registry>>();
   const registryOf = (view: TreeView, stream: string | undefined): Registry => {
     // Any name can be asked for: only those of streams are worth an index.
-    if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) return NOTHING;
+    if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) return nothing;
     const byStream = registries.get(view) ?? new Map<string, Registry>();
     registries.set(view, byStream);
     let registry = byStream.get(stream ?? "");
