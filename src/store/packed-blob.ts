@@ -22,7 +22,7 @@ export interface PackedBlob {
 const READ_BUFFER_BYTES = 1024 * 1024;
 
 /**
- * Reads one blob as a stream that fails at its end unless all bytes were the blob's. Read it to its end or destroy it.
+ * Reads one blob as a stream that fails before its last chunk unless all bytes are the blob's. Read it to its end or destroy it.
  * @param sent told the bytes of each chunk as it goes out
  * @throws {AirferryError} by the stream: ERR_STORE_INVALID when size or digest differ, ERR_IO
  */
@@ -34,14 +34,20 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
   const [algorithm] = blob.digest.split(":") as [string];
   const hash = createHash(algorithm);
   let size = 0;
+  // The last chunk goes out once all bytes are known to be right: a receiver that has the whole length is done with its request.
+  let held: Buffer | undefined;
+  const give = (chunk: Buffer) => {
+    sent?.(chunk.length);
+    return chunk;
+  };
   try {
     for await (const chunk of createReadStream(blob.file, { highWaterMark: READ_BUFFER_BYTES })) {
       hash.update(chunk);
       size += (chunk as Buffer).length;
       // One byte too many is as bad as one too few, and receivers count.
       if (size > blob.size) break;
-      yield chunk;
-      sent?.((chunk as Buffer).length);
+      if (held !== undefined) yield give(held);
+      held = chunk as Buffer;
     }
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") throw damaged(blob.digest, blob.file, "no such file");
@@ -49,6 +55,7 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
   }
   const actual = `${algorithm}:${hash.digest("hex")}`;
   if (size !== blob.size || actual !== blob.digest) throw damaged(blob.digest, blob.file, `${size} bytes, ${actual}`);
+  if (held !== undefined) yield give(held);
 }
 
 /** What to say of bytes in the store that are not what they were when they came in. */
