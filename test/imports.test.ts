@@ -55,15 +55,16 @@ const ROOMS: Record<string, readonly string[]> = {
   rpm: ["io", "sign"],
   builder: ["io"],
   manifest: ["io", "oci", "builder"],
-  fetch: ["io", "manifest"],
+  http: ["io"],
+  fetch: ["io", "http"],
   bundle: ["io", "sign", "oci", "builder"],
   store: ["io", "oci", "bundle"],
-  sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "fetch", "bundle"],
-  pack: ["io", "sign", "builder", "manifest", "fetch", "bundle", "sources"],
+  sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "http", "fetch", "bundle"],
+  pack: ["io", "sign", "builder", "manifest", "http", "fetch", "bundle", "sources"],
   render: ["io", "oci", "iso", "builder", "bundle", "store"],
   stage: ["io", "builder", "bundle", "render"],
   export: ["oci", "store"],
-  publish: ["io", "oci", "store"],
+  publish: ["io", "oci", "http", "store"],
   doctor: ["io", "oci", "rpm"],
   "server/http": ["io"],
   "server/registry": ["io", "oci", "server/http"],
@@ -160,7 +161,8 @@ t.test("sources and server never meet", async (t) => {
   const met = imports
     .map(({ from, to }) => ({ a: roomOf(from), b: roomOf(to), text: `${from} → ${to}` }))
     .filter(
-      ({ a, b }) => (a === "sources" && isIn(b, "server")) || (isIn(a, "server") && ["sources", "fetch"].includes(b)),
+      ({ a, b }) =>
+        (a === "sources" && isIn(b, "server")) || (isIn(a, "server") && ["sources", "fetch", "http"].includes(b)),
     );
   t.same(met, [], "not even types");
 });
@@ -174,7 +176,7 @@ t.test("verify, unpack and serve cannot reach upstream, even through others", as
       for (const it of imports) if (it.from === file && !it.typeOnly) walk(it.to);
     };
     walk(`${verb}.ts`);
-    const reached = [...seen].filter((file) => ["sources", "fetch"].includes(roomOf(file)));
+    const reached = [...seen].filter((file) => ["sources", "fetch", "http"].includes(roomOf(file)));
     t.same(reached, [], `${verb} reaches nothing that fetches`);
   }
 });
@@ -203,7 +205,7 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
     [
       "open connections",
       /from "got"|from "node:https?"[^\n]*request|https?\.request\(|https?\.get\(/,
-      (file, room) => room === "fetch" || /^(doctor|publish)/.test(file),
+      (file, room) => room === "http" || /^(doctor|publish)/.test(file),
     ],
     ["listen", /\bcreateServer\(|\.listen\(/, (_, room) => isIn(room, "server")],
   ];

@@ -1,13 +1,14 @@
 /**
  * What an answer says before its body is looked at: length, identity of the resource, and what an error status means.
  */
+
+import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "../http/failure.ts";
+import type { HostLimits } from "../http/hosts.ts";
+import type { Opened } from "../http/open.ts";
+import { type Backoff, isTransientStatus, parseRetryAfter } from "../http/retry.ts";
+import { discard } from "../http/transport.ts";
 import { printable } from "../io/printable.ts";
 import { redactUrl } from "../io/redact.ts";
-import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "./failure.ts";
-import type { HostLimits } from "./hosts.ts";
-import type { Opened } from "./open.ts";
-import { type Backoff, isTransientStatus, parseRetryAfter } from "./retry.ts";
-import { discard } from "./transport.ts";
 import type { HeadResult } from "./types.ts";
 
 /** Content-Length as a number. */

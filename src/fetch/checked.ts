@@ -3,8 +3,8 @@
  * mirror that sent it and no other. docs/fetch.md, "Mirrors".
  */
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
+import { httpStatusOf } from "../http/failure.ts";
 import { redactUrl } from "../io/redact.ts";
-import { httpStatusOf } from "./failure.ts";
 import type { Fetcher, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
 export interface CheckedOptions {

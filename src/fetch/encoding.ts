@@ -5,7 +5,7 @@
  * decides; otherwise a real coding that nothing explains is refused.
  */
 import type { IncomingHttpHeaders } from "node:http";
-import { AttemptFailure, upstreamError } from "./failure.ts";
+import { AttemptFailure, upstreamError } from "../http/failure.ts";
 
 /** File name endings that already are what the encoding says. */
 const ENDINGS = new Map([

@@ -1,9 +1,10 @@
 /**
  * How the faults of one transfer read, and whether each is worth another attempt.
  */
+
+import { AttemptFailure, upstreamError } from "../http/failure.ts";
+import type { Opened } from "../http/open.ts";
 import { lengthOf } from "./answer.ts";
-import { AttemptFailure, upstreamError } from "./failure.ts";
-import type { Opened } from "./open.ts";
 
 function sizeHint(opened: Opened): string {
   return `look at what ${opened.url.host} sends; if upstream published something new, run: airferry lock MANIFEST --update`;

@@ -4,27 +4,27 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { Agents } from "../http/agents.ts";
+import { Credentials } from "../http/credentials.ts";
+import { dnsLookup, type Lookup, resolveBy } from "../http/guarded-lookup.ts";
+import { HostLimits } from "../http/hosts.ts";
+import type { Opened } from "../http/open.ts";
+import type { ProxyEnv } from "../http/proxy.ts";
+import type { Rewrite } from "../http/rewrite.ts";
+import { Transport } from "../http/transport.ts";
+import { Watchdog } from "../http/watchdog.ts";
 import { redactUrl } from "../io/redact.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
-import { Agents } from "./agents.ts";
-import { Credentials } from "./credentials.ts";
-import { dnsLookup, type Lookup, resolveBy } from "./guarded-lookup.ts";
 import { headOf } from "./head.ts";
-import { HostLimits } from "./hosts.ts";
 import { integrityFault } from "./integrity.ts";
 import { MemorySink } from "./memory-sink.ts";
-import type { Opened } from "./open.ts";
-import type { ProxyEnv } from "./proxy.ts";
-import type { Rewrite } from "./rewrite.ts";
 import { type Engine, transferInto } from "./transfer.ts";
-import { Transport } from "./transport.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
-import { Watchdog } from "./watchdog.ts";
 
+export { httpStatusOf, isAddressRefused, isUnreachable } from "../http/failure.ts";
+export { BY_USER, byUpstream, type Named, namerOf } from "../http/named.ts";
+export { type Rewrite, rewriteUrl } from "../http/rewrite.ts";
 export { redactUrl } from "../io/redact.ts";
-export { httpStatusOf, isAddressRefused, isUnreachable } from "./failure.ts";
-export { BY_USER, byUpstream, type Named, namerOf } from "./named.ts";
-export { type Rewrite, rewriteUrl } from "./rewrite.ts";
 
 export interface FetcherOptions {
   /** URL prefixes or registry hosts to ask elsewhere. */

@@ -3,13 +3,13 @@
  * body is left unread.
  */
 
+import { type Opened, openUrl } from "../http/open.ts";
+import { discard } from "../http/transport.ts";
 import { redactUrl } from "../io/redact.ts";
 import { headResult, lengthOf, REFUSES_RANGES, statusFailure } from "./answer.ts";
 import { tryMirrors } from "./mirrors.ts";
-import { type Opened, openUrl } from "./open.ts";
 import { parseContentRange } from "./resume.ts";
 import type { Engine } from "./transfer.ts";
-import { discard } from "./transport.ts";
 import type { FetchTarget, HeadResult } from "./types.ts";
 
 /**

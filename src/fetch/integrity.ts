@@ -3,7 +3,7 @@
  */
 import { createHash, getHashes } from "node:crypto";
 import ssri from "ssri";
-import { AttemptFailure, upstreamError } from "./failure.ts";
+import { AttemptFailure, upstreamError } from "../http/failure.ts";
 
 /**
  * Returns the failure for bytes that do not match; undefined when they do. Bytes of several responses (`pieced`) are worth one

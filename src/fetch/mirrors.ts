@@ -3,9 +3,9 @@
  * backoff while the others are tried. An attempt that brought new bytes neither counts nor backs off.
  */
 import { AirferryError, type Problem } from "../errors.ts";
+import { AttemptFailure } from "../http/failure.ts";
+import { type Backoff, backoffMs, sleep } from "../http/retry.ts";
 import { redactUrl } from "../io/redact.ts";
-import { AttemptFailure } from "./failure.ts";
-import { type Backoff, backoffMs, sleep } from "./retry.ts";
 import type { FetchEvent } from "./types.ts";
 
 /** An attempt that brought less than this is a crumb … */

@@ -4,19 +4,19 @@
  */
 
 import { AirferryError } from "../errors.ts";
+import { pump } from "../http/body.ts";
+import { AttemptFailure } from "../http/failure.ts";
+import type { HostLimits } from "../http/hosts.ts";
+import { type Opened, type OpenParts, openUrl } from "../http/open.ts";
+import type { Backoff } from "../http/retry.ts";
+import { discard } from "../http/transport.ts";
 import { redactUrl } from "../io/redact.ts";
 import { headResult, lengthOf, REFUSES_RANGES, statusFailure } from "./answer.ts";
-import { pump } from "./body.ts";
 import { encodingFault } from "./encoding.ts";
-import { AttemptFailure } from "./failure.ts";
 import { changed, tooLarge, tooShort, unaskedPart, unfitPart, wrongSize } from "./faults.ts";
-import type { HostLimits } from "./hosts.ts";
 import { type Mirror, tryMirrors } from "./mirrors.ts";
-import { type Opened, type OpenParts, openUrl } from "./open.ts";
 import { parseContentRange, planResume, type ResumePlan, strongEtag, type Validator, validatorOf } from "./resume.ts";
-import type { Backoff } from "./retry.ts";
 import { inSegments, SEGMENT_BYTES } from "./segments.ts";
-import { discard } from "./transport.ts";
 import type { FetchEvent, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
 /** Where neither size nor maxBytes is given: larger than any artifact, smaller than an endless body. */

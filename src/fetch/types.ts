@@ -1,24 +1,9 @@
 /**
  * What the fetch engine promises its callers. Types only.
  */
-import type { Named } from "./named.ts";
-
-/** Adds credentials to requests; knows the origin each of them may go to. Registry tokens are made by one of these. */
-export interface Authenticator {
-  /**
-   * Headers for a request to this URL (after rewrites, without user and password). The engine asks only for the origin of the
-   * target itself and for origins that `challenged` returned true for; another origin behind a redirect gets nothing. Must not
-   * fetch: the turn at the host is held meanwhile.
-   */
-  headers(url: URL): Promise<Record<string, string>>;
-  /**
-   * Called once for a 401 (or a 403 that wants another scope) with the response's WWW-Authenticate and the Authorization header
-   * that was refused. Returns true when new credentials are ready and the request is worth repeating.
-   */
-  challenged?(url: URL, wwwAuthenticate: string | undefined, sent: string | undefined): Promise<boolean>;
-  /** What to do about a 401 or 403 of this URL; undefined: the engine's own advice. */
-  hint?(url: URL): string | undefined;
-}
+import type { Authenticator } from "../http/authenticator.ts";
+import type { BodySink } from "../http/body.ts";
+import type { Named } from "../http/named.ts";
 
 /** What is known about the bytes before they are fetched. */
 export interface FetchTarget {
@@ -46,18 +31,11 @@ export interface FetchTarget {
 }
 
 /** Where `fetchInto` writes. Positions count from 0 for the artifact, whatever file lies below. */
-export interface FetchSink {
+export interface FetchSink extends BodySink {
   /** Bytes [0, position) are already there from an earlier run. */
   readonly position: number;
   /** The validator (strong ETag or Last-Modified) and URL, as it may be recorded, that the bytes below `position` came with. */
   readonly validator?: { url: string; etag?: string; lastModified?: string } | undefined;
-  /** Appends at `position`; the buffer may be reused once the promise is settled, unless it is of `lend`: then it is the sink's again. */
-  write(chunk: Uint8Array): Promise<void>;
-  /**
-   * Lends memory that the next bytes are gathered in, from its start on, before `write` gets them: so they are never copied
-   * again. The same memory until it was written. Without it the engine gathers in its own.
-   */
-  lend?(): Promise<Uint8Array>;
   /** Forgets everything written: the next write is at 0. */
   restart(): Promise<void>;
   /** Told once per response whose bytes are going to be appended. */

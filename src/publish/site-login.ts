@@ -6,8 +6,8 @@
 
 import got, { type HttpsOptions } from "got";
 import { AirferryError } from "../errors.ts";
+import { answerable } from "../http/challenge.ts";
 import { parseJson } from "../io/json.ts";
-import { answerable } from "../oci/challenge.ts";
 import { basicHeader, findLogin, type Login } from "../oci/docker-login.ts";
 
 export interface SiteLoginOptions {

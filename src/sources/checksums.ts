@@ -6,8 +6,8 @@
 import { open } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { BY_USER } from "../fetch/named.ts";
 import type { Fetcher } from "../fetch/types.ts";
+import { BY_USER } from "../http/named.ts";
 import type { Established } from "../io/types.ts";
 import type { ChecksumsEntry } from "../manifest/schema.ts";
 import {

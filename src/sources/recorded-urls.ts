@@ -1,9 +1,9 @@
 /**
  * URLs in the lock, and back: what is recorded has no secrets (io/redact.ts); what is asked gets them again from the manifest,
- * which names them now, and is asked as the one who named it (fetch/named.ts). docs/manifest.md, "The lock".
+ * which names them now, and is asked as the one who named it (http/named.ts). docs/manifest.md, "The lock".
  */
 import { AirferryError } from "../errors.ts";
-import { type Named, namerOf } from "../fetch/named.ts";
+import { type Named, namerOf } from "../http/named.ts";
 import { redactUrl } from "../io/redact.ts";
 import { filePathOf } from "../manifest/load.ts";
 import type { LockedEntry } from "../manifest/lock-types.ts";

@@ -5,8 +5,9 @@
  */
 
 import type { Catalog } from "../bundle/inventory-types.ts";
-import type { Named } from "../fetch/named.ts";
-import type { Authenticator, Fetcher } from "../fetch/types.ts";
+import type { Fetcher } from "../fetch/types.ts";
+import type { Authenticator } from "../http/authenticator.ts";
+import type { Named } from "../http/named.ts";
 import type { Digest } from "../io/digest.ts";
 import type { Finding } from "../io/findings.ts";
 import type { Established, Kind, RandomAccess } from "../io/types.ts";

@@ -1,6 +1,6 @@
 /** How faults of connections read: our words, the names that a certificate has, and what helps. */
 import t from "tap";
-import { socketFailure, statusHint } from "../../src/fetch/failure.ts";
+import { socketFailure, statusHint } from "../../src/http/failure.ts";
 
 const url = new URL("https://mirror.example:8443/a?token=SECRET");
 const failed = (code: string, message: string) =>

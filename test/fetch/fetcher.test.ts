@@ -6,7 +6,7 @@ import { join } from "node:path";
 import t from "tap";
 import { AirferryError } from "../../src/errors.ts";
 import { httpStatusOf } from "../../src/fetch/fetcher.ts";
-import { HostLimits } from "../../src/fetch/hosts.ts";
+import { HostLimits } from "../../src/http/hosts.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { AirferryError } from "../../src/errors.ts";
 import { BY_USER } from "../../src/fetch/fetcher.ts";
-import type { Authenticator } from "../../src/fetch/types.ts";
+import type { Authenticator } from "../../src/http/authenticator.ts";
 import { RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { makePki } from "../fixtures/pki.ts";
 import { startProxy } from "../fixtures/proxy.ts";

@@ -1,6 +1,6 @@
 import t from "tap";
 import { AirferryError } from "../../src/errors.ts";
-import { isExempt, proxyFor } from "../../src/fetch/proxy.ts";
+import { isExempt, proxyFor } from "../../src/http/proxy.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { makePki } from "../fixtures/pki.ts";
 import { startProxy } from "../fixtures/proxy.ts";

@@ -1,10 +1,10 @@
 /** The parts of the engine that are pure text: rewrites, netrc, Retry-After, Content-Range, nearness. */
 import t from "tap";
-import { parseNetrc, readNetrc } from "../../src/fetch/netrc.ts";
-import { networkRank } from "../../src/fetch/network-rank.ts";
 import { parseContentRange, planResume } from "../../src/fetch/resume.ts";
-import { backoffMs, parseRetryAfter } from "../../src/fetch/retry.ts";
-import { rewriteUrl } from "../../src/fetch/rewrite.ts";
+import { parseNetrc, readNetrc } from "../../src/http/netrc.ts";
+import { networkRank } from "../../src/http/network-rank.ts";
+import { backoffMs, parseRetryAfter } from "../../src/http/retry.ts";
+import { rewriteUrl } from "../../src/http/rewrite.ts";
 import { redactText } from "../../src/io/redact.ts";
 
 t.test("rewriteUrl() replaces prefixes and hosts at their boundaries", (t) => {

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { AirferryError } from "../../src/errors.ts";
-import { answerable, parseChallenges } from "../../src/oci/challenge.ts";
+import { answerable, parseChallenges } from "../../src/http/challenge.ts";
 import { formatPlatform, isPlatform, PLATFORM, parsePlatform } from "../../src/oci/platform.ts";
 import {
   checkReference,

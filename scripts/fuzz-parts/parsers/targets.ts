@@ -1,8 +1,8 @@
 /** One target for each parser of foreign bytes: samples to begin with, and a run that may fail only with an AirferryError. */
 import { parseInventory } from "../../../src/bundle/inventory.ts";
-import { parseNetrc } from "../../../src/fetch/netrc.ts";
+import { parseChallenges } from "../../../src/http/challenge.ts";
+import { parseNetrc } from "../../../src/http/netrc.ts";
 import { parseManifest } from "../../../src/manifest/load.ts";
-import { parseChallenges } from "../../../src/oci/challenge.ts";
 import { parseImageManifest } from "../../../src/oci/image-manifest.ts";
 import { decodeBzip2 } from "../../../src/rpm/bzip2.ts";
 import { readComps } from "../../../src/rpm/comps.ts";

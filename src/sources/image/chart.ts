@@ -6,7 +6,7 @@
 
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../fetch/fetcher.ts";
-import { BY_USER, namerOf } from "../../fetch/named.ts";
+import { BY_USER, namerOf } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import type { Established } from "../../io/types.ts";

@@ -5,7 +5,7 @@
  */
 
 import { AirferryError } from "../../errors.ts";
-import { reachOf, stepFault } from "../../fetch/named.ts";
+import { reachOf, stepFault } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { plural } from "../../io/format.ts";
 import { formatIntegrity } from "../../io/integrity.ts";

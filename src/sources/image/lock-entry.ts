@@ -1,6 +1,6 @@
 /** One entry of `images:` locked, by what it names. See docs/images.md. */
 import { AirferryError } from "../../errors.ts";
-import { reachOf, stepFault } from "../../fetch/named.ts";
+import { reachOf, stepFault } from "../../http/named.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { blobPath } from "../../oci/digest.ts";
 import { parseImageManifest } from "../../oci/image-manifest.ts";

@@ -5,15 +5,16 @@
  */
 
 import { AirferryError } from "../../errors.ts";
-import { hostNames, readVariable } from "../../fetch/credentials.ts";
 import { httpStatusOf } from "../../fetch/fetcher.ts";
-import { namerOf } from "../../fetch/named.ts";
-import { networkRank } from "../../fetch/network-rank.ts";
-import type { Authenticator, Fetcher } from "../../fetch/types.ts";
+import type { Fetcher } from "../../fetch/types.ts";
+import type { Authenticator } from "../../http/authenticator.ts";
+import { answerable, type Challenge, parseChallenges } from "../../http/challenge.ts";
+import { hostNames, readVariable } from "../../http/credentials.ts";
+import { namerOf } from "../../http/named.ts";
+import { networkRank } from "../../http/network-rank.ts";
 import { parseJson } from "../../io/json.ts";
 import { redactUrl } from "../../io/redact.ts";
 import type { Manifest } from "../../manifest/schema.ts";
-import { answerable, type Challenge, parseChallenges } from "../../oci/challenge.ts";
 import { basicHeader, findLogin, type Login } from "../../oci/docker-login.ts";
 import { apiHost, canonicalHost } from "../../oci/reference.ts";
 

@@ -5,8 +5,9 @@
 
 import { AirferryError } from "../../errors.ts";
 import { httpStatusOf, isAddressRefused, redactUrl } from "../../fetch/fetcher.ts";
-import { BY_USER } from "../../fetch/named.ts";
-import type { Authenticator, FetchedBytes, Fetcher } from "../../fetch/types.ts";
+import type { FetchedBytes, Fetcher } from "../../fetch/types.ts";
+import type { Authenticator } from "../../http/authenticator.ts";
+import { BY_USER } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import { parseJson } from "../../io/json.ts";

@@ -1,8 +1,8 @@
 /** Checks at lock and at pack that an image is signed by one of the keys that the manifest names, from what the lock keeps. */
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
-import { BY_USER } from "../../fetch/named.ts";
 import type { Fetcher } from "../../fetch/types.ts";
+import { BY_USER } from "../../http/named.ts";
 import { plural } from "../../io/format.ts";
 import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";

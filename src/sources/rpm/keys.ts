@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
-import { BY_USER } from "../../fetch/named.ts";
+import { BY_USER } from "../../http/named.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import type { LockContext } from "../types.ts";

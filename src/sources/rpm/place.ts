@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
-import { BY_USER } from "../../fetch/named.ts";
+import { BY_USER } from "../../http/named.ts";
 import { redactUrl } from "../../io/redact.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { localPath } from "../local-path.ts";
@@ -64,7 +64,7 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
   return { kind: "remote", bases, repomds: [], byUser: bases };
 }
 
-/** Lists have mirrors over http beside others: one that came over https leads to none of them (fetch/named.ts). */
+/** Lists have mirrors over http beside others: one that came over https leads to none of them (http/named.ts). */
 function withinReach(list: string, bases: string[]): string[] {
   const fit = list.startsWith("https:") ? bases.filter((it) => it.startsWith("https:")) : bases;
   return fit.length > 0 ? fit : bases;

@@ -4,13 +4,23 @@
  */
 import { buffersUsed } from "../io/flat-memory.ts";
 import type { Exchange } from "./transport.ts";
-import type { FetchSink } from "./types.ts";
 
 /** Bytes are gathered into pieces of this size: many small writes, and the garbage of their buffers, cost more than one copy. */
 const PIECE_BYTES = 1024 * 1024;
 /** What a slow upstream sends is handed on after this time, so that a kill loses little. */
 const HAND_ON_MS = 1000;
 const NONE = new Uint8Array(0);
+
+/** Where a body goes. */
+export interface BodySink {
+  /** Appends at `position`; the buffer may be reused once the promise is settled, unless it is of `lend`: then it is the sink's again. */
+  write(chunk: Uint8Array): Promise<void>;
+  /**
+   * Lends memory that the next bytes are gathered in, from its start on, before `write` gets them: so they are never copied
+   * again. The same memory until it was written. Without it the engine gathers in its own.
+   */
+  lend?(): Promise<Uint8Array>;
+}
 
 /** How a body ended. */
 export interface BodyEnd {
@@ -25,12 +35,7 @@ export interface BodyEnd {
  * Reads the body to its end. A failing `write` closes the connection and its error is thrown as it is.
  * @throws the signal's reason when aborted
  */
-export function pump(
-  exchange: Exchange,
-  limit: number,
-  sink: Pick<FetchSink, "write" | "lend">,
-  signal?: AbortSignal,
-): Promise<BodyEnd> {
+export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?: AbortSignal): Promise<BodyEnd> {
   const { response, watch } = exchange;
   const lends = sink.lend !== undefined;
   return new Promise((resolve, reject) => {

@@ -5,6 +5,7 @@
 
 import { redactUrl } from "../io/redact.ts";
 import type { AgentPair, Agents } from "./agents.ts";
+import type { Authenticator } from "./authenticator.ts";
 import type { Credentials, TlsIdentity } from "./credentials.ts";
 import { AttemptFailure, upstreamError } from "./failure.ts";
 import type { HostLimits } from "./hosts.ts";
@@ -13,7 +14,6 @@ import { type ProxyEnv, proxyFor } from "./proxy.ts";
 import { type Rewrite, rewriteUrl } from "./rewrite.ts";
 import { discard, type Exchange, type Transport } from "./transport.ts";
 import { Turns } from "./turns.ts";
-import type { Authenticator } from "./types.ts";
 
 const MAX_REDIRECTS = 10;
 /** A redirect that waited longer than this for its turn is asked for anew: presigned URLs may live for seconds. */
