@@ -1,13 +1,7 @@
 /** `plan --why`: why a package or file is in the bundle, or was left out, told from the lock alone. */
 import { AirferryError } from "../errors.ts";
 import { plural } from "../io/format.ts";
-import type { Lock } from "./lock-types.ts";
-
-/** What a repository's lock detail says about why its packages came in: package name or NEVRA to a chain, seed first. */
-interface WhyDetail {
-  why?: Record<string, string[]>;
-  leftOut?: { package: string; needs: string; fault?: string }[];
-}
+import type { Lock } from "../sources/lock-document.ts";
 
 /** A dependency `(a if b)` of a carried package that did not bring a. */
 export interface LeftOutRow {
@@ -21,8 +15,8 @@ export interface LeftOutRow {
 
 /** Conditional dependencies that nothing in the bundle satisfies, in the lock's order. */
 export function leftOutIn(lock: Lock): LeftOutRow[] {
-  return lock.entries.flatMap(({ name, detail }) =>
-    ((detail as WhyDetail | undefined)?.leftOut ?? []).map((it) => ({ name, ...it })),
+  return lock.entries.flatMap((entry) =>
+    entry.kind === "rpm" ? (entry.detail.leftOut ?? []).map((it) => ({ name: entry.name, ...it })) : [],
   );
 }
 
@@ -47,7 +41,7 @@ export function leftOutNotes(rows: readonly LeftOutRow[]): string[] {
 export async function whyIn(lock: Lock, name: string): Promise<string[]> {
   const lines: string[] = [];
   for (const entry of lock.entries) {
-    const why = (entry.detail as WhyDetail | undefined)?.why ?? {};
+    const why = entry.kind === "rpm" ? entry.detail.why : {};
     for (const [nevra, chain] of Object.entries(why)) {
       if (nevra !== name && packageName(nevra) !== name) continue;
       lines.push(

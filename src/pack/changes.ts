@@ -1,7 +1,7 @@
 /** What a lock says that the one before it did not, for people. */
 import type { Kind } from "../io/types.ts";
-import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
-import type { ImageDetail } from "../sources/image/detail.ts";
+import type { LockedEntry, LockedImageEntry } from "../sources/lock-document.ts";
+import type { LockedArtifact } from "../sources/locked-artifact.ts";
 
 /** One difference between the lock before and after. */
 export interface LockChange {
@@ -28,7 +28,7 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
       changes.push({ kind, name, change: "added" });
       continue;
     }
-    if (kind === "image") {
+    if (entry.kind === "image" && earlier.kind === "image") {
       const [was, is] = [describeImages(earlier), describeImages(entry)];
       // Blobs by digest say nothing to a person.
       if (lockedBytes(earlier) !== lockedBytes(entry))
@@ -51,8 +51,8 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
 }
 
 /** The digests of an entry's images, and how much is about them. */
-function describeImages({ detail }: LockedEntry): string {
-  return (detail as ImageDetail).images
+function describeImages({ detail }: LockedImageEntry): string {
+  return detail.images
     .map(({ digest, referrers }) => `${digest}${referrers.length === 0 ? "" : ` and ${referrers.length} about it`}`)
     .join(", ");
 }

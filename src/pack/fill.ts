@@ -20,7 +20,7 @@ import { redactUrl } from "../io/redact.ts";
 import { SharedPieces } from "../io/shared-pieces.ts";
 import { shellWord } from "../io/shell.ts";
 import type { RandomAccess } from "../io/types.ts";
-import { KeptFolder } from "../manifest/lock-file.ts";
+import { KeptFolder } from "../manifest/kept-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import { sha256Of } from "../sources/artifact.ts";

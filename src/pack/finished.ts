@@ -14,11 +14,10 @@ import { AirferryError } from "../errors.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { shellWord } from "../io/shell.ts";
 import { canonicalJson } from "../manifest/load.ts";
-import { lockDigest, writeLock } from "../manifest/lock-file.ts";
-import type { Lock } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { type State, writeState } from "../manifest/state.ts";
 import type { Signer } from "../sign/signer.ts";
+import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What a pack is asked to make. */

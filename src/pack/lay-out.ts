@@ -11,10 +11,10 @@ import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
 import { plural } from "../io/format.ts";
 import { redactUrl } from "../io/redact.ts";
-import { KeptFolder } from "../manifest/lock-file.ts";
-import type { Lock } from "../manifest/lock-types.ts";
+import { KeptFolder } from "../manifest/kept-folder.ts";
 import { sha256Of } from "../sources/artifact.ts";
 import { SOURCES } from "../sources/kinds.ts";
+import { entriesOf, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -68,8 +68,7 @@ export async function layOutBundle(
   const builder = parseBuilder(workspace.manifest.builder);
   const all: PlanItem[] = [];
   for (const source of SOURCES) {
-    const entries = lock.entries.filter((entry) => entry.kind === source.kind);
-    const part = await source.plan(entries, context);
+    const part = await source.plan(entriesOf(lock, source.kind), context);
     for (const item of part.items) all.push(withKickstartCheck(item, builder));
     for (const [key, values] of Object.entries(part.catalog))
       (catalog[key as keyof Catalog] as unknown[]).push(...values);

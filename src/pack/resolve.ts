@@ -9,13 +9,21 @@ import type { Finding } from "../io/findings.ts";
 import { plural } from "../io/format.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
+import { KeptFolder } from "../manifest/kept-folder.ts";
 import { imageName } from "../manifest/load.ts";
-import { digestsIn, KeptFolder, lockDigest, readLock, writeLock } from "../manifest/lock-file.ts";
-import type { Lock, LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import { sha256Of } from "../sources/artifact.ts";
-import type { ImageDetail } from "../sources/image/detail.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
+import {
+  digestsOf,
+  entriesOf,
+  type Lock,
+  type LockedEntry,
+  lockDigest,
+  readLock,
+  writeLock,
+} from "../sources/lock-document.ts";
+import type { LockedArtifact } from "../sources/locked-artifact.ts";
 import { urlsOf } from "../sources/recorded-urls.ts";
 import type { LockContext } from "../sources/types.ts";
 import { changesBetween, type LockChange } from "./changes.ts";
@@ -61,9 +69,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   await checkLocalFiles(workspace, before);
   const entries: LockedEntry[] = [];
   for (const source of SOURCES) {
-    const previous = new Map(
-      (before?.entries ?? []).filter((entry) => entry.kind === source.kind).map((entry) => [entry.name, entry]),
-    );
+    const previous = new Map(entriesOf(before, source.kind).map((entry) => [entry.name, entry]));
     const context: LockContext = {
       manifest,
       baseDir: paths.baseDir,
@@ -88,7 +94,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   if (before === undefined || lockDigest(before) !== lockDigest(after)) {
     after.time = time;
     await writeLock(paths.lock, after);
-    await kept.retain(digestsIn(entries));
+    await kept.retain(digestsOf(entries));
   }
   return { lock: after, changes, file: paths.lock, findings: await findingsOf(workspace, after) };
 }
@@ -122,9 +128,7 @@ async function openIso(
 /** What can be seen of a lock: of its builder, and of each kind of source. */
 async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
   const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
-  const images = lock.entries.flatMap((entry) =>
-    entry.kind === "image" ? (entry.detail as ImageDetail).images.map((it) => it.reference) : [],
-  );
+  const images = entriesOf(lock, "image").flatMap(({ detail }) => detail.images.map((it) => it.reference));
   const findings = checkBuilder(workspace.manifest.builder, paths, images);
   if (paths.length === 0) {
     findings.push({
@@ -137,8 +141,7 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
   }
   const context = planContext(workspace, lock);
   for (const source of SOURCES) {
-    const entries = lock.entries.filter((entry) => entry.kind === source.kind);
-    findings.push(...((await source.findings?.(entries, context)) ?? []));
+    findings.push(...((await source.findings?.(entriesOf(lock, source.kind), context)) ?? []));
   }
   return findings;
 }

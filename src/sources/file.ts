@@ -6,7 +6,7 @@ import type { SourceKind } from "./types.ts";
 
 const SIDECAR = /\.(sha256|sha256sum|sha512|sha512sum|md5|asc|sig)$/;
 
-export const fileSource: SourceKind = {
+export const fileSource: SourceKind<"file"> = {
   kind: "file",
   lock: (context) =>
     mapEntries("file", context.manifest.files ?? [], filePathOf, context, async (entry) => ({

@@ -9,7 +9,6 @@ import { isUnreachable, redactUrl } from "../fetch/fetcher.ts";
 import type { Digest } from "../io/digest.ts";
 import { shellWord } from "../io/shell.ts";
 import { imageName, requestDigest } from "../manifest/load.ts";
-import type { LockedArtifact, LockedEntry } from "../manifest/lock-types.ts";
 import type { ImageEntry, Manifest } from "../manifest/schema.ts";
 import { blobPath } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/image-manifest.ts";
@@ -26,12 +25,14 @@ import { readImageKeys, verifyImageSignatures } from "./image/signatures.ts";
 import { pickTags } from "./image/tags.ts";
 import { SharedItems, verifyTogether } from "./image/together.ts";
 import { type LocalPlaces, localPath } from "./local-path.ts";
+import type { LockedImageEntry } from "./lock-document.ts";
+import type { LockedArtifact } from "./locked-artifact.ts";
 import { askedUrls } from "./recorded-urls.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
 /** Tags that are looked at together. */
 const DRIFT_CONCURRENCY = 8;
-export const imageSource: SourceKind = {
+export const imageSource: SourceKind<"image"> = {
   kind: "image",
   async lock(context) {
     const entries = context.manifest.images ?? [];
@@ -48,7 +49,7 @@ export const imageSource: SourceKind = {
 
 /** Which tags upstream has moved since they were locked. It is a courtesy: no long waits, and nothing fails for it. */
 async function movedTags(
-  locked: readonly LockedEntry[],
+  locked: readonly LockedImageEntry[],
   context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
 ): Promise<{ name: string; message: string }[]> {
   /** Hosts that nobody answers at, and why: their other tags are not asked for. */
@@ -77,7 +78,7 @@ async function movedTags(
     try {
       if (entry.tags !== undefined) return await otherTags(taken, entry, origin);
       const now = await origin.digestOfTag(tag);
-      const before = (taken.detail as ImageDetail).images[0]?.digest;
+      const before = taken.detail.images[0]?.digest;
       if (now === undefined) context.report(`the tag ${ref} is gone upstream; what is locked stays: ${before}`);
       if (now === undefined || now === before) return [];
       const message = `${ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock MANIFEST --update ${shellWord(taken.name)}`;
@@ -97,18 +98,18 @@ async function movedTags(
 
 /** Whether a pattern means other tags now. */
 async function otherTags(
-  { name, detail }: LockedEntry,
+  { name, detail }: LockedImageEntry,
   entry: ImageEntry,
   origin: RegistryOrigin,
 ): Promise<{ name: string; message: string }[]> {
   const now = await pickTags(origin, entry);
-  const before = (detail as ImageDetail).images.map((it) => parseReference(it.reference).tag as string);
+  const before = detail.images.map((it) => parseReference(it.reference).tag as string);
   if (now.join(" ") === newestFirst(before).join(" ")) return [];
   const message = `${entry.ref}: its tags: mean others now: locked ${before.join(", ")}, now ${now.join(", ")}; to follow: airferry lock MANIFEST --update ${shellWord(name)}`;
   return [{ name, message }];
 }
 
-async function lockImage(entry: ImageEntry, context: LockContext): Promise<LockedEntry> {
+async function lockImage(entry: ImageEntry, context: LockContext<"image">): Promise<LockedImageEntry> {
   // A key that cannot be read is told before hundreds of requests, not after.
   const keys = await readImageKeys(entry, imageName(entry), context);
   const { collected, detail } = await lockContent(entry, context);
@@ -129,7 +130,7 @@ async function lockImage(entry: ImageEntry, context: LockContext): Promise<Locke
 }
 
 async function planImages(
-  entries: readonly LockedEntry[],
+  entries: readonly LockedImageEntry[],
   context: PlanContext,
 ): Promise<{ items: PlanItem[]; catalog: { images: CatalogImage[] } }> {
   if (entries.length === 0) return { items: [], catalog: { images: [] } };
@@ -138,7 +139,7 @@ async function planImages(
   const images: CatalogImage[] = [];
   const listed = new Map<string, Descriptor>();
   for (const entry of entries) {
-    const detail = entry.detail as ImageDetail;
+    const detail = entry.detail;
     await verifyAgain(entry, detail, context);
     const registries = [...(detail.registry ? [detail.registry] : []), ...(detail.needed ?? [])].map((it) => ({
       auth: authFor(it.host, it.path, context.manifest, context.fetcher),
@@ -164,7 +165,7 @@ async function planImages(
 }
 
 /** The lock's word is not enough: keys in the manifest's folder may have changed since. */
-async function verifyAgain(entry: LockedEntry, detail: ImageDetail, context: PlanContext): Promise<void> {
+async function verifyAgain(entry: LockedImageEntry, detail: ImageDetail, context: PlanContext): Promise<void> {
   const wanted = context.manifest.images?.find((it) => imageName(it) === entry.name);
   const keys = wanted && (await readImageKeys(wanted, entry.name, context));
   if (keys === undefined) return;
@@ -204,7 +205,7 @@ function itemOf(
 }
 
 /** Where an entry came from, under the name it has there. */
-function sourceOf(locked: LockedEntry, { images }: Manifest): string {
+function sourceOf(locked: LockedImageEntry, { images }: Manifest): string {
   const entry = images?.find((it) => imageName(it) === locked.name);
   if (entry?.ref !== undefined) return formatReference(parseReference(entry.ref));
   if (entry?.chart !== undefined) return redactUrl(`${entry.repo?.replace(/\/+$/, "")}/${entry.chart}`);
@@ -213,7 +214,7 @@ function sourceOf(locked: LockedEntry, { images }: Manifest): string {
 
 function catalogImage(
   image: LockedImage,
-  entry: LockedEntry,
+  entry: LockedImageEntry,
   source: string,
   bytesAt: ReadonlyMap<string, number>,
 ): CatalogImage {

@@ -4,24 +4,19 @@
  */
 
 import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
-import type { Digest } from "../io/digest.ts";
 import { formatIntegrity } from "../io/integrity.ts";
 import { requestDigest } from "../manifest/load.ts";
-import type { LockedEntry } from "../manifest/lock-types.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
+import type { IsoDetail } from "./iso-detail.ts";
+import type { LockedOf } from "./lock-document.ts";
 import { readKeysOf } from "./rpm/keys.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
-/** `detail` of a locked ISO; absent without `keys:`. */
-interface IsoDetail {
-  keys: { path: string; kept: Digest; fingerprints: string[] }[];
-}
-
-const keysOf = (entry: LockedEntry) => (entry.detail as IsoDetail | undefined)?.keys ?? [];
+const keysOf = (entry: LockedOf<"iso">) => entry.detail?.keys ?? [];
 const pathOf = (name: string) => `isos/${name}.iso`;
 
-export const isoSource: SourceKind = {
+export const isoSource: SourceKind<"iso"> = {
   kind: "iso",
   lock: async (context) =>
     mapEntries(
@@ -59,7 +54,7 @@ export const isoSource: SourceKind = {
 };
 
 /** Locked entries whose keys are still in the lock's folder; others are locked again. */
-async function withKeptKeys({ previous, kept }: LockContext): Promise<Map<string, LockedEntry>> {
+async function withKeptKeys({ previous, kept }: LockContext<"iso">): Promise<Map<string, LockedOf<"iso">>> {
   const whole = new Map(previous);
   for (const entry of previous.values()) {
     for (const key of keysOf(entry)) if (!(await kept.has(key.kept))) whole.delete(entry.name);
@@ -67,7 +62,7 @@ async function withKeptKeys({ previous, kept }: LockContext): Promise<Map<string
   return whole;
 }
 
-function keyItems(entries: readonly LockedEntry[], context: PlanContext): Promise<PlanItem[]> {
+function keyItems(entries: readonly LockedOf<"iso">[], context: PlanContext): Promise<PlanItem[]> {
   return Promise.all(
     entries.flatMap(keysOf).map(async ({ path, kept }) => ({
       path,

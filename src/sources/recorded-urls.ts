@@ -6,10 +6,9 @@ import { AirferryError } from "../errors.ts";
 import { type Named, namerOf } from "../http/named.ts";
 import { redactUrl } from "../io/redact.ts";
 import { filePathOf } from "../manifest/load.ts";
-import type { LockedEntry } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import type { ImageDetail } from "./image/detail.ts";
 import { repositoryUrl } from "./image/registry.ts";
+import type { LockedEntry } from "./lock-document.ts";
 import { withCompanions } from "./rpm/companions.ts";
 import { expandVariables } from "./rpm/place.ts";
 
@@ -88,8 +87,9 @@ function withSecrets(recorded: string, byUser: readonly string[]): string {
 }
 
 /** The URLs that the manifest names for what became a locked entry. */
-export function userUrlsOf({ kind, name, detail }: LockedEntry, manifest: Manifest): string[] {
-  switch (kind) {
+export function userUrlsOf(locked: LockedEntry, manifest: Manifest): string[] {
+  const { name } = locked;
+  switch (locked.kind) {
     case "iso":
       return placesOf(manifest.isos?.find((it) => it.name === name));
     case "file":
@@ -101,7 +101,7 @@ export function userUrlsOf({ kind, name, detail }: LockedEntry, manifest: Manife
       return [...placesOf(entry), ...lists].map((it) => expandVariables(it, entry));
     }
     case "image": {
-      const { registry } = (detail ?? {}) as Partial<ImageDetail>;
+      const { registry } = locked.detail;
       return registry === undefined ? [] : [repositoryUrl(registry, registry.insecure)];
     }
   }

@@ -2,17 +2,16 @@
  * `rpms:` of the manifest: repositories mirrored whole (upstream's metadata byte for byte), cut to chosen packages and what
  * these need, or made from a folder of loose RPMs. docs/rpm.md is the prose. Neither lock nor plan ever reads a remote RPM.
  */
-import type { LockedEntry } from "../manifest/lock-types.ts";
 import { emptyFindings } from "./rpm/empty.ts";
 import { excludePackages } from "./rpm/exclude.ts";
 import { lockRepositories } from "./rpm/lock.ts";
 import { planRepositories } from "./rpm/plan.ts";
 import type { SourceKind } from "./types.ts";
 
-export const rpmSource: SourceKind = {
+export const rpmSource: SourceKind<"rpm"> = {
   kind: "rpm",
   lock: lockRepositories,
   plan: (entries, context) => planRepositories(entries, context),
   findings: (entries, { manifest }) => entries.flatMap((entry) => emptyFindings(entry, manifest)),
-  exclude: (entry: LockedEntry, faults, context) => excludePackages(entry, faults, context),
+  exclude: (entry, faults, context) => excludePackages(entry, faults, context),
 };

@@ -11,10 +11,10 @@ import type { Named } from "../http/named.ts";
 import type { Digest } from "../io/digest.ts";
 import type { Finding } from "../io/findings.ts";
 import type { Established, Kind, RandomAccess } from "../io/types.ts";
-import type { LockedEntry } from "../manifest/lock-types.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import type { Codec } from "./archive/inflate.ts";
 import type { LocalPlaces } from "./local-path.ts";
+import type { LockedOf } from "./lock-document.ts";
 
 /** Where the bytes of an item come from. */
 export type ItemSource =
@@ -60,11 +60,11 @@ export interface ItemFault {
 }
 
 /** What `lock` gives a source to work with. */
-export interface LockContext extends LocalPlaces {
+export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   manifest: Manifest;
   fetcher: Fetcher;
   /** Locked entries of this kind whose manifest text did not change, by name: taken over unless `update` names them. */
-  previous: ReadonlyMap<string, LockedEntry>;
+  previous: ReadonlyMap<string, LockedOf<K>>;
   /** Entries to lock anew although their text is the same. */
   update: (kind: Kind, name: string) => boolean;
   /** `x.lock.d/`: small blobs by digest. */
@@ -110,21 +110,21 @@ export interface PlanContext extends LocalPlaces {
 }
 
 /** One kind of source. `lock` gets all entries of the kind at once, because closures span them. */
-export interface SourceKind {
-  kind: Kind;
-  lock(context: LockContext): Promise<LockedEntry[]>;
+export interface SourceKind<K extends Kind = Kind> {
+  kind: K;
+  lock(context: LockContext<K>): Promise<LockedOf<K>[]>;
   /** Items in a fixed order, and the part of the catalog that speaks of them. */
   plan(
-    entries: readonly LockedEntry[],
+    entries: readonly LockedOf<K>[],
     context: PlanContext,
   ): Promise<{ items: PlanItem[]; catalog: Partial<Catalog> }>;
   /** What upstream has moved since it was locked. An upstream that cannot be asked has moved nothing, and is reported. */
   drift?(
-    entries: readonly LockedEntry[],
+    entries: readonly LockedOf<K>[],
     context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
   ): Promise<{ name: string; message: string }[]>;
   /** What of the locked entries cannot work inside; no network. */
-  findings?(entries: readonly LockedEntry[], context: PlanContext): Promise<Finding[]> | Finding[];
+  findings?(entries: readonly LockedOf<K>[], context: PlanContext): Promise<Finding[]> | Finding[];
   /** Takes dropped items out of a locked entry (and out of the metadata generated for it). */
-  exclude?(entry: LockedEntry, faults: readonly ItemFault[], context: PlanContext): Promise<LockedEntry>;
+  exclude?(entry: LockedOf<K>, faults: readonly ItemFault[], context: PlanContext): Promise<LockedOf<K>>;
 }

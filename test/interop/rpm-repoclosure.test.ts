@@ -5,11 +5,11 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test as Tap } from "tap";
-import type { Lock } from "../../src/manifest/lock-types.ts";
 import { leftOutIn } from "../../src/manifest/why.ts";
 import { type Closure, closureOf } from "../../src/rpm/closure.ts";
 import type { PackageEntry } from "../../src/rpm/primary.ts";
 import { writeSubset } from "../../src/rpm/subset.ts";
+import type { Lock } from "../../src/sources/lock-document.ts";
 import { needs } from "../fixtures/clients.ts";
 import { APPSTREAM, BASEOS, type Cs9, openCs9, readOracle, withCs9 } from "../fixtures/cs9.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";

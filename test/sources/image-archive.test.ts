@@ -6,6 +6,7 @@ import t from "tap";
 import type { AirferryError } from "../../src/errors.ts";
 import { resolveManifest } from "../../src/pack/resolve.ts";
 import { openWorkspace } from "../../src/pack/workspace.ts";
+import { entriesOf, type LockedImageEntry } from "../../src/sources/lock-document.ts";
 import { clientPath, needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { digestOf, type TarPart, TestImages, tarFolder, tarOf } from "../fixtures/images.ts";
@@ -16,13 +17,13 @@ async function lockArchive(dir: string, entry: object) {
   const file = writeManifest(dir, { images: [entry] });
   await using workspace = await openWorkspace(file);
   return resolveManifest(workspace, { pinFirstSight: false }).then(
-    (it) => ({ entry: it.lock.entries[0], error: undefined }),
+    (it) => ({ entry: entriesOf(it.lock, "image")[0], error: undefined }),
     (error: AirferryError) => ({ entry: undefined, error }),
   );
 }
 
-function imagesOf(entry: { detail?: unknown } | undefined) {
-  return (entry?.detail as { images: { reference: string; digest: string; platforms: string[] }[] }).images;
+function imagesOf(entry: LockedImageEntry | undefined) {
+  return entry?.detail.images ?? [];
 }
 
 /** A docker-archive of one image with the given layers, as docker wrote it for years. */

@@ -6,10 +6,10 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import t from "tap";
 import type { Inventory } from "../../src/bundle/inventory-types.ts";
 import type { AirferryError } from "../../src/errors.ts";
-import type { LockedEntry } from "../../src/manifest/lock-types.ts";
 import { resolveManifest } from "../../src/pack/resolve.ts";
 import { openWorkspace } from "../../src/pack/workspace.ts";
 import { InflatedFiles } from "../../src/sources/archive/inflated-file.ts";
+import { entriesOf, type LockedImageEntry } from "../../src/sources/lock-document.ts";
 import { digestOf, TestImages, tarFolder, tarOf } from "../fixtures/images.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 
@@ -43,9 +43,10 @@ function ociArchive(dir: string): Buffer {
   return readFileSync(join(dir, "layout.tar"));
 }
 
-async function locked(dir: string, archive: string): Promise<LockedEntry> {
+async function locked(dir: string, archive: string): Promise<LockedImageEntry> {
   await using workspace = await openWorkspace(writeManifest(dir, { images: [{ archive }] }));
-  return (await resolveManifest(workspace, { pinFirstSight: false })).lock.entries[0] as LockedEntry;
+  const { lock } = await resolveManifest(workspace, { pinFirstSight: false });
+  return entriesOf(lock, "image")[0] as LockedImageEntry;
 }
 
 async function refused(dir: string, archive: string): Promise<AirferryError> {

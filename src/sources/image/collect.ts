@@ -11,7 +11,6 @@ import { plural } from "../../io/format.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import { parseJson } from "../../io/json.ts";
 import type { Established } from "../../io/types.ts";
-import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
@@ -41,6 +40,7 @@ import {
 } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import { mapLimited } from "../each.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs } from "../types.ts";
 import type { LockedImage } from "./detail.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";

@@ -4,7 +4,6 @@ import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import type { Fetcher } from "../../fetch/types.ts";
 import { BY_USER } from "../../http/named.ts";
 import { plural } from "../../io/format.ts";
-import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { COSIGN_SIGNATURE_ANNOTATION, type CosignSignature, checkCosignSignature } from "../../oci/cosign.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
@@ -12,6 +11,7 @@ import { type ImageManifest, parseImageManifest } from "../../oci/image-manifest
 import { SIGSTORE_BUNDLE, SIMPLE_SIGNING } from "../../oci/media-types.ts";
 import { digestTag } from "../../oci/reference.ts";
 import { parsePublicKeys, readTrustedKeys, type TrustedKey } from "../../sign/keys.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs } from "../types.ts";
 import type { LockedImage } from "./detail.ts";
 

@@ -4,8 +4,8 @@
  */
 import { AirferryError } from "../../errors.ts";
 import { shellWord } from "../../io/shell.ts";
-import type { LockedEntry } from "../../manifest/lock-types.ts";
 import { parseReference, repositoryOf } from "../../oci/reference.ts";
+import type { LockedImageEntry } from "../lock-document.ts";
 import type { PlanItem } from "../types.ts";
 import type { ImageDetail, LockedImage } from "./detail.ts";
 
@@ -13,12 +13,12 @@ import type { ImageDetail, LockedImage } from "./detail.ts";
  * Checks that no two images go by one name, and that all agree on the sizes of what they share.
  * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM_INVALID; both name the images
  */
-export function verifyTogether(entries: readonly LockedEntry[]): void {
+export function verifyTogether(entries: readonly LockedImageEntry[]): void {
   const named = new Map<string, { image: LockedImage; entry: string }>();
   const sizes = new Map<string, { size: number | undefined; reference: string }>();
   for (const { name: entry, artifacts, detail } of entries) {
     const sizeOf = new Map(artifacts.map((it) => [it.path, it.size]));
-    for (const image of (detail as ImageDetail).images) {
+    for (const image of detail.images) {
       const name = servedName(image.reference);
       const other = named.get(name);
       if (other === undefined) named.set(name, { image, entry });
@@ -69,15 +69,15 @@ export class SharedItems {
   readonly #items = new Map<string, PlanItem>();
 
   /** Adds what one entry takes. */
-  add(entry: LockedEntry, items: readonly PlanItem[]): void {
+  add(entry: LockedImageEntry, items: readonly PlanItem[]): void {
     const owner = new Map<string, string>();
-    for (const { reference, paths } of (entry.detail as ImageDetail).images) {
+    for (const { reference, paths } of entry.detail.images) {
       for (const path of paths) if (!owner.has(path)) owner.set(path, reference);
     }
     for (const item of items) {
       const earlier = this.#items.get(item.path);
       if (earlier === undefined) {
-        const isArchive = (entry.detail as ImageDetail).registry === undefined;
+        const isArchive = entry.detail.registry === undefined;
         const name = `image "${owner.get(item.path)}"`;
         this.#items.set(item.path, {
           ...item,

@@ -1,16 +1,15 @@
 /** Repositories that came out empty: what was to choose packages chose none. */
 import type { Finding } from "../../io/findings.ts";
-import type { LockedEntry } from "../../manifest/lock-types.ts";
 import type { Manifest, RpmEntry } from "../../manifest/schema.ts";
+import type { LockedEntry, LockedRpm } from "../lock-document.ts";
 import { withCompanions } from "./companions.ts";
-import type { RpmDetail } from "./detail.ts";
 
 /** What of an entry chooses; `packages: []` asks for nothing by itself. */
 const CHOOSERS = ["arch", "exclude", "newest", "advisories"] as const;
 
 /** Says that a locked repository has no package, where it was to have some. */
-export function emptyFindings({ name, detail }: LockedEntry, { rpms = [] }: Manifest): Finding[] {
-  const { packages } = detail as RpmDetail;
+export function emptyFindings({ name, detail }: LockedRpm, { rpms = [] }: Manifest): Finding[] {
+  const { packages } = detail;
   const entry = withCompanions(rpms).find((it) => it.name === name);
   if (packages > 0 || entry === undefined || entry.packages?.length === 0) return [];
   const chosenBy = CHOOSERS.filter((key) => entry[key] !== undefined);

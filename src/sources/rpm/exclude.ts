@@ -1,12 +1,15 @@
 /** `on_bad_package: quarantine`: packages that are wrong, wrongly signed or not there leave the repository, metadata and all. */
+
 import { AirferryError } from "../../errors.ts";
+import { hexOf } from "../../io/digest.ts";
 import { shellWord } from "../../io/shell.ts";
-import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { formatNevra, Primary } from "../../rpm/primary.ts";
 import { MAX_METADATA_BYTES, maxOpenBytes, parseRepomd } from "../../rpm/repomd.ts";
 import { rewriteTreeinfo } from "../../rpm/treeinfo.ts";
+import type { LockedRpm } from "../lock-document.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
@@ -18,11 +21,11 @@ const TREEINFO = /^rpms\/[^/]+\/\.?treeinfo$/;
 
 /** Takes packages out and writes the metadata anew; an exact mirror becomes a rewritten one. */
 export async function excludePackages(
-  entry: LockedEntry,
+  entry: LockedRpm,
   faults: readonly ItemFault[],
   context: PlanContext,
-): Promise<LockedEntry> {
-  const detail = entry.detail as RpmDetail;
+): Promise<LockedRpm> {
+  const detail = entry.detail;
   const bad = new Set(faults.map((it) => it.path));
   const path = `rpms/${entry.name}/`;
   const read = async (type: string): Promise<Buffer | undefined> => {
@@ -89,7 +92,7 @@ export async function excludePackages(
     quarantined: [...(detail.quarantined ?? []), ...faults],
   };
   const others = entry.artifacts.filter((it) => !METADATA.test(it.path) && !bad.has(it.path));
-  const repomdSha256 = metadata.digests.repomd?.slice(7) as string;
+  const repomdSha256 = hexOf(metadata.digests.repomd);
   const artifacts = await Promise.all(
     others.map((it) => (TREEINFO.test(it.path) ? withChecksum(it, repomdSha256, context) : it)),
   );

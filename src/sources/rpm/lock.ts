@@ -1,12 +1,13 @@
 /** Locks all repositories of a manifest together: those that are unchanged stay as they are, closures see all of them. */
-import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
+
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
+import type { LockedRpm } from "../lock-document.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import { readBaselines } from "./baseline.ts";
 import { type Companion, companionsOf, selectCompanions } from "./companions.ts";
-import type { RpmDetail } from "./detail.ts";
 import { openIsoProviders } from "./iso-provider.ts";
 import { type RepositoryKeys, readKeys } from "./keys.ts";
 import { freshLock, reopen, stays, withLeftOut } from "./locked.ts";
@@ -23,19 +24,23 @@ interface Work {
   place?: Place;
   keys?: RepositoryKeys | undefined;
   /** The earlier lock, where it stays. */
-  previous?: LockedEntry;
+  previous?: LockedRpm;
   /** It carries what belongs to another entry's packages, and takes no part in closures. These come last. */
   companion?: Companion;
 }
 
 /** @throws {AirferryError} ERR_UNRESOLVED, ERR_UPSTREAM*, ERR_MANIFEST_INVALID */
-export async function lockRepositories(context: LockContext): Promise<LockedEntry[]> {
+export async function lockRepositories(context: LockContext<"rpm">): Promise<LockedRpm[]> {
   const named = context.manifest.rpms ?? [];
   const companions = companionsOf(named);
   const entries = [...named, ...companions.map((it) => it.entry)];
   const fresh = await Promise.all(entries.map((entry) => freshLock(entry, context)));
   const unchanged = fresh.every((it) => it !== undefined) && context.previous.size === entries.length;
-  if (unchanged) return pinned(fresh as LockedEntry[], context);
+  if (unchanged)
+    return pinned(
+      fresh.filter((it) => it !== undefined),
+      context,
+    );
   const works: Work[] = [];
   for (const [index, entry] of entries.entries()) {
     const previous = fresh[index];
@@ -62,15 +67,15 @@ export async function lockRepositories(context: LockContext): Promise<LockedEntr
 }
 
 /** Where an entry that stays is, for install trees that name it, as far as that can be told without asking anybody. */
-async function knownPlace(entry: RpmEntry, context: LockContext): Promise<Pick<Work, "place">> {
+async function knownPlace(entry: RpmEntry, context: LockContext<"rpm">): Promise<Pick<Work, "place">> {
   if (entry.mirrorlist !== undefined || entry.metalink !== undefined) return {};
   const place = await placeOf(entry, context).catch(() => undefined);
   return place ? { place } : {};
 }
 
 /** Notes which ISOs were missing, so that the next lock that may fetch them closes over them too. */
-function withPending(entry: LockedEntry, pendingIsos: string[]): LockedEntry {
-  return { ...entry, detail: { ...(entry.detail as RpmDetail), pendingIsos } };
+function withPending(entry: LockedRpm, pendingIsos: string[]): LockedRpm {
+  return { ...entry, detail: { ...entry.detail, pendingIsos } };
 }
 
 /** Opens one repository after the other, each inside the snapshot of the one before, so that all are checked at the end. */
@@ -78,8 +83,8 @@ async function lockWorks(
   works: readonly Work[],
   open: Repository[],
   providers: readonly Repository[],
-  context: LockContext,
-): Promise<LockedEntry[]> {
+  context: LockContext<"rpm">,
+): Promise<LockedRpm[]> {
   const work = works[open.length];
   if (work === undefined) return lockOpened(works, open, providers, context);
   const { entry, place, previous } = work;
@@ -107,8 +112,8 @@ async function lockOpened(
   works: readonly Work[],
   repositories: readonly Repository[],
   providers: readonly Repository[],
-  context: LockContext,
-): Promise<LockedEntry[]> {
+  context: LockContext<"rpm">,
+): Promise<LockedRpm[]> {
   const files = repositories.flatMap((it) => it.entry.baseline ?? []);
   const baselines = await readBaselines(files, context.baseDir);
   const named = repositories.filter((_it, index) => !works[index]?.companion);
@@ -125,7 +130,7 @@ async function lockOpened(
     );
   }
   const neighbours = works.flatMap(({ entry, place }) => (place ? [{ name: entry.name, place }] : []));
-  const locked: LockedEntry[] = [];
+  const locked: LockedRpm[] = [];
   for (const [index, repository] of repositories.entries()) {
     const { keys, previous } = works[index] as Work;
     if (previous) locked.push(repository.stays ? withLeftOut(previous, selected[index]?.leftOut ?? []) : previous);
@@ -140,7 +145,7 @@ async function lockOpened(
 }
 
 /** Images of install trees without a published digest are fetched once by `lock`. */
-async function pinned(entries: readonly LockedEntry[], context: LockContext): Promise<LockedEntry[]> {
+async function pinned(entries: readonly LockedRpm[], context: LockContext<"rpm">): Promise<LockedRpm[]> {
   if (!context.pinFirstSight) return [...entries];
   return Promise.all(
     entries.map(async (entry) => {

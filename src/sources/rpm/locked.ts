@@ -6,7 +6,6 @@ import { createHash } from "node:crypto";
 import { EXIT, exitStatusOf } from "../../errors.ts";
 import { shellWord } from "../../io/shell.ts";
 import { requestDigest } from "../../manifest/load.ts";
-import type { LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { readComps } from "../../rpm/comps.ts";
@@ -14,19 +13,20 @@ import { ModuleIndex } from "../../rpm/modules.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { Primary } from "../../rpm/primary.ts";
 import { MAX_METADATA_BYTES, maxOpenBytes } from "../../rpm/repomd.ts";
+import type { LockedRpm } from "../lock-document.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
-import type { LeftOutDependency, RpmDetail } from "./detail.ts";
+import type { LeftOutDependency } from "./detail.ts";
 import { listingOf } from "./loose.ts";
 import { placeOf } from "./place.ts";
 import { isSeeded, type Repository } from "./repository.ts";
 import { fetchRepomd } from "./snapshot.ts";
 
 /** The earlier lock of an entry when its text, and a local folder's content, are the same. */
-export async function freshLock(entry: RpmEntry, context: LockContext): Promise<LockedEntry | undefined> {
+export async function freshLock(entry: RpmEntry, context: LockContext<"rpm">): Promise<LockedRpm | undefined> {
   const previous = context.previous.get(entry.name);
   if (previous?.request !== requestDigest(entry) || context.update("rpm", entry.name)) return undefined;
-  const { listing, metadata, pendingIsos } = previous.detail as RpmDetail;
+  const { listing, metadata, pendingIsos } = previous.detail;
   if (pendingIsos !== undefined && context.fetchIsos) return undefined;
   for (const digest of Object.values(metadata)) if (!(await context.kept.has(digest))) return undefined;
   if (listing === undefined) return previous;
@@ -39,9 +39,9 @@ export async function freshLock(entry: RpmEntry, context: LockContext): Promise<
  * over together with the others, out of the very metadata that it was locked from; where upstream has other metadata by now,
  * or cannot be asked, it stays with the packages that it has, and that is said.
  */
-export async function stays(entry: RpmEntry, previous: LockedEntry, context: LockContext): Promise<boolean> {
+export async function stays(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<boolean> {
   if (!isSeeded(entry)) return true;
-  const { upstreamRepomd } = previous.detail as RpmDetail;
+  const { upstreamRepomd } = previous.detail;
   const place = await placeOf(entry, context);
   if (upstreamRepomd === undefined || place.kind === "loose") return false;
   let reason = "upstream has changed since";
@@ -59,8 +59,8 @@ export async function stays(entry: RpmEntry, previous: LockedEntry, context: Loc
 }
 
 /** A repository as its lock has it. One of chosen packages then has these and no choice. */
-export async function reopen(entry: RpmEntry, previous: LockedEntry, context: LockContext): Promise<Repository> {
-  const { metadata } = previous.detail as RpmDetail;
+export async function reopen(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<Repository> {
+  const { metadata } = previous.detail;
   const open = async (type: string) => {
     const digest = metadata[type];
     const name = `${entry.name}: ${type}`;
@@ -85,13 +85,13 @@ export async function reopen(entry: RpmEntry, previous: LockedEntry, context: Lo
 }
 
 /** An entry that stays, with what is left out now that others are different. */
-export function withLeftOut(previous: LockedEntry, left: readonly LeftOutDependency[]): LockedEntry {
-  const { leftOut: _before, ...detail } = previous.detail as RpmDetail;
+export function withLeftOut(previous: LockedRpm, left: readonly LeftOutDependency[]): LockedRpm {
+  const { leftOut: _before, ...detail } = previous.detail;
   return { ...previous, detail: { ...detail, ...(left.length > 0 && { leftOut: [...left] }) } };
 }
 
-async function filelistsOf(previous: LockedEntry, context: LockContext): Promise<Buffer | undefined> {
-  const kept = (previous.detail as RpmDetail).metadata.filelists;
+async function filelistsOf(previous: LockedRpm, context: LockContext<"rpm">): Promise<Buffer | undefined> {
+  const kept = previous.detail.metadata.filelists;
   if (kept) return context.kept.get(kept);
   const artifact = previous.artifacts.find((it) => /\/repodata\/[^/]*filelists\.xml/.test(it.path));
   if (!artifact?.urls || !artifact.integrity) return undefined;

@@ -1,8 +1,8 @@
 /** From locked repositories to files of the bundle: packages with their check, metadata, signatures, keys and /rpmrepo/. */
+
 import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
-import type { Digest } from "../../io/digest.ts";
-import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
+import { formatIntegrity } from "../../io/integrity.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { formatNevra, Primary } from "../../rpm/primary.ts";
@@ -10,6 +10,8 @@ import { integrityOf, maxOpenBytes } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import { itemOf } from "../artifact.ts";
+import type { LockedRpm } from "../lock-document.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import { userUrlsOf } from "../recorded-urls.ts";
 import type { PlanContext, PlanItem } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
@@ -18,8 +20,6 @@ import { writeMergedRepository } from "./rpmrepo.ts";
 /** Path of the bundle's own RPM key. */
 export const OWN_KEY = "keys/airferry";
 
-export const detailOf = (entry: LockedEntry) => entry.detail as RpmDetail;
-
 /** Whether an artifact of a repository is a package. */
 export function isPackage(artifact: LockedArtifact): boolean {
   return artifact.kept === undefined && artifact.path.endsWith(".rpm");
@@ -27,7 +27,7 @@ export function isPackage(artifact: LockedArtifact): boolean {
 
 /** Items and catalog of all repositories. */
 export async function planRepositories(
-  entries: readonly LockedEntry[],
+  entries: readonly LockedRpm[],
   context: PlanContext,
 ): Promise<{ items: PlanItem[]; catalog: { rpms: CatalogRpm[]; keys: CatalogKey[] } }> {
   const items: PlanItem[] = [];
@@ -35,7 +35,7 @@ export async function planRepositories(
   const keys: CatalogKey[] = [];
   const signs = context.signRpmMetadata !== undefined;
   for (const entry of entries) {
-    const detail = detailOf(entry);
+    const detail = entry.detail;
     const check = checkOf(detail, context);
     const { baseDir, unpacked } = context;
     const where = { baseDir, unpacked, byUser: userUrlsOf(entry, context.manifest) };
@@ -47,13 +47,12 @@ export async function planRepositories(
     if (detail.repomdSignedBy === "airferry") items.push(...(await signatureOf(repomd, detail, context)));
     for (const key of detail.keys) {
       const bytes = await context.kept.get(key.kept);
-      const sha256 = key.kept.slice(7);
       items.push({
         path: key.path,
         kind: "rpm",
         mode: "0644",
         size: bytes.length,
-        integrity: `sha256-${Buffer.from(sha256, "hex").toString("base64")}`,
+        integrity: formatIntegrity(key.kept),
         established: "manifest",
         source: { from: "kept", digest: key.kept },
       });
@@ -75,7 +74,7 @@ export async function planRepositories(
       ...(detail.arch && { arch: detail.arch }),
     });
   }
-  const merged = entries.filter((it) => detailOf(it).rpmrepo);
+  const merged = entries.filter((it) => it.detail.rpmrepo);
   if (merged.length > 0) items.push(...(await planMerged(merged, context)));
   if (signs && context.rpmPublicKey && entries.length > 0) {
     const bytes = Buffer.from(context.rpmPublicKey);
@@ -87,7 +86,7 @@ export async function planRepositories(
 }
 
 /** `/rpmrepo/`: one repository over the packages of several, which stay where they are. */
-async function planMerged(entries: readonly LockedEntry[], context: PlanContext): Promise<PlanItem[]> {
+async function planMerged(entries: readonly LockedRpm[], context: PlanContext): Promise<PlanItem[]> {
   const { files, repomd } = await writeMergedRepository(entries, context);
   const items = files.map((it) => made(`rpmrepo/${it.path}`, it.bytes));
   items.push(made("rpmrepo/repodata/repomd.xml", repomd));
@@ -98,7 +97,7 @@ async function planMerged(entries: readonly LockedEntry[], context: PlanContext)
 
 async function signatureOf(repomd: string, detail: RpmDetail, context: PlanContext): Promise<PlanItem[]> {
   if (context.signRpmMetadata === undefined) return [];
-  const bytes = await context.kept.get(detail.metadata.repomd as `sha256:${string}`);
+  const bytes = await context.kept.get(detail.metadata.repomd);
   return [made(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
 }
 
@@ -157,7 +156,7 @@ function requireListed(path: string, nevra: string, listed: readonly string[] | 
 
 /** What primary.xml calls the packages, by integrity. */
 async function listedOf(detail: RpmDetail, context: PlanContext): Promise<Map<string, string[]>> {
-  const kept = await context.kept.get(detail.metadata.primary as Digest);
+  const kept = await context.kept.get(detail.metadata.primary);
   const open = await decompress(kept, { name: "primary.xml", maxBytes: maxOpenBytes("primary") });
   const primary = await Primary.read(open, "primary.xml");
   const listed = new Map<string, string[]>();

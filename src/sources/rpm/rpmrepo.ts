@@ -2,7 +2,7 @@
  * `/rpmrepo/`: metadata of one repository over the packages of several, for builders that know a single server. Packages are
  * not stored twice: locations lead to `NAME/…`, which the server finds below `/rpms/`.
  */
-import type { LockedEntry } from "../../manifest/lock-types.ts";
+
 import { decompress } from "../../rpm/codecs.ts";
 import { pkgidOf } from "../../rpm/filelists.ts";
 import { type RepodataDocument, type RepodataFile, writeRepodata } from "../../rpm/metadata-writer.ts";
@@ -10,6 +10,7 @@ import { Primary } from "../../rpm/primary.ts";
 import { maxOpenBytes } from "../../rpm/repomd.ts";
 import { withLocation } from "../../rpm/subset.ts";
 import { sliceBlocks } from "../../rpm/xml-blocks.ts";
+import type { LockedRpm } from "../lock-document.ts";
 import type { PlanContext } from "../types.ts";
 import type { RpmDetail } from "./detail.ts";
 import { locate } from "./location.ts";
@@ -23,7 +24,7 @@ const HEADS = {
 
 /** Writes the metadata. A package that several repositories have is listed once; the first one is its place. */
 export async function writeMergedRepository(
-  entries: readonly LockedEntry[],
+  entries: readonly LockedRpm[],
   context: PlanContext,
 ): Promise<{ files: RepodataFile[]; repomd: Buffer }> {
   const primary: Buffer[] = [];
@@ -32,7 +33,7 @@ export async function writeMergedRepository(
   const modules: Buffer[] = [];
   const seen = new Set<string>();
   for (const entry of entries) {
-    const { metadata } = entry.detail as RpmDetail;
+    const { metadata } = entry.detail;
     const open = async (type: string) => openKept(metadata, type, entry.name, context);
     const bytes = await open("primary");
     if (bytes === undefined) continue;

@@ -13,7 +13,6 @@ import { httpStatusOf } from "../../http/failure.ts";
 import { namerOf } from "../../http/named.ts";
 import type { Digest } from "../../io/digest.ts";
 import { checkPath } from "../../io/path-grammar.ts";
-import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { decompress, decompressChunks, detectCodec } from "../../rpm/codecs.ts";
 import { Primary } from "../../rpm/primary.ts";
@@ -29,6 +28,7 @@ import {
 } from "../../rpm/repomd.ts";
 import { LEGACY_HINT } from "../../rpm/verify-package.ts";
 import { requireGoodSignature, verifyDetached } from "../../sign/openpgp.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import { recordedUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import type { RepositoryKeys } from "./keys.ts";

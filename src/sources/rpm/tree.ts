@@ -3,9 +3,9 @@
  * the mirror. Checksums in it are kept true.
  */
 import { posix } from "node:path";
-import type { LockedArtifact } from "../../manifest/lock-types.ts";
 import { integrityOf } from "../../rpm/repomd.ts";
 import { MAX_TREEINFO_BYTES, parseTreeinfo, rewriteTreeinfo, type VariantPlace } from "../../rpm/treeinfo.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import { isSamePlace, urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { Snapshot } from "./snapshot.ts";

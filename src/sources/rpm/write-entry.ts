@@ -6,7 +6,6 @@ import type { Digest } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import type { Established } from "../../io/types.ts";
 import { requestDigest } from "../../manifest/load.ts";
-import type { LockedArtifact, LockedEntry } from "../../manifest/lock-types.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { cutComps } from "../../rpm/comps.ts";
 import type { RepodataExtra } from "../../rpm/metadata-writer.ts";
@@ -15,6 +14,8 @@ import { formatNevra, type PackageEntry, type Primary } from "../../rpm/primary.
 import { type Checksum, integrityOf } from "../../rpm/repomd.ts";
 import { type SubsetPackage, writeSubset } from "../../rpm/subset.ts";
 import { cutUpdateinfo } from "../../rpm/updateinfo.ts";
+import type { LockedRpm } from "../lock-document.ts";
+import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs, LockContext } from "../types.ts";
 import { CUT_RECORDS, type RpmDetail } from "./detail.ts";
 import type { RepositoryKeys } from "./keys.ts";
@@ -50,7 +51,7 @@ export async function lockRepository(
   keys: RepositoryKeys | undefined,
   neighbours: readonly Neighbour[],
   context: LockContext,
-): Promise<LockedEntry> {
+): Promise<LockedRpm> {
   const { entry, name, primary, snapshot } = repository;
   const path = rpmPath(name);
   const { placed, notes, repeated } = placePackages(repository, selected, context);
@@ -112,15 +113,14 @@ export async function lockLoose(
   folder: LooseFolder,
   keys: RepositoryKeys | undefined,
   context: LockContext,
-): Promise<LockedEntry> {
+): Promise<LockedRpm> {
   const path = rpmPath(entry.name);
-  const artifacts: LockedArtifact[] = [
-    await keptArtifact(`${path}repodata/repomd.xml`, folder.repomd, context.kept, GENERATED),
-  ];
-  const digests: Record<string, Digest> = { repomd: artifacts[0]?.kept as Digest };
+  const repomd = await keptArtifact(`${path}repodata/repomd.xml`, folder.repomd, context.kept, GENERATED);
+  const artifacts: LockedArtifact[] = [repomd];
+  const digests: Record<string, Digest> = {};
   for (const file of folder.files) {
     const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, context.kept, GENERATED);
-    digests[file.type] = artifact.kept as Digest;
+    digests[file.type] = artifact.kept;
     artifacts.push(artifact);
   }
   for (const it of folder.packages) {
@@ -139,7 +139,7 @@ export async function lockLoose(
     rpmrepo: entry.rpmrepo ?? true,
     packages: folder.packages.length,
     tree: false,
-    metadata: digests,
+    metadata: metadataOf(entry.name, repomd.kept, digests),
     why: {},
     notes: [],
     listing: folder.listing,
@@ -215,7 +215,7 @@ function recordsInside({ name, repomd }: Snapshot): boolean {
 
 interface Metadata {
   artifacts: LockedArtifact[];
-  digests: Record<string, Digest>;
+  digests: RpmDetail["metadata"];
   repomd: Buffer;
 }
 
@@ -229,8 +229,8 @@ async function exactMetadata(
   const isListed = place.kind === "remote" && place.repomds.length > 0;
   const own = proofOf(snapshot, isListed ? "upstream-checksum" : "first-sight");
   const repomd = await keptArtifact(`${path}repodata/repomd.xml`, snapshot.repomdBytes, context.kept, own);
-  const artifacts = [repomd];
-  const digests: Record<string, Digest> = { repomd: repomd.kept as Digest };
+  const artifacts: LockedArtifact[] = [repomd];
+  const digests: Record<string, Digest> = {};
   const listed = proofOf(snapshot, "upstream-checksum");
   for (const record of snapshot.repomd.records) {
     const { stored } = locate(record.href, record.base, record.checksum.hex, `${name}: record ${record.type}`);
@@ -243,7 +243,7 @@ async function exactMetadata(
     }
     if (bytes) {
       const artifact = await keptArtifact(`${path}${stored}`, bytes, context.kept, listed);
-      digests[record.type] ??= artifact.kept as Digest;
+      digests[record.type] ??= artifact.kept;
       artifacts.push(artifact);
     } else {
       artifacts.push({
@@ -255,7 +255,7 @@ async function exactMetadata(
       });
     }
   }
-  return { artifacts, digests, repomd: snapshot.repomdBytes };
+  return { artifacts, digests: metadataOf(name, repomd.kept, digests), repomd: snapshot.repomdBytes };
 }
 
 async function subsetMetadata(
@@ -315,14 +315,26 @@ export async function writeCut(
     revision: source.revision,
     time: source.time,
   });
-  const artifacts = [await keptArtifact(`${path}repodata/repomd.xml`, repomd, kept, GENERATED)];
-  const digests: Record<string, Digest> = { repomd: artifacts[0]?.kept as Digest };
+  const root = await keptArtifact(`${path}repodata/repomd.xml`, repomd, kept, GENERATED);
+  const artifacts: LockedArtifact[] = [root];
+  const digests: Record<string, Digest> = {};
   for (const file of files) {
     const artifact = await keptArtifact(`${path}${file.path}`, file.bytes, kept, GENERATED);
-    if ((CUT_RECORDS as readonly string[]).includes(file.type)) digests[file.type] = artifact.kept as Digest;
+    if ((CUT_RECORDS as readonly string[]).includes(file.type)) digests[file.type] = artifact.kept;
     artifacts.push(artifact);
   }
-  return { artifacts, digests, repomd };
+  return { artifacts, digests: metadataOf(source.name, root.kept, digests), repomd };
+}
+
+/** What of a repository's metadata is kept. Every repository has a repomd and a primary. */
+function metadataOf(name: string, repomd: Digest, digests: Readonly<Record<string, Digest>>): RpmDetail["metadata"] {
+  const { primary } = digests;
+  if (primary === undefined) {
+    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock repository "${name}": it has no primary metadata`, {
+      path: name,
+    });
+  }
+  return { ...digests, repomd, primary };
 }
 
 async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): Promise<RepodataExtra[]> {
@@ -368,7 +380,7 @@ export async function keptArtifact(
   bytes: Buffer,
   kept: KeptBlobs,
   proof: Pick<LockedArtifact, "established" | "signedBy">,
-): Promise<LockedArtifact> {
+): Promise<LockedArtifact & { kept: Digest }> {
   const digest = await kept.put(bytes);
   return {
     path,

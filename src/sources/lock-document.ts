@@ -1,0 +1,97 @@
+/**
+ * The lock `x.lock.json`: every artifact of a manifest pinned, so that the plan is a pure function of it. Each kind of source says
+ * what its entries look like; here they are put together, read and written. docs/manifest.md, "The lock".
+ *
+ * Anything that generated files need a time for uses `time`, so that the same lock always gives the same bytes.
+ */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { z } from "zod";
+import { AirferryError } from "../errors.ts";
+import { writeAtomic } from "../io/atomic.ts";
+import { type Digest, isDigest } from "../io/digest.ts";
+import { parseOwn } from "../io/own-file.ts";
+import type { Kind } from "../io/types.ts";
+import { canonicalJson } from "../manifest/load.ts";
+import { lockedFile } from "./file-detail.ts";
+import { lockedImage } from "./image/detail.ts";
+import { lockedIso } from "./iso-detail.ts";
+import { lockedRpm } from "./rpm/detail.ts";
+
+const MAX_LOCK_BYTES = 512 * 1024 * 1024;
+const LOCK_VERSION = 1;
+
+const lockSchema = z.strictObject({
+  lockVersion: z.literal(LOCK_VERSION),
+  stream: z.string(),
+  /** RFC 3339 UTC, whole seconds: when the lock's content last changed; the mtime of everything generated. */
+  time: z.iso.datetime(),
+  /** The last release that was packed of it, so that a fresh clone goes on from there. Not content: no part of the lock's digest. */
+  last: z.strictObject({ serial: z.int().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/) }).exactOptional(),
+  entries: z.array(z.discriminatedUnion("kind", [lockedIso, lockedRpm, lockedFile, lockedImage])),
+});
+
+export type Lock = z.output<typeof lockSchema>;
+/** One manifest entry, resolved. */
+export type LockedEntry = Lock["entries"][number];
+export type LockedRpm = z.output<typeof lockedRpm>;
+export type LockedImageEntry = z.output<typeof lockedImage>;
+interface LockedByKind {
+  iso: z.output<typeof lockedIso>;
+  rpm: LockedRpm;
+  file: z.output<typeof lockedFile>;
+  image: LockedImageEntry;
+}
+/** The same of one kind. */
+export type LockedOf<K extends Kind> = LockedByKind[K];
+
+const AGAIN = "restore it, or remove it and lock what upstream has now: airferry lock MANIFEST";
+
+/**
+ * Reads a lock; undefined when there is none.
+ * @throws {AirferryError} ERR_LOCK_INVALID when it is not one, with the path of each fault
+ */
+export async function readLock(file: string): Promise<Lock | undefined> {
+  let text: string;
+  try {
+    if ((await stat(file)).size > MAX_LOCK_BYTES) throw new Error(`larger than ${MAX_LOCK_BYTES} bytes`);
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${(cause as Error).message}`, {
+      path: file,
+      hint: AGAIN,
+      cause,
+    });
+  }
+  const version = { key: "lockVersion", value: LOCK_VERSION };
+  return parseOwn(lockSchema, text, { file, what: "lock", code: "ERR_LOCK_INVALID", hint: AGAIN, version });
+}
+
+/** Formats a lock: sorted keys, so that the same lock always gives the same bytes and differences read well. */
+export function formatLock(lock: Lock): string {
+  return `${canonicalJson(lock, 1)}\n`;
+}
+
+/** SHA-256 (hex) of the formatted lock without `last`: what a bundle says it was packed from. */
+export function lockDigest({ last: _, ...lock }: Lock): string {
+  return createHash("sha256").update(formatLock(lock)).digest("hex");
+}
+
+/** Writes a lock under its final name once its bytes are on disk. */
+export async function writeLock(file: string, lock: Lock): Promise<void> {
+  await writeAtomic(file, formatLock(lock));
+}
+
+/** Every digest that occurs as a string value anywhere in the lock's entries. */
+export function digestsOf(value: unknown, into: Set<Digest> = new Set()): Set<Digest> {
+  if (isDigest(value)) into.add(value);
+  else if (Array.isArray(value)) for (const it of value) digestsOf(it, into);
+  else if (value !== null && typeof value === "object") for (const it of Object.values(value)) digestsOf(it, into);
+  return into;
+}
+
+/** The entries of one kind, in their order. */
+export function entriesOf<K extends Kind>(lock: Pick<Lock, "entries"> | undefined, kind: K): LockedOf<K>[] {
+  return (lock?.entries ?? []).filter((it): it is LockedEntry & LockedOf<K> => it.kind === kind);
+}

@@ -1,0 +1,82 @@
+/**
+ * One file of the bundle as the lock has it: what every kind of locked entry is made of. docs/manifest.md, "The lock".
+ *
+ * Small things that only exist at lock time (metadata of RPM repositories, image manifests, rewritten repodata) are kept by
+ * digest in `x.lock.d/` beside the lock; an artifact refers to them with `kept`.
+ */
+import { z } from "zod";
+import { isIntegrity } from "../io/integrity.ts";
+import { digestSchema } from "../io/own-file.ts";
+import { checkPath } from "../io/path-grammar.ts";
+
+/** Keys in the order of the file, so that formatting it again has nothing to sort. */
+const lockedArtifact = z.strictObject({
+  /** With `file` and `offset`: how the file is compressed as a whole; `offset` counts plain bytes. */
+  codec: z.enum(["gzip", "zstd"]).exactOptional(),
+  established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]),
+  etag: z.string().exactOptional(),
+  /** Absolute path, or path relative to the manifest, of a local file. */
+  file: z.string().exactOptional(),
+  /** SRI, one or several algorithms, strongest known. Absent when it will be pinned at pack (first sight). */
+  integrity: z.string().exactOptional(),
+  /** Digest of a blob in `x.lock.d/`. */
+  kept: digestSchema.exactOptional(),
+  /** 0755 for executables; default 0644. */
+  mode: z.enum(["0644", "0755"]).exactOptional(),
+  /** With `file`: where in it the artifact begins (a blob in an archive); the rest of the file is something else. */
+  offset: z.int().min(0).exactOptional(),
+  /** Path in the bundle, which is also the URL below `/`: `isos/x.iso`, `rpms/k8s/Packages/x.rpm`, … */
+  path: z.string(),
+  /** Fingerprints of the OpenPGP keys that signed the digest, for `upstream-signed`. */
+  signedBy: z.array(z.string()).exactOptional(),
+  /** Bytes. Absent only when upstream does not tell and nothing had to be downloaded. */
+  size: z.int().min(0).exactOptional(),
+  /** Mirrors in the order to try, original (never rewritten, never with credentials). Absent for `file` and `kept`. */
+  urls: z.array(z.string()).exactOptional(),
+});
+
+export type LockedArtifact = z.output<typeof lockedArtifact>;
+
+/** What the shape alone does not say of an artifact below `root`: the key that is wrong, and what was expected. */
+function artifactFault(
+  it: LockedArtifact,
+  root: string,
+): [key: keyof LockedArtifact | "", expected: string] | undefined {
+  if (!it.path.startsWith(root) || checkPath(it.path) !== undefined) return ["path", `expected a path below ${root}`];
+  if (it.integrity !== undefined && !isIntegrity(it.integrity)) return ["integrity", "expected an SRI string"];
+  if (it.urls?.every((url) => URL.canParse(url)) === false) return ["urls", "expected URLs"];
+  const places = Number(it.urls !== undefined) + Number(it.file !== undefined) + Number(it.kept !== undefined);
+  return places === 1 ? undefined : ["", "expected one of urls, file and kept"];
+}
+
+/** Artifacts below `root`. Checked in one go: there may be 100,000 of them. */
+function lockedArtifacts(root: string) {
+  return z.array(lockedArtifact).check(({ value, issues }) => {
+    for (const [index, it] of value.entries()) {
+      const fault = artifactFault(it, root);
+      if (fault === undefined) continue;
+      const [key, message] = fault;
+      issues.push({ code: "custom", input: it, path: key === "" ? [index] : [index, key], message });
+    }
+  });
+}
+
+/** A key file below `keys/`. */
+export const lockedKey = z.strictObject({
+  /** `keys/NAME`. */
+  path: z.string().refine((it) => it.startsWith("keys/") && checkPath(it) === undefined, "expected a path below keys/"),
+  kept: digestSchema,
+  fingerprints: z.array(z.string()),
+});
+
+/** A whole entry of the manifest of one kind, resolved. */
+export function lockedEntry<K extends string>(kind: K, root: string) {
+  return z.strictObject({
+    artifacts: lockedArtifacts(root),
+    kind: z.literal(kind),
+    /** Unique per kind: ISO name, repository name, path below files/, image reference or archive path. */
+    name: z.string(),
+    /** SHA-256 of the canonical JSON of the manifest's entry: when it changes, the entry is locked again. */
+    request: z.string(),
+  });
+}
