@@ -146,20 +146,9 @@ async function makeRepositories(
   }
   // Vendors have packages of the same names: each is built once, and signed for each.
   const wanted = new Map([...repositories.values()].flatMap((it) => [...it.specs]));
-  const built = new Map<string, string>();
-  const list = [...wanted];
-  const halves = [list.filter((_, i) => i % 2 === 0), list.filter((_, i) => i % 2 === 1)];
   const pool = join(dir, "pool");
-  await Promise.all(
-    halves.map(async (half, i) => {
-      const files = await buildRpms(
-        join(dir, `build${i}`),
-        pool,
-        half.map(([, spec]) => spec),
-      );
-      for (const [j, [name]] of half.entries()) built.set(name, files[j]!);
-    }),
-  );
+  const files = await buildRpms(pool, [...wanted.values()]);
+  const built = new Map([...wanted.keys()].map((name, i) => [name, files[i]!]));
   for (const [url, { keyUrl, specs }] of repositories) {
     const folder = place(url);
     const key = keys.get(keyUrl)!;

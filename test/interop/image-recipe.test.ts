@@ -1,6 +1,6 @@
 /**
- * The recipe of ../shared: a multi-arch image that buildah makes, signed, attested and with SBOMs in both of cosign's forms, through
- * lock, pack, unpack and serve, to every client over TLS. Skipped where ../shared is absent.
+ * A recipe of its own kind: a multi-arch image that buildah makes, signed, attested and with SBOMs in both of cosign's forms, through
+ * lock, pack, unpack and serve, to every client over TLS.
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,12 +9,10 @@ import { absent, CLIENTS_BIN, cosignPaths, needs } from "../fixtures/clients.ts"
 import { runClient, startContainerd } from "../fixtures/container-clients.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
 import { freePort, startDockerRegistry } from "../fixtures/images.ts";
-import { ROOT } from "../fixtures/program.ts";
 
-const RECIPE = join(ROOT, "../shared/facts/oci-fixture-recipe.sh");
+const RECIPE = join(import.meta.dirname, "../fixtures/data/image-recipe.sh");
 
 t.test("the recipe's image crosses the gap", async (t) => {
-  if (!existsSync(RECIPE)) return t.pass("no recipe", { skip: "../shared is not here" });
   if (!needs(t, "docker-registry", "skopeo", "buildah", "podman", "runc", "crane", "oras", "cosign2", "cosign3"))
     return;
   const busybox = join(CLIENTS_BIN, "../unpacked/bin/busybox");

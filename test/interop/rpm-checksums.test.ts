@@ -11,7 +11,7 @@ import { needs } from "../fixtures/clients.ts";
 import { writeKeyPairs } from "../fixtures/keys.ts";
 import { scratch } from "../fixtures/program.ts";
 import { carryAcross, dnf, needsDnfPlugins, run } from "../fixtures/rpm-carry.ts";
-import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
+import { RPM_FIXTURES, withLargeFixtures } from "../fixtures/rpm-files.ts";
 import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
 
@@ -131,7 +131,7 @@ t.test("bytes that an md5 or sha1 repository does not promise are refused", asyn
 
 const LIBREPO = join(RPM_FIXTURES, "librepo/python/tests/servermock/yum_mock/static/01");
 
-t.test("librepo's sha1 repository of Fedora 16, signed, whole and subset", withRpmFixtures, async (t) => {
+t.test("librepo's sha1 repository of Fedora 16, signed, whole and subset", withLargeFixtures, async (t) => {
   if (!needsDnfPlugins(t)) return;
   const work = scratch(t, "airferry-librepo");
   await writeKeyPairs(work);

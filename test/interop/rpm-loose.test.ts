@@ -5,7 +5,7 @@ import { join } from "node:path";
 import t from "tap";
 import { readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose.ts";
 import { needs } from "../fixtures/clients.ts";
-import { fixtureRpms, inMemory, RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
+import { fixtureRpms, inMemory, RPM_FIXTURES } from "../fixtures/rpm-files.ts";
 
 // One package of createrepo_c is left out: it loses letters of it, see test/rpm/loose.test.ts.
 const PICK =
@@ -30,7 +30,7 @@ const QUESTIONS = [
   ["--changelogs"],
 ];
 
-t.test("dnf finds the same in our metadata as in createrepo_c's", withRpmFixtures, async (t) => {
+t.test("dnf finds the same in our metadata as in createrepo_c's", async (t) => {
   if (!needs(t, "dnf", "createrepo_c")) return;
   const root = t.testdir({ ours: {}, theirs: {}, empty: {} });
   const paths = fixtureRpms().filter((it) => PICK.test(it));

@@ -1,13 +1,11 @@
 /** src/rpm/evr.ts against upstream's own vectors, and ranges against rpm's rules. */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { compareEvr, parseEvr, parseSign, rangesOverlap, rpmvercmp } from "../../src/rpm/evr.ts";
 import { RPM_FIXTURES } from "../fixtures/rpm-files.ts";
 
-const here = existsSync(RPM_FIXTURES) ? {} : { skip: "no ../shared/fixtures/rpm here" };
-
-t.test("rpmvercmp() agrees with all vectors of cavaliergopher/rpm", here, async (t) => {
+t.test("rpmvercmp() agrees with all vectors of cavaliergopher/rpm", async (t) => {
   const vectors = JSON.parse(readFileSync(join(RPM_FIXTURES, "cavaliergopher-rpm/vercmp.json"), "utf8")) as Record<
     string,
     unknown
@@ -20,7 +18,7 @@ t.test("rpmvercmp() agrees with all vectors of cavaliergopher/rpm", here, async 
   t.same(wrong, []);
 });
 
-t.test("rpmvercmp() agrees with all vectors of rpm", here, async (t) => {
+t.test("rpmvercmp() agrees with all vectors of rpm", async (t) => {
   const lines = readFileSync(join(RPM_FIXTURES, "rpmvercmp/rpmvercmp.tsv"), "utf8").trim().split("\n");
   const vectors = lines.map((it) => it.split("\t")).filter((it) => /^-?[01]$/.test(it[2] ?? ""));
   t.ok(vectors.length > 80, `${vectors.length} vectors`);

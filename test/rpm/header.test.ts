@@ -8,6 +8,7 @@ import { packageInfoOf } from "../../src/rpm/package-info.ts";
 import { formatPackageXml } from "../../src/rpm/package-xml.ts";
 import { needs } from "../fixtures/clients.ts";
 import {
+  expected,
   fixtureRpms,
   inMemory,
   int32,
@@ -20,7 +21,6 @@ import {
   text,
   texts,
   withRegion,
-  withRpmFixtures,
 } from "../fixtures/rpm-files.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
 
@@ -40,10 +40,10 @@ const QUERY = [
   "[%{CHANGELOGTIME};]",
 ].join("\\t");
 
-t.test("readRpmFile() reads what rpm reads from every package", withRpmFixtures, async (t) => {
+t.test("readRpmFile() reads what rpm reads from every package", async (t) => {
   if (!needs(t, "rpm")) return;
   const paths = fixtureRpms();
-  t.ok(paths.length > 590, `${paths.length} packages`);
+  t.ok(paths.length > expected(590, 100), `${paths.length} packages`);
   const files = paths.map((it) => join(RPM_FIXTURES, it));
   const options = ["-qp", "--nosignature", "--nodigest", "--qf", `${QUERY}\\n`];
   const asked = spawnSync("rpm", [...options, ...files], {

@@ -19,7 +19,6 @@ import {
   readFixture,
   text,
   texts,
-  withRpmFixtures,
 } from "../fixtures/rpm-files.ts";
 
 /**
@@ -38,7 +37,7 @@ function blocksOf(file: string): string[] {
   return blocks.map((it) => plain(it.slice(0, it.indexOf("</package>\n") + "</package>\n".length)));
 }
 
-t.test("loose packages are described as createrepo_c describes them", withRpmFixtures, async (t) => {
+t.test("loose packages are described as createrepo_c describes them", async (t) => {
   if (!needs(t, "createrepo_c")) return;
   const folder = t.testdir();
   const paths = fixtureRpms();
@@ -73,7 +72,7 @@ t.test("loose packages are described as createrepo_c describes them", withRpmFix
   t.equal(same, paths.length * 3);
 });
 
-t.test("writeLooseRepodata() writes what repository tools accept, always the same", withRpmFixtures, async (t) => {
+t.test("writeLooseRepodata() writes what repository tools accept, always the same", async (t) => {
   const paths = fixtureRpms().filter((it) => it.startsWith("artipie-el7") || it.startsWith("katello-zoo/zoo/"));
   const packages = await Promise.all(
     paths.map((href) => readLoosePackage({ href, bytes: inMemory(readFixture(href)) })),

@@ -12,9 +12,9 @@ import { formatNevra, Primary } from "../../src/rpm/primary.ts";
 import { parseRepomd } from "../../src/rpm/repomd.ts";
 import { cutUpdateinfo, forEachAdvisory } from "../../src/rpm/updateinfo.ts";
 import { sliceBlocks } from "../../src/rpm/xml-blocks.ts";
-import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
+import { expected, RPM_FIXTURES, withLargeFixtures } from "../fixtures/rpm-files.ts";
 
-const all = existsSync(RPM_FIXTURES) ? readdirSync(RPM_FIXTURES, { recursive: true, encoding: "utf8" }).sort() : [];
+const all = readdirSync(RPM_FIXTURES, { recursive: true, encoding: "utf8" }).sort();
 /** Opens a file in any codec; undefined for what is none (zchunk) or damaged on purpose. */
 async function open(path: string): Promise<Buffer | undefined> {
   return decompress(readFileSync(path), { name: path, maxBytes: 1 << 28 }).catch((error: unknown) => {
@@ -23,7 +23,7 @@ async function open(path: string): Promise<Buffer | undefined> {
   });
 }
 
-t.test("every repomd.xml of the fixtures is read or refused with a reason", withRpmFixtures, async (t) => {
+t.test("every repomd.xml of the fixtures is read or refused with a reason", async (t) => {
   let read = 0;
   let packages = 0;
   const refused: string[] = [];
@@ -50,12 +50,12 @@ t.test("every repomd.xml of the fixtures is read or refused with a reason", with
       refused.push(path);
     }
   }
-  t.ok(read >= 60, `${read} read`);
-  t.ok(packages > 18_000, `${packages} packages`);
-  t.ok(refused.length > 0 && refused.length < 25, `${refused.length} refused: ${refused.join(", ")}`);
+  t.ok(read >= expected(60, 4), `${read} read`);
+  t.ok(packages > expected(18_000, 30), `${packages} packages`);
+  t.ok(refused.length >= expected(1, 0) && refused.length < 25, `${refused.length} refused: ${refused.join(", ")}`);
 });
 
-t.test("a dialect without rpm: prefixes is read by the real parser", withRpmFixtures, async (t) => {
+t.test("a dialect without rpm: prefixes is read by the real parser", withLargeFixtures, async (t) => {
   const path = join(RPM_FIXTURES, "bazeldnf/testdata/libvirt-devel-el8.xml");
   const parsed = await Primary.read(readFileSync(path), path);
   t.equal(parsed.packages.length, 598);
@@ -63,7 +63,7 @@ t.test("a dialect without rpm: prefixes is read by the real parser", withRpmFixt
   t.ok(withRequires.length > 300, `${withRequires.length} have dependencies`);
 });
 
-t.test("every modules.yaml is read; kept documents are upstream's bytes", withRpmFixtures, async (t) => {
+t.test("every modules.yaml is read; kept documents are upstream's bytes", async (t) => {
   let documents = 0;
   for (const path of all.filter((it) => /modules[^/]*\.yaml(\.\w+)?$/.test(it) && !it.includes("libmodulemd"))) {
     const bytes = await open(join(RPM_FIXTURES, path));
@@ -88,10 +88,10 @@ t.test("every modules.yaml is read; kept documents are upstream's bytes", withRp
       t.equal(error.code, "ERR_UPSTREAM_INVALID", `${path}: ${error.message}`);
     }
   }
-  t.ok(documents > 500, `${documents} documents`);
+  t.ok(documents > expected(500, 5), `${documents} documents`);
 });
 
-t.test("comps and advisories are cut without touching what stays", withRpmFixtures, async (t) => {
+t.test("comps and advisories are cut without touching what stays", async (t) => {
   let seen = 0;
   for (const path of all.filter((it) => /comps[^/]*\.xml(\.gz|\.xz)?$/.test(it))) {
     const bytes = await open(join(RPM_FIXTURES, path));
@@ -105,7 +105,7 @@ t.test("comps and advisories are cut without touching what stays", withRpmFixtur
     t.ok(half.environments.every((it) => it.groups.every((id) => groups.has(id) || !known.has(id))));
     seen++;
   }
-  t.ok(seen > 20, `${seen} comps files`);
+  t.ok(seen > expected(20, 0), `${seen} comps files`);
   let advisories = 0;
   for (const path of all.filter((it) => /updateinfo[^/]*\.xml(\.gz)?$/.test(it))) {
     const bytes = await open(join(RPM_FIXTURES, path));
@@ -124,7 +124,7 @@ t.test("comps and advisories are cut without touching what stays", withRpmFixtur
       if (!(error instanceof AirferryError)) throw error;
     }
   }
-  t.ok(advisories > 30, `${advisories} advisories`);
+  t.ok(advisories > expected(30, 3), `${advisories} advisories`);
 });
 
 t.test("blocks are the same whatever the pieces", async (t) => {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { parseTreeinfo, rewriteTreeinfo, type VariantPlace } from "../../src/rpm/treeinfo.ts";
-import { RPM_FIXTURES, readFixture, withRpmFixtures } from "../fixtures/rpm-files.ts";
+import { RPM_FIXTURES, readFixture } from "../fixtures/rpm-files.ts";
 
 const folder = join(RPM_FIXTURES, "treeinfo");
 const PULP = "pulp-fixtures/rpm/assets-distributiontree/.treeinfo";
@@ -13,7 +13,7 @@ function read(path: string): string {
   return readFixture(path).toString();
 }
 
-t.test("parseTreeinfo() reads every real one", withRpmFixtures, async (t) => {
+t.test("parseTreeinfo() reads every real one", async (t) => {
   t.ok(real.length > 20);
   for (const path of [...real, PULP, "katello-zoo/zoo/.treeinfo"]) {
     const text = read(path);
@@ -31,7 +31,7 @@ t.test("parseTreeinfo() reads every real one", withRpmFixtures, async (t) => {
   }
 });
 
-t.test("parseTreeinfo() tells images with checksums, and repositories", withRpmFixtures, async (t) => {
+t.test("parseTreeinfo() tells images with checksums, and repositories", async (t) => {
   const server = parseTreeinfo(read("treeinfo/fedora-21-Server.x86_64"), "x");
   t.match(server, {
     family: "Fedora-Server",
@@ -68,7 +68,7 @@ function difference(before: string, after: string): { gone: string[]; new: strin
   return { gone: a.filter((it) => !b.includes(it)), new: b.filter((it) => !a.includes(it)) };
 }
 
-t.test("rewriteTreeinfo() points variants to where they are now", withRpmFixtures, async (t) => {
+t.test("rewriteTreeinfo() points variants to where they are now", async (t) => {
   const text = read("treeinfo/RHEL-8-BETA.x86_64");
   const place = { repository: "../rhel-8-appstream", packages: "../rhel-8-appstream/Packages" };
   const moved = rewriteTreeinfo(text, { variants: new Map([["AppStream", place]]) }, "x");
@@ -88,7 +88,7 @@ t.test("rewriteTreeinfo() points variants to where they are now", withRpmFixture
   t.same(parseTreeinfo(moved, "x").variants[0], { uid: "AppStream", ...place, outside: true });
 });
 
-t.test("rewriteTreeinfo() takes variants out, with all that names them", withRpmFixtures, async (t) => {
+t.test("rewriteTreeinfo() takes variants out, with all that names them", async (t) => {
   const text = read("treeinfo/RHEL-8-BETA.x86_64");
   const cut = rewriteTreeinfo(text, { variants: new Map([["AppStream", null]]) }, "x");
   t.notMatch(cut, /appstream/i);
@@ -112,7 +112,7 @@ t.test("rewriteTreeinfo() takes variants out, with all that names them", withRpm
   t.notMatch(external, "../rpm-signed");
 });
 
-t.test("rewriteTreeinfo() keeps checksums true", withRpmFixtures, async (t) => {
+t.test("rewriteTreeinfo() keeps checksums true", async (t) => {
   const text = read("treeinfo/fedora-21-Server.x86_64");
   const hex = "ab".repeat(32);
   const changed = rewriteTreeinfo(

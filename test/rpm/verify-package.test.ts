@@ -8,6 +8,7 @@ import { verifyPackage } from "../../src/rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../src/sign/openpgp.ts";
 import { needs } from "../fixtures/clients.ts";
 import {
+  expected,
   fixtureRpms,
   inMemory,
   MINIMAL,
@@ -17,7 +18,6 @@ import {
   readFixture,
   text,
   texts,
-  withRpmFixtures,
 } from "../fixtures/rpm-files.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
 
@@ -39,7 +39,7 @@ const FOR_RPM = [
   "rpm-rs/signing_keys/v4/rpm-testkey-v4-rsa4096.asc",
 ];
 
-t.test("verifyPackage() says of every package what rpmkeys says", withRpmFixtures, async (t) => {
+t.test("verifyPackage() says of every package what rpmkeys says", async (t) => {
   if (!needs(t, "rpmkeys")) return;
   const database = ["--dbpath", t.testdir()];
   for (const key of FOR_RPM) {
@@ -68,7 +68,7 @@ t.test("verifyPackage() says of every package what rpmkeys says", withRpmFixture
     if (digests !== expectedDigests) t.equal(digests, expectedDigests, `${path}: ${said}`);
     if (expectedDigests === true && verdict !== expected) t.equal(verdict, expected, `${path}: ${said}`);
   }
-  t.equal(signed, 21, "packages that both call signed");
+  t.equal(signed, expected(21, 13), "packages that both call signed");
 });
 
 interface Expected {
@@ -117,7 +117,7 @@ const SIGNED = new Map<string, Expected>([
   ],
 ]);
 
-t.test("verifyPackage() takes every kind of signature", withRpmFixtures, async (t) => {
+t.test("verifyPackage() takes every kind of signature", async (t) => {
   for (const [path, { keys, legacy, payload, good }] of SIGNED) {
     const source = inMemory(readFixture(path));
     try {
@@ -137,7 +137,7 @@ t.test("verifyPackage() takes every kind of signature", withRpmFixtures, async (
   }
 });
 
-t.test("verifyPackage() refuses with the keys expected and found", withRpmFixtures, async (t) => {
+t.test("verifyPackage() refuses with the keys expected and found", async (t) => {
   const keyring = await ringOf(CENTOS_7);
   const expected = keyring.keys[0]?.fingerprint;
   const code = "ERR_UPSTREAM_SIGNATURE";
@@ -207,7 +207,7 @@ function withDigest(copy: Buffer, original: Buffer, start: number, algorithm: st
   return result;
 }
 
-t.test("verifyPackage() refuses tampered packages", withRpmFixtures, async (t) => {
+t.test("verifyPackage() refuses tampered packages", async (t) => {
   const packages = new Map([
     ["artipie-el7/time-1.7-45.el7.x86_64.rpm", CENTOS_7],
     [`${V4}-rsa4096-2.3.4-5.el9.noarch.rpm`, "rpm-rs/signing_keys/v4/rpm-testkey-v4-rsa4096.asc"],
@@ -256,48 +256,44 @@ t.test("digests are checked without keys too, and elsewhere when asked", async (
   t.same(asked, [["sha256", bytes.length - payload.length, payload.length]]);
 });
 
-t.test("verifyPackage() tells the modularity label", withRpmFixtures, async (t) => {
+t.test("verifyPackage() tells the modularity label", async (t) => {
   const path = fixtureRpms().find((it) => it.startsWith("generated-modular/rpms/web-1")) as string;
   const verdict = await verifyPackage(inMemory(readFixture(path)), undefined, { name: path, gpgcheck: false });
   t.match(verdict.modularityLabel, /^web:/);
 });
 
-t.test(
-  "whatever damage verifyPackage() accepts has left header and payload as they were signed",
-  withRpmFixtures,
-  async (t) => {
-    const random = seeded(20261123);
-    const packages = new Map([
-      [`${V4}-rsa4096-2.3.4-5.el9.noarch.rpm`, "rpm-rs/signing_keys/v4/rpm-testkey-v4-rsa4096.asc"],
-      [`${V6}-multiple-signatures-2.3.4-5.el9.noarch.rpm`, V6_KEYS[0] as string],
-      ["cavaliergopher-rpm/centos-release-7-2.1511.el7.centos.2.10.x86_64.rpm", CENTOS_7],
-    ]);
-    for (const [path, key] of packages) {
-      const keyring = await ringOf(key);
-      const bytes = readFixture(path);
-      const { headerStart } = await readRpmFile(inMemory(bytes), path);
-      const signed = bytes.subarray(headerStart);
-      const outcomes: Record<string, number> = {};
-      for (let i = 0; i < 300; i++) {
-        // Two in three hit the signature header, which nothing protects.
-        const parts = [bytes.subarray(0, headerStart), signed] as const;
-        const copy =
-          i % 3 === 0
-            ? Buffer.concat([parts[0], mutated(parts[1], random)])
-            : Buffer.concat([mutated(parts[0], random), parts[1]]);
-        const code = await verifyPackage(inMemory(copy), keyring, { name: path }).then(
-          async () => {
-            const accepted = await readRpmFile(inMemory(copy), path);
-            if (!copy.subarray(accepted.headerStart).equals(signed)) t.fail(`${path}, change ${i}: accepted`);
-            return "accepted";
-          },
-          (error) => error.code ?? String(error),
-        );
-        outcomes[code] = (outcomes[code] ?? 0) + 1;
-      }
-      const { accepted = 0, ERR_UPSTREAM_INVALID = 0, ERR_UPSTREAM_DIGEST = 0, ERR_UPSTREAM_SIGNATURE = 0 } = outcomes;
-      const known = accepted + ERR_UPSTREAM_INVALID + ERR_UPSTREAM_DIGEST + ERR_UPSTREAM_SIGNATURE;
-      t.equal(known, 300, `${path}: ${JSON.stringify(outcomes)}`);
+t.test("whatever damage verifyPackage() accepts has left header and payload as they were signed", async (t) => {
+  const random = seeded(20261123);
+  const packages = new Map([
+    [`${V4}-rsa4096-2.3.4-5.el9.noarch.rpm`, "rpm-rs/signing_keys/v4/rpm-testkey-v4-rsa4096.asc"],
+    [`${V6}-multiple-signatures-2.3.4-5.el9.noarch.rpm`, V6_KEYS[0] as string],
+    ["cavaliergopher-rpm/centos-release-7-2.1511.el7.centos.2.10.x86_64.rpm", CENTOS_7],
+  ]);
+  for (const [path, key] of packages) {
+    const keyring = await ringOf(key);
+    const bytes = readFixture(path);
+    const { headerStart } = await readRpmFile(inMemory(bytes), path);
+    const signed = bytes.subarray(headerStart);
+    const outcomes: Record<string, number> = {};
+    for (let i = 0; i < 300; i++) {
+      // Two in three hit the signature header, which nothing protects.
+      const parts = [bytes.subarray(0, headerStart), signed] as const;
+      const copy =
+        i % 3 === 0
+          ? Buffer.concat([parts[0], mutated(parts[1], random)])
+          : Buffer.concat([mutated(parts[0], random), parts[1]]);
+      const code = await verifyPackage(inMemory(copy), keyring, { name: path }).then(
+        async () => {
+          const accepted = await readRpmFile(inMemory(copy), path);
+          if (!copy.subarray(accepted.headerStart).equals(signed)) t.fail(`${path}, change ${i}: accepted`);
+          return "accepted";
+        },
+        (error) => error.code ?? String(error),
+      );
+      outcomes[code] = (outcomes[code] ?? 0) + 1;
     }
-  },
-);
+    const { accepted = 0, ERR_UPSTREAM_INVALID = 0, ERR_UPSTREAM_DIGEST = 0, ERR_UPSTREAM_SIGNATURE = 0 } = outcomes;
+    const known = accepted + ERR_UPSTREAM_INVALID + ERR_UPSTREAM_DIGEST + ERR_UPSTREAM_SIGNATURE;
+    t.equal(known, 300, `${path}: ${JSON.stringify(outcomes)}`);
+  }
+});

@@ -14,9 +14,9 @@ import {
   verifyOpenPgpSignature,
 } from "../../src/sign/openpgp.ts";
 import { needs } from "../fixtures/clients.ts";
+import { expected, RPM_FIXTURES } from "../fixtures/rpm-files.ts";
 
-const root = join(import.meta.dirname, "../../../shared/fixtures/rpm");
-const options = existsSync(root) ? {} : { skip: "no ../shared/fixtures/rpm here" };
+const root = RPM_FIXTURES;
 
 function read(path: string): Buffer {
   return readFileSync(join(root, path));
@@ -61,7 +61,7 @@ async function judge(path: string, keyring: OpenPgpKeyring, legacy = false) {
   return found;
 }
 
-t.test("every key file that is one is read", options, async (t) => {
+t.test("every key file that is one is read", async (t) => {
   const files = (readdirSync(join(root, "gpg-keys"), { recursive: true }) as string[]).sort();
   const unusable: string[] = [];
   let read_ = 0;
@@ -86,7 +86,7 @@ t.test("every key file that is one is read", options, async (t) => {
       unusable.push(`${file}: ${(error as Error).message}`);
     }
   }
-  t.ok(read_ > 150, `${read_} files`);
+  t.ok(read_ > expected(150, 40), `${read_} files`);
   // Post-quantum only: nothing that a signature could be checked with yet.
   t.same(
     unusable.map((it) => it.split(":")[0]),
@@ -100,13 +100,12 @@ t.test("every key file that is one is read", options, async (t) => {
   t.equal(rhel10.skipped.length, 1, "its third key is skipped with a reason");
 });
 
-t.test("version 3 signatures of CentOS 7", options, async (t) => {
+t.test("version 3 signatures of CentOS 7", async (t) => {
   const keyring = await readOpenPgpKeyring([read("gpg-keys/centos/RPM-GPG-KEY-CentOS-7")]);
-  const names = ["dbus-1.6.12-17", "time-1.7-45", "aspell-0.60.6.1-9", "authconfig-6.2.8-30"].map(
-    (it) => `${it}.el7.x86_64`,
-  );
-  for (const name of [...names, "openssl-devel-1.0.2k-19.el7.x86_64"]) {
-    const found = await judge(`artipie-el7/${name}.rpm`, keyring);
+  const packages = (readdirSync(join(root, "artipie-el7")) as string[]).filter((it) => /el7\.x86_64\.rpm$/.test(it));
+  t.ok(packages.length >= expected(5, 1), `${packages.length} packages`);
+  for (const name of packages) {
+    const found = await judge(`artipie-el7/${name}`, keyring);
     for (const tag of [268, 1002]) {
       const [one] = found.get(tag) ?? [];
       t.equal(one?.version, 3, `${name} ${tag}`);
@@ -114,11 +113,11 @@ t.test("version 3 signatures of CentOS 7", options, async (t) => {
     }
   }
   const foreign = await readOpenPgpKeyring([read("gpg-keys/centos/RPM-GPG-KEY-CentOS-Official")]);
-  const [stranger] = (await judge("artipie-el7/dbus-1.6.12-17.el7.x86_64.rpm", foreign)).get(268) ?? [];
+  const [stranger] = (await judge("artipie-el7/time-1.7-45.el7.x86_64.rpm", foreign)).get(268) ?? [];
   t.match(stranger?.verdict.unknown[0]?.reason, /key 24C6A8A7F4A80EB5 is not among the keys/);
 });
 
-t.test("a changed version 3 signature or header is bad", options, async (t) => {
+t.test("a changed version 3 signature or header is bad", async (t) => {
   const keyring = await readOpenPgpKeyring([read("gpg-keys/centos/RPM-GPG-KEY-CentOS-7")]);
   const bytes = read("artipie-el7/time-1.7-45.el7.x86_64.rpm");
   const signatures = header(bytes, 96);
@@ -154,14 +153,14 @@ t.test("a changed version 3 signature or header is bad", options, async (t) => {
   t.same(await count_(main, blob.subarray(0, -3)), [0, 0, 1], "cut short");
 });
 
-t.test("DSA of CentOS 5 counts for legacy only", options, async (t) => {
+t.test("DSA of CentOS 5 counts for legacy only", async (t) => {
   const keyring = await readOpenPgpKeyring([read("gpg-keys/centos/RPM-GPG-KEY-CentOS-5")]);
   const path = "cavaliergopher-rpm/centos-release-5-0.0.el5.centos.2.x86_64.rpm";
   t.equal((await judge(path, keyring, true)).get(267)?.[0]?.verdict.good.length, 1);
   t.equal((await judge(path, keyring)).get(267)?.[0]?.verdict.good.length, 0);
 });
 
-t.test("RSA, ECDSA, EdDSA, versions 4 and 6, several signatures, post-quantum beside them", options, async (t) => {
+t.test("RSA, ECDSA, EdDSA, versions 4 and 6, several signatures, post-quantum beside them", async (t) => {
   const files = (readdirSync(join(root, "rpm-rs"), { recursive: true }) as string[])
     .filter((it) => /\.asc$|\.pub$/.test(it) && !/secret|private/i.test(it))
     .map((it) => read(join("rpm-rs", it)))
@@ -185,7 +184,7 @@ t.test("RSA, ECDSA, EdDSA, versions 4 and 6, several signatures, post-quantum be
   for (const { verdict } of quantum) t.same(verdict.bad, [], "unknown algorithms are skipped, not failed");
 });
 
-t.test("subkeys count only when bound: CVE-2021-3521", options, async (t) => {
+t.test("subkeys count only when bound: CVE-2021-3521", async (t) => {
   const path = "rpm-upstream/RPMS/hello-2.0-1.x86_64-signed-with-subkey.rpm";
   const outcome = async (key: string) => {
     const keyring = await readOpenPgpKeyring([read(`rpm-upstream/keys/${key}`)]);
@@ -202,7 +201,7 @@ t.test("subkeys count only when bound: CVE-2021-3521", options, async (t) => {
   t.ok(confused instanceof Error || confused.keys.length > 0, "a key made to confuse is read or refused, nothing else");
 });
 
-t.test("two keys with one key id do not stand in each other's way", options, async (t) => {
+t.test("two keys with one key id do not stand in each other's way", async (t) => {
   const names = ["keyidcollision1", "keyidcollision2"].map((it) => `rpm-upstream/keys/${it}`);
   const keyring = await readOpenPgpKeyring(names.map((it) => read(`${it}.pub`)));
   t.equal(keyring.keys.length, 2);
@@ -217,7 +216,7 @@ t.test("two keys with one key id do not stand in each other's way", options, asy
   }
 });
 
-t.test("every package is judged as rpm judges it", options, async (t) => {
+t.test("every package is judged as rpm judges it", async (t) => {
   if (!needs(t, "rpmkeys")) return;
   const db = mkdtempSync(join(tmpdir(), "airferry-rpmdb-"));
   t.teardown(() => rmSync(db, { recursive: true, force: true }));
@@ -253,6 +252,6 @@ t.test("every package is judged as rpm judges it", options, async (t) => {
     seen[ours]++;
     compared++;
   }
-  t.ok(compared > 50, `${compared} signatures`);
-  t.ok(seen.OK > 15 && seen.NOKEY > 20, JSON.stringify(seen));
+  t.ok(compared > expected(50, 30), `${compared} signatures`);
+  t.ok(seen.OK > expected(15, 10) && seen.NOKEY > expected(20, 5), JSON.stringify(seen));
 });

@@ -7,7 +7,7 @@ import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import t, { type Test as Tap } from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
-import { RPM_FIXTURES, withRpmFixtures } from "../fixtures/rpm-files.ts";
+import { RPM_FIXTURES } from "../fixtures/rpm-files.ts";
 import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
 import { type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
 import { type Behaviour, startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
@@ -226,7 +226,7 @@ async function librepoUpstream(t: Tap) {
   return upstream;
 }
 
-t.test("librepo's metalinks and mirror lists", withRpmFixtures, async (t) => {
+t.test("librepo's metalinks and mirror lists", async (t) => {
   const upstream = await librepoUpstream(t);
   for (const [kind, file, status, message] of VECTORS) {
     const text = readFileSync(join(STATIC, kind, file), "utf8").replaceAll(
@@ -310,7 +310,7 @@ t.test("names with + ^ ~ : are asked for so that every server understands, and s
   });
 });
 
-t.test("key files with several armor blocks, some that nobody here can use", withRpmFixtures, async (t) => {
+t.test("key files with several armor blocks, some that nobody here can use", async (t) => {
   const made = await makeRepository(PACKAGES);
   const upstream = await startUpstream({ files: new Map<string, UpstreamFile>(made.below("/r/")) });
   t.teardown(() => upstream.close());
