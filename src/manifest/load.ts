@@ -367,7 +367,7 @@ function checkImageKeys(entry: Partial<ImageEntry>, path: PropertyKey[], report:
   needs("tags", "ref");
   needs("repo", "chart");
   needs("version", "chart");
-  needs("keys", "chart");
+  needs("keys", "chart", "ref");
   needs("fingerprints", "keys");
   needs("images", "chart", "ref");
   needs("values", "images");

@@ -199,7 +199,7 @@ const images = z.strictObject({
   archive: z.string().min(1).optional().describe("docker-archive, OCI archive or OCI layout on disk"),
   chart: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9._-]*$/, "must be a chart's name")
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "must be a chart's name")
     .optional()
     .describe("A Helm chart of the HTTP repository at repo; charts of OCI registries are named with ref"),
   repo: url.optional().describe("The chart's repository: the address that index.yaml is below"),

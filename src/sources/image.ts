@@ -2,6 +2,7 @@
  * `images:` of the manifest: from registries and from archives on disk, locked by digest with their signatures, packed as one
  * OCI layout in which images share blobs. See docs/images.md.
  */
+
 import { basename } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
@@ -28,6 +29,7 @@ import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedImageEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
 import { askedUrls } from "./recorded-urls.ts";
+import { urlOf } from "./rpm/location.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
 /** Tags that are looked at together. */
@@ -208,7 +210,7 @@ function itemOf(
 function sourceOf(locked: LockedImageEntry, { images }: Manifest): string {
   const entry = images?.find((it) => imageName(it) === locked.name);
   if (entry?.ref !== undefined) return formatReference(parseReference(entry.ref));
-  if (entry?.chart !== undefined) return redactUrl(`${entry.repo?.replace(/\/+$/, "")}/${entry.chart}`);
+  if (entry?.chart !== undefined) return redactUrl(urlOf(entry.chart, entry.repo as string));
   return basename(entry?.archive ?? locked.name);
 }
 

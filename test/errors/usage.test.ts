@@ -60,7 +60,7 @@ t.test("what is asked for wrongly is told with what is right", (t) =>
         return run(["plan", "m.yaml"]);
       },
       message: /cannot read lock "m.lock.json"|m\.lock\.json/,
-      hint: /remove it and lock what upstream has now: airferry lock MANIFEST/,
+      hint: /remove it and lock what upstream has now: airferry lock m\.yaml$/,
     },
     ERR_LOCK_STALE: {
       cause: async (dir, run) => {

@@ -40,7 +40,11 @@ t.test("findChart() picks exact versions, ranges, and the newest that is no pre-
     [">=2.0.0-0", "2.0.0-rc.1"],
     ["2.0.0-rc.1", "2.0.0-rc.1"],
   ] as const) {
-    t.strictSame(findChart(index, "app", wanted, "i"), { version, url: `app-${version}.tgz` }, wanted ?? "the newest");
+    t.strictSame(
+      findChart(index, "app", wanted, "i"),
+      { version, urls: [`app-${version}.tgz`] },
+      wanted ?? "the newest",
+    );
   }
   t.throws(() => findChart(index, "app", "3", "i"), {
     code: "ERR_MANIFEST_INVALID",
@@ -57,7 +61,39 @@ t.test("findChart() reads one chart out of a large index", async (t) => {
     (_, i) => `  chart-${i}:\n  - version: 1.0.0\n    urls:\n    - c-${i}.tgz\n`,
   ).join("");
   const index = `apiVersion: v1\nentries:\n${noise}  app:\n  - version: 1.0.0\n    digest: ${"A".repeat(64)}\n    urls: [app.tgz]\n`;
-  t.strictSame(findChart(index, "app", undefined, "i"), { version: "1.0.0", url: "app.tgz", sha256: "a".repeat(64) });
+  t.strictSame(findChart(index, "app", undefined, "i"), {
+    version: "1.0.0",
+    urls: ["app.tgz"],
+    sha256: "a".repeat(64),
+  });
+});
+
+t.test("findChart() reads an index in JSON, quoted keys and a byte order mark, and keeps every URL", async (t) => {
+  const of = (name: string) => ({
+    [name]: [{ version: "1.0.0", urls: [`${name}.tgz`, "https://m.example/x.tgz", 5] }],
+  });
+  const json = JSON.stringify({ apiVersion: "v1", entries: { ...of("other"), ...of("app") } }, null, 2);
+  const yaml =
+    'apiVersion: v1\n"entries":\n  "app":\n  - version: 1.0.0\n    urls: [app.tgz, "https://m.example/x.tgz"]\n';
+  for (const text of [json, `\uFEFF${json}`, yaml, `\uFEFF${yaml}`]) {
+    const urls = ["app.tgz", "https://m.example/x.tgz"];
+    t.strictSame(findChart(text, "app", undefined, "i"), { version: "1.0.0", urls });
+  }
+  for (const text of [json, "{", '{"entries":null}', '{"entries":[]}', "[]"])
+    t.throws(() => findChart(text, "constructor", undefined, "i"), { message: /does not list it/ }, text.slice(0, 20));
+  t.throws(() => findChart('{"entries":{"app":5}}', "app", undefined, "i"), { message: /no list of versions/ });
+});
+
+t.test("a chart is asked for at each of its places", async (t) => {
+  const dir = scratch(t);
+  const tgz = chartPackage("app", { "Chart.yaml": chartYaml() });
+  const { repo } = await repository(t, {
+    "index.yaml": chartIndex("app", [{ version: "1.2.0+b1", url: "gone.tgz\n    - app.tgz" }]),
+    "app.tgz": tgz,
+  });
+  const manifest = writeManifest(dir, { images: [{ chart: "app", repo, as: "c.example/app" }] });
+  const locked = await airferry(dir, ["lock", manifest]);
+  t.equal(locked.status, 0, locked.stderr);
 });
 
 t.test("a chart becomes the artifact that helm would push, by the digest of the index", async (t) => {
@@ -183,7 +219,7 @@ t.test("with helm those that it renders to; values are given to it, and its word
   const packed = await airferry(dir, ["pack", manifest, "--unsigned"], env);
   t.equal(packed.status, 0, packed.stderr);
   t.match(packed.stderr, `it renders to ${fake.host}/lab/bb:1.0`);
-  t.match(readFileSync(join(dir, "asked"), "utf8"), /^template airferry .*\/chart\.tgz --include-crds\n$/);
+  t.match(readFileSync(join(dir, "asked"), "utf8"), /^template airferry .*\/chart\.tgz\n$/);
   helm("echo 'Error: values are missing: host' >&2; exit 1");
   const refused = await airferry(dir, ["lock", manifest, "--update"], env);
   t.equal(refused.status, 4);
@@ -212,13 +248,40 @@ spec:
 not: [yaml
 ---
 kind: Prometheus
-spec: { image: quay.io/e/f:2 }
+spec: { image: quay.io/e/f:2, sidecarImage: quay.io/g/h:3, imageName: "quay.io/i/j:4", pullImage: never }
+---
+kind: Tigera
+spec:
+  image: { registry: quay.io, repository: k/l, tag: "5.0", pullPolicy: Always }
+  initImage: { repository: quay.io/m/n, tag: "6" }
+  other: { repository: quay.io/no/image, tag: "7" }
+---
+# Source: app/templates/twice.yaml
+kind: Pod
+spec:
+  containers:
+  - image: "quay.io/o/p:8" # a key twice
+    name: a
+    name: b
+  - { image: quay.io/q/r:9, name: c }
 `;
-  t.strictSame(imagesInYaml(text).sort(), [
+  const told: string[] = [];
+  const found = imagesInYaml(text, (line) => told.push(line)).sort();
+  t.match(told, [
+    /^an object is read line by line: /,
+    /^app\/templates\/twice\.yaml is read line by line: Map keys must be/,
+  ]);
+  t.strictSame(found, [
     `ghcr.io/c/d@sha256:${"0".repeat(64)}`,
     "nginx",
     "quay.io/a/init:1",
     "quay.io/b/reload:v1",
     "quay.io/e/f:2",
+    "quay.io/g/h:3",
+    "quay.io/i/j:4",
+    "quay.io/k/l:5.0",
+    "quay.io/m/n:6",
+    "quay.io/o/p:8",
+    "quay.io/q/r:9",
   ]);
 });

@@ -42,7 +42,7 @@ t.test("the newest of those that match are packed, and a new one is told, then t
   const told = await airferry(dir, ["lock", manifest]);
   t.match(
     told.stderr,
-    `its tags: mean others now: locked v1.29.10, v1.29.2, now v1.29.12, v1.29.10; to follow: airferry lock MANIFEST --update '${name}'`,
+    `its tags: mean others now: locked v1.29.10, v1.29.2, now v1.29.12, v1.29.10; to follow: airferry lock ${manifest} --update '${name}'`,
   );
   const updated = await airferry(dir, ["lock", manifest, "--update", name]);
   t.equal(updated.status, 0, updated.stderr);

@@ -235,7 +235,7 @@ t.test("sha512 digests, and a tag that moves under a lock", async (t) => {
   }
   const drift = await airferry(dir, ["lock", manifest]);
   t.match(drift.stderr, `moved upstream: locked ${root.digest}, now ${made.index.digest}`);
-  t.match(drift.stderr, `airferry lock MANIFEST --update ${fake.host}/lab/bb:1.0`);
+  t.match(drift.stderr, `airferry lock ${manifest} --update ${fake.host}/lab/bb:1.0`);
   const updated = await airferry(dir, ["lock", manifest, "--update", `${fake.host}/lab/bb:1.0`]);
   t.equal(updated.status, 0, updated.stderr);
   t.match(updated.stderr, `changed image ${fake.host}/lab/bb:1.0: ${root.digest} → ${made.index.digest}`);

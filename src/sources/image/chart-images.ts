@@ -4,7 +4,7 @@
  * helm changes nothing later.
  */
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -27,6 +27,8 @@ export interface ChartImagesOptions {
   /** Values files, relative to `baseDir`. */
   values: readonly string[];
   baseDir: string;
+  /** The cluster's Kubernetes, where the manifest says it: charts ask, and helm's own guess may be too old for them. */
+  kubeVersion?: string | undefined;
   shown: string;
   report: (line: string) => void;
 }
@@ -38,7 +40,8 @@ export interface ChartImagesOptions {
 export async function imagesOfChart(options: ChartImagesOptions): Promise<string[]> {
   const { chart, shown, report } = options;
   const rendered = await renderChart(options);
-  const found = rendered === undefined ? annotatedImages(chart) : imagesInYaml(rendered);
+  const found =
+    rendered === undefined ? annotatedImages(chart) : imagesInYaml(rendered, (it) => report(`chart ${shown}: ${it}`));
   const references = new Set<string>();
   for (const text of found) {
     const wrong = checkReference(text);
@@ -59,12 +62,23 @@ export async function imagesOfChart(options: ChartImagesOptions): Promise<string
 }
 
 /** The chart's objects as YAML; undefined without helm. Nothing of the user's own helm configuration is used. */
-async function renderChart({ bytes, values, baseDir, shown }: ChartImagesOptions): Promise<string | undefined> {
+async function renderChart({
+  bytes,
+  values,
+  baseDir,
+  kubeVersion,
+  shown,
+}: ChartImagesOptions): Promise<string | undefined> {
+  const files = values.map((it) => (isAbsolute(it) ? it : resolve(baseDir, it)));
+  for (const [index, file] of files.entries()) await requireFile(file, values[index] as string, shown);
+  const given = [
+    ...files.flatMap((it) => ["--values", it]),
+    ...(kubeVersion === undefined ? [] : ["--kube-version", kubeVersion]),
+  ];
   const dir = await mkdtemp(join(tmpdir(), "airferry-chart-"));
   try {
     const file = join(dir, "chart.tgz");
     await writeFile(file, bytes);
-    const files = values.flatMap((it) => ["--values", isAbsolute(it) ? it : resolve(baseDir, it)]);
     const env = {
       PATH: process.env["PATH"] ?? "",
       HOME: dir,
@@ -72,7 +86,7 @@ async function renderChart({ bytes, values, baseDir, shown }: ChartImagesOptions
       HELM_CONFIG_HOME: dir,
       HELM_DATA_HOME: dir,
     };
-    const { stdout } = await promisify(execFile)("helm", ["template", "airferry", file, "--include-crds", ...files], {
+    const { stdout } = await promisify(execFile)("helm", ["template", "airferry", file, ...given], {
       cwd: dir,
       env,
       timeout: HELM_TIMEOUT_MS,
@@ -82,7 +96,7 @@ async function renderChart({ bytes, values, baseDir, shown }: ChartImagesOptions
   } catch (error) {
     const { code, stderr, message } = error as { code?: unknown; stderr?: string; message: string };
     if (code === "ENOENT") return undefined;
-    const said = (stderr || message).trim().split("\n").slice(-1)[0];
+    const said = saidOf(stderr || message);
     throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot render chart "${shown}": helm says: ${said}`, {
       path: shown,
       hint: "give the values that it needs: values: [values.yaml], or leave out images: true and name its images under images:",
@@ -93,29 +107,73 @@ async function renderChart({ bytes, values, baseDir, shown }: ChartImagesOptions
   }
 }
 
-/** Every `image:` of rendered objects, and what among arguments, commands and variables can only be an image. */
-export function imagesInYaml(text: string): string[] {
+/** Helm's error, which warnings stand before and advice behind. */
+function saidOf(text: string): string {
+  const lines = text.trim().split("\n");
+  const at = lines.findLastIndex((it) => it.startsWith("Error: "));
+  return at < 0
+    ? (lines.at(-1) as string)
+    : lines
+        .slice(at)
+        .join(" ")
+        .replace(/\s+Use --debug flag.*$/, "")
+        .slice(0, 1000);
+}
+
+/** @throws {AirferryError} ERR_MANIFEST_INVALID */
+async function requireFile(file: string, given: string, shown: string): Promise<void> {
+  const found = await stat(file).catch(() => undefined);
+  if (found?.isFile()) return;
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot render chart "${shown}": ${found === undefined ? "no such file of values" : "not a file of values"}: "${given}"`,
+    { path: given, hint: "paths in a manifest are relative to the manifest's own folder" },
+  );
+}
+
+/**
+ * Every `image:` of rendered objects, and what among other fields, arguments, commands and variables can only be an image. Where
+ * an object is no YAML, such as one with a key twice, which Kubernetes takes, its lines are read one by one.
+ */
+export function imagesInYaml(text: string, report: (line: string) => void = () => {}): string[] {
   const found = new Set<string>();
   for (const part of text.split(/^---(?=\s|$)/m)) {
     const document = parseYaml(part);
     if (document.errors.length === 0) collect(document.toJS({ maxAliasCount: MAX_ALIASES }), "", 0, found);
+    else {
+      const source = /^# Source: (.*)$/m.exec(part)?.[1] ?? "an object";
+      report(`${source} is read line by line: ${document.errors[0]?.message.split("\n")[0]}`);
+      for (const [, image] of part.matchAll(IMAGE_LINE)) found.add(image as string);
+    }
   }
   return [...found];
 }
+
+const IMAGE_LINE = /(?:^[ \t-]*|[{,][ \t]*)["']?image["']?:[ \t]+["']?([^\s"'{[&*#][^\s"',}]*)/gm;
+/** Fields of custom resources: `sidecarImage`, `imageName`, `containerImage`. */
+const IMAGE_FIELD = /[a-z]Image$|^imageName$/;
 
 function collect(value: unknown, key: string, depth: number, found: Set<string>): void {
   if (depth > MAX_DEPTH) return;
   if (typeof value === "string") {
     if (key === "image" && value !== "") found.add(value);
-    else if (key === "args" || key === "command" || key === "value") {
+    else if (key === "args" || key === "command" || key === "value" || IMAGE_FIELD.test(key)) {
       const image = LOOKS_LIKE_IMAGE.exec(value)?.[1];
       if (image !== undefined && /[:@]/.test(image.slice(image.lastIndexOf("/")))) found.add(image);
     }
   } else if (Array.isArray(value)) {
     for (const it of value) collect(it, key, depth + 1, found);
   } else if (typeof value === "object" && value !== null) {
+    if (/^image$|[a-z]Image$/.test(key)) addParts(value as Record<string, unknown>, found);
     for (const [name, it] of Object.entries(value)) collect(it, name, depth + 1, found);
   }
+}
+
+/** `image: { registry: quay.io, repository: a/b, tag: 1.0 }` of a custom resource. */
+function addParts({ registry, repository, tag }: Record<string, unknown>, found: Set<string>): void {
+  if (typeof repository !== "string" || (typeof tag !== "string" && typeof tag !== "number") || tag === "") return;
+  const host = typeof registry === "string" && registry !== "" ? `${registry}/` : "";
+  found.add(`${host}${repository}:${tag}`);
 }
 
 /** What the annotations list: a YAML list of `{ name, image }`. */

@@ -1,21 +1,25 @@
 /**
  * `index.yaml` of a Helm repository: which versions of a chart there are and where. Files of large repositories have tens of
- * megabytes, so only the block of the chart that is asked for is parsed. See Helm, "The Chart Repository Guide".
+ * megabytes, so only the block of the chart that is asked for is parsed; a JSON document, which some servers send, is parsed as
+ * one. See Helm, "The Chart Repository Guide".
  */
-import semver from "semver";
 import { AirferryError } from "../../errors.ts";
+import { parseJson } from "../../io/json.ts";
 import { parseYaml } from "../../io/yaml.ts";
+import { newestFirst } from "../../oci/tag-order.ts";
+import { pickVersion } from "./chart-version.ts";
 
 export const MAX_CHART_INDEX_BYTES = 64 * 1024 * 1024;
 /** A chart with thousands of versions has a block of about two megabytes. */
 const MAX_BLOCK_BYTES = 8 * 1024 * 1024;
+const MAX_CHART_URLS = 8;
 const HEX_SHA256 = /^(?:sha256:)?([0-9a-f]{64})$/i;
 
 /** One version of a chart. */
 export interface ChartVersion {
   version: string;
-  /** As written: absolute, or relative to the index. */
-  url: string;
+  /** As written, in the order to try: absolute, or relative to the repository. */
+  urls: string[];
   /** SHA-256 (hex, lower case) of the package, where the index has it. */
   sha256?: string;
 }
@@ -26,27 +30,22 @@ export interface ChartVersion {
  * @throws {AirferryError} ERR_UPSTREAM_INVALID for what is no index; ERR_MANIFEST_INVALID when nothing fits
  */
 export function findChart(text: string, name: string, wanted: string | undefined, shown: string): ChartVersion {
-  const block = blockOf(text, name);
-  if (block === undefined) {
+  const list = versionsOf(text, name, shown);
+  if (list === undefined) {
     throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock chart "${name}": "${shown}" does not list it`, {
       path: name,
       hint: `see what is there: helm search repo, or read ${shown}`,
     });
   }
-  if (block.length > MAX_BLOCK_BYTES)
-    throw invalid(name, shown, `its part of the index is over ${MAX_BLOCK_BYTES} bytes`);
-  const document = parseYaml(block, { schema: "failsafe" });
-  const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
-  const list = (value as Record<string, unknown> | undefined)?.[name];
   if (!Array.isArray(list)) throw invalid(name, shown, "its part of the index is no list of versions");
   const versions = list.flatMap((it) => (isVersion(it) ? [it] : []));
-  const picked = pick(
+  const picked = pickVersion(
     versions.map((it) => it.version),
     wanted,
   );
   const found = versions.find((it) => it.version === picked);
   if (found === undefined) {
-    const newest = semver.rsort(versions.map((it) => it.version).filter((it) => semver.valid(it) !== null)).slice(0, 5);
+    const newest = newestFirst(versions.map((it) => it.version)).slice(0, 5);
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
       `cannot lock chart "${name}": "${shown}" has no version ${wanted ?? ""}`.trimEnd(),
@@ -58,19 +57,32 @@ export function findChart(text: string, name: string, wanted: string | undefined
     );
   }
   const sha256 = HEX_SHA256.exec(found.digest ?? "")?.[1]?.toLowerCase();
-  return { version: found.version, url: found.urls[0] as string, ...(sha256 !== undefined && { sha256 }) };
+  const urls = found.urls.filter((it) => typeof it === "string").slice(0, MAX_CHART_URLS);
+  return { version: found.version, urls, ...(sha256 !== undefined && { sha256 }) };
 }
 
-function pick(versions: readonly string[], wanted: string | undefined): string | undefined {
-  if (wanted !== undefined && versions.includes(wanted)) return wanted;
-  const range = wanted === undefined ? "*" : semver.validRange(wanted);
-  if (range === null) return undefined;
-  return (
-    semver.maxSatisfying(
-      versions.filter((it) => semver.valid(it) !== null),
-      range,
-    ) ?? undefined
-  );
+/** What the index lists of a chart; undefined when it does not name it. */
+function versionsOf(text: string, name: string, shown: string): unknown {
+  if (/^\uFEFF?\s*\{/.test(text)) {
+    const index = jsonOf(text.replace(/^\uFEFF/, ""));
+    const entries = index?.["entries"] as Record<string, unknown> | null | undefined;
+    return entries && Object.hasOwn(entries, name) ? entries[name] : undefined;
+  }
+  const block = blockOf(text.replace(/^\uFEFF/, ""), name);
+  if (block === undefined) return undefined;
+  if (block.length > MAX_BLOCK_BYTES)
+    throw invalid(name, shown, `its part of the index is over ${MAX_BLOCK_BYTES} bytes`);
+  const document = parseYaml(block, { schema: "failsafe" });
+  const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
+  return (value as Record<string, unknown> | undefined)?.[name] ?? null;
+}
+
+function jsonOf(text: string): Record<string, unknown> | undefined {
+  try {
+    return parseJson(text) as Record<string, unknown>;
+  } catch {
+    return undefined;
+  }
 }
 
 function isVersion(it: unknown): it is { version: string; urls: string[]; digest?: string } {
@@ -80,7 +92,7 @@ function isVersion(it: unknown): it is { version: string; urls: string[]; digest
 
 /** The lines below `entries:` that speak of one chart, with its name as the only key. */
 function blockOf(text: string, name: string): string | undefined {
-  const start = /^entries:[ \t]*\r?\n/m.exec(text);
+  const start = /^(["']?)entries\1:[ \t]*\r?\n/m.exec(text);
   if (start === null) return undefined;
   const body = text.slice(start.index + start[0].length);
   const indent = /^( +)\S/m.exec(body)?.[1];

@@ -9,6 +9,7 @@ import { httpStatusOf } from "../../fetch/fetcher.ts";
 import { BY_USER, namerOf } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
+import { redactUrl } from "../../io/redact.ts";
 import type { Established } from "../../io/types.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
@@ -17,6 +18,7 @@ import { checkReference, formatReference, parseReference } from "../../oci/refer
 import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { readKeysOf } from "../rpm/keys.ts";
+import { baseOf, urlOf } from "../rpm/location.ts";
 import type { LockContext } from "../types.ts";
 import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
 import { findChart, MAX_CHART_INDEX_BYTES } from "./chart-index.ts";
@@ -24,8 +26,8 @@ import type { LockedImage } from "./detail.ts";
 
 export const HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json";
 export const HELM_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
-const HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov";
-const MAX_PROVENANCE_BYTES = 1024 * 1024;
+export const HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+export const MAX_PROVENANCE_BYTES = 1024 * 1024;
 
 export interface LockedChart {
   image: LockedImage;
@@ -42,32 +44,36 @@ export interface LockedChart {
  */
 export async function lockChart(entry: ImageEntry, context: LockContext): Promise<LockedChart> {
   const name = entry.chart as string;
-  const base = `${(entry.repo as string).replace(/\/+$/, "")}/`;
-  const index = new URL("index.yaml", base).href;
+  const base = baseOf((entry.repo as string).replace(/\/+(?=$|[?#])/, ""));
+  const index = urlOf("index.yaml", base);
   const { bytes: text } = await context.fetcher.fetchBytes({
     urls: [index],
     named: BY_USER,
     maxBytes: MAX_CHART_INDEX_BYTES,
   });
-  const found = findChart(text.toString("utf8"), name, entry.version, index);
-  const url = resolveUrl(found.url, base, name);
-  const { bytes } = await context.fetcher.fetchBytes({
-    urls: [url],
+  const found = findChart(text.toString("utf8"), name, entry.version, redactUrl(index));
+  const urls = [...new Set(found.urls.map((it) => resolveUrl(it, base, name)))];
+  const { bytes, url } = await context.fetcher.fetchBytes({
+    urls,
     maxBytes: MAX_CHART_BYTES,
-    named: namerOf([url], [base]),
+    named: namerOf(urls, [base]),
     ...(found.sha256 !== undefined && { integrity: formatIntegrity(`sha256:${found.sha256}`) }),
   });
-  const chart = await readChart(bytes, url);
+  const shown = redactUrl(url);
+  const chart = await readChart(bytes, shown);
   if (chart.name !== name || chart.version !== found.version) {
     throw new AirferryError(
       "ERR_UPSTREAM_INVALID",
-      `cannot lock chart "${name}": "${url}" is another chart: expected ${name} ${found.version}, got ${chart.name} ${chart.version}`,
+      `cannot lock chart "${name}": "${shown}" is another chart: expected ${name} ${found.version}, got ${chart.name} ${chart.version}`,
       { path: name, hint: "the repository is at fault" },
     );
   }
   const digest = digestOf(bytes);
-  const provenance = await provenanceOf(entry, url, base, context);
-  const signedBy = provenance && (await checkProvenance(provenance, digest, url, entry, context));
+  const proof = new URL(url);
+  proof.pathname += ".prov";
+  const provenance = await provenanceAt(proof.href, entry, base, context);
+  const signedBy =
+    provenance && (await checkProvenance({ name, shown: redactUrl(proof), provenance, digest, entry, context }));
   const established: Established =
     signedBy !== undefined ? "upstream-signed" : found.sha256 !== undefined ? "upstream-checksum" : "first-sight";
   const reference = referenceOf(entry, chart, base);
@@ -126,9 +132,11 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
   };
 }
 
+/** As helm resolves it: a relative one gets the query of the repository's address, which stands for access. */
 function resolveUrl(text: string, base: string, name: string): string {
   if (URL.canParse(text, base)) {
     const url = new URL(text, base);
+    if (!URL.canParse(text) && url.search === "") url.search = new URL(base).search;
     if (url.protocol === "http:" || url.protocol === "https:") return url.href;
   }
   throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock chart "${name}": its index names a place that is none`, {
@@ -156,19 +164,17 @@ function referenceOf(entry: ImageEntry, chart: ChartMetadata, base: string): str
 }
 
 /** The provenance file beside the package; undefined where there is none. */
-async function provenanceOf(
-  entry: ImageEntry,
+async function provenanceAt(
   url: string,
+  entry: ImageEntry,
   base: string,
   { fetcher }: LockContext,
 ): Promise<Buffer | undefined> {
-  const place = new URL(url);
-  place.pathname += ".prov";
   try {
     const { bytes } = await fetcher.fetchBytes({
-      urls: [place.href],
+      urls: [url],
       maxBytes: MAX_PROVENANCE_BYTES,
-      named: namerOf([place.href], [base]),
+      named: namerOf([url], [base]),
     });
     // Some servers answer with a page for what they have not.
     if (entry.keys !== undefined || bytes.includes("-----BEGIN PGP SIGNED MESSAGE-----")) return bytes;
@@ -177,28 +183,45 @@ async function provenanceOf(
     const status = httpStatusOf(error);
     if (status === undefined) throw error;
     if (entry.keys === undefined && status < 500) return undefined;
-    throw new AirferryError(
-      "ERR_UPSTREAM_SIGNATURE",
-      `cannot verify chart "${entry.chart}": keys are given, but its provenance file is unavailable: status ${status}`,
-      { path: entry.chart, cause: error, hint: "leave out keys: where the project signs no charts" },
-    );
+    if (status >= 500) throw error;
+    throw unsigned(entry.chart as string, `unavailable: status ${status}`, error);
   }
+}
+
+/** Keys are given, and there is nothing that they could have signed. */
+export function unsigned(name: string, fault: string, cause?: unknown): AirferryError {
+  return new AirferryError(
+    "ERR_UPSTREAM_SIGNATURE",
+    `cannot verify chart "${name}": keys are given, but its provenance file is ${fault}`,
+    { path: name, cause, hint: "leave out keys: where the project signs no charts" },
+  );
+}
+
+/** A provenance file, and what it must be about. */
+export interface ChartProof {
+  name: string;
+  /** What messages call the file. */
+  shown: string;
+  provenance: Buffer;
+  /** Of the packaged chart. */
+  digest: OciDigest;
+  entry: ImageEntry;
+  context: LockContext;
 }
 
 /**
  * What the provenance file says of the package must be true, signed or not. Returns fingerprints of who signed it, of `keys:`.
  * @throws {AirferryError} ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIGNATURE
  */
-async function checkProvenance(
-  provenance: Buffer,
-  digest: OciDigest,
-  url: string,
-  entry: ImageEntry,
-  context: LockContext,
-): Promise<string[] | undefined> {
-  const name = entry.chart as string;
+export async function checkProvenance({
+  name,
+  shown,
+  provenance,
+  digest,
+  entry,
+  context,
+}: ChartProof): Promise<string[] | undefined> {
   const keys = await readKeysOf("images", { name, keys: entry.keys, fingerprints: entry.fingerprints }, context);
-  const shown = `${url}.prov`;
   const verdict = keys && (await verifyClearsigned(provenance, keys.keyring, shown));
   const text = verdict?.text ?? (await readClearsigned(provenance, shown)).text;
   const claimed = [...text.matchAll(/^ +\S+: sha256:([0-9a-f]{64})\r?$/gm)].map((it) => `sha256:${it[1]}`);
@@ -214,6 +237,6 @@ async function checkProvenance(
       },
     );
   }
-  if (verdict === undefined) return undefined;
-  return requireGoodSignature(verdict, (keys as NonNullable<typeof keys>).keyring, shown);
+  if (keys === undefined || verdict === undefined) return undefined;
+  return requireGoodSignature(verdict, keys.keyring, shown);
 }

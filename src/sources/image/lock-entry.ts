@@ -1,18 +1,17 @@
 /** One entry of `images:` locked, by what it names. See docs/images.md. */
 import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../http/named.ts";
-import type { ImageEntry } from "../../manifest/schema.ts";
-import { blobPath } from "../../oci/digest.ts";
-import { parseImageManifest } from "../../oci/image-manifest.ts";
+import type { ImageEntry, Manifest } from "../../manifest/schema.ts";
 import { formatReference, parseReference, type Reference, repositoryOf } from "../../oci/reference.ts";
 import { mapLimited } from "../each.ts";
 import type { LockContext } from "../types.ts";
-import { HELM_CONTENT, lockChart } from "./chart.ts";
-import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
+import { lockChart } from "./chart.ts";
+import { type ChartMetadata, readChart } from "./chart-archive.ts";
 import { imagesOfChart } from "./chart-images.ts";
 import { type Collected, collectImage } from "./collect.ts";
 import type { ImageDetail } from "./detail.ts";
 import { lockArchive } from "./lock-archive.ts";
+import { ociChart } from "./oci-chart.ts";
 import { repositoryUrl } from "./registry.ts";
 import { explained, registryOf } from "./registry-access.ts";
 import { pickTags } from "./tags.ts";
@@ -41,12 +40,19 @@ export async function lockContent(entry: ImageEntry, context: LockContext): Prom
     collected: [one],
     detail: { images: [one.image], registry: { host, path, insecure: isInsecure(entry) } },
   };
-  if (entry.images !== true) return content;
-  const { chart, bytes } = await chartIn(one, reference, entry, context);
-  return withNeeded(content, chart, bytes, entry, context);
+  const packed = await checkedChart(one, reference, entry, context);
+  if (entry.images !== true || packed === undefined) return content;
+  const bytes = await packed.read();
+  return withNeeded(content, await readChart(bytes, entry.ref as string), bytes, entry, context);
 }
 
 const isInsecure = (entry: ImageEntry) => entry.insecure === true;
+
+/** Looks for a chart in what was locked, and holds its provenance against it. */
+function checkedChart(one: Collected, reference: Reference, entry: ImageEntry, context: LockContext) {
+  const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
+  return explained(origin.name, () => ociChart(one, origin, entry, context));
+}
 
 /** One image, by the reference that upstream has it under. */
 async function lockReference(
@@ -101,7 +107,7 @@ async function lockTags(entry: ImageEntry, context: LockContext): Promise<Conten
   const tags = await explained(origin.name, () => pickTags(origin, entry));
   context.report(`image ${repositoryOf(reference)}: taking ${tags.join(", ")}`);
   const collected = await mapLimited(tags, TAG_CONCURRENCY, (tag) =>
-    lockReference({ host, path, tag }, { host: served.host, path: served.path, tag }, entry, context),
+    lockTag({ host, path, tag }, { host: served.host, path: served.path, tag }, entry, context),
   );
   const images = collected.map(({ image }, index) => ({
     ...image,
@@ -110,48 +116,17 @@ async function lockTags(entry: ImageEntry, context: LockContext): Promise<Conten
   return { collected, detail: { images, registry: { host, path, insecure: isInsecure(entry) } } };
 }
 
+async function lockTag(reference: Reference, served: Reference, entry: ImageEntry, context: LockContext) {
+  const one = await lockReference(reference, served, entry, context);
+  await checkedChart(one, reference, entry, context);
+  return one;
+}
+
 /** A chart of an HTTP repository, and with `images: true` what it needs. */
 async function lockHelmChart(entry: ImageEntry, context: LockContext): Promise<Content> {
   const { image, artifacts, chart, bytes } = await lockChart(entry, context);
   const content = { collected: [{ image, artifacts }], detail: { images: [image] } };
   return entry.images === true ? withNeeded(content, chart, bytes, entry, context) : content;
-}
-
-/** The package in an OCI artifact that is a chart. */
-async function chartIn(
-  { image, artifacts }: Collected,
-  reference: Reference,
-  entry: ImageEntry,
-  context: LockContext,
-): Promise<{ chart: ChartMetadata; bytes: Buffer }> {
-  const kept = artifacts.find((it) => it.path === blobPath(image.digest))?.kept;
-  const manifest =
-    kept && parseImageManifest(await context.kept.get(kept), formatReference(reference), image.mediaType);
-  const layer = manifest?.layers.find((it) => it.mediaType === HELM_CONTENT);
-  if (layer === undefined) {
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot lock image "${entry.ref}": images: true is for charts, and it is none`,
-      {
-        path: entry.ref,
-        hint: "leave out images:",
-      },
-    );
-  }
-  const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
-  const bytes = layer.size <= MAX_CHART_BYTES ? await origin.blob(layer) : undefined;
-  if (bytes === undefined) {
-    throw new AirferryError(
-      "ERR_UPSTREAM",
-      `cannot read chart "${entry.ref}": its package is unavailable or too large`,
-      {
-        path: entry.ref,
-        expected: `at most ${MAX_CHART_BYTES} bytes`,
-        actual: `${layer.size} bytes`,
-      },
-    );
-  }
-  return { chart: await readChart(bytes, entry.ref as string), bytes };
 }
 
 /** Adds the images that a chart needs, under their own names. */
@@ -164,12 +139,13 @@ async function withNeeded(
 ): Promise<Content> {
   const source = `chart ${chart.name} ${chart.version}`;
   const { values = [] } = entry;
-  const { baseDir, report } = context;
+  const { baseDir, report, manifest } = context;
   const references = await imagesOfChart({
     chart,
     bytes,
     values,
     baseDir,
+    kubeVersion: kubernetesVersion(manifest.builder),
     shown: `${chart.name} ${chart.version}`,
     report,
   });
@@ -193,6 +169,11 @@ async function withNeeded(
       needed: references.map(parseReference).map(({ host, path }) => ({ host, path, insecure: isInsecure(entry) })),
     },
   };
+}
+
+/** What the cluster is going to run, where the manifest says it. */
+function kubernetesVersion(builder: Manifest["builder"]): string | undefined {
+  return (builder?.imageconfig?.["k8s_version"] ?? builder?.packer_vars?.["kubernetes_semver"])?.toString();
 }
 
 /** A chart must not be able to send us into the site's own network. @throws {AirferryError} ERR_UPSTREAM_INVALID */
