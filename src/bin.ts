@@ -28,12 +28,15 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) =>
   process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.failed),
 );
 
+/**
+ * A verb has ended when nothing is under way any more, and then the process ends by itself. Only a name that is being looked up
+ * cannot be given up: the system's resolver may take half a minute over it.
+ */
+const LAST_RESORT_MS = 2000;
+
 // What main throws is nobody's: it comes back as an uncaught exception.
-void main(argv).then(async (status) => {
+void main(argv).then((status) => {
   process.exitCode = status;
-  if (status === EXIT.done) return;
-  // What is still under way after a failure, such as retries of other downloads, would only keep people waiting.
-  const flushed = (stream: NodeJS.WriteStream) => new Promise((resolve) => stream.write("", resolve));
-  await Promise.all([process.stdout, process.stderr].map(flushed));
-  process.exit(status);
+  // Never waited for: it comes only where something else keeps the process.
+  if (status !== EXIT.done) setTimeout(() => process.exit(status), LAST_RESORT_MS).unref();
 });

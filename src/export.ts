@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { AirferryError } from "./errors.ts";
 import { createImageArchive, type ImageArchive } from "./export/archive.ts";
 import { ioError, syncPath } from "./io/atomic.ts";
+import { currentSignal } from "./io/limit.ts";
 import { findImages, type PackedImage, readPackedImage } from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
 
@@ -24,8 +25,6 @@ export interface ExportOptions {
   stream?: string | undefined;
   /** Told how many bytes of `total` went out, about. */
   progress?: ((done: number, total: number) => void) | undefined;
-  /** Ends the work; nothing is left of it. The error is the signal's own. */
-  signal?: AbortSignal | undefined;
 }
 
 export interface Exported {
@@ -43,7 +42,7 @@ const MAX_SAID_LENGTH = 64 * 1024;
 
 /**
  * Writes an archive of images, under its final name only when it is whole, or has a tool load it without any file between: all
- * images in one for docker, one after the other for podman.
+ * images in one for docker, one after the other for podman. When the work is aborted (io/limit.ts) nothing is left of it.
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE, ERR_IO, ERR_SPACE, ERR_TOOL; ERR_STORE_INVALID for a damaged blob
  */
 export async function exportImage(options: ExportOptions): Promise<Exported> {
@@ -77,19 +76,22 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
   size = archives.reduce((sum, it) => sum + it.size, 0);
   if (load === undefined) {
     const [archive] = archives;
-    await writeWhole((archive as ImageArchive).open(), out as string, options.signal);
+    await writeWhole((archive as ImageArchive).open(), out as string);
     return { images: exported, size, file: out as string };
   }
   const said: string[] = [];
-  for (const archive of archives) said.push(await pipeInto(archive.open(), load, options.signal));
+  for (const archive of archives) said.push(await pipeInto(archive.open(), load));
   return { images: exported, size, said: said.join("\n") };
 }
 
-async function writeWhole(stream: NodeJS.ReadableStream, file: string, signal?: AbortSignal): Promise<void> {
+async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<void> {
+  const signal = currentSignal();
   // A name of its own: two exports to one file must not write into each other.
   const temporary = `${file}.${process.pid}.part`;
   try {
-    await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }), { signal });
+    await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }), {
+      ...(signal && { signal }),
+    });
     await syncPath(temporary);
     await rename(temporary, file);
   } catch (cause) {
@@ -99,11 +101,8 @@ async function writeWhole(stream: NodeJS.ReadableStream, file: string, signal?: 
   }
 }
 
-async function pipeInto(
-  stream: NodeJS.ReadableStream,
-  tool: "docker" | "podman",
-  signal?: AbortSignal,
-): Promise<string> {
+async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"): Promise<string> {
+  const signal = currentSignal();
   const child = spawn(tool, ["load"], { stdio: ["pipe", "pipe", "pipe"] });
   let said = "";
   const listen = (chunk: Buffer) => {
@@ -116,7 +115,7 @@ async function pipeInto(
     child.on("close", resolve);
   });
   // When the tool ends early its own words say more than the broken pipe.
-  const sent = pipeline(stream, child.stdin, { signal }).then(
+  const sent = pipeline(stream, child.stdin, { ...(signal && { signal }) }).then(
     () => undefined,
     (error: Error) => error,
   );

@@ -6,7 +6,7 @@
 import { AirferryError } from "./errors.ts";
 import { plural } from "./io/format.ts";
 import { parseJson } from "./io/json.ts";
-import { eachLimited } from "./io/limit.ts";
+import { eachLimited, throwIfAborted } from "./io/limit.ts";
 import { readSmall } from "./io/safe-open.ts";
 import type { OciDigest } from "./oci/digest.ts";
 import { referrerDescriptor } from "./oci/image-manifest.ts";
@@ -85,6 +85,7 @@ export async function publish(options: PublishOptions): Promise<Published[]> {
   const count = countBytes(pushes, options.progress);
   const published: Published[] = [];
   for (const push of pushes) {
+    throwIfAborted();
     const { reference, catalog } = push.image;
     const { digest } = push.root;
     const sent = await pushImage(registry, push, count);

@@ -21,7 +21,7 @@ import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
-import { eachLimited } from "./io/limit.ts";
+import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import { publicKeyPem } from "./sign/keys.ts";
@@ -195,6 +195,8 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
+  // From here on to its end: it takes a moment.
+  throwIfAborted();
   await importRelease(store, incoming, {
     inventory,
     inventoryBytes: contents.inventoryBytes,
@@ -372,7 +374,7 @@ async function copy(
     await committer.finish();
   } catch (error) {
     // What was good stays for the rerun.
-    await committer.finish().catch(() => undefined);
+    await runToEnd(() => committer.finish()).catch(() => undefined);
     throw error;
   } finally {
     await volumes.close();

@@ -80,7 +80,7 @@ const VERBS: Record<string, readonly string[]> = {
   keygen: ["io", "sign"],
   lock: ["io", "manifest", "pack"],
   plan: ["io", "manifest", "pack", "sources"],
-  pack: ["io", "sign", "manifest", "bundle", "pack", "sources"],
+  pack: ["io", "pack"],
   sign: ["sign", "bundle"],
   inspect: ["io", "iso", "bundle"],
   verify: ["io", "sign", "bundle"],

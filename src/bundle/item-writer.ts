@@ -48,8 +48,10 @@ export class ItemWriter {
   /** Everything before this item is in place: it is hashed into its volume as it comes. */
   #isNext = false;
   #position = 0;
-  /** Settled when all bytes below `position` are written and hashed. */
+  /** Settled when all bytes below `position` are written and hashed; rejected at the first failure. */
   #settled: Promise<unknown> = Promise.resolve();
+  /** Settled when nothing is under way any more, whatever became of it. */
+  #idle: Promise<unknown> = Promise.resolve();
   #failure: { error: unknown } | undefined;
   /** Bytes that are in place. */
   #inPlace = 0;
@@ -206,6 +208,7 @@ export class ItemWriter {
   }
 
   #track(...jobs: Promise<unknown>[]): void {
+    this.#idle = Promise.allSettled([this.#idle, ...jobs]);
     this.#settled = Promise.all([this.#settled, ...jobs]);
     this.#settled.catch((error: unknown) => {
       this.#failure ??= { error };
@@ -232,7 +235,7 @@ export class ItemWriter {
 
   /** Remembers how far it got, for a rerun; called when the item could not be finished. */
   async suspend(): Promise<void> {
-    await this.#settled.catch(() => {});
+    await this.#idle;
     this.#release();
     // Once its digests are out nothing can be said of a part, nor need it.
     const mark = this.#inPlace === this.#position && this.#digests === undefined ? this.#markAfter(1) : undefined;
@@ -242,7 +245,8 @@ export class ItemWriter {
   }
 
   async restart(): Promise<void> {
-    await this.#settled.catch(() => {});
+    await this.#idle;
+    this.#settled = Promise.resolve();
     this.#release();
     this.#hasher?.discard();
     this.#onBytes(-this.#position);

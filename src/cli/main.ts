@@ -6,6 +6,7 @@ import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import { COMMANDS } from "./commands.ts";
 import { type GlobalOptions, Output } from "./output.ts";
+import { Interrupted } from "./signals.ts";
 
 /** Runs one command. Never throws; prints errors. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -34,6 +35,12 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
         status = (await run(output)) ?? EXIT.done;
         output.progressDone();
       } catch (error) {
+        if (error instanceof Interrupted) {
+          output.progressDone();
+          printInterrupted(argv);
+          status = EXIT.interrupted;
+          return;
+        }
         output.error(error);
         status = exitStatusOf(error);
       }

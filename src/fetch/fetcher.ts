@@ -2,6 +2,7 @@
  * The fetch engine: the only way to upstream. Puts the parts of this folder together behind the `Fetcher` of types.ts; issue 2,
  * item 3 says what it owes its callers, docs/fetch.md how it behaves towards upstreams.
  */
+
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Agents } from "../http/agents.ts";
@@ -13,6 +14,7 @@ import type { ProxyEnv } from "../http/proxy.ts";
 import type { Rewrite } from "../http/rewrite.ts";
 import { Transport } from "../http/transport.ts";
 import { Watchdog } from "../http/watchdog.ts";
+import { currentSignal } from "../io/limit.ts";
 import { redactUrl } from "../io/redact.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
 import { headOf } from "./head.ts";
@@ -89,14 +91,26 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
     onEvent: options.onEvent,
     segments: Math.min(options.segments ?? 1, perHost),
   };
+  const closed = new AbortController();
+  const running = new Set<Promise<unknown>>();
+  /** Ends with the work that it is done for, when the caller says so, and with the fetcher. */
+  const run = <R>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<R>): Promise<R> => {
+    const ends = [closed.signal, currentSignal(), signal].filter((it) => it !== undefined);
+    const done = work(ends.length === 1 ? closed.signal : AbortSignal.any(ends));
+    running.add(done);
+    const end = () => running.delete(done);
+    done.then(end, end);
+    return done;
+  };
   return {
-    head: (target, signal) => headOf(engine, target, signal),
-    fetchBytes: (target, signal) => fetchBytes(engine, target, signal),
-    fetchInto: (target, sink, signal) => transferInto(engine, { ...target, signal }, sink),
-    close() {
+    head: (target, signal) => run(signal, (it) => headOf(engine, target, it)),
+    fetchBytes: (target, signal) => run(signal, (it) => fetchBytes(engine, target, it)),
+    fetchInto: (target, sink, signal) => run(signal, (it) => transferInto(engine, { ...target, signal: it }, sink)),
+    async close() {
+      closed.abort();
+      await Promise.allSettled(running);
       watchdog.close();
       agents.close();
-      return Promise.resolve();
     },
   };
 }

@@ -76,7 +76,10 @@ export interface FetchEvent {
   reason?: string;
 }
 
-/** The engine, as sources and pack see it (fetcher.ts implements it on got). */
+/**
+ * The engine, as sources and pack see it (fetcher.ts implements it on got). Every call also ends, with an AbortError, when the work
+ * that it is made for is aborted (io/limit.ts), and when the engine is closed.
+ */
 export interface Fetcher {
   head(target: FetchTarget, signal?: AbortSignal): Promise<HeadResult>;
   /**
@@ -95,5 +98,6 @@ export interface Fetcher {
   ): Promise<FetchedBytes>;
   /** Streams a body into the sink, resuming, retrying and failing over. Checks the size; the caller checks the digest. */
   fetchInto(target: FetchTarget, sink: FetchSink, signal?: AbortSignal): Promise<HeadResult>;
+  /** Ends what is still under way, and closes all connections. */
   close(): Promise<void>;
 }

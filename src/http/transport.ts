@@ -77,6 +77,7 @@ export class Transport {
       let reused = false;
       let stallReason: string | undefined;
       const abort = () => {
+        watch.end();
         stream.destroy();
         reject(signal?.reason);
       };

@@ -58,9 +58,13 @@ export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
   }
 }
 
-/** Wraps a system error: ERR_SPACE for a full disk or quota, ERR_FILE_TOO_LARGE, else ERR_IO. Leaves AirferryErrors alone. */
+/**
+ * Wraps a system error: ERR_SPACE for a full disk or quota, ERR_FILE_TOO_LARGE, else ERR_IO. Leaves AirferryErrors alone.
+ * @throws the error itself when it says that the work was aborted, which is no fault of the file
+ */
 export function ioError(action: string, file: string, cause: unknown): AirferryError {
   if (cause instanceof AirferryError) return cause;
+  if ((cause as Error).name === "AbortError") throw cause;
   const { code, message } = cause as NodeJS.ErrnoException;
   const detail = { path: file, cause, hint: hintOf(code) };
   if (code === "ENOSPC" || code === "EDQUOT") {

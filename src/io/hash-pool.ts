@@ -8,8 +8,9 @@ import { availableParallelism } from "node:os";
 import type { Worker } from "node:worker_threads";
 import { AirferryError } from "../errors.ts";
 import type { HashAlgorithm } from "./digest.ts";
-import type { RangeJob, RunJob, RunResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
+import type { RangeJob, RunJob, RunResult, StopFlag, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
+import { currentSignal } from "./limit.ts";
 import { startWorker } from "./start-worker.ts";
 
 export type { HashAlgorithm, RangeJob, RunJob, RunResult } from "./hash-worker.ts";
@@ -72,6 +73,18 @@ class Thread {
   }
 }
 
+const flags = new WeakMap<AbortSignal, StopFlag>();
+
+/** What tells threads that a signal is aborted. */
+function flagOf(signal: AbortSignal): StopFlag {
+  const known = flags.get(signal);
+  if (known !== undefined) return known;
+  const flag = new Int32Array(new SharedArrayBuffer(4));
+  flags.set(signal, flag);
+  signal.addEventListener("abort", () => Atomics.store(flag, 0, 1), { once: true });
+  return flag;
+}
+
 /** Turns a failure inside a thread into an ERR_IO, ERR_SPACE or ERR_SIZE_MISMATCH; the system's code stays in `cause`. */
 function jobError(error: NonNullable<WorkerReply["error"]>): AirferryError {
   const cause = Object.assign(new Error(error.message), { code: error.code });
@@ -103,18 +116,25 @@ export class RangeHasher {
   /**
    * Feeds one range of a file, and writes it to `copyTo` (an existing file) when that is given. Calls queue: ranges are
    * taken in the order of the calls, without waiting for the promise of the one before. `progress` is told the bytes of each step.
+   * When the work that it is done for is aborted (limit.ts), steps that are queued are passed over and the signal's reason is thrown.
    * @throws {AirferryError} ERR_SIZE_MISMATCH when the file ends early, ERR_PATH_UNSAFE for a link or device, ERR_SPACE, ERR_IO
    */
   async advance(job: RangeJob, progress?: (bytes: number) => void): Promise<void> {
+    const signal = currentSignal();
+    signal?.throwIfAborted();
+    const stop = signal && flagOf(signal);
     const steps: Promise<unknown>[] = [];
     for (let done = 0; done < job.length; done += STEP_BYTES) {
       const length = Math.min(STEP_BYTES, job.length - done);
       const to = job.copyTo;
       const copyTo = to === undefined ? undefined : { file: to.file, offset: to.offset + done };
       const step = { file: job.file, offset: job.offset + done, length, copyTo };
-      steps.push(this.#thread.ask({ type: "range", hasher: this.#id, job: step }).then(() => progress?.(length)));
+      steps.push(this.#thread.ask({ type: "range", hasher: this.#id, job: step, stop }).then(() => progress?.(length)));
     }
-    await Promise.all(steps);
+    // All of them, so that no thread reads or writes a file of somebody who went on.
+    const failed = (await Promise.allSettled(steps)).find((it) => it.status === "rejected");
+    signal?.throwIfAborted();
+    if (failed !== undefined) throw failed.reason;
   }
 
   /** Feeds bytes that lie in shared memory: they must stay as they are until the promise is settled. Queues like `advance`. */

@@ -46,9 +46,12 @@ export interface RunResult {
   stray?: number;
 }
 
+/** Shared with a thread: not 0 once nobody wants the result any more. */
+export type StopFlag = Int32Array<SharedArrayBuffer>;
+
 export type WorkerRequest =
   | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[] }
-  | { id: number; type: "range"; hasher: number; job: RangeJob }
+  | { id: number; type: "range"; hasher: number; job: RangeJob; stop?: StopFlag | undefined }
   | { id: number; type: "bytes"; hasher: number; bytes: Uint8Array<SharedArrayBuffer> }
   | { id: number; type: "peek"; hasher: number }
   | { id: number; type: "digests"; hasher: number }
@@ -198,8 +201,12 @@ export function hashWorkerMain(): void {
     };
   };
 
-  const range = async (job: RangeJob, sums: { hash: Hash }[]) => {
+  const range = async (job: RangeJob, sums: { hash: Hash }[], stop: StopFlag | undefined) => {
     if (job.length === 0) return;
+    const heed = () => {
+      if (stop !== undefined && Atomics.load(stop, 0) !== 0) throw new JobError("stopped", "ESTOPPED", job.file, false);
+    };
+    heed();
     const from = openRead(job.file);
     let to: ReturnType<typeof openTarget> | undefined;
     try {
@@ -213,6 +220,7 @@ export function hashWorkerMain(): void {
       let size = sizeAt(0);
       await readFull(from, job.file, bufferOf(0), size, job.offset);
       while (size > 0) {
+        heed();
         const here = bufferOf(slot);
         const after = position + size;
         const nextSlot = (slot + 1) % (to === undefined ? 2 : BUFFERS);
@@ -315,7 +323,7 @@ export function hashWorkerMain(): void {
       return undefined;
     }
     if (request.type === "range") {
-      await range(request.job, sums);
+      await range(request.job, sums, request.stop);
       return undefined;
     }
     if (request.type === "bytes") {

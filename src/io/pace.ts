@@ -3,6 +3,7 @@
  * stop for good after a time that no honest input needs. What cannot pause runs in a thread (parser-thread.ts).
  */
 import { setImmediate } from "node:timers/promises";
+import { throwIfAborted } from "./limit.ts";
 
 /** The thread is given back after so long. */
 const SLICE_MS = 50;
@@ -25,11 +26,12 @@ export class Pace {
     return performance.now() - this.#since > SLICE_MS;
   }
 
-  /** Lets signals and other work through. */
+  /** Lets signals and other work through. @throws the reason when the work that it parses for is aborted (limit.ts) */
   async rest(): Promise<void> {
     this.#spentMs += performance.now() - this.#since;
     if (this.#spentMs > MAX_PARSE_MS) throw this.#tooLong();
     await setImmediate();
+    throwIfAborted();
     this.#since = performance.now();
   }
 

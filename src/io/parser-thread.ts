@@ -5,6 +5,7 @@
 import { getAsset, isSea } from "node:sea";
 import { Worker } from "node:worker_threads";
 import { AirferryError, type ErrorCode } from "../errors.ts";
+import { currentSignal, throwIfAborted } from "./limit.ts";
 
 const MAX_THREAD_MS = 2 * 60_000;
 const MAX_HEAP_MB = 1024;
@@ -33,6 +34,7 @@ export async function runInThread<T>(
   given: Uint8Array,
   tooMuch: (fault: string) => AirferryError,
 ): Promise<T> {
+  throwIfAborted();
   // A copy of its own: sent as it is, a part of a large buffer would bring all of it along.
   const bytes = Uint8Array.from(given);
   const workerData = { bytes, name };
@@ -42,12 +44,16 @@ export async function runInThread<T>(
     ? new Worker(getAsset(program.asset, "utf8"), { ...options, eval: true, execArgv: [] })
     : new Worker(program.file, options);
   let timer: NodeJS.Timeout | undefined;
+  const signal = currentSignal();
+  let abort: (() => void) | undefined;
   try {
     const reply = await new Promise<ThreadReply>((resolve, reject) => {
       timer = setTimeout(
         () => reject(tooMuch(`it takes more than ${MAX_THREAD_MS / 60_000} minutes to read`)),
         MAX_THREAD_MS,
       );
+      abort = () => reject(signal?.reason);
+      signal?.addEventListener("abort", abort, { once: true });
       worker.once("message", resolve);
       worker.once("error", (error: NodeJS.ErrnoException) =>
         reject(
@@ -61,6 +67,7 @@ export async function runInThread<T>(
     throw code === undefined ? new Error(message) : new AirferryError(code, message, { path, hint });
   } finally {
     clearTimeout(timer);
+    if (abort) signal?.removeEventListener("abort", abort);
     await worker.terminate();
   }
 }

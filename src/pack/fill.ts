@@ -1,57 +1,34 @@
 /**
- * Fills a bundle's work folder: every item gets its bytes once, from the nearest place that has them (an earlier bundle, an
+ * Step 3 of a pack: fills a bundle's work folder. Every item gets its bytes once, from the nearest place that has them (an earlier bundle, an
  * interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only when its digest is
  * right. What the journal says to be whole is hashed and checked like everything else, where it is.
  */
-
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import ssri from "ssri";
 import { ItemWriter } from "../bundle/item-writer.ts";
 import type { DoneLine } from "../bundle/journal.ts";
-import type { WorkFolder } from "../bundle/work-folder.ts";
+import { WorkFolder, workFolderName } from "../bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import { httpStatusOf } from "../fetch/fetcher.ts";
 import type { HashAlgorithm } from "../io/digest.ts";
-import type { Finding } from "../io/findings.ts";
-import type { HashPool } from "../io/hash-pool.ts";
 import { integrityText } from "../io/integrity-text.ts";
+import { mapLimited, throwIfAborted } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { redactUrl } from "../io/redact.ts";
 import { SharedPieces } from "../io/shared-pieces.ts";
 import { shellWord } from "../io/shell.ts";
+import { verifySpace } from "../io/space.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { KeptFolder } from "../manifest/kept-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import { sha256Of } from "../sources/artifact.ts";
-import { mapLimited } from "../sources/each.ts";
 import type { ItemFault } from "../sources/types.ts";
+import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
 import { findReusable, type Reusable } from "./reuse.ts";
-import type { Workspace } from "./workspace.ts";
-
-export interface FillProgress {
-  doneBytes: number;
-  totalBytes: number;
-  doneItems: number;
-  totalItems: number;
-  /** The item that was touched last. */
-  path: string;
-}
-
-export interface FillOptions {
-  workspace: Workspace;
-  plan: Plan;
-  work: WorkFolder;
-  pool: HashPool;
-  /** Where earlier bundles lie. */
-  out: string;
-  concurrency: number;
-  /** Told what an item's `look` found, before the item counts as fetched; throws to refuse it, and a rerun looks again. */
-  found?: (findings: readonly Finding[]) => void;
-  report?: (line: string) => void;
-  progress?: (progress: FillProgress) => void;
-}
 
 export interface Filled {
   /** SHA-256 (hex) of every item's bytes. */
@@ -70,14 +47,44 @@ const HASH_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha224", "sha384",
 const MIN_PIECES = 16;
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
 
-/** @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; what is whole stays for a rerun */
-export async function fillBundle(options: FillOptions): Promise<Filled> {
-  const filler = new Filler(options);
-  return filler.run();
+/** Room for the inventory, signatures and journal beside the volumes. */
+const SMALL_FILES_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Opens the folder that a plan is filled into, when there is room for what is still to come.
+ * @throws {AirferryError} ERR_SPACE, ERR_BUSY, ERR_IO
+ */
+export async function openWork({ out, pool }: PackJob, plan: Plan): Promise<AsyncDisposable & { folder: WorkFolder }> {
+  const written = await allocatedBytes(join(out, workFolderName(plan)), plan);
+  await verifySpace("pack into", out, {
+    bytes: Math.max(0, plan.streamSize - written) + SMALL_FILES_BYTES,
+    files: plan.volumes.length + 64,
+    largest: Math.max(0, ...plan.volumes.map((volume) => volume.size)),
+  });
+  const folder = await WorkFolder.open(out, plan, pool);
+  return { folder, [Symbol.asyncDispose]: () => folder.close() };
+}
+
+/** Bytes that the volumes of an interrupted pack take on disk already. */
+async function allocatedBytes(dir: string, plan: Plan): Promise<number> {
+  let bytes = 0;
+  for (const { name } of plan.volumes)
+    bytes += ((await stat(join(dir, name)).catch(() => undefined))?.blocks ?? 0) * 512;
+  return bytes;
+}
+
+/**
+ * Fills the folder, `job.concurrency` items at a time. When it throws, everything that was under way has ended.
+ * @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; what is whole stays for a rerun
+ */
+export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder): Promise<Filled> {
+  return new Filler(job, plan, work).run();
 }
 
 class Filler {
-  readonly #o: FillOptions;
+  readonly #job: PackJob;
+  readonly #plan: Plan;
+  readonly #work: WorkFolder;
   readonly #kept: KeptFolder;
   readonly #pieces: SharedPieces;
   readonly #sha256 = new Map<string, string>();
@@ -91,15 +98,18 @@ class Filler {
   #doneItems = 0;
   readonly #totalBytes: number;
 
-  constructor(options: FillOptions) {
-    this.#o = options;
-    this.#totalBytes = options.plan.items.reduce((sum, item) => sum + item.size, 0);
-    this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * options.concurrency));
-    this.#kept = new KeptFolder(options.workspace.paths.kept);
+  constructor(job: PackJob, plan: Plan, work: WorkFolder) {
+    this.#job = job;
+    this.#plan = plan;
+    this.#work = work;
+    this.#totalBytes = plan.items.reduce((sum, item) => sum + item.size, 0);
+    this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * job.concurrency));
+    this.#kept = new KeptFolder(job.workspace.paths.kept);
   }
 
   async run(): Promise<Filled> {
-    const { plan, work, concurrency } = this.#o;
+    const plan = this.#plan;
+    const { concurrency } = this.#job;
     const fetched: number[] = [];
     const twins: number[] = [];
     const made: number[] = [];
@@ -115,7 +125,7 @@ class Filler {
       }
       if (item.integrity !== undefined && !first.has(item.integrity)) first.set(item.integrity, item);
     }
-    this.#reusable = await findReusable(this.#o.out, plan.stream, work, wanted);
+    this.#reusable = await findReusable(this.#job.out, plan.stream, this.#work, wanted);
     try {
       await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
@@ -135,12 +145,12 @@ class Filler {
 
   async #fillInOrder(indexes: readonly number[]): Promise<void> {
     for (const index of indexes) await this.#fill(index);
-    const archive = compressedFile((this.#o.plan.items[indexes[0] as number] as LaidItem).source);
+    const archive = compressedFile((this.#plan.items[indexes[0] as number] as LaidItem).source);
     if (archive !== undefined) await this.#inflated.close(archive);
   }
 
   async #fill(index: number): Promise<void> {
-    const item = this.#o.plan.items[index] as LaidItem;
+    const item = this.#plan.items[index] as LaidItem;
     if (await this.#takeOver(index, item)) return;
     const writer = await this.#writer(index, item);
     try {
@@ -155,7 +165,7 @@ class Filler {
         const sha256 = await this.#check(item, writer);
         if (sha256 !== undefined) {
           this.#reusedBytes += item.size;
-          await this.#finish(index, item, writer, sha256);
+          await this.#finish(item, writer, sha256);
           return;
         }
         await writer.restart();
@@ -164,9 +174,9 @@ class Filler {
     } catch (error) {
       await writer.suspend();
       if (item.quarantine && isPackageFault(error)) {
-        await this.#o.work.journal.forget(item.path);
+        await this.#work.journal.forget(item.path);
         this.#faults.push({ path: item.path, reason: (error as Error).message });
-        this.#o.report?.(`dropped ${item.path}: ${(error as Error).message}`);
+        this.#job.report(`dropped ${item.path}: ${(error as Error).message}`);
         return;
       }
       throw error;
@@ -175,7 +185,7 @@ class Filler {
 
   /** What the journal says of an item that an earlier run finished at this very place. */
   #journaled(item: LaidItem): DoneLine | undefined {
-    const done = this.#o.work.journal.done.get(item.path);
+    const done = this.#work.journal.done.get(item.path);
     return done !== undefined && done.size === item.size && done.offset === item.offset ? done : undefined;
   }
 
@@ -184,7 +194,8 @@ class Filler {
    * are asked for now. False: it has to be filled like any other.
    */
   async #takeOver(index: number, item: LaidItem): Promise<boolean> {
-    const { work, pool } = this.#o;
+    const work = this.#work;
+    const { pool } = this.#job;
     const done = this.#journaled(item);
     if (done === undefined) return false;
     const digests = await work.hashItem(item, algorithmsOf(item), pool);
@@ -203,7 +214,7 @@ class Filler {
 
   async #passes(item: LaidItem): Promise<boolean> {
     try {
-      await item.check?.(this.#o.work.volumes.range(item.offset, item.size));
+      await item.check?.(this.#work.volumes.range(item.offset, item.size));
       return true;
     } catch (error) {
       // Fetched once more it is refused again, with all that is to be said about it.
@@ -218,7 +229,7 @@ class Filler {
     for (const source of [item.source, ...(item.others ?? [])]) {
       const earlier = failed.at(-1);
       if (earlier !== undefined) {
-        this.#o.report?.(`${earlier.message}; trying another place that has it`);
+        this.#job.report(`${earlier.message}; trying another place that has it`);
         if (writer.position >= item.size) await writer.restart();
       }
       try {
@@ -253,7 +264,7 @@ class Filler {
     }
     const sha256 = await this.#check(item, writer);
     if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: ${fault}`);
-    await this.#finish(index, item, writer, sha256);
+    await this.#finish(item, writer, sha256);
   }
 
   /** One GET, and more where its bytes turn out to be wrong: see fetchChecked. */
@@ -286,30 +297,35 @@ class Filler {
       return sha256 === undefined ? this.#wrongDigest(item, writer, ` from ${from}`) : undefined;
     };
     const onAgain = (next: readonly string[]) =>
-      this.#o.report?.(
+      this.#job.report(
         `fetching ${item.path} once more from ${next.length === 1 ? redactUrl(next[0] ?? "") : `${next.length} places`}: its digest was wrong`,
       );
-    await explained(item, fetchChecked(this.#o.workspace.fetcher, target, sink, { check, onAgain }));
-    await this.#finish(index, item, writer, sha256 as unknown as string);
+    await explained(item, fetchChecked(this.#job.workspace.fetcher, target, sink, { check, onAgain }));
+    await this.#finish(item, writer, sha256 as unknown as string);
   }
 
   /** The same bytes as another item of this bundle: copied, not fetched again. */
   async #fillTwin(index: number, first: ReadonlyMap<string, LaidItem>): Promise<void> {
-    const { plan, work } = this.#o;
-    const item = plan.items[index] as LaidItem;
+    const work = this.#work;
+    const item = this.#plan.items[index] as LaidItem;
     const twin = first.get(item.integrity as string) as LaidItem;
     if (!this.#sha256.has(twin.path)) return this.#fill(index);
     const writer = await this.#writer(index, item);
-    if (writer.position > 0) await writer.restart();
-    await copyInto(work.volumes.range(twin.offset, twin.size), writer);
-    const sha256 = await this.#check(item, writer);
-    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: copied from "${twin.path}"`);
-    this.#reusedBytes += item.size;
-    await this.#finish(index, item, writer, sha256);
+    try {
+      if (writer.position > 0) await writer.restart();
+      await copyInto(work.volumes.range(twin.offset, twin.size), writer);
+      const sha256 = await this.#check(item, writer);
+      if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: copied from "${twin.path}"`);
+      this.#reusedBytes += item.size;
+      await this.#finish(item, writer, sha256);
+    } catch (error) {
+      await writer.suspend();
+      throw error;
+    }
   }
 
   async #make(index: number): Promise<void> {
-    const item = this.#o.plan.items[index] as LaidItem;
+    const item = this.#plan.items[index] as LaidItem;
     if (item.source.from !== "made") return;
     const bytes = await item.source.make((path) => {
       const sha256 = this.#sha256.get(path);
@@ -324,16 +340,21 @@ class Filler {
       );
     }
     const writer = await this.#writer(index, item);
-    if (writer.position > 0) await writer.restart();
-    await writer.write(bytes);
-    await this.#finish(index, item, writer, (await writer.digests())["sha256"] as string);
+    try {
+      if (writer.position > 0) await writer.restart();
+      await writer.write(bytes);
+      await this.#finish(item, writer, (await writer.digests())["sha256"] as string);
+    } catch (error) {
+      await writer.suspend();
+      throw error;
+    }
   }
 
   /** Bytes of this digest that are nearer than upstream. They are checked like any others. */
   async #nearBytes(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
     if (item.source.from === "kept") return undefined;
     const sha256 = sha256Of(item.integrity);
-    const cached = sha256 && (await this.#o.workspace.cache.file(sha256));
+    const cached = sha256 && (await this.#job.workspace.cache.file(sha256));
     if (cached) {
       this.#cached.push(sha256);
       return openBytes(cached);
@@ -357,7 +378,7 @@ class Filler {
         throw new AirferryError(
           "ERR_UPSTREAM_SIZE",
           `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
-          { path: file, hint: `if that is meant so: airferry lock ${shellWord(this.#o.workspace.file)} --update` },
+          { path: file, hint: `if that is meant so: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
         );
       }
       await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
@@ -375,6 +396,7 @@ class Filler {
       });
     try {
       for (let it = await explained(item, next()); !it.done; it = await explained(item, next())) {
+        throwIfAborted();
         await writer.write(it.value);
       }
     } finally {
@@ -383,7 +405,8 @@ class Filler {
   }
 
   async #writer(index: number, item: LaidItem): Promise<ItemWriter> {
-    const { work, pool } = this.#o;
+    const work = this.#work;
+    const { pool } = this.#job;
     return ItemWriter.open(
       work,
       index,
@@ -423,13 +446,13 @@ class Filler {
         path: item.path,
         expected,
         actual: got,
-        hint: item.about?.hint ?? digestHint(item, got, this.#o.workspace.file),
+        hint: item.about?.hint ?? digestHint(item, got, this.#job.workspace.file),
       },
     );
   }
 
-  async #finish(index: number, item: LaidItem, writer: ItemWriter, sha256: string): Promise<void> {
-    if (item.check) await item.check(this.#o.work.volumes.range(item.offset, item.size));
+  async #finish(item: LaidItem, writer: ItemWriter, sha256: string): Promise<void> {
+    if (item.check) await item.check(this.#work.volumes.range(item.offset, item.size));
     await this.#look(item);
     await writer.done(sha256);
     this.#count(item, sha256);
@@ -442,15 +465,15 @@ class Filler {
   }
 
   async #look(item: LaidItem): Promise<void> {
-    if (item.look) this.#o.found?.(await item.look(this.#o.work.volumes.range(item.offset, item.size)));
+    if (item.look) this.#job.found(await item.look(this.#work.volumes.range(item.offset, item.size)));
   }
 
   #report(item: LaidItem): void {
-    this.#o.progress?.({
+    this.#job.progress?.({
       doneBytes: this.#doneBytes,
       totalBytes: this.#totalBytes,
       doneItems: this.#doneItems,
-      totalItems: this.#o.plan.items.length,
+      totalItems: this.#plan.items.length,
       path: item.path,
     });
   }
@@ -590,6 +613,7 @@ function isAbsent(error: AirferryError): boolean {
 
 async function copyInto(bytes: RandomAccess, writer: ItemWriter): Promise<void> {
   for (let position = 0; position < bytes.size; ) {
+    throwIfAborted();
     const chunk = await bytes.read(position, COPY_CHUNK_BYTES);
     if (chunk.length === 0) return;
     await writer.write(chunk);

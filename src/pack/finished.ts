@@ -2,6 +2,7 @@
  * Bundles that are finished already: what `pack` finds when it runs again after success, or after a kill between its last
  * steps. Each is hashed whole before it counts.
  */
+
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,29 +12,13 @@ import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
-import type { HashPool } from "../io/hash-pool.ts";
+import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
 import { canonicalJson } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { type State, writeState } from "../manifest/state.ts";
-import type { Signer } from "../sign/signer.ts";
+import { writeState } from "../manifest/state.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
-import type { Workspace } from "./workspace.ts";
-
-/** What a pack is asked to make. */
-export interface Wanted {
-  workspace: Workspace;
-  lock: Lock;
-  options: {
-    out: string;
-    signers: readonly Signer[];
-    volumeSize: number;
-    volumesPerMedium?: number;
-    serial?: number;
-    report?: (line: string) => void;
-  };
-  pool: HashPool;
-}
+import type { PackJob } from "./job.ts";
 
 /** A bundle that is whole. `size` counts the volumes. */
 export interface Finished {
@@ -49,19 +34,19 @@ export interface Finished {
  * The bundle of the last pack, when it is still what is wanted; signed by the signers of this run, too, if it was not.
  * @throws {AirferryError} ERR_BUNDLE_INVALID when it was changed since
  */
-export async function packedBefore(wanted: Wanted, state: State | undefined): Promise<Finished | undefined> {
-  const { workspace, lock, options, pool } = wanted;
+export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished | undefined> {
+  const { workspace, pool, state } = job;
   const last = state?.last;
   if (last === undefined || last.lock !== lockDigest(lock)) return undefined;
-  if (last.volumeSize !== options.volumeSize || last.volumesPerMedium !== options.volumesPerMedium) return undefined;
+  if (last.volumeSize !== job.volumeSize || last.volumesPerMedium !== job.volumesPerMedium) return undefined;
   const serial = Number(last.name.slice(last.name.lastIndexOf("-") + 1));
-  if (options.serial !== undefined && options.serial !== serial) return undefined;
-  const bundle = join(options.out, last.name);
+  if (job.serial !== undefined && job.serial !== serial) return undefined;
+  const bundle = join(job.out, last.name);
   if (!(await stat(bundle).catch(() => undefined))?.isDirectory()) return undefined;
   const claims = await readInventory(bundle);
   // What the lock does not cover may have changed in the manifest: the builder, the date of expiry.
-  if (claims !== undefined && !says(claims, wanted)) return undefined;
-  options.report?.(`checking ${bundle}, which was packed from this very lock`);
+  if (claims !== undefined && !says(claims, workspace.manifest)) return undefined;
+  job.report(`checking ${bundle}, which was packed from this very lock`);
   const { problems, entries, size } = await checkFinished(bundle, pool, last.digest);
   if (problems.length > 0) {
     throw new AirferryError(
@@ -70,9 +55,9 @@ export async function packedBefore(wanted: Wanted, state: State | undefined): Pr
       { path: bundle, problems, hint: `move it away and run airferry pack ${shellWord(workspace.file)} again` },
     );
   }
-  for (const signer of options.signers) {
+  for (const signer of job.signers) {
     const added = await ensureSigned(bundle, signer);
-    if (added.length > 0) options.report?.(`signed ${bundle} by ${signer.keyid} as well`);
+    if (added.length > 0) job.report(`signed ${bundle} by ${signer.keyid} as well`);
   }
   return { bundle, serial, digest: last.digest, entries, size };
 }
@@ -81,20 +66,24 @@ export async function packedBefore(wanted: Wanted, state: State | undefined): Pr
  * A folder that is this very bundle, although no state says so: whole, and signed by every signer of this run, so that
  * nobody else's folder is taken for it. Undefined when it is anything else.
  */
-export async function adoptable(dir: string, wanted: Wanted, serial: number): Promise<Finished | undefined> {
-  const { lock, options, pool } = wanted;
+export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: number): Promise<Finished | undefined> {
+  const { workspace, pool } = job;
   try {
     const names = await readdir(dir);
     if (
       names.includes("journal") ||
-      names.some((it) => it.startsWith("medium-")) !== (options.volumesPerMedium !== undefined)
+      names.some((it) => it.startsWith("medium-")) !== (job.volumesPerMedium !== undefined)
     )
       return undefined;
     const inventory = await readInventory(dir);
     if (inventory === undefined || inventory.serial !== serial || inventory.stream !== lock.stream) return undefined;
-    if (inventory.lock !== lockDigest(lock) || inventory.volumeSize !== options.volumeSize || !says(inventory, wanted))
+    if (
+      inventory.lock !== lockDigest(lock) ||
+      inventory.volumeSize !== job.volumeSize ||
+      !says(inventory, workspace.manifest)
+    )
       return undefined;
-    for (const signer of options.signers) if (!(await isSignedBy(dir, signer))) return undefined;
+    for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
     const [folder] = await foldersOf(dir);
     const digest = createHash("sha256")
       .update(await readFile(join(folder as string, SUMS_NAME)))
@@ -102,13 +91,14 @@ export async function adoptable(dir: string, wanted: Wanted, serial: number): Pr
     const { problems, entries, size } = await checkFinished(dir, pool, digest);
     return problems.length > 0 ? undefined : { bundle: dir, serial, digest, entries, size };
   } catch {
+    throwIfAborted();
     return undefined;
   }
 }
 
 /** Writes down what was packed, for the next run. */
-export async function noteState(wanted: Wanted, state: State | undefined, finished: Finished): Promise<void> {
-  const { workspace, lock, options } = wanted;
+export async function noteState(job: PackJob, lock: Lock, finished: Finished): Promise<void> {
+  const { workspace, state } = job;
   const { serial, digest, bundle } = finished;
   if (serial > (lock.last?.serial ?? 0))
     await writeLock(workspace.paths.lock, { ...lock, last: { serial, sha256: digest } });
@@ -120,8 +110,8 @@ export async function noteState(wanted: Wanted, state: State | undefined, finish
       lock: lockDigest(lock),
       name: bundle.split("/").at(-1) as string,
       digest,
-      volumeSize: options.volumeSize,
-      ...(options.volumesPerMedium !== undefined && { volumesPerMedium: options.volumesPerMedium }),
+      volumeSize: job.volumeSize,
+      ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
     },
   });
 }
@@ -137,7 +127,7 @@ export function notAfterOf(manifest: Manifest, created: string): string | undefi
 }
 
 /** Whether an inventory says what the manifest says beside its entries. */
-function says(inventory: Inventory, { workspace: { manifest } }: Wanted): boolean {
+function says(inventory: Inventory, manifest: Manifest): boolean {
   const builder = (it: unknown) => (it === undefined ? "" : canonicalJson(it));
   return (
     inventory.notAfter === notAfterOf(manifest, inventory.created) &&

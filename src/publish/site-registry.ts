@@ -9,6 +9,7 @@ import got, { type HttpsOptions } from "got";
 import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
+import { currentSignal, throwIfAborted } from "../io/limit.ts";
 import { isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
 import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
@@ -132,11 +133,12 @@ export class SiteRegistry {
     for (let attempt = 1; ; attempt++) {
       const fault = await this.#upload(repository, blob, at).catch((error: unknown) => error as Error);
       if (fault === undefined) return;
+      throwIfAborted();
       const isAnswer = !(fault instanceof Error);
       const isLost = isAnswer ? LOST.has(fault.status) || fault.status >= 500 : !(fault instanceof AirferryError);
       at(0);
       if (!isLost || attempt === ATTEMPTS) throw isAnswer ? this.#refused(action, fault) : this.#unreachable(fault);
-      await sleep(backoffMs(attempt, isAnswer ? fault : undefined));
+      await sleep(backoffMs(attempt, isAnswer ? fault : undefined), undefined, signalOption());
     }
   }
 
@@ -172,6 +174,7 @@ export class SiteRegistry {
       try {
         answer = await this.#send(repository, call);
       } catch (error) {
+        throwIfAborted();
         if (attempt === ATTEMPTS || error instanceof AirferryError) throw this.#unreachable(error as Error);
       }
       if (answer?.status === 401 && !isChallenged) {
@@ -181,7 +184,7 @@ export class SiteRegistry {
       }
       const again = answer === undefined || answer.status === 429 || answer.status >= 500;
       if (answer !== undefined && (!again || attempt === ATTEMPTS)) return answer;
-      await sleep(backoffMs(attempt, answer));
+      await sleep(backoffMs(attempt, answer), undefined, signalOption());
     }
   }
 
@@ -207,6 +210,7 @@ export class SiteRegistry {
         retry: { limit: 0 },
         timeout: { connect: REQUEST_TIMEOUT_MS, response: method === "PUT" ? COMMIT_TIMEOUT_MS : REQUEST_TIMEOUT_MS },
         https: this.#https,
+        ...signalOption(),
       });
       if (response.rawBody.length > MAX_ANSWER_LENGTH) throw new Error("its answer is too large");
       return {
@@ -281,4 +285,10 @@ function isDone({ status }: Answer): boolean {
 function backoffMs(attempt: number, answer: Answer | undefined): number {
   const seconds = Number(answer?.headers["retry-after"]);
   return Math.min(MAX_BACKOFF_MS, seconds > 0 ? seconds * 1000 : BACKOFF_MS * 2 ** attempt);
+}
+
+/** Requests and waits end with the publish that they are done for. */
+function signalOption(): { signal?: AbortSignal } {
+  const signal = currentSignal();
+  return signal === undefined ? {} : { signal };
 }

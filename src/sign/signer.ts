@@ -3,9 +3,11 @@
  * and returns a signature; and the two files that each signature becomes. Nothing is ever uploaded anywhere.
  * See docs/format.md, "Signatures".
  */
+
 import { spawn } from "node:child_process";
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { AirferryError } from "../errors.ts";
+import { currentSignal } from "../io/limit.ts";
 import { formatSignatureBundle, parseSignatureBundle } from "./bundle.ts";
 import { keyKindOf, readTrustedKeys, trustedKeyOf } from "./keys.ts";
 import { type Passphrase, readPrivateKey } from "./private-key.ts";
@@ -141,6 +143,13 @@ function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promi
       child.unref();
     };
     const timer = setTimeout(() => abandon(`no answer after ${timeoutMs / 1000} s`), timeoutMs);
+    const signal = currentSignal();
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+      abandon("interrupted");
+    };
+    signal?.addEventListener("abort", abort, { once: true });
     const chunks: Buffer[] = [];
     let length = 0;
     child.on("error", (error) => {
@@ -153,9 +162,10 @@ function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promi
       chunks.push(chunk);
       if (length > MAX_SIGNER_OUTPUT_BYTES) abandon(`it printed more than ${MAX_SIGNER_OUTPUT_BYTES} bytes`);
     });
-    child.on("close", (status, signal) => {
+    child.on("close", (status, endedBy) => {
       clearTimeout(timer);
-      if (signal) fail(`it was ended by ${signal}`);
+      signal?.removeEventListener("abort", abort);
+      if (endedBy) fail(`it was ended by ${endedBy}`);
       else if (status !== 0) fail(`it ended with status ${status}`);
       else resolve(Buffer.concat(chunks));
     });

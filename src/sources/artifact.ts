@@ -2,6 +2,7 @@
  * One artifact of `isos:` or `files:`, resolved: where it is, how large it is, and which digest is believed and why.
  * Asks upstream for the checksum file and a HEAD; downloads the artifact itself only when nobody published a digest or a size.
  */
+
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
@@ -10,6 +11,7 @@ import { AirferryError } from "../errors.ts";
 import type { HeadResult } from "../fetch/types.ts";
 import { BY_USER, type Named } from "../http/named.ts";
 import { integrityText } from "../io/integrity-text.ts";
+import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
@@ -200,7 +202,7 @@ export function sha256Of(integrity: string | undefined): string | undefined {
 async function integrityOf(file: string, claimed: string | undefined): Promise<string> {
   const algorithms = new Set([...(claimed ?? "").matchAll(/[a-z0-9]+(?=-)/g)].map(([name]) => name).concat("sha256"));
   const hashes = [...algorithms].map((name) => ({ name, hash: createHash(name) }));
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }))
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal: currentSignal() }))
     for (const it of hashes) it.hash.update(chunk);
   return hashes.map((it) => `${it.name}-${it.hash.digest("base64")}`).join(" ");
 }

@@ -2,6 +2,7 @@
  * The download cache: whole artifacts that had to be fetched before the layout of a bundle could be known, by SHA-256.
  * `lock` fills it when it pins on first sight, `pack` empties it into the bundle. Partial downloads survive a kill.
  */
+
 import { createHash, type Hash } from "node:crypto";
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -13,6 +14,7 @@ import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import type { Named } from "../http/named.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
 import { parseJson } from "../io/json.ts";
+import { throwIfAborted } from "../io/limit.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
@@ -112,6 +114,7 @@ export class DownloadCache {
       const earlier = note === undefined ? undefined : await readNote(note);
       if (earlier) {
         for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 })) {
+          throwIfAborted();
           update(chunk as Buffer);
           position += (chunk as Buffer).length;
         }

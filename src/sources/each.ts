@@ -1,5 +1,6 @@
 /** Locks entries one by one, several at a time, taking over those whose manifest text did not change. */
 
+import { mapLimited } from "../io/limit.ts";
 import type { Kind } from "../io/types.ts";
 import { requestDigest } from "../manifest/load.ts";
 import type { LockedOf } from "./lock-document.ts";
@@ -8,7 +9,7 @@ import type { LockContext } from "./types.ts";
 /** Entries that are resolved at once; the fetcher limits requests per host by itself. */
 const LOCK_CONCURRENCY = 16;
 
-/** Results come in the order of `entries`; the first error stops the rest. */
+/** Results come in the order of `entries`; the first error ends the rest. */
 export async function mapEntries<E, K extends Kind>(
   kind: K,
   entries: readonly E[],
@@ -23,28 +24,4 @@ export async function mapEntries<E, K extends Kind>(
     const pinned = !context.pinFirstSight || previous?.artifacts.every((it) => it.integrity !== undefined);
     return previous !== undefined && same && pinned ? previous : lockOne(entry);
   });
-}
-
-/** Runs `work` over all items, at most `limit` at once; results in the items' order. */
-export async function mapLimited<T, R>(
-  items: readonly T[],
-  limit: number,
-  work: (item: T, index: number) => Promise<R>,
-): Promise<R[]> {
-  const results = new Array<R>(items.length);
-  let next = 0;
-  let failed = false;
-  const runner = async () => {
-    while (next < items.length && !failed) {
-      const index = next++;
-      try {
-        results[index] = await work(items[index] as T, index);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, runner));
-  return results;
 }

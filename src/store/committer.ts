@@ -5,7 +5,7 @@
 import { chmodSync, lstatSync, mkdirSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { ioError, syncPath } from "../io/atomic.ts";
-import { eachLimited } from "../io/limit.ts";
+import { eachLimited, runToEnd } from "../io/limit.ts";
 import { syncFiles } from "../io/sync-fs.ts";
 import { blobPathIn } from "./layout.ts";
 
@@ -52,9 +52,11 @@ export class Committer {
     this.#bytes = 0;
     if (group.length === 0) return this.#running;
     this.#running = this.#running.then(async () => {
-      await syncFiles(
-        this.#dir,
-        group.map((it) => it.file),
+      await runToEnd(() =>
+        syncFiles(
+          this.#dir,
+          group.map((it) => it.file),
+        ),
       ).catch((error: unknown) => Promise.reject(ioError("write", this.#dir, error)));
       this.#name(group);
     });

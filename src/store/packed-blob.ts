@@ -2,11 +2,13 @@
  * Blobs of packed images on their way out of the store: nothing leaves it unhashed, so that a disk that has lost a bit is
  * noticed here and not by the host that starts a container. See OCI image-spec v1.1, descriptor.md, "Verification".
  */
+
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
+import { currentSignal } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
 import type { OciDigest } from "../oci/digest.ts";
 
@@ -41,7 +43,10 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
     return chunk;
   };
   try {
-    for await (const chunk of createReadStream(blob.file, { highWaterMark: READ_BUFFER_BYTES })) {
+    for await (const chunk of createReadStream(blob.file, {
+      highWaterMark: READ_BUFFER_BYTES,
+      signal: currentSignal(),
+    })) {
       hash.update(chunk);
       size += (chunk as Buffer).length;
       // One byte too many is as bad as one too few, and receivers count.

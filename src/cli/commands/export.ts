@@ -3,7 +3,7 @@ import { Argument, Option } from "commander";
 import { EXIT } from "../../errors.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { formatBytes } from "../format.ts";
-import { abortOnSignals } from "../signals.ts";
+import { Interrupted, interruptible } from "../signals.ts";
 
 interface ExportFlags {
   store: string;
@@ -37,12 +37,13 @@ export const exportCommand: Register = (program, run) => {
     .action((_what: string, references: string[], flags: ExportFlags, command) =>
       run(command.opts(), async (output) => {
         const { exportImage } = await import("../../export.ts");
-        const signal = abortOnSignals();
         const progress = output.progress("exporting");
-        const exported = await exportImage({ ...flags, references, progress, signal }).catch((error: unknown) => {
-          if (signal.aborted) return undefined;
-          throw error;
-        });
+        const exported = await interruptible(() => exportImage({ ...flags, references, progress })).catch(
+          (error: unknown) => {
+            if (error instanceof Interrupted) return undefined;
+            throw error;
+          },
+        );
         output.progressDone();
         if (exported === undefined) {
           output.note("interrupted; nothing is left of it");

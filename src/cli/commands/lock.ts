@@ -1,6 +1,7 @@
 /** `airferry lock`: pins every artifact of a manifest. */
 import { type Register, withGlobals } from "../command.ts";
 import { plural } from "../format.ts";
+import { interruptible } from "../signals.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 
 export const lockCommand: Register = (program, run) => {
@@ -25,14 +26,16 @@ export const lockCommand: Register = (program, run) => {
         await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
         let bytes = 0;
         const progress = output.progress("pinning");
-        const result = await lock(workspace, {
-          ...(flags.update !== undefined && { update: flags.update === true ? [] : flags.update }),
-          report: (line) => output.note(line),
-          progress: (more) => {
-            bytes += more;
-            progress(bytes, undefined);
-          },
-        });
+        const result = await interruptible(() =>
+          lock(workspace, {
+            ...(flags.update !== undefined && { update: flags.update === true ? [] : flags.update }),
+            report: (line) => output.note(line),
+            progress: (more) => {
+              bytes += more;
+              progress(bytes, undefined);
+            },
+          }),
+        );
         output.progressDone();
         noteChanges(output, result.changes);
         for (const it of [...leftOutNotes(result.leftOut), ...result.findings.map(findingLine)]) output.note(it);

@@ -4,6 +4,7 @@ import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
 import { passphrase } from "../passphrase.ts";
+import { interruptible } from "../signals.ts";
 import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
@@ -58,17 +59,19 @@ export const packCommand: Register = (program, run) => {
           passphrase: passphrase(),
         });
         const progress = output.progress("packing");
-        const result = await pack(workspace, {
-          out: flags.out,
-          ...signers,
-          ...volumes,
-          frozen: flags.frozen === true,
-          allowFindings: flags.allowFindings === true,
-          ...(flags.serial !== undefined && { serial: flags.serial }),
-          concurrency: Math.max(8, flags.concurrency ?? 0),
-          report: (line) => output.note(line),
-          progress: ({ doneBytes, totalBytes, path }) => progress(doneBytes, totalBytes, path),
-        });
+        const result = await interruptible(() =>
+          pack(workspace, {
+            out: flags.out,
+            ...signers,
+            ...volumes,
+            frozen: flags.frozen === true,
+            allowFindings: flags.allowFindings === true,
+            ...(flags.serial !== undefined && { serial: flags.serial }),
+            concurrency: Math.max(8, flags.concurrency ?? 0),
+            report: (line) => output.note(line),
+            progress: ({ doneBytes, totalBytes, path }) => progress(doneBytes, totalBytes, path),
+          }),
+        );
         output.progressDone();
         for (const { path, reason } of result.faults) output.note(`left out ${path}: ${reason}`);
         output.note(

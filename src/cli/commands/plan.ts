@@ -4,6 +4,7 @@ import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatBytes, formatTable, plural } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
+import { interruptible } from "../signals.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
@@ -42,14 +43,20 @@ export const planCommand: Register = (program, run) => {
               if (errorsIn(findings).length > 0) output.note("pack refuses this, unless with --allow-findings");
             },
           };
-          if (flags.why !== undefined) {
-            const reasons = await why(workspace, flags.why, options);
+          const named = flags.why;
+          if (named !== undefined) {
+            const reasons = await interruptible(() => why(workspace, named, options));
             for (const reason of reasons) output.print(reason);
-            output.result({ name: flags.why, reasons });
+            output.result({ name: named, reasons });
             return;
           }
           const { volumeSize } = volumeOptions(flags);
-          const { plan: planned, rows, leftOut, findings } = await plan(workspace, volumeSize, options);
+          const {
+            plan: planned,
+            rows,
+            leftOut,
+            findings,
+          } = await interruptible(() => plan(workspace, volumeSize, options));
           for (const line of leftOutNotes(leftOut)) output.note(line);
           const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
           const free = await freeBytesAt(flags.out);

@@ -1,7 +1,9 @@
 /** `airferry publish`: copies packed images to the site's own registry. */
+
 import { Option } from "commander";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
+import { interruptible } from "../signals.ts";
 
 interface PublishFlags {
   store: string;
@@ -39,13 +41,15 @@ export const publishCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const { publish } = await import("../../publish.ts");
         const progress = output.progress("publishing");
-        const published = await publish({
-          ...flags,
-          registry,
-          ...(image && { references: image }),
-          report: (line) => output.note(line),
-          progress,
-        });
+        const published = await interruptible(() =>
+          publish({
+            ...flags,
+            registry,
+            ...(image && { references: image }),
+            report: (line) => output.note(line),
+            progress,
+          }),
+        );
         output.progressDone();
         const bytes = published.reduce((sum, it) => sum + it.pushedBytes, 0);
         output.note(`published ${plural(published.length, "image")}: ${formatBytes(bytes)} sent`);

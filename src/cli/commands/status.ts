@@ -1,9 +1,11 @@
 /** `airferry status`: what a store holds, and whether all of it is still whole. */
+
 import { AirferryError, EXIT } from "../../errors.ts";
 import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { formatBytes, formatTable, plural } from "../format.ts";
 import type { Output } from "../output.ts";
+import { interruptible } from "../signals.ts";
 
 export const statusCommand: Register = (program, run) => {
   withGlobals(program.command("status"))
@@ -57,7 +59,7 @@ async function show(store: string, output: Output): Promise<void> {
 async function check(store: string, output: Output): Promise<number> {
   const { checkStore } = await import("../../status.ts");
   const progress = output.progress("checking");
-  const report = await checkStore(store, { progress: (done, total) => progress(done, total) });
+  const report = await interruptible(() => checkStore(store, { progress: (done, total) => progress(done, total) }));
   output.progressDone();
   output.result(report);
   const [first] = report.problems;

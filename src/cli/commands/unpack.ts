@@ -1,4 +1,5 @@
 /** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
+
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
@@ -13,6 +14,7 @@ import {
   withGlobals,
 } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
+import { interruptible } from "../signals.ts";
 
 interface UnpackFlags {
   trust?: string[];
@@ -55,14 +57,16 @@ export const unpackCommand: Register = (program, run) => {
           becomeAccount(account);
         } else if (isRoot()) output.note(ROOT_NOTE);
         const progress = output.progress("unpacking");
-        const report = await unpack(bundles, {
-          store: flags.store,
-          trust,
-          ...(flags.threshold !== undefined && { threshold: flags.threshold }),
-          allowRollback: flags.allowRollback === true,
-          progress: (done, total) => progress(done, total),
-          notice: (line) => output.note(line),
-        });
+        const report = await interruptible(() =>
+          unpack(bundles, {
+            store: flags.store,
+            trust,
+            ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+            allowRollback: flags.allowRollback === true,
+            progress: (done, total) => progress(done, total),
+            notice: (line) => output.note(line),
+          }),
+        );
         output.progressDone();
         output.result(report);
         const name = `stream ${report.stream}, serial ${report.serial}`;

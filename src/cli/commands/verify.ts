@@ -5,6 +5,7 @@ import { AirferryError, EXIT } from "../../errors.ts";
 import { shellWords } from "../../io/shell.ts";
 import { positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
 import { formatBytes, plural } from "../format.ts";
+import { interruptible } from "../signals.ts";
 
 interface VerifyFlags {
   trust?: string[];
@@ -32,13 +33,15 @@ export const verifyCommand: Register = (program, run) => {
         const { verify } = await import("../../verify.ts");
         const trust = requireTrust(flags.trust, `airferry verify ${shellWords(bundles)}`);
         const progress = output.progress("verifying");
-        const report = await verify(bundles, {
-          trust,
-          ...(flags.threshold !== undefined && { threshold: flags.threshold }),
-          partial: flags.partial === true,
-          progress: (done, total) => progress(done, total),
-          notice: (line) => output.note(line),
-        });
+        const report = await interruptible(() =>
+          verify(bundles, {
+            trust,
+            ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+            partial: flags.partial === true,
+            progress: (done, total) => progress(done, total),
+            notice: (line) => output.note(line),
+          }),
+        );
         output.progressDone();
         output.result(report);
         if (report.ok) {

@@ -2,8 +2,10 @@
  * Reads a tar archive from a stream, member by member, once. Only regular files and folders may be in it, each under one legal
  * path: links, devices, sparse files, `..` and duplicates are refused, since nobody honest packs them into what is read here.
  */
+
 import { Parser, type ReadEntry } from "tar";
 import { AirferryError } from "../../errors.ts";
+import { throwIfAborted } from "../../io/limit.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import { compressionOf, MAGIC_BYTES } from "./inflate.ts";
 
@@ -96,6 +98,7 @@ export async function readTarStream(
   try {
     let head: Uint8Array = Buffer.alloc(0);
     for await (const chunk of chunks) {
+      throwIfAborted();
       // The parser would take a second compression off by itself, past every limit.
       if (head.length < MAGIC_BYTES) {
         head = Buffer.concat([head, chunk]);

@@ -10,6 +10,7 @@ import { digestOf } from "../../io/digest.ts";
 import { plural } from "../../io/format.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import { parseJson } from "../../io/json.ts";
+import { mapLimited } from "../../io/limit.ts";
 import type { Established } from "../../io/types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
@@ -39,7 +40,6 @@ import {
   parsePlatform,
 } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
-import { mapLimited } from "../each.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs } from "../types.ts";
 import type { LockedImage } from "./detail.ts";

@@ -1,9 +1,10 @@
 /** One entry of `images:` locked, by what it names. See docs/images.md. */
+
 import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../http/named.ts";
+import { mapLimited } from "../../io/limit.ts";
 import type { ImageEntry, Manifest } from "../../manifest/schema.ts";
 import { formatReference, parseReference, type Reference, repositoryOf } from "../../oci/reference.ts";
-import { mapLimited } from "../each.ts";
 import type { LockContext } from "../types.ts";
 import { lockChart } from "./chart.ts";
 import { type ChartMetadata, readChart } from "./chart-archive.ts";

@@ -4,13 +4,13 @@ import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { HashPool } from "../../io/hash-pool.ts";
+import { mapLimited } from "../../io/limit.ts";
 import { openBytes } from "../../io/open-bytes.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
 import { Primary } from "../../rpm/primary.ts";
 import { maxOpenBytes } from "../../rpm/repomd.ts";
-import { mapLimited } from "../each.ts";
 
 const MAX_FILES = 200_000;
 const READERS = 4;

@@ -1,0 +1,73 @@
+/** One pack on its way: what is asked for, and what all its steps work with. */
+import { type Finding, findingLine, refuseFindings } from "../io/findings.ts";
+import { HashPool } from "../io/hash-pool.ts";
+import { takeLock } from "../io/lock-file.ts";
+import { readState, type State } from "../manifest/state.ts";
+import type { Signer } from "../sign/signer.ts";
+import type { RpmSigner } from "./lay-out.ts";
+import type { Workspace } from "./workspace.ts";
+
+export interface PackOptions {
+  out: string;
+  /** Nobody: an unsigned bundle, which unpack refuses until somebody signs it. */
+  signers: readonly Signer[];
+  rpmSigner?: RpmSigner;
+  /** Bytes. */
+  volumeSize: number;
+  /** One folder for each medium of so many volumes. */
+  volumesPerMedium?: number;
+  frozen: boolean;
+  /** Pack although something will not work inside; default false. */
+  allowFindings?: boolean;
+  serial?: number;
+  /** Items at once. */
+  concurrency: number;
+  report?: (line: string) => void;
+  progress?: (progress: PackProgress) => void;
+}
+
+/** How far the filling of a bundle got. */
+export interface PackProgress {
+  doneBytes: number;
+  totalBytes: number;
+  doneItems: number;
+  totalItems: number;
+  /** The item that was touched last. */
+  path: string;
+}
+
+/** What the steps of one pack share. Whoever opens it closes it. */
+export interface PackJob extends Omit<PackOptions, "report">, AsyncDisposable {
+  readonly workspace: Workspace;
+  readonly pool: HashPool;
+  /** What earlier packs of this manifest wrote down. */
+  readonly state: State | undefined;
+  /** All that was found so far. */
+  readonly findings: readonly Finding[];
+  /** Tells what was found, and refuses what cannot work. @throws {AirferryError} ERR_FINDINGS */
+  found(findings: readonly Finding[]): void;
+  /** One line for people. */
+  report(line: string): void;
+}
+
+/**
+ * Starts a pack: one of a manifest at a time, wherever it writes, since two would give the same serial to different bundles.
+ * @throws {AirferryError} ERR_BUSY, ERR_IO
+ */
+export async function openJob(workspace: Workspace, options: PackOptions): Promise<PackJob> {
+  await using opened = new AsyncDisposableStack();
+  const pool = opened.adopt(new HashPool(), (it) => it.close());
+  opened.adopt(await takeLock(`${workspace.paths.state}.lock`, workspace.file), (it) => it.release());
+  const state = await readState(workspace.paths.state);
+  const report = options.report ?? (() => {});
+  const findings: Finding[] = [];
+  const found = (more: readonly Finding[]): void => {
+    findings.push(...more);
+    const told = options.allowFindings === true ? more : more.filter((it) => it.level === "warning");
+    for (const it of told) report(findingLine(it));
+    if (options.allowFindings !== true) refuseFindings(more, workspace.file);
+  };
+  const whole = opened.move();
+  const close = () => whole.disposeAsync();
+  return { ...options, workspace, pool, state, findings, found, report, [Symbol.asyncDispose]: close };
+}

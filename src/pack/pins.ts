@@ -1,0 +1,75 @@
+/** What a pack writes into its lock: sizes and digests that only a download tells, and packages that were left out. */
+
+import { sriOf } from "../sources/artifact.ts";
+import { SOURCES } from "../sources/kinds.ts";
+import type { Lock } from "../sources/lock-document.ts";
+import { writeLock } from "../sources/lock-document.ts";
+import { urlsOf } from "../sources/recorded-urls.ts";
+import type { ItemFault } from "../sources/types.ts";
+import type { PackJob } from "./job.ts";
+import { planContext } from "./lay-out.ts";
+
+/** Artifacts whose size nobody tells are downloaded before the layout; pack copies them from the cache. */
+export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Promise<Lock> {
+  const entries = [];
+  for (const entry of lock.entries) {
+    const artifacts = [];
+    for (const artifact of entry.artifacts) {
+      if (artifact.size !== undefined || artifact.urls === undefined) {
+        artifacts.push(artifact);
+        continue;
+      }
+      report(`fetching ${artifact.urls[0]} first: upstream does not tell its size`);
+      const { sha256, size, etag } = await workspace.cache.download(
+        workspace.fetcher,
+        urlsOf(artifact.urls, entry, workspace.manifest),
+        { integrity: artifact.integrity },
+      );
+      const integrity = artifact.integrity ?? sriOf(sha256);
+      artifacts.push({ ...artifact, size, integrity, ...(etag && { etag }) });
+    }
+    entries.push({ ...entry, artifacts });
+  }
+  return { ...lock, entries };
+}
+
+/** Writes what was pinned on first sight into the lock. A frozen lock has nothing left to pin. */
+export async function savePins(
+  { workspace, frozen }: PackJob,
+  lock: Lock,
+  sha256Of: (path: string) => string | undefined,
+): Promise<Lock> {
+  const entries = lock.entries.map((entry) => ({
+    ...entry,
+    artifacts: entry.artifacts.map((artifact) => {
+      const sha256 =
+        artifact.integrity === undefined && artifact.kept === undefined ? sha256Of(artifact.path) : undefined;
+      return sha256 === undefined ? artifact : { ...artifact, integrity: sriOf(sha256) };
+    }),
+  }));
+  const pinned = { ...lock, entries };
+  if (!frozen) await writeLock(workspace.paths.lock, pinned);
+  return pinned;
+}
+
+/** Takes packages that may be left out from the lock: the plan is made again without them. */
+export async function excludeFaults(
+  { workspace, rpmSigner }: PackJob,
+  lock: Lock,
+  faults: readonly ItemFault[],
+): Promise<Lock> {
+  const byPath = new Map(faults.map((fault) => [fault.path, fault]));
+  const entries = [];
+  for (const entry of lock.entries) {
+    const mine = entry.artifacts.flatMap((artifact) => byPath.get(artifact.path) ?? []);
+    const source = SOURCES.find((it) => it.kind === entry.kind);
+    entries.push(
+      mine.length > 0 && source?.exclude
+        ? await source.exclude(entry, mine, planContext(workspace, lock, rpmSigner))
+        : entry,
+    );
+  }
+  const excluded = { ...lock, entries };
+  await writeLock(workspace.paths.lock, excluded);
+  return excluded;
+}

@@ -1,0 +1,81 @@
+/** Step 4 of a pack: inventory, signatures, final name; then the notes for the next pack, and nothing of this one left over. */
+import { rm } from "node:fs/promises";
+import { finishBundle } from "../bundle/finish.ts";
+import { INVENTORY_MEDIA_TYPE, type Inventory } from "../bundle/inventory-types.ts";
+import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
+import { throwIfAborted } from "../io/limit.ts";
+import { signatureFiles } from "../sign/signer.ts";
+import type { Lock } from "../sources/lock-document.ts";
+import { lockDigest } from "../sources/lock-document.ts";
+import { TOOL } from "../version.ts";
+import type { Filled } from "./fill.ts";
+import { type Finished, notAfterOf, noteState } from "./finished.ts";
+import type { PackJob } from "./job.ts";
+import type { Plan } from "./lay-out.ts";
+import { lockTime } from "./resolve.ts";
+import type { Target } from "./target.ts";
+
+/** What is filled, and by which lock. */
+export interface FilledBundle {
+  lock: Lock;
+  plan: Plan;
+  work: WorkFolder;
+  filled: Filled;
+}
+
+/**
+ * Makes a bundle of a filled work folder.
+ * @throws {AirferryError} ERR_SIGNER, ERR_SPACE, ERR_IO; a rerun goes on from the filled folder
+ */
+export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Target): Promise<Finished> {
+  const { lock, work, filled } = bundle;
+  const volumes = await work.finishVolumes();
+  const inventory = inventoryOf(job, bundle, volumes, target.serial);
+  throwIfAborted();
+  const digest = await finishBundle({
+    dir: work.dir,
+    target: target.path,
+    inventory,
+    ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
+    sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
+  });
+  const size = inventory.volumes.reduce((sum, volume) => sum + volume.size, 0);
+  const finished = { bundle: target.path, serial: target.serial, digest, entries: inventory.entries.length, size };
+  await noteState(job, lock, finished);
+  for (const folder of await otherWorkFolders(job.out, lock.stream, "")) {
+    await rm(folder, { recursive: true, force: true });
+  }
+  for (const sha256 of filled.cached) await job.workspace.cache.remove(sha256);
+  return finished;
+}
+
+function inventoryOf(
+  { workspace, state }: PackJob,
+  { lock, plan, filled }: FilledBundle,
+  volumes: Inventory["volumes"],
+  serial: number,
+): Inventory {
+  const created = lockTime();
+  const notAfter = notAfterOf(workspace.manifest, created);
+  const noted = state?.stream === lock.stream ? state.previous : undefined;
+  const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
+  return {
+    mediaType: INVENTORY_MEDIA_TYPE,
+    stream: lock.stream,
+    epoch: 1,
+    serial,
+    created,
+    ...(notAfter && { notAfter }),
+    ...(previous && previous.serial < serial && { previous }),
+    lock: lockDigest(lock),
+    tool: TOOL,
+    streamSize: plan.streamSize,
+    volumeSize: plan.volumeSize,
+    volumes,
+    entries: plan.items
+      .map(({ path, size, mode, offset }) => ({ path, size, mode, sha256: filled.sha256Of(path) as string, offset }))
+      .sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path))),
+    catalog: plan.catalog,
+    ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
+  };
+}

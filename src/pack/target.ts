@@ -1,0 +1,73 @@
+/** Which bundle a pack makes: its serial and its place. Or finds that it is there already. */
+import { rename, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { workFolderName } from "../bundle/work-folder.ts";
+import { AirferryError } from "../errors.ts";
+import { makeFolder, syncPath } from "../io/atomic.ts";
+import type { Lock } from "../sources/lock-document.ts";
+import { adoptable, type Finished, noteState, packedBefore } from "./finished.ts";
+import type { PackJob } from "./job.ts";
+import type { Plan } from "./lay-out.ts";
+
+/** A bundle to make. */
+export interface Target {
+  serial: number;
+  /** Its folder under `--out`, not there yet. */
+  path: string;
+}
+
+/**
+ * Chooses serial and place of the bundle, unless a run before left it whole: then it is noted and returned.
+ * @throws {AirferryError} ERR_USAGE when something else has its name; ERR_BUNDLE_INVALID when the bundle was changed since
+ */
+export async function chooseTarget(job: PackJob, lock: Lock): Promise<Target | { finished: Finished }> {
+  const { out, state } = job;
+  const whole = async (finished: Finished) => {
+    await noteState(job, lock, finished);
+    return { finished };
+  };
+  const earlier = await packedBefore(job, lock);
+  if (earlier !== undefined) return whole(earlier);
+
+  const last = Math.max(state?.serial ?? 0, lock.last?.serial ?? 0);
+  const serial = job.serial ?? last + 1;
+  // Without a state file, the last bundle may yet be here.
+  const mayBeHere = state === undefined && job.serial === undefined && last > 0;
+  const known = mayBeHere ? await adoptable(job, lock, join(out, bundleName(lock.stream, last)), last) : undefined;
+  if (known !== undefined) return whole(known);
+  if (last > (state?.serial ?? 0) && job.serial === undefined)
+    job.report(`serial ${serial} follows serial ${last}, which the lock knows: this folder has not packed it`);
+  const name = bundleName(lock.stream, serial);
+  const path = join(out, name);
+  await makeFolder(out);
+  if (!(await exists(path))) return { serial, path };
+  // A run that was killed after its last step left all but the note of it.
+  const left = await adoptable(job, lock, path, serial);
+  if (left !== undefined) return whole(left);
+  throw new AirferryError("ERR_USAGE", `cannot pack "${name}": "${path}" exists and is not this bundle`, {
+    path,
+    hint: `choose another --out, or give --serial ${serial + 1}`,
+  });
+}
+
+/** A work folder of this plan that a killed run had finished but for its name: it gets it, and is noted. */
+export async function adoptWork(job: PackJob, lock: Lock, plan: Plan, target: Target): Promise<Finished | undefined> {
+  const left = await adoptable(job, lock, join(job.out, workFolderName(plan)), target.serial);
+  if (left === undefined) return undefined;
+  await rename(left.bundle, target.path);
+  await syncPath(job.out);
+  const finished = { ...left, bundle: target.path };
+  await noteState(job, lock, finished);
+  return finished;
+}
+
+function bundleName(stream: string, serial: number): string {
+  return `${stream}-${String(serial).padStart(6, "0")}`;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
