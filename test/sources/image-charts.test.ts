@@ -6,8 +6,9 @@ import { imagesInYaml } from "../../src/sources/image/chart-images.ts";
 import { findChart } from "../../src/sources/image/chart-index.ts";
 import { chartIndex, chartPackage, sha256 } from "../fixtures/charts.ts";
 import { startFakeRegistry } from "../fixtures/fake-registry.ts";
+import { airferry } from "../fixtures/host.ts";
 import { TestImages } from "../fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
 
 const chartYaml = (more = "") =>

@@ -6,8 +6,9 @@ import { type AirferryError, exitStatusOf } from "../../src/errors.ts";
 import { resolveManifest } from "../../src/pack/resolve.ts";
 import { openWorkspace } from "../../src/pack/workspace.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
+import { airferry } from "../fixtures/host.ts";
 import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 interface Made {
   images: TestImages;

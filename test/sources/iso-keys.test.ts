@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { airferry } from "../fixtures/host.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, ROOT, scratch, writeManifest } from "../fixtures/program.ts";
+import { ROOT, scratch, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 const sample = join(ROOT, "scripts", "sample", "upstream");

@@ -2,7 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
 import { type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
 
