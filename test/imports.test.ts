@@ -1,4 +1,4 @@
-/** Holds the import rules of docs/design.md as a table: downwards only, no cycles, inside never reaches outside. */
+/** Holds the import rules of CONTRIBUTING.md as a table: downwards only, no cycles, inside never reaches outside. */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -45,7 +45,7 @@ const imports: Import[] = files.flatMap((file) => {
 
 /**
  * The map of rooms: which rooms each folder of src/ may import values from. Types may come from any room, and errors.ts and
- * version.ts are for all. docs/design.md says the same.
+ * version.ts are for all. CONTRIBUTING.md says the same.
  */
 const ROOMS: Record<string, readonly string[]> = {
   io: [],
@@ -113,9 +113,9 @@ t.test("src/ reads as a table of contents: a file for each verb, a folder for ea
   t.strictSame(names(true), [...new Set(Object.keys(ROOMS).map((it) => it.split("/")[0] as string))].sort());
 });
 
-t.test("docs/design.md has the same map", async (t) => {
-  const design = readFileSync(join(src, "../docs/design.md"), "utf8");
-  const rows = [...design.matchAll(/^\| `([a-z/]+)\/` \| .* \| ([^|]+) \|$/gm)].map(
+t.test("CONTRIBUTING.md has the same map", async (t) => {
+  const guide = readFileSync(join(src, "../CONTRIBUTING.md"), "utf8");
+  const rows = [...guide.matchAll(/^\| `([a-z/]+)\/` \| .* \| ([^|]+) \|$/gm)].map(
     ([, room, may]) => [room, may === "nothing" ? [] : may?.split(", ").sort()] as const,
   );
   const map = Object.entries(ROOMS).map(([room, may]) => [room, [...may, ...(room === "cli" ? ["verbs"] : [])].sort()]);

@@ -17,6 +17,7 @@ import {
 import { join } from "node:path";
 import { build } from "esbuild";
 import { inject } from "postject";
+import { thirdParty } from "./notices.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const dist = join(root, "dist");
@@ -77,4 +78,7 @@ await inject(file("airferry"), "NODE_SEA_BLOB", readFileSync(file("sea.blob")), 
   sentinelFuse: "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2",
 });
 renameSync(file("airferry"), join(dist, "airferry"));
+// What has to go with it, wherever it goes.
+for (const name of ["LICENSE", "NOTICE"]) copyFileSync(join(root, name), join(dist, name));
+writeFileSync(join(dist, "THIRD-PARTY.txt"), thirdParty());
 console.log(join(dist, "airferry"));

@@ -1,0 +1,86 @@
+/**
+ * Gathers the licenses of everything that is in the program, from package-lock.json and node_modules: what is installed is what is
+ * told. A package without a text of its own is refused unless it is known that upstream has none; then its license is named.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+const root = join(import.meta.dirname, "..", "..");
+const LICENSE_FILE = /^(licen[cs]e|copying|notice)([.-].*)?$/i;
+/** What upstream publishes without the text of its license; that it is MIT or ISC was looked up by hand. */
+const WITHOUT_TEXT = new Set(["isarray", "saxes", "xz-decompress"]);
+const LINE = `${"=".repeat(80)}\n`;
+
+interface Locked {
+  version?: string;
+  license?: string;
+  dev?: boolean;
+  devOptional?: boolean;
+  optional?: boolean;
+  peer?: boolean;
+}
+
+interface Package {
+  name: string;
+  version: string;
+  license: string;
+  texts: string[];
+}
+
+/** Packages that the program needs when it runs, each version once, by name. */
+function packages(): Package[] {
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, Locked>;
+  };
+  const found = new Map<string, Package>();
+  for (const [path, { version, license, dev, devOptional, optional }] of Object.entries(lock.packages)) {
+    if (path === "" || dev || devOptional || optional || version === undefined) continue;
+    const name = path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length);
+    const folder = join(root, path);
+    if (!existsSync(folder)) throw new Error(`cannot read "${path}": run npm ci first`);
+    const texts = readdirSync(folder)
+      .filter((it) => LICENSE_FILE.test(it))
+      .sort()
+      .map((it) => readFileSync(join(folder, it), "utf8").replaceAll("\r\n", "\n").trim());
+    if (texts.length === 0 && !WITHOUT_TEXT.has(name))
+      throw new Error(`cannot tell the license of ${name}: no file of it`);
+    found.set(`${name}@${version}`, { name, version, license: license ?? "unknown", texts });
+  }
+  return [...found.values()].sort((a, b) =>
+    a.name < b.name ? -1 : a.name > b.name ? 1 : a.version < b.version ? -1 : 1,
+  );
+}
+
+/** The license of the Node that the single-file program is made of, with those of its parts. */
+function nodeLicense(): string {
+  for (let folder = dirname(process.execPath); folder !== dirname(folder); folder = dirname(folder)) {
+    const file = join(folder, "LICENSE");
+    if (existsSync(file)) return readFileSync(file, "utf8").trim();
+  }
+  throw new Error(`cannot find the license of ${process.execPath}`);
+}
+
+/** The text of THIRD-PARTY.txt. @throws when a package is not installed or comes without the text of its license */
+export function thirdParty(): string {
+  const all = packages();
+  const list = all.map((it) => `  ${it.name} ${it.version}: ${it.license}`).join("\n");
+  const parts = all.map(({ name, version, license, texts }) => {
+    const text =
+      texts.length > 0 ? texts.join("\n\n") : `The package has no text of its license, which it calls ${license}.`;
+    return `${LINE}${name} ${version} (${license})\n${LINE}\n${text}\n`;
+  });
+  const gpl = readFileSync(join(root, "scripts", "lib", "gpl-3.0.txt"), "utf8").trim();
+  return [
+    `Third-party software in airferry. Made by scripts/notices; do not edit.\n\n${list}\n  Node.js ${process.versions.node} (single-file program only)\n`,
+    ...parts,
+    `${LINE}GNU General Public License, version 3, which the LGPL of openpgp refers to\n${LINE}\n${gpl}\n`,
+    `${LINE}Node.js ${process.versions.node}\n${LINE}\n${nodeLicense()}\n`,
+  ].join("\n");
+}
+
+if (import.meta.main) {
+  const target = join(root, "dist", "THIRD-PARTY.txt");
+  mkdirSync(dirname(target), { recursive: true });
+  writeFileSync(target, thirdParty());
+  console.log(target);
+}
