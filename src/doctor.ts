@@ -75,8 +75,9 @@ export async function doctor(
   onFinding?: (finding: DoctorFinding) => void,
 ): Promise<DoctorReport> {
   const url = checkBaseUrl(options.url);
+  const client = new DoctorClient(url, options.ca);
   const context: CheckContext = {
-    client: new DoctorClient(url, options.ca),
+    client,
     base: new URL(url),
     folder: options.folder ?? process.cwd(),
     env: options.env ?? process.env,
@@ -86,19 +87,23 @@ export async function doctor(
     findings.push(finding);
     onFinding?.(finding);
   };
-  for (const [check, run] of LOCAL) note(await found(check, () => run(context)));
-  if (findings.at(-1)!.status === "ok") {
-    let served: ServedContext["served"] | undefined;
-    const index = async () => {
-      const read = await checkIndex(context);
-      served = read.served;
-      return read.message;
-    };
-    note(await found("index", index));
-    if (served !== undefined) {
-      const whole = { ...context, served };
-      for (const [check, run] of SERVED) note(await found(check, () => run(whole)));
+  try {
+    for (const [check, run] of LOCAL) note(await found(check, () => run(context)));
+    if (findings.at(-1)!.status === "ok") {
+      let served: ServedContext["served"] | undefined;
+      const index = async () => {
+        const read = await checkIndex(context);
+        served = read.served;
+        return read.message;
+      };
+      note(await found("index", index));
+      if (served !== undefined) {
+        const whole = { ...context, served };
+        for (const [check, run] of SERVED) note(await found(check, () => run(whole)));
+      }
     }
+  } finally {
+    client.close();
   }
   return { url, ok: findings.every((it) => it.status !== "failed"), findings };
 }

@@ -84,22 +84,26 @@ export async function publish(options: PublishOptions): Promise<Published[]> {
   refuseCollisions(pushes);
   const count = countBytes(pushes, options.progress);
   const published: Published[] = [];
-  for (const push of pushes) {
-    throwIfAborted();
-    const { reference, catalog } = push.image;
-    const { digest } = push.root;
-    const sent = await pushImage(registry, push, count);
-    const target = `${host}/${push.repository}${reference.tag === undefined ? `@${digest}` : `:${reference.tag}`}`;
-    options.report?.(`${catalog.reference} → ${target} ${digest}${push.isStripped ? " (stripped index)" : ""}`);
-    published.push({
-      reference: catalog.reference,
-      target,
-      digest,
-      ...(push.isStripped && { stripped: true as const }),
-      ...sent,
-    });
+  try {
+    for (const push of pushes) {
+      throwIfAborted();
+      const { reference, catalog } = push.image;
+      const { digest } = push.root;
+      const sent = await pushImage(registry, push, count);
+      const target = `${host}/${push.repository}${reference.tag === undefined ? `@${digest}` : `:${reference.tag}`}`;
+      options.report?.(`${catalog.reference} → ${target} ${digest}${push.isStripped ? " (stripped index)" : ""}`);
+      published.push({
+        reference: catalog.reference,
+        target,
+        digest,
+        ...(push.isStripped && { stripped: true as const }),
+        ...sent,
+      });
+    }
+    return published;
+  } finally {
+    registry.close();
   }
-  return published;
 }
 
 function parseTarget(text: string): { host: string; prefix: string } {
@@ -107,7 +111,12 @@ function parseTarget(text: string): { host: string; prefix: string } {
   const slash = bare.indexOf("/");
   const host = slash === -1 ? bare : bare.slice(0, slash);
   const prefix = slash === -1 ? "" : bare.slice(slash + 1);
-  if (/^[A-Za-z0-9.\-[\]:]+$/.test(host) && (prefix === "" || isRepositoryPath(prefix))) return { host, prefix };
+  if (
+    /^[A-Za-z0-9.\-[\]:]+$/.test(host) &&
+    URL.canParse(`https://${host}`) &&
+    (prefix === "" || isRepositoryPath(prefix))
+  )
+    return { host, prefix };
   throw new AirferryError("ERR_USAGE", `cannot publish to "${text}": expected HOST[:PORT][/PREFIX]`, {
     hint: "for example: airferry publish harbor.site.example/airferry --store DIR",
   });

@@ -2,61 +2,42 @@
  * How doctor asks the server: bounded answers, no retries, no redirects, the given CA. It connects only where its URL says.
  */
 import { createHash } from "node:crypto";
-import type { IncomingHttpHeaders } from "node:http";
-import got, { type Got } from "got";
+import { type Answer, type AnswerHead, type Call, HttpClient } from "../http/client.ts";
+import { AttemptFailure } from "../http/failure.ts";
 
+export type { Answer } from "../http/client.ts";
+
+/** For a whole answer; of a body that may be of any size, for the next byte. */
 const TIMEOUT_MS = 20_000;
 
-/** An answer with its body, at most as large as was asked for. */
-export interface Answer {
-  status: number;
-  headers: IncomingHttpHeaders;
-  body: Buffer;
-}
-
-/** Asks one server. */
+/** Asks one server. The caller closes it. */
 export class DoctorClient {
   readonly base: string;
-  readonly #got: Got;
+  readonly #client: HttpClient;
 
+  /** @param ca PEM: the only CA to trust */
   constructor(base: string, ca?: string) {
     this.base = base;
-    this.#got = got.extend({
-      throwHttpErrors: false,
-      followRedirect: false,
-      decompress: false,
-      retry: { limit: 0 },
-      timeout: { request: TIMEOUT_MS },
-      ...(ca === undefined ? {} : { https: { certificateAuthority: ca } }),
-    });
+    const trust = ca === undefined ? undefined : { ca, isCaAlone: true };
+    this.#client = new HttpClient({ trust, patienceMs: TIMEOUT_MS });
+  }
+
+  close(): void {
+    this.#client.close();
   }
 
   /** Gets a path below the base, or a URL that begins with it. Refuses any other URL, and bodies over `maxBytes`. */
   async get(path: string, maxBytes: number, headers: Record<string, string> = {}): Promise<Answer> {
-    const url = /^https?:/.test(path) ? path : `${this.base}${path}`;
-    if (new URL(url).origin !== new URL(this.base).origin) throw new Error(`${url} is not on ${this.base}`);
-    const stream = this.#got.stream(url, { headers });
-    const chunks: Buffer[] = [];
-    let size = 0;
-    let response: { statusCode: number; headers: Answer["headers"] } | undefined;
-    stream.on("response", (it) => {
-      response = it;
-    });
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > maxBytes) {
-        stream.destroy();
-        throw new Error(`${url} is larger than ${maxBytes} bytes`);
-      }
-      chunks.push(chunk);
-    }
-    return { status: response?.statusCode ?? 0, headers: response?.headers ?? {}, body: Buffer.concat(chunks) };
+    return this.#whole((signal) =>
+      this.#client.send({ method: "GET", url: this.#url(path), headers, follow: false, maxBytes, signal }),
+    );
   }
 
   /** The head of what a path below the base has. */
-  async head(path: string, headers: Record<string, string> = {}): Promise<Omit<Answer, "body">> {
-    const { statusCode, headers: got } = await this.#got.head(`${this.base}${path}`, { headers });
-    return { status: statusCode, headers: got };
+  async head(path: string, headers: Record<string, string> = {}): Promise<AnswerHead> {
+    return this.#whole((signal) =>
+      this.#client.send({ method: "HEAD", url: this.#url(path), headers, follow: false, maxBytes: 0, signal }),
+    );
   }
 
   /** The same as {@link DoctorClient.get}, and an error unless it is 200. */
@@ -68,20 +49,40 @@ export class DoctorClient {
 
   /** Hashes a body of any size without keeping it. */
   async sha256(path: string): Promise<{ status: number; size: number; sha256: string }> {
-    const url = /^https?:/.test(path) ? path : `${this.base}${path}`;
-    const stream = this.#got.stream(url, { timeout: { socket: TIMEOUT_MS, response: TIMEOUT_MS } });
-    let status = 0;
-    stream.on("response", (it: { statusCode: number }) => {
-      status = it.statusCode;
-    });
     const hash = createHash("sha256");
     let size = 0;
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const call: Call = { method: "GET", url: this.#url(path), follow: false, maxBytes: Number.POSITIVE_INFINITY };
+    const write = async (chunk: Uint8Array) => {
       hash.update(chunk);
       size += chunk.length;
-    }
+    };
+    const { status } = await this.#client.read(call, { write }).catch(tell);
     return { status, size, sha256: hash.digest("hex") };
   }
+
+  #url(path: string): string {
+    const url = /^https?:/.test(path) ? path : `${this.base}${path}`;
+    if (new URL(url).origin !== new URL(this.base).origin) throw new Error(`${url} is not on ${this.base}`);
+    return url;
+  }
+
+  async #whole(ask: (signal: AbortSignal) => Promise<Answer>): Promise<Answer> {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    return ask(signal).catch((error: unknown) => {
+      if (signal.aborted) throw coded(`no answer within ${TIMEOUT_MS / 1000} s`, "ETIMEDOUT");
+      return tell(error);
+    });
+  }
+}
+
+/** Throws what went wrong in words, with the system's code: the server is what is looked at here, and no upstream. */
+function tell(error: unknown): never {
+  if (error instanceof AttemptFailure) throw coded(error.fault, error.code);
+  throw error;
+}
+
+function coded(message: string, code: string | undefined): Error {
+  return Object.assign(new Error(message), code === undefined ? {} : { code });
 }
 
 /** The start of an answer in words. */

@@ -4,11 +4,12 @@
  * docker login or podman login left for it. See docs/build.md, "Doctor".
  */
 import { AirferryError } from "../errors.ts";
+import { basicHeader } from "../http/login.ts";
 import { digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { eachLimited } from "../io/limit.ts";
 import { isOciDigest } from "../oci/digest.ts";
-import { basicHeader, findLogin } from "../oci/docker-login.ts";
+import { findLogin } from "../oci/docker-login.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isForeignLayerType } from "../oci/media-types.ts";
 import { type Answer, type DoctorClient, firstLines } from "./client.ts";

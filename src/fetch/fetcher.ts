@@ -70,7 +70,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
   const env = options.env ?? process.env;
   const perHost = options.concurrency ?? 6;
   const watchdog = new Watchdog(options.stallTimeoutMs ?? 30_000, options.minimumRate ?? 1000);
-  const agents = new Agents(options.caFile);
+  const agents = new Agents({ caFile: options.caFile });
   const netrc = options.netrc ?? env.NETRC ?? join(homedir(), ".netrc");
   const engine: Engine = {
     transport: new Transport(watchdog, options.lookup),

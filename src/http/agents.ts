@@ -16,14 +16,23 @@ export interface AgentPair {
   https: HttpsAgent;
 }
 
+/** Whose certificates count for every host. */
+export interface Trust {
+  /** PEM file, besides the built-in and the system's certificates. */
+  caFile?: string | undefined;
+  /** The same as PEM text. */
+  ca?: string | undefined;
+  /** `ca` and nothing else. */
+  isCaAlone?: boolean | undefined;
+}
+
 export class Agents {
   readonly #pairs = new Map<string, AgentPair>();
-  readonly #caFile: string | undefined;
+  readonly #trust: Trust;
   #trusted: string[] | undefined;
 
-  /** `caFile`: PEM file trusted for every host, besides the built-in and the system's certificates. */
-  constructor(caFile: string | undefined) {
-    this.#caFile = caFile;
+  constructor(trust: Trust = {}) {
+    this.#trust = trust;
   }
 
   /** The agents for requests through a proxy (or none) as somebody (or nobody). */
@@ -76,13 +85,15 @@ export class Agents {
   /** What Node trusts, what the operating system trusts (a corporate CA is usually there), and the extra file. */
   #roots(): string[] {
     if (this.#trusted === undefined) {
-      const all = new Set([...getCACertificates("default"), ...getCACertificates("system")]);
-      if (this.#caFile !== undefined) {
+      const { caFile, ca, isCaAlone } = this.#trust;
+      const all = new Set(isCaAlone ? [] : [...getCACertificates("default"), ...getCACertificates("system")]);
+      if (ca !== undefined) all.add(ca);
+      if (caFile !== undefined) {
         try {
-          all.add(readFileSync(this.#caFile, "utf8"));
+          all.add(readFileSync(caFile, "utf8"));
         } catch (cause) {
-          throw new AirferryError("ERR_IO", `cannot read the CA file "${this.#caFile}": ${(cause as Error).message}`, {
-            path: this.#caFile,
+          throw new AirferryError("ERR_IO", `cannot read the CA file "${caFile}": ${(cause as Error).message}`, {
+            path: caFile,
             cause,
           });
         }

@@ -6,9 +6,13 @@ import { AirferryError, type ErrorCode, type ErrorDetail } from "../errors.ts";
 import { redactText, redactUrl } from "../io/redact.ts";
 import { NEAR_ADDRESS } from "./guarded-lookup.ts";
 
-/** One attempt at one mirror failed. Only the mirror loop sees these; callers get the `error`. */
+/** One attempt failed. Only what repeats attempts sees these (the mirror loop, a client's caller); others get the `error`. */
 export class AttemptFailure extends Error {
   readonly error: AirferryError;
+  /** What happened, without the URL. */
+  readonly fault: string;
+  /** The system's code (`ECONNREFUSED`, `CERT_HAS_EXPIRED`, …); undefined where it has no part in it. */
+  readonly code: string | undefined;
   /** Another attempt at the same URL may succeed. */
   readonly transient: boolean;
   /** At most so many more in a row, where that is less than usual. */
@@ -30,10 +34,14 @@ export class AttemptFailure extends Error {
       distrust?: boolean;
       free?: boolean;
       stalled?: boolean;
+      fault?: string;
+      code?: string | undefined;
     } = {},
   ) {
     super(error.message);
     this.error = error;
+    this.fault = how.fault ?? error.message;
+    this.code = how.code;
     this.transient = how.transient ?? false;
     this.retries = how.retries;
     this.retryAfterMs = how.retryAfterMs;
@@ -165,13 +173,12 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
   const lasting = LASTING.test(code) || (code === "ERR_PROXY_TUNNEL" && / 4\d\d /.test(text));
   const plain = new NoAnswer(code ? `${code}: ${text}` : text);
   const where = proxy === undefined ? "" : ` through the proxy ${redactUrl(proxy)}`;
-  return new AttemptFailure(
-    upstreamError("ERR_UPSTREAM", url, `${fault}${code && !fault.includes(code) ? ` (${code})` : ""}${where}`, {
-      cause: plain,
-      hint: hintFor(code, url),
-    }),
-    { transient: !lasting },
-  );
+  const shown = `${fault}${code && !fault.includes(code) ? ` (${code})` : ""}${where}`;
+  return new AttemptFailure(upstreamError("ERR_UPSTREAM", url, shown, { cause: plain, hint: hintFor(code, url) }), {
+    transient: !lasting,
+    fault: shown,
+    code: code || undefined,
+  });
 }
 
 function hintFor(code: string, url: URL): string {

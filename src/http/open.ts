@@ -3,6 +3,7 @@
  * one 401. Credentials, cookies and client certificates stay with the origin they belong to (RFC 9110 15.4, CVE-2020-15157).
  */
 
+import type { Readable } from "node:stream";
 import { redactUrl } from "../io/redact.ts";
 import type { AgentPair, Agents } from "./agents.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -12,7 +13,7 @@ import type { HostLimits } from "./hosts.ts";
 import { type Named, type Reach, type Resolve, reachOf, stepFault } from "./named.ts";
 import { type ProxyEnv, proxyFor } from "./proxy.ts";
 import { type Rewrite, rewriteUrl } from "./rewrite.ts";
-import { discard, type Exchange, type Transport } from "./transport.ts";
+import { discard, type Exchange, type Method, type Transport } from "./transport.ts";
 import { Turns } from "./turns.ts";
 
 const MAX_REDIRECTS = 10;
@@ -35,7 +36,7 @@ export interface OpenParts {
 }
 
 export interface OpenRequest {
-  method: "GET" | "HEAD" | "POST";
+  method: Method;
   /** Original URL: rewrites apply here. */
   url: string;
   named: Named;
@@ -43,7 +44,12 @@ export interface OpenRequest {
   link?: string | undefined;
   /** Names in lower case. */
   headers: Record<string, string>;
-  body?: string | Buffer | undefined;
+  /** A function makes a stream, anew for each time that it has to be sent. */
+  body?: string | Buffer | (() => Readable) | undefined;
+  /** Whether redirects are followed (default); else the answer is the redirect. */
+  follow?: boolean | undefined;
+  /** How long to wait for the next byte of the answer, where that is not the usual time. */
+  patienceMs?: number | undefined;
   auth?: Authenticator | undefined;
   signal?: AbortSignal | undefined;
   /** Told of each request that goes out. */
@@ -110,7 +116,7 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
     const { exchange } = opened;
     try {
       const location = exchange.headers.location;
-      if (REDIRECT_STATUS.has(exchange.status) && location !== undefined) {
+      if (request.follow !== false && REDIRECT_STATUS.has(exchange.status) && location !== undefined) {
         if (++redirects > MAX_REDIRECTS) {
           throw refused(request.url, `more than ${MAX_REDIRECTS} redirects`);
         }
@@ -174,7 +180,8 @@ async function sendOnce(
       method: request.method,
       url,
       headers,
-      body: request.body,
+      body: typeof request.body === "function" ? request.body() : request.body,
+      patienceMs: request.patienceMs,
       agents,
       proxy,
       reach: proxy === undefined ? hop.reach : undefined,

@@ -3,6 +3,7 @@
  * it or `discard` gets rid of it. Only this file knows got.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
 import got, { type Got } from "got";
 import { AirferryError } from "../errors.ts";
 import { VERSION } from "../version.ts";
@@ -15,16 +16,21 @@ import type { Watch, Watchdog } from "./watchdog.ts";
 /** A body of an answer that nobody wants is read up to this, to keep the connection. */
 const MAX_DISCARD_BYTES = 64 * 1024;
 
+export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
+
 export interface Request {
-  method: "GET" | "HEAD" | "POST";
+  method: Method;
   /** Without user and password. */
   url: URL;
   headers: Record<string, string>;
-  body?: string | Buffer | undefined;
+  /** A stream is read as fast as it is taken; the time that it takes is nobody's fault. */
+  body?: string | Buffer | Readable | undefined;
   agents: AgentPair;
   proxy: string | undefined;
   /** How near the host may turn out to be; undefined: anywhere. */
   reach?: Reach | undefined;
+  /** How long to wait for the next byte, where that is not the usual time. */
+  patienceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -37,10 +43,19 @@ export interface Exchange {
   watch: Watch;
   /** Where the connection leads; undefined behind a proxy. */
   remoteAddress: string | undefined;
+  /** Whether all of the request went out; an answer may come before. */
+  isSent: () => boolean;
   /** Set once it stalled: the reason. */
   stalled: () => string | undefined;
   /** Closes the connection. */
   destroy(): void;
+}
+
+/** What of Node's request is looked at. */
+interface Sending {
+  reusedSocket?: boolean;
+  writableFinished: boolean;
+  once(event: "socket", then: () => void): void;
 }
 
 export class Transport {
@@ -88,13 +103,20 @@ export class Transport {
           hint: "the network or upstream is too slow or stuck; run the command again: it continues where it stopped",
         });
         stream.destroy();
-        reject(new AttemptFailure(error, { transient: true, stalled: true }));
-      });
+        reject(new AttemptFailure(error, { transient: true, stalled: true, fault: reason }));
+      }, request.patienceMs);
+      const { body } = request;
+      if (body !== undefined && typeof body !== "string" && !Buffer.isBuffer(body)) {
+        watch.pause(true);
+        body.once("close", () => watch.pause(false));
+      }
       const settled = () => {
         signal?.removeEventListener("abort", abort);
       };
       signal?.addEventListener("abort", abort, { once: true });
-      stream.once("request", (sent: { reusedSocket?: boolean; once(event: "socket", then: () => void): void }) => {
+      let sending: Sending | undefined;
+      stream.once("request", (sent: Sending) => {
+        sending = sent;
         sent.once("socket", () => {
           reused = sent.reusedSocket === true;
         });
@@ -108,7 +130,8 @@ export class Transport {
         if (error.cause instanceof AirferryError) return reject(error.cause);
         const failure = socketFailure(url, error, request.proxy);
         const died = reused && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
-        reject(died ? new AttemptFailure(failure.error, { transient: true, free: true }) : failure);
+        const { fault, code } = failure;
+        reject(died ? new AttemptFailure(failure.error, { transient: true, free: true, fault, code }) : failure);
       });
       stream.once("response", (response: IncomingMessage) => {
         settled();
@@ -122,6 +145,7 @@ export class Transport {
           response,
           watch,
           remoteAddress: request.proxy === undefined ? response.socket?.remoteAddress : undefined,
+          isSent: () => sending?.writableFinished === true,
           stalled: () => stallReason,
           destroy: () => {
             watch.end();

@@ -18,15 +18,17 @@ export interface Watch {
 class Transfer implements Watch {
   readonly #dog: Watchdog;
   readonly onStall: (reason: string) => void;
+  readonly #stallMs: number;
   #last = Date.now();
   #windowStart = this.#last;
   #windowBytes = 0;
   #streaming = false;
   #paused = false;
 
-  constructor(dog: Watchdog, onStall: (reason: string) => void) {
+  constructor(dog: Watchdog, onStall: (reason: string) => void, stallMs: number) {
     this.#dog = dog;
     this.onStall = onStall;
+    this.#stallMs = stallMs;
   }
 
   bytes(count: number): void {
@@ -55,7 +57,8 @@ class Transfer implements Watch {
   }
 
   /** Returns why this transfer counts as stalled, or undefined. */
-  check(now: number, stallMs: number, minimumRate: number): string | undefined {
+  check(now: number, minimumRate: number): string | undefined {
+    const stallMs = this.#stallMs;
     if (this.#paused) return undefined;
     const seconds = (ms: number) => `${Math.round(ms / 100) / 10} s`;
     if (now - this.#last >= stallMs) return `no byte for ${seconds(now - this.#last)}`;
@@ -82,9 +85,9 @@ export class Watchdog {
     this.#minimumRate = minimumRate;
   }
 
-  /** Starts watching; `onStall` is called at most once. */
-  watch(onStall: (reason: string) => void): Watch {
-    const transfer = new Transfer(this, onStall);
+  /** Starts watching; `onStall` is called at most once. `stallMs`: where it is not the usual time. */
+  watch(onStall: (reason: string) => void, stallMs = this.#stallMs): Watch {
+    const transfer = new Transfer(this, onStall, stallMs);
     this.#transfers.add(transfer);
     this.#timer ??= setInterval(() => this.#tick(), Math.max(10, Math.min(1000, this.#stallMs / 4))).unref();
     return transfer;
@@ -103,7 +106,7 @@ export class Watchdog {
   #tick(): void {
     const now = Date.now();
     for (const transfer of this.#transfers) {
-      const reason = transfer.check(now, this.#stallMs, this.#minimumRate);
+      const reason = transfer.check(now, this.#minimumRate);
       if (reason === undefined) continue;
       this.forget(transfer);
       transfer.onStall(reason);

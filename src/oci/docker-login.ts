@@ -9,17 +9,8 @@ import { readFile, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
+import type { Login } from "../http/login.ts";
 import { parseJson } from "../io/json.ts";
-
-/** What to log in with; undefined members are absent. */
-export interface Login {
-  username?: string;
-  password?: string;
-  /** OAuth2 refresh token, in place of a password. */
-  identityToken?: string;
-  /** Bearer token to send as it is. */
-  registryToken?: string;
-}
 
 /** What a file says, each member still of any type: people and programs edit these. */
 interface AuthFile {
@@ -227,10 +218,4 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
   if (typeof Secret !== "string" || Secret === "") return undefined;
   if (Username === "<token>") return { identityToken: Secret };
   return { username: typeof Username === "string" ? Username : "", password: Secret };
-}
-
-/** The Basic header of a login; undefined where it has no password. */
-export function basicHeader({ username, password }: Login): string | undefined {
-  if (username === undefined || password === undefined) return undefined;
-  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }

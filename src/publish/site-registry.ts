@@ -3,18 +3,18 @@
  * hashed on its way. See OCI distribution-spec v1.1, "Push".
  */
 
-import { setTimeout as sleep } from "node:timers/promises";
-import { getCACertificates } from "node:tls";
-import got, { type HttpsOptions } from "got";
 import { AirferryError } from "../errors.ts";
+import { type Answer, type Call, HttpClient } from "../http/client.ts";
+import { AttemptFailure, HttpStatus, upstreamError } from "../http/failure.ts";
+import { byUpstream } from "../http/named.ts";
+import { RegistryAuth, type TokenRequest } from "../http/registry-auth.ts";
+import { type Backoff, backoffMs, isTransientStatus, parseRetryAfter, sleep } from "../http/retry.ts";
 import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { currentSignal, throwIfAborted } from "../io/limit.ts";
 import { isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
 import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
-import { VERSION } from "../version.ts";
-import { SiteLogin } from "./site-login.ts";
 
 export interface SiteRegistryOptions {
   /** `harbor.site:443`. */
@@ -31,49 +31,39 @@ export interface PushedManifest {
   bytes: Buffer;
 }
 
-interface Answer {
-  status: number;
-  headers: Record<string, string | string[] | undefined>;
-  body: Buffer;
-  /** What was asked: locations may be relative to it. */
-  url: URL;
-}
-
-interface Call {
-  method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
-  url: string;
+/** A call to a repository: where without a host is below `/v2/`. */
+interface RepositoryCall extends Pick<Call, "method" | "url" | "body"> {
   headers?: Record<string, string>;
-  bytes?: Buffer;
-  blob?: { blob: PackedBlob; sent: (bytes: number) => void };
   /** Another repository that the call reads from: a token has to allow that too. */
   from?: string;
 }
 
 const ATTEMPTS = 4;
-const BACKOFF_MS = 500;
-const MAX_BACKOFF_MS = 60_000;
-const MAX_ANSWER_LENGTH = 8 * 1024 * 1024;
-const REQUEST_TIMEOUT_MS = 60_000;
+const BACKOFF: Backoff = { baseMs: 1000, maxMs: 60_000, maxRetryAfterMs: 60_000 };
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 /** A registry may hash many gigabytes before it answers the last request of an upload. */
 const COMMIT_TIMEOUT_MS = 20 * 60_000;
 /** Statuses of an upload that was lost on the way: worth starting it again. */
 const LOST = new Set([401, 404, 408, 416, 429]);
 
-/** One registry for the time of one publish; keeps tokens, by repository. */
+/** One registry for the time of one publish; keeps connections, and tokens by what they grant. The caller closes it. */
 export class SiteRegistry {
   readonly #o: SiteRegistryOptions;
-  readonly #base: string;
-  readonly #login: SiteLogin;
-  readonly #https: HttpsOptions;
+  readonly #base: URL;
+  readonly #client: HttpClient;
+  /** Logins by what they grant. */
+  readonly #auths = new Map<string, RegistryAuth>();
   /** Repositories that have a blob already, for mounting. */
   readonly #mounted = new Map<OciDigest, string>();
 
   constructor(options: SiteRegistryOptions) {
     this.#o = options;
-    const roots = () => new Set([...getCACertificates("default"), ...getCACertificates("system")]);
-    this.#https = options.ca === undefined ? {} : { certificateAuthority: [...roots(), options.ca] };
-    this.#base = `${options.insecure ? "http" : "https"}://${options.host}/v2/`;
-    this.#login = new SiteLogin({ ...options, https: this.#https });
+    this.#base = new URL(`${options.insecure ? "http" : "https"}://${options.host}/v2/`);
+    this.#client = new HttpClient({ trust: { ca: options.ca } });
+  }
+
+  close(): void {
+    this.#client.close();
   }
 
   /**
@@ -105,7 +95,7 @@ export class SiteRegistry {
       if (there.status === 200 && isOciDigest(digest) && digest === digestOf(bytes, digest)) return { isListed: false };
     }
     const headers = { "content-type": manifest.mediaType };
-    const answer = await this.#call(repository, { method: "PUT", url, headers, bytes });
+    const answer = await this.#call(repository, { method: "PUT", url, headers, body: bytes });
     if (!isDone(answer)) throw this.#refused(`push manifest ${reference} to ${repository}`, answer);
     return { isListed: answer.headers["oci-subject"] !== undefined };
   }
@@ -135,10 +125,10 @@ export class SiteRegistry {
       if (fault === undefined) return;
       throwIfAborted();
       const isAnswer = !(fault instanceof Error);
-      const isLost = isAnswer ? LOST.has(fault.status) || fault.status >= 500 : !(fault instanceof AirferryError);
+      const isLost = isAnswer ? LOST.has(fault.status) || isTransientStatus(fault.status) : isWorthAgain(fault);
       at(0);
       if (!isLost || attempt === ATTEMPTS) throw isAnswer ? this.#refused(action, fault) : this.#unreachable(fault);
-      await sleep(backoffMs(attempt, isAnswer ? fault : undefined), undefined, signalOption());
+      await sleep(pauseMs(attempt, isAnswer ? fault : undefined), currentSignal());
     }
   }
 
@@ -148,13 +138,15 @@ export class SiteRegistry {
     if (!isDone(started)) return started;
     let location = this.#location(started);
     if (blob.size > 0) {
-      let done = 0;
-      const sent = (bytes: number) => {
-        done += bytes;
-        at(done);
+      const body = () => {
+        let done = 0;
+        return readPackedBlob(blob, (bytes) => {
+          done += bytes;
+          at(done);
+        });
       };
-      const headers = { "content-type": "application/octet-stream" };
-      const answer = await this.#send(repository, { method: "PATCH", url: location, headers, blob: { blob, sent } });
+      const headers = { "content-type": "application/octet-stream", "content-length": String(blob.size) };
+      const answer = await this.#send(repository, { method: "PATCH", url: location, headers, body });
       if (!isDone(answer)) return answer;
       // Where the rest goes; registries that keep to one place need not say it again.
       if (answer.headers.location !== undefined) location = this.#location(answer);
@@ -166,64 +158,71 @@ export class SiteRegistry {
   }
 
   /** Sends a request that can be repeated as it is, until there is an answer worth having. */
-  async #call(repository: string, call: Call): Promise<Answer> {
-    let isChallenged = false;
+  async #call(repository: string, call: RepositoryCall): Promise<Answer> {
     for (let attempt = 1; ; attempt++) {
-      let answer: Answer | undefined;
-      const authorization = this.#login.header(repository, call.from);
-      try {
-        answer = await this.#send(repository, call);
-      } catch (error) {
-        throwIfAborted();
-        if (attempt === ATTEMPTS || error instanceof AirferryError) throw this.#unreachable(error as Error);
+      const answer = await this.#send(repository, call).catch((error: unknown) => error as Error);
+      throwIfAborted();
+      const isAnswer = !(answer instanceof Error);
+      const isAgain = isAnswer ? isTransientStatus(answer.status) : isWorthAgain(answer);
+      if (!isAgain || attempt === ATTEMPTS) {
+        if (isAnswer) return answer;
+        throw this.#unreachable(answer);
       }
-      if (answer?.status === 401 && !isChallenged) {
-        isChallenged = true;
-        await this.#login.answer(repository, call.from, answer.headers["www-authenticate"], authorization);
-        continue;
-      }
-      const again = answer === undefined || answer.status === 429 || answer.status >= 500;
-      if (answer !== undefined && (!again || attempt === ATTEMPTS)) return answer;
-      await sleep(backoffMs(attempt, answer), undefined, signalOption());
+      await sleep(pauseMs(attempt, isAnswer ? answer : undefined), currentSignal());
     }
   }
 
-  async #send(repository: string, { method, url, headers, bytes, blob, from }: Call): Promise<Answer> {
+  /** Sends a request once, and again with a login where it has to have one. */
+  async #send(repository: string, { method, url, headers, body, from }: RepositoryCall): Promise<Answer> {
     const target = new URL(url, this.#base);
-    const isHome = target.origin === new URL(this.#base).origin;
-    const authorization = isHome ? this.#login.header(repository, from) : undefined;
-    const body = blob === undefined ? bytes : readPackedBlob(blob.blob, blob.sent);
-    const length = blob?.blob.size ?? bytes?.length ?? (method === "GET" || method === "HEAD" ? undefined : 0);
-    try {
-      const response = await got(target, {
-        method,
-        ...(body !== undefined && { body }),
-        headers: {
-          "user-agent": `airferry/${VERSION}`,
-          ...headers,
-          ...(length !== undefined && { "content-length": String(length) }),
-          ...(authorization !== undefined && { authorization }),
-        },
-        responseType: "buffer",
-        throwHttpErrors: false,
-        followRedirect: method === "GET" || method === "HEAD",
-        retry: { limit: 0 },
-        timeout: { connect: REQUEST_TIMEOUT_MS, response: method === "PUT" ? COMMIT_TIMEOUT_MS : REQUEST_TIMEOUT_MS },
-        https: this.#https,
-        ...signalOption(),
+    const auth = this.#authFor(repository, from);
+    const answer = await this.#client.send({
+      method,
+      url: target.href,
+      // A place for an upload may be anywhere: what is for the registry is for its own origin alone.
+      ...(target.origin !== this.#base.origin && { named: byUpstream(this.#base.href) }),
+      headers,
+      body,
+      auth,
+      follow: method === "GET" || method === "HEAD",
+      maxBytes: MAX_ANSWER_BYTES,
+      signal: currentSignal(),
+      ...(method === "PUT" && { patienceMs: COMMIT_TIMEOUT_MS }),
+    });
+    if (answer.status === 401 && answer.url.origin === this.#base.origin && auth.denied !== undefined) {
+      const { host } = this.#o;
+      throw new AirferryError("ERR_PUBLISH", `cannot log in at "${host}": ${auth.denied}`, {
+        hint: `run: docker login ${host}, or podman login ${host}`,
       });
-      if (response.rawBody.length > MAX_ANSWER_LENGTH) throw new Error("its answer is too large");
-      return {
-        status: response.statusCode,
-        headers: response.headers,
-        body: Buffer.from(response.rawBody),
-        url: target,
-      };
-    } catch (error) {
-      // got wraps what the body threw.
-      const { cause } = error as Error;
-      throw cause instanceof AirferryError ? cause : error;
     }
+    return answer;
+  }
+
+  /** The login for pushing to a repository, and for mounting out of another. */
+  #authFor(repository: string, from: string | undefined): RegistryAuth {
+    // In the words of the token specification.
+    const scopes = [`repository:${repository}:pull,push`, ...(from === undefined ? [] : [`repository:${from}:pull`])];
+    const name = scopes.join(" ");
+    const known = this.#auths.get(name);
+    if (known !== undefined) return known;
+    const { host, env } = this.#o;
+    const ask = (request: TokenRequest) => this.#askToken(request);
+    const auth = new RegistryAuth({ ask, host, path: repository, env, scopes, site: this.#base });
+    this.#auths.set(name, auth);
+    return auth;
+  }
+
+  async #askToken(request: TokenRequest): Promise<Buffer> {
+    const { status, said, body } = await this.#client
+      .send({ ...request, follow: false, signal: currentSignal() })
+      .catch((error: unknown) => {
+        throw error instanceof AttemptFailure ? error.error : error;
+      });
+    if (status === 200) return body;
+    throw upstreamError("ERR_UPSTREAM", request.url, `it answers ${said}`, {
+      actual: said,
+      cause: new HttpStatus(status),
+    });
   }
 
   #location({ headers, url }: Answer): string {
@@ -245,12 +244,16 @@ export class SiteRegistry {
     return new AirferryError("ERR_PUBLISH", `cannot push to "${this.#o.host}": ${fault}`, { hint });
   }
 
-  #unreachable(error: Error): AirferryError {
-    if (error instanceof AirferryError) return error;
-    return new AirferryError("ERR_PUBLISH", `cannot reach registry "${this.#o.host}": ${error.message}`, {
-      cause: error,
-      hint: "check the address; --insecure for plain HTTP, --ca FILE for a private CA; run again: what is there is not sent twice",
-    });
+  /** The error to throw for one of a request: what is not about the registry stays as it is. */
+  #unreachable(error: Error): Error {
+    if (error instanceof AttemptFailure) {
+      return new AirferryError("ERR_PUBLISH", `cannot reach registry "${this.#o.host}": ${error.fault}`, {
+        cause: error.error,
+        hint: "check the address; --insecure for plain HTTP, --ca FILE for a private CA; run again: what is there is not sent twice",
+      });
+    }
+    if (!(error instanceof AirferryError) || !error.code.startsWith("ERR_UPSTREAM")) return error;
+    return new AirferryError("ERR_PUBLISH", error.message, { cause: error, hint: error.hint });
   }
 
   #refused(action: string, { status, body }: Answer): AirferryError {
@@ -281,14 +284,11 @@ function isDone({ status }: Answer): boolean {
   return status >= 200 && status < 300;
 }
 
-/** How long to wait: what the registry says, else a little longer each time. */
-function backoffMs(attempt: number, answer: Answer | undefined): number {
-  const seconds = Number(answer?.headers["retry-after"]);
-  return Math.min(MAX_BACKOFF_MS, seconds > 0 ? seconds * 1000 : BACKOFF_MS * 2 ** attempt);
+/** Whether a request that got no answer may get one the next time. */
+function isWorthAgain(error: Error): boolean {
+  return error instanceof AttemptFailure && error.transient;
 }
 
-/** Requests and waits end with the publish that they are done for. */
-function signalOption(): { signal?: AbortSignal } {
-  const signal = currentSignal();
-  return signal === undefined ? {} : { signal };
+function pauseMs(attempt: number, answer: Answer | undefined): number {
+  return backoffMs(attempt, parseRetryAfter(answer?.headers["retry-after"]), BACKOFF);
 }

@@ -2,9 +2,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { RegistryAuth, type RegistryAuthOptions, tokenService } from "../../src/http/registry-auth.ts";
 import type { OciDigest } from "../../src/oci/digest.ts";
 import { RegistryOrigin } from "../../src/sources/image/registry.ts";
-import { RegistryAuth, type RegistryAuthOptions, tokenService } from "../../src/sources/image/registry-auth.ts";
+import { askBy } from "../../src/sources/image/registry-access.ts";
 import { type FakeRegistryOptions, indexOf, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
 import { testFetcher } from "../fixtures/fetching.ts";
 import { digestOf, MANIFEST, TestImages } from "../fixtures/images.ts";
@@ -43,7 +44,7 @@ async function registry(
     reference: { ...place, tag: "1.0" },
     insecure,
     fetcher,
-    auth: new RegistryAuth({ fetcher, ...place }),
+    auth: new RegistryAuth({ ask: askBy(fetcher), ...place }),
     name: "x",
     report: () => {},
   });
@@ -134,7 +135,7 @@ t.test("RegistryAuth: Docker Hub is asked with its own login, also in place of a
   t.teardown(() => fetcher.close());
   const sent = async (host: string, asked: string, hosts?: RegistryAuthOptions["hosts"]) => {
     const url = new URL(`https://${asked}/v2/lab/bb/manifests/1.0`);
-    const it = new RegistryAuth({ fetcher, host, path: "lab/bb", ...(hosts && { hosts }) });
+    const it = new RegistryAuth({ ask: askBy(fetcher), host, path: "lab/bb", ...(hosts && { hosts }) });
     t.same(await it.headers(url), {}, "nothing unasked");
     await it.challenged(url, 'Basic realm="x"', undefined);
     const { authorization = "" } = await it.headers(url);

@@ -1,11 +1,11 @@
 /** How an image of the manifest is asked for at its registry: logins, and errors that name the image. */
 import { AirferryError } from "../../errors.ts";
+import { RegistryAuth, type TokenRequest } from "../../http/registry-auth.ts";
 import type { Manifest } from "../../manifest/schema.ts";
 import { MAX_IMAGE_MANIFEST_BYTES, TOO_LARGE_HINT } from "../../oci/image-manifest.ts";
 import { formatReference, type Reference } from "../../oci/reference.ts";
 import type { LockContext } from "../types.ts";
 import { RegistryOrigin } from "./registry.ts";
-import { RegistryAuth } from "./registry-auth.ts";
 
 /** Registry errors say which image they are about, and what to do about a refused login. */
 export async function explained<T>(name: string, work: () => Promise<T>): Promise<T> {
@@ -46,5 +46,13 @@ export function authFor(
   fetcher: LockContext["fetcher"],
   retries?: number,
 ): RegistryAuth {
-  return new RegistryAuth({ fetcher, host, path, hosts, retries });
+  return new RegistryAuth({ ask: askBy(fetcher, retries), host, path, hosts });
+}
+
+/** Has the fetch engine ask for tokens. `retries`: failures in a row before it gives up; default: its own number. */
+export function askBy(
+  fetcher: Pick<LockContext["fetcher"], "fetchBytes">,
+  retries?: number,
+): (request: TokenRequest) => Promise<Buffer> {
+  return async ({ url, ...request }) => (await fetcher.fetchBytes({ ...request, urls: [url], retries })).bytes;
 }

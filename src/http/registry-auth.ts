@@ -4,19 +4,19 @@
  * it redirects to is met as nobody. See the token specification of the distribution project; CVE-2020-15157.
  */
 
-import { AirferryError } from "../../errors.ts";
-import { httpStatusOf } from "../../fetch/fetcher.ts";
-import type { Fetcher } from "../../fetch/types.ts";
-import type { Authenticator } from "../../http/authenticator.ts";
-import { answerable, type Challenge, parseChallenges } from "../../http/challenge.ts";
-import { hostNames, readVariable } from "../../http/credentials.ts";
-import { namerOf } from "../../http/named.ts";
-import { networkRank } from "../../http/network-rank.ts";
-import { parseJson } from "../../io/json.ts";
-import { redactUrl } from "../../io/redact.ts";
-import type { Manifest } from "../../manifest/schema.ts";
-import { basicHeader, findLogin, type Login } from "../../oci/docker-login.ts";
-import { apiHost, canonicalHost } from "../../oci/reference.ts";
+import { AirferryError } from "../errors.ts";
+import { parseJson } from "../io/json.ts";
+import { redactUrl } from "../io/redact.ts";
+import type { HostCredentials } from "../manifest/schema.ts";
+import { findLogin } from "../oci/docker-login.ts";
+import { apiHost, canonicalHost } from "../oci/reference.ts";
+import type { Authenticator } from "./authenticator.ts";
+import { answerable, type Challenge, parseChallenges } from "./challenge.ts";
+import { hostNames, readVariable } from "./credentials.ts";
+import { httpStatusOf } from "./failure.ts";
+import { basicHeader, type Login } from "./login.ts";
+import { type Named, namerOf } from "./named.ts";
+import { networkRank } from "./network-rank.ts";
 
 const MAX_TOKEN_BYTES = 1024 * 1024;
 /** What the specification has for a token that does not say. */
@@ -24,15 +24,33 @@ const DEFAULT_TOKEN_S = 60;
 /** A shorter life is not counted: a token is good for the request that it was asked for, however long that waits for its turn. */
 const MIN_TOKEN_S = 10;
 
+/** A request for a token, for whoever makes requests. */
+export interface TokenRequest {
+  method: "GET" | "POST";
+  url: string;
+  named: Named;
+  headers: Record<string, string>;
+  body?: string;
+  maxBytes: number;
+}
+
 export interface RegistryAuthOptions {
-  fetcher: Fetcher;
+  /** Returns the body of a good answer. @throws {AirferryError} whose cause tells another status, see `httpStatusOf` */
+  ask(request: TokenRequest): Promise<Buffer>;
   /** As the reference names them. Where a rewrite leads elsewhere, the login is the one for there. */
   host: string;
   path: string;
   /** `hosts:` of the manifest: looked at before what docker and podman keep. */
-  hosts?: Manifest["hosts"];
-  /** Failures in a row before a token request is given up; default: the engine's own number. */
-  retries?: number | undefined;
+  hosts?: Record<string, HostCredentials> | undefined;
+  /** Where the logins of docker and podman are looked up (default: process.env). */
+  env?: NodeJS.ProcessEnv | undefined;
+  /** What is asked for, in place of what the challenge says. */
+  scopes?: readonly string[] | undefined;
+  /**
+   * The site's own registry, by its URL. Its token service may be wherever redirects may lead, and no manifest is there to have
+   * a login.
+   */
+  site?: URL | undefined;
 }
 
 interface Token {
@@ -55,8 +73,16 @@ export class RegistryAuth implements Authenticator {
   /** Schemes of the last challenge, when it had none that can be answered. */
   #offered: string[] = [];
 
+  #denied: string | undefined;
+
   constructor(options: RegistryAuthOptions) {
     this.#o = options;
+    this.#home = options.site;
+  }
+
+  /** Why the last challenge of the registry itself could not be answered. */
+  get denied(): string | undefined {
+    return this.#denied;
   }
 
   async headers(url: URL): Promise<Record<string, string>> {
@@ -74,17 +100,25 @@ export class RegistryAuth implements Authenticator {
     if (isHome) {
       this.#offered = challenge === undefined ? parseChallenges(wwwAuthenticate ?? "").map((it) => it.scheme) : [];
     }
-    if (challenge === undefined) return false;
+    if (isHome) this.#denied = undefined;
+    if (challenge === undefined) {
+      if (isHome) this.#denied = "it wants a login of a kind that airferry does not have";
+      return false;
+    }
     if (isHome) this.#login ??= this.#findLogin(this.#home as URL);
     const login = isHome ? await this.#login : undefined;
     if (challenge.scheme === "basic") {
       const header = login && basicHeader(login);
       // What was refused once is not worth sending again.
-      if (header === undefined || header === sent) return false;
+      if (header === undefined || header === sent) {
+        if (isHome)
+          this.#denied = header === undefined ? "it wants a login and there is none" : "it refuses this login";
+        return false;
+      }
       this.#basic = header;
       return true;
     }
-    const { scope } = challenge.parameters;
+    const scope = this.#o.scopes?.join(" ") ?? challenge.parameters.scope;
     if (login?.registryToken !== undefined) {
       const header = `Bearer ${login.registryToken}`;
       this.#tokens.set(url.origin, { header, scope, expires: Number.MAX_SAFE_INTEGER });
@@ -97,7 +131,7 @@ export class RegistryAuth implements Authenticator {
     const key = `${url.origin} ${scope ?? ""}`;
     let asking = this.#asking.get(key);
     if (asking === undefined) {
-      asking = this.#askToken(url, challenge, login).finally(() => this.#asking.delete(key));
+      asking = this.#askToken(url, challenge, scope, login).finally(() => this.#asking.delete(key));
       this.#asking.set(key, asking);
     }
     this.#tokens.set(url.origin, await asking);
@@ -107,14 +141,14 @@ export class RegistryAuth implements Authenticator {
   hint(url: URL): string | undefined {
     if (url.origin !== this.#home?.origin) return undefined;
     const { host } = this.#registry(url);
-    if (this.#offered.length === 0) return loginHint(host);
+    if (this.#offered.length === 0) return this.#loginHint(host);
     const offered = this.#offered.slice(0, 8).map((it) => it.slice(0, 30));
     return `${host} offers only ${offered.join(", ")}: airferry answers bearer (with a realm) and basic; ask its operator for one of these`;
   }
 
   async #findLogin(home: URL): Promise<Login | undefined> {
     const { host, path } = this.#registry(home);
-    return manifestLogin(home, this.#o.hosts) ?? (await findLogin(host, path));
+    return manifestLogin(home, this.#o.hosts) ?? (await findLogin(host, path, this.#o.env ?? process.env));
   }
 
   /** The registry at a URL, and the repository there, by the names that logins have. */
@@ -124,14 +158,17 @@ export class RegistryAuth implements Authenticator {
     return { host: isAsWritten ? host : canonicalHost(url.host), path: pathIn(url, path) };
   }
 
-  async #askToken(registry: URL, { parameters }: Challenge, login: Login | undefined): Promise<Token> {
-    const realm = tokenService(registry, parameters.realm as string);
-    const scopes = (parameters.scope ?? `repository:${this.#registry(registry).path}:pull`)
-      .split(" ")
-      .filter((it) => it !== "");
+  async #askToken(
+    registry: URL,
+    { parameters }: Challenge,
+    scope: string | undefined,
+    login: Login | undefined,
+  ): Promise<Token> {
+    const realm = tokenService(registry, parameters.realm as string, this.#o.site !== undefined);
+    const scopes = (scope ?? `repository:${this.#registry(registry).path}:pull`).split(" ").filter((it) => it !== "");
     const basic = login && basicHeader(login);
     const bytes = await this.#fetchToken(registry, realm, parameters.service, scopes, login, basic).catch((error) => {
-      throw tokenFailure(registry, realm, login, error);
+      throw tokenFailure(registry, realm, login, error, this.#loginHint(canonicalHost(registry.host)));
     });
     const answer = jsonObject(bytes);
     // Both may be there, and one of them empty. @see the distribution project's token specification
@@ -149,7 +186,7 @@ export class RegistryAuth implements Authenticator {
       typeof answer?.expires_in === "number" && answer.expires_in > 0 ? answer.expires_in : DEFAULT_TOKEN_S;
     // Renewed early: clocks differ and requests take time.
     const life = Math.max(MIN_TOKEN_S, Math.min(seconds, 86_400));
-    return { header: `Bearer ${value}`, scope: parameters.scope, expires: Date.now() + life * 800 };
+    return { header: `Bearer ${value}`, scope, expires: Date.now() + life * 800 };
   }
 
   async #fetchToken(
@@ -160,10 +197,9 @@ export class RegistryAuth implements Authenticator {
     login: Login | undefined,
     basic: string | undefined,
   ): Promise<Buffer> {
-    const { fetcher, retries } = this.#o;
     const url = new URL(realm);
-    const common = { maxBytes: MAX_TOKEN_BYTES, retries, named: namerOf([realm.href], [registry.href]) };
-    let request: Parameters<Fetcher["fetchBytes"]>[0];
+    const common = { maxBytes: MAX_TOKEN_BYTES, named: namerOf([realm.href], [registry.href]) };
+    const accept = "application/json";
     if (login?.identityToken !== undefined) {
       const form = new URLSearchParams({
         grant_type: "refresh_token",
@@ -172,23 +208,19 @@ export class RegistryAuth implements Authenticator {
         scope: scopes.join(" "),
         ...(service !== undefined && { service }),
       });
-      request = {
-        ...common,
-        urls: [url.href],
-        method: "POST",
-        body: form.toString(),
-        headers: { "content-type": "application/x-www-form-urlencoded", accept: "application/json" },
-      };
-    } else {
-      if (service !== undefined) url.searchParams.set("service", service);
-      for (const scope of scopes) url.searchParams.append("scope", scope);
-      request = {
-        ...common,
-        urls: [url.href],
-        headers: { accept: "application/json", ...(basic !== undefined && { authorization: basic }) },
-      };
+      const headers = { "content-type": "application/x-www-form-urlencoded", accept };
+      return this.#o.ask({ ...common, url: url.href, method: "POST", body: form.toString(), headers });
     }
-    return (await fetcher.fetchBytes(request)).bytes;
+    if (service !== undefined) url.searchParams.set("service", service);
+    for (const scope of scopes) url.searchParams.append("scope", scope);
+    const headers = { accept, ...(basic !== undefined && { authorization: basic }) };
+    return this.#o.ask({ ...common, url: url.href, method: "GET", headers });
+  }
+
+  #loginHint(host: string): string {
+    const client = `docker login ${host}, or podman login ${host}`;
+    if (this.#o.site !== undefined) return `run: ${client}`;
+    return `log in first: ${client}; or give username_env and password_env under hosts: { "${host}": … } in the manifest`;
   }
 }
 
@@ -196,7 +228,7 @@ export class RegistryAuth implements Authenticator {
  * Why there is no token. Never with a status as its cause: it is the token service's, and would be taken for what the registry
  * says about a manifest or a blob.
  */
-function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error: unknown): unknown {
+function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error: unknown, loginHint: string): unknown {
   if (!(error instanceof AirferryError)) return error;
   const status = httpStatusOf(error);
   const failure = (fault: string, hint = error.hint) =>
@@ -210,12 +242,8 @@ function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error
   }
   return failure(
     `${login ? "the token service refuses this login" : "it gives no token to nobody"} (status ${status} from ${realm.host})`,
-    loginHint(canonicalHost(registry.host)),
+    loginHint,
   );
-}
-
-function loginHint(host: string): string {
-  return `log in first: docker login ${host}, or podman login ${host}; or give username_env and password_env under hosts: { "${host}": … } in the manifest`;
 }
 
 function jsonObject(bytes: Buffer): { token?: unknown; access_token?: unknown; expires_in?: unknown } | undefined {
@@ -233,7 +261,7 @@ function pathIn({ pathname }: URL, otherwise: string): string {
 }
 
 /** The login that `hosts:` has for the registry at a URL, by the same names as the fetch engine; Docker Hub by any of its own. */
-function manifestLogin(url: URL, hosts: Manifest["hosts"] = {}): Login | undefined {
+function manifestLogin(url: URL, hosts: Record<string, HostCredentials> = {}): Login | undefined {
   const entries = new Map(Object.entries(hosts).map(([name, it]) => [canonicalHost(name), it]));
   const name = hostNames(url)
     .map(canonicalHost)
@@ -245,10 +273,11 @@ function manifestLogin(url: URL, hosts: Manifest["hosts"] = {}): Login | undefin
 
 /**
  * The URL of a registry's token service. A registry must not be able to point us, and our password, at the site's own network:
- * an address in one is taken only as the registry's own.
+ * an address in one is taken only as the registry's own. `isSite`: the registry is of that network; how near its service may be
+ * is then looked at as for redirects (named.ts).
  * @throws {AirferryError} ERR_UPSTREAM_INVALID
  */
-export function tokenService(registry: URL, realm: string): URL {
+export function tokenService(registry: URL, realm: string, isSite = false): URL {
   const refuse = (fault: string) =>
     new AirferryError(
       "ERR_UPSTREAM_INVALID",
@@ -266,6 +295,6 @@ export function tokenService(registry: URL, realm: string): URL {
   const rank = networkRank(url.hostname);
   // This host is this host by any of its addresses.
   const isOwn = url.hostname === registry.hostname || (rank === 2 && networkRank(registry.hostname) === 2);
-  if (rank > 0 && !isOwn) throw refuse("is in a private network, and not the registry's own host");
+  if (rank > 0 && !isOwn && !isSite) throw refuse("is in a private network, and not the registry's own host");
   return url;
 }
