@@ -208,6 +208,12 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
       (file) => file === "http/transport.ts",
     ],
     ["know got", /["']got["']/, (file) => file === "http/transport.ts"],
+    // The site has it; docs/design.md, "A site owns its state".
+    [
+      "keep state in a module",
+      /^(?:export )?(?:let |const \w+.*? = new \w*Map(?:<.*>)?\(\))/m,
+      (_, room) => !isIn(room, "server"),
+    ],
     ["listen", /\bcreateServer\(|\.listen\(/, (_, room) => isIn(room, "server")],
   ];
   const texts = files.map((file) => ({ file, room: roomOf(file), text: readFileSync(join(src, file), "utf8") }));
