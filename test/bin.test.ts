@@ -59,7 +59,7 @@ for (const [name, program] of PROGRAMS) {
         child.kill(signal);
         const ran = await child.done;
         t.equal(ran.status, 130);
-        t.match(ran.stderr, /^airferry: interrupted; /m);
+        t.match(ran.stderr, /^airferry: interrupted; run the same command to resume$/m);
         t.notOk(existsSync(join(dir, "slow.lock.json")));
       });
     }

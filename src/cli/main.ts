@@ -76,7 +76,7 @@ export function printUncaught(argv: readonly string[], error: unknown): void {
 /** Says that a signal ended the work. */
 export function printInterrupted(argv: readonly string[]): void {
   if (process.stderr.isTTY) process.stderr.write("\n");
-  outputOf(argv).note("interrupted; the same command goes on from here");
+  outputOf(argv).note("interrupted; run the same command to resume");
 }
 
 /** The output that these arguments ask for, before or although they cannot be parsed. */

@@ -346,7 +346,7 @@ t.test("interrupted, with 130, and nothing under the final name", async (t) => {
     child.kill("SIGINT");
     const ran = await child.done;
     t.equal(ran.status, 130, args.join(" "));
-    t.match(ran.stderr, /interrupted; the same command goes on/);
+    t.match(ran.stderr, /interrupted; run the same command to resume/);
     t.notOk(existsSync(join(dir, gone)), gone);
   }
   delete upstream.behaviour["/x.iso"];

@@ -63,7 +63,7 @@ t.test("what is refused says why, and what helps", (t) =>
     ERR_KEY_UNTRUSTED: {
       cause: bundle("verify", (_at, dir) => writeFileSync(join(dir, "site.pub"), makeKey().pem)),
       message: /cannot trust bundle "b"/,
-      hint: /compare the key id with the packer's by voice/,
+      hint: /compare the key id with the packer's out of band/,
     },
     ERR_THRESHOLD: {
       cause: bundle("verify", () => {}, {}, ["--threshold", "2"]),

@@ -31,7 +31,7 @@ export const keygenCommand: Register = (program, run) => {
         output.note(`key id ${made.keyid}`);
         if (made.rpmFingerprint) output.note(`OpenPGP fingerprint ${made.rpmFingerprint}`);
         output.note(
-          `keep ${out}.key here; carry ${out}.pub across by another way than the bundles, and compare the key id by voice`,
+          `keep ${out}.key here; carry ${out}.pub across separately from the bundles, and compare the key id out of band`,
         );
         output.result(made);
       }),

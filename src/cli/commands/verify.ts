@@ -78,7 +78,7 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
     case "ERR_BUNDLE_INCOMPLETE":
       return `give the folders of all media at once, or check what is here: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)} --partial`;
     case "ERR_KEY_UNTRUSTED":
-      return "compare the key id with the packer's by voice; trust only a key that came by another way than the bundle";
+      return "compare the key id with the packer's out of band, for example by phone; trust only a key that did not come with the bundle";
     case "ERR_THRESHOLD":
       return `have another trusted signer run: airferry sign ${shellWords(bundles)} --key FILE`;
     case "ERR_EXPIRED":

@@ -32,7 +32,7 @@ export interface Found {
   release: Release;
 }
 
-/** All current releases as one tree; made anew when a release changes. Immutable. */
+/** All current releases as one tree; replaced when a release changes. Immutable. */
 export interface TreeView {
   readonly releases: readonly Release[];
   /**

@@ -13,7 +13,7 @@ export interface HotAnswer {
 }
 
 const MAX_ANSWERS = 20_000;
-/** Longer URLs, and those with a query, can be had in endless variants. */
+/** Longer URLs, and those with a query, come in endless variants. */
 const MAX_URL_LENGTH = 400;
 /** Headers that make an answer depend on more than the URL, or announce a body: preconditions, ranges, framing. */
 const SELECTING = /^(?:if-|range$|content-length$|transfer-encoding$)/i;

@@ -18,14 +18,14 @@ export interface ServeContextOptions {
   /** The base URL to tell clients, whatever they asked for. */
   url?: string | undefined;
   caCertificate?: string | undefined;
-  /** Told when the store cannot be read; the last good tree stays in use. */
+  /** Called when the store cannot be read; the last good tree stays in use. */
   onStoreFault?: ((error: unknown) => void) | undefined;
 }
 
 /** Makes the context of a server. Reads the store once before it resolves, so that a broken one is noticed at the start. */
 export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
   const { store, url, caCertificate } = options;
-  /** Of streams that could not be read the last time, so that each is told once. */
+  /** Faults of streams that could not be read the last time, so that each is reported once. */
   let told = new Set<string>();
   const tellFaults = () => {
     const faults = store.faults ?? [];

@@ -46,7 +46,7 @@ export class Htpasswd {
   }
 
   /**
-   * Parses `user:bcrypt` lines; empty lines and comments are passed over.
+   * Parses `user:bcrypt` lines; empty lines and comments are ignored.
    * @throws {AirferryError} ERR_USAGE for other kinds of digests, and where there is no user at all
    */
   static parse(text: string, file: string): Htpasswd {
@@ -130,7 +130,7 @@ export class HtpasswdFile {
   #users: Htpasswd;
   /** How the file looked when the users were read. */
   #stamp: string;
-  /** How it looked when it was last told to be at fault. */
+  /** How it looked when it was last reported as broken. */
   #toldStamp: string | undefined;
   #lookedAt = performance.now();
   #looking: Promise<Htpasswd> | undefined;
@@ -144,7 +144,7 @@ export class HtpasswdFile {
 
   /**
    * Reads the file for the first time.
-   * @param onFault told once each time that the file turns out broken or gone; the last good users stay
+   * @param onFault called once each time that the file turns out broken or missing; the last good users stay
    * @throws {AirferryError} as {@link Htpasswd.read}
    */
   static async open(file: string, onFault: (error: unknown) => void): Promise<HtpasswdFile> {
