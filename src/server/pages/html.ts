@@ -26,7 +26,9 @@ export type HtmlValue = string | number | Html;
  */
 export function html(strings: TemplateStringsArray, ...values: HtmlValue[]): Html {
   let text = strings[0] as string;
-  for (const [index, value] of values.entries()) text += textOf(value) + (strings[index + 1] as string);
+  for (let index = 0; index < values.length; index++) {
+    text += textOf(values[index] as HtmlValue) + (strings[index + 1] as string);
+  }
   return new Html(text);
 }
 
@@ -46,7 +48,10 @@ const ESCAPES: Readonly<Record<string, string>> = {
 };
 
 function textOf(value: HtmlValue): string {
-  if (value instanceof Html) return value.toString();
-  const text = String(value);
-  return PLAIN.test(text) ? text : printable(text).replace(/[&<>"']/g, (it) => ESCAPES[it] as string);
+  if (typeof value === "string") return PLAIN.test(value) ? value : escapeText(value);
+  return value instanceof Html ? value.toString() : escapeText(String(value));
+}
+
+function escapeText(text: string): string {
+  return printable(text).replace(/[&<>"']/g, (it) => ESCAPES[it] as string);
 }

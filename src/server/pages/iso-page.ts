@@ -9,6 +9,7 @@ import { htmlPage, LINE, link } from "./page.ts";
 
 /** More than any installation medium has in one directory. */
 const ENTRIES_PER_PAGE = 8000;
+const PLAIN = /^[A-Za-z0-9._~-]+$/;
 
 /** The index of the first entry on the page that `?from=N` asks for: any N belongs to one of few pages. */
 export function firstOfPage(from: string | null, entries: number): number {
@@ -31,12 +32,14 @@ export function isoPage(
   const shown = entries.slice(from, from + ENTRIES_PER_PAGE);
   // Above the root of the image is the list of all images.
   const up = html`<tr><td>${link(base.replace(/[^/]+\/$/, ""), "../")}</td><td></td><td></td></tr>`;
+  // A page has thousands of names: what they share is escaped once, and the plain ones need no percents.
+  const here = html`${base}`;
   const about = `inside volume ${JSON.stringify(volumeId)}, ${plural(entries.length, "entry", "entries")}, read in place`;
   return htmlPage(
     title,
     html`<h1>${title}</h1><p class="soft">${about}</p>
 <div class="scroll"><table><tr><th>name</th><th class="number">size</th><th>date</th></tr>
-${joined([up, ...shown.map((entry) => row(entry, base, time(entry.mtime)))], LINE)}
+${joined([up, ...shown.map((entry) => row(entry, here, time(entry.mtime)))], LINE)}
 </table></div>${pageLinks(from, entries.length)}`,
   );
 }
@@ -49,7 +52,7 @@ function pageLinks(from: number, entries: number): Html | "" {
   return links.length === 0 ? "" : html`<p>${joined(links, " · ")}</p>`;
 }
 
-function row(entry: IsoEntry, base: string, time: string): Html {
+function row(entry: IsoEntry, here: Html, time: Html): Html {
   const { name } = entry;
   if (entry.kind === "special" || entry.unreadable !== undefined) {
     const why = entry.unreadable ?? "device";
@@ -58,17 +61,18 @@ function row(entry: IsoEntry, base: string, time: string): Html {
   const slash = entry.kind === "directory" ? "/" : "";
   const target = entry.link === undefined ? "" : html` &rarr; ${entry.link}`;
   const size = entry.kind === "file" ? formatBytes(entry.size) : "";
-  const href = `${base}${encodeURIComponent(name).replaceAll("'", "%27")}${slash}`;
-  return html`<tr><td><a href="${href}">${name}${slash}</a>${target}</td><td class="number">${size}</td><td class="nowrap">${time}</td></tr>`;
+  const segment = PLAIN.test(name) ? name : encodeURIComponent(name).replaceAll("'", "%27");
+  return html`<tr><td><a href="${here}${segment}${slash}">${name}${slash}</a>${target}</td><td class="number">${size}</td><td class="nowrap">${time}</td></tr>`;
 }
 
 /** Files of one image often have one time. */
-function timeFormatter(): (seconds: number | undefined) => string {
+function timeFormatter(): (seconds: number | undefined) => Html {
+  const none = html``;
   let last: number | undefined;
-  let text = "";
+  let text = none;
   return (seconds) => {
-    if (seconds === undefined) return "";
-    if (seconds !== last) text = formatTime(seconds);
+    if (seconds === undefined) return none;
+    if (seconds !== last) text = html`${formatTime(seconds)}`;
     last = seconds;
     return text;
   };
