@@ -1,4 +1,4 @@
-/** src/publish/site-registry.ts and site-login.ts: how each answer of a registry is taken. Real registries are in test/interop. */
+/** src/publish/site-registry.ts: how each answer of a registry is taken. Real registries are in test/interop. */
 import { writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
