@@ -168,7 +168,7 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
   const fault = words.replace(/\s+/g, " ").slice(0, 300);
   if (code === NEAR_ADDRESS) {
     const hint = "check the URL in the manifest, or name another mirror";
-    return new AttemptFailure(upstreamError("ERR_UPSTREAM_INVALID", url, text, { hint }));
+    return new AttemptFailure(upstreamError("ERR_UPSTREAM_INVALID", url, text, { hint }), { fault: text });
   }
   const lasting = LASTING.test(code) || (code === "ERR_PROXY_TUNNEL" && / 4\d\d /.test(text));
   const plain = new NoAnswer(code ? `${code}: ${text}` : text);

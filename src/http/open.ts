@@ -273,6 +273,7 @@ function refused(url: string, fault: string): AttemptFailure {
     upstreamError("ERR_UPSTREAM_INVALID", url, fault, {
       hint: "check the URL in the manifest, or name another mirror",
     }),
+    { fault },
   );
 }
 

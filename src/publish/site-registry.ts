@@ -247,6 +247,9 @@ export class SiteRegistry {
   /** The error to throw for one of a request: what is not about the registry stays as it is. */
   #unreachable(error: Error): Error {
     if (error instanceof AttemptFailure) {
+      if (error.error.code === "ERR_UPSTREAM_INVALID") {
+        return this.#fault(error.fault, "tell the registry, or the proxy before it, its external URL (http.host)");
+      }
       return new AirferryError("ERR_PUBLISH", `cannot reach registry "${this.#o.host}": ${error.fault}`, {
         cause: error.error,
         hint: "check the address; --insecure for plain HTTP, --ca FILE for a private CA; run again: what is there is not sent twice",

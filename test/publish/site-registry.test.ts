@@ -157,3 +157,42 @@ t.test("a login is sent to the registry only, and a 401 without one says how to 
   t.equal(await robot.site.pushBlob("lab/bb", blob, () => {}), true);
   t.equal(sentElsewhere, undefined);
 });
+
+t.test("an upload, or a redirect, is led to no nearer network than the registry's", async (t) => {
+  const { blob } = blobIn(t);
+  const location = "http://169.254.169.254/latest/";
+  const upload = await registry(t, (call) =>
+    call.startsWith("HEAD") ? { status: 404 } : { status: 202, headers: { location } },
+  );
+  const refused = { code: "ERR_PUBLISH", message: /cannot push to ".*": upstream leads into a private network/ };
+  await t.rejects(
+    upload.site.pushBlob("lab/bb", blob, () => {}),
+    refused,
+  );
+  const redirect = await registry(t, () => ({ status: 307, headers: { location } }));
+  await t.rejects(redirect.site.manifest("lab/bb", "1"), { ...refused, message: /redirects into a private network/ });
+  t.equal(redirect.calls.length, 1);
+});
+
+t.test("a token is asked for what is pushed and mounted, at https or beside a registry in the clear", async (t) => {
+  const { blob } = blobIn(t);
+  const asked: string[] = [];
+  const { site, host } = await registry(t, (call, req) => {
+    if (call.startsWith("GET /token")) {
+      asked.push(new URL(req.url ?? "", `http://${host}`).searchParams.getAll("scope").join(" "));
+      return { status: 200, body: '{"token":"good"}' };
+    }
+    if (req.headers.authorization !== "Bearer good") {
+      const challenge = `Bearer realm="http://${host}/token",service="site",scope="registry:catalog:*"`;
+      return { status: 401, headers: { "www-authenticate": challenge } };
+    }
+    return { status: call.startsWith("HEAD") ? 404 : 201, headers: { location: "/v2/up/1" } };
+  });
+  t.equal(await site.pushBlob("one", blob, () => {}), true);
+  t.equal(await site.pushBlob("two", blob, () => {}), false);
+  t.same(asked, [
+    "repository:one:pull,push",
+    "repository:two:pull,push",
+    "repository:two:pull,push repository:one:pull",
+  ]);
+});
