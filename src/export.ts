@@ -104,6 +104,8 @@ async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<
 async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"): Promise<string> {
   const signal = currentSignal();
   const child = spawn(tool, ["load"], { stdio: ["pipe", "pipe", "pipe"] });
+  const kill = () => child.kill();
+  signal?.addEventListener("abort", kill, { once: true });
   let said = "";
   const listen = (chunk: Buffer) => {
     if (said.length < MAX_SAID_LENGTH) said += chunk.toString();
@@ -113,7 +115,7 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
   const ended = new Promise<number | null>((resolve, reject) => {
     child.on("error", reject);
     child.on("close", resolve);
-  });
+  }).finally(() => signal?.removeEventListener("abort", kill));
   // When the tool ends early its own words say more than the broken pipe.
   const sent = pipeline(stream, child.stdin, { ...(signal && { signal }) }).then(
     () => undefined,
