@@ -1,4 +1,6 @@
-/** Runs the parts of the benchmark one after the other and prints their rows as one table. */
+/** Runs the parts of the benchmark one after the other, prints their rows as one table, and compares them with the baseline. */
+import { existsSync, readFileSync } from "node:fs";
+import { BASELINE_FILE, type Baseline, changesSince, describeMachine, saveBaseline } from "./baseline.ts";
 import { isMet, type Row } from "./row.ts";
 
 const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
@@ -14,6 +16,8 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
 const args = process.argv.slice(2);
 const json = args.includes("--json");
 const names = args.filter((it) => !it.startsWith("-"));
+const save = args.includes("--save");
+const machine = describeMachine();
 const rows: Row[] = [];
 for (const name of names.length > 0 ? names : Object.keys(PARTS)) {
   const load = PARTS[name];
@@ -45,4 +49,14 @@ else {
         .trimEnd(),
     );
 }
+if (existsSync(BASELINE_FILE)) {
+  const baseline = JSON.parse(readFileSync(BASELINE_FILE, "utf8")) as Baseline;
+  console.error(
+    `bench: ratios since ${baseline.measured} on ${baseline.machine.cpu}, ${baseline.machine.cores} cores:`,
+  );
+  for (const { job, percent } of changesSince(baseline, rows))
+    console.error(`  ${percent >= 0 ? "+" : ""}${percent.toFixed(1)} %  ${job}`);
+}
+if (save && names.length > 0) console.error("bench: nothing saved: a baseline has all parts, so name none");
+else if (save) saveBaseline(machine, rows);
 process.exitCode = rows.every(isMet) ? 0 : 1;
