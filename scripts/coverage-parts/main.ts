@@ -15,7 +15,10 @@ const ROOMS_THAT_MATTER = ["bundle", "sign", "store", "io"];
 const args = process.argv.slice(2);
 const named = args.filter((it) => it !== "--write").map((it) => relative(ROOT, resolve(it)));
 const all = globSync("test/**/*.test.ts", { cwd: ROOT }).sort();
-const files = named.length > 0 ? named : all.filter((it) => !it.startsWith("test/interop/"));
+const files =
+  named.length > 0
+    ? named.flatMap((it) => (it.endsWith(".ts") ? [it] : all.filter((file) => file.startsWith(`${it}/`))))
+    : all.filter((it) => !it.startsWith("test/interop/"));
 
 const folder = mkdtempSync(join(tmpdir(), "airferry-coverage-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
