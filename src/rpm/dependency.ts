@@ -1,6 +1,6 @@
 /**
- * Rich dependencies: `(a >= 1 and (b or c) if d else e)`, as rpm's docs/manual/boolean_dependencies.md describes them, and
- * their conversion to clauses that a solver understands. No knowledge of packages here: the caller says who provides what.
+ * Rich dependencies: `(a >= 1 and (b or c) if d else e)`, as rpm's docs/manual/boolean_dependencies.md describes them.
+ * clauses.ts converts them to what a solver understands.
  */
 import { formatSign, parseEvr, parseSign } from "./evr.ts";
 import type { Relation } from "./primary.ts";
@@ -11,8 +11,6 @@ export type Dependency = { op?: never; relation: Relation } | { op: Operator; ar
 const OPERATORS = new Set<string>(["and", "or", "if", "unless", "with", "without"]);
 const MAX_LENGTH = 8192;
 const MAX_DEPTH = 20;
-/** Conversion of nested alternatives can explode; nothing real comes near. */
-const MAX_CLAUSES = 4096;
 
 /** Tells whether a name is an expression. */
 export function isRich(name: string): boolean {
@@ -114,105 +112,6 @@ class RichParser {
 export function formatRelation({ name, flags, epoch, version, release }: Relation): string {
   if (flags === 0) return name;
   return `${name} ${formatSign(flags)} ${epoch === 0 ? "" : `${epoch}:`}${version}${release === "" ? "" : `-${release}`}`;
-}
-
-/** Who provides a relation: package numbers, each once. */
-export type ProvidersOf = (relation: Relation) => readonly number[];
-
-/**
- * Converts a dependency into clauses, all of which must hold: `n + 1` stands for "package n is there", `-(n + 1)` for "it is
- * not". An empty clause cannot be satisfied. `negated`: clauses of the opposite. Undefined when the expression grows beyond
- * all reason.
- */
-export function clausesOf(dependency: Dependency, providersOf: ProvidersOf, negated = false): number[][] | undefined {
-  try {
-    return convert(dependency, negated, providersOf);
-  } catch (error) {
-    if (error instanceof RangeError) return undefined;
-    throw error;
-  }
-}
-
-function convert(it: Dependency, negated: boolean, providersOf: ProvidersOf): number[][] {
-  if (it.op === undefined || it.op === "with" || it.op === "without") {
-    const packages = setOf(it, providersOf);
-    return negated ? packages.map((id) => [-(id + 1)]) : [packages.map((id) => id + 1)];
-  }
-  const [first, second, third] = it.args as [Dependency, Dependency, Dependency | undefined];
-  switch (it.op) {
-    case "and":
-    case "or": {
-      const parts = it.args.map((arg) => convert(arg, negated, providersOf));
-      return (it.op === "and") !== negated ? conjunction(parts) : disjunction(parts);
-    }
-    case "if": {
-      // a if b else c: (a or not b) and (c or b)
-      const then = either([first, false], [second, true]);
-      if (third === undefined) return then;
-      const otherwise = either([third, false], [second, false]);
-      return negated ? disjunction([then, otherwise]) : conjunction([then, otherwise]);
-    }
-    case "unless": {
-      // a unless b: a and not b. With else c: (a and not b) or (c and b), which is (a or b) and (c or not b)
-      if (third === undefined) {
-        const parts = [convert(first, negated, providersOf), convert(second, !negated, providersOf)];
-        return negated ? disjunction(parts) : conjunction(parts);
-      }
-      const then = either([first, false], [second, false]);
-      const otherwise = either([third, false], [second, true]);
-      return negated ? disjunction([then, otherwise]) : conjunction([then, otherwise]);
-    }
-  }
-
-  /** `a or b`, each possibly negated first, and the whole negated at the end (De Morgan). */
-  function either([a, notA]: [Dependency, boolean], [b, notB]: [Dependency, boolean]): number[][] {
-    const parts = [convert(a, notA !== negated, providersOf), convert(b, notB !== negated, providersOf)];
-    return negated ? conjunction(parts) : disjunction(parts);
-  }
-}
-
-/** What cannot be satisfied is that alone: a package is excused from conflicting with itself only where nothing else is said. */
-function conjunction(parts: number[][][]): number[][] {
-  const clauses = parts.flat();
-  return clauses.some((it) => it.length === 0) ? [[]] : clauses;
-}
-
-/** Clauses that always hold are dropped on the way, as are repeated ones: nested conditions would explode. */
-function disjunction(parts: number[][][]): number[][] {
-  let result: number[][] = [[]];
-  for (const part of parts) {
-    const next = new Map<string, number[]>();
-    for (const left of result) {
-      for (const right of part) {
-        const clause = tidyClause([...left, ...right]);
-        if (clause) next.set(clause.join(), clause);
-      }
-      if (next.size > MAX_CLAUSES) throw new RangeError("too many clauses");
-    }
-    result = [...next.values()];
-  }
-  return result;
-}
-
-/** A clause without repetitions, in rising order; undefined when it always holds. */
-export function tidyClause(literals: readonly number[]): number[] | undefined {
-  const tidy = [...new Set(literals)].sort((a, b) => a - b);
-  return tidy.some((it) => it < 0 && tidy.includes(-it)) ? undefined : tidy;
-}
-
-/** Packages that match a relation, or a combination of relations that one package has to match alone. */
-function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
-  if (it.op === undefined) return [...providersOf(it.relation)];
-  const sets = it.args.map((arg) => setOf(arg, providersOf));
-  const [first = [], ...others] = sets;
-  switch (it.op) {
-    case "with":
-      return first.filter((id) => others.every((set) => set.includes(id)));
-    case "without":
-      return first.filter((id) => !others.some((set) => set.includes(id)));
-    default:
-      return [...new Set(sets.flat())];
-  }
 }
 
 /**

@@ -4,17 +4,11 @@
  * Names are compared as they stand in the metadata (bytes read as latin1).
  */
 import { archRank, sharesColor } from "./arch.ts";
-import {
-  clausesOf,
-  type Dependency,
-  formatRelation,
-  isRich,
-  parseRich,
-  tidyClause,
-  unconditional,
-} from "./dependency.ts";
+import { type Budget, clausesOf, type ProvidersOf, tidyClause } from "./clauses.ts";
+import { type Dependency, formatRelation, isRich, parseRich, unconditional } from "./dependency.ts";
 import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
 import {
+  type DependencyKind,
   flat,
   forEachFile,
   forEachRelation,
@@ -49,6 +43,9 @@ const INSTALLONLY_PROVIDES = [
   "installonlypkg(vm)",
   "multiversion(kernel)",
 ];
+
+/** Literals that conversions of rich dependencies may take together. Real repositories take some 100,000. */
+const MAX_RICH_LITERALS = 50_000_000;
 
 class GrowingInts {
   #values = new Int32Array(1024);
@@ -95,6 +92,8 @@ export class Pool {
   readonly #versionNumbers = new Map<string, number>([["", 0]]);
   readonly #versions: (Evr & { flags: number })[] = [versionOf("")];
 
+  readonly #providersOf: ProvidersOf = (it) => this.providers(it);
+  readonly #budget: Budget = { literals: MAX_RICH_LITERALS };
   readonly #providersCache = new Map<string, number[]>();
   readonly #rules = new Map<number, Rule[]>();
   readonly #unconditional = new Map<number, Rule[]>();
@@ -195,7 +194,7 @@ export class Pool {
     return this.#primaries[this.repositoryOf(id)]?.primary;
   }
 
-  relations(id: number, kind: Parameters<Primary["relations"]>[1]): Relation[] {
+  relations(id: number, kind: DependencyKind): Relation[] {
     return this.primaryOf(id)?.relations(this.entries[id] as PackageEntry, kind) ?? [];
   }
 
@@ -265,7 +264,7 @@ export class Pool {
       for (const { name: text } of this.installed.has(id) ? [] : this.relations(id, "requires")) {
         const dependency = isRich(text) ? parseRich(text) : undefined;
         const always = dependency && unconditional(dependency);
-        for (const clause of (always && clausesOf(always, (it) => this.providers(it))) ?? []) {
+        for (const clause of (always && this.#clausesOf(always)) ?? []) {
           addRule(rules, id, clause, text, "requires");
         }
       }
@@ -277,8 +276,18 @@ export class Pool {
   /** Clauses of a plain or rich relation, without the package that brings it. Malformed expressions cannot be satisfied. */
   clauses(relation: Relation): number[][] {
     if (!isRich(relation.name)) return [this.providers(relation).map((id) => id + 1)];
-    const dependency: Dependency | undefined = parseRich(relation.name);
-    return (dependency && clausesOf(dependency, (it) => this.providers(it))) ?? [[]];
+    const dependency = parseRich(relation.name);
+    return (dependency && this.#clausesOf(dependency)) ?? [[]];
+  }
+
+  #clausesOf(dependency: Dependency, negated = false): number[][] | undefined {
+    return clausesOf(dependency, this.#providersOf, negated, this.#budget);
+  }
+
+  /** Dependencies of one kind as expressions, without malformed ones. */
+  dependencies(id: number, kind: DependencyKind): Dependency[] {
+    const parsed = this.relations(id, kind).map((it) => (isRich(it.name) ? parseRich(it.name) : { relation: it }));
+    return parsed.filter((it) => it !== undefined);
   }
 
   #conflictRules(id: number): Rule[] {
@@ -291,8 +300,8 @@ export class Pool {
       if (isRich(relation.name)) {
         // Conflicts with an expression: it must not hold. Nothing conflicts with itself alone.
         const dependency = parseRich(relation.name);
-        const clauses = dependency && clausesOf(dependency, (it) => this.providers(it), true);
-        for (const clause of clauses ?? []) {
+        if (!dependency) continue;
+        for (const clause of this.#clausesOf(dependency, true) ?? [[]]) {
           if (clause.length !== 1 || clause[0] !== -(id + 1)) addRule(rules, id, clause, relation.name, "conflicts");
         }
       } else for (const other of this.providers(relation)) exclude(other, formatRelation(relation), "conflicts");
@@ -465,6 +474,7 @@ export class Pool {
 
   #forget(): void {
     this.#providersCache.clear();
+    this.#budget.literals = MAX_RICH_LITERALS;
     this.#rules.clear();
     this.#unconditional.clear();
     for (const known of Object.values(this.#weak)) known.clear();

@@ -3,6 +3,7 @@
  * from conflicts (CDCL), as libsolv does. Conditions of a package are looked at only once it is chosen. Deterministic: the
  * same pool and requests always give the same result.
  */
+import { inSight } from "./in-sight.ts";
 import { choose, narrow, type PolicyView, ranked } from "./policy.ts";
 import type { Pool, Rule } from "./pool.ts";
 
@@ -189,28 +190,9 @@ class Solver implements PolicyView {
   /** Every package that the requests may lead to by whatever way; made only when something depends on it. */
   #inSight(): ReadonlySet<number> {
     if (this.#reachable) return this.#reachable;
-    const { pool } = this;
-    const seen = new Set<number>(pool.installed);
-    for (const { literals } of this.#requests) for (const it of literals) if (it > 0) seen.add(it - 1);
-    const reach = (clause: readonly number[]) => {
-      for (const it of clause) if (it > 0) seen.add(it - 1);
-    };
-    const backward = (["supplements", "enhances"] as const).flatMap((kind) =>
-      pool.with(kind).flatMap((id) => pool.weak(id, kind).map((clauses) => ({ id, clauses }))),
-    );
-    let done = 0;
-    do {
-      for (const id of [...seen].slice(done)) {
-        for (const { literals } of pool.rules(id)) reach(literals);
-        for (const clause of [...pool.weak(id, "recommends"), ...pool.weak(id, "suggests")].flat()) reach(clause);
-        done++;
-      }
-      if (done < seen.size) continue;
-      const isPossible = (clause: readonly number[]) => clause.some((it) => it < 0 || seen.has(it - 1));
-      for (const { id, clauses } of backward) if (clauses.every(isPossible)) seen.add(id);
-    } while (done < seen.size);
-    this.#reachable = seen;
-    return seen;
+    const requested = this.#requests.flatMap(({ literals }) => literals.filter((it) => it > 0).map((it) => it - 1));
+    this.#reachable = inSight(this.pool, [...this.pool.installed, ...requested]);
+    return this.#reachable;
   }
 
   #visitWatches(falseLiteral: number): Clause | undefined {

@@ -117,6 +117,50 @@ t.test("architectures of one name go in lock-step", async (t) => {
   await expect(t, [wine, bash, old64, old32, new32], both, older, "an older version that has its twin");
 });
 
+t.test("a better architecture is in sight through weak dependencies, whatever their conditions", async (t) => {
+  const app = pkg("app-1.x86_64", { requires: ["lib < 2"] });
+  const [old32, new64] = [pkg("lib-1.i686"), pkg("lib-2.x86_64", { provides: ["lib(x86-64)"] })];
+  const alone = ["app-1.x86_64", "lib-1.i686"];
+  await expect(t, [app, old32, new64], ["app.x86_64"], alone, "not in sight");
+  for (const [supplements, sees] of [
+    ["app", true],
+    ["(nothing if nobody)", true],
+    ["(nothing unless app)", true],
+    ["(app and nothing)", false],
+    ["(nothing or app)", true],
+    ["((nothing or nobody) with app)", false],
+  ] as const) {
+    const more = pkg("more-1.x86_64", { recommends: ["lib(x86-64)"], supplements: [supplements] });
+    await expect(t, [app, old32, new64, more], ["app.x86_64"], sees ? undefined : alone, supplements);
+  }
+  for (const [suggests, sees] of [
+    ["(lib(x86-64) and nothing)", true],
+    ["(nothing if lib(x86-64))", false],
+    ["(nothing if lib(x86-64) else nobody)", true],
+    ["(lib(x86-64) unless app)", true],
+  ] as const) {
+    const suggesting = { ...app, sections: { ...app.sections, suggests: [suggests] } };
+    await expect(t, [suggesting, old32, new64], ["app.x86_64"], sees ? undefined : alone, suggests);
+  }
+});
+
+t.test("the form of a conflict decides whether a package is excused from it", async (t) => {
+  const odd = "(((a if b) if (missing unless a else absent)) unless a else a)";
+  const [a, b] = [pkg("a-1.x86_64", { conflicts: [odd] }), pkg("b-1.noarch", { requires: ["missing"] })];
+  await expect(t, [a, b], ["a.x86_64"], ["a-1.x86_64"], odd);
+});
+
+t.test("expressions of thousands of clauses hold as small ones do", async (t) => {
+  const all = Array.from({ length: 14 }, (_it, n) => pkg(`p${n}-1.x86_64`));
+  const pairs = all.slice(0, 7).map((_it, n) => `(p${2 * n} and p${2 * n + 1})`);
+  const app = pkg("app-1.x86_64", { requires: [`(${pairs.join(" or ")} or (p0 if p1))`], conflicts: ["p1"] });
+  const foe = pkg("app-1.x86_64", {
+    conflicts: [`((${pairs.map((it) => it.replace("and", "or")).join(" and ")}) unless p0)`],
+  });
+  await expect(t, [...all, app], ["app.x86_64"], ["app-1.x86_64"], "a requirement");
+  await expect(t, [...all, foe], ["app.x86_64"], ["app-1.x86_64"], "a conflict");
+});
+
 t.test("32-bit architectures of one name exclude each other", async (t) => {
   const a = pkg("a-1.i686", { provides: ["one"] });
   const b = pkg("a-1.i586", { provides: ["two"] });

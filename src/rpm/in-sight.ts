@@ -1,0 +1,48 @@
+/**
+ * What a solver may come to look at: every package that requests lead to by whatever way, possible or not. Which architecture
+ * of a name is the best one is told among these. See libsolv's solver_addpkgrulesforsolvable() and solver_addpkgrulesforweak().
+ */
+import { calledFor, mayHold } from "./clauses.ts";
+import type { Dependency } from "./dependency.ts";
+import type { Pool } from "./pool.ts";
+import type { Relation } from "./primary.ts";
+
+/** Every package in sight of `starts`, themselves included. */
+export function inSight(pool: Pool, starts: Iterable<number>): Set<number> {
+  const providersOf = (relation: Relation) => pool.providers(relation);
+  const seen = new Set<number>();
+  const queue: number[] = [];
+  const add = (ids: Iterable<number>) => {
+    for (const id of ids) {
+      if (seen.has(id)) continue;
+      seen.add(id);
+      queue.push(id);
+    }
+  };
+  /** Packages that come in by themselves, by what makes them. */
+  const waiting = new Map<number, { id: number; dependency: Dependency }[]>();
+  for (const kind of ["supplements", "enhances"] as const) {
+    for (const id of pool.with(kind)) {
+      for (const dependency of pool.dependencies(id, kind)) {
+        if (mayHold(dependency, providersOf, seen)) add([id]);
+        for (const it of calledFor(dependency, providersOf)) {
+          const list = waiting.get(it);
+          if (list) list.push({ id, dependency });
+          else waiting.set(it, [{ id, dependency }]);
+        }
+      }
+    }
+  }
+  add(starts);
+  for (const id of queue) {
+    for (const { literals } of pool.rules(id)) add(literals.filter((it) => it > 0).map((it) => it - 1));
+    for (const kind of ["recommends", "suggests"] as const) {
+      for (const dependency of pool.dependencies(id, kind)) add(calledFor(dependency, providersOf));
+    }
+    add(pool.twinsOf(id, pool.betterArchitectures(id)));
+    for (const it of waiting.get(id) ?? []) {
+      if (!seen.has(it.id) && mayHold(it.dependency, providersOf, seen)) add([it.id]);
+    }
+  }
+  return seen;
+}
