@@ -9,6 +9,7 @@ import { access, constants, stat } from "node:fs/promises";
 import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
 import type { HeadResult } from "../fetch/types.ts";
+import type { Authenticator } from "../http/authenticator.ts";
 import { BY_USER, type Named } from "../http/named.ts";
 import { integrityText } from "../io/integrity-text.ts";
 import { currentSignal } from "../io/limit.ts";
@@ -21,7 +22,7 @@ import type { LockedEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
 import { lookerOf } from "./looks.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
-import type { LockContext, PlanContext, PlanItem } from "./types.ts";
+import type { ItemSource, LockContext, PlanContext, PlanItem } from "./types.ts";
 
 /** An endless body stops here. Larger artifacts exist; their digest must be known before, from upstream or the manifest. */
 const MAX_FIRST_SIGHT_BYTES = 64 * 1024 ** 3;
@@ -226,11 +227,11 @@ function mismatch(
   );
 }
 
-/** The plan item of a locked artifact. `byUser`: see `userUrlsOf`. */
+/** The plan item of a locked artifact. `byUser`: see `userUrlsOf`; `auth` is for its URLs. */
 export function itemOf(
   kind: PlanItem["kind"],
   artifact: LockedArtifact,
-  { byUser, ...places }: LocalPlaces & { byUser: readonly string[] },
+  { byUser, auth, ...places }: LocalPlaces & { byUser: readonly string[]; auth?: Authenticator | undefined },
 ): PlanItem {
   return {
     path: artifact.path,
@@ -240,12 +241,33 @@ export function itemOf(
     ...(artifact.integrity !== undefined && { integrity: artifact.integrity }),
     established: artifact.established,
     ...(artifact.signedBy && { signedBy: artifact.signedBy }),
-    source:
-      artifact.kept !== undefined
-        ? { from: "kept", digest: artifact.kept }
-        : artifact.file !== undefined
-          ? { from: "file", file: localPath(artifact.file, places) }
-          : { from: "url", ...askedUrls(artifact.urls ?? [], byUser), ...(artifact.etag && { etag: artifact.etag }) },
+    source: sourceOf(artifact, places, byUser, auth),
+  };
+}
+
+function sourceOf(
+  { kept, file, offset, codec, urls = [], etag }: LockedArtifact,
+  places: LocalPlaces,
+  byUser: readonly string[],
+  auth: Authenticator | undefined,
+): ItemSource {
+  if (kept !== undefined) return { from: "kept", digest: kept };
+  if (file === undefined) {
+    return { from: "url", ...askedUrls(urls, byUser), ...(auth && { auth }), ...(etag && { etag }) };
+  }
+  const part = { ...(offset !== undefined && { offset }), ...(codec && { codec }) };
+  return { from: "file", file: localPath(file, places), ...part };
+}
+
+/** The plan item of bytes that are made here. */
+export function madeItem(path: string, bytes: Buffer): PlanItem {
+  return {
+    path,
+    kind: "generated",
+    mode: "0644",
+    size: bytes.length,
+    established: "generated",
+    source: { from: "made", make: () => bytes },
   };
 }
 

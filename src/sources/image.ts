@@ -18,6 +18,7 @@ import type { Descriptor } from "../oci/image-manifest.ts";
 import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/layout.ts";
 import { formatReference, parseReference, repositoryOf } from "../oci/reference.ts";
 import { newestFirst } from "../oci/tag-order.ts";
+import { itemOf, madeItem } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
 import type { ImageDetail, LockedImage } from "./image/detail.ts";
 import { lockContent } from "./image/lock-entry.ts";
@@ -26,10 +27,8 @@ import { authFor, registryOf } from "./image/registry-access.ts";
 import { readImageKeys, verifyImageSignatures } from "./image/signatures.ts";
 import { pickTags } from "./image/tags.ts";
 import { SharedItems, verifyTogether } from "./image/together.ts";
-import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedImageEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
-import { askedUrls } from "./recorded-urls.ts";
 import { urlOf } from "./rpm/location.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
@@ -141,6 +140,7 @@ async function planImages(
   const items = new SharedItems();
   const images: CatalogImage[] = [];
   const listed = new Map<string, Descriptor>();
+  const { baseDir, unpacked } = context;
   for (const entry of entries) {
     const detail = entry.detail;
     await verifyAgain(entry, detail, context);
@@ -151,7 +151,12 @@ async function planImages(
     const bytesAt = new Map(entry.artifacts.map((it) => [it.path, it.size ?? 0]));
     items.add(
       entry,
-      entry.artifacts.map((artifact) => itemOf(artifact, context, registries)),
+      entry.artifacts.map((artifact) => {
+        // Logins are for the registry alone, not for the places that foreign layers name.
+        const own = registries.find(({ base }) => artifact.urls?.every((url) => url.startsWith(`${base}/`)));
+        const byUser = registries.map((it) => it.base);
+        return itemOf("image", artifact, { baseDir, unpacked, byUser, auth: own?.auth });
+      }),
     );
     for (const image of detail.images) {
       images.push(catalogImage(image, entry, sourceOf(entry, context.manifest), bytesAt));
@@ -162,7 +167,7 @@ async function planImages(
   }
   const index = formatLayoutIndex([...listed.values()]);
   return {
-    items: [...items.list(), made("images/oci-layout", OCI_LAYOUT_BYTES), made("images/index.json", index)],
+    items: [...items.list(), madeItem("images/oci-layout", OCI_LAYOUT_BYTES), madeItem("images/index.json", index)],
     catalog: { images },
   };
 }
@@ -173,38 +178,6 @@ async function verifyAgain(entry: LockedImageEntry, detail: ImageDetail, context
   const keys = wanted && (await readImageKeys(wanted, entry.name, context));
   if (keys === undefined) return;
   for (const image of detail.images) await verifyImageSignatures(image, entry.artifacts, keys, context.kept);
-}
-
-function itemOf(
-  artifact: LockedArtifact,
-  places: LocalPlaces,
-  registries: readonly { auth: RegistryAuth; base: string }[],
-): PlanItem {
-  const { path, size, integrity, established, signedBy, urls, file, offset, codec, kept } = artifact;
-  // Logins are for the registry alone, not for the places that foreign layers name.
-  const registry = registries.find(({ base }) => urls?.every((url) => url.startsWith(`${base}/`)));
-  return {
-    path,
-    kind: "image",
-    mode: "0644",
-    ...(size !== undefined && { size }),
-    ...(integrity !== undefined && { integrity }),
-    established,
-    ...(signedBy && { signedBy }),
-    source:
-      kept !== undefined
-        ? { from: "kept", digest: kept }
-        : file !== undefined
-          ? { from: "file", file: localPath(file, places), offset: offset ?? 0, ...(codec && { codec }) }
-          : {
-              from: "url",
-              ...askedUrls(
-                urls ?? [],
-                registries.map((it) => it.base),
-              ),
-              ...(registry && { auth: registry.auth }),
-            },
-  };
 }
 
 /** Where an entry came from, under the name it has there. */
@@ -256,15 +229,4 @@ function layoutEntries(image: LockedImage): Descriptor[] {
       };
     }),
   ];
-}
-
-function made(path: string, bytes: Buffer): PlanItem {
-  return {
-    path,
-    kind: "generated",
-    mode: "0644",
-    size: bytes.length,
-    established: "generated",
-    source: { from: "made", make: () => bytes },
-  };
 }

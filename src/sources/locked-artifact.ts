@@ -23,6 +23,8 @@ const lockedArtifact = z.strictObject({
   kept: digestSchema.exactOptional(),
   /** 0755 for executables; default 0644. */
   mode: z.enum(["0644", "0755"]).exactOptional(),
+  /** A package of an RPM repository, as its metadata has it: `name-epoch:version-release.arch`. */
+  nevra: z.string().exactOptional(),
   /** With `file`: where in it the artifact begins (a blob in an archive); the rest of the file is something else. */
   offset: z.int().min(0).exactOptional(),
   /** Path in the bundle, which is also the URL below `/`: `isos/x.iso`, `rpms/k8s/Packages/x.rpm`, … */

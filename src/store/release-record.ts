@@ -8,7 +8,7 @@ import { parseInventory } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
-import { digestOf } from "../io/digest.ts";
+import { digestOf, isDigest } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IMPORT_FILE } from "./layout.ts";

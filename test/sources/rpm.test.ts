@@ -6,6 +6,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import t from "tap";
 import { airferry } from "../fixtures/host.ts";
 import { scratch, writeManifest } from "../fixtures/program.ts";
+import { makeRpm } from "../fixtures/rpm-files.ts";
 import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
 import { fileNameOf, type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
@@ -616,6 +617,42 @@ t.test("an unchanged manifest asks upstream nothing; another entry does not dist
     later.every((it) => it.path.startsWith("/s/")),
     later.map((it) => it.path).join(" "),
   );
+});
+
+t.test("the lock says of every package which one it is; a lock that does not is made again", async (t) => {
+  const run = await lockOver(
+    t,
+    { r: await makeRepository(LIBS), s: await makeRepository(LIBS) },
+    { r: {}, s: { packages: ["lib"] } },
+  );
+  const nevras = (lock: LockFile | undefined, name: string) =>
+    lock?.entries
+      .find((it) => it.name === name)
+      ?.artifacts.flatMap((it) => (it.path.endsWith(".rpm") ? [it.nevra] : []));
+  t.ok(nevras(run.lock, "r")?.includes("lib-0:1.0-1.noarch"), run.stderr);
+  t.equal(nevras(run.lock, "r")?.length, LIBS.length);
+  t.same(nevras(run.lock, "s"), ["lib-0:2.0-1.noarch"]);
+  const file = join(run.dir, "m.lock.json");
+  const before = readFileSync(file, "utf8");
+  writeFileSync(file, before.replaceAll(/^ *"nevra": .*\n/gm, ""));
+  const again = await airferry(run.dir, ["lock", "m.yaml"]);
+  t.match(again.stderr, /r: locked by an older airferry/);
+  t.same(nevras(JSON.parse(readFileSync(file, "utf8")), "r"), nevras(run.lock, "r"));
+});
+
+t.test("a package that is another one than the lock says is refused at pack", async (t) => {
+  const dir = scratch(t);
+  mkdirSync(join(dir, "loose"));
+  writeFileSync(join(dir, "loose", "ferry-1.0-1.noarch.rpm"), makeRpm());
+  writeManifest(dir, { rpms: [{ name: "r", path: "loose", gpgcheck: false }] });
+  t.equal((await airferry(dir, ["lock", "m.yaml"])).status, 0);
+  const file = join(dir, "m.lock.json");
+  const lock = readFileSync(file, "utf8");
+  t.match(lock, '"nevra": "ferry-0:1.0-1.noarch"');
+  writeFileSync(file, lock.replace("ferry-0:1.0-1.noarch", "ferry-0:2.0-1.noarch"));
+  const ran = await airferry(dir, ["pack", "m.yaml", "--unsigned", "--frozen"]);
+  t.match(ran.stderr, /another one than .*: expected ferry-0:2\.0-1\.noarch, got ferry-0:1\.0-1\.noarch/);
+  t.not(ran.status, 0);
 });
 
 /** A library with its tools out of one source, and all that was built with them. */

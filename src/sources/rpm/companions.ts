@@ -18,6 +18,19 @@ export interface Companion {
   kind: "source" | "debuginfo";
 }
 
+/** What companion repositories have from the entry that they accompany. */
+const INHERITED = [
+  "vars",
+  "arch",
+  "keys",
+  "fingerprints",
+  "gpgcheck",
+  "repo_gpgcheck",
+  "on_bad_package",
+  "legacy_signatures",
+  "module_hotfixes",
+] as const;
+
 /**
  * The companion repositories that a manifest asks for, in its order.
  * @throws {AirferryError} ERR_MANIFEST_INVALID when an entry has the name that one of them needs
@@ -38,29 +51,8 @@ export function companionsOf(entries: readonly RpmEntry[]): Companion[] {
         );
       }
       names.add(name);
-      const {
-        vars,
-        arch,
-        keys,
-        fingerprints,
-        gpgcheck,
-        repo_gpgcheck,
-        on_bad_package,
-        legacy_signatures,
-        module_hotfixes,
-      } = parent;
-      const given = {
-        vars,
-        arch,
-        keys,
-        fingerprints,
-        gpgcheck,
-        repo_gpgcheck,
-        on_bad_package,
-        legacy_signatures,
-        module_hotfixes,
-      };
-      const entry = { name, url, packages: [], kickstart: false, ...JSON.parse(JSON.stringify(given)) } as RpmEntry;
+      const given = Object.fromEntries(INHERITED.filter((it) => it in parent).map((it) => [it, parent[it]]));
+      const entry = { name, url, packages: [], kickstart: false, ...given } as RpmEntry;
       companions.push({ entry, of: parent.name, kind });
     }
   }

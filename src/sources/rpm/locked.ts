@@ -19,6 +19,7 @@ import type { LockContext } from "../types.ts";
 import type { LeftOutDependency } from "./detail.ts";
 import { listingOf } from "./loose.ts";
 import { placeOf } from "./place.ts";
+import { isPackage } from "./plan.ts";
 import { isSeeded, type Repository } from "./repository.ts";
 import { fetchRepomd } from "./snapshot.ts";
 
@@ -29,6 +30,12 @@ export async function freshLock(entry: RpmEntry, context: LockContext<"rpm">): P
   const { listing, metadata, pendingIsos } = previous.detail;
   if (pendingIsos !== undefined && context.fetchIsos) return undefined;
   for (const digest of Object.values(metadata)) if (!(await context.kept.has(digest))) return undefined;
+  if (previous.artifacts.some((it) => isPackage(it) && it.nevra === undefined)) {
+    context.report(
+      `${entry.name}: locked by an older airferry, which did not note packages' versions; locking it again`,
+    );
+    return undefined;
+  }
   if (listing === undefined) return previous;
   const place = await placeOf(entry, context);
   return place.kind === "loose" && (await listingOf(place.dir)).listing === listing ? previous : undefined;

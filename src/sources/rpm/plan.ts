@@ -5,11 +5,10 @@ import { AirferryError } from "../../errors.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
-import { formatNevra, Primary } from "../../rpm/primary.ts";
-import { integrityOf, maxOpenBytes } from "../../rpm/repomd.ts";
+import { maxOpenBytes } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
-import { itemOf } from "../artifact.ts";
+import { itemOf, madeItem } from "../artifact.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { userUrlsOf } from "../recorded-urls.ts";
@@ -78,7 +77,7 @@ export async function planRepositories(
   if (merged.length > 0) items.push(...(await planMerged(merged, context)));
   if (signs && context.rpmPublicKey && entries.length > 0) {
     const bytes = Buffer.from(context.rpmPublicKey);
-    items.push(made(OWN_KEY, bytes));
+    items.push(madeItem(OWN_KEY, bytes));
     const { keys: own } = await readOpenPgpKeyring([bytes], { name: "the bundle's RPM key" });
     keys.push({ path: OWN_KEY, fingerprints: own.map((it) => it.fingerprint), for: ["airferry"] });
   }
@@ -88,40 +87,28 @@ export async function planRepositories(
 /** `/rpmrepo/`: one repository over the packages of several, which stay where they are. */
 async function planMerged(entries: readonly LockedRpm[], context: PlanContext): Promise<PlanItem[]> {
   const { files, repomd } = await writeMergedRepository(entries, context);
-  const items = files.map((it) => made(`rpmrepo/${it.path}`, it.bytes));
-  items.push(made("rpmrepo/repodata/repomd.xml", repomd));
+  const items = files.map((it) => madeItem(`rpmrepo/${it.path}`, it.bytes));
+  items.push(madeItem("rpmrepo/repodata/repomd.xml", repomd));
   const signature = await context.signRpmMetadata?.(repomd);
-  if (signature) items.push(made("rpmrepo/repodata/repomd.xml.asc", Buffer.from(signature)));
+  if (signature) items.push(madeItem("rpmrepo/repodata/repomd.xml.asc", Buffer.from(signature)));
   return items;
 }
 
 async function signatureOf(repomd: string, detail: RpmDetail, context: PlanContext): Promise<PlanItem[]> {
   if (context.signRpmMetadata === undefined) return [];
   const bytes = await context.kept.get(detail.metadata.repomd);
-  return [made(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
+  return [madeItem(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
 }
 
-function made(path: string, bytes: Buffer): PlanItem {
-  return {
-    path,
-    kind: "generated",
-    mode: "0644",
-    size: bytes.length,
-    established: "generated",
-    source: { from: "made", make: () => bytes },
-  };
-}
-
-/** What is looked at once a package's digest is right; keys and metadata are read when the first one comes. */
+/** What is looked at once a package's digest is right; keys are read when the first one comes. */
 function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArtifact) => Partial<PlanItem> {
   let keyring: Promise<OpenPgpKeyring> | undefined;
-  let listed: Promise<Map<string, string[]>> | undefined;
   let modular: Promise<Set<string>> | undefined;
   const keys = async () => {
     const files = await Promise.all(detail.keys.map((it) => context.kept.get(it.kept)));
     return readOpenPgpKeyring(files, { fingerprints: detail.keys.flatMap((it) => it.fingerprints) });
   };
-  return ({ path, integrity }) => ({
+  return ({ path, nevra }) => ({
     ...(detail.quarantine && { quarantine: true as const }),
     check: async (bytes) => {
       keyring ??= detail.gpgcheck ? keys() : undefined;
@@ -130,8 +117,7 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
         gpgcheck: detail.gpgcheck,
         legacy: detail.legacySignatures,
       });
-      listed ??= listedOf(detail, context);
-      requireListed(path, verdict.nevra, (await listed).get(integrity as string));
+      requireListed(path, verdict.nevra, nevra);
       if (verdict.modularityLabel === undefined || detail.mode !== "subset" || detail.moduleHotfixes) return;
       modular ??= modularOf(detail, context);
       if ((await modular).has(verdict.nevra)) return;
@@ -145,26 +131,13 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
 }
 
 /** A well-signed package under the name of another one, an older one say, is not what the metadata promised. */
-function requireListed(path: string, nevra: string, listed: readonly string[] | undefined): void {
-  if (listed?.every((it) => it === nevra)) return;
+function requireListed(path: string, nevra: string, listed: string | undefined): void {
+  if (listed === nevra) return;
   throw new AirferryError(
     "ERR_UPSTREAM_INVALID",
-    `cannot use package "${path}": it is another one than its repository's metadata says: expected ${listed?.join(" and ") ?? "one that is listed"}, got ${nevra}`,
+    `cannot use package "${path}": it is another one than its repository's metadata says: expected ${listed}, got ${nevra}`,
     { path, hint: "upstream, or the mirror, hands out a package under another one's name; use another mirror" },
   );
-}
-
-/** What primary.xml calls the packages, by integrity. */
-async function listedOf(detail: RpmDetail, context: PlanContext): Promise<Map<string, string[]>> {
-  const kept = await context.kept.get(detail.metadata.primary);
-  const open = await decompress(kept, { name: "primary.xml", maxBytes: maxOpenBytes("primary") });
-  const primary = await Primary.read(open, "primary.xml");
-  const listed = new Map<string, string[]>();
-  for (const entry of primary.packages) {
-    const integrity = integrityOf(primary.details(entry).checksum);
-    listed.set(integrity, [...(listed.get(integrity) ?? []), formatNevra(entry)]);
-  }
-  return listed;
 }
 
 async function modularOf(detail: RpmDetail, context: PlanContext): Promise<Set<string>> {

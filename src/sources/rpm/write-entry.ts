@@ -66,11 +66,12 @@ export async function lockRepository(
     : await subsetMetadata(repository, placed, path, context);
   const artifacts: LockedArtifact[] = [
     ...metadata.artifacts,
-    ...placed.map(({ location, checksum, size, at }) => ({
+    ...placed.map(({ entry: it, location, checksum, size, at }) => ({
       path: `${path}${location.stored}`,
       ...at,
       size,
       integrity: integrityOf(checksum),
+      nevra: formatNevra(it),
       ...proof,
     })),
   ];
@@ -129,6 +130,7 @@ export async function lockLoose(
       file: `${folder.given.replace(/\/$/, "")}/${it.href}`,
       size: it.size,
       integrity: `sha256-${Buffer.from(it.sha256, "hex").toString("base64")}`,
+      nevra: formatNevra({ ...it.info, epoch: Number(it.info.epoch) }),
       established: "first-sight",
     });
   }
