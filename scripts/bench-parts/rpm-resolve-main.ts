@@ -15,7 +15,7 @@ for (const folder of folders.split(":")) {
   const repomd = readFileSync(join(folder, "repomd.xml"), "utf8");
   const openSize = Number(/type="primary"[\s\S]*?<open-size>(\d+)</.exec(repomd)?.[1]);
   const bytes = await openWhole(readFileSync(join(folder, file)), file, openSize, maxOpenBytes("primary"));
-  pool.addRepository(folder, await Primary.read(bytes, file));
+  await pool.addRepository(folder, await Primary.read(bytes, file));
 }
 const requests = names.map((label) => ({ label, candidates: matchSpec(pool, label, undefined) }));
 const closure = await closureOf(pool, requests, { recommends: false, findFiles: async () => false });

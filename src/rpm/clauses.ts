@@ -151,15 +151,13 @@ function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
 }
 
 /**
- * Every package that an expression may call for, whatever else is there. libsolv's pool_add_pos_literals_complex_dep().
+ * Every package that an expression may call for, whatever else is there. pool_add_pos_literals_complex_dep() of libsolv 0.7.23;
+ * since 0.7.24 the condition of an `else` counts both ways.
  */
 export function calledFor(it: Dependency, providersOf: ProvidersOf, negated = false): number[] {
   if (it.op === undefined || it.op === "with" || it.op === "without") return negated ? [] : setOf(it, providersOf);
-  const [first, second, third] = it.args as [Dependency, Dependency, Dependency | undefined];
-  if (it.op === "and" || it.op === "or") return it.args.flatMap((arg) => calledFor(arg, providersOf, negated));
-  const found = [...calledFor(first, providersOf, negated), ...calledFor(second, providersOf, !negated)];
-  if (third === undefined) return found;
-  return [...found, ...calledFor(second, providersOf, negated), ...calledFor(third, providersOf, negated)];
+  const isCondition = (index: number) => (it.op === "if" || it.op === "unless") && index === 1;
+  return it.args.flatMap((arg, index) => calledFor(arg, providersOf, isCondition(index) !== negated));
 }
 
 /** Whether an expression may come to hold once all of `seen` may be there. libsolv's solver_dep_possible(). */

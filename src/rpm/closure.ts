@@ -52,14 +52,19 @@ export interface Closure {
   notes: string[];
 }
 
+/** Requirers in a chain that says why a package came in; real chains are shorter. */
+const MAX_CHAIN = 100;
 /** Rounds of looking for files, and of conditions that only several solutions together make true. */
 const MAX_ROUNDS = 20;
 
-/** Solves all requests. Never throws for what cannot be had: see `unresolved`. */
+/**
+ * Solves all requests. Never throws for what cannot be had: see `unresolved`.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when dependencies take more time or memory than any honest ones
+ */
 export async function closureOf(pool: Pool, requests: readonly Request[], options: ClosureOptions): Promise<Closure> {
   const looked = new Set<string>();
   for (let round = 0; ; round++) {
-    const result = solveAll(pool, requests, options);
+    const result = await solveAll(pool, requests, options);
     // A path below */bin or /etc would stand in primary; only when something fails is it worth looking again.
     const paths = [...pool.missingPaths].filter(
       (path) => !looked.has(path) && (result.unresolved.length > 0 || !isPrimaryPath(path)),
@@ -75,16 +80,16 @@ export function isPrimaryPath(path: string): boolean {
   return path.startsWith("/etc/") || path.includes("bin/") || path === "/usr/lib/sendmail";
 }
 
-function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOptions): Closure {
+async function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOptions): Promise<Closure> {
   const { recommends } = options;
   const notes: string[] = [];
   const unresolved: Unresolved[] = [];
   const chosen = new Set<number>();
-  const together = solve(pool, requests, { recommends });
+  const together = await solve(pool, requests, { recommends });
   if (together !== undefined) for (const id of together) chosen.add(id);
   else {
     for (const request of requests) {
-      const alone = solve(pool, [request], { recommends });
+      const alone = await solve(pool, [request], { recommends });
       if (alone === undefined) unresolved.push({ request: request.label, faults: explain(pool, request) });
       else for (const id of alone) chosen.add(id);
     }
@@ -95,8 +100,8 @@ function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOpti
   }
   for (let before = -1; before !== chosen.size; ) {
     before = chosen.size;
-    addTogether(pool, chosen, options);
-    if (options.multilib) addCompanions(pool, chosen, recommends, options.multilib);
+    await addTogether(pool, chosen, options);
+    if (options.multilib) await addCompanions(pool, chosen, recommends, options.multilib);
   }
   const packages = [...chosen].sort((a, b) => a - b);
   return {
@@ -109,13 +114,13 @@ function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOpti
 }
 
 /** Conditional dependencies that hold because several solutions, or what is at hand, stand side by side; or always. */
-function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOptions): void {
+async function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOptions): Promise<void> {
   const { recommends, always, atHand, conditional = [] } = options;
   const isChosen = (id: number) => chosen.has(id) || pool.installed.has(id);
   const isPresent = (id: number) => isChosen(id) || atHand?.has(id) === true;
   const inVain = new Set<Rule | Request>();
-  const add = (wanted: Rule | Request, request: Request) => {
-    const more = solve(pool, [request], { recommends, preferred: chosen });
+  const add = async (wanted: Rule | Request, request: Request) => {
+    const more = await solve(pool, [request], { recommends, preferred: chosen });
     if (more === undefined) inVain.add(wanted);
     for (const it of more ?? []) chosen.add(it);
   };
@@ -127,12 +132,12 @@ function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOptions): 
         // What is at hand meets conditions; as an answer it is chosen, so that what it needs comes too.
         if (rule.literals.some((it) => (it > 0 ? isChosen(it - 1) : !isPresent(-it - 1)))) continue;
         const candidates = rule.literals.filter((it) => it > 0).map((it) => it - 1);
-        add(rule, { label: rule.text, candidates });
+        await add(rule, { label: rule.text, candidates });
       }
     }
     for (const member of conditional) {
       if (inVain.has(member) || !member.onlyIf.some(isPresent) || member.candidates.some(isChosen)) continue;
-      add(member, member);
+      await add(member, member);
     }
     if (chosen.size === before) return;
   }
@@ -161,7 +166,12 @@ function faultOf(pool: Pool, { text, literals }: Rule): string {
   return explain(pool, { label: text, candidates })[0] as string;
 }
 
-function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean, wanted: (id: number) => boolean): void {
+async function addCompanions(
+  pool: Pool,
+  chosen: Set<number>,
+  recommends: boolean,
+  wanted: (id: number) => boolean,
+): Promise<void> {
   for (const id of [...chosen].filter(wanted)) {
     const entry = pool.entries[id] as PackageEntry;
     if (entry.arch !== pool.arch) continue;
@@ -171,7 +181,10 @@ function addCompanions(pool: Pool, chosen: Set<number>, recommends: boolean, wan
     });
     const twin = twins.find((other) => pool.repositoryOf(other) === pool.repositoryOf(id)) ?? twins[0];
     if (twin === undefined) continue;
-    const more = solve(pool, [{ label: pool.nevra(twin), candidates: [twin] }], { recommends, preferred: chosen });
+    const more = await solve(pool, [{ label: pool.nevra(twin), candidates: [twin] }], {
+      recommends,
+      preferred: chosen,
+    });
     for (const it of more ?? []) chosen.add(it);
   }
 }
@@ -187,7 +200,7 @@ function whyOf(
   const queue: number[] = [];
   const reach = (id: number, chain: string[]) => {
     if (!chosen.has(id) || why.has(id)) return;
-    why.set(id, chain);
+    why.set(id, chain.slice(0, MAX_CHAIN));
     queue.push(id);
   };
   for (const { candidates } of requests) for (const id of candidates) reach(id, []);

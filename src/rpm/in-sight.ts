@@ -35,7 +35,7 @@ export function inSight(pool: Pool, starts: Iterable<number>): Set<number> {
   }
   add(starts);
   for (const id of queue) {
-    for (const { literals } of pool.rules(id)) add(literals.filter((it) => it > 0).map((it) => it - 1));
+    add(pool.leadsTo(id));
     for (const kind of ["recommends", "suggests"] as const) {
       for (const dependency of pool.dependencies(id, kind)) add(calledFor(dependency, providersOf));
     }

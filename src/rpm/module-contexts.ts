@@ -16,8 +16,9 @@ export interface ModuleContext {
   builds: ModuleDocument[];
 }
 
-/** A search gives up here; real ones take a few steps for each module. */
-const MAX_STEPS = 100_000;
+/** A search gives up after so many comparisons of streams, as does each that follows; real ones take some thousands. */
+const MAX_STEPS = 500_000;
+const MAX_STEPS_TOGETHER = 5_000_000;
 
 /** Modules that a build needs. The platform is what it is. */
 export function needsOf(build: ModuleDocument): [string, string[]][] {
@@ -40,50 +41,121 @@ export function contextsOf(builds: readonly ModuleDocument[]): ModuleContext[] {
   return [...contexts.values()].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
 }
 
-/**
- * Finds one context for each goal (module to stream) and for whatever they need, all of which fit together: module to
- * context. Undefined when there is no way.
- */
-export function chooseContexts(
-  contexts: readonly ModuleContext[],
-  goals: ReadonlyMap<string, string>,
-): Map<string, ModuleContext> | undefined {
-  const byModule = new Map<string, ModuleContext[]>();
-  for (const it of contexts) byModule.set(it.module, [...(byModule.get(it.module) ?? []), it]);
-  const chosen = new Map<string, ModuleContext>();
-  let steps = 0;
+/** Chooses contexts that go together. */
+export class ContextChooser {
+  readonly contexts: readonly ModuleContext[];
+  readonly #byModule = new Map<string, ModuleContext[]>();
+  readonly #streams = new Map<string, string[]>();
+  #steps = MAX_STEPS_TOGETHER;
 
-  const accepts = (stream: string | undefined, streams: readonly string[]) =>
-    stream === undefined || streams.length === 0 || isAmong(stream, streams);
-  /** Goals count from the beginning, so that what does not fit them is never tried. */
-  const streamOf = (module: string) => chosen.get(module)?.stream ?? goals.get(module);
-  const fits = (it: ModuleContext) =>
-    accepts(it.stream, goals.has(it.module) ? [goals.get(it.module) as string] : []) &&
-    it.needs.every(([module, streams]) => byModule.has(module) && accepts(streamOf(module), streams)) &&
-    [...chosen.values()].every((other) =>
-      other.needs.every(([module, streams]) => module !== it.module || accepts(it.stream, streams)),
-    );
-
-  /** Decides the modules of `open` from `at` on; true when all of it worked out. */
-  const search = (open: readonly string[], at: number): boolean => {
-    const module = open[at];
-    if (module === undefined) return true;
-    if (chosen.has(module)) return search(open, at + 1);
-    for (const context of byModule.get(module) ?? []) {
-      if (++steps > MAX_STEPS) return false;
-      if (!fits(context)) continue;
-      chosen.set(module, context);
-      const more = context.needs.map(([needed]) => needed).filter((it) => !open.includes(it));
-      if (search([...open, ...more], at + 1)) return true;
-      chosen.delete(module);
+  constructor(contexts: readonly ModuleContext[]) {
+    this.contexts = contexts;
+    for (const it of contexts) {
+      const list = this.#byModule.get(it.module);
+      if (list) list.push(it);
+      else this.#byModule.set(it.module, [it]);
     }
-    return false;
-  };
-  return search([...goals.keys()], 0) ? chosen : undefined;
+    for (const [module, list] of this.#byModule) this.#streams.set(module, [...new Set(list.map((it) => it.stream))]);
+  }
+
+  /** In order. */
+  get modules(): string[] {
+    return [...this.#byModule.keys()];
+  }
+
+  /** Streams of a module, in order. */
+  streamsOf(module: string): readonly string[] {
+    return this.#streams.get(module) ?? [];
+  }
+
+  /**
+   * Finds one context for each goal (module to stream) and for whatever they need, all of which fit together: module to
+   * context. Undefined when there is no way, or none that is found in time.
+   */
+  choose(goals: ReadonlyMap<string, string>): Map<string, ModuleContext> | undefined {
+    let steps = Math.min(MAX_STEPS, this.#steps);
+    const before = steps;
+    const step = (count: number) => {
+      steps -= count;
+    };
+    const chosen = new Map<string, ModuleContext>();
+    /** What chosen contexts ask of a module. */
+    const asked = new Map<string, string[][]>();
+    /** Modules to decide, in this order; a context appends what it needs, and takes it back when it goes. */
+    const open = [...goals.keys()];
+    const isOpen = new Set(open);
+    /** For each decision the next context to try, and how many modules were open before. */
+    const tries: { next: number; before: number }[] = [];
+
+    const accepts = (stream: string, lists: readonly (readonly string[])[]) =>
+      lists.every((streams) => {
+        step(1 + streams.length);
+        return streams.length === 0 || isAmong(stream, streams);
+      });
+    const fits = ({ module, stream, needs }: ModuleContext) => {
+      if (stream !== (goals.get(module) ?? stream)) return false;
+      // Goals count from the beginning; for other modules something has to be left to choose.
+      const isMet = ([needed, streams]: [string, string[]]) => {
+        step(1);
+        const decided = chosen.get(needed)?.stream ?? goals.get(needed);
+        const left = decided === undefined ? this.streamsOf(needed) : this.#byModule.has(needed) ? [decided] : [];
+        const others = decided === undefined ? (asked.get(needed) ?? []) : [];
+        return left.some((it) => accepts(it, [streams]) && accepts(it, others));
+      };
+      return needs.every(isMet) && accepts(stream, asked.get(module) ?? []);
+    };
+    const take = (context: ModuleContext) => {
+      chosen.set(context.module, context);
+      for (const [needed, streams] of context.needs) {
+        const list = asked.get(needed);
+        if (list) list.push(streams);
+        else asked.set(needed, [streams]);
+        if (isOpen.has(needed)) continue;
+        isOpen.add(needed);
+        open.push(needed);
+      }
+    };
+    const takeBack = (module: string, before: number) => {
+      for (const it of open.splice(before)) isOpen.delete(it);
+      for (const [needed] of chosen.get(module)?.needs ?? []) asked.get(needed)?.pop();
+      chosen.delete(module);
+    };
+    /** Takes the next context that fits for the last decision; false when none is left. */
+    const takeNext = (): boolean => {
+      const last = tries.at(-1) as { next: number };
+      const candidates = this.#byModule.get(open[tries.length - 1] as string) ?? [];
+      while (last.next < candidates.length) {
+        step(1);
+        if (steps < 0) return false;
+        const context = candidates[last.next++] as ModuleContext;
+        if (!fits(context)) continue;
+        take(context);
+        return true;
+      }
+      return false;
+    };
+
+    const search = (): boolean => {
+      while (tries.length < open.length) {
+        tries.push({ next: 0, before: open.length });
+        while (!takeNext()) {
+          tries.pop();
+          const last = tries.at(-1);
+          if (last === undefined || steps < 0) return false;
+          takeBack(open[tries.length - 1] as string, last.before);
+        }
+      }
+      return true;
+    };
+    step(goals.size);
+    const isFound = search();
+    this.#steps -= before - Math.max(0, steps);
+    return isFound ? chosen : undefined;
+  }
 }
 
 /** `-stream` in a list excludes it; a list of nothing else takes all others. */
-function isAmong(stream: string, streams: readonly string[]): boolean {
+export function isAmong(stream: string, streams: readonly string[]): boolean {
   if (streams.includes(`-${stream}`)) return false;
   const positive = streams.filter((it) => !it.startsWith("-"));
   return positive.length === 0 || positive.includes(stream);

@@ -5,7 +5,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
-import { chooseContexts, contextsOf, type ModuleContext, needsOf } from "./module-contexts.ts";
+import { ContextChooser, contextsOf, isAmong, needsOf } from "./module-contexts.ts";
 
 /** Real files have 300 documents in 2 MB. */
 const MAX_DOCUMENTS = 20_000;
@@ -166,6 +166,40 @@ function isEmptyLine(source: string, from: number, to: number): boolean {
   return true;
 }
 
+/** Builds by module and stream. */
+type Streams = Map<string, Map<string, ModuleDocument[]>>;
+
+function byStream(builds: Iterable<ModuleDocument>): Streams {
+  const streams: Streams = new Map();
+  addByStream(streams, builds);
+  return streams;
+}
+
+function addByStream(streams: Streams, builds: Iterable<ModuleDocument>): void {
+  for (const it of builds) {
+    const own = streams.get(it.module) ?? new Map<string, ModuleDocument[]>();
+    streams.set(it.module, own);
+    const list = own.get(it.stream);
+    if (list) list.push(it);
+    else own.set(it.stream, [it]);
+  }
+}
+
+/** The builds of each stream that will do. */
+function* acceptedOf(own: ReadonlyMap<string, ModuleDocument[]> | undefined, streams: readonly string[]) {
+  const positive = streams.filter((it) => !it.startsWith("-"));
+  for (const stream of positive.length > 0 ? new Set(positive) : (own?.keys() ?? [])) {
+    const builds = own?.get(stream);
+    if (builds !== undefined && (streams.length === 0 || isAmong(stream, streams))) yield builds;
+  }
+}
+
+/** The newest version, every context of it. */
+function newestOf(builds: readonly ModuleDocument[]): ModuleDocument[] {
+  const version = builds.reduce((newest, it) => (it.version > newest ? it.version : newest), 0n);
+  return builds.filter((it) => it.version === version);
+}
+
 /** Whether a document is about one build of a stream, with its packages. */
 function isBuild(document: ModuleDocument): boolean {
   return document.kind === "modulemd" || document.kind === "modulemd-stream-v2" || document.kind === "modulemd-stream";
@@ -196,10 +230,15 @@ export interface ActiveModules {
 export class ModuleIndex {
   readonly documents: readonly ModuleDocument[];
   readonly #builds: ModuleDocument[];
+  readonly #byStream: Streams;
+  /** Of the last defaults document of each module. */
+  readonly #defaults = new Map<string, string | undefined>();
 
   constructor(documents: readonly ModuleDocument[]) {
     this.documents = documents;
     this.#builds = documents.filter(isBuild);
+    this.#byStream = byStream(this.#builds);
+    for (const it of documents) if (it.kind === "modulemd-defaults") this.#defaults.set(it.module, it.defaultStream);
   }
 
   get isEmpty(): boolean {
@@ -207,19 +246,18 @@ export class ModuleIndex {
   }
 
   hasModule(module: string): boolean {
-    return this.#builds.some((it) => it.module === module);
+    return this.#byStream.has(module);
   }
 
   /** The newest defaults document wins; undefined when there is none or it names no stream. */
   defaultStream(module: string): string | undefined {
-    return this.documents.findLast((it) => it.kind === "modulemd-defaults" && it.module === module)?.defaultStream;
+    return this.#defaults.get(module);
   }
 
-  /** Builds of a stream: the newest version of those among `builds`, every context of it. */
-  newestBuilds(module: string, stream: string, builds: Iterable<ModuleDocument> = this.#builds): ModuleDocument[] {
-    const own = [...builds].filter((it) => it.module === module && it.stream === stream);
-    const version = own.reduce((newest, it) => (it.version > newest ? it.version : newest), 0n);
-    return own.filter((it) => it.version === version);
+  /** Builds of a stream: the newest version of those that are in `among`, every context of it. */
+  newestBuilds(module: string, stream: string, among?: ReadonlySet<ModuleDocument>): ModuleDocument[] {
+    const all = this.#byStream.get(module)?.get(stream) ?? [];
+    return newestOf(among === undefined ? all : all.filter((it) => among.has(it)));
   }
 
   /**
@@ -228,10 +266,10 @@ export class ModuleIndex {
    * @throws {AirferryError} ERR_UNRESOLVED for a stream that nobody has, and for streams that exclude each other
    */
   activate(wanted: readonly ModuleSpec[]): ActiveModules {
-    const contexts = contextsOf(this.#builds);
+    const chooser = new ContextChooser(contextsOf(this.#builds));
     const goals = new Map<string, string>();
     for (const { module, stream = this.defaultStream(module) } of wanted) {
-      const streams = [...new Set(contexts.filter((it) => it.module === module).map((it) => it.stream))];
+      const streams = chooser.streamsOf(module);
       const name = `${module}${stream === undefined ? "" : `:${stream}`}`;
       if (stream === undefined || !streams.includes(stream)) {
         throw new AirferryError(
@@ -250,17 +288,17 @@ export class ModuleIndex {
       }
       goals.set(module, stream);
     }
-    let active = chooseContexts(contexts, goals);
-    if (active === undefined) throw excluding(contexts, goals);
-    const defaults = [...new Set(contexts.map((it) => it.module))].flatMap((module) => {
+    let active = chooser.choose(goals);
+    if (active === undefined) throw excluding(chooser, goals);
+    const defaults = chooser.modules.flatMap((module) => {
       const stream = goals.has(module) ? undefined : this.defaultStream(module);
       return stream === undefined ? [] : [[module, stream] as const];
     });
-    const all = chooseContexts(contexts, new Map([...goals, ...defaults]));
+    const all = chooser.choose(new Map([...goals, ...defaults]));
     if (all) active = all;
     else {
       for (const [module, stream] of defaults) {
-        const more = chooseContexts(contexts, new Map([...goals, [module, stream]]));
+        const more = chooser.choose(new Map([...goals, [module, stream]]));
         if (more === undefined) continue;
         goals.set(module, stream);
         active = more;
@@ -291,8 +329,10 @@ export class ModuleIndex {
   /** NEVRAs of the newest version of every stream, and of the version that has the newest package: what `newest` must keep. */
   newestArtifacts(): Set<string> {
     const found = new Set<string>();
-    for (const { module, stream } of this.#builds) {
-      for (const build of this.newestBuilds(module, stream)) for (const nevra of build.artifacts) found.add(nevra);
+    for (const streams of this.#byStream.values()) {
+      for (const builds of streams.values()) {
+        for (const build of newestOf(builds)) for (const nevra of build.artifacts) found.add(nevra);
+      }
     }
     return found;
   }
@@ -319,33 +359,34 @@ export function cutModules(documents: readonly ModuleDocument[], shipped: Readon
   );
   if (builds.size === 0) return undefined;
   // Without the streams that it needs a client takes a stream for broken, even when none of their packages is needed.
+  const offered = byStream(all);
+  const kept = byStream(builds);
   for (const build of builds) {
     for (const [module, streams] of needsOf(build)) {
-      const fits = (it: ModuleDocument) =>
-        it.module === module && (streams.length === 0 || streams.includes(it.stream));
-      if (![...builds].some(fits)) for (const it of all) if (fits(it)) builds.add(it);
+      if (!acceptedOf(kept.get(module), streams).next().done) continue;
+      const more = [...acceptedOf(offered.get(module), streams)].flat();
+      for (const it of more) builds.add(it);
+      addByStream(kept, more);
     }
   }
   const modules = new Set([...builds].map((it) => it.module));
   const streams = new Set([...builds].map((it) => `${it.module}:${it.stream}`));
-  const kept = documents.filter((it) => {
+  const left = documents.filter((it) => {
     if (isBuild(it)) return builds.has(it);
     return it.stream === "" ? modules.has(it.module) : streams.has(`${it.module}:${it.stream}`);
   });
-  return kept.map((it) => (it.text.endsWith("\n") ? it.text : `${it.text}\n`)).join("");
+  return left.map((it) => (it.text.endsWith("\n") ? it.text : `${it.text}\n`)).join("");
 }
 
 /** Streams that need each other's absence, for people. */
-function excluding(contexts: readonly ModuleContext[], goals: ReadonlyMap<string, string>): AirferryError {
+function excluding(chooser: ContextChooser, goals: ReadonlyMap<string, string>): AirferryError {
   const names = [...goals].map(([module, stream]) => `${module}:${stream}`);
-  const broken = [...goals].filter(
-    ([module, stream]) => chooseContexts(contexts, new Map([[module, stream]])) === undefined,
-  );
+  const broken = [...goals].filter(([module, stream]) => chooser.choose(new Map([[module, stream]])) === undefined);
   const [name, list] =
     broken.length > 0
       ? [broken.map((it) => it.join(":")).join(" and "), "needs a module that no repository here has in such a stream"]
       : [names.join(" and "), "they need different streams of one module"];
-  const needs = contexts.filter((it) => goals.get(it.module) === it.stream).flatMap((it) => it.needs);
+  const needs = chooser.contexts.filter((it) => goals.get(it.module) === it.stream).flatMap((it) => it.needs);
   const modules = [...new Set(needs.map(([module, streams]) => `${module}:${streams.join("|")}`))].join(", ");
   return new AirferryError("ERR_UNRESOLVED", `cannot select module "${name}": ${list} (needed: ${modules})`, {
     hint: "add the repository that has them, or put one of the streams into another manifest",

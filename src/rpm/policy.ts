@@ -5,7 +5,7 @@
 import { archRank } from "./arch.ts";
 import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
 import type { Pool, Rule } from "./pool.ts";
-import type { PackageEntry } from "./primary.ts";
+import type { PackageEntry, Relation } from "./primary.ts";
 
 /** What the policy may look at while a solution is being built. */
 export interface PolicyView {
@@ -78,7 +78,7 @@ function entryOf(pool: Pool, id: number): PackageEntry {
 function keepBest(ids: readonly number[], score: (id: number) => number, always?: (id: number) => boolean): number[] {
   if (ids.length < 2) return [...ids];
   const scores = ids.map((id) => (always?.(id) ? undefined : score(id)));
-  const best = Math.min(...scores.filter((it) => it !== undefined));
+  const best = scores.reduce<number>((least, it) => Math.min(least, it ?? least), Number.POSITIVE_INFINITY);
   return ids.filter((_id, index) => scores[index] === undefined || scores[index] === best);
 }
 
@@ -102,13 +102,18 @@ function newestOfEachName(ids: readonly number[], pool: Pool, home: number): num
 }
 
 function withoutObsoleted(ids: readonly number[], pool: Pool): number[] {
+  const obsoleted = new Map<string, { by: number; relation: Relation }[]>();
+  for (const by of ids) {
+    for (const relation of pool.obsoletes(by)) {
+      const list = obsoleted.get(relation.name);
+      if (list) list.push({ by, relation });
+      else obsoleted.set(relation.name, [{ by, relation }]);
+    }
+  }
   const left = ids.filter((id) => {
     const entry = entryOf(pool, id);
-    return !ids.some(
-      (other) =>
-        other !== id &&
-        pool.obsoletes(other).some((it) => it.name === entry.name && rangesOverlap(EQ, entry, it.flags, it)),
-    );
+    const list = obsoleted.get(entry.name) ?? [];
+    return !list.some(({ by, relation }) => by !== id && rangesOverlap(EQ, entry, relation.flags, relation));
   });
   return left.length > 0 ? left : [...ids];
 }

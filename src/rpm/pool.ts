@@ -3,6 +3,8 @@
  * arrays, since there are hundreds of thousands of entries; dependencies of a package are read when they are asked for.
  * Names are compared as they stand in the metadata (bytes read as latin1).
  */
+import { AirferryError } from "../errors.ts";
+import { Pace } from "../io/pace.ts";
 import { archRank, sharesColor } from "./arch.ts";
 import { type Budget, clausesOf, type ProvidersOf, tidyClause } from "./clauses.ts";
 import { type Dependency, formatRelation, isRich, parseRich, unconditional } from "./dependency.ts";
@@ -18,7 +20,7 @@ import {
   type Relation,
   versionOf,
 } from "./primary.ts";
-import { unescapeXml } from "./xml.ts";
+import { invalidXml, unescapeXml } from "./xml.ts";
 
 /** One condition that a package brings: literals are package numbers plus one, negative for "not there", in rising order. */
 export interface Rule {
@@ -46,6 +48,8 @@ const INSTALLONLY_PROVIDES = [
 
 /** Literals that conversions of rich dependencies may take together. Real repositories take some 100,000. */
 const MAX_RICH_LITERALS = 50_000_000;
+/** Literals that the conditions of all packages looked at may have together. All of EL 9 has under a million. */
+const MAX_RULE_LITERALS = 10_000_000;
 
 class GrowingInts {
   #values = new Int32Array(1024);
@@ -93,6 +97,7 @@ export class Pool {
   readonly #versions: (Evr & { flags: number })[] = [versionOf("")];
 
   readonly #providersOf: ProvidersOf = (it) => this.providers(it);
+  #ruleLiterals = MAX_RULE_LITERALS;
   readonly #budget: Budget = { literals: MAX_RICH_LITERALS };
   readonly #providersCache = new Map<string, number[]>();
   readonly #rules = new Map<number, Rule[]>();
@@ -104,6 +109,8 @@ export class Pool {
     enhances: new Map<number, number[][][]>(),
   };
   readonly #obsoletes = new Map<number, Relation[]>();
+  #installonly: ReadonlySet<number> | undefined;
+  readonly #with = new Map<"supplements" | "enhances", number[]>();
   /** Paths that were asked for and that nobody provides as far as primary tells. */
   readonly missingPaths = new Set<string>();
 
@@ -111,11 +118,17 @@ export class Pool {
     this.arch = arch;
   }
 
-  /** Adds a repository; at equal versions an earlier one wins. Packages of foreign architectures never become candidates. */
-  addRepository(name: string, primary: Primary, provider = false): void {
+  /**
+   * Adds a repository, with pauses; at equal versions an earlier one wins. Packages of foreign architectures never become
+   * candidates.
+   * @throws {AirferryError} ERR_UPSTREAM_INVALID when it takes too long to read
+   */
+  async addRepository(name: string, primary: Primary, provider = false): Promise<void> {
+    const pace = new Pace((fault) => invalidXml(primary.name, fault));
     const repository = this.#primaries.push({ name, primary, provider }) - 1;
     const first = this.entries.length;
-    for (const entry of primary.packages) {
+    for (const [index, entry] of primary.packages.entries()) {
+      if (index % 16 === 0 && pace.isDue) await pace.rest();
       const id = this.#addEntry(entry, repository);
       const text = primary.text(entry);
       let itself = false;
@@ -243,6 +256,13 @@ export class Pool {
     return rules;
   }
 
+  /** Packages that conditions of a package name, other than those it excludes. */
+  leadsTo(id: number): number[] {
+    const known = this.#rules.get(id);
+    const rules = known ?? (this.installed.has(id) ? [] : [...this.#requireRules(id), ...this.#richConflictRules(id)]);
+    return rules.flatMap(({ literals }) => literals.filter((it) => it > 0).map((it) => it - 1));
+  }
+
   #requireRules(id: number): Rule[] {
     const rules: Rule[] = [];
     const seen = new Set<string>();
@@ -251,7 +271,7 @@ export class Pool {
       const text = formatRelation(relation);
       if (seen.has(text)) continue;
       seen.add(text);
-      for (const clause of this.clauses(relation)) addRule(rules, id, clause, text, "requires");
+      for (const clause of this.clauses(relation)) this.#addRule(rules, id, clause, text, "requires");
     }
     return rules;
   }
@@ -265,7 +285,7 @@ export class Pool {
         const dependency = isRich(text) ? parseRich(text) : undefined;
         const always = dependency && unconditional(dependency);
         for (const clause of (always && this.#clausesOf(always)) ?? []) {
-          addRule(rules, id, clause, text, "requires");
+          this.#addRule(rules, id, clause, text, "requires");
         }
       }
       this.#unconditional.set(id, rules);
@@ -290,21 +310,28 @@ export class Pool {
     return parsed.filter((it) => it !== undefined);
   }
 
-  #conflictRules(id: number): Rule[] {
+  /** Conflicts with an expression: it must not hold. Nothing conflicts with itself alone. */
+  #richConflictRules(id: number): Rule[] {
     const rules: Rule[] = [];
+    for (const { name } of this.relations(id, "conflicts")) {
+      const dependency = isRich(name) ? parseRich(name) : undefined;
+      if (!dependency) continue;
+      for (const clause of this.#clausesOf(dependency, true) ?? [[]]) {
+        if (clause.length !== 1 || clause[0] !== -(id + 1)) this.#addRule(rules, id, clause, name, "conflicts");
+      }
+    }
+    return rules;
+  }
+
+  #conflictRules(id: number): Rule[] {
+    const rules = this.#richConflictRules(id);
     const entry = this.entries[id] as PackageEntry;
     const exclude = (other: number, text: string, kind: Rule["kind"]) => {
-      if (other !== id && !this.installed.has(other)) addRule(rules, id, [-(other + 1)], text, kind);
+      if (other !== id && !this.installed.has(other)) this.#addRule(rules, id, [-(other + 1)], text, kind);
     };
     for (const relation of this.relations(id, "conflicts")) {
-      if (isRich(relation.name)) {
-        // Conflicts with an expression: it must not hold. Nothing conflicts with itself alone.
-        const dependency = parseRich(relation.name);
-        if (!dependency) continue;
-        for (const clause of this.#clausesOf(dependency, true) ?? [[]]) {
-          if (clause.length !== 1 || clause[0] !== -(id + 1)) addRule(rules, id, clause, relation.name, "conflicts");
-        }
-      } else for (const other of this.providers(relation)) exclude(other, formatRelation(relation), "conflicts");
+      if (isRich(relation.name)) continue;
+      for (const other of this.providers(relation)) exclude(other, formatRelation(relation), "conflicts");
     }
     for (const relation of this.obsoletes(id)) {
       for (const other of this.byName.get(relation.name) ?? []) {
@@ -338,7 +365,7 @@ export class Pool {
     const { name, ...evr } = this.entries[id] as PackageEntry;
     const rules: Rule[] = [];
     const text = formatRelation({ ...evr, name: `${name}.${arch}`, flags: EQ });
-    addRule(
+    this.#addRule(
       rules,
       id,
       twins.map((it) => it + 1),
@@ -360,7 +387,7 @@ export class Pool {
 
   /** The best rank among packages. */
   bestOf(ids: readonly number[]): number {
-    return Math.min(...ids.map((it) => this.#rankOf(it)));
+    return ids.reduce((best, it) => Math.min(best, this.#rankOf(it)), Number.POSITIVE_INFINITY);
   }
 
   /** Those of `ids` that are of the same version as a package. */
@@ -375,11 +402,11 @@ export class Pool {
 
   /** Kernels and the like: several versions live side by side. */
   isInstallonly(id: number): boolean {
-    const { name } = this.entries[id] as PackageEntry;
-    if (INSTALLONLY.has(name)) return true;
-    return INSTALLONLY_PROVIDES.some((it) =>
-      this.providers({ name: it, flags: 0, epoch: 0, version: "", release: "" }).includes(id),
+    if (INSTALLONLY.has((this.entries[id] as PackageEntry).name)) return true;
+    this.#installonly ??= new Set(
+      INSTALLONLY_PROVIDES.flatMap((name) => this.providers({ name, flags: 0, epoch: 0, version: "", release: "" })),
     );
+    return this.#installonly.has(id);
   }
 
   /** Clauses of each weak dependency of one kind: one list for each that upstream wrote; all clauses of a list belong together. */
@@ -412,17 +439,14 @@ export class Pool {
   }
 
   /** Packages that supplement (or enhance) something, in order: they may come in by themselves. */
-  with(kind: "supplements" | "enhances"): number[] {
-    const ids: number[] = [];
-    for (let id = 0; id < this.entries.length; id++) {
-      if (
-        !this.isHidden(id) &&
-        this.primaryOf(id)
-          ?.text(this.entries[id] as PackageEntry)
-          .includes(`<rpm:${kind}>`)
-      ) {
-        ids.push(id);
-      }
+  with(kind: "supplements" | "enhances"): readonly number[] {
+    let ids = this.#with.get(kind);
+    if (ids === undefined) {
+      const tag = `<rpm:${kind}>`;
+      const has = (entry: PackageEntry, id: number) =>
+        !this.isHidden(id) && this.primaryOf(id)?.text(entry).includes(tag) === true;
+      ids = this.entries.flatMap((entry, id) => (has(entry, id) ? [id] : []));
+      this.#with.set(kind, ids);
     }
     return ids;
   }
@@ -472,12 +496,23 @@ export class Pool {
     return number;
   }
 
+  /** Adds "not this package, or that clause", unless it always holds. */
+  #addRule(rules: Rule[], id: number, clause: readonly number[], text: string, kind: Rule["kind"]): void {
+    this.#ruleLiterals -= clause.length + 1;
+    if (this.#ruleLiterals < 0) throw unsolvable(`more than ${MAX_RULE_LITERALS} packages named`);
+    const literals = tidyClause([-(id + 1), ...clause]);
+    if (literals) rules.push({ owner: id, literals, text, kind });
+  }
+
   #forget(): void {
+    this.#ruleLiterals = MAX_RULE_LITERALS;
     this.#providersCache.clear();
     this.#budget.literals = MAX_RICH_LITERALS;
     this.#rules.clear();
     this.#unconditional.clear();
     for (const known of Object.values(this.#weak)) known.clear();
+    this.#installonly = undefined;
+    this.#with.clear();
     this.missingPaths.clear();
   }
 }
@@ -489,8 +524,13 @@ function aliasesOf(path: string): string[] {
   return [...merged, ...apart];
 }
 
-/** Adds "not this package, or that clause", unless it always holds. */
-function addRule(rules: Rule[], id: number, clause: readonly number[], text: string, kind: Rule["kind"]): void {
-  const literals = tidyClause([-(id + 1), ...clause]);
-  if (literals) rules.push({ owner: id, literals, text, kind });
+/** The error for dependencies that are beyond all reason. */
+export function unsolvable(fault: string): AirferryError {
+  return new AirferryError(
+    "ERR_UPSTREAM_INVALID",
+    `cannot resolve packages: the repositories' dependencies: ${fault}`,
+    {
+      hint: "one of the repositories is damaged or hostile; leave them out one by one to find it",
+    },
+  );
 }

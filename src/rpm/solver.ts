@@ -3,9 +3,10 @@
  * from conflicts (CDCL), as libsolv does. Conditions of a package are looked at only once it is chosen. Deterministic: the
  * same pool and requests always give the same result.
  */
+import { Pace } from "../io/pace.ts";
 import { inSight } from "./in-sight.ts";
 import { choose, narrow, type PolicyView, ranked } from "./policy.ts";
-import type { Pool, Rule } from "./pool.ts";
+import { type Pool, type Rule, unsolvable } from "./pool.ts";
 
 /** One thing that must be there: any one of these packages, the best that can be had. */
 export interface Request {
@@ -37,10 +38,11 @@ interface Branch {
 const MAX_CONFLICTS = 20_000;
 
 /**
- * Solves all requests together. Returns the packages that have to come (sorted), without those installed already;
+ * Solves all requests together, with pauses. Returns the packages that have to come (sorted), without those installed already;
  * undefined when there is no solution.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when dependencies take more time or memory than any honest ones
  */
-export function solve(pool: Pool, requests: readonly Request[], options: SolverOptions): number[] | undefined {
+export function solve(pool: Pool, requests: readonly Request[], options: SolverOptions): Promise<number[] | undefined> {
   return new Solver(pool, options).run(requests);
 }
 
@@ -71,7 +73,7 @@ class Solver implements PolicyView {
   readonly #levelStart: number[] = [];
   #head = 0;
   #conflicts = 0;
-  #supplementing: number[] | undefined;
+  #supplementing: readonly number[] | undefined;
   #reachable: Set<number> | undefined;
 
   constructor(pool: Pool, options: SolverOptions) {
@@ -85,11 +87,13 @@ class Solver implements PolicyView {
     this.#expanded = new Uint8Array(size);
   }
 
-  run(requests: readonly Request[]): number[] | undefined {
+  async run(requests: readonly Request[]): Promise<number[] | undefined> {
+    const pace = new Pace(unsolvable);
     for (const id of this.pool.installed) this.#assign(id + 1, undefined);
     this.#requests = requests.map(({ candidates }) => ({ literals: candidates.map((id) => id + 1), rule: undefined }));
     for (const clause of this.#requests) if (this.#add(clause) !== undefined) return undefined;
     for (;;) {
+      if (pace.isDue) await pace.rest();
       const conflict = this.#propagate();
       if (conflict !== undefined) {
         if (this.#levelStart.length === 0 || ++this.#conflicts > MAX_CONFLICTS) return undefined;
@@ -237,7 +241,7 @@ class Solver implements PolicyView {
     const seen = new Set<number>();
     const learnt: number[] = [];
     // A clause that came late may be violated below the present level.
-    const level = Math.max(0, ...conflict.literals.map((it) => this.#level[Math.abs(it)] as number));
+    const level = this.#highestLevel(conflict.literals);
     if (level === 0) return false;
     this.#undo(level);
     let open = 0;
@@ -257,9 +261,13 @@ class Solver implements PolicyView {
       if (--open === 0) break;
       clause = this.#reason[Math.abs(uip)];
     }
-    const back = Math.max(0, ...learnt.map((it) => this.#level[Math.abs(it)] as number));
+    const back = this.#highestLevel(learnt);
     this.#undo(back);
     return this.#add({ literals: [-uip, ...learnt], rule: undefined }) === undefined;
+  }
+
+  #highestLevel(literals: readonly number[]): number {
+    return literals.reduce((highest, it) => Math.max(highest, this.#level[Math.abs(it)] as number), 0);
   }
 
   /** Undoes all levels above `level`. */

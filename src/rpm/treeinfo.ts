@@ -10,6 +10,9 @@ import { type Checksum, parseChecksum } from "./repomd.ts";
 /** Largest file that is read; real ones have 20 kB. */
 export const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_LINES = 20_000;
+/** Real ones have up to 40. */
+const MAX_UID_CHARS = 255;
+const VARIANT_SECTION = /^(variant|addon)-(.+)$/;
 
 /** An image, relative to the tree. */
 export interface TreeinfoFile {
@@ -43,9 +46,24 @@ export interface Treeinfo {
 interface Line {
   /** Without line end. */
   text: string;
-  section: string;
+  section: Section;
   key?: string;
   value?: string;
+}
+
+interface Section {
+  /** "" before the first header. */
+  name: string;
+  /** The last one of each key. */
+  values: Map<string, string>;
+  /** Of a variant or add-on. */
+  uid?: string;
+}
+
+/** A file read once: its lines, and its sections by name in order. */
+interface Lines {
+  lines: Line[];
+  sections: Map<string, Section>;
 }
 
 /**
@@ -54,15 +72,13 @@ interface Line {
  *   that leave the tree, malformed checksums
  */
 export function parseTreeinfo(text: string, name: string): Treeinfo {
-  const lines = splitLines(text, name);
-  const general = valuesOf(lines, "general");
-  if (!lines.some((it) => ["general", "tree", "header"].includes(it.section))) {
+  const read = readLines(text, name);
+  if (!["general", "tree", "header"].some((it) => read.sections.has(it))) {
     throw invalid(name, "no .treeinfo: none of the sections general, tree and header");
   }
-  const release = valuesOf(lines, "release");
-  const tree = valuesOf(lines, "tree");
-  const checksums = checksumsOf(lines, name);
-  const paths = new Set<string>(imagesOf(lines, name));
+  const [general, release, tree] = ["general", "release", "tree"].map((it) => valuesOf(read, it));
+  const checksums = checksumsOf(read, name);
+  const paths = new Set<string>(imagesOf(read, name));
   const repomds: string[] = [];
   for (const path of checksums.keys()) {
     if (/(^|\/)repodata\/repomd\.xml$/.test(path)) repomds.push(path);
@@ -73,47 +89,54 @@ export function parseTreeinfo(text: string, name: string): Treeinfo {
       const checksum = checksums.get(path);
       return checksum === undefined ? { path } : { path, checksum };
     }),
-    variants: variantsOf(lines),
+    variants: variantsOf(read),
     repomds: repomds.sort(),
   };
-  const family = release.get("name") ?? general.get("family");
+  const family = release?.get("name") ?? general?.get("family");
   if (family) found.family = family;
-  const version = release.get("version") ?? general.get("version");
+  const version = release?.get("version") ?? general?.get("version");
   if (version) found.version = version;
-  const arch = tree.get("arch") ?? general.get("arch");
+  const arch = tree?.get("arch") ?? general?.get("arch");
   if (arch) found.arch = arch;
   return found;
 }
 
-function splitLines(text: string, name: string): Line[] {
+function readLines(text: string, name: string): Lines {
   if (text.length > MAX_TREEINFO_BYTES) throw invalid(name, `over ${MAX_TREEINFO_BYTES} characters`);
   const rows = text.split("\n");
   if (rows.length > MAX_LINES) throw invalid(name, `over ${MAX_LINES} lines`);
-  let section = "";
-  return rows.map((row) => {
-    const header = /^\[([^\]]+)\]$/.exec(row.trimEnd());
-    if (header) {
-      section = header[1] as string;
+  let section: Section = { name: "", values: new Map() };
+  const sections = new Map([["", section]]);
+  const lines = rows.map((row): Line => {
+    const header = /^\[([^\]]+)\]$/.exec(row.trimEnd())?.[1];
+    if (header !== undefined) {
+      section = sections.get(header) ?? { name: header, values: new Map() };
+      sections.set(header, section);
       return { text: row, section };
     }
     // Indented lines go on with the value before; comments start with ; or #.
     const split = /^[^\s;#=:[][^=:]*[=:]/.exec(row)?.[0].length;
     if (split === undefined) return { text: row, section };
-    return { text: row, section, key: row.slice(0, split - 1).trimEnd(), value: row.slice(split).trim() };
+    const [key, value] = [row.slice(0, split - 1).trimEnd(), row.slice(split).trim()];
+    section.values.set(key, value);
+    return { text: row, section, key, value };
   });
-}
-
-function valuesOf(lines: readonly Line[], section: string): Map<string, string> {
-  const values = new Map<string, string>();
-  for (const { section: of, key, value } of lines) {
-    if (of === section && key !== undefined) values.set(key, value ?? "");
+  for (const it of sections.values()) {
+    const match = VARIANT_SECTION.exec(it.name);
+    if (match === null) continue;
+    it.uid = it.values.get("uid") || (match[2] as string);
+    if (it.uid.length > MAX_UID_CHARS) throw invalid(name, `a variant's name of over ${MAX_UID_CHARS} characters`);
   }
-  return values;
+  return { lines, sections };
 }
 
-function checksumsOf(lines: readonly Line[], name: string): Map<string, Checksum> {
+function valuesOf({ sections }: Lines, section: string): ReadonlyMap<string, string> {
+  return sections.get(section)?.values ?? new Map();
+}
+
+function checksumsOf(read: Lines, name: string): Map<string, Checksum> {
   const checksums = new Map<string, Checksum>();
-  for (const [key, value] of valuesOf(lines, "checksums")) {
+  for (const [key, value] of valuesOf(read, "checksums")) {
     const [type, hex] = value.split(":");
     const checksum = parseChecksum(type?.trim(), hex);
     if (checksum === undefined) throw invalid(name, `malformed checksum ${JSON.stringify(value)} of "${key}"`);
@@ -122,22 +145,18 @@ function checksumsOf(lines: readonly Line[], name: string): Map<string, Checksum
   return checksums;
 }
 
-function* imagesOf(lines: readonly Line[], name: string): Generator<string> {
+function* imagesOf({ lines }: Lines, name: string): Generator<string> {
   for (const { section, key, value } of lines) {
     if (key === undefined || !value) continue;
-    if (section.startsWith("images-") || section === "stage2") yield pathInTree(value, name);
+    if (section.name.startsWith("images-") || section.name === "stage2") yield pathInTree(value, name);
   }
 }
 
-const VARIANT_SECTION = /^(variant|addon)-(.+)$/;
-
-function variantsOf(lines: readonly Line[]): TreeinfoVariant[] {
-  const sections = [...new Set(lines.map((it) => it.section))].filter((it) => VARIANT_SECTION.test(it));
-  return sections.map((section) => {
-    const values = valuesOf(lines, section);
+function variantsOf({ sections }: Lines): TreeinfoVariant[] {
+  return [...sections.values()].flatMap(({ uid, values }) => {
+    if (uid === undefined) return [];
     const repository = values.get("repository") || ".";
-    const uid = values.get("uid") || ((VARIANT_SECTION.exec(section) as RegExpExecArray)[2] as string);
-    return { uid, repository, packages: values.get("packages") ?? "", outside: isOutside(repository) };
+    return [{ uid, repository, packages: values.get("packages") ?? "", outside: isOutside(repository) }];
   });
 }
 
@@ -161,22 +180,25 @@ export interface TreeinfoRewrite {
  * variant: where that is taken out, the first that stays takes its place.
  */
 export function rewriteTreeinfo(text: string, changes: TreeinfoRewrite, name: string): string {
-  const lines = splitLines(text, name);
+  const read = readLines(text, name);
   const places = changes.variants ?? new Map<string, VariantPlace | null>();
-  const variants = variantsOf(lines);
-  const named = variants.filter((it) => places.get(it.uid) === null).map((it) => it.uid);
+  const variants = variantsOf(read);
   // Add-ons and optional parts go with the variant they belong to: Server-optional with Server.
-  const belongs = (uid: string) => named.some((it) => uid === it || (uid.startsWith(`${it}-`) && !places.get(uid)));
-  const removed = new Set(variants.map((it) => it.uid).filter(belongs));
-  const uidOf = new Map<string, string>();
-  for (const { section } of lines) {
-    const match = VARIANT_SECTION.exec(section);
-    if (match) uidOf.set(section, valuesOf(lines, section).get("uid") || (match[2] as string));
-  }
-  const general = generalOf(lines, variants, places, removed);
+  const isRemoved = (uid: string) => {
+    if (places.get(uid) === null) return true;
+    if (places.get(uid)) return false;
+    for (let at = uid.indexOf("-"); at >= 0; at = uid.indexOf("-", at + 1)) {
+      const belongsTo = uid.slice(0, at);
+      if (uids.has(belongsTo) && places.get(belongsTo) === null) return true;
+    }
+    return false;
+  };
+  const uids = new Set(variants.map((it) => it.uid));
+  const removed = new Set([...uids].filter(isRemoved));
+  const general = generalOf(read, variants, places, removed);
   const kept: string[] = [];
-  for (const line of lines) {
-    const uid = uidOf.get(line.section);
+  for (const line of read.lines) {
+    const { uid } = line.section;
     if (uid !== undefined && removed.has(uid)) continue;
     const value = newValue(line, uid, { places, removed, general, checksums: changes.checksums });
     if (value === null) continue;
@@ -194,7 +216,8 @@ interface Changes {
 
 /** The value a line gets; undefined: it stays, null: it goes. */
 function newValue(line: Line, uid: string | undefined, changes: Changes): string | null | undefined {
-  const { section, key, value = "" } = line;
+  const { key, value = "" } = line;
+  const section = line.section.name;
   if (key === undefined) return undefined;
   if (section === "checksums") {
     const hex = changes.checksums?.get(normalized(key));
@@ -214,13 +237,12 @@ function newValue(line: Line, uid: string | undefined, changes: Changes): string
 
 /** New values of `[general]`, from its main variant. */
 function generalOf(
-  lines: readonly Line[],
+  read: Lines,
   variants: readonly TreeinfoVariant[],
   places: ReadonlyMap<string, VariantPlace | null>,
   removed: ReadonlySet<string>,
 ): Map<string, string> {
-  const now = valuesOf(lines, "general");
-  const main = now.get("variant") ?? "";
+  const main = valuesOf(read, "general").get("variant") ?? "";
   const left = variants.filter((it) => !removed.has(it.uid));
   const place = places.get(main);
   if (removed.has(main)) {

@@ -31,12 +31,12 @@ export async function compare(universe: Universe, libsolv: Libsolv): Promise<Com
   const { primaries, recommends } = universe;
   const pool = new Pool("x86_64");
   for (const [index, xml] of primaries.entries())
-    pool.addRepository(`r${index}`, await Primary.read(Buffer.from(xml), `r${index}`));
+    await pool.addRepository(`r${index}`, await Primary.read(Buffer.from(xml), `r${index}`));
   const nevras = (ids: readonly number[]) => [...new Set(ids.map((id) => pool.nevra(id)))].sort();
   const requests = universe.requests.flatMap((name) => requestsFor(pool, name));
   if (requests.length === 0) return { faults: [], installable: true, same: true };
   const jobs = requests.map((it) => nevras(it.candidates));
-  const together = solve(pool, requests, { recommends });
+  const together = await solve(pool, requests, { recommends });
   const closure = await closureOf(pool, requests, { recommends, findFiles: async () => false });
   const carried = nevras(closure.packages);
   const questions: Question[] = [

@@ -173,7 +173,7 @@ async function closeOver(
   report: (line: string) => void,
 ): Promise<{ problems: Problem[]; unmatched: Unmatched[]; unknown: string[] }> {
   const pool = new Pool(arch);
-  for (const { name, primary, provider } of repositories) pool.addRepository(name, primary, provider);
+  for (const { name, primary, provider } of repositories) await pool.addRepository(name, primary, provider);
   const idOf = new Map(pool.entries.map((entry, id) => [entry, id]));
   const problems: Problem[] = [];
   const unmatched: Unmatched[] = [];
