@@ -157,6 +157,54 @@ t.test("upstream changes while it is read", async (t) => {
   t.notMatch(damaged.stderr, /taking it again/);
 });
 
+t.test("several repositories are taken together, and again together when one of them changes", async (t) => {
+  const [app, lib] = [
+    await makeRepository([{ name: "app", requires: ["lib"] }]),
+    await makeRepository([{ name: "lib" }]),
+  ];
+  const [appNow, libNow] = [app, lib].map((it) => it.files.get("repodata/repomd.xml") as Buffer) as [Buffer, Buffer];
+  const entries = { r: { packages: ["app"] }, s: { packages: [] } };
+  const before = (repomd: Buffer, n: number) => ({ body: Buffer.concat([repomd, Buffer.from(`<!-- ${n} -->`)]) });
+  const asked = (run: Awaited<ReturnType<typeof lockOver>>, name: string) =>
+    run.upstream.requests.filter((it) => it.path === `/${name}/repodata/repomd.xml`).length;
+
+  const once = await lockOver(t, { r: app, s: lib }, entries, {
+    behaviour: { "/s/repodata/repomd.xml": [before(libNow, 1)] },
+  });
+  t.equal(once.status, 0, once.stderr);
+  t.match(once.stderr, /s: upstream changed while its metadata was read; taking it again/);
+  t.notMatch(once.stderr, /r: upstream changed/);
+  t.same([once.packages("r"), once.packages("s")], [["app-1-1.noarch"], ["lib-1-1.noarch"]]);
+  t.same([asked(once, "r"), asked(once, "s")], [4, 4], "opened and looked at again, twice");
+
+  const restless = (repomd: Buffer) => Array.from({ length: 40 }, (_it, n) => before(repomd, n));
+  const never = await lockOver(t, { r: app, s: lib }, entries, {
+    behaviour: { "/r/repodata/repomd.xml": restless(appNow), "/s/repodata/repomd.xml": restless(libNow) },
+  });
+  t.equal(never.status, 4);
+  t.match(never.stderr, /the repository changed 4 times while it was read/);
+  t.same([asked(never, "r"), asked(never, "s")], [8, 8], "four times, not four times for each other one");
+});
+
+t.test("a mirror whose filelists prove damaged once they are needed is left for another one", async (t) => {
+  const good = await makeRepository(PACKAGES);
+  const behind = await makeRepository(PACKAGES.slice(0, 2));
+  const lists = (it: MadeRepository) => [...it.files.keys()].find((path) => path.includes("filelists")) as string;
+  const files = new Map<string, UpstreamFile>([...good.below("/good/"), ...behind.below("/behind/")]);
+  files.set(`/behind/${lists(behind)}`, Buffer.from("damaged"));
+  const upstream = await startUpstream({ files });
+  t.teardown(() => upstream.close());
+  files.set("/list", `${upstream.url}/behind/\n${upstream.url}/good/\n`);
+  const dir = scratch(t);
+  const calm = { name: "calm", url: `${upstream.url}/good/`, gpgcheck: false, packages: ["more"] };
+  const r = { name: "r", mirrorlist: `${upstream.url}/list`, gpgcheck: false, packages: ["app"] };
+  writeManifest(dir, { rpms: [calm, r] });
+  const ran = await airferry(dir, ["lock", "m.yaml"]);
+  t.equal(ran.status, 0, ran.stderr);
+  const asked = upstream.requests.map((it) => it.path);
+  t.ok(asked.includes(`/behind/${lists(behind)}`) && asked.includes(`/good/${lists(good)}`));
+});
+
 t.test("dnf variables in URLs, mirror lists and keys", async (t) => {
   const made = await makeRepository(PACKAGES);
   const files = new Map<string, UpstreamFile>(made.below("/9-stream/aarch64/stock/"));

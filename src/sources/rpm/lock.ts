@@ -1,5 +1,6 @@
 /** Locks all repositories of a manifest together: those that are unchanged stay as they are, closures see all of them. */
 
+import { mapLimited } from "../../io/limit.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
 import type { LockedRpm } from "../lock-document.ts";
@@ -12,11 +13,19 @@ import { openIsoProviders } from "./iso-provider.ts";
 import { type RepositoryKeys, readKeys } from "./keys.ts";
 import { freshLock, reopen, stays, withLeftOut } from "./locked.ts";
 import { readLooseFolder } from "./loose.ts";
+import { type Opening, openingOf, SnapshotOpening, untilSettled } from "./opening.ts";
 import { type Place, placeOf } from "./place.ts";
-import { openRepository, type Repository } from "./repository.ts";
+import { blaming, isSeeded, type Repository } from "./repository.ts";
 import { type Selected, selectPackages } from "./selection.ts";
-import { type Snapshot, withSnapshot } from "./snapshot.ts";
+import type { Snapshot } from "./snapshot.ts";
 import { lockLoose, lockRepository } from "./write-entry.ts";
+
+/** Entries whose places and keys are asked for at once; the fetcher limits requests per host by itself. */
+const ASK_TOGETHER = 16;
+/** Repositories whose metadata is fetched and read at once. */
+const OPEN_TOGETHER = 4;
+/** Repositories that are locked at once where each stands alone. */
+const LOCK_APART = 2;
 
 /** Everything about one entry while it is being locked. */
 interface Work {
@@ -41,36 +50,36 @@ export async function lockRepositories(context: LockContext<"rpm">): Promise<Loc
       fresh.filter((it) => it !== undefined),
       context,
     );
-  const works: Work[] = [];
-  for (const [index, entry] of entries.entries()) {
-    const previous = fresh[index];
-    const companion = companions[index - named.length];
-    const parent = works.find((it) => it.entry.name === companion?.of);
-    const staying = previous && (parent ? parent.previous !== undefined : await stays(entry, previous, context));
-    if (staying)
-      works.push({ entry, previous, ...(await knownPlace(entry, context)), ...(companion && { companion }) });
-    else
-      works.push({
-        entry,
-        place: await placeOf(entry, context),
-        keys: await readKeys(entry, context),
-        ...(companion && { companion }),
-      });
-  }
+  const works = await mapLimited(named, ASK_TOGETHER, (entry, index) => workOn(entry, fresh[index], context));
+  const accompanying = await mapLimited(companions, ASK_TOGETHER, async (companion, index): Promise<Work> => {
+    const parent = works.find((it) => it.entry.name === companion.of);
+    const previous = parent?.previous && fresh[named.length + index];
+    const work = previous ? staying(companion.entry, previous, context) : anew(companion.entry, context);
+    return { ...(await work), companion };
+  });
+  works.push(...accompanying);
   const isos = await openIsoProviders(context);
   try {
-    const locked = await lockWorks(works, [], isos.repositories, context);
+    const locked = await lockWorks(works, isos.repositories, context);
     return await pinned(isos.pending.length > 0 ? locked.map((it) => withPending(it, isos.pending)) : locked, context);
   } finally {
     await isos.close();
   }
 }
 
-/** Where an entry that stays is, for install trees that name it, as far as that can be told without asking anybody. */
-async function knownPlace(entry: RpmEntry, context: LockContext<"rpm">): Promise<Pick<Work, "place">> {
-  if (entry.mirrorlist !== undefined || entry.metalink !== undefined) return {};
+async function workOn(entry: RpmEntry, previous: LockedRpm | undefined, context: LockContext<"rpm">): Promise<Work> {
+  return previous && (await stays(entry, previous, context)) ? staying(entry, previous, context) : anew(entry, context);
+}
+
+async function anew(entry: RpmEntry, context: LockContext<"rpm">): Promise<Work> {
+  return { entry, place: await placeOf(entry, context), keys: await readKeys(entry, context) };
+}
+
+/** Install trees that name it look for its place, as far as that can be told without asking anybody. */
+async function staying(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<Work> {
+  if (entry.mirrorlist !== undefined || entry.metalink !== undefined) return { entry, previous };
   const place = await placeOf(entry, context).catch(() => undefined);
-  return place ? { place } : {};
+  return { entry, previous, ...(place && { place }) };
 }
 
 /** Notes which ISOs were missing, so that the next lock that may fetch them closes over them too. */
@@ -78,42 +87,69 @@ function withPending(entry: LockedRpm, pendingIsos: string[]): LockedRpm {
   return { ...entry, detail: { ...entry.detail, pendingIsos } };
 }
 
-/** Opens one repository after the other, each inside the snapshot of the one before, so that all are checked at the end. */
+/** Several at once, but no more than needed at once where no closure has to see all: each of them can be large. */
 async function lockWorks(
   works: readonly Work[],
-  open: Repository[],
   providers: readonly Repository[],
   context: LockContext<"rpm">,
 ): Promise<LockedRpm[]> {
-  const work = works[open.length];
-  if (work === undefined) return lockOpened(works, open, providers, context);
-  const { entry, place, previous } = work;
-  if (previous !== undefined)
-    return lockWorks(works, [...open, await reopen(entry, previous, context)], providers, context);
-  if (place === undefined || place.kind === "loose") {
-    const loose = await readLooseFolder(entry.name, (place as { dir: string }).dir, entry.path as string);
-    const repository = {
-      entry,
-      name: entry.name,
-      primary: loose.primary,
-      loose,
-      comps: [],
-      modules: new ModuleIndex([]),
-    };
-    return lockWorks(works, [...open, repository], providers, context);
-  }
-  context.report(`${entry.name}: reading metadata`);
-  return withSnapshot(entry, place, work.keys, context, async (snapshot) =>
-    lockWorks(works, [...open, await openRepository(entry, snapshot)], providers, context),
-  );
+  const openings = works.map((it) => openingFor(it, context));
+  const open = (index: number) => (openings[index] as Opening).open();
+  const isTogether = works.some((it) => isSeeded(it.entry) || it.companion !== undefined);
+  return untilSettled(openings, async () => {
+    if (isTogether) {
+      const repositories = await mapLimited(works, OPEN_TOGETHER, (_it, index) => open(index));
+      return lockOpened(works, repositories, providers, context);
+    }
+    const locked = await mapLimited(works, LOCK_APART, async (it, index) =>
+      it.previous ? [it.previous] : lockOpened([it], [await open(index)], [], context, works),
+    );
+    return locked.flat();
+  });
 }
 
+function openingFor({ entry, place, keys, previous }: Work, context: LockContext<"rpm">): Opening {
+  if (previous !== undefined) return openingOf(() => reopen(entry, previous, context));
+  if (place !== undefined && place.kind !== "loose") {
+    context.report(`${entry.name}: reading metadata`);
+    return new SnapshotOpening(entry, place, keys, context);
+  }
+  return openingOf(async () => {
+    const loose = await readLooseFolder(entry.name, (place as { dir: string }).dir, entry.path as string);
+    return { entry, name: entry.name, primary: loose.primary, loose, comps: [], modules: new ModuleIndex([]) };
+  });
+}
+
+/** Takes each repository out of the array once it is locked: all of them together are large. */
 async function lockOpened(
+  works: readonly Work[],
+  repositories: Repository[],
+  providers: readonly Repository[],
+  context: LockContext<"rpm">,
+  all: readonly Work[] = works,
+): Promise<LockedRpm[]> {
+  const selected = await selectFrom(works, repositories, providers, context);
+  const neighbours = all.flatMap(({ entry, place }) => (place ? [{ name: entry.name, place }] : []));
+  const locked: LockedRpm[] = [];
+  for (const { keys, previous } of works) {
+    const [repository, choice] = [repositories.shift() as Repository, selected.shift() as Selected];
+    if (previous) locked.push(repository.stays ? withLeftOut(previous, choice.leftOut) : previous);
+    else if (repository.loose) locked.push(await lockLoose(repository.entry, repository.loose, keys, context));
+    else {
+      const remote = repository as Repository & { snapshot: Snapshot };
+      locked.push(await blaming(remote, () => lockRepository(remote, choice, keys, neighbours, context)));
+    }
+  }
+  return locked;
+}
+
+/** What each repository carries: closures first, then what accompanies it. */
+async function selectFrom(
   works: readonly Work[],
   repositories: readonly Repository[],
   providers: readonly Repository[],
   context: LockContext<"rpm">,
-): Promise<LockedRpm[]> {
+): Promise<Selected[]> {
   const files = repositories.flatMap((it) => it.entry.baseline ?? []);
   const baselines = await readBaselines(files, context.baseDir);
   const named = repositories.filter((_it, index) => !works[index]?.companion);
@@ -129,19 +165,7 @@ async function lockOpened(
         : selectCompanions(companion, own, from, chosen, context.report),
     );
   }
-  const neighbours = works.flatMap(({ entry, place }) => (place ? [{ name: entry.name, place }] : []));
-  const locked: LockedRpm[] = [];
-  for (const [index, repository] of repositories.entries()) {
-    const { keys, previous } = works[index] as Work;
-    if (previous) locked.push(repository.stays ? withLeftOut(previous, selected[index]?.leftOut ?? []) : previous);
-    else if (repository.loose) locked.push(await lockLoose(repository.entry, repository.loose, keys, context));
-    else {
-      const remote = repository as Repository & { snapshot: Snapshot };
-      const choice = selected[index] as (typeof selected)[number];
-      locked.push(await lockRepository(remote, choice, keys, neighbours, context));
-    }
-  }
-  return locked;
+  return selected;
 }
 
 /** Images of install trees without a published digest are fetched once by `lock`. */

@@ -24,6 +24,13 @@ export interface Repository {
   modules: ModuleIndex;
   /** The open filelists.xml in pieces. Loose folders need none: their primary has all that is asked for. */
   filelists?: () => Promise<AsyncIterable<Uint8Array> | undefined>;
+  /** Runs what reads upstream's files: when it fails, another mirror may have better ones. */
+  blame?: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+/** Runs what reads a repository's files, so that a failure is known to be its. */
+export function blaming<T>({ blame }: Repository, work: () => Promise<T>): Promise<T> {
+  return blame ? blame(work) : work();
 }
 
 /** Whether an entry asks for single packages; else it is mirrored whole or filtered. */
@@ -68,9 +75,11 @@ export async function openGroup(snapshot: Snapshot): Promise<Buffer | undefined>
 }
 
 /** All advisories of a repository. */
-export async function readAdvisories(repository: Repository): Promise<Advisory[]> {
-  const bytes = await repository.snapshot?.open("updateinfo");
-  const advisories: Advisory[] = [];
-  if (bytes) await forEachAdvisory(bytes, `${repository.name}: updateinfo.xml`, (it) => advisories.push(it));
-  return advisories;
+export function readAdvisories(repository: Repository): Promise<Advisory[]> {
+  return blaming(repository, async () => {
+    const bytes = await repository.snapshot?.open("updateinfo");
+    const advisories: Advisory[] = [];
+    if (bytes) await forEachAdvisory(bytes, `${repository.name}: updateinfo.xml`, (it) => advisories.push(it));
+    return advisories;
+  });
 }

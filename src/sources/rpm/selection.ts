@@ -20,7 +20,7 @@ import { type Baseline, installedOn } from "./baseline.ts";
 import { addCompanions } from "./companions.ts";
 import type { LeftOutDependency } from "./detail.ts";
 import { baseArch } from "./place.ts";
-import { isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
+import { blaming, isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
 
 /** What one repository carries. */
 export interface Selected {
@@ -443,14 +443,19 @@ async function findFiles(
   report: (line: string) => void,
 ): Promise<boolean> {
   let found = false;
-  for (const { name, primary, filelists } of repositories) {
+  for (const repository of repositories) {
+    const { name, primary, filelists } = repository;
     if (filelists === undefined) continue;
     report(`${name}: reading filelists for ${paths.slice(0, 3).join(", ")}${paths.length > 3 ? " …" : ""}`);
-    const chunks = await filelists();
-    if (chunks === undefined) continue;
     const hits = new Map<string, string[]>();
-    await findInFilelists(chunks, `${name}: filelists.xml`, new Set(paths), (pkgid, path) => {
-      hits.set(pkgid, [...(hits.get(pkgid) ?? []), path]);
+    await blaming(repository, async () => {
+      const chunks = await filelists();
+      if (chunks === undefined) return;
+      await findInFilelists(chunks, `${name}: filelists.xml`, new Set(paths), (pkgid, path) => {
+        const list = hits.get(pkgid);
+        if (list) list.push(path);
+        else hits.set(pkgid, [path]);
+      });
     });
     if (hits.size === 0) continue;
     for (const entry of primary.packages) {

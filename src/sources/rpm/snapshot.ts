@@ -1,13 +1,13 @@
 /**
  * One consistent state of a repository's metadata: repomd.xml with its signature checked, and records on demand, each with
- * the size and digest that repomd.xml gives. Upstream changing in between is noticed, and all is taken again.
+ * the size and digest that repomd.xml gives. opening.ts notices when upstream changes in between.
  */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { promisify } from "node:util";
 import { gunzip, type ZlibOptions, zstdDecompress } from "node:zlib";
-import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
+import { AirferryError } from "../../errors.ts";
 import type { FetchTarget } from "../../fetch/types.ts";
 import { httpStatusOf } from "../../http/failure.ts";
 import { namerOf } from "../../http/named.ts";
@@ -36,8 +36,6 @@ import { urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
-/** How often a repository that changes under our hands is taken again. */
-const MAX_ATTEMPTS = 4;
 /** Largest open document that room is taken for on upstream's word. */
 const MAX_AT_ONCE_BYTES = 512 * 1024 * 1024;
 
@@ -197,71 +195,13 @@ export class Snapshot {
   async fetchFile(href: string, maxBytes: number): Promise<Buffer | undefined> {
     return readOptional(this.place, this.placeOf(href, undefined), this.#context, { maxBytes });
   }
-
-  /** True while upstream still shows this very repomd.xml. */
-  async isCurrent(): Promise<boolean> {
-    const now = await readPlaced(this.place, this.placeOf("repodata/repomd.xml", undefined), this.#context, {
-      maxBytes: MAX_REPOMD_BYTES,
-    });
-    return now?.equals(this.repomdBytes) ?? false;
-  }
 }
 
 /**
- * Takes a snapshot and runs `work` on it; when upstream changed meanwhile, does both again.
- * @throws {AirferryError} ERR_UPSTREAM_CHANGED when it never settles, ERR_UPSTREAM_SIGNATURE, and what `work` throws
+ * Takes a snapshot: checks the signature of a repomd.xml that was fetched.
+ * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE, ERR_UPSTREAM*
  */
-export async function withSnapshot<T>(
-  entry: RpmEntry,
-  place: Exclude<Place, { kind: "loose" }>,
-  keys: RepositoryKeys | undefined,
-  context: LockContext,
-  work: (snapshot: Snapshot) => Promise<T>,
-): Promise<T> {
-  const failed: { repomd: Buffer; error: unknown }[] = [];
-  for (let attempt = 1; ; attempt++) {
-    let failure: unknown;
-    const repomd = await fetchRepomd(entry, place, context).catch((error: unknown) => {
-      throw failed[0]?.error ?? error;
-    });
-    const same = failed.find((it) => it.repomd.equals(repomd));
-    try {
-      // Whatever this one lists was asked of all of them.
-      if (same !== undefined) throw same.error;
-      const snapshot = await takeSnapshot(entry, place, keys, context, repomd);
-      try {
-        const result = await work(snapshot);
-        if (await snapshot.isCurrent()) return result;
-      } catch (error) {
-        // A digest that is wrong, or a file that is gone, is what a repository in the middle of an update looks like.
-        if (await snapshot.isCurrent().catch(() => true)) throw error;
-        failure = error;
-      }
-    } catch (error) {
-      // What one mirror has is wrong or half of it missing: no word about the others.
-      if (exitStatusOf(error) !== EXIT.upstream || place.kind === "disk" || place.bases.length < 2) {
-        throw failed[0]?.error ?? error;
-      }
-      if (same === undefined) {
-        failed.push({ repomd, error });
-        context.report(`${(error as Error).message}; trying another mirror`);
-      }
-      place.bases = place.bases.slice(1);
-      attempt--;
-      continue;
-    }
-    if (attempt === MAX_ATTEMPTS) {
-      throw new AirferryError(
-        "ERR_UPSTREAM_CHANGED",
-        `cannot lock rpms "${entry.name}": the repository changed ${MAX_ATTEMPTS} times while it was read`,
-        { hint: "upstream is being updated; run the command again when it is settled", cause: failure },
-      );
-    }
-    context.report(`${entry.name}: upstream changed while its metadata was read; taking it again`);
-  }
-}
-
-async function takeSnapshot(
+export async function takeSnapshot(
   entry: RpmEntry,
   place: Exclude<Place, { kind: "loose" }>,
   keys: RepositoryKeys | undefined,
@@ -269,8 +209,7 @@ async function takeSnapshot(
   repomd: Buffer,
 ): Promise<Snapshot> {
   const path = "repodata/repomd.xml.asc";
-  const at: ArtifactPlace =
-    place.kind === "disk" ? { file: join(place.given, path) } : { urls: place.bases.map((it) => urlOf(path, it)) };
+  const at = placeIn(place, path);
   const found =
     entry.repo_gpgcheck === false
       ? undefined
@@ -296,6 +235,17 @@ async function takeSnapshot(
   for (const type of new Set(types.filter((it, i) => types.indexOf(it) !== i)))
     snapshot.report(`repomd.xml lists "${type}" more than once; the first is read`);
   return snapshot;
+}
+
+function placeIn(place: Snapshot["place"], path: string): ArtifactPlace {
+  if (place.kind === "disk") return { file: join(place.given, path) };
+  return { urls: place.bases.map((it) => urlOf(path, it)) };
+}
+
+/** Whether upstream still shows this very repomd.xml. */
+export async function isCurrent(repomd: Buffer, place: Snapshot["place"], context: LockContext): Promise<boolean> {
+  const at = placeIn(place, "repodata/repomd.xml");
+  return (await readPlaced(place, at, context, { maxBytes: MAX_REPOMD_BYTES }))?.equals(repomd) ?? false;
 }
 
 /** repomd.xml; with a metalink, one that the metalink knows, from the first mirror that has it. */
