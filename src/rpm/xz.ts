@@ -8,22 +8,28 @@ import { Pace } from "../io/pace.ts";
 
 const FEED_BYTES = 256 * 1024;
 
-/** Yields the open bytes of one xz stream, with pauses. Throws what the decoder throws on damaged or cut data. */
+/** Yields the open bytes of one xz stream in memory, with pauses. Throws what the decoder throws on damaged or cut data. */
 export async function* decodeXz(bytes: Uint8Array): AsyncGenerator<Buffer> {
-  let at = 0;
-  const source = new ReadableStream<Uint8Array>({
-    pull(controller) {
-      if (at >= bytes.length) return controller.close();
-      controller.enqueue(Uint8Array.prototype.slice.call(bytes, at, at + FEED_BYTES));
-      at += FEED_BYTES;
-    },
-  });
-  const reader = new xz.XzReadableStream(source as never).getReader();
-  let finished = false;
   const pace = new Pace((fault) => new Error(fault));
+  for await (const chunk of decodeXzStream(pieces(bytes))) {
+    if (pace.isDue) await pace.rest();
+    yield chunk;
+  }
+}
+
+function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += FEED_BYTES)
+    yield Uint8Array.prototype.slice.call(bytes, at, at + FEED_BYTES);
+}
+
+/** The same for a source of any length, as it is asked for. Bytes of `source` must not change afterwards. */
+export async function* decodeXzStream(
+  source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): AsyncGenerator<Buffer> {
+  const reader = new xz.XzReadableStream(ReadableStream.from(source) as never).getReader();
+  let finished = false;
   try {
     for (;;) {
-      if (pace.isDue) await pace.rest();
       const { done, value } = await reader.read();
       if (done) break;
       // The decoder's own memory: it is reused for the next piece.

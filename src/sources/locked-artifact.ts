@@ -12,7 +12,7 @@ import { checkPath } from "../io/path-grammar.ts";
 /** Keys in the order of the file, so that formatting it again has nothing to sort. */
 const lockedArtifact = z.strictObject({
   /** With `file` and `offset`: how the file is compressed as a whole; `offset` counts plain bytes. */
-  codec: z.enum(["gzip", "zstd"]).exactOptional(),
+  codec: z.enum(["gzip", "zstd", "xz"]).exactOptional(),
   established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]),
   etag: z.string().exactOptional(),
   /** Absolute path, or path relative to the manifest, of a local file. */

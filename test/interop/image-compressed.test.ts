@@ -10,7 +10,7 @@ const busybox = staticBusybox();
 const LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
 
 t.test("compressed docker-archive and OCI archive, from skopeo to podman", async (t) => {
-  if (!needs(t, "skopeo", "podman", "runc", "zstd")) return;
+  if (!needs(t, "skopeo", "podman", "runc", "zstd", "xz")) return;
   if (busybox === undefined) return absent(t, "busybox-static");
   const gap = await imageGap(t, "airferry-compressed");
   const images = new TestImages();
@@ -28,10 +28,12 @@ t.test("compressed docker-archive and OCI archive, from skopeo to podman", async
   // As RKE2 compresses its images.
   await run("zstd", "-q", "--rm", "-T0", "-16", "--long=25", join(gap.dir, "d.tar"));
   await run("gzip", join(gap.dir, "o.tar"));
-  await gap.carry({ images: [{ archive: "d.tar.zst" }, { archive: "o.tar.gz" }] });
+  await run("skopeo", "copy", "-q", `oci:${layout}:1.0`, `docker-archive:${gap.dir}/x.tar:vendor.example/x:1.0`);
+  await run("xz", "-T2", join(gap.dir, "x.tar"));
+  await gap.carry({ images: [{ archive: "d.tar.zst" }, { archive: "o.tar.gz" }, { archive: "x.tar.xz" }] });
   const storage = ["--storage-driver", "vfs", "--root", `${gap.dir}/s`, "--runroot", `${gap.dir}/r`];
   const podman = [...storage, "--cgroup-manager", "cgroupfs", "--runtime", "runc"];
-  for (const name of ["vendor.example/d:1.0", "vendor.example/o:1.0"]) {
+  for (const name of ["vendor.example/d:1.0", "vendor.example/o:1.0", "vendor.example/x:1.0"]) {
     const file = join(gap.dir, `${name.replaceAll(/[/:]/g, "-")}.tar`);
     const exported = await gap.airferry("export", "image", name, "--store", "store", "--out", file);
     t.equal(exported.status, 0, exported.stderr);

@@ -1,4 +1,5 @@
 /** Image archives that are compressed as a whole: read as a stream at lock and at pack, refused when changed, bounded. */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,11 +11,17 @@ import { resolveManifest } from "../../src/pack/resolve.ts";
 import { openWorkspace } from "../../src/pack/workspace.ts";
 import { InflatedFiles } from "../../src/sources/archive/inflated-file.ts";
 import { entriesOf, type LockedImageEntry } from "../../src/sources/lock-document.ts";
+import { clientPath } from "../fixtures/clients.ts";
 import { digestOf, TestImages, tarFolder, tarOf } from "../fixtures/images.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 
 const REFERENCE = "vendor.example/builder:v4";
 const LAYERS = [1, 2, 3].map((seed) => tarOf([{ path: `${seed}`, bytes: seededBytes(seed, 300_000) }]));
+
+const hasXz = clientPath("xz") !== undefined;
+/** In blocks, as xz with several threads makes them. */
+const xz = (bytes: Buffer) =>
+  execFileSync("xz", ["-c", "-1", "-T2", "--block-size=262144"], { input: bytes, maxBuffer: 1 << 30 });
 
 /** A docker-archive whose list comes last, as docker writes it, and whose middle layer is compressed itself. */
 function dockerArchive(): Buffer {
@@ -41,6 +48,11 @@ function ociArchive(dir: string): Buffer {
   images.writeLayout(join(dir, "layout"), { [REFERENCE]: index });
   tarFolder(join(dir, "layout"), join(dir, "layout.tar"));
   return readFileSync(join(dir, "layout.tar"));
+}
+
+function flipped(bytes: Buffer, at: number): Buffer {
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  return bytes;
 }
 
 async function locked(dir: string, archive: string): Promise<LockedImageEntry> {
@@ -71,6 +83,7 @@ t.test("compressed or not, of either kind, it is the same image", async (t) => {
     for (const [codec, bytes] of [
       ["gzip", gzipSync(plain)],
       ["zstd", zstdCompressSync(plain)],
+      ...(hasXz ? ([["xz", xz(plain)]] as const) : []),
     ] as const) {
       // What the name says does not count.
       const name = `${kind}-${codec}.tar`;
@@ -137,7 +150,16 @@ t.test("what is no image archive, damaged, or grows without measure is refused a
     ["a member that leads out", gzipSync(tarOf([{ path: "../x", bytes: Buffer.from("x") }])), /leads out of it/],
     ["no tar", gzipSync(Buffer.from("hello ".repeat(500))), /it is not a tar file/],
     ["no image", gzipSync(tarOf([{ path: "x", bytes: Buffer.from("x") }])), /neither oci-layout/],
-    ["xz", Buffer.from("fd377a585a000004", "hex"), /compressed with xz: expected gzip or zstd/],
+    ["xz, but for its head", Buffer.from("fd377a585a000004", "hex"), /damaged or cut off/],
+    ["bzip2", Buffer.from("425a683931415926", "hex"), /compressed with bzip2: expected gzip, zstd or xz/],
+    ...(hasXz
+      ? ([
+          ["cut off, xz", xz(plain).subarray(0, 200_000), /damaged or cut off|it ends at/],
+          ["changed, xz", flipped(xz(plain), 300_000), /damaged or cut off/],
+          ["a tar that is cut off, xz", xz(plain.subarray(0, -1024)), /it ends at/],
+          ["a bomb, xz", xz(zeros), /it grows to more than \d+ bytes out of/],
+        ] as const)
+      : []),
   ] as const) {
     write(bytes);
     const error = await refused(dir, "b.tgz");
