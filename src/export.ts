@@ -7,6 +7,7 @@ import { AirferryError } from "./errors.ts";
 import { createImageArchive, type ImageArchive } from "./export/archive.ts";
 import { ioError, syncPath } from "./io/atomic.ts";
 import { currentSignal } from "./io/limit.ts";
+import { shellWord, shellWords } from "./io/shell.ts";
 import { findImages, type PackedImage, readPackedImage } from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
 
@@ -49,7 +50,7 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
   const { out, load, references } = options;
   if ((out === undefined) === (load === undefined)) {
     throw new AirferryError("ERR_USAGE", "cannot export: expected one of --out FILE and --load docker or podman", {
-      hint: "airferry export image REF --store DIR --out image.tar",
+      hint: `airferry export image ${shellWords(references.length > 0 ? references : ["REF"])} --store ${shellWord(options.store)} --out image.tar`,
     });
   }
   if (references.length === 0)

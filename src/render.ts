@@ -8,6 +8,7 @@ import { AirferryError } from "./errors.ts";
 import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
 import type { Finding } from "./io/findings.ts";
 import { pathIn } from "./io/path-grammar.ts";
+import { shellWord } from "./io/shell.ts";
 import type { RenderName } from "./render/config-files.ts";
 import { openRender, type RenderFrom } from "./render/open.ts";
 
@@ -94,14 +95,14 @@ function thereAlready(what: RenderName, files: readonly { file: string }[]): Air
 }
 
 /** With plain HTTP, or a CA that clients know, there is nothing to put anywhere; without images nobody would need it. */
-function nothingToTrust({ url, publicCa }: RenderOptions): AirferryError {
+function nothingToTrust({ url, store, publicCa }: RenderOptions): AirferryError {
   const why = url?.startsWith("http:")
     ? `${url} is plain HTTP, which has no certificate to trust`
     : publicCa
       ? "with --public-ca clients trust the server already"
       : "no images are in the store";
   return new AirferryError("ERR_RENDER", `cannot render "registry-trust": ${why}`, {
-    hint: "for a server with TLS: airferry render registry-trust --url https://HOST:PORT; for plain HTTP: airferry render registries-conf, hosts-toml or docker-daemon",
+    hint: `for a server with TLS: airferry render registry-trust --store ${typeof store === "string" ? shellWord(store) : "DIR"} --url https://HOST:PORT; for plain HTTP render registries-conf, hosts-toml or docker-daemon instead`,
   });
 }
 

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { makeFolder, syncPath, systemFault, writeAtomic } from "../io/atomic.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { trustedKeyOf } from "../sign/keys.ts";
 import { type Signer, signatureFiles } from "../sign/signer.ts";
@@ -100,8 +100,9 @@ export async function addSignature({ folders, sums }: SignedRoot, signer: Signer
 /** The folders that hold the small files: the bundle's own, or one for each medium. */
 async function foldersOf(bundle: string): Promise<string[]> {
   const names = await readdir(bundle).catch((cause: NodeJS.ErrnoException) => {
-    throw new AirferryError("ERR_NOT_FOUND", `cannot sign "${bundle}": not a bundle folder: ${cause.code}`, {
+    throw new AirferryError("ERR_NOT_FOUND", `cannot sign "${bundle}": not a bundle's folder: ${systemFault(cause)}`, {
       path: bundle,
+      hint: "give the folder that pack printed last: the one that holds SHA256SUMS",
       cause,
     });
   });

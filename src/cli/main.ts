@@ -3,6 +3,8 @@
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
+import { nearest } from "../io/nearest.ts";
+import { shellWords } from "../io/shell.ts";
 import { VERSION } from "../version.ts";
 import { COMMANDS } from "./commands.ts";
 import { type GlobalOptions, Output } from "./output.ts";
@@ -91,6 +93,8 @@ function outputOf(argv: readonly string[]): Output {
 }
 
 function usageError(error: CommanderError, argv: readonly string[]): AirferryError {
+  const choice = wrongChoice(error.message, argv);
+  if (choice !== undefined) return choice;
   const message = error.message
     .replace(/^error: /, "")
     .replace(/\n\(Did/, " (did")
@@ -100,7 +104,29 @@ function usageError(error: CommanderError, argv: readonly string[]): AirferryErr
   return new AirferryError("ERR_USAGE", `cannot run airferry${command}: ${message}`, {
     hint: swallowed
       ? `${swallowed} takes all values behind it: name the ${command === " lock" ? "manifest" : "bundle"} before it`
-      : `airferry${command} --help`,
+      : (withMissing(error, argv) ?? `airferry${command} --help`),
+  });
+}
+
+/** The same command with the option that it lacks, for its value to be filled in. */
+function withMissing({ code, message }: CommanderError, argv: readonly string[]): string | undefined {
+  const [, option, value] = /required option '(?:-\w, )?(--[a-z-]+) <(.+)>'/.exec(message) ?? [];
+  if (code !== "commander.missingMandatoryOptionValue" || option === undefined || value === undefined) return undefined;
+  return `airferry ${shellWords(argv)} ${option} ${value.toUpperCase()}`;
+}
+
+/** A word that must be one of several. */
+function wrongChoice(text: string, argv: readonly string[]): AirferryError | undefined {
+  const [, given, , list] =
+    /argument(?: value)? '(.*)' is invalid(?: for argument '(.*)')?\. Allowed choices are (.*)\.$/s.exec(text) ?? [];
+  if (given === undefined || list === undefined) return undefined;
+  const known = list.split(", ");
+  const near = nearest(given, known);
+  const words = near === undefined ? undefined : argv.map((it) => (it === given ? near : it));
+  return new AirferryError("ERR_USAGE", `cannot run airferry ${argv[0]}: "${given}" is none of ${list}`, {
+    expected: list,
+    actual: given,
+    hint: words === undefined ? `airferry ${argv[0]} --help` : `airferry ${shellWords(words)}`,
   });
 }
 

@@ -67,7 +67,7 @@ export async function checkReach({ client, base }: CheckContext): Promise<string
     }
     throw new Remedy(
       `no connection to ${base.origin}: ${code || (error as Error).message}`,
-      "is airferry serve running there, and does a firewall let the port through? firewall-cmd --add-port=PORT/tcp",
+      `is airferry serve running there, and does a firewall let the port through? firewall-cmd --add-port=${base.port || (base.protocol === "https:" ? "443" : "80")}/tcp`,
     );
   }
 }

@@ -7,6 +7,7 @@ import { type AgentOptions, Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { AirferryError } from "../errors.ts";
+import { systemFault } from "../io/atomic.ts";
 import type { TlsIdentity } from "./credentials.ts";
 
 const KEEP_ALIVE: AgentOptions = { keepAlive: true, maxFreeSockets: 64, scheduling: "lifo", timeout: 0 };
@@ -92,7 +93,7 @@ export class Agents {
         try {
           all.add(readFileSync(caFile, "utf8"));
         } catch (cause) {
-          throw new AirferryError("ERR_IO", `cannot read the CA file "${caFile}": ${(cause as Error).message}`, {
+          throw new AirferryError("ERR_IO", `cannot read the CA file "${caFile}": ${systemFault(cause)}`, {
             path: caFile,
             cause,
           });

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
+import { systemFault } from "../io/atomic.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
 import { type Netrc, readNetrc } from "./netrc.ts";
 
@@ -105,15 +106,11 @@ export class Credentials {
       const text = readFileSync(path, "utf8");
       if (text.includes("-----BEGIN ")) return text;
     } catch (cause) {
-      throw new AirferryError(
-        "ERR_IO",
-        `cannot read the ${what} of "${host}" from "${path}": ${(cause as Error).message}`,
-        {
-          path,
-          cause,
-          hint: `check hosts.${host} in the manifest`,
-        },
-      );
+      throw new AirferryError("ERR_IO", `cannot read the ${what} of "${host}" from "${path}": ${systemFault(cause)}`, {
+        path,
+        cause,
+        hint: `check hosts.${host} in the manifest`,
+      });
     }
     throw new AirferryError("ERR_IO", `cannot read the ${what} of "${host}" from "${path}": it is not PEM`, {
       path,

@@ -65,7 +65,7 @@ export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
 export function ioError(action: string, file: string, cause: unknown): AirferryError {
   if (cause instanceof AirferryError) return cause;
   if ((cause as Error).name === "AbortError") throw cause;
-  const { code, message } = cause as NodeJS.ErrnoException;
+  const { code } = cause as NodeJS.ErrnoException;
   const detail = { path: file, cause, hint: hintOf(code) };
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new AirferryError("ERR_SPACE", `cannot ${action} "${file}": ${spaceFault(file, code)}`, detail);
@@ -73,7 +73,25 @@ export function ioError(action: string, file: string, cause: unknown): AirferryE
   if (code === "EFBIG") {
     return new AirferryError("ERR_FILE_TOO_LARGE", `cannot ${action} "${file}": too large for its file system`, detail);
   }
-  return new AirferryError("ERR_IO", `cannot ${action} "${file}": ${message}`, detail);
+  return new AirferryError("ERR_IO", `cannot ${action} "${file}": ${systemFault(cause)}`, detail);
+}
+
+const FAULTS = new Map([
+  ["ENOENT", "no such file or folder"],
+  ["EISDIR", "it is a folder"],
+  ["ENOTDIR", "a part of its path is a file"],
+  ["EEXIST", "a file of that name is there"],
+  ["EACCES", "permission denied"],
+  ["EPERM", "permission denied"],
+  ["EROFS", "its file system is read-only"],
+  ["ELOOP", "its links lead in a circle"],
+  ["ENAMETOOLONG", "its name is too long"],
+]);
+
+/** What a system error means, without the system's own code, call and path; other errors as they read. */
+export function systemFault(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return FAULTS.get(code ?? "") ?? message;
 }
 
 /** What helps against a system error, by its code; undefined where that depends on what was done. */
@@ -86,6 +104,9 @@ const HINTS = new Map([
   ["ENOSPC", MAKE_ROOM],
   ["EDQUOT", MAKE_ROOM],
   ["EFBIG", "use another file system, or smaller volumes: --volume-size fat32"],
+  ["EEXIST", "give a folder, or another name"],
+  ["ENOTDIR", "give a folder, or another name"],
+  ["ENOENT", "check the path"],
   ["EROFS", "choose another folder, or mount its file system read-write"],
   ["EACCES", ALLOW],
   ["EPERM", ALLOW],

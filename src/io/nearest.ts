@@ -1,6 +1,6 @@
 /** What somebody may have meant: the known word that is closest to one that is not known. No imports. */
 
-/** The word that takes the fewest edits, when they are few for its length; undefined when none is near. */
+/** The word that takes the fewest edits, when they are few for its length, else the last one that begins so; undefined when none is near. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let fewest = Math.max(1, Math.floor(word.length / 3)) + 1;
@@ -8,8 +8,11 @@ export function nearest(word: string, known: readonly string[]): string | undefi
     const edits = editsBetween(word.toLowerCase(), it.toLowerCase(), fewest);
     if (edits < fewest) [best, fewest] = [it, edits];
   }
-  return best;
+  return best ?? (word.length < MIN_PREFIX ? undefined : known.findLast((it) => it.startsWith(word.toLowerCase())));
 }
+
+/** Letters of a word that may be the beginning of another. */
+const MIN_PREFIX = 3;
 
 /** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`; at least `enough` when it is not less. */
 function editsBetween(a: string, b: string, enough: number): number {

@@ -26,7 +26,11 @@ export async function openRegular(file: string): Promise<OpenFile> {
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     if (code === "ENOENT") {
-      throw new AirferryError("ERR_NOT_FOUND", `cannot open "${file}": no such file`, { path: file, cause });
+      throw new AirferryError("ERR_NOT_FOUND", `cannot open "${file}": no such file`, {
+        path: file,
+        hint: "check the path, and that the medium is mounted",
+        cause,
+      });
     }
     if (code === "ELOOP" || code === "EMLINK" || code === "ENXIO" || code === "EISDIR") throw notRegular(file, cause);
     throw new AirferryError("ERR_IO", `cannot open "${file}": ${(cause as Error).message}`, { path: file, cause });

@@ -9,10 +9,11 @@ import { type Document, isMap, isScalar as isScalarNode, LineCounter } from "yam
 import type { z } from "zod";
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
-import { hintOf } from "../io/atomic.ts";
+import { hintOf, systemFault } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
 import { checkFileName, checkPath } from "../io/path-grammar.ts";
 import { redactUrl } from "../io/redact.ts";
+import { shellWord } from "../io/shell.ts";
 import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
 import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
@@ -21,6 +22,7 @@ import { unknownKey } from "./unknown-key.ts";
 
 /** Manifests are written by hand; anything larger is a mistake. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+const LOCK_SUFFIX = ".lock.json";
 
 /**
  * Reads and validates a manifest file.
@@ -36,13 +38,23 @@ export async function readManifest(file: string): Promise<Manifest> {
         `cannot read manifest "${file}": too large: expected at most ${MAX_MANIFEST_BYTES} bytes, got ${size}`,
       );
     }
+    if (file.endsWith(LOCK_SUFFIX)) {
+      throw new AirferryError(
+        "ERR_MANIFEST_INVALID",
+        `cannot read manifest "${file}": it is a lock: expected what it locks`,
+        {
+          path: file,
+          hint: `give the manifest, which lies beside it: ${shellWord(`${file.slice(0, -LOCK_SUFFIX.length)}.yaml`)}`,
+        },
+      );
+    }
     text = await readFile(file, "utf8");
   } catch (cause) {
     if (cause instanceof AirferryError) throw cause;
     const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
     throw new AirferryError(
       missing ? "ERR_USAGE" : "ERR_IO",
-      `cannot read manifest "${file}": ${missing ? "no such file" : (cause as Error).message}`,
+      `cannot read manifest "${file}": ${missing ? "no such file" : systemFault(cause)}`,
       {
         path: file,
         hint: missing

@@ -13,11 +13,11 @@ const name = z
   .max(MAX_NAME_BYTES);
 const url = z
   .string()
-  .regex(/^https?:\/\/[^\s]+$/, "must be an http:// or https:// URL")
-  .regex(
-    /^https?:\/\/[^/?#@]*([/?#]|$)/,
-    "must not hold a user or password: they would be recorded; put them under hosts:",
-  )
+  .regex(/^https?:\/\/[^\s]+$/, { error: "must be an http:// or https:// URL", abort: true })
+  .regex(/^https?:\/\/[^/?#@]*([/?#]|$)/, {
+    error: "must not hold a user or password: they would be recorded; put them under hosts:",
+    abort: true,
+  })
   .refine((it) => URL.canParse(it), "cannot be read as a URL");
 const hex256 = z.string().regex(/^[0-9a-fA-F]{64}$/, "must be 64 hexadecimal digits");
 const fingerprint = z

@@ -123,7 +123,9 @@ function notAKey(file: string, actual: string, cause?: unknown): AirferryError {
       cause,
       hint: isPrivate
         ? "give the .pub file; a private key never belongs on the far side"
-        : "give the .pub file of the key pair, as keygen or cosign generate-key-pair wrote it",
+        : actual.includes("PGP")
+          ? "this is an OpenPGP key, which packages are signed with; give the .pub file of the key that signs bundles"
+          : "give the .pub file of the key pair, as keygen or cosign generate-key-pair wrote it",
     },
   );
 }

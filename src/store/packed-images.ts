@@ -62,7 +62,10 @@ export function findImages(
       ? found.map((it) => `${it.catalog.digest} (--stream ${it.release.stream})`)
       : [...new Set((found.length > 1 ? found : all).map((it) => it.catalog.reference))];
     throw new AirferryError("ERR_NOT_FOUND", `cannot find image "${name}" in the store: ${fault}`, {
-      hint: candidates.length === 0 ? "no images were packed" : `there are: ${candidates.slice(0, 50).join(", ")}`,
+      hint:
+        candidates.length === 0
+          ? "no image was packed at all: name it under images: in the manifest, and pack again"
+          : `there are: ${candidates.slice(0, 50).join(", ")}`,
     });
   });
 }

@@ -273,10 +273,17 @@ async function noStore(root: string, dir: string): Promise<AirferryError> {
   });
 }
 
-/** Stores right above or below a folder. */
+/** Stores right above, below or beside a folder. */
 async function storesNear(root: string, names: readonly string[]): Promise<string[]> {
   const found: string[] = [];
-  for (const folder of [dirname(root), ...names.slice(0, 100).map((it) => join(root, it))])
+  const parent = dirname(root);
+  const beside = await readdir(parent).catch(() => []);
+  const places = [
+    parent,
+    ...names.slice(0, 100).map((it) => join(root, it)),
+    ...beside.slice(0, 100).map((it) => join(parent, it)),
+  ];
+  for (const folder of places)
     if ((await statOrNothing(join(folder, STORE_FILE)).catch(() => undefined)) !== undefined) found.push(folder);
   return found;
 }

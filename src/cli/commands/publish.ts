@@ -53,6 +53,8 @@ export const publishCommand: Register = (program, run) => {
         output.progressDone();
         const bytes = published.reduce((sum, it) => sum + it.pushedBytes, 0);
         output.note(`published ${plural(published.length, "image")}: ${formatBytes(bytes)} sent`);
+        if (published.length === 0)
+          output.note("no release here has an image: name some under images: in the manifest, and pack again");
         for (const { target } of published) output.print(target);
         output.result({ images: published });
       }),

@@ -8,7 +8,7 @@ import { isIP } from "node:net";
 import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../../errors.ts";
-import { makeFolder, writeAtomic } from "../../io/atomic.ts";
+import { makeFolder, systemFault, writeAtomic } from "../../io/atomic.ts";
 import { chmodHint, refuseExposed } from "../../io/exposed.ts";
 import { shellWords } from "../../io/shell.ts";
 import { hostAddresses, hostNames, isAnyHost } from "../http/address.ts";
@@ -64,15 +64,21 @@ async function refuseOpenFolder(dir: string): Promise<void> {
 export async function readTlsFiles(certFile: string, keyFile: string): Promise<TlsMaterial> {
   const cert = await readPem(certFile);
   const key = await readPem(keyFile);
+  requirePem(certFile, cert, /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/, "certificate");
+  requirePem(keyFile, key, /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/, "private key");
   let matches: boolean;
   try {
     matches = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch (cause) {
-    throw new AirferryError("ERR_KEY_INVALID", `cannot use certificate "${certFile}": ${(cause as Error).message}`, {
-      hint: "give PEM files, without a passphrase, as --tls CERT,KEY",
-      path: certFile,
-      cause,
-    });
+    throw new AirferryError(
+      "ERR_KEY_INVALID",
+      `cannot use certificate "${certFile}": OpenSSL cannot read it, or its key`,
+      {
+        hint: "give PEM files, without a passphrase, as --tls CERT,KEY",
+        path: certFile,
+        cause,
+      },
+    );
   }
   if (!matches) {
     throw new AirferryError(
@@ -170,11 +176,20 @@ async function writePair(dir: string, name: string, { key, cert }: KeyAndCertifi
   await writeAtomic(join(dir, `${name}.crt`), cert, 0o644);
 }
 
+function requirePem(path: string, text: string, head: RegExp, what: string): void {
+  if (head.test(text)) return;
+  const found = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(text)?.[1] ?? "no PEM block";
+  throw new AirferryError("ERR_KEY_INVALID", `cannot use ${what} "${path}": expected a PEM ${what}, got ${found}`, {
+    hint: "give PEM files, the key without a passphrase, as --tls CERT,KEY",
+    path,
+  });
+}
+
 async function readPem(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (cause) {
-    throw new AirferryError("ERR_KEY_INVALID", `cannot read "${path}": ${(cause as Error).message}`, {
+    throw new AirferryError("ERR_KEY_INVALID", `cannot read "${path}": ${systemFault(cause)}`, {
       hint: "give the files as --tls CERT,KEY",
       path,
       cause,

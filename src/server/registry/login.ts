@@ -6,6 +6,7 @@ import { readFile, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compare } from "bcryptjs";
 import { AirferryError } from "../../errors.ts";
+import { systemFault } from "../../io/atomic.ts";
 import { exposed, exposureOf } from "../../io/exposed.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { Mount } from "../http/context.ts";
@@ -82,7 +83,7 @@ export class Htpasswd {
     // Digests may be read; htpasswd itself writes the file so.
     if ((await exposureOf(file)) === "change") throw exposed(file, "the passwords", "change");
     const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
-      throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${cause.code ?? cause.message}`, {
+      throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${systemFault(cause)}`, {
         path: file,
         cause,
         hint: `make it with: htpasswd -Bc ${shellWord(file)} USER`,

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { BY_USER } from "../../http/named.ts";
+import { systemFault } from "../../io/atomic.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
 import type { LockContext } from "../types.ts";
@@ -47,8 +48,9 @@ async function readKeyFile(key: string, owner: string, context: LockContext): Pr
   }
   const file = isAbsolute(key) ? key : resolve(context.baseDir, key);
   return readFile(file).catch((cause: Error) => {
-    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read key "${key}" of ${owner}: ${cause.message}`, {
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read key "${key}" of ${owner}: ${systemFault(cause)}`, {
       path: key,
+      hint: "paths in a manifest are relative to the manifest's own folder",
       cause,
     });
   });

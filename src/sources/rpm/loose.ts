@@ -48,6 +48,7 @@ export async function readLooseFolder(name: string, dir: string, given: string):
       `cannot lock rpms "${name}": no .rpm file and no repodata/ in "${given}"`,
       {
         path: given,
+        hint: "put the packages there, or name the folder that has them; paths are relative to the manifest's own folder",
       },
     );
   }
