@@ -353,7 +353,7 @@ t.test("users come and go while the server runs", async (t) => {
   for (const [fault, damage] of [
     [/line 2 is not user:bcrypt; the users that were read before stay$/, () => writeFileSync(htpasswd, "#\nnew:x\n")],
     [/htpasswd": there is no user in it; /, () => writeFileSync(htpasswd, "")],
-    [/htpasswd": ENOENT; /, () => rmSync(htpasswd)],
+    [/htpasswd": no such file or folder; /, () => rmSync(htpasswd)],
   ] as const) {
     damage();
     await nextLook();
