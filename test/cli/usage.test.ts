@@ -60,7 +60,7 @@ t.test("a lock that is given for its manifest is told as that", async (t) => {
   t.equal(status, 2);
   t.match(
     stderr,
-    /it is a lock: expected what it locks[^]*hint: give the manifest, which lies beside it: 'my m\.yaml'/,
+    /it is a lock: expected what it locks[\s\S]*hint: give the manifest, which lies beside it: 'my m\.yaml'/,
   );
 });
 
