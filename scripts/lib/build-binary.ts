@@ -44,7 +44,7 @@ const bundled = {
 } as const;
 await build({ ...bundled, entryPoints: [join(root, "src", "bin.ts")], outfile: file("airferry.cjs") });
 // What runs in a thread of its own: src/io/parser-thread.ts.
-const THREADS = { "modules-worker.cjs": join(root, "src", "rpm", "modules-worker.ts") };
+const THREADS = { "parser-worker.cjs": join(root, "src", "parser-worker.ts") };
 for (const [name, entry] of Object.entries(THREADS)) {
   await build({ ...bundled, banner: {}, entryPoints: [entry], outfile: file(name) });
 }

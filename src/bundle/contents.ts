@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { AirferryError, type Problem } from "../errors.ts";
 import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { parseInventory } from "./inventory.ts";
+import { parseInventoryInTurns } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
 import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_NOTE_BYTES } from "./media-names.ts";
@@ -62,7 +62,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
         const bytes = await readSmall(file, name === INVENTORY_NAME ? MAX_INVENTORY_BYTES : MAX_NOTE_BYTES);
         const actual = hash("sha256", bytes, "hex");
         if (actual !== sha256) problems.push(mismatch(file, name, sha256, actual));
-        else if (name === INVENTORY_NAME) inventory ??= { bytes, value: parseInventory(bytes) };
+        else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInTurns(bytes) };
       } catch (error) {
         note(error, name);
       }

@@ -5,12 +5,13 @@
 
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
-import { parseJson } from "../io/json.ts";
+import { atOnce, inTurns, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { checkCatalog } from "./catalog-check.ts";
+import { parseCanonical } from "./inventory-text.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
-import { checkEntryPaths, compareUtf8, printable } from "./paths.ts";
+import { checkingEntryPaths, compareUtf8, printable } from "./paths.ts";
 import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
 import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume-layout.ts";
 
@@ -19,6 +20,8 @@ export const MAX_ENTRIES = 500_000;
 /** Serials and epochs beyond this are refused: a huge one would lock a stream for ever. */
 export const MAX_SERIAL = 999_999_999;
 const MAX_PROBLEMS = 50;
+/** So many entries are looked at before the work may pause. */
+const STEP_ENTRIES = 1000;
 
 /** SHA-256 of no bytes. */
 const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -68,15 +71,22 @@ export function streamEntries(inventory: Inventory): (InventoryEntry & { offset:
 export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
 
 /**
- * Parses an inventory whose digest is in a signed SHA256SUMS.
+ * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: {@link parseInventoryInTurns}.
  * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with `problems`
  */
 export function parseInventory(bytes: Buffer): Inventory {
+  return atOnce(parsing(bytes));
+}
+
+/** The same with pauses, so that signals are heeded. @throws {AirferryError} as {@link parseInventory} */
+export async function parseInventoryInTurns(bytes: Buffer): Promise<Inventory> {
+  return inTurns(parsing(bytes), new Pace((fault) => invalid([problem("", fault)])));
+}
+
+function* parsing(bytes: Buffer): Generator<void, Inventory> {
   let value: unknown;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    value = parseJson(text);
-    if (!isCanonical(value, text)) throw new Error("not canonical JSON");
+    value = yield* parseCanonical(bytes);
   } catch (cause) {
     throw invalid([problem("", `${(cause as Error).message.slice(0, 200)}`)], cause);
   }
@@ -93,32 +103,9 @@ export function parseInventory(bytes: Buffer): Inventory {
       },
     );
   }
-  const problems = checkInventory(value as Record<string, unknown>);
+  const problems = yield* checkInventory(value as Record<string, unknown>);
   if (problems.length > 0) throw invalid(problems);
   return value as Inventory;
-}
-
-/**
- * Tells whether `JSON.stringify(value)` is `text`, without making that text a second time: the inventory of 100,000 entries is
- * more than 20 MB of it.
- */
-function isCanonical(value: unknown, text: string): boolean {
-  let at = 0;
-  const takes = (part: string) => {
-    if (!text.startsWith(part, at)) return false;
-    at += part.length;
-    return true;
-  };
-  const list = (items: unknown[]) =>
-    takes("[") && items.every((it, index) => (index === 0 || takes(",")) && takes(JSON.stringify(it))) && takes("]");
-  if (!isRecord(value)) return JSON.stringify(value) === text;
-  if (!takes("{")) return false;
-  for (const [index, [key, member]] of Object.entries(value).entries()) {
-    if (index > 0 && !takes(",")) return false;
-    if (!takes(`${JSON.stringify(key)}:`)) return false;
-    if (!(Array.isArray(member) ? list(member) : takes(JSON.stringify(member)))) return false;
-  }
-  return takes("}") && at === text.length;
 }
 
 function invalid(problems: Problem[], cause?: unknown): AirferryError {
@@ -157,7 +144,7 @@ function isHex256(value: unknown): value is string {
 }
 
 /** Every problem of a parsed value, cheapest and most basic first; later checks run only when their ground is sound. */
-function checkInventory(value: Record<string, unknown>): Problem[] {
+function* checkInventory(value: Record<string, unknown>): Generator<void, Problem[]> {
   const problems: Problem[] = [];
   const expect = (fine: boolean, where: string, message: string) => {
     if (!fine) problems.push(problem(where, `${where}: ${message}`));
@@ -189,10 +176,10 @@ function checkInventory(value: Record<string, unknown>): Problem[] {
     const where = ["builder", ...at].join(".");
     problems.push({ code: "ERR_PATH_UNSAFE", path: `${INVENTORY_NAME} ${where}`, message: `${where}: ${fault}` });
   }
-  problems.push(...checkEntries(value.entries));
+  problems.push(...(yield* checkEntries(value.entries)));
   if (problems.length > 0) return problems;
   const entries = value.entries as InventoryEntry[];
-  problems.push(...checkLayout(entries, value));
+  problems.push(...(yield* checkLayout(entries, value)));
   problems.push(...checkCatalog(value.catalog, entries, problem));
   return problems;
 }
@@ -202,13 +189,14 @@ function hasExactly(value: Record<string, unknown>, keys: string[]): boolean {
   return own.length === keys.length && keys.every((it) => own.includes(it));
 }
 
-function checkEntries(entries: unknown[]): Problem[] {
+function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
   const problems: Problem[] = [];
   if (entries.length > MAX_ENTRIES)
     return [problem("entries", `entries: at most ${MAX_ENTRIES}, got ${entries.length}`)];
   const sizes = new Map<string, number>();
   let before: string | undefined;
   for (const [index, it] of entries.entries()) {
+    if (index % STEP_ENTRIES === 0) yield;
     const where = `entries[${index}]`;
     const fault = entryFault(it);
     if (fault !== undefined) {
@@ -217,7 +205,7 @@ function checkEntries(entries: unknown[]): Problem[] {
       continue;
     }
     const { path, size, sha256 } = it as InventoryEntry;
-    // Equal paths are named by checkEntryPaths.
+    // Equal paths are named by checkingEntryPaths.
     if (before !== undefined && compareUtf8(before, path) > 0) {
       problems.push(problem(where, `${where}: not sorted by path: "${printable(path)}"`));
     }
@@ -229,7 +217,8 @@ function checkEntries(entries: unknown[]): Problem[] {
     sizes.set(sha256, size);
   }
   if (problems.length === 0) {
-    problems.push(...checkEntryPaths(pathsOf(entries as InventoryEntry[]), { twins: false }).problems);
+    const checked = yield* checkingEntryPaths(pathsOf(entries as InventoryEntry[]), { twins: false });
+    problems.push(...checked.problems);
   }
   return problems;
 }
@@ -254,11 +243,12 @@ function entryFault(it: unknown): string | undefined {
 }
 
 /** Recomputes every offset and volume: what differs overlaps, leaves a gap or lies about its place. */
-function checkLayout(entries: InventoryEntry[], value: Record<string, unknown>): Problem[] {
+function* checkLayout(entries: InventoryEntry[], value: Record<string, unknown>): Generator<void, Problem[]> {
   const { streamSize, volumeSize } = value;
   const placed = streamEntries({ entries } as Inventory);
   let position = 0;
-  for (const { path, size, offset } of placed) {
+  for (const [index, { path, size, offset }] of placed.entries()) {
+    if (index % STEP_ENTRIES === 0) yield;
     const expected = position + headerSize(path);
     if (offset !== expected) {
       const at = `"${printable(path)}"`;

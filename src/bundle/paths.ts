@@ -3,17 +3,31 @@
  * "Entry paths".
  */
 import type { Problem } from "../errors.ts";
+import { atOnce } from "../io/pace.ts";
 import { checkPath } from "../io/path-grammar.ts";
 import { printable as printableText } from "../io/printable.ts";
+
+/** What is wrong with paths, and which of them differ only by case. */
+export interface CheckedPaths {
+  problems: Problem[];
+  caseTwins: [string, string][];
+}
+
+const STEP_PATHS = 1000;
 
 /**
  * Checks all paths of a bundle, each alone and against each other: no duplicates, no path that is a directory of another.
  * Paths that differ only by case are legal and come back in `caseTwins`, for people to be told; `twins: false` spares the search.
  */
-export function checkEntryPaths(
+export function checkEntryPaths(paths: Iterable<string>, options: { twins?: boolean } = {}): CheckedPaths {
+  return atOnce(checkingEntryPaths(paths, options));
+}
+
+/** The same in steps: yields where the work may pause. */
+export function* checkingEntryPaths(
   paths: Iterable<string>,
   options: { twins?: boolean } = {},
-): { problems: Problem[]; caseTwins: [string, string][] } {
+): Generator<void, CheckedPaths> {
   const problems: Problem[] = [];
   const caseTwins: [string, string][] = [];
   const seen = new Set<string>();
@@ -26,6 +40,7 @@ export function checkEntryPaths(
       message: `unsafe entry path "${printable(path)}": ${fault}`,
     });
   for (const path of paths) {
+    if (seen.size % STEP_PATHS === 0) yield;
     const fault = checkPath(path);
     if (fault !== undefined) {
       refuse(path, fault);

@@ -13,7 +13,7 @@ export interface NetrcLogin {
 export type Netrc = ReadonlyMap<string, NetrcLogin>;
 
 /** No netrc is larger than this by honest means. */
-const MAX_NETRC_BYTES = 1024 * 1024;
+const MAX_NETRC_BYTES = 256 * 1024;
 
 /** Reads a netrc file; a missing or unreadable one is an empty map, as for every other client. */
 export function readNetrc(path: string): Netrc {

@@ -45,3 +45,20 @@ export class Pace {
     }
   }
 }
+
+/** Runs work that yields wherever it may pause, with pauses. */
+export async function inTurns<T>(work: Generator<void, T>, pace: Pace): Promise<T> {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+    if (pace.isDue) await pace.rest();
+  }
+}
+
+/** Runs the same without a pause, for little of it. */
+export function atOnce<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+  }
+}

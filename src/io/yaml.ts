@@ -10,18 +10,25 @@ const MAX_DEPTH = 100;
 /** How often aliases may multiply what they name: for `toJS`. */
 export const MAX_ALIASES = 100;
 const MAX_ERRORS = 100;
+const SEVERAL = "holds more than one document: expected one, without '---' or '...' inside";
 
-export type YamlOptions = Omit<NonNullable<Parameters<typeof parseDocument>[1]>, "uniqueKeys" | "prettyErrors">;
+export type YamlOptions = Omit<
+  NonNullable<Parameters<typeof parseDocument>[1]>,
+  "uniqueKeys" | "prettyErrors" | "logLevel"
+>;
 
 /**
- * Parses one document. Faults are in its `errors` (at most 100), each with `linePos`; double keys and too much depth are among
- * them. Where there are any, the document's value is not to be used.
+ * Parses one document. Faults are in its `errors` (at most 100), each with `linePos`; a second document, double keys and too much
+ * depth are among them. Where there are any, the document's value is not to be used.
  */
 export function parseYaml(text: string, options: YamlOptions = {}): Document.Parsed {
   const lines = options.lineCounter ?? new LineCounter();
   let document: Document.Parsed;
   try {
-    document = parseDocument(text, { ...options, lineCounter: lines, uniqueKeys: false, prettyErrors: false });
+    // At any other level the package warns people of its own accord, or lets a second document pass.
+    const own = { lineCounter: lines, uniqueKeys: false, prettyErrors: false, logLevel: "error" } as const;
+    document = parseDocument(text, { ...options, ...own });
+    for (const error of document.errors) if (error.code === "MULTIPLE_DOCS") error.message = SEVERAL;
     if (document.errors.length === 0) checkNodes(document, options.merge === true);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;

@@ -2,6 +2,7 @@
  * Directory records of ISO 9660 into entries (ECMA-119, 9.1), with names from Rock Ridge, Joliet or the plain identifier.
  * Everything is checked before it is believed: lengths, names, extents against the size of the image.
  */
+import { Pace } from "../io/pace.ts";
 import { isoFault } from "./fault.ts";
 import { decodeName, parseSystemUse, type ReadContinuation, type RockRidge } from "./susp.ts";
 import type { Extent, IsoEntry, IsoKind, IsoTree } from "./types.ts";
@@ -12,6 +13,10 @@ const FLAG_ASSOCIATED = 0x04;
 const FLAG_MORE_EXTENTS = 0x80;
 /** More extents than a file of 16 TiB needs. */
 const MAX_EXTENTS = 4096;
+/** Thirty times what the largest real directory has. */
+const MAX_RECORDS = 200_000;
+/** Time is looked at after so many. */
+const RECORDS_AT_ONCE = 500;
 
 /** What is the same for all directories of one image. */
 export interface DirectoryContext {
@@ -96,6 +101,8 @@ export function parseRecord(bytes: Uint8Array, at: number, base: number, context
 export async function parseDirectory(bytes: Uint8Array, base: number, context: DirectoryContext): Promise<RawEntry[]> {
   const entries: RawEntry[] = [];
   const names = new Set<string>();
+  const pace = new Pace((fault) => isoFault(context.label, base, fault));
+  let count = 0;
   let open: RawEntry | undefined;
   let at = 0;
   while (at < bytes.length) {
@@ -106,6 +113,12 @@ export async function parseDirectory(bytes: Uint8Array, base: number, context: D
     }
     const record = parseRecord(bytes, at, base, context);
     at += bytes[at]!;
+    if (++count > MAX_RECORDS) {
+      throw isoFault(context.label, record.offset, "too many records in a directory", {
+        expected: `at most ${MAX_RECORDS}`,
+      });
+    }
+    if (count % RECORDS_AT_ONCE === 0 && pace.isDue) await pace.rest();
     if (isDotRecord(record) || record.flags & FLAG_ASSOCIATED) continue;
     let rock: RockRidge | undefined;
     if (context.tree === "rock-ridge") {

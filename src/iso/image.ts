@@ -14,6 +14,8 @@ import { readVolumes, SECTOR_BYTES, type VolumeDescriptor } from "./volume.ts";
 const MAX_DIRECTORY_BYTES = 64 * 1024 * 1024;
 const MAX_DEPTH = 128;
 const MAX_LINKS = 40;
+/** Of a path with the links in it: more than any system takes. */
+const MAX_STEPS = 2048;
 /** Entries that the cache holds over all directories of an image. */
 const MAX_CACHED_ENTRIES = 100_000;
 const MAX_WALK_ENTRIES = 2_000_000;
@@ -97,8 +99,8 @@ export class IsoImage {
   }
 
   /**
-   * Finds a path (`a/b/c`; leading, trailing and doubled slashes do not matter), following symbolic links, at most 40.
-   * Returns undefined when it is not there, when a link leads out of the image or runs in a circle.
+   * Finds a path (`a/b/c`; leading, trailing and doubled slashes do not matter), following symbolic links, at most 40, over at most
+   * 2048 segments. Returns undefined when it is not there, when a link leads out of the image or runs in a circle.
    * On a tree of plain upper-case names, letter case does not matter.
    * @throws {AirferryError} ERR_ISO_INVALID when a directory on the way is malformed
    */
@@ -107,7 +109,9 @@ export class IsoImage {
     const at: IsoEntry[] = [this.root];
     const names: string[] = [];
     let links = 0;
+    let steps = 0;
     while (todo.length > 0) {
+      if (++steps > MAX_STEPS) return undefined;
       const name = todo.shift()!;
       const directory = at[at.length - 1]!;
       if (directory.kind !== "directory") return undefined;

@@ -6,6 +6,8 @@ import type { IsoImage } from "./image.ts";
 
 const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_REPOSITORIES = 32;
+/** Places that are looked at for one. */
+const MAX_LOOKS = 500;
 const MAX_KEY_BYTES = 64 * 1024;
 const MAX_KEYS = 16;
 
@@ -101,7 +103,9 @@ async function readTreeInfo(image: IsoImage): Promise<Ini> {
 /** Variants that `.treeinfo` names come first, then whatever directory of the root has `repodata/`. */
 async function findRepositories(image: IsoImage, info: Ini): Promise<IsoRepository[]> {
   const found = new Map<string, IsoRepository>();
+  let looks = 0;
   const consider = async (id: string, path: string) => {
+    if (++looks > MAX_LOOKS) return;
     const clean = path.replace(/^(\.?\/)+|^\.$|\/+$/g, "");
     if (found.size >= MAX_REPOSITORIES || found.has(clean) || clean.split("/").includes("..")) return;
     if ((await image.find(`${clean}/repodata/repomd.xml`))?.entry.kind !== "file") return;

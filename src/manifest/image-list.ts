@@ -7,7 +7,7 @@ import { checkReference, formatReference, parseReference } from "../oci/referenc
 import type { ImageEntry } from "./schema.ts";
 
 /** Lists are written by hand or by a release script; a longer one is a mistake. */
-export const MAX_IMAGE_LIST_BYTES = 1024 * 1024;
+export const MAX_IMAGE_LIST_BYTES = 256 * 1024;
 
 /**
  * Makes one entry of each line; what follows `#` is a comment, an image that is listed twice is taken once. Other keys of

@@ -11,6 +11,7 @@ import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf, systemFault } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
+import { FEW_BYTES, runInThread } from "../io/parser-thread.ts";
 import { checkFileName, checkPath } from "../io/path-grammar.ts";
 import { redactUrl } from "../io/redact.ts";
 import { shellWord } from "../io/shell.ts";
@@ -23,6 +24,8 @@ import { unknownKey } from "./unknown-key.ts";
 /** Manifests are written by hand; anything larger is a mistake. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const LOCK_SUFFIX = ".lock.json";
+/** So many are told of at once. */
+const MAX_PROBLEMS = 100;
 
 /**
  * Reads and validates a manifest file.
@@ -66,7 +69,19 @@ export async function readManifest(file: string): Promise<Manifest> {
       },
     );
   }
-  return withListedImages(parseManifest(text, file), file);
+  return withListedImages(await parseAside(text, file), file);
+}
+
+/** Large manifests are parsed in a thread, since YAML cannot be read in pieces. */
+async function parseAside(text: string, file: string): Promise<Manifest> {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= FEW_BYTES) return parseManifest(text, file);
+  const tooMuch = (fault: string) =>
+    new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": ${fault}`, {
+      path: file,
+      hint: "cut it into several manifests, each with a stream of its own",
+    });
+  return runInThread<Manifest>("manifest", { bytes, args: [file], tooMuch });
 }
 
 /** Puts one entry for each listed image in the place of every `list:`; an entry of its own for an image counts before lists. */
@@ -123,17 +138,17 @@ export function parseManifest(text: string, name: string): Manifest {
   const problems: Problem[] = document.errors.map((error) => ({
     code: "ERR_MANIFEST_INVALID",
     path: `${name}:${error.linePos?.[0].line ?? 1}`,
-    message:
-      error.code === "MULTIPLE_DOCS"
-        ? "holds more than one document: a manifest is one file without '---' inside"
-        : (error.message.split("\n")[0] ?? "not YAML"),
+    message: error.message.split("\n")[0] ?? "not YAML",
   }));
-  const report = (path: readonly PropertyKey[], message: string) =>
+  const report = (path: readonly PropertyKey[], message: string) => {
+    // Nobody reads more, and to find each one's line takes time.
+    if (problems.length >= MAX_PROBLEMS) return;
     problems.push({
       code: "ERR_MANIFEST_INVALID",
       path: `${name}:${lineOf(document, lines, path)} ${formatPath(path)}`.trimEnd(),
       message,
     });
+  };
   if (problems.length === 0) {
     let value: unknown;
     try {
@@ -163,7 +178,7 @@ export function parseManifest(text: string, name: string): Manifest {
   problems.sort((a, b) => lineNumber(a.path) - lineNumber(b.path));
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
-    `cannot use manifest "${name}": ${plural(problems.length, "problem")}`,
+    `cannot use manifest "${name}": ${plural(problems.length, "problem")}${problems.length < MAX_PROBLEMS ? "" : " and maybe more"}`,
     {
       problems,
       path: name,

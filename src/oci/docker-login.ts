@@ -13,7 +13,7 @@ import type { Login } from "../http/login.ts";
 import { parseJson } from "../io/json.ts";
 
 /** What a file says, each member still of any type: people and programs edit these. */
-interface AuthFile {
+export interface AuthFile {
   file: string;
   config: Record<string, unknown>;
 }
@@ -54,32 +54,41 @@ export async function findLogin(
   return undefined;
 }
 
-async function loginIn(
+async function loginIn(read: AuthFile, host: string, path: string, env: NodeJS.ProcessEnv): Promise<Login | undefined> {
+  const stored = storedLogin(read, host, path);
+  if (stored === undefined || "login" in stored) return stored?.login;
+  for (const key of stored.keys) {
+    const login = await runHelper(stored.helper, key, env);
+    if (login !== undefined) return login;
+  }
+  return undefined;
+}
+
+/**
+ * What a file says about a repository: a login, or the helper that has it and the names to ask it for, in order.
+ * @throws {AirferryError} ERR_USAGE for members of a wrong type
+ */
+export function storedLogin(
   { file, config }: AuthFile,
   host: string,
   path: string,
-  env: NodeJS.ProcessEnv,
-): Promise<Login | undefined> {
+): { login: Login } | { helper: string; keys: readonly string[] } | undefined {
   const keys = keysOf(host, path);
   const helpers = mapIn(config.credHelpers, file, "credHelpers");
   for (const key of keys) {
     const helper = textIn(own(helpers, key), file, `credHelpers["${key}"]`);
-    if (helper !== undefined) return runHelper(helper, key, env);
+    if (helper !== undefined) return { helper, keys: [key] };
   }
   const auths = mapIn(config.auths, file, "auths");
   for (const key of keys) {
     const where = `auths["${key}"]`;
     const entry = mapIn(own(auths, key), file, where);
     const login = entry && decodeAuth(entry, file, where);
-    if (login !== undefined) return login;
+    if (login !== undefined) return { login };
   }
-  const store = textIn(config.credsStore, file, "credsStore");
-  if (store === undefined) return undefined;
-  for (const key of host === "docker.io" ? DOCKER_HUB_KEYS.slice(0, 1) : [host, `https://${host}`]) {
-    const login = await runHelper(store, key, env);
-    if (login !== undefined) return login;
-  }
-  return undefined;
+  const helper = textIn(config.credsStore, file, "credsStore");
+  if (helper === undefined) return undefined;
+  return { helper, keys: host === "docker.io" ? DOCKER_HUB_KEYS.slice(0, 1) : [host, `https://${host}`] };
 }
 
 /** Keys to look up, most special first: podman scopes logins by path, docker's old ones are URLs. */
@@ -146,10 +155,9 @@ function decodeAuth(entry: Record<string, unknown>, file: string, where: string)
 async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | undefined> {
   try {
     if ((await stat(file)).size > MAX_AUTH_FILE_BYTES) throw new Error("it is too large");
-    const value: unknown = parseJson((await readFile(file, "utf8")) || "{}");
-    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("it is not a JSON object");
-    return { file, config: value as AuthFile["config"] };
+    return parseAuthFile(await readFile(file, "utf8"), file);
   } catch (cause) {
+    if (cause instanceof AirferryError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT" && isNamed) {
       throw new AirferryError("ERR_USAGE", `cannot read registry logins from "${file}": no such file`, {
@@ -158,13 +166,30 @@ async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | 
       });
     }
     if (code === "ENOENT" || code === "ENOTDIR" || code === "EACCES") return undefined;
-    // The parser's own message would quote a secret.
-    const reason = cause instanceof SyntaxError ? "it is not JSON" : (cause as Error).message;
-    throw new AirferryError("ERR_USAGE", `cannot read registry logins from "${file}": ${reason}`, {
-      path: file,
-      hint: "log in again with docker login or podman login",
-    });
+    throw unreadable(file, (cause as Error).message);
   }
+}
+
+/** Parses the text of a file of logins; an empty one is as good as `{}`. @throws {AirferryError} ERR_USAGE */
+export function parseAuthFile(text: string, file: string): AuthFile {
+  let value: unknown;
+  try {
+    value = parseJson(text || "{}");
+  } catch {
+    // The parser's own message would quote a secret.
+    throw unreadable(file, "it is not JSON");
+  }
+  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+    throw unreadable(file, "it is not a JSON object");
+  }
+  return { file, config: value as AuthFile["config"] };
+}
+
+function unreadable(file: string, reason: string): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot read registry logins from "${file}": ${reason}`, {
+    path: file,
+    hint: "log in again with docker login or podman login",
+  });
 }
 
 /** Runs `docker-credential-NAME get`. @see docker-credential-helpers */

@@ -9,21 +9,42 @@ const BY_NUMBERS = new Intl.Collator("en", { numeric: true });
 
 /** Sorts newest first; equal versions keep a fixed order. */
 export function newestFirst(tags: readonly string[]): string[] {
-  return [...tags].sort((a, b) => compareTags(b, a));
+  return tags
+    .map(read)
+    .sort((a, b) => compare(b, a))
+    .map(({ tag }) => tag);
 }
 
 /** Negative where `a` is older than `b`. */
 export function compareTags(a: string, b: string): number {
-  const [x, y] = [VERSION.exec(a), VERSION.exec(b)];
-  if (x === null || y === null) return Number(x !== null) - Number(y !== null) || BY_NUMBERS.compare(a, b);
-  const [one, two] = [semver.parse(a, { loose: true }), semver.parse(b, { loose: true })];
-  // Build metadata does not order versions, but some order is better than chance.
-  if (one !== null && two !== null) return semver.compareBuild(one, two) || BY_NUMBERS.compare(a, b);
-  return compareNumbers(x[1] as string, y[1] as string) || compareSuffixes(x[2] as string, y[2] as string);
+  return compare(read(a), read(b));
 }
 
-function compareNumbers(a: string, b: string): number {
-  const [x, y] = [a, b].map((it) => it.split(".").map(BigInt)) as [bigint[], bigint[]];
+/** A tag, read once however often it is compared. */
+interface Tag {
+  tag: string;
+  /** Numbers and what follows them; null where it is no version. */
+  version: { numbers: bigint[]; suffix: string } | null;
+  semantic: semver.SemVer | null;
+}
+
+function read(tag: string): Tag {
+  const [, numbers, suffix = ""] = VERSION.exec(tag) ?? [];
+  const version = numbers === undefined ? null : { numbers: numbers.split(".").map(BigInt), suffix };
+  return { tag, version, semantic: version && semver.parse(tag, { loose: true }) };
+}
+
+function compare(a: Tag, b: Tag): number {
+  const [x, y] = [a.version, b.version];
+  if (x === null || y === null) return Number(x !== null) - Number(y !== null) || BY_NUMBERS.compare(a.tag, b.tag);
+  // Build metadata does not order versions, but some order is better than chance.
+  if (a.semantic !== null && b.semantic !== null) {
+    return semver.compareBuild(a.semantic, b.semantic, true) || BY_NUMBERS.compare(a.tag, b.tag);
+  }
+  return compareNumbers(x.numbers, y.numbers) || compareSuffixes(x.suffix, y.suffix);
+}
+
+function compareNumbers(x: readonly bigint[], y: readonly bigint[]): number {
   for (let index = 0; index < Math.max(x.length, y.length); index++) {
     const [m, n] = [x[index] ?? 0n, y[index] ?? 0n];
     if (m !== n) return m < n ? -1 : 1;

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
-import { parseInventory } from "../bundle/inventory.ts";
+import { parseInventoryInTurns } from "../bundle/inventory.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
@@ -140,7 +140,7 @@ async function readInventory(bundle: string): Promise<Inventory | undefined> {
     const [folder] = await foldersOf(bundle);
     const file = join(folder as string, INVENTORY_NAME);
     if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
-    return parseInventory(await readFile(file));
+    return await parseInventoryInTurns(await readFile(file));
   } catch {
     return undefined;
   }

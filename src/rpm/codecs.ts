@@ -7,8 +7,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createGzip, createZstdDecompress, constants as zlib } from "node:zlib";
 import { AirferryError } from "../errors.ts";
-import { Pace } from "../io/pace.ts";
-import { decodeBzip2 } from "./bzip2.ts";
+import { openBzip2 } from "./bzip2.ts";
 import { decodeXz } from "./xz.ts";
 
 export type Codec = "gz" | "zstd" | "xz" | "bz2" | "zck" | "plain";
@@ -54,7 +53,7 @@ export async function* decompressChunks(bytes: Uint8Array, options: DecompressOp
   const limit = limitOf(bytes.length, options);
   let total = 0;
   try {
-    for await (const chunk of opened(bytes, codec)) {
+    for await (const chunk of opened(bytes, codec, limit, options)) {
       total += chunk.length;
       if (total > limit.bytes) throw tooLarge(options, limit);
       yield chunk;
@@ -75,7 +74,12 @@ export async function decompress(bytes: Uint8Array, options: DecompressOptions):
   return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
 }
 
-function opened(bytes: Uint8Array, codec: Codec): AsyncIterable<Buffer> | Iterable<Buffer> {
+function opened(
+  bytes: Uint8Array,
+  codec: Codec,
+  limit: Limit,
+  { name }: DecompressOptions,
+): AsyncIterable<Buffer> | Iterable<Buffer> {
   switch (codec) {
     case "gz":
       return through(bytes, createGunzip({ chunkSize: CHUNK_BYTES }));
@@ -90,7 +94,7 @@ function opened(bytes: Uint8Array, codec: Codec): AsyncIterable<Buffer> | Iterab
     case "xz":
       return decodeXz(bytes);
     case "bz2":
-      return paced(decodeBzip2(bytes));
+      return openedAside(bytes, limit, name);
     case "zck":
       throw new Error("zchunk is not read; use the plain twin of this file");
     case "plain":
@@ -98,13 +102,9 @@ function opened(bytes: Uint8Array, codec: Codec): AsyncIterable<Buffer> | Iterab
   }
 }
 
-/** Our own decoders work on the main thread, and let others have it. */
-async function* paced(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
-  const pace = new Pace((fault) => new Error(fault));
-  for (const piece of pieces) {
-    if (pace.isDue) await pace.rest();
-    yield piece;
-  }
+/** In a thread, and nothing beyond the limit. */
+async function* openedAside(bytes: Uint8Array, limit: Limit, name: string): AsyncGenerator<Buffer> {
+  yield await openBzip2(bytes, { maxBytes: limit.bytes, tooMuch: (fault) => invalid(name, fault) });
 }
 
 async function* through(bytes: Uint8Array, engine: NodeJS.ReadWriteStream & Readable): AsyncGenerator<Buffer> {

@@ -33,6 +33,8 @@ export class RpmHeader {
   readonly bytes: Buffer;
   readonly #entries = new Map<number, IndexEntry>();
   readonly #data: Buffer;
+  /** Strings that are still possible: each takes a byte at least, and no two tags share theirs. */
+  #stringsLeft: number;
 
   /**
    * Checks the index against the data.
@@ -43,6 +45,7 @@ export class RpmHeader {
     const count = bytes.readUInt32BE(8);
     const dataStart = INTRO_BYTES + count * ENTRY_BYTES;
     this.#data = bytes.subarray(dataStart);
+    this.#stringsLeft = this.#data.length;
     for (let at = INTRO_BYTES; at < dataStart; at += ENTRY_BYTES) {
       const tag = bytes.readUInt32BE(at);
       const entry = {
@@ -67,6 +70,8 @@ export class RpmHeader {
       return offset + count * size > this.#data.length ? "a value outside the data" : undefined;
     }
     if (type === TYPE.string && count !== 1) return "a string with a count";
+    if (type !== TYPE.null) this.#stringsLeft -= count;
+    if (this.#stringsLeft < 0) return "more strings than there is room for";
     // Strings follow each other, a NUL byte after each.
     for (let at = offset, left = count; left > 0 && type !== TYPE.null; left--) {
       const end = this.#data.indexOf(0, at);

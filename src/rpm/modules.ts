@@ -72,7 +72,7 @@ export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] 
     }
     // The failsafe schema leaves every scalar the string that upstream wrote.
     try {
-      const parsed = parseYaml(text, { schema: "failsafe", logLevel: "silent" });
+      const parsed = parseYaml(text, { schema: "failsafe" });
       const [error] = parsed.errors;
       if (error) {
         const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };

@@ -6,7 +6,7 @@ import { AirferryError } from "../errors.ts";
 import { child, childrenOf, childText, invalidXml, parseXml } from "./xml.ts";
 
 /** Largest repomd.xml that is read. */
-export const MAX_REPOMD_BYTES = 1024 * 1024;
+export const MAX_REPOMD_BYTES = 256 * 1024;
 /** Largest compressed and largest open metadata file that is read. */
 export const MAX_METADATA_BYTES = 1024 ** 3;
 const MAX_OPEN_METADATA_BYTES = 4 * 1024 ** 3;

@@ -158,7 +158,8 @@ function pbkdf2Rounds(der: Buffer): number {
   const rounds = salt + 2 + (der[salt + 1] ?? 0);
   if (der[salt] !== 0x04 || der[rounds] !== 0x02) return Number.POSITIVE_INFINITY;
   const length = der[rounds + 1] ?? 255;
-  return length > 4 ? Number.POSITIVE_INFINITY : der.readUIntBE(rounds + 2, length);
+  const isNumber = length >= 1 && length <= 4 && rounds + 2 + length <= der.length;
+  return isNumber ? der.readUIntBE(rounds + 2, length) : Number.POSITIVE_INFINITY;
 }
 
 function fromDer(der: Buffer, file: string): KeyObject {

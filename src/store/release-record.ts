@@ -4,7 +4,7 @@
 
 import { hash } from "node:crypto";
 import { join } from "node:path";
-import { parseInventory } from "../bundle/inventory.ts";
+import { parseInventoryInTurns } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -46,7 +46,7 @@ export async function readRelease(folder: string): Promise<Release> {
     const signed = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.sha256;
     const actual = hash("sha256", bytes, "hex");
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
-    const inventory = parseInventory(bytes);
+    const inventory = await parseInventoryInTurns(bytes);
     const record = await readImport(folder);
     return {
       stream: inventory.stream,

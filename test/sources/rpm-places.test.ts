@@ -36,7 +36,7 @@ t.test("lists of mirrors keep queries, too", async (t) => {
     "https://g/r/",
   ]);
   const metalink = METALINK("https://h/r/repodata/repomd.xml?t=1&amp;u=2");
-  t.same(parseMetalink(metalink, "m").bases, ["https://h/r/?t=1&u=2"]);
+  t.same((await parseMetalink(metalink, "m")).bases, ["https://h/r/?t=1&u=2"]);
   t.ok(looksLikeMetalink(metalink));
   t.notOk(looksLikeMetalink(Buffer.from("https://h/metalink/\n")));
 });

@@ -14,6 +14,8 @@ import { sendError } from "./answers.ts";
 
 /** As much as htpasswd takes: some seconds. */
 const MAX_COST = 17;
+/** Fifteen thousand users. */
+const MAX_HTPASSWD_BYTES = 1024 * 1024;
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
 /** Logins are remembered by digest, since bcrypt is slow on purpose and clients send theirs with every request. */
 const MAX_REMEMBERED = 1000;
@@ -52,6 +54,13 @@ export class Htpasswd {
    */
   static parse(text: string, file: string): Htpasswd {
     const users = new Map<string, string>();
+    if (text.length > MAX_HTPASSWD_BYTES) {
+      throw new AirferryError(
+        "ERR_USAGE",
+        `cannot read passwords from "${file}": too large: expected at most ${MAX_HTPASSWD_BYTES} bytes, got ${text.length}`,
+        { path: file, hint: `make it anew with: htpasswd -Bc ${shellWord(file)} USER` },
+      );
+    }
     for (const [index, raw] of text.split(/\r?\n/).entries()) {
       const line = raw.trim();
       if (line === "" || line.startsWith("#")) continue;

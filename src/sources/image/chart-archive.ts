@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { Parser } from "tar";
 import { AirferryError } from "../../errors.ts";
+import { runInThread } from "../../io/parser-thread.ts";
 import { parseYaml } from "../../io/yaml.ts";
 
 /** Helm refuses larger ones since 3.17. */
@@ -25,16 +26,24 @@ export interface ChartMetadata {
 }
 
 /**
- * Reads `Chart.yaml` of a packaged chart.
+ * Reads `Chart.yaml` of a packaged chart, in a thread: few bytes may be a large archive.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when it is no chart
  */
 export async function readChart(bytes: Uint8Array, shown: string): Promise<ChartMetadata> {
-  const fault = (what: string, cause?: unknown) =>
-    new AirferryError("ERR_UPSTREAM_INVALID", `cannot read chart "${shown}": ${what}`, {
-      path: shown,
-      hint: "expected what helm package writes: a .tgz with one folder and Chart.yaml in it",
-      cause,
-    });
+  return runInThread("chart", { bytes, args: [shown], tooMuch: (what) => invalid(shown, what) });
+}
+
+function invalid(shown: string, what: string, cause?: unknown): AirferryError {
+  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read chart "${shown}": ${what}`, {
+    path: shown,
+    hint: "expected what helm package writes: a .tgz with one folder and Chart.yaml in it",
+    cause,
+  });
+}
+
+/** The same in this thread. @throws {AirferryError} ERR_UPSTREAM_INVALID when it is no chart */
+export async function parseChart(bytes: Uint8Array, shown: string): Promise<ChartMetadata> {
+  const fault = (what: string, cause?: unknown) => invalid(shown, what, cause);
   let text: string | undefined;
   try {
     const tar = await promisify(gunzip)(bytes, { maxOutputLength: MAX_UNPACKED_BYTES });
@@ -45,7 +54,9 @@ export async function readChart(bytes: Uint8Array, shown: string): Promise<Chart
   if (text === undefined) throw fault("there is no Chart.yaml in its folder");
   const document = parseYaml(text, { schema: "failsafe" });
   const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
-  if (typeof value !== "object" || value === null) throw fault("its Chart.yaml is not YAML");
+  if (typeof value !== "object" || value === null) {
+    throw fault(`its Chart.yaml is not YAML: ${document.errors[0]?.message.split("\n")[0] ?? "it has no keys"}`);
+  }
   const member = (key: string) => {
     const it = (value as Record<string, unknown>)[key];
     return typeof it === "string" ? it : undefined;

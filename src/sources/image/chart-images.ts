@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { AirferryError } from "../../errors.ts";
+import { FEW_BYTES, runInThread } from "../../io/parser-thread.ts";
 import { MAX_ALIASES, parseYaml } from "../../io/yaml.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
 import type { ChartMetadata } from "./chart-archive.ts";
@@ -40,8 +41,10 @@ export interface ChartImagesOptions {
 export async function imagesOfChart(options: ChartImagesOptions): Promise<string[]> {
   const { chart, shown, report } = options;
   const rendered = await renderChart(options);
-  const found =
-    rendered === undefined ? annotatedImages(chart) : imagesInYaml(rendered, (it) => report(`chart ${shown}: ${it}`));
+  // The annotations hold a YAML list of `{ name, image }`.
+  const sources = rendered === undefined ? annotations(chart) : [rendered];
+  const notes = (line: string) => report(`chart ${shown}: ${line}`);
+  const found = (await Promise.all(sources.map((it) => imagesIn(it, shown, notes)))).flat();
   const references = new Set<string>();
   for (const text of found) {
     const wrong = checkReference(text);
@@ -131,13 +134,33 @@ async function requireFile(file: string, given: string, shown: string): Promise<
   );
 }
 
+/** {@link imagesInYaml}, in a thread where the text is large. */
+async function imagesIn(text: string, shown: string, report: (line: string) => void): Promise<string[]> {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= FEW_BYTES) return imagesInYaml(text, report);
+  const tooMuch = (fault: string) =>
+    new AirferryError("ERR_UPSTREAM_INVALID", `cannot say which images chart "${shown}" needs: ${fault}`, {
+      path: shown,
+      hint: "leave out images: true and name the images under images:",
+    });
+  const { images, notes } = await runInThread<ReturnType<typeof listImages>>("chartImages", { bytes, tooMuch });
+  for (const it of notes) report(it);
+  return images;
+}
+
+/** What {@link imagesInYaml} returns and reports, as plain data. */
+export function listImages(text: string): { images: string[]; notes: string[] } {
+  const notes: string[] = [];
+  return { images: imagesInYaml(text, (line) => notes.push(line)), notes };
+}
+
 /**
  * Every `image:` of rendered objects, and what among other fields, arguments, commands and variables can only be an image. Where
  * an object is no YAML, such as one with a key twice, which Kubernetes takes, its lines are read one by one.
  */
 export function imagesInYaml(text: string, report: (line: string) => void = () => {}): string[] {
   const found = new Set<string>();
-  for (const part of text.split(/^---(?=\s|$)/m)) {
+  for (const part of text.split(/^(?:---(?=\s|$)|\.\.\.[ \t\r]*$)/m)) {
     const document = parseYaml(part);
     if (document.errors.length === 0) collect(document.toJS({ maxAliasCount: MAX_ALIASES }), "", 0, found);
     else {
@@ -176,12 +199,6 @@ function addParts({ registry, repository, tag }: Record<string, unknown>, found:
   found.add(`${host}${repository}:${tag}`);
 }
 
-/** What the annotations list: a YAML list of `{ name, image }`. */
-function annotatedImages({ annotations }: ChartMetadata): string[] {
-  return ["artifacthub.io/images", "images"].flatMap((key) => {
-    const document = parseYaml(annotations[key] ?? "[]");
-    const list: unknown = document.errors.length > 0 ? [] : document.toJS({ maxAliasCount: 0 });
-    if (!Array.isArray(list)) return [];
-    return list.flatMap((it: { image?: unknown } | null) => (typeof it?.image === "string" ? [it.image] : []));
-  });
+function annotations({ annotations }: ChartMetadata): string[] {
+  return ["artifacthub.io/images", "images"].flatMap((key) => annotations[key] ?? []);
 }

@@ -5,6 +5,7 @@
  */
 import { AirferryError } from "../../errors.ts";
 import { parseJson } from "../../io/json.ts";
+import { FEW_BYTES, runInThread } from "../../io/parser-thread.ts";
 import { parseYaml } from "../../io/yaml.ts";
 import { newestFirst } from "../../oci/tag-order.ts";
 import { pickVersion } from "./chart-version.ts";
@@ -22,6 +23,24 @@ export interface ChartVersion {
   urls: string[];
   /** SHA-256 (hex, lower case) of the package, where the index has it. */
   sha256?: string;
+}
+
+/**
+ * Finds a version as {@link findChart} does, in a thread where the index is large. `bytes`: `index.yaml`.
+ * @throws {AirferryError} as that
+ */
+export async function findChartIn(
+  bytes: Uint8Array,
+  name: string,
+  wanted: string | undefined,
+  shown: string,
+): Promise<ChartVersion> {
+  if (bytes.length <= FEW_BYTES) return findChart(Buffer.from(bytes).toString("utf8"), name, wanted, shown);
+  return runInThread("chartIndex", {
+    bytes,
+    args: [name, wanted, shown],
+    tooMuch: (fault) => invalid(name, shown, fault),
+  });
 }
 
 /**

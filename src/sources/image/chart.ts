@@ -21,7 +21,7 @@ import { readKeysOf } from "../rpm/keys.ts";
 import { baseOf, urlOf } from "../rpm/location.ts";
 import type { LockContext } from "../types.ts";
 import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
-import { findChart, MAX_CHART_INDEX_BYTES } from "./chart-index.ts";
+import { findChartIn, MAX_CHART_INDEX_BYTES } from "./chart-index.ts";
 import type { LockedImage } from "./detail.ts";
 
 export const HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json";
@@ -51,7 +51,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     named: BY_USER,
     maxBytes: MAX_CHART_INDEX_BYTES,
   });
-  const found = findChart(text.toString("utf8"), name, entry.version, redactUrl(index));
+  const found = await findChartIn(text, name, entry.version, redactUrl(index));
   const urls = [...new Set(found.urls.map((it) => resolveUrl(it, base, name)))];
   const { bytes, url } = await context.fetcher.fetchBytes({
     urls,

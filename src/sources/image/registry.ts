@@ -10,12 +10,12 @@ import type { Authenticator } from "../../http/authenticator.ts";
 import { BY_USER } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
-import { parseJson } from "../../io/json.ts";
 import { isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
 import { apiHost, digestTag, isTag, type Reference } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
+import { tagsIn, withoutForeignDigests } from "./registry-lists.ts";
 
 export interface RegistryOptions {
   reference: Reference;
@@ -323,41 +323,6 @@ export class RegistryOrigin implements ImageOrigin {
     this.#warned = true;
     this.#o.report(`${this.#o.reference.host} allows ${left} more manifest requests for now; log in to have more`);
   }
-}
-
-/** Takes entries out of a list whose digests have the form of one, by an algorithm other than those of `OciDigest`. */
-function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: string[] } {
-  const foreign = /^(?!sha256:|sha512:)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
-  const left: string[] = [];
-  let list: { manifests?: unknown } | null;
-  try {
-    list = parseJson(bytes.toString("utf8")) as typeof list;
-  } catch {
-    return { known: bytes, left };
-  }
-  if (!Array.isArray(list?.manifests)) return { known: bytes, left };
-  const manifests = list.manifests.filter((it: { digest?: unknown } | null) => {
-    const isForeign = typeof it?.digest === "string" && foreign.test(it.digest);
-    if (isForeign) left.push((it.digest as string).slice(0, 200));
-    return !isForeign;
-  });
-  return left.length === 0
-    ? { known: bytes, left }
-    : { known: Buffer.from(JSON.stringify({ ...list, manifests })), left };
-}
-
-/** The tags of one page; undefined stands for a page that is no such list. Names that are no tags are left out. */
-function tagsIn(bytes: Buffer): (string | undefined)[] {
-  let list: { tags?: unknown } | null;
-  try {
-    list = parseJson(bytes.toString("utf8")) as typeof list;
-  } catch {
-    return [undefined];
-  }
-  // A repository without tags says null.
-  if (list?.tags === null) return [];
-  if (!Array.isArray(list?.tags)) return [undefined];
-  return list.tags.filter((it): it is string => typeof it === "string" && isTag(it));
 }
 
 function headerOf({ headers }: FetchedBytes, name: string): string | undefined {

@@ -11,11 +11,10 @@ import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { Primary } from "../../rpm/primary.ts";
-import { maxOpenBytes, parseRepomd } from "../../rpm/repomd.ts";
+import { MAX_REPOMD_BYTES, maxOpenBytes, parseRepomd } from "../../rpm/repomd.ts";
 import type { LockContext } from "../types.ts";
 import { isSeeded, type Repository } from "./repository.ts";
 
-const MAX_REPOMD_BYTES = 4 * 1024 * 1024;
 const MAX_METADATA_BYTES = 512 * 1024 * 1024;
 
 export interface IsoProviders {

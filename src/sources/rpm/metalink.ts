@@ -1,7 +1,7 @@
 /** Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's metalinks. */
 import { AirferryError } from "../../errors.ts";
 import { type Checksum, parseChecksum } from "../../rpm/repomd.ts";
-import { childrenOf, invalidXml, parseXml, type XmlElement } from "../../rpm/xml.ts";
+import { childrenOf, invalidXml, readXml, type XmlElement } from "../../rpm/xml.ts";
 import { baseOf } from "./location.ts";
 
 const MAX_MIRRORS = 100;
@@ -18,11 +18,11 @@ const REPOMD_URL = /^(https?:\/\/[^\s?#]+\/)repodata\/repomd\.xml(\?[^\s#]*)?$/;
 const STRENGTH = ["sha512", "sha384", "sha256", "sha224", "sha1", "md5"];
 
 /**
- * Reads a metalink.
+ * Reads a metalink, with pauses.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when it names no repomd.xml with a checksum, or no usable mirror
  */
-export function parseMetalink(bytes: Uint8Array, name: string): Mirrors {
-  const root = parseXml(bytes, name);
+export async function parseMetalink(bytes: Uint8Array, name: string): Promise<Mirrors> {
+  const root = await readXml(bytes, name);
   const file = childrenOf(childrenOf(root, "files")[0], "file").find((it) => it.attributes.name === "repomd.xml");
   if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "no metalink of a repomd.xml");
   const alternates = childrenOf(childrenOf(file, "alternates")[0], "alternate");

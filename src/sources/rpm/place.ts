@@ -56,7 +56,7 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
     });
     const shown = redactUrl(url);
     const isMetalink = entry.metalink !== undefined || looksLikeMetalink(bytes);
-    const mirrors = isMetalink ? parseMetalink(bytes, shown) : parseMirrorlist(bytes, shown);
+    const mirrors = isMetalink ? await parseMetalink(bytes, shown) : parseMirrorlist(bytes, shown);
     return { kind: "remote", ...mirrors, bases: withinReach(url, mirrors.bases.map(expand)), byUser: [url] };
   }
   const urls = entry.urls ?? [entry.url as string];

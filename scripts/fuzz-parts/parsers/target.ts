@@ -1,0 +1,40 @@
+/** What a fuzz target is, and the small things that their files share. */
+import type { RandomAccess } from "../../../src/io/types.ts";
+
+/** One parser of foreign bytes. A run that ends in anything but an AirferryError is a crash. */
+export interface Target {
+  /** Small inputs to begin with; what is made of them follows. */
+  samples: (string | Buffer)[];
+  /** Throws an AirferryError for what it refuses; returns or resolves otherwise. */
+  run(data: Buffer): unknown;
+  /** Longest input that is tried: 64 KiB where nothing is said. */
+  maxBytes?: number;
+  /** Most time of the processor that a run may take, counters and all: 1000 ms where nothing is said. */
+  maxMs?: number;
+  /** Most memory that a run may leave behind, heap and buffers: 256 MiB where nothing is said. */
+  maxMiB?: number;
+}
+
+export type Targets = Record<string, Target>;
+
+export const HEX = "0123456789abcdef".repeat(4);
+export const DIGEST = `sha256:${HEX}`;
+export const text = (data: Uint8Array): string => Buffer.from(data).toString("utf8");
+
+/** Bytes as a file that `before` zeros precede, which nobody has to make. */
+export function inMemory(bytes: Uint8Array, before = 0): RandomAccess {
+  return {
+    size: before + bytes.length,
+    read: async (position, length) => {
+      const at = position - before;
+      if (at >= 0) return bytes.subarray(at, at + length);
+      const zeros = Buffer.alloc(Math.min(length, -at));
+      return Buffer.concat([zeros, bytes.subarray(0, Math.max(0, length - zeros.length))]);
+    },
+  };
+}
+
+/** A property of what was accepted; its failure is a crash. */
+export function must(holds: boolean, what: string): void {
+  if (!holds) throw new Error(`not so: ${what}`);
+}

@@ -1,0 +1,30 @@
+/** Bundles: what is read of a medium once its signature is good. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { formatInventory, parseInventory } from "../../../../src/bundle/inventory.ts";
+import { formatSums, parseSums } from "../../../../src/bundle/sums.ts";
+import { makeBundle, makeKey } from "../../../../test/fixtures/bundle-maker.ts";
+import { HEX, must, type Targets } from "../target.ts";
+
+function sampleInventory(): Buffer {
+  const dir = mkdtempSync(join(tmpdir(), "airferry-fuzz-bundle-"));
+  try {
+    const files = { "files/a": Buffer.from("a"), "files/b": Buffer.alloc(0) };
+    return formatInventory(makeBundle(join(dir, "b"), { files, keys: [makeKey()] }).inventory);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+
+export const bundles: Targets = {
+  inventory: {
+    samples: [sampleInventory(), '{"mediaType":"x","stream":"a","entries":[]}'],
+    run: async (data) => must(formatInventory(parseInventory(data)).equals(data), "what is accepted would be written"),
+  },
+  sums: {
+    samples: [`${HEX}  airferry.json\n${HEX}  data.tar.0000\n`],
+    run: (data) => must(formatSums(parseSums(data)).equals(data), "what is accepted would be written"),
+  },
+};
