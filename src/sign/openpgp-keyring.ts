@@ -6,11 +6,14 @@
  */
 import { config as defaults, enums, type Key, type KeyID, readKey, type Subkey } from "openpgp";
 import { AirferryError } from "../errors.ts";
+import { Pace } from "../io/pace.ts";
 import { dearmorAll, type Packet, splitPackets } from "./openpgp-packets.ts";
 
-/** Largest key file, and most certificates in all files together. */
+/** Largest key file, and most certificates in all files together, copies included. */
 export const MAX_OPENPGP_KEYS_BYTES = 4 * 1024 * 1024;
 const MAX_CERTIFICATES = 1000;
+/** Of one certificate: its user ids, subkeys and signatures. Vendors' keys have some ten, people's that many have signed some hundred. */
+const MAX_PACKETS = 1000;
 
 const TAG_PUBLIC_KEY = 6;
 
@@ -60,19 +63,22 @@ export async function readOpenPgpKeyring(
   const byFingerprint = new Map<string, Key>();
   const others: string[] = [];
   const name = options.name ?? "keys";
+  const pace = new Pace((fault) => noKey(name, fault, skipped));
+  let count = 0;
   for (const bytes of files) {
     if (bytes.length > MAX_OPENPGP_KEYS_BYTES) {
       const limit = `expected at most ${MAX_OPENPGP_KEYS_BYTES} bytes, got ${bytes.length}`;
       throw new AirferryError("ERR_SIZE_LIMIT", `cannot read OpenPGP keys "${name}": file too large: ${limit}`);
     }
     for (const certificate of await certificatesOf(bytes, skipped)) {
+      if (++count > MAX_CERTIFICATES) throw noKey(name, `more than ${MAX_CERTIFICATES} keys`, skipped);
+      if (pace.isDue) await pace.rest();
       const key = await readCertificate(certificate, skipped);
       if (!key) continue;
       const fingerprint = key.getFingerprint().toUpperCase();
       const known = byFingerprint.get(fingerprint);
       if (options.fingerprints && !options.fingerprints.includes(fingerprint)) others.push(fingerprint);
       else byFingerprint.set(fingerprint, known ? await known.update(key, undefined, CONFIG) : key);
-      if (byFingerprint.size > MAX_CERTIFICATES) throw noKey(name, `more than ${MAX_CERTIFICATES} keys`, skipped);
     }
   }
   if (byFingerprint.size === 0) {
@@ -119,6 +125,10 @@ async function certificatesOf(bytes: Uint8Array, skipped: string[]): Promise<Pac
 }
 
 async function readCertificate(packets: readonly Packet[], skipped: string[]): Promise<Key | undefined> {
+  if (packets.length > MAX_PACKETS) {
+    skipped.push(`a key of ${packets.length} packets: expected at most ${MAX_PACKETS}`);
+    return undefined;
+  }
   try {
     return await readKey({ binaryKey: Buffer.concat(packets.map((it) => it.bytes)), config: CONFIG });
   } catch (error) {

@@ -1,10 +1,19 @@
-/** Bounds on foreign JSON, YAML and XML: refused at once, with a message, whatever the input is. */
+/** Bounds on what parsers take from outside: refused at once, with a message, whatever the input is. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "tap";
 import { parseJson } from "../../src/io/json.ts";
 import { parseYaml } from "../../src/io/yaml.ts";
+import { IsoImage } from "../../src/iso/image.ts";
+import { parseManifest, readManifest } from "../../src/manifest/load.ts";
+import { readRpmFile } from "../../src/rpm/header.ts";
 import { parseModules } from "../../src/rpm/modules.ts";
 import { readModules } from "../../src/rpm/modules-thread.ts";
 import { parseXml } from "../../src/rpm/xml.ts";
+import { readOpenPgpKeyring } from "../../src/sign/openpgp.ts";
+import { makeIso, NM } from "../fixtures/iso-maker.ts";
+import { scratch } from "../fixtures/program.ts";
+import { inMemory, MINIMAL, makeHeader, makeRpm } from "../fixtures/rpm-files.ts";
 
 test("parseJson() refuses what is nested too deeply, and counts no brackets in strings", async (t) => {
   t.ok(Array.isArray(parseJson(`${"[".repeat(64)}${"]".repeat(64)}`)));
@@ -43,4 +52,80 @@ test("modules.yaml with many keys takes time that grows with it alone, in a thre
 
 test("a tree of XML has a bound on its nodes", async (t) => {
   t.throws(() => parseXml(Buffer.from(`<a>${"<b/>".repeat(1_000_001)}</a>`), "x"), { code: "ERR_UPSTREAM_INVALID" });
+});
+
+test("parseYaml() refuses a second document, however it begins", async (t) => {
+  for (const text of ["a: 1\n---\nb: 2\n", "a: 1\n...\nb: 2\n", "--- a\n--- b\n", "---\n---\n"]) {
+    for (const schema of ["core", "failsafe"] as const) {
+      t.match(parseYaml(text, { schema }).errors[0]?.message, /more than one document/, JSON.stringify(text));
+    }
+  }
+  t.same(parseYaml("---\na: 1\n...\n").errors, []);
+});
+
+test("a manifest of many faults is told of a hundred, a large one read in a thread", async (t) => {
+  const faults = (text: string) => {
+    try {
+      parseManifest(text, "m");
+      return undefined;
+    } catch (error) {
+      return error as { message: string; problems: unknown[] };
+    }
+  };
+  const error = faults(Array.from({ length: 5000 }, (_, i) => `k${i}:\n`).join(""));
+  t.equal(error?.problems.length, 100);
+  t.match(error?.message, /100 problems and maybe more/);
+
+  const file = join(scratch(t), "m.yaml");
+  const head = "apiVersion: airferry/v1\nstream: x\nfiles:\n";
+  await writeFile(file, head + Array.from({ length: 3000 }, (_, i) => `  - { path: ./a, as: b${i} }\n`).join(""));
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 5);
+  const manifest = await readManifest(file);
+  clearInterval(timer);
+  t.equal(manifest.files?.length, 3000);
+  t.ok(ticks > 5, `the main thread was free: ${ticks} ticks`);
+  await writeFile(file, `${head}${"  - { path: ./a, as: b }\n".repeat(500)}  - { pat: c }\n`);
+  const wrong = await readManifest(file).catch((it: unknown) => it);
+  t.match(wrong, { code: "ERR_MANIFEST_INVALID", hint: /manifest.md/ }, "what is wrong comes back whole");
+  t.match((wrong as { problems: unknown[] }).problems[0], { path: /m\.yaml:\d+/ });
+});
+
+test("tags of an RPM header cannot share their strings: so few bytes would be very many", async (t) => {
+  const nuls = { type: 8, count: 4000, data: Buffer.alloc(4000) };
+  const shared = { type: 8, count: 4000, offset: 0 };
+  const read = (entries: Parameters<typeof makeHeader>[0]) =>
+    readRpmFile(inMemory(makeRpm({ header: makeHeader(entries) })), "a.rpm");
+  t.ok(await read([{ tag: 5000, ...nuls }, ...MINIMAL]));
+  await t.rejects(
+    read([
+      { tag: 5000, ...nuls },
+      { tag: 5001, ...shared },
+      { tag: 5002, ...shared },
+    ]),
+    {
+      code: "ERR_UPSTREAM_INVALID",
+      message: /more strings than there is room for/,
+    },
+  );
+});
+
+test("directories of a disc have a bound on their records, and paths one on their steps", async (t) => {
+  const file = (i: number) => ({ id: `F${i}.;1`, block: 0, size: 0, use: NM(`f${i}`) });
+  const image = await IsoImage.open(inMemory(makeIso([file(1)])), "a.iso");
+  t.ok(await image.find(`${"./".repeat(1000)}f1`));
+  t.equal(await image.find(`${"./".repeat(3000)}f1`), undefined);
+  const many = makeIso(Array.from({ length: 200_001 }, (_, i) => file(i)));
+  const large = await IsoImage.open(inMemory(many), "b.iso");
+  await t.rejects(large.list(large.root), { code: "ERR_ISO_INVALID", message: /too many records/ });
+});
+
+test("OpenPGP keys have a bound on their packets and their number", async (t) => {
+  const userId = Buffer.from([0xcd, 1, 0x61]);
+  const key = Buffer.concat([Buffer.from([0xc6, 6, 4, 0, 0, 0, 0, 22]), userId]);
+  const read = (bytes: Uint8Array) => readOpenPgpKeyring([bytes], { name: "keys" });
+  await t.rejects(read(Buffer.concat([key, ...Array.from({ length: 1000 }, () => userId)])), {
+    message: /a key of 1002 packets: expected at most 1000/,
+  });
+  await t.rejects(read(Buffer.concat(Array.from({ length: 1001 }, () => key))), { message: /more than 1000 keys/ });
 });
