@@ -129,9 +129,7 @@ t.test("imports run downwards", async (t) => {
   t.ok(imports.length > 500, `${imports.length} imports to look at`);
   const rows: (readonly [string, readonly string[]])[] = [
     ...Object.entries(ROOMS),
-    ...[...Object.entries(VERBS), ...Object.entries(ENTRIES)].map(
-      ([verb, may]) => [`verb:${verb}`, may] as const,
-    ),
+    ...[...Object.entries(VERBS), ...Object.entries(ENTRIES)].map(([verb, may]) => [`verb:${verb}`, may] as const),
   ];
   for (const [room, allowed] of rows) {
     const wrong = crossing.filter(({ a, b }) => a === room && !b.startsWith("verb:") && !allowed.includes(b));

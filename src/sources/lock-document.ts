@@ -64,6 +64,11 @@ export async function readLock(file: string): Promise<Lock | undefined> {
       cause,
     });
   }
+  return parseLock(text, file);
+}
+
+/** Parses the text of a lock; `file` names it in messages. @throws {AirferryError} ERR_LOCK_INVALID with the path of each fault */
+export function parseLock(text: string, file: string): Lock {
   const version = { key: "lockVersion", value: LOCK_VERSION };
   return parseOwn(lockSchema, text, { file, what: "lock", code: "ERR_LOCK_INVALID", hint: AGAIN, version });
 }

@@ -12,11 +12,11 @@ import { printable } from "../../../../src/io/printable.ts";
 import { parseYaml } from "../../../../src/io/yaml.ts";
 import { parseImageList } from "../../../../src/manifest/image-list.ts";
 import { parseManifest } from "../../../../src/manifest/load.ts";
-import { parseLock } from "../../../../src/manifest/lock-file.ts";
 import { parseImageconfig } from "../../../../src/render/imageconfig.ts";
 import { checkPreconditions, parseRanges } from "../../../../src/server/http/ranges.ts";
 import { parseTarget } from "../../../../src/server/http/target.ts";
 import { Htpasswd } from "../../../../src/server/registry/login.ts";
+import { parseLock } from "../../../../src/sources/lock-document.ts";
 import { DIGEST, HEX, must, type Targets, text } from "../target.ts";
 
 const BUILDER: Builder = {
