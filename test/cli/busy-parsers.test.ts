@@ -39,7 +39,7 @@ async function isEnded(t: Test, dir: string, args: readonly string[], signal: "S
   t.match(output, /interrupted/);
 }
 
-t.test("a manifest of megabytes", { ...onLinux, timeout: 60_000 }, async (t) => {
+t.test("a manifest of megabytes", { ...onLinux, timeout: 200_000 }, async (t) => {
   const dir = scratch(t);
   const file = "  - { path: ./a, as: b }\n";
   const text = `apiVersion: airferry/v1\nstream: x\nfiles:\n${file.repeat(150_000)}`;
@@ -47,7 +47,7 @@ t.test("a manifest of megabytes", { ...onLinux, timeout: 60_000 }, async (t) => 
   for (const signal of ["SIGTERM", "SIGINT"] as const) await isEnded(t, dir, ["plan", "m.yaml"], signal);
 });
 
-t.test("modules.yaml of a mirror", { ...onLinux, timeout: 60_000 }, async (t) => {
+t.test("modules.yaml of a mirror", { ...onLinux, timeout: 200_000 }, async (t) => {
   const dir = scratch(t);
   const document = '---\ndocument: modulemd\nversion: 2\ndata:\n  name: a\n  stream: "1"\n';
   const list = `  artifacts:\n    rpms:\n${"      - a-0:1-1.noarch\n".repeat(2000)}`;
@@ -62,7 +62,7 @@ t.test("modules.yaml of a mirror", { ...onLinux, timeout: 60_000 }, async (t) =>
   for (const signal of ["SIGTERM", "SIGINT"] as const) await isEnded(t, dir, ["lock", manifest], signal);
 });
 
-t.test("an inventory of 400,000 entries", { ...onLinux, timeout: 120_000 }, async (t) => {
+t.test("an inventory of 400,000 entries", { ...onLinux, timeout: 250_000 }, async (t) => {
   const dir = scratch(t);
   const key = makeKey();
   makeBundle(join(dir, "b"), {

@@ -57,7 +57,7 @@ export const repositories: Targets = {
     ],
     run: (data) => {
       looksLikeMetalink(data);
-      parseMetalink(data, "metalink");
+      return parseMetalink(data, "metalink");
     },
   },
   mirrorlist: { samples: ["http://a/b\n#c\n"], run: (data) => parseMirrorlist(data, "mirrorlist") },
