@@ -4,6 +4,9 @@
  */
 import { answerInThread } from "./io/parser-thread.ts";
 
+// seek-bzip makes its buffers by the old constructor, which nobody who runs airferry can do anything about.
+process.noDeprecation = true;
+
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("utf8");
 
 void answerInThread({
@@ -12,7 +15,10 @@ void answerInThread({
     (await import("./sources/image/chart-archive.ts")).parseChart(bytes, ...(args as [string])),
   chartImages: async (bytes) => (await import("./sources/image/chart-images.ts")).listImages(text(bytes)),
   chartIndex: async (bytes, args) =>
-    (await import("./sources/image/chart-index.ts")).findChart(text(bytes), ...(args as [string, string, string])),
+    (await import("./sources/image/chart-index.ts")).findChart(
+      text(bytes),
+      ...(args as [string, string | undefined, string]),
+    ),
   manifest: async (bytes, args) =>
     (await import("./manifest/load.ts")).parseManifest(text(bytes), ...(args as [string])),
   modules: async (bytes, args) => (await import("./rpm/modules.ts")).parseModules(bytes, ...(args as [string])),

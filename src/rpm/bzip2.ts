@@ -1,6 +1,6 @@
 /**
- * Opens bzip2 data with seek-bzip, strictly: to its last byte, in one stream or several. The library decodes a file in one go, and
- * loops for hours on a run length beyond 32 bits: so it runs in a thread, which is ended when it takes too long.
+ * Opens bzip2 data with seek-bzip, strictly: to its last byte, in one stream or several. The library decodes a file in one go: so
+ * it runs in a thread, which is ended when it takes too long.
  */
 import Bunzip from "seek-bzip";
 import type { AirferryError } from "../errors.ts";
@@ -43,7 +43,8 @@ export function decodeBzip2(bytes: Uint8Array, maxBytes: number): Buffer {
     do Bunzip.decode(input, output);
     while (at < bytes.length);
   } catch (error) {
-    if (!(error instanceof Enough)) throw error;
+    if (!(error instanceof Enough))
+      throw (error as { errorCode?: number }).errorCode ? new Error((error as Error).message) : error;
   }
   return output.bytes();
 }
