@@ -2,10 +2,10 @@
  * `prune`: removes older releases from a store when it is told to, then the blobs that no release refers to any more, and
  * what unfinished imports left. The current release of a stream is never removed, nor is the floor that stops roll-backs.
  */
-import { readdir, rename, rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
-import { syncPath } from "./io/atomic.ts";
+import { dropRecord } from "./store/import-release.ts";
 import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
@@ -56,7 +56,7 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
       }
     }
     // Records go before blobs: a kill in between leaves blobs that nobody needs, never a release without its blobs.
-    if (options.dryRun !== true) for (const it of going) await removeRelease(it);
+    if (options.dryRun !== true) for (const it of going) await dropRecord(it);
     const unfinished = await readdir(join(store.dir, "incoming"));
     if (options.incoming === true) {
       report.incoming = unfinished;
@@ -64,6 +64,7 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
         await rm(join(store.dir, "incoming", it), { recursive: true, force: true });
       }
     }
+    if (options.dryRun !== true) await clearLeftovers(store);
     // An unfinished import counts on the blobs that it has brought so far.
     if (unfinished.length === 0 || options.incoming === true) await sweep(store, used, options, report);
     return report;
@@ -82,11 +83,14 @@ async function choose(store: Store, stream: string, keep: number): Promise<{ sta
   return { stay: names.filter((it) => !go.includes(it)), go };
 }
 
-async function removeRelease(folder: string): Promise<void> {
-  const aside = join(folder, "..", `.gone-${process.pid}-${Date.now()}`);
-  await rename(folder, aside);
-  await syncPath(join(folder, ".."));
-  await rm(aside, { recursive: true, force: true });
+/** What a killed prune or a torn write left under names that nobody reads. */
+async function clearLeftovers(store: Store): Promise<void> {
+  const folders = [store.dir, ...(await store.streams()).map((it) => streamFolder(store.dir, it))];
+  for (const folder of folders) {
+    for (const name of await readdir(folder)) {
+      if (/^\.(?:gone|tmp)-/.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+    }
+  }
 }
 
 async function sweep(store: Store, used: Set<string>, options: PruneOptions, report: PruneReport): Promise<void> {

@@ -1,10 +1,12 @@
 /**
  * `status`: what a store holds: streams, releases, their age and signers, what is still being carried in, and bytes on disk.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { AirferryError, type Problem } from "./errors.ts";
 import { readSpace } from "./io/space.ts";
 import { type IncomingState, readIncoming } from "./store/incoming.ts";
-import { streamFolder } from "./store/layout.ts";
+import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
@@ -46,17 +48,20 @@ export interface StatusReport {
   /** Files and bytes of all blobs. */
   blobs: { count: number; size: number };
   freeBytes: number;
+  /** Records that cannot be read; `path` is the folder of the release. Everything else is above. */
+  problems: Problem[];
 }
 
 /**
- * Reads a store's state; takes no lock and changes nothing.
- * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID
+ * Reads a store's state; takes no lock and changes nothing. A record that cannot be read costs only itself.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID where it is no store
  */
 export async function status(dir: string, options: { now?: Date } = {}): Promise<StatusReport> {
   const store = await openStore(dir);
   const now = options.now ?? new Date();
   const streams: StreamStatus[] = [];
-  for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now));
+  const problems: Problem[] = [];
+  for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now, problems));
   const { freeBytes } = await readSpace(store.dir);
   return {
     store: store.dir,
@@ -64,14 +69,28 @@ export async function status(dir: string, options: { now?: Date } = {}): Promise
     incoming: await readIncoming(store.dir),
     blobs: await countBlobs(store),
     freeBytes,
+    problems,
   };
 }
 
-async function streamStatus(store: Store, stream: string, now: Date): Promise<StreamStatus> {
+async function streamStatus(store: Store, stream: string, now: Date, problems: Problem[]): Promise<StreamStatus> {
   const current = await store.currentName(stream);
   const releases: ReleaseStatus[] = [];
-  for (const name of await store.releaseNames(stream)) {
-    const { inventory, digest, signers, importedAt } = await readRelease(join(streamFolder(store.dir, stream), name));
+  const names = await store.releaseNames(stream);
+  const path = streamFolder(store.dir, stream);
+  // Without the file an import was interrupted just before its end: a rerun writes it.
+  if ((current === undefined || !names.includes(current)) && existsSync(join(path, CURRENT_FILE))) {
+    problems.push({ code: "ERR_STORE_INVALID", path, message: `"${CURRENT_FILE}" names none of its releases` });
+  }
+  for (const name of names) {
+    const folder = join(streamFolder(store.dir, stream), name);
+    const release = await readRelease(folder).catch((error: unknown) => {
+      if (!(error instanceof AirferryError)) throw error;
+      // Pruned meanwhile, or a record without one of its parts.
+      if (existsSync(folder)) problems.push({ code: "ERR_STORE_INVALID", path: folder, message: error.message });
+    });
+    if (release === undefined) continue;
+    const { inventory, digest, signers, importedAt } = release;
     const { epoch, serial, created, notAfter, entries } = inventory;
     releases.push({
       epoch,

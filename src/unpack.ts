@@ -15,6 +15,7 @@ import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { printable } from "./bundle/paths.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
+import type { StreamRange } from "./bundle/touched.ts";
 import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
@@ -92,8 +93,15 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const { signers, problems } = verifySums(media.sums, media.signatures, trusted, threshold);
   refuse(folders, [...problems, ...media.problems]);
   const read = await readContents(media);
-  refuse(folders, read.problems);
-  const contents = read.contents as Contents;
+  const contents = read.contents;
+  // A copy that is cut is as good as none where there is another of its volume.
+  const isSpare = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && hasCopy(contents, it.path);
+  refuse(
+    folders,
+    read.problems.filter((it) => !isSpare(it)),
+  );
+  if (contents === undefined) throw new Error("a bundle without contents has no problem");
+  for (const it of read.problems) options.notice?.(`${it.message}; reading another copy instead`);
   const ahead = madeAhead(contents.inventory.created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
   const pool = HashPool.sizedFor(contents.inventory.streamSize);
@@ -114,6 +122,11 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   } finally {
     await pool.close();
   }
+}
+
+function hasCopy(contents: Contents | undefined, volume: string): boolean {
+  const index = contents?.inventory.volumes.findIndex((it) => it.name === volume) ?? -1;
+  return (contents?.copies[index]?.length ?? 0) > 0;
 }
 
 /** Throws one error for all problems, with the code of the first. */
@@ -189,7 +202,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     ...(named.length > 0 && { media: named }),
   };
   await incoming.saveState({ ...state, missing: [] });
-  report.missing = await copy(work, incoming, needed, report);
+  report.missing = await copyFromGood(work, incoming, needed, report);
   if (report.missing.length > 0) {
     await incoming.saveState({ ...state, missing: report.missing });
     report.missingMedia = mediaToCome(named);
@@ -246,7 +259,12 @@ async function verifyRollback(store: Store, inventory: Inventory, options: Unpac
 async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, options: UnpackOptions): Promise<void> {
   if (notAfter === undefined) return;
   // A clock that was set back must not revive what has expired.
-  const floors = await Promise.all((await store.streams()).map((it) => store.floor(it)));
+  // Another stream's floor that is damaged costs only that stream.
+  const floors = await Promise.all(
+    (await store.streams()).map((it) =>
+      store.floor(it).catch((error) => (it === stream ? Promise.reject(error) : undefined)),
+    ),
+  );
   const newest = Math.max(0, ...floors.map((it) => Date.parse(it?.created ?? "") || 0));
   const now = Math.max((options.now ?? new Date()).getTime(), newest);
   if (now <= Date.parse(notAfter)) return;
@@ -327,6 +345,50 @@ async function checkSpace(work: Work, needed: readonly PlacedEntry[], hex: strin
     files: unique.length + SPARE_FILES,
     largest: unique.reduce((most, it) => Math.max(most, it.size), 0),
   });
+}
+
+/** Copies as {@link copy} does; where a volume is damaged and stands on another medium too, that copy is read instead. */
+async function copyFromGood(
+  work: Work,
+  incoming: Incoming,
+  needed: readonly PlacedEntry[],
+  report: UnpackReport,
+): Promise<string[]> {
+  for (let left = needed; ; ) {
+    try {
+      return await copy(work, incoming, left, report);
+    } catch (error) {
+      if (!(await passOver(error, work))) throw error;
+      await incoming.dropSmall();
+      left = left.filter((it) => !work.store.hasBlob(it.sha256, it.size));
+    }
+  }
+}
+
+/** Whether what went wrong is damage of volumes that have another copy each: those come first from now on. */
+async function passOver(error: unknown, { contents, pool, options }: Work): Promise<boolean> {
+  const { copies, inventory } = contents;
+  if (copies.every((it) => it.length < 2)) return false;
+  const damage = error instanceof ContentDamage ? error : unreadableVolume(error, contents);
+  if (damage === undefined) return false;
+  const problems = (await locateDamage(contents, damage, pool)).map((it) => ({
+    message: it.message,
+    of: copies[inventory.volumes.findIndex((volume) => volume.name === it.path)],
+  }));
+  if (problems.some(({ of }) => of === undefined || of.length < 2)) return false;
+  for (const { message, of } of problems) {
+    of?.shift();
+    options.notice?.(`${message}; reading the copy "${of?.[0]}" instead`);
+  }
+  return true;
+}
+
+/** The place in the stream of a volume that the medium does not give: an error that names its file, or its name. */
+function unreadableVolume(error: unknown, { copies, inventory }: Contents): StreamRange | undefined {
+  if (!(error instanceof AirferryError) || error.path === undefined) return undefined;
+  const index = copies.findIndex((files, at) => files[0] === error.path || inventory.volumes[at]?.name === error.path);
+  const volume = inventory.volumes[index];
+  return volume && { position: index * inventory.volumeSize, length: volume.size };
 }
 
 /** Copies what is needed out of the volumes at hand; returns the volumes that are still to come. */

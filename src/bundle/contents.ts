@@ -21,7 +21,7 @@ export interface Contents {
   inventory: Inventory;
   /** Its bytes, as signed. */
   inventoryBytes: Buffer;
-  /** For each volume every copy of the right size on the media; none where it is missing. */
+  /** For each volume every copy of the right size on the media, the one to read first; none where it is missing. */
   copies: string[][];
   /** Small files that are too large for memory (bin/…) and have to be hashed by the caller. */
   large: { file: string; name: string; sha256: string }[];

@@ -3,6 +3,7 @@
  * Pure functions. docs/format.md, "Volumes".
  */
 import { AirferryError } from "../errors.ts";
+import { parseBytes } from "../io/format.ts";
 
 const MIB = 1024 * 1024;
 /** FAT32 holds files up to 4 GiB - 1 byte; 4095 MiB is the largest round size below. */
@@ -20,16 +21,6 @@ const MEDIA = new Map([
   ["bd25", 25_025_314_816],
   ["bd50", 50_050_629_632],
   ["bd100", 100_103_356_416],
-]);
-
-const UNITS = new Map([
-  ["", 1],
-  ["b", 1],
-  ...["k", "m", "g", "t"].flatMap((letter, index): [string, number][] => [
-    [letter, 1024 ** (index + 1)],
-    [`${letter}ib`, 1024 ** (index + 1)],
-    [`${letter}b`, 1000 ** (index + 1)],
-  ]),
 ]);
 
 /** How to cut: the size of a volume and how many of them one medium takes. */
@@ -52,10 +43,8 @@ export function parseVolumeSize(text: string): VolumeCut {
     const volumesPerMedium = Math.ceil(usable / DEFAULT_VOLUME_BYTES);
     return { volumeSize: Math.floor(usable / volumesPerMedium / MIB) * MIB, volumesPerMedium };
   }
-  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/.exec(lower) ?? [];
-  const factor = UNITS.get(unit ?? "");
-  const volumeSize = factor === undefined ? Number.NaN : Math.floor(Number(digits) * factor);
-  if (!Number.isSafeInteger(volumeSize) || volumeSize < MIN_VOLUME_BYTES) {
+  const volumeSize = parseBytes(lower);
+  if (volumeSize === undefined || volumeSize < MIN_VOLUME_BYTES) {
     throw new AirferryError(
       "ERR_USAGE",
       `cannot read volume size "${text}": expected ${["fat32", ...MEDIA.keys()].join(", ")} or a size of at least ${MIN_VOLUME_BYTES} bytes`,

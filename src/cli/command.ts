@@ -37,7 +37,10 @@ export function positive(value: string): number {
 export function rewrite(value: string, previous: { from: string; to: string }[] = []): { from: string; to: string }[] {
   const at = value.indexOf("=");
   if (at < 1 || at === value.length - 1) throw new InvalidArgumentError("must be FROM=TO.");
-  return [...previous, { from: value.slice(0, at), to: value.slice(at + 1) }];
+  const to = value.slice(at + 1);
+  if (/^[a-z][a-z0-9+.-]*:\/\/(?:|:[^/?#]*|[^/?#]*:)@/i.test(to))
+    throw new InvalidArgumentError("has an empty user or password.");
+  return [...previous, { from: value.slice(0, at), to }];
 }
 
 /** `--store`, or AIRFERRY_STORE. */

@@ -29,6 +29,7 @@ Inside:   airferry unpack MEDIUM --trust site.pub --store DIR && airferry serve 
 
 Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused, 4 upstream failed, 130 interrupted.`,
     );
+  program.hook("preAction", (_, command) => refuseEmpty(command));
   let status: number = EXIT.done;
   for (const register of COMMANDS) {
     register(program, async (options: GlobalOptions, run) => {
@@ -68,6 +69,23 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
     throw error;
   }
   return status;
+}
+
+/** Options and arguments that are there and empty: a variable in a script that is not set. None may mean "here", or "none". */
+function refuseEmpty(command: Command): void {
+  const empty = (value: unknown) => value === "" || (Array.isArray(value) && value.includes(""));
+  const option = command.options.find((it) => empty(command.getOptionValue(it.attributeName())));
+  const isVariable = option !== undefined && command.getOptionValueSource(option.attributeName()) === "env";
+  const what =
+    option === undefined
+      ? command.args.some((it) => it === "") && "an argument"
+      : isVariable
+        ? `the environment variable ${option.envVar}`
+        : option.flags;
+  if (what === false) return;
+  throw new AirferryError("ERR_USAGE", `cannot run airferry ${command.name()}: ${what} is empty`, {
+    hint: isVariable ? `unset ${option.envVar}, or set it` : "was the variable set that it was given from?",
+  });
 }
 
 /** Prints what nobody caught; never a stack trace, unless asked. */

@@ -42,7 +42,7 @@ export class Credentials {
   /**
    * The Authorization header for a request, or undefined. `asked` is false where upstream led to an origin that nobody here named:
    * there, only a host:port entry or a host on its scheme's own port counts, and no netrc default.
-   * @throws {AirferryError} ERR_USAGE when the environment lacks a variable that the manifest names
+   * @throws {AirferryError} ERR_USAGE when the environment lacks a variable that the manifest names, or netrc has an empty value
    */
   authorization(url: URL, asked: boolean): string | undefined {
     if (asked && (url.username !== "" || url.password !== "")) {
@@ -62,6 +62,7 @@ export class Credentials {
       return undefined;
     this.#netrc ??= readNetrc(this.#options.netrc);
     const login = this.#netrc.get(url.hostname) ?? (asked ? this.#netrc.get("") : undefined);
+    if (login?.lacks !== undefined) throw emptyNetrc(url.hostname, login.lacks, this.#options.netrc);
     return login && basic(login.login, login.password);
   }
 
@@ -125,13 +126,27 @@ export function hostNames(url: URL): [string, string] {
   return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`, url.hostname];
 }
 
-/** The value of a variable that `hosts:` names for a host. @throws {AirferryError} ERR_USAGE when it is not set */
+/**
+ * The value of a variable that `hosts:` names for a host.
+ * @throws {AirferryError} ERR_USAGE when it is not set, is blank, or cannot stand in a header
+ */
 export function readVariable(name: string, host: string, env: NodeJS.ProcessEnv): string {
-  const value = env[name];
-  if (value) return value;
-  throw new AirferryError("ERR_USAGE", `cannot log in at "${host}": the environment variable ${name} is not set`, {
+  const value = env[name] ?? "";
+  const isBlank = value.trim() === "";
+  // A line feed at its end is how files with secrets come to an environment; it is nobody's password.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+  if (!isBlank && !/[\0-\x1f\x7f]/.test(value)) return value;
+  const fault = isBlank ? "is not set" : "has a control character, such as a line feed at its end";
+  throw new AirferryError("ERR_USAGE", `cannot log in at "${host}": the environment variable ${name} ${fault}`, {
     path: `hosts.${host}`,
     hint: `set ${name} and run the command again`,
+  });
+}
+
+function emptyNetrc(host: string, what: string, file: string | undefined): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot log in at "${host}": its ${what} in "${file}" is empty`, {
+    path: file,
+    hint: "was the variable set that it was written with? Give the value, or remove the entry to go as nobody",
   });
 }
 

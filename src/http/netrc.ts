@@ -7,6 +7,8 @@ import { readFileSync } from "node:fs";
 export interface NetrcLogin {
   login: string;
   password: string;
+  /** What the entry names and leaves empty, as a variable does that is not set. Not to be used. */
+  lacks?: "login" | "password";
 }
 
 /** Logins by host name; `default` is under the empty name. */
@@ -25,7 +27,7 @@ export function readNetrc(path: string): Netrc {
   }
 }
 
-/** Parses the text of a netrc file. The first entry of a machine wins; entries without a login or password are left out. */
+/** Parses the text of a netrc file. The first entry of a machine wins; entries without a login are left out. */
 export function parseNetrc(text: string): Netrc {
   const logins = new Map<string, NetrcLogin>();
   const words = tokens(text);
@@ -33,29 +35,33 @@ export function parseNetrc(text: string): Netrc {
   let entry: Partial<NetrcLogin> = {};
   const close = () => {
     if (machine !== undefined && !logins.has(machine) && entry.login !== undefined) {
-      logins.set(machine, { login: entry.login, password: entry.password ?? "" });
+      const lacks = entry.login === "" ? "login" : entry.password === "" ? "password" : undefined;
+      logins.set(machine, { login: entry.login, password: entry.password ?? "", ...(lacks && { lacks }) });
     }
     machine = undefined;
     entry = {};
   };
-  for (let i = 0; i < words.length; i++) {
-    switch (words[i]) {
+  let i = 0;
+  // A keyword in place of a value: there is none, and what follows is the keyword that it says.
+  const value = () => (isKeyword(words[i + 1]) ? "" : (words[++i]?.text ?? ""));
+  for (; i < words.length; i++) {
+    switch (isKeyword(words[i]) ? words[i]?.text : undefined) {
       case "machine":
         close();
-        machine = words[++i]?.toLowerCase();
+        machine = words[++i]?.text.toLowerCase();
         break;
       case "default":
         close();
         machine = "";
         break;
       case "login":
-        entry.login = words[++i] ?? "";
+        entry.login = value();
         break;
       case "password":
-        entry.password = words[++i] ?? "";
+        entry.password = value();
         break;
       case "account":
-        i++;
+        value();
         break;
     }
   }
@@ -63,9 +69,20 @@ export function parseNetrc(text: string): Netrc {
   return logins;
 }
 
+interface Word {
+  text: string;
+  isQuoted: boolean;
+}
+
+const KEYWORDS = new Set(["machine", "default", "login", "password", "account"]);
+
+function isKeyword(word: Word | undefined): boolean {
+  return word !== undefined && !word.isQuoted && KEYWORDS.has(word.text);
+}
+
 /** Words outside comments and macros; double quotes hold spaces, backslash escapes inside them. */
-function tokens(text: string): string[] {
-  const words: string[] = [];
+function tokens(text: string): Word[] {
+  const words: Word[] = [];
   let inMacro = false;
   for (const line of text.split(/\r?\n/)) {
     if (inMacro) {
@@ -75,12 +92,14 @@ function tokens(text: string): string[] {
     }
     for (const match of line.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)) {
       const [, quoted, plain] = match;
-      if (quoted === undefined && plain?.startsWith("#") && !["password", "login"].includes(words.at(-1) ?? "")) break;
+      if (quoted === undefined && plain?.startsWith("#") && !["password", "login"].includes(words.at(-1)?.text ?? ""))
+        break;
       if (plain === "macdef") {
         inMacro = true;
         break;
       }
-      words.push(quoted !== undefined ? quoted.replace(/\\(.)/g, "$1") : (plain as string));
+      const isQuoted = quoted !== undefined;
+      words.push({ text: isQuoted ? quoted.replace(/\\(.)/g, "$1") : (plain as string), isQuoted });
     }
   }
   return words;

@@ -34,6 +34,7 @@ function proxyFault(proxy: string): string | undefined {
   if (!/^https?:\/\//i.test(proxy)) return "expected http:// or https://";
   if (!URL.canParse(proxy)) return "not a URL: is its password percent-encoded?";
   const { pathname, search, hash, username, password } = new URL(proxy);
+  if (hasEmptyLogin(proxy)) return "its user or password is empty: was the variable set that it was made of?";
   if (/\\/.test(proxy) || pathname !== "/" || search !== "" || hash !== "")
     return "expected nothing behind its port: is its password percent-encoded?";
   try {
@@ -42,6 +43,12 @@ function proxyFault(proxy: string): string | undefined {
     return "its user or password is not percent-encoded as it should be";
   }
   return undefined;
+}
+
+/** Whether a URL has a user without its password, or a password without its user: `http://user:@host`. A user alone may be a token. */
+export function hasEmptyLogin(url: string): boolean {
+  const login = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)@/i.exec(url)?.[1];
+  return login !== undefined && (login === "" || login.startsWith(":") || login.endsWith(":"));
 }
 
 /** Lower case wins, as in curl. */

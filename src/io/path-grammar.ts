@@ -34,6 +34,8 @@ export function checkPath(path: string): string | undefined {
   if (!plain) {
     if (!path.isWellFormed()) return "it is not well-formed Unicode";
     if (UNSAFE_CHARACTER.test(path)) return "it has a control or invisible character";
+    // What a decoder writes for bytes that it could not read: on no disk is there a file of that name.
+    if (path.includes("\ufffd")) return "it is no UTF-8";
     if (path.normalize("NFC") !== path) return "it is not in Unicode normalisation form C";
   }
   const size = plain ? path.length : Buffer.byteLength(path);

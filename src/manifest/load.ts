@@ -2,7 +2,6 @@
  * Manifest text to typed value, or every problem at its line and path. docs/manifest.md is the prose.
  */
 
-import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { type Document, isMap, isScalar as isScalarNode, LineCounter } from "yaml";
@@ -546,9 +545,4 @@ export function canonicalJson(value: unknown, indent = 0): string {
 /** Nearly everything that was read from a lock is: it need not be copied. */
 function isSorted(keys: readonly string[]): boolean {
   return keys.every((it, index) => index === 0 || (keys[index - 1] ?? "") < it);
-}
-
-/** SHA-256 (hex) of the canonical JSON of one manifest entry: tells whether its text changed. */
-export function requestDigest(entry: unknown): string {
-  return createHash("sha256").update(canonicalJson(entry)).digest("hex");
 }

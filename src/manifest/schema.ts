@@ -3,6 +3,7 @@
  * all come. docs/manifest.md is its prose. No I/O.
  */
 import { z } from "zod";
+import { parseBytes } from "../io/format.ts";
 import { MAX_NAME_BYTES, MAX_STREAM_BYTES, NAME } from "../io/path-grammar.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference } from "../oci/reference.ts";
@@ -69,6 +70,11 @@ const location = {
   urls: z.array(url).min(1).optional().describe("Mirrors of the same bytes, tried in this order"),
   path: z.string().min(1).optional().describe("A file on this host, relative to the manifest"),
 };
+const maxSize = z
+  .string()
+  .refine((it) => (parseBytes(it) ?? 0) > 0, "must be a size such as 20GiB or 700MB")
+  .optional()
+  .describe("Refuse more bytes than this (default: 64GiB where no digest is known before)");
 const proof = {
   sha256: hex256.optional(),
   integrity: z
@@ -77,6 +83,7 @@ const proof = {
     .optional()
     .describe("SRI string of any algorithm, for example sha512-…"),
   checksums: checksums.optional(),
+  max_size: maxSize,
 };
 
 const isos = z.strictObject({

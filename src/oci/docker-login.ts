@@ -38,7 +38,7 @@ export function authFiles(env: NodeJS.ProcessEnv = process.env): string[] {
 /**
  * Finds the login for a repository; undefined: go as nobody.
  * @param host as in references: `docker.io`, `registry.example.com:5000`
- * @throws {AirferryError} ERR_USAGE when a file cannot be read, or a helper fails for a reason of its own
+ * @throws {AirferryError} ERR_USAGE when a file cannot be read, a login in it is empty, or a helper fails for a reason of its own
  */
 export async function findLogin(
   host: string,
@@ -149,7 +149,24 @@ function decodeAuth(entry: Record<string, unknown>, file: string, where: string)
   const password = member("password") ?? (colon > 0 ? text.slice(colon + 1).replace(/\0+$/, "") : undefined);
   const identityToken = member("identitytoken");
   if (identityToken !== undefined) return { ...(username !== undefined && { username }), identityToken };
-  return username !== undefined && password !== undefined ? { username, password } : undefined;
+  if (username && password) return { username, password };
+  const given = ["auth", "username", "password", "identitytoken", "registrytoken"].filter((it) =>
+    isGiven(own(entry, it)),
+  );
+  if (given.length === 0) return undefined;
+  throw emptyLogin(file, `"${file}"`, `${where}.${given[0]}`, username ? "password" : "user");
+}
+
+function isGiven(value: unknown): boolean {
+  return value !== undefined && value !== null;
+}
+
+/** A secret that is there and empty is a variable that was not set: to go as nobody would be somebody else's word. */
+function emptyLogin(path: string | undefined, source: string, where: string, what: string): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot read registry logins from ${source}: ${where} has an empty ${what}`, {
+    path,
+    hint: "log in again with docker login or podman login, or log out to go as nobody: docker logout, podman logout",
+  });
 }
 
 async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | undefined> {
@@ -240,6 +257,8 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
     throw failed("its answer is not JSON");
   }
   const { Username, Secret } = answer;
+  if (Secret === "" && typeof Username === "string" && Username !== "")
+    throw emptyLogin(undefined, `docker-credential-${name}`, `the login for "${server}"`, "password");
   if (typeof Secret !== "string" || Secret === "") return undefined;
   if (Username === "<token>") return { identityToken: Secret };
   return { username: typeof Username === "string" ? Username : "", password: Secret };

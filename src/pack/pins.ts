@@ -1,6 +1,6 @@
 /** What a pack writes into its lock: sizes and digests that only a download tells, and packages that were left out. */
 
-import { sriOf } from "../sources/artifact.ts";
+import { maxBytesOf, sriOf } from "../sources/artifact.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { writeLock } from "../sources/lock-document.ts";
@@ -23,7 +23,7 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
       const { sha256, size, etag } = await workspace.cache.download(
         workspace.fetcher,
         urlsOf(artifact.urls, entry, workspace.manifest),
-        { integrity: artifact.integrity },
+        { integrity: artifact.integrity, maxBytes: maxBytesOf(entry, workspace.manifest) },
       );
       const integrity = artifact.integrity ?? sriOf(sha256);
       artifacts.push({ ...artifact, size, integrity, ...(etag && { etag }) });

@@ -51,7 +51,8 @@ export async function openRender(
     });
   }
   const trees = new Map<string, RenderTree>();
-  for (const release of releases) {
+  // What is damaged in another stream is no concern of this one.
+  for (const release of releases.filter((it) => options.stream === undefined || it.stream === options.stream)) {
     for (const { name, path } of release.inventory.catalog.isos) {
       const entry = release.entries.get(path);
       if (entry === undefined || trees.has(entry.sha256)) continue;

@@ -11,11 +11,14 @@ import { AirferryError } from "../errors.ts";
 import type { HeadResult } from "../fetch/types.ts";
 import type { Authenticator } from "../http/authenticator.ts";
 import { BY_USER, type Named } from "../http/named.ts";
+import { parseBytes } from "../io/format.ts";
 import { integrityText } from "../io/integrity-text.ts";
 import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
-import type { FileEntry, IsoEntry } from "../manifest/schema.ts";
+import { filePathOf } from "../manifest/load.ts";
+import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
+import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
 import { resolveChecksums } from "./checksums.ts";
 import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedEntry } from "./lock-document.ts";
@@ -24,8 +27,19 @@ import { lookerOf } from "./looks.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { ItemSource, LockContext, PlanContext, PlanItem } from "./types.ts";
 
-/** An endless body stops here. Larger artifacts exist; their digest must be known before, from upstream or the manifest. */
-const MAX_FIRST_SIGHT_BYTES = 64 * 1024 ** 3;
+/**
+ * The most bytes that an entry of the manifest takes: its `max_size`. Where it has none, undefined: first sight has a bound of its own
+ * (cache.ts).
+ */
+export function maxBytesOf({ kind, name }: Pick<LockedEntry, "kind" | "name">, manifest: Manifest): number | undefined {
+  const entry =
+    kind === "iso"
+      ? manifest.isos?.find((it) => it.name === name)
+      : kind === "file"
+        ? manifest.files?.find((it) => filePathOf(it) === name)
+        : undefined;
+  return entry?.max_size === undefined ? undefined : parseBytes(entry.max_size);
+}
 
 interface Claim {
   integrity?: string;
@@ -100,6 +114,7 @@ async function lockLocal(
       { path: given, hint: "paths in a manifest are relative to the manifest's own folder" },
     );
   }
+  verifyBound(entry, path, found.size, true);
   context.report(`hashing ${given}`);
   const actual = await integrityOf(file, claim.integrity);
   if (claim.integrity !== undefined && !ssri.parse(actual).match(claim.integrity)) {
@@ -149,7 +164,8 @@ async function lockRemote(
   };
   if (claim.integrity === undefined && context.pinFirstSight) {
     context.report(`pinning ${base.urls[0]} on first sight: nobody published its digest`);
-    const { sha256, size, etag } = await context.download(target, { maxBytes: MAX_FIRST_SIGHT_BYTES });
+    const maxBytes = entry.max_size === undefined ? undefined : parseBytes(entry.max_size);
+    const { sha256, size, etag } = await context.download(target, maxBytes === undefined ? {} : { maxBytes });
     return { ...base, size, integrity: sriOf(sha256), ...(etag && { etag }) };
   }
   const heads = await headsOf(target, claim, context);
@@ -164,6 +180,7 @@ async function lockRemote(
   }
   // Mirrors that differ: the digest will tell, and pack fetches it before it needs the size.
   const size = claim.size ?? (new Set(sizes).size === 1 ? sizes[0] : undefined);
+  verifyBound(entry, path, size, claim.integrity !== undefined);
   return {
     ...base,
     ...(size !== undefined && { size }),
@@ -171,6 +188,20 @@ async function lockRemote(
     ...(head.etag && { etag: head.etag }),
   };
 }
+
+/** @throws {AirferryError} ERR_UPSTREAM_SIZE for more than the entry takes, or than is taken at first sight */
+function verifyBound(entry: IsoEntry | FileEntry, path: string, size: number | undefined, isKnown: boolean): void {
+  const bound =
+    entry.max_size === undefined ? (isKnown ? undefined : MAX_FIRST_SIGHT_BYTES) : parseBytes(entry.max_size);
+  if (size === undefined || bound === undefined || size <= bound) return;
+  throw new AirferryError(
+    "ERR_UPSTREAM_SIZE",
+    `cannot lock "${path}": too large: expected at most ${bound} bytes, got ${size}`,
+    { path, expected: `at most ${bound} bytes`, actual: `${size} bytes`, hint: LARGER },
+  );
+}
+
+const LARGER = "if it really is as large, say so in the manifest: max_size: 100GiB, or give its digest: sha256: …";
 
 /** What the mirrors say of it, first the one that answers first in their order; of all of them where a digest will tell who is right. */
 async function headsOf(

@@ -19,7 +19,7 @@ import { type HeldLock, takeLock } from "../io/lock-file.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
-  return env["AIRFERRY_CACHE"] ?? join(env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "airferry");
+  return env["AIRFERRY_CACHE"] || join(env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "airferry");
 }
 
 export interface CachedArtifact {
@@ -27,6 +27,9 @@ export interface CachedArtifact {
   size: number;
   etag?: string;
 }
+
+/** An endless body stops here where nobody says what it is to be. Larger ones exist: their digest, or a bound, must be given. */
+export const MAX_FIRST_SIGHT_BYTES = 64 * 1024 ** 3;
 
 type CacheTarget = Pick<FetchTarget, "urls" | "named" | "maxBytes" | "integrity">;
 
@@ -60,13 +63,14 @@ export class DownloadCache {
   download(
     fetcher: Fetcher,
     target: { urls: readonly string[]; named: Named },
-    limits: { maxBytes?: number; integrity?: string | undefined } = {},
+    limits: { maxBytes?: number | undefined; integrity?: string | undefined } = {},
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {
     const key = [...target.urls, limits.integrity ?? ""].join("\n");
     const running = this.#downloads.get(key);
     if (running !== undefined) return running;
-    const started = this.#download(fetcher, { ...target, ...limits }, progress).catch((cause: unknown) => {
+    const maxBytes = limits.maxBytes ?? (limits.integrity === undefined ? MAX_FIRST_SIGHT_BYTES : undefined);
+    const started = this.#download(fetcher, { ...target, ...limits, maxBytes }, progress).catch((cause: unknown) => {
       this.#downloads.delete(key);
       throw ioError("keep the download in", this.#dir, cause);
     });

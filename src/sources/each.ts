@@ -2,7 +2,7 @@
 
 import { mapLimited } from "../io/limit.ts";
 import type { Kind } from "../io/types.ts";
-import { requestDigest } from "../manifest/load.ts";
+import { requestDigest } from "../manifest/request.ts";
 import type { LockedOf } from "./lock-document.ts";
 import type { LockContext } from "./types.ts";
 

@@ -1,5 +1,6 @@
 /** `files:` of the manifest: one file each, under its own name below `/files/`, with checksum sidecars. */
-import { filePathOf, requestDigest } from "../manifest/load.ts";
+import { filePathOf } from "../manifest/load.ts";
+import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
 import type { SourceKind } from "./types.ts";

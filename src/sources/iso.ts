@@ -5,7 +5,7 @@
 
 import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
 import { formatIntegrity } from "../io/integrity.ts";
-import { requestDigest } from "../manifest/load.ts";
+import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
 import type { IsoDetail } from "./iso-detail.ts";

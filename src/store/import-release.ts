@@ -15,7 +15,7 @@ import { parseJson } from "../io/json.ts";
 import { readSmall } from "../io/safe-open.ts";
 import type { Incoming } from "./incoming.ts";
 import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from "./layout.ts";
-import type { ImportRecord } from "./release-record.ts";
+import { type ImportRecord, readImport, readRelease } from "./release-record.ts";
 import type { Floor, Store } from "./store.ts";
 
 /** Everything that is kept of a release besides its blobs. */
@@ -40,10 +40,8 @@ export async function standingOf(store: Store, inventory: Inventory, digest: str
   const { stream, epoch, serial } = inventory;
   const floor = await store.floor(stream);
   const folder = join(streamFolder(store.dir, stream), releaseName(epoch, serial));
-  const known = existsSync(folder)
-    ? `sha256:${hash("sha256", await readSmall(join(folder, SUMS_NAME), Number.MAX_SAFE_INTEGER), "hex")}`
-    : undefined;
   const sameAsFloor = floor !== undefined && floor.epoch === epoch && floor.serial === serial;
+  const known = await knownDigest(folder, sameAsFloor ? floor.digest : undefined);
   for (const other of [known, sameAsFloor ? floor.digest : undefined]) {
     if (other === undefined || other === digest) continue;
     throw new AirferryError(
@@ -62,6 +60,13 @@ export async function standingOf(store: Store, inventory: Inventory, digest: str
   return epoch > floor.epoch || (epoch === floor.epoch && serial > floor.serial) ? "new" : "back";
 }
 
+/** The digest of the release that has this folder; of a record that is damaged, the floor tells or what is left of it. */
+async function knownDigest(folder: string, floor: string | undefined): Promise<string | undefined> {
+  if (!existsSync(folder)) return undefined;
+  const release = await readRelease(folder).catch(() => undefined);
+  return release?.digest ?? floor ?? (await readImport(folder).catch(() => undefined))?.digest;
+}
+
 /** Writes the record of a release whose blobs are all in the store, and makes it the current one. */
 export async function importRelease(store: Store, incoming: Incoming, parts: ReleaseParts): Promise<void> {
   const { stream, epoch, serial } = parts.inventory;
@@ -70,7 +75,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   const target = join(releases, name);
   try {
     await makeFolder(releases);
-    if (!existsSync(target)) {
+    if ((await readRelease(target).catch(() => undefined)) === undefined) {
       const folder = join(incoming.dir, "release");
       await rm(folder, { recursive: true, force: true });
       await makeFolder(join(folder, SIGNATURES_NAME));
@@ -81,6 +86,8 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       for (const it of parts.trust) await writeAtomic(join(folder, "trust", it.name), it.pem);
       await writeAtomic(join(folder, IMPORT_FILE), `${JSON.stringify(parts.record, undefined, 2)}\n`);
       await syncPath(folder);
+      // A damaged record makes room for the good one.
+      if (existsSync(target)) await dropRecord(target);
       await rename(folder, target);
       await syncPath(releases);
     }
@@ -89,6 +96,14 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   }
   await raiseFloor(store, parts.inventory, parts.record);
   await writeAtomic(join(releases, CURRENT_FILE), `${name}\n`);
+}
+
+/** Removes the record of a release: first, durably, from under its name. */
+export async function dropRecord(folder: string): Promise<void> {
+  const aside = join(folder, "..", `.gone-${process.pid}-${Date.now()}`);
+  await rename(folder, aside);
+  await syncPath(join(folder, ".."));
+  await rm(aside, { recursive: true, force: true });
 }
 
 async function raiseFloor(

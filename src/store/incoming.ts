@@ -96,14 +96,20 @@ export class Incoming {
   static async open(root: string, digest: string): Promise<Incoming> {
     const dir = incomingFolder(root, digest);
     await makeFolder(dir, 0o700);
-    await rm(join(dir, "small"), { recursive: true, force: true });
-    // Many folders: threads that make files in one folder wait for each other.
-    for (let byte = 0; byte < 256; byte++) {
-      mkdirSync(join(dir, "small", byte.toString(16).padStart(2, "0")), { recursive: true, mode: 0o700 });
-    }
     mkdirSync(join(dir, "parts"), { recursive: true, mode: 0o700 });
     mkdirSync(join(dir, "done"), { recursive: true, mode: 0o700 });
-    return new Incoming(dir, new Set(await readdir(join(dir, "done"))));
+    const incoming = new Incoming(dir, new Set(await readdir(join(dir, "done"))));
+    await incoming.dropSmall();
+    return incoming;
+  }
+
+  /** Drops small files that have not become blobs. */
+  async dropSmall(): Promise<void> {
+    await rm(join(this.dir, "small"), { recursive: true, force: true });
+    // Many folders: threads that make files in one folder wait for each other.
+    for (let byte = 0; byte < 256; byte++) {
+      mkdirSync(join(this.dir, "small", byte.toString(16).padStart(2, "0")), { recursive: true, mode: 0o700 });
+    }
   }
 
   /** Remembers blobs that this import made, so that a later medium need not have them hashed again. */

@@ -3,7 +3,7 @@
  */
 
 import { hash } from "node:crypto";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { parseInventoryInTurns } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
@@ -11,8 +11,10 @@ import { AirferryError } from "../errors.ts";
 import { digestOf, isDigest } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { IMPORT_FILE } from "./layout.ts";
+import { IMPORT_FILE, releaseName } from "./layout.ts";
 import type { Release } from "./types.ts";
+
+const KEYID = /^[0-9a-f]{64}$/;
 
 const MAX_IMPORT_BYTES = 1024 * 1024;
 
@@ -48,10 +50,17 @@ export async function readRelease(folder: string): Promise<Release> {
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
     const inventory = await parseInventoryInTurns(bytes);
     const record = await readImport(folder);
+    const digest = digestOf(sums);
+    if (record.digest !== digest)
+      throw new Error(`digest mismatch in ${SUMS_NAME}: expected ${record.digest}, got ${digest}`);
+    const place = `${inventory.stream}/${releaseName(inventory.epoch, inventory.serial)}`;
+    const actualPlace = `${basename(dirname(folder))}/${basename(folder)}`;
+    if (place !== actualPlace)
+      throw new Error(`it is the record of another release: expected ${actualPlace}, got ${place}`);
     return {
       stream: inventory.stream,
       serial: inventory.serial,
-      digest: digestOf(sums),
+      digest,
       signers: record.signers,
       importedAt: record.importedAt,
       inventory,
@@ -69,8 +78,14 @@ export async function readRelease(folder: string): Promise<Release> {
 
 /** Reads import.json of a release. Throws when it is missing or not JSON of the right shape. */
 export async function readImport(folder: string): Promise<ImportRecord> {
-  const record = parseJson((await readSmall(join(folder, IMPORT_FILE), MAX_IMPORT_BYTES)).toString()) as ImportRecord;
-  if (!Array.isArray(record.signers) || typeof record.importedAt !== "string")
-    throw new Error(`${IMPORT_FILE} is broken`);
-  return record;
+  const text = (await readSmall(join(folder, IMPORT_FILE), MAX_IMPORT_BYTES)).toString();
+  const record = parseJson(text) as Partial<ImportRecord> | null;
+  const { digest, importedAt, signers } = record ?? {};
+  const isWhole =
+    isDigest(String(digest)) &&
+    !Number.isNaN(Date.parse(String(importedAt))) &&
+    Array.isArray(signers) &&
+    signers.every((it) => typeof it === "string" && KEYID.test(it));
+  if (!isWhole) throw new Error(`${IMPORT_FILE} is broken`);
+  return record as ImportRecord;
 }

@@ -7,6 +7,8 @@ import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
+import { isDigest } from "../io/digest.ts";
+import { parseJson } from "../io/json.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { shellWord } from "../io/shell.ts";
@@ -28,6 +30,16 @@ export interface Floor {
    * be earlier.
    */
   created: string;
+}
+
+function isFloor(value: unknown): value is Floor {
+  const { epoch, serial, digest, created } = (value ?? {}) as Partial<Floor>;
+  return (
+    Number.isSafeInteger(epoch) &&
+    Number.isSafeInteger(serial) &&
+    isDigest(String(digest)) &&
+    !Number.isNaN(Date.parse(String(created)))
+  );
 }
 
 /** An open store. Holds no handles; nothing to close. */
@@ -143,11 +155,14 @@ export class Store implements StoreReader {
   async floor(stream: string): Promise<Floor | undefined> {
     const file = join(streamFolder(this.dir, stream), FLOOR_FILE);
     try {
-      return JSON.parse(await readFile(file, "utf8")) as Floor;
+      const floor = parseJson(await readFile(file, "utf8"));
+      if (isFloor(floor)) return floor;
+      throw new Error("not a floor of releases");
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw new AirferryError("ERR_STORE_INVALID", `cannot read "${file}": ${(cause as Error).message}`, {
         path: file,
+        hint: `it keeps old releases from coming back. If you know which release was the newest: rm ${shellWord(file)}, then unpack that one again`,
         cause,
       });
     }

@@ -316,7 +316,6 @@ t.test("findLogin(): files that were edited badly are named with the place, and 
     ['{"auths":{"x.example":null}}', undefined],
     ['{"auths":{"x.example":{}}}', undefined],
     ['{"auths":{"x.example":{"auth":null}}}', undefined],
-    ['{"auths":{"x.example":{"auth":"%%%"}}}', undefined],
     [`{"auths":{"x.example":{"auth":"${login}","identitytoken":null}},"credHelpers":null,"credsStore":""}`, known],
     [`{"auths":{"x.example":{"auth":"${login}"},"other.example":7},"credHelpers":{"x.example":null}}`, known],
     [`{"auths":{"__proto__":5,"x.example":{"auth":"${login}"}}}`, known],
@@ -324,6 +323,7 @@ t.test("findLogin(): files that were edited badly are named with the place, and 
   ]);
   for (const [text, expected] of good) t.same(await find(text), expected, text);
   const bad = new Map<string, RegExp>([
+    ['{"auths":{"x.example":{"auth":"%%%"}}}', /auths\["x.example"\].auth has an empty user$/],
     ["[]", /it is not a JSON object$/],
     ['"SECRET"', /it is not a JSON object$/],
     ['{"auths": {SECRET', /it is not JSON$/],

@@ -25,7 +25,7 @@ export const statusCommand: Register = (program, run) => {
     );
 };
 
-async function show(store: string, output: Output): Promise<void> {
+async function show(store: string, output: Output): Promise<number> {
   const { status } = await import("../../status.ts");
   const report = await status(store);
   output.result(report);
@@ -40,7 +40,7 @@ async function show(store: string, output: Output): Promise<void> {
       it.signers.map((keyid) => keyid.slice(0, 16)).join(" "),
     ]),
   );
-  if (rows.length === 0) output.print("no release yet");
+  if (rows.length === 0) output.print(report.problems.length > 0 ? "no release that can be read" : "no release yet");
   else
     output.print(
       ...formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]),
@@ -54,7 +54,17 @@ async function show(store: string, output: Output): Promise<void> {
     `${plural(report.blobs.count, "blob")}, ${formatBytes(report.blobs.size)}; ${formatBytes(report.freeBytes)} free`,
   );
   if (rows.length > 0) output.print("* is served");
+  const { problems } = report;
+  if (problems.length === 0) return EXIT.done;
+  if (!output.json) {
+    const message = `cannot read all of store "${store}": ${plural(problems.length, "problem")}`;
+    output.error(new AirferryError("ERR_STORE_INVALID", message, { problems, hint: UNPACK_AGAIN(store) }));
+  }
+  return EXIT.failed;
 }
+
+const UNPACK_AGAIN = (store: string) =>
+  `check the disk, then unpack the bundles again that brought what is damaged: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
 
 async function check(store: string, output: Output): Promise<number> {
   const { checkStore } = await import("../../status.ts");

@@ -48,6 +48,8 @@ export interface ServeContext {
   readonly store: StoreReader;
   /** The current tree. Cheap; looks for a new release at most once a second. */
   view(): Promise<TreeView>;
+  /** Tells the operator of something in a release that cannot be used; each thing once, however often it is asked for. */
+  tellFault(error: unknown): void;
   /** Base URL that this client should use: `--url`, or scheme and Host of the request. No trailing slash. */
   baseUrl(req: IncomingMessage): string;
   /** PEM of the CA that signed the server's certificate, when `--tls auto` made one. */

@@ -4,7 +4,7 @@
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from "node:net";
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import { AirferryError } from "../../errors.ts";
 import { formatAddress, type ListenAddress } from "./address.ts";
 import { inTurn } from "./in-turn.ts";
@@ -17,6 +17,8 @@ const TCP_KEEP_ALIVE_DELAY_MS = 60_000;
 const CHECK_INTERVAL_MS = 5_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 4096;
+/** A host, or a network of IPv6, may not take all of them. A proxy in front is one host, and shares its connections. */
+export const MAX_CONNECTIONS_OF_ONE = 1024;
 
 /** Key and certificates of a TLS listener, PEM. */
 export interface TlsMaterial {
@@ -66,17 +68,33 @@ export async function listen(
   const server: Server | TlsServer =
     tls === undefined
       ? createServer(options, answerInTurn)
-      : createTlsServer({ ...options, ...secureOptions(tls), ALPNProtocols: ["http/1.1"] }, answerInTurn);
+      : createTlsServer(
+          { ...options, ...secureOptions(tls), handshakeTimeout: HEADERS_TIMEOUT_MS, ALPNProtocols: ["http/1.1"] },
+          answerInTurn,
+        );
   // Nobody is told to go on and send what will not be read, whatever is expected.
   server.on("checkContinue", answerInTurn);
   server.on("checkExpectation", answerInTurn);
   server.maxConnections = MAX_CONNECTIONS;
   server.timeout = 0;
   let connections = 0;
-  server.on("connection", (socket) => {
+  const ofOne = new Map<string, number>();
+  server.prependListener("connection", (socket: Socket) => {
+    const peer = peerOf(socket.remoteAddress ?? "");
+    const count = (ofOne.get(peer) ?? 0) + 1;
+    ofOne.set(peer, count);
     connections++;
-    socket.on("close", () => connections--);
+    socket.on("close", () => {
+      connections--;
+      const left = (ofOne.get(peer) as number) - 1;
+      if (left === 0) ofOne.delete(peer);
+      else ofOne.set(peer, left);
+    });
+    // Not before Node has made of it what it makes of each connection.
+    if (count > MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
   });
+  // Whoever only keeps a connection for later makes room for who is turned away.
+  server.on("drop", () => server.closeIdleConnections());
   await bind(server, address, share);
   const bound = server.address() as AddressInfo;
   return {
@@ -88,6 +106,17 @@ export async function listen(
     },
     close: (graceMs) => closeGracefully(server, graceMs),
   };
+}
+
+/** An IPv4 address, or the network of an IPv6 one: a host may choose among all addresses of its /64. */
+function peerOf(address: string): string {
+  const bare = address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "");
+  if (!bare.includes(":")) return bare;
+  const [head = "", tail] = bare.split("::");
+  const groups = head.split(":").filter((it) => it !== "");
+  const behind = tail === undefined ? 0 : tail.split(":").filter((it) => it !== "").length;
+  while (tail !== undefined && groups.length + behind < 8) groups.push("0");
+  return groups.slice(0, 4).join(":");
 }
 
 function secureOptions({ key, cert, ticketKeys }: TlsMaterial) {

@@ -25,7 +25,7 @@ async function answer(request: Request, context: ServeContext, state: PageState)
   const files = configFiles(input, (sha256) => readFile(context.store.blobPath(sha256), "utf8"));
   const path = request.path.slice("/config/".length);
   if (path === "") {
-    sendPage(request, await listPage(input, files, request.stream));
+    sendPage(request, await listPage(input, files, request.stream, context));
     return true;
   }
   const file = files.find((it) => it.path === path);
@@ -62,8 +62,9 @@ export async function renderInput(request: Request, context: ServeContext, { iso
         const iso = await isos.open(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
         trees.set(entry.sha256, await iso.tree());
       } catch (error) {
-        // An image whose inside cannot be read offers no repositories; it is still served whole.
-        if (!(error instanceof AirferryError)) throw error;
+        // An image whose inside cannot be read offers no repositories; it is still served whole. One whose file cannot be read
+        // (a disk that fails, a blob that is gone) must not take what others offer with it.
+        if (!(error instanceof AirferryError)) context.tellFault(error);
       }
     }
   }
@@ -85,11 +86,20 @@ async function tryMake(file: ConfigFile): Promise<{ text: string } | { fault: Ai
   }
 }
 
-async function listPage(input: RenderInput, files: readonly ConfigFile[], stream: string | undefined): Promise<Html> {
+async function listPage(
+  input: RenderInput,
+  files: readonly ConfigFile[],
+  stream: string | undefined,
+  context: ServeContext,
+): Promise<Html> {
   const base = stream === undefined ? "/config/" : `/s/${encodeURIComponent(stream)}/config/`;
   const rows: Html[] = [];
   for (const file of files) {
-    const made = await tryMake(file);
+    // One file that cannot be made costs its own line; whoever asks for it is told that it is a fault here.
+    const made = await tryMake(file).catch((error: unknown) => {
+      context.tellFault(error);
+      return { fault: { message: "it cannot be made: see the server's log" } };
+    });
     const note = "text" in made ? file.summary : html`<span class="soft">${made.fault.message}</span>`;
     const name = "text" in made ? link(`${base}${file.path}`, file.path) : file.path;
     rows.push(html`<tr><td class="mono">${name}</td><td>${note}</td></tr>`);

@@ -9,6 +9,7 @@ import type { ServeContext, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
 import { HotAnswers } from "../http/hot-answers.ts";
 import { createTreeView } from "../pages/tree.ts";
+import { UsableReleases } from "./usable.ts";
 
 const LOOK_AGAIN_MS = 1000;
 
@@ -25,15 +26,20 @@ export interface ServeContextOptions {
 /** Makes the context of a server. Reads the store once before it resolves, so that a broken one is noticed at the start. */
 export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
   const { store, url, caCertificate } = options;
-  /** Faults of streams that could not be read the last time, so that each is reported once. */
+  /** What could not be read the last time, so that each fault is told once. */
   let told = new Set<string>();
-  const tellFaults = () => {
-    const faults = store.faults ?? [];
-    for (const { error } of faults) if (!told.has(error.message)) options.onStoreFault?.(error);
-    told = new Set(faults.map((it) => it.error.message));
+  const toldOfView = new Set<string>();
+  const tellFaults = (more: readonly Error[]) => {
+    const faults = [...(store.faults ?? []).map((it) => it.error), ...more];
+    for (const error of faults) if (!told.has(error.message)) options.onStoreFault?.(error);
+    told = new Set(faults.map((it) => it.message));
   };
-  let view = createTreeView(await store.releases());
-  tellFaults();
+  const usable = new UsableReleases();
+  const releases = await store.releases();
+  let view = createTreeView(await usable.among(releases));
+  const [unusable] = usable.faults;
+  if (unusable !== undefined && view.releases.length === 0) throw unusable;
+  tellFaults(usable.faults);
   let lookedAt = performance.now();
   const hot = new HotAnswers();
   const isFresh = (): boolean => performance.now() - lookedAt < LOOK_AGAIN_MS;
@@ -41,11 +47,12 @@ export async function createServeContext(options: ServeContextOptions): Promise<
 
   async function look(): Promise<TreeView> {
     try {
-      const releases = await store.releases();
-      tellFaults();
+      const releases = await usable.among(await store.releases());
+      tellFaults(usable.faults);
       if (!isSame(releases, view.releases)) {
         view = createTreeView(releases);
         hot.clear();
+        toldOfView.clear();
       }
     } catch (error) {
       options.onStoreFault?.(error);
@@ -67,6 +74,11 @@ export async function createServeContext(options: ServeContextOptions): Promise<
     },
     hot,
     isFresh,
+    tellFault(error) {
+      const message = String(error);
+      if (!toldOfView.has(message)) options.onStoreFault?.(error);
+      toldOfView.add(message);
+    },
     baseUrl: (req) => base ?? requestBaseUrl(req),
   };
 }

@@ -168,6 +168,9 @@ async function selectFrom(
   return selected;
 }
 
+/** Kernels, initial RAM disks and installers: the largest have a few GiB. */
+const MAX_TREE_IMAGE_BYTES = 16 * 1024 ** 3;
+
 /** Images of install trees without a published digest are fetched once by `lock`. */
 async function pinned(entries: readonly LockedRpm[], context: LockContext<"rpm">): Promise<LockedRpm[]> {
   if (!context.pinFirstSight) return [...entries];
@@ -177,7 +180,9 @@ async function pinned(entries: readonly LockedRpm[], context: LockContext<"rpm">
       for (const it of entry.artifacts) {
         if (it.integrity !== undefined || it.urls === undefined) artifacts.push(it);
         else {
-          const { sha256, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest));
+          const { sha256, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest), {
+            maxBytes: MAX_TREE_IMAGE_BYTES,
+          });
           const integrity = `sha256-${Buffer.from(sha256, "hex").toString("base64")}`;
           artifacts.push({ ...it, size, integrity, ...(etag && { etag }) });
         }

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { EXIT, exitStatusOf } from "../../errors.ts";
 import { shellWord } from "../../io/shell.ts";
-import { requestDigest } from "../../manifest/load.ts";
+import { requestDigest } from "../../manifest/request.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { readComps } from "../../rpm/comps.ts";

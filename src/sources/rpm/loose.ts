@@ -6,6 +6,7 @@ import { AirferryError } from "../../errors.ts";
 import { HashPool } from "../../io/hash-pool.ts";
 import { mapLimited } from "../../io/limit.ts";
 import { openBytes } from "../../io/open-bytes.ts";
+import { checkFileName } from "../../io/path-grammar.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
@@ -83,6 +84,17 @@ async function rpmsBelow(dir: string): Promise<string[]> {
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     for (const it of await readdir(folder, { withFileTypes: true })) {
       const path = join(folder, it.name);
+      const fault = it.isDirectory() || it.name.endsWith(".rpm") ? checkFileName(it.name) : undefined;
+      if (fault !== undefined) {
+        throw new AirferryError(
+          "ERR_MANIFEST_INVALID",
+          `cannot lock "${path}": a name that cannot be carried: ${fault}`,
+          {
+            path,
+            hint: "rename the file or folder",
+          },
+        );
+      }
       if (it.isDirectory()) folders.push(path);
       else if (it.isFile() && it.name.endsWith(".rpm")) found.push(relative(dir, path).split("\\").join("/"));
       if (found.length > MAX_FILES) {

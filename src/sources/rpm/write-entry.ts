@@ -5,7 +5,7 @@ import { AirferryError } from "../../errors.ts";
 import type { Digest } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
 import type { Established } from "../../io/types.ts";
-import { requestDigest } from "../../manifest/load.ts";
+import { requestDigest } from "../../manifest/request.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { cutComps } from "../../rpm/comps.ts";
 import type { RepodataExtra } from "../../rpm/metadata-writer.ts";

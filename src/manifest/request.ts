@@ -1,0 +1,35 @@
+/**
+ * The digest of one manifest entry, by which the lock knows whether its text changed. The lock is committed, so nothing in it may tell a
+ * secret: of a URL's query what grants access is left out, and what is left is hashed slowly. docs/manifest.md, "The lock".
+ */
+import { createHash, scryptSync } from "node:crypto";
+import { canonicalJson } from "./load.ts";
+
+/** Parameters that say who asks, or until when, and not for what: another value of theirs asks for the same. */
+const ACCESS =
+  /token|secret|passw|pwd|auth|signature|credential|session|api.?key|expire|^x-(?:amz|goog|ms|oss|cos)-|^(?:sig|sign|key|key-pair-id|policy|jwt|code|hash|hmac|t|e|s|st|se|sp|sv|sr|spr|ske|skt|sks|skv|skoid|sktid)$/i;
+/** 16 MiB and some 50 ms for each guess. */
+const SCRYPT = { N: 16_384, r: 8, p: 1 };
+
+/** SHA-256 (hex) of an entry's canonical JSON, with a slow hash in place of each URL's query and nothing in place of secrets. */
+export function requestDigest(entry: unknown): string {
+  const shown = JSON.parse(JSON.stringify(entry), (_key, it) => (typeof it === "string" ? withoutSecrets(it) : it));
+  return createHash("sha256").update(canonicalJson(shown)).digest("hex");
+}
+
+function withoutSecrets(text: string): string {
+  if (!/^https?:\/\/[^?#]*[?#]/i.test(text) || !URL.canParse(text)) return text;
+  const [place = "", query = ""] = text.split("#", 1)[0]?.split(/\?(.*)/s) ?? [];
+  const asked = query.split("&").filter((it) => it !== "" && !ACCESS.test(nameOf(it)));
+  if (asked.length === 0) return place;
+  return `${place}?${scryptSync(asked.join("&"), place, 16, SCRYPT).toString("hex")}`;
+}
+
+function nameOf(parameter: string): string {
+  const name = parameter.split("=", 1)[0] as string;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
