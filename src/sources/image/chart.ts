@@ -73,7 +73,8 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
   proof.pathname += ".prov";
   const provenance = await provenanceAt(proof.href, entry, base, context);
   const signedBy =
-    provenance && (await checkProvenance({ name, shown: redactUrl(proof), provenance, digest, entry, context }));
+    provenance &&
+    (await checkProvenance({ name, shown: redactUrl(proof), provenance, digest, entry, asChart: true, context }));
   const established: Established =
     signedBy !== undefined ? "upstream-signed" : found.sha256 !== undefined ? "upstream-checksum" : "first-sight";
   const reference = referenceOf(entry, chart, base);
@@ -206,6 +207,8 @@ export interface ChartProof {
   /** Of the packaged chart. */
   digest: OciDigest;
   entry: ImageEntry;
+  /** Asked for as a chart, not as any artifact is: a file that cannot be read is a fault then. Without, it is told. */
+  asChart: boolean;
   context: LockContext;
 }
 
@@ -219,6 +222,7 @@ export async function checkProvenance({
   provenance,
   digest,
   entry,
+  asChart,
   context,
 }: ChartProof): Promise<string[] | undefined> {
   const keys = await readKeysOf("images", { name, keys: entry.keys, fingerprints: entry.fingerprints }, context);
@@ -227,7 +231,7 @@ export async function checkProvenance({
   try {
     text ??= (await readClearsigned(provenance, shown)).text;
   } catch (error) {
-    // Nobody asked for a proof: helm takes such a chart, too.
+    if (asChart) throw error;
     context.report(`chart ${name}: carried with a provenance file that cannot be read: ${(error as Error).message}`);
     return undefined;
   }

@@ -49,6 +49,7 @@ export async function ociChart(
       provenance: await blobOf(origin, proof, "provenance file", image.reference, MAX_PROVENANCE_BYTES),
       digest: layer.digest,
       entry,
+      asChart: entry.images === true,
       context,
     });
     if (signedBy !== undefined)
