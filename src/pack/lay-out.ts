@@ -12,7 +12,6 @@ import { AirferryError } from "../errors.ts";
 import { plural } from "../io/format.ts";
 import { redactUrl } from "../io/redact.ts";
 import { KeptFolder } from "../manifest/kept-folder.ts";
-import { sha256Of } from "../sources/artifact.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { entriesOf, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";

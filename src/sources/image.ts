@@ -7,7 +7,6 @@ import { basename } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { isUnreachable, redactUrl } from "../fetch/fetcher.ts";
-import type { RegistryAuth } from "../http/registry-auth.ts";
 import type { Digest } from "../io/digest.ts";
 import { mapLimited } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";

@@ -3,7 +3,6 @@
  * A kill in between leaves the old release current; a rerun finishes.
  */
 
-import { hash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";

@@ -13,7 +13,7 @@ import { formatIntegrity } from "../../io/integrity.ts";
 import { isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
-import { apiHost, digestTag, isTag, type Reference } from "../../oci/reference.ts";
+import { apiHost, digestTag, type Reference } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 import { tagsIn, withoutForeignDigests } from "./registry-lists.ts";
 

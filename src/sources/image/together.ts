@@ -7,7 +7,7 @@ import { shellWord } from "../../io/shell.ts";
 import { parseReference, repositoryOf } from "../../oci/reference.ts";
 import type { LockedImageEntry } from "../lock-document.ts";
 import type { PlanItem } from "../types.ts";
-import type { ImageDetail, LockedImage } from "./detail.ts";
+import type { LockedImage } from "./detail.ts";
 
 /**
  * Checks that no two images go by one name, and that all agree on the sizes of what they share.

@@ -1,7 +1,7 @@
 /** Repositories that came out empty: what was to choose packages chose none. */
 import type { Finding } from "../../io/findings.ts";
 import type { Manifest, RpmEntry } from "../../manifest/schema.ts";
-import type { LockedEntry, LockedRpm } from "../lock-document.ts";
+import type { LockedRpm } from "../lock-document.ts";
 import { withCompanions } from "./companions.ts";
 
 /** What of an entry chooses; `packages: []` asks for nothing by itself. */

@@ -16,7 +16,7 @@ import { forEachAdvisory } from "../../../../src/rpm/updateinfo.ts";
 import { nevraOf } from "../../../../src/rpm/verify-package.ts";
 import { parseInstalled } from "../../../../src/sources/rpm/baseline.ts";
 import { looksLikeMetalink, parseMetalink, parseMirrorlist } from "../../../../src/sources/rpm/metalink.ts";
-import { int32, MINIMAL, makeHeader, makeRpm, REGION, texts, withRegion } from "../../../../test/fixtures/rpm-files.ts";
+import { int32, MINIMAL, makeRpm, REGION, texts, withRegion } from "../../../../test/fixtures/rpm-files.ts";
 import { HEX, inMemory, type Targets, text } from "../target.ts";
 
 const COMPS =
