@@ -165,7 +165,7 @@ t.test("the process ends by itself after a failure, and after a signal", async (
     const ms = await timeToEnd(packing, Promise.resolve());
     const ran = await packing.done;
     t.equal(ran.status, 130, ran.stderr);
-    t.match(ran.stderr, /interrupted; the same command goes on from here\n$/);
+    t.match(ran.stderr, /interrupted; run the same command to resume\n$/);
     t.notMatch(ran.stderr, /error:/, "no sibling is blamed");
     t.ok(ms < 1000, `${ms} ms after ${signal}`);
   }

@@ -114,13 +114,13 @@ t.test("a read-only or a full file system is said by its name, with what helps",
   t.match(full.stderr, /no space left\nairferry: hint: free some space and run the same command again\n$/);
   execFileSync("mount", ["-o", "remount,ro", mount]);
   const hint =
-    /EROFS: read-only file system.*\nairferry: hint: choose another folder, or mount its file system read-write\n$/;
+    /its file system is read-only\nairferry: hint: choose another folder, or mount its file system read-write\n$/;
   const out = await airferry(dir, ["pack", local, "--unsigned", "--out", join(mount, "out")]);
   t.equal(out.status, 1);
   t.match(out.stderr, /cannot make folder ".*\/mount\/out": /);
   t.match(out.stderr, hint);
   const tls = await prepareTlsAuto(join(mount, "tls"), []).catch((it) => it);
-  t.match(tls, { code: "ERR_IO", message: /^cannot keep certificates in ".*tls": .*EROFS/, hint: /--tls-dir/ });
+  t.match(tls, { code: "ERR_IO", message: /^cannot keep certificates in ".*tls": .*its file system is read-only/, hint: /--tls-dir/ });
   const kept = await new KeptFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
-  t.match(kept, { code: "ERR_IO", message: /^cannot make folder ".*x\.lock\.d": EROFS/, hint: /read-write/ });
+  t.match(kept, { code: "ERR_IO", message: /^cannot make folder ".*x\.lock\.d": its file system is read-only/, hint: /read-write/ });
 });
