@@ -51,6 +51,12 @@ export async function readManifest(file: string): Promise<Manifest> {
       );
     }
     text = await readFile(file, "utf8");
+    if (text.includes("\0")) {
+      throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": it is no text: expected YAML`, {
+        path: file,
+        hint: "check the path; airferry init makes a manifest to start from",
+      });
+    }
   } catch (cause) {
     if (cause instanceof AirferryError) throw cause;
     const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";

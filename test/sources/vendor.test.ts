@@ -164,7 +164,7 @@ t.test("hostile archives are refused, and nothing of them stays", async (t) => {
     ["duplicate", [gzipSync(tarOf([...good, twice])), /is in it twice/]],
     ["cut off", [cut.subarray(0, cut.length / 2), /damaged or cut off|unexpected end/]],
     ["compressed twice", [gzipSync(gzipSync(tarOf(good))), /compressed twice/]],
-    ["no archive", [gzipSync(Buffer.from("hello ".repeat(1000))), /cannot read archive/]],
+    ["no archive", [gzipSync(Buffer.from("hello ".repeat(1000))), /": it is no tar archive$/m]],
     ["without an image", [gzipSync(tarOf(good.filter((it) => !it.path.endsWith(".tar")))), /no image of the builder/]],
     ["bomb", [bomb, /it grows to more than/]],
   ]);

@@ -58,12 +58,17 @@ export async function readTarStream(
   parser.on("eof", () => {
     isPastEnd = true;
   });
-  parser.on("error", (error: Error) => fail(invalid(name, error.message)));
+  let hasMembers = false;
+  parser.on("error", (error: Error) => {
+    const fault = error.message.replace(/^TAR_[A-Z_]+: /, "");
+    fail(invalid(name, hasMembers ? `it is damaged: ${fault}` : "it is no tar archive"));
+  });
   parser.on("ignoredEntry", (entry: ReadEntry) => {
     entry.resume();
     fail(invalid(name, `member "${shown(entry.path)}" is a ${entry.type}: expected files and folders`));
   });
   parser.on("entry", (entry: ReadEntry) => {
+    hasMembers = true;
     // What destroys it is told by whoever reads it, if anybody does.
     entry.on("error", () => {});
     visits = visits.then(async () => {
