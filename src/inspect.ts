@@ -10,7 +10,7 @@ import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
-import { digestOf } from "./io/digest.ts";
+import { type Digest, digestOf } from "./io/digest.ts";
 import { publishedAlgorithm } from "./io/integrity-text.ts";
 import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
@@ -53,7 +53,7 @@ export interface InspectReport {
   /** Bytes of all entries, and of those that are in this bundle. */
   size: number;
   carried: number;
-  volumes: { name: string; size: number; sha256: string; present: boolean }[];
+  volumes: { name: string; size: number; digest: Digest; present: boolean }[];
   /** keyid16 as the names of signature files claim them. */
   claimedSigners: string[];
   entries: InspectedEntry[];
@@ -105,12 +105,12 @@ export async function inspect(folders: readonly string[], options: InspectOption
     carried: inventory.entries.reduce((sum, it) => sum + (it.from === undefined ? it.size : 0), 0),
     volumes: inventory.volumes.map((it, index) => ({ ...it, present: (copies[index]?.length ?? 0) > 0 })),
     claimedSigners: [...new Set(media.signatures.map((it) => it.name.slice(0, 16)))],
-    entries: inventory.entries.map(({ path, size, sha256, from }) => {
+    entries: inventory.entries.map(({ path, size, digest, from }) => {
       const origin = originOf(path);
       const entry = {
         path,
         size,
-        digest: `sha256:${sha256}`,
+        digest,
         kind: origin?.kind ?? kindOf(path),
         source: origin?.source ?? "",
         established: origin?.established ?? null,

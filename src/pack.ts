@@ -62,7 +62,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     const filled = await fillBundle(job, plan, work.folder);
     totals.fetchedBytes += filled.fetchedBytes;
     totals.reusedBytes += filled.reusedBytes;
-    lock = await savePins(job, lock, filled.sha256Of);
+    lock = await savePins(job, lock, filled.digestAt);
     if (filled.faults.length > 0 && round < MAX_ROUNDS) {
       faults.push(...filled.faults);
       lock = await excludeFaults(job, lock, filled.faults);

@@ -65,11 +65,11 @@ export interface PlanRow {
 function rowsOf(plan: Plan): PlanRow[] {
   return [...plan.items, ...plan.unsized]
     .map((item) => {
-      const sha256 = item.source.from === "kept" ? item.source.digest.slice(7) : sha256Of(item.integrity);
+      const digest = item.source.from === "kept" ? item.source.digest : (sha256Of(item.integrity) ?? null);
       return {
         path: item.path,
         size: item.size ?? null,
-        digest: sha256 === undefined ? null : (`sha256:${sha256}` as const),
+        digest,
         kind: item.kind,
         source: sourceName(item),
         established: item.established,

@@ -5,6 +5,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
+import type { Digest } from "./io/digest.ts";
 import { dropRecord } from "./store/import-release.ts";
 import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
@@ -42,13 +43,13 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
   const lock = await store.lock();
   try {
     const report: PruneReport = { releases: [], incoming: [], blobs: 0, size: 0 };
-    const used = new Set<string>();
+    const used = new Set<Digest>();
     const going: string[] = [];
     for (const stream of await store.streams()) {
       const { stay, go } = await choose(store, stream, options.keep);
       for (const name of stay) {
         const { inventory } = await readRelease(join(streamFolder(store.dir, stream), name));
-        for (const it of inventory.entries) used.add(it.sha256);
+        for (const it of inventory.entries) used.add(it.digest);
       }
       for (const name of go) {
         report.releases.push(`${stream}/${name}`);
@@ -93,9 +94,9 @@ async function clearLeftovers(store: Store): Promise<void> {
   }
 }
 
-async function sweep(store: Store, used: Set<string>, options: PruneOptions, report: PruneReport): Promise<void> {
-  for await (const { sha256, file, size } of store.blobs()) {
-    if (used.has(sha256)) continue;
+async function sweep(store: Store, used: Set<Digest>, options: PruneOptions, report: PruneReport): Promise<void> {
+  for await (const { digest, file, size } of store.blobs()) {
+    if (used.has(digest)) continue;
     report.blobs++;
     report.size += size;
     if (options.dryRun !== true) await rm(file, { force: true });

@@ -67,7 +67,7 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
   const largest = Math.max(0, ...missing.map((it) => it.size));
   await verifySpace("stage", folder.path, { bytes, files: missing.length, largest });
 
-  const wanted: StageRecord = new Map(files.map(({ path, sha256, size }) => [path, [{ sha256, size }]]));
+  const wanted: StageRecord = new Map(files.map(({ path, digest, size }) => [path, [{ digest, size }]]));
   // Both are right until the end: whatever instant a run is stopped at, the next one knows all of it for stage's own.
   await writeRecord(
     folder,
@@ -120,7 +120,7 @@ async function compare(
     try {
       const content = await contentIn(existing.handle, existing.size, [file, ...(record.get(file.path) ?? [])]);
       if (content === undefined) others.push(file.path);
-      else if (content.sha256 === file.sha256 && existing.isOwn) {
+      else if (content.digest === file.digest && existing.isOwn) {
         await folder.give(existing.handle, file.mode, file.readers);
         standing.add(file.path);
       }
@@ -142,7 +142,7 @@ async function compare(
 }
 
 async function place(folder: StagedFolder, file: StagedFile, store: StoreReader): Promise<void> {
-  if (file.entry !== undefined) await folder.copyFrom(store.blobPath(file.entry.sha256), file.path, file.mode);
+  if (file.entry !== undefined) await folder.copyFrom(store.blobPath(file.entry.digest), file.path, file.mode);
   else await folder.writeText(file.path, file.text ?? "", file.mode, file.readers);
 }
 

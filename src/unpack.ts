@@ -3,7 +3,6 @@
  * pass that copies and checks, and one rename that makes the release current. Whatever is refused leaves releases and
  * served paths as they were; a rerun after any interruption continues. docs/format.md, "Reading".
  */
-import { hash } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, resolve } from "node:path";
@@ -19,6 +18,7 @@ import type { StreamRange } from "./bundle/touched.ts";
 import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
+import { type Digest, digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
@@ -65,8 +65,8 @@ export interface UnpackReport {
   already: boolean;
   stream: string;
   serial: number;
-  /** `sha256:` of SHA256SUMS. */
-  digest: string;
+  /** Of SHA256SUMS. */
+  digest: Digest;
   signers: string[];
   entries: number;
   /** Bytes of all entries of the release. */
@@ -165,13 +165,12 @@ interface Work {
 async function takeIn(work: Work): Promise<UnpackReport> {
   const { store, media, contents, options, trusted } = work;
   const { inventory } = contents;
-  const hex = hash("sha256", media.sums, "hex");
   const report: UnpackReport = {
     complete: false,
     already: false,
     stream: inventory.stream,
     serial: inventory.serial,
-    digest: `sha256:${hex}`,
+    digest: digestOf(media.sums),
     signers: trusted.map((it) => it.keyid).sort(),
     entries: inventory.entries.length,
     size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
@@ -182,11 +181,11 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);
   if (standing !== "again") await verifyExpiry(store, inventory, options);
-  const { present, proven } = await presentBlobs(work, await blobsMade(store.dir, hex));
+  const { present, proven } = await presentBlobs(work, await blobsMade(store.dir, report.digest));
   verifyBase(inventory, present);
-  const needed = streamEntries(inventory).filter((it) => !present.has(it.sha256));
-  await checkSpace(work, needed, hex);
-  const incoming = await Incoming.open(store.dir, hex);
+  const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
+  await checkSpace(work, needed, report.digest);
+  const incoming = await Incoming.open(store.dir, report.digest);
   incoming.noteBlobs(proven);
   report.already = standing === "again" && needed.length === 0;
   const seen = new Set([
@@ -286,32 +285,32 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
  */
 async function presentBlobs(
   work: Work,
-  made: ReadonlySet<string>,
-): Promise<{ present: Set<string>; proven: string[] }> {
+  made: ReadonlySet<Digest>,
+): Promise<{ present: Set<Digest>; proven: Digest[] }> {
   const { store, contents, pool } = work;
-  const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.sha256, it.size));
-  const unknown = there.filter((it) => !made.has(it.sha256));
-  const present = new Set(there.map((it) => it.sha256));
-  const proven: string[] = [];
+  const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.digest, it.size));
+  const unknown = there.filter((it) => !made.has(it.digest));
+  const present = new Set(there.map((it) => it.digest));
+  const proven: Digest[] = [];
   if (unknown.length === 0) return { present, proven };
   const vouched = await store.vouchedBlobs();
-  const strangers = unknown.filter((it) => !vouched.has(it.sha256));
-  await eachLimited(strangers, pool.size + 1, async ({ sha256, size }) => {
-    const file = store.blobPath(sha256);
-    const { digests } = await pool.hashFile(file, ["sha256"], { length: size });
-    if (digests.sha256 === sha256) return void proven.push(sha256);
-    present.delete(sha256);
+  const strangers = unknown.filter((it) => !vouched.has(it.digest));
+  await eachLimited(strangers, pool.size + 1, async ({ digest, size }) => {
+    const file = store.blobPath(digest);
+    const { digest: found } = await pool.hashFile(file, { length: size });
+    if (found === digest) return void proven.push(digest);
+    present.delete(digest);
     work.options.notice?.(`removed "${file}", which no release vouches for: it is not what its name says`);
     await rm(file, { force: true });
   });
   return { present, proven };
 }
 
-function verifyBase(inventory: Inventory, present: ReadonlySet<string>): void {
-  const lacking = inventory.entries.filter((it) => it.from === "store" && !present.has(it.sha256));
+function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
+  const lacking = inventory.entries.filter((it) => it.from === "store" && !present.has(it.digest));
   // A carried entry with the same digest brings the bytes.
-  const carried = new Set(inventory.entries.filter((it) => it.from === undefined).map((it) => it.sha256));
-  const missing = lacking.filter((it) => !carried.has(it.sha256));
+  const carried = new Set(inventory.entries.filter((it) => it.from === undefined).map((it) => it.digest));
+  const missing = lacking.filter((it) => !carried.has(it.digest));
   if (missing.length === 0) return;
   throw new AirferryError(
     "ERR_DELTA_BASE",
@@ -321,7 +320,7 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<string>): void {
       problems: missing.slice(0, 1000).map((it) => ({
         code: "ERR_DELTA_BASE",
         path: printable(it.path),
-        message: `"${printable(it.path)}" is not in the store: sha256:${it.sha256}, ${it.size} bytes`,
+        message: `"${printable(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes`,
       })),
       hint: "carry a full bundle in, or a delta against a release that this store has",
     },
@@ -331,15 +330,15 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<string>): void {
 /** One entry for every digest, the first in stream order. */
 function firstOfEach<E extends InventoryEntry>(entries: readonly E[]): E[] {
   const seen = new Set<string>();
-  return entries.filter((it) => !seen.has(it.sha256) && seen.add(it.sha256));
+  return entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest));
 }
 
 /** Refuses before the first byte what the store's disk cannot hold. */
-async function checkSpace(work: Work, needed: readonly PlacedEntry[], hex: string): Promise<void> {
+async function checkSpace(work: Work, needed: readonly PlacedEntry[], digest: Digest): Promise<void> {
   if (needed.length === 0) return;
   const unique = firstOfEach(needed);
   const bytes = unique.reduce((sum, it) => sum + it.size, 0);
-  work.left = Math.max(0, bytes - (await bytesWaiting(work.store.dir, hex)));
+  work.left = Math.max(0, bytes - (await bytesWaiting(work.store.dir, digest)));
   await verifySpace("unpack into", work.store.dir, {
     bytes: work.left + SPARE_BYTES,
     files: unique.length + SPARE_FILES,
@@ -360,7 +359,7 @@ async function copyFromGood(
     } catch (error) {
       if (!(await passOver(error, work))) throw error;
       await incoming.dropSmall();
-      left = left.filter((it) => !work.store.hasBlob(it.sha256, it.size));
+      left = left.filter((it) => !work.store.hasBlob(it.digest, it.size));
     }
   }
 }
@@ -408,7 +407,7 @@ async function copy(
   const total = whole ? needed.reduce((sum, it) => sum + it.size, 0) : bytesIn(unique, atHand, inventory.volumeSize);
   let done = 0;
   const volumes = VolumeSet.over(files, inventory);
-  const committer = new Committer(store.dir, (sha256s) => incoming.noteBlobs(sha256s));
+  const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
   const context: CopyContext = {
     store,
     volumes,
@@ -428,8 +427,8 @@ async function copy(
     if (whole && needed.length > 0) await copyEntries(needed, context);
     else if (needed.length > 0) {
       const jobs = atHand.map((index) => {
-        const { size, sha256 } = inventory.volumes[index] as Inventory["volumes"][number];
-        return { index, size, sha256 };
+        const { size, digest } = inventory.volumes[index] as Inventory["volumes"][number];
+        return { index, size, digest };
       });
       await copyVolumes(unique, jobs, context);
     }

@@ -28,7 +28,7 @@ const holdsAll = async (store: string) => {
   const entries = [...((await open.releases())[0]?.entries ?? [])];
   return (
     entries.length === Object.keys(files).length &&
-    entries.every(([path, it]) => readFileSync(open.blobPath(it.sha256)).equals(files[path] as Buffer))
+    entries.every(([path, it]) => readFileSync(open.blobPath(it.digest)).equals(files[path] as Buffer))
   );
 };
 

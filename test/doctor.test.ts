@@ -8,6 +8,7 @@ import { gzipSync } from "node:zlib";
 import t, { type Test } from "tap";
 import type { Catalog } from "../src/bundle/inventory-types.ts";
 import { doctor } from "../src/doctor.ts";
+import { digestOf } from "../src/io/digest.ts";
 import { serve } from "../src/serve.ts";
 import { stage } from "../src/stage.ts";
 import type { StoreReader } from "../src/store/types.ts";
@@ -301,7 +302,7 @@ t.test("stage writes the builder's folder", async (t) => {
   );
   t.equal(await readFile(join(dir, "ks.cfg"), "utf8"), 'url --url="http://h:9000/isos/el/"\n');
   t.equal(sha(await readFile(join(dir, "el.iso"))), sha(CONTENT["isos/el.iso"]));
-  t.not((await stat(join(dir, "el.iso"))).ino, (await stat(full.store.blobPath(sha(CONTENT["isos/el.iso"])))).ino);
+  t.not((await stat(join(dir, "el.iso"))).ino, (await stat(full.store.blobPath(digestOf(CONTENT["isos/el.iso"])))).ino);
   t.match(
     staged.left.map((it) => it.path),
     ["imageconfig", "boot.ipxe"],

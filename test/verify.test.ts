@@ -245,14 +245,14 @@ t.test("verify() refuses signed inventories that lie", async (t) => {
     [
       "digest of an entry",
       (it) => {
-        it.entries[1]!.sha256 = "0".repeat(64);
+        it.entries[1]!.digest = `sha256:${"0".repeat(64)}`;
       },
       "ERR_BUNDLE_INVALID",
     ],
     [
       "digest of a volume",
       (it) => {
-        it.volumes[0]!.sha256 = "0".repeat(64);
+        it.volumes[0]!.digest = `sha256:${"0".repeat(64)}`;
       },
       "ERR_BUNDLE_INVALID",
     ],
@@ -385,8 +385,8 @@ t.test("verify() and unpack() refuse names that are no UTF-8, wherever they stan
 
 t.test("verify() and unpack() hold an empty entry's digest against no bytes", async (t) => {
   const lies = new Map<string, (it: Inventory) => unknown>([
-    ["another digest", (it) => Object.assign(it.entries[0]!, { sha256: "0".repeat(64) })],
-    ["the digest of nothing, for something", (it) => Object.assign(it.entries[1]!, { sha256: it.entries[0]!.sha256 })],
+    ["another digest", (it) => Object.assign(it.entries[0]!, { digest: `sha256:${"0".repeat(64)}` })],
+    ["the digest of nothing, for something", (it) => Object.assign(it.entries[1]!, { digest: it.entries[0]!.digest })],
   ]);
   for (const [what, spoil] of lies) {
     const dir = join(root, `empty-${what}`);

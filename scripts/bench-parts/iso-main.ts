@@ -8,7 +8,7 @@ const entry = {
   path: "isos/dvd.iso",
   size: statSync(file).size,
   mode: "0644" as const,
-  sha256: "d".repeat(64),
+  digest: `sha256:${"d".repeat(64)}` as const,
   offset: 0,
 };
 const release: Release = {
@@ -23,7 +23,7 @@ const release: Release = {
     epoch: 1,
     serial: 1,
     created: "2026-01-01T00:00:00Z",
-    lock: "0".repeat(64),
+    lock: `sha256:${"0".repeat(64)}`,
     tool: "bench",
     streamSize: 0,
     volumeSize: 0,

@@ -83,7 +83,7 @@ function isCanonicalReference(it: string): boolean {
 /** Returns the problems of a catalog; `problem` makes one from its place and message. */
 export function checkCatalog(
   value: unknown,
-  entries: readonly InventoryEntry[],
+  entries: readonly Pick<InventoryEntry, "path">[],
   problem: (where: string, message: string) => Problem,
 ): Problem[] {
   const parsed = catalog.safeParse(value);
@@ -126,7 +126,7 @@ export function checkCatalog(
 function foldersOf(
   rpms: readonly CatalogRpm[],
   provenance: Catalog["provenance"],
-  entries: readonly InventoryEntry[],
+  entries: readonly Pick<InventoryEntry, "path">[],
 ): Set<string> {
   const wanted = new Set([...rpms, ...provenance].map((it) => it.path).filter((it) => it.endsWith("/")));
   const found = new Set<string>();

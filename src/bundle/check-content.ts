@@ -66,12 +66,12 @@ export async function checkContent(
 
 /** Hashes one small file that is too large for memory, a program in bin/; undefined when it is good. */
 export async function checkLargeFile(
-  { file, name, sha256 }: Contents["large"][number],
+  { file, name, digest }: Contents["large"][number],
   pool: HashPool,
 ): Promise<Problem | undefined> {
   try {
-    const actual = (await pool.hashFile(file)).digests.sha256 as string;
-    return actual === sha256 ? undefined : mismatch(file, name, sha256, actual);
+    const actual = (await pool.hashFile(file)).digest;
+    return actual === digest ? undefined : mismatch(file, name, digest, actual);
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;
     return { code: error.code, path: name, message: error.message };
@@ -119,10 +119,10 @@ async function findDamage(
       if (step.large) await checkLarge(volumes, first, pool, progress, add);
       else {
         const results = await readRun(volumes, step.entries, pool);
-        for (const [index, { sha256, stray }] of results.entries()) {
+        for (const [index, { digest, stray }] of results.entries()) {
           const entry = step.entries[index] as PlacedEntry;
           if (stray !== undefined) add({ position: stray, length: 1 });
-          if (sha256 !== entry.sha256) add({ position: entry.offset, length: entry.size });
+          if (digest !== entry.digest) add({ position: entry.offset, length: entry.size });
           progress(entry.size);
         }
       }
@@ -150,11 +150,11 @@ async function checkLarge(
 ): Promise<void> {
   const stray = await checkFrame(volumes, entry);
   if (stray !== undefined) add({ position: stray.position, length: 1 });
-  const hasher = pool.open(["sha256"]);
+  const hasher = pool.open();
   try {
     for (const piece of volumes.pieces(entry.offset, entry.size)) await hasher.advance(piece, progress);
-    const { sha256 } = await hasher.digests();
-    if (sha256 !== entry.sha256) add({ position: entry.offset, length: entry.size });
+    const digest = await hasher.digest();
+    if (digest !== entry.digest) add({ position: entry.offset, length: entry.size });
   } finally {
     hasher.discard();
   }
@@ -168,14 +168,14 @@ async function checkVolume(
   pool: HashPool,
   progress: (bytes: number) => void,
 ): Promise<Problem | undefined> {
-  const { name, size, sha256 } = contents.inventory.volumes[index] as InventoryVolume;
+  const { name, size, digest } = contents.inventory.volumes[index] as InventoryVolume;
   const whole = { position: index * contents.inventory.volumeSize, length: size };
   const where = damages.length === 0 ? "" : `; damaged in ${placesIn(whole, damages)}`;
   const touched = `; touches ${touchedEntries(contents.inventory, whole, damages.length === 0 ? [whole] : damages)}`;
   try {
-    const actual = (await pool.hashFile(file, ["sha256"], { progress })).digests.sha256 as string;
-    if (actual === sha256) return undefined;
-    const problem = mismatch(file, name, sha256, actual);
+    const actual = (await pool.hashFile(file, { progress })).digest;
+    if (actual === digest) return undefined;
+    const problem = mismatch(file, name, digest, actual);
     return { ...problem, message: `${problem.message}${where}${touched}` };
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;

@@ -2,9 +2,9 @@
  * What a bundle says that it holds, once its signed root is believed: compares the media with SHA256SUMS name by name,
  * checks the small files, parses the inventory and finds the volumes. docs/format.md, "Reading".
  */
-import { hash } from "node:crypto";
 import { join } from "node:path";
 import { AirferryError, type Problem } from "../errors.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { parseInventoryInTurns } from "./inventory.ts";
@@ -24,7 +24,7 @@ export interface Contents {
   /** For each volume every copy of the right size on the media, the one to read first; none where it is missing. */
   copies: string[][];
   /** Small files that are too large for memory (bin/…) and have to be hashed by the caller. */
-  large: { file: string; name: string; sha256: string }[];
+  large: { file: string; name: string; digest: Digest }[];
 }
 
 /**
@@ -48,20 +48,20 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
   problems.push(...checkNames(media, lines));
   let inventory: { bytes: Buffer; value: Inventory } | undefined;
   const large: Contents["large"] = [];
-  for (const { name, sha256 } of lines) {
+  for (const { name, digest } of lines) {
     if (volumeIndexOf(name) !== undefined) continue;
     for (const { dir, files } of media.folders) {
       const size = files.get(name);
       if (size === undefined) continue;
       const file = join(dir, name);
       if (name.startsWith(`${BIN_NAME}/`)) {
-        large.push({ file, name, sha256 });
+        large.push({ file, name, digest });
         continue;
       }
       try {
         const bytes = await readSmall(file, name === INVENTORY_NAME ? MAX_INVENTORY_BYTES : MAX_NOTE_BYTES);
-        const actual = hash("sha256", bytes, "hex");
-        if (actual !== sha256) problems.push(mismatch(file, name, sha256, actual));
+        const actual = digestOf(bytes);
+        if (actual !== digest) problems.push(mismatch(file, name, digest, actual));
         else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInTurns(bytes) };
       } catch (error) {
         note(error, name);
@@ -88,11 +88,11 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
 }
 
 /** A finding about a small file whose digest is not the signed one. */
-export function mismatch(file: string, name: string, expected: string, actual: string): Problem {
+export function mismatch(file: string, name: string, expected: Digest, actual: Digest): Problem {
   return {
     code: "ERR_DIGEST_MISMATCH",
     path: name,
-    message: `digest mismatch in "${file}": expected sha256:${expected}, got sha256:${actual}`,
+    message: `digest mismatch in "${file}": expected ${expected}, got ${actual}`,
   };
 }
 
@@ -123,8 +123,8 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
 
 /** SHA256SUMS and the inventory must tell the same of every volume. */
 function checkVolumeLines(inventory: Inventory, lines: SumLine[]): Problem[] {
-  const listed = new Map(lines.filter((it) => volumeIndexOf(it.name) !== undefined).map((it) => [it.name, it.sha256]));
-  const wrong = inventory.volumes.find((it) => listed.get(it.name) !== it.sha256);
+  const listed = new Map(lines.filter((it) => volumeIndexOf(it.name) !== undefined).map((it) => [it.name, it.digest]));
+  const wrong = inventory.volumes.find((it) => listed.get(it.name) !== it.digest);
   const fault =
     wrong !== undefined
       ? `they differ about ${wrong.name}`

@@ -2,11 +2,11 @@
  * The last steps of a bundle: inventory, SHA256SUMS, signatures and the text for people, then sync and the final name.
  * The signed root is made of bytes in memory; see docs/format.md, "The signed root".
  */
-import { createHash } from "node:crypto";
 import { readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
 import { formatInventory } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { formatSums } from "./sums.ts";
@@ -33,15 +33,15 @@ export interface FinishOptions {
   volumesPerMedium?: number;
 }
 
-/** Returns the SHA-256 (hex) of SHA256SUMS: the digest of the bundle. */
-export async function finishBundle(options: FinishOptions): Promise<string> {
+/** Returns the digest of SHA256SUMS, which is the bundle's. */
+export async function finishBundle(options: FinishOptions): Promise<Digest> {
   const { dir, target, inventory } = options;
   const small = new Map<string, Uint8Array>();
   small.set("airferry.json", formatInventory(inventory));
   small.set("trusted_root.json", Buffer.from(EMPTY_TRUSTED_ROOT));
   small.set("VERIFY.txt", Buffer.from(verifyText(inventory)));
   const sums = formatSums([
-    ...[...small].map(([name, bytes]) => ({ name, sha256: createHash("sha256").update(bytes).digest("hex") })),
+    ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,
   ]);
   const signatures = await options.sign(sums);
@@ -80,7 +80,7 @@ export async function finishBundle(options: FinishOptions): Promise<string> {
     });
   }
   await syncPath(dirname(target));
-  return createHash("sha256").update(sums).digest("hex");
+  return digestOf(sums);
 }
 
 async function syncTree(dir: string): Promise<void> {

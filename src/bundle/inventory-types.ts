@@ -14,8 +14,8 @@ export interface InventoryEntry {
   /** Bytes. */
   size: number;
   mode: "0644" | "0755";
-  /** Lower-case hex. */
-  sha256: string;
+  /** In the file: `sha256`, hex. */
+  digest: Digest;
   /** First byte of the content in the tar stream (its header records end here). Absent when `from` is "store". */
   offset?: number;
   /** Delta: the bytes are not in this bundle, the store must have them. */
@@ -26,7 +26,7 @@ export interface InventoryVolume {
   /** `data.tar.0000` … */
   name: string;
   size: number;
-  sha256: string;
+  digest: Digest;
 }
 
 /** Where an artifact came from and why its digest is believed. */
@@ -122,10 +122,10 @@ export interface Inventory {
   /** RFC 3339 UTC, whole seconds. */
   created: string;
   notAfter?: string;
-  /** SHA-256 (hex) of the previous release's SHA256SUMS. */
-  previous?: { serial: number; sha256: string };
-  /** SHA-256 (hex) of the lock's canonical JSON that this bundle was packed from. */
-  lock: string;
+  /** The previous release: digest of its SHA256SUMS. */
+  previous?: { serial: number; digest: Digest };
+  /** Digest of the lock's canonical JSON that this bundle was packed from. */
+  lock: Digest;
   tool: string;
   streamSize: number;
   volumeSize: number;

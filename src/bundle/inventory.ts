@@ -5,6 +5,7 @@
 
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
+import { type Digest, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
 import { atOnce, inTurns, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { checkCatalog } from "./catalog-check.ts";
@@ -23,9 +24,7 @@ const MAX_PROBLEMS = 50;
 /** So many entries are looked at before the work may pause. */
 const STEP_ENTRIES = 1000;
 
-/** SHA-256 of no bytes. */
-const EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-const HEX256 = /^[0-9a-f]{64}$/;
+const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
 
 const KEYS: (keyof Inventory)[] = [
@@ -54,16 +53,50 @@ const OPTIONAL = new Set(["notAfter", "previous", "builder"]);
 export function formatInventory(inventory: Inventory): Buffer {
   const entries = inventory.entries
     .toSorted((a, b) => compareUtf8(a.path, b.path))
-    .map(({ path, size, mode, sha256, offset, from }) => ({ path, size, mode, sha256, offset, from }));
-  const volumes = inventory.volumes.map(({ name, size, sha256 }) => ({ name, size, sha256 }));
+    .map(({ path, size, mode, digest, offset, from }) => ({ path, size, mode, sha256: hexOf(digest), offset, from }));
+  const volumes = inventory.volumes.map(({ name, size, digest }) => ({ name, size, sha256: hexOf(digest) }));
+  const previous = inventory.previous && {
+    serial: inventory.previous.serial,
+    sha256: hexOf(inventory.previous.digest),
+  };
   const ordered = Object.fromEntries(KEYS.map((key) => [key, inventory[key]]));
-  return Buffer.from(JSON.stringify({ ...ordered, entries, volumes }));
+  return Buffer.from(JSON.stringify({ ...ordered, previous, lock: hexOf(inventory.lock), entries, volumes }));
+}
+
+/** An inventory as it stands in its file: digests are bare hex there. */
+interface InventoryFile extends Omit<Inventory, "previous" | "lock" | "volumes" | "entries"> {
+  previous?: { serial: number; sha256: string };
+  lock: string;
+  volumes: VolumeInFile[];
+  entries: EntryInFile[];
+}
+type VolumeInFile = Omit<InventoryVolume, "digest"> & { sha256: string };
+type EntryInFile = Omit<InventoryEntry, "digest"> & { sha256: string };
+
+/** The inventory that a checked file is. */
+function* fromFile({ previous, lock, volumes, entries, ...rest }: InventoryFile): Generator<void, Inventory> {
+  const digestIn = (hex: string): Digest => `sha256:${hex}`;
+  const read: InventoryEntry[] = [];
+  for (const [index, { path, size, mode, sha256, offset, from }] of entries.entries()) {
+    if (index % STEP_ENTRIES === 0) yield;
+    const entry = { path, size, mode, digest: digestIn(sha256) };
+    read.push(offset !== undefined ? { ...entry, offset } : from !== undefined ? { ...entry, from } : entry);
+  }
+  return {
+    ...rest,
+    ...(previous && { previous: { serial: previous.serial, digest: digestIn(previous.sha256) } }),
+    lock: digestIn(lock),
+    volumes: volumes.map(({ name, size, sha256 }) => ({ name, size, digest: digestIn(sha256) })),
+    entries: read,
+  };
 }
 
 /** Entries whose bytes are in the tar stream, in the order of the stream. */
-export function streamEntries(inventory: Inventory): (InventoryEntry & { offset: number })[] {
+export function streamEntries<E extends { offset?: number }>(inventory: {
+  entries: readonly E[];
+}): (E & { offset: number })[] {
   return inventory.entries
-    .filter((it): it is InventoryEntry & { offset: number } => it.offset !== undefined)
+    .filter((it): it is E & { offset: number } => it.offset !== undefined)
     .sort((a, b) => a.offset - b.offset);
 }
 
@@ -105,7 +138,7 @@ function* parsing(bytes: Buffer): Generator<void, Inventory> {
   }
   const problems = yield* checkInventory(value as Record<string, unknown>);
   if (problems.length > 0) throw invalid(problems);
-  return value as Inventory;
+  return yield* fromFile(value as InventoryFile);
 }
 
 function invalid(problems: Problem[], cause?: unknown): AirferryError {
@@ -140,7 +173,7 @@ function isTime(value: unknown): boolean {
 }
 
 function isHex256(value: unknown): value is string {
-  return typeof value === "string" && HEX256.test(value);
+  return typeof value === "string" && parseHex(value) !== undefined;
 }
 
 /** Every problem of a parsed value, cheapest and most basic first; later checks run only when their ground is sound. */
@@ -178,7 +211,7 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   }
   problems.push(...(yield* checkEntries(value.entries)));
   if (problems.length > 0) return problems;
-  const entries = value.entries as InventoryEntry[];
+  const entries = value.entries as EntryInFile[];
   problems.push(...(yield* checkLayout(entries, value)));
   problems.push(...checkCatalog(value.catalog, entries, problem));
   return problems;
@@ -204,7 +237,7 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
       if (problems.length >= MAX_PROBLEMS) break;
       continue;
     }
-    const { path, size, sha256 } = it as InventoryEntry;
+    const { path, size, sha256 } = it as EntryInFile;
     // Equal paths are named by checkingEntryPaths.
     if (before !== undefined && compareUtf8(before, path) > 0) {
       problems.push(problem(where, `${where}: not sorted by path: "${printable(path)}"`));
@@ -217,13 +250,13 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
     sizes.set(sha256, size);
   }
   if (problems.length === 0) {
-    const checked = yield* checkingEntryPaths(pathsOf(entries as InventoryEntry[]), { twins: false });
+    const checked = yield* checkingEntryPaths(pathsOf(entries as EntryInFile[]), { twins: false });
     problems.push(...checked.problems);
   }
   return problems;
 }
 
-function* pathsOf(entries: InventoryEntry[]): Generator<string> {
+function* pathsOf(entries: EntryInFile[]): Generator<string> {
   for (const it of entries) yield it.path;
 }
 
@@ -243,9 +276,9 @@ function entryFault(it: unknown): string | undefined {
 }
 
 /** Recomputes every offset and volume: what differs overlaps, leaves a gap or lies about its place. */
-function* checkLayout(entries: InventoryEntry[], value: Record<string, unknown>): Generator<void, Problem[]> {
+function* checkLayout(entries: EntryInFile[], value: Record<string, unknown>): Generator<void, Problem[]> {
   const { streamSize, volumeSize } = value;
-  const placed = streamEntries({ entries } as Inventory);
+  const placed = streamEntries({ entries });
   let position = 0;
   for (const [index, { path, size, offset }] of placed.entries()) {
     if (index % STEP_ENTRIES === 0) yield;
@@ -272,8 +305,7 @@ function* checkLayout(entries: InventoryEntry[], value: Record<string, unknown>)
   }
   const wrong = volumes.findIndex((it, index) => {
     if (!isRecord(it) || !hasExactly(it, ["name", "size", "sha256"])) return true;
-    const { name, size, sha256 } = it as unknown as InventoryVolume;
-    return name !== volumeName(index) || size !== lengths[index] || !isHex256(sha256);
+    return it.name !== volumeName(index) || it.size !== lengths[index] || !isHex256(it.sha256);
   });
   if (wrong < 0) return [];
   return [

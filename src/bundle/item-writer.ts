@@ -4,8 +4,7 @@
  * often the journal learns how far it got.
  */
 
-import { createHash, type Hash } from "node:crypto";
-import type { HashAlgorithm } from "../io/digest.ts";
+import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
 import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
@@ -41,9 +40,9 @@ export class ItemWriter {
   readonly #readBack: boolean;
   readonly #onBytes: (bytes: number) => void;
   /** Of small items. */
-  #inline: { name: HashAlgorithm; hash: Hash }[] | undefined;
+  #inline: RunningDigest | undefined;
   #hasher: RangeHasher | undefined;
-  #digests: Promise<Record<string, string>> | undefined;
+  #digests: Promise<Digests> | undefined;
   #lent: LentMemory | undefined;
   /** Everything before this item is in place: it is hashed into its volume as it comes. */
   #isNext = false;
@@ -100,7 +99,7 @@ export class ItemWriter {
     if (part.part > 0 && part.part <= size) {
       const hasher = this.#tools.pool.open(this.#algorithms);
       for (const piece of this.#work.volumes.pieces(offset, part.part)) await hasher.advance(piece);
-      if ((await hasher.peek())["sha256"] === part.sha256) {
+      if ((await hasher.peek()).sha256 === part.digest) {
         this.#hasher = hasher;
         this.#inline = undefined;
         this.#position = part.part;
@@ -118,7 +117,7 @@ export class ItemWriter {
 
   #startHash(): void {
     const small = this.#item.size <= SMALL_BYTES;
-    this.#inline = small ? this.#algorithms.map((name) => ({ name, hash: createHash(name) })) : undefined;
+    this.#inline = small ? new RunningDigest(this.#algorithms) : undefined;
     // A thread begins with it when there are bytes.
     this.#hasher = undefined;
     this.#digests = undefined;
@@ -181,7 +180,7 @@ export class ItemWriter {
     this.#position += length;
     this.#onBytes(length);
     if (lent.piece === undefined) {
-      for (const { hash } of this.#inline ?? []) hash.update(bytes);
+      this.#inline?.update(bytes);
       await this.#work.volumes.write(from, bytes);
       return this.#written(this.#position);
     }
@@ -216,20 +215,17 @@ export class ItemWriter {
   }
 
   /** The digest of all bytes taken, when the journal is to hear of them; asked for while no further ones are queued behind. */
-  #markAfter(step: number): Promise<Record<string, string>> | undefined {
+  #markAfter(step: number): Promise<Digests> | undefined {
     if (this.#validator === undefined || this.#position - this.#marked < step) return undefined;
     this.#marked = this.#position;
-    const digest =
-      this.#inline === undefined
-        ? this.#running.peek()
-        : Promise.resolve(Object.fromEntries(this.#inline.map((it) => [it.name, it.hash.copy().digest("hex")])));
+    const digest = this.#inline === undefined ? this.#running.peek() : Promise.resolve(this.#inline.peek());
     digest.catch(() => {});
     return digest;
   }
 
-  async #written(position: number, mark?: Promise<Record<string, string>>): Promise<void> {
+  async #written(position: number, mark?: Promise<Digests>): Promise<void> {
     this.#inPlace = position;
-    if (mark !== undefined) await this.#recordPart(position, (await mark)["sha256"] as string);
+    if (mark !== undefined) await this.#recordPart(position, (await mark).sha256);
     this.#work.progress(this.#index, Math.min(position, this.#item.size - 1));
   }
 
@@ -240,7 +236,7 @@ export class ItemWriter {
     // Once its digests are out nothing can be said of a part, nor need it.
     const mark = this.#inPlace === this.#position && this.#digests === undefined ? this.#markAfter(1) : undefined;
     const digests = await mark?.catch(() => undefined);
-    if (digests !== undefined) await this.#recordPart(this.#inPlace, digests["sha256"] as string);
+    if (digests !== undefined) await this.#recordPart(this.#inPlace, digests.sha256);
     this.#hasher?.discard();
   }
 
@@ -259,11 +255,11 @@ export class ItemWriter {
     this.#work.restarted(this.#index);
   }
 
-  /** Waits until everything is written; returns the digests (hex by algorithm) of it. */
-  digests(): Promise<Record<string, string>> {
+  /** Waits until everything is written; returns the digests of it. */
+  digests(): Promise<Digests> {
     this.#digests ??= (async () => {
       this.#release();
-      if (this.#inline) return Object.fromEntries(this.#inline.map(({ name, hash }) => [name, hash.digest("hex")]));
+      if (this.#inline) return this.#inline.digests();
       await this.#settled;
       return this.#running.digests();
     })();
@@ -271,10 +267,10 @@ export class ItemWriter {
   }
 
   /** The digest was right: the item counts as whole. */
-  async done(sha256: string): Promise<void> {
+  async done(digest: Digest): Promise<void> {
     await this.#work.journal.recordDone({
       path: this.#item.path,
-      done: sha256,
+      done: digest,
       size: this.#item.size,
       offset: this.#item.offset,
     });
@@ -287,12 +283,12 @@ export class ItemWriter {
     this.#lent = undefined;
   }
 
-  async #recordPart(part: number, sha256: string): Promise<void> {
+  async #recordPart(part: number, digest: Digest): Promise<void> {
     const { url, etag, lastModified } = this.#validator as Validator;
     await this.#work.journal.recordPart({
       path: this.#item.path,
       part,
-      sha256,
+      digest,
       url,
       ...(etag && { etag }),
       ...(lastModified && { lastModified }),

@@ -6,19 +6,37 @@
  */
 
 import { type FileHandle, open, readFile } from "node:fs/promises";
+import { z } from "zod";
+import { type Digest, hexOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
+import { hexDigestSchema } from "../io/own-file.ts";
 
-export interface JournalHead {
-  journal: 2;
-  stream: string;
-  streamSize: number;
-  volumeSize: number;
-}
+const headSchema = z.strictObject({
+  journal: z.literal(2),
+  stream: z.string(),
+  streamSize: z.int().min(0),
+  volumeSize: z.int().min(1),
+});
+const lineSchema = z.union([
+  z.strictObject({ path: z.string(), done: hexDigestSchema, size: z.int().min(0), offset: z.int().min(0) }),
+  z.strictObject({
+    path: z.string(),
+    part: z.int().min(0),
+    sha256: hexDigestSchema,
+    url: z.string(),
+    etag: z.string().exactOptional(),
+    lastModified: z.string().exactOptional(),
+  }),
+  z.strictObject({ path: z.string(), forget: z.literal(true) }),
+]);
+
+/** The first line: another layout, or another version's journal, is begun anew. */
+export type JournalHead = z.output<typeof headSchema>;
 
 export interface DoneLine {
   path: string;
-  /** SHA-256 (hex) of all its bytes. */
-  done: string;
+  /** Digest of all its bytes; in the file as hex. */
+  done: Digest;
   size: number;
   offset: number;
 }
@@ -27,8 +45,8 @@ export interface PartLine {
   path: string;
   /** Bytes that are in place. */
   part: number;
-  /** SHA-256 (hex) of these. */
-  sha256: string;
+  /** Digest of these; in the file `sha256`, as hex. */
+  digest: Digest;
   url: string;
   etag?: string;
   lastModified?: string;
@@ -65,19 +83,21 @@ export class Journal {
     const text = await readFile(path, "utf8").catch(() => undefined);
     if (text === undefined) return undefined;
     const lines = text.split("\n");
-    const head = parseLine(lines[0]) as JournalHead | undefined;
-    if (head?.journal !== 2) return undefined;
+    const head = headSchema.safeParse(parseLine(lines[0])).data;
+    if (head === undefined) return undefined;
     const journal = new Journal(head, undefined);
-    for (const line of lines.slice(1)) {
-      const value = parseLine(line) as DoneLine | PartLine | { path: string; forget: true } | undefined;
-      if (value === undefined || typeof value.path !== "string") continue;
-      if ("done" in value) {
-        journal.done.set(value.path, value);
-        journal.parts.delete(value.path);
-      } else if ("part" in value) journal.parts.set(value.path, value);
-      else {
-        journal.done.delete(value.path);
-        journal.parts.delete(value.path);
+    for (const text of lines.slice(1)) {
+      const line = lineSchema.safeParse(parseLine(text)).data;
+      if (line === undefined) continue;
+      if ("done" in line) {
+        journal.done.set(line.path, line);
+        journal.parts.delete(line.path);
+      } else if ("part" in line) {
+        const { sha256: digest, ...rest } = line;
+        journal.parts.set(line.path, { ...rest, digest });
+      } else {
+        journal.done.delete(line.path);
+        journal.parts.delete(line.path);
       }
     }
     return journal;
@@ -86,12 +106,13 @@ export class Journal {
   async recordDone(line: DoneLine): Promise<void> {
     this.done.set(line.path, line);
     this.parts.delete(line.path);
-    await this.#file?.write(`${JSON.stringify(line)}\n`);
+    await this.#file?.write(`${JSON.stringify({ ...line, done: hexOf(line.done) })}\n`);
   }
 
   async recordPart(line: PartLine): Promise<void> {
     this.parts.set(line.path, line);
-    await this.#file?.write(`${JSON.stringify(line)}\n`);
+    const { path, part, digest, ...from } = line;
+    await this.#file?.write(`${JSON.stringify({ path, part, sha256: hexOf(digest), ...from })}\n`);
   }
 
   /** The bytes of this item turned out wrong. */

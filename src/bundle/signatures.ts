@@ -2,11 +2,11 @@
  * Signatures of a finished bundle: whether a signer's is there, and adding one. Needs only the signed root and the inventory
  * of it; the volumes are not read. See docs/format.md, "Signatures".
  */
-import { createHash } from "node:crypto";
 import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath, systemFault, writeAtomic } from "../io/atomic.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { trustedKeyOf } from "../sign/keys.ts";
 import { type Signer, signatureFiles } from "../sign/signer.ts";
@@ -31,8 +31,8 @@ export interface SignedRoot {
 
 export interface AddedSignature {
   keyid: string;
-  /** SHA-256 (hex) of SHA256SUMS: the digest of the bundle. */
-  digest: string;
+  /** Of SHA256SUMS: the digest of the bundle. */
+  digest: Digest;
   /** Paths written. */
   files: string[];
 }
@@ -72,7 +72,7 @@ export async function isSignedBy(bundle: string, signer: Signer): Promise<boolea
  * @throws {AirferryError} ERR_USAGE when this key has signed already; ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO
  */
 export async function addSignature({ folders, sums }: SignedRoot, signer: Signer): Promise<AddedSignature> {
-  const digest = createHash("sha256").update(sums).digest("hex");
+  const digest = digestOf(sums);
   const missing: string[] = [];
   for (const folder of folders) {
     if (!(await isSigned(folder, sums, signer))) missing.push(folder);
@@ -127,9 +127,9 @@ async function readSums(folders: readonly string[]): Promise<Buffer> {
         },
       );
     }
-    const expected = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.sha256;
+    const expected = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.digest;
     const inventory = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
-    const actual = createHash("sha256").update(inventory).digest("hex");
+    const actual = digestOf(inventory);
     if (actual !== expected) {
       throw new AirferryError(
         "ERR_DIGEST_MISMATCH",

@@ -2,6 +2,7 @@
  * SHA256SUMS, the signed root of a bundle: one line for every file but itself and signatures/. docs/format.md, "SHA256SUMS".
  */
 import { AirferryError } from "../errors.ts";
+import { type Digest, hexOf, parseHex } from "../io/digest.ts";
 import { INVENTORY_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 import { compareUtf8, printable } from "./paths.ts";
 
@@ -9,8 +10,8 @@ import { compareUtf8, printable } from "./paths.ts";
 export interface SumLine {
   /** A name at the top of the bundle, or `bin/NAME`. */
   name: string;
-  /** Lower-case hex. */
-  sha256: string;
+  /** In the file as hex. */
+  digest: Digest;
 }
 
 const NAME = /^(?:bin\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
@@ -19,7 +20,7 @@ const LINE = /^([0-9a-f]{64}) {2}([^\n]+)$/;
 /** Formats the lines, sorted by name as `LC_ALL=C sort -k2` would, each ended by a newline. Names are taken as they are. */
 export function formatSums(lines: Iterable<SumLine>): Buffer {
   const sorted = [...lines].sort((a, b) => compareUtf8(a.name, b.name));
-  return Buffer.from(sorted.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(""));
+  return Buffer.from(sorted.map(({ name, digest }) => `${hexOf(digest)}  ${name}\n`).join(""));
 }
 
 /**
@@ -36,8 +37,9 @@ export function parseSums(bytes: Buffer): SumLine[] {
     .slice(0, -1)
     .split("\n")
     .map((line, index): SumLine => {
-      const [, sha256, name] = LINE.exec(line) ?? [];
-      if (sha256 === undefined || name === undefined) {
+      const [, hex = "", name] = LINE.exec(line) ?? [];
+      const digest = parseHex(hex);
+      if (digest === undefined || name === undefined) {
         throw invalid(`line ${index + 1}: expected <64 lower-case hex digits>, two spaces and a name`);
       }
       // What readers ignore cannot be listed.
@@ -52,7 +54,7 @@ export function parseSums(bytes: Buffer): SumLine[] {
       }
       if (folded.has(name.toLowerCase())) throw invalid(`line ${index + 1}: "${name}" is there twice`);
       folded.add(name.toLowerCase());
-      return { name, sha256 };
+      return { name, digest };
     });
   if (!lines.some((it) => it.name === INVENTORY_NAME)) throw invalid(`no line for ${INVENTORY_NAME}`);
   if (!formatSums(lines).equals(bytes)) throw invalid("the lines are not sorted by name");

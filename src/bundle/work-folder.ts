@@ -4,11 +4,11 @@
  * whole the folder is given its final files (finish.ts) and its final name.
  */
 
-import { createHash, hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder } from "../io/atomic.ts";
-import type { HashAlgorithm } from "../io/digest.ts";
+import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { Journal } from "./journal.ts";
@@ -109,14 +109,9 @@ export class WorkFolder {
   }
 
   /** Hashes what the disk has of a whole item: how an earlier run's work is taken over. */
-  async hashItem(
-    item: WorkItem,
-    algorithms: readonly HashAlgorithm[],
-    pool: HashPool,
-  ): Promise<Record<string, string>> {
+  async hashItem(item: WorkItem, algorithms: readonly HashAlgorithm[], pool: HashPool): Promise<Digests> {
     if (item.size <= SMALL_BYTES) {
-      const bytes = await this.volumes.read(item.offset, item.size);
-      return Object.fromEntries(algorithms.map((name) => [name, hash(name, bytes, "hex")]));
+      return new RunningDigest(algorithms).update(await this.volumes.read(item.offset, item.size)).digests();
     }
     const hasher = pool.open(algorithms);
     try {
@@ -156,11 +151,11 @@ export class WorkFolder {
   }
 
   /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be whole. */
-  async finishVolumes(): Promise<{ name: string; size: number; sha256: string }[]> {
+  async finishVolumes(): Promise<{ name: string; size: number; digest: Digest }[]> {
     await this.volumes.write(this.layout.streamSize - END_BYTES, new Uint8Array(END_BYTES));
     const digests = await this.#volumeHashes.finish();
     await this.volumes.sync();
-    return this.layout.volumes.map((volume, index) => ({ ...volume, sha256: digests[index] as string }));
+    return this.layout.volumes.map((volume, index) => ({ ...volume, digest: digests[index] as Digest }));
   }
 
   /** Closes everything; the folder stays for a rerun. */
@@ -183,7 +178,7 @@ class VolumeHashes {
   /** Of the volumes that are begun, by index: an open hasher counts as work of its thread. */
   readonly #hashers = new Map<number, RangeHasher>();
   /** Of those that are whole. */
-  readonly #digests = new Map<number, Promise<string>>();
+  readonly #digests = new Map<number, Promise<Digest>>();
   /** Bytes in place by item index, for items that are begun but not whole. */
   readonly #begun = new Map<number, number>();
   readonly #whole: Uint8Array;
@@ -274,7 +269,7 @@ class VolumeHashes {
   }
 
   #hasher(volume: number): RangeHasher {
-    const hasher = this.#hashers.get(volume) ?? this.#pool.open(["sha256"]);
+    const hasher = this.#hashers.get(volume) ?? this.#pool.open();
     this.#hashers.set(volume, hasher);
     return hasher;
   }
@@ -285,17 +280,17 @@ class VolumeHashes {
     for (const [volume, hasher] of this.#hashers) {
       if (volume * this.#layout.volumeSize >= end) continue;
       this.#hashers.delete(volume);
-      const digest = hasher.digests().then((all) => all["sha256"] as string);
+      const digest = hasher.digest();
       digest.catch(() => {});
       this.#digests.set(volume, digest);
     }
   }
 
-  async finish(): Promise<string[]> {
+  async finish(): Promise<Digest[]> {
     await this.#running;
     if (this.#failure !== undefined) throw this.#failure;
     await this.#advance(this.#layout.streamSize);
-    return Promise.all(this.#layout.volumes.map((_, index) => this.#digests.get(index) as Promise<string>));
+    return Promise.all(this.#layout.volumes.map((_, index) => this.#digests.get(index) as Promise<Digest>));
   }
 
   discard(): void {

@@ -1,9 +1,9 @@
 /**
  * How doctor asks the server: bounded answers, no retries, no redirects, the given CA. It connects only where its URL says.
  */
-import { createHash } from "node:crypto";
 import { type Answer, type AnswerHead, type Call, HttpClient } from "../http/client.ts";
 import { AttemptFailure } from "../http/failure.ts";
+import { type Digest, RunningDigest } from "../io/digest.ts";
 
 export type { Answer } from "../http/client.ts";
 
@@ -48,16 +48,16 @@ export class DoctorClient {
   }
 
   /** Hashes a body of any size without keeping it. */
-  async sha256(path: string): Promise<{ status: number; size: number; sha256: string }> {
-    const hash = createHash("sha256");
+  async digest(path: string): Promise<{ status: number; size: number; digest: Digest }> {
+    const running = new RunningDigest();
     let size = 0;
     const call: Call = { method: "GET", url: this.#url(path), follow: false, maxBytes: Number.POSITIVE_INFINITY };
     const write = async (chunk: Uint8Array) => {
-      hash.update(chunk);
+      running.update(chunk);
       size += chunk.length;
     };
     const { status } = await this.#client.read(call, { write }).catch(tell);
-    return { status, size, sha256: hash.digest("hex") };
+    return { status, size, digest: running.digest() };
   }
 
   #url(path: string): string {
@@ -88,9 +88,4 @@ function coded(message: string, code: string | undefined): Error {
 /** The start of an answer in words. */
 export function firstLines(body: Buffer): string {
   return body.subarray(0, 300).toString("utf8").split("\n").slice(0, 3).join("; ");
-}
-
-/** Hex SHA-256 of bytes. */
-export function sha256Hex(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }

@@ -4,13 +4,14 @@
  */
 
 import { createHash } from "node:crypto";
+import { digestOf, hexOf, parseHex } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { parseJson } from "../io/json.ts";
 import { eachLimited } from "../io/limit.ts";
 import { decompress } from "../rpm/codecs.ts";
 import { parseRepomd } from "../rpm/repomd.ts";
 import type { CheckContext } from "./checks.ts";
-import { type DoctorClient, sha256Hex } from "./client.ts";
+import type { DoctorClient } from "./client.ts";
 import { Remedy, throwFaults } from "./remedy.ts";
 import { readServed, type Served } from "./served.ts";
 
@@ -106,7 +107,7 @@ async function checkPackage(
   if (first === null) return undefined;
   const href = first[2]!.replaceAll("&amp;", "&");
   const body = await client.get(`${path}${href}`, MAX_PACKAGE_BYTES);
-  if (sha256Hex(body.body) !== first[1]) {
+  if (digestOf(body.body) !== parseHex(first[1] ?? "")) {
     throw new Remedy(`${id}: ${href} is not what primary says (status ${body.status})`, DAMAGED);
   }
   return href;
@@ -120,7 +121,7 @@ export async function checkKeys({ client, served }: ServedContext): Promise<stri
   for (const { path, digest } of keys) {
     const { status, body } = await client.get(path, MAX_TEXT_BYTES);
     if (status !== 200) faults.push(`${path} answers ${status}`);
-    else if (`sha256:${sha256Hex(body)}` !== digest) faults.push(`${path} is not what the index says`);
+    else if (digestOf(body) !== digest) faults.push(`${path} is not what the index says`);
     else if (!body.includes("BEGIN PGP PUBLIC KEY BLOCK")) faults.push(`${path} is no armored OpenPGP key`);
   }
   throwFaults(faults, DAMAGED);
@@ -169,11 +170,11 @@ export async function checkFiles({ client, served }: ServedContext): Promise<str
   throwFaults(faults, DAMAGED);
   const bare = (await client.text(`${chosen.path}.sha256`)).trim().split(/\s+/)[0];
   const columns = (await client.text(`${chosen.path}.sha256sum`)).trim();
-  const { status, size, sha256 } = await client.sha256(chosen.path);
-  if (status !== 200 || `sha256:${sha256}` !== chosen.digest) {
+  const { status, size, digest } = await client.digest(chosen.path);
+  if (status !== 200 || digest !== chosen.digest) {
     throw new Remedy(`${chosen.path} (${status}) is not what the index says`, DAMAGED);
   }
-  if (sha256 !== bare || !columns.includes(sha256)) {
+  if (hexOf(digest) !== bare || !columns.includes(hexOf(digest))) {
     throw new Remedy(
       `${chosen.path} is not what its sidecars say`,
       "a sidecar that was packed from upstream is wrong: leave it out of files:, and airferry makes one",

@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import { parseJson } from "../io/json.ts";
+import { digestSchema } from "../io/own-file.ts";
 import { type DoctorClient, firstLines } from "./client.ts";
 import { Remedy } from "./remedy.ts";
 
@@ -12,8 +13,7 @@ const MAX_INDEX_BYTES = 256 * 1024 * 1024;
 
 /** Appended to the server's address; never a URL of its own. */
 const path = z.string().regex(/^\//);
-const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
-const file = { stream: z.string(), path, size: z.number().int().min(0), digest };
+const file = { stream: z.string(), path, size: z.number().int().min(0), digest: digestSchema };
 
 /** Keys that a newer server adds are ignored. */
 const index = z.object({
@@ -27,8 +27,8 @@ const index = z.object({
       reference: z.string(),
       repository: z.string(),
       tag: z.string().optional(),
-      digest,
-      tags: z.record(z.string(), digest).optional(),
+      digest: digestSchema,
+      tags: z.record(z.string(), digestSchema).optional(),
     }),
   ),
   keys: z.array(z.object({ ...file, fingerprints: z.array(z.string()) })),

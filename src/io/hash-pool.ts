@@ -7,13 +7,13 @@ import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { Worker } from "node:worker_threads";
 import { AirferryError } from "../errors.ts";
-import type { HashAlgorithm } from "./digest.ts";
+import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 import type { RangeJob, RunJob, RunResult, StopFlag, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
 import { currentSignal } from "./limit.ts";
 import { startWorker } from "./start-worker.ts";
 
-export type { HashAlgorithm, RangeJob, RunJob, RunResult } from "./hash-worker.ts";
+export type { RangeJob, RunJob, RunResult } from "./hash-worker.ts";
 
 const MAX_THREADS = 4;
 const FEW_BYTES = 32 * 1024 * 1024;
@@ -143,15 +143,20 @@ export class RangeHasher {
   }
 
   /** Returns the digests of what was handed over so far; the hash goes on. Queues like `advance`. */
-  async peek(): Promise<Record<string, string>> {
-    return (await this.#thread.ask({ type: "peek", hasher: this.#id })) as Record<string, string>;
+  async peek(): Promise<Digests> {
+    return (await this.#thread.ask({ type: "peek", hasher: this.#id })) as Digests;
   }
 
-  /** Ends the hash and returns its digests as lower-case hex by algorithm. The hasher is spent afterwards. */
-  async digests(): Promise<Record<string, string>> {
+  /** Ends the hash and returns its SHA-256. The hasher is spent afterwards. */
+  async digest(): Promise<Digest> {
+    return (await this.digests()).sha256;
+  }
+
+  /** Ends the hash and returns its digests. The hasher is spent afterwards. */
+  async digests(): Promise<Digests> {
     const value = this.#thread.ask({ type: "digests", hasher: this.#id });
     this.#done();
-    return (await value) as Record<string, string>;
+    return (await value) as Digests;
   }
 
   /** Gives the hasher up: what is queued still runs, nothing comes of it. */
@@ -187,23 +192,22 @@ export class HashPool {
     return this.#threads.length;
   }
 
-  /** Opens a running hash in the thread that has the least to do. End it with `digests` or `discard`. */
-  open(algorithms: readonly HashAlgorithm[]): RangeHasher {
-    return new RangeHasher(this.#idlest(), this.#nextHasher++, algorithms);
+  /** Opens a running hash, SHA-256 and `others`, in the thread that has the least to do. End it with `digests` or `discard`. */
+  open(others: readonly HashAlgorithm[] = []): RangeHasher {
+    return new RangeHasher(this.#idlest(), this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])]);
   }
 
-  /** Hashes one range, or a whole file when offset and length are left out. Returns hex by algorithm, and the bytes read. */
+  /** Hashes one range, or a whole file when offset and length are left out. Returns its SHA-256, and the bytes read. */
   async hashFile(
     file: string,
-    algorithms: readonly HashAlgorithm[] = ["sha256"],
     range: { offset?: number; length?: number; progress?: (bytes: number) => void } = {},
-  ): Promise<{ size: number; digests: Record<string, string> }> {
+  ): Promise<{ size: number; digest: Digest }> {
     const offset = range.offset ?? 0;
     const length = range.length ?? (await stat(file)).size - offset;
-    const hasher = this.open(algorithms);
+    const hasher = this.open();
     try {
       await hasher.advance({ file, offset, length }, range.progress);
-      return { size: length, digests: await hasher.digests() };
+      return { size: length, digest: await hasher.digest() };
     } catch (error) {
       hasher.discard();
       throw error;

@@ -5,9 +5,7 @@
  * fraction of the time, leaves nothing for the final sync, and does not push out what others have cached.
  */
 import type { Hash } from "node:crypto";
-
-/** Algorithms that the pool computes; several at once cost one read. */
-export type HashAlgorithm = "sha256" | "sha224" | "sha384" | "sha512" | "sha1" | "md5";
+import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 
 /** One range of a file to hash, and to copy when `copyTo` is there. */
 export interface RangeJob {
@@ -40,8 +38,8 @@ export interface RunFrame {
 
 /** What a run found of one frame. */
 export interface RunResult {
-  /** Lower-case hex, of the content. */
-  sha256: string;
+  /** Of the content. */
+  digest: Digest;
   /** Offset inside the run of the first header or padding byte that is not as expected. */
   stray?: number;
 }
@@ -60,8 +58,8 @@ export type WorkerRequest =
 
 export interface WorkerReply {
   id: number;
-  /** `peek`, `digests`: hex by algorithm · `run`: one result per frame. */
-  value?: Record<string, string> | RunResult[];
+  /** `peek`, `digests`: by algorithm · `run`: one result per frame. */
+  value?: Digests | RunResult[];
   error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
 }
 
@@ -80,8 +78,10 @@ export function hashWorkerMain(): void {
   const DIRECT = fs.constants.O_DIRECT;
   /** Direct writes start and end at multiples of this, in the file and in memory. */
   const BLOCK_BYTES = 4096;
+  const byAlgorithm = (sums: readonly { name: HashAlgorithm; hash: Hash }[], hexOf: (hash: Hash) => string) =>
+    Object.fromEntries(sums.map((it) => [it.name, `${it.name}:${hexOf(it.hash)}`])) as Digests;
   const CREATE = WRITE | fs.constants.O_CREAT | fs.constants.O_EXCL;
-  const hashers = new Map<number, { name: string; hash: Hash }[]>();
+  const hashers = new Map<number, { name: HashAlgorithm; hash: Hash }[]>();
   // Not in the library types of Node.
   const wasm = Reflect.get(globalThis, "WebAssembly") as {
     Memory: new (of: { initial: number }) => { buffer: ArrayBuffer };
@@ -295,7 +295,7 @@ export function hashWorkerMain(): void {
       position = content + frame.padded;
       const expected = headers.subarray(header, header + frame.header);
       header += frame.header;
-      const result: RunResult = { sha256: crypto.hash("sha256", bytes.subarray(content, end), "hex") };
+      const result: RunResult = { digest: `sha256:${crypto.hash("sha256", bytes.subarray(content, end), "hex")}` };
       if (bytes.compare(expected, 0, frame.header, start, content) !== 0) {
         let at = 0;
         while (at < frame.header && bytes[start + at] === expected[at]) at++;
@@ -330,9 +330,9 @@ export function hashWorkerMain(): void {
       for (const it of sums) it.hash.update(request.bytes);
       return undefined;
     }
-    if (request.type === "peek") return Object.fromEntries(sums.map((it) => [it.name, it.hash.copy().digest("hex")]));
+    if (request.type === "peek") return byAlgorithm(sums, (it) => it.copy().digest("hex"));
     hashers.delete(request.hasher);
-    return Object.fromEntries(sums.map((it) => [it.name, it.hash.digest("hex")]));
+    return byAlgorithm(sums, (it) => it.digest("hex"));
   };
   const pump = async () => {
     if (busy) return;

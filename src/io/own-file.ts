@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { AirferryError, type ErrorCode, type Problem } from "../errors.ts";
-import { isDigest } from "./digest.ts";
+import { type Digest, isDigest, parseHex } from "./digest.ts";
 import { parseJson } from "./json.ts";
 import { printable } from "./printable.ts";
 
@@ -24,8 +24,16 @@ const MAX_PROBLEMS = 20;
 /** What git, Mercurial and diff3 leave where two versions met. */
 const MERGE_MARKER = /^(?:<{7}|={7}|>{7}|\|{7})(?: .*)?$/m;
 
-/** 64 hex digits after `sha256:`. */
-export const digestSchema = z.custom<`sha256:${string}`>(isDigest, "expected sha256: and 64 lower-case hex digits");
+/** A digest as it is. */
+export const digestSchema = z.custom<Digest>(isDigest, "expected sha256: and 64 lower-case hex digits");
+
+/** A digest that stands as bare hex in its file. */
+export const hexDigestSchema = z.string().transform((hex, { issues }): Digest => {
+  const digest = parseHex(hex);
+  if (digest !== undefined) return digest;
+  issues.push({ code: "custom", input: hex, message: "expected 64 lower-case hex digits" });
+  return z.NEVER;
+});
 
 /**
  * Parses one of airferry's own files.

@@ -5,43 +5,45 @@
 
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
-import { AirferryError } from "../errors.ts";
 import { writeAtomic } from "../io/atomic.ts";
-import { parseJson } from "../io/json.ts";
+import { hexOf } from "../io/digest.ts";
+import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 
-const hex = z.string().regex(/^[0-9a-f]{64}$/);
 const schema = z.strictObject({
   stream: z.string(),
   serial: z.int().min(0),
-  previous: z.strictObject({ serial: z.int(), sha256: hex }),
+  previous: z
+    .strictObject({ serial: z.int(), sha256: hexDigestSchema })
+    .transform(({ serial, sha256 }) => ({ serial, digest: sha256 })),
   last: z.strictObject({
-    lock: hex,
+    lock: hexDigestSchema,
     name: z.string(),
-    digest: hex,
+    digest: hexDigestSchema,
     volumeSize: z.int(),
     volumesPerMedium: z.int().optional(),
   }),
 });
 
-export type State = z.infer<typeof schema>;
+export type State = z.output<typeof schema>;
 /** The last finished bundle: its lock's digest, folder name, digest of SHA256SUMS, and how it was cut. */
 export type Packed = State["last"];
 
-/** Undefined when nothing was packed yet. */
+/**
+ * Undefined when nothing was packed yet.
+ * @throws {AirferryError} ERR_LOCK_INVALID when it is not what airferry writes
+ */
 export async function readState(file: string): Promise<State | undefined> {
   const text = await readFile(file, "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
-  try {
-    return schema.parse(parseJson(text));
-  } catch (cause) {
-    throw new AirferryError("ERR_LOCK_INVALID", `cannot read state "${file}": not what airferry writes`, {
-      path: file,
-      hint: "remove it and give the next serial with --serial",
-      cause,
-    });
-  }
+  const hint = "remove it and give the next serial with --serial";
+  return parseOwn(schema, text, { file, what: "state", code: "ERR_LOCK_INVALID", hint });
 }
 
-export async function writeState(file: string, state: State): Promise<void> {
-  await writeAtomic(file, `${JSON.stringify(state, null, 1)}\n`);
+export async function writeState(file: string, { previous, last, ...state }: State): Promise<void> {
+  const written = {
+    ...state,
+    previous: { serial: previous.serial, sha256: hexOf(previous.digest) },
+    last: { ...last, lock: hexOf(last.lock), digest: hexOf(last.digest) },
+  };
+  await writeAtomic(file, `${JSON.stringify(written, null, 1)}\n`);
 }

@@ -5,15 +5,14 @@
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import ssri from "ssri";
 import { ItemWriter } from "../bundle/item-writer.ts";
 import type { DoneLine } from "../bundle/journal.ts";
 import { WorkFolder, workFolderName } from "../bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import { httpStatusOf } from "../fetch/fetcher.ts";
-import type { HashAlgorithm } from "../io/digest.ts";
-import { integrityText } from "../io/integrity-text.ts";
+import { type Digest, type Digests, type HashAlgorithm, isDigest } from "../io/digest.ts";
+import { algorithmsIn, type Integrity, isExpected, parseIntegrity, sha256In } from "../io/integrity.ts";
 import { mapLimited, throwIfAborted } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { redactUrl } from "../io/redact.ts";
@@ -24,25 +23,23 @@ import type { RandomAccess } from "../io/types.ts";
 import { KeptFolder } from "../manifest/kept-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import { InflatedFiles } from "../sources/archive/inflated-file.ts";
-import { sha256Of } from "../sources/artifact.ts";
 import type { ItemFault } from "../sources/types.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
 import { findReusable, type Reusable } from "./reuse.ts";
 
 export interface Filled {
-  /** SHA-256 (hex) of every item's bytes. */
-  sha256Of: (path: string) => string | undefined;
+  /** Of every item's bytes. */
+  digestAt: (path: string) => Digest | undefined;
   /** Items that were dropped because they may be (quarantine). Not empty: the plan must be made again without them. */
   faults: ItemFault[];
   fetchedBytes: number;
   /** Copied from earlier bundles or from this very one. */
   reusedBytes: number;
-  /** SHA-256 of artifacts that came out of the download cache. */
-  cached: string[];
+  /** Artifacts that came out of the download cache. */
+  cached: Digest[];
 }
 
-const HASH_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha224", "sha384", "sha512", "sha1", "md5"];
 /** So many MiB may be on their way to the disk and through the hashing threads. */
 const MIN_PIECES = 16;
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
@@ -87,9 +84,9 @@ class Filler {
   readonly #work: WorkFolder;
   readonly #kept: KeptFolder;
   readonly #pieces: SharedPieces;
-  readonly #sha256 = new Map<string, string>();
+  readonly #digests = new Map<string, Digest>();
   readonly #faults: ItemFault[] = [];
-  readonly #cached: string[] = [];
+  readonly #cached: Digest[] = [];
   readonly #inflated = new InflatedFiles();
   #reusable: Reusable | undefined;
   #fetchedBytes = 0;
@@ -135,7 +132,7 @@ class Filler {
       await this.#inflated[Symbol.asyncDispose]();
     }
     return {
-      sha256Of: (path) => this.#sha256.get(path),
+      digestAt: (path) => this.#digests.get(path),
       faults: this.#faults,
       fetchedBytes: this.#fetchedBytes,
       reusedBytes: this.#reusedBytes,
@@ -162,10 +159,10 @@ class Filler {
         } finally {
           await near.close();
         }
-        const sha256 = await this.#check(item, writer);
-        if (sha256 !== undefined) {
+        const digest = await this.#check(item, writer);
+        if (digest !== undefined) {
           this.#reusedBytes += item.size;
-          await this.#finish(item, writer, sha256);
+          await this.#finish(item, writer, digest);
           return;
         }
         await writer.restart();
@@ -199,7 +196,7 @@ class Filler {
     const done = this.#journaled(item);
     if (done === undefined) return false;
     const digests = await work.hashItem(item, algorithmsOf(item), pool);
-    if (digests["sha256"] !== done.done || !isWanted(item, digests) || !(await this.#passes(item))) {
+    if (digests.sha256 !== done.done || !isWanted(item, digests) || !(await this.#passes(item))) {
       await work.journal.forget(item.path);
       return false;
     }
@@ -262,9 +259,9 @@ class Filler {
       case "made":
         throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
     }
-    const sha256 = await this.#check(item, writer);
-    if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: ${fault}`);
-    await this.#finish(item, writer, sha256);
+    const digest = await this.#check(item, writer);
+    if (digest === undefined) throw await this.#wrongDigest(item, writer, `: ${fault}`);
+    await this.#finish(item, writer, digest);
   }
 
   /** One GET, and more where its bytes turn out to be wrong: see fetchChecked. */
@@ -291,17 +288,18 @@ class Filler {
     };
     const { urls, named, auth, etag } = source;
     const target = { urls, named, size: item.size, integrity: item.integrity, auth, etag };
-    let sha256: string | undefined;
+    const checked: { digest?: Digest | undefined } = {};
     const check = async (from: string) => {
-      sha256 = await this.#check(item, writer);
-      return sha256 === undefined ? this.#wrongDigest(item, writer, ` from ${from}`) : undefined;
+      checked.digest = await this.#check(item, writer);
+      return checked.digest === undefined ? this.#wrongDigest(item, writer, ` from ${from}`) : undefined;
     };
     const onAgain = (next: readonly string[]) =>
       this.#job.report(
         `fetching ${item.path} once more from ${next.length === 1 ? redactUrl(next[0] ?? "") : `${next.length} places`}: its digest was wrong`,
       );
     await explained(item, fetchChecked(this.#job.workspace.fetcher, target, sink, { check, onAgain }));
-    await this.#finish(item, writer, sha256 as unknown as string);
+    if (checked.digest === undefined) throw await this.#wrongDigest(item, writer, "");
+    await this.#finish(item, writer, checked.digest);
   }
 
   /** The same bytes as another item of this bundle: copied, not fetched again. */
@@ -309,15 +307,15 @@ class Filler {
     const work = this.#work;
     const item = this.#plan.items[index] as LaidItem;
     const twin = first.get(item.integrity as string) as LaidItem;
-    if (!this.#sha256.has(twin.path)) return this.#fill(index);
+    if (!this.#digests.has(twin.path)) return this.#fill(index);
     const writer = await this.#writer(index, item);
     try {
       if (writer.position > 0) await writer.restart();
       await copyInto(work.volumes.range(twin.offset, twin.size), writer);
-      const sha256 = await this.#check(item, writer);
-      if (sha256 === undefined) throw await this.#wrongDigest(item, writer, `: copied from "${twin.path}"`);
+      const digest = await this.#check(item, writer);
+      if (digest === undefined) throw await this.#wrongDigest(item, writer, `: copied from "${twin.path}"`);
       this.#reusedBytes += item.size;
-      await this.#finish(item, writer, sha256);
+      await this.#finish(item, writer, digest);
     } catch (error) {
       await writer.suspend();
       throw error;
@@ -328,10 +326,10 @@ class Filler {
     const item = this.#plan.items[index] as LaidItem;
     if (item.source.from !== "made") return;
     const bytes = await item.source.make((path) => {
-      const sha256 = this.#sha256.get(path);
-      if (sha256 === undefined)
+      const digest = this.#digests.get(path);
+      if (digest === undefined)
         throw new AirferryError("ERR_INTERNAL", `cannot make "${item.path}": "${path}" is not fetched`);
-      return sha256;
+      return digest;
     });
     if (bytes.length !== item.size) {
       throw new AirferryError(
@@ -343,7 +341,7 @@ class Filler {
     try {
       if (writer.position > 0) await writer.restart();
       await writer.write(bytes);
-      await this.#finish(item, writer, (await writer.digests())["sha256"] as string);
+      await this.#finish(item, writer, (await writer.digests()).sha256);
     } catch (error) {
       await writer.suspend();
       throw error;
@@ -353,10 +351,10 @@ class Filler {
   /** Bytes of this digest that are nearer than upstream. They are checked like any others. */
   async #nearBytes(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
     if (item.source.from === "kept") return undefined;
-    const sha256 = sha256Of(item.integrity);
-    const cached = sha256 && (await this.#job.workspace.cache.file(sha256));
+    const digest = sha256In(expectedOf(item));
+    const cached = digest && (await this.#job.workspace.cache.file(digest));
     if (cached) {
-      this.#cached.push(sha256);
+      this.#cached.push(digest);
       return openBytes(cached);
     }
     return item.source.from === "url" || compressedFile(item.source) !== undefined
@@ -423,22 +421,22 @@ class Filler {
     );
   }
 
-  /** The SHA-256 (hex) when every digest that is known is right; undefined when one is wrong. */
-  async #check(item: LaidItem, writer: ItemWriter): Promise<string | undefined> {
+  /** The SHA-256 when every digest that is known is right; undefined when one is wrong. */
+  async #check(item: LaidItem, writer: ItemWriter): Promise<Digest | undefined> {
     const digests = await writer.digests();
-    const sha256 = digests["sha256"] as string;
-    return writer.position === item.size && isWanted(item, digests) ? sha256 : undefined;
+    return writer.position === item.size && isWanted(item, digests) ? digests.sha256 : undefined;
   }
 
   async #wrongDigest(item: LaidItem, writer: ItemWriter, where: string): Promise<AirferryError> {
     const digests = await writer.digests();
-    const actual = algorithmsOf(item)
-      .filter((name) => name !== "sha256" || sha256Of(item.integrity) !== undefined)
-      .map((name) => `${name}:${digests[name]}`)
-      .join(" ");
-    const hex = sha256Of(item.integrity);
-    const expected = hex === undefined ? integrityText(item.integrity ?? "") : `sha256:${hex}`;
-    const got = hex === undefined ? actual : `sha256:${digests["sha256"]}`;
+    const wanted = expectedOf(item);
+    // What people compare first where there are several.
+    const expected = sha256In(wanted) ?? wanted ?? "";
+    const got = isDigest(expected)
+      ? digests.sha256
+      : algorithmsIn(wanted)
+          .map((name) => digests[name])
+          .join(" ");
     return new AirferryError(
       "ERR_UPSTREAM_DIGEST",
       `${cannotPack(item)}${where}: digest mismatch: expected ${expected} (${item.established}), got ${got} over ${writer.position} bytes`,
@@ -451,16 +449,16 @@ class Filler {
     );
   }
 
-  async #finish(item: LaidItem, writer: ItemWriter, sha256: string): Promise<void> {
+  async #finish(item: LaidItem, writer: ItemWriter, digest: Digest): Promise<void> {
     if (item.check) await item.check(this.#work.volumes.range(item.offset, item.size));
     await this.#look(item);
-    await writer.done(sha256);
-    this.#count(item, sha256);
+    await writer.done(digest);
+    this.#count(item, digest);
     this.#report(item);
   }
 
-  #count(item: LaidItem, sha256: string): void {
-    this.#sha256.set(item.path, sha256);
+  #count(item: LaidItem, digest: Digest): void {
+    this.#digests.set(item.path, digest);
     this.#doneItems++;
   }
 
@@ -480,33 +478,29 @@ class Filler {
 }
 
 /**
- * SHA-256 always, and whatever else is known of the item.
+ * What the lock expects of an item.
  * @throws {AirferryError} ERR_LOCK_INVALID for a digest that nobody could check: it must never count as checked
  */
+function expectedOf(item: LaidItem): Integrity | undefined {
+  if (item.integrity === undefined) return undefined;
+  const expected = parseIntegrity(item.integrity);
+  if (expected !== undefined) return expected;
+  throw new AirferryError(
+    "ERR_LOCK_INVALID",
+    `cannot check "${item.path}": the lock has a digest of an unknown kind: "${item.integrity}"`,
+    { path: item.path, hint: "give the entry a sha256: in the manifest, or lock it again" },
+  );
+}
+
 function algorithmsOf(item: LaidItem): HashAlgorithm[] {
-  const known = item.integrity === undefined ? [] : Object.keys(ssri.parse(item.integrity) ?? {});
-  if (
-    item.integrity !== undefined &&
-    !(known.length > 0 && known.every((it) => HASH_ALGORITHMS.includes(it as HashAlgorithm)))
-  ) {
-    throw new AirferryError(
-      "ERR_LOCK_INVALID",
-      `cannot check "${item.path}": the lock has a digest of an unknown kind: expected ${HASH_ALGORITHMS.join(", ")}, got "${item.integrity}"`,
-      { path: item.path, hint: "give the entry a sha256: in the manifest, or lock it again" },
-    );
-  }
-  return [...new Set<HashAlgorithm>(["sha256", ...HASH_ALGORITHMS.filter((name) => known.includes(name))])];
+  return algorithmsIn(expectedOf(item));
 }
 
 /** Whether every digest that the lock knows of an item is that of the bytes. */
-function isWanted(item: LaidItem, digests: Readonly<Record<string, string>>): boolean {
-  if (item.source.from === "kept" && item.source.digest !== `sha256:${digests["sha256"]}`) return false;
-  if (item.integrity === undefined) return true;
-  const expected = ssri.parse(item.integrity) as unknown as Record<string, { digest: string }[] | undefined>;
-  return Object.entries(digests).every(([name, hex]) => {
-    const actual = Buffer.from(hex, "hex").toString("base64");
-    return expected[name]?.some((claim) => claim.digest === actual) ?? true;
-  });
+function isWanted(item: LaidItem, digests: Digests): boolean {
+  if (item.source.from === "kept" && item.source.digest !== digests.sha256) return false;
+  const expected = expectedOf(item);
+  return expected === undefined || isExpected(expected, digests);
 }
 
 /** A digest of the manifest stays what it is, whatever is locked again: only its author can change it. */

@@ -3,7 +3,6 @@
  * steps. Each is hashed whole before it counts.
  */
 
-import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
@@ -12,6 +11,7 @@ import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
 import { canonicalJson } from "../manifest/load.ts";
@@ -25,7 +25,7 @@ export interface Finished {
   bundle: string;
   serial: number;
   /** SHA-256 (hex) of SHA256SUMS. */
-  digest: string;
+  digest: Digest;
   entries: number;
   size: number;
 }
@@ -85,9 +85,7 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
       return undefined;
     for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
     const [folder] = await foldersOf(dir);
-    const digest = createHash("sha256")
-      .update(await readFile(join(folder as string, SUMS_NAME)))
-      .digest("hex");
+    const digest = digestOf(await readFile(join(folder as string, SUMS_NAME)));
     const { problems, entries, size } = await checkFinished(dir, pool, digest);
     return problems.length > 0 ? undefined : { bundle: dir, serial, digest, entries, size };
   } catch {
@@ -100,12 +98,11 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
 export async function noteState(job: PackJob, lock: Lock, finished: Finished): Promise<void> {
   const { workspace, state } = job;
   const { serial, digest, bundle } = finished;
-  if (serial > (lock.last?.serial ?? 0))
-    await writeLock(workspace.paths.lock, { ...lock, last: { serial, sha256: digest } });
+  if (serial > (lock.last?.serial ?? 0)) await writeLock(workspace.paths.lock, { ...lock, last: { serial, digest } });
   await writeState(workspace.paths.state, {
     stream: lock.stream,
     serial: Math.max(serial, state?.serial ?? 0),
-    previous: { serial, sha256: digest },
+    previous: { serial, digest },
     last: {
       lock: lockDigest(lock),
       name: bundle.split("/").at(-1) as string,

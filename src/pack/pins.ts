@@ -1,6 +1,8 @@
 /** What a pack writes into its lock: sizes and digests that only a download tells, and packages that were left out. */
 
-import { maxBytesOf, sriOf } from "../sources/artifact.ts";
+import type { Digest } from "../io/digest.ts";
+import { formatIntegrity } from "../io/integrity.ts";
+import { maxBytesOf } from "../sources/artifact.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { writeLock } from "../sources/lock-document.ts";
@@ -20,12 +22,12 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
         continue;
       }
       report(`fetching ${artifact.urls[0]} first: upstream does not tell its size`);
-      const { sha256, size, etag } = await workspace.cache.download(
+      const { digest, size, etag } = await workspace.cache.download(
         workspace.fetcher,
         urlsOf(artifact.urls, entry, workspace.manifest),
         { integrity: artifact.integrity, maxBytes: maxBytesOf(entry, workspace.manifest) },
       );
-      const integrity = artifact.integrity ?? sriOf(sha256);
+      const integrity = artifact.integrity ?? formatIntegrity(digest);
       artifacts.push({ ...artifact, size, integrity, ...(etag && { etag }) });
     }
     entries.push({ ...entry, artifacts });
@@ -37,14 +39,14 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
 export async function savePins(
   { workspace, frozen }: PackJob,
   lock: Lock,
-  sha256Of: (path: string) => string | undefined,
+  digestAt: (path: string) => Digest | undefined,
 ): Promise<Lock> {
   const entries = lock.entries.map((entry) => ({
     ...entry,
     artifacts: entry.artifacts.map((artifact) => {
-      const sha256 =
-        artifact.integrity === undefined && artifact.kept === undefined ? sha256Of(artifact.path) : undefined;
-      return sha256 === undefined ? artifact : { ...artifact, integrity: sriOf(sha256) };
+      const digest =
+        artifact.integrity === undefined && artifact.kept === undefined ? digestAt(artifact.path) : undefined;
+      return digest === undefined ? artifact : { ...artifact, integrity: formatIntegrity(digest) };
     }),
   }));
   const pinned = { ...lock, entries };

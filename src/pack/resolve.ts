@@ -122,7 +122,7 @@ async function openIso(
   const target = urlsOf(artifact.urls ?? [], entry, workspace.manifest);
   const { integrity } = artifact;
   const fetched = await workspace.cache.download(workspace.fetcher, target, { integrity }, options.progress);
-  return openBytes((await workspace.cache.file(fetched.sha256)) as string);
+  return openBytes((await workspace.cache.file(fetched.digest)) as string);
 }
 
 /** What can be seen of a lock: of its builder, and of each kind of source. */

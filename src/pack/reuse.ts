@@ -26,7 +26,7 @@ export async function findReusable(
   work: WorkFolder,
   wanted: readonly LaidItem[],
 ): Promise<Reusable> {
-  const keys = new Set(wanted.flatMap((item) => keysOf(item.integrity)));
+  const keys = new Set<string>(wanted.flatMap((item) => keysOf(item.integrity)));
   const places = new Map<string, { volumes: VolumeSet; offset: number; size: number }>();
   const opened: VolumeSet[] = [];
   const add = (dir: string, sizes: { streamSize: number; volumeSize: number }, found: [string, number, number][]) => {
@@ -50,7 +50,7 @@ export async function findReusable(
         inventory.entries.flatMap((entry): [string, number, number][] =>
           entry.offset === undefined
             ? []
-            : [entry.sha256, ...keysOf(other.get(entry.path))].map((key) => [key, entry.offset as number, entry.size]),
+            : [entry.digest, ...keysOf(other.get(entry.path))].map((key) => [key, entry.offset as number, entry.size]),
         ),
       );
     }
@@ -84,8 +84,8 @@ export async function findReusable(
 /** What bytes of this integrity are found by: SHA-256 in hex, and the SRI string itself for other algorithms. */
 function keysOf(integrity: string | undefined): string[] {
   if (integrity === undefined) return [];
-  const sha256 = sha256Of(integrity);
-  return sha256 === undefined ? [integrity] : [sha256, integrity];
+  const digest = sha256Of(integrity);
+  return digest === undefined ? [integrity] : [digest, integrity];
 }
 
 async function readInventory(dir: string) {

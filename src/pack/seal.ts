@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "../bundle/inventory-types.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
+import type { Digest } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { signatureFiles } from "../sign/signer.ts";
 import type { Lock } from "../sources/lock-document.ts";
@@ -45,7 +46,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   for (const folder of await otherWorkFolders(job.out, lock.stream, "")) {
     await rm(folder, { recursive: true, force: true });
   }
-  for (const sha256 of filled.cached) await job.workspace.cache.remove(sha256);
+  for (const digest of filled.cached) await job.workspace.cache.remove(digest);
   return finished;
 }
 
@@ -73,7 +74,7 @@ function inventoryOf(
     volumeSize: plan.volumeSize,
     volumes,
     entries: plan.items
-      .map(({ path, size, mode, offset }) => ({ path, size, mode, sha256: filled.sha256Of(path) as string, offset }))
+      .map(({ path, size, mode, offset }) => ({ path, size, mode, digest: filled.digestAt(path) as Digest, offset }))
       .sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path))),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),

@@ -1,6 +1,7 @@
 /**
  * `CHECKSUM`: the ISOs' digests in the BSD form that distributions publish and packer's `file:` checksums read.
  */
+import { hexOf } from "../io/digest.ts";
 import type { RenderInput } from "./types.ts";
 import { entriesOf, releasesOf } from "./view.ts";
 
@@ -12,7 +13,8 @@ export function renderChecksum(input: RenderInput): string {
       const entry = entriesOf(release).get(path);
       if (entry === undefined) continue;
       const name = path.slice(path.lastIndexOf("/") + 1);
-      lines.set(`${name} ${entry.sha256}`, `# ${name}: ${entry.size} bytes\nSHA256 (${name}) = ${entry.sha256}\n`);
+      const hex = hexOf(entry.digest);
+      lines.set(`${name} ${hex}`, `# ${name}: ${entry.size} bytes\nSHA256 (${name}) = ${hex}\n`);
     }
   }
   return [...lines]

@@ -3,12 +3,13 @@
  * "Repository overrides": `/etc/osbuild-composer/repositories/DISTRO.json`.
  */
 import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
 import { repositoriesOf, type ServedRepository } from "./repositories.ts";
 import type { RenderInput } from "./types.ts";
 import { entriesOf } from "./view.ts";
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
-type ReadText = (sha256: string) => Promise<string>;
+type ReadText = (digest: Digest) => Promise<string>;
 
 interface ComposerRepository {
   name: string;
@@ -78,20 +79,20 @@ async function keyTexts(repository: ServedRepository, input: RenderInput, readTe
   const carried = await Promise.all(
     repository.keyPaths.map((path) => {
       const entry = entriesOf(release).get(path);
-      return entry === undefined ? undefined : readText(entry.sha256);
+      return entry === undefined ? undefined : readText(entry.digest);
     }),
   );
   const texts = carried.filter((it) => it !== undefined);
   if (texts.length > 0 || iso === undefined) return texts;
   const image = entriesOf(release).get(`isos/${iso.name}.iso`);
-  const tree = image === undefined ? undefined : input.trees.get(image.sha256);
+  const tree = image === undefined ? undefined : input.trees.get(image.digest);
   return [...(tree?.keyTexts?.values() ?? [])];
 }
 
 function archesOf({ release, iso, arch }: ServedRepository, input: RenderInput): readonly string[] {
   if (iso !== undefined) {
     const image = entriesOf(release).get(`isos/${iso.name}.iso`);
-    const tree = image === undefined ? undefined : input.trees.get(image.sha256);
+    const tree = image === undefined ? undefined : input.trees.get(image.digest);
     return [tree?.arch ?? DEFAULT_ARCH];
   }
   const real = arch.filter((it) => it !== "noarch" && it !== "src" && it !== "i686");

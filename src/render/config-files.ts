@@ -6,6 +6,7 @@ import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.t
 import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import { placeholdersOf } from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
 import type { Finding } from "../io/findings.ts";
 import { renderBootIpxe } from "./boot-ipxe.ts";
 import { renderChecksum } from "./checksum.ts";
@@ -61,12 +62,12 @@ export interface ConfigFile {
 }
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
-export type ReadText = (sha256: string) => Promise<string>;
+export type ReadText = (digest: Digest) => Promise<string>;
 
 /** Lists what can be rendered; nothing is rendered yet. */
 export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[] {
   const scope = input.stream === undefined ? input.baseUrl : `${input.baseUrl}/s/${input.stream}`;
-  const kickstart = () => readText(kickstartTemplate(input).sha256);
+  const kickstart = () => readText(kickstartTemplate(input).digest);
   const packedKickstart = async () => (hasKickstart(input) ? await kickstart() : undefined);
   const kickstartFindings = async () => {
     const template = await packedKickstart();

@@ -8,6 +8,7 @@ import type { Builder } from "../builder/builder.ts";
 import { checkImageconfig } from "../builder/check-imageconfig.ts";
 import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
 import { AirferryError } from "../errors.ts";
+import { hexOf } from "../io/digest.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryOf } from "./repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
@@ -98,7 +99,7 @@ function computed(input: RenderInput, builder: Builder, release: RenderRelease):
     const iso = buildIso(WHAT, builder, release);
     if (iso === undefined) throw missing("an installation ISO", "isos:\n  - name: rocky-9\n    url: https://…");
     values.set("iso_name", `${iso.iso.name}.iso`);
-    values.set("iso_checksum", iso.entry.sha256);
+    values.set("iso_checksum", hexOf(iso.entry.digest));
   }
   return values;
 }

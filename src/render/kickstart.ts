@@ -12,6 +12,7 @@ import {
   valueFault,
 } from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
 import { repositoriesOf, type ServedRepository, treeUrl } from "./repositories.ts";
 import type { RenderInput } from "./types.ts";
 import { addressOf, builderOf, buildIso, releasesOf } from "./view.ts";
@@ -22,13 +23,13 @@ const REPO = /^(\s*)repo(?=\s)(.*)$/;
 const SOURCE_OPTION = /--(?:url|mirrorlist|metalink|baseurl)(?:=|\s+)("[^"]*"|'[^']*'|\S+)/;
 
 /** Where the template stands in the bundle: `files/…` of `builder.kickstart`, or the only file that is called ks.cfg. */
-export function kickstartTemplate(input: RenderInput): { path: string; sha256: string } {
-  const found: { path: string; sha256: string; stream: string; named: boolean }[] = [];
+export function kickstartTemplate(input: RenderInput): { path: string; digest: Digest } {
+  const found: { path: string; digest: Digest; stream: string; named: boolean }[] = [];
   for (const release of releasesOf(input)) {
     const named = builderOf(release)?.kickstart;
-    for (const { path, sha256 } of release.inventory.entries) {
-      if (isKickstart(path, named) && !found.some((it) => it.sha256 === sha256)) {
-        found.push({ path, sha256, stream: release.stream, named: named !== undefined });
+    for (const { path, digest } of release.inventory.entries) {
+      if (isKickstart(path, named) && !found.some((it) => it.digest === digest)) {
+        found.push({ path, digest, stream: release.stream, named: named !== undefined });
       }
     }
   }

@@ -1,6 +1,7 @@
 /** Opens a store for rendering: what `render` and `stage` write files from. */
 import { open } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IsoImage } from "../iso/image.ts";
 import { readInstallTree } from "../iso/install-tree.ts";
@@ -50,14 +51,14 @@ export async function openRender(
       hint: `use --stream ${releases[0]!.stream}`,
     });
   }
-  const trees = new Map<string, RenderTree>();
+  const trees = new Map<Digest, RenderTree>();
   // What is damaged in another stream is no concern of this one.
   for (const release of releases.filter((it) => options.stream === undefined || it.stream === options.stream)) {
     for (const { name, path } of release.inventory.catalog.isos) {
       const entry = release.entries.get(path);
-      if (entry === undefined || trees.has(entry.sha256)) continue;
-      const tree = await readTree(store.blobPath(entry.sha256), `${name}.iso`);
-      if (tree !== undefined) trees.set(entry.sha256, tree);
+      if (entry === undefined || trees.has(entry.digest)) continue;
+      const tree = await readTree(store.blobPath(entry.digest), `${name}.iso`);
+      if (tree !== undefined) trees.set(entry.digest, tree);
     }
   }
   const baseUrl = checkBaseUrl(options.url);
@@ -69,8 +70,8 @@ export async function openRender(
     privateCa: baseUrl.startsWith("https:") && options.publicCa !== true,
     env: options.env ?? process.env,
   };
-  const readText = async (sha256: string) =>
-    (await readSmall(store.blobPath(sha256), MAX_TEMPLATE_BYTES)).toString("utf8");
+  const readText = async (digest: Digest) =>
+    (await readSmall(store.blobPath(digest), MAX_TEMPLATE_BYTES)).toString("utf8");
   return { files: configFiles(input, readText), input, store };
 }
 

@@ -6,6 +6,7 @@
 import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import { AirferryError } from "../errors.ts";
+import { hexOf } from "../io/digest.ts";
 import { guestVars } from "./guest.ts";
 import { STAGED } from "./machine.ts";
 import { bootVars } from "./packer-boot.ts";
@@ -69,7 +70,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
   const iso = buildIso(WHAT, builder, release);
   if (iso !== undefined) {
     vars.iso_url = urlOf(input, { entry: iso.entry, release });
-    vars.iso_checksum = iso.entry.sha256;
+    vars.iso_checksum = hexOf(iso.entry.digest);
     vars.iso_checksum_type = "sha256";
   }
 
@@ -92,7 +93,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
   const upTo = (last: string) => version !== undefined && compareVersions(version, last) <= 0;
   if (upTo(LAST_WITH_URL_VARIABLES)) {
     vars.containerd_url = url(containerd);
-    vars.containerd_sha256 = entriesOf(release).get(containerd.path)!.sha256;
+    vars.containerd_sha256 = hexOf(entriesOf(release).get(containerd.path)!.digest);
     vars.crictl_url = url(crictl);
     vars.crictl_sha256 = `${url(crictl)}.sha256`;
     vars.crictl_source_type = "http";

@@ -110,7 +110,7 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
   const { isos, keys } = release.inventory.catalog;
   for (const iso of isos) {
     const entry = entriesOf(release).get(iso.path);
-    const tree = entry === undefined ? undefined : input.trees.get(entry.sha256);
+    const tree = entry === undefined ? undefined : input.trees.get(entry.digest);
     if (tree === undefined) continue;
     const root = `${rootFor(input, release, iso.path)}/isos/${encodeUrlPath(iso.name)}`;
     const keyPaths = keys.filter((it) => it.for.includes(iso.path)).map((it) => keyPath(it.path));

@@ -3,6 +3,7 @@
  * found inside the ISOs. Types only; renderers are pure functions of this.
  */
 import type { Inventory } from "../bundle/inventory-types.ts";
+import type { Digest } from "../io/digest.ts";
 
 /** One release, as far as renderers look at it. A store's `Release` is one. */
 export interface RenderRelease {
@@ -30,7 +31,7 @@ export interface RenderInput {
   baseUrl: string;
   stream?: string | undefined;
   /** Installation trees by the SHA-256 (hex) of their ISO. */
-  trees: ReadonlyMap<string, RenderTree>;
+  trees: ReadonlyMap<Digest, RenderTree>;
   /** The server's certificate is signed by a CA of its own, which clients must be given. */
   privateCa: boolean;
   /** Where secrets come from. Left out when rendering for the network: they then stay blank. */

@@ -49,7 +49,7 @@ export function rootFor(input: RenderInput, release: RenderRelease, path: string
   const mine = entriesOf(release).get(path);
   const differs = input.releases.some((other) => {
     const theirs = other === release ? undefined : entriesOf(other).get(path);
-    return theirs !== undefined && theirs.sha256 !== mine?.sha256;
+    return theirs !== undefined && theirs.digest !== mine?.digest;
   });
   return differs ? `${input.baseUrl}/s/${release.stream}` : input.baseUrl;
 }

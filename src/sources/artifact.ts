@@ -11,7 +11,9 @@ import { AirferryError } from "../errors.ts";
 import type { HeadResult } from "../fetch/types.ts";
 import type { Authenticator } from "../http/authenticator.ts";
 import { BY_USER, type Named } from "../http/named.ts";
+import { type Digest, EMPTY_DIGEST, hexOf } from "../io/digest.ts";
 import { parseBytes } from "../io/format.ts";
+import { formatIntegrity, parseIntegrity, sha256In } from "../io/integrity.ts";
 import { integrityText } from "../io/integrity-text.ts";
 import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
@@ -66,7 +68,7 @@ export async function lockArtifact(
 /** What the manifest or upstream says the digest is, before any byte of the artifact is seen. */
 async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockContext): Promise<Claim> {
   if (entry.sha256 !== undefined) {
-    return { integrity: `sha256-${Buffer.from(entry.sha256, "hex").toString("base64")}`, established: "manifest" };
+    return { integrity: formatIntegrity(`sha256:${entry.sha256.toLowerCase()}`), established: "manifest" };
   }
   if (entry.integrity !== undefined) {
     const integrity = ssri.parse(entry.integrity, { strict: true });
@@ -82,7 +84,7 @@ async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockC
     const published = path.startsWith("isos/") ? publishedIso(originalName(entry)) : undefined;
     if (published === undefined) return { established: "first-sight" };
     context.report(`${published.name}: expecting the digest that ${published.vendor} publishes (${published.source})`);
-    return { integrity: sriOf(published.sha256), established: "upstream-checksum", published };
+    return { integrity: formatIntegrity(published.digest), established: "upstream-checksum", published };
   }
   return resolveChecksums(entry.checksums, originalName(entry), context, entry.url ?? entry.urls?.[0]);
 }
@@ -165,8 +167,8 @@ async function lockRemote(
   if (claim.integrity === undefined && context.pinFirstSight) {
     context.report(`pinning ${base.urls[0]} on first sight: nobody published its digest`);
     const maxBytes = entry.max_size === undefined ? undefined : parseBytes(entry.max_size);
-    const { sha256, size, etag } = await context.download(target, maxBytes === undefined ? {} : { maxBytes });
-    return { ...base, size, integrity: sriOf(sha256), ...(etag && { etag }) };
+    const { digest, size, etag } = await context.download(target, maxBytes === undefined ? {} : { maxBytes });
+    return { ...base, size, integrity: formatIntegrity(digest), ...(etag && { etag }) };
   }
   const heads = await headsOf(target, claim, context);
   const [head] = heads as [HeadResult];
@@ -218,16 +220,9 @@ async function headsOf(
   return [first, ...heads.filter((it) => it !== undefined)];
 }
 
-/** SRI of a SHA-256 in hex. */
-export function sriOf(sha256: string): string {
-  return `sha256-${Buffer.from(sha256, "hex").toString("base64")}`;
-}
-
-/** The SHA-256 in hex that an SRI string holds, if it holds one. */
-export function sha256Of(integrity: string | undefined): string | undefined {
-  if (integrity === undefined) return undefined;
-  const found = ssri.parse(integrity)?.sha256?.[0];
-  return found && Buffer.from(found.digest, "base64").toString("hex");
+/** The SHA-256 that an SRI string holds, if it holds one. */
+export function sha256Of(integrity: string | undefined): Digest | undefined {
+  return integrity === undefined ? undefined : sha256In(parseIntegrity(integrity));
 }
 
 /** Digests of a local file: every algorithm that `claimed` uses, in its order, and SHA-256, as one SRI string. */
@@ -329,9 +324,9 @@ export function itemsOf(
  */
 export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[] {
   const name = path.split("/").at(-1) as string;
-  const forms: [string, (sha256: string) => string][] = [
-    [`${path}.sha256`, (sha256) => `${sha256}\n`],
-    [`${path}.sha256sum`, (sha256) => `${sha256}  ${name}\n`],
+  const forms: [string, (digest: Digest) => string][] = [
+    [`${path}.sha256`, (digest) => `${hexOf(digest)}\n`],
+    [`${path}.sha256sum`, (digest) => `${hexOf(digest)}  ${name}\n`],
   ];
   return forms
     .filter(([sidecar]) => !taken.has(sidecar))
@@ -339,8 +334,8 @@ export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[]
       path: sidecar,
       kind: "generated",
       mode: "0644",
-      size: Buffer.byteLength(text("0".repeat(64))),
+      size: Buffer.byteLength(text(EMPTY_DIGEST)),
       established: "generated",
-      source: { from: "made", make: (digestOf) => Buffer.from(text(digestOf(path))) },
+      source: { from: "made", make: (digestAt) => Buffer.from(text(digestAt(path))) },
     }));
 }

@@ -13,6 +13,7 @@ import { fetchChecked } from "../fetch/checked.ts";
 import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import type { Named } from "../http/named.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
+import { type Digest, hexOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
@@ -23,7 +24,7 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 export interface CachedArtifact {
-  sha256: string;
+  digest: Digest;
   size: number;
   etag?: string;
 }
@@ -43,16 +44,16 @@ export class DownloadCache {
   }
 
   /** Path of a whole artifact; undefined when it is not here. Its bytes are checked again by whoever copies them. */
-  async file(sha256: string): Promise<string | undefined> {
-    const path = join(this.#dir, "sha256", sha256);
+  async file(digest: Digest): Promise<string | undefined> {
+    const path = join(this.#dir, "sha256", hexOf(digest));
     return stat(path).then(
       () => path,
       () => undefined,
     );
   }
 
-  async remove(sha256: string): Promise<void> {
-    await rm(join(this.#dir, "sha256", sha256), { force: true });
+  async remove(digest: Digest): Promise<void> {
+    await rm(join(this.#dir, "sha256", hexOf(digest)), { force: true });
   }
 
   /**
@@ -153,9 +154,9 @@ export class DownloadCache {
       const check = (from: string) => Promise.resolve(faultOf(from, target.integrity, sri(), position));
       const head = await fetchChecked(fetcher, target, sink, { check });
       await file.sync();
-      const sha256 = (hashes[0] as Hash).digest("hex");
-      await rename(part, join(this.#dir, "sha256", sha256));
-      return { sha256, size: position, ...(head?.etag && { etag: head.etag }) };
+      const digest: Digest = `sha256:${(hashes[0] as Hash).digest("hex")}`;
+      await rename(part, join(this.#dir, "sha256", hexOf(digest)));
+      return { digest, size: position, ...(head?.etag && { etag: head.etag }) };
     } finally {
       await noting;
       await file.close();

@@ -4,13 +4,12 @@
  *
  * Anything that generated files need a time for uses `time`, so that the same lock always gives the same bytes.
  */
-import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { writeAtomic } from "../io/atomic.ts";
-import { type Digest, isDigest } from "../io/digest.ts";
-import { parseOwn } from "../io/own-file.ts";
+import { type Digest, digestOf, hexOf, isDigest } from "../io/digest.ts";
+import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 import type { Kind } from "../io/types.ts";
 import { canonicalJson } from "../manifest/load.ts";
 import { lockedFile } from "./file-detail.ts";
@@ -27,7 +26,10 @@ const lockSchema = z.strictObject({
   /** RFC 3339 UTC, whole seconds: when the lock's content last changed; the mtime of everything generated. */
   time: z.iso.datetime(),
   /** The last release that was packed of it, so that a fresh clone goes on from there. Not content: no part of the lock's digest. */
-  last: z.strictObject({ serial: z.int().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/) }).exactOptional(),
+  last: z
+    .strictObject({ serial: z.int().min(1), sha256: hexDigestSchema })
+    .transform(({ serial, sha256 }) => ({ serial, digest: sha256 }))
+    .exactOptional(),
   entries: z.array(z.discriminatedUnion("kind", [lockedIso, lockedRpm, lockedFile, lockedImage])),
 });
 
@@ -74,13 +76,14 @@ export function parseLock(text: string, file: string): Lock {
 }
 
 /** Formats a lock: sorted keys, so that the same lock always gives the same bytes and differences read well. */
-export function formatLock(lock: Lock): string {
-  return `${canonicalJson(lock, 1)}\n`;
+export function formatLock({ last, ...lock }: Lock): string {
+  const written = last === undefined ? lock : { ...lock, last: { serial: last.serial, sha256: hexOf(last.digest) } };
+  return `${canonicalJson(written, 1)}\n`;
 }
 
-/** SHA-256 (hex) of the formatted lock without `last`: what a bundle says it was packed from. */
-export function lockDigest({ last: _, ...lock }: Lock): string {
-  return createHash("sha256").update(formatLock(lock)).digest("hex");
+/** Digest of the formatted lock without `last`: what a bundle says it was packed from. */
+export function lockDigest({ last: _, ...lock }: Lock): Digest {
+  return digestOf(formatLock(lock));
 }
 
 /** Writes a lock under its final name once its bytes are on disk. */

@@ -23,7 +23,7 @@ export type ItemSource =
   | { from: "file"; file: string; offset?: number; codec?: Codec }
   | { from: "kept"; digest: Digest }
   /** Generated when everything fetched is known. Must give exactly `size` bytes and be a pure function of lock and keys. */
-  | { from: "made"; make: (sha256Of: (path: string) => string) => Promise<Uint8Array> | Uint8Array };
+  | { from: "made"; make: (digestAt: (path: string) => Digest) => Promise<Uint8Array> | Uint8Array };
 
 export interface PlanItem {
   path: string;
@@ -77,7 +77,7 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   download: (
     target: { urls: readonly string[]; named: Named },
     limits?: { maxBytes?: number },
-  ) => Promise<{ sha256: string; size: number; etag?: string }>;
+  ) => Promise<{ digest: Digest; size: number; etag?: string }>;
   /**
    * Opens an ISO of the manifest by name: a local file, or one that was downloaded and has the digest that the lock knows.
    * Undefined when it is not on this host and may not be fetched now. The caller closes it.

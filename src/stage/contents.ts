@@ -1,10 +1,10 @@
 /** What belongs into the builder's folder: every file with its content, mode and readers. Nothing is written here. */
 
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import type { Builder } from "../builder/builder.ts";
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
+import { digestOf } from "../io/digest.ts";
 import { errorsIn, type Finding } from "../io/findings.ts";
 import { checkFileName, checkPath, fileIn, pathIn } from "../io/path-grammar.ts";
 import type { ConfigFile } from "../render/config-files.ts";
@@ -51,8 +51,8 @@ export async function contentsOf(
   const contents: Contents = { files: [], left: [], findings: [] };
   const add = (path: string, text: string, mode: number, readers: Readers = "everybody", isSecret = false) => {
     const bytes = Buffer.from(text);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    contents.files.push({ path, text, sha256, size: bytes.length, mode, readers, isSecret });
+    const digest = digestOf(bytes);
+    contents.files.push({ path, text, digest, size: bytes.length, mode, readers, isSecret });
   };
   let isoName: string | undefined;
   for (const file of rendered) {
@@ -159,7 +159,7 @@ function customScript(kind: "pre" | "post", path: string, release: RenderRelease
 
 function stored(path: string, entry: InventoryEntry): StagedFile {
   const mode = Number.parseInt(entry.mode, 8);
-  return { path, entry, sha256: entry.sha256, size: entry.size, mode, readers: "everybody", isSecret: false };
+  return { path, entry, digest: entry.digest, size: entry.size, mode, readers: "everybody", isSecret: false };
 }
 
 /** No path leads elsewhere, and no two are one: a signed inventory chooses names too. */

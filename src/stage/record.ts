@@ -2,20 +2,32 @@
  * What `stage` wrote into a folder, by digest: a file that is not in it, or not as it was written, is somebody's work and is not
  * replaced unasked. The record stands in the folder; whoever can change it can change the files as well.
  */
-import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
+import { z } from "zod";
+import { type Digest, hexOf, RunningDigest } from "../io/digest.ts";
+import { parseJson } from "../io/json.ts";
+import { hexDigestSchema } from "../io/own-file.ts";
 import type { StagedFolder } from "./folder.ts";
 
 /** Digest and size of a file's content. */
 export interface Content {
-  /** Hex. */
-  sha256: string;
+  digest: Digest;
   size: number;
 }
 
 /** By path: what a run wrote there, or was about to write. */
 export type StageRecord = Map<string, Content[]>;
 
+const recordSchema = z.looseObject({
+  files: z.record(
+    z.string(),
+    z.array(
+      z
+        .looseObject({ sha256: hexDigestSchema, size: z.int().min(0) })
+        .transform(({ sha256, size }): Content => ({ digest: sha256, size })),
+    ),
+  ),
+});
 const FILE = ".airferry-staged.json";
 const MAX_BYTES = 8 * 1024 * 1024;
 
@@ -25,13 +37,7 @@ export async function readRecord(folder: StagedFolder): Promise<StageRecord> {
   if (existing.is !== "file") return new Map();
   try {
     if (existing.size > MAX_BYTES || !existing.isOwn) return new Map();
-    const { files } = JSON.parse(await existing.handle.readFile("utf8")) as { files: Record<string, Content[]> };
-    return new Map(
-      Object.entries(files).map(([path, contents]) => [
-        path,
-        contents.filter((it) => typeof it.sha256 === "string" && Number.isSafeInteger(it.size)),
-      ]),
-    );
+    return new Map(Object.entries(recordSchema.parse(parseJson(await existing.handle.readFile("utf8"))).files));
   } catch {
     return new Map();
   } finally {
@@ -41,7 +47,11 @@ export async function readRecord(folder: StagedFolder): Promise<StageRecord> {
 
 /** Writes the record. */
 export async function writeRecord(folder: StagedFolder, record: StageRecord): Promise<void> {
-  const files = Object.fromEntries([...record].sort(([a], [b]) => (a < b ? -1 : 1)));
+  const files = Object.fromEntries(
+    [...record]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([path, contents]) => [path, contents.map(({ digest, size }) => ({ sha256: hexOf(digest), size }))]),
+  );
   await folder.writeText(FILE, `${JSON.stringify({ files }, null, 1)}\n`, 0o644, "everybody");
 }
 
@@ -52,9 +62,9 @@ export async function contentIn(
   contents: readonly Content[],
 ): Promise<Content | undefined> {
   if (!contents.some((it) => it.size === size)) return undefined;
-  const hash = createHash("sha256");
+  const running = new RunningDigest();
   for await (const chunk of handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }))
-    hash.update(chunk);
-  const sha256 = hash.digest("hex");
-  return contents.find((it) => it.size === size && it.sha256 === sha256);
+    running.update(chunk);
+  const digest = running.digest();
+  return contents.find((it) => it.size === size && it.digest === digest);
 }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { printable } from "../bundle/paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
+import type { Digest } from "../io/digest.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import { streamFolder } from "./layout.ts";
@@ -39,7 +40,7 @@ export interface StoreCheck {
 /** One blob and who needs it. */
 interface NeededBlob {
   file: string;
-  sha256: string;
+  digest: Digest;
   size: number;
   needed: { folder: string; entry: string }[];
 }
@@ -92,19 +93,19 @@ async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob
       });
       if (release === undefined) continue;
       report.releases++;
-      for (const { path, sha256, size } of release.inventory.entries) {
-        const blob = blobs.get(sha256) ?? { file: store.blobPath(sha256), sha256, size, needed: [] };
+      for (const { path, digest, size } of release.inventory.entries) {
+        const blob = blobs.get(digest) ?? { file: store.blobPath(digest), digest, size, needed: [] };
         blob.needed.push({ folder, entry: `${stream}/${name}: ${path}` });
-        blobs.set(sha256, blob);
+        blobs.set(digest, blob);
       }
     }
   }
-  return [...blobs.values()].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
+  return [...blobs.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
 }
 
 /** Returns what is wrong with one blob; undefined when it is good. */
 async function checkBlob(
-  { file, sha256, size }: NeededBlob,
+  { file, digest, size }: NeededBlob,
   pool: HashPool,
   progress: (bytes: number) => void,
 ): Promise<Pick<Problem, "code" | "message"> | undefined> {
@@ -116,9 +117,9 @@ async function checkBlob(
     if (found.isFile() && found.size !== size) {
       return { code: "ERR_SIZE_MISMATCH", message: `wrong size: expected ${size} bytes, got ${found.size}` };
     }
-    const { digests } = await pool.hashFile(file, ["sha256"], { length: size, progress });
-    if (digests.sha256 === sha256) return undefined;
-    const message = `digest mismatch: expected sha256:${sha256}, got sha256:${digests.sha256}`;
+    const { digest: actual } = await pool.hashFile(file, { length: size, progress });
+    if (actual === digest) return undefined;
+    const message = `digest mismatch: expected ${digest}, got ${actual}`;
     return { code: "ERR_DIGEST_MISMATCH", message };
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;

@@ -5,6 +5,7 @@
 import { chmodSync, lstatSync, mkdirSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { ioError, syncPath } from "../io/atomic.ts";
+import type { Digest } from "../io/digest.ts";
 import { eachLimited, runToEnd } from "../io/limit.ts";
 import { syncFiles } from "../io/sync-fs.ts";
 import { blobPathIn } from "./layout.ts";
@@ -16,33 +17,33 @@ const GROUP_BYTES = 512 * 1024 * 1024;
 /** Collects verified files of one store. Whoever makes it calls `finish`, or drops it after a failure. */
 export class Committer {
   readonly #dir: string;
-  readonly #named: (sha256s: readonly string[]) => void;
+  readonly #named: (digests: readonly Digest[]) => void;
   readonly #folders = new Set<string>();
-  #group: { file: string; sha256: string }[] = [];
+  #group: { file: string; digest: Digest }[] = [];
   #bytes = 0;
   #running: Promise<void> = Promise.resolve();
 
   /** @param named told of blobs as soon as they have their names */
-  constructor(dir: string, named: (sha256s: readonly string[]) => void) {
+  constructor(dir: string, named: (digests: readonly Digest[]) => void) {
     this.#dir = dir;
     this.#named = named;
   }
 
   /** Hands over one read-only file whose bytes have been compared with `sha256`. Waits while earlier groups are still being synced. */
-  async add(file: string, sha256: string, size: number): Promise<void> {
-    this.#group.push({ file, sha256 });
+  async add(file: string, digest: Digest, size: number): Promise<void> {
+    this.#group.push({ file, digest });
     this.#bytes += size;
     if (this.#group.length >= GROUP_FILES || this.#bytes >= GROUP_BYTES) await this.flush();
   }
 
   /** Names one file at once that its writer has synced already. */
-  addSynced(file: string, sha256: string): void {
+  addSynced(file: string, digest: Digest): void {
     try {
       chmodSync(file, 0o444);
     } catch (error) {
       throw ioError("write", file, error);
     }
-    this.#name([{ file, sha256 }]);
+    this.#name([{ file, digest }]);
   }
 
   /** Commits what was collected so far. */
@@ -70,9 +71,9 @@ export class Committer {
     this.#folders.clear();
   }
 
-  #name(group: { file: string; sha256: string }[]): void {
-    for (const { file, sha256 } of group) {
-      const blob = blobPathIn(this.#dir, sha256);
+  #name(group: { file: string; digest: Digest }[]): void {
+    for (const { file, digest } of group) {
+      const blob = blobPathIn(this.#dir, digest);
       try {
         const folder = dirname(blob);
         if (!this.#folders.has(folder)) {
@@ -86,6 +87,6 @@ export class Committer {
         throw ioError("write", blob, error);
       }
     }
-    this.#named(group.map((it) => it.sha256));
+    this.#named(group.map((it) => it.digest));
   }
 }

@@ -7,6 +7,7 @@ import { open, rm } from "node:fs/promises";
 import { checkEnd, checkFrame, type PlacedEntry, planSteps, readRun } from "../bundle/steps.ts";
 import type { VolumeSet } from "../bundle/volumes.ts";
 import { ioError } from "../io/atomic.ts";
+import type { Digest } from "../io/digest.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import type { Committer } from "./committer.ts";
@@ -49,7 +50,7 @@ export async function copyEntries(entries: readonly PlacedEntry[], context: Copy
 
 function firstOfEach(entries: readonly PlacedEntry[]): Set<PlacedEntry> {
   const seen = new Set<string>();
-  return new Set(entries.filter((it) => !seen.has(it.sha256) && seen.add(it.sha256)));
+  return new Set(entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest)));
 }
 
 /** Takes one run of small entries. */
@@ -58,16 +59,16 @@ export async function copyRun(
   writers: ReadonlySet<PlacedEntry>,
   { volumes, incoming, committer, pool, progress, written }: CopyContext,
 ): Promise<void> {
-  const fileOf = (it: PlacedEntry) => (writers.has(it) ? incoming.smallFile(it.sha256) : undefined);
+  const fileOf = (it: PlacedEntry) => (writers.has(it) ? incoming.smallFile(it.digest) : undefined);
   const results = await readRun(volumes, entries, pool, fileOf);
-  for (const [index, { sha256, stray }] of results.entries()) {
+  for (const [index, { digest, stray }] of results.entries()) {
     const entry = entries[index] as PlacedEntry;
     if (stray !== undefined) throw new ContentDamage(stray, 1, entry);
-    if (sha256 !== entry.sha256) throw new ContentDamage(entry.offset, entry.size, entry, sha256);
+    if (digest !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, digest);
     progress(entry.size);
     if (!writers.has(entry)) continue;
     written(entry.size);
-    await committer.add(incoming.smallFile(sha256), sha256, entry.size);
+    await committer.add(incoming.smallFile(digest), digest, entry.size);
   }
 }
 
@@ -76,40 +77,40 @@ async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContex
   const stray = await checkFrame(volumes, entry);
   if (stray !== undefined) throw new ContentDamage(stray.position, 1, entry);
   if (!write) return compareOnly(entry, context);
-  const file = incoming.partFile(entry.sha256);
+  const file = incoming.partFile(entry.digest);
   let there = existsSync(file) ? statSync(file).size : 0;
   if (there > entry.size) there = 0;
   let actual = await copyInto(file, there, entry, context);
-  if (actual !== entry.sha256 && there > 0) {
+  if (actual !== entry.digest && there > 0) {
     // What an earlier run left may have been torn by a power loss: once more, all of it from the medium.
     context.progress(-entry.size);
     actual = await copyInto(file, 0, entry, context);
   }
-  if (actual !== entry.sha256) {
+  if (actual !== entry.digest) {
     await rm(file, { force: true });
     throw new ContentDamage(entry.offset, entry.size, entry, actual);
   }
-  committer.addSynced(file, entry.sha256);
+  committer.addSynced(file, entry.digest);
 }
 
 async function compareOnly(entry: PlacedEntry, { volumes, pool, progress }: CopyContext): Promise<void> {
-  const hasher = pool.open(["sha256"]);
+  const hasher = pool.open();
   try {
     for (const piece of volumes.pieces(entry.offset, entry.size)) await hasher.advance(piece, progress);
-    const { sha256 } = await hasher.digests();
-    if (sha256 !== entry.sha256) throw new ContentDamage(entry.offset, entry.size, entry, sha256);
+    const digest = await hasher.digest();
+    if (digest !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, digest);
   } finally {
     hasher.discard();
   }
 }
 
 /** Hashes the first `there` bytes of the file, copies the rest behind them, syncs the file; returns the digest of all. */
-async function copyInto(file: string, there: number, entry: PlacedEntry, context: CopyContext): Promise<string> {
+async function copyInto(file: string, there: number, entry: PlacedEntry, context: CopyContext): Promise<Digest> {
   const { volumes, pool, progress, written } = context;
   const handle = await open(file, there > 0 ? "r+" : "w", 0o600).catch((error: unknown) =>
     Promise.reject(ioError("write", file, error)),
   );
-  const hasher = pool.open(["sha256"]);
+  const hasher = pool.open();
   let syncing: Promise<void> = Promise.resolve();
   try {
     await hasher.advance({ file, offset: 0, length: there }, progress);
@@ -133,10 +134,10 @@ async function copyInto(file: string, there: number, entry: PlacedEntry, context
       }
     }
     await before;
-    const { sha256 } = await hasher.digests();
+    const digest = await hasher.digest();
     await syncing;
     await handle.sync();
-    return sha256 as string;
+    return digest;
   } catch (error) {
     throw ioError("write", file, error);
   } finally {

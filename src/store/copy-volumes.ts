@@ -8,6 +8,7 @@ import { open, rm } from "node:fs/promises";
 import { frameEnd, frameStart, type PlacedEntry, planSteps } from "../bundle/steps.ts";
 import { piecesOf, volumeName } from "../bundle/volume-layout.ts";
 import { ioError, syncPath } from "../io/atomic.ts";
+import type { Digest } from "../io/digest.ts";
 import type { RangeHasher } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import { type CopyContext, copyRun } from "./copy-entries.ts";
@@ -17,8 +18,8 @@ import { ContentDamage } from "./damage.ts";
 export interface VolumeJob {
   index: number;
   size: number;
-  /** Signed digest, hex. */
-  sha256: string;
+  /** Signed digest. */
+  digest: Digest;
 }
 
 /**
@@ -36,7 +37,7 @@ export async function copyVolumes(
     Math.floor(frameStart(it) / volumeSize) === Math.floor((frameEnd(it) - 1) / volumeSize);
   const inRuns = [...planSteps(entries.filter(inOne))].filter((it) => !it.large);
   const runs = new Set(inRuns.flatMap((it) => it.entries));
-  const pieces = entries.filter((it) => !runs.has(it) && !context.store.hasBlob(it.sha256, it.size));
+  const pieces = entries.filter((it) => !runs.has(it) && !context.store.hasBlob(it.digest, it.size));
   await eachLimited(jobs, context.pool.size, async (job) => {
     const from = job.index * volumeSize;
     const inside = (position: number) => position >= from && position < from + job.size;
@@ -80,8 +81,8 @@ async function copyVolume(
       entry,
     })),
   ].sort((a, b) => a.from - b.from);
-  for (const it of pieces) await touch(incoming.piecesFile(it.sha256));
-  const hasher = pool.open(["sha256"]);
+  for (const it of pieces) await touch(incoming.piecesFile(it.digest));
+  const hasher = pool.open();
   try {
     let position = start;
     for (const stretch of stretches) {
@@ -90,18 +91,18 @@ async function copyVolume(
       if (stretch.entry !== undefined) await copyPiece(hasher, context, stretch as Required<Stretch>);
       else {
         await hashOnly(hasher, context, stretch.from, stretch.to);
-        const run = (stretch.run ?? []).filter((it) => !store.hasBlob(it.sha256, it.size));
+        const run = (stretch.run ?? []).filter((it) => !store.hasBlob(it.digest, it.size));
         for (const step of planSteps(run)) await copyRun(step.entries, new Set(step.entries), context);
       }
     }
     await hashOnly(hasher, context, position, end);
-    const { sha256 } = await hasher.digests();
-    if (sha256 !== job.sha256) throw new ContentDamage(start, job.size);
+    const digest = await hasher.digest();
+    if (digest !== job.digest) throw new ContentDamage(start, job.size);
   } finally {
     hasher.discard();
   }
   await committer.flush();
-  for (const it of pieces) await syncPath(incoming.piecesFile(it.sha256));
+  for (const it of pieces) await syncPath(incoming.piecesFile(it.digest));
   await incoming.markDone(volumeName(job.index));
 }
 
@@ -116,7 +117,7 @@ async function copyPiece(
 ): Promise<void> {
   let offset = from - entry.offset;
   for (const piece of volumes.pieces(from, to - from)) {
-    const copyTo = { file: incoming.piecesFile(entry.sha256), offset };
+    const copyTo = { file: incoming.piecesFile(entry.digest), offset };
     await hasher.advance({ ...piece, copyTo }, (bytes) => {
       progress(bytes);
       written(bytes);
@@ -139,10 +140,10 @@ async function touch(file: string): Promise<void> {
 async function complete(entry: PlacedEntry, { volumes, incoming, committer, pool }: CopyContext): Promise<void> {
   const needed = volumesOf(entry, volumes.volumeSize);
   if (!needed.every((it) => incoming.doneVolumes.has(it))) return;
-  const file = incoming.piecesFile(entry.sha256);
-  const { digests } = await pool.hashFile(file, ["sha256"], { length: entry.size });
-  if (digests.sha256 === entry.sha256) return committer.addSynced(file, entry.sha256);
+  const file = incoming.piecesFile(entry.digest);
+  const { digest } = await pool.hashFile(file, { length: entry.size });
+  if (digest === entry.digest) return committer.addSynced(file, entry.digest);
   await rm(file, { force: true });
   await incoming.forget(needed);
-  throw new ContentDamage(entry.offset, entry.size, entry, digests.sha256);
+  throw new ContentDamage(entry.offset, entry.size, entry, digest);
 }

@@ -3,16 +3,17 @@
  * that names volume, offset and entry.
  */
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
+import type { Digest } from "../io/digest.ts";
 
 export class ContentDamage extends Error {
   /** Offset in the stream. */
   readonly position: number;
   readonly length: number;
   readonly entry: InventoryEntry | undefined;
-  /** The digest that was found, hex. */
-  readonly actual: string | undefined;
+  /** The digest that was found. */
+  readonly actual: Digest | undefined;
 
-  constructor(position: number, length: number, entry?: InventoryEntry, actual?: string) {
+  constructor(position: number, length: number, entry?: InventoryEntry, actual?: Digest) {
     super(`damage at ${position}`);
     this.name = "ContentDamage";
     this.position = position;

@@ -6,13 +6,13 @@ import { appendFileSync, mkdirSync } from "node:fs";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { type Digest, hexOf, parseHex } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { incomingFolder } from "./layout.ts";
 
 const STATE_FILE = "bundle.json";
 const MAX_STATE_BYTES = 1024 * 1024;
 const BLOBS_FILE = "blobs";
-const HEX256 = /^[0-9a-f]{64}$/;
 
 /** What status tells about a bundle that is not wholly here. */
 export interface IncomingState {
@@ -68,7 +68,7 @@ async function readState(folder: string): Promise<IncomingState | undefined> {
 }
 
 /** Bytes on disk that partial entries of a bundle hold already, from earlier runs. */
-export async function bytesWaiting(root: string, digest: string): Promise<number> {
+export async function bytesWaiting(root: string, digest: Digest): Promise<number> {
   const parts = join(incomingFolder(root, digest), "parts");
   let bytes = 0;
   for (const name of await readdir(parts).catch(() => [])) bytes += (await stat(join(parts, name))).blocks * 512;
@@ -76,9 +76,9 @@ export async function bytesWaiting(root: string, digest: string): Promise<number
 }
 
 /** Digests of the blobs that the import of a bundle has made so far. */
-export async function blobsMade(root: string, digest: string): Promise<Set<string>> {
+export async function blobsMade(root: string, digest: Digest): Promise<Set<Digest>> {
   const text = await readFile(join(incomingFolder(root, digest), BLOBS_FILE), "utf8").catch(() => "");
-  return new Set(text.split("\n").filter((it) => HEX256.test(it)));
+  return new Set(text.split("\n").flatMap((it) => parseHex(it) ?? []));
 }
 
 /** The quarantine folder of one bundle. */
@@ -93,7 +93,7 @@ export class Incoming {
   }
 
   /** Opens the folder of a bundle, making it where needed; unfinished small files of an earlier run are dropped. */
-  static async open(root: string, digest: string): Promise<Incoming> {
+  static async open(root: string, digest: Digest): Promise<Incoming> {
     const dir = incomingFolder(root, digest);
     await makeFolder(dir, 0o700);
     mkdirSync(join(dir, "parts"), { recursive: true, mode: 0o700 });
@@ -113,30 +113,31 @@ export class Incoming {
   }
 
   /** Remembers blobs that this import made, so that a later medium need not have them hashed again. */
-  noteBlobs(sha256s: readonly string[]): void {
-    if (sha256s.length === 0) return;
+  noteBlobs(digests: readonly Digest[]): void {
+    if (digests.length === 0) return;
     const file = join(this.dir, BLOBS_FILE);
     try {
       // The newline in front ends a line that a kill has torn.
-      appendFileSync(file, `\n${sha256s.join("\n")}\n`, { mode: 0o600 });
+      appendFileSync(file, `\n${digests.map(hexOf).join("\n")}\n`, { mode: 0o600 });
     } catch (error) {
       throw ioError("write", file, error);
     }
   }
 
   /** Where a small entry is written before it is a blob. */
-  smallFile(sha256: string): string {
-    return join(this.dir, "small", sha256.slice(0, 2), sha256);
+  smallFile(digest: Digest): string {
+    const hex = hexOf(digest);
+    return join(this.dir, "small", hex.slice(0, 2), hex);
   }
 
   /** A large entry that is copied from its start: what is there is a prefix of it. */
-  partFile(sha256: string): string {
-    return join(this.dir, "parts", sha256);
+  partFile(digest: Digest): string {
+    return join(this.dir, "parts", hexOf(digest));
   }
 
   /** A large entry whose pieces come with several media, each at its own place. */
-  piecesFile(sha256: string): string {
-    return join(this.dir, "parts", `${sha256}.pieces`);
+  piecesFile(digest: Digest): string {
+    return join(this.dir, "parts", `${hexOf(digest)}.pieces`);
   }
 
   /** Remembers that a volume was good and its pieces are on disk. */

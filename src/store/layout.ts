@@ -2,6 +2,7 @@
  * Names inside a store. docs/design.md, "The store"; types.ts has the picture.
  */
 import { join } from "node:path";
+import { type Digest, hexOf } from "../io/digest.ts";
 import { fileIn } from "../io/path-grammar.ts";
 
 export const STORE_FILE = "airferry-store.json";
@@ -11,9 +12,10 @@ export const CURRENT_FILE = "current";
 export const FLOOR_FILE = "floor.json";
 export const IMPORT_FILE = "import.json";
 
-/** Path of a blob by its SHA-256 in hex. */
-export function blobPathIn(dir: string, sha256: string): string {
-  return join(dir, "blobs", "sha256", sha256.slice(0, 2), sha256);
+/** Path of a blob. */
+export function blobPathIn(dir: string, digest: Digest): string {
+  const hex = hexOf(digest);
+  return join(dir, "blobs", "sha256", hex.slice(0, 2), hex);
 }
 
 /** Folder name of a release: its serial in six digits, with the epoch in front once it was raised. */
@@ -26,7 +28,7 @@ export function streamFolder(dir: string, stream: string): string {
   return fileIn(join(dir, "releases"), stream, "stream");
 }
 
-/** Where the unpacking of one bundle, by the hex digest of its SHA256SUMS, keeps what is not done yet. */
-export function incomingFolder(dir: string, digest: string): string {
-  return join(dir, "incoming", digest);
+/** Where the unpacking of one bundle, by the digest of its SHA256SUMS, keeps what is not done yet. */
+export function incomingFolder(dir: string, digest: Digest): string {
+  return join(dir, "incoming", hexOf(digest));
 }

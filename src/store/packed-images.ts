@@ -99,7 +99,7 @@ export async function readPackedImage(
   for (const digest of new Set<OciDigest>([catalog.digest, ...catalog.manifests])) {
     const entry = entryOf(digest);
     if (entry === undefined) continue;
-    const file = store.blobPath(entry.sha256);
+    const file = store.blobPath(entry.digest);
     const bytes = await readSmall(file, MAX_IMAGE_MANIFEST_BYTES).catch((error: AirferryError) => {
       throw error.code === "ERR_NOT_FOUND" ? damaged(digest, file, "no such file") : error;
     });
@@ -125,7 +125,7 @@ export async function readPackedImage(
     manifests,
     blob(digest) {
       const entry = entryOf(digest);
-      return entry && { digest, file: store.blobPath(entry.sha256), size: entry.size };
+      return entry && { digest, file: store.blobPath(entry.digest), size: entry.size };
     },
   };
 }

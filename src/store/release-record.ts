@@ -2,7 +2,6 @@
  * The record of one release in a store: what was signed, by whom, and when it was imported. Written once, never changed.
  */
 
-import { hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { parseInventoryInTurns } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
@@ -45,8 +44,8 @@ export async function readRelease(folder: string): Promise<Release> {
   try {
     const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
     const bytes = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
-    const signed = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.sha256;
-    const actual = hash("sha256", bytes, "hex");
+    const signed = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.digest;
+    const actual = digestOf(bytes);
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
     const inventory = await parseInventoryInTurns(bytes);
     const record = await readImport(folder);

@@ -7,7 +7,7 @@ import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
-import { isDigest } from "../io/digest.ts";
+import { type Digest, isDigest, parseHex } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
@@ -54,13 +54,13 @@ export class Store implements StoreReader {
     this.dir = dir;
   }
 
-  blobPath(sha256: string): string {
-    return blobPathIn(this.dir, sha256);
+  blobPath(digest: Digest): string {
+    return blobPathIn(this.dir, digest);
   }
 
   /** Tells whether a file of this size stands where the blob would. Whether it is the blob, {@link vouchedBlobs} knows. */
-  hasBlob(sha256: string, size: number): boolean {
-    const found = lstatSync(this.blobPath(sha256), { throwIfNoEntry: false });
+  hasBlob(digest: Digest, size: number): boolean {
+    const found = lstatSync(this.blobPath(digest), { throwIfNoEntry: false });
     return found?.isFile() === true && found.size === size;
   }
 
@@ -68,29 +68,30 @@ export class Store implements StoreReader {
    * Digests of all blobs that a release of this store was checked with when it was imported. Of a release whose record cannot be
    * read nothing is known.
    */
-  async vouchedBlobs(): Promise<Set<string>> {
-    const vouched = new Set<string>();
+  async vouchedBlobs(): Promise<Set<Digest>> {
+    const vouched = new Set<Digest>();
     for (const stream of await this.streams()) {
       for (const name of await this.releaseNames(stream)) {
         const release = await readRelease(join(streamFolder(this.dir, stream), name)).catch((error: unknown) => {
           if (!(error instanceof AirferryError)) throw error;
         });
-        for (const it of release?.inventory.entries ?? []) vouched.add(it.sha256);
+        for (const it of release?.inventory.entries ?? []) vouched.add(it.digest);
       }
     }
     return vouched;
   }
 
   /** Every blob, in real folders of the store: a link is not followed, and what has no blob's name is nobody's here. */
-  async *blobs(): AsyncGenerator<{ sha256: string; file: string; size: number }> {
+  async *blobs(): AsyncGenerator<{ digest: Digest; file: string; size: number }> {
     const root = join(this.dir, "blobs", "sha256");
     for (const folder of await listed(root)) {
       if (!folder.isDirectory() || !/^[0-9a-f]{2}$/.test(folder.name)) continue;
       for (const it of await listed(join(root, folder.name))) {
-        if (!it.isFile() || !/^[0-9a-f]{64}$/.test(it.name) || !it.name.startsWith(folder.name)) continue;
+        const digest = parseHex(it.name);
+        if (!it.isFile() || digest === undefined || !it.name.startsWith(folder.name)) continue;
         const file = join(root, folder.name, it.name);
         const found = await lstat(file).catch(() => undefined);
-        if (found?.isFile()) yield { sha256: it.name, file, size: found.size };
+        if (found?.isFile()) yield { digest, file, size: found.size };
       }
     }
   }

@@ -45,5 +45,5 @@ export interface StoreReader {
    */
   releases(): Promise<readonly Release[]>;
   /** Path of a blob's file; does not look whether it exists. */
-  blobPath(sha256: string): string;
+  blobPath(digest: Digest): string;
 }

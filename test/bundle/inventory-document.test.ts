@@ -194,7 +194,7 @@ function sample(): Record_ {
     volumeSize: 8192,
     notAfter: "2028-02-29T23:59:59Z",
     spoil: (it) => {
-      it.previous = { serial: 3, sha256: "b".repeat(64) };
+      it.previous = { serial: 3, digest: `sha256:${"b".repeat(64)}` };
       it.serial = 4;
       it.builder = { flavor: "spectro-capi", iso: "r", imageconfig: { iso_name: "r.iso" } };
       it.catalog = {

@@ -59,11 +59,11 @@ t.test("parseInventory() refuses lies and liberties", async (t) => {
     ["volume extra", changed((it) => it.volumes.push({ ...it.volumes[0]!, name: "data.tar.0009" }))],
     ["volume name", changed((it) => (it.volumes[0]!.name = "data.tar.0001"))],
     ["volume length", changed((it) => (it.volumes[0]!.size -= 1))],
-    ["volume digest", changed((it) => (it.volumes[0]!.sha256 = "x"))],
+    ["volume digest", changed((it) => (it.volumes[0]!.digest = "sha256:x"))],
     ["not sorted", changed((it) => it.entries.reverse())],
     ["duplicate", changed((it) => (it.entries[1]!.path = it.entries[0]!.path))],
     ["mode", changed((it) => (it.entries[0]!.mode = "4755" as never))],
-    ["digest upper case", changed((it) => (it.entries[0]!.sha256 = it.entries[0]!.sha256.toUpperCase()))],
+    ["digest upper case", changed((it) => (it.entries[0]!.digest = `sha256:${"A".repeat(64)}`))],
     ["entry key", changed((it) => Object.assign(it.entries[0]!, { link: "/etc/passwd" }))],
     ["offset and from", changed((it) => (it.entries[0]!.from = "store"))],
     [
@@ -73,7 +73,7 @@ t.test("parseInventory() refuses lies and liberties", async (t) => {
         it.entries[0]!.from = "web" as never;
       }),
     ],
-    ["one digest, two sizes", changed((it) => (it.entries[1]!.sha256 = it.entries[0]!.sha256))],
+    ["one digest, two sizes", changed((it) => (it.entries[1]!.digest = it.entries[0]!.digest))],
     ["entries not a list", changed((it) => (it.entries = {} as never))],
     ["entry null", changed((it) => (it.entries[0] = null as never))],
     ["catalog missing", changed((it) => (it.catalog = {} as never))],

@@ -6,10 +6,10 @@ const line = (name: string, sha256 = HEX) => `${sha256}  ${name}\n`;
 
 t.test("formatSums() sorts, parseSums() reads it back", async (t) => {
   const bytes = formatSums([
-    { name: "data.tar.0001", sha256: HEX },
-    { name: "airferry.json", sha256: HEX },
-    { name: "VERIFY.txt", sha256: HEX },
-    { name: "bin/airferry-linux-x64", sha256: HEX },
+    { name: "data.tar.0001", digest: `sha256:${HEX}` as const },
+    { name: "airferry.json", digest: `sha256:${HEX}` as const },
+    { name: "VERIFY.txt", digest: `sha256:${HEX}` as const },
+    { name: "bin/airferry-linux-x64", digest: `sha256:${HEX}` as const },
   ]);
   const expected = ["VERIFY.txt", "airferry.json", "bin/airferry-linux-x64", "data.tar.0001"];
   t.equal(bytes.toString(), expected.map((it) => line(it)).join(""));

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { formatInventory } from "../../src/bundle/inventory.ts";
+import type { Digest } from "../../src/io/digest.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
 import { scratch, start, writeManifest } from "../fixtures/program.ts";
 import { makeRepository } from "../fixtures/rpm-metadata.ts";
@@ -69,10 +70,10 @@ t.test("an inventory of 400,000 entries", { ...onLinux, timeout: 250_000 }, asyn
     files: { "files/a": Buffer.from("a") },
     keys: [key],
     spoil: (inventory) => {
-      const sha256 = "0".repeat(64);
+      const digest: Digest = `sha256:${"0".repeat(64)}`;
       for (let i = 0; i < 400_000; i++) {
         const path = `files/package-${String(i).padStart(7, "0")}-1.2.3-4.el9.x86_64.rpm`;
-        inventory.entries.push({ path, size: 1, mode: "0644", sha256, from: "store" });
+        inventory.entries.push({ path, size: 1, mode: "0644", digest, from: "store" });
       }
       return formatInventory(inventory);
     },

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
 import { doctor } from "../../src/doctor.ts";
+import type { Digest } from "../../src/io/digest.ts";
 import { clientEnv, needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { TestImages } from "../fixtures/images.ts";
@@ -48,7 +49,7 @@ async function serveImages(
     const report = await doctor({ url: server.url, folder: home, env });
     return { ...report.findings.find((it) => it.check === "registry")!, all: JSON.stringify(report) };
   };
-  const fileOf = (digest: string) => server.store.blobPath(digest.slice("sha256:".length));
+  const fileOf = (digest: string) => server.store.blobPath(digest as Digest);
   return { server, home, env, look, fileOf, host: new URL(server.url).host };
 }
 

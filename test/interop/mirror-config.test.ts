@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { digestOf } from "../../src/io/digest.ts";
 import { renderComposerRepositories } from "../../src/render/composer-repositories.ts";
 import { renderBuildkitd } from "../../src/render/registries-buildkit.ts";
 import { renderK3sRegistries } from "../../src/render/registries-k3s.ts";
@@ -13,7 +14,7 @@ import { renderOpenshiftMirrors } from "../../src/render/registries-openshift.ts
 import { renderTalosMirrors } from "../../src/render/registries-talos.ts";
 import type { RenderInput } from "../../src/render/types.ts";
 import { absent, CLIENTS_BIN, clientPath, needs } from "../fixtures/clients.ts";
-import { EL_TREE, hexOf, imageOf, inputOf, makeRelease, rockyCapi } from "../fixtures/render-input.ts";
+import { EL_TREE, imageOf, inputOf, makeRelease, rockyCapi } from "../fixtures/render-input.ts";
 
 const HOSTS = ["docker.io", "quay.io", "registry.example.com:5000", "registry.k8s.io"];
 const IMAGES = [
@@ -79,7 +80,7 @@ t.test("osbuild reads repositories by architecture, with their keys", async (t) 
   const key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nxxxx\n-----END PGP PUBLIC KEY BLOCK-----";
   const tree = { ...EL_TREE, arch: "aarch64", keyTexts: new Map([["RPM-GPG-KEY-Rocky-9", key]]) };
   const release = rockyCapi();
-  const rendered = inputOf([release], { trees: new Map([[hexOf("isos/rocky-9.iso"), tree]]) });
+  const rendered = inputOf([release], { trees: new Map([[digestOf("isos/rocky-9.iso"), tree]]) });
   const read = consumed(t, "composer", await renderComposerRepositories(rendered, async () => key));
   t.strictSame(Object.keys(read).sort(), ["aarch64", "x86_64"]);
   const [kubernetes, unsigned] = read.x86_64;

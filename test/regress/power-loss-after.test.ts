@@ -9,6 +9,7 @@ import { prune } from "../../src/prune.ts";
 import { sealPrivateKey } from "../../src/sign/private-key.ts";
 import { sign } from "../../src/sign.ts";
 import { checkStore } from "../../src/store/check.ts";
+import { blobPathIn } from "../../src/store/layout.ts";
 import { unpack } from "../../src/unpack.ts";
 import { verify } from "../../src/verify.ts";
 import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
@@ -107,7 +108,7 @@ t.test("prune: no release loses a blob that it needs, and a rerun finishes", asy
       const record = join(store, "releases/test", name);
       if (![...there].some((it) => it.startsWith(`${record}/`) || it === record)) continue;
       const { entries } = parseInventory(readFileSync(join(pristine, "releases/test", name, "airferry.json")));
-      for (const it of entries) if (!there.has(join(store, "blobs/sha256", it.sha256.slice(0, 2), it.sha256))) lost++;
+      for (const it of entries) if (!there.has(blobPathIn(store, it.digest))) lost++;
     }
     t.ok(there.has(join(store, "releases/test/000003/airferry.json")), "the current release stays");
   }

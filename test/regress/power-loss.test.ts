@@ -6,6 +6,8 @@ import { join } from "node:path";
 import t from "tap";
 import { parseInventory } from "../../src/bundle/inventory.ts";
 import { parseSums } from "../../src/bundle/sums.ts";
+import { digestOf } from "../../src/io/digest.ts";
+import { blobPathIn } from "../../src/store/layout.ts";
 import { openStore } from "../../src/store/store.ts";
 import { unpack } from "../../src/unpack.ts";
 import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
@@ -54,7 +56,7 @@ t.test("unpack: every release on every disk is whole, and a rerun finishes", asy
     const open = await openStore(again);
     const [release] = await open.releases();
     const right = [...(release?.entries ?? [])].every(([path, it]) =>
-      readFileSync(open.blobPath(it.sha256)).equals(files[path as keyof typeof files]),
+      readFileSync(open.blobPath(it.digest)).equals(files[path as keyof typeof files]),
     );
     t.ok(report.complete && release?.entries.size === 4 && right, disk.what);
     rmSync(again, { recursive: true });
@@ -74,9 +76,10 @@ function* faultsOfStore(disk: Disk, store: string): Generator<string> {
     disk.files.get(join(folder, it)),
   );
   if (!sums || !inventory || !evidence || !floor) return yield "current names a release without its record";
-  if (parseSums(sums).find((it) => it.name === "airferry.json")?.sha256 !== sha256(inventory)) yield "a broken record";
+  if (parseSums(sums).find((it) => it.name === "airferry.json")?.digest !== digestOf(inventory))
+    yield "a broken record";
   for (const it of parseInventory(inventory).entries) {
-    if (!disk.files.has(join(store, "blobs/sha256", it.sha256.slice(0, 2), it.sha256))) yield "a release lacks a blob";
+    if (!disk.files.has(blobPathIn(store, it.digest))) yield "a release lacks a blob";
   }
 }
 
@@ -104,7 +107,7 @@ t.test("pack: a bundle under its final name is whole on every disk, and a rerun 
     else {
       for (const it of parseSums(sums)) {
         const bytes = disk.files.get(join(out, "test-000001", it.name));
-        if (bytes === undefined || sha256(bytes) !== it.sha256) faults.add(`${it.name} is broken (${disk.what})`);
+        if (bytes === undefined || digestOf(bytes) !== it.digest) faults.add(`${it.name} is broken (${disk.what})`);
       }
     }
   }

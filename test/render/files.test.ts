@@ -1,5 +1,6 @@
 /** The other renderers: airferry.repo, kickstart, boot.ipxe, CHECKSUM, packer variables. */
 import t from "tap";
+import { digestOf } from "../../src/io/digest.ts";
 import { renderBootIpxe } from "../../src/render/boot-ipxe.ts";
 import { renderChecksum } from "../../src/render/checksum.ts";
 import { configFiles } from "../../src/render/config-files.ts";
@@ -66,7 +67,7 @@ t.test("two streams that differ are told apart by qualified URLs", async (t) => 
     inventory: {
       ...other.inventory,
       entries: other.inventory.entries.map((it) =>
-        it.path === "rpms/kubernetes/repodata/repomd.xml" ? { ...it, sha256: hexOf("changed") } : it,
+        it.path === "rpms/kubernetes/repodata/repomd.xml" ? { ...it, digest: digestOf("changed") } : it,
       ),
     },
   };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import { marksOf, placeholdersOf } from "../../src/builder/kickstart-template.ts";
+import { digestOf } from "../../src/io/digest.ts";
 import { renderBootIpxe } from "../../src/render/boot-ipxe.ts";
 import { configFiles } from "../../src/render/config-files.ts";
 import { checkKickstart, renderKickstart } from "../../src/render/kickstart.ts";
@@ -14,7 +15,7 @@ import { builderOf } from "../../src/render/view.ts";
 import { clientEnv, needs } from "../fixtures/clients.ts";
 import { shortDir } from "../fixtures/el-dvd.ts";
 import { expand, type ImageBuilder, imageBuilders, isGenuine, kickstartFile } from "../fixtures/image-builder.ts";
-import { EL_TREE, hexOf, inputOf, makeRelease, rockyCapi } from "../fixtures/render-input.ts";
+import { EL_TREE, inputOf, makeRelease, rockyCapi } from "../fixtures/render-input.ts";
 
 const run = promisify(execFile);
 const STAGED = "/home/imagebuilder/output/";
@@ -46,7 +47,7 @@ function releaseFor({ version, system }: Pick<ImageBuilder, "version" | "system"
 function inputFor(of: Pick<ImageBuilder, "version" | "system">, env: Record<string, string> = ENV, more: object = {}) {
   const release = releaseFor(of, more);
   const iso = release.inventory.catalog.isos[0]!.path;
-  return inputOf([release], { trees: new Map([[hexOf(iso), EL_TREE]]), env });
+  return inputOf([release], { trees: new Map([[digestOf(iso), EL_TREE]]), env });
 }
 
 async function varsOf(input: ReturnType<typeof inputFor>, kickstart: string): Promise<Record<string, string>> {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
 import type { CatalogImage } from "../../src/bundle/inventory-types.ts";
+import type { Digest } from "../../src/io/digest.ts";
 import { formatBytes } from "../../src/io/format.ts";
 import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { startServer, temporaryDir } from "../fixtures/serving.ts";
@@ -202,7 +203,7 @@ t.test("a damaged manifest fails alone, and in the registry's words", async (t) 
   const { sbom, index, images } = made;
   const get = await serveImages(t, made, [catalogImage(made, "x.example/y:1", index)]);
   const { store } = get.server;
-  const fileOf = (digest: string) => store.blobPath(digest.slice(7));
+  const fileOf = (digest: string) => store.blobPath(digest as Digest);
   const bytes = images.manifests.get(sbom.digest)?.bytes as Buffer;
   const name = "/v2/x.example/y";
   for (const damage of [

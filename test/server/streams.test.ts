@@ -2,6 +2,7 @@
 import { rmSync } from "node:fs";
 import t from "tap";
 import type { Catalog } from "../../src/bundle/inventory-types.ts";
+import type { Digest } from "../../src/io/digest.ts";
 import { startServer } from "../fixtures/serving.ts";
 import type { TestRelease } from "../fixtures/store-reader.ts";
 
@@ -65,7 +66,7 @@ t.test("an ISO and a kickstart template whose blobs are gone", async (t) => {
     },
   ]);
   const [bad] = await store.releases();
-  for (const it of ["isos/gone.iso", "files/ks.cfg"]) rmSync(store.blobPath(bad?.entries.get(it)?.sha256 as string));
+  for (const it of ["isos/gone.iso", "files/ks.cfg"]) rmSync(store.blobPath(bad?.entries.get(it)?.digest as Digest));
   for (const path of SHARED) t.equal((await fetch(url + path)).status, 200, path);
   t.match(await (await fetch(`${url}/config/`)).text(), /ks\.cfg.*see the server/);
   t.equal((await fetch(`${url}/config/ks.cfg`)).status, 500);

@@ -1,17 +1,18 @@
 /** The merged tree of several streams, its listings, and its memory. */
 import t from "tap";
 import type { InventoryEntry } from "../../src/bundle/inventory-types.ts";
+import type { Digest } from "../../src/io/digest.ts";
 import { compareUtf8, createTreeView, isDirectory, qualifiedUrl } from "../../src/server/pages/tree.ts";
 import { makeRelease } from "../fixtures/store-reader.ts";
 
-function entry(path: string, sha256 = "aa".repeat(32)): InventoryEntry {
-  return { path, size: 1, mode: "0644", sha256, offset: 0 };
+function entry(path: string, digest: Digest = `sha256:${"aa".repeat(32)}`): InventoryEntry {
+  return { path, size: 1, mode: "0644", digest, offset: 0 };
 }
 
 t.test("find() merges streams and tells conflicts apart", async (t) => {
   const view = createTreeView([
-    makeRelease("a", 1, [entry("files/same"), entry("files/only-a"), entry("files/x +y", "11".repeat(32))]),
-    makeRelease("b", 2, [entry("files/same"), entry("files/x +y", "22".repeat(32))]),
+    makeRelease("a", 1, [entry("files/same"), entry("files/only-a"), entry("files/x +y", `sha256:${"11".repeat(32)}`)]),
+    makeRelease("b", 2, [entry("files/same"), entry("files/x +y", `sha256:${"22".repeat(32)}`)]),
   ]);
   const same = view.find("files/same");
   t.ok(same !== undefined && "entry" in same, "equal digests count as one");

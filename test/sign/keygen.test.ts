@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { formatSums } from "../../src/bundle/sums.ts";
+import { digestOf } from "../../src/io/digest.ts";
 import { keygen } from "../../src/keygen.ts";
 import { readRpmKey } from "../../src/sign/openpgp.ts";
 import { readPrivateKey } from "../../src/sign/private-key.ts";
@@ -36,8 +37,8 @@ function bundle(media = 0): string {
   const dir = join(root, `bundle-${count++}`);
   const inventory = Buffer.from('{"stream":"x"}');
   const sums = formatSums([
-    { name: "airferry.json", sha256: createHash("sha256").update(inventory).digest("hex") },
-    { name: "data.tar.0000", sha256: "0".repeat(64) },
+    { name: "airferry.json", digest: digestOf(inventory) },
+    { name: "data.tar.0000", digest: `sha256:${"0".repeat(64)}` as const },
   ]);
   const folders =
     media === 0 ? [dir] : Array.from({ length: media }, (_, i) => join(dir, `medium-${i + 1}-of-${media}`));

@@ -2,6 +2,7 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { type Digest, hexOf } from "../../src/io/digest.ts";
 import {
   blobsMade,
   bytesWaiting,
@@ -12,8 +13,9 @@ import {
 } from "../../src/store/incoming.ts";
 import { scratch } from "../fixtures/program.ts";
 
-const DIGEST = "d".repeat(64);
-const [ONE, TWO] = ["1".repeat(64), "2".repeat(64)] as [string, string];
+const DIGEST: Digest = `sha256:${"d".repeat(64)}`;
+const ONE: Digest = `sha256:${"1".repeat(64)}`;
+const TWO: Digest = `sha256:${"2".repeat(64)}`;
 
 t.test("mediaToCome() tells the rest of a set only as far as the names do", async (t) => {
   const rows: readonly (readonly [read: string[], toCome: string[], why: string])[] = [
@@ -59,7 +61,7 @@ t.test("blobsMade() forgets no blob for a line that a kill has torn", async (t) 
   const incoming = await Incoming.open(root, DIGEST);
   t.equal((await blobsMade(root, DIGEST)).size, 0);
   incoming.noteBlobs([ONE]);
-  appendFileSync(join(incoming.dir, "blobs"), TWO.slice(0, 30));
+  appendFileSync(join(incoming.dir, "blobs"), hexOf(TWO).slice(0, 30));
   incoming.noteBlobs([TWO]);
   t.same(await blobsMade(root, DIGEST), new Set([ONE, TWO]));
 });
@@ -70,7 +72,7 @@ t.test("readIncoming() lists what says what it is, and leaves out what does not"
   const incoming = await Incoming.open(root, DIGEST);
   t.same(await readIncoming(root), [], "nothing is said yet");
   t.equal(await incoming.state(), undefined);
-  const state = { stream: "a", epoch: 0, serial: 3, digest: `sha256:${DIGEST}`, missing: ["data.tar.0001"] };
+  const state = { stream: "a", epoch: 0, serial: 3, digest: DIGEST, missing: ["data.tar.0001"] };
   await incoming.saveState(state);
   for (const [name, text] of [
     ["torn", '{"stream":"a"'],

@@ -4,8 +4,8 @@ import { blobPathIn, incomingFolder, releaseName, streamFolder } from "../../src
 
 t.test("names are those of docs/design.md", async (t) => {
   const hex = `ab${"0".repeat(62)}`;
-  t.equal(blobPathIn("/s", hex), `/s/blobs/sha256/ab/${hex}`);
-  t.equal(incomingFolder("/s", hex), `/s/incoming/${hex}`);
+  t.equal(blobPathIn("/s", `sha256:${hex}`), `/s/blobs/sha256/ab/${hex}`);
+  t.equal(incomingFolder("/s", `sha256:${hex}`), `/s/incoming/${hex}`);
   t.equal(streamFolder("/s", "lab-a"), "/s/releases/lab-a");
   t.equal(releaseName(0, 1), "000001");
   t.equal(releaseName(1, 999_999), "999999");

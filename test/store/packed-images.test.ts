@@ -1,6 +1,7 @@
 /** src/store/packed-images.ts: the names that people use, and what belongs to an image. */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import t, { type Test } from "tap";
+import type { Digest } from "../../src/io/digest.ts";
 import { blobsOf, findImages, isComplete, ownManifests, readPackedImage } from "../../src/store/packed-images.ts";
 import { TestImages } from "../fixtures/images.ts";
 import { scratch } from "../fixtures/program.ts";
@@ -82,7 +83,7 @@ t.test("readPackedImage() knows what is its own, what is about it, and what is n
 
 t.test("readPackedImage() refuses a manifest that is damaged or gone", async (t) => {
   const { store, release, catalog, index } = await packed(t);
-  const file = store.blobPath(index.digest.slice(7));
+  const file = store.blobPath(index.digest as Digest);
   writeFileSync(file, `${readFileSync(file, "utf8")} `);
   await t.rejects(readPackedImage(store, release, catalog[0]!), { code: "ERR_STORE_INVALID", path: file });
   rmSync(file);

@@ -26,7 +26,7 @@ export const inspectCommand: Register = (program, run) => {
           `made      ${it.created} by ${it.tool}${it.notAfter ? `, to be imported until ${it.notAfter}` : ""}`,
         );
         output.print(`digest    ${it.digest}`);
-        if (it.previous) output.print(`follows   serial ${it.previous.serial} (sha256:${it.previous.sha256})`);
+        if (it.previous) output.print(`follows   serial ${it.previous.serial} (${it.previous.digest})`);
         output.print(
           `signers   ${it.claimedSigners.join(", ") || "none"} (as the file names claim; airferry verify checks)`,
         );

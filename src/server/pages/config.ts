@@ -5,7 +5,7 @@
 
 import { readFile } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
-import { digestOf } from "../../io/digest.ts";
+import { type Digest, digestOf } from "../../io/digest.ts";
 import { type ConfigFile, configFiles } from "../../render/config-files.ts";
 import type { RenderInput, RenderTree } from "../../render/types.ts";
 import { sendNotFound } from "../http/answers.ts";
@@ -22,7 +22,7 @@ export function config(state: PageState): Mount {
 
 async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
   const input = await renderInput(request, context, state);
-  const files = configFiles(input, (sha256) => readFile(context.store.blobPath(sha256), "utf8"));
+  const files = configFiles(input, (digest) => readFile(context.store.blobPath(digest), "utf8"));
   const path = request.path.slice("/config/".length);
   if (path === "") {
     sendPage(request, await listPage(input, files, request.stream, context));
@@ -53,14 +53,14 @@ async function answer(request: Request, context: ServeContext, state: PageState)
 /** Puts together what renderers need: the current releases, this client's address, what is inside the ISOs. */
 export async function renderInput(request: Request, context: ServeContext, { isos }: PageState): Promise<RenderInput> {
   const { releases } = await context.view();
-  const trees = new Map<string, RenderTree>();
+  const trees = new Map<Digest, RenderTree>();
   for (const release of releases) {
     for (const { name, path } of release.inventory.catalog.isos) {
       const entry = release.entries.get(path);
-      if (entry === undefined || trees.has(entry.sha256)) continue;
+      if (entry === undefined || trees.has(entry.digest)) continue;
       try {
-        const iso = await isos.open(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
-        trees.set(entry.sha256, await iso.tree());
+        const iso = await isos.open(context.store.blobPath(entry.digest), entry.size, `${name}.iso`);
+        trees.set(entry.digest, await iso.tree());
       } catch (error) {
         // An image whose inside cannot be read offers no repositories; it is still served whole. One whose file cannot be read
         // (a disk that fails, a blob that is gone) must not take what others offer with it.

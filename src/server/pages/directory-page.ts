@@ -3,6 +3,7 @@
  * that the page is right with and without a trailing slash and installers need no redirect.
  */
 
+import { hexOf } from "../../io/digest.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { Request, TreeView } from "../http/context.ts";
 import { type Html, html, joined } from "./html.ts";
@@ -47,8 +48,8 @@ function row(name: string, directory: string, here: string, view: TreeView, stre
   if ("conflict" in found) {
     return html`<tr><td>${named}</td><td colspan="2" class="soft">differs between streams</td></tr>`;
   }
-  const { size, sha256 } = found.entry;
-  return html`<tr><td>${named}</td><td class="number" title="${size} bytes">${formatBytes(size)}</td><td class="mono soft nowrap" title="${sha256}">${sha256.slice(0, 16)}…</td></tr>`;
+  const { size, digest } = found.entry;
+  return html`<tr><td>${named}</td><td class="number" title="${size} bytes">${formatBytes(size)}</td><td class="mono soft nowrap" title="${hexOf(digest)}">${hexOf(digest).slice(0, 16)}…</td></tr>`;
 }
 
 function crumbs(here: string): Html {

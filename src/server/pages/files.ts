@@ -2,7 +2,7 @@
  * Every entry of the tree under its own path, checksum sidecars beside files and ISOs, and pages of directories.
  * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Paths".
  */
-import { digestOf } from "../../io/digest.ts";
+import { digestOf, hexOf } from "../../io/digest.ts";
 import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
@@ -41,9 +41,9 @@ async function answer(request: Request, context: ServeContext, state: PageState)
 /** Answers with an entry of the tree; see {@link sendBlob} for what it returns. */
 export function sendEntry(request: Request, { entry }: Found, context: ServeContext): Promise<HotAnswer | undefined> {
   return sendBlob(request, {
-    file: context.store.blobPath(entry.sha256),
+    file: context.store.blobPath(entry.digest),
     size: entry.size,
-    digest: `sha256:${entry.sha256}`,
+    digest: entry.digest,
     contentType: contentTypeOf(entry.path),
   });
 }
@@ -67,9 +67,9 @@ async function sendSidecar(request: Request, path: string, view: TreeView): Prom
     );
     return true;
   }
-  const { path: ofPath, sha256 } = found.entry;
+  const { path: ofPath, digest: ofDigest } = found.entry;
   const name = ofPath.slice(ofPath.lastIndexOf("/") + 1);
-  const bytes = Buffer.from(match[2] === "sha256" ? `${sha256}\n` : `${sha256}  ${name}\n`);
+  const bytes = Buffer.from(match[2] === "sha256" ? `${hexOf(ofDigest)}\n` : `${hexOf(ofDigest)}  ${name}\n`);
   const digest = digestOf(bytes);
   await sendBlob(request, { bytes, size: bytes.length, digest, contentType: contentTypeOf(path) });
   return true;

@@ -3,6 +3,7 @@
  * commands appear only for content that is there.
  */
 
+import { EMPTY_DIGEST } from "../../io/digest.ts";
 import { formatBytes } from "../../io/format.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
 import { formatReference, parseReference, servedHost } from "../../oci/reference.ts";
@@ -96,12 +97,17 @@ function rpmSection(releases: readonly Release[], baseUrl: string): Section {
 
 function isoSection(releases: readonly Release[], baseUrl: string, trees: RenderInput["trees"]): Section {
   const isos = releases.flatMap((release) =>
-    release.inventory.catalog.isos.map((iso) => ({ size: 0, sha256: "", ...iso, ...release.entries.get(iso.path) })),
+    release.inventory.catalog.isos.map((iso) => ({
+      size: 0,
+      digest: EMPTY_DIGEST,
+      ...iso,
+      ...release.entries.get(iso.path),
+    })),
   );
   const [first] = isos;
   if (first === undefined) return undefined;
   const installable = isos.find((it) => {
-    const tree = trees.get(it.sha256);
+    const tree = trees.get(it.digest);
     return tree !== undefined && isInstallable(tree);
   });
   const rows = isos

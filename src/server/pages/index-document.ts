@@ -146,7 +146,7 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
     const entry = release.entries.get(path);
     if (entry === undefined) return [];
     const at = `${rootFor(below, release, path)}/${encodeUrlPath(path)}`;
-    return [{ stream: release.stream, path: at, size: entry.size, digest: `sha256:${entry.sha256}` }];
+    return [{ stream: release.stream, path: at, size: entry.size, digest: entry.digest }];
   };
   const each = <T>(one: (release: Release) => T[]): T[] => chosen.flatMap(one);
   return {
@@ -165,7 +165,7 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
     isos: each((release) =>
       release.inventory.catalog.isos.flatMap(({ name, path }) =>
         file(release, path).map((it) => {
-          const inside = input.trees.get(it.digest.slice(7));
+          const inside = input.trees.get(it.digest);
           const tree = inside && treeUrl(below, name, release);
           return {
             ...it,

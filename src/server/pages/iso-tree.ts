@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
+import type { Digest } from "../../io/digest.ts";
 import type { IsoEntry } from "../../iso/types.ts";
 import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
@@ -35,8 +36,8 @@ async function answer(request: Request, context: ServeContext, state: PageState)
   }
   const { entry } = found;
   try {
-    const iso = await state.isos.open(context.store.blobPath(entry.sha256), entry.size, `${name}.iso`);
-    await sendInside(request, state, iso, name, inside, entry.sha256);
+    const iso = await state.isos.open(context.store.blobPath(entry.digest), entry.size, `${name}.iso`);
+    await sendInside(request, state, iso, name, inside, entry.digest);
   } catch (error) {
     // Installers give up at a 404 and try anything else again for minutes.
     if (!(error instanceof AirferryError) || error.code !== "ERR_ISO_INVALID" || request.res.headersSent) throw error;
@@ -51,12 +52,12 @@ async function sendInside(
   iso: StoredIso,
   name: string,
   inside: string,
-  sha256: string,
+  isoDigest: Digest,
 ): Promise<void> {
   const located = await iso.image.find(inside);
   if (located === undefined) return sendNotFound(request, await hintsFor(iso, name, inside, request.stream));
   const { entry, path } = located;
-  const digest = `iso-${createHash("sha256").update(`${sha256}\0${path}`).digest("hex")}`;
+  const digest = `iso-${createHash("sha256").update(`${isoDigest}\0${path}`).digest("hex")}`;
   if (entry.kind === "directory") return sendDirectory(request, state, iso, entry, digest);
   const member = iso.image.member(entry);
   await sendBlob(request, {

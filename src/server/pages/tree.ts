@@ -43,7 +43,7 @@ function find(releases: readonly Release[], path: string): Found | { conflict: s
     const entry = release.entries.get(path);
     if (entry === undefined) continue;
     if (found === undefined) found = { entry, release };
-    else if (found.entry.sha256 !== entry.sha256) differs = true;
+    else if (found.entry.digest !== entry.digest) differs = true;
   }
   if (!differs) return found;
   const streams = releases.filter((release) => release.entries.has(path)).map((release) => release.stream);

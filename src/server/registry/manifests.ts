@@ -50,7 +50,7 @@ export class RegistryManifests {
       const found = view.find(blobPath(digest));
       if (found === undefined || "conflict" in found || found.entry.size > MAX_IMAGE_MANIFEST_BYTES) continue;
       try {
-        const bytes = await readFile(store.blobPath(found.entry.sha256));
+        const bytes = await readFile(store.blobPath(found.entry.digest));
         if (digestOf(bytes, digest) !== digest) throw damaged(digest);
         const manifest = parseImageManifest(bytes, `${repository.name}@${digest}`, repository.mediaTypes.get(digest));
         self.#add({ manifest, entry: found.entry, digest });

@@ -192,7 +192,7 @@ class Exchange {
 
   async #sendStored(entry: Found["entry"], digest: OciDigest, contentType: string): Promise<void> {
     const answer = await sendBlob(this.#request, {
-      file: this.#context.store.blobPath(entry.sha256),
+      file: this.#context.store.blobPath(entry.digest),
       size: entry.size,
       digest,
       contentType,

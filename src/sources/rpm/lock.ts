@@ -1,5 +1,6 @@
 /** Locks all repositories of a manifest together: those that are unchanged stay as they are, closures see all of them. */
 
+import { formatIntegrity } from "../../io/integrity.ts";
 import { mapLimited } from "../../io/limit.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
@@ -180,10 +181,10 @@ async function pinned(entries: readonly LockedRpm[], context: LockContext<"rpm">
       for (const it of entry.artifacts) {
         if (it.integrity !== undefined || it.urls === undefined) artifacts.push(it);
         else {
-          const { sha256, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest), {
+          const { digest, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest), {
             maxBytes: MAX_TREE_IMAGE_BYTES,
           });
-          const integrity = `sha256-${Buffer.from(sha256, "hex").toString("base64")}`;
+          const integrity = formatIntegrity(digest);
           artifacts.push({ ...it, size, integrity, ...(etag && { etag }) });
         }
       }

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { AirferryError } from "../../errors.ts";
+import { hexOf } from "../../io/digest.ts";
 import { HashPool } from "../../io/hash-pool.ts";
 import { mapLimited } from "../../io/limit.ts";
 import { openBytes } from "../../io/open-bytes.ts";
@@ -55,10 +56,10 @@ export async function readLooseFolder(name: string, dir: string, given: string):
   }
   const pool = new HashPool();
   const packages = await mapLimited(files, READERS, async (file) => {
-    const { digests } = await pool.hashFile(join(dir, file));
+    const { digest } = await pool.hashFile(join(dir, file));
     const { bytes, close } = await openBytes(join(dir, file));
     try {
-      return await readLoosePackage({ href: file, bytes, sha256: digests.sha256 as string });
+      return await readLoosePackage({ href: file, bytes, sha256: hexOf(digest) });
     } finally {
       await close();
     }

@@ -129,7 +129,7 @@ export async function lockLoose(
       path: `${path}${it.href}`,
       file: `${folder.given.replace(/\/$/, "")}/${it.href}`,
       size: it.size,
-      integrity: `sha256-${Buffer.from(it.sha256, "hex").toString("base64")}`,
+      integrity: formatIntegrity(`sha256:${it.sha256}`),
       nevra: formatNevra({ ...it.info, epoch: Number(it.info.epoch) }),
       established: "first-sight",
     });
