@@ -74,6 +74,15 @@ export function parseOwn<S extends z.ZodType>(schema: S, text: string, about: Ow
   throw refused(`${where}${first?.message}${more > 0 ? ` (and ${more} more)` : ""}`, { problems, cause: parsed.error });
 }
 
+/** The same for a note whose loss only costs work: undefined for whatever is not one. */
+export function parseNote<S extends z.ZodType>(schema: S, text: string): z.output<S> | undefined {
+  try {
+    return schema.safeParse(parseJson(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
 /** `["entries", 0, "name"]` as `entries[0].name`; what a file has for a key is shown as text of one line. */
 function formatKeys(path: readonly PropertyKey[]): string {
   return path

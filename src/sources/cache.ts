@@ -8,15 +8,16 @@ import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import ssri from "ssri";
+import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import type { Named } from "../http/named.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
 import { type Digest, hexOf } from "../io/digest.ts";
-import { parseJson } from "../io/json.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
+import { parseNote } from "../io/own-file.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -190,19 +191,16 @@ function isSame(expected: string, actual: string): boolean {
   );
 }
 
-interface Note {
-  url: string;
-  etag?: string;
-  lastModified?: string;
-}
+/** What a partial download was the beginning of. */
+const noteSchema = z.object({
+  url: z.string(),
+  etag: z.string().exactOptional(),
+  lastModified: z.string().exactOptional(),
+});
 
-async function readNote(path: string): Promise<Note | undefined> {
-  return readFile(path, "utf8")
-    .then(
-      (text) => parseJson(text) as Note,
-      () => undefined,
-    )
-    .catch(() => undefined);
+async function readNote(path: string): Promise<z.output<typeof noteSchema> | undefined> {
+  const text = await readFile(path, "utf8").catch(() => undefined);
+  return text === undefined ? undefined : parseNote(noteSchema, text);
 }
 
 async function tryLock(file: string): Promise<HeldLock | undefined> {

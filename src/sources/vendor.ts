@@ -7,9 +7,12 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
+import { hexOf, parseHex, RunningDigest } from "../io/digest.ts";
 import { takeLock } from "../io/lock-file.ts";
+import { digestSchema, parseNote } from "../io/own-file.ts";
 import { pathIn } from "../io/path-grammar.ts";
 import type { FileEntry, ImageEntry, Manifest, VendorEntry } from "../manifest/schema.ts";
 import { compressionOf, inflateFault, inflaters, MAGIC_BYTES } from "./archive/inflate.ts";
@@ -30,14 +33,17 @@ function partOf(path: string): "image" | "rpm" | "kickstart" | undefined {
   return undefined;
 }
 
-/** What an archive was taken apart into. */
-interface Contents {
-  /** Hex SHA-256 of the archive. */
-  sha256: string;
+/** What an archive was taken apart into, and which it was: kept by its size and times, so that it is read whole once only. */
+const noteSchema = z.object({
+  stamp: z.string(),
+  /** Of the archive. */
+  digest: digestSchema,
   /** Paths of members that were kept, in the archive's order. */
-  kept: string[];
-  leftOut: string[];
-}
+  kept: z.array(z.string()),
+  leftOut: z.array(z.string()),
+});
+type Note = z.output<typeof noteSchema>;
+type Contents = Omit<Note, "stamp">;
 
 export interface OpenedVendor {
   /** The manifest with the archive's entries in the place of `vendor:`. */
@@ -61,19 +67,23 @@ export async function openVendor(
   const file = isAbsolute(given) ? given : resolve(baseDir, given);
   const root = join(cacheDir, "vendor");
   const contents = await takenApart(file, given, root, report);
-  if (entry.sha256 !== undefined && entry.sha256.toLowerCase() !== contents.sha256) {
+  const wanted = entry.sha256 === undefined ? undefined : parseHex(entry.sha256.toLowerCase());
+  if (wanted !== undefined && wanted !== contents.digest) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
-      `cannot use vendor archive "${given}": digest mismatch: expected sha256:${entry.sha256.toLowerCase()}, got sha256:${contents.sha256}`,
+      `cannot use vendor archive "${given}": digest mismatch: expected ${wanted}, got ${contents.digest}`,
       {
         path: given,
-        expected: entry.sha256,
-        actual: contents.sha256,
+        expected: wanted,
+        actual: contents.digest,
         hint: "download it again, or correct vendor.sha256",
       },
     );
   }
-  return { manifest: withParts(manifest, given, contents), unpacked: { given, dir: join(root, contents.sha256) } };
+  return {
+    manifest: withParts(manifest, given, contents),
+    unpacked: { given, dir: join(root, hexOf(contents.digest)) },
+  };
 }
 
 /** The manifest as if the parts were named in it one by one, before what it names itself. */
@@ -103,11 +113,7 @@ function withParts(manifest: Manifest, given: string, { kept }: Contents): Manif
   };
 }
 
-/** What is known of an archive by its size and times, so that it is read whole once only. */
-interface Note extends Contents {
-  stamp: string;
-}
-
+/** What an archive consists of: from the note of an earlier run, else by unpacking it into the cache. */
 async function takenApart(
   file: string,
   given: string,
@@ -128,18 +134,18 @@ async function takenApart(
   const held = await takeLock(`${stem}.lock`, given);
   try {
     const note = await readNote(`${stem}.json`);
-    if (note?.stamp === stamp && (await isFolder(join(root, note.sha256)))) return note;
+    if (note?.stamp === stamp && (await isFolder(join(root, hexOf(note.digest))))) return note;
     report(`unpacking ${given}, once`);
     const part = `${stem}.part`;
     await rm(part, { recursive: true, force: true });
     await mkdir(part, { mode: 0o700 });
     const contents = await unpackInto(part, file, found.size, given);
-    const target = join(root, contents.sha256);
+    const target = join(root, hexOf(contents.digest));
     await rm(target, { recursive: true, force: true });
     await rename(part, target);
     await writeAtomic(`${stem}.json`, `${JSON.stringify({ ...contents, stamp })}\n`);
-    if (note !== undefined && note.sha256 !== contents.sha256) {
-      await rm(join(root, note.sha256), { recursive: true, force: true });
+    if (note !== undefined && note.digest !== contents.digest) {
+      await rm(join(root, hexOf(note.digest)), { recursive: true, force: true });
     }
     const { leftOut } = contents;
     const more = leftOut.length > MAX_NAMED ? ` and ${leftOut.length - MAX_NAMED} more` : "";
@@ -156,9 +162,9 @@ async function takenApart(
 /** Streams the archive: hashed as it is, decompressed, and its parts written below `dir`. */
 async function unpackInto(dir: string, file: string, size: number, given: string): Promise<Contents> {
   const compression = compressionOf(await headOf(file));
-  const hash = createHash("sha256");
+  const running = new RunningDigest();
   const source = createReadStream(file, { highWaterMark: 1 << 20 });
-  source.on("data", (chunk) => hash.update(chunk));
+  source.on("data", (chunk) => running.update(Buffer.from(chunk)));
   const kept: string[] = [];
   const leftOut: string[] = [];
   const visit = async (member: TarFile): Promise<void> => {
@@ -175,7 +181,7 @@ async function unpackInto(dir: string, file: string, size: number, given: string
   } catch (cause) {
     throw inflateFault(cause, given);
   }
-  return { sha256: hash.digest("hex"), kept, leftOut };
+  return { digest: running.digest(), kept, leftOut };
 }
 
 /** No member can stand in another's place: names are new, and nothing but folders and files is ever made. */
@@ -205,11 +211,8 @@ async function headOf(file: string): Promise<Buffer> {
 }
 
 async function readNote(path: string): Promise<Note | undefined> {
-  try {
-    return JSON.parse(await readFile(path, "utf8")) as Note;
-  } catch {
-    return undefined;
-  }
+  const text = await readFile(path, "utf8").catch(() => undefined);
+  return text === undefined ? undefined : parseNote(noteSchema, text);
 }
 
 async function isFolder(path: string): Promise<boolean> {

@@ -10,9 +10,7 @@ import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
-import { parseJson } from "../io/json.ts";
-import { readSmall } from "../io/safe-open.ts";
-import type { Incoming } from "./incoming.ts";
+import { type Incoming, readIncomingState } from "./incoming.ts";
 import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from "./layout.ts";
 import { type ImportRecord, readImport, readRelease } from "./release-record.ts";
 import type { Floor, Store } from "./store.ts";
@@ -124,13 +122,10 @@ async function raiseFloor(
 export async function dropOldIncoming(store: Store, { stream, epoch, serial }: Inventory): Promise<void> {
   const root = join(store.dir, "incoming");
   for (const name of await readdir(root)) {
-    try {
-      const text = await readSmall(join(root, name, "bundle.json"), 1024 * 1024);
-      const state = parseJson(text.toString()) as { stream: string; epoch: number; serial: number };
-      const older = state.epoch < epoch || (state.epoch === epoch && state.serial <= serial);
-      if (state.stream === stream && older) await rm(join(root, name), { recursive: true, force: true });
-    } catch {
-      // Nothing that says whose it is: prune removes it when asked to.
-    }
+    const state = await readIncomingState(join(root, name));
+    // What does not say whose it is, prune removes when asked to.
+    if (state === undefined || state.stream !== stream) continue;
+    const older = state.epoch < epoch || (state.epoch === epoch && state.serial <= serial);
+    if (older) await rm(join(root, name), { recursive: true, force: true });
   }
 }

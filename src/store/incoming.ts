@@ -5,8 +5,10 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
+import { digestSchema, parseNote } from "../io/own-file.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { incomingFolder } from "./layout.ts";
 
@@ -14,18 +16,20 @@ const STATE_FILE = "bundle.json";
 const MAX_STATE_BYTES = 1024 * 1024;
 const BLOBS_FILE = "blobs";
 
-/** What status tells about a bundle that is not wholly here. */
-export interface IncomingState {
-  stream: string;
-  epoch: number;
-  serial: number;
-  /** `sha256:` of its SHA256SUMS. */
-  digest: string;
+const stateSchema = z.strictObject({
+  stream: z.string(),
+  epoch: z.int().min(0),
+  serial: z.int().min(0),
+  /** Of its SHA256SUMS. */
+  digest: digestSchema,
   /** Volumes that a further medium must bring; empty while one is being read. */
-  missing: string[];
+  missing: z.array(z.string()),
   /** Names of the media that were read so far, where they have names of a set: `medium-1-of-3`. */
-  media?: string[];
-}
+  media: z.array(z.string()).exactOptional(),
+});
+
+/** What status tells about a bundle that is not wholly here. */
+export type IncomingState = z.output<typeof stateSchema>;
 
 const MEDIUM = /^medium-(\d+)-of-(\d+)$/;
 
@@ -51,20 +55,16 @@ export async function readIncoming(storeDir: string): Promise<IncomingState[]> {
   const root = join(storeDir, "incoming");
   const states: IncomingState[] = [];
   for (const name of (await readdir(root).catch(() => [])).sort()) {
-    const state = await readState(join(root, name));
+    const state = await readIncomingState(join(root, name));
     if (state !== undefined) states.push(state);
   }
   return states;
 }
 
-async function readState(folder: string): Promise<IncomingState | undefined> {
+/** What the unfinished import in a folder says of itself; undefined where it says nothing that can be read. */
+export async function readIncomingState(folder: string): Promise<IncomingState | undefined> {
   const text = await readSmall(join(folder, STATE_FILE), MAX_STATE_BYTES).catch(() => undefined);
-  try {
-    const state = JSON.parse(text?.toString() ?? "") as IncomingState;
-    return typeof state.stream === "string" && Array.isArray(state.missing) ? state : undefined;
-  } catch {
-    return undefined;
-  }
+  return text && parseNote(stateSchema, text.toString());
 }
 
 /** Bytes on disk that partial entries of a bundle hold already, from earlier runs. */
@@ -159,7 +159,7 @@ export class Incoming {
 
   /** What an earlier run said. */
   state(): Promise<IncomingState | undefined> {
-    return readState(this.dir);
+    return readIncomingState(this.dir);
   }
 
   async saveState(state: IncomingState): Promise<void> {

@@ -3,38 +3,41 @@
  */
 
 import { basename, dirname, join } from "node:path";
+import { z } from "zod";
 import { parseInventoryInTurns } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
-import { digestOf, isDigest } from "../io/digest.ts";
-import { parseJson } from "../io/json.ts";
+import { digestOf } from "../io/digest.ts";
+import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IMPORT_FILE, releaseName } from "./layout.ts";
 import type { Release } from "./types.ts";
 
+const DAMAGED = "the store is damaged: unpack the release again into a new store";
 const KEYID = /^[0-9a-f]{64}$/;
-
 const MAX_IMPORT_BYTES = 1024 * 1024;
 
-/** Evidence of an import, as import.json keeps it. */
-export interface ImportRecord {
-  /** `sha256:` of SHA256SUMS. */
-  digest: string;
+const importSchema = z.object({
+  /** Of SHA256SUMS. */
+  digest: digestSchema,
   /** RFC 3339. */
-  importedAt: string;
+  importedAt: z.iso.datetime(),
   /** keyids of the distinct trusted keys that signed. */
-  signers: string[];
-  threshold: number;
+  signers: z.array(z.string().regex(KEYID)),
+  threshold: z.int(),
   /** Folders that the media were read from. */
-  media: string[];
-  host: string;
-  tool: string;
+  media: z.array(z.string()),
+  host: z.string(),
+  tool: z.string(),
   /** Bytes that this import wrote; the rest was in the store already. */
-  written: number;
+  written: z.number(),
   /** True when an operator allowed a step back. */
-  rolledBack?: true;
-}
+  rolledBack: z.literal(true).exactOptional(),
+});
+
+/** Evidence of an import, as import.json keeps it. */
+export type ImportRecord = z.output<typeof importSchema>;
 
 /**
  * Reads a release back from its folder.
@@ -69,22 +72,18 @@ export async function readRelease(folder: string): Promise<Release> {
     if (cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND") throw cause;
     throw new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": ${(cause as Error).message}`, {
       path: folder,
-      hint: "the store is damaged: unpack the release again into a new store",
+      hint: DAMAGED,
       cause,
     });
   }
 }
 
-/** Reads import.json of a release. Throws when it is missing or not JSON of the right shape. */
+/**
+ * Reads import.json of a release.
+ * @throws {AirferryError} ERR_STORE_INVALID when it is not what airferry writes; system errors when it cannot be read
+ */
 export async function readImport(folder: string): Promise<ImportRecord> {
-  const text = (await readSmall(join(folder, IMPORT_FILE), MAX_IMPORT_BYTES)).toString();
-  const record = parseJson(text) as Partial<ImportRecord> | null;
-  const { digest, importedAt, signers } = record ?? {};
-  const isWhole =
-    isDigest(String(digest)) &&
-    !Number.isNaN(Date.parse(String(importedAt))) &&
-    Array.isArray(signers) &&
-    signers.every((it) => typeof it === "string" && KEYID.test(it));
-  if (!isWhole) throw new Error(`${IMPORT_FILE} is broken`);
-  return record as ImportRecord;
+  const file = join(folder, IMPORT_FILE);
+  const text = (await readSmall(file, MAX_IMPORT_BYTES)).toString();
+  return parseOwn(importSchema, text, { file, what: "record", code: "ERR_STORE_INVALID", hint: DAMAGED });
 }

@@ -5,11 +5,12 @@
 import { type Dirent, lstatSync, type Stats } from "node:fs";
 import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
-import { type Digest, isDigest, parseHex } from "../io/digest.ts";
-import { parseJson } from "../io/json.ts";
+import { type Digest, parseHex } from "../io/digest.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
+import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { shellWord } from "../io/shell.ts";
 import { blobPathIn, CURRENT_FILE, FLOOR_FILE, LOCK_FILE, STORE_FILE, STORE_VERSION, streamFolder } from "./layout.ts";
@@ -19,28 +20,20 @@ import type { Release, ReleaseFault, StoreReader } from "./types.ts";
 
 const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
 
-/** The highest release that a stream ever had here: what comes next must be above it. */
-export interface Floor {
-  epoch: number;
-  serial: number;
-  /** `sha256:` of its SHA256SUMS. */
-  digest: string;
+const floorSchema = z.strictObject({
+  epoch: z.int().min(0),
+  serial: z.int().min(0),
+  /** Of its SHA256SUMS. */
+  digest: digestSchema,
   /**
    * Newest `created` of all imported releases, each at most the time here when it was imported: the clock here is not believed to
    * be earlier.
    */
-  created: string;
-}
+  created: z.iso.datetime(),
+});
 
-function isFloor(value: unknown): value is Floor {
-  const { epoch, serial, digest, created } = (value ?? {}) as Partial<Floor>;
-  return (
-    Number.isSafeInteger(epoch) &&
-    Number.isSafeInteger(serial) &&
-    isDigest(String(digest)) &&
-    !Number.isNaN(Date.parse(String(created)))
-  );
-}
+/** The highest release that a stream ever had here: what comes next must be above it. */
+export type Floor = z.output<typeof floorSchema>;
 
 /** An open store. Holds no handles; nothing to close. */
 export class Store implements StoreReader {
@@ -152,21 +145,25 @@ export class Store implements StoreReader {
     return name !== undefined && RELEASE_NAME.test(name) ? name : undefined;
   }
 
-  /** Reads the floor of a stream; undefined before its first release. */
+  /**
+   * Reads the floor of a stream; undefined before its first release.
+   * @throws {AirferryError} ERR_STORE_INVALID when it is there and is not one: without it nothing may be taken for newer
+   */
   async floor(stream: string): Promise<Floor | undefined> {
     const file = join(streamFolder(this.dir, stream), FLOOR_FILE);
+    const hint = `it keeps old releases from coming back. If you know which release was the newest: rm ${shellWord(file)}, then unpack that one again`;
+    let text: string;
     try {
-      const floor = parseJson(await readFile(file, "utf8"));
-      if (isFloor(floor)) return floor;
-      throw new Error("not a floor of releases");
+      text = await readFile(file, "utf8");
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw new AirferryError("ERR_STORE_INVALID", `cannot read "${file}": ${(cause as Error).message}`, {
         path: file,
-        hint: `it keeps old releases from coming back. If you know which release was the newest: rm ${shellWord(file)}, then unpack that one again`,
+        hint,
         cause,
       });
     }
+    return parseOwn(floorSchema, text, { file, what: "floor", code: "ERR_STORE_INVALID", hint });
   }
 
   /**

@@ -5,6 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import t from "tap";
+import { parseInventory } from "../../src/bundle/inventory.ts";
 import type { Inventory } from "../../src/bundle/inventory-types.ts";
 import type { AirferryError } from "../../src/errors.ts";
 import { resolveManifest } from "../../src/pack/resolve.ts";
@@ -69,7 +70,7 @@ async function refused(dir: string, archive: string): Promise<AirferryError> {
 }
 
 function inventoryOf(bundle: string): Inventory {
-  return JSON.parse(readFileSync(join(bundle, "airferry.json"), "utf8")) as Inventory;
+  return parseInventory(readFileSync(join(bundle, "airferry.json")));
 }
 
 t.test("compressed or not, of either kind, it is the same image", async (t) => {

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSyn
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import t, { type Test } from "tap";
-import type { Inventory } from "../../src/bundle/inventory-types.ts";
+import { parseInventory } from "../../src/bundle/inventory.ts";
 import type { AirferryError } from "../../src/errors.ts";
 import { digestOf } from "../../src/io/digest.ts";
 import { readManifest } from "../../src/manifest/load.ts";
@@ -81,7 +81,7 @@ t.test("lock, plan, pack and frozen pack; a rerun fetches nothing; a lost cache 
   const packed = await airferry(dir, ["pack", file, "--unsigned", "--frozen", "--out", "out"]);
   t.equal(packed.status, 0, packed.stderr);
   t.notMatch(packed.stderr, /unpacking/, "unpacked once");
-  const inventory = JSON.parse(readFileSync(join(dir, "out/test-000001/airferry.json"), "utf8")) as Inventory;
+  const inventory = parseInventory(readFileSync(join(dir, "out/test-000001/airferry.json")));
   t.match(inventory.catalog.images, [{ reference: REFERENCE, source: "capi-builder-v4.6.23.tar" }]);
   t.match(inventory.catalog.rpms, [{ name: "vendor", mode: "loose", rpmrepo: true, packages: 1 }]);
   const entry = inventory.entries.find((it) => it.path === "files/kickstart/ks.cfg.rhel8");

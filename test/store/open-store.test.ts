@@ -27,3 +27,25 @@ t.test("openStore() names the store that is near, and proposes to make one only 
   ] as const)
     await t.rejects(openStore(place), { code: "ERR_NOT_FOUND", message, hint }, place);
 });
+
+t.test("a floor that cannot be read is no floor of nothing", async (t) => {
+  const store = await openStore(join(scratch(t), "store"), { create: true });
+  const folder = join(store.dir, "releases", "lab");
+  mkdirSync(folder);
+  t.equal(await store.floor("lab"), undefined, "before the first release");
+  const good = { epoch: 1, serial: 3, digest: `sha256:${"a".repeat(64)}`, created: "2026-01-01T00:00:00Z" };
+  const file = join(folder, "floor.json");
+  writeFileSync(file, JSON.stringify(good));
+  t.same(await store.floor("lab"), good);
+  for (const [text, fault] of [
+    ["", /not JSON/],
+    ["null", /expected object/],
+    ["{}", /epoch: missing/],
+    [JSON.stringify({ ...good, serial: "3" }), /serial: expected number, got "3"/],
+    [JSON.stringify({ ...good, digest: "a" }), /digest: expected sha256:/],
+    [JSON.stringify({ ...good, created: "yesterday" }), /created: /],
+  ] as const) {
+    writeFileSync(file, text);
+    await t.rejects(store.floor("lab"), { code: "ERR_STORE_INVALID", message: fault, path: file }, text);
+  }
+});
