@@ -2,7 +2,9 @@
  * comps.xml: groups and environments. Read to know what `@group` and `@^environment` mean; cut, verbatim, to what a mirror
  * ships, since anaconda takes a missing member for an error.
  */
-import { child, childrenOf, childText, invalidXml, readXml, type XmlElement } from "./xml.ts";
+import { child, childrenOf, childText, readXml, type XmlElement } from "./xml.ts";
+import { toUtf8 } from "./xml-encoding.ts";
+import { invalidXml } from "./xml-error.ts";
 
 export type MemberType = "mandatory" | "default" | "optional" | "conditional";
 
@@ -75,7 +77,12 @@ export function findEnvironment(all: readonly Comps[], wanted: string): string[]
 }
 
 /** The document without members that are not shipped, groups that lose all of theirs, and mentions of such groups. */
-export async function cutComps(bytes: Buffer, name: string, ships: (packageName: string) => boolean): Promise<Buffer> {
+export async function cutComps(
+  upstream: Buffer,
+  name: string,
+  ships: (packageName: string) => boolean,
+): Promise<Buffer> {
+  const bytes = toUtf8(upstream, name);
   const root = await readXml(bytes, name);
   const cuts: XmlElement[] = [];
   const gone = new Set<string>();

@@ -20,7 +20,8 @@ import {
   type Relation,
   versionOf,
 } from "./primary.ts";
-import { invalidXml, unescapeXml } from "./xml.ts";
+import { unescapeXml } from "./xml.ts";
+import { invalidXml } from "./xml-error.ts";
 
 /** One condition that a package brings: literals are package numbers plus one, negative for "not there", in rising order. */
 export interface Rule {

@@ -6,17 +6,10 @@
 import { AirferryError } from "../errors.ts";
 import { type Evr, parseFlags } from "./evr.ts";
 import { type Checksum, parseChecksum } from "./repomd.ts";
-import {
-  childrenOf,
-  childText,
-  escapeXml,
-  fromLatin1,
-  invalidXml,
-  parseXml,
-  unescapeXml,
-  type XmlElement,
-} from "./xml.ts";
+import { childrenOf, childText, escapeXml, fromLatin1, parseXml, unescapeXml, type XmlElement } from "./xml.ts";
 import { sliceBlocks, type XmlFrame } from "./xml-blocks.ts";
+import { readUtf8 } from "./xml-encoding.ts";
+import { invalidXml } from "./xml-error.ts";
 
 /** More packages than any repository has. */
 const MAX_PACKAGES = 1_000_000;
@@ -91,11 +84,12 @@ export class Primary {
    */
   static async read(bytes: Buffer, name: string): Promise<Primary> {
     const reader = new PackageReader(name);
-    const frame = await sliceBlocks([bytes], "package", name, reader.onBlock);
-    return new Primary(bytes, name, reader, frame);
+    const inUtf8 = await readUtf8(bytes, name);
+    const frame = await sliceBlocks([inUtf8], "package", name, reader.onBlock);
+    return new Primary(inUtf8, name, reader, frame);
   }
 
-  /** The block exactly as upstream wrote it. */
+  /** The block exactly as upstream wrote it, in UTF-8. */
   block(entry: PackageEntry): Buffer {
     return this.bytes.subarray(entry.start, entry.end);
   }

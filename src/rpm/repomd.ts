@@ -3,7 +3,8 @@
  * hangs on it. No I/O.
  */
 import { AirferryError } from "../errors.ts";
-import { child, childrenOf, childText, invalidXml, parseXml } from "./xml.ts";
+import { child, childrenOf, childText, parseXml } from "./xml.ts";
+import { invalidXml } from "./xml-error.ts";
 
 /** Largest repomd.xml that is read. */
 export const MAX_REPOMD_BYTES = 256 * 1024;
@@ -51,7 +52,7 @@ export interface RepomdRecord {
 
 export interface Repomd {
   revision: string;
-  /** Clients read the first of a type and fetch all. */
+  /** The first of a type is the one that clients read: zypper takes no notice of others, dnf refuses any that differ. */
   records: RepomdRecord[];
 }
 

@@ -5,7 +5,9 @@
  */
 import { SaxesParser } from "saxes";
 import { Pace } from "../io/pace.ts";
-import { invalidXml, localName } from "./xml.ts";
+import { localName } from "./xml.ts";
+import { Utf8Converter } from "./xml-encoding.ts";
+import { invalidXml } from "./xml-error.ts";
 
 /** One block may not be larger: the longest real one (kernel debuginfo in filelists) has 8 MB. */
 const MAX_BLOCK_BYTES = 128 * 1024 * 1024;
@@ -30,7 +32,7 @@ export interface XmlFrame {
 
 /**
  * Feeds every `<element>` block to `onBlock`, in order, with pauses in between. The bytes of a block are valid only during the
- * call, `offset` counts from the start of the document.
+ * call, `offset` counts from the start of the document; both in UTF-8, whatever the document is in (xml-encoding.ts).
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`
  */
 export async function sliceBlocks(
@@ -40,19 +42,21 @@ export async function sliceBlocks(
   onBlock: (block: Buffer, offset: number, frame: XmlFrame) => void,
 ): Promise<XmlFrame> {
   const slicer = new BlockSlicer(element, name, onBlock);
+  const converter = new Utf8Converter(name);
   const pace = new Pace((fault) => invalidXml(name, fault));
-  const run = async (steps: Iterable<void>) => {
-    for (const _ of steps) if (pace.isDue) await pace.rest();
+  const run = async (pieces: Iterable<Buffer>) => {
+    for (const piece of pieces) for (const _ of slicer.push(piece)) if (pace.isDue) await pace.rest();
   };
   const source = Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]();
   try {
     for (;;) {
       const { done, value } = await pace.wait(Promise.resolve(source.next()));
       if (done) break;
-      await run(slicer.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength)));
+      await run(converter.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength)));
       if (pace.isDue) await pace.rest();
     }
-    await run(slicer.end());
+    await run(converter.end());
+    for (const _ of slicer.end()) if (pace.isDue) await pace.rest();
   } finally {
     await source.return?.();
   }
@@ -210,9 +214,7 @@ class BlockSlicer {
 
 /** Frame of a document whose root is `<word xmlns="…" …>` with double-quoted attributes and nothing odd before it. */
 function bareFrame(head: string): XmlFrame | undefined {
-  const match = /^(?:\u00ef\u00bb\u00bf)?(?:<\?xml [^<>?]*\?>)?\s*<([A-Za-z]+)((?:\s+[\w:.-]+="[^"<]*")*)\s*>\s*$/.exec(
-    head,
-  );
+  const match = /^(?:<\?xml [^<>?]*\?>)?\s*<([A-Za-z]+)((?:\s+[\w:.-]+="[^"<]*")*)\s*>\s*$/.exec(head);
   if (!match) return undefined;
   const root = match[1] as string;
   const attributes = match[2] as string;
@@ -277,15 +279,12 @@ class Tokenizer {
     if (resume) {
       // The parser has to see the root element again to know the prefixes.
       this.#frame = resume.frame;
-      parser.write(resume.frame.head.replace(/^\u00ef\u00bb\u00bf/, ""));
+      parser.write(resume.frame.head);
       this.#zero = resume.offset - parser.position;
     } else this.#zero = 0;
   }
 
   *push(chunk: Buffer): Generator<void> {
-    if (this.#base + this.#used === 0 && chunk.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf]))) {
-      throw invalidXml(this.#name, "a byte order mark before unusual XML");
-    }
     for (let at = 0; at < chunk.length; at += TOKENIZER_STEP_BYTES) {
       const step = chunk.subarray(at, at + TOKENIZER_STEP_BYTES);
       this.#keep(step);

@@ -3,8 +3,9 @@
  * element, so that parts can be taken over verbatim. Strictly well-formed; no declarations, hence no entities to blow up.
  */
 import { SaxesParser } from "saxes";
-import { AirferryError } from "../errors.ts";
 import { Pace } from "../io/pace.ts";
+import { toUtf8 } from "./xml-encoding.ts";
+import { invalidXml } from "./xml-error.ts";
 
 /** Documents deeper than this are hostile. */
 const MAX_DEPTH = 64;
@@ -16,7 +17,10 @@ const MAX_SMALL_BYTES = 4 * 1024 * 1024;
 const MAX_TREE_BYTES = 64 * 1024 * 1024;
 const STEP_CHARS = 256 * 1024;
 
-/** One element. `start` is the byte of `<`, `end` the byte after the last `>`; both within the bytes parsed. */
+/**
+ * One element. `start` is the byte of `<`, `end` the byte after the last `>`; both within the bytes parsed, which for a
+ * document in another encoding is its UTF-8 (xml-encoding.ts).
+ */
 export interface XmlElement {
   /** Local name, without prefix. */
   name: string;
@@ -71,13 +75,11 @@ class TreeBuilder {
   readonly #parser = new SaxesParser({ xmlns: false, position: true });
   readonly #name: string;
   readonly #source: string;
-  /** A byte order mark. */
-  readonly #skip: number;
   readonly #root: XmlElement = { name: "", attributes: {}, children: [], text: "", start: 0, end: 0 };
   readonly #stack: XmlElement[] = [this.#root];
   #nodes = 0;
   #open = 0;
-  #at: number;
+  #at = 0;
 
   constructor(bytes: Uint8Array, name: string, maxBytes: number) {
     this.#name = name;
@@ -85,9 +87,7 @@ class TreeBuilder {
       throw invalidXml(name, `too large: expected at most ${maxBytes} bytes, got ${bytes.length}`);
     }
     // Read as latin1, so that positions are bytes; text is decoded afterwards.
-    this.#source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-    this.#skip = this.#source.startsWith("\u00ef\u00bb\u00bf") ? 3 : 0;
-    this.#at = this.#skip;
+    this.#source = toUtf8(bytes, name).toString("latin1");
     this.#listen();
   }
 
@@ -105,7 +105,7 @@ class TreeBuilder {
       if (doctype.includes("[")) this.#fail("a DOCTYPE with declarations");
     });
     parser.on("opentagstart", () => {
-      this.#open = this.#source.lastIndexOf("<", parser.position + this.#skip - 1);
+      this.#open = this.#source.lastIndexOf("<", parser.position - 1);
     });
     parser.on("attribute", () => this.#count());
     parser.on("opentag", (tag) => {
@@ -124,7 +124,7 @@ class TreeBuilder {
     parser.on("closetag", () => {
       const element = stack.pop() as XmlElement;
       element.text = fromLatin1(element.text);
-      element.end = parser.position + this.#skip;
+      element.end = parser.position;
     });
   }
 
@@ -197,12 +197,4 @@ export function unescapeXml(text: string): string {
 /** Text with the characters escaped that may not stand in an attribute value. */
 export function escapeXml(text: string): string {
   return text.replace(/[<>&"']/g, (it) => `&#${it.charCodeAt(0)};`);
-}
-
-/** The error for repository metadata that is not what it should be. */
-export function invalidXml(name: string, fault: string): AirferryError {
-  return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": malformed metadata: ${fault}`, {
-    path: name,
-    hint: "upstream's metadata is damaged; try another mirror, or tell upstream",
-  });
 }

@@ -1,7 +1,8 @@
 /** Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's metalinks. */
 import { AirferryError } from "../../errors.ts";
 import { type Checksum, parseChecksum } from "../../rpm/repomd.ts";
-import { childrenOf, invalidXml, readXml, type XmlElement } from "../../rpm/xml.ts";
+import { childrenOf, readXml, type XmlElement } from "../../rpm/xml.ts";
+import { invalidXml } from "../../rpm/xml-error.ts";
 import { baseOf } from "./location.ts";
 
 const MAX_MIRRORS = 100;
