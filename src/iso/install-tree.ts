@@ -2,6 +2,7 @@
  * What an installation image offers besides its files: the repositories in it, kernel and initrd, vendor keys. Found by
  * looking into the image and its `.treeinfo`, whose text is only ever believed where the files are there.
  */
+import { textOf } from "../io/text.ts";
 import type { IsoImage } from "./image.ts";
 
 const MAX_TREEINFO_BYTES = 1024 * 1024;
@@ -42,8 +43,9 @@ export interface InstallTree {
  */
 export async function readInstallTree(image: IsoImage): Promise<InstallTree> {
   const info = await readTreeInfo(image);
-  const general = info.get("general") ?? new Map<string, string>();
-  const arch = general.get("arch");
+  // [general] is for old readers; where it is missing, what it repeats is there.
+  const value = (section: string, key: string) => info.get(section)?.get(key);
+  const arch = value("general", "arch") ?? value("tree", "arch");
   const keyTexts = await readKeys(image);
   const tree: InstallTree = {
     repositories: await findRepositories(image, info),
@@ -51,9 +53,9 @@ export async function readInstallTree(image: IsoImage): Promise<InstallTree> {
     keyTexts: new Map([...keyTexts].filter((it): it is [string, string] => it[1] !== undefined)),
   };
   if (arch !== undefined) tree.arch = arch;
-  const family = general.get("family");
+  const family = value("general", "family") ?? value("release", "name");
   if (family !== undefined) tree.family = family;
-  const version = general.get("version");
+  const version = value("general", "version") ?? value("release", "version");
   if (version !== undefined) tree.version = version;
   const images = info.get(`images-${arch}`);
   const kernel = await existing(image, images?.get("kernel"), "images/pxeboot/vmlinuz", "isolinux/vmlinuz");
@@ -75,7 +77,7 @@ export function isInstallable(tree: {
 
 type Ini = Map<string, Map<string, string>>;
 
-/** Parses the INI text of a `.treeinfo`: sections of `key = value`; anything else is passed over. */
+/** Parses the INI text of a `.treeinfo`: sections of `key = value` or `key: value`; anything else is passed over. A section that is there twice is one. */
 export function parseTreeInfo(text: string): Ini {
   const sections: Ini = new Map();
   let section: Map<string, string> | undefined;
@@ -83,10 +85,10 @@ export function parseTreeInfo(text: string): Ini {
     const trimmed = line.trim();
     const head = /^\[(.+)\]$/.exec(trimmed);
     if (head !== null) {
-      section = new Map();
+      section = sections.get(head[1]!) ?? new Map();
       sections.set(head[1]!, section);
     } else if (section !== undefined && !trimmed.startsWith("#") && !trimmed.startsWith(";")) {
-      const equals = trimmed.indexOf("=");
+      const equals = trimmed.search(/[=:]/);
       if (equals > 0) section.set(trimmed.slice(0, equals).trim(), trimmed.slice(equals + 1).trim());
     }
   }
@@ -97,7 +99,7 @@ async function readTreeInfo(image: IsoImage): Promise<Ini> {
   const found = (await image.find(".treeinfo")) ?? (await image.find("treeinfo"));
   if (found === undefined || found.entry.kind !== "file" || found.entry.size > MAX_TREEINFO_BYTES) return new Map();
   const bytes = await image.member(found.entry).read(0, found.entry.size);
-  return parseTreeInfo(Buffer.from(bytes).toString("utf8"));
+  return parseTreeInfo(textOf(bytes));
 }
 
 /** Variants that `.treeinfo` names come first, then whatever directory of the root has `repodata/`. */

@@ -4,6 +4,7 @@
  * See fedora-modularity/libmodulemd, yaml_specs.
  */
 import { AirferryError } from "../errors.ts";
+import { textOf } from "../io/text.ts";
 import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
 import { ContextChooser, contextsOf, isAmong, needsOf } from "./module-contexts.ts";
 
@@ -62,7 +63,7 @@ interface Raw {
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`: too many documents, or one too large
  */
 export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] {
-  const source = Buffer.from(bytes).toString("utf8");
+  const source = textOf(bytes);
   const documents: ModuleDocument[] = [];
   for (const text of splitDocuments(source)) {
     if (documents.length >= MAX_DOCUMENTS)

@@ -12,6 +12,9 @@ export const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_LINES = 20_000;
 /** Real ones have up to 40. */
 const MAX_UID_CHARS = 255;
+/** As many are told, and so much of each. */
+const MAX_FAULTS = 10;
+const MAX_SHOWN_CHARS = 200;
 const VARIANT_SECTION = /^(variant|addon)-(.+)$/;
 
 /** An image, relative to the tree. */
@@ -41,6 +44,10 @@ export interface Treeinfo {
   variants: TreeinfoVariant[];
   /** Paths of repomd.xml files whose checksums are in it. */
   repomds: string[];
+  /** What is malformed and was passed over: paths that leave the tree, unknown checksums. */
+  faults: string[];
+  /** Keys of `[checksums]` that {@link rewriteTreeinfo} is to take out for that. */
+  badChecksums: string[];
 }
 
 interface Line {
@@ -67,9 +74,8 @@ interface Lines {
 }
 
 /**
- * Parses the file.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name` and the line: no such format (an HTML page, say), image paths
- *   that leave the tree, malformed checksums
+ * Parses the file. Lines that are none of its format are passed over; of a key that is there twice the last counts.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`: no such format (an HTML page, say), or too large
  */
 export function parseTreeinfo(text: string, name: string): Treeinfo {
   const read = readLines(text, name);
@@ -77,8 +83,9 @@ export function parseTreeinfo(text: string, name: string): Treeinfo {
     throw invalid(name, "no .treeinfo: none of the sections general, tree and header");
   }
   const [general, release, tree] = ["general", "release", "tree"].map((it) => valuesOf(read, it));
-  const checksums = checksumsOf(read, name);
-  const paths = new Set<string>(imagesOf(read, name));
+  const faults: string[] = [];
+  const { checksums, bad } = checksumsOf(read, faults);
+  const paths = new Set<string>(imagesOf(read, faults));
   const repomds: string[] = [];
   for (const path of checksums.keys()) {
     if (/(^|\/)repodata\/repomd\.xml$/.test(path)) repomds.push(path);
@@ -91,6 +98,8 @@ export function parseTreeinfo(text: string, name: string): Treeinfo {
     }),
     variants: variantsOf(read),
     repomds: repomds.sort(),
+    faults: faults.slice(0, MAX_FAULTS),
+    badChecksums: bad,
   };
   const family = release?.get("name") ?? general?.get("family");
   if (family) found.family = family;
@@ -134,21 +143,26 @@ function valuesOf({ sections }: Lines, section: string): ReadonlyMap<string, str
   return sections.get(section)?.values ?? new Map();
 }
 
-function checksumsOf(read: Lines, name: string): Map<string, Checksum> {
+function checksumsOf(read: Lines, faults: string[]): { checksums: Map<string, Checksum>; bad: string[] } {
   const checksums = new Map<string, Checksum>();
+  const bad: string[] = [];
   for (const [key, value] of valuesOf(read, "checksums")) {
     const [type, hex] = value.split(":");
     const checksum = parseChecksum(type?.trim(), hex);
-    if (checksum === undefined) throw invalid(name, `malformed checksum ${JSON.stringify(value)} of "${key}"`);
-    checksums.set(pathInTree(key, name), checksum);
+    const path = pathInTree(key, faults);
+    if (checksum === undefined) faults.push(`a malformed checksum ${shown(value)} of ${shown(key)}`);
+    if (checksum !== undefined && path !== undefined) checksums.set(path, checksum);
+    else bad.push(normalized(key));
   }
-  return checksums;
+  return { checksums, bad };
 }
 
-function* imagesOf({ lines }: Lines, name: string): Generator<string> {
+function* imagesOf({ lines }: Lines, faults: string[]): Generator<string> {
   for (const { section, key, value } of lines) {
     if (key === undefined || !value) continue;
-    if (section.name.startsWith("images-") || section.name === "stage2") yield pathInTree(value, name);
+    if (!section.name.startsWith("images-") && section.name !== "stage2") continue;
+    const path = pathInTree(value, faults);
+    if (path !== undefined) yield path;
   }
 }
 
@@ -295,12 +309,18 @@ function isOutside(path: string): boolean {
   return resolved(path) === undefined;
 }
 
-function pathInTree(path: string, name: string): string {
+/** Undefined, and told, for what no installer can ask for. */
+function pathInTree(path: string, faults: string[]): string | undefined {
   const segments = resolved(path);
   const inside = segments?.join("/") ?? "";
   const fault = segments === undefined ? "it leaves the tree" : checkPath(inside);
-  if (fault !== undefined) throw invalid(name, `an unusable path ${JSON.stringify(path)}: ${fault}`);
-  return inside;
+  if (fault === undefined) return inside;
+  faults.push(`an unusable path ${shown(path)}: ${fault}`);
+  return undefined;
+}
+
+function shown(text: string): string {
+  return JSON.stringify(text.length > MAX_SHOWN_CHARS ? `${text.slice(0, MAX_SHOWN_CHARS)}…` : text);
 }
 
 function invalid(name: string, fault: string): AirferryError {

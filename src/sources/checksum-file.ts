@@ -6,6 +6,7 @@
  * Pure; see docs/manifest.md, "checksums".
  */
 import { AirferryError } from "../errors.ts";
+import { textOf } from "../io/text.ts";
 
 /** Largest checksum file that is read: some 20,000 lines, in a tenth of a second. */
 export const MAX_CHECKSUMS_BYTES = 2 * 1024 * 1024;
@@ -94,13 +95,6 @@ export function parseChecksums(
     .join(" ");
   const size = sizeOf(sizes, matching, artifact.name);
   return size === undefined ? { integrity } : { integrity, size };
-}
-
-/** PowerShell writes UTF-16 with a byte order mark; everybody else writes what UTF-8 holds. */
-function textOf(bytes: Uint8Array): string {
-  const mark = (bytes[0] ?? 0) * 256 + (bytes[1] ?? 0);
-  const encoding = mark === 0xfffe ? "utf-16le" : mark === 0xfeff ? "utf-16be" : "utf-8";
-  return new TextDecoder(encoding).decode(bytes);
 }
 
 function readLines(source: string): { lines: Line[]; sizes: Map<string, number> } {

@@ -144,21 +144,39 @@ t.test("line ends and odd spellings stay as they are", async (t) => {
   t.equal(rewriteTreeinfo(text, { variants }, "x"), text.replace("repository=../a", "repository= a"));
 });
 
-t.test("parseTreeinfo() refuses what leaves the tree or makes no sense", async (t) => {
+t.test("parseTreeinfo() passes over what leaves the tree or makes no sense, and tells it", async (t) => {
+  const bad: [what: string, text: string, fault: RegExp][] = [
+    ["a stage2 above", "[stage2]\nmainimage = ../../etc/shadow", /"\.\.\/\.\.\/etc\/shadow": it leaves the tree/],
+    ["an absolute kernel", "[images-x86_64]\nkernel = /etc/passwd", /leaves the tree/],
+    ["a URL", "[images-x86_64]\nkernel = http://evil.example/k", /leaves the tree/],
+    ["a climb in the middle", "[images-x86_64]\nkernel = images/../../k", /leaves the tree/],
+    ["a backslash", "[images-x86_64]\nkernel = images\\..\\k", /it has a backslash/],
+    ["a checksum above", `[checksums]\n../x = sha256:${"0".repeat(64)}`, /leaves the tree/],
+    ["an unknown checksum", "[checksums]\nx = crc32:01234567", /malformed checksum/],
+    ["a short checksum", "[checksums]\nx = sha256:00", /malformed checksum/],
+  ];
+  for (const [what, text, fault] of bad) {
+    const whole = `[general]\nfamily = X\n${text}\n[images-aarch64]\ninitrd = images/initrd.img\n`;
+    const tree = parseTreeinfo(whole, "tree/.treeinfo");
+    t.same(tree.files, [{ path: "images/initrd.img" }], what);
+    t.match(tree.faults, [fault], what);
+    const checksums = new Map(tree.badChecksums.map((it) => [it, null]));
+    t.notMatch(rewriteTreeinfo(whole, { checksums }, "x"), /sha256|crc32/, `${what}: no such checksum is served`);
+  }
+});
+
+t.test("parseTreeinfo() passes over garbage lines, doubled keys and sections", async (t) => {
+  const text =
+    "garbage\n[general\n[general]\nfamily = X\n= y\n\u0000\nfamily = Y\n[tree]\narch = a\n[general]\nversion = 9\n";
+  for (const it of [text, text.replaceAll("\n", "\r\n")]) {
+    t.match(parseTreeinfo(it, "x"), { family: "Y", version: "9", arch: "a", faults: [] });
+  }
+});
+
+t.test("parseTreeinfo() refuses what is none", async (t) => {
   const bad = new Map<string, [string, RegExp]>([
     ["a page that says not found", ["<html><body>404</body></html>", /no .treeinfo/]],
     ["an empty file", ["", /no .treeinfo/]],
-    [
-      "a stage2 above",
-      ["[general]\n[stage2]\nmainimage = ../../etc/shadow", /"\.\.\/\.\.\/etc\/shadow": it leaves the tree/],
-    ],
-    ["an absolute kernel", ["[general]\n[images-x86_64]\nkernel = /etc/passwd", /leaves the tree/]],
-    ["a URL", ["[general]\n[images-x86_64]\nkernel = http://evil.example/k", /leaves the tree/]],
-    ["a climb in the middle", ["[general]\n[images-x86_64]\nkernel = images/../../k", /leaves the tree/]],
-    ["a backslash", ["[general]\n[images-x86_64]\nkernel = images\\..\\k", /it has a backslash/]],
-    ["a checksum above", [`[general]\n[checksums]\n../x = sha256:${"0".repeat(64)}`, /leaves the tree/]],
-    ["an unknown checksum", ["[general]\n[checksums]\nx = crc32:01234567", /malformed checksum/]],
-    ["a short checksum", ["[general]\n[checksums]\nx = sha256:00", /malformed checksum/]],
     ["a great many lines", [`[general]\n${"a = b\n".repeat(30_000)}`, /over 20000 lines/]],
     ["two megabytes", [`[general]\n${"x".repeat(2 << 20)}`, /over 1048576 characters/]],
   ]);

@@ -63,7 +63,7 @@ t.test("a subset of a repository with ill-formed advisories has none, unless the
   t.match(asked.stderr, /updateinfo\.xml/);
 });
 
-t.test("a type of record listed twice: the same one once, another one carried beside it", async (t) => {
+t.test("a type of record listed twice: the same one once, of others the first alone", async (t) => {
   const empty = "<updates></updates>";
   const same = await withRecords([
     ["updateinfo", "u.xml.gz", empty],
@@ -72,14 +72,66 @@ t.test("a type of record listed twice: the same one once, another one carried be
   const once = await planOver(t, same, {});
   t.equal(once.status, 0, once.stderr);
   t.equal(once.stdout.split('repodata/u.xml.gz"').length - 1 > 0, true);
+  const copies = await planOver(
+    t,
+    await withRecords([
+      ["updateinfo", "u.xml.gz", empty],
+      ["updateinfo", "v.xml.gz", empty],
+    ]),
+    {},
+  );
+  for (const name of ["u.xml.gz", "v.xml.gz"]) t.match(copies.stdout, name, "dnf reads copies");
   const two = await withRecords([
     ["updateinfo", "u.xml.gz", empty],
     ["updateinfo", "v.xml.gz", `${empty}\n`],
   ]);
   const both = await planOver(t, two, {});
   t.equal(both.status, 0, both.stderr);
-  t.match(both.stderr, /lists "updateinfo" more than once/);
-  for (const name of ["u.xml.gz", "v.xml.gz"]) t.match(both.stdout, name);
+  t.match(both.stderr, /lists "updateinfo" more than once; the first is read/);
+  for (const name of ["u.xml.gz", "v.xml.gz"]) t.notMatch(both.stdout, name, "its repomd.xml is written anew");
+});
+
+t.test("two different primaries: the packages of the first", async (t) => {
+  const files = await withRecords([]);
+  const { files: others } = await makeRepository([{ name: "later" }]);
+  const [path, bytes] = [...others].find(([it]) => it.endsWith("-primary.xml.gz")) as [string, Buffer];
+  const repomd = String(files.get("/r/repodata/repomd.xml"));
+  const sum = createHash("sha256").update(bytes).digest("hex");
+  const data = `<data type="primary"><checksum type="sha256">${sum}</checksum><location href="${path}"/></data>`;
+  files.set(`/r/${path}`, bytes);
+  files.set("/r/repodata/repomd.xml", Buffer.from(repomd.replace("</repomd>", `${data}</repomd>`)));
+  const ran = await planOver(t, files, {});
+  t.equal(ran.status, 0, ran.stderr);
+  t.match(ran.stderr, /lists "primary" more than once; the first is read/);
+  t.match(ran.stdout, "app-1-1.noarch.rpm");
+  t.notMatch(ran.stdout, "later-1-1.noarch.rpm");
+  t.notMatch(ran.stdout, sum);
+});
+
+t.test("an ill-formed .treeinfo costs what is ill-formed in it, not the repository", async (t) => {
+  const image = "[images-x86_64]\r\nkernel = vmlinuz\r\n";
+  const rows: [what: string, text: Buffer | string, told: RegExp | undefined, kernel: boolean][] = [
+    ["no section", "garbage\nfamily = X\n", /none of the sections.*carried without the installation tree/, false],
+    [
+      "a mark, CRLF, garbage, doubled keys",
+      `\ufeff[general]\r\nx\r\nfamily=A\r\nfamily=B\r\n${image}`,
+      undefined,
+      true,
+    ],
+    ["UTF-16", Buffer.from(`\ufeff[general]\nfamily=A\n${image}`, "utf16le"), undefined, true],
+    ["a bad checksum", `[general]\n${image}[checksums]\nvmlinuz = sha256:00\n`, /malformed checksum.*ignored/, true],
+    ["a path above", `[general]\n[stage2]\nmainimage = ../../x\n${image}`, /leaves the tree; ignored/, true],
+  ];
+  for (const [what, text, told, kernel] of rows) {
+    const files = await withRecords([]);
+    files.set("/r/.treeinfo", Buffer.from(text as string));
+    files.set("/r/vmlinuz", Buffer.from("kernel"));
+    const ran = await planOver(t, files, {});
+    t.equal(ran.status, 0, `${what}: ${ran.stderr}`);
+    if (told) t.match(ran.stderr, told, what);
+    t.equal(ran.stdout.includes("rpms/r/vmlinuz"), kernel, what);
+    t.equal(ran.stdout.includes("rpms/r/.treeinfo"), kernel, what);
+  }
 });
 
 t.test("odd answers for files that need not be there are taken as none", async (t) => {

@@ -233,7 +233,7 @@ export async function takeSnapshot(
   const snapshot = new Snapshot(entry.name, place, repomd, signature, signedBy, context);
   const types = snapshot.repomd.records.map((it) => it.type);
   for (const type of new Set(types.filter((it, i) => types.indexOf(it) !== i)))
-    snapshot.report(`repomd.xml lists "${type}" more than once; the first is read`);
+    snapshot.report(`repomd.xml lists "${type}" more than once; the first is read, as clients do`);
   return snapshot;
 }
 

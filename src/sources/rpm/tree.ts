@@ -3,8 +3,16 @@
  * the mirror. Checksums in it are kept true.
  */
 import { posix } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import { textOf } from "../../io/text.ts";
 import { integrityOf } from "../../rpm/repomd.ts";
-import { MAX_TREEINFO_BYTES, parseTreeinfo, rewriteTreeinfo, type VariantPlace } from "../../rpm/treeinfo.ts";
+import {
+  MAX_TREEINFO_BYTES,
+  parseTreeinfo,
+  rewriteTreeinfo,
+  type Treeinfo,
+  type VariantPlace,
+} from "../../rpm/treeinfo.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { isSamePlace, urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
@@ -39,11 +47,14 @@ export async function readTree(
   for (const name of [".treeinfo", "treeinfo"]) {
     const bytes = await snapshot.fetchFile(name, MAX_TREEINFO_BYTES);
     if (bytes === undefined) continue;
-    const text = bytes.toString("utf8");
+    // As upstream wrote it, but for UTF-16, which installers do not read.
+    const text = textOf(bytes);
     // Some servers answer 200 and a page for whatever is not there.
-    if (!/^\s*(?:[;#].*\n\s*)*\[[\w-]/.test(text)) continue;
+    if (/^\s*</.test(text)) continue;
     const label = `${snapshot.name}: ${name}`;
-    const tree = parseTreeinfo(text, label);
+    const tree = readOrTell(text, label, snapshot);
+    if (tree === undefined) continue;
+    for (const fault of tree.faults) snapshot.report(`${name}: ${fault}; ignored`);
     const notes: string[] = [];
     const variants = new Map<string, VariantPlace | null>();
     for (const { uid, repository, packages } of tree.variants) {
@@ -62,6 +73,7 @@ export async function readTree(
       );
     }
     const checksums = new Map<string, string | null>();
+    for (const it of tree.badChecksums) checksums.set(it, null);
     for (const it of tree.repomds) checksums.set(it, it === "repodata/repomd.xml" ? repomdSha256 : null);
     const images: LockedArtifact[] = [];
     for (const file of tree.files) {
@@ -74,6 +86,17 @@ export async function readTree(
     return { name, bytes: written, proof, images, notes };
   }
   return undefined;
+}
+
+/** Installers make do without a `.treeinfo` that they cannot read. */
+function readOrTell(text: string, label: string, snapshot: Snapshot): Treeinfo | undefined {
+  try {
+    return parseTreeinfo(text, label);
+  } catch (error) {
+    if (!(error instanceof AirferryError) || error.code !== "ERR_UPSTREAM_INVALID") throw error;
+    snapshot.report(`${error.message}; carried without the installation tree`);
+    return undefined;
+  }
 }
 
 async function lockImage(

@@ -34,6 +34,9 @@ interface Placed extends SubsetPackage {
   at: ReturnType<Snapshot["placeOf"]>;
 }
 
+/** Types of record that dnf fetches. */
+const DNF_READS = /^(primary|filelists|other|group|group_gz|modules|updateinfo|prestodelta|productid)$/;
+
 /** What airferry wrote, out of upstream's metadata or of packages. */
 const GENERATED = { established: "generated" } as const;
 
@@ -58,7 +61,7 @@ export async function lockRepository(
   const whole =
     selected.packages.size === primary.packages.length && placed.length + repeated === primary.packages.length;
   const inside = placed.every((it) => it.location.asUpstream);
-  const exact = whole && entry.packages === undefined && inside && recordsInside(snapshot);
+  const exact = whole && entry.packages === undefined && inside && recordsInside(snapshot) && isReadable(snapshot);
   const signed = snapshot.signedBy.length > 0;
   const proof = proofOf(snapshot, "upstream-checksum");
   const metadata = exact
@@ -213,6 +216,14 @@ function recordsInside({ name, repomd }: Snapshot): boolean {
   return repomd.records.every(
     ({ type, href, base, checksum }) => locate(href, base, checksum.hex, `${name}: record ${type}`).asUpstream,
   );
+}
+
+/** dnf compares every record of a type with the first one's file, and refuses the repository where they differ. */
+function isReadable({ repomd }: Snapshot): boolean {
+  return repomd.records.every(({ type, checksum }) => {
+    const first = repomd.records.find((it) => it.type === type)?.checksum ?? checksum;
+    return !DNF_READS.test(type) || integrityOf(first) === integrityOf(checksum);
+  });
 }
 
 interface Metadata {
