@@ -1,7 +1,9 @@
 /** zypper installs from `airferry serve` into an empty root with repository signatures checked, and refuses a wrong key. */
 import { execFile, execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import t from "tap";
 import { clientEnv, clientPath, needs } from "../fixtures/clients.ts";
 import { writeKeyPairs } from "../fixtures/keys.ts";
@@ -70,4 +72,58 @@ t.test("zypper refreshes and installs, names with + included", async (t) => {
   for (const name of ["aft-loose", "aft-lib", "aft++"]) t.ok(list.out.includes(` ${name} `), `${name}: ${list.out}`);
   const wrong = await zypper(dir, "wrong", repo("app", "base"), "refresh", "--force");
   t.not(wrong.status, 0, `our metadata is not signed by upstream's key: ${wrong.out}`);
+});
+
+t.test("zypper refreshes from a mirror whose upstream is odd", async (t) => {
+  if (!needs(t, "zypper", "rpm", "dnf", ...RPM_BUILDERS)) return;
+  const dir = scratch(t, "airferry-zypper-odd");
+  await buildRpmTree(join(dir, "tree"));
+  const repodata = join(dir, "tree/base/repodata");
+  // A second, different updateinfo; modules and a .treeinfo of which nothing can be read.
+  const add = (type: string, name: string, text: string) => {
+    writeFileSync(join(repodata, name), text);
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    return `<data type="${type}"><checksum type="sha256">${sha256}</checksum><location href="repodata/${name}"/></data>`;
+  };
+  const records = [
+    add("updateinfo", "a.xml", "<updates></updates>"),
+    add("updateinfo", "b.xml", "<updates>\n</updates>"),
+    add("modules", "m.yaml", "---\ndocument: modulemd\ndata: [oops\n...\n"),
+  ];
+  const repomd = join(repodata, "repomd.xml");
+  rmSync(`${repomd}.asc`, { force: true });
+  writeFileSync(repomd, readFileSync(repomd, "utf8").replace("</repomd>", `${records.join("")}</repomd>`));
+  writeFileSync(join(dir, "tree/base/.treeinfo"), "garbage\n");
+  writeManifest(dir, { stream: "odd", rpms: [{ name: "base", path: "tree/base", gpgcheck: false }] });
+  await writeKeyPairs(dir);
+  const packed = await airferry(dir, ["pack", "m.yaml", "--key", "k.key"]);
+  t.equal(packed.status, 0, packed.stderr);
+  t.match(packed.stderr, /lists "updateinfo" more than once/);
+  t.match(packed.stderr, /carried without the installation tree/);
+  const bundle = packed.stdout.trim().split("\n").at(-1) as string;
+  t.equal((await airferry(dir, ["unpack", bundle, "--trust", "k.pub", "--store", "store"])).status, 0);
+  const server = start(dir, ["serve", "--store", "store", "--listen", "127.0.0.1:0"]);
+  t.teardown(async () => {
+    server.kill("SIGTERM");
+    await server.done;
+  });
+  const http = await new Promise<string>((resolve, reject) => {
+    let text = "";
+    const look = (chunk: string) => {
+      text += chunk;
+      const url = /http:\/\/127\.0\.0\.1:\d+/.exec(text)?.[0];
+      if (url) resolve(url);
+    };
+    server.stdout?.on("data", look);
+    server.stderr?.on("data", look);
+    server.on("exit", () => reject(new Error(`serve ended: ${text}`)));
+  });
+  const repo = `[base]\nname=base\nenabled=1\nbaseurl=${http}/rpms/base/\ngpgcheck=0\nrepo_gpgcheck=0\n`;
+  const refreshed = await zypper(dir, "root", repo, "refresh", "--force");
+  t.equal(refreshed.status, 0, refreshed.out);
+  const found = await zypper(dir, "root", repo, "--no-refresh", "search", "aft-words");
+  t.match(found.out, " aft-words ");
+  const dnf = ["--noplugins", "-q", "--releasever=8", `--setopt=reposdir=${join(dir, "root/etc/zypp/repos.d")}`];
+  const query = await promisify(execFile)("dnf", [...dnf, `--setopt=cachedir=${join(dir, "cache")}`, "repoquery"]);
+  t.match(query.stdout, "aft-words-0:3-1.noarch");
 });
