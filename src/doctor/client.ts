@@ -47,11 +47,11 @@ export class DoctorClient {
     return answer.body.toString("utf8");
   }
 
-  /** Hashes a body of any size without keeping it. */
-  async digest(path: string): Promise<{ status: number; size: number; digest: Digest }> {
+  /** Hashes a body without keeping it. Refuses one over `maxBytes`. */
+  async digest(path: string, maxBytes: number): Promise<{ status: number; size: number; digest: Digest }> {
     const running = new RunningDigest();
     let size = 0;
-    const call: Call = { method: "GET", url: this.#url(path), follow: false, maxBytes: Number.POSITIVE_INFINITY };
+    const call: Call = { method: "GET", url: this.#url(path), follow: false, maxBytes };
     const write = async (chunk: Uint8Array) => {
       running.update(chunk);
       size += chunk.length;

@@ -170,7 +170,7 @@ export async function checkFiles({ client, served }: ServedContext): Promise<str
   throwFaults(faults, DAMAGED);
   const bare = (await client.text(`${chosen.path}.sha256`)).trim().split(/\s+/)[0];
   const columns = (await client.text(`${chosen.path}.sha256sum`)).trim();
-  const { status, size, digest } = await client.digest(chosen.path);
+  const { status, size, digest } = await client.digest(chosen.path, chosen.size);
   if (status !== 200 || digest !== chosen.digest) {
     throw new Remedy(`${chosen.path} (${status}) is not what the index says`, DAMAGED);
   }

@@ -17,6 +17,8 @@ import { discard, type Method, Transport } from "./transport.ts";
 import { Watchdog } from "./watchdog.ts";
 
 const PATIENCE_MS = 60_000;
+/** Bytes a second of an answer, over a whole time of patience: what drips has no end. */
+const MINIMUM_RATE = 1000;
 /** Callers have limits of their own. */
 const CONCURRENCY = 64;
 
@@ -67,7 +69,7 @@ export class HttpClient {
   readonly #parts: OpenParts;
 
   constructor({ trust, patienceMs = PATIENCE_MS, lookup = dnsLookup }: ClientOptions = {}) {
-    this.#watchdog = new Watchdog(patienceMs, 0);
+    this.#watchdog = new Watchdog(patienceMs, MINIMUM_RATE);
     this.#agents = new Agents(trust);
     this.#parts = {
       transport: new Transport(this.#watchdog, lookup),

@@ -214,3 +214,16 @@ t.test("what an answer names gets nothing of ours, and leads no nearer than it i
   t.equal((await client.send(get(url, { named: near, auth }))).status, 200);
   t.strictSame(seen, [undefined]);
 });
+
+t.test("an answer that drips without end is given up, whoever is to read it", async (t) => {
+  const url = await serve(t, (_req, res) => {
+    res.writeHead(200);
+    const timer = setInterval(() => res.write("x"), 20);
+    res.once("close", () => clearInterval(timer));
+  });
+  const client = clientOf(t, { patienceMs: 500 });
+  const endless = { maxBytes: Number.POSITIVE_INFINITY };
+  t.match(await failureOf(client.send(get(url, endless))), { fault: /too slow/, transient: true });
+  const read = client.read(get(url, endless), { write: async () => {} });
+  t.match(await failureOf(read), { fault: /too slow/ });
+});
