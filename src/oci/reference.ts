@@ -27,6 +27,8 @@ const DIGEST_PART = /^(.*?)(?:@((?:sha\d|md5|blake)[^@]*))?$/is;
 /** Longest path and longest tag that registries take. */
 const MAX_NAME_LENGTH = 255;
 const MAX_TAG_LENGTH = 128;
+/** No host, name, tag and digest together are as long. */
+const MAX_LENGTH = 1024;
 
 /** Tells whether a string is a repository path: `a/b-c`. */
 export function isRepositoryPath(text: string): boolean {
@@ -71,6 +73,8 @@ export function checkReference(text: string): ReferenceFault | undefined {
 }
 
 function readReference(text: string): Reference | ReferenceFault {
+  if (text.length > MAX_LENGTH)
+    return invalid(`too long: expected at most ${MAX_LENGTH} characters, got ${text.length}`);
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
   if (scheme !== undefined) return { fault: `it starts with "${scheme}"`, hint: `leave out ${scheme}` };
   const [, named = "", digest] = DIGEST_PART.exec(text) ?? [];
@@ -98,6 +102,10 @@ function readReference(text: string): Reference | ReferenceFault {
   const first = slash === -1 ? "" : name.slice(0, slash);
   const hasHost = slash !== -1 && (/[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase());
   const host = hasHost ? canonicalHost(first) : "docker.io";
+  // Docker takes such a word for a host, but nothing that writes it in lower case, as hosts are, can be read back as one.
+  if (hasHost && !/[.:]/.test(first) && first.toLowerCase() !== "localhost") {
+    return invalid(`"${first}" is no repository name, which is lower case, and no host, which has a dot or a port`);
+  }
   let path = hasHost ? name.slice(slash + 1) : name;
   // The host becomes part of a URL: its port and an address must be possible ones.
   if (!HOST.test(host) || !URL.canParse(`https://${host}`)) return invalid(`bad registry host "${first}"`);
@@ -116,6 +124,7 @@ function readReference(text: string): Reference | ReferenceFault {
 
 /** The text for messages: what stands before an `@` may be a password. */
 function withoutLogin(text: string): string {
+  if (text.length > MAX_LENGTH) return "…";
   const [, named = "", digest] = DIGEST_PART.exec(text) ?? [];
   const at = named.lastIndexOf("@");
   return at === -1 ? text : `***${named.slice(at)}${digest === undefined ? "" : `@${digest}`}`;

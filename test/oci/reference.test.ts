@@ -69,6 +69,18 @@ t.test("what is too long is told by its length, not by its letters", async (t) =
   t.equal(checkReference(`x.example/${"a".repeat(255)}`), undefined);
 });
 
+t.test("a word that is neither host nor name is refused, and endless text at once", async (t) => {
+  t.match(checkReference("hX/14073"), {
+    fault: '"hX" is no repository name, which is lower case, and no host, which has a dot or a port',
+  });
+  t.equal(formatReference(parseReference("LOCALHOST/a:1")), "localhost/a:1");
+  const long = "a@sha1@".repeat(10_000);
+  t.throws(() => parseReference(long), {
+    code: "ERR_REFERENCE_INVALID",
+    message: 'cannot read image reference "…": too long: expected at most 1024 characters, got 70000',
+  });
+});
+
 t.test("what people type is answered with what to write instead, and without their passwords", async (t) => {
   const typed = new Map([
     ["docker://x.example/y:1", "leave out docker://"],
