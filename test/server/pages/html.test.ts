@@ -67,7 +67,7 @@ t.test("a directory", async (t) => {
   const from = count;
   const names = [evil(), `${evil()}/`, evil(), evil()];
   const request = { path: `/${evil()}/`, stream: evil(), query: new URLSearchParams() } as unknown as Request;
-  const found = [{ entry: { size: 1, sha256: evil().slice(0, 16) } }, { conflict: [evil()] }, undefined];
+  const found = [{ entry: { size: 1, digest: `sha256:${evil().slice(0, 16)}` } }, { conflict: [evil()] }, undefined];
   count -= 2; // Neither is shown whole: sixteen characters of a digest, and no URL of a conflict.
   let asked = 0;
   const view = { find: () => found[asked++] } as unknown as TreeView;
