@@ -120,7 +120,15 @@ t.test("a read-only or a full file system is said by its name, with what helps",
   t.match(out.stderr, /cannot make folder ".*\/mount\/out": /);
   t.match(out.stderr, hint);
   const tls = await prepareTlsAuto(join(mount, "tls"), []).catch((it) => it);
-  t.match(tls, { code: "ERR_IO", message: /^cannot keep certificates in ".*tls": .*its file system is read-only/, hint: /--tls-dir/ });
+  t.match(tls, {
+    code: "ERR_IO",
+    message: /^cannot keep certificates in ".*tls": .*its file system is read-only/,
+    hint: /--tls-dir/,
+  });
   const kept = await new KeptFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
-  t.match(kept, { code: "ERR_IO", message: /^cannot make folder ".*x\.lock\.d": its file system is read-only/, hint: /read-write/ });
+  t.match(kept, {
+    code: "ERR_IO",
+    message: /^cannot make folder ".*x\.lock\.d": its file system is read-only/,
+    hint: /read-write/,
+  });
 });
