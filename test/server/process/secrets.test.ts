@@ -4,12 +4,12 @@ import { chmod, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t from "tap";
-import { createCa, createServerCertificate } from "../../src/server/process/certificates.ts";
-import { prepareTlsAuto, readTlsFiles } from "../../src/server/process/tls-auto.ts";
-import { Htpasswd } from "../../src/server/registry/login.ts";
-import { readPrivateKey, sealPrivateKey } from "../../src/sign/private-key.ts";
-import { airferry } from "../fixtures/program.ts";
-import { sendRaw, startServer } from "../fixtures/serving.ts";
+import { createCa, createServerCertificate } from "../../../src/server/process/certificates.ts";
+import { prepareTlsAuto, readTlsFiles } from "../../../src/server/process/tls-auto.ts";
+import { Htpasswd } from "../../../src/server/registry/login.ts";
+import { readPrivateKey, sealPrivateKey } from "../../../src/sign/private-key.ts";
+import { airferry } from "../../fixtures/program.ts";
+import { sendRaw, startServer } from "../../fixtures/serving.ts";
 
 const REFUSED = { code: "ERR_KEY_EXPOSED", hint: /^chmod o= / };
 

@@ -6,12 +6,12 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
-import { serve } from "../../src/serve.ts";
-import { createCa, createServerCertificate } from "../../src/server/process/certificates.ts";
-import { prepareTlsAuto, readTlsFiles } from "../../src/server/process/tls-auto.ts";
-import { clientEnv, needs } from "../fixtures/clients.ts";
-import { startServer } from "../fixtures/serving.ts";
-import { createTestStore } from "../fixtures/store-reader.ts";
+import { serve } from "../../../src/serve.ts";
+import { createCa, createServerCertificate } from "../../../src/server/process/certificates.ts";
+import { prepareTlsAuto, readTlsFiles } from "../../../src/server/process/tls-auto.ts";
+import { clientEnv, needs } from "../../fixtures/clients.ts";
+import { startServer } from "../../fixtures/serving.ts";
+import { createTestStore } from "../../fixtures/store-reader.ts";
 
 const run = promisify(execFile);
 const CONTENT = { "files/x": "content of x", "keys/k.asc": "a key", "rpmrepo/repodata/repomd.xml": "<repomd/>" };

@@ -1,6 +1,6 @@
 /** Preconditions and ranges as RFC 9110 has them. */
 import t from "tap";
-import { checkPreconditions, MAX_RANGES, parseRanges } from "../../src/server/http/ranges.ts";
+import { checkPreconditions, MAX_RANGES, parseRanges } from "../../../src/server/http/ranges.ts";
 
 const ETAG = '"sha256:aa"';
 

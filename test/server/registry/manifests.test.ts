@@ -3,11 +3,11 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t, { type Test } from "tap";
-import type { CatalogImage } from "../../src/bundle/inventory-types.ts";
-import type { Digest } from "../../src/io/digest.ts";
-import { formatBytes } from "../../src/io/format.ts";
-import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { startServer, temporaryDir } from "../fixtures/serving.ts";
+import type { CatalogImage } from "../../../src/bundle/inventory-types.ts";
+import type { Digest } from "../../../src/io/digest.ts";
+import { formatBytes } from "../../../src/io/format.ts";
+import { digestOf, INDEX, MANIFEST, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
+import { startServer, temporaryDir } from "../../fixtures/serving.ts";
 
 function make() {
   const images = new TestImages();

@@ -3,8 +3,8 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
-import { clientEnv, clientPath, needs } from "../fixtures/clients.ts";
-import { startServer } from "../fixtures/serving.ts";
+import { clientEnv, clientPath, needs } from "../../fixtures/clients.ts";
+import { startServer } from "../../fixtures/serving.ts";
 
 const run = promisify(execFile);
 const PAGE = "default-src 'none'; style-src 'sha256-";

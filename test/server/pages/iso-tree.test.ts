@@ -5,11 +5,11 @@ import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t, { type Test } from "tap";
-import { serve } from "../../src/serve.ts";
-import { needs } from "../fixtures/clients.ts";
-import { EL_DVD_TOOLS, makeElDvd, shortDir } from "../fixtures/el-dvd.ts";
-import { directory, dots, makeIso, NM, PX, SECTOR, SL } from "../fixtures/iso-maker.ts";
-import { createTestStore, type TestRelease } from "../fixtures/store-reader.ts";
+import { serve } from "../../../src/serve.ts";
+import { needs } from "../../fixtures/clients.ts";
+import { EL_DVD_TOOLS, makeElDvd, shortDir } from "../../fixtures/el-dvd.ts";
+import { directory, dots, makeIso, NM, PX, SECTOR, SL } from "../../fixtures/iso-maker.ts";
+import { createTestStore, type TestRelease } from "../../fixtures/store-reader.ts";
 
 const run = promisify(execFile);
 const FILE = Buffer.from("0123456789abcdefghij");

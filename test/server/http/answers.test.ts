@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import { rm, truncate } from "node:fs/promises";
 import t from "tap";
-import { digestOf } from "../../src/io/digest.ts";
-import { patterned, sendRaw, startServer } from "../fixtures/serving.ts";
+import { digestOf } from "../../../src/io/digest.ts";
+import { patterned, sendRaw, startServer } from "../../fixtures/serving.ts";
 
 const BIG = patterned(3 * 1024 * 1024 + 17);
 const SMALL = patterned(20_000);

@@ -2,9 +2,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
-import { BufferPool } from "../../src/server/http/buffers.ts";
-import { SharedFiles } from "../../src/server/http/handles.ts";
-import { BlobMemory } from "../../src/server/http/memory.ts";
+import { BufferPool } from "../../../src/server/http/buffers.ts";
+import { SharedFiles } from "../../../src/server/http/handles.ts";
+import { BlobMemory } from "../../../src/server/http/memory.ts";
 
 const MIB = 1024 * 1024;
 

@@ -3,9 +3,9 @@ import { connect } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import t, { type Test } from "tap";
-import { MAX_WAITING_REQUESTS } from "../../src/server/http/in-turn.ts";
-import { MAX_WAITING_BYTES } from "../../src/server/http/waiting-answers.ts";
-import { patterned, sendRaw, startServer } from "../fixtures/serving.ts";
+import { MAX_WAITING_REQUESTS } from "../../../src/server/http/in-turn.ts";
+import { MAX_WAITING_BYTES } from "../../../src/server/http/waiting-answers.ts";
+import { patterned, sendRaw, startServer } from "../../fixtures/serving.ts";
 
 const MIB = 1024 * 1024;
 

@@ -1,7 +1,7 @@
 /** Requests that no honest client sends, over raw sockets: refused in words, and the server goes on. */
 import { connect } from "node:net";
 import t from "tap";
-import { patterned, sendRaw, startServer } from "../fixtures/serving.ts";
+import { patterned, sendRaw, startServer } from "../../fixtures/serving.ts";
 
 const CONTENT = { "files/x": "content of x", "files/big": patterned(8 * 1024 * 1024) };
 

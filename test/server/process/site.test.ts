@@ -1,10 +1,10 @@
 /** What is broken in one stream costs that stream: everything of the others is answered as if it were not there. */
 import { rmSync } from "node:fs";
 import t from "tap";
-import type { Catalog } from "../../src/bundle/inventory-types.ts";
-import type { Digest } from "../../src/io/digest.ts";
-import { startServer } from "../fixtures/serving.ts";
-import type { TestRelease } from "../fixtures/store-reader.ts";
+import type { Catalog } from "../../../src/bundle/inventory-types.ts";
+import type { Digest } from "../../../src/io/digest.ts";
+import { startServer } from "../../fixtures/serving.ts";
+import type { TestRelease } from "../../fixtures/store-reader.ts";
 
 const SHARED = ["/", "/index.json", "/config/", "/config/airferry.repo", "/v2/_catalog", "/files/", "/metrics"];
 const PAUSE = {

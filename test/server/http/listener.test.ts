@@ -2,9 +2,9 @@
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { MAX_CONNECTIONS_OF_ONE } from "../../src/server/http/listener.ts";
-import { makeIso } from "../fixtures/iso-maker.ts";
-import { patterned, startServer, temporaryDir } from "../fixtures/serving.ts";
+import { MAX_CONNECTIONS_OF_ONE } from "../../../src/server/http/listener.ts";
+import { makeIso } from "../../fixtures/iso-maker.ts";
+import { patterned, startServer, temporaryDir } from "../../fixtures/serving.ts";
 
 const MIB = 1024 * 1024;
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

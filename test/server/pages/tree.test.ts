@@ -1,9 +1,9 @@
 /** The merged tree of several streams, its listings, and its memory. */
 import t from "tap";
-import type { InventoryEntry } from "../../src/bundle/inventory-types.ts";
-import type { Digest } from "../../src/io/digest.ts";
-import { compareUtf8, createTreeView, isDirectory, qualifiedUrl } from "../../src/server/pages/tree.ts";
-import { makeRelease } from "../fixtures/store-reader.ts";
+import type { InventoryEntry } from "../../../src/bundle/inventory-types.ts";
+import type { Digest } from "../../../src/io/digest.ts";
+import { compareUtf8, createTreeView, isDirectory, qualifiedUrl } from "../../../src/server/pages/tree.ts";
+import { makeRelease } from "../../fixtures/store-reader.ts";
 
 function entry(path: string, digest: Digest = `sha256:${"aa".repeat(32)}`): InventoryEntry {
   return { path, size: 1, mode: "0644", digest, offset: 0 };

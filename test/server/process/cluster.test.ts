@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import t, { type Test } from "tap";
-import type { ServeOptions } from "../../src/serve.ts";
-import { startServer, temporaryDir } from "../fixtures/serving.ts";
+import type { ServeOptions } from "../../../src/serve.ts";
+import { startServer, temporaryDir } from "../../fixtures/serving.ts";
 
-const MAIN = join(import.meta.dirname, "../fixtures/serve-main.ts");
+const MAIN = join(import.meta.dirname, "../../fixtures/serve-main.ts");
 const COMPILE_CACHE = join(tmpdir(), `airferry-test-${process.pid}`);
 const LINUX = process.platform === "linux";
 

@@ -1,6 +1,6 @@
 /** Request targets: what is made of odd ones, and what is refused. */
 import t from "tap";
-import { parseTarget } from "../../src/server/http/target.ts";
+import { parseTarget } from "../../../src/server/http/target.ts";
 
 t.test("parseTarget() resolves what honest clients send", async (t) => {
   const cases = new Map<string, string>([

@@ -1,9 +1,9 @@
 /** /index.json: what the server holds, for programs; the same for every client, and the page's `inst.repo=` beside it. */
 import t from "tap";
-import type { Catalog } from "../../src/bundle/inventory-types.ts";
-import type { IndexDocument } from "../../src/server/pages/index-document.ts";
-import { makeIso, NM, PX } from "../fixtures/iso-maker.ts";
-import { startServer } from "../fixtures/serving.ts";
+import type { Catalog } from "../../../src/bundle/inventory-types.ts";
+import type { IndexDocument } from "../../../src/server/pages/index-document.ts";
+import { makeIso, NM, PX } from "../../fixtures/iso-maker.ts";
+import { startServer } from "../../fixtures/serving.ts";
 
 const PLAIN_ISO = makeIso(
   [{ id: "T", block: 30, size: 4, use: Buffer.concat([PX(0o100644), NM("x")]) }],
