@@ -2,10 +2,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry } from "../fixtures/host.ts";
-import { scratch, writeManifest } from "../fixtures/program.ts";
-import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
-import { type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
+import { type LockFile, lockOver, packagesIn } from "../../fixtures/rpm-lock.ts";
+import { type MadePackage, type MadeRepository, makeRepository } from "../../fixtures/rpm-metadata.ts";
 
 /** Conditions of every form; the app's condition packages are in the repository but nobody needs them. */
 const CONDITIONAL: MadePackage[] = [

@@ -1,11 +1,11 @@
 /** What descriptors and headers promise is what must come: sizes, media types, digests behind tags; and the limits of all. */
 import t, { type Test } from "tap";
-import { exitStatusOf } from "../../src/errors.ts";
-import { type FakeRegistryOptions, startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { lockImages, packImages } from "../fixtures/image-lock.ts";
-import { MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { exitStatusOf } from "../../../src/errors.ts";
+import { type FakeRegistryOptions, startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { MANIFEST, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
+import { writeKeyPair } from "../../fixtures/keys.ts";
+import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
 const DOCKER = "application/vnd.docker.distribution.manifest.v2+json";

@@ -3,10 +3,10 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { clientPath } from "../fixtures/clients.ts";
-import { layersOf, lockImages, packImages } from "../fixtures/image-lock.ts";
-import { digestOf, type TestDescriptor, TestImages, tarOf } from "../fixtures/images.ts";
-import { scratch, seededBytes } from "../fixtures/program.ts";
+import { clientPath } from "../../fixtures/clients.ts";
+import { layersOf, lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { digestOf, type TestDescriptor, TestImages, tarOf } from "../../fixtures/images.ts";
+import { scratch, seededBytes } from "../../fixtures/program.ts";
 
 /** A folder with the layout `lay` of one image. */
 function made(t: Test): { dir: string; images: TestImages; image: TestDescriptor; layer: string } {

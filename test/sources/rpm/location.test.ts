@@ -2,12 +2,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { askedUrls, recordedUrls } from "../../src/sources/recorded-urls.ts";
-import { baseOf, isSamePlace, urlOf } from "../../src/sources/rpm/location.ts";
-import { looksLikeMetalink, parseMetalink, parseMirrorlist } from "../../src/sources/rpm/metalink.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
-import { makeRepository } from "../fixtures/rpm-metadata.ts";
-import { startUpstream } from "../fixtures/upstream.ts";
+import { askedUrls, recordedUrls } from "../../../src/sources/recorded-urls.ts";
+import { baseOf, isSamePlace, urlOf } from "../../../src/sources/rpm/location.ts";
+import { looksLikeMetalink, parseMetalink, parseMirrorlist } from "../../../src/sources/rpm/metalink.ts";
+import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
+import { makeRepository } from "../../fixtures/rpm-metadata.ts";
+import { startUpstream } from "../../fixtures/upstream.ts";
 
 t.test("urlOf() puts the location into the path and keeps the query", async (t) => {
   const table = new Map([

@@ -5,13 +5,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import t, { type Test as Tap } from "tap";
-import { needs } from "../fixtures/clients.ts";
-import { airferry } from "../fixtures/host.ts";
-import { scratch, writeManifest } from "../fixtures/program.ts";
-import { RPM_FIXTURES } from "../fixtures/rpm-files.ts";
-import { type LockFile, lockOver, packagesIn } from "../fixtures/rpm-lock.ts";
-import { type MadePackage, type MadeRepository, makeRepository } from "../fixtures/rpm-metadata.ts";
-import { type Behaviour, startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
+import { needs } from "../../fixtures/clients.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
+import { RPM_FIXTURES } from "../../fixtures/rpm-files.ts";
+import { type LockFile, lockOver, packagesIn } from "../../fixtures/rpm-lock.ts";
+import { type MadePackage, type MadeRepository, makeRepository } from "../../fixtures/rpm-metadata.ts";
+import { type Behaviour, startUpstream, type UpstreamFile } from "../../fixtures/upstream.ts";
 
 const sha256Of = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 

@@ -1,11 +1,11 @@
 /** `tags:` of an images entry, against a real registry and one that lists its tags in pages. */
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { needs } from "../fixtures/clients.ts";
-import { startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { airferry } from "../fixtures/host.ts";
-import { startDockerRegistry, TestImages } from "../fixtures/images.ts";
-import { scratch, writeManifest } from "../fixtures/program.ts";
+import { needs } from "../../fixtures/clients.ts";
+import { startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { startDockerRegistry, TestImages } from "../../fixtures/images.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
 
 const TAGS = ["v1.29.1", "v1.29.2", "v1.29.10", "v1.29.11-rc.1", "v1.30.0", "latest"];
 

@@ -2,10 +2,10 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
-import { layersOf, lockImages, packImages } from "../fixtures/image-lock.ts";
-import { MANIFEST, type TestDescriptor, TestImages, tarFolder } from "../fixtures/images.ts";
-import { scratch } from "../fixtures/program.ts";
+import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../../fixtures/fake-registry.ts";
+import { layersOf, lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { MANIFEST, type TestDescriptor, TestImages, tarFolder } from "../../fixtures/images.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 async function upstream(t: Test, images: TestImages, tags: Record<string, TestDescriptor>, more: object = {}) {
   const options: FakeRegistryOptions = { images, tags, ...more };

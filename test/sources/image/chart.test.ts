@@ -2,14 +2,14 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { imagesInYaml } from "../../src/sources/image/chart-images.ts";
-import { findChart } from "../../src/sources/image/chart-index.ts";
-import { chartIndex, chartPackage, sha256 } from "../fixtures/charts.ts";
-import { startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { airferry } from "../fixtures/host.ts";
-import { TestImages } from "../fixtures/images.ts";
-import { scratch, writeManifest } from "../fixtures/program.ts";
-import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
+import { imagesInYaml } from "../../../src/sources/image/chart-images.ts";
+import { findChart } from "../../../src/sources/image/chart-index.ts";
+import { chartIndex, chartPackage, sha256 } from "../../fixtures/charts.ts";
+import { startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { TestImages } from "../../fixtures/images.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
+import { startUpstream, type UpstreamFile } from "../../fixtures/upstream.ts";
 
 const chartYaml = (more = "") =>
   `apiVersion: v2\nname: app\nversion: 1.2.0+b1\nappVersion: 1.10\ndescription: an app\n${more}`;

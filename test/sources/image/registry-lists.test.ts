@@ -3,11 +3,11 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { AirferryError } from "../../src/errors.ts";
-import { resolveManifest } from "../../src/pack/resolve.ts";
-import { openWorkspace } from "../../src/pack/workspace.ts";
-import { nextLink } from "../../src/sources/image/registry.ts";
-import { entriesOf } from "../../src/sources/lock-document.ts";
+import type { AirferryError } from "../../../src/errors.ts";
+import { resolveManifest } from "../../../src/pack/resolve.ts";
+import { openWorkspace } from "../../../src/pack/workspace.ts";
+import { nextLink } from "../../../src/sources/image/registry.ts";
+import { entriesOf } from "../../../src/sources/lock-document.ts";
 import {
   type FakeRegistryOptions,
   indexOf,
@@ -15,9 +15,9 @@ import {
   referrersOf,
   startFakeRegistry,
   USER,
-} from "../fixtures/fake-registry.ts";
-import { MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { scratch, writeManifest } from "../fixtures/program.ts";
+} from "../../fixtures/fake-registry.ts";
+import { MANIFEST, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
 
 const images = new TestImages();
 const image = images.image("linux/amd64", [{ a: "1" }]);

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import t from "tap";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
-import { makeRepository } from "../fixtures/rpm-metadata.ts";
-import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
+import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
+import { makeRepository } from "../../fixtures/rpm-metadata.ts";
+import { startUpstream, type UpstreamFile } from "../../fixtures/upstream.ts";
 
 /** A repository with more records in its repomd.xml. */
 async function withRecords(records: [type: string, name: string, text: string][]): Promise<Map<string, UpstreamFile>> {

@@ -3,14 +3,14 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import type { AirferryError } from "../../src/errors.ts";
-import { resolveManifest } from "../../src/pack/resolve.ts";
-import { openWorkspace } from "../../src/pack/workspace.ts";
-import { entriesOf, type LockedImageEntry } from "../../src/sources/lock-document.ts";
-import { clientPath, needs } from "../fixtures/clients.ts";
-import { runClient } from "../fixtures/container-clients.ts";
-import { digestOf, type TarPart, TestImages, tarFolder, tarOf } from "../fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import type { AirferryError } from "../../../src/errors.ts";
+import { resolveManifest } from "../../../src/pack/resolve.ts";
+import { openWorkspace } from "../../../src/pack/workspace.ts";
+import { entriesOf, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
+import { clientPath, needs } from "../../fixtures/clients.ts";
+import { runClient } from "../../fixtures/container-clients.ts";
+import { digestOf, type TarPart, TestImages, tarFolder, tarOf } from "../../fixtures/images.ts";
+import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
 
 /** Locks one archive; returns the lock's entry, or the error. */
 async function lockArchive(dir: string, entry: object) {

@@ -5,12 +5,12 @@
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { needs } from "../fixtures/clients.ts";
-import { runClient } from "../fixtures/container-clients.ts";
-import { startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { lockImages, packImages } from "../fixtures/image-lock.ts";
-import { INDEX, MANIFEST, startDockerRegistry, type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { scratch } from "../fixtures/program.ts";
+import { needs } from "../../fixtures/clients.ts";
+import { runClient } from "../../fixtures/container-clients.ts";
+import { startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { INDEX, MANIFEST, startDockerRegistry, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 t.test("keys that are none are told before anything is asked", async (t) => {
   const images = new TestImages();

@@ -2,10 +2,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { layersOf, lockImages, packImages } from "../fixtures/image-lock.ts";
-import { INDEX, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { scratch } from "../fixtures/program.ts";
+import { startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { layersOf, lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { INDEX, MANIFEST, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 const tagOf = ({ digest }: { digest: string }, suffix = "") => digest.replace(":", "-") + suffix;
 

@@ -1,9 +1,9 @@
 /** Which parts of an image are wanted: platforms in every form, nested indexes, what is listed twice, and attestations. */
 import t, { type Test } from "tap";
-import { startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { layersOf, lockImages, packImages } from "../fixtures/image-lock.ts";
-import { type TestDescriptor, TestImages } from "../fixtures/images.ts";
-import { scratch } from "../fixtures/program.ts";
+import { startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { layersOf, lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { type TestDescriptor, TestImages } from "../../fixtures/images.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 /** Serves one index, and locks it with platforms: which of its images came along whole? */
 async function choose(t: Test, images: TestImages, root: TestDescriptor, platforms: string[] | undefined, api = false) {

@@ -2,14 +2,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { RegistryAuth, type RegistryAuthOptions, tokenService } from "../../src/http/registry-auth.ts";
-import type { OciDigest } from "../../src/oci/digest.ts";
-import { RegistryOrigin } from "../../src/sources/image/registry.ts";
-import { askBy } from "../../src/sources/image/registry-access.ts";
-import { type FakeRegistryOptions, indexOf, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
-import { testFetcher } from "../fixtures/fetching.ts";
-import { digestOf, MANIFEST, TestImages } from "../fixtures/images.ts";
-import { scratch } from "../fixtures/program.ts";
+import { RegistryAuth, type RegistryAuthOptions, tokenService } from "../../../src/http/registry-auth.ts";
+import type { OciDigest } from "../../../src/oci/digest.ts";
+import { RegistryOrigin } from "../../../src/sources/image/registry.ts";
+import { askBy } from "../../../src/sources/image/registry-access.ts";
+import { type FakeRegistryOptions, indexOf, PASSWORD, startFakeRegistry, USER } from "../../fixtures/fake-registry.ts";
+import { testFetcher } from "../../fixtures/fetching.ts";
+import { digestOf, MANIFEST, TestImages } from "../../fixtures/images.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 const auth = (text: string) => Buffer.from(text).toString("base64");
 

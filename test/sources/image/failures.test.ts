@@ -2,10 +2,10 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { type FakeRegistryOptions, startFakeRegistry } from "../fixtures/fake-registry.ts";
-import { layersOf, lockImages, packImages } from "../fixtures/image-lock.ts";
-import { type TestDescriptor, TestImages, tarFolder } from "../fixtures/images.ts";
-import { scratch } from "../fixtures/program.ts";
+import { type FakeRegistryOptions, startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { layersOf, lockImages, packImages } from "../../fixtures/image-lock.ts";
+import { type TestDescriptor, TestImages, tarFolder } from "../../fixtures/images.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 t.test("a registry that no longer gives what was locked", async (t) => {
   const images = new TestImages();

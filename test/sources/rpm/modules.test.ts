@@ -1,7 +1,7 @@
 /** Module streams and groups in `lock`: what hides packages, `module_hotfixes`, conditional members of groups. */
 import t from "tap";
-import { lockOver } from "../fixtures/rpm-lock.ts";
-import { makeRepository } from "../fixtures/rpm-metadata.ts";
+import { lockOver } from "../../fixtures/rpm-lock.ts";
+import { makeRepository } from "../../fixtures/rpm-metadata.ts";
 
 const MODULES = `---
 document: modulemd
