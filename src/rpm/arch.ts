@@ -11,14 +11,20 @@ const COMPATIBLE: Record<string, readonly string[]> = {
   s390x: ["s390x", "s390"],
 };
 
-/** How well packages of `arch` suit a system of `base`: 0 is best; undefined: they do not run there. noarch suits all. */
+/**
+ * How well packages of `arch` suit a system of `base`: 0 is best; undefined means they do not run there. noarch suits
+ * every base.
+ */
 export function archRank(base: string, arch: string): number | undefined {
   if (arch === "noarch") return 0;
   const rank = (COMPATIBLE[base] ?? [base]).indexOf(arch);
   return rank < 0 ? undefined : rank;
 }
 
-/** Whether packages of one name and these architectures exclude each other: 64-bit and 32-bit ones do not (rpm's colors). */
+/**
+ * Whether packages of one name and these architectures exclude each other: 64-bit and 32-bit ones do not (rpm's
+ * colors).
+ */
 export function sharesColor(a: string, b: string): boolean {
   return a === "noarch" || b === "noarch" || is64Bit(a) === is64Bit(b);
 }

@@ -1,34 +1,34 @@
 /**
- * Opens bzip2 data with seek-bzip, strictly: to its last byte, in one stream or several. The library decodes a file in one go: so
- * it runs in a thread, which is ended when it takes too long.
+ * Decompresses bzip2 data with seek-bzip, strictly: to its last byte, in one stream or several. The library decodes a
+ * file in one call, so it runs in a thread that is terminated when it takes too long.
  */
 import Bunzip from "seek-bzip";
 import type { AirferryError } from "../errors.ts";
 import { runInThread } from "../io/parser-thread.ts";
 
 const PIECE_BYTES = 1024 * 1024;
-/** What small and large files may take: ten times what they take on a slow machine. */
+/** Time limits for small and large files: ten times what they take on a slow machine. */
 const LEAST_MS = 20_000;
 const MS_PER_KB = 100;
 const MOST_MS = 5 * 60_000;
 
 export interface Bzip2Limits {
-  /** Where more comes out, what is returned ends somewhere behind that. */
+  /** When there is more output, the returned data ends somewhere beyond that. */
   maxBytes: number;
-  /** Where nothing is said, ten times what honest data takes. */
+  /** Default: ten times what honest data takes. */
   maxMs?: number;
-  /** Makes the error for data that takes longer. */
+  /** Creates the error for data that takes longer. */
   tooMuch(fault: string): AirferryError;
 }
 
-/** Opens a file in a thread. Throws what is wrong with damaged or cut data. */
+/** Decompresses a file in a thread. Throws for damaged or truncated data. */
 export async function openBzip2(bytes: Uint8Array, limits: Bzip2Limits): Promise<Buffer> {
   const { maxBytes, tooMuch, maxMs = Math.min(MOST_MS, LEAST_MS + (bytes.length / 1000) * MS_PER_KB) } = limits;
   const open = await runInThread<Uint8Array>("bzip2", { bytes, args: [maxBytes], maxMs, tooMuch });
   return Buffer.from(open.buffer, open.byteOffset, open.byteLength);
 }
 
-/** The same in this thread, however long it takes. */
+/** The same in the current thread, without a time limit. */
 export function decodeBzip2(bytes: Uint8Array, maxBytes: number): Buffer {
   const output = new Output(maxBytes);
   let at = 0;
@@ -39,7 +39,7 @@ export function decodeBzip2(bytes: Uint8Array, maxBytes: number): Buffer {
     },
   });
   try {
-    // Without an end that it may ask for, the library reads one stream, up to its checksum.
+    // Without an end position, the library reads one stream, up to its checksum.
     do Bunzip.decode(input, output);
     while (at < bytes.length);
   } catch (error) {
@@ -51,7 +51,7 @@ export function decodeBzip2(bytes: Uint8Array, maxBytes: number): Buffer {
 
 class Enough extends Error {}
 
-/** Gathers bytes; throws {@link Enough} when there are. */
+/** Collects bytes; throws {@link Enough} once there are enough. */
 class Output {
   readonly #maxBytes: number;
   readonly #pieces: Buffer[] = [];

@@ -1,13 +1,13 @@
 /**
- * Dependencies as clauses that a solver understands, all of which must hold. In a clause `n + 1` stands for "package n is
- * there", `-(n + 1)` for "it is not". The caller says who provides what. The steps are those of libsolv's
- * pool_normalize_complex_dep(): for conflicts the very form counts, since a package is excused from a clause that forbids
- * it alone.
+ * Dependencies as clauses for a solver, all of which must hold. In a clause `n + 1` means "package n is present", `-(n
+ * + 1)` "it is absent". The caller says who provides what. The steps are those of libsolv's
+ * pool_normalize_complex_dep(): for conflicts the exact form matters, since a package is exempt from a clause that
+ * forbids only itself.
  */
 import type { Dependency } from "./dependency.ts";
 import type { Relation } from "./primary.ts";
 
-/** Who provides a relation: package numbers, each once, in rising order. */
+/** Who provides a relation: package numbers, distinct and ascending. */
 export type ProvidersOf = (relation: Relation) => readonly number[];
 
 /** How many literals may still be written or compared; shared by all conversions of a pool. */
@@ -15,12 +15,12 @@ export interface Budget {
   literals: number;
 }
 
-/** For one expression. Nested alternatives explode; nothing real takes a thousandth of it. */
+/** For one expression. Nested alternatives explode; no real expression needs a thousandth of this. */
 const MAX_LITERALS = 5_000_000;
 
 /**
  * Converts a dependency. An empty clause cannot be satisfied. `negated`: clauses of the opposite. Undefined when the
- * expression grows beyond all reason, or `budget` is spent, which this reduces.
+ * expression grows too large or `budget`, which this call reduces, is spent.
  */
 export function clausesOf(
   dependency: Dependency,
@@ -80,7 +80,9 @@ class Conversion {
     }
   }
 
-  /** Clauses that always hold are dropped on the way, as are repeated ones; none that others imply: its packages are in sight. */
+  /**
+   * Drops clauses that always hold and repeated ones, but not implied ones: their packages still count as reachable.
+   */
   #disjunction(parts: readonly number[][][]): number[][] {
     let result: number[][] = [[]];
     for (const part of parts) {
@@ -103,13 +105,16 @@ class Conversion {
   }
 }
 
-/** What cannot be satisfied is that alone: a package is excused from conflicting with itself only where nothing else is said. */
+/**
+ * Unsatisfiable input stays as it is: a package is exempt from conflicting with itself only if the clause says nothing
+ * else.
+ */
 function conjunction(parts: readonly number[][][]): number[][] {
   const clauses = parts.flat();
   return clauses.some((it) => it.length === 0) ? [[]] : clauses;
 }
 
-/** Two clauses in rising order as one; undefined when it always holds. */
+/** Merges two ascending clauses; undefined when the result always holds. */
 function merged(a: readonly number[], b: readonly number[]): number[] | undefined {
   const clause: number[] = [];
   for (let i = 0, j = 0; i < a.length || j < b.length; ) {
@@ -121,7 +126,7 @@ function merged(a: readonly number[], b: readonly number[]): number[] | undefine
   return alwaysHolds(clause) ? undefined : clause;
 }
 
-/** Whether a clause in rising order has a package both ways. */
+/** Whether an ascending clause has a package both positive and negative. */
 function alwaysHolds(clause: readonly number[]): boolean {
   for (let i = 0, j = clause.length - 1; i < j; ) {
     const sum = (clause[i] as number) + (clause[j] as number);
@@ -132,13 +137,13 @@ function alwaysHolds(clause: readonly number[]): boolean {
   return false;
 }
 
-/** A clause without repetitions, in rising order; undefined when it always holds. */
+/** A clause without repetitions, ascending; undefined when it always holds. */
 export function tidyClause(literals: readonly number[]): number[] | undefined {
   const tidy = [...new Set(literals)].sort((a, b) => a - b);
   return alwaysHolds(tidy) ? undefined : tidy;
 }
 
-/** Packages that match a relation, or a combination of relations that one package has to match alone; in rising order. */
+/** Packages that match a relation, or a combination of relations that a single package has to match; ascending. */
 function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
   if (it.op === undefined) return [...providersOf(it.relation)];
   const sets = it.args.map((arg) => setOf(arg, providersOf));
@@ -151,8 +156,8 @@ function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
 }
 
 /**
- * Every package that an expression may call for, whatever else is there. pool_add_pos_literals_complex_dep() of libsolv 0.7.23;
- * since 0.7.24 the condition of an `else` counts both ways.
+ * Every package that an expression may require, whatever else is present. pool_add_pos_literals_complex_dep() of
+ * libsolv 0.7.23; since 0.7.24 the condition of an `else` counts both ways.
  */
 export function calledFor(it: Dependency, providersOf: ProvidersOf, negated = false): number[] {
   if (it.op === undefined || it.op === "with" || it.op === "without") return negated ? [] : setOf(it, providersOf);
@@ -160,7 +165,7 @@ export function calledFor(it: Dependency, providersOf: ProvidersOf, negated = fa
   return it.args.flatMap((arg, index) => calledFor(arg, providersOf, isCondition(index) !== negated));
 }
 
-/** Whether an expression may come to hold once all of `seen` may be there. libsolv's solver_dep_possible(). */
+/** Whether an expression can hold if any of `seen` may be present. libsolv's solver_dep_possible(). */
 export function mayHold(it: Dependency, providersOf: ProvidersOf, seen: ReadonlySet<number>): boolean {
   switch (it.op) {
     case "if":

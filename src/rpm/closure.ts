@@ -1,7 +1,7 @@
 /**
- * The dependency closure of what a manifest asks for, over all its repositories together: what has to come, why each package
- * came in, and what cannot be had. Requests that exclude each other are solved apart and reported, since a mirror may hold
- * what one system cannot.
+ * The dependency closure of what a manifest asks for, over all its repositories together: which packages are needed,
+ * why each is included, and what is unavailable. Requests that exclude each other are solved separately and reported,
+ * since a mirror may hold what one system cannot.
  */
 import { formatRelation } from "./dependency.ts";
 import { compareEvr } from "./evr.ts";
@@ -14,26 +14,26 @@ export interface ClosureOptions {
   recommends: boolean;
   /** Looks up paths that primary does not list and adds what it finds to the pool; true when it found any. */
   findFiles: (paths: readonly string[]) => Promise<boolean>;
-  /** Packages whose 32-bit twin comes too, where there is one. */
+  /** Packages whose 32-bit twin is included too, if there is one. */
   multilib?: (id: number) => boolean;
   /** Packages whose conditional dependencies, `(a if b)`, count as if the condition held. */
   always?: (id: number) => boolean;
-  /** What comes where it can once one of its conditions (package numbers) is carried: conditional members of groups. */
+  /** Included if possible once one of its conditions (package numbers) is included: conditional members of groups. */
   conditional?: readonly (Request & { onlyIf: readonly number[] })[];
-  /** Carried, or at hand, in any case: conditions that they meet hold. */
+  /** Included, or available, in any case: conditions that they meet hold. */
   atHand?: ReadonlySet<number>;
 }
 
-/** A conditional dependency of a carried package that nothing carried satisfies. */
+/** A conditional dependency of an included package that no included package satisfies. */
 export interface LeftOut {
   id: number;
   /** As upstream writes it. */
   text: string;
-  /** Why it cannot be had, where it was to come: always, or since its condition holds. */
+  /** Why it is unavailable, if it was needed: always, or because its condition holds. */
   fault?: string;
 }
 
-/** Something that cannot be had. */
+/** Something unavailable. */
 export interface Unresolved {
   /** What the manifest asks for. */
   request: string;
@@ -44,28 +44,28 @@ export interface Unresolved {
 export interface Closure {
   /** Package numbers, sorted, without what is installed already. */
   packages: number[];
-  /** Why each came in: the chain of requirers, direct one first; empty when the manifest names it. */
+  /** Why each is included: the chain of requirers, direct one first; empty when the manifest names it. */
   why: Map<number, string[]>;
   unresolved: Unresolved[];
   leftOut: LeftOut[];
-  /** Things to know that are no failure: requests that exclude each other, obsoleted packages. */
+  /** Notes that are not failures: requests that exclude each other, obsoleted packages. */
   notes: string[];
 }
 
-/** Requirers in a chain that says why a package came in; real chains are shorter. */
+/** Requirers in a chain that says why a package is included; real chains are shorter. */
 const MAX_CHAIN = 100;
-/** Rounds of looking for files, and of conditions that only several solutions together make true. */
+/** Rounds of file look-ups, and of conditions that only several solutions together make true. */
 const MAX_ROUNDS = 20;
 
 /**
- * Solves all requests. Never throws for what cannot be had: see `unresolved`.
+ * Solves all requests. Never throws for what is unavailable: see `unresolved`.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when dependencies take more time or memory than any honest ones
  */
 export async function closureOf(pool: Pool, requests: readonly Request[], options: ClosureOptions): Promise<Closure> {
   const looked = new Set<string>();
   for (let round = 0; ; round++) {
     const result = await solveAll(pool, requests, options);
-    // A path below */bin or /etc would stand in primary; only when something fails is it worth looking again.
+    // A path below */bin or /etc would be in primary; looking again is worth it only when something fails.
     const paths = [...pool.missingPaths].filter(
       (path) => !looked.has(path) && (result.unresolved.length > 0 || !isPrimaryPath(path)),
     );
@@ -113,7 +113,9 @@ async function solveAll(pool: Pool, requests: readonly Request[], options: Closu
   };
 }
 
-/** Conditional dependencies that hold because several solutions, or what is at hand, stand side by side; or always. */
+/**
+ * Conditional dependencies that hold because several solutions, or available packages, are present together; or always.
+ */
 async function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOptions): Promise<void> {
   const { recommends, always, atHand, conditional = [] } = options;
   const isChosen = (id: number) => chosen.has(id) || pool.installed.has(id);
@@ -129,7 +131,7 @@ async function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOpti
     for (const id of [...chosen]) {
       for (const rule of always?.(id) ? [...pool.rules(id), ...pool.unconditionalRules(id)] : pool.rules(id)) {
         if (rule.kind !== "requires" || inVain.has(rule)) continue;
-        // What is at hand meets conditions; as an answer it is chosen, so that what it needs comes too.
+        // Available packages meet conditions; one that is the answer is chosen, so that what it needs is included too.
         if (rule.literals.some((it) => (it > 0 ? isChosen(it - 1) : !isPresent(-it - 1)))) continue;
         const candidates = rule.literals.filter((it) => it > 0).map((it) => it - 1);
         await add(rule, { label: rule.text, candidates });
@@ -221,7 +223,9 @@ function whyOf(
   return why;
 }
 
-/** Why a request cannot be had: its best candidates' dependencies, each by the best provider, down to what is missing. */
+/**
+ * Why a request is unavailable: its best candidates' dependencies, each by the best provider, down to what is missing.
+ */
 function explain(pool: Pool, request: Request): string[] {
   const faults = new Set<string>();
   const view = { pool, trail: [] as number[], preferred: new Set<number>(), isChosen: () => false };
@@ -247,7 +251,7 @@ function explain(pool: Pool, request: Request): string[] {
   return [...faults];
 }
 
-/** Versions of the wanted name that do exist. */
+/** Existing versions of the wanted name. */
 function offered(pool: Pool, rule: Rule): string {
   const name = rule.text.split(" ", 1)[0] as string;
   const ids = pool.providers({ name, flags: 0, epoch: 0, version: "", release: "" });
@@ -258,7 +262,7 @@ function offered(pool: Pool, rule: Rule): string {
     .join(", ")})`;
 }
 
-/** Packages of the result that others of it obsolete: dnf will prefer the others. */
+/** Packages of the result that other packages of it obsolete: dnf will prefer the others. */
 function obsoletedIn(pool: Pool, packages: readonly number[]): string[] {
   const chosen = new Set(packages);
   const notes: string[] = [];
@@ -276,5 +280,5 @@ function obsoletedIn(pool: Pool, packages: readonly number[]): string[] {
   return notes;
 }
 
-/** A relation for people. */
+/** A relation in readable form. */
 export { formatRelation };

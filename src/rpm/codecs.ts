@@ -1,7 +1,7 @@
 /**
- * Compression of repository metadata: gz, zstd, xz and bz2 in, found by their magic bytes and never by a file's name; gz out,
- * the one codec that every client from EL7 to EL10 and zypper reads. Output is counted while it comes, so that a bomb is
- * refused after a few megabytes too many. No I/O.
+ * Compression of repository metadata: reads gz, zstd, xz and bz2, detected by magic bytes and never by file name;
+ * writes gz, the one codec that every client from EL7 to EL10 and zypper reads. Output is counted as it is produced, so
+ * a bomb is refused a few megabytes past the limit. No I/O.
  */
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -14,10 +14,10 @@ export type Codec = "gz" | "zstd" | "xz" | "bz2" | "zck" | "plain";
 
 /** Real metadata stays below 60 to 1. */
 const MAX_RATIO = 300;
-/** The ratio is looked at only beyond this. */
+/** The ratio is checked only beyond this. */
 const RATIO_FLOOR_BYTES = 32 * 1024 * 1024;
 const CHUNK_BYTES = 256 * 1024;
-/** Windows up to 128 MiB: what `zstd --ultra` makes without `--long`. */
+/** Windows up to 128 MiB: what `zstd --ultra` produces without `--long`. */
 const ZSTD_WINDOW_LOG = 27;
 
 const MAGICS: [Codec, number[]][] = [
@@ -28,25 +28,25 @@ const MAGICS: [Codec, number[]][] = [
   ["zck", [0x00, 0x5a, 0x43, 0x4b, 0x31]],
 ];
 
-/** How much may come out. */
+/** Limits on the output. */
 export interface DecompressOptions {
   /** Named in messages. */
   name: string;
-  /** Most bytes that may come out. */
+  /** Maximum output in bytes. */
   maxBytes: number;
-  /** `open-size` of repomd.xml: exactly so many must come out. */
+  /** `open-size` of repomd.xml: the exact size of the output. */
   openSize?: number | undefined;
 }
 
-/** Tells the codec by the first six bytes; "plain" when none of them fits. */
+/** Detects the codec by the first six bytes; "plain" when none of them fits. */
 export function detectCodec(head: Uint8Array): Codec {
   return MAGICS.find(([, magic]) => magic.every((byte, at) => head[at] === byte))?.[0] ?? "plain";
 }
 
 /**
  * Decompresses a file that is in memory, piece by piece. Pieces are never reused.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID for damaged data, a bomb, more than `maxBytes`, zchunk; ERR_UPSTREAM_SIZE when
- *   `openSize` is not met
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for damaged data, a bomb, more than `maxBytes`, zchunk;
+ *   ERR_UPSTREAM_SIZE when the output is not `openSize` bytes
  */
 export async function* decompressChunks(bytes: Uint8Array, options: DecompressOptions): AsyncGenerator<Buffer> {
   const codec = detectCodec(bytes);
@@ -102,7 +102,7 @@ function opened(
   }
 }
 
-/** In a thread, and nothing beyond the limit. */
+/** In a thread, and never beyond the limit. */
 async function* openedAside(bytes: Uint8Array, limit: Limit, name: string): AsyncGenerator<Buffer> {
   yield await openBzip2(bytes, { maxBytes: limit.bytes, tooMuch: (fault) => invalid(name, fault) });
 }
@@ -150,13 +150,13 @@ function invalid(name: string, fault: string, cause?: unknown): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot decompress "${name}": ${fault}${detail}`, {
     path: name,
     cause,
-    hint: "upstream's metadata is damaged; try another mirror, or tell upstream",
+    hint: "upstream's metadata is damaged; try another mirror, or report it upstream",
   });
 }
 
 /**
- * Compresses pieces with gzip: no time, no name, one fixed level, so that the same bytes always give the same file. How the
- * input is cut into pieces makes no difference.
+ * Compresses pieces with gzip: no time, no name, one fixed level, so that the same bytes always give the same file. How
+ * the input is cut into pieces makes no difference.
  */
 export async function gzip(pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Buffer[] = [];
@@ -165,7 +165,7 @@ export async function gzip(pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Arr
     for await (const chunk of output as AsyncIterable<Buffer>) chunks.push(chunk);
   });
   const file = Buffer.concat(chunks);
-  // The byte that names the operating system differs by platform and build.
+  // The operating-system byte differs by platform and build.
   file[9] = 0xff;
   return file;
 }

@@ -1,6 +1,6 @@
 /**
- * comps.xml: groups and environments. Read to know what `@group` and `@^environment` mean; cut, verbatim, to what a mirror
- * ships, since anaconda takes a missing member for an error.
+ * comps.xml: groups and environments. Read to resolve `@group` and `@^environment`; cut, verbatim, to what a mirror
+ * ships, since anaconda treats a missing member as an error.
  */
 import { child, childrenOf, childText, readXml, type XmlElement } from "./xml.ts";
 import { toUtf8 } from "./xml-encoding.ts";
@@ -64,7 +64,10 @@ function groupIdsOf(list: XmlElement | undefined): XmlElement[] {
   return childrenOf(list, "groupid");
 }
 
-/** Finds a group by id or name; in several repositories it is the sum of all. Undefined when nobody has it. */
+/**
+ * Finds a group by id or name; a group in several repositories is the union of all. Undefined when no repository has
+ * it.
+ */
 export function findGroup(all: readonly Comps[], wanted: string): CompsGroup["members"] | undefined {
   const found = all.flatMap((it) => it.groups).filter((it) => it.id === wanted || it.name === wanted);
   return found.length === 0 ? undefined : found.flatMap((it) => it.members);
@@ -104,7 +107,7 @@ export async function cutComps(
   return withoutElements(bytes, cuts);
 }
 
-/** Bytes without the given elements and the blanks before them. Elements do not overlap. */
+/** Bytes without the given elements and the white space before them. Elements do not overlap. */
 export function withoutElements(bytes: Buffer, elements: readonly XmlElement[]): Buffer {
   const parts: Buffer[] = [];
   let at = 0;

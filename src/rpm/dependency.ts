@@ -12,7 +12,7 @@ const OPERATORS = new Set<string>(["and", "or", "if", "unless", "with", "without
 const MAX_LENGTH = 8192;
 const MAX_DEPTH = 20;
 
-/** Tells whether a name is an expression. */
+/** Returns whether a name is an expression. */
 export function isRich(name: string): boolean {
   return name.startsWith("(");
 }
@@ -84,7 +84,7 @@ class RichParser {
     return { relation: { name, flags, ...parseEvr(this.#word()) } };
   }
 
-  /** Up to a blank or an unbalanced closing parenthesis: names have balanced ones of their own. */
+  /** Up to white space or an unbalanced closing parenthesis: names may contain balanced ones. */
   #word(): string {
     this.#blanks();
     const start = this.#at;
@@ -108,15 +108,15 @@ class RichParser {
   }
 }
 
-/** `name >= epoch:version-release` as people write it, without epoch 0. */
+/** `name >= epoch:version-release` in readable form, without epoch 0. */
 export function formatRelation({ name, flags, epoch, version, release }: Relation): string {
   if (flags === 0) return name;
   return `${name} ${formatSign(flags)} ${epoch === 0 ? "" : `${epoch}:`}${version}${release === "" ? "" : `-${release}`}`;
 }
 
 /**
- * An expression as if every condition in it held: what `a if b` and `a unless b` ask for sooner or later, and both branches
- * where there is an else. Undefined when it has no condition.
+ * An expression as if every condition in it held: what `a if b` and `a unless b` may require, and both branches of an
+ * else. Undefined when it has no condition.
  */
 export function unconditional(it: Dependency): Dependency | undefined {
   if (it.op === undefined) return undefined;

@@ -1,9 +1,9 @@
 /**
- * RPM versions: how two of them compare, and whether a version lies in the range that a dependency asks for.
+ * RPM versions: how two of them compare, and whether a version is in the range that a dependency requires.
  * See rpm's docs/manual/dependencies.md and rpmio/rpmvercmp.c; tested with upstream's own vectors.
  */
 
-/** Epoch, version and release. `release` is "" where a dependency names none. */
+/** Epoch, version and release. `release` is "" when a dependency names none. */
 export interface Evr {
   epoch: number;
   version: string;
@@ -18,7 +18,7 @@ export const LT = 4;
 const FLAGS: Record<string, number> = { EQ, GT, LT, GE: GT | EQ, LE: LT | EQ };
 const SIGNS = ["", ">", "=", ">=", "<", "<>", "<=", ""];
 
-/** Reads the `flags` attribute of repository metadata; undefined when it is none of EQ, LT, GT, LE, GE. */
+/** Reads the `flags` attribute of repository metadata; undefined unless it is EQ, LT, GT, LE or GE. */
 export function parseFlags(text: string): number | undefined {
   return FLAGS[text];
 }
@@ -40,7 +40,10 @@ const isAlnum = (code: number) => isDigit(code) || isLetter(code);
 const TILDE = 126;
 const CARET = 94;
 
-/** Compares two versions or two releases as rpm does: -1, 0 or 1. Separators do not count, `~` sorts before the end, `^` after. */
+/**
+ * Compares two versions or two releases as rpm does: -1, 0 or 1. Separators do not count, `~` sorts before the end, `^`
+ * after.
+ */
 export function rpmvercmp(a: string, b: string): number {
   if (a === b) return 0;
   let i = 0;
@@ -93,10 +96,10 @@ export function compareEvr(a: Evr, b: Evr): number {
   return rpmvercmp(a.version, b.version) || rpmvercmp(a.release, b.release);
 }
 
-/** Tells whether the range that is provided and the range that is asked for have a version in common. */
+/** Returns whether the provided and the required range have a version in common. */
 export function rangesOverlap(providedFlags: number, provided: Evr, flags: number, wanted: Evr): boolean {
   if (flags === 0) return true;
-  // What is provided without a version satisfies every version: see rpm's rpmdsCompare() and libsolv.
+  // A provide without a version satisfies every version: see rpm's rpmdsCompare() and libsolv.
   if (providedFlags === 0) return true;
   if ((providedFlags & flags & (LT | GT)) !== 0) return true;
   let order = provided.epoch === wanted.epoch ? 0 : provided.epoch > wanted.epoch ? 1 : -1;
@@ -125,7 +128,7 @@ export function parseEvr(text: string): Evr {
   };
 }
 
-/** `epoch:version-release`, the epoch always there. */
+/** `epoch:version-release`, always with the epoch. */
 export function formatEvr({ epoch, version, release }: Evr): string {
   return `${epoch}:${version}${release === "" ? "" : `-${release}`}`;
 }

@@ -12,7 +12,7 @@ export async function findInFilelists(
   paths: ReadonlySet<string>,
   onFound: (pkgid: string, path: string) => void,
 ): Promise<void> {
-  // Paths are compared as latin1, like all of the solver's names; some writers escape more than they have to.
+  // Paths are compared as latin1, like all names in the solver; some writers escape more than necessary.
   const needles = [...paths].map((path) => ({
     path,
     bytes: Buffer.from(`>${escapeText(path)}<`, "latin1"),
@@ -30,7 +30,7 @@ export async function findInFilelists(
   });
 }
 
-/** The `pkgid` attribute of a block of filelists or other; "" when it has none. */
+/** The `pkgid` attribute of a block of filelists or other; "" when absent. */
 export function pkgidOf(block: Buffer): string {
   const tag = block.toString("latin1", 0, Math.min(block.length, 2048));
   const match = /^<[^>]*?\spkgid\s*=\s*(?:"([^"]*)"|'([^']*)')/.exec(tag);

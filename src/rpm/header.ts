@@ -1,7 +1,7 @@
 /**
- * One RPM header (index and data) and the package file around it: lead, signature header, main header, payload. Strict about
- * counts, offsets and ends, since everything read later trusts them. Values are decoded when asked for.
- * See rpm's docs/manual/format_header.md.
+ * One RPM header (index and data) and the package file around it: lead, signature header, main header, payload. Strict
+ * about counts, offsets and ends, since everything read later trusts them. Values are decoded on demand. See rpm's
+ * docs/manual/format_header.md.
  */
 import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";
@@ -14,7 +14,7 @@ const INTRO_BYTES = 16;
 const ENTRY_BYTES = 16;
 /** rpm's own limit. */
 const MAX_ENTRIES = 65_535;
-/** A quarter of what rpm takes; the largest real headers (kernel sources, texlive) have some 20 MB. */
+/** A quarter of what rpm accepts; the largest real headers (kernel sources, texlive) have some 20 MB. */
 const MAX_DATA_BYTES = 64 * 1024 * 1024;
 const MAX_SIGNATURE_ENTRIES = 1024;
 const MAX_SIGNATURE_DATA_BYTES = 64 * 1024 * 1024;
@@ -27,13 +27,13 @@ interface IndexEntry {
   count: number;
 }
 
-/** A header in memory. Unknown tags are kept; a tag that is missing reads as undefined or []. */
+/** A header in memory. Unknown tags are kept; a missing tag reads as undefined or []. */
 export class RpmHeader {
-  /** All of it, from its magic bytes: what header digests and signatures are made over. */
+  /** The whole header, from its magic bytes: what header digests and signatures cover. */
   readonly bytes: Buffer;
   readonly #entries = new Map<number, IndexEntry>();
   readonly #data: Buffer;
-  /** Strings that are still possible: each takes a byte at least, and no two tags share theirs. */
+  /** Strings still possible: each takes at least a byte, and no two tags share theirs. */
   #stringsLeft: number;
 
   /**
@@ -71,7 +71,7 @@ export class RpmHeader {
     }
     if (type === TYPE.string && count !== 1) return "a string with a count";
     if (type !== TYPE.null) this.#stringsLeft -= count;
-    if (this.#stringsLeft < 0) return "more strings than there is room for";
+    if (this.#stringsLeft < 0) return "more strings than fit";
     // Strings follow each other, a NUL byte after each.
     for (let at = offset, left = count; left > 0 && type !== TYPE.null; left--) {
       const end = this.#data.indexOf(0, at);
@@ -81,7 +81,7 @@ export class RpmHeader {
     return undefined;
   }
 
-  /** Tells whether the tag is there. */
+  /** Returns whether the tag is present. */
   has(tag: number): boolean {
     return this.#entries.has(tag);
   }
@@ -91,7 +91,7 @@ export class RpmHeader {
     return this.#entries.get(tag);
   }
 
-  /** The first string of a tag; of translated texts that is the untranslated one. */
+  /** The first string of a tag; for translated texts, the untranslated one. */
   string(tag: number): string | undefined {
     const entry = this.#entries.get(tag);
     if (!entry || !isText(entry.type)) return undefined;
@@ -150,7 +150,7 @@ function isText(type: number): boolean {
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** UTF-8, or where it is not, ISO 8859-1: what old packages were written in, and what createrepo_c assumes. */
+/** UTF-8, or else ISO 8859-1, which old packages use and createrepo_c assumes. */
 export function decodeText(bytes: Buffer): string {
   if (bytes.length < 64 && isAscii(bytes)) return bytes.toString("latin1");
   try {
@@ -167,7 +167,7 @@ function isAscii(bytes: Buffer): boolean {
 
 /** What a package file consists of. Offsets count from its first byte. */
 export interface RpmFile {
-  /** Names it in messages. */
+  /** Name for messages. */
   name: string;
   size: number;
   /** Package format by the lead's major version: 3 or 4 (v4 and v6 packages look alike there). */
@@ -180,7 +180,7 @@ export interface RpmFile {
 }
 
 /**
- * Reads lead and both headers of a package. At most the headers' own size is read, and never more than the file has.
+ * Reads lead and both headers of a package. Reads at most the headers' size, and never more than the file has.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID with file, offset and reason
  */
 export async function readRpmFile(source: RandomAccess, name: string): Promise<RpmFile> {
@@ -193,7 +193,8 @@ export async function readRpmFile(source: RandomAccess, name: string): Promise<R
     return bytes;
   };
   const lead = await read(0, LEAD_BYTES);
-  if (lead.readUInt32BE(0) !== 0xedabeedb) throw invalidRpm(name, 0, "no RPM package: the lead has another magic");
+  if (lead.readUInt32BE(0) !== 0xedabeedb)
+    throw invalidRpm(name, 0, "not an RPM package: the lead has the wrong magic");
   const leadVersion = lead[4] as number;
   if (leadVersion < 3 || leadVersion > 6) throw invalidRpm(name, 4, `unknown package version ${leadVersion}`);
   const signatureType = lead.readUInt16BE(78);
@@ -225,7 +226,7 @@ async function readHeader(
   limits: { entries: number; data: number },
 ): Promise<RpmHeader> {
   const intro = await read(start, INTRO_BYTES);
-  if (intro.readUInt32BE(0) !== 0x8eade801) throw invalidRpm(name, start, `the ${what} has another magic`);
+  if (intro.readUInt32BE(0) !== 0x8eade801) throw invalidRpm(name, start, `the ${what} has the wrong magic`);
   const entries = intro.readUInt32BE(8);
   const data = intro.readUInt32BE(12);
   if (entries === 0 || entries > limits.entries) throw invalidRpm(name, start + 8, `${entries} entries in the ${what}`);
@@ -237,13 +238,13 @@ async function readHeader(
 }
 
 /**
- * A region, where there is one, must hold the whole header: rpm takes its end from the region's trailer, so anything beyond
+ * A region, if present, must hold the whole header: rpm takes its end from the region's trailer, so anything beyond
  * would be data that no signature covers.
  */
 function requireRegion(header: RpmHeader, name: string, start: number): void {
   const trailer = header.bin(TAG.headerImmutable);
   if (!trailer) {
-    if (header.has(TAG.headerImmutable)) throw invalidRpm(name, start + INTRO_BYTES, "a region of a wrong type");
+    if (header.has(TAG.headerImmutable)) throw invalidRpm(name, start + INTRO_BYTES, "a region of the wrong type");
     return;
   }
   const { bytes } = header;
@@ -264,7 +265,7 @@ export function isSourcePackage({ header }: Pick<RpmFile, "header">): boolean {
   return header.has(TAG.sourcePackage) || !header.has(TAG.sourceRpm);
 }
 
-/** Size of the open payload, from wherever this package version keeps it. */
+/** Size of the uncompressed payload, from wherever this package version stores it. */
 export function archiveSizeOf({ header, signature }: Pick<RpmFile, "header" | "signature">): number {
   return (
     header.number(TAG.archiveSize) ??
@@ -283,6 +284,6 @@ function asBuffer(bytes: Uint8Array): Buffer {
 export function invalidRpm(name: string, offset: number, reason: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read package "${name}": ${reason}, at byte ${offset}`, {
     path: name,
-    hint: "the package is damaged; fetch it again, or tell upstream",
+    hint: "the package is damaged; fetch it again, or report it upstream",
   });
 }

@@ -1,13 +1,13 @@
 /**
- * What a solver may come to look at: every package that requests lead to by whatever way, possible or not. Which architecture
- * of a name is the best one is told among these. See libsolv's solver_addpkgrulesforsolvable() and solver_addpkgrulesforweak().
+ * What a solver may look at: every package that requests can lead to, possible or not. The best architecture of a name
+ * is determined among these. See libsolv's solver_addpkgrulesforsolvable() and solver_addpkgrulesforweak().
  */
 import { calledFor, mayHold } from "./clauses.ts";
 import type { Dependency } from "./dependency.ts";
 import type { Pool } from "./pool.ts";
 import type { Relation } from "./primary.ts";
 
-/** Every package in sight of `starts`, themselves included. */
+/** Every package reachable from `starts`, including them. */
 export function inSight(pool: Pool, starts: Iterable<number>): Set<number> {
   const providersOf = (relation: Relation) => pool.providers(relation);
   const seen = new Set<number>();
@@ -19,7 +19,7 @@ export function inSight(pool: Pool, starts: Iterable<number>): Set<number> {
       queue.push(id);
     }
   };
-  /** Packages that come in by themselves, by what makes them. */
+  /** Packages that are included by themselves, by what triggers them. */
   const waiting = new Map<number, { id: number; dependency: Dependency }[]>();
   for (const kind of ["supplements", "enhances"] as const) {
     for (const id of pool.with(kind)) {

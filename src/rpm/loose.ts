@@ -1,6 +1,6 @@
 /**
- * Loose RPMs: what a repository's metadata says about package files that lie in a folder. Headers and bytes are read in one
- * pass, the hash runs over the same pieces. No I/O of its own.
+ * Loose RPMs: what a repository's metadata says about package files in a folder. Headers and bytes are read in one
+ * pass; the hash runs over the same pieces. Does no I/O itself.
  */
 import { createHash } from "node:crypto";
 import type { RandomAccess } from "../io/types.ts";
@@ -16,9 +16,9 @@ export interface LooseFile {
   /** Location in the repository, relative, not percent-encoded. */
   href: string;
   bytes: RandomAccess;
-  /** SHA-256, lower-case hex, when somebody has it already; else the whole file is read and hashed. */
+  /** SHA-256, lower-case hex, if already known; otherwise the whole file is read and hashed. */
   sha256?: string | undefined;
-  /** Seconds since 1970; left out: the build time, so that metadata does not depend on how a file was copied. */
+  /** Seconds since 1970; default: the build time, so that metadata does not depend on how a file was copied. */
   fileTime?: number | undefined;
 }
 
@@ -42,7 +42,7 @@ export async function readLoosePackage(file: LooseFile): Promise<LoosePackage> {
   return { ...formatPackageXml(info, place), href: file.href, sha256, size: file.bytes.size, info };
 }
 
-/** Hashes everything, the next piece being read while one is hashed. */
+/** Hashes everything, reading the next piece while one is hashed. */
 async function hashOf(bytes: RandomAccess): Promise<string> {
   const hash = createHash("sha256");
   let next = bytes.read(0, READ_BYTES);

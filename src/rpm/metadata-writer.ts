@@ -1,6 +1,7 @@
 /**
- * Writes `repodata/`: the big documents compressed while their blocks stream by, other metadata as given, and repomd.xml over
- * all of them. The same input always gives the same bytes. gzip alone, since EL7 and zypper read nothing else everywhere.
+ * Writes `repodata/`: the big documents, compressed while their blocks stream by, other metadata as given, and
+ * repomd.xml over all of them. The same input always gives the same bytes. Only gzip, since EL7 and zypper do not
+ * reliably read anything else.
  */
 import { createHash } from "node:crypto";
 import { gzip } from "./codecs.ts";
@@ -9,7 +10,7 @@ import { escapeXml } from "./xml.ts";
 
 type Pieces = Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>;
 
-/** One of primary, filelists and other: what stands around the blocks (with `packages="N"` right) and the blocks. */
+/** One of primary, filelists and other: the text around the blocks (with the right `packages="N"`) and the blocks. */
 export interface RepodataDocument {
   /** XML declaration and root start tag. */
   head: string;
@@ -26,20 +27,20 @@ export interface RepodataExtra {
   /** File name before checksum and codec: `comps.xml`. */
   name: string;
   bytes: Uint8Array;
-  /** Whether clients expect it compressed: EL7 wants comps plain. */
+  /** Whether clients expect it compressed: EL7 needs comps uncompressed. */
   compress: boolean;
 }
 
 /** What to write. */
 export interface RepodataInput {
-  /** Any text; by custom the time in seconds. */
+  /** Any text; by convention the time in seconds. */
   revision: string;
   /** Timestamp of every record. */
   time: Date;
   primary: RepodataDocument;
   filelists?: RepodataDocument | undefined;
   other?: RepodataDocument | undefined;
-  /** In the order of repomd.xml, after the three. */
+  /** In the order of repomd.xml, after the three documents. */
   extra?: readonly RepodataExtra[] | undefined;
 }
 
@@ -53,7 +54,7 @@ export interface RepodataFile {
   sha256: string;
 }
 
-/** Compresses, names and lists all of it. Documents are written one after the other, in the order of repomd.xml. */
+/** Compresses, names and lists everything. Documents are written one after the other, in the order of repomd.xml. */
 export async function writeRepodata(input: RepodataInput): Promise<{ files: RepodataFile[]; repomd: Buffer }> {
   const timestamp = Math.trunc(input.time.getTime() / 1000);
   const files: RepodataFile[] = [];
@@ -92,7 +93,7 @@ async function* piecesOf({ head, blocks, tail }: RepodataDocument): AsyncGenerat
   yield tail;
 }
 
-/** Compresses and, while it is at it, hashes and counts what goes in. */
+/** Compresses, and hashes and counts the input on the way. */
 async function compress(pieces: Pieces): Promise<{ bytes: Buffer; open: { sha256: string; size: number } }> {
   const hash = createHash("sha256");
   let size = 0;
@@ -136,7 +137,7 @@ const ROOTS = {
   other: ["otherdata", 'xmlns="http://linux.duke.edu/metadata/other"'],
 } as const;
 
-/** The three documents of packages that were described from their headers, in the order given. */
+/** The three documents for packages described from their headers, in the order given. */
 export function documentsOf(
   packages: readonly PackageXml[],
 ): Record<"primary" | "filelists" | "other", RepodataDocument> {

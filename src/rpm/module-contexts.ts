@@ -1,14 +1,15 @@
 /**
- * Contexts of module streams: a stream may be built several times, against different streams of other modules, and clients see
- * one of these contexts, the one that fits what else is active. As libdnf decides it (ModulePackageContainer::moduleSolve): builds
- * with the same needs are one context; modules of one name exclude each other; the rest is a search.
+ * Contexts of module streams: a stream may be built several times, against different streams of other modules, and
+ * clients see one of these contexts, the one that fits what else is active. Follows libdnf
+ * (ModulePackageContainer::moduleSolve): builds with the same requirements are one context; modules of one name exclude
+ * each other; the rest is a search.
  */
 import type { ModuleDocument } from "./modules.ts";
 
 export interface ModuleContext {
   module: string;
   stream: string;
-  /** Modules that it needs, with the streams of them that will do; empty: any. */
+  /** Required modules, each with its acceptable streams; empty means any. */
   needs: [module: string, streams: string[]][];
   /** Orders contexts that are equally good. */
   key: string;
@@ -16,11 +17,11 @@ export interface ModuleContext {
   builds: ModuleDocument[];
 }
 
-/** A search gives up after so many comparisons of streams, as does each that follows; real ones take some thousands. */
+/** A search, and each that follows, gives up after this many comparisons of streams; real ones take some thousands. */
 const MAX_STEPS = 500_000;
 const MAX_STEPS_TOGETHER = 5_000_000;
 
-/** Modules that a build needs. The platform is what it is. */
+/** Modules that a build needs, except the platform, which is fixed. */
 export function needsOf(build: ModuleDocument): [string, string[]][] {
   return build.requires.flatMap((it) => [...it]).filter(([module]) => module !== "platform");
 }
@@ -70,7 +71,7 @@ export class ContextChooser {
 
   /**
    * Finds one context for each goal (module to stream) and for whatever they need, all of which fit together: module to
-   * context. Undefined when there is no way, or none that is found in time.
+   * context. Undefined when there is no solution, or none is found in time.
    */
   choose(goals: ReadonlyMap<string, string>): Map<string, ModuleContext> | undefined {
     let steps = Math.min(MAX_STEPS, this.#steps);
@@ -79,9 +80,9 @@ export class ContextChooser {
       steps -= count;
     };
     const chosen = new Map<string, ModuleContext>();
-    /** What chosen contexts ask of a module. */
+    /** What chosen contexts require of a module. */
     const asked = new Map<string, string[][]>();
-    /** Modules to decide, in this order; a context appends what it needs, and takes it back when it goes. */
+    /** Modules to decide, in this order; a context appends what it needs, and removes it when it is dropped. */
     const open = [...goals.keys()];
     const isOpen = new Set(open);
     /** For each decision the next context to try, and how many modules were open before. */
@@ -94,7 +95,7 @@ export class ContextChooser {
       });
     const fits = ({ module, stream, needs }: ModuleContext) => {
       if (stream !== (goals.get(module) ?? stream)) return false;
-      // Goals count from the beginning; for other modules something has to be left to choose.
+      // Goals count from the start; for other modules something must be left to choose from.
       const isMet = ([needed, streams]: [string, string[]]) => {
         step(1);
         const decided = chosen.get(needed)?.stream ?? goals.get(needed);
@@ -154,7 +155,7 @@ export class ContextChooser {
   }
 }
 
-/** `-stream` in a list excludes it; a list of nothing else takes all others. */
+/** `-stream` in a list excludes it; a list of exclusions only accepts all others. */
 export function isAmong(stream: string, streams: readonly string[]): boolean {
   if (streams.includes(`-${stream}`)) return false;
   const positive = streams.filter((it) => !it.startsWith("-"));

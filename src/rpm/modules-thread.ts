@@ -1,4 +1,4 @@
-/** Module metadata read without holding up the main thread: YAML cannot be read in pieces. */
+/** Reads module metadata without blocking the main thread: YAML cannot be read in pieces. */
 import { FEW_BYTES, runInThread } from "../io/parser-thread.ts";
 import { invalidModules, type ModuleDocument, parseModules } from "./modules.ts";
 

@@ -1,7 +1,7 @@
 /**
- * Module metadata (modulemd): which packages belong to which stream, and which documents a mirror keeps. Documents are cut
- * and kept byte for byte, since stream names such as 1.10 do not survive a YAML writer; they are parsed only to decide.
- * See fedora-modularity/libmodulemd, yaml_specs.
+ * Module metadata (modulemd): which packages belong to which stream, and which documents a mirror keeps. Documents are
+ * cut and copied byte for byte, since stream names such as 1.10 do not survive a YAML writer; they are parsed only to
+ * decide. See fedora-modularity/libmodulemd, yaml_specs.
  */
 import { AirferryError } from "../errors.ts";
 import { textOf } from "../io/text.ts";
@@ -15,28 +15,32 @@ const MAX_DOCUMENT_CHARS = 4 * 1024 * 1024;
 
 /** One document. */
 export interface ModuleDocument {
-  /** modulemd, modulemd-stream-v2, modulemd-packager …, modulemd-defaults, modulemd-obsoletes, modulemd-translations. */
+  /**
+   * modulemd, modulemd-stream-v2, modulemd-packager …, modulemd-defaults, modulemd-obsoletes, modulemd-translations.
+   */
   kind: string;
-  /** Verbatim, from its `---` on. */
+  /** Verbatim, starting at its `---`. */
   text: string;
   module: string;
-  /** "" for documents that are about the whole module. */
+  /** "" for documents about the whole module. */
   stream: string;
   /** Up to 64 bits. */
   version: bigint;
-  /** Of the format: 2 and less, or 3, where contexts are names that people choose. */
+  /** Of the format: up to 2, or 3, in which contexts are chosen names. */
   format: number;
   context: string;
   arch: string;
   /** NEVRAs with epoch, as upstream lists them; source packages included. */
   artifacts: string[];
-  /** Modules that this build needs at run time, with the streams it accepts: empty means any. Alternatives are a list. */
+  /**
+   * Modules that this build needs at run time, with the streams it accepts: empty means any. Alternatives are a list.
+   */
   requires: Map<string, string[]>[];
   /** Package names of each profile. */
   profiles: Map<string, string[]>;
   /** Default stream, of a modulemd-defaults document. */
   defaultStream?: string;
-  /** Why it cannot be used: it is about nothing then. Clients warn of such a document and go on. */
+  /** Why it cannot be used. Clients warn about such a document and continue. */
   fault?: string;
 }
 
@@ -57,9 +61,8 @@ interface Raw {
 }
 
 /**
- * Parses modules.yaml, about 1 MB a second: large ones are read with `readModules` (modules-thread.ts), which does not hold up
- * the caller.
- * A document that is no YAML comes with its `fault`.
+ * Parses modules.yaml, about 1 MB a second: read large ones with `readModules` (modules-thread.ts), which does not
+ * block the caller. A document that is not YAML comes with its `fault`.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`: too many documents, or one too large
  */
 export function parseModules(bytes: Uint8Array, name: string): ModuleDocument[] {
@@ -110,7 +113,10 @@ function documentOf(raw: Raw, text: string): ModuleDocument {
   };
 }
 
-/** Version 2 has a list of alternatives, each with `requires: {module: [streams]}`; version 1 a map with one stream each. */
+/**
+ * Version 2 has a list of alternatives, each with `requires: {module: [streams]}`; version 1 a map with one stream
+ * each.
+ */
 function requiresOf(dependencies: unknown): Map<string, string[]>[] {
   const alternatives = Array.isArray(dependencies) ? dependencies : dependencies ? [dependencies] : [];
   return alternatives.map((it: { requires?: Record<string, unknown> } | null) => {
@@ -126,7 +132,7 @@ function strings(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((it): it is string => typeof it === "string") : [];
 }
 
-/** Cuts at `---` lines; what precedes the first is a document of its own when it says anything, what follows `...` is not. */
+/** Cuts at `---` lines; text before the first is a separate document unless it is empty, text after `...` is not. */
 function* splitDocuments(source: string): Generator<string> {
   let start = 0;
   let end: number | undefined;
@@ -186,7 +192,7 @@ function addByStream(streams: Streams, builds: Iterable<ModuleDocument>): void {
   }
 }
 
-/** The builds of each stream that will do. */
+/** The usable builds of each stream. */
 function* acceptedOf(own: ReadonlyMap<string, ModuleDocument[]> | undefined, streams: readonly string[]) {
   const positive = streams.filter((it) => !it.startsWith("-"));
   for (const stream of positive.length > 0 ? new Set(positive) : (own?.keys() ?? [])) {
@@ -206,7 +212,7 @@ function isBuild(document: ModuleDocument): boolean {
   return document.kind === "modulemd" || document.kind === "modulemd-stream-v2" || document.kind === "modulemd-stream";
 }
 
-/** A module stream chosen by the manifest: `name:stream`, the stream left out where there is a default. */
+/** A module stream chosen by the manifest: `name:stream`, or `name` if there is a default stream. */
 export interface ModuleSpec {
   module: string;
   stream: string | undefined;
@@ -219,7 +225,7 @@ export function parseModuleSpec(text: string): ModuleSpec {
   return { module: match?.[1] ?? text, stream: match?.[2] || undefined, profile: match?.[3] || undefined };
 }
 
-/** The modules that clients see: of each at most one stream, and of that one context. */
+/** The modules that clients see: at most one stream of each, and one context of that. */
 export interface ActiveModules {
   /** Module to stream. */
   streams: ReadonlyMap<string, string>;
@@ -227,7 +233,7 @@ export interface ActiveModules {
   builds: ReadonlySet<ModuleDocument>;
 }
 
-/** All module documents of several repositories, and what follows from them. */
+/** All module documents of several repositories, and what can be derived from them. */
 export class ModuleIndex {
   readonly documents: readonly ModuleDocument[];
   readonly #builds: ModuleDocument[];
@@ -262,9 +268,9 @@ export class ModuleIndex {
   }
 
   /**
-   * What is active when the wanted streams are enabled: these, the default streams of all other modules as far as they go
-   * together with them, and what all of these need; of each stream the context that fits the others.
-   * @throws {AirferryError} ERR_UNRESOLVED for a stream that nobody has, and for streams that exclude each other
+   * What is active when the wanted streams are enabled: these, the compatible default streams of all other modules, and
+   * what all of these need; for each stream the context that fits the others.
+   * @throws {AirferryError} ERR_UNRESOLVED for a stream that no repository has, and for streams that exclude each other
    */
   activate(wanted: readonly ModuleSpec[]): ActiveModules {
     const chooser = new ContextChooser(contextsOf(this.#builds));
@@ -284,7 +290,7 @@ export class ModuleIndex {
         throw new AirferryError(
           "ERR_UNRESOLVED",
           `cannot select module "${name}": ${module}:${other} is selected too, and a system has one stream of a module`,
-          { hint: "put one of them into another manifest" },
+          { hint: "move one of them to another manifest" },
         );
       }
       goals.set(module, stream);
@@ -327,7 +333,10 @@ export class ModuleIndex {
     return new Set([...builds].flatMap((it) => it.artifacts));
   }
 
-  /** NEVRAs of the newest version of every stream, and of the version that has the newest package: what `newest` must keep. */
+  /**
+   * NEVRAs of the newest version of every stream, and of the version that has the newest package: what `newest` must
+   * keep.
+   */
   newestArtifacts(): Set<string> {
     const found = new Set<string>();
     for (const streams of this.#byStream.values()) {
@@ -350,8 +359,8 @@ export function artifactName(nevra: string): string {
 }
 
 /**
- * The documents that a mirror keeps: builds of which it ships a binary package, builds that these need, and what belongs to
- * their modules. Text is verbatim; undefined when nothing is left.
+ * The documents that a mirror keeps: builds of which it ships a binary package, builds that these need, and what
+ * belongs to their modules. Text is verbatim; undefined when nothing is left.
  */
 export function cutModules(documents: readonly ModuleDocument[], shipped: ReadonlySet<string>): string | undefined {
   const all = documents.filter(isBuild);
@@ -359,7 +368,7 @@ export function cutModules(documents: readonly ModuleDocument[], shipped: Readon
     all.filter((it) => it.artifacts.some((nevra) => !nevra.endsWith(".src") && shipped.has(nevra))),
   );
   if (builds.size === 0) return undefined;
-  // Without the streams that it needs a client takes a stream for broken, even when none of their packages is needed.
+  // A client considers a stream broken without the streams it needs, even when none of their packages is needed.
   const offered = byStream(all);
   const kept = byStream(builds);
   for (const build of builds) {
@@ -379,7 +388,7 @@ export function cutModules(documents: readonly ModuleDocument[], shipped: Readon
   return left.map((it) => (it.text.endsWith("\n") ? it.text : `${it.text}\n`)).join("");
 }
 
-/** Streams that need each other's absence, for people. */
+/** Streams that exclude each other, for messages. */
 function excluding(chooser: ContextChooser, goals: ReadonlyMap<string, string>): AirferryError {
   const names = [...goals].map(([module, stream]) => `${module}:${stream}`);
   const broken = [...goals].filter(([module, stream]) => chooser.choose(new Map([[module, stream]])) === undefined);
@@ -390,7 +399,7 @@ function excluding(chooser: ContextChooser, goals: ReadonlyMap<string, string>):
   const needs = chooser.contexts.filter((it) => goals.get(it.module) === it.stream).flatMap((it) => it.needs);
   const modules = [...new Set(needs.map(([module, streams]) => `${module}:${streams.join("|")}`))].join(", ");
   return new AirferryError("ERR_UNRESOLVED", `cannot select module "${name}": ${list} (needed: ${modules})`, {
-    hint: "add the repository that has them, or put one of the streams into another manifest",
+    hint: "add the repository that has them, or move one of the streams to another manifest",
   });
 }
 
@@ -398,7 +407,7 @@ function invalid(name: string, number: number, fault: string): AirferryError {
   return invalidModules(name, `document ${number}: ${fault}`);
 }
 
-/** The error for module metadata that is not what it should be. */
+/** The error for malformed module metadata. */
 export function invalidModules(name: string, fault: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": ${fault}`, {
     path: name,

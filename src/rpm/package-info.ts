@@ -1,23 +1,25 @@
 /**
- * What repository metadata says about one package, taken from its headers. Which requirements, files and changelog entries
- * are told, and in which order, follows createrepo_c, since clients have come to expect it; the tests compare byte by byte.
+ * What repository metadata says about one package, taken from its headers. The choice and order of requirements, files
+ * and changelog entries follow createrepo_c, since clients expect that; the tests compare byte by byte.
  */
 import { rpmvercmp } from "./evr.ts";
 import { archiveSizeOf, invalidRpm, isSourcePackage, type RpmFile, type RpmHeader } from "./header.ts";
 import { FILE_GHOST, SENSE, TAG } from "./tags.ts";
 
-/** All paths of one package together: the headers keep folder and name apart, so that a few bytes can mean very many. */
+/**
+ * All paths of one package together: headers store folder and name separately, so a few bytes can expand to very many.
+ */
 const MAX_PATH_CHARACTERS = 256 * 1024 * 1024;
 
 /** createrepo_c's default: the newest ten. */
 export const CHANGELOG_LIMIT = 10;
 
-/** One provided or wanted capability. Rich dependencies stand whole in `name`. */
+/** One provided or required capability. `name` holds a rich dependency whole. */
 export interface PackageDependency {
   name: string;
   /** Absent: any version. */
   flags?: "EQ" | "LT" | "GT" | "LE" | "GE";
-  /** Set together where the header has a version at all; `epoch` is "0" when it names none. */
+  /** Set together when the header has a version; `epoch` is "0" when it names none. */
   epoch?: string;
   version?: string;
   release?: string;
@@ -50,7 +52,7 @@ export const DEPENDENCY_KINDS = [
 ] as const;
 export type DependencyKind = (typeof DEPENDENCY_KINDS)[number];
 
-/** All that primary, filelists and other say, but for checksum, location and file time. */
+/** Everything that primary, filelists and other say except checksum, location and file time. */
 export interface PackageInfo {
   name: string;
   /** "src" for source packages. */
@@ -86,8 +88,8 @@ export interface PackageInfo {
 }
 
 /**
- * Reads it all from the headers of a package.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID when its file list does not hold together, or it has no name
+ * Reads all of it from the headers of a package.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when its file list is inconsistent, or it has no name
  */
 export function packageInfoOf(file: RpmFile): PackageInfo {
   const { header } = file;
@@ -148,7 +150,7 @@ function filesOf({ header, name: file, headerStart }: RpmFile): PackageFile[] {
   });
 }
 
-/** Which files stand in primary.xml: the rule that yum set and nobody can change any more. */
+/** Which files primary.xml lists: a rule that yum set and that can no longer change. */
 export function isPrimaryFile(path: string): boolean {
   return path.startsWith("/etc/") || path.includes("bin/") || path === "/usr/lib/sendmail";
 }
@@ -173,7 +175,7 @@ function dependenciesOf(header: RpmHeader, files: readonly PackageFile[]): Packa
   };
 }
 
-/** Weak dependencies by their tags of today; SUSE's older packages have two tags and a bit for "strong". */
+/** Weak dependencies by their current tags; SUSE's older packages have two tags and a bit for "strong". */
 function weakDependenciesOf(
   header: RpmHeader,
 ): Pick<PackageInfo["dependencies"], "suggests" | "enhances" | "recommends" | "supplements"> {
@@ -231,8 +233,8 @@ function bare({ bits, fullVersion, ...dependency }: RawDependency): PackageDepen
 }
 
 /**
- * Leaves out of the requirements what no repository can answer (rpmlib features), what the package answers itself and plain
- * repetitions; of all versions of libc only the highest is kept, at the end.
+ * Drops requirements that no repository can satisfy (rpmlib features), that the package satisfies itself, and
+ * repetitions; of all versions of libc only the highest stays, at the end.
  */
 function cutRequires(
   requires: readonly RawDependency[],
@@ -267,7 +269,10 @@ function keyOf({ name, flags, fullVersion }: RawDependency): string {
   return `${name}\0${flags ?? ""}\0${fullVersion}`;
 }
 
-/** Tells whether `b` asks for a later libc than `a`: `libc.so.6()` < `libc.so.6(GLIBC_2.3.4)` < `libc.so.6(GLIBC_2.4)`. */
+/**
+ * Returns whether `b` requires a later libc than `a`: `libc.so.6()` < `libc.so.6(GLIBC_2.3.4)` <
+ * `libc.so.6(GLIBC_2.4)`.
+ */
 function isLaterLibc(a: string, b: string): boolean {
   const x = libcVersion(a);
   const y = libcVersion(b);

@@ -1,5 +1,5 @@
 /**
- * The three blocks of XML that stand for one package in primary, filelists and other, as createrepo_c writes them.
+ * The three blocks of XML that describe one package in primary, filelists and other, as createrepo_c writes them.
  */
 import { AirferryError } from "../errors.ts";
 import {
@@ -28,7 +28,7 @@ export interface PackageXml {
 }
 
 /**
- * Writes the blocks. Control characters, which XML cannot hold, are left out of texts for people.
+ * Writes the blocks. Control characters, which XML cannot hold, are dropped from descriptive texts.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when a name, version, dependency or file path has such a character
  */
 export function formatPackageXml(info: PackageInfo, place: PackagePlace): PackageXml {
@@ -128,6 +128,9 @@ function controlCharacter(href: string, text: string): AirferryError {
   return new AirferryError(
     "ERR_UPSTREAM_INVALID",
     `cannot describe package "${href}": a control character in ${JSON.stringify(text)}: expected text that XML can hold`,
-    { path: href, hint: "the package cannot be installed from any repository; tell its maker, or leave it out" },
+    {
+      path: href,
+      hint: "the package cannot be installed from any repository; report it to its packager, or remove it",
+    },
   );
 }

@@ -1,13 +1,13 @@
 /**
- * Which of several packages to take, in libsolv's order: what runs best on the architecture, the newest version of each
- * name, what chosen packages recommend or suggest, then names.
+ * Which of several packages to choose, in libsolv's order: best architecture, newest version of each name, what chosen
+ * packages recommend or suggest, then name.
  */
 import { archRank } from "./arch.ts";
 import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
 import type { Pool, Rule } from "./pool.ts";
 import type { PackageEntry, Relation } from "./primary.ts";
 
-/** What the policy may look at while a solution is being built. */
+/** What the policy can see while a solution is being built. */
 export interface PolicyView {
   readonly pool: Pool;
   /** Literals in the order decided. */
@@ -23,7 +23,7 @@ export function choose(candidates: readonly number[], rule: Rule | undefined, vi
 }
 
 /**
- * Candidates without those that others of them go before in any case: one is left of each name. libsolv's
+ * Candidates without those that another candidate always precedes: one of each name remains. libsolv's
  * policy_filter_unwanted() in its mode CHOOSE_NOREORDER.
  */
 export function narrow(candidates: readonly number[], rule: Rule | undefined, view: PolicyView): number[] {
@@ -43,7 +43,7 @@ export function narrow(candidates: readonly number[], rule: Rule | undefined, vi
   return left;
 }
 
-/** What {@link narrow} left, the one to try first at the front. */
+/** What {@link narrow} left, with the one to try first at the front. */
 export function ranked(narrowed: readonly number[], view: PolicyView): number[] {
   if (narrowed.length < 2) return [...narrowed];
   const { pool } = view;
@@ -57,7 +57,7 @@ export function ranked(narrowed: readonly number[], view: PolicyView): number[] 
   return toFront(left, (id) => suggested.has(id));
 }
 
-/** Whether the same package is there in a newer version. */
+/** Whether a newer version of the same package is present. */
 function hasNewer(pool: Pool, id: number): boolean {
   const entry = entryOf(pool, id);
   return (pool.byName.get(entry.name) ?? []).some(
@@ -82,7 +82,10 @@ function keepBest(ids: readonly number[], score: (id: number) => number, always?
   return ids.filter((_id, index) => scores[index] === undefined || scores[index] === best);
 }
 
-/** Newest version of each name; where several have it, what is at hand anyway, the requester's own repository, the first. */
+/**
+ * Newest version of each name; if several have it, what is available anyway, then the requester's own repository, then
+ * the first.
+ */
 function newestOfEachName(ids: readonly number[], pool: Pool, home: number): number[] {
   const best = new Map<string, number>();
   for (const id of ids) {
@@ -118,7 +121,9 @@ function withoutObsoleted(ids: readonly number[], pool: Pool): number[] {
   return left.length > 0 ? left : [...ids];
 }
 
-/** What chosen packages recommend (or suggest), or what supplements (or enhances) them; all where that is none. */
+/**
+ * What chosen packages recommend (or suggest), or what supplements (or enhances) them; all candidates if there is none.
+ */
 function wanted(
   ids: readonly number[],
   forward: "recommends" | "suggests",

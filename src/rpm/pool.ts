@@ -1,7 +1,7 @@
 /**
- * All packages of several repositories by number, and who provides what: names, versions, capabilities and files. Compact
- * arrays, since there are hundreds of thousands of entries; dependencies of a package are read when they are asked for.
- * Names are compared as they stand in the metadata (bytes read as latin1).
+ * All packages of several repositories by number, and who provides what: names, versions, capabilities and files.
+ * Compact arrays, since there are hundreds of thousands of entries; dependencies of a package are read on demand. Names
+ * are compared as written in the metadata (bytes read as latin1).
  */
 import { AirferryError } from "../errors.ts";
 import { Pace } from "../io/pace.ts";
@@ -23,17 +23,17 @@ import {
 import { unescapeXml } from "./xml.ts";
 import { invalidXml } from "./xml-error.ts";
 
-/** One condition that a package brings: literals are package numbers plus one, negative for "not there", in rising order. */
+/** One condition that a package brings: literals are package numbers plus one, negative for "absent", ascending. */
 export interface Rule {
   /** The package that brings it. */
   owner: number;
   literals: readonly number[];
-  /** What the package says, for people. */
+  /** As the package writes it, for messages. */
   text: string;
   kind: "requires" | "conflicts" | "obsoletes" | "same-name";
 }
 
-/** A package that is there already (baseline) and whose metadata nobody has: it provides its own name and version. */
+/** A package that is already installed (baseline) without available metadata: it provides its own name and version. */
 export interface InstalledPackage extends Evr {
   name: string;
   arch: string;
@@ -112,7 +112,7 @@ export class Pool {
   readonly #obsoletes = new Map<number, Relation[]>();
   #installonly: ReadonlySet<number> | undefined;
   readonly #with = new Map<"supplements" | "enhances", number[]>();
-  /** Paths that were asked for and that nobody provides as far as primary tells. */
+  /** Requested paths that no package provides according to primary. */
   readonly missingPaths = new Set<string>();
 
   constructor(arch: string) {
@@ -120,8 +120,8 @@ export class Pool {
   }
 
   /**
-   * Adds a repository, with pauses; at equal versions an earlier one wins. Packages of foreign architectures never become
-   * candidates.
+   * Adds a repository, with pauses; at equal versions an earlier one wins. Packages of foreign architectures never
+   * become candidates.
    * @throws {AirferryError} ERR_UPSTREAM_INVALID when it takes too long to read
    */
   async addRepository(name: string, primary: Primary, provider = false): Promise<void> {
@@ -150,7 +150,10 @@ export class Pool {
     this.#forget();
   }
 
-  /** Adds what is there already. A package that a repository also has, at that very version, provides all that one does. */
+  /**
+   * Adds what is already installed. A package that a repository also has in exactly that version provides all that one
+   * does.
+   */
   addInstalled(packages: readonly InstalledPackage[]): void {
     for (const it of packages) {
       const known = (this.byName.get(it.name) ?? []).filter((id) => {
@@ -170,7 +173,7 @@ export class Pool {
     this.#forget();
   }
 
-  /** Adds files that filelists.xml has and primary.xml does not. */
+  /** Adds files that only filelists.xml has. */
   addFile(path: string, id: number): void {
     this.#addProvide(this.#nameNumber(path), id, 0);
     this.#forget();
@@ -199,7 +202,7 @@ export class Pool {
     return this.#primaries[this.repositoryOf(id)]?.name ?? "baseline";
   }
 
-  /** Whether the package is at hand in any case (on a DVD): at equal version it goes before all others. */
+  /** Whether the package is available in any case (on a DVD): at equal version it precedes all others. */
   isProvided(id: number): boolean {
     return this.#primaries[this.repositoryOf(id)]?.provider === true;
   }
@@ -245,7 +248,7 @@ export class Pool {
     return found.filter((id, index) => id !== found[index - 1]);
   }
 
-  /** All conditions that come with a package, computed once. */
+  /** All conditions of a package, computed once. */
   rules(id: number): readonly Rule[] {
     let rules = this.#rules.get(id);
     if (rules === undefined) {
@@ -277,7 +280,7 @@ export class Pool {
     return rules;
   }
 
-  /** What a package requires under conditions, as rules that leave the conditions out; computed once. */
+  /** What a package requires conditionally, as rules without the conditions; computed once. */
   unconditionalRules(id: number): readonly Rule[] {
     let rules = this.#unconditional.get(id);
     if (rules === undefined) {
@@ -294,7 +297,9 @@ export class Pool {
     return rules;
   }
 
-  /** Clauses of a plain or rich relation, without the package that brings it. Malformed expressions cannot be satisfied. */
+  /**
+   * Clauses of a plain or rich relation, without the package that has it. Malformed expressions cannot be satisfied.
+   */
   clauses(relation: Relation): number[][] {
     if (!isRich(relation.name)) return [this.providers(relation).map((id) => id + 1)];
     const dependency = parseRich(relation.name);
@@ -354,8 +359,8 @@ export class Pool {
   }
 
   /**
-   * Architectures go in lock-step: a package that has a twin (same name and version) of a better architecture comes with it.
-   * See libsolv's solver_addinfarchrules().
+   * Architectures stay in lock-step: a package that has a twin (same name and version) of a better architecture
+   * requires it. See libsolv's solver_addinfarchrules().
    */
   #lockStepRules(id: number): Rule[] {
     const better = this.betterArchitectures(id);
@@ -376,7 +381,7 @@ export class Pool {
     return rules;
   }
 
-  /** Visible packages of the same name whose architecture goes before that of a package. */
+  /** Visible packages of the same name with a better architecture. */
   betterArchitectures(id: number): number[] {
     const { name, arch } = this.entries[id] as PackageEntry;
     if (arch === "noarch" || arch === this.arch) return [];
@@ -391,7 +396,7 @@ export class Pool {
     return ids.reduce((best, it) => Math.min(best, this.#rankOf(it)), Number.POSITIVE_INFINITY);
   }
 
-  /** Those of `ids` that are of the same version as a package. */
+  /** Those of `ids` with the same version as a package. */
   twinsOf(id: number, ids: readonly number[]): number[] {
     const entry = this.entries[id] as PackageEntry;
     return ids.filter((it) => compareEvr(this.entries[it] as PackageEntry, entry) === 0);
@@ -401,7 +406,7 @@ export class Pool {
     return archRank(this.arch, this.entries[id]?.arch ?? "") ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Kernels and the like: several versions live side by side. */
+  /** Kernels and similar packages: several versions can be installed together. */
   isInstallonly(id: number): boolean {
     if (INSTALLONLY.has((this.entries[id] as PackageEntry).name)) return true;
     this.#installonly ??= new Set(
@@ -410,7 +415,10 @@ export class Pool {
     return this.#installonly.has(id);
   }
 
-  /** Clauses of each weak dependency of one kind: one list for each that upstream wrote; all clauses of a list belong together. */
+  /**
+   * Clauses of each weak dependency of one kind: one list for each that upstream wrote; all clauses of a list belong
+   * together.
+   */
   weak(id: number, kind: "recommends" | "suggests" | "supplements" | "enhances"): readonly number[][][] {
     const known = this.#weak[kind];
     let found = known.get(id);
@@ -430,7 +438,7 @@ export class Pool {
     return found;
   }
 
-  /** Everything a package provides with a version of its own: name to version, in upstream's order. */
+  /** Everything a package provides with a version: name to version, in upstream's order. */
   versionedProvides(id: number): Map<string, Evr> {
     const found = new Map<string, Evr>();
     for (const relation of this.relations(id, "provides")) {
@@ -439,7 +447,7 @@ export class Pool {
     return found;
   }
 
-  /** Packages that supplement (or enhance) something, in order: they may come in by themselves. */
+  /** Packages that supplement (or enhance) something, in order: they may be included by themselves. */
   with(kind: "supplements" | "enhances"): readonly number[] {
     let ids = this.#with.get(kind);
     if (ids === undefined) {
@@ -525,13 +533,13 @@ function aliasesOf(path: string): string[] {
   return [...merged, ...apart];
 }
 
-/** The error for dependencies that are beyond all reason. */
+/** The error for dependencies that are unreasonably complex. */
 export function unsolvable(fault: string): AirferryError {
   return new AirferryError(
     "ERR_UPSTREAM_INVALID",
     `cannot resolve packages: the repositories' dependencies: ${fault}`,
     {
-      hint: "one of the repositories is damaged or hostile; leave them out one by one to find it",
+      hint: "one of the repositories is damaged or hostile; remove them one by one to find it",
     },
   );
 }

@@ -1,6 +1,6 @@
 /**
- * primary.xml: the packages of a repository. The open document stays in memory as bytes; a package is a byte range in it plus
- * the few fields that everything needs, the rest is read out of its block when asked for. Blocks of an unusual dialect
+ * primary.xml: the packages of a repository. The open document stays in memory as bytes; a package is a byte range in
+ * it plus the few fields that everything needs; the rest is read from its block on demand. Blocks of an unusual dialect
  * (prefixes, namespaces on every element) are first brought into the form that createrepo_c writes.
  */
 import { AirferryError } from "../errors.ts";
@@ -13,7 +13,7 @@ import { invalidXml } from "./xml-error.ts";
 
 /** More packages than any repository has. */
 const MAX_PACKAGES = 1_000_000;
-/** Text that is kept because upstream's own is in an unusual dialect. */
+/** Text stored because upstream's is in an unusual dialect. */
 const MAX_CANONICAL_CHARS = 512 * 1024 * 1024;
 
 export interface PackageEntry extends Evr {
@@ -24,10 +24,10 @@ export interface PackageEntry extends Evr {
   end: number;
 }
 
-/** What the lock needs of a package besides its name. */
+/** What the lock records of a package besides its name. */
 export interface PackageDetails {
   checksum: Checksum;
-  /** As upstream wrote it: may hold `../`, percent signs, anything. */
+  /** As upstream wrote it: may contain `../`, percent signs, anything. */
   href: string;
   /** `xml:base` of the location. */
   base?: string;
@@ -56,7 +56,7 @@ export interface Relation extends Evr {
   flags: number;
 }
 
-/** `name-epoch:version-release.arch`, the epoch always there. */
+/** `name-epoch:version-release.arch`, always with the epoch. */
 export function formatNevra(it: Evr & { name: string; arch: string }): string {
   return `${it.name}-${it.epoch}:${it.version}-${it.release}.${it.arch}`;
 }
@@ -124,7 +124,7 @@ export class Primary {
     };
   }
 
-  /** Dependencies of one kind, in upstream's order; `pre` and duplicates are not told apart. */
+  /** Dependencies of one kind, in upstream's order; `pre` and duplicates are not distinguished. */
   relations(entry: PackageEntry, kind: DependencyKind): Relation[] {
     const list: Relation[] = [];
     const text = this.text(entry);
@@ -133,7 +133,7 @@ export class Primary {
   }
 }
 
-/** Gathers the packages of a document. */
+/** Collects the packages of a document. */
 class PackageReader {
   readonly packages: PackageEntry[] = [];
   readonly canonical = new Map<number, string>();
@@ -161,7 +161,9 @@ class PackageReader {
   };
 }
 
-/** Node makes strings over 1 MB "external", and searching those is 50 times slower; a joined string is an ordinary one. */
+/**
+ * Node makes strings over 1 MB "external", and searching those is 50 times slower; a joined string is an ordinary one.
+ */
 const PIECE_BYTES = 512 * 1024;
 
 function latin1(bytes: Buffer, start: number, end: number): string {
@@ -197,12 +199,12 @@ function readEntry(text: string): (Evr & { name: string; arch: string }) | undef
   };
 }
 
-/** Names go into paths and reports: no blanks, slashes or control characters. */
+/** Names go into paths and reports: no spaces, slashes or control characters. */
 function isPlainName(name: string): boolean {
   return name.length <= 512 && !/[\s/\u0000-\u001f\u007f]/.test(name);
 }
 
-/** A copy that does not keep the larger string alive that it was cut from. */
+/** A copy that does not keep alive the larger string it was cut from. */
 export function flat(text: string): string {
   return text.length < 13 ? text : Buffer.from(text, "utf8").toString("utf8");
 }
@@ -225,7 +227,7 @@ function attribute(attributes: string, name: string): string | undefined {
 
 /**
  * Calls back for each entry of one section with the raw (escaped) name and the raw text of the other attributes; the
- * pair is enough to tell relations apart, so that indexes can intern it unparsed.
+ * pair identifies a relation, so indexes can intern it unparsed.
  */
 export function forEachRelation(
   text: string,
@@ -234,7 +236,7 @@ export function forEachRelation(
 ): void {
   const section = between(text, `<rpm:${kind}>`, `</rpm:${kind}>`);
   if (section === undefined) return;
-  // Cut first: searching on in one string of megabytes is at times a hundred times slower (V8 13).
+  // Cut first: searching within one string of megabytes can be a hundred times slower (V8 13).
   const parts = section.split("<rpm:entry");
   for (let i = 1; i < parts.length; i++) {
     const part = parts[i] as string;
@@ -263,7 +265,7 @@ export function forEachFile(text: string, onFile: (path: string) => void): void 
   }
 }
 
-/** Parses what {@link forEachRelation} gives. Flags that are unknown mean: any version. */
+/** Parses what {@link forEachRelation} gives. Unknown flags mean any version. */
 export function relationOf(name: string, rest: string): Relation {
   const version = versionOf(rest);
   return { name: unescapeXml(name), ...version };
@@ -281,7 +283,7 @@ export function versionOf(rest: string): Evr & { flags: number } {
   };
 }
 
-/** A block as createrepo_c would have written what we read of it; only for reading, never written out. */
+/** A block as createrepo_c would write it; only for reading, never written out. */
 function canonicalBlock(element: XmlElement): string {
   const text = (name: string) => escapeXml(childText(element, name) ?? "");
   const attrs = (it: XmlElement | undefined) =>

@@ -1,6 +1,6 @@
 /**
- * repomd.xml: the index of a repository's metadata, with size and checksum of each record. Parsed strictly, since all else
- * hangs on it. No I/O.
+ * repomd.xml: the index of a repository's metadata, with size and checksum of each record. Parsed strictly, since
+ * everything else depends on it. No I/O.
  */
 import { AirferryError } from "../errors.ts";
 import { child, childrenOf, childText, parseXml } from "./xml.ts";
@@ -8,11 +8,11 @@ import { invalidXml } from "./xml-error.ts";
 
 /** Largest repomd.xml that is read. */
 export const MAX_REPOMD_BYTES = 256 * 1024;
-/** Largest compressed and largest open metadata file that is read. */
+/** Largest compressed and largest uncompressed metadata file that is read. */
 export const MAX_METADATA_BYTES = 1024 ** 3;
 const MAX_OPEN_METADATA_BYTES = 4 * 1024 ** 3;
 const MIB = 1024 ** 2;
-/** By type of record, where less is enough: Fedora's open primary.xml has 200 MB, its comps.xml 2,
+/** By type of record, where less is enough: Fedora's uncompressed primary.xml has 200 MB, its comps.xml 2,
  * RHEL's modules.yaml 10, its updateinfo.xml 100. */
 const MAX_OPEN_BYTES: [type: RegExp, bytes: number][] = [
   [/^primary/, 1024 * MIB],
@@ -22,7 +22,7 @@ const MAX_OPEN_BYTES: [type: RegExp, bytes: number][] = [
   [/^productid/, MIB],
 ];
 
-/** Largest open document of a type of record. */
+/** Largest uncompressed document of a type of record. */
 export function maxOpenBytes(type: string): number {
   return MAX_OPEN_BYTES.find(([pattern]) => pattern.test(type))?.[1] ?? MAX_OPEN_METADATA_BYTES;
 }
@@ -52,13 +52,15 @@ export interface RepomdRecord {
 
 export interface Repomd {
   revision: string;
-  /** The first of a type is the one that clients read: zypper takes no notice of others, dnf refuses any that differ. */
+  /** Clients read the first of a type: zypper ignores others, dnf refuses any that differ. */
   records: RepomdRecord[];
 }
 
 const HEX_DIGITS: Record<ChecksumType, number> = { md5: 32, sha1: 40, sha224: 56, sha256: 64, sha384: 96, sha512: 128 };
 
-/** Reads a checksum type and value; `sha` is sha1. Undefined when the type is unknown or the value has another length. */
+/**
+ * Reads a checksum type and value; `sha` is sha1. Undefined when the type is unknown or the value has another length.
+ */
 export function parseChecksum(type: string | undefined, value: string | undefined): Checksum | undefined {
   const known = (type === "sha" ? "sha1" : type?.toLowerCase()) as ChecksumType;
   const hex = value?.trim().toLowerCase() ?? "";

@@ -1,6 +1,6 @@
-/** The part of seek-bzip that is used here; the package brings no types. */
+/** The part of seek-bzip that is used here; the package has no types. */
 declare module "seek-bzip" {
-  /** What bytes come from; `read` calls `readByte`. */
+  /** Source of bytes; `read` calls `readByte`. */
   class Stream {
     readByte(): number;
   }

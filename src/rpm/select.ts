@@ -1,6 +1,6 @@
 /**
- * What `packages:`, `exclude:`, `arch:` and `newest:` of the manifest mean: names, `name.arch`, NEVRA globs and capabilities
- * to packages. Groups and modules are turned into names and packages by comps.ts and modules.ts first.
+ * What `packages:`, `exclude:`, `arch:` and `newest:` of the manifest mean: names, `name.arch`, NEVRA globs and
+ * capabilities to packages. Groups and modules are turned into names and packages by comps.ts and modules.ts first.
  */
 import { compareEvr } from "./evr.ts";
 import type { Pool } from "./pool.ts";
@@ -31,7 +31,7 @@ export function globToRegExp(glob: string): RegExp {
   return new RegExp(`^${source}$`, "s");
 }
 
-/** The forms under which a package can be named, as dnf takes them. */
+/** The forms in which a package can be named, as dnf accepts them. */
 function formsOf({ name, epoch, version, release, arch }: PackageEntry): string[] {
   const forms = [name, `${name}.${arch}`];
   for (const e of epoch === 0 ? ["", "0:"] : ["", `${epoch}:`]) {
@@ -45,7 +45,7 @@ function formsOf({ name, epoch, version, release, arch }: PackageEntry): string[
   return forms;
 }
 
-/** Returns whether a package is what a spec (literal or glob) names. */
+/** Returns whether a spec (literal or glob) names a package. */
 export function matcherOf(spec: string): (entry: PackageEntry) => boolean {
   if (isGlob(spec)) {
     const pattern = globToRegExp(spec);
@@ -65,7 +65,10 @@ function possibleNames(spec: string): string[] {
   return [...new Set(names)];
 }
 
-/** Packages of one repository (by index) that a spec names and that are not hidden; paths and capabilities as a last resort. */
+/**
+ * Packages of one repository (by index) that a spec names and that are not hidden; paths and capabilities as a last
+ * resort.
+ */
 export function matchSpec(pool: Pool, spec: string, repository: number | undefined): number[] {
   const belongs = (id: number) =>
     !pool.isHidden(id) && (repository === undefined || pool.repositoryOf(id) === repository) && !pool.installed.has(id);
@@ -100,7 +103,7 @@ export function byNameAndArch(pool: Pool, ids: readonly number[]): number[][] {
   return [...groups.values()];
 }
 
-/** The versions of one group, newest first; the same version of several repositories stays together. */
+/** The versions of one group, newest first; the same version from several repositories stays together. */
 export function newestFirst(pool: Pool, ids: readonly number[]): number[][] {
   const sorted = [...ids].sort(
     (a, b) => compareEvr(pool.entries[b] as PackageEntry, pool.entries[a] as PackageEntry) || a - b,

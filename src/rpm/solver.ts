@@ -1,24 +1,24 @@
 /**
- * Finds packages that satisfy requests and each other: unit propagation, decisions by policy, and backtracking that learns
- * from conflicts (CDCL), as libsolv does. Conditions of a package are looked at only once it is chosen. Deterministic: the
- * same pool and requests always give the same result.
+ * Finds packages that satisfy requests and each other: unit propagation, decisions by policy, and backtracking that
+ * learns from conflicts (CDCL), as libsolv does. Conditions of a package are considered only once it is chosen.
+ * Deterministic: the same pool and requests always give the same result.
  */
 import { Pace } from "../io/pace.ts";
 import { inSight } from "./in-sight.ts";
 import { choose, narrow, type PolicyView, ranked } from "./policy.ts";
 import { type Pool, type Rule, unsolvable } from "./pool.ts";
 
-/** One thing that must be there: any one of these packages, the best that can be had. */
+/** One requirement: any one of these packages, the best available. */
 export interface Request {
-  /** How messages call it. */
+  /** Name in messages. */
   label: string;
   candidates: readonly number[];
 }
 
 export interface SolverOptions {
-  /** Recommended and supplementing packages come in where they can. */
+  /** Recommended and supplementing packages are included where possible. */
   recommends: boolean;
-  /** Packages chosen already elsewhere: preferred where there is a choice. */
+  /** Packages already chosen elsewhere: preferred where there is a choice. */
   preferred?: ReadonlySet<number>;
 }
 
@@ -38,7 +38,7 @@ interface Branch {
 const MAX_CONFLICTS = 20_000;
 
 /**
- * Solves all requests together, with pauses. Returns the packages that have to come (sorted), without those installed already;
+ * Solves all requests together, with pauses. Returns the packages needed (sorted), without those already installed;
  * undefined when there is no solution.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when dependencies take more time or memory than any honest ones
  */
@@ -59,11 +59,11 @@ class Solver implements PolicyView {
   #requests: Clause[] = [];
   /** Clauses of packages that may need a decision, in libsolv's order. */
   #open: Clause[] = [];
-  /** Clauses that came up since that order was made. */
+  /** Clauses added since that order was established. */
   #fresh: Clause[] = [];
-  /** Where in {@link #open} to go on. */
+  /** Where to resume in {@link #open}. */
   #at = 0;
-  /** What has several candidates waits until nothing else is open; the first such clause. */
+  /** Clauses with several candidates wait until nothing else is open; this is the first one. */
   #postponed: Clause | undefined;
   #decidesAll = false;
   /** Levels up to this one hold the decisions about requests. */
@@ -127,10 +127,10 @@ class Solver implements PolicyView {
     this.trail.push(literal);
   }
 
-  /** Adds a clause under the present assignment; returns it when it is violated. */
+  /** Adds a clause under the current assignment; returns it when it is violated. */
   #add(clause: Clause): Clause | undefined {
     const { literals } = clause;
-    // The two watched literals: not false where possible, otherwise those that fell last.
+    // The two watched literals: not false if possible, otherwise those falsified last.
     literals.sort((a, b) => this.#rank(b) - this.#rank(a));
     for (const literal of literals.slice(0, 2)) this.#watch(literal, clause);
     const [first, second] = literals;
@@ -178,8 +178,8 @@ class Solver implements PolicyView {
   }
 
   /**
-   * Whether a package is of an inferior architecture without a twin of a better one, while other versions of that are in
-   * sight: the two would not be in lock-step.
+   * Whether a package is of an inferior architecture without a twin of a better one, while other versions of that are
+   * reachable: the two would not be in lock-step.
    */
   #isStranded(id: number): boolean {
     const better = this.pool.betterArchitectures(id);
@@ -191,7 +191,7 @@ class Solver implements PolicyView {
     return inSight.length > 0 && this.pool.bestOf(twins) !== this.pool.bestOf(inSight);
   }
 
-  /** Every package that the requests may lead to by whatever way; made only when something depends on it. */
+  /** Every package that the requests can lead to; computed only when something depends on it. */
   #inSight(): ReadonlySet<number> {
     if (this.#reachable) return this.#reachable;
     const requested = this.#requests.flatMap(({ literals }) => literals.filter((it) => it > 0).map((it) => it - 1));
@@ -240,7 +240,7 @@ class Solver implements PolicyView {
   #learn(conflict: Clause): boolean {
     const seen = new Set<number>();
     const learnt: number[] = [];
-    // A clause that came late may be violated below the present level.
+    // A clause added late may be violated below the current level.
     const level = this.#highestLevel(conflict.literals);
     if (level === 0) return false;
     this.#undo(level);
@@ -333,8 +333,8 @@ class Solver implements PolicyView {
   }
 
   /**
-   * Where a package that was passed over has come in later all the same, it is taken at once, so that no other comes beside
-   * it. Goes back to that decision and returns the package.
+   * If a package that was not chosen has been included later anyway, it is chosen at once, so that no other is added.
+   * Backtracks to that decision and returns the package.
    */
   #nextBranch(): number | undefined {
     for (const [index, { level, options }] of this.#branches.entries()) {
@@ -391,18 +391,18 @@ class Solver implements PolicyView {
     return wanted.length > 0 ? choose(wanted, undefined, this) + 1 : undefined;
   }
 
-  /** Whether a clause over the chosen packages is true; undecided ones are not there. */
+  /** Whether a clause over the chosen packages is true; undecided ones count as absent. */
   #holds(literals: readonly number[]): boolean {
     return literals.some((it) => (it > 0 ? this.#value[it] === 1 : this.#value[-it] !== 1));
   }
 }
 
-/** A condition that no package fulfils: it cannot come. */
+/** A condition that no package fulfils: it cannot be included. */
 function strandedRule(id: number): Rule {
   return { owner: id, literals: [-(id + 1)], text: "its own version in the better architecture", kind: "requires" };
 }
 
-/** By their literals in rising order: libsolv's order of rules. */
+/** By ascending literals: libsolv's order of rules. */
 function compareClauses(a: Clause, b: Clause): number {
   const [x, y] = [a.rule?.literals ?? [], b.rule?.literals ?? []];
   for (let i = 0; i < x.length && i < y.length; i++) {

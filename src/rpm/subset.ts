@@ -1,7 +1,7 @@
 /**
- * Metadata of a part of a repository: upstream's own package blocks, byte for byte but for a location that had to be made
- * safe, in primary, filelists and other; comps, modules and advisories cut to match; what cannot be cut (sqlite, zchunk,
- * deltas) dropped. filelists and other may be missing upstream, or be stubs.
+ * Metadata of a subset of a repository: upstream's package blocks in primary, filelists and other, byte for byte except
+ * for locations that had to be made safe; comps, modules and advisories cut to match; what cannot be cut (sqlite,
+ * zchunk, deltas) dropped. filelists and other may be missing upstream, or be stubs.
  */
 
 import { pkgidOf } from "./filelists.ts";
@@ -11,7 +11,7 @@ import type { PackageEntry, Primary } from "./primary.ts";
 import { escapeXml } from "./xml.ts";
 import { sliceBlocks, type XmlFrame } from "./xml-blocks.ts";
 
-/** One package of the part. */
+/** One package of the subset. */
 export interface SubsetPackage {
   entry: PackageEntry;
   /** Lower-case hex: what filelists and other call it. */
@@ -23,7 +23,7 @@ export interface SubsetPackage {
 export interface SubsetInput {
   primary: Primary;
   packages: readonly SubsetPackage[];
-  /** The open documents, streamed; undefined where upstream has none. */
+  /** The uncompressed documents, streamed; undefined if upstream has none. */
   filelists?: AsyncIterable<Uint8Array> | undefined;
   other?: AsyncIterable<Uint8Array> | undefined;
   extra: readonly RepodataExtra[];
@@ -48,7 +48,7 @@ export async function writeSubset(input: SubsetInput): Promise<{ files: Repodata
       blocks: primaryBlocks(primary, packages),
       tail: `${primary.frame.tail}\n`,
     },
-    // Clients want a filelists record; an empty one is what upstream's stub says too.
+    // Clients need a filelists record; upstream's stub is empty too.
     filelists: filelists ?? { head: `${FILELISTS_HEAD}\n`, blocks: [], tail: "</filelists>\n" },
     other,
     extra: input.extra,
@@ -63,7 +63,7 @@ function* primaryBlocks(primary: Primary, packages: readonly SubsetPackage[]): G
   }
 }
 
-/** A primary block with another location: the one change that a mirror has to make. */
+/** A primary block with another location: the only change that a mirror makes. */
 export function withLocation(block: Buffer, href: string): Buffer {
   const text = block.toString("latin1");
   const location = Buffer.from(`location href="${escapeXml(href)}"`, "utf8").toString("latin1");

@@ -1,7 +1,7 @@
 /**
- * `.treeinfo`: what makes a repository an installation source. Says which images belong to the tree and where its variants'
- * repositories are; rewriting changes single values and leaves every other byte as upstream wrote it. Knows productmd's
- * format of today and the one before it. See productmd's doc/treeinfo-1.2.rst.
+ * `.treeinfo`: what makes a repository an installation source. Lists the tree's images and where its variants'
+ * repositories are; rewriting changes single values and leaves every other byte as upstream wrote it. Supports
+ * productmd's current format and the one before it. See productmd's doc/treeinfo-1.2.rst.
  */
 import { AirferryError } from "../errors.ts";
 import { checkPath } from "../io/path-grammar.ts";
@@ -12,7 +12,7 @@ export const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_LINES = 20_000;
 /** Real ones have up to 40. */
 const MAX_UID_CHARS = 255;
-/** As many are told, and so much of each. */
+/** How many faults are reported, and how much of each. */
 const MAX_FAULTS = 10;
 const MAX_SHOWN_CHARS = 200;
 const VARIANT_SECTION = /^(variant|addon)-(.+)$/;
@@ -24,14 +24,14 @@ export interface TreeinfoFile {
   checksum?: Checksum;
 }
 
-/** A variant or add-on: a repository that anaconda uses together with the tree. */
+/** A variant or add-on: a repository that anaconda uses with the tree. */
 export interface TreeinfoVariant {
   /** Unique name, the key for rewriting: `AppStream`, `Server-optional`. */
   uid: string;
-  /** Path from the tree to the repository, as written; may climb out with `..`. */
+  /** Path from the tree to the repository, as written; may leave the tree with `..`. */
   repository: string;
   packages: string;
-  /** The repository is somewhere else than in this tree. */
+  /** The repository is outside this tree. */
   outside: boolean;
 }
 
@@ -39,19 +39,19 @@ export interface Treeinfo {
   family?: string;
   version?: string;
   arch?: string;
-  /** Kernel, initrd, stage2, boot images and all else that the tree lists, sorted; no repodata. */
+  /** Kernel, initrd, stage2, boot images and everything else that the tree lists, sorted; no repodata. */
   files: TreeinfoFile[];
   variants: TreeinfoVariant[];
   /** Paths of repomd.xml files whose checksums are in it. */
   repomds: string[];
-  /** What is malformed and was passed over: paths that leave the tree, unknown checksums. */
+  /** Malformed entries that were skipped: paths that leave the tree, unknown checksums. */
   faults: string[];
-  /** Keys of `[checksums]` that {@link rewriteTreeinfo} is to take out for that. */
+  /** Keys of `[checksums]` that {@link rewriteTreeinfo} removes for that reason. */
   badChecksums: string[];
 }
 
 interface Line {
-  /** Without line end. */
+  /** Without the line end. */
   text: string;
   section: Section;
   key?: string;
@@ -74,13 +74,13 @@ interface Lines {
 }
 
 /**
- * Parses the file. Lines that are none of its format are passed over; of a key that is there twice the last counts.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`: no such format (an HTML page, say), or too large
+ * Parses the file. Lines in another format are ignored; of a repeated key the last counts.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`: another format (such as an HTML page), or too large
  */
 export function parseTreeinfo(text: string, name: string): Treeinfo {
   const read = readLines(text, name);
   if (!["general", "tree", "header"].some((it) => read.sections.has(it))) {
-    throw invalid(name, "no .treeinfo: none of the sections general, tree and header");
+    throw invalid(name, "not a .treeinfo: none of the sections general, tree and header");
   }
   const [general, release, tree] = ["general", "release", "tree"].map((it) => valuesOf(read, it));
   const faults: string[] = [];
@@ -123,7 +123,7 @@ function readLines(text: string, name: string): Lines {
       sections.set(header, section);
       return { text: row, section };
     }
-    // Indented lines go on with the value before; comments start with ; or #.
+    // Indented lines continue the previous value; comments start with ; or #.
     const split = /^[^\s;#=:[][^=:]*[=:]/.exec(row)?.[0].length;
     if (split === undefined) return { text: row, section };
     const [key, value] = [row.slice(0, split - 1).trimEnd(), row.slice(split).trim()];
@@ -183,21 +183,21 @@ export interface VariantPlace {
 
 /** What to change. */
 export interface TreeinfoRewrite {
-  /** By uid; null takes the variant out. Variants that are not named stay as they are. */
+  /** By uid; null removes the variant. Variants that are not named do not change. */
   variants?: ReadonlyMap<string, VariantPlace | null> | undefined;
-  /** New SHA-256 (hex) by path, for lines that are there; null takes a line out. */
+  /** New SHA-256 (hex) by path, for existing lines; null removes a line. */
   checksums?: ReadonlyMap<string, string | null> | undefined;
 }
 
 /**
- * Returns the text with those values changed, all else verbatim. The compatibility section `[general]` follows the main
- * variant: where that is taken out, the first that stays takes its place.
+ * Returns the text with those values changed and everything else verbatim. The compatibility section `[general]`
+ * follows the main variant; if that is removed, the first remaining one replaces it.
  */
 export function rewriteTreeinfo(text: string, changes: TreeinfoRewrite, name: string): string {
   const read = readLines(text, name);
   const places = changes.variants ?? new Map<string, VariantPlace | null>();
   const variants = variantsOf(read);
-  // Add-ons and optional parts go with the variant they belong to: Server-optional with Server.
+  // Add-ons and optional parts are removed with the variant they belong to: Server-optional with Server.
   const isRemoved = (uid: string) => {
     if (places.get(uid) === null) return true;
     if (places.get(uid)) return false;
@@ -228,7 +228,7 @@ interface Changes {
   checksums: ReadonlyMap<string, string | null> | undefined;
 }
 
-/** The value a line gets; undefined: it stays, null: it goes. */
+/** The value a line gets; undefined keeps it, null removes it. */
 function newValue(line: Line, uid: string | undefined, changes: Changes): string | null | undefined {
   const { key, value = "" } = line;
   const section = line.section.name;
@@ -245,7 +245,7 @@ function newValue(line: Line, uid: string | undefined, changes: Changes): string
   const place = changes.places.get(uid);
   if (!place) return undefined;
   if (key === "repository" || key === "packages") return place[key];
-  // Sources and debug packages of a place that we did not mirror: a path to nowhere.
+  // Sources and debug packages of a location that is not mirrored: a dead path.
   return /^(source|debug)_(repository|packages)$/.test(key) && isOutside(value) ? null : undefined;
 }
 
@@ -289,7 +289,7 @@ function replaceValue(text: string, value: string): string {
   return `${/\s$/.test(head) ? head : `${head} `}${value}${text.endsWith("\r") ? "\r" : ""}`;
 }
 
-/** Resolves `.`, `..` and doubled slashes; undefined when the path climbs out, is absolute or a URL. */
+/** Resolves `.`, `..` and doubled slashes; undefined when the path leaves the tree, is absolute or is a URL. */
 function resolved(path: string): string[] | undefined {
   if (path.startsWith("/") || /^[a-z][a-z0-9+.-]*:/i.test(path)) return undefined;
   const segments: string[] = [];
@@ -309,7 +309,7 @@ function isOutside(path: string): boolean {
   return resolved(path) === undefined;
 }
 
-/** Undefined, and told, for what no installer can ask for. */
+/** Undefined, and reported, for what no installer can request. */
 function pathInTree(path: string, faults: string[]): string | undefined {
   const segments = resolved(path);
   const inside = segments?.join("/") ?? "";
@@ -326,6 +326,6 @@ function shown(text: string): string {
 function invalid(name: string, fault: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": malformed .treeinfo: ${fault}`, {
     path: name,
-    hint: "upstream's installation tree is damaged; try another mirror, or tell upstream",
+    hint: "upstream's installation tree is damaged; try another mirror, or report it upstream",
   });
 }

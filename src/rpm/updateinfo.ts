@@ -1,6 +1,6 @@
 /**
- * updateinfo.xml: advisories. Read to know which packages `advisories:` names; cut, each advisory verbatim, to those that
- * name a package that the mirror ships.
+ * updateinfo.xml: advisories. Read to resolve `advisories:`; cut, each advisory verbatim, to those that name a package
+ * that the mirror ships.
  */
 import type { Evr } from "./evr.ts";
 import { childrenOf, childText, parseXml, type XmlElement } from "./xml.ts";

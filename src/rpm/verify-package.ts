@@ -1,8 +1,8 @@
 /**
- * Trust in one RPM: header digests, payload digest, and signatures of every kind that rpm has used, against pinned keys.
- * rpm's own policy, a little stricter: one good signature is enough, unknown ones are neither here nor there, but a wrong
- * signature by a pinned key is refused even beside a good one, and so is a payload that an old-style signature contradicts.
- * See rpm's docs/manual/format_v4.md and format_v6.md.
+ * Trust in one RPM: header digests, payload digest, and signatures of every kind that rpm has used, against pinned
+ * keys. rpm's own policy, slightly stricter: one good signature is enough and unknown ones are ignored, but a wrong
+ * signature by a pinned key is refused even next to a good one, and so is a payload that contradicts an old-style
+ * signature. See rpm's docs/manual/format_v4.md and format_v6.md.
  */
 import { createHash } from "node:crypto";
 import { AirferryError } from "../errors.ts";
@@ -18,14 +18,14 @@ import { DIGEST_ALGORITHMS, SIGNATURE_TAG, TAG } from "./tags.ts";
 
 const READ_BYTES = 1024 * 1024;
 
-/** What a person can do where upstream signs as one did before 2014. */
+/** The hint when upstream signs as was common before 2014. */
 export const LEGACY_HINT =
-  "upstream signs with SHA-1 or a short key, which others may forge; where it has nothing better, allow it for this repository: legacy_signatures: true";
+  "upstream signs with SHA-1 or a short key, which can be forged; if it has nothing better, allow it for this repository: legacy_signatures: true";
 
 export interface VerifyPackageOptions {
-  /** Named in messages. */
+  /** Name in messages. */
   name: string;
-  /** False: digests must hold, signatures are not looked at. Default: true. */
+  /** False: digests must match, signatures are not checked. Default: true. */
   gpgcheck?: boolean | undefined;
   /** Also count SHA-1 and short keys, which old repositories need. */
   legacy?: boolean | undefined;
@@ -33,9 +33,9 @@ export interface VerifyPackageOptions {
   hashRange?: ((algorithm: "sha256" | "sha512", offset: number, length: number) => Promise<string>) | undefined;
 }
 
-/** One signature and what became of it. */
+/** One signature and its outcome. */
 export interface PackageSignature {
-  /** What it is over: the header alone, or header and payload. */
+  /** What it covers: the header alone, or header and payload. */
   over: "header" | "package";
   status: "good" | "bad" | "unknown";
   /** Primary key, upper-case hex; empty while unknown. */
@@ -51,11 +51,14 @@ export interface PackageVerdict {
   signatures: PackageSignature[];
   /** Fingerprints of the good signatures, sorted; empty without gpgcheck. */
   signedBy: string[];
-  /** Digests that were there and right: `header sha256`, `payload sha256`, `package md5`, … */
+  /** Digests that were present and correct: `header sha256`, `payload sha256`, `package md5`, … */
   digests: string[];
-  /** How the payload is known to be the signer's: its digest in the signed header, an old-style signature over all, or not at all. */
+  /**
+   * What ties the payload to the signer: its digest in the signed header, an old-style signature over everything, or
+   * nothing.
+   */
   payload: "signed-digest" | "signed" | "unsigned";
-  /** Tag 5096: `module:stream:version:context[:arch]` of a modular package. */
+  /** Tag 5096, `module:stream:version:context[:arch]`, of a modular package. */
   modularityLabel?: string;
 }
 
@@ -143,13 +146,13 @@ function requireTrust(header: OpenPgpVerdict, whole: OpenPgpVerdict, keyring: Op
     bad: [...header.bad, ...whole.bad],
     unknown: [...header.unknown, ...whole.unknown],
   };
-  // A key that had expired is no contradiction; a signature that the bytes do not bear out is.
+  // A key that had expired is not a contradiction; a signature that does not match the bytes is.
   const wrong = all.bad.filter((it) => it.reason.includes("does not match"));
   const good = wrong.length > 0 ? { ...all, good: [] } : all;
   return requireGoodSignature(good, keyring, name, "an RPM package", LEGACY_HINT);
 }
 
-/** Compares header digests; returns those that were there. */
+/** Compares header digests; returns those present. */
 function checkHeaderDigests(file: RpmFile): string[] {
   const { signature, header, name } = file;
   const found: string[] = [];
@@ -172,7 +175,10 @@ interface ExpectedDigest {
   hex: string;
 }
 
-/** Payload digests of the header, strongest last. The "alt" ones are over the open payload: rpm wants either, we want these. */
+/**
+ * Payload digests of the header, strongest last. The "alt" ones cover the uncompressed payload: rpm accepts either,
+ * airferry requires these.
+ */
 function payloadDigestsOf({ header }: RpmFile): ExpectedDigest[] {
   const digests: ExpectedDigest[] = [];
   const add = (algorithm: string | undefined, hex: string | undefined) => {
@@ -191,7 +197,7 @@ async function checkPayloadDigest(
   read: Payload | undefined,
 ): Promise<{ names: string[]; inHeader: boolean }> {
   const { headerEnd, size, name } = file;
-  // All are in the same header: one that is right says as much as three.
+  // All are in the same header: one correct digest proves as much as three.
   const expected = payloadDigestsOf(file).at(-1);
   if (expected) {
     const { algorithm, hex } = expected;
@@ -211,14 +217,14 @@ async function checkPayloadDigest(
   return { names: ["package md5"], inHeader: false };
 }
 
-/** Payload digests are over the payload, the old MD5 over header and payload. */
+/** Payload digests cover the payload, the old MD5 header and payload. */
 async function hashPayload(source: RandomAccess, file: RpmFile, algorithm: string): Promise<string> {
   const payload = new Payload(source, file, [algorithm]);
   for await (const _ of payload.withHeader());
   return payload.digest(algorithm) as string;
 }
 
-/** The signed bytes as a stream, hashed on the way, so that an old package is read once for its signature and digest. */
+/** The signed bytes as a stream, hashed on the way, so an old package is read once for its signature and digest. */
 class Payload {
   readonly #source: RandomAccess;
   readonly #file: RpmFile;
@@ -245,7 +251,7 @@ class Payload {
     this.#finished = true;
   }
 
-  /** The digest, when all was read with that algorithm. Once only. */
+  /** The digest, if everything was read with that algorithm. Can be called once. */
   digest(algorithm: string): string | undefined {
     return this.#finished ? this.#hashes.get(algorithm)?.digest("hex") : undefined;
   }
@@ -255,6 +261,6 @@ function wrongDigest(name: string, what: string, expected: string, actual: strin
   return new AirferryError(
     "ERR_UPSTREAM_DIGEST",
     `cannot verify package "${name}": wrong ${what}: expected ${expected}, got ${actual}`,
-    { path: name, expected, actual, hint: "the package is damaged; fetch it again, or tell upstream" },
+    { path: name, expected, actual, hint: "the package is damaged; fetch it again, or report it upstream" },
   );
 }

@@ -1,7 +1,7 @@
 /**
- * Cuts a big repository document (primary, filelists, other, updateinfo) into the blocks of its elements, byte for byte as
- * upstream wrote them, while it streams by. What createrepo_c and its kin write is cut by searching; anything unusual
- * (prefixes, comments, CDATA) goes through a real XML parser, which finds the same byte ranges.
+ * Cuts a big repository document (primary, filelists, other, updateinfo) into the blocks of its elements, byte for byte
+ * as upstream wrote them, while it streams by. What createrepo_c and similar tools write is cut by searching; anything
+ * unusual (prefixes, comments, CDATA) goes through a real XML parser, which finds the same byte ranges.
  */
 import { SaxesParser } from "saxes";
 import { Pace } from "../io/pace.ts";
@@ -9,16 +9,16 @@ import { localName } from "./xml.ts";
 import { Utf8Converter } from "./xml-encoding.ts";
 import { invalidXml } from "./xml-error.ts";
 
-/** One block may not be larger: the longest real one (kernel debuginfo in filelists) has 8 MB. */
+/** Largest block: the longest real one (kernel debuginfo in filelists) has 8 MB. */
 const MAX_BLOCK_BYTES = 128 * 1024 * 1024;
 /** Everything before the first block: XML declaration and root start tag. */
 const MAX_HEAD_BYTES = 64 * 1024;
-/** A pause may be due after so much. */
+/** A pause may be due after this much. */
 const STEP_BYTES = 1024 * 1024;
 /** The XML parser is slower. */
 const TOKENIZER_STEP_BYTES = 256 * 1024;
 
-/** What stands around the blocks. */
+/** The text around the blocks. */
 export interface XmlFrame {
   /** XML declaration and root start tag, verbatim. */
   head: string;
@@ -31,8 +31,9 @@ export interface XmlFrame {
 }
 
 /**
- * Feeds every `<element>` block to `onBlock`, in order, with pauses in between. The bytes of a block are valid only during the
- * call, `offset` counts from the start of the document; both in UTF-8, whatever the document is in (xml-encoding.ts).
+ * Feeds every `<element>` block to `onBlock`, in order, with pauses in between. The bytes of a block are valid only
+ * during the call, `offset` counts from the start of the document; both in UTF-8, whatever the document is in
+ * (xml-encoding.ts).
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`
  */
 export async function sliceBlocks(
@@ -69,7 +70,7 @@ class BlockSlicer {
   readonly #open: Buffer;
   readonly #close: Buffer;
   readonly #element: string;
-  /** Pieces that are not dealt with, and how long they are together. */
+  /** Pieces not yet processed, and their total length. */
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #enough = 0;
@@ -88,7 +89,7 @@ class BlockSlicer {
     this.#close = Buffer.from(`</${element}>`);
   }
 
-  /** Takes a piece of the document; yields where a pause is possible. */
+  /** Processes a piece of the document; yields where a pause is possible. */
   *push(chunk: Buffer): Generator<void> {
     if (this.#tokens) {
       yield* this.#tokens.push(chunk);
@@ -96,7 +97,7 @@ class BlockSlicer {
     }
     this.#waiting.push(chunk);
     this.#waitingBytes += chunk.length;
-    // A long block is looked for again only when there is twice as much of it.
+    // A long block is searched again only once its buffered part has doubled.
     if (this.#waitingBytes >= this.#enough) yield* this.#take();
   }
 
@@ -122,7 +123,7 @@ class BlockSlicer {
     if (this.#waitingBytes > MAX_BLOCK_BYTES) throw this.#tooLong();
   }
 
-  /** Takes what is left at the end of the document. */
+  /** Processes the rest at the end of the document. */
   *end(): Generator<void> {
     if (!this.#tokens && this.#waitingBytes > 0) yield* this.#take();
     const rest = this.#waiting[0] ?? Buffer.alloc(0);
@@ -135,7 +136,7 @@ class BlockSlicer {
     yield* this.#tokens.push(rest);
   }
 
-  /** To be asked after the end. */
+  /** Valid after the end. */
   frame(): XmlFrame {
     return this.#tokens ? this.#tokens.finish() : (this.#frame as XmlFrame);
   }
@@ -145,8 +146,8 @@ class BlockSlicer {
   }
 
   /**
-   * Returns how many bytes are dealt with, at least {@link STEP_BYTES} while there is more to do. May turn to the tokenizer,
-   * which is to have all the others.
+   * Returns how many bytes are processed, at least {@link STEP_BYTES} while there is more to do. May switch to the
+   * tokenizer, which then gets all the others.
    */
   #scan(bytes: Buffer): number {
     let at = 0;
@@ -168,7 +169,7 @@ class BlockSlicer {
     for (;;) {
       while (at < bytes.length && isBlankByte(bytes[at] as number)) at++;
       if (at >= bytes.length) return at;
-      if (this.#ended) throw invalidXml(this.#name, "something after the end of the document");
+      if (this.#ended) throw invalidXml(this.#name, "data after the end of the document");
       const { tail } = this.#frame;
       if (bytes.length - at >= tail.length && bytes.toString("latin1", at, at + tail.length) === tail) {
         this.#ended = true;
@@ -196,7 +197,7 @@ class BlockSlicer {
     }
   }
 
-  /** Something other than a plain block at this place: from here on, or from the start where that is possible, the tokenizer reads. */
+  /** Something other than a plain block: the tokenizer reads from here, or from the start if that is possible. */
   #unusual(at: number): number {
     if (this.#blocks === 0 && this.#offset === 0) {
       this.#useTokenizer();
@@ -230,11 +231,11 @@ class Tokenizer {
   readonly #parser = new SaxesParser({ xmlns: true, position: true });
   readonly #name: string;
   #buffer = Buffer.alloc(0);
-  /** What of the buffer is filled. */
+  /** How much of the buffer is filled. */
   #used = 0;
   /** Document offset of `#buffer[0]`. */
   #base: number;
-  /** What the parser's own position 0 is in the document. */
+  /** Document offset of the parser's position 0. */
   readonly #zero: number;
   #depth = 0;
   #start = -1;
@@ -293,7 +294,7 @@ class Tokenizer {
     }
   }
 
-  /** Appends to the buffer, whose older part goes when there is no room left. */
+  /** Appends to the buffer, whose older part is dropped when there is no room left. */
   #keep(step: Buffer): void {
     if (this.#used + step.length > this.#buffer.length) {
       const keepFrom = this.#start >= 0 ? this.#start : Math.max(this.#base, this.#position() - MAX_HEAD_BYTES);
@@ -319,7 +320,7 @@ class Tokenizer {
     return this.#zero + this.#parser.position;
   }
 
-  /** The `<` that the tag being opened began with. */
+  /** The `<` of the tag being opened. */
   #lastOpen(): number {
     const here = Math.min(this.#position() - this.#base, this.#used) - 1;
     return this.#base + this.#buffer.lastIndexOf("<", here);

@@ -1,14 +1,15 @@
 /**
- * XML documents in other encodings than UTF-8, brought into UTF-8 while they stream by: UTF-16, ISO-8859, Windows' code pages
- * and the other encodings that both libxml2 (which dnf reads with) and the Encoding Standard know. See XML 1.0, appendix F.
+ * Converts XML documents in encodings other than UTF-8 to UTF-8 while they stream by: UTF-16, ISO-8859, Windows' code
+ * pages and the other encodings that both libxml2 (which dnf reads with) and the Encoding Standard know. See XML 1.0,
+ * appendix F.
  */
 import { isUtf8 } from "node:buffer";
 import { Pace } from "../io/pace.ts";
 import { invalidXml } from "./xml-error.ts";
 
-/** An XML declaration is looked for in so many bytes. */
+/** How many bytes are searched for an XML declaration. */
 const HEAD_BYTES = 1024;
-/** What is decoded at once. */
+/** How much is decoded at once. */
 const STEP_BYTES = 256 * 1024;
 
 const LESS_THAN = 0x3c;
@@ -17,17 +18,17 @@ const DECLARATION = /^<\?xml(?=\s)[^>]*?\sencoding\s*=\s*(?:"([\w.:-]{1,40})"|'(
 /** Labels of the Encoding Standard that iconv does not know, or that mean another encoding there. */
 const NOT_SHARED = /^(x-user-defined|replacement|x-cp\d+|utf-?8|unicode.*|ucs-?2|iso-10646.*)$/i;
 
-/** Decodes some bytes; the last time without any, at the end. */
+/** Decodes some bytes; without argument at the end. */
 type Decode = (bytes?: Uint8Array) => string;
 
 interface Encoding {
   /** Bytes of a byte order mark. */
   skip: number;
-  /** Undefined: UTF-8 as it is. */
+  /** Undefined: UTF-8, unchanged. */
   decode?: Decode;
 }
 
-/** Brings the pieces of one document into UTF-8. A document in UTF-8 passes as it is, but for a byte order mark. */
+/** Converts the pieces of one document to UTF-8. A document in UTF-8 passes unchanged except for a byte order mark. */
 export class Utf8Converter {
   readonly #name: string;
   #encoding: Encoding | undefined;
@@ -39,7 +40,7 @@ export class Utf8Converter {
     this.#name = name;
   }
 
-  /** @throws {AirferryError} ERR_UPSTREAM_INVALID for an encoding that is unknown, or bytes that it does not have */
+  /** @throws {AirferryError} ERR_UPSTREAM_INVALID for an unknown encoding, or bytes that are invalid in it */
   *push(chunk: Buffer): Generator<Buffer> {
     let bytes = chunk;
     if (this.#encoding === undefined) {
@@ -53,7 +54,7 @@ export class Utf8Converter {
     yield* this.#convert(bytes);
   }
 
-  /** What is left at the end of the document. */
+  /** The rest at the end of the document. */
   *end(): Generator<Buffer> {
     if (this.#encoding === undefined) yield* this.#convert(this.#begin(this.#head));
     const rest = this.#decoded();
@@ -93,7 +94,7 @@ export class Utf8Converter {
     try {
       text = this.#encoding?.decode?.(bytes) ?? "";
     } catch {
-      throw invalidXml(this.#name, "bytes that its encoding does not have");
+      throw invalidXml(this.#name, "bytes that are invalid in its encoding");
     }
     if (this.#isFirst && text !== "") {
       this.#isFirst = false;
@@ -103,14 +104,14 @@ export class Utf8Converter {
   }
 }
 
-/** Text whose XML declaration says UTF-8, where it says something else. */
+/** Text whose XML declaration says UTF-8, whatever it said before. */
 function inUtf8(text: string): string {
   return text.replace(DECLARATION, (all, label: string | undefined, other: string | undefined) =>
     /^utf-?8$/i.test(label ?? other ?? "") ? all : all.replace(/(["'])[^"']*\1$/, '"UTF-8"'),
   );
 }
 
-/** A whole document in UTF-8; the same memory where it is that already. No pauses: for small ones. */
+/** A whole document in UTF-8; the same memory if it already is. No pauses: for small documents. */
 export function toUtf8(bytes: Uint8Array, name: string): Buffer {
   // A part of a document has no declaration.
   if (bytes[0] === LESS_THAN && bytes[1] !== QUESTION_MARK && bytes[1] !== 0) return bufferOf(bytes);
@@ -119,7 +120,8 @@ export function toUtf8(bytes: Uint8Array, name: string): Buffer {
 }
 
 /**
- * The same for documents of any honest size, with pauses, and strictly: clients refuse a document that says it is UTF-8 and is not.
+ * The same for documents of any honest size, with pauses, and strict: clients refuse a document that says it is UTF-8
+ * and is not.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID
  */
 export async function readUtf8(bytes: Uint8Array, name: string): Promise<Buffer> {
@@ -133,7 +135,7 @@ export async function readUtf8(bytes: Uint8Array, name: string): Promise<Buffer>
     }
   }
   const whole = joined(pieces);
-  if (!isUtf8(whole)) throw invalidXml(name, "bytes that are no UTF-8, and no other encoding is declared");
+  if (!isUtf8(whole)) throw invalidXml(name, "bytes that are not UTF-8, and no other encoding is declared");
   return whole;
 }
 
@@ -145,7 +147,7 @@ function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** Tells the encoding by the first bytes: a byte order mark, the pattern of `<?`, what the declaration says. */
+/** Detects the encoding by the first bytes: a byte order mark, the pattern of `<?`, what the declaration says. */
 function encodingOf(head: Buffer, name: string): Encoding {
   const hex = head.toString("hex", 0, 4);
   if (hex.startsWith("efbbbf")) return { skip: 3 };
@@ -157,15 +159,15 @@ function encodingOf(head: Buffer, name: string): Encoding {
   if (hex === "4c6fa794") throw unknown(name, "EBCDIC");
   const match = DECLARATION.exec(head.toString("latin1"));
   const label = match?.[1] ?? match?.[2] ?? "utf-8";
-  // UTF-16 declared in single bytes: a writer's mistake (.NET's), which libxml2 ignores.
+  // UTF-16 declared in single bytes: a bug of some writers (.NET), which libxml2 ignores.
   if (/^(utf-?8|utf-?16([bl]e)?)$/i.test(label)) return { skip: 0 };
-  // The Encoding Standard takes these three for windows-1252.
+  // The Encoding Standard treats these three as windows-1252.
   if (/^(us-)?ascii$/i.test(label)) return { skip: 0, decode: ascii };
   if (/^(iso[-_]8859-1|latin-?1|l1)$/i.test(label)) return { skip: 0, decode: latin1 };
   try {
     if (!NOT_SHARED.test(label)) return { skip: 0, decode: decoderOf(label) };
   } catch {
-    // Told below.
+    // Detected below.
   }
   throw unknown(name, label);
 }

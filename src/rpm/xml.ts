@@ -1,6 +1,6 @@
 /**
- * Small XML documents of repositories (repomd.xml, comps, metalink, one advisory) as a tree with the byte range of every
- * element, so that parts can be taken over verbatim. Strictly well-formed; no declarations, hence no entities to blow up.
+ * Small XML documents of repositories (repomd.xml, comps, metalink, one advisory) as a tree with the byte range of
+ * every element, so that parts can be copied verbatim. Strictly well-formed; no declarations, so no entities to expand.
  */
 import { SaxesParser } from "saxes";
 import { Pace } from "../io/pace.ts";
@@ -11,9 +11,9 @@ import { invalidXml } from "./xml-error.ts";
 const MAX_DEPTH = 64;
 /** Elements and attributes of one tree; Fedora's comps.xml has 60,000. */
 const MAX_NODES = 1_000_000;
-/** Largest document that {@link parseXml} takes: a tenth of a second's work. */
+/** Largest document that {@link parseXml} accepts: a tenth of a second's work. */
 const MAX_SMALL_BYTES = 4 * 1024 * 1024;
-/** Largest that {@link readXml} takes. */
+/** Largest document that {@link readXml} accepts. */
 const MAX_TREE_BYTES = 64 * 1024 * 1024;
 const STEP_CHARS = 256 * 1024;
 
@@ -32,7 +32,7 @@ export interface XmlElement {
   end: number;
 }
 
-/** A character as it stands in text that was read byte by byte: its UTF-8, each byte a latin1 character. */
+/** A character as it appears in text that was read byte by byte: its UTF-8, each byte a latin1 character. */
 function characterBytes(code: number): string {
   const text = code <= 0x10ffff ? String.fromCodePoint(code) : "\ufffd";
   return code < 0x80 ? text : Buffer.from(text, "utf8").toString("latin1");
@@ -48,7 +48,7 @@ export function resolveToBytes(parser: object): void {
   };
 }
 
-/** Turns what was read byte by byte (latin1) into text. */
+/** Converts text that was read byte by byte (latin1). */
 export function fromLatin1(text: string): string {
   return /[^\x00-\x7f]/.test(text) ? Buffer.from(text, "latin1").toString("utf8") : text;
 }
@@ -100,7 +100,7 @@ class TreeBuilder {
     const stack = this.#stack;
     resolveToBytes(parser);
     parser.on("error", (error) => this.#fail(error.message.replace(/^(undefined:)?\d+:\d+: /, "")));
-    // comps files name their DTD, which nobody reads; declarations inside the document are another matter.
+    // comps files name their DTD, which is not read; declarations inside the document are refused.
     parser.on("doctype", (doctype) => {
       if (doctype.includes("[")) this.#fail("a DOCTYPE with declarations");
     });
@@ -169,8 +169,8 @@ export function childText(element: XmlElement, name: string): string | undefined
 }
 
 /**
- * Text of an attribute value or element that was read byte by byte: five named entities and character references, which become
- * bytes like all else. {@link fromLatin1} makes text of it.
+ * Text of an attribute value or element that was read byte by byte: five named entities and character references, which
+ * become bytes like everything else. {@link fromLatin1} converts it to text.
  */
 export function unescapeXml(text: string): string {
   if (!text.includes("&")) return text;
@@ -194,7 +194,7 @@ export function unescapeXml(text: string): string {
   });
 }
 
-/** Text with the characters escaped that may not stand in an attribute value. */
+/** Text with the characters escaped that an attribute value may not contain. */
 export function escapeXml(text: string): string {
   return text.replace(/[<>&"']/g, (it) => `&#${it.charCodeAt(0)};`);
 }

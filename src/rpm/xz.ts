@@ -1,14 +1,17 @@
 /**
- * Opens xz data with the WebAssembly decoder of xz-decompress (xz-embedded), a piece at a time.
+ * Decompresses xz data with the WebAssembly decoder of xz-decompress (xz-embedded), a piece at a time.
  */
 import { ReadableStream } from "node:stream/web";
-// CommonJS whose names Node cannot see: only the default import works.
+// CommonJS whose named exports Node cannot see: only the default import works.
 import xz from "xz-decompress";
 import { Pace } from "../io/pace.ts";
 
 const FEED_BYTES = 256 * 1024;
 
-/** Yields the open bytes of one xz stream in memory, with pauses. Throws what the decoder throws on damaged or cut data. */
+/**
+ * Yields the decompressed bytes of one xz stream in memory, with pauses. Throws what the decoder throws on damaged or
+ * truncated data.
+ */
 export async function* decodeXz(bytes: Uint8Array): AsyncGenerator<Buffer> {
   const pace = new Pace((fault) => new Error(fault));
   for await (const chunk of decodeXzStream(pieces(bytes))) {
@@ -22,7 +25,7 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
     yield Uint8Array.prototype.slice.call(bytes, at, at + FEED_BYTES);
 }
 
-/** The same for a source of any length, as it is asked for. Bytes of `source` must not change afterwards. */
+/** The same for a source of any length, on demand. Bytes of `source` must not change afterwards. */
 export async function* decodeXzStream(
   source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Buffer> {

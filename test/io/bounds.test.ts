@@ -105,7 +105,7 @@ test("tags of an RPM header cannot share their strings: so few bytes would be ve
     ]),
     {
       code: "ERR_UPSTREAM_INVALID",
-      message: /more strings than there is room for/,
+      message: /more strings than fit/,
     },
   );
 });

@@ -104,7 +104,7 @@ t.test("readRpmFile() refuses hostile headers, and says where", async (t) => {
     ["a lead cut off", [good.subarray(0, 95), /ends early/]],
     ["a signature header cut off", [good.subarray(0, 110), /ends early/]],
     ["a header cut off", [good.subarray(0, good.length - 20), /ends early/]],
-    ["no RPM", [Buffer.from("<html>".padEnd(200)), /no RPM package/]],
+    ["no RPM", [Buffer.from("<html>".padEnd(200)), /not an RPM package/]],
     ["a lead of the future", [makeRpm({ leadVersion: 9 }), /unknown package version 9/]],
     ["four billion entries", [makeRpm({ header: makeHeader(MINIMAL, { entries: 0xffffffff }) }), /4294967295 entries/]],
     [
@@ -175,7 +175,7 @@ t.test("readRpmFile() refuses hostile headers, and says where", async (t) => {
     ],
     [
       "a region that is no bytes",
-      [makeRpm({ header: makeHeader([text(63, "x"), ...MINIMAL]) }), /region of a wrong type/],
+      [makeRpm({ header: makeHeader([text(63, "x"), ...MINIMAL]) }), /region of the wrong type/],
     ],
   ]);
   for (const [what, [bytes, fault]] of bad) {

@@ -173,10 +173,10 @@ t.test("parseTreeinfo() passes over garbage lines, doubled keys and sections", a
   }
 });
 
-t.test("parseTreeinfo() refuses what is none", async (t) => {
+t.test("parseTreeinfo() refuses other formats", async (t) => {
   const bad = new Map<string, [string, RegExp]>([
-    ["a page that says not found", ["<html><body>404</body></html>", /no .treeinfo/]],
-    ["an empty file", ["", /no .treeinfo/]],
+    ["a page that says not found", ["<html><body>404</body></html>", /not a .treeinfo/]],
+    ["an empty file", ["", /not a .treeinfo/]],
     ["a great many lines", [`[general]\n${"a = b\n".repeat(30_000)}`, /over 20000 lines/]],
     ["two megabytes", [`[general]\n${"x".repeat(2 << 20)}`, /over 1048576 characters/]],
   ]);
