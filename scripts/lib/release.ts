@@ -1,0 +1,157 @@
+/**
+ * Makes a release in a clone of its own: the release's commit, all of .ci/run, the files of dist/ with their signed
+ * sums, the tag, and the commit that begins the next version. Only then this branch and the tag move; stopped before, nothing has changed.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { passphraseFrom } from "../../src/sign/private-key.ts";
+import { openSigner } from "../../src/sign/signer.ts";
+import { VERSION } from "../../src/version.ts";
+import {
+  datedChangelog,
+  followingVersion,
+  lockWithVersion,
+  newestSection,
+  openedChangelog,
+  requireNextVersion,
+  VERSION_FILES,
+  withVersion,
+} from "./release-texts.ts";
+
+function git(folder: string, ...args: string[]): string {
+  return execFileSync("git", ["-C", folder, ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  }).trim();
+}
+
+function rewrite(folder: string, name: string, change: (text: string) => string): void {
+  const file = join(folder, name);
+  writeFileSync(file, change(readFileSync(file, "utf8")));
+}
+
+function setVersion(folder: string, version: string): void {
+  for (const [name, pattern] of Object.entries(VERSION_FILES)) {
+    rewrite(folder, name, (text) => withVersion(text, pattern, version));
+  }
+  rewrite(folder, "package-lock.json", (text) => lockWithVersion(text, version));
+}
+
+/** Builds dist/ of the clone and returns the names of what a release has, in the order of SHA256SUMS. */
+function buildFiles(clone: string, version: string): string[] {
+  const out = join(clone, "dist", version);
+  mkdirSync(out, { recursive: true });
+  execFileSync(join(clone, "scripts", "build-binary"), { stdio: ["ignore", "ignore", "inherit"] });
+  const program = `airferry-${version}-${process.platform}-${process.arch}`;
+  copyFileSync(join(clone, "dist", "airferry"), join(out, program));
+  chmodSync(join(out, program), 0o755);
+  for (const name of ["LICENSE", "NOTICE", "THIRD-PARTY.txt"]) {
+    copyFileSync(join(clone, "dist", name), join(out, name));
+  }
+  const source = `airferry-${version}.tar.gz`;
+  git(clone, "archive", "--format=tar.gz", `--prefix=airferry-${version}/`, "-o", join(out, source), "HEAD");
+  return ["LICENSE", "NOTICE", "THIRD-PARTY.txt", program, source];
+}
+
+async function signSums(out: string, names: readonly string[], key: string): Promise<void> {
+  const sums = names
+    .map(
+      (name) =>
+        `${createHash("sha256")
+          .update(readFileSync(join(out, name)))
+          .digest("hex")}  ${name}\n`,
+    )
+    .join("");
+  writeFileSync(join(out, "SHA256SUMS"), sums);
+  const signer = await openSigner({ key, passphrase: passphraseFrom(process.env) });
+  writeFileSync(join(out, "SHA256SUMS.sig"), await signer.sign(Buffer.from(sums)));
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      key: { type: "string" },
+      next: { type: "string" },
+      "dry-run": { type: "boolean", default: false },
+      // For the test: a checkout other than this one.
+      root: { type: "string", default: join(import.meta.dirname, "..", "..") },
+    },
+  });
+  const { root } = values;
+  const [version] = positionals;
+  const { key, "dry-run": dryRun } = values;
+  if (version === undefined || positionals.length !== 1 || (key === undefined && !dryRun)) {
+    throw new Error("usage: scripts/release VERSION --key FILE [--next VERSION] [--dry-run]");
+  }
+  const next = values.next ?? followingVersion(version);
+  requireNextVersion(version, VERSION, git(root, "tag").split("\n"));
+  requireNextVersion(next, version, []);
+  if (git(root, "status", "--porcelain") !== "")
+    throw new Error("cannot release: commit or remove what git status shows");
+  const branch = git(root, "rev-parse", "--abbrev-ref", "HEAD");
+
+  const work = mkdtempSync(join(tmpdir(), "airferry-release-"));
+  const clone = join(work, "airferry");
+  try {
+    // Beside the project, as tests look for it.
+    const shared = join(root, "..", "shared");
+    if (existsSync(shared)) symlinkSync(realpathSync(shared), join(work, "shared"));
+    git(root, "clone", "--quiet", "--branch", branch, root, clone);
+    for (const name of ["user.name", "user.email"]) git(clone, "config", name, git(root, "config", name));
+    setVersion(clone, version);
+    rewrite(clone, "CHANGELOG.md", (text) => datedChangelog(text, version, new Date().toISOString().slice(0, 10)));
+    const notes = newestSection(readFileSync(join(clone, "CHANGELOG.md"), "utf8")).text;
+    git(clone, "commit", "--quiet", "--all", "-m", `Release ${version}`);
+    git(clone, "tag", "-a", `v${version}`, "-m", `airferry ${version}`, "-m", notes);
+    if (key !== undefined && !dryRun) {
+      execFileSync(join(clone, ".ci", "run"), { stdio: ["ignore", "inherit", "inherit"] });
+      const names = buildFiles(clone, version);
+      await signSums(join(clone, "dist", version), names, resolve(key));
+      git(clone, "diff", "--quiet", "HEAD");
+    }
+    setVersion(clone, `${next}-dev`);
+    rewrite(clone, "CHANGELOG.md", (text) => openedChangelog(text, next));
+    git(clone, "commit", "--quiet", "--all", "-m", `Begin ${next}`);
+    if (dryRun) {
+      console.log(git(clone, "log", "--stat", "--format=%n%s", "-2"));
+      console.log(`\ntag v${version}:\n\n${git(clone, "tag", "-l", "--format=%(contents)", `v${version}`)}`);
+      console.log("\nNothing was changed.");
+      return;
+    }
+    const out = join(root, "dist", version);
+    cpSync(join(clone, "dist", version), out, { recursive: true });
+    git(root, "fetch", "--quiet", clone, `refs/tags/v${version}:refs/tags/v${version}`, branch);
+    git(root, "merge", "--quiet", "--ff-only", "FETCH_HEAD");
+    console.log(out);
+    console.error(`Released ${version}. To publish it: git push --follow-tags`);
+    console.error(
+      "To check it: sha256sum -c SHA256SUMS; openssl dgst -sha256 -verify KEY.pub -signature SHA256SUMS.sig SHA256SUMS",
+    );
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`scripts/release: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}
