@@ -474,6 +474,19 @@ export function filePathOf(entry: NonNullable<Manifest["files"]>[number]): strin
   return name;
 }
 
+const fileIndexes = new WeakMap<readonly FileEntry[], ReadonlyMap<string, FileEntry>>();
+
+/** The `files:` entry with this {@link filePathOf}; of 10,000 entries each is asked for, so they are indexed once. */
+export function fileEntryOf({ files }: Pick<Manifest, "files">, path: string): FileEntry | undefined {
+  if (files === undefined) return undefined;
+  let index = fileIndexes.get(files);
+  if (index === undefined) {
+    index = new Map(files.map((it) => [filePathOf(it), it]));
+    fileIndexes.set(files, index);
+  }
+  return index.get(path);
+}
+
 function exactlyOne(entry: object, keys: string[], path: PropertyKey[], report: Report): void {
   const present = keys.filter((key) => (entry as Record<string, unknown>)[key] !== undefined);
   if (present.length !== 1) {

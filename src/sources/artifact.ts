@@ -18,7 +18,7 @@ import { integrityText } from "../io/integrity-text.ts";
 import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
-import { filePathOf } from "../manifest/load.ts";
+import { fileEntryOf } from "../manifest/load.ts";
 import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
 import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
 import { resolveChecksums } from "./checksums.ts";
@@ -38,7 +38,7 @@ export function maxBytesOf({ kind, name }: Pick<LockedEntry, "kind" | "name">, m
     kind === "iso"
       ? manifest.isos?.find((it) => it.name === name)
       : kind === "file"
-        ? manifest.files?.find((it) => filePathOf(it) === name)
+        ? fileEntryOf(manifest, name)
         : undefined;
   return entry?.max_size === undefined ? undefined : parseBytes(entry.max_size);
 }

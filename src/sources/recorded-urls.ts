@@ -5,7 +5,7 @@
 import { AirferryError } from "../errors.ts";
 import { type Named, namerOf } from "../http/named.ts";
 import { redactUrl } from "../io/redact.ts";
-import { filePathOf } from "../manifest/load.ts";
+import { fileEntryOf } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { repositoryUrl } from "./image/registry.ts";
 import type { LockedEntry } from "./lock-document.ts";
@@ -93,7 +93,7 @@ export function userUrlsOf(locked: LockedEntry, manifest: Manifest): string[] {
     case "iso":
       return placesOf(manifest.isos?.find((it) => it.name === name));
     case "file":
-      return placesOf(manifest.files?.find((it) => filePathOf(it) === name));
+      return placesOf(fileEntryOf(manifest, name));
     case "rpm": {
       const entry = withCompanions(manifest.rpms ?? []).find((it) => it.name === name);
       if (entry === undefined) return [];

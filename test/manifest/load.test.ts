@@ -1,7 +1,7 @@
 /** Mistakes in manifests, each at its line and in words. */
 import t from "tap";
 import { AirferryError } from "../../src/errors.ts";
-import { parseManifest } from "../../src/manifest/load.ts";
+import { fileEntryOf, parseManifest } from "../../src/manifest/load.ts";
 
 const HEAD = "apiVersion: airferry/v1\nstream: s\n";
 
@@ -88,4 +88,17 @@ t.test("mistakes", async (t) => {
     );
     t.notMatch(found.join(), /secret/, "no secret in a message");
   }
+});
+
+t.test("fileEntryOf() finds an entry by its path, as:, or the last segment of its URL", async (t) => {
+  const manifest = parseManifest(
+    `${HEAD}files:\n  - { url: "https://h/x/a%20b.bin?c" }\n  - { url: "https://h/a", as: d/e }\n  - { path: ./f }\n`,
+    "m",
+  );
+  const [first, second, third] = manifest.files ?? [];
+  t.equal(fileEntryOf(manifest, "a b.bin"), first);
+  t.equal(fileEntryOf(manifest, "d/e"), second);
+  t.equal(fileEntryOf(manifest, "f"), third);
+  t.equal(fileEntryOf(manifest, "a"), undefined);
+  t.equal(fileEntryOf({}, "a"), undefined);
 });
