@@ -91,3 +91,9 @@ t.test("redactText() redacts every URL and header in a text, and leaves the rest
     t.equal(redactText(expected), expected, "twice is once");
   }
 });
+
+t.test("redactText() cleans messages of libraries", (t) => {
+  t.equal(redactText("GET https://u:p@h/a failed"), "GET https://***@h/a failed");
+  t.equal(redactText("sent Bearer abcdefgh.ijk"), "sent Bearer ***");
+  t.end();
+});

@@ -2,11 +2,11 @@
 import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { exitStatusOf } from "../../src/errors.ts";
-import { render } from "../../src/render.ts";
-import { shortDir } from "../fixtures/el-dvd.ts";
-import { imageOf } from "../fixtures/render-input.ts";
-import { createTestStore } from "../fixtures/store-reader.ts";
+import { exitStatusOf } from "../src/errors.ts";
+import { render } from "../src/render.ts";
+import { shortDir } from "./fixtures/el-dvd.ts";
+import { imageOf } from "./fixtures/render-input.ts";
+import { createTestStore } from "./fixtures/store-reader.ts";
 
 const BASE = "https://mirror.example:9443";
 

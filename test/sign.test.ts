@@ -1,31 +1,17 @@
-/** The verbs keygen and sign, on folders as pack leaves them. */
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+/** The verb sign, on folders as pack leaves them. */
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { formatSums } from "../../src/bundle/sums.ts";
-import { digestOf } from "../../src/io/digest.ts";
-import { keygen } from "../../src/keygen.ts";
-import { readRpmKey } from "../../src/sign/openpgp.ts";
-import { readPrivateKey } from "../../src/sign/private-key.ts";
-import { readTrustedKeys, verifySums } from "../../src/sign/verify.ts";
-import { sign } from "../../src/sign.ts";
+import { formatSums } from "../src/bundle/sums.ts";
+import { digestOf } from "../src/io/digest.ts";
+import { keygen } from "../src/keygen.ts";
+import { readTrustedKeys, verifySums } from "../src/sign/verify.ts";
+import { sign } from "../src/sign.ts";
+import { scratch } from "./fixtures/program.ts";
 
-const root = mkdtempSync(join(tmpdir(), "airferry-keygen-"));
-t.teardown(() => rmSync(root, { recursive: true }));
+const root = scratch(t);
 const passphrase = async () => "pw";
-const ann = await keygen({ out: join(root, "keys", "ann"), password: "pw" });
+const ann = await keygen({ out: join(root, "keys", "ann"), password: "pw", rpm: false });
 await keygen({ out: join(root, "keys", "bob"), password: "", allowEmpty: true, rpm: false });
 const key = (name: string) => join(root, "keys", `${name}.key`);
 const pub = (name: string) => join(root, "keys", `${name}.pub`);
@@ -54,41 +40,6 @@ async function verdict(folder: string, names: string[], threshold: number) {
   const files = readdirSync(place).map((name) => ({ name, bytes: readFileSync(join(place, name)) }));
   return verifySums(readFileSync(join(folder, "SHA256SUMS")), files, await readTrustedKeys(names.map(pub)), threshold);
 }
-
-t.test("keygen() writes four files, the private ones for their owner alone", async (t) => {
-  t.same(readdirSync(join(root, "keys")).sort(), [
-    "ann.key",
-    "ann.pub",
-    "ann.rpm.key",
-    "ann.rpm.pub",
-    "bob.key",
-    "bob.pub",
-  ]);
-  t.same(
-    ann.files.map((it) => statSync(it).mode & 0o777),
-    [0o600, 0o644, 0o600, 0o644],
-  );
-  t.equal((await readTrustedKeys([pub("ann")]))[0]!.keyid, ann.keyid);
-  await readPrivateKey(key("ann"), passphrase);
-  t.equal((await readRpmKey(join(root, "keys/ann.rpm.key"), passphrase)).fingerprint, ann.rpmFingerprint);
-  t.match(readFileSync(join(root, "keys/ann.rpm.pub"), "utf8"), /^-----BEGIN PGP PUBLIC KEY BLOCK-----/);
-  t.notMatch(readFileSync(join(root, "keys/ann.rpm.pub"), "utf8"), /PRIVATE/);
-});
-
-t.test("keygen() never overwrites, and leaves nothing behind when it refuses", async (t) => {
-  for (const suffix of [".key", ".pub", ".rpm.key", ".rpm.pub"]) {
-    const dir = join(root, `taken${suffix}`);
-    mkdirSync(dir);
-    const taken = join(dir, `site${suffix}`);
-    if (suffix === ".pub") symlinkSync("nowhere", taken);
-    else writeFileSync(taken, "mine");
-    await t.rejects(keygen({ out: join(dir, "site"), password: "pw" }), { code: "ERR_USAGE", path: taken });
-    t.same(readdirSync(dir), [`site${suffix}`]);
-    if (suffix !== ".pub") t.equal(readFileSync(taken, "utf8"), "mine");
-  }
-  await t.rejects(keygen({ out: `${root}/`, password: "" }), { code: "ERR_USAGE" });
-  await t.rejects(keygen({ out: join(key("ann"), "x"), password: "pw", rpm: false }), Error, "a file for a folder");
-});
 
 t.test("sign() adds signers one after the other", async (t) => {
   const dir = bundle();

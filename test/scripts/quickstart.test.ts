@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { ROOT, scratch } from "./fixtures/program.ts";
+import { ROOT, scratch } from "../fixtures/program.ts";
 
 function quickstart(t: Test, ...args: string[]): Promise<{ status: number; out: string; left: string[] }> {
   const TMPDIR = scratch(t, "airferry-quickstart");

@@ -6,7 +6,7 @@ import t from "tap";
 
 /** In all. */
 const MINUTES = 0.25;
-const ROOT = join(import.meta.dirname, "..");
+const ROOT = join(import.meta.dirname, "../..");
 
 t.test(
   "no parser crashes, hangs or fills the memory, and docs/design.md names each",

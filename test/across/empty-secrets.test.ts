@@ -5,11 +5,11 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { hash } from "bcryptjs";
 import t from "tap";
-import { BY_USER, createFetcher } from "../src/fetch/fetcher.ts";
-import { parseNetrc } from "../src/http/netrc.ts";
-import { findLogin } from "../src/oci/docker-login.ts";
-import { Htpasswd } from "../src/server/registry/login.ts";
-import { airferry, scratch, writeManifest } from "./fixtures/program.ts";
+import { BY_USER, createFetcher } from "../../src/fetch/fetcher.ts";
+import { parseNetrc } from "../../src/http/netrc.ts";
+import { findLogin } from "../../src/oci/docker-login.ts";
+import { Htpasswd } from "../../src/server/registry/login.ts";
+import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
 const dir = scratch(t);
 const asked: IncomingHttpHeaders[] = [];

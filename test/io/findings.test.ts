@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry, scratch, writeManifest } from "./fixtures/program.ts";
+import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
 const BUILDER = {
   flavor: "spectro-capi",

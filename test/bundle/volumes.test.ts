@@ -2,12 +2,12 @@
 import { cpSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { openStore } from "../src/store/store.ts";
-import { unpack } from "../src/unpack.ts";
-import { verify } from "../src/verify.ts";
-import { makeBundle, makeKey, sampleFiles } from "./fixtures/bundle-maker.ts";
-import { flip } from "./fixtures/bundle-tamper.ts";
-import { scratch } from "./fixtures/program.ts";
+import { openStore } from "../../src/store/store.ts";
+import { unpack } from "../../src/unpack.ts";
+import { verify } from "../../src/verify.ts";
+import { makeBundle, makeKey, sampleFiles } from "../fixtures/bundle-maker.ts";
+import { flip } from "../fixtures/bundle-tamper.ts";
+import { scratch } from "../fixtures/program.ts";
 
 const dir = scratch(t);
 const key = makeKey();
