@@ -21,5 +21,5 @@ void answerInThread({
     ),
   manifest: async (bytes, args) =>
     (await import("./manifest/load.ts")).parseManifest(text(bytes), ...(args as [string])),
-  modules: async (bytes, args) => (await import("./rpm/modules.ts")).parseModules(bytes, ...(args as [string])),
+  modules: async (bytes, args) => (await import("./rpm/modulemd.ts")).parseModules(bytes, ...(args as [string])),
 });

@@ -9,8 +9,8 @@ import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
 import type { Finding } from "./io/findings.ts";
 import { pathIn } from "./io/path-grammar.ts";
 import { shellWord } from "./io/shell.ts";
-import type { RenderName } from "./render/config-files.ts";
 import { openRender, type RenderFrom } from "./render/open.ts";
+import type { RenderName } from "./render/types.ts";
 
 export interface RenderOptions extends RenderFrom {
   /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */

@@ -219,3 +219,10 @@ function schema1(name: string): AirferryError {
     { path: name, hint: "have the image pushed again with a docker of this decade" },
   );
 }
+
+/** What BuildKit puts beside each platform: provenance and SBOM of one image, by annotation. */
+export function attestedDigest({ annotations }: Descriptor): string | undefined {
+  return annotations?.["vnd.docker.reference.type"] === "attestation-manifest"
+    ? annotations["vnd.docker.reference.digest"]
+    : undefined;
+}

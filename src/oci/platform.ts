@@ -2,8 +2,8 @@
  * Platforms of images: `os/architecture[/variant]`, for Windows `windows(10.0.17763)/amd64`. Spelt and compared as containerd
  * does, which is what most clients inside the gap are made with. See github.com/containerd/platforms.
  */
-import type { Descriptor } from "./image-manifest.ts";
 
+/** What an image runs on. */
 export interface Platform {
   os: string;
   architecture: string;
@@ -74,11 +74,4 @@ function normaliseArchitecture(name: string, variant: string): [string, string] 
     default:
       return [name, variant];
   }
-}
-
-/** What BuildKit puts beside each platform: provenance and SBOM of one image, by annotation. */
-export function attestedDigest({ annotations }: Descriptor): string | undefined {
-  return annotations?.["vnd.docker.reference.type"] === "attestation-manifest"
-    ? annotations["vnd.docker.reference.digest"]
-    : undefined;
 }

@@ -11,7 +11,7 @@ import { requestDigest } from "../manifest/request.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
 import type { UnpackedVendor } from "../sources/local-path.ts";
-import { withCompanions } from "../sources/rpm/companions.ts";
+import { withCompanions } from "../sources/rpm/companion-entries.ts";
 import { openVendor } from "../sources/vendor.ts";
 
 export interface WorkspaceOptions {

@@ -3,7 +3,6 @@
  */
 import { checkBuilder } from "../builder/compatibility.ts";
 import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
-import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import { placeholdersOf } from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
@@ -16,50 +15,9 @@ import { renderImageconfig } from "./imageconfig.ts";
 import { checkKickstart, fillKickstart, isFilled, kickstartTemplate, renderKickstart } from "./kickstart.ts";
 import { renderPackerVars } from "./packer-vars.ts";
 import { registryConfigFiles } from "./registries-files.ts";
-import type { RenderInput } from "./types.ts";
+import type { ConfigFile, RenderInput } from "./types.ts";
 import { entriesOf, releasesOf } from "./view.ts";
 import { renderYumRepo } from "./yum-repo.ts";
-
-/** What `airferry render` can be asked for. */
-export type RenderName =
-  | "imageconfig"
-  | "packer-vars"
-  | "repo"
-  | "kickstart"
-  | "hosts-toml"
-  | "registries-conf"
-  | "docker-daemon"
-  | "docker-daemon-25"
-  | "k3s-registries"
-  | "openshift-mirrors"
-  | "talos-mirrors"
-  | "buildkitd"
-  | "composer-repositories"
-  | "image-policy"
-  | "registry-trust"
-  | "boot-ipxe"
-  | "checksum"
-  | "check";
-
-/** One file to render. */
-export interface ConfigFile {
-  name: RenderName;
-  /** Relative path: below `/config/`, and below the folder that `render --out DIR/` writes. */
-  path: string;
-  /** One line for people: what it is and where it goes. */
-  summary: string;
-  /** A text that other files of this name hold too: to be read, with no place of its own in a folder. */
-  isLoose?: boolean;
-  /**
-   * Renders it.
-   * @throws {AirferryError} ERR_RENDER when something that it needs was not packed
-   */
-  make(): Promise<string>;
-  /** What will not do in it, although it can be made. Absent where nothing is looked at. */
-  check?(): Promise<KickstartFinding[]>;
-  /** Whether it holds a secret out of the environment. Absent where it never does. */
-  hasSecret?(): Promise<boolean>;
-}
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
 export type ReadText = (digest: Digest) => Promise<string>;

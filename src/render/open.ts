@@ -8,8 +8,8 @@ import { readInstallTree } from "../iso/install-tree.ts";
 import { openStore } from "../store/store.ts";
 import type { StoreReader } from "../store/types.ts";
 import { checkBaseUrl } from "./base-url.ts";
-import { type ConfigFile, configFiles } from "./config-files.ts";
-import type { RenderInput, RenderTree } from "./types.ts";
+import { configFiles } from "./config-files.ts";
+import type { ConfigFile, RenderInput, RenderTree } from "./types.ts";
 
 /** Kickstart templates and the like are small. */
 const MAX_TEMPLATE_BYTES = 4 * 1024 * 1024;

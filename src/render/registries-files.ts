@@ -1,5 +1,4 @@
 /** The registry part of what can be rendered; nothing where no image was packed. */
-import type { ConfigFile } from "./config-files.ts";
 import { renderBuildkitd } from "./registries-buildkit.ts";
 import { renderRegistriesConf } from "./registries-conf.ts";
 import { hostsTomlFiles } from "./registries-containerd.ts";
@@ -9,7 +8,7 @@ import { renderOpenshiftMirrors } from "./registries-openshift.ts";
 import { renderImagePolicy, renderRegistriesD } from "./registries-policy.ts";
 import { renderTalosMirrors } from "./registries-talos.ts";
 import { mirroredRegistries } from "./registries-view.ts";
-import type { RenderInput } from "./types.ts";
+import type { ConfigFile, RenderInput } from "./types.ts";
 
 /** Lists the files for container clients. */
 export function registryConfigFiles(input: RenderInput): ConfigFile[] {

@@ -1,7 +1,8 @@
 /**
  * What every renderer works from: the inventories of the current releases, the address that clients use, and what was
- * found inside the ISOs. Types only; renderers are pure functions of this.
+ * found inside the ISOs; and what it makes of them. Types only; renderers are pure functions of this.
  */
+import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
 
@@ -40,3 +41,44 @@ export interface RenderInput {
 
 /** Where clients put the CA of the server, in every file that names it. */
 export const CLIENT_CA_PATH = "/etc/pki/ca-trust/source/anchors/airferry-ca.crt";
+
+/** What `airferry render` can be asked for. */
+export type RenderName =
+  | "imageconfig"
+  | "packer-vars"
+  | "repo"
+  | "kickstart"
+  | "hosts-toml"
+  | "registries-conf"
+  | "docker-daemon"
+  | "docker-daemon-25"
+  | "k3s-registries"
+  | "openshift-mirrors"
+  | "talos-mirrors"
+  | "buildkitd"
+  | "composer-repositories"
+  | "image-policy"
+  | "registry-trust"
+  | "boot-ipxe"
+  | "checksum"
+  | "check";
+
+/** One file to render. */
+export interface ConfigFile {
+  name: RenderName;
+  /** Relative path: below `/config/`, and below the folder that `render --out DIR/` writes. */
+  path: string;
+  /** One line for people: what it is and where it goes. */
+  summary: string;
+  /** A text that other files of this name hold too: to be read, with no place of its own in a folder. */
+  isLoose?: boolean;
+  /**
+   * Renders it.
+   * @throws {AirferryError} ERR_RENDER when something that it needs was not packed
+   */
+  make(): Promise<string>;
+  /** What will not do in it, although it can be made. Absent where nothing is looked at. */
+  check?(): Promise<KickstartFinding[]>;
+  /** Whether it holds a secret out of the environment. Absent where it never does. */
+  hasSecret?(): Promise<boolean>;
+}

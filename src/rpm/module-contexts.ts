@@ -4,7 +4,7 @@
  * (ModulePackageContainer::moduleSolve): builds with the same requirements are one context; modules of one name exclude
  * each other; the rest is a search.
  */
-import type { ModuleDocument } from "./modules.ts";
+import type { ModuleDocument } from "./modulemd.ts";
 
 export interface ModuleContext {
   module: string;

@@ -1,6 +1,6 @@
 /** Reads module metadata without blocking the main thread: YAML cannot be read in pieces. */
 import { FEW_BYTES, runInThread } from "../io/parser-thread.ts";
-import { invalidModules, type ModuleDocument, parseModules } from "./modules.ts";
+import { invalidModules, type ModuleDocument, parseModules } from "./modulemd.ts";
 
 /** Real files have up to 10 MB. */
 const MAX_MODULES_BYTES = 128 * 1024 * 1024;

@@ -9,7 +9,7 @@ import { fileEntryOf } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { repositoryUrl } from "./image/registry.ts";
 import type { LockedEntry } from "./lock-document.ts";
-import { withCompanions } from "./rpm/companions.ts";
+import { withCompanions } from "./rpm/companion-entries.ts";
 import { expandVariables } from "./rpm/place.ts";
 
 /** URLs to ask, and who named them: what every request wants to know. */

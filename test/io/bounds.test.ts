@@ -7,7 +7,7 @@ import { parseYaml } from "../../src/io/yaml.ts";
 import { IsoImage } from "../../src/iso/image.ts";
 import { parseManifest, readManifest } from "../../src/manifest/load.ts";
 import { readRpmFile } from "../../src/rpm/header.ts";
-import { parseModules } from "../../src/rpm/modules.ts";
+import { parseModules } from "../../src/rpm/modulemd.ts";
 import { readModules } from "../../src/rpm/modules-thread.ts";
 import { parseXml } from "../../src/rpm/xml.ts";
 import { readOpenPgpKeyring } from "../../src/sign/openpgp.ts";

@@ -2,7 +2,8 @@
 import { type Test, test } from "tap";
 import { documentOf, type MadePackage, packageBlock } from "../../scripts/fuzz-parts/solver/packages.ts";
 import { type Closure, closureOf } from "../../src/rpm/closure.ts";
-import { cutModules, type ModuleDocument, ModuleIndex } from "../../src/rpm/modules.ts";
+import type { ModuleDocument } from "../../src/rpm/modulemd.ts";
+import { cutModules, ModuleIndex } from "../../src/rpm/modules.ts";
 import { Pool } from "../../src/rpm/pool.ts";
 import { Primary } from "../../src/rpm/primary.ts";
 import { parseTreeinfo, rewriteTreeinfo } from "../../src/rpm/treeinfo.ts";

@@ -1,6 +1,7 @@
-/** src/rpm/modules.ts and module-contexts.ts: which streams and contexts are active, and which documents a mirror keeps. */
+/** src/rpm/modules.ts, modulemd.ts and module-contexts.ts: which streams and contexts are active, and which documents a mirror keeps. */
 import t from "tap";
-import { cutModules, ModuleIndex, parseModuleSpec, parseModules } from "../../src/rpm/modules.ts";
+import { parseModules } from "../../src/rpm/modulemd.ts";
+import { cutModules, ModuleIndex, parseModuleSpec } from "../../src/rpm/modules.ts";
 
 interface Build {
   id: string;

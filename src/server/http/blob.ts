@@ -10,14 +10,10 @@ import type { Request } from "./context.ts";
 import type { HotAnswer } from "./hot-answers.ts";
 import { type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
+import type { Extent } from "./reader.ts";
+import { type Reader, readFile, readRandomAccess } from "./reader.ts";
 import type { Resources } from "./resources.ts";
-import { ClientGone, type Reader, readFile, readRandomAccess, Transfer } from "./transfer.ts";
-
-/** A part of a file: `size` bytes from `offset`. */
-export interface Extent {
-  offset: number;
-  size: number;
-}
+import { ClientGone, Transfer } from "./transfer.ts";
 
 /** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
 export interface BlobContent {

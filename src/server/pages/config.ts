@@ -6,8 +6,8 @@
 import { readFile } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
 import { type Digest, digestOf } from "../../io/digest.ts";
-import { type ConfigFile, configFiles } from "../../render/config-files.ts";
-import type { RenderInput, RenderTree } from "../../render/types.ts";
+import { configFiles } from "../../render/config-files.ts";
+import type { ConfigFile, RenderInput, RenderTree } from "../../render/types.ts";
 import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";

@@ -9,13 +9,14 @@ import { AirferryError } from "../../errors.ts";
 import { digestOf } from "../../io/digest.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
+  attestedDigest,
   type ImageManifest,
   MAX_IMAGE_MANIFEST_BYTES,
   parseImageManifest,
   referrerDescriptor,
 } from "../../oci/image-manifest.ts";
 import { OCI_INDEX } from "../../oci/media-types.ts";
-import { attestedDigest, formatPlatform } from "../../oci/platform.ts";
+import { formatPlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";

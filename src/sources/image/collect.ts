@@ -16,6 +16,7 @@ import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
   artifactTypeOf,
+  attestedDigest,
   type Descriptor,
   type ImageManifest,
   MAX_IMAGE_MANIFEST_BYTES,
@@ -31,14 +32,7 @@ import {
   SIGSTORE_BUNDLE,
   SIMPLE_SIGNING,
 } from "../../oci/media-types.ts";
-import {
-  attestedDigest,
-  formatPlatform,
-  isKnownPlatform,
-  isPlatform,
-  type Platform,
-  parsePlatform,
-} from "../../oci/platform.ts";
+import { formatPlatform, isKnownPlatform, isPlatform, type Platform, parsePlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs } from "../types.ts";

@@ -2,7 +2,7 @@
 import type { Finding } from "../../io/findings.ts";
 import type { Manifest, RpmEntry } from "../../manifest/schema.ts";
 import type { LockedRpm } from "../lock-document.ts";
-import { withCompanions } from "./companions.ts";
+import { withCompanions } from "./companion-entries.ts";
 
 /** What of an entry chooses; `packages: []` asks for nothing by itself. */
 const CHOOSERS = ["arch", "exclude", "newest", "advisories"] as const;

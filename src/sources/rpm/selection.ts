@@ -18,20 +18,9 @@ import type { Request } from "../../rpm/solver.ts";
 import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
 import { type Baseline, installedOn } from "./baseline.ts";
 import { addCompanions } from "./companions.ts";
-import type { LeftOutDependency } from "./detail.ts";
 import { baseArch } from "./place.ts";
 import { blaming, isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
-
-/** What one repository carries. */
-export interface Selected {
-  packages: Set<PackageEntry>;
-  /** NEVRA to chain, for what closures brought in or the manifest named. */
-  why: Record<string, string[]>;
-  notes: string[];
-  leftOut: LeftOutDependency[];
-  /** Clients see its packages although module streams of others have such names. */
-  moduleHotfixes?: true;
-}
+import type { Selected } from "./selected.ts";
 
 /**
  * Selects for all repositories; results in their order.

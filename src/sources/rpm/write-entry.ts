@@ -9,7 +9,8 @@ import { requestDigest } from "../../manifest/request.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { cutComps } from "../../rpm/comps.ts";
 import type { RepodataExtra } from "../../rpm/metadata-writer.ts";
-import { cutModules, type ModuleDocument } from "../../rpm/modules.ts";
+import type { ModuleDocument } from "../../rpm/modulemd.ts";
+import { cutModules } from "../../rpm/modules.ts";
 import { formatNevra, type PackageEntry, type Primary } from "../../rpm/primary.ts";
 import { type Checksum, integrityOf } from "../../rpm/repomd.ts";
 import { type SubsetPackage, writeSubset } from "../../rpm/subset.ts";
@@ -22,7 +23,7 @@ import type { RepositoryKeys } from "./keys.ts";
 import { type Location, locate } from "./location.ts";
 import type { LooseFolder } from "./loose.ts";
 import { openGroup, type Repository } from "./repository.ts";
-import type { Selected } from "./selection.ts";
+import type { Selected } from "./selected.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { type Neighbour, readTree } from "./tree.ts";
 

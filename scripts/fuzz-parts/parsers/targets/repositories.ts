@@ -6,7 +6,7 @@ import { parseRich } from "../../../../src/rpm/dependency.ts";
 import { compareEvr, parseEvr } from "../../../../src/rpm/evr.ts";
 import { findInFilelists } from "../../../../src/rpm/filelists.ts";
 import { readRpmFile } from "../../../../src/rpm/header.ts";
-import { parseModules } from "../../../../src/rpm/modules.ts";
+import { parseModules } from "../../../../src/rpm/modulemd.ts";
 import { packageInfoOf } from "../../../../src/rpm/package-info.ts";
 import { formatPackageXml } from "../../../../src/rpm/package-xml.ts";
 import { Primary } from "../../../../src/rpm/primary.ts";
