@@ -16,7 +16,7 @@ import {
 } from "./io/account.ts";
 import { shellWord } from "./io/shell.ts";
 import { type ListenAddress, parseListen, urlsOf } from "./server/http/address.ts";
-import { reservePort, type TlsMaterial } from "./server/http/listener.ts";
+import type { TlsMaterial } from "./server/http/listener.ts";
 import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/process/cluster.ts";
 import { type SiteSettings, startSite } from "./server/process/site.ts";
 import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/process/tls-auto.ts";
@@ -129,10 +129,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const listenHttp = options.listenHttp === undefined ? undefined : parseListen(options.listenHttp);
   const settings: SiteSettings = {
     store,
-    listen: share ? await reservePort(listen) : listen,
-    sharePorts: share,
+    listen,
+    ...(share ? { sharePorts: "first" } : {}),
     ...(tls === undefined ? {} : { tls }),
-    ...(listenHttp === undefined ? {} : { listenHttp: share ? await reservePort(listenHttp) : listenHttp }),
+    ...(listenHttp === undefined ? {} : { listenHttp }),
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
@@ -226,7 +226,14 @@ async function startProcesses(
     report,
   });
   if (count > 1) {
-    group = new WorkerGroup(settings, () => site.counters(), report);
+    const [main, plain] = site.listeners;
+    const joining: SiteSettings = {
+      ...settings,
+      sharePorts: "join",
+      listen: main!.address,
+      ...(plain === undefined ? {} : { listenHttp: plain.address }),
+    };
+    group = new WorkerGroup(joining, () => site.counters(), report);
     try {
       await group.start(count - 1);
     } catch (error) {

@@ -43,13 +43,19 @@ export interface Listener {
 }
 
 /**
+ * How a port is shared: by the `first` process, which makes sure that nobody else has it, and by those that `join` it there.
+ * Sockets that share a port would not notice another server of this user on it.
+ */
+export type PortSharing = "first" | "join";
+
+/**
  * Starts listening; with `share`, on a port that other processes of this user listen on as well.
  * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it cannot be used
  */
 export async function listen(
   address: ListenAddress,
   tls: TlsMaterial | undefined,
-  share: boolean,
+  share: PortSharing | undefined,
   answer: RequestListener,
 ): Promise<Listener> {
   const options = {
@@ -95,7 +101,9 @@ export async function listen(
   });
   // Whoever only keeps a connection for later makes room for who is turned away.
   server.on("drop", () => server.closeIdleConnections());
-  await bind(server, address, share);
+  // For port 0 the kernel takes one that nobody has, shared or not: a look beforehand would only give it away again.
+  if (share === "first" && address.port !== 0) await requireFree(address);
+  await bind(server, address, share !== undefined);
   const bound = server.address() as AddressInfo;
   return {
     address: { host: address.host, port: bound.port },
@@ -128,17 +136,10 @@ function secureOptions({ key, cert, ticketKeys }: TlsMaterial) {
   };
 }
 
-/**
- * Returns the address with the port that the system gives for port 0, after making sure that nobody has it: sockets that
- * share a port would not notice another server of this user on it.
- * @throws {AirferryError} as {@link listen} does
- */
-export async function reservePort(address: ListenAddress): Promise<ListenAddress> {
+async function requireFree(address: ListenAddress): Promise<void> {
   const probe = createNetServer();
   await bind(probe, address, false);
-  const { port } = probe.address() as AddressInfo;
   await new Promise((resolve) => probe.close(resolve));
-  return { host: address.host, port };
 }
 
 function bind(server: NetServer, { host, port }: ListenAddress, reusePort: boolean): Promise<void> {

@@ -9,7 +9,7 @@ import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
 import { sendGenerated, sendText } from "../http/answers.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";
-import { type Listener, listen, type TlsMaterial } from "../http/listener.ts";
+import { type Listener, listen, type PortSharing, type TlsMaterial } from "../http/listener.ts";
 import { Resources } from "../http/resources.ts";
 import { createRouter, type FaultReporter, type Observer } from "../http/router.ts";
 import { pageMounts } from "../pages/mounts.ts";
@@ -30,8 +30,8 @@ export interface SiteSettings {
   tls?: TlsMaterial;
   /** A second listener without TLS that has only what clients need before they trust the first. */
   listenHttp?: ListenAddress;
-  /** Other processes listen on the same ports. */
-  sharePorts?: boolean;
+  /** Set when other processes listen on the same ports. */
+  sharePorts?: PortSharing;
   url?: string;
   /** A path, or `-` for standard error. */
   accessLog?: string;
@@ -95,7 +95,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const plainMounts = [...pages.plain, health[0]!];
   const plain = createRouter(plainMounts, context, resources, { begin: observer.begin }, reportFault);
 
-  const share = settings.sharePorts === true;
+  const { sharePorts: share } = settings;
   try {
     listeners.push(await listen(settings.listen, settings.tls, share, main));
     if (settings.listenHttp !== undefined) {

@@ -142,6 +142,13 @@ t.test("a busy port is said so, also when it is shared by our own", async (t) =>
     });
   }
   if (!LINUX) return;
+  // Where both got the port, a client of either would have met the other: plain HTTP where it began a handshake.
+  other.close();
+  await once(other, "close");
+  for (const workers of [1, 2]) {
+    const own = { listen: `127.0.0.1:${port}`, listenHttp: `127.0.0.1:${port}`, workers };
+    await t.rejects(startServer(t, ANY, own), { code: "ERR_BUSY" }, `both listeners on one port, ${workers} processes`);
+  }
   const { url } = await startProgram(t, 2);
   await t.rejects(startServer(t, ANY, { listen: new URL(url).host, workers: 2 }), { code: "ERR_BUSY" });
   await t.rejects(startServer(t, ANY, { listen: "nowhere" }), { code: "ERR_USAGE" });
