@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Collects real ISO images for test/iso/corpus.test.ts into .cache/iso-corpus: those of Debian packages that are installed or can
+# Collects real ISO images for test/iso/image-corpus.test.ts into .cache/iso-corpus: those of Debian packages that are installed or can
 # be, and the test data of the libarchive and libcdio source packages. Needs root and apt on Debian; does nothing twice.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
