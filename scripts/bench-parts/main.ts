@@ -1,5 +1,6 @@
 /** Runs the parts of the benchmark one after the other, prints their rows as one table, and compares them with the baseline. */
 import { existsSync, readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { BASELINE_FILE, type Baseline, changesSince, describeMachine, saveBaseline } from "./baseline.ts";
 import { isMet, type Row } from "./row.ts";
 
@@ -13,22 +14,30 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   resolve: async () => (await import("./rpm-resolve.ts")).benchResolve,
 };
 
-const args = process.argv.slice(2);
-const json = args.includes("--json");
-const names = args.filter((it) => !it.startsWith("-"));
-const save = args.includes("--save");
+let options: { json: boolean; save: boolean };
+let names: string[];
+try {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { json: { type: "boolean", default: false }, save: { type: "boolean", default: false } },
+  });
+  options = values;
+  names = positionals.length > 0 ? positionals : Object.keys(PARTS);
+  const unknown = names.find((it) => PARTS[it] === undefined);
+  if (unknown !== undefined) throw new Error(`unknown part "${unknown}": expected ${Object.keys(PARTS).join(", ")}`);
+  if (options.save && positionals.length > 0) throw new Error("--save keeps a baseline of all parts: name none");
+} catch (error) {
+  console.error(`bench: ${(error as Error).message}`);
+  process.exit(2);
+}
 const machine = describeMachine();
 const rows: Row[] = [];
-for (const name of names.length > 0 ? names : Object.keys(PARTS)) {
-  const load = PARTS[name];
-  if (load === undefined) {
-    console.error(`bench: there is no part "${name}": ${Object.keys(PARTS).join(", ")}`);
-    process.exit(2);
-  }
+for (const name of names) {
   console.error(`bench: ${name}`);
-  rows.push(...(await (await load())()));
+  const bench = await PARTS[name]?.();
+  rows.push(...((await bench?.()) ?? []));
 }
-if (json) console.log(JSON.stringify(rows, null, 2));
+if (options.json) console.log(JSON.stringify(rows, null, 2));
 else {
   const cells = rows.map((row) => [
     row.job,
@@ -57,6 +66,5 @@ if (existsSync(BASELINE_FILE)) {
   for (const { job, percent } of changesSince(baseline, rows))
     console.error(`  ${percent >= 0 ? "+" : ""}${percent.toFixed(1)} %  ${job}`);
 }
-if (save && names.length > 0) console.error("bench: nothing saved: a baseline has all parts, so name none");
-else if (save) saveBaseline(machine, rows);
+if (options.save) saveBaseline(machine, rows);
 process.exitCode = rows.every(isMet) ? 0 : 1;

@@ -3,6 +3,14 @@
 # SETUP_DEV=1: with what tests, benchmark and build need. Needs npm only while something is missing.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
+# --help of a script is the comment that it begins with; the program has a help of its own. Nothing is installed for it.
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+  if [ "$(basename "${BASH_SOURCE[1]:-airferry}")" != airferry ]; then
+    awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "${BASH_SOURCE[1]}"
+    exit 0
+  fi
+fi
+
 airferry_fail() {
   printf 'airferry: error: %s\nairferry: hint: %s\n' "$1" "$2" >&2
   return 1

@@ -8,7 +8,7 @@ import { type Test, test } from "tap";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const PROGRAMS =
-  "bash env readlink dirname uname tr flock mkdir rm ln mv touch cat cp chmod sha256sum setpriv id".split(" ");
+  "bash env readlink basename dirname uname tr flock mkdir rm ln mv touch cat cp chmod sha256sum setpriv id".split(" ");
 const FAKE_NODE = "#!/bin/bash\necho v24.0.0-fake\n";
 
 /** A checkout with only what setup needs, and a PATH on which there is nothing but coreutils and these programs. */
@@ -123,4 +123,15 @@ test("node.lock names one version with npm integrity and SHA-256 for each platfo
     ["linux-x64", "linux-arm64"],
   );
   for (const line of lines.slice(1)) t.match(line, /^\S+ sha512-[A-Za-z0-9+/]{86}== [0-9a-f]{64}$/);
+});
+
+test("every script says with --help what its head comment says, and does nothing", async (t) => {
+  const entries = await readdir(join(ROOT, "scripts"), { withFileTypes: true });
+  const scripts = entries.filter((it) => it.isFile() && it.name !== "airferry").map((it) => it.name);
+  t.ok(scripts.length > 8, "they are found");
+  for (const name of scripts) {
+    const { status, stdout, stderr } = spawnSync(join(ROOT, "scripts", name), ["--help"], { encoding: "utf8" });
+    const [, first] = (await readFile(join(ROOT, "scripts", name), "utf8")).split("\n");
+    t.strictSame({ status, stderr, first: `# ${stdout.split("\n")[0]}` }, { status: 0, stderr: "", first }, name);
+  }
 });
