@@ -19,7 +19,7 @@ import { checkGuestAddress, checkKickstartFile } from "./doctor/machine.ts";
 import { Remedy } from "./doctor/remedy.ts";
 import { checkBaseUrl } from "./render/base-url.ts";
 
-export interface DoctorOptions {
+interface DoctorOptions {
   /** Base URL of the server, as the build will use it. */
   url: string;
   /** PEM of the server's CA. */
@@ -31,7 +31,7 @@ export interface DoctorOptions {
 }
 
 /** One finding, good or bad. */
-export interface DoctorFinding {
+interface DoctorFinding {
   check: string;
   status: "ok" | "warning" | "failed" | "skipped";
   message: string;
@@ -39,7 +39,7 @@ export interface DoctorFinding {
   remedy?: string;
 }
 
-export interface DoctorReport {
+interface DoctorReport {
   url: string;
   /** Nothing failed. */
   ok: boolean;

@@ -11,7 +11,7 @@ import { shellWord, shellWords } from "./io/shell.ts";
 import { findImages, type PackedImage, readPackedImage } from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
 
-export interface ExportOptions {
+interface ExportOptions {
   /** The store's folder. */
   store: string;
   /** Names of packed images, see findImages. */
@@ -28,7 +28,7 @@ export interface ExportOptions {
   progress?: ((done: number, total: number) => void) | undefined;
 }
 
-export interface Exported {
+interface Exported {
   images: { reference: string; digest: string }[];
   /** Absolute or relative as it was given; absent with `load`. */
   file?: string;

@@ -15,7 +15,7 @@ import { readyManifests } from "./manifest/ready.ts";
 import { manifestJsonSchema } from "./manifest/schema.ts";
 
 /** Answers to what a ready manifest leaves open; what is not answered stays as it is. */
-export interface InitAnswers {
+interface InitAnswers {
   /** Stream name, and the name of the file. */
   stream?: string | undefined;
   /** Kubernetes version; the versions that the builder's matrix has beside it change with it. */
@@ -28,7 +28,7 @@ export interface InitAnswers {
   imageconfig?: readonly string[] | undefined;
 }
 
-export interface InitOptions {
+interface InitOptions {
   /** Folder to write into; made when it is not there. */
   dir: string;
   /** Name of a ready manifest: `rocky-9-capi`, …; default `starter`. */
@@ -39,7 +39,7 @@ export interface InitOptions {
 }
 
 /** What was written. */
-export interface InitResult {
+interface InitResult {
   manifest: string;
   files: string[];
   /** What the user should still look at. */

@@ -38,7 +38,7 @@ export interface InspectedEntry {
 }
 
 /** What `inspect --json` prints. */
-export interface InspectReport {
+interface InspectReport {
   /** Always false: `inspect` checks no signature. */
   verified: false;
   stream: string;
@@ -63,7 +63,7 @@ export interface InspectReport {
   problems: Problem[];
 }
 
-export interface InspectOptions {
+interface InspectOptions {
   /** Told that a clock is wrong. */
   notice?: (line: string) => void;
   /** The time here; default now. */
@@ -159,7 +159,7 @@ function missing(copies: string[][]): Problem[] {
 }
 
 /** Finds the provenance of a path: its own line, else the longest prefix that has one. */
-export function provenanceOf(lines: readonly Provenance[]): (path: string) => Provenance | undefined {
+function provenanceOf(lines: readonly Provenance[]): (path: string) => Provenance | undefined {
   const byPath = new Map(lines.map((it) => [it.path, it]));
   return (path) => {
     const own = byPath.get(path);

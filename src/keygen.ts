@@ -12,7 +12,7 @@ import { generateSigningKey, keyidOf, publicKeyPem } from "./sign/keys.ts";
 import { generateRpmKey } from "./sign/openpgp-sign.ts";
 import { sealPrivateKey } from "./sign/private-key.ts";
 
-export interface KeygenOptions {
+interface KeygenOptions {
   /** PREFIX: `.key`, `.pub`, `.rpm.key` and `.rpm.pub` are appended. Its folder is made if need be. */
   out: string;
   /** Encrypts both private keys. */
@@ -25,7 +25,7 @@ export interface KeygenOptions {
   date?: Date | undefined;
 }
 
-export interface KeygenResult {
+interface KeygenResult {
   /** keyid of the signing key, 64 hex digits: what `verify` lists as signer. */
   keyid: string;
   /** Fingerprint of the OpenPGP key, upper-case hex. */

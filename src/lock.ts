@@ -7,7 +7,7 @@ import { type LeftOutRow, leftOutIn } from "./manifest/why.ts";
 import { type Resolved, resolveManifest } from "./pack/resolve.ts";
 import type { Workspace } from "./pack/workspace.ts";
 
-export interface LockOptions {
+interface LockOptions {
   /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
   update?: readonly string[];
   report?: (line: string) => void;
@@ -15,7 +15,7 @@ export interface LockOptions {
   progress?: (bytes: number) => void;
 }
 
-export interface LockResult extends Resolved {
+interface LockResult extends Resolved {
   /** Conditional dependencies that nothing in the bundle satisfies. */
   leftOut: LeftOutRow[];
 }

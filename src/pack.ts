@@ -18,9 +18,7 @@ import type { Workspace } from "./pack/workspace.ts";
 import type { Lock } from "./sources/lock-document.ts";
 import type { ItemFault } from "./sources/types.ts";
 
-export type { PackOptions } from "./pack/job.ts";
-
-export interface PackResult {
+interface PackResult {
   bundle: string;
   stream: string;
   serial: number;

@@ -14,7 +14,7 @@ export interface PlanOptions {
   onResolved?: (resolved: Resolved) => void;
 }
 
-export interface PlanResult extends Resolved {
+interface PlanResult extends Resolved {
   plan: Plan;
   /** Sorted by path. */
   rows: PlanRow[];

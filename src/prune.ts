@@ -11,7 +11,7 @@ import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
-export interface PruneOptions {
+interface PruneOptions {
   /** How many releases of each stream stay, the current one among them; at least 1. */
   keep: number;
   /** Drops unfinished imports too; otherwise they stay for their next medium. */
@@ -21,7 +21,7 @@ export interface PruneOptions {
 }
 
 /** What went, or would go. */
-export interface PruneReport {
+interface PruneReport {
   /** `stream/name`. */
   releases: string[];
   /** Unfinished imports, by the digest of their bundle. */

@@ -24,7 +24,7 @@ import {
 } from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
 
-export interface PublishOptions {
+interface PublishOptions {
   /** The store's folder. */
   store: string;
   /** `host[:port][/prefix]`. */
@@ -45,7 +45,7 @@ export interface PublishOptions {
   progress?: ((done: number, total: number, reference: string) => void) | undefined;
 }
 
-export interface Published {
+interface Published {
   reference: string;
   /** `host/prefix/path:tag` or with the digest. */
   target: string;

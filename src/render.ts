@@ -12,7 +12,7 @@ import { shellWord } from "./io/shell.ts";
 import { openRender, type RenderFrom } from "./render/open.ts";
 import type { RenderName } from "./render/types.ts";
 
-export interface RenderOptions extends RenderFrom {
+interface RenderOptions extends RenderFrom {
   /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */
   out?: string | undefined;
   /** Replace files that are there with other content. */
@@ -20,7 +20,7 @@ export interface RenderOptions extends RenderFrom {
 }
 
 /** One rendered file: its relative path, its text, and where it was written. */
-export interface Rendered {
+interface Rendered {
   path: string;
   text: string;
   file?: string;

@@ -15,7 +15,7 @@ import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/re
 import type { StoreReader } from "./store/types.ts";
 
 /** User id of `imagebuilder` in the builders' images. */
-export const BUILDER_UID = 1000;
+const BUILDER_UID = 1000;
 
 export interface StageOptions extends RenderFrom {
   /** Replace files that are there with other content. */
@@ -31,7 +31,7 @@ export interface StageOptions extends RenderFrom {
 }
 
 /** What was written, as paths relative to the folder, and what was not, with the reason. */
-export interface Staged {
+interface Staged {
   dir: string;
   files: string[];
   left: { path: string; reason: string }[];

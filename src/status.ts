@@ -14,7 +14,7 @@ import { openStore, type Store } from "./store/store.ts";
 export { checkStore } from "./store/check.ts";
 
 /** One release as `status` tells of it. */
-export interface ReleaseStatus {
+interface ReleaseStatus {
   epoch: number;
   serial: number;
   /** `sha256:` of SHA256SUMS. */
@@ -31,7 +31,7 @@ export interface ReleaseStatus {
   size: number;
 }
 
-export interface StreamStatus {
+interface StreamStatus {
   stream: string;
   /** Whole days since the current release was packed. */
   ageDays: number | null;
@@ -40,7 +40,7 @@ export interface StreamStatus {
 }
 
 /** What `status --json` prints. */
-export interface StatusReport {
+interface StatusReport {
   store: string;
   streams: StreamStatus[];
   /** Bundles that are not wholly here, and the volumes they wait for. */

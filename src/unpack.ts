@@ -25,8 +25,8 @@ import { HashPool } from "./io/hash-pool.ts";
 import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
-import { publicKeyPem } from "./sign/keys.ts";
-import { checkThreshold, readTrustedKeys, type TrustedKey, verifySums } from "./sign/verify.ts";
+import { publicKeyPem, readTrustedKeys, type TrustedKey } from "./sign/keys.ts";
+import { checkThreshold, verifySums } from "./sign/verify.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes } from "./store/copy-volumes.ts";
@@ -40,7 +40,7 @@ import { VERSION } from "./version.ts";
 const SPARE_BYTES = 16 * 1024 * 1024;
 const SPARE_FILES = 600;
 
-export interface UnpackOptions {
+interface UnpackOptions {
   /** The store's folder; made when it does not exist. */
   store: string;
   /** Files with public keys (PEM). */
@@ -58,7 +58,7 @@ export interface UnpackOptions {
 }
 
 /** What came of it. */
-export interface UnpackReport {
+interface UnpackReport {
   /** False: the set of media is not complete yet, nothing became current. */
   complete: boolean;
   /** True: this release was in the store already. */

@@ -12,9 +12,10 @@ import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
-import { checkThreshold, readTrustedKeys, verifySums } from "./sign/verify.ts";
+import { readTrustedKeys } from "./sign/keys.ts";
+import { checkThreshold, verifySums } from "./sign/verify.ts";
 
-export interface VerifyOptions {
+interface VerifyOptions {
   /** Files with public keys (PEM). */
   trust: readonly string[];
   /** How many distinct trusted keys must have signed; default 1. */
@@ -30,7 +31,7 @@ export interface VerifyOptions {
 }
 
 /** What `verify --json` prints. */
-export interface VerifyReport {
+interface VerifyReport {
   ok: boolean;
   /** Null when no signature was good enough to read on. */
   stream: string | null;

@@ -3,9 +3,9 @@ import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileS
 import { join } from "node:path";
 import t from "tap";
 import { keygen } from "../src/keygen.ts";
-import { readRpmKey } from "../src/sign/openpgp.ts";
+import { readTrustedKeys } from "../src/sign/keys.ts";
+import { readRpmKey } from "../src/sign/openpgp-sign.ts";
 import { readPrivateKey } from "../src/sign/private-key.ts";
-import { readTrustedKeys } from "../src/sign/verify.ts";
 import { scratch } from "./fixtures/program.ts";
 
 const root = scratch(t);

@@ -5,7 +5,8 @@ import t from "tap";
 import { formatSums } from "../src/bundle/sums.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { keygen } from "../src/keygen.ts";
-import { readTrustedKeys, verifySums } from "../src/sign/verify.ts";
+import { readTrustedKeys } from "../src/sign/keys.ts";
+import { verifySums } from "../src/sign/verify.ts";
 import { sign } from "../src/sign.ts";
 import { scratch } from "./fixtures/program.ts";
 

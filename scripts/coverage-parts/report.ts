@@ -1,6 +1,6 @@
 /** Coverage as people read it: a figure for each room, and ranges of lines. */
 
-export interface RoomFigure {
+interface RoomFigure {
   lines: number;
   reached: number;
   /** One decimal. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Build } from "./builds.ts";
 
-export interface Control {
+interface Control {
   /** `the guest scripts`. */
   name: string;
   flavor: Build["flavor"];

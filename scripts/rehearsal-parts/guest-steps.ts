@@ -75,7 +75,7 @@ async function withGuest<T>(stage: Stage, run: (guest: Guest) => Promise<T>): Pr
 }
 
 /** The staged scripts of one kind. */
-export function scripts(staged: string, kind: "pre" | "post"): { name: string; text: string }[] {
+function scripts(staged: string, kind: "pre" | "post"): { name: string; text: string }[] {
   try {
     const folder = join(staged, "custom_scripts", kind);
     return readdirSync(folder).map((name) => ({ name, text: readFileSync(join(folder, name), "utf8") }));

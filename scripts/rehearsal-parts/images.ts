@@ -10,7 +10,7 @@ import { gzipSync } from "node:zlib";
 import { Header } from "tar";
 
 /** Writes an OCI layout with one image of one layer that holds `/etc/NAME`. */
-export function makeImage(dir: string, name: string): void {
+function makeImage(dir: string, name: string): void {
   const blobs = join(dir, "blobs/sha256");
   mkdirSync(blobs, { recursive: true });
   const put = (bytes: Buffer) => {

@@ -28,7 +28,7 @@ export async function airferry(dir: string, ...command: string[]): Promise<strin
 }
 
 /** What is packed: a manifest's text, and the name of the file that it becomes. */
-export interface Packed {
+interface Packed {
   stream: string;
   manifest: string;
 }

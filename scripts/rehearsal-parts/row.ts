@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { clientPath } from "../../test/fixtures/clients.ts";
 import type { Gap, Host } from "./network.ts";
 
-export interface Fetched {
+interface Fetched {
   method: string;
   path: string;
   status: number;
@@ -26,7 +26,7 @@ export interface Row {
   bytes: number;
 }
 
-export interface Ran {
+interface Ran {
   status: number;
   output: string;
 }

@@ -33,8 +33,8 @@ import { type SampleRegistry, startRegistry } from "./images.ts";
 import { makeInitrd } from "./initrd.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-export const KERNEL = join(ROOT, ".cache/clients/kernel/vmlinuz");
-export const BUSYBOX = join(ROOT, ".cache/clients/unpacked/bin/busybox");
+const KERNEL = join(ROOT, ".cache/clients/kernel/vmlinuz");
+const BUSYBOX = join(ROOT, ".cache/clients/unpacked/bin/busybox");
 
 export interface SampleUpstream {
   /** `http://127.0.0.1:PORT`; `https://HOST/…` is below `/HOST/…`. */

@@ -17,7 +17,7 @@ import { asBuilder, builderFolder, OUTPUT, resolveVariables, vsphereBuilder, wri
 import { inside, type Stage, type Step } from "./row.ts";
 
 /** The program that scripts/lib/vcenter.sh makes of `vcenter/`. */
-export const VCENTER_PROGRAM = "rehearsal-vcenter";
+const VCENTER_PROGRAM = "rehearsal-vcenter";
 
 /** The row of one build. */
 export function vcenterStep(build: Build, staged: (stage: Stage) => string): Step {

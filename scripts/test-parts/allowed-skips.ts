@@ -2,7 +2,7 @@
  * What may be skipped where every client is required (AIRFERRY_REQUIRE_CLIENTS=1): that which no script of set-up brings. A test
  * that is skipped for any other reason is a failure there.
  */
-export const ALLOWED_SKIPS: readonly { reason: RegExp; why: string }[] = [
+const ALLOWED_SKIPS: readonly { reason: RegExp; why: string }[] = [
   {
     reason: /^the large fixtures \(\.\.\/shared/,
     why: "36 MB of other projects' repositories; test/fixtures/data has what shows each kind",

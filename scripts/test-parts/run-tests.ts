@@ -6,7 +6,7 @@ import { FILE_TIMEOUT_MS, type FileRun, runFile } from "./run-file.ts";
 const SHOWN_STDERR_LINES = 40;
 const SHOWN_FAILURES = 10;
 
-export interface RunOptions {
+interface RunOptions {
   /** The checkout: files run in it. */
   root: string;
   /** Paths relative to `root`, in the order to start them in. */
@@ -22,7 +22,7 @@ export interface RunOptions {
   say: (line: string) => void;
 }
 
-export interface RunTotals {
+interface RunTotals {
   passed: number;
   failed: number;
   skipped: number;

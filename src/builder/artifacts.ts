@@ -64,7 +64,7 @@ const RPM =
   /(?:^|\/)(?<name>kubelet|kubeadm|kubectl|kubernetes-cni|cri-tools)-(?<version>\d[^-/]*)-[^-/]+\.(?<arch>x86_64|aarch64)\.rpm$/;
 
 /** Recognises one path of a bundle; undefined for what no build asks for by name. */
-export function recognise(path: string): Artifact | undefined {
+function recognise(path: string): Artifact | undefined {
   const rpm = path.startsWith("rpms/") || path.startsWith("rpmrepo/") ? RPM.exec(path)?.groups : undefined;
   if (rpm !== undefined) {
     return {

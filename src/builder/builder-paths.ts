@@ -5,7 +5,7 @@
 import { checkFileName, checkName, checkPath } from "../io/path-grammar.ts";
 
 /** A string of `builder:` that is no path, and where it stands: `["imageconfig", "iso_name"]`. */
-export interface BuilderPathFault {
+interface BuilderPathFault {
   at: (string | number)[];
   fault: string;
 }

@@ -2,7 +2,7 @@
 import { environmentName, imageconfigKey, nearestKey } from "./imageconfig-keys.ts";
 
 /** One thing that is wrong with `builder.imageconfig`. */
-export interface ImageconfigFault {
+interface ImageconfigFault {
   key: string;
   message: string;
   remedy: string;

@@ -10,7 +10,7 @@ import { checkImageconfig } from "./check-imageconfig.ts";
 import { checkKubeadmImages } from "./kubeadm-images.ts";
 
 /** A row of the matrix: versions without `v`. */
-export interface MatrixRow {
+interface MatrixRow {
   k8s: string;
   cni: string;
   containerd: string;

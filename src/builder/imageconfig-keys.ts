@@ -4,7 +4,7 @@
 import { nearest } from "../io/nearest.ts";
 
 /** Who a value comes from. */
-export type KeyOrigin =
+type KeyOrigin =
   /** The manifest, with a default where there is one. */
   | "manifest"
   /** What was packed, or the address of this server. */
@@ -12,7 +12,7 @@ export type KeyOrigin =
   /** The environment at render time, never the manifest: it must not travel in a bundle. */
   | "secret";
 
-export interface ImageconfigKey {
+interface ImageconfigKey {
   key: string;
   group: string;
   origin: KeyOrigin;

@@ -8,7 +8,7 @@ import type { Builder } from "./builder.ts";
 import { kickstartLines, marksOf, placeholdersOf, placeholderVariable } from "./kickstart-template.ts";
 
 /** An account that a kickstart file makes. */
-export interface Account {
+interface Account {
   name: string;
   /** In plain text; absent when it is a hash, or none is set, or it is not filled in yet. */
   password?: string;
@@ -16,7 +16,7 @@ export interface Account {
 }
 
 /** What packer logs in with, as far as it is known. */
-export interface Login {
+interface Login {
   username: string;
   password?: string;
   /** Who says so, for messages. */
@@ -46,7 +46,7 @@ export function accountsOf(kickstart: string): Account[] {
 }
 
 /** What packer will log in with: told by the manifest, or known of the builder's version. */
-export function loginOf(builder: Builder): Login {
+function loginOf(builder: Builder): Login {
   const { ssh_username: username, ssh_password: password } = builder.packerVars;
   if (username !== undefined || password !== undefined) {
     return {

@@ -5,7 +5,7 @@
  */
 
 /** One placeholder of a template, where it stands first. */
-export interface Placeholder {
+interface Placeholder {
   /** Its name, as an environment variable without `AIRFERRY_`; absent for an expression, which only an editor can resolve. */
   name?: string;
   /** As it stands in the file: `$SSH_PASSWORD`, `${NAME}`, `{{ .Name }}`. */
@@ -15,7 +15,7 @@ export interface Placeholder {
 }
 
 /** A line of a kickstart file without its line end, and the section that it stands in: `post`, `packages`; absent in commands. */
-export interface KickstartLine {
+interface KickstartLine {
   text: string;
   section?: string;
   /** The line that opens or closes a section. */

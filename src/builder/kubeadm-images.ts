@@ -7,13 +7,13 @@ import type { Finding } from "../io/findings.ts";
 import { compareVersions } from "./artifacts.ts";
 
 /** An image by its repository below registry.k8s.io, and its tag. */
-export interface KubeadmImage {
+interface KubeadmImage {
   repository: string;
   tag: string;
 }
 
 /** What kubeadm of one version pulls. */
-export interface KubeadmImages {
+interface KubeadmImages {
   /** All seven, control plane first. */
   images: KubeadmImage[];
   /** The list is that of an earlier patch release: this one came after the data. */

@@ -9,19 +9,20 @@ import { makeFolder, syncPath } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { formatInventory } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
+import { TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
 
 /** What older cosign wants with `--trusted-root`; it trusts nothing. */
-export const EMPTY_TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}\n';
+const EMPTY_TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}\n';
 
-export interface SignatureFileBytes {
+interface SignatureFileBytes {
   name: string;
   bytes: Uint8Array;
 }
 
-export interface FinishOptions {
+interface FinishOptions {
   /** The work folder, volumes synced. */
   dir: string;
   /** Final path of the bundle's folder. */
@@ -38,8 +39,8 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   const { dir, target, inventory } = options;
   const small = new Map<string, Uint8Array>();
   small.set("airferry.json", formatInventory(inventory));
-  small.set("trusted_root.json", Buffer.from(EMPTY_TRUSTED_ROOT));
-  small.set("VERIFY.txt", Buffer.from(verifyText(inventory)));
+  small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
+  small.set(VERIFY_NAME, Buffer.from(verifyText(inventory)));
   const sums = formatSums([
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,

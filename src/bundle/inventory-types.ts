@@ -49,7 +49,7 @@ export interface CatalogIso {
   volumeId?: string;
 }
 
-export interface CatalogFile {
+interface CatalogFile {
   path: string;
 }
 

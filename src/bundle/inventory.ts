@@ -17,9 +17,9 @@ import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
 import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume-layout.ts";
 
 /** Most entries a bundle may have. */
-export const MAX_ENTRIES = 500_000;
+const MAX_ENTRIES = 500_000;
 /** Serials and epochs beyond this are refused: a huge one would lock a stream for ever. */
-export const MAX_SERIAL = 999_999_999;
+const MAX_SERIAL = 999_999_999;
 const MAX_PROBLEMS = 50;
 /** So many entries are looked at before the work may pause. */
 const STEP_ENTRIES = 1000;

@@ -12,14 +12,14 @@ import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
 /** How many bytes may be written again after a kill, at most, of one item. */
 const STEP_BYTES = 8 * 1024 * 1024;
 
-export interface Validator {
+interface Validator {
   url: string;
   etag?: string;
   lastModified?: string;
 }
 
 /** What item writers share. */
-export interface WriterTools {
+interface WriterTools {
   pool: HashPool;
   /** More of them than there are writers at a time. */
   pieces: SharedPieces;

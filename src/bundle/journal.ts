@@ -31,7 +31,7 @@ const lineSchema = z.union([
 ]);
 
 /** The first line: another layout, or another version's journal, is begun anew. */
-export type JournalHead = z.output<typeof headSchema>;
+type JournalHead = z.output<typeof headSchema>;
 
 export interface DoneLine {
   path: string;
@@ -41,7 +41,7 @@ export interface DoneLine {
   offset: number;
 }
 
-export interface PartLine {
+interface PartLine {
   path: string;
   /** Bytes that are in place. */
   part: number;

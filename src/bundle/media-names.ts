@@ -4,9 +4,9 @@
 export const SUMS_NAME = "SHA256SUMS";
 export const SIGNATURES_NAME = "signatures";
 export const INVENTORY_NAME = "airferry.json";
-export const TRUSTED_ROOT_NAME = "trusted_root.json";
-export const VERIFY_NAME = "VERIFY.txt";
 export const BIN_NAME = "bin";
+export const VERIFY_NAME = "VERIFY.txt";
+export const TRUSTED_ROOT_NAME = "trusted_root.json";
 
 /** Largest signed root that is read: room for 10,000 volumes. */
 export const MAX_SUMS_BYTES = 1024 * 1024;

@@ -28,14 +28,14 @@ const MAX_NAMED = 5;
 const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
 
 /** One folder of a bundle as it was found. */
-export interface MediaFolder {
+interface MediaFolder {
   dir: string;
   /** Regular files at the top and in bin/ (`bin/NAME`), with their sizes. SHA256SUMS and signatures/ are not among them. */
   files: Map<string, number>;
 }
 
 /** One file of signatures/. */
-export interface MediaSignature {
+interface MediaSignature {
   name: string;
   bytes: Buffer;
   /** The folder that it was read from. */

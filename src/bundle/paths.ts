@@ -8,7 +8,7 @@ import { checkPath } from "../io/path-grammar.ts";
 import { printable as printableText } from "../io/printable.ts";
 
 /** What is wrong with paths, and which of them differ only by case. */
-export interface CheckedPaths {
+interface CheckedPaths {
   problems: Problem[];
   caseTwins: [string, string][];
 }

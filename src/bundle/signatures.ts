@@ -22,7 +22,7 @@ import {
 import { parseSums } from "./sums.ts";
 
 /** The signed root of a bundle: its bytes, and the folders that hold it. */
-export interface SignedRoot {
+interface SignedRoot {
   /** The bundle's own folder, or one for each medium of a set. */
   folders: readonly string[];
   /** SHA256SUMS, the same in each. */

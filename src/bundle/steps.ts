@@ -2,7 +2,8 @@
  * The order of work when a tar stream is read: runs of small entries are taken in one read, large entries one by one.
  * Headers, padding and the end of the archive are recomputed and compared, never parsed. docs/format.md, "Reading".
  */
-import type { HashPool, RunResult } from "../io/hash-pool.ts";
+import type { HashPool } from "../io/hash-pool.ts";
+import type { RunResult } from "../io/hash-worker.ts";
 import type { InventoryEntry } from "./inventory-types.ts";
 import { END_BYTES, headerBytes, headerSize, headersOf, paddedSize } from "./tar-layout.ts";
 import type { VolumeSet } from "./volumes.ts";
@@ -16,10 +17,10 @@ const SMALL_BYTES = 1024 * 1024;
 const RUN_BYTES = 4 * 1024 * 1024;
 
 /** One piece of work: a run of small entries that follow each other without a gap, or one large entry. */
-export type Step = { entries: PlacedEntry[]; large: boolean };
+type Step = { entries: PlacedEntry[]; large: boolean };
 
 /** A byte of the frame (header, padding, end) that is not as it has to be. */
-export interface Stray {
+interface Stray {
   /** Offset in the stream. */
   position: number;
 }

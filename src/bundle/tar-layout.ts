@@ -5,7 +5,7 @@
  */
 
 /** tar's unit: headers are this long, content is padded to a multiple of it. */
-export const BLOCK_BYTES = 512;
+const BLOCK_BYTES = 512;
 /** 1980-01-01T00:00:00Z: the oldest time that FAT can hold and that GNU tar does not call implausible. */
 export const TAR_MTIME = 315_532_800;
 /** Two blocks of zeros end the archive. */
@@ -26,7 +26,7 @@ export interface TarItem {
 }
 
 /** Where an entry lies in the stream. */
-export interface TarPlace {
+interface TarPlace {
   /** First byte of its header records. */
   headerOffset: number;
   /** First byte of its content: the inventory's `offset`. */

@@ -7,7 +7,7 @@ import { parseBytes } from "../io/format.ts";
 
 const MIB = 1024 * 1024;
 /** FAT32 holds files up to 4 GiB - 1 byte; 4095 MiB is the largest round size below. */
-export const DEFAULT_VOLUME_BYTES = 4095 * MIB;
+const DEFAULT_VOLUME_BYTES = 4095 * MIB;
 export const MIN_VOLUME_BYTES = 4096;
 /** Volume names have four digits. */
 export const MAX_VOLUMES = 10_000;
@@ -24,7 +24,7 @@ const MEDIA = new Map([
 ]);
 
 /** How to cut: the size of a volume and how many of them one medium takes. */
-export interface VolumeCut {
+interface VolumeCut {
   volumeSize: number;
   volumesPerMedium: number;
 }
@@ -74,7 +74,7 @@ export function volumeSizes(streamSize: number, volumeSize: number): number[] {
 }
 
 /** A piece of one volume. */
-export interface VolumePiece {
+interface VolumePiece {
   /** Index of the volume. */
   volume: number;
   /** First byte inside that volume. */

@@ -20,7 +20,7 @@ const writeAt = promisify(write);
 const WRITE_BACK_BYTES = 64 * 1024 * 1024;
 
 /** A range of one file. */
-export interface FilePiece {
+interface FilePiece {
   /** Index of the volume. */
   volume: number;
   file: string;
@@ -247,7 +247,7 @@ export class VolumeSet {
 }
 
 /** How a stream is cut. */
-export interface VolumeSizes {
+interface VolumeSizes {
   streamSize: number;
   volumeSize: number;
 }

@@ -26,7 +26,7 @@ export interface WorkItem {
   offset: number;
 }
 
-export interface WorkLayout {
+interface WorkLayout {
   stream: string;
   items: readonly WorkItem[];
   streamSize: number;

@@ -4,7 +4,7 @@ import { AirferryError } from "../errors.ts";
 import type { GlobalOptions, Output } from "./output.ts";
 
 /** Runs the body of a command with its output; a returned number is the exit status. */
-export type Run = (options: GlobalOptions, body: (output: Output) => Promise<number | void>) => Promise<void>;
+type Run = (options: GlobalOptions, body: (output: Output) => Promise<number | void>) => Promise<void>;
 
 /** Adds one command to the program. */
 export type Register = (program: Command, run: Run) => void;

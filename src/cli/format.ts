@@ -2,8 +2,6 @@
 
 import { columnsOf, printable } from "../io/printable.ts";
 
-export { formatBytes, plural } from "../io/format.ts";
-
 /** Rows as aligned columns, header first, one line each; numbers to the right. Cells may hold text of anybody. */
 export function formatTable(
   header: readonly string[],

@@ -2,8 +2,9 @@
  * Progress on stderr: a bar with bytes, rate and time left on a terminal, a plain line now and then elsewhere, JSON lines for
  * programs.
  */
+import { formatBytes } from "../io/format.ts";
 import { printableJson } from "../io/printable.ts";
-import { formatBytes, formatSeconds } from "./format.ts";
+import { formatSeconds } from "./format.ts";
 
 export type ProgressMode = "auto" | "plain" | "json" | "none";
 

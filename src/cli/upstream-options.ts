@@ -1,8 +1,8 @@
 /** What lock, plan and pack have in common: how upstream is reached. */
 import { type Command, Option } from "commander";
+import { formatBytes } from "../io/format.ts";
 import type { WorkspaceOptions } from "../pack/workspace.ts";
 import { positive, rewrite } from "./command.ts";
-import { formatBytes } from "./format.ts";
 import type { Output } from "./output.ts";
 
 export interface UpstreamFlags {

@@ -5,8 +5,6 @@ import { type Answer, type AnswerHead, type Call, HttpClient } from "../http/cli
 import { AttemptFailure } from "../http/failure.ts";
 import { type Digest, RunningDigest } from "../io/digest.ts";
 
-export type { Answer } from "../http/client.ts";
-
 /** For a whole answer; of a body that may be of any size, for the next byte. */
 const TIMEOUT_MS = 20_000;
 

@@ -4,6 +4,7 @@
  * docker login or podman login left for it. See docs/build.md, "Doctor".
  */
 import { AirferryError } from "../errors.ts";
+import type { Answer } from "../http/client.ts";
 import { basicHeader } from "../http/login.ts";
 import { digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
@@ -12,7 +13,7 @@ import { isOciDigest } from "../oci/digest.ts";
 import { findLogin } from "../oci/docker-login.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isForeignLayerType } from "../oci/media-types.ts";
-import { type Answer, type DoctorClient, firstLines } from "./client.ts";
+import { type DoctorClient, firstLines } from "./client.ts";
 import type { ServedContext } from "./content.ts";
 import { Remedy, throwFaults } from "./remedy.ts";
 import type { Served } from "./served.ts";

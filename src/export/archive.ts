@@ -10,7 +10,7 @@ import { TarArchive } from "archiver";
 import { AirferryError } from "../errors.ts";
 import { layoutPath, type OciDigest } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/image-manifest.ts";
-import { CONTAINERD_NAME, formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/layout.ts";
+import { CONTAINERD_NAME, formatLayoutIndex, OCI_LAYOUT_BYTES, OCI_LAYOUT_FILE, REF_NAME } from "../oci/layout.ts";
 import { isImageConfigType } from "../oci/media-types.ts";
 import { formatPlatform, isPlatform, type Platform, parsePlatform } from "../oci/platform.ts";
 import { formatReference } from "../oci/reference.ts";
@@ -110,7 +110,7 @@ function archiveMembers(images: readonly PackedImage[], platform: string | undef
   }
   const text = (name: string, content: Buffer): Member => ({ name, size: content.length, content });
   return [
-    text("oci-layout", OCI_LAYOUT_BYTES),
+    text(OCI_LAYOUT_FILE, OCI_LAYOUT_BYTES),
     text("index.json", formatLayoutIndex(descriptors)),
     ...(docker.length > 0 ? [text("manifest.json", Buffer.from(JSON.stringify(docker)))] : []),
     ...blobs.values(),

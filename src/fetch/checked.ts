@@ -7,7 +7,7 @@ import { httpStatusOf } from "../http/failure.ts";
 import { redactUrl } from "../io/redact.ts";
 import type { Fetcher, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
-export interface CheckedOptions {
+interface CheckedOptions {
   /** Looks at the whole in the sink; what it returns is why these bytes are wrong. `from`: as it may be shown. */
   check(from: string): Promise<AirferryError | undefined>;
   /** Told before the sink starts over. */

@@ -25,7 +25,7 @@ const ENDINGS = new Map([
 const OTHER_CODINGS = new Set(["deflate", "aes128gcm", "dcb", "dcz", "exi", "pack200-gzip"]);
 
 /** What is known about the bytes that were asked for. */
-export interface Known {
+interface Known {
   size?: number | undefined;
   integrity?: string | undefined;
 }

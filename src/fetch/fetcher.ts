@@ -23,11 +23,6 @@ import { MemorySink } from "./memory-sink.ts";
 import { type Engine, transferInto } from "./transfer.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
 
-export { httpStatusOf, isAddressRefused, isUnreachable } from "../http/failure.ts";
-export { BY_USER, byUpstream, type Named, namerOf } from "../http/named.ts";
-export { type Rewrite, rewriteUrl } from "../http/rewrite.ts";
-export { redactUrl } from "../io/redact.ts";
-
 export interface FetcherOptions {
   /** URL prefixes or registry hosts to ask elsewhere. */
   rewrites?: readonly Rewrite[];

@@ -29,7 +29,7 @@ export interface Mirror {
   wholeOnly: boolean;
 }
 
-export interface MirrorOptions {
+interface MirrorOptions {
   /** Failures in a row per mirror before it is out. */
   retries: number;
   backoff: Backoff;

@@ -12,7 +12,7 @@ export interface Validator {
   lastModified?: string;
 }
 
-export interface ContentRange {
+interface ContentRange {
   /** Both undefined for an unsatisfied range: bytes * / size. */
   start: number | undefined;
   end: number | undefined;

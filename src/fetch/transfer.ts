@@ -32,7 +32,7 @@ export interface Engine extends OpenParts {
   segments: number;
 }
 
-export interface TransferRequest extends FetchTarget {
+interface TransferRequest extends FetchTarget {
   method?: "GET" | "POST";
   body?: string | Buffer | undefined;
   /** See `Fetcher.fetchBytes`. */

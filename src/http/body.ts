@@ -23,7 +23,7 @@ export interface BodySink {
 }
 
 /** How a body ended. */
-export interface BodyEnd {
+interface BodyEnd {
   /** Bytes that the sink took. */
   bytes: number;
   /** `end`: as the protocol wants it; `cut`: the connection broke; `over`: more than `limit` came, the excess was not taken. */

@@ -9,7 +9,7 @@ import { systemFault } from "../io/atomic.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
 import { type Netrc, readNetrc } from "./netrc.ts";
 
-export interface CredentialOptions {
+interface CredentialOptions {
   /** By host or host:port. */
   hosts?: Record<string, HostCredentials>;
   /** Folder that `ca`, `cert` and `key` are relative to. */

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 
-export interface NetrcLogin {
+interface NetrcLogin {
   login: string;
   password: string;
   /** What the entry names and leaves empty, as a variable does that is not set. Not to be used. */

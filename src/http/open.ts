@@ -35,7 +35,7 @@ export interface OpenParts {
   resolve: Resolve;
 }
 
-export interface OpenRequest {
+interface OpenRequest {
   method: Method;
   /** Original URL: rewrites apply here. */
   url: string;

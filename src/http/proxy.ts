@@ -46,7 +46,7 @@ function proxyFault(proxy: string): string | undefined {
 }
 
 /** Whether a URL has a user without its password, or a password without its user: `http://user:@host`. A user alone may be a token. */
-export function hasEmptyLogin(url: string): boolean {
+function hasEmptyLogin(url: string): boolean {
   const login = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)@/i.exec(url)?.[1];
   return login !== undefined && (login === "" || login.startsWith(":") || login.endsWith(":"));
 }

@@ -18,7 +18,7 @@ const MAX_DISCARD_BYTES = 64 * 1024;
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
 
-export interface Request {
+interface Request {
   method: Method;
   /** Without user and password. */
   url: URL;

@@ -14,7 +14,7 @@ import { makeFolder } from "./atomic.ts";
 const run = promisify(execFile);
 
 /** Whom to become. */
-export interface Account {
+interface Account {
   uid: number;
   gid: number;
   /** Absent for a number that no account has. */

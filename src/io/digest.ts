@@ -39,7 +39,7 @@ export function isDigest(value: unknown): value is Digest {
 }
 
 /** Tells whether a text names a {@link HashAlgorithm}, in lower case. */
-export function isHashAlgorithm(text: string): text is HashAlgorithm {
+function isHashAlgorithm(text: string): text is HashAlgorithm {
   return Object.hasOwn(HEX_DIGITS, text);
 }
 

@@ -9,7 +9,7 @@ const OTHERS_WRITE = 0o002;
 const OTHERS_READ = 0o004;
 
 /** What others than a file's owner and group may do with it. Nothing, where files have no such permissions. */
-export type Exposure = "read" | "change" | undefined;
+type Exposure = "read" | "change" | undefined;
 
 /** Looks at a file's permissions, behind links. What is not there or is no regular file (a pipe, say) is not exposed. */
 export async function exposureOf(file: string): Promise<Exposure> {

@@ -13,8 +13,6 @@ import { hashWorkerMain } from "./hash-worker.ts";
 import { currentSignal } from "./limit.ts";
 import { startWorker } from "./start-worker.ts";
 
-export type { RangeJob, RunJob, RunResult } from "./hash-worker.ts";
-
 const MAX_THREADS = 4;
 const FEW_BYTES = 32 * 1024 * 1024;
 /** A job is at most this long, so that progress and an abort come through in time. */

@@ -26,7 +26,7 @@ export interface RunJob {
   frames: RunFrame[];
 }
 
-export interface RunFrame {
+interface RunFrame {
   /** Length of its header. */
   header: number;
   size: number;

@@ -4,7 +4,7 @@
  */
 
 /** Levels of lists and objects; the deepest that we write or read has 8. */
-export const MAX_JSON_DEPTH = 64;
+const MAX_JSON_DEPTH = 64;
 
 /** Parses JSON. @throws {SyntaxError} when it is not JSON, or deeper than {@link MAX_JSON_DEPTH}: the message is fit for people */
 export function parseJson(text: string): unknown {

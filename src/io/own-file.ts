@@ -9,7 +9,7 @@ import { parseJson } from "./json.ts";
 import { printable } from "./printable.ts";
 
 /** What is being read, for messages. */
-export interface OwnFile {
+interface OwnFile {
   /** Its path. */
   file: string;
   /** What it is: `lock`. */

@@ -14,10 +14,10 @@ const MAX_MS = 2 * 60_000;
 const MAX_HEAP_MIB = 1024;
 
 /** What src/parser-worker.ts can run. */
-export type ParserName = "bzip2" | "chart" | "chartImages" | "chartIndex" | "manifest" | "modules";
+type ParserName = "bzip2" | "chart" | "chartImages" | "chartIndex" | "manifest" | "modules";
 
 /** One parser: what it returns or throws goes back as plain data. */
-export type Parser = (bytes: Uint8Array, args: unknown[]) => Promise<unknown>;
+type Parser = (bytes: Uint8Array, args: unknown[]) => Promise<unknown>;
 
 /** Its name among the assets of the single-file build (scripts/lib/build-binary.ts). */
 const ASSET = "parser-worker.cjs";
@@ -31,7 +31,7 @@ interface Work {
 type Reply = { value: unknown } | { error: { message: string; code: ErrorCode | undefined; detail: ErrorDetail } };
 
 /** What a parser works on, and what becomes of one that does not end. */
-export interface ThreadWork {
+interface ThreadWork {
   bytes: Uint8Array;
   /** Further arguments: plain data. */
   args?: readonly unknown[];

@@ -7,9 +7,9 @@ import { AirferryError } from "../errors.ts";
 import { printable } from "./printable.ts";
 
 /** Longest path, in bytes of UTF-8. */
-export const MAX_PATH_BYTES = 1024;
+const MAX_PATH_BYTES = 1024;
 /** Longest segment, in bytes of UTF-8: what common file systems hold. */
-export const MAX_SEGMENT_BYTES = 255;
+const MAX_SEGMENT_BYTES = 255;
 /** Longest name of an artifact: with what is put behind it (`.iso`, `-debuginfo`) it still is one segment. */
 export const MAX_NAME_BYTES = 200;
 /** Longest name of a stream. */

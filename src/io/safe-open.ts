@@ -9,7 +9,7 @@ import { AirferryError } from "../errors.ts";
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 
 /** An open regular file; the caller closes `handle`. */
-export interface OpenFile {
+interface OpenFile {
   handle: FileHandle;
   /** Bytes, as of opening. */
   size: number;

@@ -15,7 +15,7 @@ const FEW_FILES = 16;
 const FEW_BYTES = 1024 * 1024;
 
 /** Room on the file system that holds a path. */
-export interface Space {
+interface Space {
   /** Bytes that an unprivileged user may still write. */
   freeBytes: number;
   /** Files that may still be made; infinite where the file system does not count them. */
@@ -65,7 +65,7 @@ export function spaceFault(path: string, code: string): string {
 }
 
 /** What is going to be written. */
-export interface SpaceNeed {
+interface SpaceNeed {
   bytes: number;
   files: number;
   /** Size of the largest single file. */

@@ -12,10 +12,7 @@ export const MAX_ALIASES = 100;
 const MAX_ERRORS = 100;
 const SEVERAL = "holds more than one document: expected one, without '---' or '...' inside";
 
-export type YamlOptions = Omit<
-  NonNullable<Parameters<typeof parseDocument>[1]>,
-  "uniqueKeys" | "prettyErrors" | "logLevel"
->;
+type YamlOptions = Omit<NonNullable<Parameters<typeof parseDocument>[1]>, "uniqueKeys" | "prettyErrors" | "logLevel">;
 
 /**
  * Parses one document. Faults are in its `errors` (at most 100), each with `linePos`; a second document, double keys and too much

@@ -31,7 +31,7 @@ export interface DirectoryContext {
 }
 
 /** A record's fixed part and the places of its variable parts. */
-export interface DirectoryRecord {
+interface DirectoryRecord {
   /** Offset in the image. */
   offset: number;
   flags: number;

@@ -29,7 +29,7 @@ interface Directory {
 }
 
 /** An entry and the path it was really found at, symbolic links followed. */
-export interface Located {
+interface Located {
   entry: IsoEntry;
   /** Without leading slash; "" is the root. */
   path: string;

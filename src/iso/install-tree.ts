@@ -13,7 +13,7 @@ const MAX_KEY_BYTES = 64 * 1024;
 const MAX_KEYS = 16;
 
 /** One RPM repository inside an image. */
-export interface IsoRepository {
+interface IsoRepository {
   /** Variant name, or the directory's: `BaseOS`, `AppStream`; "" never. */
   id: string;
   /** Directory that holds `repodata/`, without slashes at its ends; "" is the root. */

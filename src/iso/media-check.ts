@@ -14,7 +14,7 @@ const CHUNK_BYTES = 32 * 1024;
 const READ_BYTES = 32 * CHUNK_BYTES;
 
 /** What an image says about itself. */
-export interface MediaCheck {
+interface MediaCheck {
   /** 32 lower-case hex digits. */
   md5: string;
   /** Sectors at the end that the sum leaves out: 15. */
@@ -26,7 +26,7 @@ export interface MediaCheck {
 }
 
 /** Outcome of {@link verifyMediaCheck}. */
-export interface MediaCheckResult {
+interface MediaCheckResult {
   ok: boolean;
   md5: string;
   /** First fragment (0-based) that differs, when fragments are recorded and one does. */

@@ -24,7 +24,7 @@ export interface VolumeDescriptor {
   rootOffset: number;
 }
 
-export interface Volumes {
+interface Volumes {
   primary: VolumeDescriptor;
   joliet?: VolumeDescriptor;
   /** The image also carries a UDF file system. */

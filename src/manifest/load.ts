@@ -21,7 +21,7 @@ import { type FileEntry, type ImageEntry, type Manifest, manifestSchema } from "
 import { unknownKey } from "./unknown-key.ts";
 
 /** Manifests are written by hand; anything larger is a mistake. */
-export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const LOCK_SUFFIX = ".lock.json";
 /** So many are told of at once. */
 const MAX_PROBLEMS = 100;
@@ -546,7 +546,7 @@ function lineNumber(path: string): number {
 }
 
 /** `["isos", 0, "url"]` as `isos[0].url`. */
-export function formatPath(path: readonly PropertyKey[]): string {
+function formatPath(path: readonly PropertyKey[]): string {
   return path
     .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key)}`))
     .join("");

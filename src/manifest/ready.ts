@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { getAsset, isSea } from "node:sea";
 
 /** Name of the asset that the single-file build carries them in: JSON, name to text. */
-export const READY_MANIFESTS_ASSET = "manifests.json";
+const READY_MANIFESTS_ASSET = "manifests.json";
 
 /** Returns the ready manifests by name, sorted, `starter` last. */
 export async function readyManifests(): Promise<Map<string, string>> {

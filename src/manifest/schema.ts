@@ -297,7 +297,6 @@ export type FileEntry = z.infer<typeof files>;
 export type RpmEntry = z.infer<typeof rpms>;
 export type ImageEntry = z.infer<typeof images>;
 export type VendorEntry = z.infer<typeof vendor>;
-export type BuilderEntry = z.infer<typeof builder>;
 export type ChecksumsEntry = z.infer<typeof checksums>;
 export type HostCredentials = z.infer<typeof credentials>;
 

@@ -25,8 +25,6 @@ const schema = z.strictObject({
 });
 
 export type State = z.output<typeof schema>;
-/** The last finished bundle: its lock's digest, folder name, digest of SHA256SUMS, and how it was cut. */
-export type Packed = State["last"];
 
 /**
  * Undefined when nothing was packed yet.

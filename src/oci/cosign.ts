@@ -3,7 +3,6 @@
  * DSSE envelopes in Sigstore bundles (version 3 on). No transparency log. See the DSSE protocol and cosign's SIGNATURE_SPEC.
  */
 
-import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import type { TrustedKey } from "../sign/keys.ts";
 import { isSignatureOf } from "../sign/signature.ts";
@@ -97,9 +96,4 @@ function keyOf(bytes: Uint8Array, signature: Buffer, keys: readonly TrustedKey[]
 export function preAuthEncoding(payloadType: string, body: Uint8Array): Buffer {
   const type = Buffer.from(payloadType);
   return Buffer.concat([Buffer.from(`DSSEv1 ${type.length} ${type} ${body.length} `), body]);
-}
-
-/** Whether bytes are what a descriptor says. */
-export function isBytesOf(bytes: Uint8Array, digest: OciDigest, size: number): boolean {
-  return bytes.length === size && digestOf(bytes, digest) === digest;
 }

@@ -13,7 +13,7 @@ import type { Login } from "../http/login.ts";
 import { parseJson } from "../io/json.ts";
 
 /** What a file says, each member still of any type: people and programs edit these. */
-export interface AuthFile {
+interface AuthFile {
   file: string;
   config: Record<string, unknown>;
 }
@@ -24,7 +24,7 @@ const HELPER_NAME = /^[A-Za-z0-9._-]+$/;
 const DOCKER_HUB_KEYS = ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io"];
 
 /** Files in the order in which they are asked; the first that knows the registry wins. */
-export function authFiles(env: NodeJS.ProcessEnv = process.env): string[] {
+function authFiles(env: NodeJS.ProcessEnv = process.env): string[] {
   if (env.REGISTRY_AUTH_FILE) return [env.REGISTRY_AUTH_FILE];
   const home = env.HOME ?? homedir();
   return [

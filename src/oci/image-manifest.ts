@@ -6,15 +6,7 @@
 import { AirferryError } from "../errors.ts";
 import { parseJson } from "../io/json.ts";
 import { isOciDigest, type OciDigest } from "./digest.ts";
-import {
-  DOCKER_LIST,
-  DOCKER_MANIFEST,
-  isIndexType,
-  isManifestType,
-  isSchema1Type,
-  OCI_INDEX,
-  OCI_MANIFEST,
-} from "./media-types.ts";
+import { isIndexType, isManifestType, isSchema1Type, OCI_INDEX, OCI_MANIFEST } from "./media-types.ts";
 import type { Platform } from "./platform.ts";
 
 /** Registries and clients stop here too. */
@@ -201,11 +193,6 @@ export function referrerDescriptor(manifest: ImageManifest, digest: OciDigest, s
     ...(artifactType !== undefined && { artifactType }),
     ...(manifest.annotations && { annotations: manifest.annotations }),
   };
-}
-
-/** Tells whether clients of the docker formats alone can read this. */
-export function isDockerManifest({ mediaType }: ImageManifest): boolean {
-  return mediaType === DOCKER_LIST || mediaType === DOCKER_MANIFEST;
 }
 
 function invalid(name: string, fault: string): AirferryError {

@@ -47,7 +47,7 @@ export function canonicalHost(host: string): string {
 }
 
 /** Why a text is no reference, and what to write instead. */
-export interface ReferenceFault {
+interface ReferenceFault {
   fault: string;
   hint: string;
 }

@@ -15,11 +15,6 @@ export function newestFirst(tags: readonly string[]): string[] {
     .map(({ tag }) => tag);
 }
 
-/** Negative where `a` is older than `b`. */
-export function compareTags(a: string, b: string): number {
-  return compare(read(a), read(b));
-}
-
 /** A tag, read once however often it is compared. */
 interface Tag {
   tag: string;

@@ -10,7 +10,7 @@ import type { DoneLine } from "../bundle/journal.ts";
 import { WorkFolder, workFolderName } from "../bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
-import { httpStatusOf } from "../fetch/fetcher.ts";
+import { httpStatusOf } from "../http/failure.ts";
 import { type Digest, type Digests, type HashAlgorithm, isDigest } from "../io/digest.ts";
 import { algorithmsIn, type Integrity, isExpected, parseIntegrity, sha256In } from "../io/integrity.ts";
 import { mapLimited, throwIfAborted } from "../io/limit.ts";
@@ -167,7 +167,7 @@ class Filler {
         }
         await writer.restart();
       }
-      await this.#fillFromSource(index, item, writer);
+      await this.#fillFromSource(item, writer);
     } catch (error) {
       await writer.suspend();
       if (item.quarantine && isPackageFault(error)) {
@@ -221,7 +221,7 @@ class Filler {
   }
 
   /** From where the lock says; when that fails, from the other places that it knows of. */
-  async #fillFromSource(index: number, item: LaidItem, writer: ItemWriter): Promise<void> {
+  async #fillFromSource(item: LaidItem, writer: ItemWriter): Promise<void> {
     const failed: AirferryError[] = [];
     for (const source of [item.source, ...(item.others ?? [])]) {
       const earlier = failed.at(-1);
@@ -230,7 +230,7 @@ class Filler {
         if (writer.position >= item.size) await writer.restart();
       }
       try {
-        await this.#fillFrom(source, index, item, writer);
+        await this.#fillFrom(source, item, writer);
         return;
       } catch (error) {
         if (!isPlaceFault(error)) throw error;
@@ -240,7 +240,7 @@ class Filler {
     throw all(failed);
   }
 
-  async #fillFrom(source: LaidItem["source"], index: number, item: LaidItem, writer: ItemWriter): Promise<void> {
+  async #fillFrom(source: LaidItem["source"], item: LaidItem, writer: ItemWriter): Promise<void> {
     let fault: string;
     switch (source.from) {
       case "kept":
@@ -255,7 +255,7 @@ class Filler {
         fault = `"${source.file}" ${source.offset === undefined ? "" : "is not what it says itself, or "}changed since it was locked`;
         break;
       case "url":
-        return this.#fetch(index, item, source, writer);
+        return this.#fetch(item, source, writer);
       case "made":
         throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
     }
@@ -266,7 +266,6 @@ class Filler {
 
   /** One GET, and more where its bytes turn out to be wrong: see fetchChecked. */
   async #fetch(
-    index: number,
     item: LaidItem,
     source: Extract<LaidItem["source"], { from: "url" }>,
     writer: ItemWriter,

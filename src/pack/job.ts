@@ -27,7 +27,7 @@ export interface PackOptions {
 }
 
 /** How far the filling of a bundle got. */
-export interface PackProgress {
+interface PackProgress {
   doneBytes: number;
   totalBytes: number;
   doneItems: number;

@@ -30,7 +30,7 @@ import { changesBetween, type LockChange } from "./changes.ts";
 import { planContext } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
 
-export interface ResolveOptions {
+interface ResolveOptions {
   /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
   update?: readonly string[];
   /** Refuse instead of locking anything. */

@@ -17,7 +17,7 @@ import { lockTime } from "./resolve.ts";
 import type { Target } from "./target.ts";
 
 /** What is filled, and by which lock. */
-export interface FilledBundle {
+interface FilledBundle {
   lock: Lock;
   plan: Plan;
   work: WorkFolder;

@@ -6,7 +6,7 @@ import type { Passphrase } from "../sign/private-key.ts";
 import { openSigner, type Signer } from "../sign/signer.ts";
 import type { RpmSigner } from "./lay-out.ts";
 
-export interface PackSignerOptions {
+interface PackSignerOptions {
   key?: string;
   signer?: string;
   signerKey?: string;

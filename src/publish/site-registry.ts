@@ -16,7 +16,7 @@ import { isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
 import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
 
-export interface SiteRegistryOptions {
+interface SiteRegistryOptions {
   /** `harbor.site:443`. */
   host: string;
   insecure: boolean;
@@ -26,7 +26,7 @@ export interface SiteRegistryOptions {
 }
 
 /** A manifest to push. */
-export interface PushedManifest {
+interface PushedManifest {
   manifest: { mediaType: string; subject?: unknown };
   bytes: Buffer;
 }

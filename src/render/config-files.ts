@@ -20,7 +20,7 @@ import { entriesOf, releasesOf } from "./view.ts";
 import { renderYumRepo } from "./yum-repo.ts";
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
-export type ReadText = (digest: Digest) => Promise<string>;
+type ReadText = (digest: Digest) => Promise<string>;
 
 /** Lists what can be rendered; nothing is rendered yet. */
 export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[] {

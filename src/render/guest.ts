@@ -11,15 +11,15 @@ import { CLIENT_CA_PATH, type RenderInput, type RenderRelease } from "./types.ts
 import { addressOf } from "./view.ts";
 
 /** One file of the staged folder. */
-export interface GuestFile {
+interface GuestFile {
   path: string;
   text: string;
   mode: number;
 }
 
 /** The first and the last of their folders, which builders run in the order of their names. */
-export const PRE_SCRIPT = "custom_scripts/pre/00-airferry-guest.sh";
-export const POST_SCRIPT = "custom_scripts/post/zz-airferry-guest.sh";
+const PRE_SCRIPT = "custom_scripts/pre/00-airferry-guest.sh";
+const POST_SCRIPT = "custom_scripts/post/zz-airferry-guest.sh";
 /** Roles that image-builder is told by their path. */
 const PRE_ROLE = "roles/airferry_pre";
 const POST_ROLE = "roles/airferry_post";

@@ -9,7 +9,7 @@ import { addressOf, entriesOf } from "./view.ts";
 export const STAGED = "/home/imagebuilder/output";
 
 /** What one version of image-builder does, in tests against its own templates for every version. */
-export interface Traits {
+interface Traits {
   /** containerd's configuration names /etc/containerd/certs.d, so that hosts.toml is read. */
   readsHostsToml: boolean;
   /** Rocky Linux reads the kickstart file from a CD that packer makes; RHEL, and all of them before, from packer's web server. */
@@ -20,7 +20,7 @@ export interface Traits {
  * Whether the builder is image-builder up to a version. The CAPI builder 4.6 is v0.1.28 (its compatibility matrix and its kickstart
  * files); of others nothing is known. Without a version image-builder is the latest.
  */
-export function isUpTo(builder: Builder, last: string): boolean {
+function isUpTo(builder: Builder, last: string): boolean {
   if (builder.flavor === "spectro-capi") return true;
   return builder.version !== undefined && compareVersions(builder.version, last) <= 0;
 }

@@ -10,7 +10,7 @@ import { STAGED, systemOf, traitsOf } from "./machine.ts";
 import type { RenderRelease } from "./types.ts";
 
 /** Where the staged folder has the kickstart file for packer's web server: only what stands here is served by it. */
-export const KICKSTART_FOLDER = "http";
+const KICKSTART_FOLDER = "http";
 const ALL_MAJORS = ["8", "9", "10"];
 
 /** Paths in the staged folder at which packer's web server has the kickstart file: `http/9/ks.cfg`, as the templates ask. */

@@ -4,7 +4,7 @@ import { canonicalHost, parseReference, servedHost } from "../oci/reference.ts";
 import type { RenderInput } from "./types.ts";
 import { addressOf, releasesOf } from "./view.ts";
 
-export interface MirroredRegistry {
+interface MirroredRegistry {
   /** As references name it: `docker.io`, `registry.example.com:5000`. */
   host: string;
   /** First segment of its names here. */
@@ -31,7 +31,7 @@ export function registryAddress(input: RenderInput): { authority: string; tls: b
 }
 
 /** What podman, skopeo, buildah and CRI-O can be told: {@link mirroredRegistries} without, and with `unnamed`, IPv6 addresses. */
-export interface ContainersView {
+interface ContainersView {
   authority: string;
   tls: boolean;
   registries: MirroredRegistry[];

@@ -9,7 +9,7 @@ import { AirferryError } from "../errors.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
 
 /** An entry with the release that it is taken from. */
-export interface Located {
+interface Located {
   entry: InventoryEntry;
   release: RenderRelease;
 }
@@ -29,15 +29,6 @@ export function entriesOf(release: RenderRelease): ReadonlyMap<string, Inventory
     byPath.set(release.inventory, map);
   }
   return map;
-}
-
-/** Finds an entry in the first release that has it. */
-export function findEntry(input: RenderInput, path: string): Located | undefined {
-  for (const release of releasesOf(input)) {
-    const entry = entriesOf(release).get(path);
-    if (entry !== undefined) return { entry, release };
-  }
-  return undefined;
 }
 
 /**

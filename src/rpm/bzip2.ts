@@ -12,7 +12,7 @@ const LEAST_MS = 20_000;
 const MS_PER_KB = 100;
 const MOST_MS = 5 * 60_000;
 
-export interface Bzip2Limits {
+interface Bzip2Limits {
   /** When there is more output, the returned data ends somewhere beyond that. */
   maxBytes: number;
   /** Default: ten times what honest data takes. */

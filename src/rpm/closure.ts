@@ -3,14 +3,13 @@
  * why each is included, and what is unavailable. Requests that exclude each other are solved separately and reported,
  * since a mirror may hold what one system cannot.
  */
-import { formatRelation } from "./dependency.ts";
 import { compareEvr } from "./evr.ts";
 import { choose } from "./policy.ts";
 import type { Pool, Rule } from "./pool.ts";
 import type { PackageEntry } from "./primary.ts";
 import { type Request, solve } from "./solver.ts";
 
-export interface ClosureOptions {
+interface ClosureOptions {
   recommends: boolean;
   /** Looks up paths that primary does not list and adds what it finds to the pool; true when it found any. */
   findFiles: (paths: readonly string[]) => Promise<boolean>;
@@ -25,7 +24,7 @@ export interface ClosureOptions {
 }
 
 /** A conditional dependency of an included package that no included package satisfies. */
-export interface LeftOut {
+interface LeftOut {
   id: number;
   /** As upstream writes it. */
   text: string;
@@ -34,7 +33,7 @@ export interface LeftOut {
 }
 
 /** Something unavailable. */
-export interface Unresolved {
+interface Unresolved {
   /** What the manifest asks for. */
   request: string;
   /** Who needs what, with the chain from the direct requirer up to the request. */
@@ -76,7 +75,7 @@ export async function closureOf(pool: Pool, requests: readonly Request[], option
 }
 
 /** Files that createrepo_c writes into primary. */
-export function isPrimaryPath(path: string): boolean {
+function isPrimaryPath(path: string): boolean {
   return path.startsWith("/etc/") || path.includes("bin/") || path === "/usr/lib/sendmail";
 }
 
@@ -281,4 +280,3 @@ function obsoletedIn(pool: Pool, packages: readonly number[]): string[] {
 }
 
 /** A relation in readable form. */
-export { formatRelation };

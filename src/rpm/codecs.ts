@@ -10,7 +10,7 @@ import { AirferryError } from "../errors.ts";
 import { openBzip2 } from "./bzip2.ts";
 import { decodeXz } from "./xz.ts";
 
-export type Codec = "gz" | "zstd" | "xz" | "bz2" | "zck" | "plain";
+type Codec = "gz" | "zstd" | "xz" | "bz2" | "zck" | "plain";
 
 /** Real metadata stays below 60 to 1. */
 const MAX_RATIO = 300;
@@ -29,7 +29,7 @@ const MAGICS: [Codec, number[]][] = [
 ];
 
 /** Limits on the output. */
-export interface DecompressOptions {
+interface DecompressOptions {
   /** Named in messages. */
   name: string;
   /** Maximum output in bytes. */

@@ -6,15 +6,15 @@ import { child, childrenOf, childText, readXml, type XmlElement } from "./xml.ts
 import { toUtf8 } from "./xml-encoding.ts";
 import { invalidXml } from "./xml-error.ts";
 
-export type MemberType = "mandatory" | "default" | "optional" | "conditional";
+type MemberType = "mandatory" | "default" | "optional" | "conditional";
 
-export interface CompsGroup {
+interface CompsGroup {
   id: string;
   name: string;
   members: { name: string; type: MemberType; requires?: string }[];
 }
 
-export interface CompsEnvironment {
+interface CompsEnvironment {
   id: string;
   name: string;
   groups: string[];
@@ -108,7 +108,7 @@ export async function cutComps(
 }
 
 /** Bytes without the given elements and the white space before them. Elements do not overlap. */
-export function withoutElements(bytes: Buffer, elements: readonly XmlElement[]): Buffer {
+function withoutElements(bytes: Buffer, elements: readonly XmlElement[]): Buffer {
   const parts: Buffer[] = [];
   let at = 0;
   for (const { start, end } of [...elements].sort((a, b) => a.start - b.start)) {

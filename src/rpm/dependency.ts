@@ -5,7 +5,7 @@
 import { formatSign, parseEvr, parseSign } from "./evr.ts";
 import type { Relation } from "./primary.ts";
 
-export type Operator = "and" | "or" | "if" | "unless" | "with" | "without";
+type Operator = "and" | "or" | "if" | "unless" | "with" | "without";
 export type Dependency = { op?: never; relation: Relation } | { op: Operator; args: Dependency[] };
 
 const OPERATORS = new Set<string>(["and", "or", "if", "unless", "with", "without"]);

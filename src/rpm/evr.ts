@@ -11,9 +11,9 @@ export interface Evr {
 }
 
 /** Comparison bits of a dependency; 0 means that it has no version. */
-export const GT = 1;
+const GT = 1;
 export const EQ = 2;
-export const LT = 4;
+const LT = 4;
 
 const FLAGS: Record<string, number> = { EQ, GT, LT, GE: GT | EQ, LE: LT | EQ };
 const SIGNS = ["", ">", "=", ">=", "<", "<>", "<=", ""];
@@ -126,9 +126,4 @@ export function parseEvr(text: string): Evr {
     version: dash < 0 ? rest : rest.slice(0, dash),
     release: dash < 0 ? "" : rest.slice(dash + 1),
   };
-}
-
-/** `epoch:version-release`, always with the epoch. */
-export function formatEvr({ epoch, version, release }: Evr): string {
-  return `${epoch}:${version}${release === "" ? "" : `-${release}`}`;
 }

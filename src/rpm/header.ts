@@ -8,7 +8,7 @@ import type { RandomAccess } from "../io/types.ts";
 import { SIGNATURE_TAG, TAG, TYPE, TYPE_BYTES } from "./tags.ts";
 
 /** Bytes of the lead. */
-export const LEAD_BYTES = 96;
+const LEAD_BYTES = 96;
 /** Magic, reserved bytes, two counts. */
 const INTRO_BYTES = 16;
 const ENTRY_BYTES = 16;

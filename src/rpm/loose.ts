@@ -12,7 +12,7 @@ import { formatPackageXml, type PackageXml } from "./package-xml.ts";
 const READ_BYTES = 1024 * 1024;
 
 /** One package file of a folder. */
-export interface LooseFile {
+interface LooseFile {
   /** Location in the repository, relative, not percent-encoded. */
   href: string;
   bytes: RandomAccess;

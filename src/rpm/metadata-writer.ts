@@ -32,7 +32,7 @@ export interface RepodataExtra {
 }
 
 /** What to write. */
-export interface RepodataInput {
+interface RepodataInput {
   /** Any text; by convention the time in seconds. */
   revision: string;
   /** Timestamp of every record. */

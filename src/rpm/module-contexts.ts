@@ -6,7 +6,7 @@
  */
 import type { ModuleDocument } from "./modulemd.ts";
 
-export interface ModuleContext {
+interface ModuleContext {
   module: string;
   stream: string;
   /** Required modules, each with its acceptable streams; empty means any. */

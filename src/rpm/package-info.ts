@@ -12,7 +12,7 @@ import { FILE_GHOST, SENSE, TAG } from "./tags.ts";
 const MAX_PATH_CHARACTERS = 256 * 1024 * 1024;
 
 /** createrepo_c's default: the newest ten. */
-export const CHANGELOG_LIMIT = 10;
+const CHANGELOG_LIMIT = 10;
 
 /** One provided or required capability. `name` holds a rich dependency whole. */
 export interface PackageDependency {
@@ -32,7 +32,7 @@ export interface PackageFile {
   type: "file" | "dir" | "ghost";
 }
 
-export interface PackageChangelog {
+interface PackageChangelog {
   author: string;
   /** Seconds since 1970. */
   date: number;
@@ -50,7 +50,7 @@ export const DEPENDENCY_KINDS = [
   "recommends",
   "supplements",
 ] as const;
-export type DependencyKind = (typeof DEPENDENCY_KINDS)[number];
+type DependencyKind = (typeof DEPENDENCY_KINDS)[number];
 
 /** Everything that primary, filelists and other say except checksum, location and file time. */
 export interface PackageInfo {

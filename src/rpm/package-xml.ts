@@ -11,7 +11,7 @@ import {
 } from "./package-info.ts";
 
 /** What the headers do not say. */
-export interface PackagePlace {
+interface PackagePlace {
   /** SHA-256 of the package file, lower-case hex: its id in all three documents. */
   sha256: string;
   /** Path relative to the repository, not percent-encoded. */

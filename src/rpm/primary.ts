@@ -3,7 +3,6 @@
  * it plus the few fields that everything needs; the rest is read from its block on demand. Blocks of an unusual dialect
  * (prefixes, namespaces on every element) are first brought into the form that createrepo_c writes.
  */
-import { AirferryError } from "../errors.ts";
 import { type Evr, parseFlags } from "./evr.ts";
 import { type Checksum, parseChecksum } from "./repomd.ts";
 import { childrenOf, childText, escapeXml, fromLatin1, parseXml, unescapeXml, type XmlElement } from "./xml.ts";
@@ -25,7 +24,7 @@ export interface PackageEntry extends Evr {
 }
 
 /** What the lock records of a package besides its name. */
-export interface PackageDetails {
+interface PackageDetails {
   checksum: Checksum;
   /** As upstream wrote it: may contain `../`, percent signs, anything. */
   href: string;
@@ -266,7 +265,7 @@ export function forEachFile(text: string, onFile: (path: string) => void): void 
 }
 
 /** Parses what {@link forEachRelation} gives. Unknown flags mean any version. */
-export function relationOf(name: string, rest: string): Relation {
+function relationOf(name: string, rest: string): Relation {
   const version = versionOf(rest);
   return { name: unescapeXml(name), ...version };
 }
@@ -319,9 +318,4 @@ function canonicalBlock(element: XmlElement): string {
 
 function localAttribute(key: string): string {
   return key.slice(key.indexOf(":") + 1);
-}
-
-/** The error for a package that cannot be used. */
-export function packageFault(code: "ERR_UPSTREAM_INVALID", what: string, fault: string): AirferryError {
-  return new AirferryError(code, `cannot use package "${what}": ${fault}`, { path: what });
 }

@@ -28,7 +28,7 @@ export function maxOpenBytes(type: string): number {
 }
 const MAX_RECORDS = 200;
 
-export type ChecksumType = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";
+type ChecksumType = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";
 
 export interface Checksum {
   type: ChecksumType;

@@ -12,7 +12,7 @@ function isGlob(text: string): boolean {
 }
 
 /** A shell glob as a regular expression over the whole string. */
-export function globToRegExp(glob: string): RegExp {
+function globToRegExp(glob: string): RegExp {
   let source = "";
   for (let i = 0; i < glob.length; i++) {
     const char = glob[i] as string;

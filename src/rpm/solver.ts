@@ -15,7 +15,7 @@ export interface Request {
   candidates: readonly number[];
 }
 
-export interface SolverOptions {
+interface SolverOptions {
   /** Recommended and supplementing packages are included where possible. */
   recommends: boolean;
   /** Packages already chosen elsewhere: preferred where there is a choice. */

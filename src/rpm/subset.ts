@@ -20,7 +20,7 @@ export interface SubsetPackage {
   href?: string | undefined;
 }
 
-export interface SubsetInput {
+interface SubsetInput {
   primary: Primary;
   packages: readonly SubsetPackage[];
   /** The uncompressed documents, streamed; undefined if upstream has none. */

@@ -18,14 +18,14 @@ const MAX_SHOWN_CHARS = 200;
 const VARIANT_SECTION = /^(variant|addon)-(.+)$/;
 
 /** An image, relative to the tree. */
-export interface TreeinfoFile {
+interface TreeinfoFile {
   path: string;
   /** As upstream published it; it can be wrong for days (facts: known upstream trouble). */
   checksum?: Checksum;
 }
 
 /** A variant or add-on: a repository that anaconda uses with the tree. */
-export interface TreeinfoVariant {
+interface TreeinfoVariant {
   /** Unique name, the key for rewriting: `AppStream`, `Server-optional`. */
   uid: string;
   /** Path from the tree to the repository, as written; may leave the tree with `..`. */
@@ -182,7 +182,7 @@ export interface VariantPlace {
 }
 
 /** What to change. */
-export interface TreeinfoRewrite {
+interface TreeinfoRewrite {
   /** By uid; null removes the variant. Variants that are not named do not change. */
   variants?: ReadonlyMap<string, VariantPlace | null> | undefined;
   /** New SHA-256 (hex) by path, for existing lines; null removes a line. */

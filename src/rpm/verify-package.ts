@@ -7,12 +7,8 @@
 import { createHash } from "node:crypto";
 import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";
-import {
-  type OpenPgpKeyring,
-  type OpenPgpVerdict,
-  requireGoodSignature,
-  verifyOpenPgpSignature,
-} from "../sign/openpgp.ts";
+import type { OpenPgpKeyring } from "../sign/openpgp-keyring.ts";
+import { type OpenPgpVerdict, requireGoodSignature, verifyOpenPgpSignature } from "../sign/openpgp-verify.ts";
 import { isSourcePackage, type RpmFile, readRpmFile } from "./header.ts";
 import { DIGEST_ALGORITHMS, SIGNATURE_TAG, TAG } from "./tags.ts";
 
@@ -22,7 +18,7 @@ const READ_BYTES = 1024 * 1024;
 export const LEGACY_HINT =
   "upstream signs with SHA-1 or a short key, which can be forged; if it has nothing better, allow it for this repository: legacy_signatures: true";
 
-export interface VerifyPackageOptions {
+interface VerifyPackageOptions {
   /** Name in messages. */
   name: string;
   /** False: digests must match, signatures are not checked. Default: true. */
@@ -34,7 +30,7 @@ export interface VerifyPackageOptions {
 }
 
 /** One signature and its outcome. */
-export interface PackageSignature {
+interface PackageSignature {
   /** What it covers: the header alone, or header and payload. */
   over: "header" | "package";
   status: "good" | "bad" | "unknown";
@@ -45,7 +41,7 @@ export interface PackageSignature {
 }
 
 /** A package that passed. */
-export interface PackageVerdict {
+interface PackageVerdict {
   /** `name-epoch:version-release.arch`, the epoch always there. */
   nevra: string;
   signatures: PackageSignature[];

@@ -39,7 +39,7 @@ function characterBytes(code: number): string {
 }
 
 /** Lets a parser that reads byte by byte (latin1) resolve references to characters to bytes as well. */
-export function resolveToBytes(parser: object): void {
+function resolveToBytes(parser: object): void {
   const saxes = parser as { parseEntity(entity: string): string };
   const resolve = saxes.parseEntity.bind(parser);
   saxes.parseEntity = (entity) => {

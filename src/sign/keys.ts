@@ -60,7 +60,7 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
 }
 
 /** Returns the public half as canonical SPKI DER: uncompressed points, named curves. */
-export function spkiOf(key: KeyObject): Buffer {
+function spkiOf(key: KeyObject): Buffer {
   // Through JWK, because OpenSSL otherwise keeps the point form that the file came in.
   const jwk = key.export({ format: "jwk" });
   const { kty, crv, x, y, n, e } = jwk;

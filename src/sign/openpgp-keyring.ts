@@ -26,7 +26,7 @@ const CONFIG = {
 };
 
 /** One certificate that can check signatures. */
-export interface OpenPgpKey {
+interface OpenPgpKey {
   /** Primary fingerprint, upper-case hex, 40 or 64 digits. */
   fingerprint: string;
   /** Key ids of the primary key and its subkeys, upper-case hex, 16 digits. */

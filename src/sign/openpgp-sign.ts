@@ -30,7 +30,7 @@ const CONFIG = {
 };
 
 /** A private key for RPM metadata, opened. */
-export interface OpenPgpSigningKey {
+interface OpenPgpSigningKey {
   /** Upper-case hex, 40 digits. */
   fingerprint: string;
   /** ASCII-armored public key. */

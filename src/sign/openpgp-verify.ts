@@ -15,7 +15,7 @@ import { publicKeyOf, signatureOf } from "./openpgp-public-key.ts";
 const MAX_SIGNATURES = 64;
 
 /** What is known about one signature. Hex is upper-case; `time` is RFC 3339 and the signer's claim. */
-export interface OpenPgpSignatureInfo {
+interface OpenPgpSignatureInfo {
   /** Fingerprint of the primary key. Empty while the key is unknown. */
   fingerprint: string;
   /** Id of the key or subkey that signed; empty when the packet does not say or cannot be read. */
@@ -34,7 +34,7 @@ export interface OpenPgpVerdict {
 }
 
 /** How strict to be. */
-export interface OpenPgpVerifyOptions {
+interface OpenPgpVerifyOptions {
   /** Also count SHA-1, RSA under 2048 bits and DSA-1024: for old repositories that know nothing else. Default: false. */
   legacy?: boolean | undefined;
   /** Time that signature expiry is judged by; default: now. */

@@ -9,8 +9,6 @@ import { MAX_SIGNATURE_BUNDLE_BYTES, parseSignatureBundle, type SignatureBundle 
 import type { TrustedKey } from "./keys.ts";
 import { isSignatureOf } from "./signature.ts";
 
-export { readTrustedKeys, type TrustedKey } from "./keys.ts";
-
 /** Most signature files of one bundle: 64 signers. */
 export const MAX_SIGNATURE_FILES = 128;
 
@@ -25,7 +23,7 @@ export interface SignatureFile {
 }
 
 /** What {@link verifySums} found. */
-export interface SumsVerdict {
+interface SumsVerdict {
   /** keyids of the distinct trusted keys with a good signature, sorted. */
   signers: string[];
   /** keyid16 of signers that no trusted key stands behind, sorted: whether they signed well cannot be known. */

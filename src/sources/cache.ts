@@ -24,7 +24,7 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
   return env["AIRFERRY_CACHE"] || join(env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "airferry");
 }
 
-export interface CachedArtifact {
+interface CachedArtifact {
   digest: Digest;
   size: number;
   etag?: string;

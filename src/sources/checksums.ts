@@ -10,24 +10,20 @@ import type { Fetcher } from "../fetch/types.ts";
 import { BY_USER } from "../http/named.ts";
 import type { Established } from "../io/types.ts";
 import type { ChecksumsEntry } from "../manifest/schema.ts";
+import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../sign/openpgp-keyring.ts";
 import {
   isClearsigned,
-  MAX_OPENPGP_KEYS_BYTES,
-  type OpenPgpKeyring,
   readClearsigned,
-  readOpenPgpKeyring,
   requireGoodSignature,
   verifyClearsigned,
   verifyDetached,
-} from "../sign/openpgp.ts";
+} from "../sign/openpgp-verify.ts";
 import { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./checksum-file.ts";
-
-export { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./checksum-file.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
 
 /** A digest that upstream publishes, and why it is believed. */
-export interface ResolvedDigest extends PublishedDigest {
+interface ResolvedDigest extends PublishedDigest {
   established: Extract<Established, "upstream-signed" | "upstream-checksum">;
   /** Primary fingerprints (upper-case hex, sorted) for `upstream-signed`. */
   signedBy?: string[];
@@ -63,7 +59,7 @@ export async function resolveChecksums(
  * Reads OpenPGP keys from URLs and paths (relative to the manifest) into one keyring, pinned to `fingerprints` if given.
  * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when no usable key remains; ERR_MANIFEST_INVALID; and the fetcher's
  */
-export async function fetchKeyring(
+async function fetchKeyring(
   keys: readonly string[],
   fingerprints: readonly string[] | undefined,
   { fetcher, baseDir }: { fetcher: Fetcher; baseDir: string },

@@ -6,9 +6,10 @@
 import { basename } from "node:path";
 import type { CatalogImage } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
-import { isUnreachable, redactUrl } from "../fetch/fetcher.ts";
+import { isUnreachable } from "../http/failure.ts";
 import type { Digest } from "../io/digest.ts";
 import { mapLimited } from "../io/limit.ts";
+import { redactUrl } from "../io/redact.ts";
 import { shellWord } from "../io/shell.ts";
 import { imageName } from "../manifest/load.ts";
 import { requestDigest } from "../manifest/request.ts";

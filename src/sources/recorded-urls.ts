@@ -13,7 +13,7 @@ import { withCompanions } from "./rpm/companion-entries.ts";
 import { expandVariables } from "./rpm/place.ts";
 
 /** URLs to ask, and who named them: what every request wants to know. */
-export interface AskedUrls {
+interface AskedUrls {
   urls: string[];
   named: Named;
 }

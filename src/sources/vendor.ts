@@ -20,7 +20,7 @@ import { readTarStream, type TarFile } from "./archive/tar-stream.ts";
 import type { UnpackedVendor } from "./local-path.ts";
 
 /** Name of the `rpms:` entry that its packages become. */
-export const VENDOR_RPMS = "vendor";
+const VENDOR_RPMS = "vendor";
 
 /** So many members that are left out are told by name. */
 const MAX_NAMED = 10;

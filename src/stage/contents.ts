@@ -29,7 +29,7 @@ export interface StagedFile extends Content {
 }
 
 /** All files, what is left out with the reason, and what whoever builds should know. */
-export interface Contents {
+interface Contents {
   files: StagedFile[];
   left: { path: string; reason: string }[];
   findings: Finding[];

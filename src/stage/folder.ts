@@ -24,10 +24,7 @@ export interface FolderUsers {
 export type Readers = "everybody" | "builder";
 
 /** What is in the way at a path: nothing, a file held open for comparing, or something that is no file of ours to compare. */
-export type Existing =
-  | { is: "nothing" }
-  | { is: "other" }
-  | { is: "file"; handle: FileHandle; size: number; isOwn: boolean };
+type Existing = { is: "nothing" } | { is: "other" } | { is: "file"; handle: FileHandle; size: number; isOwn: boolean };
 
 /** Whether whoever writes can give files to the builder's user. */
 export function givesTo({ uid, builderUid }: FolderUsers): boolean {

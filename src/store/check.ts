@@ -15,13 +15,13 @@ import { streamFolder } from "./layout.ts";
 import { readRelease } from "./release-record.ts";
 import { openStore, type Store } from "./store.ts";
 
-export interface CheckStoreOptions {
+interface CheckStoreOptions {
   /** Told bytes as they are hashed, and the total. */
   progress?: (done: number, total: number) => void;
 }
 
 /** A blob that is damaged or missing, or the record of a release that cannot be read; `path` is its file or folder. */
-export interface StoreProblem extends Problem {
+interface StoreProblem extends Problem {
   /** `stream/release: path` of every entry that has these bytes; none for a record. */
   entries: string[];
 }

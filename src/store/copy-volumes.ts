@@ -15,7 +15,7 @@ import { type CopyContext, copyRun } from "./copy-entries.ts";
 import { ContentDamage } from "./damage.ts";
 
 /** One volume to take in. */
-export interface VolumeJob {
+interface VolumeJob {
   index: number;
   size: number;
   /** Signed digest. */
@@ -52,7 +52,7 @@ export async function copyVolumes(
 }
 
 /** Volumes that hold bytes of an entry. */
-export function volumesOf(entry: PlacedEntry, volumeSize: number): string[] {
+function volumesOf(entry: PlacedEntry, volumeSize: number): string[] {
   return piecesOf(entry.offset, entry.size, volumeSize).map((it) => volumeName(it.volume));
 }
 

@@ -16,7 +16,7 @@ import { type ImportRecord, readImport, readRelease } from "./release-record.ts"
 import type { Floor, Store } from "./store.ts";
 
 /** Everything that is kept of a release besides its blobs. */
-export interface ReleaseParts {
+interface ReleaseParts {
   inventory: Inventory;
   inventoryBytes: Buffer;
   sums: Buffer;
@@ -27,7 +27,7 @@ export interface ReleaseParts {
 }
 
 /** What the order of releases says about a bundle. */
-export type Standing = "new" | "again" | "back";
+type Standing = "new" | "again" | "back";
 
 /**
  * Holds a bundle against what its stream had here before.

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import t, { type Test } from "tap";
 import { AirferryError } from "../../src/errors.ts";
 import { fetchChecked } from "../../src/fetch/checked.ts";
-import { BY_USER } from "../../src/fetch/fetcher.ts";
 import type { Fetcher } from "../../src/fetch/types.ts";
+import { BY_USER } from "../../src/http/named.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { type Behaviours, startUpstream, type Upstream } from "../fixtures/upstream.ts";
 

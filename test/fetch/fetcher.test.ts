@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { AirferryError } from "../../src/errors.ts";
-import { httpStatusOf } from "../../src/fetch/fetcher.ts";
+import { httpStatusOf } from "../../src/http/failure.ts";
 import { HostLimits } from "../../src/http/hosts.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { AirferryError } from "../../src/errors.ts";
-import { httpStatusOf } from "../../src/fetch/fetcher.ts";
+import { httpStatusOf } from "../../src/http/failure.ts";
 import { patternBytes, testFetcher } from "../fixtures/fetching.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 

@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import { AirferryError } from "../../src/errors.ts";
-import { httpStatusOf } from "../../src/fetch/fetcher.ts";
+import { httpStatusOf } from "../../src/http/failure.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { type Behaviours, startUpstream, type Upstream } from "../fixtures/upstream.ts";
 

@@ -3,9 +3,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { AirferryError } from "../../src/errors.ts";
-import { BY_USER, byUpstream, namerOf } from "../../src/fetch/fetcher.ts";
 import type { Lookup } from "../../src/http/guarded-lookup.ts";
-import { reachOf, stepFault } from "../../src/http/named.ts";
+import { BY_USER, byUpstream, namerOf, reachOf, stepFault } from "../../src/http/named.ts";
 import { testFetcher } from "../fixtures/fetching.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 

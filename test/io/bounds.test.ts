@@ -10,7 +10,7 @@ import { readRpmFile } from "../../src/rpm/header.ts";
 import { parseModules } from "../../src/rpm/modulemd.ts";
 import { readModules } from "../../src/rpm/modules-thread.ts";
 import { parseXml } from "../../src/rpm/xml.ts";
-import { readOpenPgpKeyring } from "../../src/sign/openpgp.ts";
+import { readOpenPgpKeyring } from "../../src/sign/openpgp-keyring.ts";
 import { makeIso, NM } from "../fixtures/iso-maker.ts";
 import { scratch } from "../fixtures/program.ts";
 import { inMemory, MINIMAL, makeHeader, makeRpm } from "../fixtures/rpm-files.ts";

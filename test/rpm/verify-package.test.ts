@@ -5,7 +5,7 @@ import { join } from "node:path";
 import t from "tap";
 import { readRpmFile } from "../../src/rpm/header.ts";
 import { verifyPackage } from "../../src/rpm/verify-package.ts";
-import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../src/sign/openpgp.ts";
+import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../src/sign/openpgp-keyring.ts";
 import { needs } from "../fixtures/clients.ts";
 import {
   expected,

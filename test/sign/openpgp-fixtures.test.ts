@@ -4,15 +4,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import {
-  detachedSign,
-  type OpenPgpKeyring,
-  type OpenPgpVerdict,
-  openRpmKey,
-  readOpenPgpKeyring,
-  verifyDetached,
-  verifyOpenPgpSignature,
-} from "../../src/sign/openpgp.ts";
+import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../src/sign/openpgp-keyring.ts";
+import { detachedSign, openRpmKey } from "../../src/sign/openpgp-sign.ts";
+import { type OpenPgpVerdict, verifyDetached, verifyOpenPgpSignature } from "../../src/sign/openpgp-verify.ts";
 import { needs } from "../fixtures/clients.ts";
 import { expected, RPM_FIXTURES } from "../fixtures/rpm-files.ts";
 

@@ -3,16 +3,14 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { readOpenPgpKeyring } from "../../src/sign/openpgp-keyring.ts";
+import { detachedSign, generateRpmKey, openRpmKey } from "../../src/sign/openpgp-sign.ts";
 import {
-  detachedSign,
-  generateRpmKey,
-  openRpmKey,
-  readOpenPgpKeyring,
   requireGoodSignature,
   verifyClearsigned,
   verifyDetached,
   verifyOpenPgpSignature,
-} from "../../src/sign/openpgp.ts";
+} from "../../src/sign/openpgp-verify.ts";
 import { clientPath, needs } from "../fixtures/clients.ts";
 import { Gnupg } from "../fixtures/gnupg.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";

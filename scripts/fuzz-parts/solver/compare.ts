@@ -18,7 +18,7 @@ import { type Request, solve } from "../../../src/rpm/solver.ts";
 import type { Libsolv, Question } from "./libsolv.ts";
 import type { Universe } from "./universe.ts";
 
-export interface Comparison {
+interface Comparison {
   /** One line for each disagreement. */
   faults: string[];
   /** libsolv could install the requests together. */
@@ -80,7 +80,7 @@ export async function compare(universe: Universe, libsolv: Libsolv): Promise<Com
 }
 
 /** One request for each architecture that has the name, as `packages: [NAME]` makes them. */
-export function requestsFor(pool: Pool, name: string): Request[] {
+function requestsFor(pool: Pool, name: string): Request[] {
   const ids = (pool.byName.get(name) ?? []).filter((id) => !pool.isHidden(id));
   const native = ids.filter((id) => !/^i\d86$/.test((pool.entries[id] as PackageEntry).arch));
   return byNameAndArch(pool, native.length > 0 ? native : ids).map((candidates) => ({

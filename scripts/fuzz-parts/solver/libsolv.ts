@@ -15,7 +15,7 @@ export interface Question {
   only?: string[];
 }
 
-export interface Answer {
+interface Answer {
   ok: boolean;
   /** NEVRAs, sorted; a package that several repositories have counts once. */
   picked: string[];

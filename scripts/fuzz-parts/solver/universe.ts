@@ -17,7 +17,7 @@ export interface Universe {
 const SIGNS = ["=", "<", "<=", ">", ">="];
 
 /** A generator of numbers that a seed determines (mulberry32). */
-export class Dice {
+class Dice {
   #state: number;
 
   constructor(seed: number) {

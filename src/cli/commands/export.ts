@@ -1,8 +1,8 @@
 /** `airferry export image`: packed images as an archive for docker, podman, containerd and skopeo. */
 import { Argument, Option } from "commander";
 import { EXIT } from "../../errors.ts";
+import { formatBytes } from "../../io/format.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes } from "../format.ts";
 import { Interrupted, interruptible } from "../signals.ts";
 
 interface ExportFlags {

@@ -1,8 +1,9 @@
 /** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
 
 import type { InspectedEntry } from "../../inspect.ts";
+import { formatBytes, plural } from "../../io/format.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatBytes, formatTable, plural } from "../format.ts";
+import { formatTable } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 
 export const inspectCommand: Register = (program, run) => {

@@ -1,6 +1,6 @@
 /** `airferry lock`: pins every artifact of a manifest. */
+import { plural } from "../../io/format.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { plural } from "../format.ts";
 import { interruptible } from "../signals.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 

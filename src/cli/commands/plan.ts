@@ -1,8 +1,9 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
+import { formatBytes, plural } from "../../io/format.ts";
 import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatBytes, formatTable, plural } from "../format.ts";
+import { formatTable } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 import { interruptible } from "../signals.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";

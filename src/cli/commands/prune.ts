@@ -1,7 +1,7 @@
 /** `airferry prune`: removes older releases and what only they needed. */
 
+import { formatBytes, plural } from "../../io/format.ts";
 import { positive, type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes, plural } from "../format.ts";
 
 export const pruneCommand: Register = (program, run) => {
   withGlobals(program.command("prune"))

@@ -1,8 +1,8 @@
 /** `airferry publish`: copies packed images to the site's own registry. */
 
 import { Option } from "commander";
+import { formatBytes, plural } from "../../io/format.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes, plural } from "../format.ts";
 import { interruptible } from "../signals.ts";
 
 interface PublishFlags {

@@ -1,9 +1,10 @@
 /** `airferry status`: what a store holds, and whether all of it is still whole. */
 
 import { AirferryError, EXIT } from "../../errors.ts";
+import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatBytes, formatTable, plural } from "../format.ts";
+import { formatTable } from "../format.ts";
 import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
 

@@ -2,6 +2,7 @@
 
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
+import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
 import {
   positive,
@@ -13,7 +14,6 @@ import {
   userOption,
   withGlobals,
 } from "../command.ts";
-import { formatBytes, plural } from "../format.ts";
 import { interruptible } from "../signals.ts";
 
 interface UnpackFlags {

@@ -2,9 +2,9 @@
 
 import { NEWER_AIRFERRY } from "../../bundle/inventory.ts";
 import { AirferryError, EXIT } from "../../errors.ts";
+import { plural } from "../../io/format.ts";
 import { shellWords } from "../../io/shell.ts";
 import { positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
-import { formatBytes, plural } from "../format.ts";
 import { interruptible } from "../signals.ts";
 
 interface VerifyFlags {
@@ -92,9 +92,4 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
     default:
       return "do not use this bundle; ask the packer for it again";
   }
-}
-
-/** Bytes and count of a finished step, for people. */
-export function amount(files: number, bytes: number): string {
-  return `${plural(files, "file")}, ${formatBytes(bytes)}`;
 }

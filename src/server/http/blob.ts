@@ -16,7 +16,7 @@ import type { Resources } from "./resources.ts";
 import { ClientGone, Transfer } from "./transfer.ts";
 
 /** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
-export interface BlobContent {
+interface BlobContent {
   file?: string;
   /** With `file`: the parts that make up the content. Their sizes add up to `size`. */
   extents?: readonly Extent[];

@@ -61,7 +61,7 @@ export interface ServeContext {
 }
 
 /** Handles one request completely, its errors included. Returns false when the path is not its business. */
-export type Handler = (request: Request, context: ServeContext) => Promise<boolean> | boolean;
+type Handler = (request: Request, context: ServeContext) => Promise<boolean> | boolean;
 
 /** Handlers are asked in order of the longest matching prefix first. */
 export interface Mount {

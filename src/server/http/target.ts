@@ -5,7 +5,7 @@
  */
 
 /** A request target taken apart. `path` begins with `/` and keeps a trailing slash. */
-export interface Target {
+interface Target {
   path: string;
   query: string;
   stream?: string;

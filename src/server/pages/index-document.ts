@@ -15,10 +15,10 @@ import type { Mount, TreeView } from "../http/context.ts";
 import { renderInput } from "./config.ts";
 import type { PageState } from "./state.ts";
 
-export const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
+const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
 
 /** Something that is served under a path of its own. */
-export interface IndexedFile {
+interface IndexedFile {
   stream: string;
   /** URL path below the server's address, percent-encoded; begins with `/`. */
   path: string;
@@ -27,7 +27,7 @@ export interface IndexedFile {
   digest: Digest;
 }
 
-export interface IndexedIso extends IndexedFile {
+interface IndexedIso extends IndexedFile {
   name: string;
   /** Where the files inside are; ends in `/`. Absent when the image's inside cannot be read. */
   tree?: string;
@@ -35,7 +35,7 @@ export interface IndexedIso extends IndexedFile {
   installable: boolean;
 }
 
-export interface IndexedRepository {
+interface IndexedRepository {
   stream: string;
   /** As in `airferry.repo`. */
   id: string;
@@ -50,7 +50,7 @@ export interface IndexedRepository {
   keys: string[];
 }
 
-export interface IndexedImage {
+interface IndexedImage {
   stream: string;
   /** As it was packed: `registry.k8s.io/pause:3.9`. */
   reference: string;
@@ -65,12 +65,12 @@ export interface IndexedImage {
   platforms: string[];
 }
 
-export interface IndexedKey extends IndexedFile {
+interface IndexedKey extends IndexedFile {
   fingerprints: string[];
 }
 
 /** A builder that a release describes. */
-export interface IndexedBuilder {
+interface IndexedBuilder {
   stream: string;
   flavor: "spectro-capi" | "image-builder";
   version?: string;

@@ -11,7 +11,7 @@ import { rpmrepo } from "./rpm.ts";
 import type { PageState } from "./state.ts";
 
 /** The handlers of one site, all over the same state. */
-export interface PageMounts {
+interface PageMounts {
   /** For the main listener. */
   main: Mount[];
   /** The layout that the registry answers from: no way around its login. */

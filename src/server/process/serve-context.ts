@@ -14,7 +14,7 @@ import { UsableReleases } from "./usable.ts";
 const LOOK_AGAIN_MS = 1000;
 
 /** What a context is made of. */
-export interface ServeContextOptions {
+interface ServeContextOptions {
   store: StoreReader;
   /** The base URL to tell clients, whatever they asked for. */
   url?: string | undefined;

@@ -40,7 +40,7 @@ export interface SiteSettings {
 }
 
 /** What a site asks of whoever runs it. */
-export interface SiteHost {
+interface SiteHost {
   /** Opens the store at a directory for reading. */
   openStore(dir: string): Promise<StoreReader>;
   /** The counters of all processes that serve the same site, given this one's. */

@@ -23,14 +23,14 @@ import type { TreeView } from "../http/context.ts";
 import type { Repository } from "./repositories.ts";
 
 /** A manifest with the place of its bytes. */
-export interface StoredManifest {
+interface StoredManifest {
   manifest: ImageManifest;
   entry: InventoryEntry;
   digest: OciDigest;
 }
 
 /** What a registry without the referrers API would have under a manifest's fallback tag. */
-export interface FallbackList {
+interface FallbackList {
   digest: OciDigest;
   bytes: Buffer;
 }

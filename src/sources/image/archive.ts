@@ -13,7 +13,7 @@ import {
   parseImageManifest,
   TOO_LARGE_HINT,
 } from "../../oci/image-manifest.ts";
-import { CONTAINERD_NAME, REF_NAME } from "../../oci/layout.ts";
+import { CONTAINERD_NAME, OCI_LAYOUT_FILE, REF_NAME } from "../../oci/layout.ts";
 import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
 import { digestTag } from "../../oci/reference.ts";
 import { type Files, HINT, invalid, type MemberPlace, openFolder, openTar } from "./archive-files.ts";
@@ -59,7 +59,8 @@ export async function openImageArchive(
   }
   const files = found.isDirectory() ? await openFolder(file, shown) : await openTar(file, shown);
   try {
-    const isLayout = (await files.find("oci-layout")) !== undefined && (await files.find("index.json")) !== undefined;
+    const isLayout =
+      (await files.find(OCI_LAYOUT_FILE)) !== undefined && (await files.find("index.json")) !== undefined;
     const isDocker = (await files.find("manifest.json")) !== undefined;
     if (!isLayout && !isDocker) {
       if (files.archives.length > 0) throw holdsArchives(shown, files.archives);

@@ -21,7 +21,7 @@ const MAX_DEPTH = 64;
 const LOOKS_LIKE_IMAGE =
   /^(?:--?[A-Za-z0-9-]+=)?((?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+)?\/[a-z0-9._/-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)$/;
 
-export interface ChartImagesOptions {
+interface ChartImagesOptions {
   chart: ChartMetadata;
   /** The packaged chart. */
   bytes: Uint8Array;

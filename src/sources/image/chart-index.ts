@@ -17,7 +17,7 @@ const MAX_CHART_URLS = 8;
 const HEX_SHA256 = /^(?:sha256:)?([0-9a-f]{64})$/i;
 
 /** One version of a chart. */
-export interface ChartVersion {
+interface ChartVersion {
   version: string;
   /** As written, in the order to try: absolute, or relative to the repository. */
   urls: string[];

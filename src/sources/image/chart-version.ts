@@ -22,7 +22,7 @@ export function pickVersion(versions: readonly string[], wanted: string | undefi
 }
 
 /** `1.2` is 1.2.0 and `v1.2.3` is 1.2.3; undefined for what is no version. */
-export function completeVersion(text: string): string | undefined {
+function completeVersion(text: string): string | undefined {
   const [, numbers, rest = ""] = /^v?(\d+(?:\.\d+){0,2})([-+].*)?$/.exec(text) ?? [];
   if (numbers === undefined) return undefined;
   const three = `${numbers}.0.0`

@@ -5,7 +5,7 @@
  */
 
 import { AirferryError } from "../../errors.ts";
-import { httpStatusOf } from "../../fetch/fetcher.ts";
+import { httpStatusOf } from "../../http/failure.ts";
 import { BY_USER, namerOf } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
@@ -15,7 +15,7 @@ import type { ImageEntry } from "../../manifest/schema.ts";
 import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import { OCI_MANIFEST } from "../../oci/media-types.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
-import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp.ts";
+import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp-verify.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { readKeysOf } from "../rpm/keys.ts";
 import { baseOf, urlOf } from "../rpm/location.ts";
@@ -24,12 +24,12 @@ import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.
 import { findChartIn, MAX_CHART_INDEX_BYTES } from "./chart-index.ts";
 import type { LockedImage } from "./detail.ts";
 
-export const HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json";
+const HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json";
 export const HELM_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 export const HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 export const MAX_PROVENANCE_BYTES = 1024 * 1024;
 
-export interface LockedChart {
+interface LockedChart {
   image: LockedImage;
   artifacts: LockedArtifact[];
   chart: ChartMetadata;
@@ -199,7 +199,7 @@ export function unsigned(name: string, fault: string, cause?: unknown): Airferry
 }
 
 /** A provenance file, and what it must be about. */
-export interface ChartProof {
+interface ChartProof {
   name: string;
   /** What messages call the file. */
   shown: string;

@@ -39,7 +39,7 @@ import type { KeptBlobs } from "../types.ts";
 import type { LockedImage } from "./detail.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 
-export interface CollectOptions {
+interface CollectOptions {
   reference: string;
   platforms?: readonly string[] | undefined;
   referrers: boolean;

@@ -20,7 +20,7 @@ import { pickTags } from "./tags.ts";
 /** Images of one entry that are locked together. */
 const TAG_CONCURRENCY = 4;
 /** What an entry gives. */
-export interface Content {
+interface Content {
   collected: Collected[];
   detail: ImageDetail;
 }

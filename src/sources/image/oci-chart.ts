@@ -13,7 +13,7 @@ import type { Collected } from "./collect.ts";
 import type { RegistryOrigin } from "./registry.ts";
 
 /** The package, which is fetched when somebody wants to look into it. */
-export interface OciChart {
+interface OciChart {
   read(): Promise<Buffer>;
 }
 

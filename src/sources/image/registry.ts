@@ -4,12 +4,13 @@
  */
 
 import { AirferryError } from "../../errors.ts";
-import { httpStatusOf, isAddressRefused, redactUrl } from "../../fetch/fetcher.ts";
 import type { FetchedBytes, Fetcher } from "../../fetch/types.ts";
 import type { Authenticator } from "../../http/authenticator.ts";
+import { httpStatusOf, isAddressRefused } from "../../http/failure.ts";
 import { BY_USER } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { formatIntegrity } from "../../io/integrity.ts";
+import { redactUrl } from "../../io/redact.ts";
 import { isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
@@ -17,7 +18,7 @@ import { apiHost, digestTag, type Reference } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 import { tagsIn, withoutForeignDigests } from "./registry-lists.ts";
 
-export interface RegistryOptions {
+interface RegistryOptions {
   reference: Reference;
   insecure: boolean;
   fetcher: Fetcher;

@@ -6,10 +6,10 @@ import { Header, Pax } from "tar";
 import { AirferryError } from "../../errors.ts";
 
 /** One regular file of the archive, or a link to be looked up by name: from the archive's top (hard), or from beside it. */
-export type TarMember = { offset: number; size: number } | { link: string; hard: boolean };
+type TarMember = { offset: number; size: number } | { link: string; hard: boolean };
 
 /** What headers are read from, in ascending order of positions: a file, or a stream that cannot go back. */
-export interface TarBytes {
+interface TarBytes {
   read(buffer: Buffer, at: number, length: number, position: number): Promise<{ bytesRead: number }>;
 }
 

@@ -17,7 +17,7 @@ import { isSeeded, type Repository } from "./repository.ts";
 
 const MAX_METADATA_BYTES = 512 * 1024 * 1024;
 
-export interface IsoProviders {
+interface IsoProviders {
   repositories: Repository[];
   /** ISOs that are not on this host yet: the closure is to be made again once they are. */
   pending: string[];

@@ -5,7 +5,7 @@ import { AirferryError } from "../../errors.ts";
 import { BY_USER } from "../../http/named.ts";
 import { systemFault } from "../../io/atomic.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
+import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
 import type { LockContext } from "../types.ts";
 import { expandVariables } from "./place.ts";
 

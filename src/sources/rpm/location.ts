@@ -81,7 +81,7 @@ export function isSamePlace(a: string, b: string): boolean {
 }
 
 /** Escapes what is not escaped yet, segment by segment; a colon in the first one is kept from looking like a scheme. */
-export function encodePath(href: string): string {
+function encodePath(href: string): string {
   const path = href
     .split("/")
     .map((segment) => encodeURIComponent(decode(segment)).replace(/%3A/g, ":"))

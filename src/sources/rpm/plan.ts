@@ -7,7 +7,7 @@ import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { maxOpenBytes } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
-import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp.ts";
+import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
 import { itemOf, madeItem } from "../artifact.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
@@ -17,7 +17,7 @@ import type { RpmDetail } from "./detail.ts";
 import { writeMergedRepository } from "./rpmrepo.ts";
 
 /** Path of the bundle's own RPM key. */
-export const OWN_KEY = "keys/airferry";
+const OWN_KEY = "keys/airferry";
 
 /** Whether an artifact of a repository is a package. */
 export function isPackage(artifact: LockedArtifact): boolean {

@@ -11,7 +11,6 @@ import { AirferryError } from "../../errors.ts";
 import type { FetchTarget } from "../../fetch/types.ts";
 import { httpStatusOf } from "../../http/failure.ts";
 import { namerOf } from "../../http/named.ts";
-import type { Digest } from "../../io/digest.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { decompress, decompressChunks, detectCodec } from "../../rpm/codecs.ts";
@@ -27,7 +26,7 @@ import {
   type RepomdRecord,
 } from "../../rpm/repomd.ts";
 import { LEGACY_HINT } from "../../rpm/verify-package.ts";
-import { requireGoodSignature, verifyDetached } from "../../sign/openpgp.ts";
+import { requireGoodSignature, verifyDetached } from "../../sign/openpgp-verify.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { recordedUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
@@ -40,7 +39,7 @@ const MAX_SIGNATURE_BYTES = 256 * 1024;
 const MAX_AT_ONCE_BYTES = 512 * 1024 * 1024;
 
 /** Where bytes of a repository are, as an artifact of the lock says it. */
-export type ArtifactPlace = Pick<LockedArtifact, "urls" | "file">;
+type ArtifactPlace = Pick<LockedArtifact, "urls" | "file">;
 
 /** The metadata of a repository at one moment. */
 export class Snapshot {
@@ -465,5 +464,3 @@ function decodeHref(href: string): string {
     return href;
   }
 }
-
-export type { Digest };

@@ -18,7 +18,7 @@ import { isSamePlace, urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-export interface Tree {
+interface Tree {
   /** `.treeinfo` or `treeinfo`, as upstream calls it. */
   name: string;
   bytes: Buffer;

@@ -46,7 +46,7 @@ function proofOf({ signedBy }: Snapshot, otherwise: Established): Pick<LockedArt
   return signedBy.length > 0 ? { established: "upstream-signed", signedBy: [...signedBy] } : { established: otherwise };
 }
 
-export const rpmPath = (name: string) => `rpms/${name}/`;
+const rpmPath = (name: string) => `rpms/${name}/`;
 
 /** Writes the entry of a repository with metadata of its own. */
 export async function lockRepository(
@@ -299,7 +299,7 @@ async function subsetMetadata(
 }
 
 /** What cut metadata is made from: upstream, or what was kept of an earlier cut. */
-export interface CutSource {
+interface CutSource {
   name: string;
   primary: Primary;
   chunks: (type: "filelists" | "other") => Promise<AsyncIterable<Uint8Array> | undefined>;
