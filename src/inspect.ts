@@ -11,7 +11,7 @@ import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
-import { publishedAlgorithm } from "./io/integrity-text.ts";
+import { parseIntegrity, publishedAlgorithm } from "./io/integrity.ts";
 import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
 import { readMediaCheck } from "./iso/media-check.ts";
@@ -115,7 +115,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
         source: origin?.source ?? "",
         established: origin?.established ?? null,
         // A line for a whole folder speaks of its metadata.
-        ...(origin?.path === path && publishedAlgorithm(origin.established, origin.integrity)),
+        ...(origin?.path === path && publishedAlgorithm(origin.established, parseIntegrity(origin.integrity ?? ""))),
         ...(origin?.signedBy && { signedBy: origin.signedBy }),
         ...(isUnsigned(path) && { unsigned: true as const }),
       };

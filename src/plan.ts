@@ -1,12 +1,11 @@
 /** The verb `plan`: what a pack would put into a bundle, at which place, and from where. Fetches metadata only. */
 import type { Digest } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
-import { publishedAlgorithm } from "./io/integrity-text.ts";
+import { publishedAlgorithm, sha256In } from "./io/integrity.ts";
 import { type LeftOutRow, leftOutIn, whyIn } from "./manifest/why.ts";
 import { layOutBundle, type Plan, sourceName } from "./pack/lay-out.ts";
 import { type Resolved, resolveManifest } from "./pack/resolve.ts";
 import type { Workspace } from "./pack/workspace.ts";
-import { sha256Of } from "./sources/artifact.ts";
 
 export interface PlanOptions {
   report?: (line: string) => void;
@@ -65,7 +64,7 @@ export interface PlanRow {
 function rowsOf(plan: Plan): PlanRow[] {
   return [...plan.items, ...plan.unsized]
     .map((item) => {
-      const digest = item.source.from === "kept" ? item.source.digest : (sha256Of(item.integrity) ?? null);
+      const digest = item.source.from === "kept" ? item.source.digest : (sha256In(item.integrity) ?? null);
       return {
         path: item.path,
         size: item.size ?? null,

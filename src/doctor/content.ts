@@ -3,7 +3,6 @@
  * index lists it. A check returns what it found good, or throws; a thrown `Remedy` says what to do about it.
  */
 
-import { createHash } from "node:crypto";
 import { digestOf, hexOf, parseHex } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { parseJson } from "../io/json.ts";
@@ -64,7 +63,7 @@ export async function checkYum({ client, base, served }: ServedContext): Promise
     const primary = parseRepomd(repomd.body, `${path}repodata/repomd.xml`).records.find((it) => it.type === "primary");
     if (primary === undefined) throw new Remedy(`${id}: repomd.xml names no primary`, "pack the repository again");
     const body = await client.get(`${path}${primary.href}`, MAX_METADATA_BYTES);
-    if (digestBy(primary.checksum.type, body.body) !== primary.checksum.hex) {
+    if (digestOf(body.body, primary.checksum) !== primary.checksum) {
       throw new Remedy(`${id}: ${primary.href} is not what repomd.xml says`, DAMAGED);
     }
     checkedPackage ??= await checkPackage(client, id, path, primary.href, body.body);
@@ -100,14 +99,14 @@ async function checkPackage(
   bytes: Buffer,
 ): Promise<string | undefined> {
   const xml = (await decompress(bytes, { name: primary, maxBytes: MAX_METADATA_BYTES })).toString("utf8");
-  const first =
+  const [, hex, escaped] =
     /<package type="rpm">[\s\S]*?<checksum type="sha256"[^>]*>([0-9a-f]{64})<[\s\S]*?<location [^>]*href="([^"]+)"/.exec(
       xml,
-    );
-  if (first === null) return undefined;
-  const href = first[2]!.replaceAll("&amp;", "&");
+    ) ?? [];
+  if (hex === undefined || escaped === undefined) return undefined;
+  const href = escaped.replaceAll("&amp;", "&");
   const body = await client.get(`${path}${href}`, MAX_PACKAGE_BYTES);
-  if (digestOf(body.body) !== parseHex(first[1] ?? "")) {
+  if (digestOf(body.body) !== parseHex(hex)) {
     throw new Remedy(`${id}: ${href} is not what primary says (status ${body.status})`, DAMAGED);
   }
   return href;
@@ -247,12 +246,4 @@ function smallest(files: Served["files"]): Served["files"][number] | undefined {
     (least, it) => (least === undefined || it.size < least.size ? it : least),
     undefined,
   );
-}
-
-/** Hex digest by the algorithm that repomd.xml names; undefined for one that is unknown here. */
-function digestBy(type: string, bytes: Uint8Array): string | undefined {
-  const algorithm = type === "sha" ? "sha1" : type;
-  return /^(?:sha1|sha224|sha256|sha384|sha512)$/.test(algorithm)
-    ? createHash(algorithm).update(bytes).digest("hex")
-    : undefined;
 }

@@ -6,6 +6,7 @@
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { AttemptFailure, upstreamError } from "../http/failure.ts";
+import type { Integrity } from "../io/integrity.ts";
 
 /** File name endings that already are what the encoding says. */
 const ENDINGS = new Map([
@@ -27,7 +28,7 @@ const OTHER_CODINGS = new Set(["deflate", "aes128gcm", "dcb", "dcz", "exi", "pac
 /** What is known about the bytes that were asked for. */
 interface Known {
   size?: number | undefined;
-  integrity?: string | undefined;
+  integrity?: Integrity | undefined;
 }
 
 /** Returns why an answer with this Content-Encoding cannot be taken; undefined when it can. */

@@ -4,6 +4,7 @@
 import type { Authenticator } from "../http/authenticator.ts";
 import type { BodySink } from "../http/body.ts";
 import type { Named } from "../http/named.ts";
+import type { Integrity } from "../io/integrity.ts";
 
 /** What is known about the bytes before they are fetched. */
 export interface FetchTarget {
@@ -14,10 +15,10 @@ export interface FetchTarget {
   /** Exact size when known; a different Content-Length is refused before any byte is taken. */
   size?: number | undefined;
   /**
-   * SRI; several algorithms: `fetchBytes` checks every one present. `fetchInto` leaves that to its caller, but only where this is
-   * set may it continue the bytes of one mirror with those of another.
+   * Several algorithms: `fetchBytes` checks every one. `fetchInto` leaves that to its caller, but only where this is set may it
+   * continue the bytes of one mirror with those of another.
    */
-  integrity?: string | undefined;
+  integrity?: Integrity | undefined;
   /** Whatever digest is known, the bytes of one answer are continued only by what its own validator proves to be the same. */
   unmixed?: boolean | undefined;
   /** Refuses bodies over this many bytes. Required where size is unknown. */

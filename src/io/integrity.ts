@@ -1,18 +1,20 @@
 /**
- * What some bytes are expected to be: digests of one or several algorithms. In files (manifest, lock, provenance) it is an SRI
- * string, `sha256-<base64>`, as npm and browsers write it; here it is converted, and nowhere else.
+ * What some bytes are expected to be: digests of one or several algorithms, from the parse of manifest or lock on. In these
+ * files, and in the provenance of an inventory, it is an SRI string, `sha256-<base64>`, as npm and browsers write it: it is
+ * converted here, where they are read and written.
  * @see W3C Subresource Integrity, 3.5 "The integrity attribute"
  */
-import ssri from "ssri";
 import {
   type AnyDigest,
   algorithmOf,
   type Digest,
   type Digests,
   type HashAlgorithm,
+  hexOf,
   isDigest,
   parseHex,
 } from "./digest.ts";
+import type { Established } from "./types.ts";
 
 /**
  * One or several digests with a blank between them: of every algorithm one has to be right. As text it is what people
@@ -23,26 +25,38 @@ export type Integrity = AnyDigest | `${AnyDigest} ${string}`;
 /** The one form that nearly every lock has, and by the 100,000. */
 const ONE_SHA256 = /^sha256-[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 
+/** `algorithm-base64`, and options, which no version of the specification gives a meaning. */
+const TOKEN = /^([a-z0-9]+)-([A-Za-z0-9+/]+={0,2})(?:\?\S*)?$/;
+
 /** Reads an SRI string; undefined when nothing in it is a digest of an algorithm that is checked here. */
 export function parseIntegrity(sri: string): Integrity | undefined {
   if (ONE_SHA256.test(sri)) return `sha256:${Buffer.from(sri.slice(7), "base64").toString("hex")}`;
-  const parsed = ssri.parse(sri) as unknown as Record<string, { digest: string }[]> | null;
-  const digests = Object.entries(parsed ?? {}).flatMap(([algorithm, claims]) =>
-    claims.map((it) => parseHex(Buffer.from(it.digest, "base64").toString("hex"), algorithm)),
-  );
-  return joinDigests(digests.filter((it) => it !== undefined));
+  return joinDigests(sri.split(/\s+/).flatMap((it) => parseToken(it) ?? []));
 }
 
-/** Tells whether {@link parseIntegrity} takes an SRI string. */
-export function isIntegrity(sri: string): boolean {
-  return ONE_SHA256.test(sri) || parseIntegrity(sri) !== undefined;
+/** Reads an SRI string that is exactly what {@link formatIntegrity} writes, but for white space: nothing in it is ignored. */
+export function parseWholeIntegrity(sri: string): Integrity | undefined {
+  const integrity = parseIntegrity(sri);
+  const whole = sri.trim().replace(/\s+/g, " ");
+  return integrity !== undefined && formatIntegrity(integrity) === whole ? integrity : undefined;
+}
+
+function parseToken(token: string): AnyDigest | undefined {
+  const [, algorithm = "", base64 = ""] = TOKEN.exec(token) ?? [];
+  return parseHex(Buffer.from(base64, "base64").toString("hex"), algorithm);
 }
 
 /** The SRI string of an expectation. */
 export function formatIntegrity(integrity: Integrity): string {
-  return digestsIn(integrity)
-    .map((it) => `${algorithmOf(it)}-${Buffer.from(it.slice(it.indexOf(":") + 1), "hex").toString("base64")}`)
-    .join(" ");
+  return isOne(integrity) ? formatToken(integrity) : digestsIn(integrity).map(formatToken).join(" ");
+}
+
+function formatToken(digest: AnyDigest): string {
+  return `${algorithmOf(digest)}-${Buffer.from(hexOf(digest), "hex").toString("base64")}`;
+}
+
+function isOne(integrity: Integrity): integrity is AnyDigest {
+  return !integrity.includes(" ");
 }
 
 /** All of them together; undefined when there are none. */
@@ -68,7 +82,30 @@ export function algorithmsIn(integrity: Integrity | undefined): HashAlgorithm[] 
 
 /** Tells whether bytes with these digests are what was expected: every algorithm that is named, not only the strongest. */
 export function isExpected(integrity: Integrity, digests: Digests): boolean {
-  if (isDigest(integrity)) return integrity === digests.sha256;
+  return isDigest(integrity) ? integrity === digests.sha256 : wrongAlgorithms(integrity, digests).length === 0;
+}
+
+/**
+ * Both sides of a digest that is wrong, as people compare them: of SHA-256 where that is wrong, else of the first algorithm that
+ * is. Undefined when all are right.
+ */
+export function mismatchOf(integrity: Integrity, digests: Digests): { expected: string; actual: string } | undefined {
+  const wrong = wrongAlgorithms(integrity, digests);
+  const algorithm = wrong.find((it) => it === "sha256") ?? wrong[0];
+  if (algorithm === undefined) return undefined;
+  const wanted = digestsIn(integrity).filter((it) => algorithmOf(it) === algorithm);
+  return { expected: wanted.join(" or "), actual: digests[algorithm] ?? "none" };
+}
+
+function wrongAlgorithms(integrity: Integrity, digests: Digests): HashAlgorithm[] {
   const wanted = digestsIn(integrity);
-  return algorithmsIn(integrity).every((it) => wanted.some((digest) => digest === digests[it]));
+  return algorithmsIn(integrity).filter((it) => !wanted.some((digest) => digest === digests[it]));
+}
+
+const PUBLISHED: readonly Established[] = ["manifest", "upstream-signed", "upstream-checksum"];
+
+/** Which algorithm the digest had that was given or published: the first of those expected, SHA-256 where nothing else is known. */
+export function publishedAlgorithm(established: Established, integrity?: Integrity): { algorithm?: HashAlgorithm } {
+  if (!PUBLISHED.includes(established)) return {};
+  return { algorithm: algorithmsIn(integrity)[0] ?? "sha256" };
 }

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { AirferryError, type ErrorCode, type Problem } from "../errors.ts";
 import { type Digest, isDigest, parseHex } from "./digest.ts";
+import { type Integrity, parseIntegrity } from "./integrity.ts";
 import { parseJson } from "./json.ts";
 import { printable } from "./printable.ts";
 
@@ -32,6 +33,14 @@ export const hexDigestSchema = z.string().transform((hex, { issues }): Digest =>
   const digest = parseHex(hex);
   if (digest !== undefined) return digest;
   issues.push({ code: "custom", input: hex, message: "expected 64 lower-case hex digits" });
+  return z.NEVER;
+});
+
+/** What bytes are expected to be, that stands as an SRI string in its file. */
+export const sriSchema = z.string().transform((sri, { issues }): Integrity => {
+  const integrity = parseIntegrity(sri);
+  if (integrity !== undefined) return integrity;
+  issues.push({ code: "custom", input: sri, message: "expected an SRI string" });
   return z.NEVER;
 });
 

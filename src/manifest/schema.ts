@@ -3,7 +3,9 @@
  * all come. docs/manifest.md is its prose. No I/O.
  */
 import { z } from "zod";
+import type { HashAlgorithm } from "../io/digest.ts";
 import { parseBytes } from "../io/format.ts";
+import { algorithmsIn, parseWholeIntegrity } from "../io/integrity.ts";
 import { MAX_NAME_BYTES, MAX_STREAM_BYTES, NAME } from "../io/path-grammar.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference } from "../oci/reference.ts";
@@ -28,19 +30,13 @@ const fingerprint = z
     z.string().regex(/^([0-9A-F]{40}|[0-9A-F]{64})$/, "must be an OpenPGP fingerprint of 40 or 64 hexadecimal digits"),
   );
 
-const INTEGRITY_BYTES: Record<string, number> = { sha256: 32, sha384: 48, sha512: 64 };
-
 /** Every token must be whole: one that a reader passes over would be a digest that nobody checks. */
 function isIntegrity(text: string): boolean {
-  const tokens = text.trim().split(/\s+/);
-  return tokens.every((token) => {
-    const [, algorithm, base64] = /^(sha256|sha384|sha512)-([A-Za-z0-9+/]+={0,2})$/.exec(token) ?? [];
-    const bytes = Buffer.from(base64 ?? "", "base64");
-    return (
-      algorithm !== undefined && bytes.length === INTEGRITY_BYTES[algorithm] && bytes.toString("base64") === base64
-    );
-  });
+  const integrity = parseWholeIntegrity(text);
+  return integrity !== undefined && algorithmsIn(integrity).every((it) => STRONG_ALGORITHMS.includes(it));
 }
+
+const STRONG_ALGORITHMS: readonly HashAlgorithm[] = ["sha256", "sha384", "sha512"];
 
 /** OpenPGP keys by URL or file, optionally pinned by fingerprint. */
 const keys = z.array(z.string().min(1)).min(1).describe("OpenPGP key files: URLs, or paths relative to the manifest");

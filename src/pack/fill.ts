@@ -11,8 +11,8 @@ import { WorkFolder, workFolderName } from "../bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import { httpStatusOf } from "../http/failure.ts";
-import { type Digest, type Digests, type HashAlgorithm, isDigest } from "../io/digest.ts";
-import { algorithmsIn, type Integrity, isExpected, parseIntegrity, sha256In } from "../io/integrity.ts";
+import type { Digest, Digests } from "../io/digest.ts";
+import { algorithmsIn, isExpected, mismatchOf, sha256In } from "../io/integrity.ts";
 import { mapLimited, throwIfAborted } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { redactUrl } from "../io/redact.ts";
@@ -195,7 +195,7 @@ class Filler {
     const { pool } = this.#job;
     const done = this.#journaled(item);
     if (done === undefined) return false;
-    const digests = await work.hashItem(item, algorithmsOf(item), pool);
+    const digests = await work.hashItem(item, algorithmsIn(item.integrity), pool);
     if (digests.sha256 !== done.done || !isWanted(item, digests) || !(await this.#passes(item))) {
       await work.journal.forget(item.path);
       return false;
@@ -350,7 +350,7 @@ class Filler {
   /** Bytes of this digest that are nearer than upstream. They are checked like any others. */
   async #nearBytes(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
     if (item.source.from === "kept") return undefined;
-    const digest = sha256In(expectedOf(item));
+    const digest = sha256In(item.integrity);
     const cached = digest && (await this.#job.workspace.cache.file(digest));
     if (cached) {
       this.#cached.push(digest);
@@ -409,7 +409,7 @@ class Filler {
       index,
       { pool, pieces: this.#pieces },
       {
-        algorithms: algorithmsOf(item),
+        algorithms: algorithmsIn(item.integrity),
         // A look reads so little that it is no reason to fill the page cache.
         readBack: item.check !== undefined,
         onBytes: (bytes) => {
@@ -428,22 +428,17 @@ class Filler {
 
   async #wrongDigest(item: LaidItem, writer: ItemWriter, where: string): Promise<AirferryError> {
     const digests = await writer.digests();
-    const wanted = expectedOf(item);
-    // What people compare first where there are several.
-    const expected = sha256In(wanted) ?? wanted ?? "";
-    const got = isDigest(expected)
-      ? digests.sha256
-      : algorithmsIn(wanted)
-          .map((name) => digests[name])
-          .join(" ");
+    const known = item.integrity ?? "";
+    // Fewer bytes or more: what has come so far may have any digest.
+    const { expected, actual } = (known && mismatchOf(known, digests)) || { expected: known, actual: digests.sha256 };
     return new AirferryError(
       "ERR_UPSTREAM_DIGEST",
-      `${cannotPack(item)}${where}: digest mismatch: expected ${expected} (${item.established}), got ${got} over ${writer.position} bytes`,
+      `${cannotPack(item)}${where}: digest mismatch: expected ${expected} (${item.established}), got ${actual} over ${writer.position} bytes`,
       {
         path: item.path,
         expected,
-        actual: got,
-        hint: item.about?.hint ?? digestHint(item, got, this.#job.workspace.file),
+        actual,
+        hint: item.about?.hint ?? digestHint(item, actual, this.#job.workspace.file),
       },
     );
   }
@@ -476,30 +471,10 @@ class Filler {
   }
 }
 
-/**
- * What the lock expects of an item.
- * @throws {AirferryError} ERR_LOCK_INVALID for a digest that nobody could check: it must never count as checked
- */
-function expectedOf(item: LaidItem): Integrity | undefined {
-  if (item.integrity === undefined) return undefined;
-  const expected = parseIntegrity(item.integrity);
-  if (expected !== undefined) return expected;
-  throw new AirferryError(
-    "ERR_LOCK_INVALID",
-    `cannot check "${item.path}": the lock has a digest of an unknown kind: "${item.integrity}"`,
-    { path: item.path, hint: "give the entry a sha256: in the manifest, or lock it again" },
-  );
-}
-
-function algorithmsOf(item: LaidItem): HashAlgorithm[] {
-  return algorithmsIn(expectedOf(item));
-}
-
 /** Whether every digest that the lock knows of an item is that of the bytes. */
 function isWanted(item: LaidItem, digests: Digests): boolean {
   if (item.source.from === "kept" && item.source.digest !== digests.sha256) return false;
-  const expected = expectedOf(item);
-  return expected === undefined || isExpected(expected, digests);
+  return item.integrity === undefined || isExpected(item.integrity, digests);
 }
 
 /** A digest of the manifest stays what it is, whatever is locked again: only its author can change it. */

@@ -9,7 +9,9 @@ import { checkEntryPaths } from "../bundle/paths.ts";
 import { layOut } from "../bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
+import { isDigest } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
+import { formatIntegrity, type Integrity } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
 import { KeptFolder } from "../manifest/kept-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
@@ -21,7 +23,7 @@ import type { Workspace } from "./workspace.ts";
 export interface LaidItem extends PlanItem {
   size: number;
   /** The digest that the lock has of it; absent for what is pinned on first sight or generated. */
-  locked?: string;
+  locked?: Integrity;
   /** First byte of its tar header records. */
   headerOffset: number;
   /** First byte of its content. */
@@ -106,7 +108,7 @@ export async function layOutBundle(
 }
 
 /** What the lock has to say of an item's digest: what is pinned on first sight is only ever compared with the journal. */
-function lockedDigest({ source, established, integrity }: PlanItem): { locked?: string } {
+function lockedDigest({ source, established, integrity }: PlanItem): { locked?: Integrity } {
   const locked = source.from === "kept" ? source.digest : established === "first-sight" ? undefined : integrity;
   return locked === undefined || source.from === "made" ? {} : { locked };
 }
@@ -149,7 +151,7 @@ function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
     source: sourceName(item),
     established: item.established,
     ...(item.signedBy && { signedBy: item.signedBy }),
-    ...(item.integrity !== undefined && !/^sha256-\S+$/.test(item.integrity) && { integrity: item.integrity }),
+    ...(item.integrity !== undefined && !isDigest(item.integrity) && { integrity: formatIntegrity(item.integrity) }),
   }));
 }
 

@@ -1,7 +1,6 @@
 /** What a pack writes into its lock: sizes and digests that only a download tells, and packages that were left out. */
 
 import type { Digest } from "../io/digest.ts";
-import { formatIntegrity } from "../io/integrity.ts";
 import { maxBytesOf } from "../sources/artifact.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
@@ -27,7 +26,7 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
         urlsOf(artifact.urls, entry, workspace.manifest),
         { integrity: artifact.integrity, maxBytes: maxBytesOf(entry, workspace.manifest) },
       );
-      const integrity = artifact.integrity ?? formatIntegrity(digest);
+      const integrity = artifact.integrity ?? digest;
       artifacts.push({ ...artifact, size, integrity, ...(etag && { etag }) });
     }
     entries.push({ ...entry, artifacts });
@@ -46,7 +45,7 @@ export async function savePins(
     artifacts: entry.artifacts.map((artifact) => {
       const digest =
         artifact.integrity === undefined && artifact.kept === undefined ? digestAt(artifact.path) : undefined;
-      return digest === undefined ? artifact : { ...artifact, integrity: formatIntegrity(digest) };
+      return digest === undefined ? artifact : { ...artifact, integrity: digest };
     }),
   }));
   const pinned = { ...lock, entries };

@@ -10,8 +10,8 @@ import { INVENTORY_NAME, MAX_INVENTORY_BYTES } from "../bundle/media-names.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
+import { type Integrity, parseIntegrity, sha256In } from "../io/integrity.ts";
 import type { RandomAccess } from "../io/types.ts";
-import { sha256Of } from "../sources/artifact.ts";
 import type { LaidItem } from "./lay-out.ts";
 
 export interface Reusable {
@@ -43,14 +43,18 @@ export async function findReusable(
       const dir = join(out, name);
       const inventory = await readInventory(dir);
       if (inventory === undefined) continue;
-      const other = new Map(inventory.catalog.provenance.map((it) => [it.path, it.integrity]));
+      const other = new Map(inventory.catalog.provenance.map((it) => [it.path, it.integrity ?? ""]));
       add(
         dir,
         inventory,
         inventory.entries.flatMap((entry): [string, number, number][] =>
           entry.offset === undefined
             ? []
-            : [entry.digest, ...keysOf(other.get(entry.path))].map((key) => [key, entry.offset as number, entry.size]),
+            : [entry.digest, ...keysOf(parseIntegrity(other.get(entry.path) ?? ""))].map((key) => [
+                key,
+                entry.offset as number,
+                entry.size,
+              ]),
         ),
       );
     }
@@ -81,11 +85,11 @@ export async function findReusable(
   };
 }
 
-/** What bytes of this integrity are found by: SHA-256 in hex, and the SRI string itself for other algorithms. */
-function keysOf(integrity: string | undefined): string[] {
+/** What bytes are found by: their SHA-256, and all that is expected of them where that is more. */
+function keysOf(integrity: Integrity | undefined): string[] {
   if (integrity === undefined) return [];
-  const digest = sha256Of(integrity);
-  return digest === undefined ? [integrity] : [digest, integrity];
+  const digest = sha256In(integrity);
+  return digest === undefined || digest === integrity ? [integrity] : [digest, integrity];
 }
 
 async function readInventory(dir: string) {

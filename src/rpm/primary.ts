@@ -3,8 +3,9 @@
  * it plus the few fields that everything needs; the rest is read from its block on demand. Blocks of an unusual dialect
  * (prefixes, namespaces on every element) are first brought into the form that createrepo_c writes.
  */
+import type { AnyDigest } from "../io/digest.ts";
 import { type Evr, parseFlags } from "./evr.ts";
-import { type Checksum, parseChecksum } from "./repomd.ts";
+import { parseChecksum } from "./repomd.ts";
 import { childrenOf, childText, escapeXml, fromLatin1, parseXml, unescapeXml, type XmlElement } from "./xml.ts";
 import { sliceBlocks, type XmlFrame } from "./xml-blocks.ts";
 import { readUtf8 } from "./xml-encoding.ts";
@@ -25,7 +26,7 @@ export interface PackageEntry extends Evr {
 
 /** What the lock records of a package besides its name. */
 interface PackageDetails {
-  checksum: Checksum;
+  checksum: AnyDigest;
   /** As upstream wrote it: may contain `../`, percent signs, anything. */
   href: string;
   /** `xml:base` of the location. */

@@ -3,6 +3,7 @@
  * everything else depends on it. No I/O.
  */
 import { AirferryError } from "../errors.ts";
+import { type AnyDigest, parseHex } from "../io/digest.ts";
 import { child, childrenOf, childText, parseXml } from "./xml.ts";
 import { invalidXml } from "./xml-error.ts";
 
@@ -28,14 +29,6 @@ export function maxOpenBytes(type: string): number {
 }
 const MAX_RECORDS = 200;
 
-type ChecksumType = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512";
-
-export interface Checksum {
-  type: ChecksumType;
-  /** Lower-case hex. */
-  hex: string;
-}
-
 /** One `<data>` of repomd.xml. */
 export interface RepomdRecord {
   /** primary, filelists, other, group, modules, … */
@@ -44,8 +37,8 @@ export interface RepomdRecord {
   href: string;
   /** `xml:base` of its location. */
   base?: string;
-  checksum: Checksum;
-  openChecksum?: Checksum;
+  checksum: AnyDigest;
+  openChecksum?: AnyDigest;
   size?: number;
   openSize?: number;
 }
@@ -56,20 +49,12 @@ export interface Repomd {
   records: RepomdRecord[];
 }
 
-const HEX_DIGITS: Record<ChecksumType, number> = { md5: 32, sha1: 40, sha224: 56, sha256: 64, sha384: 96, sha512: 128 };
-
 /**
  * Reads a checksum type and value; `sha` is sha1. Undefined when the type is unknown or the value has another length.
  */
-export function parseChecksum(type: string | undefined, value: string | undefined): Checksum | undefined {
-  const known = (type === "sha" ? "sha1" : type?.toLowerCase()) as ChecksumType;
-  const hex = value?.trim().toLowerCase() ?? "";
-  return HEX_DIGITS[known] === hex.length && /^[0-9a-f]+$/.test(hex) ? { type: known, hex } : undefined;
-}
-
-/** A checksum as SRI. */
-export function integrityOf({ type, hex }: Checksum): string {
-  return `${type}-${Buffer.from(hex, "hex").toString("base64")}`;
+export function parseChecksum(type: string | undefined, value: string | undefined): AnyDigest | undefined {
+  const algorithm = type === "sha" ? "sha1" : type?.toLowerCase();
+  return parseHex(value?.trim().toLowerCase() ?? "", algorithm ?? "");
 }
 
 /**

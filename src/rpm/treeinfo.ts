@@ -4,8 +4,9 @@
  * productmd's current format and the one before it. See productmd's doc/treeinfo-1.2.rst.
  */
 import { AirferryError } from "../errors.ts";
+import type { AnyDigest, Digest } from "../io/digest.ts";
 import { checkPath } from "../io/path-grammar.ts";
-import { type Checksum, parseChecksum } from "./repomd.ts";
+import { parseChecksum } from "./repomd.ts";
 
 /** Largest file that is read; real ones have 20 kB. */
 export const MAX_TREEINFO_BYTES = 1024 * 1024;
@@ -21,7 +22,7 @@ const VARIANT_SECTION = /^(variant|addon)-(.+)$/;
 interface TreeinfoFile {
   path: string;
   /** As upstream published it; it can be wrong for days (facts: known upstream trouble). */
-  checksum?: Checksum;
+  checksum?: AnyDigest;
 }
 
 /** A variant or add-on: a repository that anaconda uses with the tree. */
@@ -143,8 +144,8 @@ function valuesOf({ sections }: Lines, section: string): ReadonlyMap<string, str
   return sections.get(section)?.values ?? new Map();
 }
 
-function checksumsOf(read: Lines, faults: string[]): { checksums: Map<string, Checksum>; bad: string[] } {
-  const checksums = new Map<string, Checksum>();
+function checksumsOf(read: Lines, faults: string[]): { checksums: Map<string, AnyDigest>; bad: string[] } {
+  const checksums = new Map<string, AnyDigest>();
   const bad: string[] = [];
   for (const [key, value] of valuesOf(read, "checksums")) {
     const [type, hex] = value.split(":");
@@ -185,8 +186,8 @@ export interface VariantPlace {
 interface TreeinfoRewrite {
   /** By uid; null removes the variant. Variants that are not named do not change. */
   variants?: ReadonlyMap<string, VariantPlace | null> | undefined;
-  /** New SHA-256 (hex) by path, for existing lines; null removes a line. */
-  checksums?: ReadonlyMap<string, string | null> | undefined;
+  /** New digests by path, for existing lines; null removes a line. */
+  checksums?: ReadonlyMap<string, Digest | null> | undefined;
 }
 
 /**
@@ -225,7 +226,7 @@ interface Changes {
   places: ReadonlyMap<string, VariantPlace | null>;
   removed: ReadonlySet<string>;
   general: ReadonlyMap<string, string>;
-  checksums: ReadonlyMap<string, string | null> | undefined;
+  checksums: ReadonlyMap<string, Digest | null> | undefined;
 }
 
 /** The value a line gets; undefined keeps it, null removes it. */
@@ -233,10 +234,7 @@ function newValue(line: Line, uid: string | undefined, changes: Changes): string
   const { key, value = "" } = line;
   const section = line.section.name;
   if (key === undefined) return undefined;
-  if (section === "checksums") {
-    const hex = changes.checksums?.get(normalized(key));
-    return hex === undefined || hex === null ? hex : `sha256:${hex}`;
-  }
+  if (section === "checksums") return changes.checksums?.get(normalized(key));
   if ((section === "general" || section === "tree") && key === "variants")
     return withoutRemoved(value, changes.removed);
   if (section === "general") return changes.general.get(key);

@@ -3,18 +3,15 @@
  * Asks upstream for the checksum file and a HEAD; downloads the artifact itself only when nobody published a digest or a size.
  */
 
-import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
-import ssri from "ssri";
 import { AirferryError } from "../errors.ts";
 import type { HeadResult } from "../fetch/types.ts";
 import type { Authenticator } from "../http/authenticator.ts";
 import { BY_USER, type Named } from "../http/named.ts";
-import { type Digest, EMPTY_DIGEST, hexOf } from "../io/digest.ts";
+import { type Digest, type Digests, EMPTY_DIGEST, hexOf, parseHex, RunningDigest } from "../io/digest.ts";
 import { parseBytes } from "../io/format.ts";
-import { formatIntegrity, parseIntegrity, sha256In } from "../io/integrity.ts";
-import { integrityText } from "../io/integrity-text.ts";
+import { algorithmsIn, type Integrity, joinDigests, mismatchOf, parseWholeIntegrity } from "../io/integrity.ts";
 import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
@@ -44,7 +41,7 @@ export function maxBytesOf({ kind, name }: Pick<LockedEntry, "kind" | "name">, m
 }
 
 interface Claim {
-  integrity?: string;
+  integrity?: Integrity;
   size?: number;
   established: Established;
   signedBy?: string[];
@@ -67,24 +64,20 @@ export async function lockArtifact(
 
 /** What the manifest or upstream says the digest is, before any byte of the artifact is seen. */
 async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockContext): Promise<Claim> {
-  if (entry.sha256 !== undefined) {
-    return { integrity: formatIntegrity(`sha256:${entry.sha256.toLowerCase()}`), established: "manifest" };
-  }
-  if (entry.integrity !== undefined) {
-    const integrity = ssri.parse(entry.integrity, { strict: true });
-    if (integrity === null || Object.keys(integrity).length === 0) {
-      throw new AirferryError(
-        "ERR_MANIFEST_INVALID",
-        `cannot use integrity "${entry.integrity}": not an SRI string: expected sha256-, sha384- or sha512- and base64`,
-      );
-    }
-    return { integrity: integrity.toString(), established: "manifest" };
+  const given = entry.sha256 ?? entry.integrity;
+  if (given !== undefined) {
+    const integrity = entry.sha256 === undefined ? parseWholeIntegrity(given) : parseHex(given.toLowerCase());
+    if (integrity !== undefined) return { integrity, established: "manifest" };
+    throw new AirferryError(
+      "ERR_MANIFEST_INVALID",
+      `cannot use digest "${given}": expected 64 hex digits, or an SRI string: sha256-, sha384- or sha512- and base64`,
+    );
   }
   if (entry.checksums === undefined) {
     const published = path.startsWith("isos/") ? publishedIso(originalName(entry)) : undefined;
     if (published === undefined) return { established: "first-sight" };
     context.report(`${published.name}: expecting the digest that ${published.vendor} publishes (${published.source})`);
-    return { integrity: formatIntegrity(published.digest), established: "upstream-checksum", published };
+    return { integrity: published.digest, established: "upstream-checksum", published };
   }
   return resolveChecksums(entry.checksums, originalName(entry), context, entry.url ?? entry.urls?.[0]);
 }
@@ -118,10 +111,9 @@ async function lockLocal(
   }
   verifyBound(entry, path, found.size, true);
   context.report(`hashing ${given}`);
-  const actual = await integrityOf(file, claim.integrity);
-  if (claim.integrity !== undefined && !ssri.parse(actual).match(claim.integrity)) {
-    throw mismatch(path, given, integrityText(claim.integrity), integrityText(actual), found.size, claim.published);
-  }
+  const digests = await digestsOfFile(file, claim.integrity);
+  const wrong = claim.integrity && mismatchOf(claim.integrity, digests);
+  if (wrong !== undefined) throw mismatch(path, given, wrong, found.size, claim.published);
   if (claim.size !== undefined && claim.size !== found.size) {
     throw new AirferryError(
       "ERR_UPSTREAM_SIZE",
@@ -142,7 +134,7 @@ async function lockLocal(
     path,
     file: given,
     size: found.size,
-    integrity: actual,
+    integrity: integrityOf(digests, claim.integrity),
     established: claim.established,
     ...(claim.signedBy && { signedBy: claim.signedBy }),
     ...(mode === "0755" && { mode }),
@@ -168,7 +160,7 @@ async function lockRemote(
     context.report(`pinning ${base.urls[0]} on first sight: nobody published its digest`);
     const maxBytes = entry.max_size === undefined ? undefined : parseBytes(entry.max_size);
     const { digest, size, etag } = await context.download(target, maxBytes === undefined ? {} : { maxBytes });
-    return { ...base, size, integrity: formatIntegrity(digest), ...(etag && { etag }) };
+    return { ...base, size, integrity: digest, ...(etag && { etag }) };
   }
   const heads = await headsOf(target, claim, context);
   const [head] = heads as [HeadResult];
@@ -220,25 +212,24 @@ async function headsOf(
   return [first, ...heads.filter((it) => it !== undefined)];
 }
 
-/** The SHA-256 that an SRI string holds, if it holds one. */
-export function sha256Of(integrity: string | undefined): Digest | undefined {
-  return integrity === undefined ? undefined : sha256In(parseIntegrity(integrity));
+/** Digests of a local file: SHA-256, and every algorithm that is claimed. */
+async function digestsOfFile(file: string, claimed: Integrity | undefined): Promise<Digests> {
+  const running = new RunningDigest(algorithmsIn(claimed));
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal: currentSignal() }))
+    running.update(chunk);
+  return running.digests();
 }
 
-/** Digests of a local file: every algorithm that `claimed` uses, in its order, and SHA-256, as one SRI string. */
-async function integrityOf(file: string, claimed: string | undefined): Promise<string> {
-  const algorithms = new Set([...(claimed ?? "").matchAll(/[a-z0-9]+(?=-)/g)].map(([name]) => name).concat("sha256"));
-  const hashes = [...algorithms].map((name) => ({ name, hash: createHash(name) }));
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal: currentSignal() }))
-    for (const it of hashes) it.hash.update(chunk);
-  return hashes.map((it) => `${it.name}-${it.hash.digest("base64")}`).join(" ");
+/** All of a file's digests in the order in which they were claimed, SHA-256 last where it was not. */
+function integrityOf(digests: Digests, claimed: Integrity | undefined): Integrity {
+  const algorithms = new Set(algorithmsIn(claimed)).add("sha256");
+  return joinDigests([...algorithms].flatMap((it) => digests[it] ?? [])) ?? digests.sha256;
 }
 
 function mismatch(
   path: string,
   place: string,
-  expected: string,
-  actual: string,
+  { expected, actual }: { expected: string; actual: string },
   size: number,
   published?: PublishedIso,
 ): AirferryError {

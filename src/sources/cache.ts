@@ -3,18 +3,17 @@
  * `lock` fills it when it pins on first sight, `pack` empties it into the bundle. Partial downloads survive a kill.
  */
 
-import { createHash, type Hash } from "node:crypto";
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import ssri from "ssri";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import type { Named } from "../http/named.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
-import { type Digest, hexOf } from "../io/digest.ts";
+import { type Digest, digestOf, hexOf, RunningDigest } from "../io/digest.ts";
+import { algorithmsIn, type Integrity, mismatchOf } from "../io/integrity.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { parseNote } from "../io/own-file.ts";
@@ -65,7 +64,7 @@ export class DownloadCache {
   download(
     fetcher: Fetcher,
     target: { urls: readonly string[]; named: Named },
-    limits: { maxBytes?: number | undefined; integrity?: string | undefined } = {},
+    limits: { maxBytes?: number | undefined; integrity?: Integrity | undefined } = {},
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {
     const key = [...target.urls, limits.integrity ?? ""].join("\n");
@@ -82,12 +81,7 @@ export class DownloadCache {
 
   async #download(fetcher: Fetcher, target: CacheTarget, progress?: (bytes: number) => void): Promise<CachedArtifact> {
     await makeFolder(join(this.#dir, "sha256"));
-    const stem = join(
-      this.#dir,
-      createHash("sha256")
-        .update(target.urls[0] ?? "")
-        .digest("hex"),
-    );
+    const stem = join(this.#dir, hexOf(digestOf(target.urls[0] ?? "")));
     const lock = await tryLock(`${stem}.lock`);
     // Another process downloads the same: this one keeps its bytes apart from it.
     const part = lock === undefined ? `${stem}.${process.pid}.part` : `${stem}.part`;
@@ -111,17 +105,13 @@ export class DownloadCache {
     let noting: Promise<void> = Promise.resolve();
     try {
       let position = 0;
-      const algorithms = algorithmsOf(target.integrity);
-      let hashes = algorithms.map((it) => createHash(it));
-      const update = (bytes: Buffer | Uint8Array) => {
-        for (const it of hashes) it.update(bytes);
-      };
-      const sri = () => algorithms.map((it, i) => `${it}-${hashes[i]?.copy().digest("base64")}`).join(" ");
+      const algorithms = algorithmsIn(target.integrity);
+      let running = new RunningDigest(algorithms);
       const earlier = note === undefined ? undefined : await readNote(note);
       if (earlier) {
         for await (const chunk of file.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 })) {
           throwIfAborted();
-          update(chunk as Buffer);
+          running.update(chunk as Buffer);
           position += (chunk as Buffer).length;
         }
       } else await file.truncate(0);
@@ -135,13 +125,13 @@ export class DownloadCache {
         },
         async write(chunk) {
           await file.write(chunk);
-          update(chunk);
+          running.update(chunk);
           position += chunk.length;
           progress?.(chunk.length);
         },
         async restart() {
           await file.truncate(0);
-          hashes = algorithms.map((it) => createHash(it));
+          running = new RunningDigest(algorithms);
           position = 0;
         },
         began(response) {
@@ -152,10 +142,10 @@ export class DownloadCache {
           }
         },
       };
-      const check = (from: string) => Promise.resolve(faultOf(from, target.integrity, sri(), position));
+      const check = async (from: string) => faultOf(from, target.integrity, running, position);
       const head = await fetchChecked(fetcher, target, sink, { check });
       await file.sync();
-      const digest: Digest = `sha256:${(hashes[0] as Hash).digest("hex")}`;
+      const digest = running.digest();
       await rename(part, join(this.#dir, "sha256", hexOf(digest)));
       return { digest, size: position, ...(head?.etag && { etag: head.etag }) };
     } finally {
@@ -167,27 +157,19 @@ export class DownloadCache {
   }
 }
 
-/** SHA-256, and whatever else is known. */
-function algorithmsOf(integrity: string | undefined): string[] {
-  const known = integrity === undefined ? [] : Object.keys(ssri.parse(integrity) ?? {});
-  return ["sha256", ...known.filter((it) => it !== "sha256")];
-}
-
-function faultOf(from: string, expected: string | undefined, actual: string, size: number): AirferryError | undefined {
-  if (expected === undefined || isSame(expected, actual)) return undefined;
+function faultOf(
+  from: string,
+  wanted: Integrity | undefined,
+  running: RunningDigest,
+  size: number,
+): AirferryError | undefined {
+  const wrong = wanted && mismatchOf(wanted, running.peek());
+  if (wrong === undefined) return undefined;
+  const { expected, actual } = wrong;
   return new AirferryError(
     "ERR_UPSTREAM_DIGEST",
     `cannot use "${from}": digest mismatch: expected ${expected}, got ${actual} over ${size} bytes`,
     { path: from, expected, actual, hint: "compare with what upstream publishes" },
-  );
-}
-
-/** Every digest that is known, not only the strongest. */
-function isSame(expected: string, actual: string): boolean {
-  const got = ssri.parse(actual) as unknown as Record<string, { digest: string }[]>;
-  const wanted = Object.entries(ssri.parse(expected) as unknown as Record<string, { digest: string }[]>);
-  return (
-    wanted.length > 0 && wanted.every(([name, claims]) => claims.some((it) => it.digest === got[name]?.[0]?.digest))
   );
 }
 

@@ -6,6 +6,8 @@
  * Pure; see docs/manifest.md, "checksums".
  */
 import { AirferryError } from "../errors.ts";
+import { type AnyDigest, algorithmOf, algorithmOfLength, type HashAlgorithm, hexOf, parseHex } from "../io/digest.ts";
+import { type Integrity, joinDigests } from "../io/integrity.ts";
 import { textOf } from "../io/text.ts";
 
 /** Largest checksum file that is read: some 20,000 lines, in a tenth of a second. */
@@ -13,29 +15,20 @@ export const MAX_CHECKSUMS_BYTES = 2 * 1024 * 1024;
 
 /** What a checksum file says about one artifact. */
 export interface PublishedDigest {
-  /** SRI, strongest algorithm first, space-separated. */
-  integrity: string;
+  /** Strongest algorithm first. */
+  integrity: Integrity;
   /** Bytes, where the file tells. */
   size?: number;
 }
 
 interface Line {
-  algorithm: string;
-  hex: string;
+  digest: AnyDigest;
   /** As it stands; undefined for a bare hash. */
   name: string | undefined;
 }
 
 /** By strength. MD5 and SHA-1 prove nothing about who made a file: collisions are made to order. */
-const ALGORITHMS = ["sha512", "sha384", "sha256", "sha224"];
-const BY_HEX_LENGTH: Record<number, string> = {
-  128: "sha512",
-  96: "sha384",
-  64: "sha256",
-  56: "sha224",
-  40: "sha1",
-  32: "md5",
-};
+const ALGORITHMS: readonly HashAlgorithm[] = ["sha512", "sha384", "sha256", "sha224"];
 /** Checksum files of other algorithms whose digests are as long as SHA-2's. */
 const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3(?!84)|sm3|whirlpool/i;
 
@@ -76,23 +69,22 @@ export function parseChecksums(
     throw unusable(path, looksHtml ? "it is a web page, not a checksum file" : "it holds no checksum in a known form");
   }
   const matching = linesFor(lines, artifact.name, artifact.url, path);
-  const digests = new Map<string, Set<string>>();
-  for (const { algorithm, hex } of matching) digests.set(algorithm, (digests.get(algorithm) ?? new Set()).add(hex));
-  for (const [algorithm, values] of digests) {
-    if (values.size === 1) continue;
-    throw unusable(
-      path,
-      `"${artifact.name}" has ${values.size} different ${algorithm} digests: ${[...values].join(", ")}`,
-    );
+  const digests = new Map<HashAlgorithm, AnyDigest>();
+  for (const { digest } of matching) {
+    const algorithm = algorithmOf(digest);
+    const other = digests.get(algorithm) ?? digest;
+    if (other !== digest) {
+      const all = new Set(matching.map((it) => it.digest).filter((it) => algorithmOf(it) === algorithm));
+      const hex = [...all].map(hexOf).join(", ");
+      throw unusable(path, `"${artifact.name}" has ${all.size} different ${algorithm} digests: ${hex}`);
+    }
+    digests.set(algorithm, digest);
   }
-  const usable = ALGORITHMS.filter((it) => digests.has(it));
-  if (usable.length === 0) {
+  const integrity = joinDigests(ALGORITHMS.flatMap((it) => digests.get(it) ?? []));
+  if (integrity === undefined) {
     const got = [...digests.keys()].join(", ");
     throw unusable(path, `no strong digest of "${artifact.name}": expected SHA-224 or better, got ${got}`);
   }
-  const integrity = usable
-    .map((it) => `${it}-${Buffer.from([...digests.get(it)!][0]!, "hex").toString("base64")}`)
-    .join(" ");
   const size = sizeOf(sizes, matching, artifact.name);
   return size === undefined ? { integrity } : { integrity, size };
 }
@@ -101,8 +93,8 @@ function readLines(source: string): { lines: Line[]; sizes: Map<string, number> 
   const lines: Line[] = [];
   const sizes = new Map<string, number>();
   for (const text of joined(source)) {
-    const size = SIZE_COMMENT.exec(text);
-    if (size) sizes.set(size[1]!, Number(size[2]));
+    const [, name, bytes] = SIZE_COMMENT.exec(text) ?? [];
+    if (name !== undefined) sizes.set(name, Number(bytes));
     if (text === "" || text.startsWith("#")) continue;
     const line = readLine(text);
     if (line) lines.push(line);
@@ -125,34 +117,27 @@ function joined(source: string): string[] {
 }
 
 function readLine(text: string): Line | undefined {
-  const bare = BARE.exec(text);
-  if (bare) return lineOf(bare[1]!, undefined);
-  const gnu = GNU.exec(text);
-  if (gnu) {
-    const [, escaped, hex, name] = gnu;
-    return lineOf(hex!, nameOf(name!, escaped!));
+  const [, bare] = BARE.exec(text) ?? STDIN.exec(text) ?? [];
+  if (bare !== undefined) return lineOf(bare, undefined);
+  const [, gnuEscaped, gnuHex, gnuName] = GNU.exec(text) ?? [];
+  if (gnuHex !== undefined) return lineOf(gnuHex, nameOf(gnuName, gnuEscaped));
+  const [, escaped, label, name, hex] = BSD.exec(text) ?? [];
+  if (label !== undefined && hex !== undefined) {
+    const algorithm = label.toLowerCase().replace(/^sha2?-/, "sha");
+    return algorithmOfLength(hex.length) === algorithm ? lineOf(hex, nameOf(name, escaped)) : undefined;
   }
-  const stdin = STDIN.exec(text);
-  if (stdin) return lineOf(stdin[1]!, undefined);
-  const bsd = BSD.exec(text);
-  if (bsd) {
-    const [, escaped, label, name, hex] = bsd;
-    const algorithm = label!.toLowerCase().replace(/^sha2?-/, "sha");
-    const matches = BY_HEX_LENGTH[hex!.length] === algorithm;
-    return matches ? lineOf(hex!, nameOf(name!, escaped!)) : undefined;
-  }
-  const printed = PRINT_MD.exec(text);
-  return printed ? lineOf(printed[2]!.replace(/[ \t]/g, ""), printed[1]) : undefined;
+  const [, printedName, digits] = PRINT_MD.exec(text) ?? [];
+  return digits === undefined ? undefined : lineOf(digits.replace(/[ \t]/g, ""), printedName);
 }
 
 function lineOf(hex: string, name: string | undefined): Line | undefined {
-  const algorithm = BY_HEX_LENGTH[hex.length];
-  return algorithm === undefined ? undefined : { algorithm, hex: hex.toLowerCase(), name };
+  const digest = parseHex(hex.toLowerCase(), algorithmOfLength(hex.length) ?? "");
+  return digest && { digest, name };
 }
 
 /** What sha256sum and openssl call standard input names nothing. */
-function nameOf(name: string, escaped: string): string | undefined {
-  if (name === "-" || name === "stdin") return undefined;
+function nameOf(name: string | undefined, escaped: string | undefined): string | undefined {
+  if (name === undefined || name === "-" || name === "stdin") return undefined;
   return escaped ? unescapeName(name) : name;
 }
 

@@ -4,7 +4,6 @@
  */
 
 import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
-import { formatIntegrity } from "../io/integrity.ts";
 import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./each.ts";
@@ -69,7 +68,7 @@ function keyItems(entries: readonly LockedOf<"iso">[], context: PlanContext): Pr
       kind: "iso" as const,
       mode: "0644" as const,
       size: (await context.kept.get(kept)).length,
-      integrity: formatIntegrity(kept),
+      integrity: kept,
       established: "manifest" as const,
       source: { from: "kept" as const, digest: kept },
     })),

@@ -15,6 +15,7 @@ import { canonicalJson } from "../manifest/load.ts";
 import { lockedFile } from "./file-detail.ts";
 import { lockedImage } from "./image/detail.ts";
 import { lockedIso } from "./iso-detail.ts";
+import { lockedArtifactInFile } from "./locked-artifact.ts";
 import { lockedRpm } from "./rpm/detail.ts";
 
 const MAX_LOCK_BYTES = 512 * 1024 * 1024;
@@ -76,8 +77,12 @@ export function parseLock(text: string, file: string): Lock {
 }
 
 /** Formats a lock: sorted keys, so that the same lock always gives the same bytes and differences read well. */
-export function formatLock({ last, ...lock }: Lock): string {
-  const written = last === undefined ? lock : { ...lock, last: { serial: last.serial, sha256: hexOf(last.digest) } };
+export function formatLock({ last, entries, ...lock }: Lock): string {
+  const written = {
+    entries: entries.map((it) => ({ ...it, artifacts: it.artifacts.map(lockedArtifactInFile) })),
+    ...(last && { last: { serial: last.serial, sha256: hexOf(last.digest) } }),
+    ...lock,
+  };
   return `${canonicalJson(written, 1)}\n`;
 }
 
@@ -91,11 +96,13 @@ export async function writeLock(file: string, lock: Lock): Promise<void> {
   await writeAtomic(file, formatLock(lock));
 }
 
-/** Every digest that occurs as a string value anywhere in the lock's entries. */
+/** Every digest by which entries of a lock may refer to a kept blob: all but what artifacts are expected to be. */
 export function digestsOf(value: unknown, into: Set<Digest> = new Set()): Set<Digest> {
   if (isDigest(value)) into.add(value);
   else if (Array.isArray(value)) for (const it of value) digestsOf(it, into);
-  else if (value !== null && typeof value === "object") for (const it of Object.values(value)) digestsOf(it, into);
+  else if (value !== null && typeof value === "object") {
+    for (const [key, it] of Object.entries(value)) if (key !== "integrity") digestsOf(it, into);
+  }
   return into;
 }
 

@@ -5,8 +5,8 @@
  * digest in `x.lock.d/` beside the lock; an artifact refers to them with `kept`.
  */
 import { z } from "zod";
-import { isIntegrity } from "../io/integrity.ts";
-import { digestSchema } from "../io/own-file.ts";
+import { formatIntegrity } from "../io/integrity.ts";
+import { digestSchema, sriSchema } from "../io/own-file.ts";
 import { checkPath } from "../io/path-grammar.ts";
 
 /** Keys in the order of the file, so that formatting it again has nothing to sort. */
@@ -17,8 +17,8 @@ const lockedArtifact = z.strictObject({
   etag: z.string().exactOptional(),
   /** Absolute path, or path relative to the manifest, of a local file. */
   file: z.string().exactOptional(),
-  /** SRI, one or several algorithms, strongest known. Absent when it will be pinned at pack (first sight). */
-  integrity: z.string().exactOptional(),
+  /** One or several algorithms, strongest first; SRI in the file. Absent when it will be pinned at pack (first sight). */
+  integrity: sriSchema.exactOptional(),
   /** Digest of a blob in `x.lock.d/`. */
   kept: digestSchema.exactOptional(),
   /** 0755 for executables; default 0644. */
@@ -39,13 +39,17 @@ const lockedArtifact = z.strictObject({
 
 export type LockedArtifact = z.output<typeof lockedArtifact>;
 
+/** An artifact as it stands in the file. */
+export function lockedArtifactInFile(it: LockedArtifact): z.input<typeof lockedArtifact> {
+  return it.integrity === undefined ? it : { ...it, integrity: formatIntegrity(it.integrity) };
+}
+
 /** What the shape alone does not say of an artifact below `root`: the key that is wrong, and what was expected. */
 function artifactFault(
   it: LockedArtifact,
   root: string,
 ): [key: keyof LockedArtifact | "", expected: string] | undefined {
   if (!it.path.startsWith(root) || checkPath(it.path) !== undefined) return ["path", `expected a path below ${root}`];
-  if (it.integrity !== undefined && !isIntegrity(it.integrity)) return ["integrity", "expected an SRI string"];
   if (it.urls?.every((url) => URL.canParse(url)) === false) return ["urls", "expected URLs"];
   const places = Number(it.urls !== undefined) + Number(it.file !== undefined) + Number(it.kept !== undefined);
   return places === 1 ? undefined : ["", "expected one of urls, file and kept"];

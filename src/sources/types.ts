@@ -10,6 +10,7 @@ import type { Authenticator } from "../http/authenticator.ts";
 import type { Named } from "../http/named.ts";
 import type { Digest } from "../io/digest.ts";
 import type { Finding } from "../io/findings.ts";
+import type { Integrity } from "../io/integrity.ts";
 import type { Established, Kind, RandomAccess } from "../io/types.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import type { Codec } from "./archive/inflate.ts";
@@ -31,7 +32,7 @@ export interface PlanItem {
   mode: "0644" | "0755";
   /** Bytes; absent when upstream does not tell: pack then fetches it ahead of the layout. */
   size?: number;
-  integrity?: string;
+  integrity?: Integrity;
   established: Established;
   signedBy?: string[];
   source: ItemSource;

@@ -23,14 +23,14 @@ t.test(
     const fetcher = testFetcher();
     t.teardown(() => fetcher.close());
     const urls = [`${upstream.url}/a`];
-    const both = `${integrityOf(BYTES)} ${integrityOf(BYTES, "sha512")}`;
+    const both = `${integrityOf(BYTES)} ${integrityOf(BYTES, "sha512")}` as const;
     const got = await fetcher.fetchBytes({ urls, maxBytes: 5000, size: 5000, integrity: both });
     t.ok(got.bytes.equals(BYTES));
     t.equal(got.status, 200);
     t.equal(got.headers["x-more"], "yes");
     t.equal(got.contentType, "text/plain");
     t.equal(upstream.requests.length, 1);
-    const half = `${integrityOf(Buffer.from("other"))} ${integrityOf(BYTES, "sha512")}`;
+    const half = `${integrityOf(Buffer.from("other"))} ${integrityOf(BYTES, "sha512")}` as const;
     await t.rejects(fetcher.fetchBytes({ urls, maxBytes: 5000, integrity: half }), { code: "ERR_UPSTREAM_DIGEST" });
     await t.rejects(fetcher.fetchBytes({ urls, maxBytes: 4999 }), { code: "ERR_UPSTREAM_SIZE" });
     await t.rejects(fetcher.fetchBytes({ urls, maxBytes: 5000, size: 4999 }), { code: "ERR_UPSTREAM_SIZE" });

@@ -1,6 +1,7 @@
 import t, { type Test } from "tap";
 import { AirferryError } from "../../src/errors.ts";
 import { httpStatusOf } from "../../src/http/failure.ts";
+import type { Integrity } from "../../src/io/integrity.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { type Behaviours, startUpstream, type UpstreamOptions } from "../fixtures/upstream.ts";
 
@@ -506,7 +507,7 @@ t.test("fetchInto() lets a known digest decide about labels, and labels that are
   }));
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
-  const take = async (label: string, integrity?: string) => {
+  const take = async (label: string, integrity?: Integrity) => {
     const sink = new RecordingSink();
     const url = `${upstream.url}/a.bin?${encodeURIComponent(label)}`;
     await fetcher.fetchInto({ urls: [url], integrity }, sink);

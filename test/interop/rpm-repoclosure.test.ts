@@ -5,6 +5,7 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test as Tap } from "tap";
+import { hexOf } from "../../src/io/digest.ts";
 import { leftOutIn } from "../../src/manifest/why.ts";
 import { type Closure, closureOf } from "../../src/rpm/closure.ts";
 import type { PackageEntry } from "../../src/rpm/primary.ts";
@@ -53,7 +54,7 @@ async function writeRepositories(cs9: Cs9, folders: readonly string[], closure: 
     const chosen = primary.packages.filter((it) => packages.has(it as PackageEntry));
     const { files, repomd } = await writeSubset({
       primary,
-      packages: chosen.map((entry) => ({ entry, pkgid: primary.details(entry).checksum.hex })),
+      packages: chosen.map((entry) => ({ entry, pkgid: hexOf(primary.details(entry).checksum) })),
       filelists: (async function* () {
         yield await cs9.filelists(folders[index] as string);
       })(),

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
@@ -5,13 +6,13 @@ import { AirferryError } from "../../src/errors.ts";
 import { layOutBundle } from "../../src/pack/lay-out.ts";
 import { resolveManifest } from "../../src/pack/resolve.ts";
 import { openWorkspace } from "../../src/pack/workspace.ts";
-import { formatLock, type Lock, lockDigest, readLock } from "../../src/sources/lock-document.ts";
+import { digestsOf, formatLock, type Lock, lockDigest, parseLock, readLock } from "../../src/sources/lock-document.ts";
 import { TestImages, tarFolder } from "../fixtures/images.ts";
 import { scratch, writeManifest } from "../fixtures/program.ts";
 import { makeRpm } from "../fixtures/rpm-files.ts";
 
 const digest = `sha256:${"ab".repeat(32)}` as const;
-const integrity = `sha256-${Buffer.from("ab".repeat(32), "hex").toString("base64")}`;
+const integrity = `sha256:${"ab".repeat(32)}` as const;
 const key = { path: "keys/x", kept: digest, fingerprints: ["ABCD"] };
 const repository = { host: "registry.example.com", path: "a/b", insecure: false };
 
@@ -174,6 +175,29 @@ t.test("readLock() gives back what formatLock() wrote, and the same digest", asy
   t.equal(await readLock(join(t.testdir(), "absent")), undefined);
 });
 
+t.test("digests stand in the file as SRI strings, and stay as they stand there", async (t) => {
+  const sri = (algorithm: string) => `${algorithm}-${createHash(algorithm).update("x").digest("base64")}`;
+  const digest = (algorithm: string) => `${algorithm}:${createHash(algorithm).update("x").digest("hex")}`;
+  const text = formatLock(FULL);
+  const own = `sha256-${Buffer.from("ab".repeat(32), "hex").toString("base64")}`;
+  t.equal(text.split(`"integrity": "${own}"`).length, 5, "every artifact of the lock");
+  for (const algorithms of [["sha1"], ["md5"], ["sha224"], ["sha512", "sha256"], ["sha256", "sha384", "sha256"]]) {
+    const written = text.replaceAll(own, algorithms.map(sri).join(" "));
+    const read = parseLock(written, "x");
+    t.equal(read.entries[0]?.artifacts[0]?.integrity, algorithms.map(digest).join(" "));
+    t.equal(formatLock(read), written, algorithms.join(" "));
+  }
+  const mixed = parseLock(text.replaceAll(own, `sha3-AAAA ${sri("sha512")}?option`), "x");
+  t.equal(mixed.entries[0]?.artifacts[0]?.integrity, digest("sha512"), "what can be checked of it");
+});
+
+t.test("digestsOf() finds what is kept, not what artifacts are expected to be", (t) => {
+  const [iso, rpm] = FULL.entries;
+  t.same([...digestsOf([{ ...iso, detail: undefined }])], []);
+  t.same([...digestsOf([rpm])], [digest]);
+  t.end();
+});
+
 t.test("readLock() names the place of each fault", async (t) => {
   const file = join(scratch(t), "m.lock.json");
   let refused = 0;
@@ -247,7 +271,7 @@ t.test("readLock() says where exactly, and what stands there", async (t) => {
     [
       "an integrity of nothing",
       [
-        at((it) => Object.assign(it.entries[2]!.artifacts[0]!, { integrity: digest })),
+        text.replace(/"integrity": "[^"]*"/, `"integrity": "${digest}"`),
         /artifacts\[0\]\.integrity: expected an SRI string/,
       ],
     ],

@@ -8,7 +8,6 @@ import { AirferryError } from "../../errors.ts";
 import { httpStatusOf } from "../../http/failure.ts";
 import { BY_USER, namerOf } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
-import { formatIntegrity } from "../../io/integrity.ts";
 import { redactUrl } from "../../io/redact.ts";
 import type { Established } from "../../io/types.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
@@ -57,7 +56,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     urls,
     maxBytes: MAX_CHART_BYTES,
     named: namerOf(urls, [base]),
-    ...(found.sha256 !== undefined && { integrity: formatIntegrity(`sha256:${found.sha256}`) }),
+    ...(found.sha256 !== undefined && { integrity: `sha256:${found.sha256}` }),
   });
   const shown = redactUrl(url);
   const chart = await readChart(bytes, shown);
@@ -108,7 +107,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     artifacts.push({
       path: blobPath(kept),
       size: content.length,
-      integrity: formatIntegrity(kept),
+      integrity: kept,
       kept,
       established,
       ...(signedBy !== undefined && { signedBy }),

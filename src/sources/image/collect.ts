@@ -8,7 +8,6 @@ import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
 import { plural } from "../../io/format.ts";
-import { formatIntegrity } from "../../io/integrity.ts";
 import { parseJson } from "../../io/json.ts";
 import { mapLimited } from "../../io/limit.ts";
 import type { Established } from "../../io/types.ts";
@@ -442,7 +441,7 @@ class Collector {
       path,
       ...place,
       size: descriptor.size,
-      integrity: formatIntegrity(descriptor.digest),
+      integrity: descriptor.digest,
       established: this.#o.established,
     });
   }
@@ -460,7 +459,7 @@ class Collector {
       path,
       kept: await this.#o.kept.put(bytes),
       size: bytes.length,
-      integrity: formatIntegrity(digest),
+      integrity: digest,
       established: this.#o.established,
     });
   }

@@ -9,7 +9,6 @@ import type { Authenticator } from "../../http/authenticator.ts";
 import { httpStatusOf, isAddressRefused } from "../../http/failure.ts";
 import { BY_USER } from "../../http/named.ts";
 import { digestOf } from "../../io/digest.ts";
-import { formatIntegrity } from "../../io/integrity.ts";
 import { redactUrl } from "../../io/redact.ts";
 import { isOciDigest, type OciDigest } from "../../oci/digest.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
@@ -65,7 +64,7 @@ export class RegistryOrigin implements ImageOrigin {
     const digest = "digest" in wanted ? wanted.digest : undefined;
     const url = `${this.#base}/manifests/${digest ?? ("tag" in wanted ? wanted.tag : "")}`;
     const size = "size" in wanted && wanted.size > 0 ? wanted.size : undefined;
-    const known = { size, integrity: digest && formatIntegrity(digest) };
+    const known = { size, integrity: digest };
     const answer =
       "tag" in wanted && DIGEST_TAG.test(wanted.tag)
         ? await this.#dispensable(() => this.#get(url, ACCEPT_MANIFESTS, known, [404], DIGEST_TAGS))
@@ -91,7 +90,7 @@ export class RegistryOrigin implements ImageOrigin {
   async blob(descriptor: Descriptor): Promise<Buffer | undefined> {
     const answer = await this.#get(this.#blobUrl(descriptor), "*/*", {
       size: descriptor.size,
-      integrity: formatIntegrity(descriptor.digest),
+      integrity: descriptor.digest,
     });
     return answer?.bytes;
   }
@@ -292,7 +291,7 @@ export class RegistryOrigin implements ImageOrigin {
   async #get(
     url: string,
     accept: string,
-    known: { size?: number | undefined; integrity?: string | undefined; link?: string | undefined },
+    known: { size?: number | undefined; integrity?: OciDigest | undefined; link?: string | undefined },
     absent: readonly number[] = [404],
     about?: string,
   ): Promise<FetchedBytes | undefined> {

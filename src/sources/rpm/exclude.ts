@@ -1,7 +1,7 @@
 /** `on_bad_package: quarantine`: packages that are wrong, wrongly signed or not there leave the repository, metadata and all. */
 
 import { AirferryError } from "../../errors.ts";
-import { hexOf } from "../../io/digest.ts";
+import { type Digest, hexOf } from "../../io/digest.ts";
 import { shellWord } from "../../io/shell.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
@@ -46,9 +46,9 @@ export async function excludePackages(
   const primary = await Primary.read((await open("primary")) as Buffer, `${entry.name}: primary.xml`);
   const packages = primary.packages.flatMap((it) => {
     const { checksum, href, base } = primary.details(it);
-    const { stored, asUpstream } = locate(href, base, checksum.hex, entry.name);
+    const { stored, asUpstream } = locate(href, base, checksum, entry.name);
     if (bad.has(`${path}${stored}`)) return [];
-    return [{ entry: it, pkgid: checksum.hex, href: asUpstream ? undefined : stored }];
+    return [{ entry: it, pkgid: hexOf(checksum), href: asUpstream ? undefined : stored }];
   });
   if (packages.length === 0) {
     const first = faults[0]?.reason ?? "";
@@ -92,18 +92,17 @@ export async function excludePackages(
     quarantined: [...(detail.quarantined ?? []), ...faults],
   };
   const others = entry.artifacts.filter((it) => !METADATA.test(it.path) && !bad.has(it.path));
-  const repomdSha256 = hexOf(metadata.digests.repomd);
   const artifacts = await Promise.all(
-    others.map((it) => (TREEINFO.test(it.path) ? withChecksum(it, repomdSha256, context) : it)),
+    others.map((it) => (TREEINFO.test(it.path) ? withChecksum(it, metadata.digests.repomd, context) : it)),
   );
   return { ...entry, artifacts: [...metadata.artifacts, ...artifacts], detail: changed };
 }
 
 /** An installation tree names the digest of repomd.xml, which is another one now. */
-async function withChecksum(artifact: LockedArtifact, sha256: string, context: PlanContext): Promise<LockedArtifact> {
+async function withChecksum(artifact: LockedArtifact, repomd: Digest, context: PlanContext): Promise<LockedArtifact> {
   if (artifact.kept === undefined) return artifact;
   const text = (await context.kept.get(artifact.kept)).toString("utf8");
-  const checksums = new Map([["repodata/repomd.xml", sha256]]);
+  const checksums = new Map([["repodata/repomd.xml", repomd]]);
   const bytes = Buffer.from(rewriteTreeinfo(text, { checksums }, artifact.path));
   return keptArtifact(artifact.path, bytes, context.kept, { established: "generated" });
 }

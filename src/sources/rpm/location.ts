@@ -3,6 +3,7 @@
  * are hostile until shown otherwise: `../` and other bases are legal for fetching, nothing is ever stored outside.
  */
 import { AirferryError } from "../../errors.ts";
+import { type AnyDigest, hexOf } from "../../io/digest.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import { printable } from "../../io/printable.ts";
 
@@ -21,7 +22,7 @@ export interface Location {
  * @param digest hex digits that tell files of the same name apart
  * @throws {AirferryError} ERR_UPSTREAM_INVALID for locations that no mirror can hold
  */
-export function locate(href: string, base: string | undefined, digest: string, name: string): Location {
+export function locate(href: string, base: string | undefined, digest: AnyDigest, name: string): Location {
   const refuse = (fault: string) =>
     new AirferryError("ERR_UPSTREAM_INVALID", `cannot use location "${printable(href, 200)}" in "${name}": ${fault}`, {
       path: name,
@@ -44,7 +45,7 @@ export function locate(href: string, base: string | undefined, digest: string, n
   }
   const file = segments.at(-1);
   if (file === undefined || path.endsWith("/")) throw refuse("no file name");
-  const stored = outside ? `external/${digest.slice(0, 8)}/${file}` : segments.join("/");
+  const stored = outside ? `external/${hexOf(digest).slice(0, 8)}/${file}` : segments.join("/");
   // It lies below the repository's folder: `a:b.rpm` is no drive there.
   const fault = checkPath(`rpms/${stored}`);
   if (fault !== undefined) throw refuse(fault);

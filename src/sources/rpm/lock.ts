@@ -1,6 +1,5 @@
 /** Locks all repositories of a manifest together: those that are unchanged stay as they are, closures see all of them. */
 
-import { formatIntegrity } from "../../io/integrity.ts";
 import { mapLimited } from "../../io/limit.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
@@ -186,8 +185,7 @@ async function pinned(entries: readonly LockedRpm[], context: LockContext<"rpm">
           const { digest, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest), {
             maxBytes: MAX_TREE_IMAGE_BYTES,
           });
-          const integrity = formatIntegrity(digest);
-          artifacts.push({ ...it, size, integrity, ...(etag && { etag }) });
+          artifacts.push({ ...it, size, integrity: digest, ...(etag && { etag }) });
         }
       }
       return { ...entry, artifacts };

@@ -2,8 +2,8 @@
  * Entries whose text in the manifest did not change: whether they stay as they are locked while others are locked anew, and
  * what closures see of them then, out of the lock's folder. docs/manifest.md, "The lock".
  */
-import { createHash } from "node:crypto";
 import { EXIT, exitStatusOf } from "../../errors.ts";
+import { digestOf, hexOf } from "../../io/digest.ts";
 import { shellWord } from "../../io/shell.ts";
 import { requestDigest } from "../../manifest/request.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -54,7 +54,7 @@ export async function stays(entry: RpmEntry, previous: LockedRpm, context: LockC
   let reason = "upstream has changed since";
   try {
     const repomd = await fetchRepomd(entry, place, context);
-    if (createHash("sha256").update(repomd).digest("hex") === upstreamRepomd) return false;
+    if (hexOf(digestOf(repomd)) === upstreamRepomd) return false;
   } catch (error) {
     if (exitStatusOf(error) !== EXIT.upstream) throw error;
     reason = `upstream cannot be asked (${(error as Error).message})`;

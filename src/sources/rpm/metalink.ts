@@ -1,6 +1,7 @@
 /** Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's metalinks. */
 import { AirferryError } from "../../errors.ts";
-import { type Checksum, parseChecksum } from "../../rpm/repomd.ts";
+import { type AnyDigest, algorithmOf } from "../../io/digest.ts";
+import { parseChecksum } from "../../rpm/repomd.ts";
 import { childrenOf, readXml, type XmlElement } from "../../rpm/xml.ts";
 import { invalidXml } from "../../rpm/xml-error.ts";
 import { baseOf } from "./location.ts";
@@ -11,7 +12,7 @@ export interface Mirrors {
   /** Base URLs, see `baseOf`, best first. */
   bases: string[];
   /** What repomd.xml may be: the present one and earlier ones (alternates), in one algorithm. Empty: anything. */
-  repomds: Checksum[];
+  repomds: AnyDigest[];
 }
 
 /** Base and query of a mirror's repomd.xml. */
@@ -28,8 +29,8 @@ export async function parseMetalink(bytes: Uint8Array, name: string): Promise<Mi
   if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "no metalink of a repomd.xml");
   const alternates = childrenOf(childrenOf(file, "alternates")[0], "alternate");
   const hashes = [file, ...alternates].flatMap(hashesOf);
-  const strongest = STRENGTH.find((type) => hashes.some((it) => it.type === type));
-  const repomds = hashes.filter((it) => it.type === strongest);
+  const strongest = STRENGTH.find((type) => hashes.some((it) => algorithmOf(it) === type));
+  const repomds = hashes.filter((it) => algorithmOf(it) === strongest);
   if (repomds.length === 0) throw invalidXml(name, "no usable hash of repomd.xml");
   const urls = childrenOf(childrenOf(file, "resources")[0], "url")
     .map((it) => ({ url: it.text.trim(), preference: Number(it.attributes.preference ?? 0) || 0 }))
@@ -40,7 +41,7 @@ export async function parseMetalink(bytes: Uint8Array, name: string): Promise<Mi
   return { bases, repomds };
 }
 
-function hashesOf(element: XmlElement): Checksum[] {
+function hashesOf(element: XmlElement): AnyDigest[] {
   return childrenOf(childrenOf(element, "verification")[0], "hash").flatMap(
     (it) => parseChecksum(it.attributes.type?.replace("-", ""), it.text) ?? [],
   );

@@ -2,7 +2,6 @@
 
 import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
-import { formatIntegrity } from "../../io/integrity.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { maxOpenBytes } from "../../rpm/repomd.ts";
@@ -51,7 +50,7 @@ export async function planRepositories(
         kind: "rpm",
         mode: "0644",
         size: bytes.length,
-        integrity: formatIntegrity(key.kept),
+        integrity: key.kept,
         established: "manifest",
         source: { from: "kept", digest: key.kept },
       });

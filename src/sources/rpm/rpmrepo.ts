@@ -41,10 +41,10 @@ export async function writeMergedRepository(
     const mine = new Set<string>();
     for (const it of document.packages) {
       const { checksum, href, base } = document.details(it);
-      if (seen.has(checksum.hex)) continue;
-      seen.add(checksum.hex);
-      mine.add(checksum.hex);
-      const { stored } = locate(href, base, checksum.hex, entry.name);
+      if (seen.has(checksum)) continue;
+      seen.add(checksum);
+      mine.add(checksum);
+      const { stored } = locate(href, base, checksum, entry.name);
       primary.push(Buffer.from(withLocation(document.block(it), `${entry.name}/${stored}`)), NEWLINE);
     }
     for (const [type, list] of [["filelists", filelists] as const, ["other", other] as const]) {

@@ -3,6 +3,7 @@
  * repositories together, and companions. Network is touched only through what repositories offer (filelists on demand).
  */
 import { AirferryError, type Problem } from "../../errors.ts";
+import { hexOf } from "../../io/digest.ts";
 import { plural } from "../../io/format.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
@@ -448,7 +449,7 @@ async function findFiles(
     });
     if (hits.size === 0) continue;
     for (const entry of primary.packages) {
-      const hit = hits.get(primary.details(entry).checksum.hex);
+      const hit = hits.get(hexOf(primary.details(entry).checksum));
       for (const path of hit ?? []) {
         pool.addFile(path, idOf.get(entry) as number);
         found = true;

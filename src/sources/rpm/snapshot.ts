@@ -2,7 +2,6 @@
  * One consistent state of a repository's metadata: repomd.xml with its signature checked, and records on demand, each with
  * the size and digest that repomd.xml gives. opening.ts notices when upstream changes in between.
  */
-import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -11,13 +10,13 @@ import { AirferryError } from "../../errors.ts";
 import type { FetchTarget } from "../../fetch/types.ts";
 import { httpStatusOf } from "../../http/failure.ts";
 import { namerOf } from "../../http/named.ts";
+import { type AnyDigest, digestOf } from "../../io/digest.ts";
+import { type Integrity, joinDigests } from "../../io/integrity.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { decompress, decompressChunks, detectCodec } from "../../rpm/codecs.ts";
 import { Primary } from "../../rpm/primary.ts";
 import {
-  type Checksum,
-  integrityOf,
   MAX_METADATA_BYTES,
   MAX_REPOMD_BYTES,
   maxOpenBytes,
@@ -120,7 +119,7 @@ export class Snapshot {
     if (known) return known;
     if ((record.size ?? 0) > MAX_METADATA_BYTES) throw tooLarge(this.name, record, record.size as number);
     const bytes = await readPlaced(this.place, this.placeOf(record.href, record.base), this.#context, {
-      integrity: integrityOf(record.checksum),
+      integrity: record.checksum,
       ...(record.size !== undefined && { size: record.size }),
       maxBytes: record.size ?? MAX_METADATA_BYTES,
     });
@@ -260,7 +259,8 @@ export async function fetchRepomd(
     })) as Buffer;
   }
   const urls = place.bases.map((it) => urlOf(path, it));
-  const pinned = place.repomds.length > 0 && { integrity: place.repomds.map(integrityOf).join(" ") };
+  const integrity = joinDigests(place.repomds);
+  const pinned = integrity && { integrity };
   try {
     const { bytes, url } = await context.fetcher.fetchBytes({
       ...asked(place, urls),
@@ -319,7 +319,7 @@ function asked(from: Snapshot["place"], urls: readonly string[]): Pick<FetchTarg
 interface Limits {
   maxBytes: number;
   size?: number;
-  integrity?: string;
+  integrity?: Integrity;
 }
 
 /** Armored, or a signature packet by its tag. @see RFC 9580, section 4.2 */
@@ -420,7 +420,7 @@ function isMissing(error: unknown): boolean {
   return status === 404 || status === 410 || status === 403;
 }
 
-function checkDigest(bytes: Buffer, { type, hex }: Checksum, size: number | undefined, name: string): void {
+function checkDigest(bytes: Buffer, expected: AnyDigest, size: number | undefined, name: string): void {
   if (size !== undefined && bytes.length !== size) {
     throw new AirferryError(
       "ERR_UPSTREAM_SIZE",
@@ -430,23 +430,13 @@ function checkDigest(bytes: Buffer, { type, hex }: Checksum, size: number | unde
       },
     );
   }
-  const actual = hexOf(bytes, type);
-  if (actual !== hex) {
-    throw new AirferryError(
-      "ERR_UPSTREAM_DIGEST",
-      `cannot use "${name}": digest mismatch: expected ${type}:${hex}, got ${type}:${actual} over ${bytes.length} bytes`,
-      {
-        path: name,
-        expected: `${type}:${hex}`,
-        actual: `${type}:${actual}`,
-        hint: "upstream is damaged or being updated",
-      },
-    );
-  }
-}
-
-function hexOf(bytes: Uint8Array, type: string): string {
-  return createHash(type).update(bytes).digest("hex");
+  const actual = digestOf(bytes, expected);
+  if (actual === expected) return;
+  throw new AirferryError(
+    "ERR_UPSTREAM_DIGEST",
+    `cannot use "${name}": digest mismatch: expected ${expected}, got ${actual} over ${bytes.length} bytes`,
+    { path: name, expected, actual, hint: "upstream is damaged or being updated" },
+  );
 }
 
 function tooLarge(name: string, record: RepomdRecord, size: number): AirferryError {

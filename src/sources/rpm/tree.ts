@@ -4,8 +4,8 @@
  */
 import { posix } from "node:path";
 import { AirferryError } from "../../errors.ts";
+import type { AnyDigest, Digest } from "../../io/digest.ts";
 import { textOf } from "../../io/text.ts";
-import { integrityOf } from "../../rpm/repomd.ts";
 import {
   MAX_TREEINFO_BYTES,
   parseTreeinfo,
@@ -36,12 +36,12 @@ export interface Neighbour {
 
 /**
  * Reads the tree; undefined when upstream has none.
- * @param repomdSha256 digest of the mirror's own repomd.xml
+ * @param repomd digest of the mirror's own repomd.xml
  */
 export async function readTree(
   snapshot: Snapshot,
   path: string,
-  repomdSha256: string,
+  repomd: Digest,
   neighbours: readonly Neighbour[],
 ): Promise<Tree | undefined> {
   for (const name of [".treeinfo", "treeinfo"]) {
@@ -72,9 +72,9 @@ export async function readTree(
           : `${name}: variant ${uid} is not mirrored and was taken out`,
       );
     }
-    const checksums = new Map<string, string | null>();
+    const checksums = new Map<string, Digest | null>();
     for (const it of tree.badChecksums) checksums.set(it, null);
-    for (const it of tree.repomds) checksums.set(it, it === "repodata/repomd.xml" ? repomdSha256 : null);
+    for (const it of tree.repomds) checksums.set(it, it === "repodata/repomd.xml" ? repomd : null);
     const images: LockedArtifact[] = [];
     for (const file of tree.files) {
       const image = await lockImage(file, snapshot, path);
@@ -100,7 +100,7 @@ function readOrTell(text: string, label: string, snapshot: Snapshot): Treeinfo |
 }
 
 async function lockImage(
-  file: { path: string; checksum?: Parameters<typeof integrityOf>[0] },
+  file: { path: string; checksum?: AnyDigest },
   snapshot: Snapshot,
   path: string,
 ): Promise<LockedArtifact | undefined> {
@@ -111,7 +111,7 @@ async function lockImage(
     path: `${path}${file.path}`,
     ...at,
     ...(size > 0 && { size }),
-    ...(file.checksum && { integrity: integrityOf(file.checksum) }),
+    ...(file.checksum && { integrity: file.checksum }),
     established: file.checksum ? "upstream-checksum" : "first-sight",
   };
 }

@@ -1,9 +1,7 @@
 /** The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock says of it. */
 
-import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
-import type { Digest } from "../../io/digest.ts";
-import { formatIntegrity } from "../../io/integrity.ts";
+import { type AnyDigest, type Digest, digestOf, hexOf } from "../../io/digest.ts";
 import type { Established } from "../../io/types.ts";
 import { requestDigest } from "../../manifest/request.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -12,7 +10,6 @@ import type { RepodataExtra } from "../../rpm/metadata-writer.ts";
 import type { ModuleDocument } from "../../rpm/modulemd.ts";
 import { cutModules } from "../../rpm/modules.ts";
 import { formatNevra, type PackageEntry, type Primary } from "../../rpm/primary.ts";
-import { type Checksum, integrityOf } from "../../rpm/repomd.ts";
 import { type SubsetPackage, writeSubset } from "../../rpm/subset.ts";
 import { cutUpdateinfo } from "../../rpm/updateinfo.ts";
 import type { LockedRpm } from "../lock-document.ts";
@@ -30,7 +27,7 @@ import { type Neighbour, readTree } from "./tree.ts";
 /** A package with where it is and where it goes. */
 interface Placed extends SubsetPackage {
   location: Location;
-  checksum: Checksum;
+  checksum: AnyDigest;
   size: number;
   at: ReturnType<Snapshot["placeOf"]>;
 }
@@ -74,7 +71,7 @@ export async function lockRepository(
       path: `${path}${location.stored}`,
       ...at,
       size,
-      integrity: integrityOf(checksum),
+      integrity: checksum,
       nevra: formatNevra(it),
       ...proof,
     })),
@@ -87,9 +84,8 @@ export async function lockRepository(
       }),
     );
   }
-  const repomdSha256 = createHash("sha256").update(metadata.repomd).digest("hex");
   const wantsTree = entry.kickstart ?? (entry.packages === undefined || entry.packages.length > 0);
-  const tree = wantsTree ? await readTree(snapshot, path, repomdSha256, neighbours) : undefined;
+  const tree = wantsTree ? await readTree(snapshot, path, digestOf(metadata.repomd), neighbours) : undefined;
   if (tree) {
     artifacts.push(await keptArtifact(`${path}${tree.name}`, tree.bytes, context.kept, tree.proof), ...tree.images);
     notes.push(...tree.notes);
@@ -105,7 +101,7 @@ export async function lockRepository(
     metadata: metadata.digests,
     why: selected.why,
     notes: [...selected.notes, ...notes],
-    ...(!exact && { upstreamRepomd: createHash("sha256").update(snapshot.repomdBytes).digest("hex") }),
+    ...(!exact && { upstreamRepomd: hexOf(digestOf(snapshot.repomdBytes)) }),
     ...(selected.leftOut.length > 0 && { leftOut: selected.leftOut }),
   };
   for (const note of notes) context.report(`${name}: ${note}`);
@@ -133,7 +129,7 @@ export async function lockLoose(
       path: `${path}${it.href}`,
       file: `${folder.given.replace(/\/$/, "")}/${it.href}`,
       size: it.size,
-      integrity: formatIntegrity(`sha256:${it.sha256}`),
+      integrity: `sha256:${it.sha256}`,
       nevra: formatNevra({ ...it.info, epoch: Number(it.info.epoch) }),
       established: "first-sight",
     });
@@ -188,11 +184,11 @@ function placePackages(
   for (const entry of primary.packages) {
     if (!selected.packages.has(entry)) continue;
     const { checksum, href, base, size, buildTime } = primary.details(entry);
-    const location = locate(href, base, checksum.hex, `${name}: package ${formatNevra(entry)}`);
+    const location = locate(href, base, checksum, `${name}: package ${formatNevra(entry)}`);
     const at = snapshot.recordedPlaceOf(href, base);
     const placed = {
       entry,
-      pkgid: checksum.hex,
+      pkgid: hexOf(checksum),
       href: location.asUpstream ? undefined : location.stored,
       location,
       checksum,
@@ -215,7 +211,7 @@ function placePackages(
 /** Whether clients find every record where upstream's repomd.xml says: not at another server, nor beyond the repository. */
 function recordsInside({ name, repomd }: Snapshot): boolean {
   return repomd.records.every(
-    ({ type, href, base, checksum }) => locate(href, base, checksum.hex, `${name}: record ${type}`).asUpstream,
+    ({ type, href, base, checksum }) => locate(href, base, checksum, `${name}: record ${type}`).asUpstream,
   );
 }
 
@@ -223,7 +219,7 @@ function recordsInside({ name, repomd }: Snapshot): boolean {
 function isReadable({ repomd }: Snapshot): boolean {
   return repomd.records.every(({ type, checksum }) => {
     const first = repomd.records.find((it) => it.type === type)?.checksum ?? checksum;
-    return !DNF_READS.test(type) || integrityOf(first) === integrityOf(checksum);
+    return !DNF_READS.test(type) || first === checksum;
   });
 }
 
@@ -247,7 +243,7 @@ async function exactMetadata(
   const digests: Record<string, Digest> = {};
   const listed = proofOf(snapshot, "upstream-checksum");
   for (const record of snapshot.repomd.records) {
-    const { stored } = locate(record.href, record.base, record.checksum.hex, `${name}: record ${record.type}`);
+    const { stored } = locate(record.href, record.base, record.checksum, `${name}: record ${record.type}`);
     const isSmall = ["primary", "modules", "group", "updateinfo", "productid"].includes(record.type);
     const isNeeded = isSmall || (entry.rpmrepo === true && record.type === "filelists");
     const bytes = isNeeded ? await snapshot.fetchRecord(record) : undefined;
@@ -264,7 +260,7 @@ async function exactMetadata(
         path: `${path}${stored}`,
         ...snapshot.recordedPlaceOf(record.href, record.base),
         ...(record.size !== undefined && { size: record.size }),
-        integrity: integrityOf(record.checksum),
+        integrity: record.checksum,
         ...listed,
       });
     }
@@ -400,7 +396,7 @@ export async function keptArtifact(
     path,
     kept: digest,
     size: bytes.length,
-    integrity: formatIntegrity(digest),
+    integrity: digest,
     ...proof,
   };
 }
