@@ -191,10 +191,9 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
     ["end the process", /process\.exit\(/, (_, room) => room === "verb:bin"],
     [
       "open connections",
-      /from "got"|from "node:https?"[^\n]*request|https?\.request\(|https?\.get\(/,
+      /request[^\n]*from "node:https?"|https?\.request\(|https?\.get\(/,
       (file) => file === "http/transport.ts",
     ],
-    ["know got", /["']got["']/, (file) => file === "http/transport.ts"],
     // The site has it; docs/design.md, "A site owns its state".
     [
       "keep state in a module",

@@ -78,7 +78,7 @@ export interface FetchEvent {
 }
 
 /**
- * The engine, as sources and pack see it (fetcher.ts implements it on got). Every call also ends, with an AbortError, when the work
+ * The engine, as sources and pack see it (fetcher.ts implements it). Every call also ends, with an AbortError, when the work
  * that it is made for is aborted (io/limit.ts), and when the engine is closed.
  */
 export interface Fetcher {

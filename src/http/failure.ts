@@ -158,11 +158,10 @@ function rootOf(error: SystemError): SystemError {
   return several?.[0] ?? error;
 }
 
-/** Turns an error of got, Node or OpenSSL into a failure: a code and a redacted text survive, nothing else. */
+/** Turns an error of Node or OpenSSL into a failure: a code and a redacted text survive, nothing else. */
 export function socketFailure(url: URL, thrown: unknown, proxy: string | undefined): AttemptFailure {
   const error = rootOf(thrown as SystemError);
-  const code =
-    error.code && error.code !== "ERR_GOT_REQUEST_ERROR" ? error.code : (error.cause?.code ?? error.code ?? "");
+  const code = error.code ?? error.cause?.code ?? "";
   const text = redactText(error.message ?? String(thrown)).replace(/; if the root CA is installed locally.*$/, "");
   const words = code === WRONG_NAME ? wrongName(url, text) : (SOCKET_FAULTS.get(code) ?? tlsWords(text));
   const fault = words.replace(/\s+/g, " ").slice(0, 300);

@@ -1,10 +1,11 @@
 /**
- * One request, one response, on got: no redirects, no retries, no decoding here. The body stays on the socket until `pump` takes
- * it or `discard` gets rid of it. Only this file knows got.
+ * One request, one response, on Node's own client: no redirects, no retries, no decoding here. The body stays on the socket
+ * until `pump` takes it or `discard` gets rid of it. Only this file sends.
  */
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { type ClientRequest, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { LookupFunction } from "node:net";
 import type { Readable } from "node:stream";
-import got, { type Got } from "got";
 import { AirferryError } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import type { AgentPair } from "./agents.ts";
@@ -15,6 +16,7 @@ import type { Watch, Watchdog } from "./watchdog.ts";
 
 /** A body of an answer that nobody wants is read up to this, to keep the connection. */
 const MAX_DISCARD_BYTES = 64 * 1024;
+const USER_AGENT = `airferry/${VERSION}`;
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
 
@@ -51,30 +53,13 @@ export interface Exchange {
   destroy(): void;
 }
 
-/** What of Node's request is looked at. */
-interface Sending {
-  reusedSocket?: boolean;
-  writableFinished: boolean;
-  once(event: "socket", then: () => void): void;
-}
-
 export class Transport {
-  readonly #got: Got;
   readonly #watchdog: Watchdog;
   readonly #lookup: Lookup;
 
   constructor(watchdog: Watchdog, lookup: Lookup = dnsLookup) {
     this.#watchdog = watchdog;
     this.#lookup = lookup;
-    // One instance: merging options anew for each request is what costs time.
-    this.#got = got.extend({
-      followRedirect: false,
-      throwHttpErrors: false,
-      decompress: false,
-      strictContentLength: false,
-      retry: { limit: 0 },
-      headers: { "user-agent": `airferry/${VERSION}` },
-    });
   }
 
   /** Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted */
@@ -82,18 +67,11 @@ export class Transport {
     const { url, signal } = request;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const stream = this.#got.stream(url, {
-        method: request.method,
-        headers: request.headers,
-        agent: request.agents,
-        ...(request.reach !== undefined && { dnsLookup: guardedLookup(request.reach, this.#lookup) as never }),
-        ...(request.body !== undefined && { body: request.body }),
-      });
-      let reused = false;
+      const sending = this.#start(request);
       let stallReason: string | undefined;
       const abort = () => {
         watch.end();
-        stream.destroy();
+        sending.destroy();
         reject(signal?.reason);
       };
       const watch = this.#watchdog.watch((reason) => {
@@ -102,42 +80,29 @@ export class Transport {
           cause: new NoAnswer(reason),
           hint: "the network or upstream is too slow or stuck; run the command again: it continues where it stopped",
         });
-        stream.destroy();
+        sending.destroy();
         reject(new AttemptFailure(error, { transient: true, stalled: true, fault: reason }));
       }, request.patienceMs);
-      const { body } = request;
-      if (body !== undefined && typeof body !== "string" && !Buffer.isBuffer(body)) {
-        watch.pause(true);
-        body.once("close", () => watch.pause(false));
-      }
       const settled = () => {
         signal?.removeEventListener("abort", abort);
       };
       signal?.addEventListener("abort", abort, { once: true });
-      let sending: Sending | undefined;
-      stream.once("request", (sent: Sending) => {
-        sending = sent;
-        sent.once("socket", () => {
-          reused = sent.reusedSocket === true;
-        });
-      });
-      // Stays for the life of the stream: got reports on it again when the body is cut, which `pump` sees for itself.
-      stream.on("error", (error: NodeJS.ErrnoException) => {
+      // Stays for the life of the request: it reports on it again when the body is cut, which `pump` sees for itself.
+      sending.on("error", (error: NodeJS.ErrnoException) => {
         settled();
         watch.end();
         if (signal?.aborted) return reject(signal.reason);
-        // Our own certificates were no good: upstream has no part in it.
-        if (error.cause instanceof AirferryError) return reject(error.cause);
+        // What was to be sent was no good: upstream has no part in it.
+        if (error instanceof AirferryError) return reject(error);
         const failure = socketFailure(url, error, request.proxy);
-        const died = reused && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
+        const died = sending.reusedSocket && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
         const { fault, code } = failure;
         reject(died ? new AttemptFailure(failure.error, { transient: true, free: true, fault, code }) : failure);
       });
-      stream.once("response", (response: IncomingMessage) => {
+      sending.once("response", (response: IncomingMessage) => {
         settled();
         watch.began();
-        // The body is read here and not through got's own Duplex, which drops what it holds when a connection is cut.
-        response.removeAllListeners("readable");
+        response.on("error", () => {});
         resolve({
           method: request.method,
           status: response.statusCode ?? 0,
@@ -145,18 +110,48 @@ export class Transport {
           response,
           watch,
           remoteAddress: request.proxy === undefined ? response.socket?.remoteAddress : undefined,
-          isSent: () => sending?.writableFinished === true,
+          isSent: () => sending.writableFinished,
           stalled: () => stallReason,
           destroy: () => {
             watch.end();
-            response.on("error", () => {});
             response.destroy();
-            stream.destroy();
+            sending.destroy();
           },
         });
       });
+      sendBody(sending, request.body, watch);
     });
   }
+
+  /** @throws {AirferryError} when our certificates are no good; {AttemptFailure} for what no request can be made of */
+  #start({ url, method, headers, agents, proxy, reach }: Request): ClientRequest {
+    const options = {
+      method,
+      headers: { "user-agent": USER_AGENT, ...headers },
+      ...(reach !== undefined && { lookup: guardedLookup(reach, this.#lookup) as LookupFunction }),
+    };
+    try {
+      return url.protocol === "https:"
+        ? // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+          httpsRequest(url, { ...options, agent: agents.https, rejectUnauthorized: true })
+        : httpRequest(url, { ...options, agent: agents.http });
+    } catch (error) {
+      throw error instanceof AirferryError ? error : socketFailure(url, error, proxy);
+    }
+  }
+}
+
+/** The time that a stream takes is nobody's fault. */
+function sendBody(sending: ClientRequest, body: Request["body"], watch: Watch): void {
+  if (body === undefined || typeof body === "string" || Buffer.isBuffer(body)) {
+    sending.end(body);
+    return;
+  }
+  watch.pause(true);
+  body.once("close", () => watch.pause(false));
+  body.once("error", (error) => sending.destroy(error));
+  sending.once("close", () => body.destroy());
+  body.pipe(sending);
 }
 
 /** Gets rid of a body: a small one is read so that the connection can be used again, else it is closed. */
@@ -172,7 +167,7 @@ export function discard(exchange: Exchange): Promise<void> {
       exchange.watch.end();
       resolve();
     };
-    response.once("end", done).once("close", done).on("error", done);
+    response.once("end", done).once("close", done).once("error", done);
     response.on("data", (chunk: Buffer) => {
       left -= chunk.length;
       if (left < 0) exchange.destroy();

@@ -181,6 +181,9 @@ t.test("redirects are followed only where that is wanted, and never down from ht
   t.match(await failureOf(client.send(get(secure))), { code: /^UNABLE_TO_VERIFY|^SELF_SIGNED/, transient: false });
   const trusting = clientOf(t, { trust: { ca: pki.ca } });
   t.match(await failureOf(trusting.send(get(secure))), { fault: /from https to http/ });
+  process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0";
+  t.teardown(() => delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"]);
+  t.match(await failureOf(clientOf(t).send(get(secure))), { code: /^UNABLE_TO_VERIFY|^SELF_SIGNED/ }, "by no variable");
   const { ca: other } = await makePki();
   const alone = clientOf(t, { trust: { ca: other, isCaAlone: true } });
   t.match(await failureOf(alone.send(get(secure))), { transient: false });
@@ -188,6 +191,20 @@ t.test("redirects are followed only where that is wanted, and never down from ht
     (await clientOf(t, { trust: { ca: pki.ca, isCaAlone: true } }).send(get(secure, { follow: false }))).status,
     307,
   );
+});
+
+t.test("a stream that fails ends its request, with its own fault", async (t) => {
+  const url = await serve(t, (_, res) => res.end());
+  const fault = new AirferryError("ERR_DIGEST_MISMATCH", "cannot send it");
+  const body = () =>
+    Readable.from(
+      (async function* () {
+        yield CONTENT;
+        throw fault;
+      })(),
+    );
+  const sent = clientOf(t).send(get(url, { method: "PUT", body, headers: { "content-length": "900000" } }));
+  t.equal((await failureOf(sent)) as unknown, fault);
 });
 
 t.test("what an answer names gets nothing of ours, and leads no nearer than it is itself", async (t) => {
