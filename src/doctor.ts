@@ -2,8 +2,6 @@
  * `airferry doctor`: run on the build host, proves that everything the build will ask this server for is there and right.
  * Connects only to the given URL. See docs/build.md, "Doctor".
  */
-import { type CheckContext, checkClock, checkName, checkPorts, checkReach, checkSpace } from "./doctor/checks.ts";
-import { DoctorClient } from "./doctor/client.ts";
 import {
   checkBuilderConfig,
   checkFiles,
@@ -13,9 +11,11 @@ import {
   checkVersions,
   checkYum,
   type ServedContext,
-} from "./doctor/content.ts";
-import { checkRegistry } from "./doctor/images.ts";
-import { checkGuestAddress, checkKickstartFile } from "./doctor/machine.ts";
+} from "./doctor/content-checks.ts";
+import { DoctorClient } from "./doctor/doctor-client.ts";
+import { type CheckContext, checkClock, checkName, checkPorts, checkReach, checkSpace } from "./doctor/host-checks.ts";
+import { checkRegistry } from "./doctor/image-checks.ts";
+import { checkGuestAddress, checkKickstartFile } from "./doctor/machine-checks.ts";
 import { Remedy } from "./doctor/remedy.ts";
 import { checkBaseUrl } from "./render/base-url.ts";
 

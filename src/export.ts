@@ -4,7 +4,7 @@ import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { AirferryError } from "./errors.ts";
-import { createImageArchive, type ImageArchive } from "./export/archive.ts";
+import { createImageArchive, type ImageArchive } from "./export/hybrid-archive.ts";
 import { ioError, syncPath } from "./io/atomic.ts";
 import { currentSignal } from "./io/limit.ts";
 import { shellWord, shellWords } from "./io/shell.ts";

@@ -8,7 +8,7 @@ import { matrixRow } from "./builder/compatibility.ts";
 import { kubeadmCommand, kubeadmImages } from "./builder/kubeadm-images.ts";
 import { AirferryError } from "./errors.ts";
 import { makeFolder, writeAtomic } from "./io/atomic.ts";
-import { nearest } from "./io/nearest.ts";
+import { nearest } from "./io/closest-word.ts";
 import { shellWord } from "./io/shell.ts";
 import { parseManifest } from "./manifest/load.ts";
 import { readyManifests } from "./manifest/ready.ts";

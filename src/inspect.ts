@@ -3,9 +3,9 @@
  * inventory is only shown when it has the digest that SHA256SUMS gives, and its content is not hashed.
  */
 
+import { madeAhead } from "./bundle/clock-skew.ts";
 import { readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
-import { madeAhead } from "./bundle/made-ahead.ts";
 import { readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";

@@ -9,7 +9,7 @@ import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
 import type { Finding } from "./io/findings.ts";
 import { pathIn } from "./io/path-grammar.ts";
 import { shellWord } from "./io/shell.ts";
-import { openRender, type RenderFrom } from "./render/open.ts";
+import { openRender, type RenderFrom } from "./render/open-render.ts";
 import type { RenderName } from "./render/types.ts";
 
 interface RenderOptions extends RenderFrom {

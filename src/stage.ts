@@ -7,11 +7,11 @@ import { AirferryError } from "./errors.ts";
 import { findingLine } from "./io/findings.ts";
 import { verifySpace } from "./io/space.ts";
 import { checkGuest } from "./render/guest-check.ts";
-import { openRender, type RenderFrom } from "./render/open.ts";
+import { openRender, type RenderFrom } from "./render/open-render.ts";
 import { findBuilder } from "./render/view.ts";
-import { contentsOf, type StagedFile } from "./stage/contents.ts";
 import { type FolderUsers, givesTo, StagedFolder } from "./stage/folder.ts";
 import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/record.ts";
+import { contentsOf, type StagedFile } from "./stage/staged-files.ts";
 import type { StoreReader } from "./store/types.ts";
 
 /** User id of `imagebuilder` in the builders' images. */

@@ -4,8 +4,8 @@
  */
 
 import { checkContent } from "./bundle/check-content.ts";
+import { madeAhead } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
-import { madeAhead } from "./bundle/made-ahead.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
@@ -13,7 +13,7 @@ import { digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { readTrustedKeys } from "./sign/keys.ts";
-import { checkThreshold, verifySums } from "./sign/verify.ts";
+import { checkThreshold, verifySums } from "./sign/verify-sums.ts";
 
 interface VerifyOptions {
   /** Files with public keys (PEM). */

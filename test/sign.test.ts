@@ -6,7 +6,7 @@ import { formatSums } from "../src/bundle/sums.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { keygen } from "../src/keygen.ts";
 import { readTrustedKeys } from "../src/sign/keys.ts";
-import { verifySums } from "../src/sign/verify.ts";
+import { verifySums } from "../src/sign/verify-sums.ts";
 import { sign } from "../src/sign.ts";
 import { scratch } from "./fixtures/program.ts";
 

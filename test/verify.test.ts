@@ -17,7 +17,7 @@ import t from "tap";
 import type { Inventory } from "../src/bundle/inventory-types.ts";
 import { AirferryError, ERROR_CODES, EXIT } from "../src/errors.ts";
 import { readTrustedKeys } from "../src/sign/keys.ts";
-import { verifySums } from "../src/sign/verify.ts";
+import { verifySums } from "../src/sign/verify-sums.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
 import { makeBundle, makeKey, sampleFiles, writeSignature } from "./fixtures/bundle-maker.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { hexOf } from "../../src/io/digest.ts";
 import { HashPool } from "../../src/io/hash-pool.ts";
 import { eachLimited } from "../../src/io/limit.ts";
-import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose.ts";
+import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose-packages.ts";
 
 const [folder = ".", threads = "0"] = process.argv.slice(2);
 const pool = Number(threads) > 0 ? new HashPool(Number(threads)) : undefined;

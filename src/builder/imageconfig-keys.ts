@@ -1,7 +1,7 @@
 /**
  * The keys of the CAPI image builder's `imageconfig`, in the order and groups of its reference, and who fills each in.
  */
-import { nearest } from "../io/nearest.ts";
+import { nearest } from "../io/closest-word.ts";
 
 /** Who a value comes from. */
 type KeyOrigin =

@@ -8,8 +8,8 @@ import type { Problem } from "../errors.ts";
 import { checkName, checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference, formatReference, isTag, parseReference } from "../oci/reference.ts";
+import { printable } from "./entry-paths.ts";
 import type { Catalog, CatalogRpm, InventoryEntry } from "./inventory-types.ts";
-import { printable } from "./paths.ts";
 
 /** What is shown to people and stands in rendered files. */
 const text = z

@@ -5,13 +5,13 @@
 import { AirferryError, type Problem } from "../errors.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
+import { type StreamRange, touchedEntries } from "./affected-entries.ts";
 import type { Contents } from "./contents.ts";
 import { mismatch } from "./contents.ts";
 import { streamEntries } from "./inventory.ts";
 import type { InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
 import { checkEnd, checkFrame, frameEnd, frameStart, type PlacedEntry, planSteps, readRun } from "./steps.ts";
-import { type StreamRange, touchedEntries } from "./touched.ts";
 import { piecesOf } from "./volume-layout.ts";
 import { VolumeSet } from "./volumes.ts";
 

@@ -7,13 +7,13 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
+import { touchedEntries } from "./affected-entries.ts";
+import { printable } from "./entry-paths.ts";
 import { parseInventoryInTurns } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
 import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_NOTE_BYTES } from "./media-names.ts";
-import { printable } from "./paths.ts";
 import { parseSums, type SumLine } from "./sums.ts";
-import { touchedEntries } from "./touched.ts";
 import { volumeIndexOf, volumeName } from "./volume-layout.ts";
 
 /** A bundle's parts. */

@@ -9,10 +9,10 @@ import { type Digest, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
 import { atOnce, inTurns, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { checkCatalog } from "./catalog-check.ts";
+import { checkingEntryPaths, compareUtf8, printable } from "./entry-paths.ts";
 import { parseCanonical } from "./inventory-text.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
-import { checkingEntryPaths, compareUtf8, printable } from "./paths.ts";
 import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
 import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume-layout.ts";
 

@@ -10,6 +10,7 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { shellWord } from "../io/shell.ts";
+import { printable } from "./entry-paths.ts";
 import {
   BIN_NAME,
   isJunkName,
@@ -19,7 +20,6 @@ import {
   SIGNATURES_NAME,
   SUMS_NAME,
 } from "./media-names.ts";
-import { printable } from "./paths.ts";
 
 /** A folder with more names than any bundle has is not listed to its end. */
 const MAX_NAMES = 20_000;

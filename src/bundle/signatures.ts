@@ -10,7 +10,7 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { trustedKeyOf } from "../sign/keys.ts";
 import { type Signer, signatureFiles } from "../sign/signer.ts";
-import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "../sign/verify.ts";
+import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "../sign/verify-sums.ts";
 import {
   INVENTORY_NAME,
   MAX_INVENTORY_BYTES,

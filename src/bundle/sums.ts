@@ -3,8 +3,8 @@
  */
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
+import { compareUtf8, printable } from "./entry-paths.ts";
 import { INVENTORY_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
-import { compareUtf8, printable } from "./paths.ts";
 
 /** One line. */
 export interface SumLine {

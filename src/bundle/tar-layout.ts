@@ -98,7 +98,7 @@ function fillBlock(header: Buffer, { name, prefix, mode, size, type }: Fields): 
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
 }
 
-/** Returns the header records that stand before an entry's content. The path is taken as it is, see paths.ts. */
+/** Returns the header records that stand before an entry's content. The path is taken as it is, see entry-paths.ts. */
 export function headerBytes(item: TarItem): Buffer {
   return headersOf([item]);
 }

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { makeFolder } from "../io/atomic.ts";
 import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
-import { type HeldLock, takeLock } from "../io/lock-file.ts";
+import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { Journal } from "./journal.ts";
 import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";
 import { piecesOf } from "./volume-layout.ts";

@@ -1,7 +1,7 @@
 /** Images as people know them: by name, platforms and who vouches for them, in place of blobs by digest. */
 import type { Catalog } from "../bundle/inventory-types.ts";
 import { formatBytes } from "../io/format.ts";
-import { formatTable } from "./format.ts";
+import { formatTable } from "./table.ts";
 
 const KEYID16_LENGTH = 16;
 

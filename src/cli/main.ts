@@ -3,7 +3,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
-import { nearest } from "../io/nearest.ts";
+import { nearest } from "../io/closest-word.ts";
 import { shellWords } from "../io/shell.ts";
 import { VERSION } from "../version.ts";
 import { COMMANDS } from "./commands.ts";

@@ -4,7 +4,7 @@
  */
 import { formatBytes } from "../io/format.ts";
 import { printableJson } from "../io/printable.ts";
-import { formatSeconds } from "./format.ts";
+import { formatSeconds } from "./table.ts";
 
 export type ProgressMode = "auto" | "plain" | "json" | "none";
 

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { parseJson } from "../io/json.ts";
 import { digestSchema } from "../io/own-file.ts";
-import { type DoctorClient, firstLines } from "./client.ts";
+import { type DoctorClient, firstLines } from "./doctor-client.ts";
 import { Remedy } from "./remedy.ts";
 
 const MEDIA_TYPE = "application/vnd.airferry.index.v1+json";

@@ -4,8 +4,8 @@
 
 import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "../http/failure.ts";
 import type { HostLimits } from "../http/hosts.ts";
-import type { Opened } from "../http/open.ts";
 import { type Backoff, isTransientStatus, parseRetryAfter } from "../http/retry.ts";
+import type { Opened } from "../http/send-request.ts";
 import { discard } from "../http/transport.ts";
 import { printable } from "../io/printable.ts";
 import { redactUrl } from "../io/redact.ts";

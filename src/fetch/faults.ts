@@ -3,7 +3,7 @@
  */
 
 import { AttemptFailure, upstreamError } from "../http/failure.ts";
-import type { Opened } from "../http/open.ts";
+import type { Opened } from "../http/send-request.ts";
 import { lengthOf } from "./answer.ts";
 
 function sizeHint(opened: Opened): string {

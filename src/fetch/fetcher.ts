@@ -9,18 +9,18 @@ import { Agents } from "../http/agents.ts";
 import { Credentials } from "../http/credentials.ts";
 import { dnsLookup, type Lookup, resolveBy } from "../http/guarded-lookup.ts";
 import { HostLimits } from "../http/hosts.ts";
-import type { Opened } from "../http/open.ts";
 import type { ProxyEnv } from "../http/proxy.ts";
 import type { Rewrite } from "../http/rewrite.ts";
+import type { Opened } from "../http/send-request.ts";
 import { Transport } from "../http/transport.ts";
 import { Watchdog } from "../http/watchdog.ts";
 import { currentSignal } from "../io/limit.ts";
 import { redactUrl } from "../io/redact.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
+import { integrityFault } from "./check-integrity.ts";
+import { type Engine, transferInto } from "./download.ts";
 import { headOf } from "./head.ts";
-import { integrityFault } from "./integrity.ts";
 import { MemorySink } from "./memory-sink.ts";
-import { type Engine, transferInto } from "./transfer.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
 
 export interface FetcherOptions {

@@ -3,13 +3,13 @@
  * body is left unread.
  */
 
-import { type Opened, openUrl } from "../http/open.ts";
+import { type Opened, openUrl } from "../http/send-request.ts";
 import { discard } from "../http/transport.ts";
 import { redactUrl } from "../io/redact.ts";
 import { headResult, lengthOf, REFUSES_RANGES, statusFailure } from "./answer.ts";
+import type { Engine } from "./download.ts";
 import { tryMirrors } from "./mirrors.ts";
 import { parseContentRange } from "./resume.ts";
-import type { Engine } from "./transfer.ts";
 import type { FetchTarget, HeadResult } from "./types.ts";
 
 /**

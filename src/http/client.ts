@@ -1,6 +1,6 @@
 /**
  * Asks hosts that the site itself names (its registry, its airferry), and tells what they answer, whatever the status: nothing is
- * tried again, no mirror is looked for. Goes straight there, through no proxy; everything else is as for upstreams (open.ts).
+ * tried again, no mirror is looked for. Goes straight there, through no proxy; everything else is as for upstreams (send-request.ts).
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
@@ -12,7 +12,7 @@ import { AttemptFailure, NoAnswer, upstreamError } from "./failure.ts";
 import { dnsLookup, type Lookup, resolveBy } from "./guarded-lookup.ts";
 import { HostLimits } from "./hosts.ts";
 import { BY_USER, type Named } from "./named.ts";
-import { type OpenParts, openUrl } from "./open.ts";
+import { type OpenParts, openUrl } from "./send-request.ts";
 import { discard, type Method, Transport } from "./transport.ts";
 import { Watchdog } from "./watchdog.ts";
 

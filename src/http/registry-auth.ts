@@ -11,10 +11,10 @@ import type { HostCredentials } from "../manifest/schema.ts";
 import { findLogin } from "../oci/docker-login.ts";
 import { apiHost, canonicalHost } from "../oci/reference.ts";
 import type { Authenticator } from "./authenticator.ts";
+import { basicHeader, type Login } from "./basic-auth.ts";
 import { answerable, type Challenge, parseChallenges } from "./challenge.ts";
 import { hostNames, readVariable } from "./credentials.ts";
 import { httpStatusOf } from "./failure.ts";
-import { basicHeader, type Login } from "./login.ts";
 import { type Named, namerOf } from "./named.ts";
 import { networkRank } from "./network-rank.ts";
 

@@ -3,7 +3,7 @@
  * looking into the image and its `.treeinfo`, whose text is only ever believed where the files are there.
  */
 import { textOf } from "../io/text.ts";
-import type { IsoImage } from "./image.ts";
+import type { IsoImage } from "./iso-image.ts";
 
 const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_REPOSITORIES = 32;

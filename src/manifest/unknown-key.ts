@@ -1,5 +1,5 @@
 /** What a key may have meant that the manifest does not know at its place: the nearest one there, or the place where it belongs. */
-import { nearest } from "../io/nearest.ts";
+import { nearest } from "../io/closest-word.ts";
 import { manifestJsonSchema } from "./schema.ts";
 
 interface Node {

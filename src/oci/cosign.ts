@@ -6,7 +6,7 @@
 import { parseJson } from "../io/json.ts";
 import type { TrustedKey } from "../sign/keys.ts";
 import { isSignatureOf } from "../sign/signature.ts";
-import { isOciDigest, type OciDigest } from "./digest.ts";
+import { isOciDigest, type OciDigest } from "./oci-digest.ts";
 
 /** Larger signatures are not looked at. */
 export const MAX_COSIGN_BYTES = 1024 * 1024;

@@ -9,7 +9,7 @@ import { readFile, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import type { Login } from "../http/login.ts";
+import type { Login } from "../http/basic-auth.ts";
 import { parseJson } from "../io/json.ts";
 
 /** What a file says, each member still of any type: people and programs edit these. */

@@ -5,8 +5,8 @@
 
 import { AirferryError } from "../errors.ts";
 import { parseJson } from "../io/json.ts";
-import { isOciDigest, type OciDigest } from "./digest.ts";
 import { isIndexType, isManifestType, isSchema1Type, OCI_INDEX, OCI_MANIFEST } from "./media-types.ts";
+import { isOciDigest, type OciDigest } from "./oci-digest.ts";
 import type { Platform } from "./platform.ts";
 
 /** Registries and clients stop here too. */

@@ -3,7 +3,7 @@
  * docker.io, and one segment there is `library/`. See the distribution-spec v1.1, "Pulling manifests", and docs/manifest.md.
  */
 import { AirferryError } from "../errors.ts";
-import { isOciDigest, type OciDigest } from "./digest.ts";
+import { isOciDigest, type OciDigest } from "./oci-digest.ts";
 
 /** A reference taken apart, normalised. */
 export interface Reference {

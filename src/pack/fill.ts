@@ -20,7 +20,7 @@ import { SharedPieces } from "../io/shared-pieces.ts";
 import { shellWord } from "../io/shell.ts";
 import { verifySpace } from "../io/space.ts";
 import type { RandomAccess } from "../io/types.ts";
-import { KeptFolder } from "../manifest/kept-folder.ts";
+import { KeptFolder } from "../manifest/lock-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import type { ItemFault } from "../sources/types.ts";

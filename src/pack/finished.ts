@@ -15,8 +15,8 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
 import { canonicalJson } from "../manifest/load.ts";
+import { writeState } from "../manifest/pack-state.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { writeState } from "../manifest/state.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
 import type { PackJob } from "./job.ts";
 

@@ -1,8 +1,8 @@
 /** One pack on its way: what is asked for, and what all its steps work with. */
 import { type Finding, findingLine, refuseFindings } from "../io/findings.ts";
 import { HashPool } from "../io/hash-pool.ts";
-import { takeLock } from "../io/lock-file.ts";
-import { readState, type State } from "../manifest/state.ts";
+import { takeLock } from "../io/process-lock.ts";
+import { readState, type State } from "../manifest/pack-state.ts";
 import type { Signer } from "../sign/signer.ts";
 import type { RpmSigner } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";

@@ -4,8 +4,8 @@
  */
 import { type Builder, parseBuilder } from "../builder/builder.ts";
 import { checkPackedKickstart, isKickstart } from "../builder/kickstart-findings.ts";
+import { checkEntryPaths } from "../bundle/entry-paths.ts";
 import type { Catalog } from "../bundle/inventory-types.ts";
-import { checkEntryPaths } from "../bundle/paths.ts";
 import { layOut } from "../bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
@@ -13,7 +13,7 @@ import { isDigest } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { formatIntegrity, type Integrity } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
-import { KeptFolder } from "../manifest/kept-folder.ts";
+import { KeptFolder } from "../manifest/lock-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { entriesOf, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";

@@ -11,8 +11,8 @@ import { plural } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
-import { KeptFolder } from "../manifest/kept-folder.ts";
 import { imageName } from "../manifest/load.ts";
+import { KeptFolder } from "../manifest/lock-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
 import {

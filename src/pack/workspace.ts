@@ -5,14 +5,14 @@
 import { createFetcher } from "../fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "../fetch/types.ts";
 import type { Kind } from "../io/types.ts";
+import { pathsOf } from "../manifest/file-names.ts";
 import { filePathOf, imageName, readManifest } from "../manifest/load.ts";
-import { pathsOf } from "../manifest/paths.ts";
 import { requestDigest } from "../manifest/request.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
 import type { UnpackedVendor } from "../sources/local-path.ts";
 import { withCompanions } from "../sources/rpm/companion-entries.ts";
-import { openVendor } from "../sources/vendor.ts";
+import { openVendor } from "../sources/vendor-archive.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */

@@ -6,8 +6,8 @@
 import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
-import type { OciDigest } from "../oci/digest.ts";
 import { parseImageManifest } from "../oci/image-manifest.ts";
+import type { OciDigest } from "../oci/oci-digest.ts";
 import { digestTag } from "../oci/reference.ts";
 import type { PackedBlob } from "../store/packed-blob.ts";
 import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../store/packed-images.ts";

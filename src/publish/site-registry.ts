@@ -12,8 +12,8 @@ import { type Backoff, backoffMs, isTransientStatus, parseRetryAfter, sleep } fr
 import { digestOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { currentSignal, throwIfAborted } from "../io/limit.ts";
-import { isOciDigest, type OciDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS } from "../oci/media-types.ts";
+import { isOciDigest, type OciDigest } from "../oci/oci-digest.ts";
 import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
 
 interface SiteRegistryOptions {

@@ -4,7 +4,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import { EMPTY_DIGEST } from "../io/digest.ts";
-import { treeUrl } from "./repositories.ts";
+import { treeUrl } from "./rpm-repositories.ts";
 import type { RenderInput } from "./types.ts";
 import { addressOf, encodeUrlPath, entriesOf, releasesOf } from "./view.ts";
 

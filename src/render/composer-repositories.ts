@@ -4,7 +4,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
-import { repositoriesOf, type ServedRepository } from "./repositories.ts";
+import { repositoriesOf, type ServedRepository } from "./rpm-repositories.ts";
 import type { RenderInput } from "./types.ts";
 import { entriesOf } from "./view.ts";
 

@@ -10,7 +10,7 @@ import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.t
 import { AirferryError } from "../errors.ts";
 import { hexOf } from "../io/digest.ts";
 import { registryPrefix } from "./registry-prefix.ts";
-import { repositoriesOf, repositoryOf } from "./repositories.ts";
+import { repositoriesOf, repositoryOf } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
 import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
 

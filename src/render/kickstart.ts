@@ -13,7 +13,7 @@ import {
 } from "../builder/kickstart-template.ts";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
-import { repositoriesOf, type ServedRepository, treeUrl } from "./repositories.ts";
+import { repositoriesOf, type ServedRepository, treeUrl } from "./rpm-repositories.ts";
 import type { RenderInput } from "./types.ts";
 import { addressOf, builderOf, buildIso, releasesOf } from "./view.ts";
 

@@ -11,7 +11,7 @@ import { guestVars } from "./guest.ts";
 import { STAGED } from "./machine.ts";
 import { bootVars } from "./packer-boot.ts";
 import { registryPrefix } from "./registry-prefix.ts";
-import { repositoriesOf, repositoryOf } from "./repositories.ts";
+import { repositoriesOf, repositoryOf } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
 import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
 

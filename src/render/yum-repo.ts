@@ -1,7 +1,7 @@
 /**
  * `airferry.repo`: every served repository for dnf and yum, with signatures checked. See dnf.conf(5).
  */
-import { repositoriesOf } from "./repositories.ts";
+import { repositoriesOf } from "./rpm-repositories.ts";
 import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";
 import { addressOf } from "./view.ts";
 

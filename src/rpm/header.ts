@@ -5,7 +5,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";
-import { SIGNATURE_TAG, TAG, TYPE, TYPE_BYTES } from "./tags.ts";
+import { SIGNATURE_TAG, TAG, TYPE, TYPE_BYTES } from "./header-tags.ts";
 
 /** Bytes of the lead. */
 const LEAD_BYTES = 96;

@@ -4,7 +4,7 @@
  */
 import { rpmvercmp } from "./evr.ts";
 import { archiveSizeOf, invalidRpm, isSourcePackage, type RpmFile, type RpmHeader } from "./header.ts";
-import { FILE_GHOST, SENSE, TAG } from "./tags.ts";
+import { FILE_GHOST, SENSE, TAG } from "./header-tags.ts";
 
 /**
  * All paths of one package together: headers store folder and name separately, so a few bytes can expand to very many.

@@ -4,9 +4,9 @@
  * Deterministic: the same pool and requests always give the same result.
  */
 import { Pace } from "../io/pace.ts";
-import { inSight } from "./in-sight.ts";
 import { choose, narrow, type PolicyView, ranked } from "./policy.ts";
 import { type Pool, type Rule, unsolvable } from "./pool.ts";
+import { inSight } from "./reachable.ts";
 
 /** One requirement: any one of these packages, the best available. */
 export interface Request {

@@ -10,7 +10,7 @@ import type { RandomAccess } from "../io/types.ts";
 import type { OpenPgpKeyring } from "../sign/openpgp-keyring.ts";
 import { type OpenPgpVerdict, requireGoodSignature, verifyOpenPgpSignature } from "../sign/openpgp-verify.ts";
 import { isSourcePackage, type RpmFile, readRpmFile } from "./header.ts";
-import { DIGEST_ALGORITHMS, SIGNATURE_TAG, TAG } from "./tags.ts";
+import { DIGEST_ALGORITHMS, SIGNATURE_TAG, TAG } from "./header-tags.ts";
 
 const READ_BYTES = 1024 * 1024;
 

@@ -8,11 +8,11 @@ import { spawn } from "node:child_process";
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { AirferryError } from "../errors.ts";
 import { currentSignal } from "../io/limit.ts";
-import { formatSignatureBundle, parseSignatureBundle } from "./bundle.ts";
 import { keyKindOf, readTrustedKeys, trustedKeyOf } from "./keys.ts";
 import { type Passphrase, readPrivateKey } from "./private-key.ts";
 import { derFromRaw, isSignatureOf, signBytes } from "./signature.ts";
-import type { SignatureFile } from "./verify.ts";
+import { formatSignatureBundle, parseSignatureBundle } from "./sigstore-bundle.ts";
+import type { SignatureFile } from "./verify-sums.ts";
 
 /** Something that signs. */
 export interface Signer {

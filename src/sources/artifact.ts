@@ -19,10 +19,10 @@ import { fileEntryOf } from "../manifest/load.ts";
 import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
 import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
 import { resolveChecksums } from "./checksums.ts";
+import { lookerOf } from "./content-sniffer.ts";
 import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
-import { lookerOf } from "./looks.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { ItemSource, LockContext, PlanContext, PlanItem } from "./types.ts";
 

@@ -15,8 +15,8 @@ import { ioError, makeFolder } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, RunningDigest } from "../io/digest.ts";
 import { algorithmsIn, type Integrity, mismatchOf } from "../io/integrity.ts";
 import { throwIfAborted } from "../io/limit.ts";
-import { type HeldLock, takeLock } from "../io/lock-file.ts";
 import { parseNote } from "../io/own-file.ts";
+import { type HeldLock, takeLock } from "../io/process-lock.ts";
 
 /** `$AIRFERRY_CACHE`, else `$XDG_CACHE_HOME/airferry`, else `~/.cache/airferry`. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {

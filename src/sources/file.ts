@@ -2,7 +2,7 @@
 import { filePathOf } from "../manifest/load.ts";
 import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
-import { mapEntries } from "./each.ts";
+import { mapEntries } from "./map-entries.ts";
 import type { SourceKind } from "./types.ts";
 
 const SIDECAR = /\.(sha256|sha256sum|sha512|sha512sum|md5|asc|sig)$/;

@@ -6,10 +6,10 @@
 import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
 import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
-import { mapEntries } from "./each.ts";
 import type { IsoDetail } from "./iso-detail.ts";
 import type { LockedOf } from "./lock-document.ts";
-import { readKeysOf } from "./rpm/keys.ts";
+import { mapEntries } from "./map-entries.ts";
+import { readKeysOf } from "./rpm/repository-keys.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
 const keysOf = (entry: LockedOf<"iso">) => entry.detail?.keys ?? [];

@@ -13,10 +13,10 @@ import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 import type { Kind } from "../io/types.ts";
 import { canonicalJson } from "../manifest/load.ts";
 import { lockedFile } from "./file-detail.ts";
-import { lockedImage } from "./image/detail.ts";
+import { lockedImage } from "./image/image-detail.ts";
 import { lockedIso } from "./iso-detail.ts";
 import { lockedArtifactInFile } from "./locked-artifact.ts";
-import { lockedRpm } from "./rpm/detail.ts";
+import { lockedRpm } from "./rpm/rpm-detail.ts";
 
 const MAX_LOCK_BYTES = 512 * 1024 * 1024;
 const LOCK_VERSION = 1;

@@ -4,8 +4,8 @@
  */
 import { emptyFindings } from "./rpm/empty.ts";
 import { excludePackages } from "./rpm/exclude.ts";
-import { lockRepositories } from "./rpm/lock.ts";
-import { planRepositories } from "./rpm/plan.ts";
+import { lockRepositories } from "./rpm/lock-repositories.ts";
+import { planRepositories } from "./rpm/plan-repositories.ts";
 import type { SourceKind } from "./types.ts";
 
 export const rpmSource: SourceKind<"rpm"> = {

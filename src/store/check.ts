@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import { printable } from "../bundle/paths.ts";
+import { printable } from "../bundle/entry-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";

@@ -10,7 +10,7 @@ import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { currentSignal } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
-import type { OciDigest } from "../oci/digest.ts";
+import type { OciDigest } from "../oci/oci-digest.ts";
 
 /** A blob and its file in the store. */
 export interface PackedBlob {

@@ -6,13 +6,13 @@ import type { CatalogImage, InventoryEntry } from "../bundle/inventory-types.ts"
 import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { blobPath, type OciDigest } from "../oci/digest.ts";
 import {
   type Descriptor,
   type ImageManifest,
   MAX_IMAGE_MANIFEST_BYTES,
   parseImageManifest,
 } from "../oci/image-manifest.ts";
+import { blobPath, type OciDigest } from "../oci/oci-digest.ts";
 import { formatReference, parseReference, type Reference, servedRepository } from "../oci/reference.ts";
 import { damaged, type PackedBlob } from "./packed-blob.ts";
 import type { Release, StoreReader } from "./types.ts";

@@ -9,7 +9,7 @@ import { createFetcher } from "../../src/fetch/fetcher.ts";
 import { BY_USER } from "../../src/http/named.ts";
 import { parseNetrc } from "../../src/http/netrc.ts";
 import { findLogin } from "../../src/oci/docker-login.ts";
-import { Htpasswd } from "../../src/server/registry/login.ts";
+import { Htpasswd } from "../../src/server/registry/htpasswd.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 
 const dir = scratch(t);

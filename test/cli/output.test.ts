@@ -1,7 +1,7 @@
 /** Nobody's text makes a line of its own, or drives a terminal: tables, messages and documents that are printed. */
 import { join } from "node:path";
 import t from "tap";
-import { formatTable } from "../../src/cli/format.ts";
+import { formatTable } from "../../src/cli/table.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
 import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";

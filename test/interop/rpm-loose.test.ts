@@ -3,11 +3,11 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose.ts";
+import { readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose-packages.ts";
 import { needs } from "../fixtures/clients.ts";
 import { fixtureRpms, inMemory, RPM_FIXTURES } from "../fixtures/rpm-files.ts";
 
-// One package of createrepo_c is left out: it loses letters of it, see test/rpm/loose.test.ts.
+// One package of createrepo_c is left out: it loses letters of it, see test/rpm/loose-packages.test.ts.
 const PICK =
   /^(katello-zoo\/zoo\/|artipie-el7\/|generated-modular\/rpms\/|createrepo_c\/packages\/(?!balicek-iso88592)|rpm-rs\/RPMS\/v[46]\/[^/]*$)/;
 const FORMAT =

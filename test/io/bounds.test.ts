@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "tap";
 import { parseJson } from "../../src/io/json.ts";
 import { parseYaml } from "../../src/io/yaml.ts";
-import { IsoImage } from "../../src/iso/image.ts";
+import { IsoImage } from "../../src/iso/iso-image.ts";
 import { parseManifest, readManifest } from "../../src/manifest/load.ts";
 import { readRpmFile } from "../../src/rpm/header.ts";
 import { parseModules } from "../../src/rpm/modulemd.ts";

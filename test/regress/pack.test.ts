@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { KeptFolder } from "../../src/manifest/kept-folder.ts";
+import { KeptFolder } from "../../src/manifest/lock-folder.ts";
 import { prepareTlsAuto } from "../../src/server/process/tls-auto.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";

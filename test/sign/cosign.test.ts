@@ -12,7 +12,7 @@ import { keygen } from "../../src/keygen.ts";
 import { keyidOf, parsePublicKeys, publicKeyPem, readTrustedKeys } from "../../src/sign/keys.ts";
 import { openPrivateKey, readPrivateKey } from "../../src/sign/private-key.ts";
 import { keySigner, openSigner, signatureFiles } from "../../src/sign/signer.ts";
-import { verifySums } from "../../src/sign/verify.ts";
+import { verifySums } from "../../src/sign/verify-sums.ts";
 import { absent, cosignPaths } from "../fixtures/clients.ts";
 import { COSIGN_VECTORS, PASSPHRASE, SIGNED_BYTES } from "../fixtures/cosign-vectors.ts";
 
@@ -193,7 +193,7 @@ t.test("nothing here ever names a transparency log", async (t) => {
   const found = spawnSync("grep", ["-rliE", "rekor|tlog-upload", folder], { encoding: "utf8" }).stdout;
   t.equal(found, "");
   t.ok(
-    execFileSync("grep", ["-rl", "tlogEntries", folder], { encoding: "utf8" }).includes("bundle.ts"),
+    execFileSync("grep", ["-rl", "tlogEntries", folder], { encoding: "utf8" }).includes("sigstore-bundle.ts"),
     "the search finds things",
   );
 });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import t from "tap";
 import { generateSigningKey, publicKeyPem, trustedKeyOf } from "../../src/sign/keys.ts";
 import { commandSigner, openSigner, signatureFiles } from "../../src/sign/signer.ts";
-import { verifySums } from "../../src/sign/verify.ts";
+import { verifySums } from "../../src/sign/verify-sums.ts";
 import { needs } from "../fixtures/clients.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "airferry-signer-"));

@@ -3,8 +3,8 @@
 import type { InspectedEntry } from "../../inspect.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatTable } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
+import { formatTable } from "../table.ts";
 
 export const inspectCommand: Register = (program, run) => {
   withGlobals(program.command("inspect").argument("<bundle...>", "bundle folder, or the folders of a set of media"))

@@ -3,9 +3,9 @@ import { Option } from "commander";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
-import { formatTable } from "../format.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 import { interruptible } from "../signals.ts";
+import { formatTable } from "../table.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 

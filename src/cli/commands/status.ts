@@ -4,9 +4,9 @@ import { AirferryError, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
-import { formatTable } from "../format.ts";
 import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
+import { formatTable } from "../table.ts";
 
 export const statusCommand: Register = (program, run) => {
   withGlobals(program.command("status"))

@@ -5,15 +5,15 @@
 import { hash, randomBytes } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
 import type { RandomAccess } from "../../io/types.ts";
-import { CONTENT_POLICY } from "./answers.ts";
 import type { Request } from "./context.ts";
-import type { HotAnswer } from "./hot-answers.ts";
 import { type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
 import type { Extent } from "./reader.ts";
 import { type Reader, readFile, readRandomAccess } from "./reader.ts";
 import type { Resources } from "./resources.ts";
-import { ClientGone, Transfer } from "./transfer.ts";
+import type { HotAnswer } from "./response-cache.ts";
+import { ClientGone, Transfer } from "./response-writer.ts";
+import { CONTENT_POLICY } from "./text-responses.ts";
 
 /** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
 interface BlobContent {

@@ -5,8 +5,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
-import type { HotAnswers } from "./hot-answers.ts";
 import type { Resources } from "./resources.ts";
+import type { HotAnswers } from "./response-cache.ts";
 
 /** One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`. */
 export interface Request {

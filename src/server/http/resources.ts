@@ -5,7 +5,7 @@
 import { BufferPool } from "./buffers.ts";
 import { SharedFiles } from "./handles.ts";
 import { BlobMemory } from "./memory.ts";
-import { WaitingAnswers } from "./waiting-answers.ts";
+import { WaitingAnswers } from "./pending-responses.ts";
 
 const BLOB_MEMORY_BYTES = 32 * 1024 * 1024;
 

@@ -5,11 +5,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../../errors.ts";
 import { printable } from "../../io/printable.ts";
-import { sendNotFound, sendText } from "./answers.ts";
 import type { Mount, Request, ServeContext } from "./context.ts";
 import { HostCheck } from "./host-header.ts";
+import { parseTarget } from "./request-target.ts";
 import type { Resources } from "./resources.ts";
-import { parseTarget } from "./target.ts";
+import { sendNotFound, sendText } from "./text-responses.ts";
 
 class RoutedRequest implements Request {
   readonly req: IncomingMessage;

@@ -8,12 +8,12 @@ import { AirferryError } from "../../errors.ts";
 import { type Digest, digestOf } from "../../io/digest.ts";
 import { configFiles } from "../../render/config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "../../render/types.ts";
-import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";
+import { sendNotFound } from "../http/text-responses.ts";
 import { type Html, html, joined } from "./html.ts";
 import { htmlPage, LINE, link, sendPage } from "./page.ts";
-import type { PageState } from "./state.ts";
+import type { PageState } from "./pages-state.ts";
 
 /** Serves rendered configuration, and a page that lists it. */
 export function config(state: PageState): Mount {

@@ -6,9 +6,9 @@
 import { hexOf } from "../../io/digest.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { Request, TreeView } from "../http/context.ts";
+import { compareUtf8, encodePath } from "./entry-tree.ts";
 import { type Html, html, joined } from "./html.ts";
 import { htmlPage, link, table } from "./page.ts";
-import { compareUtf8, encodePath } from "./tree.ts";
 
 const NAMES_PER_PAGE = 1000;
 

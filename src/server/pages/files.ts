@@ -3,17 +3,17 @@
  * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Paths".
  */
 import { digestOf, hexOf } from "../../io/digest.ts";
-import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
 import type { Found, Mount, Request, ServeContext, TreeView } from "../http/context.ts";
-import type { HotAnswer } from "../http/hot-answers.ts";
+import type { HotAnswer } from "../http/response-cache.ts";
+import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
 import { directoryPage } from "./directory-page.ts";
+import { isDirectory } from "./entry-tree.ts";
 import { frontPage } from "./front-page.ts";
 import { sendPage } from "./page.ts";
-import type { PageState } from "./state.ts";
-import { isDirectory } from "./tree.ts";
+import type { PageState } from "./pages-state.ts";
 
 /** Answers any path with the entry of that name. */
 export function files(state: PageState): Mount {

@@ -10,9 +10,9 @@ import { formatReference, parseReference, servedHost } from "../../oci/reference
 import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";
+import { encodePath } from "./entry-tree.ts";
 import { type Html, html, joined } from "./html.ts";
 import { commandBlock, htmlPage, LINE, link, table } from "./page.ts";
-import { encodePath } from "./tree.ts";
 
 const MAX_ROWS = 200;
 const DAY_MS = 24 * 60 * 60 * 1000;

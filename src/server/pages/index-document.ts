@@ -5,15 +5,15 @@
 import { type Digest, digestOf } from "../../io/digest.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
 import { parseReference, servedRepository } from "../../oci/reference.ts";
-import { repositoriesOf, treeUrl } from "../../render/repositories.ts";
+import { repositoriesOf, treeUrl } from "../../render/rpm-repositories.ts";
 import type { RenderInput } from "../../render/types.ts";
 import { builderOf, encodeUrlPath, rootFor } from "../../render/view.ts";
 import type { Release } from "../../store/types.ts";
-import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Mount, TreeView } from "../http/context.ts";
+import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
-import type { PageState } from "./state.ts";
+import type { PageState } from "./pages-state.ts";
 
 const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
 

@@ -7,15 +7,15 @@ import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
 import type { Digest } from "../../io/digest.ts";
 import type { IsoEntry } from "../../iso/types.ts";
-import { sendNotFound } from "../http/answers.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
 import type { Mount, Request, ServeContext } from "../http/context.ts";
+import { sendNotFound } from "../http/text-responses.ts";
+import { encodePath } from "./entry-tree.ts";
 import { firstOfPage, isoPage } from "./iso-page.ts";
 import { PAGE_POLICY } from "./page.ts";
-import type { PageState } from "./state.ts";
+import type { PageState } from "./pages-state.ts";
 import type { StoredIso } from "./stored-iso.ts";
-import { encodePath } from "./tree.ts";
 
 /** Serves what is inside ISOs. Leaves `/isos` itself and `/isos/NAME.iso` to others. */
 export function isoTree(state: PageState): Mount {

@@ -3,8 +3,8 @@
  * elsewhere.
  */
 import { createHash } from "node:crypto";
-import { sendGenerated } from "../http/answers.ts";
 import type { Request } from "../http/context.ts";
+import { sendGenerated } from "../http/text-responses.ts";
 import { type Html, type HtmlValue, html, joined } from "./html.ts";
 
 /** Between parts that stand on lines of their own in the source. */

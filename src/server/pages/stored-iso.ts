@@ -4,8 +4,8 @@
  */
 
 import type { RandomAccess } from "../../io/types.ts";
-import { IsoImage } from "../../iso/image.ts";
 import { type InstallTree, readInstallTree } from "../../iso/install-tree.ts";
+import { IsoImage } from "../../iso/iso-image.ts";
 import type { IsoEntry } from "../../iso/types.ts";
 import type { SharedFiles } from "../http/handles.ts";
 

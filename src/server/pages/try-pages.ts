@@ -5,9 +5,9 @@ import { AirferryError } from "../../errors.ts";
 import { configFiles } from "../../render/config-files.ts";
 import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
+import { createTreeView } from "./entry-tree.ts";
 import { frontPage } from "./front-page.ts";
 import { indexOf } from "./index-document.ts";
-import { createTreeView } from "./tree.ts";
 
 /** Where nobody is asked for anything. */
 const NOWHERE = "http://127.0.0.1";

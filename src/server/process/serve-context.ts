@@ -7,8 +7,8 @@ import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { ServeContext, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
-import { HotAnswers } from "../http/hot-answers.ts";
-import { createTreeView } from "../pages/tree.ts";
+import { HotAnswers } from "../http/response-cache.ts";
+import { createTreeView } from "../pages/entry-tree.ts";
 import { UsableReleases } from "./usable.ts";
 
 const LOOK_AGAIN_MS = 1000;

@@ -7,7 +7,6 @@ import { readFile } from "node:fs/promises";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
 import { digestOf } from "../../io/digest.ts";
-import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
   attestedDigest,
   type ImageManifest,
@@ -16,6 +15,7 @@ import {
   referrerDescriptor,
 } from "../../oci/image-manifest.ts";
 import { OCI_INDEX } from "../../oci/media-types.ts";
+import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { StoreReader } from "../../store/types.ts";

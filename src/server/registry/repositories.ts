@@ -3,7 +3,7 @@
  * where only one is meant. Made once for each view. See docs/serve.md, "Registry".
  */
 import type { CatalogImage } from "../../bundle/inventory-types.ts";
-import type { OciDigest } from "../../oci/digest.ts";
+import type { OciDigest } from "../../oci/oci-digest.ts";
 import { canonicalHost, parseReference, servedHost, servedRepository } from "../../oci/reference.ts";
 import type { Release } from "../../store/types.ts";
 

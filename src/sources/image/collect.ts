@@ -12,7 +12,6 @@ import { parseJson } from "../../io/json.ts";
 import { mapLimited } from "../../io/limit.ts";
 import type { Established } from "../../io/types.ts";
 import { MAX_COSIGN_BYTES } from "../../oci/cosign.ts";
-import { blobPath, type OciDigest } from "../../oci/digest.ts";
 import {
   artifactTypeOf,
   attestedDigest,
@@ -31,11 +30,12 @@ import {
   SIGSTORE_BUNDLE,
   SIMPLE_SIGNING,
 } from "../../oci/media-types.ts";
+import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { formatPlatform, isKnownPlatform, isPlatform, type Platform, parsePlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs } from "../types.ts";
-import type { LockedImage } from "./detail.ts";
+import type { LockedImage } from "./image-detail.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 
 interface CollectOptions {

@@ -5,9 +5,9 @@ import type { ImageEntry } from "../../manifest/schema.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
 import { localPath } from "../local-path.ts";
 import type { LockContext } from "../types.ts";
-import { type ArchivedImage, openImageArchive } from "./archive.ts";
 import { type Collected, collectImage } from "./collect.ts";
-import type { ImageDetail } from "./detail.ts";
+import { type ArchivedImage, openImageArchive } from "./image-archive.ts";
+import type { ImageDetail } from "./image-detail.ts";
 
 /** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM_INVALID */
 export async function lockArchive(

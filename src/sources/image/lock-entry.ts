@@ -10,12 +10,12 @@ import { lockChart } from "./chart.ts";
 import { type ChartMetadata, readChart } from "./chart-archive.ts";
 import { imagesOfChart } from "./chart-images.ts";
 import { type Collected, collectImage } from "./collect.ts";
-import type { ImageDetail } from "./detail.ts";
+import type { ImageDetail } from "./image-detail.ts";
 import { lockArchive } from "./lock-archive.ts";
 import { ociChart } from "./oci-chart.ts";
 import { repositoryUrl } from "./registry.ts";
 import { explained, registryOf } from "./registry-access.ts";
-import { pickTags } from "./tags.ts";
+import { pickTags } from "./select-tags.ts";
 
 /** Images of one entry that are locked together. */
 const TAG_CONCURRENCY = 4;

@@ -4,8 +4,8 @@
  */
 import { AirferryError } from "../../errors.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
-import { blobPath } from "../../oci/digest.ts";
 import { type Descriptor, parseImageManifest } from "../../oci/image-manifest.ts";
+import { blobPath } from "../../oci/oci-digest.ts";
 import type { LockContext } from "../types.ts";
 import { checkProvenance, HELM_CONTENT, HELM_PROVENANCE, MAX_PROVENANCE_BYTES, unsigned } from "./chart.ts";
 import { MAX_CHART_BYTES } from "./chart-archive.ts";

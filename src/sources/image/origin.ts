@@ -1,7 +1,7 @@
 /** What a registry and an archive on disk have in common: manifests and small blobs to look at, and places of large ones. */
 
-import type { OciDigest } from "../../oci/digest.ts";
 import type { Descriptor } from "../../oci/image-manifest.ts";
+import type { OciDigest } from "../../oci/oci-digest.ts";
 import type { Codec } from "../archive/inflate.ts";
 
 /** Bytes of a manifest, checked against the digest that was asked for. */

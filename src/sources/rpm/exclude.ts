@@ -12,8 +12,8 @@ import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
-import type { RpmDetail } from "./detail.ts";
 import { locate } from "./location.ts";
+import type { RpmDetail } from "./rpm-detail.ts";
 import { keptArtifact, writeCut } from "./write-entry.ts";
 
 const METADATA = /\/repodata\//;

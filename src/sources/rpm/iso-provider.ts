@@ -5,8 +5,8 @@
  */
 import { AirferryError } from "../../errors.ts";
 import type { RandomAccess } from "../../io/types.ts";
-import { IsoImage } from "../../iso/image.ts";
 import { readInstallTree } from "../../iso/install-tree.ts";
+import { IsoImage } from "../../iso/iso-image.ts";
 import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
 import { readModules } from "../../rpm/modules-thread.ts";

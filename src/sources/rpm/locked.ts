@@ -16,11 +16,11 @@ import { MAX_METADATA_BYTES, maxOpenBytes } from "../../rpm/repomd.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import { urlsOf } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
-import type { LeftOutDependency } from "./detail.ts";
-import { listingOf } from "./loose.ts";
+import { listingOf } from "./loose-folder.ts";
 import { placeOf } from "./place.ts";
-import { isPackage } from "./plan.ts";
+import { isPackage } from "./plan-repositories.ts";
 import { isSeeded, type Repository } from "./repository.ts";
+import type { LeftOutDependency } from "./rpm-detail.ts";
 import { fetchRepomd } from "./snapshot.ts";
 
 /** The earlier lock of an entry when its text, and a local folder's content, are the same. */

@@ -5,7 +5,7 @@ import { ModuleIndex } from "../../rpm/modules.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import type { Primary } from "../../rpm/primary.ts";
 import { type Advisory, forEachAdvisory } from "../../rpm/updateinfo.ts";
-import type { LooseFolder } from "./loose.ts";
+import type { LooseFolder } from "./loose-folder.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** A repository that takes part in a lock. */

@@ -1,6 +1,6 @@
 /** What selection decides for one repository: the packages that it carries, and why. */
 import type { PackageEntry } from "../../rpm/primary.ts";
-import type { LeftOutDependency } from "./detail.ts";
+import type { LeftOutDependency } from "./rpm-detail.ts";
 
 /** What one repository carries. */
 export interface Selected {

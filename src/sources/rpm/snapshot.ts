@@ -1,6 +1,6 @@
 /**
  * One consistent state of a repository's metadata: repomd.xml with its signature checked, and records on demand, each with
- * the size and digest that repomd.xml gives. opening.ts notices when upstream changes in between.
+ * the size and digest that repomd.xml gives. open-repositories.ts notices when upstream changes in between.
  */
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
@@ -29,9 +29,9 @@ import { requireGoodSignature, verifyDetached } from "../../sign/openpgp-verify.
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { recordedUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
-import type { RepositoryKeys } from "./keys.ts";
 import { urlOf } from "./location.ts";
 import type { Place } from "./place.ts";
+import type { RepositoryKeys } from "./repository-keys.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
 /** Largest open document that room is taken for on upstream's word. */

@@ -15,14 +15,14 @@ import { cutUpdateinfo } from "../../rpm/updateinfo.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import type { KeptBlobs, LockContext } from "../types.ts";
-import { CUT_RECORDS, type RpmDetail } from "./detail.ts";
-import type { RepositoryKeys } from "./keys.ts";
+import { type Neighbour, readTree } from "./distribution-tree.ts";
 import { type Location, locate } from "./location.ts";
-import type { LooseFolder } from "./loose.ts";
+import type { LooseFolder } from "./loose-folder.ts";
 import { openGroup, type Repository } from "./repository.ts";
+import type { RepositoryKeys } from "./repository-keys.ts";
+import { CUT_RECORDS, type RpmDetail } from "./rpm-detail.ts";
 import type { Selected } from "./selected.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { type Neighbour, readTree } from "./tree.ts";
 
 /** A package with where it is and where it goes. */
 interface Placed extends SubsetPackage {

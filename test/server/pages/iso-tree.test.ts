@@ -1,4 +1,4 @@
-/** src/server/iso-tree.ts and config.ts behind a real server: trees inside ISOs, ranges, links, aborts, honest 404s. */
+/** src/server/pages/iso-tree.ts and config.ts behind a real server: trees inside ISOs, ranges, links, aborts, honest 404s. */
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { request as httpRequest } from "node:http";

@@ -6,7 +6,7 @@ import { hashSync } from "bcryptjs";
 import t from "tap";
 import { createCa, createServerCertificate } from "../../../src/server/process/certificates.ts";
 import { prepareTlsAuto, readTlsFiles } from "../../../src/server/process/tls-auto.ts";
-import { Htpasswd } from "../../../src/server/registry/login.ts";
+import { Htpasswd } from "../../../src/server/registry/htpasswd.ts";
 import { readPrivateKey, sealPrivateKey } from "../../../src/sign/private-key.ts";
 import { airferry } from "../../fixtures/program.ts";
 import { sendRaw, startServer } from "../../fixtures/serving.ts";

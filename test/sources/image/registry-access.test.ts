@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { RegistryAuth, type RegistryAuthOptions, tokenService } from "../../../src/http/registry-auth.ts";
-import type { OciDigest } from "../../../src/oci/digest.ts";
+import type { OciDigest } from "../../../src/oci/oci-digest.ts";
 import { RegistryOrigin } from "../../../src/sources/image/registry.ts";
 import { askBy } from "../../../src/sources/image/registry-access.ts";
 import { type FakeRegistryOptions, indexOf, PASSWORD, startFakeRegistry, USER } from "../../fixtures/fake-registry.ts";

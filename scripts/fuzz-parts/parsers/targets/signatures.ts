@@ -1,13 +1,13 @@
 /** Keys and signatures. */
 import { generateKeyPairSync } from "node:crypto";
 import { checkCosignSignature, preAuthEncoding } from "../../../../src/oci/cosign.ts";
-import { formatSignatureBundle, parseSignatureBundle } from "../../../../src/sign/bundle.ts";
 import { parsePublicKeys } from "../../../../src/sign/keys.ts";
 import { readOpenPgpKeyring } from "../../../../src/sign/openpgp-keyring.ts";
 import { dearmorAll, readSignatures } from "../../../../src/sign/openpgp-packets.ts";
 import { readClearsigned, verifyClearsigned, verifyDetached } from "../../../../src/sign/openpgp-verify.ts";
 import { openPrivateKey } from "../../../../src/sign/private-key.ts";
 import { signBytes } from "../../../../src/sign/signature.ts";
+import { formatSignatureBundle, parseSignatureBundle } from "../../../../src/sign/sigstore-bundle.ts";
 import { parseChecksums } from "../../../../src/sources/checksum-file.ts";
 import { DIGEST, HEX, type Targets, text } from "../target.ts";
 

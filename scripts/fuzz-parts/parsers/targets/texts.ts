@@ -14,8 +14,8 @@ import { parseImageList } from "../../../../src/manifest/image-list.ts";
 import { parseManifest } from "../../../../src/manifest/load.ts";
 import { parseImageconfig } from "../../../../src/render/imageconfig.ts";
 import { checkPreconditions, parseRanges } from "../../../../src/server/http/ranges.ts";
-import { parseTarget } from "../../../../src/server/http/target.ts";
-import { Htpasswd } from "../../../../src/server/registry/login.ts";
+import { parseTarget } from "../../../../src/server/http/request-target.ts";
+import { Htpasswd } from "../../../../src/server/registry/htpasswd.ts";
 import { parseLock } from "../../../../src/sources/lock-document.ts";
 import { DIGEST, HEX, must, type Targets, text } from "../target.ts";
 

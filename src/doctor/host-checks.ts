@@ -1,0 +1,145 @@
+/**
+ * Doctor's look at this host and the way to the server: names, ports, space, reach, clock. A check returns what it found good,
+ * or throws; a thrown `Remedy` says what to do about it. Checks know nothing of each other. content-checks.ts has what is served.
+ */
+import { lookup } from "node:dns/promises";
+import { readFile, statfs } from "node:fs/promises";
+import { isIP } from "node:net";
+import { connect } from "node:tls";
+import type { DoctorClient } from "./doctor-client.ts";
+import { Remedy } from "./remedy.ts";
+
+export interface CheckContext {
+  client: DoctorClient;
+  base: URL;
+  /** Folder where the build will write. */
+  folder: string;
+  /** Where logins are looked for. */
+  env: NodeJS.ProcessEnv;
+}
+
+const MAX_CLOCK_SKEW_S = 300;
+/** An OVA build writes the ISO, a disk image and the archive of it. */
+const WANTED_FREE_BYTES = 40e9;
+/** Where packer serves the kickstart file from. */
+const PACKER_PORTS = { from: 8000, to: 9000 };
+
+/** The name in the URL resolves, or is an address. */
+export async function checkName({ base }: CheckContext): Promise<string> {
+  const host = base.hostname.replace(/^\[|\]$/g, "");
+  if (isIP(host) !== 0) return `${host} is an address`;
+  try {
+    const found = await lookup(host, { all: true });
+    return `${host} is ${found.map((it) => it.address).join(", ")}`;
+  } catch {
+    throw new Remedy(
+      `the name ${host} does not resolve here`,
+      `add it to /etc/hosts or the site's DNS, or use --url with an address`,
+    );
+  }
+}
+
+/** The server answers at all; with TLS, its certificate is trusted here. */
+export async function checkReach({ client, base }: CheckContext): Promise<string> {
+  try {
+    const answer = await client.get("/healthz", 64 * 1024);
+    if (answer.status !== 200)
+      throw new Remedy(`/healthz answers ${answer.status}`, "is something else listening there? see: airferry serve");
+    await refusePlainListener(client, base);
+    return `${base.origin} answers${base.protocol === "https:" ? ", its certificate is trusted" : ""}`;
+  } catch (error) {
+    if (error instanceof Remedy) throw error;
+    const code = (error as { code?: string }).code ?? "";
+    if (/CERT|ISSUER|SELF_SIGNED|ALTNAME|UNABLE_TO/.test(code)) {
+      throw new Remedy(
+        `the server's certificate is not trusted: ${code}`,
+        `curl -fsSk -o ca.crt ${base.origin}/ca.crt; openssl x509 -noout -fingerprint -sha256 -in ca.crt must print what serve printed; then: airferry doctor --url ${base.origin} --ca ca.crt; on build hosts copy it to /etc/pki/ca-trust/source/anchors/ and run update-ca-trust`,
+      );
+    }
+    if (base.protocol === "http:" && (await speaksTls(base))) {
+      throw new Remedy(
+        `${base.host} speaks TLS, not plain HTTP`,
+        `airferry doctor --url https://${base.host}, with --ca FILE when its CA is its own`,
+      );
+    }
+    if (base.protocol === "https:" && (code === "EPROTO" || code.startsWith("ERR_SSL_"))) {
+      throw new Remedy(`${base.host} speaks plain HTTP, not TLS`, `airferry doctor --url http://${base.host}`);
+    }
+    throw new Remedy(
+      `no connection to ${base.origin}: ${code || (error as Error).message}`,
+      `is airferry serve running there, and does a firewall let the port through? firewall-cmd --add-port=${base.port || (base.protocol === "https:" ? "443" : "80")}/tcp`,
+    );
+  }
+}
+
+/** The listener of `--listen-http` has keys and the CA alone: a build that is given its address fails at the first ISO. */
+async function refusePlainListener(client: DoctorClient, base: URL): Promise<void> {
+  const { status, body } = await client.get("/config/airferry.repo", 8 * 1024 * 1024);
+  if (status !== 404 || !body.includes("this plain listener")) return;
+  throw new Remedy(
+    `${base.origin} is the plain listener of a TLS server: it has the CA, keys and /rpmrepo/ alone`,
+    "give the https:// address that airferry serve printed first: airferry doctor --url https://HOST:PORT --ca ca.crt",
+  );
+}
+
+/** Whether something finishes, or refuses, a TLS handshake at this address; trust is not the question. */
+function speaksTls(base: URL): Promise<boolean> {
+  return new Promise((resolve) => {
+    const host = base.hostname.replace(/^\[|\]$/g, "");
+    const socket = connect({ host, port: Number(base.port || 80), rejectUnauthorized: false });
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(3000, () => end(false));
+    socket.once("secureConnect", () => end(true));
+    socket.once("error", () => end(false));
+  });
+}
+
+/** The clocks agree: signatures and certificates have times. */
+export async function checkClock({ client }: CheckContext): Promise<string> {
+  const { headers } = await client.get("/healthz", 64 * 1024);
+  const date = Date.parse(String(headers.date ?? ""));
+  if (Number.isNaN(date)) throw new Remedy("the server sends no date", "nothing to compare with", "skipped");
+  const skew = Math.round((Date.now() - date) / 1000);
+  if (Math.abs(skew) > MAX_CLOCK_SKEW_S) {
+    throw new Remedy(
+      `this clock is ${skew} s apart from the server's`,
+      "set both by one time source: chronyc makestep",
+    );
+  }
+  return `${Math.abs(skew)} s apart from the server`;
+}
+
+/** Room for what the build writes. */
+export async function checkSpace({ folder }: CheckContext): Promise<string> {
+  const { bavail, bsize } = await statfs(folder);
+  const free = bavail * bsize;
+  const text = `${(free / 1e9).toFixed(0)} GB free in ${folder}`;
+  if (free < WANTED_FREE_BYTES)
+    throw new Remedy(text, `an image build wants about ${WANTED_FREE_BYTES / 1e9} GB`, "warning");
+  return text;
+}
+
+/** A port that packer's kickstart server can have. Looks at the kernel's table of listeners; opens none itself. */
+export async function checkPorts(_: CheckContext): Promise<string> {
+  const taken = new Set<number>();
+  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+    const text = await readFile(table, "utf8").catch(() => "");
+    if (text === "" && taken.size === 0 && table.endsWith("tcp")) {
+      throw new Remedy("this system does not tell which ports are taken", "look with: ss -ltn", "skipped");
+    }
+    for (const line of text.split("\n")) {
+      const [, local, , state] = line.trim().split(/\s+/);
+      if (state === "0A") taken.add(Number.parseInt(local!.split(":")[1]!, 16));
+    }
+  }
+  for (let port = PACKER_PORTS.from; port <= PACKER_PORTS.to; port++) {
+    if (!taken.has(port)) return `port ${port} is free for packer's kickstart server`;
+  }
+  throw new Remedy(
+    `no port from ${PACKER_PORTS.from} to ${PACKER_PORTS.to} is free`,
+    "set http_port_min and http_port_max for packer",
+  );
+}

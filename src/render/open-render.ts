@@ -1,0 +1,98 @@
+/** Opens a store for rendering: what `render` and `stage` write files from. */
+import { open } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import { readSmall } from "../io/safe-open.ts";
+import { readInstallTree } from "../iso/install-tree.ts";
+import { IsoImage } from "../iso/iso-image.ts";
+import { openStore } from "../store/store.ts";
+import type { StoreReader } from "../store/types.ts";
+import { checkBaseUrl } from "./base-url.ts";
+import { configFiles } from "./config-files.ts";
+import type { ConfigFile, RenderInput, RenderTree } from "./types.ts";
+
+/** Kickstart templates and the like are small. */
+const MAX_TEMPLATE_BYTES = 4 * 1024 * 1024;
+
+/** What to render from. */
+export interface RenderFrom {
+  /** The store's folder, or an opened store. */
+  store: string | StoreReader;
+  /** Base URL that the builder and the machines being installed will use. */
+  url: string;
+  /** Look at this stream alone. */
+  stream?: string | undefined;
+  /** The certificate is from a public CA or one that clients know already. */
+  publicCa?: boolean | undefined;
+  /** Where secrets come from; default: the environment. */
+  env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/**
+ * Opens a store for rendering: the list of what can be rendered, and what renderers work from.
+ * @throws {AirferryError} ERR_RENDER when the store has no release, or not the stream; ERR_USAGE for a bad URL
+ */
+export async function openRender(
+  options: RenderFrom,
+): Promise<{ files: ConfigFile[]; input: RenderInput; store: StoreReader }> {
+  const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
+  const releases = await store.releases();
+  const [fault] = releases.length === 0 ? (store.faults ?? []) : [];
+  if (fault !== undefined) throw fault.error;
+  if (releases.length === 0) {
+    throw new AirferryError("ERR_RENDER", `cannot render from "${store.dir}": the store has no release yet`, {
+      hint: "run: airferry unpack BUNDLE --trust KEY --store DIR",
+    });
+  }
+  if (options.stream !== undefined && !releases.some((it) => it.stream === options.stream)) {
+    throw new AirferryError("ERR_RENDER", `cannot render stream "${options.stream}": the store does not have it`, {
+      expected: releases.map((it) => it.stream).join(", "),
+      actual: options.stream,
+      hint: `use --stream ${releases[0]!.stream}`,
+    });
+  }
+  const trees = new Map<Digest, RenderTree>();
+  // What is damaged in another stream is no concern of this one.
+  for (const release of releases.filter((it) => options.stream === undefined || it.stream === options.stream)) {
+    for (const { name, path } of release.inventory.catalog.isos) {
+      const entry = release.entries.get(path);
+      if (entry === undefined || trees.has(entry.digest)) continue;
+      const tree = await readTree(store.blobPath(entry.digest), `${name}.iso`);
+      if (tree !== undefined) trees.set(entry.digest, tree);
+    }
+  }
+  const baseUrl = checkBaseUrl(options.url);
+  const input: RenderInput = {
+    releases,
+    baseUrl,
+    stream: options.stream,
+    trees,
+    privateCa: baseUrl.startsWith("https:") && options.publicCa !== true,
+    env: options.env ?? process.env,
+  };
+  const readText = async (digest: Digest) =>
+    (await readSmall(store.blobPath(digest), MAX_TEMPLATE_BYTES)).toString("utf8");
+  return { files: configFiles(input, readText), input, store };
+}
+
+async function readTree(file: string, label: string): Promise<RenderTree | undefined> {
+  const handle = await open(file, "r");
+  try {
+    const { size } = await handle.stat();
+    const bytes = {
+      size,
+      async read(position: number, length: number) {
+        const buffer = Buffer.alloc(Math.max(0, Math.min(length, size - position)));
+        const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+        return buffer.subarray(0, bytesRead);
+      },
+    };
+    return await readInstallTree(await IsoImage.open(bytes, label));
+  } catch (error) {
+    // An image whose inside cannot be read offers no repositories.
+    if (error instanceof AirferryError && error.code === "ERR_ISO_INVALID") return undefined;
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}

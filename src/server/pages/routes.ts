@@ -1,0 +1,42 @@
+/**
+ * Which handler answers below which prefix. A new kind of content adds one line here.
+ */
+import type { Mount } from "../http/context.ts";
+import { sendNotFound } from "../http/text-responses.ts";
+import { config } from "./config.ts";
+import { caCertificate, files } from "./files.ts";
+import { indexDocument } from "./index-document.ts";
+import { isoTree } from "./iso-tree.ts";
+import { rpmrepo } from "./merged-packages.ts";
+import type { PageState } from "./pages-state.ts";
+
+/** The handlers of one site, all over the same state. */
+interface PageMounts {
+  /** For the main listener. */
+  main: Mount[];
+  /** The layout that the registry answers from: no way around its login. */
+  images: Mount;
+  /** For the plain listener: what a client needs before it trusts the main one, and the yum container's place. */
+  plain: Mount[];
+}
+
+/** Makes the handlers of a site. */
+export function pageMounts(state: PageState): PageMounts {
+  const all = files(state);
+  const certificates = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt")];
+  return {
+    main: [...certificates, isoTree(state), rpmrepo, config(state), indexDocument(state), all],
+    images: { ...all, prefix: "/images" },
+    plain: [...certificates, { ...all, prefix: "/keys" }, rpmrepo, { ...all, prefix: "/rpmrepo" }, elsewhere],
+  };
+}
+
+const elsewhere: Mount = {
+  prefix: "",
+  handle(request) {
+    sendNotFound(request, [
+      "this plain listener has /ca.crt, /keys/ and /rpmrepo/ only; the rest is at the TLS address",
+    ]);
+    return true;
+  },
+};

@@ -1,0 +1,63 @@
+/**
+ * How the registry speaks: JSON under exact media types, errors in the specification's form. Raw headers, since any `charset`
+ * would make clients take a manifest for something else. See OCI distribution-spec v1.1, "Error Codes".
+ */
+import { AirferryError } from "../../errors.ts";
+import { printableJson } from "../../io/printable.ts";
+import type { Request } from "../http/context.ts";
+import { sendGenerated } from "../http/text-responses.ts";
+
+/** Error codes of the specification, and what its older relatives add. */
+export type WireCode =
+  | "BLOB_UNKNOWN"
+  | "DIGEST_INVALID"
+  | "MANIFEST_UNKNOWN"
+  | "NAME_INVALID"
+  | "NAME_UNKNOWN"
+  | "PAGINATION_NUMBER_INVALID"
+  | "TOOMANYREQUESTS"
+  | "UNAUTHORIZED"
+  | "UNKNOWN"
+  | "UNSUPPORTED";
+
+/** Goes with every answer: older clients look for it. */
+export const API_HEADERS = { "Docker-Distribution-Api-Version": "registry/2.0" };
+
+/** Answers with a JSON document. */
+export function sendJson(
+  request: Request,
+  status: number,
+  contentType: string,
+  value: object,
+  headers: Record<string, string> = {},
+): void {
+  sendGenerated(request, status, contentType, printableJson(value), { ...API_HEADERS, ...headers });
+}
+
+/** Answers with one error; clients print its message. */
+export function sendError(
+  request: Request,
+  status: number,
+  code: WireCode,
+  message: string,
+  headers: Record<string, string> = {},
+): void {
+  sendJson(request, status, "application/json", { errors: [{ code, message, detail: null }] }, headers);
+}
+
+/** Answers for a handler that threw: the store's fault, in the same form. */
+export function sendFault(request: Request, error: unknown): void {
+  const words = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
+  sendError(request, 500, "UNKNOWN", `${words}; the server's log says more`);
+}
+
+/** Answers whatever is no GET or HEAD: 405, in words that a person who pushes gets to read. */
+export function refuseWrite(request: Request): void {
+  sendError(
+    request,
+    405,
+    "UNSUPPORTED",
+    "read-only registry: images come here with airferry unpack, nothing can be pushed or deleted",
+    { Allow: "GET, HEAD" },
+  );
+}

@@ -1,0 +1,187 @@
+/**
+ * Decides whether a bundle's SHA256SUMS is signed by enough trusted keys. Every signature file is looked at, whether it is
+ * needed or not: a damaged one is a problem even when others suffice. Keys are counted by what they are (canonical SPKI),
+ * never by the name of a file. See docs/format.md, "Signatures", and the threat table's "duplicate key" row.
+ */
+import { createHash } from "node:crypto";
+import { AirferryError, type Problem } from "../errors.ts";
+import type { TrustedKey } from "./keys.ts";
+import { isSignatureOf } from "./signature.ts";
+import { MAX_SIGNATURE_BUNDLE_BYTES, parseSignatureBundle, type SignatureBundle } from "./sigstore-bundle.ts";
+
+/** Most signature files of one bundle: 64 signers. */
+export const MAX_SIGNATURE_FILES = 128;
+
+const FILE_NAME = /^([0-9a-f]{16})\.(sigstore\.json|sig)$/;
+
+/** One file of `signatures/`: its name there, and all its bytes. */
+export interface SignatureFile {
+  name: string;
+  bytes: Uint8Array;
+  /** The medium that it is on, where there are several: a pair lies on one. */
+  medium?: string;
+}
+
+/** What {@link verifySums} found. */
+interface SumsVerdict {
+  /** keyids of the distinct trusted keys with a good signature, sorted. */
+  signers: string[];
+  /** keyid16 of signers that no trusted key stands behind, sorted: whether they signed well cannot be known. */
+  untrusted: string[];
+  /** Empty exactly when the sums may be believed. Paths start with `signatures/`. */
+  problems: Problem[];
+}
+
+/**
+ * Checks SHA256SUMS against all its signature files. Never throws for what the files hold.
+ *
+ * Codes: ERR_SIGNATURE_MISSING (no signature, or half of a pair), ERR_SIGNATURE_INVALID (broken, over other bytes, the two
+ * files of a pair disagree, or a name that is not its key's), ERR_KEY_UNTRUSTED (too few signers are trusted and this one
+ * is not; nobody can tell without its key whether its signature is good), ERR_THRESHOLD, ERR_BUNDLE_EXTRA, ERR_SIZE_LIMIT.
+ * @param threshold how many distinct trusted keys must have signed, at least 1
+ */
+export function verifySums(
+  sums: Uint8Array,
+  signatures: readonly SignatureFile[],
+  trusted: readonly TrustedKey[],
+  threshold: number,
+): SumsVerdict {
+  const problems: Problem[] = [];
+  const pairs = pairUp(signatures, problems);
+  const signers = new Set<string>();
+  const strangers = new Set<string>();
+  for (const pair of pairs) {
+    const outcome = checkPair(sums, pair.keyid16, pair, trusted, problems);
+    if (outcome === "untrusted") strangers.add(pair.keyid16);
+    else if (outcome) signers.add(outcome);
+  }
+  const untrusted = [...strangers].sort();
+  const needed = Math.max(1, threshold);
+  if (signatures.length === 0) {
+    problems.push({ code: "ERR_SIGNATURE_MISSING", path: "signatures", message: "the bundle is not signed" });
+  } else if (signers.size < needed) {
+    for (const keyid16 of untrusted) problems.push(untrustedProblem(keyid16, trusted));
+    // One missing signer that is explained already needs no second line.
+    if (needed > 1 || problems.length === 0) {
+      const message = `too few trusted signers: expected ${needed} distinct keys, got ${signers.size}`;
+      problems.push({ code: "ERR_THRESHOLD", path: "signatures", message });
+    }
+  }
+  return { signers: [...signers].sort(), untrusted, problems };
+}
+
+interface Pair {
+  keyid16: string;
+  medium: string | undefined;
+  bundle?: SignatureBundle | "broken";
+  raw?: Buffer;
+}
+
+/** Sorts the files into pairs by medium and keyid16, noting strangers, broken files and halves. */
+function pairUp(files: readonly SignatureFile[], problems: Problem[]): Pair[] {
+  const pairs = new Map<string, Pair>();
+  const counts = new Map<string | undefined, number>();
+  for (const { medium } of files) counts.set(medium, (counts.get(medium) ?? 0) + 1);
+  const most = Math.max(0, ...counts.values());
+  if (most > MAX_SIGNATURE_FILES) {
+    const message = `too many signature files: expected at most ${MAX_SIGNATURE_FILES}, got ${most}`;
+    problems.push({ code: "ERR_SIZE_LIMIT", path: "signatures", message });
+    return [];
+  }
+  for (const { name, bytes, medium } of files) {
+    const path = `signatures/${name}`;
+    const [, keyid16, kind] = FILE_NAME.exec(name) ?? [];
+    if (keyid16 === undefined) {
+      const message = "not a signature file: expected 16 hex digits and .sigstore.json or .sig";
+      problems.push({ code: "ERR_BUNDLE_EXTRA", path, message });
+      continue;
+    }
+    const id = `${keyid16} ${medium ?? ""}`;
+    const pair: Pair = pairs.get(id) ?? { keyid16, medium };
+    pairs.set(id, pair);
+    if (kind === "sig") {
+      pair.raw = Buffer.from(bytes);
+      if (bytes.length > MAX_SIGNATURE_BUNDLE_BYTES) {
+        problems.push({ code: "ERR_SIZE_LIMIT", path, message: `signature too large: ${bytes.length} bytes` });
+        pair.raw = Buffer.alloc(0);
+      }
+      continue;
+    }
+    try {
+      pair.bundle = parseSignatureBundle(bytes, path);
+    } catch (error) {
+      if (!(error instanceof AirferryError)) throw error;
+      pair.bundle = "broken";
+      problems.push({ code: error.code, path, message: error.message });
+    }
+  }
+  for (const { keyid16, ...pair } of pairs.values()) {
+    const missing = pair.raw === undefined ? "sig" : pair.bundle === undefined ? "sigstore.json" : undefined;
+    if (missing === undefined) continue;
+    const message = "one half of the pair is missing: every signer has a .sigstore.json and a .sig";
+    problems.push({ code: "ERR_SIGNATURE_MISSING", path: `signatures/${keyid16}.${missing}`, message });
+  }
+  return [...pairs.values()];
+}
+
+/** Returns the keyid of the trusted signer, "untrusted", or undefined when a problem was noted. */
+function checkPair(
+  sums: Uint8Array,
+  keyid16: string,
+  { bundle, raw, medium }: Pair,
+  trusted: readonly TrustedKey[],
+  problems: Problem[],
+): string | undefined {
+  if (bundle === undefined || bundle === "broken" || raw === undefined) return undefined;
+  const path = `signatures/${keyid16}.sigstore.json`;
+  const invalid = (message: string, where = path) => {
+    const place = medium === undefined ? "" : ` (in "${medium}")`;
+    problems.push({ code: "ERR_SIGNATURE_INVALID", path: where, message: `${message}${place}` });
+    return undefined;
+  };
+  if (!raw.equals(bundle.signature)) {
+    return invalid("differs from the signature in the .sigstore.json beside it", `signatures/${keyid16}.sig`);
+  }
+  const { messageDigest, hint, signature } = bundle;
+  if (messageDigest) {
+    const actual = createHash(messageDigest.algorithm === "SHA2_256" ? "sha256" : "sha384")
+      .update(sums)
+      .digest();
+    if (!actual.equals(messageDigest.digest)) {
+      const expected = messageDigest.digest.toString("hex");
+      return invalid(`made over another SHA256SUMS: expected digest ${expected}, got ${actual.toString("hex")}`);
+    }
+  }
+  const digests = messageDigest ? [messageDigest.algorithm] : undefined;
+  const key = trusted.find((it) => it.keyid16 === keyid16);
+  if (hint !== undefined) {
+    const hinted = Buffer.from(hint, "base64").toString("hex");
+    if (key ? hinted !== key.keyid : !hinted.startsWith(keyid16)) {
+      return invalid(`named for key ${keyid16} but its hint says ${hinted}`);
+    }
+  }
+  if (key) {
+    // Only Ed25519 signs without a digest of its own (what cosign writes for it).
+    if (!messageDigest && key.kind !== "ed25519") return invalid("it has no messageDigest");
+    if (isSignatureOf(sums, signature, key.publicKey, key.kind, digests)) return key.keyid;
+    return invalid(`not a signature by key ${key.keyid} (${key.file}) over this SHA256SUMS`);
+  }
+  const maker = trusted.find((it) => isSignatureOf(sums, signature, it.publicKey, it.kind));
+  if (maker) return invalid(`named for key ${keyid16} but made by key ${maker.keyid16} (${maker.file})`);
+  return "untrusted";
+}
+
+function untrustedProblem(keyid16: string, trusted: readonly TrustedKey[]): Problem {
+  const known = trusted.length === 0 ? "none" : trusted.map((it) => it.keyid16).join(", ");
+  return {
+    code: "ERR_KEY_UNTRUSTED",
+    path: `signatures/${keyid16}.sigstore.json`,
+    message: `signed by key ${keyid16}, which is not trusted here (trusted: ${known}); without it nobody can check the signature`,
+  };
+}
+
+/** Returns how many distinct trusted keys must have signed; default 1. @throws {AirferryError} ERR_USAGE */
+export function checkThreshold(threshold = 1): number {
+  if (Number.isSafeInteger(threshold) && threshold >= 1) return threshold;
+  throw new AirferryError("ERR_USAGE", `cannot verify: threshold ${threshold}: expected a whole number from 1`);
+}

@@ -1,0 +1,26 @@
+/** Locks entries one by one, several at a time, taking over those whose manifest text did not change. */
+import { mapLimited } from "../io/limit.ts";
+import type { Kind } from "../io/types.ts";
+import { requestDigest } from "../manifest/request.ts";
+import type { LockedOf } from "./lock-document.ts";
+import type { LockContext } from "./types.ts";
+
+/** Entries that are resolved at once; the fetcher limits requests per host by itself. */
+const LOCK_CONCURRENCY = 16;
+
+/** Results come in the order of `entries`; the first error ends the rest. */
+export async function mapEntries<E, K extends Kind>(
+  kind: K,
+  entries: readonly E[],
+  nameOf: (entry: E) => string,
+  context: LockContext<K>,
+  lockOne: (entry: E) => Promise<LockedOf<K>>,
+): Promise<LockedOf<K>[]> {
+  return mapLimited(entries, LOCK_CONCURRENCY, async (entry) => {
+    const name = nameOf(entry);
+    const previous = context.previous.get(name);
+    const same = previous?.request === requestDigest(entry) && !context.update(kind, name);
+    const pinned = !context.pinFirstSight || previous?.artifacts.every((it) => it.integrity !== undefined);
+    return previous !== undefined && same && pinned ? previous : lockOne(entry);
+  });
+}
