@@ -23,9 +23,13 @@ interface Account {
   home: string;
 }
 
-/** Missing in the types of Node 24. */
-interface InitGroups {
-  initgroups(user: string, extraGroup: number): void;
+declare global {
+  namespace NodeJS {
+    interface Process {
+      /** Missing in the types of Node 24; absent where there are no such groups. */
+      initgroups?: (user: string, extraGroup: number) => void;
+    }
+  }
 }
 
 /** Tells whether this process may become anybody. */
@@ -111,10 +115,12 @@ export function becomeAccount(account: Account): void {
       },
     );
   }
-  if (account.name === undefined) process.setgroups!([account.gid]);
-  else (process as unknown as InitGroups).initgroups(account.name, account.gid);
-  process.setgid!(account.gid);
-  process.setuid!(account.uid);
+  const { setgroups, initgroups, setgid, setuid } = process;
+  if (!setgroups || !initgroups || !setgid || !setuid) throw unusable(String(account.uid), "this system has no users");
+  if (account.name === undefined) setgroups([account.gid]);
+  else initgroups(account.name, account.gid);
+  setgid(account.gid);
+  setuid(account.uid);
   Object.assign(process.env, environmentOf(account));
   for (const name of Object.keys(process.env)) if (name.startsWith("XDG_")) delete process.env[name];
 }

@@ -4,7 +4,7 @@
  * a failure: RHEL 10's key file holds one. The user chose the key, so its primary key needs no self-signature; subkeys
  * must be bound to it. See RFC 9580 section 10.
  */
-import { config as defaults, enums, type Key, type KeyID, readKey, type Subkey } from "openpgp";
+import { config as defaults, enums, type Key, type KeyID, readKey, Subkey } from "openpgp";
 import { AirferryError } from "../errors.ts";
 import { Pace } from "../io/pace.ts";
 import { dearmorAll, type Packet, splitPackets } from "./openpgp-packets.ts";
@@ -172,7 +172,7 @@ export async function findKeys(keyring: OpenPgpKeyring, keyid: string, time: Dat
     const { key } = owner;
     for (const part of key.getKeys().filter((it) => idOf(it.getKeyID()) === keyid)) {
       const packet = part.keyPacket;
-      const fault = packet === key.keyPacket ? await primaryFault(owner, time) : await subkeyFault(owner, part, time);
+      const fault = part instanceof Subkey ? await subkeyFault(owner, part, time) : await primaryFault(owner, time);
       found.push({ owner, packet, ...(fault === undefined ? {} : { fault }) });
     }
   }
@@ -187,14 +187,14 @@ async function primaryFault({ key, expires, created }: OpenPgpKey, time: Date): 
   return undefined;
 }
 
-async function subkeyFault(owner: OpenPgpKey, part: Key | Subkey, time: Date): Promise<string | undefined> {
+async function subkeyFault(owner: OpenPgpKey, part: Subkey, time: Date): Promise<string | undefined> {
   const primary = await primaryFault(owner, time);
   if (primary) return primary;
   try {
     // Without a date: binding and back signature must hold, whenever they were (re)made.
     const signing = await owner.key.getSigningKey(part.getKeyID(), null, undefined, CONFIG);
     if (signing.keyPacket !== part.keyPacket) return "the subkey is not for signing";
-    const expires = await (part as Subkey).getExpirationTime(null as unknown as Date, CONFIG);
+    const expires = await part.getExpirationTime(null, CONFIG);
     if (expires instanceof Date && time >= expires)
       return `the subkey expired on ${day(expires)}, the signature is of ${day(time)}`;
     return undefined;

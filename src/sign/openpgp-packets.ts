@@ -82,7 +82,7 @@ export function splitPackets(bytes: Uint8Array): Packet[] {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   let at = 0;
   while (at < view.length) {
-    const first = view[at]!;
+    const first = view.readUInt8(at);
     if ((first & 0x80) === 0) throw new Error(`byte ${at} does not start an OpenPGP packet`);
     const isNew = (first & 0x40) !== 0;
     const { length, start } = isNew ? newLength(view, at + 1) : oldLength(view, at + 1, first & 3);
@@ -162,11 +162,11 @@ function readVersion3(body: Uint8Array): ParsedSignature {
   if (view.length < 22 || view[1] !== 5) throw new Error("a version 3 signature that is cut short");
   return {
     version: 3,
-    type: view[2]!,
+    type: view.readUInt8(2),
     created: new Date(view.readUInt32BE(3) * 1000),
     keyid: view.toString("hex", 7, 15).toUpperCase(),
-    algorithm: view[15]!,
-    hash: view[16]!,
+    algorithm: view.readUInt8(15),
+    hash: view.readUInt8(16),
     salt: new Uint8Array(0),
     trailer: view.subarray(2, 7),
     material: view.subarray(19),
@@ -176,11 +176,11 @@ function readVersion3(body: Uint8Array): ParsedSignature {
 /** RFC 9580 sections 5.2.3 and 5.2.4; the library reads the subpackets and refuses critical ones it does not know. */
 function readVersion4(body: Uint8Array): ParsedSignature {
   const view = Buffer.from(body.buffer, body.byteOffset, body.length);
-  const version = view[0]!;
+  const [version] = view;
   if (version !== 4 && version !== 6) throw new Error(`a signature of unknown version ${version}`);
   const width = version === 6 ? 4 : 2;
   const packet = new SignaturePacket();
-  readPacket(packet, body);
+  packet.read(body, defaults);
   const critical = packet.unknownSubpackets.find((it) => it.critical)?.type;
   if (critical !== undefined) throw new Error(`a signature with an unknown critical subpacket ${critical}`);
   const notation = packet.rawNotations.find((it) => it.critical)?.name;
@@ -190,20 +190,22 @@ function readVersion4(body: Uint8Array): ParsedSignature {
   let at = unhashedEnd + 2;
   let salt: Uint8Array = new Uint8Array(0);
   if (version === 6) {
-    salt = view.subarray(at + 1, at + 1 + view[at]!);
+    salt = view.subarray(at + 1, at + 1 + view.readUInt8(at));
     at += 1 + salt.length;
   }
   const end = Buffer.alloc(6);
   end.writeUInt8(version, 0);
   end.writeUInt8(0xff, 1);
   end.writeUInt32BE(hashedEnd, 2);
+  const { created } = packet;
+  if (created === null) throw new Error("a signature without the time when it was made");
   const expires = packet.getExpirationTime();
   return {
     version,
-    type: view[1]!,
-    algorithm: view[2]!,
-    hash: view[3]!,
-    created: packet.created!,
+    type: view.readUInt8(1),
+    algorithm: view.readUInt8(2),
+    hash: view.readUInt8(3),
+    created,
     ...(expires instanceof Date ? { expires } : {}),
     keyid: packet.issuerKeyID
       .toHex()
@@ -213,9 +215,4 @@ function readVersion4(body: Uint8Array): ParsedSignature {
     trailer: Buffer.concat([view.subarray(0, hashedEnd), end]),
     material: view.subarray(at),
   };
-}
-
-function readPacket(packet: SignaturePacket, body: Uint8Array): void {
-  // Declared private in its types, yet the only way to read a packet on its own that keeps its errors.
-  (packet as unknown as { read(bytes: Uint8Array, config: typeof defaults): void }).read(body, defaults);
 }

@@ -17,32 +17,34 @@ const CURVES: Record<string, string> = {
 
 /** Returns node's form of a key packet, or undefined for algorithms that it cannot check here. */
 export function publicKeyOf(packet: Key["keyPacket"] | Subkey["keyPacket"]): KeyObject | undefined {
-  const params = packet.publicParams as Record<string, Uint8Array> & { oid?: { oid?: Uint8Array } & Uint8Array };
+  const { publicParams } = packet;
+  const number = (name: string) => bytesIn(publicParams, name);
   try {
-    switch (packet.algorithm as unknown as enums.publicKey) {
+    switch (packet.algorithm) {
       case rsaEncryptSign:
       case rsaSign:
-        return fromJwk({ kty: "RSA", n: base64url(params.n!), e: base64url(params.e!) });
+        return fromJwk({ kty: "RSA", n: base64url(number("n")), e: base64url(number("e")) });
       case dsa:
-        return dsaKey(params.p!, params.q!, params.g!, params.y!);
+        return dsaKey(number("p"), number("q"), number("g"), number("y"));
       case ecdsa: {
-        const crv = CURVES[oidHex(params.oid)];
-        const half = (params.Q!.length - 1) / 2;
-        if (crv === undefined || params.Q![0] !== 4) return undefined;
+        const crv = CURVES[oidHex(publicParams)];
+        const point = number("Q");
+        const half = (point.length - 1) / 2;
+        if (crv === undefined || point[0] !== 4) return undefined;
         return fromJwk({
           kty: "EC",
           crv,
-          x: base64url(params.Q!.subarray(1, 1 + half)),
-          y: base64url(params.Q!.subarray(1 + half)),
+          x: base64url(point.subarray(1, 1 + half)),
+          y: base64url(point.subarray(1 + half)),
         });
       }
       case eddsaLegacy:
         // A leading 0x40 marks the native point.
-        return fromJwk({ kty: "OKP", crv: "Ed25519", x: base64url(params.Q!.subarray(1)) });
+        return fromJwk({ kty: "OKP", crv: "Ed25519", x: base64url(number("Q").subarray(1)) });
       case ed25519:
-        return fromJwk({ kty: "OKP", crv: "Ed25519", x: base64url(params.A!) });
+        return fromJwk({ kty: "OKP", crv: "Ed25519", x: base64url(number("A")) });
       case ed448:
-        return fromJwk({ kty: "OKP", crv: "Ed448", x: base64url(params.A!) });
+        return fromJwk({ kty: "OKP", crv: "Ed448", x: base64url(number("A")) });
       default:
         return undefined;
     }
@@ -51,8 +53,18 @@ export function publicKeyOf(packet: Key["keyPacket"] | Subkey["keyPacket"]): Key
   }
 }
 
-function oidHex(oid: ({ oid?: Uint8Array } & Uint8Array) | undefined): string {
-  return Buffer.from(oid?.oid ?? oid ?? []).toString("hex");
+/** One of a key's parameters, which openpgp's types leave open. @throws {TypeError} when it has none of that name */
+function bytesIn(params: object, name: string): Uint8Array {
+  const value: unknown = Reflect.get(params, name);
+  if (value instanceof Uint8Array) return value;
+  throw new TypeError(`a public key without ${name}`);
+}
+
+/** The curve, which openpgp has as bytes or as an object around them. */
+function oidHex(params: object): string {
+  const oid: unknown = Reflect.get(params, "oid");
+  const bytes = typeof oid === "object" && oid !== null && "oid" in oid ? bytesIn(oid, "oid") : bytesIn(params, "oid");
+  return Buffer.from(bytes).toString("hex");
 }
 
 function fromJwk(key: Record<string, string>): KeyObject {
@@ -74,14 +86,18 @@ export function signatureOf(signature: ParsedSignature, keyAlgorithm: number, ke
   if (algorithm !== keyAlgorithm && !(isRsa(algorithm) && isRsa(keyAlgorithm))) return undefined;
   if (algorithm === ed25519 || algorithm === ed448) return Buffer.from(material);
   const numbers = readMpis(material);
+  const [first, second, ...more] = numbers ?? [];
+  if (first === undefined || more.length > 0) return undefined;
   if (isRsa(algorithm)) {
-    return numbers?.length === 1
-      ? padded(numbers[0]!, Math.ceil(key.asymmetricKeyDetails!.modulusLength! / 8))
-      : undefined;
+    const { modulusLength } = key.asymmetricKeyDetails ?? {};
+    return second !== undefined || modulusLength === undefined
+      ? undefined
+      : padded(first, Math.ceil(modulusLength / 8));
   }
   const half = halfLength(key);
-  const parts = numbers?.length === 2 ? numbers.map((it) => padded(it, half)) : [];
-  return parts.length === 2 && parts.every((it) => it !== undefined) ? Buffer.concat(parts as Buffer[]) : undefined;
+  const r = padded(first, half);
+  const s = second && padded(second, half);
+  return r && s && Buffer.concat([r, s]);
 }
 
 function halfLength(key: KeyObject): number {
@@ -99,14 +115,15 @@ function padded(number: Uint8Array, length: number): Buffer | undefined {
 function readMpis(bytes: Uint8Array): Uint8Array[] | undefined {
   const numbers: Uint8Array[] = [];
   let at = 0;
-  while (at < bytes.length) {
-    if (at + 2 > bytes.length) return undefined;
-    const length = Math.ceil(((bytes[at]! << 8) | bytes[at + 1]!) / 8);
+  for (;;) {
+    const [high, low] = bytes.subarray(at, at + 2);
+    if (high === undefined) return numbers;
+    if (low === undefined) return undefined;
+    const length = Math.ceil(((high << 8) | low) / 8);
     if (at + 2 + length > bytes.length) return undefined;
     numbers.push(bytes.subarray(at + 2, at + 2 + length));
     at += 2 + length;
   }
-  return numbers;
 }
 
 function dsaKey(p: Uint8Array, q: Uint8Array, g: Uint8Array, y: Uint8Array): KeyObject {
@@ -118,7 +135,8 @@ function dsaKey(p: Uint8Array, q: Uint8Array, g: Uint8Array, y: Uint8Array): Key
 }
 
 function derInteger(number: Uint8Array): Buffer {
-  const body = number[0]! & 0x80 ? Buffer.concat([Buffer.of(0), number]) : Buffer.from(number);
+  const [first = 0] = number;
+  const body = first & 0x80 ? Buffer.concat([Buffer.of(0), number]) : Buffer.from(number);
   return der(0x02, body);
 }
 

@@ -22,7 +22,7 @@ function signature(mpi = Buffer.from([0x00, 0x08, 0xa5])): Buffer {
   return Buffer.concat([Buffer.from([0xc2, body.length]), body]);
 }
 
-t.test("readSignatures() reads a packet with SignaturePacket's own read(), which its types call private", async (t) => {
+t.test("readSignatures() reads a packet with SignaturePacket's own read(), whose types lack the configuration", async (t) => {
   t.type(Reflect.get(SignaturePacket.prototype, "read"), "function");
   const skipped: string[] = [];
   const [read, ...more] = readSignatures(signature(), (reason) => skipped.push(reason));

@@ -34,11 +34,7 @@ interface RenderFlags {
 }
 
 export const renderCommand: Register = (program, run) => {
-  withGlobals(
-    program
-      .command("render")
-      .addArgument(new Argument("<what>", "what to render").choices(NAMES as unknown as string[])),
-  )
+  withGlobals(program.command("render").addArgument(new Argument("<what>", "what to render").choices(NAMES)))
     .summary("write a file that the builder needs, filled in")
     .description(
       "Renders configuration out of what is in the store, for the address that the builder uses. Secrets, and\n" +

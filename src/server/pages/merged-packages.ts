@@ -9,9 +9,8 @@ import { sendConflict, sendEntry } from "./files.ts";
 export const rpmrepo: Mount = {
   prefix: "/rpmrepo",
   async handle(request, context) {
-    const match = /^\/rpmrepo\/([^/]+)\/(.+\.rpm)$/.exec(request.path);
-    if (match === null) return false;
-    const [, name, rest] = match as unknown as [string, string, string];
+    const [, name, rest] = /^\/rpmrepo\/([^/]+)\/(.+\.rpm)$/.exec(request.path) ?? [];
+    if (name === undefined) return false;
     const view = await context.view();
     if (!view.releases.some((it) => it.inventory.catalog.rpms.some((rpm) => rpm.name === name && rpm.rpmrepo)))
       return false;

@@ -5,14 +5,14 @@ import { AirferryError } from "../../errors.ts";
 import { archRank } from "../../rpm/arch.ts";
 import type { InstalledPackage } from "../../rpm/pool.ts";
 
+const INSTALLED = /^(?:(\d+):)?(\S+)-(?:(\d+|\(none\)):)?([^-:\s]+)-([^-\s]+)\.([A-Za-z0-9_]+)$/;
+
 /** Reads one line: `name-[epoch:]version-release.arch`. Undefined for lines that are no package, such as gpg-pubkey. */
 export function parseInstalled(line: string): InstalledPackage | undefined {
-  const match = /^(?:(\d+):)?(\S+)-(?:(\d+|\(none\)):)?([^-:\s]+)-([^-\s]+)\.([A-Za-z0-9_]+)$/.exec(line.trim());
-  if (!match) return undefined;
-  const [, before, name, within, version, release, arch] = match as unknown as (string | undefined)[];
+  const [, before, name, within, version, release, arch] = INSTALLED.exec(line.trim()) ?? [];
+  if (name === undefined || version === undefined || release === undefined || arch === undefined) return undefined;
   if (name === "gpg-pubkey") return undefined;
-  const epoch = Number(before ?? within ?? 0) || 0;
-  return { name: name as string, epoch, version: version as string, release: release as string, arch: arch as string };
+  return { name, epoch: Number(before ?? within ?? 0) || 0, version, release, arch };
 }
 
 /** What one file says of a target. */

@@ -5,7 +5,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { promisify } from "node:util";
-import { gunzip, type ZlibOptions, zstdDecompress } from "node:zlib";
+import { gunzip, type ZlibOptions, type ZstdOptions, zstdDecompress } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import type { FetchTarget } from "../../fetch/types.ts";
 import { httpStatusOf } from "../../http/failure.ts";
@@ -303,12 +303,11 @@ export async function openWhole(
   return decompress(bytes, { name, maxBytes, ...(size !== undefined && { openSize: size }) });
 }
 
-const ONE_PIECE: Partial<Record<string, (bytes: Buffer, options: ZlibOptions) => Promise<Buffer>>> = {
+type InOnePiece = (bytes: Buffer, options: { chunkSize: number; maxOutputLength: number }) => Promise<Buffer>;
+
+const ONE_PIECE: Partial<Record<string, InOnePiece>> = {
   gz: promisify<Buffer, ZlibOptions, Buffer>(gunzip),
-  zstd: promisify(zstdDecompress as unknown as typeof gunzip) as (
-    bytes: Buffer,
-    options: ZlibOptions,
-  ) => Promise<Buffer>,
+  zstd: promisify<Buffer, ZstdOptions, Buffer>(zstdDecompress),
 };
 
 /** What a repository's metadata leads to, as the one who named it. */
