@@ -22,15 +22,18 @@ function signature(mpi = Buffer.from([0x00, 0x08, 0xa5])): Buffer {
   return Buffer.concat([Buffer.from([0xc2, body.length]), body]);
 }
 
-t.test("readSignatures() reads a packet with SignaturePacket's own read(), whose types lack the configuration", async (t) => {
-  t.type(Reflect.get(SignaturePacket.prototype, "read"), "function");
-  const skipped: string[] = [];
-  const [read, ...more] = readSignatures(signature(), (reason) => skipped.push(reason));
-  t.strictSame(skipped, []);
-  t.strictSame(more, []);
-  t.match(read, { version: 4, type: 0, algorithm: 1, hash: 8, created: CREATED, keyid: "0123456789ABCDEF" });
-  t.strictSame(Buffer.from(read?.material ?? []), Buffer.from([0x00, 0x08, 0xa5]));
-});
+t.test(
+  "readSignatures() reads a packet with SignaturePacket's own read(), whose types lack the configuration",
+  async (t) => {
+    t.type(Reflect.get(SignaturePacket.prototype, "read"), "function");
+    const skipped: string[] = [];
+    const [read, ...more] = readSignatures(signature(), (reason) => skipped.push(reason));
+    t.strictSame(skipped, []);
+    t.strictSame(more, []);
+    t.match(read, { version: 4, type: 0, algorithm: 1, hash: 8, created: CREATED, keyid: "0123456789ABCDEF" });
+    t.strictSame(Buffer.from(read?.material ?? []), Buffer.from([0x00, 0x08, 0xa5]));
+  },
+);
 
 t.test("readSignatures() reports what read() throws", async (t) => {
   const cut = signature().subarray(0, 12);
