@@ -13,7 +13,14 @@ import {
   type ServedContext,
 } from "./doctor/content-checks.ts";
 import { DoctorClient } from "./doctor/doctor-client.ts";
-import { type CheckContext, checkClock, checkName, checkPorts, checkReach, checkSpace } from "./doctor/host-checks.ts";
+import {
+  type CheckContext,
+  checkClock,
+  checkHostName,
+  checkPorts,
+  checkReach,
+  checkSpace,
+} from "./doctor/host-checks.ts";
 import { checkRegistry } from "./doctor/image-checks.ts";
 import { checkGuestAddress, checkKickstartFile } from "./doctor/machine-checks.ts";
 import { Remedy } from "./doctor/remedy.ts";
@@ -50,7 +57,7 @@ interface DoctorReport {
 const LOCAL: readonly [string, (context: CheckContext) => Promise<string>][] = [
   ["space", checkSpace],
   ["ports", checkPorts],
-  ["name", checkName],
+  ["name", checkHostName],
   ["reach", checkReach],
 ];
 const SERVED: readonly [string, (context: ServedContext) => Promise<string>][] = [

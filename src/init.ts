@@ -8,7 +8,7 @@ import { matrixRow } from "./builder/compatibility.ts";
 import { kubeadmCommand, kubeadmImages } from "./builder/kubeadm-images.ts";
 import { AirferryError } from "./errors.ts";
 import { makeFolder, writeAtomic } from "./io/atomic.ts";
-import { nearest } from "./io/closest-word.ts";
+import { closestWord } from "./io/closest-word.ts";
 import { shellWord } from "./io/shell.ts";
 import { parseManifest } from "./manifest/load.ts";
 import { readyManifests } from "./manifest/ready.ts";
@@ -63,7 +63,7 @@ export async function init(options: InitOptions): Promise<InitResult> {
       {
         expected: [...ready.keys()].join(", "),
         actual: name,
-        hint: `airferry init ${shellWord(options.dir)} --for ${nearest(name, [...ready.keys()]) ?? [...ready.keys()][0]}`,
+        hint: `airferry init ${shellWord(options.dir)} --for ${closestWord(name, [...ready.keys()]) ?? [...ready.keys()][0]}`,
       },
     );
   }

@@ -3,7 +3,7 @@
  * inventory is only shown when it has the digest that SHA256SUMS gives, and its content is not hashed.
  */
 
-import { madeAhead } from "./bundle/clock-skew.ts";
+import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
 import { readMedia } from "./bundle/media.ts";
@@ -86,7 +86,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
   }
   const { inventory, copies } = contents;
   const { stream, epoch, serial, created, notAfter, previous, tool, catalog } = inventory;
-  const ahead = madeAhead(created, options.now ?? new Date());
+  const ahead = clockSkewNote(created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
   const originOf = provenanceOf(catalog.provenance);
   const unsigned = catalog.rpms.filter((it) => !it.gpgcheck).map((it) => it.path);

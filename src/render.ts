@@ -60,9 +60,9 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   const placed = rendered
     .filter((it) => !isFolder || !loose.has(it.path))
     .map((it) => ({ ...it, file: isFolder ? pathIn(out, it.path) : out }));
-  const found = await Promise.all(placed.map((it) => whatIsAt(it.file, it.text)));
+  const found = await Promise.all(placed.map((it) => compareFile(it.file, it.text)));
   const others = placed.filter((_, index) => found[index] === "other");
-  if (others.length > 0 && options.force !== true) throw thereAlready(what, others);
+  if (others.length > 0 && options.force !== true) throw fileExists(what, others);
   for (const [index, { path, file, text }] of placed.entries()) {
     if (found[index] === "same") continue;
     await makeFolder(dirname(file));
@@ -72,7 +72,7 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
 }
 
 /** Whether a file has this very text, is something else, or is not there. @throws {AirferryError} ERR_IO */
-async function whatIsAt(file: string, text: string): Promise<"same" | "other" | "nothing"> {
+async function compareFile(file: string, text: string): Promise<"same" | "other" | "nothing"> {
   try {
     const stats = await stat(file);
     // A pipe or device must not be read, and of a large file the size says enough.
@@ -85,7 +85,7 @@ async function whatIsAt(file: string, text: string): Promise<"same" | "other" | 
   }
 }
 
-function thereAlready(what: RenderName, files: readonly { file: string }[]): AirferryError {
+function fileExists(what: RenderName, files: readonly { file: string }[]): AirferryError {
   const [{ file }] = files as [{ file: string }];
   return new AirferryError("ERR_USAGE", `cannot render "${what}": "${file}" is there already with other content`, {
     path: file,

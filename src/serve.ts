@@ -15,7 +15,7 @@ import {
   restartForLowPorts,
 } from "./io/account.ts";
 import { shellWord } from "./io/shell.ts";
-import { type ListenAddress, parseListen, urlsOf } from "./server/http/address.ts";
+import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/listener.ts";
 import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/process/cluster.ts";
 import { type SiteSettings, startSite } from "./server/process/site.ts";
@@ -162,9 +162,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     worker: false,
     urls: [
       ...(settings.url === undefined ? [] : [settings.url]),
-      ...urlsOf(tls === undefined ? "http" : "https", main!),
+      ...listenUrls(tls === undefined ? "http" : "https", main!),
     ],
-    httpUrls: plain === undefined ? [] : urlsOf("http", plain),
+    httpUrls: plain === undefined ? [] : listenUrls("http", plain),
     ...(tls?.ca === undefined ? {} : { caFingerprint: fingerprintOf(tls.ca) }),
     stopped,
     close: () => close(graceMs),

@@ -9,7 +9,7 @@ import { verifySpace } from "./io/space.ts";
 import { checkGuest } from "./render/guest-check.ts";
 import { openRender, type RenderFrom } from "./render/open-render.ts";
 import { findBuilder } from "./render/view.ts";
-import { type FolderUsers, givesTo, StagedFolder } from "./stage/folder.ts";
+import { canGiveFiles, type FolderUsers, StagedFolder } from "./stage/folder.ts";
 import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/record.ts";
 import { contentsOf, type StagedFile } from "./stage/staged-files.ts";
 import type { StoreReader } from "./store/types.ts";
@@ -86,7 +86,7 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
 /** Files that hold a password are for the builder's user alone, and only root or that user itself can see to it. */
 function requireReadersOnly(files: readonly StagedFile[], users: FolderUsers): void {
   const secrets = files.filter((it) => it.isSecret).map((it) => it.path);
-  if (secrets.length === 0 || givesTo(users)) return;
+  if (secrets.length === 0 || canGiveFiles(users)) return;
   throw new AirferryError(
     "ERR_USAGE",
     `cannot stage ${secrets.map((it) => `"${it}"`).join(", ")}: uid ${users.uid} can let the builder, uid ${users.builderUid}, read the secrets in it only by letting everybody`,

@@ -8,9 +8,9 @@ import { hostname } from "node:os";
 import { basename, resolve } from "node:path";
 import type { StreamRange } from "./bundle/affected-entries.ts";
 import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
-import { madeAhead } from "./bundle/clock-skew.ts";
+import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
-import { printable } from "./bundle/entry-paths.ts";
+import { printableName } from "./bundle/entry-paths.ts";
 import { NEWER_AIRFERRY, streamEntries } from "./bundle/inventory.ts";
 import type { Inventory, InventoryEntry } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
@@ -32,7 +32,7 @@ import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
-import { blobsMade, bytesWaiting, Incoming, isMediumName, mediaToCome } from "./store/incoming.ts";
+import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from "./store/incoming.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { VERSION } from "./version.ts";
 
@@ -102,7 +102,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   );
   if (contents === undefined) throw new Error("a bundle without contents has no problem");
   for (const it of read.problems) options.notice?.(`${it.message}; reading another copy instead`);
-  const ahead = madeAhead(contents.inventory.created, options.now ?? new Date());
+  const ahead = clockSkewNote(contents.inventory.created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
   const pool = HashPool.sizedFor(contents.inventory.streamSize);
   try {
@@ -181,7 +181,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);
   if (standing !== "again") await verifyExpiry(store, inventory, options);
-  const { present, proven } = await presentBlobs(work, await blobsMade(store.dir, report.digest));
+  const { present, proven } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
   verifyBase(inventory, present);
   const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
   await checkSpace(work, needed, report.digest);
@@ -314,13 +314,13 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
   if (missing.length === 0) return;
   throw new AirferryError(
     "ERR_DELTA_BASE",
-    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it counts on ${plural(missing.length, "file")} that this store does not have, first "${printable(missing[0]?.path ?? "")}"`,
+    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it counts on ${plural(missing.length, "file")} that this store does not have, first "${printableName(missing[0]?.path ?? "")}"`,
     {
       path: inventory.stream,
       problems: missing.slice(0, 1000).map((it) => ({
         code: "ERR_DELTA_BASE",
-        path: printable(it.path),
-        message: `"${printable(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes`,
+        path: printableName(it.path),
+        message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes`,
       })),
       hint: "carry a full bundle in, or a delta against a release that this store has",
     },
@@ -357,7 +357,7 @@ async function copyFromGood(
     try {
       return await copy(work, incoming, left, report);
     } catch (error) {
-      if (!(await passOver(error, work))) throw error;
+      if (!(await switchToCopies(error, work))) throw error;
       await incoming.dropSmall();
       left = left.filter((it) => !work.store.hasBlob(it.digest, it.size));
     }
@@ -365,7 +365,7 @@ async function copyFromGood(
 }
 
 /** Whether what went wrong is damage of volumes that have another copy each: those come first from now on. */
-async function passOver(error: unknown, { contents, pool, options }: Work): Promise<boolean> {
+async function switchToCopies(error: unknown, { contents, pool, options }: Work): Promise<boolean> {
   const { copies, inventory } = contents;
   if (copies.every((it) => it.length < 2)) return false;
   const damage = error instanceof ContentDamage ? error : unreadableVolume(error, contents);

@@ -4,7 +4,7 @@
  */
 
 import { checkContent } from "./bundle/check-content.ts";
-import { madeAhead } from "./bundle/clock-skew.ts";
+import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
@@ -91,7 +91,7 @@ async function reportContents(contents: Contents, options: VerifyOptions, report
   report.volumes.total = copies.length;
   report.volumes.missing = copies.flatMap((it, index) => (it.length === 0 ? [volumeName(index)] : []));
   const now = options.now ?? new Date();
-  const ahead = madeAhead(created, now);
+  const ahead = clockSkewNote(created, now);
   if (ahead !== undefined) options.notice?.(ahead);
   if (notAfter !== undefined && now.getTime() > Date.parse(notAfter)) {
     const message = `the bundle has expired: it was to be imported until ${notAfter}`;

@@ -1,7 +1,7 @@
 /**
  * The keys of the CAPI image builder's `imageconfig`, in the order and groups of its reference, and who fills each in.
  */
-import { nearest } from "../io/closest-word.ts";
+import { closestWord } from "../io/closest-word.ts";
 
 /** Who a value comes from. */
 type KeyOrigin =
@@ -105,7 +105,7 @@ export function imageconfigKey(key: string): ImageconfigKey | undefined {
 
 /** The known key that a mistyped one probably means: `os_versions`, `rhel_subscription-user`. */
 export function nearestKey(key: string): string | undefined {
-  return nearest(
+  return closestWord(
     key,
     IMAGECONFIG_KEYS.map((it) => it.key),
   );

@@ -1,5 +1,5 @@
 /** Names what a damaged part of a bundle takes with it, so that people know what a bad volume costs. */
-import { printable } from "./entry-paths.ts";
+import { printableName } from "./entry-paths.ts";
 import { streamEntries } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { frameEnd, frameStart } from "./steps.ts";
@@ -14,7 +14,7 @@ export interface StreamRange {
 const SHOWN_ENTRIES = 3;
 
 /** Names the first few entries that have a part in one of `damages`, which are in stream order, within `volume`; counts the others. */
-export function touchedEntries(inventory: Inventory, volume: StreamRange, damages: readonly StreamRange[]): string {
+export function affectedEntries(inventory: Inventory, volume: StreamRange, damages: readonly StreamRange[]): string {
   let next = 0;
   // Both lists are in stream order and each is walked once: there may be 100,000 of either.
   const inside = streamEntries(inventory).filter((entry) => {
@@ -24,7 +24,7 @@ export function touchedEntries(inventory: Inventory, volume: StreamRange, damage
     while (next < damages.length && endOf(damages[next] as StreamRange) <= from) next++;
     return next < damages.length && (damages[next] as StreamRange).position < to;
   });
-  const shown = inside.slice(0, SHOWN_ENTRIES).map((it) => `"${printable(it.path, 120)}"`);
+  const shown = inside.slice(0, SHOWN_ENTRIES).map((it) => `"${printableName(it.path, 120)}"`);
   if (inside.length === 0) return "no entries";
   return `${shown.join(", ")}${inside.length > shown.length ? ` and ${inside.length - shown.length} more` : ""}`;
 }

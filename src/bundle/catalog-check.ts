@@ -8,7 +8,7 @@ import type { Problem } from "../errors.ts";
 import { checkName, checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference, formatReference, isTag, parseReference } from "../oci/reference.ts";
-import { printable } from "./entry-paths.ts";
+import { printableName } from "./entry-paths.ts";
 import type { Catalog, CatalogRpm, InventoryEntry } from "./inventory-types.ts";
 
 /** What is shown to people and stands in rendered files. */
@@ -90,14 +90,14 @@ export function checkCatalog(
   if (!parsed.success) {
     return parsed.error.issues.slice(0, 20).map((it) => {
       const where = ["catalog", ...it.path.map(String)].join(".");
-      return problem(printable(where), `${printable(where)}: ${printable(it.message)}`);
+      return problem(printableName(where), `${printableName(where)}: ${printableName(it.message)}`);
     });
   }
   const it = value as Catalog;
   const paths = new Set(entries.map((entry) => entry.path));
   const problems: Problem[] = [];
   const expect = (fine: boolean, kind: string, message: string) => {
-    if (!fine) problems.push(problem(`catalog.${kind}`, `catalog.${kind}: ${printable(message)}`));
+    if (!fine) problems.push(problem(`catalog.${kind}`, `catalog.${kind}: ${printableName(message)}`));
   };
   for (const kind of ["isos", "files", "keys"] as const) {
     for (const { path } of it[kind]) expect(paths.has(path), kind, `no entry "${path}"`);

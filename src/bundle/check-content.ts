@@ -5,7 +5,7 @@
 import { AirferryError, type Problem } from "../errors.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
-import { type StreamRange, touchedEntries } from "./affected-entries.ts";
+import { affectedEntries, type StreamRange } from "./affected-entries.ts";
 import type { Contents } from "./contents.ts";
 import { mismatch } from "./contents.ts";
 import { streamEntries } from "./inventory.ts";
@@ -171,7 +171,7 @@ async function checkVolume(
   const { name, size, digest } = contents.inventory.volumes[index] as InventoryVolume;
   const whole = { position: index * contents.inventory.volumeSize, length: size };
   const where = damages.length === 0 ? "" : `; damaged in ${placesIn(whole, damages)}`;
-  const touched = `; touches ${touchedEntries(contents.inventory, whole, damages.length === 0 ? [whole] : damages)}`;
+  const touched = `; touches ${affectedEntries(contents.inventory, whole, damages.length === 0 ? [whole] : damages)}`;
   try {
     const actual = (await pool.hashFile(file, { progress })).digest;
     if (actual === digest) return undefined;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Problem } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import type { HashPool } from "../io/hash-pool.ts";
-import { parseInventoryInTurns } from "./inventory.ts";
+import { parseInventoryInSteps } from "./inventory.ts";
 import { INVENTORY_NAME, SUMS_NAME } from "./media-names.ts";
 import { parseSums } from "./sums.ts";
 
@@ -44,6 +44,6 @@ export async function checkFinished(
     if (!present.has(name)) fault(name, "missing");
   }
   if (problems.length > 0) return { problems, entries: 0, size: 0 };
-  const inventory = await parseInventoryInTurns(await readFile(join(folders[0] as string, INVENTORY_NAME)));
+  const inventory = await parseInventoryInSteps(await readFile(join(folders[0] as string, INVENTORY_NAME)));
   return { problems, entries: inventory.entries.length, size: inventory.streamSize };
 }

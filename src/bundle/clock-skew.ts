@@ -4,7 +4,7 @@
 const MAX_AHEAD_MS = 24 * 60 * 60 * 1000;
 
 /** What to say of a bundle that was made more than a day ahead of `now`; undefined for all others. */
-export function madeAhead(created: string, now: Date): string | undefined {
+export function clockSkewNote(created: string, now: Date): string | undefined {
   if (Date.parse(created) - now.getTime() <= MAX_AHEAD_MS) return undefined;
   const here = `${now.toISOString().slice(0, 19)}Z`;
   return `the bundle was made at ${created}, here it is ${here}: the clock of this host or of the one that packed it is wrong`;

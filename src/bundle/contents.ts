@@ -7,9 +7,9 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { touchedEntries } from "./affected-entries.ts";
-import { printable } from "./entry-paths.ts";
-import { parseInventoryInTurns } from "./inventory.ts";
+import { affectedEntries } from "./affected-entries.ts";
+import { printableName } from "./entry-paths.ts";
+import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
 import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_NOTE_BYTES } from "./media-names.ts";
@@ -62,7 +62,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
         const bytes = await readSmall(file, name === INVENTORY_NAME ? MAX_INVENTORY_BYTES : MAX_NOTE_BYTES);
         const actual = digestOf(bytes);
         if (actual !== digest) problems.push(mismatch(file, name, digest, actual));
-        else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInTurns(bytes) };
+        else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInSteps(bytes) };
       } catch (error) {
         note(error, name);
       }
@@ -78,7 +78,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
       if (actual === size) return [join(dir, name)];
       const whole = { position: index * volumeSize, length: size };
       const lost = { position: whole.position + actual, length: size - actual };
-      const touched = actual < size ? `; touches ${touchedEntries(inventory.value, whole, [lost])}` : "";
+      const touched = actual < size ? `; touches ${affectedEntries(inventory.value, whole, [lost])}` : "";
       const message = `"${name}" in "${dir}" has the wrong size: expected ${size} bytes, got ${actual}${touched}`;
       problems.push({ code: "ERR_SIZE_MISMATCH", path: name, message });
       return [];
@@ -105,7 +105,7 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
     for (const name of files.keys()) {
       present.add(name);
       if (signed.has(name)) continue;
-      const shown = printable(name);
+      const shown = printableName(name);
       problems.push({
         code: "ERR_BUNDLE_EXTRA",
         path: shown,

@@ -36,8 +36,8 @@ export function* checkingEntryPaths(
   const refuse = (path: string, fault: string) =>
     problems.push({
       code: "ERR_PATH_UNSAFE",
-      path: printable(path),
-      message: `unsafe entry path "${printable(path)}": ${fault}`,
+      path: printableName(path),
+      message: `unsafe entry path "${printableName(path)}": ${fault}`,
     });
   for (const path of paths) {
     if (seen.size % STEP_PATHS === 0) yield;
@@ -65,20 +65,6 @@ export function* checkingEntryPaths(
 }
 
 /** Foreign text in a message about a bundle: on one line, and cut where it is longer than any name. */
-export function printable(text: string, maxLength = 300): string {
+export function printableName(text: string, maxLength = 300): string {
   return printableText(text, maxLength);
-}
-
-/** Orders two strings by their UTF-8 bytes, as `LC_ALL=C sort` does; for `Array.sort`. */
-export function compareUtf8(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let index = 0; index < length; index++) {
-    const left = a.charCodeAt(index);
-    const right = b.charCodeAt(index);
-    if (left === right) continue;
-    // UTF-16 puts surrogates (U+10000 and up) below U+E000…U+FFFF, UTF-8 above.
-    const lift = (unit: number) => (unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit);
-    return lift(left) - lift(right);
-  }
-  return a.length - b.length;
 }

@@ -8,8 +8,9 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { type Digest, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
 import { atOnce, inTurns, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
+import { compareUtf8 } from "../io/text.ts";
 import { checkCatalog } from "./catalog-check.ts";
-import { checkingEntryPaths, compareUtf8, printable } from "./entry-paths.ts";
+import { checkingEntryPaths, printableName } from "./entry-paths.ts";
 import { parseCanonical } from "./inventory-text.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
@@ -104,7 +105,7 @@ export function streamEntries<E extends { offset?: number }>(inventory: {
 export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
 
 /**
- * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: {@link parseInventoryInTurns}.
+ * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: {@link parseInventoryInSteps}.
  * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with `problems`
  */
 export function parseInventory(bytes: Buffer): Inventory {
@@ -112,7 +113,7 @@ export function parseInventory(bytes: Buffer): Inventory {
 }
 
 /** The same with pauses, so that signals are heeded. @throws {AirferryError} as {@link parseInventory} */
-export async function parseInventoryInTurns(bytes: Buffer): Promise<Inventory> {
+export async function parseInventoryInSteps(bytes: Buffer): Promise<Inventory> {
   return inTurns(parsing(bytes), new Pace((fault) => invalid([problem("", fault)])));
 }
 
@@ -127,11 +128,11 @@ function* parsing(bytes: Buffer): Generator<void, Inventory> {
   if (mediaType !== INVENTORY_MEDIA_TYPE) {
     throw new AirferryError(
       "ERR_BUNDLE_VERSION",
-      `cannot read "${INVENTORY_NAME}": unknown format: expected ${INVENTORY_MEDIA_TYPE}, got ${printable(String(mediaType), 100)}`,
+      `cannot read "${INVENTORY_NAME}": unknown format: expected ${INVENTORY_MEDIA_TYPE}, got ${printableName(String(mediaType), 100)}`,
       {
         path: INVENTORY_NAME,
         expected: INVENTORY_MEDIA_TYPE,
-        actual: printable(String(mediaType), 100),
+        actual: printableName(String(mediaType), 100),
         hint: NEWER_AIRFERRY,
       },
     );
@@ -183,7 +184,7 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
     if (!fine) problems.push(problem(where, `${where}: ${message}`));
   };
   for (const key of Object.keys(value))
-    expect(KEYS.includes(key as keyof Inventory), printable(key, 50), "unknown key");
+    expect(KEYS.includes(key as keyof Inventory), printableName(key, 50), "unknown key");
   for (const key of KEYS) if (!OPTIONAL.has(key)) expect(key in value, key, "missing");
   const { stream, epoch, serial, created, notAfter, previous, lock, tool } = value;
   expect(typeof stream === "string" && isStreamName(stream), "stream", "not a name");
@@ -199,7 +200,11 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
     isHex256(previous.sha256);
   expect(previous === undefined || previousFine, "previous", "expected a serial and a sha256");
   expect(isHex256(lock), "lock", "expected 64 lower-case hex digits");
-  expect(typeof tool === "string" && tool.length <= 200 && printable(tool) === tool, "tool", "expected a short text");
+  expect(
+    typeof tool === "string" && tool.length <= 200 && printableName(tool) === tool,
+    "tool",
+    "expected a short text",
+  );
   if (!Array.isArray(value.entries) || !Array.isArray(value.volumes)) {
     problems.push(problem("entries", "entries and volumes: expected lists"));
     return problems;
@@ -240,7 +245,7 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
     const { path, size, sha256 } = it as EntryInFile;
     // Equal paths are named by checkingEntryPaths.
     if (before !== undefined && compareUtf8(before, path) > 0) {
-      problems.push(problem(where, `${where}: not sorted by path: "${printable(path)}"`));
+      problems.push(problem(where, `${where}: not sorted by path: "${printableName(path)}"`));
     }
     before = path;
     const known = sizes.get(sha256);
@@ -284,7 +289,7 @@ function* checkLayout(entries: EntryInFile[], value: Record<string, unknown>): G
     if (index % STEP_ENTRIES === 0) yield;
     const expected = position + headerSize(path);
     if (offset !== expected) {
-      const at = `"${printable(path)}"`;
+      const at = `"${printableName(path)}"`;
       return [problem("entries", `offset of ${at}: expected ${expected}, got ${offset}`)];
     }
     position = expected + paddedSize(size);

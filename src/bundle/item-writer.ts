@@ -6,7 +6,7 @@
 
 import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
-import { BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
+import { DISK_BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
 import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
 
 /** How many bytes may be written again after a kill, at most, of one item. */
@@ -149,7 +149,7 @@ export class ItemWriter {
       else {
         const piece = await this.#tools.pieces.take();
         // Where it begins in memory is where it will begin in a block of the volume.
-        this.#lent = { piece, bytes: piece.bytes.subarray((this.#item.offset + this.#position) % BLOCK_BYTES) };
+        this.#lent = { piece, bytes: piece.bytes.subarray((this.#item.offset + this.#position) % DISK_BLOCK_BYTES) };
       }
     }
     return this.#lent.bytes;

@@ -10,7 +10,7 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { shellWord } from "../io/shell.ts";
-import { printable } from "./entry-paths.ts";
+import { printableName } from "./entry-paths.ts";
 import {
   BIN_NAME,
   isJunkName,
@@ -184,14 +184,14 @@ async function readFolder(dir: string, signatures: Map<string, MediaSignature[]>
   const files = new Map<string, number>();
   const folded = new Map<string, string>();
   const refuse = (name: string, code: Problem["code"], fault: string) =>
-    found.problems.push({ code, path: printable(name), message: `"${printable(name)}" in "${dir}": ${fault}` });
+    found.problems.push({ code, path: printableName(name), message: `"${printableName(name)}" in "${dir}": ${fault}` });
   for (const it of await listNames(dir)) {
     if (isJunkName(it.name)) {
-      found.notices.push(`passed over "${printable(it.name)}" in "${dir}"`);
+      found.notices.push(`passed over "${printableName(it.name)}" in "${dir}"`);
       continue;
     }
     const twin = folded.get(it.name.toLowerCase());
-    if (twin !== undefined) refuse(it.name, "ERR_PATH_UNSAFE", `differs only by case from "${printable(twin)}"`);
+    if (twin !== undefined) refuse(it.name, "ERR_PATH_UNSAFE", `differs only by case from "${printableName(twin)}"`);
     folded.set(it.name.toLowerCase(), it.name);
     if (it.name === SIGNATURES_NAME) {
       if (it.isDirectory()) await readSignatures(dir, signatures, found);
@@ -233,7 +233,7 @@ async function readSignatures(medium: string, signatures: Map<string, MediaSigna
   const own = new Map<string, MediaSignature[]>();
   let count = 0;
   for (const it of await listNames(dir)) {
-    const path = `${SIGNATURES_NAME}/${printable(it.name)}`;
+    const path = `${SIGNATURES_NAME}/${printableName(it.name)}`;
     if (isJunkName(it.name)) {
       found.notices.push(`passed over "${path}" in "${dir}"`);
     } else if (isMangled(it.name)) {

@@ -3,7 +3,8 @@
  */
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
-import { compareUtf8, printable } from "./entry-paths.ts";
+import { compareUtf8 } from "../io/text.ts";
+import { printableName } from "./entry-paths.ts";
 import { INVENTORY_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 
 /** One line. */
@@ -48,7 +49,7 @@ export function parseSums(bytes: Buffer): SumLine[] {
       if (!NAME.test(name) || reserved) {
         throw new AirferryError(
           "ERR_PATH_UNSAFE",
-          `cannot read "${SUMS_NAME}": line ${index + 1}: unsafe name "${printable(name)}"`,
+          `cannot read "${SUMS_NAME}": line ${index + 1}: unsafe name "${printableName(name)}"`,
           { path: SUMS_NAME },
         );
       }

@@ -5,11 +5,11 @@
  */
 
 /** tar's unit: headers are this long, content is padded to a multiple of it. */
-const BLOCK_BYTES = 512;
+const TAR_BLOCK_BYTES = 512;
 /** 1980-01-01T00:00:00Z: the oldest time that FAT can hold and that GNU tar does not call implausible. */
 export const TAR_MTIME = 315_532_800;
 /** Two blocks of zeros end the archive. */
-export const END_BYTES = 2 * BLOCK_BYTES;
+export const END_BYTES = 2 * TAR_BLOCK_BYTES;
 
 const NAME_BYTES = 100;
 const PREFIX_BYTES = 155;
@@ -55,13 +55,13 @@ function cutName(path: Buffer): Buffer {
 /** Length of the header records of a path: 512, or more with a GNU long-name record. */
 export function headerSize(path: string): number {
   const bytes = Buffer.byteLength(path);
-  if (bytes <= NAME_BYTES || splitPath(Buffer.from(path)) !== undefined) return BLOCK_BYTES;
-  return BLOCK_BYTES + paddedSize(bytes + 1) + BLOCK_BYTES;
+  if (bytes <= NAME_BYTES || splitPath(Buffer.from(path)) !== undefined) return TAR_BLOCK_BYTES;
+  return TAR_BLOCK_BYTES + paddedSize(bytes + 1) + TAR_BLOCK_BYTES;
 }
 
 /** Size rounded up to whole blocks. */
 export function paddedSize(size: number): number {
-  return Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+  return Math.ceil(size / TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES;
 }
 
 interface Fields {
@@ -94,7 +94,7 @@ function fillBlock(header: Buffer, { name, prefix, mode, size, type }: Fields): 
   octal(header, 0, 337, 8);
   prefix?.copy(header, 345);
   let sum = 0;
-  for (let at = 0; at < BLOCK_BYTES; at++) sum += header[at] as number;
+  for (let at = 0; at < TAR_BLOCK_BYTES; at++) sum += header[at] as number;
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
 }
 
@@ -119,11 +119,11 @@ export function headersOf(items: readonly TarItem[]): Buffer {
     const split = splitPath(bytes);
     if (split === undefined) {
       const long = { name: Buffer.from(LONG_LINK), prefix: undefined, mode: 0o644, size: bytes.length + 1 };
-      fillBlock(next(BLOCK_BYTES), { ...long, type: "L" });
+      fillBlock(next(TAR_BLOCK_BYTES), { ...long, type: "L" });
       bytes.copy(next(paddedSize(bytes.length + 1)));
     }
     const { name, prefix } = split ?? { name: cutName(bytes), prefix: undefined };
-    fillBlock(next(BLOCK_BYTES), { name, prefix, mode: bits, size, type: "0" });
+    fillBlock(next(TAR_BLOCK_BYTES), { name, prefix, mode: bits, size, type: "0" });
   }
   return headers;
 }

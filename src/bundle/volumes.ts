@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder } from "../io/atomic.ts";
 import { openRegular } from "../io/safe-open.ts";
-import { BLOCK_BYTES } from "../io/shared-pieces.ts";
+import { DISK_BLOCK_BYTES } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { piecesOf, volumeName, volumeSizes } from "./volume-layout.ts";
 
@@ -125,7 +125,7 @@ export class VolumeSet {
   /**
    * Like `write`, but whole blocks go past the page cache where the file system allows it: they take a fraction of the time, and
    * leave nothing for `sync`. For bytes that nobody reads back soon.
-   * @param bytes of whole pages of memory (shared-pieces.ts), at an address that is `position` modulo {@link BLOCK_BYTES}; what is
+   * @param bytes of whole pages of memory (shared-pieces.ts), at an address that is `position` modulo {@link DISK_BLOCK_BYTES}; what is
    *   beside that, as behind the start of an odd volume, goes the ordinary way
    */
   async writeDirect(position: number, bytes: Uint8Array): Promise<void> {
@@ -133,10 +133,10 @@ export class VolumeSet {
     for (const piece of piecesOf(position, bytes.length, this.volumeSize)) {
       const here = bytes.subarray(taken, taken + piece.length);
       taken += piece.length;
-      const fits = (here.byteOffset - piece.offset) % BLOCK_BYTES === 0;
+      const fits = (here.byteOffset - piece.offset) % DISK_BLOCK_BYTES === 0;
       const handle = fits ? await this.#directHandle(piece.volume) : undefined;
-      const start = Math.min(here.length, -piece.offset & (BLOCK_BYTES - 1));
-      const end = here.length - ((piece.offset + here.length) % BLOCK_BYTES);
+      const start = Math.min(here.length, -piece.offset & (DISK_BLOCK_BYTES - 1));
+      const end = here.length - ((piece.offset + here.length) % DISK_BLOCK_BYTES);
       if (handle === undefined || end <= start) {
         await this.#writePiece(piece, here);
         continue;

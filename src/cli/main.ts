@@ -3,7 +3,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
-import { nearest } from "../io/closest-word.ts";
+import { closestWord } from "../io/closest-word.ts";
 import { shellWords } from "../io/shell.ts";
 import { VERSION } from "../version.ts";
 import { COMMANDS } from "./commands.ts";
@@ -139,7 +139,7 @@ function wrongChoice(text: string, argv: readonly string[]): AirferryError | und
     /argument(?: value)? '(.*)' is invalid(?: for argument '(.*)')?\. Allowed choices are (.*)\.$/s.exec(text) ?? [];
   if (given === undefined || list === undefined) return undefined;
   const known = list.split(", ");
-  const near = nearest(given, known);
+  const near = closestWord(given, known);
   const words = near === undefined ? undefined : argv.map((it) => (it === given ? near : it));
   return new AirferryError("ERR_USAGE", `cannot run airferry ${argv[0]}: "${given}" is none of ${list}`, {
     expected: list,

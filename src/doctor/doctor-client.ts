@@ -1,7 +1,7 @@
 /**
  * How doctor asks the server: bounded answers, no retries, no redirects, the given CA. It connects only where its URL says.
  */
-import { type Answer, type AnswerHead, type Call, HttpClient } from "../http/client.ts";
+import { type AnswerHead, type Call, type ClientResponse, HttpClient } from "../http/client.ts";
 import { AttemptFailure } from "../http/failure.ts";
 import { type Digest, RunningDigest } from "../io/digest.ts";
 
@@ -25,7 +25,7 @@ export class DoctorClient {
   }
 
   /** Gets a path below the base, or a URL that begins with it. Refuses any other URL, and bodies over `maxBytes`. */
-  async get(path: string, maxBytes: number, headers: Record<string, string> = {}): Promise<Answer> {
+  async get(path: string, maxBytes: number, headers: Record<string, string> = {}): Promise<ClientResponse> {
     return this.#whole((signal) =>
       this.#client.send({ method: "GET", url: this.#url(path), headers, follow: false, maxBytes, signal }),
     );
@@ -54,7 +54,7 @@ export class DoctorClient {
       running.update(chunk);
       size += chunk.length;
     };
-    const { status } = await this.#client.read(call, { write }).catch(tell);
+    const { status } = await this.#client.read(call, { write }).catch(throwFailure);
     return { status, size, digest: running.digest() };
   }
 
@@ -64,17 +64,17 @@ export class DoctorClient {
     return url;
   }
 
-  async #whole(ask: (signal: AbortSignal) => Promise<Answer>): Promise<Answer> {
+  async #whole(ask: (signal: AbortSignal) => Promise<ClientResponse>): Promise<ClientResponse> {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     return ask(signal).catch((error: unknown) => {
       if (signal.aborted) throw coded(`no answer within ${TIMEOUT_MS / 1000} s`, "ETIMEDOUT");
-      return tell(error);
+      return throwFailure(error);
     });
   }
 }
 
 /** Throws what went wrong in words, with the system's code: the server is what is looked at here, and no upstream. */
-function tell(error: unknown): never {
+function throwFailure(error: unknown): never {
   if (error instanceof AttemptFailure) throw coded(error.fault, error.code);
   throw error;
 }

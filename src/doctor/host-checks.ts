@@ -25,7 +25,7 @@ const WANTED_FREE_BYTES = 40e9;
 const PACKER_PORTS = { from: 8000, to: 9000 };
 
 /** The name in the URL resolves, or is an address. */
-export async function checkName({ base }: CheckContext): Promise<string> {
+export async function checkHostName({ base }: CheckContext): Promise<string> {
   const host = base.hostname.replace(/^\[|\]$/g, "");
   if (isIP(host) !== 0) return `${host} is an address`;
   try {

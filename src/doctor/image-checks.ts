@@ -5,7 +5,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import { basicHeader } from "../http/basic-auth.ts";
-import type { Answer } from "../http/client.ts";
+import type { ClientResponse } from "../http/client.ts";
 import { digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { eachLimited } from "../io/limit.ts";
@@ -219,7 +219,7 @@ class RegistryCheck {
     return false;
   }
 
-  #noteStatus(what: string, { status, body }: Answer): void {
+  #noteStatus(what: string, { status, body }: ClientResponse): void {
     this.#note(`${what} answers ${status}: ${wordsOf(body)}`);
   }
 

@@ -12,7 +12,7 @@ import { discard } from "../http/transport.ts";
 import { redactUrl } from "../io/redact.ts";
 import { headResult, lengthOf, REFUSES_RANGES, statusFailure } from "./answer.ts";
 import { encodingFault } from "./encoding.ts";
-import { changed, tooLarge, tooShort, unaskedPart, unfitPart, wrongSize } from "./faults.ts";
+import { changed, tooLarge, tooShort, unfitPart, unrequestedRange, wrongSize } from "./faults.ts";
 import { type Mirror, tryMirrors } from "./mirrors.ts";
 import { parseContentRange, planResume, type ResumePlan, strongEtag, type Validator, validatorOf } from "./resume.ts";
 import { inSegments, SEGMENT_BYTES } from "./segments.ts";
@@ -31,7 +31,7 @@ export interface Engine extends OpenParts {
   segments: number;
 }
 
-interface TransferRequest extends FetchTarget {
+interface DownloadRequest extends FetchTarget {
   method?: "GET" | "POST";
   body?: string | Buffer | undefined;
   /** See `Fetcher.fetchBytes`. */
@@ -42,8 +42,8 @@ interface TransferRequest extends FetchTarget {
 }
 
 /** Runs a transfer to its end. @throws {AirferryError} ERR_UPSTREAM*, or whatever the sink throws */
-export async function transferInto(engine: Engine, request: TransferRequest, sink: FetchSink): Promise<HeadResult> {
-  const transfer = new Transfer(engine, request, sink);
+export async function downloadInto(engine: Engine, request: DownloadRequest, sink: FetchSink): Promise<HeadResult> {
+  const transfer = new Download(engine, request, sink);
   // Without a digest only the URL that the bytes in place came from can continue them.
   const first = sink.position > 0 && !mayMix(request) ? sink.validator?.url : undefined;
   // What was recorded of it has no secrets.
@@ -73,11 +73,11 @@ function mayMix({ integrity, unmixed }: FetchTarget): boolean {
 
 type RestPlan = Extract<ResumePlan, { kind: "rest" }>;
 
-class Transfer {
+class Download {
   /** How often upstream turned out to have something new. */
   changes = 0;
   readonly #engine: Engine;
-  readonly #request: TransferRequest;
+  readonly #request: DownloadRequest;
   readonly #sink: FetchSink;
   #validator: Validator | undefined;
   /** Total that the bytes in place belong to, as far as upstream told. */
@@ -85,7 +85,7 @@ class Transfer {
   /** Responses that the bytes in place came from. */
   #pieces: number;
 
-  constructor(engine: Engine, request: TransferRequest, sink: FetchSink) {
+  constructor(engine: Engine, request: DownloadRequest, sink: FetchSink) {
     this.#engine = engine;
     this.#request = request;
     this.#sink = sink;
@@ -269,7 +269,7 @@ class Transfer {
       return this.#append(mirror, opened, plan);
     }
     if (status === 206) {
-      throw unaskedPart(mirror.url);
+      throw unrequestedRange(mirror.url);
     }
     // 202 and 204 are no answer to a GET: the artifact is not in them.
     const good = this.#request.method === "POST" ? status >= 200 && status <= 299 : status === 200 || status === 203;

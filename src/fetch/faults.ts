@@ -109,7 +109,7 @@ export function unfitPart(url: string, opened: Opened, expected: string): Attemp
 }
 
 /** A 206 to a request without Range. */
-export function unaskedPart(url: string): AttemptFailure {
+export function unrequestedRange(url: string): AttemptFailure {
   return new AttemptFailure(
     upstreamError("ERR_UPSTREAM_INVALID", url, "upstream sent a part (206) although the whole was asked for", {
       hint: "name another mirror",

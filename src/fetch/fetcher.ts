@@ -18,7 +18,7 @@ import { currentSignal } from "../io/limit.ts";
 import { redactUrl } from "../io/redact.ts";
 import type { HostCredentials } from "../manifest/schema.ts";
 import { integrityFault } from "./check-integrity.ts";
-import { type Engine, transferInto } from "./download.ts";
+import { downloadInto, type Engine } from "./download.ts";
 import { headOf } from "./head.ts";
 import { MemorySink } from "./memory-sink.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
@@ -100,7 +100,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
   return {
     head: (target, signal) => run(signal, (it) => headOf(engine, target, it)),
     fetchBytes: (target, signal) => run(signal, (it) => fetchBytes(engine, target, it)),
-    fetchInto: (target, sink, signal) => run(signal, (it) => transferInto(engine, { ...target, signal: it }, sink)),
+    fetchInto: (target, sink, signal) => run(signal, (it) => downloadInto(engine, { ...target, signal: it }, sink)),
     async close() {
       closed.abort();
       await Promise.allSettled(running);
@@ -118,7 +118,7 @@ async function fetchBytes(
   const sink = new MemorySink();
   let last: Opened | undefined;
   const { integrity } = target;
-  const head = await transferInto(
+  const head = await downloadInto(
     engine,
     {
       ...target,

@@ -58,7 +58,7 @@ export interface AnswerHead {
   url: URL;
 }
 
-export interface Answer extends AnswerHead {
+export interface ClientResponse extends AnswerHead {
   body: Buffer;
 }
 
@@ -87,7 +87,7 @@ export class HttpClient {
    * Returns the answer with its body.
    * @throws {AttemptFailure} when there is none; what the body or the authenticator throws; the signal's reason
    */
-  async send(call: Call): Promise<Answer> {
+  async send(call: Call): Promise<ClientResponse> {
     const chunks: Buffer[] = [];
     const head = await this.read(call, {
       write: async (chunk) => {

@@ -85,7 +85,7 @@ export class Credentials {
   }
 
   #entry(url: URL, asked: boolean): [string, HostCredentials] | undefined {
-    const [exact, host] = hostNames(url);
+    const [exact, host] = hostKeys(url);
     const names = asked || url.port === "" ? [exact, host] : [exact];
     for (const name of names) {
       const entry = this.#hosts.get(name);
@@ -122,7 +122,7 @@ export class Credentials {
 }
 
 /** Keys under which `hosts:` may have a URL's host, the more special one first: `host:port`, `host`. Lower case. */
-export function hostNames(url: URL): [string, string] {
+export function hostKeys(url: URL): [string, string] {
   return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`, url.hostname];
 }
 

@@ -13,7 +13,7 @@ import { apiHost, canonicalHost } from "../oci/reference.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { basicHeader, type Login } from "./basic-auth.ts";
 import { answerable, type Challenge, parseChallenges } from "./challenge.ts";
-import { hostNames, readVariable } from "./credentials.ts";
+import { hostKeys, readVariable } from "./credentials.ts";
 import { httpStatusOf } from "./failure.ts";
 import { type Named, namerOf } from "./named.ts";
 import { networkRank } from "./network-rank.ts";
@@ -263,7 +263,7 @@ function pathIn({ pathname }: URL, otherwise: string): string {
 /** The login that `hosts:` has for the registry at a URL, by the same names as the fetch engine; Docker Hub by any of its own. */
 function manifestLogin(url: URL, hosts: Record<string, HostCredentials> = {}): Login | undefined {
   const entries = new Map(Object.entries(hosts).map(([name, it]) => [canonicalHost(name), it]));
-  const name = hostNames(url)
+  const name = hostKeys(url)
     .map(canonicalHost)
     .find((it) => entries.has(it));
   const { username_env: user, password_env: password } = (name !== undefined && entries.get(name)) || {};

@@ -222,14 +222,14 @@ async function headersFor(
 /** Where to begin, and as whom. What upstream named is met as a redirect there would be, unless a rewrite says where to go. */
 async function startOf(parts: OpenParts, request: OpenRequest, first: URL): Promise<Hop> {
   const { named, link, url } = request;
-  if (link !== undefined) return led(parts, request, first, new URL(link));
+  if (link !== undefined) return nextHop(parts, request, first, new URL(link));
   if (named.by === "user" || rewriteUrl(url, parts.rewrites) !== url) return { url: first, asked: true };
   const from = named.via === undefined ? undefined : parseUrl(rewriteUrl(named.via, parts.rewrites), named.via);
-  return led(parts, request, from, first);
+  return nextHop(parts, request, from, first);
 }
 
 /** A URL that an answer from `from` named. What is ours is for the origin that was asked alone. */
-async function led(parts: OpenParts, request: OpenRequest, from: URL | undefined, to: URL): Promise<Hop> {
+async function nextHop(parts: OpenParts, request: OpenRequest, from: URL | undefined, to: URL): Promise<Hop> {
   const reach = parts.allowPrivateRedirects
     ? undefined
     : from

@@ -20,7 +20,7 @@ const USER_AGENT = `airferry/${VERSION}`;
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
 
-interface Request {
+interface TransportRequest {
   method: Method;
   /** Without user and password. */
   url: URL;
@@ -38,7 +38,7 @@ interface Request {
 
 /** A response whose body has not been read. Exactly one of `pump` (body.ts) and `discard` ends it. */
 export interface Exchange {
-  method: Request["method"];
+  method: TransportRequest["method"];
   status: number;
   headers: IncomingHttpHeaders;
   response: IncomingMessage;
@@ -63,7 +63,7 @@ export class Transport {
   }
 
   /** Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted */
-  send(request: Request): Promise<Exchange> {
+  send(request: TransportRequest): Promise<Exchange> {
     const { url, signal } = request;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
@@ -124,7 +124,7 @@ export class Transport {
   }
 
   /** @throws {AirferryError} when our certificates are no good; {AttemptFailure} for what no request can be made of */
-  #start({ url, method, headers, agents, proxy, reach }: Request): ClientRequest {
+  #start({ url, method, headers, agents, proxy, reach }: TransportRequest): ClientRequest {
     const options = {
       method,
       headers: { "user-agent": USER_AGENT, ...headers },
@@ -142,7 +142,7 @@ export class Transport {
 }
 
 /** The time that a stream takes is nobody's fault. */
-function sendBody(sending: ClientRequest, body: Request["body"], watch: Watch): void {
+function sendBody(sending: ClientRequest, body: TransportRequest["body"], watch: Watch): void {
   if (body === undefined || typeof body === "string" || Buffer.isBuffer(body)) {
     sending.end(body);
     return;

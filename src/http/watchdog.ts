@@ -15,7 +15,7 @@ export interface Watch {
   end(): void;
 }
 
-class Transfer implements Watch {
+class WatchedTransfer implements Watch {
   readonly #dog: Watchdog;
   readonly onStall: (reason: string) => void;
   readonly #stallMs: number;
@@ -76,7 +76,7 @@ class Transfer implements Watch {
 export class Watchdog {
   readonly #stallMs: number;
   readonly #minimumRate: number;
-  readonly #transfers = new Set<Transfer>();
+  readonly #transfers = new Set<WatchedTransfer>();
   #timer: NodeJS.Timeout | undefined;
 
   /** `minimumRate` in bytes per second. */
@@ -87,13 +87,13 @@ export class Watchdog {
 
   /** Starts watching; `onStall` is called at most once. `stallMs`: where it is not the usual time. */
   watch(onStall: (reason: string) => void, stallMs = this.#stallMs): Watch {
-    const transfer = new Transfer(this, onStall, stallMs);
+    const transfer = new WatchedTransfer(this, onStall, stallMs);
     this.#transfers.add(transfer);
     this.#timer ??= setInterval(() => this.#tick(), Math.max(10, Math.min(1000, this.#stallMs / 4))).unref();
     return transfer;
   }
 
-  forget(transfer: Transfer): void {
+  forget(transfer: WatchedTransfer): void {
     this.#transfers.delete(transfer);
   }
 

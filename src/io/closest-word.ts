@@ -1,7 +1,7 @@
 /** What somebody may have meant: the known word that is closest to one that is not known. No imports. */
 
 /** The word that takes the fewest edits, when they are few for its length, else the last one that begins so; undefined when none is near. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
+export function closestWord(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let fewest = Math.max(1, Math.floor(word.length / 3)) + 1;
   for (const it of known) {

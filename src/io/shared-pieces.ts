@@ -4,7 +4,7 @@
  */
 
 /** Direct writes start and end at multiples of this, in the file and in memory; a multiple of what any disk asks for. */
-export const BLOCK_BYTES = 4096;
+export const DISK_BLOCK_BYTES = 4096;
 
 const PIECE_BYTES = 1024 * 1024;
 

@@ -1,5 +1,5 @@
 /**
- * The vocabulary that every folder shares: kinds of content and random access to bytes. No imports, no I/O.
+ * The vocabulary that every folder shares: kinds of content, random access to bytes and parts of them. No imports, no I/O.
  */
 
 /** The kinds of content that a manifest names. */
@@ -20,4 +20,10 @@ export interface RandomAccess {
    * The returned view may be a part of a larger buffer but is never reused by the reader.
    */
   read(position: number, length: number): Promise<Uint8Array>;
+}
+
+/** A part of a file: `size` bytes from `offset`. */
+export interface Extent {
+  offset: number;
+  size: number;
 }

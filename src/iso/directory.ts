@@ -3,9 +3,10 @@
  * Everything is checked before it is believed: lengths, names, extents against the size of the image.
  */
 import { Pace } from "../io/pace.ts";
+import type { Extent } from "../io/types.ts";
 import { isoFault } from "./fault.ts";
 import { decodeName, parseSystemUse, type ReadContinuation, type RockRidge } from "./susp.ts";
-import type { Extent, IsoEntry, IsoKind, IsoTree } from "./types.ts";
+import type { IsoDirectoryEntry, IsoKind, IsoTree } from "./types.ts";
 import { SECTOR_BYTES } from "./volume.ts";
 
 const FLAG_DIRECTORY = 0x02;
@@ -44,7 +45,7 @@ interface DirectoryRecord {
 }
 
 /** An entry, with what its directory must still look up elsewhere. */
-export interface RawEntry extends IsoEntry {
+export interface RawEntry extends IsoDirectoryEntry {
   /** CL: where the directory really stands. Its size is in its own first record. */
   childBlock?: number;
   /** RE: listed where CL points from, not here. */

@@ -7,7 +7,7 @@ import { type DirectoryContext, parseDirectory, parseRecord, type RawEntry } fro
 import { isoFault } from "./fault.ts";
 import { IsoMember } from "./member.ts";
 import { parseSystemUse } from "./susp.ts";
-import type { IsoEntry, IsoTree } from "./types.ts";
+import type { IsoDirectoryEntry, IsoTree } from "./types.ts";
 import { readVolumes, SECTOR_BYTES, type VolumeDescriptor } from "./volume.ts";
 
 /** A directory of 6,000 packages takes 1.3 MB. */
@@ -24,13 +24,13 @@ const MAX_CONTINUATION_BYTES = 64 * 1024;
 
 /** A parsed directory: entries in the order of the image, and the same by name. */
 interface Directory {
-  entries: IsoEntry[];
-  byName: Map<string, IsoEntry>;
+  entries: IsoDirectoryEntry[];
+  byName: Map<string, IsoDirectoryEntry>;
 }
 
 /** An entry and the path it was really found at, symbolic links followed. */
 interface Located {
-  entry: IsoEntry;
+  entry: IsoDirectoryEntry;
   /** Without leading slash; "" is the root. */
   path: string;
 }
@@ -45,7 +45,7 @@ export class IsoImage {
   readonly volumeBytes: number;
   /** The image also carries a UDF file system, which is not read. */
   readonly udf: boolean;
-  readonly root: IsoEntry;
+  readonly root: IsoDirectoryEntry;
   readonly #bytes: RandomAccess;
   readonly #context: DirectoryContext;
   /** By offset of the directory's first byte; the least recently used first. */
@@ -56,7 +56,7 @@ export class IsoImage {
   private constructor(
     bytes: RandomAccess,
     volume: VolumeDescriptor,
-    root: IsoEntry,
+    root: IsoDirectoryEntry,
     context: DirectoryContext,
     udf: boolean,
   ) {
@@ -94,7 +94,7 @@ export class IsoImage {
    * Lists a directory by its entry, in the order of the image. The array is shared: do not change it.
    * @throws {AirferryError} ERR_ISO_INVALID with the offset of what is wrong in it
    */
-  async list(directory: IsoEntry): Promise<readonly IsoEntry[]> {
+  async list(directory: IsoDirectoryEntry): Promise<readonly IsoDirectoryEntry[]> {
     return (await this.#directory(directory)).entries;
   }
 
@@ -106,7 +106,7 @@ export class IsoImage {
    */
   async find(path: string): Promise<Located | undefined> {
     const todo = segmentsOf(path);
-    const at: IsoEntry[] = [this.root];
+    const at: IsoDirectoryEntry[] = [this.root];
     const names: string[] = [];
     let links = 0;
     let steps = 0;
@@ -143,7 +143,7 @@ export class IsoImage {
    * Gives random access to a file's bytes. Costs nothing; the image's own random access does the reading.
    * @throws {AirferryError} ERR_ISO_INVALID when the content is compressed or interleaved, or it is no file
    */
-  member(entry: IsoEntry): IsoMember {
+  member(entry: IsoDirectoryEntry): IsoMember {
     if (entry.unreadable !== undefined || entry.kind !== "file") {
       throw isoFault(
         this.label,
@@ -161,7 +161,7 @@ export class IsoImage {
    */
   async *walk(): AsyncGenerator<Located> {
     const seen = new Set<number>([startOf(this.root)]);
-    const stack: { path: string; entries: readonly IsoEntry[]; next: number }[] = [
+    const stack: { path: string; entries: readonly IsoDirectoryEntry[]; next: number }[] = [
       { path: "", entries: await this.list(this.root), next: 0 },
     ];
     let count = 0;
@@ -188,30 +188,30 @@ export class IsoImage {
     }
   }
 
-  async #child(directory: IsoEntry, name: string): Promise<IsoEntry | undefined> {
+  async #child(directory: IsoDirectoryEntry, name: string): Promise<IsoDirectoryEntry | undefined> {
     const { byName } = await this.#directory(directory);
     return byName.get(name) ?? (this.tree === "iso9660" ? byName.get(name.toUpperCase()) : undefined);
   }
 
-  #checkLoop(ancestors: readonly IsoEntry[], entry: IsoEntry): void {
+  #checkLoop(ancestors: readonly IsoDirectoryEntry[], entry: IsoDirectoryEntry): void {
     if (entry.kind !== "directory" || entry.extents.length === 0) return;
     if (ancestors.length >= MAX_DEPTH) throw this.#tooDeep(entry);
     if (ancestors.some((it) => startOf(it) === startOf(entry))) throw this.#loop(entry);
   }
 
-  #loop(entry: IsoEntry): Error {
+  #loop(entry: IsoDirectoryEntry): Error {
     return isoFault(this.label, entry.recordOffset, `directory ${JSON.stringify(entry.name)} is reached twice`, {
       expected: "a tree without loops",
     });
   }
 
-  #tooDeep(entry: IsoEntry): Error {
+  #tooDeep(entry: IsoDirectoryEntry): Error {
     return isoFault(this.label, entry.recordOffset, "directories too deep", {
       expected: `at most ${MAX_DEPTH} levels`,
     });
   }
 
-  #directory(entry: IsoEntry): Promise<Directory> {
+  #directory(entry: IsoDirectoryEntry): Promise<Directory> {
     const start = startOf(entry);
     const cached = this.#cache.get(start);
     if (cached !== undefined) {
@@ -243,7 +243,7 @@ export class IsoImage {
     }
   }
 
-  async #load(entry: IsoEntry): Promise<Directory> {
+  async #load(entry: IsoDirectoryEntry): Promise<Directory> {
     const extent = entry.extents[0];
     if (extent === undefined) return { entries: [], byName: new Map() };
     if (extent.size > MAX_DIRECTORY_BYTES) {
@@ -254,7 +254,7 @@ export class IsoImage {
     }
     const context = { ...this.#context, readContinuation: continuationReader(this.#bytes, this.label) };
     const records = await this.#bytes.read(extent.offset, extent.size);
-    const entries: IsoEntry[] = [];
+    const entries: IsoDirectoryEntry[] = [];
     for (const raw of await parseDirectory(records, extent.offset, context)) {
       if (raw.relocated && raw.childBlock === undefined) continue;
       if (raw.childBlock !== undefined) await this.#moveTo(raw, raw.childBlock);
@@ -305,7 +305,7 @@ async function readRoot(
   bytes: RandomAccess,
   volume: VolumeDescriptor,
   context: DirectoryContext,
-): Promise<{ entry: IsoEntry; suspSkip?: number }> {
+): Promise<{ entry: IsoDirectoryEntry; suspSkip?: number }> {
   const record = parseRecord(volume.rootRecord, 0, volume.rootOffset, context);
   const { extent } = record;
   if (extent.size === 0 || extent.offset + extent.size > bytes.size) {
@@ -314,7 +314,7 @@ async function readRoot(
       actual: `${extent.size} bytes at ${extent.offset}`,
     });
   }
-  const entry: IsoEntry = {
+  const entry: IsoDirectoryEntry = {
     name: "/",
     kind: "directory",
     size: extent.size,
@@ -355,7 +355,7 @@ function continuationReader(bytes: RandomAccess, label: string): DirectoryContex
   };
 }
 
-function startOf(entry: IsoEntry): number {
+function startOf(entry: IsoDirectoryEntry): number {
   return entry.extents[0]?.offset ?? -1 - entry.recordOffset;
 }
 

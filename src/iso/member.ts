@@ -1,8 +1,7 @@
 /**
  * The bytes of a file inside an image, read in place as if it stood alone. Keeps nothing and opens nothing.
  */
-import type { RandomAccess } from "../io/types.ts";
-import type { Extent } from "./types.ts";
+import type { Extent, RandomAccess } from "../io/types.ts";
 
 /** Random access to a run of extents. Reads are positional on the image, so any number of readers may share it. */
 export class IsoMember implements RandomAccess {

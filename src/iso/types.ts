@@ -1,17 +1,12 @@
 /**
  * What the ISO reader hands out: entries of a directory, with the places of their bytes. No code, no I/O.
  */
-
-/** A run of bytes in the image. */
-export interface Extent {
-  offset: number;
-  size: number;
-}
+import type { Extent } from "../io/types.ts";
 
 export type IsoKind = "file" | "directory" | "symlink" | "special";
 
 /** One name in a directory. */
-export interface IsoEntry {
+export interface IsoDirectoryEntry {
   /** Never empty, `.` or `..`; holds no `/` and no NUL. */
   name: string;
   kind: IsoKind;

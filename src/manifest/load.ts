@@ -74,11 +74,11 @@ export async function readManifest(file: string): Promise<Manifest> {
       },
     );
   }
-  return withListedImages(await parseAside(text, file), file);
+  return withListedImages(await parseInThread(text, file), file);
 }
 
 /** Large manifests are parsed in a thread, since YAML cannot be read in pieces. */
-async function parseAside(text: string, file: string): Promise<Manifest> {
+async function parseInThread(text: string, file: string): Promise<Manifest> {
   const bytes = Buffer.from(text);
   if (bytes.length <= FEW_BYTES) return parseManifest(text, file);
   const tooMuch = (fault: string) =>

@@ -8,7 +8,7 @@ import { makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, parseHex } from "../io/digest.ts";
 
 /** The blobs of `x.lock.d/`, each in a file named by its 64 hex digits. */
-export class KeptFolder {
+export class LockFolder {
   readonly #dir: string;
 
   constructor(dir: string) {

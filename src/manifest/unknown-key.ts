@@ -1,5 +1,5 @@
 /** What a key may have meant that the manifest does not know at its place: the nearest one there, or the place where it belongs. */
-import { nearest } from "../io/closest-word.ts";
+import { closestWord } from "../io/closest-word.ts";
 import { manifestJsonSchema } from "./schema.ts";
 
 interface Node {
@@ -14,7 +14,7 @@ let schema: Node | undefined;
 export function unknownKey(key: string, path: readonly PropertyKey[]): string {
   schema ??= manifestJsonSchema() as Node;
   const here = Object.keys(nodeAt(schema, path)?.properties ?? {}).filter((it) => it !== "$schema");
-  const near = nearest(key, here) ?? here.find((it) => sameWord(it, key));
+  const near = closestWord(key, here) ?? here.find((it) => isSameKey(it, key));
   if (near !== undefined) return `is not a key of this place: did you mean ${near}?`;
   const elsewhere = placesOf(schema, key);
   if (elsewhere.length > 0) return `is not a key of this place, but of ${elsewhere.slice(0, 3).join(" and ")}`;
@@ -43,7 +43,7 @@ function placesOf(node: Node, key: string, place = ""): string[] {
 }
 
 /** `repoGpgcheck`, `repo-gpgcheck` and `packagess` are `repo_gpgcheck` and `packages`. */
-function sameWord(a: string, b: string): boolean {
+function isSameKey(a: string, b: string): boolean {
   const plain = (it: string) => it.toLowerCase().replace(/[^a-z0-9]|s$/g, "");
   return plain(a) === plain(b);
 }

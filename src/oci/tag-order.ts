@@ -8,7 +8,7 @@ const VERSION = /^v?(\d+(?:\.\d+)*)(.*)$/;
 const BY_NUMBERS = new Intl.Collator("en", { numeric: true });
 
 /** Sorts newest first; equal versions keep a fixed order. */
-export function newestFirst(tags: readonly string[]): string[] {
+export function tagsNewestFirst(tags: readonly string[]): string[] {
   return tags
     .map(read)
     .sort((a, b) => compare(b, a))

@@ -20,7 +20,7 @@ import { SharedPieces } from "../io/shared-pieces.ts";
 import { shellWord } from "../io/shell.ts";
 import { verifySpace } from "../io/space.ts";
 import type { RandomAccess } from "../io/types.ts";
-import { KeptFolder } from "../manifest/lock-folder.ts";
+import { LockFolder } from "../manifest/lock-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import type { ItemFault } from "../sources/types.ts";
@@ -82,7 +82,7 @@ class Filler {
   readonly #job: PackJob;
   readonly #plan: Plan;
   readonly #work: WorkFolder;
-  readonly #kept: KeptFolder;
+  readonly #kept: LockFolder;
   readonly #pieces: SharedPieces;
   readonly #digests = new Map<string, Digest>();
   readonly #faults: ItemFault[] = [];
@@ -101,7 +101,7 @@ class Filler {
     this.#work = work;
     this.#totalBytes = plan.items.reduce((sum, item) => sum + item.size, 0);
     this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * job.concurrency));
-    this.#kept = new KeptFolder(job.workspace.paths.kept);
+    this.#kept = new LockFolder(job.workspace.paths.kept);
   }
 
   async run(): Promise<Filled> {

@@ -6,7 +6,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
-import { parseInventoryInTurns } from "../bundle/inventory.ts";
+import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
@@ -45,7 +45,7 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   if (!(await stat(bundle).catch(() => undefined))?.isDirectory()) return undefined;
   const claims = await readInventory(bundle);
   // What the lock does not cover may have changed in the manifest: the builder, the date of expiry.
-  if (claims !== undefined && !says(claims, workspace.manifest)) return undefined;
+  if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;
   job.report(`checking ${bundle}, which was packed from this very lock`);
   const { problems, entries, size } = await checkFinished(bundle, pool, last.digest);
   if (problems.length > 0) {
@@ -80,7 +80,7 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
     if (
       inventory.lock !== lockDigest(lock) ||
       inventory.volumeSize !== job.volumeSize ||
-      !says(inventory, workspace.manifest)
+      !matchesManifest(inventory, workspace.manifest)
     )
       return undefined;
     for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
@@ -124,7 +124,7 @@ export function notAfterOf(manifest: Manifest, created: string): string | undefi
 }
 
 /** Whether an inventory says what the manifest says beside its entries. */
-function says(inventory: Inventory, manifest: Manifest): boolean {
+function matchesManifest(inventory: Inventory, manifest: Manifest): boolean {
   const builder = (it: unknown) => (it === undefined ? "" : canonicalJson(it));
   return (
     inventory.notAfter === notAfterOf(manifest, inventory.created) &&
@@ -137,7 +137,7 @@ async function readInventory(bundle: string): Promise<Inventory | undefined> {
     const [folder] = await foldersOf(bundle);
     const file = join(folder as string, INVENTORY_NAME);
     if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
-    return await parseInventoryInTurns(await readFile(file));
+    return await parseInventoryInSteps(await readFile(file));
   } catch {
     return undefined;
   }

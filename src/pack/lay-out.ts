@@ -13,9 +13,9 @@ import { isDigest } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { formatIntegrity, type Integrity } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
-import { KeptFolder } from "../manifest/lock-folder.ts";
+import { LockFolder } from "../manifest/lock-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
-import { entriesOf, type Lock } from "../sources/lock-document.ts";
+import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -69,7 +69,7 @@ export async function layOutBundle(
   const builder = parseBuilder(workspace.manifest.builder);
   const all: PlanItem[] = [];
   for (const source of SOURCES) {
-    const part = await source.plan(entriesOf(lock, source.kind), context);
+    const part = await source.plan(entriesOfKind(lock, source.kind), context);
     for (const item of part.items) all.push(withKickstartCheck(item, builder));
     for (const [key, values] of Object.entries(part.catalog))
       (catalog[key as keyof Catalog] as unknown[]).push(...values);
@@ -119,7 +119,7 @@ export function planContext(workspace: Workspace, lock: Lock, signer?: RpmSigner
     manifest: workspace.manifest,
     baseDir: workspace.paths.baseDir,
     unpacked: workspace.unpacked,
-    kept: new KeptFolder(workspace.paths.kept),
+    kept: new LockFolder(workspace.paths.kept),
     time: lock.time,
     fetcher: workspace.fetcher,
     ...(signer && {

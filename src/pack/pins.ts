@@ -5,7 +5,7 @@ import { maxBytesOf } from "../sources/artifact.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { writeLock } from "../sources/lock-document.ts";
-import { urlsOf } from "../sources/recorded-urls.ts";
+import { artifactUrls } from "../sources/recorded-urls.ts";
 import type { ItemFault } from "../sources/types.ts";
 import type { PackJob } from "./job.ts";
 import { planContext } from "./lay-out.ts";
@@ -23,7 +23,7 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
       report(`fetching ${artifact.urls[0]} first: upstream does not tell its size`);
       const { digest, size, etag } = await workspace.cache.download(
         workspace.fetcher,
-        urlsOf(artifact.urls, entry, workspace.manifest),
+        artifactUrls(artifact.urls, entry, workspace.manifest),
         { integrity: artifact.integrity, maxBytes: maxBytesOf(entry, workspace.manifest) },
       );
       const integrity = artifact.integrity ?? digest;

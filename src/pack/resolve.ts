@@ -12,12 +12,12 @@ import { sha256In } from "../io/integrity.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
 import { imageName } from "../manifest/load.ts";
-import { KeptFolder } from "../manifest/lock-folder.ts";
+import { LockFolder } from "../manifest/lock-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
 import {
   digestsOf,
-  entriesOf,
+  entriesOfKind,
   type Lock,
   type LockedEntry,
   lockDigest,
@@ -25,7 +25,7 @@ import {
   writeLock,
 } from "../sources/lock-document.ts";
 import type { LockedArtifact } from "../sources/locked-artifact.ts";
-import { urlsOf } from "../sources/recorded-urls.ts";
+import { artifactUrls } from "../sources/recorded-urls.ts";
 import type { LockContext } from "../sources/types.ts";
 import { changesBetween, type LockChange } from "./changes.ts";
 import { planContext } from "./lay-out.ts";
@@ -64,13 +64,13 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
     return { lock: fresh, changes: [], file: paths.lock, findings: await findingsOf(workspace, fresh) };
   }
 
-  const kept = new KeptFolder(paths.kept);
+  const kept = new LockFolder(paths.kept);
   const time = lockTime();
   const updated = namesToUpdate(workspace, options.update, before);
   await checkLocalFiles(workspace, before);
   const entries: LockedEntry[] = [];
   for (const source of SOURCES) {
-    const previous = new Map(entriesOf(before, source.kind).map((entry) => [entry.name, entry]));
+    const previous = new Map(entriesOfKind(before, source.kind).map((entry) => [entry.name, entry]));
     const context: LockContext = {
       manifest,
       baseDir: paths.baseDir,
@@ -127,7 +127,7 @@ async function openIso(
   if (cached) return openBytes(cached);
   if (!(options.fetchIsos ?? options.pinFirstSight)) return undefined;
   options.report?.(`fetching ISO ${name} first: closures count on its packages`);
-  const target = urlsOf(artifact.urls ?? [], entry, workspace.manifest);
+  const target = artifactUrls(artifact.urls ?? [], entry, workspace.manifest);
   const { integrity } = artifact;
   const fetched = await workspace.cache.download(workspace.fetcher, target, { integrity }, options.progress);
   return openBytes((await workspace.cache.file(fetched.digest)) as string);
@@ -136,7 +136,7 @@ async function openIso(
 /** What can be seen of a lock: of its builder, and of each kind of source. */
 async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
   const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
-  const images = entriesOf(lock, "image").flatMap(({ detail }) => detail.images.map((it) => it.reference));
+  const images = entriesOfKind(lock, "image").flatMap(({ detail }) => detail.images.map((it) => it.reference));
   const findings = checkBuilder(workspace.manifest.builder, paths, images);
   if (paths.length === 0) {
     findings.push({
@@ -149,7 +149,7 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
   }
   const context = planContext(workspace, lock);
   for (const source of SOURCES) {
-    findings.push(...((await source.findings?.(entriesOf(lock, source.kind), context)) ?? []));
+    findings.push(...((await source.findings?.(entriesOfKind(lock, source.kind), context)) ?? []));
   }
   return findings;
 }

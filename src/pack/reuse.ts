@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { parseInventoryInTurns } from "../bundle/inventory.ts";
+import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import { Journal } from "../bundle/journal.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES } from "../bundle/media-names.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
@@ -96,7 +96,7 @@ async function readInventory(dir: string) {
   try {
     const file = join(dir, INVENTORY_NAME);
     if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
-    return await parseInventoryInTurns(await readFile(file));
+    return await parseInventoryInSteps(await readFile(file));
   } catch {
     return undefined;
   }

@@ -37,7 +37,7 @@ export async function packSigners(options: PackSignerOptions): Promise<{ signers
     options.unsigned || (key === undefined && signer === undefined)
       ? []
       : [await openSigner({ ...options, passphrase: once })];
-  const nearby = options.needsRpmKey && key !== undefined ? await besides(key) : undefined;
+  const nearby = options.needsRpmKey && key !== undefined ? await rpmKeyBeside(key) : undefined;
   const rpmKey = options.rpmKey ?? nearby;
   return {
     signers,
@@ -48,7 +48,7 @@ export async function packSigners(options: PackSignerOptions): Promise<{ signers
 }
 
 /** `x.rpm.key` beside `x.key`, if it is there. */
-async function besides(key: string): Promise<string | undefined> {
+async function rpmKeyBeside(key: string): Promise<string | undefined> {
   const file = key.replace(/\.key$/, ".rpm.key");
   if (file === key) return undefined;
   return stat(file).then(

@@ -4,7 +4,7 @@
  */
 
 import { AirferryError } from "../errors.ts";
-import { type Answer, type Call, HttpClient } from "../http/client.ts";
+import { type Call, type ClientResponse, HttpClient } from "../http/client.ts";
 import { AttemptFailure, HttpStatus, upstreamError } from "../http/failure.ts";
 import { byUpstream } from "../http/named.ts";
 import { RegistryAuth, type TokenRequest } from "../http/registry-auth.ts";
@@ -133,7 +133,11 @@ export class SiteRegistry {
   }
 
   /** Sends a blob as docker does: start, all bytes in one PATCH, close. Returns the answer that refused it, if one did. */
-  async #upload(repository: string, blob: PackedBlob, at: (bytes: number) => void): Promise<Answer | undefined> {
+  async #upload(
+    repository: string,
+    blob: PackedBlob,
+    at: (bytes: number) => void,
+  ): Promise<ClientResponse | undefined> {
     const started = await this.#call(repository, { method: "POST", url: `${repository}/blobs/uploads/` });
     if (!isDone(started)) return started;
     let location = this.#location(started);
@@ -158,7 +162,7 @@ export class SiteRegistry {
   }
 
   /** Sends a request that can be repeated as it is, until there is an answer worth having. */
-  async #call(repository: string, call: RepositoryCall): Promise<Answer> {
+  async #call(repository: string, call: RepositoryCall): Promise<ClientResponse> {
     for (let attempt = 1; ; attempt++) {
       const answer = await this.#send(repository, call).catch((error: unknown) => error as Error);
       throwIfAborted();
@@ -173,7 +177,7 @@ export class SiteRegistry {
   }
 
   /** Sends a request once, and again with a login where it has to have one. */
-  async #send(repository: string, { method, url, headers, body, from }: RepositoryCall): Promise<Answer> {
+  async #send(repository: string, { method, url, headers, body, from }: RepositoryCall): Promise<ClientResponse> {
     const target = new URL(url, this.#base);
     const auth = this.#authFor(repository, from);
     const answer = await this.#client.send({
@@ -225,7 +229,7 @@ export class SiteRegistry {
     });
   }
 
-  #location({ headers, url }: Answer): string {
+  #location({ headers, url }: ClientResponse): string {
     const { location } = headers;
     if (typeof location !== "string" || !URL.canParse(location, url.href)) {
       throw this.#fault("it names no place for the upload", "a proxy before the registry may drop its Location header");
@@ -259,7 +263,7 @@ export class SiteRegistry {
     return new AirferryError("ERR_PUBLISH", error.message, { cause: error, hint: error.hint });
   }
 
-  #refused(action: string, { status, body }: Answer): AirferryError {
+  #refused(action: string, { status, body }: ClientResponse): AirferryError {
     let words = body.toString("utf8").slice(0, 300).replace(/\s+/g, " ").trim();
     try {
       const { errors } = parseJson(body.toString("utf8")) as { errors?: { code?: string; message?: string }[] };
@@ -283,7 +287,7 @@ const HINTS = new Map<number, (host: string) => string>([
 ]);
 
 /** Registries differ on which of the good statuses they answer with. */
-function isDone({ status }: Answer): boolean {
+function isDone({ status }: ClientResponse): boolean {
   return status >= 200 && status < 300;
 }
 
@@ -292,6 +296,6 @@ function isWorthAgain(error: Error): boolean {
   return error instanceof AttemptFailure && error.transient;
 }
 
-function pauseMs(attempt: number, answer: Answer | undefined): number {
+function pauseMs(attempt: number, answer: ClientResponse | undefined): number {
   return backoffMs(attempt, parseRetryAfter(answer?.headers["retry-after"]), BACKOFF);
 }

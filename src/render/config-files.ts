@@ -16,7 +16,7 @@ import { checkKickstart, fillKickstart, isFilled, kickstartTemplate, renderKicks
 import { renderPackerVars } from "./packer-vars.ts";
 import { registryConfigFiles } from "./registries-files.ts";
 import type { ConfigFile, RenderInput } from "./types.ts";
-import { entriesOf, releasesOf } from "./view.ts";
+import { entriesByPath, releasesOf } from "./view.ts";
 import { renderYumRepo } from "./yum-repo.ts";
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
@@ -112,7 +112,7 @@ function builderFindings(input: RenderInput): (Finding & { stream: string })[] {
   return releasesOf(input).flatMap((release) =>
     checkBuilder(
       release.inventory.builder,
-      entriesOf(release).keys(),
+      entriesByPath(release).keys(),
       release.inventory.catalog.images.map((it) => it.reference),
     ).map((it) => ({ stream: release.stream, ...it })),
   );

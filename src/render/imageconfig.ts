@@ -10,9 +10,9 @@ import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.t
 import { AirferryError } from "../errors.ts";
 import { hexOf } from "../io/digest.ts";
 import { registryPrefix } from "./registry-prefix.ts";
-import { repositoriesOf, repositoryOf } from "./rpm-repositories.ts";
+import { repositoriesOf, repositoryServing } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
+import { addressOf, buildIso, entriesByPath, entryUrl, findBuilder } from "./view.ts";
 
 const WHAT = "imageconfig";
 
@@ -66,7 +66,7 @@ function isAsked(key: string, builder: Builder): boolean {
 /** The values that follow from what was packed and where it is served. */
 function computed(input: RenderInput, builder: Builder, release: RenderRelease): Map<string, string> {
   const given = builder.imageconfig;
-  const artifacts = recogniseAll(entriesOf(release).keys());
+  const artifacts = recogniseAll(entriesByPath(release).keys());
   const { host, tls } = addressOf(input.baseUrl);
   const values = new Map<string, string>([
     ["airgap", "true"],
@@ -76,16 +76,16 @@ function computed(input: RenderInput, builder: Builder, release: RenderRelease):
   const kubelet = need(artifacts, "kubelet-rpm", given.k8s_version, kubeletEntry(given.k8s_version ?? "1.33.4"));
   const k8sVersion = given.k8s_version ?? kubelet.version!;
   values.set("k8s_version", k8sVersion);
-  const repository = repositoryOf(repositoriesOf(input), kubelet.path, release);
+  const repository = repositoryServing(repositoriesOf(input), kubelet.path, release);
   values.set("k8s_rpm_server", repository.url.replace(/\/$/, ""));
   if (repository.keys[0] !== undefined) values.set("k8s_rpm_key", repository.keys[0]);
 
   const containerd = need(artifacts, "containerd", given.containerd_version, containerdEntry(given.containerd_version));
   values.set("containerd_version", given.containerd_version ?? containerd.version!);
-  values.set("containerd_url", urlOf(input, { entry: entriesOf(release).get(containerd.path)!, release }));
+  values.set("containerd_url", entryUrl(input, { entry: entriesByPath(release).get(containerd.path)!, release }));
   const crictl = need(artifacts, "crictl", given.crictl_version, crictlEntry(given.crictl_version));
   values.set("crictl_version", given.crictl_version ?? crictl.version!);
-  values.set("crictl_url", urlOf(input, { entry: entriesOf(release).get(crictl.path)!, release }));
+  values.set("crictl_url", entryUrl(input, { entry: entriesByPath(release).get(crictl.path)!, release }));
   const cni = pick(artifacts, "kubernetes-cni-rpm") ?? pick(artifacts, "cni-plugins");
   if (cni?.version !== undefined) values.set("cni_version", cni.version);
 

@@ -3,7 +3,7 @@
 import { compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, entriesOf } from "./view.ts";
+import { addressOf, entriesByPath } from "./view.ts";
 
 /** Where the builder's container finds the folder that `airferry stage` wrote. */
 export const STAGED = "/home/imagebuilder/output";
@@ -45,7 +45,7 @@ export function systemOf(builder: Builder, release: RenderRelease): { family?: "
 /** Whether the containerd that the build installs reads configuration of version 3. */
 export function hasContainerd2(builder: Builder, release: RenderRelease): boolean {
   const wanted = builder.imageconfig.containerd_version ?? builder.packerVars.containerd_version;
-  const version = wanted ?? pick(recogniseAll(entriesOf(release).keys()), "containerd")?.version;
+  const version = wanted ?? pick(recogniseAll(entriesByPath(release).keys()), "containerd")?.version;
   return version !== undefined && compareVersions(version, "2.0.0") >= 0;
 }
 

@@ -11,9 +11,9 @@ import { guestVars } from "./guest.ts";
 import { STAGED } from "./machine.ts";
 import { bootVars } from "./packer-boot.ts";
 import { registryPrefix } from "./registry-prefix.ts";
-import { repositoriesOf, repositoryOf } from "./rpm-repositories.ts";
+import { repositoriesOf, repositoryServing } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, buildIso, entriesOf, findBuilder, urlOf } from "./view.ts";
+import { addressOf, buildIso, entriesByPath, entryUrl, findBuilder } from "./view.ts";
 
 const WHAT = "packer-vars";
 
@@ -45,9 +45,9 @@ export function renderPackerVars(input: RenderInput, kickstart?: string): string
 }
 
 function packerVars(input: RenderInput, builder: Builder, release: RenderRelease): Record<string, string> {
-  const artifacts = recogniseAll(entriesOf(release).keys());
+  const artifacts = recogniseAll(entriesByPath(release).keys());
   const given = builder.packerVars;
-  const url = (artifact: Artifact) => urlOf(input, { entry: entriesOf(release).get(artifact.path)!, release });
+  const url = (artifact: Artifact) => entryUrl(input, { entry: entriesByPath(release).get(artifact.path)!, release });
   const need = (component: Component, version: string | undefined, example: string): Artifact => {
     const found = pick(artifacts, component, { version });
     if (found !== undefined) return found;
@@ -69,7 +69,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
   };
   const iso = buildIso(WHAT, builder, release);
   if (iso !== undefined) {
-    vars.iso_url = urlOf(input, { entry: iso.entry, release });
+    vars.iso_url = entryUrl(input, { entry: iso.entry, release });
     vars.iso_checksum = hexOf(iso.entry.digest);
     vars.iso_checksum_type = "sha256";
   }
@@ -93,7 +93,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
   const upTo = (last: string) => version !== undefined && compareVersions(version, last) <= 0;
   if (upTo(LAST_WITH_URL_VARIABLES)) {
     vars.containerd_url = url(containerd);
-    vars.containerd_sha256 = hexOf(entriesOf(release).get(containerd.path)!.digest);
+    vars.containerd_sha256 = hexOf(entriesByPath(release).get(containerd.path)!.digest);
     vars.crictl_url = url(crictl);
     vars.crictl_sha256 = `${url(crictl)}.sha256`;
     vars.crictl_source_type = "http";
@@ -106,10 +106,10 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
         given.runc_version,
         "https://github.com/opencontainers/runc/releases/download/v1.3.0/runc.amd64",
       );
-      const sums = entriesOf(release).get(runc.path.replace(/[^/]+$/, "runc.sha256sum"));
+      const sums = entriesByPath(release).get(runc.path.replace(/[^/]+$/, "runc.sha256sum"));
       ansible.push(`containerd_runc_url=${url(runc)}`);
       ansible.push(
-        `containerd_runc_checksum_url=${sums === undefined ? `${url(runc)}.sha256sum` : urlOf(input, { entry: sums, release })}`,
+        `containerd_runc_checksum_url=${sums === undefined ? `${url(runc)}.sha256sum` : entryUrl(input, { entry: sums, release })}`,
       );
       const service = need(
         "containerd.service",
@@ -148,7 +148,7 @@ function kubernetesVars(
   const kubelet = pick(artifacts, "kubelet-rpm", { version: wanted });
   const prefix = registryPrefix(release, wanted ?? kubelet?.version);
   if (kubelet !== undefined && (prefix !== undefined || given.kubernetes_source_type === "pkg")) {
-    const repository = repositoryOf(repositoriesOf(input), kubelet.path, release);
+    const repository = repositoryServing(repositoriesOf(input), kubelet.path, release);
     vars.kubernetes_source_type = "pkg";
     vars.kubernetes_cni_source_type = "pkg";
     vars.kubernetes_rpm_repo = repository.url;
@@ -190,7 +190,7 @@ function kubernetesVars(
   vars.kubernetes_cni_source_type = "http";
   vars.kubernetes_cni_http_source = parentUrl(input, release, cni.path, `/v${cni.version}/`);
   vars.kubernetes_cni_semver = `v${cni.version}`;
-  vars.kubernetes_cni_http_checksum = `sha256:${urlOf(input, { entry: entriesOf(release).get(cni.path)!, release })}.sha256`;
+  vars.kubernetes_cni_http_checksum = `sha256:${entryUrl(input, { entry: entriesByPath(release).get(cni.path)!, release })}.sha256`;
   const additional = ["pause.tar", "coredns.tar", "etcd.tar"];
   const carried = additional.every(
     (name) => pick(artifacts, "kubernetes-image", { version: semver, name }) !== undefined,
@@ -209,7 +209,7 @@ function registryVars(input: RenderInput, release: RenderRelease, prefix: string
 
 /** URL of what comes before `marker` in an entry's URL; the consumer puts the rest together itself. */
 function parentUrl(input: RenderInput, release: RenderRelease, path: string, marker: string): string {
-  const url = urlOf(input, { entry: entriesOf(release).get(path)!, release });
+  const url = entryUrl(input, { entry: entriesByPath(release).get(path)!, release });
   const at = url.indexOf(marker);
   if (at !== -1) return url.slice(0, at);
   throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": "${path}" has the wrong place`, {

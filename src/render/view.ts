@@ -22,7 +22,7 @@ export function releasesOf(input: RenderInput): readonly RenderRelease[] {
 }
 
 /** Entries of a release by path; made once for each inventory. */
-export function entriesOf(release: RenderRelease): ReadonlyMap<string, InventoryEntry> {
+export function entriesByPath(release: RenderRelease): ReadonlyMap<string, InventoryEntry> {
   let map = byPath.get(release.inventory);
   if (map === undefined) {
     map = new Map(release.inventory.entries.map((entry) => [entry.path, entry]));
@@ -37,16 +37,16 @@ export function entriesOf(release: RenderRelease): ReadonlyMap<string, Inventory
  */
 export function rootFor(input: RenderInput, release: RenderRelease, path: string): string {
   if (input.stream !== undefined) return `${input.baseUrl}/s/${release.stream}`;
-  const mine = entriesOf(release).get(path);
+  const mine = entriesByPath(release).get(path);
   const differs = input.releases.some((other) => {
-    const theirs = other === release ? undefined : entriesOf(other).get(path);
+    const theirs = other === release ? undefined : entriesByPath(other).get(path);
     return theirs !== undefined && theirs.digest !== mine?.digest;
   });
   return differs ? `${input.baseUrl}/s/${release.stream}` : input.baseUrl;
 }
 
 /** URL of an entry, percent-encoded where URLs need it. */
-export function urlOf(input: RenderInput, { entry, release }: Located): string {
+export function entryUrl(input: RenderInput, { entry, release }: Located): string {
   return `${rootFor(input, release, entry.path)}/${encodeUrlPath(entry.path)}`;
 }
 
@@ -126,6 +126,6 @@ export function buildIso(
       },
     );
   }
-  const entry = iso === undefined ? undefined : entriesOf(release).get(iso.path);
+  const entry = iso === undefined ? undefined : entriesByPath(release).get(iso.path);
   return iso === undefined || entry === undefined ? undefined : { iso, entry };
 }

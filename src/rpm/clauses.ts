@@ -159,22 +159,22 @@ function setOf(it: Dependency, providersOf: ProvidersOf): number[] {
  * Every package that an expression may require, whatever else is present. pool_add_pos_literals_complex_dep() of
  * libsolv 0.7.23; since 0.7.24 the condition of an `else` counts both ways.
  */
-export function calledFor(it: Dependency, providersOf: ProvidersOf, negated = false): number[] {
+export function requiredPackages(it: Dependency, providersOf: ProvidersOf, negated = false): number[] {
   if (it.op === undefined || it.op === "with" || it.op === "without") return negated ? [] : setOf(it, providersOf);
   const isCondition = (index: number) => (it.op === "if" || it.op === "unless") && index === 1;
-  return it.args.flatMap((arg, index) => calledFor(arg, providersOf, isCondition(index) !== negated));
+  return it.args.flatMap((arg, index) => requiredPackages(arg, providersOf, isCondition(index) !== negated));
 }
 
 /** Whether an expression can hold if any of `seen` may be present. libsolv's solver_dep_possible(). */
-export function mayHold(it: Dependency, providersOf: ProvidersOf, seen: ReadonlySet<number>): boolean {
+export function canHold(it: Dependency, providersOf: ProvidersOf, seen: ReadonlySet<number>): boolean {
   switch (it.op) {
     case "if":
     case "unless":
       return true;
     case "and":
-      return it.args.every((arg) => mayHold(arg, providersOf, seen));
+      return it.args.every((arg) => canHold(arg, providersOf, seen));
     case "or":
-      return it.args.some((arg) => mayHold(arg, providersOf, seen));
+      return it.args.some((arg) => canHold(arg, providersOf, seen));
     default:
       return setOf(it, providersOf).some((id) => seen.has(id));
   }

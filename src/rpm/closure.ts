@@ -7,7 +7,7 @@ import { compareEvr } from "./evr.ts";
 import { choose } from "./policy.ts";
 import type { Pool, Rule } from "./pool.ts";
 import type { PackageEntry } from "./primary.ts";
-import { type Request, solve } from "./solver.ts";
+import { type SolverRequest, solve } from "./solver.ts";
 
 interface ClosureOptions {
   recommends: boolean;
@@ -18,7 +18,7 @@ interface ClosureOptions {
   /** Packages whose conditional dependencies, `(a if b)`, count as if the condition held. */
   always?: (id: number) => boolean;
   /** Included if possible once one of its conditions (package numbers) is included: conditional members of groups. */
-  conditional?: readonly (Request & { onlyIf: readonly number[] })[];
+  conditional?: readonly (SolverRequest & { onlyIf: readonly number[] })[];
   /** Included, or available, in any case: conditions that they meet hold. */
   atHand?: ReadonlySet<number>;
 }
@@ -60,7 +60,11 @@ const MAX_ROUNDS = 20;
  * Solves all requests. Never throws for what is unavailable: see `unresolved`.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when dependencies take more time or memory than any honest ones
  */
-export async function closureOf(pool: Pool, requests: readonly Request[], options: ClosureOptions): Promise<Closure> {
+export async function closureOf(
+  pool: Pool,
+  requests: readonly SolverRequest[],
+  options: ClosureOptions,
+): Promise<Closure> {
   const looked = new Set<string>();
   for (let round = 0; ; round++) {
     const result = await solveAll(pool, requests, options);
@@ -79,7 +83,7 @@ function isPrimaryPath(path: string): boolean {
   return path.startsWith("/etc/") || path.includes("bin/") || path === "/usr/lib/sendmail";
 }
 
-async function solveAll(pool: Pool, requests: readonly Request[], options: ClosureOptions): Promise<Closure> {
+async function solveAll(pool: Pool, requests: readonly SolverRequest[], options: ClosureOptions): Promise<Closure> {
   const { recommends } = options;
   const notes: string[] = [];
   const unresolved: Unresolved[] = [];
@@ -119,8 +123,8 @@ async function addTogether(pool: Pool, chosen: Set<number>, options: ClosureOpti
   const { recommends, always, atHand, conditional = [] } = options;
   const isChosen = (id: number) => chosen.has(id) || pool.installed.has(id);
   const isPresent = (id: number) => isChosen(id) || atHand?.has(id) === true;
-  const inVain = new Set<Rule | Request>();
-  const add = async (wanted: Rule | Request, request: Request) => {
+  const inVain = new Set<Rule | SolverRequest>();
+  const add = async (wanted: Rule | SolverRequest, request: SolverRequest) => {
     const more = await solve(pool, [request], { recommends, preferred: chosen });
     if (more === undefined) inVain.add(wanted);
     for (const it of more ?? []) chosen.add(it);
@@ -193,7 +197,7 @@ async function addCompanions(
 /** Breadth first from what the manifest names, so that every chain is the shortest. */
 function whyOf(
   pool: Pool,
-  requests: readonly Request[],
+  requests: readonly SolverRequest[],
   chosen: ReadonlySet<number>,
   always: ClosureOptions["always"],
 ): Map<number, string[]> {
@@ -225,7 +229,7 @@ function whyOf(
 /**
  * Why a request is unavailable: its best candidates' dependencies, each by the best provider, down to what is missing.
  */
-function explain(pool: Pool, request: Request): string[] {
+function explain(pool: Pool, request: SolverRequest): string[] {
   const faults = new Set<string>();
   const view = { pool, trail: [] as number[], preferred: new Set<number>(), isChosen: () => false };
   if (request.candidates.length === 0) return ["no package of that name"];

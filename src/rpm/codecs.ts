@@ -82,9 +82,9 @@ function opened(
 ): AsyncIterable<Buffer> | Iterable<Buffer> {
   switch (codec) {
     case "gz":
-      return through(bytes, createGunzip({ chunkSize: CHUNK_BYTES }));
+      return pipeThrough(bytes, createGunzip({ chunkSize: CHUNK_BYTES }));
     case "zstd":
-      return through(
+      return pipeThrough(
         bytes,
         createZstdDecompress({
           chunkSize: CHUNK_BYTES,
@@ -94,7 +94,7 @@ function opened(
     case "xz":
       return decodeXz(bytes);
     case "bz2":
-      return openedAside(bytes, limit, name);
+      return decompressInThread(bytes, limit, name);
     case "zck":
       throw new Error("zchunk is not read; use the plain twin of this file");
     case "plain":
@@ -103,11 +103,11 @@ function opened(
 }
 
 /** In a thread, and never beyond the limit. */
-async function* openedAside(bytes: Uint8Array, limit: Limit, name: string): AsyncGenerator<Buffer> {
+async function* decompressInThread(bytes: Uint8Array, limit: Limit, name: string): AsyncGenerator<Buffer> {
   yield await openBzip2(bytes, { maxBytes: limit.bytes, tooMuch: (fault) => invalid(name, fault) });
 }
 
-async function* through(bytes: Uint8Array, engine: NodeJS.ReadWriteStream & Readable): AsyncGenerator<Buffer> {
+async function* pipeThrough(bytes: Uint8Array, engine: NodeJS.ReadWriteStream & Readable): AsyncGenerator<Buffer> {
   engine.end(bytes);
   try {
     yield* engine as AsyncIterable<Buffer>;

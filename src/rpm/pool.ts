@@ -11,7 +11,7 @@ import { type Dependency, formatRelation, isRich, parseRich, unconditional } fro
 import { compareEvr, EQ, type Evr, rangesOverlap } from "./evr.ts";
 import {
   type DependencyKind,
-  flat,
+  flatString,
   forEachFile,
   forEachRelation,
   formatNevra,
@@ -489,7 +489,7 @@ export class Pool {
     let number = this.#names.get(name);
     if (number === undefined) {
       number = this.#names.size;
-      this.#names.set(flat(name), number);
+      this.#names.set(flatString(name), number);
       this.#heads.push(-1);
     }
     return number;
@@ -499,8 +499,8 @@ export class Pool {
     let number = this.#versionNumbers.get(raw);
     if (number === undefined) {
       const { flags, epoch, version, release } = versionOf(raw);
-      number = this.#versions.push({ flags, epoch, version: flat(version), release: flat(release) }) - 1;
-      this.#versionNumbers.set(flat(raw), number);
+      number = this.#versions.push({ flags, epoch, version: flatString(version), release: flatString(release) }) - 1;
+      this.#versionNumbers.set(flatString(raw), number);
     }
     return number;
   }

@@ -191,11 +191,11 @@ function readEntry(text: string): (Evr & { name: string; arch: string }) | undef
   if (!ver || rel === undefined || !/^\d{0,10}$/.test(epoch)) return undefined;
   if (!isPlainName(name) || !isPlainName(arch)) return undefined;
   return {
-    name: flat(fromLatin1(unescapeXml(name))),
-    arch: flat(arch),
+    name: flatString(fromLatin1(unescapeXml(name))),
+    arch: flatString(arch),
     epoch: Number(epoch),
-    version: flat(fromLatin1(ver)),
-    release: flat(fromLatin1(rel)),
+    version: flatString(fromLatin1(ver)),
+    release: flatString(fromLatin1(rel)),
   };
 }
 
@@ -205,7 +205,7 @@ function isPlainName(name: string): boolean {
 }
 
 /** A copy that does not keep alive the larger string it was cut from. */
-export function flat(text: string): string {
+export function flatString(text: string): string {
   return text.length < 13 ? text : Buffer.from(text, "utf8").toString("utf8");
 }
 

@@ -104,7 +104,7 @@ export function byNameAndArch(pool: Pool, ids: readonly number[]): number[][] {
 }
 
 /** The versions of one group, newest first; the same version from several repositories stays together. */
-export function newestFirst(pool: Pool, ids: readonly number[]): number[][] {
+export function versionsNewestFirst(pool: Pool, ids: readonly number[]): number[][] {
   const sorted = [...ids].sort(
     (a, b) => compareEvr(pool.entries[b] as PackageEntry, pool.entries[a] as PackageEntry) || a - b,
   );

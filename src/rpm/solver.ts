@@ -6,10 +6,10 @@
 import { Pace } from "../io/pace.ts";
 import { choose, narrow, type PolicyView, ranked } from "./policy.ts";
 import { type Pool, type Rule, unsolvable } from "./pool.ts";
-import { inSight } from "./reachable.ts";
+import { reachablePackages } from "./reachable.ts";
 
 /** One requirement: any one of these packages, the best available. */
-export interface Request {
+export interface SolverRequest {
   /** Name in messages. */
   label: string;
   candidates: readonly number[];
@@ -42,7 +42,11 @@ const MAX_CONFLICTS = 20_000;
  * undefined when there is no solution.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when dependencies take more time or memory than any honest ones
  */
-export function solve(pool: Pool, requests: readonly Request[], options: SolverOptions): Promise<number[] | undefined> {
+export function solve(
+  pool: Pool,
+  requests: readonly SolverRequest[],
+  options: SolverOptions,
+): Promise<number[] | undefined> {
   return new Solver(pool, options).run(requests);
 }
 
@@ -87,7 +91,7 @@ class Solver implements PolicyView {
     this.#expanded = new Uint8Array(size);
   }
 
-  async run(requests: readonly Request[]): Promise<number[] | undefined> {
+  async run(requests: readonly SolverRequest[]): Promise<number[] | undefined> {
     const pace = new Pace(unsolvable);
     for (const id of this.pool.installed) this.#assign(id + 1, undefined);
     this.#requests = requests.map(({ candidates }) => ({ literals: candidates.map((id) => id + 1), rule: undefined }));
@@ -195,7 +199,7 @@ class Solver implements PolicyView {
   #inSight(): ReadonlySet<number> {
     if (this.#reachable) return this.#reachable;
     const requested = this.#requests.flatMap(({ literals }) => literals.filter((it) => it > 0).map((it) => it - 1));
-    this.#reachable = inSight(this.pool, [...this.pool.installed, ...requested]);
+    this.#reachable = reachablePackages(this.pool, [...this.pool.installed, ...requested]);
     return this.#reachable;
   }
 

@@ -19,7 +19,7 @@ import { fileEntryOf } from "../manifest/load.ts";
 import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
 import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
 import { resolveChecksums } from "./checksums.ts";
-import { lookerOf } from "./content-sniffer.ts";
+import { contentFindings } from "./content-sniffer.ts";
 import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
@@ -277,7 +277,7 @@ function sourceOf(
 }
 
 /** The plan item of bytes that are made here. */
-export function madeItem(path: string, bytes: Buffer): PlanItem {
+export function generatedItem(path: string, bytes: Buffer): PlanItem {
   return {
     path,
     kind: "generated",
@@ -298,7 +298,7 @@ export function itemsOf(
     const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
     return entry.artifacts.map((it) => ({
       ...itemOf(kind, it, where),
-      look: lookerOf({
+      look: contentFindings({
         kind,
         path: it.path,
         mode: it.mode,

@@ -6,7 +6,7 @@ import type { Finding } from "../io/findings.ts";
 import { printable } from "../io/printable.ts";
 import type { RandomAccess } from "../io/types.ts";
 
-const LOOK_BYTES = 64 * 1024;
+const SNIFF_BYTES = 64 * 1024;
 /** Descriptors of ISO 9660 and of UDF begin at sector 16 of 2048 bytes, one a sector. */
 const DESCRIPTOR_BYTES = 2048;
 const FIRST_DESCRIPTOR = 16;
@@ -89,9 +89,9 @@ const isHtml: Test = (head) => {
 const isJson: Test = (head) => /^(?:\u00ef\u00bb\u00bf)?\s*[{["\dtfn-]/.test(head.toString("latin1", 0, 512));
 
 /** Looks at an artifact's bytes; what it finds where nobody vouches for them stops `pack` unless findings are allowed. */
-export function lookerOf(claim: Claim): (bytes: RandomAccess) => Promise<Finding[]> {
+export function contentFindings(claim: Claim): (bytes: RandomAccess) => Promise<Finding[]> {
   return async (bytes) => {
-    const head = Buffer.from(await bytes.read(0, Math.min(LOOK_BYTES, bytes.size)));
+    const head = Buffer.from(await bytes.read(0, Math.min(SNIFF_BYTES, bytes.size)));
     const expected = expectedOf(claim, head);
     if (expected === undefined) return [];
     const { kind, path, isLocal, isVouched } = claim;

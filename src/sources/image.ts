@@ -18,8 +18,8 @@ import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/image-layo
 import type { Descriptor } from "../oci/image-manifest.ts";
 import { blobPath } from "../oci/oci-digest.ts";
 import { formatReference, parseReference, repositoryOf } from "../oci/reference.ts";
-import { newestFirst } from "../oci/tag-order.ts";
-import { itemOf, madeItem } from "./artifact.ts";
+import { tagsNewestFirst } from "../oci/tag-order.ts";
+import { generatedItem, itemOf } from "./artifact.ts";
 import { readImageKeys, verifyImageSignatures } from "./image/check-signatures.ts";
 import type { ImageDetail, LockedImage } from "./image/image-detail.ts";
 import { lockContent } from "./image/lock-entry.ts";
@@ -30,7 +30,7 @@ import { SharedItems, verifyTogether } from "./image/shared-layout.ts";
 import type { LockedImageEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
 import { mapEntries } from "./map-entries.ts";
-import { urlOf } from "./rpm/location.ts";
+import { resolveHref } from "./rpm/location.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
 /** Tags that are looked at together. */
@@ -107,7 +107,7 @@ async function otherTags(
 ): Promise<{ name: string; message: string }[]> {
   const now = await pickTags(origin, entry);
   const before = detail.images.map((it) => parseReference(it.reference).tag as string);
-  if (now.join(" ") === newestFirst(before).join(" ")) return [];
+  if (now.join(" ") === tagsNewestFirst(before).join(" ")) return [];
   const message = `${entry.ref}: its tags: mean others now: locked ${before.join(", ")}, now ${now.join(", ")}; to follow: airferry lock MANIFEST --update ${shellWord(name)}`;
   return [{ name, message }];
 }
@@ -168,7 +168,11 @@ async function planImages(
   }
   const index = formatLayoutIndex([...listed.values()]);
   return {
-    items: [...items.list(), madeItem("images/oci-layout", OCI_LAYOUT_BYTES), madeItem("images/index.json", index)],
+    items: [
+      ...items.list(),
+      generatedItem("images/oci-layout", OCI_LAYOUT_BYTES),
+      generatedItem("images/index.json", index),
+    ],
     catalog: { images },
   };
 }
@@ -185,7 +189,7 @@ async function verifyAgain(entry: LockedImageEntry, detail: ImageDetail, context
 function sourceOf(locked: LockedImageEntry, { images }: Manifest): string {
   const entry = images?.find((it) => imageName(it) === locked.name);
   if (entry?.ref !== undefined) return formatReference(parseReference(entry.ref));
-  if (entry?.chart !== undefined) return redactUrl(urlOf(entry.chart, entry.repo as string));
+  if (entry?.chart !== undefined) return redactUrl(resolveHref(entry.chart, entry.repo as string));
   return basename(entry?.archive ?? locked.name);
 }
 

@@ -107,6 +107,6 @@ export function digestsOf(value: unknown, into: Set<Digest> = new Set()): Set<Di
 }
 
 /** The entries of one kind, in their order. */
-export function entriesOf<K extends Kind>(lock: Pick<Lock, "entries"> | undefined, kind: K): LockedOf<K>[] {
+export function entriesOfKind<K extends Kind>(lock: Pick<Lock, "entries"> | undefined, kind: K): LockedOf<K>[] {
   return (lock?.entries ?? []).filter((it): it is LockedEntry & LockedOf<K> => it.kind === kind);
 }

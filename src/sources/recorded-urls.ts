@@ -52,7 +52,7 @@ export function askedUrls(recorded: readonly string[], byUser: readonly string[]
 }
 
 /** The same for an artifact of a locked entry. */
-export function urlsOf(urls: readonly string[], entry: LockedEntry, manifest: Manifest): AskedUrls {
+export function artifactUrls(urls: readonly string[], entry: LockedEntry, manifest: Manifest): AskedUrls {
   return askedUrls(urls, userUrlsOf(entry, manifest));
 }
 

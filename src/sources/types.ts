@@ -69,7 +69,7 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   /** Entries to lock anew although their text is the same. */
   update: (kind: Kind, name: string) => boolean;
   /** `x.lock.d/`: small blobs by digest. */
-  kept: KeptBlobs;
+  kept: LockBlobs;
   /** RFC 3339 time for whatever gets generated at lock time. */
   time: string;
   /** False for `plan`: nothing but metadata may be downloaded, artifacts without published digest stay unpinned. */
@@ -91,7 +91,7 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
 }
 
 /** Blobs that the lock depends on, by digest. Reading checks the digest. */
-export interface KeptBlobs {
+export interface LockBlobs {
   put(bytes: Uint8Array): Promise<Digest>;
   has(digest: Digest): Promise<boolean>;
   get(digest: Digest): Promise<Buffer>;
@@ -100,7 +100,7 @@ export interface KeptBlobs {
 /** What `plan` gives a source to work with. */
 export interface PlanContext extends LocalPlaces {
   manifest: Manifest;
-  kept: KeptBlobs;
+  kept: LockBlobs;
   /** The lock's time. */
   time: string;
   /** Detached, armored OpenPGP signature by the bundle's RPM key; absent without a key (plan, --unsigned). */

@@ -66,7 +66,7 @@ export async function openVendor(
   const given = entry.archive;
   const file = isAbsolute(given) ? given : resolve(baseDir, given);
   const root = join(cacheDir, "vendor");
-  const contents = await takenApart(file, given, root, report);
+  const contents = await unpackArchive(file, given, root, report);
   const wanted = entry.sha256 === undefined ? undefined : parseHex(entry.sha256.toLowerCase());
   if (wanted !== undefined && wanted !== contents.digest) {
     throw new AirferryError(
@@ -114,7 +114,7 @@ function withParts(manifest: Manifest, given: string, { kept }: Contents): Manif
 }
 
 /** What an archive consists of: from the note of an earlier run, else by unpacking it into the cache. */
-async function takenApart(
+async function unpackArchive(
   file: string,
   given: string,
   root: string,

@@ -27,7 +27,7 @@ export type Readers = "everybody" | "builder";
 type Existing = { is: "nothing" } | { is: "other" } | { is: "file"; handle: FileHandle; size: number; isOwn: boolean };
 
 /** Whether whoever writes can give files to the builder's user. */
-export function givesTo({ uid, builderUid }: FolderUsers): boolean {
+export function canGiveFiles({ uid, builderUid }: FolderUsers): boolean {
   return uid === undefined || uid === 0 || uid === builderUid;
 }
 
@@ -143,7 +143,7 @@ export class StagedFolder implements AsyncDisposable {
 
   /** Gives a file that stays as it is the mode and owner that it would have been written with. */
   async give(handle: FileHandle, mode: number, readers: Readers): Promise<void> {
-    await handle.chmod(readers === "builder" && givesTo(this.#users) ? mode & 0o700 : mode);
+    await handle.chmod(readers === "builder" && canGiveFiles(this.#users) ? mode & 0o700 : mode);
     await this.#chown(handle);
   }
 
@@ -156,7 +156,7 @@ export class StagedFolder implements AsyncDisposable {
   /** Hands all folders over: from here on the builder can write. */
   async finish(): Promise<void> {
     await this.#removePrivate();
-    const gives = givesTo(this.#users);
+    const gives = canGiveFiles(this.#users);
     for (const { handle } of this.#held.values()) {
       await handle.chmod(0o755);
       await this.#chown(handle);

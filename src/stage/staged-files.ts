@@ -54,7 +54,7 @@ export async function contentsOf(
   };
   let isoName: string | undefined;
   for (const file of rendered) {
-    const text = await made(file, input, builder, contents);
+    const text = await tryRender(file, input, builder, contents);
     if (text === undefined) continue;
     const secrets = (await file.hasSecret?.()) ?? false;
     const isPrivate = file.name === "imageconfig" || secrets;
@@ -91,7 +91,7 @@ export async function contentsOf(
 }
 
 /** Renders one file; undefined when it cannot be and the build does without. */
-async function made(
+async function tryRender(
   file: ConfigFile,
   input: RenderInput,
   builder: Builder,

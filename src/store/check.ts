@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import { printable } from "../bundle/entry-paths.ts";
+import { printableName } from "../bundle/entry-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
@@ -133,7 +133,7 @@ function problemOf(
   needed: NeededBlob["needed"],
 ): StoreProblem {
   const entries = needed.map((it) => it.entry);
-  const shown = entries.slice(0, SHOWN_ENTRIES).map((it) => `"${printable(it, 200)}"`);
+  const shown = entries.slice(0, SHOWN_ENTRIES).map((it) => `"${printableName(it, 200)}"`);
   const more = entries.length > shown.length ? ` and ${entries.length - shown.length} more` : "";
   return { code, path: file, message: `${message}; it is ${shown.join(", ")}${more}`, entries };
 }

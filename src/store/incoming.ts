@@ -76,7 +76,7 @@ export async function bytesWaiting(root: string, digest: Digest): Promise<number
 }
 
 /** Digests of the blobs that the import of a bundle has made so far. */
-export async function blobsMade(root: string, digest: Digest): Promise<Set<Digest>> {
+export async function importedBlobs(root: string, digest: Digest): Promise<Set<Digest>> {
   const text = await readFile(join(incomingFolder(root, digest), BLOBS_FILE), "utf8").catch(() => "");
   return new Set(text.split("\n").flatMap((it) => parseHex(it) ?? []));
 }

@@ -4,7 +4,7 @@
 
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
-import { parseInventoryInTurns } from "../bundle/inventory.ts";
+import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -50,7 +50,7 @@ export async function readRelease(folder: string): Promise<Release> {
     const signed = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.digest;
     const actual = digestOf(bytes);
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
-    const inventory = await parseInventoryInTurns(bytes);
+    const inventory = await parseInventoryInSteps(bytes);
     const record = await readImport(folder);
     const digest = digestOf(sums);
     if (record.digest !== digest)

@@ -1,5 +1,5 @@
 import t from "tap";
-import { nearest } from "../../src/io/closest-word.ts";
+import { closestWord } from "../../src/io/closest-word.ts";
 
 t.test("nearest() finds the word that was meant, and none where nothing is near", async (t) => {
   const known = ["packages", "exclude", "arch", "url", "urls", "repo_gpgcheck"];
@@ -18,6 +18,6 @@ t.test("nearest() finds the word that was meant, and none where nothing is near"
     ["", undefined],
     ["x".repeat(1000), undefined],
   ] as const)
-    t.equal(nearest(word, known), expected, word);
-  t.equal(nearest("arch", []), undefined);
+    t.equal(closestWord(word, known), expected, word);
+  t.equal(closestWord("arch", []), undefined);
 });

@@ -1,6 +1,6 @@
 /** Which tags are newer. */
 import t from "tap";
-import { newestFirst } from "../../src/oci/tag-order.ts";
+import { tagsNewestFirst } from "../../src/oci/tag-order.ts";
 
 t.test("newestFirst() sorts versions as people mean them", async (t) => {
   for (const [sorted, why] of new Map([
@@ -14,7 +14,7 @@ t.test("newestFirst() sorts versions as people mean them", async (t) => {
     [["99999999999999999999.1", "99999999999999999999.0"], "more than a number can hold"],
   ] as [string[], string][])) {
     const shuffled = [...sorted].sort();
-    t.strictSame(newestFirst(shuffled), sorted, why);
-    t.strictSame(newestFirst(shuffled.reverse()), sorted, `${why}, whatever the order`);
+    t.strictSame(tagsNewestFirst(shuffled), sorted, why);
+    t.strictSame(tagsNewestFirst(shuffled.reverse()), sorted, `${why}, whatever the order`);
   }
 });

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { KeptFolder } from "../../src/manifest/lock-folder.ts";
+import { LockFolder } from "../../src/manifest/lock-folder.ts";
 import { prepareTlsAuto } from "../../src/server/process/tls-auto.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
@@ -125,7 +125,7 @@ t.test("a read-only or a full file system is said by its name, with what helps",
     message: /^cannot keep certificates in ".*tls": .*its file system is read-only/,
     hint: /--tls-dir/,
   });
-  const kept = await new KeptFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
+  const kept = await new LockFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
   t.match(kept, {
     code: "ERR_IO",
     message: /^cannot make folder ".*x\.lock\.d": its file system is read-only/,

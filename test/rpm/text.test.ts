@@ -3,7 +3,7 @@ import t from "tap";
 import { findInFilelists } from "../../src/rpm/filelists.ts";
 import { Primary } from "../../src/rpm/primary.ts";
 import { childrenOf, fromLatin1, parseXml, unescapeXml } from "../../src/rpm/xml.ts";
-import { urlOf } from "../../src/sources/rpm/location.ts";
+import { resolveHref } from "../../src/sources/rpm/location.ts";
 
 const FORMS = new Map([
   ["ü", ["ü", "&#xFC;", "&#252;", "&#x000FC;"]],
@@ -39,7 +39,11 @@ t.test("names, provides and locations of packages agree, canonical or not", asyn
         t.equal(entry.name, `n${text}`, form);
         t.equal(href, `${text}.rpm`, form);
         t.equal(sourceRpm, `${text}.src.rpm`, form);
-        t.equal(urlOf(href, "https://h/r"), `https://h/r/${encodeURIComponent(text)}.rpm`, "UTF-8, percent-encoded");
+        t.equal(
+          resolveHref(href, "https://h/r"),
+          `https://h/r/${encodeURIComponent(text)}.rpm`,
+          "UTF-8, percent-encoded",
+        );
         for (const it of primary.relations(entry, "provides")) found.add(it.name);
       }
     }

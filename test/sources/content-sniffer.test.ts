@@ -1,6 +1,6 @@
 import { deflateRawSync, gzipSync, zstdCompressSync } from "node:zlib";
 import t from "tap";
-import { type Claim, lookerOf } from "../../src/sources/content-sniffer.ts";
+import { type Claim, contentFindings } from "../../src/sources/content-sniffer.ts";
 
 const LOGIN = Buffer.from("\ufeff\n<!-- portal -->\n<!DOCTYPE html><html><title>Log in</title></html>\u001b[2J");
 const GONE = Buffer.from('{"message":"not found"}');
@@ -21,7 +21,7 @@ function tarOf(): Buffer {
 }
 
 async function levelsOf(claim: Partial<Claim>, bytes: Buffer): Promise<string[]> {
-  const look = lookerOf({ kind: "file", path: "files/x", isLocal: false, isVouched: false, ...claim });
+  const look = contentFindings({ kind: "file", path: "files/x", isLocal: false, isVouched: false, ...claim });
   const found = await look({ size: bytes.length, read: async (at, length) => bytes.subarray(at, at + length) });
   for (const { message } of found) t.notMatch(message, /[\u001b\n]/, "on one line");
   return found.map((it) => it.level);

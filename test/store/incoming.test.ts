@@ -4,9 +4,9 @@ import { join } from "node:path";
 import t from "tap";
 import { type Digest, hexOf } from "../../src/io/digest.ts";
 import {
-  blobsMade,
   bytesWaiting,
   Incoming,
+  importedBlobs,
   isMediumName,
   mediaToCome,
   readIncoming,
@@ -59,11 +59,11 @@ t.test(
 t.test("blobsMade() forgets no blob for a line that a kill has torn", async (t) => {
   const root = scratch(t);
   const incoming = await Incoming.open(root, DIGEST);
-  t.equal((await blobsMade(root, DIGEST)).size, 0);
+  t.equal((await importedBlobs(root, DIGEST)).size, 0);
   incoming.noteBlobs([ONE]);
   appendFileSync(join(incoming.dir, "blobs"), hexOf(TWO).slice(0, 30));
   incoming.noteBlobs([TWO]);
-  t.same(await blobsMade(root, DIGEST), new Set([ONE, TWO]));
+  t.same(await importedBlobs(root, DIGEST), new Set([ONE, TWO]));
 });
 
 t.test("readIncoming() lists what says what it is, and leaves out what does not", async (t) => {

@@ -14,7 +14,7 @@ import { closureOf } from "../../../src/rpm/closure.ts";
 import { Pool } from "../../../src/rpm/pool.ts";
 import { type PackageEntry, Primary } from "../../../src/rpm/primary.ts";
 import { byNameAndArch } from "../../../src/rpm/select.ts";
-import { type Request, solve } from "../../../src/rpm/solver.ts";
+import { type SolverRequest, solve } from "../../../src/rpm/solver.ts";
 import type { Libsolv, Question } from "./libsolv.ts";
 import type { Universe } from "./universe.ts";
 
@@ -80,7 +80,7 @@ export async function compare(universe: Universe, libsolv: Libsolv): Promise<Com
 }
 
 /** One request for each architecture that has the name, as `packages: [NAME]` makes them. */
-function requestsFor(pool: Pool, name: string): Request[] {
+function requestsFor(pool: Pool, name: string): SolverRequest[] {
   const ids = (pool.byName.get(name) ?? []).filter((id) => !pool.isHidden(id));
   const native = ids.filter((id) => !/^i\d86$/.test((pool.entries[id] as PackageEntry).arch));
   return byNameAndArch(pool, native.length > 0 ? native : ids).map((candidates) => ({

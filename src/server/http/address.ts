@@ -37,7 +37,7 @@ export function isAnyHost(host: string): boolean {
 }
 
 /** The base URLs under which a listener can be reached, the most useful to others first. No trailing slash. */
-export function urlsOf(scheme: "http" | "https", address: ListenAddress): string[] {
+export function listenUrls(scheme: "http" | "https", address: ListenAddress): string[] {
   const hosts = isAnyHost(address.host) ? reachableAddresses(address.host === "::") : [address.host];
   return hosts.map((host) => `${scheme}://${formatAddress({ host, port: address.port })}`);
 }

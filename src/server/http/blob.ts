@@ -4,15 +4,14 @@
  */
 import { hash, randomBytes } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
-import type { RandomAccess } from "../../io/types.ts";
-import type { Request } from "./context.ts";
+import type { Extent, RandomAccess } from "../../io/types.ts";
+import type { ServerRequest } from "./context.ts";
 import { type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
-import type { Extent } from "./reader.ts";
 import { type Reader, readFile, readRandomAccess } from "./reader.ts";
 import type { Resources } from "./resources.ts";
-import type { HotAnswer } from "./response-cache.ts";
-import { ClientGone, Transfer } from "./response-writer.ts";
+import type { CachedResponse } from "./response-cache.ts";
+import { ClientGone, ResponseWriter } from "./response-writer.ts";
 import { CONTENT_POLICY } from "./text-responses.ts";
 
 /** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
@@ -42,7 +41,7 @@ const MAX_AT_ONCE_BYTES = 1024 * 1024;
  * Returns the answer when it was whole and from memory, for handlers whose answers depend on the URL alone.
  * @throws what is wrong with the content, whether or not something was sent; never that the client went away
  */
-export async function sendBlob(request: Request, content: BlobContent): Promise<HotAnswer | undefined> {
+export async function sendBlob(request: ServerRequest, content: BlobContent): Promise<CachedResponse | undefined> {
   const { headers } = request.req;
   const etag = `"${content.digest}"`;
   const allowed = checkPreconditions(headers, etag);
@@ -62,10 +61,14 @@ export async function sendBlob(request: Request, content: BlobContent): Promise<
   return undefined;
 }
 
-async function sendWhole(request: Request, content: BlobContent, etag: string): Promise<HotAnswer | undefined> {
+async function sendWhole(
+  request: ServerRequest,
+  content: BlobContent,
+  etag: string,
+): Promise<CachedResponse | undefined> {
   const head = headOf(content, etag, content.size, content.contentType);
   if (request.head) {
-    await checkThere(content, request.resources);
+    await checkPresent(content, request.resources);
     request.res.writeHead(200, head).end();
     return undefined;
   }
@@ -84,7 +87,7 @@ async function sendWhole(request: Request, content: BlobContent, etag: string): 
   return undefined;
 }
 
-async function sendRange(request: Request, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
+async function sendRange(request: ServerRequest, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
   const head = headOf(content, etag, range.end - range.start, content.contentType);
   head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
   const bytes = content.bytes ?? (await blobInMemory(content, request.resources))?.bytes;
@@ -101,7 +104,7 @@ async function sendRange(request: Request, content: BlobContent, etag: string, r
 }
 
 /** @see RFC 9110, 14.6 (multipart/byteranges) */
-async function sendRanges(request: Request, content: BlobContent, etag: string, ranges: readonly ByteRange[]) {
+async function sendRanges(request: ServerRequest, content: BlobContent, etag: string, ranges: readonly ByteRange[]) {
   const boundary = `airferry-${randomBytes(12).toString("hex")}`;
   const parts = ranges.map((range) => ({
     ...range,
@@ -142,7 +145,7 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
   return head;
 }
 
-function endEmpty(request: Request, status: number, head: string[]): void {
+function endEmpty(request: ServerRequest, status: number, head: string[]): void {
   // A 304 has no Content-Length of its own; RFC 9110, 8.6.
   if (status !== 304) head.push("Content-Length", "0");
   request.res.writeHead(status, head).end();
@@ -167,7 +170,7 @@ async function blobInMemory(content: BlobContent, { blobs, files }: Resources): 
 }
 
 /** What is promised by HEAD must be there for GET. */
-async function checkThere({ file, size, extents }: BlobContent, { files }: Resources): Promise<void> {
+async function checkPresent({ file, size, extents }: BlobContent, { files }: Resources): Promise<void> {
   if (file === undefined || extents !== undefined) return;
   const handle = await files.open(file);
   handle.release();
@@ -190,9 +193,9 @@ function damaged(file: string | undefined, found: string): AirferryError {
 }
 
 /** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */
-async function transfer(request: Request, content: BlobContent, send: (out: Transfer) => Promise<void>) {
+async function transfer(request: ServerRequest, content: BlobContent, send: (out: ResponseWriter) => Promise<void>) {
   const reader = await openReader(content, request.resources);
-  const out = new Transfer(request, reader);
+  const out = new ResponseWriter(request, reader);
   try {
     await send(out);
     request.res.end();

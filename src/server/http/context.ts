@@ -6,10 +6,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { Resources } from "./resources.ts";
-import type { HotAnswers } from "./response-cache.ts";
+import type { ResponseCache } from "./response-cache.ts";
 
 /** One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`. */
-export interface Request {
+export interface ServerRequest {
   req: IncomingMessage;
   res: ServerResponse;
   /** What all answers of the site share. */
@@ -55,13 +55,13 @@ export interface ServeContext {
   /** PEM of the CA that signed the server's certificate, when `--tls auto` made one. */
   readonly caCertificate?: string;
   /** Answers that depend on the URL and the current view alone; a handler may add its own. */
-  readonly hot: HotAnswers;
+  readonly hot: ResponseCache;
   /** Whether the current view was looked at less than a second ago: what {@link ServeContext.hot} has may be used. */
   isFresh(): boolean;
 }
 
 /** Handles one request completely, its errors included. Returns false when the path is not its business. */
-type Handler = (request: Request, context: ServeContext) => Promise<boolean> | boolean;
+type Handler = (request: ServerRequest, context: ServeContext) => Promise<boolean> | boolean;
 
 /** Handlers are asked in order of the longest matching prefix first. */
 export interface Mount {
@@ -71,5 +71,5 @@ export interface Mount {
   /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol's words. */
   anyMethod?: boolean;
   /** Answers for a handler that threw before anything was sent, in the protocol's words; absent: in plain text. */
-  sendFault?: (request: Request, error: unknown) => void;
+  sendFault?: (request: ServerRequest, error: unknown) => void;
 }

@@ -7,7 +7,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import { AirferryError } from "../../errors.ts";
 import { formatAddress, type ListenAddress } from "./address.ts";
-import { inTurn } from "./pipeline-queue.ts";
+import { queuePipelined } from "./pipeline-queue.ts";
 
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -70,7 +70,7 @@ export async function listen(
     // No request here has a body worth a stream.
     optimizeEmptyRequests: true,
   };
-  const answerInTurn = inTurn(answer);
+  const answerInTurn = queuePipelined(answer);
   const server: Server | TlsServer =
     tls === undefined
       ? createServer(options, answerInTurn)

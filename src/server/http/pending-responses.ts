@@ -6,10 +6,10 @@
 import type { ServerResponse } from "node:http";
 
 /** For all connections of one site together. */
-export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+export const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 
 /** The answers of one site that wait for their clients. */
-export class WaitingAnswers {
+export class PendingResponses {
   /** In the order in which they began. */
   readonly #waiting = new Map<ServerResponse, number>();
   #total = 0;
@@ -21,7 +21,7 @@ export class WaitingAnswers {
     this.#total += bytes;
     res.once("close", () => this.#release(res));
     for (const oldest of this.#waiting.keys()) {
-      if (this.#total <= MAX_WAITING_BYTES) break;
+      if (this.#total <= MAX_PENDING_BYTES) break;
       this.#release(oldest);
       oldest.destroy();
     }

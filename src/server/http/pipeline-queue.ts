@@ -7,10 +7,10 @@ import type { RequestListener } from "node:http";
 import type { Socket } from "node:net";
 
 /** Requests that may wait on one connection; apt, which pipelines most, sends ten. */
-export const MAX_WAITING_REQUESTS = 32;
+export const MAX_PIPELINED_REQUESTS = 32;
 
 /** Makes a listener that answers pipelined requests one after the other, and cuts connections that bring too many. */
-export function inTurn(answer: RequestListener): RequestListener {
+export function queuePipelined(answer: RequestListener): RequestListener {
   const waiting = new WeakMap<Socket, number>();
   return (req, res) => {
     // Node gives a response its socket when its turn has come: with nothing before it, at once.
@@ -20,7 +20,7 @@ export function inTurn(answer: RequestListener): RequestListener {
     }
     const { socket } = req;
     const before = waiting.get(socket) ?? 0;
-    if (before >= MAX_WAITING_REQUESTS) {
+    if (before >= MAX_PIPELINED_REQUESTS) {
       socket.destroy();
       return;
     }

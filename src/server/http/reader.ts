@@ -1,13 +1,7 @@
 /** Where the bytes of an answer come from: a file or parts of it, or anything with random access. */
 import { AirferryError } from "../../errors.ts";
-import type { RandomAccess } from "../../io/types.ts";
+import type { Extent, RandomAccess } from "../../io/types.ts";
 import type { SharedFile } from "./handles.ts";
-
-/** A part of a file: `size` bytes from `offset`. */
-export interface Extent {
-  offset: number;
-  size: number;
-}
 
 /** Where a transfer takes its bytes from. */
 export interface Reader {

@@ -5,7 +5,7 @@
 import { BufferPool } from "./buffers.ts";
 import { SharedFiles } from "./handles.ts";
 import { BlobMemory } from "./memory.ts";
-import { WaitingAnswers } from "./pending-responses.ts";
+import { PendingResponses } from "./pending-responses.ts";
 
 const BLOB_MEMORY_BYTES = 32 * 1024 * 1024;
 
@@ -14,5 +14,5 @@ export class Resources {
   readonly files = new SharedFiles();
   readonly buffers = new BufferPool();
   readonly blobs = new BlobMemory(BLOB_MEMORY_BYTES);
-  readonly waiting = new WaitingAnswers();
+  readonly waiting = new PendingResponses();
 }

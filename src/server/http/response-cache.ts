@@ -6,21 +6,21 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { CachedBlob } from "./memory.ts";
 
 /** A 200 that depends on nothing but the URL and the view. */
-export interface HotAnswer {
+export interface CachedResponse {
   /** Names and values in turn, as `writeHead` takes them. */
   readonly head: string[];
   readonly blob: CachedBlob;
 }
 
-const MAX_ANSWERS = 20_000;
+const MAX_RESPONSES = 20_000;
 /** Longer URLs, and those with a query, come in endless variants. */
 const MAX_URL_LENGTH = 400;
 /** Headers that make an answer depend on more than the URL, or announce a body: preconditions, ranges, framing. */
 const SELECTING = /^(?:if-|range$|content-length$|transfer-encoding$)/i;
 
 /** The answers of one listener's context. */
-export class HotAnswers {
-  #answers = new Map<string, HotAnswer>();
+export class ResponseCache {
+  #answers = new Map<string, CachedResponse>();
 
   /** Forgets everything; for a new view. */
   clear(): void {
@@ -28,9 +28,9 @@ export class HotAnswers {
   }
 
   /** Remembers an answer, unless its URL is not worth it. */
-  put(url: string, answer: HotAnswer): void {
+  put(url: string, answer: CachedResponse): void {
     if (url.length > MAX_URL_LENGTH || url.includes("?")) return;
-    if (this.#answers.size >= MAX_ANSWERS) this.#answers.clear();
+    if (this.#answers.size >= MAX_RESPONSES) this.#answers.clear();
     this.#answers.set(url, answer);
   }
 

@@ -3,21 +3,21 @@
  * is read. A buffer is used again only after the socket has taken it. See docs/serve.md, "Large and small files".
  */
 import type { BufferPair } from "./buffers.ts";
-import type { Request } from "./context.ts";
+import type { ServerRequest } from "./context.ts";
 import type { Reader } from "./reader.ts";
 
 /** The client went away or the connection broke; nothing is wrong on this side. */
 export class ClientGone extends Error {}
 
-/** One response being sent. {@link Transfer.close} must be called at its end, however it ended. */
-export class Transfer {
-  readonly #request: Request;
+/** One response being sent. {@link ResponseWriter.close} must be called at its end, however it ended. */
+export class ResponseWriter {
+  readonly #request: ServerRequest;
   readonly #reader: Reader;
   #buffers: BufferPair | undefined;
   #gone = false;
   #abortWrite: ((error: Error) => void) | undefined;
 
-  constructor(request: Request, reader: Reader) {
+  constructor(request: ServerRequest, reader: Reader) {
     this.#request = request;
     this.#reader = reader;
     request.res.on("close", this.#onClose);

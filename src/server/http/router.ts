@@ -5,13 +5,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../../errors.ts";
 import { printable } from "../../io/printable.ts";
-import type { Mount, Request, ServeContext } from "./context.ts";
+import type { Mount, ServeContext, ServerRequest } from "./context.ts";
 import { HostCheck } from "./host-header.ts";
 import { parseTarget } from "./request-target.ts";
 import type { Resources } from "./resources.ts";
 import { sendNotFound, sendText } from "./text-responses.ts";
 
-class RoutedRequest implements Request {
+class RoutedRequest implements ServerRequest {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly resources: Resources;
@@ -45,7 +45,7 @@ class RoutedRequest implements Request {
 /** Watches what is answered, for counting and logging. */
 export interface Observer {
   /** Called for each request before it is routed; it may watch `request.res` for the end. */
-  begin(request: Request): void;
+  begin(request: ServerRequest): void;
   /** Called instead for an answer that was sent on the spot; absent when every request is to be seen at its beginning. */
   hot?(url: string, bytes: number): void;
 }
@@ -118,7 +118,7 @@ function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
-function refuseMethod(request: Request): void {
+function refuseMethod(request: ServerRequest): void {
   const refusal = `405: ${request.req.method} is not possible: this server is read-only, it answers GET and HEAD`;
   sendText(request, 405, refusal, { Allow: "GET, HEAD" });
 }

@@ -2,7 +2,7 @@
  * Short answers in words: plain text, and the honest 404 that says what to try instead.
  */
 import { printable, printableJson } from "../../io/printable.ts";
-import type { Request } from "./context.ts";
+import type { ServerRequest } from "./context.ts";
 
 /**
  * The Content-Security-Policy of everything but our own pages: a browser that shows it gives it an origin of its own and
@@ -12,13 +12,18 @@ import type { Request } from "./context.ts";
 export const CONTENT_POLICY = "default-src 'none'; sandbox";
 
 /** Answers with a small text made for this request. Adds a newline at its end where there is none. */
-export function sendText(request: Request, status: number, text: string, headers: Record<string, string> = {}): void {
+export function sendText(
+  request: ServerRequest,
+  status: number,
+  text: string,
+  headers: Record<string, string> = {},
+): void {
   sendGenerated(request, status, "text/plain; charset=utf-8", text.endsWith("\n") ? text : `${text}\n`, headers);
 }
 
 /** Answers with any generated text of a given type: JSON, metrics, configuration. */
 export function sendGenerated(
-  request: Request,
+  request: ServerRequest,
   status: number,
   contentType: string,
   text: string | Buffer,
@@ -38,7 +43,7 @@ export function sendGenerated(
 }
 
 /** Answers 404: what is not here, and where to look instead. */
-export function sendNotFound(request: Request, hints: readonly string[] = []): void {
+export function sendNotFound(request: ServerRequest, hints: readonly string[] = []): void {
   const where = request.stream === undefined ? "" : ` in stream "${printable(request.stream)}"`;
   const lines = [`404: there is no ${printableJson(request.path)}${where}`, ...hints.map((it) => printable(it))];
   if (hints.length === 0) lines.push("see / for what is here");

@@ -9,7 +9,7 @@ import { type Digest, digestOf } from "../../io/digest.ts";
 import { configFiles } from "../../render/config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "../../render/types.ts";
 import { sendBlob } from "../http/blob.ts";
-import type { Mount, Request, ServeContext } from "../http/context.ts";
+import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { type Html, html, joined } from "./html.ts";
 import { htmlPage, LINE, link, sendPage } from "./page.ts";
@@ -20,7 +20,7 @@ export function config(state: PageState): Mount {
   return { prefix: "/config", handle: (request, context) => answer(request, context, state) };
 }
 
-async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
+async function answer(request: ServerRequest, context: ServeContext, state: PageState): Promise<boolean> {
   const input = await renderInput(request, context, state);
   const files = configFiles(input, (digest) => readFile(context.store.blobPath(digest), "utf8"));
   const path = request.path.slice("/config/".length);
@@ -51,7 +51,11 @@ async function answer(request: Request, context: ServeContext, state: PageState)
 }
 
 /** Puts together what renderers need: the current releases, this client's address, what is inside the ISOs. */
-export async function renderInput(request: Request, context: ServeContext, { isos }: PageState): Promise<RenderInput> {
+export async function renderInput(
+  request: ServerRequest,
+  context: ServeContext,
+  { isos }: PageState,
+): Promise<RenderInput> {
   const { releases } = await context.view();
   const trees = new Map<Digest, RenderTree>();
   for (const release of releases) {

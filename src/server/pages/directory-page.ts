@@ -5,15 +5,16 @@
 
 import { hexOf } from "../../io/digest.ts";
 import { formatBytes, plural } from "../../io/format.ts";
-import type { Request, TreeView } from "../http/context.ts";
-import { compareUtf8, encodePath } from "./entry-tree.ts";
+import { compareUtf8 } from "../../io/text.ts";
+import type { ServerRequest, TreeView } from "../http/context.ts";
+import { encodePath } from "./entry-tree.ts";
 import { type Html, html, joined } from "./html.ts";
 import { htmlPage, link, table } from "./page.ts";
 
 const NAMES_PER_PAGE = 1000;
 
 /** Renders a directory. `names` as {@link TreeView.list} gives them; `?after=NAME` continues behind a name. */
-export function directoryPage(request: Request, names: readonly string[], view: TreeView): Html {
+export function directoryPage(request: ServerRequest, names: readonly string[], view: TreeView): Html {
   const directory = request.path.replace(/^\/+|\/+$/g, "");
   const base = request.stream === undefined ? "" : `s/${request.stream}`;
   const here = [base, directory].filter((part) => part !== "").join("/");

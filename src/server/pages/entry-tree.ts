@@ -4,6 +4,7 @@
  * See docs/serve.md, "Paths".
  */
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
+import { compareUtf8 } from "../../io/text.ts";
 import type { Release } from "../../store/types.ts";
 import type { Found, TreeView } from "../http/context.ts";
 
@@ -104,20 +105,4 @@ function lowerBound(entries: readonly InventoryEntry[], path: string, from = 0):
     else high = middle;
   }
   return low;
-}
-
-/** Compares two strings by their UTF-8 bytes; JavaScript's own order differs where surrogate pairs meet U+E000..U+FFFF. */
-export function compareUtf8(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) {
-    const x = a.charCodeAt(i);
-    const y = b.charCodeAt(i);
-    if (x !== y) return byteOrder(x) - byteOrder(y);
-  }
-  return a.length - b.length;
-}
-
-function byteOrder(unit: number): number {
-  if (unit >= 0xe000) return unit - 0x800;
-  return unit >= 0xd800 ? unit + 0x2000 : unit;
 }

@@ -5,8 +5,8 @@
 import { digestOf, hexOf } from "../../io/digest.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
-import type { Found, Mount, Request, ServeContext, TreeView } from "../http/context.ts";
-import type { HotAnswer } from "../http/response-cache.ts";
+import type { Found, Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
+import type { CachedResponse } from "../http/response-cache.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
 import { directoryPage } from "./directory-page.ts";
@@ -20,7 +20,7 @@ export function files(state: PageState): Mount {
   return { prefix: "", handle: (request, context) => answer(request, context, state) };
 }
 
-async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
+async function answer(request: ServerRequest, context: ServeContext, state: PageState): Promise<boolean> {
   const view = await context.view();
   const path = request.path.slice(1);
   const found = view.find(path, request.stream);
@@ -39,7 +39,11 @@ async function answer(request: Request, context: ServeContext, state: PageState)
 }
 
 /** Answers with an entry of the tree; see {@link sendBlob} for what it returns. */
-export function sendEntry(request: Request, { entry }: Found, context: ServeContext): Promise<HotAnswer | undefined> {
+export function sendEntry(
+  request: ServerRequest,
+  { entry }: Found,
+  context: ServeContext,
+): Promise<CachedResponse | undefined> {
   return sendBlob(request, {
     file: context.store.blobPath(entry.digest),
     size: entry.size,
@@ -49,12 +53,12 @@ export function sendEntry(request: Request, { entry }: Found, context: ServeCont
 }
 
 /** Answers 404 for a path that several streams have with different bytes, naming the URLs that are not ambiguous. */
-export function sendConflict(request: Request, urls: readonly string[]): void {
+export function sendConflict(request: ServerRequest, urls: readonly string[]): void {
   sendNotFound(request, ["several streams have it, with different content; ask for one of them:", ...urls]);
 }
 
 /** `X.sha256` (the bare digest) and `X.sha256sum` (two columns) of an entry X that came without them. */
-async function sendSidecar(request: Request, path: string, view: TreeView): Promise<boolean> {
+async function sendSidecar(request: ServerRequest, path: string, view: TreeView): Promise<boolean> {
   const match = /^((?:files|isos)\/.+)\.(sha256|sha256sum)$/.exec(path);
   if (match === null) return false;
   const found = view.find(match[1]!, request.stream);
@@ -76,7 +80,7 @@ async function sendSidecar(request: Request, path: string, view: TreeView): Prom
 }
 
 async function sendDirectory(
-  request: Request,
+  request: ServerRequest,
   path: string,
   view: TreeView,
   context: ServeContext,
@@ -102,7 +106,7 @@ async function sendDirectory(
   return true;
 }
 
-function hintsFor(request: Request, path: string, view: TreeView): string[] {
+function hintsFor(request: ServerRequest, path: string, view: TreeView): string[] {
   if (view.releases.length === 0)
     return ["the store has no release yet; run: airferry unpack BUNDLE --trust KEY --store DIR"];
   const { stream } = request;

@@ -3,7 +3,7 @@
  */
 
 import { formatBytes, plural } from "../../io/format.ts";
-import type { IsoEntry } from "../../iso/types.ts";
+import type { IsoDirectoryEntry } from "../../iso/types.ts";
 import { type Html, html, joined } from "./html.ts";
 import { htmlPage, LINE, link } from "./page.ts";
 
@@ -24,7 +24,7 @@ export function firstOfPage(from: string | null, entries: number): number {
 export function isoPage(
   title: string,
   base: string,
-  entries: readonly IsoEntry[],
+  entries: readonly IsoDirectoryEntry[],
   from: number,
   volumeId: string,
 ): Html {
@@ -52,7 +52,7 @@ function pageLinks(from: number, entries: number): Html | "" {
   return links.length === 0 ? "" : html`<p>${joined(links, " · ")}</p>`;
 }
 
-function row(entry: IsoEntry, here: Html, time: Html): Html {
+function row(entry: IsoDirectoryEntry, here: Html, time: Html): Html {
   const { name } = entry;
   if (entry.kind === "special" || entry.unreadable !== undefined) {
     const why = entry.unreadable ?? "device";

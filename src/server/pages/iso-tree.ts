@@ -6,10 +6,10 @@
 import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
 import type { Digest } from "../../io/digest.ts";
-import type { IsoEntry } from "../../iso/types.ts";
+import type { IsoDirectoryEntry } from "../../iso/types.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
-import type { Mount, Request, ServeContext } from "../http/context.ts";
+import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { encodePath } from "./entry-tree.ts";
 import { firstOfPage, isoPage } from "./iso-page.ts";
@@ -22,7 +22,7 @@ export function isoTree(state: PageState): Mount {
   return { prefix: "/isos", handle: (request, context) => answer(request, context, state) };
 }
 
-async function answer(request: Request, context: ServeContext, state: PageState): Promise<boolean> {
+async function answer(request: ServerRequest, context: ServeContext, state: PageState): Promise<boolean> {
   const match = /^\/isos\/([^/]+)(?:\/(.*))?$/s.exec(request.path);
   if (match === null) return false;
   const name = match[1]!;
@@ -47,7 +47,7 @@ async function answer(request: Request, context: ServeContext, state: PageState)
 }
 
 async function sendInside(
-  request: Request,
+  request: ServerRequest,
   state: PageState,
   iso: StoredIso,
   name: string,
@@ -70,7 +70,13 @@ async function sendInside(
   });
 }
 
-async function sendDirectory(request: Request, state: PageState, iso: StoredIso, entry: IsoEntry, digest: string) {
+async function sendDirectory(
+  request: ServerRequest,
+  state: PageState,
+  iso: StoredIso,
+  entry: IsoDirectoryEntry,
+  digest: string,
+) {
   // Links in the page are absolute, so that it works without a slash at the end of its URL.
   const asked = request.path.replace(/\/+$/, "");
   const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;

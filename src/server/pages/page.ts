@@ -3,7 +3,7 @@
  * elsewhere.
  */
 import { createHash } from "node:crypto";
-import type { Request } from "../http/context.ts";
+import type { ServerRequest } from "../http/context.ts";
 import { sendGenerated } from "../http/text-responses.ts";
 import { type Html, type HtmlValue, html, joined } from "./html.ts";
 
@@ -41,7 +41,7 @@ ${body}
 }
 
 /** Answers with a page. */
-export function sendPage(request: Request, page: Html | Buffer): void {
+export function sendPage(request: ServerRequest, page: Html | Buffer): void {
   sendGenerated(request, 200, "text/html; charset=utf-8", page instanceof Buffer ? page : page.toString(), {
     "Content-Security-Policy": PAGE_POLICY,
     "Cache-Control": "no-cache",

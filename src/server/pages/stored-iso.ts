@@ -6,7 +6,7 @@
 import type { RandomAccess } from "../../io/types.ts";
 import { type InstallTree, readInstallTree } from "../../iso/install-tree.ts";
 import { IsoImage } from "../../iso/iso-image.ts";
-import type { IsoEntry } from "../../iso/types.ts";
+import type { IsoDirectoryEntry } from "../../iso/types.ts";
 import type { SharedFiles } from "../http/handles.ts";
 
 const MAX_OPEN_IMAGES = 32;
@@ -41,7 +41,7 @@ export class StoredIso {
   /** The file that the image's bytes are in. */
   readonly file: string;
   #tree: Promise<InstallTree> | undefined;
-  readonly #sorted = new WeakMap<readonly IsoEntry[], readonly IsoEntry[]>();
+  readonly #sorted = new WeakMap<readonly IsoDirectoryEntry[], readonly IsoDirectoryEntry[]>();
 
   constructor(image: IsoImage, file: string) {
     this.image = image;
@@ -60,7 +60,7 @@ export class StoredIso {
   }
 
   /** The entries of a directory as its page has them: directories, then files, both by name. Sorted once: it may have many pages. */
-  async list(directory: IsoEntry): Promise<readonly IsoEntry[]> {
+  async list(directory: IsoDirectoryEntry): Promise<readonly IsoDirectoryEntry[]> {
     const entries = await this.image.list(directory);
     const known = this.#sorted.get(entries);
     if (known !== undefined) return known;

@@ -5,7 +5,7 @@
 import { closeSync, openSync, write, writeSync } from "node:fs";
 import { AirferryError } from "../../errors.ts";
 import { printableJson } from "../../io/printable.ts";
-import type { Request } from "../http/context.ts";
+import type { ServerRequest } from "../http/context.ts";
 
 const FLUSH_MS = 50;
 const FLUSH_BYTES = 64 * 1024;
@@ -31,7 +31,7 @@ export class AccessLog {
   }
 
   /** Logs one answer when it is over; `client` as it was known at the beginning. */
-  write(request: Request, client: string | undefined, startedMs: number, bytes: number): void {
+  write(request: ServerRequest, client: string | undefined, startedMs: number, bytes: number): void {
     const { req, res } = request;
     const line = {
       time: new Date().toISOString(),

@@ -9,7 +9,7 @@ import { isSea } from "node:sea";
 import { AirferryError } from "../../errors.ts";
 import type { TlsMaterial } from "../http/listener.ts";
 import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
-import { type FromWorker, tell } from "./messages.ts";
+import { type FromWorker, sendMessage } from "./messages.ts";
 import type { SiteSettings } from "./site.ts";
 
 const COLLECT_TIMEOUT_MS = 500;
@@ -89,13 +89,13 @@ export class WorkerGroup {
         if (ready && !this.#stopping) this.#replace(signal ?? `status ${code}`);
       });
       worker.on("error", () => {});
-      tell(worker, { kind: "start", settings: this.#settings });
+      sendMessage(worker, { kind: "start", settings: this.#settings });
     });
   }
 
   setTls(tls: TlsMaterial): void {
     this.#settings = { ...this.#settings, tls };
-    for (const worker of this.#workers) tell(worker, { kind: "tls", tls });
+    for (const worker of this.#workers) sendMessage(worker, { kind: "tls", tls });
   }
 
   async close(graceMs: number): Promise<void> {
@@ -103,7 +103,7 @@ export class WorkerGroup {
     const ends = [...this.#workers].map((worker) => {
       const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
       const kill = setTimeout(() => worker.kill("SIGKILL"), graceMs + KILL_AFTER_MS);
-      tell(worker, { kind: "stop", graceMs });
+      sendMessage(worker, { kind: "stop", graceMs });
       return ended.finally(() => clearTimeout(kill));
     });
     await Promise.all(ends);
@@ -118,7 +118,7 @@ export class WorkerGroup {
     } else if (message.kind === "sum") {
       this.#counted.set(worker, message.counters);
       this.#collectWorkers(worker).then((counters) => {
-        tell(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#own()]) });
+        sendMessage(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#own()]) });
       });
     }
   }
@@ -141,7 +141,7 @@ export class WorkerGroup {
           clearTimeout(timer);
           resolve();
         });
-        for (const worker of missing) tell(worker, { kind: "count", id });
+        for (const worker of missing) sendMessage(worker, { kind: "count", id });
       });
       this.#collections.delete(id);
     }

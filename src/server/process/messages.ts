@@ -26,7 +26,7 @@ export type FromWorker =
   | { kind: "report"; message: string };
 
 /** Sends to a process that may be ending: what it does not get any more, it does not need. */
-export function tell(
+export function sendMessage(
   target: { send?: ((message: ToWorker | FromWorker, callback: (error: Error | null) => void) => boolean) | undefined },
   message: ToWorker | FromWorker,
 ): void {

@@ -7,7 +7,7 @@ import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { ServeContext, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
-import { HotAnswers } from "../http/response-cache.ts";
+import { ResponseCache } from "../http/response-cache.ts";
 import { createTreeView } from "../pages/entry-tree.ts";
 import { UsableReleases } from "./usable.ts";
 
@@ -41,7 +41,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   if (unusable !== undefined && view.releases.length === 0) throw unusable;
   tellFaults(usable.faults);
   let lookedAt = performance.now();
-  const hot = new HotAnswers();
+  const hot = new ResponseCache();
   const isFresh = (): boolean => performance.now() - lookedAt < LOOK_AGAIN_MS;
   let looking: Promise<TreeView> | undefined;
 

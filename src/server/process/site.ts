@@ -7,7 +7,7 @@ import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
-import type { Mount, Request, ServeContext } from "../http/context.ts";
+import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { type Listener, listen, type PortSharing, type TlsMaterial } from "../http/listener.ts";
 import { Resources } from "../http/resources.ts";
 import { createRouter, type FaultReporter, type Observer } from "../http/router.ts";
@@ -123,7 +123,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
 }
 
 function createObserver(counts: Counters, log: AccessLog | undefined): Observer {
-  const begin = (request: Request): void => {
+  const begin = (request: ServerRequest): void => {
     const started = log === undefined ? 0 : performance.now();
     const client = log === undefined ? undefined : request.req.socket.remoteAddress;
     request.res.on("close", () => {

@@ -5,7 +5,7 @@ import cluster from "node:cluster";
 import { AirferryError } from "../../errors.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { Counters } from "./counters.ts";
-import { type ToWorker, tell } from "./messages.ts";
+import { sendMessage, type ToWorker } from "./messages.ts";
 import { type Site, startSite } from "./site.ts";
 
 const COUNT_INTERVAL_MS = 2000;
@@ -26,7 +26,7 @@ export async function runWorker(openStore: (dir: string) => Promise<StoreReader>
       } else if (message.kind === "tls") {
         site?.setTls(message.tls);
       } else if (message.kind === "count") {
-        if (site !== undefined) tell(process, { kind: "counted", id: message.id, counters: site.counters() });
+        if (site !== undefined) sendMessage(process, { kind: "counted", id: message.id, counters: site.counters() });
       } else if (message.kind === "summed") {
         sums.answer(message.id, message.counters);
       } else {
@@ -38,18 +38,21 @@ export async function runWorker(openStore: (dir: string) => Promise<StoreReader>
       site = await startSite(settings, {
         openStore,
         collect: (own) => sums.ask(own),
-        report: (message) => tell(process, { kind: "report", message }),
+        report: (message) => sendMessage(process, { kind: "report", message }),
       });
-      tell(process, { kind: "ready" });
+      sendMessage(process, { kind: "ready" });
       const { counters } = site;
       // What this process has counted must outlive it.
-      setInterval(() => tell(process, { kind: "counted", id: 0, counters: counters() }), COUNT_INTERVAL_MS).unref();
+      setInterval(
+        () => sendMessage(process, { kind: "counted", id: 0, counters: counters() }),
+        COUNT_INTERVAL_MS,
+      ).unref();
     }
 
     function fail(error: unknown): void {
       const known = error instanceof AirferryError ? error : undefined;
       const message = error instanceof Error ? error.message : String(error);
-      tell(process, { kind: "failed", code: known?.code ?? "ERR_INTERNAL", message, hint: known?.hint });
+      sendMessage(process, { kind: "failed", code: known?.code ?? "ERR_INTERNAL", message, hint: known?.hint });
     }
   });
   cluster.worker?.disconnect();
@@ -72,7 +75,7 @@ class SumRequests {
         clearTimeout(timer);
         resolve(counters);
       });
-      tell(process, { kind: "sum", id, counters: own });
+      sendMessage(process, { kind: "sum", id, counters: own });
     });
   }
 

@@ -29,7 +29,7 @@ function costOf(digest: string): number {
 }
 
 /** A digest of the given cost that is nobody's. */
-function nobodyAt(cost: number): string {
+function decoyDigest(cost: number): string {
   return `$2b$${String(cost).padStart(2, "0")}$${"N".repeat(21)}u${"N".repeat(30)}u`;
 }
 
@@ -127,7 +127,7 @@ export class Htpasswd {
     // for nobody the highest alone is all of it.
     const from = digest === undefined ? this.#cost : costOf(digest);
     const to = digest === undefined ? this.#cost + 1 : this.#cost;
-    for (let cost = from; cost < to; cost++) await compare(password, nobodyAt(cost));
+    for (let cost = from; cost < to; cost++) await compare(password, decoyDigest(cost));
     if (this.#known.size >= MAX_REMEMBERED) this.#known.clear();
     this.#known.set(name, isGood);
     return isGood;

@@ -20,7 +20,7 @@ import { formatPlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";
-import type { Repository } from "./repositories.ts";
+import type { ImageRepository } from "./repositories.ts";
 
 /** A manifest with the place of its bytes. */
 interface StoredManifest {
@@ -45,7 +45,7 @@ export class RegistryManifests {
   readonly #lists = new Map<string, FallbackList>();
 
   /** Reads, checks and indexes all manifests of a repository. One that is damaged does not keep the others from being served. */
-  static async read(repository: Repository, view: TreeView, store: StoreReader): Promise<RegistryManifests> {
+  static async read(repository: ImageRepository, view: TreeView, store: StoreReader): Promise<RegistryManifests> {
     const self = new RegistryManifests();
     for (const digest of repository.manifests) {
       const found = view.find(blobPath(digest));

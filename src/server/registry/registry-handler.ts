@@ -6,11 +6,11 @@ import { OCI_INDEX } from "../../oci/media-types.ts";
 import { blobPath, isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
 import { isRepositoryPath, isTag } from "../../oci/reference.ts";
 import { sendBlob } from "../http/blob.ts";
-import type { Found, Mount, Request, ServeContext, TreeView } from "../http/context.ts";
+import type { Found, Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
 import { RegistryManifests } from "./manifests.ts";
 import { API_HEADERS, refuseWrite, sendError, sendFault, sendJson, type WireCode } from "./registry-responses.ts";
-import { RegistryIndex, type Repository } from "./repositories.ts";
+import { type ImageRepository, RegistryIndex } from "./repositories.ts";
 
 const ROUTE = /^\/v2\/(.+)\/(manifests|blobs|referrers|tags)\/([^/]+)$/;
 /** `/ns/docker.io/v2/…` is `/v2/…?ns=docker.io`, for clients whose mirrors have a path and send no `ns`: docker. */
@@ -43,9 +43,9 @@ export function registryMounts(): Mount[] {
     }
     return registry;
   };
-  const answer = async (request: Request, context: ServeContext, path: string, ns: string | undefined) => {
+  const answer = async (request: ServerRequest, context: ServeContext, path: string, ns: string | undefined) => {
     const view = await context.view();
-    await new Exchange(request, context, view, registryOf(view, request.stream), path, ns).answer();
+    await new RegistryRequest(request, context, view, registryOf(view, request.stream), path, ns).answer();
     return true;
   };
   return [
@@ -68,15 +68,15 @@ export function registryMounts(): Mount[] {
 }
 
 /** The registry that a client believes to be talking to; undefined when that is this very server. */
-function namespaceOf({ req, query }: Request, context: ServeContext): string | undefined {
+function namespaceOf({ req, query }: ServerRequest, context: ServeContext): string | undefined {
   const ns = query.get("ns")?.toLowerCase();
   const own = [authorityOf(req), new URL(context.baseUrl(req)).host];
   return ns === undefined || ns === "" || own.includes(ns) ? undefined : ns;
 }
 
 /** One request and all it is answered from. */
-class Exchange {
-  readonly #request: Request;
+class RegistryRequest {
+  readonly #request: ServerRequest;
   readonly #context: ServeContext;
   readonly #view: TreeView;
   readonly #registry: Registry;
@@ -85,7 +85,7 @@ class Exchange {
   readonly #ns: string | undefined;
 
   constructor(
-    request: Request,
+    request: ServerRequest,
     context: ServeContext,
     view: TreeView,
     registry: Registry,
@@ -139,7 +139,7 @@ class Exchange {
     }
   }
 
-  #manifests(repository: Repository): Promise<RegistryManifests> {
+  #manifests(repository: ImageRepository): Promise<RegistryManifests> {
     const { manifests } = this.#registry;
     let reading = manifests.get(repository.name);
     if (reading === undefined) {
@@ -151,7 +151,7 @@ class Exchange {
     return reading;
   }
 
-  async #sendManifest(repository: Repository, reference: string): Promise<void> {
+  async #sendManifest(repository: ImageRepository, reference: string): Promise<void> {
     if (reference.includes(":") && !isOciDigest(reference)) return this.#failDigest(reference);
     const manifests = await this.#manifests(repository);
     const digest = isOciDigest(reference) ? reference : repository.tags.get(reference);
@@ -179,7 +179,7 @@ class Exchange {
     );
   }
 
-  async #sendBlob(repository: Repository, digest: OciDigest): Promise<void> {
+  async #sendBlob(repository: ImageRepository, digest: OciDigest): Promise<void> {
     const found = this.#view.find(blobPath(digest), this.#request.stream);
     if (found !== undefined && !("conflict" in found)) {
       return this.#sendStored(found.entry, digest, "application/octet-stream");

@@ -4,7 +4,7 @@
  */
 import { AirferryError } from "../../errors.ts";
 import { printableJson } from "../../io/printable.ts";
-import type { Request } from "../http/context.ts";
+import type { ServerRequest } from "../http/context.ts";
 import { sendGenerated } from "../http/text-responses.ts";
 
 /** Error codes of the specification, and what its older relatives add. */
@@ -25,7 +25,7 @@ export const API_HEADERS = { "Docker-Distribution-Api-Version": "registry/2.0" }
 
 /** Answers with a JSON document. */
 export function sendJson(
-  request: Request,
+  request: ServerRequest,
   status: number,
   contentType: string,
   value: object,
@@ -36,7 +36,7 @@ export function sendJson(
 
 /** Answers with one error; clients print its message. */
 export function sendError(
-  request: Request,
+  request: ServerRequest,
   status: number,
   code: WireCode,
   message: string,
@@ -46,13 +46,13 @@ export function sendError(
 }
 
 /** Answers for a handler that threw: the store's fault, in the same form. */
-export function sendFault(request: Request, error: unknown): void {
+export function sendFault(request: ServerRequest, error: unknown): void {
   const words = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
   sendError(request, 500, "UNKNOWN", `${words}; the server's log says more`);
 }
 
 /** Answers whatever is no GET or HEAD: 405, in words that a person who pushes gets to read. */
-export function refuseWrite(request: Request): void {
+export function refuseWrite(request: ServerRequest): void {
   sendError(
     request,
     405,

@@ -8,7 +8,7 @@ import { canonicalHost, parseReference, servedHost, servedRepository } from "../
 import type { Release } from "../../store/types.ts";
 
 /** One repository: everything packed from it, in all releases. */
-export interface Repository {
+export interface ImageRepository {
   /** `registry.k8s.io/pause`; a port is joined with `_`. */
   readonly name: string;
   /** Tags of images, sorted; legacy signature tags too. */
@@ -22,7 +22,7 @@ export interface Repository {
 }
 
 export class RegistryIndex {
-  readonly #repositories = new Map<string, Repository>();
+  readonly #repositories = new Map<string, ImageRepository>();
   /** Repository names by their path without the host. */
   readonly #byPath = new Map<string, string[]>();
 
@@ -51,7 +51,7 @@ export class RegistryIndex {
    * Finds a repository by what a client calls it. `ns` is the registry that the client believes to be talking to; with it
    * a bare name means that registry and no other.
    */
-  find(name: string, ns: string | undefined): { repository: Repository } | { candidates: string[] } {
+  find(name: string, ns: string | undefined): { repository: ImageRepository } | { candidates: string[] } {
     const found = this.#lookUp(name, ns);
     if ("repository" in found || found.candidates.length > 0) return found;
     // kubeadm asks for coredns/coredns or for coredns, by whether its registry is the default one.
@@ -63,7 +63,7 @@ export class RegistryIndex {
     return other === undefined ? found : this.#lookUp(other, ns);
   }
 
-  #lookUp(name: string, ns: string | undefined): { repository: Repository } | { candidates: string[] } {
+  #lookUp(name: string, ns: string | undefined): { repository: ImageRepository } | { candidates: string[] } {
     const qualified = ns === undefined ? undefined : this.#ofHost(servedHost(ns), name);
     const repository = qualified ?? this.#qualified(name);
     if (repository !== undefined) return { repository };
@@ -76,16 +76,16 @@ export class RegistryIndex {
       if (!bare.includes(library.name)) bare.push(library.name);
     }
     if (bare.length !== 1) return { candidates: bare };
-    return { repository: this.#repositories.get(bare[0] as string) as Repository };
+    return { repository: this.#repositories.get(bare[0] as string) as ImageRepository };
   }
 
   /** A name that starts with a source host, whatever `ns` says: mirrors are configured like this too. */
-  #qualified(name: string): Repository | undefined {
+  #qualified(name: string): ImageRepository | undefined {
     const slash = name.indexOf("/");
     return slash === -1 ? undefined : this.#ofHost(canonicalHost(name.slice(0, slash)), name.slice(slash + 1));
   }
 
-  #ofHost(host: string, path: string): Repository | undefined {
+  #ofHost(host: string, path: string): ImageRepository | undefined {
     const exact = this.#repositories.get(`${host}/${path}`);
     return exact === undefined && host === "docker.io" && !path.includes("/")
       ? this.#repositories.get(`${host}/library/${path}`)

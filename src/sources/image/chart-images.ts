@@ -99,7 +99,7 @@ async function renderChart({
   } catch (error) {
     const { code, stderr, message } = error as { code?: unknown; stderr?: string; message: string };
     if (code === "ENOENT") return undefined;
-    const said = saidOf(stderr || message);
+    const said = errorIn(stderr || message);
     throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot render chart "${shown}": helm says: ${said}`, {
       path: shown,
       hint: "give the values that it needs: values: [values.yaml], or leave out images: true and name its images under images:",
@@ -111,7 +111,7 @@ async function renderChart({
 }
 
 /** Helm's error, which warnings stand before and advice behind. */
-function saidOf(text: string): string {
+function errorIn(text: string): string {
   const lines = text.trim().split("\n");
   const at = lines.findLastIndex((it) => it.startsWith("Error: "));
   return at < 0

@@ -7,7 +7,7 @@ import { AirferryError } from "../../errors.ts";
 import { parseJson } from "../../io/json.ts";
 import { FEW_BYTES, runInThread } from "../../io/parser-thread.ts";
 import { parseYaml } from "../../io/yaml.ts";
-import { newestFirst } from "../../oci/tag-order.ts";
+import { tagsNewestFirst } from "../../oci/tag-order.ts";
 import { pickVersion } from "./chart-version.ts";
 
 export const MAX_CHART_INDEX_BYTES = 64 * 1024 * 1024;
@@ -64,7 +64,7 @@ export function findChart(text: string, name: string, wanted: string | undefined
   );
   const found = versions.find((it) => it.version === picked);
   if (found === undefined) {
-    const newest = newestFirst(versions.map((it) => it.version)).slice(0, 5);
+    const newest = tagsNewestFirst(versions.map((it) => it.version)).slice(0, 5);
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
       `cannot lock chart "${name}": "${shown}" has no version ${wanted ?? ""}`.trimEnd(),

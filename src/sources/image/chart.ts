@@ -16,7 +16,7 @@ import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
 import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp-verify.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import { baseOf, urlOf } from "../rpm/location.ts";
+import { baseOf, resolveHref } from "../rpm/location.ts";
 import { readKeysOf } from "../rpm/repository-keys.ts";
 import type { LockContext } from "../types.ts";
 import { type ChartMetadata, MAX_CHART_BYTES, readChart } from "./chart-archive.ts";
@@ -44,7 +44,7 @@ interface LockedChart {
 export async function lockChart(entry: ImageEntry, context: LockContext): Promise<LockedChart> {
   const name = entry.chart as string;
   const base = baseOf((entry.repo as string).replace(/\/+(?=$|[?#])/, ""));
-  const index = urlOf("index.yaml", base);
+  const index = resolveHref("index.yaml", base);
   const { bytes: text } = await context.fetcher.fetchBytes({
     urls: [index],
     named: BY_USER,

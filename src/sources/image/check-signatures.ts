@@ -12,7 +12,7 @@ import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { digestTag } from "../../oci/reference.ts";
 import { parsePublicKeys, readTrustedKeys, type TrustedKey } from "../../sign/keys.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import type { KeptBlobs } from "../types.ts";
+import type { LockBlobs } from "../types.ts";
 import type { LockedImage } from "./image-detail.ts";
 
 const MAX_KEY_BYTES = 64 * 1024;
@@ -61,7 +61,7 @@ export async function verifyImageSignatures(
   image: LockedImage,
   artifacts: readonly LockedArtifact[],
   keys: readonly TrustedKey[],
-  kept: KeptBlobs,
+  kept: LockBlobs,
 ): Promise<string[]> {
   const keptOf = new Map(artifacts.flatMap((it) => (it.kept === undefined ? [] : [[it.path, it.kept] as const])));
   const bytesOf = async (digest: OciDigest) => {

@@ -34,7 +34,7 @@ import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { formatPlatform, isKnownPlatform, isPlatform, type Platform, parsePlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import type { KeptBlobs } from "../types.ts";
+import type { LockBlobs } from "../types.ts";
 import type { LockedImage } from "./image-detail.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 
@@ -50,7 +50,7 @@ interface CollectOptions {
   allowMissing: boolean;
   /** What to do about an image that is not what it should be. */
   hint: string;
-  kept: KeptBlobs;
+  kept: LockBlobs;
   report: (line: string) => void;
 }
 

@@ -1,7 +1,7 @@
 /** `tags:` of an images entry: which of a repository's tags are taken. See OCI distribution-spec v1.1, "Listing Tags". */
 import { AirferryError } from "../../errors.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
-import { newestFirst } from "../../oci/tag-order.ts";
+import { tagsNewestFirst } from "../../oci/tag-order.ts";
 import type { RegistryOrigin } from "./registry.ts";
 
 /** More are a pattern that means too much. */
@@ -15,10 +15,10 @@ export async function pickTags(origin: RegistryOrigin, entry: ImageEntry): Promi
   const { match, newest } = entry.tags ?? {};
   const all = await origin.tags();
   const pattern = match === undefined ? undefined : new RegExp(match);
-  const matching = newestFirst(all.filter((it) => pattern?.test(it) ?? true));
+  const matching = tagsNewestFirst(all.filter((it) => pattern?.test(it) ?? true));
   const picked = newest === undefined ? matching : matching.slice(0, newest);
   if (picked.length === 0) {
-    const there = newestFirst(all).slice(0, 5).join(", ");
+    const there = tagsNewestFirst(all).slice(0, 5).join(", ");
     throw refused(entry, `none of its ${all.length} tags matches "${match ?? ""}"`, {
       hint: there === "" ? "the repository has no tags" : `tags there are: ${there}${all.length > 5 ? ", …" : ""}`,
     });

@@ -14,7 +14,7 @@ import {
   type VariantPlace,
 } from "../../rpm/treeinfo.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import { isSamePlace, urlOf } from "./location.ts";
+import { isSamePlace, resolveHref } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { Snapshot } from "./snapshot.ts";
 
@@ -52,7 +52,7 @@ export async function readTree(
     // Some servers answer 200 and a page for whatever is not there.
     if (/^\s*</.test(text)) continue;
     const label = `${snapshot.name}: ${name}`;
-    const tree = readOrTell(text, label, snapshot);
+    const tree = tryParseTreeinfo(text, label, snapshot);
     if (tree === undefined) continue;
     for (const fault of tree.faults) snapshot.report(`${name}: ${fault}; ignored`);
     const notes: string[] = [];
@@ -89,7 +89,7 @@ export async function readTree(
 }
 
 /** Installers make do without a `.treeinfo` that they cannot read. */
-function readOrTell(text: string, label: string, snapshot: Snapshot): Treeinfo | undefined {
+function tryParseTreeinfo(text: string, label: string, snapshot: Snapshot): Treeinfo | undefined {
   try {
     return parseTreeinfo(text, label);
   } catch (error) {
@@ -120,5 +120,5 @@ async function lockImage(
 function isAt(other: Place, own: Snapshot["place"], path: string): boolean {
   if (own.kind === "disk") return other.kind === "disk" && posix.resolve(own.dir, path) === posix.resolve(other.dir);
   if (other.kind !== "remote") return false;
-  return own.bases.some((base) => other.bases.some((it) => isSamePlace(urlOf(path, base), it)));
+  return own.bases.some((base) => other.bases.some((it) => isSamePlace(resolveHref(path, base), it)));
 }

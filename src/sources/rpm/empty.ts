@@ -21,13 +21,13 @@ export function emptyFindings({ name, detail }: LockedRpm, { rpms = [] }: Manife
       subject: name,
       message: isUpstream
         ? `repository ${name} is empty upstream`
-        : `repository ${name} is empty: ${chosenBy.map((key) => said(key, entry)).join(" and ") || "packages:"} leaves no package of it`,
+        : `repository ${name} is empty: ${chosenBy.map((key) => chooserText(key, entry)).join(" and ") || "packages:"} leaves no package of it`,
       remedy: isUpstream ? "check its URL" : "correct that in its entry, or take the entry out",
     },
   ];
 }
 
-function said(key: (typeof CHOOSERS)[number], entry: RpmEntry): string {
+function chooserText(key: (typeof CHOOSERS)[number], entry: RpmEntry): string {
   const value = entry[key];
   return Array.isArray(value) ? `${key}: [${value.slice(0, 5).join(", ")}]` : `${key}:`;
 }

@@ -10,7 +10,7 @@ import { MAX_METADATA_BYTES, maxOpenBytes, parseRepomd } from "../../rpm/repomd.
 import { rewriteTreeinfo } from "../../rpm/treeinfo.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import { urlsOf } from "../recorded-urls.ts";
+import { artifactUrls } from "../recorded-urls.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
 import { locate } from "./location.ts";
 import type { RpmDetail } from "./rpm-detail.ts";
@@ -36,7 +36,7 @@ export async function excludePackages(
     );
     if (artifact?.urls === undefined || artifact.integrity === undefined) return undefined;
     const { urls, integrity, size } = artifact;
-    const target = { ...urlsOf(urls, entry, context.manifest), integrity, maxBytes: size ?? MAX_METADATA_BYTES };
+    const target = { ...artifactUrls(urls, entry, context.manifest), integrity, maxBytes: size ?? MAX_METADATA_BYTES };
     return (await context.fetcher.fetchBytes({ ...target, ...(size !== undefined && { size }) })).bytes;
   };
   const open = async (type: string) => {

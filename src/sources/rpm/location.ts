@@ -67,7 +67,7 @@ export function baseOf(url: string): string {
  * The URL of a location below a base URL; the base's query goes to every one of them, as with librepo. A `+` is always
  * escaped: some stores read it as a blank.
  */
-export function urlOf(href: string, base: string): string {
+export function resolveHref(href: string, base: string): string {
   const url = new URL(baseOf(base));
   const { search } = url;
   url.search = "";

@@ -5,7 +5,7 @@ import type { RpmEntry } from "../../manifest/schema.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import { urlsOf } from "../recorded-urls.ts";
+import { artifactUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import { readBaselines } from "./baseline.ts";
 import { type Companion, companionsOf } from "./companion-entries.ts";
@@ -56,7 +56,7 @@ export async function lockRepositories(context: LockContext<"rpm">): Promise<Loc
   const accompanying = await mapLimited(companions, ASK_TOGETHER, async (companion, index): Promise<Work> => {
     const parent = works.find((it) => it.entry.name === companion.of);
     const previous = parent?.previous && fresh[named.length + index];
-    const work = previous ? staying(companion.entry, previous, context) : anew(companion.entry, context);
+    const work = previous ? staying(companion.entry, previous, context) : lockedAnew(companion.entry, context);
     return { ...(await work), companion };
   });
   works.push(...accompanying);
@@ -70,10 +70,12 @@ export async function lockRepositories(context: LockContext<"rpm">): Promise<Loc
 }
 
 async function workOn(entry: RpmEntry, previous: LockedRpm | undefined, context: LockContext<"rpm">): Promise<Work> {
-  return previous && (await stays(entry, previous, context)) ? staying(entry, previous, context) : anew(entry, context);
+  return previous && (await stays(entry, previous, context))
+    ? staying(entry, previous, context)
+    : lockedAnew(entry, context);
 }
 
-async function anew(entry: RpmEntry, context: LockContext<"rpm">): Promise<Work> {
+async function lockedAnew(entry: RpmEntry, context: LockContext<"rpm">): Promise<Work> {
   return { entry, place: await placeOf(entry, context), keys: await readKeys(entry, context) };
 }
 
@@ -182,7 +184,7 @@ async function pinned(entries: readonly LockedRpm[], context: LockContext<"rpm">
       for (const it of entry.artifacts) {
         if (it.integrity !== undefined || it.urls === undefined) artifacts.push(it);
         else {
-          const { digest, size, etag } = await context.download(urlsOf(it.urls, entry, context.manifest), {
+          const { digest, size, etag } = await context.download(artifactUrls(it.urls, entry, context.manifest), {
             maxBytes: MAX_TREE_IMAGE_BYTES,
           });
           artifacts.push({ ...it, size, integrity: digest, ...(etag && { etag }) });

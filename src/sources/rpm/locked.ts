@@ -14,7 +14,7 @@ import { readModules } from "../../rpm/modules-thread.ts";
 import { Primary } from "../../rpm/primary.ts";
 import { MAX_METADATA_BYTES, maxOpenBytes } from "../../rpm/repomd.ts";
 import type { LockedRpm } from "../lock-document.ts";
-import { urlsOf } from "../recorded-urls.ts";
+import { artifactUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
 import { listingOf } from "./loose-folder.ts";
 import { placeOf } from "./place.ts";
@@ -104,7 +104,7 @@ async function filelistsOf(previous: LockedRpm, context: LockContext<"rpm">): Pr
   if (!artifact?.urls || !artifact.integrity) return undefined;
   const { urls, integrity, size } = artifact;
   const target = {
-    ...urlsOf(urls, previous, context.manifest),
+    ...artifactUrls(urls, previous, context.manifest),
     integrity,
     maxBytes: size ?? MAX_METADATA_BYTES,
     ...(size !== undefined && { size }),

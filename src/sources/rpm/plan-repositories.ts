@@ -6,7 +6,7 @@ import { readModules } from "../../rpm/modules-thread.ts";
 import { maxOpenBytes } from "../../rpm/repomd.ts";
 import { verifyPackage } from "../../rpm/verify-package.ts";
 import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
-import { itemOf, madeItem } from "../artifact.ts";
+import { generatedItem, itemOf } from "../artifact.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { userUrlsOf } from "../recorded-urls.ts";
@@ -75,7 +75,7 @@ export async function planRepositories(
   if (merged.length > 0) items.push(...(await planMerged(merged, context)));
   if (signs && context.rpmPublicKey && entries.length > 0) {
     const bytes = Buffer.from(context.rpmPublicKey);
-    items.push(madeItem(OWN_KEY, bytes));
+    items.push(generatedItem(OWN_KEY, bytes));
     const { keys: own } = await readOpenPgpKeyring([bytes], { name: "the bundle's RPM key" });
     keys.push({ path: OWN_KEY, fingerprints: own.map((it) => it.fingerprint), for: ["airferry"] });
   }
@@ -85,17 +85,17 @@ export async function planRepositories(
 /** `/rpmrepo/`: one repository over the packages of several, which stay where they are. */
 async function planMerged(entries: readonly LockedRpm[], context: PlanContext): Promise<PlanItem[]> {
   const { files, repomd } = await writeMergedRepository(entries, context);
-  const items = files.map((it) => madeItem(`rpmrepo/${it.path}`, it.bytes));
-  items.push(madeItem("rpmrepo/repodata/repomd.xml", repomd));
+  const items = files.map((it) => generatedItem(`rpmrepo/${it.path}`, it.bytes));
+  items.push(generatedItem("rpmrepo/repodata/repomd.xml", repomd));
   const signature = await context.signRpmMetadata?.(repomd);
-  if (signature) items.push(madeItem("rpmrepo/repodata/repomd.xml.asc", Buffer.from(signature)));
+  if (signature) items.push(generatedItem("rpmrepo/repodata/repomd.xml.asc", Buffer.from(signature)));
   return items;
 }
 
 async function signatureOf(repomd: string, detail: RpmDetail, context: PlanContext): Promise<PlanItem[]> {
   if (context.signRpmMetadata === undefined) return [];
   const bytes = await context.kept.get(detail.metadata.repomd);
-  return [madeItem(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
+  return [generatedItem(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
 }
 
 /** What is looked at once a package's digest is right; keys are read when the first one comes. */

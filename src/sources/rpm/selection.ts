@@ -14,8 +14,8 @@ import { findInFilelists } from "../../rpm/filelists.ts";
 import { type ActiveModules, artifactName, ModuleIndex, type ModuleSpec, parseModuleSpec } from "../../rpm/modules.ts";
 import { type InstalledPackage, Pool } from "../../rpm/pool.ts";
 import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
-import { byNameAndArch, matcherOf, matchSpec, newestFirst } from "../../rpm/select.ts";
-import type { Request } from "../../rpm/solver.ts";
+import { byNameAndArch, matcherOf, matchSpec, versionsNewestFirst } from "../../rpm/select.ts";
+import type { SolverRequest } from "../../rpm/solver.ts";
 import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
 import { type Baseline, installedOn } from "./baseline.ts";
 import { addCompanions } from "./companions.ts";
@@ -186,7 +186,7 @@ async function closeOver(
   for (const index of hotfixes) (selected[index] as Selected).moduleHotfixes = true;
   pool.addInstalled(installed);
 
-  const requests: Request[] = [];
+  const requests: SolverRequest[] = [];
   const conditional: Conditional[] = [];
   for (const repository of mine) {
     const index = repositories.indexOf(repository);
@@ -302,15 +302,15 @@ function applyModules(
 }
 
 /** A request that counts once one of these packages is carried: a conditional member of a group. */
-type Conditional = Request & { onlyIf: readonly number[] };
-type MaybeConditional = Request & { onlyIf?: readonly number[] };
+type Conditional = SolverRequest & { onlyIf: readonly number[] };
+type MaybeConditional = SolverRequest & { onlyIf?: readonly number[] };
 
 /** What an entry is locked with needs what it needs, also of the other entries. */
 function requestsToStay(
   { name, primary }: Repository,
   pool: Pool,
   idOf: ReadonlyMap<PackageEntry, number>,
-): readonly Request[] {
+): readonly SolverRequest[] {
   const ids = primary.packages.map((it) => idOf.get(it) as number).filter((id) => !pool.isHidden(id));
   return ids.map((id) => ({ label: `${name}, as it is locked`, candidates: [id] }));
 }
@@ -371,7 +371,7 @@ function moduleRequests(
   pool: Pool,
   modules: ModuleIndex,
   active: ActiveModules,
-): Request[] {
+): SolverRequest[] {
   const stream = active.streams.get(module) as string;
   const builds = modules.newestBuilds(module, stream, active.builds);
   if (profile !== undefined) {
@@ -379,7 +379,7 @@ function moduleRequests(
     return names.flatMap((name) => requestsOf(name, matchSpec(pool, name, undefined), pool, undefined));
   }
   const artifacts = new Set(builds.flatMap((it) => it.artifacts));
-  const requests: Request[] = [];
+  const requests: SolverRequest[] = [];
   for (let id = 0; id < pool.entries.length; id++) {
     if (!pool.isHidden(id) && artifacts.has(pool.nevra(id))) requests.push({ label: spec, candidates: [id] });
   }
@@ -387,14 +387,14 @@ function moduleRequests(
 }
 
 /** One request for each name and architecture that a spec matched: the newest that can be had, or the newest N. */
-function requestsOf(spec: string, ids: readonly number[], pool: Pool, count: number | undefined): Request[] {
+function requestsOf(spec: string, ids: readonly number[], pool: Pool, count: number | undefined): SolverRequest[] {
   const native = ids.filter((id) => !isCompanionArch(pool.arch, (pool.entries[id] as PackageEntry).arch));
   const named = native.length > 0 && !/\.(i[3-6]86|athlon)$/.test(spec) ? native : ids;
-  const requests: Request[] = [];
+  const requests: SolverRequest[] = [];
   for (const group of byNameAndArch(pool, named)) {
     if (count === undefined) requests.push({ label: spec, candidates: group });
     else
-      for (const version of newestFirst(pool, group).slice(0, count))
+      for (const version of versionsNewestFirst(pool, group).slice(0, count))
         requests.push({ label: spec, candidates: version });
   }
   return requests;
@@ -464,7 +464,7 @@ function noMatch(spec: string, pool: Pool, index: number): string {
   for (const name of names.reverse()) {
     const ids = (pool.byName.get(name) ?? []).filter((id) => pool.repositoryOf(id) === index);
     if (ids.length > 0) {
-      const versions = newestFirst(pool, ids).slice(0, 8);
+      const versions = versionsNewestFirst(pool, ids).slice(0, 8);
       const hint = ids.every((id) => pool.isHidden(id))
         ? "; clients cannot see it: a module stream replaces or hides it, or exclude: or arch: does (module_hotfixes: true shows what module streams hide)"
         : "";

@@ -29,7 +29,7 @@ import { requireGoodSignature, verifyDetached } from "../../sign/openpgp-verify.
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { recordedUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
-import { urlOf } from "./location.ts";
+import { resolveHref } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { RepositoryKeys } from "./repository-keys.ts";
 
@@ -90,9 +90,9 @@ export class Snapshot {
 
   /** Where a location of this repository's metadata is. */
   placeOf(href: string, base: string | undefined): ArtifactPlace {
-    if (base !== undefined) return { urls: [urlOf(href, base)] };
+    if (base !== undefined) return { urls: [resolveHref(href, base)] };
     if (this.place.kind === "disk") return { file: join(this.place.given, this.#pathOf(href)) };
-    return { urls: this.place.bases.map((it) => urlOf(href, it)) };
+    return { urls: this.place.bases.map((it) => resolveHref(href, it)) };
   }
 
   /** A location in a repository on disk, which stays in its folder: what its metadata says is no leave to read elsewhere. */
@@ -237,7 +237,7 @@ export async function takeSnapshot(
 
 function placeIn(place: Snapshot["place"], path: string): ArtifactPlace {
   if (place.kind === "disk") return { file: join(place.given, path) };
-  return { urls: place.bases.map((it) => urlOf(path, it)) };
+  return { urls: place.bases.map((it) => resolveHref(path, it)) };
 }
 
 /** Whether upstream still shows this very repomd.xml. */
@@ -258,7 +258,7 @@ export async function fetchRepomd(
       maxBytes: MAX_REPOMD_BYTES,
     })) as Buffer;
   }
-  const urls = place.bases.map((it) => urlOf(path, it));
+  const urls = place.bases.map((it) => resolveHref(path, it));
   const integrity = joinDigests(place.repomds);
   const pinned = integrity && { integrity };
   try {

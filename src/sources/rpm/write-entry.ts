@@ -14,7 +14,7 @@ import { type SubsetPackage, writeSubset } from "../../rpm/subset.ts";
 import { cutUpdateinfo } from "../../rpm/updateinfo.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
-import type { KeptBlobs, LockContext } from "../types.ts";
+import type { LockBlobs, LockContext } from "../types.ts";
 import { type Neighbour, readTree } from "./distribution-tree.ts";
 import { type Location, locate } from "./location.ts";
 import type { LooseFolder } from "./loose-folder.ts";
@@ -311,7 +311,7 @@ export async function writeCut(
   source: CutSource,
   packages: readonly SubsetPackage[],
   path: string,
-  kept: KeptBlobs,
+  kept: LockBlobs,
 ): Promise<Metadata> {
   const { files, repomd } = await writeSubset({
     primary: source.primary,
@@ -388,7 +388,7 @@ async function cutAdvisories(
 export async function keptArtifact(
   path: string,
   bytes: Buffer,
-  kept: KeptBlobs,
+  kept: LockBlobs,
   proof: Pick<LockedArtifact, "established" | "signedBy">,
 ): Promise<LockedArtifact & { kept: Digest }> {
   const digest = await kept.put(bytes);

@@ -3,8 +3,8 @@ import { connect } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import t, { type Test } from "tap";
-import { MAX_WAITING_BYTES } from "../../../src/server/http/pending-responses.ts";
-import { MAX_WAITING_REQUESTS } from "../../../src/server/http/pipeline-queue.ts";
+import { MAX_PENDING_BYTES } from "../../../src/server/http/pending-responses.ts";
+import { MAX_PIPELINED_REQUESTS } from "../../../src/server/http/pipeline-queue.ts";
 import { patterned, sendRaw, startServer } from "../../fixtures/serving.ts";
 
 const MIB = 1024 * 1024;
@@ -60,7 +60,7 @@ t.test("as many as an honest client pipelines are all answered, in order", async
     { stream: "a", content: { "files/x": "content of x", "files/big": patterned(2 * MIB) } },
   ]);
   const paths = ["/files/x", "/files/big", "/none", "/", "/files/x", "/v2/"];
-  const wanted = Array.from({ length: MAX_WAITING_REQUESTS }, (_, i) => paths[i % paths.length]!);
+  const wanted = Array.from({ length: MAX_PIPELINED_REQUESTS }, (_, i) => paths[i % paths.length]!);
   const requests = wanted.map((path) => get(path)).join("") + get("/files/x", "Connection: close\r\n");
   const got = await sendRaw(port, requests, 10_000);
   const expected = [...wanted, "/files/x"].map((path) => (path === "/none" ? "404" : "200"));
@@ -73,16 +73,16 @@ t.test("as many as an honest client pipelines are all answered, in order", async
 t.test("a connection that asks for more than it can wait for is cut, and takes nobody with it", async (t) => {
   const { url, port } = await startServer(t, [{ stream: "a", content: { "files/x": "content of x" } }]);
   const got = await sendRaw(port, get("/files/x").repeat(2000), 5000);
-  t.ok((got.match(/HTTP\/1.1 200/g) ?? []).length <= MAX_WAITING_REQUESTS + 1);
+  t.ok((got.match(/HTTP\/1.1 200/g) ?? []).length <= MAX_PIPELINED_REQUESTS + 1);
   t.equal(await (await fetch(`${url}/files/x`)).text(), "content of x");
 });
 
 t.test("generated answers that nobody takes have a limit over all connections; the oldest is cut", async (t) => {
   const { url, port } = await startServer(t, [{ stream: "a", content: manyFiles(1000, 240) }]);
   const page = Number((await fetch(`${url}/files/`)).headers.get("content-length"));
-  const count = Math.ceil(MAX_WAITING_BYTES / page) + 20;
+  const count = Math.ceil(MAX_PENDING_BYTES / page) + 20;
   // What the kernel takes off each connection's hands is not ours.
-  const requests = get("/files/").repeat(MAX_WAITING_REQUESTS);
+  const requests = get("/files/").repeat(MAX_PIPELINED_REQUESTS);
   const before = process.memoryUsage.rss();
   for (let i = 0; i < count; i++) {
     sendAndStare(t, port, requests);

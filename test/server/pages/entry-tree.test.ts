@@ -2,7 +2,7 @@
 import t from "tap";
 import type { InventoryEntry } from "../../../src/bundle/inventory-types.ts";
 import type { Digest } from "../../../src/io/digest.ts";
-import { compareUtf8, createTreeView, isDirectory, qualifiedUrl } from "../../../src/server/pages/entry-tree.ts";
+import { createTreeView, isDirectory, qualifiedUrl } from "../../../src/server/pages/entry-tree.ts";
 import { makeRelease } from "../../fixtures/store-reader.ts";
 
 function entry(path: string, digest: Digest = `sha256:${"aa".repeat(32)}`): InventoryEntry {
@@ -47,12 +47,6 @@ t.test("list() names what is directly below, sorted", async (t) => {
   t.ok(isDirectory(view, "rpms/x/repodata"));
   t.notOk(isDirectory(view, "rpms/x/repo"));
   t.notOk(isDirectory(view, "rpms/w", "a"));
-});
-
-t.test("compareUtf8() orders as bytes do", async (t) => {
-  const names = ["a", "ab", "é", "\uffee", "\u{1f600}", "\ue000", "", "Z", "\ud7ff"];
-  const byBytes = [...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-  t.same([...names].sort(compareUtf8), byBytes);
 });
 
 t.test("100,000 entries need no memory of their own", async (t) => {

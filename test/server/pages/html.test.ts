@@ -1,7 +1,7 @@
 /** HTML that escapes by itself, and pages made of nothing but hostile names. */
 import t, { type Test } from "tap";
-import type { IsoEntry } from "../../../src/iso/types.ts";
-import type { Request, TreeView } from "../../../src/server/http/context.ts";
+import type { IsoDirectoryEntry } from "../../../src/iso/types.ts";
+import type { ServerRequest, TreeView } from "../../../src/server/http/context.ts";
 import { directoryPage } from "../../../src/server/pages/directory-page.ts";
 import { frontPage } from "../../../src/server/pages/front-page.ts";
 import { type Html, html, joined } from "../../../src/server/pages/html.ts";
@@ -66,7 +66,7 @@ t.test("the front page", async (t) => {
 t.test("a directory", async (t) => {
   const from = count;
   const names = [evil(), `${evil()}/`, evil(), evil()];
-  const request = { path: `/${evil()}/`, stream: evil(), query: new URLSearchParams() } as unknown as Request;
+  const request = { path: `/${evil()}/`, stream: evil(), query: new URLSearchParams() } as unknown as ServerRequest;
   const found = [{ entry: { size: 1, digest: `sha256:${evil().slice(0, 16)}` } }, { conflict: [evil()] }, undefined];
   count -= 2; // Neither is shown whole: sixteen characters of a digest, and no URL of a conflict.
   let asked = 0;
@@ -78,7 +78,7 @@ t.test("a directory", async (t) => {
 
 t.test("a directory inside an ISO", async (t) => {
   const from = count;
-  const entry = (more: Partial<IsoEntry>): IsoEntry => ({
+  const entry = (more: Partial<IsoDirectoryEntry>): IsoDirectoryEntry => ({
     name: evil(),
     kind: "file",
     size: 1,

@@ -11,7 +11,7 @@ import type { AirferryError } from "../../../src/errors.ts";
 import { resolveManifest } from "../../../src/pack/resolve.ts";
 import { openWorkspace } from "../../../src/pack/workspace.ts";
 import { InflatedFiles } from "../../../src/sources/archive/inflated-file.ts";
-import { entriesOf, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
+import { entriesOfKind, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
 import { clientPath } from "../../fixtures/clients.ts";
 import { digestOf, TestImages, tarFolder, tarOf } from "../../fixtures/images.ts";
 import { airferry, scratch, seededBytes, writeManifest } from "../../fixtures/program.ts";
@@ -59,7 +59,7 @@ function flipped(bytes: Buffer, at: number): Buffer {
 async function locked(dir: string, archive: string): Promise<LockedImageEntry> {
   await using workspace = await openWorkspace(writeManifest(dir, { images: [{ archive }] }));
   const { lock } = await resolveManifest(workspace, { pinFirstSight: false });
-  return entriesOf(lock, "image")[0] as LockedImageEntry;
+  return entriesOfKind(lock, "image")[0] as LockedImageEntry;
 }
 
 async function refused(dir: string, archive: string): Promise<AirferryError> {

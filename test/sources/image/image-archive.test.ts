@@ -6,7 +6,7 @@ import t from "tap";
 import type { AirferryError } from "../../../src/errors.ts";
 import { resolveManifest } from "../../../src/pack/resolve.ts";
 import { openWorkspace } from "../../../src/pack/workspace.ts";
-import { entriesOf, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
+import { entriesOfKind, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
 import { clientPath, needs } from "../../fixtures/clients.ts";
 import { runClient } from "../../fixtures/container-clients.ts";
 import { digestOf, type TarPart, TestImages, tarFolder, tarOf } from "../../fixtures/images.ts";
@@ -17,7 +17,7 @@ async function lockArchive(dir: string, entry: object) {
   const file = writeManifest(dir, { images: [entry] });
   await using workspace = await openWorkspace(file);
   return resolveManifest(workspace, { pinFirstSight: false }).then(
-    (it) => ({ entry: entriesOf(it.lock, "image")[0], error: undefined }),
+    (it) => ({ entry: entriesOfKind(it.lock, "image")[0], error: undefined }),
     (error: AirferryError) => ({ entry: undefined, error }),
   );
 }

@@ -7,7 +7,7 @@ import type { AirferryError } from "../../../src/errors.ts";
 import { resolveManifest } from "../../../src/pack/resolve.ts";
 import { openWorkspace } from "../../../src/pack/workspace.ts";
 import { nextLink } from "../../../src/sources/image/registry.ts";
-import { entriesOf } from "../../../src/sources/lock-document.ts";
+import { entriesOfKind } from "../../../src/sources/lock-document.ts";
 import {
   type FakeRegistryOptions,
   indexOf,
@@ -48,7 +48,7 @@ async function lockImage(
     (error: AirferryError) => error,
   );
   if (locked instanceof Error) return { fake, lines, error: locked, referrers: [] };
-  const referrers = entriesOf(locked.lock, "image")[0]?.detail.images[0]?.referrers ?? [];
+  const referrers = entriesOfKind(locked.lock, "image")[0]?.detail.images[0]?.referrers ?? [];
   return { fake, lines, error: undefined, referrers: referrers.map((it) => it.digest).sort() };
 }
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { askedUrls, recordedUrls } from "../../../src/sources/recorded-urls.ts";
-import { baseOf, isSamePlace, urlOf } from "../../../src/sources/rpm/location.ts";
+import { baseOf, isSamePlace, resolveHref } from "../../../src/sources/rpm/location.ts";
 import { looksLikeMetalink, parseMetalink, parseMirrorlist } from "../../../src/sources/rpm/metalink.ts";
 import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
 import { makeRepository } from "../../fixtures/rpm-metadata.ts";
@@ -18,7 +18,7 @@ t.test("urlOf() puts the location into the path and keeps the query", async (t) 
     [["q?x#y.rpm", "https://h/r?t=1#f"], "https://h/r/q%3Fx%23y.rpm?t=1"],
     [["v1:x/b.rpm", "https://h?t=1"], "https://h/v1:x/b.rpm?t=1"],
   ]);
-  for (const [[href, base], url] of table) t.equal(urlOf(href as string, base as string), url);
+  for (const [[href, base], url] of table) t.equal(resolveHref(href as string, base as string), url);
   t.equal(baseOf("https://h/r?t=1"), "https://h/r/?t=1");
   t.equal(baseOf(baseOf("https://h/r?t=/")), "https://h/r/?t=/");
   t.ok(isSamePlace("https://h/r?t=1", "https://h/r/?t=2"));
@@ -44,7 +44,7 @@ t.test("lists of mirrors keep queries, too", async (t) => {
 t.test("what the manifest has is not recorded, and found again", async (t) => {
   const base = "https://h/r/os/?token=s3cr3t";
   for (const href of ["a.rpm", "../b.rpm"]) {
-    const url = urlOf(href, base);
+    const url = resolveHref(href, base);
     const recorded = recordedUrls([url], [base]);
     t.notMatch(recorded.join(), "s3cr3t");
     t.same(askedUrls(recorded, [base]).urls, [url]);

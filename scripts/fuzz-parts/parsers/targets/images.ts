@@ -5,7 +5,7 @@ import { parseAuthFile, storedLogin } from "../../../../src/oci/docker-login.ts"
 import { artifactTypeOf, parseImageManifest, platformOf } from "../../../../src/oci/image-manifest.ts";
 import { isPlatform, parsePlatform } from "../../../../src/oci/platform.ts";
 import { checkReference, formatReference, parseReference } from "../../../../src/oci/reference.ts";
-import { newestFirst } from "../../../../src/oci/tag-order.ts";
+import { tagsNewestFirst } from "../../../../src/oci/tag-order.ts";
 import { parseChart } from "../../../../src/sources/image/chart-archive.ts";
 import { imagesInYaml } from "../../../../src/sources/image/chart-images.ts";
 import { findChart } from "../../../../src/sources/image/chart-index.ts";
@@ -68,7 +68,7 @@ export const images: Targets = {
   tags: {
     samples: ['{"tags":["v1.2.3","1.10","latest","v1.2.3-rc.1"]}', `{"manifests":[{"digest":"md5:a"},${LAYER}]}`],
     run: (data) => {
-      newestFirst(tagsIn(data).filter((it) => it !== undefined));
+      tagsNewestFirst(tagsIn(data).filter((it) => it !== undefined));
       withoutForeignDigests(data);
     },
   },
