@@ -4,13 +4,17 @@
  * often the journal learns how far it got.
  */
 
-import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
+import { type Digest, type Digests, digestsOf, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
+import { inMemory } from "../io/open-bytes.ts";
 import { DISK_BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
+import type { RandomAccess } from "../io/types.ts";
 import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
 
-/** How many bytes may be written again after a kill, at most, of one item. */
+/** How many bytes may be written again after a kill, at most, of one item … */
 const STEP_BYTES = 8 * 1024 * 1024;
+/** … and what came in how much time, where that is less. */
+const STEP_MS = 3000;
 
 interface Validator {
   url: string;
@@ -39,8 +43,13 @@ export class ItemWriter {
   readonly #algorithms: readonly HashAlgorithm[];
   readonly #readBack: boolean;
   readonly #onBytes: (bytes: number) => void;
-  /** Of small items. */
+  /** It is hashed here, and not by a thread. */
+  #isSmall = false;
+  /** Of a small item that comes in several pieces. */
   #inline: RunningDigest | undefined;
+  /** All bytes of a small item that came at once: they are nowhere else until it is done. */
+  #whole: Uint8Array | undefined;
+  #framed: Promise<void> | undefined;
   #hasher: RangeHasher | undefined;
   #digests: Promise<Digests> | undefined;
   #lent: LentMemory | undefined;
@@ -56,10 +65,11 @@ export class ItemWriter {
   #inPlace = 0;
   /** Bytes up to the last place that the journal knows, or is about to learn. */
   #marked = 0;
+  #markedAt = Date.now();
   #validator: Validator | undefined;
 
   /**
-   * Starts or continues an item: its tar header is in place before its first byte. What an earlier run wrote of it is hashed
+   * Starts or continues an item: the tar header of one that comes in pieces is in place before its first byte. What an earlier run wrote of it is hashed
    * and counts only when it is what the journal says.
    * @param readBack the item is read as soon as it is whole, and had better be in the page cache then
    */
@@ -69,9 +79,9 @@ export class ItemWriter {
     tools: WriterTools,
     options: { algorithms: readonly HashAlgorithm[]; readBack: boolean; onBytes: (bytes: number) => void },
   ): Promise<ItemWriter> {
-    await work.writeFrame(work.layout.items[index] as WorkItem);
     const writer = new ItemWriter(work, index, tools, options);
     await writer.#takeOver();
+    if (!writer.#isSmall) await writer.#frame();
     return writer;
   }
 
@@ -101,7 +111,7 @@ export class ItemWriter {
       for (const piece of this.#work.volumes.pieces(offset, part.part)) await hasher.advance(piece);
       if ((await hasher.peek()).sha256 === part.digest) {
         this.#hasher = hasher;
-        this.#inline = undefined;
+        this.#isSmall = false;
         this.#position = part.part;
         this.#inPlace = part.part;
         this.#marked = part.part;
@@ -115,10 +125,15 @@ export class ItemWriter {
     await this.#work.journal.forget(path);
   }
 
+  #frame(): Promise<void> {
+    this.#framed ??= this.#work.writeFrame(this.#item);
+    return this.#framed;
+  }
+
   #startHash(): void {
-    const small = this.#item.size <= SMALL_BYTES;
-    this.#inline = small ? new RunningDigest(this.#algorithms) : undefined;
-    // A thread begins with it when there are bytes.
+    this.#isSmall = this.#item.size <= SMALL_BYTES;
+    // Begun when there are bytes.
+    this.#inline = undefined;
     this.#hasher = undefined;
     this.#digests = undefined;
   }
@@ -127,6 +142,12 @@ export class ItemWriter {
   get #running(): RangeHasher {
     this.#hasher ??= this.#tools.pool.open(this.#algorithms);
     return this.#hasher;
+  }
+
+  /** The running hash of a small item. */
+  get #inlineDigest(): RunningDigest {
+    this.#inline ??= new RunningDigest(this.#algorithms);
+    return this.#inline;
   }
 
   /** Bytes taken, those of an earlier run included. */
@@ -145,7 +166,7 @@ export class ItemWriter {
   /** Memory for the next bytes; waits while all of it is on its way to the disk. */
   async lend(): Promise<Uint8Array> {
     if (this.#lent === undefined) {
-      if (this.#inline) this.#lent = { bytes: Buffer.allocUnsafeSlow(Math.max(1, this.#item.size)) };
+      if (this.#isSmall) this.#lent = { bytes: Buffer.allocUnsafeSlow(Math.max(1, this.#item.size)) };
       else {
         const piece = await this.#tools.pieces.take();
         // Where it begins in memory is where it will begin in a block of the volume.
@@ -180,9 +201,15 @@ export class ItemWriter {
     this.#position += length;
     this.#onBytes(length);
     if (lent.piece === undefined) {
-      this.#inline?.update(bytes);
+      if (length === this.#item.size && length === this.#position) {
+        this.#whole = bytes;
+        return;
+      }
+      await this.#frame();
+      this.#inlineDigest.update(bytes);
+      const mark = this.#markAfter(STEP_BYTES);
       await this.#work.volumes.write(from, bytes);
-      return this.#written(this.#position);
+      return this.#written(this.#position, mark);
     }
     const shared = bytes as Uint8Array<SharedArrayBuffer>;
     const jobs: Promise<unknown>[] = [this.#running.feed(shared)];
@@ -216,9 +243,12 @@ export class ItemWriter {
 
   /** The digest of all bytes taken, when the journal is to hear of them; asked for while no further ones are queued behind. */
   #markAfter(step: number): Promise<Digests> | undefined {
-    if (this.#validator === undefined || this.#position - this.#marked < step) return undefined;
+    const fresh = this.#position - this.#marked;
+    const isDue = fresh >= step || (fresh > 0 && Date.now() - this.#markedAt >= STEP_MS);
+    if (this.#validator === undefined || !isDue) return undefined;
     this.#marked = this.#position;
-    const digest = this.#inline === undefined ? this.#running.peek() : Promise.resolve(this.#inline.peek());
+    this.#markedAt = Date.now();
+    const digest = this.#isSmall ? Promise.resolve(this.#inlineDigest.peek()) : this.#running.peek();
     digest.catch(() => {});
     return digest;
   }
@@ -245,6 +275,7 @@ export class ItemWriter {
     this.#settled = Promise.resolve();
     this.#release();
     this.#hasher?.discard();
+    this.#whole = undefined;
     this.#onBytes(-this.#position);
     this.#position = 0;
     this.#inPlace = 0;
@@ -259,15 +290,33 @@ export class ItemWriter {
   digests(): Promise<Digests> {
     this.#digests ??= (async () => {
       this.#release();
-      if (this.#inline) return this.#inline.digests();
+      if (this.#whole) return digestsOf(this.#whole, this.#algorithms);
+      if (this.#isSmall) return this.#inlineDigest.digests();
       await this.#settled;
       return this.#running.digests();
     })();
     return this.#digests;
   }
 
+  /** The bytes so far, to be read once all are taken. */
+  content(): RandomAccess {
+    return this.#whole === undefined
+      ? this.#work.volumes.range(this.#item.offset, this.#item.size)
+      : inMemory(this.#whole);
+  }
+
   /** The digest was right: the item counts as whole. */
   async done(digest: Digest): Promise<void> {
+    if (this.#whole !== undefined) {
+      return this.#work.addSmall({
+        index: this.#index,
+        item: this.#item,
+        bytes: this.#whole,
+        digest,
+        journaled: true,
+      });
+    }
+    await this.#frame();
     await this.#work.journal.recordDone({
       path: this.#item.path,
       done: digest,

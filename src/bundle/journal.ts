@@ -57,6 +57,10 @@ export class Journal {
   readonly done: Map<string, DoneLine> = new Map();
   readonly parts: Map<string, PartLine> = new Map();
   readonly #file: FileHandle | undefined;
+  /** What waits for the write that is under way, and when it will be written itself. */
+  #lines = "";
+  #next: Promise<void> | undefined;
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(head: JournalHead, file: FileHandle | undefined) {
     this.head = head;
@@ -103,26 +107,44 @@ export class Journal {
     return journal;
   }
 
-  async recordDone(line: DoneLine): Promise<void> {
+  recordDone(line: DoneLine): Promise<void> {
     this.done.set(line.path, line);
     this.parts.delete(line.path);
-    await this.#file?.write(`${JSON.stringify({ ...line, done: hexOf(line.done) })}\n`);
+    return this.#append({ ...line, done: hexOf(line.done) });
   }
 
-  async recordPart(line: PartLine): Promise<void> {
+  recordPart(line: PartLine): Promise<void> {
     this.parts.set(line.path, line);
     const { path, part, digest, ...from } = line;
-    await this.#file?.write(`${JSON.stringify({ path, part, sha256: hexOf(digest), ...from })}\n`);
+    return this.#append({ path, part, sha256: hexOf(digest), ...from });
   }
 
   /** The bytes of this item turned out wrong. */
-  async forget(path: string): Promise<void> {
-    this.done.delete(path);
-    this.parts.delete(path);
-    await this.#file?.write(`${JSON.stringify({ path, forget: true })}\n`);
+  forget(path: string): Promise<void> {
+    const isKnown = this.done.delete(path);
+    if (!this.parts.delete(path) && !isKnown) return Promise.resolve();
+    return this.#append({ path, forget: true });
+  }
+
+  /** Settled when the line is written: with all others that came while an earlier write was under way. */
+  #append(line: object): Promise<void> {
+    const file = this.#file;
+    if (file === undefined) return Promise.resolve();
+    this.#lines += `${JSON.stringify(line)}\n`;
+    this.#next ??= this.#writing.then(() => {
+      const lines = this.#lines;
+      this.#lines = "";
+      this.#next = undefined;
+      const written = file.appendFile(lines);
+      this.#writing = written.catch(() => {});
+      return written;
+    });
+    return this.#next;
   }
 
   async close(): Promise<void> {
+    await this.#next?.catch(() => {});
+    await this.#writing;
     await this.#file?.close();
   }
 }

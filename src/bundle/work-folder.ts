@@ -12,6 +12,7 @@ import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "..
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { Journal } from "./journal.ts";
+import { type SmallItem, SmallItems } from "./small-items.ts";
 import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";
 import { piecesOf } from "./volume-layout.ts";
 import { VolumeSet } from "./volumes.ts";
@@ -64,6 +65,7 @@ export class WorkFolder {
   readonly journal: Journal;
   readonly volumes: VolumeSet;
   readonly #volumeHashes: VolumeHashes;
+  readonly #small: SmallItems;
   readonly #lock: HeldLock;
 
   private constructor(
@@ -80,6 +82,18 @@ export class WorkFolder {
     this.journal = journal;
     this.volumes = volumes;
     this.#volumeHashes = new VolumeHashes(layout, volumes, pool);
+    this.#small = new SmallItems(
+      (position, bytes) => volumes.write(position, bytes),
+      async (items) => {
+        const told = items.filter((it) => it.journaled);
+        await Promise.all(
+          told.map(({ item: { path, size, offset }, digest }) =>
+            journal.recordDone({ path, done: digest, size, offset }),
+          ),
+        );
+        for (const { index, item } of items) this.progress(index, item.size);
+      },
+    );
   }
 
   /**
@@ -106,6 +120,16 @@ export class WorkFolder {
     await this.volumes.write(item.headerOffset, headerBytes(item));
     const padding = paddedSize(item.size) - item.size;
     if (padding > 0) await this.volumes.write(item.offset + item.size, new Uint8Array(padding));
+  }
+
+  /** Takes a whole item of at most {@link SMALL_BYTES} from memory; it is in place, frame and all, after {@link flush}. */
+  addSmall(it: SmallItem): Promise<void> {
+    return this.#small.add(it);
+  }
+
+  /** Waits until the small items are in place. */
+  flush(): Promise<void> {
+    return this.#small.flush();
   }
 
   /** Hashes what the disk has of a whole item: how an earlier run's work is taken over. */
@@ -152,6 +176,7 @@ export class WorkFolder {
 
   /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be whole. */
   async finishVolumes(): Promise<{ name: string; size: number; digest: Digest }[]> {
+    await this.flush();
     await this.volumes.write(this.layout.streamSize - END_BYTES, new Uint8Array(END_BYTES));
     const digests = await this.#volumeHashes.finish();
     await this.volumes.sync();
@@ -160,6 +185,8 @@ export class WorkFolder {
 
   /** Closes everything; the folder stays for a rerun. */
   async close(): Promise<void> {
+    // What could not be written is missing from the journal as well.
+    await this.flush().catch(() => {});
     this.#volumeHashes.discard();
     await this.journal.close();
     await this.volumes.close();

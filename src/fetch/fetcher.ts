@@ -62,7 +62,8 @@ export interface FetcherOptions {
 
 /** Makes a fetcher. Opens nothing until asked; the caller closes it. */
 export function createFetcher(options: FetcherOptions = {}): Fetcher {
-  const env = options.env ?? process.env;
+  // Every look into the environment itself is a call of the system's library: thousands of requests have several each.
+  const env = options.env ?? { ...process.env };
   const perHost = options.concurrency ?? 6;
   const watchdog = new Watchdog(options.stallTimeoutMs ?? 30_000, options.minimumRate ?? 1000);
   const agents = new Agents({ caFile: options.caFile });
@@ -88,10 +89,18 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
   };
   const closed = new AbortController();
   const running = new Set<Promise<unknown>>();
+  // Thousands of requests belong to one piece of work.
+  const ends = new WeakMap<AbortSignal, AbortSignal>();
+  const endOf = (work: AbortSignal | undefined): AbortSignal => {
+    if (work === undefined) return closed.signal;
+    const known = ends.get(work) ?? AbortSignal.any([closed.signal, work]);
+    ends.set(work, known);
+    return known;
+  };
   /** Ends with the work that it is done for, when the caller says so, and with the fetcher. */
   const run = <R>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<R>): Promise<R> => {
-    const ends = [closed.signal, currentSignal(), signal].filter((it) => it !== undefined);
-    const done = work(ends.length === 1 ? closed.signal : AbortSignal.any(ends));
+    const around = endOf(currentSignal());
+    const done = work(signal === undefined ? around : AbortSignal.any([around, signal]));
     running.add(done);
     const end = () => running.delete(done);
     done.then(end, end);

@@ -81,6 +81,12 @@ export function digestOf(bytes: Uint8Array | string, like?: AnyDigest): AnyDiges
   return `${algorithm}:${hash(algorithm, bytes, "hex")}`;
 }
 
+/** Digests bytes that are in memory with SHA-256 and `others`. */
+export function digestsOf(bytes: Uint8Array, others: readonly HashAlgorithm[]): Digests {
+  const more = others.filter((it) => it !== "sha256").map((it) => [it, `${it}:${hash(it, bytes, "hex")}`]);
+  return { ...Object.fromEntries(more), sha256: digestOf(bytes) };
+}
+
 /** A digest of bytes that come one after the other. */
 export class RunningDigest {
   readonly #hashes: { algorithm: HashAlgorithm; hash: ReturnType<typeof createHash> }[];

@@ -1,8 +1,8 @@
-/** A local file of this host as random access to its bytes, with positional reads on one handle. */
+/** Local files of this host, and memory, as random access to bytes. */
 import { open } from "node:fs/promises";
 import type { RandomAccess } from "./types.ts";
 
-/** The caller closes it. Links are followed: the path is the user's own. */
+/** Opens a file for positional reads on one handle. The caller closes it. Links are followed: the path is the user's own. */
 export async function openBytes(file: string): Promise<{ bytes: RandomAccess; close(): Promise<void> }> {
   const handle = await open(file, "r");
   const { size } = await handle.stat();
@@ -16,5 +16,13 @@ export async function openBytes(file: string): Promise<{ bytes: RandomAccess; cl
       },
     },
     close: () => handle.close(),
+  };
+}
+
+/** Bytes of this process; nobody changes them while they are read. */
+export function inMemory(bytes: Uint8Array): RandomAccess {
+  return {
+    size: bytes.length,
+    read: (position, length) => Promise.resolve(bytes.subarray(position, position + Math.max(0, length))),
   };
 }

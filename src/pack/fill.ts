@@ -7,11 +7,11 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ItemWriter } from "../bundle/item-writer.ts";
 import type { DoneLine } from "../bundle/journal.ts";
-import { WorkFolder, workFolderName } from "../bundle/work-folder.ts";
+import { SMALL_BYTES, WorkFolder, workFolderName } from "../bundle/work-folder.ts";
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import { httpStatusOf } from "../http/failure.ts";
-import type { Digest, Digests } from "../io/digest.ts";
+import { type Digest, type Digests, digestOf } from "../io/digest.ts";
 import { algorithmsIn, isExpected, mismatchOf, sha256In } from "../io/integrity.ts";
 import { mapLimited, throwIfAborted } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
@@ -125,6 +125,7 @@ class Filler {
     this.#reusable = await findReusable(this.#job.out, plan.stream, this.#work, wanted);
     try {
       await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
+      if (twins.length > 0) await this.#work.flush();
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
       if (this.#faults.length === 0) await mapLimited(made, concurrency, (index) => this.#make(index));
     } finally {
@@ -201,7 +202,7 @@ class Filler {
       return false;
     }
     await work.writeFrame(item);
-    await this.#look(item);
+    await this.#look(item, work.volumes.range(item.offset, item.size));
     work.progress(index, item.size);
     this.#count(item, done.done);
     this.#doneBytes += item.size;
@@ -336,6 +337,14 @@ class Filler {
         `cannot make "${item.path}": wrong size: expected ${item.size} bytes, got ${bytes.length}`,
       );
     }
+    if (item.size <= SMALL_BYTES) {
+      const digest = digestOf(bytes);
+      await this.#work.addSmall({ index, item, bytes, digest, journaled: false });
+      this.#doneBytes += item.size;
+      this.#count(item, digest);
+      this.#report(item);
+      return;
+    }
     const writer = await this.#writer(index, item);
     try {
       if (writer.position > 0) await writer.restart();
@@ -444,8 +453,9 @@ class Filler {
   }
 
   async #finish(item: LaidItem, writer: ItemWriter, digest: Digest): Promise<void> {
-    if (item.check) await item.check(this.#work.volumes.range(item.offset, item.size));
-    await this.#look(item);
+    const bytes = writer.content();
+    await item.check?.(bytes);
+    await this.#look(item, bytes);
     await writer.done(digest);
     this.#count(item, digest);
     this.#report(item);
@@ -456,8 +466,8 @@ class Filler {
     this.#doneItems++;
   }
 
-  async #look(item: LaidItem): Promise<void> {
-    if (item.look) this.#job.found(await item.look(this.#work.volumes.range(item.offset, item.size)));
+  async #look(item: LaidItem, bytes: RandomAccess): Promise<void> {
+    if (item.look) this.#job.found(await item.look(bytes));
   }
 
   #report(item: LaidItem): void {

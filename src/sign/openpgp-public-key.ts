@@ -15,12 +15,21 @@ const CURVES: Record<string, string> = {
   "2b81040023": "P-521",
 };
 
+type KeyPacket = Key["keyPacket"] | Subkey["keyPacket"];
+
+/** One key signs thousands of packages. */
+const known = new WeakMap<KeyPacket, KeyObject | undefined>();
+
 /** Returns node's form of a key packet, or undefined for algorithms that it cannot check here. */
-export function publicKeyOf(packet: Key["keyPacket"] | Subkey["keyPacket"]): KeyObject | undefined {
-  const { publicParams } = packet;
+export function publicKeyOf(packet: KeyPacket): KeyObject | undefined {
+  if (!known.has(packet)) known.set(packet, read(packet));
+  return known.get(packet);
+}
+
+function read({ algorithm, publicParams }: KeyPacket): KeyObject | undefined {
   const number = (name: string) => bytesIn(publicParams, name);
   try {
-    switch (packet.algorithm) {
+    switch (algorithm) {
       case rsaEncryptSign:
       case rsaSign:
         return fromJwk({ kty: "RSA", n: base64url(number("n")), e: base64url(number("e")) });

@@ -3,7 +3,7 @@
  * `lock` fills it when it pins on first sight, `pack` empties it into the bundle. Partial downloads survive a kill.
  */
 
-import { open, readFile, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -38,6 +38,7 @@ export class DownloadCache {
   readonly #dir: string;
   /** By URL: entries that name the same one share a download. */
   readonly #downloads = new Map<string, Promise<CachedArtifact>>();
+  #names: Promise<Set<string>> | undefined;
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -45,11 +46,22 @@ export class DownloadCache {
 
   /** Path of a whole artifact; undefined when it is not here. Its bytes are checked again by whoever copies them. */
   async file(digest: Digest): Promise<string | undefined> {
-    const path = join(this.#dir, "sha256", hexOf(digest));
+    const name = hexOf(digest);
+    if (!(await this.#listed()).has(name)) return undefined;
+    const path = join(this.#dir, "sha256", name);
     return stat(path).then(
       () => path,
       () => undefined,
     );
+  }
+
+  /** Names of what was here at the first look, or came since by this process: thousands of artifacts are asked for. */
+  #listed(): Promise<Set<string>> {
+    this.#names ??= readdir(join(this.#dir, "sha256")).then(
+      (names) => new Set(names),
+      () => new Set(),
+    );
+    return this.#names;
   }
 
   async remove(digest: Digest): Promise<void> {
@@ -147,6 +159,7 @@ export class DownloadCache {
       await file.sync();
       const digest = running.digest();
       await rename(part, join(this.#dir, "sha256", hexOf(digest)));
+      (await this.#listed()).add(hexOf(digest));
       return { digest, size: position, ...(head?.etag && { etag: head.etag }) };
     } finally {
       await noting;

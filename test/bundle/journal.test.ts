@@ -1,10 +1,11 @@
 /** What a rerun of an interrupted pack takes over: only what the disk has, as it is locked now. */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
+import { airferry, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 const MIB = 1 << 20;
@@ -106,4 +107,40 @@ t.test("a journal that knows more than the disk: contents, headers and beginning
   t.equal((await airferry(dir, ["sign", bundle, "--key", "k.key"])).status, 0);
   const verified = await airferry(dir, ["verify", bundle, "--trust", "k.pub"]);
   t.equal(verified.status, 0, verified.stderr);
+});
+
+t.test("on a slow link a kill loses seconds of a file, however small it is", async (t) => {
+  const contents = new Map([
+    ["/small.bin", seededBytes(5, 800_000)],
+    ["/medium.bin", seededBytes(6, 3 * MIB)],
+  ]);
+  const upstream = await startUpstream({ files: new Map(contents) });
+  t.teardown(() => upstream.close());
+  const dir = scratch(t);
+  const files = [...contents].map(([at, bytes]) => ({ url: `${upstream.url}${at}`, sha256: sha256(bytes) }));
+  const file = writeManifest(dir, { files });
+  t.equal((await airferry(dir, ["lock", file])).status, 0);
+  for (const at of contents.keys()) upstream.behaviour[at] = { drip: { bytes: 2000, everyMs: 50 } };
+  const killed = start(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  const partsOf = (at: string) => {
+    const out = join(dir, "out");
+    const work = existsSync(out) ? readdirSync(out).find((it) => it.startsWith(".work-")) : undefined;
+    const journal = work === undefined ? "" : join(out, work, "journal");
+    const text = existsSync(journal) ? readFileSync(journal, "utf8") : "";
+    return [...text.matchAll(new RegExp(`"path":"files${at}","part":(\\d+)`, "g"))].map((it) => Number(it[1]));
+  };
+  for (let tries = 0; tries < 600 && [...contents.keys()].some((at) => partsOf(at).length === 0); tries++)
+    await sleep(100);
+  killed.kill("SIGKILL");
+  await killed.done;
+  const reached = new Map([...contents.keys()].map((at) => [at, partsOf(at).at(-1) ?? 0]));
+  for (const at of contents.keys()) upstream.behaviour[at] = {};
+  const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
+  t.equal(ran.status, 0, ran.stderr);
+  for (const [at, bytes] of contents) {
+    const from = reached.get(at) as number;
+    t.ok(from > 0 && from < 800_000, `${at}: ${from} bytes`);
+    t.equal(upstream.of(at, "GET").at(-1)?.range, `bytes=${from}-`, at);
+    t.ok(contentOf(join(dir, "out/test-000001"), `files${at}`).equals(bytes), at);
+  }
 });
