@@ -52,11 +52,13 @@ const ROOMS: Record<string, readonly string[]> = {
   export: ["oci", "store"],
   publish: ["io", "oci", "http", "store"],
   doctor: ["io", "oci", "rpm", "http"],
+  html: ["io"],
+  compare: ["io", "oci", "html", "rpm", "sources"],
   "server/http": ["io"],
   "server/registry": ["io", "oci", "server/http"],
-  "server/pages": ["io", "iso", "oci", "render", "server/http"],
+  "server/pages": ["io", "html", "iso", "oci", "render", "server/http"],
   "server/process": ["io", "server/http", "server/registry", "server/pages"],
-  cli: ["io", "sign", "manifest", "bundle", "pack"],
+  cli: ["io", "sign", "manifest", "bundle", "pack", "compare"],
 };
 
 /** The verbs, a file for each command, in the order of a journey, and the rooms that each is made from. */
@@ -69,6 +71,7 @@ const VERBS: Record<string, readonly string[]> = {
   pack: ["io", "pack"],
   sign: ["sign", "bundle"],
   inspect: ["io", "iso", "bundle"],
+  diff: ["io", "bundle", "compare", "sources", "store"],
   verify: ["io", "sign", "bundle"],
   unpack: ["io", "sign", "bundle", "store"],
   status: ["io", "store"],

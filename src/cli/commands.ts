@@ -1,5 +1,6 @@
 /** Every command, in the order in which a carrier meets them. */
 import type { Register } from "./command.ts";
+import { diffCommand } from "./commands/diff.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { exportCommand } from "./commands/export.ts";
 import { initCommand } from "./commands/init.ts";
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Register[] = [
   packCommand,
   signCommand,
   inspectCommand,
+  diffCommand,
   verifyCommand,
   unpackCommand,
   statusCommand,

@@ -5,14 +5,15 @@
 
 import { readFile } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
+import { htmlPage, LINE, link } from "../../html/frame.ts";
+import { type Html, html, joined } from "../../html/html.ts";
 import { type Digest, digestOf } from "../../io/digest.ts";
 import { configFiles } from "../../render/config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "../../render/types.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
-import { type Html, html, joined } from "./html.ts";
-import { htmlPage, LINE, link, sendPage } from "./page.ts";
+import { sendPage } from "./page.ts";
 import type { PageState } from "./pages-state.ts";
 
 /** Serves rendered configuration, and a page that lists it. */

@@ -3,13 +3,13 @@
  * that the page is right with and without a trailing slash and installers need no redirect.
  */
 
+import { htmlPage, link, table } from "../../html/frame.ts";
+import { type Html, html, joined } from "../../html/html.ts";
 import { hexOf } from "../../io/digest.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { compareUtf8 } from "../../io/text.ts";
 import type { ServerRequest, TreeView } from "../http/context.ts";
 import { encodePath } from "./entry-tree.ts";
-import { type Html, html, joined } from "./html.ts";
-import { htmlPage, link, table } from "./page.ts";
 
 const NAMES_PER_PAGE = 1000;
 

@@ -3,6 +3,8 @@
  * commands appear only for content that is there.
  */
 
+import { commandBlock, htmlPage, LINE, link, table } from "../../html/frame.ts";
+import { type Html, html, joined } from "../../html/html.ts";
 import { EMPTY_DIGEST } from "../../io/digest.ts";
 import { formatBytes } from "../../io/format.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
@@ -11,8 +13,6 @@ import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";
 import { encodePath } from "./entry-tree.ts";
-import { type Html, html, joined } from "./html.ts";
-import { commandBlock, htmlPage, LINE, link, table } from "./page.ts";
 
 const MAX_ROWS = 200;
 const DAY_MS = 24 * 60 * 60 * 1000;

@@ -2,10 +2,10 @@
  * The page that shows one directory inside an ISO. Names come from the image: every one is escaped and percent-encoded.
  */
 
+import { htmlPage, LINE, link } from "../../html/frame.ts";
+import { type Html, html, joined } from "../../html/html.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { IsoDirectoryEntry } from "../../iso/types.ts";
-import { type Html, html, joined } from "./html.ts";
-import { htmlPage, LINE, link } from "./page.ts";
 
 /** More than any installation medium has in one directory. */
 const ENTRIES_PER_PAGE = 8000;

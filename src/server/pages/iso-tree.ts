@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
+import { PAGE_POLICY } from "../../html/frame.ts";
 import type { Digest } from "../../io/digest.ts";
 import type { IsoDirectoryEntry } from "../../iso/types.ts";
 import { sendBlob } from "../http/blob.ts";
@@ -13,7 +14,6 @@ import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { encodePath } from "./entry-tree.ts";
 import { firstOfPage, isoPage } from "./iso-page.ts";
-import { PAGE_POLICY } from "./page.ts";
 import type { PageState } from "./pages-state.ts";
 import type { StoredIso } from "./stored-iso.ts";
 

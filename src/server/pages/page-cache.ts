@@ -1,7 +1,7 @@
 /**
  * Generated pages in memory, so that only the first request for one pays for making it. Bounded; least recently used first.
  */
-import type { Html } from "./html.ts";
+import type { Html } from "../../html/html.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 /** Larger ones are made each time: a few of them would push out all others. */

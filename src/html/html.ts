@@ -1,7 +1,7 @@
 /**
  * HTML that escapes by itself: a tagged template whose values are text of whoever wrote it, unless they are HTML made here.
  */
-import { printable } from "../../io/printable.ts";
+import { printable } from "../io/printable.ts";
 
 /** A piece of HTML. Only {@link html} and {@link joined} make it, so nothing that was not escaped becomes one. */
 class Html {

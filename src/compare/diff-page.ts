@@ -1,0 +1,135 @@
+/** The differences between two releases as one page that needs nothing beside itself: to be filed, sent or printed. */
+
+import { htmlPage, LINE, table } from "../html/frame.ts";
+import { type Html, html, joined } from "../html/html.ts";
+import { formatBytes } from "../io/format.ts";
+import type { Changes, Comparison } from "./compare.ts";
+import { type Item, PARTS, type Part } from "./content.ts";
+
+/** What is said of each side. */
+interface PageSide {
+  title: string;
+  created: string;
+  signers: readonly string[];
+  verified: boolean;
+}
+
+const TITLES: Record<Part, string> = { packages: "Packages", images: "Images", isos: "ISOs", files: "Files" };
+
+/** The page. Ends with a line feed. */
+export function diffPage(before: PageSide, after: PageSide, comparison: Comparison): string {
+  const { added, removed } = comparison.signers;
+  const signers = [
+    ...added.map((it) => `${it} signed only the second`),
+    ...removed.map((it) => `${it} signed only the first`),
+  ];
+  const sides = [before, after].map(
+    ({ title, created, signers, verified }) =>
+      html`<tr><td>${title}</td><td class="nowrap">${created}</td><td class="mono">${signers.join(" ") || "nobody"}</td><td>${verified ? "checked at import" : "not checked"}</td></tr>`,
+  );
+  const title = `${before.title} → ${after.title}`;
+  return String(
+    htmlPage(
+      title,
+      joined(
+        [
+          html`<h1>${title}</h1>`,
+          html`<p class="soft">What airferry diff found${comparison.same ? ": the content is the same" : ""}.</p>`,
+          table(["Release", "Packed", "Signed by", "Signatures"], sides),
+          ...signers.map((it) => html`<p class="warn">${it}</p>`),
+          ...PARTS.map((it) => section(TITLES[it], comparison[it], it)),
+        ],
+        LINE,
+      ),
+    ),
+  );
+}
+
+function section(title: string, changes: Changes, part: Part): Html {
+  const rows = changeRows(changes, part).map(
+    ({ how, what, before, after, size }) =>
+      html`<tr><td>${what}</td><td>${how}</td><td>${before}</td><td>${after}</td><td class="number">${size}</td></tr>`,
+  );
+  const heading = html`<h2>${title}</h2>
+<p class="soft">${summaryOf(changes)}</p>`;
+  if (rows.length === 0) return heading;
+  return html`${heading}
+${table(["What", "Change", "Before", "After", "Size"], rows, [4])}`;
+}
+
+/** One line of a table: texts, empty where a side has nothing. */
+interface ChangeRow {
+  how: "added" | "removed" | "up" | "down" | "changed";
+  what: string;
+  before: string;
+  after: string;
+  /** Of what is there afterwards; of what was removed, before. */
+  size: string;
+}
+
+/** The changes as lines, for tables of any kind: what changed first, then what was added and removed. */
+export function changeRows(changes: Changes, part: Part): ChangeRow[] {
+  const text = (it: Item) => versionText(it, part);
+  const size = (it: Item) => (it.size === null ? "" : formatBytes(it.size));
+  const rows = (how: ChangeRow["how"], list: readonly { before?: Item; after?: Item }[]) =>
+    list.flatMap(({ before, after }): ChangeRow[] => {
+      const item = after ?? before;
+      if (item === undefined) return [];
+      const [old, fresh] = [before && text(before), after && text(after)];
+      // Other bytes under the same version: the digests tell them apart.
+      const same = how === "changed" && old === fresh;
+      return [
+        {
+          how,
+          what: nameOf(item, part),
+          before: same && before ? `${old} (${detailOf(before)})` : (old ?? ""),
+          after: same && after ? `${fresh} (${detailOf(after)})` : (fresh ?? ""),
+          size: size(item),
+        },
+      ];
+    });
+  return [
+    ...rows("up", changes.upgraded),
+    ...rows("down", changes.downgraded),
+    ...rows("changed", changes.changed),
+    ...rows(
+      "added",
+      changes.added.map((after) => ({ after })),
+    ),
+    ...rows(
+      "removed",
+      changes.removed.map((before) => ({ before })),
+    ),
+  ];
+}
+
+/** `3 up, 1 added, 510 unchanged`. */
+export function summaryOf(changes: Changes): string {
+  const counts: [string, number][] = [
+    ["up", changes.upgraded.length],
+    ["down", changes.downgraded.length],
+    ["changed", changes.changed.length],
+    ["added", changes.added.length],
+    ["removed", changes.removed.length],
+    ["unchanged", changes.unchanged],
+  ];
+  const text = counts.flatMap(([word, count]) => (count > 0 ? [`${count} ${word}`] : [])).join(", ");
+  return text === "" ? "none on either side" : text;
+}
+
+function nameOf(item: Item, part: Part): string {
+  if (part === "packages") return `${item.repository}: ${item.name}`;
+  return part === "images" ? item.name : item.path;
+}
+
+function versionText(item: Item, part: Part): string {
+  if (part === "packages") return item.epoch ? `${item.epoch}:${item.version}` : item.version;
+  if (part === "images") return item.version;
+  return item.path.slice(item.path.lastIndexOf("/") + 1);
+}
+
+function detailOf({ digests, platforms }: Item): string {
+  const digest = digests[0]?.replace(/^(\w+:.{12}).*$/, "$1…") ?? "digest unknown";
+  if (platforms === undefined) return digest;
+  return `${digest}, ${platforms.length === 0 ? "all platforms" : platforms.join(" ")}`;
+}
