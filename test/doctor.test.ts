@@ -118,7 +118,7 @@ t.test("sees what is wrong, and says what to do", async (t) => {
   t.notOk(report.ok);
 });
 
-t.test("a server that is not there, or is another one", async (t) => {
+t.test("a server that is missing, or is another one", async (t) => {
   const other = createServer((_, res) => res.writeHead(404).end("no")).listen(0, "127.0.0.1");
   await new Promise((resolve) => other.once("listening", resolve));
   const { port } = other.address() as AddressInfo;

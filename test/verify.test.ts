@@ -80,7 +80,7 @@ t.test("verify() and unpack() refuse every way to spoil every file", async (t) =
       let caught: unknown;
       try {
         const done = await unpack([dir], { trust, store });
-        // A volume that is not there is one that may still come: nothing has become current.
+        // A volume that is missing is one that may still come: nothing has become current.
         if (!done.complete && what === "drop" && name.startsWith("data.tar.")) caught = "to come";
       } catch (error) {
         caught = error;

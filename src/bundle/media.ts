@@ -113,7 +113,7 @@ async function notBundle(dir: string, cause: unknown): Promise<AirferryError> {
 async function notFolder(dir: string, cause: unknown): Promise<AirferryError> {
   const found = await lstat(dir).catch(() => undefined);
   if (found === undefined || found.isSymbolicLink()) {
-    const fault = found === undefined ? "no such folder" : "it is a link to what is not there";
+    const fault = found === undefined ? "no such folder" : "it is a dangling link";
     return new AirferryError("ERR_NOT_FOUND", `cannot read "${dir}": ${fault}`, {
       path: dir,
       hint: "check the path, and that the medium is mounted",

@@ -1,6 +1,6 @@
 /**
- * One artifact of `isos:` or `files:`, resolved: where it is, how large it is, and which digest is believed and why.
- * Asks upstream for the checksum file and a HEAD; downloads the artifact itself only when nobody published a digest or a size.
+ * Resolves one artifact of `isos:` or `files:`: where it is, how large it is, which digest is trusted and why. Requests
+ * upstream's checksum file and a HEAD; downloads the artifact itself only when no digest or size is published.
  */
 
 import { createReadStream } from "node:fs";
@@ -27,8 +27,8 @@ import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { ItemSource, LockContext, PlanContext, PlanItem } from "./types.ts";
 
 /**
- * The most bytes that an entry of the manifest takes: its `max_size`. Where it has none, undefined: first sight has a bound of its own
- * (cache.ts).
+ * The most bytes that an entry of the manifest accepts: its `max_size`. Undefined if it has none; first sight then has
+ * a separate limit (cache.ts).
  */
 export function maxBytesOf({ kind, name }: Pick<LockedEntry, "kind" | "name">, manifest: Manifest): number | undefined {
   const entry =
@@ -45,13 +45,13 @@ interface Claim {
   size?: number;
   established: Established;
   signedBy?: string[];
-  /** Where the claim rests on the file's name. */
+  /** Set if the claim is based on the file's name. */
   published?: PublishedIso;
 }
 
 /**
  * Resolves one entry to a locked artifact at `path`.
- * @throws {AirferryError} ERR_MANIFEST_INVALID for a local file that is not there; ERR_UPSTREAM* for upstream's faults
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for a missing local file; ERR_UPSTREAM* for upstream's faults
  */
 export async function lockArtifact(
   entry: IsoEntry | FileEntry,
@@ -62,7 +62,7 @@ export async function lockArtifact(
   return entry.path === undefined ? lockRemote(entry, path, claim, context) : lockLocal(entry, path, claim, context);
 }
 
-/** What the manifest or upstream says the digest is, before any byte of the artifact is seen. */
+/** The digest according to the manifest or upstream, before any byte of the artifact is read. */
 async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockContext): Promise<Claim> {
   const given = entry.sha256 ?? entry.integrity;
   if (given !== undefined) {
@@ -157,7 +157,7 @@ async function lockRemote(
     ...("mode" in entry && entry.mode === "0755" && { mode: entry.mode }),
   };
   if (claim.integrity === undefined && context.pinFirstSight) {
-    context.report(`pinning ${base.urls[0]} on first sight: nobody published its digest`);
+    context.report(`pinning ${base.urls[0]} on first sight: no digest is published`);
     const maxBytes = entry.max_size === undefined ? undefined : parseBytes(entry.max_size);
     const { digest, size, etag } = await context.download(target, maxBytes === undefined ? {} : { maxBytes });
     return { ...base, size, integrity: digest, ...(etag && { etag }) };
@@ -169,10 +169,10 @@ async function lockRemote(
     throw new AirferryError(
       "ERR_UPSTREAM_SIZE",
       `cannot lock "${path}": wrong size at ${base.urls[0]}: expected ${claim.size} bytes (checksum file), got ${sizes[0]}`,
-      { hint: "upstream's file and checksum file disagree; try another mirror, or wait until upstream repairs it" },
+      { hint: "upstream's file and checksum file disagree; try another mirror, or wait until upstream fixes it" },
     );
   }
-  // Mirrors that differ: the digest will tell, and pack fetches it before it needs the size.
+  // Mirrors that differ: the digest decides, and pack fetches it before it needs the size.
   const size = claim.size ?? (new Set(sizes).size === 1 ? sizes[0] : undefined);
   verifyBound(entry, path, size, claim.integrity !== undefined);
   return {
@@ -183,7 +183,7 @@ async function lockRemote(
   };
 }
 
-/** @throws {AirferryError} ERR_UPSTREAM_SIZE for more than the entry takes, or than is taken at first sight */
+/** @throws {AirferryError} ERR_UPSTREAM_SIZE for more than the entry accepts, or than first sight accepts */
 function verifyBound(entry: IsoEntry | FileEntry, path: string, size: number | undefined, isKnown: boolean): void {
   const bound =
     entry.max_size === undefined ? (isKnown ? undefined : MAX_FIRST_SIGHT_BYTES) : parseBytes(entry.max_size);
@@ -195,9 +195,9 @@ function verifyBound(entry: IsoEntry | FileEntry, path: string, size: number | u
   );
 }
 
-const LARGER = "if it really is as large, say so in the manifest: max_size: 100GiB, or give its digest: sha256: …";
+const LARGER = "if it really is that large, set max_size: 100GiB in the manifest, or give its digest: sha256: …";
 
-/** What the mirrors say of it, first the one that answers first in their order; of all of them where a digest will tell who is right. */
+/** What the mirrors report, first the first one in order that answers; of all of them if a digest can decide. */
 async function headsOf(
   target: { urls: string[]; named: Named },
   claim: Claim,
@@ -236,7 +236,7 @@ function mismatch(
   const hint =
     published === undefined
       ? "the file or the digest in the manifest is wrong; compare with what upstream publishes"
-      : `this is not the ${published.name} that ${published.vendor} publishes: download it again; for an image of your own give sha256: in the manifest`;
+      : `this is not the ${published.name} that ${published.vendor} publishes: download it again; for a custom image give sha256: in the manifest`;
   return new AirferryError(
     "ERR_UPSTREAM_DIGEST",
     `cannot lock "${path}": digest mismatch of "${place}": expected ${expected}, got ${actual} over ${size} bytes`,
@@ -310,8 +310,8 @@ export function itemsOf(
 }
 
 /**
- * The two checksum sidecars of an artifact: `.sha256` is the bare digest, `.sha256sum` has two columns. Ansible's get_url
- * wants exactly these forms. Paths in `taken` (packed from upstream) win over a generated one.
+ * The two checksum sidecars of an artifact: `.sha256` is the bare digest, `.sha256sum` has two columns. Ansible's
+ * get_url expects exactly these forms. Paths in `taken` (packed from upstream) win over a generated one.
  */
 export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[] {
   const name = path.split("/").at(-1) as string;

@@ -1,6 +1,7 @@
 /**
- * The download cache: whole artifacts that had to be fetched before the layout of a bundle could be known, by SHA-256.
- * `lock` fills it when it pins on first sight, `pack` empties it into the bundle. Partial downloads survive a kill.
+ * The download cache: complete artifacts that had to be fetched before the layout of a bundle was known, by SHA-256.
+ * `lock` fills it when it pins on first sight, `pack` moves its content into the bundle. Partial downloads survive a
+ * kill.
  */
 
 import { open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
@@ -29,7 +30,10 @@ interface CachedArtifact {
   etag?: string;
 }
 
-/** An endless body stops here where nobody says what it is to be. Larger ones exist: their digest, or a bound, must be given. */
+/**
+ * An endless body stops here if no digest or size is known. Larger artifacts exist: they need a digest or a limit in
+ * the manifest.
+ */
 export const MAX_FIRST_SIGHT_BYTES = 64 * 1024 ** 3;
 
 type CacheTarget = Pick<FetchTarget, "urls" | "named" | "maxBytes" | "integrity">;
@@ -44,7 +48,7 @@ export class DownloadCache {
     this.#dir = dir;
   }
 
-  /** Path of a whole artifact; undefined when it is not here. Its bytes are checked again by whoever copies them. */
+  /** Path of a complete artifact; undefined when it is not cached. Whoever copies its bytes checks them again. */
   async file(digest: Digest): Promise<string | undefined> {
     const name = hexOf(digest);
     if (!(await this.#listed()).has(name)) return undefined;
@@ -69,8 +73,8 @@ export class DownloadCache {
   }
 
   /**
-   * Downloads one artifact, continuing an earlier partial download of the same URL, and keeps it under its digest. Asked twice
-   * for one URL, it downloads once. With `integrity`, from whichever mirror has those bytes.
+   * Downloads one artifact, resuming an earlier partial download of the same URL, and stores it under its digest. Two
+   * calls for one URL download it once. With `integrity`, from whichever mirror has those bytes.
    * @throws {AirferryError} ERR_UPSTREAM*; ERR_SPACE and ERR_IO when the cache cannot be written
    */
   download(
@@ -85,7 +89,7 @@ export class DownloadCache {
     const maxBytes = limits.maxBytes ?? (limits.integrity === undefined ? MAX_FIRST_SIGHT_BYTES : undefined);
     const started = this.#download(fetcher, { ...target, ...limits, maxBytes }, progress).catch((cause: unknown) => {
       this.#downloads.delete(key);
-      throw ioError("keep the download in", this.#dir, cause);
+      throw ioError("store the download in", this.#dir, cause);
     });
     this.#downloads.set(key, started);
     return started;
@@ -95,7 +99,7 @@ export class DownloadCache {
     await makeFolder(join(this.#dir, "sha256"));
     const stem = join(this.#dir, hexOf(digestOf(target.urls[0] ?? "")));
     const lock = await tryLock(`${stem}.lock`);
-    // Another process downloads the same: this one keeps its bytes apart from it.
+    // Another process downloads the same artifact: this one stores its bytes separately.
     const part = lock === undefined ? `${stem}.${process.pid}.part` : `${stem}.part`;
     const note = lock === undefined ? undefined : `${stem}.json`;
     try {
@@ -148,7 +152,7 @@ export class DownloadCache {
         },
         began(response) {
           validator = response;
-          // Only a validator makes the partial bytes worth keeping.
+          // Partial bytes are useful only with a validator.
           if (note !== undefined && (response.etag ?? response.lastModified)) {
             noting = noting.then(() => writeNote(note, response)).catch(() => {});
           }
@@ -164,7 +168,7 @@ export class DownloadCache {
     } finally {
       await noting;
       await file.close();
-      // A note without its bytes says nothing.
+      // A note without its bytes is useless.
       if (note !== undefined && !(await isFile(part))) await rm(note, { force: true });
     }
   }

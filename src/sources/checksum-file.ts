@@ -1,9 +1,8 @@
 /**
- * Checksum files as projects publish them, in every form met in the field: GNU (`<hex>  name`, `*name`, escaped names), BSD
- * and openssl (`SHA256 (name) = <hex>`, standard input), gpg --print-md (`name: AB12 …`), a bare hash, several files and algorithms in one,
- * and sizes in comments (`# name: N bytes`, Rocky and Fedora). In UTF-8, or UTF-16 with a byte order mark. Clear-signed ones are
- * unwrapped before they come here.
- * Pure; see docs/manifest.md, "checksums".
+ * Checksum files as projects publish them, in every form found in practice: GNU (`<hex>  name`, `*name`, escaped
+ * names), BSD and openssl (`SHA256 (name) = <hex>`, standard input), gpg --print-md (`name: AB12 …`), a bare hash,
+ * several files and algorithms in one, and sizes in comments (`# name: N bytes`, Rocky and Fedora). In UTF-8, or UTF-16
+ * with a byte order mark. Clear-signed ones are unwrapped by the caller. Pure; see docs/manifest.md, "checksums".
  */
 import { AirferryError } from "../errors.ts";
 import { type AnyDigest, algorithmOf, algorithmOfLength, type HashAlgorithm, hexOf, parseHex } from "../io/digest.ts";
@@ -38,19 +37,20 @@ const BARE = /^(?:[a-z0-9]+:)?([0-9A-Fa-f]{32,128})$/;
 /** openssl dgst of standard input, before it named the algorithm. */
 const STDIN = /^\(stdin\)[ \t]*=[ \t]*([0-9A-Fa-f]{32,128})$/;
 const PRINT_MD = /^([^\s:][^:]*):([0-9A-Fa-f \t]+)$/;
-/** Longer lines hold no path that any file system takes; short ones keep the patterns below quick. */
+/** Longer lines hold no path that a file system accepts; short ones keep the patterns below fast. */
 const MAX_LINE_CHARS = 8192;
-/** A digest's lines of gpg --print-md together are no longer than this after the name. */
+/** Maximum total length of a digest's lines in gpg --print-md output, after the name. */
 const MAX_JOINED_CHARS = 4096 + 256;
 const SIZE_COMMENT = /^#[ \t]*(.+?):[ \t]*([0-9]{1,16})[ \t]+bytes$/;
 
 /**
  * Finds the digest of one file in a checksum file.
- * Lines match by exact name, else by `./name`, else by the end of the artifact's URL, else by base name; a file that holds
- * one bare hash speaks of whatever it is fetched for.
- * @param artifact.name base name of the artifact; `url`: where it comes from, to tell twins in several folders apart;
- *   `path`: where the checksum file is, for messages
- * @throws {AirferryError} ERR_UPSTREAM_INVALID when the file has no digest of it, several different ones, or only MD5 and SHA-1
+ * Lines match by exact name, else by `./name`, else by the end of the artifact's URL, else by base name; a file with a
+ * single bare hash applies to whatever it is fetched for.
+ * @param artifact.name base name of the artifact; `url`: where it comes from, to distinguish equal names in several
+ *   folders; `path`: where the checksum file is, for messages
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when the file has no digest for it, several different ones, or only MD5
+ *   and SHA-1
  */
 export function parseChecksums(
   bytes: Uint8Array,

@@ -1,7 +1,7 @@
 /**
- * The `checksums:` of a manifest entry: fetches upstream's checksum file, its OpenPGP signature and the keys, checks the one
- * with the others, and returns what the file says of the artifact. Only text that a signature covers is believed where
- * keys are given. See docs/manifest.md, "checksums".
+ * The `checksums:` of a manifest entry: fetches upstream's checksum file, its OpenPGP signature and the keys, verifies
+ * the file, and returns what it says about the artifact. If keys are given, only signed text is trusted. See
+ * docs/manifest.md, "checksums".
  */
 import { open } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
@@ -30,10 +30,10 @@ interface ResolvedDigest extends PublishedDigest {
 }
 
 /**
- * Finds out what upstream's checksum file says of `fileName` (its name upstream).
- * @param url where the artifact comes from, to tell equal names in several folders of one file apart
- * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when keys are given and none of them signed it; ERR_UPSTREAM_INVALID when
- *   the file says nothing usable; ERR_MANIFEST_INVALID for a path that is not there; and what the fetcher throws
+ * Returns what upstream's checksum file says about `fileName` (its name upstream).
+ * @param url where the artifact comes from, to distinguish equal names in several folders of one file
+ * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when keys are given and none of them signed it; ERR_UPSTREAM_INVALID
+ *   when the file says nothing usable; ERR_MANIFEST_INVALID for a missing path; and what the fetcher throws
  */
 export async function resolveChecksums(
   entry: ChecksumsEntry,
@@ -56,7 +56,8 @@ export async function resolveChecksums(
 }
 
 /**
- * Reads OpenPGP keys from URLs and paths (relative to the manifest) into one keyring, pinned to `fingerprints` if given.
+ * Reads OpenPGP keys from URLs and paths (relative to the manifest) into one keyring, pinned to `fingerprints` if
+ * given.
  * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when no usable key remains; ERR_MANIFEST_INVALID; and the fetcher's
  */
 async function fetchKeyring(
@@ -79,7 +80,7 @@ async function checkSignature(
   const clearsigned = isClearsigned(bytes);
   if (signature !== undefined) {
     const signedBy = requireGoodSignature(await verifyDetached(bytes, signature, keyring), keyring, place, about);
-    // All of the file is signed, but a clear-signed file's lines are inside of it.
+    // The whole file is signed, but a clear-signed file's lines are inside it.
     const text = clearsigned ? Buffer.from((await readClearsigned(bytes, place)).text) : bytes;
     return { text, signedBy };
   }
@@ -88,7 +89,7 @@ async function checkSignature(
     throw new AirferryError(
       "ERR_UPSTREAM_SIGNATURE",
       `cannot verify "${place}" (${about}): keys are given but nothing is signed: expected ${expected}, got plain text`,
-      { path: place, expected, hint: "add signature: with the URL of the detached signature, or leave out keys:" },
+      { path: place, expected, hint: "add signature: with the URL of the detached signature, or remove keys:" },
     );
   }
   const verdict = await verifyClearsigned(bytes, keyring, place);

@@ -1,6 +1,6 @@
 /**
- * What an artifact claims to be, held against its first bytes: a login page in place of an ISO, a JSON error in place of a
- * program. Claims come from the place in the bundle, the file name and the mode. Reads at most the first 64 KiB.
+ * Compares what an artifact claims to be with its first bytes: a login page instead of an ISO, a JSON error instead of
+ * a program. Claims come from the path in the bundle, the file name and the mode. Reads at most the first 64 KiB.
  */
 import type { Finding } from "../io/findings.ts";
 import { printable } from "../io/printable.ts";
@@ -11,7 +11,7 @@ const SNIFF_BYTES = 64 * 1024;
 const DESCRIPTOR_BYTES = 2048;
 const FIRST_DESCRIPTOR = 16;
 
-/** What is known of an artifact before its bytes. */
+/** What is known about an artifact before its bytes. */
 export interface Claim {
   kind: "iso" | "file";
   /** In the bundle. */
@@ -19,7 +19,7 @@ export interface Claim {
   mode?: string | undefined;
   /** A file on this host. */
   isLocal: boolean;
-  /** Somebody published or gave its digest: it is what they mean, however it looks. */
+  /** Its digest was published or given: it is what was meant, however it looks. */
   isVouched: boolean;
 }
 
@@ -36,12 +36,12 @@ const startsWith =
 const isGzip = startsWith([0x1f, 0x8b]);
 const isXz = startsWith([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 const isBzip2 = startsWith("BZh");
-/** A frame, or a frame to be skipped before it. */
+/** A frame, or a skippable frame before it. */
 const isZstd: Test = (head) =>
   startsWith([0x28, 0xb5, 0x2f, 0xfd])(head) ||
   (head.length >= 4 && (head.readUInt32LE(0) & 0xfffffff0) >>> 0 === 0x184d2a50);
 const isZip = startsWith("PK\u0003\u0004", "PK\u0005\u0006", "PK\u0007\u0008");
-/** The checksum of a tar header holds also where the format has no magic. */
+/** The checksum of a tar header also works for formats without magic. */
 const isTar: Test = (head) => {
   if (head.length < 512) return false;
   const stored = Number.parseInt(head.toString("latin1", 148, 156).replace(/[\0 ]+$/, ""), 8);
@@ -66,7 +66,7 @@ const isIso: Test = (head) => {
   return false;
 };
 
-/** File name endings, the longest first, with what such a file is and how that is told. */
+/** File name endings, the longest first, with the format and how to detect it. */
 const BY_NAME: [RegExp, string, Test][] = [
   [/\.(gz|tgz|taz)$/i, "a gzip file", isGzip],
   [/\.(xz|txz)$/i, "an xz file", isXz],
@@ -95,7 +95,7 @@ export function contentFindings(claim: Claim): (bytes: RandomAccess) => Promise<
     const expected = expectedOf(claim, head);
     if (expected === undefined) return [];
     const { kind, path, isLocal, isVouched } = claim;
-    // Whoever has a file at hand may mean it however it looks; nobody means a page.
+    // A local file may be intended however it looks; a web page never is.
     const isMeant = isVouched || (isLocal && !isHtml(head));
     return [
       {
@@ -103,19 +103,19 @@ export function contentFindings(claim: Claim): (bytes: RandomAccess) => Promise<
         area: kind,
         subject: path,
         message: `${path} is not ${expected}: its ${bytes.size} bytes ${described(head)}`,
-        remedy: "look at what is there: a login page, or an error in place of the file; correct the entry or log in",
+        remedy: "look at the file: a login page, or an error instead of it? correct the entry or log in",
       },
     ];
   };
 }
 
-/** What it was to be, where it is not that. */
+/** What it should be, if it is not that. */
 function expectedOf({ kind, path, mode }: Claim, head: Buffer): string | undefined {
   if (kind === "iso") return isIso(head) ? undefined : "an ISO 9660 or UDF image";
   const known = BY_NAME.find(([name]) => name.test(path));
   if (known !== undefined) return known[2](head) ? undefined : known[1];
   if (mode === "0755" && !isProgram(head)) return "a program, as its mode 0755 says";
-  if (isHtml(head) && !HTML_NAME.test(path)) return "what its name says, but a web page";
+  if (isHtml(head) && !HTML_NAME.test(path)) return "what its name says but a web page";
   return JSON_NAME.test(path) && !isJson(head) ? "JSON" : undefined;
 }
 

@@ -1,4 +1,4 @@
-/** A locked entry of `files:` in the lock: its artifact, nothing else. */
+/** A locked entry of `files:` in the lock: just its artifact. */
 import { lockedEntry } from "./locked-artifact.ts";
 
 export const lockedFile = lockedEntry("file", "files/");

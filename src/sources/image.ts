@@ -1,6 +1,6 @@
 /**
- * `images:` of the manifest: from registries and from archives on disk, locked by digest with their signatures, packed as one
- * OCI layout in which images share blobs. See docs/images.md.
+ * `images:` of the manifest: from registries and from archives on disk, locked by digest with their signatures, packed
+ * as one OCI layout in which images share blobs. See docs/images.md.
  */
 
 import { basename } from "node:path";
@@ -33,7 +33,7 @@ import { mapEntries } from "./map-entries.ts";
 import { resolveHref } from "./rpm/location.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
-/** Tags that are looked at together. */
+/** Tags checked at once. */
 const DRIFT_CONCURRENCY = 8;
 export const imageSource: SourceKind<"image"> = {
   kind: "image",
@@ -42,7 +42,7 @@ export const imageSource: SourceKind<"image"> = {
     const locked = await mapEntries("image", entries, imageName, context, (entry) => lockImage(entry, context));
     verifyTogether(locked);
     const kept = locked.filter((it) => context.previous.get(it.name) === it);
-    // pack asks nothing about what is locked: a rerun must not need upstream.
+    // pack makes no requests for locked content: a rerun must not need upstream.
     if (context.pinFirstSight) for (const { message } of await movedTags(kept, context)) context.report(message);
     return locked;
   },
@@ -50,12 +50,14 @@ export const imageSource: SourceKind<"image"> = {
   plan: planImages,
 };
 
-/** Which tags upstream has moved since they were locked. It is a courtesy: no long waits, and nothing fails for it. */
+/**
+ * Which tags moved upstream since they were locked. Informational only: no long waits, and nothing fails because of it.
+ */
 async function movedTags(
   locked: readonly LockedImageEntry[],
   context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
 ): Promise<{ name: string; message: string }[]> {
-  /** Hosts that nobody answers at, and why: their other tags are not asked for. */
+  /** Hosts that do not answer, and why: their other tags are not requested. */
   const silent = new Map<string, string>();
   const unasked = new Map<string, { refs: string[]; reason: string }>();
   const moved = await mapLimited(locked, DRIFT_CONCURRENCY, async (taken) => {
@@ -82,9 +84,9 @@ async function movedTags(
       if (entry.tags !== undefined) return await otherTags(taken, entry, origin);
       const now = await origin.digestOfTag(tag);
       const before = taken.detail.images[0]?.digest;
-      if (now === undefined) context.report(`the tag ${ref} is gone upstream; what is locked stays: ${before}`);
+      if (now === undefined) context.report(`the tag ${ref} no longer exists upstream; still locked: ${before}`);
       if (now === undefined || now === before) return [];
-      const message = `${ref} moved upstream: locked ${before}, now ${now}; to follow it: airferry lock MANIFEST --update ${shellWord(taken.name)}`;
+      const message = `${ref} moved upstream: locked ${before}, now ${now}; to update: airferry lock MANIFEST --update ${shellWord(taken.name)}`;
       return [{ name: taken.name, message }];
     } catch (error) {
       if (!(error instanceof AirferryError)) throw error;
@@ -99,7 +101,7 @@ async function movedTags(
   return moved.flat();
 }
 
-/** Whether a pattern means other tags now. */
+/** Whether a pattern now matches other tags. */
 async function otherTags(
   { name, detail }: LockedImageEntry,
   entry: ImageEntry,
@@ -113,7 +115,7 @@ async function otherTags(
 }
 
 async function lockImage(entry: ImageEntry, context: LockContext<"image">): Promise<LockedImageEntry> {
-  // A key that cannot be read is told before hundreds of requests, not after.
+  // An unreadable key is reported before hundreds of requests, not after.
   const keys = await readImageKeys(entry, imageName(entry), context);
   const { collected, detail } = await lockContent(entry, context);
   const artifacts = new Map<string, LockedArtifact>();
@@ -153,7 +155,7 @@ async function planImages(
     items.add(
       entry,
       entry.artifacts.map((artifact) => {
-        // Logins are for the registry alone, not for the places that foreign layers name.
+        // Logins are for the registry only, not for the URLs of foreign layers.
         const own = registries.find(({ base }) => artifact.urls?.every((url) => url.startsWith(`${base}/`)));
         const byUser = registries.map((it) => it.base);
         return itemOf("image", artifact, { baseDir, unpacked, byUser, auth: own?.auth });
@@ -177,7 +179,7 @@ async function planImages(
   };
 }
 
-/** The lock's word is not enough: keys in the manifest's folder may have changed since. */
+/** The lock alone is not enough: keys in the manifest's folder may have changed since. */
 async function verifyAgain(entry: LockedImageEntry, detail: ImageDetail, context: PlanContext): Promise<void> {
   const wanted = context.manifest.images?.find((it) => imageName(it) === entry.name);
   const keys = wanted && (await readImageKeys(wanted, entry.name, context));
@@ -185,7 +187,7 @@ async function verifyAgain(entry: LockedImageEntry, detail: ImageDetail, context
   for (const image of detail.images) await verifyImageSignatures(image, entry.artifacts, keys, context.kept);
 }
 
-/** Where an entry came from, under the name it has there. */
+/** Where an entry came from, and its name there. */
 function sourceOf(locked: LockedImageEntry, { images }: Manifest): string {
   const entry = images?.find((it) => imageName(it) === locked.name);
   if (entry?.ref !== undefined) return formatReference(parseReference(entry.ref));
@@ -216,7 +218,7 @@ function catalogImage(
   };
 }
 
-/** What the layout's index lists: the image by its reference, then what is about it. */
+/** What the layout's index lists: the image by its reference, then what refers to it. */
 function layoutEntries(image: LockedImage): Descriptor[] {
   const { reference, digest, mediaType, manifestSize, referrers, tags } = image;
   const repository = repositoryOf(parseReference(reference));

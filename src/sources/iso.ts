@@ -1,6 +1,6 @@
 /**
- * `isos:` of the manifest: one file each, served as `/isos/NAME.iso` with checksum sidecars; with `keys:`, also the vendor's
- * OpenPGP keys for the repositories inside, as `/keys/NAME.iso`.
+ * `isos:` of the manifest: one file each, served as `/isos/NAME.iso` with checksum sidecars; with `keys:`, also the
+ * vendor's OpenPGP keys for the repositories inside, as `/keys/NAME.iso`.
  */
 
 import type { CatalogIso, CatalogKey } from "../bundle/inventory-types.ts";
@@ -52,7 +52,7 @@ export const isoSource: SourceKind<"iso"> = {
   },
 };
 
-/** Locked entries whose keys are still in the lock's folder; others are locked again. */
+/** Locked entries whose keys are still in the lock's folder; the others are locked again. */
 async function withKeptKeys({ previous, kept }: LockContext<"iso">): Promise<Map<string, LockedOf<"iso">>> {
   const whole = new Map(previous);
   for (const entry of previous.values()) {

@@ -1,4 +1,4 @@
-/** Every kind of source, in the order in which their artifacts stand in a bundle. */
+/** Every kind of source, in the order of their artifacts in a bundle. */
 import { fileSource } from "./file.ts";
 import { imageSource } from "./image.ts";
 import { isoSource } from "./iso.ts";

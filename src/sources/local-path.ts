@@ -1,11 +1,11 @@
-/** Where a path of the manifest is on this host: beside the manifest, or inside the vendor's archive, which is taken apart. */
+/** Where a path of the manifest is on this host: next to the manifest, or inside the unpacked vendor archive. */
 import { isAbsolute, join, resolve } from "node:path";
 
-/** The vendor's archive as it lies in the download cache. */
+/** The vendor's archive in the download cache. */
 export interface UnpackedVendor {
-  /** The archive's path as the manifest has it. */
+  /** The archive's path as the manifest names it. */
   given: string;
-  /** Folder that its members are in. */
+  /** Folder of its members. */
   dir: string;
 }
 
@@ -13,7 +13,7 @@ export interface UnpackedVendor {
 export interface LocalPlaces {
   /** Folder of the manifest. */
   baseDir: string;
-  /** Paths that go on behind the archive's own (`ARCHIVE.tgz/rpmrepo`) are members of it. */
+  /** Paths that continue below the archive (`ARCHIVE.tgz/rpmrepo`) are its members. */
   unpacked?: UnpackedVendor | undefined;
 }
 

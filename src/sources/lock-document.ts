@@ -1,6 +1,6 @@
 /**
- * The lock `x.lock.json`: every artifact of a manifest pinned, so that the plan is a pure function of it. Each kind of source says
- * what its entries look like; here they are put together, read and written. docs/manifest.md, "The lock".
+ * The lock `x.lock.json`: every artifact of a manifest pinned, so that the plan is a pure function of it. Each kind of
+ * source defines its entries; here they are combined, read and written. docs/manifest.md, "The lock".
  *
  * Anything that generated files need a time for uses `time`, so that the same lock always gives the same bytes.
  */
@@ -26,7 +26,10 @@ const lockSchema = z.strictObject({
   stream: z.string(),
   /** RFC 3339 UTC, whole seconds: when the lock's content last changed; the mtime of everything generated. */
   time: z.iso.datetime(),
-  /** The last release that was packed of it, so that a fresh clone goes on from there. Not content: no part of the lock's digest. */
+  /**
+   * The last release packed from it, so that a fresh clone continues from there. Not content: not part of the lock's
+   * digest.
+   */
   last: z
     .strictObject({ serial: z.int().min(1), sha256: hexDigestSchema })
     .transform(({ serial, sha256 }) => ({ serial, digest: sha256 }))
@@ -45,14 +48,14 @@ interface LockedByKind {
   file: z.output<typeof lockedFile>;
   image: LockedImageEntry;
 }
-/** The same of one kind. */
+/** The same for one kind. */
 export type LockedOf<K extends Kind> = LockedByKind[K];
 
-const AGAIN = "restore it, or remove it and lock what upstream has now: airferry lock MANIFEST";
+const AGAIN = "restore it, or remove it and lock again: airferry lock MANIFEST";
 
 /**
  * Reads a lock; undefined when there is none.
- * @throws {AirferryError} ERR_LOCK_INVALID when it is not one, with the path of each fault
+ * @throws {AirferryError} ERR_LOCK_INVALID for anything else, with the path of each fault
  */
 export async function readLock(file: string): Promise<Lock | undefined> {
   let text: string;
@@ -70,7 +73,10 @@ export async function readLock(file: string): Promise<Lock | undefined> {
   return parseLock(text, file);
 }
 
-/** Parses the text of a lock; `file` names it in messages. @throws {AirferryError} ERR_LOCK_INVALID with the path of each fault */
+/**
+ * Parses the text of a lock; `file` names it in messages. @throws {AirferryError} ERR_LOCK_INVALID with the path of
+ * each fault
+ */
 export function parseLock(text: string, file: string): Lock {
   const version = { key: "lockVersion", value: LOCK_VERSION };
   return parseOwn(lockSchema, text, { file, what: "lock", code: "ERR_LOCK_INVALID", hint: AGAIN, version });
@@ -86,7 +92,7 @@ export function formatLock({ last, entries, ...lock }: Lock): string {
   return `${canonicalJson(written, 1)}\n`;
 }
 
-/** Digest of the formatted lock without `last`: what a bundle says it was packed from. */
+/** Digest of the formatted lock without `last`: the lock that a bundle records. */
 export function lockDigest({ last: _, ...lock }: Lock): Digest {
   return digestOf(formatLock(lock));
 }

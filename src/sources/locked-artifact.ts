@@ -1,17 +1,17 @@
 /**
- * One file of the bundle as the lock has it: what every kind of locked entry is made of. docs/manifest.md, "The lock".
+ * One file of the bundle in the lock: the building block of every kind of locked entry. docs/manifest.md, "The lock".
  *
- * Small things that only exist at lock time (metadata of RPM repositories, image manifests, rewritten repodata) are kept by
- * digest in `x.lock.d/` beside the lock; an artifact refers to them with `kept`.
+ * Small things that only exist at lock time (metadata of RPM repositories, image manifests, rewritten repodata) are
+ * stored by digest in `x.lock.d/` next to the lock; an artifact refers to them with `kept`.
  */
 import { z } from "zod";
 import { formatIntegrity } from "../io/integrity.ts";
 import { digestSchema, sriSchema } from "../io/own-file.ts";
 import { checkPath } from "../io/path-grammar.ts";
 
-/** Keys in the order of the file, so that formatting it again has nothing to sort. */
+/** Keys in the order of the file, so that formatting it again needs no sorting. */
 const lockedArtifact = z.strictObject({
-  /** With `file` and `offset`: how the file is compressed as a whole; `offset` counts plain bytes. */
+  /** With `file` and `offset`: how the file is compressed as a whole; `offset` counts decompressed bytes. */
   codec: z.enum(["gzip", "zstd", "xz"]).exactOptional(),
   established: z.enum(["manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated"]),
   etag: z.string().exactOptional(),
@@ -23,15 +23,15 @@ const lockedArtifact = z.strictObject({
   kept: digestSchema.exactOptional(),
   /** 0755 for executables; default 0644. */
   mode: z.enum(["0644", "0755"]).exactOptional(),
-  /** A package of an RPM repository, as its metadata has it: `name-epoch:version-release.arch`. */
+  /** A package of an RPM repository, according to its metadata: `name-epoch:version-release.arch`. */
   nevra: z.string().exactOptional(),
-  /** With `file`: where in it the artifact begins (a blob in an archive); the rest of the file is something else. */
+  /** With `file`: the offset of the artifact in it (a blob in an archive). */
   offset: z.int().min(0).exactOptional(),
   /** Path in the bundle, which is also the URL below `/`: `isos/x.iso`, `rpms/k8s/Packages/x.rpm`, … */
   path: z.string(),
   /** Fingerprints of the OpenPGP keys that signed the digest, for `upstream-signed`. */
   signedBy: z.array(z.string()).exactOptional(),
-  /** Bytes. Absent only when upstream does not tell and nothing had to be downloaded. */
+  /** Bytes. Absent only when upstream does not say and nothing had to be downloaded. */
   size: z.int().min(0).exactOptional(),
   /** Mirrors in the order to try, original (never rewritten, never with credentials). Absent for `file` and `kept`. */
   urls: z.array(z.string()).exactOptional(),
@@ -55,7 +55,7 @@ function artifactFault(
   return places === 1 ? undefined : ["", "expected one of urls, file and kept"];
 }
 
-/** Artifacts below `root`. Checked in one go: there may be 100,000 of them. */
+/** Artifacts below `root`. Checked in one pass: there may be 100,000 of them. */
 function lockedArtifacts(root: string) {
   return z.array(lockedArtifact).check(({ value, issues }) => {
     for (const [index, it] of value.entries()) {

@@ -5,10 +5,10 @@ import { requestDigest } from "../manifest/request.ts";
 import type { LockedOf } from "./lock-document.ts";
 import type { LockContext } from "./types.ts";
 
-/** Entries that are resolved at once; the fetcher limits requests per host by itself. */
+/** Entries resolved at once; the fetcher limits requests per host by itself. */
 const LOCK_CONCURRENCY = 16;
 
-/** Results come in the order of `entries`; the first error ends the rest. */
+/** Results come in the order of `entries`; the first error stops the others. */
 export async function mapEntries<E, K extends Kind>(
   kind: K,
   entries: readonly E[],

@@ -1,6 +1,7 @@
 /**
- * URLs in the lock, and back: what is recorded has no secrets (io/redact.ts); what is asked gets them again from the manifest,
- * which names them now, and is asked as the one who named it (http/named.ts). docs/manifest.md, "The lock".
+ * Converts URLs to their recorded form in the lock and back: recorded URLs have no secrets (io/redact.ts); requests get
+ * them from the current manifest, and run with the rights of whoever named the URL (http/named.ts). docs/manifest.md,
+ * "The lock".
  */
 import { AirferryError } from "../errors.ts";
 import { type Named, namerOf } from "../http/named.ts";
@@ -21,8 +22,8 @@ interface AskedUrls {
 const HIDDEN = "***";
 
 /**
- * URLs as they are recorded. Those at origins that the user named lose what the manifest has anyway; one that upstream published
- * keeps a query of its own, which its metadata shows to everybody, and could not be asked without.
+ * URLs in recorded form. Those at origins that the user named lose what the manifest has anyway; one that upstream
+ * published keeps its own query, which is public in its metadata and needed for the request.
  */
 export function recordedUrls(urls: readonly string[], byUser: readonly string[]): string[] {
   const queries = new Set(byUser.map(queryOf));
@@ -44,7 +45,7 @@ function withoutUser(text: string): string {
 }
 
 /**
- * Recorded URLs as they are asked. `byUser`: what the entry names in the manifest, see {@link userUrlsOf}.
+ * Recorded URLs in requestable form. `byUser`: what the entry names in the manifest, see {@link userUrlsOf}.
  * @throws {AirferryError} ERR_LOCK_STALE when a URL was recorded without a secret that the manifest does not have
  */
 export function askedUrls(recorded: readonly string[], byUser: readonly string[]): AskedUrls {
@@ -61,7 +62,7 @@ function withSecrets(recorded: string, byUser: readonly string[]): string {
   const same = byUser.find((it) => redactUrl(it) === recorded);
   if (same !== undefined) return same;
   const url = new URL(recorded);
-  // A file below a base: what the longest base that leads to it has.
+  // A file below a base: the secrets of the longest base that leads to it.
   const named = byUser.filter((it) => URL.canParse(it)).map((it) => new URL(it));
   const bases = named
     .filter((it) => it.origin === url.origin && url.pathname.startsWith(it.pathname.replace(/\/?$/, "/")))
@@ -69,12 +70,12 @@ function withSecrets(recorded: string, byUser: readonly string[]): string {
   const wantsUser = url.username === HIDDEN;
   const wantsQuery = url.search === `?${HIDDEN}`;
   const has = (it: URL) => (!wantsUser || it.username + it.password !== "") && (!wantsQuery || it.search !== "");
-  // `../` leads out of a base, and a mirror list is none: then what was named at the same origin.
+  // `../` leaves a base, and a mirror list is not one: then whatever was named at the same origin.
   const base = bases.find(has) ?? named.filter((it) => it.origin === url.origin).find(has);
   if (base === undefined) {
     throw new AirferryError(
       "ERR_LOCK_STALE",
-      `cannot fetch "${recorded}": the lock has it without its secret, and the manifest does not name it`,
+      `cannot fetch "${recorded}": the lock records it without its secret, and the manifest does not name it`,
       { path: recorded, hint: "airferry lock MANIFEST --update" },
     );
   }
@@ -86,7 +87,7 @@ function withSecrets(recorded: string, byUser: readonly string[]): string {
   return url.href;
 }
 
-/** The URLs that the manifest names for what became a locked entry. */
+/** The URLs that the manifest names for a locked entry. */
 export function userUrlsOf(locked: LockedEntry, manifest: Manifest): string[] {
   const { name } = locked;
   switch (locked.kind) {

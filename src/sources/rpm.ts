@@ -1,6 +1,7 @@
 /**
- * `rpms:` of the manifest: repositories mirrored whole (upstream's metadata byte for byte), cut to chosen packages and what
- * these need, or made from a folder of loose RPMs. docs/rpm.md is the prose. Neither lock nor plan ever reads a remote RPM.
+ * `rpms:` of the manifest: repositories mirrored whole (upstream's metadata byte for byte), cut to chosen packages and
+ * what they need, or generated from a folder of loose RPMs. See docs/rpm.md. Neither lock nor plan ever reads a remote
+ * RPM.
  */
 import { emptyFindings } from "./rpm/empty.ts";
 import { excludePackages } from "./rpm/exclude.ts";

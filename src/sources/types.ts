@@ -1,7 +1,7 @@
 /**
- * What every kind of source does: `lock` finds out what exactly the manifest means (network, metadata only, but for
- * artifacts that nobody published a digest of), `plan` turns the locked entries into the files of the bundle without
- * touching the network. Types only.
+ * What every kind of source does: `lock` resolves exactly what the manifest means (network, metadata only, except for
+ * artifacts without a published digest), `plan` turns the locked entries into the files of the bundle without network
+ * access. Types only.
  */
 
 import type { Catalog } from "../bundle/inventory-types.ts";
@@ -20,37 +20,41 @@ import type { LockedOf } from "./lock-document.ts";
 /** Where the bytes of an item come from. */
 export type ItemSource =
   | { from: "url"; urls: string[]; named: Named; auth?: Authenticator; etag?: string }
-  /** With `offset`: `size` bytes from there on, of a file that holds more; with `codec`, of what it is decompressed. */
+  /** With `offset`: `size` bytes from there on, of a larger file; with `codec`, of its decompressed content. */
   | { from: "file"; file: string; offset?: number; codec?: Codec }
   | { from: "kept"; digest: Digest }
-  /** Generated when everything fetched is known. Must give exactly `size` bytes and be a pure function of lock and keys. */
+  /**
+   * Generated once everything else is fetched. Must give exactly `size` bytes and be a pure function of lock and keys.
+   */
   | { from: "made"; make: (digestAt: (path: string) => Digest) => Promise<Uint8Array> | Uint8Array };
 
 export interface PlanItem {
   path: string;
   kind: Kind | "generated";
   mode: "0644" | "0755";
-  /** Bytes; absent when upstream does not tell: pack then fetches it ahead of the layout. */
+  /** Bytes; absent when upstream does not say: pack then fetches it before the layout. */
   size?: number;
   integrity?: Integrity;
   established: Established;
   signedBy?: string[];
   source: ItemSource;
-  /** More places of the same bytes, asked one after the other when `source` fails. */
+  /** More sources of the same bytes, tried in order when `source` fails. */
   others?: ItemSource[];
-  /** Where the path tells people nothing: what it belongs to, and what to do when its bytes cannot be had. */
+  /** If the path is meaningless to people: what it belongs to, and what to do when its bytes are unavailable. */
   about?: { name: string; hint: string };
   /**
-   * Looks at the bytes once their digest is right, before they count as fetched (an RPM's signature, say).
+   * Checks the bytes once their digest is right, before they count as fetched (for example an RPM's signature).
    * Throws an AirferryError (ERR_UPSTREAM_SIGNATURE …) to refuse them.
    */
   check?: (bytes: RandomAccess) => Promise<void>;
   /**
-   * Looks at the bytes once their digest is right, for what cannot work inside although it is what upstream has: the findings
-   * are told, and `pack` refuses over errors. Called again for what an earlier run fetched, so it should read little.
+   * Checks the bytes once their digest is right for what cannot work inside although it matches upstream: findings are
+   * reported, and `pack` refuses errors. Called again for what an earlier run fetched, so it should read little.
    */
   look?: (bytes: RandomAccess) => Promise<readonly Finding[]>;
-  /** A wrong digest, or a `check` that throws, drops the item with a report instead of failing the pack; see `exclude`. */
+  /**
+   * A wrong digest, or a `check` that throws, drops the item and reports it instead of failing the pack; see `exclude`.
+   */
   quarantine?: true;
 }
 
@@ -64,15 +68,15 @@ export interface ItemFault {
 export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   manifest: Manifest;
   fetcher: Fetcher;
-  /** Locked entries of this kind whose manifest text did not change, by name: taken over unless `update` names them. */
+  /** Locked entries of this kind whose manifest text did not change, by name: reused unless `update` names them. */
   previous: ReadonlyMap<string, LockedOf<K>>;
-  /** Entries to lock anew although their text is the same. */
+  /** Entries to lock again although their text is unchanged. */
   update: (kind: Kind, name: string) => boolean;
   /** `x.lock.d/`: small blobs by digest. */
   kept: LockBlobs;
   /** RFC 3339 time for whatever gets generated at lock time. */
   time: string;
-  /** False for `plan`: nothing but metadata may be downloaded, artifacts without published digest stay unpinned. */
+  /** False for `plan`: only metadata may be downloaded, artifacts without published digest stay unpinned. */
   pinFirstSight: boolean;
   /** Downloads a big artifact into the cache, hashing it: SHA-256 and size. `pack` finds it there by digest. */
   download: (
@@ -80,13 +84,13 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
     limits?: { maxBytes?: number },
   ) => Promise<{ digest: Digest; size: number; etag?: string }>;
   /**
-   * Opens an ISO of the manifest by name: a local file, or one that was downloaded and has the digest that the lock knows.
+   * Opens an ISO of the manifest by name: a local file, or a downloaded one that has the locked digest.
    * Undefined when it is not on this host and may not be fetched now. The caller closes it.
    */
   openIso: (name: string) => Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined>;
   /** Whether `openIso` may download; `plan` does not. */
   fetchIsos: boolean;
-  /** One line for people about what is going on. */
+  /** Reports progress, one line of text. */
   report: (line: string) => void;
 }
 
@@ -114,18 +118,18 @@ export interface PlanContext extends LocalPlaces {
 export interface SourceKind<K extends Kind = Kind> {
   kind: K;
   lock(context: LockContext<K>): Promise<LockedOf<K>[]>;
-  /** Items in a fixed order, and the part of the catalog that speaks of them. */
+  /** Items in a fixed order, and their part of the catalog. */
   plan(
     entries: readonly LockedOf<K>[],
     context: PlanContext,
   ): Promise<{ items: PlanItem[]; catalog: Partial<Catalog> }>;
-  /** What upstream has moved since it was locked. An upstream that cannot be asked has moved nothing, and is reported. */
+  /** What moved upstream since it was locked. An unreachable upstream is reported and counts as unmoved. */
   drift?(
     entries: readonly LockedOf<K>[],
     context: Pick<LockContext, "manifest" | "baseDir" | "fetcher" | "report">,
   ): Promise<{ name: string; message: string }[]>;
-  /** What of the locked entries cannot work inside; no network. */
+  /** What cannot work inside among the locked entries; no network. */
   findings?(entries: readonly LockedOf<K>[], context: PlanContext): Promise<Finding[]> | Finding[];
-  /** Takes dropped items out of a locked entry (and out of the metadata generated for it). */
+  /** Removes dropped items from a locked entry (and from the metadata generated for it). */
   exclude?(entry: LockedOf<K>, faults: readonly ItemFault[], context: PlanContext): Promise<LockedOf<K>>;
 }

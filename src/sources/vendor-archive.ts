@@ -1,6 +1,7 @@
 /**
- * The vendor's archive, `capi-image-builder-*.tgz`: taken apart once, as a stream, into the download cache, and written into the
- * manifest as entries of its own: the builder's image, the loose RPMs and the kickstart files. docs/manifest.md, "vendor".
+ * The vendor's archive, `capi-image-builder-*.tgz`: unpacked once, as a stream, into the download cache, and added to
+ * the manifest as separate entries: the builder's image, the loose RPMs and the kickstart files. docs/manifest.md,
+ * "vendor".
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
@@ -22,10 +23,13 @@ import type { UnpackedVendor } from "./local-path.ts";
 /** Name of the `rpms:` entry that its packages become. */
 const VENDOR_RPMS = "vendor";
 
-/** So many members that are left out are told by name. */
+/** How many skipped members are reported by name. */
 const MAX_NAMED = 10;
 
-/** What a member is for; undefined for what is not carried. The container of the yum server is: airferry serves /rpmrepo/ itself. */
+/**
+ * The purpose of a member; undefined if it is not carried. The container of the yum server is: airferry serves
+ * /rpmrepo/ itself.
+ */
 function partOf(path: string): "image" | "rpm" | "kickstart" | undefined {
   if (/(?:^|\/)rpmrepo\/(?:.*\/)?[^/]+\.rpm$/.test(path)) return "rpm";
   if (/(?:^|\/)kickstart\/[^/]+$/.test(path)) return "kickstart";
@@ -33,12 +37,14 @@ function partOf(path: string): "image" | "rpm" | "kickstart" | undefined {
   return undefined;
 }
 
-/** What an archive was taken apart into, and which it was: kept by its size and times, so that it is read whole once only. */
+/**
+ * What an archive was unpacked into, and its identity: recorded by size and times, so that it is read whole only once.
+ */
 const noteSchema = z.object({
   stamp: z.string(),
   /** Of the archive. */
   digest: digestSchema,
-  /** Paths of members that were kept, in the archive's order. */
+  /** Paths of the unpacked members, in the archive's order. */
   kept: z.array(z.string()),
   leftOut: z.array(z.string()),
 });
@@ -46,15 +52,15 @@ type Note = z.output<typeof noteSchema>;
 type Contents = Omit<Note, "stamp">;
 
 export interface OpenedVendor {
-  /** The manifest with the archive's entries in the place of `vendor:`. */
+  /** The manifest with the archive's entries instead of `vendor:`. */
   manifest: Manifest;
   unpacked: UnpackedVendor;
 }
 
 /**
- * Takes the archive of a manifest apart, unless it is already, and puts its parts into the manifest.
- * @throws {AirferryError} ERR_MANIFEST_INVALID for a file that is not there, has another digest, or holds no image; ERR_PATH_UNSAFE
- *   and ERR_UPSTREAM_INVALID for what is no such archive; ERR_SPACE, ERR_IO
+ * Unpacks the archive of a manifest unless that is done already, and adds its parts to the manifest.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for a file that is missing, has another digest, or holds no image;
+ *   ERR_PATH_UNSAFE and ERR_UPSTREAM_INVALID for anything else than such an archive; ERR_SPACE, ERR_IO
  */
 export async function openVendor(
   manifest: Manifest,
@@ -86,14 +92,14 @@ export async function openVendor(
   };
 }
 
-/** The manifest as if the parts were named in it one by one, before what it names itself. */
+/** The manifest as if it named the parts one by one, before its own entries. */
 function withParts(manifest: Manifest, given: string, { kept }: Contents): Manifest {
   const at = (path: string) => `${given}/${path}`;
   const images: ImageEntry[] = kept.filter((it) => partOf(it) === "image").map((it) => ({ archive: at(it) }));
   if (images.length === 0) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
-      `cannot use vendor archive "${given}": no image of the builder is in it: expected a .tar beside kickstart/ and rpmrepo/`,
+      `cannot use vendor archive "${given}": it has no builder image: expected a .tar next to kickstart/ and rpmrepo/`,
       { path: given, hint: "is it capi-image-builder-VERSION.tgz? other files go under images:, files: or rpms:" },
     );
   }
@@ -149,7 +155,7 @@ async function unpackArchive(
     }
     const { leftOut } = contents;
     const more = leftOut.length > MAX_NAMED ? ` and ${leftOut.length - MAX_NAMED} more` : "";
-    if (leftOut.length > 0) report(`${given}: left out ${leftOut.slice(0, MAX_NAMED).join(", ")}${more}`);
+    if (leftOut.length > 0) report(`${given}: skipped ${leftOut.slice(0, MAX_NAMED).join(", ")}${more}`);
     return contents;
   } catch (cause) {
     await rm(`${stem}.part`, { recursive: true, force: true });
@@ -159,7 +165,7 @@ async function unpackArchive(
   }
 }
 
-/** Streams the archive: hashed as it is, decompressed, and its parts written below `dir`. */
+/** Streams the archive: hashed, decompressed, and its parts written below `dir`. */
 async function unpackInto(dir: string, file: string, size: number, given: string): Promise<Contents> {
   const compression = compressionOf(await headOf(file));
   const running = new RunningDigest();
@@ -184,13 +190,13 @@ async function unpackInto(dir: string, file: string, size: number, given: string
   return { digest: running.digest(), kept, leftOut };
 }
 
-/** No member can stand in another's place: names are new, and nothing but folders and files is ever made. */
+/** No member can replace another: names are new, and only folders and files are ever created. */
 async function writeMember(path: string, { body, mtimeMs }: TarFile): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const handle: FileHandle = await open(path, "wx", 0o600);
   try {
     for await (const chunk of body) await handle.writeFile(chunk);
-    // The archive's times, not this moment's: unpacked again it is the same.
+    // The archive's times, not the current one, so that unpacking again gives the same result.
     const time = new Date(mtimeMs ?? 0);
     await handle.utimes(time, time);
     await handle.sync();

@@ -31,7 +31,7 @@ t.test("readMedia() tells each wrong place from the others, and names the right 
     [join(dir, "empty"), "ERR_BUNDLE_INCOMPLETE", /not a bundle, or only a part/, /holds SHA256SUMS/],
     [join(dir, "other"), "ERR_BUNDLE_INCOMPLETE", /not a bundle/, /holds SHA256SUMS/],
     [join(dir, "nowhere"), "ERR_NOT_FOUND", /no such folder/, /mounted/],
-    [join(dir, "dangling"), "ERR_NOT_FOUND", /a link to what is not there/, /mounted/],
+    [join(dir, "dangling"), "ERR_NOT_FOUND", /a dangling link/, /mounted/],
   ] as const) {
     const error = await readMedia([place]).then(
       () => undefined,

@@ -88,7 +88,7 @@ t.test("what is damaged or missing is named, all of it", async (t) => {
   t.match(message, "image quay.example.com/lab/two:2 answers 500");
 });
 
-t.test("a layer that is not there although its platform was packed", async (t) => {
+t.test("a layer that is missing although its platform was packed", async (t) => {
   const made = make();
   const layer = made.layersOf(made.other).layers[0]!.digest;
   const images = [made.images.catalogImage("quay.example.com/lab/two:2", made.other)];

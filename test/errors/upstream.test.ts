@@ -76,7 +76,7 @@ t.test("what upstream did is told, and what helps", (t) =>
         return run(["lock", "m.yaml"]).finally(() => upstream.close());
       },
       message: /the repository changed \d+ times while it was read/,
-      hint: /run the command again when it is settled/,
+      hint: /run the command again once that is finished/,
     },
     ERR_UPSTREAM_INVALID: {
       cause: (dir, run) => {

@@ -13,7 +13,7 @@ t.test("head() believes GET where HEAD is refused, whatever the status", async (
     const head = await fetcher.head({ urls: [`${upstream.url}/a`] });
     t.equal(head.size, 5000, String(refuseHead));
     const error = await fetcher.head({ urls: [`${upstream.url}/b`] }).catch((it: AirferryError) => it);
-    t.equal(httpStatusOf(error), 404, "what is not there is not there by GET either");
+    t.equal(httpStatusOf(error), 404, "what HEAD does not find, GET does not find either");
     await fetcher.close();
     await upstream.close();
   }

@@ -117,7 +117,7 @@ t.test(
   },
 );
 
-t.test("a proxy that is not there is named, without its password", async (t) => {
+t.test("a proxy that is missing is named, without its password", async (t) => {
   const upstream = await startUpstream({ files: new Map([["/a.bin", BYTES]]) });
   t.teardown(() => upstream.close());
   const gone = await startProxy();

@@ -18,7 +18,7 @@ const OTHERS = ["quay.io/bitnami/redis:7", "registry.example.com:5000/lab/app:1.
 const ORIGINALS = [...HUB, ...OTHERS];
 /** containers/image knows no such registry: no rule can name it, and it must not spoil the rules for the others. */
 const IPV6 = "[2001:db8::1]:5000/lab/six:1.0";
-/** What hides the real reason: that the image is not there. */
+/** What hides the real reason: that the image is missing. */
 const ELSEWHERE = /x509|certificate|dial tcp|lookup/;
 
 const nameOf = (reference: string) => reference.slice(0, reference.lastIndexOf(":"));

@@ -268,7 +268,7 @@ t.test("skopeo copies between registries around it with equal digests", async (t
   }
 });
 
-t.test("stripped indexes: only by choice, without signatures of what is not there", async (t) => {
+t.test("stripped indexes: only by choice, without signatures of what is missing", async (t) => {
   if (!needs(t, "docker-registry", "crane")) return;
   const gap = await imageGap(t, "airferry-strip");
   const images = new TestImages();

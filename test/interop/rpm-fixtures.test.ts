@@ -17,7 +17,7 @@ import type { LockFile } from "../fixtures/rpm-lock.ts";
 /** Repositories that cannot be mirrored, and why: parts are absent from the fixtures, or they lie. */
 const REFUSED: [path: RegExp, reason: RegExp][] = [
   [/^createrepo_c\/repo_01$/, /primary\.xml\.gz": too large: expected at most 782 bytes, got 783/],
-  [/^cs9-2025-osbuild\/baseos$/, /primary metadata is not there/],
+  [/^cs9-2025-osbuild\/baseos$/, /primary metadata is missing/],
   [/^dnf5\/repos-repomd\/repomd-(comps-|modules|repo1$)/, /primary\.xml": (wrong size|too large)/],
   [/^suse-rmt\/dummy_repo$/, /primary\.xml\.gz": too large/],
 ];

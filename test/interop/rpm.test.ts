@@ -174,7 +174,7 @@ t.test("what dnf must refuse", async (t) => {
   const wrongKey = await dnf(dir, "wrongkey", otherKey, "install", "aft-lib");
   t.not(wrongKey.status, 0, "rewritten metadata is not signed by upstream's key");
   const missing = await dnf(dir, "missing", repos, "install", "aft-words");
-  t.not(missing.status, 0, "what was not packed is not there");
+  t.not(missing.status, 0, "what was not packed is missing");
 });
 
 t.test("pack refuses, or drops, what upstream signed wrongly or not at all", async (t) => {

@@ -58,7 +58,7 @@ t.test("commands that go wrong", async (t) => {
     ["prints nothing", "true"],
     ["prints something else", "echo hello"],
     ["prints too much", "yes"],
-    ["is not there", "/nowhere/signer"],
+    ["is missing", "/nowhere/signer"],
     ["signs other bytes", `echo x | ${openssl}`],
     ["is killed", "kill -9 $$"],
   ]);

@@ -126,7 +126,7 @@ t.test("platforms: leaves out only layers; each blob is fetched once; a rerun fe
   t.equal((await run()).status, 0);
   t.equal(fake.log.length, before, "nothing is asked again");
   const missing = await pack(t, made, {}, { platforms: ["linux/s390x"] });
-  t.equal(missing.ran.status, 2, "the manifest asks for what is not there");
+  t.equal(missing.ran.status, 2, "the manifest asks for what is missing");
   t.match(missing.ran.stderr, /has no linux\/s390x: expected one of linux\/amd64, linux\/arm64/);
 });
 
@@ -172,7 +172,7 @@ t.test("what a registry must not get away with", async (t) => {
   const bad = new Map<string, [NonNullable<FakeRegistryOptions["spoil"]>, RegExp]>([
     [
       "another digest in the header",
-      [{ path: tag, headers: { "docker-content-digest": made.amd64.digest } }, /not what its own header says/],
+      [{ path: tag, headers: { "docker-content-digest": made.amd64.digest } }, /does not match its own header/],
     ],
     [
       "another media type in the header",
@@ -304,7 +304,7 @@ t.test("a tag that is gone, and registries that are gone, are said at once and c
   t.equal(drift.status, 0, drift.stderr);
   t.ok(Date.now() - since < 15_000, `${Date.now() - since} ms`);
   t.match(drift.stderr, `${one.host}/lab/bb:3.0 moved upstream: locked ${made.index.digest}`);
-  t.match(drift.stderr, `the tag ${one.host}/lab/bb:4.0 is gone upstream; what is locked stays: ${made.index.digest}`);
+  t.match(drift.stderr, `the tag ${one.host}/lab/bb:4.0 no longer exists upstream; still locked: ${made.index.digest}`);
   t.match(drift.stderr, new RegExp(`could not ask ${two.host} whether \\S+ and 11 more moved: .*connection refused`));
   t.equal(drift.stderr.split("could not ask").length, 2, "one line for each host");
   t.ok(one.log.length - before[0] <= 24, "one question for each tag");

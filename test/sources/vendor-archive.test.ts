@@ -162,11 +162,11 @@ t.test("hostile archives are refused, and nothing of them stays", async (t) => {
       "device",
       [gzipSync(tarOf([...good, { path: "rpmrepo/x.rpm", type: "CharacterDevice" }])), /is a CharacterDevice/],
     ],
-    ["duplicate", [gzipSync(tarOf([...good, twice])), /is in it twice/]],
-    ["cut off", [cut.subarray(0, cut.length / 2), /damaged or cut off|unexpected end/]],
+    ["duplicate", [gzipSync(tarOf([...good, twice])), /is in it more than once/]],
+    ["cut off", [cut.subarray(0, cut.length / 2), /damaged or truncated|unexpected end/]],
     ["compressed twice", [gzipSync(gzipSync(tarOf(good))), /compressed twice/]],
-    ["no archive", [gzipSync(Buffer.from("hello ".repeat(1000))), /": it is no tar archive$/m]],
-    ["without an image", [gzipSync(tarOf(good.filter((it) => !it.path.endsWith(".tar")))), /no image of the builder/]],
+    ["no archive", [gzipSync(Buffer.from("hello ".repeat(1000))), /": it is not a tar archive$/m]],
+    ["without an image", [gzipSync(tarOf(good.filter((it) => !it.path.endsWith(".tar")))), /no builder image/]],
     ["bomb", [bomb, /it grows to more than/]],
   ]);
   for (const [name, [bytes, message]] of cases) {
@@ -192,7 +192,7 @@ t.test("bytes behind the archive's end cost no memory and no time", async (t) =>
   t.ok(process.memoryUsage().rss - before < 256 * 1024 * 1024);
 });
 
-t.test("a file that is not there, and a name that is taken, are told as what they are", async (t) => {
+t.test("a file that is missing, and a name that is taken, are reported as such", async (t) => {
   const { dir, file } = site(t, gzipSync(tarOf(parts())));
   rmSync(join(dir, "v.tgz"));
   await t.rejects(opened(dir), { message: 'cannot use vendor archive "./v.tgz": no such file' });
@@ -206,7 +206,7 @@ t.test("given under images:, it leads to the line that takes it", async (t) => {
     const dir = scratch(t);
     writeFileSync(join(dir, "v.tgz"), bytes);
     const error = (await openImageArchive(join(dir, "v.tgz"), "./v.tgz").catch((it: unknown) => it)) as AirferryError;
-    t.match(error.message, /it is no image archive, but holds capi-builder-v4\.6\.23\.tar, yum-repo-v1\.0\.0\.tar/);
+    t.match(error.message, /it is not an image archive, but holds capi-builder-v4\.6\.23\.tar, yum-repo-v1\.0\.0\.tar/);
     t.match(error.hint, /vendor: \{ archive: \.\/v\.tgz \}/);
   }
 });

@@ -1,4 +1,4 @@
-/** src/store/layout.ts: names inside a store, and that no stream's name leads out of it. */
+/** src/store/layout.ts: names inside a store, and that no stream's name leaves it. */
 import t from "tap";
 import { blobPathIn, incomingFolder, releaseName, streamFolder } from "../../src/store/layout.ts";
 

@@ -27,7 +27,7 @@ t.test("readRelease() gives what was signed, by whom, and every entry by its pat
   t.match(await readImport(folder), { threshold: 1, signers: [key.keyid], importedAt: /^\d{4}-.*Z$/ });
 });
 
-t.test("readRelease() refuses a record that changed, and tells one that is not there from it", async (t) => {
+t.test("readRelease() refuses a record that changed, and distinguishes a missing one", async (t) => {
   const { folder } = await imported(t);
   const damage: readonly (readonly [file: string, change: (text: string) => string, message: RegExp])[] = [
     ["airferry.json", (it) => it.replace('"serial":4', '"serial":5'), /digest mismatch in airferry\.json/],

@@ -1,16 +1,16 @@
 /**
- * Compressed archives as a stream of plain bytes, with a limit on what they may grow to. Which compression it is, the first
- * bytes say, never the name.
+ * Decompresses archives as streams, with a limit on how far they may grow. The compression is detected by the first
+ * bytes, never by the name.
  */
 import { Duplex, Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import { decodeXzStream } from "../../rpm/xz.ts";
 
-/** The compressions that can be read here, as a lock names them. */
+/** The supported compressions, as a lock names them. */
 export type Codec = "gzip" | "zstd" | "xz";
 
-/** A compression by its magic number, the command that takes it off, and the stream that does so here, where there is one. */
+/** A compression: its magic number, the command that decompresses it, and the decompressing stream, if supported. */
 export interface Compression {
   name: string;
   magic: string;
@@ -27,7 +27,7 @@ export const COMPRESSIONS: readonly Compression[] = [
   { name: "bzip2", magic: "425a68", command: "bzip2 -d" },
 ];
 
-/** Faults of the source stay what they are; those of the decoder get a code like those of zlib. */
+/** Errors of the source pass unchanged; those of the decoder get a code like zlib's. */
 async function* inflateXz(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   let failed: unknown;
   async function* watched(): AsyncGenerator<Uint8Array> {
@@ -45,22 +45,22 @@ async function* inflateXz(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buf
   }
 }
 
-/** Bytes that tell a compression from another. */
+/** Bytes that are enough to detect a compression. */
 export const MAGIC_BYTES = 6;
 /** Real archives grow to a few times their size; layers full of zeros somewhat more. */
 const MAX_RATIO = 100;
 const SLACK_BYTES = 64 * 1024 * 1024;
 
-/** The compression that a file's first bytes say; undefined for none that is known. */
+/** The compression that a file's first bytes show; undefined if unknown. */
 export function compressionOf(head: Uint8Array): Compression | undefined {
   const hex = Buffer.from(head).toString("hex");
   return COMPRESSIONS.find(({ magic }) => hex.startsWith(magic));
 }
 
-/** What a failure of the decompression means; any other error as it is. */
+/** Converts a decompression failure; returns any other error unchanged. */
 export function inflateFault(cause: unknown, name: string): unknown {
   if (!/^Z_|^ZSTD_/.test(String((cause as NodeJS.ErrnoException | undefined)?.code))) return cause;
-  const fault = `it is damaged or cut off: ${(cause as Error).message}`;
+  const fault = `it is damaged or truncated: ${(cause as Error).message}`;
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
     path: name,
     cause,
@@ -69,9 +69,9 @@ export function inflateFault(cause: unknown, name: string): unknown {
 }
 
 /**
- * Makes the streams that turn a compressed file of `size` bytes into plain bytes, to be piped one into the other. They end in
- * ERR_UPSTREAM_INVALID for more than 100 times the size and 64 MiB, a decompression bomb.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID for a compression that cannot be read here
+ * Creates the streams that decompress a file of `size` bytes, to be piped into each other. They fail with
+ * ERR_UPSTREAM_INVALID beyond 100 times the size and 64 MiB (a decompression bomb).
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for an unsupported compression
  */
 export function inflaters(compression: Compression, size: number, name: string): [Duplex, Transform] {
   if (compression.open === undefined) {

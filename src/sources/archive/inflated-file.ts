@@ -1,13 +1,13 @@
 /**
- * Compressed files read from front to back, without a copy on disk: places in them are counted in plain bytes. What lies before a
- * place is decompressed and passed over, so that whoever takes several parts takes them in the file's order.
+ * Reads compressed files from front to back, without a copy on disk; offsets count decompressed bytes. Everything
+ * before an offset is decompressed and skipped, so callers read several parts in the file's order.
  */
 import { createReadStream, type ReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { pipeline } from "node:stream";
 import { COMPRESSIONS, type Codec, type Compression, inflateFault, inflaters } from "./inflate.ts";
 
-/** One compressed file that is being read. Whoever opens it disposes of it. */
+/** One compressed file that is being read. The caller who opens it disposes it. */
 export class InflatedFile implements AsyncDisposable {
   readonly #name: string;
   readonly #source: ReadStream;
@@ -19,14 +19,14 @@ export class InflatedFile implements AsyncDisposable {
     const [inflate, limiter] = inflaters(compression, size, name);
     this.#name = name;
     this.#source = createReadStream(file, { highWaterMark: 1 << 20 });
-    // Whatever fails is told by the last of them, to whoever reads it.
+    // Any failure is reported by the last stream, to its reader.
     pipeline(this.#source, inflate, limiter, () => {});
     this.#chunks = limiter[Symbol.asyncIterator]();
   }
 
   /**
-   * @param name the file as the manifest has it, for messages
-   * @throws {AirferryError} ERR_UPSTREAM_INVALID for a compression that cannot be read here; ENOENT and the like as they are
+   * @param name the file as the manifest names it, for messages
+   * @throws {AirferryError} ERR_UPSTREAM_INVALID for an unsupported compression; system errors such as ENOENT unchanged
    */
   static async open(file: string, compression: Compression | Codec, name: string): Promise<InflatedFile> {
     const { size } = await stat(file);
@@ -34,14 +34,14 @@ export class InflatedFile implements AsyncDisposable {
     return new InflatedFile(file, known, size, name);
   }
 
-  /** Plain bytes that are behind. */
+  /** Decompressed bytes already consumed. */
   get position(): number {
     return this.#position;
   }
 
   /**
-   * Passes over what lies before `offset` and gives up to `length` bytes from there on, fewer only where the file ends. The place must
-   * not be behind already.
+   * Skips to `offset` and returns up to `length` bytes from there, fewer only at the end of the file. The offset must
+   * not be consumed already.
    * @throws {AirferryError} ERR_UPSTREAM_INVALID for damage and for a decompression bomb
    */
   async *take(offset: number, length: number): AsyncGenerator<Buffer> {
@@ -83,12 +83,12 @@ export class InflatedFile implements AsyncDisposable {
   }
 }
 
-/** The compressed files that parts are taken out of: each is read once, as long as parts are asked for in its order. */
+/** The compressed files that parts are read from: each is read once, as long as parts are requested in order. */
 export class InflatedFiles implements AsyncDisposable {
-  /** Readers that nobody uses now, by file. */
+  /** Idle readers, by file. */
   readonly #idle = new Map<string, InflatedFile>();
 
-  /** `size` plain bytes at `offset`, fewer where the file ends. @throws as {@link InflatedFile} does */
+  /** `size` decompressed bytes at `offset`, fewer at the end of the file. @throws as {@link InflatedFile} does */
   async *take(file: string, codec: Codec, offset: number, size: number): AsyncGenerator<Buffer> {
     let reader = this.#idle.get(file);
     this.#idle.delete(file);
@@ -102,13 +102,13 @@ export class InflatedFiles implements AsyncDisposable {
       yield* reader.take(offset, size);
       isWhole = true;
     } finally {
-      // Two may have asked at once, each with a reader of its own: one is kept.
+      // Two callers may have used separate readers at once: only one stays open.
       if (isWhole && !this.#idle.has(file)) this.#idle.set(file, reader);
       else await reader[Symbol.asyncDispose]();
     }
   }
 
-  /** Lets go of a file that nothing more is wanted of. */
+  /** Closes a file that is no longer needed. */
   async close(file: string): Promise<void> {
     await this.#idle.get(file)?.[Symbol.asyncDispose]();
     this.#idle.delete(file);

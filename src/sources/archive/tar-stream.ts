@@ -1,6 +1,7 @@
 /**
- * Reads a tar archive from a stream, member by member, once. Only regular files and folders may be in it, each under one legal
- * path: links, devices, sparse files, `..` and duplicates are refused, since nobody honest packs them into what is read here.
+ * Reads a tar archive from a stream, member by member, once. It may contain only regular files and folders, each under
+ * one legal path: links, devices, sparse files, `..` and duplicates are refused, since no honest archive of this kind
+ * has them.
  */
 
 import { Parser, type ReadEntry } from "tar";
@@ -11,11 +12,11 @@ import { compressionOf, MAGIC_BYTES } from "./inflate.ts";
 
 /** One regular file. */
 export interface TarFile {
-  /** Without `./` in front. */
+  /** Without leading `./`. */
   path: string;
   /** Bytes. */
   size: number;
-  /** Milliseconds since 1970; absent where the archive does not tell. */
+  /** Milliseconds since 1970; absent if the archive does not say. */
   mtimeMs?: number;
   body: AsyncIterable<Uint8Array>;
 }
@@ -26,8 +27,8 @@ const MAX_META_BYTES = 1024 * 1024;
 const FILES = new Set(["File", "OldFile", "ContiguousFile"]);
 
 /**
- * Calls `visit` for every regular file, one after the other; a body that it does not read is passed over.
- * @throws {AirferryError} ERR_PATH_UNSAFE, ERR_UPSTREAM_INVALID; whatever `chunks` and `visit` throw
+ * Calls `visit` for every regular file, one after the other; a body that it does not read is skipped.
+ * @throws {AirferryError} ERR_PATH_UNSAFE, ERR_UPSTREAM_INVALID; anything `chunks` and `visit` throw
  */
 export async function readTarStream(
   chunks: AsyncIterable<Uint8Array>,
@@ -40,7 +41,7 @@ export async function readTarStream(
   let wake = () => {};
   const fail = (error: unknown) => {
     failure ??= { error };
-    // Whoever reads the body must not wait for bytes that never come.
+    // The reader of the body must not wait for bytes that never arrive.
     current?.destroy(error instanceof Error ? error : new Error(String(error)));
     wake();
   };
@@ -54,14 +55,14 @@ export async function readTarStream(
     hasEnded = true;
     wake();
   });
-  // What comes behind the archive's end is read, but the parser would collect all of it.
+  // Data after the archive's end is read, but the parser would collect all of it.
   parser.on("eof", () => {
     isPastEnd = true;
   });
   let hasMembers = false;
   parser.on("error", (error: Error) => {
     const fault = error.message.replace(/^TAR_[A-Z_]+: /, "");
-    fail(invalid(name, hasMembers ? `it is damaged: ${fault}` : "it is no tar archive"));
+    fail(invalid(name, hasMembers ? `it is damaged: ${fault}` : "it is not a tar archive"));
   });
   parser.on("ignoredEntry", (entry: ReadEntry) => {
     entry.resume();
@@ -69,7 +70,7 @@ export async function readTarStream(
   });
   parser.on("entry", (entry: ReadEntry) => {
     hasMembers = true;
-    // What destroys it is told by whoever reads it, if anybody does.
+    // Its reader, if any, reports why it was destroyed.
     entry.on("error", () => {});
     visits = visits.then(async () => {
       if (failure === undefined) {
@@ -85,7 +86,7 @@ export async function readTarStream(
       entry.resume();
     });
   });
-  /** A member's bytes. One that was destroyed says so to whoever waits for it then, and to nobody who asks later. */
+  /** A member's bytes. Once destroyed, it fails for a reader that is waiting, not for later ones. */
   async function* bodyOf(entry: ReadEntry): AsyncGenerator<Uint8Array> {
     const chunks = (entry as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
     for (;;) {
@@ -104,7 +105,7 @@ export async function readTarStream(
     let head: Uint8Array = Buffer.alloc(0);
     for await (const chunk of chunks) {
       throwIfAborted();
-      // The parser would take a second compression off by itself, past every limit.
+      // The parser would decompress a second time by itself, past every limit.
       if (head.length < MAGIC_BYTES) {
         head = Buffer.concat([head, chunk]);
         const again = compressionOf(head);
@@ -129,7 +130,7 @@ function accepted(entry: ReadEntry, seen: Set<string>, name: string): string | u
   if (!isFile && entry.type !== "Directory") {
     throw invalid(name, `member "${shown(path)}" is a ${entry.type}: expected files and folders`);
   }
-  // The archive's own top.
+  // The archive's top folder.
   if (!isFile && (path === "" || path === ".")) return undefined;
   const fault = checkPath(path);
   if (fault !== undefined) {
@@ -139,7 +140,7 @@ function accepted(entry: ReadEntry, seen: Set<string>, name: string): string | u
     });
   }
   if (!isFile) return undefined;
-  if (seen.has(path)) throw invalid(name, `member "${shown(path)}" is in it twice`);
+  if (seen.has(path)) throw invalid(name, `member "${shown(path)}" is in it more than once`);
   seen.add(path);
   if (seen.size > MAX_MEMBERS) throw invalid(name, `it has more than ${MAX_MEMBERS} members`);
   return path;
@@ -156,6 +157,6 @@ function shown(path: string): string {
 function invalid(name: string, fault: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
     path: name,
-    hint: "copy the file again; if it stays so, do not use it",
+    hint: "copy the file again; if that does not help, do not use it",
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Files of an image archive by their names in it: in a tar file, where they are read in place, in a compressed one, which is read once
- * from front to back, and in a folder.
+ * Files of an image archive by their names in it: in a tar file (read in place), in a compressed one (read once from
+ * front to back), or in a folder.
  */
 import { createHash } from "node:crypto";
 import { type FileHandle, open, realpath, stat } from "node:fs/promises";
@@ -13,10 +13,10 @@ import { type Codec, type Compression, compressionOf, MAGIC_BYTES } from "../arc
 import { InflatedFile } from "../archive/inflated-file.ts";
 import { findMember, indexTar } from "./tar-index.ts";
 
-/** Where a file of an archive lies. */
+/** Where a file of an archive is. */
 export interface MemberPlace {
   file: string;
-  /** In plain bytes. */
+  /** In decompressed bytes. */
   offset: number;
   size: number;
   /** How `file` is compressed as a whole. */
@@ -26,26 +26,26 @@ export interface MemberPlace {
 /** The caller closes it. */
 export interface Files extends AsyncDisposable {
   readonly name: string;
-  /** What in it looks like an archive itself. */
+  /** Members that look like archives themselves. */
   readonly archives: readonly string[];
   find(path: string): Promise<MemberPlace | undefined>;
-  /** All bytes of what is no larger than an image's manifest may be. */
+  /** All bytes of a file no larger than an image manifest may be. */
   small(place: MemberPlace): Promise<Buffer>;
   /** The first four bytes. */
   head(place: MemberPlace): Promise<Buffer>;
   digest(place: MemberPlace): Promise<OciDigest>;
 }
 
-/** What to do about an archive that is not what it should be. */
+/** Hint for a malformed archive. */
 export const HINT = "copy the file again, or save the image again";
 const HASH_CHUNK_BYTES = 1024 * 1024;
 const HEAD_BYTES = 4;
-/** Of a compressed archive, files up to this size are held in memory, and JSON up to the size of an image's manifest. */
+/** Files of a compressed archive up to this size, and JSON up to the size of an image manifest, are held in memory. */
 const MAX_TINY_BYTES = 64 * 1024;
-/** So much of one archive may be held. */
+/** Most bytes of one archive held in memory. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
 
-/** Tells the archives that a vendor packs from the layers of an older image archive, `ID/layer.tar`. */
+/** Distinguishes archives that a vendor packs from the layers of an older image archive, `ID/layer.tar`. */
 function isArchiveName(path: string): boolean {
   return /^(?:[^/]+\/)?[^/]+\.tar$/.test(path) && !path.endsWith("/layer.tar");
 }
@@ -79,7 +79,7 @@ export async function openTar(file: string, shown: string): Promise<Files> {
   }
 }
 
-/** An OCI layout that lies open. */
+/** An OCI layout in a folder. */
 export async function openFolder(folder: string, shown: string): Promise<Files> {
   const root = await realpath(folder);
   return {
@@ -90,7 +90,7 @@ export async function openFolder(folder: string, shown: string): Promise<Files> 
       const full = join(root, path);
       const real = await realpath(full).catch(() => undefined);
       if (real === undefined) return undefined;
-      // A link may not lead elsewhere, whatever its target holds.
+      // Links are refused, whatever their target holds.
       if (real !== full) {
         throw new AirferryError("ERR_PATH_UNSAFE", `cannot read layout "${shown}": "${path}" is a link`, {
           path: shown,
@@ -100,7 +100,7 @@ export async function openFolder(folder: string, shown: string): Promise<Files> 
       return found.isFile() ? { file: join(shown, path), offset: 0, size: found.size } : undefined;
     },
     ...readersOf(shown, async (place, position, length) => {
-      // `shown` may be written in many ways; the place's path is `shown` and what is below it, joined.
+      // `shown` may be written in many ways; the file's path is `shown` joined with what is below it.
       const handle = await open(join(root, relative(shown, place.file)), "r");
       try {
         return await readAt(handle, position, length);
@@ -120,7 +120,7 @@ async function readAt(handle: FileHandle, position: number, length: number): Pro
 
 type ReadAt = (place: MemberPlace, position: number, length: number) => Promise<Buffer>;
 
-/** What can be asked of files that can be read anywhere. */
+/** Operations on files with random access. */
 function readersOf(name: string, read: ReadAt): Pick<Files, "small" | "head" | "digest"> {
   return {
     small: (place) => read(place, 0, place.size),
@@ -129,7 +129,7 @@ function readersOf(name: string, read: ReadAt): Pick<Files, "small" | "head" | "
       const hash = createHash("sha256");
       for (let position = 0; position < place.size; ) {
         const chunk = await read(place, position, Math.min(HASH_CHUNK_BYTES, place.size - position));
-        if (chunk.length === 0) throw invalid(name, "it became shorter while it was read");
+        if (chunk.length === 0) throw invalid(name, "it was truncated while being read");
         hash.update(chunk);
         position += chunk.length;
       }
@@ -138,15 +138,15 @@ function readersOf(name: string, read: ReadAt): Pick<Files, "small" | "head" | "
   };
 }
 
-/** What is known of a file that has gone by. */
+/** What is known about a file that was passed. */
 interface Seen {
   head: Buffer;
   digest: OciDigest;
-  /** Where it may be asked for. */
+  /** Set if it may be requested later. */
   bytes?: Buffer;
 }
 
-/** One pass: nothing is written to disk, and of what is large only the digest stays. */
+/** One pass: nothing is written to disk, and only the digest of large files is stored. */
 async function openCompressed(file: string, shown: string, compression: Compression): Promise<Files> {
   const seen = new Map<number, Seen>();
   let held = 0;
@@ -186,7 +186,7 @@ async function openCompressed(file: string, shown: string, compression: Compress
   };
 }
 
-/** An archive that is not what it should be. */
+/** A malformed archive. */
 export function invalid(name: string, fault: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read archive "${name}": ${fault}`, {
     path: name,

@@ -1,6 +1,6 @@
 /**
- * A Helm chart as it is packaged: a gzip tar of one folder. Only what airferry must know is read out of it, with bounds on
- * everything. See Helm, "Charts", and "Helm Provenance and Integrity".
+ * A packaged Helm chart: a gzip tar of one folder. Only what airferry needs is read, with limits on everything. See
+ * Helm, "Charts", and "Helm Provenance and Integrity".
  */
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
@@ -14,7 +14,7 @@ export const MAX_CHART_BYTES = 16 * 1024 * 1024;
 const MAX_UNPACKED_BYTES = 128 * 1024 * 1024;
 const MAX_CHART_YAML_BYTES = 1024 * 1024;
 
-/** What `Chart.yaml` says; values that are no strings were written without quotes and are taken as written. */
+/** What `Chart.yaml` says; values that are not strings were written without quotes and are used as written. */
 export interface ChartMetadata {
   apiVersion: string;
   name: string;
@@ -26,8 +26,8 @@ export interface ChartMetadata {
 }
 
 /**
- * Reads `Chart.yaml` of a packaged chart, in a thread: few bytes may be a large archive.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID when it is no chart
+ * Reads `Chart.yaml` of a packaged chart, in a thread: a few bytes may decompress to a large archive.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when it is not a chart
  */
 export async function readChart(bytes: Uint8Array, shown: string): Promise<ChartMetadata> {
   return runInThread("chart", { bytes, args: [shown], tooMuch: (what) => invalid(shown, what) });
@@ -36,12 +36,12 @@ export async function readChart(bytes: Uint8Array, shown: string): Promise<Chart
 function invalid(shown: string, what: string, cause?: unknown): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot read chart "${shown}": ${what}`, {
     path: shown,
-    hint: "expected what helm package writes: a .tgz with one folder and Chart.yaml in it",
+    hint: "expected what helm package writes: a .tgz with one folder that contains Chart.yaml",
     cause,
   });
 }
 
-/** The same in this thread. @throws {AirferryError} ERR_UPSTREAM_INVALID when it is no chart */
+/** The same in the current thread. @throws {AirferryError} ERR_UPSTREAM_INVALID when it is not a chart */
 export async function parseChart(bytes: Uint8Array, shown: string): Promise<ChartMetadata> {
   const fault = (what: string, cause?: unknown) => invalid(shown, what, cause);
   let text: string | undefined;
@@ -51,7 +51,7 @@ export async function parseChart(bytes: Uint8Array, shown: string): Promise<Char
   } catch (cause) {
     throw fault((cause as Error).message, cause);
   }
-  if (text === undefined) throw fault("there is no Chart.yaml in its folder");
+  if (text === undefined) throw fault("its folder has no Chart.yaml");
   const document = parseYaml(text, { schema: "failsafe" });
   const value: unknown = document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
   if (typeof value !== "object" || value === null) {
@@ -84,7 +84,7 @@ export async function parseChart(bytes: Uint8Array, shown: string): Promise<Char
   };
 }
 
-/** The text of `FOLDER/Chart.yaml`; charts within the chart have theirs deeper. */
+/** The text of `FOLDER/Chart.yaml`; subcharts have theirs deeper. */
 function chartYamlIn(tar: Uint8Array): string | undefined {
   let found: string | undefined;
   let fault: Error | undefined;

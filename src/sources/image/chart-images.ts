@@ -1,7 +1,7 @@
 /**
- * The images that a chart needs: those that it renders to with the given values, where there is a helm to render it, else
- * those that its annotations list (Artifact Hub's `artifacthub.io/images`, and `images`). What was found is locked, so another
- * helm changes nothing later.
+ * The images that a chart needs: those in its rendered objects with the given values, if helm is available, otherwise
+ * those that its annotations list (Artifact Hub's `artifacthub.io/images`, and `images`). The result is locked, so
+ * another helm changes nothing later.
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
@@ -17,7 +17,10 @@ import type { ChartMetadata } from "./chart-archive.ts";
 const HELM_TIMEOUT_MS = 120_000;
 const MAX_RENDERED_BYTES = 64 * 1024 * 1024;
 const MAX_DEPTH = 64;
-/** A registry host with a dot, a path, and a tag or digest: what arguments and variables must look like to be an image. */
+/**
+ * A registry host with a dot, a path, and a tag or digest: what arguments and variables must look like to count as an
+ * image.
+ */
 const LOOKS_LIKE_IMAGE =
   /^(?:--?[A-Za-z0-9-]+=)?((?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+)?\/[a-z0-9._/-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)$/;
 
@@ -28,15 +31,18 @@ interface ChartImagesOptions {
   /** Values files, relative to `baseDir`. */
   values: readonly string[];
   baseDir: string;
-  /** The cluster's Kubernetes, where the manifest says it: charts ask, and helm's own guess may be too old for them. */
+  /**
+   * The cluster's Kubernetes version, if the manifest says it: charts check it, and helm's default may be too old for
+   * them.
+   */
   kubeVersion?: string | undefined;
   shown: string;
   report: (line: string) => void;
 }
 
 /**
- * Canonical references, sorted, each once.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID when helm cannot render it, or nothing says what it needs
+ * Returns canonical references, sorted and distinct.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID when helm cannot render it, or nothing lists what it needs
  */
 export async function imagesOfChart(options: ChartImagesOptions): Promise<string[]> {
   const { chart, shown, report } = options;
@@ -49,13 +55,13 @@ export async function imagesOfChart(options: ChartImagesOptions): Promise<string
   for (const text of found) {
     const wrong = checkReference(text);
     if (wrong === undefined) references.add(formatReference(parseReference(text)));
-    else report(`chart ${shown}: ignored "${text}", which is no image reference: ${wrong.fault}`);
+    else report(`chart ${shown}: ignored "${text}", which is not an image reference: ${wrong.fault}`);
   }
   if (rendered === undefined && references.size === 0) {
     throw new AirferryError(
       "ERR_UPSTREAM_INVALID",
-      `cannot say which images chart "${shown}" needs: helm is not on PATH, and its annotations list none`,
-      { path: shown, hint: "install helm, or leave out images: true and name the images under images:" },
+      `cannot determine which images chart "${shown}" needs: helm is not on PATH, and its annotations list none`,
+      { path: shown, hint: "install helm, or remove images: true and name the images under images:" },
     );
   }
   const how = rendered === undefined ? "its annotations list" : "it renders to";
@@ -102,7 +108,7 @@ async function renderChart({
     const said = errorIn(stderr || message);
     throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot render chart "${shown}": helm says: ${said}`, {
       path: shown,
-      hint: "give the values that it needs: values: [values.yaml], or leave out images: true and name its images under images:",
+      hint: "give the values that it needs: values: [values.yaml], or remove images: true and name its images under images:",
       cause: error,
     });
   } finally {
@@ -129,7 +135,7 @@ async function requireFile(file: string, given: string, shown: string): Promise<
   if (found?.isFile()) return;
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
-    `cannot render chart "${shown}": ${found === undefined ? "no such file of values" : "not a file of values"}: "${given}"`,
+    `cannot render chart "${shown}": ${found === undefined ? "no such values file" : "not a values file"}: "${given}"`,
     { path: given, hint: "paths in a manifest are relative to the manifest's own folder" },
   );
 }
@@ -139,9 +145,9 @@ async function imagesIn(text: string, shown: string, report: (line: string) => v
   const bytes = Buffer.from(text);
   if (bytes.length <= FEW_BYTES) return imagesInYaml(text, report);
   const tooMuch = (fault: string) =>
-    new AirferryError("ERR_UPSTREAM_INVALID", `cannot say which images chart "${shown}" needs: ${fault}`, {
+    new AirferryError("ERR_UPSTREAM_INVALID", `cannot determine which images chart "${shown}" needs: ${fault}`, {
       path: shown,
-      hint: "leave out images: true and name the images under images:",
+      hint: "remove images: true and name the images under images:",
     });
   const { images, notes } = await runInThread<ReturnType<typeof listImages>>("chartImages", { bytes, tooMuch });
   for (const it of notes) report(it);
@@ -155,8 +161,8 @@ export function listImages(text: string): { images: string[]; notes: string[] } 
 }
 
 /**
- * Every `image:` of rendered objects, and what among other fields, arguments, commands and variables can only be an image. Where
- * an object is no YAML, such as one with a key twice, which Kubernetes takes, its lines are read one by one.
+ * Every `image:` of rendered objects, and every other field, argument, command and variable that can only be an image.
+ * An object that is not valid YAML, such as one with a repeated key, which Kubernetes accepts, is read line by line.
  */
 export function imagesInYaml(text: string, report: (line: string) => void = () => {}): string[] {
   const found = new Set<string>();

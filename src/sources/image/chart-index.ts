@@ -1,7 +1,7 @@
 /**
- * `index.yaml` of a Helm repository: which versions of a chart there are and where. Files of large repositories have tens of
- * megabytes, so only the block of the chart that is asked for is parsed; a JSON document, which some servers send, is parsed as
- * one. See Helm, "The Chart Repository Guide".
+ * `index.yaml` of a Helm repository: which versions of a chart there are and where. Files of large repositories have
+ * tens of megabytes, so only the block of the requested chart is parsed; a JSON document, which some servers send, is
+ * parsed whole. See Helm, "The Chart Repository Guide".
  */
 import { AirferryError } from "../../errors.ts";
 import { parseJson } from "../../io/json.ts";
@@ -21,13 +21,13 @@ interface ChartVersion {
   version: string;
   /** As written, in the order to try: absolute, or relative to the repository. */
   urls: string[];
-  /** SHA-256 (hex, lower case) of the package, where the index has it. */
+  /** SHA-256 (hex, lower case) of the package, if the index has it. */
   sha256?: string;
 }
 
 /**
  * Finds a version as {@link findChart} does, in a thread where the index is large. `bytes`: `index.yaml`.
- * @throws {AirferryError} as that
+ * @throws {AirferryError} as {@link findChart}
  */
 export async function findChartIn(
   bytes: Uint8Array,
@@ -44,19 +44,20 @@ export async function findChartIn(
 }
 
 /**
- * The newest version that fits `wanted`: an exact one, a range (`~1.15`, `>=1.2 <2`), or undefined for the newest that is no
- * pre-release.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID for what is no index; ERR_MANIFEST_INVALID when nothing fits
+ * The newest version that fits `wanted`: an exact one, a range (`~1.15`, `>=1.2 <2`), or undefined for the newest that
+ * is not a pre-release.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for anything else than an index; ERR_MANIFEST_INVALID when nothing
+ *   matches
  */
 export function findChart(text: string, name: string, wanted: string | undefined, shown: string): ChartVersion {
   const list = versionsOf(text, name, shown);
   if (list === undefined) {
     throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock chart "${name}": "${shown}" does not list it`, {
       path: name,
-      hint: `see what is there: helm search repo, or read ${shown}`,
+      hint: `list its charts: helm search repo, or read ${shown}`,
     });
   }
-  if (!Array.isArray(list)) throw invalid(name, shown, "its part of the index is no list of versions");
+  if (!Array.isArray(list)) throw invalid(name, shown, "its part of the index is not a list of versions");
   const versions = list.flatMap((it) => (isVersion(it) ? [it] : []));
   const picked = pickVersion(
     versions.map((it) => it.version),
@@ -71,7 +72,7 @@ export function findChart(text: string, name: string, wanted: string | undefined
       {
         path: name,
         expected: wanted,
-        hint: `versions there are: ${newest.join(", ")}${versions.length > newest.length ? ", …" : ""}`,
+        hint: `available versions: ${newest.join(", ")}${versions.length > newest.length ? ", …" : ""}`,
       },
     );
   }
@@ -80,7 +81,7 @@ export function findChart(text: string, name: string, wanted: string | undefined
   return { version: found.version, urls, ...(sha256 !== undefined && { sha256 }) };
 }
 
-/** What the index lists of a chart; undefined when it does not name it. */
+/** The versions that the index lists for a chart; undefined when it does not name it. */
 function versionsOf(text: string, name: string, shown: string): unknown {
   if (/^\uFEFF?\s*\{/.test(text)) {
     const index = jsonOf(text.replace(/^\uFEFF/, ""));
@@ -109,7 +110,7 @@ function isVersion(it: unknown): it is { version: string; urls: string[]; digest
   return typeof version === "string" && Array.isArray(urls) && typeof urls[0] === "string";
 }
 
-/** The lines below `entries:` that speak of one chart, with its name as the only key. */
+/** The lines below `entries:` for one chart, with its name as the only key. */
 function blockOf(text: string, name: string): string | undefined {
   const start = /^(["']?)entries\1:[ \t]*\r?\n/m.exec(text);
   if (start === null) return undefined;
@@ -120,7 +121,7 @@ function blockOf(text: string, name: string): string | undefined {
   const head = new RegExp(`^${indent}(["']?)${escaped}\\1:[ \\t]*\\r?$`, "m").exec(body);
   if (head === null) return undefined;
   const rest = body.slice(head.index + head[0].length);
-  // Lists may stand as deep as the key that they belong to.
+  // Lists may be indented as deep as their key.
   const end = new RegExp(`^(?! *\\r?$)(?:${indent}[^ \\-#]| {0,${indent.length - 1}}\\S)`, "m").exec(rest);
   return `${name}:${end === null ? rest : rest.slice(0, end.index)}`;
 }
@@ -128,6 +129,6 @@ function blockOf(text: string, name: string): string | undefined {
 function invalid(name: string, shown: string, fault: string): AirferryError {
   return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock chart "${name}" from "${shown}": ${fault}`, {
     path: name,
-    hint: "the repository, or a proxy before it, is at fault",
+    hint: "the repository, or a proxy in front of it, is at fault",
   });
 }

@@ -1,14 +1,14 @@
 /**
- * Versions of charts as helm picks them: an exact text first, then ranges as its library (Masterminds/semver) reads them, which
- * differs from npm's in commas, in what is left out of versions, and in when a pre-release fits.
+ * Chart versions as helm selects them: an exact match first, then ranges as its library (Masterminds/semver) reads
+ * them, which differ from npm's in commas, omitted parts of versions, and when a pre-release matches.
  */
 import semver from "semver";
 
 const OPERATOR = /(=<|=>|!=|>=|<=|[<>=~^]) +/g;
 
 /**
- * The newest of `versions` that fits: the very text, a range (`~1.15`, `>=1.2, <2`), or without `wanted` the newest that is no
- * pre-release. Undefined when none does.
+ * The newest of `versions` that matches: the exact text, a range (`~1.15`, `>=1.2, <2`), or without `wanted` the newest
+ * that is not a pre-release. Undefined when none matches.
  */
 export function pickVersion(versions: readonly string[], wanted: string | undefined): string | undefined {
   if (wanted !== undefined && versions.includes(wanted)) return wanted;
@@ -40,7 +40,7 @@ function comparatorsOf(range: string): string[] {
   return found.length === 0 ? ["*"] : found.map((it) => it.replace(/^=</, "<=").replace(/^=>/, ">="));
 }
 
-/** A pre-release fits only where the comparator has one itself, or rules out one whole version. */
+/** A pre-release matches only if the comparator has one itself, or excludes one whole version. */
 function satisfies(version: string, comparator: string): boolean {
   const isOtherThan = comparator.startsWith("!=");
   const takesPreReleases = comparator.includes("-") || /^!=v?\d+\.\d+\.\d+/.test(comparator);

@@ -1,7 +1,7 @@
 /**
- * A chart of an HTTP repository, carried as the OCI artifact that `helm push` would make of it: inside the gap it is pulled
- * with `helm pull oci://…`. The digest is the index's, the provenance file's, or that of first sight.
- * See Helm, "Use OCI-based registries", and "Helm Provenance and Integrity".
+ * A chart of an HTTP repository, carried as the OCI artifact that `helm push` would create: inside the gap it is pulled
+ * with `helm pull oci://…`. The digest comes from the index, the provenance file, or first sight. See Helm, "Use
+ * OCI-based registries", and "Helm Provenance and Integrity".
  */
 
 import { AirferryError } from "../../errors.ts";
@@ -38,8 +38,8 @@ interface LockedChart {
 
 /**
  * Finds, fetches and checks a chart.
- * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM*, ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIGNATURE when `keys:` is given
- *   and the provenance file is absent or not signed by one of them
+ * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM*, ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIGNATURE when `keys:`
+ *   is given and the provenance file is absent or not signed by one of them
  */
 export async function lockChart(entry: ImageEntry, context: LockContext): Promise<LockedChart> {
   const name = entry.chart as string;
@@ -132,14 +132,14 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
   };
 }
 
-/** As helm resolves it: a relative one gets the query of the repository's address, which stands for access. */
+/** As helm resolves it: a relative URL gets the query of the repository's URL, which may grant access. */
 function resolveUrl(text: string, base: string, name: string): string {
   if (URL.canParse(text, base)) {
     const url = new URL(text, base);
     if (!URL.canParse(text) && url.search === "") url.search = new URL(base).search;
     if (url.protocol === "http:" || url.protocol === "https:") return url.href;
   }
-  throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock chart "${name}": its index names a place that is none`, {
+  throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock chart "${name}": its index names an invalid URL`, {
     path: name,
     hint: "charts of an OCI registry are named with ref:",
   });
@@ -155,7 +155,7 @@ function referenceOf(entry: ImageEntry, chart: ChartMetadata, base: string): str
   if (wrong === undefined) return formatReference(parseReference(text));
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
-    `cannot lock chart "${chart.name}": "${text}" is no reference: ${wrong.fault}`,
+    `cannot lock chart "${chart.name}": "${text}" is not a reference: ${wrong.fault}`,
     {
       path: chart.name,
       hint: "name it: as: charts.example.com/name (its version becomes the tag)",
@@ -163,7 +163,7 @@ function referenceOf(entry: ImageEntry, chart: ChartMetadata, base: string): str
   );
 }
 
-/** The provenance file beside the package; undefined where there is none. */
+/** The provenance file next to the package; undefined if there is none. */
 async function provenanceAt(
   url: string,
   entry: ImageEntry,
@@ -176,7 +176,7 @@ async function provenanceAt(
       maxBytes: MAX_PROVENANCE_BYTES,
       named: namerOf([url], [base]),
     });
-    // Some servers answer with a page for what they have not.
+    // Some servers answer with a page for missing files.
     if (entry.keys !== undefined || bytes.includes("-----BEGIN PGP SIGNED MESSAGE-----")) return bytes;
     return undefined;
   } catch (error) {
@@ -188,31 +188,32 @@ async function provenanceAt(
   }
 }
 
-/** Keys are given, and there is nothing that they could have signed. */
+/** Keys are given, but nothing is signed. */
 export function unsigned(name: string, fault: string, cause?: unknown): AirferryError {
   return new AirferryError(
     "ERR_UPSTREAM_SIGNATURE",
     `cannot verify chart "${name}": keys are given, but its provenance file is ${fault}`,
-    { path: name, cause, hint: "leave out keys: where the project signs no charts" },
+    { path: name, cause, hint: "remove keys: if the project signs no charts" },
   );
 }
 
 /** A provenance file, and what it must be about. */
 interface ChartProof {
   name: string;
-  /** What messages call the file. */
+  /** Name of the file in messages. */
   shown: string;
   provenance: Buffer;
   /** Of the packaged chart. */
   digest: OciDigest;
   entry: ImageEntry;
-  /** Asked for as a chart, not as any artifact is: a file that cannot be read is a fault then. Without, it is told. */
+  /** Requested explicitly as a chart: an unreadable file is an error then, otherwise it is only reported. */
   asChart: boolean;
   context: LockContext;
 }
 
 /**
- * What the provenance file says of the package must be true, signed or not. Returns fingerprints of who signed it, of `keys:`.
+ * Checks that the provenance file describes the package, signed or not. Returns the fingerprints of `keys:` that signed
+ * it.
  * @throws {AirferryError} ERR_UPSTREAM_DIGEST, ERR_UPSTREAM_SIGNATURE
  */
 export async function checkProvenance({
@@ -238,7 +239,7 @@ export async function checkProvenance({
   if (!claimed.includes(digest)) {
     throw new AirferryError(
       "ERR_UPSTREAM_DIGEST",
-      `cannot lock chart "${name}": its provenance file is about another package: expected ${claimed.join(" or ") || "a digest"}, got ${digest}`,
+      `cannot lock chart "${name}": its provenance file describes another package: expected ${claimed.join(" or ") || "a digest"}, got ${digest}`,
       {
         path: name,
         expected: claimed[0],

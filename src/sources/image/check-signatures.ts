@@ -1,4 +1,7 @@
-/** Checks at lock and at pack that an image is signed by one of the keys that the manifest names, from what the lock keeps. */
+/**
+ * Checks at lock and at pack that an image is signed by one of the keys that the manifest names, from what the lock
+ * stores.
+ */
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import type { Fetcher } from "../../fetch/types.ts";
@@ -18,8 +21,9 @@ import type { LockedImage } from "./image-detail.ts";
 const MAX_KEY_BYTES = 64 * 1024;
 
 /**
- * Reads the cosign public keys of an entry, files relative to the manifest or URLs; undefined when it wants no signature.
- * @throws {AirferryError} ERR_MANIFEST_INVALID for what is no key; ERR_UPSTREAM* where one cannot be fetched
+ * Reads the cosign public keys of an entry, files relative to the manifest or URLs; undefined when it requires no
+ * signature.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for anything else than a key; ERR_UPSTREAM* when one cannot be fetched
  */
 export async function readImageKeys(
   { signatures }: Pick<ImageEntry, "signatures">,
@@ -44,7 +48,7 @@ export async function readImageKeys(
           path: name,
           hint: isUpstream
             ? error.hint
-            : "signatures.keys: names public keys as cosign writes them: cosign public-key --key cosign.key > cosign.pub",
+            : "signatures.keys: expects public keys as cosign writes them: cosign public-key --key cosign.key > cosign.pub",
           cause: error.cause,
         },
       );
@@ -55,7 +59,7 @@ export async function readImageKeys(
 
 /**
  * Returns the keyids that signed the image.
- * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when none of the keys did, saying what was found instead
+ * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when none of the keys did, with what was found instead
  */
 export async function verifyImageSignatures(
   image: LockedImage,

@@ -1,7 +1,8 @@
 /**
- * Walks an image: index, children, configs, layers of the wanted platforms, then signatures, attestations and SBOMs, and
- * theirs. The bytes of every manifest and config are kept, those of unwanted platforms too, so that every original digest
- * resolves inside the gap; only layers of unwanted platforms are left out. See OCI image-spec v1.1 and distribution-spec v1.1.
+ * Walks an image: index, children, configs, layers of the wanted platforms, then signatures, attestations and SBOMs,
+ * and theirs. The bytes of every manifest and config are included, also for unwanted platforms, so that every original
+ * digest resolves inside the gap; only layers of unwanted platforms are omitted. See OCI image-spec v1.1 and
+ * distribution-spec v1.1.
  */
 
 import { AirferryError } from "../../errors.ts";
@@ -43,12 +44,12 @@ interface CollectOptions {
   platforms?: readonly string[] | undefined;
   referrers: boolean;
   foreignLayers: boolean;
-  /** The registry, when it is one: the URLs that its manifests name may lead no further than its redirects. */
+  /** The registry, if it is one: URLs in its manifests may lead no further than its redirects. */
   registry?: URL | undefined;
   established: Established;
-  /** An archive may lack layers of platforms that nobody asked for by name. */
+  /** An archive may lack layers of platforms that were not requested by name. */
   allowMissing: boolean;
-  /** What to do about an image that is not what it should be. */
+  /** Hint for a malformed image. */
   hint: string;
   kept: LockBlobs;
   report: (line: string) => void;
@@ -75,16 +76,16 @@ export async function collectImage(
   return new Collector(origin, options).run(root);
 }
 
-/** A manifest of the image, or about it. */
+/** A manifest of the image, or one that refers to it. */
 interface Node {
   digest: OciDigest;
   size: number;
   manifest: ImageManifest;
-  /** What its config says that it is for. */
+  /** The platform according to its config. */
   own?: Platform;
-  /** Layers that its config knows, open: `rootfs.diff_ids`. */
+  /** Number of uncompressed layers in its config: `rootfs.diff_ids`. */
   diffs?: number;
-  /** Bytes of the manifest, its config and its signatures, until they are kept. */
+  /** Bytes of the manifest, its config and its signatures, until they are stored. */
   small: Map<OciDigest, Buffer>;
 }
 
@@ -93,18 +94,18 @@ class Collector {
   readonly #o: CollectOptions;
   readonly #wanted: readonly Platform[] | undefined;
   readonly #artifacts = new Map<string, LockedArtifact>();
-  /** Everything that was met, in the order found. */
+  /** Everything visited, in the order found. */
   readonly #nodes = new Map<OciDigest, Node>();
-  /** What comes along whole, with the platforms that it goes by: of the image, then of what is about it. */
+  /** What is included whole, with its platforms: of the image, then of what refers to it. */
   readonly #selected = new Map<OciDigest, Set<string>>();
-  /** Children of indexes that are no manifests, and wanted. */
+  /** Wanted children of indexes that are not manifests. */
   readonly #loose: Descriptor[] = [];
-  /** Platforms that are wanted and there, and those that nobody wanted. */
+  /** Wanted platforms that exist, and unwanted ones. */
   readonly #found: Platform[] = [];
   readonly #others = new Set<string>();
-  /** An index names platforms: it promises to name all. */
+  /** Set when an index names platforms: it then must name all. */
   #listsPlatforms = false;
-  /** Layers were left out although all platforms were asked for. */
+  /** Layers were omitted although all platforms were requested. */
   #left = false;
   readonly #platforms = new Set<string>();
   readonly #referrers: LockedImage["referrers"] = [];
@@ -120,7 +121,7 @@ class Collector {
     const root = await this.#load(found, found.contentType);
     await this.#walk(root, 0);
     const { digest, size, manifest } = root;
-    // What is wanted is known once all is seen: the same manifest may be listed here as wanted, there as not.
+    // What is wanted is known only at the end: one index may list a manifest as wanted, another as unwanted.
     this.#choose({ mediaType: manifest.mediaType, digest, size });
     this.#chooseTied();
     this.#requirePlatforms();
@@ -154,17 +155,17 @@ class Collector {
       const content = await this.#small(descriptor);
       if (content !== undefined) small.set(descriptor.digest, content);
       else if (!this.#o.allowMissing) {
-        throw this.#fault(`its ${descriptor === config ? "config" : "blob"} ${descriptor.digest} is not there`);
+        throw this.#fault(`its ${descriptor === config ? "config" : "blob"} ${descriptor.digest} is missing`);
       }
     }
     const image = config && this.#imageConfig(config, small.get(config.digest));
     return { digest, size: bytes.length, manifest, small, ...image };
   }
 
-  /** What an image's config says of it: its platform, and how many layers it has. */
+  /** What an image's config says: platform and number of layers. */
   #imageConfig(config: Descriptor, bytes: Buffer | undefined): Pick<Node, "own" | "diffs"> {
     if (bytes === undefined || !isImageConfigType(config.mediaType)) return {};
-    // Artifacts are pushed with a config of an image's type and any content, for registries that take no other.
+    // Artifacts are pushed with an image config type and any content, for registries that accept no other.
     let value: unknown;
     try {
       value = parseJson(bytes.toString("utf8"));
@@ -177,7 +178,7 @@ class Collector {
     return { ...(own && { own }), ...(Array.isArray(diffs) && { diffs: diffs.length }) };
   }
 
-  /** Keeps a manifest, its config, and all manifests and configs below. */
+  /** Stores a manifest, its config, and all manifests and configs below. */
   async #walk(node: Node, depth: number): Promise<void> {
     const { digest, manifest, small } = node;
     if (this.#nodes.has(digest)) return;
@@ -194,7 +195,7 @@ class Collector {
     const below = await mapLimited(children, CONCURRENCY, (child) => this.#child(child));
     for (const [index, it] of below.entries()) {
       if (it !== undefined) await this.#walk(it, depth + 1);
-      else this.#o.report(`${this.#origin.name}: ${nameOf(children[index] as Descriptor)} is not there, only listed`);
+      else this.#o.report(`${this.#origin.name}: ${nameOf(children[index] as Descriptor)} is missing, only listed`);
     }
   }
 
@@ -204,7 +205,7 @@ class Collector {
     const size = known?.size ?? found?.bytes.length;
     if (size !== undefined && size !== child.size) throw this.#disagreement(child, size);
     if (known !== undefined || found === undefined) return known;
-    // Servers that know nothing of manifests call them bytes or text; one that names another kind is at fault.
+    // Plain file servers send manifests as bytes or text; a server that names another kind is at fault.
     const said = found.contentType?.split(";")[0]?.trim().toLowerCase();
     if (said !== undefined && isManifestType(said) && said !== child.mediaType) {
       throw this.#fault(`media types of ${child.digest} disagree: expected ${child.mediaType}, got ${said}`);
@@ -212,7 +213,7 @@ class Collector {
     return this.#load(found, child.mediaType);
   }
 
-  /** Selects what a descriptor leads to, as far as its platforms are wanted. */
+  /** Selects what a descriptor leads to, for the wanted platforms. */
   #choose(descriptor: Descriptor): void {
     const { digest, mediaType } = descriptor;
     const node = this.#nodes.get(digest);
@@ -226,7 +227,7 @@ class Collector {
     if (node === undefined) {
       if (!isManifestType(mediaType)) this.#loose.push(descriptor);
       else if (!this.#o.allowMissing || (this.#wanted !== undefined && platform !== undefined)) {
-        throw this.#fault(`its index lists ${nameOf(descriptor)}, which is not there`);
+        throw this.#fault(`its index lists ${nameOf(descriptor)}, which is missing`);
       } else this.#left = true;
       return;
     }
@@ -237,14 +238,16 @@ class Collector {
       if (platform !== undefined) names.add(formatPlatform(platform));
     } else if (earlier === undefined) {
       for (const child of node.manifest.manifests) {
-        // BuildKit's attestations have no platform of their own.
+        // BuildKit's attestations have no platform.
         if (this.#wanted === undefined || (attestedDigest(child) === undefined && child.platform?.os !== "unknown"))
           this.#choose(child);
       }
     }
   }
 
-  /** Selects what an index lists beside an image and is about it, by annotation or by subject: it goes where the image goes. */
+  /**
+   * Selects entries of an index that refer to an image, by annotation or by subject: they are included with the image.
+   */
   #chooseTied(): void {
     for (let before = -1; before !== this.#selected.size; ) {
       before = this.#selected.size;
@@ -262,14 +265,14 @@ class Collector {
   #requirePlatforms(): void {
     const missing = this.#wanted?.filter((wanted) => !this.#found.some((it) => isPlatform(it, wanted))) ?? [];
     const there = [...new Set([...this.#found.map(formatPlatform), ...this.#others])].sort();
-    // Artifacts have no platform: `platforms:` may be said for all images of a site.
+    // Artifacts have no platform: `platforms:` may be set for all images of a site.
     if (missing.length === 0 || there.length === 0) return;
     const fault = `it has no ${missing.map(formatPlatform).join(", ")}`;
     if (this.#listsPlatforms || this.#found.length === 0) {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",
         `cannot lock image "${this.#origin.name}": ${fault}: expected one of ${there.join(", ")}`,
-        { path: this.#origin.name, hint: "correct platforms: in the manifest, or leave it out" },
+        { path: this.#origin.name, hint: "correct platforms: in the manifest, or remove it" },
       );
     }
     this.#o.report(`${this.#origin.name}: ${fault}, only ${there.join(", ")}`);
@@ -279,7 +282,7 @@ class Collector {
     return this.#wanted?.some((it) => isPlatform(platform, it)) ?? true;
   }
 
-  /** Takes the blobs of a manifest that is selected: layers, signatures, an SBOM. */
+  /** Adds the blobs of a selected manifest: layers, signatures, an SBOM. */
   async #takeContent(node: Node, isReferrer: boolean): Promise<void> {
     const { digest, small } = node;
     const { layers } = node.manifest;
@@ -290,7 +293,7 @@ class Collector {
     ) {
       throw this.#fault(
         `its manifest ${digest} and its config disagree: expected ${plural(node.diffs, "layer")} (diff_ids), got ${layers.length}`,
-        "some clients take such an image and others refuse it: have it built or saved again",
+        "some clients accept such an image and others refuse it: have it built or saved again",
       );
     }
     const names = [...(this.#selected.get(digest) as Set<string>)];
@@ -304,7 +307,7 @@ class Collector {
         throw this.#fault(`${names.join(", ") || (isReferrer ? `its referrer ${digest}` : "it")} lacks ${what}`);
       }
       this.#left = true;
-      this.#o.report(`${this.#origin.name}: left out ${names.join(", ") || "a part"}: it lacks ${what}`);
+      this.#o.report(`${this.#origin.name}: omitted ${names.join(", ") || "a part"}: it lacks ${what}`);
       return;
     }
     for (const [index, layer] of layers.entries()) {
@@ -331,7 +334,7 @@ class Collector {
     return bytes;
   }
 
-  /** What is about the image and its parts, then what is about that, level by level. */
+  /** What refers to the image and its parts, then what refers to that, level by level. */
   async #takeReferrers(): Promise<void> {
     let subjects = [...this.#selected.keys()];
     for (let depth = 0; depth < MAX_REFERRER_DEPTH && subjects.length > 0; depth++) {
@@ -356,9 +359,9 @@ class Collector {
     }
   }
 
-  /** What the registry lists as being about a manifest and says so itself, then what older tools put under tags. */
+  /** Confirmed referrers that the registry lists for a manifest, then what older tools store under tags. */
   async #referrersOf(subject: OciDigest): Promise<{ node: Node; subject?: OciDigest; tag?: string }[]> {
-    // Asked for together: each is a round trip to a registry that may be far away.
+    // Requested together: each is a round trip to a registry that may be far away.
     const [listed, ...isTagged] = await Promise.all([
       this.#origin.referrers(subject),
       ...LEGACY_SUFFIXES.map((suffix) => this.#origin.hasTag(digestTag(subject, suffix))),
@@ -367,11 +370,11 @@ class Collector {
     const about = await mapLimited(manifests, CONCURRENCY, async (descriptor) => {
       const found = await this.#manifest(descriptor);
       if (found === undefined) {
-        this.#o.report(`${this.#origin.name}: the referrer ${descriptor.digest} is listed but not there`);
+        this.#o.report(`${this.#origin.name}: the referrer ${descriptor.digest} is listed but missing`);
         return [];
       }
       const node = await this.#load(found, found.contentType);
-      // A fallback tag may list anything; what counts is what the manifest itself says.
+      // A fallback tag may list anything; only the manifest's own subject counts.
       return node.manifest.subject?.digest === subject ? [{ node, subject }] : [];
     });
     const tags = LEGACY_SUFFIXES.filter((_, index) => isTagged[index]).map((suffix) => digestTag(subject, suffix));
@@ -382,7 +385,7 @@ class Collector {
     return [...about.flat(), ...tagged.flat()];
   }
 
-  /** Takes all that is in a referrer, and below it where it is an index; platforms do not matter. */
+  /** Adds everything in a referrer, and below it if it is an index; platforms do not matter. */
   async #takeWhole(node: Node): Promise<void> {
     if (this.#selected.has(node.digest)) return;
     this.#selected.set(node.digest, new Set());
@@ -391,7 +394,7 @@ class Collector {
       const below = this.#nodes.get(child.digest);
       if (below !== undefined) await this.#takeWhole(below);
       else if (!isManifestType(child.mediaType)) await this.#blob(child);
-      else throw this.#fault(`its referrer ${node.digest} lists ${child.digest}, which is not there`);
+      else throw this.#fault(`its referrer ${node.digest} lists ${child.digest}, which is missing`);
     }
   }
 
@@ -399,13 +402,13 @@ class Collector {
     if (this.#artifacts.has(blobPath(layer.digest))) return { urls: [] };
     if (!isForeignLayerType(layer.mediaType)) return this.#origin.place(layer);
     this.#o.report(
-      `${this.#origin.name}: layer ${layer.digest} names URLs of its own (${layer.urls?.[0] ?? "none"}): clients inside the gap may try those first`,
+      `${this.#origin.name}: layer ${layer.digest} names URLs (${layer.urls?.[0] ?? "none"}): clients inside the gap may try those first`,
     );
     if (await this.#origin.hasBlob(layer)) return this.#origin.place(layer);
     if (!this.#o.foreignLayers) {
       throw this.#fault(
         `its foreign layer ${layer.digest} is not in the registry`,
-        "to fetch it from the URLs it names: foreign_layers: true",
+        "to fetch it from the URLs that it names, set foreign_layers: true",
       );
     }
     const urls: string[] = [];
@@ -413,11 +416,11 @@ class Collector {
     if (urls.length > 0) return { urls };
     throw this.#fault(
       `its foreign layer ${layer.digest} is not in the registry, and no URL that it names may be fetched: ${layer.urls?.join(", ") || "it names none"}`,
-      "push the layer to the registry; URLs in private networks are not followed, where the registry is a public one",
+      "push the layer to the registry; URLs in private networks are not followed if the registry is public",
     );
   }
 
-  /** A manifest must not be able to send us into the site's own network. */
+  /** A manifest must not be able to direct requests into the site's own network. */
   async #mayFetch(text: string): Promise<boolean> {
     if (!URL.canParse(text)) return false;
     const url = new URL(text);
@@ -427,7 +430,7 @@ class Collector {
     return (await stepFault(from, url, reach)) === undefined;
   }
 
-  /** Notes a blob that pack takes from its place. */
+  /** Records a blob that pack reads from its origin. */
   async #blob(descriptor: Descriptor, known?: BlobPlace): Promise<void> {
     const path = blobPath(descriptor.digest);
     const earlier = this.#artifacts.get(path);
@@ -436,7 +439,7 @@ class Collector {
       return;
     }
     const place = known ?? (await this.#origin.place(descriptor));
-    if (place === undefined) throw this.#fault(`its blob ${descriptor.digest} is not there`);
+    if (place === undefined) throw this.#fault(`its blob ${descriptor.digest} is missing`);
     this.#artifacts.set(path, {
       path,
       ...place,
@@ -446,7 +449,7 @@ class Collector {
     });
   }
 
-  /** Keeps bytes that a manifest was loaded with, and lets go of them: an image may have thousands of manifests. */
+  /** Stores the bytes of a loaded manifest and releases them: an image may have thousands of manifests. */
   async #keepSmall({ small }: Node, digest: OciDigest): Promise<void> {
     const bytes = small.get(digest) as Buffer;
     small.delete(digest);
@@ -480,7 +483,7 @@ class Collector {
   }
 }
 
-/** A child of an index, for people. */
+/** A child of an index, for messages. */
 function nameOf({ platform, digest }: Descriptor): string {
   return `${platform ? formatPlatform(platform) : "the manifest"} (${digest})`;
 }

@@ -1,6 +1,6 @@
 /**
- * Images in files: docker-archive, OCI archive, both in one, and OCI layouts in folders; told apart by what is in them.
- * Blobs are never copied at lock time: pack takes them straight out of the archive, which may be compressed as a whole.
+ * Images in files: docker-archive, OCI archive, both in one, and OCI layouts in folders; detected by content.
+ * Blobs are never copied at lock time: pack reads them directly from the archive, which may be compressed as a whole.
  */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
@@ -21,18 +21,18 @@ import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 
 /** One image of an archive. */
 export interface ArchivedImage {
-  /** References it goes by in the archive; may be none. */
+  /** Its references in the archive; may be empty. */
   names: string[];
   root: OriginManifest;
   origin: ImageOrigin;
 }
 
-/** Tags that say what a manifest is about rather than naming an image. */
+/** Tags that say what a manifest refers to rather than naming an image. */
 const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/;
 
 /**
- * Opens an archive and lists its images. Dispose it when all of them are collected.
- * @param shown the path as the manifest has it: recorded, and used in messages
+ * Opens an archive and lists its images. Dispose it once all of them are collected.
+ * @param shown the path as the manifest names it: recorded, and used in messages
  * @throws {AirferryError} ERR_MANIFEST_INVALID when there is no such file; ERR_UPSTREAM_INVALID, ERR_PATH_UNSAFE
  */
 export async function openImageArchive(
@@ -46,11 +46,11 @@ export async function openImageArchive(
       hint: "paths in a manifest are relative to the manifest's own folder",
     });
   }
-  // Opening a pipe would wait for whoever writes into it.
+  // Opening a pipe would wait for a writer.
   if (!found.isDirectory() && !found.isFile()) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
-      `cannot lock image "${shown}": it is no regular file and no folder`,
+      `cannot lock image "${shown}": it is neither a regular file nor a folder`,
       {
         path: shown,
         hint: "save the image into a file first",
@@ -70,7 +70,7 @@ export async function openImageArchive(
       );
     }
     const images = isLayout ? await layoutImages(files) : await dockerImages(files);
-    if (images.length === 0) throw invalid(shown, "there is no image in it");
+    if (images.length === 0) throw invalid(shown, "it contains no image");
     return { images, [Symbol.asyncDispose]: () => files[Symbol.asyncDispose]() };
   } catch (error) {
     await files[Symbol.asyncDispose]();
@@ -78,15 +78,15 @@ export async function openImageArchive(
   }
 }
 
-/** A vendor's archive, say, given as if it were an image's. */
+/** For example, a vendor's archive given as an image archive. */
 function holdsArchives(shown: string, archives: readonly string[]): AirferryError {
   const [first] = archives;
   return new AirferryError(
     "ERR_UPSTREAM_INVALID",
-    `cannot read archive "${shown}": it is no image archive, but holds ${archives.slice(0, 10).join(", ")}`,
+    `cannot read archive "${shown}": it is not an image archive, but holds ${archives.slice(0, 10).join(", ")}`,
     {
       path: shown,
-      hint: `take its parts with one line of the manifest, in the place of this entry: vendor: { archive: ${shown} }; or unpack it: tar -xf ${shown} ${first}, and give archive: ${first}`,
+      hint: `to use its parts, replace this entry with one line of the manifest: vendor: { archive: ${shown} }; or extract it: tar -xf ${shown} ${first}, and give archive: ${first}`,
     },
   );
 }
@@ -104,7 +104,7 @@ async function readSmall(files: Files, path: string): Promise<Buffer | undefined
   return files.small(place);
 }
 
-/** What cosign and hauler call the entries of a layout that are about an image, and the tags that registries have them under. */
+/** Names that cosign and hauler give to layout entries that refer to an image, and the matching tags in registries. */
 const KIND = "kind";
 const KIND_PREFIX = "dev.cosignproject.cosign/";
 const ABOUT_SUFFIXES = new Map([
@@ -113,17 +113,17 @@ const ABOUT_SUFFIXES = new Map([
   ["sboms", ".sbom"],
 ]);
 
-/** Whether an entry of a layout's index says that it is about another, as cosign save and hauler have it. */
+/** Whether an entry of a layout's index says that it refers to another, as cosign save and hauler write it. */
 function aboutSuffix(descriptor: Descriptor): string | undefined {
   const kind = descriptor.annotations?.[KIND];
   if (kind === undefined || !kind.startsWith(KIND_PREFIX)) return undefined;
-  // hauler adds more behind another slash.
+  // hauler adds more after another slash.
   return ABOUT_SUFFIXES.get(kind.slice(KIND_PREFIX.length).split("/")[0] as string);
 }
 
 /**
- * The entries of a layout's index by the tags that registries would have them under: those that say by their `kind` what they are
- * about the image of their name, or about the only one that there is.
+ * The entries of a layout's index by the tags that registries would give them: those whose `kind` says how they refer
+ * to the image of their name, or to the only one.
  */
 function taggedByKind(top: readonly Descriptor[]): Map<string, Descriptor> {
   const images = top.filter((it) => isManifestType(it.mediaType) && aboutSuffix(it) === undefined);
@@ -139,7 +139,7 @@ function taggedByKind(top: readonly Descriptor[]): Map<string, Descriptor> {
   return tagged;
 }
 
-/** The name that a layout's index has for an entry. */
+/** The name of an entry in a layout's index. */
 function nameIn({ annotations }: Descriptor): string | undefined {
   return annotations?.[CONTAINERD_NAME] ?? annotations?.[REF_NAME];
 }
@@ -218,7 +218,7 @@ class LayoutOrigin implements ImageOrigin {
   }
 }
 
-/** The tag that a layout's entry goes by; undefined for none. */
+/** The tag of a layout's entry, if any. */
 function tagOf(descriptor: Descriptor): string | undefined {
   const name = descriptor.annotations?.[REF_NAME];
   return name === undefined ? undefined : name.slice(Math.max(name.lastIndexOf(":"), name.lastIndexOf("/")) + 1);
@@ -233,18 +233,18 @@ async function layoutImages(files: Files): Promise<ArchivedImage[]> {
     if (!isManifestType(descriptor.mediaType) || DIGEST_TAG.test(tagOf(descriptor) ?? "")) continue;
     if (aboutSuffix(descriptor) !== undefined) continue;
     const root = await origin.manifest(descriptor);
-    if (root === undefined) throw invalid(files.name, `its index.json lists ${descriptor.digest}, which is not in it`);
+    if (root === undefined) throw invalid(files.name, `its index.json lists ${descriptor.digest}, which is missing`);
     if (parseImageManifest(root.bytes, files.name, descriptor.mediaType, HINT).subject !== undefined) continue;
     const image = images.get(descriptor.digest) ?? { names: [], root, origin };
     images.set(descriptor.digest, image);
     const name = nameIn(descriptor);
-    // A bare tag names nothing.
+    // A bare tag is not a name.
     if (name !== undefined && /[/:]/.test(name)) image.names.push(name);
   }
   return [...images.values()];
 }
 
-/** Docker's own form, which has no manifest of the registry's kind: one is made, the same every time. */
+/** Docker's own format, which has no registry manifest: one is generated, always the same. */
 async function dockerImages(files: Files): Promise<ArchivedImage[]> {
   const list = readJson(files, "manifest.json", (await readSmall(files, "manifest.json")) as Buffer);
   if (!Array.isArray(list)) throw invalid(files.name, "its manifest.json is not a list");
@@ -254,7 +254,7 @@ async function dockerImages(files: Files): Promise<ArchivedImage[]> {
     if (typeof Config !== "string" || !Array.isArray(Layers) || !Layers.every((it) => typeof it === "string")) {
       throw invalid(files.name, "its manifest.json has an image without Config and Layers");
     }
-    // Docker calls an image without a name so.
+    // Docker's name for an image without a name.
     const names = (Array.isArray(RepoTags) ? RepoTags : []).filter(
       (it): it is string => typeof it === "string" && it !== "<none>:<none>",
     );
@@ -269,7 +269,7 @@ async function dockerImage(
   layerPaths: string[],
 ): Promise<Omit<ArchivedImage, "names">> {
   const config = await readSmall(files, configPath);
-  if (config === undefined) throw invalid(files.name, `its manifest.json names "${configPath}", which is not in it`);
+  if (config === undefined) throw invalid(files.name, `its manifest.json names "${configPath}", which is missing`);
   const parsed = readJson(files, configPath, config) as { rootfs?: { diff_ids?: unknown } };
   const diffIds = parsed?.rootfs?.diff_ids;
   if (!Array.isArray(diffIds) || !diffIds.every(isOciDigest) || diffIds.length !== layerPaths.length) {
@@ -279,7 +279,7 @@ async function dockerImage(
   const layers: Descriptor[] = [];
   for (const [index, path] of layerPaths.entries()) {
     const place = await files.find(path);
-    if (place === undefined) throw invalid(files.name, `its manifest.json names "${path}", which is not in it`);
+    if (place === undefined) throw invalid(files.name, `its manifest.json names "${path}", which is missing`);
     const magic = (await files.head(place)).toString("hex");
     const suffix = magic.startsWith("1f8b") ? "+gzip" : magic === "28b52ffd" ? "+zstd" : "";
     // An uncompressed layer's digest is in the config; pack compares it with the bytes.

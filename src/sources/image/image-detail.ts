@@ -1,4 +1,7 @@
-/** What the lock knows of an image beside its artifacts: enough to write the layout, the catalog, and to check signatures. */
+/**
+ * What the lock records of an image besides its artifacts: enough to write the layout, the catalog, and to check
+ * signatures.
+ */
 import { z } from "zod";
 import { isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
 import { formatReference, parseReference } from "../../oci/reference.ts";
@@ -21,11 +24,11 @@ const lockedImageSchema = z.strictObject({
   mediaType: z.string(),
   /** Bytes of the manifest or index itself. */
   manifestSize: z.int().min(0),
-  /** Platforms whose layers are taken; empty: all, or not an image. */
+  /** Platforms whose layers are included; empty: all, or not an image. */
   platforms: z.array(z.string()),
-  /** Every manifest that is carried: the image's own, children, referrers, in the order found. */
+  /** Every included manifest: the image's own, children, referrers, in the order found. */
   manifests: z.array(digest),
-  /** Manifests that are about this image or a part of it: signatures, attestations, SBOMs. */
+  /** Manifests that refer to this image or a part of it: signatures, attestations, SBOMs. */
   referrers: z.array(
     z.strictObject({
       digest,
@@ -37,9 +40,9 @@ const lockedImageSchema = z.strictObject({
   ),
   /** Legacy tags of cosign in the same repository. */
   tags: z.record(z.string(), digest),
-  /** Where it came from, if that is not what the manifest's entry says: the chart that needs it. */
+  /** Where it came from, if not the manifest's entry itself: the chart that needs it. */
   source: z.string().exactOptional(),
-  /** Paths of everything under this reference; a blob that images share is in each of these lists. */
+  /** Paths of everything under this reference; a blob that images share is in each list. */
   paths: z.array(z.string()),
 });
 
@@ -48,7 +51,7 @@ const blobRegistry = z.strictObject({ host: z.string().min(1), path: z.string().
 
 const imageDetail = z.strictObject({
   images: z.array(lockedImageSchema),
-  /** Where blobs of the entry's own image come from; absent for archives and charts of HTTP repositories. */
+  /** Where blobs of the entry's image come from; absent for archives and charts of HTTP repositories. */
   registry: blobRegistry.exactOptional(),
   /** The same for the images that a chart needs. */
   needed: z.array(blobRegistry).exactOptional(),

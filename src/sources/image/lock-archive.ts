@@ -1,4 +1,4 @@
-/** Images of an archive or layout on disk: which are taken, and under which names. */
+/** Images of an archive or layout on disk: which are selected, and under which names. */
 import { AirferryError } from "../../errors.ts";
 import { plural } from "../../io/format.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
@@ -37,7 +37,7 @@ export async function lockArchive(
 
 const NAME_HINT = "name it: as: registry.example.com/name:tag";
 
-/** Which images of an archive are taken, and under which names. */
+/** Which images of an archive are selected, and under which names. */
 function namedImages(
   images: readonly ArchivedImage[],
   entry: ImageEntry,
@@ -61,7 +61,7 @@ function namedImages(
     if (image === undefined) {
       throw fault(
         `it holds ${plural(images.length, "image")} and none is "${entry.as}": ${all.map((it) => it.reference).join(", ")}`,
-        "leave out as: to take all of them, or name one of these",
+        "remove as: to select all of them, or name one of these",
       );
     }
     return [{ image, reference: wanted }];
@@ -72,6 +72,6 @@ function namedImages(
   }
   const misnamed = all.find((it) => it.wrong);
   if (misnamed?.wrong)
-    throw fault(`the name "${misnamed.name}" in it is no reference: ${misnamed.wrong.fault}`, NAME_HINT);
+    throw fault(`the name "${misnamed.name}" in it is not a reference: ${misnamed.wrong.fault}`, NAME_HINT);
   return all;
 }

@@ -1,4 +1,4 @@
-/** One entry of `images:` locked, by what it names. See docs/images.md. */
+/** Locks one entry of `images:`, by what it names. See docs/images.md. */
 
 import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../http/named.ts";
@@ -17,7 +17,7 @@ import { repositoryUrl } from "./registry.ts";
 import { explained, registryOf } from "./registry-access.ts";
 import { pickTags } from "./select-tags.ts";
 
-/** Images of one entry that are locked together. */
+/** Images of one entry locked at once. */
 const TAG_CONCURRENCY = 4;
 /** What an entry gives. */
 interface Content {
@@ -26,7 +26,7 @@ interface Content {
 }
 
 /**
- * Locks what an entry names: one image, those that a pattern picks, an archive, or a chart with what it needs.
+ * Locks what an entry names: one image, those that a pattern selects, an archive, or a chart with what it needs.
  * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM*
  */
 export async function lockContent(entry: ImageEntry, context: LockContext): Promise<Content> {
@@ -49,13 +49,13 @@ export async function lockContent(entry: ImageEntry, context: LockContext): Prom
 
 const isInsecure = (entry: ImageEntry) => entry.insecure === true;
 
-/** Looks for a chart in what was locked, and holds its provenance against it. */
+/** Looks for a chart in what was locked, and checks its provenance. */
 function checkedChart(one: Collected, reference: Reference, entry: ImageEntry, context: LockContext) {
   const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
   return explained(origin.name, () => ociChart(one, origin, entry, context));
 }
 
-/** One image, by the reference that upstream has it under. */
+/** One image, by its upstream reference. */
 async function lockReference(
   reference: Reference,
   served: Reference,
@@ -78,7 +78,7 @@ async function lockReference(
       `cannot lock image "${shown}": ${repositoryOf(reference)} has no ${wanted}`,
       {
         path: shown,
-        hint: "check the name and the tag in the manifest; some registries say this also for what needs a login",
+        hint: "check the name and the tag in the manifest; some registries also answer this if a login is needed",
       },
     );
   }
@@ -92,14 +92,14 @@ async function lockReference(
       registry: new URL(repositoryUrl(reference, isInsecure(entry))),
       established: reference.digest === undefined ? "first-sight" : "manifest",
       allowMissing: false,
-      hint: `see what is there: skopeo inspect --raw docker://${shown}`,
+      hint: `list what exists: skopeo inspect --raw docker://${shown}`,
       kept: context.kept,
       report: context.report,
     }),
   );
 }
 
-/** Every tag that `tags:` picks, newest first. */
+/** Every tag that `tags:` selects, newest first. */
 async function lockTags(entry: ImageEntry, context: LockContext): Promise<Content> {
   const reference = parseReference(entry.ref as string);
   const { host, path } = reference;
@@ -158,7 +158,7 @@ async function withNeeded(
       throw new AirferryError(error.code, `${error.message} (${source} needs it)`, {
         path: error.path,
         cause: error.cause,
-        hint: error.hint ?? "where that part of the chart is not used, switch it off in a file of values:",
+        hint: error.hint ?? "if that part of the chart is not used, disable it in a values file:",
       });
     });
   });
@@ -172,12 +172,14 @@ async function withNeeded(
   };
 }
 
-/** What the cluster is going to run, where the manifest says it. */
+/** The cluster's Kubernetes version, if the manifest says it. */
 function kubernetesVersion(builder: Manifest["builder"]): string | undefined {
   return (builder?.imageconfig?.["k8s_version"] ?? builder?.packer_vars?.["kubernetes_semver"])?.toString();
 }
 
-/** A chart must not be able to send us into the site's own network. @throws {AirferryError} ERR_UPSTREAM_INVALID */
+/**
+ * A chart must not be able to direct requests into the site's own network. @throws {AirferryError} ERR_UPSTREAM_INVALID
+ */
 async function checkReach(reference: Reference, source: string, entry: ImageEntry): Promise<void> {
   const { host, path } = parseReference(entry.ref ?? "registry.invalid/chart");
   const from = new URL(entry.repo ?? repositoryUrl({ host, path }, isInsecure(entry)));
@@ -189,7 +191,7 @@ async function checkReach(reference: Reference, source: string, entry: ImageEntr
     `cannot lock image "${formatReference(reference)}": ${source} leads ${fault}`,
     {
       path: formatReference(reference),
-      hint: "name the image under images: yourself if it is meant, and leave out images: true",
+      hint: "if the image is intended, name it under images: and remove images: true",
     },
   );
 }

@@ -1,5 +1,5 @@
 /**
- * A chart that a registry has as an OCI artifact: its package, and its provenance file, which is a layer beside it. See Helm,
+ * A chart stored in a registry as an OCI artifact: its package, and its provenance file in a second layer. See Helm,
  * "Use OCI-based registries", "Helm chart manifest".
  */
 import { AirferryError } from "../../errors.ts";
@@ -18,9 +18,10 @@ interface OciChart {
 }
 
 /**
- * Returns the chart in a locked artifact, undefined when it is none; marks it as signed where `keys:` says by whom it must be.
- * @throws {AirferryError} ERR_MANIFEST_INVALID when the entry's keys are for charts and it is none; ERR_UPSTREAM_SIGNATURE,
- *   ERR_UPSTREAM_DIGEST when its provenance does not hold
+ * Returns the chart in a locked artifact, undefined when it is not one; marks it as signed if `keys:` requires a
+ * signature.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID when the entry's keys are for charts and it is not one;
+ *   ERR_UPSTREAM_SIGNATURE, ERR_UPSTREAM_DIGEST when its provenance is wrong
  */
 export async function ociChart(
   { image, artifacts }: Collected,
@@ -32,12 +33,12 @@ export async function ociChart(
   const manifest = kept && parseImageManifest(await context.kept.get(kept), image.reference, image.mediaType);
   const layer = manifest?.layers.find((it) => it.mediaType === HELM_CONTENT);
   if (layer === undefined) {
-    if (entry.images === true) throw noChart(image.reference, "images: true is for charts", "leave out images:");
+    if (entry.images === true) throw noChart(image.reference, "images: true is for charts", "remove images:");
     if (entry.keys !== undefined)
       throw noChart(
         image.reference,
         "keys: are for charts",
-        "leave out keys:; keys of cosign are given with signatures: { keys: [cosign.pub] }",
+        "remove keys:; keys of cosign are given with signatures: { keys: [cosign.pub] }",
       );
     return undefined;
   }
@@ -55,12 +56,12 @@ export async function ociChart(
     if (signedBy !== undefined)
       for (const it of artifacts)
         if (image.paths.includes(it.path)) Object.assign(it, { established: "upstream-signed", signedBy });
-  } else if (entry.keys !== undefined) throw unsigned(image.reference, "not there");
+  } else if (entry.keys !== undefined) throw unsigned(image.reference, "missing");
   return { read: () => blobOf(origin, layer, "package", image.reference, MAX_CHART_BYTES) };
 }
 
 function noChart(reference: string, fault: string, hint: string): AirferryError {
-  return new AirferryError("ERR_MANIFEST_INVALID", `cannot lock image "${reference}": ${fault}, and it is none`, {
+  return new AirferryError("ERR_MANIFEST_INVALID", `cannot lock image "${reference}": ${fault}, and it is not one`, {
     path: reference,
     hint,
   });
@@ -77,6 +78,6 @@ async function blobOf(
     const bytes = await origin.blob(blob);
     if (bytes !== undefined) return bytes;
   }
-  const fault = blob.size > maxBytes ? `too large: expected at most ${maxBytes} bytes, got ${blob.size}` : "not there";
+  const fault = blob.size > maxBytes ? `too large: expected at most ${maxBytes} bytes, got ${blob.size}` : "missing";
   throw new AirferryError("ERR_UPSTREAM", `cannot read chart "${shown}": its ${what} is ${fault}`, { path: shown });
 }

@@ -1,36 +1,39 @@
-/** What a registry and an archive on disk have in common: manifests and small blobs to look at, and places of large ones. */
+/**
+ * The common interface of a registry and an archive on disk: manifests and small blobs to read, and locations of large
+ * ones.
+ */
 
 import type { Descriptor } from "../../oci/image-manifest.ts";
 import type { OciDigest } from "../../oci/oci-digest.ts";
 import type { Codec } from "../archive/inflate.ts";
 
-/** Bytes of a manifest, checked against the digest that was asked for. */
+/** Bytes of a manifest, checked against the requested digest. */
 export interface OriginManifest {
   bytes: Buffer;
   digest: OciDigest;
-  /** As the registry or the descriptor calls it. */
+  /** As the registry or the descriptor names it. */
   contentType?: string;
 }
 
-/** Where a blob's bytes will be taken from at pack. */
+/** Where pack will read a blob's bytes. */
 export type BlobPlace = { urls: string[] } | { file: string; offset: number; codec?: Codec };
 
 export interface ImageOrigin {
-  /** Names the image in messages. */
+  /** Name of the image in messages. */
   readonly name: string;
   /**
-   * The manifest with a digest (`descriptor`) or under a tag; undefined when it is not there.
+   * The manifest with a digest (`descriptor`) or under a tag; undefined when it does not exist.
    * @throws {AirferryError} ERR_UPSTREAM*
    */
   manifest(reference: Descriptor | { tag: string }): Promise<OriginManifest | undefined>;
-  /** All bytes of a small blob, checked; undefined when it is not there. */
+  /** All bytes of a small blob, checked; undefined when it does not exist. */
   blob(descriptor: Descriptor): Promise<Buffer | undefined>;
-  /** Where a blob lies; undefined when it is known not to be there. */
+  /** Where a blob is; undefined when it is known to be missing. */
   place(descriptor: Descriptor): Promise<BlobPlace | undefined>;
-  /** Whether a blob is really there; asks the registry. */
+  /** Whether a blob really exists; asks the registry. */
   hasBlob(descriptor: Descriptor): Promise<boolean>;
-  /** Manifests that say they are about this one, as far as the origin lists them; to be checked. */
+  /** Manifests that the origin lists as referring to this one; unchecked. */
   referrers(digest: OciDigest): Promise<Descriptor[]>;
-  /** Whether a registry's tags for signatures of older tools are worth asking for. */
+  /** Whether to request the tags that older tools use for signatures. */
   hasTag(tag: string): Promise<boolean>;
 }

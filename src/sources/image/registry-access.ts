@@ -1,4 +1,4 @@
-/** How an image of the manifest is asked for at its registry: logins, and errors that name the image. */
+/** How an image of the manifest is requested from its registry: logins, and errors that name the image. */
 import { AirferryError } from "../../errors.ts";
 import { RegistryAuth, type TokenRequest } from "../../http/registry-auth.ts";
 import type { Manifest } from "../../manifest/schema.ts";
@@ -7,14 +7,14 @@ import { formatReference, type Reference } from "../../oci/reference.ts";
 import type { LockContext } from "../types.ts";
 import { RegistryOrigin } from "./registry.ts";
 
-/** Registry errors say which image they are about, and what to do about a refused login. */
+/** Adds to registry errors which image they concern, and what to do about a refused login. */
 export async function explained<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof AirferryError) || error.message.includes(`"${name}"`) || error.message.includes(`${name} (`))
       throw error;
-    // Nobody knows the size of what a tag leads to: the limit is told by the fetch engine.
+    // The size of what a tag leads to is unknown: the fetch engine reports the limit.
     const isTooLarge = error.expected === `at most ${MAX_IMAGE_MANIFEST_BYTES} bytes`;
     throw new AirferryError(error.code, `cannot lock image "${name}": ${error.message}`, {
       hint: isTooLarge ? TOO_LARGE_HINT : error.hint,
@@ -26,7 +26,7 @@ export async function explained<T>(name: string, work: () => Promise<T>): Promis
   }
 }
 
-/** The repository of a reference, with the login that is for it. */
+/** The repository of a reference, with its login. */
 export function registryOf(
   reference: Reference,
   insecure: boolean,
@@ -49,7 +49,7 @@ export function authFor(
   return new RegistryAuth({ ask: askBy(fetcher, retries), host, path, hosts });
 }
 
-/** Has the fetch engine ask for tokens. `retries`: failures in a row before it gives up; default: its own number. */
+/** Lets the fetch engine request tokens. `retries`: failures in a row before it gives up; default: the engine's. */
 export function askBy(
   fetcher: Pick<LockContext["fetcher"], "fetchBytes">,
   retries?: number,

@@ -1,8 +1,8 @@
-/** Lists that registries answer with: of tags, and of manifests. See OCI distribution-spec v1.1, "Content Discovery". */
+/** Lists that registries return: of tags, and of manifests. See OCI distribution-spec v1.1, "Content Discovery". */
 import { parseJson } from "../../io/json.ts";
 import { isTag } from "../../oci/reference.ts";
 
-/** Takes entries out of a list whose digests have the form of one, by an algorithm other than those of `OciDigest`. */
+/** Removes entries from a list whose digests are well-formed but use an algorithm other than those of `OciDigest`. */
 export function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: string[] } {
   const foreign = /^(?!sha256:|sha512:)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
   const left: string[] = [];
@@ -23,7 +23,7 @@ export function withoutForeignDigests(bytes: Buffer): { known: Buffer; left: str
     : { known: Buffer.from(JSON.stringify({ ...list, manifests })), left };
 }
 
-/** The tags of one page; undefined stands for a page that is no such list. Names that are no tags are left out. */
+/** The tags of one page; undefined for a page that is not such a list. Invalid names are dropped. */
 export function tagsIn(bytes: Buffer): (string | undefined)[] {
   let list: { tags?: unknown } | null;
   try {

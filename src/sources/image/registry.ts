@@ -1,5 +1,5 @@
 /**
- * One repository of a registry, as a place to take images from. See OCI distribution-spec v1.1, "Pulling" and "Content
+ * One repository of a registry, as a source of images. See OCI distribution-spec v1.1, "Pulling" and "Content
  * Discovery".
  */
 
@@ -22,7 +22,7 @@ interface RegistryOptions {
   insecure: boolean;
   fetcher: Fetcher;
   auth: Authenticator;
-  /** Failures in a row before a request is given up; default: the engine's own number. */
+  /** Failures in a row before a request is given up; default: the engine's. */
   retries?: number | undefined;
   name: string;
   report: (line: string) => void;
@@ -30,16 +30,16 @@ interface RegistryOptions {
 
 /** 5,000 referrers at 25 a page are 200. */
 const MAX_PAGES = 1000;
-/** Repositories with more tags exist, but nobody means them. */
+/** Repositories with more tags exist, but nobody mirrors them. */
 const MAX_TAGS = 200_000;
-/** Answers of registries that have no referrers API. */
+/** Statuses of registries without a referrers API. */
 const NO_API = [404, 405, 406, 501];
-/** What some say about a tag that is not there, or an API that they have not; it may also be a right that the login lacks. */
+/** Statuses that some send for a missing tag or API; they may also mean a missing permission. */
 const DOUBTFUL = [400, 403, 405];
-/** Tags for what is about a manifest: nobody wrote those into the manifest of airferry. */
+/** Tags for what refers to a manifest: these are not named in the airferry manifest. */
 const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
 const DIGEST_TAGS = "tags of signatures, attestations and SBOMs";
-/** Fewer manifest requests left than this are worth a line. */
+/** Fewer remaining manifest requests than this are reported. */
 const FEW_REQUESTS_LEFT = 20;
 
 /** URL of a repository's API. */
@@ -80,8 +80,8 @@ export class RegistryOrigin implements ImageOrigin {
     if (claimed !== undefined && isOciDigest(claimed) && digestOf(answer.bytes, claimed) !== claimed) {
       throw new AirferryError(
         "ERR_UPSTREAM_DIGEST",
-        `cannot lock image "${this.name}": ${url} is not what its own header says: expected ${claimed}, got ${digestOf(answer.bytes, claimed)}`,
-        { path: url, expected: claimed, actual, hint: "the registry, or a proxy before it, changes what it answers" },
+        `cannot lock image "${this.name}": ${url} does not match its own header: expected ${claimed}, got ${digestOf(answer.bytes, claimed)}`,
+        { path: url, expected: claimed, actual, hint: "the registry, or a proxy in front of it, changes its answers" },
       );
     }
     return { bytes: answer.bytes, digest: actual, ...(contentType !== undefined && { contentType }) };
@@ -108,7 +108,10 @@ export class RegistryOrigin implements ImageOrigin {
     return this.#dispensable(() => this.#isThere(url, ACCEPT_MANIFESTS, DIGEST_TAGS));
   }
 
-  /** The digest that a tag has now, without a manifest request where the registry tells by HEAD; undefined: no such tag. */
+  /**
+   * The current digest of a tag, without a manifest request if the registry answers HEAD with it; undefined: no such
+   * tag.
+   */
   async digestOfTag(tag: string): Promise<OciDigest | undefined> {
     const url = `${this.#base}/manifests/${tag}`;
     const { fetcher, auth, retries } = this.#o;
@@ -133,7 +136,7 @@ export class RegistryOrigin implements ImageOrigin {
     return (await this.#dispensable(() => this.#listedReferrers(subject))) ?? this.#taggedReferrers(subject);
   }
 
-  /** Undefined where there is no referrers API. */
+  /** Undefined if there is no referrers API. */
   async #listedReferrers(subject: OciDigest): Promise<Descriptor[] | undefined> {
     const url = `${this.#base}/referrers/${subject}`;
     const found: Descriptor[] = [];
@@ -155,7 +158,7 @@ export class RegistryOrigin implements ImageOrigin {
 
   /**
    * All tags of the repository, in the registry's order.
-   * @throws {AirferryError} ERR_UPSTREAM*; ERR_UPSTREAM_INVALID when an answer is no list of tags
+   * @throws {AirferryError} ERR_UPSTREAM*; ERR_UPSTREAM_INVALID when an answer is not a list of tags
    */
   async tags(): Promise<string[]> {
     const url = `${this.#base}/tags/list`;
@@ -166,13 +169,13 @@ export class RegistryOrigin implements ImageOrigin {
       (link) => this.#get(url, "application/json", { link }),
       (answer) => {
         if (answer === undefined) {
-          throw new AirferryError("ERR_UPSTREAM", `cannot lock image "${this.name}": the registry has no tags of it`, {
+          throw new AirferryError("ERR_UPSTREAM", `cannot lock image "${this.name}": the registry has no tags for it`, {
             path: url,
-            hint: "check the name in the manifest; some registries say this also for what needs a login",
+            hint: "check the name in the manifest; some registries also answer this if a login is needed",
           });
         }
         for (const tag of tagsIn(answer.bytes)) {
-          if (tag === undefined) throw this.#badPage(url, "a page of tags is no list of tags");
+          if (tag === undefined) throw this.#badPage(url, "a page of tags is not a list of tags");
           found.add(tag);
         }
         if (found.size > MAX_TAGS) throw this.#badPage(url, `it lists more than ${MAX_TAGS} tags`);
@@ -182,7 +185,10 @@ export class RegistryOrigin implements ImageOrigin {
     return [...found];
   }
 
-  /** Reads a list page by page; `take` ends it with false, which is returned. One way to follow `Link` for all lists. */
+  /**
+   * Reads a list page by page; `take` returns false to stop, which is then returned. Follows `Link` the same way for
+   * all lists.
+   */
   async #pages(
     url: string,
     what: string,
@@ -197,18 +203,20 @@ export class RegistryOrigin implements ImageOrigin {
       asked.add(link ?? answer.askedUrl).add(answer.finalUrl);
       link = this.#nextPage(answer, what);
       if (link === undefined) return true;
-      if (asked.has(link)) throw this.#badPage(url, `its pages of ${what} go in circles: "${redactUrl(link)}" again`);
+      if (asked.has(link)) throw this.#badPage(url, `its pages of ${what} form a loop: "${redactUrl(link)}" again`);
     }
     throw this.#badPage(url, `more than ${MAX_PAGES} pages of ${what}`);
   }
 
-  /** The next page of a list. One that may not be asked for is no end of the list: signatures would be lost in silence. */
+  /**
+   * The next page of a list. A page that may not be requested does not end the list: signatures would be lost silently.
+   */
   #nextPage(answer: FetchedBytes, what: string): string | undefined {
     const target = nextLink(headerOf(answer, "link") ?? "");
     if (target === undefined) return undefined;
     const { url, askedUrl, finalUrl } = answer;
     if (!URL.canParse(target, finalUrl)) {
-      throw this.#badPage(url, `its next page of ${what} is at an address that is none: "${redactUrl(target)}"`);
+      throw this.#badPage(url, `its next page of ${what} has an invalid URL: "${redactUrl(target)}"`);
     }
     const next = new URL(target, finalUrl);
     next.hash = "";
@@ -223,7 +231,7 @@ export class RegistryOrigin implements ImageOrigin {
   #badPage(url: string, fault: string): AirferryError {
     return new AirferryError("ERR_UPSTREAM_INVALID", `cannot lock image "${this.name}": ${url}: ${fault}`, {
       path: url,
-      hint: "the registry, or a proxy before it, is at fault",
+      hint: "the registry, or a proxy in front of it, is at fault",
     });
   }
 
@@ -235,23 +243,23 @@ export class RegistryOrigin implements ImageOrigin {
     return found === undefined ? [] : this.#descriptorsIn(found.bytes, tag, found.contentType);
   }
 
-  /** What a list names. Digests of algorithms that nobody here can check are left out, and said. */
+  /** The descriptors of a list. Digests of unsupported algorithms are dropped and reported. */
   #descriptorsIn(bytes: Buffer, where: string, contentType: string | undefined): Descriptor[] {
     const { known, left } = withoutForeignDigests(bytes);
     for (const digest of left) {
-      this.#o.report(`${this.name}: left out ${digest} of its ${where}: an algorithm that is not known here`);
+      this.#o.report(`${this.name}: skipped ${digest} of its ${where}: unsupported algorithm`);
     }
     return parseImageManifest(known, `${this.name} (${where})`, contentType).manifests;
   }
 
-  /** Runs a request for what is about an image: whoever cannot have that can do without. */
+  /** Runs a request for what refers to an image, and hints how to continue without it. */
   async #dispensable<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
       if (!(error instanceof AirferryError) || !error.code.startsWith("ERR_UPSTREAM")) throw error;
       const { code, message, hint, path, expected, actual, cause } = error;
-      const instead = "to do without signatures and SBOMs: referrers: false";
+      const instead = "to continue without signatures and SBOMs: referrers: false";
       throw new AirferryError(code, message, {
         path,
         expected,
@@ -262,7 +270,10 @@ export class RegistryOrigin implements ImageOrigin {
     }
   }
 
-  /** Whether an error says "not there". `about`: what is asked for, where other refusals than a 404 are taken for that, and said. */
+  /**
+   * Whether an error means "missing". `about`: what is requested, if refusals other than 404 count as missing, which is
+   * reported.
+   */
   #isAbsence(error: unknown, absent: readonly number[], about: string | undefined): boolean {
     const status = httpStatusOf(error);
     if (status === undefined) return false;
@@ -271,7 +282,7 @@ export class RegistryOrigin implements ImageOrigin {
     if (!this.#doubted.has(about)) {
       this.#doubted.add(about);
       this.#o.report(
-        `${this.name}: asked for ${about}, the registry answers ${status}: taken for none; what this login may not see is left out`,
+        `${this.name}: requested ${about}, the registry answered ${status}: treated as none; anything this login may not see is omitted`,
       );
     }
     return true;
@@ -321,7 +332,7 @@ export class RegistryOrigin implements ImageOrigin {
     const left = Number.parseInt(headerOf(answer, "ratelimit-remaining") ?? "", 10);
     if (this.#warned || Number.isNaN(left) || left > FEW_REQUESTS_LEFT) return;
     this.#warned = true;
-    this.#o.report(`${this.#o.reference.host} allows ${left} more manifest requests for now; log in to have more`);
+    this.#o.report(`${this.#o.reference.host} allows ${left} more manifest requests for now; log in for more`);
   }
 }
 
@@ -338,7 +349,7 @@ export function nextLink(header: string): string | undefined {
     for (const [, name, quoted, plain = ""] of parameters.matchAll(PARAMETER)) {
       if (name?.toLowerCase() !== "rel") continue;
       if ((quoted ?? plain).toLowerCase().split(/\s+/).includes("next")) return target;
-      // Only the first one counts.
+      // Only the first counts.
       break;
     }
   }

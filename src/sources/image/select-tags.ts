@@ -1,14 +1,17 @@
-/** `tags:` of an images entry: which of a repository's tags are taken. See OCI distribution-spec v1.1, "Listing Tags". */
+/**
+ * `tags:` of an images entry: which of a repository's tags are selected. See OCI distribution-spec v1.1, "Listing
+ * Tags".
+ */
 import { AirferryError } from "../../errors.ts";
 import type { ImageEntry } from "../../manifest/schema.ts";
 import { tagsNewestFirst } from "../../oci/tag-order.ts";
 import type { RegistryOrigin } from "./registry.ts";
 
-/** More are a pattern that means too much. */
+/** More mean that the pattern is too broad. */
 const MAX_MATCHING_TAGS = 500;
 
 /**
- * The tags of the origin's repository that `tags:` picks, newest first.
+ * The tags of the origin's repository that `tags:` selects, newest first.
  * @throws {AirferryError} ERR_MANIFEST_INVALID when there is none, or more than 500
  */
 export async function pickTags(origin: RegistryOrigin, entry: ImageEntry): Promise<string[]> {
@@ -20,12 +23,12 @@ export async function pickTags(origin: RegistryOrigin, entry: ImageEntry): Promi
   if (picked.length === 0) {
     const there = tagsNewestFirst(all).slice(0, 5).join(", ");
     throw refused(entry, `none of its ${all.length} tags matches "${match ?? ""}"`, {
-      hint: there === "" ? "the repository has no tags" : `tags there are: ${there}${all.length > 5 ? ", …" : ""}`,
+      hint: there === "" ? "the repository has no tags" : `available tags: ${there}${all.length > 5 ? ", …" : ""}`,
     });
   }
   if (picked.length > MAX_MATCHING_TAGS) {
     throw refused(entry, `${picked.length} tags match: expected at most ${MAX_MATCHING_TAGS}`, {
-      hint: "say how many: tags: { newest: 10 }, or match fewer",
+      hint: "limit them: tags: { newest: 10 }, or match fewer",
     });
   }
   return picked;

@@ -1,6 +1,6 @@
 /**
- * What the images of one manifest have in common, since they become one layout: each name leads to one image, and a blob that
- * several images share is one file, which any of their registries and archives may give.
+ * Combines the images of one manifest, since they become one layout: each name leads to one image, and a blob that
+ * several images share is one file, which any of their registries and archives may provide.
  */
 import { AirferryError } from "../../errors.ts";
 import { shellWord } from "../../io/shell.ts";
@@ -10,7 +10,7 @@ import type { PlanItem } from "../types.ts";
 import type { LockedImage } from "./image-detail.ts";
 
 /**
- * Checks that no two images go by one name, and that all agree on the sizes of what they share.
+ * Checks that no two images share a name, and that all agree on the sizes of what they share.
  * @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_UPSTREAM_INVALID; both name the images
  */
 export function verifyTogether(entries: readonly LockedImageEntry[]): void {
@@ -31,7 +31,7 @@ export function verifyTogether(entries: readonly LockedImageEntry[]): void {
           throw new AirferryError(
             "ERR_UPSTREAM_INVALID",
             `cannot take image "${image.reference}": its manifest and that of "${earlier.reference}" disagree about the size of "${path}": expected ${earlier.size} bytes, got ${size}`,
-            { path, hint: "one of the two was made wrongly: have it pushed again, or leave it out" },
+            { path, hint: "one of the two is broken: have it pushed again, or remove it" },
           );
         }
       }
@@ -53,22 +53,22 @@ function verifySame(
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
     `cannot take image "${name}": ${what}: ${one} by "${a.entry}", and ${other} by "${b.entry}"`,
-    { path: name, hint: "give one of them another name with as:, or leave it out" },
+    { path: name, hint: "give one of them another name with as:, or remove it" },
   );
 }
 
-/** What clients ask for: a digest beside a tag does not tell two images apart. */
+/** What clients request: a digest next to a tag does not distinguish two images. */
 function servedName(text: string): string {
   const reference = parseReference(text);
   const { tag, digest } = reference;
   return `${repositoryOf(reference)}${tag === undefined ? `@${digest}` : `:${tag}`}`;
 }
 
-/** Collects the items of all images, one for each path, with all the places it can be had from. */
+/** Collects the items of all images, one for each path, with every location that provides it. */
 export class SharedItems {
   readonly #items = new Map<string, PlanItem>();
 
-  /** Adds what one entry takes. */
+  /** Adds what one entry selects. */
   add(entry: LockedImageEntry, items: readonly PlanItem[]): void {
     const owner = new Map<string, string>();
     for (const { reference, paths } of entry.detail.images) {
@@ -85,7 +85,7 @@ export class SharedItems {
             name,
             hint: isArchive
               ? `restore the archive, or save the image again, then: airferry lock MANIFEST --update ${shellWord(entry.name)}`
-              : `the registry does not give what it gave at lock; to lock what it has now: airferry lock MANIFEST --update ${shellWord(entry.name)}`,
+              : `the registry no longer has what was locked; to lock what it has now: airferry lock MANIFEST --update ${shellWord(entry.name)}`,
           },
         });
       } else {

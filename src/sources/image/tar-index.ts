@@ -1,6 +1,6 @@
 /**
- * Where the members of a tar file lie, found by its headers alone: the contents are jumped over, so that an archive of many
- * gigabytes is listed in milliseconds and its blobs are later copied straight from their place. Nothing is ever extracted.
+ * Finds the members of a tar file by its headers alone: contents are skipped, so an archive of many gigabytes is listed
+ * in milliseconds and its blobs are later copied directly from it. Nothing is ever extracted.
  */
 import { Header, Pax } from "tar";
 import { AirferryError } from "../../errors.ts";
@@ -22,10 +22,10 @@ const PASSED_OVER = new Set(["Directory", "GNUDumpDir", "TapeVolumeHeader"]);
 
 /**
  * Lists a tar file's members by their normalised names. Links are noted, never followed to the file system.
- * @param fileSize bytes, or Infinity where only reading tells
- * @param visit called for each regular file when its header is read, before anything behind it
- * @throws {AirferryError} ERR_PATH_UNSAFE for names that lead out; ERR_UPSTREAM_INVALID for devices, sparse files, truncation,
- * too many members, and what is no tar
+ * @param fileSize bytes, or Infinity if only reading tells
+ * @param visit called for each regular file when its header is read, before anything after it
+ * @throws {AirferryError} ERR_PATH_UNSAFE for names that leave the archive; ERR_UPSTREAM_INVALID for devices, sparse
+ *   files, truncation, too many members, and other formats
  */
 export async function indexTar(
   handle: TarBytes,
@@ -42,9 +42,10 @@ export async function indexTar(
   let position = 0;
   let count = 0;
   for (;;) {
-    // Every writer ends with empty blocks. Without them members are missing, and so may layers be that nobody would look for.
+    // Every writer ends with empty blocks. Without them members are missing, possibly layers whose absence nobody would
+    // notice.
     if (position + BLOCK > fileSize)
-      throw invalid(name, position === 0 ? "it is not a tar file" : "its end is cut off");
+      throw invalid(name, position === 0 ? "it is not a tar file" : "its end is missing");
     await readFully(handle, block, position, name);
     const header = headerOf(block, local, global);
     if (header?.nullBlock) break;
@@ -53,7 +54,7 @@ export async function indexTar(
     const size = header.size ?? 0;
     const body = position + BLOCK;
     if (!Number.isSafeInteger(size) || size < 0 || body + size > fileSize) {
-      throw invalid(name, `it is cut off: a member at ${position} has ${size} bytes, ${fileSize - body} are there`);
+      throw invalid(name, `it is truncated: a member at ${position} has ${size} bytes, ${fileSize - body} are left`);
     }
     position = body + Math.ceil(size / BLOCK) * BLOCK;
     if (++count > MAX_MEMBERS) throw invalid(name, `it has more than ${MAX_MEMBERS} members`);
@@ -97,7 +98,7 @@ export async function indexTar(
   return members;
 }
 
-/** The reader of headers throws for numbers that are none, which is what any other file begins with. */
+/** The header reader throws for invalid numbers, which is what any other file begins with. */
 function headerOf(block: Buffer, local: Pax | undefined, global: Pax | undefined): Header | undefined {
   try {
     return new Header(block, 0, local, global);
@@ -107,8 +108,9 @@ function headerOf(block: Buffer, local: Pax | undefined, global: Pax | undefined
 }
 
 /**
- * Finds a regular file by name. A link counts when it leads, in one step, to a regular file of the same archive: older docker
- * and podman write symbolic ones for layers that occur twice, tar hard ones. @throws {AirferryError} ERR_PATH_UNSAFE for any other
+ * Finds a regular file by name. A link counts when it leads, in one step, to a regular file of the same archive: older
+ * docker and podman write symbolic ones for layers that occur twice, tar hard ones. @throws {AirferryError}
+ * ERR_PATH_UNSAFE for any other
  */
 export function findMember(
   members: ReadonlyMap<string, TarMember>,
@@ -145,10 +147,10 @@ function normalise(path: string, name: string): string {
   if (bare.startsWith("/") || bare.includes("\0") || bare.split(/[/\\]/).includes("..")) {
     throw new AirferryError(
       "ERR_PATH_UNSAFE",
-      `cannot read archive "${name}": member "${path.slice(0, 200)}" leads out of it`,
+      `cannot read archive "${name}": member "${path.slice(0, 200)}" leaves it`,
       {
         path: name,
-        hint: "this is not what docker, podman or skopeo write; do not use this file",
+        hint: "docker, podman and skopeo do not write this; do not use this file",
       },
     );
   }

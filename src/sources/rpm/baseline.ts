@@ -1,4 +1,4 @@
-/** `baseline:` what the target already has, from `rpm -qa` output. */
+/** `baseline:`: what the target already has, from `rpm -qa` output. */
 import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
@@ -15,10 +15,10 @@ export function parseInstalled(line: string): InstalledPackage | undefined {
   return { name, epoch: Number(before ?? within ?? 0) || 0, version, release, arch };
 }
 
-/** What one file says of a target. */
+/** What one file says about a target. */
 export type Baseline = readonly InstalledPackage[];
 
-/** What of several baselines a target of one architecture has: a file that is of another one has no part in it. */
+/** What a target of one architecture has according to several baselines: files of other architectures are ignored. */
 export function installedOn(arch: string, baselines: readonly Baseline[]): InstalledPackage[] {
   const found = new Map<string, InstalledPackage>();
   for (const baseline of baselines) {
@@ -29,7 +29,9 @@ export function installedOn(arch: string, baselines: readonly Baseline[]): Insta
   return [...found.values()];
 }
 
-/** Reads the baselines of all entries, each file once. @throws {AirferryError} ERR_MANIFEST_INVALID for a file that is none */
+/**
+ * Reads the baselines of all entries, each file once. @throws {AirferryError} ERR_MANIFEST_INVALID for any other file
+ */
 export async function readBaselines(files: readonly string[], baseDir: string): Promise<Baseline[]> {
   const baselines: Baseline[] = [];
   for (const file of new Set(files.filter((it) => it !== "bare"))) {

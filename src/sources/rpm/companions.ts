@@ -1,7 +1,7 @@
 /**
- * Sources and debug packages of what was selected: out of the repository itself (`source: true`, `debuginfo: true`), or out of
- * repositories of their own (`source_url`, `debuginfo_url`), which are carried as NAME-source and NAME-debuginfo: the names
- * that `dnf download --source` and `dnf debuginfo-install` look for. docs/rpm.md ("Companions").
+ * Sources and debug packages of what was selected: from the repository itself (`source: true`, `debuginfo: true`), or
+ * from separate repositories (`source_url`, `debuginfo_url`), which are carried as NAME-source and NAME-debuginfo: the
+ * names that `dnf download --source` and `dnf debuginfo-install` look for. docs/rpm.md ("Companions").
  */
 import { isSourceArch } from "../../rpm/arch.ts";
 import { formatNevra, type PackageEntry, type Primary } from "../../rpm/primary.ts";
@@ -9,7 +9,7 @@ import type { Companion } from "./companion-entries.ts";
 import type { Repository } from "./repository.ts";
 import type { Selected } from "./selected.ts";
 
-/** What a companion repository carries for the packages selected of its parent. */
+/** What a companion repository carries for the selected packages of its parent. */
 export function selectCompanions(
   { kind, of }: Companion,
   { name, primary }: Repository,
@@ -24,10 +24,10 @@ export function selectCompanions(
     const have = new Set([...packages].map(fileNameOf));
     const missing = [...sourcesOf(parent.primary, selected.packages)].filter((it) => !have.has(it));
     if (missing.length > 0) {
-      notes.push(`${missing.length} sources of what ${of} carries are not there: ${missing.slice(0, 3).join(", ")}`);
+      notes.push(`${missing.length} sources of what ${of} carries are missing: ${missing.slice(0, 3).join(", ")}`);
     }
   } else if (packages.size === 0 && selected.packages.size > 0) {
-    notes.push(`nothing here is debug information of what ${of} carries`);
+    notes.push(`no debug information for what ${of} carries`);
   }
   for (const note of notes) report(`${name}: ${note}`);
   return { packages, why, notes, leftOut: [] };

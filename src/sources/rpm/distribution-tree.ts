@@ -1,6 +1,6 @@
 /**
- * The installation tree around a repository: `.treeinfo`, the images it names, and its variants, whose paths are made to fit
- * the mirror. Checksums in it are kept true.
+ * The installation tree around a repository: `.treeinfo`, the images it names, and its variants, whose paths are
+ * adapted to the mirror. Checksums in it are updated.
  */
 import { posix } from "node:path";
 import { AirferryError } from "../../errors.ts";
@@ -22,13 +22,13 @@ interface Tree {
   /** `.treeinfo` or `treeinfo`, as upstream calls it. */
   name: string;
   bytes: Buffer;
-  /** It is upstream's, byte for byte, or was rewritten. */
+  /** Upstream's, byte for byte, or rewritten. */
   proof: Pick<LockedArtifact, "established">;
   images: LockedArtifact[];
   notes: string[];
 }
 
-/** Where the other repositories of the manifest are: to find variants again. */
+/** Where the other repositories of the manifest are, to find variants. */
 export interface Neighbour {
   name: string;
   place: Place;
@@ -47,9 +47,9 @@ export async function readTree(
   for (const name of [".treeinfo", "treeinfo"]) {
     const bytes = await snapshot.fetchFile(name, MAX_TREEINFO_BYTES);
     if (bytes === undefined) continue;
-    // As upstream wrote it, but for UTF-16, which installers do not read.
+    // As upstream wrote it, except for UTF-16, which installers do not read.
     const text = textOf(bytes);
-    // Some servers answer 200 and a page for whatever is not there.
+    // Some servers answer missing files with 200 and a page.
     if (/^\s*</.test(text)) continue;
     const label = `${snapshot.name}: ${name}`;
     const tree = tryParseTreeinfo(text, label, snapshot);
@@ -69,7 +69,7 @@ export async function readTree(
       notes.push(
         other
           ? `${name}: variant ${uid} now points to ${other.name}`
-          : `${name}: variant ${uid} is not mirrored and was taken out`,
+          : `${name}: variant ${uid} is not mirrored and was removed`,
       );
     }
     const checksums = new Map<string, Digest | null>();
@@ -116,7 +116,7 @@ async function lockImage(
   };
 }
 
-/** Whether a neighbour is what a relative path from this tree leads to. */
+/** Whether a relative path from this tree leads to a neighbour. */
 function isAt(other: Place, own: Snapshot["place"], path: string): boolean {
   if (own.kind === "disk") return other.kind === "disk" && posix.resolve(own.dir, path) === posix.resolve(other.dir);
   if (other.kind !== "remote") return false;

@@ -1,13 +1,13 @@
-/** Repositories that came out empty: what was to choose packages chose none. */
+/** Finds empty repositories: the entry's filters selected no package. */
 import type { Finding } from "../../io/findings.ts";
 import type { Manifest, RpmEntry } from "../../manifest/schema.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import { withCompanions } from "./companion-entries.ts";
 
-/** What of an entry chooses; `packages: []` asks for nothing by itself. */
+/** The keys of an entry that select; `packages: []` requests nothing by itself. */
 const CHOOSERS = ["arch", "exclude", "newest", "advisories"] as const;
 
-/** Says that a locked repository has no package, where it was to have some. */
+/** The finding for a locked repository without any package that should have some. */
 export function emptyFindings({ name, detail }: LockedRpm, { rpms = [] }: Manifest): Finding[] {
   const { packages } = detail;
   const entry = withCompanions(rpms).find((it) => it.name === name);

@@ -1,4 +1,7 @@
-/** `on_bad_package: quarantine`: packages that are wrong, wrongly signed or not there leave the repository, metadata and all. */
+/**
+ * `on_bad_package: quarantine`: removes packages that are wrong, wrongly signed or missing from the repository and its
+ * metadata.
+ */
 
 import { AirferryError } from "../../errors.ts";
 import { type Digest, hexOf } from "../../io/digest.ts";
@@ -19,7 +22,7 @@ import { keptArtifact, writeCut } from "./write-entry.ts";
 const METADATA = /\/repodata\//;
 const TREEINFO = /^rpms\/[^/]+\/\.?treeinfo$/;
 
-/** Takes packages out and writes the metadata anew; an exact mirror becomes a rewritten one. */
+/** Removes packages and rewrites the metadata; an exact mirror becomes a rewritten one. */
 export async function excludePackages(
   entry: LockedRpm,
   faults: readonly ItemFault[],

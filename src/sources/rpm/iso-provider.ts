@@ -1,7 +1,7 @@
 /**
- * The repositories inside an ISO of the same manifest, as providers for closures: what the DVD has counts as there and is not
- * carried again. Only for `isos:` entries with `packages: true`; the target then needs the DVD's repositories enabled, as the
- * rendered airferry.repo has them.
+ * The repositories inside an ISO of the same manifest, as providers for closures: what the DVD has counts as available
+ * and is not carried again. Only for `isos:` entries with `packages: true`; the target then needs the DVD's
+ * repositories enabled, as in the rendered airferry.repo.
  */
 import { AirferryError } from "../../errors.ts";
 import type { RandomAccess } from "../../io/types.ts";
@@ -19,15 +19,16 @@ const MAX_METADATA_BYTES = 512 * 1024 * 1024;
 
 interface IsoProviders {
   repositories: Repository[];
-  /** ISOs that are not on this host yet: the closure is to be made again once they are. */
+  /** ISOs that are not on this host yet: the closure must be computed again once they are. */
   pending: string[];
-  /** Ends the use of the images' files. */
+  /** Closes the image files. */
   close(): Promise<void>;
 }
 
 /**
- * Opens the repositories of every ISO that closures may count on.
- * @throws {AirferryError} ERR_ISO_INVALID, ERR_UPSTREAM_INVALID, ERR_MANIFEST_INVALID when such an ISO holds no repository
+ * Opens the repositories of every ISO that closures may use.
+ * @throws {AirferryError} ERR_ISO_INVALID, ERR_UPSTREAM_INVALID, ERR_MANIFEST_INVALID when such an ISO holds no
+ *   repository
  */
 export async function openIsoProviders(context: LockContext): Promise<IsoProviders> {
   const providers: IsoProviders = { repositories: [], pending: [], close: async () => {} };
@@ -41,7 +42,7 @@ export async function openIsoProviders(context: LockContext): Promise<IsoProvide
     const opened = await context.openIso(name);
     if (opened === undefined) {
       context.report(
-        `closures do not count on the packages of ISO "${name}" yet: it is not on this host; pack fetches it first`,
+        `closures do not use the packages of ISO "${name}" yet: it is not on this host; pack fetches it first`,
       );
       providers.pending.push(name);
       continue;
@@ -51,10 +52,10 @@ export async function openIsoProviders(context: LockContext): Promise<IsoProvide
     if (found.length === 0) {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",
-        `cannot count on the packages of ISO "${name}": it holds no repository`,
+        `cannot use the packages of ISO "${name}": it holds no repository`,
         {
           path: `isos ${name}`,
-          hint: "take packages: true off this entry; minimal and boot images hold none",
+          hint: "remove packages: true from this entry; minimal and boot images hold none",
         },
       );
     }

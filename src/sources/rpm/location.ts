@@ -1,6 +1,6 @@
 /**
- * Where a package or metadata file is upstream, and where the mirror stores it. Locations come from upstream's metadata and
- * are hostile until shown otherwise: `../` and other bases are legal for fetching, nothing is ever stored outside.
+ * Where a package or metadata file is upstream, and where the mirror stores it. Locations come from upstream's metadata
+ * and are treated as hostile: `../` and other bases are legal for fetching, but nothing is ever stored outside.
  */
 import { AirferryError } from "../../errors.ts";
 import { type AnyDigest, hexOf } from "../../io/digest.ts";
@@ -9,7 +9,7 @@ import { printable } from "../../io/printable.ts";
 
 const MAX_HREF = 4096;
 
-/** A location, understood. */
+/** A parsed location. */
 export interface Location {
   /** Where the mirror stores it: relative to the repository, decoded. */
   stored: string;
@@ -18,8 +18,8 @@ export interface Location {
 }
 
 /**
- * Says where to store a file. Files beyond the repository go to `external/<8 hex digits>/<name>`.
- * @param digest hex digits that tell files of the same name apart
+ * Returns where to store a file. Files outside the repository go to `external/<8 hex digits>/<name>`.
+ * @param digest hex digits that distinguish files of the same name
  * @throws {AirferryError} ERR_UPSTREAM_INVALID for locations that no mirror can hold
  */
 export function locate(href: string, base: string | undefined, digest: AnyDigest, name: string): Location {
@@ -50,13 +50,13 @@ export function locate(href: string, base: string | undefined, digest: AnyDigest
   const fault = checkPath(`rpms/${stored}`);
   if (fault !== undefined) throw refuse(fault);
   if (outside) return { stored, asUpstream: false };
-  // Clients differ on an escaped one: older ones send it as it is, newer ones escape its percent signs again.
+  // Clients differ on escaped locations: older ones send them unchanged, newer ones escape the percent signs again.
   return { stored, asUpstream: stored === href };
 }
 
 /**
- * A base URL as all code here has them: its path ends in `/`, and a query, which stands for access (SUSE's token, an Azure
- * signature), stays behind it. A fragment goes.
+ * A base URL in the form used here: its path ends in `/`, and a query, which may grant access (SUSE's token, an Azure
+ * signature), follows it. A fragment is dropped.
  */
 export function baseOf(url: string): string {
   const [, place = "", query = ""] = /^([^?#]*)(\?[^#]*)?/.exec(url) ?? [];
@@ -64,8 +64,8 @@ export function baseOf(url: string): string {
 }
 
 /**
- * The URL of a location below a base URL; the base's query goes to every one of them, as with librepo. A `+` is always
- * escaped: some stores read it as a blank.
+ * The URL of a location below a base URL; each gets the base's query, as with librepo. A `+` is always escaped: some
+ * stores read it as a space.
  */
 export function resolveHref(href: string, base: string): string {
   const url = new URL(baseOf(base));
@@ -76,7 +76,7 @@ export function resolveHref(href: string, base: string): string {
   return joined.href;
 }
 
-/** Whether two base URLs are one place, whatever their queries are. */
+/** Whether two base URLs are the same location, ignoring queries. */
 export function isSamePlace(a: string, b: string): boolean {
   return baseOf(a).replace(/\?.*$/, "") === baseOf(b).replace(/\?.*$/, "");
 }

@@ -1,4 +1,4 @@
-/** Locks all repositories of a manifest together: those that are unchanged stay as they are, closures see all of them. */
+/** Locks all repositories of a manifest together: unchanged ones are reused, closures see all of them. */
 
 import { mapLimited } from "../../io/limit.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
@@ -22,11 +22,11 @@ import { selectPackages } from "./selection.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { lockLoose, lockRepository } from "./write-entry.ts";
 
-/** Entries whose places and keys are asked for at once; the fetcher limits requests per host by itself. */
+/** Entries whose locations and keys are requested at once; the fetcher limits requests per host by itself. */
 const ASK_TOGETHER = 16;
-/** Repositories whose metadata is fetched and read at once. */
+/** Repositories whose metadata is fetched and read at the same time. */
 const OPEN_TOGETHER = 4;
-/** Repositories that are locked at once where each stands alone. */
+/** Repositories that are locked at once if they are independent. */
 const LOCK_APART = 2;
 
 /** Everything about one entry while it is being locked. */
@@ -34,9 +34,9 @@ interface Work {
   entry: RpmEntry;
   place?: Place;
   keys?: RepositoryKeys | undefined;
-  /** The earlier lock, where it stays. */
+  /** The earlier lock, if it is reused. */
   previous?: LockedRpm;
-  /** It carries what belongs to another entry's packages, and takes no part in closures. These come last. */
+  /** It accompanies another entry's packages and takes no part in closures. These come last. */
   companion?: Companion;
 }
 
@@ -79,19 +79,19 @@ async function lockedAnew(entry: RpmEntry, context: LockContext<"rpm">): Promise
   return { entry, place: await placeOf(entry, context), keys: await readKeys(entry, context) };
 }
 
-/** Install trees that name it look for its place, as far as that can be told without asking anybody. */
+/** Install trees that name it need its location, as far as it is known without requests. */
 async function staying(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<Work> {
   if (entry.mirrorlist !== undefined || entry.metalink !== undefined) return { entry, previous };
   const place = await placeOf(entry, context).catch(() => undefined);
   return { entry, previous, ...(place && { place }) };
 }
 
-/** Notes which ISOs were missing, so that the next lock that may fetch them closes over them too. */
+/** Records which ISOs were missing, so that the next lock that may fetch them includes them in closures. */
 function withPending(entry: LockedRpm, pendingIsos: string[]): LockedRpm {
   return { ...entry, detail: { ...entry.detail, pendingIsos } };
 }
 
-/** Several at once, but no more than needed at once where no closure has to see all: each of them can be large. */
+/** Several at once, but only as many as needed if no closure has to see all: each can be large. */
 async function lockWorks(
   works: readonly Work[],
   providers: readonly Repository[],
@@ -124,7 +124,7 @@ function openingFor({ entry, place, keys, previous }: Work, context: LockContext
   });
 }
 
-/** Takes each repository out of the array once it is locked: all of them together are large. */
+/** Removes each repository from the array once it is locked: all of them together are large. */
 async function lockOpened(
   works: readonly Work[],
   repositories: Repository[],

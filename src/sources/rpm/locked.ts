@@ -1,6 +1,6 @@
 /**
- * Entries whose text in the manifest did not change: whether they stay as they are locked while others are locked anew, and
- * what closures see of them then, out of the lock's folder. docs/manifest.md, "The lock".
+ * Entries whose manifest text did not change: whether their lock is reused while others are locked anew, and what
+ * closures then read of them from the lock's folder. docs/manifest.md, "The lock".
  */
 import { EXIT, exitStatusOf } from "../../errors.ts";
 import { digestOf, hexOf } from "../../io/digest.ts";
@@ -32,7 +32,7 @@ export async function freshLock(entry: RpmEntry, context: LockContext<"rpm">): P
   for (const digest of Object.values(metadata)) if (!(await context.kept.has(digest))) return undefined;
   if (previous.artifacts.some((it) => isPackage(it) && it.nevra === undefined)) {
     context.report(
-      `${entry.name}: locked by an older airferry, which did not note packages' versions; locking it again`,
+      `${entry.name}: locked by an older airferry, which did not record package versions; locking it again`,
     );
     return undefined;
   }
@@ -42,9 +42,9 @@ export async function freshLock(entry: RpmEntry, context: LockContext<"rpm">): P
 }
 
 /**
- * Whether an unchanged entry stays as it is while others are locked. A whole mirror does. One of chosen packages is closed
- * over together with the others, out of the very metadata that it was locked from; where upstream has other metadata by now,
- * or cannot be asked, it stays with the packages that it has, and that is said.
+ * Whether an unchanged entry is reused while others are locked. A whole mirror is. A selection is resolved together
+ * with the others, from the metadata that it was locked from; if upstream has other metadata by now, or is unreachable,
+ * it keeps its locked packages, which is reported.
  */
 export async function stays(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<boolean> {
   if (!isSeeded(entry)) return true;
@@ -57,15 +57,15 @@ export async function stays(entry: RpmEntry, previous: LockedRpm, context: LockC
     if (hexOf(digestOf(repomd)) === upstreamRepomd) return false;
   } catch (error) {
     if (exitStatusOf(error) !== EXIT.upstream) throw error;
-    reason = `upstream cannot be asked (${(error as Error).message})`;
+    reason = `upstream is unreachable (${(error as Error).message})`;
   }
   context.report(
-    `${entry.name}: stays as it was locked: ${reason}; airferry lock MANIFEST --update ${shellWord(entry.name)} takes what is there now`,
+    `${entry.name}: still locked as before: ${reason}; to lock what upstream has now: airferry lock MANIFEST --update ${shellWord(entry.name)}`,
   );
   return true;
 }
 
-/** A repository as its lock has it. One of chosen packages then has these and no choice. */
+/** A repository as locked. A selection then offers exactly its locked packages. */
 export async function reopen(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<Repository> {
   const { metadata } = previous.detail;
   const open = async (type: string) => {
@@ -91,7 +91,7 @@ export async function reopen(entry: RpmEntry, previous: LockedRpm, context: Lock
   };
 }
 
-/** An entry that stays, with what is left out now that others are different. */
+/** A reused entry, with what is omitted now that others are different. */
 export function withLeftOut(previous: LockedRpm, left: readonly LeftOutDependency[]): LockedRpm {
   const { leftOut: _before, ...detail } = previous.detail;
   return { ...previous, detail: { ...detail, ...(left.length > 0 && { leftOut: [...left] }) } };

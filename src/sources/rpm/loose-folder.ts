@@ -1,4 +1,4 @@
-/** A folder of loose RPMs: every `.rpm` below it, described from its header as createrepo_c would. */
+/** A folder of loose RPMs: every `.rpm` below it, described from its header as createrepo_c does. */
 import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
@@ -18,7 +18,7 @@ const MAX_FILES = 200_000;
 const READERS = 4;
 
 export interface LooseFolder {
-  /** As the manifest says it. */
+  /** As the manifest writes it. */
   given: string;
   packages: LoosePackage[];
   files: RepodataFile[];
@@ -87,14 +87,10 @@ async function rpmsBelow(dir: string): Promise<string[]> {
       const path = join(folder, it.name);
       const fault = it.isDirectory() || it.name.endsWith(".rpm") ? checkFileName(it.name) : undefined;
       if (fault !== undefined) {
-        throw new AirferryError(
-          "ERR_MANIFEST_INVALID",
-          `cannot lock "${path}": a name that cannot be carried: ${fault}`,
-          {
-            path,
-            hint: "rename the file or folder",
-          },
-        );
+        throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock "${path}": unusable name: ${fault}`, {
+          path,
+          hint: "rename the file or folder",
+        });
       }
       if (it.isDirectory()) folders.push(path);
       else if (it.isFile() && it.name.endsWith(".rpm")) found.push(relative(dir, path).split("\\").join("/"));

@@ -1,6 +1,6 @@
 /**
- * `/rpmrepo/`: metadata of one repository over the packages of several, for builders that know a single server. Packages are
- * not stored twice: locations lead to `NAME/…`, which the server finds below `/rpms/`.
+ * `/rpmrepo/`: metadata of one repository over the packages of several, for builders that support only one repository.
+ * Packages are not stored twice: locations lead to `NAME/…`, which the server resolves below `/rpms/`.
  */
 import { decompress } from "../../rpm/codecs.ts";
 import { pkgidOf } from "../../rpm/filelists.ts";
@@ -21,7 +21,7 @@ const HEADS = {
   other: '<otherdata xmlns="http://linux.duke.edu/metadata/other" packages="N">',
 };
 
-/** Writes the metadata. A package that several repositories have is listed once; the first one is its place. */
+/** Writes the metadata. A package that several repositories have is listed once, at the first. */
 export async function writeMergedRepository(
   entries: readonly LockedRpm[],
   context: PlanContext,

@@ -1,4 +1,7 @@
-/** Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's metalinks. */
+/**
+ * Metalink and mirrorlist files: where a repository is, and which repomd.xml it should have. See mirrormanager's
+ * metalinks.
+ */
 import { AirferryError } from "../../errors.ts";
 import { type AnyDigest, algorithmOf } from "../../io/digest.ts";
 import { parseChecksum } from "../../rpm/repomd.ts";
@@ -26,7 +29,7 @@ const STRENGTH = ["sha512", "sha384", "sha256", "sha224", "sha1", "md5"];
 export async function parseMetalink(bytes: Uint8Array, name: string): Promise<Mirrors> {
   const root = await readXml(bytes, name);
   const file = childrenOf(childrenOf(root, "files")[0], "file").find((it) => it.attributes.name === "repomd.xml");
-  if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "no metalink of a repomd.xml");
+  if (root.name !== "metalink" || file === undefined) throw invalidXml(name, "not a metalink of a repomd.xml");
   const alternates = childrenOf(childrenOf(file, "alternates")[0], "alternate");
   const hashes = [file, ...alternates].flatMap(hashesOf);
   const strongest = STRENGTH.find((type) => hashes.some((it) => algorithmOf(it) === type));
@@ -47,12 +50,15 @@ function hashesOf(element: XmlElement): AnyDigest[] {
   );
 }
 
-/** Some lists are metalinks under another name; dnf tells them by what is in them, too. */
+/** Some lists are metalinks under another name; dnf also detects them by content. */
 export function looksLikeMetalink(bytes: Uint8Array): boolean {
   return /<metalink\b/.test(Buffer.from(bytes.subarray(0, 4096)).toString("latin1"));
 }
 
-/** Reads a mirrorlist: one base URL a line, `#` comments. @throws {AirferryError} ERR_UPSTREAM_INVALID when none is usable */
+/**
+ * Reads a mirrorlist: one base URL a line, `#` comments. @throws {AirferryError} ERR_UPSTREAM_INVALID when none is
+ * usable
+ */
 export function parseMirrorlist(bytes: Uint8Array, name: string): Mirrors {
   const bases = Buffer.from(bytes)
     .toString("utf8")

@@ -1,6 +1,6 @@
 /**
- * Repositories opened for one lock. Where what a mirror has is wrong another one is tried; where upstream changes under our
- * hands all is read again.
+ * Repositories opened for one lock. If a mirror's content is wrong, another one is tried; if upstream changes
+ * meanwhile, everything is read again.
  */
 import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import { mapLimited } from "../../io/limit.ts";
@@ -10,28 +10,30 @@ import { openRepository, type Repository } from "./repository.ts";
 import type { RepositoryKeys } from "./repository-keys.ts";
 import { fetchRepomd, isCurrent, type Snapshot, takeSnapshot } from "./snapshot.ts";
 
-/** Repositories that are looked at once more at the same time. */
+/** Repositories rechecked at the same time. */
 const ASK_TOGETHER = 16;
-/** How often a repository may change while it is read. */
+/** How often a repository may change while it is being read. */
 const MAX_CHANGES = 4;
 
-/** One repository of a lock, opened as often as it takes. */
+/** One repository of a lock, opened as often as needed. */
 export interface Opening {
   open(): Promise<Repository>;
   /** Whether upstream still has what was opened last; true when nothing was. */
   isCurrent(): Promise<boolean>;
   /**
-   * To be told when it is not: says so.
-   * @throws {AirferryError} ERR_UPSTREAM_CHANGED when it never settles
+   * Called when it is not: reports it.
+   * @throws {AirferryError} ERR_UPSTREAM_CHANGED when it never becomes stable
    */
   moved(cause: unknown): void;
-  /** To be told what failed on what was opened last. Returns where opening it again may help; throws the failure otherwise. */
+  /**
+   * Called with a failure on what was opened last. Returns if opening it again may help; throws the failure otherwise.
+   */
   failed(error: unknown): void;
-  /** Whether the error came out of {@link Repository.blame}. */
+  /** Whether the error came from {@link Repository.blame}. */
   isBlamedFor(error: unknown): boolean;
 }
 
-/** An opening of what nobody changes meanwhile: a folder of packages, or what an earlier lock has. */
+/** An opening of what does not change meanwhile: a folder of packages, or an earlier lock. */
 export function openingOf(open: () => Promise<Repository>): Opening {
   const failed = (error: unknown) => {
     throw error;
@@ -45,7 +47,7 @@ export class SnapshotOpening implements Opening {
   readonly #place: Snapshot["place"];
   readonly #keys: RepositoryKeys | undefined;
   readonly #context: LockContext;
-  /** Of each repomd.xml that did not work, what was wrong. */
+  /** For each repomd.xml that failed, what was wrong. */
   readonly #failures: { repomd: Buffer; error: unknown }[] = [];
   #repomd: Buffer | undefined;
   #changes = 0;
@@ -58,14 +60,14 @@ export class SnapshotOpening implements Opening {
     this.#context = context;
   }
 
-  /** @throws {AirferryError} ERR_UPSTREAM* when no mirror will do, ERR_UPSTREAM_SIGNATURE, ERR_UPSTREAM_CHANGED */
+  /** @throws {AirferryError} ERR_UPSTREAM* when no mirror works, ERR_UPSTREAM_SIGNATURE, ERR_UPSTREAM_CHANGED */
   async open(): Promise<Repository> {
     for (;;) {
       const repomd = await fetchRepomd(this.#entry, this.#place, this.#context).catch((error: unknown) => {
         throw this.#failures[0]?.error ?? error;
       });
       this.#repomd = repomd;
-      // Whatever this one lists was asked of all of them.
+      // What this one lists was requested from all of them.
       const known = this.#failures.find((it) => it.repomd.equals(repomd));
       if (known) this.failed(known.error);
       else {
@@ -73,7 +75,7 @@ export class SnapshotOpening implements Opening {
           const snapshot = await takeSnapshot(this.#entry, this.#place, this.#keys, this.#context, repomd);
           return { ...(await openRepository(this.#entry, snapshot)), blame: (work) => this.#blame(work) };
         } catch (error) {
-          // A digest that is wrong, or a file that is gone, is what a repository in the middle of an update looks like.
+          // A wrong digest or a missing file is typical of a repository in the middle of an update.
           if (await this.isCurrent().catch(() => true)) this.failed(error);
           else this.moved(error);
         }
@@ -100,19 +102,19 @@ export class SnapshotOpening implements Opening {
 
   moved(cause: unknown): void {
     if (++this.#changes < MAX_CHANGES) {
-      this.#context.report(`${this.#entry.name}: upstream changed while its metadata was read; taking it again`);
+      this.#context.report(`${this.#entry.name}: upstream changed while its metadata was being read; reading it again`);
       return;
     }
     throw new AirferryError(
       "ERR_UPSTREAM_CHANGED",
       `cannot lock rpms "${this.#entry.name}": the repository changed ${MAX_CHANGES} times while it was read`,
-      { hint: "upstream is being updated; run the command again when it is settled", cause },
+      { hint: "upstream is being updated; run the command again once that is finished", cause },
     );
   }
 
   failed(error: unknown): void {
     const place = this.#place;
-    // What one mirror has is wrong or half of it missing: no word about the others.
+    // One mirror's content is wrong or incomplete: that says nothing about the others.
     if (exitStatusOf(error) !== EXIT.upstream || place.kind === "disk" || place.bases.length < 2) {
       throw this.#failures[0]?.error ?? error;
     }
@@ -126,7 +128,7 @@ export class SnapshotOpening implements Opening {
 }
 
 /**
- * Runs `work`, which opens them, until it succeeded on what every upstream still has.
+ * Runs `work`, which opens them, until it succeeds on what every upstream still has.
  * @throws what `work` throws, and what {@link Opening.open} does
  */
 export async function untilSettled<T>(openings: readonly Opening[], work: () => Promise<T>): Promise<T> {
@@ -146,7 +148,7 @@ export async function untilSettled<T>(openings: readonly Opening[], work: () => 
   }
 }
 
-/** Tells those that are not current; where a failure is known already, whoever cannot be asked counts as current. */
+/** Notifies those that are not current; after a known failure, unreachable ones count as current. */
 async function allCurrent(openings: readonly Opening[], failure: unknown): Promise<boolean> {
   const answers = await mapLimited(openings, ASK_TOGETHER, (it) =>
     it.isCurrent().catch((error: unknown) => {

@@ -1,4 +1,4 @@
-/** From a manifest entry to where its repository is: base URLs, mirrors, or a folder on this host. */
+/** Resolves where the repository of a manifest entry is: base URLs, mirrors, or a folder on this host. */
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
@@ -14,9 +14,9 @@ const MAX_MIRROR_FILE_BYTES = 4 * 1024 * 1024;
 
 /** Where a repository is. */
 export type Place =
-  /** `byUser`: what the manifest names, which is the bases themselves or a list of them. */
+  /** `byUser`: what the manifest names: the bases themselves or a list of them. */
   | ({ kind: "remote"; byUser: string[] } & Mirrors)
-  /** `dir` is absolute; `given` is how the manifest says it. */
+  /** `dir` is absolute; `given` is as written in the manifest. */
   | { kind: "disk"; dir: string; given: string }
   | { kind: "loose"; dir: string; given: string };
 
@@ -26,8 +26,8 @@ export function baseArch(entry: RpmEntry): string {
 }
 
 /**
- * Finds out.
- * @throws {AirferryError} ERR_MANIFEST_INVALID for unknown variables and folders that are not there; ERR_UPSTREAM*
+ * Resolves it.
+ * @throws {AirferryError} ERR_MANIFEST_INVALID for unknown variables and missing folders; ERR_UPSTREAM*
  */
 export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Place> {
   if (entry.path !== undefined) {
@@ -36,7 +36,7 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
     if (!found?.isDirectory()) {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",
-        `cannot lock rpms "${entry.name}": ${found === undefined ? "no such folder" : "a file, where a folder is meant"}: "${entry.path}"`,
+        `cannot lock rpms "${entry.name}": ${found === undefined ? "no such folder" : "a file, expected a folder"}: "${entry.path}"`,
         {
           path: entry.path,
           hint: "paths in a manifest are relative to the manifest's own folder",
@@ -64,13 +64,16 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
   return { kind: "remote", bases, repomds: [], byUser: bases };
 }
 
-/** Lists have mirrors over http beside others: one that came over https leads to none of them (http/named.ts). */
+/** Lists mix http mirrors with others: a list that came over https leads to none of the http ones (http/named.ts). */
 function withinReach(list: string, bases: string[]): string[] {
   const fit = list.startsWith("https:") ? bases.filter((it) => it.startsWith("https:")) : bases;
   return fit.length > 0 ? fit : bases;
 }
 
-/** Replaces `$releasever`, `${basearch}` and the like. @throws {AirferryError} ERR_MANIFEST_INVALID for one without a value */
+/**
+ * Replaces `$releasever`, `${basearch}` and similar variables. @throws {AirferryError} ERR_MANIFEST_INVALID for one
+ * without a value
+ */
 export function expandVariables(text: string, entry: RpmEntry): string {
   const arch = baseArch(entry);
   const values: Record<string, string> = { basearch: arch, arch, ...entry.vars };

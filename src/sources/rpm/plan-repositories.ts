@@ -82,7 +82,7 @@ export async function planRepositories(
   return { items, catalog: { rpms, keys } };
 }
 
-/** `/rpmrepo/`: one repository over the packages of several, which stay where they are. */
+/** `/rpmrepo/`: one repository over the packages of several, which are not moved. */
 async function planMerged(entries: readonly LockedRpm[], context: PlanContext): Promise<PlanItem[]> {
   const { files, repomd } = await writeMergedRepository(entries, context);
   const items = files.map((it) => generatedItem(`rpmrepo/${it.path}`, it.bytes));
@@ -98,7 +98,7 @@ async function signatureOf(repomd: string, detail: RpmDetail, context: PlanConte
   return [generatedItem(`${repomd}.asc`, Buffer.from(await context.signRpmMetadata(bytes)))];
 }
 
-/** What is looked at once a package's digest is right; keys are read when the first one comes. */
+/** The check that runs once a package's digest is right; keys are read for the first package. */
 function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArtifact) => Partial<PlanItem> {
   let keyring: Promise<OpenPgpKeyring> | undefined;
   let modular: Promise<Set<string>> | undefined;
@@ -128,13 +128,13 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
   });
 }
 
-/** A well-signed package under the name of another one, an older one say, is not what the metadata promised. */
+/** A well-signed package under another name, such as an older version, is not what the metadata promised. */
 function requireListed(path: string, nevra: string, listed: string | undefined): void {
   if (listed === nevra) return;
   throw new AirferryError(
     "ERR_UPSTREAM_INVALID",
-    `cannot use package "${path}": it is another one than its repository's metadata says: expected ${listed}, got ${nevra}`,
-    { path, hint: "upstream, or the mirror, hands out a package under another one's name; use another mirror" },
+    `cannot use package "${path}": it does not match its repository's metadata: expected ${listed}, got ${nevra}`,
+    { path, hint: "upstream, or the mirror, delivers a package under another one's name; use another mirror" },
   );
 }
 

@@ -11,20 +11,21 @@ import { expandVariables } from "./place.ts";
 
 export interface RepositoryKeys {
   keyring: OpenPgpKeyring;
-  /** What is carried: every usable key, armored, one block each. */
+  /** The carried keys: every usable key, armored, one block each. */
   armored: Buffer;
 }
 
 /**
  * Reads `keys:`; undefined when the entry has none.
- * @throws {AirferryError} ERR_UPSTREAM*, ERR_MANIFEST_INVALID, ERR_UPSTREAM_SIGNATURE when none has a pinned fingerprint
+ * @throws {AirferryError} ERR_UPSTREAM*, ERR_MANIFEST_INVALID, ERR_UPSTREAM_SIGNATURE when none has a pinned
+ *   fingerprint
  */
 export async function readKeys(entry: RpmEntry, context: LockContext): Promise<RepositoryKeys | undefined> {
   const keys = entry.keys?.map((key) => expandVariables(key, entry));
   return readKeysOf("rpms", { ...entry, keys }, context);
 }
 
-/** The same for an entry of any kind, `section` being where it stands in the manifest; its keys are taken as written. */
+/** The same for an entry of any kind, `section` being its place in the manifest; its keys are used as written. */
 export async function readKeysOf(
   section: "rpms" | "isos" | "images",
   entry: { name: string; keys?: readonly string[] | undefined; fingerprints?: readonly string[] | undefined },

@@ -1,4 +1,4 @@
-/** One repository entry while it is being locked: its packages and the metadata that selection and closure look at. */
+/** One repository entry while it is being locked: its packages and the metadata that selection and closure need. */
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { type Comps, readComps } from "../../rpm/comps.ts";
 import { ModuleIndex } from "../../rpm/modules.ts";
@@ -13,37 +13,37 @@ export interface Repository {
   entry: RpmEntry;
   name: string;
   primary: Primary;
-  /** One of the two; neither when the earlier lock of a whole repository stays. */
+  /** One of the two; neither when the earlier lock of a whole repository is reused. */
   snapshot?: Snapshot;
   loose?: LooseFolder;
-  /** It has no choice but the packages that it is locked with, all of which stay. */
+  /** It offers only its locked packages, all of which are kept. */
   stays?: boolean;
-  /** Only offers packages, from an ISO that is carried anyway; nothing of it is carried as a repository. */
+  /** Only offers packages from an ISO that is carried anyway; nothing of it is carried as a repository. */
   provider?: true;
   comps: Comps[];
   modules: ModuleIndex;
-  /** The open filelists.xml in pieces. Loose folders need none: their primary has all that is asked for. */
+  /** The uncompressed filelists.xml in pieces. Loose folders need none: their primary lists every file. */
   filelists?: () => Promise<AsyncIterable<Uint8Array> | undefined>;
-  /** Runs what reads upstream's files: when it fails, another mirror may have better ones. */
+  /** Runs a reader of upstream's files: when it fails, another mirror may have better ones. */
   blame?: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-/** Runs what reads a repository's files, so that a failure is known to be its. */
+/** Runs a reader of a repository's files, so that a failure is attributed to it. */
 export function blaming<T>({ blame }: Repository, work: () => Promise<T>): Promise<T> {
   return blame ? blame(work) : work();
 }
 
-/** Whether an entry asks for single packages; else it is mirrored whole or filtered. */
+/** Whether an entry requests single packages; otherwise it is mirrored whole or filtered. */
 export function isSeeded(entry: RpmEntry): boolean {
   return entry.packages !== undefined || entry.advisories !== undefined;
 }
 
-/** Whether something other than single packages makes an entry less than the whole repository. */
+/** Whether an entry is filtered by something other than single packages. */
 export function isFiltered(entry: RpmEntry): boolean {
   return entry.exclude !== undefined || entry.arch !== undefined || entry.newest !== undefined;
 }
 
-/** Reads what selection needs of a snapshot. Groups come from whichever form upstream has. */
+/** Reads what selection needs of a snapshot. Groups are read from whichever form upstream has. */
 export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promise<Repository> {
   const primary = await snapshot.primary();
   const comps: Comps[] = [];
@@ -65,7 +65,7 @@ export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promi
   };
 }
 
-/** comps.xml; repositories list it plain, compressed, or both, and not always is each of them there. */
+/** comps.xml; repositories list it plain, compressed, or both, and a listed one may be missing. */
 export async function openGroup(snapshot: Snapshot): Promise<Buffer | undefined> {
   for (const type of ["group", "group_gz", "group_xz", "group_zst"]) {
     const bytes = await snapshot.open(type);

@@ -1,6 +1,7 @@
 /**
- * From manifest entries to the packages of each repository: filters, requests, module streams, the closure over all
- * repositories together, and companions. Network is touched only through what repositories offer (filelists on demand).
+ * Selects the packages of each repository from the manifest entries: filters, requests, module streams, the closure
+ * over all repositories together, and companions. Network is touched only through what repositories offer (filelists on
+ * demand).
  */
 import { AirferryError, type Problem } from "../../errors.ts";
 import { hexOf } from "../../io/digest.ts";
@@ -25,7 +26,7 @@ import type { Selected } from "./selected.ts";
 
 /**
  * Selects for all repositories; results in their order.
- * @throws {AirferryError} ERR_UNRESOLVED listing everything that cannot be had, ERR_MANIFEST_INVALID
+ * @throws {AirferryError} ERR_UNRESOLVED listing everything that is unavailable, ERR_MANIFEST_INVALID
  */
 export async function selectPackages(
   repositories: readonly Repository[],
@@ -56,11 +57,11 @@ export async function selectPackages(
   problems.push(...unmatchedAnywhere(unmatched, report));
   if (problems.length > 0) {
     const staying = repositories.filter((it) => it.stays).map((it) => it.name);
-    throw new AirferryError("ERR_UNRESOLVED", `cannot resolve packages: ${problems.length} cannot be had`, {
+    throw new AirferryError("ERR_UNRESOLVED", `cannot resolve packages: ${problems.length} unavailable`, {
       problems,
       hint:
         staying.length > 0
-          ? `${staying.join(" and ")} ${staying.length === 1 ? "has" : "have"} only what is locked; take what upstream has now: airferry lock MANIFEST --update ${staying.join(" ")}`
+          ? `${staying.join(" and ")} ${staying.length === 1 ? "has" : "have"} only what is locked; to lock what upstream has now: airferry lock MANIFEST --update ${staying.join(" ")}`
           : `${unknownProvides(unknown)}add the repository that provides them to rpms: (packages: [] carries only what others need from it), or name what the target has with baseline:`,
     });
   }
@@ -68,7 +69,9 @@ export async function selectPackages(
   return selected;
 }
 
-/** Packages of a baseline that no repository has: what they provide besides their names may be the very thing that is missing. */
+/**
+ * Packages of a baseline that no repository has: what they provide besides their names may be exactly what is missing.
+ */
 function unknownProvides(unknown: ReadonlySet<string>): string {
   if (unknown.size === 0) return "";
   const [first] = unknown;
@@ -83,7 +86,7 @@ interface Unmatched {
   message: string;
 }
 
-/** What names nothing on any architecture of its entry is a problem; what names something on one of them is told. */
+/** A name without match on any architecture of its entry is a problem; one that matches on some of them is reported. */
 function unmatchedAnywhere(unmatched: readonly Unmatched[], report: (line: string) => void): Problem[] {
   const problems: Problem[] = [];
   for (const it of unmatched) {
@@ -99,7 +102,7 @@ function unmatchedAnywhere(unmatched: readonly Unmatched[], report: (line: strin
   return problems;
 }
 
-/** Architectures to solve for: those of `arch:` that are no companions of another one. */
+/** Architectures to solve for: those of `arch:` that are not companions of another one. */
 function archesOf(entry: RpmEntry): string[] {
   const named = (entry.arch ?? [baseArch(entry)]).filter((it) => it !== "noarch" && !isSourceArch(it));
   const own = named.filter((it) => !named.some((other) => other !== it && isCompanionArch(other, it)));
@@ -117,14 +120,14 @@ function filterWhole(repository: Repository): Set<PackageEntry> {
   return newestOf(left, entry.newest, modules);
 }
 
-/** `exclude:` and `arch:`. Sources stand beside binaries only when asked for. */
+/** `exclude:` and `arch:`. Sources are included next to binaries only on request. */
 function isAllowed(entry: RpmEntry, it: PackageEntry): boolean {
   const twin = entry.multilib === true && entry.arch?.some((arch) => isCompanionArch(arch, it.arch));
   if (entry.arch && it.arch !== "noarch" && !twin && !entry.arch.includes(it.arch)) return false;
   return !(entry.exclude ?? []).some((spec) => matcherOf(spec)(it));
 }
 
-/** The newest N of each name and architecture; module streams are each looked at alone, as dnf4's reposync does. */
+/** The newest N of each name and architecture; each module stream is considered separately, as in dnf4's reposync. */
 function newestOf(packages: readonly PackageEntry[], count: number, modules: ModuleIndex): Set<PackageEntry> {
   const modular = modules.allArtifacts();
   const kept = modules.newestArtifacts();
@@ -240,7 +243,7 @@ async function closeOver(
   };
 }
 
-/** Whether a package is carried whatever closures say, or on a DVD. */
+/** Whether a package is carried regardless of closures, or on a DVD. */
 function isAtHand(id: number, pool: Pool, repositories: readonly Repository[]): boolean {
   const repository = repositories[pool.repositoryOf(id)];
   return (
@@ -249,9 +252,9 @@ function isAtHand(id: number, pool: Pool, repositories: readonly Repository[]): 
 }
 
 /**
- * Hides what clients will not see: packages of streams that are not active, and what active streams replace by name or by what
- * it provides. Packages of hotfix repositories stay; a repository without modules whose very packages are asked for, and would
- * all be hidden, becomes one. See libdnf's setModuleExcludes().
+ * Hides what clients will not see: packages of streams that are not active, and what active streams replace by name or
+ * by what it provides. Packages of hotfix repositories stay; a repository without modules whose requested packages
+ * would all be hidden becomes one. See libdnf's setModuleExcludes().
  */
 function applyModules(
   pool: Pool,
@@ -291,7 +294,7 @@ function applyModules(
       if (ids.length === 0 || !ids.every((id) => hidden.has(id))) continue;
       if (!hotfixes.has(index)) {
         report(
-          `${entry.name}: module streams of other repositories replace ${pool.nevra(ids[0] as number)}, which is asked for: carried with module_hotfixes=1, as dnf needs it to see it (module_hotfixes: true in the manifest)`,
+          `${entry.name}: module streams of other repositories replace ${pool.nevra(ids[0] as number)}, which is requested: carried with module_hotfixes=1, so that dnf can see it (module_hotfixes: true in the manifest)`,
         );
       }
       hotfixes.add(index);
@@ -305,7 +308,7 @@ function applyModules(
 type Conditional = SolverRequest & { onlyIf: readonly number[] };
 type MaybeConditional = SolverRequest & { onlyIf?: readonly number[] };
 
-/** What an entry is locked with needs what it needs, also of the other entries. */
+/** Locked packages still need their dependencies, also from other entries. */
 function requestsToStay(
   { name, primary }: Repository,
   pool: Pool,
@@ -353,12 +356,12 @@ function requestsFor(
         count,
       );
       if (member.type === "conditional") {
-        // As dnf has it: (NAME if REQUIRES).
+        // As in dnf: (NAME if REQUIRES).
         const condition = { name: member.requires as string, flags: 0, epoch: 0, version: "", release: "" };
         requests.push(...found.map((it) => ({ ...it, onlyIf: pool.providers(condition) })));
         continue;
       }
-      if (found.length === 0) report(`${repository.name}: ${spec}: no package ${member.name}; left out, as dnf does`);
+      if (found.length === 0) report(`${repository.name}: ${spec}: no package ${member.name}; skipped, as in dnf`);
       requests.push(...found);
     }
   }
@@ -400,7 +403,7 @@ function requestsOf(spec: string, ids: readonly number[], pool: Pool, count: num
   return requests;
 }
 
-/** `advisories:`: all packages they name, or of the packages that the entry names only those. */
+/** `advisories:`: all packages they name, limited to the packages that the entry names, if any. */
 async function byAdvisories(
   repository: Repository,
   index: number,
@@ -466,7 +469,7 @@ function noMatch(spec: string, pool: Pool, index: number): string {
     if (ids.length > 0) {
       const versions = versionsNewestFirst(pool, ids).slice(0, 8);
       const hint = ids.every((id) => pool.isHidden(id))
-        ? "; clients cannot see it: a module stream replaces or hides it, or exclude: or arch: does (module_hotfixes: true shows what module streams hide)"
+        ? "; clients cannot see it: a module stream replaces or hides it, or exclude: or arch: filters it (module_hotfixes: true shows what module streams hide)"
         : "";
       return `no package matches; there is ${versions.map((it) => pool.nevra(it[0] as number)).join(", ")}${hint}`;
     }

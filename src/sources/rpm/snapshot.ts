@@ -34,7 +34,7 @@ import type { Place } from "./place.ts";
 import type { RepositoryKeys } from "./repository-keys.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
-/** Largest open document that room is taken for on upstream's word. */
+/** Largest uncompressed document for which memory is allocated on upstream's claim. */
 const MAX_AT_ONCE_BYTES = 512 * 1024 * 1024;
 
 /** Where bytes of a repository are, as an artifact of the lock says it. */
@@ -48,7 +48,7 @@ export class Snapshot {
   readonly repomd: Repomd;
   /** Upstream's repomd.xml.asc; undefined when it has none. */
   readonly signature: Buffer | undefined;
-  /** Fingerprints that the signature is good by; empty when nobody could check it. */
+  /** Fingerprints of the keys of good signatures; empty when none could be checked. */
   readonly signedBy: readonly string[];
   readonly #context: LockContext;
   readonly #cache = new Map<string, Buffer>();
@@ -71,17 +71,17 @@ export class Snapshot {
     this.#context = context;
   }
 
-  /** Says what was found wrong and can be done without. */
+  /** Reports faults that are not fatal. */
   report(line: string): void {
     this.#context.report(`${this.name}: ${line}`);
   }
 
-  /** The first of its type, which is the one that clients read. */
+  /** The first of its type, which clients read. */
   record(type: string): RepomdRecord | undefined {
     return this.repomd.records.find((it) => it.type === type);
   }
 
-  /** The same as an artifact of the lock has it. */
+  /** The same in the form of an artifact of the lock. */
   recordedPlaceOf(href: string, base: string | undefined): ArtifactPlace {
     const at = this.placeOf(href, base);
     const byUser = this.place.kind === "remote" ? this.place.byUser : [];
@@ -95,7 +95,7 @@ export class Snapshot {
     return { urls: this.place.bases.map((it) => resolveHref(href, it)) };
   }
 
-  /** A location in a repository on disk, which stays in its folder: what its metadata says is no leave to read elsewhere. */
+  /** A location in a repository on disk, which must stay in its folder: metadata must not allow reading elsewhere. */
   #pathOf(href: string): string {
     const path = posix.normalize(decodeHref(href));
     const fault = path.startsWith("/") ? "it is absolute" : checkPath(`rpms/${path}`);
@@ -105,7 +105,7 @@ export class Snapshot {
       `cannot use location ${JSON.stringify(href)} in "${this.name}": ${fault}`,
       {
         path: this.name,
-        hint: "a repository on disk has all its files below its own folder; put the packages there and run createrepo_c again",
+        hint: "a repository on disk has all its files below its own folder; move the packages there and run createrepo_c again",
       },
     );
   }
@@ -125,12 +125,12 @@ export class Snapshot {
     });
     if (bytes === undefined) return undefined;
     checkDigest(bytes, record.checksum, record.size, `${this.name}: ${record.href}`);
-    // Small ones and primary are needed again; filelists and other are not worth the memory.
+    // Small ones and primary are read again; filelists and other are not worth the memory.
     if (record.type !== "filelists" && record.type !== "other") this.#cache.set(record.href, bytes);
     return bytes;
   }
 
-  /** Open bytes of a record; undefined when there is no such record or file. */
+  /** Uncompressed bytes of a record; undefined when there is no such record or file. */
   async open(type: string): Promise<Buffer | undefined> {
     const record = this.record(type);
     const bytes = record && (await this.fetchRecord(record));
@@ -152,14 +152,14 @@ export class Snapshot {
     });
   }
 
-  /** primary.xml, read once. @throws {AirferryError} ERR_UPSTREAM when it is not there, ERR_UPSTREAM_INVALID */
+  /** primary.xml, read once. @throws {AirferryError} ERR_UPSTREAM when it is missing, ERR_UPSTREAM_INVALID */
   async primary(): Promise<Primary> {
     if (this.#primary) return this.#primary;
     const open = await this.open("primary");
     if (open === undefined) {
       throw new AirferryError(
         "ERR_UPSTREAM",
-        `cannot read repository "${this.name}": its primary metadata is not there`,
+        `cannot read repository "${this.name}": its primary metadata is missing`,
         {
           path: this.record("primary")?.href,
           hint: "upstream is incomplete; try another mirror",
@@ -170,13 +170,16 @@ export class Snapshot {
     return this.#primary;
   }
 
-  /** Whether a file of the repository is there, without fetching it. */
+  /** Whether a file of the repository exists, without fetching it. */
   async hasRecord(record: RepomdRecord): Promise<boolean> {
     if (this.#cache.has(record.href)) return true;
     return (await this.sizeOf(record.href, record.base)) !== undefined;
   }
 
-  /** Size of a file of the repository, without fetching it: 0 when upstream does not tell, undefined when it is not there. */
+  /**
+   * Size of a file of the repository, without fetching it: 0 when upstream does not say, undefined when it does not
+   * exist.
+   */
   async sizeOf(href: string, base: string | undefined): Promise<number | undefined> {
     const place = this.placeOf(href, base);
     if (place.file !== undefined) {
@@ -214,7 +217,7 @@ export async function takeSnapshot(
       : await readOptional(place, at, context, { maxBytes: MAX_SIGNATURE_BYTES });
   const signature = found !== undefined && isSignature(found) ? found : undefined;
   if (found !== undefined && signature === undefined) {
-    context.report(`${entry.name}: ${path} is no signature (a page, perhaps); taken as not there`);
+    context.report(`${entry.name}: ${path} is not a signature (perhaps a web page); treated as missing`);
   }
   let signedBy: string[] = [];
   if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
@@ -225,7 +228,7 @@ export async function takeSnapshot(
     throw new AirferryError(
       "ERR_UPSTREAM_SIGNATURE",
       `cannot lock rpms "${entry.name}": repo_gpgcheck is true, but ${keys === undefined ? "the entry has no keys" : "repodata/repomd.xml.asc is missing"}`,
-      { hint: "leave repo_gpgcheck out where upstream signs only its packages" },
+      { hint: "remove repo_gpgcheck if upstream signs only its packages" },
     );
   }
   const snapshot = new Snapshot(entry.name, place, repomd, signature, signedBy, context);
@@ -240,13 +243,13 @@ function placeIn(place: Snapshot["place"], path: string): ArtifactPlace {
   return { urls: place.bases.map((it) => resolveHref(path, it)) };
 }
 
-/** Whether upstream still shows this very repomd.xml. */
+/** Whether upstream still has exactly this repomd.xml. */
 export async function isCurrent(repomd: Buffer, place: Snapshot["place"], context: LockContext): Promise<boolean> {
   const at = placeIn(place, "repodata/repomd.xml");
   return (await readPlaced(place, at, context, { maxBytes: MAX_REPOMD_BYTES }))?.equals(repomd) ?? false;
 }
 
-/** repomd.xml; with a metalink, one that the metalink knows, from the first mirror that has it. */
+/** repomd.xml; with a metalink, one that the metalink lists, from the first mirror that has it. */
 export async function fetchRepomd(
   entry: RpmEntry,
   place: Exclude<Place, { kind: "loose" }>,
@@ -267,7 +270,7 @@ export async function fetchRepomd(
       maxBytes: MAX_REPOMD_BYTES,
       ...pinned,
     });
-    // All else is asked of this mirror first: it is there, and as new as what it gave.
+    // Everything else is requested from this mirror first: it answers, and is as new as this file.
     const index = Math.max(0, urls.indexOf(url));
     place.bases = [...place.bases.slice(index), ...place.bases.slice(0, index)];
     return bytes;
@@ -276,14 +279,14 @@ export async function fetchRepomd(
     throw new AirferryError(
       error.code,
       `cannot lock rpms "${entry.name}": no mirror has a repomd.xml that the metalink lists: ${error.message}`,
-      { hint: "mirrors are behind or altered; try again later, or name one with url:", cause: error },
+      { hint: "mirrors are outdated or modified; try again later, or name one with url:", cause: error },
     );
   }
 }
 
 /**
- * Opens a document in one piece. With the size known and a codec of Node's own, straight into a buffer of that size: pieces
- * to be joined would cost the same memory again.
+ * Decompresses a document in one piece. With a known size and a codec built into Node, directly into a buffer of that
+ * size: joining pieces would need the memory twice.
  */
 export async function openWhole(
   bytes: Buffer,
@@ -297,7 +300,7 @@ export async function openWhole(
       const whole = await open(bytes, { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) });
       if (whole.length === size) return whole;
     } catch {
-      // The other way says what is wrong with it.
+      // The other path reports what is wrong with it.
     }
   }
   return decompress(bytes, { name, maxBytes, ...(size !== undefined && { openSize: size }) });
@@ -310,7 +313,7 @@ const ONE_PIECE: Partial<Record<string, InOnePiece>> = {
   zstd: promisify<Buffer, ZstdOptions, Buffer>(zstdDecompress),
 };
 
-/** What a repository's metadata leads to, as the one who named it. */
+/** Requests for what a repository's metadata names, with the rights of whoever named it. */
 function asked(from: Snapshot["place"], urls: readonly string[]): Pick<FetchTarget, "urls" | "named"> {
   return { urls, named: namerOf(urls, from.kind === "remote" ? from.byUser : []) };
 }
@@ -336,7 +339,7 @@ async function readOptional(
 ): Promise<Buffer | undefined> {
   if (at.file !== undefined) return readPlaced(from, at, context, limits);
   let failure: unknown;
-  // The first one that answers knows: others that are dead must not turn its "no" into a failure.
+  // The first one that answers decides: others that are down must not turn its "no" into a failure.
   for (const url of at.urls ?? []) {
     try {
       const { bytes, contentType } = await context.fetcher.fetchBytes({ ...limits, ...asked(from, [url]) });
@@ -344,7 +347,7 @@ async function readOptional(
     } catch (error) {
       if (isMissing(error)) return undefined;
       if (isNoFile(error)) {
-        context.report(`${(error as Error).message}; taken as not there`);
+        context.report(`${(error as Error).message}; treated as missing`);
         return undefined;
       }
       failure = error;
@@ -357,14 +360,20 @@ function looksLikePage(bytes: Buffer): boolean {
   return /^\s*</.test(bytes.toString("latin1", 0, 1024));
 }
 
-/** Answers, other than "not found", that servers give for files that a repository need not have: a refusal, or a page too large or elsewhere. */
+/**
+ * Answers other than "not found" that servers give for optional files: a refusal, or a page that is too large or
+ * elsewhere.
+ */
 function isNoFile(error: unknown): boolean {
   const status = httpStatusOf(error);
   if (status !== undefined) return status >= 400 && status < 500 && ![407, 408, 425, 429].includes(status);
   return error instanceof AirferryError && ["ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_INVALID"].includes(error.code);
 }
 
-/** What a mirror has that lists it. One that says no, or is dead, is no reason not to ask the next; undefined when one said no and none has it. */
+/**
+ * The file from a mirror that has it. If one says no, or is down, the next is asked; undefined when one said no and
+ * none has it.
+ */
 async function fromAny<T>(
   urls: readonly string[],
   ask: (urls: readonly string[]) => Promise<T>,

@@ -1,4 +1,7 @@
-/** The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock says of it. */
+/**
+ * The locked entry of one repository: artifacts for packages and metadata, exact or rewritten, and what the lock
+ * records about it.
+ */
 
 import { AirferryError } from "../../errors.ts";
 import { type AnyDigest, type Digest, digestOf, hexOf } from "../../io/digest.ts";
@@ -24,7 +27,7 @@ import { CUT_RECORDS, type RpmDetail } from "./rpm-detail.ts";
 import type { Selected } from "./selected.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-/** A package with where it is and where it goes. */
+/** A package with its source and its target location. */
 interface Placed extends SubsetPackage {
   location: Location;
   checksum: AnyDigest;
@@ -32,20 +35,20 @@ interface Placed extends SubsetPackage {
   at: ReturnType<Snapshot["placeOf"]>;
 }
 
-/** Types of record that dnf fetches. */
+/** Record types that dnf fetches. */
 const DNF_READS = /^(primary|filelists|other|group|group_gz|modules|updateinfo|prestodelta|productid)$/;
 
-/** What airferry wrote, out of upstream's metadata or of packages. */
+/** What airferry generated from upstream's metadata or from packages. */
 const GENERATED = { established: "generated" } as const;
 
-/** How what repomd.xml lists is known: by its signature, or as `otherwise`. */
+/** Trust in what repomd.xml lists: from its signature, or as `otherwise`. */
 function proofOf({ signedBy }: Snapshot, otherwise: Established): Pick<LockedArtifact, "established" | "signedBy"> {
   return signedBy.length > 0 ? { established: "upstream-signed", signedBy: [...signedBy] } : { established: otherwise };
 }
 
 const rpmPath = (name: string) => `rpms/${name}/`;
 
-/** Writes the entry of a repository with metadata of its own. */
+/** Writes the entry of a repository that has metadata. */
 export async function lockRepository(
   repository: Repository & { snapshot: Snapshot },
   selected: Selected,
@@ -170,8 +173,8 @@ async function commonDetail(
 }
 
 /**
- * Where every selected package is and goes, in upstream's order. One place for two packages: the one built last wins.
- * `repeated` counts those that are listed again and are the same: harmless where metadata stays as it is.
+ * Source and target location of every selected package, in upstream's order. If two packages share a location, the one
+ * built last wins. `repeated` counts identical repetitions: harmless when the metadata is not changed.
  */
 function placePackages(
   { name, primary, snapshot }: Repository & { snapshot: Snapshot },
@@ -208,14 +211,17 @@ function placePackages(
   return { placed: [...byPath.values()], notes, repeated };
 }
 
-/** Whether clients find every record where upstream's repomd.xml says: not at another server, nor beyond the repository. */
+/**
+ * Whether clients find every record where upstream's repomd.xml says: not on another server, nor outside the
+ * repository.
+ */
 function recordsInside({ name, repomd }: Snapshot): boolean {
   return repomd.records.every(
     ({ type, href, base, checksum }) => locate(href, base, checksum, `${name}: record ${type}`).asUpstream,
   );
 }
 
-/** dnf compares every record of a type with the first one's file, and refuses the repository where they differ. */
+/** dnf compares every record of a type with the first one's file, and refuses the repository if they differ. */
 function isReadable({ repomd }: Snapshot): boolean {
   return repomd.records.every(({ type, checksum }) => {
     const first = repomd.records.find((it) => it.type === type)?.checksum ?? checksum;
@@ -229,7 +235,7 @@ interface Metadata {
   repomd: Buffer;
 }
 
-/** repomd.xml and all its records as they are; what a later step reads is kept, the rest is fetched at pack. */
+/** repomd.xml and all its records unchanged; what a later step reads is stored, the rest is fetched at pack. */
 async function exactMetadata(
   { name, entry, snapshot }: Repository & { snapshot: Snapshot },
   path: string,
@@ -248,7 +254,7 @@ async function exactMetadata(
     const isNeeded = isSmall || (entry.rpmrepo === true && record.type === "filelists");
     const bytes = isNeeded ? await snapshot.fetchRecord(record) : undefined;
     if (bytes === undefined && (isNeeded || !(await snapshot.hasRecord(record)))) {
-      context.report(`${name}: upstream does not have ${record.href}, which its repomd.xml lists; left out`);
+      context.report(`${name}: upstream does not have ${record.href}, which its repomd.xml lists; skipped`);
       continue;
     }
     if (bytes) {
@@ -284,7 +290,7 @@ async function subsetMetadata(
       open: (type) => (type === "group" ? openGroup(snapshot) : snapshot.open(type)),
       report: context.report,
       modules: modules.documents,
-      // Derived from upstream's, so that the same choice out of the same repository is the same metadata.
+      // Derived from upstream's, so that the same selection from the same repository gives the same metadata.
       revision: snapshot.repomd.revision || (timestamp ?? "0"),
       time: new Date(Number(timestamp ?? 0) * 1000),
     },
@@ -336,7 +342,7 @@ export async function writeCut(
   return { artifacts, digests: metadataOf(source.name, root.kept, digests), repomd };
 }
 
-/** What of a repository's metadata is kept. Every repository has a repomd and a primary. */
+/** The stored metadata of a repository. Every repository has a repomd and a primary. */
 function metadataOf(name: string, repomd: Digest, digests: Readonly<Record<string, Digest>>): RpmDetail["metadata"] {
   const { primary } = digests;
   if (primary === undefined) {
@@ -368,7 +374,7 @@ async function extrasOf(source: CutSource, packages: readonly PackageEntry[]): P
   return extra;
 }
 
-/** Clients use a repository without its advisories when those are ill-formed. */
+/** Clients use a repository without its advisories when those are malformed. */
 async function cutAdvisories(
   source: CutSource,
   updateinfo: Buffer,
@@ -384,7 +390,7 @@ async function cutAdvisories(
   }
 }
 
-/** Puts a small file into the lock's folder and returns it as an artifact. */
+/** Stores a small file in the lock's folder and returns it as an artifact. */
 export async function keptArtifact(
   path: string,
   bytes: Buffer,

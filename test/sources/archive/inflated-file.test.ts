@@ -115,8 +115,8 @@ t.test(
     changed.writeUInt8(7, changed.indexOf(LAYERS[2] as Buffer) + 2000);
     for (const [name, bytes, message] of [
       ["another layer", zstdCompressSync(changed), /digest mismatch/],
-      ["cut off", whole.subarray(0, 500_000), /cannot pack .*(?:cut off|digest mismatch)/],
-      ["another compression", gzipSync(plain), /cannot pack .*damaged or cut off/],
+      ["cut off", whole.subarray(0, 500_000), /cannot pack .*(?:truncated|digest mismatch)/],
+      ["another compression", gzipSync(plain), /cannot pack .*damaged or truncated/],
     ] as const) {
       writeFileSync(join(dir, "i.tar.zst"), bytes);
       const { status, stderr } = await airferry(dir, ["pack", file, "--unsigned", "--frozen", "--out", "out"]);
@@ -144,19 +144,19 @@ t.test("what is no image archive, damaged, or grows without measure is refused a
   const write = (bytes: Buffer) => writeFileSync(join(dir, "b.tgz"), bytes);
   const zeros = tarOf([{ path: "0/layer.tar", bytes: Buffer.alloc(128 * 1024 * 1024) }]);
   for (const [name, bytes, message] of [
-    ["cut off", gzipSync(plain).subarray(0, 200_000), /damaged or cut off/],
-    ["cut off, zstd", zstdCompressSync(plain).subarray(0, 200_000), /cut off|it ends at/],
+    ["cut off", gzipSync(plain).subarray(0, 200_000), /damaged or truncated/],
+    ["cut off, zstd", zstdCompressSync(plain).subarray(0, 200_000), /truncated|it ends at/],
     ["a tar that is cut off", gzipSync(plain.subarray(0, -1024)), /it ends at/],
     ["a bomb", gzipSync(zeros), /it grows to more than \d+ bytes out of/],
-    ["a member that leads out", gzipSync(tarOf([{ path: "../x", bytes: Buffer.from("x") }])), /leads out of it/],
+    ["a member that leads out", gzipSync(tarOf([{ path: "../x", bytes: Buffer.from("x") }])), /leaves it/],
     ["no tar", gzipSync(Buffer.from("hello ".repeat(500))), /it is not a tar file/],
     ["no image", gzipSync(tarOf([{ path: "x", bytes: Buffer.from("x") }])), /neither oci-layout/],
-    ["xz, but for its head", Buffer.from("fd377a585a000004", "hex"), /damaged or cut off/],
+    ["xz, but for its head", Buffer.from("fd377a585a000004", "hex"), /damaged or truncated/],
     ["bzip2", Buffer.from("425a683931415926", "hex"), /compressed with bzip2: expected gzip, zstd or xz/],
     ...(hasXz
       ? ([
-          ["cut off, xz", xz(plain).subarray(0, 200_000), /damaged or cut off|it ends at/],
-          ["changed, xz", flipped(xz(plain), 300_000), /damaged or cut off/],
+          ["cut off, xz", xz(plain).subarray(0, 200_000), /damaged or truncated|it ends at/],
+          ["changed, xz", flipped(xz(plain), 300_000), /damaged or truncated/],
           ["a tar that is cut off, xz", xz(plain.subarray(0, -1024)), /it ends at/],
           ["a bomb, xz", xz(zeros), /it grows to more than \d+ bytes out of/],
         ] as const)

@@ -82,7 +82,7 @@ t.test("findChart() reads an index in JSON, quoted keys and a byte order mark, a
   }
   for (const text of [json, "{", '{"entries":null}', '{"entries":[]}', "[]"])
     t.throws(() => findChart(text, "constructor", undefined, "i"), { message: /does not list it/ }, text.slice(0, 20));
-  t.throws(() => findChart('{"entries":{"app":5}}', "app", undefined, "i"), { message: /no list of versions/ });
+  t.throws(() => findChart('{"entries":{"app":5}}', "app", undefined, "i"), { message: /not a list of versions/ });
 });
 
 t.test("a chart is asked for at each of its places", async (t) => {
@@ -148,7 +148,7 @@ t.test("what is wrong with a repository or a chart is refused", async (t) => {
       4,
       /no Chart\.yaml/,
     ],
-    [{ "index.yaml": chartIndex("app", [{ ...good, url: "file:///etc/passwd" }]) }, 4, /names a place that is none/],
+    [{ "index.yaml": chartIndex("app", [{ ...good, url: "file:///etc/passwd" }]) }, 4, /names an invalid URL/],
     [
       {
         "index.yaml": chartIndex("app", [good]),

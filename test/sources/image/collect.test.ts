@@ -125,7 +125,7 @@ t.test("lists of referrers that lie", async (t) => {
   const path = new RegExp(`referrers/${image.digest}`);
   const headers = { "content-type": INDEX };
   const answers = new Map<string, [unknown, RegExp | undefined]>([
-    ["one that is not there", [[{ mediaType: MANIFEST, digest: nowhere("2"), size: 10 }, real], undefined]],
+    ["one that is missing", [[{ mediaType: MANIFEST, digest: nowhere("2"), size: 10 }, real], undefined]],
     ["something that is no manifest", [[{ mediaType: "text/x", digest: nowhere("3"), size: 10 }, real], undefined]],
     ["the image itself", [[image, real], undefined]],
     ["an image that is about nothing", [[other, real], undefined]],

@@ -147,9 +147,9 @@ t.test("archives that are not what they should be", async (t) => {
     ["a hard link out of the archive", [link("Link", "../secret"), "ERR_PATH_UNSAFE", /is a link/]],
     ["a hard link to itself", [link("Link", "0/layer.tar"), "ERR_PATH_UNSAFE", /is a link/]],
     ["a device", [tarOf([{ path: "x", type: "CharacterDevice" }]), "ERR_UPSTREAM_INVALID", /CharacterDevice/]],
-    ["a name that leads out", [tarOf([{ path: "../../x", bytes: layer }]), "ERR_PATH_UNSAFE", /leads out/]],
-    ["an absolute name", [tarOf([{ path: "/etc/x", bytes: layer }]), "ERR_PATH_UNSAFE", /leads out/]],
-    ["half of it", [good.subarray(0, 1200), "ERR_UPSTREAM_INVALID", /cut off|neither/]],
+    ["a name that leads out", [tarOf([{ path: "../../x", bytes: layer }]), "ERR_PATH_UNSAFE", /leaves it/]],
+    ["an absolute name", [tarOf([{ path: "/etc/x", bytes: layer }]), "ERR_PATH_UNSAFE", /leaves it/]],
+    ["half of it", [good.subarray(0, 1200), "ERR_UPSTREAM_INVALID", /truncated|neither/]],
     [
       "a damaged header",
       [
@@ -174,7 +174,7 @@ t.test("archives that are not what they should be", async (t) => {
       [
         dockerArchive([layer], (parts) => parts.filter((it) => it.path !== "0/layer.tar")),
         "ERR_UPSTREAM_INVALID",
-        /not in it/,
+        /which is missing/,
       ],
     ],
   ]);

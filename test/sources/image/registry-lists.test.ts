@@ -110,8 +110,8 @@ t.test("a page that may not be asked for is an error, never the end of the list"
     ["another origin", [(next) => `<https://other.example${next}>; rel="next"`, /at another origin: expected http:/]],
     ["another port", [(next) => `<http://127.0.0.1:1${next}>; rel="next"`, /at another origin/]],
     ["no http", [() => '<file:///etc/passwd>; rel="next"', /at another origin/]],
-    ["no address", [() => '<http://[>; rel="next"', /an address that is none/]],
-    ["the same page", [(next) => relative(next.replace(/\?.*/, "")), /go in circles/]],
+    ["no address", [() => '<http://[>; rel="next"', /an invalid URL/]],
+    ["the same page", [(next) => relative(next.replace(/\?.*/, "")), /form a loop/]],
     ["empty", [() => '<>; rel="next"', /go in circles/]],
     [
       "a loop of two",
@@ -147,19 +147,19 @@ t.test("400, 403 and 405 for tags and the API mean that there are none, and are 
     });
     t.equal(tags.error, undefined, `tags: ${status}`);
     t.same(tags.referrers, digests(about), "what the API lists is there");
-    const lines = tags.lines.filter((it) => it.includes("asked for tags of signatures"));
+    const lines = tags.lines.filter((it) => it.includes("requested tags of signatures"));
     t.equal(lines.length, 1, "said once");
-    t.match(lines[0], `answers ${status}: taken for none; what this login may not see is left out`);
+    t.match(lines[0], `answered ${status}: treated as none; anything this login may not see is omitted`);
     const api = await lockImage(t, {
       answer: ({ pathname }) => (pathname.includes("/referrers/") ? { status } : undefined),
     });
     t.equal(api.error, undefined, `API: ${status}`);
-    t.equal(api.lines.filter((it) => it.includes("asked for its referrers")).length, status === 405 ? 0 : 1);
+    t.equal(api.lines.filter((it) => it.includes("requested its referrers")).length, status === 405 ? 0 : 1);
   }
 });
 
 t.test("where what is about an image cannot be had, the hint says how to do without", async (t) => {
-  const hint = /; to do without signatures and SBOMs: referrers: false$/;
+  const hint = /; to continue without signatures and SBOMs: referrers: false$/;
   for (const path of [/\/referrers\//, /manifests\/sha256-.*\.sig$/]) {
     const unknown = await lockImage(t, {
       answer: ({ pathname }) => (path.test(pathname) ? { status: 401 } : undefined),
@@ -202,7 +202,7 @@ t.test("digests of unknown algorithms in a list are left out and said; broken on
     const { error, referrers, lines } = await lockImage(t, { answer: listed(digest) });
     t.equal(error, undefined, digest);
     t.same(referrers, digests(about));
-    t.equal(lines.filter((it) => it.includes(`left out ${digest} of its referrers`)).length, 1);
+    t.equal(lines.filter((it) => it.includes(`skipped ${digest} of its referrers`)).length, 1);
   }
   for (const digest of ["sha256:zz", `sha256:${"A".repeat(64)}`, "sha512:", "../x", "SHA384:0", 5, null]) {
     const { error } = await lockImage(t, { answer: listed(digest) });

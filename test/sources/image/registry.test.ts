@@ -140,6 +140,6 @@ t.test("few manifest requests left are said once, with what to do", async (t) =>
   });
   const { ran, fake } = await pack(t, [], few("3;w=21600"));
   t.equal(ran.status, 0, ran.stderr);
-  t.equal(ran.stderr.split(`${fake.host} allows 3 more manifest requests for now; log in to have more`).length, 2);
+  t.equal(ran.stderr.split(`${fake.host} allows 3 more manifest requests for now; log in for more`).length, 2);
   t.notMatch((await pack(t, [], few("99;w=21600"))).ran.stderr, /more manifest requests/);
 });

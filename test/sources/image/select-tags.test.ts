@@ -38,12 +38,12 @@ t.test("the newest of those that match are packed, and a new one is told, then t
   await images.push(host, "lab/app", { "v1.29.12": images.image("linux/amd64", [{ tag: "new" }]) });
   const again = await airferry(dir, ["pack", manifest, "--unsigned"]);
   t.equal(again.status, 0, again.stderr);
-  t.equal(again.stdout, packed.stdout, "what is locked stays");
+  t.equal(again.stdout, packed.stdout, "still locked");
   const name = `${host}/lab/app:^v1\\.29\\.\\d+$`;
   const told = await airferry(dir, ["lock", manifest]);
   t.match(
     told.stderr,
-    `its tags: mean others now: locked v1.29.10, v1.29.2, now v1.29.12, v1.29.10; to follow: airferry lock ${manifest} --update '${name}'`,
+    `its tags: now match others: locked v1.29.10, v1.29.2, now v1.29.12, v1.29.10; to update: airferry lock ${manifest} --update '${name}'`,
   );
   const updated = await airferry(dir, ["lock", manifest, "--update", name]);
   t.equal(updated.status, 0, updated.stderr);
@@ -73,10 +73,10 @@ t.test("a pattern that means nothing says what is there", async (t) => {
   const refused = await airferry(dir, ["lock", writeManifest(dir, { images: [entry] })]);
   t.equal(refused.status, 2);
   t.match(refused.stderr, /none of its 6 tags matches "\^v2"/);
-  t.match(refused.stderr, "hint: tags there are: v1.30.0, v1.29.11-rc.1, v1.29.10, v1.29.2, v1.29.1, …");
+  t.match(refused.stderr, "hint: available tags: v1.30.0, v1.29.11-rc.1, v1.29.10, v1.29.2, v1.29.1, …");
   const none = await airferry(dir, ["lock", writeManifest(dir, { images: [{ ...entry, ref: `${host}/lab/none` }] })]);
   t.equal(none.status, 4);
-  t.match(none.stderr, "the registry has no tags of it");
+  t.match(none.stderr, "the registry has no tags for it");
 });
 
 t.test("pages of tags are followed at their own origin, and lists that are none are refused", async (t) => {
@@ -88,7 +88,7 @@ t.test("pages of tags are followed at their own origin, and lists that are none 
   };
   for (const [answer, expected] of [
     [(url: URL) => pages[url.searchParams.get("last") ?? ""], undefined],
-    [() => ({ tags: "v1" }), /a page of tags is no list of tags/],
+    [() => ({ tags: "v1" }), /a page of tags is not a list of tags/],
     [() => ({ tags: ["v1.0.0"], next: "https://elsewhere.example/v2/lab/bb/tags/list?last=x" }), /at another origin/],
     [() => ({ tags: ["v1.0.0"], next: "?n=1&last=v1.0.0&again" }), /go in circles/],
   ] as const) {

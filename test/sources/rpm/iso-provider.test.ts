@@ -45,7 +45,7 @@ t.test("what the DVD has is not carried again; plan waits, pack fetches the DVD 
   const file = writeManifest(dir, manifest(true), "less.yaml");
   const waiting = await airferry(dir, ["plan", file, "--json"]);
   t.equal(waiting.status, 0, waiting.stderr);
-  t.match(waiting.stderr, /closures do not count on the packages of ISO "dvd" yet/);
+  t.match(waiting.stderr, /closures do not use the packages of ISO "dvd" yet/);
   t.equal(upstream.of(isoPath, "GET").length, 0, "plan downloads metadata only");
 
   const packed = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);

@@ -119,7 +119,7 @@ t.test("upstream changes while it is read", async (t) => {
     { behaviour: { "/r/repodata/repomd.xml": [{ body: repomd(before) }] } },
   );
   t.equal(settled.status, 0, settled.stderr);
-  t.match(settled.stderr, /upstream changed while its metadata was read; taking it again/);
+  t.match(settled.stderr, /upstream changed while its metadata was being read; reading it again/);
   t.same(settled.packages("r"), ["new-1-1.noarch"]);
 
   // All was read, but the last look shows another repomd.xml.
@@ -154,7 +154,7 @@ t.test("upstream changes while it is read", async (t) => {
     { behaviour: { "/r/repodata/primary.xml.gz": Array.from({ length: 20 }, () => ({ body: Buffer.from("x") })) } },
   );
   t.equal(damaged.status, 4);
-  t.notMatch(damaged.stderr, /taking it again/);
+  t.notMatch(damaged.stderr, /reading it again/);
 });
 
 t.test("several repositories are taken together, and again together when one of them changes", async (t) => {
@@ -172,7 +172,7 @@ t.test("several repositories are taken together, and again together when one of 
     behaviour: { "/s/repodata/repomd.xml": [before(libNow, 1)] },
   });
   t.equal(once.status, 0, once.stderr);
-  t.match(once.stderr, /s: upstream changed while its metadata was read; taking it again/);
+  t.match(once.stderr, /s: upstream changed while its metadata was being read; reading it again/);
   t.notMatch(once.stderr, /r: upstream changed/);
   t.same([once.packages("r"), once.packages("s")], [["app-1-1.noarch"], ["lib-1-1.noarch"]]);
   t.same([asked(once, "r"), asked(once, "s")], [4, 4], "opened and looked at again, twice");
@@ -247,7 +247,7 @@ const VECTORS: [kind: "metalink" | "mirrorlist", file: string, status: number, m
   ["metalink", "firsturlhascorruptedfiles.xml", 0],
   ["metalink", "varsub.xml", 0],
   ["metalink", "badchecksum.xml", 4, /no usable hash of repomd\.xml/],
-  ["metalink", "badfilename.xml", 4, /no metalink of a repomd\.xml/],
+  ["metalink", "badfilename.xml", 4, /not a metalink of a repomd\.xml/],
   ["metalink", "nourls.xml", 4, /no usable hash|no mirror/],
   // Without a hash a metalink is a mirror list; what it is for is missing.
   ["metalink", "mirrors_01.xml", 4, /no usable hash of repomd\.xml/],
@@ -416,7 +416,7 @@ t.test("a login and a rewrite: asked elsewhere, with credentials, and recorded a
   t.notMatch(refused.stderr, /other|secret/);
 });
 
-t.test("what a server answers for a .treeinfo that is not there", async (t) => {
+t.test("what a server answers for a .treeinfo that is missing", async (t) => {
   const made = await makeRepository(PACKAGES);
   const page = { body: Buffer.from("<!DOCTYPE html><html><body>Not found</body></html>") };
   const kinds: Record<string, Behaviour> = { page, forbidden: { status: 403 }, gone: { status: 410 } };

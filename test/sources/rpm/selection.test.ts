@@ -259,7 +259,7 @@ t.test("an unchanged entry does not move to newer metadata because another one c
   const joint = await relock(run, { app: { packages: ["app", "app2"] } });
   t.equal(joint.status, 0, joint.stderr);
   t.same(joint.packages("libs"), ["lib-1-1.noarch", "tool-1-1.noarch"], "upstream is the same: closed over together");
-  t.notMatch(joint.stderr, /stays as it was locked/);
+  t.notMatch(joint.stderr, /still locked as before/);
   const back = await relock(run, { app: { packages: ["app"] } });
   t.same(back.packages("libs"), ["lib-1-1.noarch"]);
 
@@ -277,7 +277,7 @@ t.test("an unchanged entry does not move to newer metadata because another one c
   );
   t.same(other.packages("more"), ["extra-1-1.noarch"]);
   const same = await relock(run, {});
-  t.notMatch(same.stderr, /stays as it was/, "nothing changed: nobody is asked");
+  t.notMatch(same.stderr, /still locked as before/, "nothing changed: nobody is asked");
 
   const unmet = await relock(run, { app: { packages: ["app", "app2"] } });
   t.equal(unmet.status, 2, "what is locked does not have tool");
