@@ -1,21 +1,22 @@
 #!/usr/bin/env node
 /**
- * argv in, exit status out. The only place that ends the process. A checkout runs this file and scripts/build-binary bundles
- * it, so that both programs start and end alike; hence no `await` at the top level, which a bundle in CommonJS cannot have.
+ * argv in, exit status out. The only place that ends the process. A checkout runs this file and scripts/build-binary
+ * bundles it, so both programs start and end the same way; there is no top-level `await`, which a CommonJS bundle
+ * cannot have.
  */
 import { main, printInterrupted, printUncaught } from "./cli/main.ts";
 import { isHandled } from "./cli/signals.ts";
 import { EXIT } from "./errors.ts";
 
 const argv = process.argv.slice(2);
-// What airferry makes has the modes that docs/design.md gives, whatever the shell's: keys 0600, a store that its server can read,
-// and nothing that everybody can write to.
+// Files get the modes in docs/design.md, whatever the shell's umask: keys 0600, a store that its server can read,
+// nothing world-writable.
 process.umask(0o022);
 process.on("uncaughtException", (error) => {
   printUncaught(argv, error);
   process.exit(EXIT.failed);
 });
-// A second signal, or a verb that does not stop by itself, ends the process; every verb may be killed at any instant.
+// A second signal, or a verb that does not stop by itself, ends the process; every verb can be killed at any instant.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
     if (isHandled(signal)) return;
@@ -23,20 +24,20 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.exit(EXIT.interrupted);
   });
 }
-// A reader that went away (`airferry status | head`) is no failure.
+// A reader that went away (`airferry status | head`) is not a failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) =>
   process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.failed),
 );
 
 /**
- * A verb has ended when nothing is under way any more, and then the process ends by itself. Only a name that is being looked up
- * cannot be given up: the system's resolver may take half a minute over it.
+ * When a verb has ended nothing is running any more, and the process ends by itself. Only a name lookup cannot be
+ * aborted: the system's resolver may take half a minute.
  */
 const LAST_RESORT_MS = 2000;
 
-// What main throws is nobody's: it comes back as an uncaught exception.
+// Nobody catches what main throws: it becomes an uncaught exception.
 void main(argv).then((status) => {
   process.exitCode = status;
-  // Never waited for: it comes only where something else keeps the process.
+  // Unreferenced: it fires only if something else keeps the process alive.
   if (status !== EXIT.done) setTimeout(() => process.exit(status), LAST_RESORT_MS).unref();
 });

@@ -1,6 +1,6 @@
 /**
- * `airferry doctor`: run on the build host, proves that everything the build will ask this server for is there and right.
- * Connects only to the given URL. See docs/build.md, "Doctor".
+ * `airferry doctor`: run on the build host, proves that everything the build will request from this server is available
+ * and correct. Connects only to the given URL. See docs/build.md, "Doctor".
  */
 import {
   checkBuilderConfig,
@@ -33,7 +33,7 @@ interface DoctorOptions {
   ca?: string | undefined;
   /** Folder where the build will write; default the current one. */
   folder?: string | undefined;
-  /** Where docker's and podman's logins are looked for; default: the environment. */
+  /** Where to look for docker's and podman's logins; default: the environment. */
   env?: NodeJS.ProcessEnv | undefined;
 }
 
@@ -53,7 +53,10 @@ interface DoctorReport {
   findings: DoctorFinding[];
 }
 
-/** In this order. What comes after `reach` is left out when the server cannot be reached, after `index` when there is none. */
+/**
+ * In this order. Checks after `reach` are skipped when the server is unreachable, those after `index` when there is
+ * none.
+ */
 const LOCAL: readonly [string, (context: CheckContext) => Promise<string>][] = [
   ["space", checkSpace],
   ["ports", checkPorts],

@@ -6,10 +6,10 @@
 import { printable } from "./io/printable.ts";
 import { redactText } from "./io/redact.ts";
 
-/** Exit statuses of the program (docs/cli.md). `more`: right so far, and not complete: more media to come. */
+/** Exit statuses of the program (docs/cli.md). `more`: good so far but incomplete: more media to come. */
 export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, upstream: 4, more: 5, interrupted: 130 } as const;
 
-/** Every code, with the exit status it ends the program with. */
+/** Every code, with its exit status. */
 export const ERROR_CODES = {
   // 1: failed
   ERR_INTERNAL: EXIT.failed,
@@ -66,13 +66,15 @@ export type ErrorCode = keyof typeof ERROR_CODES;
 
 /** What an {@link AirferryError} carries besides its code and message. */
 export interface ErrorDetail {
-  /** The next command, or what to change. Each line of a hint of several lines is one string: foreign text makes no line of its own. */
+  /**
+   * The next command, or what to change. Each line of a multi-line hint is one string: foreign text cannot add lines.
+   */
   hint?: string | readonly string[] | undefined;
   /** The file, URL, bundle member or manifest path at fault. */
   path?: string | undefined;
   expected?: string | undefined;
   actual?: string | undefined;
-  /** Several findings of one check; each is printed on a line of its own. */
+  /** Several findings of one check; each is printed on a separate line. */
   problems?: readonly Problem[] | undefined;
   cause?: unknown;
 }
@@ -85,10 +87,13 @@ export interface Problem {
   message: string;
 }
 
-/** The only error that airferry's own code throws on purpose; nothing in it holds a secret of a URL. System errors keep their code inside `cause`. */
+/**
+ * The only error that airferry throws on purpose; it never contains a secret of a URL. System errors keep their code
+ * inside `cause`.
+ */
 export class AirferryError extends Error {
   readonly code: ErrorCode;
-  /** Fit to be printed; its line feeds are ours. */
+  /** Safe to print; any line feeds are airferry's. */
   readonly hint: string | undefined;
   readonly path: string | undefined;
   readonly expected: string | undefined;

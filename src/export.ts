@@ -1,4 +1,7 @@
-/** `airferry export image`: packed images as one archive that docker, podman, containerd and skopeo load. See docs/images.md. */
+/**
+ * `airferry export image`: packed images as one archive that docker, podman, containerd and skopeo load. See
+ * docs/images.md.
+ */
 import { spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
@@ -18,13 +21,13 @@ interface ExportOptions {
   references: readonly string[];
   /** File to write; or `load`. */
   out?: string | undefined;
-  /** Tool to pipe the archive into, in place of a file. */
+  /** Tool to pipe the archive into, instead of a file. */
   load?: "docker" | "podman" | undefined;
-  /** `linux/amd64`: for tools that know no indexes. */
+  /** `linux/amd64`: for tools without index support. */
   platform?: string | undefined;
-  /** Look at this stream alone. */
+  /** Use only this stream. */
   stream?: string | undefined;
-  /** Told how many bytes of `total` went out, about. */
+  /** Called with roughly how many bytes of `total` were written. */
   progress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -32,9 +35,9 @@ interface Exported {
   images: { reference: string; digest: string }[];
   /** Absolute or relative as it was given; absent with `load`. */
   file?: string;
-  /** What the tool said. */
+  /** The tool's output. */
   said?: string;
-  /** Bytes, about. */
+  /** Approximate bytes. */
   size: number;
 }
 
@@ -42,8 +45,9 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 const MAX_SAID_LENGTH = 64 * 1024;
 
 /**
- * Writes an archive of images, under its final name only when it is whole, or has a tool load it without any file between: all
- * images in one for docker, one after the other for podman. When the work is aborted (io/limit.ts) nothing is left of it.
+ * Writes an archive of images, under its final name only when it is complete, or lets a tool load it without an
+ * intermediate file: all images in one for docker, one after the other for podman. Leaves nothing behind when aborted
+ * (io/limit.ts).
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE, ERR_IO, ERR_SPACE, ERR_TOOL; ERR_STORE_INVALID for a damaged blob
  */
 export async function exportImage(options: ExportOptions): Promise<Exported> {
@@ -64,7 +68,7 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
     images.push(await readPackedImage(store, release, catalog));
   }
   const exported = images.map(({ catalog }) => ({ reference: catalog.reference, digest: catalog.digest }));
-  // podman keeps the digest of an image that is alone in its archive; where there are several, it makes new manifests.
+  // podman preserves the digest of a single image in an archive; for several, it creates new manifests.
   const groups = load === "podman" ? images.map((it) => [it]) : [images];
   let done = 0;
   let size = 0;
@@ -87,7 +91,7 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
 
 async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<void> {
   const signal = currentSignal();
-  // A name of its own: two exports to one file must not write into each other.
+  // A unique name: two exports to one file must not write into each other.
   const temporary = `${file}.${process.pid}.part`;
   try {
     await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }), {
@@ -117,7 +121,7 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
     child.on("error", reject);
     child.on("close", resolve);
   }).finally(() => signal?.removeEventListener("abort", kill));
-  // When the tool ends early its own words say more than the broken pipe.
+  // When the tool ends early its own output says more than the broken pipe.
   const sent = pipeline(stream, child.stdin, { ...(signal && { signal }) }).then(
     () => undefined,
     (error: Error) => error,

@@ -1,6 +1,6 @@
 /**
- * `airferry init`: copies a ready manifest into a folder, with the questions that it leaves open answered by flags.
- * Comments stay: they explain what is what to whoever carries on from there.
+ * `airferry init`: copies a ready manifest into a folder, and fills in from flags what it leaves open. Comments stay:
+ * they explain the manifest to whoever edits it next.
  */
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,9 +18,9 @@ import { manifestJsonSchema } from "./manifest/schema.ts";
 interface InitAnswers {
   /** Stream name, and the name of the file. */
   stream?: string | undefined;
-  /** Kubernetes version; the versions that the builder's matrix has beside it change with it. */
+  /** Kubernetes version; the matching versions of the builder's matrix change with it. */
   k8sVersion?: string | undefined;
-  /** URL of the ISO, or a path of one that is here already. */
+  /** URL of the ISO, or the path of a local one. */
   iso?: string | undefined;
   /** SHA-256 of the ISO, from the vendor's page. */
   isoSha256?: string | undefined;
@@ -34,7 +34,7 @@ interface InitOptions {
   /** Name of a ready manifest: `rocky-9-capi`, …; default `starter`. */
   for?: string | undefined;
   answers?: InitAnswers | undefined;
-  /** Replace a manifest that is there. */
+  /** Replace an existing manifest. */
   force?: boolean | undefined;
 }
 
@@ -47,9 +47,9 @@ interface InitResult {
 }
 
 /**
- * Writes the manifest and the schema that editors complete it with.
- * @throws {AirferryError} ERR_USAGE for an unknown name, a bad answer, or a manifest that is there already;
- *   ERR_MANIFEST_INVALID when an answer does not fit the schema
+ * Writes the manifest and the schema for completion in editors.
+ * @throws {AirferryError} ERR_USAGE for an unknown name, a bad answer, or an existing manifest;
+ *   ERR_MANIFEST_INVALID when an answer violates the schema
  */
 export async function init(options: InitOptions): Promise<InitResult> {
   const name = options.for ?? "starter";
@@ -59,7 +59,7 @@ export async function init(options: InitOptions): Promise<InitResult> {
   if (text === undefined) {
     throw new AirferryError(
       "ERR_USAGE",
-      `cannot make a manifest for "${name}": there is no ready one of that name: there are ${[...ready.keys()].join(", ")}`,
+      `cannot create a manifest for "${name}": no such ready manifest: expected one of ${[...ready.keys()].join(", ")}`,
       {
         expected: [...ready.keys()].join(", "),
         actual: name,
@@ -77,7 +77,7 @@ export async function init(options: InitOptions): Promise<InitResult> {
   const manifest = join(options.dir, `${stream}.yaml`);
   parseManifest(text, manifest);
   if (options.force !== true && (await exists(manifest))) {
-    throw new AirferryError("ERR_USAGE", `cannot write "${manifest}": it is there already`, {
+    throw new AirferryError("ERR_USAGE", `cannot write "${manifest}": it exists already`, {
       path: manifest,
       hint: "give another --stream or folder, or replace it with --force",
     });
@@ -88,11 +88,11 @@ export async function init(options: InitOptions): Promise<InitResult> {
   await writeAtomic(manifest, text);
   const local = [...text.matchAll(/^ +(?:- )?(?:path|archive): (.+)$/gm)].map((it) => it[1]!.trim());
   const there = new Set(await readdir(options.dir));
-  for (const path of local) if (!there.has(path.replace(/^\.\//, ""))) notes.push(`put ${path} beside ${manifest}`);
+  for (const path of local) if (!there.has(path.replace(/^\.\//, ""))) notes.push(`put ${path} next to ${manifest}`);
   return { manifest, files: [manifest, schema], notes };
 }
 
-/** Replaces the Kubernetes version everywhere, and with it what the builder's matrix lists beside it. */
+/** Replaces the Kubernetes version everywhere, and the matching versions of the builder's matrix. */
 function withKubernetes(text: string, answer: string, notes: string[]): string {
   const version = answer.replace(/^v/, "");
   if (!/^\d+\.\d+\.\d+$/.test(version)) {
@@ -104,7 +104,7 @@ function withKubernetes(text: string, answer: string, notes: string[]): string {
   const old = /(?:k8s_version: |kubernetes_semver: v)(\S+)/.exec(text)?.[1];
   if (old === undefined) {
     throw new AirferryError("ERR_USAGE", "cannot set a Kubernetes version: this ready manifest has none", {
-      hint: "use --for rocky-9-capi, or leave --k8s-version out",
+      hint: "use --for rocky-9-capi, or omit --k8s-version",
     });
   }
   if (old === version) return text;
@@ -129,7 +129,7 @@ function withKubernetes(text: string, answer: string, notes: string[]): string {
   return withKubeadmImages(changed, version, notes);
 }
 
-/** Puts the images beside the control plane that kubeadm of this version pulls. */
+/** Adds the images that kubeadm of this version pulls besides the control plane. */
 function withKubeadmImages(text: string, version: string, notes: string[]): string {
   if (!/registry\.k8s\.io\/kube-apiserver:/.test(text)) return text;
   const list = kubeadmImages(version);
@@ -143,12 +143,12 @@ function withKubeadmImages(text: string, version: string, notes: string[]): stri
   );
 }
 
-/** Puts another place, and a digest, into the first entry of `isos:`. */
+/** Sets the location and digest of the first entry of `isos:`. */
 function withIso(text: string, answers: InitAnswers): string {
   const entry = /(^ {2}- name: .*\n)((?: {4}.*\n)+)/m.exec(text);
   if (entry === null || !/^isos:$/m.test(text)) {
     throw new AirferryError("ERR_USAGE", "cannot set an ISO: this ready manifest has none", {
-      hint: "leave --iso out",
+      hint: "omit --iso",
     });
   }
   const { iso, isoSha256 } = answers;

@@ -1,6 +1,6 @@
 /**
- * `inspect`: tells what a bundle says that it holds, without asking for trust, and says so. Nothing on the media is believed: the
- * inventory is only shown when it has the digest that SHA256SUMS gives, and its content is not hashed.
+ * `inspect`: shows what a bundle claims to hold, without checking trust, and says so. Nothing on the media is trusted:
+ * the inventory is shown only when it has the digest in SHA256SUMS, and content is not hashed.
  */
 
 import { clockSkewNote } from "./bundle/clock-skew.ts";
@@ -23,15 +23,17 @@ export interface InspectedEntry {
   /** `sha256:<hex>`. */
   digest: string;
   kind: Provenance["kind"];
-  /** Original URL, base name of a local file, or empty for what was generated. */
+  /** Original URL, base name of a local file, or empty if generated. */
   source: string;
-  /** How the packer knew the digest; null: it does not say. */
+  /** How the packer knew the digest; null: not recorded. */
   established: Established | null;
-  /** Of the digest that was published, signed or given: `sha512`, …; absent where an entry is vouched for by another's digest. */
+  /**
+   * Of the digest that was published, signed or given: `sha512`, …; absent if an entry is covered by another's digest.
+   */
   algorithm?: string;
-  /** Who signed it, where it is `upstream-signed`. */
+  /** Who signed it, if `upstream-signed`. */
   signedBy?: string[];
-  /** Packages of this repository were not checked for signatures (`gpgcheck: false`). */
+  /** Signatures of this repository's packages were not checked (`gpgcheck: false`). */
   unsigned?: true;
   /** The bytes are not in this bundle. */
   from?: "store";
@@ -54,11 +56,11 @@ interface InspectReport {
   size: number;
   carried: number;
   volumes: { name: string; size: number; digest: Digest; present: boolean }[];
-  /** keyid16 as the names of signature files claim them. */
+  /** keyid16 as claimed by the names of signature files. */
   claimedSigners: string[];
   entries: InspectedEntry[];
   catalog: Catalog;
-  /** What ISOs say about themselves (isomd5sum): an MD5 that anyone may have put there, and that leaves out their end. */
+  /** Embedded checksums of ISOs (isomd5sum): an MD5 that anyone can write, and that excludes the end of the image. */
   mediaChecks: { path: string; md5: string; supported: boolean }[];
   problems: Problem[];
 }
@@ -71,8 +73,9 @@ interface InspectOptions {
 }
 
 /**
- * Reads the inventory of a bundle. What is odd about the media but does not hide the inventory is in `problems`.
- * @throws {AirferryError} ERR_BUNDLE_INCOMPLETE, ERR_BUNDLE_INVALID, ERR_BUNDLE_VERSION, … when there is no inventory to show
+ * Reads the inventory of a bundle. Faults of the media that do not affect the inventory are in `problems`.
+ * @throws {AirferryError} ERR_BUNDLE_INCOMPLETE, ERR_BUNDLE_INVALID, ERR_BUNDLE_VERSION, … when there is no inventory
+ *   to show
  */
 export async function inspect(folders: readonly string[], options: InspectOptions = {}): Promise<InspectReport> {
   const media = await readMedia(folders);
@@ -81,7 +84,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     const first = problems[0];
     const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
     const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}${more}`;
-    const hint = `look closer with: airferry verify ${shellWords(folders)} --trust KEY`;
+    const hint = `for details run: airferry verify ${shellWords(folders)} --trust KEY`;
     throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems, hint });
   }
   const { inventory, copies } = contents;
@@ -127,7 +130,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
   };
 }
 
-/** Reads the embedded media checks of the ISOs whose first volume is here. */
+/** Reads the embedded media checks of the ISOs whose first volume is available. */
 async function mediaChecksOf(inventory: Inventory, copies: string[][]): Promise<InspectReport["mediaChecks"]> {
   const volumes = VolumeSet.over(
     copies.map((it) => it[0]),
@@ -139,7 +142,7 @@ async function mediaChecksOf(inventory: Inventory, copies: string[][]): Promise<
       const entry = inventory.entries.find((it) => it.path === path);
       if (entry?.offset === undefined) continue;
       const check = await readMediaCheck(volumes.range(entry.offset, entry.size)).catch((error: unknown) => {
-        // A volume that is not here is reported as such.
+        // A missing volume is reported as such.
         if (error instanceof AirferryError) return undefined;
         throw error;
       });

@@ -17,7 +17,7 @@ interface KeygenOptions {
   out: string;
   /** Encrypts both private keys. */
   password: string;
-  /** Takes an empty password, which protects nothing: an unset secret of a CI looks the same. */
+  /** Allows an empty password, which protects nothing: an unset CI secret looks the same. */
   allowEmpty?: boolean | undefined;
   /** Also the OpenPGP pair; default true. */
   rpm?: boolean | undefined;
@@ -35,8 +35,9 @@ interface KeygenResult {
 }
 
 /**
- * Makes the key files; private ones get mode 0600.
- * @throws {AirferryError} ERR_USAGE when one of the files exists; ERR_PASSWORD for an empty password that nobody allowed; ERR_IO
+ * Creates the key files; private ones get mode 0600.
+ * @throws {AirferryError} ERR_USAGE when one of the files exists; ERR_PASSWORD for an empty password without
+ *   `allowEmpty`; ERR_IO
  */
 export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
   const { out, password, rpm = true } = options;
@@ -48,10 +49,10 @@ export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
   if (password === "" && options.allowEmpty !== true) {
     throw new AirferryError(
       "ERR_PASSWORD",
-      `cannot make "${out}.key": its passphrase is empty, which protects nothing`,
+      `cannot create "${out}.key": its passphrase is empty, which protects nothing`,
       {
         path: `${out}.key`,
-        hint: `set AIRFERRY_PASSWORD to a passphrase; for a key that anybody can use who has the file: airferry keygen --out ${shellWord(out)} --no-passphrase`,
+        hint: `set AIRFERRY_PASSWORD to a passphrase; for a key that anyone with the file can use: airferry keygen --out ${shellWord(out)} --no-passphrase`,
       },
     );
   }
@@ -78,7 +79,7 @@ export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
       written.push(out + suffix);
     }
   } catch (error) {
-    // Half a set of keys would only be in the way of the next try.
+    // A partial set of keys would only block the next try.
     for (const file of written) await rm(file, { force: true });
     throw error;
   }
@@ -98,7 +99,7 @@ async function writeNew(file: string, text: string, mode: number): Promise<void>
     await handle.chmod(mode);
     await handle.writeFile(text);
     await handle.sync();
-    // A link fails where the name is taken meanwhile; file systems without links get the rename.
+    // A link fails if the name is taken meanwhile; file systems without links get a rename.
     await link(temporary, file).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code === "EEXIST") throw existsAlready(file);
       await mustNotExist(file);

@@ -1,6 +1,6 @@
 /**
- * The verb `lock`: finds out what exactly a manifest means today, and pins it beside the manifest. What nobody published a digest
- * of is downloaded to pin it; `pack` uses the same download.
+ * The verb `lock`: resolves exactly what a manifest means today, and pins it next to the manifest. Artifacts without a
+ * published digest are downloaded to pin them; `pack` uses the same download.
  */
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { type LeftOutRow, leftOutIn } from "./manifest/why.ts";
@@ -11,7 +11,7 @@ interface LockOptions {
   /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
   update?: readonly string[];
   report?: (line: string) => void;
-  /** Told bytes as they are downloaded. */
+  /** Called with bytes as they are downloaded. */
   progress?: (bytes: number) => void;
 }
 
@@ -21,7 +21,7 @@ interface LockResult extends Resolved {
 }
 
 /**
- * Brings the lock up to date with the manifest and writes it beside it.
+ * Updates the lock from the manifest and writes it next to the manifest.
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID and ERR_USAGE (2)
  */
 export async function lock(workspace: Workspace, options: LockOptions = {}): Promise<LockResult> {

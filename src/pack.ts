@@ -1,6 +1,6 @@
 /**
- * The verb `pack`: resolve → lay out → fill → seal. A rerun continues where the last one stopped; a rerun after success checks
- * the finished bundle and fetches nothing.
+ * The verb `pack`: resolve → lay out → fill → seal. A rerun continues where the last one stopped; a rerun after success
+ * checks the finished bundle and fetches nothing.
  */
 import type { Finding } from "./io/findings.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
@@ -24,23 +24,24 @@ interface PackResult {
   serial: number;
   /** SHA-256 (hex) of SHA256SUMS. */
   digest: string;
-  /** False: it was there already, checked and whole. */
+  /** False: it existed already, and was checked and complete. */
   packed: boolean;
   entries: number;
   size: number;
   fetchedBytes: number;
   reusedBytes: number;
   faults: ItemFault[];
-  /** What may not work inside, or will not although `allowFindings` let it pass. */
+  /** What may not work inside, or will not but was allowed by `allowFindings`. */
   findings: Finding[];
 }
 
-/** Quarantined packages change the metadata, which changes the plan; more rounds than this mean that something is wrong. */
+/** Quarantined packages change the metadata, which changes the plan; more rounds than this indicate a fault. */
 const MAX_ROUNDS = 5;
 
 /**
  * Packs what a manifest names.
- * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID, ERR_LOCK_STALE and ERR_FINDINGS (2), ERR_SPACE (1)
+ * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID, ERR_LOCK_STALE and ERR_FINDINGS (2), ERR_SPACE
+ *   (1)
  */
 export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
   keepHeapSmall();
@@ -71,7 +72,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
   }
 }
 
-/** The lock of this pack, with all that can be said of it before hours of downloading, not after. */
+/** The lock of this pack, with everything that can be reported before hours of downloading. */
 async function resolve(job: PackJob): Promise<Lock> {
   const { workspace, frozen, report } = job;
   const { lock, changes, findings } = await resolveManifest(workspace, {
@@ -85,12 +86,12 @@ async function resolve(job: PackJob): Promise<Lock> {
       report(`${change} ${kind} ${path ?? name}: ${before ?? "-"} → ${after ?? "-"}`);
   }
   job.found(findings);
-  // Also where the bundle is there: somebody may have made this the check for drift.
+  // Also if the bundle exists: this may be used as a check for drift.
   if (frozen) await requireUnmoved(job, lock);
   return lock;
 }
 
-/** The result where the bundle was there already. */
+/** The result if the bundle exists already. */
 function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): PackResult {
   return {
     ...finished,

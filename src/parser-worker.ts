@@ -1,10 +1,10 @@
 /**
- * What a parser's thread runs (src/io/parser-thread.ts): one parser out of this list. Each is loaded when it is asked for, so that
- * a thread starts quickly.
+ * The code of a parser thread (src/io/parser-thread.ts): one parser of this list. Each is loaded on demand, so that a
+ * thread starts quickly.
  */
 import { answerInThread } from "./io/parser-thread.ts";
 
-// seek-bzip makes its buffers by the old constructor, which nobody who runs airferry can do anything about.
+// seek-bzip creates its buffers with the deprecated constructor, which users of airferry cannot change.
 process.noDeprecation = true;
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("utf8");

@@ -1,4 +1,4 @@
-/** The verb `plan`: what a pack would put into a bundle, at which place, and from where. Fetches metadata only. */
+/** The verb `plan`: what a pack would put into a bundle, where, and from where. Fetches metadata only. */
 import type { Digest } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { publishedAlgorithm, sha256In } from "./io/integrity.ts";
@@ -9,7 +9,7 @@ import type { Workspace } from "./pack/workspace.ts";
 
 export interface PlanOptions {
   report?: (line: string) => void;
-  /** Told what is locked as soon as it is. */
+  /** Called with what is locked as soon as it is. */
   onResolved?: (resolved: Resolved) => void;
 }
 
@@ -22,7 +22,7 @@ interface PlanResult extends Resolved {
 }
 
 /**
- * Resolves what has no lock yet, and lays out what a pack would make of it.
+ * Resolves what has no lock yet, and lays out what a pack would write.
  * @param volumeSize bytes
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID and ERR_PATH_UNSAFE (2)
  */
@@ -34,7 +34,7 @@ export async function plan(workspace: Workspace, volumeSize: number, options: Pl
 
 /**
  * `plan --why`: why a package or file is in the bundle, one line for each reason, most direct first.
- * @throws {AirferryError} ERR_USAGE when it is not in it; and as {@link plan}
+ * @throws {AirferryError} ERR_USAGE when nothing has that name; and as {@link plan}
  */
 export async function why(workspace: Workspace, name: string, options: PlanOptions = {}): Promise<string[]> {
   return whyIn((await resolveForPlan(workspace, options)).lock, name);
@@ -51,7 +51,7 @@ async function resolveForPlan(workspace: Workspace, { report, onResolved }: Plan
 export interface PlanRow {
   path: string;
   size: number | null;
-  /** Null: pinned at pack, or made from what is fetched. */
+  /** Null: pinned at pack, or generated from what is fetched. */
   digest: Digest | null;
   kind: string;
   source: string;

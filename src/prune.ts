@@ -1,6 +1,6 @@
 /**
- * `prune`: removes older releases from a store when it is told to, then the blobs that no release refers to any more, and
- * what unfinished imports left. The current release of a stream is never removed, nor is the floor that stops roll-backs.
+ * `prune`: removes older releases from a store on request, then the blobs that no release refers to, and leftovers of
+ * unfinished imports. The current release of a stream is never removed, nor is the floor that prevents rollbacks.
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,9 +14,9 @@ import { openStore, type Store } from "./store/store.ts";
 interface PruneOptions {
   /** How many releases of each stream stay, the current one among them; at least 1. */
   keep: number;
-  /** Drops unfinished imports too; otherwise they stay for their next medium. */
+  /** Drops unfinished imports too; otherwise they wait for their next medium. */
   incoming?: boolean;
-  /** Only tells what would go. */
+  /** Only reports what would be removed. */
   dryRun?: boolean;
 }
 
@@ -56,7 +56,7 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
         going.push(join(streamFolder(store.dir, stream), name));
       }
     }
-    // Records go before blobs: a kill in between leaves blobs that nobody needs, never a release without its blobs.
+    // Records are removed before blobs: a kill in between leaves unused blobs, never a release without its blobs.
     if (options.dryRun !== true) for (const it of going) await dropRecord(it);
     const unfinished = await readdir(join(store.dir, "incoming"));
     if (options.incoming === true) {
@@ -66,7 +66,7 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
       }
     }
     if (options.dryRun !== true) await clearLeftovers(store);
-    // An unfinished import counts on the blobs that it has brought so far.
+    // An unfinished import needs the blobs that it has written so far.
     if (unfinished.length === 0 || options.incoming === true) await sweep(store, used, options, report);
     return report;
   } finally {
@@ -78,13 +78,13 @@ async function choose(store: Store, stream: string, keep: number): Promise<{ sta
   const names = await store.releaseNames(stream);
   const current = await store.currentName(stream);
   const others = names.filter((it) => it !== current);
-  // Without a current release nothing is known to be superseded.
+  // Without a current release nothing is superseded.
   const count = current === undefined ? others.length : keep - 1;
   const go = others.slice(0, Math.max(0, others.length - count));
   return { stay: names.filter((it) => !go.includes(it)), go };
 }
 
-/** What a killed prune or a torn write left under names that nobody reads. */
+/** Leftovers of a killed prune or a torn write, under names that are never read. */
 async function clearLeftovers(store: Store): Promise<void> {
   const folders = [store.dir, ...(await store.streams()).map((it) => streamFolder(store.dir, it))];
   for (const folder of folders) {

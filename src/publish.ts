@@ -1,6 +1,6 @@
 /**
- * `airferry publish REGISTRY`: copies packed images, with their signatures and everything about them, to the site's own
- * registry. The only verb inside the gap, beside doctor, that opens connections. See docs/images.md.
+ * `airferry publish REGISTRY`: copies packed images, with their signatures and other referrers, to the site's own
+ * registry. The only verb inside the gap, besides doctor, that opens connections. See docs/images.md.
  */
 
 import { AirferryError } from "./errors.ts";
@@ -33,7 +33,7 @@ interface PublishOptions {
   references?: readonly string[] | undefined;
   /** Repository names below the prefix: with the source host (default), or without it. */
   names?: "qualified" | "bare" | undefined;
-  /** Push an index that lists only what was packed, under a digest of its own, where platforms were left out. */
+  /** If platforms were omitted, push an index that lists only what was packed, with a new digest. */
   stripIndexes?: boolean | undefined;
   /** Plain HTTP. */
   insecure?: boolean | undefined;
@@ -41,7 +41,7 @@ interface PublishOptions {
   ca?: string | undefined;
   stream?: string | undefined;
   report?: ((line: string) => void) | undefined;
-  /** Told how many bytes of blobs are there, of all that belong to the images, and which image is being sent. */
+  /** Called with the number of uploaded bytes of all blobs of the images, and which image is being sent. */
   progress?: ((done: number, total: number, reference: string) => void) | undefined;
 }
 
@@ -60,9 +60,9 @@ const CONCURRENCY = 4;
 const MAX_CA_BYTES = 1024 * 1024;
 
 /**
- * Publishes images, one after the other; what the registry has already is not sent again, so an interrupted publish is
- * continued by running it again.
- * @throws {AirferryError} ERR_PUBLISH for what the registry refuses; ERR_NOT_FOUND; ERR_USAGE; ERR_STORE_INVALID
+ * Publishes images, one after the other; what the registry already has is not sent again, so running it again resumes
+ * an interrupted publish.
+ * @throws {AirferryError} ERR_PUBLISH when the registry refuses something; ERR_NOT_FOUND; ERR_USAGE; ERR_STORE_INVALID
  */
 export async function publish(options: PublishOptions): Promise<Published[]> {
   const { host, prefix } = parseTarget(options.registry);
@@ -137,7 +137,7 @@ function refuseSparse(images: readonly PackedImage[], strip: boolean): void {
   );
 }
 
-/** Two streams, or two hosts with bare names, may have different images of one name: the last would win in silence. */
+/** Two streams, or two hosts with bare names, may have different images of one name: the last would win silently. */
 function refuseCollisions(pushes: readonly ImagePush[]): void {
   const taken = new Map<string, ImagePush>();
   for (const push of pushes) {
@@ -148,14 +148,14 @@ function refuseCollisions(pushes: readonly ImagePush[]): void {
     if (other !== undefined && other.root.digest !== push.root.digest) {
       const [a, b] = [other, push].map((it) => `${it.image.catalog.reference} (${it.root.digest})`);
       throw new AirferryError("ERR_PUBLISH", `cannot publish "${target}": two images have this name: ${a} and ${b}`, {
-        hint: "choose with --stream or --image, or leave out --names bare",
+        hint: "choose with --stream or --image, or omit --names bare",
       });
     }
     taken.set(target, push);
   }
 }
 
-/** Counts the bytes of all blobs, each once. What a failed upload had sent is counted back. */
+/** Counts the bytes of all blobs, each once. The bytes of a failed upload are subtracted. */
 function countBytes(pushes: readonly ImagePush[], progress: PublishOptions["progress"]) {
   const sizes = new Map<OciDigest, number>();
   for (const { image, own, about } of pushes) {
@@ -165,7 +165,7 @@ function countBytes(pushes: readonly ImagePush[], progress: PublishOptions["prog
   const sentOf = new Map<OciDigest, number>();
   let done = 0;
   return {
-    /** So much of a blob is at the registry. */
+    /** Reports how much of a blob the registry has. */
     at({ digest }: PackedBlob, bytes: number, reference: string) {
       done += bytes - (sentOf.get(digest) ?? 0);
       sentOf.set(digest, bytes);
@@ -199,13 +199,15 @@ async function pushImage(
     if (it.manifest.subject !== undefined && !isListed) await listByTag(registry, repository, it);
   }
   for (const [tag, it] of tags) await registry.pushManifest(repository, tag, it);
-  // The name comes last: whoever sees it finds all of the image, and its signatures.
+  // The name comes last: once it is visible, the whole image and its signatures are available.
   const { tag } = image.reference;
   if (tag !== undefined) await registry.pushManifest(repository, tag, root);
   return pushed;
 }
 
-/** A registry without the referrers API finds them by a tag. @see distribution-spec v1.1, "Unavailable Referrers API" */
+/**
+ * A registry without the referrers API finds them by a tag. @see distribution-spec v1.1, "Unavailable Referrers API"
+ */
 async function listByTag(registry: SiteRegistry, repository: string, referrer: PackedManifest): Promise<void> {
   const tag = digestTag(referrer.manifest.subject?.digest as OciDigest);
   const present = await registry.manifest(repository, tag);

@@ -1,6 +1,6 @@
 /**
- * `airferry render`: writes the files that the builder needs, filled in from what is in the store. Reads the store and
- * nothing else; the address is the caller's. See docs/build.md.
+ * `airferry render`: writes the files that the builder needs, filled in from what is in the store. Reads only the
+ * store; the caller gives the address. See docs/build.md.
  */
 import { readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -15,7 +15,7 @@ import type { RenderName } from "./render/types.ts";
 interface RenderOptions extends RenderFrom {
   /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */
   out?: string | undefined;
-  /** Replace files that are there with other content. */
+  /** Replace existing files with other content. */
   force?: boolean | undefined;
 }
 
@@ -24,16 +24,17 @@ interface Rendered {
   path: string;
   text: string;
   file?: string;
-  /** What will not do in it. */
+  /** Faults of its content. */
   findings?: Finding[];
 }
 
 /**
- * Renders one kind of file; some kinds give several. Written files are whole or not there; imageconfig gets mode 0600,
- * since it may hold secrets, and so does whatever was given one. A file that is there with the same content stays as it is; one with other content may be the
- * host's own or filled in by somebody, and is replaced with `force` alone: otherwise nothing at all is written.
- * @throws {AirferryError} ERR_RENDER when the release lacks what the file needs: the hint names the manifest entry to add;
- *   ERR_USAGE for a bad URL, and for files that are there with other content: all of them are in `problems`; ERR_IO
+ * Renders one kind of file; some kinds give several. Files are written completely or not at all; imageconfig gets mode
+ * 0600, since it may hold secrets, and so does every file with a secret. An existing file with the same content is not
+ * touched; one with other content may be the host's own or edited, and is replaced only with `force`: otherwise nothing
+ * is written.
+ * @throws {AirferryError} ERR_RENDER when the release lacks what the file needs: the hint names the manifest entry to
+ *   add; ERR_USAGE for a bad URL, and for existing files with other content, all in `problems`; ERR_IO
  */
 export async function render(what: RenderName, options: RenderOptions): Promise<Rendered[]> {
   const { files } = await openRender(options);
@@ -48,14 +49,14 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   }
   if (rendered.length === 0) {
     if (what === "registry-trust") throw nothingToTrust(options);
-    throw new AirferryError("ERR_RENDER", `cannot render "${what}": nothing in the store calls for it`, {
-      hint: "see what is there: airferry status --store DIR",
+    throw new AirferryError("ERR_RENDER", `cannot render "${what}": nothing in the store needs it`, {
+      hint: "list the releases: airferry status --store DIR",
     });
   }
   const { out } = options;
   if (out === undefined) return rendered;
   const isFolder = rendered.length > 1 || out.endsWith("/") || (await isDirectory(out));
-  // In a folder each file has its place, and a text that is only for reading has none.
+  // In a folder each file has its path, and a text that is only for reading has none.
   const loose = new Set(wanted.filter((it) => it.isLoose).map((it) => it.path));
   const placed = rendered
     .filter((it) => !isFolder || !loose.has(it.path))
@@ -75,7 +76,7 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
 async function compareFile(file: string, text: string): Promise<"same" | "other" | "nothing"> {
   try {
     const stats = await stat(file);
-    // A pipe or device must not be read, and of a large file the size says enough.
+    // A pipe or device must not be read, and for a large file the size is enough.
     if (!stats.isFile() || stats.size !== Buffer.byteLength(text)) return "other";
     return (await readFile(file, "utf8")) === text ? "same" : "other";
   } catch (error) {
@@ -87,14 +88,16 @@ async function compareFile(file: string, text: string): Promise<"same" | "other"
 
 function fileExists(what: RenderName, files: readonly { file: string }[]): AirferryError {
   const [{ file }] = files as [{ file: string }];
-  return new AirferryError("ERR_USAGE", `cannot render "${what}": "${file}" is there already with other content`, {
+  return new AirferryError("ERR_USAGE", `cannot render "${what}": "${file}" exists already with other content`, {
     path: file,
-    problems: files.map((it) => ({ code: "ERR_USAGE", path: it.file, message: "there already with other content" })),
-    hint: "render to another place with --out and merge by hand, or replace what is there with --force",
+    problems: files.map((it) => ({ code: "ERR_USAGE", path: it.file, message: "exists already with other content" })),
+    hint: "render to another place with --out and merge by hand, or replace the existing files with --force",
   });
 }
 
-/** With plain HTTP, or a CA that clients know, there is nothing to put anywhere; without images nobody would need it. */
+/**
+ * With plain HTTP, or a CA that clients already trust, there is nothing to install; without images nothing needs it.
+ */
 function nothingToTrust({ url, store, publicCa }: RenderOptions): AirferryError {
   const why = url?.startsWith("http:")
     ? `${url} is plain HTTP, which has no certificate to trust`

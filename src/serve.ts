@@ -28,7 +28,7 @@ import type { StoreReader } from "./store/types.ts";
 const DEFAULT_LISTEN = "0.0.0.0:9000";
 const DEFAULT_GRACE_MS = 30_000;
 const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
-/** More would not be faster: beyond it the network is the limit. */
+/** More would not be faster: the network is the limit. */
 const MAX_DEFAULT_WORKERS = 4;
 
 /** What to serve, and how. */
@@ -39,33 +39,33 @@ export interface ServeOptions {
   listen?: string | undefined;
   /** `off` (default), `auto`, or `CERT,KEY`: two PEM files. */
   tls?: string | undefined;
-  /** With `--tls auto`: where the CA is kept; default in the user's state directory. Never inside the store. */
+  /** With `--tls auto`: where the CA is stored; default in the user's state directory. Never inside the store. */
   tlsDir?: string | undefined;
   /** `HOST:PORT` of a second listener without TLS, for /ca.crt, /keys/ and /rpmrepo/ only. */
   listenHttp?: string | undefined;
-  /** The base URL that clients are told; default is what each request was sent to. */
+  /** The base URL announced to clients; default is the address of each request. */
   url?: string | undefined;
   /** A file that JSON lines are appended to, or `-` for standard error. */
   accessLog?: string | undefined;
   /** htpasswd file (bcrypt): who may use the registry; default is everybody. */
   htpasswd?: string | undefined;
-  /** Processes; 1 serves in this very process. See {@link defaultWorkers}. */
+  /** Processes; 1 serves in this process. See {@link defaultWorkers}. */
   workers?: number | undefined;
-  /** How long running answers may go on after a stop; default 30 s. */
+  /** How long running responses may continue after a stop; default 30 s. */
   graceMs?: number | undefined;
   /** Stop on SIGTERM and SIGINT; a second one stops at once. */
   stopOnSignals?: boolean | undefined;
-  /** Told of faults and of workers that ended, one line each. */
+  /** Called with faults and ended workers, one line each. */
   onMessage?: ((message: string) => void) | undefined;
-  /** Opens the store; tests put their own here. */
+  /** Opens the store; tests replace it. */
   openStore?: ((dir: string) => Promise<StoreReader>) | undefined;
 }
 
-/** A server that answers. */
+/** A running server. */
 export interface Serving {
-  /** This process is a worker of another and has finished its work; everything below is empty. */
+  /** This process is a worker of another and has finished; everything below is empty. */
   worker: boolean;
-  /** Base URLs, the most useful first; `url` before all others when it was given. */
+  /** Base URLs, the most useful first; `url` first if given. */
   urls: string[];
   /** Base URLs of the plain listener. */
   httpUrls: string[];
@@ -73,14 +73,14 @@ export interface Serving {
   caFingerprint?: string;
   /** Resolves when the server has stopped, by {@link Serving.close} or by a signal. */
   stopped: Promise<void>;
-  /** Stops: no new connections; running answers finish within the grace time. */
+  /** Stops: no new connections; running responses finish within the grace time. */
   close(): Promise<void>;
 }
 
 /**
- * Becomes another user before anything is served: what `--user` says. As root it first makes for that user what is missing of the
- * folder of certificates and the access log. For ports below 1024 this program is started anew, as the same process, with
- * nothing left of root but the right to listen there.
+ * Switches to the user of `--user` before anything is served. As root it first creates the certificate folder and the
+ * access log for that user if missing. For ports below 1024 this program is re-executed in the same process, with only
+ * the capability to listen there.
  * @throws {AirferryError} ERR_USAGE for an unknown user, or when this is not root; ERR_TOOL, ERR_IO
  */
 export async function becomeUser(
@@ -98,25 +98,26 @@ export async function becomeUser(
   becomeAccount(account);
 }
 
-/** Whether this process is one that {@link serve} started to serve along with it. */
+/** Whether this process is a worker that {@link serve} started. */
 export function isServeWorker(): boolean {
   return isWorkerProcess();
 }
 
-/** How many processes serve well on this machine. */
+/** A good number of processes for this machine. */
 export function defaultWorkers(): number {
   return Math.min(availableParallelism(), MAX_DEFAULT_WORKERS);
 }
 
 /**
- * Serves a store. Resolves when it is listening. With several workers this program is run again with the same arguments
- * for each; in those processes the same call serves as the first one says and resolves, with `worker` set, at the end.
+ * Serves a store. Resolves when it is listening. With several workers this program is started again with the same
+ * arguments for each; in those processes the same call serves under control of the first and resolves, with `worker`
+ * set, at the end.
  * @throws {AirferryError} ERR_BUSY (port taken), ERR_IO, ERR_USAGE, ERR_KEY_INVALID, and what opening the store throws
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const openStore = options.openStore ?? openStoreOnDisk;
-  // Requests leave short-lived objects only. Letting V8's nursery grow for them, as it does by default, costs each process
-  // some 50 MB and gains nothing measurable.
+  // Requests create only short-lived objects. V8's default, a growing nursery, costs each process some 50 MB without
+  // measurable gain.
   setFlagsFromString("--semi-space-growth-factor=1");
   if (isWorkerProcess()) {
     await runWorker(openStore);
@@ -172,7 +173,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * A store without a release has nothing to serve: whoever starts a server on it, and a build after that, is told so at once.
+ * A store without a release has nothing to serve: starting a server on it fails at once, before a build does.
  * @throws {AirferryError} ERR_STORE_EMPTY; ERR_STORE_INVALID when no release can be read
  */
 async function requireRelease(dir: string, openStore: (dir: string) => Promise<StoreReader>): Promise<void> {
@@ -193,7 +194,7 @@ async function requireRelease(dir: string, openStore: (dir: string) => Promise<S
   const what = media.length > 0 ? `${media.join(", ")} with ${volumes}` : volumes;
   throw new AirferryError(
     "ERR_STORE_EMPTY",
-    `cannot serve "${dir}": no release is wholly in the store: stream "${first.stream}", serial ${first.serial} still needs ${what}`,
+    `cannot serve "${dir}": no release is complete in the store: stream "${first.stream}", serial ${first.serial} still needs ${what}`,
     {
       path: dir,
       problems: waiting.slice(1).map(({ stream, serial, missing }) => ({
@@ -206,7 +207,7 @@ async function requireRelease(dir: string, openStore: (dir: string) => Promise<S
   );
 }
 
-/** A server that runs, in this process alone or in several. */
+/** A running server, in this process alone or in several. */
 interface Running {
   readonly addresses: readonly ListenAddress[];
   setTls(tls: TlsMaterial): void;
@@ -270,11 +271,11 @@ async function tlsMaterial(options: ServeOptions, listen: ListenAddress): Promis
   return readTlsFiles(cert, key);
 }
 
-/** Whoever may write the store must not thereby have the key that clients trust. */
+/** Write access to the store must not include the key that clients trust. */
 function refuseInsideStore(dir: string, store: string): void {
   const path = relative(resolve(store), resolve(dir));
   if (path.startsWith("..") || isAbsolute(path)) return;
-  throw new AirferryError("ERR_USAGE", `cannot keep the CA in "${dir}": it is inside the store`, {
+  throw new AirferryError("ERR_USAGE", `cannot store the CA in "${dir}": it is inside the store`, {
     hint: "give a directory outside the store with --tls-dir",
     path: dir,
   });

@@ -1,13 +1,13 @@
 /**
- * The verb `sign`: adds one more signer to a finished bundle. Needs only the signed root and the inventory of it, so it
- * runs on a host that has nothing else. The volumes are not read. See docs/format.md, "Signatures".
+ * The verb `sign`: adds one more signer to a finished bundle. Needs only the signed root and the inventory, so it runs
+ * on a host that has nothing else. The volumes are not read. See docs/format.md, "Signatures".
  */
 import { type AddedSignature, addSignature, readSignedRoot } from "./bundle/signatures.ts";
 import { openSigner, type SignerOptions } from "./sign/signer.ts";
 
 /**
  * Signs a bundle folder (or every medium of a set in it) with the key or command of `options`.
- * @throws {AirferryError} ERR_BUNDLE_INVALID and ERR_DIGEST_MISMATCH when SHA256SUMS is not what it should be;
+ * @throws {AirferryError} ERR_BUNDLE_INVALID and ERR_DIGEST_MISMATCH when SHA256SUMS is malformed or does not match;
  *   ERR_USAGE when this key has signed already; and what {@link openSigner} throws
  */
 export async function sign(bundle: string, options: SignerOptions): Promise<AddedSignature> {

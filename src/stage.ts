@@ -1,6 +1,7 @@
 /**
- * `airferry stage DIR`: the folder that the builder's container mounts as its output folder, complete: ISO, imageconfig, ks.cfg,
- * scripts with their modes, the server's certificate, airferry.repo. See docs/build.md, "The builder's folder".
+ * `airferry stage DIR`: the folder that the builder's container mounts as its output folder, complete: ISO,
+ * imageconfig, ks.cfg, scripts with their modes, the server's certificate, airferry.repo. See docs/build.md, "The
+ * builder's folder".
  */
 
 import { AirferryError } from "./errors.ts";
@@ -18,15 +19,15 @@ import type { StoreReader } from "./store/types.ts";
 const BUILDER_UID = 1000;
 
 export interface StageOptions extends RenderFrom {
-  /** Replace files that are there with other content. */
+  /** Replace existing files with other content. */
   force?: boolean | undefined;
-  /** PEM of the server's CA, when it serves with one of its own. */
+  /** PEM of the server's CA, if it has its own. */
   ca?: string | undefined;
   /** User id of the builder's container; default {@link BUILDER_UID}. */
   builderUid?: number | undefined;
-  /** Our own user id; default: the process's. */
+  /** User id of stage; default: the process's. */
   uid?: number | undefined;
-  /** Told of each file when it is in its place. */
+  /** Called with each file once it is in place. */
   onFile?: ((path: string) => void) | undefined;
 }
 
@@ -35,16 +36,18 @@ interface Staged {
   dir: string;
   files: string[];
   left: { path: string; reason: string }[];
-  /** What whoever runs the build should know, one line each. */
+  /** Notes for whoever runs the build, one line each. */
   notes: string[];
 }
 
 /**
- * Writes the folder. What an earlier run wrote is replaced, or removed where it is no longer part of it; what somebody else wrote
- * or changed is replaced with `force` alone, and without it nothing is written at all. Never half a file under its final name.
- * @throws {AirferryError} ERR_RENDER without a builder in the manifest, or when something that the build asks for cannot be rendered
- *   or still has a placeholder; ERR_USAGE for files that somebody changed (all of them in `problems`), a folder that others can
- *   write to, secrets that others could read; ERR_PATH_UNSAFE for links and names that lead elsewhere; ERR_SPACE, ERR_IO
+ * Writes the folder. Files of an earlier run are replaced, or removed if they are no longer part of it; files that
+ * somebody else wrote or changed are replaced only with `force`, and without it nothing is written. Never leaves a
+ * partial file under its final name.
+ * @throws {AirferryError} ERR_RENDER without a builder in the manifest, or when something that the build needs cannot
+ *   be rendered or still has a placeholder; ERR_USAGE for changed files (all of them in `problems`), a folder that
+ *   others can write to, secrets that others could read; ERR_PATH_UNSAFE for links and names that lead outside;
+ *   ERR_SPACE, ERR_IO
  */
 export async function stage(dir: string, options: StageOptions): Promise<Staged> {
   const { files: rendered, input, store } = await openRender(options);
@@ -68,7 +71,7 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
   await verifySpace("stage", folder.path, { bytes, files: missing.length, largest });
 
   const wanted: StageRecord = new Map(files.map(({ path, digest, size }) => [path, [{ digest, size }]]));
-  // Both are right until the end: whatever instant a run is stopped at, the next one knows all of it for stage's own.
+  // Both stay valid until the end: whenever a run is stopped, the next one recognizes all of its files as stage's own.
   await writeRecord(
     folder,
     new Map([...record, ...wanted].map(([path]) => [path, [...(record.get(path) ?? []), ...(wanted.get(path) ?? [])]])),
@@ -83,7 +86,7 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
   return { dir, files: files.map((it) => it.path), left, notes };
 }
 
-/** Files that hold a password are for the builder's user alone, and only root or that user itself can see to it. */
+/** Files with a password must be readable only by the builder's user, which only root or that user can ensure. */
 function requireReadersOnly(files: readonly StagedFile[], users: FolderUsers): void {
   const secrets = files.filter((it) => it.isSecret).map((it) => it.path);
   if (secrets.length === 0 || canGiveFiles(users)) return;
@@ -93,14 +96,14 @@ function requireReadersOnly(files: readonly StagedFile[], users: FolderUsers): v
     {
       expected: `root, or uid ${users.builderUid}`,
       actual: `uid ${users.uid}`,
-      hint: `run it as root; or, where the container runs as you (podman run --userns=keep-id:uid=${users.builderUid}), add: --builder-uid ${users.uid}`,
+      hint: `run it as root; or, if the container runs as you (podman run --userns=keep-id:uid=${users.builderUid}), add: --builder-uid ${users.uid}`,
     },
   );
 }
 
 /**
- * Looks at what is in the folder already. Returns the paths that stay as they are, their owner and mode set.
- * @throws {AirferryError} ERR_USAGE for files that are neither what was written before nor what would be written now
+ * Checks what is already in the folder. Returns the paths that need no change, with their owner and mode set.
+ * @throws {AirferryError} ERR_USAGE for files that match neither an earlier run nor this one
  */
 async function compare(
   folder: StagedFolder,
@@ -135,8 +138,8 @@ async function compare(
     `cannot stage into "${folder.path}": ${names} would be replaced: changed since, or not written by stage`,
     {
       path: folder.path,
-      problems: others.map((path) => ({ code: "ERR_USAGE", path, message: "there already with other content" })),
-      hint: "stage into another folder and merge by hand, or replace what is there with --force",
+      problems: others.map((path) => ({ code: "ERR_USAGE", path, message: "exists already with other content" })),
+      hint: "stage into another folder and merge by hand, or replace the existing files with --force",
     },
   );
 }
@@ -146,7 +149,10 @@ async function place(folder: StagedFolder, file: StagedFile, store: StoreReader)
   else await folder.writeText(file.path, file.text ?? "", file.mode, file.readers);
 }
 
-/** Removes what earlier runs wrote and this one does not: an old release's script would still be run. Returns what stays, as notes. */
+/**
+ * Removes what earlier runs wrote and this one does not: an old release's script would still run. Returns what remains,
+ * as notes.
+ */
 async function removeOutdated(folder: StagedFolder, record: StageRecord, wanted: StageRecord): Promise<string[]> {
   const notes: string[] = [];
   for (const [path, contents] of record) {
@@ -156,7 +162,7 @@ async function removeOutdated(folder: StagedFolder, record: StageRecord, wanted:
     const isUnchanged = (await contentIn(existing.handle, existing.size, contents)) !== undefined;
     await existing.handle.close();
     if (isUnchanged) await folder.remove(path);
-    else notes.push(`${path} is no longer part of what is staged, and stays since somebody changed it`);
+    else notes.push(`${path} is no longer staged, but was changed and therefore not removed`);
   }
   return notes;
 }

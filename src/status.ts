@@ -1,5 +1,5 @@
 /**
- * `status`: what a store holds: streams, releases, their age and signers, what is still being carried in, and bytes on disk.
+ * `status`: what a store holds: streams, releases, their age and signers, unfinished imports, and bytes on disk.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -43,7 +43,7 @@ interface StreamStatus {
 interface StatusReport {
   store: string;
   streams: StreamStatus[];
-  /** Bundles that are not wholly here, and the volumes they wait for. */
+  /** Incomplete bundles, and the volumes they wait for. */
   incoming: IncomingState[];
   /** Files and bytes of all blobs. */
   blobs: { count: number; size: number };
@@ -53,8 +53,8 @@ interface StatusReport {
 }
 
 /**
- * Reads a store's state; takes no lock and changes nothing. A record that cannot be read costs only itself.
- * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID where it is no store
+ * Reads a store's state; takes no lock and changes nothing. An unreadable record affects nothing else.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID if it is not a store
  */
 export async function status(dir: string, options: { now?: Date } = {}): Promise<StatusReport> {
   const store = await openStore(dir);
@@ -78,7 +78,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
   const releases: ReleaseStatus[] = [];
   const names = await store.releaseNames(stream);
   const path = streamFolder(store.dir, stream);
-  // Without the file an import was interrupted just before its end: a rerun writes it.
+  // Without the file an import was interrupted just before its end; a rerun writes it.
   if ((current === undefined || !names.includes(current)) && existsSync(join(path, CURRENT_FILE))) {
     problems.push({ code: "ERR_STORE_INVALID", path, message: `"${CURRENT_FILE}" names none of its releases` });
   }
@@ -86,7 +86,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
     const folder = join(streamFolder(store.dir, stream), name);
     const release = await readRelease(folder).catch((error: unknown) => {
       if (!(error instanceof AirferryError)) throw error;
-      // Pruned meanwhile, or a record without one of its parts.
+      // Pruned meanwhile, or an incomplete record.
       if (existsSync(folder)) problems.push({ code: "ERR_STORE_INVALID", path: folder, message: error.message });
     });
     if (release === undefined) continue;

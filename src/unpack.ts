@@ -1,7 +1,7 @@
 /**
- * `unpack`: takes a verified bundle into a store. Signatures first, then the policy (order, expiry, base of a delta, space), then one
- * pass that copies and checks, and one rename that makes the release current. Whatever is refused leaves releases and
- * served paths as they were; a rerun after any interruption continues. docs/format.md, "Reading".
+ * `unpack`: imports a verified bundle into a store. Signatures first, then the policy (order, expiry, base of a delta,
+ * space), then one pass that copies and checks, and one rename that makes the release current. A refusal leaves
+ * releases and served paths unchanged; a rerun after any interruption resumes. docs/format.md, "Reading".
  */
 import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
@@ -36,7 +36,7 @@ import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from
 import { openStore, type Store } from "./store/store.ts";
 import { VERSION } from "./version.ts";
 
-/** Room left for records and folders beside the blobs. */
+/** Space reserved for records and folders besides the blobs. */
 const SPARE_BYTES = 16 * 1024 * 1024;
 const SPARE_FILES = 600;
 
@@ -47,13 +47,16 @@ interface UnpackOptions {
   trust: readonly string[];
   /** How many distinct trusted keys must have signed; default 1. */
   threshold?: number;
-  /** Lets an older serial become current; never another bundle of a serial that is known. */
+  /** Lets an older serial become current; never another bundle of a known serial. */
   allowRollback?: boolean;
-  /** Told bytes done and the total that this run takes in. */
+  /** Called with the bytes done and the total of this run. */
   progress?: (done: number, total: number) => void;
-  /** Told what was passed over, and that a clock is wrong. */
+  /** Called with skipped names, and when a clock is wrong. */
   notice?: (line: string) => void;
-  /** The time here; default now. An expiry date is held against it, or against the newest release imported where that is later. */
+  /**
+   * The time here; default now. An expiry date is compared with it, or with the newest imported release if that is
+   * later.
+   */
   now?: Date;
 }
 
@@ -75,14 +78,14 @@ interface UnpackReport {
   written: number;
   /** Volumes that are still to come. */
   missing: string[];
-  /** Media of the set that are still to come, as far as the names of those that were given tell. */
+  /** Media of the set that are still to come, according to the names of the given ones. */
   missingMedia: string[];
 }
 
 /**
  * Unpacks the folders of one bundle. A set of media may come in one call or in several, in any order.
- * @throws {AirferryError} with `problems` for anything that is not as signed (exit 3); ERR_ROLLBACK, ERR_EQUIVOCATION, ERR_EXPIRED,
- *   ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO
+ * @throws {AirferryError} with `problems` for anything that differs from what was signed (exit 3); ERR_ROLLBACK,
+ *   ERR_EQUIVOCATION, ERR_EXPIRED, ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO
  */
 export async function unpack(folders: readonly string[], options: UnpackOptions): Promise<UnpackReport> {
   keepHeapSmall();
@@ -94,7 +97,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   refuse(folders, [...problems, ...media.problems]);
   const read = await readContents(media);
   const contents = read.contents;
-  // A copy that is cut is as good as none where there is another of its volume.
+  // A truncated copy is ignored if there is another of its volume.
   const isSpare = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && hasCopy(contents, it.path);
   refuse(
     folders,
@@ -137,13 +140,13 @@ function refuse(folders: readonly string[], problems: readonly Problem[]): void 
   throw new AirferryError(first.code, `cannot unpack "${folders.join('", "')}": ${first.message}${more}`, {
     path: first.path,
     problems,
-    hint: HINTS[first.code] ?? `look closer with: airferry verify ${shellWords(folders)} --trust KEY`,
+    hint: HINTS[first.code] ?? `for details run: airferry verify ${shellWords(folders)} --trust KEY`,
   });
 }
 
 const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
-  ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint by another way",
+  ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint out of band",
   ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
   ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
 };
@@ -207,7 +210,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
-  // From here on to its end: it takes a moment.
+  // From here to the end it takes only a moment.
   throwIfAborted();
   await importRelease(store, incoming, {
     inventory,
@@ -233,7 +236,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   return report;
 }
 
-/** For the record one pair of each signer is enough: all of them were judged. */
+/** One pair per signer is enough for the record: all of them were checked. */
 function onePairEach(signatures: Media["signatures"]): Media["signatures"] {
   const mediumOf = new Map<string, string>();
   for (const { name, medium } of signatures) {
@@ -251,14 +254,19 @@ async function verifyRollback(store: Store, inventory: Inventory, options: Unpac
   throw new AirferryError(
     "ERR_ROLLBACK",
     `cannot unpack "${inventory.stream}" serial ${inventory.serial}: the store has had a newer release: expected ${expected}, got ${actual}`,
-    { path: inventory.stream, expected, actual, hint: "if the step back is meant, run it again with --allow-rollback" },
+    {
+      path: inventory.stream,
+      expected,
+      actual,
+      hint: "if the rollback is intended, run it again with --allow-rollback",
+    },
   );
 }
 
 async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, options: UnpackOptions): Promise<void> {
   if (notAfter === undefined) return;
-  // A clock that was set back must not revive what has expired.
-  // Another stream's floor that is damaged costs only that stream.
+  // A clock that was set back must not revive an expired bundle.
+  // A damaged floor of another stream affects only that stream.
   const floors = await Promise.all(
     (await store.streams()).map((it) =>
       store.floor(it).catch((error) => (it === stream ? Promise.reject(error) : undefined)),
@@ -280,8 +288,8 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
 }
 
 /**
- * Digests of the entries whose blobs are in the store. What no release and no earlier run of this import vouches for is hashed, and
- * removed when it is something else.
+ * Digests of the entries whose blobs are in the store. Blobs that neither a release nor an earlier run of this import
+ * covers are hashed, and removed if they do not match.
  */
 async function presentBlobs(
   work: Work,
@@ -300,7 +308,7 @@ async function presentBlobs(
     const { digest: found } = await pool.hashFile(file, { length: size });
     if (found === digest) return void proven.push(digest);
     present.delete(digest);
-    work.options.notice?.(`removed "${file}", which no release vouches for: it is not what its name says`);
+    work.options.notice?.(`removed "${file}", which no release covers: its content does not match its name`);
     await rm(file, { force: true });
   });
   return { present, proven };
@@ -308,7 +316,7 @@ async function presentBlobs(
 
 function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
   const lacking = inventory.entries.filter((it) => it.from === "store" && !present.has(it.digest));
-  // A carried entry with the same digest brings the bytes.
+  // A carried entry with the same digest provides the bytes.
   const carried = new Set(inventory.entries.filter((it) => it.from === undefined).map((it) => it.digest));
   const missing = lacking.filter((it) => !carried.has(it.digest));
   if (missing.length === 0) return;
@@ -333,7 +341,7 @@ function firstOfEach<E extends InventoryEntry>(entries: readonly E[]): E[] {
   return entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest));
 }
 
-/** Refuses before the first byte what the store's disk cannot hold. */
+/** Refuses before the first byte if the store's disk is too small. */
 async function checkSpace(work: Work, needed: readonly PlacedEntry[], digest: Digest): Promise<void> {
   if (needed.length === 0) return;
   const unique = firstOfEach(needed);
@@ -346,7 +354,7 @@ async function checkSpace(work: Work, needed: readonly PlacedEntry[], digest: Di
   });
 }
 
-/** Copies as {@link copy} does; where a volume is damaged and stands on another medium too, that copy is read instead. */
+/** Copies as {@link copy} does; if a volume is damaged and another medium has it too, that copy is read instead. */
 async function copyFromGood(
   work: Work,
   incoming: Incoming,
@@ -382,7 +390,7 @@ async function switchToCopies(error: unknown, { contents, pool, options }: Work)
   return true;
 }
 
-/** The place in the stream of a volume that the medium does not give: an error that names its file, or its name. */
+/** Where in the stream an unreadable volume is, from an error that names its file, or from its name. */
 function unreadableVolume(error: unknown, { copies, inventory }: Contents): StreamRange | undefined {
   if (!(error instanceof AirferryError) || error.path === undefined) return undefined;
   const index = copies.findIndex((files, at) => files[0] === error.path || inventory.volumes[at]?.name === error.path);
@@ -390,7 +398,7 @@ function unreadableVolume(error: unknown, { copies, inventory }: Contents): Stre
   return volume && { position: index * inventory.volumeSize, length: volume.size };
 }
 
-/** Copies what is needed out of the volumes at hand; returns the volumes that are still to come. */
+/** Copies what is needed from the available volumes; returns the volumes that are still to come. */
 async function copy(
   work: Work,
   incoming: Incoming,
@@ -434,7 +442,7 @@ async function copy(
     }
     await committer.finish();
   } catch (error) {
-    // What was good stays for the rerun.
+    // Good data remains for the rerun.
     await runToEnd(() => committer.finish()).catch(() => undefined);
     throw error;
   } finally {
@@ -443,7 +451,9 @@ async function copy(
   return whole ? [] : wanted.filter((it) => files[it] === undefined).map(volumeName);
 }
 
-/** Indexes of the volumes that hold a byte of the needed entries or of their frames, and the last, which ends the archive. */
+/**
+ * Indexes of the volumes that hold bytes of the needed entries or their frames, and the last, which ends the archive.
+ */
 function volumesNeeded(needed: readonly PlacedEntry[], { volumeSize, volumes }: Inventory): number[] {
   if (needed.length === 0) return [];
   const indexes = new Set<number>([volumes.length - 1]);
@@ -460,7 +470,7 @@ function bytesIn(entries: readonly PlacedEntry[], volumes: readonly number[], vo
     .reduce((sum, it) => sum + (at.has(it.volume) ? it.length : 0), 0);
 }
 
-/** Turns damage into a refusal that names the volume, and a full disk into one that says how much is missing. */
+/** Turns damage into a refusal that names the volume, and a full disk into one that says how much space is missing. */
 async function explain(error: unknown, work: Work): Promise<unknown> {
   if (error instanceof ContentDamage) {
     const problems = await locateDamage(work.contents, error, work.pool);
@@ -470,19 +480,19 @@ async function explain(error: unknown, work: Work): Promise<unknown> {
       return refusal;
     }
   }
-  // What the check at the start found tells it all.
+  // The check at the start already has the details.
   if (error instanceof AirferryError && error.code === "ERR_SPACE" && error.expected === undefined) {
     const { freeBytes, freeFiles } = await readSpace(work.store.dir);
     const missing = work.left + SPARE_BYTES - freeBytes;
     const isFiles = missing <= 0 && freeFiles < SPARE_FILES;
     const fault = isFiles
-      ? `its file system is out of inodes, so that it takes no more files: ${freeFiles} left, and ${formatBytes(freeBytes)} free`
+      ? `its file system is out of inodes and cannot store more files: ${freeFiles} left, and ${formatBytes(freeBytes)} free`
       : missing > 0
         ? `the disk is full: about ${formatBytes(missing)} missing, ${formatBytes(freeBytes)} free`
         : `the disk is full, or a quota is used up: ${formatBytes(freeBytes)} free`;
     return new AirferryError("ERR_SPACE", `cannot unpack into "${work.store.dir}": ${fault}`, {
       path: work.store.dir,
-      hint: `${isFiles ? MAKE_INODES : MAKE_ROOM}; it continues where it stopped`,
+      hint: `${isFiles ? MAKE_INODES : MAKE_ROOM}; run the same command to resume`,
       cause: error,
     });
   }

@@ -1,6 +1,6 @@
 /**
- * `verify`: checks a bundle without importing it. Signatures come first, over bytes in memory; nothing is parsed before one
- * is good; then every byte on the media is hashed and every problem gathered. docs/format.md, "Reading".
+ * `verify`: checks a bundle without importing it. Signatures are checked first, over bytes in memory; nothing is parsed
+ * before one is good; then every byte on the media is hashed and every problem collected. docs/format.md, "Reading".
  */
 
 import { checkContent } from "./bundle/check-content.ts";
@@ -20,13 +20,13 @@ interface VerifyOptions {
   trust: readonly string[];
   /** How many distinct trusted keys must have signed; default 1. */
   threshold?: number;
-  /** Some volumes may be missing: the ones at hand are checked, each alone. */
+  /** Some volumes may be missing: each available one is checked separately. */
   partial?: boolean;
-  /** Told bytes as they are hashed, and the total. */
+  /** Called with bytes as they are hashed, and the total. */
   progress?: (done: number, total: number) => void;
-  /** Told what was passed over, and that a clock is wrong. */
+  /** Called with skipped names, and when a clock is wrong. */
   notice?: (line: string) => void;
-  /** The time that an expiry date is held against; default now. */
+  /** The time to compare an expiry date with; default now. */
   now?: Date;
 }
 
@@ -36,22 +36,22 @@ interface VerifyReport {
   /** Null when no signature was good enough to read on. */
   stream: string | null;
   serial: number | null;
-  /** SHA-256 of SHA256SUMS: the name of the bundle as a whole. */
+  /** SHA-256 of SHA256SUMS: the identity of the whole bundle. */
   digest: string | null;
   /** keyids of the distinct trusted keys with a good signature. */
   signers: string[];
   problems: Problem[];
-  /** What helps, where the fault is in what was named rather than in the bundle. */
+  /** A hint, if the fault is in the arguments rather than in the bundle. */
   hint?: string | undefined;
   created: string | null;
   entries: number;
-  /** Entries whose bytes must be in the far store already. */
+  /** Entries whose bytes must already be in the target store. */
   fromStore: number;
   volumes: { total: number; missing: string[] };
 }
 
 /**
- * Verifies the folders of one bundle. Every problem of the bundle is in the report; it throws only for what the caller got wrong.
+ * Verifies the folders of one bundle. Every problem of the bundle is in the report; it throws only for wrong arguments.
  * @throws {AirferryError} ERR_USAGE, ERR_KEY_INVALID, ERR_NOT_FOUND for a folder that does not exist
  */
 export async function verify(folders: readonly string[], options: VerifyOptions): Promise<VerifyReport> {
@@ -74,7 +74,7 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   const verdict = verifySums(media.sums, media.signatures, trusted, threshold);
   report.signers = verdict.signers;
   report.problems.push(...verdict.problems);
-  // Too few good signatures: what follows is anybody's word, so it is not even parsed.
+  // Too few good signatures: the rest is untrusted and not even parsed.
   if (verdict.signers.length < threshold) return report;
   const { contents, problems } = await readContents(media);
   report.problems.push(...problems);

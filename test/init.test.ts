@@ -65,7 +65,7 @@ t.test("takes a local ISO and its digest", async (t) => {
 t.test("refuses what does not fit, and never replaces a manifest unasked", async (t) => {
   const dir = t.testdir();
   await init({ dir });
-  await t.rejects(init({ dir }), { code: "ERR_USAGE", message: /it is there already/ });
+  await t.rejects(init({ dir }), { code: "ERR_USAGE", message: /it exists already/ });
   await init({ dir, force: true });
   await t.rejects(init({ dir, for: "rocky-7" }), { code: "ERR_USAGE", expected: /rocky-9-capi/ });
   await t.rejects(init({ dir, for: "rocky-9-capi", answers: { k8sVersion: "new" } }), { code: "ERR_USAGE" });

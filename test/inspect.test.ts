@@ -29,5 +29,5 @@ t.test("inspect reports it, as information", async (t) => {
   const bundle = (await airferry(dir, "pack", "s.yaml", "--unsigned")).trim().split("\n").at(-1)!;
   const report = JSON.parse(await airferry(dir, "inspect", bundle, "--json")) as { mediaChecks: unknown };
   t.strictSame(report.mediaChecks, [{ path: "isos/with.iso", md5: sum, supported: false }]);
-  t.match(await airferry(dir, "inspect", bundle), `isos/with.iso carries its own MD5 ${sum}`);
+  t.match(await airferry(dir, "inspect", bundle), `isos/with.iso has an embedded MD5 ${sum}`);
 });

@@ -250,7 +250,7 @@ t.test("one pack of a manifest at a time, wherever it writes: serials are given 
   t.equal((await packTo("o3")).stdout, "o3/test-000002\n");
   t.notOk(
     readdirSync(dir).some((it) => it.endsWith(".lock")),
-    "nothing is left of it",
+    "no lock is left",
   );
 });
 

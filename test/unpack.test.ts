@@ -245,7 +245,7 @@ t.test("a bundle that a clock in 2049 made is told, and does not end all others"
   const at = (time: string) => ({ trust, store, notice, now: new Date(time) });
   const far = make(1, { created: "2049-01-01T00:00:00Z" });
   const said =
-    /^the bundle was made at 2049-01-01T00:00:00Z, here it is 2026-03-01T00:00:00Z: the clock of this host or of the one/;
+    /^the bundle was created at 2049-01-01T00:00:00Z, here it is 2026-03-01T00:00:00Z: the clock of this host or of the one/;
   for (const act of [verify, unpack, inspect]) {
     t.ok(await act([far], at("2026-03-01T00:00:00Z")));
     t.match(notices.splice(0), [said], act.name);

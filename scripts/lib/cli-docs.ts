@@ -1,4 +1,4 @@
-/** Prints docs/cli.md from the program's own help; a test holds the committed file against it. */
+/** Prints docs/cli.md from the program's help; a test compares the committed file with it. */
 import { Command } from "commander";
 import { COMMANDS } from "../../src/cli/commands.ts";
 
@@ -8,8 +8,8 @@ export function cliDocs(): string {
   for (const register of COMMANDS) register(program, async () => {});
   const parts = [
     "# Commands\n",
-    "Made from the program's help by `node scripts/lib/cli-docs.ts > docs/cli.md`.\n",
-    "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` stand in for flags; `AIRFERRY_PASSWORD`, else `COSIGN_PASSWORD`, for passphrases; `SOURCE_DATE_EPOCH` for the time of locks and bundles.\n",
+    "Generated from the program's help by `node scripts/lib/cli-docs.ts > docs/cli.md`.\n",
+    "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` replace flags; `AIRFERRY_PASSWORD`, else `COSIGN_PASSWORD`, gives passphrases; `SOURCE_DATE_EPOCH` sets the time of locks and bundles.\n",
     "Results go to stdout, everything else to stderr; `--json` makes stdout one JSON document. Exit statuses are in [errors.md](errors.md).\n",
   ];
   for (const command of program.commands) {

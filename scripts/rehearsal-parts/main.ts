@@ -35,7 +35,7 @@ let status = 1;
 try {
   status = await rehearse();
 } catch (error) {
-  say(`cannot go on: ${(error as Error).message}`);
+  say(`cannot continue: ${(error as Error).message}`);
 } finally {
   for (const cleanup of cleanups.reverse()) await cleanup();
   if (!keep) rmSync(dir, { recursive: true, force: true });

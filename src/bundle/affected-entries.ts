@@ -10,7 +10,7 @@ export interface StreamRange {
   length: number;
 }
 
-/** More entries are counted, not named. */
+/** Further entries are counted, not named. */
 const SHOWN_ENTRIES = 3;
 
 /** Names the first few entries that have a part in one of `damages`, which are in stream order, within `volume`; counts the others. */

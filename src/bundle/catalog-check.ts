@@ -1,7 +1,7 @@
 /**
- * Checks the catalog of an inventory at least as strictly as those who use it do: the server, render, export and publish turn its
- * strings into names, URLs and paths, and one that cannot be used must not get as far as a store. Keys that this version does not
- * know are ignored: the catalog says what entries mean, never what bytes they are. docs/format.md, "Catalog".
+ * Checks the catalog of an inventory at least as strictly as those who use it do: the server, render, export and
+ * publish turn its strings into names, URLs and paths, and an unusable one must not reach a store. Unknown keys are
+ * ignored: the catalog says what entries mean, never what bytes they are. docs/format.md, "Catalog".
  */
 import { z } from "zod";
 import type { Problem } from "../errors.ts";
@@ -11,7 +11,7 @@ import { checkReference, formatReference, isTag, parseReference } from "../oci/r
 import { printableName } from "./entry-paths.ts";
 import type { Catalog, CatalogRpm, InventoryEntry } from "./inventory-types.ts";
 
-/** What is shown to people and stands in rendered files. */
+/** Text that is shown to people and written to rendered files. */
 const text = z
   .string()
   .max(4096)
@@ -110,7 +110,7 @@ export function checkCatalog(
     ["rpms", it.rpms.map((one) => one.name)],
     ["images", it.images.map((one) => one.reference)],
   ] as const) {
-    expect(new Set(list).size === list.length, kind, "one of them is there twice");
+    expect(new Set(list).size === list.length, kind, "contains a duplicate");
   }
   const folders = foldersOf(it.rpms, it.provenance, entries);
   for (const { path, keys } of it.rpms) {
@@ -122,7 +122,7 @@ export function checkCatalog(
   return problems;
 }
 
-/** Of the prefixes that the catalog names, those that have an entry below them. */
+/** The prefixes in the catalog that have an entry below them. */
 function foldersOf(
   rpms: readonly CatalogRpm[],
   provenance: Catalog["provenance"],

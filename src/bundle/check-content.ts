@@ -1,6 +1,6 @@
 /**
- * Hashes everything that a bundle holds and tells where it is damaged: by volume, offset and the entries it touches.
- * With all volumes at hand entries are hashed; otherwise each volume that is there is hashed as a whole.
+ * Hashes everything in a bundle and reports where it is damaged: by volume, offset and affected entries. If all volumes
+ * are available, entries are hashed; otherwise each available volume is hashed as a whole.
  */
 import { AirferryError, type Problem } from "../errors.ts";
 import type { HashPool } from "../io/hash-pool.ts";
@@ -15,13 +15,13 @@ import { checkEnd, checkFrame, frameEnd, frameStart, type PlacedEntry, planSteps
 import { piecesOf } from "./volume-layout.ts";
 import { VolumeSet } from "./volumes.ts";
 
-/** A range of the stream that is not what was signed. */
+/** A range of the stream that differs from what was signed. */
 interface Damage extends StreamRange {
-  /** Set when the medium could not be read there, or is not what it has to be. */
+  /** Set when the medium could not be read there, or is malformed. */
   error?: AirferryError;
 }
 
-/** Returns every problem found; `progress` is told bytes as they are hashed. */
+/** Returns every problem found; `progress` is called with bytes as they are hashed. */
 export async function checkContent(
   contents: Contents,
   pool: HashPool,
@@ -79,8 +79,8 @@ export async function checkLargeFile(
 }
 
 /**
- * Finds out which volumes are to blame for a place in the stream that is not as signed: hashes the ones it lies in.
- * Returns at least one problem.
+ * Finds the volumes responsible for a range of the stream that differs from what was signed: hashes those that it
+ * spans. Returns at least one problem.
  */
 export async function locateDamage(contents: Contents, damage: StreamRange, pool: HashPool): Promise<Problem[]> {
   const problems: Problem[] = [];
@@ -93,11 +93,14 @@ export async function locateDamage(contents: Contents, damage: StreamRange, pool
   return problems.length > 0 ? problems : [disagreement([damage])];
 }
 
-/** Every volume is what was signed, yet something in it was wrong: a medium that reads differently each time, or a bad packer. */
+/**
+ * Every volume is as signed, but something in it was wrong: the medium reads differently each time, or the packer is
+ * faulty.
+ */
 function disagreement(damages: Damage[]): Problem {
   const error = damages.find((it) => it.error)?.error;
   if (error !== undefined) return { code: error.code, path: error.path ?? "", message: error.message };
-  const message = "the volumes are as signed, but what is in them is not what the inventory says";
+  const message = "the volumes are as signed, but their content does not match the inventory";
   return { code: "ERR_BUNDLE_INVALID", path: INVENTORY_NAME, message };
 }
 
@@ -183,7 +186,7 @@ async function checkVolume(
   }
 }
 
-/** `bytes A to B` of the volume, for the first few damaged ranges; B is the first byte behind. */
+/** `bytes A to B` of the volume, for the first few damaged ranges; B is the first byte after it. */
 function placesIn(volume: StreamRange, damages: StreamRange[]): string {
   const shown = damages.slice(0, 3).map((it) => {
     const from = Math.max(0, it.position - volume.position);

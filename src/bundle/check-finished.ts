@@ -1,6 +1,6 @@
 /**
- * Hashes every file of a finished bundle against its SHA256SUMS: what `pack` does with its own bundle before it says that
- * nothing is left to do. Not a verification: trust is not asked.
+ * Hashes every file of a finished bundle against its SHA256SUMS: `pack` does this with its own bundle before it reports
+ * that nothing is left to do. Not a verification: signatures are not checked.
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";

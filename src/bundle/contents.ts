@@ -1,5 +1,5 @@
 /**
- * What a bundle says that it holds, once its signed root is believed: compares the media with SHA256SUMS name by name,
+ * What a bundle claims to hold, once its signed root is trusted: compares the media with SHA256SUMS name by name,
  * checks the small files, parses the inventory and finds the volumes. docs/format.md, "Reading".
  */
 import { join } from "node:path";
@@ -21,15 +21,15 @@ export interface Contents {
   inventory: Inventory;
   /** Its bytes, as signed. */
   inventoryBytes: Buffer;
-  /** For each volume every copy of the right size on the media, the one to read first; none where it is missing. */
+  /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
   copies: string[][];
   /** Small files that are too large for memory (bin/…) and have to be hashed by the caller. */
   large: { file: string; name: string; digest: Digest }[];
 }
 
 /**
- * Reads what stands beside the volumes. Call it only when the signatures over `media.sums` are good, or trust was not asked for.
- * Everything that is wrong is added to `problems`; `contents` is absent when the inventory cannot be had.
+ * Reads the files next to the volumes. Call it only when the signatures over `media.sums` are good, or trust is not
+ * required. Every fault is added to `problems`; `contents` is absent when the inventory is unavailable.
  */
 export async function readContents(media: Media): Promise<{ contents?: Contents; problems: Problem[] }> {
   const problems: Problem[] = [];
@@ -96,7 +96,7 @@ export function mismatch(file: string, name: string, expected: Digest, actual: D
   };
 }
 
-/** Names on the media that nobody signed, and signed small files that are on none of them. */
+/** Unsigned names on the media, and signed small files that are missing from all of them. */
 function checkNames(media: Media, lines: SumLine[]): Problem[] {
   const problems: Problem[] = [];
   const signed = new Set(lines.map((it) => it.name));
@@ -109,7 +109,7 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
       problems.push({
         code: "ERR_BUNDLE_EXTRA",
         path: shown,
-        message: `"${shown}" in "${dir}" is no part of the bundle: SHA256SUMS does not list it`,
+        message: `"${shown}" in "${dir}" is not part of the bundle: SHA256SUMS does not list it`,
       });
     }
   }
@@ -121,7 +121,7 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
   return problems;
 }
 
-/** SHA256SUMS and the inventory must tell the same of every volume. */
+/** SHA256SUMS and the inventory must agree about every volume. */
 function checkVolumeLines(inventory: Inventory, lines: SumLine[]): Problem[] {
   const listed = new Map(lines.filter((it) => volumeIndexOf(it.name) !== undefined).map((it) => [it.name, it.digest]));
   const wrong = inventory.volumes.find((it) => listed.get(it.name) !== it.digest);

@@ -1,6 +1,6 @@
 /**
- * Which sets of entry paths are legal in a bundle; each alone is judged by io/path-grammar.ts. Pure functions. docs/format.md,
- * "Entry paths".
+ * Which sets of entry paths are legal in a bundle; io/path-grammar.ts checks each by itself. Pure functions.
+ * docs/format.md, "Entry paths".
  */
 import type { Problem } from "../errors.ts";
 import { atOnce } from "../io/pace.ts";
@@ -16,8 +16,9 @@ interface CheckedPaths {
 const STEP_PATHS = 1000;
 
 /**
- * Checks all paths of a bundle, each alone and against each other: no duplicates, no path that is a directory of another.
- * Paths that differ only by case are legal and come back in `caseTwins`, for people to be told; `twins: false` spares the search.
+ * Checks all paths of a bundle, each by itself and against each other: no duplicates, no path that is a directory of
+ * another. Paths that differ only by case are legal and returned in `caseTwins` for a notice; `twins: false` skips the
+ * search.
  */
 export function checkEntryPaths(paths: Iterable<string>, options: { twins?: boolean } = {}): CheckedPaths {
   return atOnce(checkingEntryPaths(paths, options));
@@ -46,7 +47,7 @@ export function* checkingEntryPaths(
       refuse(path, fault);
       continue;
     }
-    if (seen.has(path)) refuse(path, "it is there twice");
+    if (seen.has(path)) refuse(path, "it occurs twice");
     seen.add(path);
     if (options.twins !== false) {
       const lower = path.toLowerCase();
@@ -60,7 +61,7 @@ export function* checkingEntryPaths(
       directories.add(directory);
     }
   }
-  for (const path of seen) if (directories.has(path)) refuse(path, "another entry has it as a directory");
+  for (const path of seen) if (directories.has(path)) refuse(path, "another entry uses it as a directory");
   return { problems, caseTwins };
 }
 

@@ -1,6 +1,6 @@
 /**
- * The last steps of a bundle: inventory, SHA256SUMS, signatures and the text for people, then sync and the final name.
- * The signed root is made of bytes in memory; see docs/format.md, "The signed root".
+ * The last steps of a bundle: inventory, SHA256SUMS, signatures and VERIFY.txt, then sync and the final name. The
+ * signed root is created from bytes in memory; see docs/format.md, "The signed root".
  */
 import { readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -30,7 +30,7 @@ interface FinishOptions {
   inventory: Inventory;
   /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
   sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
-  /** So many volumes to a medium, each medium a folder with all the small files; absent: one flat folder. */
+  /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
   volumesPerMedium?: number;
 }
 
@@ -63,7 +63,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
     for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {
-      // A rerun after a kill brings them back (work-folder.ts).
+      // A rerun after a kill moves them back (work-folder.ts).
       await rename(join(dir, name), join(dir, folder, name));
     }
   }
@@ -76,7 +76,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   } catch (cause) {
     throw new AirferryError("ERR_IO", `cannot name the finished bundle "${target}": ${(cause as Error).message}`, {
       path: target,
-      hint: "move what is there out of the way and run pack again",
+      hint: "move the existing folder away and run pack again",
       cause,
     });
   }

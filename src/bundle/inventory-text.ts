@@ -1,17 +1,23 @@
 /**
- * The text of an inventory as a value: JSON that is canonical, which is what formatting the value gives again. In steps, since the
- * text may have a hundred megabytes. docs/format.md, "Inventory".
+ * The text of an inventory as a value: canonical JSON, which means that formatting the value gives the same text. In
+ * steps, since the text may have a hundred megabytes. docs/format.md, "Inventory".
  */
 import { parseJson } from "../io/json.ts";
 
-/** Before and behind the list of entries. Within a string the quotes would be escaped, so both stand where they seem to. */
+/**
+ * The text before and after the list of entries. Within a string the quotes would be escaped, so matches are
+ * unambiguous.
+ */
 const ENTRIES = ',"entries":[';
 const BEHIND = '],"catalog":';
 const NEXT_ENTRY = ',{"path":"';
 const STEP_CHARS = 512 * 1024;
 const STEP_ENTRIES = 1000;
 
-/** Parses the bytes; yields where the work may pause. @throws {Error} what is wrong: not UTF-8, not JSON, not canonical, too deep */
+/**
+ * Parses the bytes; yields where the work may pause. @throws {Error} for text that is not UTF-8, not JSON, not
+ * canonical, or too deep
+ */
 export function* parseCanonical(bytes: Uint8Array): Generator<void, unknown> {
   const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   yield;
@@ -20,7 +26,7 @@ export function* parseCanonical(bytes: Uint8Array): Generator<void, unknown> {
   return value;
 }
 
-/** The list of entries by itself, a part at a time. Where it is cut wrongly, the text is not canonical, and is found not to be. */
+/** Parses the list of entries, a part at a time. If it is cut wrongly, the text is not canonical, which is detected. */
 function* parseInParts(text: string): Generator<void, unknown> {
   const start = text.indexOf(ENTRIES) + ENTRIES.length;
   const end = text.indexOf(BEHIND, start);
@@ -36,7 +42,7 @@ function* parseInParts(text: string): Generator<void, unknown> {
   return value;
 }
 
-/** Tells whether `JSON.stringify(value)` is `text`, without making that text a second time. */
+/** Returns whether `JSON.stringify(value)` is `text`, without creating that text again. */
 function* isCanonical(value: unknown, text: string): Generator<void, boolean> {
   let at = 0;
   const takes = (part: string) => {

@@ -16,9 +16,9 @@ export interface InventoryEntry {
   mode: "0644" | "0755";
   /** In the file: `sha256`, hex. */
   digest: Digest;
-  /** First byte of the content in the tar stream (its header records end here). Absent when `from` is "store". */
+  /** First byte of the content in the tar stream, after its header records. Absent when `from` is "store". */
   offset?: number;
-  /** Delta: the bytes are not in this bundle, the store must have them. */
+  /** Delta: the bytes are not in this bundle, the store must already have them. */
   from?: "store";
 }
 
@@ -29,16 +29,16 @@ export interface InventoryVolume {
   digest: Digest;
 }
 
-/** Where an artifact came from and why its digest is believed. */
+/** Where an artifact came from and why its digest is trusted. */
 export interface Provenance {
-  /** Entry paths this speaks of: a path, or a prefix ending in `/`. */
+  /** The entry paths that it covers: a path, or a prefix ending in `/`. */
   path: string;
   kind: Kind | "generated";
   /** Original URL without credentials, or the base name of a local file. */
   source: string;
   established: Established;
   signedBy?: string[];
-  /** SRI that upstream published or the manifest gave, where it is not the entry's SHA-256. */
+  /** SRI that upstream published or the manifest gave, unless it is the entry's SHA-256. */
   integrity?: string;
 }
 
@@ -59,12 +59,12 @@ export interface CatalogRpm {
   /** `rpms/NAME/`. */
   path: string;
   mode: "exact" | "subset" | "loose";
-  /** Who signed repodata/repomd.xml that is in the bundle. */
+  /** Who signed the repodata/repomd.xml in the bundle. */
   repomdSignedBy: "upstream" | "airferry" | "none";
   gpgcheck: boolean;
   /** Packages or metadata may be signed with SHA-1 or a short key: the manifest allowed it. */
   legacySignatures?: boolean;
-  /** Paths below `keys/` of the OpenPGP keys that packages and metadata are checked with. */
+  /** Paths below `keys/` of the OpenPGP keys for checking packages and metadata. */
   keys: string[];
   packages: number;
   /** Has a .treeinfo: an installation source. */
@@ -84,15 +84,15 @@ export interface CatalogImage {
   platforms: string[];
   /** Digests (manifest-level) that are reachable under this reference's repository: children, referrers, signatures. */
   manifests: Digest[];
-  /** Tags to digests beside the reference's own: `sha256-….sig` and the like. */
+  /** Tags to digests besides the reference's own: `sha256-….sig` and the like. */
   tags?: Record<string, Digest>;
-  /** Where it came from: the reference that was asked for, or the base name of an archive. */
+  /** Where it came from: the requested reference, or the base name of an archive. */
   source?: string;
-  /** How its digest was established, for this reference: another one may share the bytes. */
+  /** How its digest was established for this reference: another one may share the bytes. */
   established?: Established;
   /** keyids of the cosign keys that signed it, as checked when it was packed. */
   signedBy?: string[];
-  /** Manifests about it that came along, checked or not: signatures, attestations, SBOMs. */
+  /** Carried manifests that refer to it, checked or not: signatures, attestations, SBOMs. */
   attached?: number;
 }
 
@@ -100,7 +100,9 @@ export interface CatalogKey {
   /** `keys/NAME`. */
   path: string;
   fingerprints: string[];
-  /** Whose: repository names, paths of ISOs (for the repositories inside), or `airferry` for the bundle's own RPM key. */
+  /**
+   * Owners: repository names, paths of ISOs (for the repositories inside), or `airferry` for the bundle's own RPM key.
+   */
   for: string[];
 }
 
@@ -116,7 +118,7 @@ export interface Catalog {
 export interface Inventory {
   mediaType: typeof INVENTORY_MEDIA_TYPE;
   stream: string;
-  /** Raised by hand when serials must start again; compared before serial. */
+  /** Raised manually when serials must restart; compared before serial. */
   epoch: number;
   serial: number;
   /** RFC 3339 UTC, whole seconds. */
@@ -133,6 +135,6 @@ export interface Inventory {
   /** Sorted by path, by UTF-8 bytes. */
   entries: InventoryEntry[];
   catalog: Catalog;
-  /** The manifest's `builder:`, carried as it is. */
+  /** The manifest's `builder:`, carried unchanged. */
   builder?: unknown;
 }

@@ -1,6 +1,6 @@
 /**
- * The inventory airferry.json: formats and strictly parses it. What the parser takes is exactly what the formatter would
- * write: canonical JSON, sorted entries, offsets and volumes that follow from sizes alone. docs/format.md, "Inventory".
+ * The inventory airferry.json: formats and strictly parses it. The parser accepts exactly what the formatter writes:
+ * canonical JSON, sorted entries, offsets and volumes derived from sizes alone. docs/format.md, "Inventory".
  */
 
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
@@ -22,7 +22,7 @@ const MAX_ENTRIES = 500_000;
 /** Serials and epochs beyond this are refused: a huge one would lock a stream for ever. */
 const MAX_SERIAL = 999_999_999;
 const MAX_PROBLEMS = 50;
-/** So many entries are looked at before the work may pause. */
+/** Entries checked before the work may pause. */
 const STEP_ENTRIES = 1000;
 
 const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
@@ -48,8 +48,8 @@ const KEYS: (keyof Inventory)[] = [
 const OPTIONAL = new Set(["notAfter", "previous", "builder"]);
 
 /**
- * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by path,
- * undefined values left out.
+ * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by
+ * path, undefined values omitted.
  */
 export function formatInventory(inventory: Inventory): Buffer {
   const entries = inventory.entries
@@ -64,7 +64,7 @@ export function formatInventory(inventory: Inventory): Buffer {
   return Buffer.from(JSON.stringify({ ...ordered, previous, lock: hexOf(inventory.lock), entries, volumes }));
 }
 
-/** An inventory as it stands in its file: digests are bare hex there. */
+/** An inventory as in its file: digests are bare hex there. */
 interface InventoryFile extends Omit<Inventory, "previous" | "lock" | "volumes" | "entries"> {
   previous?: { serial: number; sha256: string };
   lock: string;
@@ -74,7 +74,7 @@ interface InventoryFile extends Omit<Inventory, "previous" | "lock" | "volumes" 
 type VolumeInFile = Omit<InventoryVolume, "digest"> & { sha256: string };
 type EntryInFile = Omit<InventoryEntry, "digest"> & { sha256: string };
 
-/** The inventory that a checked file is. */
+/** Converts a checked file to an inventory. */
 function* fromFile({ previous, lock, volumes, entries, ...rest }: InventoryFile): Generator<void, Inventory> {
   const digestIn = (hex: string): Digest => `sha256:${hex}`;
   const read: InventoryEntry[] = [];
@@ -101,7 +101,7 @@ export function streamEntries<E extends { offset?: number }>(inventory: {
     .sort((a, b) => a.offset - b.offset);
 }
 
-/** What helps against ERR_BUNDLE_VERSION. */
+/** The hint for ERR_BUNDLE_VERSION. */
 export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
 
 /**
@@ -177,7 +177,7 @@ function isHex256(value: unknown): value is string {
   return typeof value === "string" && parseHex(value) !== undefined;
 }
 
-/** Every problem of a parsed value, cheapest and most basic first; later checks run only when their ground is sound. */
+/** Every problem of a parsed value, cheapest and most basic first; later checks run only when the earlier ones pass. */
 function* checkInventory(value: Record<string, unknown>): Generator<void, Problem[]> {
   const problems: Problem[] = [];
   const expect = (fine: boolean, where: string, message: string) => {
@@ -243,7 +243,7 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
       continue;
     }
     const { path, size, sha256 } = it as EntryInFile;
-    // Equal paths are named by checkingEntryPaths.
+    // checkingEntryPaths reports equal paths.
     if (before !== undefined && compareUtf8(before, path) > 0) {
       problems.push(problem(where, `${where}: not sorted by path: "${printableName(path)}"`));
     }
@@ -280,7 +280,7 @@ function entryFault(it: unknown): string | undefined {
   return undefined;
 }
 
-/** Recomputes every offset and volume: what differs overlaps, leaves a gap or lies about its place. */
+/** Recomputes every offset and volume: any difference means an overlap, a gap or a wrong offset. */
 function* checkLayout(entries: EntryInFile[], value: Record<string, unknown>): Generator<void, Problem[]> {
   const { streamSize, volumeSize } = value;
   const placed = streamEntries({ entries });

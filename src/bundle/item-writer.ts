@@ -1,7 +1,7 @@
 /**
- * Writes one item of a bundle to its place: it is the sink that the fetch engine appends to. Large items are received into
- * shared memory, from which they are written and hashed at the same time; several writes are under way at once. Every so
- * often the journal learns how far it got.
+ * Writes one item of a bundle to its place; the fetch engine appends to it as a sink. Large items are received into
+ * shared memory, from which they are written and hashed at the same time; several writes run at once. Progress is
+ * recorded in the journal at intervals.
  */
 
 import { type Digest, type Digests, digestsOf, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
@@ -25,11 +25,11 @@ interface Validator {
 /** What item writers share. */
 interface WriterTools {
   pool: HashPool;
-  /** More of them than there are writers at a time. */
+  /** More pieces than writers at a time. */
   pieces: SharedPieces;
 }
 
-/** What the next bytes are received into: a piece of shared memory, or own memory of a small item. */
+/** Where the next bytes are received: a piece of shared memory, or a small item's own memory. */
 interface LentMemory {
   piece?: Piece;
   bytes: Uint8Array;
@@ -53,17 +53,17 @@ export class ItemWriter {
   #hasher: RangeHasher | undefined;
   #digests: Promise<Digests> | undefined;
   #lent: LentMemory | undefined;
-  /** Everything before this item is in place: it is hashed into its volume as it comes. */
+  /** Everything before this item is in place: it is hashed into its volume as it arrives. */
   #isNext = false;
   #position = 0;
   /** Settled when all bytes below `position` are written and hashed; rejected at the first failure. */
   #settled: Promise<unknown> = Promise.resolve();
-  /** Settled when nothing is under way any more, whatever became of it. */
+  /** Settled when nothing is running any more, whatever the outcome. */
   #idle: Promise<unknown> = Promise.resolve();
   #failure: { error: unknown } | undefined;
   /** Bytes that are in place. */
   #inPlace = 0;
-  /** Bytes up to the last place that the journal knows, or is about to learn. */
+  /** Bytes up to the last position in the journal, or about to be recorded. */
   #marked = 0;
   #markedAt = Date.now();
   #validator: Validator | undefined;
@@ -101,7 +101,7 @@ export class ItemWriter {
     this.#startHash();
   }
 
-  /** Takes over what the journal knows to be in place, if the disk has it. */
+  /** Reuses what the journal records as in place, if the disk has it. */
   async #takeOver(): Promise<void> {
     const { path, offset, size } = this.#item;
     const part = this.#work.journal.parts.get(path);
@@ -163,7 +163,7 @@ export class ItemWriter {
     this.#validator = response;
   }
 
-  /** Memory for the next bytes; waits while all of it is on its way to the disk. */
+  /** Memory for the next bytes; waits while all of it is being written. */
   async lend(): Promise<Uint8Array> {
     if (this.#lent === undefined) {
       if (this.#isSmall) this.#lent = { bytes: Buffer.allocUnsafeSlow(Math.max(1, this.#item.size)) };
@@ -176,7 +176,10 @@ export class ItemWriter {
     return this.#lent.bytes;
   }
 
-  /** Takes bytes: memory of `lend` is not the caller's any more, other memory is copied. Failures may show at the next call. */
+  /**
+   * Accepts bytes: memory from `lend` no longer belongs to the caller, other memory is copied. Failures may surface at
+   * the next call.
+   */
   async write(chunk: Uint8Array): Promise<void> {
     if (this.#failure) throw this.#failure.error;
     const lent = this.#lent?.bytes;
@@ -192,7 +195,7 @@ export class ItemWriter {
     }
   }
 
-  /** Sends the first bytes of the lent memory on their ways. */
+  /** Starts writing and hashing the first bytes of the lent memory. */
   async #take(length: number): Promise<void> {
     const lent = this.#lent as LentMemory;
     this.#lent = undefined;
@@ -241,7 +244,7 @@ export class ItemWriter {
     });
   }
 
-  /** The digest of all bytes taken, when the journal is to hear of them; asked for while no further ones are queued behind. */
+  /** The digest of all bytes received, if the journal is due; requested before further bytes are queued. */
   #markAfter(step: number): Promise<Digests> | undefined {
     const fresh = this.#position - this.#marked;
     const isDue = fresh >= step || (fresh > 0 && Date.now() - this.#markedAt >= STEP_MS);
@@ -259,11 +262,11 @@ export class ItemWriter {
     this.#work.progress(this.#index, Math.min(position, this.#item.size - 1));
   }
 
-  /** Remembers how far it got, for a rerun; called when the item could not be finished. */
+  /** Records the progress for a rerun; called when the item could not be finished. */
   async suspend(): Promise<void> {
     await this.#idle;
     this.#release();
-    // Once its digests are out nothing can be said of a part, nor need it.
+    // Once its digests are final a part has no digest, and needs none.
     const mark = this.#inPlace === this.#position && this.#digests === undefined ? this.#markAfter(1) : undefined;
     const digests = await mark?.catch(() => undefined);
     if (digests !== undefined) await this.#recordPart(this.#inPlace, digests.sha256);
@@ -326,7 +329,7 @@ export class ItemWriter {
     this.#work.progress(this.#index, this.#item.size);
   }
 
-  /** Gives memory back that was lent and not used. */
+  /** Returns lent memory that was not used. */
   #release(): void {
     if (this.#lent?.piece) this.#tools.pieces.giveBack(this.#lent.piece);
     this.#lent = undefined;

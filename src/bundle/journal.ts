@@ -1,7 +1,7 @@
 /**
- * The journal of a bundle being written: which items are whole, and how far large ones are. One JSON object a line,
- * appended after the bytes it speaks of were written; a torn last line is ignored. Every line carries the digest of these bytes,
- * and a rerun hashes them before it takes them over: after a power loss the journal may know of bytes that the disk never got.
+ * The journal of a bundle being written: which items are complete, and how far large ones are. One JSON object per
+ * line, appended after its bytes were written; a torn last line is ignored. Every line has the digest of these bytes,
+ * and a rerun hashes them before it reuses them: after a power loss the journal may list bytes that the disk never got.
  * docs/design.md, "Durability".
  */
 
@@ -82,7 +82,7 @@ export class Journal {
     return journal;
   }
 
-  /** Reads a journal that nobody writes to any more; undefined when there is none. */
+  /** Reads a journal that is no longer being written; undefined when there is none. */
   static async read(path: string): Promise<Journal | undefined> {
     const text = await readFile(path, "utf8").catch(() => undefined);
     if (text === undefined) return undefined;

@@ -1,5 +1,6 @@
 /**
- * The names at the top of a bundle folder, and the names that operating systems leave on media. docs/format.md, "Files".
+ * The names at the top of a bundle folder, and the names that operating systems leave on media. docs/format.md,
+ * "Files".
  */
 export const SUMS_NAME = "SHA256SUMS";
 export const SIGNATURES_NAME = "signatures";
@@ -45,7 +46,7 @@ const JUNK = new Set(
   ].map((it) => it.toLowerCase()),
 );
 
-/** Tells whether an operating system left this name on the medium: it is passed over with a notice and never opened. */
+/** Returns whether an operating system left this name on the medium: it is skipped with a notice and never opened. */
 export function isJunkName(name: string): boolean {
   return name.startsWith("._") || JUNK.has(name.toLowerCase()) || /^\.(?:Trash-\d+|nfs[0-9a-f]+)$/i.test(name);
 }

@@ -1,6 +1,6 @@
 /**
- * What lies on the media, before anything is believed: lists the folders of one bundle, refuses links, devices and names
- * that nobody signed, and reads the small files under their size caps. docs/format.md, "Reading".
+ * What is on the media, before anything is trusted: lists the folders of one bundle, refuses links, devices and
+ * unsigned names, and reads the small files within their size limits. docs/format.md, "Reading".
  */
 import { hash } from "node:crypto";
 import type { Dirent } from "node:fs";
@@ -21,16 +21,18 @@ import {
   SUMS_NAME,
 } from "./media-names.ts";
 
-/** A folder with more names than any bundle has is not listed to its end. */
+/** A folder with more names than any bundle has is not listed completely. */
 const MAX_NAMES = 20_000;
-/** So many bundles of a folder are named in a message. */
+/** How many bundles of a folder a message names. */
 const MAX_NAMED = 5;
 const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
 
 /** One folder of a bundle as it was found. */
 interface MediaFolder {
   dir: string;
-  /** Regular files at the top and in bin/ (`bin/NAME`), with their sizes. SHA256SUMS and signatures/ are not among them. */
+  /**
+   * Regular files at the top and in bin/ (`bin/NAME`), with their sizes. SHA256SUMS and signatures/ are not among them.
+   */
   files: Map<string, number>;
 }
 
@@ -38,30 +40,30 @@ interface MediaFolder {
 interface MediaSignature {
   name: string;
   bytes: Buffer;
-  /** The folder that it was read from. */
+  /** The folder it was read from. */
   medium: string;
 }
 
-/** All folders of one bundle, and the bytes that its trust hangs on. */
+/** All folders of one bundle, and the bytes that its trust depends on. */
 export interface Media {
   folders: MediaFolder[];
   /** Bytes of SHA256SUMS: the same in every folder. */
   sums: Buffer;
   /**
-   * Files of signatures/, sorted by name. Each signer's files stand once for all media on which they are the same bytes: one who
-   * signed the media one by one has a pair of his own on each.
+   * Files of signatures/, sorted by name. A signer's files are listed once for all media on which they are identical: a
+   * signer of each medium separately has a pair on each.
    */
   signatures: MediaSignature[];
-  /** What stands on the media that may not be there. */
+  /** What is on the media but not allowed. */
   problems: Problem[];
-  /** What was passed over, for people. */
+  /** What was skipped, for messages. */
   notices: string[];
 }
 
 /**
- * Reads the top of one or several folders of one bundle. A folder of `medium-N-of-M` folders stands for all of these.
- * @throws {AirferryError} ERR_NOT_FOUND, ERR_BUNDLE_INCOMPLETE without SHA256SUMS, ERR_BUNDLE_INVALID when the folders are of
- *   different bundles, ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO. Lesser faults are gathered in `problems`.
+ * Reads the top of one or several folders of one bundle. A folder of `medium-N-of-M` folders means all of them.
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_BUNDLE_INCOMPLETE without SHA256SUMS, ERR_BUNDLE_INVALID when the folders
+ *   are of different bundles, ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO. Lesser faults are collected in `problems`.
  */
 export async function readMedia(dirs: readonly string[]): Promise<Media> {
   const found: Found = { problems: [], notices: [] };
@@ -75,8 +77,8 @@ export async function readMedia(dirs: readonly string[]): Promise<Media> {
     if (sums !== undefined && !sums.equals(own)) {
       throw new AirferryError(
         "ERR_BUNDLE_INVALID",
-        `cannot read "${dir}": it is of another bundle than "${folders[0]?.dir}": their ${SUMS_NAME} differ`,
-        { path: join(dir, SUMS_NAME), hint: "give the folders of one bundle at a time" },
+        `cannot read "${dir}": it belongs to another bundle than "${folders[0]?.dir}": their ${SUMS_NAME} differ`,
+        { path: join(dir, SUMS_NAME), hint: "give only the folders of one bundle" },
       );
     }
     sums = own;
@@ -99,7 +101,7 @@ async function notBundle(dir: string, cause: unknown): Promise<AirferryError> {
   const bundles = await bundlesIn(dir);
   const fault =
     bundles.length === 0
-      ? "not a bundle, or only a part"
+      ? "not a bundle, or only a part of one"
       : `it holds ${bundles.length === 1 ? "a bundle" : "bundles"}: ${bundles.map((it) => `"${it}"`).join(", ")}`;
   return new AirferryError("ERR_BUNDLE_INCOMPLETE", `cannot read "${dir}": no ${SUMS_NAME}: ${fault}`, {
     path: join(dir, SUMS_NAME),
@@ -109,7 +111,7 @@ async function notBundle(dir: string, cause: unknown): Promise<AirferryError> {
   });
 }
 
-/** Somebody names a file of the bundle, another file, or nothing at all. */
+/** The argument is a file of the bundle, another file, or does not exist. */
 async function notFolder(dir: string, cause: unknown): Promise<AirferryError> {
   const found = await lstat(dir).catch(() => undefined);
   if (found === undefined || found.isSymbolicLink()) {
@@ -134,7 +136,7 @@ async function notFolder(dir: string, cause: unknown): Promise<AirferryError> {
   });
 }
 
-/** The bundles among the folders of a folder: somebody names the place where they lie. */
+/** The bundles in a folder: the argument is the folder that contains them. */
 async function bundlesIn(dir: string): Promise<string[]> {
   const found: string[] = [];
   for (const it of await listNames(dir).catch(() => [])) {
@@ -201,7 +203,7 @@ async function readFolder(dir: string, signatures: Map<string, MediaSignature[]>
         if (!isJunkName(inner.name)) await addFile(dir, `${BIN_NAME}/${inner.name}`, inner, files, refuse);
       }
     } else if (it.isDirectory()) {
-      refuse(it.name, "ERR_BUNDLE_EXTRA", "a folder that is no part of a bundle");
+      refuse(it.name, "ERR_BUNDLE_EXTRA", "a folder that is not part of a bundle");
     } else await addFile(dir, it.name, it, files, refuse);
   }
   files.delete(SUMS_NAME);
@@ -221,9 +223,12 @@ async function addFile(
   else refuse(name, "ERR_PATH_UNSAFE", stats.isSymbolicLink() ? "a link" : "not a regular file");
 }
 
-const NO_UTF8 = "a name that is no UTF-8";
+const NO_UTF8 = "a name that is not UTF-8";
 
-/** Whether bytes of a name were lost when it was decoded: the disk has no such name, and no bundle has one with this character. */
+/**
+ * Whether bytes of a name were lost in decoding: the disk has no such name, and no bundle has a name with this
+ * character.
+ */
 function isMangled(name: string): boolean {
   return name.includes("\ufffd");
 }
@@ -235,7 +240,7 @@ async function readSignatures(medium: string, signatures: Map<string, MediaSigna
   for (const it of await listNames(dir)) {
     const path = `${SIGNATURES_NAME}/${printableName(it.name)}`;
     if (isJunkName(it.name)) {
-      found.notices.push(`passed over "${path}" in "${dir}"`);
+      found.notices.push(`skipped "${path}" in "${dir}"`);
     } else if (isMangled(it.name)) {
       found.problems.push({ code: "ERR_PATH_UNSAFE", path, message: `"${path}" in "${medium}": ${NO_UTF8}` });
     } else if (!it.isFile()) {

@@ -1,6 +1,6 @@
 /**
- * Signatures of a finished bundle: whether a signer's is there, and adding one. Needs only the signed root and the inventory
- * of it; the volumes are not read. See docs/format.md, "Signatures".
+ * Signatures of a finished bundle: checks for a signer's and adds one. Needs only the signed root and the inventory;
+ * the volumes are not read. See docs/format.md, "Signatures".
  */
 import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -44,14 +44,15 @@ const LEFTOVER = /^\.tmp-[0-9a-f]{16}$/;
 
 /**
  * Reads SHA256SUMS of a bundle folder, or of every medium of a set in it.
- * @throws {AirferryError} ERR_NOT_FOUND; ERR_BUNDLE_INVALID and ERR_DIGEST_MISMATCH when SHA256SUMS is not what it should be
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_BUNDLE_INVALID and ERR_DIGEST_MISMATCH when SHA256SUMS is malformed or
+ *   does not match
  */
 export async function readSignedRoot(bundle: string): Promise<SignedRoot> {
   const folders = await foldersOf(bundle);
   return { folders, sums: await readSums(folders) };
 }
 
-/** Adds a signer's signature unless it is there already; returns the paths written. @throws as {@link addSignature} */
+/** Adds a signer's signature unless it exists already; returns the paths written. @throws as {@link addSignature} */
 export async function ensureSigned(bundle: string, signer: Signer): Promise<string[]> {
   const root = await readSignedRoot(bundle);
   for (const folder of root.folders) {
@@ -60,7 +61,7 @@ export async function ensureSigned(bundle: string, signer: Signer): Promise<stri
   return [];
 }
 
-/** Tells whether this signer's signature is in every folder of a bundle, and good. */
+/** Returns whether this signer's signature is in every folder of a bundle, and good. */
 export async function isSignedBy(bundle: string, signer: Signer): Promise<boolean> {
   const { folders, sums } = await readSignedRoot(bundle);
   for (const folder of folders) if (!(await isSigned(folder, sums, signer))) return false;
@@ -111,7 +112,9 @@ async function foldersOf(bundle: string): Promise<string[]> {
   return media.map((name) => join(bundle, name));
 }
 
-/** Returns SHA256SUMS, the same in every folder, after looking that it is one and covers the inventory beside it. */
+/**
+ * Returns SHA256SUMS, the same in every folder, after checking that it is valid and covers the inventory next to it.
+ */
 async function readSums(folders: readonly string[]): Promise<Buffer> {
   let first: Buffer | undefined;
   for (const folder of folders) {
@@ -146,7 +149,7 @@ async function readSums(folders: readonly string[]): Promise<Buffer> {
   return first!;
 }
 
-/** Tells whether this signer's pair is there and good; clears what a killed run left. */
+/** Returns whether this signer's pair exists and is good; removes leftovers of a killed run. */
 async function isSigned(folder: string, sums: Buffer, signer: Signer): Promise<boolean> {
   const place = join(folder, SIGNATURES_NAME);
   const found = await lstat(place).catch(() => undefined);

@@ -13,7 +13,7 @@ export type PlacedEntry = InventoryEntry & { offset: number };
 
 /** Entries up to this size are read in runs. */
 const SMALL_BYTES = 1024 * 1024;
-/** A run is at most about this long. */
+/** Approximate maximum length of a run. */
 const RUN_BYTES = 4 * 1024 * 1024;
 
 /** One piece of work: a run of small entries that follow each other without a gap, or one large entry. */
@@ -30,12 +30,12 @@ export function frameStart(entry: PlacedEntry): number {
   return entry.offset - headerSize(entry.path);
 }
 
-/** First byte behind an entry's padding. */
+/** First byte after an entry's padding. */
 export function frameEnd(entry: PlacedEntry): number {
   return entry.offset + paddedSize(entry.size);
 }
 
-/** Cuts entries, given in stream order, into steps. Gaps between them (entries left out) end a run. */
+/** Cuts entries, given in stream order, into steps. Gaps between them (omitted entries) end a run. */
 export function* planSteps(entries: Iterable<PlacedEntry>): Generator<Step> {
   let run: PlacedEntry[] = [];
   let start = 0;
@@ -57,8 +57,8 @@ export function* planSteps(entries: Iterable<PlacedEntry>): Generator<Step> {
 }
 
 /**
- * Reads one run in a thread of the pool. Returns a result per entry; `stray` there is an offset in the stream. With `fileOf`
- * each entry's content is written to a new file, unless the frame around it is wrong.
+ * Reads one run in a thread of the pool. Returns a result per entry; `stray` there is an offset in the stream. With
+ * `fileOf` each entry's content is written to a new file, unless the frame around it is wrong.
  */
 export async function readRun(
   volumes: VolumeSet,

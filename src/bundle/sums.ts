@@ -1,5 +1,6 @@
 /**
- * SHA256SUMS, the signed root of a bundle: one line for every file but itself and signatures/. docs/format.md, "SHA256SUMS".
+ * SHA256SUMS, the signed root of a bundle: one line for every file except itself and signatures/. docs/format.md,
+ * "SHA256SUMS".
  */
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
@@ -18,7 +19,7 @@ export interface SumLine {
 const NAME = /^(?:bin\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const LINE = /^([0-9a-f]{64}) {2}([^\n]+)$/;
 
-/** Formats the lines, sorted by name as `LC_ALL=C sort -k2` would, each ended by a newline. Names are taken as they are. */
+/** Formats the lines, sorted by name as `LC_ALL=C sort -k2` would, each ended by a newline. Names are not checked. */
 export function formatSums(lines: Iterable<SumLine>): Buffer {
   const sorted = [...lines].sort((a, b) => compareUtf8(a.name, b.name));
   return Buffer.from(sorted.map(({ name, digest }) => `${hexOf(digest)}  ${name}\n`).join(""));
@@ -26,7 +27,7 @@ export function formatSums(lines: Iterable<SumLine>): Buffer {
 
 /**
  * Parses SHA256SUMS whose signature is good. Returns the lines in their order, sorted by name.
- * @throws {AirferryError} ERR_BUNDLE_INVALID for anything that {@link formatSums} would not have written, ERR_PATH_UNSAFE
+ * @throws {AirferryError} ERR_BUNDLE_INVALID for anything that {@link formatSums} would not write, ERR_PATH_UNSAFE
  */
 export function parseSums(bytes: Buffer): SumLine[] {
   const invalid = (fault: string) =>
@@ -43,7 +44,7 @@ export function parseSums(bytes: Buffer): SumLine[] {
       if (digest === undefined || name === undefined) {
         throw invalid(`line ${index + 1}: expected <64 lower-case hex digits>, two spaces and a name`);
       }
-      // What readers ignore cannot be listed.
+      // Names that readers ignore cannot be listed.
       const ignored = isJunkName(name.slice(name.lastIndexOf("/") + 1));
       const reserved = ignored || name === SUMS_NAME || name === SIGNATURES_NAME || name === "bin";
       if (!NAME.test(name) || reserved) {
@@ -53,7 +54,7 @@ export function parseSums(bytes: Buffer): SumLine[] {
           { path: SUMS_NAME },
         );
       }
-      if (folded.has(name.toLowerCase())) throw invalid(`line ${index + 1}: "${name}" is there twice`);
+      if (folded.has(name.toLowerCase())) throw invalid(`line ${index + 1}: "${name}" occurs twice`);
       folded.add(name.toLowerCase());
       return { name, digest };
     });

@@ -1,7 +1,7 @@
 /**
- * Where every byte of the tar stream lies, and the bytes that are not content: headers, padding, end of archive. All of it
- * is a pure function of path, size and mode, so that a reader recomputes headers and never parses tar from a medium.
- * docs/format.md, "The tar stream".
+ * The position of every byte of the tar stream, and the bytes that are not content: headers, padding, end of archive.
+ * All of it is a pure function of path, size and mode, so a reader recomputes headers and never parses tar from a
+ * medium. docs/format.md, "The tar stream".
  */
 
 /** tar's unit: headers are this long, content is padded to a multiple of it. */
@@ -13,11 +13,11 @@ export const END_BYTES = 2 * TAR_BLOCK_BYTES;
 
 const NAME_BYTES = 100;
 const PREFIX_BYTES = 155;
-/** From here on a size does not fit into eleven octal digits and is written in base 256. */
+/** From this size on, eleven octal digits are not enough, and base 256 is used. */
 const MAX_OCTAL_SIZE = 8 ** 11;
 const LONG_LINK = "././@LongLink";
 
-/** What decides an entry's header. */
+/** What determines an entry's header. */
 export interface TarItem {
   path: string;
   /** Bytes of content. */
@@ -45,8 +45,8 @@ function splitPath(path: Buffer): { prefix: Buffer | undefined; name: Buffer } |
 }
 
 /**
- * What stands in the name field behind a long-name record: the first 100 bytes, less a slash at their end, since some readers
- * take a name that ends in one for a directory before they look at the record.
+ * The name field after a long-name record: the first 100 bytes, without a slash at the end, since some readers treat a
+ * name that ends in one as a directory before they look at the record.
  */
 function cutName(path: Buffer): Buffer {
   return path.subarray(0, path[NAME_BYTES - 1] === 0x2f ? NAME_BYTES - 1 : NAME_BYTES);
@@ -103,7 +103,7 @@ export function headerBytes(item: TarItem): Buffer {
   return headersOf([item]);
 }
 
-/** Returns the header records of several entries, one behind the other without their content. */
+/** Returns the header records of several entries, one after the other without their content. */
 export function headersOf(items: readonly TarItem[]): Buffer {
   let total = 0;
   for (const it of items) total += headerSize(it.path);
@@ -129,7 +129,7 @@ export function headersOf(items: readonly TarItem[]): Buffer {
 }
 
 /**
- * Places entries one behind the other in the order given.
+ * Places entries one after the other in the order given.
  * Returns a place per item, in the same order, and the length of the whole stream with its end of archive.
  */
 export function layOut(items: Iterable<TarItem>): { places: TarPlace[]; streamSize: number } {

@@ -1,6 +1,6 @@
 /**
- * How the tar stream is cut into volumes: sizes by medium, names, and which piece of which volume a range of the stream is.
- * Pure functions. docs/format.md, "Volumes".
+ * How the tar stream is cut into volumes: sizes by medium, names, and which pieces of which volumes a range of the
+ * stream covers. Pure functions. docs/format.md, "Volumes".
  */
 import { AirferryError } from "../errors.ts";
 import { parseBytes } from "../io/format.ts";
@@ -11,7 +11,7 @@ const DEFAULT_VOLUME_BYTES = 4095 * MIB;
 export const MIN_VOLUME_BYTES = 4096;
 /** Volume names have four digits. */
 export const MAX_VOLUMES = 10_000;
-/** Kept free on a medium for the small files, the program and the file system itself. */
+/** Reserved on a medium for the small files, the program and the file system itself. */
 const MEDIUM_RESERVE_BYTES = 64 * MIB;
 
 /** Usable bytes of media. A `fat32` medium is one volume. */
@@ -30,8 +30,8 @@ interface VolumeCut {
 }
 
 /**
- * Parses `--volume-size`: `fat32`, `dvd`, `dvd-dl`, `bd25`, `bd50`, `bd100`, or a size such as `700MiB`, `4GB`, `1G` (binary)
- * or plain bytes. A medium larger than 4 GiB gets several equal volumes, so that each fits any file system.
+ * Parses `--volume-size`: `fat32`, `dvd`, `dvd-dl`, `bd25`, `bd50`, `bd100`, or a size such as `700MiB`, `4GB`, `1G`
+ * (binary) or plain bytes. A medium larger than 4 GiB gets several equal volumes, so each fits on any file system.
  * @throws {AirferryError} ERR_USAGE
  */
 export function parseVolumeSize(text: string): VolumeCut {
@@ -67,7 +67,7 @@ export function volumeIndexOf(name: string): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
-/** Sizes of all volumes: equal but for the last. */
+/** Sizes of all volumes: equal except the last. */
 export function volumeSizes(streamSize: number, volumeSize: number): number[] {
   const count = Math.ceil(streamSize / volumeSize);
   return Array.from({ length: count }, (_, index) => Math.min(volumeSize, streamSize - index * volumeSize));
@@ -82,7 +82,7 @@ interface VolumePiece {
   length: number;
 }
 
-/** Returns the pieces of volumes that a range of the stream consists of, in order; none for an empty range. */
+/** Returns the pieces of volumes that a range of the stream covers, in order; none for an empty range. */
 export function piecesOf(position: number, length: number, volumeSize: number): VolumePiece[] {
   const pieces: VolumePiece[] = [];
   let at = position;

@@ -1,6 +1,6 @@
 /**
- * The volumes of a bundle as one range of bytes: reads and writes at offsets of the tar stream, whatever file they fall
- * into. Handles are shared, so all I/O is positional.
+ * The volumes of a bundle as one range of bytes: reads and writes at offsets of the tar stream, across files. Handles
+ * are shared, so all I/O is positional.
  */
 import { constants, write } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
@@ -13,10 +13,10 @@ import { DISK_BLOCK_BYTES } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { piecesOf, volumeName, volumeSizes } from "./volume-layout.ts";
 
-/** Steadier and on average faster for large buffers than FileHandle.write (measured with Node 24.21). */
+/** Steadier and on average faster than FileHandle.write for large buffers (measured with Node 24.21). */
 const writeAt = promisify(write);
 
-/** After so many bytes the disk starts to work. */
+/** Bytes after which write-back starts. */
 const WRITE_BACK_BYTES = 64 * 1024 * 1024;
 
 /** A range of one file. */
@@ -28,7 +28,7 @@ interface FilePiece {
   length: number;
 }
 
-/** The volume files of one bundle; some may be missing when reading. Whoever opens it closes it. */
+/** The volume files of one bundle; some may be missing when reading. The caller who opens it closes it. */
 export class VolumeSet {
   readonly streamSize: number;
   readonly volumeSize: number;
@@ -36,7 +36,7 @@ export class VolumeSet {
   readonly #writable: boolean;
   readonly #handles = new Map<number, Promise<FileHandle>>();
   readonly #directHandles = new Map<number, Promise<FileHandle | undefined>>();
-  /** Bytes written since the last start of a write-back, and the one that runs. */
+  /** Bytes written since the last start of a write-back, and the running one. */
   #dirty = 0;
   #writeBack: Promise<void> | undefined;
   /** Why bytes that were written never reached the disk. */
@@ -49,14 +49,14 @@ export class VolumeSet {
     this.#writable = writable;
   }
 
-  /** Reads existing volumes: one path per index, undefined where the volume is not at hand. Opens nothing yet. */
+  /** Reads existing volumes: one path per index, undefined where the volume is unavailable. Opens nothing yet. */
   static over(files: readonly (string | undefined)[], sizes: VolumeSizes): VolumeSet {
     return new VolumeSet(files, sizes, false);
   }
 
   /**
-   * Opens volumes for writing in one folder, or in the folder that `folderOf` names for each index. Missing ones are made
-   * (sparse, at their final size); existing ones must have their final size and keep their content.
+   * Opens volumes for writing in one folder, or in the folder that `folderOf` names for each index. Missing ones are
+   * created (sparse, at their final size); existing ones must have their final size and keep their content.
    * @throws {AirferryError} ERR_SIZE_MISMATCH, ERR_SPACE, ERR_FILE_TOO_LARGE, ERR_IO
    */
   static async create(folder: string | ((index: number) => string), sizes: VolumeSizes): Promise<VolumeSet> {
@@ -68,12 +68,12 @@ export class VolumeSet {
     return new VolumeSet(files, sizes, true);
   }
 
-  /** Path of a volume, undefined when it is not at hand. */
+  /** Path of a volume, undefined when it is unavailable. */
   file(index: number): string | undefined {
     return this.#files[index];
   }
 
-  /** Returns the pieces of files that a range of the stream consists of, for threads that open files by themselves. */
+  /** Returns the pieces of files that a range of the stream covers, for threads that open files by themselves. */
   pieces(position: number, length: number): FilePiece[] {
     return piecesOf(position, length, this.volumeSize).map((piece) => {
       const file = this.#files[piece.volume];
@@ -161,7 +161,7 @@ export class VolumeSet {
     this.#startWriteBack(handle, bytes.length);
   }
 
-  /** Returns false where they have to be written the ordinary way. */
+  /** Returns false if they have to be written normally. */
   async #writeBlocks(
     handle: FileHandle,
     { volume, offset }: { volume: number; offset: number },
@@ -171,15 +171,15 @@ export class VolumeSet {
       const { bytesWritten } = await writeAt(handle.fd, bytes, 0, bytes.length, offset);
       return bytesWritten === bytes.length;
     } catch (error) {
-      // Some file systems take the flag and refuse the writes.
+      // Some file systems accept the flag and refuse the writes.
       if ((error as NodeJS.ErrnoException).code === "EINVAL") return false;
       throw ioError("write", this.#files[volume] ?? "", error);
     }
   }
 
   /**
-   * Lets the disk work while more is fetched, so that little is left to wait for in `sync`. A failure shows there: the system
-   * tells it to the first who asks and to nobody else, so it is kept.
+   * Lets the disk work while more is fetched, so that little is left for `sync`. A failure surfaces there: the system
+   * reports it only once, so it is stored.
    */
   #startWriteBack(handle: FileHandle, written: number): void {
     this.#dirty += written;
@@ -195,7 +195,7 @@ export class VolumeSet {
       });
   }
 
-  /** Random access over one range of the stream: an entry by its offset and size. Closed with the set. */
+  /** Random access to one range of the stream: an entry by its offset and size. Closed with the set. */
   range(offset: number, size: number): RandomAccess {
     return {
       size,
@@ -203,7 +203,7 @@ export class VolumeSet {
     };
   }
 
-  /** Forces all volumes to disk, also what an earlier run that was killed had written to them. */
+  /** Forces all volumes to disk, including what an earlier, killed run wrote to them. */
   async sync(): Promise<void> {
     await this.#writeBack;
     if (this.#lost !== undefined) throw ioError("write", this.#files[0] ?? "", this.#lost);
@@ -221,7 +221,7 @@ export class VolumeSet {
     for (const it of await Promise.allSettled(handles)) if (it.status === "fulfilled") await it.value?.close();
   }
 
-  /** Undefined where the file system has no direct writes. */
+  /** Undefined if the file system has no direct writes. */
   #directHandle(index: number): Promise<FileHandle | undefined> {
     const known = this.#directHandles.get(index);
     if (known !== undefined) return known;
@@ -261,7 +261,7 @@ async function makeVolume(file: string, size: number): Promise<void> {
       else if (stats.size !== size) {
         throw new AirferryError(
           "ERR_SIZE_MISMATCH",
-          `cannot write "${file}": it is there already with another size: expected ${size} bytes, got ${stats.size}`,
+          `cannot write "${file}": it exists already with another size: expected ${size} bytes, got ${stats.size}`,
           { path: file },
         );
       }
@@ -275,5 +275,5 @@ async function makeVolume(file: string, size: number): Promise<void> {
 
 function missing(index: number): AirferryError {
   const name = volumeName(index);
-  return new AirferryError("ERR_BUNDLE_INCOMPLETE", `cannot read "${name}": the volume is not at hand`, { path: name });
+  return new AirferryError("ERR_BUNDLE_INCOMPLETE", `cannot read "${name}": the volume is unavailable`, { path: name });
 }

@@ -1,7 +1,7 @@
 /**
- * A bundle while it is being written: a hidden folder under `--out` with the volumes at their full (sparse) size and the
- * journal. Every item is written once, straight to its final place; tar headers are written beside it. When all items are
- * whole the folder is given its final files (finish.ts) and its final name.
+ * A bundle while it is being written: a hidden folder under `--out` with the volumes at their full (sparse) size and
+ * the journal. Every item is written once, directly to its final place, as are tar headers. When all items are complete
+ * the folder gets its final files (finish.ts) and its final name.
  */
 
 import { createHash } from "node:crypto";
@@ -21,7 +21,7 @@ export interface WorkItem {
   path: string;
   size: number;
   mode: "0644" | "0755";
-  /** The digest that the lock has of it; absent where nobody publishes one, and for what is generated. */
+  /** Its digest in the lock; absent if none is published, and for generated items. */
   locked?: string;
   headerOffset: number;
   offset: number;
@@ -37,12 +37,12 @@ interface WorkLayout {
 
 const PREFIX = ".work-";
 const JOURNAL = "journal";
-/** Up to this size an item is hashed where it is read: asking a thread costs more. */
+/** Up to this size an item is hashed where it is read: a thread would cost more. */
 export const SMALL_BYTES = 1024 * 1024;
 
 /**
- * Name of the hidden folder that a layout is written in: the same layout, with the same digests locked, finds its own folder
- * again. What is pinned on first sight does not change the name, since the pack itself pins it.
+ * Name of the hidden folder for a layout: the same layout with the same locked digests finds its folder again. Pinning
+ * on first sight does not change the name, since the pack itself pins.
  */
 export function workFolderName(layout: WorkLayout): string {
   const name = createHash("sha256").update(`${layout.stream}\n${layout.streamSize}\n${layout.volumeSize}\n`);
@@ -50,7 +50,7 @@ export function workFolderName(layout: WorkLayout): string {
   return `${PREFIX}${layout.stream}-${name.digest("hex").slice(0, 16)}`;
 }
 
-/** Hidden folders of the same stream under `out`, the given one left out. */
+/** Hidden folders of the same stream under `out`, except the given one. */
 export async function otherWorkFolders(out: string, stream: string, own: string): Promise<string[]> {
   const names = await readdir(out).catch(() => []);
   return names
@@ -97,7 +97,7 @@ export class WorkFolder {
   }
 
   /**
-   * Opens the folder of a layout, making it when it is not there, and takes its lock.
+   * Opens the folder of a layout, creating it if needed, and takes its lock.
    * @throws {AirferryError} ERR_BUSY when another pack is writing it
    */
   static async open(out: string, layout: WorkLayout, pool: HashPool): Promise<WorkFolder> {
@@ -115,7 +115,7 @@ export class WorkFolder {
     return new WorkFolder(dir, layout, journal, volumes, pool, lock);
   }
 
-  /** Writes the header records of one item and the zeros behind it. */
+  /** Writes the header records of one item and the zeros after it. */
   async writeFrame(item: WorkItem): Promise<void> {
     await this.volumes.write(item.headerOffset, headerBytes(item));
     const padding = paddedSize(item.size) - item.size;
@@ -146,14 +146,14 @@ export class WorkFolder {
     }
   }
 
-  /** Says that the first `bytes` of an item are in place, so that volumes can be hashed behind the writers. */
+  /** Reports that the first `bytes` of an item are in place, so that volumes can be hashed behind the writers. */
   progress(index: number, bytes: number): void {
     this.#volumeHashes.progress(index, bytes);
   }
 
   /**
-   * Whether everything before an item is in place. Then it is hashed into its volume as it comes: `hashUpTo` where it is, when that
-   * is in place as well, and `hashNext` for all that follows.
+   * Whether everything before an item is in place. Then it is hashed into its volume as it arrives: `hashUpTo` its
+   * position, once that is in place as well, and `hashNext` for everything that follows.
    */
   isNext(index: number): boolean {
     return this.#volumeHashes.isNext(index);
@@ -164,17 +164,20 @@ export class WorkFolder {
     this.#volumeHashes.hashUpTo(position);
   }
 
-  /** Hashes bytes into their volume. They lie where `hashUpTo` or the call before ended, and stay until the promise is settled. */
+  /**
+   * Hashes bytes into their volume. They start where `hashUpTo` or the previous call ended, and must not change until
+   * the promise is settled.
+   */
   hashNext(position: number, bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown> {
     return this.#volumeHashes.feed(position, bytes);
   }
 
-  /** Says that an item begins anew. */
+  /** Reports that an item starts anew. */
   restarted(index: number): void {
     this.#volumeHashes.restarted(index);
   }
 
-  /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be whole. */
+  /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be complete. */
   async finishVolumes(): Promise<{ name: string; size: number; digest: Digest }[]> {
     await this.flush();
     await this.volumes.write(this.layout.streamSize - END_BYTES, new Uint8Array(END_BYTES));
@@ -183,7 +186,7 @@ export class WorkFolder {
     return this.layout.volumes.map((volume, index) => ({ ...volume, digest: digests[index] as Digest }));
   }
 
-  /** Closes everything; the folder stays for a rerun. */
+  /** Closes everything; the folder remains for a rerun. */
   async close(): Promise<void> {
     // What could not be written is missing from the journal as well.
     await this.flush().catch(() => {});
@@ -195,18 +198,18 @@ export class WorkFolder {
 }
 
 /**
- * Hashes every volume behind the writers. The item whose turn it is hands its bytes over as it writes them; what others wrote
- * earlier is read back, from the page cache as a rule, as soon as everything before it is in place.
+ * Hashes every volume behind the writers. The next item passes its bytes as it writes them; what others wrote earlier
+ * is read back, usually from the page cache, as soon as everything before it is in place.
  */
 class VolumeHashes {
   readonly #layout: WorkLayout;
   readonly #pool: HashPool;
   readonly #volumes: VolumeSet;
-  /** Of the volumes that are begun, by index: an open hasher counts as work of its thread. */
+  /** Hashers of started volumes, by index: an open hasher counts as work of its thread. */
   readonly #hashers = new Map<number, RangeHasher>();
-  /** Of those that are whole. */
+  /** Digests of complete volumes. */
   readonly #digests = new Map<number, Promise<Digest>>();
-  /** Bytes in place by item index, for items that are begun but not whole. */
+  /** Bytes in place by item index, for started but incomplete items. */
   readonly #begun = new Map<number, number>();
   readonly #whole: Uint8Array;
   #next = 0;
@@ -251,7 +254,7 @@ class VolumeHashes {
     return Promise.all(jobs);
   }
 
-  /** Bytes of it that are hashed already are void (upstream changed, wrong digest). */
+  /** Bytes of it that are already hashed are void (upstream changed, wrong digest). */
   restarted(index: number): void {
     this.#begun.set(index, 0);
     if ((this.#layout.items[index] as WorkItem).offset >= this.#hashed) return;
@@ -277,7 +280,7 @@ class VolumeHashes {
     });
   }
 
-  /** A failure shows at the end. */
+  /** A failure surfaces at the end. */
   #note(work: Promise<void>): Promise<void> {
     return work.catch((error: unknown) => {
       this.#failure ??= error;
@@ -286,7 +289,7 @@ class VolumeHashes {
 
   async #advance(upTo: number): Promise<void> {
     if (upTo <= this.#hashed) return;
-    // All of this happens before the first wait, so that calls queue in their order.
+    // All of this happens before the first wait, so calls are queued in order.
     const jobs = piecesOf(this.#hashed, upTo - this.#hashed, this.#layout.volumeSize).map(
       ({ volume, offset, length }) =>
         this.#hasher(volume).advance({ file: this.#volumes.file(volume) as string, offset, length }),
@@ -328,8 +331,8 @@ class VolumeHashes {
 }
 
 /**
- * Brings volumes back that a run killed while it dealt them out to media had moved already. Where one is missing or of another
- * size, what the journal says of it is void.
+ * Moves volumes back that a run, killed while distributing them to media, had already moved. If one is missing or has
+ * another size, its journal lines are void.
  */
 async function recoverVolumes(dir: string, layout: WorkLayout): Promise<void> {
   const names = await readdir(dir);

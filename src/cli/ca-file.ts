@@ -7,7 +7,7 @@ import { AirferryError } from "../errors.ts";
  * @throws {AirferryError} ERR_USAGE when the file cannot be read or has no certificate in it
  */
 export async function readCa(file: string): Promise<string> {
-  const hint = "fetch it from the server: curl -fsSk -o ca.crt https://HOST:PORT/ca.crt, and compare its fingerprint";
+  const hint = "fetch it from the server: curl -fsSk -o ca.crt https://HOST:PORT/ca.crt, then compare its fingerprint";
   const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
     const fault = cause.code === "ENOENT" ? "no such file" : (cause.code ?? cause.message);
     throw new AirferryError("ERR_USAGE", `cannot read CA "${file}": ${fault}`, { path: file, hint, cause });

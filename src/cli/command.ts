@@ -1,4 +1,4 @@
-/** What every command file is made of. */
+/** Shared parts of all command files. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { AirferryError } from "../errors.ts";
 import type { GlobalOptions, Output } from "./output.ts";
@@ -33,7 +33,7 @@ export function positive(value: string): number {
   return number;
 }
 
-/** Parses `FROM=TO`; the first `=` that a URL can have before its query separates. */
+/** Parses `FROM=TO`, split at the first `=` that a URL can have before its query. */
 export function rewrite(value: string, previous: { from: string; to: string }[] = []): { from: string; to: string }[] {
   const at = value.indexOf("=");
   if (at < 1 || at === value.length - 1) throw new InvalidArgumentError("must be FROM=TO.");
@@ -48,14 +48,13 @@ export function storeOption(): Option {
   return new Option("--store <dir>", "the store inside the gap").env("AIRFERRY_STORE").makeOptionMandatory();
 }
 
-/** `--user`, of commands that root may be asked to run. */
+/** `--user`, for commands that may run as root. */
 export function userOption(): Option {
-  return new Option("--user <user>", "as root: become NAME, UID, NAME:GROUP or UID:GID first, for good");
+  return new Option("--user <user>", "as root: first switch permanently to NAME, UID, NAME:GROUP or UID:GID");
 }
 
-/** Said to root where it names no other user. */
-export const ROOT_NOTE =
-  "running as root, which nothing here needs: give --user NAME, so that no fault reaches further";
+/** The note when root names no other user. */
+export const ROOT_NOTE = "running as root, which is not needed: give --user NAME to limit what a fault can reach";
 
 /** `--trust`, or AIRFERRY_TRUST (paths separated by `:`). */
 export function trustOption(): Option {

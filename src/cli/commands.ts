@@ -1,4 +1,4 @@
-/** Every command, in the order in which a carrier meets them. */
+/** Every command, in the order of use. */
 import type { Register } from "./command.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { doctorCommand } from "./commands/doctor.ts";

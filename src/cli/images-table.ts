@@ -1,19 +1,21 @@
-/** Images as people know them: by name, platforms and who vouches for them, in place of blobs by digest. */
+/** Lists images by name, platforms and source of trust, instead of blobs by digest. */
 import type { Catalog } from "../bundle/inventory-types.ts";
 import { formatBytes } from "../io/format.ts";
 import { formatTable } from "./table.ts";
 
 const KEYID16_LENGTH = 16;
 
-/** Whether a path is a blob of images, which {@link formatImages} stands for. */
+/** Whether a path is a blob of images, which {@link formatImages} covers. */
 export function isImageBlob(path: string): boolean {
   return path.startsWith("images/");
 }
 
-/** Formats the images of a catalog as the lines of a table; none where there are none. Blobs that images share count for each of them. */
+/**
+ * Formats the images of a catalog as the lines of a table; empty if there are none. Shared blobs count for each image.
+ */
 export function formatImages({ images, provenance }: Pick<Catalog, "images" | "provenance">): string[] {
   if (images.length === 0) return [];
-  // Bundles of older versions say it of the blobs alone.
+  // Bundles of older versions record it only for the blobs.
   const origins = new Map(provenance.map((it) => [it.path, it]));
   return formatTable(
     ["SIZE", "DIGEST", "ATTACHED", "PLATFORMS", "IMAGE", "SOURCE", ""],

@@ -1,5 +1,6 @@
 /**
- * The command line: one file per command in commands/, each loading its verb only when it runs. Returns the exit status.
+ * The command line: one file per command in commands/, each loading its verb only when it runs. Returns the exit
+ * status.
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
@@ -19,7 +20,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .helpCommand("help [command]", "print help of a command")
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .exitOverride()
-    // Usage errors are printed below, in the voice of all others.
+    // Usage errors are printed below, in the common format.
     .configureOutput({ outputError: () => {} })
     .addHelpText(
       "after",
@@ -71,7 +72,10 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
   return status;
 }
 
-/** Options and arguments that are there and empty: a variable in a script that is not set. None may mean "here", or "none". */
+/**
+ * Options and arguments that are present but empty: an unset variable in a script. None of them may mean "here" or
+ * "none".
+ */
 function refuseEmpty(command: Command): void {
   const empty = (value: unknown) => value === "" || (Array.isArray(value) && value.includes(""));
   const option = command.options.find((it) => empty(command.getOptionValue(it.attributeName())));
@@ -84,22 +88,22 @@ function refuseEmpty(command: Command): void {
         : option.flags;
   if (what === false) return;
   throw new AirferryError("ERR_USAGE", `cannot run airferry ${command.name()}: ${what} is empty`, {
-    hint: isVariable ? `unset ${option.envVar}, or set it` : "was the variable set that it was given from?",
+    hint: isVariable ? `unset ${option.envVar}, or set it` : "is the variable that it comes from set?",
   });
 }
 
-/** Prints what nobody caught; never a stack trace, unless asked. */
+/** Prints an uncaught error; a stack trace only on request. */
 export function printUncaught(argv: readonly string[], error: unknown): void {
   outputOf(argv).error(error);
 }
 
-/** Says that a signal ended the work. */
+/** Reports that a signal ended the work. */
 export function printInterrupted(argv: readonly string[]): void {
   if (process.stderr.isTTY) process.stderr.write("\n");
   outputOf(argv).note("interrupted; run the same command to resume");
 }
 
-/** The output that these arguments ask for, before or although they cannot be parsed. */
+/** The output mode of these arguments, before or although they cannot be parsed. */
 function outputOf(argv: readonly string[]): Output {
   const at = argv.indexOf("--progress");
   const asksJson = argv.includes("--progress=json") || (at >= 0 && argv[at + 1] === "json");
@@ -121,19 +125,19 @@ function usageError(error: CommanderError, argv: readonly string[]): AirferryErr
   const swallowed = error.code === "commander.missingArgument" && argv.find((it) => SEVERAL_VALUES.includes(it));
   return new AirferryError("ERR_USAGE", `cannot run airferry${command}: ${message}`, {
     hint: swallowed
-      ? `${swallowed} takes all values behind it: name the ${command === " lock" ? "manifest" : "bundle"} before it`
+      ? `${swallowed} takes all values after it: name the ${command === " lock" ? "manifest" : "bundle"} before it`
       : (withMissing(error, argv) ?? `airferry${command} --help`),
   });
 }
 
-/** The same command with the option that it lacks, for its value to be filled in. */
+/** The same command with the missing option, whose value is to be filled in. */
 function withMissing({ code, message }: CommanderError, argv: readonly string[]): string | undefined {
   const [, option, value] = /required option '(?:-\w, )?(--[a-z-]+) <(.+)>'/.exec(message) ?? [];
   if (code !== "commander.missingMandatoryOptionValue" || option === undefined || value === undefined) return undefined;
   return `airferry ${shellWords(argv)} ${option} ${value.toUpperCase()}`;
 }
 
-/** A word that must be one of several. */
+/** A value that must be one of several. */
 function wrongChoice(text: string, argv: readonly string[]): AirferryError | undefined {
   const [, given, , list] =
     /argument(?: value)? '(.*)' is invalid(?: for argument '(.*)')?\. Allowed choices are (.*)\.$/s.exec(text) ?? [];
@@ -141,7 +145,7 @@ function wrongChoice(text: string, argv: readonly string[]): AirferryError | und
   const known = list.split(", ");
   const near = closestWord(given, known);
   const words = near === undefined ? undefined : argv.map((it) => (it === given ? near : it));
-  return new AirferryError("ERR_USAGE", `cannot run airferry ${argv[0]}: "${given}" is none of ${list}`, {
+  return new AirferryError("ERR_USAGE", `cannot run airferry ${argv[0]}: "${given}": expected one of ${list}`, {
     expected: list,
     actual: given,
     hint: words === undefined ? `airferry ${argv[0]} --help` : `airferry ${shellWords(words)}`,
@@ -149,5 +153,5 @@ function wrongChoice(text: string, argv: readonly string[]): AirferryError | und
 }
 
 const COMMAND_NAME = /^[a-z]+$/;
-/** Options that take as many values as follow. */
+/** Options with a variable number of values. */
 const SEVERAL_VALUES = ["--trust", "--update"];

@@ -1,6 +1,7 @@
 /**
- * Everything that is printed: results on stdout, all else on stderr, errors in one voice (`error:` then `hint:`).
- * Names from media and networks may hold control characters; they are shown as escapes, never sent to a terminal.
+ * Everything that is printed: results on stdout, everything else on stderr, errors in one format (`error:` then
+ * `hint:`). Names from media and networks may hold control characters; they are shown as escapes, never sent to a
+ * terminal.
  */
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
@@ -17,12 +18,12 @@ export interface GlobalOptions {
 
 export class Output {
   readonly json: boolean;
-  /** The manifest that the command works on, as typed: commands in notes and hints name it. */
+  /** The manifest of the command, as typed: commands in notes and hints name it. */
   manifest: string | undefined;
   readonly #quiet: boolean;
   readonly #mode: ProgressMode;
   #progress: Progress | undefined;
-  /** An error is the last thing on the screen: what other work still says, while it ends, comes no more. */
+  /** An error is the last output: messages of other work that is still ending are dropped. */
   #ended = false;
 
   constructor(options: GlobalOptions) {
@@ -31,17 +32,17 @@ export class Output {
     this.#mode = options.quiet ? "none" : (options.progress ?? "auto");
   }
 
-  /** A result for people, each argument on a line of its own; with --json only the document of `result` is printed. */
+  /** A readable result, one line per argument; with --json only the document of `result` is printed. */
   print(...lines: readonly string[]): void {
     if (!this.json) for (const line of lines) process.stdout.write(`${printable(line)}\n`);
   }
 
-  /** A whole text for people or programs, whose line breaks are its own (a rendered file). */
+  /** A whole text with its own line breaks (a rendered file). */
   text(text: string): void {
     if (!this.json) process.stdout.write(`${printableLines(text)}\n`);
   }
 
-  /** The last line of stdout, alone, whatever the mode (the bundle's path). */
+  /** The last line of stdout, by itself, in every mode (the bundle's path). */
   line(line: string): void {
     process.stdout.write(`${printable(line)}\n`);
   }
@@ -51,7 +52,7 @@ export class Output {
     if (this.json) process.stdout.write(`${printableJson(value, 2)}\n`);
   }
 
-  /** What is going on, for people, on stderr. */
+  /** A progress note on stderr. */
   note(line: string): void {
     if (this.#quiet || this.#ended) return;
     const message = this.#named(line);
@@ -82,7 +83,7 @@ export class Output {
     this.#progress = undefined;
   }
 
-  /** Prints an error with everything that helps: all problems, and the next command. Never a stack trace, unless asked. */
+  /** Prints an error with everything that helps: all problems, and the next command. A stack trace only on request. */
   error(error: unknown): void {
     this.progressDone();
     this.#ended = true;
@@ -119,13 +120,13 @@ function unexpected(error: unknown): AirferryError {
   }
   if (code !== undefined && /^E[A-Z0-9]+$/.test(code))
     return new AirferryError("ERR_IO", message, { hint: hintOf(code), cause: error });
-  return new AirferryError("ERR_INTERNAL", `cannot go on: ${message ?? String(error)}`, {
+  return new AirferryError("ERR_INTERNAL", `cannot continue: ${message ?? String(error)}`, {
     hint: "this is a bug in airferry; run again with AIRFERRY_DEBUG=1 and report it",
     cause: error,
   });
 }
 
-/** Text of anybody, fit for a terminal and without secrets. */
+/** Untrusted text, safe for a terminal and without secrets. */
 function printable(text: string): string {
   return printableText(redactText(text));
 }

@@ -8,16 +8,19 @@ export function passphrase(): Passphrase {
   return passphraseFrom(process.env, hasTerminal() ? (file) => prompt(`passphrase for ${file}`) : undefined);
 }
 
-/** Asks twice for the passphrase of a key that is made. @throws {AirferryError} ERR_PASSWORD without a terminal, or when the two differ */
+/**
+ * Asks twice for the passphrase of a new key. @throws {AirferryError} ERR_PASSWORD without a terminal, or when the two
+ * differ
+ */
 export async function newPassphrase(file: string): Promise<string> {
   if (!hasTerminal()) {
-    throw new AirferryError("ERR_PASSWORD", `cannot make "${file}": it needs a passphrase and there is no terminal`, {
+    throw new AirferryError("ERR_PASSWORD", `cannot create "${file}": it needs a passphrase and there is no terminal`, {
       hint: "set AIRFERRY_PASSWORD",
     });
   }
   const password = await prompt(`new passphrase for ${file}`);
   if ((await prompt("the same again")) === password) return password;
-  throw new AirferryError("ERR_PASSWORD", `cannot make "${file}": the passphrases differ`, {
+  throw new AirferryError("ERR_PASSWORD", `cannot create "${file}": the passphrases differ`, {
     hint: "run the command again",
   });
 }
@@ -26,14 +29,14 @@ function hasTerminal(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
-/** Asks on the terminal; what is typed is not shown. */
+/** Asks on the terminal without echo. */
 async function prompt(what: string): Promise<string> {
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   process.stderr.write(`${what}: `);
   const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
   try {
     return await new Promise<string>((resolve, reject) => {
-      // The terminal is in raw mode: Ctrl-C is a key here, and Ctrl-D the end.
+      // The terminal is in raw mode: Ctrl-C is a key here, and Ctrl-D ends the input.
       let interrupted = false;
       terminal.once("SIGINT", () => {
         interrupted = true;

@@ -1,6 +1,6 @@
 /**
- * Progress on stderr: a bar with bytes, rate and time left on a terminal, a plain line now and then elsewhere, JSON lines for
- * programs.
+ * Progress on stderr: a bar with bytes, rate and time left on a terminal, plain lines at intervals elsewhere, JSON
+ * lines for programs.
  */
 import { formatBytes } from "../io/format.ts";
 import { printableJson } from "../io/printable.ts";
@@ -10,14 +10,14 @@ export type ProgressMode = "auto" | "plain" | "json" | "none";
 
 export interface Progress {
   update(done: number, total: number | undefined, detail?: string): void;
-  /** Takes the bar off the screen until the next update, so that a line can be printed. */
+  /** Removes the bar until the next update, so that a line can be printed. */
   clear(): void;
   end(): void;
 }
 
 const BAR_INTERVAL_MS = 100;
 const LINE_INTERVAL_MS = 5000;
-/** The rate is that of the last so many milliseconds. */
+/** The rate covers this many milliseconds. */
 const RATE_WINDOW_MS = 8000;
 
 export function startProgress(what: string, mode: ProgressMode): Progress {
@@ -65,7 +65,7 @@ export function startProgress(what: string, mode: ProgressMode): Progress {
     update(done, total, detail) {
       if (mode === "none") return;
       final = [done, total, detail];
-      // The rate counts from the first bytes on, also where the first line comes late.
+      // The rate counts from the first bytes, even if the first line is late.
       if (samples.length === 0) samples.push({ at: started, done });
       const now = Date.now();
       if (now - last < interval || (!terminal && mode !== "json" && now - started < LINE_INTERVAL_MS)) return;

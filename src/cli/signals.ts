@@ -1,10 +1,10 @@
-/** SIGINT and SIGTERM. A command that says so stops by itself, in order; all others are ended at once, by src/bin.ts. */
+/** SIGINT and SIGTERM. A command that opts in stops by itself, in order; src/bin.ts ends all others at once. */
 import { runUnder } from "../io/limit.ts";
 
 /** The work was ended by a signal. Exit status 130. */
 export class Interrupted extends Error {}
 
-/** Listeners of commands: those of anybody else (a debugger, a test runner) stop nothing. */
+/** Listeners of commands: others (of a debugger or test runner) stop nothing. */
 let own = false;
 
 /** From now on this command has its own listeners for signals. */
@@ -12,15 +12,15 @@ export function stopsByItself(): void {
   own = true;
 }
 
-/** Whether a listener of the command takes care of a signal. */
+/** Whether a listener of the command handles a signal. */
 export function isHandled(signal: "SIGINT" | "SIGTERM"): boolean {
   return own && process.listenerCount(signal) > 1;
 }
 
 /**
- * Runs work that the first signal aborts: what it has under way ends, files are closed, and what is good stays for a rerun. A second
- * signal ends the program at once.
- * @throws {Interrupted} when it was aborted before it was done
+ * Runs work that the first signal aborts: running operations end, files are closed, and good data remains for a rerun.
+ * A second signal ends the program at once.
+ * @throws {Interrupted} when it was aborted before completion
  */
 export async function interruptible<R>(work: () => Promise<R>): Promise<R> {
   const controller = new AbortController();

@@ -1,4 +1,4 @@
-/** What lock, plan and pack have in common: how upstream is reached. */
+/** Shared options of lock, plan and pack: how to reach upstream. */
 import { type Command, Option } from "commander";
 import { formatBytes } from "../io/format.ts";
 import type { WorkspaceOptions } from "../pack/workspace.ts";
@@ -16,15 +16,15 @@ export function withUpstream(command: Command): Command {
   return command
     .option(
       "--rewrite <from=to>",
-      "fetch from another URL prefix or registry host; what is recorded stays the original (repeatable)",
+      "fetch from another URL prefix or registry host; the original is recorded (repeatable)",
       rewrite,
     )
-    .option("--concurrency <n>", "requests to one host at a time", positive)
-    .option("--segments <n>", "ranged requests for one large file, where the server allows", positive)
-    .addOption(new Option("--cache <dir>", "where downloads are kept that a lock needed").env("AIRFERRY_CACHE"));
+    .option("--concurrency <n>", "concurrent requests to one host", positive)
+    .option("--segments <n>", "ranged requests for one large file, if the server supports it", positive)
+    .addOption(new Option("--cache <dir>", "where downloads for locking are stored").env("AIRFERRY_CACHE"));
 }
 
-/** Options of the workspace of `manifest`; retries and failovers are told as they happen. */
+/** Options of the workspace of `manifest`; retries and failovers are reported as they happen. */
 export function workspaceOptions(manifest: string, flags: UpstreamFlags, output: Output): WorkspaceOptions {
   output.manifest = manifest;
   return {
@@ -44,7 +44,7 @@ export function workspaceOptions(manifest: string, flags: UpstreamFlags, output:
   };
 }
 
-/** What changed in a lock, for people. */
+/** The changes of a lock, as text. */
 export function noteChanges(
   output: Output,
   changes: readonly { change: string; kind: string; name: string; path?: string; before?: string; after?: string }[],

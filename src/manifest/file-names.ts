@@ -1,4 +1,4 @@
-/** Names of the files that belong to a manifest. */
+/** Paths of the files that belong to a manifest. */
 import { basename, dirname, join } from "node:path";
 
 /** Paths that belong to a manifest: lock, blobs of the lock, state of its stream. */

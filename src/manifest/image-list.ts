@@ -1,6 +1,6 @@
 /**
- * Files that list images one to a line, as releases publish them (`images.txt`): `list:` of an images entry stands for one
- * entry for each line. See docs/images.md, "Many images at once".
+ * Files that list images one to a line, as releases publish them (`images.txt`): `list:` of an images entry expands to
+ * one entry per line. See docs/images.md, "Many images at once".
  */
 import type { Problem } from "../errors.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
@@ -10,8 +10,8 @@ import type { ImageEntry } from "./schema.ts";
 export const MAX_IMAGE_LIST_BYTES = 256 * 1024;
 
 /**
- * Makes one entry of each line; what follows `#` is a comment, an image that is listed twice is taken once. Other keys of
- * `entry` count for all of them. Problems name `shown` and the line.
+ * Creates one entry per line; text after `#` is a comment, an image that is listed twice counts once. Other keys of
+ * `entry` apply to all of them. Problems name `shown` and the line.
  */
 export function parseImageList(
   text: string,
@@ -29,7 +29,7 @@ export function parseImageList(
     if (ref === "") continue;
     const wrong = /\s/.test(ref) ? { fault: "several words", hint: "one image a line" } : checkReference(ref);
     if (wrong !== undefined) {
-      const message = `is no image reference: ${wrong.fault}; ${wrong.hint}`;
+      const message = `is not an image reference: ${wrong.fault}; ${wrong.hint}`;
       problems.push({ code: "ERR_MANIFEST_INVALID", path: `${shown}:${index + 1}`, message });
       continue;
     }

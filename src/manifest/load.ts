@@ -1,5 +1,5 @@
 /**
- * Manifest text to typed value, or every problem at its line and path. docs/manifest.md is the prose.
+ * Parses manifest text to a typed value, or reports every problem with line and path. See docs/manifest.md.
  */
 
 import { readFile, stat } from "node:fs/promises";
@@ -23,7 +23,7 @@ import { unknownKey } from "./unknown-key.ts";
 /** Manifests are written by hand; anything larger is a mistake. */
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const LOCK_SUFFIX = ".lock.json";
-/** So many are told of at once. */
+/** Most problems reported at once. */
 const MAX_PROBLEMS = 100;
 
 /**
@@ -43,18 +43,18 @@ export async function readManifest(file: string): Promise<Manifest> {
     if (file.endsWith(LOCK_SUFFIX)) {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",
-        `cannot read manifest "${file}": it is a lock: expected what it locks`,
+        `cannot read manifest "${file}": it is a lock: expected a manifest`,
         {
           path: file,
-          hint: `give the manifest, which lies beside it: ${shellWord(`${file.slice(0, -LOCK_SUFFIX.length)}.yaml`)}`,
+          hint: `give the manifest next to it: ${shellWord(`${file.slice(0, -LOCK_SUFFIX.length)}.yaml`)}`,
         },
       );
     }
     text = await readFile(file, "utf8");
     if (text.includes("\0")) {
-      throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": it is no text: expected YAML`, {
+      throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": it is not text: expected YAML`, {
         path: file,
-        hint: "check the path; airferry init makes a manifest to start from",
+        hint: "check the path; airferry init creates a manifest to start from",
       });
     }
   } catch (cause) {
@@ -66,7 +66,7 @@ export async function readManifest(file: string): Promise<Manifest> {
       {
         path: file,
         hint: missing
-          ? "check the path; airferry init makes a manifest to start from"
+          ? "check the path; airferry init creates a manifest to start from"
           : (cause as NodeJS.ErrnoException).code === "EISDIR"
             ? "give the manifest's file, not its folder"
             : hintOf((cause as NodeJS.ErrnoException).code),
@@ -84,12 +84,12 @@ async function parseInThread(text: string, file: string): Promise<Manifest> {
   const tooMuch = (fault: string) =>
     new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": ${fault}`, {
       path: file,
-      hint: "cut it into several manifests, each with a stream of its own",
+      hint: "split it into several manifests, each with its own stream",
     });
   return runInThread<Manifest>("manifest", { bytes, args: [file], tooMuch });
 }
 
-/** Puts one entry for each listed image in the place of every `list:`; an entry of its own for an image counts before lists. */
+/** Replaces every `list:` with one entry for each listed image; an image's separate entry takes precedence. */
 async function withListedImages(manifest: Manifest, file: string): Promise<Manifest> {
   const { images } = manifest;
   if (images?.every((it) => it.list === undefined) ?? true) return manifest;
@@ -126,7 +126,7 @@ async function withListedImages(manifest: Manifest, file: string): Promise<Manif
     }
   }
   if (problems.length === 0) return { ...manifest, images: entries };
-  throw new AirferryError("ERR_MANIFEST_INVALID", `cannot use manifest "${file}": its lists of images cannot be used`, {
+  throw new AirferryError("ERR_MANIFEST_INVALID", `cannot use manifest "${file}": unusable image lists`, {
     problems,
     path: file,
     hint: "paths in a manifest are relative to the manifest's own folder",
@@ -134,7 +134,7 @@ async function withListedImages(manifest: Manifest, file: string): Promise<Manif
 }
 
 /**
- * Validates manifest text; `name` is what problems call the file.
+ * Validates manifest text; problems name the file `name`.
  * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems
  */
 export function parseManifest(text: string, name: string): Manifest {
@@ -146,7 +146,7 @@ export function parseManifest(text: string, name: string): Manifest {
     message: error.message.split("\n")[0] ?? "not YAML",
   }));
   const report = (path: readonly PropertyKey[], message: string) => {
-    // Nobody reads more, and to find each one's line takes time.
+    // Nobody reads more, and finding each line takes time.
     if (problems.length >= MAX_PROBLEMS) return;
     problems.push({
       code: "ERR_MANIFEST_INVALID",
@@ -161,7 +161,7 @@ export function parseManifest(text: string, name: string): Manifest {
     } catch (cause) {
       report([], (cause as Error).message);
     }
-    // An empty file is a mapping without keys: all that is missing is told.
+    // An empty file is a mapping without keys: every missing key is reported.
     value ??= {};
     const parsed = manifestSchema.safeParse(value);
     if (problems.length === 0 && !parsed.success) {
@@ -170,7 +170,7 @@ export function parseManifest(text: string, name: string): Manifest {
           for (const key of issue.keys) report([...issue.path, key], unknownKey(key, issue.path));
         } else report(issue.path, describeIssue(issue, valueAt(value, issue.path)));
       }
-      // What the shape allows is still checked across entries, so that one run shows everything.
+      // Valid parts are still checked across entries, so that one run shows everything.
       if (typeof value === "object" && value !== null && !Array.isArray(value))
         checkAcrossEntries(value as Manifest, report);
       checkVersions(document, report);
@@ -192,7 +192,7 @@ export function parseManifest(text: string, name: string): Manifest {
   );
 }
 
-/** What containers and Debian call architectures, and what RPM calls them. */
+/** Architecture names of containers and Debian, and RPM's. */
 const FOREIGN_ARCH: Readonly<Record<string, string>> = {
   amd64: "x86_64",
   x64: "x86_64",
@@ -212,7 +212,7 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return it;
 }
 
-/** What the schema found, in the words of who writes a manifest. */
+/** What the schema found, in terms of the manifest. */
 function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
   const shown = typeof value === "string" && /:[^@\s]*@/.test(value) ? redactUrl(value) : value;
   const got = typeof value === "string" || typeof value === "number" ? `, got ${JSON.stringify(shown)}` : "";
@@ -237,15 +237,15 @@ function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
     case "invalid_union":
       return `expected text, a number, true or false, got ${kindOf(value)}`;
     default:
-      // What the schema says itself is in our words; what the library says by default is not.
+      // The schema's own messages are good; the library's defaults are not.
       return /^(Invalid|Unrecognized|Too )/.test(issue.message) ? `cannot be used${got}` : issue.message;
   }
 }
 
 const KINDS: Readonly<Record<string, string>> = {
   string: "text",
-  object: "keys with values",
-  record: "keys with values",
+  object: "a mapping",
+  record: "a mapping",
   array: "a list",
   boolean: "true or false",
   number: "a number",
@@ -256,12 +256,12 @@ function kindWords(expected: string): string {
   return KINDS[expected] ?? expected;
 }
 
-/** What a value of the document is, in the same words. */
+/** The type of a document value, in the same words. */
 function kindOf(value: unknown): string {
   if (value === null) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (isScalar(value)) return String(value);
-  return typeof value === "string" ? `the text ${JSON.stringify(value.slice(0, 80))}` : "keys with values";
+  return typeof value === "string" ? `the text ${JSON.stringify(value.slice(0, 80))}` : "a mapping";
 }
 
 function isScalar(value: unknown): value is number | boolean {
@@ -271,8 +271,8 @@ function isScalar(value: unknown): value is number | boolean {
 const VERSION_KEY = /version|semver|release|series/i;
 
 /**
- * Versions without quotes are numbers to YAML, and `1.30` is 1.3. Told of every key that holds one, and of every number that does
- * not read as it was written.
+ * YAML reads unquoted versions as numbers, and `1.30` as 1.3. Reports every version key that holds a number, and every
+ * number that does not read as written.
  */
 function checkVersions(document: Document, report: Report): void {
   for (const place of ["imageconfig", "packer_vars"]) {
@@ -291,7 +291,7 @@ function checkVersions(document: Document, report: Report): void {
 
 type Report = (path: readonly PropertyKey[], message: string) => void;
 
-/** What a schema cannot say: exactly one location, unique names and paths, references that lead somewhere. */
+/** Checks beyond the schema: exactly one location, unique names and paths, references that resolve. */
 function checkAcrossEntries(manifest: Manifest, report: Report): void {
   const list = <T>(value: T[] | undefined): Partial<T>[] =>
     Array.isArray(value) ? value.map((it) => (it !== null && typeof it === "object" ? it : {})) : [];
@@ -306,7 +306,7 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     exactlyOne(entry, ["url", "urls", "path"], ["files", index], report);
     onlyOneProof(entry, ["files", index], report);
     const fault = typeof entry.as === "string" && entry.as !== "" ? checkPath(entry.as) : undefined;
-    if (fault !== undefined) report(["files", index, "as"], `is no path below /files/: ${fault}`);
+    if (fault !== undefined) report(["files", index, "as"], `is not a path below /files/: ${fault}`);
   });
   list(manifest.rpms).forEach((entry, index) => {
     exactlyOne(entry, ["url", "urls", "mirrorlist", "metalink", "path"], ["rpms", index], report);
@@ -324,14 +324,14 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
     for (const [at, arch] of (Array.isArray(entry.arch) ? entry.arch : []).entries()) {
       const right = FOREIGN_ARCH[String(arch).toLowerCase()];
       if (right !== undefined)
-        report(["rpms", index, "arch", at], `is no RPM architecture: got "${arch}": write ${right}`);
+        report(["rpms", index, "arch", at], `is not an RPM architecture: got "${arch}": write ${right}`);
     }
   });
   list(manifest.images).forEach((entry, index) => {
     exactlyOne(entry, ["ref", "list", "archive", "chart"], ["images", index], report);
     checkImageKeys(entry, ["images", index], report);
     if (entry.signatures !== undefined && entry.referrers === false) {
-      report(["images", index, "referrers"], "leaves out the signatures that signatures: asks for");
+      report(["images", index, "referrers"], "excludes the signatures that signatures: requires");
     }
   });
   unique(
@@ -368,7 +368,7 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
   nested(list(manifest.files), report);
   list(manifest.files).forEach((entry, index) => {
     const place = entry.url ?? entry.urls?.[0] ?? entry.path;
-    // A place that is no URL or path at all is told by the schema.
+    // The schema reports a location that is neither a URL nor a path.
     const readable = entry.path !== undefined ? entry.path !== "" : URL.canParse(place ?? "");
     if (entry.as === undefined && typeof place === "string" && readable) {
       try {
@@ -378,23 +378,24 @@ function checkAcrossEntries(manifest: Manifest, report: Report): void {
       }
     }
   });
-  for (const { at, fault } of checkBuilderPaths(manifest.builder)) report(["builder", ...at], `is no path: ${fault}`);
+  for (const { at, fault } of checkBuilderPaths(manifest.builder))
+    report(["builder", ...at], `is not a path: ${fault}`);
   if (manifest.vendor !== undefined) {
     list(manifest.rpms).forEach((entry, index) => {
-      if (entry.name === "vendor") report(["rpms", index, "name"], "is the name of what vendor: has in its rpmrepo/");
+      if (entry.name === "vendor") report(["rpms", index, "name"], "is reserved for the rpmrepo/ of vendor:");
     });
   }
   const iso = manifest.builder?.iso;
   if (iso !== undefined && !list(manifest.isos).some((it) => it.name === iso)) {
-    report(["builder", "iso"], `names "${iso}", which isos: does not have`);
+    report(["builder", "iso"], `names "${iso}", which is not in isos:`);
   }
 }
 
-/** Keys that only go with others, and names that get their tag elsewhere. */
+/** Keys that require others, and names that get their tag elsewhere. */
 function checkImageKeys(entry: Partial<ImageEntry>, path: PropertyKey[], report: Report): void {
   const needs = (key: keyof ImageEntry, ...others: (keyof ImageEntry)[]) => {
     if (entry[key] === undefined || others.some((it) => entry[it] !== undefined)) return;
-    report([...path, key], `goes with ${others.join(" or ")} only`);
+    report([...path, key], `requires ${others.join(" or ")}`);
   };
   needs("tags", "ref");
   needs("repo", "chart");
@@ -405,31 +406,32 @@ function checkImageKeys(entry: Partial<ImageEntry>, path: PropertyKey[], report:
   needs("values", "images");
   if (entry.chart !== undefined && entry.repo === undefined) report([...path, "repo"], "is missing: expected a URL");
   if (entry.list !== undefined && entry.as !== undefined)
-    report([...path, "as"], "names one image, and a list has many");
-  if (entry.tags !== undefined && entry.images !== undefined) report([...path, "images"], "does not go with tags");
+    report([...path, "as"], "names one image, but a list has many");
+  if (entry.tags !== undefined && entry.images !== undefined)
+    report([...path, "images"], "cannot be combined with tags");
   for (const key of ["ref", "as"] as const) {
     const text = entry[key];
     const isTagged = typeof text === "string" && /[:@]/.test(text.slice(text.lastIndexOf("/") + 1));
     if (isTagged && (entry.tags !== undefined || (entry.chart !== undefined && key === "as"))) {
-      report([...path, key], `must have no tag of its own: ${entry.tags ? "tags:" : "the chart's version"} says which`);
+      report([...path, key], `must have no tag: ${entry.tags ? "tags:" : "the chart's version"} gives it`);
     }
   }
 }
 
-/** What an images entry goes by in the lock and for `--update`: the text that the manifest names it with. */
+/** The name of an images entry in the lock and for `--update`: as written in the manifest. */
 export function imageName(entry: Partial<ImageEntry>): string {
   if (entry.chart !== undefined) return `${entry.as ?? entry.chart}:${entry.version ?? "newest"}`;
   const name = entry.as ?? entry.ref ?? (entry.archive as string);
   return entry.tags === undefined ? name : `${name}:${entry.tags.match ?? "*"}`;
 }
 
-/** One image has many spellings; what is no reference is told by the schema. */
+/** One image has many spellings; the schema reports invalid references. */
 function canonicalReference(text: unknown): string | undefined {
   if (typeof text !== "string" || checkReference(text) !== undefined) return undefined;
   return formatReference(parseReference(text));
 }
 
-/** No file can lie below another file: `a` and `a/b` fit into no folder. */
+/** A file cannot be below another file: `a` and `a/b` conflict. */
 function nested(files: readonly Partial<FileEntry>[], report: Report): void {
   const paths = files.map((it) => {
     try {
@@ -446,14 +448,17 @@ function nested(files: readonly Partial<FileEntry>[], report: Report): void {
       if (other !== undefined && above !== "") {
         report(
           ["files", index],
-          `wants to lie below "${above}", which is a file: files[${other}]; give one of them as: other/name`,
+          `is below "${above}", which is a file: files[${other}]; give one of them as: other/name`,
         );
       }
     }
   });
 }
 
-/** Path of a `files:` entry below `files/`: `as`, or the last segment of its URL or path. Throws a plain Error when there is none. */
+/**
+ * Path of a `files:` entry below `files/`: `as`, or the last segment of its URL or path. Throws a plain Error when
+ * there is none.
+ */
 export function filePathOf(entry: NonNullable<Manifest["files"]>[number]): string {
   if (entry.as !== undefined) return entry.as;
   const place = entry.url ?? entry.urls?.[0];
@@ -501,7 +506,7 @@ function onlyOneProof(entry: object, path: PropertyKey[], report: Report): void 
   const present = ["sha256", "integrity", "checksums"].filter(
     (key) => (entry as Record<string, unknown>)[key] !== undefined,
   );
-  if (present.length > 1) report(path, `says its digest twice: ${present.join(" and ")}`);
+  if (present.length > 1) report(path, `gives its digest twice: ${present.join(" and ")}`);
 }
 
 function unique(
@@ -525,7 +530,7 @@ function unique(
   });
 }
 
-/** Line (1-based) of the deepest node of `path` that the document has. */
+/** Line (1-based) of the deepest existing node of `path`. */
 function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
   for (let depth = path.length; depth > 0; depth--) {
     const keys = path.slice(0, depth);
@@ -552,7 +557,7 @@ function formatPath(path: readonly PropertyKey[]): string {
     .join("");
 }
 
-/** JSON with sorted keys, without spaces unless `indent` says so: the same value always gives the same text. */
+/** JSON with sorted keys, without spaces unless `indent` is set: the same value always gives the same text. */
 export function canonicalJson(value: unknown, indent = 0): string {
   const sorted = (_key: string, it: unknown) =>
     it !== null && typeof it === "object" && !Array.isArray(it) && !isSorted(Object.keys(it))
@@ -561,7 +566,7 @@ export function canonicalJson(value: unknown, indent = 0): string {
   return JSON.stringify(value, sorted, indent);
 }
 
-/** Nearly everything that was read from a lock is: it need not be copied. */
+/** Nearly everything read from a lock is sorted and need not be copied. */
 function isSorted(keys: readonly string[]): boolean {
   return keys.every((it, index) => index === 0 || (keys[index - 1] ?? "") < it);
 }

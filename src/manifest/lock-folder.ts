@@ -1,5 +1,5 @@
 /**
- * The folder `x.lock.d/` beside a lock: small blobs that the lock depends on, by digest. docs/manifest.md, "The lock".
+ * The folder `x.lock.d/` next to a lock: small blobs that the lock depends on, by digest. docs/manifest.md, "The lock".
  */
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -36,7 +36,7 @@ export class LockFolder {
     );
   }
 
-  /** @throws {AirferryError} ERR_LOCK_INVALID when it is missing or its bytes are not the digest's */
+  /** @throws {AirferryError} ERR_LOCK_INVALID when it is missing or its bytes do not match the digest */
   async get(digest: Digest): Promise<Buffer> {
     const file = this.fileOf(digest);
     const bytes = await readFile(file).catch(() => undefined);
@@ -45,13 +45,13 @@ export class LockFolder {
       throw new AirferryError(
         "ERR_LOCK_INVALID",
         `cannot read "${basename(file)}" of the lock: ${bytes ? `expected ${digest}, got ${actual}` : "missing"}`,
-        { path: file, hint: "restore the folder beside the lock, or run airferry lock MANIFEST --update" },
+        { path: file, hint: "restore the folder next to the lock, or run airferry lock MANIFEST --update" },
       );
     }
     return bytes;
   }
 
-  /** Removes blobs that no lock entry refers to any more. */
+  /** Removes blobs that no lock entry refers to. */
   async retain(used: ReadonlySet<string>): Promise<void> {
     for (const name of await readdir(this.#dir).catch(() => [])) {
       const digest = parseHex(name);

@@ -1,6 +1,6 @@
 /**
- * `x.state.json` beside the manifest: the serial of the stream and what was packed last. Losing it costs a serial chain,
- * not a bundle.
+ * `x.state.json` next to the manifest: the serial of the stream and what was packed last. Losing it breaks the serial
+ * chain, not a bundle.
  */
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
@@ -27,7 +27,7 @@ export type State = z.output<typeof schema>;
 
 /**
  * Undefined when nothing was packed yet.
- * @throws {AirferryError} ERR_LOCK_INVALID when it is not what airferry writes
+ * @throws {AirferryError} ERR_LOCK_INVALID when airferry did not write it like this
  */
 export async function readState(file: string): Promise<State | undefined> {
   const text = await readFile(file, "utf8").catch(() => undefined);

@@ -1,5 +1,5 @@
 /**
- * The ready manifests that come with the program: the files of manifests/, or, in the single-file build, what was put into it.
+ * The ready manifests that ship with the program: the files of manifests/, or an asset of the single-file build.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,17 +1,18 @@
 /**
- * The digest of one manifest entry, by which the lock knows whether its text changed. The lock is committed, so nothing in it may tell a
- * secret: of a URL's query what grants access is left out, and what is left is hashed slowly. docs/manifest.md, "The lock".
+ * The digest of one manifest entry, by which the lock detects whether its text changed. The lock is committed, so it
+ * must not reveal a secret: the parts of a URL's query that grant access are dropped, and the rest is hashed slowly.
+ * docs/manifest.md, "The lock".
  */
 import { createHash, scryptSync } from "node:crypto";
 import { canonicalJson } from "./load.ts";
 
-/** Parameters that say who asks, or until when, and not for what: another value of theirs asks for the same. */
+/** Parameters that identify the caller or an expiry, not the content: changing their value requests the same. */
 const ACCESS =
   /token|secret|passw|pwd|auth|signature|credential|session|api.?key|expire|^x-(?:amz|goog|ms|oss|cos)-|^(?:sig|sign|key|key-pair-id|policy|jwt|code|hash|hmac|t|e|s|st|se|sp|sv|sr|spr|ske|skt|sks|skv|skoid|sktid)$/i;
-/** 16 MiB and some 50 ms for each guess. */
+/** 16 MiB and some 50 ms per guess. */
 const SCRYPT = { N: 16_384, r: 8, p: 1 };
 
-/** SHA-256 (hex) of an entry's canonical JSON, with a slow hash in place of each URL's query and nothing in place of secrets. */
+/** SHA-256 (hex) of an entry's canonical JSON, with a slow hash instead of each URL's query and without secrets. */
 export function requestDigest(entry: unknown): string {
   const shown = JSON.parse(JSON.stringify(entry), (_key, it) => (typeof it === "string" ? withoutSecrets(it) : it));
   return createHash("sha256").update(canonicalJson(shown)).digest("hex");

@@ -1,6 +1,6 @@
 /**
- * The manifest: what to mirror, as a zod schema from which the TypeScript types, the JSON Schema and the validation
- * all come. docs/manifest.md is its prose. No I/O.
+ * The manifest: what to mirror, as a zod schema, the source of the TypeScript types, the JSON Schema and the
+ * validation. See docs/manifest.md. No I/O.
  */
 import { z } from "zod";
 import type { HashAlgorithm } from "../io/digest.ts";
@@ -12,13 +12,13 @@ import { checkReference } from "../oci/reference.ts";
 
 const name = z
   .string()
-  .regex(NAME, "must start with a letter or digit and hold only letters, digits, '.', '_' and '-'")
+  .regex(NAME, "must start with a letter or digit and contain only letters, digits, '.', '_' and '-'")
   .max(MAX_NAME_BYTES);
 const url = z
   .string()
   .regex(/^https?:\/\/[^\s]+$/, { error: "must be an http:// or https:// URL", abort: true })
   .regex(/^https?:\/\/[^/?#@]*([/?#]|$)/, {
-    error: "must not hold a user or password: they would be recorded; put them under hosts:",
+    error: "must not contain a user or password, which would be recorded; put them under hosts:",
     abort: true,
   })
   .refine((it) => URL.canParse(it), "cannot be read as a URL");
@@ -77,7 +77,7 @@ const proof = {
     .string()
     .refine(isIntegrity, "must be an SRI string: sha256-, sha384- or sha512- and the base64 of as many bits")
     .optional()
-    .describe("SRI string of any algorithm, for example sha512-…"),
+    .describe("SRI string with any of these algorithms, for example sha512-…"),
   checksums: checksums.optional(),
   max_size: maxSize,
 };
@@ -90,14 +90,12 @@ const isos = z.strictObject({
   ...proof,
   keys: keys
     .optional()
-    .describe(
-      "OpenPGP keys of the repositories inside, carried for airferry.repo; left out: those in the image's root",
-    ),
+    .describe("OpenPGP keys of the repositories inside, carried for airferry.repo; default: those in the image's root"),
   fingerprints: fingerprints.optional(),
   packages: z
     .boolean()
     .optional()
-    .describe("true: closures of rpms entries count on the packages of this DVD, which are then not carried again"),
+    .describe("true: closures of rpms entries use the packages of this DVD, which are then not carried again"),
 });
 
 const files = z.strictObject({
@@ -125,11 +123,11 @@ const rpms = z.strictObject({
   repo_gpgcheck: z
     .boolean()
     .optional()
-    .describe("true: upstream's repomd.xml must be signed by `keys`; default: checked when a signature is there"),
+    .describe("true: upstream's repomd.xml must be signed by `keys`; default: checked when a signature exists"),
   on_bad_package: z
     .enum(["fail", "quarantine"])
     .optional()
-    .describe("A package with a wrong digest or signature, or that is listed and not there (default: fail)"),
+    .describe("A package with a wrong digest or signature, or that is listed but missing (default: fail)"),
   legacy_signatures: z
     .boolean()
     .optional()
@@ -137,7 +135,7 @@ const rpms = z.strictObject({
   packages: z
     .array(module_)
     .optional()
-    .describe("name, name.arch, NEVRA glob, @group, @^environment, @module:stream; left out: the whole repository"),
+    .describe("name, name.arch, NEVRA glob, @group, @^environment, @module:stream; default: the whole repository"),
   exclude: z.array(z.string().min(1)).optional(),
   arch: z
     .array(z.string().regex(/^[a-z0-9_]+$/))
@@ -162,10 +160,10 @@ const rpms = z.strictObject({
   module_hotfixes: z
     .boolean()
     .optional()
-    .describe("true: a vendor's repository whose packages go before module streams of the same names"),
+    .describe("true: a vendor's repository whose packages take precedence over module streams of the same names"),
   multilib: z.boolean().optional(),
   baseline: z.string().min(1).optional().describe("bare (default), or a file with the target's `rpm -qa` output"),
-  kickstart: z.boolean().optional().describe("Carry .treeinfo and the images it names (default: when upstream has it)"),
+  kickstart: z.boolean().optional().describe("Carry .treeinfo and the images it lists (default: if upstream has it)"),
   rpmrepo: z.boolean().optional().describe("Also put its packages into /rpmrepo/ (default: only loose folders)"),
 });
 
@@ -174,7 +172,8 @@ const reference = z
   .min(1)
   .superRefine((text, context) => {
     const wrong = text === "" ? undefined : checkReference(text);
-    if (wrong) context.addIssue({ code: "custom", message: `is no image reference: ${wrong.fault}; ${wrong.hint}` });
+    if (wrong)
+      context.addIssue({ code: "custom", message: `is not an image reference: ${wrong.fault}; ${wrong.hint}` });
   });
 
 function isPattern(text: string): boolean {
@@ -189,16 +188,16 @@ const images = z.strictObject({
   ref: reference.optional(),
   tags: z
     .strictObject({
-      match: z.string().min(1).refine(isPattern, "is no regular expression").optional(),
-      newest: z.int().min(1).optional().describe("How many of those that match, by version; default: all"),
+      match: z.string().min(1).refine(isPattern, "is not a regular expression").optional(),
+      newest: z.int().min(1).optional().describe("How many of the matching tags, by version; default: all"),
     })
     .optional()
-    .describe("With a ref without a tag: which of the repository's tags to take"),
+    .describe("With a ref without a tag: which of the repository's tags to include"),
   list: z
     .string()
     .min(1)
     .optional()
-    .describe("A file that lists images one to a line; the entry's other keys count for all"),
+    .describe("A file that lists one image per line; the entry's other keys apply to all"),
   archive: z.string().min(1).optional().describe("docker-archive, OCI archive or OCI layout on disk"),
   chart: z
     .string()
@@ -206,24 +205,24 @@ const images = z.strictObject({
     .optional()
     .describe("A Helm chart of the HTTP repository at repo; charts of OCI registries are named with ref"),
   repo: url.optional().describe("The chart's repository: the address that index.yaml is below"),
-  version: z.string().min(1).optional().describe("The chart's version or range, as helm takes it; default: the newest"),
+  version: z.string().min(1).optional().describe("The chart's version or range, as in helm; default: the newest"),
   keys: keys.optional(),
   fingerprints: fingerprints.optional(),
-  images: z.literal(true).optional().describe("Take the images that the chart needs, too"),
+  images: z.literal(true).optional().describe("Include the images that the chart needs"),
   values: z
     .array(z.string().min(1))
     .min(1)
     .optional()
     .describe("Values files that the chart is rendered with for images"),
-  as: reference.optional().describe("Reference to serve it under; needed where an archive names none"),
+  as: reference.optional().describe("Reference to serve it under; required if an archive names none"),
   platforms: z
     .array(z.string().regex(PLATFORM, "must look like linux/amd64, linux/arm/v7 or windows(10.0.17763)/amd64"))
     .min(1)
     .optional()
-    .describe("Whose layers to carry: os/architecture, with a variant or a Windows version where several are there"),
+    .describe("Whose layers to carry: os/architecture, with a variant or a Windows version if there are several"),
   insecure: z.boolean().optional().describe("The registry speaks plain HTTP"),
   referrers: z.boolean().optional().describe("Carry signatures, attestations and SBOMs (default: true)"),
-  foreign_layers: z.boolean().optional().describe("Fetch foreign layers from the URLs they name"),
+  foreign_layers: z.boolean().optional().describe("Fetch foreign layers from the URLs that they name"),
   signatures: z
     .strictObject({ keys: z.array(z.string().min(1)).min(1) })
     .optional()
@@ -263,7 +262,7 @@ const credentials = z.strictObject({
   token_env: z.string().optional().describe("Environment variable that holds a bearer token"),
 });
 
-/** The whole manifest, before the checks that cross entries. */
+/** The whole manifest, before the checks across entries. */
 export const manifestSchema = z
   .strictObject({
     $schema: z.string().optional(),

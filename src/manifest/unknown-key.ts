@@ -10,15 +10,15 @@ interface Node {
 
 let schema: Node | undefined;
 
-/** Says that a key is none of its place, and what helps. `path` is where it stands, without the key. */
+/** Describes an unknown key, with a suggestion. `path` is its place, without the key. */
 export function unknownKey(key: string, path: readonly PropertyKey[]): string {
   schema ??= manifestJsonSchema() as Node;
   const here = Object.keys(nodeAt(schema, path)?.properties ?? {}).filter((it) => it !== "$schema");
   const near = closestWord(key, here) ?? here.find((it) => isSameKey(it, key));
   if (near !== undefined) return `is not a key of this place: did you mean ${near}?`;
   const elsewhere = placesOf(schema, key);
-  if (elsewhere.length > 0) return `is not a key of this place, but of ${elsewhere.slice(0, 3).join(" and ")}`;
-  return `is not a key of this place: there are ${here.join(", ")}`;
+  if (elsewhere.length > 0) return `unknown key here; it belongs to ${elsewhere.slice(0, 3).join(" and ")}`;
+  return `unknown key: expected one of ${here.join(", ")}`;
 }
 
 function nodeAt(root: Node, path: readonly PropertyKey[]): Node | undefined {

@@ -1,15 +1,15 @@
-/** `plan --why`: why a package or file is in the bundle, or was left out, told from the lock alone. */
+/** `plan --why`: why a package or file is in the bundle, or is not, from the lock alone. */
 import { AirferryError } from "../errors.ts";
 import { plural } from "../io/format.ts";
 import type { Lock } from "../sources/lock-document.ts";
 
-/** A dependency `(a if b)` of a carried package that did not bring a. */
+/** A dependency `(a if b)` of an included package that did not add a. */
 export interface LeftOutRow {
   /** Repository of the package. */
   name: string;
   package: string;
   needs: string;
-  /** Why it cannot be had, where it was to come: always, or since its condition holds. */
+  /** Why it is unavailable, if it was needed: always, or because its condition holds. */
   fault?: string;
 }
 
@@ -20,15 +20,15 @@ export function leftOutIn(lock: Lock): LeftOutRow[] {
   );
 }
 
-/** The same in a few lines for people: how many, and those that should have come. */
+/** The same in a few readable lines: how many, and those that were needed. */
 export function leftOutNotes(rows: readonly LeftOutRow[]): string[] {
   const chosen = rows.filter((it) => it.fault === undefined).length;
   const lines = rows.flatMap((it) =>
-    it.fault === undefined ? [] : [`${it.package} needs ${it.needs}, which cannot be had: ${it.fault}`],
+    it.fault === undefined ? [] : [`${it.package} needs ${it.needs}, which is unavailable: ${it.fault}`],
   );
   if (chosen > 0) {
     lines.unshift(
-      `${plural(chosen, "conditional dependency is", "conditional dependencies are")} left out: nothing carried meets the condition; conditional_deps: always carries what they name`,
+      `${plural(chosen, "conditional dependency is", "conditional dependencies are")} skipped: no included package meets the condition; to include what they name: conditional_deps: always`,
     );
   }
   return lines;
@@ -57,12 +57,12 @@ export async function whyIn(lock: Lock, name: string): Promise<string[]> {
   for (const it of leftOutIn(lock)) {
     if (!it.needs.split(/[\s()]+/).includes(name)) continue;
     lines.push(
-      `not for ${it.package} (rpm ${it.name}), which needs ${it.needs}: ${it.fault ?? "nothing carried meets the condition"}`,
+      `not for ${it.package} (rpm ${it.name}), which needs ${it.needs}: ${it.fault ?? "no included package meets the condition"}`,
     );
   }
   if (lines.length === 0) {
-    throw new AirferryError("ERR_USAGE", `cannot say why "${name}" is in the bundle: it is not`, {
-      hint: "airferry plan MANIFEST lists everything that is",
+    throw new AirferryError("ERR_USAGE", `cannot explain "${name}": it is not in the bundle`, {
+      hint: "list its content: airferry plan MANIFEST",
     });
   }
   return lines;

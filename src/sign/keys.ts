@@ -1,7 +1,7 @@
 /**
- * Key material for signing bundles: the kinds of keys we use, their ids, and public key files in PEM.
- * A key is identified by what it is, never by how its file spells it: ids are taken over the re-encoded SPKI, so that the
- * same key in two encodings counts once. See docs/format.md, "Signatures".
+ * Key material for signing bundles: the supported kinds of keys, their ids, and public key files in PEM. A key is
+ * identified by its value, never by its file's encoding: ids are computed over the re-encoded SPKI, so the same key in
+ * two encodings counts once. See docs/format.md, "Signatures".
  */
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { open } from "node:fs/promises";
@@ -11,10 +11,10 @@ import { hintOf } from "../io/atomic.ts";
 /** Largest key file that is read. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
 
-/** The kinds of signing keys; P-256 is what cosign, openssl and every HSM handle alike. */
+/** The kinds of signing keys; cosign, openssl and every HSM support P-256. */
 export type KeyKind = "p256" | "p384" | "rsa" | "ed25519";
 
-/** A public key that somebody chose to trust. */
+/** A trusted public key. */
 export interface TrustedKey {
   /** SHA-256 (lower-case hex) of the canonical SPKI DER. */
   keyid: string;
@@ -22,18 +22,18 @@ export interface TrustedKey {
   keyid16: string;
   kind: KeyKind;
   publicKey: KeyObject;
-  /** The file it came from, for messages. */
+  /** Its file, for messages. */
   file: string;
 }
 
-/** Makes a fresh P-256 key pair. */
+/** Creates a P-256 key pair. */
 export function generateSigningKey(): { privateKey: KeyObject; publicKey: KeyObject } {
   return generateKeyPairSync("ec", { namedCurve: "P-256" });
 }
 
 /**
  * Returns which kind of signing key this is.
- * @throws {AirferryError} ERR_KEY_INVALID for kinds and sizes that bundles are not signed with
+ * @throws {AirferryError} ERR_KEY_INVALID for unsupported kinds and sizes
  */
 export function keyKindOf(key: KeyObject, file: string): KeyKind {
   const details = key.asymmetricKeyDetails ?? {};
@@ -53,8 +53,8 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
       actual,
       hint:
         key.type === "private"
-          ? "make a key with: airferry keygen --out NAME"
-          : "bundles are signed with other kinds of keys: ask the packer for the public key of the one that signs",
+          ? "create a key with: airferry keygen --out NAME"
+          : "bundles are signed with other kinds of keys: ask the packer for the public key of the signing key",
     },
   );
 }
@@ -88,12 +88,15 @@ export function trustedKeyOf(key: KeyObject, file: string): TrustedKey {
   return { keyid, keyid16: keyid.slice(0, 16), kind, publicKey: key, file };
 }
 
-/** The body ends at the next five dashes: a block without an end is not searched for one through all of the file, again and again. */
+/**
+ * The body ends at the next five dashes, so that a block without an end does not cause repeated searches of the whole
+ * file.
+ */
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([^-]*(?:-(?!----)[^-]*)*)-----END \1-----/g;
 
 /**
  * Reads every `PUBLIC KEY` block of one PEM file, in order. Text around the blocks is ignored.
- * @throws {AirferryError} ERR_KEY_INVALID when there is none, or a block is broken or something else
+ * @throws {AirferryError} ERR_KEY_INVALID when there is none, or a block is broken or of another type
  */
 export function parsePublicKeys(bytes: Uint8Array, file: string): TrustedKey[] {
   if (bytes.length > MAX_KEY_FILE_BYTES) throw notAKey(file, `${bytes.length} bytes`);
@@ -124,13 +127,13 @@ function notAKey(file: string, actual: string, cause?: unknown): AirferryError {
       hint: isPrivate
         ? "give the .pub file; a private key never belongs on the far side"
         : actual.includes("PGP")
-          ? "this is an OpenPGP key, which packages are signed with; give the .pub file of the key that signs bundles"
-          : "give the .pub file of the key pair, as keygen or cosign generate-key-pair wrote it",
+          ? "this is an OpenPGP key, which signs packages; give the .pub file of the key that signs bundles"
+          : "give the .pub file of the key pair, written by keygen or cosign generate-key-pair",
     },
   );
 }
 
-/** What a key file is read for: its name in messages, and what helps where it is not there. */
+/** The purpose of a key file: its name in messages, and the hint if it is missing. */
 export interface KeyPurpose {
   what: string;
   hint: string;
@@ -142,10 +145,10 @@ const FAULTS = new Map([
   ["EISDIR", "it is a folder"],
 ]);
 
-/** Whoever checks a bundle gets the key from whoever signed it. One that is made here would trust nobody. */
+/** The key comes from the signer; a key created here would trust nobody. */
 const TRUSTED: KeyPurpose = {
   what: "trusted key",
-  hint: "give the public key of who packs: a .pub file that came from there by another way than the bundle",
+  hint: "give the packer's public key: a .pub file received out of band",
 };
 
 /**
@@ -171,7 +174,7 @@ export async function readKeyFile(file: string, purpose: KeyPurpose): Promise<Bu
     await using handle = await open(file, "r");
     const buffer = Buffer.alloc(MAX_KEY_FILE_BYTES + 1);
     let length = 0;
-    // Looped, because a pipe (`--key <(pass …)`) hands over a part at a time.
+    // In a loop, because a pipe (`--key <(pass …)`) delivers a part at a time.
     for (;;) {
       const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
       if (bytesRead === 0) break;

@@ -1,8 +1,8 @@
 /**
  * OpenPGP keys of upstreams: read from files with any number of armor blocks or from binary keyrings, pinned by primary
- * fingerprint. Certificates that nobody here can use (version 3 or 5, post-quantum, broken) are skipped and listed, never
- * a failure: RHEL 10's key file holds one. The user chose the key, so its primary key needs no self-signature; subkeys
- * must be bound to it. See RFC 9580 section 10.
+ * fingerprint. Unsupported certificates (version 3 or 5, post-quantum, broken) are skipped and listed, never a failure:
+ * RHEL 10's key file has one. The user chose the key, so its primary key needs no self-signature; subkeys must be bound
+ * to it. See RFC 9580 section 10.
  */
 import { config as defaults, enums, type Key, type KeyID, readKey, Subkey } from "openpgp";
 import { AirferryError } from "../errors.ts";
@@ -12,12 +12,15 @@ import { dearmorAll, type Packet, splitPackets } from "./openpgp-packets.ts";
 /** Largest key file, and most certificates in all files together, copies included. */
 export const MAX_OPENPGP_KEYS_BYTES = 4 * 1024 * 1024;
 const MAX_CERTIFICATES = 1000;
-/** Of one certificate: its user ids, subkeys and signatures. Vendors' keys have some ten, people's that many have signed some hundred. */
+/**
+ * User ids, subkeys and signatures of one certificate. Vendors' keys have about ten, widely signed personal keys some
+ * hundred.
+ */
 const MAX_PACKETS = 1000;
 
 const TAG_PUBLIC_KEY = 6;
 
-/** Weak by today's measure, yet what some repositories are signed with; `legacy` decides at the signature. */
+/** Weak today, but still used by some repositories; `legacy` decides at the signature. */
 const CONFIG = {
   ...defaults,
   minRSABits: 1024,
@@ -33,7 +36,7 @@ interface OpenPgpKey {
   keyids: string[];
   userIds: string[];
   created: Date;
-  /** When the primary key runs out; undefined: never. */
+  /** When the primary key expires; undefined: never. */
   expires: Date | undefined;
   revoked: boolean;
   /** The certificate alone, ASCII-armored. */
@@ -42,17 +45,18 @@ interface OpenPgpKey {
   readonly key: Key;
 }
 
-/** Keys that signatures are checked with. */
+/** Keys for checking signatures. */
 export interface OpenPgpKeyring {
   readonly keys: readonly OpenPgpKey[];
-  /** What the files held besides, one reason each, for a report. */
+  /** Skipped content of the files, one reason each. */
   readonly skipped: readonly string[];
 }
 
 /**
  * Reads key files (their bytes), ASCII-armored or binary, in order; copies of one certificate are merged, so that a
  * revocation or a renewal in any of them counts.
- * @param options.fingerprints keep only these primary fingerprints (upper-case hex); `name` says in messages whose keys
+ * @param options.fingerprints keep only these primary fingerprints (upper-case hex); `name` names their owner in
+ *   messages
  * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when no usable key remains; ERR_SIZE_LIMIT
  */
 export async function readOpenPgpKeyring(
@@ -101,7 +105,7 @@ function noKey(name: string, fault: string, skipped: readonly string[]): Airferr
   });
 }
 
-/** Returns the bytes of every certificate of one file: a primary key packet and all up to the next. */
+/** Returns the bytes of every certificate of one file: a primary key packet and everything up to the next. */
 async function certificatesOf(bytes: Uint8Array, skipped: string[]): Promise<Packet[][]> {
   const certificates: Packet[][] = [];
   for (const block of await dearmorAll(bytes, "PUBLIC KEY BLOCK", (reason) => skipped.push(reason))) {
@@ -161,11 +165,11 @@ function idOf(keyId: KeyID): string {
 export interface FoundKey {
   owner: OpenPgpKey;
   packet: Key["keyPacket"] | Subkey["keyPacket"];
-  /** Why it must not be believed for a signature of that time. */
+  /** Why it must not be trusted for a signature of that time. */
   fault?: string;
 }
 
-/** Finds the (sub)keys with this id (upper-case hex) and says whether each was good for a signature made at `time`. */
+/** Finds the (sub)keys with this id (upper-case hex) and whether each was valid for a signature made at `time`. */
 export async function findKeys(keyring: OpenPgpKeyring, keyid: string, time: Date): Promise<FoundKey[]> {
   const found: FoundKey[] = [];
   for (const owner of keyring.keys.filter((it) => it.keyids.includes(keyid))) {
@@ -180,7 +184,7 @@ export async function findKeys(keyring: OpenPgpKeyring, keyid: string, time: Dat
 }
 
 async function primaryFault({ key, expires, created }: OpenPgpKey, time: Date): Promise<string | undefined> {
-  // A key that was merely retired stays good for what it signed before.
+  // A key that was only retired stays valid for earlier signatures.
   if (await key.isRevoked(undefined, undefined, time, CONFIG)) return "the key is revoked";
   if (time < created) return `the key is newer (${day(created)}) than the signature (${day(time)})`;
   if (expires && time >= expires) return `the key expired on ${day(expires)}, the signature is of ${day(time)}`;
@@ -191,7 +195,7 @@ async function subkeyFault(owner: OpenPgpKey, part: Subkey, time: Date): Promise
   const primary = await primaryFault(owner, time);
   if (primary) return primary;
   try {
-    // Without a date: binding and back signature must hold, whenever they were (re)made.
+    // Without a date: binding and back signature must be valid, whenever they were (re)created.
     const signing = await owner.key.getSigningKey(part.getKeyID(), null, undefined, CONFIG);
     if (signing.keyPacket !== part.keyPacket) return "the subkey is not for signing";
     const expires = await part.getExpirationTime(null, CONFIG);

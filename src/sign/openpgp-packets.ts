@@ -1,7 +1,7 @@
 /**
  * OpenPGP framing: armor blocks (a file may hold several), packets, and the fields of a signature packet that its check
- * needs, in versions 3, 4 and 6. What the library (openpgp.js) reads, it reads; version 3 signatures, which RPMs of EL7
- * still carry, it does not. See RFC 9580 sections 4.2, 5.2 and 6.2.
+ * needs, in versions 3, 4 and 6. The library (openpgp.js) does the parsing, except for version 3 signatures, which RPMs
+ * of EL7 still have. See RFC 9580 sections 4.2, 5.2 and 6.2.
  */
 import { config as defaults, SignaturePacket, unarmor } from "openpgp";
 
@@ -19,8 +19,8 @@ const ARMOR_BEGIN = /^-----BEGIN PGP ([A-Z ,/0-9]{1,64})-----[ \t]{0,64}\r?\n/gm
 const MAX_ARMOR_BLOCKS = 1000;
 
 /**
- * Returns the binary content of every armor block of one of these kinds ("PUBLIC KEY BLOCK", "SIGNATURE"), in order; bytes
- * without any armor are returned as they are. Blocks that do not decode are left out and reported to `skipped`.
+ * Returns the binary content of every armor block of one of these kinds ("PUBLIC KEY BLOCK", "SIGNATURE"), in order;
+ * bytes without any armor are returned unchanged. Blocks that do not decode are reported to `skipped`.
  */
 export async function dearmorAll(
   bytes: Uint8Array,
@@ -50,7 +50,7 @@ export async function dearmorAll(
   return blocks;
 }
 
-/** Every block from its BEGIN to the END of the same kind; a BEGIN whose END is nowhere ends the search for that kind. */
+/** Every block from its BEGIN to the END of the same kind; a BEGIN without END ends the search for that kind. */
 function* armorBlocks(text: string): Generator<{ block: string; kind: string }> {
   const endless = new Set<string>();
   const begin = new RegExp(ARMOR_BEGIN);
@@ -61,7 +61,7 @@ function* armorBlocks(text: string): Generator<{ block: string; kind: string }> 
     const at = text.indexOf(end, begin.lastIndex - 1);
     if (at < 0) {
       endless.add(kind);
-      // As many kinds as there are names would be as many searches.
+      // Every distinct name would otherwise cost one search.
       if (endless.size > 16) return;
       continue;
     }
@@ -87,7 +87,7 @@ export function splitPackets(bytes: Uint8Array): Packet[] {
     const isNew = (first & 0x40) !== 0;
     const { length, start } = isNew ? newLength(view, at + 1) : oldLength(view, at + 1, first & 3);
     const end = start + length;
-    if (!(end <= view.length)) throw new Error(`an OpenPGP packet at byte ${at} is cut short`);
+    if (!(end <= view.length)) throw new Error(`an OpenPGP packet at byte ${at} is truncated`);
     const tag = isNew ? first & 0x3f : (first >> 2) & 0x0f;
     packets.push({ tag, body: view.subarray(start, end), bytes: view.subarray(at, end) });
     at = end;
@@ -109,15 +109,15 @@ function oldLength(view: Buffer, at: number, type: number): { length: number; st
   return { length: at + size <= view.length ? view.readUIntBE(at, size) : Number.NaN, start: at + size };
 }
 
-/** What is needed to check one signature packet. */
+/** Everything needed to check one signature packet. */
 export interface ParsedSignature {
   version: number;
-  /** 0: bytes as they are; 1: text, line ends as CRLF. */
+  /** 0: raw bytes; 1: text, line ends as CRLF. */
   type: number;
   algorithm: number;
   hash: number;
   created: Date;
-  /** When the signature itself runs out, if ever. */
+  /** When the signature itself expires, if ever. */
   expires?: Date;
   /** Upper-case hex of the issuer's 8-byte key id; empty when not named. */
   keyid: string;
@@ -125,7 +125,7 @@ export interface ParsedSignature {
   salt: Uint8Array;
   /** Hashed after the data. */
   trailer: Uint8Array;
-  /** Algorithm-specific numbers, as they stand in the packet. */
+  /** Algorithm-specific numbers, as in the packet. */
   material: Uint8Array;
 }
 
@@ -144,7 +144,7 @@ export function readSignatures(bytes: Uint8Array, skipped: (reason: string) => v
   const signatures: ParsedSignature[] = [];
   for (const { tag, body } of packets) {
     if (tag !== TAG_SIGNATURE) {
-      skipped(`a packet that is no signature: tag ${tag}`);
+      skipped(`a packet that is not a signature: tag ${tag}`);
       continue;
     }
     try {
@@ -159,7 +159,7 @@ export function readSignatures(bytes: Uint8Array, skipped: (reason: string) => v
 /** RFC 9580 section 5.2.2. */
 function readVersion3(body: Uint8Array): ParsedSignature {
   const view = Buffer.from(body.buffer, body.byteOffset, body.length);
-  if (view.length < 22 || view[1] !== 5) throw new Error("a version 3 signature that is cut short");
+  if (view.length < 22 || view[1] !== 5) throw new Error("a truncated version 3 signature");
   return {
     version: 3,
     type: view.readUInt8(2),
@@ -173,7 +173,7 @@ function readVersion3(body: Uint8Array): ParsedSignature {
   };
 }
 
-/** RFC 9580 sections 5.2.3 and 5.2.4; the library reads the subpackets and refuses critical ones it does not know. */
+/** RFC 9580 sections 5.2.3 and 5.2.4; the library reads the subpackets and refuses unknown critical ones. */
 function readVersion4(body: Uint8Array): ParsedSignature {
   const view = Buffer.from(body.buffer, body.byteOffset, body.length);
   const [version] = view;

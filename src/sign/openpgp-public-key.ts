@@ -1,6 +1,6 @@
 /**
- * OpenPGP public keys and signature values in the forms that node:crypto takes: RSA, DSA, ECDSA on NIST curves, EdDSA.
- * See RFC 9580 sections 5.5.5 and 5.2.3.1; DSA keys in DER: RFC 3279 section 2.3.2.
+ * OpenPGP public keys and signature values in the forms that node:crypto accepts: RSA, DSA, ECDSA on NIST curves,
+ * EdDSA. See RFC 9580 sections 5.5.5 and 5.2.3.1; DSA keys in DER: RFC 3279 section 2.3.2.
  */
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { enums, type Key, type Subkey } from "openpgp";
@@ -85,12 +85,12 @@ function base64url(bytes: Uint8Array): string {
 }
 
 /**
- * Returns the signature's value for `key`: the number for RSA, r||s for DSA and ECDSA, 64 or 114 bytes for EdDSA; undefined
- * when the packet's algorithm is not the key's or its numbers do not fit.
+ * Returns the signature's value for `key`: the number for RSA, r||s for DSA and ECDSA, 64 or 114 bytes for EdDSA;
+ * undefined when the packet's algorithm is not the key's or its numbers are out of range.
  */
 export function signatureOf(signature: ParsedSignature, keyAlgorithm: number, key: KeyObject): Buffer | undefined {
   const { algorithm, material } = signature;
-  // Old RSA keys are told apart by use (1, 3); their signatures are the same.
+  // Old RSA keys have separate ids by use (1, 3); their signatures are the same.
   const isRsa = (it: number) => it === rsaEncryptSign || it === rsaSign;
   if (algorithm !== keyAlgorithm && !(isRsa(algorithm) && isRsa(keyAlgorithm))) return undefined;
   if (algorithm === ed25519 || algorithm === ed448) return Buffer.from(material);

@@ -1,5 +1,5 @@
 /**
- * The bundle's own OpenPGP key for RPM metadata that airferry rewrote or that upstream left unsigned: RSA-4096 with SHA-256
+ * The bundle's own OpenPGP key for RPM metadata that airferry rewrote or upstream did not sign: RSA-4096 with SHA-256
  * and no subkeys, since every EL client and gpg 2.2 reads that. Signatures are a pure function of bytes, key and time.
  * See docs/format.md, "RPM metadata".
  */
@@ -39,8 +39,8 @@ interface OpenPgpSigningKey {
 }
 
 /**
- * Makes an RSA-4096 key. The private half is encrypted with `password` (OpenPGP's own way: iterated S2K, AES-256); an
- * empty one leaves it plain. Both are ASCII-armored.
+ * Creates an RSA-4096 key. The private half is encrypted with `password` (OpenPGP: iterated S2K, AES-256); an empty one
+ * leaves it unencrypted. Both are ASCII-armored.
  * @param userId what people see: `airferry rpm signing key …`
  */
 export async function generateRpmKey(
@@ -63,7 +63,7 @@ export async function generateRpmKey(
 }
 
 /**
- * Reads and opens an RPM signing key file; any OpenPGP private key will do that gpg exported ASCII-armored.
+ * Reads and opens an RPM signing key file; any OpenPGP private key works that gpg exported ASCII-armored.
  * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_EXPOSED, as for any private key; ERR_KEY_INVALID; ERR_PASSWORD
  */
 export async function readRpmKey(file: string, passphrase: Passphrase): Promise<OpenPgpSigningKey> {
@@ -84,7 +84,7 @@ export async function readRpmKey(file: string, passphrase: Passphrase): Promise<
 
 const METADATA: KeyPurpose = {
   what: "OpenPGP key",
-  hint: "give the .rpm.key file that airferry keygen wrote; if there is none yet: airferry keygen --out NAME",
+  hint: "give the .rpm.key file that airferry keygen wrote; to create one: airferry keygen --out NAME",
 };
 
 /** Opens an ASCII-armored private key; `file` names it in messages. Throws as {@link readRpmKey} does. */
@@ -112,7 +112,7 @@ export async function openRpmKey(bytes: Uint8Array, passphrase: Passphrase, file
       throw new AirferryError("ERR_PASSWORD", `cannot open key "${file}": wrong passphrase, or the file is damaged`, {
         path: file,
         cause,
-        hint: "AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else the terminal gives the passphrase",
+        hint: "the passphrase comes from AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else the terminal",
       });
     }
   }
@@ -125,8 +125,8 @@ export async function openRpmKey(bytes: Uint8Array, passphrase: Passphrase, file
 
 /**
  * Returns a detached, ASCII-armored binary-mode signature. Same bytes, key and time: same signature.
- * @param time of the lock; a key that is newer than it signs with its own creation time, since no client takes a signature
- *   that is older than its key
+ * @param time of the lock; a newer key signs with its own creation time, since no client accepts a signature older than
+ *   its key
  */
 export async function detachedSign(bytes: Uint8Array, signingKey: OpenPgpSigningKey, time: Date): Promise<string> {
   const { key } = signingKey;
@@ -144,7 +144,7 @@ export async function detachedSign(bytes: Uint8Array, signingKey: OpenPgpSigning
     const fault = (cause as Error).message;
     throw new AirferryError("ERR_KEY_INVALID", `cannot sign with OpenPGP key ${signingKey.fingerprint}: ${fault}`, {
       cause,
-      hint: "make a fresh key pair with: airferry keygen --out NAME",
+      hint: "create a new key pair with: airferry keygen --out NAME",
     });
   }
 }

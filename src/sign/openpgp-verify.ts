@@ -1,8 +1,8 @@
 /**
  * Checks OpenPGP signatures over bytes or streams: RPM headers, repomd.xml.asc, checksum files. node:crypto does the
- * arithmetic while the data streams by, so that versions 3, 4 and 6 share one path; the keyring says which keys count.
- * Policy everywhere: one good signature by a key of the ring is enough; signatures by unknown keys or algorithms are
- * neither here nor there. See RFC 9580 section 5.2.4.
+ * arithmetic while the data streams by, so versions 3, 4 and 6 share one path; the keyring decides which keys count.
+ * Policy: one good signature by a key of the ring is enough; signatures by unknown keys or algorithms are ignored. See
+ * RFC 9580 section 5.2.4.
  */
 import { createHash, createVerify, type Hash, type KeyObject, type Verify, verify } from "node:crypto";
 import { readCleartextMessage } from "openpgp";
@@ -11,7 +11,7 @@ import { type FoundKey, findKeys, type OpenPgpKeyring } from "./openpgp-keyring.
 import { dearmorAll, type ParsedSignature, readSignatures } from "./openpgp-packets.ts";
 import { publicKeyOf, signatureOf } from "./openpgp-public-key.ts";
 
-/** Most signatures over one thing that are looked at. */
+/** Most signatures checked for one message. */
 const MAX_SIGNATURES = 64;
 
 /** What is known about one signature. Hex is upper-case; `time` is RFC 3339 and the signer's claim. */
@@ -25,7 +25,7 @@ interface OpenPgpSignatureInfo {
 
 /** Outcome over all signature packets. */
 export interface OpenPgpVerdict {
-  /** By keys of the ring, right, and made while the key was valid. */
+  /** Correct, by keys of the ring, and made while the key was valid. */
   good: OpenPgpSignatureInfo[];
   /** By keys of the ring, but wrong, or with a key that was revoked or expired at the time. */
   bad: (OpenPgpSignatureInfo & { reason: string })[];
@@ -37,7 +37,7 @@ export interface OpenPgpVerdict {
 interface OpenPgpVerifyOptions {
   /** Also count SHA-1, RSA under 2048 bits and DSA-1024: for old repositories that know nothing else. Default: false. */
   legacy?: boolean | undefined;
-  /** Time that signature expiry is judged by; default: now. */
+  /** Time to check signature expiry against; default: now. */
   now?: Date | undefined;
 }
 
@@ -87,7 +87,7 @@ interface Check {
   finish(): boolean;
 }
 
-/** Key ids are short enough to collide: the key that fits is the one that signed, and the others say nothing. */
+/** Key ids are short enough to collide: the matching key is the signer, and the others mean nothing. */
 function conclude(candidates: readonly Check[], verdict: OpenPgpVerdict): void {
   const outcomes = candidates.map(({ signature, found, finish }) => ({
     info: infoOf(signature, found),
@@ -105,7 +105,10 @@ function infoOf(signature: ParsedSignature, found?: FoundKey): OpenPgpSignatureI
   return { fingerprint: found?.owner.fingerprint ?? "", keyid, time: created.toISOString().replace(".000Z", "Z") };
 }
 
-/** Returns a check for each key that may have made the signature; what can be told without the data goes to `verdict`. */
+/**
+ * Returns a check for each key that may have made the signature; outcomes that do not need the data are added to
+ * `verdict`.
+ */
 async function prepare(
   signature: ParsedSignature,
   keyring: OpenPgpKeyring,
@@ -147,7 +150,7 @@ async function prepare(
   return checks;
 }
 
-/** Clocks may differ; what is signed for later than that is for some other day, or the clock here is wrong. */
+/** Clocks may differ; a signature dated later than this is not valid yet, or the clock here is wrong. */
 const MAX_AHEAD_MS = 24 * 60 * 60 * 1000;
 
 function timeFault({ created, expires }: ParsedSignature, now: Date): string | undefined {
@@ -181,7 +184,7 @@ function checkOf(signature: ParsedSignature, found: FoundKey, key: KeyObject, ha
   };
 }
 
-/** Turns lone LF into CRLF, across chunks: what text signatures are made over. */
+/** Converts lone LF to CRLF, across chunks: the form that text signatures cover. */
 class LineEnds {
   #endedInCr = false;
 
@@ -215,14 +218,14 @@ export async function verifyDetached(
   return verdict;
 }
 
-/** Tells whether bytes look like a clear-signed text. */
+/** Returns whether bytes look like a clear-signed text. */
 export function isClearsigned(bytes: Uint8Array): boolean {
   return Buffer.from(bytes).includes("-----BEGIN PGP SIGNED MESSAGE-----");
 }
 
 /**
- * Checks a clear-signed file and returns the text that the signatures are over, lines ending in LF: nothing outside of it
- * may be believed.
+ * Checks a clear-signed file and returns the text that the signatures cover, lines ending in LF: nothing outside of it
+ * may be trusted.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID when it is not one well-formed clear-signed message; `path` names it
  */
 export async function verifyClearsigned(
@@ -236,7 +239,7 @@ export async function verifyClearsigned(
   return { ...(await verifyOpenPgpSignature(signed, packets, keyring, options)), text: `${text}\n` };
 }
 
-/** Returns the text (LF, no final line end) and signature packets of a clear-signed file, checking nothing. */
+/** Returns the text (LF, no final line end) and signature packets of a clear-signed file, without checks. */
 export async function readClearsigned(bytes: Uint8Array, path: string): Promise<{ text: string; packets: Uint8Array }> {
   try {
     const source = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -259,9 +262,10 @@ function signatureBlock(source: string): Uint8Array {
 
 /**
  * Returns the distinct fingerprints of the good signatures, sorted.
- * @param about said after the path in the message: how many bytes, for which artifact
- * @param weak the hint where a key of the ring signed, but too weakly to count
- * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE naming `path`, every signature and why it does not count, when none is good
+ * @param about added after the path in the message: how many bytes, for which artifact
+ * @param weak the hint if a key of the ring signed, but too weakly to count
+ * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE naming `path`, every signature and why it does not count, when none is
+ *   good
  */
 export function requireGoodSignature(
   verdict: OpenPgpVerdict,

@@ -11,30 +11,30 @@ import { parseJson } from "../io/json.ts";
 import { shellWord } from "../io/shell.ts";
 import { type KeyPurpose, keyKindOf, readKeyFile } from "./keys.ts";
 
-/** Gives the passphrase of a key file; asked only when the key needs one. `what` names the file, for a prompt. */
+/** Returns the passphrase of a key file; called only when the key needs one. `what` names the file, for a prompt. */
 export type Passphrase = (what: string) => Promise<string>;
 
 const LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY";
 const LABELS = new Set([LABEL, "ENCRYPTED COSIGN PRIVATE KEY"]);
 const SCRYPT = { r: 8, p: 1 } as const;
-/** cosign refuses every other cost; so a hostile file cannot ask for gigabytes. */
+/** cosign refuses every other cost, so a hostile file cannot demand gigabytes. */
 const SCRYPT_COSTS = new Set([32768, 65536, 131072]);
 const SCRYPT_COST_WRITTEN = 131072;
-/** The most PBKDF2 rounds we take from a PKCS#8 file: some seconds of work. */
+/** Most PBKDF2 rounds accepted from a PKCS#8 file: some seconds of work. */
 const MAX_PBKDF2_ROUNDS = 10_000_000;
 const MAX_PRIVATE_KEY_BYTES = 64 * 1024;
 
 /**
- * The passphrase that the environment gives: AIRFERRY_PASSWORD, else COSIGN_PASSWORD. Empty only where one of them is set and none
- * has a value, as for keys without a passphrase; undefined where none is set.
+ * The passphrase from the environment: AIRFERRY_PASSWORD, else COSIGN_PASSWORD. Empty only if one of them is set and
+ * none has a value, as for keys without a passphrase; undefined if none is set.
  */
 export function passphraseIn(env: NodeJS.ProcessEnv): string | undefined {
   return env.AIRFERRY_PASSWORD || env.COSIGN_PASSWORD || (env.AIRFERRY_PASSWORD ?? env.COSIGN_PASSWORD);
 }
 
 /**
- * Returns the passphrase source of the command line: that of the environment (an empty value counts), else
- * `prompt`, which the cli gives when there is a terminal.
+ * Returns the passphrase source of the command line: the environment (an empty value counts), else `prompt`, which the
+ * cli passes when there is a terminal.
  */
 export function passphraseFrom(env: NodeJS.ProcessEnv, prompt?: Passphrase): Passphrase {
   return async (what) => {
@@ -70,9 +70,10 @@ export async function sealPrivateKey(key: KeyObject, password: string): Promise<
 }
 
 /**
- * Reads and opens a private key file. One that others can read is refused unless it is encrypted; one that others can change, always.
- * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_EXPOSED; ERR_KEY_INVALID for broken files and unsupported kinds; ERR_PASSWORD for a wrong
- *   passphrase
+ * Reads and opens a private key file. Refuses a file that others can read unless it is encrypted, and any file that
+ * others can change.
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_EXPOSED; ERR_KEY_INVALID for broken files and unsupported kinds;
+ *   ERR_PASSWORD for a wrong passphrase
  */
 export async function readPrivateKey(file: string, passphrase: Passphrase): Promise<KeyObject> {
   const exposure = await exposureOf(file);
@@ -132,7 +133,7 @@ function parseSealed(body: Buffer, file: string): { cost: number; salt: Buffer; 
   const nonce = fromBase64(it.cipher.nonce);
   const box = fromBase64(it.ciphertext);
   if (salt?.length !== 32 || nonce?.length !== 24 || !box || box.length < 17) {
-    throw broken(file, "salt, nonce or ciphertext of a wrong length");
+    throw broken(file, "salt, nonce or ciphertext of the wrong length");
   }
   return { cost: N, salt, nonce, box };
 }
@@ -150,7 +151,10 @@ async function openPbes2(body: Buffer, passphrase: Passphrase, file: string): Pr
   }
 }
 
-/** Finds PBKDF2's parameters by its object identifier: what follows it is SEQUENCE { OCTET STRING salt, INTEGER rounds }. */
+/**
+ * Finds PBKDF2's parameters by its object identifier: what follows it is SEQUENCE { OCTET STRING salt, INTEGER rounds
+ * }.
+ */
 function pbkdf2Rounds(der: Buffer): number {
   const at = der.indexOf(Buffer.from("06092a864886f70d01050c30", "hex"));
   if (at < 0) return 0;
@@ -186,14 +190,14 @@ function fromBase64(text: unknown): Buffer | undefined {
 
 const SIGNING: KeyPurpose = {
   what: "signing key",
-  hint: "give the .key file; if there is none yet, make a key pair with: airferry keygen --out NAME",
+  hint: "give the .key file; to create a key pair: airferry keygen --out NAME",
 };
 
 function wrongPassphrase(file: string, cause: unknown): AirferryError {
   return new AirferryError("ERR_PASSWORD", `cannot open key "${file}": wrong passphrase, or the file is damaged`, {
     path: file,
     cause,
-    hint: "AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else the terminal gives the passphrase",
+    hint: "the passphrase comes from AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else the terminal",
   });
 }
 
@@ -203,11 +207,11 @@ function broken(file: string, actual: string, cause?: unknown): AirferryError {
     actual.includes("EC PRIVATE") || actual.includes("RSA PRIVATE")
       ? `convert it with: openssl pkcs8 -topk8 -in ${shellWord(file)} -out ${shellWord(`${file}.p8`)}`
       : actual.includes("PUBLIC")
-        ? `the private key is in another file, which keygen names ${shellWord(file.replace(/\.pub$/, ".key"))}`
+        ? `the private key is in another file, named ${shellWord(file.replace(/\.pub$/, ".key"))}`
         : SIGNING.hint;
   return new AirferryError(
     "ERR_KEY_INVALID",
-    `cannot read private key "${file}": not a key we can use: expected ${expected}, got ${actual}`,
+    `cannot read private key "${file}": not a supported key: expected ${expected}, got ${actual}`,
     { path: file, expected, actual, cause, hint },
   );
 }

@@ -1,11 +1,11 @@
 /**
- * One raw signature over bytes in memory: DER for ECDSA, PKCS#1 v1.5 for RSA, plain Ed25519. SHA-256 throughout, the one
- * digest that every cosign and openssl agree on; P-384 keys of others may also have signed with SHA-384.
+ * One raw signature over bytes in memory: DER for ECDSA, PKCS#1 v1.5 for RSA, plain Ed25519. Always SHA-256, which
+ * every cosign and openssl supports; foreign P-384 keys may also have signed with SHA-384.
  */
 import { type KeyObject, sign, verify } from "node:crypto";
 import type { KeyKind } from "./keys.ts";
 
-/** Digest that a signature was made over, by its name in Sigstore bundles. */
+/** Digest algorithm of a signature, by its name in Sigstore bundles. */
 export type MessageDigest = "SHA2_256" | "SHA2_384";
 
 const NODE_NAME = { SHA2_256: "sha256", SHA2_384: "sha384" } as const;
@@ -20,7 +20,10 @@ export function signBytes(bytes: Uint8Array, key: KeyObject, kind: KeyKind): Buf
   return kind === "ed25519" ? sign(null, bytes, key) : sign("sha256", bytes, { key, dsaEncoding: "der" });
 }
 
-/** Tells whether `signature` is this key's over `bytes` with one of the `digests`; ECDSA in strict DER only. Never throws. */
+/**
+ * Returns whether `signature` is this key's over `bytes` with one of the `digests`; ECDSA in strict DER only. Never
+ * throws.
+ */
 export function isSignatureOf(
   bytes: Uint8Array,
   signature: Uint8Array,
@@ -39,7 +42,7 @@ export function isSignatureOf(
 }
 
 /**
- * Returns the DER form of an ECDSA signature given as r||s (smart cards and some KMS give that), if it verifies; else
+ * Returns the DER form of an ECDSA signature given as r||s (as smart cards and some KMS do), if it verifies; else
  * undefined.
  */
 export function derFromRaw(bytes: Uint8Array, raw: Uint8Array, key: KeyObject, kind: KeyKind): Buffer | undefined {

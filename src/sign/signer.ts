@@ -1,7 +1,6 @@
 /**
- * Whoever can sign SHA256SUMS: a private key file, or any external command (smart card, KMS, cosign) that gets the bytes
- * and returns a signature; and the two files that each signature becomes. Nothing is ever uploaded anywhere.
- * See docs/format.md, "Signatures".
+ * Signers of SHA256SUMS: a private key file, or any external command (smart card, KMS, cosign) that reads the bytes and
+ * returns a signature; and the two files of each signature. Nothing is ever uploaded. See docs/format.md, "Signatures".
  */
 
 import { spawn } from "node:child_process";
@@ -14,17 +13,17 @@ import { derFromRaw, isSignatureOf, signBytes } from "./signature.ts";
 import { formatSignatureBundle, parseSignatureBundle } from "./sigstore-bundle.ts";
 import type { SignatureFile } from "./verify-sums.ts";
 
-/** Something that signs. */
+/** A signer. */
 export interface Signer {
   /** SHA-256 of the canonical SPKI DER, hex. */
   readonly keyid: string;
   readonly keyid16: string;
   readonly publicKey: KeyObject;
-  /** Returns the signature: DER for ECDSA. It has been checked with `publicKey`. @throws ERR_SIGNER */
+  /** Returns the signature: DER for ECDSA. It is already verified with `publicKey`. @throws ERR_SIGNER */
   sign(bytes: Uint8Array): Promise<Buffer>;
 }
 
-/** Where the signing key is: exactly one of `key` and `signer`. */
+/** The signing key: exactly one of `key` and `signer`. */
 export interface SignerOptions {
   /** Private key file. */
   key?: string | undefined;
@@ -33,7 +32,7 @@ export interface SignerOptions {
   /** Public key file of the command's key. Required with `signer`. */
   signerKey?: string | undefined;
   passphrase: Passphrase;
-  /** How long the command may take; default ten minutes (somebody may have to find a card). */
+  /** How long the command may take; default ten minutes (finding a card may take time). */
   timeoutMs?: number | undefined;
 }
 
@@ -53,7 +52,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   }
   if (key !== undefined) return keySigner(await readPrivateKey(key, options.passphrase), key);
   if (signerKey === undefined) {
-    throw new AirferryError("ERR_USAGE", "cannot sign with a command: its public key is not known", {
+    throw new AirferryError("ERR_USAGE", "cannot sign with a command: its public key is unknown", {
       hint: "give the public key of --signer with --signer-key FILE",
     });
   }
@@ -62,7 +61,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
     throw new AirferryError(
       "ERR_USAGE",
       `cannot sign with a command: "${signerKey}" must hold one public key: expected 1, got ${keys.length}`,
-      { path: signerKey, hint: "keep the signer's public key in a file of its own" },
+      { path: signerKey, hint: "keep the signer's public key in a separate file" },
     );
   }
   return commandSigner(signer!, keys[0]!.publicKey, signerKey, options.timeoutMs);
@@ -93,7 +92,7 @@ export function commandSigner(
       if (signature) return signature;
       throw new AirferryError(
         "ERR_SIGNER",
-        `cannot sign with "${command}": what it returned (${output.length} bytes) is not a signature by key ${keyid} over SHA256SUMS: expected DER, base64 or a Sigstore bundle over its standard input`,
+        `cannot sign with "${command}": its output (${output.length} bytes) is not a signature by key ${keyid} over SHA256SUMS: expected DER, base64 or a Sigstore bundle over its standard input`,
         { path: file, hint: `check that ${file} is the public key of the command's private key` },
       );
     },
@@ -106,7 +105,7 @@ function signatureIn(output: Buffer, bytes: Uint8Array, key: KeyObject, file: st
   const text = output.toString("latin1").replace(/\s/g, "");
   const candidates = [output];
   if (/^[A-Za-z0-9+/]+=*$/.test(text)) candidates.push(Buffer.from(text, "base64"));
-  // cosign 3 gives its signature in a bundle only.
+  // cosign 3 returns its signature only in a bundle.
   if (text.startsWith("{")) candidates.push(signatureInBundle(output));
   for (const candidate of candidates) {
     if (isSignatureOf(bytes, candidate, key, kind, ["SHA2_256"])) return candidate;
@@ -138,7 +137,7 @@ function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promi
     const abandon = (fault: string) => {
       fail(fault);
       child.kill();
-      // What the shell started may live on and hold the pipe; nobody waits for it.
+      // Children of the shell may live on and hold the pipe; they are not waited for.
       child.stdout.destroy();
       child.unref();
     };
@@ -154,7 +153,7 @@ function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promi
     let length = 0;
     child.on("error", (error) => {
       clearTimeout(timer);
-      fail("it cannot be started", error);
+      fail("cannot start it", error);
     });
     child.stdin.on("error", () => {}); // A command that ends early shows in its exit status or its output.
     child.stdout.on("data", (chunk: Buffer) => {

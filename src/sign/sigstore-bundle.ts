@@ -1,6 +1,6 @@
 /**
- * Sigstore bundle v0.3 for a message signed with a plain key: writing it, and reading what cosign and sigstore-js write.
- * Strict: whatever is accepted is, but for white space, what formatting it again gives. No transparency log is ever
+ * Sigstore bundle v0.3 for a message signed with a plain key: writing it, and reading what cosign and sigstore-js
+ * write. Strict: formatting what is accepted gives the same text, except for white space. No transparency log is ever
  * consulted. See sigstore protobuf-specs, sigstore_bundle.proto, and docs/format.md, "Signatures".
  */
 import { createHash } from "node:crypto";
@@ -22,11 +22,11 @@ const MEDIA_TYPES = new Set([
   "application/vnd.dev.sigstore.bundle+json;version=0.1",
 ]);
 
-/** What a bundle says. */
+/** The content of a bundle. */
 export interface SignatureBundle {
-  /** Base64 of SHA-256 over the signer's SPKI DER, when given: an index, never proof. */
+  /** Base64 of SHA-256 over the signer's SPKI DER, when given: a lookup hint, never proof. */
   hint?: string;
-  /** Digest of the signed bytes; cosign leaves it out for Ed25519. */
+  /** Digest of the signed bytes; cosign omits it for Ed25519. */
   messageDigest?: { algorithm: MessageDigest; digest: Buffer };
   /** Raw signature. */
   signature: Buffer;
@@ -46,7 +46,7 @@ export function formatSignatureBundle(bytes: Uint8Array, signature: Uint8Array, 
 
 /**
  * Parses a bundle. Unknown or repeated members, certificates, log entries, envelopes and odd base64 are refused.
- * @param path names it in messages
+ * @param path for messages
  * @throws {AirferryError} ERR_SIGNATURE_INVALID; ERR_SIZE_LIMIT
  */
 export function parseSignatureBundle(bytes: Uint8Array, path: string): SignatureBundle {
@@ -65,8 +65,8 @@ export function parseSignatureBundle(bytes: Uint8Array, path: string): Signature
   } catch (cause) {
     throw invalid(path, `not JSON: ${(cause as Error).message.slice(0, 100)}`, cause);
   }
-  // Repeated members, escapes and spellings of one value all change the text that formatting gives back; no value of ours
-  // holds white space, and protojson puts it between tokens at random.
+  // Repeated members, escapes and alternative spellings all change the formatted text; no value contains white space,
+  // and protojson inserts it between tokens at random.
   if (text.replace(/[ \t\r\n]/g, "") !== JSON.stringify(value)) throw invalid(path, "not in canonical JSON");
   const top = membersOf(value, ["mediaType", "verificationMaterial", "messageSignature"], path, "bundle");
   if (typeof top.mediaType !== "string" || !MEDIA_TYPES.has(top.mediaType)) {
@@ -91,7 +91,7 @@ function parseMaterial(value: unknown, path: string): string | undefined {
     material.tlogEntries !== undefined &&
     !(Array.isArray(material.tlogEntries) && material.tlogEntries.length === 0)
   ) {
-    throw invalid(path, "it has transparency log entries, which nothing here checks");
+    throw invalid(path, "it has transparency log entries, which airferry does not check");
   }
   if (material.timestampVerificationData !== undefined) {
     const name = "rfc3161Timestamps";
@@ -108,7 +108,7 @@ function parseDigest(value: unknown, path: string): { algorithm: MessageDigest; 
     throw invalid(path, `digest algorithm ${JSON.stringify(algorithm)}: expected SHA2_256`);
   }
   const bytes = base64Of(digest, path, "digest");
-  if (bytes.length !== (algorithm === "SHA2_256" ? 32 : 48)) throw invalid(path, "digest of a wrong length");
+  if (bytes.length !== (algorithm === "SHA2_256" ? 32 : 48)) throw invalid(path, "digest of the wrong length");
   return { algorithm, digest: bytes };
 }
 

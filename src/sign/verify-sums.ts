@@ -1,7 +1,7 @@
 /**
- * Decides whether a bundle's SHA256SUMS is signed by enough trusted keys. Every signature file is looked at, whether it is
- * needed or not: a damaged one is a problem even when others suffice. Keys are counted by what they are (canonical SPKI),
- * never by the name of a file. See docs/format.md, "Signatures", and the threat table's "duplicate key" row.
+ * Decides whether a bundle's SHA256SUMS is signed by enough trusted keys. Every signature file is checked, needed or
+ * not: a damaged one is a problem even when others suffice. Keys are counted by value (canonical SPKI), never by file
+ * name. See docs/format.md, "Signatures", and the threat table's "duplicate key" row.
  */
 import { createHash } from "node:crypto";
 import { AirferryError, type Problem } from "../errors.ts";
@@ -18,7 +18,7 @@ const FILE_NAME = /^([0-9a-f]{16})\.(sigstore\.json|sig)$/;
 export interface SignatureFile {
   name: string;
   bytes: Uint8Array;
-  /** The medium that it is on, where there are several: a pair lies on one. */
+  /** Its medium, if there are several: a pair is on one. */
   medium?: string;
 }
 
@@ -26,18 +26,18 @@ export interface SignatureFile {
 interface SumsVerdict {
   /** keyids of the distinct trusted keys with a good signature, sorted. */
   signers: string[];
-  /** keyid16 of signers that no trusted key stands behind, sorted: whether they signed well cannot be known. */
+  /** keyid16 of signers without a trusted key, sorted: their signatures cannot be checked. */
   untrusted: string[];
-  /** Empty exactly when the sums may be believed. Paths start with `signatures/`. */
+  /** Empty exactly when the sums may be trusted. Paths start with `signatures/`. */
   problems: Problem[];
 }
 
 /**
- * Checks SHA256SUMS against all its signature files. Never throws for what the files hold.
+ * Checks SHA256SUMS against all its signature files. Never throws for the content of the files.
  *
- * Codes: ERR_SIGNATURE_MISSING (no signature, or half of a pair), ERR_SIGNATURE_INVALID (broken, over other bytes, the two
- * files of a pair disagree, or a name that is not its key's), ERR_KEY_UNTRUSTED (too few signers are trusted and this one
- * is not; nobody can tell without its key whether its signature is good), ERR_THRESHOLD, ERR_BUNDLE_EXTRA, ERR_SIZE_LIMIT.
+ * Codes: ERR_SIGNATURE_MISSING (no signature, or half of a pair), ERR_SIGNATURE_INVALID (broken, over other bytes, the
+ * two files of a pair disagree, or a name that is not its key's), ERR_KEY_UNTRUSTED (too few signers are trusted and
+ * this one is not; without its key its signature cannot be checked), ERR_THRESHOLD, ERR_BUNDLE_EXTRA, ERR_SIZE_LIMIT.
  * @param threshold how many distinct trusted keys must have signed, at least 1
  */
 export function verifySums(
@@ -61,7 +61,7 @@ export function verifySums(
     problems.push({ code: "ERR_SIGNATURE_MISSING", path: "signatures", message: "the bundle is not signed" });
   } else if (signers.size < needed) {
     for (const keyid16 of untrusted) problems.push(untrustedProblem(keyid16, trusted));
-    // One missing signer that is explained already needs no second line.
+    // One missing signer that is already explained needs no second line.
     if (needed > 1 || problems.length === 0) {
       const message = `too few trusted signers: expected ${needed} distinct keys, got ${signers.size}`;
       problems.push({ code: "ERR_THRESHOLD", path: "signatures", message });
@@ -77,7 +77,7 @@ interface Pair {
   raw?: Buffer;
 }
 
-/** Sorts the files into pairs by medium and keyid16, noting strangers, broken files and halves. */
+/** Sorts the files into pairs by medium and keyid16, recording foreign files, broken files and incomplete pairs. */
 function pairUp(files: readonly SignatureFile[], problems: Problem[]): Pair[] {
   const pairs = new Map<string, Pair>();
   const counts = new Map<string | undefined, number>();
@@ -118,13 +118,13 @@ function pairUp(files: readonly SignatureFile[], problems: Problem[]): Pair[] {
   for (const { keyid16, ...pair } of pairs.values()) {
     const missing = pair.raw === undefined ? "sig" : pair.bundle === undefined ? "sigstore.json" : undefined;
     if (missing === undefined) continue;
-    const message = "one half of the pair is missing: every signer has a .sigstore.json and a .sig";
+    const message = "half of the pair is missing: every signer has a .sigstore.json and a .sig";
     problems.push({ code: "ERR_SIGNATURE_MISSING", path: `signatures/${keyid16}.${missing}`, message });
   }
   return [...pairs.values()];
 }
 
-/** Returns the keyid of the trusted signer, "untrusted", or undefined when a problem was noted. */
+/** Returns the keyid of the trusted signer, "untrusted", or undefined when a problem was recorded. */
 function checkPair(
   sums: Uint8Array,
   keyid16: string,
@@ -140,7 +140,7 @@ function checkPair(
     return undefined;
   };
   if (!raw.equals(bundle.signature)) {
-    return invalid("differs from the signature in the .sigstore.json beside it", `signatures/${keyid16}.sig`);
+    return invalid("differs from the signature in its .sigstore.json", `signatures/${keyid16}.sig`);
   }
   const { messageDigest, hint, signature } = bundle;
   if (messageDigest) {
@@ -161,7 +161,7 @@ function checkPair(
     }
   }
   if (key) {
-    // Only Ed25519 signs without a digest of its own (what cosign writes for it).
+    // Only Ed25519 signs without a separate digest (as written by cosign).
     if (!messageDigest && key.kind !== "ed25519") return invalid("it has no messageDigest");
     if (isSignatureOf(sums, signature, key.publicKey, key.kind, digests)) return key.keyid;
     return invalid(`not a signature by key ${key.keyid} (${key.file}) over this SHA256SUMS`);
@@ -176,7 +176,7 @@ function untrustedProblem(keyid16: string, trusted: readonly TrustedKey[]): Prob
   return {
     code: "ERR_KEY_UNTRUSTED",
     path: `signatures/${keyid16}.sigstore.json`,
-    message: `signed by key ${keyid16}, which is not trusted here (trusted: ${known}); without it nobody can check the signature`,
+    message: `signed by key ${keyid16}, which is not trusted here (trusted: ${known}); the signature cannot be checked without it`,
   };
 }
 

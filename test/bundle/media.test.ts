@@ -28,7 +28,7 @@ t.test("readMedia() tells each wrong place from the others, and names the right 
     [join(dir, "other", "notes.txt"), "ERR_NOT_FOUND", /it is a file/, "give the folder that holds SHA256SUMS"],
     [join(parent, "one", "data.tar.0000", "x"), "ERR_NOT_FOUND", /no such folder/, /check the path.*mounted/],
     [parent, "ERR_BUNDLE_INCOMPLETE", /it holds bundles: "[^"]*one", "[^"]*two"/, `give that folder: '${parent}/one'`],
-    [join(dir, "empty"), "ERR_BUNDLE_INCOMPLETE", /not a bundle, or only a part/, /holds SHA256SUMS/],
+    [join(dir, "empty"), "ERR_BUNDLE_INCOMPLETE", /not a bundle, or only a part of one/, /holds SHA256SUMS/],
     [join(dir, "other"), "ERR_BUNDLE_INCOMPLETE", /not a bundle/, /holds SHA256SUMS/],
     [join(dir, "nowhere"), "ERR_NOT_FOUND", /no such folder/, /mounted/],
     [join(dir, "dangling"), "ERR_NOT_FOUND", /a dangling link/, /mounted/],

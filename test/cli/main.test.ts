@@ -251,7 +251,7 @@ t.test("verify", async (t) => {
   const text = readFileSync(inventory);
   writeFileSync(inventory, `${text} `);
   const torn =
-    /^airferry: error: cannot (inspect|unpack) .* digest mismatch in .*\nairferry: hint: look closer with: airferry verify/m;
+    /^airferry: error: cannot (inspect|unpack) .* digest mismatch in .*\nairferry: hint: for details run: airferry verify/m;
   await refused(t, ["inspect", BUNDLE], 3, torn);
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", "tampered"], 3, torn);
   writeFileSync(inventory, text);
@@ -260,7 +260,7 @@ t.test("verify", async (t) => {
 t.test("unpack, status and prune", async (t) => {
   const unpacked = await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "store");
   t.equal(unpacked.status, 0, unpacked.stderr);
-  t.match((await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "store")).stdout, /in the store already/);
+  t.match((await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "store")).stdout, /already in the store/);
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub"], 2, /--store <dir>/);
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", manifest], 1, /make folder/);
   await refused(t, ["status", "--store", "nope"], 1, /cannot open store "nope": no such folder/);
@@ -298,7 +298,7 @@ t.test("render replaces files of other content only when told to", async (t) => 
   for (let i = 0; i < 2; i++) t.equal((await run(...args)).stdout, "CHECKSUM\n");
   const sums = readFileSync(join(dir, "CHECKSUM"), "utf8");
   writeFileSync(join(dir, "CHECKSUM"), "mine\n");
-  await refused(t, args, 2, /"CHECKSUM" is there already with other content\n.*hint: .*--force/);
+  await refused(t, args, 2, /"CHECKSUM" exists already with other content\n.*hint: .*--force/);
   t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), "mine\n");
   t.equal((await run(...args, "--force")).status, 0);
   t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), sums);

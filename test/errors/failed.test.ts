@@ -104,7 +104,7 @@ t.test("what this host lacks is told, and what helps", (t) =>
         return run(["verify", "b", "--trust", "nope.pub"]);
       },
       message: /cannot read trusted key "nope.pub": no such file/,
-      hint: /^give the public key of who packs: a .pub file that came from there by another way than the bundle$/,
+      hint: /^give the packer's public key: a .pub file received out of band$/,
     },
     ERR_STORE_INVALID: {
       cause: async (dir, run) => {

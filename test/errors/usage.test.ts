@@ -42,7 +42,7 @@ t.test("what is asked for wrongly is told with what is right", (t) =>
   walk(t, EXIT.usage, {
     ERR_USAGE: {
       cause: (_dir, run) => run(["init", "a b", "--for", "rocky-9-cpai"]),
-      message: /no ready one of that name: there are .*image-builder/,
+      message: /no such ready manifest: expected one of .*image-builder/,
       hint: /airferry init 'a b' --for rocky-9-capi/,
     },
     ERR_MANIFEST_INVALID: {

@@ -75,5 +75,5 @@ t.test("what has nothing in it, or is a page in place of what was asked for, is 
     writeManifest(dir, { rpms: [{ name: "r", path: ".", gpgcheck: false, arch: ["amd64"] }] }),
   ]);
   t.equal(refused.status, 2);
-  t.match(refused.stderr, /is no RPM architecture: got "amd64": write x86_64/);
+  t.match(refused.stderr, /is not an RPM architecture: got "amd64": write x86_64/);
 });

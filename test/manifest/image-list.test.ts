@@ -69,14 +69,14 @@ t.test("keys of images that only go with others are told", async (t) => {
     return (await readManifest(file).catch((error) => error)).problems?.map((it: { message: string }) => it.message);
   };
   for (const [text, message] of new Map([
-    ["{ archive: a.tar, tags: {} }", /goes with ref only/],
-    ["{ ref: quay.io/a/b:1, tags: { newest: 1 } }", /must have no tag of its own: tags: says which/],
-    ["{ ref: quay.io/a/b, tags: { match: '[' } }", /is no regular expression/],
-    ["{ list: x.txt, as: quay.io/a/b:1 }", /names one image, and a list has many/],
-    ["{ ref: a/b:1, version: 1.2.3 }", /goes with chart only/],
+    ["{ archive: a.tar, tags: {} }", /requires ref/],
+    ["{ ref: quay.io/a/b:1, tags: { newest: 1 } }", /must have no tag: tags: gives it/],
+    ["{ ref: quay.io/a/b, tags: { match: '[' } }", /is not a regular expression/],
+    ["{ list: x.txt, as: quay.io/a/b:1 }", /names one image, but a list has many/],
+    ["{ ref: a/b:1, version: 1.2.3 }", /requires chart/],
     ["{ chart: app }", /is missing: expected a URL/],
     ["{ chart: app, repo: 'https://charts.example', as: quay.io/a/b:1 }", /the chart's version says which/],
-    ["{ chart: app, repo: 'https://charts.example', values: [v.yaml] }", /goes with images only/],
+    ["{ chart: app, repo: 'https://charts.example', values: [v.yaml] }", /requires images/],
     ["{ ref: a/b, archive: x }", /needs exactly one of ref, list, archive, chart/],
     ["{ ref: a/b, tags: {} }, { ref: a/b, tags: {} }", /has the same reference as images\[0\]/],
   ])) {

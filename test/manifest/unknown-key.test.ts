@@ -13,27 +13,27 @@ function problemsOf(text: string): string[] {
   }
 }
 
-t.test("unknownKey() names the key that was meant, the place where it belongs, or all that there are", async (t) => {
+t.test("unknownKey() names the key that was meant, the place where it belongs, or all known keys", async (t) => {
   for (const [key, path, expected] of [
     ["pacakges", ["rpms", 0], /did you mean packages\?/],
     ["repoGpgcheck", ["rpms", 0], /did you mean repo_gpgcheck\?/],
     ["repo-gpgcheck", ["rpms", 0], /did you mean repo_gpgcheck\?/],
     ["image", [], /did you mean images\?/],
-    ["platforms", ["isos", 0], /not a key of this place, but of images:/],
-    ["stream", ["files", 0], /but of the manifest itself/],
+    ["platforms", ["isos", 0], /unknown key here; it belongs to images:/],
+    ["stream", ["files", 0], /belongs to the manifest itself/],
     ["checksum", ["files", 2], /did you mean checksums\?/],
-    ["zzzz", ["files", 0], /there are url, urls, path, sha256/],
-    // Names of what every object has are none of the schema's.
-    ["constructor", ["files", 0], /there are url/],
-    ["toString", [], /there are apiVersion/],
-    ["__proto__", ["images", 0], /there are ref/],
+    ["zzzz", ["files", 0], /expected one of url, urls, path, sha256/],
+    // Names that every object has are not in the schema.
+    ["constructor", ["files", 0], /expected one of url/],
+    ["toString", [], /expected one of apiVersion/],
+    ["__proto__", ["images", 0], /expected one of ref/],
   ] as const)
     t.match(unknownKey(key, path), expected, `${path.join(".")} ${key}`);
 });
 
-t.test("an unknown key is told with its line", async (t) => {
+t.test("an unknown key is reported with its line", async (t) => {
   t.match(problemsOf("rpms:\n  - name: r\n    url: https://h.example/\n    gpgcheck: false\n    pacakges: [a]\n"), [
-    /^m\.yaml:7 rpms\[0\]\.pacakges: is not a key of this place: did you mean packages\?$/,
+    /^m\.yaml:7 rpms\[0\]\.pacakges: unknown key: did you mean packages\?$/,
   ]);
 });
 

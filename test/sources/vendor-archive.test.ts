@@ -198,7 +198,7 @@ t.test("a file that is missing, and a name that is taken, are reported as such",
   await t.rejects(opened(dir), { message: 'cannot use vendor archive "./v.tgz": no such file' });
   writeManifest(dir, { vendor: { archive: "./v.tgz" }, rpms: [{ name: "vendor", path: "x" }] });
   const error = (await readManifest(file).catch((it: unknown) => it)) as AirferryError;
-  t.match(error.problems, [{ path: "rpms[0].name", message: /is the name of what vendor: has/ }]);
+  t.match(error.problems, [{ path: "rpms[0].name", message: /is reserved for the rpmrepo/ }]);
 });
 
 t.test("given under images:, it leads to the line that takes it", async (t) => {

@@ -38,7 +38,7 @@ async function filled(): Promise<string> {
 }
 const blobOf = (store: string, bytes: Buffer) => join(store, "blobs/sha256", sha256(bytes).slice(0, 2), sha256(bytes));
 
-t.test("a blob that no release vouches for is hashed, and taken anew when it is something else", async (t) => {
+t.test("a blob that no release covers for is hashed, and taken anew when it is something else", async (t) => {
   const store = join(root, "planted");
   mkdirSync(join(store, "blobs/sha256"), { recursive: true, mode: 0o755 });
   for (const [bytes, planted] of [
@@ -52,7 +52,7 @@ t.test("a blob that no release vouches for is hashed, and taken anew when it is 
   const report = await unpack([bundle], { trust, store, notice: (line) => notices.push(line) });
   t.match(report, { complete: true, written: big.length });
   t.ok(readFileSync(blobOf(store, big)).equals(big));
-  t.match(notices, [/no release vouches/]);
+  t.match(notices, [/no release covers/]);
 });
 
 t.test("what a release vouches for, or an earlier medium of this import brought, is not read again", async (t) => {

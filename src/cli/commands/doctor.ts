@@ -9,9 +9,9 @@ export const doctorCommand: Register = (program, run) => {
   withGlobals(program.command("doctor"))
     .summary("prove on the build host that the build will find everything")
     .description(
-      "Reaches the server, reads its index, and checks all that it lists: repository metadata and a package,\n" +
-        "keys, a range of each ISO, files and their sidecars, every image (where the registry wants a login,\n" +
-        "with that of docker login or podman login), the builder's configuration and versions; looks at TLS\n" +
+      "Contacts the server, reads its index, and checks everything in it: repository metadata and a package,\n" +
+        "keys, a range of each ISO, files and their sidecars, every image (if the registry requires a login,\n" +
+        "with that of docker login or podman login), the builder's configuration and versions; checks TLS\n" +
         "trust, clock, free space, ports and names. Connects only to the given URL.",
     )
     .addOption(new Option("--url <base>", "address of the server, as the build will use it").makeOptionMandatory())

@@ -18,21 +18,21 @@ export const exportCommand: Register = (program, run) => {
     program
       .command("export")
       .addArgument(new Argument("<what>", "what to export").choices(["image"]))
-      .argument("<reference...>", "images, by the names they were packed under"),
+      .argument("<reference...>", "images, by the names in the bundle"),
   )
     .summary("write packed images as one archive that container tools load")
     .description(
       "Writes an archive that is an OCI layout and a docker-archive at the same time: docker load, podman load, ctr images\n" +
-        "import and skopeo copy read it, and keep the digest where they can.",
+        "import and skopeo copy read it, and preserve the digest where they can.",
     )
     .addOption(storeOption())
     .option("--out <file>", "archive to write (.tar)")
-    .addOption(new Option("--load <tool>", "load it straight into docker or podman").choices(["docker", "podman"]))
-    .option("--platform <os/arch>", "what tools that know no indexes get (default: this host's)")
-    .option("--stream <name>", "look at this stream alone")
+    .addOption(new Option("--load <tool>", "load it directly into docker or podman").choices(["docker", "podman"]))
+    .option("--platform <os/arch>", "platform for tools without index support (default: this host's)")
+    .option("--stream <name>", "use only this stream")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 130 interrupted.",
+      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 130 interrupted.",
     )
     .action((_what: string, references: string[], flags: ExportFlags, command) =>
       run(command.opts(), async (output) => {
@@ -46,7 +46,7 @@ export const exportCommand: Register = (program, run) => {
         );
         output.progressDone();
         if (exported === undefined) {
-          output.note("interrupted; nothing is left of it");
+          output.note("interrupted; nothing was written");
           return EXIT.interrupted;
         }
         for (const { reference, digest } of exported.images) output.note(`${reference} ${digest}`);
@@ -56,7 +56,7 @@ export const exportCommand: Register = (program, run) => {
           );
           if (exported.images.length > 1)
             output.note(
-              "podman keeps digests of archives with one image alone; --load podman gives it one after the other",
+              "podman preserves digests only for archives with a single image; --load podman loads them one by one",
             );
           output.print(exported.file);
         } else if (exported.said) output.print(...exported.said.split("\n"));

@@ -1,4 +1,4 @@
-/** `airferry init`: makes a manifest to start from. */
+/** `airferry init`: creates a manifest to start from. */
 
 import { shellWord } from "../../io/shell.ts";
 import { collect, type Register, withGlobals } from "../command.ts";
@@ -15,20 +15,20 @@ interface InitFlags {
 
 export const initCommand: Register = (program, run) => {
   withGlobals(program.command("init").argument("[dir]", "folder to write into", "."))
-    .summary("make a manifest to start from")
+    .summary("create a manifest to start from")
     .description(
-      "Copies a ready manifest, and the schema that editors complete it with. Flags answer what it leaves open.",
+      "Copies a ready manifest, and the schema for completion in editors. Flags fill in what it leaves open.",
     )
     .option("--for <name>", "rocky-9-capi, rocky-8-capi, rhel-9-capi, rhel-8-capi, image-builder or starter", "starter")
     .option("--stream <name>", "stream, and name of the file")
-    .option("--k8s-version <version>", "Kubernetes version; what the builder's matrix has beside it changes too")
+    .option("--k8s-version <version>", "Kubernetes version; also sets the matching versions of the builder's matrix")
     .option("--iso <url-or-path>", "where the installation ISO is")
     .option("--iso-sha256 <hex>", "its SHA-256, from the vendor's page")
     .option("--set <key=value>", "a value of builder.imageconfig (repeatable)", collect)
-    .option("--force", "replace a manifest that is there")
+    .option("--force", "replace an existing manifest")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry init --for rocky-9-capi --set vcenter_server=vc.example.com\n  airferry init site --for rhel-9-capi --iso ./rhel-9.6-x86_64-dvd.iso --iso-sha256 0123…\n\nExit status: 0 done, 2 usage or an answer that does not fit.",
+      "\nExamples:\n  airferry init --for rocky-9-capi --set vcenter_server=vc.example.com\n  airferry init site --for rhel-9-capi --iso ./rhel-9.6-x86_64-dvd.iso --iso-sha256 0123…\n\nExit status: 0 done, 2 usage or an invalid answer.",
     )
     .action((dir: string, flags: InitFlags, command) =>
       run(command.opts(), async (output) => {

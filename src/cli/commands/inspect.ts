@@ -1,4 +1,4 @@
-/** `airferry inspect`: what a bundle says it holds. Checks no signature, and says so. */
+/** `airferry inspect`: what a bundle claims to hold. Checks no signature, and says so. */
 
 import type { InspectedEntry } from "../../inspect.ts";
 import { formatBytes, plural } from "../../io/format.ts";
@@ -9,9 +9,7 @@ import { formatTable } from "../table.ts";
 export const inspectCommand: Register = (program, run) => {
   withGlobals(program.command("inspect").argument("<bundle...>", "bundle folder, or the folders of a set of media"))
     .summary("show what a bundle holds")
-    .description(
-      "Shows the inventory of a bundle: a bill of materials for whoever decides about the transfer. Trusts nothing.",
-    )
+    .description("Shows the inventory of a bundle: a bill of materials for the transfer decision. Trusts nothing.")
     .option("--files", "list every file")
     .addHelpText(
       "after",
@@ -24,7 +22,7 @@ export const inspectCommand: Register = (program, run) => {
         output.result(it);
         output.print(`stream    ${it.stream}, serial ${it.serial}${it.epoch > 1 ? `, epoch ${it.epoch}` : ""}`);
         output.print(
-          `made      ${it.created} by ${it.tool}${it.notAfter ? `, to be imported until ${it.notAfter}` : ""}`,
+          `created   ${it.created} by ${it.tool}${it.notAfter ? `, to be imported until ${it.notAfter}` : ""}`,
         );
         output.print(`digest    ${it.digest}`);
         if (it.previous) output.print(`follows   serial ${it.previous.serial} (${it.previous.digest})`);
@@ -41,9 +39,7 @@ export const inspectCommand: Register = (program, run) => {
           output.print(`volume    ${volume.name}  ${formatBytes(volume.size)}${volume.present ? "" : "  not here"}`);
         }
         for (const check of it.mediaChecks) {
-          output.print(
-            `media     ${check.path} carries its own MD5 ${check.md5} (isomd5sum; says nothing about trust)`,
-          );
+          output.print(`media     ${check.path} has an embedded MD5 ${check.md5} (isomd5sum; not a proof of trust)`);
         }
         for (const { name, packages } of rpms.filter((it) => !it.gpgcheck)) {
           output.print(
@@ -67,10 +63,10 @@ export const inspectCommand: Register = (program, run) => {
 
 const KEYID_LENGTH = 16;
 
-/** How a digest is known, of which algorithm the known one was, and by whose signature. */
+/** How a digest is known: its source, the algorithm, and whose signature. */
 function establishedText({ established, algorithm, signedBy, unsigned }: InspectedEntry): string {
   const by = (signedBy ?? []).map((it) => it.slice(-KEYID_LENGTH)).join(", ");
-  const how = algorithm === undefined ? (established ?? "not said") : `${established} ${algorithm}`;
+  const how = algorithm === undefined ? (established ?? "unknown") : `${established} ${algorithm}`;
   const known = by === "" ? how : `${how} by ${by}`;
   return unsigned ? `${known}, unsigned` : known;
 }

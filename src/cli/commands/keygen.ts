@@ -4,16 +4,16 @@ import { newPassphrase } from "../passphrase.ts";
 
 export const keygenCommand: Register = (program, run) => {
   withGlobals(program.command("keygen"))
-    .summary("make signing keys")
+    .summary("create signing keys")
     .description(
-      "Makes PREFIX.key and PREFIX.pub (ECDSA P-256 in cosign's format) to sign bundles with, and PREFIX.rpm.key and\n" +
+      "Creates PREFIX.key and PREFIX.pub (ECDSA P-256 in cosign's format) for signing bundles, and PREFIX.rpm.key and\n" +
         "PREFIX.rpm.pub (OpenPGP, RSA-4096) for repository metadata. Private keys are encrypted with a passphrase.",
     )
-    .requiredOption("--out <prefix>", "path that .key, .pub, .rpm.key and .rpm.pub are appended to")
-    .option("--no-passphrase", "do not encrypt them: whoever has the files can sign")
+    .requiredOption("--out <prefix>", "path prefix of the .key, .pub, .rpm.key and .rpm.pub files")
+    .option("--no-passphrase", "do not encrypt the keys: anyone with the files can sign")
     .addHelpText(
       "after",
-      "\nExample:\n  airferry keygen --out site\n\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed, 2 usage.",
+      "\nExample:\n  airferry keygen --out site\n\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed, 2 usage.",
     )
     .action((flags: { out: string; passphrase: boolean }, command) =>
       run(command.opts(), async (output) => {
@@ -26,7 +26,7 @@ export const keygenCommand: Register = (program, run) => {
         for (const file of made.files) output.print(file);
         if (!flags.passphrase)
           output.note(
-            `${out}.key has no passphrase; where no terminal is, open it with AIRFERRY_PASSWORD set and empty`,
+            `${out}.key has no passphrase; without a terminal, set AIRFERRY_PASSWORD to an empty value to use it`,
           );
         output.note(`key id ${made.keyid}`);
         if (made.rpmFingerprint) output.note(`OpenPGP fingerprint ${made.rpmFingerprint}`);

@@ -8,11 +8,11 @@ export const lockCommand: Register = (program, run) => {
   withUpstream(withGlobals(program.command("lock").argument("<manifest>", "manifest file (YAML)")))
     .summary("pin everything a manifest names")
     .description(
-      "Finds out what exactly the manifest means today and writes it beside it (x.yaml → x.lock.json).\n" +
-        "Entries whose text did not change keep what they are locked to. Artifacts that nobody published a digest of\n" +
-        "are downloaded to pin them; pack uses the same download.",
+      "Resolves exactly what the manifest means today and writes it next to it (x.yaml → x.lock.json).\n" +
+        "Entries whose text did not change stay locked as they are. Artifacts without a published digest\n" +
+        "are downloaded to pin them; pack uses that download.",
     )
-    .option("--update [names...]", "lock these entries again although their text is the same (no name: all)")
+    .option("--update [names...]", "lock these entries again although their text is unchanged (no name: all)")
     .addHelpText(
       "after",
       "\nExamples:\n  airferry lock rocky-9.yaml\n  airferry lock rocky-9.yaml --update rocky-9 kubernetes\n\nExit status: 0 done, 2 manifest wrong, 4 upstream failed.",

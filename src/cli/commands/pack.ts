@@ -24,22 +24,22 @@ export const packCommand: Register = (program, run) => {
   withVolumes(withUpstream(withGlobals(program.command("pack").argument("<manifest>", "manifest file (YAML)"))))
     .summary("mirror everything into a signed bundle")
     .description(
-      "Locks what is not locked yet, fetches every byte once, straight into the volumes, signs the result, and gives it its\n" +
-        "final name. Interrupted at any point, the same command continues. The last line of stdout is the bundle's path.",
+      "Locks what is not locked yet, fetches every byte once, directly into the volumes, signs the result, and gives it its\n" +
+        "final name. If interrupted, run the same command to resume. The last line of stdout is the bundle's path.",
     )
     .addOption(new Option("--key <file>", "private key to sign with").env("AIRFERRY_KEY"))
-    .option("--signer <command>", "sign with a command instead: it gets the bytes on stdin and prints a signature")
+    .option("--signer <command>", "sign with a command instead, which reads the bytes on stdin and prints a signature")
     .option("--signer-key <file>", "public key of --signer")
-    .option("--rpm-key <file>", "OpenPGP key for rewritten repository metadata (default: beside --key)")
-    .option("--unsigned", "do not sign; unpack refuses the bundle until somebody signs it")
+    .option("--rpm-key <file>", "OpenPGP key for rewritten repository metadata (default: next to --key)")
+    .option("--unsigned", "do not sign; unpack refuses the bundle until it is signed")
     .option("--out <dir>", "where bundles are written", "bundles")
     .option("--frozen", "refuse when the lock is not up to date")
-    .option("--allow-findings", "pack although something in it cannot work inside, as the findings say")
+    .option("--allow-findings", "pack even if findings say that something cannot work inside")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .addHelpText(
       "after",
       "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
-        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else asked for.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 4 upstream failed, 130 interrupted.",
+        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
@@ -48,7 +48,8 @@ export const packCommand: Register = (program, run) => {
         const { packSigners } = await import("../../pack/signers.ts");
         const volumes = volumeOptions(flags);
         await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
-        // A command given on the line goes before a key from the environment. Asked now, not after hours of downloading.
+        // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of
+        // downloading.
         const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
         const { key, ...rest } = flags;
         const signers = await packSigners({
@@ -73,11 +74,11 @@ export const packCommand: Register = (program, run) => {
           }),
         );
         output.progressDone();
-        for (const { path, reason } of result.faults) output.note(`left out ${path}: ${reason}`);
+        for (const { path, reason } of result.faults) output.note(`skipped ${path}: ${reason}`);
         output.note(
           result.packed
             ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.size)}: ${formatBytes(result.fetchedBytes)} fetched, ${formatBytes(result.reusedBytes)} reused`
-            : "nothing to do: this bundle is whole and was packed from this very lock",
+            : "nothing to do: this bundle is complete and was packed from this lock",
         );
         if (result.packed && signers.signers.length === 0)
           output.note(`unsigned; next: airferry sign ${shellWord(result.bundle)} --key FILE`);

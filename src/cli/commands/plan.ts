@@ -14,10 +14,10 @@ export const planCommand: Register = (program, run) => {
     .summary("show what would be packed")
     .description(
       "Shows every file that pack would put into the bundle, its size, where it comes from and how its digest is known,\n" +
-        "the volumes, and the space that is free. Downloads metadata only.",
+        "the volumes, and the free space. Downloads metadata only.",
     )
     .option("--files", "list the blobs of images too")
-    .option("--why <name>", "say why this package, or file, is in the bundle")
+    .option("--why <name>", "explain why this package or file is in the bundle")
     .addOption(new Option("--out <dir>", "where the bundle would be written").default("bundles"))
     .addHelpText(
       "after",
@@ -41,7 +41,7 @@ export const planCommand: Register = (program, run) => {
             onResolved: ({ changes, findings }) => {
               noteChanges(output, changes);
               for (const it of findings) output.note(findingLine(it));
-              if (errorsIn(findings).length > 0) output.note("pack refuses this, unless with --allow-findings");
+              if (errorsIn(findings).length > 0) output.note("pack refuses this without --allow-findings");
             },
           };
           const named = flags.why;

@@ -7,15 +7,15 @@ export const pruneCommand: Register = (program, run) => {
   withGlobals(program.command("prune"))
     .summary("remove older releases from a store")
     .description(
-      "Keeps the newest releases of each stream, the served one among them, and removes the others and their blobs.",
+      "Keeps the newest releases of each stream, including the served one, and removes the others and their blobs.",
     )
     .addOption(storeOption())
-    .requiredOption("--keep <n>", "releases of each stream that stay", positive)
+    .requiredOption("--keep <n>", "releases to keep of each stream", positive)
     .option("--incoming", "drop unfinished imports too")
-    .option("--dry-run", "only say what would go")
+    .option("--dry-run", "only report what would be removed")
     .addHelpText(
       "after",
-      "\nExample:\n  airferry prune --store /srv/airferry --keep 2 --dry-run\n\nExit status: 0 done, 1 failed (an unpack runs), 2 usage.",
+      "\nExample:\n  airferry prune --store /srv/airferry --keep 2 --dry-run\n\nExit status: 0 done, 1 failed (an unpack is running), 2 usage.",
     )
     .action((flags: { store: string; keep: number; incoming?: boolean; dryRun?: boolean }, command) =>
       run(command.opts(), async (output) => {

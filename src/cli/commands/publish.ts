@@ -20,7 +20,7 @@ export const publishCommand: Register = (program, run) => {
     .summary("copy packed images to the site's own registry")
     .description(
       "Copies images with their signatures, attestations and SBOMs to Harbor, Zot, Artifactory, Distribution or any other\n" +
-        "registry, digests unchanged. Logs in as docker login or podman login left it. Run again, it continues.",
+        "registry, digests unchanged. Uses the login of docker login or podman login. If interrupted, run it again to resume.",
     )
     .addOption(storeOption())
     .option("--image <ref...>", "only these images")
@@ -29,13 +29,13 @@ export const publishCommand: Register = (program, run) => {
         .choices(["qualified", "bare"])
         .default("qualified"),
     )
-    .option("--strip-indexes", "where platforms were left out: push shorter indexes, under digests of their own")
-    .option("--insecure", "the registry speaks plain HTTP")
+    .option("--strip-indexes", "if platforms were omitted: push shorter indexes, with new digests")
+    .option("--insecure", "the registry uses plain HTTP")
     .option("--ca <file>", "PEM file with the registry's CA")
-    .option("--stream <name>", "look at this stream alone")
+    .option("--stream <name>", "use only this stream")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry publish harbor.site.example/airferry --store /srv/airferry\n  airferry publish zot.site.example:5000 --store /srv/airferry --names bare --image pause:3.10\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 2 usage.",
+      "\nExamples:\n  airferry publish harbor.site.example/airferry --store /srv/airferry\n  airferry publish zot.site.example:5000 --store /srv/airferry --names bare --image pause:3.10\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage.",
     )
     .action((registry: string, { image, ...flags }: PublishFlags, command) =>
       run(command.opts(), async (output) => {

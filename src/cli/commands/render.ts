@@ -37,19 +37,19 @@ export const renderCommand: Register = (program, run) => {
   withGlobals(program.command("render").addArgument(new Argument("<what>", "what to render").choices(NAMES)))
     .summary("write a file that the builder needs, filled in")
     .description(
-      "Renders configuration out of what is in the store, for the address that the builder uses. Secrets, and\n" +
+      "Renders configuration from what is in the store, for the address that the builder uses. Secrets, and\n" +
         "placeholders of a kickstart template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD,\n" +
-        "AIRFERRY_SSH_PASSWORD and the like) or left as marked blanks.",
+        "AIRFERRY_SSH_PASSWORD and others) or left as marked blanks.",
     )
     .addOption(storeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
     .option("--out <path>", "file or folder to write (default: stdout)")
-    .option("--force", "replace files that are there with other content")
-    .option("--stream <name>", "look at this stream alone")
-    .option("--public-ca", "clients know the CA of an https address already")
+    .option("--force", "replace existing files with other content")
+    .option("--stream <name>", "use only this stream")
+    .option("--public-ca", "clients already trust the CA of an https address")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry render imageconfig --store /srv/airferry --url http://192.0.2.10:9000 --out output/imageconfig\n  airferry render repo --store /srv/airferry --url http://192.0.2.10:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 done, 1 failed, 2 something that the file needs was not packed, or other content would be replaced.",
+      "\nExamples:\n  airferry render imageconfig --store /srv/airferry --url http://192.0.2.10:9000 --out output/imageconfig\n  airferry render repo --store /srv/airferry --url http://192.0.2.10:9000\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 something that the file needs was not packed, or a file with other content would be replaced.",
     )
     .action((what: (typeof NAMES)[number], flags: RenderFlags, command) =>
       run(command.opts(), async (output) => {

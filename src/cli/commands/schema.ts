@@ -4,7 +4,7 @@ import { type Register, withGlobals } from "../command.ts";
 export const schemaCommand: Register = (program, run) => {
   withGlobals(program.command("schema"))
     .summary("print the JSON Schema of manifests")
-    .description("Prints the JSON Schema of manifests on stdout, so that editors complete and check them.")
+    .description("Prints the JSON Schema of manifests on stdout, for completion and checks in editors.")
     .addHelpText("after", "\nExample:\n  airferry schema > manifest.schema.json\n\nExit status: 0 done.")
     .action((_, command) =>
       run(command.opts(), async (output) => {

@@ -22,29 +22,29 @@ export const serveCommand: Register = (program, run) => {
     .summary("host the local repository for the build")
     .description(
       "Serves yum repositories, files with checksum sidecars, ISOs and the trees inside them, an OCI registry and rendered\n" +
-        "configuration out of a store. Read-only. Picks up newly unpacked releases by itself. SIGTERM stops it gracefully.",
+        "configuration from a store. Read-only. Picks up newly unpacked releases automatically. SIGTERM stops it gracefully.",
     )
     .addOption(storeOption())
     .option("--listen <host:port>", "address to listen on; port 0 lets the system choose", "0.0.0.0:9000")
-    .option("--tls <mode>", "off, auto (a CA and a certificate are made), or CERT,KEY (PEM files)", "off")
-    .option("--tls-dir <dir>", "where --tls auto keeps its CA, never inside the store")
+    .option("--tls <mode>", "off, auto (generates a CA and a certificate), or CERT,KEY (PEM files)", "off")
+    .option("--tls-dir <dir>", "where --tls auto stores its CA, never inside the store")
     .option("--listen-http <host:port>", "with TLS: a plain listener for /ca.crt, /keys/ and /rpmrepo/")
-    .option("--url <base>", "base URL that clients use (default: what each request was sent to)")
+    .option("--url <base>", "base URL that clients use (default: the address of each request)")
     .option(
       "--htpasswd <file>",
-      "who may have images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them",
+      "who may access images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them",
     )
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
     .addOption(new Option("--workers <n>", "processes (default: one per core, at most 4)").argParser(positive))
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE stands in for --store.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage.",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage.",
     )
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
         const { becomeUser, defaultWorkers, isServeWorker, serve } = await import("../../serve.ts");
-        // A worker is already who its first process became, and hears from it at once.
+        // A worker already runs as the user that its first process switched to, and is ready at once.
         if (!isServeWorker()) {
           if (flags.user !== undefined) await becomeUser(flags.user, flags);
           else if (isRoot()) output.note(ROOT_NOTE);

@@ -12,17 +12,17 @@ export const signCommand: Register = (program, run) => {
     .addOption(new Option("--key <file>", "private key (airferry's or cosign's, or PKCS#8)").env("AIRFERRY_KEY"))
     .option(
       "--signer <command>",
-      "a command that gets the bytes on stdin and prints a signature (smart card, KMS, cosign)",
+      "a command that reads the bytes on stdin and prints a signature (smart card, KMS, cosign)",
     )
     .option("--signer-key <file>", "public key of --signer")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry sign bundles/rocky-9-000001 --key second.key\n  airferry sign bundles/rocky-9-000001 --signer 'openssl dgst -sha256 -sign card.pem' --signer-key card.pub\n\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle is not what it should be.",
+      "\nExamples:\n  airferry sign bundles/rocky-9-000001 --key second.key\n  airferry sign bundles/rocky-9-000001 --signer 'openssl dgst -sha256 -sign card.pem' --signer-key card.pub\n\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle is invalid.",
     )
     .action((bundle: string, flags: { key?: string; signer?: string; signerKey?: string }, command) =>
       run(command.opts(), async (output) => {
         const { sign } = await import("../../sign.ts");
-        // A command given on the line goes before a key from the environment.
+        // A command on the command line takes precedence over a key from the environment.
         const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
         const { key, ...rest } = flags;
         const result = await sign(bundle, {

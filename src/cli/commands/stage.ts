@@ -19,23 +19,23 @@ export const stageCommand: Register = (program, run) => {
     .description(
       "Writes ISO, imageconfig (or packer variables), ks.cfg, airferry.repo, custom scripts with their modes, scripts that prepare the\n" +
         "virtual machine, and the server's certificate into one folder, ready to be mounted into the builder's container. As root it\n" +
-        "belongs to the builder's user, which alone can read secrets and write there. Secrets, and placeholders of a kickstart\n" +
-        "template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD, AIRFERRY_SSH_PASSWORD and the like).",
+        "belongs to the builder's user, the only one who can read secrets and write there. Secrets, and placeholders of a kickstart\n" +
+        "template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD, AIRFERRY_SSH_PASSWORD and others).",
     )
     .addOption(storeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
-    .option("--stream <name>", "look at this stream alone")
-    .option("--public-ca", "clients know the CA of an https address already")
+    .option("--stream <name>", "use only this stream")
+    .option("--public-ca", "clients already trust the CA of an https address")
     .option("--ca <file>", "PEM of the server's CA, for the builder (server.crt) and the virtual machine")
     .addOption(
       new Option("--builder-uid <number>", "user id that the builder's container runs as")
         .argParser(parseUid)
         .default(1000),
     )
-    .option("--force", "replace files that were filled in or changed since they were staged")
+    .option("--force", "replace files that were filled in or changed since staging")
     .addHelpText(
       "after",
-      "\nExample:\n  airferry stage output --store /srv/airferry --url http://192.0.2.10:9000\n\nExit status: 0 done, 1 failed, 2 something that the build needs was not packed or not filled in, or a changed file would be\nreplaced, 3 a name or link leads elsewhere.",
+      "\nExample:\n  airferry stage output --store /srv/airferry --url http://192.0.2.10:9000\n\nExit status: 0 done, 1 failed, 2 something that the build needs was not packed or not filled in, or a changed file would be\nreplaced, 3 a name or link leads outside.",
     )
     .action((dir: string, flags: StageFlags, command) =>
       run(command.opts(), async (output) => {

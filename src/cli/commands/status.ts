@@ -1,4 +1,4 @@
-/** `airferry status`: what a store holds, and whether all of it is still whole. */
+/** `airferry status`: what a store holds, and whether it is still intact. */
 
 import { AirferryError, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
@@ -12,11 +12,11 @@ export const statusCommand: Register = (program, run) => {
   withGlobals(program.command("status"))
     .summary("show what a store holds")
     .description(
-      "Shows streams and releases of a store, their age and signers, and bundles whose media are still to come.\n" +
+      "Shows streams and releases of a store, their age and signers, and bundles whose media are incomplete.\n" +
         "With --check every blob of every release is read and compared with its signed digest. Takes no lock, changes nothing.",
     )
     .addOption(storeOption())
-    .option("--check", "hash everything and name what is damaged or missing")
+    .option("--check", "hash everything and report what is damaged or missing")
     .addHelpText(
       "after",
       "\nExamples:\n  airferry status --store /srv/airferry\n  airferry status --store /srv/airferry --check\n\nExit status: 0 done, 1 failed, 2 usage, 3 --check found something wrong.",
@@ -41,7 +41,7 @@ async function show(store: string, output: Output): Promise<number> {
       it.signers.map((keyid) => keyid.slice(0, 16)).join(" "),
     ]),
   );
-  if (rows.length === 0) output.print(report.problems.length > 0 ? "no release that can be read" : "no release yet");
+  if (rows.length === 0) output.print(report.problems.length > 0 ? "no readable release" : "no release yet");
   else
     output.print(
       ...formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]),
@@ -65,7 +65,7 @@ async function show(store: string, output: Output): Promise<number> {
 }
 
 const UNPACK_AGAIN = (store: string) =>
-  `check the disk, then unpack the bundles again that brought what is damaged: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
+  `check the disk, then unpack the bundles of the damaged releases again: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
 
 async function check(store: string, output: Output): Promise<number> {
   const { checkStore } = await import("../../status.ts");
@@ -82,7 +82,7 @@ async function check(store: string, output: Output): Promise<number> {
   if (!output.json) {
     const { problems } = report;
     const message = `cannot trust store "${store}": ${plural(problems.length, "problem")}`;
-    const hint = `check the disk, remove the named files, then unpack the bundles again that carried them: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
+    const hint = `check the disk, remove the named files, then unpack the bundles that carried them again: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
     output.error(new AirferryError(first.code, message, { problems, hint }));
   }
   return EXIT.refused;

@@ -1,4 +1,4 @@
-/** `airferry unpack`: takes a bundle into the store, checking every byte as it is copied. */
+/** `airferry unpack`: imports a bundle into the store, checking every byte as it is copied. */
 
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
@@ -28,21 +28,21 @@ export const unpackCommand: Register = (program, run) => {
   withGlobals(
     program
       .command("unpack")
-      .argument("<bundle...>", "bundle folder, or folders of a set of media: at once, or one after the other"),
+      .argument("<bundle...>", "bundle folder, or folders of a set of media: together, or one after the other"),
   )
-    .summary("take a bundle into the store")
+    .summary("import a bundle into the store")
     .description(
-      "Checks signatures, then copies and checks in one pass; the new release is served once all of it is in the store.\n" +
-        "Refused or interrupted, nothing that is served changes; a rerun continues.",
+      "Checks signatures, then copies and checks in one pass; the new release is served once it is complete in the store.\n" +
+        "If refused or interrupted, nothing that is served changes; run the same command to resume.",
     )
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .addOption(storeOption())
-    .option("--allow-rollback", "let an older serial become current again")
+    .option("--allow-rollback", "accept an older serial as current")
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE stand in for the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 right so far, more media to come, 130 interrupted.",
+      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
     )
     .action((bundles: string[], flags: UnpackFlags, command) =>
       run(command.opts(), async (output) => {
@@ -73,12 +73,14 @@ export const unpackCommand: Register = (program, run) => {
         if (!report.complete) {
           const { missing, missingMedia } = report;
           const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
-          output.print(`${name}: ${formatBytes(report.written)} taken; still to come: ${media}${missing.join(", ")}`);
+          output.print(
+            `${name}: ${formatBytes(report.written)} imported; still to come: ${media}${missing.join(", ")}`,
+          );
           const next = missingMedia[0] ?? "THE-NEXT-MEDIUM";
           output.note(
             `next: airferry unpack ${shellWord(next)} --trust ${shellWords(trust)} --store ${shellWord(flags.store)}`,
           );
-        } else if (report.already) output.print(`${name}: was in the store already`);
+        } else if (report.already) output.print(`${name}: already in the store`);
         else {
           output.print(
             `${name}: ${plural(report.entries, "file")}, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,

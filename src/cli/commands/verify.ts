@@ -1,4 +1,4 @@
-/** `airferry verify`: is this bundle whole, and signed by keys that are trusted? */
+/** `airferry verify`: checks that a bundle is complete and signed by trusted keys. */
 
 import { NEWER_AIRFERRY } from "../../bundle/inventory.ts";
 import { AirferryError, EXIT } from "../../errors.ts";
@@ -17,16 +17,16 @@ export const verifyCommand: Register = (program, run) => {
   withGlobals(
     program.command("verify").argument("<bundle...>", "bundle folder, or the folders of a set of media in any order"),
   )
-    .summary("check a bundle before it is trusted")
+    .summary("check a bundle before trusting it")
     .description(
-      "Checks signatures first, then every byte, in one pass; reports everything it finds. Changes nothing and contacts nobody.",
+      "Checks signatures first, then every byte, in one pass; reports everything it finds. Changes nothing, makes no connections.",
     )
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
-    .option("--partial", "some volumes may be missing: check those that are here, each alone")
+    .option("--partial", "some volumes may be missing: check each available one separately")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n\nAIRFERRY_TRUST stands in for --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
+      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
     )
     .action((bundles: string[], flags: VerifyFlags, command) =>
       run(command.opts(), async (output) => {
@@ -76,7 +76,7 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
     case "ERR_SIZE_MISMATCH":
       return `the copy is damaged: copy the named volumes again, then: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)}`;
     case "ERR_BUNDLE_INCOMPLETE":
-      return `give the folders of all media at once, or check what is here: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)} --partial`;
+      return `give the folders of all media at once, or check what is available: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)} --partial`;
     case "ERR_KEY_UNTRUSTED":
       return "compare the key id with the packer's out of band, for example by phone; trust only a key that did not come with the bundle";
     case "ERR_THRESHOLD":

@@ -28,7 +28,7 @@ const CONDITIONAL: MadePackage[] = [
   { name: "broken", requires: ["missing"] },
 ];
 
-t.test("conditional_deps: what is carried with conditions left out, and what is told", async (t) => {
+t.test("conditional_deps: what is included and reported under conditions", async (t) => {
   const made = await makeRepository(CONDITIONAL);
   const some = await lockOver(t, { r: made }, { r: { packages: ["app"] } });
   t.equal(some.status, 0, some.stderr);
@@ -39,12 +39,12 @@ t.test("conditional_deps: what is carried with conditions left out, and what is 
     CONDITIONAL[0]?.requires,
     "then of an else too: what repoclosure does not ask for, but a system with cond does",
   );
-  t.match(some.stderr, /7 conditional dependencies are left out: nothing carried meets the condition/);
+  t.match(some.stderr, /7 conditional dependencies are skipped: no included package meets the condition/);
   const planned = await airferry(some.dir, ["plan", "m.yaml", "--json"]);
   t.equal(JSON.parse(planned.stdout).leftOut.length, 7);
-  t.match(planned.stderr, /7 conditional dependencies are left out/, "plan says it of an unchanged lock too");
+  t.match(planned.stderr, /7 conditional dependencies are skipped/, "plan says it of an unchanged lock too");
   const why = await airferry(some.dir, ["plan", "m.yaml", "--why", "plain"]);
-  t.match(why.stdout, /not for app-0:1-1\.noarch \(rpm r\), which needs \(plain if cond\): nothing carried meets/);
+  t.match(why.stdout, /not for app-0:1-1\.noarch \(rpm r\), which needs \(plain if cond\): no included package meets/);
 
   const all = await lockOver(t, { r: made }, { r: { packages: ["app"], conditional_deps: "always" } });
   t.equal(all.status, 0, all.stderr);
@@ -65,7 +65,7 @@ t.test("conditional_deps: what is carried with conditions left out, and what is 
     },
   ]);
   t.match(all.stderr, /app-0:1-1\.noarch needs \(ghost if cond\), which cannot be had: nothing provides it/);
-  t.notMatch(all.stderr, /dependencies are left out/);
+  t.notMatch(all.stderr, /dependencies are skipped/);
   t.same(detail?.why["deep-0:1-1.noarch"], [
     "chain-0:1-1.noarch (needs (deep if cond))",
     "app-0:1-1.noarch (needs (chain if cond))",
@@ -83,7 +83,7 @@ t.test("a condition holds when it is selected, mirrored whole by another entry, 
   t.same(selected.packages("app"), extra);
   const whole = await lockOver(t, repositories, { app: { packages: ["app"] }, conds: {} });
   t.same(whole.packages("app"), extra, "the bundle has it, so a target may");
-  t.notMatch(whole.stderr, /left out/);
+  t.notMatch(whole.stderr, /skipped/);
   const impossible = await lockOver(
     t,
     { app: await makeRepository([{ name: "app", requires: ["(missing if cond)"] }]), conds },
@@ -102,7 +102,7 @@ t.test("a condition holds when it is selected, mirrored whole by another entry, 
   writeFileSync(qa, "extra-1-1.noarch\n");
   const has = await lockOver(t, { app }, { app: { packages: ["app"], baseline: qa, conditional_deps: "always" } });
   t.same(has.packages("app"), ["app-1-1.noarch"], "what the target has need not come");
-  t.notMatch(has.stderr, /left out/, "and satisfies");
+  t.notMatch(has.stderr, /skipped/, "and satisfies");
 });
 
 t.test("conditional_deps is about the packages of its own entry, whoever provides", async (t) => {
@@ -329,7 +329,7 @@ t.test("companions stay with their parent; conditions are looked at again", asyn
   t.equal(more.status, 0, more.stderr);
   t.same(more.packages("app"), ["app-1-1.x86_64"]);
   t.same(more.packages("app-source"), ["app-1-1.src"]);
-  t.match(more.stderr, /needs \(extra if cond\), which cannot be had/, "the locked part of app has no extra");
+  t.match(more.stderr, /needs \(extra if cond\), which is unavailable/, "the locked part of app has no extra");
   const updated = await relock(run, {}, "--update", "app");
   t.same(updated.packages("app"), ["app-2-1.x86_64", "extra-1-1.x86_64"]);
   t.same(updated.packages("app-source"), ["app-2-1.src"]);
