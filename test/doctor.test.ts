@@ -151,8 +151,8 @@ t.test("a TLS server at its wrong addresses, or without its CA, is told from one
   const untrusted = await reach(base);
   t.match(untrusted, { check: "reach", status: "failed", message: /not trusted/ });
   t.match(untrusted.remedy, `airferry doctor --url ${base} --ca ca.crt`);
-  t.match(await reach(base.replace("https:", "http:")), { check: "reach", message: /speaks TLS, not plain HTTP/ });
-  t.match(await reach(plain.replace("http:", "https:")), { check: "reach", message: /speaks plain HTTP, not TLS/ });
+  t.match(await reach(base.replace("https:", "http:")), { check: "reach", message: /uses TLS, not plain HTTP/ });
+  t.match(await reach(plain.replace("http:", "https:")), { check: "reach", message: /uses plain HTTP, not TLS/ });
   t.match(await reach(plain), { check: "reach", message: /plain listener of a TLS server/ });
   const ca = await (await fetch(`${plain}/ca.crt`)).text();
   t.match(statuses(await doctor({ url: base, ca })), { reach: "ok", yum: "ok", file: "ok" });
@@ -222,7 +222,7 @@ t.test("a server without a release, one whose address is another, and one withou
   await new Promise((resolve) => old.once("listening", resolve));
   t.teardown(() => old.close());
   const report = await doctor({ url: `http://127.0.0.1:${(old.address() as AddressInfo).port}` });
-  t.match(report.findings.at(-1), { check: "index", status: "failed", remedy: /update it/ });
+  t.match(report.findings.at(-1), { check: "index", status: "failed", remedy: /update the server/ });
   t.notOk(report.ok);
 });
 

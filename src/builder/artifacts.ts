@@ -1,9 +1,9 @@
 /**
- * Recognises, by their paths alone, the artifacts that an image build asks for by name: containerd, crictl, runc, CNI
+ * Recognizes by path the artifacts that an image build requests by name: containerd, crictl, runc, CNI
  * plugins, Kubernetes packages and binaries, goss. Used by renderers and by the checks of `lock` and `doctor`.
  */
 
-/** What an artifact is, for the build. */
+/** The role of an artifact in the build. */
 export type Component =
   | "containerd"
   | "crictl"
@@ -23,9 +23,9 @@ export interface Artifact {
   component: Component;
   /** Path in the bundle. */
   path: string;
-  /** Without `v`; absent where the path does not tell. */
+  /** Without `v`; absent if the path does not show it. */
   version?: string;
-  /** `amd64`, `arm64`; absent where the path does not tell. */
+  /** `amd64`, `arm64`; absent if the path does not show it. */
   arch?: string;
   /** Binary or image name: `kubeadm`, `kube-apiserver.tar`; `cri-containerd-cni` or `containerd` for containerd. */
   name: string;
@@ -87,7 +87,7 @@ function recognise(path: string): Artifact | undefined {
   return undefined;
 }
 
-/** Recognises all of them, in the order given. */
+/** Recognizes all of them, in the given order. */
 export function recogniseAll(paths: Iterable<string>): Artifact[] {
   const found: Artifact[] = [];
   for (const path of paths) {
@@ -98,8 +98,8 @@ export function recogniseAll(paths: Iterable<string>): Artifact[] {
 }
 
 /**
- * Picks the artifact of a component: of the wanted version when one is wanted, else the newest; amd64 unless told otherwise.
- * Artifacts whose path tells no version match any.
+ * Selects the artifact of a component: of the wanted version if given, else the newest; amd64 by default. Artifacts
+ * whose path shows no version match any.
  */
 export function pick(
   artifacts: readonly Artifact[],

@@ -1,6 +1,6 @@
 /**
- * Which strings of `builder:` become paths, and whether each may. Held against the manifest, against an inventory that is
- * imported, and by nobody else: those who use one go through io/path-grammar.ts once more.
+ * Which strings of `builder:` become paths, and whether each is legal. Checks the manifest and imported inventories
+ * only; users of such a path check it again with io/path-grammar.ts.
  */
 import { checkFileName, checkName, checkPath } from "../io/path-grammar.ts";
 
@@ -10,7 +10,7 @@ interface BuilderPathFault {
   fault: string;
 }
 
-/** Checks the paths of a `builder:` value, whatever it is; what is no string is not looked at. */
+/** Checks the paths of any `builder:` value; values that are not strings are ignored. */
 export function checkBuilderPaths(value: unknown): BuilderPathFault[] {
   const builder = record(value);
   const faults: BuilderPathFault[] = [];

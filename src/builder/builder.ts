@@ -1,5 +1,5 @@
 /**
- * What builds the image inside the gap: the manifest's `builder:`, read out of a manifest or an inventory. Pure.
+ * The builder of the image inside the gap: the manifest's `builder:`, read from a manifest or an inventory. Pure.
  */
 
 /** The manifest's `builder:`, as the inventory carries it. */
@@ -13,7 +13,7 @@ export interface Builder {
   iso?: string | undefined;
 }
 
-/** Reads a `builder:` value: anything that is not what it should be counts as absent. */
+/** Reads a `builder:` value: malformed parts count as absent. */
 export function parseBuilder(value: unknown): Builder | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const raw = value as Record<string, unknown>;

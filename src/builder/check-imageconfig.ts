@@ -8,7 +8,7 @@ interface ImageconfigFault {
   remedy: string;
 }
 
-/** Checks the values of a manifest's `builder.imageconfig`: unknown keys, values out of their list, secrets. */
+/** Checks the values of a manifest's `builder.imageconfig`: unknown keys, values outside their list, secrets. */
 export function checkImageconfig(values: Readonly<Record<string, string>>): ImageconfigFault[] {
   const faults: ImageconfigFault[] = [];
   for (const [key, value] of Object.entries(values)) {
@@ -23,7 +23,7 @@ export function checkImageconfig(values: Readonly<Record<string, string>>): Imag
     } else if (known.origin === "secret" && value !== "") {
       faults.push({
         key,
-        message: `${key} is a secret, and a bundle is readable for everybody who carries it`,
+        message: `${key} is a secret, and everybody who carries a bundle can read it`,
         remedy: `remove it from the manifest; inside the gap set ${environmentName(key)} for airferry render`,
       });
     } else if (known.values !== undefined && value !== "" && !known.values.includes(value)) {

@@ -1,6 +1,6 @@
 /**
- * Cross-checks of a builder: its own compatibility matrix (data in manifests/compatibility.json, with its source) against the
- * versions it is told to build with and those that were really packed. Used by `lock`, `doctor` and `init`.
+ * Cross-checks of a builder: its own compatibility matrix (data in manifests/compatibility.json, with its source)
+ * against the configured versions and those actually packed. Used by `lock`, `doctor` and `init`.
  */
 import matrix from "../../manifests/compatibility.json" with { type: "json" };
 import type { Finding } from "../io/findings.ts";
@@ -20,7 +20,7 @@ interface MatrixRow {
 
 interface Matrix {
   source: string;
-  /** `exact`: only the listed versions are supported; `minor`: a row stands for its minor version. */
+  /** `exact`: only the listed versions are supported; `minor`: a row covers its minor version. */
   match: string;
   versions: MatrixRow[];
 }
@@ -42,8 +42,8 @@ export function matrixRow(flavor: Builder["flavor"], k8s: string): MatrixRow | u
 }
 
 /**
- * Checks a manifest's `builder:` against the matrix, against the paths that are or will be in the bundle, and against the
- * references of its images. Returns what does not fit, errors first; nothing when there is no builder.
+ * Checks a manifest's `builder:` against the matrix, against the paths that are or will be in the bundle, and against
+ * the references of its images. Returns mismatches, errors first; none without a builder.
  */
 export function checkBuilder(value: unknown, paths: Iterable<string>, images: Iterable<string>): Finding[] {
   const builder = parseBuilder(value);
@@ -63,7 +63,8 @@ export function checkBuilder(value: unknown, paths: Iterable<string>, images: It
   }
   const wanted = wantedVersions(builder);
   const k8s = wanted.k8s ?? newest(artifacts, ["kubelet-rpm", "kubernetes-binary"]);
-  // A release that neither asks for Kubernetes nor has it is a part: ISO and kickstart file of one stream, say, and the rest of another.
+  // A release that neither requires nor has Kubernetes is partial: for example ISO and kickstart file in one stream,
+  // the rest in another.
   const isPart = k8s === undefined;
   for (const part of PARTS) checkPacked(part, wanted[part.key], artifacts, builder, isPart, findings);
   if (k8s !== undefined) {
@@ -113,7 +114,7 @@ function wantedVersions(builder: Builder): Versions {
   return versions;
 }
 
-/** What the builder is told to use must have been packed. */
+/** Everything that the builder is configured to use must be packed. */
 function checkPacked(
   part: Part,
   wanted: string | undefined,
@@ -142,7 +143,7 @@ function checkPacked(
   }
 }
 
-/** What is used must be what the builder's matrix lists for this Kubernetes. */
+/** The versions used must match the builder's matrix for this Kubernetes. */
 function checkRow(
   k8s: string,
   wanted: Versions,
@@ -158,7 +159,7 @@ function checkRow(
       area: "builder",
       subject: "k8s",
       message: `Kubernetes ${k8s} is not in the builder's compatibility matrix (${source})`,
-      remedy: `use one of ${versions.map((it) => it.k8s).join(", ")}, or see whether the builder has a newer matrix`,
+      remedy: `use one of ${versions.map((it) => it.k8s).join(", ")}, or check whether the builder has a newer matrix`,
     });
     return;
   }
@@ -170,7 +171,7 @@ function checkRow(
       level: "warning",
       area: "builder",
       subject: part.key,
-      message: `${part.key} ${used} does not go with Kubernetes ${k8s}: the matrix lists ${row[part.key]} (${source})`,
+      message: `${part.key} ${used} does not match Kubernetes ${k8s}: the matrix lists ${row[part.key]} (${source})`,
       remedy: `pack ${part.key} ${row[part.key]} and set builder.${keyOf(part, builder)} to it`,
     });
   }

@@ -1,5 +1,6 @@
 /**
- * The keys of the CAPI image builder's `imageconfig`, in the order and groups of its reference, and who fills each in.
+ * The keys of the CAPI image builder's `imageconfig`, in the order and groups of its reference, and the source of each
+ * value.
  */
 import { closestWord } from "../io/closest-word.ts";
 
@@ -33,7 +34,7 @@ const azure = "Azure";
 const gcp = "Google Cloud";
 const airgap = "Airgap";
 
-/** Every key of the reference. A key that is not here is refused. */
+/** Every key of the reference. Other keys are refused. */
 export const IMAGECONFIG_KEYS: readonly ImageconfigKey[] = [
   {
     key: "os_version",
@@ -111,7 +112,7 @@ export function nearestKey(key: string): string | undefined {
   );
 }
 
-/** Name of the environment variable that a secret is taken from: `AIRFERRY_VCENTER_PASSWORD`. */
+/** Name of the environment variable of a secret: `AIRFERRY_VCENTER_PASSWORD`. */
 export function environmentName(key: string): string {
   return `AIRFERRY_${key.toUpperCase()}`;
 }

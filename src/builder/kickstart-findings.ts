@@ -1,15 +1,15 @@
-/** What of a kickstart file will not do for the build: placeholders that nobody fills in, an account that packer does not use. Pure. */
+/** Faults of a kickstart file for the build: unfilled placeholders, an account that packer does not use. Pure. */
 import type { Finding } from "../io/findings.ts";
 import type { Builder } from "./builder.ts";
 import { checkLogin } from "./kickstart-login.ts";
 import { fillPlaceholders, placeholdersOf, placeholderVariable } from "./kickstart-template.ts";
 
-/** A finding about the kickstart file; `variable` is what would settle it, in the environment of whoever renders. */
+/** A finding about the kickstart file; `variable` is the environment variable that would resolve it when rendering. */
 export interface KickstartFinding extends Finding {
   variable?: string;
 }
 
-/** Whether a path of a bundle is the builder's kickstart file: the one that it names, or what has the name of one. */
+/** Whether a path of a bundle is the builder's kickstart file: the one that it names, or one with such a name. */
 export function isKickstart(path: string, kickstart: string | undefined): boolean {
   if (kickstart !== undefined) return path === `files/${kickstart}`;
   return path.startsWith("files/") && /(^|\/)ks\.cfg(\.[A-Za-z0-9]+)*$/.test(path);
@@ -17,8 +17,8 @@ export function isKickstart(path: string, kickstart: string | undefined): boolea
 
 /**
  * Checks a kickstart file.
- * @param env where placeholders are filled from
- * @param builder what packer is told; undefined when that is not known
+ * @param env values for placeholders
+ * @param builder packer's settings; undefined when unknown
  */
 export function checkKickstartText(
   text: string,
@@ -38,7 +38,7 @@ export function checkKickstartText(
 }
 
 /**
- * The same outside, before anything is carried: what the environment inside can settle is a warning there.
+ * The same outside, before anything is carried: what the environment inside can resolve is only a warning.
  */
 export function checkPackedKickstart(text: string, builder: Builder): Finding[] {
   return checkKickstartText(text, {}, builder).map(({ variable, ...finding }) =>

@@ -1,6 +1,6 @@
 /**
- * The account that packer logs in with, and the one that a kickstart file makes: where they differ, the build ends after half an hour
- * with "Timeout waiting for SSH". See docs/build.md, "The account". Pure.
+ * The account that packer logs in with, and the one that a kickstart file creates: if they differ, the build ends after
+ * half an hour with "Timeout waiting for SSH". See docs/build.md, "The account". Pure.
  */
 
 import type { Finding } from "../io/findings.ts";
@@ -10,7 +10,7 @@ import { kickstartLines, marksOf, placeholdersOf, placeholderVariable } from "./
 /** An account that a kickstart file makes. */
 interface Account {
   name: string;
-  /** In plain text; absent when it is a hash, or none is set, or it is not filled in yet. */
+  /** In plain text; absent when it is a hash, not set, or not filled in yet. */
   password?: string;
   isLocked: boolean;
 }
@@ -19,7 +19,7 @@ interface Account {
 interface Login {
   username: string;
   password?: string;
-  /** Who says so, for messages. */
+  /** The source, for messages. */
   source: string;
 }
 
@@ -62,8 +62,8 @@ function loginOf(builder: Builder): Login {
 }
 
 /**
- * The account of image-builder's packer variables: packer is told whatever the kickstart file makes, so that both agree. Undefined
- * without an account that has a password in plain text.
+ * The account of image-builder's packer variables: packer gets the account that the kickstart file creates, so both
+ * agree. Undefined without an account that has a password in plain text.
  */
 export function loginFrom(kickstart: string, builder: Builder): Account | undefined {
   const accounts = accountsOf(kickstart).filter((it) => !it.isLocked);
@@ -82,12 +82,12 @@ export function checkLogin(kickstart: string, builder: Builder): Finding[] {
       {
         ...about,
         level: "warning",
-        message: "the kickstart file makes no account, so packer cannot log in unless something else makes one",
+        message: "the kickstart file creates no account, so packer cannot log in unless something else creates one",
         remedy: `add to it: user --name=${login.username} --groups=wheel --password=… --plaintext`,
       },
     ];
   }
-  // image-builder's packer is told the account of the kickstart file; the other's account is its own.
+  // image-builder's packer gets the account of the kickstart file; the other builder has a fixed account.
   const mine = told ? accounts.find((it) => it.name === login.username) : loginFrom(kickstart, builder);
   if (mine === undefined) {
     const names = accounts.map((it) => it.name).join(", ");
@@ -95,8 +95,8 @@ export function checkLogin(kickstart: string, builder: Builder): Finding[] {
       {
         ...about,
         level: "error",
-        message: `packer logs in as ${login.username} (${login.source}), but the kickstart file makes ${names}`,
-        remedy: `name the account ${login.username} in the kickstart file, or say packer's in builder.packer_vars: ssh_username, ssh_password`,
+        message: `packer logs in as ${login.username} (${login.source}), but the kickstart file creates ${names}`,
+        remedy: `name the account ${login.username} in the kickstart file, or set packer's in builder.packer_vars: ssh_username, ssh_password`,
       },
     ];
   }
@@ -111,7 +111,7 @@ export function checkLogin(kickstart: string, builder: Builder): Finding[] {
         ...about,
         level: "error",
         message: `the kickstart file gives ${mine.name} another password than packer logs in with (${login.source})`,
-        remedy: `make them one: of a template set ${placeholderVariable(given)} to packer's password, or write the password into builder.packer_vars.ssh_password`,
+        remedy: `use the same password: for a template set ${placeholderVariable(given)} to packer's password, or write the password into builder.packer_vars.ssh_password`,
       },
     ];
   }

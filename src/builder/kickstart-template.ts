@@ -1,14 +1,14 @@
 /**
- * Kickstart files that are templates: which placeholders they have, and filling them in. image-builder's own (`ks.cfg.tmpl`
- * since v0.1.39) says `$SSH_PASSWORD`, which hack/set-ssh-password.sh of its checkout replaces; nobody does that for a file that
- * was packed. See docs/build.md, "Kickstart templates". Pure.
+ * Kickstart templates: finds their placeholders and fills them in. image-builder's own (`ks.cfg.tmpl`
+ * since v0.1.39) contains `$SSH_PASSWORD`, which hack/set-ssh-password.sh of its checkout replaces; nothing does that
+ * for a packed file. See docs/build.md, "Kickstart templates". Pure.
  */
 
 /** One placeholder of a template, where it stands first. */
 interface Placeholder {
   /** Its name, as an environment variable without `AIRFERRY_`; absent for an expression, which only an editor can resolve. */
   name?: string;
-  /** As it stands in the file: `$SSH_PASSWORD`, `${NAME}`, `{{ .Name }}`. */
+  /** As written in the file: `$SSH_PASSWORD`, `${NAME}`, `{{ .Name }}`. */
   text: string;
   /** From 1. */
   line: number;
@@ -22,13 +22,13 @@ interface KickstartLine {
   isEdge?: boolean;
 }
 
-/** Sections whose text is a program: its `$NAME` are its own. */
+/** Sections whose text is a program, with its own `$NAME` variables. */
 const SCRIPTS = new Set(["pre", "pre-install", "post", "onerror", "traceback"]);
 /** Names that image-builder replaces everywhere in its templates, scripts included. */
 const REPLACED_EVERYWHERE = ["SSH_PASSWORD", "ENCRYPTED_SSH_PASSWORD"];
-/** What dnf fills in itself in the address of a repository. */
+/** Variables that dnf fills in itself in a repository's URL. */
 const DNF_VARIABLES = new Set(["arch", "basearch", "contentdir", "infra", "releasever", "rltype", "stream"]);
-/** A password hash as crypt(3) writes it: its dollar signs are no placeholders. */
+/** A password hash as crypt(3) writes it: its dollar signs are not placeholders. */
 const CRYPT = /\$(?:1|2[abxy]?|5|6|7|y|gy|sha1|md5)\$[^\s"']*/;
 const WHOLE = { before: `(?<=[=\\s"'])`, after: `(?=["'\\s]|$)` };
 const PLACEHOLDER = new RegExp(
@@ -36,7 +36,7 @@ const PLACEHOLDER = new RegExp(
     CRYPT.source,
     `\\$\\{(?<braced>[A-Za-z_]\\w*)\\}`,
     `\\$(?<plain>[A-Z_][A-Z0-9_]*)(?![A-Za-z0-9_])`,
-    // In small letters a dollar sign may be part of a password, or $releasever of an address.
+    // In lower case a dollar sign may be part of a password, or of $releasever in a URL.
     `${WHOLE.before}\\$(?<small>[A-Za-z_]\\w*)${WHOLE.after}`,
     `\\{\\{-?\\s*(?:\\.|(?:user|env)\\s+[\`"'])?(?<curly>[A-Za-z_]\\w*)[\`"']?\\s*-?\\}\\}`,
     `${WHOLE.before}@@?(?<at>[A-Z][A-Z0-9_]*)@@?${WHOLE.after}`,
@@ -47,9 +47,9 @@ const PLACEHOLDER = new RegExp(
   ].join("|"),
   "g",
 );
-/** What stands in the place of a placeholder that nobody filled in; no kickstart parser takes it for a value. */
+/** Replaces an unfilled placeholder; no kickstart parser accepts it as a value. */
 const MARK = /<FILL IN: ([^<>]*)>/g;
-/** Values that need no quotes in a kickstart command, nor in a shell. */
+/** Values that need no quotes in a kickstart command or a shell. */
 const PLAIN_VALUE = /^[A-Za-z0-9_./:@%+,=^!?~-]+$/;
 
 /** Yields the lines of a kickstart file, with the section of each; line ends (`\r` too) are not part of `text`. */
@@ -81,14 +81,14 @@ export function placeholdersOf(text: string): Placeholder[] {
   return [...found.values()];
 }
 
-/** Name of the environment variable that a placeholder is filled from: `AIRFERRY_SSH_PASSWORD`. */
+/** Name of the environment variable for a placeholder: `AIRFERRY_SSH_PASSWORD`. */
 export function placeholderVariable(name: string): string {
   return `AIRFERRY_${name.toUpperCase()}`;
 }
 
 /**
- * Fills the placeholders in; one without a value gives a mark (`<FILL IN: NAME>`) that the installer refuses, with a comment above
- * its line. Every other byte stays. Values are quoted where a kickstart command needs it.
+ * Fills in the placeholders; one without a value becomes a mark (`<FILL IN: NAME>`) that the installer refuses, with a
+ * comment above its line. Every other byte is unchanged. Values are quoted if a kickstart command needs it.
  */
 export function fillPlaceholders(text: string, lookUp: (name: string) => string | undefined): string {
   return replacePlaceholders(text, ({ name, text: own, quote, inScript }) => {
@@ -98,12 +98,12 @@ export function fillPlaceholders(text: string, lookUp: (name: string) => string 
   });
 }
 
-/** Lists what {@link fillPlaceholders} left marked, each once. */
+/** Lists the marks that {@link fillPlaceholders} left, each once. */
 export function marksOf(text: string): string[] {
   return [...new Set([...text.matchAll(MARK)].map((it) => it[1]!))];
 }
 
-/** Why a value cannot be filled in for a placeholder; undefined when it can. */
+/** Why a value cannot fill a placeholder; undefined when it can. */
 export function valueFault(text: string, name: string, value: string): string | undefined {
   if (/[\u0000-\u001f\u007f]/.test(value)) return "holds a line break or another control character";
   // packer shuts down with: echo 'PASSWORD' | sudo -S, after expanding {{ }} in it.
@@ -116,12 +116,12 @@ export function valueFault(text: string, name: string, value: string): string | 
     return it.text;
   });
   return used
-    ? "stands in a script of the template, where only letters, digits and ./:@%+,=^!?~_- are safe"
+    ? "is used in a script of the template, where only letters, digits and ./:@%+,=^!?~_- are safe"
     : undefined;
 }
 
 interface Occurrence extends Placeholder {
-  /** The quote that it stands in, if any. */
+  /** The enclosing quote, if any. */
   quote: string;
   inScript: boolean;
 }
@@ -173,7 +173,7 @@ function inProgram(line: string, names: ReadonlySet<string>, assigned: ReadonlyS
   });
 }
 
-/** For each line in a script, the names that its section gives a value itself. */
+/** For each line in a script, the names that its section assigns itself. */
 function assignedNames(lines: readonly KickstartLine[]): Map<number, Set<string>> {
   const found = new Map<number, Set<string>>();
   let names = new Set<string>();
@@ -189,7 +189,7 @@ function assignedNames(lines: readonly KickstartLine[]): Map<number, Set<string>
   return found;
 }
 
-/** The quote that is open before a place of a line, as a kickstart parser (Python's shlex) reads it. */
+/** The quote that is open at a position of a line, as a kickstart parser (Python's shlex) reads it. */
 function quoteAt(line: string, at: number): string {
   let quote = "";
   for (let i = 0; i < at; i++) {

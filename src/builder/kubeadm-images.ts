@@ -1,6 +1,6 @@
 /**
- * Which images `kubeadm config images list` prints for a Kubernetes version, out of manifests/compatibility.json. A build pulls
- * them inside the gap: one that was not packed is a 404 there. Pure.
+ * Which images `kubeadm config images list` prints for a Kubernetes version, from manifests/compatibility.json. A build
+ * pulls them inside the gap: one that was not packed is a 404 there. Pure.
  */
 import compatibility from "../../manifests/compatibility.json" with { type: "json" };
 import type { Finding } from "../io/findings.ts";
@@ -16,14 +16,16 @@ interface KubeadmImage {
 interface KubeadmImages {
   /** All seven, control plane first. */
   images: KubeadmImage[];
-  /** The list is that of an earlier patch release: this one came after the data. */
+  /** The list is that of an earlier patch release: this one is newer than the data. */
   guessed: boolean;
 }
 
 const CONTROL_PLANE = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
 const { source, versions } = compatibility.kubeadm;
 
-/** The images of a Kubernetes version (with or without `v`); undefined for a minor version that the data does not have. */
+/**
+ * The images of a Kubernetes version (with or without `v`); undefined for a minor version that the data does not have.
+ */
 export function kubeadmImages(k8s: string): KubeadmImages | undefined {
   const version = k8s.replace(/^v/, "");
   const minor = (it: string) => it.split(".").slice(0, 2).join(".");
@@ -42,15 +44,15 @@ export function kubeadmImages(k8s: string): KubeadmImages | undefined {
   };
 }
 
-/** The command that says it for any version, with the images' usual registry. */
+/** The command that lists them for any version, with the images' usual registry. */
 export function kubeadmCommand(k8s: string): string {
   return `kubeadm config images list --kubernetes-version v${k8s.replace(/^v/, "")}`;
 }
 
 /**
- * Compares the packed images with what kubeadm of this version pulls. Nothing is said where no control plane was packed: it
- * comes some other way then.
- * @param references of the packed images: `registry.k8s.io/pause:3.9`, also under another registry's name
+ * Compares the packed images with what kubeadm of this version pulls. Reports nothing if no control plane was packed:
+ * it comes from elsewhere then.
+ * @param references the packed images: `registry.k8s.io/pause:3.9`, also under another registry's name
  */
 export function checkKubeadmImages(k8s: string, references: Iterable<string>): Finding[] {
   const packed = new Map<string, Set<string>>();
@@ -89,7 +91,7 @@ function missing(
     const found = there.size === 0 ? "none was packed" : `packed is ${[...there].sort().join(", ")}`;
     return [
       {
-        // Another tag is a mistake; what was left out altogether may come from a registry that k8s_container_reg names by hand.
+        // Another tag is a fault; an omitted image may come from a registry that k8s_container_reg names.
         level: there.size === 0 ? "warning" : level,
         area: "builder",
         subject: "images",

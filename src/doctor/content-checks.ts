@@ -1,6 +1,6 @@
 /**
- * Doctor's look at what is served: repositories, keys, ISOs, files and what is rendered for the builder, each as the server's
- * index lists it. A check returns what it found good, or throws; a thrown `Remedy` says what to do about it.
+ * Doctor's checks of what is served: repositories, keys, ISOs, files and rendered configuration, each as the server's
+ * index lists it. A check returns what is good, or throws; a thrown `Remedy` says what to do.
  */
 
 import { digestOf, hexOf, parseHex } from "../io/digest.ts";
@@ -22,13 +22,13 @@ export interface ServedContext extends CheckContext {
 const MAX_METADATA_BYTES = 256 * 1024 * 1024;
 const MAX_PACKAGE_BYTES = 512 * 1024 * 1024;
 const MAX_TEXT_BYTES = 8 * 1024 * 1024;
-/** One MD5-sized look at every file would do no harm, but a store of a million would never be through. */
+/** Most files checked by size: a store may have a million. */
 const MAX_FILES = 20_000;
 const AT_ONCE = 8;
 const DAMAGED =
   "the store is damaged: on the server run: airferry status --check --store DIR, and unpack the bundle again";
 
-/** The index is there and lists a release. */
+/** The index exists and lists a release. */
 export async function checkIndex(context: CheckContext): Promise<{ served: Served; message: string }> {
   const served = await readServed(context.client);
   if (served.releases.length === 0) {
@@ -42,11 +42,14 @@ export async function checkIndex(context: CheckContext): Promise<{ served: Serve
   const [first] = late;
   return {
     served,
-    message: `${releases}${first === undefined ? "" : `; ${first.stream} was to be used until ${first.notAfter}`}`,
+    message: `${releases}${first === undefined ? "" : `; ${first.stream} expired at ${first.notAfter}`}`,
   };
 }
 
-/** Every repository: repomd.xml, its signature, primary by its digest; of one a package by its digest; airferry.repo leads there. */
+/**
+ * Every repository: repomd.xml, its signature, primary by its digest; one package by its digest; airferry.repo leads
+ * there.
+ */
 export async function checkYum({ client, base, served }: ServedContext): Promise<string> {
   const { repositories } = served;
   if (repositories.length === 0) throw new Remedy("no repository is served", "add rpms: to the manifest", "skipped");
@@ -61,7 +64,7 @@ export async function checkYum({ client, base, served }: ServedContext): Promise
       if (signature.status !== 200) throw new Remedy(`${id}: repomd.xml.asc answers ${signature.status}`, again);
     }
     const primary = parseRepomd(repomd.body, `${path}repodata/repomd.xml`).records.find((it) => it.type === "primary");
-    if (primary === undefined) throw new Remedy(`${id}: repomd.xml names no primary`, "pack the repository again");
+    if (primary === undefined) throw new Remedy(`${id}: repomd.xml lists no primary`, "pack the repository again");
     const body = await client.get(`${path}${primary.href}`, MAX_METADATA_BYTES);
     if (digestOf(body.body, primary.checksum) !== primary.checksum) {
       throw new Remedy(`${id}: ${primary.href} is not what repomd.xml says`, DAMAGED);
@@ -71,7 +74,7 @@ export async function checkYum({ client, base, served }: ServedContext): Promise
   return `${plural(repositories.length, "repository", "repositories")}, metadata by digest${checkedPackage === undefined ? "" : `, ${checkedPackage} by digest`}`;
 }
 
-/** The file that clients put into /etc/yum.repos.d names every repository, at the address that is looked at. */
+/** The file for /etc/yum.repos.d names every repository, at the checked address. */
 async function checkRepoFile(client: DoctorClient, base: URL, repositories: Served["repositories"]): Promise<void> {
   const text = await client.text("/config/airferry.repo", MAX_TEXT_BYTES);
   const urls = new Map([...text.matchAll(/^\[(.+)\]$[\s\S]*?^baseurl=(.+)$/gm)].map((it) => [it[1], it[2]]));
@@ -80,17 +83,17 @@ async function checkRepoFile(client: DoctorClient, base: URL, repositories: Serv
   if (other !== undefined) {
     throw new Remedy(
       `airferry.repo leads to ${other}, which is not below ${here}`,
-      `run doctor with the address that the server gives its clients: airferry doctor --url ${new URL(other).origin}; or start the server with --url ${here}`,
+      `run doctor with the server's advertised address: airferry doctor --url ${new URL(other).origin}; or start the server with --url ${here}`,
     );
   }
   const missing = repositories.filter(({ id, path }) => urls.get(id) !== `${here}${path}`);
   throwFaults(
     missing.map(({ id }) => `airferry.repo does not name ${id}`),
-    "a release was unpacked just now, perhaps: run doctor again",
+    "perhaps a release was just unpacked: run doctor again",
   );
 }
 
-/** The digest of the first package that primary lists; undefined when it lists none by SHA-256. */
+/** The digest of the first package that primary lists; undefined when none has a SHA-256. */
 async function checkPackage(
   client: DoctorClient,
   id: string,
@@ -120,14 +123,14 @@ export async function checkKeys({ client, served }: ServedContext): Promise<stri
   for (const { path, digest } of keys) {
     const { status, body } = await client.get(path, MAX_TEXT_BYTES);
     if (status !== 200) faults.push(`${path} answers ${status}`);
-    else if (digestOf(body) !== digest) faults.push(`${path} is not what the index says`);
-    else if (!body.includes("BEGIN PGP PUBLIC KEY BLOCK")) faults.push(`${path} is no armored OpenPGP key`);
+    else if (digestOf(body) !== digest) faults.push(`${path} does not match the index`);
+    else if (!body.includes("BEGIN PGP PUBLIC KEY BLOCK")) faults.push(`${path} is not an armored OpenPGP key`);
   }
   throwFaults(faults, DAMAGED);
   return `${keys.length} OpenPGP keys by digest`;
 }
 
-/** A range out of every ISO, and the trees that installers use. */
+/** A range of every ISO, and the trees that installers use. */
 export async function checkIsos({ client, served }: ServedContext): Promise<string> {
   if (served.isos.length === 0) throw new Remedy("no ISO is served", "add isos: to the manifest", "skipped");
   const good: string[] = [];
@@ -136,13 +139,13 @@ export async function checkIsos({ client, served }: ServedContext): Promise<stri
     if (answer.status !== 206 || answer.body.length !== 2048) {
       throw new Remedy(
         `${path} answers a range with ${answer.status}`,
-        "is there a proxy in between that does not know ranges? set no_proxy",
+        "is there a proxy in between that does not support ranges? set no_proxy",
       );
     }
     if (tree === undefined || answer.body.toString("latin1", 1, 6) !== "CD001") {
       throw new Remedy(
-        `${path} is no ISO 9660 image that can be looked into`,
-        "only the whole image can be used; if it should be an installation image, compare its digest with the vendor's",
+        `${path} is not a readable ISO 9660 image`,
+        "it can only be used as a whole; if it should be an installation image, compare its digest with the vendor's",
         "warning",
       );
     }
@@ -154,7 +157,7 @@ export async function checkIsos({ client, served }: ServedContext): Promise<stri
   return good.join("; ");
 }
 
-/** Every file is there at its length; one is hashed, with the sidecars that get_url asks for. */
+/** Every file exists with its size; one is hashed, with the sidecars that get_url requests. */
 export async function checkFiles({ client, served }: ServedContext): Promise<string> {
   const { files } = served;
   const chosen = files.find((it) => /containerd[^/]*\.tar\.gz$/.test(it.path)) ?? smallest(files);
@@ -164,25 +167,25 @@ export async function checkFiles({ client, served }: ServedContext): Promise<str
     const { status, headers } = await client.head(path);
     const length = headers["content-length"];
     if (status !== 200) faults.push(`${path} answers ${status}`);
-    else if (length !== String(size)) faults.push(`${path} has ${length} bytes, the index says ${size}`);
+    else if (length !== String(size)) faults.push(`${path} has ${length} bytes, expected ${size} (index)`);
   });
   throwFaults(faults, DAMAGED);
   const bare = (await client.text(`${chosen.path}.sha256`)).trim().split(/\s+/)[0];
   const columns = (await client.text(`${chosen.path}.sha256sum`)).trim();
   const { status, size, digest } = await client.digest(chosen.path, chosen.size);
   if (status !== 200 || digest !== chosen.digest) {
-    throw new Remedy(`${chosen.path} (${status}) is not what the index says`, DAMAGED);
+    throw new Remedy(`${chosen.path} (${status}) does not match the index`, DAMAGED);
   }
   if (hexOf(digest) !== bare || !columns.includes(hexOf(digest))) {
     throw new Remedy(
-      `${chosen.path} is not what its sidecars say`,
-      "a sidecar that was packed from upstream is wrong: leave it out of files:, and airferry makes one",
+      `${chosen.path} does not match its sidecars`,
+      "a sidecar packed from upstream is wrong: remove it from files:, and airferry generates one",
     );
   }
-  return `${files.length} there; ${chosen.path.replace(/^\/files\//, "")}, ${size} bytes, as both sidecars say`;
+  return `${files.length} available; ${chosen.path.replace(/^\/files\//, "")}, ${size} bytes, matches both sidecars`;
 }
 
-/** What is rendered for each builder can be, and names the server as this host does. */
+/** The configuration of each builder can be rendered, and names the server as this host does. */
 export async function checkBuilderConfig({ client, base, served }: ServedContext): Promise<string> {
   const { builders } = served;
   if (builders.length === 0) throw noBuilder();
@@ -196,7 +199,7 @@ export async function checkBuilderConfig({ client, base, served }: ServedContext
       const [, fault, ...hint] = text.trim().split("\n");
       throw new Remedy(
         `${scope}/config/${file} answers ${answer.status}: ${fault ?? ""}`,
-        hint.join(" ") || "see /config/ for what can be rendered",
+        hint.join(" ") || "/config/ lists what can be rendered",
       );
     }
     good.push(flavor === "spectro-capi" ? checkAddress(text, base) : `${file} can be rendered`);
@@ -204,13 +207,13 @@ export async function checkBuilderConfig({ client, base, served }: ServedContext
   return good.join("; ");
 }
 
-/** The name in the URL is the one that imageconfig tells the builder. */
+/** The name in the URL is the one in imageconfig. */
 function checkAddress(imageconfig: string, base: URL): string {
   const value = /^airgap_ip=(.*)$/m.exec(imageconfig)?.[1];
   const host = base.hostname.replace(/^\[|\]$/g, "");
   if (value !== host) {
     throw new Remedy(
-      `imageconfig says airgap_ip=${value}, but this host uses ${host}`,
+      `imageconfig has airgap_ip=${value}, but this host uses ${host}`,
       `serve with --url ${base.origin}, or render with that URL`,
     );
   }
@@ -218,14 +221,14 @@ function checkAddress(imageconfig: string, base: URL): string {
   return `airgap_ip=${value}${blanks.length === 0 ? "" : `; to fill in: ${blanks.join(", ")}`}`;
 }
 
-/** The builder's versions fit together and were packed. */
+/** The builder's versions match each other and were packed. */
 export async function checkVersions({ client, served }: ServedContext): Promise<string> {
   if (served.builders.length === 0) throw noBuilder();
   const { findings } = parseJson(await client.text("/config/check.json")) as {
     findings: { level: string; message: string; remedy: string }[];
   };
   const [worst] = findings;
-  if (worst === undefined) return "as the builder's matrix has them, and packed";
+  if (worst === undefined) return "match the builder's matrix, and packed";
   throw new Remedy(
     findings.map((it) => it.message).join("; "),
     [...new Set(findings.map((it) => it.remedy))].join("; "),
@@ -235,7 +238,7 @@ export async function checkVersions({ client, served }: ServedContext): Promise<
 
 function noBuilder(): Remedy {
   return new Remedy(
-    "no release here says what builds the image",
+    "no release here has a builder",
     "add builder: to the manifest, as airferry init --for rocky-9-capi does",
     "skipped",
   );

@@ -1,5 +1,5 @@
 /**
- * How doctor asks the server: bounded answers, no retries, no redirects, the given CA. It connects only where its URL says.
+ * Doctor's HTTP client: bounded responses, no retries, no redirects, the given CA. It connects only to its URL.
  */
 import { type AnswerHead, type Call, type ClientResponse, HttpClient } from "../http/client.ts";
 import { AttemptFailure } from "../http/failure.ts";
@@ -8,7 +8,7 @@ import { type Digest, RunningDigest } from "../io/digest.ts";
 /** For a whole answer; of a body that may be of any size, for the next byte. */
 const TIMEOUT_MS = 20_000;
 
-/** Asks one server. The caller closes it. */
+/** A client of one server. The caller closes it. */
 export class DoctorClient {
   readonly base: string;
   readonly #client: HttpClient;
@@ -31,21 +31,21 @@ export class DoctorClient {
     );
   }
 
-  /** The head of what a path below the base has. */
+  /** The response to HEAD for a path below the base. */
   async head(path: string, headers: Record<string, string> = {}): Promise<AnswerHead> {
     return this.#whole((signal) =>
       this.#client.send({ method: "HEAD", url: this.#url(path), headers, follow: false, maxBytes: 0, signal }),
     );
   }
 
-  /** The same as {@link DoctorClient.get}, and an error unless it is 200. */
+  /** The same as {@link DoctorClient.get}, but an error unless it is 200. */
   async text(path: string, maxBytes = 4 * 1024 * 1024): Promise<string> {
     const answer = await this.get(path, maxBytes);
     if (answer.status !== 200) throw new Error(`${path} answers ${answer.status}: ${firstLines(answer.body)}`);
     return answer.body.toString("utf8");
   }
 
-  /** Hashes a body without keeping it. Refuses one over `maxBytes`. */
+  /** Hashes a body without storing it. Refuses one over `maxBytes`. */
   async digest(path: string, maxBytes: number): Promise<{ status: number; size: number; digest: Digest }> {
     const running = new RunningDigest();
     let size = 0;
@@ -83,7 +83,7 @@ function coded(message: string, code: string | undefined): Error {
   return Object.assign(new Error(message), code === undefined ? {} : { code });
 }
 
-/** The start of an answer in words. */
+/** The start of a response as text. */
 export function firstLines(body: Buffer): string {
   return body.subarray(0, 300).toString("utf8").split("\n").slice(0, 3).join("; ");
 }

@@ -14,14 +14,14 @@ export interface CheckContext {
   base: URL;
   /** Folder where the build will write. */
   folder: string;
-  /** Where logins are looked for. */
+  /** Where to look for logins. */
   env: NodeJS.ProcessEnv;
 }
 
 const MAX_CLOCK_SKEW_S = 300;
 /** An OVA build writes the ISO, a disk image and the archive of it. */
 const WANTED_FREE_BYTES = 40e9;
-/** Where packer serves the kickstart file from. */
+/** Ports on which packer serves the kickstart file. */
 const PACKER_PORTS = { from: 8000, to: 9000 };
 
 /** The name in the URL resolves, or is an address. */
@@ -39,12 +39,12 @@ export async function checkHostName({ base }: CheckContext): Promise<string> {
   }
 }
 
-/** The server answers at all; with TLS, its certificate is trusted here. */
+/** The server answers; with TLS, its certificate is trusted here. */
 export async function checkReach({ client, base }: CheckContext): Promise<string> {
   try {
     const answer = await client.get("/healthz", 64 * 1024);
     if (answer.status !== 200)
-      throw new Remedy(`/healthz answers ${answer.status}`, "is something else listening there? see: airferry serve");
+      throw new Remedy(`/healthz answers ${answer.status}`, "is another program listening there? see: airferry serve");
     await refusePlainListener(client, base);
     return `${base.origin} answers${base.protocol === "https:" ? ", its certificate is trusted" : ""}`;
   } catch (error) {
@@ -58,31 +58,31 @@ export async function checkReach({ client, base }: CheckContext): Promise<string
     }
     if (base.protocol === "http:" && (await speaksTls(base))) {
       throw new Remedy(
-        `${base.host} speaks TLS, not plain HTTP`,
-        `airferry doctor --url https://${base.host}, with --ca FILE when its CA is its own`,
+        `${base.host} uses TLS, not plain HTTP`,
+        `airferry doctor --url https://${base.host}, with --ca FILE if it has its own CA`,
       );
     }
     if (base.protocol === "https:" && (code === "EPROTO" || code.startsWith("ERR_SSL_"))) {
-      throw new Remedy(`${base.host} speaks plain HTTP, not TLS`, `airferry doctor --url http://${base.host}`);
+      throw new Remedy(`${base.host} uses plain HTTP, not TLS`, `airferry doctor --url http://${base.host}`);
     }
     throw new Remedy(
       `no connection to ${base.origin}: ${code || (error as Error).message}`,
-      `is airferry serve running there, and does a firewall let the port through? firewall-cmd --add-port=${base.port || (base.protocol === "https:" ? "443" : "80")}/tcp`,
+      `is airferry serve running there, and does the firewall allow the port? firewall-cmd --add-port=${base.port || (base.protocol === "https:" ? "443" : "80")}/tcp`,
     );
   }
 }
 
-/** The listener of `--listen-http` has keys and the CA alone: a build that is given its address fails at the first ISO. */
+/** The listener of `--listen-http` serves only keys and the CA: a build with its address fails at the first ISO. */
 async function refusePlainListener(client: DoctorClient, base: URL): Promise<void> {
   const { status, body } = await client.get("/config/airferry.repo", 8 * 1024 * 1024);
   if (status !== 404 || !body.includes("this plain listener")) return;
   throw new Remedy(
-    `${base.origin} is the plain listener of a TLS server: it has the CA, keys and /rpmrepo/ alone`,
+    `${base.origin} is the plain listener of a TLS server: it serves only the CA, keys and /rpmrepo/`,
     "give the https:// address that airferry serve printed first: airferry doctor --url https://HOST:PORT --ca ca.crt",
   );
 }
 
-/** Whether something finishes, or refuses, a TLS handshake at this address; trust is not the question. */
+/** Whether something completes, or refuses, a TLS handshake at this address, trusted or not. */
 function speaksTls(base: URL): Promise<boolean> {
   return new Promise((resolve) => {
     const host = base.hostname.replace(/^\[|\]$/g, "");
@@ -97,7 +97,7 @@ function speaksTls(base: URL): Promise<boolean> {
   });
 }
 
-/** The clocks agree: signatures and certificates have times. */
+/** The clocks agree: signatures and certificates depend on time. */
 export async function checkClock({ client }: CheckContext): Promise<string> {
   const { headers } = await client.get("/healthz", 64 * 1024);
   const date = Date.parse(String(headers.date ?? ""));
@@ -105,30 +105,30 @@ export async function checkClock({ client }: CheckContext): Promise<string> {
   const skew = Math.round((Date.now() - date) / 1000);
   if (Math.abs(skew) > MAX_CLOCK_SKEW_S) {
     throw new Remedy(
-      `this clock is ${skew} s apart from the server's`,
-      "set both by one time source: chronyc makestep",
+      `this clock differs from the server's by ${skew} s`,
+      "set both from one time source: chronyc makestep",
     );
   }
-  return `${Math.abs(skew)} s apart from the server`;
+  return `${Math.abs(skew)} s difference to the server's clock`;
 }
 
-/** Room for what the build writes. */
+/** Free space for what the build writes. */
 export async function checkSpace({ folder }: CheckContext): Promise<string> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   const text = `${(free / 1e9).toFixed(0)} GB free in ${folder}`;
   if (free < WANTED_FREE_BYTES)
-    throw new Remedy(text, `an image build wants about ${WANTED_FREE_BYTES / 1e9} GB`, "warning");
+    throw new Remedy(text, `an image build needs about ${WANTED_FREE_BYTES / 1e9} GB`, "warning");
   return text;
 }
 
-/** A port that packer's kickstart server can have. Looks at the kernel's table of listeners; opens none itself. */
+/** A free port for packer's kickstart server. Reads the kernel's table of listeners; opens none itself. */
 export async function checkPorts(_: CheckContext): Promise<string> {
   const taken = new Set<number>();
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
     const text = await readFile(table, "utf8").catch(() => "");
     if (text === "" && taken.size === 0 && table.endsWith("tcp")) {
-      throw new Remedy("this system does not tell which ports are taken", "look with: ss -ltn", "skipped");
+      throw new Remedy("this system does not show which ports are taken", "check with: ss -ltn", "skipped");
     }
     for (const line of text.split("\n")) {
       const [, local, , state] = line.trim().split(/\s+/);

@@ -1,7 +1,7 @@
 /**
- * Doctor's look at the registry: every image that it lists, its manifests and configs by digest, its layers by their length.
- * What is damaged or missing is named. Bounded in requests and in time; the server is the only one asked, with the login that
- * docker login or podman login left for it. See docs/build.md, "Doctor".
+ * Doctor's checks of the registry: every listed image, its manifests and configs by digest, its layers by size. Reports
+ * what is damaged or missing. Bounded in requests and time; it contacts only the server, with the login of docker login
+ * or podman login. See docs/build.md, "Doctor".
  */
 import { AirferryError } from "../errors.ts";
 import { basicHeader } from "../http/basic-auth.ts";
@@ -19,36 +19,33 @@ import { Remedy, throwFaults } from "./remedy.ts";
 import type { Served } from "./served.ts";
 
 const MAX_LIST_BYTES = 32 * 1024 * 1024;
-/** Larger configs are looked at by their length, as layers are. */
+/** Larger configs are checked by size, as layers are. */
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 const MAX_REQUESTS = 50_000;
 const MAX_CHECK_MS = 120_000;
 const AT_ONCE = 8;
-/** What the registry says about layers of platforms that `platforms:` left out. */
+/** The registry's response for layers of platforms that `platforms:` excluded. */
 const LEFT_OUT = /was not packed/;
 
-/** Every image of the index, as far as the bounds let. */
+/** Every image of the index, within the limits. */
 export async function checkRegistry({ client, base, env, served }: ServedContext): Promise<string> {
   const images = imagesOf(served);
   if (images.length === 0) throw new Remedy("no image is served", "add images: to the manifest", "skipped");
   const registry = new RegistryCheck(client, await logIn(client, base, env));
   await eachLimited(images, AT_ONCE, (it) => registry.checkImage(it));
   const { faults, isCutShort, looked } = registry;
-  throwFaults(
-    faults,
-    "check the server's disk; there, remove what is damaged from the store and unpack the bundle again",
-  );
+  throwFaults(faults, "check the server's disk, remove what is damaged from its store, and unpack the bundle again");
   if (isCutShort) {
     throw new Remedy(
-      `${looked}: good, but it took too long to look at all of ${plural(images.length, "image")}`,
-      "on the server run: airferry verify BUNDLE, for all that it brought",
+      `${looked}: good, but checking all of ${plural(images.length, "image")}`,
+      "to check everything, on the server run: airferry verify BUNDLE",
       "warning",
     );
   }
   return `${plural(images.length, "image")}: ${looked}`;
 }
 
-/** The Authorization header that the registry wants; none where it lets everybody in. */
+/** The Authorization header that the registry requires; none if access is open. */
 async function logIn(client: DoctorClient, base: URL, env: NodeJS.ProcessEnv): Promise<Record<string, string>> {
   if ((await client.get("/v2/", MAX_LIST_BYTES)).status !== 401) return {};
   const port = base.port || (base.protocol === "https:" ? "443" : "80");
@@ -62,21 +59,21 @@ async function logIn(client: DoctorClient, base: URL, env: NodeJS.ProcessEnv): P
   const authorization = (await login(base.host)) ?? (await login(`${base.hostname}:${port}`));
   if (authorization === undefined) {
     throw new Remedy(
-      `the registry wants a login, and docker login or podman login left none for ${base.host}`,
+      `the registry requires a login, and docker login or podman login has none for ${base.host}`,
       `podman login ${base.host}, then run doctor again`,
       "warning",
     );
   }
   if ((await client.get("/v2/", MAX_LIST_BYTES, { authorization })).status === 401) {
     throw new Remedy(
-      `the registry refuses the login that docker login or podman login left for ${base.host}`,
+      `the registry refuses the login of docker login or podman login for ${base.host}`,
       `podman login ${base.host}, with a user of the server's --htpasswd file`,
     );
   }
   return { authorization };
 }
 
-/** Every image of the index once, though several streams have it. */
+/** Every image of the index once, even if several streams have it. */
 function imagesOf({ images }: Served): Image[] {
   const found = new Map<string, Image>();
   for (const { repository, tag, digest, tags } of images) {
@@ -90,16 +87,16 @@ function imagesOf({ images }: Served): Image[] {
 
 interface Image {
   repository: string;
-  /** For people. */
+  /** For messages. */
   name: string;
-  /** Tags and digests to ask for, its own tag first. */
+  /** Tags and digests to request, its own tag first. */
   references: string[];
 }
 
 class RegistryCheck {
-  /** In words, each of them once. */
+  /** As text, each once. */
   readonly faults = new Set<string>();
-  /** The bounds were reached before everything was looked at. */
+  /** The limits were reached before everything was checked. */
   isCutShort = false;
   readonly #client: DoctorClient;
   readonly #headers: Record<string, string>;
@@ -115,16 +112,16 @@ class RegistryCheck {
     this.#headers = headers;
   }
 
-  /** What was looked at and found good, in words. */
+  /** What was checked and is good, as text. */
   get looked(): string {
     const leftOut = this.#leftOut === 0 ? "" : `, ${plural(this.#leftOut, "layer")} of platforms that were not packed`;
-    return `${this.#manifests} manifests by digest, ${this.#blobs} blobs there${leftOut}`;
+    return `${this.#manifests} manifests by digest, ${this.#blobs} blobs available${leftOut}`;
   }
 
   async checkImage({ repository, name, references }: Image): Promise<void> {
     const before = this.faults.size;
     for (const reference of references) {
-      // What a tag leads to and is damaged has been named.
+      // Damage at the target of a tag is already reported.
       if (isOciDigest(reference) && this.faults.size > before) continue;
       await this.#checkManifest(repository, name, reference);
     }
@@ -144,7 +141,7 @@ class RegistryCheck {
     if (!isOciDigest(said)) return this.#note(`${what} has no digest`);
     const actual = digestOf(answer.body, said);
     if (actual !== said) return this.#note(`${what} is damaged: expected ${said}, got ${actual}`);
-    // Asked for by a tag: what it leads to need not be asked for again.
+    // Requested by tag: its target need not be requested again.
     if (said !== reference && !this.#isNew(said)) return;
     const manifest = await this.#ask(what, async () =>
       parseImageManifest(answer.body, image, answer.headers["content-type"]),
@@ -157,7 +154,7 @@ class RegistryCheck {
     for (const it of layers) await this.#checkThere(repository, image, it);
   }
 
-  /** Configs are small, so the bytes can be looked at. */
+  /** Configs are small, so their bytes can be checked. */
   async #checkConfig(repository: string, image: string, config: Descriptor): Promise<void> {
     if (config.size > MAX_CONFIG_BYTES) return this.#checkThere(repository, image, config);
     if (!this.#isNew(config.digest)) return;
@@ -189,7 +186,7 @@ class RegistryCheck {
         `${what} answers ${there.status}: its file is missing or has another length; see the server's log`,
       );
     }
-    // Only a GET says why.
+    // Only a GET gives the reason.
     const answer = await this.#ask(what, () => this.#client.get(path, MAX_LIST_BYTES, this.#headers));
     if (answer === undefined) return;
     if (LEFT_OUT.test(answer.body.toString()) || isForeignLayerType(mediaType)) this.#leftOut++;
@@ -202,7 +199,10 @@ class RegistryCheck {
     return true;
   }
 
-  /** Asks within the bounds; undefined where they are reached, or the answer broke off, which is a fault of this one thing. */
+  /**
+   * Requests within the limits; undefined when they are reached, or the response broke off, which is a fault of this
+   * item.
+   */
   async #ask<T>(what: string, ask: () => Promise<T>): Promise<T | undefined> {
     if (!this.#mayAsk()) return undefined;
     try {
@@ -228,7 +228,7 @@ class RegistryCheck {
   }
 }
 
-/** The registry's own words, without the JSON around them. */
+/** The registry's own message, without the JSON around it. */
 function wordsOf(body: Buffer): string {
   return /"message":"((?:[^"\\]|\\.)*)"/.exec(body.subarray(0, 4096).toString())?.[1] ?? firstLines(body);
 }

@@ -1,6 +1,6 @@
 /**
- * The checks about the virtual machine that is built: does its kickstart file work, does packer get in, can it reach this server?
- * The server says what it knows (`/config/check.json`); whether a secret is set, and how names resolve, is looked at here.
+ * Checks of the virtual machine that is built: does its kickstart file work, can packer log in, can it reach this
+ * server? The server reports what it knows (`/config/check.json`); secrets and name resolution are checked here.
  */
 import { Resolver } from "node:dns/promises";
 import { isIP } from "node:net";
@@ -12,7 +12,7 @@ import { Remedy } from "./remedy.ts";
 const MAX_TEXT_BYTES = 8 * 1024 * 1024;
 const DNS_TIMEOUT_MS = 2000;
 
-/** The kickstart file can be rendered, nothing in it is left open, and its account is the one that packer logs in with. */
+/** The kickstart file can be rendered, is completely filled in, and its account is packer's. */
 export async function checkKickstartFile({ client, served, env }: ServedContext): Promise<string> {
   const findings: KickstartFinding[] = [];
   let looked = 0;
@@ -25,7 +25,7 @@ export async function checkKickstartFile({ client, served, env }: ServedContext)
       throw new Remedy(`${scope}/config/ks.cfg answers ${answer.status}: ${fault ?? ""}`, hint.join(" "));
     }
     looked++;
-    // The server never knows secrets: those of this environment are what airferry stage will use here.
+    // The server never knows secrets: airferry stage will use those of this environment.
     findings.push(...kickstart.filter((it) => it.variable === undefined || !env[it.variable]));
   }
   if (looked === 0)
@@ -35,28 +35,31 @@ export async function checkKickstartFile({ client, served, env }: ServedContext)
       "skipped",
     );
   const open = findings.every((it) => it.variable !== undefined);
-  // What is not set yet is no fault of the server, and airferry stage refuses without it.
+  // A secret that is not set yet is not a fault of the server, and airferry stage refuses without it.
   throwFindings(findings, open ? "warning" : undefined);
   return `${looked === 1 ? "ks.cfg installs" : `${looked} kickstart files install`} from here`;
 }
 
-/** The machine can use the address: it prepares itself with what `airferry stage` writes, and the name is not only this host's. */
+/**
+ * The machine can use the address: it prepares itself with what `airferry stage` writes, and the name is not local to
+ * this host.
+ */
 export async function checkGuestAddress({ client, base, served }: ServedContext): Promise<string> {
   const scopes = scopesOf(served);
-  if (scopes.length === 0)
-    throw new Remedy("no release here says what builds the image", "add builder: to the manifest", "skipped");
+  if (scopes.length === 0) throw new Remedy("no release here has a builder", "add builder: to the manifest", "skipped");
   const findings: Finding[] = [];
   for (const scope of scopes) findings.push(...((await readChecks(client, scope)).guest ?? []));
   throwFindings(findings);
   const host = base.hostname.replace(/^\[|\]$/g, "");
   if (isIP(host) === 0 && !(await isInDns(host))) {
     throw new Remedy(
-      `no DNS server knows ${host}: this host has it from its own files, which the virtual machine does not have`,
+      `no DNS server knows ${host}: this host resolves it from its own files, which the virtual machine does not have`,
       "enter it in the site's DNS, or use --url with the address",
       "warning",
     );
   }
-  const how = base.protocol === "https:" ? "over https" : "over plain HTTP, as the staged scripts tell its containerd";
+  const how =
+    base.protocol === "https:" ? "over https" : "over plain HTTP, as the staged scripts configure its containerd";
   return `the virtual machine reaches ${base.origin} ${how}`;
 }
 
@@ -64,7 +67,7 @@ function scopesOf({ builders }: ServedContext["served"]): string[] {
   return builders.map(({ stream }) => (builders.length === 1 ? "" : `/s/${encodeURIComponent(stream)}`));
 }
 
-/** A server of an earlier version says nothing about these. */
+/** A server of an earlier version does not report these. */
 async function readChecks(
   client: ServedContext["client"],
   scope: string,

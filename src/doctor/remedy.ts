@@ -1,4 +1,4 @@
-/** A fault with its remedy; `warning` when the build may still work, `skipped` when there is nothing to look at. */
+/** A fault with its remedy; `warning` when the build may still work, `skipped` when there is nothing to check. */
 export class Remedy extends Error {
   readonly remedy: string;
   readonly status: "failed" | "warning" | "skipped";
@@ -10,7 +10,7 @@ export class Remedy extends Error {
   }
 }
 
-/** So many faults of one check are named, the others counted. */
+/** Faults of one check to name; the others are counted. */
 const MAX_NAMED = 10;
 
 /** Throws all faults of a check as one. @throws {Remedy} unless there are none */

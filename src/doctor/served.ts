@@ -1,5 +1,5 @@
 /**
- * What the server says it holds: its `/index.json`, which the checks of content go by. See docs/serve.md, "Index".
+ * What the server claims to hold: its `/index.json`, the basis of the content checks. See docs/serve.md, "Index".
  */
 
 import { z } from "zod";
@@ -11,11 +11,11 @@ import { Remedy } from "./remedy.ts";
 const MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
 const MAX_INDEX_BYTES = 256 * 1024 * 1024;
 
-/** Appended to the server's address; never a URL of its own. */
+/** Appended to the server's address; never a separate URL. */
 const path = z.string().regex(/^\//);
 const file = { stream: z.string(), path, size: z.number().int().min(0), digest: digestSchema };
 
-/** Keys that a newer server adds are ignored. */
+/** Additional keys of a newer server are ignored. */
 const index = z.object({
   mediaType: z.literal(MEDIA_TYPE),
   releases: z.array(z.object({ stream: z.string(), serial: z.number(), notAfter: z.string().optional() })),
@@ -41,7 +41,7 @@ export type Served = z.infer<typeof index>;
 /** Reads the index. @throws {Remedy} when there is none, or it is of another version */
 export async function readServed(client: DoctorClient): Promise<Served> {
   const answer = await client.get("/index.json", MAX_INDEX_BYTES);
-  const update = "is this an airferry server? one of this version has /index.json: update it there";
+  const update = "is this an airferry server? this version needs /index.json: update the server";
   if (answer.status !== 200) {
     throw new Remedy(`/index.json answers ${answer.status}: ${firstLines(answer.body)}`, update);
   }

@@ -1,6 +1,6 @@
 /**
- * The hybrid image archive: an OCI layout that is a docker-archive at the same time, as current docker writes it. docker (both
- * stores), podman, containerd and skopeo load it, and keep the digest wherever they can. Written in one stream.
+ * The hybrid image archive: an OCI layout that is also a docker-archive, as current docker writes it. docker (both
+ * stores), podman, containerd and skopeo load it, and preserve the digest where they can. Written in one stream.
  */
 import { once } from "node:events";
 import type { Stats } from "node:fs";
@@ -23,7 +23,7 @@ import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
 import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../store/packed-images.ts";
 
 const COPY_BUFFER_BYTES = 4 * 1024 * 1024;
-/** Everything in the archive is this old: the same images give the same bytes. */
+/** The time of every member: the same images give the same bytes. */
 const ARCHIVE_TIME = new Date(0);
 
 /** One member: its name, and its bytes or where they are. */
@@ -33,18 +33,18 @@ interface Member {
   content: Buffer | PackedBlob;
 }
 
-/** An archive that can be written. */
+/** A writable archive. */
 export interface ImageArchive {
-  /** Bytes that the archive will have, within a few KiB. */
+  /** Size of the archive in bytes, within a few KiB. */
   size: number;
-  /** Starts it. The stream fails when a blob of the store turns out damaged. Read it to its end or destroy it. */
+  /** Starts writing. The stream fails when a blob of the store is damaged. Read it to its end or destroy it. */
   open(): Readable;
 }
 
 /**
- * Lays out an archive of images. Blobs that images share are in it once.
- * @param platform which platform tools that know no indexes get, where several were packed
- * @param sent told the bytes of blobs as they go out
+ * Lays out an archive of images. Shared blobs are included once.
+ * @param platform platform for tools without index support, if several were packed
+ * @param sent called with the bytes of blobs as they are written
  * @throws {AirferryError} ERR_NOT_FOUND when an image has nothing for `platform`
  */
 export function createImageArchive(
@@ -60,7 +60,7 @@ export function createImageArchive(
       const out = new PassThrough({ highWaterMark: COPY_BUFFER_BYTES });
       archive.on("error", (error) => out.destroy(error));
       archive.pipe(out);
-      // archiver throws from a timer when it is destroyed with a member on its way in: it gets no more and runs dry.
+      // archiver throws from a timer when it is destroyed while a member is being added: it gets no more and drains.
       out.once("close", () => archive.unpipe(out).resume());
       fill(archive, members, out, sent).catch((error) => out.destroy(error));
       return out;
@@ -122,13 +122,15 @@ function archiveMembers(images: readonly PackedImage[], platform: string | undef
   ];
 }
 
-/** The name to load under: a tag where there is one, since `name:tag@digest` is no name to docker. */
+/** The name to load under: a tag if there is one, since docker does not accept `name:tag@digest`. */
 function nameOf({ reference }: PackedImage): PackedImage["reference"] {
   const { host, path, tag, digest } = reference;
   return tag !== undefined ? { host, path, tag } : { host, path, ...(digest !== undefined && { digest }) };
 }
 
-/** The line of docker's manifest.json, which knows one platform of an image; none for what is not a container image. */
+/**
+ * The line of docker's manifest.json, which supports one platform of an image; none for anything but container images.
+ */
 function dockerEntry(image: PackedImage, platform: string | undefined): object | undefined {
   const chosen = choosePlatform(image, platform);
   const config = chosen?.manifest.config;

@@ -1,5 +1,5 @@
 /**
- * What an answer says before its body is looked at: length, identity of the resource, and what an error status means.
+ * What a response says before its body is read: length, identity of the resource, and the meaning of an error status.
  */
 
 import { AttemptFailure, HttpStatus, statusHint, upstreamError } from "../http/failure.ts";
@@ -17,7 +17,7 @@ export function lengthOf(opened: Opened): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** Answers to a Range, seen in the field, of servers that give the whole to whoever asks for it. */
+/** Responses to a Range, seen in practice, from servers that send the whole file without one. */
 export const REFUSES_RANGES: ReadonlySet<number> = new Set([304, 400, 403, 405, 406, 409, 412, 417, 422, 501]);
 
 /** What a response says about the resource. */
@@ -36,12 +36,12 @@ export function headResult(url: string, opened: Opened, size: number | undefined
   };
 }
 
-/** What a place that was redirected to says when the address, which is signed in its query, is no good any more. */
+/** Responses of a redirect target whose signed URL has expired. */
 const REFUSED_ADDRESS = new Set([400, 401, 403]);
-/** Starting again at the original URL brings a new address; when the third is refused too, age is not the reason. */
+/** Restarting at the original URL gives a new address; if the third is refused too, expiry is not the reason. */
 const REFUSED_ADDRESS_RETRIES = 2;
 
-/** Reads nothing of an error's body; tells the host limits about a 429. */
+/** Does not read the body of an error; reports a 429 to the host limits. */
 export async function statusFailure(
   engine: { limits: HostLimits; backoff: Backoff },
   url: string,
@@ -53,7 +53,7 @@ export async function statusFailure(
     engine.limits.slowDown(opened.origin, Math.min(retryAfterMs ?? 0, engine.backoff.maxRetryAfterMs));
   }
   await discard(opened.exchange);
-  const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (asked at "${redactUrl(opened.url)}")`;
+  const via = redactUrl(opened.url) === redactUrl(url) ? "" : ` (requested at "${redactUrl(opened.url)}")`;
   const said = `${status} ${printable(response.statusMessage ?? "", 60)}`.trim();
   const own = status === 401 || status === 403 ? opened.auth?.hint?.(opened.url) : undefined;
   const refused = opened.origin !== opened.asked.origin && opened.url.search !== "" && REFUSED_ADDRESS.has(status);
@@ -70,5 +70,5 @@ export async function statusFailure(
 }
 
 function redirectHint({ asked, url }: Opened): string {
-  return `${asked.host} sends on to ${url.host}, which refuses: check this host's clock, and whether a proxy keeps you from ${url.host}; if it wants a login of its own: hosts: { "${url.host}": … } in the manifest`;
+  return `${asked.host} redirects to ${url.host}, which refuses: check this host's clock, and whether a proxy blocks ${url.host}; if it requires a login: hosts: { "${url.host}": … } in the manifest`;
 }

@@ -1,6 +1,6 @@
 /**
- * Bytes that are right, from whichever mirror has them: what only the whole of a body shows (its digest) is held against the
- * mirror that sent it and no other. docs/fetch.md, "Mirrors".
+ * Fetches correct bytes from whichever mirror has them: a fault that only a whole body shows (its digest) counts
+ * against the mirror that sent it and no other. docs/fetch.md, "Mirrors".
  */
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
 import { httpStatusOf } from "../http/failure.ts";
@@ -10,15 +10,16 @@ import type { Fetcher, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 interface CheckedOptions {
   /** Looks at the whole in the sink; what it returns is why these bytes are wrong. `from`: as it may be shown. */
   check(from: string): Promise<AirferryError | undefined>;
-  /** Told before the sink starts over. */
+  /** Called before the sink restarts. */
   onAgain?: ((next: readonly string[]) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Fetches into the sink until `check` is content; a sink that is full already is only checked. Bytes of several answers that do
- * not add up are asked for once more, from one mirror at a time; a mirror whose own bytes are wrong is out, the others go on.
- * @returns what the last answer said; undefined when the sink was full
+ * Fetches into the sink until `check` succeeds; a sink that is already full is only checked. Bytes of several responses
+ * that do not match are requested once more, from one mirror at a time; a mirror whose own bytes are wrong is excluded,
+ * the others continue.
+ * @returns the last response's metadata; undefined when the sink was full
  * @throws {AirferryError} the fault of the only mirror, or the first one with those of the others as its problems
  */
 export async function fetchChecked(
@@ -47,7 +48,7 @@ export async function fetchChecked(
         break;
       }
     }
-    // Bytes of an earlier run may be of any of them.
+    // Bytes of an earlier run may be from any of them.
     const isPieced: boolean = !unmixed && (responses > 1 || head === undefined);
     const from = head?.url ?? left[0] ?? "";
     const fault = await options.check(redactUrl(from));
@@ -65,7 +66,7 @@ export async function fetchChecked(
   throw summaryOf(failed);
 }
 
-/** The same sink; tells of every answer whose bytes come in. */
+/** The same sink; reports every response whose bytes arrive. */
 function countingSink(sink: FetchSink, onResponse: () => void): FetchSink {
   return {
     get position() {
@@ -84,7 +85,10 @@ function countingSink(sink: FetchSink, onResponse: () => void): FetchSink {
   };
 }
 
-/** One error for all that failed, which may be summaries themselves. What may pass outweighs what will not, as among mirrors. */
+/**
+ * One error for all failures, which may be summaries themselves. A temporary failure outweighs a permanent one, as
+ * among mirrors.
+ */
 function summaryOf(failed: readonly AirferryError[]): AirferryError {
   const first = failed.find(mayPass) ?? (failed[0] as AirferryError);
   if (failed.length === 1) return first;

@@ -1,6 +1,6 @@
 /**
- * One artifact into one sink: over as many attempts, mirrors and ranges as it takes, exactly one GET when nothing goes wrong. The
- * state machine of the engine; what each answer means for the bytes already in place is decided here and nowhere else.
+ * One artifact into one sink: with as many attempts, mirrors and ranges as needed, exactly one GET when nothing fails.
+ * The state machine of the engine: only this file decides what each response means for the bytes in place.
  */
 import { AirferryError } from "../errors.ts";
 import { pump } from "../http/body.ts";
@@ -18,16 +18,16 @@ import { parseContentRange, planResume, type ResumePlan, strongEtag, type Valida
 import { inSegments, SEGMENT_BYTES } from "./segments.ts";
 import type { FetchEvent, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
-/** Where neither size nor maxBytes is given: larger than any artifact, smaller than an endless body. */
+/** Limit without size and maxBytes: larger than any artifact, smaller than an endless body. */
 const DEFAULT_MAX_BYTES = 256 * 1024 ** 3;
 
-/** What every transfer of one fetcher shares. */
+/** Shared by all transfers of one fetcher. */
 export interface Engine extends OpenParts {
   limits: HostLimits;
   retries: number;
   backoff: Backoff;
   onEvent?: ((event: FetchEvent) => void) | undefined;
-  /** Requests at a time for one large file. */
+  /** Concurrent requests for one large file. */
   segments: number;
 }
 
@@ -37,7 +37,7 @@ interface DownloadRequest extends FetchTarget {
   /** See `Fetcher.fetchBytes`. */
   link?: string | undefined;
   signal?: AbortSignal | undefined;
-  /** Looks at the whole body; what it returns is why this mirror's bytes are not wanted. */
+  /** Checks the whole body; returns why this mirror's bytes are refused. */
   check?: (opened: Opened, pieced: boolean) => AttemptFailure | undefined;
 }
 
@@ -46,7 +46,7 @@ export async function downloadInto(engine: Engine, request: DownloadRequest, sin
   const transfer = new Download(engine, request, sink);
   // Without a digest only the URL that the bytes in place came from can continue them.
   const first = sink.position > 0 && !mayMix(request) ? sink.validator?.url : undefined;
-  // What was recorded of it has no secrets.
+  // Its recorded form has no secrets.
   const isFirst = (url: string) => redactUrl(url) === first;
   const urls = [...request.urls.filter(isFirst), ...request.urls.filter((it) => !isFirst(it))];
   const result = await tryMirrors(
@@ -66,7 +66,7 @@ export async function downloadInto(engine: Engine, request: DownloadRequest, sin
   return result;
 }
 
-/** Whether a digest will tell if bytes of several answers belong together. */
+/** Whether a digest verifies that bytes of several responses belong together. */
 function mayMix({ integrity, unmixed }: FetchTarget): boolean {
   return integrity !== undefined && unmixed !== true;
 }
@@ -80,9 +80,9 @@ class Download {
   readonly #request: DownloadRequest;
   readonly #sink: FetchSink;
   #validator: Validator | undefined;
-  /** Total that the bytes in place belong to, as far as upstream told. */
+  /** Total size that the bytes in place belong to, if upstream sent it. */
   #total: number | undefined;
-  /** Responses that the bytes in place came from. */
+  /** Number of responses that the bytes in place came from. */
   #pieces: number;
 
   constructor(engine: Engine, request: DownloadRequest, sink: FetchSink) {
@@ -130,7 +130,7 @@ class Download {
     }
   }
 
-  /** Only where size and ranges are sure, and where either a validator or a digest keeps pieces of two files apart. */
+  /** Only if size and range support are certain, and a validator or a digest prevents mixing two files. */
   #worthSegments(mirror: Mirror): boolean {
     const { size, method } = this.#request;
     if (this.#engine.segments < 2 || size === undefined || mirror.wholeOnly || (method ?? "GET") !== "GET")
@@ -138,7 +138,7 @@ class Download {
     return size - this.#sink.position >= 2 * SEGMENT_BYTES;
   }
 
-  /** The first segment finds out whether upstream does ranges at all; a 200 is simply taken whole. */
+  /** The first segment shows whether upstream supports ranges; a 200 is used as a whole. */
   async #attemptSegments(mirror: Mirror, plan: ResumePlan, count: number): Promise<HeadResult> {
     const size = this.#request.size as number;
     const sink = this.#sink;
@@ -157,7 +157,7 @@ class Download {
     } finally {
       opened.release();
     }
-    // Nothing would tell pieces of two versions apart: one plain answer for the rest is no worse, and no better.
+    // Pieces of two versions could not be distinguished: one plain response for the rest is equivalent.
     const validator =
       this.#validator?.url === redactUrl(mirror.url)
         ? (this.#validator.etag ?? this.#validator.lastModified)
@@ -166,7 +166,7 @@ class Download {
       mirror.wholeOnly = true;
       throw this.#change(mirror.url, "a validator or a digest", "neither");
     }
-    // Reused: megabytes that wait for the garbage collector are megabytes in use.
+    // Reused: buffers waiting for the garbage collector still use memory.
     const spare: Buffer[] = [];
     await inSegments({
       from: to,
@@ -185,7 +185,7 @@ class Download {
     return { ...result, size, mixed: true };
   }
 
-  /** Fills `bytes` from `start` on, over as many attempts as it takes. */
+  /** Fills `bytes` from `start` on, with as many attempts as needed. */
   async #segment(
     mirror: Mirror,
     bytes: Buffer,
@@ -231,7 +231,7 @@ class Download {
         opened.release();
       }
     }).catch((error) => {
-      // The mirror loop above decides what comes next: another mirror, or this one without segments.
+      // The mirror loop above decides what is next: another mirror, or this one without segments.
       throw error instanceof AirferryError
         ? new AttemptFailure(error, { distrust: error.code === "ERR_UPSTREAM_CHANGED", transient: true })
         : error;
@@ -261,7 +261,7 @@ class Download {
     });
   }
 
-  /** Reads the answer: appends, starts over, or says what is wrong. */
+  /** Handles the response: appends, restarts, or reports what is wrong. */
   async #take(mirror: Mirror, opened: Opened, plan: ResumePlan): Promise<HeadResult> {
     const { status, headers } = opened.exchange;
     if (status === 416 && plan.kind === "rest") return this.#unsatisfied(mirror, opened, plan.from);
@@ -271,10 +271,10 @@ class Download {
     if (status === 206) {
       throw unrequestedRange(mirror.url);
     }
-    // 202 and 204 are no answer to a GET: the artifact is not in them.
+    // 202 and 204 do not contain the artifact.
     const good = this.#request.method === "POST" ? status >= 200 && status <= 299 : status === 200 || status === 203;
     if (!good && plan.kind === "rest" && REFUSES_RANGES.has(status) && !mirror.wholeOnly) {
-      // A firewall or server that takes no ranges may still give the whole; what is in place stays until it does.
+      // A firewall or server without range support may still send the whole; the bytes in place stay until it does.
       mirror.wholeOnly = true;
       const { error } = await statusFailure(this.#engine, mirror.url, opened);
       throw new AttemptFailure(error, { transient: true, free: true });
@@ -297,7 +297,7 @@ class Download {
     return this.#receive(mirror, opened, plan.from, total, plan.to);
   }
 
-  /** Throws unless a 206 is exactly what was asked for, of the same thing as the bytes in place. Returns the total size. */
+  /** Throws unless a 206 exactly matches the request and the bytes in place. Returns the total size. */
   #checkRange(mirror: Mirror, opened: Opened, plan: RestPlan): number | undefined {
     const { headers } = opened.exchange;
     const { size } = this.#request;
@@ -328,7 +328,7 @@ class Download {
     return range.size ?? expectedTotal;
   }
 
-  /** 416: either everything is here already, or what is here is from another time. */
+  /** 416: either everything is in place, or the bytes in place are from another version. */
   async #unsatisfied(mirror: Mirror, opened: Opened, from: number): Promise<HeadResult> {
     const total = parseContentRange(opened.exchange.headers["content-range"])?.size;
     await discard(opened.exchange);
@@ -340,7 +340,7 @@ class Download {
     throw this.#change(mirror.url, `more than ${from} bytes`, total === undefined ? "416" : `${total} bytes`);
   }
 
-  /** Appends a body. `to`: where this part of a larger whole ends. */
+  /** Appends a body. `to`: end of this part of a larger file. */
   async #receive(
     mirror: Mirror,
     opened: Opened,

@@ -1,14 +1,14 @@
 /**
- * Content-Encoding although identity was asked for. Servers label bytes that nobody encoded: compressed files as what they are
- * (`x.tar.gz` with `x-gzip`, an old Apache habit), and anything as `aws-chunked`, `none`, `binary` or `utf-8`, which are no codings.
- * What is on the wire is never decoded: the size and the digest would be those of other bytes. Where a digest is known it
- * decides; otherwise a real coding that nothing explains is refused.
+ * Content-Encoding although identity was asked for. Servers label bytes that are not encoded: compressed files by their
+ * format (`x.tar.gz` with `x-gzip`, an old Apache habit), and anything as `aws-chunked`, `none`, `binary` or `utf-8`,
+ * which are not codings. Bytes on the wire are never decoded: size and digest would be those of other bytes. A known
+ * digest decides; otherwise an unexplained real coding is refused.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { AttemptFailure, upstreamError } from "../http/failure.ts";
 import type { Integrity } from "../io/integrity.ts";
 
-/** File name endings that already are what the encoding says. */
+/** File name endings that already imply the encoding. */
 const ENDINGS = new Map([
   ["gzip", /\.(gz|tgz|taz|gzip)$/i],
   ["x-gzip", /\.(gz|tgz|taz|gzip)$/i],
@@ -22,7 +22,7 @@ const ENDINGS = new Map([
   ["x-xz", /\.(xz|txz)$/i],
 ]);
 
-/** Codings that file names do not tell. @see the HTTP Content Coding Registry */
+/** Codings that file names do not imply. @see the HTTP Content Coding Registry */
 const OTHER_CODINGS = new Set(["deflate", "aes128gcm", "dcb", "dcz", "exi", "pack200-gzip"]);
 
 /** What is known about the bytes that were asked for. */
@@ -31,7 +31,7 @@ interface Known {
   integrity?: Integrity | undefined;
 }
 
-/** Returns why an answer with this Content-Encoding cannot be taken; undefined when it can. */
+/** Returns why a response with this Content-Encoding is refused; undefined when it is accepted. */
 export function encodingFault(url: URL, headers: IncomingHttpHeaders, known: Known): AttemptFailure | undefined {
   const codings = (headers["content-encoding"] ?? "")
     .toLowerCase()
@@ -44,10 +44,10 @@ export function encodingFault(url: URL, headers: IncomingHttpHeaders, known: Kno
   if (size !== undefined && length !== undefined ? Number(length) === size : integrity !== undefined) return undefined;
   if (ENDINGS.get(encoding)?.test(url.pathname)) return undefined;
   return new AttemptFailure(
-    upstreamError("ERR_UPSTREAM_INVALID", url, "upstream encodes the body although that was not asked for", {
+    upstreamError("ERR_UPSTREAM_INVALID", url, "upstream encoded the body, which was not requested", {
       expected: "no Content-Encoding",
       actual: `Content-Encoding: ${encoding.slice(0, 40)}`,
-      hint: "name another mirror, or switch compression off for this path upstream",
+      hint: "name another mirror, or disable compression for this path upstream",
     }),
   );
 }

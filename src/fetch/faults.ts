@@ -1,5 +1,5 @@
 /**
- * How the faults of one transfer read, and whether each is worth another attempt.
+ * The messages for faults of one transfer, and whether each is worth another attempt.
  */
 
 import { AttemptFailure, upstreamError } from "../http/failure.ts";
@@ -7,10 +7,10 @@ import type { Opened } from "../http/send-request.ts";
 import { lengthOf } from "./answer.ts";
 
 function sizeHint(opened: Opened): string {
-  return `look at what ${opened.url.host} sends; if upstream published something new, run: airferry lock MANIFEST --update`;
+  return `check what ${opened.url.host} sends; if upstream published something new, run: airferry lock MANIFEST --update`;
 }
 
-/** The body ended too early. A complete one that is too short is a wrong size; anything else continues. */
+/** The body ended too early. A complete but short one has a wrong size; anything else is resumed. */
 export function tooShort(
   url: string,
   opened: Opened,
@@ -39,13 +39,16 @@ export function tooShort(
     upstreamError("ERR_UPSTREAM", url, fault, {
       expected,
       actual,
-      hint: "the network or upstream is unsteady; run the command again: it continues where it stopped",
+      hint: "the network or upstream is unstable; run the same command to resume",
     }),
     { transient: true, stalled: stall !== undefined },
   );
 }
 
-/** More than `cap` bytes, by Content-Length (`announced`) or on the way. `limited`: the cap is a limit and not the size. */
+/**
+ * More than `cap` bytes, by Content-Length (`announced`) or while reading. `limited`: the cap is a limit and not the
+ * size.
+ */
 export function tooLarge(
   url: string,
   opened: Opened,
@@ -68,7 +71,7 @@ export function tooLarge(
   );
 }
 
-/** Another size than the lock says; nothing has been taken. */
+/** Another size than in the lock; nothing was read. */
 export function wrongSize(
   url: string,
   opened: Opened,
@@ -86,24 +89,26 @@ export function wrongSize(
   );
 }
 
-/** Upstream has something else now than what the bytes in place came from: start over at once. */
+/** Upstream's file is no longer the one that the bytes in place came from: restart at once. */
 export function changed(url: string, expected: string, actual: string): AttemptFailure {
   return new AttemptFailure(
-    upstreamError("ERR_UPSTREAM_CHANGED", url, "upstream changed in the middle of the transfer", {
+    upstreamError("ERR_UPSTREAM_CHANGED", url, "upstream changed during the transfer", {
       expected,
       actual,
-      hint: "upstream is being updated; run the command again when it is settled",
+      hint: "upstream is being updated; run the command again once that is finished",
     }),
     { transient: true, free: true, distrust: true },
   );
 }
 
-/** A 206 that is not what was asked for. What is in place stays good; the mirror is asked for the whole instead. */
+/**
+ * A 206 that does not match the request. The bytes in place stay valid; the whole is requested from the mirror instead.
+ */
 export function unfitPart(url: string, opened: Opened, expected: string): AttemptFailure {
   const { headers } = opened.exchange;
   const actual = headers["content-range"] ?? headers["content-type"] ?? "no Content-Range";
   return new AttemptFailure(
-    upstreamError("ERR_UPSTREAM_INVALID", url, "the partial answer does not fit", { expected, actual }),
+    upstreamError("ERR_UPSTREAM_INVALID", url, "the partial response does not match the request", { expected, actual }),
     { transient: true, free: true },
   );
 }
@@ -111,7 +116,7 @@ export function unfitPart(url: string, opened: Opened, expected: string): Attemp
 /** A 206 to a request without Range. */
 export function unrequestedRange(url: string): AttemptFailure {
   return new AttemptFailure(
-    upstreamError("ERR_UPSTREAM_INVALID", url, "upstream sent a part (206) although the whole was asked for", {
+    upstreamError("ERR_UPSTREAM_INVALID", url, "upstream sent a part (206), but the whole file was requested", {
       hint: "name another mirror",
     }),
   );

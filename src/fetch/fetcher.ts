@@ -1,6 +1,6 @@
 /**
- * The fetch engine: the only way to upstream. Puts the parts of this folder together behind the `Fetcher` of types.ts; issue 2,
- * item 3 says what it owes its callers, docs/fetch.md how it behaves towards upstreams.
+ * The fetch engine: the only way to upstream. Combines the parts of this folder behind the `Fetcher` of types.ts;
+ * docs/fetch.md describes its behaviour towards upstreams.
  */
 
 import { homedir } from "node:os";
@@ -24,11 +24,11 @@ import { MemorySink } from "./memory-sink.ts";
 import type { FetchEvent, FetchedBytes, Fetcher } from "./types.ts";
 
 export interface FetcherOptions {
-  /** URL prefixes or registry hosts to ask elsewhere. */
+  /** URL prefixes or registry hosts to request elsewhere. */
   rewrites?: readonly Rewrite[];
-  /** Requests to one host at a time (default 6). */
+  /** Concurrent requests to one host (default 6). */
   concurrency?: number;
-  /** Requests to all hosts at a time (default 16, or `concurrency` where that is more). */
+  /** Concurrent requests to all hosts (default 16, or `concurrency` if larger). */
   totalConcurrency?: number;
   /** Credentials by host or host:port, as in the manifest. */
   hosts?: Record<string, HostCredentials>;
@@ -38,29 +38,29 @@ export interface FetcherOptions {
   netrc?: string | false;
   /** PEM file with more CAs to trust for every host. */
   caFile?: string;
-  /** Where proxies and the variables of `hosts` are looked up (default: process.env). */
+  /** Environment for proxies and the variables of `hosts` (default: process.env). */
   env?: ProxyEnv;
   /** Failures in a row per mirror before it is given up (default 5). */
   retries?: number;
   /** Delay after a first failure (default 500 ms), doubling up to 30 s. */
   backoffMs?: number;
-  /** Longest Retry-After that is waited for (default 120 s). */
+  /** Longest Retry-After to wait for (default 120 s). */
   maxRetryAfterMs?: number;
-  /** A transfer without a byte for this long is given up and continued (default 30 s). */
+  /** A transfer without a byte for this long is aborted and resumed (default 30 s). */
   stallTimeoutMs?: number;
   /** Bytes per second below which, over the stall time, a transfer counts as stalled (default 1000). */
   minimumRate?: number;
-  /** Requests at a time for one file of 8 MiB or more whose size is known, where upstream does ranges (default 1). */
+  /** Concurrent requests for one file of 8 MiB or more of known size, if upstream supports ranges (default 1). */
   segments?: number;
-  /** How names of hosts are looked up (default: as the system does). */
+  /** How host names are resolved (default: by the system). */
   lookup?: Lookup;
-  /** Lets public hosts redirect to addresses of private networks and of this host. */
+  /** Allows public hosts to redirect to private networks and to this host. */
   allowPrivateRedirects?: boolean;
   /** Every URL in an event is redacted. */
   onEvent?: (event: FetchEvent) => void;
 }
 
-/** Makes a fetcher. Opens nothing until asked; the caller closes it. */
+/** Creates a fetcher. Opens no connection before the first request; the caller closes it. */
 export function createFetcher(options: FetcherOptions = {}): Fetcher {
   // Every look into the environment itself is a call of the system's library: thousands of requests have several each.
   const env = options.env ?? { ...process.env };

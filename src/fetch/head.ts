@@ -1,6 +1,6 @@
 /**
- * What a resource is, without its body: HEAD; where that is refused a GET of one byte, and where that is, too, a GET of the whole whose
- * body is left unread.
+ * Metadata of a resource without its body: HEAD; if that is refused, a GET of one byte; if that is refused too, a GET
+ * of the whole whose body is not read.
  */
 
 import { type Opened, openUrl } from "../http/send-request.ts";
@@ -13,12 +13,14 @@ import { parseContentRange } from "./resume.ts";
 import type { FetchTarget, HeadResult } from "./types.ts";
 
 /**
- * Answers to HEAD that hold for GET as well: who asks, and how often. Anything else may be about the method alone, as from
- * stores whose presigned addresses are signed for GET.
+ * Statuses of HEAD that apply to GET as well: authentication and rate limits. Others may concern only the method, as
+ * for presigned URLs that are signed for GET.
  */
 const HOLDS_FOR_GET = new Set([401, 407, 408, 425, 429, 503]);
 
-/** Asks the mirrors in order. The size is absent when upstream does not tell. @throws {AirferryError} ERR_UPSTREAM* */
+/**
+ * Asks the mirrors in order. The size is absent when upstream does not send it. @throws {AirferryError} ERR_UPSTREAM*
+ */
 export function headOf(engine: Engine, target: FetchTarget, signal?: AbortSignal): Promise<HeadResult> {
   return tryMirrors(
     target.urls,
@@ -67,7 +69,7 @@ export function headOf(engine: Engine, target: FetchTarget, signal?: AbortSignal
   );
 }
 
-/** A GET of one byte; undefined when only a GET of the whole can tell. */
+/** A GET of one byte; undefined when a GET of the whole is needed. */
 async function askPart(engine: Engine, url: string, ask: () => Promise<Opened>): Promise<HeadResult | undefined> {
   const part = await ask();
   try {
@@ -90,7 +92,7 @@ async function askPart(engine: Engine, url: string, ask: () => Promise<Opened>):
   }
 }
 
-/** A GET whose body nobody reads. */
+/** A GET whose body is not read. */
 async function askWhole(engine: Engine, url: string, ask: () => Promise<Opened>): Promise<HeadResult> {
   const whole = await ask();
   try {

@@ -1,5 +1,5 @@
 /**
- * A sink that keeps a small body in memory; it never holds more than the transfer's own limit lets through.
+ * A sink that keeps a small body in memory; it never holds more than the transfer's limit.
  */
 import type { FetchSink } from "./types.ts";
 
@@ -12,7 +12,7 @@ export class MemorySink implements FetchSink {
   }
 
   write(chunk: Uint8Array): Promise<void> {
-    // Chunks may be reused by whoever writes them.
+    // Writers may reuse their chunks.
     this.#chunks.push(Buffer.from(chunk));
     this.#position += chunk.length;
     return Promise.resolve();

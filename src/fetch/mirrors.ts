@@ -1,6 +1,7 @@
 /**
- * Which mirror to try next, and when to give up. A mirror that fails for good is out; one that fails for now waits out its
- * backoff while the others are tried. An attempt that brought new bytes neither counts nor backs off.
+ * Which mirror to try next, and when to give up. A mirror that fails permanently is excluded; one that fails
+ * temporarily waits for its backoff while the others are tried. An attempt that delivered new bytes neither counts nor
+ * backs off.
  */
 import { AirferryError, type Problem } from "../errors.ts";
 import { AttemptFailure } from "../http/failure.ts";
@@ -8,24 +9,24 @@ import { type Backoff, backoffMs, sleep } from "../http/retry.ts";
 import { redactUrl } from "../io/redact.ts";
 import type { FetchEvent } from "./types.ts";
 
-/** An attempt that brought less than this is a crumb … */
+/** An attempt that delivered less than this is a crumb … */
 const CRUMB_BYTES = 64 * 1024;
-/** … and this many of them are an upstream that keeps us busy for nothing. */
+/** … and this many of them mean that upstream makes no real progress. */
 const MAX_CRUMBS = 10_000;
-/** Upstreams that change more often than this make no progress. */
+/** Changes of upstream after which there is no progress. */
 const MAX_CHANGES = 3;
-/** Kept connections that had died, in a row, before it counts as a failure. */
+/** Consecutive dead keep-alive connections before it counts as a failure. */
 const MAX_FREE = 8;
 
 export interface Mirror {
   url: string;
-  /** In a row. */
+  /** Consecutive. */
   failures: number;
   notBefore: number;
-  /** Set when it is out. */
+  /** Set when it is excluded. */
   fault?: AttemptFailure;
   last?: AttemptFailure;
-  /** It answered ranges wrongly: only whole bodies from here. */
+  /** It answered ranges wrongly: only whole bodies from here on. */
   wholeOnly: boolean;
 }
 
@@ -35,24 +36,24 @@ interface MirrorOptions {
   backoff: Backoff;
   signal?: AbortSignal | undefined;
   onEvent?: ((event: FetchEvent) => void) | undefined;
-  /** Bytes in place, to tell progress by. */
+  /** Bytes in place, to detect progress. */
   position(): number;
-  /** What came cannot be trusted. */
+  /** The received bytes cannot be trusted. */
   distrust(): Promise<void>;
-  /** How often upstream had something new: progress is counted from 0 again, a few times. */
+  /** How often upstream changed: progress restarts from 0 a few times. */
   changes?(): number;
 }
 
 /**
  * Runs `attempt` on one mirror after the other until one succeeds.
- * @throws {AirferryError} of the only mirror, or one that lists all of them; whatever else `attempt` throws, at once
+ * @throws {AirferryError} of the only mirror, or one that lists all of them; any other error of `attempt`, at once
  */
 export async function tryMirrors<T>(
   urls: readonly string[],
   options: MirrorOptions,
   attempt: (mirror: Mirror, count: number) => Promise<T>,
 ): Promise<T> {
-  if (urls.length === 0) throw new AirferryError("ERR_INTERNAL", "cannot fetch anything: no URL was given");
+  if (urls.length === 0) throw new AirferryError("ERR_INTERNAL", "cannot fetch anything: no URL given");
   const mirrors: Mirror[] = urls.map((url) => ({ url, failures: 0, notBefore: 0, wholeOnly: false }));
   let current = mirrors[0] as Mirror;
   let highWater = options.position();
@@ -83,7 +84,7 @@ export async function tryMirrors<T>(
     let delayMs = 0;
     if (!failure.transient) current.fault = failure;
     else if (failure.free && ++free <= MAX_FREE) {
-      // A server may close a kept connection at any time: nothing to hold against it.
+      // A server may close a keep-alive connection at any time: that is not a failure.
     } else if (
       gained > 0 &&
       !failure.distrust &&
@@ -113,7 +114,7 @@ export async function tryMirrors<T>(
   }
 }
 
-/** The same one while it makes progress; else whoever may be asked first, in the order given. */
+/** The same one while it makes progress; else the first one available, in the given order. */
 function choose(mirrors: readonly Mirror[], current: Mirror): Mirror | undefined {
   const alive = mirrors.filter((it) => it.fault === undefined);
   if (alive.includes(current) && current.failures === 0) return current;
@@ -127,7 +128,7 @@ function score(mirror: Mirror): number {
   return mirror.failures + (mirror.wholeOnly ? 0.5 : 0);
 }
 
-/** One error for all mirrors. A failure that may pass outweighs a lasting one: "not there" only if nobody has it. */
+/** One error for all mirrors. A temporary failure outweighs a permanent one: "not found" only if no mirror has it. */
 function summary(mirrors: readonly Mirror[], last: AttemptFailure): AirferryError {
   if (mirrors.length === 1) return last.error;
   const faults = mirrors.map((it) => it.fault ?? (it.last as AttemptFailure));

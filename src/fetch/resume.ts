@@ -1,12 +1,12 @@
 /**
- * Continuing where the bytes end: which Range and If-Range to send, and what the answer means for the bytes that are there.
+ * Resuming: which Range and If-Range to send, and what the response means for the bytes in place.
  * RFC 9110 sections 13.1.5, 14.2, 14.4 and 15.3.7. No I/O.
  */
 import type { IncomingHttpHeaders } from "node:http";
 
-/** What proves that two responses of one URL carry the same bytes. */
+/** Proves that two responses of one URL have the same bytes. */
 export interface Validator {
-  /** As it may be recorded. */
+  /** In recordable form. */
   url: string;
   etag?: string;
   lastModified?: string;
@@ -16,11 +16,11 @@ interface ContentRange {
   /** Both undefined for an unsatisfied range: bytes * / size. */
   start: number | undefined;
   end: number | undefined;
-  /** Undefined when upstream does not tell. */
+  /** Undefined when upstream does not say. */
   size: number | undefined;
 }
 
-/** Parses a Content-Range of the bytes unit; undefined when it makes no sense. */
+/** Parses a Content-Range of the bytes unit; undefined when it is invalid. */
 export function parseContentRange(value: string | undefined): ContentRange | undefined {
   const match = /^\s*bytes\s+(?:(\d{1,15})-(\d{1,15})|\*)\s*\/\s*(\d{1,15}|\*)\s*$/i.exec(value ?? "");
   if (!match) return undefined;
@@ -32,13 +32,13 @@ export function parseContentRange(value: string | undefined): ContentRange | und
   return { start, end, size };
 }
 
-/** The ETag if it is a strong one: only those say "the same bytes". */
+/** The ETag if it is a strong one: only those mean "the same bytes". */
 export function strongEtag(headers: IncomingHttpHeaders): string | undefined {
   const etag = headers.etag;
   return etag !== undefined && /^"[^"]*"$/.test(etag) ? etag : undefined;
 }
 
-/** Reads the validator of a response for the URL that was asked. */
+/** Reads the validator of a response for the requested URL. */
 export function validatorOf(url: string, headers: IncomingHttpHeaders): Validator {
   const etag = strongEtag(headers);
   const lastModified = headers["last-modified"];
@@ -50,14 +50,14 @@ export function validatorOf(url: string, headers: IncomingHttpHeaders): Validato
 }
 
 export type ResumePlan =
-  /** Ask for everything; `restart` when bytes are there that cannot be continued. */
+  /** Request everything; `restart` if the bytes in place cannot be resumed. */
   | { kind: "whole"; restart: boolean }
-  /** Ask for the rest. `conditional`: only if it is still the same. */
+  /** Request the rest. `conditional`: only if it is still the same. */
   | { kind: "rest"; from: number; ifRange: string | undefined /** Only up to here, exclusive. */; to?: number };
 
 /**
- * Decides how to go on at `position`. From the URL that the bytes came from, with its validator; from any other, and without a
- * validator, by plain range, but only if a digest will tell (`checked`).
+ * Decides how to resume at `position`. From the URL that the bytes came from, with its validator; from any other, or
+ * without a validator, by plain range, but only if a digest verifies the result (`checked`).
  */
 export function planResume(
   position: number,
@@ -67,7 +67,7 @@ export function planResume(
   rangesAllowed: boolean,
 ): ResumePlan {
   if (position === 0) return { kind: "whole", restart: false };
-  // What is in place goes when the whole begins to come.
+  // The bytes in place are dropped when the whole body starts to arrive.
   if (!rangesAllowed) return { kind: "whole", restart: false };
   if (validator?.url === url) {
     const ifRange = validator.etag ?? validator.lastModified;

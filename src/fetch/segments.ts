@@ -1,14 +1,14 @@
 /**
- * One large file by several requests at a time, handed on in order: the sink stays a plain appender, and what it holds is always
- * a prefix that any later run can continue. Memory is one segment per request.
+ * Fetches one large file with several concurrent requests, passed on in order: the sink only appends, and its content
+ * is always a prefix that any later run can resume. Memory is one segment per request.
  */
 
 /** Bytes per request. */
 export const SEGMENT_BYTES = 4 * 1024 * 1024;
 
 /**
- * Fetches [from, size) in pieces, at most `ahead` at a time, and writes them in order. The first failure stops the others and is
- * thrown; everything before it has been written.
+ * Fetches [from, size) in pieces, at most `ahead` at once, and writes them in order. The first failure stops the others
+ * and is thrown; everything before it has been written.
  */
 export async function inSegments(options: {
   from: number;
@@ -28,7 +28,7 @@ export async function inSegments(options: {
   const start = () => {
     const to = Math.min(next + segmentBytes, size);
     const segment = fetch(next, to, signal);
-    // Whoever is not awaited any more may fail in silence.
+    // Requests that are no longer awaited may fail silently.
     segment.catch(() => {});
     running.push(segment);
     next = to;

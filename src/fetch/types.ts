@@ -10,9 +10,9 @@ import type { Integrity } from "../io/integrity.ts";
 export interface FetchTarget {
   /** Mirrors in the order to try; original URLs, rewrites are applied by the engine. */
   urls: readonly string[];
-  /** Who named these: decides which of our secrets they get, and where they may lead. Nobody may leave it open. */
+  /** Who named these: decides which secrets they get, and where they may lead. Required. */
   named: Named;
-  /** Exact size when known; a different Content-Length is refused before any byte is taken. */
+  /** Exact size when known; a different Content-Length is refused before any byte is read. */
   size?: number | undefined;
   /**
    * Several algorithms: `fetchBytes` checks every one. `fetchInto` leaves that to its caller, but only where this is set may it
@@ -21,46 +21,48 @@ export interface FetchTarget {
   integrity?: Integrity | undefined;
   /** Whatever digest is known, the bytes of one answer are continued only by what its own validator proves to be the same. */
   unmixed?: boolean | undefined;
-  /** Refuses bodies over this many bytes. Required where size is unknown. */
+  /** Refuses bodies over this many bytes. Required if the size is unknown. */
   maxBytes?: number | undefined;
   auth?: Authenticator | undefined;
   headers?: Record<string, string> | undefined;
-  /** ETag or Last-Modified pinned in the lock, per URL order irrelevant: the digest decides, this only explains drift. */
+  /**
+   * ETag or Last-Modified pinned in the lock, per URL order irrelevant: the digest decides, this only explains drift.
+   */
   etag?: string | undefined;
-  /** Failures in a row before a mirror is given up, where fewer than the engine's own number are worth the time. */
+  /** Consecutive failures before a mirror is given up, if fewer than the engine's default. */
   retries?: number | undefined;
 }
 
-/** Where `fetchInto` writes. Positions count from 0 for the artifact, whatever file lies below. */
+/** Where `fetchInto` writes. Positions count from 0 for the artifact, regardless of the underlying file. */
 export interface FetchSink extends BodySink {
-  /** Bytes [0, position) are already there from an earlier run. */
+  /** Bytes [0, position) are in place from an earlier run. */
   readonly position: number;
-  /** The validator (strong ETag or Last-Modified) and URL, as it may be recorded, that the bytes below `position` came with. */
+  /** The validator (strong ETag or Last-Modified) and URL, in recordable form, of the bytes below `position`. */
   readonly validator?: { url: string; etag?: string; lastModified?: string } | undefined;
-  /** Forgets everything written: the next write is at 0. */
+  /** Discards everything written: the next write is at 0. */
   restart(): Promise<void>;
-  /** Told once per response whose bytes are going to be appended. */
+  /** Called once per response whose bytes will be appended. */
   began?(response: { url: string; etag?: string; lastModified?: string; size?: number }): void;
 }
 
-/** What an upstream said about a resource without its body. */
+/** An upstream's metadata of a resource, without its body. */
 export interface HeadResult {
   url: string;
-  /** After redirects, as it may be shown (io/redact.ts). */
+  /** After redirects, safe to show (io/redact.ts). */
   finalUrl: string;
   size?: number;
   etag?: string;
   lastModified?: string;
   acceptRanges: boolean;
   contentType?: string;
-  /** The bytes came in several responses: where their digest is wrong, one whole fetch is worth it. */
+  /** The bytes came in several responses: if their digest is wrong, one whole fetch is worth it. */
   mixed?: true;
 }
 
 /** A small body, whole, in memory. */
 export interface FetchedBytes extends HeadResult {
   bytes: Buffer;
-  /** The URL that was asked first, as it may be shown: after rewrites, before redirects. */
+  /** The URL that was requested first, safe to show: after rewrites, before redirects. */
   askedUrl: string;
   status: number;
   headers: Record<string, string | string[] | undefined>;
@@ -70,7 +72,7 @@ export interface FetchedBytes extends HeadResult {
 export interface FetchEvent {
   type: "request" | "retry" | "failover" | "resume" | "done";
   url: string;
-  /** Bytes taken so far for this artifact. */
+  /** Bytes received so far for this artifact. */
   bytes?: number;
   attempt?: number;
   delayMs?: number;
@@ -84,9 +86,9 @@ export interface FetchEvent {
 export interface Fetcher {
   head(target: FetchTarget, signal?: AbortSignal): Promise<HeadResult>;
   /**
-   * Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any other status.
-   * `link`: what an earlier answer of the only URL gave as its continuation, resolved; asked in its place as it is, without
-   * rewrites, and under the rules of a redirect there.
+   * Fetches a small body; `maxBytes` is required. Checks `size` and `integrity` when given. 304/404 throw like any
+   * other status. `link`: the resolved continuation from an earlier response of the only URL; requested instead of it,
+   * unchanged, without rewrites, and under the rules of a redirect.
    */
   fetchBytes(
     target: FetchTarget & {
@@ -97,8 +99,10 @@ export interface Fetcher {
     },
     signal?: AbortSignal,
   ): Promise<FetchedBytes>;
-  /** Streams a body into the sink, resuming, retrying and failing over. Checks the size; the caller checks the digest. */
+  /**
+   * Streams a body into the sink, resuming, retrying and failing over. Checks the size; the caller checks the digest.
+   */
   fetchInto(target: FetchTarget, sink: FetchSink, signal?: AbortSignal): Promise<HeadResult>;
-  /** Ends what is still under way, and closes all connections. */
+  /** Aborts running requests, and closes all connections. */
   close(): Promise<void>;
 }

@@ -30,7 +30,7 @@ t.test("says what to change", async (t) => {
       "not in the row",
       builder(),
       swap(/crictl-v1\.28\.0/, "crictl-v1.30.0"),
-      /^warning: crictl 1\.30\.0 does not go with Kubernetes 1\.30\.4: the matrix lists 1\.28\.0/,
+      /^warning: crictl 1\.30\.0 does not match Kubernetes 1\.30\.4: the matrix lists 1\.28\.0/,
     ],
     [
       "no row",

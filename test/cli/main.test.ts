@@ -56,7 +56,7 @@ t.test("the program itself", async (t) => {
   await refused(t, ["plan"], 2, /missing required argument 'manifest'/, /hint: airferry plan --help/);
   await refused(t, ["plan", "m.yaml", "--bogus"], 2, /unknown option '--bogus'/);
   await refused(t, ["status", "--store", "x", "--progress", "loud"], 2, /auto, plain, json, none/);
-  await refused(t, ["verify", "--trust", "site.pub", "bundle"], 2, /--trust takes all values behind it/);
+  await refused(t, ["verify", "--trust", "site.pub", "bundle"], 2, /--trust takes all values after it/);
   const json = await run("verify", "--json");
   t.equal(json.status, 2);
   t.equal(JSON.parse(json.stderr).code, "ERR_USAGE", "usage errors are JSON where JSON is asked for");

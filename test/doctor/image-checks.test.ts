@@ -56,10 +56,13 @@ async function serveImages(
 t.test("every image, its manifests and configs by digest, its layers there", async (t) => {
   const made = make();
   const { look } = await serveImages(t, made);
-  t.match(await look(), { status: "ok", message: "2 images: 4 manifests by digest, 6 blobs there" });
+  t.match(await look(), { status: "ok", message: "2 images: 4 manifests by digest, 6 blobs available" });
   const arm64 = made.layersOf(made.arm64).layers.map((it) => it.digest);
   const sparse = await serveImages(t, made, arm64);
-  t.match(await sparse.look(), { status: "ok", message: /5 blobs there, 1 layer of platforms that were not packed$/ });
+  t.match(await sparse.look(), {
+    status: "ok",
+    message: /5 blobs available, 1 layer of platforms that were not packed$/,
+  });
 });
 
 t.test("what is damaged or missing is named, all of it", async (t) => {
@@ -110,7 +113,7 @@ t.test("the login of docker login or podman login is used, and never shown", asy
   const { look, host, home, env } = await serveImages(t, make(), [], { htpasswd });
   t.match(await look(), {
     status: "warning",
-    message: /wants a login/,
+    message: /requires a login/,
     remedy: `podman login ${host}, then run doctor again`,
   });
 

@@ -60,7 +60,7 @@ t.test("what is asked for wrongly is told with what is right", (t) =>
         return run(["plan", "m.yaml"]);
       },
       message: /cannot read lock "m.lock.json"|m\.lock\.json/,
-      hint: /remove it and lock what upstream has now: airferry lock m\.yaml$/,
+      hint: /remove it and lock again: airferry lock m\.yaml$/,
     },
     ERR_LOCK_STALE: {
       cause: async (dir, run) => {
@@ -82,7 +82,7 @@ t.test("what is asked for wrongly is told with what is right", (t) =>
     },
     ERR_UNRESOLVED: {
       cause: unresolved,
-      message: /cannot resolve packages: 1 cannot be had/,
+      message: /cannot resolve packages: 1 unavailable/,
       hint: /what 1 package of the baseline provides besides the name is unknown .*add the repository/,
     },
     ERR_FINDINGS: {

@@ -94,7 +94,7 @@ for (const status of [400, 401, 403]) {
     await t.rejects(get("/a"), {
       code: "ERR_UPSTREAM",
       message: new RegExp(`answered ${status}`),
-      hint: new RegExp(`${registry.host} sends on to ${storage.host}, which refuses: check this host's clock`),
+      hint: new RegExp(`${registry.host} redirects to ${storage.host}, which refuses: check this host's clock`),
     });
     t.equal(storage.requests.length - before, 3);
     await t.rejects(get("/plain"), { code: "ERR_UPSTREAM" });

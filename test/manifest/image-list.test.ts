@@ -75,7 +75,7 @@ t.test("keys of images that only go with others are told", async (t) => {
     ["{ list: x.txt, as: quay.io/a/b:1 }", /names one image, but a list has many/],
     ["{ ref: a/b:1, version: 1.2.3 }", /requires chart/],
     ["{ chart: app }", /is missing: expected a URL/],
-    ["{ chart: app, repo: 'https://charts.example', as: quay.io/a/b:1 }", /the chart's version says which/],
+    ["{ chart: app, repo: 'https://charts.example', as: quay.io/a/b:1 }", /the chart's version gives it/],
     ["{ chart: app, repo: 'https://charts.example', values: [v.yaml] }", /requires images/],
     ["{ ref: a/b, archive: x }", /needs exactly one of ref, list, archive, chart/],
     ["{ ref: a/b, tags: {} }, { ref: a/b, tags: {} }", /has the same reference as images\[0\]/],

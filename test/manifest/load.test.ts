@@ -41,7 +41,7 @@ t.test("mistakes", async (t) => {
     [`${HEAD}files:\n  - path: a\n  - path: b\n    as: a/b\n`, 'm:5 files[1]: is below "a", which is a file: files[0]'],
     [`${HEAD}files:\n  - path: ""\n`, "m:4 files[0].path: must not be empty"],
     [`${HEAD}files:\n  - url: https://[::bad/x\n`, "m:4 files[0].url: cannot be read as a URL"],
-    [`${HEAD}files:\n  - url: https://user:secret@h/x\n`, "m:4 files[0].url: must not hold a user or password"],
+    [`${HEAD}files:\n  - url: https://user:secret@h/x\n`, "m:4 files[0].url: must not contain a user or password"],
     [
       `${HEAD}files:\n  - path: a\n    checksums: { path: b, fingerprints: [${"A".repeat(40)}] }\n`,
       "m:5 files[0].checksums: fingerprints pin keys, but there are none",
@@ -54,7 +54,7 @@ t.test("mistakes", async (t) => {
       `${HEAD}images:\n  - ref: 127.0.0.1:99999/y\n`,
       'images[0].ref: is not an image reference: bad registry host "127',
     ],
-    [`${HEAD}images:\n  - ref: x/y\n  - ref: x/y\n    as: "!!"\n`, "m:6 images[1].as: is no image reference"],
+    [`${HEAD}images:\n  - ref: x/y\n  - ref: x/y\n    as: "!!"\n`, "m:6 images[1].as: is not an image reference"],
     [`${HEAD}images:\n  - ref: ""\n`, "m:4 images[0].ref: must not be empty"],
     [
       `${HEAD}images:\n  - ref: busybox\n  - ref: x/y\n    as: docker.io/library/busybox:latest\n`,
@@ -77,12 +77,15 @@ t.test("mistakes", async (t) => {
     [`${HEAD}files:\n  - { url: "https://h/a%2Fb" }\n`, "has no file name in its URL (it has a slash)"],
     [
       `${HEAD}builder:\n  flavor: spectro-capi\n  imageconfig: { iso_name: ../victim/cron }\n`,
-      "m:5 builder.imageconfig.iso_name: is no path: it has a slash",
+      "m:5 builder.imageconfig.iso_name: is not a path: it has a slash",
     ],
-    [`${HEAD}builder: { flavor: spectro-capi, kickstart: /etc/x }\n`, "builder.kickstart: is no path: it is absolute"],
+    [
+      `${HEAD}builder: { flavor: spectro-capi, kickstart: /etc/x }\n`,
+      "builder.kickstart: is not a path: it is absolute",
+    ],
     [
       `${HEAD}builder: { flavor: spectro-capi, custom_scripts: { post: [a, ../b] } }\n`,
-      'builder.custom_scripts.post[1]: is no path: it has a ".." segment',
+      'builder.custom_scripts.post[1]: is not a path: it has a ".." segment',
     ],
     [`${HEAD}isos:\n  - { name: ${"x".repeat(201)}, path: a }\n`, "isos[0].name: must be at most 200 characters long"],
   ]);

@@ -27,7 +27,7 @@ async function repository(t: Test, files: Record<string, UpstreamFile>) {
 const inspect = async (dir: string, serial = 1) =>
   JSON.parse((await airferry(dir, ["inspect", `bundles/test-00000${serial}`, "--json"])).stdout);
 
-t.test("findChart() picks exact versions, ranges, and the newest that is no pre-release", async (t) => {
+t.test("findChart() picks exact versions, ranges, and the newest that is not a pre-release", async (t) => {
   const versions = ["1.0.0", "1.2.0", "1.2.1", "2.0.0-rc.1", "v1.3.0"].map((version) => ({
     version,
     url: `app-${version}.tgz`,
@@ -49,7 +49,7 @@ t.test("findChart() picks exact versions, ranges, and the newest that is no pre-
   }
   t.throws(() => findChart(index, "app", "3", "i"), {
     code: "ERR_MANIFEST_INVALID",
-    hint: /versions there are: 2\.0\.0-rc\.1, v1\.3\.0/,
+    hint: /available versions: 2\.0\.0-rc\.1, v1\.3\.0/,
   });
   t.throws(() => findChart(index, "ap", undefined, "i"), { message: /"i" does not list it/ });
   t.throws(() => findChart("<html>sign in</html>", "app", undefined, "i"), { message: /does not list it/ });

@@ -79,7 +79,7 @@ t.test("a pattern that means nothing says what is there", async (t) => {
   t.match(none.stderr, "the registry has no tags for it");
 });
 
-t.test("pages of tags are followed at their own origin, and lists that are none are refused", async (t) => {
+t.test("pages of tags are followed at their own origin, and invalid lists are refused", async (t) => {
   const images = new TestImages();
   const one = images.image("linux/amd64", [{ a: "1" }]);
   const pages: Record<string, object> = {
@@ -90,7 +90,7 @@ t.test("pages of tags are followed at their own origin, and lists that are none 
     [(url: URL) => pages[url.searchParams.get("last") ?? ""], undefined],
     [() => ({ tags: "v1" }), /a page of tags is not a list of tags/],
     [() => ({ tags: ["v1.0.0"], next: "https://elsewhere.example/v2/lab/bb/tags/list?last=x" }), /at another origin/],
-    [() => ({ tags: ["v1.0.0"], next: "?n=1&last=v1.0.0&again" }), /go in circles/],
+    [() => ({ tags: ["v1.0.0"], next: "?n=1&last=v1.0.0&again" }), /form a loop/],
   ] as const) {
     const dir = scratch(t);
     const fake = await startFakeRegistry({

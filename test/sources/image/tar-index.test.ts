@@ -91,7 +91,7 @@ t.test("files that are no archives", async (t) => {
     t.ok(error?.hint, name);
   }
   const device = await lockImages(dir, [{ archive: "/dev/null" }]);
-  t.match(device.error?.message, /"\/dev\/null": it is no regular file/);
+  t.match(device.error?.message, /"\/dev\/null": it is neither a regular file/);
 });
 
 t.test("what is wrong in a layout on disk is not blamed on a registry", async (t) => {

@@ -64,7 +64,7 @@ t.test("conditional_deps: what is included and reported under conditions", async
       fault: "nothing provides missing, needed by broken-0:1-1.noarch",
     },
   ]);
-  t.match(all.stderr, /app-0:1-1\.noarch needs \(ghost if cond\), which cannot be had: nothing provides it/);
+  t.match(all.stderr, /app-0:1-1\.noarch needs \(ghost if cond\), which is unavailable: nothing provides it/);
   t.notMatch(all.stderr, /dependencies are skipped/);
   t.same(detail?.why["deep-0:1-1.noarch"], [
     "chain-0:1-1.noarch (needs (deep if cond))",
@@ -92,7 +92,7 @@ t.test("a condition holds when it is selected, mirrored whole by another entry, 
   t.equal(impossible.status, 0);
   t.match(
     impossible.stderr,
-    /needs \(missing if cond\), which cannot be had: nothing provides it/,
+    /needs \(missing if cond\), which is unavailable: nothing provides it/,
     "app alone installs",
   );
   const qa = join(whole.dir, "qa.txt");
@@ -300,7 +300,7 @@ t.test("an entry that stays keeps what it needs in the others, and is served by 
   for (const path of run.files.keys()) if (path.startsWith("/app/")) run.files.delete(path);
   const kept = await relock(run, { libs: { packages: ["spare"] } });
   t.equal(kept.status, 0, kept.stderr);
-  t.match(kept.stderr, /app: stays as it was locked: upstream cannot be asked \(/);
+  t.match(kept.stderr, /app: still locked as before: upstream is unreachable \(/);
   t.same(kept.packages("libs"), ["lib-1-1.noarch", "spare-1-1.noarch"], "app still needs lib");
   const broken = await relock(run, { libs: null, more: {} });
   t.equal(broken.status, 2, "an entry that others need cannot go");
