@@ -14,7 +14,7 @@ import { parseManifest } from "./manifest/load.ts";
 import { readyManifests } from "./manifest/ready.ts";
 import { manifestJsonSchema } from "./manifest/schema.ts";
 
-/** Answers to what a ready manifest leaves open; what is not answered stays as it is. */
+/** Values for what a ready manifest leaves open; anything else is unchanged. */
 interface InitAnswers {
   /** Stream name, and the name of the file. */
   stream?: string | undefined;
@@ -29,7 +29,7 @@ interface InitAnswers {
 }
 
 interface InitOptions {
-  /** Folder to write into; made when it is not there. */
+  /** Folder to write into; created if needed. */
   dir: string;
   /** Name of a ready manifest: `rocky-9-capi`, …; default `starter`. */
   for?: string | undefined;

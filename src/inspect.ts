@@ -66,7 +66,7 @@ interface InspectReport {
 }
 
 interface InspectOptions {
-  /** Told that a clock is wrong. */
+  /** Called when a clock is wrong. */
   notice?: (line: string) => void;
   /** The time here; default now. */
   now?: Date;
@@ -117,7 +117,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
         kind: origin?.kind ?? kindOf(path),
         source: origin?.source ?? "",
         established: origin?.established ?? null,
-        // A line for a whole folder speaks of its metadata.
+        // A line for a whole folder covers its metadata.
         ...(origin?.path === path && publishedAlgorithm(origin.established, parseIntegrity(origin.integrity ?? ""))),
         ...(origin?.signedBy && { signedBy: origin.signedBy }),
         ...(isUnsigned(path) && { unsigned: true as const }),

@@ -13,7 +13,7 @@ import { generateRpmKey } from "./sign/openpgp-sign.ts";
 import { sealPrivateKey } from "./sign/private-key.ts";
 
 interface KeygenOptions {
-  /** PREFIX: `.key`, `.pub`, `.rpm.key` and `.rpm.pub` are appended. Its folder is made if need be. */
+  /** PREFIX: `.key`, `.pub`, `.rpm.key` and `.rpm.pub` are appended. Its folder is created if needed. */
   out: string;
   /** Encrypts both private keys. */
   password: string;

@@ -8,7 +8,7 @@ import { type Resolved, resolveManifest } from "./pack/resolve.ts";
 import type { Workspace } from "./pack/workspace.ts";
 
 interface LockOptions {
-  /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
+  /** Lock these again although their text is unchanged; empty: all. Absent: only what changed. */
   update?: readonly string[];
   report?: (line: string) => void;
   /** Called with bytes as they are downloaded. */

@@ -12,7 +12,7 @@ import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
 interface PruneOptions {
-  /** How many releases of each stream stay, the current one among them; at least 1. */
+  /** How many releases of each stream to keep, including the current one; at least 1. */
   keep: number;
   /** Drops unfinished imports too; otherwise they wait for their next medium. */
   incoming?: boolean;
@@ -20,7 +20,7 @@ interface PruneOptions {
   dryRun?: boolean;
 }
 
-/** What went, or would go. */
+/** What was removed, or would be. */
 interface PruneReport {
   /** `stream/name`. */
   releases: string[];

@@ -13,7 +13,10 @@ import { openRender, type RenderFrom } from "./render/open-render.ts";
 import type { RenderName } from "./render/types.ts";
 
 interface RenderOptions extends RenderFrom {
-  /** Where to write: a file, or a folder (it exists as one, ends in `/`, or several files are made). Left out: returned only. */
+  /**
+   * Where to write: a file, or a folder (if it is an existing folder, ends in `/`, or several files are rendered).
+   * Default: only return them.
+   */
   out?: string | undefined;
   /** Replace existing files with other content. */
   force?: boolean | undefined;

@@ -13,7 +13,7 @@ import { openStore, type Store } from "./store/store.ts";
 // `status --check`
 export { checkStore } from "./store/check.ts";
 
-/** One release as `status` tells of it. */
+/** One release as `status` reports it. */
 interface ReleaseStatus {
   epoch: number;
   serial: number;

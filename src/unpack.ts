@@ -41,7 +41,7 @@ const SPARE_BYTES = 16 * 1024 * 1024;
 const SPARE_FILES = 600;
 
 interface UnpackOptions {
-  /** The store's folder; made when it does not exist. */
+  /** The store's folder; created if it does not exist. */
   store: string;
   /** Files with public keys (PEM). */
   trust: readonly string[];
@@ -60,9 +60,9 @@ interface UnpackOptions {
   now?: Date;
 }
 
-/** What came of it. */
+/** The result. */
 interface UnpackReport {
-  /** False: the set of media is not complete yet, nothing became current. */
+  /** False: the set of media is incomplete, nothing became current. */
   complete: boolean;
   /** True: this release was in the store already. */
   already: boolean;

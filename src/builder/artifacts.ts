@@ -63,7 +63,7 @@ const FILES: readonly { component: Component; pattern: RegExp }[] = [
 const RPM =
   /(?:^|\/)(?<name>kubelet|kubeadm|kubectl|kubernetes-cni|cri-tools)-(?<version>\d[^-/]*)-[^-/]+\.(?<arch>x86_64|aarch64)\.rpm$/;
 
-/** Recognises one path of a bundle; undefined for what no build asks for by name. */
+/** Recognizes one path of a bundle; undefined for anything that no build requests by name. */
 function recognise(path: string): Artifact | undefined {
   const rpm = path.startsWith("rpms/") || path.startsWith("rpmrepo/") ? RPM.exec(path)?.groups : undefined;
   if (rpm !== undefined) {

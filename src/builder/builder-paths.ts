@@ -4,7 +4,7 @@
  */
 import { checkFileName, checkName, checkPath } from "../io/path-grammar.ts";
 
-/** A string of `builder:` that is no path, and where it stands: `["imageconfig", "iso_name"]`. */
+/** A string of `builder:` that is not a path, and its place: `["imageconfig", "iso_name"]`. */
 interface BuilderPathFault {
   at: (string | number)[];
   fault: string;

@@ -1,7 +1,7 @@
 /** Checks the values of `builder.imageconfig` against the builder's reference. Pure. */
 import { environmentName, imageconfigKey, nearestKey } from "./imageconfig-keys.ts";
 
-/** One thing that is wrong with `builder.imageconfig`. */
+/** One fault of `builder.imageconfig`. */
 interface ImageconfigFault {
   key: string;
   message: string;

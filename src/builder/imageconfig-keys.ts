@@ -4,9 +4,9 @@
  */
 import { closestWord } from "../io/closest-word.ts";
 
-/** Who a value comes from. */
+/** The source of a value. */
 type KeyOrigin =
-  /** The manifest, with a default where there is one. */
+  /** The manifest, with an optional default. */
   | "manifest"
   /** What was packed, or the address of this server. */
   | "airferry"

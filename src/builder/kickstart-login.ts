@@ -7,7 +7,7 @@ import type { Finding } from "../io/findings.ts";
 import type { Builder } from "./builder.ts";
 import { kickstartLines, marksOf, placeholdersOf, placeholderVariable } from "./kickstart-template.ts";
 
-/** An account that a kickstart file makes. */
+/** An account that a kickstart file creates. */
 interface Account {
   name: string;
   /** In plain text; absent when it is a hash, not set, or not filled in yet. */
@@ -15,7 +15,7 @@ interface Account {
   isLocked: boolean;
 }
 
-/** What packer logs in with, as far as it is known. */
+/** Packer's login, as far as it is known. */
 interface Login {
   username: string;
   password?: string;
@@ -45,7 +45,7 @@ export function accountsOf(kickstart: string): Account[] {
   return accounts;
 }
 
-/** What packer will log in with: told by the manifest, or known of the builder's version. */
+/** Packer's login: from the manifest, or known for the builder's version. */
 function loginOf(builder: Builder): Login {
   const { ssh_username: username, ssh_password: password } = builder.packerVars;
   if (username !== undefined || password !== undefined) {

@@ -4,9 +4,12 @@
  * for a packed file. See docs/build.md, "Kickstart templates". Pure.
  */
 
-/** One placeholder of a template, where it stands first. */
+/** One placeholder of a template, at its first occurrence. */
 interface Placeholder {
-  /** Its name, as an environment variable without `AIRFERRY_`; absent for an expression, which only an editor can resolve. */
+  /**
+   * Its name, as an environment variable without `AIRFERRY_`; absent for an expression, which only an editor can
+   * resolve.
+   */
   name?: string;
   /** As written in the file: `$SSH_PASSWORD`, `${NAME}`, `{{ .Name }}`. */
   text: string;
@@ -14,7 +17,7 @@ interface Placeholder {
   line: number;
 }
 
-/** A line of a kickstart file without its line end, and the section that it stands in: `post`, `packages`; absent in commands. */
+/** A line of a kickstart file without its line end, and its section: `post`, `packages`; absent in commands. */
 interface KickstartLine {
   text: string;
   section?: string;

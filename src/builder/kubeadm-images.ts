@@ -12,7 +12,7 @@ interface KubeadmImage {
   tag: string;
 }
 
-/** What kubeadm of one version pulls. */
+/** The images that kubeadm of one version pulls. */
 interface KubeadmImages {
   /** All seven, control plane first. */
   images: KubeadmImage[];

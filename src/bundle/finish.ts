@@ -14,7 +14,7 @@ import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
 
-/** What older cosign wants with `--trusted-root`; it trusts nothing. */
+/** What older cosign needs for `--trusted-root`; it trusts nothing. */
 const EMPTY_TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}\n';
 
 interface SignatureFileBytes {

@@ -19,7 +19,7 @@ import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume
 
 /** Most entries a bundle may have. */
 const MAX_ENTRIES = 500_000;
-/** Serials and epochs beyond this are refused: a huge one would lock a stream for ever. */
+/** Serials and epochs beyond this are refused: a huge one would block a stream forever. */
 const MAX_SERIAL = 999_999_999;
 const MAX_PROBLEMS = 50;
 /** Entries checked before the work may pause. */

@@ -22,7 +22,7 @@ interface Validator {
   lastModified?: string;
 }
 
-/** What item writers share. */
+/** State shared by item writers. */
 interface WriterTools {
   pool: HashPool;
   /** More pieces than writers at a time. */

@@ -30,7 +30,7 @@ const lineSchema = z.union([
   z.strictObject({ path: z.string(), forget: z.literal(true) }),
 ]);
 
-/** The first line: another layout, or another version's journal, is begun anew. */
+/** The first line: the journal of another layout or version is started anew. */
 type JournalHead = z.output<typeof headSchema>;
 
 export interface DoneLine {

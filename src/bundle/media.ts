@@ -27,7 +27,7 @@ const MAX_NAMES = 20_000;
 const MAX_NAMED = 5;
 const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
 
-/** One folder of a bundle as it was found. */
+/** One folder of a bundle as found. */
 interface MediaFolder {
   dir: string;
   /**

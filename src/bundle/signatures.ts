@@ -21,7 +21,7 @@ import {
 } from "./media-names.ts";
 import { parseSums } from "./sums.ts";
 
-/** The signed root of a bundle: its bytes, and the folders that hold it. */
+/** The signed root of a bundle: its bytes, and its folders. */
 interface SignedRoot {
   /** The bundle's own folder, or one for each medium of a set. */
   folders: readonly string[];

@@ -19,7 +19,7 @@ const RUN_BYTES = 4 * 1024 * 1024;
 /** One piece of work: a run of small entries that follow each other without a gap, or one large entry. */
 type Step = { entries: PlacedEntry[]; large: boolean };
 
-/** A byte of the frame (header, padding, end) that is not as it has to be. */
+/** A wrong byte of the frame (header, padding, end). */
 interface Stray {
   /** Offset in the stream. */
   position: number;

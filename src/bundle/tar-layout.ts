@@ -25,7 +25,7 @@ export interface TarItem {
   mode: "0644" | "0755";
 }
 
-/** Where an entry lies in the stream. */
+/** Where an entry is in the stream. */
 interface TarPlace {
   /** First byte of its header records. */
   headerOffset: number;

@@ -23,7 +23,7 @@ const MEDIA = new Map([
   ["bd100", 100_103_356_416],
 ]);
 
-/** How to cut: the size of a volume and how many of them one medium takes. */
+/** How to cut: the size of a volume and how many fit on one medium. */
 interface VolumeCut {
   volumeSize: number;
   volumesPerMedium: number;

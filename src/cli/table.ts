@@ -1,7 +1,7 @@
 /** Text for people: sizes, spans of time, tables, and names that may hold anything. */
 import { columnsOf, printable } from "../io/printable.ts";
 
-/** Rows as aligned columns, header first, one line each; numbers to the right. Cells may hold text of anybody. */
+/** Rows as aligned columns, header first, one line each; numbers right-aligned. Cells may hold untrusted text. */
 export function formatTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],

@@ -67,7 +67,7 @@ export async function checkYum({ client, base, served }: ServedContext): Promise
     if (primary === undefined) throw new Remedy(`${id}: repomd.xml lists no primary`, "pack the repository again");
     const body = await client.get(`${path}${primary.href}`, MAX_METADATA_BYTES);
     if (digestOf(body.body, primary.checksum) !== primary.checksum) {
-      throw new Remedy(`${id}: ${primary.href} is not what repomd.xml says`, DAMAGED);
+      throw new Remedy(`${id}: ${primary.href} does not match repomd.xml`, DAMAGED);
     }
     checkedPackage ??= await checkPackage(client, id, path, primary.href, body.body);
   }
@@ -110,7 +110,7 @@ async function checkPackage(
   const href = escaped.replaceAll("&amp;", "&");
   const body = await client.get(`${path}${href}`, MAX_PACKAGE_BYTES);
   if (digestOf(body.body) !== parseHex(hex)) {
-    throw new Remedy(`${id}: ${href} is not what primary says (status ${body.status})`, DAMAGED);
+    throw new Remedy(`${id}: ${href} does not match primary (status ${body.status})`, DAMAGED);
   }
   return href;
 }

@@ -5,7 +5,7 @@ import { type AnswerHead, type Call, type ClientResponse, HttpClient } from "../
 import { AttemptFailure } from "../http/failure.ts";
 import { type Digest, RunningDigest } from "../io/digest.ts";
 
-/** For a whole answer; of a body that may be of any size, for the next byte. */
+/** For a whole response; for the next byte of a body of any size. */
 const TIMEOUT_MS = 20_000;
 
 /** A client of one server. The caller closes it. */

@@ -6,8 +6,8 @@ import { algorithmOf, digestOf } from "../io/digest.ts";
 import { algorithmsIn, digestsIn, type Integrity } from "../io/integrity.ts";
 
 /**
- * Returns the failure for bytes that do not match; undefined when they do. Bytes of several responses (`pieced`) are worth one
- * whole fetch from the same mirror.
+ * Returns the failure for bytes that do not match; undefined when they do. Bytes of several responses (`pieced`)
+ * justify one whole fetch from the same mirror.
  */
 export function integrityFault(
   url: URL,
@@ -23,7 +23,7 @@ export function integrityFault(
       upstreamError("ERR_UPSTREAM_DIGEST", url, `wrong digest of ${bytes.length} bytes`, {
         expected: expected.join(" or "),
         actual,
-        hint: "upstream changed or was tampered with; look at it, then run: airferry lock MANIFEST --update",
+        hint: "upstream changed or was tampered with; check it, then run: airferry lock MANIFEST --update",
       }),
       { distrust: true, transient: pieced },
     );

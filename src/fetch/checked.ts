@@ -8,7 +8,7 @@ import { redactUrl } from "../io/redact.ts";
 import type { Fetcher, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
 interface CheckedOptions {
-  /** Looks at the whole in the sink; what it returns is why these bytes are wrong. `from`: as it may be shown. */
+  /** Checks the whole content of the sink; returns why these bytes are wrong. `from`: safe to show. */
   check(from: string): Promise<AirferryError | undefined>;
   /** Called before the sink restarts. */
   onAgain?: ((next: readonly string[]) => void) | undefined;

@@ -25,7 +25,7 @@ const ENDINGS = new Map([
 /** Codings that file names do not imply. @see the HTTP Content Coding Registry */
 const OTHER_CODINGS = new Set(["deflate", "aes128gcm", "dcb", "dcz", "exi", "pack200-gzip"]);
 
-/** What is known about the bytes that were asked for. */
+/** What is known about the requested bytes. */
 interface Known {
   size?: number | undefined;
   integrity?: Integrity | undefined;

@@ -31,7 +31,7 @@ export interface Mirror {
 }
 
 interface MirrorOptions {
-  /** Failures in a row per mirror before it is out. */
+  /** Consecutive failures per mirror before it is excluded. */
   retries: number;
   backoff: Backoff;
   signal?: AbortSignal | undefined;

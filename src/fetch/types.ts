@@ -15,11 +15,13 @@ export interface FetchTarget {
   /** Exact size when known; a different Content-Length is refused before any byte is read. */
   size?: number | undefined;
   /**
-   * Several algorithms: `fetchBytes` checks every one. `fetchInto` leaves that to its caller, but only where this is set may it
-   * continue the bytes of one mirror with those of another.
+   * Several algorithms: `fetchBytes` checks every one. `fetchInto` leaves that to its caller, but only if this is set
+   * may it resume the bytes of one mirror from another.
    */
   integrity?: Integrity | undefined;
-  /** Whatever digest is known, the bytes of one answer are continued only by what its own validator proves to be the same. */
+  /**
+   * Even with a digest, the bytes of one response are resumed only if its validator proves that the file is the same.
+   */
   unmixed?: boolean | undefined;
   /** Refuses bodies over this many bytes. Required if the size is unknown. */
   maxBytes?: number | undefined;

@@ -5,7 +5,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { getAsset, isSea } from "node:sea";
 
-/** Name of the asset that the single-file build carries them in: JSON, name to text. */
+/** Name of the single-file build's asset: JSON, name to text. */
 const READY_MANIFESTS_ASSET = "manifests.json";
 
 /** Returns the ready manifests by name, sorted, `starter` last. */

@@ -30,7 +30,7 @@ const fingerprint = z
     z.string().regex(/^([0-9A-F]{40}|[0-9A-F]{64})$/, "must be an OpenPGP fingerprint of 40 or 64 hexadecimal digits"),
   );
 
-/** Every token must be whole: one that a reader passes over would be a digest that nobody checks. */
+/** Every token must be valid: one that a reader ignores would be a digest that nobody checks. */
 function isIntegrity(text: string): boolean {
   const integrity = parseWholeIntegrity(text);
   return integrity !== undefined && algorithmsIn(integrity).every((it) => STRONG_ALGORITHMS.includes(it));

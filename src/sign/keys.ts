@@ -61,7 +61,7 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
 
 /** Returns the public half as canonical SPKI DER: uncompressed points, named curves. */
 function spkiOf(key: KeyObject): Buffer {
-  // Through JWK, because OpenSSL otherwise keeps the point form that the file came in.
+  // Through JWK, because OpenSSL otherwise preserves the file's point form.
   const jwk = key.export({ format: "jwk" });
   const { kty, crv, x, y, n, e } = jwk;
   const publicJwk = Object.fromEntries(Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value));

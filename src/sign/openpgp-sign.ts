@@ -29,7 +29,7 @@ const CONFIG = {
   showComment: false,
 };
 
-/** A private key for RPM metadata, opened. */
+/** An opened private key for RPM metadata. */
 interface OpenPgpSigningKey {
   /** Upper-case hex, 40 digits. */
   fingerprint: string;

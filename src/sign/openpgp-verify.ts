@@ -14,7 +14,7 @@ import { publicKeyOf, signatureOf } from "./openpgp-public-key.ts";
 /** Most signatures checked for one message. */
 const MAX_SIGNATURES = 64;
 
-/** What is known about one signature. Hex is upper-case; `time` is RFC 3339 and the signer's claim. */
+/** The known facts about one signature. Hex is upper-case; `time` is RFC 3339, as claimed by the signer. */
 interface OpenPgpSignatureInfo {
   /** Fingerprint of the primary key. Empty while the key is unknown. */
   fingerprint: string;
@@ -35,7 +35,7 @@ export interface OpenPgpVerdict {
 
 /** How strict to be. */
 interface OpenPgpVerifyOptions {
-  /** Also count SHA-1, RSA under 2048 bits and DSA-1024: for old repositories that know nothing else. Default: false. */
+  /** Also count SHA-1, RSA under 2048 bits and DSA-1024: for old repositories that use nothing else. Default: false. */
   legacy?: boolean | undefined;
   /** Time to check signature expiry against; default: now. */
   now?: Date | undefined;

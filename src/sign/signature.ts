@@ -10,7 +10,7 @@ export type MessageDigest = "SHA2_256" | "SHA2_384";
 
 const NODE_NAME = { SHA2_256: "sha256", SHA2_384: "sha384" } as const;
 
-/** Returns the digests a key of this kind may sign with, ours first. */
+/** Returns the digests a key of this kind may sign with, airferry's first. */
 function digestsFor(kind: KeyKind): readonly MessageDigest[] {
   return kind === "p384" ? ["SHA2_256", "SHA2_384"] : ["SHA2_256"];
 }

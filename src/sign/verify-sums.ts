@@ -22,7 +22,7 @@ export interface SignatureFile {
   medium?: string;
 }
 
-/** What {@link verifySums} found. */
+/** The result of {@link verifySums}. */
 interface SumsVerdict {
   /** keyids of the distinct trusted keys with a good signature, sorted. */
   signers: string[];

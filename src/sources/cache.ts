@@ -190,7 +190,7 @@ function faultOf(
   );
 }
 
-/** What a partial download was the beginning of. */
+/** What a partial download belongs to. */
 const noteSchema = z.object({
   url: z.string(),
   etag: z.string().exactOptional(),

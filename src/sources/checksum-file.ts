@@ -16,17 +16,17 @@ export const MAX_CHECKSUMS_BYTES = 2 * 1024 * 1024;
 export interface PublishedDigest {
   /** Strongest algorithm first. */
   integrity: Integrity;
-  /** Bytes, where the file tells. */
+  /** Bytes, if the file says. */
   size?: number;
 }
 
 interface Line {
   digest: AnyDigest;
-  /** As it stands; undefined for a bare hash. */
+  /** As written; undefined for a bare hash. */
   name: string | undefined;
 }
 
-/** By strength. MD5 and SHA-1 prove nothing about who made a file: collisions are made to order. */
+/** By strength. MD5 and SHA-1 do not prove who created a file: collisions can be produced at will. */
 const ALGORITHMS: readonly HashAlgorithm[] = ["sha512", "sha384", "sha256", "sha224"];
 /** Checksum files of other algorithms whose digests are as long as SHA-2's. */
 const OTHER_ALGORITHM = /b2sum|b3sum|blake|sha-?3(?!84)|sm3|whirlpool/i;
@@ -135,7 +135,7 @@ function lineOf(hex: string, name: string | undefined): Line | undefined {
   return digest && { digest, name };
 }
 
-/** What sha256sum and openssl call standard input names nothing. */
+/** The names that sha256sum and openssl use for standard input name no file. */
 function nameOf(name: string | undefined, escaped: string | undefined): string | undefined {
   if (name === undefined || name === "-" || name === "stdin") return undefined;
   return escaped ? unescapeName(name) : name;

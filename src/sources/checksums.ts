@@ -22,7 +22,7 @@ import { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./che
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
 
-/** A digest that upstream publishes, and why it is believed. */
+/** A digest that upstream publishes, and why it is trusted. */
 interface ResolvedDigest extends PublishedDigest {
   established: Extract<Established, "upstream-signed" | "upstream-checksum">;
   /** Primary fingerprints (upper-case hex, sorted) for `upstream-signed`. */

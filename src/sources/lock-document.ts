@@ -82,7 +82,7 @@ export function parseLock(text: string, file: string): Lock {
   return parseOwn(lockSchema, text, { file, what: "lock", code: "ERR_LOCK_INVALID", hint: AGAIN, version });
 }
 
-/** Formats a lock: sorted keys, so that the same lock always gives the same bytes and differences read well. */
+/** Formats a lock: sorted keys, so that the same lock always gives the same bytes and diffs are readable. */
 export function formatLock({ last, entries, ...lock }: Lock): string {
   const written = {
     entries: entries.map((it) => ({ ...it, artifacts: it.artifacts.map(lockedArtifactInFile) })),

@@ -17,7 +17,9 @@ const lockedArtifact = z.strictObject({
   etag: z.string().exactOptional(),
   /** Absolute path, or path relative to the manifest, of a local file. */
   file: z.string().exactOptional(),
-  /** One or several algorithms, strongest first; SRI in the file. Absent when it will be pinned at pack (first sight). */
+  /**
+   * One or several algorithms, strongest first; SRI in the file. Absent when it will be pinned at pack (first sight).
+   */
   integrity: sriSchema.exactOptional(),
   /** Digest of a blob in `x.lock.d/`. */
   kept: digestSchema.exactOptional(),
@@ -44,7 +46,7 @@ export function lockedArtifactInFile(it: LockedArtifact): z.input<typeof lockedA
   return it.integrity === undefined ? it : { ...it, integrity: formatIntegrity(it.integrity) };
 }
 
-/** What the shape alone does not say of an artifact below `root`: the key that is wrong, and what was expected. */
+/** Checks what the schema cannot for an artifact below `root`: returns the wrong key, and what was expected. */
 function artifactFault(
   it: LockedArtifact,
   root: string,

@@ -13,7 +13,7 @@ import type { LockedEntry } from "./lock-document.ts";
 import { withCompanions } from "./rpm/companion-entries.ts";
 import { expandVariables } from "./rpm/place.ts";
 
-/** URLs to ask, and who named them: what every request wants to know. */
+/** URLs to request, and who named them: what every request needs. */
 interface AskedUrls {
   urls: string[];
   named: Named;

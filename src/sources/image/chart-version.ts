@@ -21,7 +21,7 @@ export function pickVersion(versions: readonly string[], wanted: string | undefi
   return known.sort((a, b) => semver.rcompare(a.version, b.version))[0]?.text;
 }
 
-/** `1.2` is 1.2.0 and `v1.2.3` is 1.2.3; undefined for what is no version. */
+/** `1.2` is 1.2.0 and `v1.2.3` is 1.2.3; undefined for anything else. */
 function completeVersion(text: string): string | undefined {
   const [, numbers, rest = ""] = /^v?(\d+(?:\.\d+){0,2})([-+].*)?$/.exec(text) ?? [];
   if (numbers === undefined) return undefined;

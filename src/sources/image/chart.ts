@@ -197,7 +197,7 @@ export function unsigned(name: string, fault: string, cause?: unknown): Airferry
   );
 }
 
-/** A provenance file, and what it must be about. */
+/** A provenance file, and the chart it must describe. */
 interface ChartProof {
   name: string;
   /** Name of the file in messages. */

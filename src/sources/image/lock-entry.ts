@@ -19,7 +19,7 @@ import { pickTags } from "./select-tags.ts";
 
 /** Images of one entry locked at once. */
 const TAG_CONCURRENCY = 4;
-/** What an entry gives. */
+/** What an entry resolves to. */
 interface Content {
   collected: Collected[];
   detail: ImageDetail;

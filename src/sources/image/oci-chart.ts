@@ -12,7 +12,7 @@ import { MAX_CHART_BYTES } from "./chart-archive.ts";
 import type { Collected } from "./collect.ts";
 import type { RegistryOrigin } from "./registry.ts";
 
-/** The package, which is fetched when somebody wants to look into it. */
+/** The package, fetched on demand. */
 interface OciChart {
   read(): Promise<Buffer>;
 }

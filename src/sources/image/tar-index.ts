@@ -5,10 +5,13 @@
 import { Header, Pax } from "tar";
 import { AirferryError } from "../../errors.ts";
 
-/** One regular file of the archive, or a link to be looked up by name: from the archive's top (hard), or from beside it. */
+/**
+ * One regular file of the archive, or a link to be looked up by name: from the archive's top (hard), or from its own
+ * folder.
+ */
 type TarMember = { offset: number; size: number } | { link: string; hard: boolean };
 
-/** What headers are read from, in ascending order of positions: a file, or a stream that cannot go back. */
+/** Source of headers, read at ascending positions: a file, or a stream that cannot seek back. */
 interface TarBytes {
   read(buffer: Buffer, at: number, length: number, position: number): Promise<{ bytesRead: number }>;
 }

@@ -19,7 +19,7 @@ import type { Place } from "./place.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 interface Tree {
-  /** `.treeinfo` or `treeinfo`, as upstream calls it. */
+  /** `.treeinfo` or `treeinfo`, as upstream names it. */
   name: string;
   bytes: Buffer;
   /** Upstream's, byte for byte, or rewritten. */
@@ -35,7 +35,7 @@ export interface Neighbour {
 }
 
 /**
- * Reads the tree; undefined when upstream has none.
+ * Reads the tree; undefined if upstream has none.
  * @param repomd digest of the mirror's own repomd.xml
  */
 export async function readTree(

@@ -101,7 +101,7 @@ export async function excludePackages(
   return { ...entry, artifacts: [...metadata.artifacts, ...artifacts], detail: changed };
 }
 
-/** An installation tree names the digest of repomd.xml, which is another one now. */
+/** An installation tree names the digest of repomd.xml, which has changed. */
 async function withChecksum(artifact: LockedArtifact, repomd: Digest, context: PlanContext): Promise<LockedArtifact> {
   if (artifact.kept === undefined) return artifact;
   const text = (await context.kept.get(artifact.kept)).toString("utf8");

@@ -46,7 +46,7 @@ export function locate(href: string, base: string | undefined, digest: AnyDigest
   const file = segments.at(-1);
   if (file === undefined || path.endsWith("/")) throw refuse("no file name");
   const stored = outside ? `external/${hexOf(digest).slice(0, 8)}/${file}` : segments.join("/");
-  // It lies below the repository's folder: `a:b.rpm` is no drive there.
+  // It is below the repository's folder: `a:b.rpm` is not a drive there.
   const fault = checkPath(`rpms/${stored}`);
   if (fault !== undefined) throw refuse(fault);
   if (outside) return { stored, asUpstream: false };
@@ -81,7 +81,7 @@ export function isSamePlace(a: string, b: string): boolean {
   return baseOf(a).replace(/\?.*$/, "") === baseOf(b).replace(/\?.*$/, "");
 }
 
-/** Escapes what is not escaped yet, segment by segment; a colon in the first one is kept from looking like a scheme. */
+/** Escapes what is not escaped yet, segment by segment; a colon in the first one must not look like a scheme. */
 function encodePath(href: string): string {
   const path = href
     .split("/")

@@ -14,7 +14,7 @@ const MAX_MIRRORS = 100;
 export interface Mirrors {
   /** Base URLs, see `baseOf`, best first. */
   bases: string[];
-  /** What repomd.xml may be: the present one and earlier ones (alternates), in one algorithm. Empty: anything. */
+  /** Accepted digests of repomd.xml: the current one and earlier ones (alternates), in one algorithm. Empty: any. */
   repomds: AnyDigest[];
 }
 

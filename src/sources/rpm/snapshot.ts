@@ -37,7 +37,7 @@ const MAX_SIGNATURE_BYTES = 256 * 1024;
 /** Largest uncompressed document for which memory is allocated on upstream's claim. */
 const MAX_AT_ONCE_BYTES = 512 * 1024 * 1024;
 
-/** Where bytes of a repository are, as an artifact of the lock says it. */
+/** Where bytes of a repository are, in the form of an artifact of the lock. */
 type ArtifactPlace = Pick<LockedArtifact, "urls" | "file">;
 
 /** The metadata of a repository at one moment. */

@@ -300,7 +300,7 @@ async function subsetMetadata(
   );
 }
 
-/** What cut metadata is made from: upstream, or what was kept of an earlier cut. */
+/** Input of cut metadata: upstream, or what an earlier cut stored. */
 interface CutSource {
   name: string;
   primary: Primary;

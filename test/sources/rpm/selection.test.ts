@@ -268,7 +268,7 @@ t.test("an unchanged entry does not move to newer metadata because another one c
   t.equal(other.status, 0, other.stderr);
   t.match(
     other.stderr,
-    /libs: stays as it was locked: upstream has changed since; airferry lock \S+ --update libs takes/,
+    /libs: still locked as before: upstream has changed since; to lock what upstream has now: airferry lock \S+ --update libs/,
   );
   t.same(
     other.lock.entries.find((it) => it.name === "libs"),
