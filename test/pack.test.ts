@@ -246,7 +246,7 @@ t.test("one pack of a manifest at a time, wherever it writes: serials are given 
   const both = await Promise.all([packTo("o1"), packTo("o2")]);
   t.same(both.map((it) => it.status).sort(), [0, 1]);
   const busy = both.find((it) => it.status === 1);
-  t.match(busy?.stderr, /is working on it\n.*wait until it is done/);
+  t.match(busy?.stderr, /is working on it\n.*wait until it has finished/);
   t.equal((await packTo("o3")).stdout, "o3/test-000002\n");
   t.notOk(
     readdirSync(dir).some((it) => it.endsWith(".lock")),

@@ -1,4 +1,4 @@
-/** Text for people: sizes, spans of time, tables, and names that may hold anything. */
+/** Formats text for people: sizes, durations, tables, and untrusted names. */
 import { columnsOf, printable } from "../io/printable.ts";
 
 /** Rows as aligned columns, header first, one line each; numbers right-aligned. Cells may hold untrusted text. */

@@ -82,8 +82,8 @@ export interface FetchEvent {
 }
 
 /**
- * The engine, as sources and pack see it (fetcher.ts implements it). Every call also ends, with an AbortError, when the work
- * that it is made for is aborted (io/limit.ts), and when the engine is closed.
+ * The engine, as sources and pack see it (fetcher.ts implements it). Every call also ends with an AbortError when the
+ * surrounding work is aborted (io/limit.ts) and when the engine is closed.
  */
 export interface Fetcher {
   head(target: FetchTarget, signal?: AbortSignal): Promise<HeadResult>;

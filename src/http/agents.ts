@@ -1,6 +1,6 @@
 /**
- * Connections that are kept: one agent per proxy and TLS identity, so that a client certificate is only ever offered on
- * connections made for its own host. Node's agents speak CONNECT themselves (`proxyEnv`).
+ * Keep-alive connections: one agent per proxy and TLS identity, so a client certificate is only offered on connections
+ * to its own host. Node's agents support CONNECT (`proxyEnv`).
  */
 import { readFileSync } from "node:fs";
 import { type AgentOptions, Agent as HttpAgent } from "node:http";
@@ -17,13 +17,13 @@ export interface AgentPair {
   https: HttpsAgent;
 }
 
-/** Whose certificates count for every host. */
+/** CAs trusted for every host. */
 export interface Trust {
   /** PEM file, besides the built-in and the system's certificates. */
   caFile?: string | undefined;
   /** The same as PEM text. */
   ca?: string | undefined;
-  /** `ca` and nothing else. */
+  /** Only `ca`. */
   isCaAlone?: boolean | undefined;
 }
 
@@ -36,7 +36,7 @@ export class Agents {
     this.#trust = trust;
   }
 
-  /** The agents for requests through a proxy (or none) as somebody (or nobody). */
+  /** The agents for requests with or without a proxy and a TLS identity. */
   pair(proxy: string | undefined, identity: TlsIdentity | undefined): AgentPair {
     const key = `${proxy ?? ""} ${identity?.name ?? ""}`;
     let pair = this.#pairs.get(key);
@@ -83,7 +83,7 @@ export class Agents {
     }
   }
 
-  /** What Node trusts, what the operating system trusts (a corporate CA is usually there), and the extra file. */
+  /** The CAs of Node, of the operating system (usually including a corporate CA), and the extra file. */
   #roots(): string[] {
     if (this.#trusted === undefined) {
       const { caFile, ca, isCaAlone } = this.#trust;

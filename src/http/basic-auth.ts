@@ -1,16 +1,16 @@
-/** A login as a person has it at a registry, and its header. See RFC 7617. */
+/** A login at a registry, and its header. See RFC 7617. */
 
 /** What to log in with; undefined members are absent. */
 export interface Login {
   username?: string;
   password?: string;
-  /** OAuth2 refresh token, in place of a password. */
+  /** OAuth2 refresh token, instead of a password. */
   identityToken?: string;
-  /** Bearer token to send as it is. */
+  /** Bearer token to send unchanged. */
   registryToken?: string;
 }
 
-/** The Basic header of a login; undefined where it has no password. */
+/** The Basic header of a login; undefined without a password. */
 export function basicHeader({ username, password }: Login): string | undefined {
   if (username === undefined || password === undefined) return undefined;
   return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;

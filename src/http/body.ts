@@ -1,38 +1,44 @@
 /**
- * Moves a response's body into a sink: in order, in large pieces of memory that the sink lends or that is reused, with
+ * Moves a response's body into a sink: in order, in large pieces of memory that are lent by the sink or reused, with
  * back-pressure, and never a byte beyond the limit.
  */
 import { buffersUsed } from "../io/flat-memory.ts";
 import type { Exchange } from "./transport.ts";
 
-/** Bytes are gathered into pieces of this size: many small writes, and the garbage of their buffers, cost more than one copy. */
+/**
+ * Bytes are collected into pieces of this size: many small writes, and the garbage of their buffers, cost more than one
+ * copy.
+ */
 const PIECE_BYTES = 1024 * 1024;
-/** What a slow upstream sends is handed on after this time, so that a kill loses little. */
+/** Bytes of a slow upstream are passed on after this time, so that a kill loses little. */
 const HAND_ON_MS = 1000;
 const NONE = new Uint8Array(0);
 
-/** Where a body goes. */
+/** The target of a body. */
 export interface BodySink {
-  /** Appends at `position`; the buffer may be reused once the promise is settled, unless it is of `lend`: then it is the sink's again. */
+  /**
+   * Appends at `position`; the buffer may be reused once the promise is settled, unless it came from `lend`: then it
+   * belongs to the sink again.
+   */
   write(chunk: Uint8Array): Promise<void>;
   /**
-   * Lends memory that the next bytes are gathered in, from its start on, before `write` gets them: so they are never copied
-   * again. The same memory until it was written. Without it the engine gathers in its own.
+   * Lends memory in which the next bytes are collected, from its start, before `write` gets them, so they are never
+   * copied again. Returns the same memory until it is written. Without it the engine uses its own.
    */
   lend?(): Promise<Uint8Array>;
 }
 
 /** How a body ended. */
 interface BodyEnd {
-  /** Bytes that the sink took. */
+  /** Bytes written to the sink. */
   bytes: number;
-  /** `end`: as the protocol wants it; `cut`: the connection broke; `over`: more than `limit` came, the excess was not taken. */
+  /** `end`: complete; `cut`: the connection broke; `over`: more than `limit` arrived, the excess was dropped. */
   how: "end" | "cut" | "over";
   cause?: Error | undefined;
 }
 
 /**
- * Reads the body to its end. A failing `write` closes the connection and its error is thrown as it is.
+ * Reads the body to its end. A failing `write` closes the connection and its error is thrown unchanged.
  * @throws the signal's reason when aborted
  */
 export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?: AbortSignal): Promise<BodyEnd> {
@@ -40,11 +46,14 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
   const lends = sink.lend !== undefined;
   return new Promise((resolve, reject) => {
     const size = pieceSize(exchange, limit);
-    /** What is being filled; empty while none is at hand. Of memory of its own one piece is filled while the sink has the other. */
+    /**
+     * The piece being filled; empty while none is available. Of its own memory one piece is filled while the sink has
+     * the other.
+     */
     let filling: Uint8Array = lends ? NONE : Buffer.allocUnsafeSlow(size);
     let spare: Uint8Array | undefined;
     let filled = 0;
-    /** What arrived and does not fit; the socket is paused while there is any. */
+    /** Received bytes that do not fit; the socket is paused while there are any. */
     let waiting: Buffer[] = [];
     let handedOn = Date.now();
     let received = 0;
@@ -64,7 +73,7 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
     const fail = (error: unknown) => {
       failed ??= { error };
       exchange.destroy();
-      // A write that is under way ends first: nobody may find bytes moving below a sink that was given up.
+      // A running write ends first: bytes must not change in a sink that was given up.
       if (!writing) settle(() => reject(failed?.error));
     };
     const abort = () => fail(signal?.reason);
@@ -104,7 +113,7 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
         fail(error);
       }
     };
-    /** Copies what waits into the piece being filled, and holds or releases the socket. */
+    /** Copies waiting bytes into the piece being filled, and pauses or resumes the socket. */
     const gather = () => {
       let done = 0;
       for (; done < waiting.length && filled < filling.length; done++) {
@@ -146,7 +155,7 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
     response.once("end", () => finish(response.complete ? "end" : "cut"));
     response.once("error", (error: Error) => finish("cut", error));
     response.once("close", () => finish(response.complete ? "end" : "cut"));
-    // An empty body may have ended before anybody listened.
+    // An empty body may have ended before there was a listener.
     if (response.readableEnded) finish("end");
     else if (response.destroyed) finish("cut");
     if (signal?.aborted) abort();

@@ -1,5 +1,5 @@
 /**
- * WWW-Authenticate: which of the offered schemes can be answered, and with what. See RFC 9110, section 11 and the token
+ * WWW-Authenticate: which of the offered schemes can be answered, and how. See RFC 9110, section 11 and the token
  * specification of the distribution project.
  */
 
@@ -12,7 +12,9 @@ export interface Challenge {
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+/;
 
-/** Parses one header that may hold several challenges, quoted commas included. What cannot be read ends the list. */
+/**
+ * Parses one header that may hold several challenges, quoted commas included. The first malformed part ends the list.
+ */
 export function parseChallenges(header: string): Challenge[] {
   const found: Challenge[] = [];
   let rest = header.slice(0, 16_384).trim();
@@ -30,7 +32,7 @@ export function parseChallenges(header: string): Challenge[] {
     }
     current = { scheme: token.toLowerCase(), parameters: {} };
     found.push(current);
-    // token68, as Negotiate and NTLM have it.
+    // token68, as used by Negotiate and NTLM.
     rest = after.replace(/^ +(?=[^\s,]+\s*(?:,|$))(?![^\s,=]+=[^=\s,])[^\s,]+/, "");
   }
   return found;

@@ -1,6 +1,7 @@
 /**
- * Asks hosts that the site itself names (its registry, its airferry), and tells what they answer, whatever the status: nothing is
- * tried again, no mirror is looked for. Goes straight there, through no proxy; everything else is as for upstreams (send-request.ts).
+ * Asks hosts that the site itself names (its registry, its airferry), and tells what they answer, whatever the status:
+ * nothing is tried again, no mirror is looked for. Goes straight there, through no proxy; everything else is as for
+ * upstreams (send-request.ts).
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
@@ -17,9 +18,9 @@ import { discard, type Method, Transport } from "./transport.ts";
 import { Watchdog } from "./watchdog.ts";
 
 const PATIENCE_MS = 60_000;
-/** Bytes a second of an answer, over a whole time of patience: what drips has no end. */
+/** Minimum bytes per second of a response over the stall time: a trickle never ends. */
 const MINIMUM_RATE = 1000;
-/** Callers have limits of their own. */
+/** Callers have their own limits. */
 const CONCURRENCY = 64;
 
 export interface ClientOptions {
@@ -33,25 +34,25 @@ export interface ClientOptions {
 export interface Call {
   method: Method;
   url: string;
-  /** Default: somebody here. */
+  /** Default: the user. */
   named?: Named | undefined;
   /** Names in lower case. */
   headers?: Record<string, string> | undefined;
-  /** A function makes a stream, anew for each time that it has to be sent; its length is in `headers`. */
+  /** A function returns a new stream each time the body is sent; its length is in `headers`. */
   body?: string | Buffer | (() => Readable) | undefined;
   auth?: Authenticator | undefined;
   /** Whether redirects are followed. */
   follow: boolean;
-  /** Larger answers are refused. */
+  /** Larger responses are refused. */
   maxBytes: number;
   patienceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** What was answered, without its body. */
+/** A response without its body. */
 export interface AnswerHead {
   status: number;
-  /** Status and its words. */
+  /** Status and its text. */
   said: string;
   headers: IncomingHttpHeaders;
   /** The URL that answered: locations may be relative to it. */
@@ -62,7 +63,7 @@ export interface ClientResponse extends AnswerHead {
   body: Buffer;
 }
 
-/** Keeps connections. The caller closes it. */
+/** Keeps connections open. The caller closes it. */
 export class HttpClient {
   readonly #watchdog: Watchdog;
   readonly #agents: Agents;
@@ -84,8 +85,8 @@ export class HttpClient {
   }
 
   /**
-   * Returns the answer with its body.
-   * @throws {AttemptFailure} when there is none; what the body or the authenticator throws; the signal's reason
+   * Returns the response with its body.
+   * @throws {AttemptFailure} when there is none; errors of the body or the authenticator; the signal's reason
    */
   async send(call: Call): Promise<ClientResponse> {
     const chunks: Buffer[] = [];
@@ -97,10 +98,10 @@ export class HttpClient {
     return { ...head, body: Buffer.concat(chunks) };
   }
 
-  /** The same into a sink. */
+  /** The same, with the body into a sink. */
   async read(call: Call, sink: BodySink): Promise<AnswerHead> {
     const { method, url, named = BY_USER, headers = {}, body, auth, follow, maxBytes, patienceMs, signal } = call;
-    // A request that could have a body says that it has none.
+    // A request that could have a body declares that it has none.
     const whole = method === "GET" || method === "HEAD" ? body : (body ?? Buffer.alloc(0));
     const request = { method, url, named, headers, body: whole, auth, follow, patienceMs, signal };
     const opened = await openUrl(this.#parts, request);
@@ -113,7 +114,7 @@ export class HttpClient {
         if (how === "cut") throw failure(url, exchange.stalled() ?? "the connection was cut", true);
       }
     } finally {
-      // Who answers before the end of the request does not want the rest.
+      // A server that answers before the end of the request does not need the rest.
       if (!exchange.isSent()) exchange.destroy();
       opened.release();
     }

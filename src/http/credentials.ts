@@ -1,6 +1,6 @@
 /**
- * Who we are to which origin: the manifest's `hosts:`, user:password@ in URLs, netrc. Each credential is bound to its host; a
- * URL at another origin that upstream led to only ever gets what was configured for exactly that origin.
+ * Credentials by origin: the manifest's `hosts:`, user:password@ in URLs, netrc. Each credential is bound to its host;
+ * a URL at another origin that upstream led to gets only what is configured for exactly that origin.
  */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -21,7 +21,7 @@ interface CredentialOptions {
 
 /** PEM texts of one host. */
 export interface TlsIdentity {
-  /** Names the identity among those of one fetcher. */
+  /** Identifies it among the identities of one fetcher. */
   name: string;
   ca?: string;
   cert?: string;
@@ -40,9 +40,10 @@ export class Credentials {
   }
 
   /**
-   * The Authorization header for a request, or undefined. `asked` is false where upstream led to an origin that nobody here named:
-   * there, only a host:port entry or a host on its scheme's own port counts, and no netrc default.
-   * @throws {AirferryError} ERR_USAGE when the environment lacks a variable that the manifest names, or netrc has an empty value
+   * The Authorization header for a request, or undefined. `asked` is false if upstream led to an origin that the user
+   * did not name: then only a host:port entry or a host on its scheme's default port counts, and no netrc default.
+   * @throws {AirferryError} ERR_USAGE when the environment lacks a variable that the manifest names, or netrc has an
+   *   empty value
    */
   authorization(url: URL, asked: boolean): string | undefined {
     if (asked && (url.username !== "" || url.password !== "")) {
@@ -76,7 +77,7 @@ export class Credentials {
         name,
         ...(entry.ca !== undefined && { ca: this.#pem(entry.ca, name, "CA") }),
         ...(entry.cert !== undefined && { cert: this.#pem(entry.cert, name, "client certificate") }),
-        // An entitlement file may hold both.
+        // An entitlement file may contain both.
         ...(entry.cert !== undefined && { key: this.#pem(entry.key ?? entry.cert, name, "client key") }),
       };
       this.#identities.set(name, identity);
@@ -89,13 +90,13 @@ export class Credentials {
     const names = asked || url.port === "" ? [exact, host] : [exact];
     for (const name of names) {
       const entry = this.#hosts.get(name);
-      // Redirected, a name without a port means its https.
+      // After a redirect, a name without a port means https.
       if (entry && (asked || name === exact || url.protocol === "https:")) return [name, entry];
     }
     return undefined;
   }
 
-  /** Whom to trust as a host is no secret: it holds for all of its ports, whoever named them. */
+  /** A host's CA is not a secret: it applies to all of its ports, whoever named them. */
   #caOnly(url: URL): [string, HostCredentials] | undefined {
     const ca = this.#hosts.get(url.hostname)?.ca;
     return ca === undefined ? undefined : [`${url.hostname} (ca)`, { ca }];
@@ -128,13 +129,13 @@ export function hostKeys(url: URL): [string, string] {
 
 /**
  * The value of a variable that `hosts:` names for a host.
- * @throws {AirferryError} ERR_USAGE when it is not set, is blank, or cannot stand in a header
+ * @throws {AirferryError} ERR_USAGE when it is not set, is blank, or is not valid in a header
  */
 export function readVariable(name: string, host: string, env: NodeJS.ProcessEnv): string {
   const value = env[name] ?? "";
   const isBlank = value.trim() === "";
-  // A line feed at its end is how files with secrets come to an environment; it is nobody's password.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+  // Secrets read from files often end with a line feed, which is never part of a password.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is searched for
   if (!isBlank && !/[\0-\x1f\x7f]/.test(value)) return value;
   const fault = isBlank ? "is not set" : "has a control character, such as a line feed at its end";
   throw new AirferryError("ERR_USAGE", `cannot log in at "${host}": the environment variable ${name} ${fault}`, {
@@ -146,7 +147,7 @@ export function readVariable(name: string, host: string, env: NodeJS.ProcessEnv)
 function emptyNetrc(host: string, what: string, file: string | undefined): AirferryError {
   return new AirferryError("ERR_USAGE", `cannot log in at "${host}": its ${what} in "${file}" is empty`, {
     path: file,
-    hint: "was the variable set that it was written with? Give the value, or remove the entry to go as nobody",
+    hint: "is the variable that it comes from set? give the value, or remove the entry for anonymous access",
   });
 }
 

@@ -1,28 +1,31 @@
 /**
- * What can go wrong with one attempt, as the mirror loop needs to know it, and how it reads to people. Library errors never get
- * out: they carry request headers with them.
+ * The failures of one attempt, as the mirror loop needs them, and their messages. Library errors are never exposed:
+ * they contain request headers.
  */
 import { AirferryError, type ErrorCode, type ErrorDetail } from "../errors.ts";
 import { redactText, redactUrl } from "../io/redact.ts";
 import { NEAR_ADDRESS } from "./guarded-lookup.ts";
 
-/** One attempt failed. Only what repeats attempts sees these (the mirror loop, a client's caller); others get the `error`. */
+/**
+ * One attempt failed. Only code that repeats attempts sees these (the mirror loop, a client's caller); others get the
+ * `error`.
+ */
 export class AttemptFailure extends Error {
   readonly error: AirferryError;
   /** What happened, without the URL. */
   readonly fault: string;
-  /** The system's code (`ECONNREFUSED`, `CERT_HAS_EXPIRED`, …); undefined where it has no part in it. */
+  /** The system's code (`ECONNREFUSED`, `CERT_HAS_EXPIRED`, …); undefined if not a system error. */
   readonly code: string | undefined;
   /** Another attempt at the same URL may succeed. */
   readonly transient: boolean;
-  /** At most so many more in a row, where that is less than usual. */
+  /** Limit of consecutive retries, if lower than usual. */
   readonly retries: number | undefined;
   readonly retryAfterMs: number | undefined;
   /** Bytes that this attempt delivered cannot be trusted: start at 0. */
   readonly distrust: boolean;
-  /** Try the same URL at once, without counting: a kept connection that had died. */
+  /** Retry the same URL at once, without counting: a keep-alive connection had died. */
   readonly free: boolean;
-  /** Too slow: what came is kept, but a crumb does not count as progress. */
+  /** Too slow: the received bytes are kept, but a crumb does not count as progress. */
   readonly stalled: boolean;
 
   constructor(
@@ -51,10 +54,10 @@ export class AttemptFailure extends Error {
   }
 }
 
-/** What an HTTP error leaves in `cause`, so that callers can tell a 404 from the rest. */
+/** The `cause` of an HTTP error, so that callers can detect a 404. */
 export class HttpStatus extends Error {
   readonly status: number;
-  /** It is about the address that upstream sent us on to, as too old, and says nothing about what upstream has. */
+  /** It concerns an expired redirect target, and says nothing about what upstream has. */
   readonly isOfAddress: boolean;
 
   constructor(status: number, isOfAddress = false) {
@@ -65,15 +68,15 @@ export class HttpStatus extends Error {
   }
 }
 
-/** Whether an error of this engine is a presigned address that was refused: no word of upstream about the thing itself. */
+/** Whether an error of this engine is a refused presigned URL, which says nothing about the file itself. */
 export function isAddressRefused(error: unknown): boolean {
   return error instanceof AirferryError && error.cause instanceof HttpStatus && error.cause.isOfAddress;
 }
 
-/** What is left in `cause` where nobody answered at all. */
+/** The `cause` when there was no response. */
 export class NoAnswer extends Error {}
 
-/** Whether an error of this engine is about a host that could not be reached, so that its other URLs are not worth asking. */
+/** Whether an error of this engine is about an unreachable host, so that its other URLs need not be tried. */
 export function isUnreachable(error: unknown): boolean {
   return error instanceof AirferryError && error.cause instanceof NoAnswer;
 }
@@ -83,7 +86,7 @@ export function httpStatusOf(error: unknown): number | undefined {
   return error instanceof AirferryError && error.cause instanceof HttpStatus ? error.cause.status : undefined;
 }
 
-/** Makes `cannot fetch "<url>": …` with the URL redacted, also in `path`. */
+/** Creates `cannot fetch "<url>": …` with the URL redacted, also in `path`. */
 export function upstreamError(
   code: ErrorCode,
   url: string | URL,
@@ -108,38 +111,40 @@ const SOCKET_FAULTS = new Map([
   ["ENETUNREACH", "network unreachable"],
   ["ENOTFOUND", "host name not found"],
   ["EAI_AGAIN", "host name lookup failed"],
-  ["EPROTO", "no TLS: the answer is of another protocol"],
-  ["ERR_SSL_WRONG_VERSION_NUMBER", "no TLS: the answer is of another protocol"],
-  ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "no TLS: the answer is of another protocol"],
-  ["ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS that both sides speak"],
-  ["ERR_SSL_UNSUPPORTED_PROTOCOL", "no version of TLS that both sides speak"],
-  ["ERR_SSL_NO_CIPHERS_AVAILABLE", "no cipher that both sides take"],
+  ["EPROTO", "no TLS: the response is of another protocol"],
+  ["ERR_SSL_WRONG_VERSION_NUMBER", "no TLS: the response is of another protocol"],
+  ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "no TLS: the response is of another protocol"],
+  ["ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "no common TLS version"],
+  ["ERR_SSL_UNSUPPORTED_PROTOCOL", "no common TLS version"],
+  ["ERR_SSL_NO_CIPHERS_AVAILABLE", "no common cipher"],
   ["ERR_SSL_DH_KEY_TOO_SMALL", "the host's Diffie-Hellman key is too short to be safe"],
-  ["ERR_SSL_CA_MD_TOO_WEAK", "a certificate on the way is signed with too weak a digest"],
+  ["ERR_SSL_CA_MD_TOO_WEAK", "a certificate of the chain is signed with a weak digest"],
   ["ERR_SSL_EE_KEY_TOO_SMALL", "the key of the host's certificate is too short to be safe"],
   ["CERT_HAS_EXPIRED", "the host's certificate has expired"],
   ["CERT_NOT_YET_VALID", "the host's certificate is not valid yet"],
   ["CERT_REVOKED", "the host's certificate was revoked"],
   ["CERT_SIGNATURE_FAILURE", "the signature of the host's certificate is wrong"],
-  ["DEPTH_ZERO_SELF_SIGNED_CERT", "the host's certificate is signed by itself, and not trusted here"],
+  ["DEPTH_ZERO_SELF_SIGNED_CERT", "the host's certificate is self-signed and not trusted here"],
   ["SELF_SIGNED_CERT_IN_CHAIN", "the CA of the host's certificate is not trusted here"],
-  ["UNABLE_TO_GET_ISSUER_CERT", "the CA of the host's certificate is not known here"],
-  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "the CA of the host's certificate is not known here"],
+  ["UNABLE_TO_GET_ISSUER_CERT", "the CA of the host's certificate is unknown here"],
+  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "the CA of the host's certificate is unknown here"],
   [
     "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-    "the CA of the host's certificate is not known here, or the host sends no intermediate one",
+    "the CA of the host's certificate is unknown here, or the host sends no intermediate one",
   ],
-  ["INVALID_CA", "a certificate on the way is none of a CA"],
-  ["HPE_INVALID_CONSTANT", "no HTTP: the answer is of another protocol"],
+  ["INVALID_CA", "a certificate of the chain does not belong to a CA"],
+  ["HPE_INVALID_CONSTANT", "no HTTP: the response is of another protocol"],
 ]);
 
-/** The names that a certificate has, from Node's words (`…altnames: Host: a. is not in the cert's altnames: DNS:b, DNS:c`). */
+/**
+ * The names of a certificate, from Node's message (`…altnames: Host: a. is not in the cert's altnames: DNS:b, DNS:c`).
+ */
 function wrongName(url: URL, text: string): string {
   const names = /(?:altnames|list): ?(.*)$/s.exec(text.replace(/^.*?is not/s, ""))?.[1]?.trim() ?? "";
   return `the certificate is for ${names === "" ? "another name" : names.slice(0, 200)}: expected ${url.hostname}`;
 }
 
-/** What OpenSSL says of an alert, without its file names and numbers. */
+/** OpenSSL's description of an alert, without its file names and numbers. */
 function tlsWords(text: string): string {
   const reason = /error:[0-9A-F]+:[^:]*:[^:]*:([^:]+)/i.exec(text)?.[1];
   return reason === undefined ? text : `TLS failed: ${reason}`;
@@ -152,13 +157,13 @@ const WRONG_NAME = "ERR_TLS_CERT_ALTNAME_INVALID";
 
 type SystemError = NodeJS.ErrnoException & { cause?: SystemError; errors?: SystemError[] };
 
-/** The error that says most: a host with several addresses fails with one error for each of them. */
+/** The most informative error: a host with several addresses fails with one error for each. */
 function rootOf(error: SystemError): SystemError {
   const several = error.errors ?? error.cause?.errors;
   return several?.[0] ?? error;
 }
 
-/** Turns an error of Node or OpenSSL into a failure: a code and a redacted text survive, nothing else. */
+/** Turns an error of Node or OpenSSL into a failure: only a code and a redacted text remain. */
 export function socketFailure(url: URL, thrown: unknown, proxy: string | undefined): AttemptFailure {
   const error = rootOf(thrown as SystemError);
   const code = error.code ?? error.cause?.code ?? "";
@@ -181,24 +186,24 @@ export function socketFailure(url: URL, thrown: unknown, proxy: string | undefin
 }
 
 function hintFor(code: string, url: URL): string {
-  // The other side said this about us, after the handshake as we saw it: OpenSSL names the alert.
+  // The other side sent this alert after the handshake was complete on this side: OpenSSL names it.
   if (/_ALERT_(CERTIFICATE|BAD_CERTIFICATE|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE|HANDSHAKE_FAILURE)/.test(code)) {
-    return `this host takes only clients with a certificate that it knows: hosts: { "${url.host}": { cert: client.pem, key: client-key.pem } }`;
+    return `this host accepts only clients with a known certificate: hosts: { "${url.host}": { cert: client.pem, key: client-key.pem } }`;
   }
   if (code === WRONG_NAME)
-    return "name the host in the URL as its certificate does; or have the host given a certificate for this name";
+    return "use the host name of the certificate in the URL, or have a certificate for this name issued to the host";
   if (/EXPIRED|NOT_YET_VALID/.test(code))
-    return "compare the clock of this host with the time; if it is right, the host needs a new certificate";
+    return "check the clock of this host; if it is right, the host needs a new certificate";
   if (/CERT|SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)) {
     return `if this host has a certificate of a private CA, name it in the manifest: hosts: { "${url.host}": { ca: ca.pem } }`;
   }
   if (code === "ERR_PROXY_TUNNEL") return statusHint(407, url);
   if (/SSL|EPROTO|HPE_/.test(code))
-    return "check the scheme, the port and the proxy: this may not be the protocol that the URL says; images of a registry over plain HTTP need insecure: true";
-  return "check the network, the proxy settings and the URL, then run the command again: it continues where it stopped";
+    return "check the scheme, the port and the proxy: the URL may name the wrong protocol; images of a registry over plain HTTP need insecure: true";
+  return "check the network, the proxy settings and the URL, then run the same command to resume";
 }
 
-/** What the person can do about a status. */
+/** The hint for a status. */
 export function statusHint(status: number, url: URL): string {
   switch (status) {
     case 401:
@@ -212,6 +217,6 @@ export function statusHint(status: number, url: URL): string {
     case 429:
       return "upstream limits requests: run the command again later, or with a smaller --concurrency";
     default:
-      return "run the command again later: it continues where it stopped";
+      return "run the same command later to resume";
   }
 }

@@ -1,18 +1,18 @@
 /**
- * Looks up the name of a host that upstream led to, and refuses addresses that are nearer than upstream may lead: a name in
- * upstream's own zone can stand for any address. The check is made on the very addresses that are connected to.
+ * Looks up the name of a host that upstream led to, and refuses addresses that are nearer than upstream may lead: a
+ * name in upstream's zone can resolve to any address. The check applies to exactly the addresses that are connected to.
  */
 import { type LookupAddress, type LookupOptions, lookup } from "node:dns";
 import type { Reach, Resolve } from "./named.ts";
 import { networkRank } from "./network-rank.ts";
 
 type Answer = (error: NodeJS.ErrnoException | null, found?: string | LookupAddress[], family?: number) => void;
-/** As `net.connect` calls it. */
+/** The signature that `net.connect` expects. */
 export type Lookup = (host: string, options: LookupOptions, answer: Answer) => void;
 
 export const dnsLookup: Lookup = (host, options, answer) => lookup(host, options, answer);
 
-/** A name that stands for an address in a network where upstream may not lead. */
+/** A name that resolves to an address in a network where upstream may not lead. */
 export const NEAR_ADDRESS = "ERR_NEAR_ADDRESS";
 
 export function guardedLookup(reach: Reach, by: Lookup): Lookup {

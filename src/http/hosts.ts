@@ -1,17 +1,17 @@
 /**
- * How many requests go to one host and to all hosts at a time, in the order asked. A 429 halves a host's share and makes
- * everyone wait as long as it says; good answers win it back one by one.
+ * Limits concurrent requests to one host and to all hosts, in request order. A 429 halves a host's share and delays all
+ * requests as long as it says; good responses raise it again one by one.
  */
 import { sleep } from "./retry.ts";
 
-/** Good answers that raise a lowered limit by one. */
+/** Good responses that raise a lowered limit by one. */
 const RECOVER_AFTER = 20;
 
 interface Host {
   limit: number;
   active: number;
   good: number;
-  /** Nobody asks before this time (Date.now). */
+  /** No request before this time (Date.now). */
   notBefore: number;
   queue: (() => void)[];
 }
@@ -27,7 +27,9 @@ export class HostLimits {
     this.#total = total;
   }
 
-  /** Waits for a turn at a host (an origin) and returns the function that gives it back; calling it twice does nothing. */
+  /**
+   * Waits for a turn at a host (an origin) and returns the function that gives it back; calling it twice does nothing.
+   */
   async enter(origin: string, signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
     const host = this.#host(origin);
@@ -45,8 +47,8 @@ export class HostLimits {
   }
 
   /**
-   * A turn at a host for somebody who holds one at another host and makes no use of it meanwhile; undefined unless there is one at
-   * once. Counts for its host alone.
+   * A turn at a host for a caller who holds an idle one at another host; undefined unless one is free at once. Counts
+   * only for its host.
    */
   enterBeside(origin: string): (() => void) | undefined {
     const host = this.#host(origin);
@@ -71,7 +73,7 @@ export class HostLimits {
     this.#active++;
   }
 
-  /** The host said 429, or 503 with Retry-After: fewer at a time, and nobody before that time is over. */
+  /** The host said 429, or 503 with Retry-After: fewer at once, and none before that time is over. */
   slowDown(origin: string, retryAfterMs: number): void {
     const host = this.#host(origin);
     host.limit = Math.max(1, Math.floor(host.limit / 2));
@@ -79,7 +81,7 @@ export class HostLimits {
     host.notBefore = Math.max(host.notBefore, Date.now() + retryAfterMs);
   }
 
-  /** A good answer. */
+  /** A good response. */
   speedUp(origin: string): void {
     const host = this.#host(origin);
     if (host.limit >= this.#perHost || ++host.good < RECOVER_AFTER) return;
@@ -88,7 +90,7 @@ export class HostLimits {
     this.#wake();
   }
 
-  /** The present limit of a host. */
+  /** The current limit of a host. */
   limitOf(origin: string): number {
     return this.#host(origin).limit;
   }
@@ -117,7 +119,7 @@ export class HostLimits {
     });
   }
 
-  /** Hands free places to those who wait; the place is taken in their name, so nobody can slip in between. */
+  /** Gives free places to waiting requests; the place is reserved for them, so no other can take it in between. */
   #wake(): void {
     for (const host of this.#hosts.values()) {
       while (host.queue.length > 0 && host.active < host.limit && this.#active < this.#total) {

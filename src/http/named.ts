@@ -1,25 +1,25 @@
 /**
- * Who named a URL, and what follows from it: one rule for redirects and for everything else that upstream says where to go
- * (mirror lists, xml:base, token realms, links, URLs of foreign layers). docs/fetch.md, "Who named a URL".
+ * Who named a URL, and what follows from it: one rule for redirects and every other URL from upstream (mirror lists,
+ * xml:base, token realms, links, URLs of foreign layers). docs/fetch.md, "Who named a URL".
  */
 import { redactUrl } from "../io/redact.ts";
 import { networkRank } from "./network-rank.ts";
 
 /**
- * Somebody here (the manifest, a flag), or an answer or file of an upstream. `via` is then the URL, named here, that led there:
- * only at its origin does the URL get what is for that origin, and only within its limits may it lead. Undefined: none was, as of
- * what a local archive says; that leads to public places alone.
+ * The user (the manifest, a flag), or a response or file of an upstream. `via` is then the user-named URL that led
+ * there: the URL gets credentials only at that origin, and may lead only within its limits. Undefined: there was none,
+ * as for a local archive, which may lead only to public hosts.
  */
 export type Named = { by: "user" } | { by: "upstream"; via: string | undefined };
 
 export const BY_USER: Named = { by: "user" };
 
-/** What an upstream's answer named that was asked for at `via`. */
+/** Named by an upstream's response to a request for `via`. */
 export function byUpstream(via: string | undefined): Named {
   return { by: "upstream", via };
 }
 
-/** Who named `urls`, where all that the user named are known: one at another origin is upstream's word. */
+/** Who named `urls`, given all URLs that the user named: one at another origin came from upstream. */
 export function namerOf(urls: readonly string[], byUser: readonly string[]): Named {
   const origins = new Set(byUser.map(originOf));
   const [via] = byUser;
@@ -30,10 +30,10 @@ function originOf(url: string): string {
   return URL.canParse(url) ? new URL(url).origin : url;
 }
 
-/** How near a host may be that upstream leads to; told only when it matters. */
+/** How near a host may be that upstream leads to; computed only when needed. */
 export type Reach = () => Promise<number>;
 
-/** As near as a host that is asked: by its name, and by the address that answered or that `known` finds for it. */
+/** As near as the requested host: by its name, and by the address that answered or that `known` finds for it. */
 export function reachOf(url: URL, known: string | Resolve): Reach {
   return async () => {
     const named = networkRank(url.hostname);
@@ -47,8 +47,8 @@ export function reachOf(url: URL, known: string | Resolve): Reach {
 export type Resolve = (host: string, options: { all: true }) => Promise<{ address: string }[]>;
 
 /**
- * Says why upstream may not lead from one URL to another: never down from https, never to a nearer network. Undefined: it may.
- * Names are judged again by the address that they turn out to have.
+ * Returns why upstream may not lead from one URL to another: never down from https, never to a nearer network.
+ * Undefined: it may. Names are checked again by the address they resolve to.
  */
 export async function stepFault(from: URL | undefined, to: URL, reach: Reach | undefined): Promise<string | undefined> {
   if (to.protocol !== "https:" && to.protocol !== "http:")

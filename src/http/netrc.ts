@@ -1,5 +1,5 @@
 /**
- * Reads ~/.netrc the way curl does: machine, default, login, password; macros skipped, quoted strings, comments. The secrets
+ * Reads ~/.netrc as curl does: machine, default, login, password; macros skipped, quoted strings, comments. The secrets
  * stay in memory and are looked up by host name.
  */
 import { readFileSync } from "node:fs";
@@ -7,17 +7,17 @@ import { readFileSync } from "node:fs";
 interface NetrcLogin {
   login: string;
   password: string;
-  /** What the entry names and leaves empty, as a variable does that is not set. Not to be used. */
+  /** An empty member of the entry, as from an unset variable. Unusable. */
   lacks?: "login" | "password";
 }
 
 /** Logins by host name; `default` is under the empty name. */
 export type Netrc = ReadonlyMap<string, NetrcLogin>;
 
-/** No netrc is larger than this by honest means. */
+/** Larger than any real netrc. */
 const MAX_NETRC_BYTES = 256 * 1024;
 
-/** Reads a netrc file; a missing or unreadable one is an empty map, as for every other client. */
+/** Reads a netrc file; a missing or unreadable one is an empty map, as in every other client. */
 export function readNetrc(path: string): Netrc {
   try {
     const text = readFileSync(path, "utf8");
@@ -27,7 +27,7 @@ export function readNetrc(path: string): Netrc {
   }
 }
 
-/** Parses the text of a netrc file. The first entry of a machine wins; entries without a login are left out. */
+/** Parses the text of a netrc file. The first entry of a machine wins; entries without a login are ignored. */
 export function parseNetrc(text: string): Netrc {
   const logins = new Map<string, NetrcLogin>();
   const words = tokens(text);
@@ -42,7 +42,7 @@ export function parseNetrc(text: string): Netrc {
     entry = {};
   };
   let i = 0;
-  // A keyword in place of a value: there is none, and what follows is the keyword that it says.
+  // A keyword instead of a value: the value is missing, and the keyword applies.
   const value = () => (isKeyword(words[i + 1]) ? "" : (words[++i]?.text ?? ""));
   for (; i < words.length; i++) {
     switch (isKeyword(words[i]) ? words[i]?.text : undefined) {

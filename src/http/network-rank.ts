@@ -1,6 +1,6 @@
 /**
- * How near a host is, for redirects: upstream on the internet must not be able to send us to our own network or to this host.
- * Only literal addresses and localhost are judged; names are the business of the site's own DNS.
+ * How near a host is, for redirects: upstream on the internet must not be able to direct requests to the site's network
+ * or to this host. Only literal addresses and localhost are ranked; guarded-lookup.ts checks what names resolve to.
  */
 import { BlockList, isIP } from "node:net";
 
@@ -25,14 +25,14 @@ for (const [network, bits] of [
 }
 site.addSubnet("fc00::", 7, "ipv6");
 
-/** IPv4 inside of IPv6: mapped, compatible, and what translators (NAT64) pass on. */
+/** IPv4 inside IPv6: mapped, compatible, and translated (NAT64). */
 const EMBEDDED = /^(?:::ffff:|::ffff:0:|64:ff9b::|::)(?:(\d+\.\d+\.\d+\.\d+)|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/;
-/** 6to4: the address stands behind the prefix. */
+/** 6to4: the address follows the prefix. */
 const SIX_TO_FOUR = /^2002()?:([0-9a-f]{1,4}):([0-9a-f]{1,4})?(?::.*)?$/;
 
 /**
- * 0: anywhere (also every name but localhost), 1: a private network, 2: this host, 3: this link, where clouds keep what grants
- * access to them.
+ * 0: anywhere (also every name but localhost), 1: a private network, 2: this host, 3: this link, where clouds serve
+ * credentials.
  */
 export function networkRank(host: string): 0 | 1 | 2 | 3 {
   const name = host.replace(/^\[|\]$/g, "").toLowerCase();

@@ -1,6 +1,6 @@
 /**
- * Which proxy a URL goes through: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, upper or lower case, with suffixes, ports and
- * CIDR in NO_PROXY, as curl and Go understand them. No I/O.
+ * Which proxy a URL goes through: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, upper or lower case, with suffixes,
+ * ports and CIDR in NO_PROXY, as in curl and Go. No I/O.
  */
 import { BlockList, isIP } from "node:net";
 import { AirferryError } from "../errors.ts";
@@ -16,13 +16,13 @@ export function proxyFor(url: URL, env: ProxyEnv): string | undefined {
   const value =
     url.protocol === "https:"
       ? pick(env, "https_proxy") || pick(env, "all_proxy")
-      : // Upper-case HTTP_PROXY is settable by CGI clients; nothing here is a CGI program.
+      : // CGI clients can set upper-case HTTP_PROXY, but airferry is not a CGI program.
         pick(env, "http_proxy") || pick(env, "all_proxy");
   if (!value || isExempt(url, pick(env, "no_proxy") ?? "")) return undefined;
   const proxy = value.includes("://") ? value : `http://${value}`;
   const fault = proxyFault(proxy);
   if (fault === undefined) return proxy;
-  // A proxy's URL ends with its port: all before the last @ may be a password, however it reads.
+  // A proxy's URL ends with its port: everything before the last @ may be a password, whatever it looks like.
   const [, scheme = "", rest = ""] = /^(.*?:\/\/)(.*)$/s.exec(proxy) ?? [];
   const shown = rest.includes("@") ? `${scheme}***@${rest.slice(rest.lastIndexOf("@") + 1)}` : proxy;
   throw new AirferryError("ERR_USAGE", `cannot use the proxy "${redactUrl(shown)}": ${fault}`, {
@@ -34,18 +34,21 @@ function proxyFault(proxy: string): string | undefined {
   if (!/^https?:\/\//i.test(proxy)) return "expected http:// or https://";
   if (!URL.canParse(proxy)) return "not a URL: is its password percent-encoded?";
   const { pathname, search, hash, username, password } = new URL(proxy);
-  if (hasEmptyLogin(proxy)) return "its user or password is empty: was the variable set that it was made of?";
+  if (hasEmptyLogin(proxy)) return "its user or password is empty: is the variable that it comes from set?";
   if (/\\/.test(proxy) || pathname !== "/" || search !== "" || hash !== "")
-    return "expected nothing behind its port: is its password percent-encoded?";
+    return "expected nothing after its port: is its password percent-encoded?";
   try {
     decodeURIComponent(username + password);
   } catch {
-    return "its user or password is not percent-encoded as it should be";
+    return "its user or password is not percent-encoded correctly";
   }
   return undefined;
 }
 
-/** Whether a URL has a user without its password, or a password without its user: `http://user:@host`. A user alone may be a token. */
+/**
+ * Whether a URL has a user without its password, or a password without its user: `http://user:@host`. A user alone may
+ * be a token.
+ */
 function hasEmptyLogin(url: string): boolean {
   const login = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)@/i.exec(url)?.[1];
   return login !== undefined && (login === "" || login.startsWith(":") || login.endsWith(":"));
@@ -56,7 +59,7 @@ function pick(env: ProxyEnv, name: string): string | undefined {
   return env[name] ?? env[name.toUpperCase()];
 }
 
-/** Tells whether NO_PROXY names the host of a URL. */
+/** Returns whether NO_PROXY names the host of a URL. */
 export function isExempt(url: URL, noProxy: string): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, "").replace(/\.$/, "");
   const port = url.port || (url.protocol === "https:" ? "443" : "80");

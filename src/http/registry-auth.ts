@@ -1,7 +1,7 @@
 /**
- * Answers the challenges of one repository's registry: bearer tokens and basic authentication, with the logins of docker,
- * podman and the manifest. Secrets go to the registry that was asked and to its token service, nowhere else; a registry that
- * it redirects to is met as nobody. See the token specification of the distribution project; CVE-2020-15157.
+ * Answers the challenges of one repository's registry: bearer tokens and basic authentication, with the logins of
+ * docker, podman and the manifest. Secrets go only to the requested registry and its token service; a registry that it
+ * redirects to is accessed anonymously. See the token specification of the distribution project; CVE-2020-15157.
  */
 
 import { AirferryError } from "../errors.ts";
@@ -19,12 +19,15 @@ import { type Named, namerOf } from "./named.ts";
 import { networkRank } from "./network-rank.ts";
 
 const MAX_TOKEN_BYTES = 1024 * 1024;
-/** What the specification has for a token that does not say. */
+/** The specification's default lifetime. */
 const DEFAULT_TOKEN_S = 60;
-/** A shorter life is not counted: a token is good for the request that it was asked for, however long that waits for its turn. */
+/**
+ * Shorter lifetimes are ignored: a token is good for the request that it was fetched for, however long that waits for
+ * its turn.
+ */
 const MIN_TOKEN_S = 10;
 
-/** A request for a token, for whoever makes requests. */
+/** Fetches a token. */
 export interface TokenRequest {
   method: "GET" | "POST";
   url: string;
@@ -35,20 +38,22 @@ export interface TokenRequest {
 }
 
 export interface RegistryAuthOptions {
-  /** Returns the body of a good answer. @throws {AirferryError} whose cause tells another status, see `httpStatusOf` */
+  /**
+   * Returns the body of a good response. @throws {AirferryError} whose cause has any other status, see `httpStatusOf`
+   */
   ask(request: TokenRequest): Promise<Buffer>;
-  /** As the reference names them. Where a rewrite leads elsewhere, the login is the one for there. */
+  /** As in the reference. If a rewrite leads elsewhere, the login for that host is used. */
   host: string;
   path: string;
-  /** `hosts:` of the manifest: looked at before what docker and podman keep. */
+  /** `hosts:` of the manifest: checked before the logins of docker and podman. */
   hosts?: Record<string, HostCredentials> | undefined;
-  /** Where the logins of docker and podman are looked up (default: process.env). */
+  /** Environment for finding the logins of docker and podman (default: process.env). */
   env?: NodeJS.ProcessEnv | undefined;
-  /** What is asked for, in place of what the challenge says. */
+  /** The scope to request, instead of the challenge's. */
   scopes?: readonly string[] | undefined;
   /**
-   * The site's own registry, by its URL. Its token service may be wherever redirects may lead, and no manifest is there to have
-   * a login.
+   * The site's own registry, by its URL. Its token service may be wherever redirects may lead, and there is no manifest
+   * with a login.
    */
   site?: URL | undefined;
 }
@@ -56,21 +61,21 @@ export interface RegistryAuthOptions {
 interface Token {
   /** The whole Authorization header. */
   header: string;
-  /** What it was asked for, in the challenge's words. */
+  /** Its scope, as in the challenge. */
   scope: string | undefined;
   expires: number;
 }
 
-/** Credentials of one repository. Keep it as long as the repository is being fetched from: it keeps the tokens. */
+/** Credentials of one repository. Keep it while fetching from the repository: it stores the tokens. */
 export class RegistryAuth implements Authenticator {
   readonly #o: RegistryAuthOptions;
   readonly #tokens = new Map<string, Token>();
   readonly #asking = new Map<string, Promise<Token>>();
   #login: Promise<Login | undefined> | undefined;
-  /** The first URL that was really asked, after any rewrite: its origin is the only one that gets our login. */
+  /** The first URL actually requested, after any rewrite: only its origin gets the login. */
   #home: URL | undefined;
   #basic: string | undefined;
-  /** Schemes of the last challenge, when it had none that can be answered. */
+  /** Schemes of the last challenge, if none can be answered. */
   #offered: string[] = [];
 
   #denied: string | undefined;
@@ -102,17 +107,17 @@ export class RegistryAuth implements Authenticator {
     }
     if (isHome) this.#denied = undefined;
     if (challenge === undefined) {
-      if (isHome) this.#denied = "it wants a login of a kind that airferry does not have";
+      if (isHome) this.#denied = "it requires a kind of login that airferry does not support";
       return false;
     }
     if (isHome) this.#login ??= this.#findLogin(this.#home as URL);
     const login = isHome ? await this.#login : undefined;
     if (challenge.scheme === "basic") {
       const header = login && basicHeader(login);
-      // What was refused once is not worth sending again.
+      // A refused login is not sent again.
       if (header === undefined || header === sent) {
         if (isHome)
-          this.#denied = header === undefined ? "it wants a login and there is none" : "it refuses this login";
+          this.#denied = header === undefined ? "it requires a login and there is none" : "it refuses this login";
         return false;
       }
       this.#basic = header;
@@ -125,7 +130,7 @@ export class RegistryAuth implements Authenticator {
       return header !== sent;
     }
     const known = this.#tokens.get(url.origin);
-    // Somebody else was faster: the refusal is about the token before this one.
+    // Another request was faster: the refusal concerns the previous token.
     if (known !== undefined && known.header !== sent && known.scope === scope && known.expires > Date.now())
       return true;
     const key = `${url.origin} ${scope ?? ""}`;
@@ -151,7 +156,7 @@ export class RegistryAuth implements Authenticator {
     return manifestLogin(home, this.#o.hosts) ?? (await findLogin(host, path, this.#o.env ?? process.env));
   }
 
-  /** The registry at a URL, and the repository there, by the names that logins have. */
+  /** The registry and repository of a URL, by the names used for logins. */
   #registry(url: URL): { host: string; path: string } {
     const { host, path } = this.#o;
     const isAsWritten = new URL(`${url.protocol}//${apiHost(host)}`).host === url.host;
@@ -171,14 +176,14 @@ export class RegistryAuth implements Authenticator {
       throw tokenFailure(registry, realm, login, error, this.#loginHint(canonicalHost(registry.host)));
     });
     const answer = jsonObject(bytes);
-    // Both may be there, and one of them empty. @see the distribution project's token specification
+    // Both may be present, and one of them empty. @see the distribution project's token specification
     const value = [answer?.token, answer?.access_token].find((it) => typeof it === "string" && it !== "");
     if (typeof value !== "string" || /[^\x21-\x7e]/.test(value)) {
       throw new AirferryError(
         "ERR_UPSTREAM_INVALID",
         `cannot log in at "${registry.host}": ${realm.host} answers ${answer === undefined ? "without JSON" : "without a token"}`,
         {
-          hint: `the registry names ${realm.origin}${realm.pathname} as its token service: see what answers there, for example the page of a proxy`,
+          hint: `the registry names ${realm.origin}${realm.pathname} as its token service: check its response, which may be a proxy's page`,
         },
       );
     }
@@ -225,8 +230,8 @@ export class RegistryAuth implements Authenticator {
 }
 
 /**
- * Why there is no token. Never with a status as its cause: it is the token service's, and would be taken for what the registry
- * says about a manifest or a blob.
+ * Why there is no token. Never has a status as its cause: that is the token service's, and would be mistaken for the
+ * registry's response about a manifest or a blob.
  */
 function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error: unknown, loginHint: string): unknown {
   if (!(error instanceof AirferryError)) return error;
@@ -237,11 +242,11 @@ function tokenFailure(registry: URL, realm: URL, login: Login | undefined, error
   if (status !== 401 && status !== 403) {
     return failure(
       `its token service answers ${error.actual ?? status} (from ${realm.host})`,
-      `the registry names ${realm.origin}${realm.pathname} as its token service: see what answers there, or run the command again later`,
+      `the registry names ${realm.origin}${realm.pathname} as its token service: check its response, or run the command again later`,
     );
   }
   return failure(
-    `${login ? "the token service refuses this login" : "it gives no token to nobody"} (status ${status} from ${realm.host})`,
+    `${login ? "the token service refuses this login" : "it gives no anonymous token"} (status ${status} from ${realm.host})`,
     loginHint,
   );
 }
@@ -255,12 +260,15 @@ function jsonObject(bytes: Buffer): { token?: unknown; access_token?: unknown; e
   }
 }
 
-/** The repository that a URL of the API asks for: a mirror may keep it below a path of its own. */
+/** The repository of an API URL: a mirror may serve it below another path. */
 function pathIn({ pathname }: URL, otherwise: string): string {
   return /^\/v2\/(.+?)\/(?:manifests|blobs|referrers)\/[^/]+$/.exec(pathname)?.[1] ?? otherwise;
 }
 
-/** The login that `hosts:` has for the registry at a URL, by the same names as the fetch engine; Docker Hub by any of its own. */
+/**
+ * The login that `hosts:` has for the registry at a URL, by the same names as in the fetch engine; Docker Hub by any of
+ * its names.
+ */
 function manifestLogin(url: URL, hosts: Record<string, HostCredentials> = {}): Login | undefined {
   const entries = new Map(Object.entries(hosts).map(([name, it]) => [canonicalHost(name), it]));
   const name = hostKeys(url)
@@ -272,9 +280,9 @@ function manifestLogin(url: URL, hosts: Record<string, HostCredentials> = {}): L
 }
 
 /**
- * The URL of a registry's token service. A registry must not be able to point us, and our password, at the site's own network:
- * an address in one is taken only as the registry's own. `isSite`: the registry is of that network; how near its service may be
- * is then looked at as for redirects (named.ts).
+ * The URL of a registry's token service. A registry must not be able to direct requests, and passwords, to the site's
+ * own network: an address there is accepted only if it is the registry's own. `isSite`: the registry is in that
+ * network; how near its service may be is then checked as for redirects (named.ts).
  * @throws {AirferryError} ERR_UPSTREAM_INVALID
  */
 export function tokenService(registry: URL, realm: string, isSite = false): URL {
@@ -283,7 +291,7 @@ export function tokenService(registry: URL, realm: string, isSite = false): URL 
       "ERR_UPSTREAM_INVALID",
       `cannot log in at "${registry.host}": its token service "${redactUrl(realm.slice(0, 200))}" ${fault}`,
       {
-        hint: "the registry, or a proxy before it, is configured wrongly or not to be trusted",
+        hint: "the registry, or a proxy in front of it, is misconfigured or not trustworthy",
       },
     );
   if (!URL.canParse(realm)) throw refuse("is not a URL");
@@ -293,7 +301,7 @@ export function tokenService(registry: URL, realm: string, isSite = false): URL 
   }
   if (url.username !== "" || url.password !== "") throw refuse("has credentials in it");
   const rank = networkRank(url.hostname);
-  // This host is this host by any of its addresses.
+  // Any address of this host counts as this host.
   const isOwn = url.hostname === registry.hostname || (rank === 2 && networkRank(registry.hostname) === 2);
   if (rank > 0 && !isOwn && !isSite) throw refuse("is in a private network, and not the registry's own host");
   return url;

@@ -1,6 +1,6 @@
 /**
- * `--rewrite FROM=TO`: corporate mirrors and pull-through caches in place of the original host. What is recorded stays the
- * original; only the request goes elsewhere. FROM is a URL prefix or a host; design/interface names the flag.
+ * `--rewrite FROM=TO`: corporate mirrors and pull-through caches instead of the original host. The original is
+ * recorded; only the request goes elsewhere. FROM is a URL prefix or a host.
  */
 
 export interface Rewrite {
@@ -10,10 +10,10 @@ export interface Rewrite {
   to: string;
 }
 
-/** The names under which Docker Hub is asked; people write the first. */
+/** The host names of Docker Hub; people write the first. */
 const ALIASES = new Map([["docker.io", ["registry-1.docker.io", "index.docker.io", "auth.docker.io"]]]);
 
-/** Returns the URL to ask in place of `url`: the longest matching rule, URL prefixes before hosts. */
+/** Returns the URL to request instead of `url`: the longest matching rule, URL prefixes before hosts. */
 export function rewriteUrl(url: string, rules: readonly Rewrite[]): string {
   let best: { length: number; result: string } | undefined;
   for (const rule of rules) {
@@ -43,7 +43,7 @@ function byHost(url: string, { from, to }: Rewrite): string | undefined {
   if (!names.includes(parsed.host) && wanted !== `${parsed.hostname}:${port}`) return undefined;
   const target = new URL(to.includes("://") ? to : `${parsed.protocol}//${to}`);
   const prefix = target.pathname.replace(/\/+$/, "");
-  // A pull-through cache below a path keeps /v2/ in front: registry.corp/hub → /v2/hub/….
+  // A pull-through cache below a path has /v2/ first: registry.corp/hub → /v2/hub/….
   const path =
     prefix !== "" && parsed.pathname.startsWith("/v2/")
       ? `/v2${prefix}${parsed.pathname.slice(3)}`

@@ -1,6 +1,6 @@
 /**
- * From a URL as the caller wrote it to the response that answers it: rewrite, credentials, proxy, turn at the host, redirects,
- * one 401. Credentials, cookies and client certificates stay with the origin they belong to (RFC 9110 15.4, CVE-2020-15157).
+ * From a caller's URL to its final response: rewrite, credentials, proxy, turn at the host, redirects, one 401.
+ * Credentials, cookies and client certificates stay with the origin they belong to (RFC 9110 15.4, CVE-2020-15157).
  */
 import type { Readable } from "node:stream";
 import { redactUrl } from "../io/redact.ts";
@@ -16,10 +16,13 @@ import { discard, type Exchange, type Method, type Transport } from "./transport
 import { Turns } from "./turns.ts";
 
 const MAX_REDIRECTS = 10;
-/** A redirect that waited longer than this for its turn is asked for anew: presigned URLs may live for seconds. */
+/**
+ * A redirect that waited longer than this for its turn is requested again: presigned URLs may be valid for seconds
+ * only.
+ */
 const STALE_REDIRECT_MS = 1000;
 const REDIRECT_STATUS = new Set([301, 302, 303, 307, 308]);
-/** What another origin may see of the caller's own headers. */
+/** The caller's headers that another origin may see. */
 const HARMLESS_HEADERS = new Set(["accept", "accept-encoding", "range", "if-range", "user-agent", "cache-control"]);
 
 export interface OpenParts {
@@ -30,7 +33,7 @@ export interface OpenParts {
   rewrites: readonly Rewrite[];
   proxyEnv: ProxyEnv;
   allowPrivateRedirects: boolean;
-  /** How the names of hosts are looked up. */
+  /** How host names are resolved. */
   resolve: Resolve;
 }
 
@@ -43,41 +46,42 @@ interface OpenRequest {
   link?: string | undefined;
   /** Names in lower case. */
   headers: Record<string, string>;
-  /** A function makes a stream, anew for each time that it has to be sent. */
+  /** A function returns a new stream each time the body is sent. */
   body?: string | Buffer | (() => Readable) | undefined;
-  /** Whether redirects are followed (default); else the answer is the redirect. */
+  /** Whether redirects are followed (default); else the redirect is returned. */
   follow?: boolean | undefined;
-  /** How long to wait for the next byte of the answer, where that is not the usual time. */
+  /** How long to wait for the next byte of the response, if not the default. */
   patienceMs?: number | undefined;
   auth?: Authenticator | undefined;
   signal?: AbortSignal | undefined;
-  /** Told of each request that goes out. */
+  /** Called for each request that is sent. */
   onRequest?: ((url: URL) => void) | undefined;
 }
 
 export interface Opened {
   exchange: Exchange;
-  /** The URL that was asked first: after rewrites, before redirects. */
+  /** The URL requested first: after rewrites, before redirects. */
   asked: URL;
   /** The URL that answered. */
   url: URL;
   auth: Authenticator | undefined;
-  /** Origin whose turn this is, for `limits`. */
+  /** Origin of this turn, for `limits`. */
   origin: string;
-  /** Gives the turn at the host back. Call it once the body is dealt with. */
+  /** Returns the host's turn. Call it once the body is consumed. */
   release: () => void;
 }
 
-/** One hop: where, and with which of our secrets. */
+/** One hop: its URL, and which secrets it gets. */
 interface Hop {
   url: URL;
   asked: boolean;
-  /** How near it may be; undefined where somebody here named it. */
+  /** How near it may be; undefined if the user named it. */
   reach?: Reach | undefined;
 }
 
 /**
- * Follows redirects to the final response, whatever its status. The caller reads or discards its body, then calls `release`.
+ * Follows redirects to the final response, whatever its status. The caller reads or discards its body, then calls
+ * `release`.
  * @throws {AttemptFailure}
  */
 export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<Opened> {
@@ -91,7 +95,7 @@ export async function openUrl(parts: OpenParts, request: OpenRequest): Promise<O
 
 async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Promise<Opened> {
   const first = parseUrl(rewriteUrl(request.url, parts.rewrites), request.url);
-  // Origins that the authenticator may speak to: the one asked, and those that challenged it themselves.
+  // Origins that the authenticator may use: the requested one, and those that challenged it themselves.
   const authOrigins = new Set([first.origin]);
   const start = await startOf(parts, request, first);
   let hop = start;
@@ -104,7 +108,7 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
     const since = Date.now();
     const release = await turns.take(hop.url.origin);
     if (!isRenewed && redirects > 0 && hop.url.origin !== first.origin && Date.now() - since > STALE_REDIRECT_MS) {
-      // Once: should it be refused as too old all the same, the mirror loop starts again.
+      // Once: if it is still refused as expired, the mirror loop starts again.
       isRenewed = true;
       turns.keep(hop.url.origin, release);
       hop = start;
@@ -141,7 +145,7 @@ async function follow(parts: OpenParts, request: OpenRequest, turns: Turns): Pro
           challenged.add(hop.url.origin);
           const target = bare(hop.url);
           await discard(exchange);
-          // The token comes through this same engine: no turn may be held while it is asked for.
+          // The token is fetched by the same engine: no turn may be held meanwhile.
           opened.release();
           turns.drop();
           if (await request.auth.challenged(target, wanted, sent)) {
@@ -194,7 +198,7 @@ async function sendOnce(
   }
 }
 
-/** `own`: the origin that was asked, which gets the caller's headers; `known`: the authenticator may speak to it. */
+/** `own`: the requested origin, which gets the caller's headers; `known`: the authenticator may use it. */
 async function headersFor(
   parts: OpenParts,
   request: OpenRequest,
@@ -219,7 +223,9 @@ async function headersFor(
   return headers;
 }
 
-/** Where to begin, and as whom. What upstream named is met as a redirect there would be, unless a rewrite says where to go. */
+/**
+ * The first hop and its credentials. A URL that upstream named is treated like a redirect, unless a rewrite applies.
+ */
 async function startOf(parts: OpenParts, request: OpenRequest, first: URL): Promise<Hop> {
   const { named, link, url } = request;
   if (link !== undefined) return nextHop(parts, request, first, new URL(link));
@@ -251,17 +257,17 @@ async function redirectTarget(
   location: string,
   exchange: Exchange,
 ): Promise<Pick<Hop, "url" | "reach">> {
-  // Header bytes are latin-1 to Node; people put UTF-8 there.
+  // Node reads header bytes as latin-1; servers send UTF-8.
   const text = Buffer.from(location, "latin1").toString("utf8");
   if (!URL.canParse(text, from.href))
-    throw refused(original, `upstream redirects to an address that is none: "${redactUrl(text)}"`);
+    throw refused(original, `upstream redirects to an invalid URL: "${redactUrl(text)}"`);
   const next = new URL(text, from);
   next.hash = "";
   const here = reachOf(from, exchange.remoteAddress ?? from.hostname);
   const fault = await stepFault(from, next, parts.allowPrivateRedirects ? undefined : here);
   if (fault !== undefined) throw refused(original, `upstream redirects ${fault}`);
   const isSame = next.origin === from.origin;
-  // Credentials in a Location would be ours to send wherever upstream likes.
+  // Credentials in a Location would be sent wherever upstream likes.
   next.username = isSame ? from.username : "";
   next.password = isSame ? from.password : "";
   return { url: next, reach: isSame || parts.allowPrivateRedirects ? reach : here };

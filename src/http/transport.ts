@@ -1,6 +1,6 @@
 /**
- * One request, one response, on Node's own client: no redirects, no retries, no decoding here. The body stays on the socket
- * until `pump` takes it or `discard` gets rid of it. Only this file sends.
+ * One request, one response, on Node's own client: no redirects, no retries, no decoding here. The body stays on the
+ * socket until `pump` takes it or `discard` gets rid of it. Only this file sends.
  */
 import { type ClientRequest, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
@@ -14,7 +14,7 @@ import { dnsLookup, guardedLookup, type Lookup } from "./guarded-lookup.ts";
 import type { Reach } from "./named.ts";
 import type { Watch, Watchdog } from "./watchdog.ts";
 
-/** A body of an answer that nobody wants is read up to this, to keep the connection. */
+/** An unwanted body is read up to this size, to reuse the connection. */
 const MAX_DISCARD_BYTES = 64 * 1024;
 const USER_AGENT = `airferry/${VERSION}`;
 
@@ -25,13 +25,13 @@ interface TransportRequest {
   /** Without user and password. */
   url: URL;
   headers: Record<string, string>;
-  /** A stream is read as fast as it is taken; the time that it takes is nobody's fault. */
+  /** A stream is read as fast as it is consumed; that time does not count as a stall. */
   body?: string | Buffer | Readable | undefined;
   agents: AgentPair;
   proxy: string | undefined;
-  /** How near the host may turn out to be; undefined: anywhere. */
+  /** How near the host may be; undefined: anywhere. */
   reach?: Reach | undefined;
-  /** How long to wait for the next byte, where that is not the usual time. */
+  /** How long to wait for the next byte, if not the default. */
   patienceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -43,11 +43,11 @@ export interface Exchange {
   headers: IncomingHttpHeaders;
   response: IncomingMessage;
   watch: Watch;
-  /** Where the connection leads; undefined behind a proxy. */
+  /** The address of the connection; undefined behind a proxy. */
   remoteAddress: string | undefined;
-  /** Whether all of the request went out; an answer may come before. */
+  /** Whether the whole request was sent; a response may arrive before. */
   isSent: () => boolean;
-  /** Set once it stalled: the reason. */
+  /** The reason, once it has stalled. */
   stalled: () => string | undefined;
   /** Closes the connection. */
   destroy(): void;
@@ -78,7 +78,7 @@ export class Transport {
         stallReason = reason;
         const error = upstreamError("ERR_UPSTREAM", url, `the transfer stalled: ${reason}`, {
           cause: new NoAnswer(reason),
-          hint: "the network or upstream is too slow or stuck; run the command again: it continues where it stopped",
+          hint: "the network or upstream is too slow or stuck; run the same command to resume",
         });
         sending.destroy();
         reject(new AttemptFailure(error, { transient: true, stalled: true, fault: reason }));
@@ -154,7 +154,7 @@ function sendBody(sending: ClientRequest, body: TransportRequest["body"], watch:
   body.pipe(sending);
 }
 
-/** Gets rid of a body: a small one is read so that the connection can be used again, else it is closed. */
+/** Discards a body: a small one is read so that the connection can be reused, otherwise it is closed. */
 export function discard(exchange: Exchange): Promise<void> {
   const { response } = exchange;
   if (response.readableEnded || response.destroyed) {

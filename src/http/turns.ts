@@ -1,6 +1,6 @@
 /**
- * The turns that one request takes at the hosts it is sent on to. While it waits for one it holds none, so that no two requests
- * can wait for each other.
+ * The turns of one request at the hosts that it is redirected to. While it waits for one it holds none, so that no two
+ * requests can wait for each other.
  */
 import type { HostLimits } from "./hosts.ts";
 
@@ -14,7 +14,7 @@ export class Turns {
     this.#signal = signal;
   }
 
-  /** The turn for the next hop: the one that is kept, one at once beside it, or one that is waited for. */
+  /** The turn for the next hop: the kept one, an additional free one, or one to wait for. */
   async take(origin: string): Promise<() => void> {
     if (this.#kept?.origin === origin) {
       const { release } = this.#kept;
@@ -27,13 +27,13 @@ export class Turns {
     return this.#limits.enter(origin, this.#signal);
   }
 
-  /** Keeps a turn that is wanted again soon, after hops to other hosts. */
+  /** Keeps a turn that is needed again soon, after hops to other hosts. */
   keep(origin: string, release: () => void): void {
     this.drop();
     this.#kept = { origin, release };
   }
 
-  /** Gives back what is kept. */
+  /** Returns the kept turn. */
   drop(): void {
     this.#kept?.release();
     this.#kept = undefined;

@@ -1,6 +1,6 @@
 /**
- * Notices transfers that have stopped or only drip: no byte for the stall time, or fewer than the minimum rate over a whole
- * window of that length. Time that our own side needs to write does not count. One timer serves all transfers.
+ * Detects stalled and very slow transfers: no byte for the stall time, or less than the minimum rate over a whole
+ * window of that length. Time spent writing locally does not count. One timer serves all transfers.
  */
 
 import { formatBytes } from "../io/format.ts";
@@ -8,9 +8,9 @@ import { formatBytes } from "../io/format.ts";
 export interface Watch {
   /** Bytes arrived. */
   bytes(count: number): void;
-  /** Headers are here: from now on the minimum rate holds too. */
+  /** Headers have arrived: from now on the minimum rate applies too. */
   began(): void;
-  /** True while our own side is not taking bytes. */
+  /** True while this side is not reading. */
   pause(paused: boolean): void;
   end(): void;
 }
@@ -85,7 +85,7 @@ export class Watchdog {
     this.#minimumRate = minimumRate;
   }
 
-  /** Starts watching; `onStall` is called at most once. `stallMs`: where it is not the usual time. */
+  /** Starts watching; `onStall` is called at most once. `stallMs`: if not the default. */
   watch(onStall: (reason: string) => void, stallMs = this.#stallMs): Watch {
     const transfer = new WatchedTransfer(this, onStall, stallMs);
     this.#transfers.add(transfer);

@@ -1,6 +1,6 @@
 /**
- * Root lays root down: looks an account up, gives it the folders that it will write, and becomes it for good. Nothing that
- * airferry does needs root; only root can do what is in here. See setuid(2), initgroups(3), capabilities(7).
+ * Drops root privileges: looks up an account, gives it the folders that it will write, and switches to it permanently.
+ * airferry does not need root; only root can do what is in this file. See setuid(2), initgroups(3), capabilities(7).
  */
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
@@ -13,13 +13,13 @@ import { makeFolder } from "./atomic.ts";
 
 const run = promisify(execFile);
 
-/** Whom to become. */
+/** The account to switch to. */
 interface Account {
   uid: number;
   gid: number;
-  /** Absent for a number that no account has. */
+  /** Absent for a number without an account. */
   name?: string;
-  /** Its home; `/` where it has none. */
+  /** Its home; `/` if it has none. */
   home: string;
 }
 
@@ -32,14 +32,14 @@ declare global {
   }
 }
 
-/** Tells whether this process may become anybody. */
+/** Returns whether this process may switch to any account. */
 export function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
 /**
- * Looks up `NAME`, `UID`, `NAME:GROUP` or `UID:GID`. Without a group it is the account's own.
- * @throws {AirferryError} ERR_USAGE when there is no such account, or it is root again
+ * Looks up `NAME`, `UID`, `NAME:GROUP` or `UID:GID`. The default group is the account's own.
+ * @throws {AirferryError} ERR_USAGE when there is no such account, or it is root
  */
 export async function findAccount(text: string): Promise<Account> {
   const [user = "", group, ...rest] = text.split(":");
@@ -48,8 +48,7 @@ export async function findAccount(text: string): Promise<Account> {
   if (entry === undefined && !/^\d{1,10}$/.test(user)) throw unusable(text, `there is no user "${user}"`);
   const [name, , uid = user, ownGid, , home] = entry ?? [];
   const gid = group === undefined ? ownGid : await findGroup(group, text);
-  if (gid === undefined)
-    throw unusable(text, `no account has this number, so its group is not known: give ${user}:GID`);
+  if (gid === undefined) throw unusable(text, `no account has this number, so its group is unknown: give ${user}:GID`);
   if (Number(uid) === 0 || Number(gid) === 0) throw unusable(text, "that is root");
   return { uid: Number(uid), gid: Number(gid), home: home || "/", ...(name !== undefined && { name }) };
 }
@@ -61,7 +60,7 @@ async function findGroup(group: string, text: string): Promise<string> {
   return gid;
 }
 
-/** One line of a database, its fields; by name or number. Asks getent, which knows directory services too. */
+/** The fields of one database line, by name or number. Uses getent, which supports directory services too. */
 async function look(database: "passwd" | "group", key: string): Promise<string[] | undefined> {
   try {
     return (await run("getent", ["--", database, key])).stdout.split("\n", 1)[0]?.split(":");
@@ -74,18 +73,18 @@ async function look(database: "passwd" | "group", key: string): Promise<string[]
 
 function unusable(text: string, fault: string): AirferryError {
   return new AirferryError("ERR_USAGE", `cannot run as "${text}": ${fault}`, {
-    hint: "make an account for it: useradd --system --no-create-home --shell /usr/sbin/nologin airferry; then give --user airferry",
+    hint: "create an account for it: useradd --system --no-create-home --shell /usr/sbin/nologin airferry; then give --user airferry",
   });
 }
 
-/** Makes a folder for an account, where there is none; one that is there stays as it is. @throws {AirferryError} ERR_IO */
+/** Creates a folder for an account unless it exists. @throws {AirferryError} ERR_IO */
 export async function giveFolder(dir: string, account: Account, mode = 0o755): Promise<void> {
   if (await exists(dir)) return;
   await makeFolder(dir, mode);
   await giveAway(dir, account, constants.O_DIRECTORY);
 }
 
-/** Makes an empty file for an account, where there is none. Its folder must exist. */
+/** Creates an empty file for an account unless it exists. Its folder must exist. */
 export async function giveFile(file: string, account: Account): Promise<void> {
   if ((await exists(file)) || !(await exists(dirname(file)))) return;
   await giveAway(file, account, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY);
@@ -101,7 +100,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * Becomes an account: groups, group, user, and the environment's idea of home. Does nothing when this process is it already.
+ * Switches to an account: groups, group, user, and HOME. Does nothing when this process already runs as it.
  * @throws {AirferryError} ERR_USAGE when this is not root
  */
 export function becomeAccount(account: Account): void {
@@ -109,9 +108,9 @@ export function becomeAccount(account: Account): void {
   if (!isRoot()) {
     throw new AirferryError(
       "ERR_USAGE",
-      `cannot run as ${account.name ?? account.uid}: only root can become another user`,
+      `cannot run as ${account.name ?? account.uid}: only root can switch to another user`,
       {
-        hint: "leave --user out: nothing here needs root",
+        hint: "remove --user: root is not needed",
       },
     );
   }
@@ -125,21 +124,21 @@ export function becomeAccount(account: Account): void {
   for (const name of Object.keys(process.env)) if (name.startsWith("XDG_")) delete process.env[name];
 }
 
-/** Tells whether this process runs as the account already: as a worker of one that became it, or started by it. */
+/** Returns whether this process already runs as the account: as a worker of one that switched, or started by it. */
 export function isAccount({ uid }: Account): boolean {
   return process.getuid?.() === uid;
 }
 
 /**
- * Starts this program anew as the account, with nothing of root but the right to listen on ports below 1024, and the same
- * process id. Returns only when that is impossible. Processes that it starts have that right too.
+ * Re-executes this program as the account, with only the capability to listen on ports below 1024, under the same
+ * process id. Returns only when that is impossible. Its child processes have that capability too.
  * @throws {AirferryError} ERR_TOOL when there is no setpriv (util-linux)
  */
 export async function restartForLowPorts(account: Account): Promise<never> {
   const { stdout } = await run("sh", ["-c", "command -v setpriv"]).catch(() => ({ stdout: "" }));
   const setpriv = stdout.trim();
   if (!setpriv.startsWith("/")) {
-    throw new AirferryError("ERR_TOOL", "cannot listen below port 1024 as another user: there is no setpriv here", {
+    throw new AirferryError("ERR_TOOL", "cannot listen below port 1024 as another user: setpriv is missing", {
       hint: "install util-linux, or listen on a port from 1024 up, or use systemd's AmbientCapabilities=CAP_NET_BIND_SERVICE",
     });
   }

@@ -1,5 +1,5 @@
 /**
- * Writes that are whole or not there: temporary name, fsync, rename, fsync of the folder.
+ * Atomic writes: temporary name, fsync, rename, fsync of the folder.
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
@@ -8,7 +8,7 @@ import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { MAKE_ROOM, spaceFault } from "./space.ts";
 
-/** Syncs a file or folder by name. Folders that cannot be synced (some network file systems) are let be. */
+/** Syncs a file or folder by name. Folders that cannot be synced (some network file systems) are ignored. */
 export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY);
   try {
@@ -40,9 +40,9 @@ export async function writeAtomic(file: string, bytes: Uint8Array | string, mode
   }
 }
 
-/** Makes a folder and its parents, each synced into its parent. */
+/** Creates a folder and its parents, each synced into its parent. */
 export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
-  // Not mkdir's own recursion: it never ends where a parent is there but takes no folders (/proc).
+  // Not mkdir's own recursion: it never ends if a parent exists but accepts no folders (/proc).
   const missing: string[] = [];
   let at = resolve(folder);
   for (; !(await isFolder(at)); at = dirname(at)) missing.unshift(at);
@@ -50,17 +50,18 @@ export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
     try {
       await mkdir(it, { mode });
     } catch (error) {
-      // Somebody else may have made it meanwhile.
+      // Another process may have created it meanwhile.
       if ((error as NodeJS.ErrnoException).code !== "EEXIST" || !(await isFolder(it)))
-        throw ioError("make folder", it, error);
+        throw ioError("create folder", it, error);
     }
     await syncPath(dirname(it));
   }
 }
 
 /**
- * Wraps a system error: ERR_SPACE for a full disk or quota, ERR_FILE_TOO_LARGE, else ERR_IO. Leaves AirferryErrors alone.
- * @throws the error itself when it says that the work was aborted, which is no fault of the file
+ * Wraps a system error: ERR_SPACE for a full disk or quota, ERR_FILE_TOO_LARGE, else ERR_IO. Returns AirferryErrors
+ * unchanged.
+ * @throws the error itself when it reports an abort, which is not a fault of the file
  */
 export function ioError(action: string, file: string, cause: unknown): AirferryError {
   if (cause instanceof AirferryError) return cause;
@@ -80,21 +81,21 @@ const FAULTS = new Map([
   ["ENOENT", "no such file or folder"],
   ["EISDIR", "it is a folder"],
   ["ENOTDIR", "a part of its path is a file"],
-  ["EEXIST", "a file of that name is there"],
+  ["EEXIST", "a file of that name exists"],
   ["EACCES", "permission denied"],
   ["EPERM", "permission denied"],
   ["EROFS", "its file system is read-only"],
-  ["ELOOP", "its links lead in a circle"],
+  ["ELOOP", "its links form a loop"],
   ["ENAMETOOLONG", "its name is too long"],
 ]);
 
-/** What a system error means, without the system's own code, call and path; other errors as they read. */
+/** The meaning of a system error, without its code, call and path; other errors as they are. */
 export function systemFault(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return FAULTS.get(code ?? "") ?? message;
 }
 
-/** What helps against a system error, by its code; undefined where that depends on what was done. */
+/** The hint for a system error, by its code; undefined if it depends on the operation. */
 export function hintOf(code: string | undefined): string | undefined {
   return HINTS.get(code ?? "");
 }
@@ -112,7 +113,7 @@ const HINTS = new Map([
   ["EPERM", ALLOW],
 ]);
 
-/** @throws {AirferryError} ERR_IO when it cannot be looked at */
+/** @throws {AirferryError} ERR_IO when it cannot be examined */
 async function isFolder(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();

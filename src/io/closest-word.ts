@@ -1,4 +1,4 @@
-/** What somebody may have meant: the known word that is closest to one that is not known. No imports. */
+/** Suggestions: the known word closest to an unknown one. No imports. */
 
 /** The word that takes the fewest edits, when they are few for its length, else the last one that begins so; undefined when none is near. */
 export function closestWord(word: string, known: readonly string[]): string | undefined {
@@ -11,10 +11,12 @@ export function closestWord(word: string, known: readonly string[]): string | un
   return best ?? (word.length < MIN_PREFIX ? undefined : known.findLast((it) => it.startsWith(word.toLowerCase())));
 }
 
-/** Letters of a word that may be the beginning of another. */
+/** Letters that count as a prefix. */
 const MIN_PREFIX = 3;
 
-/** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`; at least `enough` when it is not less. */
+/**
+ * Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`; at least `enough` if not less.
+ */
 function editsBetween(a: string, b: string, enough: number): number {
   if (Math.abs(a.length - b.length) >= enough || a.length > 100) return enough;
   let before: number[] = [];

@@ -1,8 +1,9 @@
 /**
- * The digest of some bytes, one value from the manifest to the served byte: `algorithm:hex` in lower case, as OCI writes it and
- * people compare it. A string, so digests compare with ===, key maps, stand in JSON as they are and cost no object each.
+ * The digest of some bytes, one value from the manifest to the served byte: `algorithm:hex` in lower case, as OCI
+ * writes it and people compare it. A string, so digests compare with ===, key maps, go into JSON unchanged and cost no
+ * object each.
  *
- * Files have forms of their own, converted where they are read and written: bare hex (SHA256SUMS, inventory, journal, RPM
+ * Files use other forms, converted where they are read and written: bare hex (SHA256SUMS, inventory, journal, RPM
  * metadata) with {@link parseHex} and {@link hexOf}, SRI (manifest, lock, provenance) in integrity.ts.
  */
 import { createHash, hash } from "node:crypto";
@@ -13,7 +14,7 @@ export type HashAlgorithm = "md5" | "sha1" | "sha224" | "sha256" | "sha384" | "s
 /** `algorithm:` and lower-case hex digits: a digest as upstream publishes it. */
 export type AnyDigest = `${HashAlgorithm}:${string}`;
 
-/** `sha256:` and 64 lower-case hex digits: what everything is known by once its bytes were seen. */
+/** `sha256:` and 64 lower-case hex digits: the identity of everything whose bytes were read. */
 export type Digest = `sha256:${string}`;
 
 /** Digests of the same bytes, by algorithm: SHA-256 always. */
@@ -33,12 +34,12 @@ const HEX = /^[0-9a-f]+$/;
 /** SHA-256 of no bytes. */
 export const EMPTY_DIGEST: Digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/** Tells whether a value is a {@link Digest}. */
+/** Returns whether a value is a {@link Digest}. */
 export function isDigest(value: unknown): value is Digest {
   return typeof value === "string" && SHA256.test(value);
 }
 
-/** Tells whether a text names a {@link HashAlgorithm}, in lower case. */
+/** Returns whether a text names a {@link HashAlgorithm}, in lower case. */
 function isHashAlgorithm(text: string): text is HashAlgorithm {
   return Object.hasOwn(HEX_DIGITS, text);
 }
@@ -49,7 +50,7 @@ export function parseDigest(text: string): AnyDigest | undefined {
   return parseHex(text.slice(colon + 1), text.slice(0, Math.max(0, colon)));
 }
 
-/** Reads bare lower-case hex of SHA-256, or of the algorithm that is named; undefined for anything else. */
+/** Reads bare lower-case hex of SHA-256, or of the given algorithm; undefined for anything else. */
 export function parseHex(hex: string): Digest | undefined;
 export function parseHex(hex: string, algorithm: string): AnyDigest | undefined;
 export function parseHex(hex: string, algorithm = "sha256"): AnyDigest | undefined {
@@ -57,7 +58,7 @@ export function parseHex(hex: string, algorithm = "sha256"): AnyDigest | undefin
   return fits ? `${algorithm}:${hex}` : undefined;
 }
 
-/** The algorithm whose digests have so many hex digits. */
+/** The algorithm whose digests have this many hex digits. */
 export function algorithmOfLength(digits: number): HashAlgorithm | undefined {
   return Object.keys(HEX_DIGITS)
     .filter(isHashAlgorithm)
@@ -68,12 +69,12 @@ export function algorithmOf(digest: AnyDigest): HashAlgorithm {
   return digest.slice(0, digest.indexOf(":")) as HashAlgorithm;
 }
 
-/** The hex digits alone. */
+/** Only the hex digits. */
 export function hexOf(digest: AnyDigest): string {
   return digest.slice(digest.indexOf(":") + 1);
 }
 
-/** Digests bytes that are in memory, a text as UTF-8: with the algorithm of `like`, SHA-256 without it. */
+/** Digests bytes in memory, or a text as UTF-8: with the algorithm of `like`, by default SHA-256. */
 export function digestOf(bytes: Uint8Array | string): Digest;
 export function digestOf<D extends AnyDigest>(bytes: Uint8Array | string, like: D | undefined): D | Digest;
 export function digestOf(bytes: Uint8Array | string, like?: AnyDigest): AnyDigest {
@@ -91,7 +92,7 @@ export function digestsOf(bytes: Uint8Array, others: readonly HashAlgorithm[]): 
 export class RunningDigest {
   readonly #hashes: { algorithm: HashAlgorithm; hash: ReturnType<typeof createHash> }[];
 
-  /** SHA-256, and `others`. */
+  /** Computes SHA-256, and `others`. */
   constructor(others: readonly HashAlgorithm[] = []) {
     const algorithms = new Set<HashAlgorithm>(["sha256", ...others]);
     this.#hashes = [...algorithms].map((algorithm) => ({ algorithm, hash: createHash(algorithm) }));
@@ -102,18 +103,18 @@ export class RunningDigest {
     return this;
   }
 
-  /** Of what came so far; more may come. */
+  /** The digests so far; more bytes may follow. */
   peek(): Digests {
     const digests = this.#hashes.map(({ algorithm, hash }) => [algorithm, `${algorithm}:${hash.copy().digest("hex")}`]);
     return Object.fromEntries(digests) as Digests;
   }
 
-  /** SHA-256 of all of it; nothing may come after. */
+  /** The final SHA-256; no bytes may follow. */
   digest(): Digest {
     return this.digests().sha256;
   }
 
-  /** Of all of it; nothing may come after. */
+  /** The final digests; no bytes may follow. */
   digests(): Digests {
     const digests = this.#hashes.map(({ algorithm, hash }) => [algorithm, `${algorithm}:${hash.digest("hex")}`]);
     return Object.fromEntries(digests) as Digests;

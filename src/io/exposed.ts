@@ -1,5 +1,5 @@
 /**
- * Secrets in files that everybody on the machine can read, or change, are none: they are refused with what mends it.
+ * Refuses secrets in files that everybody on the machine can read or change, with the command that fixes it.
  */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
@@ -8,10 +8,10 @@ import { shellWord } from "./shell.ts";
 const OTHERS_WRITE = 0o002;
 const OTHERS_READ = 0o004;
 
-/** What others than a file's owner and group may do with it. Nothing, where files have no such permissions. */
+/** What users other than a file's owner and group may do with it. Nothing, if files have no such permissions. */
 type Exposure = "read" | "change" | undefined;
 
-/** Looks at a file's permissions, behind links. What is not there or is no regular file (a pipe, say) is not exposed. */
+/** Checks a file's permissions, following links. A missing or non-regular file (such as a pipe) is not exposed. */
 export async function exposureOf(file: string): Promise<Exposure> {
   const stats = await stat(file).catch(() => undefined);
   if (process.platform === "win32" || stats?.isFile() !== true) return undefined;
@@ -28,19 +28,19 @@ export async function refuseExposed(file: string, what: string): Promise<void> {
   if (exposure !== undefined) throw exposed(file, what, exposure);
 }
 
-/** The refusal itself, for a caller that knows the exposure and what it means here. */
+/** The error, for a caller that has determined the exposure. */
 export function exposed(file: string, what: string, exposure: "read" | "change"): AirferryError {
   return new AirferryError(
     "ERR_KEY_EXPOSED",
     `cannot use ${what} "${file}": everybody on this machine can ${exposure} it`,
     {
       path: file,
-      hint: `${chmodHint(file)}; where others may have been at it, make a new one`,
+      hint: `${chmodHint(file)}; if others may have accessed it, create a new one`,
     },
   );
 }
 
-/** The command that takes a file from others. */
+/** The command that removes others' access to a file. */
 export function chmodHint(file: string): string {
   return `chmod o= ${shellWord(file)}`;
 }

@@ -1,34 +1,34 @@
 /**
- * Findings: what is well-formed and yet will not work inside, such as a builder whose Kubernetes was not packed. `lock`, `plan`
- * and `pack` tell them; `pack` refuses over one of level `error` (exit 2) unless `--allow-findings`.
+ * Findings: well-formed content that will not work inside, such as a builder whose Kubernetes was not packed. `lock`,
+ * `plan` and `pack` report them; `pack` refuses level `error` (exit 2) without `--allow-findings`.
  *
- * To add one, give it from where it can be seen first:
- * - from the lock alone: `SourceKind.findings` of the kind of source, or `checkBuilder` for what concerns `builder:`;
+ * To add one, return it where it can be detected first:
+ * - from the lock alone: `SourceKind.findings` of the kind of source, or `checkBuilder` for `builder:`;
  * - from the bytes: `PlanItem.look`, which `pack` calls when their digest is right, and again at each rerun.
- * Nothing else has to be done: they are told, refused and allowed alike.
+ * Nothing else is needed: reporting, refusing and allowing are common to all.
  */
 import { AirferryError } from "../errors.ts";
 import type { Kind } from "./types.ts";
 
-/** One thing that does not fit, with what to change. */
+/** One mismatch, with what to change. */
 export interface Finding {
   /** `error`: it cannot work, and `pack` refuses; `warning`: it may. */
   level: "error" | "warning";
-  /** Whose finding it is: the manifest's or its `builder:`, or a kind of source. */
+  /** Its origin: the manifest or its `builder:`, or a kind of source. */
   area: "builder" | "manifest" | Kind;
-  /** What it is about: a key of the manifest, an entry, a component, a path in the bundle. */
+  /** Its subject: a key of the manifest, an entry, a component, a path in the bundle. */
   subject: string;
   message: string;
   /** What to do about it, as an imperative. */
   remedy: string;
 }
 
-/** One line for people. */
+/** One line of text. */
 export function findingLine({ area, level, message, remedy }: Finding): string {
   return `${area}: ${level}: ${message}; ${remedy}`;
 }
 
-/** The findings over which `pack` refuses. */
+/** The findings that `pack` refuses. */
 export function errorsIn(findings: readonly Finding[]): Finding[] {
   return findings.filter((it) => it.level === "error");
 }
@@ -45,6 +45,6 @@ export function refuseFindings(findings: readonly Finding[], file: string): void
   throw new AirferryError("ERR_FINDINGS", `cannot pack "${file}": ${what} that it cannot work inside the gap`, {
     path: file,
     problems: errors.map((it) => ({ code: "ERR_FINDINGS", path: it.subject, message: findingLine(it) })),
-    hint: "change what they name; to pack it all the same, add --allow-findings",
+    hint: "fix them; to pack anyway, add --allow-findings",
   });
 }

@@ -1,6 +1,6 @@
-/** Sizes and counts for people, in messages and tables alike. */
+/** Readable sizes and counts for messages and tables. */
 
-/** `1.2 GiB` and the like; exact below 1 KiB. */
+/** Such as `1.2 GiB`; exact below 1 KiB. */
 export function formatBytes(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let value = bytes;
@@ -22,7 +22,7 @@ const UNITS = new Map([
   ]),
 ]);
 
-/** Bytes that `700MiB`, `4GB`, `1G` (binary) or a plain number say; undefined for other text. */
+/** Bytes of `700MiB`, `4GB`, `1G` (binary) or a plain number; undefined for other text. */
 export function parseBytes(text: string): number | undefined {
   const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/.exec(text.trim().toLowerCase()) ?? [];
   const factor = UNITS.get(unit ?? "");
@@ -30,7 +30,7 @@ export function parseBytes(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-/** `1 file`, `2 files`; `many` where it is not the word with an s. */
+/** `1 file`, `2 files`; `many` if it is not formed with an s. */
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }

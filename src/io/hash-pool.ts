@@ -1,6 +1,6 @@
 /**
  * Hashes (and copies) ranges of files in worker threads, so that the main thread stays free and several cores work.
- * Small data that is in memory already is hashed by its owner with `crypto.hash`. One kind of worker, see hash-worker.ts.
+ * Small data in memory is hashed by its owner with `crypto.hash`. One kind of worker, see hash-worker.ts.
  */
 
 import { stat } from "node:fs/promises";
@@ -15,18 +15,21 @@ import { startWorker } from "./start-worker.ts";
 
 const MAX_THREADS = 4;
 const FEW_BYTES = 32 * 1024 * 1024;
-/** A job is at most this long, so that progress and an abort come through in time. */
+/** Maximum length of a job, so that progress and aborts are timely. */
 const STEP_BYTES = 64 * 1024 * 1024;
 
 type Ask = WorkerRequest extends infer R ? (R extends unknown ? Omit<R, "id"> : never) : never;
 
-/** One thread and what it still owes. Referenced only while it has work, so that an idle pool never holds the process. */
+/**
+ * One thread and its pending work. Referenced only while it has work, so that an idle pool never keeps the process
+ * alive.
+ */
 class Thread {
   readonly #pending = new Map<number, { resolve: (value: WorkerReply["value"]) => void; reject: (e: Error) => void }>();
   #worker: Worker | undefined;
   #nextId = 1;
   #failed: Error | undefined;
-  /** Open hashers and running jobs: the pool picks the thread with the fewest. */
+  /** Open hashers and running jobs: the pool selects the thread with the fewest. */
   load = 0;
 
   ask(request: Ask): Promise<WorkerReply["value"]> {
@@ -53,7 +56,7 @@ class Thread {
   #settle(reply: WorkerReply): void {
     const waiting = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
-    // Whoever waits for a closed thread to end must live to see it.
+    // A caller waiting for a closed thread to end must be able to observe it.
     if (this.#pending.size === 0 && this.#failed === undefined) this.#worker?.unref();
     if (reply.error === undefined) waiting?.resolve(reply.value);
     else waiting?.reject(jobError(reply.error));
@@ -73,7 +76,7 @@ class Thread {
 
 const flags = new WeakMap<AbortSignal, StopFlag>();
 
-/** What tells threads that a signal is aborted. */
+/** Tells threads that a signal is aborted. */
 function flagOf(signal: AbortSignal): StopFlag {
   const known = flags.get(signal);
   if (known !== undefined) return known;
@@ -83,7 +86,9 @@ function flagOf(signal: AbortSignal): StopFlag {
   return flag;
 }
 
-/** Turns a failure inside a thread into an ERR_IO, ERR_SPACE or ERR_SIZE_MISMATCH; the system's code stays in `cause`. */
+/**
+ * Converts a failure inside a thread to an ERR_IO, ERR_SPACE or ERR_SIZE_MISMATCH; the system's code stays in `cause`.
+ */
 function jobError(error: NonNullable<WorkerReply["error"]>): AirferryError {
   const cause = Object.assign(new Error(error.message), { code: error.code });
   const action = error.write ? "write" : "read";
@@ -98,7 +103,7 @@ function jobError(error: NonNullable<WorkerReply["error"]>): AirferryError {
   return new AirferryError("ERR_IO", message, detail);
 }
 
-/** A running hash over ranges that are handed to it in order. Lives in one thread of its pool. */
+/** A running hash over ranges passed in order. Runs in one thread of its pool. */
 export class RangeHasher {
   readonly #thread: Thread;
   readonly #id: number;
@@ -112,10 +117,12 @@ export class RangeHasher {
   }
 
   /**
-   * Feeds one range of a file, and writes it to `copyTo` (an existing file) when that is given. Calls queue: ranges are
-   * taken in the order of the calls, without waiting for the promise of the one before. `progress` is told the bytes of each step.
-   * When the work that it is done for is aborted (limit.ts), steps that are queued are passed over and the signal's reason is thrown.
-   * @throws {AirferryError} ERR_SIZE_MISMATCH when the file ends early, ERR_PATH_UNSAFE for a link or device, ERR_SPACE, ERR_IO
+   * Feeds one range of a file, and writes it to `copyTo` (an existing file) if given. Calls are queued: ranges are
+   * processed in the order of the calls, without waiting for the previous promise. `progress` is called with the bytes
+   * of each step. When the surrounding work is aborted (limit.ts), queued steps are skipped and the signal's reason is
+   * thrown.
+   * @throws {AirferryError} ERR_SIZE_MISMATCH when the file ends early, ERR_PATH_UNSAFE for a link or device,
+   *   ERR_SPACE, ERR_IO
    */
   async advance(job: RangeJob, progress?: (bytes: number) => void): Promise<void> {
     const signal = currentSignal();
@@ -129,35 +136,35 @@ export class RangeHasher {
       const step = { file: job.file, offset: job.offset + done, length, copyTo };
       steps.push(this.#thread.ask({ type: "range", hasher: this.#id, job: step, stop }).then(() => progress?.(length)));
     }
-    // All of them, so that no thread reads or writes a file of somebody who went on.
+    // Wait for all of them, so that no thread still reads or writes a file that the caller has closed.
     const failed = (await Promise.allSettled(steps)).find((it) => it.status === "rejected");
     signal?.throwIfAborted();
     if (failed !== undefined) throw failed.reason;
   }
 
-  /** Feeds bytes that lie in shared memory: they must stay as they are until the promise is settled. Queues like `advance`. */
+  /** Feeds bytes in shared memory, which must not change until the promise is settled. Queues like `advance`. */
   async feed(bytes: Uint8Array<SharedArrayBuffer>): Promise<void> {
     await this.#thread.ask({ type: "bytes", hasher: this.#id, bytes });
   }
 
-  /** Returns the digests of what was handed over so far; the hash goes on. Queues like `advance`. */
+  /** Returns the digests so far; the hash continues. Queues like `advance`. */
   async peek(): Promise<Digests> {
     return (await this.#thread.ask({ type: "peek", hasher: this.#id })) as Digests;
   }
 
-  /** Ends the hash and returns its SHA-256. The hasher is spent afterwards. */
+  /** Ends the hash and returns its SHA-256. The hasher cannot be used afterwards. */
   async digest(): Promise<Digest> {
     return (await this.digests()).sha256;
   }
 
-  /** Ends the hash and returns its digests. The hasher is spent afterwards. */
+  /** Ends the hash and returns its digests. The hasher cannot be used afterwards. */
   async digests(): Promise<Digests> {
     const value = this.#thread.ask({ type: "digests", hasher: this.#id });
     this.#done();
     return (await value) as Digests;
   }
 
-  /** Gives the hasher up: what is queued still runs, nothing comes of it. */
+  /** Discards the hasher: queued work still runs, without a result. */
   discard(): void {
     if (!this.#open) return;
     void this.#thread.ask({ type: "drop", hasher: this.#id }).catch(() => undefined);
@@ -170,7 +177,7 @@ export class RangeHasher {
   }
 }
 
-/** A few hash threads. Whoever makes it closes it; an idle pool does not keep the process alive. */
+/** A few hash threads. Its creator closes it; an idle pool does not keep the process alive. */
 export class HashPool {
   readonly #threads: Thread[];
   #nextHasher = 1;
@@ -185,17 +192,17 @@ export class HashPool {
     return bytes < FEW_BYTES ? new HashPool(1) : new HashPool();
   }
 
-  /** How many threads there are: the number of independent jobs worth having under way. */
+  /** Number of threads: the useful number of concurrent independent jobs. */
   get size(): number {
     return this.#threads.length;
   }
 
-  /** Opens a running hash, SHA-256 and `others`, in the thread that has the least to do. End it with `digests` or `discard`. */
+  /** Opens a running hash, SHA-256 and `others`, in the least busy thread. End it with `digests` or `discard`. */
   open(others: readonly HashAlgorithm[] = []): RangeHasher {
     return new RangeHasher(this.#idlest(), this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])]);
   }
 
-  /** Hashes one range, or a whole file when offset and length are left out. Returns its SHA-256, and the bytes read. */
+  /** Hashes one range, or a whole file without offset and length. Returns its SHA-256, and the bytes read. */
   async hashFile(
     file: string,
     range: { offset?: number; length?: number; progress?: (bytes: number) => void } = {},
@@ -213,8 +220,8 @@ export class HashPool {
   }
 
   /**
-   * Reads a run of small files at once, compares what stands around them, writes each where `to` says and returns what was
-   * found, in order. New files are read-only and not synced. One call is one job of one thread.
+   * Reads a run of small files at once, compares the frame around them, writes each to its `to` and returns the results
+   * in order. New files are read-only and not synced. One call is one job of one thread.
    * @throws {AirferryError} ERR_SIZE_MISMATCH when a file ends early, ERR_PATH_UNSAFE, ERR_SPACE, ERR_IO
    */
   async run(job: RunJob): Promise<RunResult[]> {
@@ -227,7 +234,7 @@ export class HashPool {
     }
   }
 
-  /** Ends the threads; whatever still runs fails. */
+  /** Ends the threads; running work fails. */
   async close(): Promise<void> {
     await Promise.all(this.#threads.map((it) => it.close()));
   }

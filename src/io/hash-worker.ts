@@ -1,13 +1,13 @@
 /**
- * What a thread of the hash pool runs. Self-contained on purpose, see start-worker.ts: no imports but types, no outer names.
+ * The code of a hash pool thread. Self-contained on purpose, see start-worker.ts: only type imports, no outer names.
  * While one buffer is hashed, the next is read and the last is written by the thread pool of libuv, so that even a
- * single large file keeps two cores busy. Copies go past the page cache where the file system allows it (O_DIRECT): it takes a
- * fraction of the time, leaves nothing for the final sync, and does not push out what others have cached.
+ * single large file keeps two cores busy. Copies bypass the page cache if the file system allows it (O_DIRECT): that
+ * takes a fraction of the time, leaves nothing for the final sync, and does not evict other cached data.
  */
 import type { Hash } from "node:crypto";
 import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 
-/** One range of a file to hash, and to copy when `copyTo` is there. */
+/** One range of a file to hash, and to copy to `copyTo`, if given. */
 export interface RangeJob {
   file: string;
   offset: number;
@@ -16,12 +16,12 @@ export interface RangeJob {
 }
 
 /**
- * A run: consecutive small files inside one range of bytes, each behind bytes that are known beforehand (its tar header)
+ * A run: consecutive small files inside one range of bytes, each after bytes that are known beforehand (its tar header)
  * and followed by zeros up to a whole block. Read at once, a few MiB.
  */
 export interface RunJob {
   pieces: { file: string; offset: number; length: number }[];
-  /** The expected header bytes of all frames, one behind the other. */
+  /** The expected header bytes of all frames, one after the other. */
   headers: Uint8Array;
   frames: RunFrame[];
 }
@@ -30,21 +30,21 @@ interface RunFrame {
   /** Length of its header. */
   header: number;
   size: number;
-  /** Content and padding take this many bytes. */
+  /** Bytes of content and padding. */
   padded: number;
-  /** New file for the content, made exclusively; not synced. Absent: only hashed. */
+  /** New file for the content, created exclusively; not synced. Absent: only hashed. */
   to?: string | undefined;
 }
 
-/** What a run found of one frame. */
+/** The result of a run for one frame. */
 export interface RunResult {
-  /** Of the content. */
+  /** Digest of the content. */
   digest: Digest;
-  /** Offset inside the run of the first header or padding byte that is not as expected. */
+  /** Offset inside the run of the first unexpected header or padding byte. */
   stray?: number;
 }
 
-/** Shared with a thread: not 0 once nobody wants the result any more. */
+/** Shared with a thread: not 0 once the result is no longer needed. */
 export type StopFlag = Int32Array<SharedArrayBuffer>;
 
 export type WorkerRequest =
@@ -70,7 +70,7 @@ export function hashWorkerMain(): void {
   const port = process.getBuiltinModule("node:worker_threads").parentPort;
   if (port === null) return;
   const CHUNK_BYTES = 2 * 1024 * 1024;
-  /** One is read into, one is hashed; of a copy two more may be on their way to the disk. */
+  /** One is read into, one is hashed; for a copy two more may be written at the same time. */
   const BUFFERS = 4;
   // Unlike O_RDONLY alone, never follows a link and never blocks on a pipe.
   const READ = fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0);
@@ -152,20 +152,20 @@ export function hashWorkerMain(): void {
       };
       next();
     });
-  /** Memory of whole pages, which direct writes want and `Buffer` does not promise. */
+  /** Memory of whole pages, which direct writes need and `Buffer` does not guarantee. */
   const pages = () => Buffer.from(new wasm.Memory({ initial: CHUNK_BYTES / 65536 }).buffer);
 
   const bufferOf = (slot: number) => {
     buffers[slot] ??= pages();
     return buffers[slot];
   };
-  /** A failure shows where the promise is awaited, which may be later. */
+  /** A failure surfaces where the promise is awaited, possibly later. */
   const quiet = (promise: Promise<void>) => {
     promise.catch(() => undefined);
     return promise;
   };
 
-  /** The file that a range is copied to: one handle for whole blocks, one for what lies beside them. */
+  /** The file that a range is copied to: one handle for whole blocks, one for the rest. */
   const openTarget = (file: string) => {
     let fd: number;
     try {
@@ -188,7 +188,7 @@ export function hashWorkerMain(): void {
             await writeFull(direct, file, buffer, 0, whole, position);
             done = whole;
           } catch (error) {
-            // Some file systems take the flag and refuse the writes.
+            // Some file systems accept the flag and refuse the writes.
             if ((error as JobError).code !== "EINVAL") throw error;
           }
         }
@@ -226,7 +226,7 @@ export function hashWorkerMain(): void {
         const nextSlot = (slot + 1) % (to === undefined ? 2 : BUFFERS);
         const nextSize = sizeAt(after);
         if (to !== undefined) writes[slot] = quiet(to.write(here, size, start + position));
-        // The buffer that is read into next may still be on its way to the disk. Reading begins before the hash takes the thread.
+        // The next buffer may still be being written. Reading starts before the hash occupies the thread.
         await writes[nextSlot];
         const reading =
           nextSize > 0 ? quiet(readFull(from, job.file, bufferOf(nextSlot), nextSize, job.offset + after)) : undefined;
@@ -239,7 +239,7 @@ export function hashWorkerMain(): void {
       }
       await Promise.all(writes);
     } finally {
-      // Everything must be over before the buffers are touched again, also when something fails.
+      // Everything must have ended before the buffers are reused, also after a failure.
       await Promise.allSettled(writes);
       writes.length = 0;
       fs.closeSync(from);

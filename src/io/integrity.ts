@@ -1,7 +1,7 @@
 /**
- * What some bytes are expected to be: digests of one or several algorithms, from the parse of manifest or lock on. In these
- * files, and in the provenance of an inventory, it is an SRI string, `sha256-<base64>`, as npm and browsers write it: it is
- * converted here, where they are read and written.
+ * What some bytes are expected to be: digests of one or several algorithms, from the parse of manifest or lock on. In
+ * these files, and in the provenance of an inventory, it is an SRI string, `sha256-<base64>`, as npm and browsers write
+ * it: it is converted here, where they are read and written.
  * @see W3C Subresource Integrity, 3.5 "The integrity attribute"
  */
 import {
@@ -17,24 +17,27 @@ import {
 import type { Established } from "./types.ts";
 
 /**
- * One or several digests with a blank between them: of every algorithm one has to be right. As text it is what people
- * compare, and two expectations are the same when their texts are. One of SHA-256 alone is a {@link Digest}.
+ * One or several digests separated by spaces: one of every algorithm must match. Two expectations are equal when their
+ * texts are. One of SHA-256 alone is a {@link Digest}.
  */
 export type Integrity = AnyDigest | `${AnyDigest} ${string}`;
 
-/** The one form that nearly every lock has, and by the 100,000. */
+/** The form in nearly every lock, up to 100,000 times. */
 const ONE_SHA256 = /^sha256-[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 
 /** `algorithm-base64`, and options, which no version of the specification gives a meaning. */
 const TOKEN = /^([a-z0-9]+)-([A-Za-z0-9+/]+={0,2})(?:\?\S*)?$/;
 
-/** Reads an SRI string; undefined when nothing in it is a digest of an algorithm that is checked here. */
+/** Reads an SRI string; undefined when it has no digest of a supported algorithm. */
 export function parseIntegrity(sri: string): Integrity | undefined {
   if (ONE_SHA256.test(sri)) return `sha256:${Buffer.from(sri.slice(7), "base64").toString("hex")}`;
   return joinDigests(sri.split(/\s+/).flatMap((it) => parseToken(it) ?? []));
 }
 
-/** Reads an SRI string that is exactly what {@link formatIntegrity} writes, but for white space: nothing in it is ignored. */
+/**
+ * Reads an SRI string that is exactly what {@link formatIntegrity} writes, but for white space: nothing in it is
+ * ignored.
+ */
 export function parseWholeIntegrity(sri: string): Integrity | undefined {
   const integrity = parseIntegrity(sri);
   const whole = sri.trim().replace(/\s+/g, " ");
@@ -75,19 +78,19 @@ export function sha256In(integrity: Integrity | undefined): Digest | undefined {
   return digestsIn(integrity).find(isDigest);
 }
 
-/** The algorithms that have to be computed to check it. */
+/** The algorithms needed to check it. */
 export function algorithmsIn(integrity: Integrity | undefined): HashAlgorithm[] {
   return integrity === undefined ? [] : [...new Set(digestsIn(integrity).map(algorithmOf))];
 }
 
-/** Tells whether bytes with these digests are what was expected: every algorithm that is named, not only the strongest. */
+/** Returns whether these digests match the expectation: every named algorithm, not only the strongest. */
 export function isExpected(integrity: Integrity, digests: Digests): boolean {
   return isDigest(integrity) ? integrity === digests.sha256 : wrongAlgorithms(integrity, digests).length === 0;
 }
 
 /**
- * Both sides of a digest that is wrong, as people compare them: of SHA-256 where that is wrong, else of the first algorithm that
- * is. Undefined when all are right.
+ * Both sides of a digest that is wrong, as people compare them: of SHA-256 where that is wrong, else of the first
+ * algorithm that is. Undefined when all are right.
  */
 export function mismatchOf(integrity: Integrity, digests: Digests): { expected: string; actual: string } | undefined {
   const wrong = wrongAlgorithms(integrity, digests);
@@ -104,7 +107,10 @@ function wrongAlgorithms(integrity: Integrity, digests: Digests): HashAlgorithm[
 
 const PUBLISHED: readonly Established[] = ["manifest", "upstream-signed", "upstream-checksum"];
 
-/** Which algorithm the digest had that was given or published: the first of those expected, SHA-256 where nothing else is known. */
+/**
+ * Which algorithm the digest had that was given or published: the first of those expected, SHA-256 where nothing else
+ * is known.
+ */
 export function publishedAlgorithm(established: Established, integrity?: Integrity): { algorithm?: HashAlgorithm } {
   if (!PUBLISHED.includes(established)) return {};
   return { algorithm: algorithmsIn(integrity)[0] ?? "sha256" };

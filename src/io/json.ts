@@ -1,12 +1,15 @@
 /**
- * JSON from outside. V8 parses any depth, but everything that walks the value afterwards (stringify, validation) calls itself
- * for each level and ends in "Maximum call stack size exceeded"; so depth is bounded before.
+ * JSON from outside. V8 parses any depth, but everything that walks the value afterwards (stringify, validation) is
+ * recursive and fails with "Maximum call stack size exceeded"; so depth is limited first.
  */
 
-/** Levels of lists and objects; the deepest that we write or read has 8. */
+/** Levels of lists and objects; the deepest that airferry writes or reads has 8. */
 const MAX_JSON_DEPTH = 64;
 
-/** Parses JSON. @throws {SyntaxError} when it is not JSON, or deeper than {@link MAX_JSON_DEPTH}: the message is fit for people */
+/**
+ * Parses JSON. @throws {SyntaxError} when it is not JSON, or deeper than {@link MAX_JSON_DEPTH}: the message is
+ * readable
+ */
 export function parseJson(text: string): unknown {
   // Parsed first: brackets can only be counted once it is known where strings end.
   const value: unknown = JSON.parse(text);

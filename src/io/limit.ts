@@ -1,39 +1,40 @@
 /**
- * Work that runs side by side, a few pieces at a time, and ends together: a failure aborts the siblings of the piece that failed,
- * and is thrown when all of them have ended. No work outlives the call, so whoever opened a file may close it afterwards.
+ * Structured concurrency: runs several pieces of work at once that end together. A failure aborts the siblings of the
+ * failed piece, and is thrown when all of them have ended. No work outlives the call, so callers may close their files
+ * afterwards.
  *
- * The signal goes with the work, however deep it calls: `currentSignal()` there is the one of the innermost call around it.
- * Whatever waits or moves bytes (requests, retries, copies, hashes) ends when it is aborted.
+ * The signal is available at any call depth: `currentSignal()` returns that of the innermost enclosing call. Everything
+ * that waits or moves bytes (requests, retries, copies, hashes) ends when it is aborted.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
 const signals = new AsyncLocalStorage<AbortSignal | undefined>();
 
-/** The signal that the calling work has to end by; undefined where nobody gave one. */
+/** The signal of the calling work; undefined if there is none. */
 export function currentSignal(): AbortSignal | undefined {
   return signals.getStore();
 }
 
-/** A place where work may end. @throws the signal's reason once it is aborted */
+/** A point where work may end. @throws the signal's reason once it is aborted */
 export function throwIfAborted(): void {
   currentSignal()?.throwIfAborted();
 }
 
-/** Runs `work` under a signal, beside the one that it would have anyway. */
+/** Runs `work` under an additional signal. */
 export function runUnder<R>(signal: AbortSignal, work: () => Promise<R>): Promise<R> {
   const outer = currentSignal();
   return signals.run(outer === undefined ? signal : AbortSignal.any([outer, signal]), work);
 }
 
-/** Runs `work` to its end whatever is aborted around it: for what leaves things in order. */
+/** Runs `work` to its end even if the surrounding work is aborted: for cleanup. */
 export function runToEnd<R>(work: () => Promise<R>): Promise<R> {
   return signals.run(undefined, work);
 }
 
 /**
- * Calls `work` for every item, at most `limit` at once, started in order. After the first failure nothing new is started and what
- * runs is aborted; when all of it has ended, that failure is thrown. Likewise, with the signal's reason, when the caller's own
- * signal is aborted. The reason that siblings see is an AbortError, never somebody else's failure.
+ * Calls `work` for every item, at most `limit` at once, started in order. After the first failure nothing new is
+ * started and running work is aborted; when all of it has ended, that failure is thrown. The same happens, with the
+ * signal's reason, when the caller's own signal is aborted. Siblings see an AbortError, never another item's failure.
  */
 export async function eachLimited<T>(
   items: Iterable<T>,

@@ -1,6 +1,7 @@
 /**
- * Files that airferry writes for itself as JSON (lock, state, floor, records): all are read the same way. What does not fit its
- * schema is refused with the path of each fault, whoever wrote it: another version, a merge, an editor, a torn write.
+ * Files that airferry writes for itself as JSON (lock, state, floor, records): all are read the same way. A file that
+ * violates its schema is refused with the path of each fault, whatever the cause: another version, a merge, an editor,
+ * a torn write.
  */
 import { z } from "zod";
 import { AirferryError, type ErrorCode, type Problem } from "../errors.ts";
@@ -17,18 +18,18 @@ interface OwnFile {
   what: string;
   code: ErrorCode;
   hint: string;
-  /** Key and value of the format's version; another one is told apart from a broken file. */
+  /** Key and value of the format's version; another version is distinguished from a broken file. */
   version?: { key: string; value: number };
 }
 
 const MAX_PROBLEMS = 20;
-/** What git, Mercurial and diff3 leave where two versions met. */
+/** Conflict marks of git, Mercurial and diff3. */
 const MERGE_MARKER = /^(?:<{7}|={7}|>{7}|\|{7})(?: .*)?$/m;
 
-/** A digest as it is. */
+/** A digest in its canonical form. */
 export const digestSchema = z.custom<Digest>(isDigest, "expected sha256: and 64 lower-case hex digits");
 
-/** A digest that stands as bare hex in its file. */
+/** A digest as bare hex in its file. */
 export const hexDigestSchema = z.string().transform((hex, { issues }): Digest => {
   const digest = parseHex(hex);
   if (digest !== undefined) return digest;
@@ -46,7 +47,7 @@ export const sriSchema = z.string().transform((sri, { issues }): Integrity => {
 
 /**
  * Parses one of airferry's own files.
- * @throws {AirferryError} with the code that is given, `problems` one by one
+ * @throws {AirferryError} with the given code, `problems` one by one
  */
 export function parseOwn<S extends z.ZodType>(schema: S, text: string, about: OwnFile): z.output<S> {
   const { file, what, code, version } = about;
@@ -60,7 +61,7 @@ export function parseOwn<S extends z.ZodType>(schema: S, text: string, about: Ow
     if (marker === null) throw refused(`not JSON: ${printable((cause as Error).message, 200)}`, { cause });
     const line = text.slice(0, marker.index).split("\n").length;
     throw refused(`line ${line} has the marks of a merge: "${printable(marker[0], 80)}"`, {
-      hint: `take one side of it as it is; or ${about.hint}`,
+      hint: `use one side of it unchanged; or ${about.hint}`,
       cause,
     });
   }
@@ -83,7 +84,7 @@ export function parseOwn<S extends z.ZodType>(schema: S, text: string, about: Ow
   throw refused(`${where}${first?.message}${more > 0 ? ` (and ${more} more)` : ""}`, { problems, cause: parsed.error });
 }
 
-/** The same for a note whose loss only costs work: undefined for whatever is not one. */
+/** The same for a record whose loss only costs work: undefined if invalid. */
 export function parseNote<S extends z.ZodType>(schema: S, text: string): z.output<S> | undefined {
   try {
     return schema.safeParse(parseJson(text)).data;
@@ -92,7 +93,7 @@ export function parseNote<S extends z.ZodType>(schema: S, text: string): z.outpu
   }
 }
 
-/** `["entries", 0, "name"]` as `entries[0].name`; what a file has for a key is shown as text of one line. */
+/** `["entries", 0, "name"]` as `entries[0].name`; keys of the file are shown on one line. */
 function formatKeys(path: readonly PropertyKey[]): string {
   return path
     .map((key, index) =>
@@ -115,6 +116,6 @@ function faultOf(issue: z.core.$ZodIssue, root: unknown): string {
     case "custom":
       return `${issue.message}, ${got}`;
     default:
-      return `not what airferry writes, ${got}`;
+      return `not written by airferry, ${got}`;
   }
 }

@@ -1,13 +1,13 @@
 /**
- * How long parsers may hold the main thread: those that can pause do so every 50 ms, so that a signal is heeded at once, and
- * stop for good after a time that no honest input needs. What cannot pause runs in a thread (parser-thread.ts).
+ * How long parsers may hold the main thread: those that can pause do so every 50 ms, so that a signal is handled at
+ * once, and stop after a time that no honest input needs. Those that cannot pause run in a thread (parser-thread.ts).
  */
 import { setImmediate } from "node:timers/promises";
 import { throwIfAborted } from "./limit.ts";
 
-/** The thread is given back after so long. */
+/** Time after which the thread is released. */
 const SLICE_MS = 50;
-/** Of the parser's own work, not of waiting: the largest real metadata takes a tenth of it on a slow machine. */
+/** Covers the parser's own work, not waiting: the largest real metadata takes a tenth of it on a slow machine. */
 const MAX_PARSE_MS = 5 * 60_000;
 
 /** One parser's turns. */
@@ -16,17 +16,17 @@ export class Pace {
   #since = performance.now();
   #spentMs = 0;
 
-  /** @param tooLong makes the error for input that takes more time than any honest one */
+  /** @param tooLong creates the error for input that takes too long */
   constructor(tooLong: (fault: string) => Error) {
     this.#tooLong = () => tooLong(`it takes more than ${MAX_PARSE_MS / 60_000} minutes to read`);
   }
 
-  /** To be asked after every piece of work of a few milliseconds; when true, {@link rest} is due. */
+  /** Call it after every few milliseconds of work; when true, {@link rest} is due. */
   get isDue(): boolean {
     return performance.now() - this.#since > SLICE_MS;
   }
 
-  /** Lets signals and other work through. @throws the reason when the work that it parses for is aborted (limit.ts) */
+  /** Lets signals and other work run. @throws the reason when the surrounding work is aborted (limit.ts) */
   async rest(): Promise<void> {
     this.#spentMs += performance.now() - this.#since;
     if (this.#spentMs > MAX_PARSE_MS) throw this.#tooLong();
@@ -35,7 +35,7 @@ export class Pace {
     this.#since = performance.now();
   }
 
-  /** Waits for something else, whose time is not the parser's. */
+  /** Waits for something whose time does not count as the parser's. */
   async wait<T>(work: Promise<T>): Promise<T> {
     this.#spentMs += performance.now() - this.#since;
     try {
@@ -46,7 +46,7 @@ export class Pace {
   }
 }
 
-/** Runs work that yields wherever it may pause, with pauses. */
+/** Runs work that yields where it may pause, with pauses. */
 export async function inTurns<T>(work: Generator<void, T>, pace: Pace): Promise<T> {
   for (;;) {
     const { done, value } = work.next();
@@ -55,7 +55,7 @@ export async function inTurns<T>(work: Generator<void, T>, pace: Pace): Promise<
   }
 }
 
-/** Runs the same without a pause, for little of it. */
+/** The same without pauses, for small work. */
 export function atOnce<T>(work: Generator<void, T>): T {
   for (;;) {
     const { done, value } = work.next();

@@ -1,22 +1,22 @@
 /**
- * Runs a parser in a thread of its own, for work that cannot pause (see pace.ts): the main thread stays free for signals, and
- * the thread is ended when it takes too long or too much memory.
+ * Runs a parser in a separate thread, for work that cannot pause (see pace.ts): the main thread stays free for signals,
+ * and the thread is terminated when it takes too long or too much memory.
  */
 import { getAsset, isSea } from "node:sea";
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { AirferryError, type ErrorCode, type ErrorDetail } from "../errors.ts";
 import { currentSignal, throwIfAborted } from "./limit.ts";
 
-/** So few bytes of YAML are parsed in less time than a thread takes to start: where they came from, not in a thread. */
+/** Up to this size YAML is parsed faster than a thread starts, so it is parsed in place. */
 export const FEW_BYTES = 8 * 1024;
 
 const MAX_MS = 2 * 60_000;
 const MAX_HEAP_MIB = 1024;
 
-/** What src/parser-worker.ts can run. */
+/** The parsers of src/parser-worker.ts. */
 type ParserName = "bzip2" | "chart" | "chartImages" | "chartIndex" | "manifest" | "modules";
 
-/** One parser: what it returns or throws goes back as plain data. */
+/** One parser: its result or error is returned as plain data. */
 type Parser = (bytes: Uint8Array, args: unknown[]) => Promise<unknown>;
 
 /** Its name among the assets of the single-file build (scripts/lib/build-binary.ts). */
@@ -30,25 +30,25 @@ interface Work {
 
 type Reply = { value: unknown } | { error: { message: string; code: ErrorCode | undefined; detail: ErrorDetail } };
 
-/** What a parser works on, and what becomes of one that does not end. */
+/** A parser's input and limits. */
 interface ThreadWork {
   bytes: Uint8Array;
   /** Further arguments: plain data. */
   args?: readonly unknown[];
-  /** Most time that it may take; two minutes where nothing is said. */
+  /** Maximum time; default two minutes. */
   maxMs?: number;
-  /** Makes the error for input on which it ran out of time or memory (1 GiB). */
+  /** Creates the error for input that exceeds the time or memory (1 GiB). */
   tooMuch(fault: string): AirferryError;
 }
 
 /**
- * Runs the parser on a copy of the bytes and returns what it returns, a copy too.
+ * Runs the parser on a copy of the bytes and returns a copy of its result.
  * @throws {AirferryError} what the parser threw, or `tooMuch`
  */
 export async function runInThread<T>(parser: ParserName, work: ThreadWork): Promise<T> {
   throwIfAborted();
   const { maxMs = MAX_MS, tooMuch } = work;
-  // A copy of its own: sent as it is, a part of a large buffer would bring all of it along.
+  // A copy: otherwise a part of a large buffer would transfer all of it.
   const bytes = Uint8Array.from(work.bytes);
   const data: Work = { parser, bytes, args: [...(work.args ?? [])] };
   const resourceLimits = { maxOldGenerationSizeMb: MAX_HEAP_MIB };
@@ -83,10 +83,10 @@ export async function runInThread<T>(parser: ParserName, work: ThreadWork): Prom
   }
 }
 
-/** The thread's side: runs the one parser that it was started for, and answers. */
+/** The thread's side: runs the parser that it was started for, and replies. */
 export async function answerInThread(parsers: Readonly<Record<ParserName, Parser>>): Promise<void> {
   const { parser, bytes, args } = workerData as Work;
-  // Bundled, libraries no longer stand in node_modules, and Node would warn people about what is old in them.
+  // In a bundle, libraries are not in node_modules, and Node would print their deprecation warnings.
   process.noDeprecation = true;
   let reply: Reply;
   try {

@@ -1,6 +1,7 @@
 /**
- * The one grammar of paths: which strings of a manifest, an inventory or upstream's metadata may become a path. It is held
- * where such a string is read (manifest, import) and again where it is used ({@link pathIn}). docs/format.md, "Entry paths".
+ * The one grammar of paths: which strings of a manifest, an inventory or upstream's metadata may become a path. It is
+ * checked where such a string is read (manifest, import) and again where it is used ({@link pathIn}). docs/format.md,
+ * "Entry paths".
  */
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
@@ -8,9 +9,9 @@ import { printable } from "./printable.ts";
 
 /** Longest path, in bytes of UTF-8. */
 const MAX_PATH_BYTES = 1024;
-/** Longest segment, in bytes of UTF-8: what common file systems hold. */
+/** Longest segment, in bytes of UTF-8: the limit of common file systems. */
 const MAX_SEGMENT_BYTES = 255;
-/** Longest name of an artifact: with what is put behind it (`.iso`, `-debuginfo`) it still is one segment. */
+/** Longest name of an artifact: with a suffix (`.iso`, `-debuginfo`) it is still one segment. */
 export const MAX_NAME_BYTES = 200;
 /** Longest name of a stream. */
 export const MAX_STREAM_BYTES = 64;
@@ -24,7 +25,7 @@ export const UNSAFE_CHARACTER =
 const PLAIN = /^[A-Za-z0-9+~^=@_%,()[\]{}!#$&';:. /-]*$/;
 const DRIVE = /^[A-Za-z]:/;
 
-/** Says what is wrong with a relative path, `/` between its segments; undefined when it is legal. */
+/** Returns what is wrong with a relative path, `/` between its segments; undefined when it is legal. */
 export function checkPath(path: string): string | undefined {
   if (path === "") return "it is empty";
   if (path.startsWith("/")) return "it is absolute";
@@ -34,8 +35,8 @@ export function checkPath(path: string): string | undefined {
   if (!plain) {
     if (!path.isWellFormed()) return "it is not well-formed Unicode";
     if (UNSAFE_CHARACTER.test(path)) return "it has a control or invisible character";
-    // What a decoder writes for bytes that it could not read: on no disk is there a file of that name.
-    if (path.includes("\ufffd")) return "it is no UTF-8";
+    // The replacement character of decoders: no file on disk has that name.
+    if (path.includes("\ufffd")) return "it is not UTF-8";
     if (path.normalize("NFC") !== path) return "it is not in Unicode normalisation form C";
   }
   const size = plain ? path.length : Buffer.byteLength(path);
@@ -49,27 +50,31 @@ export function checkPath(path: string): string | undefined {
   return undefined;
 }
 
-/** Says what is wrong with a file's name, which is a path of one segment; undefined when it is legal. */
+/** Returns what is wrong with a file name, a path of one segment; undefined when it is legal. */
 export function checkFileName(name: string): string | undefined {
   return name.includes("/") ? "it has a slash" : checkPath(name);
 }
 
-/** Says what is wrong with the name of an artifact or, with its own `maxBytes`, of a stream; undefined when it is legal. */
+/**
+ * Returns what is wrong with the name of an artifact or, with another `maxBytes`, of a stream; undefined when it is
+ * legal.
+ */
 export function checkName(name: string, maxBytes = MAX_NAME_BYTES): string | undefined {
-  if (!NAME.test(name)) return "it must start with a letter or digit and hold only letters, digits, '.', '_' and '-'";
+  if (!NAME.test(name))
+    return "it must start with a letter or digit and contain only letters, digits, '.', '_' and '-'";
   return name.length > maxBytes ? `it is longer than ${maxBytes} bytes` : undefined;
 }
 
-/** Tells whether a text is the name of a stream. */
+/** Returns whether a text is the name of a stream. */
 export function isStreamName(text: string): boolean {
   return checkName(text, MAX_STREAM_BYTES) === undefined;
 }
 
 /**
- * Returns the path of `path` below `folder`: the way to use a string that somebody else wrote as a path. Links that stand in the
- * folder are the caller's business.
- * @param where says in messages where the string stands: `builder.imageconfig.iso_name`
- * @throws {AirferryError} ERR_PATH_UNSAFE when it is no legal path
+ * Returns the path of `path` below `folder`: required for using a foreign string as a path. The caller handles links in
+ * the folder.
+ * @param where place of the string, for messages: `builder.imageconfig.iso_name`
+ * @throws {AirferryError} ERR_PATH_UNSAFE when it is not a legal path
  */
 export function pathIn(folder: string, path: string, where = "path"): string {
   const fault = checkPath(path);
@@ -77,7 +82,7 @@ export function pathIn(folder: string, path: string, where = "path"): string {
   throw new AirferryError("ERR_PATH_UNSAFE", `cannot use ${where} ${quoted(path)} as a path: ${fault}`, {
     path: where,
     expected: "a relative path without '.' and '..' segments, backslashes or control characters",
-    hint: `change it where it was packed, in ${where}, and pack again`,
+    hint: `change ${where} where it was packed, and pack again`,
   });
 }
 
@@ -87,7 +92,7 @@ export function fileIn(folder: string, name: string, where = "name"): string {
   throw new AirferryError("ERR_PATH_UNSAFE", `cannot use ${where} ${quoted(name)} as a file's name: it has a slash`, {
     path: where,
     expected: "a name without a slash",
-    hint: `change it where it was packed, in ${where}, and pack again`,
+    hint: `change ${where} where it was packed, and pack again`,
   });
 }
 

@@ -1,20 +1,20 @@
 /**
- * The one way in which text of others (upstream, media, clients, catalogs) gets into a message, a log, a table or a page: what it
- * shows is what it holds, on one line, and it drives no terminal. No imports.
+ * The only way for foreign text (upstream, media, clients, catalogs) into a message, a log, a table or a page: it is
+ * shown literally, on one line, and cannot control a terminal. No imports.
  */
 
 /**
- * Controls (C0, DEL, C1), line and paragraph separators, marks that reorder or join text, all that is invisible by default (tags,
- * fillers, variation selectors), and halves of surrogate pairs.
+ * Controls (C0, DEL, C1), line and paragraph separators, marks that reorder or join text, everything invisible by
+ * default (tags, fillers, variation selectors), and lone surrogates.
  */
 const UNSAFE_CHARACTER = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{DI}]/gu;
-/** More marks on one letter than any script has: they paint over the lines around. */
+/** More marks on one letter than any script has: they would cover neighbouring lines. */
 const STACKED_MARKS = /(?<=\p{M}{4})\p{M}+/gu;
 const PLAIN = /^[ -~]*$/;
 
 /**
- * Makes foreign text fit to be shown: whatever is unsafe becomes `\u{…}` with its hexadecimal number, line breaks too, and what is
- * longer than `maxLength` UTF-16 units is cut, with an ellipsis. Applied twice it gives the same.
+ * Makes foreign text safe to show: unsafe characters and line breaks become `\u{…}` with their hexadecimal number, and
+ * text longer than `maxLength` UTF-16 units is truncated with an ellipsis. Idempotent.
  */
 export function printable(text: string, maxLength = Number.POSITIVE_INFINITY): string {
   const cut = text.length > maxLength ? text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "") : text;
@@ -22,18 +22,18 @@ export function printable(text: string, maxLength = Number.POSITIVE_INFINITY): s
   return cut.length < text.length ? `${shown}…` : shown;
 }
 
-/** The same for a text of several lines that is ours in its form (a rendered file, a table): line feeds and tabs stay. */
+/** The same for multi-line text formatted by airferry (a rendered file, a table): line feeds and tabs stay. */
 export function printableLines(text: string): string {
   return text.replace(/[^\n\t]+/g, (part) => printable(part));
 }
 
-/** Formats a value as JSON in which every unsafe character is escaped: the same value, fit for a terminal. */
+/** Formats a value as JSON in which every unsafe character is escaped: the same value, safe for a terminal. */
 export function printableJson(value: unknown, indent?: number): string {
   const text = JSON.stringify(value, undefined, indent) ?? "null";
   return text.replace(UNSAFE_CHARACTER, (it) => (it === "\n" ? it : jsonEscaped(it)));
 }
 
-/** Columns that a printable text takes on a terminal: wide ones of East Asia and emoji two, combining marks none. */
+/** Columns of a printable text on a terminal: wide ones of East Asia and emoji two, combining marks none. */
 export function columnsOf(text: string): number {
   if (PLAIN.test(text)) return text.length;
   let columns = 0;

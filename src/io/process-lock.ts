@@ -1,6 +1,6 @@
 /**
- * A lock that one process at a time holds, as a file that names its holder. A holder that was killed is noticed: by its
- * process id together with the time that process started, so that a reused id is not mistaken for it.
+ * A lock held by one process at a time, as a file that names its holder. A killed holder is detected by its process id
+ * together with the start time of that process, so that a reused id is not mistaken for it.
  */
 import { randomBytes } from "node:crypto";
 import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -9,25 +9,26 @@ import { AirferryError } from "../errors.ts";
 import { ioError } from "./atomic.ts";
 import { parseJson } from "./json.ts";
 
-/** A lock that is held. */
+/** A held lock. */
 export interface HeldLock {
-  /** Lets go; harmless when done twice. */
+  /** Releases the lock; harmless when repeated. */
   release(): Promise<void>;
 }
 
 /**
  * Takes the lock at `file`, whose folder must exist.
- * @throws {AirferryError} ERR_BUSY while another process lives that holds it, or one on another host does
+ * @throws {AirferryError} ERR_BUSY while a living process, or one on another host, holds it
  */
 export async function takeLock(file: string, what: string): Promise<HeldLock> {
   const mine = `${JSON.stringify({ pid: process.pid, started: await startOf(process.pid), host: hostname() })}\n`;
   const own = `${file}.${process.pid}-${randomBytes(4).toString("hex")}`;
   try {
-    // On the disk before it has its name: after a power loss a lock without a holder could not be told from one that is held.
+    // On the disk before it has its name: after a power loss a lock without a holder could not be distinguished from a
+    // held one.
     await writeFile(own, mine, { flag: "wx", mode: 0o644, flush: true });
     for (let attempt = 0; attempt < 20; attempt++) {
       try {
-        // The name appears with its content, or not at all.
+        // The name appears only with its content.
         await claim(own, file, mine);
         return { release: () => releaseLock(file, mine) };
       } catch (error) {
@@ -47,7 +48,10 @@ export async function takeLock(file: string, what: string): Promise<HeldLock> {
   }
 }
 
-/** Makes `file` with the content of `own`; fails with EEXIST when it is there. FAT has no links: there it is a plain new file. */
+/**
+ * Creates `file` with the content of `own`; fails with EEXIST when it exists. FAT has no links: there it is a plain new
+ * file.
+ */
 async function claim(own: string, file: string, mine: string): Promise<void> {
   try {
     await link(own, file);
@@ -68,7 +72,7 @@ function busy(file: string, what: string, holder: Holder | undefined): AirferryE
   const who = holder === undefined ? "somebody" : `process ${holder.pid} on ${holder.host}`;
   return new AirferryError("ERR_BUSY", `cannot use "${what}": ${who} is working on it`, {
     path: file,
-    hint: `wait until it is done; if you know that it is gone, remove "${file}"`,
+    hint: `wait until it has finished; if you know that it no longer runs, remove "${file}"`,
   });
 }
 
@@ -84,7 +88,7 @@ function parseHolder(text: string): Holder | undefined {
 }
 
 async function isAlive(holder: Holder): Promise<boolean> {
-  // What runs on another host that shares the file system cannot be seen from here.
+  // Processes on another host that shares the file system are not visible here.
   if (holder.host !== hostname()) return true;
   try {
     process.kill(holder.pid, 0);
@@ -94,19 +98,19 @@ async function isAlive(holder: Holder): Promise<boolean> {
   return (await startOf(holder.pid)) === holder.started;
 }
 
-/** When a process started, in the kernel's ticks since boot, with the boot it belongs to; empty where that cannot be told. */
+/** When a process started, in the kernel's ticks since boot, with the boot it belongs to; empty if unknown. */
 async function startOf(pid: number): Promise<string> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "latin1");
     const boot = (await readFile("/proc/sys/kernel/random/boot_id", "latin1")).trim();
-    // Fields are counted from behind the name, which may hold spaces and parentheses.
+    // Fields are counted after the name, which may contain spaces and parentheses.
     return `${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? ""}@${boot}`;
   } catch {
     return "";
   }
 }
 
-/** Takes a dead holder's lock away, unless somebody was faster and it is a new one by now: that one is put back. */
+/** Removes a dead holder's lock, unless another process was faster and it is a new one: that one is restored. */
 async function breakLock(file: string, stale: string): Promise<void> {
   const aside = `${file}.stale-${randomBytes(4).toString("hex")}`;
   try {

@@ -1,6 +1,6 @@
 /**
- * The one place that decides what of a URL may be shown or recorded, and that takes secrets out of text on its way to anybody:
- * messages, logs, inventories, locks, journals. No imports. docs/fetch.md, "Secrets".
+ * Decides which parts of a URL may be shown or recorded, and removes secrets from all outgoing text: messages, logs,
+ * inventories, locks, journals. No imports. docs/fetch.md, "Secrets".
  */
 
 /** Nothing to hide, or all of it hidden: by far the most common. */
@@ -10,9 +10,9 @@ const HIDDEN = "***";
 const SCHEME = /^(?:[a-z][a-z0-9+.-]*:)?\/\//i;
 
 /**
- * What may be shown and recorded of a URL: scheme, host, port and path. User and password become `***@`, a query `?***`, whatever
- * is in it, and a fragment goes: what grants access may have any name. Text that is no URL, or that may have been meant otherwise
- * than it reads (a password with `/`, `\`, `#` or `?` in it), loses all before its last `@`. Applied twice it gives the same.
+ * The part of a URL that may be shown and recorded: scheme, host, port and path. User and password become `***@`, any
+ * query `?***`, and a fragment is dropped: secrets may have any name. Text that is not a URL, or is ambiguous (a
+ * password with `/`, `\`, `#` or `?` in it), loses everything before its last `@`. Idempotent.
  */
 export function redactUrl(url: string | URL): string {
   const text = typeof url === "string" ? url : url.href;
@@ -23,7 +23,7 @@ export function redactUrl(url: string | URL): string {
   const { host, port, pathname, username, password, search, hash } = new URL(text);
   const hasUser = username !== "" || password !== "";
   const at = pathname.lastIndexOf("@");
-  // An @ behind the one that ends user and password: then it may be the password that has the first.
+  // An @ after the one that ends user and password: the first may belong to the password.
   if (hasUser && (search + hash).includes("@")) return `${scheme}${HIDDEN}`;
   if (hasUser && at > 1) return redactMalformed(scheme, `${HIDDEN}${pathname.slice(at)}${search}`);
   // In `http://DOM\user:pw@proxy` and `http://user:77/pw@host` the password is read as a part of the path.
@@ -39,17 +39,17 @@ function redactMalformed(scheme: string, rest: string): string {
   const place = rest.slice(at + 1);
   const shown = place
     .replace(/[?#].*$/s, (it) => (it.startsWith("?") ? "?***" : ""))
-    // No number and no path: a password whose host is missing. PORT is the word for one in our own hints.
+    // No number and no path: a password whose host is missing. PORT is the placeholder in airferry's own hints.
     .replace(/^([^:/\\[\]]*):(?!(?:\d{0,5}|PORT)(?:[/\\?]|$))[^/\\?]*/, "$1:***");
   return `${scheme}${at >= 0 ? "***@" : ""}${scheme === "" && at < 0 ? rest.replace(/[?#].*$/s, "") : shown}`;
 }
 
-/** As far as a quotation mark where a URL stands in quotation marks, else as far as a blank. */
+/** Up to a quotation mark if the URL is quoted, otherwise up to white space. */
 const URLS = /(["'<])([a-z][a-z0-9+.-]*:\/\/[^"'<>\n]+)(?=["'>])|[a-z][a-z0-9+.-]*:\/\/[^\s"'<>]+/gi;
 const TRAILING = /[.,:;)\]}]+$/;
 const HEADER_VALUES = /\b(bearer|basic)\s+[A-Za-z0-9+/_=.~-]{6,}/gi;
 
-/** A text of whatever origin with every URL in it redacted, and values of Authorization headers blanked. */
+/** Any text with every URL in it redacted, and values of Authorization headers blanked. */
 export function redactText(text: string): string {
   if (!text.includes("://") && !/bearer|basic/i.test(text)) return text;
   return text

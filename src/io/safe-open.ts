@@ -1,11 +1,11 @@
 /**
- * Opens files that somebody else put there: regular files only, links never followed, sizes capped before reading.
+ * Opens untrusted files: regular files only, links never followed, sizes limited before reading.
  */
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 
-/** O_NONBLOCK keeps a named pipe from holding the open for ever; it means nothing for regular files. */
+/** O_NONBLOCK prevents a named pipe from blocking the open forever; it has no effect on regular files. */
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 
 /** An open regular file; the caller closes `handle`. */
@@ -55,7 +55,7 @@ export async function readSmall(file: string, maxBytes: number): Promise<Buffer>
   const { handle, size } = await openRegular(file);
   try {
     if (size > maxBytes) throw tooLarge(file, maxBytes, size);
-    // One byte more shows a file that grows meanwhile.
+    // One byte more detects a file that grows meanwhile.
     const buffer = Buffer.allocUnsafe(size + 1);
     let filled = 0;
     while (filled < buffer.length) {
@@ -81,7 +81,7 @@ function tooLarge(file: string, maxBytes: number, size: number): AirferryError {
       path: file,
       expected: `at most ${maxBytes} bytes`,
       actual: `${size} bytes`,
-      hint: "do not use it: nothing that airferry writes is as large; copy it again, or ask for it again",
+      hint: "do not use it: airferry never writes a file this large; copy it again, or ask for it again",
     },
   );
 }

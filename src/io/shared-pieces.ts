@@ -1,6 +1,6 @@
 /**
- * Memory that threads share, lent out in pieces: bytes are received into a piece, written from it and hashed from it by other
- * threads, without a copy. It consists of whole pages, as writes past the page cache want it (O_DIRECT).
+ * Memory that threads share, lent out in pieces: bytes are received into a piece, written from it and hashed from it by
+ * other threads, without a copy. It consists of whole pages, as writes that bypass the page cache require (O_DIRECT).
  */
 
 /** Direct writes start and end at multiples of this, in the file and in memory; a multiple of what any disk asks for. */
@@ -15,12 +15,12 @@ const wasm = Reflect.get(globalThis, "WebAssembly") as {
   Memory: new (of: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer };
 };
 
-/** One piece, {@link PIECE_BYTES} long. Whoever takes it gives it back, once, when no thread looks at it any more. */
+/** One piece, {@link PIECE_BYTES} long. The holder returns it, once, when no thread uses it any more. */
 export interface Piece {
   readonly bytes: Uint8Array<SharedArrayBuffer>;
 }
 
-/** A fixed number of pieces. Pages that were never used cost nothing. */
+/** A fixed number of pieces. Unused pages cost nothing. */
 export class SharedPieces {
   readonly #free: Piece[];
   readonly #waiting: ((piece: Piece) => void)[] = [];

@@ -1,21 +1,21 @@
-/** Words of commands that are printed for people to run: quoted as a POSIX shell needs them. No imports. */
+/** Words of commands printed for people to run, quoted for a POSIX shell. No imports. */
 
 const PLAIN_WORD = /^[A-Za-z0-9_@%+=:,./-]+$/;
 
-/** One word as a shell reads it back: as it is where it needs no quotes. */
+/** One word for a shell, quoted only if needed. */
 export function shellWord(text: string): string {
   return PLAIN_WORD.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Several words with blanks between them. */
+/** Several words, separated by spaces. */
 export function shellWords(words: readonly string[]): string {
   return words.map(shellWord).join(" ");
 }
 
-/** What modules below the command line, which do not know what the manifest is called, write for it in commands. */
+/** Placeholder for the manifest's path in commands, for modules that do not know the path. */
 const MANIFEST_PLACE = /\bairferry (check|lock|pack|plan) MANIFEST\b/g;
 
-/** A text with the manifest's path, as the user typed it, in the commands that it names. */
+/** A text with the manifest's path, as typed by the user, in its commands. */
 export function withManifestName(text: string, file: string): string {
   return text.replace(MANIFEST_PLACE, (_, verb: string) => `airferry ${verb} ${shellWord(file)}`);
 }

@@ -1,5 +1,5 @@
 /**
- * What a file system has room for: bytes, inodes, and the largest single file.
+ * Capacity of a file system: bytes, inodes, and the largest single file.
  */
 import { statfsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
@@ -10,24 +10,24 @@ import { formatBytes, plural } from "./format.ts";
 export const MAKE_ROOM = "free some space and run the same command again";
 export const MAKE_INODES = "remove files there, or use a file system with more inodes, and run the same command again";
 
-/** The failed write has freed what it had begun: near to none is none. */
+/** The failed write has freed its partial data: almost none counts as none. */
 const FEW_FILES = 16;
 const FEW_BYTES = 1024 * 1024;
 
-/** Room on the file system that holds a path. */
+/** Capacity of the file system of a path. */
 interface Space {
-  /** Bytes that an unprivileged user may still write. */
+  /** Bytes that an unprivileged user can still write. */
   freeBytes: number;
-  /** Files that may still be made; infinite where the file system does not count them. */
+  /** Files that can still be created; infinite if the file system does not count them. */
   freeFiles: number;
-  /** Largest file it can hold, as far as known. */
+  /** Largest possible file, if known. */
   maxFileBytes: number;
 }
 
 const FAT_MAGIC = 0x4d44;
 const FAT_MAX_FILE_BYTES = 4 * 1024 ** 3 - 1;
 
-/** Asks the file system that `folder` (which must exist) is on. */
+/** Queries the file system of `folder`, which must exist. */
 export async function readSpace(folder: string): Promise<Space> {
   const it = await statfs(folder);
   return {
@@ -37,7 +37,7 @@ export async function readSpace(folder: string): Promise<Space> {
   };
 }
 
-/** Bytes free where `folder` is or would be made. */
+/** Free bytes where `folder` is or would be created. */
 export async function freeBytesAt(folder: string): Promise<number> {
   for (let at = resolve(folder); ; at = dirname(at)) {
     const space = await readSpace(at).catch(() => undefined);
@@ -47,8 +47,8 @@ export async function freeBytesAt(folder: string): Promise<number> {
 }
 
 /**
- * What a write that failed for want of room wanted: both faults have one code, and only the file system says which. Inodes are
- * what is missing where none, or next to none, is left while bytes are.
+ * What a write lacked that failed with ENOSPC: bytes and inodes share one code, and only the file system shows which.
+ * Inodes are missing if (almost) none are left while bytes are.
  */
 export function spaceFault(path: string, code: string): string {
   if (code === "EDQUOT") return "the quota of this user is used up";
@@ -64,7 +64,7 @@ export function spaceFault(path: string, code: string): string {
   }
 }
 
-/** What is going to be written. */
+/** What will be written. */
 interface SpaceNeed {
   bytes: number;
   files: number;
@@ -73,8 +73,8 @@ interface SpaceNeed {
 }
 
 /**
- * Refuses before the first byte what would not fit.
- * @throws {AirferryError} ERR_SPACE with the bytes or files that are missing; ERR_FILE_TOO_LARGE
+ * Refuses before the first byte if it would not fit.
+ * @throws {AirferryError} ERR_SPACE with the missing bytes or inodes; ERR_FILE_TOO_LARGE
  */
 export async function verifySpace(action: string, folder: string, need: SpaceNeed): Promise<void> {
   const space = await readSpace(folder);
@@ -94,23 +94,23 @@ export async function verifySpace(action: string, folder: string, need: SpaceNee
         ...detail,
         expected: `${need.bytes} bytes`,
         actual: `${space.freeBytes} bytes`,
-        hint: `${MAKE_ROOM}; it continues where it stopped`,
+        hint: `${MAKE_ROOM} to resume`,
       },
     );
   }
   if (need.files > space.freeFiles) {
     throw new AirferryError(
       "ERR_SPACE",
-      `cannot ${action} "${folder}": ${plural(need.files - space.freeFiles, "inode")} missing: ${plural(need.files, "file")} to make, ${space.freeFiles} left`,
+      `cannot ${action} "${folder}": ${plural(need.files - space.freeFiles, "inode")} missing: ${plural(need.files, "file")} to create, ${space.freeFiles} left`,
       {
         ...detail,
-        hint: `${MAKE_INODES}; it continues where it stopped`,
+        hint: `${MAKE_INODES} to resume`,
       },
     );
   }
 }
 
-/** Near a limit the last byte counts. */
+/** Near a limit every byte counts. */
 function exact(bytes: number): string {
   return `${formatBytes(bytes)} (${bytes} bytes)`;
 }

@@ -1,6 +1,6 @@
 /**
- * Makes many new files durable at once. One `syncfs` costs a fraction of as many `fsync`s; Node has no call for it, the
- * `sync` program of every Linux does. Where that is missing, files are synced one by one.
+ * Makes many new files durable at once. One `syncfs` costs a fraction of as many `fsync`s; Node has no call for it, but
+ * the `sync` program of every Linux has. If that is missing, files are synced one by one.
  */
 import { spawn } from "node:child_process";
 import { syncPath } from "./atomic.ts";

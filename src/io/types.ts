@@ -5,12 +5,11 @@
 /** The kinds of content that a manifest names. */
 export type Kind = "iso" | "rpm" | "file" | "image";
 
-/** How a digest was established, weakest last; `generated`: airferry wrote the bytes itself, out of the others. */
+/** How a digest was established, weakest last; `generated`: airferry generated the bytes from the others. */
 export type Established = "manifest" | "upstream-signed" | "upstream-checksum" | "first-sight" | "generated";
 
 /**
- * Bytes that can be read anywhere, any number of times, by several readers at once.
- * Nobody but whoever opened it closes it.
+ * Random access to bytes, any number of times, by several readers at once. Only its opener closes it.
  */
 export interface RandomAccess {
   /** Total length in bytes. */

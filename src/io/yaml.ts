@@ -1,13 +1,13 @@
 /**
- * YAML from outside, read with the yaml package under bounds: no alias bombs, no stack overflows, and time that grows with the
- * text alone. The package compares each key of a mapping with each other one, and shows the whole line for each of its errors;
+ * YAML from outside, read with the yaml package within limits: no alias bombs, no stack overflows, and time linear in
+ * the text. The package compares each key of a mapping with every other one, and shows the whole line for each error;
  * here every key is looked up once, and the first errors are enough.
  */
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, YAMLParseError } from "yaml";
 
 /** Levels of collections. */
 const MAX_DEPTH = 100;
-/** How often aliases may multiply what they name: for `toJS`. */
+/** Limit of alias expansion, for `toJS`. */
 export const MAX_ALIASES = 100;
 const MAX_ERRORS = 100;
 const SEVERAL = "holds more than one document: expected one, without '---' or '...' inside";
@@ -15,21 +15,21 @@ const SEVERAL = "holds more than one document: expected one, without '---' or '.
 type YamlOptions = Omit<NonNullable<Parameters<typeof parseDocument>[1]>, "uniqueKeys" | "prettyErrors" | "logLevel">;
 
 /**
- * Parses one document. Faults are in its `errors` (at most 100), each with `linePos`; a second document, double keys and too much
- * depth are among them. Where there are any, the document's value is not to be used.
+ * Parses one document. Faults are in its `errors` (at most 100), each with `linePos`; a second document, double keys
+ * and too much depth are among them. If there are any, the document's value must not be used.
  */
 export function parseYaml(text: string, options: YamlOptions = {}): Document.Parsed {
   const lines = options.lineCounter ?? new LineCounter();
   let document: Document.Parsed;
   try {
-    // At any other level the package warns people of its own accord, or lets a second document pass.
+    // At any other level the package prints warnings itself, or accepts a second document.
     const own = { lineCounter: lines, uniqueKeys: false, prettyErrors: false, logLevel: "error" } as const;
     document = parseDocument(text, { ...options, ...own });
     for (const error of document.errors) if (error.code === "MULTIPLE_DOCS") error.message = SEVERAL;
     if (document.errors.length === 0) checkNodes(document, options.merge === true);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    // The package calls itself for every level.
+    // The package recurses for every level.
     document = parseDocument("", options);
     document.errors = [tooDeep(0)];
   }
@@ -53,7 +53,7 @@ function checkNodes(document: Document.Parsed, merge: boolean): void {
   document.errors.sort((a, b) => a.pos[0] - b.pos[0]);
 }
 
-/** As the package does it: only scalars can be the same, and `<<` may come again where it merges. */
+/** As in the package: only scalars can be equal, and `<<` may repeat where it merges. */
 function checkKeys(document: Document.Parsed, items: readonly { key: unknown }[], merge: boolean): void {
   const seen = new Set<unknown>();
   for (const { key } of items) {

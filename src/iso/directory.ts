@@ -1,6 +1,6 @@
 /**
- * Directory records of ISO 9660 into entries (ECMA-119, 9.1), with names from Rock Ridge, Joliet or the plain identifier.
- * Everything is checked before it is believed: lengths, names, extents against the size of the image.
+ * Parses directory records of ISO 9660 (ECMA-119, 9.1) to entries, with names from Rock Ridge, Joliet or the plain
+ * identifier. Everything is checked: lengths, names, extents against the size of the image.
  */
 import { Pace } from "../io/pace.ts";
 import type { Extent } from "../io/types.ts";
@@ -14,24 +14,24 @@ const FLAG_ASSOCIATED = 0x04;
 const FLAG_MORE_EXTENTS = 0x80;
 /** More extents than a file of 16 TiB needs. */
 const MAX_EXTENTS = 4096;
-/** Thirty times what the largest real directory has. */
+/** Thirty times the largest real directory. */
 const MAX_RECORDS = 200_000;
-/** Time is looked at after so many. */
+/** Records between checks of the time. */
 const RECORDS_AT_ONCE = 500;
 
-/** What is the same for all directories of one image. */
+/** Shared by all directories of one image. */
 export interface DirectoryContext {
   label: string;
   tree: IsoTree;
   blockSize: number;
   /** Bytes of the image file. */
   imageSize: number;
-  /** Bytes at the start of each System Use area that are not SUSP's. */
+  /** Bytes at the start of each System Use area that do not belong to SUSP. */
   suspSkip: number;
   readContinuation: ReadContinuation;
 }
 
-/** A record's fixed part and the places of its variable parts. */
+/** A record's fixed part and the offsets of its variable parts. */
 interface DirectoryRecord {
   /** Offset in the image. */
   offset: number;
@@ -48,7 +48,7 @@ interface DirectoryRecord {
 export interface RawEntry extends IsoDirectoryEntry {
   /** CL: where the directory really stands. Its size is in its own first record. */
   childBlock?: number;
-  /** RE: listed where CL points from, not here. */
+  /** RE: listed where its CL is, not here. */
   relocated?: boolean;
 }
 
@@ -56,7 +56,7 @@ const utf16be = new TextDecoder("utf-16be");
 const latin1 = new TextDecoder("latin1");
 
 /**
- * Reads one record at `at` in `bytes`, which stand at `base` in the image.
+ * Reads one record at `at` in `bytes`, at offset `base` of the image.
  * @throws {AirferryError} ERR_ISO_INVALID when it does not fit in its sector or its parts do not fit in it
  * @see ECMA-119, section 9.1
  */
@@ -96,7 +96,7 @@ export function parseRecord(bytes: Uint8Array, at: number, base: number, context
 
 /**
  * Parses the records of one directory into entries, in the order of the image, without `.` and `..`.
- * Records of several extents become one entry. `base` is where the directory's bytes stand in the image.
+ * Records of several extents become one entry. `base` is the offset of the directory's bytes in the image.
  * @throws {AirferryError} ERR_ISO_INVALID with the offset of the record that is wrong
  */
 export async function parseDirectory(bytes: Uint8Array, base: number, context: DirectoryContext): Promise<RawEntry[]> {
@@ -108,7 +108,7 @@ export async function parseDirectory(bytes: Uint8Array, base: number, context: D
   let at = 0;
   while (at < bytes.length) {
     if (bytes[at] === 0) {
-      // The rest of a sector that the next record did not fit in.
+      // The rest of a sector that was too short for the next record.
       at += SECTOR_BYTES - (at % SECTOR_BYTES);
       continue;
     }
@@ -150,9 +150,9 @@ export async function parseDirectory(bytes: Uint8Array, base: number, context: D
       if (entry.unreadable !== undefined) open.unreadable = entry.unreadable;
     } else {
       if (names.has(entry.name)) {
-        // Plain names have versions, newest first: the first one counts.
+        // Plain names have versions, newest first: the first counts.
         if (context.tree === "iso9660") continue;
-        throw isoFault(context.label, record.offset, `the name ${JSON.stringify(entry.name)} is there twice`);
+        throw isoFault(context.label, record.offset, `the name ${JSON.stringify(entry.name)} occurs twice`);
       }
       names.add(entry.name);
       entries.push(entry);
@@ -184,7 +184,7 @@ function toEntry(record: DirectoryRecord, rock: RockRidge | undefined, context: 
   if (rock?.mode !== undefined) entry.mode = rock.mode & 0o7777;
   if (rock?.link !== undefined) entry.link = rock.link;
   if (rock?.compressed !== undefined) entry.unreadable = `compressed inside the image (zisofs, ${rock.compressed})`;
-  if (rock?.brokenLink) entry.unreadable = "a symbolic link that was cut short when the image was made";
+  if (rock?.brokenLink) entry.unreadable = "a symbolic link that was truncated when the image was created";
   if (record.interleaved) entry.unreadable = "interleaved with other files";
   if (rock?.childBlock !== undefined) entry.childBlock = rock.childBlock;
   if (rock?.relocated) entry.relocated = true;

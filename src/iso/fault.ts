@@ -1,11 +1,11 @@
 /**
- * How the ISO reader refuses: one helper, so that every refusal names the image, the byte offset and what was expected.
+ * The ISO reader's error helper: every error names the image, the byte offset and what was expected.
  */
 import { AirferryError } from "../errors.ts";
 
 /**
- * Makes the error for a malformed image: `cannot read ISO "x": <fault> at byte N: expected …, got …`.
- * `offset` is the byte in the image where the fault stands.
+ * Creates the error for a malformed image: `cannot read ISO "x": <fault> at byte N: expected …, got …`.
+ * `offset` is the byte of the fault in the image.
  */
 export function isoFault(
   label: string,

@@ -1,13 +1,13 @@
 /**
- * What an installation image offers besides its files: the repositories in it, kernel and initrd, vendor keys. Found by
- * looking into the image and its `.treeinfo`, whose text is only ever believed where the files are there.
+ * What an installation image provides besides its files: repositories, kernel and initrd, vendor keys. Found in the
+ * image and its `.treeinfo`, which is trusted only for files that exist.
  */
 import { textOf } from "../io/text.ts";
 import type { IsoImage } from "./iso-image.ts";
 
 const MAX_TREEINFO_BYTES = 1024 * 1024;
 const MAX_REPOSITORIES = 32;
-/** Places that are looked at for one. */
+/** Most locations searched. */
 const MAX_LOOKS = 500;
 const MAX_KEY_BYTES = 64 * 1024;
 const MAX_KEYS = 16;
@@ -20,7 +20,7 @@ interface IsoRepository {
   path: string;
 }
 
-/** What was found. All paths are relative to the image's root. */
+/** The result. All paths are relative to the image's root. */
 export interface InstallTree {
   family?: string;
   version?: string;
@@ -28,22 +28,22 @@ export interface InstallTree {
   repositories: IsoRepository[];
   kernel?: string;
   initrd?: string;
-  /** `images/install.img` and the like. */
+  /** Such as `images/install.img`. */
   stage2?: string;
-  /** OpenPGP keys of the vendor in the root directory, those of test and beta builds left out. */
+  /** OpenPGP keys of the vendor in the root directory, except those of test and beta builds. */
   keys: string[];
-  /** The keys' texts by name, those over 64 KiB left out. */
+  /** The keys' texts by name, except those over 64 KiB. */
   keyTexts: Map<string, string>;
 }
 
 /**
- * Looks for the installation tree of an image; a plain image gives one with empty lists.
+ * Looks for the installation tree of an image; a plain image returns empty lists.
  * Reads the root directory, `.treeinfo`, keys and the directories of the repositories, nothing else.
  * @throws {AirferryError} ERR_ISO_INVALID when a directory on the way is malformed
  */
 export async function readInstallTree(image: IsoImage): Promise<InstallTree> {
   const info = await readTreeInfo(image);
-  // [general] is for old readers; where it is missing, what it repeats is there.
+  // [general] is for old readers; if it is missing, the sections that it repeats exist.
   const value = (section: string, key: string) => info.get(section)?.get(key);
   const arch = value("general", "arch") ?? value("tree", "arch");
   const keyTexts = await readKeys(image);
@@ -77,7 +77,10 @@ export function isInstallable(tree: {
 
 type Ini = Map<string, Map<string, string>>;
 
-/** Parses the INI text of a `.treeinfo`: sections of `key = value` or `key: value`; anything else is passed over. A section that is there twice is one. */
+/**
+ * Parses the INI text of a `.treeinfo`: sections of `key = value` or `key: value`; anything else is ignored. Repeated
+ * sections are merged.
+ */
 export function parseTreeInfo(text: string): Ini {
   const sections: Ini = new Map();
   let section: Map<string, string> | undefined;
@@ -102,7 +105,7 @@ async function readTreeInfo(image: IsoImage): Promise<Ini> {
   return parseTreeInfo(textOf(bytes));
 }
 
-/** Variants that `.treeinfo` names come first, then whatever directory of the root has `repodata/`. */
+/** Variants that `.treeinfo` names come first, then every directory of the root with `repodata/`. */
 async function findRepositories(image: IsoImage, info: Ini): Promise<IsoRepository[]> {
   const found = new Map<string, IsoRepository>();
   let looks = 0;
@@ -124,7 +127,7 @@ async function findRepositories(image: IsoImage, info: Ini): Promise<IsoReposito
   return [...found.values()];
 }
 
-/** The keys in the root directory, sorted by name; a text is undefined where the file is too large to be one. */
+/** The keys in the root directory, sorted by name; a text is undefined if the file is too large to be a key. */
 async function readKeys(image: IsoImage): Promise<Map<string, string | undefined>> {
   const found = (await image.list(image.root))
     .filter(({ kind, name }) => kind === "file" && /^RPM-GPG-KEY/.test(name) && !/testing|beta|debug/i.test(name))

@@ -1,6 +1,7 @@
 /**
- * An ISO 9660 image as a tree of files, read in place over any random-access bytes: Rock Ridge where it is, else Joliet,
- * else the plain names. Directories are parsed when first asked for and kept in a bounded cache. No network, nothing unpacked.
+ * An ISO 9660 image as a tree of files, read in place over any random-access bytes: Rock Ridge if present, else Joliet,
+ * else the plain names. Directories are parsed on first use and stored in a bounded cache. No network, nothing
+ * unpacked.
  */
 import type { RandomAccess } from "../io/types.ts";
 import { type DirectoryContext, parseDirectory, parseRecord, type RawEntry } from "./directory.ts";
@@ -14,7 +15,7 @@ import { readVolumes, SECTOR_BYTES, type VolumeDescriptor } from "./volume.ts";
 const MAX_DIRECTORY_BYTES = 64 * 1024 * 1024;
 const MAX_DEPTH = 128;
 const MAX_LINKS = 40;
-/** Of a path with the links in it: more than any system takes. */
+/** For a path with its links resolved: more than any system accepts. */
 const MAX_STEPS = 2048;
 /** Entries that the cache holds over all directories of an image. */
 const MAX_CACHED_ENTRIES = 100_000;
@@ -28,22 +29,22 @@ interface Directory {
   byName: Map<string, IsoDirectoryEntry>;
 }
 
-/** An entry and the path it was really found at, symbolic links followed. */
+/** An entry and its real path, symbolic links followed. */
 interface Located {
   entry: IsoDirectoryEntry;
   /** Without leading slash; "" is the root. */
   path: string;
 }
 
-/** An opened image. It owns no file handle: whoever made the random access closes it, when no reader is left. */
+/** An opened image. It owns no file handle: the creator of the random access closes it, when no reader is left. */
 export class IsoImage {
-  /** What messages call the image. */
+  /** Name of the image in messages. */
   readonly label: string;
   readonly tree: IsoTree;
   readonly volumeId: string;
-  /** Bytes that the volume says it has; the file may be longer. */
+  /** Size according to the volume; the file may be longer. */
   readonly volumeBytes: number;
-  /** The image also carries a UDF file system, which is not read. */
+  /** The image also has a UDF file system, which is not read. */
   readonly udf: boolean;
   readonly root: IsoDirectoryEntry;
   readonly #bytes: RandomAccess;
@@ -99,9 +100,9 @@ export class IsoImage {
   }
 
   /**
-   * Finds a path (`a/b/c`; leading, trailing and doubled slashes do not matter), following symbolic links, at most 40, over at most
-   * 2048 segments. Returns undefined when it is not there, when a link leads out of the image or runs in a circle.
-   * On a tree of plain upper-case names, letter case does not matter.
+   * Finds a path (`a/b/c`; leading, trailing and doubled slashes do not matter), following symbolic links, at most 40,
+   * over at most 2048 segments. Returns undefined when it does not exist, or a link leaves the image or loops. On a
+   * tree of plain upper-case names, case does not matter.
    * @throws {AirferryError} ERR_ISO_INVALID when a directory on the way is malformed
    */
   async find(path: string): Promise<Located | undefined> {
@@ -141,14 +142,14 @@ export class IsoImage {
 
   /**
    * Gives random access to a file's bytes. Costs nothing; the image's own random access does the reading.
-   * @throws {AirferryError} ERR_ISO_INVALID when the content is compressed or interleaved, or it is no file
+   * @throws {AirferryError} ERR_ISO_INVALID when the content is compressed or interleaved, or it is not a file
    */
   member(entry: IsoDirectoryEntry): IsoMember {
     if (entry.unreadable !== undefined || entry.kind !== "file") {
       throw isoFault(
         this.label,
         entry.recordOffset,
-        `cannot give ${JSON.stringify(entry.name)}: ${entry.unreadable ?? `it is a ${entry.kind}`}`,
+        `cannot read ${JSON.stringify(entry.name)}: ${entry.unreadable ?? `it is a ${entry.kind}`}`,
         { expected: "a plain file", hint: "carry the whole image and mount it where this file is needed" },
       );
     }
@@ -156,7 +157,7 @@ export class IsoImage {
   }
 
   /**
-   * Walks the whole tree, depth first, directories before what is in them; links are given, not followed.
+   * Walks the whole tree, depth first, directories before what is in them; links are returned, not followed.
    * @throws {AirferryError} ERR_ISO_INVALID on a loop, a directory reached twice, or over two million entries
    */
   async *walk(): AsyncGenerator<Located> {
@@ -230,7 +231,7 @@ export class IsoImage {
     return loading;
   }
 
-  /** Counts a loaded directory and drops the ones longest unused while there are too many entries. */
+  /** Counts a loaded directory and drops the least recently used ones while there are too many entries. */
   #keep(start: number, loading: Promise<Directory>, entries: number): void {
     if (this.#cache.get(start) !== loading) return;
     this.#sizes.set(start, entries);
@@ -263,7 +264,7 @@ export class IsoImage {
     return { entries, byName: new Map(entries.map((it) => [it.name, it])) };
   }
 
-  /** Gives a relocated directory (CL) its real place: the size stands in the "." record there. */
+  /** Resolves a relocated directory (CL): its size is in the "." record there. */
   async #moveTo(entry: RawEntry, block: number): Promise<void> {
     const offset = block * this.#context.blockSize;
     const first = await this.#bytes.read(offset, SECTOR_BYTES);
@@ -300,7 +301,7 @@ function contextFor(bytes: RandomAccess, label: string, tree: IsoTree, blockSize
   return { label, tree, blockSize, imageSize: bytes.size, suspSkip: 0, readContinuation };
 }
 
-/** Reads the root's record out of the descriptor, and looks in its "." record whether Rock Ridge is there. */
+/** Reads the root's record from the descriptor, and detects Rock Ridge in its "." record. */
 async function readRoot(
   bytes: RandomAccess,
   volume: VolumeDescriptor,
@@ -325,7 +326,7 @@ async function readRoot(
   const first = await bytes.read(extent.offset, SECTOR_BYTES);
   if (first[0] === 0) return { entry };
   const self = parseRecord(first, 0, extent.offset, context);
-  // CD-XA puts 14 bytes of its own before SP (SUSP 5.3).
+  // CD-XA puts 14 bytes before SP (SUSP 5.3).
   const skip = self.systemUse[6] === 0x58 && self.systemUse[7] === 0x41 ? 14 : 0;
   const area = self.systemUse.subarray(skip);
   if (area[0] !== 0x53 || area[1] !== 0x50) return { entry };
@@ -336,7 +337,7 @@ async function readRoot(
   return isRockRidge && rock.sharing !== undefined ? { entry, suspSkip: rock.sharing.skip } : { entry };
 }
 
-/** Reads continuation areas in larger pieces, since those of one directory stand side by side. */
+/** Reads continuation areas in larger pieces, since those of one directory are adjacent. */
 function continuationReader(bytes: RandomAccess, label: string): DirectoryContext["readContinuation"] {
   let start = 0;
   let chunk = new Uint8Array(0);

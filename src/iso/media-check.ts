@@ -1,6 +1,6 @@
 /**
- * The checksum that isomd5sum implants in installation media: read and verified, as information only. It is MD5, and the
- * last 15 sectors are not covered: never a reason to trust an image (docs/build.md).
+ * The checksum that isomd5sum implants in installation media: read and verified, as information only. It is MD5, and
+ * the last 15 sectors are not covered: never a reason to trust an image (docs/build.md).
  */
 import { createHash } from "node:crypto";
 import type { RandomAccess } from "../io/types.ts";
@@ -10,18 +10,18 @@ const DESCRIPTOR_AT = 16 * SECTOR_BYTES;
 const APPLICATION_USE_AT = DESCRIPTOR_AT + 883;
 const APPLICATION_USE_BYTES = 512;
 const CHUNK_BYTES = 32 * 1024;
-/** A multiple of the chunk, so that chunk boundaries stay where isomd5sum has them. */
+/** A multiple of the chunk, so that chunk boundaries match isomd5sum's. */
 const READ_BYTES = 32 * CHUNK_BYTES;
 
-/** What an image says about itself. */
+/** The checksum embedded in an image. */
 interface MediaCheck {
   /** 32 lower-case hex digits. */
   md5: string;
-  /** Sectors at the end that the sum leaves out: 15. */
+  /** Sectors at the end that the sum excludes: 15. */
   skipSectors: number;
   fragmentSums: string;
   fragmentCount: number;
-  /** RHLISOSTATUS was 1: the maker marked the image as supported. */
+  /** RHLISOSTATUS was 1: the creator marked the image as supported. */
   supported: boolean;
 }
 
@@ -61,8 +61,8 @@ export async function readMediaCheck(image: RandomAccess): Promise<MediaCheck | 
 }
 
 /**
- * Computes the sum over the whole image, as checkisomd5 does, and compares. Reads every byte once: 12 GB take a minute or so.
- * Stops at the first bad fragment.
+ * Computes the sum over the whole image, as checkisomd5 does, and compares. Reads every byte once: 12 GB take a minute
+ * or so. Stops at the first bad fragment.
  * @see isomd5sum, libcheckisomd5.c
  */
 export async function verifyMediaCheck(image: RandomAccess, check: MediaCheck): Promise<MediaCheckResult> {
@@ -94,14 +94,14 @@ export async function verifyMediaCheck(image: RandomAccess, check: MediaCheck): 
   return { ok: md5 === check.md5, md5 };
 }
 
-/** The sum stands in the bytes that it covers: they count as spaces. */
+/** The sum is stored in the bytes that it covers: they count as spaces. */
 function blankApplicationUse(bytes: Buffer, offset: number): void {
   const from = APPLICATION_USE_AT - offset;
   const to = from + APPLICATION_USE_BYTES;
   if (to > 0 && from < bytes.length) bytes.fill(0x20, Math.max(0, from), Math.min(bytes.length, to));
 }
 
-/** Of each fragment, the first hex digits of the sum so far are recorded, one digit for each of the first bytes. */
+/** For each fragment, the first hex digits of the sum so far are recorded, one digit for each of the first bytes. */
 function fragmentMatches(digest: Buffer, sums: string, fragment: number, perFragment: number): boolean {
   const from = (fragment - 1) * perFragment;
   if (from + perFragment > sums.length) return true;

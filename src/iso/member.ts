@@ -1,5 +1,5 @@
 /**
- * The bytes of a file inside an image, read in place as if it stood alone. Keeps nothing and opens nothing.
+ * The bytes of a file inside an image, read in place as if it were a separate file. Stores nothing and opens nothing.
  */
 import type { Extent, RandomAccess } from "../io/types.ts";
 
@@ -15,7 +15,7 @@ export class IsoMember implements RandomAccess {
     this.size = extents.reduce((sum, extent) => sum + extent.size, 0);
   }
 
-  /** Where the bytes stand in the image, in order. */
+  /** Offsets of the bytes in the image, in order. */
   get extents(): readonly Extent[] {
     return this.#extents;
   }

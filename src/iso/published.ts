@@ -1,21 +1,21 @@
 /**
- * Digests of installation images whose vendor publishes them behind a login only, by file name, with where each comes from
- * (manifests/published-isos.json), so that nobody has to type one.
+ * Digests of installation images that vendors publish only behind a login, by file name and with their source
+ * (manifests/published-isos.json), so that nobody has to type them.
  */
 import data from "../../manifests/published-isos.json" with { type: "json" };
 import { type Digest, parseHex } from "../io/digest.ts";
 
 /** One image of a vendor. */
 export interface PublishedIso {
-  /** File name as the vendor gives it. */
+  /** The vendor's file name. */
   name: string;
   digest: Digest;
   vendor: string;
-  /** Where the digest is published, in words. */
+  /** Where the digest is published, as text. */
   source: string;
 }
 
-/** The image that a vendor publishes under a file name; undefined for names that are not listed. */
+/** The image that a vendor publishes under a file name; undefined for unlisted names. */
 export function publishedIso(name: string): PublishedIso | undefined {
   const found = data.isos.find((it) => it.name === name);
   const digest = found && parseHex(found.sha256);

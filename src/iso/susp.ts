@@ -1,16 +1,16 @@
 /**
  * The System Use area of a directory record: SUSP entries and the Rock Ridge ones among them (IEEE P1281 and P1282).
- * Pure but for continuation areas, which a callback reads; hops and bytes are bounded.
+ * Pure except for continuation areas, which a callback reads; hops and bytes are limited.
  */
 import { isoFault } from "./fault.ts";
 
 /** Hops from one continuation area to the next, for one record. */
 const MAX_CONTINUATIONS = 32;
-/** A name of 255 bytes and a symlink of 4096 fit many times over. */
+/** Enough for a name of 255 bytes and a symlink of 4096 many times. */
 const MAX_NAME_BYTES = 1024;
 const MAX_LINK_BYTES = 16 * 1024;
 
-/** What Rock Ridge says about one record. */
+/** The Rock Ridge fields of one record. */
 export interface RockRidge {
   /** Bytes of the alternate name (NM); absent when there is none. */
   name?: Uint8Array;
@@ -18,11 +18,11 @@ export interface RockRidge {
   mode?: number;
   /** Target of a symbolic link (SL). */
   link?: string;
-  /** There are SL entries, but what they say was cut short. */
+  /** There are SL entries, but they are truncated. */
   brokenLink?: boolean;
-  /** CL: the directory stands elsewhere, at this logical block. */
+  /** CL: the directory is elsewhere, at this logical block. */
   childBlock?: number;
-  /** RE: this directory was moved here from elsewhere and is reached there. */
+  /** RE: this directory was relocated and is listed elsewhere. */
   relocated: boolean;
   /** ZF: the content is compressed; the two letters of the algorithm. */
   compressed?: string;
@@ -39,7 +39,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 const latin1 = new TextDecoder("latin1");
 const ASCII = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
 
-/** Decodes a name or link: UTF-8 where it is that, else Latin-1, so that no byte is lost. */
+/** Decodes a name or link: UTF-8 if valid, else Latin-1, so that no byte is lost. */
 export function decodeName(bytes: Uint8Array): string {
   // Nearly all names are ASCII, and a directory has thousands of them.
   let ascii = "";
@@ -53,8 +53,8 @@ export function decodeName(bytes: Uint8Array): string {
 }
 
 /**
- * Parses one System Use area. `offset` is where it stands in the image, for messages. Resolves at once, without a promise,
- * when there is no continuation area: that is nearly always, and directories have thousands of records.
+ * Parses one System Use area. `offset` is its place in the image, for messages. Returns synchronously when there is no
+ * continuation area: nearly always, and directories have thousands of records.
  * @throws {AirferryError} ERR_ISO_INVALID: an entry longer than its area, too many continuations, a name out of bounds
  */
 export function parseSystemUse(
@@ -88,7 +88,7 @@ class SystemUse {
     this.#label = label;
   }
 
-  /** Takes the entries of one area; returns the continuation area that it points to, if any. */
+  /** Processes the entries of one area; returns the continuation area that it points to, if any. */
   take(area: Uint8Array, offset: number): Continuation | undefined {
     let next: Continuation | undefined;
     let at = 0;
@@ -98,7 +98,7 @@ class SystemUse {
       const second = area[at + 1]!;
       if (length === 0 || first === 0) break;
       if (length < 4 || at + length > area.length) {
-        // Other systems keep bytes of their own here: only what looks like an entry is held to the rules.
+        // Other systems store their own bytes here: only what looks like an entry is checked.
         if (!isUpper(first) || !isUpper(second)) break;
         throw isoFault(this.#label, offset + at, "bad System Use entry", {
           expected: `a length from 4 to ${area.length - at}`,
@@ -107,7 +107,7 @@ class SystemUse {
       }
       if (first === 0x53 && second === 0x54) break; // ST: the end
       if (first === 0x43 && second === 0x45) next = this.#continuation(area.subarray(at, at + length), offset + at);
-      // TF stands in every record and is not looked at.
+      // TF is in every record and is ignored.
       else if (first !== 0x54) this.#entry(first, second, area.subarray(at, at + length), offset + at);
       at += length;
     }
@@ -177,7 +177,7 @@ class SystemUse {
   #takeName(entry: Uint8Array, offset: number): void {
     if (entry.length < 5) throw isoFault(this.#label, offset, "bad NM entry", { expected: "5 bytes or more" });
     const flags = entry[4]!;
-    // CURRENT and PARENT stand in the records of "." and "..", whose names come from the record itself.
+    // CURRENT and PARENT are in the records of "." and "..", whose names come from the record itself.
     if (this.#nameEnded || (flags & 0x06) !== 0) return;
     this.#nameBytes += entry.length - 5;
     if (this.#nameBytes > MAX_NAME_BYTES) {
@@ -188,13 +188,13 @@ class SystemUse {
   }
 }
 
-/** Puts the component records of SL entries together (RRIP 4.1.3). */
+/** Combines the component records of SL entries (RRIP 4.1.3). */
 class LinkBuilder {
   readonly #label: string;
   readonly #parts: string[] = [];
   #open: Uint8Array[] = [];
   #bytes = 0;
-  /** The target was cut short by whatever made the image. */
+  /** The target was truncated by the image's creator. */
   broken = false;
 
   constructor(label: string) {
@@ -207,7 +207,8 @@ class LinkBuilder {
       const flags = entry[at]!;
       const length = entry[at + 1]!;
       if (at + 2 + length > entry.length) {
-        // genisoimage writes such entries for targets that are too long for it: this link alone is lost, not its directory.
+        // genisoimage writes such entries for targets that are too long for it: only this link is lost, not its
+        // directory.
         this.broken = true;
         return;
       }
@@ -217,7 +218,7 @@ class LinkBuilder {
       }
       if (flags & 0x02) this.#parts.push(".");
       else if (flags & 0x04) this.#parts.push("..");
-      // ROOT also stands for the nothing between two slashes.
+      // ROOT also represents an empty component between two slashes.
       else if (flags & 0x08) this.#parts.push("");
       else {
         this.#open.push(entry.subarray(at + 2, at + 2 + length));

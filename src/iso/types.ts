@@ -1,5 +1,5 @@
 /**
- * What the ISO reader hands out: entries of a directory, with the places of their bytes. No code, no I/O.
+ * Types of the ISO reader: entries of a directory, with the offsets of their bytes. No code, no I/O.
  */
 import type { Extent } from "../io/types.ts";
 
@@ -20,11 +20,11 @@ export interface IsoDirectoryEntry {
   mode?: number;
   /** Target of a symbolic link, as recorded. */
   link?: string;
-  /** Why the content cannot be read (compressed, interleaved), when it cannot. */
+  /** Why the content is unreadable (compressed, interleaved), if it is. */
   unreadable?: string;
-  /** Where the directory record stands in the image, for messages. */
+  /** Offset of the directory record in the image, for messages. */
   recordOffset: number;
 }
 
-/** Which of the trees of an image is read. */
+/** The tree of an image that is read. */
 export type IsoTree = "rock-ridge" | "joliet" | "iso9660";

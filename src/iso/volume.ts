@@ -1,6 +1,6 @@
 /**
- * Volume descriptors of an ISO 9660 image: the sectors from 16 on, until the terminator (ECMA-119, 8).
- * Finds the primary descriptor, a Joliet one beside it, and says clearly when an image is UDF only.
+ * Volume descriptors of an ISO 9660 image: the sectors from 16 to the terminator (ECMA-119, 8). Finds the primary
+ * descriptor, an optional Joliet one, and reports clearly when an image is UDF only.
  */
 import type { RandomAccess } from "../io/types.ts";
 import { isoFault } from "./fault.ts";
@@ -10,13 +10,13 @@ export const SECTOR_BYTES = 2048;
 const FIRST_DESCRIPTOR = 16;
 const MAX_DESCRIPTORS = 64;
 
-/** One primary or supplementary volume descriptor, as far as a reader needs it. */
+/** One primary or supplementary volume descriptor, with the fields a reader needs. */
 export interface VolumeDescriptor {
   /** Byte offset of the descriptor in the image. */
   offset: number;
   /** Logical block size in bytes: 512, 1024 or 2048. */
   blockSize: number;
-  /** Bytes that the volume says it has; the file may be longer. */
+  /** Size according to the volume; the file may be longer. */
   volumeBytes: number;
   volumeId: string;
   /** The 34 bytes of the root directory's record. */
@@ -27,7 +27,7 @@ export interface VolumeDescriptor {
 interface Volumes {
   primary: VolumeDescriptor;
   joliet?: VolumeDescriptor;
-  /** The image also carries a UDF file system. */
+  /** The image also has a UDF file system. */
   udf: boolean;
 }
 
@@ -35,8 +35,9 @@ const latin1 = new TextDecoder("latin1");
 const utf16be = new TextDecoder("utf-16be");
 
 /**
- * Reads the volume descriptors. Looks at no more than 64 sectors.
- * @throws {AirferryError} ERR_ISO_INVALID with the offset: not ISO 9660, UDF only, or a descriptor that contradicts itself
+ * Reads the volume descriptors. Reads at most 64 sectors.
+ * @throws {AirferryError} ERR_ISO_INVALID with the offset: not ISO 9660, UDF only, or a descriptor that contradicts
+ *   itself
  * @see ECMA-119, sections 8.4 and 8.5
  */
 export async function readVolumes(image: RandomAccess, label: string): Promise<Volumes> {
@@ -68,7 +69,7 @@ export async function readVolumes(image: RandomAccess, label: string): Promise<V
     if (udf) {
       throw isoFault(label, start, "the image is UDF only, and only ISO 9660 is read", {
         expected: "a primary volume descriptor",
-        hint: "carry the image as it is under /isos/NAME.iso; its inside cannot be served",
+        hint: "carry the image under /isos/NAME.iso; its content cannot be served",
       });
     }
     throw isoFault(label, start, "not an ISO 9660 image", {

@@ -1,6 +1,7 @@
 /**
- * cosign's image signatures by key pairs, checked with node:crypto alone: simple signing in `.sig` tags (all versions), and
- * DSSE envelopes in Sigstore bundles (version 3 on). No transparency log. See the DSSE protocol and cosign's SIGNATURE_SPEC.
+ * cosign's image signatures by key pairs, checked with only node:crypto: simple signing in `.sig` tags (all versions),
+ * and DSSE envelopes in Sigstore bundles (from version 3). No transparency log. See the DSSE protocol and cosign's
+ * SIGNATURE_SPEC.
  */
 
 import { parseJson } from "../io/json.ts";
@@ -8,22 +9,23 @@ import type { TrustedKey } from "../sign/keys.ts";
 import { isSignatureOf } from "../sign/signature.ts";
 import { isOciDigest, type OciDigest } from "./oci-digest.ts";
 
-/** Larger signatures are not looked at. */
+/** Larger signatures are ignored. */
 export const MAX_COSIGN_BYTES = 1024 * 1024;
 export const COSIGN_SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature";
 
 const IN_TOTO = "application/vnd.in-toto+json";
-/** What a signature attests; other predicates (SBOM, provenance) say something about an image, not that it is good. */
+/** The predicate of a signature; other predicates (SBOM, provenance) describe an image without approving it. */
 const COSIGN_SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1";
 
-/** One signature as it lies in a registry. */
+/** One signature as stored in a registry. */
 export type CosignSignature =
   | { form: "bundle"; bytes: Uint8Array }
   /** The layer's bytes, and its annotation {@link COSIGN_SIGNATURE_ANNOTATION}. */
   | { form: "simple"; payload: Uint8Array; signature: string };
 
 /**
- * Returns the key that made a signature over the image with this digest, or the reason why it does not count. Never throws.
+ * Returns the key that made a signature over the image with this digest, or the reason why it does not count. Never
+ * throws.
  */
 export function checkCosignSignature(
   signature: CosignSignature,
@@ -48,15 +50,15 @@ function checkBundle(
   const { dsseEnvelope } = parseJson(Buffer.from(bytes).toString("utf8")) as {
     dsseEnvelope?: { payload?: unknown; payloadType?: unknown; signatures?: { sig?: unknown }[] };
   };
-  if (dsseEnvelope === undefined) return { fault: "it holds no DSSE envelope" };
+  if (dsseEnvelope === undefined) return { fault: "it has no DSSE envelope" };
   const { payload, payloadType, signatures } = dsseEnvelope;
   if (typeof payload !== "string" || payloadType !== IN_TOTO || signatures?.length !== 1) {
     return { fault: "its envelope is not one in-toto statement with one signature" };
   }
   const body = Buffer.from(payload, "base64");
   const key = keyOf(preAuthEncoding(payloadType, body), Buffer.from(String(signatures[0]?.sig), "base64"), keys);
-  if (key === undefined) return { fault: "none of the keys made it" };
-  // Only now is the statement anybody's word.
+  if (key === undefined) return { fault: "not signed by any of the keys" };
+  // Only now is the statement authenticated.
   const { subject, predicateType } = parseJson(body.toString("utf8")) as {
     subject?: { digest?: Record<string, unknown> }[];
     predicateType?: unknown;
@@ -77,7 +79,7 @@ function checkSimple(
 ): { key: TrustedKey } | { fault: string } {
   if (payload.length > MAX_COSIGN_BYTES) return { fault: `it is larger than ${MAX_COSIGN_BYTES} bytes` };
   const key = keyOf(payload, Buffer.from(signature, "base64"), keys);
-  if (key === undefined) return { fault: "none of the keys made it" };
+  if (key === undefined) return { fault: "not signed by any of the keys" };
   const { critical } = parseJson(Buffer.from(payload).toString("utf8")) as {
     critical?: { type?: unknown; image?: { "docker-manifest-digest"?: unknown } };
   };
@@ -92,7 +94,7 @@ function keyOf(bytes: Uint8Array, signature: Buffer, keys: readonly TrustedKey[]
   return keys.find((key) => isSignatureOf(bytes, signature, key.publicKey, key.kind));
 }
 
-/** What a DSSE signature is made over. @see DSSE protocol.md, "PAE" */
+/** The bytes that a DSSE signature covers. @see DSSE protocol.md, "PAE" */
 export function preAuthEncoding(payloadType: string, body: Uint8Array): Buffer {
   const type = Buffer.from(payloadType);
   return Buffer.concat([Buffer.from(`DSSEv1 ${type.length} ${type} ${body.length} `), body]);

@@ -1,6 +1,6 @@
 /**
- * Who we are at a registry, as `docker login` and `podman login` keep it: config.json and auth.json, and the credential
- * helpers that they name. Reads files and runs helpers, opens no connection. See docker's `config.json` and
+ * Registry logins as stored by `docker login` and `podman login`: config.json and auth.json, and the credential helpers
+ * that they name. Reads files and runs helpers, opens no connection. See docker's `config.json` and
  * containers-auth.json(5).
  */
 
@@ -12,7 +12,7 @@ import { AirferryError } from "../errors.ts";
 import type { Login } from "../http/basic-auth.ts";
 import { parseJson } from "../io/json.ts";
 
-/** What a file says, each member still of any type: people and programs edit these. */
+/** The content of a file, each member still of any type: people and programs edit these. */
 interface AuthFile {
   file: string;
   config: Record<string, unknown>;
@@ -23,7 +23,7 @@ const HELPER_TIMEOUT_MS = 30_000;
 const HELPER_NAME = /^[A-Za-z0-9._-]+$/;
 const DOCKER_HUB_KEYS = ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io"];
 
-/** Files in the order in which they are asked; the first that knows the registry wins. */
+/** Files in search order; the first one with the registry wins. */
 function authFiles(env: NodeJS.ProcessEnv = process.env): string[] {
   if (env.REGISTRY_AUTH_FILE) return [env.REGISTRY_AUTH_FILE];
   const home = env.HOME ?? homedir();
@@ -36,9 +36,9 @@ function authFiles(env: NodeJS.ProcessEnv = process.env): string[] {
 }
 
 /**
- * Finds the login for a repository; undefined: go as nobody.
+ * Finds the login for a repository; undefined: anonymous access.
  * @param host as in references: `docker.io`, `registry.example.com:5000`
- * @throws {AirferryError} ERR_USAGE when a file cannot be read, a login in it is empty, or a helper fails for a reason of its own
+ * @throws {AirferryError} ERR_USAGE when a file cannot be read, a login in it is empty, or a helper fails
  */
 export async function findLogin(
   host: string,
@@ -65,8 +65,8 @@ async function loginIn(read: AuthFile, host: string, path: string, env: NodeJS.P
 }
 
 /**
- * What a file says about a repository: a login, or the helper that has it and the names to ask it for, in order.
- * @throws {AirferryError} ERR_USAGE for members of a wrong type
+ * A file's entry for a repository: a login, or the helper that has it and the names to look up, in order.
+ * @throws {AirferryError} ERR_USAGE for members of the wrong type
  */
 export function storedLogin(
   { file, config }: AuthFile,
@@ -91,7 +91,7 @@ export function storedLogin(
   return { helper, keys: host === "docker.io" ? DOCKER_HUB_KEYS.slice(0, 1) : [host, `https://${host}`] };
 }
 
-/** Keys to look up, most special first: podman scopes logins by path, docker's old ones are URLs. */
+/** Keys to look up, most specific first: podman scopes logins by path, docker's old ones are URLs. */
 function keysOf(host: string, path: string): string[] {
   const names = host === "docker.io" ? DOCKER_HUB_KEYS : [host];
   const segments = path.split("/");
@@ -112,7 +112,7 @@ function own(map: Record<string, unknown> | undefined, key: string): unknown {
   return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
 }
 
-/** A map; null is as good as nothing, which is how some programs empty a file. */
+/** A map; null counts as empty, since some programs clear a file that way. */
 function mapIn(value: unknown, file: string, where: string): Record<string, unknown> | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
@@ -125,7 +125,7 @@ function textIn(value: unknown, file: string, where: string): string | undefined
   throw wrongType(file, where, "text", value);
 }
 
-/** Names the place and never what is there: it may be a secret. */
+/** Names the place but never the value, which may be a secret. */
 function wrongType(file: string, where: string, expected: string, value: unknown): AirferryError {
   const actual = Array.isArray(value) ? "a list" : typeof value === "object" ? "an object" : `a ${typeof value}`;
   return new AirferryError(
@@ -143,7 +143,7 @@ function decodeAuth(entry: Record<string, unknown>, file: string, where: string)
     throw wrongType(file, `${where}.registrytoken`, "a token of printable characters", registryToken);
   }
   const text = Buffer.from(member("auth") ?? "", "base64").toString("utf8");
-  // The password may hold colons, the user name may not.
+  // The password may contain colons, the user name may not.
   const colon = text.indexOf(":");
   const username = member("username") ?? (colon > 0 ? text.slice(0, colon) : undefined);
   const password = member("password") ?? (colon > 0 ? text.slice(colon + 1).replace(/\0+$/, "") : undefined);
@@ -161,11 +161,11 @@ function isGiven(value: unknown): boolean {
   return value !== undefined && value !== null;
 }
 
-/** A secret that is there and empty is a variable that was not set: to go as nobody would be somebody else's word. */
+/** An empty secret usually means an unset variable: anonymous access must be chosen explicitly. */
 function emptyLogin(path: string | undefined, source: string, where: string, what: string): AirferryError {
   return new AirferryError("ERR_USAGE", `cannot read registry logins from ${source}: ${where} has an empty ${what}`, {
     path,
-    hint: "log in again with docker login or podman login, or log out to go as nobody: docker logout, podman logout",
+    hint: "log in again with docker login or podman login, or log out for anonymous access: docker logout, podman logout",
   });
 }
 
@@ -187,7 +187,7 @@ async function readAuthFile(file: string, isNamed: boolean): Promise<AuthFile | 
   }
 }
 
-/** Parses the text of a file of logins; an empty one is as good as `{}`. @throws {AirferryError} ERR_USAGE */
+/** Parses the text of a login file; an empty one counts as `{}`. @throws {AirferryError} ERR_USAGE */
 export function parseAuthFile(text: string, file: string): AuthFile {
   let value: unknown;
   try {
@@ -215,7 +215,7 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
     new AirferryError("ERR_USAGE", `cannot get the login for "${server}" from docker-credential-${name}: ${fault}`, {
       hint: "install the helper, or remove it from the docker configuration",
     });
-  if (!HELPER_NAME.test(name)) throw failed("a helper cannot be named like this");
+  if (!HELPER_NAME.test(name)) throw failed("invalid helper name");
   const { status, signal, output } = await new Promise<{
     status: number | null;
     signal: string | null;
@@ -225,7 +225,7 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
       env,
       stdio: ["pipe", "pipe", "ignore"],
     });
-    // Not spawn's own timeout: its timer outlives a program that cannot be started, and keeps us alive.
+    // Not spawn's timeout: its timer outlives a program that cannot be started, and keeps the process alive.
     const timer = setTimeout(() => child.kill(), HELPER_TIMEOUT_MS);
     let output = "";
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
@@ -246,7 +246,7 @@ async function runHelper(name: string, server: string, env: NodeJS.ProcessEnv): 
   if (signal !== null) throw failed(`it was ended by ${signal}, after at most ${HELPER_TIMEOUT_MS / 1000} s`);
   if (status !== 0) {
     if (/not found|no credentials/i.test(output)) return undefined;
-    // Helpers say on stdout why they fail; what looks like their answer would hold the secret.
+    // Helpers report failures on stdout; anything that looks like their answer would contain the secret.
     const words = output.includes("{") ? "" : output.trim().split("\n", 1)[0]?.slice(0, 200);
     throw failed(`exit status ${status}${words ? `: ${words}` : ""}`);
   }

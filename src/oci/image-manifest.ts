@@ -1,6 +1,6 @@
 /**
- * Manifests and indexes, OCI and docker: parsed with strict limits, never written again: their bytes are what the digest is
- * of. See OCI image-spec v1.1, manifest.md and image-index.md; distribution-spec v1.1 for the size.
+ * Manifests and indexes, OCI and docker: parsed with strict limits, never rewritten: the digest covers their bytes. See
+ * OCI image-spec v1.1, manifest.md and image-index.md; distribution-spec v1.1 for the size.
  */
 
 import { AirferryError } from "../errors.ts";
@@ -9,12 +9,12 @@ import { isIndexType, isManifestType, isSchema1Type, OCI_INDEX, OCI_MANIFEST } f
 import { isOciDigest, type OciDigest } from "./oci-digest.ts";
 import type { Platform } from "./platform.ts";
 
-/** Registries and clients stop here too. */
+/** The limit of registries and clients. */
 export const MAX_IMAGE_MANIFEST_BYTES = 4 * 1024 * 1024;
-/** What to do about larger ones. */
+/** The hint for larger ones. */
 export const TOO_LARGE_HINT =
-  "registries and clients take no larger ones: have it pushed with fewer children or annotations";
-/** Children, layers or blobs of one manifest. */
+  "registries and clients accept no larger ones: have it pushed with fewer children or annotations";
+/** Most children, layers or blobs of one manifest. */
 const MAX_DESCRIPTORS = 50_000;
 
 export interface Descriptor {
@@ -24,15 +24,15 @@ export interface Descriptor {
   platform?: Platform;
   annotations?: Record<string, string>;
   artifactType?: string;
-  /** Of foreign layers. */
+  /** URLs of foreign layers. */
   urls?: string[];
 }
 
-/** What a manifest says, whichever of the kinds it is. */
+/** The content of a manifest of any kind. */
 export interface ImageManifest {
   mediaType: string;
   kind: "index" | "manifest";
-  /** Of an index. */
+  /** Children of an index. */
   manifests: Descriptor[];
   /** Absent in an index. */
   config?: Descriptor;
@@ -43,12 +43,12 @@ export interface ImageManifest {
   annotations?: Record<string, string>;
 }
 
-/** What to do about a manifest of a registry that cannot be read. */
-const REGISTRY_HINT = "see what the registry really answers, for example with: skopeo inspect --raw docker://…";
+/** The hint for an unreadable manifest of a registry. */
+const REGISTRY_HINT = "check the registry's response, for example with: skopeo inspect --raw docker://…";
 
 /**
- * Parses the bytes of a manifest. `contentType` is what the registry or the descriptor calls it, `hint` what to do where it is
- * none: manifests come from registries unless their reader knows better.
+ * Parses the bytes of a manifest. `contentType` is the type given by the registry or the descriptor, `hint` the advice
+ * for anything else: by default for manifests from registries.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID for anything that is not one, schema 1, or media types that disagree;
  * ERR_SIZE_LIMIT over {@link MAX_IMAGE_MANIFEST_BYTES}
  */
@@ -90,7 +90,7 @@ function parse(bytes: Uint8Array, name: string, contentType: string | undefined)
   const kind = isIndexType(mediaType) ? "index" : "manifest";
   if (kind === "index" ? json.layers !== undefined || json.config !== undefined : json.manifests !== undefined) {
     // Two readings of the same bytes: CVE-2021-41190.
-    throw invalid(name, `it has fields of an index and of a manifest, and calls itself ${mediaType}`);
+    throw invalid(name, `it has fields of an index and of a manifest, and its type is ${mediaType}`);
   }
   const subject = json.subject === undefined ? undefined : descriptor(json.subject, name, "subject");
   return {
@@ -113,7 +113,7 @@ function mediaTypeOf(json: Record<string, unknown>, declared: string | undefined
   if (own !== undefined && said !== undefined && own !== said) {
     throw new AirferryError(
       "ERR_UPSTREAM_INVALID",
-      `cannot read manifest of "${name}": media types disagree: expected ${said} (as it was announced), got ${own}`,
+      `cannot read manifest of "${name}": media types disagree: expected ${said} (as announced), got ${own}`,
       { path: name, expected: said, actual: own },
     );
   }
@@ -159,7 +159,7 @@ function descriptor(value: unknown, name: string, field: string): Descriptor {
   };
 }
 
-/** The platform that a descriptor of an index, or a config, has; empty where it does not say. */
+/** The platform that a descriptor of an index, or a config, has; empty if not specified. */
 export function platformOf(raw: Record<string, unknown>): Platform {
   const text = (value: unknown) => (typeof value === "string" ? value : "");
   return {
@@ -178,12 +178,12 @@ function strings(value: unknown, name: string, field: string): Record<string, st
   return Object.fromEntries(entries);
 }
 
-/** `artifactType` as the referrers API gives it: the manifest's own, else its config's media type. */
+/** `artifactType` as in the referrers API: the manifest's own, else its config's media type. */
 export function artifactTypeOf(manifest: ImageManifest): string | undefined {
   return manifest.artifactType ?? (manifest.kind === "manifest" ? manifest.config?.mediaType : undefined);
 }
 
-/** The descriptor of a referrer in the answer of the referrers API; made from the manifest alone. */
+/** The descriptor of a referrer in a response of the referrers API, derived from the manifest. */
 export function referrerDescriptor(manifest: ImageManifest, digest: OciDigest, size: number): object {
   const artifactType = artifactTypeOf(manifest);
   return {
@@ -203,7 +203,7 @@ function schema1(name: string): AirferryError {
   return new AirferryError(
     "ERR_UPSTREAM_INVALID",
     `cannot read manifest of "${name}": docker schema 1, which has no digest of its content: expected schema 2 or OCI`,
-    { path: name, hint: "have the image pushed again with a docker of this decade" },
+    { path: name, hint: "have the image pushed again with a current docker" },
   );
 }
 

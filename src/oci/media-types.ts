@@ -1,4 +1,4 @@
-/** Media types of images and artifacts, and what each of them is. See OCI image-spec v1.1, media-types.md. */
+/** Media types of images and artifacts, and their meaning. See OCI image-spec v1.1, media-types.md. */
 
 export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -13,7 +13,7 @@ const OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json";
 export const SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json";
 export const SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/** What to ask for; never less, since registries convert or refuse for those who ask for less. */
+/** The Accept header; always complete, since registries convert or refuse otherwise. */
 export const ACCEPT_MANIFESTS = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT].join(", ");
 
 export function isIndexType(mediaType: string): boolean {
@@ -29,12 +29,12 @@ export function isSchema1Type(mediaType: string): boolean {
   return /^application\/vnd\.docker\.distribution\.manifest\.v1\+(json|prettyjws)$/.test(mediaType);
 }
 
-/** A config that speaks of an operating system and its layers; configs of other artifacts are opaque. */
+/** Image configs, with operating system and layers; configs of other artifacts are opaque. */
 export function isImageConfigType(mediaType: string): boolean {
   return mediaType === OCI_CONFIG || mediaType === DOCKER_CONFIG;
 }
 
-/** Layers that registries may not keep: fetched from the URLs in the descriptor, by choice. */
+/** Foreign layers, which registries may not store: optionally fetched from the URLs in the descriptor. */
 export function isForeignLayerType(mediaType: string): boolean {
   return (
     mediaType.startsWith("application/vnd.oci.image.layer.nondistributable.v1.") ||
@@ -42,7 +42,7 @@ export function isForeignLayerType(mediaType: string): boolean {
   );
 }
 
-/** Tells whether a media type is that of an image's layer: a tar file, compressed or not, also one that is kept elsewhere. */
+/** Returns whether a media type is an image layer: a tar file, compressed or not, foreign ones included. */
 export function isImageLayerType(mediaType: string): boolean {
   return /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.|docker\.container\.image\.rootfs)/.test(
     mediaType,

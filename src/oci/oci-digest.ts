@@ -1,5 +1,5 @@
 /**
- * Digests as registries use them: SHA-256 mostly, SHA-512 where an image says so. See OCI image-spec v1.1, descriptor.md,
+ * Digests as registries use them: mostly SHA-256, SHA-512 if an image uses it. See OCI image-spec v1.1, descriptor.md,
  * "Digests".
  */
 import { type Digest, parseDigest } from "../io/digest.ts";
@@ -7,7 +7,7 @@ import { type Digest, parseDigest } from "../io/digest.ts";
 /** `sha256:` and 64, or `sha512:` and 128 lower-case hex digits. */
 export type OciDigest = Digest | `sha512:${string}`;
 
-/** Tells whether a value is a digest of an algorithm that is checked here. */
+/** Returns whether a value is a digest of a supported algorithm. */
 export function isOciDigest(value: unknown): value is OciDigest {
   return typeof value === "string" && /^sha(?:256|512):/.test(value) && parseDigest(value) !== undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Platforms of images: `os/architecture[/variant]`, for Windows `windows(10.0.17763)/amd64`. Spelt and compared as containerd
- * does, which is what most clients inside the gap are made with. See github.com/containerd/platforms.
+ * Platforms of images: `os/architecture[/variant]`, for Windows `windows(10.0.17763)/amd64`. Spelled and compared as in
+ * containerd, which most clients inside the gap use. See github.com/containerd/platforms.
  */
 
 /** What an image runs on. */
@@ -21,20 +21,20 @@ export function parsePlatform(text: string): Platform {
   return { os, architecture, ...(variant !== undefined && { variant }), ...(osVersion !== undefined && { osVersion }) };
 }
 
-/** Formats `linux/arm64/v8`; `unknown` where a part is missing. */
+/** Formats `linux/arm64/v8`; `unknown` for a missing part. */
 export function formatPlatform({ os, architecture, variant, osVersion }: Platform): string {
   const system = `${os || "unknown"}${osVersion === undefined ? "" : `(${osVersion})`}`;
   return `${system}/${architecture || "unknown"}${variant === undefined ? "" : `/${variant}`}`;
 }
 
-/** Tells whether a platform says anything: BuildKit calls that of its attestations `unknown`. */
+/** Returns whether a platform is meaningful: BuildKit's attestations have `unknown`. */
 export function isKnownPlatform(platform: Platform | undefined): platform is Platform {
   return platform !== undefined && platform.os !== "" && platform.os !== "unknown";
 }
 
 /**
- * Tells whether an image's platform is the wanted one: `linux/arm` is v7, arm64 is v8, amd64 is v1. A Windows version counts by
- * its first three numbers, where both have one.
+ * Returns whether an image's platform matches the wanted one: `linux/arm` is v7, arm64 is v8, amd64 is v1. Windows
+ * versions are compared by their first three numbers, if both have one.
  */
 export function isPlatform(actual: Platform, wanted: Platform): boolean {
   const [a, b] = [normalise(actual), normalise(wanted)];

@@ -1,13 +1,14 @@
 /**
- * Names of images, `host[:port]/path[:tag][@digest]`, as docker and everyone after it reads them: without a host it is
- * docker.io, and one segment there is `library/`. See the distribution-spec v1.1, "Pulling manifests", and docs/manifest.md.
+ * Names of images, `host[:port]/path[:tag][@digest]`, as docker and all other clients read them: without a host it is
+ * docker.io, and one segment there is `library/`. See the distribution-spec v1.1, "Pulling manifests", and
+ * docs/manifest.md.
  */
 import { AirferryError } from "../errors.ts";
 import { isOciDigest, type OciDigest } from "./oci-digest.ts";
 
-/** A reference taken apart, normalised. */
+/** A parsed, normalized reference. */
 export interface Reference {
-  /** Lower case, with the port where one was given: `docker.io`, `registry.example.com:5000`. */
+  /** Lower case, with the port, if given: `docker.io`, `registry.example.com:5000`. */
   host: string;
   /** `library/busybox`. */
   path: string;
@@ -22,20 +23,20 @@ const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]*$/;
 const HOST =
   /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
 const DOCKER_HOSTS = new Set(["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"]);
-/** A reference, and its digest where it has one. */
+/** A reference with an optional digest. */
 const DIGEST_PART = /^(.*?)(?:@((?:sha\d|md5|blake)[^@]*))?$/is;
-/** Longest path and longest tag that registries take. */
+/** Longest path and longest tag that registries accept. */
 const MAX_NAME_LENGTH = 255;
 const MAX_TAG_LENGTH = 128;
-/** No host, name, tag and digest together are as long. */
+/** Longer than any host, name, tag and digest together. */
 const MAX_LENGTH = 1024;
 
-/** Tells whether a string is a repository path: `a/b-c`. */
+/** Returns whether a string is a repository path: `a/b-c`. */
 export function isRepositoryPath(text: string): boolean {
   return text.length <= MAX_NAME_LENGTH && PATH.test(text);
 }
 
-/** Tells whether a string is a tag. */
+/** Returns whether a string is a tag. */
 export function isTag(text: string): boolean {
   return text.length <= MAX_TAG_LENGTH && TAG.test(text);
 }
@@ -46,14 +47,14 @@ export function canonicalHost(host: string): string {
   return DOCKER_HOSTS.has(lower) ? "docker.io" : lower;
 }
 
-/** Why a text is no reference, and what to write instead. */
+/** Why a text is not a reference, and what to write instead. */
 interface ReferenceFault {
   fault: string;
   hint: string;
 }
 
 /**
- * Parses a reference; tag `latest` where neither tag nor digest is given.
+ * Parses a reference; tag `latest` without tag and digest.
  * @throws {AirferryError} ERR_REFERENCE_INVALID
  */
 export function parseReference(text: string): Reference {
@@ -66,7 +67,7 @@ export function parseReference(text: string): Reference {
   });
 }
 
-/** Returns what keeps a text from being a reference; undefined when it is one. Shows nothing of a login in it. */
+/** Returns why a text is not a reference; undefined when it is one. Never shows a login in it. */
 export function checkReference(text: string): ReferenceFault | undefined {
   const read = readReference(text);
   return "fault" in read ? read : undefined;
@@ -76,12 +77,12 @@ function readReference(text: string): Reference | ReferenceFault {
   if (text.length > MAX_LENGTH)
     return invalid(`too long: expected at most ${MAX_LENGTH} characters, got ${text.length}`);
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
-  if (scheme !== undefined) return { fault: `it starts with "${scheme}"`, hint: `leave out ${scheme}` };
+  if (scheme !== undefined) return { fault: `it starts with "${scheme}"`, hint: `remove ${scheme}` };
   const [, named = "", digest] = DIGEST_PART.exec(text) ?? [];
   if (named.includes("@")) {
     return {
-      fault: `what follows "@" is no digest`,
-      hint: "a user and a password do not belong here: docker login keeps them, or hosts: in the manifest",
+      fault: `the text after "@" is not a digest`,
+      hint: "a reference has no user and password: use docker login, or hosts: in the manifest",
     };
   }
   if (digest !== undefined && !isOciDigest(digest)) {
@@ -102,12 +103,12 @@ function readReference(text: string): Reference | ReferenceFault {
   const first = slash === -1 ? "" : name.slice(0, slash);
   const hasHost = slash !== -1 && (/[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase());
   const host = hasHost ? canonicalHost(first) : "docker.io";
-  // Docker takes such a word for a host, but nothing that writes it in lower case, as hosts are, can be read back as one.
+  // Docker treats such a word as a host, but in lower case, as hosts are written, it would not be read as one again.
   if (hasHost && !/[.:]/.test(first) && first.toLowerCase() !== "localhost") {
-    return invalid(`"${first}" is no repository name, which is lower case, and no host, which has a dot or a port`);
+    return invalid(`"${first}" is neither a repository name (lower case) nor a host (with a dot or a port)`);
   }
   let path = hasHost ? name.slice(slash + 1) : name;
-  // The host becomes part of a URL: its port and an address must be possible ones.
+  // The host becomes part of a URL: its port and address must be valid.
   if (!HOST.test(host) || !URL.canParse(`https://${host}`)) return invalid(`bad registry host "${first}"`);
   if (host === "docker.io" && !path.includes("/")) path = `library/${path}`;
   if (path.length > MAX_NAME_LENGTH) return tooLong("repository name", path, MAX_NAME_LENGTH);
@@ -122,7 +123,7 @@ function readReference(text: string): Reference | ReferenceFault {
   };
 }
 
-/** The text for messages: what stands before an `@` may be a password. */
+/** The text for messages: anything before an `@` may be a password. */
 function withoutLogin(text: string): string {
   if (text.length > MAX_LENGTH) return "…";
   const [, named = "", digest] = DIGEST_PART.exec(text) ?? [];
@@ -140,24 +141,24 @@ export function repositoryOf({ host, path }: Reference): string {
   return `${host}/${path}`;
 }
 
-/** The repository as the served registry names it: a colon is illegal there, so a port is joined with `_`. */
+/** The repository's name in the served registry: a colon is illegal there, so a port is joined with `_`. */
 export function servedRepository(reference: Reference): string {
   return `${servedHost(reference.host)}/${reference.path}`;
 }
 
 /** A source host as a path segment of the served registry: `host_port`; `0__1_5000` for `[::1]:5000`. */
 export function servedHost(host: string): string {
-  // A segment starts and ends with a letter or digit, so the zeros that `::` stands for are written at the ends.
+  // A segment starts and ends with a letter or digit, so `::` at the ends is written with zeros.
   const address = (text: string) => text.replace(/^\[:/, "0:").replace(/:\]/, ":0").replace(/[[\]]/g, "");
   return address(canonicalHost(host)).replaceAll(":", "_");
 }
 
-/** Where the API of a registry is asked: Docker Hub's is at another name. */
+/** The API host of a registry: Docker Hub's has another name. */
 export function apiHost(host: string): string {
   return host === "docker.io" ? "registry-1.docker.io" : host;
 }
 
-/** Tag under which referrers of a manifest, or a legacy cosign artifact (with a suffix), are found. */
+/** Tag under which referrers of a manifest, or a legacy cosign artifact (with a suffix), are stored. */
 export function digestTag(digest: OciDigest, suffix = ""): string {
   // distribution-spec v1.1, "Referrers tag schema": at most 32 and 64 characters.
   const [algorithm, hex] = digest.split(":") as [string, string];

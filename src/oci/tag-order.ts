@@ -1,6 +1,6 @@
 /**
- * Which of two tags is newer, for tags that are versions: `v1.29.10` after `v1.29.9`, `3.10` after `3.9`, `1.30.0` after
- * `1.30.0-rc.1`. Tags that are no versions are older than all that are. See Semantic Versioning 2.0.0, section 11.
+ * Orders tags that are versions: `v1.29.10` after `v1.29.9`, `3.10` after `3.9`, `1.30.0` after
+ * `1.30.0-rc.1`. Other tags are older than all versions. See Semantic Versioning 2.0.0, section 11.
  */
 import semver from "semver";
 
@@ -15,10 +15,10 @@ export function tagsNewestFirst(tags: readonly string[]): string[] {
     .map(({ tag }) => tag);
 }
 
-/** A tag, read once however often it is compared. */
+/** A tag, parsed once for all comparisons. */
 interface Tag {
   tag: string;
-  /** Numbers and what follows them; null where it is no version. */
+  /** Numbers and what follows them; null if it is not a version. */
   version: { numbers: bigint[]; suffix: string } | null;
   semantic: semver.SemVer | null;
 }
@@ -32,7 +32,7 @@ function read(tag: string): Tag {
 function compare(a: Tag, b: Tag): number {
   const [x, y] = [a.version, b.version];
   if (x === null || y === null) return Number(x !== null) - Number(y !== null) || BY_NUMBERS.compare(a.tag, b.tag);
-  // Build metadata does not order versions, but some order is better than chance.
+  // Build metadata does not order versions, but the order must be deterministic.
   if (a.semantic !== null && b.semantic !== null) {
     return semver.compareBuild(a.semantic, b.semantic, true) || BY_NUMBERS.compare(a.tag, b.tag);
   }
@@ -47,7 +47,7 @@ function compareNumbers(x: readonly bigint[], y: readonly bigint[]): number {
   return x.length - y.length;
 }
 
-/** A release is newer than what comes before it. */
+/** A release is newer than its pre-releases. */
 function compareSuffixes(a: string, b: string): number {
   if (a === "" || b === "") return Number(a === "") - Number(b === "");
   return BY_NUMBERS.compare(a, b);

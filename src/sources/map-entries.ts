@@ -1,4 +1,4 @@
-/** Locks entries one by one, several at a time, taking over those whose manifest text did not change. */
+/** Locks entries, several at a time, reusing those whose manifest text did not change. */
 import { mapLimited } from "../io/limit.ts";
 import type { Kind } from "../io/types.ts";
 import { requestDigest } from "../manifest/request.ts";

@@ -145,7 +145,7 @@ t.test("a registry with a password: requests side by side log in once, a wrong o
   t.teardown(() => site.stop());
   const nobody = await publish(site.host);
   t.equal(nobody.status, 1);
-  t.match(nobody.stderr, /it wants a login and there is none.*docker login/);
+  t.match(nobody.stderr, /it requires a login and there is none.*docker login/);
   const login = (text: string) => {
     const auth = Buffer.from(text).toString("base64");
     writeFileSync(

@@ -130,5 +130,5 @@ t.test("an entitlement certificate, exact and subset, signed by airferry over un
   const handshake = await refuse("handshake", { [strict.upstream.host]: { ca: "../uep2.pem" } }, strict.upstream);
   t.equal(handshake.status, 4, handshake.stderr);
   t.match(handshake.stderr, /certificate required/);
-  t.match(handshake.stderr, /takes only clients with a certificate that it knows: hosts: \{.*cert: client\.pem/);
+  t.match(handshake.stderr, /accepts only clients with a known certificate: hosts: \{.*cert: client\.pem/);
 });

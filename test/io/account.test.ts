@@ -142,5 +142,5 @@ t.test("only root can become another", { skip: ROOT === false && "needs root on 
       return String((error as { stderr: string }).stderr);
     }
   };
-  t.match(run("serve", "--store", "store", "--user", "daemon"), "only root can become another user");
+  t.match(run("serve", "--store", "store", "--user", "daemon"), "only root can switch to another user");
 });

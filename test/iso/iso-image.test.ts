@@ -221,7 +221,7 @@ t.test("refuses, with the offset", async (t) => {
     ["a slash in a name", [makeIso([file("F.;1", NM("a/b"))], withFile()), /bad name/]],
     ["a NUL in a name", [makeIso([file("F.;1", NM("a\0b"))], withFile()), /bad name/]],
     ["..", [makeIso([file("F.;1", NM(".."))], withFile()), /bad name/]],
-    ["the name twice", [makeIso([file("F.;1", NM("a")), file("G.;1", NM("a"))], withFile()), /"a" is there twice/]],
+    ["the name twice", [makeIso([file("F.;1", NM("a")), file("G.;1", NM("a"))], withFile()), /"a" occurs twice/]],
     [
       "an extent missing",
       [makeIso([file("F.;1", NM("a"), { flags: 0x80 })], withFile()), /file cut short.*end of the directory/],

@@ -71,7 +71,7 @@ t.test("what is too long is told by its length, not by its letters", async (t) =
 
 t.test("a word that is neither host nor name is refused, and endless text at once", async (t) => {
   t.match(checkReference("hX/14073"), {
-    fault: '"hX" is no repository name, which is lower case, and no host, which has a dot or a port',
+    fault: '"hX" is neither a repository name (lower case) nor a host (with a dot or a port',
   });
   t.equal(formatReference(parseReference("LOCALHOST/a:1")), "localhost/a:1");
   const long = "a@sha1@".repeat(10_000);

@@ -35,7 +35,7 @@ interface RenderFlags {
 
 export const renderCommand: Register = (program, run) => {
   withGlobals(program.command("render").addArgument(new Argument("<what>", "what to render").choices(NAMES)))
-    .summary("write a file that the builder needs, filled in")
+    .summary("write a file that the builder needs, with values filled in")
     .description(
       "Renders configuration from what is in the store, for the address that the builder uses. Secrets, and\n" +
         "placeholders of a kickstart template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD,\n" +

@@ -7,7 +7,7 @@ import type { InstalledPackage } from "../../rpm/pool.ts";
 
 const INSTALLED = /^(?:(\d+):)?(\S+)-(?:(\d+|\(none\)):)?([^-:\s]+)-([^-\s]+)\.([A-Za-z0-9_]+)$/;
 
-/** Reads one line: `name-[epoch:]version-release.arch`. Undefined for lines that are no package, such as gpg-pubkey. */
+/** Reads one line: `name-[epoch:]version-release.arch`. Undefined for other lines, such as gpg-pubkey. */
 export function parseInstalled(line: string): InstalledPackage | undefined {
   const [, before, name, within, version, release, arch] = INSTALLED.exec(line.trim()) ?? [];
   if (name === undefined || version === undefined || release === undefined || arch === undefined) return undefined;

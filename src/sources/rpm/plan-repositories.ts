@@ -1,4 +1,7 @@
-/** From locked repositories to files of the bundle: packages with their check, metadata, signatures, keys and /rpmrepo/. */
+/**
+ * Turns locked repositories into files of the bundle: packages with their check, metadata, signatures, keys and
+ * /rpmrepo/.
+ */
 import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
 import { decompress } from "../../rpm/codecs.ts";

@@ -94,7 +94,7 @@ t.test("what cosign signs, in both forms", async (t) => {
       const cases: Record<string, [TestDescriptor, RegExp | undefined]> = {
         signed: [signed, undefined],
         unsigned: [image("unsigned"), /it is not signed: expected a cosign signature by \S+good\.pub/],
-        other: [image("other"), /1 signature found, none counts: none of the keys made it/],
+        other: [image("other"), /1 signature found, none counts: not signed by any of the keys/],
         stolen: [image("stolen"), /1 signature found, none counts: it signs another image/],
         part: [images.index([part]), /it is not signed/],
         both: [image("both"), undefined],
