@@ -75,7 +75,7 @@ export async function render(what: RenderName, options: RenderOptions): Promise<
   return placed;
 }
 
-/** Whether a file has this very text, is something else, or is not there. @throws {AirferryError} ERR_IO */
+/** Whether a file has exactly this text, something else, or does not exist. @throws {AirferryError} ERR_IO */
 async function compareFile(file: string, text: string): Promise<"same" | "other" | "nothing"> {
   try {
     const stats = await stat(file);

@@ -322,7 +322,7 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
   if (missing.length === 0) return;
   throw new AirferryError(
     "ERR_DELTA_BASE",
-    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it counts on ${plural(missing.length, "file")} that this store does not have, first "${printableName(missing[0]?.path ?? "")}"`,
+    `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it needs ${plural(missing.length, "file")} that this store does not have, first "${printableName(missing[0]?.path ?? "")}"`,
     {
       path: inventory.stream,
       problems: missing.slice(0, 1000).map((it) => ({
@@ -372,7 +372,7 @@ async function copyFromGood(
   }
 }
 
-/** Whether what went wrong is damage of volumes that have another copy each: those come first from now on. */
+/** Whether the fault is damage of volumes that each have another copy: those are preferred from now on. */
 async function switchToCopies(error: unknown, { contents, pool, options }: Work): Promise<boolean> {
   const { copies, inventory } = contents;
   if (copies.every((it) => it.length < 2)) return false;

@@ -1,4 +1,4 @@
-/** Names what a damaged part of a bundle takes with it, so that people know what a bad volume costs. */
+/** Names the entries that a damaged part of a bundle affects, so that people know what a bad volume costs. */
 import { printableName } from "./entry-paths.ts";
 import { streamEntries } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
@@ -13,7 +13,10 @@ export interface StreamRange {
 /** Further entries are counted, not named. */
 const SHOWN_ENTRIES = 3;
 
-/** Names the first few entries that have a part in one of `damages`, which are in stream order, within `volume`; counts the others. */
+/**
+ * Names the first few entries within `volume` that overlap one of `damages`, which are in stream order; counts the
+ * others.
+ */
 export function affectedEntries(inventory: Inventory, volume: StreamRange, damages: readonly StreamRange[]): string {
   let next = 0;
   // Both lists are in stream order and each is walked once: there may be 100,000 of either.

@@ -5,7 +5,7 @@
 /** Clocks of honest hosts differ by less. */
 const MAX_AHEAD_MS = 24 * 60 * 60 * 1000;
 
-/** What to say of a bundle that was made more than a day ahead of `now`; undefined for all others. */
+/** The notice for a bundle created more than a day after `now`; undefined for all others. */
 export function clockSkewNote(created: string, now: Date): string | undefined {
   if (Date.parse(created) - now.getTime() <= MAX_AHEAD_MS) return undefined;
   const here = `${now.toISOString().slice(0, 19)}Z`;

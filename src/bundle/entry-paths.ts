@@ -65,7 +65,7 @@ export function* checkingEntryPaths(
   return { problems, caseTwins };
 }
 
-/** Foreign text in a message about a bundle: on one line, and cut where it is longer than any name. */
+/** Foreign text for a message about a bundle: on one line, and truncated beyond the length of any name. */
 export function printableName(text: string, maxLength = 300): string {
   return printableText(text, maxLength);
 }

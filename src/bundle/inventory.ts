@@ -106,13 +106,14 @@ export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in
 
 /**
  * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: {@link parseInventoryInSteps}.
- * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with `problems`
+ * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with
+ *   `problems`
  */
 export function parseInventory(bytes: Buffer): Inventory {
   return atOnce(parsing(bytes));
 }
 
-/** The same with pauses, so that signals are heeded. @throws {AirferryError} as {@link parseInventory} */
+/** The same with pauses, so that signals are handled. @throws {AirferryError} as {@link parseInventory} */
 export async function parseInventoryInSteps(bytes: Buffer): Promise<Inventory> {
   return inTurns(parsing(bytes), new Pace((fault) => invalid([problem("", fault)])));
 }

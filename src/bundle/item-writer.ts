@@ -169,7 +169,7 @@ export class ItemWriter {
       if (this.#isSmall) this.#lent = { bytes: Buffer.allocUnsafeSlow(Math.max(1, this.#item.size)) };
       else {
         const piece = await this.#tools.pieces.take();
-        // Where it begins in memory is where it will begin in a block of the volume.
+        // Its offset in memory equals its offset in a block of the volume.
         this.#lent = { piece, bytes: piece.bytes.subarray((this.#item.offset + this.#position) % DISK_BLOCK_BYTES) };
       }
     }

@@ -189,7 +189,7 @@ async function readFolder(dir: string, signatures: Map<string, MediaSignature[]>
     found.problems.push({ code, path: printableName(name), message: `"${printableName(name)}" in "${dir}": ${fault}` });
   for (const it of await listNames(dir)) {
     if (isJunkName(it.name)) {
-      found.notices.push(`passed over "${printableName(it.name)}" in "${dir}"`);
+      found.notices.push(`skipped "${printableName(it.name)}" in "${dir}"`);
       continue;
     }
     const twin = folded.get(it.name.toLowerCase());

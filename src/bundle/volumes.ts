@@ -123,10 +123,10 @@ export class VolumeSet {
   }
 
   /**
-   * Like `write`, but whole blocks go past the page cache where the file system allows it: they take a fraction of the time, and
-   * leave nothing for `sync`. For bytes that nobody reads back soon.
-   * @param bytes of whole pages of memory (shared-pieces.ts), at an address that is `position` modulo {@link DISK_BLOCK_BYTES}; what is
-   *   beside that, as behind the start of an odd volume, goes the ordinary way
+   * Like `write`, but whole blocks bypass the page cache where the file system allows it: that takes a fraction of the
+   * time and leaves nothing for `sync`. For bytes that are not read back soon.
+   * @param bytes of whole pages of memory (shared-pieces.ts), at an address that is `position` modulo {@link
+   *   DISK_BLOCK_BYTES}; what is beside that, as behind the start of an odd volume, goes the ordinary way
    */
   async writeDirect(position: number, bytes: Uint8Array): Promise<void> {
     let taken = 0;

@@ -73,7 +73,7 @@ export class DoctorClient {
   }
 }
 
-/** Throws what went wrong in words, with the system's code: the server is what is looked at here, and no upstream. */
+/** Throws a readable error with the system's code: this concerns the server, not an upstream. */
 function throwFailure(error: unknown): never {
   if (error instanceof AttemptFailure) throw coded(error.fault, error.code);
   throw error;

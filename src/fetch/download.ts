@@ -41,10 +41,10 @@ interface DownloadRequest extends FetchTarget {
   check?: (opened: Opened, pieced: boolean) => AttemptFailure | undefined;
 }
 
-/** Runs a transfer to its end. @throws {AirferryError} ERR_UPSTREAM*, or whatever the sink throws */
+/** Runs a transfer to its end. @throws {AirferryError} ERR_UPSTREAM*, or what the sink throws */
 export async function downloadInto(engine: Engine, request: DownloadRequest, sink: FetchSink): Promise<HeadResult> {
   const transfer = new Download(engine, request, sink);
-  // Without a digest only the URL that the bytes in place came from can continue them.
+  // Without a digest only the URL that the bytes in place came from can resume them.
   const first = sink.position > 0 && !mayMix(request) ? sink.validator?.url : undefined;
   // Its recorded form has no secrets.
   const isFirst = (url: string) => redactUrl(url) === first;
@@ -74,7 +74,7 @@ function mayMix({ integrity, unmixed }: FetchTarget): boolean {
 type RestPlan = Extract<ResumePlan, { kind: "rest" }>;
 
 class Download {
-  /** How often upstream turned out to have something new. */
+  /** How often upstream changed. */
   changes = 0;
   readonly #engine: Engine;
   readonly #request: DownloadRequest;

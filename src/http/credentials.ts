@@ -122,7 +122,7 @@ export class Credentials {
   }
 }
 
-/** Keys under which `hosts:` may have a URL's host, the more special one first: `host:port`, `host`. Lower case. */
+/** Keys under which `hosts:` may have a URL's host, most specific first: `host:port`, `host`. Lower case. */
 export function hostKeys(url: URL): [string, string] {
   return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`, url.hostname];
 }

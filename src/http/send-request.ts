@@ -234,7 +234,7 @@ async function startOf(parts: OpenParts, request: OpenRequest, first: URL): Prom
   return nextHop(parts, request, from, first);
 }
 
-/** A URL that an answer from `from` named. What is ours is for the origin that was asked alone. */
+/** A URL named by a response from `from`. Secrets are only for the requested origin. */
 async function nextHop(parts: OpenParts, request: OpenRequest, from: URL | undefined, to: URL): Promise<Hop> {
   const reach = parts.allowPrivateRedirects
     ? undefined

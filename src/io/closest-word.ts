@@ -1,6 +1,9 @@
 /** Suggestions: the known word closest to an unknown one. No imports. */
 
-/** The word that takes the fewest edits, when they are few for its length, else the last one that begins so; undefined when none is near. */
+/**
+ * The word with the fewest edits, if they are few for its length, else the last one with that prefix; undefined when
+ * none is near.
+ */
 export function closestWord(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let fewest = Math.max(1, Math.floor(word.length / 3)) + 1;

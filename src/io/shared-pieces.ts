@@ -3,7 +3,9 @@
  * other threads, without a copy. It consists of whole pages, as writes that bypass the page cache require (O_DIRECT).
  */
 
-/** Direct writes start and end at multiples of this, in the file and in memory; a multiple of what any disk asks for. */
+/**
+ * Direct writes start and end at multiples of this, in the file and in memory; a multiple of what any disk requires.
+ */
 export const DISK_BLOCK_BYTES = 4096;
 
 const PIECE_BYTES = 1024 * 1024;

@@ -1,5 +1,5 @@
 /**
- * The vocabulary that every folder shares: kinds of content, random access to bytes and parts of them. No imports, no I/O.
+ * Types shared by every folder: kinds of content, random access to bytes and parts of them. No imports, no I/O.
  */
 
 /** The kinds of content that a manifest names. */

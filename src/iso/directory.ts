@@ -44,9 +44,9 @@ interface DirectoryRecord {
   interleaved: boolean;
 }
 
-/** An entry, with what its directory must still look up elsewhere. */
+/** An entry, with what its directory must still resolve. */
 export interface RawEntry extends IsoDirectoryEntry {
-  /** CL: where the directory really stands. Its size is in its own first record. */
+  /** CL: the real location of the directory. Its size is in its own first record. */
   childBlock?: number;
   /** RE: listed where its CL is, not here. */
   relocated?: boolean;

@@ -88,7 +88,9 @@ const isHtml: Test = (head) => {
 };
 const isJson: Test = (head) => /^(?:\u00ef\u00bb\u00bf)?\s*[{["\dtfn-]/.test(head.toString("latin1", 0, 512));
 
-/** Looks at an artifact's bytes; what it finds where nobody vouches for them stops `pack` unless findings are allowed. */
+/**
+ * Checks an artifact's bytes; a finding about bytes without a known digest stops `pack` unless findings are allowed.
+ */
 export function contentFindings(claim: Claim): (bytes: RandomAccess) => Promise<Finding[]> {
   return async (bytes) => {
     const head = Buffer.from(await bytes.read(0, Math.min(SNIFF_BYTES, bytes.size)));

@@ -110,7 +110,7 @@ async function otherTags(
   const now = await pickTags(origin, entry);
   const before = detail.images.map((it) => parseReference(it.reference).tag as string);
   if (now.join(" ") === tagsNewestFirst(before).join(" ")) return [];
-  const message = `${entry.ref}: its tags: mean others now: locked ${before.join(", ")}, now ${now.join(", ")}; to follow: airferry lock MANIFEST --update ${shellWord(name)}`;
+  const message = `${entry.ref}: its tags: now match others: locked ${before.join(", ")}, now ${now.join(", ")}; to update: airferry lock MANIFEST --update ${shellWord(name)}`;
   return [{ name, message }];
 }
 

@@ -74,7 +74,7 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   update: (kind: Kind, name: string) => boolean;
   /** `x.lock.d/`: small blobs by digest. */
   kept: LockBlobs;
-  /** RFC 3339 time for whatever gets generated at lock time. */
+  /** RFC 3339 time for everything generated at lock time. */
   time: string;
   /** False for `plan`: only metadata may be downloaded, artifacts without published digest stay unpinned. */
   pinFirstSight: boolean;

@@ -119,7 +119,7 @@ function withParts(manifest: Manifest, given: string, { kept }: Contents): Manif
   };
 }
 
-/** What an archive consists of: from the note of an earlier run, else by unpacking it into the cache. */
+/** The content of an archive: from the record of an earlier run, else by unpacking it into the cache. */
 async function unpackArchive(
   file: string,
   given: string,

@@ -72,7 +72,7 @@ export class StagedFolder implements AsyncDisposable {
     const isNew = (await lstat(path).catch(() => undefined)) === undefined;
     if (isNew) {
       await makeFolder(dirname(path));
-      await mkdir(path, { mode: 0o700 }).catch((error) => Promise.reject(ioError("make folder", path, error)));
+      await mkdir(path, { mode: 0o700 }).catch((error) => Promise.reject(ioError("create folder", path, error)));
     }
     // That it may be named by a link is the caller's own business; below it there are none.
     const root = { handle: await openFolder(path, path, isNew), path };
@@ -242,7 +242,7 @@ export class StagedFolder implements AsyncDisposable {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "ENOENT") return undefined;
-      if (code !== "EEXIST") throw ioError("make folder", path, error);
+      if (code !== "EEXIST") throw ioError("create folder", path, error);
     }
     const held = { handle: await openFolder(at(parent, name), path, true), path };
     this.#held.set(key, held);

@@ -150,7 +150,7 @@ t.test("pack", async (t) => {
     t,
     ["pack", manifest, "--unsigned", "--frozen", "--out", "/proc/none"],
     1,
-    /make folder "\/proc\/none"/,
+    /create folder "\/proc\/none"/,
   );
 });
 
@@ -262,7 +262,7 @@ t.test("unpack, status and prune", async (t) => {
   t.equal(unpacked.status, 0, unpacked.stderr);
   t.match((await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "store")).stdout, /already in the store/);
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub"], 2, /--store <dir>/);
-  await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", manifest], 1, /make folder/);
+  await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", manifest], 1, /create folder/);
   await refused(t, ["status", "--store", "nope"], 1, /cannot open store "nope": no such folder/);
   const two = await run("pack", manifest, "--key", "site.key", "--serial", "2", "-q");
   t.equal(two.status, 0, two.stderr);

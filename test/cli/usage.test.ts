@@ -27,7 +27,7 @@ t.test("a wrong word, a missing option and a wrong kind of path are told with th
     [["init", "b", "--for", "rocky"], 2, /no such ready manifest/, /airferry init b --for rocky-9-capi$/],
     [["plan", "my folder"], 1, /cannot read manifest "my folder": it is a folder$/m, /give the manifest's file/],
     [["plan", "m.lock.json"], 2, /no such file/, /check the path/],
-    [["init", "a"], 1, /cannot make folder "[^"]*a": a file of that name exists$/m, /give a folder, or another name/],
+    [["init", "a"], 1, /cannot create folder "[^"]*a": a file of that name exists$/m, /give a folder, or another name/],
     [["sign", "nowhere", "--key", "k.key"], 1, /not a bundle's folder: no such file or folder$/m, /holds SHA256SUMS$/],
     [
       ["serve", "--store", "a", "--listen", "127.0.0.1:0"],

@@ -91,7 +91,7 @@ t.test("a folder that cannot be made is said, not tried for ever", async (t) => 
     "/proc/none/x",
   ]);
   t.equal(ran.status, 1);
-  t.match(ran.stderr, /cannot make folder "\/proc\/none"/);
+  t.match(ran.stderr, /cannot create folder "\/proc\/none"/);
 });
 
 t.test("a read-only or a full file system is said by its name, with what helps", async (t) => {
@@ -117,7 +117,7 @@ t.test("a read-only or a full file system is said by its name, with what helps",
     /its file system is read-only\nairferry: hint: choose another folder, or mount its file system read-write\n$/;
   const out = await airferry(dir, ["pack", local, "--unsigned", "--out", join(mount, "out")]);
   t.equal(out.status, 1);
-  t.match(out.stderr, /cannot make folder ".*\/mount\/out": /);
+  t.match(out.stderr, /cannot create folder ".*\/mount\/out": /);
   t.match(out.stderr, hint);
   const tls = await prepareTlsAuto(join(mount, "tls"), []).catch((it) => it);
   t.match(tls, {
@@ -128,7 +128,7 @@ t.test("a read-only or a full file system is said by its name, with what helps",
   const kept = await new LockFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);
   t.match(kept, {
     code: "ERR_IO",
-    message: /^cannot make folder ".*x\.lock\.d": its file system is read-only/,
+    message: /^cannot create folder ".*x\.lock\.d": its file system is read-only/,
     hint: /read-write/,
   });
 });

@@ -116,7 +116,7 @@ async function renderChart({
   }
 }
 
-/** Helm's error, which warnings stand before and advice behind. */
+/** Helm's error, between its warnings and its advice. */
 function errorIn(text: string): string {
   const lines = text.trim().split("\n");
   const at = lines.findLastIndex((it) => it.startsWith("Error: "));

@@ -88,7 +88,7 @@ export async function readTree(
   return undefined;
 }
 
-/** Installers make do without a `.treeinfo` that they cannot read. */
+/** Installers work without a `.treeinfo` that they cannot read. */
 function tryParseTreeinfo(text: string, label: string, snapshot: Snapshot): Treeinfo | undefined {
   try {
     return parseTreeinfo(text, label);

@@ -22,7 +22,7 @@ export function emptyFindings({ name, detail }: LockedRpm, { rpms = [] }: Manife
       message: isUpstream
         ? `repository ${name} is empty upstream`
         : `repository ${name} is empty: ${chosenBy.map((key) => chooserText(key, entry)).join(" and ") || "packages:"} leaves no package of it`,
-      remedy: isUpstream ? "check its URL" : "correct that in its entry, or take the entry out",
+      remedy: isUpstream ? "check its URL" : "correct that in its entry, or remove the entry",
     },
   ];
 }

@@ -304,7 +304,7 @@ function applyModules(
   return active;
 }
 
-/** A request that counts once one of these packages is carried: a conditional member of a group. */
+/** A request that applies once one of these packages is included: a conditional member of a group. */
 type Conditional = SolverRequest & { onlyIf: readonly number[] };
 type MaybeConditional = SolverRequest & { onlyIf?: readonly number[] };
 
@@ -389,7 +389,7 @@ function moduleRequests(
   return requests;
 }
 
-/** One request for each name and architecture that a spec matched: the newest that can be had, or the newest N. */
+/** One request for each name and architecture that a spec matched: the newest available, or the newest N. */
 function requestsOf(spec: string, ids: readonly number[], pool: Pool, count: number | undefined): SolverRequest[] {
   const native = ids.filter((id) => !isCompanionArch(pool.arch, (pool.entries[id] as PackageEntry).arch));
   const named = native.length > 0 && !/\.(i[3-6]86|athlon)$/.test(spec) ? native : ids;
