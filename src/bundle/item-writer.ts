@@ -69,9 +69,9 @@ export class ItemWriter {
   #validator: Validator | undefined;
 
   /**
-   * Starts or continues an item: the tar header of one that comes in pieces is in place before its first byte. What an earlier run wrote of it is hashed
-   * and counts only when it is what the journal says.
-   * @param readBack the item is read as soon as it is whole, and had better be in the page cache then
+   * Starts or continues an item: the tar header of one that comes in pieces is in place before its first byte. What an
+   * earlier run wrote of it is hashed and counts only if it matches the journal.
+   * @param readBack the item is read as soon as it is complete, and should be in the page cache then
    */
   static async open(
     work: WorkFolder,
@@ -150,7 +150,7 @@ export class ItemWriter {
     return this.#inline;
   }
 
-  /** Bytes taken, those of an earlier run included. */
+  /** Bytes received, including those of an earlier run. */
   get position(): number {
     return this.#position;
   }
@@ -308,7 +308,7 @@ export class ItemWriter {
       : inMemory(this.#whole);
   }
 
-  /** The digest was right: the item counts as whole. */
+  /** The digest was right: the item counts as complete. */
   async done(digest: Digest): Promise<void> {
     if (this.#whole !== undefined) {
       return this.#work.addSmall({

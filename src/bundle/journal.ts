@@ -119,7 +119,7 @@ export class Journal {
     return this.#append({ path, part, sha256: hexOf(digest), ...from });
   }
 
-  /** The bytes of this item turned out wrong. */
+  /** The bytes of this item were wrong. */
   forget(path: string): Promise<void> {
     const isKnown = this.done.delete(path);
     if (!this.parts.delete(path) && !isKnown) return Promise.resolve();

@@ -122,7 +122,9 @@ export class WorkFolder {
     if (padding > 0) await this.volumes.write(item.offset + item.size, new Uint8Array(padding));
   }
 
-  /** Takes a whole item of at most {@link SMALL_BYTES} from memory; it is in place, frame and all, after {@link flush}. */
+  /**
+   * Takes a whole item of at most {@link SMALL_BYTES} from memory; it is in place, frame and all, after {@link flush}.
+   */
   addSmall(it: SmallItem): Promise<void> {
     return this.#small.add(it);
   }
@@ -132,7 +134,7 @@ export class WorkFolder {
     return this.#small.flush();
   }
 
-  /** Hashes what the disk has of a whole item: how an earlier run's work is taken over. */
+  /** Hashes a complete item on disk, to reuse an earlier run's work. */
   async hashItem(item: WorkItem, algorithms: readonly HashAlgorithm[], pool: HashPool): Promise<Digests> {
     if (item.size <= SMALL_BYTES) {
       return new RunningDigest(algorithms).update(await this.volumes.read(item.offset, item.size)).digests();

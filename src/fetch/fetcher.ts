@@ -97,7 +97,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
     ends.set(work, known);
     return known;
   };
-  /** Ends with the work that it is done for, when the caller says so, and with the fetcher. */
+  /** Aborted with the surrounding work, by the caller, and with the fetcher. */
   const run = <R>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<R>): Promise<R> => {
     const around = endOf(currentSignal());
     const done = work(signal === undefined ? around : AbortSignal.any([around, signal]));

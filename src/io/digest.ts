@@ -88,7 +88,7 @@ export function digestsOf(bytes: Uint8Array, others: readonly HashAlgorithm[]): 
   return { ...Object.fromEntries(more), sha256: digestOf(bytes) };
 }
 
-/** A digest of bytes that come one after the other. */
+/** A running digest of bytes. */
 export class RunningDigest {
   readonly #hashes: { algorithm: HashAlgorithm; hash: ReturnType<typeof createHash> }[];
 

@@ -1,4 +1,4 @@
-/** What a lock says that the one before it did not, for people. */
+/** The changes between a lock and the previous one, as text. */
 import type { Kind } from "../io/types.ts";
 import type { LockedEntry, LockedImageEntry } from "../sources/lock-document.ts";
 import type { LockedArtifact } from "../sources/locked-artifact.ts";
@@ -30,7 +30,7 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
     }
     if (entry.kind === "image" && earlier.kind === "image") {
       const [was, is] = [describeImages(earlier), describeImages(entry)];
-      // Blobs by digest say nothing to a person.
+      // Blobs by digest mean nothing to people.
       if (lockedBytes(earlier) !== lockedBytes(entry))
         changes.push({ kind, name, change: "changed", before: was, after: is });
       continue;
@@ -50,7 +50,7 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
   return changes;
 }
 
-/** The digests of an entry's images, and how much is about them. */
+/** The digests of an entry's images, and how many referrers they have. */
 function describeImages({ detail }: LockedImageEntry): string {
   return detail.images
     .map(({ digest, referrers }) => `${digest}${referrers.length === 0 ? "" : ` and ${referrers.length} about it`}`)

@@ -1,4 +1,4 @@
-/** Whether upstream still is what is locked. */
+/** Whether upstream still matches the lock. */
 import { AirferryError, type Problem } from "../errors.ts";
 import { shellWord } from "../io/shell.ts";
 import { SOURCES } from "../sources/kinds.ts";
@@ -6,7 +6,7 @@ import type { Lock } from "../sources/lock-document.ts";
 import type { PackJob } from "./job.ts";
 
 /**
- * Refuses a frozen pack of what upstream has moved since: somebody ought to look first.
+ * Refuses a frozen pack if upstream moved since: somebody should check first.
  * @throws {AirferryError} ERR_LOCK_STALE, ERR_UPSTREAM*
  */
 export async function requireUnmoved({ workspace, report }: PackJob, lock: Lock): Promise<void> {
@@ -20,7 +20,7 @@ export async function requireUnmoved({ workspace, report }: PackJob, lock: Lock)
     }
   }
   if (problems.length > 0) {
-    throw new AirferryError("ERR_LOCK_STALE", "cannot pack with --frozen: upstream moved what is locked", {
+    throw new AirferryError("ERR_LOCK_STALE", "cannot pack with --frozen: upstream moved locked tags", {
       problems,
       hint: `airferry lock ${shellWord(workspace.file)} --update; or pack without --frozen to keep what is locked`,
     });

@@ -1,7 +1,8 @@
 /**
- * Step 3 of a pack: fills a bundle's work folder. Every item gets its bytes once, from the nearest place that has them (an earlier bundle, an
- * interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only when its digest is
- * right. What the journal says to be whole is hashed and checked like everything else, where it is.
+ * Step 3 of a pack: fills a bundle's work folder. Every item gets its bytes once, from the nearest source (an earlier
+ * bundle, an interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only
+ * when its digest is right. Items that the journal lists as complete are hashed and checked in place like everything
+ * else.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -31,24 +32,24 @@ import { findReusable, type Reusable } from "./reuse.ts";
 export interface Filled {
   /** Of every item's bytes. */
   digestAt: (path: string) => Digest | undefined;
-  /** Items that were dropped because they may be (quarantine). Not empty: the plan must be made again without them. */
+  /** Items dropped by quarantine. If not empty, the plan must be recomputed without them. */
   faults: ItemFault[];
   fetchedBytes: number;
-  /** Copied from earlier bundles or from this very one. */
+  /** Copied from earlier bundles or from this one. */
   reusedBytes: number;
-  /** Artifacts that came out of the download cache. */
+  /** Artifacts from the download cache. */
   cached: Digest[];
 }
 
-/** So many MiB may be on their way to the disk and through the hashing threads. */
+/** MiB that may be in flight to the disk and the hashing threads. */
 const MIN_PIECES = 16;
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
 
-/** Room for the inventory, signatures and journal beside the volumes. */
+/** Space for the inventory, signatures and journal besides the volumes. */
 const SMALL_FILES_BYTES = 16 * 1024 * 1024;
 
 /**
- * Opens the folder that a plan is filled into, when there is room for what is still to come.
+ * Opens the folder that a plan is filled into, if there is space for the rest.
  * @throws {AirferryError} ERR_SPACE, ERR_BUSY, ERR_IO
  */
 export async function openWork({ out, pool }: PackJob, plan: Plan): Promise<AsyncDisposable & { folder: WorkFolder }> {
@@ -62,7 +63,7 @@ export async function openWork({ out, pool }: PackJob, plan: Plan): Promise<Asyn
   return { folder, [Symbol.asyncDispose]: () => folder.close() };
 }
 
-/** Bytes that the volumes of an interrupted pack take on disk already. */
+/** Bytes that the volumes of an interrupted pack already occupy on disk. */
 async function allocatedBytes(dir: string, plan: Plan): Promise<number> {
   let bytes = 0;
   for (const { name } of plan.volumes)
@@ -71,8 +72,8 @@ async function allocatedBytes(dir: string, plan: Plan): Promise<number> {
 }
 
 /**
- * Fills the folder, `job.concurrency` items at a time. When it throws, everything that was under way has ended.
- * @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; what is whole stays for a rerun
+ * Fills the folder, `job.concurrency` items at a time. When it throws, all running work has ended.
+ * @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; complete items remain for a rerun
  */
 export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder): Promise<Filled> {
   return new Filler(job, plan, work).run();
@@ -181,15 +182,15 @@ class Filler {
     }
   }
 
-  /** What the journal says of an item that an earlier run finished at this very place. */
+  /** The journal line of an item that an earlier run finished at this position. */
   #journaled(item: LaidItem): DoneLine | undefined {
     const done = this.#work.journal.done.get(item.path);
     return done !== undefined && done.size === item.size && done.offset === item.offset ? done : undefined;
   }
 
   /**
-   * Takes over what an earlier run finished, when the disk has it, it has the digest that is locked now, and it passes the checks that
-   * are asked for now. False: it has to be filled like any other.
+   * Reuses what an earlier run finished, if it is on disk, has the locked digest, and passes the current checks. False:
+   * it must be filled like any other.
    */
   async #takeOver(index: number, item: LaidItem): Promise<boolean> {
     const work = this.#work;
@@ -215,19 +216,19 @@ class Filler {
       await item.check?.(this.#work.volumes.range(item.offset, item.size));
       return true;
     } catch (error) {
-      // Fetched once more it is refused again, with all that is to be said about it.
+      // Fetched again, it is refused with a complete message.
       if (isPackageFault(error)) return false;
       throw error;
     }
   }
 
-  /** From where the lock says; when that fails, from the other places that it knows of. */
+  /** From the locked source; if that fails, from its alternatives. */
   async #fillFromSource(item: LaidItem, writer: ItemWriter): Promise<void> {
     const failed: AirferryError[] = [];
     for (const source of [item.source, ...(item.others ?? [])]) {
       const earlier = failed.at(-1);
       if (earlier !== undefined) {
-        this.#job.report(`${earlier.message}; trying another place that has it`);
+        this.#job.report(`${earlier.message}; trying another source`);
         if (writer.position >= item.size) await writer.restart();
       }
       try {
@@ -252,8 +253,8 @@ class Filler {
       case "file":
         if (writer.position > 0) await writer.restart();
         await this.#copyFile(item, source, writer);
-        // Blobs in an archive are taken at its word until now.
-        fault = `"${source.file}" ${source.offset === undefined ? "" : "is not what it says itself, or "}changed since it was locked`;
+        // Until now, the archive's claims about its blobs were trusted.
+        fault = `"${source.file}" ${source.offset === undefined ? "" : "does not match its own index, or "}changed since it was locked`;
         break;
       case "url":
         return this.#fetch(item, source, writer);
@@ -265,7 +266,7 @@ class Filler {
     await this.#finish(item, writer, digest);
   }
 
-  /** One GET, and more where its bytes turn out to be wrong: see fetchChecked. */
+  /** One GET, and more if its bytes are wrong: see fetchChecked. */
   async #fetch(
     item: LaidItem,
     source: Extract<LaidItem["source"], { from: "url" }>,
@@ -302,7 +303,7 @@ class Filler {
     await this.#finish(item, writer, checked.digest);
   }
 
-  /** The same bytes as another item of this bundle: copied, not fetched again. */
+  /** Copies the bytes of an identical item of this bundle instead of fetching them again. */
   async #fillTwin(index: number, first: ReadonlyMap<string, LaidItem>): Promise<void> {
     const work = this.#work;
     const item = this.#plan.items[index] as LaidItem;
@@ -328,13 +329,13 @@ class Filler {
     const bytes = await item.source.make((path) => {
       const digest = this.#digests.get(path);
       if (digest === undefined)
-        throw new AirferryError("ERR_INTERNAL", `cannot make "${item.path}": "${path}" is not fetched`);
+        throw new AirferryError("ERR_INTERNAL", `cannot generate "${item.path}": "${path}" is not fetched`);
       return digest;
     });
     if (bytes.length !== item.size) {
       throw new AirferryError(
         "ERR_INTERNAL",
-        `cannot make "${item.path}": wrong size: expected ${item.size} bytes, got ${bytes.length}`,
+        `cannot generate "${item.path}": wrong size: expected ${item.size} bytes, got ${bytes.length}`,
       );
     }
     if (item.size <= SMALL_BYTES) {
@@ -356,7 +357,7 @@ class Filler {
     }
   }
 
-  /** Bytes of this digest that are nearer than upstream. They are checked like any others. */
+  /** Local bytes with this digest. They are checked like any others. */
   async #nearBytes(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
     if (item.source.from === "kept") return undefined;
     const digest = sha256In(item.integrity);
@@ -384,7 +385,7 @@ class Filler {
         throw new AirferryError(
           "ERR_UPSTREAM_SIZE",
           `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
-          { path: file, hint: `if that is meant so: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
+          { path: file, hint: `if that is intended: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
         );
       }
       await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
@@ -393,7 +394,7 @@ class Filler {
     }
   }
 
-  /** Out of a compressed archive: what lies before is passed over, and no more is read than the lock asks for. */
+  /** From a compressed archive: everything before is skipped, and no more is read than the lock requires. */
   async #inflate(item: LaidItem, file: string, codec: Codec, offset: number, writer: ItemWriter): Promise<void> {
     const bytes = this.#inflated.take(file, codec, offset, item.size)[Symbol.asyncIterator]();
     const next = () =>
@@ -419,7 +420,7 @@ class Filler {
       { pool, pieces: this.#pieces },
       {
         algorithms: algorithmsIn(item.integrity),
-        // A look reads so little that it is no reason to fill the page cache.
+        // The check reads so little that it need not fill the page cache.
         readBack: item.check !== undefined,
         onBytes: (bytes) => {
           this.#doneBytes += bytes;
@@ -429,7 +430,7 @@ class Filler {
     );
   }
 
-  /** The SHA-256 when every digest that is known is right; undefined when one is wrong. */
+  /** The SHA-256 if every known digest matches; undefined otherwise. */
   async #check(item: LaidItem, writer: ItemWriter): Promise<Digest | undefined> {
     const digests = await writer.digests();
     return writer.position === item.size && isWanted(item, digests) ? digests.sha256 : undefined;
@@ -481,25 +482,25 @@ class Filler {
   }
 }
 
-/** Whether every digest that the lock knows of an item is that of the bytes. */
+/** Whether the bytes match every digest of an item in the lock. */
 function isWanted(item: LaidItem, digests: Digests): boolean {
   if (item.source.from === "kept" && item.source.digest !== digests.sha256) return false;
   return item.integrity === undefined || isExpected(item.integrity, digests);
 }
 
-/** A digest of the manifest stays what it is, whatever is locked again: only its author can change it. */
+/** A digest in the manifest does not change when locking again: only its author can change it. */
 function digestHint({ established }: LaidItem, got: string, manifest: string): string {
   return established === "manifest"
-    ? `the digest stands in ${manifest}: compare it with what upstream publishes; if upstream says ${got}, write that there`
+    ? `the digest is in ${manifest}: compare it with what upstream publishes; if upstream has ${got}, correct it there`
     : `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${shellWord(manifest)} --update`;
 }
 
-/** The file that an item is decompressed out of; undefined for any other. */
+/** The file that an item is decompressed from; undefined for any other. */
 function compressedFile(source: LaidItem["source"]): string | undefined {
   return source.from === "file" && source.codec !== undefined ? source.file : undefined;
 }
 
-/** Items of one compressed archive belong together, in its order: it is read once. All others stand alone. */
+/** Items of one compressed archive are grouped, in its order, so that it is read once. All others are separate. */
 function tasksOf(indexes: readonly number[], items: readonly LaidItem[]): number[][] {
   const tasks: number[][] = [];
   const byArchive = new Map<string, number[]>();
@@ -521,7 +522,7 @@ function tasksOf(indexes: readonly number[], items: readonly LaidItem[]): number
 }
 
 function unreadable(item: LaidItem, file: string, cause: NodeJS.ErrnoException): AirferryError {
-  const fault = cause.code === "ENOENT" ? `"${file}" is gone since it was locked` : cause.message;
+  const fault = cause.code === "ENOENT" ? `"${file}" was removed since it was locked` : cause.message;
   return new AirferryError("ERR_IO", `${cannotPack(item)}: ${fault}`, { path: file, cause, hint: item.about?.hint });
 }
 
@@ -529,16 +530,16 @@ function cannotPack({ path, about }: LaidItem): string {
   return `cannot pack "${path}"${about === undefined ? "" : ` of ${about.name}`}`;
 }
 
-/** What upstream gives is not what it gave before: no matter of the network or of a login. */
+/** Upstream's content changed: not a network or login problem. */
 const CONTENT_FAULTS: readonly ErrorCode[] = ["ERR_UPSTREAM_INVALID", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_DIGEST"];
 
-/** Errors that speak of a URL, or of the lock, also say what was to be packed from there. */
+/** Errors about a URL or the lock also name what was to be packed from there. */
 async function explained<T>(item: LaidItem, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;
-    // What was found wrong with the bytes themselves says it already.
+    // Errors about the bytes themselves name it already.
     if (error.message.startsWith(cannotPack(item))) throw error;
     const { code, hint, path, expected, actual, problems, cause } = error;
     const isContent = CONTENT_FAULTS.includes(code) || [404, 410].includes(httpStatusOf(error) ?? 0);
@@ -553,7 +554,7 @@ async function explained<T>(item: LaidItem, work: Promise<T>): Promise<T> {
   }
 }
 
-/** Faults that say nothing against another place of the same bytes. */
+/** Faults that do not affect another source of the same bytes. */
 function isPlaceFault(error: unknown): error is AirferryError {
   return (
     error instanceof AirferryError &&
@@ -561,12 +562,12 @@ function isPlaceFault(error: unknown): error is AirferryError {
   );
 }
 
-/** One error for all places: that of the first, with the others beside it. */
+/** One error for all sources: the first, with the others as problems. */
 function all(failed: readonly AirferryError[]): AirferryError {
   const [first] = failed as [AirferryError];
   if (failed.length === 1) return first;
   const { code, message, hint, path, expected, actual, cause } = first;
-  return new AirferryError(code, `${message} (and ${failed.length - 1} other places failed)`, {
+  return new AirferryError(code, `${message} (and ${failed.length - 1} other sources failed)`, {
     hint,
     path,
     expected,
@@ -576,14 +577,16 @@ function all(failed: readonly AirferryError[]): AirferryError {
   });
 }
 
-/** Faults of a package that its repository's policy may answer with quarantine: it is wrong, or it is not there at all. */
+/** Faults of a package that quarantine may handle: it is wrong or missing. */
 function isPackageFault(error: unknown): boolean {
   if (!(error instanceof AirferryError)) return false;
   const wrong = ["ERR_UPSTREAM_DIGEST", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_SIGNATURE", "ERR_UPSTREAM_INVALID"];
   return wrong.includes(error.code) || isAbsent(error);
 }
 
-/** Nobody has it: "not found" or "gone" over HTTP, no such file in a folder. A server that is unwell says something else. */
+/**
+ * No source has it: "not found" or "gone" over HTTP, no such file in a folder. A faulty server sends other statuses.
+ */
 function isAbsent(error: AirferryError): boolean {
   const status = httpStatusOf(error);
   return status === 404 || status === 410 || (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";

@@ -1,6 +1,6 @@
 /**
- * Bundles that are finished already: what `pack` finds when it runs again after success, or after a kill between its last
- * steps. Each is hashed whole before it counts.
+ * Finished bundles: what `pack` finds when it runs again after success, or after a kill between its last steps. Each is
+ * hashed completely before it counts.
  */
 
 import { readdir, readFile, stat } from "node:fs/promises";
@@ -20,7 +20,7 @@ import type { Manifest } from "../manifest/schema.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
 import type { PackJob } from "./job.ts";
 
-/** A bundle that is whole. `size` counts the volumes. */
+/** A complete bundle. `size` counts the volumes. */
 export interface Finished {
   bundle: string;
   serial: number;
@@ -31,8 +31,8 @@ export interface Finished {
 }
 
 /**
- * The bundle of the last pack, when it is still what is wanted; signed by the signers of this run, too, if it was not.
- * @throws {AirferryError} ERR_BUNDLE_INVALID when it was changed since
+ * The bundle of the last pack, if it is still up to date; adds the signatures of this run's signers if missing.
+ * @throws {AirferryError} ERR_BUNDLE_INVALID when it was changed
  */
 export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished | undefined> {
   const { workspace, pool, state } = job;
@@ -44,9 +44,9 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   const bundle = join(job.out, last.name);
   if (!(await stat(bundle).catch(() => undefined))?.isDirectory()) return undefined;
   const claims = await readInventory(bundle);
-  // What the lock does not cover may have changed in the manifest: the builder, the date of expiry.
+  // Parts of the manifest that the lock does not cover may have changed: the builder, the expiry date.
   if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;
-  job.report(`checking ${bundle}, which was packed from this very lock`);
+  job.report(`checking ${bundle}, which was packed from this lock`);
   const { problems, entries, size } = await checkFinished(bundle, pool, last.digest);
   if (problems.length > 0) {
     throw new AirferryError(
@@ -63,8 +63,8 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
 }
 
 /**
- * A folder that is this very bundle, although no state says so: whole, and signed by every signer of this run, so that
- * nobody else's folder is taken for it. Undefined when it is anything else.
+ * A folder that is this bundle although no state records it: complete, and signed by every signer of this run, so that
+ * no foreign folder is mistaken for it. Undefined otherwise.
  */
 export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: number): Promise<Finished | undefined> {
   const { workspace, pool } = job;
@@ -94,7 +94,7 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
   }
 }
 
-/** Writes down what was packed, for the next run. */
+/** Records what was packed, for the next run. */
 export async function noteState(job: PackJob, lock: Lock, finished: Finished): Promise<void> {
   const { workspace, state } = job;
   const { serial, digest, bundle } = finished;
@@ -115,7 +115,7 @@ export async function noteState(job: PackJob, lock: Lock, finished: Finished): P
 
 const DAYS = { d: 1, w: 7, m: 30, y: 365 } as const;
 
-/** When a bundle that was made at `created` expires, in RFC 3339; undefined when it does not. */
+/** When a bundle created at `created` expires, in RFC 3339; undefined when it does not. */
 export function notAfterOf(manifest: Manifest, created: string): string | undefined {
   const span = manifest.expires;
   if (span === undefined) return undefined;
@@ -123,7 +123,7 @@ export function notAfterOf(manifest: Manifest, created: string): string | undefi
   return `${new Date(Date.parse(created) + days * 86_400_000).toISOString().slice(0, 19)}Z`;
 }
 
-/** Whether an inventory says what the manifest says beside its entries. */
+/** Whether an inventory matches the manifest apart from its entries. */
 function matchesManifest(inventory: Inventory, manifest: Manifest): boolean {
   const builder = (it: unknown) => (it === undefined ? "" : canonicalJson(it));
   return (

@@ -1,4 +1,4 @@
-/** One pack on its way: what is asked for, and what all its steps work with. */
+/** A running pack: its options and the state shared by its steps. */
 import { type Finding, findingLine, refuseFindings } from "../io/findings.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import { takeLock } from "../io/process-lock.ts";
@@ -9,49 +9,50 @@ import type { Workspace } from "./workspace.ts";
 
 export interface PackOptions {
   out: string;
-  /** Nobody: an unsigned bundle, which unpack refuses until somebody signs it. */
+  /** Empty: an unsigned bundle, which unpack refuses until it is signed. */
   signers: readonly Signer[];
   rpmSigner?: RpmSigner;
   /** Bytes. */
   volumeSize: number;
-  /** One folder for each medium of so many volumes. */
+  /** Volumes per medium, with one folder for each. */
   volumesPerMedium?: number;
   frozen: boolean;
-  /** Pack although something will not work inside; default false. */
+  /** Pack even if something will not work inside; default false. */
   allowFindings?: boolean;
   serial?: number;
-  /** Items at once. */
+  /** Concurrent items. */
   concurrency: number;
   report?: (line: string) => void;
   progress?: (progress: PackProgress) => void;
 }
 
-/** How far the filling of a bundle got. */
+/** Progress of filling a bundle. */
 interface PackProgress {
   doneBytes: number;
   totalBytes: number;
   doneItems: number;
   totalItems: number;
-  /** The item that was touched last. */
+  /** The most recent item. */
   path: string;
 }
 
-/** What the steps of one pack share. Whoever opens it closes it. */
+/** State shared by the steps of one pack. The caller who opens it closes it. */
 export interface PackJob extends Omit<PackOptions, "report">, AsyncDisposable {
   readonly workspace: Workspace;
   readonly pool: HashPool;
-  /** What earlier packs of this manifest wrote down. */
+  /** The recorded state of earlier packs of this manifest. */
   readonly state: State | undefined;
-  /** All that was found so far. */
+  /** All findings so far. */
   readonly findings: readonly Finding[];
-  /** Tells what was found, and refuses what cannot work. @throws {AirferryError} ERR_FINDINGS */
+  /** Reports findings, and refuses what cannot work. @throws {AirferryError} ERR_FINDINGS */
   found(findings: readonly Finding[]): void;
-  /** One line for people. */
+  /** Reports one line of text. */
   report(line: string): void;
 }
 
 /**
- * Starts a pack: one of a manifest at a time, wherever it writes, since two would give the same serial to different bundles.
+ * Starts a pack: one per manifest at a time, wherever it writes, since two would give the same serial to different
+ * bundles.
  * @throws {AirferryError} ERR_BUSY, ERR_IO
  */
 export async function openJob(workspace: Workspace, options: PackOptions): Promise<PackJob> {

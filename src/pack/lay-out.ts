@@ -1,6 +1,7 @@
 /**
  * Step 2 of a pack: from the lock to every file of the bundle at its offset, without touching the network.
- * Fetched files come first in the stream and generated ones last, so that what is generated can depend on what was fetched.
+ * Fetched files come first in the stream and generated ones last, so that generated content can depend on fetched
+ * content.
  */
 import { type Builder, parseBuilder } from "../builder/builder.ts";
 import { checkPackedKickstart, isKickstart } from "../builder/kickstart-findings.ts";
@@ -19,10 +20,10 @@ import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";
 import type { Workspace } from "./workspace.ts";
 
-/** An item whose size is known, at its place in the stream. */
+/** An item of known size, at its position in the stream. */
 export interface LaidItem extends PlanItem {
   size: number;
-  /** The digest that the lock has of it; absent for what is pinned on first sight or generated. */
+  /** Its digest in the lock; absent if pinned on first sight or generated. */
   locked?: Integrity;
   /** First byte of its tar header records. */
   headerOffset: number;
@@ -34,7 +35,7 @@ export interface Plan {
   stream: string;
   /** In stream order. */
   items: LaidItem[];
-  /** Paths whose size upstream does not tell: not laid out yet, and offsets after them not final. */
+  /** Paths of unknown size: not laid out yet, and offsets after them are not final. */
   unsized: PlanItem[];
   catalog: Catalog;
   streamSize: number;
@@ -44,10 +45,10 @@ export interface Plan {
   caseTwins: [string, string][];
 }
 
-/** No kickstart file is larger; `airferry render` reads no larger one either. */
+/** Larger than any kickstart file; also the limit of `airferry render`. */
 const MAX_KICKSTART_BYTES = 4 * 1024 * 1024;
 
-/** What a plan needs of the bundle's RPM key; without it repository signatures are planned at their size, not made. */
+/** What a plan needs of the bundle's RPM key; without it repository signatures are only planned, with their size. */
 export interface RpmSigner {
   /** Detached armored signature with this time. */
   sign(bytes: Uint8Array, time: Date): Promise<Uint8Array>;
@@ -56,7 +57,8 @@ export interface RpmSigner {
 
 /**
  * Lays out what a lock names.
- * @throws {AirferryError} ERR_MANIFEST_INVALID when two entries want one path, ERR_PATH_UNSAFE for names no bundle may hold
+ * @throws {AirferryError} ERR_MANIFEST_INVALID when two entries have the same path, ERR_PATH_UNSAFE for names that a
+ *   bundle may not contain
  */
 export async function layOutBundle(
   workspace: Workspace,
@@ -84,7 +86,7 @@ export async function layOutBundle(
   if (problems.length > 0) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
-      `cannot plan ${lock.stream}: ${plural(problems.length, "name")} cannot stand in a bundle`,
+      `cannot plan ${lock.stream}: ${plural(problems.length, "name")} not allowed in a bundle`,
       {
         problems: problems.slice(0, 100),
         hint: "give them other names with as:",
@@ -107,13 +109,13 @@ export async function layOutBundle(
   };
 }
 
-/** What the lock has to say of an item's digest: what is pinned on first sight is only ever compared with the journal. */
+/** The locked digest of an item: what is pinned on first sight is only compared with the journal. */
 function lockedDigest({ source, established, integrity }: PlanItem): { locked?: Integrity } {
   const locked = source.from === "kept" ? source.digest : established === "first-sight" ? undefined : integrity;
   return locked === undefined || source.from === "made" ? {} : { locked };
 }
 
-/** The context that sources plan with. */
+/** The planning context of sources. */
 export function planContext(workspace: Workspace, lock: Lock, signer?: RpmSigner): PlanContext {
   return {
     manifest: workspace.manifest,
@@ -129,7 +131,7 @@ export function planContext(workspace: Workspace, lock: Lock, signer?: RpmSigner
   };
 }
 
-/** URL, path, or what else the bytes of an item come from, for people and for the inventory. */
+/** URL, path, or other source of an item's bytes, for messages and the inventory. */
 export function sourceName(item: PlanItem): string {
   const { source } = item;
   switch (source.from) {
@@ -174,7 +176,7 @@ function onePerPath(items: readonly PlanItem[]): PlanItem[] {
   return [...seen.values()];
 }
 
-/** The builder's kickstart file is looked at when its bytes are there. */
+/** The builder's kickstart file is checked once its bytes are available. */
 function withKickstartCheck(item: PlanItem, builder: Builder | undefined): PlanItem {
   if (builder === undefined || !isKickstart(item.path, builder.kickstart)) return item;
   return {

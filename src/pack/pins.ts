@@ -1,4 +1,4 @@
-/** What a pack writes into its lock: sizes and digests that only a download tells, and packages that were left out. */
+/** What a pack writes into its lock: sizes and digests known only after download, and excluded packages. */
 
 import type { Digest } from "../io/digest.ts";
 import { maxBytesOf } from "../sources/artifact.ts";
@@ -10,7 +10,7 @@ import type { ItemFault } from "../sources/types.ts";
 import type { PackJob } from "./job.ts";
 import { planContext } from "./lay-out.ts";
 
-/** Artifacts whose size nobody tells are downloaded before the layout; pack copies them from the cache. */
+/** Artifacts of unknown size are downloaded before the layout; pack copies them from the cache. */
 export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Promise<Lock> {
   const entries = [];
   for (const entry of lock.entries) {
@@ -20,7 +20,7 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
         artifacts.push(artifact);
         continue;
       }
-      report(`fetching ${artifact.urls[0]} first: upstream does not tell its size`);
+      report(`fetching ${artifact.urls[0]} first: upstream does not send its size`);
       const { digest, size, etag } = await workspace.cache.download(
         workspace.fetcher,
         artifactUrls(artifact.urls, entry, workspace.manifest),
@@ -34,7 +34,7 @@ export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Pr
   return { ...lock, entries };
 }
 
-/** Writes what was pinned on first sight into the lock. A frozen lock has nothing left to pin. */
+/** Writes what was pinned on first sight to the lock. A frozen lock has nothing left to pin. */
 export async function savePins(
   { workspace, frozen }: PackJob,
   lock: Lock,
@@ -53,7 +53,7 @@ export async function savePins(
   return pinned;
 }
 
-/** Takes packages that may be left out from the lock: the plan is made again without them. */
+/** Removes quarantined packages from the lock: the plan is recomputed without them. */
 export async function excludeFaults(
   { workspace, rpmSigner }: PackJob,
   lock: Lock,

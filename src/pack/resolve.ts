@@ -1,6 +1,6 @@
 /**
- * Step 1 of a pack, and all of `lock`: resolves every entry of a manifest that has no lock yet or whose text changed, and pins
- * it. Fetches metadata; artifacts themselves only where nobody published a digest or size.
+ * Step 1 of a pack, and all of `lock`: resolves every entry of a manifest that has no lock yet or whose text changed,
+ * and pins it. Fetches metadata; artifacts themselves only without a published digest or size.
  */
 import { stat } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
@@ -32,13 +32,13 @@ import { planContext } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
 
 interface ResolveOptions {
-  /** Lock these again although their text is the same; empty: all. Absent: only what changed. */
+  /** Lock these again although their text is unchanged; empty: all. Absent: only what changed. */
   update?: readonly string[];
   /** Refuse instead of locking anything. */
   frozen?: boolean;
-  /** Download what nobody published a digest of (the verb lock does, plan does not). */
+  /** Download artifacts without a published digest (the verb lock does, plan does not). */
   pinFirstSight: boolean;
-  /** Download ISOs whose packages closures count on (lock and pack do, plan does not); default: as pinFirstSight. */
+  /** Download ISOs whose packages closures use (lock and pack do, plan does not); default: as pinFirstSight. */
   fetchIsos?: boolean;
   report?: (line: string) => void;
   progress?: (bytes: number) => void;
@@ -48,13 +48,13 @@ export interface Resolved {
   lock: Lock;
   changes: LockChange[];
   file: string;
-  /** What will not work inside, of the builder first. */
+  /** What will not work inside, the builder's findings first. */
   findings: Finding[];
 }
 
 /**
- * Brings the lock up to date with the manifest and writes it beside it.
- * @throws {AirferryError} ERR_LOCK_STALE with `frozen` when it is not up to date; ERR_UPSTREAM* and ERR_MANIFEST_INVALID
+ * Updates the lock from the manifest and writes it next to the manifest.
+ * @throws {AirferryError} ERR_LOCK_STALE with `frozen` when it is outdated; ERR_UPSTREAM* and ERR_MANIFEST_INVALID
  */
 export async function resolveManifest(workspace: Workspace, options: ResolveOptions): Promise<Resolved> {
   const { manifest, paths } = workspace;
@@ -111,7 +111,7 @@ function placesOf({ paths, unpacked }: Workspace): LocalPlaces {
   return { baseDir: paths.baseDir, unpacked };
 }
 
-/** An ISO that was locked just before: its local file, or its bytes in the download cache, fetched if that is allowed. */
+/** A just locked ISO: its local file, or its bytes in the download cache, fetched if allowed. */
 async function openIso(
   workspace: Workspace,
   entries: readonly LockedEntry[],
@@ -126,14 +126,14 @@ async function openIso(
   const cached = known && (await workspace.cache.file(known));
   if (cached) return openBytes(cached);
   if (!(options.fetchIsos ?? options.pinFirstSight)) return undefined;
-  options.report?.(`fetching ISO ${name} first: closures count on its packages`);
+  options.report?.(`fetching ISO ${name} first: closures use its packages`);
   const target = artifactUrls(artifact.urls ?? [], entry, workspace.manifest);
   const { integrity } = artifact;
   const fetched = await workspace.cache.download(workspace.fetcher, target, { integrity }, options.progress);
   return openBytes((await workspace.cache.file(fetched.digest)) as string);
 }
 
-/** What can be seen of a lock: of its builder, and of each kind of source. */
+/** The findings of a lock: of its builder, and of each kind of source. */
 async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
   const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
   const images = entriesOfKind(lock, "image").flatMap(({ detail }) => detail.images.map((it) => it.reference));
@@ -143,7 +143,7 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
       level: "error",
       area: "manifest",
       subject: workspace.file,
-      message: "nothing would be in the bundle: the manifest names no ISO, repository, file or image",
+      message: "the bundle would be empty: the manifest names no ISO, repository, file or image",
       remedy: "name what the build needs under isos:, rpms:, files: or images:",
     });
   }
@@ -178,19 +178,22 @@ function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
     }
     locked.delete(`${kind} ${name}`);
   }
-  for (const key of locked.keys()) stale(key, "is in the lock but no more in the manifest");
+  for (const key of locked.keys()) stale(key, "is in the lock but no longer in the manifest");
   if (before !== undefined && before.stream !== workspace.manifest.stream) stale("stream", `was "${before.stream}"`);
   if (before === undefined || problems.length > 0) {
     throw new AirferryError(
       "ERR_LOCK_STALE",
-      `cannot pack with --frozen: "${paths.lock}" ${before ? "does not fit the manifest" : "does not exist"}`,
+      `cannot pack with --frozen: "${paths.lock}" ${before ? "does not match the manifest" : "does not exist"}`,
       { problems, hint: `airferry lock ${shellWord(workspace.file)}` },
     );
   }
   return before;
 }
 
-/** The entries that `--update` means. Images may be named by their reference or archive, where they are served as something else. */
+/**
+ * The entries that `--update` names. Images may be named by their reference or archive, if they are served under
+ * another name.
+ */
 function namesToUpdate(
   { manifest, requests }: Workspace,
   update: readonly string[] | undefined,
@@ -207,13 +210,13 @@ function namesToUpdate(
       const names = known.get(name);
       if (names !== undefined) return names;
       throw new AirferryError("ERR_USAGE", `cannot update "${name}": the manifest has no entry of that name`, {
-        hint: `names are: ${[...known.keys()].sort().join(", ")}`,
+        hint: `expected one of: ${[...known.keys()].sort().join(", ")}`,
       });
     }),
   );
 }
 
-/** Local files that are not there are mistakes of the manifest: all of those that would be locked now are told at once. */
+/** Missing local files are faults of the manifest: all of those to be locked are reported at once. */
 async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): Promise<void> {
   const { manifest, requests } = workspace;
   const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));

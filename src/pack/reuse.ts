@@ -1,6 +1,6 @@
 /**
- * Bytes that are already on this host: in finished bundles under `--out`, and in the work folders of interrupted packs with
- * another plan. They are found by digest and checked again while they are copied, so nothing here has to be trusted.
+ * Bytes already on this host: in finished bundles under `--out`, and in the work folders of interrupted packs with
+ * another plan. They are found by digest and checked again while being copied, so none of this is trusted.
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ export interface Reusable {
   close(): Promise<void>;
 }
 
-/** Looks for the bytes of `wanted`; folders that cannot be read are passed over. */
+/** Looks for the bytes of `wanted`; unreadable folders are skipped. */
 export async function findReusable(
   out: string,
   stream: string,

@@ -1,4 +1,4 @@
-/** Step 4 of a pack: inventory, signatures, final name; then the notes for the next pack, and nothing of this one left over. */
+/** Step 4 of a pack: inventory, signatures, final name; then the state for the next pack, and cleanup. */
 import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "../bundle/inventory-types.ts";
@@ -16,7 +16,7 @@ import type { Plan } from "./lay-out.ts";
 import { lockTime } from "./resolve.ts";
 import type { Target } from "./target.ts";
 
-/** What is filled, and by which lock. */
+/** The filled folder, and its lock. */
 interface FilledBundle {
   lock: Lock;
   plan: Plan;
@@ -25,8 +25,8 @@ interface FilledBundle {
 }
 
 /**
- * Makes a bundle of a filled work folder.
- * @throws {AirferryError} ERR_SIGNER, ERR_SPACE, ERR_IO; a rerun goes on from the filled folder
+ * Turns a filled work folder into a bundle.
+ * @throws {AirferryError} ERR_SIGNER, ERR_SPACE, ERR_IO; a rerun continues with the filled folder
  */
 export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Target): Promise<Finished> {
   const { lock, work, filled } = bundle;

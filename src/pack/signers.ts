@@ -1,4 +1,7 @@
-/** Opens the keys that `pack` signs with: the bundle's, and the OpenPGP key for rewritten repository metadata beside it. */
+/**
+ * Opens the keys that `pack` signs with: the bundle's, and the OpenPGP key for rewritten repository metadata next to
+ * it.
+ */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import { detachedSign, readRpmKey } from "../sign/openpgp-sign.ts";
@@ -12,7 +15,7 @@ interface PackSignerOptions {
   signerKey?: string;
   rpmKey?: string;
   unsigned: boolean;
-  /** Whether the manifest has repositories: else the key beside `key` is left closed. */
+  /** Whether the manifest has repositories: otherwise the key next to `key` is not opened. */
   needsRpmKey: boolean;
   passphrase: Passphrase;
 }
@@ -24,7 +27,7 @@ export async function packSigners(options: PackSignerOptions): Promise<{ signers
   const { key, signer } = options;
   if (key === undefined && signer === undefined && !options.unsigned) {
     throw new AirferryError("ERR_USAGE", "cannot pack: no key to sign with", {
-      hint: "airferry keygen --out site makes one, then --key site.key; or say --unsigned",
+      hint: "create one with: airferry keygen --out site; then give --key site.key, or --unsigned",
     });
   }
   // keygen gave both keys the same passphrase: ask once for both.
@@ -47,7 +50,7 @@ export async function packSigners(options: PackSignerOptions): Promise<{ signers
   };
 }
 
-/** `x.rpm.key` beside `x.key`, if it is there. */
+/** `x.rpm.key` next to `x.key`, if it exists. */
 async function rpmKeyBeside(key: string): Promise<string | undefined> {
   const file = key.replace(/\.key$/, ".rpm.key");
   if (file === key) return undefined;

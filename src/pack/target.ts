@@ -1,4 +1,4 @@
-/** Which bundle a pack makes: its serial and its place. Or finds that it is there already. */
+/** Chooses the bundle of a pack: its serial and its folder. Or finds that it exists already. */
 import { rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { workFolderName } from "../bundle/work-folder.ts";
@@ -9,16 +9,16 @@ import { adoptable, type Finished, noteState, packedBefore } from "./finished.ts
 import type { PackJob } from "./job.ts";
 import type { Plan } from "./lay-out.ts";
 
-/** A bundle to make. */
+/** A bundle to create. */
 export interface Target {
   serial: number;
-  /** Its folder under `--out`, not there yet. */
+  /** Its folder under `--out`, which does not exist yet. */
   path: string;
 }
 
 /**
- * Chooses serial and place of the bundle, unless a run before left it whole: then it is noted and returned.
- * @throws {AirferryError} ERR_USAGE when something else has its name; ERR_BUNDLE_INVALID when the bundle was changed since
+ * Chooses serial and folder of the bundle, unless an earlier run completed it: then it is recorded and returned.
+ * @throws {AirferryError} ERR_USAGE when something else has its name; ERR_BUNDLE_INVALID when the bundle was changed
  */
 export async function chooseTarget(job: PackJob, lock: Lock): Promise<Target | { finished: Finished }> {
   const { out, state } = job;
@@ -31,17 +31,19 @@ export async function chooseTarget(job: PackJob, lock: Lock): Promise<Target | {
 
   const last = Math.max(state?.serial ?? 0, lock.last?.serial ?? 0);
   const serial = job.serial ?? last + 1;
-  // Without a state file, the last bundle may yet be here.
+  // Without a state file, the last bundle may still exist.
   const mayBeHere = state === undefined && job.serial === undefined && last > 0;
   const known = mayBeHere ? await adoptable(job, lock, join(out, bundleName(lock.stream, last)), last) : undefined;
   if (known !== undefined) return whole(known);
   if (last > (state?.serial ?? 0) && job.serial === undefined)
-    job.report(`serial ${serial} follows serial ${last}, which the lock knows: this folder has not packed it`);
+    job.report(
+      `serial ${serial} follows serial ${last}, which is recorded in the lock but was not packed in this folder`,
+    );
   const name = bundleName(lock.stream, serial);
   const path = join(out, name);
   await makeFolder(out);
   if (!(await exists(path))) return { serial, path };
-  // A run that was killed after its last step left all but the note of it.
+  // A run that was killed after its last step left everything but the record.
   const left = await adoptable(job, lock, path, serial);
   if (left !== undefined) return whole(left);
   throw new AirferryError("ERR_USAGE", `cannot pack "${name}": "${path}" exists and is not this bundle`, {
@@ -50,7 +52,7 @@ export async function chooseTarget(job: PackJob, lock: Lock): Promise<Target | {
   });
 }
 
-/** A work folder of this plan that a killed run had finished but for its name: it gets it, and is noted. */
+/** A work folder of this plan that a killed run had finished except for its name: it is renamed and recorded. */
 export async function adoptWork(job: PackJob, lock: Lock, plan: Plan, target: Target): Promise<Finished | undefined> {
   const left = await adoptable(job, lock, join(job.out, workFolderName(plan)), target.serial);
   if (left === undefined) return undefined;

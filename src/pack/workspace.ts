@@ -1,6 +1,6 @@
 /**
- * What `lock`, `plan` and `pack` start from: a validated manifest, the paths that belong to it, and the way to upstream.
- * Whoever opens a workspace closes it.
+ * The starting point of `lock`, `plan` and `pack`: a validated manifest, its paths, and access to upstream. The caller
+ * who opens a workspace closes it.
  */
 import { createFetcher } from "../fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "../fetch/types.ts";
@@ -17,22 +17,22 @@ import { openVendor } from "../sources/vendor-archive.ts";
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
   rewrites?: readonly { from: string; to: string }[];
-  /** Requests to one host at a time. */
+  /** Concurrent requests to one host. */
   concurrency?: number;
   /** Segments to fetch one large file in; 1: none. */
   segments?: number;
   cacheDir?: string;
   onEvent?: (event: FetchEvent) => void;
-  /** One line for people about what is going on. */
+  /** Reports progress, one line of text. */
   report?: (line: string) => void;
 }
 
 export interface Workspace extends AsyncDisposable {
   /** The manifest's path as the user gave it. */
   readonly file: string;
-  /** As it is in the file, with the parts of the vendor's archive in the place of `vendor:`. */
+  /** As in the file, with the parts of the vendor's archive instead of `vendor:`. */
   readonly manifest: Manifest;
-  /** The vendor's archive, where the manifest has one. */
+  /** The vendor's archive, if the manifest has one. */
   readonly unpacked?: UnpackedVendor;
   readonly paths: ReturnType<typeof pathsOf>;
   /** Every entry of the manifest with the digest of its text. */

@@ -1,6 +1,6 @@
 /**
- * What of a packed image a registry is to get, and in which order: blobs before the manifest that names them, children before
- * their index, an image before what is about it. Decided before anything is sent. See OCI distribution-spec v1.1, "Push".
+ * Which parts of a packed image to push, and in which order: blobs before the manifest that names them, children before
+ * their index, an image before its referrers. Decided before anything is sent. See OCI distribution-spec v1.1, "Push".
  */
 
 import { AirferryError } from "../errors.ts";
@@ -12,17 +12,17 @@ import { digestTag } from "../oci/reference.ts";
 import type { PackedBlob } from "../store/packed-blob.ts";
 import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../store/packed-images.ts";
 
-/** One image on its way to one repository. */
+/** The push of one image to one repository. */
 export interface ImagePush {
   image: PackedImage;
   /** Path at the registry, without its host. */
   repository: string;
-  /** What the image's name will stand for: the packed manifest or index, or a shorter index made of it. */
+  /** The target of the image's name: the packed manifest or index, or a shorter index derived from it. */
   root: PackedManifest;
   isStripped: boolean;
   /** The image's own manifests, `root` last. */
   own: PackedManifest[];
-  /** Signatures, attestations, SBOMs, …, each after what it is about. */
+  /** Signatures, attestations, SBOMs, …, each after its subject. */
   about: PackedManifest[];
   /** Tags of older cosigns. */
   tags: [tag: string, manifest: PackedManifest][];
@@ -31,9 +31,9 @@ export interface ImagePush {
 const LEGACY_SUFFIXES = [".sig", ".att", ".sbom"];
 
 /**
- * Plans one image. Registries refuse an index whose children lack layers; a shorter index is another image, with another
- * digest, and made only when that is wanted (`strip`).
- * @throws {AirferryError} ERR_PUBLISH when no platform was packed whole
+ * Plans one image. Registries refuse an index whose children lack layers; a shorter index is another image, with
+ * another digest, and created only on request (`strip`).
+ * @throws {AirferryError} ERR_PUBLISH when no platform was packed completely
  */
 export function planPush(image: PackedImage, repository: string): ImagePush {
   const isStripped = !isComplete(image, image.root);
@@ -58,7 +58,7 @@ export function packedBlobs(image: PackedImage, manifest: PackedManifest): Packe
   return blobsOf(manifest).flatMap(({ digest }) => image.blob(digest) ?? []);
 }
 
-/** An index of what was packed whole. The order and all other members stay. */
+/** An index of what was packed completely. The order and all other members are unchanged. */
 function stripIndex(image: PackedImage): PackedManifest {
   const { root } = image;
   const json = parseJson(root.bytes.toString("utf8")) as { manifests?: { digest: OciDigest }[] };
@@ -69,7 +69,7 @@ function stripIndex(image: PackedImage): PackedManifest {
   if (json.manifests.length === 0) {
     throw new AirferryError(
       "ERR_PUBLISH",
-      `cannot publish "${image.catalog.reference}": no platform of it was packed whole`,
+      `cannot publish "${image.catalog.reference}": none of its platforms was packed completely`,
       { hint: "pack it again, with a platform that it has" },
     );
   }
@@ -81,7 +81,7 @@ function stripIndex(image: PackedImage): PackedManifest {
   };
 }
 
-/** Referrers after what they are about, and none about what will not be there. */
+/** Referrers after their subjects, without those whose subject is missing. */
 function orderReferrers(
   candidates: readonly PackedManifest[],
   there: Set<OciDigest>,

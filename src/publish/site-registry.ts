@@ -1,6 +1,6 @@
 /**
- * The site's own registry, to push to: blobs as docker and podman send them, and manifests. What is pushed is on this disk and
- * hashed on its way. See OCI distribution-spec v1.1, "Push".
+ * Pushes to the site's own registry: blobs as docker and podman send them, and manifests. Pushed content is on this
+ * disk and hashed while being sent. See OCI distribution-spec v1.1, "Push".
  */
 
 import { AirferryError } from "../errors.ts";
@@ -20,7 +20,7 @@ interface SiteRegistryOptions {
   /** `harbor.site:443`. */
   host: string;
   insecure: boolean;
-  /** PEM of a private CA, trusted beside the usual ones: token services may be elsewhere. */
+  /** PEM of a private CA, trusted besides the usual ones: token services may be elsewhere. */
   ca?: string | undefined;
   env?: NodeJS.ProcessEnv | undefined;
 }
@@ -31,10 +31,10 @@ interface PushedManifest {
   bytes: Buffer;
 }
 
-/** A call to a repository: where without a host is below `/v2/`. */
+/** A call to a repository: a location without a host is below `/v2/`. */
 interface RepositoryCall extends Pick<Call, "method" | "url" | "body"> {
   headers?: Record<string, string>;
-  /** Another repository that the call reads from: a token has to allow that too. */
+  /** Another repository that the call reads from: a token must allow that too. */
   from?: string;
 }
 
@@ -43,15 +43,15 @@ const BACKOFF: Backoff = { baseMs: 1000, maxMs: 60_000, maxRetryAfterMs: 60_000 
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 /** A registry may hash many gigabytes before it answers the last request of an upload. */
 const COMMIT_TIMEOUT_MS = 20 * 60_000;
-/** Statuses of an upload that was lost on the way: worth starting it again. */
+/** Statuses of a lost upload, which is worth restarting. */
 const LOST = new Set([401, 404, 408, 416, 429]);
 
-/** One registry for the time of one publish; keeps connections, and tokens by what they grant. The caller closes it. */
+/** One registry during one publish; stores connections, and tokens by scope. The caller closes it. */
 export class SiteRegistry {
   readonly #o: SiteRegistryOptions;
   readonly #base: URL;
   readonly #client: HttpClient;
-  /** Logins by what they grant. */
+  /** Logins by scope. */
   readonly #auths = new Map<string, RegistryAuth>();
   /** Repositories that have a blob already, for mounting. */
   readonly #mounted = new Map<OciDigest, string>();
@@ -67,8 +67,8 @@ export class SiteRegistry {
   }
 
   /**
-   * Pushes a blob unless it is there; says whether bytes went out. An upload that is cut off is started again.
-   * @param at told how many bytes of it were sent so far; less than before when it starts again
+   * Pushes a blob unless it exists; returns whether bytes were sent. An interrupted upload is restarted.
+   * @param at called with how many bytes of it were sent so far; less than before after a restart
    * @throws {AirferryError} ERR_PUBLISH; ERR_STORE_INVALID when the blob is damaged
    */
   async pushBlob(repository: string, blob: PackedBlob, at: (bytes: number) => void): Promise<boolean> {
@@ -81,7 +81,9 @@ export class SiteRegistry {
     return !isThere;
   }
 
-  /** Pushes a manifest under a tag or its digest. Returns whether the registry says that it lists it as a referrer. */
+  /**
+   * Pushes a manifest under a tag or its digest. Returns whether the registry reports that it lists it as a referrer.
+   */
   async pushManifest(
     repository: string,
     reference: string,
@@ -89,7 +91,8 @@ export class SiteRegistry {
   ): Promise<{ isListed: boolean }> {
     const url = `${repository}/manifests/${reference}`;
     if (manifest.subject === undefined) {
-      // Registries with immutable tags refuse even the same again. What has a subject must be sent to hear of its list.
+      // Registries with immutable tags refuse even an identical push. A manifest with a subject must be sent to learn
+      // whether it is listed.
       const there = await this.#call(repository, { method: "HEAD", url, headers: { accept: ACCEPT_MANIFESTS } });
       const digest = there.headers["docker-content-digest"];
       if (there.status === 200 && isOciDigest(digest) && digest === digestOf(bytes, digest)) return { isListed: false };
@@ -100,7 +103,7 @@ export class SiteRegistry {
     return { isListed: answer.headers["oci-subject"] !== undefined };
   }
 
-  /** The bytes of a manifest; undefined when it is not there. */
+  /** The bytes of a manifest; undefined when it does not exist. */
   async manifest(repository: string, reference: string): Promise<Buffer | undefined> {
     const answer = await this.#call(repository, {
       method: "GET",
@@ -112,7 +115,7 @@ export class SiteRegistry {
     return answer.body;
   }
 
-  /** Has the registry take a blob over from a repository that has it. Not all can; one that starts an upload drops it. */
+  /** Mounts a blob from a repository that has it. Not all registries can; an upload started instead is dropped. */
   async #isMounted(repository: string, digest: OciDigest, from: string): Promise<boolean> {
     const url = `${repository}/blobs/uploads/?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`;
     return (await this.#call(repository, { method: "POST", url, from })).status === 201;
@@ -132,7 +135,7 @@ export class SiteRegistry {
     }
   }
 
-  /** Sends a blob as docker does: start, all bytes in one PATCH, close. Returns the answer that refused it, if one did. */
+  /** Sends a blob as docker does: start, all bytes in one PATCH, close. Returns the refusing response, if any. */
   async #upload(
     repository: string,
     blob: PackedBlob,
@@ -152,7 +155,7 @@ export class SiteRegistry {
       const headers = { "content-type": "application/octet-stream", "content-length": String(blob.size) };
       const answer = await this.#send(repository, { method: "PATCH", url: location, headers, body });
       if (!isDone(answer)) return answer;
-      // Where the rest goes; registries that keep to one place need not say it again.
+      // The next location; registries with a single location need not repeat it.
       if (answer.headers.location !== undefined) location = this.#location(answer);
     }
     const url = new URL(location);
@@ -161,7 +164,7 @@ export class SiteRegistry {
     return isDone(closed) ? undefined : closed;
   }
 
-  /** Sends a request that can be repeated as it is, until there is an answer worth having. */
+  /** Sends a repeatable request until there is a useful response. */
   async #call(repository: string, call: RepositoryCall): Promise<ClientResponse> {
     for (let attempt = 1; ; attempt++) {
       const answer = await this.#send(repository, call).catch((error: unknown) => error as Error);
@@ -176,14 +179,14 @@ export class SiteRegistry {
     }
   }
 
-  /** Sends a request once, and again with a login where it has to have one. */
+  /** Sends a request once, and again with a login if required. */
   async #send(repository: string, { method, url, headers, body, from }: RepositoryCall): Promise<ClientResponse> {
     const target = new URL(url, this.#base);
     const auth = this.#authFor(repository, from);
     const answer = await this.#client.send({
       method,
       url: target.href,
-      // A place for an upload may be anywhere: what is for the registry is for its own origin alone.
+      // An upload location may be anywhere: the registry's credentials are only for its own origin.
       ...(target.origin !== this.#base.origin && { named: byUpstream(this.#base.href) }),
       headers,
       body,
@@ -202,9 +205,9 @@ export class SiteRegistry {
     return answer;
   }
 
-  /** The login for pushing to a repository, and for mounting out of another. */
+  /** The login for pushing to a repository, and for mounting from another. */
   #authFor(repository: string, from: string | undefined): RegistryAuth {
-    // In the words of the token specification.
+    // Scopes as in the token specification.
     const scopes = [`repository:${repository}:pull,push`, ...(from === undefined ? [] : [`repository:${from}:pull`])];
     const name = scopes.join(" ");
     const known = this.#auths.get(name);
@@ -232,13 +235,13 @@ export class SiteRegistry {
   #location({ headers, url }: ClientResponse): string {
     const { location } = headers;
     if (typeof location !== "string" || !URL.canParse(location, url.href)) {
-      throw this.#fault("it names no place for the upload", "a proxy before the registry may drop its Location header");
+      throw this.#fault("it sends no upload location", "a proxy in front of the registry may drop its Location header");
     }
     const target = new URL(location, url);
     if (target.protocol !== "https:" && !this.#o.insecure) {
       throw this.#fault(
-        `it wants the upload over plain HTTP, at ${target.host}`,
-        "tell the registry its external URL (http.host), or have the proxy before it send X-Forwarded-Proto",
+        `it requests the upload over plain HTTP, at ${target.host}`,
+        "configure the registry's external URL (http.host), or have the proxy in front of it send X-Forwarded-Proto",
       );
     }
     return target.href;
@@ -248,15 +251,18 @@ export class SiteRegistry {
     return new AirferryError("ERR_PUBLISH", `cannot push to "${this.#o.host}": ${fault}`, { hint });
   }
 
-  /** The error to throw for one of a request: what is not about the registry stays as it is. */
+  /** Converts a request's error; errors that do not concern the registry are unchanged. */
   #unreachable(error: Error): Error {
     if (error instanceof AttemptFailure) {
       if (error.error.code === "ERR_UPSTREAM_INVALID") {
-        return this.#fault(error.fault, "tell the registry, or the proxy before it, its external URL (http.host)");
+        return this.#fault(
+          error.fault,
+          "configure the external URL (http.host) of the registry, or of the proxy in front of it",
+        );
       }
       return new AirferryError("ERR_PUBLISH", `cannot reach registry "${this.#o.host}": ${error.fault}`, {
         cause: error.error,
-        hint: "check the address; --insecure for plain HTTP, --ca FILE for a private CA; run again: what is there is not sent twice",
+        hint: "check the address; --insecure for plain HTTP, --ca FILE for a private CA; run again: existing content is not sent again",
       });
     }
     if (!(error instanceof AirferryError) || !error.code.startsWith("ERR_UPSTREAM")) return error;
@@ -269,7 +275,7 @@ export class SiteRegistry {
       const { errors } = parseJson(body.toString("utf8")) as { errors?: { code?: string; message?: string }[] };
       words = errors?.map((it) => `${it.code}: ${it.message}`).join("; ") || words;
     } catch {
-      // Not every registry, and no proxy, answers in JSON.
+      // Proxies and some registries do not answer in JSON.
     }
     return new AirferryError(
       "ERR_PUBLISH",
@@ -281,17 +287,17 @@ export class SiteRegistry {
 
 const HINTS = new Map<number, (host: string) => string>([
   [401, (host) => `log in with an account that may push: docker login ${host}`],
-  [403, (host) => `log in with an account that may push: docker login ${host}; some want a project to exist first`],
-  [404, () => "some registries want a project to exist before anything is pushed to it"],
-  [413, () => "a proxy before the registry limits the size of requests (nginx: client_max_body_size 0)"],
+  [403, (host) => `log in with an account that may push: docker login ${host}; some require a project to exist first`],
+  [404, () => "some registries require a project to exist before anything is pushed to it"],
+  [413, () => "a proxy in front of the registry limits the size of requests (nginx: client_max_body_size 0)"],
 ]);
 
-/** Registries differ on which of the good statuses they answer with. */
+/** Registries use different success statuses. */
 function isDone({ status }: ClientResponse): boolean {
   return status >= 200 && status < 300;
 }
 
-/** Whether a request that got no answer may get one the next time. */
+/** Whether a request without response may succeed the next time. */
 function isWorthAgain(error: Error): boolean {
   return error instanceof AttemptFailure && error.transient;
 }

@@ -1,7 +1,7 @@
-/** The address that clients reach the server by, as `render`, `stage` and `doctor` are told it. */
+/** The address that clients use for the server, as given to `render`, `stage` and `doctor`. */
 import { AirferryError } from "../errors.ts";
 
-/** Returns the base URL without a slash at its end. @throws {AirferryError} ERR_USAGE when it is not one */
+/** Returns the base URL without trailing slash. @throws {AirferryError} ERR_USAGE when it is not one */
 export function checkBaseUrl(text: string): string {
   let url: URL | undefined;
   try {

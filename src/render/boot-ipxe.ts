@@ -1,5 +1,5 @@
 /**
- * `boot.ipxe`: boots the installer of each ISO over HTTP, kernel and initrd read out of the ISO itself.
+ * `boot.ipxe`: boots the installer of each ISO over HTTP, kernel and initrd read from the ISO itself.
  * See ipxe.org/scripting.
  */
 import { AirferryError } from "../errors.ts";
@@ -9,14 +9,15 @@ import type { RenderInput } from "./types.ts";
 import { addressOf, encodeUrlPath, entriesByPath, releasesOf } from "./view.ts";
 
 /**
- * Renders the script: one ISO boots at once, several give a menu. `kickstartUrl` is passed on as `inst.ks=` when given.
+ * Renders the script: one ISO boots directly, several give a menu. `kickstartUrl` is passed on as `inst.ks=` when
+ * given.
  * @throws {AirferryError} ERR_RENDER when no ISO has a kernel and an initrd
  */
 export function renderBootIpxe(input: RenderInput, kickstartUrl?: string, open?: string): string {
   const targets = bootable(input);
   if (targets.length === 0) {
     throw new AirferryError("ERR_RENDER", 'cannot render "boot.ipxe": no ISO here has a kernel and an initrd to boot', {
-      expected: "images/pxeboot/vmlinuz and initrd.img, or what .treeinfo names",
+      expected: "images/pxeboot/vmlinuz and initrd.img, or the files in .treeinfo",
       hint: "add an installation DVD to the manifest's isos, then lock, pack and carry again",
     });
   }
@@ -27,7 +28,7 @@ export function renderBootIpxe(input: RenderInput, kickstartUrl?: string, open?:
   }
   if (open !== undefined) {
     lines.push(
-      `# The kickstart file is a template, and this server fills no secret in (${open}): stage it, put it where the machine`,
+      `# The kickstart file is a template, and this server fills in no secrets (${open}): stage it, put it where the machine`,
       "# reaches it, and before chain: set cmdline inst.ks=URL",
     );
   }

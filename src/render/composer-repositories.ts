@@ -1,6 +1,6 @@
 /**
- * The repositories as osbuild-composer and image-builder read them: JSON by architecture, with keys inline. See osbuild-composer's
- * "Repository overrides": `/etc/osbuild-composer/repositories/DISTRO.json`.
+ * The repositories for osbuild-composer and image-builder: JSON by architecture, with keys inline. See
+ * osbuild-composer's "Repository overrides": `/etc/osbuild-composer/repositories/DISTRO.json`.
  */
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
@@ -23,10 +23,10 @@ interface ComposerRepository {
 const DEFAULT_ARCH = "x86_64";
 
 /**
- * Renders the file; it has no member for signed metadata. Several keys stand in one `gpgkey`, as in the files that composer
- * ships. A repository without a known architecture counts for x86_64. One with `gpgcheck` whose keys are not here
- * is refused: composer would install from it unchecked or fail late.
- * @throws {AirferryError} ERR_RENDER when nothing is there, or a key is missing
+ * Renders the file; it has no member for signed metadata. Several keys share one `gpgkey`, as in composer's own files.
+ * A repository without a known architecture counts as x86_64. One with `gpgcheck` but without keys is refused: composer
+ * would install from it unchecked or fail late.
+ * @throws {AirferryError} ERR_RENDER when there is no repository, or a key is missing
  */
 export async function renderComposerRepositories(input: RenderInput, readText: ReadText): Promise<string> {
   const byArch: Record<string, ComposerRepository[]> = {};
@@ -57,9 +57,9 @@ async function composerRepository(
       "ERR_RENDER",
       `cannot render "composer-repositories": "${repository.title}" has no key here`,
       {
-        expected: "an OpenPGP key that its packages are signed with",
+        expected: "the OpenPGP key of its packages",
         actual: "none",
-        hint: "add keys: to the entry in the manifest (gpgcheck: false where upstream signs nothing), then pack again",
+        hint: "add keys: to the entry in the manifest (gpgcheck: false if upstream signs nothing), then pack again",
       },
     );
   }
@@ -68,7 +68,7 @@ async function composerRepository(
     baseurl: repository.url,
     ...(keys.length > 0 && { gpgkey: keys.map((it) => `${it.trimEnd()}\n`).join("") }),
     check_gpg: repository.gpgcheck,
-    // A new release may come any day, and asking a server on the same network costs nothing.
+    // A new release may appear any day, and a request on the same network is cheap.
     metadata_expire: "1m",
     ...(repository.moduleHotfixes && { module_hotfixes: true }),
   };

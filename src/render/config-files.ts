@@ -1,5 +1,6 @@
 /**
- * The list of everything that can be rendered: names of `airferry render`, paths below `/config/`, and how each is made.
+ * The list of everything that can be rendered: names of `airferry render`, paths below `/config/`, and how each is
+ * rendered.
  */
 import { checkBuilder } from "../builder/compatibility.ts";
 import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
@@ -22,7 +23,7 @@ import { renderYumRepo } from "./yum-repo.ts";
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
 type ReadText = (digest: Digest) => Promise<string>;
 
-/** Lists what can be rendered; nothing is rendered yet. */
+/** Lists what can be rendered, without rendering. */
 export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[] {
   const scope = input.stream === undefined ? input.baseUrl : `${input.baseUrl}/s/${input.stream}`;
   const kickstart = () => readText(kickstartTemplate(input).digest);
@@ -95,7 +96,7 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
     {
       name: "check",
       path: "check.json",
-      summary: "what of the builder's versions does not fit, for airferry doctor",
+      summary: "mismatches of the builder's versions, for airferry doctor",
       make: async () => {
         const found = {
           findings: builderFindings(input),

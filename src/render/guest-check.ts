@@ -1,4 +1,7 @@
-/** Whether the machine that is built can reach the server at the address that it is told. See docs/build.md, "The machine". Pure. */
+/**
+ * Whether the machine that is built can reach the server at its configured address. See docs/build.md, "The machine".
+ * Pure.
+ */
 
 import { compareVersions } from "../builder/artifacts.ts";
 import type { Finding } from "../io/findings.ts";
@@ -9,7 +12,7 @@ import { addressOf, builderOf, releasesOf } from "./view.ts";
 /** The first CAPI builder that runs custom_scripts/. */
 const FIRST_WITH_CUSTOM_SCRIPTS = "4.6.23";
 
-/** Lists what of the address cannot work for the machine. */
+/** Lists why the address cannot work for the machine. */
 export function checkGuest(input: RenderInput): Finding[] {
   const findings: Finding[] = [];
   const { host, tls } = addressOf(input.baseUrl);
@@ -36,7 +39,7 @@ export function checkGuest(input: RenderInput): Finding[] {
       : tls
         ? undefined
         : pullsImages(release)
-          ? "pulls images over https alone"
+          ? "pulls images only over https"
           : undefined;
     if (!tooOld || why === undefined) continue;
     findings.push({

@@ -1,7 +1,7 @@
 /**
- * What prepares the virtual machine that is built, and what undoes it before the image is taken: shell scripts for the builder's
- * `custom_scripts/`, and for image-builder the Ansible role that runs them. A pristine machine trusts no CA of ours, and its
- * containerd speaks https alone. See docs/build.md, "The machine".
+ * Prepares the virtual machine that is built, and undoes that before the image is taken: shell scripts for the
+ * builder's `custom_scripts/`, and for image-builder the Ansible role that runs them. A pristine machine does not trust
+ * the server's CA, and its containerd uses only https. See docs/build.md, "The machine".
  */
 
 import type { Builder } from "../builder/builder.ts";
@@ -17,18 +17,18 @@ interface GuestFile {
   mode: number;
 }
 
-/** The first and the last of their folders, which builders run in the order of their names. */
+/** The first and the last of their folders, which builders run in name order. */
 const PRE_SCRIPT = "custom_scripts/pre/00-airferry-guest.sh";
 const POST_SCRIPT = "custom_scripts/post/zz-airferry-guest.sh";
-/** Roles that image-builder is told by their path. */
+/** Roles that image-builder gets by path. */
 const PRE_ROLE = "roles/airferry_pre";
 const POST_ROLE = "roles/airferry_post";
-/** What must outlive image-builder's roles: goss is fetched after them. */
+/** Must outlive image-builder's roles: goss is fetched after them. */
 const UNDO = "/etc/airferry-guest/undo.sh";
 
 /**
  * Renders the scripts, and for image-builder the roles around them.
- * @param ca PEM of the server's CA, where the machine must be given it
+ * @param ca PEM of the server's CA, if the machine needs it
  */
 export function guestFiles(
   input: RenderInput,
@@ -48,7 +48,7 @@ export function guestFiles(
   return files;
 }
 
-/** Packer variables of image-builder that make it run the roles, and undo at its very end what they did. */
+/** Packer variables of image-builder that make it run the roles, and undo their changes at the end. */
 export function guestVars(builder: Builder): Record<string, string> {
   const { node_custom_roles_pre: pre, node_custom_roles_post: post, shutdown_command: shutdown } = builder.packerVars;
   const roles = (mine: string, theirs: string | undefined) => [`${STAGED}/${mine}`, theirs].filter(Boolean).join(" ");
@@ -60,7 +60,7 @@ export function guestVars(builder: Builder): Record<string, string> {
 }
 
 function roleTasks(kind: "pre" | "post"): string {
-  return `# Written by airferry stage: runs what stands in custom_scripts/${kind}, in the order of the names.
+  return `# Written by airferry stage: runs the files in custom_scripts/${kind}, in name order.
 - name: Run custom_scripts/${kind} of the staged folder
   ansible.builtin.script:
     cmd: "{{ item | quote }}"
@@ -86,14 +86,14 @@ function preScript(
     const hosts = `/etc/containerd/certs.d/${authority}`;
     lines.push(
       "",
-      "# containerd speaks plain HTTP to a registry only where a hosts.toml says so.",
+      "# containerd uses plain HTTP for a registry only if a hosts.toml says so.",
       `mkdir -p ${sh(hosts)}`,
       ...heredoc(`${hosts}/hosts.toml`, renderHostsToml(input)),
     );
     if (!traitsOf(builder).readsHostsToml) {
       lines.push(
         "",
-        "# The configuration that the build writes names no folder of hosts.toml; it imports what stands in conf.d.",
+        "# The configuration that the build writes names no folder of hosts.toml; it imports the files in conf.d.",
         "mkdir -p /etc/containerd/conf.d",
         ...heredoc("/etc/containerd/conf.d/airferry.toml", dropIn(builder, release)),
       );
@@ -109,7 +109,7 @@ function preScript(
   return `${lines.join("\n")}\n`;
 }
 
-/** Debian, Photon and others: their bundles, and the folder that programs written in Go read whole. */
+/** Debian, Photon and others: their bundles, and the folder that Go programs read completely. */
 const BUNDLES = "/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt";
 const PLAIN_CA = "/etc/ssl/certs/airferry-ca.pem";
 const CUT = `sed -i '/^# airferry-guest begin$/,/^# airferry-guest end$/d' "$bundle"`;
@@ -117,7 +117,7 @@ const CUT = `sed -i '/^# airferry-guest begin$/,/^# airferry-guest end$/d' "$bun
 function trust(ca: string): string[] {
   return [
     "",
-    "# The CA of the server, where everything on the machine looks for CAs: dnf, curl, Python, containerd.",
+    "# The CA of the server, for every program on the machine: dnf, curl, Python, containerd.",
     `mkdir -p ${sh(CLIENT_CA_PATH.slice(0, CLIENT_CA_PATH.lastIndexOf("/")))}`,
     ...heredoc(CLIENT_CA_PATH, `${ca.trim()}\n`),
     "if command -v update-ca-trust >/dev/null 2>&1; then",
@@ -134,7 +134,7 @@ function trust(ca: string): string[] {
   ];
 }
 
-/** In containerd 1 an import replaces a plugin's whole section; nothing of that is asked for while images are pulled. */
+/** In containerd 1 an import replaces a plugin's whole section; none of it is needed for pulling images. */
 function dropIn(builder: Builder, release: RenderRelease): string {
   return hasContainerd2(builder, release)
     ? "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'\n"
@@ -186,7 +186,7 @@ function sh(text: string): string {
   return /^[A-Za-z0-9_./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** Commands that write a text as it is. */
+/** Commands that write a text unchanged. */
 function heredoc(file: string, text: string): string[] {
   let end = "AIRFERRY_END";
   while (text.split("\n").includes(end)) end += "_";

@@ -1,6 +1,6 @@
 /**
- * `imageconfig` of the CAPI image builder: every key of its reference, the ones that depend on what was packed filled in,
- * secrets from the environment or left as marked blanks. See docs/build.md, "imageconfig".
+ * `imageconfig` of the CAPI image builder: every key of its reference, with values from what was packed, and secrets
+ * from the environment or left as marked blanks. See docs/build.md, "imageconfig".
  */
 
 import { type Artifact, type Component, pick, recogniseAll } from "../builder/artifacts.ts";
@@ -18,8 +18,8 @@ const WHAT = "imageconfig";
 
 /**
  * Renders `imageconfig` for the address in `input.baseUrl`.
- * @throws {AirferryError} ERR_RENDER: no builder, a bad key, or an artifact that the build needs was not packed; the hint
- *   says which manifest entry to add
+ * @throws {AirferryError} ERR_RENDER: no builder, a bad key, or an artifact that the build needs was not packed; the
+ *   hint names the manifest entry to add
  */
 export function renderImageconfig(input: RenderInput): string {
   const { builder, release } = findBuilder(input, WHAT, "spectro-capi");
@@ -57,13 +57,13 @@ export function renderImageconfig(input: RenderInput): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** A template of vSphere replaces the ISO; the other way round no template is needed. */
+/** A vSphere template replaces the ISO; with an ISO no template is needed. */
 function isAsked(key: string, builder: Builder): boolean {
   if (key.startsWith("iso_")) return !builder.imageconfig.vcenter_template;
   return !key.startsWith("vcenter_") || (builder.imageconfig.cloud_type ?? "vmware") === "vmware";
 }
 
-/** The values that follow from what was packed and where it is served. */
+/** The values derived from what was packed and where it is served. */
 function computed(input: RenderInput, builder: Builder, release: RenderRelease): Map<string, string> {
   const given = builder.imageconfig;
   const artifacts = recogniseAll(entriesByPath(release).keys());
@@ -139,12 +139,12 @@ function crictlEntry(version = "1.28.0"): string {
   return `files:\n  - url: ${url}\n    checksums: { url: ${url}.sha256 }`;
 }
 
-/** The file is read as shell assignments: whatever a shell would read otherwise stands in single quotes. */
+/** The file is read as shell assignments: anything special to a shell is in single quotes. */
 function quote(value: string): string {
   return /^[A-Za-z0-9_./:@%+,=-]*$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }
 
-/** Reads `KEY=VALUE` lines back, for tests and for `stage`: comments and blank lines are passed over. */
+/** Reads `KEY=VALUE` lines back, for tests and for `stage`: comments and blank lines are ignored. */
 export function parseImageconfig(text: string): Map<string, string> {
   const values = new Map<string, string>();
   for (const line of text.split("\n")) {

@@ -1,6 +1,7 @@
 /**
- * Rewrites a kickstart file for the local server: placeholders, the installation source and the repositories, nothing else. Every
- * other byte stays as it was. See the pykickstart documentation, "url" and "repo", and docs/build.md, "Kickstart templates".
+ * Rewrites a kickstart file for the local server: placeholders, the installation source and the repositories. Every
+ * other byte is unchanged. See the pykickstart documentation, "url" and "repo", and docs/build.md, "Kickstart
+ * templates".
  */
 
 import { checkKickstartText, isKickstart, type KickstartFinding } from "../builder/kickstart-findings.ts";
@@ -22,7 +23,7 @@ const METHOD = /^(\s*)(cdrom|url|nfs|harddrive|hmc)(?=\s|$)(.*)$/;
 const REPO = /^(\s*)repo(?=\s)(.*)$/;
 const SOURCE_OPTION = /--(?:url|mirrorlist|metalink|baseurl)(?:=|\s+)("[^"]*"|'[^']*'|\S+)/;
 
-/** Where the template stands in the bundle: `files/…` of `builder.kickstart`, or the only file that is called ks.cfg. */
+/** The template's path in the bundle: `files/…` of `builder.kickstart`, or the only file named ks.cfg. */
 export function kickstartTemplate(input: RenderInput): { path: string; digest: Digest } {
   const found: { path: string; digest: Digest; stream: string; named: boolean }[] = [];
   for (const release of releasesOf(input)) {
@@ -33,7 +34,7 @@ export function kickstartTemplate(input: RenderInput): { path: string; digest: D
       }
     }
   }
-  // What a builder names goes before what only has the name of one, in another stream perhaps.
+  // A file that a builder names takes precedence over one that only has the name, perhaps in another stream.
   const named = found.filter((it) => it.named);
   const templates = named.length > 0 ? named : found;
   if (templates.length === 1) return templates[0]!;
@@ -46,14 +47,15 @@ export function kickstartTemplate(input: RenderInput): { path: string; digest: D
       ...(found.length === 0 ? {} : { actual: found.map((it) => it.path).join(", ") }),
       hint:
         streams.length > 1
-          ? `ask for one stream: --stream ${streams[0]}, or /s/${streams[0]}/config/ks.cfg; there are: ${streams.join(", ")}`
+          ? `choose one stream: --stream ${streams[0]}, or /s/${streams[0]}/config/ks.cfg; streams: ${streams.join(", ")}`
           : "add to the manifest, then lock, pack and carry again:\nfiles:\n  - path: ./ks.cfg\nbuilder:\n  kickstart: ks.cfg",
     },
   );
 }
 
 /**
- * Fills the placeholders of a template in from the environment; what is not set there stays, marked so that no installer takes it.
+ * Fills in the placeholders of a template from the environment; unset ones are marked so that no installer accepts
+ * them.
  * @throws {AirferryError} ERR_RENDER for a value that the file, or packer's login, cannot carry
  */
 export function fillKickstart(template: string, env: RenderInput["env"]): string {
@@ -62,21 +64,21 @@ export function fillKickstart(template: string, env: RenderInput["env"]): string
     const fault = name === undefined || !value ? undefined : valueFault(template, name, value);
     if (fault !== undefined) {
       throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${placeholderVariable(name!)} ${fault}`, {
-        hint: `set ${placeholderVariable(name!)} to another value; letters and digits always fit`,
+        hint: `set ${placeholderVariable(name!)} to another value; letters and digits always work`,
       });
     }
   }
   return fillPlaceholders(template, (name) => env?.[placeholderVariable(name)]);
 }
 
-/** Whether {@link fillKickstart} puts anything of the environment into the file. */
+/** Whether {@link fillKickstart} puts a value of the environment into the file. */
 export function isFilled(template: string, env: RenderInput["env"]): boolean {
   return placeholdersOf(template).some(({ name }) => name !== undefined && env?.[placeholderVariable(name)]);
 }
 
 /**
- * Says what of a kickstart file will not do: placeholders that the environment does not fill, and an account that is not the one
- * that packer logs in with.
+ * Returns the faults of a kickstart file: placeholders that the environment does not fill, and an account other than
+ * packer's.
  */
 export function checkKickstart(template: string, input: RenderInput): KickstartFinding[] {
   const builders = releasesOf(input).flatMap((release) => builderOf(release) ?? []);
@@ -84,8 +86,9 @@ export function checkKickstart(template: string, input: RenderInput): KickstartF
 }
 
 /**
- * Rewrites the text of a kickstart file. Lines inside sections (%packages, %post, …) keep every byte but those of placeholders.
- * @throws {AirferryError} ERR_RENDER when a `repo` line names something that is not served, there is no ISO, or as
+ * Rewrites the text of a kickstart file. Lines inside sections (%packages, %post, …) keep every byte except
+ * placeholders.
+ * @throws {AirferryError} ERR_RENDER when a `repo` line names something that is not served, without an ISO, or as
  *   {@link fillKickstart}
  */
 export function renderKickstart(template: string, input: RenderInput): string {
@@ -111,13 +114,13 @@ function installSource(input: RenderInput): string {
     const tree = release.inventory.catalog.rpms.find((it) => it.tree);
     if (tree !== undefined) return `${input.baseUrl}/${tree.path}`;
   }
-  throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": there is nothing to install from`, {
+  throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": there is no installation source`, {
     expected: "an ISO, or a repository with .treeinfo",
     hint: ["add to the manifest, then lock, pack and carry again:", "isos:", "  - name: rocky-9", "    url: https://…"],
   });
 }
 
-/** Puts the served repository's URL in the place of the one that the line names; its other options stay. */
+/** Replaces the URL in the line with the served repository's; other options stay. */
 function repoLine(line: string, repositories: readonly ServedRepository[], insecure: string): string {
   const name = /--name(?:=|\s+)("[^"]*"|'[^']*'|\S+)/.exec(line)?.[1]?.replace(/^["']|["']$/g, "") ?? "";
   const old = SOURCE_OPTION.exec(line)![1]!.replace(/^["']|["']$/g, "");
@@ -125,7 +128,7 @@ function repoLine(line: string, repositories: readonly ServedRepository[], insec
   if (served === undefined) {
     throw new AirferryError(
       "ERR_RENDER",
-      `cannot render "${WHAT}": the kickstart file wants repository "${name}", which is not served`,
+      `cannot render "${WHAT}": the kickstart file needs repository "${name}", which is not served`,
       {
         expected: repositories.map((it) => it.id).join(", ") || "a served repository",
         actual: old,
@@ -153,13 +156,13 @@ function findServed(
   const packed = repositories.filter((it) => it.iso === undefined);
   const wanted = name.toLowerCase();
   const segments = url.toLowerCase().split("/");
-  // The ISO comes first: what is installed from it must fit its kernel and stage 2.
+  // The ISO is preferred: its packages must match its kernel and stage 2.
   const ordered = [...inIso, ...packed];
   return (
     ordered.find((it) => lastOf(it) === wanted) ??
     ordered.find((it) => segments.includes(lastOf(it))) ??
-    // A `…/kickstart/` is the frozen copy of what the distribution was installed from, whatever its folder is called: image-builder
-    // v0.1.45 to v0.1.48 say `devel` and mean BaseOS, as they say since. The ISO is that copy.
+    // A `…/kickstart/` is the frozen copy of the distribution's installation source, whatever its folder is called:
+    // image-builder v0.1.45 to v0.1.48 say `devel` and mean BaseOS, as later versions do. The ISO is that copy.
     (segments.filter((it) => it !== "").pop() === "kickstart" ? inIso.find((it) => lastOf(it) === "baseos") : undefined)
   );
 }

@@ -1,24 +1,27 @@
-/** What the builder's container and the machine that is built look like, as far as what is rendered depends on it. Pure. */
+/** The properties of the builder's container and of the machine that rendering depends on. Pure. */
 
 import { compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
 import { addressOf, entriesByPath } from "./view.ts";
 
-/** Where the builder's container finds the folder that `airferry stage` wrote. */
+/** The staged folder's path in the builder's container. */
 export const STAGED = "/home/imagebuilder/output";
 
-/** What one version of image-builder does, in tests against its own templates for every version. */
+/** Traits of one version of image-builder, tested against its templates for every version. */
 interface Traits {
   /** containerd's configuration names /etc/containerd/certs.d, so that hosts.toml is read. */
   readsHostsToml: boolean;
-  /** Rocky Linux reads the kickstart file from a CD that packer makes; RHEL, and all of them before, from packer's web server. */
+  /**
+   * Rocky Linux reads the kickstart file from a CD that packer creates; RHEL, and all systems in earlier versions, from
+   * packer's web server.
+   */
   kickstartOnCd: boolean;
 }
 
 /**
- * Whether the builder is image-builder up to a version. The CAPI builder 4.6 is v0.1.28 (its compatibility matrix and its kickstart
- * files); of others nothing is known. Without a version image-builder is the latest.
+ * Whether the builder is image-builder up to a version. The CAPI builder 4.6 is v0.1.28 (its compatibility matrix and
+ * its kickstart files); of others it is unknown. Without a version image-builder counts as the latest.
  */
 function isUpTo(builder: Builder, last: string): boolean {
   if (builder.flavor === "spectro-capi") return true;
@@ -30,7 +33,7 @@ export function traitsOf(builder: Builder): Traits {
   return { readsHostsToml: !isUpTo(builder, "0.1.30"), kickstartOnCd: !isUpTo(builder, "0.1.44") };
 }
 
-/** The system that is installed, as the ISO's name and the builder's configuration tell it; absent where they do not. */
+/** The installed system, from the ISO's name and the builder's configuration; absent if unknown. */
 export function systemOf(builder: Builder, release: RenderRelease): { family?: "rhel" | "rocky"; major?: string } {
   const isos = release.inventory.catalog.isos.map((it) => it.name);
   const iso = builder.iso ?? (isos.length === 1 ? isos[0] : undefined);
@@ -42,19 +45,19 @@ export function systemOf(builder: Builder, release: RenderRelease): { family?: "
   return {};
 }
 
-/** Whether the containerd that the build installs reads configuration of version 3. */
+/** Whether the installed containerd reads configuration of version 3. */
 export function hasContainerd2(builder: Builder, release: RenderRelease): boolean {
   const wanted = builder.imageconfig.containerd_version ?? builder.packerVars.containerd_version;
   const version = wanted ?? pick(recogniseAll(entriesByPath(release).keys()), "containerd")?.version;
   return version !== undefined && compareVersions(version, "2.0.0") >= 0;
 }
 
-/** Whether the machine pulls images from this server: kubeadm does, wherever they were packed. */
+/** Whether the machine pulls images from this server: kubeadm does, if any were packed. */
 export function pullsImages(release: RenderRelease): boolean {
   return release.inventory.catalog.images.some((it) => /\/kube-apiserver[:@]/.test(it.reference));
 }
 
-/** Whether the machine must be given the server's CA. */
+/** Whether the machine needs the server's CA. */
 export function needsCa(input: RenderInput): boolean {
   return addressOf(input.baseUrl).tls && input.privateCa;
 }

@@ -1,4 +1,4 @@
-/** Opens a store for rendering: what `render` and `stage` write files from. */
+/** Opens a store for rendering: the input of `render` and `stage`. */
 import { open } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
@@ -11,25 +11,25 @@ import { checkBaseUrl } from "./base-url.ts";
 import { configFiles } from "./config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "./types.ts";
 
-/** Kickstart templates and the like are small. */
+/** Kickstart templates and similar files are small. */
 const MAX_TEMPLATE_BYTES = 4 * 1024 * 1024;
 
-/** What to render from. */
+/** The source of rendering. */
 export interface RenderFrom {
   /** The store's folder, or an opened store. */
   store: string | StoreReader;
   /** Base URL that the builder and the machines being installed will use. */
   url: string;
-  /** Look at this stream alone. */
+  /** Use only this stream. */
   stream?: string | undefined;
-  /** The certificate is from a public CA or one that clients know already. */
+  /** The certificate is from a public CA or one that clients already trust. */
   publicCa?: boolean | undefined;
-  /** Where secrets come from; default: the environment. */
+  /** Source of secrets; default: the environment. */
   env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /**
- * Opens a store for rendering: the list of what can be rendered, and what renderers work from.
+ * Opens a store for rendering: the list of what can be rendered, and the renderers' input.
  * @throws {AirferryError} ERR_RENDER when the store has no release, or not the stream; ERR_USAGE for a bad URL
  */
 export async function openRender(
@@ -52,7 +52,7 @@ export async function openRender(
     });
   }
   const trees = new Map<Digest, RenderTree>();
-  // What is damaged in another stream is no concern of this one.
+  // Damage in another stream does not affect this one.
   for (const release of releases.filter((it) => options.stream === undefined || it.stream === options.stream)) {
     for (const { name, path } of release.inventory.catalog.isos) {
       const entry = release.entries.get(path);
@@ -89,7 +89,7 @@ async function readTree(file: string, label: string): Promise<RenderTree | undef
     };
     return await readInstallTree(await IsoImage.open(bytes, label));
   } catch (error) {
-    // An image whose inside cannot be read offers no repositories.
+    // An unreadable image provides no repositories.
     if (error instanceof AirferryError && error.code === "ERR_ISO_INVALID") return undefined;
     throw error;
   } finally {

@@ -1,6 +1,7 @@
 /**
- * Packer variables for kubernetes-sigs/image-builder (PACKER_VAR_FILES). What the variables are called depends on its
- * version, so the renderer is keyed by it. All values are strings, as its templates want. See docs/build.md, "image-builder".
+ * Packer variables for kubernetes-sigs/image-builder (PACKER_VAR_FILES). The names of the variables depend on its
+ * version, so the renderer is keyed by it. All values are strings, as its templates require. See docs/build.md,
+ * "image-builder".
  */
 
 import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
@@ -18,8 +19,8 @@ import { addressOf, buildIso, entriesByPath, entryUrl, findBuilder } from "./vie
 const WHAT = "packer-vars";
 
 /**
- * Up to this version containerd and crictl are packer variables with a digest beside them; later they are Ansible variables, and the
- * roles look for `.sha256sum` and `.sha256` beside the URL.
+ * Up to this version containerd and crictl are packer variables with a separate digest; later they are Ansible
+ * variables, and the roles look for `.sha256sum` and `.sha256` next to the URL.
  */
 const LAST_WITH_URL_VARIABLES = "0.1.46";
 
@@ -28,8 +29,8 @@ const STAGED_REPO_FILE = `${STAGED}/airferry.repo`;
 /**
  * Renders the variables as JSON, keys sorted, a newline at the end. Without control-plane images in the release, and
  * with Kubernetes binaries, the http source type is chosen, which needs no registry.
- * @param kickstart the packed kickstart file with its placeholders filled in, if there is one: packer is told its account
- * @throws {AirferryError} ERR_RENDER when an artifact that the build asks for was not packed
+ * @param kickstart the packed kickstart file with its placeholders filled in, if any: packer gets its account
+ * @throws {AirferryError} ERR_RENDER when an artifact that the build needs was not packed
  */
 export function renderPackerVars(input: RenderInput, kickstart?: string): string {
   const { builder, release } = findBuilder(input, WHAT, "image-builder");
@@ -37,7 +38,7 @@ export function renderPackerVars(input: RenderInput, kickstart?: string): string
     ...packerVars(input, builder, release),
     ...(kickstart !== undefined && bootVars(kickstart, builder, release)),
     ...builder.packerVars,
-    // These hold what the manifest says besides their own.
+    // These also contain values from the manifest.
     ...guestVars(builder),
   };
   const sorted = Object.fromEntries(Object.entries(vars).sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -63,7 +64,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
     reenable_public_repos: "false",
     remove_extra_repos: "true",
     extra_repos: STAGED_REPO_FILE,
-    // These two are fetched before the public repositories are switched off, and would hang inside the gap.
+    // These two are fetched before the public repositories are disabled, and would hang inside the gap.
     redhat_epel_rpm: "",
     epel_rpm_gpg_key: "",
   };
@@ -99,7 +100,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
     vars.crictl_source_type = "http";
   } else {
     ansible.push(`containerd_url=${url(containerd)}`, `crictl_url=${url(crictl)}`);
-    // The tarball named cri-containerd-cni brings runc and a unit file; the later one does not.
+    // The tarball cri-containerd-cni includes runc and a unit file; the later one does not.
     if (containerd.name === "containerd") {
       const runc = need(
         "runc",
@@ -136,7 +137,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
   return vars;
 }
 
-/** Kubernetes from the packages of a repository and images of the registry, or all of it from files. */
+/** Kubernetes from the packages of a repository and images of the registry, or everything from files. */
 function kubernetesVars(
   input: RenderInput,
   release: RenderRelease,
@@ -153,7 +154,7 @@ function kubernetesVars(
     vars.kubernetes_cni_source_type = "pkg";
     vars.kubernetes_rpm_repo = repository.url;
     vars.kubernetes_rpm_gpg_check = repository.gpgcheck ? "True" : "False";
-    // One URL: since v0.1.54 it is given to ansible's rpm_key, which takes no list. The packages' key comes first.
+    // One URL: since v0.1.54 it is given to ansible's rpm_key, which accepts no list. The packages' key comes first.
     vars.kubernetes_rpm_gpg_key = repository.keys[0] ?? "";
     vars.kubernetes_rpm_version = kubelet.version!;
     const cni = pick(artifacts, "kubernetes-cni-rpm");
@@ -207,7 +208,7 @@ function registryVars(input: RenderInput, release: RenderRelease, prefix: string
   if (tag !== undefined) vars.pause_image = `${authority}/${prefix}/pause:${tag}`;
 }
 
-/** URL of what comes before `marker` in an entry's URL; the consumer puts the rest together itself. */
+/** The part of an entry's URL before `marker`; the consumer adds the rest itself. */
 function parentUrl(input: RenderInput, release: RenderRelease, path: string, marker: string): string {
   const url = entryUrl(input, { entry: entriesByPath(release).get(path)!, release });
   const at = url.indexOf(marker);

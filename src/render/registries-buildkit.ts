@@ -1,6 +1,6 @@
 /**
- * Members of `buildkitd.toml`: BuildKit (`docker buildx` with its own builder, `buildctl`) asks this server first for every
- * registry that something was packed from. See BuildKit's docs/buildkitd.toml.md.
+ * Members of `buildkitd.toml`: BuildKit (`docker buildx` with its own builder, `buildctl`) asks this server first for
+ * every registry with packed images. See BuildKit's docs/buildkitd.toml.md.
  */
 import { mirroredRegistries, registryAddress } from "./registries-view.ts";
 import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";

@@ -1,6 +1,6 @@
 /**
- * A drop-in for `/etc/containers/registries.conf.d/`: podman, buildah, skopeo and CRI-O ask this server for every mirrored
- * registry. Images keep the names that manifests and charts have. See containers-registries.conf(5).
+ * A drop-in for `/etc/containers/registries.conf.d/`: podman, buildah, skopeo and CRI-O use this server for every
+ * mirrored registry. Images keep their names in manifests and charts. See containers-registries.conf(5).
  */
 import { containersView, mirrorsHub } from "./registries-view.ts";
 import type { RenderInput } from "./types.ts";
@@ -17,8 +17,10 @@ export function renderRegistriesConf(input: RenderInput): string {
   ];
   for (const host of unnamed) lines.push(`# ${host} was packed too, but no rule can name an IPv6 address`, "");
   if (mirrorsHub(input)) {
-    // Must stand before the first table.
-    lines.push("# names without a host, as docker takes them; goes before the list in /etc/containers/registries.conf");
+    // Must be before the first table.
+    lines.push(
+      "# names without a host, as docker reads them; takes precedence over the list in /etc/containers/registries.conf",
+    );
     lines.push('unqualified-search-registries = ["docker.io"]', "");
   }
   if (!tls) lines.push("[[registry]]", `location = "${authority}"`, "insecure = true", "");
@@ -26,7 +28,7 @@ export function renderRegistriesConf(input: RenderInput): string {
     lines.push(
       "[[registry]]",
       `prefix = "${host}"`,
-      // The original is never dialled: its place is taken by the mirror itself.
+      // The original is never contacted: the mirror replaces it.
       `location = "${authority}/${served}"`,
       ...(tls ? [] : ["insecure = true"]),
       "",

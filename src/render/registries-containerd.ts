@@ -1,13 +1,13 @@
 /**
- * containerd's `certs.d/HOST/hosts.toml`, one for each mirrored registry. `server` is this server too, so that nothing is ever
- * asked outside: with a `[host]` alone containerd falls back to upstream, and upstream's error hides the mirror's. See
- * containerd's docs/hosts.md.
+ * containerd's `certs.d/HOST/hosts.toml`, one for each mirrored registry. `server` is this server too, so that nothing
+ * is requested outside: with only a `[host]` containerd falls back to upstream, and upstream's error hides the
+ * mirror's. See containerd's docs/hosts.md.
  */
 import { mirroredRegistries, registryAddress } from "./registries-view.ts";
 import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";
 
-/** containerd's own default is no folder at all, and then no hosts.toml is ever read. */
-const CONFIG_PATH = `# containerd reads these files only where its configuration names their folder; restart it after that.
+/** containerd's default is no folder, and then no hosts.toml is read. */
+const CONFIG_PATH = `# containerd reads these files only if its configuration names their folder; restart it after that.
 # /etc/containerd/config.toml of containerd 2 (version = 3):
 #   [plugins.'io.containerd.cri.v1.images'.registry]
 #     config_path = '/etc/containerd/certs.d'
@@ -17,11 +17,11 @@ const CONFIG_PATH = `# containerd reads these files only where its configuration
 # ctr reads no configuration: ctr images pull --hosts-dir /etc/containerd/certs.d IMAGE
 `;
 
-const DEFAULT_FOLDER = `# The folder _default is for every registry that has no folder of its own here: none of them is asked any more, the site's own
-# included. Give those a folder (an empty one will do), or leave this one out.
+const DEFAULT_FOLDER = `# The folder _default applies to every registry without a separate folder here: none of them is contacted any more, the site's own
+# included. Create a folder for those (it may be empty), or omit this one.
 `;
 
-/** Renders hosts.toml for one registry; the text is the same for all, containerd says by `?ns=` which one it means. */
+/** Renders hosts.toml for one registry; the text is the same for all, containerd names it with `?ns=`. */
 export function renderHostsToml(input: RenderInput): string {
   const { authority, tls } = registryAddress(input);
   const url = `${tls ? "https" : "http"}://${authority}`;
@@ -30,7 +30,7 @@ export function renderHostsToml(input: RenderInput): string {
     "# written by airferry render hosts-toml",
     CONFIG_PATH,
     `server = "${url}"`,
-    // What stands below [host] does not count for the server, which is asked last and whose answer is the one that is shown.
+    // Settings below [host] do not apply to the server, which is asked last and whose response is shown.
     ...ca,
     "",
     `[host."${url}"]`,
@@ -40,7 +40,9 @@ export function renderHostsToml(input: RenderInput): string {
   ].join("\n");
 }
 
-/** The text alone, then for containerd's `config_path`: each mirrored registry, this server, `_default` for all others. */
+/**
+ * The text itself, then for containerd's `config_path`: each mirrored registry, this server, `_default` for all others.
+ */
 export function hostsTomlFiles(input: RenderInput): { path: string; text: string }[] {
   const { authority } = registryAddress(input);
   const text = renderHostsToml(input);

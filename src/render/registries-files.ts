@@ -1,4 +1,4 @@
-/** The registry part of what can be rendered; nothing where no image was packed. */
+/** The registry part of what can be rendered; empty if no image was packed. */
 import { renderBuildkitd } from "./registries-buildkit.ts";
 import { renderRegistriesConf } from "./registries-conf.ts";
 import { hostsTomlFiles } from "./registries-containerd.ts";
@@ -68,7 +68,7 @@ export function registryConfigFiles(input: RenderInput): ConfigFile[] {
           file(
             "registry-trust",
             "trust-registry.sh",
-            "run as root: puts this server's CA where docker, podman, skopeo, buildah and containerd look",
+            "run as root: installs this server's CA for docker, podman, skopeo, buildah and containerd",
             () => renderRegistryTrust(input),
           ),
         ]

@@ -1,6 +1,6 @@
 /**
- * `registries.yaml` of k3s and RKE2, which both make containerd's hosts.toml files from. Images keep their names; containerd
- * says by `?ns=` which registry it means. See the k3s documentation, "Private Registry Configuration".
+ * `registries.yaml` of k3s and RKE2, from which both generate containerd's hosts.toml files. Images keep their names;
+ * containerd names the registry with `?ns=`. See the k3s documentation, "Private Registry Configuration".
  */
 import { mirroredRegistries, registryAddress } from "./registries-view.ts";
 import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";
@@ -12,8 +12,8 @@ export function renderK3sRegistries(input: RenderInput): string {
   return [
     "# written by airferry render k3s-registries; for k3s 1.19 and RKE2 1.19 or later, restarted after it:",
     "#   /etc/rancher/k3s/registries.yaml    or    /etc/rancher/rke2/registries.yaml",
-    "# From 1.26.13, 1.27.10, 1.28.6 and 1.29.1 on, the flag --disable-default-registry-endpoint keeps the node from asking",
-    "# the original registry for what is not here.",
+    "# From 1.26.13, 1.27.10, 1.28.6 and 1.29.1 on, the flag --disable-default-registry-endpoint prevents the node from asking",
+    "# the original registry for anything missing here.",
     "mirrors:",
     ...mirroredRegistries(input).flatMap(({ host }) => [
       `  ${JSON.stringify(host)}:`,
@@ -25,7 +25,7 @@ export function renderK3sRegistries(input: RenderInput): string {
           "configs:",
           `  ${JSON.stringify(authority)}:`,
           "    tls:",
-          `      ca_file: ${CLIENT_CA_PATH} # trust-registry.sh puts it there`,
+          `      ca_file: ${CLIENT_CA_PATH} # installed by trust-registry.sh`,
         ]
       : []),
     "",

@@ -1,11 +1,11 @@
 /**
- * OpenShift's mirror sets: ImageDigestMirrorSet for pulls by digest, ImageTagMirrorSet for pulls by tag. The cluster writes
- * registries.conf for all its nodes from them. See config.openshift.io/v1.
+ * OpenShift's mirror sets: ImageDigestMirrorSet for pulls by digest, ImageTagMirrorSet for pulls by tag. The cluster
+ * writes registries.conf for all its nodes from them. See config.openshift.io/v1.
  */
 import { containersView } from "./registries-view.ts";
 import type { RenderInput } from "./types.ts";
 
-/** Kinds, and the member that each keeps its list in. */
+/** Kinds, and the member with each one's list. */
 const SETS = [
   ["ImageDigestMirrorSet", "imageDigestMirrors"],
   ["ImageTagMirrorSet", "imageTagMirrors"],
@@ -40,12 +40,12 @@ function head({ privateCa }: RenderInput, authority: string, tls: boolean): stri
   const lines = ["# written by airferry render openshift-mirrors; for OpenShift 4.13 or later: oc apply -f FILE"];
   if (!tls) {
     lines.push(
-      "# This server speaks plain HTTP, which nodes must be told as well:",
+      "# This server uses plain HTTP, which must be allowed on the nodes:",
       `# oc patch image.config.openshift.io/cluster --type merge -p '{"spec":{"registrySources":{"insecureRegistries":["${authority}"]}}}'`,
     );
   } else if (privateCa) {
     lines.push(
-      "# The nodes must know the server's CA; compare its fingerprint with the one that airferry serve printed:",
+      "# The nodes must trust the server's CA; compare its fingerprint with the one that airferry serve printed:",
       `# oc create configmap airferry-ca -n openshift-config --from-file='${authority.replace(":", "..")}'=ca.crt`,
       `# oc patch image.config.openshift.io/cluster --type merge -p '{"spec":{"additionalTrustedCA":{"name":"airferry-ca"}}}'`,
     );

@@ -1,14 +1,14 @@
 /**
- * A `policy.json` that takes images from mirrored registries only with a cosign signature by keys that the site puts beside it.
- * See containers-policy.json(5), "sigstoreSigned".
+ * A `policy.json` that accepts images from mirrored registries only with a cosign signature by keys that the site
+ * provides. See containers-policy.json(5), "sigstoreSigned".
  */
 import { containersView } from "./registries-view.ts";
 import type { RenderInput } from "./types.ts";
 
-/** Where the site keeps the public key of the images' signer. */
+/** Path of the public key of the images' signer. */
 const IMAGE_KEY_PATH = "/etc/containers/airferry-images.pub";
 
-/** Places on this machine: what is there was checked when it was pulled, or was made here. */
+/** Local transports: their images were checked when pulled, or built here. */
 const LOCAL_TRANSPORTS = [
   "containers-storage",
   "docker-daemon",
@@ -20,7 +20,7 @@ const LOCAL_TRANSPORTS = [
 ];
 
 /**
- * Renders the policy: what comes from other registries is refused.
+ * Renders the policy: images from other registries are refused.
  * @throws {AirferryError} ERR_RENDER when the server's address is IPv6
  */
 export function renderImagePolicy(input: RenderInput): string {
@@ -32,7 +32,7 @@ export function renderImagePolicy(input: RenderInput): string {
     docker[`${authority}/${served}`] = [
       {
         ...signed,
-        // The signature names the original place.
+        // The signature names the original location.
         signedIdentity: { type: "remapIdentity", prefix: `${authority}/${served}`, signedPrefix: host },
       },
     ];

@@ -1,5 +1,5 @@
 /**
- * A patch for Talos machine configuration: every registry that something was packed from is asked here and nowhere else.
+ * A patch for Talos machine configuration: every registry with packed images is replaced by this server.
  * See Talos, "Configuring Pull Through Cache" and MachineConfig.registries.
  */
 import { mirroredRegistries, registryAddress } from "./registries-view.ts";
@@ -15,7 +15,7 @@ export function renderTalosMirrors(input: RenderInput): string {
     "#   talosctl patch machineconfig --patch @talos-mirrors.yaml",
     ...(tls && input.privateCa
       ? [
-          "# The machines must know the server's CA. Compare its fingerprint with the one that airferry serve printed, then add:",
+          "# The machines must trust the server's CA. Compare its fingerprint with the one that airferry serve printed, then add:",
           `#   machine: { registries: { config: { ${JSON.stringify(authority)}: { tls: { ca: "$(base64 -w0 ca.crt)" } } } } }`,
         ]
       : []),

@@ -1,4 +1,4 @@
-/** What registry configuration is made from: the hosts that images were packed from, and how clients reach this server. */
+/** The input of registry configuration: the hosts of packed images, and how clients reach this server. */
 import { AirferryError } from "../errors.ts";
 import { canonicalHost, parseReference, servedHost } from "../oci/reference.ts";
 import type { RenderInput } from "./types.ts";
@@ -11,7 +11,7 @@ interface MirroredRegistry {
   served: string;
 }
 
-/** The registries that something was packed from, sorted. */
+/** The registries with packed images, sorted. */
 export function mirroredRegistries(input: RenderInput): MirroredRegistry[] {
   const hosts = releasesOf(input).flatMap((release) =>
     release.inventory.catalog.images.map((image) => parseReference(image.reference).host),
@@ -19,18 +19,21 @@ export function mirroredRegistries(input: RenderInput): MirroredRegistry[] {
   return [...new Set(hosts.map(canonicalHost))].sort().map((host) => ({ host, served: servedHost(host) }));
 }
 
-/** Whether something of Docker Hub is here: the one registry that clients mean when a name has no host. */
+/** Whether Docker Hub images were packed: the registry of names without a host. */
 export function mirrorsHub(input: RenderInput): boolean {
   return mirroredRegistries(input).some((it) => it.host === "docker.io");
 }
 
-/** `host:port` of the server and whether it speaks TLS. A path in the base URL has no meaning to registry clients. */
+/** `host:port` of the server and whether it uses TLS. A path in the base URL has no meaning to registry clients. */
 export function registryAddress(input: RenderInput): { authority: string; tls: boolean } {
   const { authority, tls } = addressOf(input.baseUrl);
   return { authority, tls };
 }
 
-/** What podman, skopeo, buildah and CRI-O can be told: {@link mirroredRegistries} without, and with `unnamed`, IPv6 addresses. */
+/**
+ * The registries that podman, skopeo, buildah and CRI-O support: {@link mirroredRegistries} without, and with
+ * `unnamed`, IPv6 addresses.
+ */
 interface ContainersView {
   authority: string;
   tls: boolean;
@@ -39,8 +42,8 @@ interface ContainersView {
 }
 
 /**
- * The same for configuration of containers/image, whose references know no IPv6 addresses: one in policy.json makes all of it
- * invalid, and with one as the mirror's place every pull fails.
+ * The same for configuration of containers/image, whose references do not support IPv6 addresses: one in policy.json
+ * invalidates all of it, and with one as mirror every pull fails.
  * @throws {AirferryError} ERR_RENDER when the server itself has such an address
  */
 export function containersView(input: RenderInput, what: string): ContainersView {
@@ -48,7 +51,7 @@ export function containersView(input: RenderInput, what: string): ContainersView
   if (isIpv6(authority)) {
     throw new AirferryError(
       "ERR_RENDER",
-      `cannot render "${what}": podman, skopeo, buildah and CRI-O take no IPv6 address as a registry`,
+      `cannot render "${what}": podman, skopeo, buildah and CRI-O accept no IPv6 address as a registry`,
       {
         expected: "a host name or an IPv4 address",
         actual: authority,

@@ -1,5 +1,5 @@
 /**
- * Where in the served registry the control-plane images stand: what kubeadm's `imageRepository` must be.
+ * Path of the control-plane images in the served registry: the value for kubeadm's `imageRepository`.
  */
 import { parseReference, servedRepository } from "../oci/reference.ts";
 import type { RenderRelease } from "./types.ts";
@@ -7,7 +7,7 @@ import type { RenderRelease } from "./types.ts";
 const API_SERVER = "/kube-apiserver";
 
 /**
- * Returns the path below the registry's address that holds `kube-apiserver`, as the server names it.
+ * Returns the path below the registry's address with `kube-apiserver`, as served.
  * `registry.k8s.io/kube-apiserver:v1.33.4` gives `registry.k8s.io`. Undefined without that image.
  */
 export function registryPrefix(release: RenderRelease, k8sVersion?: string): string | undefined {

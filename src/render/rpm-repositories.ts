@@ -1,6 +1,6 @@
 /**
- * Every RPM repository that is served, with what a client must know to use it: those that were packed, and those inside
- * the ISOs. The source of airferry.repo, of the kickstart rewrite and of `k8s_rpm_server`.
+ * Every served RPM repository, with what clients need to use it: packed ones, and those inside the ISOs. The source of
+ * airferry.repo, of the kickstart rewrite and of `k8s_rpm_server`.
  */
 import type { CatalogRpm } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
@@ -8,22 +8,22 @@ import type { RenderInput, RenderRelease } from "./types.ts";
 import { encodeUrlPath, entriesByPath, releasesOf, rootFor } from "./view.ts";
 
 export interface ServedRepository {
-  /** Unique over all of them: `airferry-NAME`, or with the stream where two streams differ. */
+  /** Unique over all of them: `airferry-NAME`, or with the stream if two streams differ. */
   id: string;
   title: string;
-  /** With a slash at its end. */
+  /** With a trailing slash. */
   url: string;
-  /** URLs of the keys that sign packages and metadata. */
+  /** URLs of the keys for packages and metadata. */
   keys: string[];
-  /** Entry paths of those keys that the release carries; the rest lie inside the ISO. */
+  /** Entry paths of the keys in the release; the rest are inside the ISO. */
   keyPaths: string[];
-  /** Architectures that the manifest named; empty: not said. */
+  /** Architectures that the manifest named; empty: unspecified. */
   arch: readonly string[];
   gpgcheck: boolean;
-  /** repodata/repomd.xml.asc is there, by one of `keys`. */
+  /** repodata/repomd.xml.asc exists, by one of `keys`. */
   repoGpgcheck: boolean;
   moduleHotfixes: boolean;
-  /** SHA-1 signatures and short keys were let in. */
+  /** SHA-1 signatures and short keys were accepted. */
   legacySignatures: boolean;
   /** Set for a repository inside an ISO. */
   iso?: { name: string; path: string };
@@ -37,7 +37,7 @@ export function repositoriesOf(input: RenderInput): ServedRepository[] {
   const found: ServedRepository[] = [];
   const taken = new Set<string>();
   const add = (repository: ServedRepository, key: string) => {
-    // Two streams that serve the very same repository at one URL are one.
+    // Identical repositories of two streams at one URL are merged.
     if (taken.has(key)) return;
     taken.add(key);
     found.push(repository);
@@ -69,7 +69,7 @@ export function repositoryServing(
   if (found !== undefined) return found;
   throw new AirferryError(
     "ERR_RENDER",
-    `cannot say which repository serves "${path}": none in stream "${release.stream}" does`,
+    `cannot determine which repository serves "${path}": none in stream "${release.stream}" does`,
     {
       hint: "the bundle's catalog is incomplete: pack again with this version of airferry",
     },
@@ -115,7 +115,7 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
     const root = `${rootFor(input, release, iso.path)}/isos/${encodeUrlPath(iso.name)}`;
     const keyPaths = keys.filter((it) => it.for.includes(iso.path)).map((it) => keyPath(it.path));
     const carried = keyPaths.map((it) => keyUrl(input, release, it));
-    // The image itself is signed for by the bundle, so the vendor's keys in its root are as good as the ones beside it.
+    // The bundle's signature covers the image, so the vendor's keys in its root are as trustworthy as separate ones.
     const own = tree.keys.map((name) => `${root}/${encodeUrlPath(name)}`);
     for (const repository of tree.repositories) {
       const path = repository.path === "" ? "" : `${encodeUrlPath(repository.path)}/`;

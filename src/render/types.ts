@@ -6,14 +6,14 @@ import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
 
-/** One release, as far as renderers look at it. A store's `Release` is one. */
+/** The part of a release that renderers use. A store's `Release` is one. */
 export interface RenderRelease {
   stream: string;
   serial: number;
   inventory: Inventory;
 }
 
-/** What an installation image holds; paths are relative to its root. The iso folder's `InstallTree` is one. */
+/** The contents of an installation image; paths are relative to its root. The iso folder's `InstallTree` is one. */
 export interface RenderTree {
   repositories: readonly { id: string; path: string }[];
   keys: readonly string[];
@@ -26,20 +26,20 @@ export interface RenderTree {
 }
 
 export interface RenderInput {
-  /** Current releases, at most one a stream; with `stream`, that one alone is looked at. */
+  /** Current releases, at most one a stream; with `stream`, only that one is used. */
   releases: readonly RenderRelease[];
-  /** Address that clients use, without a slash at its end. */
+  /** Address that clients use, without trailing slash. */
   baseUrl: string;
   stream?: string | undefined;
   /** Installation trees by the SHA-256 (hex) of their ISO. */
   trees: ReadonlyMap<Digest, RenderTree>;
-  /** The server's certificate is signed by a CA of its own, which clients must be given. */
+  /** The server's certificate is signed by its own CA, which clients need. */
   privateCa: boolean;
-  /** Where secrets come from. Left out when rendering for the network: they then stay blank. */
+  /** Source of secrets. Absent when rendering for the network: they then stay blank. */
   env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
-/** Where clients put the CA of the server, in every file that names it. */
+/** The CA's path on clients, in every file that names it. */
 export const CLIENT_CA_PATH = "/etc/pki/ca-trust/source/anchors/airferry-ca.crt";
 
 /** What `airferry render` can be asked for. */

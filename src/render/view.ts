@@ -1,6 +1,6 @@
 /**
- * The releases as renderers ask for them: one entry by its path, its URL, the builder. A path that two streams have with
- * different bytes is reached below `/s/STREAM/`, as the server answers it.
+ * The renderers' view of the releases: one entry by its path, its URL, the builder. A path with different bytes in two
+ * streams is available below `/s/STREAM/`, as on the server.
  */
 
 import { type Builder, parseBuilder } from "../builder/builder.ts";
@@ -8,7 +8,7 @@ import type { CatalogIso, InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
 
-/** An entry with the release that it is taken from. */
+/** An entry with its release. */
 interface Located {
   entry: InventoryEntry;
   release: RenderRelease;
@@ -16,12 +16,12 @@ interface Located {
 
 const byPath = new WeakMap<object, Map<string, InventoryEntry>>();
 
-/** The releases that count: all, or the one of `stream`. */
+/** The releases in use: all, or the one of `stream`. */
 export function releasesOf(input: RenderInput): readonly RenderRelease[] {
   return input.stream === undefined ? input.releases : input.releases.filter((it) => it.stream === input.stream);
 }
 
-/** Entries of a release by path; made once for each inventory. */
+/** Entries of a release by path; computed once for each inventory. */
 export function entriesByPath(release: RenderRelease): ReadonlyMap<string, InventoryEntry> {
   let map = byPath.get(release.inventory);
   if (map === undefined) {
@@ -32,8 +32,8 @@ export function entriesByPath(release: RenderRelease): ReadonlyMap<string, Inven
 }
 
 /**
- * Prefix of the URLs of a release's own content: the base, or the base with `/s/STREAM` where another stream has
- * something else at `path`.
+ * Prefix of the URLs of a release's own content: the base, or the base with `/s/STREAM` if another stream has different
+ * content at `path`.
  */
 export function rootFor(input: RenderInput, release: RenderRelease, path: string): string {
   if (input.stream !== undefined) return `${input.baseUrl}/s/${release.stream}`;
@@ -65,7 +65,7 @@ export function encodeUrlPath(path: string): string {
 export function addressOf(baseUrl: string): { authority: string; host: string; tls: boolean } {
   const url = new URL(baseUrl);
   const tls = url.protocol === "https:";
-  // A reference takes a first segment without dot and colon for a repository of Docker Hub: `mirror` must say its port.
+  // References treat a first segment without dot and colon as a repository of Docker Hub: `mirror` needs its port.
   const port = /[.:]/.test(url.host) || url.host === "localhost" ? "" : tls ? ":443" : ":80";
   return { authority: `${url.host}${port}`, host: url.hostname.replace(/^\[|\]$/g, ""), tls };
 }
@@ -85,7 +85,7 @@ export function findBuilder(
   });
   if (found.length === 1) return found[0]!;
   if (found.length === 0) {
-    throw new AirferryError("ERR_RENDER", `cannot render "${what}": no release here says what builds the image`, {
+    throw new AirferryError("ERR_RENDER", `cannot render "${what}": no release here has a builder`, {
       expected: `builder: { flavor: ${flavor ?? "spectro-capi"} } in the manifest`,
       hint: ["add to the manifest, then pack again:", "builder:", `  flavor: ${flavor ?? "spectro-capi"}`],
     });
@@ -98,7 +98,7 @@ export function findBuilder(
   });
 }
 
-/** Reads the builder out of an inventory, which is signed but was written by another version, perhaps. */
+/** Reads the builder from an inventory, which is signed but possibly written by another version. */
 export function builderOf(release: RenderRelease): Builder | undefined {
   return parseBuilder(release.inventory.builder);
 }
@@ -106,7 +106,7 @@ export function builderOf(release: RenderRelease): Builder | undefined {
 /**
  * Finds the ISO that the build installs from: the one the builder names, or the only one of its release.
  * Undefined when the release has none.
- * @throws {AirferryError} ERR_RENDER when it has several and the builder names none, or one that is not there
+ * @throws {AirferryError} ERR_RENDER when it has several and the builder names none, or a missing one
  */
 export function buildIso(
   what: string,
@@ -116,15 +116,11 @@ export function buildIso(
   const { isos } = release.inventory.catalog;
   const iso = builder?.iso === undefined ? isos[0] : isos.find((it) => it.name === builder.iso);
   if (builder?.iso === undefined ? isos.length > 1 : iso === undefined) {
-    throw new AirferryError(
-      "ERR_RENDER",
-      `cannot render "${what}": it is not clear which ISO the build installs from`,
-      {
-        expected: `builder.iso to be one of ${isos.map((it) => it.name).join(", ") || "the manifest's isos"}`,
-        actual: builder?.iso ?? "none",
-        hint: `add to the manifest's builder: iso: ${isos[0]?.name ?? "NAME"}`,
-      },
-    );
+    throw new AirferryError("ERR_RENDER", `cannot render "${what}": several ISOs, and the builder does not name one`, {
+      expected: `builder.iso to be one of ${isos.map((it) => it.name).join(", ") || "the manifest's isos"}`,
+      actual: builder?.iso ?? "none",
+      hint: `add to the manifest's builder: iso: ${isos[0]?.name ?? "NAME"}`,
+    });
   }
   const entry = iso === undefined ? undefined : entriesByPath(release).get(iso.path);
   return iso === undefined || entry === undefined ? undefined : { iso, entry };

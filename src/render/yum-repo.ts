@@ -6,8 +6,8 @@ import { CLIENT_CA_PATH, type RenderInput } from "./types.ts";
 import { addressOf } from "./view.ts";
 
 /**
- * Renders the file for /etc/yum.repos.d/. `gpgcheck=1` everywhere but where upstream signs nothing and the manifest said
- * so, which is said again here. `caPath` is where the client has the server's CA; it is only named with TLS.
+ * Renders the file for /etc/yum.repos.d/. `gpgcheck=1` unless upstream signs nothing and the manifest says so, which is
+ * noted here. `caPath` is the path of the server's CA on the client; it is only used with TLS.
  */
 export function renderYumRepo(input: RenderInput, caPath: string = CLIENT_CA_PATH): string {
   const { tls } = addressOf(input.baseUrl);
@@ -24,7 +24,7 @@ export function renderYumRepo(input: RenderInput, caPath: string = CLIENT_CA_PAT
   for (const repository of repositoriesOf(input)) {
     const lines = [`[${repository.id}]`, `name=${oneLine(repository.title)}`, `baseurl=${repository.url}`, "enabled=1"];
     if (!repository.gpgcheck) lines.push("# upstream does not sign its packages (gpgcheck: false in the manifest)");
-    else if (repository.keys.length === 0) lines.push("# no key was carried for it: dnf will refuse its packages");
+    else if (repository.keys.length === 0) lines.push("# no key was packed for it: dnf will refuse its packages");
     if (repository.legacySignatures)
       lines.push(
         "# signed with SHA-1 or short keys: EL 9 and later refuse that unless their crypto policy allows SHA-1",

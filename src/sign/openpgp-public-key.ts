@@ -20,7 +20,7 @@ type KeyPacket = Key["keyPacket"] | Subkey["keyPacket"];
 /** One key signs thousands of packages. */
 const known = new WeakMap<KeyPacket, KeyObject | undefined>();
 
-/** Returns node's form of a key packet, or undefined for algorithms that it cannot check here. */
+/** Returns node's form of a key packet, or undefined for unsupported algorithms. */
 export function publicKeyOf(packet: KeyPacket): KeyObject | undefined {
   if (!known.has(packet)) known.set(packet, read(packet));
   return known.get(packet);

@@ -127,7 +127,7 @@ t.test("lock and plan", async (t) => {
   t.equal(locked.status, 0, locked.stderr);
   t.equal(JSON.parse(locked.stdout).artifacts, 4);
   t.equal(upstream.of("/x.iso", "GET").length, 1);
-  await refused(t, ["lock", manifest, "--update", "nothing"], 2, /no entry of that name/, /names are: /);
+  await refused(t, ["lock", manifest, "--update", "nothing"], 2, /no entry of that name/, /expected one of: /);
   await refused(t, ["plan", manifest, "--volume-size", "soft"], 2, /soft/);
 });
 

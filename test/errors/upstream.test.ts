@@ -37,7 +37,7 @@ t.test("what upstream did is told, and what helps", (t) =>
     ERR_UPSTREAM_DIGEST: {
       cause: given(["pack"], [], { sha256: "a".repeat(64) }),
       message: /digest mismatch: expected sha256:a{64} \(manifest\), got sha256:[0-9a-f]{64}/,
-      hint: /the digest stands in m.yaml: .* if upstream says sha256:[0-9a-f]{64}, write that there/,
+      hint: /the digest is in m.yaml: .* if upstream has sha256:[0-9a-f]{64}, correct it there/,
     },
     ERR_UPSTREAM_SIZE: {
       cause: async (dir, run) => {
@@ -48,7 +48,7 @@ t.test("what upstream did is told, and what helps", (t) =>
         return run(["pack", "m.yaml", "--frozen", "--unsigned"]);
       },
       message: /changed since it was locked: expected 4 bytes, got 13/,
-      hint: /if that is meant so: airferry lock m.yaml --update/,
+      hint: /if that is intended: airferry lock m.yaml --update/,
     },
     ERR_UPSTREAM_SIGNATURE: {
       cause: (dir, run) => {

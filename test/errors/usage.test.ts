@@ -69,7 +69,7 @@ t.test("what is asked for wrongly is told with what is right", (t) =>
         writeManifest(dir, { files: [{ path: "./a" }, { path: "./c" }] });
         return run(["pack", "m.yaml", "--frozen", "--unsigned"]);
       },
-      message: /--frozen|does not fit|lock/,
+      message: /--frozen|does not match|lock/,
       hint: /airferry lock m.yaml/,
     },
     ERR_REFERENCE_INVALID: {

@@ -398,6 +398,6 @@ t.test("two images of one name, and a registry that wants uploads in the clear",
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const plain = await gap.airferry("publish", host, "--store", "store", "--ca", "ca.pem");
   t.equal(plain.status, 1);
-  t.match(plain.stderr, /it wants the upload over plain HTTP, at 127\.0\.0\.1:9/);
+  t.match(plain.stderr, /it requests the upload over plain HTTP, at 127\.0\.0\.1:9/);
   t.notMatch(log.join(), "PATCH");
 });

@@ -57,7 +57,7 @@ t.test("what has nothing in it, or is a page in place of what was asked for, is 
   writeFileSync(join(dir, "page"), "<!DOCTYPE html><html><title>Log in</title></html>");
   writeFileSync(join(dir, "a.rpm.txt"), "x");
   for (const [manifest, message] of [
-    [{}, /manifest: error: nothing would be in the bundle/],
+    [{}, /manifest: error: the bundle would be empty/],
     [{ isos: [{ name: "rhel", path: "page" }] }, /isos\/rhel\.iso is not an ISO 9660 or UDF image: .*"<!DOCTYPE html>/],
     [{ files: [{ path: "page", as: "a.tar.gz" }] }, /files\/a\.tar\.gz is not a gzip file/],
     [{ files: [{ path: "page", as: "kubeadm", mode: "0755" }] }, /files\/kubeadm is not a program/],

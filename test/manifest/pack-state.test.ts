@@ -20,7 +20,7 @@ t.test("a fresh clone with the committed lock goes on with the next serial, and 
     const { stdout, stderr, status } = await packed(clone, ...(frozen ? ["--frozen"] : []));
     t.equal(status, 0, stderr);
     t.match(stdout, /test-000002/, `frozen: ${frozen}`);
-    t.match(stderr, /serial 2 follows serial 1, which the lock knows/);
+    t.match(stderr, /serial 2 follows serial 1, which is recorded in the lock/);
     const { previous } = JSON.parse(readFileSync(join(clone, "bundles/test-000002/airferry.json"), "utf8"));
     t.strictSame(previous, JSON.parse(before).last, "it follows the release that the lock knows");
     t.equal(JSON.parse(readFileSync(join(clone, "m.lock.json"), "utf8")).last.serial, 2);

@@ -69,7 +69,7 @@ t.test("planPush() refuses an image of which no platform is whole", async (t) =>
   const index = images.index([amd64]);
   await t.rejects(plan(t, images, index, [layerOf(images, amd64)]), {
     code: "ERR_PUBLISH",
-    message: /no platform of it was packed whole/,
+    message: /none of its platforms was packed completely/,
   });
 });
 

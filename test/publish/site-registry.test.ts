@@ -125,7 +125,7 @@ t.test(
     const none = await registry(t, (call) => ({ status: call.startsWith("HEAD") ? 404 : 202 }));
     await t.rejects(
       none.site.pushBlob("lab/bb", blob, () => {}),
-      { message: /names no place for the upload/ },
+      { message: /sends no upload location/ },
     );
   },
 );

@@ -31,7 +31,7 @@ t.test("hosts.toml has the CA for the server too, and says what switches it on",
   t.match(text, /^# +\[plugins\.'io\.containerd\.cri\.v1\.images'\.registry\]$/m);
   t.match(text, /^# +\[plugins\."io\.containerd\.grpc\.v1\.cri"\.registry\]$/m);
   t.notMatch(text, /_default/);
-  t.match(files.at(-1)?.text, /^# The folder _default is for every registry .* the site's own/);
+  t.match(files.at(-1)?.text, /^# The folder _default applies to every registry .* the site's own/);
   const [plain] = hostsTomlFiles(inputWith(["registry.k8s.io/pause:3.9"], {}));
   t.notMatch(plain?.text, /^ *ca = /m);
 });
@@ -94,7 +94,7 @@ t.test("an IPv6 address of the server is refused by these alone, and the other f
   t.equal((await fetch(`${url}/config/docker-daemon.json`)).status, 200);
   const answer = await fetch(`${url}/config/registries.conf`);
   t.equal(answer.status, 404);
-  t.match(await answer.text(), /take no IPv6 address as a registry\ngive the server a name/);
+  t.match(await answer.text(), /accept no IPv6 address as a registry\ngive the server a name/);
 });
 
 t.test("the address in references has a port where a name alone would be a repository of Docker Hub", async (t) => {

@@ -58,7 +58,7 @@ t.test("an archive that is no longer what was locked", async (t) => {
           );
         },
         "ERR_UPSTREAM_DIGEST",
-        /"\S+\/x\.tar" is not what it says itself, or changed since it was locked: digest mismatch/,
+        /"\S+\/x\.tar" does not match its own index, or changed since it was locked: digest mismatch/,
       ],
     ],
     [
@@ -77,7 +77,7 @@ t.test("an archive that is no longer what was locked", async (t) => {
         /x\.tar" is not/,
       ],
     ],
-    ["gone", [(file) => rmSync(file), "ERR_IO", /"\S+\/x\.tar" is gone since it was locked/]],
+    ["gone", [(file) => rmSync(file), "ERR_IO", /"\S+\/x\.tar" was removed since it was locked/]],
     [
       "grown at its end",
       [(file, tar) => writeFileSync(file, Buffer.concat([tar, Buffer.alloc(10240)])), undefined, /^/],

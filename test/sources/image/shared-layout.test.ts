@@ -123,7 +123,7 @@ t.test(
     const packed = await packImages(dir, entries, { manifest, frozen: true });
     t.equal(packed.error, undefined);
     t.ok(second.fake.log.some((line) => line.startsWith("GET") && line.includes(layer.digest)));
-    t.match(packed.lines.join("\n"), /404 Not Found; trying another place that has it/);
+    t.match(packed.lines.join("\n"), /404 Not Found; trying another source/);
     t.notOk(
       first.fake.log.some((line) => line.includes("Basic")),
       "the other's login goes nowhere else",
@@ -147,10 +147,10 @@ t.test(
     fourth.options.spoil = gone;
     rmSync(join(none, "lay/blobs", layer.digest.replace(":", "/")));
     const { error } = await packImages(none, lost, { frozen: true });
-    t.match(error?.message, /of image ".*bb:a": cannot fetch .*404 Not Found \(and 1 other places failed\)/);
+    t.match(error?.message, /of image ".*bb:a": cannot fetch .*404 Not Found \(and 1 other sources failed\)/);
     t.match(
       error?.problems.map((it) => it.message),
-      [/404/, /is gone since it was locked/],
+      [/404/, /was removed since it was locked/],
     );
   },
 );
