@@ -2,7 +2,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { hexOf } from "../../src/io/digest.ts";
 import { HashPool } from "../../src/io/hash-pool.ts";
 import { eachLimited } from "../../src/io/limit.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose-packages.ts";
@@ -24,8 +23,7 @@ await eachLimited(names, 4, async (href) => {
       return buffer.subarray(0, bytesRead);
     };
     const digest = (await hashed)?.digest;
-    const sha256 = digest && hexOf(digest);
-    packages.push(await readLoosePackage({ href, bytes: { size, read }, sha256 }));
+    packages.push(await readLoosePackage({ href, bytes: { size, read }, digest }));
   } finally {
     await handle.close();
   }

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import type { Problem } from "../errors.ts";
 import { checkName, checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
+import { isOciDigest } from "../oci/oci-digest.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference, formatReference, isTag, parseReference } from "../oci/reference.ts";
 import { printableName } from "./entry-paths.ts";
@@ -22,7 +23,7 @@ const path = z.string().refine((it) => checkPath(it) === undefined, "not a path"
 const prefix = z
   .string()
   .refine((it) => it.endsWith("/") && checkPath(it.slice(0, -1)) === undefined, "not a path and a slash");
-const digest = z.string().regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
+const digest = z.string().refine(isOciDigest, "not a digest");
 const reference = z.string().refine(isCanonicalReference, "not a canonical image reference");
 const fingerprint = z.string().regex(/^(?:[0-9A-F]{40}|[0-9A-F]{64})$/);
 const keyid = z.string().regex(/^(?:[0-9a-f]{64}|[0-9A-F]{40}|[0-9A-F]{64})$/);

@@ -3,6 +3,7 @@
  * the last 15 sectors are not covered: never a reason to trust an image (docs/build.md).
  */
 import { createHash } from "node:crypto";
+import { parseHex } from "../io/digest.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { SECTOR_BYTES } from "./volume.ts";
 
@@ -47,7 +48,7 @@ export async function readMediaCheck(image: RandomAccess): Promise<MediaCheck | 
   }
   const md5 = fields.get("ISO MD5SUM");
   const skip = Number(fields.get("SKIPSECTORS") ?? Number.NaN);
-  if (md5 === undefined || !/^[0-9a-f]{32}$/.test(md5) || !Number.isInteger(skip) || skip < 0) return undefined;
+  if (md5 === undefined || parseHex(md5, "md5") === undefined || !Number.isInteger(skip) || skip < 0) return undefined;
   const fragmentSums = fields.get("FRAGMENT SUMS") ?? "";
   const fragmentCount = Number(fields.get("FRAGMENT COUNT") ?? 0);
   const whole = /^[0-9a-f]*$/.test(fragmentSums) && Number.isInteger(fragmentCount) && fragmentCount > 0;

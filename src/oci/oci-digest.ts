@@ -12,6 +12,16 @@ export function isOciDigest(value: unknown): value is OciDigest {
   return typeof value === "string" && /^sha(?:256|512):/.test(value) && parseDigest(value) !== undefined;
 }
 
+const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
+
+/**
+ * Tells whether a tag says what a manifest is about (its referrers, signature, attestation, SBOM) rather than naming an image.
+ * @see OCI distribution-spec v1.1, "Referrers Tag Schema"
+ */
+export function isDigestTag(tag: string): boolean {
+  return DIGEST_TAG.test(tag);
+}
+
 /** Path of a blob in an OCI layout: `blobs/sha256/<hex>`. */
 export function layoutPath(digest: OciDigest): string {
   return `blobs/${digest.replace(":", "/")}`;

@@ -3,7 +3,7 @@
  * repomd.xml over all of them. The same input always gives the same bytes. Only gzip, since EL7 and zypper do not
  * reliably read anything else.
  */
-import { createHash } from "node:crypto";
+import { type Digest, digestOf, hexOf, RunningDigest } from "../io/digest.ts";
 import { gzip } from "./codecs.ts";
 import type { PackageXml } from "./package-xml.ts";
 import { escapeXml } from "./xml.ts";
@@ -50,8 +50,7 @@ export interface RepodataFile {
   /** `repodata/<sha256>-primary.xml.gz`. */
   path: string;
   bytes: Buffer;
-  /** Lower-case hex. */
-  sha256: string;
+  digest: Digest;
 }
 
 /** Compresses, names and lists everything. Documents are written one after the other, in the order of repomd.xml. */
@@ -59,11 +58,11 @@ export async function writeRepodata(input: RepodataInput): Promise<{ files: Repo
   const timestamp = Math.trunc(input.time.getTime() / 1000);
   const files: RepodataFile[] = [];
   let records = "";
-  const add = (type: string, name: string, bytes: Buffer, open?: { sha256: string; size: number }) => {
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    const path = `repodata/${sha256}-${name}`;
-    files.push({ type, path, bytes, sha256 });
-    records += formatRecord({ type, path, sha256, size: bytes.length, timestamp, open });
+  const add = (type: string, name: string, bytes: Buffer, open?: Content) => {
+    const digest = digestOf(bytes);
+    const path = `repodata/${hexOf(digest)}-${name}`;
+    files.push({ type, path, bytes, digest });
+    records += formatRecord({ type, path, digest, size: bytes.length, timestamp, open });
   };
   for (const type of ["primary", "filelists", "other"] as const) {
     const document = input[type];
@@ -94,36 +93,39 @@ async function* piecesOf({ head, blocks, tail }: RepodataDocument): AsyncGenerat
 }
 
 /** Compresses, and hashes and counts the input on the way. */
-async function compress(pieces: Pieces): Promise<{ bytes: Buffer; open: { sha256: string; size: number } }> {
-  const hash = createHash("sha256");
+async function compress(pieces: Pieces): Promise<{ bytes: Buffer; open: Content }> {
+  const running = new RunningDigest();
   let size = 0;
   async function* counted(): AsyncGenerator<Uint8Array> {
     for await (const piece of pieces) {
       // A copy: gzip keeps pieces until it has enough of them.
       const bytes = typeof piece === "string" ? Buffer.from(piece) : Buffer.from(piece);
-      hash.update(bytes);
+      running.update(bytes);
       size += bytes.length;
       yield bytes;
     }
   }
   const bytes = await gzip(counted());
-  return { bytes, open: { sha256: hash.digest("hex"), size } };
+  return { bytes, open: { digest: running.digest(), size } };
 }
 
-interface RecordParts {
+interface Content {
+  digest: Digest;
+  size: number;
+}
+
+interface RecordParts extends Content {
   type: string;
   path: string;
-  sha256: string;
-  size: number;
   timestamp: number;
-  open: { sha256: string; size: number } | undefined;
+  open: Content | undefined;
 }
 
-function formatRecord({ type, path, sha256, size, timestamp, open }: RecordParts): string {
-  const openChecksum = open ? `\n    <open-checksum type="sha256">${open.sha256}</open-checksum>` : "";
+function formatRecord({ type, path, digest, size, timestamp, open }: RecordParts): string {
+  const openChecksum = open ? `\n    <open-checksum type="sha256">${hexOf(open.digest)}</open-checksum>` : "";
   const openSize = open ? `\n    <open-size>${open.size}</open-size>` : "";
   return `  <data type="${escapeXml(type)}">
-    <checksum type="sha256">${sha256}</checksum>${openChecksum}
+    <checksum type="sha256">${hexOf(digest)}</checksum>${openChecksum}
     <location href="${escapeXml(path)}"/>
     <timestamp>${timestamp}</timestamp>
     <size>${size}</size>${openSize}

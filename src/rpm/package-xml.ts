@@ -2,6 +2,7 @@
  * The three blocks of XML that describe one package in primary, filelists and other, as createrepo_c writes them.
  */
 import { AirferryError } from "../errors.ts";
+import { type Digest, hexOf } from "../io/digest.ts";
 import {
   DEPENDENCY_KINDS,
   isPrimaryFile,
@@ -12,8 +13,8 @@ import {
 
 /** What the headers do not say. */
 interface PackagePlace {
-  /** SHA-256 of the package file, lower-case hex: its id in all three documents. */
-  sha256: string;
+  /** Of the package file; its hex is the id in all three documents. */
+  digest: Digest;
   /** Path relative to the repository, not percent-encoded. */
   href: string;
   /** Seconds since 1970. */
@@ -37,7 +38,7 @@ export function formatPackageXml(info: PackageInfo, place: PackagePlace): Packag
     return text;
   };
   const version = `  <version epoch="${info.epoch}" ver="${attribute(exact(info.version))}" rel="${attribute(exact(info.release))}"/>\n`;
-  const head = `<package pkgid="${place.sha256}" name="${attribute(exact(info.name))}" arch="${attribute(exact(info.arch))}">\n${version}`;
+  const head = `<package pkgid="${hexOf(place.digest)}" name="${attribute(exact(info.name))}" arch="${attribute(exact(info.arch))}">\n${version}`;
   return {
     primary: formatPrimary(info, place, version, exact),
     filelists: `${head}${info.files.map((it) => fileLine(it, "  ", exact)).join("")}</package>\n`,
@@ -60,7 +61,7 @@ function formatPrimary(
   return `<package type="rpm">
   <name>${content(exact(info.name))}</name>
   <arch>${content(exact(info.arch))}</arch>
-${version}  <checksum type="sha256" pkgid="YES">${place.sha256}</checksum>
+${version}  <checksum type="sha256" pkgid="YES">${hexOf(place.digest)}</checksum>
   <summary>${content(loose(info.summary))}</summary>
   <description>${content(loose(info.description))}</description>
   <packager>${content(loose(info.packager))}</packager>

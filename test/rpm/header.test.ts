@@ -204,7 +204,7 @@ t.test("readRpmFile() survives ten thousand damaged headers", async (t) => {
     if (random(20) === 0) bytes = bytes.subarray(0, random(bytes.length));
     try {
       const info = packageInfoOf(await readRpmFile(inMemory(bytes), "fuzz.rpm"));
-      formatPackageXml(info, { sha256: "0".repeat(64), href: "fuzz.rpm", fileTime: 0 });
+      formatPackageXml(info, { digest: `sha256:${"0".repeat(64)}`, href: "fuzz.rpm", fileTime: 0 });
       outcomes.read++;
     } catch (error) {
       if (!(error instanceof AirferryError && error.code === "ERR_UPSTREAM_INVALID")) {

@@ -3,7 +3,7 @@
  * types; nothing is converted, negotiated or proxied. See OCI distribution-spec v1.1, "Pull" and "Content Discovery".
  */
 import { OCI_INDEX } from "../../oci/media-types.ts";
-import { blobPath, isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
+import { blobPath, isDigestTag, isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
 import { isRepositoryPath, isTag } from "../../oci/reference.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Found, Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
@@ -15,8 +15,6 @@ import { type ImageRepository, RegistryIndex } from "./repositories.ts";
 const ROUTE = /^\/v2\/(.+)\/(manifests|blobs|referrers|tags)\/([^/]+)$/;
 /** `/ns/docker.io/v2/…` is `/v2/…?ns=docker.io`, for clients whose mirrors have a path and send no `ns`: docker. */
 const NAMESPACE = /^\/ns\/([^/]+)(\/v2(?:\/.*)?)$/;
-/** Tags of signatures and lists of referrers: not what a person asks for. */
-const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
 const MAX_PAGE = 1_000_000;
 const MAX_NAMED_TAGS = 20;
 
@@ -170,7 +168,7 @@ class RegistryRequest {
       return this.#fail(404, "MANIFEST_UNKNOWN", `${repository.name} has no manifest ${reference}${why}`);
     }
     if (!isTag(reference)) return this.#fail(404, "MANIFEST_UNKNOWN", `"${reference}" is not a tag`);
-    const tags = [...repository.tags.keys()].filter((it) => !DIGEST_TAG.test(it));
+    const tags = [...repository.tags.keys()].filter((it) => !isDigestTag(it));
     const named = tags.slice(0, MAX_NAMED_TAGS).join(", ") + (tags.length > MAX_NAMED_TAGS ? ", …" : "");
     return this.#fail(
       404,

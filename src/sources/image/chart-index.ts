@@ -4,6 +4,7 @@
  * parsed whole. See Helm, "The Chart Repository Guide".
  */
 import { AirferryError } from "../../errors.ts";
+import { type Digest, parseHex } from "../../io/digest.ts";
 import { parseJson } from "../../io/json.ts";
 import { FEW_BYTES, runInThread } from "../../io/parser-thread.ts";
 import { parseYaml } from "../../io/yaml.ts";
@@ -14,15 +15,14 @@ export const MAX_CHART_INDEX_BYTES = 64 * 1024 * 1024;
 /** A chart with thousands of versions has a block of about two megabytes. */
 const MAX_BLOCK_BYTES = 8 * 1024 * 1024;
 const MAX_CHART_URLS = 8;
-const HEX_SHA256 = /^(?:sha256:)?([0-9a-f]{64})$/i;
 
 /** One version of a chart. */
 interface ChartVersion {
   version: string;
   /** As written, in the order to try: absolute, or relative to the repository. */
   urls: string[];
-  /** SHA-256 (hex, lower case) of the package, if the index has it. */
-  sha256?: string;
+  /** Of the package, if the index has it. */
+  digest?: Digest;
 }
 
 /**
@@ -76,9 +76,10 @@ export function findChart(text: string, name: string, wanted: string | undefined
       },
     );
   }
-  const sha256 = HEX_SHA256.exec(found.digest ?? "")?.[1]?.toLowerCase();
+  // As hex, and by some servers with `sha256:` before it.
+  const digest = parseHex((found.digest ?? "").toLowerCase().replace(/^sha256:/, ""));
   const urls = found.urls.filter((it) => typeof it === "string").slice(0, MAX_CHART_URLS);
-  return { version: found.version, urls, ...(sha256 !== undefined && { sha256 }) };
+  return { version: found.version, urls, ...(digest !== undefined && { digest }) };
 }
 
 /** The versions that the index lists for a chart; undefined when it does not name it. */

@@ -56,7 +56,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     urls,
     maxBytes: MAX_CHART_BYTES,
     named: namerOf(urls, [base]),
-    ...(found.sha256 !== undefined && { integrity: `sha256:${found.sha256}` }),
+    ...(found.digest !== undefined && { integrity: found.digest }),
   });
   const shown = redactUrl(url);
   const chart = await readChart(bytes, shown);
@@ -75,7 +75,7 @@ export async function lockChart(entry: ImageEntry, context: LockContext): Promis
     provenance &&
     (await checkProvenance({ name, shown: redactUrl(proof), provenance, digest, entry, asChart: true, context }));
   const established: Established =
-    signedBy !== undefined ? "upstream-signed" : found.sha256 !== undefined ? "upstream-checksum" : "first-sight";
+    signedBy !== undefined ? "upstream-signed" : found.digest !== undefined ? "upstream-checksum" : "first-sight";
   const reference = referenceOf(entry, chart, base);
   context.report(`chart ${name} ${chart.version} is ${digest}`);
   const { annotations: _, ...config } = chart;
@@ -235,7 +235,7 @@ export async function checkProvenance({
     context.report(`chart ${name}: carried with a provenance file that cannot be read: ${(error as Error).message}`);
     return undefined;
   }
-  const claimed = [...text.matchAll(/^ +\S+: sha256:([0-9a-f]{64})\r?$/gm)].map((it) => `sha256:${it[1]}`);
+  const claimed = [...text.matchAll(/^ +\S+: (sha256:[0-9a-f]{64})\r?$/gm)].map(([, it]) => it);
   if (!claimed.includes(digest)) {
     throw new AirferryError(
       "ERR_UPSTREAM_DIGEST",

@@ -14,7 +14,7 @@ import {
   TOO_LARGE_HINT,
 } from "../../oci/image-manifest.ts";
 import { isManifestType, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST } from "../../oci/media-types.ts";
-import { isOciDigest, layoutPath, type OciDigest } from "../../oci/oci-digest.ts";
+import { isDigestTag, isOciDigest, layoutPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { digestTag } from "../../oci/reference.ts";
 import { type Files, HINT, invalid, type MemberPlace, openFolder, openTar } from "./archive-files.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
@@ -26,9 +26,6 @@ export interface ArchivedImage {
   root: OriginManifest;
   origin: ImageOrigin;
 }
-
-/** Tags that say what a manifest refers to rather than naming an image. */
-const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/;
 
 /**
  * Opens an archive and lists its images. Dispose it once all of them are collected.
@@ -230,7 +227,7 @@ async function layoutImages(files: Files): Promise<ArchivedImage[]> {
   const origin = new LayoutOrigin(files, index.manifests);
   const images = new Map<string, ArchivedImage>();
   for (const descriptor of index.manifests) {
-    if (!isManifestType(descriptor.mediaType) || DIGEST_TAG.test(tagOf(descriptor) ?? "")) continue;
+    if (!isManifestType(descriptor.mediaType) || isDigestTag(tagOf(descriptor) ?? "")) continue;
     if (aboutSuffix(descriptor) !== undefined) continue;
     const root = await origin.manifest(descriptor);
     if (root === undefined) throw invalid(files.name, `its index.json lists ${descriptor.digest}, which is missing`);

@@ -12,7 +12,7 @@ import { digestOf } from "../../io/digest.ts";
 import { redactUrl } from "../../io/redact.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
-import { isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
+import { isDigestTag, isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
 import { apiHost, digestTag, type Reference } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 import { tagsIn, withoutForeignDigests } from "./registry-lists.ts";
@@ -36,8 +36,7 @@ const MAX_TAGS = 200_000;
 const NO_API = [404, 405, 406, 501];
 /** Statuses that some send for a missing tag or API; they may also mean a missing permission. */
 const DOUBTFUL = [400, 403, 405];
-/** Tags for what refers to a manifest: these are not named in the airferry manifest. */
-const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
+/** These are not named in the airferry manifest. */
 const DIGEST_TAGS = "tags of signatures, attestations and SBOMs";
 /** Fewer remaining manifest requests than this are reported. */
 const FEW_REQUESTS_LEFT = 20;
@@ -66,7 +65,7 @@ export class RegistryOrigin implements ImageOrigin {
     const size = "size" in wanted && wanted.size > 0 ? wanted.size : undefined;
     const known = { size, integrity: digest };
     const answer =
-      "tag" in wanted && DIGEST_TAG.test(wanted.tag)
+      "tag" in wanted && isDigestTag(wanted.tag)
         ? await this.#dispensable(() => this.#get(url, ACCEPT_MANIFESTS, known, [404], DIGEST_TAGS))
         : await this.#get(url, ACCEPT_MANIFESTS, known);
     if (answer === undefined) return undefined;

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { AirferryError } from "../../errors.ts";
-import { hexOf } from "../../io/digest.ts";
 import { HashPool } from "../../io/hash-pool.ts";
 import { mapLimited } from "../../io/limit.ts";
 import { openBytes } from "../../io/open-bytes.ts";
@@ -59,7 +58,7 @@ export async function readLooseFolder(name: string, dir: string, given: string):
     const { digest } = await pool.hashFile(join(dir, file));
     const { bytes, close } = await openBytes(join(dir, file));
     try {
-      return await readLoosePackage({ href: file, bytes, sha256: hexOf(digest) });
+      return await readLoosePackage({ href: file, bytes, digest });
     } finally {
       await close();
     }

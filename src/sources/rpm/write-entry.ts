@@ -132,7 +132,7 @@ export async function lockLoose(
       path: `${path}${it.href}`,
       file: `${folder.given.replace(/\/$/, "")}/${it.href}`,
       size: it.size,
-      integrity: `sha256:${it.sha256}`,
+      integrity: it.digest,
       nevra: formatNevra({ ...it.info, epoch: Number(it.info.epoch) }),
       established: "first-sight",
     });

@@ -65,7 +65,7 @@ t.test("findChart() reads one chart out of a large index", async (t) => {
   t.strictSame(findChart(index, "app", undefined, "i"), {
     version: "1.0.0",
     urls: ["app.tgz"],
-    sha256: "a".repeat(64),
+    digest: `sha256:${"a".repeat(64)}`,
   });
 });
 

@@ -91,7 +91,7 @@ export const repositories: Targets = {
     run: async (data) => {
       const file = await readRpmFile(inMemory(data), "a.rpm");
       nevraOf(file);
-      formatPackageXml(packageInfoOf(file), { sha256: HEX, href: "a.rpm", fileTime: 0 });
+      formatPackageXml(packageInfoOf(file), { digest: `sha256:${HEX}`, href: "a.rpm", fileTime: 0 });
     },
   },
   treeinfo: {
