@@ -99,7 +99,7 @@ export async function doctor(
   };
   try {
     for (const [check, run] of LOCAL) note(await found(check, () => run(context)));
-    if (findings.at(-1)!.status === "ok") {
+    if (findings.at(-1)?.status === "ok") {
       let served: ServedContext["served"] | undefined;
       const index = async () => {
         const read = await checkIndex(context);

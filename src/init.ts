@@ -86,7 +86,7 @@ export async function init(options: InitOptions): Promise<InitResult> {
   const schema = join(options.dir, "manifest.schema.json");
   await writeAtomic(schema, `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`);
   await writeAtomic(manifest, text);
-  const local = [...text.matchAll(/^ +(?:- )?(?:path|archive): (.+)$/gm)].map((it) => it[1]!.trim());
+  const local = [...text.matchAll(/^ +(?:- )?(?:path|archive): (.+)$/gm)].flatMap(([, it]) => it?.trim() ?? []);
   const there = new Set(await readdir(options.dir));
   for (const path of local) if (!there.has(path.replace(/^\.\//, ""))) notes.push(`put ${path} next to ${manifest}`);
   return { manifest, files: [manifest, schema], notes };
@@ -108,7 +108,7 @@ function withKubernetes(text: string, answer: string, notes: string[]): string {
     });
   }
   if (old === version) return text;
-  const flavor = /^ +flavor: (.+)$/m.exec(text)![1] === "image-builder" ? "image-builder" : "spectro-capi";
+  const flavor = /^ +flavor: (.+)$/m.exec(text)?.[1] === "image-builder" ? "image-builder" : "spectro-capi";
   const before = matrixRow(flavor, old);
   const after = matrixRow(flavor, version);
   const minor = (it: string) => `v${it.split(".").slice(0, 2).join(".")}`;
@@ -145,14 +145,14 @@ function withKubeadmImages(text: string, version: string, notes: string[]): stri
 
 /** Sets the location and digest of the first entry of `isos:`. */
 function withIso(text: string, answers: InitAnswers): string {
-  const entry = /(^ {2}- name: .*\n)((?: {4}.*\n)+)/m.exec(text);
-  if (entry === null || !/^isos:$/m.test(text)) {
+  const [entry, head, lines] = /(^ {2}- name: .*\n)((?: {4}.*\n)+)/m.exec(text) ?? [];
+  if (entry === undefined || lines === undefined || !/^isos:$/m.test(text)) {
     throw new AirferryError("ERR_USAGE", "cannot set an ISO: this ready manifest has none", {
       hint: "omit --iso",
     });
   }
   const { iso, isoSha256 } = answers;
-  let body = entry[2]!;
+  let body = lines;
   if (iso !== undefined) {
     const line = /^https?:\/\//.test(iso) ? `    url: ${iso}\n` : `    path: ${JSON.stringify(iso)}\n`;
     body = body.replace(/^ {4}(?:url|path): .*\n/m, line).replace(/^ {4}checksums: .*\n/m, "");
@@ -160,7 +160,7 @@ function withIso(text: string, answers: InitAnswers): string {
   if (isoSha256 !== undefined) {
     body = `${body.replace(/^ {4}(?:checksums|sha256): .*\n/m, "")}    sha256: ${isoSha256}\n`;
   }
-  return text.replace(entry[0], entry[1]! + body);
+  return text.replace(entry, head + body);
 }
 
 function withImageconfig(text: string, pair: string): string {

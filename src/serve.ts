@@ -4,7 +4,7 @@
 import { availableParallelism } from "node:os";
 import { isAbsolute, relative, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import { AirferryError } from "./errors.ts";
+import { AirferryError, bug } from "./errors.ts";
 import {
   becomeAccount,
   findAccount,
@@ -140,7 +140,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   };
   await requireRelease(store, openStore);
   const running = await startProcesses(settings, share ? workers : 1, openStore, report);
-  const renewal = options.tls === "auto" ? renewTls(options, listen, settings, running, report) : undefined;
+  const renewal = options.tls === "auto" && tls ? renewTls(options, listen, tls, running, report) : undefined;
 
   let stop = (): void => {};
   const stopped = new Promise<void>((resolve) => {
@@ -158,12 +158,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       () => running.close(0),
     );
 
-  const [main, plain] = running.addresses;
+  const [main = bug("a server without an address"), plain] = running.addresses;
   return {
     worker: false,
     urls: [
       ...(settings.url === undefined ? [] : [settings.url]),
-      ...listenUrls(tls === undefined ? "http" : "https", main!),
+      ...listenUrls(tls === undefined ? "http" : "https", main),
     ],
     httpUrls: plain === undefined ? [] : listenUrls("http", plain),
     ...(tls?.ca === undefined ? {} : { caFingerprint: fingerprintOf(tls.ca) }),
@@ -227,11 +227,11 @@ async function startProcesses(
     report,
   });
   if (count > 1) {
-    const [main, plain] = site.listeners;
+    const [main = bug("a site without a listener"), plain] = site.listeners;
     const joining: SiteSettings = {
       ...settings,
       sharePorts: "join",
-      listen: main!.address,
+      listen: main.address,
       ...(plain === undefined ? {} : { listenHttp: plain.address }),
     };
     group = new WorkerGroup(joining, () => site.counters(), report);
@@ -300,11 +300,11 @@ function checkedUrl(url: string): string {
 function renewTls(
   options: ServeOptions,
   listen: ListenAddress,
-  settings: SiteSettings,
+  tls: TlsMaterial,
   running: Running,
   report: (message: string) => void,
 ): NodeJS.Timeout {
-  let served = settings.tls!;
+  let served = tls;
   const renew = async (): Promise<void> => {
     const { cert, key } = await prepareTlsAuto(options.tlsDir ?? defaultTlsDir(), extraNames(options, listen));
     if (cert === served.cert) return;

@@ -2,6 +2,7 @@
  * Recognizes by path the artifacts that an image build requests by name: containerd, crictl, runc, CNI
  * plugins, Kubernetes packages and binaries, goss. Used by renderers and by the checks of `lock` and `doctor`.
  */
+import { bug } from "../errors.ts";
 
 /** The role of an artifact in the build. */
 export type Component =
@@ -65,26 +66,23 @@ const RPM =
 
 /** Recognizes one path of a bundle; undefined for anything that no build requests by name. */
 function recognise(path: string): Artifact | undefined {
-  const rpm = path.startsWith("rpms/") || path.startsWith("rpmrepo/") ? RPM.exec(path)?.groups : undefined;
-  if (rpm !== undefined) {
-    return {
-      component: `${rpm.name}-rpm` as Component,
-      path,
-      version: rpm.version!,
-      arch: rpm.arch === "x86_64" ? "amd64" : "arm64",
-      name: rpm.name!,
-    };
+  if (path.startsWith("rpms/") || path.startsWith("rpmrepo/")) {
+    const { name, version, arch } = RPM.exec(path)?.groups ?? {};
+    if (name === undefined || version === undefined) return undefined;
+    return { component: `${name}-rpm` as Component, path, version, arch: arch === "x86_64" ? "amd64" : "arm64", name };
   }
   if (!path.startsWith("files/")) return undefined;
   for (const { component, pattern } of FILES) {
-    const groups = pattern.exec(path)?.groups;
-    if (groups === undefined) continue;
-    const artifact: Artifact = { component, path, name: groups.name! };
-    if (groups.version !== undefined) artifact.version = groups.version;
-    if (groups.arch !== undefined) artifact.arch = groups.arch;
-    return artifact;
+    const { name, version, arch } = pattern.exec(path)?.groups ?? {};
+    if (name === undefined) continue;
+    return { component, path, name, ...(version !== undefined && { version }), ...(arch !== undefined && { arch }) };
   }
   return undefined;
+}
+
+/** The version in an artifact's path: one of a component whose paths always have it. */
+export function versionOf({ component, path, version }: Artifact): string {
+  return version ?? bug(`the path of ${component} "${path}" has no version`);
 }
 
 /** Recognizes all of them, in the given order. */
@@ -120,10 +118,10 @@ export function pick(
 /** Compares dotted versions number by number; a pre-release suffix counts as older. */
 export function compareVersions(a: string, b: string): number {
   const split = (it: string) => it.replace(/^v/, "").split(/[-+]/, 2);
-  const [mainA, preA] = split(a);
-  const [mainB, preB] = split(b);
-  const left = mainA!.split(".").map(Number);
-  const right = mainB!.split(".").map(Number);
+  const [mainA = "", preA] = split(a);
+  const [mainB = "", preB] = split(b);
+  const left = mainA.split(".").map(Number);
+  const right = mainB.split(".").map(Number);
   for (let i = 0; i < Math.max(left.length, right.length); i++) {
     const difference = (left[i] || 0) - (right[i] || 0);
     if (difference !== 0) return difference;

@@ -103,7 +103,7 @@ export function fillPlaceholders(text: string, lookUp: (name: string) => string 
 
 /** Lists the marks that {@link fillPlaceholders} left, each once. */
 export function marksOf(text: string): string[] {
-  return [...new Set([...text.matchAll(MARK)].map((it) => it[1]!))];
+  return [...new Set([...text.matchAll(MARK)].flatMap(([, it]) => it ?? []))];
 }
 
 /** Why a value cannot fill a placeholder; undefined when it can. */
@@ -136,12 +136,11 @@ function replacePlaceholders(text: string, replacement: (found: Occurrence) => s
     if (section !== undefined && SCRIPTS.has(section)) continue;
     for (const { name } of inCommand(line)) if (name !== undefined) outside.add(name);
   }
-  const assigned = assignedNames(lines);
   const ends = text.split("\n").map((it) => (it.endsWith("\r") ? "\r" : ""));
-  return lines
-    .map(({ text: line, section, isEdge }, index) => {
+  return [...withAssigned(lines)]
+    .map(({ text: line, section, isEdge, assigned }, index) => {
       const inScript = section !== undefined && SCRIPTS.has(section) && isEdge !== true;
-      const found = inScript ? inProgram(line, outside, assigned.get(index)!) : inCommand(line);
+      const found = inScript ? inProgram(line, outside, assigned) : inCommand(line);
       let made = "";
       let at = 0;
       for (const { name, start, own } of found) {
@@ -171,32 +170,32 @@ function inCommand(line: string): Match[] {
 
 function inProgram(line: string, names: ReadonlySet<string>, assigned: ReadonlySet<string>): Match[] {
   return [...line.matchAll(/\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))/g)].flatMap((match) => {
-    const name = (match[1] ?? match[2])!;
-    return names.has(name) && !assigned.has(name) ? [{ name, start: match.index, own: match[0] }] : [];
+    const [own, braced, name = braced] = match;
+    if (name === undefined || !names.has(name) || assigned.has(name)) return [];
+    return [{ name, start: match.index, own }];
   });
 }
 
-/** For each line in a script, the names that its section assigns itself. */
-function assignedNames(lines: readonly KickstartLine[]): Map<number, Set<string>> {
-  const found = new Map<number, Set<string>>();
-  let names = new Set<string>();
-  for (const [index, { text, section, isEdge }] of lines.entries()) {
-    if (section === undefined || isEdge === true) names = new Set();
+/** Each line with the names that its section assigns itself, anywhere in it. */
+function withAssigned(lines: readonly KickstartLine[]): (KickstartLine & { assigned: ReadonlySet<string> })[] {
+  let assigned = new Set<string>();
+  return lines.map((line) => {
+    const { text, section, isEdge } = line;
+    if (section === undefined || isEdge === true) assigned = new Set();
     else {
-      for (const [, name] of text.matchAll(/(?:^|[\s;(])([A-Za-z_]\w*)=/g)) names.add(name!);
-      for (const [, list] of text.matchAll(/\b(?:read|for)\s+(?:-\w+\s+)*([\w\s]+)/g))
-        for (const name of list!.split(/\s+/)) names.add(name);
+      for (const [, name = ""] of text.matchAll(/(?:^|[\s;(])([A-Za-z_]\w*)=/g)) assigned.add(name);
+      for (const [, list = ""] of text.matchAll(/\b(?:read|for)\s+(?:-\w+\s+)*([\w\s]+)/g))
+        for (const name of list.split(/\s+/)) assigned.add(name);
     }
-    found.set(index, names);
-  }
-  return found;
+    return { ...line, assigned };
+  });
 }
 
 /** The quote that is open at a position of a line, as a kickstart parser (Python's shlex) reads it. */
 function quoteAt(line: string, at: number): string {
   let quote = "";
   for (let i = 0; i < at; i++) {
-    const char = line[i]!;
+    const char = line.charAt(i);
     if (char === "\\" && quote !== "'") i++;
     else if (quote === "" && (char === '"' || char === "'")) quote = char;
     else if (char === quote) quote = "";

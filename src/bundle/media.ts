@@ -99,14 +99,14 @@ interface Found {
 
 async function notBundle(dir: string, cause: unknown): Promise<AirferryError> {
   const bundles = await bundlesIn(dir);
+  const [first] = bundles;
   const fault =
-    bundles.length === 0
+    first === undefined
       ? "not a bundle, or only a part of one"
       : `it holds ${bundles.length === 1 ? "a bundle" : "bundles"}: ${bundles.map((it) => `"${it}"`).join(", ")}`;
   return new AirferryError("ERR_BUNDLE_INCOMPLETE", `cannot read "${dir}": no ${SUMS_NAME}: ${fault}`, {
     path: join(dir, SUMS_NAME),
-    hint:
-      bundles.length === 0 ? `give the folder that holds ${SUMS_NAME}` : `give that folder: ${shellWord(bundles[0]!)}`,
+    hint: first === undefined ? `give the folder that holds ${SUMS_NAME}` : `give that folder: ${shellWord(first)}`,
     cause,
   });
 }

@@ -4,7 +4,7 @@
  */
 import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, bug } from "../errors.ts";
 import { makeFolder, syncPath, systemFault, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
@@ -146,7 +146,7 @@ async function readSums(folders: readonly string[]): Promise<Buffer> {
       );
     }
   }
-  return first!;
+  return first ?? bug("a bundle has no folder to sign");
 }
 
 /** Returns whether this signer's pair exists and is good; removes leftovers of a killed run. */

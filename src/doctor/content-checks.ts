@@ -217,7 +217,7 @@ function checkAddress(imageconfig: string, base: URL): string {
       `serve with --url ${base.origin}, or render with that URL`,
     );
   }
-  const blanks = [...imageconfig.matchAll(/^# FILL IN: (.+)$/gm)].map((it) => it[1]!);
+  const blanks = [...imageconfig.matchAll(/^# FILL IN: (.+)$/gm)].flatMap(([, it]) => it ?? []);
   return `airgap_ip=${value}${blanks.length === 0 ? "" : `; to fill in: ${blanks.join(", ")}`}`;
 }
 

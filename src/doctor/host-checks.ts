@@ -132,7 +132,8 @@ export async function checkPorts(_: CheckContext): Promise<string> {
     }
     for (const line of text.split("\n")) {
       const [, local, , state] = line.trim().split(/\s+/);
-      if (state === "0A") taken.add(Number.parseInt(local!.split(":")[1]!, 16));
+      const port = local?.split(":")[1];
+      if (state === "0A" && port !== undefined) taken.add(Number.parseInt(port, 16));
     }
   }
   for (let port = PACKER_PORTS.from; port <= PACKER_PORTS.to; port++) {

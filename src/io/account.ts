@@ -146,12 +146,13 @@ export async function restartForLowPorts(account: Account): Promise<never> {
   const groups = account.name === undefined ? "--clear-groups" : "--init-groups";
   const become = ["--reuid", String(account.uid), "--regid", String(account.gid), groups, "--no-new-privs"];
   const rights = ["--inh-caps", capability, "--ambient-caps", capability, "--bounding-set", capability];
-  const again = isSea() ? process.argv.slice(2) : [...process.execArgv, process.argv[1]!, ...process.argv.slice(2)];
+  const again = isSea() ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)];
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries({ ...process.env, ...environmentOf(account) })) {
     if (value !== undefined && !name.startsWith("XDG_")) env[name] = value;
   }
-  return process.execve!(setpriv, ["setpriv", ...become, ...rights, "--", process.execPath, ...again], env);
+  if (process.execve === undefined) throw unusable(String(account.uid), "this system has no users");
+  return process.execve(setpriv, ["setpriv", ...become, ...rights, "--", process.execPath, ...again], env);
 }
 
 function environmentOf({ name, uid, home }: Account): Record<string, string> {

@@ -24,16 +24,21 @@ function editsBetween(a: string, b: string, enough: number): number {
   if (Math.abs(a.length - b.length) >= enough || a.length > 100) return enough;
   let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, at) => at);
+  let edits = b.length;
   for (let row = 1; row <= a.length; row++) {
-    const line = [row];
-    for (let at = 1; at <= b.length; at++) {
+    const line: number[] = [];
+    let aboveLeft = row;
+    for (const [at, over] of above.entries()) {
+      const left = edits;
       const isSame = a[row - 1] === b[at - 1];
-      let edits = Math.min(above[at]! + 1, line[at - 1]! + 1, above[at - 1]! + (isSame ? 0 : 1));
-      if (row > 1 && at > 1 && a[row - 1] === b[at - 2] && a[row - 2] === b[at - 1])
-        edits = Math.min(edits, before[at - 2]! + 1);
+      edits = at === 0 ? row : Math.min(over + 1, left + 1, aboveLeft + (isSame ? 0 : 1));
+      const swapped = before[at - 2];
+      if (swapped !== undefined && a[row - 1] === b[at - 2] && a[row - 2] === b[at - 1])
+        edits = Math.min(edits, swapped + 1);
       line.push(edits);
+      aboveLeft = over;
     }
     [before, above] = [above, line];
   }
-  return above[b.length]!;
+  return edits;
 }

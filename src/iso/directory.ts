@@ -4,6 +4,7 @@
  */
 import { Pace } from "../io/pace.ts";
 import type { Extent } from "../io/types.ts";
+import { byteAt, u32 } from "./bytes.ts";
 import { isoFault } from "./fault.ts";
 import { decodeName, parseSystemUse, type ReadContinuation, type RockRidge } from "./susp.ts";
 import type { IsoDirectoryEntry, IsoKind, IsoTree } from "./types.ts";
@@ -63,7 +64,7 @@ const latin1 = new TextDecoder("latin1");
 export function parseRecord(bytes: Uint8Array, at: number, base: number, context: DirectoryContext): DirectoryRecord {
   const { label } = context;
   const offset = base + at;
-  const length = bytes[at]!;
+  const length = bytes[at] ?? 0;
   const room = Math.min(bytes.length, at - (at % SECTOR_BYTES) + SECTOR_BYTES) - at;
   if (length < 34 || length > room) {
     throw isoFault(label, offset, "bad directory record length", {
@@ -71,7 +72,7 @@ export function parseRecord(bytes: Uint8Array, at: number, base: number, context
       actual: String(length),
     });
   }
-  const nameLength = bytes[at + 32]!;
+  const nameLength = byteAt(bytes, at + 32);
   if (nameLength === 0 || 33 + nameLength > length) {
     throw isoFault(label, offset + 32, "bad name length", {
       expected: `1 to ${length - 33}`,
@@ -81,9 +82,9 @@ export function parseRecord(bytes: Uint8Array, at: number, base: number, context
   const systemUseAt = 33 + nameLength + (nameLength % 2 === 0 ? 1 : 0);
   return {
     offset,
-    flags: bytes[at + 25]!,
+    flags: byteAt(bytes, at + 25),
     extent: {
-      offset: (u32(bytes, at + 2) + bytes[at + 1]!) * context.blockSize,
+      offset: (u32(bytes, at + 2) + byteAt(bytes, at + 1)) * context.blockSize,
       size: u32(bytes, at + 10),
     },
     mtime: recordTime(bytes, at + 18),
@@ -113,7 +114,7 @@ export async function parseDirectory(bytes: Uint8Array, base: number, context: D
       continue;
     }
     const record = parseRecord(bytes, at, base, context);
-    at += bytes[at]!;
+    at += byteAt(bytes, at);
     if (++count > MAX_RECORDS) {
       throw isoFault(context.label, record.offset, "too many records in a directory", {
         expected: `at most ${MAX_RECORDS}`,
@@ -209,7 +210,8 @@ function kindOf(record: DirectoryRecord, rock: RockRidge | undefined): IsoKind {
 
 /** `.` and `..` are recorded as the single bytes 0 and 1. */
 function isDotRecord(record: DirectoryRecord): boolean {
-  return record.identifier.length === 1 && record.identifier[0]! <= 1;
+  const [first = 0, second] = record.identifier;
+  return second === undefined && first <= 1;
 }
 
 function entryName(record: DirectoryRecord, rock: RockRidge | undefined, context: DirectoryContext): string {
@@ -232,14 +234,16 @@ function withoutVersion(name: string): string {
 
 /** The seven bytes of a recording date: years since 1900, …, quarters of an hour from UTC. */
 function recordTime(bytes: Uint8Array, at: number): number | undefined {
-  const month = bytes[at + 1]!;
+  const month = byteAt(bytes, at + 1);
   if (month === 0) return undefined;
-  const year = 1900 + bytes[at]!;
-  const utc = Date.UTC(year, month - 1, bytes[at + 2]!, bytes[at + 3]!, bytes[at + 4]!, bytes[at + 5]!);
-  return Math.trunc(utc / 1000) - ((bytes[at + 6]! << 24) >> 24) * 15 * 60;
-}
-
-/** The little-endian half of a both-endian 32-bit number. */
-function u32(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16)) + bytes[at + 3]! * 0x1000000;
+  const year = 1900 + byteAt(bytes, at);
+  const utc = Date.UTC(
+    year,
+    month - 1,
+    byteAt(bytes, at + 2),
+    byteAt(bytes, at + 3),
+    byteAt(bytes, at + 4),
+    byteAt(bytes, at + 5),
+  );
+  return Math.trunc(utc / 1000) - ((byteAt(bytes, at + 6) << 24) >> 24) * 15 * 60;
 }

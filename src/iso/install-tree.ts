@@ -86,10 +86,10 @@ export function parseTreeInfo(text: string): Ini {
   let section: Map<string, string> | undefined;
   for (const line of text.split("\n")) {
     const trimmed = line.trim();
-    const head = /^\[(.+)\]$/.exec(trimmed);
-    if (head !== null) {
-      section = sections.get(head[1]!) ?? new Map();
-      sections.set(head[1]!, section);
+    const [, name] = /^\[(.+)\]$/.exec(trimmed) ?? [];
+    if (name !== undefined) {
+      section = sections.get(name) ?? new Map();
+      sections.set(name, section);
     } else if (section !== undefined && !trimmed.startsWith("#") && !trimmed.startsWith(";")) {
       const equals = trimmed.search(/[=:]/);
       if (equals > 0) section.set(trimmed.slice(0, equals).trim(), trimmed.slice(equals + 1).trim());

@@ -111,10 +111,9 @@ export class IsoImage {
     const names: string[] = [];
     let links = 0;
     let steps = 0;
-    while (todo.length > 0) {
+    for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
       if (++steps > MAX_STEPS) return undefined;
-      const name = todo.shift()!;
-      const directory = at[at.length - 1]!;
+      const directory = at.at(-1) ?? this.root;
       if (directory.kind !== "directory") return undefined;
       if (name === ".") continue;
       if (name === "..") {
@@ -137,7 +136,7 @@ export class IsoImage {
       at.push(entry);
       names.push(entry.name);
     }
-    return { entry: at[at.length - 1]!, path: names.join("/") };
+    return { entry: at.at(-1) ?? this.root, path: names.join("/") };
   }
 
   /**
@@ -166,8 +165,7 @@ export class IsoImage {
       { path: "", entries: await this.list(this.root), next: 0 },
     ];
     let count = 0;
-    while (stack.length > 0) {
-      const top = stack[stack.length - 1]!;
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
       const entry = top.entries[top.next++];
       if (entry === undefined) {
         stack.pop();

@@ -44,7 +44,7 @@ export async function readMediaCheck(image: RandomAccess): Promise<MediaCheck | 
   const fields = new Map<string, string>();
   for (const field of Buffer.from(area).toString("latin1").split(";")) {
     const [key, value] = field.split("=", 2);
-    if (value !== undefined) fields.set(key!.trim(), value.trim());
+    if (key !== undefined && value !== undefined) fields.set(key.trim(), value.trim());
   }
   const md5 = fields.get("ISO MD5SUM");
   const skip = Number(fields.get("SKIPSECTORS") ?? Number.NaN);
@@ -107,6 +107,6 @@ function fragmentMatches(digest: Buffer, sums: string, fragment: number, perFrag
   const from = (fragment - 1) * perFragment;
   if (from + perFragment > sums.length) return true;
   let text = "";
-  for (let i = 0; i < perFragment; i++) text += digest[i]!.toString(16)[0];
+  for (const byte of digest.subarray(0, Math.ceil(perFragment))) text += byte.toString(16).charAt(0);
   return text === sums.slice(from, from + perFragment);
 }

@@ -35,6 +35,7 @@ export class IsoMember implements RandomAccess {
       }
       start += extent.size;
     }
-    return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    const [only, more] = parts;
+    return only !== undefined && more === undefined ? only : Buffer.concat(parts);
   }
 }

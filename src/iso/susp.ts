@@ -2,6 +2,7 @@
  * The System Use area of a directory record: SUSP entries and the Rock Ridge ones among them (IEEE P1281 and P1282).
  * Pure except for continuation areas, which a callback reads; hops and bytes are limited.
  */
+import { byteAt, u32 } from "./bytes.ts";
 import { isoFault } from "./fault.ts";
 
 /** Hops from one continuation area to the next, for one record. */
@@ -43,7 +44,10 @@ const ASCII = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)
 export function decodeName(bytes: Uint8Array): string {
   // Nearly all names are ASCII, and a directory has thousands of them.
   let ascii = "";
-  for (let i = 0; i < bytes.length && bytes[i]! < 0x80; i++) ascii += ASCII[bytes[i]!];
+  for (const byte of bytes) {
+    if (byte >= 0x80) break;
+    ascii += ASCII[byte];
+  }
   if (ascii.length === bytes.length) return ascii;
   try {
     return utf8.decode(bytes);
@@ -93,9 +97,9 @@ class SystemUse {
     let next: Continuation | undefined;
     let at = 0;
     while (at + 4 <= area.length) {
-      const length = area[at + 2]!;
-      const first = area[at]!;
-      const second = area[at + 1]!;
+      const length = byteAt(area, at + 2);
+      const first = byteAt(area, at);
+      const second = byteAt(area, at + 1);
       if (length === 0 || first === 0) break;
       if (length < 4 || at + length > area.length) {
         // Other systems store their own bytes here: only what looks like an entry is checked.
@@ -130,7 +134,8 @@ class SystemUse {
 
   result(): RockRidge {
     if (this.#nameBytes > 0) {
-      this.#rock.name = this.#name.length === 1 ? this.#name[0]! : Buffer.concat(this.#name);
+      const [only, more] = this.#name;
+      this.#rock.name = only !== undefined && more === undefined ? only : Buffer.concat(this.#name);
     }
     if (this.#link?.broken) this.#rock.brokenLink = true;
     else if (this.#link !== undefined) this.#rock.link = this.#link.text();
@@ -146,10 +151,10 @@ class SystemUse {
     const rock = this.#rock;
     switch ((first << 8) | second) {
       case 0x5350: // SP
-        if (entry.length >= 7 && entry[4] === 0xbe && entry[5] === 0xef) rock.sharing = { skip: entry[6]! };
+        if (entry.length >= 7 && entry[4] === 0xbe && entry[5] === 0xef) rock.sharing = { skip: byteAt(entry, 6) };
         break;
       case 0x4552: // ER
-        if (entry.length >= 8) rock.extensions.push(latin1.decode(entry.subarray(8, 8 + entry[4]!)));
+        if (entry.length >= 8) rock.extensions.push(latin1.decode(entry.subarray(8, 8 + byteAt(entry, 4))));
         break;
       case 0x4e4d: // NM
         this.#takeName(entry, offset);
@@ -176,7 +181,7 @@ class SystemUse {
 
   #takeName(entry: Uint8Array, offset: number): void {
     if (entry.length < 5) throw isoFault(this.#label, offset, "bad NM entry", { expected: "5 bytes or more" });
-    const flags = entry[4]!;
+    const flags = byteAt(entry, 4);
     // CURRENT and PARENT are in the records of "." and "..", whose names come from the record itself.
     if (this.#nameEnded || (flags & 0x06) !== 0) return;
     this.#nameBytes += entry.length - 5;
@@ -204,8 +209,8 @@ class LinkBuilder {
   take(entry: Uint8Array, offset: number): void {
     let at = 5;
     while (at + 2 <= entry.length) {
-      const flags = entry[at]!;
-      const length = entry[at + 1]!;
+      const flags = byteAt(entry, at);
+      const length = byteAt(entry, at + 1);
       if (at + 2 + length > entry.length) {
         // genisoimage writes such entries for targets that are too long for it: only this link is lost, not its
         // directory.
@@ -237,11 +242,6 @@ class LinkBuilder {
     this.#parts.push(decodeName(Buffer.concat(this.#open)));
     this.#open = [];
   }
-}
-
-/** The little-endian half of a both-endian 32-bit number. */
-function u32(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16)) + bytes[at + 3]! * 0x1000000;
 }
 
 function isUpper(byte: number): boolean {

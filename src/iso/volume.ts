@@ -87,7 +87,8 @@ export async function readVolumes(image: RandomAccess, label: string): Promise<V
 
 /** Joliet announces itself with an escape sequence for UCS-2 level 1, 2 or 3 (Joliet Specification, SVD). */
 function isJoliet(sector: Uint8Array): boolean {
-  return sector[88] === 0x25 && sector[89] === 0x2f && [0x40, 0x43, 0x45].includes(sector[90]!);
+  const [percent, slash, level = 0] = sector.subarray(88, 91);
+  return percent === 0x25 && slash === 0x2f && [0x40, 0x43, 0x45].includes(level);
 }
 
 function descriptor(

@@ -13,10 +13,10 @@ export async function readyManifests(): Promise<Map<string, string>> {
   const texts = isSea()
     ? (JSON.parse(getAsset(READY_MANIFESTS_ASSET, "utf8")) as Record<string, string>)
     : await readFolder(join(import.meta.dirname, "../../manifests"));
-  const names = Object.keys(texts).sort(
-    (a, b) => Number(a === "starter") - Number(b === "starter") || (a < b ? -1 : 1),
+  const byName = Object.entries(texts).sort(
+    ([a], [b]) => Number(a === "starter") - Number(b === "starter") || (a < b ? -1 : 1),
   );
-  return new Map(names.map((name) => [name, texts[name]!]));
+  return new Map(byName);
 }
 
 async function readFolder(folder: string): Promise<Record<string, string>> {

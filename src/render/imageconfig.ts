@@ -3,7 +3,7 @@
  * from the environment or left as marked blanks. See docs/build.md, "imageconfig".
  */
 
-import { type Artifact, type Component, pick, recogniseAll } from "../builder/artifacts.ts";
+import { type Artifact, type Component, pick, recogniseAll, versionOf } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import { checkImageconfig } from "../builder/check-imageconfig.ts";
 import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
@@ -12,7 +12,7 @@ import { hexOf } from "../io/digest.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryServing } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, buildIso, entriesByPath, entryUrl, findBuilder } from "./view.ts";
+import { addressOf, buildIso, entriesByPath, entryAt, entryUrl, findBuilder } from "./view.ts";
 
 const WHAT = "imageconfig";
 
@@ -74,18 +74,18 @@ function computed(input: RenderInput, builder: Builder, release: RenderRelease):
   ]);
 
   const kubelet = need(artifacts, "kubelet-rpm", given.k8s_version, kubeletEntry(given.k8s_version ?? "1.33.4"));
-  const k8sVersion = given.k8s_version ?? kubelet.version!;
+  const k8sVersion = given.k8s_version ?? versionOf(kubelet);
   values.set("k8s_version", k8sVersion);
   const repository = repositoryServing(repositoriesOf(input), kubelet.path, release);
   values.set("k8s_rpm_server", repository.url.replace(/\/$/, ""));
   if (repository.keys[0] !== undefined) values.set("k8s_rpm_key", repository.keys[0]);
 
   const containerd = need(artifacts, "containerd", given.containerd_version, containerdEntry(given.containerd_version));
-  values.set("containerd_version", given.containerd_version ?? containerd.version!);
-  values.set("containerd_url", entryUrl(input, { entry: entriesByPath(release).get(containerd.path)!, release }));
+  values.set("containerd_version", given.containerd_version ?? versionOf(containerd));
+  values.set("containerd_url", entryUrl(input, { entry: entryAt(release, containerd.path), release }));
   const crictl = need(artifacts, "crictl", given.crictl_version, crictlEntry(given.crictl_version));
-  values.set("crictl_version", given.crictl_version ?? crictl.version!);
-  values.set("crictl_url", entryUrl(input, { entry: entriesByPath(release).get(crictl.path)!, release }));
+  values.set("crictl_version", given.crictl_version ?? versionOf(crictl));
+  values.set("crictl_url", entryUrl(input, { entry: entryAt(release, crictl.path), release }));
   const cni = pick(artifacts, "kubernetes-cni-rpm") ?? pick(artifacts, "cni-plugins");
   if (cni?.version !== undefined) values.set("cni_version", cni.version);
 
@@ -148,13 +148,10 @@ function quote(value: string): string {
 export function parseImageconfig(text: string): Map<string, string> {
   const values = new Map<string, string>();
   for (const line of text.split("\n")) {
-    const match = /^\s*([A-Za-z_][A-Za-z0-9_-]*)=(.*)$/.exec(line);
-    if (match === null) continue;
-    const raw = match[2]!.trim();
-    values.set(
-      match[1]!,
-      raw.startsWith("'") ? raw.slice(1, -1).replaceAll("'\\''", "'") : raw.replace(/^"(.*)"$/, "$1"),
-    );
+    const [, key, value] = /^\s*([A-Za-z_][A-Za-z0-9_-]*)=(.*)$/.exec(line) ?? [];
+    if (key === undefined || value === undefined) continue;
+    const raw = value.trim();
+    values.set(key, raw.startsWith("'") ? raw.slice(1, -1).replaceAll("'\\''", "'") : raw.replace(/^"(.*)"$/, "$1"));
   }
   return values;
 }

@@ -4,6 +4,7 @@
  * templates".
  */
 
+import { posix } from "node:path";
 import { checkKickstartText, isKickstart, type KickstartFinding } from "../builder/kickstart-findings.ts";
 import {
   fillPlaceholders,
@@ -12,7 +13,7 @@ import {
   placeholderVariable,
   valueFault,
 } from "../builder/kickstart-template.ts";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, bug } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { repositoriesOf, type ServedRepository, treeUrl } from "./rpm-repositories.ts";
 import type { RenderInput } from "./types.ts";
@@ -20,7 +21,7 @@ import { addressOf, builderOf, buildIso, releasesOf } from "./view.ts";
 
 const WHAT = "kickstart";
 const METHOD = /^(\s*)(cdrom|url|nfs|harddrive|hmc)(?=\s|$)(.*)$/;
-const REPO = /^(\s*)repo(?=\s)(.*)$/;
+const REPO = /^\s*repo(?=\s)(.*)$/;
 const SOURCE_OPTION = /--(?:url|mirrorlist|metalink|baseurl)(?:=|\s+)("[^"]*"|'[^']*'|\S+)/;
 
 /** The template's path in the bundle: `files/…` of `builder.kickstart`, or the only file named ks.cfg. */
@@ -37,7 +38,8 @@ export function kickstartTemplate(input: RenderInput): { path: string; digest: D
   // A file that a builder names takes precedence over one that only has the name, perhaps in another stream.
   const named = found.filter((it) => it.named);
   const templates = named.length > 0 ? named : found;
-  if (templates.length === 1) return templates[0]!;
+  const [only, more] = templates;
+  if (only !== undefined && more === undefined) return only;
   const streams = [...new Set(templates.map((it) => it.stream))];
   throw new AirferryError(
     "ERR_RENDER",
@@ -60,11 +62,13 @@ export function kickstartTemplate(input: RenderInput): { path: string; digest: D
  */
 export function fillKickstart(template: string, env: RenderInput["env"]): string {
   for (const { name } of placeholdersOf(template)) {
-    const value = name === undefined ? undefined : env?.[placeholderVariable(name)];
-    const fault = name === undefined || !value ? undefined : valueFault(template, name, value);
+    if (name === undefined) continue;
+    const variable = placeholderVariable(name);
+    const value = env?.[variable];
+    const fault = value ? valueFault(template, name, value) : undefined;
     if (fault !== undefined) {
-      throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${placeholderVariable(name!)} ${fault}`, {
-        hint: `set ${placeholderVariable(name!)} to another value; letters and digits always work`,
+      throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": ${variable} ${fault}`, {
+        hint: `set ${variable} to another value; letters and digits always work`,
       });
     }
   }
@@ -100,9 +104,9 @@ export function renderKickstart(template: string, input: RenderInput): string {
   const lines = [...kickstartLines(filled)].map(({ text: line, section }) => {
     const method = section === undefined ? METHOD.exec(line) : null;
     if (method !== null) return `${method[1]}url --url="${source}"${insecure}`;
-    const repo = section === undefined ? REPO.exec(line) : null;
-    if (repo === null || !SOURCE_OPTION.test(repo[2]!)) return line;
-    return repoLine(line, repositories, insecure);
+    const [, options = ""] = section === undefined ? (REPO.exec(line) ?? []) : [];
+    const [, place] = SOURCE_OPTION.exec(options) ?? [];
+    return place === undefined ? line : repoLine(line, place, repositories, insecure);
   });
   return lines.map((line, index) => `${line}${ends[index]}`).join("\n");
 }
@@ -110,7 +114,7 @@ export function renderKickstart(template: string, input: RenderInput): string {
 function installSource(input: RenderInput): string {
   for (const release of releasesOf(input)) {
     const iso = buildIso(WHAT, builderOf(release), release);
-    if (iso !== undefined) return treeUrl(input, iso.iso.name, release)!;
+    if (iso !== undefined) return treeUrl(input, iso.iso.name, release) ?? bug(`no entry of ISO ${iso.iso.name}`);
     const tree = release.inventory.catalog.rpms.find((it) => it.tree);
     if (tree !== undefined) return `${input.baseUrl}/${tree.path}`;
   }
@@ -120,10 +124,10 @@ function installSource(input: RenderInput): string {
   });
 }
 
-/** Replaces the URL in the line with the served repository's; other options stay. */
-function repoLine(line: string, repositories: readonly ServedRepository[], insecure: string): string {
+/** Replaces the URL (`place`) in the line with the served repository's; other options stay. */
+function repoLine(line: string, place: string, repositories: readonly ServedRepository[], insecure: string): string {
   const name = /--name(?:=|\s+)("[^"]*"|'[^']*'|\S+)/.exec(line)?.[1]?.replace(/^["']|["']$/g, "") ?? "";
-  const old = SOURCE_OPTION.exec(line)![1]!.replace(/^["']|["']$/g, "");
+  const old = place.replace(/^["']|["']$/g, "");
   const served = findServed(name, old, repositories);
   if (served === undefined) {
     throw new AirferryError(
@@ -151,7 +155,7 @@ function findServed(
   url: string,
   repositories: readonly ServedRepository[],
 ): ServedRepository | undefined {
-  const lastOf = (it: ServedRepository) => it.url.replace(/\/$/, "").split("/").pop()!.toLowerCase();
+  const lastOf = (it: ServedRepository) => posix.basename(it.url).toLowerCase();
   const inIso = repositories.filter((it) => it.iso !== undefined);
   const packed = repositories.filter((it) => it.iso === undefined);
   const wanted = name.toLowerCase();

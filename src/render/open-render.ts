@@ -39,7 +39,8 @@ export async function openRender(
   const releases = await store.releases();
   const [fault] = releases.length === 0 ? (store.faults ?? []) : [];
   if (fault !== undefined) throw fault.error;
-  if (releases.length === 0) {
+  const [first] = releases;
+  if (first === undefined) {
     throw new AirferryError("ERR_RENDER", `cannot render from "${store.dir}": the store has no release yet`, {
       hint: "run: airferry unpack BUNDLE --trust KEY --store DIR",
     });
@@ -48,7 +49,7 @@ export async function openRender(
     throw new AirferryError("ERR_RENDER", `cannot render stream "${options.stream}": the store does not have it`, {
       expected: releases.map((it) => it.stream).join(", "),
       actual: options.stream,
-      hint: `use --stream ${releases[0]!.stream}`,
+      hint: `use --stream ${first.stream}`,
     });
   }
   const trees = new Map<Digest, RenderTree>();

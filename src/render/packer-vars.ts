@@ -4,7 +4,7 @@
  * "image-builder".
  */
 
-import { type Artifact, type Component, compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
+import { type Artifact, type Component, compareVersions, pick, recogniseAll, versionOf } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import { AirferryError } from "../errors.ts";
 import { hexOf } from "../io/digest.ts";
@@ -14,7 +14,7 @@ import { bootVars } from "./packer-boot.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryServing } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, buildIso, entriesByPath, entryUrl, findBuilder } from "./view.ts";
+import { addressOf, buildIso, entriesByPath, entryAt, entryUrl, findBuilder } from "./view.ts";
 
 const WHAT = "packer-vars";
 
@@ -48,7 +48,7 @@ export function renderPackerVars(input: RenderInput, kickstart?: string): string
 function packerVars(input: RenderInput, builder: Builder, release: RenderRelease): Record<string, string> {
   const artifacts = recogniseAll(entriesByPath(release).keys());
   const given = builder.packerVars;
-  const url = (artifact: Artifact) => entryUrl(input, { entry: entriesByPath(release).get(artifact.path)!, release });
+  const url = (artifact: Artifact) => entryUrl(input, { entry: entryAt(release, artifact.path), release });
   const need = (component: Component, version: string | undefined, example: string): Artifact => {
     const found = pick(artifacts, component, { version });
     if (found !== undefined) return found;
@@ -81,20 +81,20 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
     given.containerd_version,
     "https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-2.1.4-linux-amd64.tar.gz",
   );
-  vars.containerd_version = containerd.version!;
+  vars.containerd_version = versionOf(containerd);
   const crictl = need(
     "crictl",
     given.crictl_version,
     "https://github.com/kubernetes-sigs/cri-tools/releases/download/v1.33.0/crictl-v1.33.0-linux-amd64.tar.gz",
   );
-  vars.crictl_version = crictl.version!;
+  vars.crictl_version = versionOf(crictl);
 
   const ansible: string[] = [];
   const version = builder.version;
   const upTo = (last: string) => version !== undefined && compareVersions(version, last) <= 0;
   if (upTo(LAST_WITH_URL_VARIABLES)) {
     vars.containerd_url = url(containerd);
-    vars.containerd_sha256 = hexOf(entriesByPath(release).get(containerd.path)!.digest);
+    vars.containerd_sha256 = hexOf(entryAt(release, containerd.path).digest);
     vars.crictl_url = url(crictl);
     vars.crictl_sha256 = `${url(crictl)}.sha256`;
     vars.crictl_source_type = "http";
@@ -156,9 +156,9 @@ function kubernetesVars(
     vars.kubernetes_rpm_gpg_check = repository.gpgcheck ? "True" : "False";
     // One URL: since v0.1.54 it is given to ansible's rpm_key, which accepts no list. The packages' key comes first.
     vars.kubernetes_rpm_gpg_key = repository.keys[0] ?? "";
-    vars.kubernetes_rpm_version = kubelet.version!;
+    vars.kubernetes_rpm_version = versionOf(kubelet);
     const cni = pick(artifacts, "kubernetes-cni-rpm");
-    if (cni !== undefined) vars.kubernetes_cni_rpm_version = cni.version!;
+    if (cni !== undefined) vars.kubernetes_cni_rpm_version = versionOf(cni);
     if (prefix !== undefined) registryVars(input, release, prefix, vars);
     return kubelet.version;
   }
@@ -173,7 +173,7 @@ function kubernetesVars(
       },
     );
   }
-  const semver = kubeadm.version!;
+  const semver = versionOf(kubeadm);
   vars.kubernetes_source_type = "http";
   vars.kubernetes_http_source = parentUrl(input, release, kubeadm.path, `/v${semver}/bin/`);
   const cni = pick(artifacts, "cni-plugins", { version: given.kubernetes_cni_semver });
@@ -191,7 +191,7 @@ function kubernetesVars(
   vars.kubernetes_cni_source_type = "http";
   vars.kubernetes_cni_http_source = parentUrl(input, release, cni.path, `/v${cni.version}/`);
   vars.kubernetes_cni_semver = `v${cni.version}`;
-  vars.kubernetes_cni_http_checksum = `sha256:${entryUrl(input, { entry: entriesByPath(release).get(cni.path)!, release })}.sha256`;
+  vars.kubernetes_cni_http_checksum = `sha256:${entryUrl(input, { entry: entryAt(release, cni.path), release })}.sha256`;
   const additional = ["pause.tar", "coredns.tar", "etcd.tar"];
   const carried = additional.every(
     (name) => pick(artifacts, "kubernetes-image", { version: semver, name }) !== undefined,
@@ -210,7 +210,7 @@ function registryVars(input: RenderInput, release: RenderRelease, prefix: string
 
 /** The part of an entry's URL before `marker`; the consumer adds the rest itself. */
 function parentUrl(input: RenderInput, release: RenderRelease, path: string, marker: string): string {
-  const url = entryUrl(input, { entry: entriesByPath(release).get(path)!, release });
+  const url = entryUrl(input, { entry: entryAt(release, path), release });
   const at = url.indexOf(marker);
   if (at !== -1) return url.slice(0, at);
   throw new AirferryError("ERR_RENDER", `cannot render "${WHAT}": "${path}" has the wrong place`, {

@@ -5,7 +5,7 @@
 
 import { type Builder, parseBuilder } from "../builder/builder.ts";
 import type { CatalogIso, InventoryEntry } from "../bundle/inventory-types.ts";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, bug } from "../errors.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
 
 /** An entry with its release. */
@@ -29,6 +29,11 @@ export function entriesByPath(release: RenderRelease): ReadonlyMap<string, Inven
     byPath.set(release.inventory, map);
   }
   return map;
+}
+
+/** An entry of a release that is there: its path came out of the same inventory. */
+export function entryAt(release: RenderRelease, path: string): InventoryEntry {
+  return entriesByPath(release).get(path) ?? bug(`"${path}" is no entry of its own release`);
 }
 
 /**
@@ -83,7 +88,8 @@ export function findBuilder(
     const builder = builderOf(release);
     return builder !== undefined && (flavor === undefined || builder.flavor === flavor) ? [{ builder, release }] : [];
   });
-  if (found.length === 1) return found[0]!;
+  const [only, more] = found;
+  if (only !== undefined && more === undefined) return only;
   if (found.length === 0) {
     throw new AirferryError("ERR_RENDER", `cannot render "${what}": no release here has a builder`, {
       expected: `builder: { flavor: ${flavor ?? "spectro-capi"} } in the manifest`,

@@ -52,7 +52,8 @@ export function derFromRaw(bytes: Uint8Array, raw: Uint8Array, key: KeyObject, k
   const integers = [raw.subarray(0, half), raw.subarray(half)].map((it) => {
     const start = it.findIndex((byte) => byte !== 0);
     const digits = it.subarray(start);
-    const padded = digits[0]! & 0x80 ? Buffer.concat([Buffer.of(0), digits]) : digits;
+    const [first = 0] = digits;
+    const padded = first & 0x80 ? Buffer.concat([Buffer.of(0), digits]) : digits;
     return Buffer.concat([Buffer.of(0x02, padded.length), padded]);
   });
   const body = Buffer.concat(integers);

@@ -45,26 +45,27 @@ const MAX_SIGNER_OUTPUT_BYTES = 64 * 1024;
  */
 export async function openSigner(options: SignerOptions): Promise<Signer> {
   const { key, signer, signerKey } = options;
-  if ((key === undefined) === (signer === undefined)) {
+  if (key !== undefined && signer === undefined) return keySigner(await readPrivateKey(key, options.passphrase), key);
+  if (key !== undefined || signer === undefined) {
     throw new AirferryError("ERR_USAGE", "cannot sign: expected exactly one of --key and --signer", {
       hint: "sign with: airferry sign BUNDLE --key FILE",
     });
   }
-  if (key !== undefined) return keySigner(await readPrivateKey(key, options.passphrase), key);
   if (signerKey === undefined) {
     throw new AirferryError("ERR_USAGE", "cannot sign with a command: its public key is unknown", {
       hint: "give the public key of --signer with --signer-key FILE",
     });
   }
   const keys = await readTrustedKeys([signerKey]);
-  if (keys.length !== 1) {
+  const [only, more] = keys;
+  if (only === undefined || more !== undefined) {
     throw new AirferryError(
       "ERR_USAGE",
       `cannot sign with a command: "${signerKey}" must hold one public key: expected 1, got ${keys.length}`,
       { path: signerKey, hint: "keep the signer's public key in a separate file" },
     );
   }
-  return commandSigner(signer!, keys[0]!.publicKey, signerKey, options.timeoutMs);
+  return commandSigner(signer, only.publicKey, signerKey, options.timeoutMs);
 }
 
 /** Returns a signer for a private key in memory; `file` names it in messages. */

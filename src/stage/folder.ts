@@ -8,7 +8,7 @@ import { constants, type Stats } from "node:fs";
 import { copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, parse, resolve } from "node:path";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, bug } from "../errors.ts";
 import { ioError, makeFolder, syncPath } from "../io/atomic.ts";
 import { shellWord } from "../io/shell.ts";
 
@@ -197,9 +197,12 @@ export class StagedFolder implements AsyncDisposable {
     readers: Readers,
     write: (temporary: string) => Promise<void>,
   ): Promise<void> {
-    const temporary = at(this.#private!, randomBytes(8).toString("hex"));
+    const temporary = at(
+      this.#private ?? bug("a file is placed before its folder is held"),
+      randomBytes(8).toString("hex"),
+    );
     try {
-      const folder = (await this.#folderOf(path, true))!;
+      const folder = (await this.#folderOf(path, true)) ?? bug("a folder that was to be made is not there");
       await write(temporary);
       // A copy has the mode of the store's blob, which even its owner may only read.
       const handle = await open(temporary, constants.O_RDONLY | NO_FOLLOW);

@@ -56,7 +56,8 @@ export async function sendBlob(request: ServerRequest, content: BlobContent): Pr
     return undefined;
   }
   if (ranges === undefined) return sendWhole(request, content, etag);
-  if (ranges.length === 1) await sendRange(request, content, etag, ranges[0]!);
+  const [only, more] = ranges;
+  if (only !== undefined && more === undefined) await sendRange(request, content, etag, only);
   else await sendRanges(request, content, etag, ranges);
   return undefined;
 }
@@ -141,7 +142,7 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
     "Content-Security-Policy",
     content.policy ?? CONTENT_POLICY,
   ];
-  if (content.headers !== undefined) for (const name in content.headers) head.push(name, content.headers[name]!);
+  if (content.headers !== undefined) head.push(...Object.entries(content.headers).flat());
   return head;
 }
 

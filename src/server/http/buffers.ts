@@ -26,12 +26,12 @@ export class BufferPool {
 
   /** Takes buffers for one response of `length` bytes: the largest class that the present load allows and the length needs. */
   take(length: number): BufferPair {
-    const index = CLASSES.findIndex((c, i) => {
+    const fitting = CLASSES.find((c, i) => {
       const cost = c.pair ? 2 * c.size : c.size;
       const next = CLASSES[i + 1];
       return this.#lent + cost <= c.budget && (next === undefined || length > next.size);
     });
-    const { size, pair } = CLASSES[index === -1 ? CLASSES.length - 1 : index]!;
+    const { size, pair } = fitting ?? CLASSES[2];
     const first = this.#takeOne(size);
     return { first, second: pair && length > size ? this.#takeOne(size) : first };
   }

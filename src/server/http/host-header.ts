@@ -21,8 +21,8 @@ export class HostCheck {
     const { rawHeaders } = req;
     let hosts = 0;
     for (let i = 0; i < rawHeaders.length; i += 2) {
-      const name = rawHeaders[i]!;
-      if (name.length === 4 && name.toLowerCase() === "host") hosts++;
+      const name = rawHeaders[i];
+      if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
     }
     if (hosts > 1) return "more than one Host";
     const authority = authorityOf(req);

@@ -5,6 +5,7 @@
  */
 import type { RequestListener } from "node:http";
 import type { Socket } from "node:net";
+import { bug } from "../../errors.ts";
 
 /** Requests that may wait on one connection; apt, which pipelines most, sends ten. */
 export const MAX_PIPELINED_REQUESTS = 32;
@@ -26,7 +27,7 @@ export function queuePipelined(answer: RequestListener): RequestListener {
     }
     waiting.set(socket, before + 1);
     res.once("socket", () => {
-      waiting.set(socket, waiting.get(socket)! - 1);
+      waiting.set(socket, (waiting.get(socket) ?? bug("an answer that nobody counted")) - 1);
       // Not from within Node's own bookkeeping, which would end an answer twice that is complete at once.
       process.nextTick(answer, req, res);
     });

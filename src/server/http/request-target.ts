@@ -33,9 +33,8 @@ export function parseTarget(target: string): Target | string {
 }
 
 function withStream(path: string, query: string): Target {
-  const match = /^\/s\/([^/]+)(\/.*)?$/.exec(path);
-  if (match === null) return { path, query };
-  return { path: match[2] ?? "/", query, stream: match[1]! };
+  const [, stream, rest = "/"] = /^\/s\/([^/]+)(\/.*)?$/.exec(path) ?? [];
+  return stream === undefined ? { path, query } : { path: rest, query, stream };
 }
 
 function cleanPath(raw: string): string | undefined {

@@ -36,7 +36,7 @@ export class ResponseCache {
 
   /** Answers a plain GET that is known. Returns the bytes sent, or -1 when the request must go the long way. */
   send(req: IncomingMessage, res: ServerResponse): number {
-    const url = req.url!;
+    const { url = "" } = req;
     const answer = this.#answers.get(url);
     if (answer === undefined || req.method !== "GET") return -1;
     const { blob, head } = answer;
@@ -45,7 +45,10 @@ export class ResponseCache {
       return -1;
     }
     const { rawHeaders } = req;
-    for (let i = 0; i < rawHeaders.length; i += 2) if (SELECTING.test(rawHeaders[i]!)) return -1;
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const name = rawHeaders[i];
+      if (name !== undefined && SELECTING.test(name)) return -1;
+    }
     blob.used = true;
     res.writeHead(200, head);
     res.end(blob.bytes);

@@ -85,7 +85,7 @@ export function createRouter(
     if (fault === undefined && observer.hot !== undefined && context.isFresh()) {
       const bytes = context.hot.send(req, res);
       if (bytes !== -1) {
-        observer.hot(req.url!, bytes);
+        observer.hot(req.url ?? "", bytes);
         return;
       }
     }

@@ -26,7 +26,8 @@ export function createTreeView(releases: readonly Release[]): TreeView {
       if (known !== undefined) return known;
       const names = list(stream === undefined ? releases : ofStream(releases, stream), directory);
       if (names === undefined) return undefined;
-      if (lists.size >= MAX_KEPT_LISTS) lists.delete(lists.keys().next().value!);
+      const [oldest] = lists.keys();
+      if (oldest !== undefined && lists.size >= MAX_KEPT_LISTS) lists.delete(oldest);
       lists.set(key, names);
       return names;
     },
@@ -101,7 +102,8 @@ function lowerBound(entries: readonly InventoryEntry[], path: string, from = 0):
   let high = entries.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (compareUtf8(entries[middle]!.path, path) < 0) low = middle + 1;
+    const entry = entries[middle];
+    if (entry !== undefined && compareUtf8(entry.path, path) < 0) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -28,7 +28,8 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     if ("conflict" in found) sendConflict(request, found.conflict);
     else {
       const hot = await sendEntry(request, found, context);
-      if (hot !== undefined && !request.isPrivate) context.hot.put(request.req.url!, hot);
+      const { url } = request.req;
+      if (hot !== undefined && url !== undefined && !request.isPrivate) context.hot.put(url, hot);
     }
     return true;
   }
@@ -59,12 +60,12 @@ export function sendConflict(request: ServerRequest, urls: readonly string[]): v
 
 /** `X.sha256` (the bare digest) and `X.sha256sum` (two columns) of an entry X that came without them. */
 async function sendSidecar(request: ServerRequest, path: string, view: TreeView): Promise<boolean> {
-  const match = /^((?:files|isos)\/.+)\.(sha256|sha256sum)$/.exec(path);
-  if (match === null) return false;
-  const found = view.find(match[1]!, request.stream);
+  const [, of, form] = /^((?:files|isos)\/.+)\.(sha256|sha256sum)$/.exec(path) ?? [];
+  if (of === undefined) return false;
+  const found = view.find(of, request.stream);
   if (found === undefined) return false;
   if ("conflict" in found) {
-    const suffix = `.${match[2]}`;
+    const suffix = `.${form}`;
     sendConflict(
       request,
       found.conflict.map((url) => url + suffix),
@@ -73,7 +74,7 @@ async function sendSidecar(request: ServerRequest, path: string, view: TreeView)
   }
   const { path: ofPath, digest: ofDigest } = found.entry;
   const name = ofPath.slice(ofPath.lastIndexOf("/") + 1);
-  const bytes = Buffer.from(match[2] === "sha256" ? `${hexOf(ofDigest)}\n` : `${hexOf(ofDigest)}  ${name}\n`);
+  const bytes = Buffer.from(form === "sha256" ? `${hexOf(ofDigest)}\n` : `${hexOf(ofDigest)}  ${name}\n`);
   const digest = digestOf(bytes);
   await sendBlob(request, { bytes, size: bytes.length, digest, contentType: contentTypeOf(path) });
   return true;

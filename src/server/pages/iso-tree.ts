@@ -23,10 +23,8 @@ export function isoTree(state: PageState): Mount {
 }
 
 async function answer(request: ServerRequest, context: ServeContext, state: PageState): Promise<boolean> {
-  const match = /^\/isos\/([^/]+)(?:\/(.*))?$/s.exec(request.path);
-  if (match === null) return false;
-  const name = match[1]!;
-  const inside = match[2] ?? "";
+  const [, name, inside = ""] = /^\/isos\/([^/]+)(?:\/(.*))?$/s.exec(request.path) ?? [];
+  if (name === undefined) return false;
   const found = (await context.view()).find(`isos/${name}.iso`, request.stream);
   if (found === undefined) return false;
   if ("conflict" in found) {

@@ -97,7 +97,8 @@ export class StoredIsos {
     );
     this.#open.set(file, opening);
     opening.catch(() => this.#open.delete(file));
-    if (this.#open.size > MAX_OPEN_IMAGES) this.#open.delete(this.#open.keys().next().value!);
+    const [oldest] = this.#open.keys();
+    if (oldest !== undefined && this.#open.size > MAX_OPEN_IMAGES) this.#open.delete(oldest);
     return opening;
   }
 }

@@ -79,7 +79,7 @@ function validity(days: number): { notBefore: Date; notAfter: Date } {
 /** 16 random bytes that make a positive DER integer without a leading zero. */
 function newSerial(): string {
   const bytes = randomBytes(16);
-  bytes[0] = (bytes[0]! & 0x3f) | 0x40;
+  bytes.writeUInt8((bytes.readUInt8(0) & 0x3f) | 0x40, 0);
   return bytes.toString("hex");
 }
 

@@ -171,8 +171,6 @@ export class WorkerGroup {
 
 /** How to run this program again. An executable takes all arguments for the program; Node wants the script first. */
 function thisProgram(): { exec: string; args: string[]; execArgv: string[] } {
-  const rest = process.argv.slice(2);
-  if (!isSea()) return { exec: process.argv[1]!, args: rest, execArgv: process.execArgv };
-  const [first = "", ...others] = rest;
-  return { exec: first, args: others, execArgv: [] };
+  const [exec = "", ...args] = process.argv.slice(isSea() ? 2 : 1);
+  return { exec, args, execArgv: isSea() ? [] : process.execArgv };
 }

@@ -56,7 +56,7 @@ export function sumCounters(all: readonly Counters[]): Counters {
 }
 
 function addInto(sum: Record<string, number>, more: Record<string, number>): void {
-  for (const key in more) sum[key] = (sum[key] ?? 0) + more[key]!;
+  for (const [key, count] of Object.entries(more)) sum[key] = (sum[key] ?? 0) + count;
 }
 
 /** Formats counters and the releases being served as Prometheus text. */

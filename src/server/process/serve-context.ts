@@ -87,7 +87,7 @@ function isSame(a: readonly Release[], b: readonly Release[]): boolean {
   return (
     a === b ||
     (a.length === b.length &&
-      a.every((release, i) => release.digest === b[i]!.digest && release.stream === b[i]!.stream))
+      a.every((release, i) => release.digest === b[i]?.digest && release.stream === b[i]?.stream))
   );
 }
 

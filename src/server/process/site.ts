@@ -84,15 +84,15 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
     memory: { [process.pid]: process.memoryUsage.rss() },
   });
-  const health = healthMounts(() => host.collect(counters()));
+  const [healthz, metrics] = healthMounts(() => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const resources = new Resources();
   const pages = pageMounts(new PageState(resources.files));
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
-  const main = createRouter([...pages.main, ...guarded, ...health], context, resources, observer, reportFault);
+  const main = createRouter([...pages.main, ...guarded, healthz, metrics], context, resources, observer, reportFault);
   // What the main listener remembers by URL is not for this one, which has fewer paths.
-  const plainMounts = [...pages.plain, health[0]!];
+  const plainMounts = [...pages.plain, healthz];
   const plain = createRouter(plainMounts, context, resources, { begin: observer.begin }, reportFault);
 
   const { sharePorts: share } = settings;
@@ -145,7 +145,7 @@ function declaredLength(res: Parameters<RequestListener>[1]): number {
 }
 
 /** `/healthz`, then `/metrics`. */
-function healthMounts(collect: () => Promise<Counters>): Mount[] {
+function healthMounts(collect: () => Promise<Counters>): [healthz: Mount, metrics: Mount] {
   return [
     {
       prefix: "/healthz",
