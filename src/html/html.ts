@@ -1,9 +1,9 @@
 /**
- * HTML that escapes by itself: a tagged template whose values are text of whoever wrote it, unless they are HTML made here.
+ * Self-escaping HTML: a tagged template whose values are untrusted text, unless they are HTML from this module.
  */
 import { printable } from "../io/printable.ts";
 
-/** A piece of HTML. Only {@link html} and {@link joined} make it, so nothing that was not escaped becomes one. */
+/** A piece of HTML. Only {@link html} and {@link joined} create it, so everything in it is escaped. */
 class Html {
   readonly #text: string;
 
@@ -17,12 +17,12 @@ class Html {
 }
 export type { Html };
 
-/** What a template takes: text to be escaped, or HTML. */
+/** Template values: text to be escaped, or HTML. */
 export type HtmlValue = string | number | Html;
 
 /**
- * Makes HTML of a template. Texts are escaped for content and for attributes in double quotes, and shown as one line; a template
- * never has a value elsewhere: not in a tag's name, an attribute without quotes, a script or a style.
+ * Creates HTML from a template. Texts are escaped for content and for attributes in double quotes, and shown on one
+ * line; values are not allowed elsewhere: not in a tag's name, an attribute without quotes, a script or a style.
  */
 export function html(strings: TemplateStringsArray, ...values: HtmlValue[]): Html {
   let text = strings[0] as string;
@@ -32,12 +32,12 @@ export function html(strings: TemplateStringsArray, ...values: HtmlValue[]): Htm
   return new Html(text);
 }
 
-/** The pieces one after the other, texts escaped, with something between them. */
+/** The pieces joined by a separator, texts escaped. */
 export function joined(parts: readonly HtmlValue[], separator: HtmlValue = ""): Html {
   return new Html(parts.map(textOf).join(textOf(separator)));
 }
 
-/** Most names need neither escapes nor a closer look, and a page has thousands of them. */
+/** Most names need no escapes, and a page has thousands of them. */
 const PLAIN = /^[A-Za-z0-9 ._~:/+%-]*$/;
 const ESCAPES: Readonly<Record<string, string>> = {
   "&": "&amp;",

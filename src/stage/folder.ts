@@ -1,6 +1,6 @@
 /**
- * The folder that the builder's container mounts, written so that nobody but the builder's user can change what stands in it, and
- * nobody at all can lead what is written elsewhere: every folder is held open and checked (no links, no other user's), files are
+ * The folder that the builder's container mounts, written so that only the builder's user can change its content, and
+ * nobody can redirect writes elsewhere: every folder is held open and checked (no links, no other user's), files are
  * written in a private folder inside and renamed into place. See docs/build.md, "The builder's folder".
  */
 import { randomBytes } from "node:crypto";
@@ -12,27 +12,27 @@ import { AirferryError, bug } from "../errors.ts";
 import { ioError, makeFolder, syncPath } from "../io/atomic.ts";
 import { shellWord } from "../io/shell.ts";
 
-/** Who will use the folder, and who writes it. */
+/** The folder's user and its writer. */
 export interface FolderUsers {
   /** User id of the builder's container. */
   builderUid: number;
-  /** Ours; undefined where the system has none. */
+  /** User id of this process; undefined if the system has none. */
   uid: number | undefined;
 }
 
 /** Who may read a file. */
 export type Readers = "everybody" | "builder";
 
-/** What is in the way at a path: nothing, a file held open for comparing, or something that is no file of ours to compare. */
+/** What exists at a path: nothing, a file held open for comparing, or something else. */
 type Existing = { is: "nothing" } | { is: "other" } | { is: "file"; handle: FileHandle; size: number; isOwn: boolean };
 
-/** Whether whoever writes can give files to the builder's user. */
+/** Whether the writer can give files to the builder's user. */
 export function canGiveFiles({ uid, builderUid }: FolderUsers): boolean {
   return uid === undefined || uid === 0 || uid === builderUid;
 }
 
 const PRIVATE = /^\.airferry-[0-9a-f]{16}$/;
-/** What a builder's folder has. One that has other things alone is somebody's home, or /srv, and keeps its owner. */
+/** Names in a builder's folder. A folder with only other things is a home, or /srv, and keeps its owner. */
 const SIGNS = /^(imageconfig|packer-vars\.json|ks\.cfg|custom_scripts|airferry\.repo|\.airferry-staged\.json|.*\.iso)$/;
 const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 const OTHERS_WRITE = 0o022;
@@ -43,17 +43,17 @@ interface Held {
   path: string;
 }
 
-/** A name in this very folder, whatever its own path leads to by now. Where the system has no /proc: by its path. */
+/** A name in this folder, wherever its own path leads by now. Without /proc: by its path. */
 function at({ handle, path }: Held, name: string): string {
   return process.platform === "linux" ? `/proc/self/fd/${handle.fd}/${name}` : join(path, name);
 }
 
-/** Close it by `await using`; {@link StagedFolder.finish} hands it to the builder. */
+/** Close it by `await using`; {@link StagedFolder.finish} gives it to the builder. */
 export class StagedFolder implements AsyncDisposable {
   readonly #users: FolderUsers;
   readonly #root: Held;
   readonly #held = new Map<string, Held>();
-  /** The folder belongs to others as well: its own mode and owner stay. */
+  /** The folder is shared: its mode and owner do not change. */
   readonly #keeps: boolean;
   #private: Held | undefined;
 
@@ -64,8 +64,9 @@ export class StagedFolder implements AsyncDisposable {
   }
 
   /**
-   * Opens or makes the folder; from here on nobody else adds, renames or removes anything in it.
-   * @throws {AirferryError} ERR_USAGE for one that is another user's, or everybody's; ERR_PATH_UNSAFE for what is no folder; ERR_IO
+   * Opens or creates the folder; from now on nobody else can add, rename or remove anything in it.
+   * @throws {AirferryError} ERR_USAGE if another user owns it, or everybody can write to it; ERR_PATH_UNSAFE for
+   *   anything but a folder; ERR_IO
    */
   static async open(dir: string, users: FolderUsers): Promise<StagedFolder> {
     const path = resolve(dir);
@@ -74,7 +75,7 @@ export class StagedFolder implements AsyncDisposable {
       await makeFolder(dirname(path));
       await mkdir(path, { mode: 0o700 }).catch((error) => Promise.reject(ioError("create folder", path, error)));
     }
-    // That it may be named by a link is the caller's own business; below it there are none.
+    // The caller may name it by a link; below it there are none.
     const root = { handle: await openFolder(path, path, isNew), path };
     try {
       const stats = await root.handle.stat();
@@ -100,19 +101,19 @@ export class StagedFolder implements AsyncDisposable {
     return this.#root.path;
   }
 
-  /** The folder's own mode and owner stay, since others live in it too: the builder may not be able to write there. */
+  /** The folder's mode and owner do not change, since it is shared: the builder may not be able to write there. */
   get keepsOwner(): boolean {
     return this.#keeps;
   }
 
-  /** Looks at what is at a path. The caller closes the handle. */
+  /** Checks what is at a path. The caller closes the handle. */
   async look(path: string): Promise<Existing> {
     const folder = await this.#folderOf(path, false);
     if (folder === undefined) return { is: "nothing" };
     try {
       const handle = await open(at(folder, nameOf(path)), constants.O_RDONLY | NO_FOLLOW | (constants.O_NONBLOCK ?? 0));
       const stats = await handle.stat();
-      // A file of somebody else's may be changed after it was compared, and one with a second name elsewhere may be anything.
+      // Another user's file may change after the comparison, and one with a second name elsewhere may be anything.
       const { uid, builderUid } = this.#users;
       const isOwn = stats.nlink === 1 && (uid === undefined || stats.uid === uid || stats.uid === builderUid);
       if (stats.isFile()) return { is: "file", handle, size: stats.size, isOwn };
@@ -126,7 +127,7 @@ export class StagedFolder implements AsyncDisposable {
     }
   }
 
-  /** Writes a small file, whole or not at all. */
+  /** Writes a small file atomically. */
   async writeText(path: string, text: string, mode: number, readers: Readers): Promise<void> {
     await this.#place(path, mode, readers, async (temporary) => {
       const handle = await open(temporary, "wx", 0o600);
@@ -134,14 +135,17 @@ export class StagedFolder implements AsyncDisposable {
     });
   }
 
-  /** Copies a file of the store, by reference where the file system can; never as a hard link, which would lead into the store. */
+  /**
+   * Copies a file of the store, by reference if the file system supports it; never as a hard link, which would lead
+   * into the store.
+   */
   async copyFrom(source: string, path: string, mode: number): Promise<void> {
     await this.#place(path, mode, "everybody", (temporary) =>
       copyFile(source, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL),
     );
   }
 
-  /** Gives a file that stays as it is the mode and owner that it would have been written with. */
+  /** Sets the mode and owner of an unchanged file as if it had been written. */
   async give(handle: FileHandle, mode: number, readers: Readers): Promise<void> {
     await handle.chmod(readers === "builder" && canGiveFiles(this.#users) ? mode & 0o700 : mode);
     await this.#chown(handle);
@@ -153,7 +157,7 @@ export class StagedFolder implements AsyncDisposable {
     if (folder !== undefined) await rm(at(folder, nameOf(path)), { force: true });
   }
 
-  /** Hands all folders over: from here on the builder can write. */
+  /** Gives all folders to the builder, who can write from now on. */
   async finish(): Promise<void> {
     await this.#removePrivate();
     const gives = canGiveFiles(this.#users);
@@ -162,7 +166,8 @@ export class StagedFolder implements AsyncDisposable {
       await this.#chown(handle);
     }
     if (this.#keeps) return;
-    // Where the folder cannot be given: the builder adds its result, and with the sticky bit nobody replaces what is there.
+    // If the folder cannot be given away: the builder adds its result, and the sticky bit prevents replacing existing
+    // files.
     await this.#root.handle.chmod(gives ? 0o755 : 0o1777);
     await this.#chown(this.#root.handle);
   }
@@ -172,7 +177,7 @@ export class StagedFolder implements AsyncDisposable {
     for (const { handle } of [...this.#held.values(), this.#root]) await handle.close().catch(() => {});
   }
 
-  /** Makes the folder that files are written in; what killed runs left is removed. */
+  /** Creates the folder that files are written in; leftovers of killed runs are removed. */
   async #makePrivate(left: readonly string[]): Promise<void> {
     for (const name of left) await rm(at(this.#root, name), { recursive: true, force: true });
     const name = `.airferry-${randomBytes(8).toString("hex")}`;
@@ -224,7 +229,7 @@ export class StagedFolder implements AsyncDisposable {
     if (uid === 0) await handle.chown(builderUid, builderUid);
   }
 
-  /** The folder of a path below this one, held open; where it is missing it is made, or undefined. */
+  /** The folder of a path below this one, held open; a missing one is created, or undefined. */
   async #folderOf(path: string, make: boolean): Promise<Held | undefined> {
     const names = path.split("/").slice(0, -1);
     let held = this.#root;
@@ -256,7 +261,7 @@ export class StagedFolder implements AsyncDisposable {
   }
 }
 
-/** A folder that others live in as well: the root, a home, /tmp. */
+/** A shared folder: the root, a home, /tmp. */
 function isShared(path: string, { mode, uid }: Stats): boolean {
   return path === parse(path).root || path === homeFolder() || ((mode & 0o1000) !== 0 && uid === 0);
 }
@@ -265,7 +270,7 @@ function homeFolder(): string | undefined {
   try {
     return resolve(homedir());
   } catch {
-    // A user of whom the system knows no more than the number.
+    // A user id without an account.
     return undefined;
   }
 }
@@ -279,7 +284,7 @@ function requireOwn({ uid }: Stats, path: string, users: FolderUsers): void {
       path,
       expected: `a folder of uid ${users.uid}, or of the builder's, ${users.builderUid}`,
       actual: `uid ${uid}`,
-      hint: "name a folder that does not exist yet; or, where the builder runs as that user, give its number with --builder-uid",
+      hint: "name a folder that does not exist yet; or, if the builder runs as that user, give its number with --builder-uid",
     },
   );
 }
@@ -287,7 +292,7 @@ function requireOwn({ uid }: Stats, path: string, users: FolderUsers): void {
 function writableByOthers(path: string, { mode, uid }: Stats): AirferryError {
   return new AirferryError("ERR_USAGE", `cannot stage into "${path}": other users can write there`, {
     path,
-    expected: "a folder of its own for the builder",
+    expected: "a separate folder for the builder",
     actual: `mode ${(mode & 0o7777).toString(8)}, uid ${uid}`,
     hint: `name a folder that does not exist yet: ${join(path, "output")}`,
   });
@@ -299,7 +304,7 @@ async function openFolder(name: string, path: string, isOurs: boolean): Promise<
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code !== "ELOOP" && code !== "ENOTDIR") throw ioError("open folder", path, cause);
-    throw new AirferryError("ERR_PATH_UNSAFE", `cannot stage into "${path}": it is a link, or no folder`, {
+    throw new AirferryError("ERR_PATH_UNSAFE", `cannot stage into "${path}": it is a link, or not a folder`, {
       path,
       cause,
       expected: "a folder",

@@ -1,6 +1,6 @@
 /**
- * What `stage` wrote into a folder, by digest: a file that is not in it, or not as it was written, is somebody's work and is not
- * replaced unasked. The record stands in the folder; whoever can change it can change the files as well.
+ * What `stage` wrote into a folder, by digest: a file that is not recorded, or has changed, is somebody's work and is
+ * not replaced without --force. The record is in the folder; anyone who can change it can change the files as well.
  */
 import type { FileHandle } from "node:fs/promises";
 import { z } from "zod";
@@ -31,7 +31,7 @@ const recordSchema = z.looseObject({
 const FILE = ".airferry-staged.json";
 const MAX_BYTES = 8 * 1024 * 1024;
 
-/** Reads the record; empty where there is none, or none that can be read. */
+/** Reads the record; empty if there is none, or it is unreadable. */
 export async function readRecord(folder: StagedFolder): Promise<StageRecord> {
   const existing = await folder.look(FILE);
   if (existing.is !== "file") return new Map();
@@ -55,7 +55,7 @@ export async function writeRecord(folder: StagedFolder, record: StageRecord): Pr
   await folder.writeText(FILE, `${JSON.stringify({ files }, null, 1)}\n`, 0o644, "everybody");
 }
 
-/** Whether an open file holds one of these contents; it is read only when a size fits. Returns the one that it holds. */
+/** Returns which of these contents an open file has, if any; it is read only if a size matches. */
 export async function contentIn(
   handle: FileHandle,
   size: number,

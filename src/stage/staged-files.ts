@@ -1,4 +1,4 @@
-/** What belongs into the builder's folder: every file with its content, mode and readers. Nothing is written here. */
+/** The contents of the builder's folder: every file with its content, mode and readers. Writes nothing. */
 import { Buffer } from "node:buffer";
 import type { Builder } from "../builder/builder.ts";
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
@@ -21,13 +21,13 @@ export interface StagedFile extends Content {
   path: string;
   mode: number;
   readers: Readers;
-  /** It holds a password that somebody gave to this run. */
+  /** It contains a password given to this run. */
   isSecret: boolean;
   text?: string;
   entry?: InventoryEntry;
 }
 
-/** All files, what is left out with the reason, and what whoever builds should know. */
+/** All files, skipped ones with the reason, and notes for the build. */
 interface Contents {
   files: StagedFile[];
   left: { path: string; reason: string }[];
@@ -35,10 +35,11 @@ interface Contents {
 }
 
 /**
- * Puts together what belongs into the folder.
- * @param ca PEM of the server's CA, where it has one of its own
- * @throws {AirferryError} ERR_RENDER when something that the build needs cannot be rendered or was not packed; ERR_USAGE without
- *   `ca` where the machine needs it; ERR_PATH_UNSAFE for a name that leads elsewhere, or that two files have
+ * Collects the contents of the folder.
+ * @param ca PEM of the server's CA, if it has its own
+ * @throws {AirferryError} ERR_RENDER when something that the build needs cannot be rendered or was not packed;
+ *   ERR_USAGE without `ca` if the machine needs it; ERR_PATH_UNSAFE for a name that leads outside, or that two files
+ *   share
  */
 export async function contentsOf(
   rendered: readonly ConfigFile[],
@@ -78,19 +79,15 @@ export async function contentsOf(
   }
   requireDistinct(contents.files);
   if (needsCa(input) && ca === undefined) {
-    throw new AirferryError(
-      "ERR_USAGE",
-      "cannot stage for a server with its own CA: the virtual machine must be given it",
-      {
-        expected: "the CA's certificate",
-        hint: `curl -fsSk -o ca.crt ${input.baseUrl}/ca.crt, compare openssl x509 -noout -fingerprint -sha256 -in ca.crt with what serve printed, then add: --ca ca.crt; or --public-ca where every client knows the CA`,
-      },
-    );
+    throw new AirferryError("ERR_USAGE", "cannot stage for a server with its own CA: the virtual machine needs it", {
+      expected: "the CA's certificate",
+      hint: `curl -fsSk -o ca.crt ${input.baseUrl}/ca.crt, compare openssl x509 -noout -fingerprint -sha256 -in ca.crt with what serve printed, then add: --ca ca.crt; or --public-ca if every client already trusts the CA`,
+    });
   }
   return contents;
 }
 
-/** Renders one file; undefined when it cannot be and the build does without. */
+/** Renders one file; undefined when it cannot be rendered and is optional. */
 async function tryRender(
   file: ConfigFile,
   input: RenderInput,
@@ -123,7 +120,7 @@ function refuse(path: string, findings: readonly Finding[]): void {
   );
 }
 
-/** Whether the build asks for a file: it ends without, or takes one that names the public mirrors. */
+/** Whether the build needs a file: it fails without, or uses one that names the public mirrors. */
 function isNeeded(file: ConfigFile, input: RenderInput, builder: Builder): boolean {
   if (file.name === "imageconfig") return builder.flavor === "spectro-capi";
   if (file.name === "packer-vars") return builder.flavor === "image-builder";
@@ -133,7 +130,7 @@ function isNeeded(file: ConfigFile, input: RenderInput, builder: Builder): boole
     kickstartTemplate(input);
     return true;
   } catch (error) {
-    // Several that nobody chose from: one of them was meant.
+    // Several without a choice: one of them was intended.
     return error instanceof AirferryError && error.actual !== undefined;
   }
 }
@@ -160,7 +157,7 @@ function stored(path: string, entry: InventoryEntry): StagedFile {
   return { path, entry, digest: entry.digest, size: entry.size, mode, readers: "everybody", isSecret: false };
 }
 
-/** No path leads elsewhere, and no two are one: a signed inventory chooses names too. */
+/** No path leads outside, and all are distinct: a signed inventory also chooses names. */
 function requireDistinct(files: readonly StagedFile[]): void {
   const taken = new Map<string, string>();
   for (const { path } of files) {
@@ -175,7 +172,7 @@ function requireDistinct(files: readonly StagedFile[]): void {
     }
     throw new AirferryError(
       "ERR_PATH_UNSAFE",
-      `cannot stage "${path}": ${fault ?? (other === undefined ? "the name is stage's own" : `"${other[1]}" is staged under that name too`)}`,
+      `cannot stage "${path}": ${fault ?? (other === undefined ? "the name is reserved for stage" : `"${other[1]}" is staged under that name too`)}`,
       { path, hint: "change the name in the manifest (as:, builder.imageconfig.iso_name), then pack and carry again" },
     );
   }

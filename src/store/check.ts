@@ -1,6 +1,6 @@
 /**
- * `status --check`: reads every blob that the releases of a store need and compares it with the digest that was signed.
- * Takes no lock and changes nothing, so that it runs beside `serve`, and on a store that is mounted read-only.
+ * `status --check`: reads every blob that the releases of a store need and compares it with its signed digest. Takes no
+ * lock and changes nothing, so it runs next to `serve`, and on a read-only store.
  */
 import { existsSync } from "node:fs";
 import { lstat } from "node:fs/promises";
@@ -16,11 +16,11 @@ import { readRelease } from "./release-record.ts";
 import { openStore, type Store } from "./store.ts";
 
 interface CheckStoreOptions {
-  /** Told bytes as they are hashed, and the total. */
+  /** Called with bytes as they are hashed, and the total. */
   progress?: (done: number, total: number) => void;
 }
 
-/** A blob that is damaged or missing, or the record of a release that cannot be read; `path` is its file or folder. */
+/** A damaged or missing blob, or an unreadable release record; `path` is its file or folder. */
 interface StoreProblem extends Problem {
   /** `stream/release: path` of every entry that has these bytes; none for a record. */
   entries: string[];
@@ -30,7 +30,7 @@ interface StoreProblem extends Problem {
 export interface StoreCheck {
   ok: boolean;
   store: string;
-  /** Releases whose record could be read: current ones and all that are kept. */
+  /** Releases with a readable record, current and older ones. */
   releases: number;
   /** Blobs that these need, each counted once, and their bytes. */
   blobs: { count: number; size: number };
@@ -49,7 +49,7 @@ interface NeededBlob {
 const SHOWN_ENTRIES = 3;
 
 /**
- * Checks all releases of a store. Everything that is wrong is in the report; releases that are pruned meanwhile are left out of it.
+ * Checks all releases of a store. Every fault is in the report; releases pruned meanwhile are skipped.
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID when it is no store
  */
 export async function checkStore(dir: string, options: CheckStoreOptions = {}): Promise<StoreCheck> {
@@ -62,7 +62,7 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
   const bad: StoreProblem[] = [];
   let done = 0;
   try {
-    // One more than there are threads, so that none waits for this one.
+    // One more than the threads, so that none waits for this one.
     await eachLimited(blobs, pool.size + 1, async (blob) => {
       const fault = await checkBlob(blob, pool, (bytes) => {
         done += bytes;
@@ -79,7 +79,7 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
   return report;
 }
 
-/** Every blob of every release, once, in the order of its name: neighbours on the disk. */
+/** Every blob of every release, once, ordered by name, which follows the disk layout. */
 async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob[]> {
   const blobs = new Map<string, NeededBlob>();
   for (const stream of await store.streams()) {

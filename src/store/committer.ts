@@ -1,6 +1,6 @@
 /**
- * Gives verified files their final names as blobs. Data is forced to disk before a name exists, many files at a time, so that
- * a power loss can leave a blob missing but never one that is empty or wrong.
+ * Gives verified files their final names as blobs. Data is forced to disk before a name exists, many files at a time,
+ * so that a power loss can leave a blob missing but never empty or wrong.
  */
 import { chmodSync, lstatSync, mkdirSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
@@ -14,7 +14,7 @@ import { blobPathIn } from "./layout.ts";
 const GROUP_FILES = 16_384;
 const GROUP_BYTES = 512 * 1024 * 1024;
 
-/** Collects verified files of one store. Whoever makes it calls `finish`, or drops it after a failure. */
+/** Collects verified files of one store. Its creator calls `finish`, or drops it after a failure. */
 export class Committer {
   readonly #dir: string;
   readonly #named: (digests: readonly Digest[]) => void;
@@ -23,13 +23,16 @@ export class Committer {
   #bytes = 0;
   #running: Promise<void> = Promise.resolve();
 
-  /** @param named told of blobs as soon as they have their names */
+  /** @param named called with blobs as soon as they have their names */
   constructor(dir: string, named: (digests: readonly Digest[]) => void) {
     this.#dir = dir;
     this.#named = named;
   }
 
-  /** Hands over one read-only file whose bytes have been compared with `sha256`. Waits while earlier groups are still being synced. */
+  /**
+   * Adds one read-only file whose bytes have been compared with its digest. Waits while earlier groups are still being
+   * synced.
+   */
   async add(file: string, digest: Digest, size: number): Promise<void> {
     this.#group.push({ file, digest });
     this.#bytes += size;
@@ -78,7 +81,7 @@ export class Committer {
         const folder = dirname(blob);
         if (!this.#folders.has(folder)) {
           mkdirSync(folder, { recursive: true, mode: 0o755 });
-          if (!lstatSync(folder).isDirectory()) throw new Error("a link stands in place of a folder");
+          if (!lstatSync(folder).isDirectory()) throw new Error("a link instead of a folder");
           this.#folders.add(folder);
           this.#folders.add(dirname(folder));
         }

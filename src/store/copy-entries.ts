@@ -1,6 +1,7 @@
 /**
- * Takes entries into a store in one pass over the volumes, all of them at hand: each byte is read once, written to its file and hashed
- * from the same buffer. Small entries come in runs, large ones through a thread each, where reading, hashing and writing overlap.
+ * Copies entries into a store in one pass over the volumes, all of which are available: each byte is read once, written
+ * to its file and hashed from the same buffer. Small entries are copied in runs, large ones by one thread each, where
+ * reading, hashing and writing overlap.
  */
 import { existsSync, statSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
@@ -15,27 +16,28 @@ import { ContentDamage } from "./damage.ts";
 import type { Incoming } from "./incoming.ts";
 import type { Store } from "./store.ts";
 
-/** How much is handed to a thread at a time. */
+/** Bytes passed to a thread at a time. */
 const COPY_STEP_BYTES = 64 * 1024 * 1024;
-/** Dirty pages are sent to the disk behind the copy in steps of this size, so that the final sync has little left to do. */
+/** Dirty pages are written back behind the copy in steps of this size, so that the final sync has little left to do. */
 const SYNC_STEP_BYTES = 128 * 1024 * 1024;
 
-/** What a copy works with. */
+/** Context of a copy. */
 export interface CopyContext {
   store: Store;
   volumes: VolumeSet;
   incoming: Incoming;
   committer: Committer;
   pool: HashPool;
-  /** Told bytes of entries as they are taken in. */
+  /** Called with bytes of entries as they are copied. */
   progress: (bytes: number) => void;
-  /** Told bytes as they are written to disk. */
+  /** Called with bytes as they are written to disk. */
   written: (bytes: number) => void;
 }
 
 /**
- * Copies entries, given in stream order. Where several have the same digest the first is written and the others are only compared.
- * @throws {ContentDamage} at the first byte that is not as signed; {AirferryError} ERR_SPACE, ERR_IO, …
+ * Copies entries, given in stream order. If several have the same digest the first is written and the others are only
+ * compared.
+ * @throws {ContentDamage} at the first byte that differs from what was signed; {AirferryError} ERR_SPACE, ERR_IO, …
  */
 export async function copyEntries(entries: readonly PlacedEntry[], context: CopyContext): Promise<void> {
   const writers = firstOfEach(entries);
@@ -53,7 +55,7 @@ function firstOfEach(entries: readonly PlacedEntry[]): Set<PlacedEntry> {
   return new Set(entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest)));
 }
 
-/** Takes one run of small entries. */
+/** Copies one run of small entries. */
 export async function copyRun(
   entries: readonly PlacedEntry[],
   writers: ReadonlySet<PlacedEntry>,
@@ -82,7 +84,7 @@ async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContex
   if (there > entry.size) there = 0;
   let actual = await copyInto(file, there, entry, context);
   if (actual !== entry.digest && there > 0) {
-    // What an earlier run left may have been torn by a power loss: once more, all of it from the medium.
+    // A power loss may have torn an earlier run's data: copy all of it again from the medium.
     context.progress(-entry.size);
     actual = await copyInto(file, 0, entry, context);
   }
@@ -104,7 +106,10 @@ async function compareOnly(entry: PlacedEntry, { volumes, pool, progress }: Copy
   }
 }
 
-/** Hashes the first `there` bytes of the file, copies the rest behind them, syncs the file; returns the digest of all. */
+/**
+ * Hashes the first `there` bytes of the file, copies the rest after them, syncs the file; returns the digest of
+ * everything.
+ */
 async function copyInto(file: string, there: number, entry: PlacedEntry, context: CopyContext): Promise<Digest> {
   const { volumes, pool, progress, written } = context;
   const handle = await open(file, there > 0 ? "r+" : "w", 0o600).catch((error: unknown) =>
@@ -115,7 +120,7 @@ async function copyInto(file: string, there: number, entry: PlacedEntry, context
   try {
     await hasher.advance({ file, offset: 0, length: there }, progress);
     let unsynced = 0;
-    // One step is always queued behind the one that runs, so that the thread never waits for this one.
+    // One step is always queued behind the running one, so that the thread never waits for this one.
     let before: Promise<void> = Promise.resolve();
     for (let position = there; position < entry.size; position += COPY_STEP_BYTES) {
       const length = Math.min(COPY_STEP_BYTES, entry.size - position);

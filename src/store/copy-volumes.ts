@@ -1,7 +1,7 @@
 /**
- * Takes in the volumes that are at hand when others are still to come. Each volume is read once, hashed as a whole and
- * checked alone; small entries inside it become blobs at once, pieces of the others wait in the quarantine until all of
- * them are there, and are hashed then on this host's own disk.
+ * Imports the available volumes while others are still to come. Each volume is read once, hashed as a whole and checked
+ * separately; small entries inside it become blobs at once, pieces of the others wait in the quarantine until all of
+ * them are present, and are then hashed on this host's own disk.
  */
 import { existsSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
@@ -14,7 +14,7 @@ import { eachLimited } from "../io/limit.ts";
 import { type CopyContext, copyRun } from "./copy-entries.ts";
 import { ContentDamage } from "./damage.ts";
 
-/** One volume to take in. */
+/** One volume to import. */
 interface VolumeJob {
   index: number;
   size: number;
@@ -23,9 +23,9 @@ interface VolumeJob {
 }
 
 /**
- * Copies what `entries` (stream order, one per digest) have in the given volumes, then completes the entries whose pieces are
- * all there. Volumes that are done are marked, so that no later run asks for them.
- * @throws {ContentDamage} for the volume that is not as signed; {AirferryError} ERR_SPACE, ERR_IO, …
+ * Copies the parts of `entries` (stream order, one per digest) in the given volumes, then completes the entries whose
+ * pieces are all present. Finished volumes are marked, so that no later run needs them.
+ * @throws {ContentDamage} for a volume that differs from what was signed; {AirferryError} ERR_SPACE, ERR_IO, …
  */
 export async function copyVolumes(
   entries: readonly PlacedEntry[],
@@ -56,7 +56,7 @@ function volumesOf(entry: PlacedEntry, volumeSize: number): string[] {
   return piecesOf(entry.offset, entry.size, volumeSize).map((it) => volumeName(it.volume));
 }
 
-/** A stretch of a volume: a run of small entries, a piece of a large one, or what is only hashed. */
+/** A stretch of a volume: a run of small entries, a piece of a large one, or a range that is only hashed. */
 interface Stretch {
   from: number;
   to: number;
@@ -136,7 +136,7 @@ async function touch(file: string): Promise<void> {
   }
 }
 
-/** Makes a blob of an entry whose pieces are all on disk; does nothing while some are missing. */
+/** Turns an entry whose pieces are all on disk into a blob; does nothing while some are missing. */
 async function complete(entry: PlacedEntry, { volumes, incoming, committer, pool }: CopyContext): Promise<void> {
   const needed = volumesOf(entry, volumes.volumeSize);
   if (!needed.every((it) => incoming.doneVolumes.has(it))) return;

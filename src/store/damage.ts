@@ -1,6 +1,6 @@
 /**
- * A place in the tar stream that is not what was signed, as the copying code throws it; unpack turns it into a refusal
- * that names volume, offset and entry.
+ * A position in the tar stream that differs from what was signed, thrown by the copying code; unpack converts it to a
+ * refusal that names volume, offset and entry.
  */
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
@@ -10,7 +10,7 @@ export class ContentDamage extends Error {
   readonly position: number;
   readonly length: number;
   readonly entry: InventoryEntry | undefined;
-  /** The digest that was found. */
+  /** The actual digest. */
   readonly actual: Digest | undefined;
 
   constructor(position: number, length: number, entry?: InventoryEntry, actual?: Digest) {

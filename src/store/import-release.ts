@@ -1,5 +1,5 @@
 /**
- * The last step of an import: the signed record gets its place, then one rename makes the release the current one.
+ * The last step of an import: the signed record is stored, then one rename makes the release current.
  * A kill in between leaves the old release current; a rerun finishes.
  */
 
@@ -15,7 +15,7 @@ import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from
 import { type ImportRecord, readImport, readRelease } from "./release-record.ts";
 import type { Floor, Store } from "./store.ts";
 
-/** Everything that is kept of a release besides its blobs. */
+/** Everything stored of a release besides its blobs. */
 interface ReleaseParts {
   inventory: Inventory;
   inventoryBytes: Buffer;
@@ -26,12 +26,12 @@ interface ReleaseParts {
   record: ImportRecord;
 }
 
-/** What the order of releases says about a bundle. */
+/** A bundle's position in the order of releases. */
 type Standing = "new" | "again" | "back";
 
 /**
- * Holds a bundle against what its stream had here before.
- * @throws {AirferryError} ERR_EQUIVOCATION when the same serial was another bundle
+ * Compares a bundle with earlier releases of its stream here.
+ * @throws {AirferryError} ERR_EQUIVOCATION when another bundle had the same serial
  */
 export async function standingOf(store: Store, inventory: Inventory, digest: string): Promise<Standing> {
   const { stream, epoch, serial } = inventory;
@@ -57,7 +57,7 @@ export async function standingOf(store: Store, inventory: Inventory, digest: str
   return epoch > floor.epoch || (epoch === floor.epoch && serial > floor.serial) ? "new" : "back";
 }
 
-/** The digest of the release that has this folder; of a record that is damaged, the floor tells or what is left of it. */
+/** The digest of this folder's release; for a damaged record from the floor or from what is left of it. */
 async function knownDigest(folder: string, floor: string | undefined): Promise<string | undefined> {
   if (!existsSync(folder)) return undefined;
   const release = await readRelease(folder).catch(() => undefined);
@@ -83,7 +83,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       for (const it of parts.trust) await writeAtomic(join(folder, "trust", it.name), it.pem);
       await writeAtomic(join(folder, IMPORT_FILE), `${JSON.stringify(parts.record, undefined, 2)}\n`);
       await syncPath(folder);
-      // A damaged record makes room for the good one.
+      // A damaged record is replaced by the good one.
       if (existsSync(target)) await dropRecord(target);
       await rename(folder, target);
       await syncPath(releases);
@@ -95,7 +95,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   await writeAtomic(join(releases, CURRENT_FILE), `${name}\n`);
 }
 
-/** Removes the record of a release: first, durably, from under its name. */
+/** Removes the record of a release: first, durably, its name. */
 export async function dropRecord(folder: string): Promise<void> {
   const aside = join(folder, "..", `.gone-${process.pid}-${Date.now()}`);
   await rename(folder, aside);
@@ -109,7 +109,8 @@ async function raiseFloor(
   record: ImportRecord,
 ): Promise<void> {
   const { digest, importedAt } = record;
-  // Only what the signer's clock and the one here agree on is past: a bundle from 2049 must not end all others.
+  // Only a time that both the signer's clock and the local one have passed counts: a bundle from 2049 must not expire
+  // all others.
   const past = created < importedAt ? created : importedAt;
   const floor = await store.floor(stream);
   const higher = floor === undefined || epoch > floor.epoch || (epoch === floor.epoch && serial > floor.serial);
@@ -118,12 +119,12 @@ async function raiseFloor(
   await writeAtomic(join(streamFolder(store.dir, stream), FLOOR_FILE), `${JSON.stringify(next)}\n`);
 }
 
-/** Removes quarantine of this stream that the release now current makes pointless. */
+/** Removes quarantine of this stream that the current release makes obsolete. */
 export async function dropOldIncoming(store: Store, { stream, epoch, serial }: Inventory): Promise<void> {
   const root = join(store.dir, "incoming");
   for (const name of await readdir(root)) {
     const state = await readIncomingState(join(root, name));
-    // What does not say whose it is, prune removes when asked to.
+    // Unidentifiable leftovers are removed by prune on request.
     if (state === undefined || state.stream !== stream) continue;
     const older = state.epoch < epoch || (state.epoch === epoch && state.serial <= serial);
     if (older) await rm(join(root, name), { recursive: true, force: true });

@@ -1,6 +1,6 @@
 /**
- * The quarantine of one bundle while it is being unpacked: what is there from an earlier run, and what is still needed. Everything
- * here is private to the unpacking process and outside of what is served.
+ * The quarantine of one bundle while it is being unpacked: what an earlier run left, and what is still needed. Private
+ * to the unpacking process and never served.
  */
 import { appendFileSync, mkdirSync } from "node:fs";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -22,23 +22,23 @@ const stateSchema = z.strictObject({
   serial: z.int().min(0),
   /** Of its SHA256SUMS. */
   digest: digestSchema,
-  /** Volumes that a further medium must bring; empty while one is being read. */
+  /** Volumes that another medium must provide; empty while one is being read. */
   missing: z.array(z.string()),
-  /** Names of the media that were read so far, where they have names of a set: `medium-1-of-3`. */
+  /** Names of the media that were read so far, if they have names of a set: `medium-1-of-3`. */
   media: z.array(z.string()).exactOptional(),
 });
 
-/** What status tells about a bundle that is not wholly here. */
+/** What status reports about an incomplete bundle. */
 export type IncomingState = z.output<typeof stateSchema>;
 
 const MEDIUM = /^medium-(\d+)-of-(\d+)$/;
 
-/** Tells whether a folder's name is that of a medium of a set. */
+/** Returns whether a folder name is that of a medium of a set. */
 export function isMediumName(name: string): boolean {
   return MEDIUM.test(name);
 }
 
-/** Media of the set that were not read yet, as far as the names of those that were tell; empty when they do not. */
+/** Media of the set that were not read yet, according to the names of those that were; empty if unknown. */
 export function mediaToCome(media: readonly string[] = []): string[] {
   const read = media.map((it) => MEDIUM.exec(it)).filter((it) => it !== null);
   const totals = new Set(read.map((it) => Number(it[2])));
@@ -50,7 +50,7 @@ export function mediaToCome(media: readonly string[] = []): string[] {
     .map((it) => `medium-${it}-of-${total}`);
 }
 
-/** What every unfinished import of a store says of itself; folders that say nothing are left out. */
+/** The recorded state of every unfinished import of a store; folders without one are skipped. */
 export async function readIncoming(storeDir: string): Promise<IncomingState[]> {
   const root = join(storeDir, "incoming");
   const states: IncomingState[] = [];
@@ -61,13 +61,13 @@ export async function readIncoming(storeDir: string): Promise<IncomingState[]> {
   return states;
 }
 
-/** What the unfinished import in a folder says of itself; undefined where it says nothing that can be read. */
+/** The recorded state of the unfinished import in a folder; undefined if unreadable. */
 export async function readIncomingState(folder: string): Promise<IncomingState | undefined> {
   const text = await readSmall(join(folder, STATE_FILE), MAX_STATE_BYTES).catch(() => undefined);
   return text && parseNote(stateSchema, text.toString());
 }
 
-/** Bytes on disk that partial entries of a bundle hold already, from earlier runs. */
+/** Bytes on disk of a bundle's partial entries from earlier runs. */
 export async function bytesWaiting(root: string, digest: Digest): Promise<number> {
   const parts = join(incomingFolder(root, digest), "parts");
   let bytes = 0;
@@ -75,7 +75,7 @@ export async function bytesWaiting(root: string, digest: Digest): Promise<number
   return bytes;
 }
 
-/** Digests of the blobs that the import of a bundle has made so far. */
+/** Digests of the blobs that the import of a bundle has created so far. */
 export async function importedBlobs(root: string, digest: Digest): Promise<Set<Digest>> {
   const text = await readFile(join(incomingFolder(root, digest), BLOBS_FILE), "utf8").catch(() => "");
   return new Set(text.split("\n").flatMap((it) => parseHex(it) ?? []));
@@ -84,7 +84,7 @@ export async function importedBlobs(root: string, digest: Digest): Promise<Set<D
 /** The quarantine folder of one bundle. */
 export class Incoming {
   readonly dir: string;
-  /** Volumes that are wholly taken in. */
+  /** Completely imported volumes. */
   readonly doneVolumes: Set<string>;
 
   private constructor(dir: string, doneVolumes: Set<string>) {
@@ -92,7 +92,7 @@ export class Incoming {
     this.doneVolumes = doneVolumes;
   }
 
-  /** Opens the folder of a bundle, making it where needed; unfinished small files of an earlier run are dropped. */
+  /** Opens the folder of a bundle, creating it if needed; unfinished small files of an earlier run are dropped. */
   static async open(root: string, digest: Digest): Promise<Incoming> {
     const dir = incomingFolder(root, digest);
     await makeFolder(dir, 0o700);
@@ -106,41 +106,41 @@ export class Incoming {
   /** Drops small files that have not become blobs. */
   async dropSmall(): Promise<void> {
     await rm(join(this.dir, "small"), { recursive: true, force: true });
-    // Many folders: threads that make files in one folder wait for each other.
+    // Many folders: threads that create files in one folder wait for each other.
     for (let byte = 0; byte < 256; byte++) {
       mkdirSync(join(this.dir, "small", byte.toString(16).padStart(2, "0")), { recursive: true, mode: 0o700 });
     }
   }
 
-  /** Remembers blobs that this import made, so that a later medium need not have them hashed again. */
+  /** Records blobs that this import created, so that they need not be hashed again for a later medium. */
   noteBlobs(digests: readonly Digest[]): void {
     if (digests.length === 0) return;
     const file = join(this.dir, BLOBS_FILE);
     try {
-      // The newline in front ends a line that a kill has torn.
+      // The leading newline ends a line torn by a kill.
       appendFileSync(file, `\n${digests.map(hexOf).join("\n")}\n`, { mode: 0o600 });
     } catch (error) {
       throw ioError("write", file, error);
     }
   }
 
-  /** Where a small entry is written before it is a blob. */
+  /** Path of a small entry before it becomes a blob. */
   smallFile(digest: Digest): string {
     const hex = hexOf(digest);
     return join(this.dir, "small", hex.slice(0, 2), hex);
   }
 
-  /** A large entry that is copied from its start: what is there is a prefix of it. */
+  /** A large entry copied from its start: the existing file is a prefix of it. */
   partFile(digest: Digest): string {
     return join(this.dir, "parts", hexOf(digest));
   }
 
-  /** A large entry whose pieces come with several media, each at its own place. */
+  /** A large entry whose pieces come from several media, each at its own offset. */
   piecesFile(digest: Digest): string {
     return join(this.dir, "parts", `${hexOf(digest)}.pieces`);
   }
 
-  /** Remembers that a volume was good and its pieces are on disk. */
+  /** Records that a volume was good and its pieces are on disk. */
   async markDone(volume: string): Promise<void> {
     const file = join(this.dir, "done", volume);
     await writeFile(file, "");
@@ -149,7 +149,7 @@ export class Incoming {
     this.doneVolumes.add(volume);
   }
 
-  /** Forgets volumes again, whose pieces turned out to be damaged on this disk. */
+  /** Removes volumes whose pieces are damaged on this disk. */
   async forget(volumes: readonly string[]): Promise<void> {
     for (const it of volumes) {
       await rm(join(this.dir, "done", it), { force: true });
@@ -157,7 +157,7 @@ export class Incoming {
     }
   }
 
-  /** What an earlier run said. */
+  /** The state that an earlier run recorded. */
   state(): Promise<IncomingState | undefined> {
     return readIncomingState(this.dir);
   }

@@ -1,5 +1,5 @@
 /**
- * Names inside a store. docs/design.md, "The store"; types.ts has the picture.
+ * Names inside a store. See docs/design.md, "The store", and the tree in types.ts.
  */
 import { join } from "node:path";
 import { type Digest, hexOf } from "../io/digest.ts";
@@ -18,7 +18,7 @@ export function blobPathIn(dir: string, digest: Digest): string {
   return join(dir, "blobs", "sha256", hex.slice(0, 2), hex);
 }
 
-/** Folder name of a release: its serial in six digits, with the epoch in front once it was raised. */
+/** Folder name of a release: its serial in six digits, prefixed with the epoch once it was raised. */
 export function releaseName(epoch: number, serial: number): string {
   const digits = String(serial).padStart(6, "0");
   return epoch <= 1 ? digits : `e${epoch}-${digits}`;
@@ -28,7 +28,7 @@ export function streamFolder(dir: string, stream: string): string {
   return fileIn(join(dir, "releases"), stream, "stream");
 }
 
-/** Where the unpacking of one bundle, by the digest of its SHA256SUMS, keeps what is not done yet. */
+/** Folder for the unfinished import of one bundle, by the digest of its SHA256SUMS. */
 export function incomingFolder(dir: string, digest: Digest): string {
   return join(dir, "incoming", hexOf(digest));
 }

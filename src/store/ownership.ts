@@ -1,6 +1,6 @@
 /**
- * Whose a store is. What a release is made of was checked when it was imported and is believed afterwards, so nobody but the
- * owner may be able to write there. docs/design.md, "Ownership".
+ * Ownership of a store. A release is checked when it is imported and trusted afterwards, so only the owner may be able
+ * to write there. docs/design.md, "Ownership".
  */
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,9 +13,9 @@ import { STORE_FILE } from "./layout.ts";
 const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming"];
 
 /**
- * Looks at the folders of a store that everything else hangs on, those of its streams, and those of its blobs.
- * @throws {AirferryError} ERR_STORE_INVALID for a folder that is a link, is owned by another user than this one or root, or can be
- *   written to by everybody
+ * Checks the top folders of a store, those of its streams, and those of its blobs.
+ * @throws {AirferryError} ERR_STORE_INVALID for a folder that is a link, is owned by a user other than this one or
+ *   root, or is writable by everybody
  */
 export async function verifyOwn(dir: string): Promise<void> {
   for (const name of OWN) await verifyOne(dir, join(dir, name), name === STORE_FILE);
@@ -46,7 +46,7 @@ async function verifyOne(dir: string, path: string, isFile: boolean): Promise<vo
       `is not ${wanted} of the store`,
       wanted,
       kind,
-      `see what it is, and move it away: ls -ld ${shellWord(path)}`,
+      `check what it is, and move it away: ls -ld ${shellWord(path)}`,
     );
   }
   const user = process.getuid?.();
@@ -62,7 +62,7 @@ async function verifyOne(dir: string, path: string, isFile: boolean): Promise<vo
   if ((found.mode & 0o002) !== 0) {
     const mode = (found.mode & 0o7777).toString(8).padStart(4, "0");
     throw refuse(
-      "can be written to by everybody",
+      "is writable by everybody",
       "no write permission for others",
       `mode ${mode}`,
       `airferry status --store ${shellWord(dir)} --check, then chmod -R o-w ${shellWord(dir)}`,

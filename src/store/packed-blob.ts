@@ -1,6 +1,6 @@
 /**
- * Blobs of packed images on their way out of the store: nothing leaves it unhashed, so that a disk that has lost a bit is
- * noticed here and not by the host that starts a container. See OCI image-spec v1.1, descriptor.md, "Verification".
+ * Reads blobs of packed images from the store: everything is hashed on the way, so a bit error of the disk is detected
+ * here and not by the host that starts a container. See OCI image-spec v1.1, descriptor.md, "Verification".
  */
 
 import { createHash } from "node:crypto";
@@ -24,8 +24,9 @@ export interface PackedBlob {
 const READ_BUFFER_BYTES = 1024 * 1024;
 
 /**
- * Reads one blob as a stream that fails before its last chunk unless all bytes are the blob's. Read it to its end or destroy it.
- * @param sent told the bytes of each chunk as it goes out
+ * Reads one blob as a stream that fails before its last chunk unless all bytes are correct. Read it to its end or
+ * destroy it.
+ * @param sent called with the bytes of each chunk as it is sent
  * @throws {AirferryError} by the stream: ERR_STORE_INVALID when size or digest differ, ERR_IO
  */
 export function readPackedBlob(blob: PackedBlob, sent?: (bytes: number) => void): Readable {
@@ -36,7 +37,8 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
   const [algorithm] = blob.digest.split(":") as [string];
   const hash = createHash(algorithm);
   let size = 0;
-  // The last chunk goes out once all bytes are known to be right: a receiver that has the whole length is done with its request.
+  // The last chunk is sent once all bytes are known to be right: a receiver with the full length considers its request
+  // complete.
   let held: Buffer | undefined;
   const give = (chunk: Buffer) => {
     sent?.(chunk.length);
@@ -49,7 +51,7 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
     })) {
       hash.update(chunk);
       size += (chunk as Buffer).length;
-      // One byte too many is as bad as one too few, and receivers count.
+      // One byte too many is as wrong as one too few, and receivers count.
       if (size > blob.size) break;
       if (held !== undefined) yield give(held);
       held = chunk as Buffer;
@@ -63,7 +65,7 @@ async function* chunksOf(blob: PackedBlob, sent?: (bytes: number) => void): Asyn
   if (held !== undefined) yield give(held);
 }
 
-/** What to say of bytes in the store that are not what they were when they came in. */
+/** The error for bytes in the store that changed since the import. */
 export function damaged(digest: OciDigest, file: string, actual: string): AirferryError {
   return new AirferryError(
     "ERR_STORE_INVALID",

@@ -1,6 +1,6 @@
 /**
- * Images in a store: found by the names that people use, and read with everything that belongs to them. For the verbs that
- * hand images on, `export` and `publish`.
+ * Images in a store: found by the names that people use, and read with everything that belongs to them. For `export`
+ * and `publish`.
  */
 import type { CatalogImage, InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
@@ -29,16 +29,16 @@ export interface PackedImage {
   reference: Reference;
   catalog: CatalogImage;
   root: PackedManifest;
-  /** By digest: the root, children, and what is about them. */
+  /** By digest: the root, children, and their referrers. */
   manifests: ReadonlyMap<OciDigest, PackedManifest>;
-  /** Where a blob lies; undefined when it was not packed. */
+  /** Where a blob is; undefined when it was not packed. */
   blob(digest: OciDigest): PackedBlob | undefined;
 }
 
 /**
- * Finds images by reference: canonical (`registry.k8s.io/pause:3.10`), as served (`host_port/path:tag`), or any end of it
- * that only one image has (`pause:3.10`, `pause`). All images when `names` is empty.
- * @throws {AirferryError} ERR_NOT_FOUND, with the candidates; also where streams have different images of the name
+ * Finds images by reference: canonical (`registry.k8s.io/pause:3.10`), as served (`host_port/path:tag`), or any
+ * unambiguous suffix of it (`pause:3.10`, `pause`). All images when `names` is empty.
+ * @throws {AirferryError} ERR_NOT_FOUND, with the candidates; also if streams have different images of the name
  */
 export function findImages(
   releases: readonly Release[],
@@ -53,7 +53,7 @@ export function findImages(
     // The same image in two streams is one image.
     const found = [...new Map(ends.map((it) => [`${it.catalog.reference} ${it.catalog.digest}`, it])).values()];
     if (found.length === 1) return found[0] as (typeof found)[number];
-    // What can be no name of an image is told as that.
+    // Invalid image names are reported as such.
     if (found.length === 0) parseReference(name);
     const isOneName = found.length > 1 && new Set(found.map((it) => it.catalog.reference)).size === 1;
     const fault =
@@ -64,8 +64,8 @@ export function findImages(
     throw new AirferryError("ERR_NOT_FOUND", `cannot find image "${name}" in the store: ${fault}`, {
       hint:
         candidates.length === 0
-          ? "no image was packed at all: name it under images: in the manifest, and pack again"
-          : `there are: ${candidates.slice(0, 50).join(", ")}`,
+          ? "no image was packed: name it under images: in the manifest, and pack again"
+          : `available images: ${candidates.slice(0, 50).join(", ")}`,
     });
   });
 }
@@ -88,7 +88,10 @@ function canonical(name: string): string | undefined {
   }
 }
 
-/** Reads the manifests of one image. @throws {AirferryError} ERR_STORE_INVALID when the store lacks its root, or one is damaged */
+/**
+ * Reads the manifests of one image. @throws {AirferryError} ERR_STORE_INVALID when the store lacks its root, or one is
+ * damaged
+ */
 export async function readPackedImage(
   store: StoreReader,
   release: Release,
@@ -112,7 +115,7 @@ export async function readPackedImage(
   if (root === undefined) {
     throw new AirferryError(
       "ERR_STORE_INVALID",
-      `cannot read image "${catalog.reference}": its manifest is not in the store`,
+      `cannot read image "${catalog.reference}": its manifest is missing from the store`,
       {
         hint: "unpack the bundle again; see: airferry status",
       },
@@ -130,7 +133,7 @@ export async function readPackedImage(
   };
 }
 
-/** The manifests of an image itself, children before the index that lists them; what is only about it is left out. */
+/** The manifests of an image itself, children before the index that lists them; referrers are excluded. */
 export function ownManifests(image: PackedImage): PackedManifest[] {
   const found = new Map<OciDigest, PackedManifest>();
   const walk = (it: PackedManifest) => {

@@ -1,5 +1,6 @@
 /**
- * The record of one release in a store: what was signed, by whom, and when it was imported. Written once, never changed.
+ * The record of one release in a store: what was signed, by whom, and when it was imported. Written once, never
+ * changed.
  */
 
 import { basename, dirname, join } from "node:path";
@@ -32,16 +33,16 @@ const importSchema = z.object({
   tool: z.string(),
   /** Bytes that this import wrote; the rest was in the store already. */
   written: z.number(),
-  /** True when an operator allowed a step back. */
+  /** True when an operator allowed a rollback. */
   rolledBack: z.literal(true).exactOptional(),
 });
 
-/** Evidence of an import, as import.json keeps it. */
+/** Evidence of an import, as in import.json. */
 export type ImportRecord = z.output<typeof importSchema>;
 
 /**
  * Reads a release back from its folder.
- * @throws {AirferryError} ERR_STORE_INVALID when the record is damaged, ERR_NOT_FOUND when it is not there
+ * @throws {AirferryError} ERR_STORE_INVALID when the record is damaged, ERR_NOT_FOUND when it is missing
  */
 export async function readRelease(folder: string): Promise<Release> {
   try {
@@ -80,7 +81,7 @@ export async function readRelease(folder: string): Promise<Release> {
 
 /**
  * Reads import.json of a release.
- * @throws {AirferryError} ERR_STORE_INVALID when it is not what airferry writes; system errors when it cannot be read
+ * @throws {AirferryError} ERR_STORE_INVALID when it is malformed; system errors when it is unreadable
  */
 export async function readImport(folder: string): Promise<ImportRecord> {
   const file = join(folder, IMPORT_FILE);

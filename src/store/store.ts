@@ -1,6 +1,6 @@
 /**
- * A store on disk: makes or opens it, and reads its current releases. The read side takes no lock: blobs and records never
- * change once they have their names, and `current` is replaced whole.
+ * A store on disk: creates or opens it, and reads its current releases. The read side takes no lock: blobs and records
+ * never change once they have their names, and `current` is replaced atomically.
  */
 import { type Dirent, lstatSync, type Stats } from "node:fs";
 import { lstat, readdir, readFile, stat } from "node:fs/promises";
@@ -26,13 +26,13 @@ const floorSchema = z.strictObject({
   /** Of its SHA256SUMS. */
   digest: digestSchema,
   /**
-   * Newest `created` of all imported releases, each at most the time here when it was imported: the clock here is not believed to
-   * be earlier.
+   * Newest `created` of all imported releases, each at most the local time when it was imported: an earlier local clock
+   * is not trusted.
    */
   created: z.iso.datetime(),
 });
 
-/** The highest release that a stream ever had here: what comes next must be above it. */
+/** The highest release that a stream ever had here: later ones must be above it. */
 export type Floor = z.output<typeof floorSchema>;
 
 /** An open store. Holds no handles; nothing to close. */
@@ -51,15 +51,15 @@ export class Store implements StoreReader {
     return blobPathIn(this.dir, digest);
   }
 
-  /** Tells whether a file of this size stands where the blob would. Whether it is the blob, {@link vouchedBlobs} knows. */
+  /** Returns whether a file of this size has the blob's path. {@link vouchedBlobs} knows whether it is the blob. */
   hasBlob(digest: Digest, size: number): boolean {
     const found = lstatSync(this.blobPath(digest), { throwIfNoEntry: false });
     return found?.isFile() === true && found.size === size;
   }
 
   /**
-   * Digests of all blobs that a release of this store was checked with when it was imported. Of a release whose record cannot be
-   * read nothing is known.
+   * Digests of all blobs that were checked when a release of this store was imported. Releases with an unreadable
+   * record are skipped.
    */
   async vouchedBlobs(): Promise<Set<Digest>> {
     const vouched = new Set<Digest>();
@@ -74,7 +74,7 @@ export class Store implements StoreReader {
     return vouched;
   }
 
-  /** Every blob, in real folders of the store: a link is not followed, and what has no blob's name is nobody's here. */
+  /** Every blob, in real folders of the store: links are not followed, and files without a blob's name are ignored. */
   async *blobs(): AsyncGenerator<{ digest: Digest; file: string; size: number }> {
     const root = join(this.dir, "blobs", "sha256");
     for (const folder of await listed(root)) {
@@ -89,7 +89,7 @@ export class Store implements StoreReader {
     }
   }
 
-  /** Looks at one small file per stream; reads records only when one of these was replaced. */
+  /** Checks one small file per stream; reads records only when one was replaced. */
   async releases(): Promise<readonly Release[]> {
     const marks: [string, string][] = [];
     for (const stream of await this.streams()) {
@@ -113,7 +113,7 @@ export class Store implements StoreReader {
     this.#known = known;
     this.#releases = Object.freeze([...known.values()].map((it) => it.release));
     this.faults = faults;
-    // With a fault the next call looks again.
+    // After a fault the next call checks again.
     this.#marks = faults.length > 0 ? "" : all;
     return this.#releases;
   }
@@ -138,7 +138,7 @@ export class Store implements StoreReader {
     return names.filter((it) => RELEASE_NAME.test(it)).sort((a, b) => rank(a) - rank(b));
   }
 
-  /** Folder name of the release that is being served, undefined before the first. */
+  /** Folder name of the served release, undefined before the first. */
   async currentName(stream: string): Promise<string | undefined> {
     const text = await readFile(join(streamFolder(this.dir, stream), CURRENT_FILE), "utf8").catch(() => undefined);
     const name = text?.trim();
@@ -147,11 +147,11 @@ export class Store implements StoreReader {
 
   /**
    * Reads the floor of a stream; undefined before its first release.
-   * @throws {AirferryError} ERR_STORE_INVALID when it is there and is not one: without it nothing may be taken for newer
+   * @throws {AirferryError} ERR_STORE_INVALID when it exists but is malformed: without it no release may count as newer
    */
   async floor(stream: string): Promise<Floor | undefined> {
     const file = join(streamFolder(this.dir, stream), FLOOR_FILE);
-    const hint = `it keeps old releases from coming back. If you know which release was the newest: rm ${shellWord(file)}, then unpack that one again`;
+    const hint = `it prevents rollbacks to old releases. If you know which release was the newest: rm ${shellWord(file)}, then unpack that one again`;
     let text: string;
     try {
       text = await readFile(file, "utf8");
@@ -167,7 +167,7 @@ export class Store implements StoreReader {
   }
 
   /**
-   * Takes the store for writing, which is for its owner alone: what somebody else may write to proves nothing.
+   * Locks the store for writing, which only its owner may do: a store that others can write to proves nothing.
    * @throws {AirferryError} ERR_BUSY; ERR_STORE_INVALID when others could have put something into it
    */
   async lock(): Promise<HeldLock> {
@@ -191,11 +191,11 @@ export class Store implements StoreReader {
       try {
         return await readRelease(folder);
       } catch (error) {
-        // A newer release may have come, and the old one have been pruned, since the name was read.
+        // Since the name was read, a newer release may have arrived and the old one may have been pruned.
         const gone = error instanceof AirferryError && error.code === "ERR_NOT_FOUND";
         if (gone && attempt < 3 && (await this.currentName(stream)) !== name) continue;
         if (!gone) throw error;
-        throw new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": a part of it is missing`, {
+        throw new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": it is incomplete`, {
           path: folder,
           cause: error,
         });
@@ -204,7 +204,7 @@ export class Store implements StoreReader {
   }
 }
 
-/** What a folder of the store holds; nothing when it is not there. */
+/** The names in a folder of the store; empty when it does not exist. */
 async function listed(folder: string): Promise<Dirent[]> {
   return readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
@@ -223,7 +223,7 @@ async function statOrNothing(file: string): Promise<Stats | undefined> {
 }
 
 /**
- * Opens a store. With `create` a folder that does not exist or is empty becomes one.
+ * Opens a store. With `create` a missing or empty folder becomes one.
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID for a folder that is something else or of another version
  */
 export async function openStore(dir: string, options: { create?: boolean } = {}): Promise<Store> {
@@ -250,11 +250,11 @@ export async function openStore(dir: string, options: { create?: boolean } = {})
   throw new AirferryError(
     "ERR_STORE_INVALID",
     `cannot open store "${dir}": version ${JSON.stringify(version) ?? "unknown"}: expected ${STORE_VERSION}`,
-    { path: file, hint: "use the airferry that made this store, or a newer one" },
+    { path: file, hint: "use the airferry that created this store, or a newer one" },
   );
 }
 
-/** Where nothing is, or an empty folder, a store can be made; another folder, or a file, is a wrong name. */
+/** A store can be created if nothing or an empty folder exists; another folder, or a file, is a wrong name. */
 async function noStore(root: string, dir: string): Promise<AirferryError> {
   const path = join(root, STORE_FILE);
   const names = await readdir(root).catch((error: NodeJS.ErrnoException) => error.code);
@@ -272,7 +272,7 @@ async function noStore(root: string, dir: string): Promise<AirferryError> {
         : `give --store ${shellWord(near[0] as string)}`;
     return new AirferryError(
       "ERR_NOT_FOUND",
-      `cannot open store "${dir}": it is a folder with other things, no store: no ${STORE_FILE} there`,
+      `cannot open store "${dir}": it is not a store but another folder: no ${STORE_FILE} there`,
       {
         path,
         hint: `${known}; a new store needs a new or empty folder`,
@@ -282,11 +282,11 @@ async function noStore(root: string, dir: string): Promise<AirferryError> {
   const fault = names === "ENOENT" ? "no such folder" : `no ${STORE_FILE} there`;
   return new AirferryError("ERR_NOT_FOUND", `cannot open store "${dir}": ${fault}`, {
     path,
-    hint: `check the path; to make the store: airferry unpack BUNDLE --trust KEY --store ${shellWord(dir)}`,
+    hint: `check the path; to create the store: airferry unpack BUNDLE --trust KEY --store ${shellWord(dir)}`,
   });
 }
 
-/** Stores right above, below or beside a folder. */
+/** Stores directly above, below or next to a folder. */
 async function storesNear(root: string, names: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   const parent = dirname(root);
@@ -306,9 +306,9 @@ async function createStore(root: string, dir: string): Promise<void> {
     await makeFolder(root);
     const names = (await readdir(root)).filter((it) => it !== "lost+found" && !it.startsWith(".tmp-"));
     if (names.some((it) => it !== "blobs" && it !== "releases" && it !== "incoming")) {
-      throw new AirferryError("ERR_STORE_INVALID", `cannot make store "${dir}": the folder is not empty`, {
+      throw new AirferryError("ERR_STORE_INVALID", `cannot create store "${dir}": the folder is not empty`, {
         path: root,
-        hint: "give --store a new or empty folder, or the store that is there already",
+        hint: "give --store a new or empty folder, or the existing store",
       });
     }
     await makeFolder(join(root, "blobs", "sha256"));

@@ -1,5 +1,5 @@
 /**
- * What a store offers to the rest: blobs by digest and the signed record of each release. Types only.
+ * The interface of a store: blobs by digest and the signed record of each release. Types only.
  *
  * ```
  * STORE/
@@ -13,11 +13,11 @@
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
 
-/** A release that is wholly in the store. */
+/** A release that is complete in the store. */
 export interface Release {
   stream: string;
   serial: number;
-  /** SHA-256 of its SHA256SUMS: the name of the release as a whole. */
+  /** SHA-256 of its SHA256SUMS: the identity of the release. */
   digest: Digest;
   /** keyids (hex) of the distinct trusted keys that signed it. */
   signers: string[];
@@ -28,22 +28,22 @@ export interface Release {
   entries: ReadonlyMap<string, InventoryEntry>;
 }
 
-/** A stream whose current release cannot be read. */
+/** A stream whose current release is unreadable. */
 export interface ReleaseFault {
   stream: string;
   error: Error;
 }
 
-/** The read side of a store, as the server and render use it. */
+/** The read side of a store, for the server and render. */
 export interface StoreReader {
   readonly dir: string;
-  /** Streams that the last {@link StoreReader.releases} left out, or gave as they were before; none where it is absent. */
+  /** Streams that the last {@link StoreReader.releases} skipped, or returned in their previous state; absent: none. */
   readonly faults?: readonly ReleaseFault[];
   /**
-   * The current release of every stream, sorted by stream. Cheap when nothing changed since the last call. One that cannot be read
-   * costs only itself.
+   * The current release of every stream, sorted by stream. Cheap when nothing changed since the last call. An
+   * unreadable one affects only itself.
    */
   releases(): Promise<readonly Release[]>;
-  /** Path of a blob's file; does not look whether it exists. */
+  /** Path of a blob's file; does not check that it exists. */
   blobPath(digest: Digest): string;
 }

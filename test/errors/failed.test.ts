@@ -114,8 +114,8 @@ t.test("what this host lacks is told, and what helps", (t) =>
         writeFileSync(join(dir, "full", "letter.txt"), "x");
         return run(["unpack", "b", "--trust", "site.pub", "--store", "full"]);
       },
-      message: /cannot make store "full": the folder is not empty/,
-      hint: /give --store a new or empty folder, or the store that is there already/,
+      message: /cannot create store "full": the folder is not empty/,
+      hint: /give --store a new or empty folder, or the existing store/,
     },
     ERR_STORE_EMPTY: {
       cause: async (dir, run) => {

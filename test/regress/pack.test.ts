@@ -122,7 +122,7 @@ t.test("a read-only or a full file system is said by its name, with what helps",
   const tls = await prepareTlsAuto(join(mount, "tls"), []).catch((it) => it);
   t.match(tls, {
     code: "ERR_IO",
-    message: /^cannot keep certificates in ".*tls": .*its file system is read-only/,
+    message: /^cannot store certificates in ".*tls": .*its file system is read-only/,
     hint: /--tls-dir/,
   });
   const kept = await new LockFolder(join(mount, "x.lock.d")).put(Buffer.from("a")).catch((it) => it);

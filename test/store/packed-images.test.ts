@@ -89,5 +89,5 @@ t.test("readPackedImage() refuses a manifest that is damaged or gone", async (t)
   rmSync(file);
   await t.rejects(readPackedImage(store, release, catalog[0]!), { code: "ERR_STORE_INVALID", message: /no such file/ });
   const elsewhere = { ...catalog[0]!, digest: `sha256:${"0".repeat(64)}` as const, manifests: [] };
-  await t.rejects(readPackedImage(store, release, elsewhere), { message: /its manifest is not in the store/ });
+  await t.rejects(readPackedImage(store, release, elsewhere), { message: /its manifest is missing from the store/ });
 });

@@ -58,7 +58,7 @@ t.test("openStore() makes a store of nothing or an empty folder only, and opens 
   await t.rejects(openStore(join(dir, "key.pub")), { code: "ERR_NOT_FOUND", message: /it is a file/ });
   await t.rejects(openStore(dir), {
     code: "ERR_NOT_FOUND",
-    message: /other things, no store/,
+    message: /not a store but another folder/,
     hint: /give --store .*store/,
   });
   await t.rejects(openStore(dir, { create: true }), { code: "ERR_STORE_INVALID", message: /the folder is not empty/ });

@@ -12,15 +12,19 @@ t.test("openStore() names the store that is near, and proposes to make one only 
   mkdirSync(join(dir, "empty"));
   mkdirSync(join(dir, "away", "other"), { recursive: true });
   writeFileSync(join(dir, "away", "other", "notes.txt"), "x");
-  const unpack = (place: string) => `to make the store: airferry unpack BUNDLE --trust KEY --store '${place}'`;
+  const unpack = (place: string) => `to create the store: airferry unpack BUNDLE --trust KEY --store '${place}'`;
   for (const [place, message, hint] of [
     [
       join(store, "blobs"),
-      /other things, no store/,
+      /not a store but another folder/,
       `give --store '${store}'; a new store needs a new or empty folder`,
     ],
-    [dir, /other things, no store/, `give --store '${store}'`],
-    [join(dir, "away", "other"), /other things, no store/, "give the folder that airferry unpack --store was given"],
+    [dir, /not a store but another folder/, `give --store '${store}'`],
+    [
+      join(dir, "away", "other"),
+      /not a store but another folder/,
+      "give the folder that airferry unpack --store was given",
+    ],
     [join(dir, "away", "other", "notes.txt"), /it is a file: expected a store's folder/, /give the folder/],
     [join(dir, "empty"), /no \S+ there/, unpack(join(dir, "empty"))],
     [join(dir, "nowhere"), /no such folder/, unpack(join(dir, "nowhere"))],

@@ -1,11 +1,11 @@
 /**
- * Where to listen, and what clients call that place: HOST:PORT texts, URLs, and the names and addresses of this host.
+ * Listen addresses and their client-side form: HOST:PORT texts, URLs, and the names and addresses of this host.
  */
 import { execFile } from "node:child_process";
 import { hostname, networkInterfaces } from "node:os";
 import { AirferryError } from "../../errors.ts";
 
-/** A place to listen at. Port 0 lets the system choose. */
+/** A listen address. Port 0 lets the system choose. */
 export interface ListenAddress {
   host: string;
   port: number;
@@ -31,12 +31,12 @@ export function formatAddress({ host, port }: ListenAddress): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** Tells whether the host part means all addresses of this machine. */
+/** Returns whether the host part means all addresses of this machine. */
 export function isAnyHost(host: string): boolean {
   return host === "0.0.0.0" || host === "::" || host === "";
 }
 
-/** The base URLs under which a listener can be reached, the most useful to others first. No trailing slash. */
+/** The base URLs under which a listener can be reached, most useful first. No trailing slash. */
 export function listenUrls(scheme: "http" | "https", address: ListenAddress): string[] {
   const hosts = isAnyHost(address.host) ? reachableAddresses(address.host === "::") : [address.host];
   return hosts.map((host) => `${scheme}://${formatAddress({ host, port: address.port })}`);
@@ -51,14 +51,14 @@ function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1";
 }
 
-/** Every IP address of this machine, loopback included; link-local IPv6 ones need a zone and are left out. */
+/** Every IP address of this machine, loopback included; link-local IPv6 ones need a zone and are excluded. */
 export function hostAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   const addresses = all.map(({ address }) => address).filter((address) => !/^fe80:/i.test(address));
   return [...new Set([...addresses, "127.0.0.1"])];
 }
 
-/** The names of this machine: host name, fully qualified name where there is one, localhost. */
+/** The names of this machine: host name, fully qualified name if any, localhost. */
 export async function hostNames(): Promise<string[]> {
   const names = new Set([hostname(), "localhost"]);
   const fqdn = await fullName();
@@ -66,7 +66,7 @@ export async function hostNames(): Promise<string[]> {
   return [...names].filter((name) => /^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(name));
 }
 
-/** Asks `hostname -f`, which knows /etc/hosts and the resolver alike. Undefined on a machine that cannot tell. */
+/** Asks `hostname -f`, which uses /etc/hosts and the resolver. Undefined if unknown. */
 function fullName(): Promise<string | undefined> {
   return new Promise((resolve) => {
     execFile("hostname", ["-f"], { timeout: 2000 }, (error, stdout) => resolve(error ? undefined : stdout.trim()));

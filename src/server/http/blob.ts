@@ -1,6 +1,6 @@
 /**
- * The one way to answer with bytes: every handler hands its content to {@link sendBlob}, which does GET and HEAD,
- * validators, preconditions, single and multiple ranges, and sends with flat memory. See RFC 9110, sections 8, 13, 14.
+ * The only way to send content: every handler passes it to {@link sendBlob}, which implements GET and HEAD, validators,
+ * preconditions, single and multiple ranges, and sends with constant memory. See RFC 9110, sections 8, 13, 14.
  */
 import { hash, randomBytes } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
@@ -14,15 +14,15 @@ import type { CachedResponse } from "./response-cache.ts";
 import { ClientGone, ResponseWriter } from "./response-writer.ts";
 import { CONTENT_POLICY } from "./text-responses.ts";
 
-/** Bytes to answer with: in a file (whole, or parts of it one after the other), in memory, or behind a reader. */
+/** Content to send: a file (whole, or consecutive parts of it), memory, or a reader. */
 interface BlobContent {
   file?: string;
-  /** With `file`: the parts that make up the content. Their sizes add up to `size`. */
+  /** With `file`: the parts of the content. Their sizes add up to `size`. */
   extents?: readonly Extent[];
   bytes?: Uint8Array;
   source?: RandomAccess;
   size: number;
-  /** Names the bytes: `sha256:…`, or any other string without quotes that no other bytes at this URL ever have. */
+  /** Identifies the bytes: `sha256:…`, or any other string without quotes that no other bytes at this URL ever have. */
   digest: string;
   contentType: string;
   /** The Content-Security-Policy; default {@link CONTENT_POLICY}. */
@@ -31,15 +31,15 @@ interface BlobContent {
   headers?: Readonly<Record<string, string>>;
 }
 
-/** More than this is handed to the socket in parts, from memory too: TLS keeps a copy of what it was given. */
+/** Larger content is written to the socket in parts, even from memory: TLS copies what it gets. */
 const MAX_AT_ONCE_BYTES = 1024 * 1024;
 
 /**
- * Answers a GET or HEAD with content, or the part of it that was asked for: 200, 206, 304, 412 or 416. Resolves when the
- * response is complete or the client is gone. A file that cannot be read or is shorter than `size` gives 500 when nothing
- * was sent yet, and otherwise the connection must be cut, so that no client takes a part for the whole: the router does both.
- * Returns the answer when it was whole and from memory, for handlers whose answers depend on the URL alone.
- * @throws what is wrong with the content, whether or not something was sent; never that the client went away
+ * Answers a GET or HEAD with content, or the requested part of it: 200, 206, 304, 412 or 416. Resolves when the
+ * response is complete or the client has disconnected. An unreadable or short file gives 500 if nothing was sent yet;
+ * otherwise the connection must be cut, so that no client mistakes a part for the whole: the router does both. Returns
+ * the response if it was complete and from memory, for handlers whose responses depend only on the URL.
+ * @throws faults of the content, whether or not something was sent; never for a disconnected client
  */
 export async function sendBlob(request: ServerRequest, content: BlobContent): Promise<CachedResponse | undefined> {
   const { headers } = request.req;
@@ -147,12 +147,12 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
 }
 
 function endEmpty(request: ServerRequest, status: number, head: string[]): void {
-  // A 304 has no Content-Length of its own; RFC 9110, 8.6.
+  // A 304 has no Content-Length; RFC 9110, 8.6.
   if (status !== 304) head.push("Content-Length", "0");
   request.res.writeHead(status, head).end();
 }
 
-/** The whole file in memory, when it is small enough to be kept there. */
+/** The whole file in memory, if it is small enough to be cached. */
 async function blobInMemory(content: BlobContent, { blobs, files }: Resources): Promise<CachedBlob | undefined> {
   const { file, size } = content;
   if (file === undefined || content.extents !== undefined || size > MAX_CACHED_BLOB_BYTES) return undefined;
@@ -170,7 +170,7 @@ async function blobInMemory(content: BlobContent, { blobs, files }: Resources): 
   return blobs.put(file, bytes);
 }
 
-/** What is promised by HEAD must be there for GET. */
+/** What HEAD promises must be available for GET. */
 async function checkPresent({ file, size, extents }: BlobContent, { files }: Resources): Promise<void> {
   if (file === undefined || extents !== undefined) return;
   const handle = await files.open(file);
@@ -178,7 +178,9 @@ async function checkPresent({ file, size, extents }: BlobContent, { files }: Res
   if (handle.size !== size) throw damaged(file, `expected ${size} bytes, got ${handle.size}`);
 }
 
-/** Small blobs are checked when they come into memory: a damaged manifest or key must not go out as a good one. */
+/**
+ * Small blobs are checked when they are loaded into memory: a damaged manifest or key must not be sent as a good one.
+ */
 function verifyBytes({ file, digest }: BlobContent, bytes: Uint8Array): void {
   const [algorithm, expected] = digest.split(":");
   if (algorithm !== "sha256" && algorithm !== "sha512") return;
@@ -193,7 +195,7 @@ function damaged(file: string | undefined, found: string): AirferryError {
   });
 }
 
-/** Opens the content, lets `send` write the response from it, ends the response and gives everything back. */
+/** Opens the content, lets `send` write the response from it, ends the response and releases everything. */
 async function transfer(request: ServerRequest, content: BlobContent, send: (out: ResponseWriter) => Promise<void>) {
   const reader = await openReader(content, request.resources);
   const out = new ResponseWriter(request, reader);
@@ -201,7 +203,7 @@ async function transfer(request: ServerRequest, content: BlobContent, send: (out
     await send(out);
     request.res.end();
   } catch (error) {
-    // A client may go away whenever it likes; what is wrong on this side is for the router to tell.
+    // A client may disconnect at any time; the router reports faults of this side.
     if (!(error instanceof ClientGone)) throw error;
     request.res.destroy();
   } finally {

@@ -1,10 +1,10 @@
 /**
- * The buffers that large responses are read into and written from. They are few, large and reused, so that memory stays
- * flat: when many clients are busy, each gets smaller ones. See docs/serve.md, "Large and small files".
+ * The buffers of large responses. They are few, large and reused, so that memory stays constant: when many clients are
+ * active, each gets smaller ones. See docs/serve.md, "Large and small files".
  */
 const KIB = 1024;
 
-/** Size classes, largest first, with the bytes that may be lent out in all before the class is skipped. */
+/** Size classes, largest first, with the total bytes that may be lent before the class is skipped. */
 const CLASSES = [
   { size: 1024 * KIB, pair: true, budget: 16 * 1024 * KIB },
   { size: 256 * KIB, pair: true, budget: 24 * 1024 * KIB },
@@ -24,7 +24,10 @@ export class BufferPool {
   #spareBytes = 0;
   readonly #spares = new Map<number, Uint8Array[]>();
 
-  /** Takes buffers for one response of `length` bytes: the largest class that the present load allows and the length needs. */
+  /**
+   * Takes buffers for one response of `length` bytes: the largest class that the current load allows and the length
+   * needs.
+   */
   take(length: number): BufferPair {
     const fitting = CLASSES.find((c, i) => {
       const cost = c.pair ? 2 * c.size : c.size;
@@ -37,8 +40,8 @@ export class BufferPool {
   }
 
   /**
-   * Gives buffers back for the next response. Only after every write from them has been taken by the socket: of a response
-   * that was cut off nobody can tell, so its buffers go through {@link BufferPool.drop}.
+   * Returns buffers for the next response, only after the socket has accepted every write from them: for an aborted
+   * response that is unknown, so its buffers go through {@link BufferPool.drop}.
    */
   giveBack(buffers: BufferPair): void {
     this.#giveBackOne(buffers.first);

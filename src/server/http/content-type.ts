@@ -1,6 +1,6 @@
 /**
- * Content types by file name. Packed files go out as the bytes they are: never with a Content-Encoding, and with a
- * charset only where the name says that it is text for people.
+ * Content types by file name. Packed files are sent unchanged: never with a Content-Encoding, and with a charset only
+ * if the name implies readable text.
  */
 const TEXT = "text/plain; charset=utf-8";
 const TYPES: Readonly<Record<string, string>> = {
@@ -47,7 +47,7 @@ const NAMES: Readonly<Record<string, string>> = {
   "oci-layout": "application/json",
 };
 
-/** Returns the content type of a file by its path or name; `application/octet-stream` when the name tells nothing. */
+/** Returns the content type of a file by its path or name; `application/octet-stream` for unknown names. */
 export function contentTypeOf(path: string): string {
   const name = path.slice(path.lastIndexOf("/") + 1);
   const byName = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined;

@@ -1,6 +1,6 @@
 /**
- * What the parts of the server share: one request, what it may ask of the store, and where handlers are mounted.
- * Each kind of content has a handler of its own in this folder; router.ts picks one by prefix.
+ * Shared types of the server: one request, its access to the store, and the mounting of handlers. Each kind of content
+ * has a separate handler; router.ts selects one by prefix.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
@@ -8,25 +8,27 @@ import type { Release, StoreReader } from "../../store/types.ts";
 import type { Resources } from "./resources.ts";
 import type { ResponseCache } from "./response-cache.ts";
 
-/** One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`. */
+/**
+ * One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`.
+ */
 export interface ServerRequest {
   req: IncomingMessage;
   res: ServerResponse;
-  /** What all answers of the site share. */
+  /** Resources shared by all responses of the site. */
   readonly resources: Resources;
   head: boolean;
-  /** Begins with `/`; percent-decoded; `/s/STREAM` already taken off. */
+  /** Begins with `/`; percent-decoded; `/s/STREAM` already removed. */
   path: string;
   query: URLSearchParams;
   /** Set when the request was `/s/STREAM/…`. */
   stream?: string;
-  /** Bytes of the body handed to the socket so far; sendContent and its like keep it, for the access log and metrics. */
+  /** Body bytes written to the socket so far, maintained by the send functions, for the access log and metrics. */
   sent: number;
-  /** The answer is for this client alone: not to be remembered for others. */
+  /** The response is only for this client and must not be cached for others. */
   isPrivate?: boolean;
 }
 
-/** An entry found in the merged tree, with the release that has it. */
+/** An entry of the merged tree, with its release. */
 export interface Found {
   entry: InventoryEntry;
   release: Release;
@@ -40,27 +42,29 @@ export interface TreeView {
    * different digests give the qualified URLs instead.
    */
   find(path: string, stream?: string): Found | { conflict: string[] } | undefined;
-  /** Names directly below a directory path, sorted; directories end in `/`. Undefined when there is no such directory. */
+  /**
+   * Names directly below a directory path, sorted; directories end in `/`. Undefined when there is no such directory.
+   */
   list(directory: string, stream?: string): string[] | undefined;
 }
 
 export interface ServeContext {
   readonly store: StoreReader;
-  /** The current tree. Cheap; looks for a new release at most once a second. */
+  /** The current tree. Cheap; checks for a new release at most once a second. */
   view(): Promise<TreeView>;
-  /** Tells the operator of something in a release that cannot be used; each thing once, however often it is asked for. */
+  /** Reports something unusable in a release to the operator, once each, however often it is requested. */
   tellFault(error: unknown): void;
   /** Base URL that this client should use: `--url`, or scheme and Host of the request. No trailing slash. */
   baseUrl(req: IncomingMessage): string;
-  /** PEM of the CA that signed the server's certificate, when `--tls auto` made one. */
+  /** PEM of the CA that signed the server's certificate, with `--tls auto`. */
   readonly caCertificate?: string;
-  /** Answers that depend on the URL and the current view alone; a handler may add its own. */
+  /** Responses that depend only on the URL and the current view; a handler may add its own. */
   readonly hot: ResponseCache;
-  /** Whether the current view was looked at less than a second ago: what {@link ServeContext.hot} has may be used. */
+  /** Whether the current view was checked less than a second ago, so that {@link ServeContext.hot} may be used. */
   isFresh(): boolean;
 }
 
-/** Handles one request completely, its errors included. Returns false when the path is not its business. */
+/** Handles one request completely, its errors included. Returns false for paths that it does not handle. */
 type Handler = (request: ServerRequest, context: ServeContext) => Promise<boolean> | boolean;
 
 /** Handlers are asked in order of the longest matching prefix first. */
@@ -68,8 +72,8 @@ export interface Mount {
   /** `/v2`, `/isos`, … without a trailing slash; matches itself and everything below. */
   prefix: string;
   handle: Handler;
-  /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol's words. */
+  /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol. */
   anyMethod?: boolean;
-  /** Answers for a handler that threw before anything was sent, in the protocol's words; absent: in plain text. */
+  /** Responds for a handler that threw before anything was sent, in its protocol; absent: in plain text. */
   sendFault?: (request: ServerRequest, error: unknown) => void;
 }

@@ -1,6 +1,6 @@
 /**
  * Open files shared by all responses. Blobs never change, so one descriptor serves any number of clients; it is read
- * with positional reads only, because whatever closes a shared descriptor cuts every other client off.
+ * with positional reads only, because closing a shared descriptor would disconnect every other client.
  */
 import { close, fstat, open, read } from "node:fs";
 import { promisify } from "node:util";
@@ -9,10 +9,14 @@ const MAX_IDLE_HANDLES = 128;
 const openFile = promisify(open);
 const statHandle = promisify(fstat);
 
-/** A file opened for positional reads. {@link SharedFile.release} must be called once for each {@link SharedFiles.open}. */
+/**
+ * A file opened for positional reads. {@link SharedFile.release} must be called once for each {@link SharedFiles.open}.
+ */
 export interface SharedFile {
   readonly size: number;
-  /** Fills `target` from `position`; returns how many bytes it read, fewer than asked only at the end of the file. */
+  /**
+   * Fills `target` from `position`; returns the number of bytes read, fewer than requested only at the end of the file.
+   */
   fill(target: Uint8Array, length: number, position: number): Promise<number>;
   release(): void;
 }
@@ -54,19 +58,19 @@ class Handle implements SharedFile {
 }
 
 interface HandleOwner {
-  /** Nobody uses the handle now. */
+  /** The handle is idle now. */
   retire(handle: Handle): void;
 }
 
 /** The files that one site has open. */
 export class SharedFiles implements HandleOwner {
   readonly #handles = new Map<string, Promise<Handle>>();
-  /** Handles that nobody uses now, oldest first. */
+  /** Idle handles, oldest first. */
   readonly #idle = new Map<string, Handle>();
 
   /**
-   * Opens a file for shared positional reads, or takes it from the files that are open already.
-   * Whoever calls it calls `release` when the last read has returned; the descriptor stays open a while for the next one.
+   * Opens a file for shared positional reads, or reuses an open one. The caller calls `release` when the last read has
+   * returned; the descriptor stays open a while for the next one.
    * @throws the system's error when the file cannot be opened
    */
   async open(path: string): Promise<SharedFile> {
@@ -84,7 +88,7 @@ export class SharedFiles implements HandleOwner {
     return handle;
   }
 
-  /** Closes every file that nobody is reading. */
+  /** Closes every idle file. */
   closeIdle(): void {
     for (const handle of this.#idle.values()) this.#close(handle);
   }

@@ -1,6 +1,6 @@
 /**
- * Whom a request is for: exactly one Host that can stand in a URL, or the authority of an absolute target. Whatever is not
- * so is the client's mistake, and answered 400 before any handler sees it. See RFC 9112, sections 3.2 and 3.2.2.
+ * The target host of a request: exactly one Host that is valid in a URL, or the authority of an absolute target.
+ * Anything else is a client error, answered with 400 before any handler. See RFC 9112, sections 3.2 and 3.2.2.
  */
 import type { IncomingMessage } from "node:http";
 
@@ -8,14 +8,14 @@ import type { IncomingMessage } from "node:http";
 const HOST = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)/i;
 
-/** Looks at the Host of each request of a listener. */
+/** Checks the Host of each request of a listener. */
 export class HostCheck {
-  /** Clients are few and say the same each time. */
+  /** Clients are few and send the same value each time. */
   #lastGood = "";
 
   /**
-   * Returns what is wrong with a request's Host, or undefined. None at all is right in HTTP/1.0 only, which Node sees to; an
-   * empty one names nobody.
+   * Returns what is wrong with a request's Host, or undefined. A missing one is valid only in HTTP/1.0, which Node
+   * checks; an empty one is ignored.
    */
   fault(req: IncomingMessage): string | undefined {
     const { rawHeaders } = req;
@@ -36,8 +36,8 @@ export class HostCheck {
 }
 
 /**
- * Returns whom the client means to talk to, as `HOST` or `HOST:PORT`; "" when it does not say.
- * What {@link HostCheck} finds no fault with can be put behind `http://`.
+ * Returns the intended host, as `HOST` or `HOST:PORT`; "" if unspecified. A value that {@link HostCheck} accepts is
+ * valid after `http://`.
  */
 export function authorityOf(req: IncomingMessage): string {
   const absolute = req.url?.startsWith("/") === false ? ABSOLUTE_FORM.exec(req.url) : null;

@@ -1,6 +1,6 @@
 /**
- * One listening socket: HTTP or HTTPS, its time limits, and its graceful end. Requests must arrive in time; answers may
- * take as long as they take, since a 15 GB image over a slow line is an honest download.
+ * One listening socket: HTTP or HTTPS, its time limits, and its graceful shutdown. Requests must arrive in time;
+ * responses may take any time, since a 15 GB image over a slow line is a legitimate download.
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
@@ -12,12 +12,12 @@ import { queuePipelined } from "./pipeline-queue.ts";
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 60_000;
-/** TCP keep-alive finds clients that vanished in the middle of a download. */
+/** TCP keep-alive detects clients that vanished during a download. */
 const TCP_KEEP_ALIVE_DELAY_MS = 60_000;
 const CHECK_INTERVAL_MS = 5_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 4096;
-/** A host, or a network of IPv6, may not take all of them. A proxy in front is one host, and shares its connections. */
+/** One host, or IPv6 network, must not use all of them. A proxy in front is one host, and shares its connections. */
 export const MAX_CONNECTIONS_OF_ONE = 1024;
 
 /** Key and certificates of a TLS listener, PEM. */
@@ -25,32 +25,32 @@ export interface TlsMaterial {
   key: string;
   /** The server's certificate, then any intermediate ones. */
   cert: string;
-  /** The CA to hand out at /ca.crt. */
+  /** The CA served at /ca.crt. */
   ca?: string;
-  /** 48 bytes, base64: shared by all workers so that sessions resume wherever the connection lands. */
+  /** 48 bytes, base64: shared by all workers so that sessions resume on any of them. */
   ticketKeys?: string;
 }
 
-/** A socket that listens. */
+/** A listening socket. */
 export interface Listener {
   readonly address: ListenAddress;
   readonly scheme: "http" | "https";
   connections(): number;
   /** Uses other key material for connections from now on. */
   setTls(tls: TlsMaterial): void;
-  /** Accepts no more; ends idle connections; waits for running answers up to `graceMs`, then cuts them. */
+  /** Stops accepting; closes idle connections; waits for running responses up to `graceMs`, then cuts them. */
   close(graceMs: number): Promise<void>;
 }
 
 /**
- * How a port is shared: by the `first` process, which makes sure that nobody else has it, and by those that `join` it there.
- * Sockets that share a port would not notice another server of this user on it.
+ * How a port is shared: by the `first` process, which makes sure that nobody else has it, and by those that `join` it
+ * there. Sockets that share a port would not notice another server of this user on it.
  */
 export type PortSharing = "first" | "join";
 
 /**
  * Starts listening; with `share`, on a port that other processes of this user listen on as well.
- * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it cannot be used
+ * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it is unusable
  */
 export async function listen(
   address: ListenAddress,
@@ -67,7 +67,7 @@ export async function listen(
     keepAlive: true,
     keepAliveInitialDelay: TCP_KEEP_ALIVE_DELAY_MS,
     noDelay: true,
-    // No request here has a body worth a stream.
+    // No request here has a significant body.
     optimizeEmptyRequests: true,
   };
   const answerInTurn = queuePipelined(answer);
@@ -78,7 +78,7 @@ export async function listen(
           { ...options, ...secureOptions(tls), handshakeTimeout: HEADERS_TIMEOUT_MS, ALPNProtocols: ["http/1.1"] },
           answerInTurn,
         );
-  // Nobody is told to go on and send what will not be read, whatever is expected.
+  // Never send 100 Continue for a body that will not be read.
   server.on("checkContinue", answerInTurn);
   server.on("checkExpectation", answerInTurn);
   server.maxConnections = MAX_CONNECTIONS;
@@ -96,10 +96,10 @@ export async function listen(
       if (left === 0) ofOne.delete(peer);
       else ofOne.set(peer, left);
     });
-    // Not before Node has made of it what it makes of each connection.
+    // After Node's own setup of the connection.
     if (count > MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
   });
-  // Whoever only keeps a connection for later makes room for who is turned away.
+  // Idle keep-alive connections are closed to make room.
   server.on("drop", () => server.closeIdleConnections());
   // For port 0 the kernel takes one that nobody has, shared or not: a look beforehand would only give it away again.
   if (share === "first" && address.port !== 0) await requireFree(address);
@@ -148,7 +148,7 @@ function bind(server: NetServer, { host, port }: ListenAddress, reusePort: boole
     server.once("error", fail);
     server.listen({ host, port, reusePort, exclusive: true, backlog: 1024 }, () => {
       server.off("error", fail);
-      // Such as too many open files while accepting: the connection is lost, the server is not.
+      // For example too many open files while accepting: only the connection is lost.
       server.on("error", () => {});
       resolve();
     });
@@ -159,14 +159,14 @@ function bindFault(cause: NodeJS.ErrnoException, address: ListenAddress): Airfer
   const where = formatAddress(address);
   if (cause.code === "EADDRINUSE") {
     return new AirferryError("ERR_BUSY", `cannot listen on "${where}": another program has this port`, {
-      hint: `see which with: ss -ltnp 'sport = :${address.port}'; or choose another port with --listen`,
+      hint: `to see which: ss -ltnp 'sport = :${address.port}'; or choose another port with --listen`,
       cause,
     });
   }
   const hints: Record<string, string> = {
     EACCES:
       "ports below 1024 need CAP_NET_BIND_SERVICE: start as root with --user NAME, or choose another with --listen",
-    EADDRNOTAVAIL: "no interface of this machine has that address; see them with: ip address",
+    EADDRNOTAVAIL: "no interface of this machine has that address; to list them: ip address",
   };
   const hint = hints[cause.code ?? ""] ?? "choose another address with --listen";
   return new AirferryError("ERR_IO", `cannot listen on "${where}": ${cause.message}`, { hint, cause });
@@ -175,7 +175,7 @@ function bindFault(cause: NodeJS.ErrnoException, address: ListenAddress): Airfer
 function closeGracefully(server: Server | TlsServer, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const cut = setTimeout(() => server.closeAllConnections(), graceMs);
-    // A connection that finishes its answer now turns idle and is ended by the next round.
+    // A connection that finishes its response now becomes idle and is closed in the next round.
     const sweep = setInterval(() => server.closeIdleConnections(), 200);
     server.close(() => {
       clearTimeout(cut);

@@ -1,16 +1,16 @@
 /**
- * A bounded cache of small blobs in memory, so that packages, metadata and image manifests are answered without the
- * file system. Blobs never change, so an entry is never stale. Least recently used ones go first, roughly.
+ * A bounded cache of small blobs in memory, so that packages, metadata and image manifests are served without the file
+ * system. Blobs never change, so an entry is never stale. Evicts roughly the least recently used ones first.
  */
 
-/** Blobs up to this size are kept. */
+/** Blobs up to this size are cached. */
 export const MAX_CACHED_BLOB_BYTES = 128 * 1024;
 
-/** A blob in memory. Whoever keeps a reference must look at `live` before using it: `bytes` is empty once it has left. */
+/** A blob in memory. Holders of a reference must check `live` before using it: `bytes` is empty once it is evicted. */
 export interface CachedBlob {
   bytes: Uint8Array;
   live: boolean;
-  /** Set whenever it was of use; it then outlives the next round of eviction. */
+  /** Set on each use; it then survives the next round of eviction. */
   used: boolean;
 }
 
@@ -32,7 +32,7 @@ export class BlobMemory {
     return cached;
   }
 
-  /** Keeps bytes that nobody changes any more, at most {@link MAX_CACHED_BLOB_BYTES} of them. */
+  /** Caches bytes that no longer change, at most {@link MAX_CACHED_BLOB_BYTES} of them. */
   put(path: string, bytes: Uint8Array): CachedBlob {
     const known = this.#entries.get(path);
     if (known !== undefined) return known;
@@ -43,7 +43,7 @@ export class BlobMemory {
     return cached;
   }
 
-  /** Second chance: an entry used since it was last looked at moves to the end instead of leaving. */
+  /** Second chance: an entry used since the last check moves to the end instead of being evicted. */
   #shrink(): void {
     for (const [path, cached] of this.#entries) {
       if (this.#bytes <= this.#limit) return;

@@ -1,20 +1,20 @@
 /**
- * Generated answers that clients have not taken yet. Each is in memory until then, so all of them together have a limit;
- * beyond it the connection that has kept one longest is cut. Files go another way, with a buffer for each download, and
- * may take as long as they like. See docs/serve.md, "Limits".
+ * Generated responses that clients have not read yet. Each is in memory until then, so their total is limited; beyond
+ * the limit the connection with the oldest one is cut. Files are sent separately, with a buffer per download, and may
+ * take any time. See docs/serve.md, "Limits".
  */
 import type { ServerResponse } from "node:http";
 
-/** For all connections of one site together. */
+/** Total for all connections of one site. */
 export const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 
-/** The answers of one site that wait for their clients. */
+/** The responses of one site that wait for their clients. */
 export class PendingResponses {
-  /** In the order in which they began. */
+  /** In order of their start. */
   readonly #waiting = new Map<ServerResponse, number>();
   #total = 0;
 
-  /** Counts an answer of `bytes` that has just been ended, if the socket could not take all of it at once. */
+  /** Counts a just ended response of `bytes`, if the socket could not accept all of it at once. */
   hold(res: ServerResponse, bytes: number): void {
     if (res.socket === null || res.socket.writableLength === 0) return;
     this.#waiting.set(res, bytes);

@@ -1,7 +1,7 @@
 /**
- * One answer at a time on a connection. Node hands over every pipelined request as soon as it is parsed, with whatever
- * answers pile up behind a client that reads nothing; here a request waits until the answers before it are on their way.
- * See RFC 9112, section 9.3.2, which lets a server end a connection whose client asks for too much at once.
+ * One response at a time on a connection. Node dispatches every pipelined request as soon as it is parsed, so responses
+ * pile up for a client that reads nothing; here a request waits until the responses before it are being sent. See RFC
+ * 9112, section 9.3.2, which lets a server close a connection whose client pipelines too much.
  */
 import type { RequestListener } from "node:http";
 import type { Socket } from "node:net";
@@ -10,11 +10,11 @@ import { bug } from "../../errors.ts";
 /** Requests that may wait on one connection; apt, which pipelines most, sends ten. */
 export const MAX_PIPELINED_REQUESTS = 32;
 
-/** Makes a listener that answers pipelined requests one after the other, and cuts connections that bring too many. */
+/** Creates a listener that answers pipelined requests one after the other, and cuts connections with too many. */
 export function queuePipelined(answer: RequestListener): RequestListener {
   const waiting = new WeakMap<Socket, number>();
   return (req, res) => {
-    // Node gives a response its socket when its turn has come: with nothing before it, at once.
+    // Node assigns the socket to a response when its turn has come: at once if nothing is before it.
     if (res.socket !== null) {
       answer(req, res);
       return;

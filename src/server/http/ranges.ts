@@ -1,21 +1,21 @@
 /**
- * What a client asks for of a representation: its preconditions and its byte ranges. Pure functions over header text.
+ * A request's preconditions and byte ranges. Pure functions over header text.
  * See RFC 9110, sections 13 (conditional requests) and 14 (range requests).
  */
 import type { IncomingHttpHeaders } from "node:http";
 
-/** Bytes `start` up to and without `end`. */
+/** Bytes from `start` up to `end`, exclusive. */
 export interface ByteRange {
   start: number;
   end: number;
 }
 
-/** How many ranges one request may have; more are answered with the whole representation. dnf's zchunk asks for 256. */
+/** Ranges per request; more are answered with the whole representation. dnf's zchunk requests 256. */
 export const MAX_RANGES = 256;
 
 /**
- * Decides what the request's preconditions allow: go on (200), 304 Not Modified or 412 Precondition Failed.
- * Dates are not looked at, since no representation here has a modification date.
+ * Evaluates the request's preconditions: continue (200), 304 Not Modified or 412 Precondition Failed.
+ * Dates are ignored, since representations here have no modification date.
  * @see RFC 9110, 13.2.2
  */
 export function checkPreconditions(headers: IncomingHttpHeaders, etag: string): 200 | 304 | 412 {
@@ -36,7 +36,7 @@ function matches(list: string, etag: string, weakly: boolean): boolean {
 
 /**
  * Reads the Range of a GET against a representation of `size` bytes. Undefined: send all of it (no range, another unit,
- * If-Range does not hold, or more than is sensible). "unsatisfiable": answer 416. Otherwise the satisfiable ranges as asked.
+ * If-Range does not match, or too many). "unsatisfiable": answer 416. Otherwise the satisfiable ranges as requested.
  */
 export function parseRanges(
   headers: IncomingHttpHeaders,
@@ -46,7 +46,7 @@ export function parseRanges(
   const range = headers.range;
   if (range === undefined) return undefined;
   const ifRange = headers["if-range"];
-  // A date, a weak tag and another tag all mean the same: the client's part is not known to be of these bytes.
+  // A date, a weak tag or another tag: the client's part may be from different bytes.
   if (ifRange !== undefined && ifRange !== etag) return undefined;
   const unit = /^\s*bytes\s*=/i.exec(range);
   if (unit === null) return undefined;

@@ -1,10 +1,10 @@
 /**
- * Makes the target of a request safe: percent-decoded once, dots and doubled slashes resolved in place (installers ask for
- * `//.treeinfo` and `os/../AppStream` and follow no redirect), the stream taken off. Anything ambiguous is refused.
- * See RFC 9112, section 3.2 and RFC 3986, sections 5.2.4 and 6.2.
+ * Makes the target of a request safe: percent-decoded once, dots and doubled slashes resolved in place (installers
+ * request `//.treeinfo` and `os/../AppStream` and follow no redirect), the stream removed. Anything ambiguous is
+ * refused. See RFC 9112, section 3.2 and RFC 3986, sections 5.2.4 and 6.2.
  */
 
-/** A request target taken apart. `path` begins with `/` and keeps a trailing slash. */
+/** A parsed request target. `path` begins with `/` and preserves a trailing slash. */
 interface Target {
   path: string;
   query: string;
@@ -12,7 +12,7 @@ interface Target {
 }
 
 const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*/i;
-/** Beyond this the path has no need of any of the work below: by far the most requests. */
+/** Paths without these characters need none of the work below: by far the most requests. */
 const PLAIN_PATH = /^(?:\/[A-Za-z0-9_+~:@=,^-][A-Za-z0-9._+~:@=,^-]*)+\/?$/;
 
 /** Parses a request target in origin or absolute form. Returns the reason as a string when it is not acceptable. */
@@ -53,7 +53,7 @@ function cleanPath(raw: string): string | undefined {
   return `/${kept.join("/")}${directory ? "/" : ""}`;
 }
 
-/** Undefined for what no honest client sends: encoded slashes and dot segments, backslashes, control characters. */
+/** Undefined for what no legitimate client sends: encoded slashes and dot segments, backslashes, control characters. */
 function decodeSegment(raw: string): string | undefined {
   let segment: string;
   try {

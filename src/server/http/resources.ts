@@ -1,6 +1,6 @@
 /**
- * What all answers of one site share: open files, memory, and the limits on what waits. The site makes one, the router hands it
- * on with each request; no module keeps anything of its own.
+ * Resources shared by all responses of one site: open files, memory, and limits on waiting responses. The site creates
+ * one, the router passes it with each request; modules have no state.
  */
 import { BufferPool } from "./buffers.ts";
 import { SharedFiles } from "./handles.ts";
@@ -9,7 +9,7 @@ import { PendingResponses } from "./pending-responses.ts";
 
 const BLOB_MEMORY_BYTES = 32 * 1024 * 1024;
 
-/** Made at the start of a site; {@link SharedFiles.closeIdle} ends what it holds open. */
+/** Created at the start of a site; {@link SharedFiles.closeIdle} closes its files. */
 export class Resources {
   readonly files = new SharedFiles();
   readonly buffers = new BufferPool();

@@ -1,12 +1,12 @@
 /**
- * Moves bytes from a reader to one response with a fixed amount of memory: while one buffer is on its way out, the next
- * is read. A buffer is used again only after the socket has taken it. See docs/serve.md, "Large and small files".
+ * Copies bytes from a reader to one response with a fixed amount of memory: while one buffer is written, the next is
+ * read. A buffer is reused only after the socket has accepted it. See docs/serve.md, "Large and small files".
  */
 import type { BufferPair } from "./buffers.ts";
 import type { ServerRequest } from "./context.ts";
 import type { Reader } from "./reader.ts";
 
-/** The client went away or the connection broke; nothing is wrong on this side. */
+/** The client disconnected or the connection broke; not a fault of this side. */
 export class ClientGone extends Error {}
 
 /** One response being sent. {@link ResponseWriter.close} must be called at its end, however it ended. */
@@ -24,7 +24,9 @@ export class ResponseWriter {
     this.#gone = request.res.destroyed;
   }
 
-  /** Sends the content's bytes `start` up to and without `end`. @throws the reader's error, or {@link ClientGone} */
+  /**
+   * Sends the content's bytes from `start` up to `end`, exclusive. @throws the reader's error, or {@link ClientGone}
+   */
   async send(start: number, end: number): Promise<void> {
     if (end <= start) return;
     this.#buffers ??= this.#request.resources.buffers.take(end - start);
@@ -45,7 +47,7 @@ export class ResponseWriter {
     await writing;
   }
 
-  /** Writes bytes and resolves when the socket has taken them. */
+  /** Writes bytes and resolves when the socket has accepted them. */
   write(bytes: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#gone) {
@@ -67,7 +69,7 @@ export class ResponseWriter {
   close(): void {
     this.#request.res.off("close", this.#onClose);
     if (this.#buffers === undefined) return;
-    // After a break nobody can tell whether the kernel still reads from a buffer.
+    // After an abort it is unknown whether the kernel still reads from a buffer.
     const { buffers } = this.#request.resources;
     if (this.#gone || this.#request.res.destroyed) buffers.drop(this.#buffers);
     else buffers.giveBack(this.#buffers);

@@ -1,6 +1,6 @@
 /**
- * Takes each HTTP request to the handler of the longest matching prefix, refuses what is not a GET or HEAD of a sound
- * target, and answers for handlers that throw. Nothing here knows any kind of content.
+ * Routes each HTTP request to the handler of the longest matching prefix, refuses anything but a GET or HEAD of a valid
+ * target, and responds for handlers that throw. Independent of the kinds of content.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../../errors.ts";
@@ -20,7 +20,7 @@ class RoutedRequest implements ServerRequest {
   stream?: string;
   sent = 0;
   isPrivate?: boolean;
-  /** Whose handler was given the request last. */
+  /** The last handler that got the request. */
   mount?: Mount;
   #search = "";
   #query: URLSearchParams | undefined;
@@ -42,17 +42,17 @@ class RoutedRequest implements ServerRequest {
   }
 }
 
-/** Watches what is answered, for counting and logging. */
+/** Observes responses, for counting and logging. */
 export interface Observer {
-  /** Called for each request before it is routed; it may watch `request.res` for the end. */
+  /** Called for each request before it is routed; it may observe the end of `request.res`. */
   begin(request: ServerRequest): void;
-  /** Called instead for an answer that was sent on the spot; absent when every request is to be seen at its beginning. */
+  /** Called instead for a response sent immediately; absent if every request must be observed from its start. */
   hot?(url: string, bytes: number): void;
 }
-/** Told of errors on this side, with the path that was asked for. */
+/** Called with server-side errors and the requested path. */
 export type FaultReporter = (error: unknown, path: string) => void;
 
-/** Makes the function that answers every request of a listener. It never throws and never rejects. */
+/** Creates the function that answers every request of a listener. It never throws and never rejects. */
 export function createRouter(
   mounts: readonly Mount[],
   context: ServeContext,
@@ -79,7 +79,7 @@ export function createRouter(
   }
 
   return function answer(req, res) {
-    // A client that breaks off is no fault; without a listener its error would end the process.
+    // A disconnecting client is not a fault; without a listener its error would end the process.
     res.on("error", ignore);
     const fault = hosts.fault(req);
     if (fault === undefined && observer.hot !== undefined && context.isFresh()) {
@@ -96,7 +96,7 @@ export function createRouter(
       request.setSearch(target.query);
       if (target.stream !== undefined) request.stream = target.stream;
     }
-    // Bytes that nobody reads here must not be taken for the next request by anything on the way.
+    // Intermediaries must not mistake an unread body for the next request.
     if (hasBody(req)) res.shouldKeepAlive = false;
     observer.begin(request);
     const refused =
@@ -125,7 +125,7 @@ function refuseMethod(request: ServerRequest): void {
 
 function answerFault(request: RoutedRequest, error: unknown): void {
   if (request.res.headersSent || request.res.destroyed) {
-    // The promised length cannot be kept any more: only a cut connection tells the client so.
+    // The announced length is wrong now: only a cut connection signals that to the client.
     request.res.destroy();
     return;
   }

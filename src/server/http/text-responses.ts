@@ -1,17 +1,17 @@
 /**
- * Short answers in words: plain text, and the honest 404 that says what to try instead.
+ * Short text responses: plain text, and a 404 that says what to try instead.
  */
 import { printable, printableJson } from "../../io/printable.ts";
 import type { ServerRequest } from "./context.ts";
 
 /**
- * The Content-Security-Policy of everything but our own pages: a browser that shows it gives it an origin of its own and
- * runs nothing in it, whatever a bundle brought.
+ * The Content-Security-Policy of everything except the server's own pages: browsers give it a separate origin and run
+ * nothing in it, whatever the bundle contains.
  * @see Content Security Policy Level 3, section 6.3.2 (sandbox)
  */
 export const CONTENT_POLICY = "default-src 'none'; sandbox";
 
-/** Answers with a small text made for this request. Adds a newline at its end where there is none. */
+/** Sends a small text for this request. Adds a missing final newline. */
 export function sendText(
   request: ServerRequest,
   status: number,
@@ -21,7 +21,7 @@ export function sendText(
   sendGenerated(request, status, "text/plain; charset=utf-8", text.endsWith("\n") ? text : `${text}\n`, headers);
 }
 
-/** Answers with any generated text of a given type: JSON, metrics, configuration. */
+/** Sends a generated text of a given type: JSON, metrics, configuration. */
 export function sendGenerated(
   request: ServerRequest,
   status: number,
@@ -42,10 +42,10 @@ export function sendGenerated(
   if (!request.head) request.resources.waiting.hold(request.res, body.length);
 }
 
-/** Answers 404: what is not here, and where to look instead. */
+/** Sends a 404 with what is missing, and where to look instead. */
 export function sendNotFound(request: ServerRequest, hints: readonly string[] = []): void {
   const where = request.stream === undefined ? "" : ` in stream "${printable(request.stream)}"`;
   const lines = [`404: there is no ${printableJson(request.path)}${where}`, ...hints.map((it) => printable(it))];
-  if (hints.length === 0) lines.push("see / for what is here");
+  if (hints.length === 0) lines.push("/ lists what is here");
   sendText(request, 404, lines.join("\n"));
 }

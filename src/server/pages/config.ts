@@ -1,6 +1,6 @@
 /**
  * `/config/…`: the files that a builder needs, rendered for the address that this client uses. Secrets are never filled
- * in here: whoever can reach the server could read them. See docs/serve.md, "Configuration".
+ * in here: anyone who can reach the server could read them. See docs/serve.md, "Configuration".
  */
 
 import { readFile } from "node:fs/promises";
@@ -31,7 +31,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
   }
   const file = files.find((it) => it.path === path);
   if (file === undefined) {
-    sendNotFound(request, [`what can be rendered: ${files.map((it) => it.path).join(", ")}`]);
+    sendNotFound(request, [`available: ${files.map((it) => it.path).join(", ")}`]);
     return true;
   }
   const made = await tryMake(file);
@@ -45,13 +45,13 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     size: bytes.length,
     digest: digestOf(bytes),
     contentType: path.endsWith(".json") ? "application/json" : "text/plain; charset=utf-8",
-    // The same URL gives another text to a client that knows the server by another name.
+    // The text of a URL depends on the name by which a client knows the server.
     headers: { "Cache-Control": "no-cache", Vary: "Host" },
   });
   return true;
 }
 
-/** Puts together what renderers need: the current releases, this client's address, what is inside the ISOs. */
+/** Collects the input of renderers: the current releases, this client's address, the contents of the ISOs. */
 export async function renderInput(
   request: ServerRequest,
   context: ServeContext,
@@ -67,8 +67,8 @@ export async function renderInput(
         const iso = await isos.open(context.store.blobPath(entry.digest), entry.size, `${name}.iso`);
         trees.set(entry.digest, await iso.tree());
       } catch (error) {
-        // An image whose inside cannot be read offers no repositories; it is still served whole. One whose file cannot be read
-        // (a disk that fails, a blob that is gone) must not take what others offer with it.
+        // An ISO with unreadable content provides no repositories but is still served whole. One whose file is
+        // unreadable (failing disk, missing blob) must not affect the others.
         if (!(error instanceof AirferryError)) context.tellFault(error);
       }
     }
@@ -100,10 +100,10 @@ async function listPage(
   const base = stream === undefined ? "/config/" : `/s/${encodeURIComponent(stream)}/config/`;
   const rows: Html[] = [];
   for (const file of files) {
-    // One file that cannot be made costs its own line; whoever asks for it is told that it is a fault here.
+    // A file that cannot be rendered affects only its own line; requests for it report a server fault.
     const made = await tryMake(file).catch((error: unknown) => {
       context.tellFault(error);
-      return { fault: { message: "it cannot be made: see the server's log" } };
+      return { fault: { message: "it cannot be rendered: see the server's log" } };
     });
     const note = "text" in made ? file.summary : html`<span class="soft">${made.fault.message}</span>`;
     const name = "text" in made ? link(`${base}${file.path}`, file.path) : file.path;

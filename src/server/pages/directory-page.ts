@@ -1,6 +1,6 @@
 /**
  * The page of one directory of the tree: names, sizes and digests, a thousand at a time. Links are absolute paths, so
- * that the page is right with and without a trailing slash and installers need no redirect.
+ * that the page works with and without a trailing slash and installers need no redirect.
  */
 
 import { htmlPage, link, table } from "../../html/frame.ts";
@@ -13,7 +13,7 @@ import { encodePath } from "./entry-tree.ts";
 
 const NAMES_PER_PAGE = 1000;
 
-/** Renders a directory. `names` as {@link TreeView.list} gives them; `?after=NAME` continues behind a name. */
+/** Renders a directory. `names` as {@link TreeView.list} gives them; `?after=NAME` continues after a name. */
 export function directoryPage(request: ServerRequest, names: readonly string[], view: TreeView): Html {
   const directory = request.path.replace(/^\/+|\/+$/g, "");
   const base = request.stream === undefined ? "" : `s/${request.stream}`;
@@ -36,7 +36,7 @@ ${table(["name", "size", "sha256"], rows, [1])}${more}`;
   return htmlPage(`/${here}/`, body);
 }
 
-/** Each `NAME.iso` also stands for the tree inside it, `NAME/`. */
+/** Each `NAME.iso` also adds the tree inside it, `NAME/`. */
 function withIsoTrees(names: readonly string[]): string[] {
   const trees = names.filter((name) => name.endsWith(".iso")).map((name) => `${name.slice(0, -".iso".length)}/`);
   return [...new Set([...names, ...trees])].sort(compareUtf8);

@@ -1,19 +1,19 @@
 /**
- * All current releases seen as one tree of entry paths, without copying them: lookups go to each release's own map, and
- * directories are found by binary search in its sorted entries, so 100,000 entries cost no further memory.
- * See docs/serve.md, "Paths".
+ * All current releases as one tree of entry paths, without copying them: lookups use each release's map, and
+ * directories are found by binary search in its sorted entries, so 100,000 entries need no further memory. See
+ * docs/serve.md, "Paths".
  */
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { compareUtf8 } from "../../io/text.ts";
 import type { Release } from "../../store/types.ts";
 import type { Found, TreeView } from "../http/context.ts";
 
-/** Directories whose names are kept: people page through large ones. */
+/** Cached directories: people page through large ones. */
 const MAX_KEPT_LISTS = 8;
 
 /**
- * Makes a {@link TreeView} of releases, at most one a stream. Keeps references to the releases, copies nothing.
- * Every release's `inventory.entries` must be sorted by the UTF-8 bytes of its paths, as the format demands.
+ * Creates a {@link TreeView} of releases, at most one per stream. Stores references to the releases, copies nothing.
+ * Every release's `inventory.entries` must be sorted by the UTF-8 bytes of its paths, as the format requires.
  */
 export function createTreeView(releases: readonly Release[]): TreeView {
   const lists = new Map<string, string[]>();
@@ -57,7 +57,10 @@ export function qualifiedUrl(stream: string, path: string): string {
   return `/s/${encodeURIComponent(stream)}/${encodePath(path)}`;
 }
 
-/** Percent-encodes each segment of an entry path for use in a URL; `+` stays, since yum clients send it as it is. */
+/**
+ * Percent-encodes each segment of an entry path for use in a URL; `+` is not encoded, since yum clients send it
+ * literally.
+ */
 export function encodePath(path: string): string {
   return path
     .split("/")
@@ -74,7 +77,7 @@ function list(releases: readonly Release[], directory: string): string[] | undef
   return [...names].sort(compareUtf8);
 }
 
-/** Tells whether anything is below a directory path, without listing it. */
+/** Returns whether anything is below a directory path, without listing it. */
 export function isDirectory(view: TreeView, directory: string, stream?: string): boolean {
   return view.releases.some(({ stream: name, inventory: { entries } }) => {
     if (stream !== undefined && stream !== name) return false;

@@ -1,6 +1,6 @@
 /**
- * Every entry of the tree under its own path, checksum sidecars beside files and ISOs, and pages of directories.
- * The last handler of all: what other handlers leave comes here. See docs/serve.md, "Paths".
+ * Every entry of the tree under its own path, checksum sidecars next to files and ISOs, and directory pages. The last
+ * handler: gets everything that the others do not handle. See docs/serve.md, "Paths".
  */
 import { digestOf, hexOf } from "../../io/digest.ts";
 import { sendBlob } from "../http/blob.ts";
@@ -55,10 +55,10 @@ export function sendEntry(
 
 /** Answers 404 for a path that several streams have with different bytes, naming the URLs that are not ambiguous. */
 export function sendConflict(request: ServerRequest, urls: readonly string[]): void {
-  sendNotFound(request, ["several streams have it, with different content; ask for one of them:", ...urls]);
+  sendNotFound(request, ["several streams have it, with different content; request one of them:", ...urls]);
 }
 
-/** `X.sha256` (the bare digest) and `X.sha256sum` (two columns) of an entry X that came without them. */
+/** `X.sha256` (the bare digest) and `X.sha256sum` (two columns) of an entry X that was packed without them. */
 async function sendSidecar(request: ServerRequest, path: string, view: TreeView): Promise<boolean> {
   const [, of, form] = /^((?:files|isos)\/.+)\.(sha256|sha256sum)$/.exec(path) ?? [];
   if (of === undefined) return false;
@@ -114,7 +114,7 @@ function hintsFor(request: ServerRequest, path: string, view: TreeView): string[
   if (stream !== undefined && !view.releases.some((release) => release.stream === stream)) {
     return [`the streams here are: ${view.releases.map((release) => release.stream).join(", ")}`];
   }
-  // The nearest directory that exists is where a person looks next.
+  // The nearest existing directory is the best hint.
   for (let parent = path; parent.includes("/"); ) {
     parent = parent.slice(0, parent.lastIndexOf("/"));
     if (isDirectory(view, parent, stream))
@@ -123,7 +123,7 @@ function hintsFor(request: ServerRequest, path: string, view: TreeView): string[
   return [];
 }
 
-/** Answers `/ca.crt`, and `/rpmrepo/server.crt` where builders of the yum container look for the same thing. */
+/** Answers `/ca.crt`, and `/rpmrepo/server.crt` where builders of the yum container look for it. */
 export function caCertificate(path: "/ca.crt" | "/rpmrepo/server.crt"): Mount {
   return {
     prefix: path,

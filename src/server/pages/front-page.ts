@@ -1,6 +1,6 @@
 /**
- * The page at `/`: what is here, from whom, and how to use it, with commands to copy. Made from the inventories alone;
- * commands appear only for content that is there.
+ * The page at `/`: what is here, from whom, and how to use it, with commands to copy. Generated only from the
+ * inventories; commands appear only for existing content.
  */
 
 import { commandBlock, htmlPage, LINE, link, table } from "../../html/frame.ts";
@@ -17,12 +17,12 @@ import { encodePath } from "./entry-tree.ts";
 const MAX_ROWS = 200;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** A section, or nothing where there is nothing to say. */
+/** A section, or nothing if it is empty. */
 type Section = Html | undefined;
 
 /**
  * Renders the front page for clients that reach the server at `baseUrl` (no trailing slash).
- * @param trees what is inside the ISOs, by their SHA-256
+ * @param trees contents of the ISOs, by their SHA-256
  */
 export function frontPage(
   view: TreeView,
@@ -36,7 +36,7 @@ export function frontPage(
       "airferry",
       html`<h1>airferry</h1><p>The store has no release yet. On this machine run:</p>${commandBlock(
         "airferry unpack BUNDLE --trust KEY.pub --store DIR",
-      )}<p class="soft">This page follows by itself; the server need not be restarted.</p>`,
+      )}<p class="soft">This page updates automatically; the server need not be restarted.</p>`,
     );
   }
   const sections: Section[] = [
@@ -67,12 +67,12 @@ function releaseTable(releases: readonly Release[]): Html {
 
 function expiryWarning({ stream, inventory: { notAfter } }: Release): Section {
   if (notAfter === undefined || Date.parse(notAfter) > Date.now()) return undefined;
-  return html`<p class="warn">The release of ${stream} was meant to be used until ${day(notAfter)}. Ask for a newer one.</p>`;
+  return html`<p class="warn">The release of ${stream} expired on ${day(notAfter)}. Ask for a newer one.</p>`;
 }
 
 function trustSection(baseUrl: string): Html {
   const [host = ""] = /[^/]+$/.exec(baseUrl) ?? [];
-  return html`<h2>Trust this server</h2><p>Its certificate is signed by a CA of its own. Compare the fingerprint with the one that <code>airferry serve</code> prints.</p>${commandBlock(
+  return html`<h2>Trust this server</h2><p>Its certificate is signed by its own CA. Compare the fingerprint with the one that <code>airferry serve</code> prints.</p>${commandBlock(
     `curl -fsko airferry-ca.crt ${baseUrl}/ca.crt`,
     "openssl x509 -noout -fingerprint -sha256 -in airferry-ca.crt",
     "cp airferry-ca.crt /etc/pki/ca-trust/source/anchors/ && update-ca-trust",
@@ -163,7 +163,7 @@ function imageSection(releases: readonly Release[], baseUrl: string): Section {
   const name = formatReference({ ...reference, host: servedHost(reference.host) });
   return html`<h2>Container images</h2>${table(["image", "platforms", "size"], rows, [2])}${more}${commandBlock(
     `podman pull${insecure} ${host}/${name}`,
-  )}<p class="soft">Under their own names, through a mirror rule: ${link("/config/", "hosts.toml and registries.conf")}</p>`;
+  )}<p class="soft">Under their original names, through a mirror rule: ${link("/config/", "hosts.toml and registries.conf")}</p>`;
 }
 
 function moreSection(releases: readonly Release[]): Html {

@@ -1,6 +1,7 @@
 /**
- * `/index.json`: what this server holds, for programs. One document for each view and stream, made once. Every path in it is a
- * URL path below the server's address, so the document is the same for all clients. docs/serve.md, "Index", is its prose.
+ * `/index.json`: what this server has, for programs. One document for each view and stream, generated once. Every path
+ * in it is a URL path below the server's address, so the document is the same for all clients. docs/serve.md, "Index",
+ * is its prose.
  */
 import { type Digest, digestOf } from "../../io/digest.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
@@ -17,7 +18,7 @@ import type { PageState } from "./pages-state.ts";
 
 const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
 
-/** Something that is served under a path of its own. */
+/** Something served under its own path. */
 interface IndexedFile {
   stream: string;
   /** URL path below the server's address, percent-encoded; begins with `/`. */
@@ -29,7 +30,7 @@ interface IndexedFile {
 
 interface IndexedIso extends IndexedFile {
   name: string;
-  /** Where the files inside are; ends in `/`. Absent when the image's inside cannot be read. */
+  /** Where the files inside are; ends in `/`. Absent when the image's content is unreadable. */
   tree?: string;
   /** An installer can use `tree` as `inst.repo`: stage 2 and packages are in it. */
   installable: boolean;
@@ -41,10 +42,10 @@ interface IndexedRepository {
   id: string;
   /** Ends in `/`; `repodata/repomd.xml` is below it. */
   path: string;
-  /** Name of the ISO that it is inside of. */
+  /** Name of the ISO that contains it. */
   iso?: string;
   gpgcheck: boolean;
-  /** `repodata/repomd.xml.asc` is there, by one of `keys`. */
+  /** `repodata/repomd.xml.asc` exists, by one of `keys`. */
   repoGpgcheck: boolean;
   /** URL paths of the OpenPGP keys. */
   keys: string[];
@@ -58,10 +59,10 @@ interface IndexedImage {
   repository: string;
   tag?: string;
   digest: Digest;
-  /** Further tags of its repository: signatures and the like. */
+  /** Further tags of its repository, such as signatures. */
   tags?: Record<string, Digest>;
   mediaType: string;
-  /** Platforms whose layers are here; empty: all, or not an image. */
+  /** Platforms whose layers are available; empty: all, or not an image. */
   platforms: string[];
 }
 
@@ -69,7 +70,7 @@ interface IndexedKey extends IndexedFile {
   fingerprints: string[];
 }
 
-/** A builder that a release describes. */
+/** A builder of a release. */
 interface IndexedBuilder {
   stream: string;
   flavor: "spectro-capi" | "image-builder";
@@ -82,14 +83,14 @@ export interface IndexDocument {
     stream: string;
     serial: number;
     digest: Digest;
-    /** RFC 3339: when it was packed, is to be used until, was unpacked here. */
+    /** RFC 3339: when it was packed, expires, and was unpacked here. */
     created: string;
     notAfter?: string;
     importedAt: string;
     /** keyids of the trusted keys that signed it. */
     signers: string[];
     entries: number;
-    /** The same tree for this stream alone. */
+    /** The same tree for only this stream. */
     path: string;
   }[];
   isos: IndexedIso[];
@@ -102,7 +103,7 @@ export interface IndexDocument {
 
 /** Serves the index, of all streams or of one. */
 export function indexDocument(state: PageState): Mount {
-  // Old views are collected with what was made for them; streams are those of the view alone.
+  // Old views are garbage-collected with their documents; only streams of the view have one.
   const documents = new WeakMap<TreeView, Map<string, Buffer>>();
   const documentsOf = (view: TreeView): Map<string, Buffer> => {
     const made = documents.get(view) ?? new Map<string, Buffer>();
@@ -138,7 +139,7 @@ export function indexDocument(state: PageState): Mount {
   };
 }
 
-/** Makes the document. `input` says which stream, and has the trees of the ISOs; its address does not count. */
+/** Generates the document. `input` selects the stream and has the trees of the ISOs; its address is ignored. */
 export function indexOf(releases: readonly Release[], input: RenderInput): IndexDocument {
   const below: RenderInput = { ...input, baseUrl: "" };
   const chosen = releases.filter((it) => input.stream === undefined || it.stream === input.stream);

@@ -7,19 +7,19 @@ import { type Html, html, joined } from "../../html/html.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { IsoDirectoryEntry } from "../../iso/types.ts";
 
-/** More than any installation medium has in one directory. */
+/** More entries than any directory of an installation medium. */
 const ENTRIES_PER_PAGE = 8000;
 const PLAIN = /^[A-Za-z0-9._~-]+$/;
 
-/** The index of the first entry on the page that `?from=N` asks for: any N belongs to one of few pages. */
+/** The index of the first entry on the page for `?from=N`: any N maps to one of few pages. */
 export function firstOfPage(from: string | null, entries: number): number {
   const asked = /^\d{1,9}$/.test(from ?? "") ? Number(from) : 0;
   return asked < entries ? asked - (asked % ENTRIES_PER_PAGE) : 0;
 }
 
 /**
- * Makes the HTML of a directory, or of 8,000 of its entries from index `from`. `base` is the URL path of the directory,
- * encoded, with a slash at its end; `entries` are in the order of the page.
+ * Generates the HTML of a directory, or of 8,000 of its entries from index `from`. `base` is the URL path of the
+ * directory, encoded, with a trailing slash; `entries` are in the order of the page.
  */
 export function isoPage(
   title: string,
@@ -30,9 +30,9 @@ export function isoPage(
 ): Html {
   const time = timeFormatter();
   const shown = entries.slice(from, from + ENTRIES_PER_PAGE);
-  // Above the root of the image is the list of all images.
+  // The parent of the image's root is the list of all images.
   const up = html`<tr><td>${link(base.replace(/[^/]+\/$/, ""), "../")}</td><td></td><td></td></tr>`;
-  // A page has thousands of names: what they share is escaped once, and the plain ones need no percents.
+  // A page has thousands of names: their common part is escaped once, and plain ones need no percent-encoding.
   const here = html`${base}`;
   const about = `inside volume ${JSON.stringify(volumeId)}, ${plural(entries.length, "entry", "entries")}, read in place`;
   return htmlPage(
@@ -65,7 +65,7 @@ function row(entry: IsoDirectoryEntry, here: Html, time: Html): Html {
   return html`<tr><td><a href="${here}${segment}${slash}">${name}${slash}</a>${target}</td><td class="number">${size}</td><td class="nowrap">${time}</td></tr>`;
 }
 
-/** Files of one image often have one time. */
+/** Files of one image often have the same time. */
 function timeFormatter(): (seconds: number | undefined) => Html {
   const none = html``;
   let last: number | undefined;

@@ -1,6 +1,6 @@
 /**
  * `/isos/NAME/…`: the files inside a stored ISO, read in place with ranges, and a page for each of its directories.
- * Symbolic links are answered where they are, never with a redirect: installers do not follow all of those.
+ * Symbolic links are resolved by the server, never redirected: installers do not follow all redirects.
  * See docs/serve.md, "ISO trees".
  */
 import { createHash } from "node:crypto";
@@ -17,7 +17,7 @@ import { firstOfPage, isoPage } from "./iso-page.ts";
 import type { PageState } from "./pages-state.ts";
 import type { StoredIso } from "./stored-iso.ts";
 
-/** Serves what is inside ISOs. Leaves `/isos` itself and `/isos/NAME.iso` to others. */
+/** Serves the contents of ISOs, but not `/isos` itself and `/isos/NAME.iso`. */
 export function isoTree(state: PageState): Mount {
   return { prefix: "/isos", handle: (request, context) => answer(request, context, state) };
 }
@@ -29,7 +29,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
   if (found === undefined) return false;
   if ("conflict" in found) {
     const urls = found.conflict.map((url) => `${url.replace(/\.iso$/, "/")}${encodePath(inside)}`);
-    sendNotFound(request, ["several streams have it, with different content; ask for one of them:", ...urls]);
+    sendNotFound(request, ["several streams have it, with different content; request one of them:", ...urls]);
     return true;
   }
   const { entry } = found;
@@ -37,7 +37,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     const iso = await state.isos.open(context.store.blobPath(entry.digest), entry.size, `${name}.iso`);
     await sendInside(request, state, iso, name, inside, entry.digest);
   } catch (error) {
-    // Installers give up at a 404 and try anything else again for minutes.
+    // Installers give up at a 404 but retry anything else for minutes.
     if (!(error instanceof AirferryError) || error.code !== "ERR_ISO_INVALID" || request.res.headersSent) throw error;
     sendNotFound(request, [error.message, ...(error.hint === undefined ? [] : [error.hint])]);
   }
@@ -75,7 +75,7 @@ async function sendDirectory(
   entry: IsoDirectoryEntry,
   digest: string,
 ) {
-  // Links in the page are absolute, so that it works without a slash at the end of its URL.
+  // Links in the page are absolute, so that it works without a trailing slash.
   const asked = request.path.replace(/\/+$/, "");
   const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;
   const entries = await iso.list(entry);
@@ -91,7 +91,7 @@ async function sendDirectory(
   });
 }
 
-/** The nearest directory that exists is where a person looks next. */
+/** The nearest existing directory is the best hint. */
 async function hintsFor(iso: StoredIso, name: string, inside: string, stream: string | undefined): Promise<string[]> {
   for (let parent = inside.replace(/\/+$/, ""); parent !== ""; ) {
     const slash = parent.lastIndexOf("/");

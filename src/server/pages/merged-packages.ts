@@ -1,11 +1,11 @@
 /**
- * `/rpmrepo/NAME/…`: packages of the merged repository, which stand below `/rpms/NAME/` once and are found there. All else
- * below `/rpmrepo/` (its metadata) is an entry like any other. See docs/serve.md, "RPM repositories".
+ * `/rpmrepo/NAME/…`: packages of the merged repository, resolved to `/rpms/NAME/`. Everything else below `/rpmrepo/`
+ * (its metadata) is an ordinary entry. See docs/serve.md, "RPM repositories".
  */
 import type { Mount } from "../http/context.ts";
 import { sendConflict, sendEntry } from "./files.ts";
 
-/** Answers for packages of repositories that take part in `/rpmrepo/`; leaves other paths alone. */
+/** Serves packages of repositories in `/rpmrepo/`; ignores other paths. */
 export const rpmrepo: Mount = {
   prefix: "/rpmrepo",
   async handle(request, context) {

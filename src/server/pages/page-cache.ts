@@ -1,10 +1,11 @@
 /**
- * Generated pages in memory, so that only the first request for one pays for making it. Bounded; least recently used first.
+ * Generated pages in memory, so that only the first request for one pays for generating it. Bounded; least recently
+ * used first.
  */
 import type { Html } from "../../html/html.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
-/** Larger ones are made each time: a few of them would push out all others. */
+/** Larger ones are generated each time: a few of them would evict all others. */
 const MAX_PAGE_BYTES = MAX_BYTES / 4;
 
 /** The pages of one site. */
@@ -15,8 +16,8 @@ export class PageCache {
   #lastId = 0;
 
   /**
-   * Returns the page of a key, made now or kept from before. `of` is what it is made from, such as one view of the tree: it
-   * never changes, and another object has pages of its own.
+   * Returns the page of a key, generated now or cached. `of` is its source, such as one view of the tree: it never
+   * changes, and another object has separate pages.
    */
   page(of: object, key: string, make: () => Html): Buffer {
     const name = `${this.#idOf(of)} ${key}`;

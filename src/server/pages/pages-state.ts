@@ -1,11 +1,11 @@
 /**
- * What the pages of one site remember between requests: images that are open, pages that were made. The site makes one.
+ * State of the pages of one site between requests: open images, generated pages. The site creates one.
  */
 import type { SharedFiles } from "../http/handles.ts";
 import { PageCache } from "./page-cache.ts";
 import { StoredIsos } from "./stored-iso.ts";
 
-/** Bounded throughout; nothing in it needs to be closed. */
+/** Bounded; nothing in it needs to be closed. */
 export class PageState {
   readonly isos: StoredIsos;
   readonly pages = new PageCache();

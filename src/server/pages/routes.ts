@@ -10,17 +10,17 @@ import { isoTree } from "./iso-tree.ts";
 import { rpmrepo } from "./merged-packages.ts";
 import type { PageState } from "./pages-state.ts";
 
-/** The handlers of one site, all over the same state. */
+/** The handlers of one site, which share their state. */
 interface PageMounts {
   /** For the main listener. */
   main: Mount[];
-  /** The layout that the registry answers from: no way around its login. */
+  /** The layout behind the registry: must not bypass its login. */
   images: Mount;
-  /** For the plain listener: what a client needs before it trusts the main one, and the yum container's place. */
+  /** For the plain listener: what a client needs before it trusts the main one, and the yum container's path. */
   plain: Mount[];
 }
 
-/** Makes the handlers of a site. */
+/** Creates the handlers of a site. */
 export function pageMounts(state: PageState): PageMounts {
   const all = files(state);
   const certificates = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt")];

@@ -1,6 +1,6 @@
 /**
- * Opened ISO images of the store, shared by all requests. They hold no file descriptor: each read borrows the shared one.
- * An image never changes, since its file is named by its digest, so what was parsed stays right.
+ * Opened ISO images of the store, shared by all requests. They hold no file descriptor: each read borrows the shared
+ * one. An image never changes, since its file is named by its digest, so parsed data stays valid.
  */
 
 import type { RandomAccess } from "../../io/types.ts";
@@ -35,10 +35,10 @@ class SharedBytes implements RandomAccess {
   }
 }
 
-/** An image, with what was found out about it once. */
+/** An image, with its parsed content. */
 export class StoredIso {
   readonly image: IsoImage;
-  /** The file that the image's bytes are in. */
+  /** The image's file. */
   readonly file: string;
   #tree: Promise<InstallTree> | undefined;
   readonly #sorted = new WeakMap<readonly IsoDirectoryEntry[], readonly IsoDirectoryEntry[]>();
@@ -48,7 +48,7 @@ export class StoredIso {
     this.file = file;
   }
 
-  /** Repositories, kernel and keys in it. Read once. */
+  /** Its repositories, kernel and keys. Read once. */
   tree(): Promise<InstallTree> {
     if (this.#tree === undefined) {
       this.#tree = readInstallTree(this.image);
@@ -59,7 +59,10 @@ export class StoredIso {
     return this.#tree;
   }
 
-  /** The entries of a directory as its page has them: directories, then files, both by name. Sorted once: it may have many pages. */
+  /**
+   * The entries of a directory in page order: directories, then files, both by name. Sorted once: it may have many
+   * pages.
+   */
   async list(directory: IsoDirectoryEntry): Promise<readonly IsoDirectoryEntry[]> {
     const entries = await this.image.list(directory);
     const known = this.#sorted.get(entries);
@@ -72,7 +75,7 @@ export class StoredIso {
   }
 }
 
-/** The images that one site has open; least recently used ones are forgotten. */
+/** The images that one site has open; the least recently used ones are dropped. */
 export class StoredIsos {
   readonly #files: SharedFiles;
   readonly #open = new Map<string, Promise<StoredIso>>();
@@ -82,8 +85,8 @@ export class StoredIsos {
   }
 
   /**
-   * Opens a stored image, or takes it from the ones that are open. `file` must be named by its digest.
-   * @throws {AirferryError} ERR_ISO_INVALID when its inside cannot be read; the system's error when the file cannot
+   * Opens a stored image, or reuses an open one. `file` must be named by its digest.
+   * @throws {AirferryError} ERR_ISO_INVALID when its content is unreadable; the system's error when the file is
    */
   open(file: string, size: number, label: string): Promise<StoredIso> {
     const known = this.#open.get(file);

@@ -1,5 +1,5 @@
 /**
- * Tries what the pages and rendered files ask of one release, so that a fault that nobody foresaw shows before the release is shown.
+ * Renders all pages and files of one release as a test, so that an unforeseen fault shows before the release is served.
  */
 import { AirferryError } from "../../errors.ts";
 import { configFiles } from "../../render/config-files.ts";
@@ -9,10 +9,10 @@ import { createTreeView } from "./entry-tree.ts";
 import { frontPage } from "./front-page.ts";
 import { indexOf } from "./index-document.ts";
 
-/** Where nobody is asked for anything. */
+/** A dummy address. */
 const NOWHERE = "http://127.0.0.1";
 
-/** Makes every page that all streams share, of one release alone. Reads no blob. Throws whatever they throw. */
+/** Renders every shared page for one release alone. Reads no blob. Throws what they throw. */
 export async function tryPages(release: Release): Promise<void> {
   const releases = [release];
   const input: RenderInput = { releases, baseUrl: NOWHERE, stream: undefined, trees: new Map(), privateCa: false };
@@ -21,12 +21,12 @@ export async function tryPages(release: Release): Promise<void> {
   for (const file of configFiles(input, noText)) await file.make().catch(passRefusal);
 }
 
-/** Templates are not read for a try: whatever is in them costs the one file that is made of them. */
+/** Templates are not read in this test: their faults affect only the file rendered from them. */
 async function noText(): Promise<never> {
   throw new AirferryError("ERR_RENDER", "cannot render: templates are not read");
 }
 
-/** A file that this release does not call for, or lacks something for, is no fault. */
+/** A file that this release does not need, or cannot provide, is not a fault. */
 function passRefusal(error: unknown): void {
   if (!(error instanceof AirferryError)) throw error;
 }

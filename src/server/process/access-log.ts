@@ -1,6 +1,6 @@
 /**
- * The access log: one JSON object a line, appended to a file (or file descriptor 2) in batches, so that several processes
- * can share the file. Lines stay whole because each batch is one appending write.
+ * The access log: one JSON object per line, appended to a file (or file descriptor 2) in batches, so that several
+ * processes can share the file. Lines stay whole because each batch is one appending write.
  */
 import { closeSync, openSync, write, writeSync } from "node:fs";
 import { AirferryError } from "../../errors.ts";
@@ -30,7 +30,7 @@ export class AccessLog {
     }
   }
 
-  /** Logs one answer when it is over; `client` as it was known at the beginning. */
+  /** Logs one response at its end; `client` as known at its start. */
   write(request: ServerRequest, client: string | undefined, startedMs: number, bytes: number): void {
     const { req, res } = request;
     const line = {
@@ -56,7 +56,7 @@ export class AccessLog {
     try {
       if (this.#waiting !== "") writeSync(this.#fd, this.#waiting);
     } catch {
-      // A full disk must not keep the server from stopping.
+      // A full disk must not prevent the server from stopping.
     }
     this.#waiting = "";
     if (this.#fd !== STDERR_FD) closeSync(this.#fd);
@@ -67,7 +67,7 @@ export class AccessLog {
     this.#timer = undefined;
     const batch = this.#waiting;
     this.#waiting = "";
-    // A log that cannot be written (disk full) must not stop the service.
+    // An unwritable log (disk full) must not stop the service.
     write(this.#fd, batch, () => {});
   }
 }

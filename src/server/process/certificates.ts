@@ -1,6 +1,6 @@
 /**
- * Makes X.509 certificates: a certificate authority of this server's own, and server certificates signed by it.
- * P-256 and SHA-256 throughout, which every client of EL8 and later takes. See RFC 5280, section 4.2.
+ * Creates X.509 certificates: this server's own certificate authority, and server certificates signed by it. P-256 and
+ * SHA-256 throughout, which every client of EL8 and later accepts. See RFC 5280, section 4.2.
  */
 import "reflect-metadata";
 import { randomBytes, webcrypto } from "node:crypto";
@@ -20,7 +20,7 @@ export interface KeyAndCertificate {
   cert: string;
 }
 
-/** Makes a self-signed CA, valid for ten years, that may sign server certificates and nothing further down. */
+/** Creates a self-signed CA, valid for ten years, that may sign only server certificates. */
 export async function createCa(commonName: string): Promise<KeyAndCertificate> {
   const keys = await newKeys();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
@@ -38,7 +38,7 @@ export async function createCa(commonName: string): Promise<KeyAndCertificate> {
   return { key: await privateKeyPem(keys.privateKey), cert: `${certificate.toString("pem")}\n` };
 }
 
-/** Makes a server certificate for DNS names and IP addresses, valid for 397 days, signed by `ca`. */
+/** Creates a server certificate for DNS names and IP addresses, valid for 397 days, signed by `ca`. */
 export async function createServerCertificate(
   ca: KeyAndCertificate,
   names: readonly string[],
@@ -50,7 +50,7 @@ export async function createServerCertificate(
   const [first = "airferry"] = names;
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(),
-    // A common name holds 64 characters at most; clients look at the alternative names only.
+    // A common name holds 64 characters at most; clients check only the alternative names.
     subject: [{ CN: [first.slice(0, 64)] }],
     issuer: caCertificate.subjectName,
     ...validity(SERVER_DAYS),
@@ -76,7 +76,7 @@ function validity(days: number): { notBefore: Date; notAfter: Date } {
   return { notBefore, notAfter: new Date(notBefore.getTime() + days * DAY_MS) };
 }
 
-/** 16 random bytes that make a positive DER integer without a leading zero. */
+/** 16 random bytes that form a positive DER integer without a leading zero. */
 function newSerial(): string {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8(0) & 0x3f) | 0x40, 0);

@@ -1,8 +1,8 @@
 /**
- * A server as several processes over one port. The first one serves too (fewer processes, less memory); it starts workers,
- * starts others for those that die, adds up what all count, and stops them gently. Each process listens for itself on the
- * same port (SO_REUSEPORT) and the kernel spreads the connections. Workers run this very program again with the same
- * arguments, so it works from source, from a single-file bundle and from an executable alike.
+ * A server as several processes over one port. The first one serves too (fewer processes, less memory); it starts
+ * workers, replaces those that die, sums their counters, and stops them gracefully. Each process listens on the same
+ * port (SO_REUSEPORT) and the kernel distributes the connections. Workers run this program again with the same
+ * arguments, so it works from source, from a single-file bundle and from an executable.
  */
 import cluster, { type Worker } from "node:cluster";
 import { isSea } from "node:sea";
@@ -15,15 +15,15 @@ import type { SiteSettings } from "./site.ts";
 const COLLECT_TIMEOUT_MS = 500;
 const RESTART_DELAY_MS = 500;
 const MAX_RESTART_DELAY_MS = 30_000;
-/** What a worker gets beyond the grace time before it is killed. */
+/** Extra time for a worker after the grace time before it is killed. */
 const KILL_AFTER_MS = 2000;
 
-/** Tells whether this process is a worker: then only worker.ts is its business. */
+/** Returns whether this process is a worker, which runs only worker.ts. */
 export function isWorkerProcess(): boolean {
   return cluster.isWorker;
 }
 
-/** Tells whether several processes can listen on one port here. */
+/** Returns whether several processes can listen on one port here. */
 export function canSharePort(): boolean {
   return process.platform === "linux";
 }
@@ -33,9 +33,9 @@ export class WorkerGroup {
   #settings: SiteSettings;
   readonly #report: (message: string) => void;
   readonly #workers = new Set<Worker>();
-  /** The last counters of each worker that lives. */
+  /** The last counters of each living worker. */
   readonly #counted = new Map<Worker, Counters>();
-  /** What workers that are gone had counted. */
+  /** The counters of ended workers. */
   #lost = emptyCounters();
   readonly #collections = new Map<number, (worker: Worker) => void>();
   #lastCollection = 0;
@@ -43,7 +43,7 @@ export class WorkerGroup {
   #stopping = false;
   readonly #own: () => Counters;
 
-  /** @param own gives the counters of this process */
+  /** @param own returns the counters of this process */
   constructor(settings: SiteSettings, own: () => Counters, report: (message: string) => void) {
     this.#settings = settings;
     this.#own = own;
@@ -51,7 +51,7 @@ export class WorkerGroup {
     cluster.setupPrimary(thisProgram());
   }
 
-  /** Starts `count` workers and resolves when all serve. @throws {AirferryError} as the first one that could not said */
+  /** Starts `count` workers and resolves when all serve. @throws {AirferryError} of the first one that failed */
   async start(count: number): Promise<void> {
     try {
       await Promise.all(Array.from({ length: count }, () => this.#startOne()));
@@ -123,7 +123,10 @@ export class WorkerGroup {
     }
   }
 
-  /** The counters of all processes; `own` are those of this one. A worker too busy to answer counts as it last said. */
+  /**
+   * The counters of all processes; `own` are those of this one. For a worker too busy to answer its last counters are
+   * used.
+   */
   async collect(own: Counters): Promise<Counters> {
     return sumCounters([await this.#collectWorkers(undefined), own]);
   }
@@ -169,7 +172,7 @@ export class WorkerGroup {
   }
 }
 
-/** How to run this program again. An executable takes all arguments for the program; Node wants the script first. */
+/** How to run this program again. An executable passes all arguments to the program; Node needs the script first. */
 function thisProgram(): { exec: string; args: string[]; execArgv: string[] } {
   const [exec = "", ...args] = process.argv.slice(isSea() ? 2 : 1);
   return { exec, args, execArgv: isSea() ? [] : process.execArgv };

@@ -1,18 +1,18 @@
 /**
- * What the server counts, as plain values that travel between processes and add up, and their Prometheus text.
+ * The server's counters, as plain values that processes exchange and sum, and their Prometheus text.
  * See the Prometheus exposition format, version 0.0.4.
  */
 import type { Release } from "../../store/types.ts";
 
 /** Counts of one process since its start, or the sum of several. */
 export interface Counters {
-  /** Answers by `route status`, such as `rpms 200`. */
+  /** Responses by `route status`, such as `rpms 200`. */
   responses: Record<string, number>;
   /** Bytes of bodies sent, by route. */
   bytes: Record<string, number>;
-  /** Connections open now. */
+  /** Open connections. */
   connections: number;
-  /** Answers that failed on this side. */
+  /** Responses that failed on this side. */
   faults: number;
   /** Resident memory of each process, in bytes, by its process id. */
   memory: Record<string, number>;
@@ -20,7 +20,9 @@ export interface Counters {
 
 const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "v2", "keys", "config"]);
 
-/** Names the class of a path: the kind of content, `page` for `/`, `meta` for the server's own paths, else `other`. */
+/**
+ * Returns the class of a path: the kind of content, `page` for `/`, `meta` for the server's own paths, else `other`.
+ */
 export function routeOf(path: string): string {
   if (path === "/") return "page";
   const end = path.indexOf("/", 1);
@@ -30,19 +32,19 @@ export function routeOf(path: string): string {
   return first === "healthz" || first === "metrics" || first === "index.json" || first === "ca.crt" ? "meta" : "other";
 }
 
-/** Counters that start at nothing. */
+/** Zeroed counters. */
 export function emptyCounters(): Counters {
   return { responses: {}, bytes: {}, connections: 0, faults: 0, memory: {} };
 }
 
-/** Counts one finished answer. */
+/** Counts one finished response. */
 export function countResponse(counters: Counters, route: string, status: number, bytes: number): void {
   const key = `${route} ${status}`;
   counters.responses[key] = (counters.responses[key] ?? 0) + 1;
   counters.bytes[route] = (counters.bytes[route] ?? 0) + bytes;
 }
 
-/** Adds up the counters of several processes. */
+/** Sums the counters of several processes. */
 export function sumCounters(all: readonly Counters[]): Counters {
   const sum = emptyCounters();
   for (const counters of all) {

@@ -1,5 +1,5 @@
 /**
- * What the first process of a server and its workers say to each other over Node's process channel. Plain values only.
+ * Messages between the first process of a server and its workers over Node's process channel. Plain values only.
  */
 import type { ErrorCode } from "../../errors.ts";
 import type { TlsMaterial } from "../http/listener.ts";
@@ -12,7 +12,7 @@ export type ToWorker =
   | { kind: "tls"; tls: TlsMaterial }
   /** Send your counters. */
   | { kind: "count"; id: number }
-  /** The counters of all, as asked for with "sum". */
+  /** The total counters, as requested with "sum". */
   | { kind: "summed"; id: number; counters: Counters }
   | { kind: "stop"; graceMs: number };
 
@@ -21,11 +21,11 @@ export type FromWorker =
   | { kind: "ready" }
   | { kind: "failed"; code: ErrorCode; message: string; hint: string | undefined }
   | { kind: "counted"; id: number; counters: Counters }
-  /** Give me the counters of all; here are mine. */
+  /** Requests the total counters; contains this worker's. */
   | { kind: "sum"; id: number; counters: Counters }
   | { kind: "report"; message: string };
 
-/** Sends to a process that may be ending: what it does not get any more, it does not need. */
+/** Sends to a process that may be ending: a lost message is not needed any more. */
 export function sendMessage(
   target: { send?: ((message: ToWorker | FromWorker, callback: (error: Error | null) => void) => boolean) | undefined },
   message: ToWorker | FromWorker,

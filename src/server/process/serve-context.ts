@@ -1,5 +1,5 @@
 /**
- * What handlers may ask of the server, over one store: the current tree, looked up anew at most once a second, and the
+ * The handlers' interface to the server and its store: the current tree, refreshed at most once a second, and the
  * address by which a client knows this server.
  */
 import type { IncomingMessage } from "node:http";
@@ -13,20 +13,23 @@ import { UsableReleases } from "./usable.ts";
 
 const LOOK_AGAIN_MS = 1000;
 
-/** What a context is made of. */
+/** Options of a context. */
 interface ServeContextOptions {
   store: StoreReader;
-  /** The base URL to tell clients, whatever they asked for. */
+  /** The base URL announced to clients, regardless of the request. */
   url?: string | undefined;
   caCertificate?: string | undefined;
-  /** Called when the store cannot be read; the last good tree stays in use. */
+  /** Called when the store is unreadable; the last good tree stays in use. */
   onStoreFault?: ((error: unknown) => void) | undefined;
 }
 
-/** Makes the context of a server. Reads the store once before it resolves, so that a broken one is noticed at the start. */
+/**
+ * Creates the context of a server. Reads the store once before it resolves, so that a broken one is detected at the
+ * start.
+ */
 export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
   const { store, url, caCertificate } = options;
-  /** What could not be read the last time, so that each fault is told once. */
+  /** The last faults, so that each is reported once. */
   let told = new Set<string>();
   const toldOfView = new Set<string>();
   const tellFaults = (more: readonly Error[]) => {

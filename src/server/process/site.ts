@@ -1,6 +1,6 @@
 /**
- * Everything that one process serves: the listeners over one store, with their handlers, counters and access log.
- * A site knows nothing of other processes; cluster.ts runs several.
+ * Everything that one process serves: the listeners of one store, with their handlers, counters and access log. A site
+ * is independent of other processes; cluster.ts runs several.
  */
 import type { RequestListener } from "node:http";
 import { plural } from "../../io/format.ts";
@@ -22,13 +22,13 @@ import { createServeContext } from "./serve-context.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
 
-/** What a site is made of: plain values, so that they can be handed to another process. */
+/** Settings of a site: plain values, so that they can be passed to another process. */
 export interface SiteSettings {
   /** The store's directory. */
   store: string;
   listen: ListenAddress;
   tls?: TlsMaterial;
-  /** A second listener without TLS that has only what clients need before they trust the first. */
+  /** A second listener without TLS, with only what clients need before they trust the first. */
   listenHttp?: ListenAddress;
   /** Set when other processes listen on the same ports. */
   sharePorts?: PortSharing;
@@ -39,23 +39,23 @@ export interface SiteSettings {
   htpasswd?: string;
 }
 
-/** What a site asks of whoever runs it. */
+/** Callbacks of a site to its host. */
 interface SiteHost {
   /** Opens the store at a directory for reading. */
   openStore(dir: string): Promise<StoreReader>;
-  /** The counters of all processes that serve the same site, given this one's. */
+  /** The total counters of all processes of the site, given this one's. */
   collect(own: Counters): Promise<Counters>;
-  /** Takes a message for the operator: faults on this side. */
+  /** Reports a server-side fault to the operator. */
   report(message: string): void;
 }
 
-/** A site that is answering. */
+/** A running site. */
 export interface Site {
   /** The main listener, then the plain one. */
   readonly listeners: readonly Listener[];
   counters(): Counters;
   setTls(tls: TlsMaterial): void;
-  /** Stops accepting, lets running answers finish within `graceMs`, and closes the log. */
+  /** Stops accepting, lets running responses finish within `graceMs`, and closes the log. */
   close(graceMs: number): Promise<void>;
 }
 
@@ -69,7 +69,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   };
   const reportUsers = (error: unknown): void => {
     counts.faults++;
-    host.report(`${error instanceof Error ? error.message : String(error)}; the users that were read before stay`);
+    host.report(`${error instanceof Error ? error.message : String(error)}; the previous users stay valid`);
   };
   const context = await createServeContext({
     store: await host.openStore(settings.store),
@@ -133,13 +133,13 @@ function createObserver(counts: Counters, log: AccessLog | undefined): Observer 
       log?.write(request, client, started, bytes);
     });
   };
-  // A log line needs the end of the answer, which the short way does not wait for.
+  // A log line needs the end of the response, which the fast path does not wait for.
   return log === undefined
     ? { begin, hot: (url, bytes) => countResponse(counts, routeOf(url), 200, bytes) }
     : { begin };
 }
 
-/** For handlers that end a response themselves: what they said it is, once it went out whole. */
+/** For handlers that end a response themselves: the announced size, once it was sent completely. */
 function declaredLength(res: Parameters<RequestListener>[1]): number {
   return res.writableFinished ? Number(res.getHeader("content-length") ?? 0) : 0;
 }

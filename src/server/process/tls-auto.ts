@@ -1,6 +1,6 @@
 /**
- * `--tls auto`: a CA made once and kept outside the store, and a server certificate with every name and address of this
- * host, made anew when these change or its time runs out. `--tls CERT,KEY`: the operator's own files.
+ * `--tls auto`: a CA created once and stored outside the store, and a server certificate with every name and address of
+ * this host, renewed when these change or it expires. `--tls CERT,KEY`: the operator's own files.
  */
 import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
@@ -17,17 +17,17 @@ import type { KeyAndCertificate } from "./certificates.ts";
 
 const RENEW_BEFORE_MS = 30 * 24 * 60 * 60 * 1000;
 
-/** Returns where the CA lives when nobody says otherwise: the user's state directory. */
+/** Returns the default directory of the CA: the user's state directory. */
 export function defaultTlsDir(): string {
   return join(process.env.XDG_STATE_HOME || join(homedir(), ".local/state"), "airferry", "tls");
 }
 
 /**
- * Returns key material for this host out of `dir`, making there what is missing, has other names or ends within 30 days.
- * `extraNames` are further DNS names or IP addresses, such as the host of `--url`. The CA, once made, is kept for good:
- * clients trust it. `ca.key` and `server.key` have mode 0600.
- * @throws {AirferryError} ERR_IO when the directory cannot be used; ERR_KEY_EXPOSED when others can read or change a key or the
- *   directory; ERR_KEY_INVALID when its CA is damaged or expired
+ * Returns key material for this host from `dir`, creating what is missing, has other names or expires within 30 days.
+ * `extraNames` are further DNS names or IP addresses, such as the host of `--url`. The CA is never replaced: clients
+ * trust it. `ca.key` and `server.key` have mode 0600.
+ * @throws {AirferryError} ERR_IO when the directory is unusable; ERR_KEY_EXPOSED when others can read or change a key
+ *   or the directory; ERR_KEY_INVALID when its CA is damaged or expired
  */
 export async function prepareTlsAuto(dir: string, extraNames: readonly string[]): Promise<TlsMaterial> {
   const names = await certificateNames(extraNames);
@@ -39,7 +39,7 @@ export async function prepareTlsAuto(dir: string, extraNames: readonly string[])
     return { key: server.key, cert: server.cert, ca: ca.cert, ticketKeys: newTicketKeys() };
   } catch (cause) {
     if (cause instanceof AirferryError && cause.code !== "ERR_IO") throw cause;
-    throw new AirferryError("ERR_IO", `cannot keep certificates in "${dir}": ${(cause as Error).message}`, {
+    throw new AirferryError("ERR_IO", `cannot store certificates in "${dir}": ${(cause as Error).message}`, {
       hint: "give a directory that is writable with --tls-dir",
       path: dir,
       cause,
@@ -47,12 +47,12 @@ export async function prepareTlsAuto(dir: string, extraNames: readonly string[])
   }
 }
 
-/** Whoever can change the folder can put another CA there, which clients would be told to trust. */
+/** Anyone who can change the folder could replace the CA that clients are told to trust. */
 async function refuseOpenFolder(dir: string): Promise<void> {
   if (process.platform === "win32" || ((await stat(dir)).mode & 0o002) === 0) return;
   throw new AirferryError(
     "ERR_KEY_EXPOSED",
-    `cannot keep certificates in "${dir}": everybody on this machine can change it`,
+    `cannot store certificates in "${dir}": everybody on this machine can change it`,
     {
       path: dir,
       hint: `${chmodHint(dir)}, or give another directory with --tls-dir`,
@@ -83,7 +83,7 @@ export async function readTlsFiles(certFile: string, keyFile: string): Promise<T
   if (!matches) {
     throw new AirferryError(
       "ERR_KEY_INVALID",
-      `cannot use certificate "${certFile}": the key in "${keyFile}" is of another certificate`,
+      `cannot use certificate "${certFile}": the key in "${keyFile}" belongs to another certificate`,
       {
         hint: "the server's own certificate must come first in the file",
         path: keyFile,
@@ -99,7 +99,7 @@ export function fingerprintOf(certificate: string): string {
   return new X509Certificate(certificate).fingerprint256;
 }
 
-/** 48 bytes as `ticketKeys` takes them, base64. */
+/** 48 bytes as `ticketKeys` expects them, base64. */
 function newTicketKeys(): string {
   return randomBytes(48).toString("base64");
 }
@@ -120,9 +120,9 @@ async function loadOrMakeCa(dir: string): Promise<KeyAndCertificate> {
   const certificate = new X509Certificate(ca.cert);
   const damaged = !certificate.ca || !certificate.checkPrivateKey(createPrivateKey(ca.key));
   if (damaged || certificate.validToDate.getTime() < Date.now() + RENEW_BEFORE_MS) {
-    const fault = damaged ? "key and certificate do not belong together" : `it ends ${certificate.validTo}`;
+    const fault = damaged ? "key and certificate do not match" : `it expires ${certificate.validTo}`;
     throw new AirferryError("ERR_KEY_INVALID", `cannot use the CA in "${dir}": ${fault}`, {
-      hint: `move ${shellWords([join(dir, "ca.key"), join(dir, "ca.crt")])} away to have a new CA made; clients must then trust the new one`,
+      hint: `move ${shellWords([join(dir, "ca.key"), join(dir, "ca.crt")])} away to create a new CA; clients must then trust the new one`,
       path: join(dir, "ca.crt"),
     });
   }
@@ -170,7 +170,7 @@ async function readPair(dir: string, name: string): Promise<KeyAndCertificate | 
   }
 }
 
-/** The certificate goes last: a pair that was interrupted is seen as missing or as not belonging together. */
+/** The certificate is written last: an interrupted pair is detected as missing or mismatched. */
 async function writePair(dir: string, name: string, { key, cert }: KeyAndCertificate): Promise<void> {
   await writeAtomic(join(dir, `${name}.key`), key, 0o600);
   await writeAtomic(join(dir, `${name}.crt`), cert, 0o644);

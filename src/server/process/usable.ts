@@ -1,6 +1,6 @@
 /**
- * Which releases can be shown at all. What every page, index and rendered file asks of a release is tried once, with that release
- * alone, before it is shown: a fault that nobody foresaw costs one stream and not all of them. docs/design.md, "Threat model".
+ * Decides which releases can be served. Every page, index and rendered file is tried once with each release alone
+ * before it is served: an unforeseen fault affects one stream and not all of them. docs/design.md, "Threat model".
  */
 import { AirferryError } from "../../errors.ts";
 import type { Release } from "../../store/types.ts";
@@ -8,15 +8,15 @@ import { tryPages } from "../pages/try-pages.ts";
 import { RegistryIndex } from "../registry/repositories.ts";
 
 export class UsableReleases {
-  /** What the releases are that were tried, and why some cannot be shown. */
+  /** The tried releases, and why some cannot be served. */
   #tried = new Map<Release, AirferryError | undefined>();
 
-  /** Faults of the releases that the last {@link UsableReleases.among} left out. */
+  /** Faults of the releases that the last {@link UsableReleases.among} excluded. */
   get faults(): AirferryError[] {
     return [...this.#tried.values()].filter((it) => it !== undefined);
   }
 
-  /** Those of the current releases that can be shown; the very same list where all of them can. */
+  /** The servable current releases; the same list object if all are. */
   async among(releases: readonly Release[]): Promise<readonly Release[]> {
     const tried = new Map<Release, AirferryError | undefined>();
     for (const it of releases) tried.set(it, this.#tried.has(it) ? this.#tried.get(it) : await faultOf(it));

@@ -1,5 +1,5 @@
 /**
- * One worker process of a server: waits to be told what to serve, serves it, and ends when told to. See cluster.ts.
+ * One worker process of a server: waits for its settings, serves, and ends on request. See cluster.ts.
  */
 import cluster from "node:cluster";
 import { AirferryError } from "../../errors.ts";
@@ -11,7 +11,9 @@ import { type Site, startSite } from "./site.ts";
 const COUNT_INTERVAL_MS = 2000;
 const SUM_TIMEOUT_MS = 1000;
 
-/** Serves as the first process says. Resolves when this process has stopped serving and has nothing left to do. */
+/**
+ * Serves under control of the first process. Resolves when this process has stopped serving and has nothing left to do.
+ */
 export async function runWorker(openStore: (dir: string) => Promise<StoreReader>): Promise<void> {
   // A Ctrl-C reaches the whole process group, but the first process decides when workers stop.
   process.on("SIGINT", ignore);
@@ -42,7 +44,7 @@ export async function runWorker(openStore: (dir: string) => Promise<StoreReader>
       });
       sendMessage(process, { kind: "ready" });
       const { counters } = site;
-      // What this process has counted must outlive it.
+      // This process's counters must outlive it.
       setInterval(
         () => sendMessage(process, { kind: "counted", id: 0, counters: counters() }),
         COUNT_INTERVAL_MS,
@@ -60,12 +62,12 @@ export async function runWorker(openStore: (dir: string) => Promise<StoreReader>
 
 function ignore(): void {}
 
-/** Requests for the counters of all processes that wait for their answer. */
+/** Pending requests for the total counters. */
 class SumRequests {
   #last = 0;
   readonly #waiting = new Map<number, (counters: Counters) => void>();
 
-  /** Asks the first process; a slow one gets this process's own counters as the answer. */
+  /** Asks the first process; if it is slow, returns this process's own counters. */
   ask(own: Counters): Promise<Counters> {
     this.#last++;
     const id = this.#last;

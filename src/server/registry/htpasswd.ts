@@ -1,5 +1,6 @@
 /**
- * Optional basic authentication of the registry: an htpasswd file with bcrypt, as `htpasswd -B` writes it. See RFC 7617.
+ * Optional basic authentication of the registry: an htpasswd file with bcrypt, as `htpasswd -B` writes it. See RFC
+ * 7617.
  */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
@@ -12,14 +13,14 @@ import { shellWord } from "../../io/shell.ts";
 import type { Mount } from "../http/context.ts";
 import { sendError } from "./registry-responses.ts";
 
-/** As much as htpasswd takes: some seconds. */
+/** htpasswd's maximum: some seconds. */
 const MAX_COST = 17;
 /** Fifteen thousand users. */
 const MAX_HTPASSWD_BYTES = 1024 * 1024;
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
 /** Logins are remembered by digest, since bcrypt is slow on purpose and clients send theirs with every request. */
 const MAX_REMEMBERED = 1000;
-/** bcrypt keeps this thread from serving anybody: new logins are looked at one by one, with time for others between. */
+/** bcrypt blocks this thread: new logins are checked one by one, with time for other work between. */
 const PAUSE_MS = 100;
 const MAX_WAITING = 50;
 const LOOK_AGAIN_MS = 1000;
@@ -28,7 +29,7 @@ function costOf(digest: string): number {
   return Number(BCRYPT.exec(digest)?.[1]);
 }
 
-/** A digest of the given cost that is nobody's. */
+/** A digest of the given cost that matches no password. */
 function decoyDigest(cost: number): string {
   return `$2b$${String(cost).padStart(2, "0")}$${"N".repeat(21)}u${"N".repeat(30)}u`;
 }
@@ -36,11 +37,11 @@ function decoyDigest(cost: number): string {
 /** Users of the registry and the digests of their passwords. */
 export class Htpasswd {
   readonly #users: ReadonlyMap<string, string>;
-  /** Whether a login was good, by its digest. */
+  /** Known results of logins, by digest. */
   readonly #known = new Map<string, boolean>();
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
-  /** The highest cost in the file: every look takes as long as one of it, whoever is asked for. */
+  /** The highest cost in the file: every check takes that long, whichever user is checked. */
   readonly #cost: number;
 
   constructor(users: ReadonlyMap<string, string>) {
@@ -50,7 +51,7 @@ export class Htpasswd {
 
   /**
    * Parses `user:bcrypt` lines; empty lines and comments are ignored.
-   * @throws {AirferryError} ERR_USAGE for other kinds of digests, and where there is no user at all
+   * @throws {AirferryError} ERR_USAGE for other kinds of digests, and without any user
    */
   static parse(text: string, file: string): Htpasswd {
     const users = new Map<string, string>();
@@ -58,7 +59,7 @@ export class Htpasswd {
       throw new AirferryError(
         "ERR_USAGE",
         `cannot read passwords from "${file}": too large: expected at most ${MAX_HTPASSWD_BYTES} bytes, got ${text.length}`,
-        { path: file, hint: `make it anew with: htpasswd -Bc ${shellWord(file)} USER` },
+        { path: file, hint: `create it again with: htpasswd -Bc ${shellWord(file)} USER` },
       );
     }
     for (const [index, raw] of text.split(/\r?\n/).entries()) {
@@ -79,7 +80,7 @@ export class Htpasswd {
       users.set(line.slice(0, colon), digest);
     }
     if (users.size === 0) {
-      throw new AirferryError("ERR_USAGE", `cannot read passwords from "${file}": there is no user in it`, {
+      throw new AirferryError("ERR_USAGE", `cannot read passwords from "${file}": it has no user`, {
         path: file,
         hint: `add one with: htpasswd -B ${shellWord(file)} USER`,
       });
@@ -87,9 +88,11 @@ export class Htpasswd {
     return new Htpasswd(users);
   }
 
-  /** Reads an htpasswd file. @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND; ERR_KEY_EXPOSED when others can change it */
+  /**
+   * Reads an htpasswd file. @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND; ERR_KEY_EXPOSED when others can change it
+   */
   static async read(file: string): Promise<Htpasswd> {
-    // Digests may be read; htpasswd itself writes the file so.
+    // Digests may be readable; htpasswd itself writes the file like that.
     if ((await exposureOf(file)) === "change") throw exposed(file, "the passwords", "change");
     const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
       throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${systemFault(cause)}`, {
@@ -101,12 +104,12 @@ export class Htpasswd {
     return Htpasswd.parse(text, file);
   }
 
-  /** Tells whether an Authorization header is that of a user; `busy` when too many new ones are being looked at. */
+  /** Returns whether an Authorization header belongs to a user; `busy` when too many new ones are being checked. */
   async admits(authorization: string | undefined): Promise<boolean | "busy"> {
     const encoded = /^basic +([A-Za-z0-9+/=_-]+)$/i.exec(authorization ?? "")?.[1];
     if (encoded === undefined) return false;
     const text = Buffer.from(encoded, "base64").toString("utf8");
-    // An empty password is nobody's, whatever digest a script has made of a variable that was not set.
+    // An empty password is never valid, even if a script hashed an unset variable.
     if (!/:./s.test(text)) return false;
     const name = createHash("sha256").update(text).digest("hex");
     const known = this.#known.get(name);
@@ -123,8 +126,8 @@ export class Htpasswd {
     const password = text.slice(colon + 1);
     const digest = this.#users.get(text.slice(0, colon));
     const isGood = digest !== undefined && (await compare(password, digest));
-    // Work doubles with each step of cost, so the costs from the user's own up to the highest make up what is missing to it;
-    // for nobody the highest alone is all of it.
+    // Work doubles with each step of cost, so running the costs from the user's up to the highest adds the difference;
+    // for an unknown user the highest alone is run.
     const from = digest === undefined ? this.#cost : costOf(digest);
     const to = digest === undefined ? this.#cost + 1 : this.#cost;
     for (let cost = from; cost < to; cost++) await compare(password, decoyDigest(cost));
@@ -134,14 +137,14 @@ export class Htpasswd {
   }
 }
 
-/** The users of a file that may be changed while the server runs. */
+/** The users of a file that may change while the server runs. */
 export class HtpasswdFile {
   readonly #file: string;
   readonly #onFault: (error: unknown) => void;
   #users: Htpasswd;
-  /** How the file looked when the users were read. */
+  /** The file's state when the users were read. */
   #stamp: string;
-  /** How it looked when it was last reported as broken. */
+  /** Its state when it was last reported as broken. */
   #toldStamp: string | undefined;
   #lookedAt = performance.now();
   #looking: Promise<Htpasswd> | undefined;
@@ -155,7 +158,7 @@ export class HtpasswdFile {
 
   /**
    * Reads the file for the first time.
-   * @param onFault called once each time that the file turns out broken or missing; the last good users stay
+   * @param onFault called once each time the file is found broken or missing; the last good users stay valid
    * @throws {AirferryError} as {@link Htpasswd.read}
    */
   static async open(file: string, onFault: (error: unknown) => void): Promise<HtpasswdFile> {
@@ -163,7 +166,7 @@ export class HtpasswdFile {
     return new HtpasswdFile(file, onFault, await Htpasswd.read(file), stamp);
   }
 
-  /** The users as of at most a second ago. Others than before know of no login that was good before. */
+  /** The users as of at most a second ago. New users start without cached logins. */
   async users(): Promise<Htpasswd> {
     if (performance.now() - this.#lookedAt < LOOK_AGAIN_MS) return this.#users;
     this.#looking ??= this.#look();
@@ -171,7 +174,7 @@ export class HtpasswdFile {
   }
 
   async #look(): Promise<Htpasswd> {
-    // Before it is read: what changes meanwhile is seen the next time.
+    // Taken before reading: a concurrent change is detected the next time.
     const stamp = await stampOf(this.#file);
     try {
       if (stamp !== this.#stamp) this.#users = await Htpasswd.read(this.#file);
@@ -193,7 +196,7 @@ async function stampOf(file: string): Promise<string> {
   return stats === undefined ? "" : [stats.ino, stats.size, stats.mtimeMs, stats.ctimeMs].join(" ");
 }
 
-/** The same handler, for users of an htpasswd file alone. */
+/** The same handler, only for users of an htpasswd file. */
 export function withLogin(mount: Mount, htpasswd: HtpasswdFile): Mount {
   return {
     ...mount,

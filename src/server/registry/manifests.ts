@@ -1,6 +1,6 @@
 /**
- * The manifests of one repository, read from the store once: their media types, who refers to whom, and which platform a
- * layer that was not packed belongs to. See OCI distribution-spec v1.1, "Listing Referrers".
+ * The manifests of one repository, read from the store once: their media types, their referrers, and the platform of
+ * each layer that was not packed. See OCI distribution-spec v1.1, "Listing Referrers".
  */
 
 import { readFile } from "node:fs/promises";
@@ -22,14 +22,14 @@ import type { StoreReader } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";
 import type { ImageRepository } from "./repositories.ts";
 
-/** A manifest with the place of its bytes. */
+/** A manifest with the location of its bytes. */
 interface StoredManifest {
   manifest: ImageManifest;
   entry: InventoryEntry;
   digest: OciDigest;
 }
 
-/** What a registry without the referrers API would have under a manifest's fallback tag. */
+/** The fallback tag content of registries without the referrers API. */
 interface FallbackList {
   digest: OciDigest;
   bytes: Buffer;
@@ -37,14 +37,17 @@ interface FallbackList {
 
 export class RegistryManifests {
   readonly #byDigest = new Map<OciDigest, StoredManifest>();
-  /** Those that the store does not have as they were, with the reason. */
+  /** Damaged or missing manifests, with the reason. */
   readonly #faults = new Map<OciDigest, unknown>();
   readonly #referrers = new Map<OciDigest, StoredManifest[]>();
   readonly #platforms = new Map<OciDigest, string>();
   /** By fallback tag, and by the list's own digest. */
   readonly #lists = new Map<string, FallbackList>();
 
-  /** Reads, checks and indexes all manifests of a repository. One that is damaged does not keep the others from being served. */
+  /**
+   * Reads, checks and indexes all manifests of a repository. A damaged one does not prevent the others from being
+   * served.
+   */
   static async read(repository: ImageRepository, view: TreeView, store: StoreReader): Promise<RegistryManifests> {
     const self = new RegistryManifests();
     for (const digest of repository.manifests) {
@@ -70,7 +73,7 @@ export class RegistryManifests {
     if (subject !== undefined) this.#referrers.set(subject, [...(this.#referrers.get(subject) ?? []), stored]);
   }
 
-  /** @throws what kept a manifest of the repository from being read: ERR_STORE_INVALID, or the system's error */
+  /** @throws why a manifest of the repository is unreadable: ERR_STORE_INVALID, or the system's error */
   get(digest: OciDigest): StoredManifest | undefined {
     if (this.#faults.has(digest)) throw this.#faults.get(digest);
     return this.#byDigest.get(digest);
@@ -81,7 +84,7 @@ export class RegistryManifests {
     return this.#lists.get(reference);
   }
 
-  /** Descriptors of everything that is about a digest. */
+  /** Descriptors of everything that refers to a digest. */
   referrers(digest: OciDigest, artifactType?: string): object[] {
     const all = (this.#referrers.get(digest) ?? []).map((it) =>
       referrerDescriptor(it.manifest, it.digest, it.entry.size),
@@ -91,7 +94,7 @@ export class RegistryManifests {
       : all.filter((it) => (it as { artifactType?: string }).artifactType === artifactType);
   }
 
-  /** The platform whose layer or manifest this is, by the indexes of the repository. */
+  /** The platform of a layer or manifest, from the indexes of the repository. */
   platformOf(digest: OciDigest): string | undefined {
     return this.#platforms.get(digest);
   }
@@ -108,7 +111,7 @@ export class RegistryManifests {
     for (const it of children) {
       if (it.platform !== undefined && attestedDigest(it) === undefined) note(it.digest, formatPlatform(it.platform));
     }
-    // BuildKit calls the platform of its attestations unknown; it is that of what they attest.
+    // BuildKit's attestations have platform `unknown`; the real one is that of their subject.
     for (const it of children) {
       const attested = attestedDigest(it);
       if (attested !== undefined) note(it.digest, this.#platforms.get(attested as OciDigest));

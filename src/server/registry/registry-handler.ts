@@ -1,6 +1,7 @@
 /**
- * `/v2/…`: a read-only registry over the packed images. Manifests and blobs go out byte for byte under their stored media
- * types; nothing is converted, negotiated or proxied. See OCI distribution-spec v1.1, "Pull" and "Content Discovery".
+ * `/v2/…`: a read-only registry over the packed images. Manifests and blobs are sent byte for byte with their stored
+ * media types; nothing is converted, negotiated or proxied. See OCI distribution-spec v1.1, "Pull" and "Content
+ * Discovery".
  */
 import { OCI_INDEX } from "../../oci/media-types.ts";
 import { blobPath, isDigestTag, isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
@@ -23,13 +24,13 @@ interface Registry {
   manifests: Map<string, Promise<RegistryManifests>>;
 }
 
-/** Makes the handlers of `/v2` and `/ns`. They answer every method, so that writes get a refusal that clients can read. */
+/** Creates the handlers of `/v2` and `/ns`. They answer every method, so that writes get a readable refusal. */
 export function registryMounts(): Mount[] {
-  // One index for each view and stream; old views are collected with what was made for them.
+  // One index for each view and stream; old views are garbage-collected with their indexes.
   const nothing: Registry = { index: new RegistryIndex([]), manifests: new Map() };
   const registries = new WeakMap<TreeView, Map<string, Registry>>();
   const registryOf = (view: TreeView, stream: string | undefined): Registry => {
-    // Any name can be asked for: only those of streams are worth an index.
+    // Any name can be requested: only streams get an index.
     if (stream !== undefined && !view.releases.some((it) => it.stream === stream)) return nothing;
     const byStream = registries.get(view) ?? new Map<string, Registry>();
     registries.set(view, byStream);
@@ -65,14 +66,14 @@ export function registryMounts(): Mount[] {
   ];
 }
 
-/** The registry that a client believes to be talking to; undefined when that is this very server. */
+/** The registry that a client believes it is using; undefined if that is this server. */
 function namespaceOf({ req, query }: ServerRequest, context: ServeContext): string | undefined {
   const ns = query.get("ns")?.toLowerCase();
   const own = [authorityOf(req), new URL(context.baseUrl(req)).host];
   return ns === undefined || ns === "" || own.includes(ns) ? undefined : ns;
 }
 
-/** One request and all it is answered from. */
+/** One request with everything needed to answer it. */
 class RegistryRequest {
   readonly #request: ServerRequest;
   readonly #context: ServeContext;
@@ -117,7 +118,7 @@ class RegistryRequest {
     }
     const found = this.#registry.index.find(name, this.#ns);
     if ("candidates" in found) {
-      // The specification wants an empty list rather than an error for what nobody refers to.
+      // The specification requires an empty list rather than an error without referrers.
       if (kind === "referrers") return this.#sendReferrers([], undefined);
       return this.#unknownName(name, found.candidates);
     }
@@ -143,7 +144,7 @@ class RegistryRequest {
     if (reading === undefined) {
       reading = RegistryManifests.read(repository, this.#view, this.#context.store);
       manifests.set(repository.name, reading);
-      // A store that could not be read is tried again with the next request.
+      // An unreadable store is retried with the next request.
       reading.catch(() => manifests.delete(repository.name));
     }
     return reading;
@@ -220,7 +221,7 @@ class RegistryRequest {
     const next = new URLSearchParams({ n: String(n), last: page.at(-1) ?? "" });
     const ns = query.get("ns");
     if (ns !== null) next.set("ns", ns);
-    // Where this page was asked for, whatever mount or stream that was.
+    // The URL of this page, for any mount or stream.
     const path = (req.url ?? "").split("?", 1)[0];
     sendJson(this.#request, 200, "application/json", body(page), more ? { Link: `<${path}?${next}>; rel="next"` } : {});
   }
@@ -229,8 +230,8 @@ class RegistryRequest {
     const from = this.#ns === undefined ? "" : ` of ${this.#ns}`;
     const message =
       candidates.length > 1
-        ? `"${name}" is packed from several registries: ask for ${candidates.join(" or ")}`
-        : `"${name}"${from} was not packed; see /v2/_catalog for what was`;
+        ? `"${name}" is packed from several registries: request ${candidates.join(" or ")}`
+        : `"${name}"${from} was not packed; /v2/_catalog lists what was`;
     this.#fail(404, "NAME_UNKNOWN", message);
   }
 

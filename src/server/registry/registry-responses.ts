@@ -1,13 +1,13 @@
 /**
- * How the registry speaks: JSON under exact media types, errors in the specification's form. Raw headers, since any `charset`
- * would make clients take a manifest for something else. See OCI distribution-spec v1.1, "Error Codes".
+ * Registry responses: JSON under exact media types, errors in the specification's form. Raw headers, since any
+ * `charset` would make clients reject a manifest. See OCI distribution-spec v1.1, "Error Codes".
  */
 import { AirferryError } from "../../errors.ts";
 import { printableJson } from "../../io/printable.ts";
 import type { ServerRequest } from "../http/context.ts";
 import { sendGenerated } from "../http/text-responses.ts";
 
-/** Error codes of the specification, and what its older relatives add. */
+/** Error codes of the specification, and of its predecessors. */
 export type WireCode =
   | "BLOB_UNKNOWN"
   | "DIGEST_INVALID"
@@ -20,7 +20,7 @@ export type WireCode =
   | "UNKNOWN"
   | "UNSUPPORTED";
 
-/** Goes with every answer: older clients look for it. */
+/** Sent with every response: older clients check it. */
 export const API_HEADERS = { "Docker-Distribution-Api-Version": "registry/2.0" };
 
 /** Answers with a JSON document. */
@@ -45,13 +45,13 @@ export function sendError(
   sendJson(request, status, "application/json", { errors: [{ code, message, detail: null }] }, headers);
 }
 
-/** Answers for a handler that threw: the store's fault, in the same form. */
+/** Responds for a handler that threw: a fault of the store, in the same form. */
 export function sendFault(request: ServerRequest, error: unknown): void {
   const words = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
   sendError(request, 500, "UNKNOWN", `${words}; the server's log says more`);
 }
 
-/** Answers whatever is no GET or HEAD: 405, in words that a person who pushes gets to read. */
+/** Answers anything but GET and HEAD with 405, with a message that clients show when pushing. */
 export function refuseWrite(request: ServerRequest): void {
   sendError(
     request,

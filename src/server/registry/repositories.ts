@@ -1,6 +1,6 @@
 /**
- * Which images the current releases have, by the names that clients may use for them: host-qualified, by `?ns=`, or bare
- * where only one is meant. Made once for each view. See docs/serve.md, "Registry".
+ * Which images the current releases have, by the names that clients may use for them: host-qualified, by `?ns=`, or
+ * bare if unambiguous. Computed once for each view. See docs/serve.md, "Registry".
  */
 import type { CatalogImage } from "../../bundle/inventory-types.ts";
 import type { OciDigest } from "../../oci/oci-digest.ts";
@@ -13,11 +13,11 @@ export interface ImageRepository {
   readonly name: string;
   /** Tags of images, sorted; legacy signature tags too. */
   readonly tags: ReadonlyMap<string, OciDigest>;
-  /** Manifests that are reachable by digest. */
+  /** Manifests reachable by digest. */
   readonly manifests: ReadonlySet<OciDigest>;
-  /** Media types as they were announced upstream, of the images themselves. */
+  /** The images' media types, as announced upstream. */
   readonly mediaTypes: ReadonlyMap<OciDigest, string>;
-  /** Whether some image here lacks layers of platforms that were not packed. */
+  /** Whether an image lacks layers of platforms that were not packed. */
   readonly sparse: boolean;
 }
 
@@ -28,7 +28,7 @@ export class RegistryIndex {
 
   constructor(releases: readonly Release[]) {
     const building = new Map<string, Building>();
-    // Where two streams have a tag, the release that came last wins.
+    // If two streams have a tag, the latest release wins.
     const ordered = [...releases].sort((a, b) =>
       a.importedAt < b.importedAt ? -1 : a.importedAt > b.importedAt ? 1 : 0,
     );
@@ -48,13 +48,13 @@ export class RegistryIndex {
   }
 
   /**
-   * Finds a repository by what a client calls it. `ns` is the registry that the client believes to be talking to; with it
-   * a bare name means that registry and no other.
+   * Finds a repository by the client's name for it. `ns` is the registry that the client believes it is using; with it
+   * a bare name means only that registry.
    */
   find(name: string, ns: string | undefined): { repository: ImageRepository } | { candidates: string[] } {
     const found = this.#lookUp(name, ns);
     if ("repository" in found || found.candidates.length > 0) return found;
-    // kubeadm asks for coredns/coredns or for coredns, by whether its registry is the default one.
+    // kubeadm requests coredns/coredns or coredns, depending on whether its registry is the default one.
     const other = /(?:^|\/)coredns\/coredns$/.test(name)
       ? name.slice(0, -"/coredns".length)
       : /(?:^|\/)coredns$/.test(name)
@@ -71,7 +71,7 @@ export class RegistryIndex {
     const bare = [...(this.#byPath.get(name) ?? [])];
     const library = this.#ofHost("docker.io", name);
     if (library !== undefined) {
-      // `library/x` is how docker itself asks its mirrors, without saying for whom.
+      // docker requests `library/x` from its mirrors, without naming the registry.
       if (name.startsWith("library/")) return { repository: library };
       if (!bare.includes(library.name)) bare.push(library.name);
     }
@@ -79,7 +79,7 @@ export class RegistryIndex {
     return { repository: this.#repositories.get(bare[0] as string) as ImageRepository };
   }
 
-  /** A name that starts with a source host, whatever `ns` says: mirrors are configured like this too. */
+  /** A name that starts with a source host, regardless of `ns`: some mirrors are configured like this. */
   #qualified(name: string): ImageRepository | undefined {
     const slash = name.indexOf("/");
     return slash === -1 ? undefined : this.#ofHost(canonicalHost(name.slice(0, slash)), name.slice(slash + 1));

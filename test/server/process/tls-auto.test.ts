@@ -104,7 +104,7 @@ t.test("--tls CERT,KEY", async (t) => {
     await file("o.key", ca.key),
   ];
   t.equal((await readTlsFiles(cert, key)).ca, undefined);
-  await t.rejects(readTlsFiles(cert, otherKey), { code: "ERR_KEY_INVALID", message: /of another certificate/ });
+  await t.rejects(readTlsFiles(cert, otherKey), { code: "ERR_KEY_INVALID", message: /belongs to another certificate/ });
   await t.rejects(readTlsFiles(key, cert), { code: "ERR_KEY_INVALID" });
   await t.rejects(readTlsFiles(join(dir, "none"), key), { code: "ERR_KEY_INVALID" });
   await t.rejects(startServer(t, [], { tls: "yes" }), { code: "ERR_USAGE" });

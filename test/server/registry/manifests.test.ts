@@ -352,8 +352,8 @@ t.test("users come and go while the server runs", async (t) => {
   t.same([await status("old"), await status("new")], [401, 200], "logins are not remembered from before");
 
   for (const [fault, damage] of [
-    [/line 2 is not user:bcrypt; the users that were read before stay$/, () => writeFileSync(htpasswd, "#\nnew:x\n")],
-    [/htpasswd": there is no user in it; /, () => writeFileSync(htpasswd, "")],
+    [/line 2 is not user:bcrypt; the previous users stay valid$/, () => writeFileSync(htpasswd, "#\nnew:x\n")],
+    [/htpasswd": it has no user; /, () => writeFileSync(htpasswd, "")],
     [/htpasswd": no such file or folder; /, () => rmSync(htpasswd)],
   ] as const) {
     damage();
