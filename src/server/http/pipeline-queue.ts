@@ -28,7 +28,7 @@ export function queuePipelined(answer: RequestListener): RequestListener {
     waiting.set(socket, before + 1);
     res.once("socket", () => {
       waiting.set(socket, (waiting.get(socket) ?? bug("an answer that nobody counted")) - 1);
-      // Not from within Node's own bookkeeping, which would end an answer twice that is complete at once.
+      // Not from within Node's own bookkeeping, which would end an immediately complete response twice.
       process.nextTick(answer, req, res);
     });
   };

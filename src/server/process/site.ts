@@ -91,7 +91,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
   const main = createRouter([...pages.main, ...guarded, healthz, metrics], context, resources, observer, reportFault);
-  // What the main listener remembers by URL is not for this one, which has fewer paths.
+  // The main listener's cache by URL does not apply to this one, which has fewer paths.
   const plainMounts = [...pages.plain, healthz];
   const plain = createRouter(plainMounts, context, resources, { begin: observer.begin }, reportFault);
 
