@@ -1,33 +1,24 @@
 /**
- * Step 3 of a pack: fills a bundle's work folder. Every item gets its bytes once, from the nearest source (an earlier
- * bundle, an interrupted one, the download cache, this host, upstream), is hashed as it is written, and counts only
- * when its digest is right. Items that the journal lists as complete are hashed and checked in place like everything
- * else.
+ * Step 3 of a pack: fills a bundle's work folder (open-work.ts). Every item gets its bytes once, from the nearest source
+ * (item-sources.ts), is hashed as it is written, and counts only when its digest is right. Items that the journal lists
+ * as complete are hashed and checked in place like everything else.
  */
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { ItemWriter } from "../bundle/item-writer.ts";
 import type { DoneLine } from "../bundle/journal.ts";
-import { SMALL_BYTES, WorkFolder, workFolderName } from "../bundle/work-folder.ts";
-import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
-import { fetchChecked } from "../fetch/checked.ts";
-import { httpStatusOf } from "../http/failure.ts";
-import { type Digest, type Digests, digestOf } from "../io/digest.ts";
-import { algorithmsIn, isExpected, mismatchOf, sha256In } from "../io/integrity.ts";
-import { mapLimited, throwIfAborted } from "../io/limit.ts";
-import { openBytes } from "../io/open-bytes.ts";
-import { redactUrl } from "../io/redact.ts";
+import { SMALL_BYTES, type WorkFolder } from "../bundle/work-folder.ts";
+import { AirferryError } from "../errors.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
+import { algorithmsIn } from "../io/integrity.ts";
+import { mapLimited } from "../io/limit.ts";
 import { SharedPieces } from "../io/shared-pieces.ts";
-import { shellWord } from "../io/shell.ts";
-import { verifySpace } from "../io/space.ts";
 import type { RandomAccess } from "../io/types.ts";
-import { LockFolder } from "../manifest/lock-folder.ts";
-import type { Codec } from "../sources/archive/inflate.ts";
-import { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import type { ItemFault } from "../sources/types.ts";
+import { tasksOf } from "./fill-order.ts";
+import { checkedDigest, copyInto, hasLockedDigests } from "./item-bytes.ts";
+import { isPackageFault, wrongDigest } from "./item-faults.ts";
+import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
-import { findReusable, type Reusable } from "./reuse.ts";
 
 export interface Filled {
   /** Of every item's bytes. */
@@ -43,33 +34,6 @@ export interface Filled {
 
 /** MiB that may be in flight to the disk and the hashing threads. */
 const MIN_PIECES = 16;
-const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
-
-/** Space for the inventory, signatures and journal besides the volumes. */
-const SMALL_FILES_BYTES = 16 * 1024 * 1024;
-
-/**
- * Opens the folder that a plan is filled into, if there is space for the rest.
- * @throws {AirferryError} ERR_SPACE, ERR_BUSY, ERR_IO
- */
-export async function openWork({ out, pool }: PackJob, plan: Plan): Promise<AsyncDisposable & { folder: WorkFolder }> {
-  const written = await allocatedBytes(join(out, workFolderName(plan)), plan);
-  await verifySpace("pack into", out, {
-    bytes: Math.max(0, plan.streamSize - written) + SMALL_FILES_BYTES,
-    files: plan.volumes.length + 64,
-    largest: Math.max(0, ...plan.volumes.map((volume) => volume.size)),
-  });
-  const folder = await WorkFolder.open(out, plan, pool);
-  return { folder, [Symbol.asyncDispose]: () => folder.close() };
-}
-
-/** Bytes that the volumes of an interrupted pack already occupy on disk. */
-async function allocatedBytes(dir: string, plan: Plan): Promise<number> {
-  let bytes = 0;
-  for (const { name } of plan.volumes)
-    bytes += ((await stat(join(dir, name)).catch(() => undefined))?.blocks ?? 0) * 512;
-  return bytes;
-}
 
 /**
  * Fills the folder, `job.concurrency` items at a time. When it throws, all running work has ended.
@@ -83,14 +47,10 @@ class Filler {
   readonly #job: PackJob;
   readonly #plan: Plan;
   readonly #work: WorkFolder;
-  readonly #kept: LockFolder;
+  readonly #sources: ItemSources;
   readonly #pieces: SharedPieces;
   readonly #digests = new Map<string, Digest>();
   readonly #faults: ItemFault[] = [];
-  readonly #cached: Digest[] = [];
-  readonly #inflated = new InflatedFiles();
-  #reusable: Reusable | undefined;
-  #fetchedBytes = 0;
   #reusedBytes = 0;
   #doneBytes = 0;
   #doneItems = 0;
@@ -102,7 +62,7 @@ class Filler {
     this.#work = work;
     this.#totalBytes = plan.items.reduce((sum, item) => sum + item.size, 0);
     this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * job.concurrency));
-    this.#kept = new LockFolder(job.workspace.paths.kept);
+    this.#sources = new ItemSources(job);
   }
 
   async run(): Promise<Filled> {
@@ -123,29 +83,27 @@ class Filler {
       }
       if (item.integrity !== undefined && !first.has(item.integrity)) first.set(item.integrity, item);
     }
-    this.#reusable = await findReusable(this.#job.out, plan.stream, this.#work, wanted);
+    await this.#sources.findReusable(plan.stream, this.#work, wanted);
     try {
       await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
       if (twins.length > 0) await this.#work.flush();
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
       if (this.#faults.length === 0) await mapLimited(made, concurrency, (index) => this.#make(index));
     } finally {
-      await this.#reusable.close();
-      await this.#inflated[Symbol.asyncDispose]();
+      await this.#sources[Symbol.asyncDispose]();
     }
     return {
       digestAt: (path) => this.#digests.get(path),
       faults: this.#faults,
-      fetchedBytes: this.#fetchedBytes,
+      fetchedBytes: this.#sources.fetchedBytes,
       reusedBytes: this.#reusedBytes,
-      cached: this.#cached,
+      cached: this.#sources.cached,
     };
   }
 
   async #fillInOrder(indexes: readonly number[]): Promise<void> {
     for (const index of indexes) await this.#fill(index);
-    const archive = compressedFile((this.#plan.items[indexes[0] as number] as LaidItem).source);
-    if (archive !== undefined) await this.#inflated.close(archive);
+    await this.#sources.closeArchive(this.#plan.items[indexes[0] as number] as LaidItem);
   }
 
   async #fill(index: number): Promise<void> {
@@ -153,7 +111,7 @@ class Filler {
     if (await this.#takeOver(index, item)) return;
     const writer = await this.#writer(index, item);
     try {
-      const near = await this.#nearBytes(item);
+      const near = await this.#sources.near(item);
       if (near !== undefined) {
         if (writer.position > 0) await writer.restart();
         try {
@@ -161,7 +119,7 @@ class Filler {
         } finally {
           await near.close();
         }
-        const digest = await this.#check(item, writer);
+        const digest = await checkedDigest(item, writer);
         if (digest !== undefined) {
           this.#reusedBytes += item.size;
           await this.#finish(item, writer, digest);
@@ -169,7 +127,7 @@ class Filler {
         }
         await writer.restart();
       }
-      await this.#fillFromSource(item, writer);
+      await this.#sources.fill(item, writer, (digest) => this.#finish(item, writer, digest));
     } catch (error) {
       await writer.suspend();
       if (item.quarantine && isPackageFault(error)) {
@@ -198,7 +156,7 @@ class Filler {
     const done = this.#journaled(item);
     if (done === undefined) return false;
     const digests = await work.hashItem(item, algorithmsIn(item.integrity), pool);
-    if (digests.sha256 !== done.done || !isWanted(item, digests) || !(await this.#passes(item))) {
+    if (digests.sha256 !== done.done || !hasLockedDigests(item, digests) || !(await this.#passes(item))) {
       await work.journal.forget(item.path);
       return false;
     }
@@ -222,87 +180,6 @@ class Filler {
     }
   }
 
-  /** From the locked source; if that fails, from its alternatives. */
-  async #fillFromSource(item: LaidItem, writer: ItemWriter): Promise<void> {
-    const failed: AirferryError[] = [];
-    for (const source of [item.source, ...(item.others ?? [])]) {
-      const earlier = failed.at(-1);
-      if (earlier !== undefined) {
-        this.#job.report(`${earlier.message}; trying another source`);
-        if (writer.position >= item.size) await writer.restart();
-      }
-      try {
-        await this.#fillFrom(source, item, writer);
-        return;
-      } catch (error) {
-        if (!isPlaceFault(error)) throw error;
-        failed.push(error);
-      }
-    }
-    throw all(failed);
-  }
-
-  async #fillFrom(source: LaidItem["source"], item: LaidItem, writer: ItemWriter): Promise<void> {
-    let fault: string;
-    switch (source.from) {
-      case "kept":
-        if (writer.position > 0) await writer.restart();
-        await writer.write(await explained(item, this.#kept.get(source.digest)));
-        fault = "the lock changed";
-        break;
-      case "file":
-        if (writer.position > 0) await writer.restart();
-        await this.#copyFile(item, source, writer);
-        // Until now, the archive's claims about its blobs were trusted.
-        fault = `"${source.file}" ${source.offset === undefined ? "" : "does not match its own index, or "}changed since it was locked`;
-        break;
-      case "url":
-        return this.#fetch(item, source, writer);
-      case "made":
-        throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
-    }
-    const digest = await this.#check(item, writer);
-    if (digest === undefined) throw await this.#wrongDigest(item, writer, `: ${fault}`);
-    await this.#finish(item, writer, digest);
-  }
-
-  /** One GET, and more if its bytes are wrong: see fetchChecked. */
-  async #fetch(
-    item: LaidItem,
-    source: Extract<LaidItem["source"], { from: "url" }>,
-    writer: ItemWriter,
-  ): Promise<void> {
-    const sink = {
-      get position() {
-        return writer.position;
-      },
-      get validator() {
-        return writer.validator;
-      },
-      lend: () => writer.lend(),
-      write: (chunk: Uint8Array) => {
-        this.#fetchedBytes += chunk.length;
-        return writer.write(chunk);
-      },
-      restart: () => writer.restart(),
-      began: (response: Parameters<ItemWriter["began"]>[0]) => writer.began(response),
-    };
-    const { urls, named, auth, etag } = source;
-    const target = { urls, named, size: item.size, integrity: item.integrity, auth, etag };
-    const checked: { digest?: Digest | undefined } = {};
-    const check = async (from: string) => {
-      checked.digest = await this.#check(item, writer);
-      return checked.digest === undefined ? this.#wrongDigest(item, writer, ` from ${from}`) : undefined;
-    };
-    const onAgain = (next: readonly string[]) =>
-      this.#job.report(
-        `fetching ${item.path} once more from ${next.length === 1 ? redactUrl(next[0] ?? "") : `${next.length} places`}: its digest was wrong`,
-      );
-    await explained(item, fetchChecked(this.#job.workspace.fetcher, target, sink, { check, onAgain }));
-    if (checked.digest === undefined) throw await this.#wrongDigest(item, writer, "");
-    await this.#finish(item, writer, checked.digest);
-  }
-
   /** Copies the bytes of an identical item of this bundle instead of fetching them again. */
   async #fillTwin(index: number, first: ReadonlyMap<string, LaidItem>): Promise<void> {
     const work = this.#work;
@@ -313,8 +190,11 @@ class Filler {
     try {
       if (writer.position > 0) await writer.restart();
       await copyInto(work.volumes.range(twin.offset, twin.size), writer);
-      const digest = await this.#check(item, writer);
-      if (digest === undefined) throw await this.#wrongDigest(item, writer, `: copied from "${twin.path}"`);
+      const digest = await checkedDigest(item, writer);
+      if (digest === undefined) {
+        const { file } = this.#job.workspace;
+        throw wrongDigest(item, await writer.digests(), writer.position, `: copied from "${twin.path}"`, file);
+      }
       this.#reusedBytes += item.size;
       await this.#finish(item, writer, digest);
     } catch (error) {
@@ -357,60 +237,6 @@ class Filler {
     }
   }
 
-  /** Local bytes with this digest. They are checked like any others. */
-  async #nearBytes(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
-    if (item.source.from === "kept") return undefined;
-    const digest = sha256In(item.integrity);
-    const cached = digest && (await this.#job.workspace.cache.file(digest));
-    if (cached) {
-      this.#cached.push(digest);
-      return openBytes(cached);
-    }
-    return item.source.from === "url" || compressedFile(item.source) !== undefined
-      ? this.#reusable?.find(item)
-      : undefined;
-  }
-
-  async #copyFile(
-    item: LaidItem,
-    { file, offset, codec }: Extract<LaidItem["source"], { from: "file" }>,
-    writer: ItemWriter,
-  ): Promise<void> {
-    if (codec !== undefined) return this.#inflate(item, file, codec, offset ?? 0, writer);
-    const source = await openBytes(file).catch((cause: NodeJS.ErrnoException) => {
-      throw unreadable(item, file, cause);
-    });
-    try {
-      if (offset === undefined && source.bytes.size !== item.size) {
-        throw new AirferryError(
-          "ERR_UPSTREAM_SIZE",
-          `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
-          { path: file, hint: `if that is intended: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
-        );
-      }
-      await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
-    } finally {
-      await source.close();
-    }
-  }
-
-  /** From a compressed archive: everything before is skipped, and no more is read than the lock requires. */
-  async #inflate(item: LaidItem, file: string, codec: Codec, offset: number, writer: ItemWriter): Promise<void> {
-    const bytes = this.#inflated.take(file, codec, offset, item.size)[Symbol.asyncIterator]();
-    const next = () =>
-      bytes.next().catch((cause: unknown) => {
-        throw cause instanceof AirferryError ? cause : unreadable(item, file, cause as NodeJS.ErrnoException);
-      });
-    try {
-      for (let it = await explained(item, next()); !it.done; it = await explained(item, next())) {
-        throwIfAborted();
-        await writer.write(it.value);
-      }
-    } finally {
-      await bytes.return(undefined);
-    }
-  }
-
   async #writer(index: number, item: LaidItem): Promise<ItemWriter> {
     const work = this.#work;
     const { pool } = this.#job;
@@ -426,29 +252,6 @@ class Filler {
           this.#doneBytes += bytes;
           this.#report(item);
         },
-      },
-    );
-  }
-
-  /** The SHA-256 if every known digest matches; undefined otherwise. */
-  async #check(item: LaidItem, writer: ItemWriter): Promise<Digest | undefined> {
-    const digests = await writer.digests();
-    return writer.position === item.size && isWanted(item, digests) ? digests.sha256 : undefined;
-  }
-
-  async #wrongDigest(item: LaidItem, writer: ItemWriter, where: string): Promise<AirferryError> {
-    const digests = await writer.digests();
-    const known = item.integrity ?? "";
-    // Fewer bytes or more: what has come so far may have any digest.
-    const { expected, actual } = (known && mismatchOf(known, digests)) || { expected: known, actual: digests.sha256 };
-    return new AirferryError(
-      "ERR_UPSTREAM_DIGEST",
-      `${cannotPack(item)}${where}: digest mismatch: expected ${expected} (${item.established}), got ${actual} over ${writer.position} bytes`,
-      {
-        path: item.path,
-        expected,
-        actual,
-        hint: item.about?.hint ?? digestHint(item, actual, this.#job.workspace.file),
       },
     );
   }
@@ -480,128 +283,4 @@ class Filler {
       path: item.path,
     });
   }
-}
-
-/** Whether the bytes match every digest of an item in the lock. */
-function isWanted(item: LaidItem, digests: Digests): boolean {
-  if (item.source.from === "kept" && item.source.digest !== digests.sha256) return false;
-  return item.integrity === undefined || isExpected(item.integrity, digests);
-}
-
-/** A digest in the manifest does not change when locking again: only its author can change it. */
-function digestHint({ established }: LaidItem, got: string, manifest: string): string {
-  return established === "manifest"
-    ? `the digest is in ${manifest}: compare it with what upstream publishes; if upstream has ${got}, correct it there`
-    : `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${shellWord(manifest)} --update`;
-}
-
-/** The file that an item is decompressed from; undefined for any other. */
-function compressedFile(source: LaidItem["source"]): string | undefined {
-  return source.from === "file" && source.codec !== undefined ? source.file : undefined;
-}
-
-/** Items of one compressed archive are grouped, in its order, so that it is read once. All others are separate. */
-function tasksOf(indexes: readonly number[], items: readonly LaidItem[]): number[][] {
-  const tasks: number[][] = [];
-  const byArchive = new Map<string, number[]>();
-  for (const index of indexes) {
-    const archive = compressedFile((items[index] as LaidItem).source);
-    const task = archive === undefined ? undefined : byArchive.get(archive);
-    if (task !== undefined) task.push(index);
-    else {
-      tasks.push([index]);
-      if (archive !== undefined) byArchive.set(archive, tasks.at(-1) as number[]);
-    }
-  }
-  const offsetOf = (index: number) => {
-    const { source } = items[index] as LaidItem;
-    return source.from === "file" ? (source.offset ?? 0) : 0;
-  };
-  for (const task of byArchive.values()) task.sort((a, b) => offsetOf(a) - offsetOf(b));
-  return tasks;
-}
-
-function unreadable(item: LaidItem, file: string, cause: NodeJS.ErrnoException): AirferryError {
-  const fault = cause.code === "ENOENT" ? `"${file}" was removed since it was locked` : cause.message;
-  return new AirferryError("ERR_IO", `${cannotPack(item)}: ${fault}`, { path: file, cause, hint: item.about?.hint });
-}
-
-function cannotPack({ path, about }: LaidItem): string {
-  return `cannot pack "${path}"${about === undefined ? "" : ` of ${about.name}`}`;
-}
-
-/** Upstream's content changed: not a network or login problem. */
-const CONTENT_FAULTS: readonly ErrorCode[] = ["ERR_UPSTREAM_INVALID", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_DIGEST"];
-
-/** Errors about a URL or the lock also name what was to be packed from there. */
-async function explained<T>(item: LaidItem, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (!(error instanceof AirferryError)) throw error;
-    // Errors about the bytes themselves name it already.
-    if (error.message.startsWith(cannotPack(item))) throw error;
-    const { code, hint, path, expected, actual, problems, cause } = error;
-    const isContent = CONTENT_FAULTS.includes(code) || [404, 410].includes(httpStatusOf(error) ?? 0);
-    throw new AirferryError(code, `${cannotPack(item)}: ${error.message}`, {
-      hint: (isContent ? item.about?.hint : undefined) ?? hint,
-      path,
-      expected,
-      actual,
-      problems,
-      cause,
-    });
-  }
-}
-
-/** Faults that do not affect another source of the same bytes. */
-function isPlaceFault(error: unknown): error is AirferryError {
-  return (
-    error instanceof AirferryError &&
-    (exitStatusOf(error) === EXIT.upstream || error.code === "ERR_IO" || error.code === "ERR_LOCK_INVALID")
-  );
-}
-
-/** One error for all sources: the first, with the others as problems. */
-function all(failed: readonly AirferryError[]): AirferryError {
-  const [first] = failed as [AirferryError];
-  if (failed.length === 1) return first;
-  const { code, message, hint, path, expected, actual, cause } = first;
-  return new AirferryError(code, `${message} (and ${failed.length - 1} other sources failed)`, {
-    hint,
-    path,
-    expected,
-    actual,
-    cause,
-    problems: failed.map((it) => ({ code: it.code, path: it.path ?? "", message: it.message })),
-  });
-}
-
-/** Faults of a package that quarantine may handle: it is wrong or missing. */
-function isPackageFault(error: unknown): boolean {
-  if (!(error instanceof AirferryError)) return false;
-  const wrong = ["ERR_UPSTREAM_DIGEST", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_SIGNATURE", "ERR_UPSTREAM_INVALID"];
-  return wrong.includes(error.code) || isAbsent(error);
-}
-
-/**
- * No source has it: "not found" or "gone" over HTTP, no such file in a folder. A faulty server sends other statuses.
- */
-function isAbsent(error: AirferryError): boolean {
-  const status = httpStatusOf(error);
-  return status === 404 || status === 410 || (error.cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
-}
-
-async function copyInto(bytes: RandomAccess, writer: ItemWriter): Promise<void> {
-  for (let position = 0; position < bytes.size; ) {
-    throwIfAborted();
-    const chunk = await bytes.read(position, COPY_CHUNK_BYTES);
-    if (chunk.length === 0) return;
-    await writer.write(chunk);
-    position += chunk.length;
-  }
-}
-
-function slice(bytes: RandomAccess, offset: number, size: number): RandomAccess {
-  return { size, read: (position, length) => bytes.read(offset + position, Math.min(length, size - position)) };
 }

@@ -1,0 +1,199 @@
+/**
+ * Where the bytes of one item come from: the download cache, earlier bundles and interrupted packs first, then the
+ * source in the lock: the folder beside it, a file on this host, or upstream. All are checked in the same way.
+ */
+import type { ItemWriter } from "../bundle/item-writer.ts";
+import type { WorkFolder } from "../bundle/work-folder.ts";
+import { AirferryError } from "../errors.ts";
+import { fetchChecked } from "../fetch/checked.ts";
+import type { Digest } from "../io/digest.ts";
+import { sha256In } from "../io/integrity.ts";
+import { throwIfAborted } from "../io/limit.ts";
+import { openBytes } from "../io/open-bytes.ts";
+import { redactUrl } from "../io/redact.ts";
+import { shellWord } from "../io/shell.ts";
+import type { RandomAccess } from "../io/types.ts";
+import { LockFolder } from "../manifest/lock-folder.ts";
+import type { Codec } from "../sources/archive/inflate.ts";
+import { InflatedFiles } from "../sources/archive/inflated-file.ts";
+import { compressedFile } from "./fill-order.ts";
+import { checkedDigest, copyInto, slice } from "./item-bytes.ts";
+import { allFailed, cannotPack, explained, isPlaceFault, unreadable, wrongDigest } from "./item-faults.ts";
+import type { PackJob } from "./job.ts";
+import type { LaidItem } from "./lay-out.ts";
+import { findReusable, type Reusable } from "./reuse.ts";
+
+/** All sources of bytes of one pack. The caller disposes of it. */
+export class ItemSources implements AsyncDisposable {
+  /** Artifacts from the download cache. */
+  readonly cached: Digest[] = [];
+  /** Bytes received from upstream. */
+  fetchedBytes = 0;
+  readonly #job: PackJob;
+  readonly #lockFolder: LockFolder;
+  readonly #inflated = new InflatedFiles();
+  #reusable: Reusable | undefined;
+
+  constructor(job: PackJob) {
+    this.#job = job;
+    this.#lockFolder = new LockFolder(job.workspace.paths.kept);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reusable?.close();
+    await this.#inflated[Symbol.asyncDispose]();
+  }
+
+  /** Looks for the bytes of `wanted` in bundles and work folders under `--out`. */
+  async findReusable(stream: string, work: WorkFolder, wanted: readonly LaidItem[]): Promise<void> {
+    this.#reusable = await findReusable(this.#job.out, stream, work, wanted);
+  }
+
+  /** Closes the compressed archive that an item was read from: nothing more of it is needed. */
+  async closeArchive({ source }: LaidItem): Promise<void> {
+    const archive = compressedFile(source);
+    if (archive !== undefined) await this.#inflated.close(archive);
+  }
+
+  /** Local bytes with this digest. They are checked like any others. */
+  async near(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
+    if (item.source.from === "kept") return undefined;
+    const digest = sha256In(item.integrity);
+    const cached = digest && (await this.#job.workspace.cache.file(digest));
+    if (cached) {
+      this.cached.push(digest);
+      return openBytes(cached);
+    }
+    return item.source.from === "url" || compressedFile(item.source) !== undefined
+      ? this.#reusable?.find(item)
+      : undefined;
+  }
+
+  /**
+   * Fills an item from the locked source; if that fails, from its alternatives. `accept` gets the SHA-256 of the bytes
+   * once it is right, and may still refuse them.
+   */
+  async fill(item: LaidItem, writer: ItemWriter, accept: (digest: Digest) => Promise<void>): Promise<void> {
+    const failed: AirferryError[] = [];
+    for (const source of [item.source, ...(item.others ?? [])]) {
+      const earlier = failed.at(-1);
+      if (earlier !== undefined) {
+        this.#job.report(`${earlier.message}; trying another source`);
+        if (writer.position >= item.size) await writer.restart();
+      }
+      try {
+        await accept(await this.#fillFrom(source, item, writer));
+        return;
+      } catch (error) {
+        if (!isPlaceFault(error)) throw error;
+        failed.push(error);
+      }
+    }
+    throw allFailed(failed);
+  }
+
+  async #fillFrom(source: LaidItem["source"], item: LaidItem, writer: ItemWriter): Promise<Digest> {
+    let fault: string;
+    switch (source.from) {
+      case "kept":
+        if (writer.position > 0) await writer.restart();
+        await writer.write(await explained(item, this.#lockFolder.get(source.digest)));
+        fault = "the lock changed";
+        break;
+      case "file":
+        if (writer.position > 0) await writer.restart();
+        await this.#copyFile(item, source, writer);
+        // Until now, the archive's claims about its blobs were trusted.
+        fault = `"${source.file}" ${source.offset === undefined ? "" : "does not match its own index, or "}changed since it was locked`;
+        break;
+      case "url":
+        return this.#fetch(item, source, writer);
+      case "made":
+        throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
+    }
+    const digest = await checkedDigest(item, writer);
+    if (digest === undefined) throw await this.#wrongDigest(item, writer, `: ${fault}`);
+    return digest;
+  }
+
+  /** One GET, and more if its bytes are wrong: see fetchChecked. */
+  async #fetch(
+    item: LaidItem,
+    source: Extract<LaidItem["source"], { from: "url" }>,
+    writer: ItemWriter,
+  ): Promise<Digest> {
+    const sink = {
+      get position() {
+        return writer.position;
+      },
+      get validator() {
+        return writer.validator;
+      },
+      lend: () => writer.lend(),
+      write: (chunk: Uint8Array) => {
+        this.fetchedBytes += chunk.length;
+        return writer.write(chunk);
+      },
+      restart: () => writer.restart(),
+      began: (response: Parameters<ItemWriter["began"]>[0]) => writer.began(response),
+    };
+    const { urls, named, auth, etag } = source;
+    const target = { urls, named, size: item.size, integrity: item.integrity, auth, etag };
+    const checked: { digest?: Digest | undefined } = {};
+    const check = async (from: string) => {
+      checked.digest = await checkedDigest(item, writer);
+      return checked.digest === undefined ? this.#wrongDigest(item, writer, ` from ${from}`) : undefined;
+    };
+    const onAgain = (next: readonly string[]) =>
+      this.#job.report(
+        `fetching ${item.path} once more from ${next.length === 1 ? redactUrl(next[0] ?? "") : `${next.length} places`}: its digest was wrong`,
+      );
+    await explained(item, fetchChecked(this.#job.workspace.fetcher, target, sink, { check, onAgain }));
+    if (checked.digest === undefined) throw await this.#wrongDigest(item, writer, "");
+    return checked.digest;
+  }
+
+  async #copyFile(
+    item: LaidItem,
+    { file, offset, codec }: Extract<LaidItem["source"], { from: "file" }>,
+    writer: ItemWriter,
+  ): Promise<void> {
+    if (codec !== undefined) return this.#inflate(item, file, codec, offset ?? 0, writer);
+    const source = await openBytes(file).catch((cause: NodeJS.ErrnoException) => {
+      throw unreadable(item, file, cause);
+    });
+    try {
+      if (offset === undefined && source.bytes.size !== item.size) {
+        throw new AirferryError(
+          "ERR_UPSTREAM_SIZE",
+          `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
+          { path: file, hint: `if that is intended: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
+        );
+      }
+      await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
+    } finally {
+      await source.close();
+    }
+  }
+
+  /** From a compressed archive: everything before is skipped, and no more is read than the lock requires. */
+  async #inflate(item: LaidItem, file: string, codec: Codec, offset: number, writer: ItemWriter): Promise<void> {
+    const bytes = this.#inflated.take(file, codec, offset, item.size)[Symbol.asyncIterator]();
+    const next = () =>
+      bytes.next().catch((cause: unknown) => {
+        throw cause instanceof AirferryError ? cause : unreadable(item, file, cause as NodeJS.ErrnoException);
+      });
+    try {
+      for (let it = await explained(item, next()); !it.done; it = await explained(item, next())) {
+        throwIfAborted();
+        await writer.write(it.value);
+      }
+    } finally {
+      await bytes.return(undefined);
+    }
+  }
+
+  async #wrongDigest(item: LaidItem, writer: ItemWriter, where: string): Promise<AirferryError> {
+    return wrongDigest(item, await writer.digests(), writer.position, where, this.#job.workspace.file);
+  }
+}
