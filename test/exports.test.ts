@@ -3,7 +3,7 @@
  * (noUnusedLocals). A name is imported from the file that has it.
  */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import t from "tap";
 import { ROOT } from "./fixtures/program.ts";
 import { exportsOf, importsOf, SOURCE_FILES } from "./fixtures/source-imports.ts";
@@ -27,6 +27,20 @@ t.test("a name is imported from where it is declared", async (t) => {
   const allowed = ["src/schema.ts: schema", "src/status.ts: checkStore", "src/html/html.ts: Html"];
   const passedOn = exported.filter((it) => it.passedOn).map(({ file, name }) => `${file}: ${name}`);
   t.strictSame(passedOn.sort(), allowed.sort());
+});
+
+t.test("a name and a file name of src/ mean one thing", async (t) => {
+  const twice = (all: readonly (readonly [name: string, file: string])[]) => {
+    const files = new Map<string, string[]>();
+    for (const [name, file] of all) files.set(name, [...(files.get(name) ?? []), file]);
+    return [...files].flatMap(([name, list]) => (new Set(list).size > 1 ? [`${name}: ${list.join(", ")}`] : []));
+  };
+  const own = exported.filter((it) => it.file.startsWith("src/") && !it.passedOn);
+  t.strictSame(twice(own.map(({ file, name }) => [name, file])), []);
+  // A command has the name of its verb, each room keeps its types in types.ts, and `schema` prints what manifest/schema.ts is.
+  const shared = /^src\/cli\/commands\/|\/types\.ts$|^src\/schema\.ts$/;
+  const files = SOURCE_FILES.filter((it) => it.startsWith("src/") && !shared.test(it));
+  t.strictSame(twice(files.map((file) => [basename(file), file])), []);
 });
 
 t.test("no import or export is of a form that these tests do not know", async (t) => {

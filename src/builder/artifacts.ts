@@ -81,7 +81,7 @@ function recognise(path: string): Artifact | undefined {
 }
 
 /** The version in an artifact's path: one of a component whose paths always have it. */
-export function versionOf({ component, path, version }: Artifact): string {
+export function artifactVersion({ component, path, version }: Artifact): string {
   return version ?? bug(`the path of ${component} "${path}" has no version`);
 }
 

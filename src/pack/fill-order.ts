@@ -1,4 +1,4 @@
-/** In which order the items of a bundle are filled. */
+/** The order in which the items of a bundle are filled. */
 import type { LaidItem } from "./lay-out.ts";
 
 /** The file that an item is decompressed from; undefined for any other. */

@@ -10,7 +10,7 @@ export function cannotPack({ path, about }: LaidItem): string {
   return `cannot pack "${path}"${about === undefined ? "" : ` of ${about.name}`}`;
 }
 
-/** The error for an item of which \`bytes\` came, with the wrong digest. \`where\`: from where, as text; \`manifest\`: its file. */
+/** The error for an item whose `bytes` have the wrong digest. `where` says where they came from; `manifest` is its file. */
 export function wrongDigest(
   item: LaidItem,
   digests: Digests,
@@ -44,7 +44,7 @@ export function unreadable(item: LaidItem, file: string, cause: NodeJS.ErrnoExce
 const CONTENT_FAULTS: readonly ErrorCode[] = ["ERR_UPSTREAM_INVALID", "ERR_UPSTREAM_SIZE", "ERR_UPSTREAM_DIGEST"];
 
 /** Errors about a URL or the lock also name what was to be packed from there. */
-export async function explained<T>(item: LaidItem, work: Promise<T>): Promise<T> {
+export async function namingItem<T>(item: LaidItem, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {

@@ -18,7 +18,7 @@ import type { Codec } from "../sources/archive/inflate.ts";
 import { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import { compressedFile } from "./fill-order.ts";
 import { checkedDigest, copyInto, slice } from "./item-bytes.ts";
-import { allFailed, cannotPack, explained, isPlaceFault, unreadable, wrongDigest } from "./item-faults.ts";
+import { allFailed, cannotPack, isPlaceFault, namingItem, unreadable, wrongDigest } from "./item-faults.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem } from "./lay-out.ts";
 import { findReusable, type Reusable } from "./reuse.ts";
@@ -97,7 +97,7 @@ export class ItemSources implements AsyncDisposable {
     switch (source.from) {
       case "kept":
         if (writer.position > 0) await writer.restart();
-        await writer.write(await explained(item, this.#lockFolder.get(source.digest)));
+        await writer.write(await namingItem(item, this.#lockFolder.get(source.digest)));
         fault = "the lock changed";
         break;
       case "file":
@@ -148,7 +148,7 @@ export class ItemSources implements AsyncDisposable {
       this.#job.report(
         `fetching ${item.path} once more from ${next.length === 1 ? redactUrl(next[0] ?? "") : `${next.length} places`}: its digest was wrong`,
       );
-    await explained(item, fetchChecked(this.#job.workspace.fetcher, target, sink, { check, onAgain }));
+    await namingItem(item, fetchChecked(this.#job.workspace.fetcher, target, sink, { check, onAgain }));
     if (checked.digest === undefined) throw await this.#wrongDigest(item, writer, "");
     return checked.digest;
   }
@@ -184,7 +184,7 @@ export class ItemSources implements AsyncDisposable {
         throw cause instanceof AirferryError ? cause : unreadable(item, file, cause as NodeJS.ErrnoException);
       });
     try {
-      for (let it = await explained(item, next()); !it.done; it = await explained(item, next())) {
+      for (let it = await namingItem(item, next()); !it.done; it = await namingItem(item, next())) {
         throwIfAborted();
         await writer.write(it.value);
       }

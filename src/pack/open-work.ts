@@ -1,4 +1,4 @@
-/** The folder that a pack fills, opened once the disk has room for what is still to come. */
+/** Opens the folder that a pack fills, if the disk has space for the rest. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { WorkFolder, workFolderName } from "../bundle/work-folder.ts";

@@ -16,11 +16,11 @@ import { LockFolder } from "../manifest/lock-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
 import {
-  digestsOf,
   entriesOfKind,
   type Lock,
   type LockedEntry,
   lockDigest,
+  lockedDigests,
   readLock,
   writeLock,
 } from "../sources/lock-document.ts";
@@ -95,7 +95,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   if (before === undefined || !isSame(before, after)) {
     after.time = time;
     await writeLock(paths.lock, after);
-    await kept.retain(digestsOf(entries));
+    await kept.retain(lockedDigests(entries));
   }
   return { lock: after, changes, file: paths.lock, findings: await findingsOf(workspace, after) };
 }

@@ -3,7 +3,7 @@
  * from the environment or left as marked blanks. See docs/build.md, "imageconfig".
  */
 
-import { type Artifact, type Component, pick, recogniseAll, versionOf } from "../builder/artifacts.ts";
+import { type Artifact, artifactVersion, type Component, pick, recogniseAll } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import { checkImageconfig } from "../builder/check-imageconfig.ts";
 import { environmentName, IMAGECONFIG_KEYS } from "../builder/imageconfig-keys.ts";
@@ -74,17 +74,17 @@ function computed(input: RenderInput, builder: Builder, release: RenderRelease):
   ]);
 
   const kubelet = need(artifacts, "kubelet-rpm", given.k8s_version, kubeletEntry(given.k8s_version ?? "1.33.4"));
-  const k8sVersion = given.k8s_version ?? versionOf(kubelet);
+  const k8sVersion = given.k8s_version ?? artifactVersion(kubelet);
   values.set("k8s_version", k8sVersion);
   const repository = repositoryServing(repositoriesOf(input), kubelet.path, release);
   values.set("k8s_rpm_server", repository.url.replace(/\/$/, ""));
   if (repository.keys[0] !== undefined) values.set("k8s_rpm_key", repository.keys[0]);
 
   const containerd = need(artifacts, "containerd", given.containerd_version, containerdEntry(given.containerd_version));
-  values.set("containerd_version", given.containerd_version ?? versionOf(containerd));
+  values.set("containerd_version", given.containerd_version ?? artifactVersion(containerd));
   values.set("containerd_url", entryUrl(input, { entry: entryAt(release, containerd.path), release }));
   const crictl = need(artifacts, "crictl", given.crictl_version, crictlEntry(given.crictl_version));
-  values.set("crictl_version", given.crictl_version ?? versionOf(crictl));
+  values.set("crictl_version", given.crictl_version ?? artifactVersion(crictl));
   values.set("crictl_url", entryUrl(input, { entry: entryAt(release, crictl.path), release }));
   const cni = pick(artifacts, "kubernetes-cni-rpm") ?? pick(artifacts, "cni-plugins");
   if (cni?.version !== undefined) values.set("cni_version", cni.version);

@@ -4,7 +4,14 @@
  * "image-builder".
  */
 
-import { type Artifact, type Component, compareVersions, pick, recogniseAll, versionOf } from "../builder/artifacts.ts";
+import {
+  type Artifact,
+  artifactVersion,
+  type Component,
+  compareVersions,
+  pick,
+  recogniseAll,
+} from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import { AirferryError } from "../errors.ts";
 import { hexOf } from "../io/digest.ts";
@@ -81,13 +88,13 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
     given.containerd_version,
     "https://github.com/containerd/containerd/releases/download/v2.1.4/containerd-2.1.4-linux-amd64.tar.gz",
   );
-  vars.containerd_version = versionOf(containerd);
+  vars.containerd_version = artifactVersion(containerd);
   const crictl = need(
     "crictl",
     given.crictl_version,
     "https://github.com/kubernetes-sigs/cri-tools/releases/download/v1.33.0/crictl-v1.33.0-linux-amd64.tar.gz",
   );
-  vars.crictl_version = versionOf(crictl);
+  vars.crictl_version = artifactVersion(crictl);
 
   const ansible: string[] = [];
   const version = builder.version;
@@ -156,9 +163,9 @@ function kubernetesVars(
     vars.kubernetes_rpm_gpg_check = repository.gpgcheck ? "True" : "False";
     // One URL: since v0.1.54 it is given to ansible's rpm_key, which accepts no list. The packages' key comes first.
     vars.kubernetes_rpm_gpg_key = repository.keys[0] ?? "";
-    vars.kubernetes_rpm_version = versionOf(kubelet);
+    vars.kubernetes_rpm_version = artifactVersion(kubelet);
     const cni = pick(artifacts, "kubernetes-cni-rpm");
-    if (cni !== undefined) vars.kubernetes_cni_rpm_version = versionOf(cni);
+    if (cni !== undefined) vars.kubernetes_cni_rpm_version = artifactVersion(cni);
     if (prefix !== undefined) registryVars(input, release, prefix, vars);
     return kubelet.version;
   }
@@ -173,7 +180,7 @@ function kubernetesVars(
       },
     );
   }
-  const semver = versionOf(kubeadm);
+  const semver = artifactVersion(kubeadm);
   vars.kubernetes_source_type = "http";
   vars.kubernetes_http_source = parentUrl(input, release, kubeadm.path, `/v${semver}/bin/`);
   const cni = pick(artifacts, "cni-plugins", { version: given.kubernetes_cni_semver });

@@ -103,11 +103,11 @@ export async function writeLock(file: string, lock: Lock): Promise<void> {
 }
 
 /** Every digest by which entries of a lock may refer to a kept blob: all but what artifacts are expected to be. */
-export function digestsOf(value: unknown, into: Set<Digest> = new Set()): Set<Digest> {
+export function lockedDigests(value: unknown, into: Set<Digest> = new Set()): Set<Digest> {
   if (isDigest(value)) into.add(value);
-  else if (Array.isArray(value)) for (const it of value) digestsOf(it, into);
+  else if (Array.isArray(value)) for (const it of value) lockedDigests(it, into);
   else if (value !== null && typeof value === "object") {
-    for (const [key, it] of Object.entries(value)) if (key !== "integrity") digestsOf(it, into);
+    for (const [key, it] of Object.entries(value)) if (key !== "integrity") lockedDigests(it, into);
   }
   return into;
 }

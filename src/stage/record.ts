@@ -10,13 +10,13 @@ import { hexDigestSchema } from "../io/own-file.ts";
 import type { StagedFolder } from "./folder.ts";
 
 /** Digest and size of a file's content. */
-export interface Content {
+export interface StagedContent {
   digest: Digest;
   size: number;
 }
 
 /** By path: what a run wrote there, or was about to write. */
-export type StageRecord = Map<string, Content[]>;
+export type StageRecord = Map<string, StagedContent[]>;
 
 const recordSchema = z.looseObject({
   files: z.record(
@@ -24,7 +24,7 @@ const recordSchema = z.looseObject({
     z.array(
       z
         .looseObject({ sha256: hexDigestSchema, size: z.int().min(0) })
-        .transform(({ sha256, size }): Content => ({ digest: sha256, size })),
+        .transform(({ sha256, size }): StagedContent => ({ digest: sha256, size })),
     ),
   ),
 });
@@ -59,8 +59,8 @@ export async function writeRecord(folder: StagedFolder, record: StageRecord): Pr
 export async function contentIn(
   handle: FileHandle,
   size: number,
-  contents: readonly Content[],
-): Promise<Content | undefined> {
+  contents: readonly StagedContent[],
+): Promise<StagedContent | undefined> {
   if (!contents.some((it) => it.size === size)) return undefined;
   const running = new RunningDigest();
   for await (const chunk of handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }))

@@ -6,7 +6,14 @@ import { AirferryError } from "../../src/errors.ts";
 import { layOutBundle } from "../../src/pack/lay-out.ts";
 import { resolveManifest } from "../../src/pack/resolve.ts";
 import { openWorkspace } from "../../src/pack/workspace.ts";
-import { digestsOf, formatLock, type Lock, lockDigest, parseLock, readLock } from "../../src/sources/lock-document.ts";
+import {
+  formatLock,
+  type Lock,
+  lockDigest,
+  lockedDigests,
+  parseLock,
+  readLock,
+} from "../../src/sources/lock-document.ts";
 import { TestImages, tarFolder } from "../fixtures/images.ts";
 import { scratch, writeManifest } from "../fixtures/program.ts";
 import { makeRpm } from "../fixtures/rpm-files.ts";
@@ -193,8 +200,8 @@ t.test("digests stand in the file as SRI strings, and stay as they stand there",
 
 t.test("digestsOf() finds what is kept, not what artifacts are expected to be", (t) => {
   const [iso, rpm] = FULL.entries;
-  t.same([...digestsOf([{ ...iso, detail: undefined }])], []);
-  t.same([...digestsOf([rpm])], [digest]);
+  t.same([...lockedDigests([{ ...iso, detail: undefined }])], []);
+  t.same([...lockedDigests([rpm])], [digest]);
   t.end();
 });
 

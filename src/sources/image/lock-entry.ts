@@ -14,7 +14,7 @@ import type { ImageDetail } from "./image-detail.ts";
 import { lockArchive } from "./lock-archive.ts";
 import { ociChart } from "./oci-chart.ts";
 import { repositoryUrl } from "./registry.ts";
-import { explained, registryOf } from "./registry-access.ts";
+import { namingImage, registryOf } from "./registry-access.ts";
 import { pickTags } from "./select-tags.ts";
 
 /** Images of one entry locked at once. */
@@ -52,7 +52,7 @@ const isInsecure = (entry: ImageEntry) => entry.insecure === true;
 /** Looks for a chart in what was locked, and checks its provenance. */
 function checkedChart(one: Collected, reference: Reference, entry: ImageEntry, context: LockContext) {
   const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
-  return explained(origin.name, () => ociChart(one, origin, entry, context));
+  return namingImage(origin.name, () => ociChart(one, origin, entry, context));
 }
 
 /** One image, by its upstream reference. */
@@ -65,7 +65,7 @@ async function lockReference(
   const shown = formatReference(reference);
   const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
   const wanted = reference.digest ?? reference.tag;
-  const root = await explained(origin.name, () =>
+  const root = await namingImage(origin.name, () =>
     origin.manifest(
       reference.digest !== undefined
         ? { digest: reference.digest, mediaType: "", size: 0 }
@@ -83,7 +83,7 @@ async function lockReference(
     );
   }
   context.report(`image ${shown} is ${root.digest}`);
-  return explained(origin.name, () =>
+  return namingImage(origin.name, () =>
     collectImage(origin, root, {
       reference: formatReference(served),
       platforms: entry.platforms,
@@ -105,7 +105,7 @@ async function lockTags(entry: ImageEntry, context: LockContext): Promise<Conten
   const { host, path } = reference;
   const served = entry.as === undefined ? reference : parseReference(entry.as);
   const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
-  const tags = await explained(origin.name, () => pickTags(origin, entry));
+  const tags = await namingImage(origin.name, () => pickTags(origin, entry));
   context.report(`image ${repositoryOf(reference)}: taking ${tags.join(", ")}`);
   const collected = await mapLimited(tags, TAG_CONCURRENCY, (tag) =>
     lockTag({ host, path, tag }, { host: served.host, path: served.path, tag }, entry, context),

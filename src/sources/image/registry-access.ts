@@ -8,7 +8,7 @@ import type { LockContext } from "../types.ts";
 import { RegistryOrigin } from "./registry.ts";
 
 /** Adds to registry errors which image they concern, and what to do about a refused login. */
-export async function explained<T>(name: string, work: () => Promise<T>): Promise<T> {
+export async function namingImage<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
