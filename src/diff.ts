@@ -1,6 +1,6 @@
 /**
- * `diff`: what changed between two releases: bundles, releases of a store, or what a lock pins. Asks for no trust and says so;
- * an inventory is only read when it has the digest that SHA256SUMS gives.
+ * `diff`: what changed between two releases: bundles, releases of a store, or what a lock pins. Asks for no trust and
+ * says so; an inventory is only read when it has the digest that SHA256SUMS gives.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -32,13 +32,17 @@ export interface DiffReport extends Comparison {
 
 /** Where names are looked up. */
 interface DiffOptions {
-  /** A store: then both names are of its releases, `STREAM` for the one that is served, `STREAM-000001`, `STREAM/000001`. */
+  /**
+   * A store: then both names are of its releases, `STREAM` for the one that is served, `STREAM-000001`,
+   * `STREAM/000001`.
+   */
   store?: string | undefined;
 }
 
 /**
  * Compares two bundles (folders), locks (files), or releases of a store.
- * @throws {AirferryError} ERR_NOT_FOUND; ERR_BUNDLE_INVALID …, ERR_LOCK_INVALID, ERR_STORE_INVALID when one cannot be read
+ * @throws {AirferryError} ERR_NOT_FOUND; ERR_BUNDLE_INVALID …, ERR_LOCK_INVALID, ERR_STORE_INVALID when one cannot be
+ *   read
  */
 export async function diff(before: string, after: string, options: DiffOptions = {}): Promise<DiffReport> {
   const read = options.store === undefined ? readSide : await releaseReader(options.store);

@@ -118,7 +118,7 @@ export class AirferryError extends Error {
 
 /** Ends the command as a bug of airferry: for what cannot be otherwise. @throws {AirferryError} ERR_INTERNAL, always */
 export function bug(what: string): never {
-  throw new AirferryError("ERR_INTERNAL", `cannot go on: a bug in airferry: ${what}`);
+  throw new AirferryError("ERR_INTERNAL", `cannot continue: a bug in airferry: ${what}`);
 }
 
 function hintText(hint: string | readonly string[] | undefined): string | undefined {

@@ -1,9 +1,9 @@
 /**
- * Fuzzes the dependency solver against libsolv: random universes, the same bytes to both. Prints every disagreement with its
- * seed and ends with 1 when there is one. What counts as agreement stands in solver/compare.ts.
- * Arguments: --minutes N (default 1), --seed N (first seed; default 1), --count N (universes instead of minutes), --show SEED
- * (print one universe; where it disagrees, as small as it still does, for test/rpm/universes/), --choices (name the seeds where
- * something else is chosen, too).
+ * Fuzzes the dependency solver against libsolv: random universes, the same bytes to both. Prints every disagreement
+ * with its seed and ends with 1 when there is one. solver/compare.ts defines agreement.
+ * Arguments: --minutes N (default 1), --seed N (first seed; default 1), --count N (universes instead of minutes),
+ * --show SEED (print one universe; where it disagrees, as small as it still does, for test/rpm/universes/), --choices
+ * (name the seeds where something else is chosen, too).
  */
 import { parseArgs } from "node:util";
 import { compare } from "./solver/compare.ts";

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs the real client programs that the interop tests drive; run by scripts/test. Needs root on a Debian-family host.
-# With apt: what this release has. From newer suites of the same mirror (found in the machine's own apt configuration, with
-# a private apt state): single programs, unpacked under .cache/clients/ with a command each in .cache/clients/bin.
-# Idempotent and quick when everything is there; what cannot be had is one clear line each, and exit status 1.
+# Installs the real client programs that the interop tests drive; run by scripts/test. Needs root on a Debian-family
+# host. With apt: what this release has. From newer suites of the same mirror (found in the machine's own apt
+# configuration, with a private apt state): single programs, unpacked under .cache/clients/ with a command each in
+# .cache/clients/bin. Idempotent and quick when everything is installed; each unavailable client is one clear line, and
+# exit status 1.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 CLIENTS=$ROOT/.cache/clients
@@ -180,8 +181,8 @@ WRAPPER
 newer trixie "$CLIENTS/cosign2" cosign
 newer sid "$CLIENTS/cosign3" cosign
 newer sid "$CLIENTS/newer" oras crane docker.io docker-cli containerd
-# podman and skopeo of this release have cosign's signatures switched off by Debian. Newer ones want a newer C library: they run
-# with their own beside them.
+# podman and skopeo of this release have cosign's signatures switched off by Debian. Newer ones want a newer C library:
+# they run with their own beside them.
 newer trixie "$CLIENTS/trixie" podman skopeo netavark libc6 libgpgme11t64 libassuan9 libgpg-error0 libseccomp2 libsqlite3-0 libsubid5
 for name in podman skopeo; do
   program=$CLIENTS/trixie/usr/bin/$name libraries=$(echo "$CLIENTS"/trixie/usr/lib/*-linux-gnu)

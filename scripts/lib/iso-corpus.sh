@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Collects real ISO images for test/iso/image-corpus.test.ts into .cache/iso-corpus: those of Debian packages that are installed or can
-# be, and the test data of the libarchive and libcdio source packages. Needs root and apt on Debian; does nothing twice.
+# Collects real ISO images for test/iso/image-corpus.test.ts into .cache/iso-corpus: those of Debian packages that are
+# installed or can be, and the test data of the libarchive and libcdio source packages. Needs root and apt on Debian;
+# does nothing twice.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 OUT=$ROOT/.cache/iso-corpus
@@ -25,14 +26,15 @@ for package in grub-rescue-pc ipxe memtest86+ golang-github-vmware-photon-contro
   dpkg-deb -x "$package"_*.deb unpacked
 done
 [ ! -d unpacked ] || find unpacked -name '*.iso' -exec cp {} "$OUT/" \;
-# Only the upstream tarball is of use; a source package's debian part may have left the mirror while that is still there.
+# Only the upstream tarball is of use; a source package's debian part may have left the mirror while that is still
+# there.
 for package in libcdio libarchive; do
   "${APT[@]}" source --tar-only --download-only "$package" || true
   for tarball in "$package"_*.orig.tar.*; do
     case $tarball in *.asc | *'*') continue ;; esac
     tar -xf "$tarball" && touch "have-$package"
   done
-  [ -e "have-$package" ] || echo "iso-corpus: the source of $package cannot be had; its images are left out" >&2
+  [ -e "have-$package" ] || echo "iso-corpus: the source of $package is unavailable; its images are skipped" >&2
 done
 cp libcdio-*/test/data/*.iso "$OUT/" 2>/dev/null || true
 for file in libarchive-*/libarchive/test/*iso*.uu; do

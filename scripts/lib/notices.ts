@@ -1,6 +1,7 @@
 /**
- * Gathers the licenses of everything that is in the program, from package-lock.json and node_modules: what is installed is what is
- * told. A package without a text of its own is refused unless it is known that upstream has none; then its license is named.
+ * Gathers the licenses of everything that is in the program, from package-lock.json and node_modules: what is installed
+ * is what is listed. A package without its own text is refused unless upstream is known to have none; then its license
+ * is named.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -265,7 +265,7 @@ async function fetchKickstart(stage: Stage, build: Build, staged: string): Promi
     .replace(/\{\{\s*\.HTTPPort\s*\}\}/, HTTP_PORT);
   if (!url.startsWith("http://")) throw new Error(`inst.ks=${location}`);
   const [root] = filesOf(value("{{user `http_directory`}}"), folder, staged);
-  if (root === undefined) throw new Error(`http_directory ${value("{{user `http_directory`}}")} is not there`);
+  if (root === undefined) throw new Error(`http_directory ${value("{{user `http_directory`}}")} is missing`);
   const serve = ["python3", "-m", "http.server", "--bind", BUILDER_ADDRESS, "--directory", root, HTTP_PORT];
   const server = stage.gap.spawn("builder", serve, { stdio: "ignore" });
   try {

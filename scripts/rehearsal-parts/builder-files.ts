@@ -1,7 +1,7 @@
 /**
- * Files of kubernetes-sigs/image-builder, which both flavors are built from: kickstart files, packer templates, variables. The genuine
- * ones of five tags where `../shared/fixtures/image-builder` (or AIRFERRY_IMAGE_BUILDER) has them; elsewhere files of our own with
- * the same traits, so that the rehearsal says what it can in any checkout.
+ * Files of kubernetes-sigs/image-builder, which both flavors are built from: kickstart files, packer templates,
+ * variables. The genuine ones of five tags where `../shared/fixtures/image-builder` (or AIRFERRY_IMAGE_BUILDER) has
+ * them; elsewhere files of our own with the same traits, so that the rehearsal says what it can in any checkout.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -30,7 +30,10 @@ export function tagsUpTo(tag: string): string[] {
   return [...new Set([...genuine.filter((it) => compareVersions(it, tag) < 0), tag])];
 }
 
-/** Bytes of the kickstart file at `ova/linux/rhel/http/8/ks.cfg` or the like: this tag's, or those of the latest one before it. */
+/**
+ * Bytes of the kickstart file at `ova/linux/rhel/http/8/ks.cfg` or the like: this tag's, or those of the latest one
+ * before it.
+ */
 export function kickstartFile(tag: string, path: string): Buffer {
   const genuine = existsSync(GENUINE) ? readdirSync(GENUINE).sort(compareVersions) : [];
   const nearest = genuine.findLast((it) => compareVersions(it, tag) <= 0 && existsSync(join(GENUINE, it, path)));
@@ -70,7 +73,10 @@ export function nodeTemplate(tag: string): Template {
 const isTemplated = (tag: string) => compareVersions(tag, "v0.1.38") > 0;
 const isOnCd = (tag: string, { distro }: System) => distro === "rockylinux" && compareVersions(tag, "v0.1.44") > 0;
 
-/** The traits of the genuine ones: their account, `cdrom` and `repo` lines of public mirrors, one of them below `devel/`. */
+/**
+ * The traits of the genuine ones: their account, `cdrom` and `repo` lines of public mirrors, one of them below
+ * `devel/`.
+ */
 function ownKickstart(tag: string, { distro, major }: System, template: boolean): string {
   const mirror = `http://mirror.example.com/pub/rocky/${major}`;
   const folder = compareVersions(tag, "v0.1.47") > 0 ? "BaseOS/x86_64/kickstart" : "devel/x86_64/kickstart";
@@ -145,7 +151,7 @@ function ownVariables(tag: string, system: System): Variables[] {
   ];
 }
 
-/** The variables that the genuine one reads are those of its ansible and goss provisioners; here they stand in a list. */
+/** The variables that the genuine one reads are those of its ansible and goss provisioners; here they are a list. */
 const READ_BY_PROVISIONERS = [
   "disable_public_repos reenable_public_repos remove_extra_repos extra_repos redhat_epel_rpm epel_rpm_gpg_key",
   "ansible_user_vars containerd_url containerd_sha256 containerd_service_url containerd_version crictl_url crictl_sha256",

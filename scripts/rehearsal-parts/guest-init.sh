@@ -1,7 +1,7 @@
 #!/bin/sh
-# Turns a mount namespace of its own into a freshly installed Enterprise Linux machine, as far as a build looks at it: an /etc that
-# nobody prepared, the CAs at their places there, and none of the rehearsal's folder. Prints "ready" and stays until its input ends.
-# Usage: guest-init.sh WORK HIDDEN HOST/PORT
+# Turns a mount namespace of its own into a freshly installed Enterprise Linux machine, as far as a build looks at it:
+# an /etc that nobody prepared, the CAs at their places there, and none of the rehearsal's folder. Prints "ready" and
+# stays until its input ends. Usage: guest-init.sh WORK HIDDEN HOST/PORT
 set -eu
 work=$1 hidden=$2 vcenter=$3
 mount -t tmpfs tmpfs "$work"
@@ -30,7 +30,7 @@ printf '%s\n' '#!/bin/sh' 'bundle=/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.
   'cat /etc/pki/ca-trust/source/anchors/* >$bundle.new 2>/dev/null || :' 'mv $bundle.new $bundle' >/usr/local/bin/update-ca-trust
 chmod 755 /usr/local/bin/update-ca-trust
 update-ca-trust
-# Switching off is told to the vCenter, if there is one.
+# The vCenter, if any, is notified of switching off.
 rm -f /usr/sbin/halt /usr/sbin/shutdown
 printf '%s\n' '#!/bin/bash' ': >/dev/tcp/'"$vcenter" >/usr/sbin/halt
 chmod 755 /usr/sbin/halt

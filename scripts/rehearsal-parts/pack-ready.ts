@@ -1,6 +1,6 @@
 /**
- * Packs ready manifests as they are, but for what cannot be had here: every host is rewritten to the sample upstream, and the
- * vendors' key fingerprints and ISO digests are those of the sample.
+ * Packs ready manifests unchanged, except for what is unavailable here: every host is rewritten to the sample upstream,
+ * and the vendors' key fingerprints and ISO digests are those of the sample.
  */
 import { execFile } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -34,8 +34,8 @@ interface Packed {
 }
 
 /**
- * Makes keys (`site.key`, `site.pub`) and a bundle of a ready manifest below `dir`; returns the bundle's folder. The sample
- * upstream is gone when it resolves.
+ * Makes keys (`site.key`, `site.pub`) and a bundle of a ready manifest below `dir`; returns the bundle's folder. The
+ * sample upstream is gone when it resolves.
  */
 export async function packReady(dir: string, name: string, options: { boot?: boolean } = {}): Promise<string> {
   const manifest = readFileSync(join(ROOT, `manifests/${name}.yaml`), "utf8");

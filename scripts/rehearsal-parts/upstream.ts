@@ -40,7 +40,7 @@ export interface SampleUpstream {
   /** `http://127.0.0.1:PORT`; `https://HOST/…` is below `/HOST/…`. */
   url: string;
   registry: SampleRegistry;
-  /** What stands in for real ones, of the manifest → of the sample: fingerprints of keys, digests of ISOs. */
+  /** Replacements of real ones, of the manifest → of the sample: fingerprints of keys, digests of ISOs. */
   replaced: Map<string, string>;
   /** SHA-256 of the DVD. */
   isoDigest: string;
@@ -51,8 +51,8 @@ export interface SampleUpstream {
 const KICKSTART = /\/image-builder\/refs\/tags\/(v[0-9.]+)\/images\/capi\/packer\/(ova\/linux\/[^?]+)$/;
 
 /**
- * Makes and starts everything that the manifests name, which are read from `dir`: their local ISOs are put there too. `dir` must
- * have a short path, for gpg's socket. With `boot` the DVD has a real kernel.
+ * Makes and starts everything that the manifests name, which are read from `dir`: their local ISOs are put there too.
+ * `dir` must have a short path, for gpg's socket. With `boot` the DVD has a real kernel.
  */
 export async function startSampleUpstream(
   dir: string,
@@ -118,7 +118,10 @@ export async function startSampleUpstream(
   };
 }
 
-/** Every repository that the manifests name, with the packages that they ask of it, signed by a key for each of the vendors'. */
+/**
+ * Every repository that the manifests name, with the packages that they ask of it, signed by a key for each of the
+ * vendors'.
+ */
 async function makeRepositories(
   dir: string,
   manifests: readonly Manifest[],

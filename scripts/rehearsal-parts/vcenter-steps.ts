@@ -1,7 +1,8 @@
 /**
- * Packer's own vsphere-iso builder with the genuine template, against a simulated vCenter: it uploads the ISO, makes the machine, puts
- * in the CDs, switches on, types the boot command. The rehearsal then is the installer: it reads the keys that were typed, fetches
- * the kickstart file that they name, makes its account; packer logs in, runs what was staged, and switches the machine off.
+ * Packer's own vsphere-iso builder with the genuine template, against a simulated vCenter: it uploads the ISO, makes
+ * the machine, puts in the CDs, switches on, types the boot command. The rehearsal then is the installer: it reads the
+ * keys that were typed, fetches the kickstart file that they name, makes its account; packer logs in, runs what was
+ * staged, and switches the machine off.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -141,7 +142,7 @@ async function install(stage: Stage, vcenter: Vcenter, guest: Guest, staged: str
   return location;
 }
 
-/** The simulator, with what it was told. */
+/** The simulator, with the calls it received. */
 class Vcenter {
   readonly #child;
   readonly #events: { event: string; code?: number; modifiers?: string[]; path?: string }[] = [];

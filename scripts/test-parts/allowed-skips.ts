@@ -1,6 +1,6 @@
 /**
- * What may be skipped where every client is required (AIRFERRY_REQUIRE_CLIENTS=1): that which no script of set-up brings. A test
- * that is skipped for any other reason is a failure there.
+ * What may be skipped where every client is required (AIRFERRY_REQUIRE_CLIENTS=1): that which no script of set-up
+ * brings. A test that is skipped for any other reason is a failure there.
  */
 const ALLOWED_SKIPS: readonly { reason: RegExp; why: string }[] = [
   {
@@ -11,7 +11,7 @@ const ALLOWED_SKIPS: readonly { reason: RegExp; why: string }[] = [
   { reason: /^the mirror does not have them$/, why: "a source package that left the mirror: the other images stay" },
 ];
 
-/** Tells whether a skip with this reason is no failure. */
+/** Returns whether a skip with this reason is not a failure. */
 export function isAllowedSkip(reason: string): boolean {
   return ALLOWED_SKIPS.some((it) => it.reason.test(reason));
 }

@@ -84,7 +84,7 @@ export interface CatalogImage {
   platforms: string[];
   /** Digests (manifest-level) that are reachable under this reference's repository: children, referrers, signatures. */
   manifests: Digest[];
-  /** Tags to digests besides the reference's own: `sha256-….sig` and the like. */
+  /** Tags to digests besides the reference's own: such as `sha256-….sig`. */
   tags?: Record<string, Digest>;
   /** Where it came from: the requested reference, or the base name of an archive. */
   source?: string;

@@ -1,6 +1,7 @@
 /**
- * Whole small items on their way to the volumes. They are kept in memory for a moment, so that those that follow each other in the
- * stream go to the disk in one write, headers and padding included, and the journal learns of them in one. A kill loses that moment.
+ * Whole small items on their way to the volumes. They are kept in memory for a moment, so that those that follow each
+ * other in the stream go to the disk in one write, headers and padding included, and the journal learns of them in one.
+ * A kill loses that moment.
  */
 import type { Digest } from "../io/digest.ts";
 import { headersOf, paddedSize, type TarItem } from "./tar-layout.ts";
@@ -21,7 +22,7 @@ export interface SmallItem {
   /** All its bytes; not the caller's any more. */
   bytes: Uint8Array;
   digest: Digest;
-  /** Whether the journal is told: what is generated is made anew by a rerun. */
+  /** Whether the journal records it: a rerun generates content again. */
   journaled: boolean;
 }
 
@@ -38,7 +39,7 @@ export class SmallItems {
 
   /**
    * @param write puts bytes to their place in the stream
-   * @param written told of items that are in place, before `flush` is settled
+   * @param written called with items that are in place, before `flush` is settled
    */
   constructor(
     write: (position: number, bytes: Uint8Array) => Promise<void>,

@@ -1,6 +1,7 @@
 /**
- * What a release holds, in the form that two of them are compared in: packages, images, ISOs and files with their versions and digests, out of
- * an inventory or a lock. Generated files (metadata, checksum sidecars, configuration) follow from these and are left out.
+ * What a release holds, in the form that two of them are compared in: packages, images, ISOs and files with their
+ * versions and digests, out of an inventory or a lock. Generated files (metadata, checksum sidecars, configuration)
+ * follow from these and are left out.
  */
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import { digestsIn } from "../io/integrity.ts";
@@ -20,7 +21,7 @@ export interface Item {
   path: string;
   /** `algorithm:hex`, as many as are known. */
   digests: readonly string[];
-  /** Bytes; null where nobody tells. */
+  /** Bytes; null if unknown. */
   size: number | null;
   /** Of packages: the repository. */
   repository?: string;
@@ -112,7 +113,7 @@ function packageItem(
 ): Item | undefined {
   if (!path.endsWith(".rpm")) return undefined;
   const [, name, version, arch] = PACKAGE_FILE.exec(path) ?? [];
-  // A file of another name is still a package, and has no version that can be told.
+  // A file of another name is still a package, with an unknown version.
   if (name === undefined || version === undefined) return { name: path, version: "", path, digests, size, repository };
   return { name: `${name}.${arch}`, version, path, digests, size, repository };
 }

@@ -1,6 +1,7 @@
 /**
- * Doctor's look at this host and the way to the server: names, ports, space, reach, clock. A check returns what it found good,
- * or throws; a thrown `Remedy` says what to do about it. Checks know nothing of each other. content-checks.ts has what is served.
+ * Doctor's look at this host and the way to the server: names, ports, space, reach, clock. A check returns what it
+ * found good, or throws; a thrown `Remedy` says what to do about it. Checks know nothing of each other.
+ * content-checks.ts has what is served.
  */
 import { lookup } from "node:dns/promises";
 import { readFile, statfs } from "node:fs/promises";

@@ -1,6 +1,6 @@
 /**
- * The frame of pages and reports for people, and their parts: one small style sheet, light and dark, no script, nothing loaded from
- * elsewhere.
+ * The frame of pages and reports for people, and their parts: one small style sheet, light and dark, no script, nothing
+ * loaded from elsewhere.
  */
 import { createHash } from "node:crypto";
 import { type Html, type HtmlValue, html, joined } from "./html.ts";
@@ -64,7 +64,8 @@ th:last-child,td:last-child{padding-right:0}
 `;
 
 /**
- * The Content-Security-Policy of our own pages: the one style sheet above and an empty icon, nothing else; never in a frame.
+ * The Content-Security-Policy of our own pages: the one style sheet above and an empty icon, nothing else; never in a
+ * frame.
  * @see Content Security Policy Level 3, section 6.1
  */
 export const PAGE_POLICY = [

@@ -1,5 +1,5 @@
 /**
- * Asks hosts that the site itself names (its registry, its airferry), and tells what they answer, whatever the status:
+ * Asks hosts that the site itself names (its registry, its airferry), and returns their response, whatever the status:
  * nothing is tried again, no mirror is looked for. Goes straight there, through no proxy; everything else is as for
  * upstreams (send-request.ts).
  */

@@ -62,7 +62,9 @@ export class Transport {
     this.#lookup = lookup;
   }
 
-  /** Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted */
+  /**
+   * Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted
+   */
   send(request: TransportRequest): Promise<Exchange> {
     const { url, signal } = request;
     return new Promise((resolve, reject) => {

@@ -2,7 +2,10 @@
 import { open } from "node:fs/promises";
 import type { RandomAccess } from "./types.ts";
 
-/** Opens a file for positional reads on one handle. The caller closes it. Links are followed: the path is the user's own. */
+/**
+ * Opens a file for positional reads on one handle. The caller closes it. Links are followed: the path is the user's
+ * own.
+ */
 export async function openBytes(file: string): Promise<{ bytes: RandomAccess; close(): Promise<void> }> {
   const handle = await open(file, "r");
   const { size } = await handle.stat();

@@ -15,7 +15,7 @@ export function isOciDigest(value: unknown): value is OciDigest {
 const DIGEST_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
 
 /**
- * Tells whether a tag says what a manifest is about (its referrers, signature, attestation, SBOM) rather than naming an image.
+ * Returns whether a tag names a manifest's referrers, signature, attestation or SBOM rather than an image.
  * @see OCI distribution-spec v1.1, "Referrers Tag Schema"
  */
 export function isDigestTag(tag: string): boolean {

@@ -1,5 +1,6 @@
 /**
- * Numbers of RPM header tags, types and flags that are used here. See rpm's include/rpm/rpmtag.h and docs/manual/format.
+ * Numbers of RPM header tags, types and flags that are used here. See rpm's include/rpm/rpmtag.h and
+ * docs/manual/format.
  */
 
 /** Tags of the main header. */

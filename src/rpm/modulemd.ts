@@ -1,6 +1,6 @@
 /**
- * Module metadata (modulemd) as documents. They are cut and copied byte for byte, since stream names such as 1.10 do not
- * survive a YAML writer; they are parsed only to decide. See fedora-modularity/libmodulemd, yaml_specs.
+ * Module metadata (modulemd) as documents. They are cut and copied byte for byte, since stream names such as 1.10 do
+ * not survive a YAML writer; they are parsed only to decide. See fedora-modularity/libmodulemd, yaml_specs.
  */
 import { AirferryError } from "../errors.ts";
 import { textOf } from "../io/text.ts";

@@ -41,7 +41,7 @@ const lockedArtifact = z.strictObject({
 
 export type LockedArtifact = z.output<typeof lockedArtifact>;
 
-/** An artifact as it stands in the file. */
+/** An artifact as in the file. */
 export function lockedArtifactInFile(it: LockedArtifact): z.input<typeof lockedArtifact> {
   return it.integrity === undefined ? it : { ...it, integrity: formatIntegrity(it.integrity) };
 }

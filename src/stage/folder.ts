@@ -207,7 +207,7 @@ export class StagedFolder implements AsyncDisposable {
       randomBytes(8).toString("hex"),
     );
     try {
-      const folder = (await this.#folderOf(path, true)) ?? bug("a folder that was to be made is not there");
+      const folder = (await this.#folderOf(path, true)) ?? bug("a folder to be created is missing");
       await write(temporary);
       // A copy has the mode of the store's blob, which even its owner may only read.
       const handle = await open(temporary, constants.O_RDONLY | NO_FOLLOW);

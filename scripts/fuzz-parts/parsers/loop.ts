@@ -1,4 +1,7 @@
-/** The thread that runs targets, one after the other as it is told: mutates what reached new branches, runs it, keeps what reaches more. */
+/**
+ * The thread that runs targets, one after the other on request: mutates inputs that reached new branches, runs them,
+ * keeps those that reach more.
+ */
 import { parentPort, workerData } from "node:worker_threads";
 import type { Target } from "./target.ts";
 
@@ -11,7 +14,7 @@ export interface LoopData {
   state: Int32Array<SharedArrayBuffer>;
 }
 
-/** What it is told to do. */
+/** Its orders. */
 export interface Task {
   name: string;
   seconds: number;

@@ -36,7 +36,7 @@ export function parseUniverse(text: string): Universe {
   throw new Error('no line "install"');
 }
 
-/** The packages of a primary.xml, as they stand there. */
+/** The packages of a primary.xml, in file order. */
 export function blocksOf(xml: string): string[] {
   return xml.match(/<package [\s\S]*?<\/package>/g) ?? [];
 }

@@ -6,8 +6,8 @@ import type { SharedFile } from "./handles.ts";
 /** Where a transfer takes its bytes from. */
 export interface Reader {
   /**
-   * Returns bytes from `position`, at least one and at most `length`: in `buffer`, or in memory of the reader's own that
-   * nobody changes later. `length` is never more than the buffer's.
+   * Returns bytes from `position`, at least one and at most `length`: in `buffer`, or in memory of the reader's own
+   * that nobody changes later. `length` is never more than the buffer's.
    */
   read(buffer: Uint8Array, position: number, length: number): Promise<Uint8Array>;
   release(): void;

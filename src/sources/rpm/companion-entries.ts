@@ -1,6 +1,6 @@
 /**
- * The entries of companion repositories (`source_url`, `debuginfo_url`), as if the manifest had them. companions.ts selects
- * their packages; docs/rpm.md ("Companions").
+ * The entries of companion repositories (`source_url`, `debuginfo_url`), as if the manifest had them. companions.ts
+ * selects their packages; docs/rpm.md ("Companions").
  */
 import { AirferryError } from "../../errors.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";

@@ -1,6 +1,6 @@
 /**
- * One consistent state of a repository's metadata: repomd.xml with its signature checked, and records on demand, each with
- * the size and digest that repomd.xml gives. open-repositories.ts notices when upstream changes in between.
+ * One consistent state of a repository's metadata: repomd.xml with its signature checked, and records on demand, each
+ * with the size and digest that repomd.xml gives. open-repositories.ts notices when upstream changes in between.
  */
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";

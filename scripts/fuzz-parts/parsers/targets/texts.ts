@@ -99,7 +99,7 @@ export const texts: Targets = {
       if (ranges === undefined || ranges === "unsatisfiable") return;
       must(
         ranges.every((it) => it.start >= 0 && it.start < it.end && it.end <= 100),
-        "ranges lie in the file",
+        "ranges are within the file",
       );
     },
   },
