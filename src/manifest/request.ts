@@ -12,8 +12,20 @@ const ACCESS =
 /** 16 MiB and some 50 ms per guess. */
 const SCRYPT = { N: 16_384, r: 8, p: 1 };
 
-/** SHA-256 (hex) of an entry's canonical JSON, with a slow hash instead of each URL's query and without secrets. */
-export function requestDigest(entry: unknown): string {
+/** Several steps of a run ask for the same entry. */
+const known = new WeakMap<object, string>();
+
+/**
+ * SHA-256 (hex) of an entry's canonical JSON, with a slow hash instead of each URL's query and without secrets.
+ * Computed once: nobody changes an entry after it was read.
+ */
+export function requestDigest(entry: object): string {
+  const digest = known.get(entry) ?? digestOfText(entry);
+  known.set(entry, digest);
+  return digest;
+}
+
+function digestOfText(entry: object): string {
   const shown = JSON.parse(JSON.stringify(entry), (_key, it) => (typeof it === "string" ? withoutSecrets(it) : it));
   return createHash("sha256").update(canonicalJson(shown)).digest("hex");
 }

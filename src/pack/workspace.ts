@@ -70,7 +70,7 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
 }
 
 function requestsOf(manifest: Manifest): Workspace["requests"] {
-  const of = <E>(kind: Kind, entries: readonly E[] | undefined, nameOf: (entry: E) => string) =>
+  const of = <E extends object>(kind: Kind, entries: readonly E[] | undefined, nameOf: (entry: E) => string) =>
     (entries ?? []).map((entry) => ({ kind, name: nameOf(entry), request: requestDigest(entry) }));
   return [
     ...of("iso", manifest.isos, (it) => it.name),

@@ -9,7 +9,7 @@ import type { LockContext } from "./types.ts";
 const LOCK_CONCURRENCY = 16;
 
 /** Results come in the order of `entries`; the first error stops the others. */
-export async function mapEntries<E, K extends Kind>(
+export async function mapEntries<E extends object, K extends Kind>(
   kind: K,
   entries: readonly E[],
   nameOf: (entry: E) => string,

@@ -45,3 +45,12 @@ t.test("a guess takes its time", (t) => {
   t.ok(performance.now() - started > 40, "four guesses take more than 40 ms");
   t.end();
 });
+
+t.test("of one entry it is computed once: several steps ask, and a query takes long", (t) => {
+  const entry = { url: `${BASE}?version=1` };
+  const first = requestDigest(entry);
+  entry.url = `${BASE}?version=2`;
+  t.equal(requestDigest(entry), first);
+  t.not(requestDigest({ ...entry }), first);
+  t.end();
+});
