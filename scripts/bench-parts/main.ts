@@ -6,6 +6,7 @@ import { isMet, type Row } from "./row.ts";
 
 const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
+  small: async () => (await import("./small.ts")).benchSmall,
   serve: async () => (await import("./serve.ts")).benchServe,
   images: async () => (await import("./images.ts")).benchImages,
   onward: async () => (await import("./images-onward.ts")).benchOnward,

@@ -6,6 +6,8 @@ import { join } from "node:path";
 
 export interface Measured {
   seconds: number;
+  /** Seconds of the processor, of all threads and children, user and system. */
+  cpu: number;
   /** Peak resident size of the largest process, in bytes. */
   memory: number;
   /** Bytes written to file systems. */
@@ -20,7 +22,7 @@ export function measure(
   options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Measured {
   const report = join(mkdtempSync(join(tmpdir(), "airferry-time-")), "report");
-  const ran = spawnSync("/usr/bin/time", ["-o", report, "-f", "%e %M %O", command, ...args], {
+  const ran = spawnSync("/usr/bin/time", ["-o", report, "-f", "%e %M %O %U %S", command, ...args], {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
     encoding: "utf8",
@@ -28,9 +30,17 @@ export function measure(
   });
   if (ran.status !== 0)
     throw new Error(`${command} ${args.slice(0, 4).join(" ")}: exit ${ran.status}: ${ran.stderr?.slice(-2000)}`);
-  const [seconds, kib, blocks] = (readFileSync(report, "utf8").trim().split("\n").at(-1) ?? "").split(" ").map(Number);
+  const [seconds, kib, blocks, user, system] = (readFileSync(report, "utf8").trim().split("\n").at(-1) ?? "")
+    .split(" ")
+    .map(Number);
   rmSync(join(report, ".."), { recursive: true });
-  return { seconds: seconds ?? 0, memory: (kib ?? 0) * 1024, written: (blocks ?? 0) * 512, stdout: ran.stdout };
+  return {
+    seconds: seconds ?? 0,
+    cpu: (user ?? 0) + (system ?? 0),
+    memory: (kib ?? 0) * 1024,
+    written: (blocks ?? 0) * 512,
+    stdout: ran.stdout,
+  };
 }
 
 /** The median by time of several runs; `prepare` runs before each, unmeasured. */
@@ -44,3 +54,4 @@ export function median(runs: number, run: () => Measured, prepare: () => void = 
 
 export const mib = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(0)} MiB`;
 export const secs = (it: Measured): string => `${it.seconds.toFixed(2)} s`;
+export const cpuSecs = (it: Measured): string => `${it.cpu.toFixed(2)} s of the processor`;
