@@ -83,13 +83,13 @@ t.test("a word that is neither host nor name is refused, and endless text at onc
 
 t.test("what people type is answered with what to write instead, and without their passwords", async (t) => {
   const typed = new Map([
-    ["docker://x.example/y:1", "leave out docker://"],
-    ["oci://x.example/charts/y", "leave out oci://"],
-    ["https://x.example/y", "leave out https://"],
+    ["docker://x.example/y:1", "remove docker://"],
+    ["oci://x.example/charts/y", "remove oci://"],
+    ["https://x.example/y", "remove https://"],
     ["x.example/charts/y:1.2+b3", "registries write + as _: x.example/charts/y:1.2_b3"],
     ["me:s3cret@x.example/y:1", "docker login"],
     ["me:s3cret@x.example:5000", "docker login"],
-    ["https://me:s3cret@x.example/y:1", "leave out https://"],
+    ["https://me:s3cret@x.example/y:1", "remove https://"],
     [`me:s3cr@t@x.example/y@${DIGEST}`, "docker login"],
   ]);
   for (const [text, hint] of typed) {
