@@ -1,7 +1,7 @@
 /**
- * Step 3 of a pack: fills a bundle's work folder (open-work.ts). Every item gets its bytes once, from the nearest source
- * (item-sources.ts), is hashed as it is written, and counts only when its digest is right. Items that the journal lists
- * as complete are hashed and checked in place like everything else.
+ * Step 3 of a pack: fills a bundle's work folder (open-work.ts). Every item gets its bytes once, from the nearest
+ * source (item-sources.ts), is hashed as it is written, and counts only when its digest is right. Items that the
+ * journal lists as complete are hashed and checked in place like everything else.
  */
 import { ItemWriter } from "../bundle/item-writer.ts";
 import type { DoneLine } from "../bundle/journal.ts";

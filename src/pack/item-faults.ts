@@ -1,4 +1,6 @@
-/** What can be wrong with the bytes of one item: how it reads, and whether another place or quarantine may answer it. */
+/**
+ * What can be wrong with the bytes of one item: how it reads, and whether another place or quarantine may answer it.
+ */
 import { AirferryError, type ErrorCode, EXIT, exitStatusOf } from "../errors.ts";
 import { httpStatusOf } from "../http/failure.ts";
 import type { Digests } from "../io/digest.ts";
@@ -10,7 +12,9 @@ export function cannotPack({ path, about }: LaidItem): string {
   return `cannot pack "${path}"${about === undefined ? "" : ` of ${about.name}`}`;
 }
 
-/** The error for an item whose `bytes` have the wrong digest. `where` says where they came from; `manifest` is its file. */
+/**
+ * The error for an item whose `bytes` have the wrong digest. `where` says where they came from; `manifest` is its file.
+ */
 export function wrongDigest(
   item: LaidItem,
   digests: Digests,
