@@ -195,8 +195,9 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
     [
       "open connections",
       /request[^\n]*from "node:https?"|https?\.request\(|https?\.get\(/,
-      (file) => file === "http/transport.ts",
+      (file) => file === "http/sending.ts",
     ],
+    ["know got", /["']got["']/, (file) => file === "http/sending.ts"],
     // The site has it; docs/design.md, "A site owns its state".
     [
       "keep state in a module",

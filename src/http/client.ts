@@ -14,7 +14,8 @@ import { dnsLookup, type Lookup, resolveBy } from "./guarded-lookup.ts";
 import { HostLimits } from "./hosts.ts";
 import { BY_USER, type Named } from "./named.ts";
 import { type OpenParts, openUrl } from "./send-request.ts";
-import { discard, type Method, Transport } from "./transport.ts";
+import type { Method } from "./sending.ts";
+import { discard, Transport } from "./transport.ts";
 import { Watchdog } from "./watchdog.ts";
 
 const PATIENCE_MS = 60_000;

@@ -12,7 +12,8 @@ import type { HostLimits } from "./hosts.ts";
 import { type Named, type Reach, type Resolve, reachOf, stepFault } from "./named.ts";
 import { type ProxyEnv, proxyFor } from "./proxy.ts";
 import { type Rewrite, rewriteUrl } from "./rewrite.ts";
-import { discard, type Exchange, type Method, type Transport } from "./transport.ts";
+import type { Method } from "./sending.ts";
+import { discard, type Exchange, type Transport } from "./transport.ts";
 import { Turns } from "./turns.ts";
 
 const MAX_REDIRECTS = 10;

@@ -1,33 +1,21 @@
 /**
- * One request, one response, on Node's own client: no redirects, no retries, no decoding here. The body stays on the
- * socket until `pump` takes it or `discard` gets rid of it. Only this file sends.
+ * One request, one response: no redirects, no retries, no decoding here. The body stays on the socket until `pump` takes
+ * it or `discard` gets rid of it.
  */
-import { type ClientRequest, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
-import { request as httpsRequest } from "node:https";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { LookupFunction } from "node:net";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { AirferryError } from "../errors.ts";
-import { VERSION } from "../version.ts";
-import type { AgentPair } from "./agents.ts";
 import { AttemptFailure, NoAnswer, socketFailure, upstreamError } from "./failure.ts";
 import { dnsLookup, guardedLookup, type Lookup } from "./guarded-lookup.ts";
 import type { Reach } from "./named.ts";
+import { type Message, Sender, type Sending } from "./sending.ts";
 import type { Watch, Watchdog } from "./watchdog.ts";
 
 /** An unwanted body is read up to this size, to reuse the connection. */
 const MAX_DISCARD_BYTES = 64 * 1024;
-const USER_AGENT = `airferry/${VERSION}`;
 
-export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
-
-interface TransportRequest {
-  method: Method;
-  /** Without user and password. */
-  url: URL;
-  headers: Record<string, string>;
-  /** A stream is read as fast as it is consumed; that time does not count as a stall. */
-  body?: string | Buffer | Readable | undefined;
-  agents: AgentPair;
+interface TransportRequest extends Omit<Message, "lookup"> {
   proxy: string | undefined;
   /** How near the host may be; undefined: anywhere. */
   reach?: Reach | undefined;
@@ -54,6 +42,7 @@ export interface Exchange {
 }
 
 export class Transport {
+  readonly #sender = new Sender();
   readonly #watchdog: Watchdog;
   readonly #lookup: Lookup;
 
@@ -62,14 +51,14 @@ export class Transport {
     this.#lookup = lookup;
   }
 
-  /**
-   * Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted
-   */
-  send(request: TransportRequest): Promise<Exchange> {
-    const { url, signal } = request;
+  /** Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted */
+  async send(request: TransportRequest): Promise<Exchange> {
+    const { url, signal, reach, proxy, body } = request;
+    const lookup = reach && (guardedLookup(reach, this.#lookup) as LookupFunction);
+    await this.#sender.prepare(request);
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const sending = this.#start(request);
+      const sending = this.#start({ ...request, lookup }, proxy);
       let stallReason: string | undefined;
       const abort = () => {
         watch.end();
@@ -89,19 +78,24 @@ export class Transport {
         signal?.removeEventListener("abort", abort);
       };
       signal?.addEventListener("abort", abort, { once: true });
+      // A stream is read as fast as it is consumed; that time does not count as a stall.
+      if (body instanceof Readable) {
+        watch.pause(true);
+        body.once("close", () => watch.pause(false));
+      }
       // Stays for the life of the request: it reports on it again when the body is cut, which `pump` sees for itself.
-      sending.on("error", (error: NodeJS.ErrnoException) => {
+      sending.onError((error) => {
         settled();
         watch.end();
         if (signal?.aborted) return reject(signal.reason);
         // What was to be sent was no good: upstream has no part in it.
         if (error instanceof AirferryError) return reject(error);
-        const failure = socketFailure(url, error, request.proxy);
-        const died = sending.reusedSocket && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
+        const failure = socketFailure(url, error, proxy);
+        const died = sending.isReused() && /ECONNRESET|EPIPE/.test(String((failure.error.cause as Error).message));
         const { fault, code } = failure;
         reject(died ? new AttemptFailure(failure.error, { transient: true, free: true, fault, code }) : failure);
       });
-      sending.once("response", (response: IncomingMessage) => {
+      sending.onResponse((response: IncomingMessage) => {
         settled();
         watch.began();
         response.on("error", () => {});
@@ -111,8 +105,8 @@ export class Transport {
           headers: response.headers,
           response,
           watch,
-          remoteAddress: request.proxy === undefined ? response.socket?.remoteAddress : undefined,
-          isSent: () => sending.writableFinished,
+          remoteAddress: proxy === undefined ? response.socket?.remoteAddress : undefined,
+          isSent: () => sending.isSent(),
           stalled: () => stallReason,
           destroy: () => {
             watch.end();
@@ -121,39 +115,17 @@ export class Transport {
           },
         });
       });
-      sendBody(sending, request.body, watch);
     });
   }
 
   /** @throws {AirferryError} when our certificates are no good; {AttemptFailure} for what no request can be made of */
-  #start({ url, method, headers, agents, proxy, reach }: TransportRequest): ClientRequest {
-    const options = {
-      method,
-      headers: { "user-agent": USER_AGENT, ...headers },
-      ...(reach !== undefined && { lookup: guardedLookup(reach, this.#lookup) as LookupFunction }),
-    };
+  #start(message: Message, proxy: string | undefined): Sending {
     try {
-      return url.protocol === "https:"
-        ? // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
-          httpsRequest(url, { ...options, agent: agents.https, rejectUnauthorized: true })
-        : httpRequest(url, { ...options, agent: agents.http });
+      return this.#sender.send(message);
     } catch (error) {
-      throw error instanceof AirferryError ? error : socketFailure(url, error, proxy);
+      throw error instanceof AirferryError ? error : socketFailure(message.url, error, proxy);
     }
   }
-}
-
-/** The time that a stream takes is nobody's fault. */
-function sendBody(sending: ClientRequest, body: TransportRequest["body"], watch: Watch): void {
-  if (body === undefined || typeof body === "string" || Buffer.isBuffer(body)) {
-    sending.end(body);
-    return;
-  }
-  watch.pause(true);
-  body.once("close", () => watch.pause(false));
-  body.once("error", (error) => sending.destroy(error));
-  sending.once("close", () => body.destroy());
-  body.pipe(sending);
 }
 
 /** Discards a body: a small one is read so that the connection can be reused, otherwise it is closed. */

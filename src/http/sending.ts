@@ -1,0 +1,117 @@
+/**
+ * A request on its way. Requests that have a body (logins, uploads) are sent by got, which carries streams, lengths and faults of
+ * bodies; those without, sent by the thousand, by Node's own client at a third of the processor's time. Neither follows redirects,
+ * tries again, decodes or resumes: src/http/ has rules of its own for these. Only this file sends, and knows got.
+ */
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { LookupFunction } from "node:net";
+import type { Readable } from "node:stream";
+import type { Got } from "got";
+import { VERSION } from "../version.ts";
+import type { AgentPair } from "./agents.ts";
+
+const USER_AGENT = `airferry/${VERSION}`;
+
+export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
+
+/** What is sent. */
+export interface Message {
+  method: Method;
+  /** Without user and password. */
+  url: URL;
+  headers: Record<string, string>;
+  body?: string | Buffer | Readable | undefined;
+  agents: AgentPair;
+  lookup?: LookupFunction | undefined;
+}
+
+/** A request under way. Faults and the response come later than the call that made it: listen at once. */
+export interface Sending {
+  onResponse(then: (response: IncomingMessage) => void): void;
+  /** May be told several times, also after the response: when its body is cut. */
+  onError(then: (error: Error) => void): void;
+  /** Whether all of it went out. */
+  isSent(): boolean;
+  /** Whether the connection had served another request before. */
+  isReused(): boolean;
+  destroy(): void;
+}
+
+/** Sends requests. Holds nothing that has to be closed: connections are the agents'. */
+export class Sender {
+  #got: Got | undefined;
+
+  /** Loads what a request with a body needs; most runs send none. To be awaited before `send`. */
+  async prepare({ body }: Pick<Message, "body">): Promise<void> {
+    if (body !== undefined) this.#got ??= await loadGot();
+  }
+
+  /** @throws what no request can be made of, or what the agents refuse */
+  send(message: Message): Sending {
+    return this.#got !== undefined && message.body !== undefined ? sendByGot(this.#got, message) : sendByNode(message);
+  }
+}
+
+function sendByNode({ method, url, headers, agents, lookup }: Message): Sending {
+  const options = { method, headers: { "user-agent": USER_AGENT, ...headers }, ...(lookup && { lookup }) };
+  const sending =
+    url.protocol === "https:"
+      ? // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+        httpsRequest(url, { ...options, agent: agents.https, rejectUnauthorized: true })
+      : httpRequest(url, { ...options, agent: agents.http });
+  sending.end();
+  return {
+    onResponse: (then) => sending.once("response", then),
+    onError: (then) => sending.on("error", then),
+    isSent: () => sending.writableFinished,
+    isReused: () => sending.reusedSocket,
+    destroy: () => sending.destroy(),
+  };
+}
+
+/** One instance: merging options anew for each request is what costs time. */
+async function loadGot(): Promise<Got> {
+  const { default: got } = await import("got");
+  return got.extend({
+    followRedirect: false,
+    throwHttpErrors: false,
+    decompress: false,
+    strictContentLength: false,
+    retry: { limit: 0 },
+    headers: { "user-agent": USER_AGENT },
+    https: { rejectUnauthorized: true },
+  });
+}
+
+/** What of Node's request is looked at. */
+interface Sent {
+  reusedSocket?: boolean;
+  writableFinished: boolean;
+}
+
+function sendByGot(got: Got, { method, url, headers, body, agents, lookup }: Message): Sending {
+  const stream = got.stream(url, {
+    method,
+    headers,
+    agent: agents,
+    ...(lookup && { dnsLookup: lookup as never }),
+    ...(body !== undefined && { body }),
+  });
+  let sent: Sent | undefined;
+  stream.once("request", (request: Sent) => {
+    sent = request;
+  });
+  return {
+    onResponse: (then) =>
+      stream.once("response", (response: IncomingMessage) => {
+        // The body is read here and not through got's own Duplex, which drops what it holds when a connection is cut.
+        response.removeAllListeners("readable");
+        then(response);
+      }),
+    onError: (then) => stream.on("error", (error: Error) => then(error.cause instanceof Error ? error.cause : error)),
+    isSent: () => sent?.writableFinished === true,
+    isReused: () => sent?.reusedSocket === true,
+    destroy: () => stream.destroy(),
+  };
+}
