@@ -1,52 +1,15 @@
 /** pack as a user runs it: one GET per artifact, continues after a kill, same lock same volumes, clear refusals. */
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import t, { type Test } from "tap";
-import { airferry, scratch, seededBytes, start, writeManifest } from "./fixtures/program.ts";
+import t from "tap";
+import { airferry } from "./fixtures/host.ts";
+import { MIB, packSample, sha256, volumesOf } from "./fixtures/pack-sample.ts";
+import { scratch, seededBytes, writeManifest } from "./fixtures/program.ts";
 import { startUpstream } from "./fixtures/upstream.ts";
 
-const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-const MIB = 1024 * 1024;
-
-/** An upstream with one ISO, one published checksum and a file nobody speaks of. */
-async function sample(t: Test, isoBytes = 3 * MIB) {
-  const iso = seededBytes(1, isoBytes);
-  const tool = seededBytes(2, 200_000);
-  const plain = seededBytes(3, 1000);
-  const upstream = await startUpstream({
-    files: new Map<string, Uint8Array | string>([
-      ["/x.iso", iso],
-      ["/tool.tar.gz", tool],
-      ["/tool.tar.gz.sha256sum", `${sha256(tool)}  tool.tar.gz\n`],
-      ["/plain.bin", plain],
-      ["/empty", ""],
-    ]),
-  });
-  t.teardown(() => upstream.close());
-  const dir = scratch(t);
-  writeFileSync(join(dir, "local.sh"), "#!/bin/sh\n");
-  chmodSync(join(dir, "local.sh"), 0o755);
-  const file = writeManifest(dir, {
-    isos: [{ name: "x", url: `${upstream.url}/x.iso`, sha256: sha256(iso) }],
-    files: [
-      { url: `${upstream.url}/tool.tar.gz`, checksums: { url: `${upstream.url}/tool.tar.gz.sha256sum` } },
-      { url: `${upstream.url}/plain.bin` },
-      { url: `${upstream.url}/empty`, as: "deep/er/empty" },
-      { path: "local.sh", as: "pre/local.sh" },
-    ],
-  });
-  return { upstream, dir, file, iso, tool, plain };
-}
-
-function volumesOf(dir: string): Map<string, string> {
-  const names = readdirSync(dir).filter((name) => name.startsWith("data.tar."));
-  return new Map(names.sort().map((name) => [name, sha256(readFileSync(join(dir, name)))]));
-}
-
 t.test("packs with one GET per artifact, and a rerun fetches nothing", async (t) => {
-  const { upstream, dir, file, iso } = await sample(t);
+  const { upstream, dir, file, iso } = await packSample(t);
   const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out"]);
   t.equal(ran.status, 0, ran.stderr);
   t.equal(ran.stdout, "out/test-000001\n", "stdout is the bundle's path, alone");
@@ -76,7 +39,7 @@ t.test("packs with one GET per artifact, and a rerun fetches nothing", async (t)
 });
 
 t.test("the same lock gives the same volumes, bit for bit", async (t) => {
-  const { dir, file } = await sample(t);
+  const { dir, file } = await packSample(t);
   for (const out of ["a", "b"]) {
     const ran = await airferry(dir, [
       "pack",
@@ -97,7 +60,7 @@ t.test("the same lock gives the same volumes, bit for bit", async (t) => {
 });
 
 t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
-  const { upstream, dir, file, iso } = await sample(t);
+  const { upstream, dir, file, iso } = await packSample(t);
   t.equal((await airferry(dir, ["pack", file, "--unsigned", "--out", "out"])).status, 0);
   const manifest = JSON.parse(readFileSync(file, "utf8"));
   manifest.files.push({ path: "local.sh", as: "more.sh" });
@@ -114,54 +77,8 @@ t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
   t.equal(inventory.entries.filter((it: { sha256: string }) => it.sha256 === sha256(iso)).length, 2);
 });
 
-t.test("killed at 50 random instants, a rerun gives the same bytes and fetches no finished byte twice", async (t) => {
-  const { upstream, dir, file, iso } = await sample(t, 24 * MIB);
-  const reference = await airferry(dir, ["pack", file, "--unsigned", "--out", "ref", "--serial", "1"]);
-  t.equal(reference.status, 0, reference.stderr);
-  const expected = volumesOf(join(dir, "ref", "test-000001"));
-  rmSync(join(dir, "m.state.json"));
-  // Slow enough that kills land in the middle of the body.
-  upstream.behaviour["/x.iso"] = { drip: { bytes: 256 * 1024, everyMs: 4 } };
-  let kills = 0;
-  let rounds = 0;
-  let seed = 20261123;
-  const random = () => {
-    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
-    return seed / 0x7fffffff;
-  };
-  while (kills < 50 && rounds < 60) {
-    rounds++;
-    const out = `out-${rounds}`;
-    const sentBefore = upstream.bytesOf("/x.iso");
-    let died = 0;
-    for (;;) {
-      const child = start(dir, ["pack", file, "--unsigned", "--out", out, "--serial", "1", "--frozen"]);
-      const timer = died < 5 ? setTimeout(() => child.kill("SIGKILL"), 250 + random() * 700) : undefined;
-      const ran = await child.done;
-      clearTimeout(timer);
-      if (ran.signal === "SIGKILL") {
-        died++;
-        kills++;
-        continue;
-      }
-      if (ran.status !== 0) t.fail(`after a kill: ${ran.stderr}`);
-      break;
-    }
-    t.same(volumesOf(join(dir, out, "test-000001")), expected, `round ${rounds}, ${died} kills: same volumes`);
-    const sent = upstream.bytesOf("/x.iso") - sentBefore;
-    // Finished bytes are those the journal knows (steps of 8 MiB); what was on the wire at a kill is not finished.
-    t.ok(
-      sent <= iso.length + died * 10 * MIB,
-      `round ${rounds}: ${sent} bytes sent for ${iso.length} with ${died} kills`,
-    );
-    rmSync(join(dir, out), { recursive: true });
-    rmSync(join(dir, "m.state.json"), { force: true });
-  }
-  t.ok(kills >= 50, `${kills} kills`);
-});
-
 t.test("hostile upstreams are refused, or got the better of", async (t) => {
-  const { upstream, dir, file, iso } = await sample(t);
+  const { upstream, dir, file, iso } = await packSample(t);
   const attempt = async (out: string) => airferry(dir, ["pack", file, "--unsigned", "--out", out, "--serial", "1"]);
   upstream.behaviour["/x.iso"] = { cutEvery: 700_000 };
   let ran = await attempt("cuts");
@@ -255,7 +172,7 @@ t.test("one pack of a manifest at a time, wherever it writes: serials are given 
 });
 
 t.test("frozen refuses what the lock does not have; drift is told", async (t) => {
-  const { upstream, dir, file } = await sample(t);
+  const { upstream, dir, file } = await packSample(t);
   const none = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--frozen"]);
   t.equal(none.status, 2);
   t.match(none.stderr, /--frozen/);
@@ -295,7 +212,7 @@ t.test(
   "a full disk says how much is missing, and a rerun continues",
   { skip: process.getuid?.() !== 0 && "needs root to mount" },
   async (t) => {
-    const { upstream, dir, file } = await sample(t, 6 * MIB);
+    const { upstream, dir, file } = await packSample(t, 6 * MIB);
     const small = join(dir, "small");
     mkdirSync(small);
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", small]);

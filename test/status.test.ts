@@ -8,7 +8,8 @@ import { openStore } from "../src/store/store.ts";
 import { unpack } from "../src/unpack.ts";
 import { makeBundle, makeKey } from "./fixtures/bundle-maker.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
-import { airferry, scratch } from "./fixtures/program.ts";
+import { airferry } from "./fixtures/host.ts";
+import { scratch } from "./fixtures/program.ts";
 
 const dir = scratch(t);
 const key = makeKey();

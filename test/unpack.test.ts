@@ -1,8 +1,6 @@
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { inspect } from "../src/inspect.ts";
 import { hexOf } from "../src/io/digest.ts";
@@ -365,52 +363,4 @@ t.test("unpack() says how much is missing on a full disk, and continues when the
   } finally {
     execFileSync("umount", [mount]);
   }
-});
-
-t.test("unpack() killed at 50 random instants leaves nothing wrong behind, and a rerun finishes", async (t) => {
-  const bundle = fresh("bundle");
-  const big = { ...files, "isos/larger.iso": noise(16_000_000, 30) };
-  for (let index = 0; index < 300; index++)
-    Object.assign(big, { [`rpms/r/p${index}.rpm`]: noise(2000 + index, 100 + index) });
-  makeBundle(bundle, { files: big, keys: [key], volumeSize: 7_000_000 });
-  const random = seeded(2026);
-  let store = fresh("store");
-  let finished = 0;
-  let killed = 0;
-  // The first run is left alone, and tells how long one takes.
-  let spanMs = 0;
-  while (killed < 50) {
-    const child = spawn(
-      process.execPath,
-      [join(import.meta.dirname, "fixtures/unpack-main.ts"), bundle, store, keyFile],
-      {
-        stdio: ["ignore", "pipe", "inherit"],
-      },
-    );
-    await once(child.stdout, "data");
-    const started = Date.now();
-    const exit = once(child, "exit");
-    const done = await Promise.race(spanMs === 0 ? [exit] : [exit, sleep(random(spanMs) + 1)]);
-    if (done === undefined) {
-      child.kill("SIGKILL");
-      await exit;
-      killed++;
-    } else {
-      t.equal(child.exitCode, 0);
-      spanMs = Math.max(spanMs, Date.now() - started);
-    }
-    for (const file of blobsOf(store)) {
-      if (sha256(readFileSync(file)) !== file.slice(-64)) t.fail(`wrong blob after kill ${killed}`);
-    }
-    if (existsSync(join(store, "releases/test/current"))) {
-      t.equal(await holds(store, big), true, "what is current is whole");
-      finished++;
-      rmSync(store, { recursive: true });
-      store = fresh("store");
-    }
-  }
-  t.match(await unpack([bundle], { trust, store }), { complete: true });
-  t.equal(await holds(store, big), true);
-  t.ok(finished > 0);
-  t.comment(`${killed} kills, ${finished} imports finished in between`);
 });

@@ -18,7 +18,10 @@ import { vcenterStep } from "./vcenter-steps.ts";
 
 const args = process.argv.slice(2);
 const [json, keep, short, controls] = ["--json", "--keep", "--short", "--controls"].map((it) => args.includes(it));
-const only = args.filter((it) => !it.startsWith("--"));
+const words = args.filter((it) => !it.startsWith("--"));
+/** With --controls: of these builders only. */
+const flavors = controls ? words : [];
+const only = controls ? [] : words;
 
 if (process.platform !== "linux" || process.getuid?.() !== 0) {
   process.stderr.write("rehearsal: needs root on Linux, for network namespaces\n");
@@ -47,8 +50,12 @@ async function rehearse(): Promise<number> {
   const all = allBuilds();
   const isSmall = short || controls;
   const rocky9 = all.filter((it) => it.name.startsWith("rocky-9,"));
-  const builds = controls ? rocky9 : short ? rocky9.slice(0, 1) : all;
-  const [main] = builds as [Build];
+  const builds = controls
+    ? rocky9.filter((it) => flavors.length === 0 || flavors.includes(it.flavor))
+    : short
+      ? rocky9.slice(0, 1)
+      : all;
+  const [main] = (controls ? rocky9 : builds) as [Build];
   say(`outside: pack ${builds.map((it) => it.stream).join(", ")} from a sample of every host that they name`);
   const bundles = await packAll(dir, builds, { boot: !isSmall });
 

@@ -1,14 +1,20 @@
 /**
- * Runs test files, two at a time (AIRFERRY_TEST_JOBS: how many), and says a line for each. Arguments: files; none is all of test/.
+ * Runs test files, one more at a time than there are processors (AIRFERRY_TEST_JOBS: how many), since many of them wait for clients and
+ * servers more than they compute; says a line for each. Arguments: files; none is all of test/.
  * Writes what they printed to .cache/test.tap. The last line is `N passed, N failed`, on stdout; all else is on stderr.
  * AIRFERRY_CHECKS_FAILED=1 (a check before the tests failed) makes it end in failure.
  */
 import { globSync, mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { stopAll } from "./run-file.ts";
 import { runTests } from "./run-tests.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
+/** More of them would meet in memory and on disk. */
+const MAX_JOBS = 4;
+/** A file that takes longer should be cut: nobody waits for it gladly, and it may be the last one. */
+const LONG_SECONDS = 60;
 
 process.on("SIGINT", () => {
   stopAll();
@@ -18,9 +24,10 @@ process.on("SIGINT", () => {
 const named = process.argv.slice(2).map((it) => relative(ROOT, resolve(it)));
 const files = named.length > 0 ? named : inOrder(globSync("test/**/*.test.ts", { cwd: ROOT }));
 
-/** The long ones first, so that none of them is left alone at the end: those with real clients. */
+/** The long ones first, so that none of them is left alone at the end: those with real clients, then those of whole verbs. */
 function inOrder(all: readonly string[]): string[] {
-  const rank = (file: string) => (file.startsWith("test/interop/") ? 0 : 1);
+  const rank = (file: string) =>
+    /^test\/interop\//.test(file) ? 0 : /^test\/(manifests\/|regress\/|[^/]*$)/.test(file) ? 1 : 2;
   return [...all].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
 
@@ -28,13 +35,15 @@ const began = performance.now();
 const sum = await runTests({
   root: ROOT,
   files,
-  jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? 2),
+  jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? Math.min(availableParallelism() + 1, MAX_JOBS)),
   strict: process.env.AIRFERRY_REQUIRE_CLIENTS === "1",
   say: (line) => console.error(line),
 });
 mkdirSync(join(ROOT, ".cache"), { recursive: true });
 writeFileSync(join(ROOT, ".cache", "test.tap"), sum.tap);
 console.error(`${files.length} files in ${((performance.now() - began) / 60_000).toFixed(1)} minutes`);
+const long = sum.seconds.filter(([, seconds]) => seconds > LONG_SECONDS).sort(([, a], [, b]) => b - a);
+for (const [file, seconds] of long) console.error(`longer than ${LONG_SECONDS} s: ${file}, ${seconds.toFixed(0)} s`);
 if (sum.failedFiles.length > 0) console.error(`failed: ${sum.failedFiles.join(" ")}`);
 if (process.env.AIRFERRY_CHECKS_FAILED === "1") console.error("failed: a check before the tests; see above");
 const failed = sum.failed + (process.env.AIRFERRY_CHECKS_FAILED === "1" ? 1 : 0);

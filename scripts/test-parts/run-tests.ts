@@ -27,6 +27,8 @@ interface RunTotals {
   failed: number;
   skipped: number;
   failedFiles: string[];
+  /** How long each file took, in the order of their ends. */
+  seconds: [file: string, seconds: number][];
   /** What all files printed, each as a subtest. */
   tap: string;
 }
@@ -34,7 +36,7 @@ interface RunTotals {
 /** Runs the files to their end, whatever becomes of each. */
 export async function runTests(options: RunOptions): Promise<RunTotals> {
   const { root, files, jobs, strict, timeoutMs = FILE_TIMEOUT_MS, say } = options;
-  const sum: RunTotals = { passed: 0, failed: 0, skipped: 0, failedFiles: [], tap: "TAP version 14\n" };
+  const sum: RunTotals = { passed: 0, failed: 0, skipped: 0, failedFiles: [], seconds: [], tap: "TAP version 14\n" };
   const waiting = [...files];
   let done = 0;
   const worker = async () => {
@@ -48,6 +50,7 @@ export async function runTests(options: RunOptions): Promise<RunTotals> {
       sum.passed += totals.passed;
       sum.failed += failed;
       sum.skipped += totals.skipped;
+      sum.seconds.push([file, run.seconds]);
       if (failed > 0) sum.failedFiles.push(file);
       const result = failed > 0 ? "not ok" : "ok";
       const output = run.tap.replace(/^(?=.)/gm, "    ");

@@ -10,7 +10,8 @@ import { BY_USER } from "../../src/http/named.ts";
 import { parseNetrc } from "../../src/http/netrc.ts";
 import { findLogin } from "../../src/oci/docker-login.ts";
 import { Htpasswd } from "../../src/server/registry/htpasswd.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const dir = scratch(t);
 const asked: IncomingHttpHeaders[] = [];

@@ -4,8 +4,9 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
+import { airferry } from "../fixtures/host.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
+import { scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 const MIB = 1 << 20;

@@ -1,6 +1,7 @@
 /** One form of a digest for scripts: what `--json` prints says `sha256:…`, whichever verb printed it; bare hex are keyids alone. */
 import t from "tap";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 const BARE = /^[0-9a-f]{64}$/;

@@ -2,8 +2,9 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { airferry } from "../fixtures/host.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, type Ran, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
+import { type Ran, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 const TRACE = /\n\s+at .+:\d+:\d+|ERR_INTERNAL/;

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import t from "tap";
 import { formatTable } from "../../src/cli/table.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 t.test("formatTable() makes one line of each row, whatever its cells hold, with columns that align", async (t) => {

@@ -2,7 +2,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry, scratch } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch } from "../fixtures/program.ts";
 
 t.test("a wrong word, a missing option and a wrong kind of path are told with the right command", async (t) => {
   const dir = scratch(t);
@@ -42,9 +43,8 @@ t.test("a wrong word, a missing option and a wrong kind of path are told with th
       /airferry export image x:1 --store 'my folder' --out image\.tar$/,
     ],
   ];
-  const ran = await Promise.all(rows.map(([args]) => airferry(dir, args)));
-  for (const [index, [args, status, message, hint]] of rows.entries()) {
-    const { stderr, status: got } = ran[index] as (typeof ran)[number];
+  for (const [args, status, message, hint] of rows) {
+    const { stderr, status: got } = await airferry(dir, args);
     const name = args.join(" ");
     t.equal(got, status, `${name}: ${stderr}`);
     t.match(stderr, message, name);

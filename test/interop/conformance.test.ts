@@ -6,9 +6,10 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { airferry } from "../fixtures/host.ts";
 import { digestOf, MANIFEST, type TestDescriptor, TestImages } from "../fixtures/images.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, ROOT, scratch, start, writeManifest } from "../fixtures/program.ts";
+import { ROOT, scratch, start, writeManifest } from "../fixtures/program.ts";
 
 const FOLDER = join(ROOT, ".cache/conformance");
 const suite = existsSync(FOLDER) ? readdirSync(FOLDER).find((it) => it.startsWith("v")) : undefined;

@@ -6,9 +6,10 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { needs } from "../fixtures/clients.ts";
+import { airferry } from "../fixtures/host.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
 import { startDockerRegistry, TestImages } from "../fixtures/images.ts";
-import { airferry, writeManifest } from "../fixtures/program.ts";
+import { writeManifest } from "../fixtures/program.ts";
 
 t.test("a layout of cosign save, its folder written in several ways, and the same as hauler names it", async (t) => {
   if (!needs(t, "docker-registry", "cosign2")) return;

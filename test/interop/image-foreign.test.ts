@@ -10,9 +10,10 @@ import t, { type Test } from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
+import { airferry } from "../fixtures/host.ts";
 import { CONFIG, MANIFEST, startDockerRegistry, TestImages, tarOf } from "../fixtures/images.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
+import { scratch, start, writeManifest } from "../fixtures/program.ts";
 
 const FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 const DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";

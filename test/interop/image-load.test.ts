@@ -8,9 +8,9 @@ import t from "tap";
 import { absent, needs } from "../fixtures/clients.ts";
 import { startContainerd, startDockerd } from "../fixtures/container-clients.ts";
 import { startFakeRegistry } from "../fixtures/fake-registry.ts";
+import { airferry } from "../fixtures/host.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
 import { startDockerRegistry, staticBusybox, TestImages } from "../fixtures/images.ts";
-import { airferry } from "../fixtures/program.ts";
 
 const busybox = staticBusybox();
 const LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];

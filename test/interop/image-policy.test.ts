@@ -8,9 +8,10 @@ import { join } from "node:path";
 import t from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
+import { airferry } from "../fixtures/host.ts";
 import { startDockerRegistry, TestImages } from "../fixtures/images.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
-import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
+import { scratch, start, writeManifest } from "../fixtures/program.ts";
 
 t.test("podman and skopeo under the rendered policy", async (t) => {
   if (!needs(t, "docker-registry", "newer-podman", "newer-skopeo", "cosign2")) return;

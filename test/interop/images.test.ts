@@ -7,8 +7,9 @@ import { join } from "node:path";
 import t from "tap";
 import { absent, cosignPaths, needs } from "../fixtures/clients.ts";
 import { criPull, runClient, startContainerd, startDockerd } from "../fixtures/container-clients.ts";
+import { airferry } from "../fixtures/host.ts";
 import { startDockerRegistry, staticBusybox, TestImages } from "../fixtures/images.ts";
-import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
+import { scratch, start, writeManifest } from "../fixtures/program.ts";
 
 const busybox = staticBusybox();
 

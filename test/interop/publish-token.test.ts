@@ -10,10 +10,11 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { needs } from "../fixtures/clients.ts";
 import { PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
+import { airferry } from "../fixtures/host.ts";
 import { CONFIG, MANIFEST, startDockerRegistry, TestImages, tarOf } from "../fixtures/images.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
 import { makePki, type Pki } from "../fixtures/pki.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const base64url = (value: string | Buffer) => Buffer.from(value).toString("base64url");
 

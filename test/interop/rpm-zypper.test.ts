@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import { clientEnv, clientPath, needs } from "../fixtures/clients.ts";
+import { airferry } from "../fixtures/host.ts";
 import { writeKeyPairs } from "../fixtures/keys.ts";
-import { airferry, scratch, start, writeManifest } from "../fixtures/program.ts";
+import { scratch, start, writeManifest } from "../fixtures/program.ts";
 import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 
 function zypper(dir: string, root: string, repos: string, ...args: string[]): Promise<{ status: number; out: string }> {

@@ -3,7 +3,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import data from "../../manifests/published-isos.json" with { type: "json" };
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 t.test("the data is well-formed, each with its source", async (t) => {
   t.ok(data.isos.length > 0);

@@ -5,8 +5,9 @@ import t, { type Test } from "tap";
 import type { AirferryError } from "../../src/errors.ts";
 import { findLogin } from "../../src/oci/docker-login.ts";
 import { type FakeRegistryOptions, PASSWORD, startFakeRegistry, USER } from "../fixtures/fake-registry.ts";
+import { airferry } from "../fixtures/host.ts";
 import { TestImages } from "../fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const auth = (text: string) => Buffer.from(text).toString("base64");
 

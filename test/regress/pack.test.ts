@@ -6,7 +6,8 @@ import { join } from "node:path";
 import t from "tap";
 import { LockFolder } from "../../src/manifest/lock-folder.ts";
 import { prepareTlsAuto } from "../../src/server/process/tls-auto.ts";
-import { airferry, scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, seededBytes, writeManifest } from "../fixtures/program.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 t.test("a SHA-224 checksum is checked like any other", async (t) => {

@@ -12,7 +12,8 @@ import { openStore } from "../../src/store/store.ts";
 import { unpack } from "../../src/unpack.ts";
 import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
 import { needs } from "../fixtures/clients.ts";
-import { airferry, ROOT, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { ROOT, scratch, writeManifest } from "../fixtures/program.ts";
 import { type Disk, disksAfter, materialise, record } from "../fixtures/syscall-trace.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");

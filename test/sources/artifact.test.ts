@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const digest = (algorithm: string, text: string, form: "base64" | "hex" = "base64") =>
   createHash(algorithm).update(text).digest(form);

@@ -11,7 +11,8 @@ import { MAX_CHECKSUMS_BYTES, parseChecksums } from "../../src/sources/checksum-
 import { resolveChecksums } from "../../src/sources/checksums.ts";
 import { clientPath, needs } from "../fixtures/clients.ts";
 import { Gnupg } from "../fixtures/gnupg.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 

@@ -11,8 +11,9 @@ import { readManifest } from "../../src/manifest/load.ts";
 import type { Manifest } from "../../src/manifest/schema.ts";
 import { openImageArchive } from "../../src/sources/image/image-archive.ts";
 import { type OpenedVendor, openVendor } from "../../src/sources/vendor-archive.ts";
+import { airferry } from "../fixtures/host.ts";
 import { type TarPart, tarOf } from "../fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "../fixtures/program.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 import { makeRpm } from "../fixtures/rpm-files.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");

@@ -8,7 +8,8 @@ import { createCa, createServerCertificate } from "../../../src/server/process/c
 import { prepareTlsAuto, readTlsFiles } from "../../../src/server/process/tls-auto.ts";
 import { Htpasswd } from "../../../src/server/registry/htpasswd.ts";
 import { readPrivateKey, sealPrivateKey } from "../../../src/sign/private-key.ts";
-import { airferry } from "../../fixtures/program.ts";
+import { airferry } from "../../fixtures/host.ts";
+
 import { sendRaw, startServer } from "../../fixtures/serving.ts";
 
 const REFUSED = { code: "ERR_KEY_EXPOSED", hint: /^chmod o= / };

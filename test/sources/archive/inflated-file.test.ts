@@ -13,8 +13,9 @@ import { openWorkspace } from "../../../src/pack/workspace.ts";
 import { InflatedFiles } from "../../../src/sources/archive/inflated-file.ts";
 import { entriesOfKind, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
 import { clientPath } from "../../fixtures/clients.ts";
+import { airferry } from "../../fixtures/host.ts";
 import { digestOf, TestImages, tarFolder, tarOf } from "../../fixtures/images.ts";
-import { airferry, scratch, seededBytes, writeManifest } from "../../fixtures/program.ts";
+import { scratch, seededBytes, writeManifest } from "../../fixtures/program.ts";
 
 const REFERENCE = "vendor.example/builder:v4";
 const LAYERS = [1, 2, 3].map((seed) => tarOf([{ path: `${seed}`, bytes: seededBytes(seed, 300_000) }]));

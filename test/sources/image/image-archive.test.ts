@@ -9,8 +9,9 @@ import { openWorkspace } from "../../../src/pack/workspace.ts";
 import { entriesOfKind, type LockedImageEntry } from "../../../src/sources/lock-document.ts";
 import { clientPath, needs } from "../../fixtures/clients.ts";
 import { runClient } from "../../fixtures/container-clients.ts";
+import { airferry } from "../../fixtures/host.ts";
 import { digestOf, type TarPart, TestImages, tarFolder, tarOf } from "../../fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
 
 /** Locks one archive; returns the lock's entry, or the error. */
 async function lockArchive(dir: string, entry: object) {

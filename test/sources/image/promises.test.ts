@@ -2,10 +2,11 @@
 import t, { type Test } from "tap";
 import { exitStatusOf } from "../../../src/errors.ts";
 import { type FakeRegistryOptions, startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { airferry } from "../../fixtures/host.ts";
 import { lockImages, packImages } from "../../fixtures/image-lock.ts";
 import { MANIFEST, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
 import { writeKeyPair } from "../../fixtures/keys.ts";
-import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
 
 const MAX_BYTES = 4 * 1024 * 1024;
 const DOCKER = "application/vnd.docker.distribution.manifest.v2+json";

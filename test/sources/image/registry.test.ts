@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { type Answer, type FakeRegistryOptions, startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { airferry } from "../../fixtures/host.ts";
 import { digestOf, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
-import { airferry, scratch, seededBytes, writeManifest } from "../../fixtures/program.ts";
+import { scratch, seededBytes, writeManifest } from "../../fixtures/program.ts";
 
 const images = new TestImages();
 const image = images.image("linux/amd64", [{ big: seededBytes(1, 400_000) }]);

@@ -3,10 +3,11 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { startFakeRegistry } from "../../fixtures/fake-registry.ts";
+import { airferry } from "../../fixtures/host.ts";
 import { layersOf, lockImages, packImages } from "../../fixtures/image-lock.ts";
 import { MANIFEST, type TestDescriptor, TestImages } from "../../fixtures/images.ts";
 import { writeKeyPair } from "../../fixtures/keys.ts";
-import { airferry, scratch, seededBytes, start, writeManifest } from "../../fixtures/program.ts";
+import { scratch, seededBytes, start, writeManifest } from "../../fixtures/program.ts";
 import { startUpstream } from "../../fixtures/upstream.ts";
 
 const MIB = 1024 * 1024;

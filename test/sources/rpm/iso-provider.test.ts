@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { airferry, ROOT, scratch, writeManifest } from "../../fixtures/program.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { ROOT, scratch, writeManifest } from "../../fixtures/program.ts";
 import { startUpstream } from "../../fixtures/upstream.ts";
 
 const sample = join(ROOT, "scripts", "sample", "upstream");

@@ -5,7 +5,8 @@ import t from "tap";
 import { askedUrls, recordedUrls } from "../../../src/sources/recorded-urls.ts";
 import { baseOf, isSamePlace, resolveHref } from "../../../src/sources/rpm/location.ts";
 import { looksLikeMetalink, parseMetalink, parseMirrorlist } from "../../../src/sources/rpm/metalink.ts";
-import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
 import { makeRepository } from "../../fixtures/rpm-metadata.ts";
 import { startUpstream } from "../../fixtures/upstream.ts";
 

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import t from "tap";
-import { airferry, scratch, writeManifest } from "../../fixtures/program.ts";
+import { airferry } from "../../fixtures/host.ts";
+import { scratch, writeManifest } from "../../fixtures/program.ts";
 import { makeRepository } from "../../fixtures/rpm-metadata.ts";
 import { startUpstream, type UpstreamFile } from "../../fixtures/upstream.ts";
 

@@ -1,0 +1,90 @@
+/** unpack in processes that are killed: nothing wrong is left behind, and a rerun finishes. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import t from "tap";
+import { openStore } from "../src/store/store.ts";
+import { unpack } from "../src/unpack.ts";
+import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
+import { seeded } from "./fixtures/seeded.ts";
+
+const root = t.testdir();
+const key = makeKey();
+const keyFile = join(root, "key.pub");
+const trust = [keyFile];
+writeFileSync(keyFile, key.pem);
+const files: Record<string, Buffer> = {
+  ...sampleFiles(),
+  "files/copy-of-513": noise(513, 4),
+  "isos/copy.iso": noise(3_300_000, 8),
+};
+let count = 0;
+const fresh = (name: string) => join(root, `${name}-${count++}`);
+
+/** Every file of the current releases of a store has the bytes it was made from, and a blob is what its name says. */
+async function holds(store: string, expected: Record<string, Buffer>, stream = "test"): Promise<boolean> {
+  const open = await openStore(store);
+  const release = (await open.releases()).find((it) => it.stream === stream);
+  if (release === undefined || release.entries.size !== Object.keys(expected).length) return false;
+  return [...release.entries].every(([path, it]) =>
+    readFileSync(open.blobPath(it.digest)).equals(expected[path] as Buffer),
+  );
+}
+
+function blobsOf(store: string): string[] {
+  const dir = join(store, "blobs");
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((it) => it.isFile())
+    .map((it) => join(it.parentPath, it.name));
+}
+
+t.test("unpack() killed at 50 random instants leaves nothing wrong behind, and a rerun finishes", async (t) => {
+  const bundle = fresh("bundle");
+  const big = { ...files, "isos/larger.iso": noise(16_000_000, 30) };
+  for (let index = 0; index < 300; index++)
+    Object.assign(big, { [`rpms/r/p${index}.rpm`]: noise(2000 + index, 100 + index) });
+  makeBundle(bundle, { files: big, keys: [key], volumeSize: 7_000_000 });
+  const random = seeded(2026);
+  let store = fresh("store");
+  let finished = 0;
+  let killed = 0;
+  // The first run is left alone, and tells how long one takes.
+  let spanMs = 0;
+  while (killed < 50) {
+    const child = spawn(
+      process.execPath,
+      [join(import.meta.dirname, "fixtures/unpack-main.ts"), bundle, store, keyFile],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    await once(child.stdout, "data");
+    const started = Date.now();
+    const exit = once(child, "exit");
+    const done = await Promise.race(spanMs === 0 ? [exit] : [exit, sleep(random(spanMs) + 1)]);
+    if (done === undefined) {
+      child.kill("SIGKILL");
+      await exit;
+      killed++;
+    } else {
+      t.equal(child.exitCode, 0);
+      spanMs = Math.max(spanMs, Date.now() - started);
+    }
+    for (const file of blobsOf(store)) {
+      if (sha256(readFileSync(file)) !== file.slice(-64)) t.fail(`wrong blob after kill ${killed}`);
+    }
+    if (existsSync(join(store, "releases/test/current"))) {
+      t.equal(await holds(store, big), true, "what is current is whole");
+      finished++;
+      rmSync(store, { recursive: true });
+      store = fresh("store");
+    }
+  }
+  t.match(await unpack([bundle], { trust, store }), { complete: true });
+  t.equal(await holds(store, big), true);
+  t.ok(finished > 0);
+  t.comment(`${killed} kills, ${finished} imports finished in between`);
+});
