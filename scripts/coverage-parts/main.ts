@@ -1,19 +1,20 @@
 /** Runs test files under V8's coverage and prints what they reach. See scripts/coverage. */
 import { execFileSync } from "node:child_process";
-import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { stopAll } from "../test-parts/run-file.ts";
 import { runTests } from "../test-parts/run-tests.ts";
 import { Reached } from "./reached.ts";
-import { figures, formatLines } from "./report.ts";
+import { type CoverageRecord, figures, formatLines, parseLines } from "./report.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** Rooms that bytes of media and keys go through: a line that no test reaches there is one that nobody has tried. */
 const ROOMS_THAT_MATTER = ["bundle", "sign", "store", "io"];
 
 const args = process.argv.slice(2);
-const named = args.filter((it) => it !== "--write").map((it) => relative(ROOT, resolve(it)));
+const [write, add] = ["--write", "--add"].map((it) => args.includes(it));
+const named = args.filter((it) => !it.startsWith("--")).map((it) => relative(ROOT, resolve(it)));
 const all = globSync("test/**/*.test.ts", { cwd: ROOT }).sort();
 const files =
   named.length > 0
@@ -27,7 +28,19 @@ process.on("SIGINT", () => {
   process.exit(130);
 });
 
+const RECORD = join(ROOT, "test", "coverage.json");
+const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: ROOT, encoding: "utf8" }).trim();
+const before = add ? (JSON.parse(readFileSync(RECORD, "utf8")) as CoverageRecord) : undefined;
+if (before !== undefined && before.commit !== commit)
+  throw new Error(
+    `cannot add to ${RECORD}: it is of commit ${before.commit}, this is ${commit}; measure without --add first`,
+  );
+
 const reached = new Reached(join(ROOT, "src"));
+if (before !== undefined) {
+  const lines = Object.entries(before.unreached).map(([file, text]) => [file, parseLines(text)] as const);
+  reached.addRecord(new Map(lines));
+}
 let at = 0;
 const sum = await runTests({
   root: ROOT,
@@ -57,17 +70,16 @@ console.log(`\nnot reached in ${ROOMS_THAT_MATTER.join(", ")}:`);
 for (const [file, it] of unreached)
   if (ROOMS_THAT_MATTER.includes(file.split("/")[0] as string))
     console.log(`  src/${file}: ${formatLines(it.unreached)}`);
-if (args.includes("--write")) {
-  const git = (...words: string[]) => execFileSync("git", words, { cwd: ROOT, encoding: "utf8" }).trim();
-  const record = {
-    commit: git("rev-parse", "HEAD"),
-    tests: named.length > 0 ? named : "test/ without interop/",
+if (write || add) {
+  const record: CoverageRecord = {
+    commit,
+    tests: [...(before?.tests ?? []), ...(named.length > 0 ? named : ["test/ without interop/"])],
     // Of these only what ran before they failed is in the figure.
-    failed: sum.failedFiles,
+    failed: [...(before?.failed ?? []), ...sum.failedFiles],
     rooms,
     unreached: Object.fromEntries(unreached.map(([file, it]) => [file, formatLines(it.unreached)])),
   };
-  writeFileSync(join(ROOT, "test", "coverage.json"), `${JSON.stringify(record, null, 2)}\n`);
+  writeFileSync(RECORD, `${JSON.stringify(record, null, 2)}\n`);
 }
 if (sum.failed > 0) console.error(`${sum.failed} failed: ${sum.failedFiles.join(" ")}`);
 process.exitCode = sum.failed > 0 ? 1 : 0;

@@ -72,6 +72,14 @@ export class Reached {
     rmSync(folder, { recursive: true });
   }
 
+  /** Adds what was measured before: the lines that nothing reached then, by file; all of the others were reached. */
+  addRecord(unreached: ReadonlyMap<string, readonly number[]>): void {
+    for (const [file, lines] of this.#unreached) {
+      const then = new Set(unreached.get(file) ?? []);
+      this.#unreached.set(file, new Set([...lines].filter((line) => then.has(line))));
+    }
+  }
+
   #add(url: string, functions: ScriptCoverage["functions"]): void {
     if (!url.startsWith("file:")) return;
     const file = fileURLToPath(url).slice(this.#src.length + 1);

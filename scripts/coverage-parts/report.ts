@@ -7,6 +7,17 @@ interface RoomFigure {
   percent: number;
 }
 
+/** What test/coverage.json keeps. */
+export interface CoverageRecord {
+  commit: string;
+  /** Files and folders, or all of test/. */
+  tests: string[];
+  failed: string[];
+  rooms: Record<string, RoomFigure>;
+  /** Lines as {@link formatLines} writes them, by file below src/. */
+  unreached: Record<string, string>;
+}
+
 type Files = ReadonlyMap<string, { lines: number; unreached: readonly number[] }>;
 
 /** Figures by room, the files directly in src/ as `verbs`, and of all as `all`. */
@@ -34,4 +45,12 @@ export function formatLines(lines: readonly number[]): string {
     else ranges.push([line, line]);
   }
   return ranges.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)).join(", ");
+}
+
+/** Reads what {@link formatLines} wrote. */
+export function parseLines(text: string): number[] {
+  return text.split(", ").flatMap((range) => {
+    const [first, last = first] = range.split("-").map(Number) as [number, number?];
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
 }

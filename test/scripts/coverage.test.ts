@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { codeLines, Reached, unreachedLines } from "../../scripts/coverage-parts/reached.ts";
-import { figures, formatLines } from "../../scripts/coverage-parts/report.ts";
+import { figures, formatLines, parseLines } from "../../scripts/coverage-parts/report.ts";
 import { scratch } from "../fixtures/program.ts";
 
 const SOURCE = `/** A comment. */
@@ -64,6 +64,10 @@ t.test("Reached adds up what several processes ran", async (t) => {
   t.same(run("try { half({ side: -4 }); } catch {}"), [15]);
   t.same(run("half({ side: 4 });"), [15], "what was reached stays so");
   t.same(reached.files.get("unused.ts"), { lines: 1, unreached: [1] });
+  const later = new Reached(join(dir, "src"));
+  later.addRecord(new Map([["room/half.ts", [9, 15]]]));
+  t.same(later.files.get("room/half.ts")?.unreached, [9, 15], "what a record does not list was reached");
+  t.same(later.files.get("unused.ts")?.unreached, []);
   t.same(figures(reached.files), {
     room: { lines: 6, reached: 5, percent: 83.3 },
     verbs: { lines: 1, reached: 0, percent: 0 },
@@ -71,7 +75,8 @@ t.test("Reached adds up what several processes ran", async (t) => {
   });
 });
 
-t.test("formatLines()", async (t) => {
+t.test("formatLines() and parseLines()", async (t) => {
   t.equal(formatLines([]), "");
   t.equal(formatLines([3, 7, 8, 9, 12]), "3, 7-9, 12");
+  t.same(parseLines("3, 7-9, 12"), [3, 7, 8, 9, 12]);
 });
