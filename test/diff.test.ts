@@ -3,7 +3,8 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { TestImages } from "./fixtures/images.ts";
-import { airferry, scratch, writeManifest } from "./fixtures/program.ts";
+import { airferry } from "./fixtures/host.ts";
+import { scratch, writeManifest } from "./fixtures/program.ts";
 import { MINIMAL, makeHeader, makeRpm, text } from "./fixtures/rpm-files.ts";
 
 async function run(t: Test, dir: string, ...args: string[]): Promise<string> {

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { airferry } from "./fixtures/host.ts";
 import { MIB, packSample, sha256, volumesOf } from "./fixtures/pack-sample.ts";
@@ -155,15 +156,19 @@ t.test(
 
 t.test("one pack of a manifest at a time, wherever it writes: serials are given once", async (t) => {
   const files = new Map([["/a", seededBytes(1, 30_000)]]);
-  const slow = await startUpstream({ files, behaviour: { "*": { delayMs: 1500 } } });
+  const refused = Promise.withResolvers<void>();
+  const slow = await startUpstream({ files, behaviour: { "*": { until: refused.promise } } });
   t.teardown(() => slow.close());
   const dir = scratch(t);
   const file = writeManifest(dir, { files: [{ url: `${slow.url}/a` }] });
   const packTo = (out: string) => airferry(dir, ["pack", file, "--unsigned", "--out", out]);
-  const both = await Promise.all([packTo("o1"), packTo("o2")]);
-  t.same(both.map((it) => it.status).sort(), [0, 1]);
-  const busy = both.find((it) => it.status === 1);
-  t.match(busy?.stderr, /is working on it\n.*wait until it has finished/);
+  const first = packTo("o1");
+  while (slow.requests.length === 0) await sleep(20);
+  const busy = await packTo("o2");
+  refused.resolve();
+  t.equal(busy.status, 1);
+  t.match(busy.stderr, /is working on it\n.*wait until it has finished/);
+  t.equal((await first).status, 0);
   t.equal((await packTo("o3")).stdout, "o3/test-000002\n");
   t.notOk(
     readdirSync(dir).some((it) => it.endsWith(".lock")),
