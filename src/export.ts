@@ -3,6 +3,7 @@
  * docs/images.md.
  */
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
@@ -92,7 +93,7 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
 async function writeWhole(stream: NodeJS.ReadableStream, file: string): Promise<void> {
   const signal = currentSignal();
   // A unique name: two exports to one file must not write into each other.
-  const temporary = `${file}.${process.pid}.part`;
+  const temporary = `${file}.${randomBytes(4).toString("hex")}.part`;
   try {
     await pipeline(stream, createWriteStream(temporary, { highWaterMark: WRITE_BUFFER_BYTES }), {
       ...(signal && { signal }),
