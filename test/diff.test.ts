@@ -2,8 +2,8 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { TestImages } from "./fixtures/images.ts";
 import { airferry } from "./fixtures/host.ts";
+import { TestImages } from "./fixtures/images.ts";
 import { scratch, writeManifest } from "./fixtures/program.ts";
 import { MINIMAL, makeHeader, makeRpm, text } from "./fixtures/rpm-files.ts";
 
