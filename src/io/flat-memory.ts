@@ -10,7 +10,7 @@ import { runInNewContext } from "node:vm";
 const COLLECT_BYTES = 8 * 1024 * 1024;
 
 let uncollected = 0;
-let collect: ((options: { type: "minor" }) => void) | undefined;
+let collect: ((options: { type: "minor" } | { type: "major"; flavor: "last-resort" }) => void) | undefined;
 
 /**
  * Called with bytes received in separate buffers (from a socket); lets V8 collect the young ones at intervals. V8
@@ -21,12 +21,24 @@ export function buffersUsed(bytes: number): void {
   uncollected += bytes;
   if (uncollected < COLLECT_BYTES) return;
   uncollected = 0;
+  collector()?.({ type: "minor" });
+}
+
+/**
+ * Collects whatever is not in use, once, and gives its memory back to the system: for a process that has loaded all that it will
+ * need and stays. Keeps everybody for some tens of milliseconds.
+ */
+export function releaseMemory(): void {
+  collector()?.({ type: "major", flavor: "last-resort" });
+}
+
+function collector(): typeof collect {
   if (collect === undefined) {
     setFlagsFromString("--expose-gc");
     collect = runInNewContext("gc") as typeof collect;
     setFlagsFromString("--no-expose-gc");
   }
-  collect?.({ type: "minor" });
+  return collect;
 }
 
 /** Makes this process collect garbage early from now on; for verbs that run once and have large inventories. */

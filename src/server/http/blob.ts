@@ -2,20 +2,21 @@
  * The only way to send content: every handler passes it to {@link sendBlob}, which implements GET and HEAD, validators,
  * preconditions, single and multiple ranges, and sends with constant memory. See RFC 9110, sections 8, 13, 14.
  */
-import { hash, randomBytes } from "node:crypto";
-import { AirferryError } from "../../errors.ts";
+import { randomBytes } from "node:crypto";
+import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import type { Extent, RandomAccess } from "../../io/types.ts";
+import type { StoreReader } from "../../store/types.ts";
+import { contentTypeOf } from "./content-type.ts";
 import type { ServerRequest } from "./context.ts";
-import { type CachedBlob, MAX_CACHED_BLOB_BYTES } from "./memory.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
 import { type Reader, readFile, readRandomAccess } from "./reader.ts";
 import type { Resources } from "./resources.ts";
-import type { CachedResponse } from "./response-cache.ts";
 import { ClientGone, ResponseWriter } from "./response-writer.ts";
+import { damagedFile, MAX_SMALL_BYTES } from "./small-files.ts";
 import { CONTENT_POLICY } from "./text-responses.ts";
 
 /** Content to send: a file (whole, or consecutive parts of it), memory, or a reader. */
-interface BlobContent {
+export interface BlobContent {
   file?: string;
   /** With `file`: the parts of the content. Their sizes add up to `size`. */
   extents?: readonly Extent[];
@@ -31,67 +32,72 @@ interface BlobContent {
   headers?: Readonly<Record<string, string>>;
 }
 
+/** An entry of the tree as content. */
+export function entryContent(entry: InventoryEntry, store: StoreReader): BlobContent {
+  return {
+    file: store.blobPath(entry.digest),
+    size: entry.size,
+    digest: entry.digest,
+    contentType: contentTypeOf(entry.path),
+  };
+}
+
 /** Larger content is written to the socket in parts, even from memory: TLS copies what it gets. */
 const MAX_AT_ONCE_BYTES = 1024 * 1024;
 
 /**
  * Answers a GET or HEAD with content, or the requested part of it: 200, 206, 304, 412 or 416. Resolves when the
  * response is complete or the client has disconnected. An unreadable or short file gives 500 if nothing was sent yet;
- * otherwise the connection must be cut, so that no client mistakes a part for the whole: the router does both. Returns
- * the response if it was complete and from memory, for handlers whose responses depend only on the URL.
+ * otherwise the connection must be cut, so that no client mistakes a part for the whole: the router does both.
  * @throws faults of the content, whether or not something was sent; never for a disconnected client
  */
-export async function sendBlob(request: ServerRequest, content: BlobContent): Promise<CachedResponse | undefined> {
+export async function sendBlob(request: ServerRequest, content: BlobContent): Promise<void> {
   const { headers } = request.req;
   const etag = `"${content.digest}"`;
   const allowed = checkPreconditions(headers, etag);
   if (allowed !== 200) {
     endEmpty(request, allowed, ["ETag", etag]);
-    return undefined;
+    return;
   }
   // RFC 9110, 14.2: only GET has ranges.
   const ranges = request.head ? undefined : parseRanges(headers, etag, content.size);
   if (ranges === "unsatisfiable") {
     endEmpty(request, 416, ["Content-Range", `bytes */${content.size}`, "Accept-Ranges", "bytes", "ETag", etag]);
-    return undefined;
+    return;
   }
-  if (ranges === undefined) return sendWhole(request, content, etag);
+  if (ranges === undefined) {
+    await sendWhole(request, content, etag);
+    return;
+  }
   const [only, more] = ranges;
   if (only !== undefined && more === undefined) await sendRange(request, content, etag, only);
   else await sendRanges(request, content, etag, ranges);
-  return undefined;
 }
 
-async function sendWhole(
-  request: ServerRequest,
-  content: BlobContent,
-  etag: string,
-): Promise<CachedResponse | undefined> {
+async function sendWhole(request: ServerRequest, content: BlobContent, etag: string): Promise<void> {
   const head = headOf(content, etag, content.size, content.contentType);
   if (request.head) {
     await checkPresent(content, request.resources);
     request.res.writeHead(200, head).end();
-    return undefined;
+    return;
   }
-  const blob = await blobInMemory(content, request.resources);
-  const bytes = content.bytes ?? blob?.bytes;
+  const bytes = content.bytes ?? (await smallFile(content, request.resources));
   if (bytes !== undefined && bytes.length <= MAX_AT_ONCE_BYTES) {
     request.sent = bytes.length;
     request.res.writeHead(200, head).end(bytes);
-    if (blob === undefined) request.resources.waiting.hold(request.res, bytes.length);
-    return blob === undefined ? undefined : { head, blob };
+    if (content.bytes !== undefined) request.resources.waiting.hold(request.res, bytes.length);
+    return;
   }
   await transfer(request, content, async (out) => {
     request.res.writeHead(200, head);
     await out.send(0, content.size);
   });
-  return undefined;
 }
 
 async function sendRange(request: ServerRequest, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
   const head = headOf(content, etag, range.end - range.start, content.contentType);
   head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
-  const bytes = content.bytes ?? (await blobInMemory(content, request.resources))?.bytes;
+  const bytes = content.bytes ?? (await smallFile(content, request.resources));
   if (bytes !== undefined && range.end - range.start <= MAX_AT_ONCE_BYTES) {
     request.sent = range.end - range.start;
     request.res.writeHead(206, head).end(bytes.subarray(range.start, range.end));
@@ -127,6 +133,7 @@ async function sendRanges(request: ServerRequest, content: BlobContent, etag: st
   });
 }
 
+/** Names and values in turn, as `writeHead` takes them. */
 function headOf(content: BlobContent, etag: string, length: number, contentType: string): string[] {
   const head = [
     "Content-Type",
@@ -146,28 +153,24 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
   return head;
 }
 
+/** The header fields of a 200 with the whole content, as lines that each end in CRLF. */
+export function formatHead(content: BlobContent): string {
+  const head = headOf(content, `"${content.digest}"`, content.size, content.contentType);
+  let lines = "";
+  for (let i = 0; i < head.length; i += 2) lines += `${head[i]}: ${head[i + 1]}\r\n`;
+  return lines;
+}
+
 function endEmpty(request: ServerRequest, status: number, head: string[]): void {
   // A 304 has no Content-Length; RFC 9110, 8.6.
   if (status !== 304) head.push("Content-Length", "0");
   request.res.writeHead(status, head).end();
 }
 
-/** The whole file in memory, if it is small enough to be cached. */
-async function blobInMemory(content: BlobContent, { blobs, files }: Resources): Promise<CachedBlob | undefined> {
-  const { file, size } = content;
-  if (file === undefined || content.extents !== undefined || size > MAX_CACHED_BLOB_BYTES) return undefined;
-  const known = blobs.get(file);
-  if (known !== undefined) return known;
-  const bytes = Buffer.allocUnsafeSlow(size);
-  const handle = await files.open(file);
-  try {
-    // A file of another size is left to the transfer, which reports it.
-    if (handle.size !== size || (await handle.fill(bytes, size, 0)) !== size) return undefined;
-  } finally {
-    handle.release();
-  }
-  verifyBytes(content, bytes);
-  return blobs.put(file, bytes);
+/** The bytes of a whole file, when it is small. */
+async function smallFile({ file, size, digest, extents }: BlobContent, { small }: Resources) {
+  if (file === undefined || extents !== undefined || size > MAX_SMALL_BYTES) return undefined;
+  return small.load(small.at(file, size, digest));
 }
 
 /** What HEAD promises must be available for GET. */
@@ -175,24 +178,7 @@ async function checkPresent({ file, size, extents }: BlobContent, { files }: Res
   if (file === undefined || extents !== undefined) return;
   const handle = await files.open(file);
   handle.release();
-  if (handle.size !== size) throw damaged(file, `expected ${size} bytes, got ${handle.size}`);
-}
-
-/**
- * Small blobs are checked when they are loaded into memory: a damaged manifest or key must not be sent as a good one.
- */
-function verifyBytes({ file, digest }: BlobContent, bytes: Uint8Array): void {
-  const [algorithm, expected] = digest.split(":");
-  if (algorithm !== "sha256" && algorithm !== "sha512") return;
-  const actual = hash(algorithm, bytes, "hex");
-  if (actual !== expected) throw damaged(file, `expected ${digest}, got ${algorithm}:${actual}`);
-}
-
-function damaged(file: string | undefined, found: string): AirferryError {
-  return new AirferryError("ERR_STORE_INVALID", `a file of the store is damaged: ${found}`, {
-    path: file,
-    hint: "check the disk, then remove the file and unpack the bundle again",
-  });
+  if (handle.size !== size) throw damagedFile({ path: file }, `expected ${size} bytes, got ${handle.size}`);
 }
 
 /** Opens the content, lets `send` write the response from it, ends the response and releases everything. */

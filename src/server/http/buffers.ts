@@ -6,11 +6,11 @@ const KIB = 1024;
 
 /** Size classes, largest first, with the total bytes that may be lent before the class is skipped. */
 const CLASSES = [
-  { size: 1024 * KIB, pair: true, budget: 16 * 1024 * KIB },
-  { size: 256 * KIB, pair: true, budget: 24 * 1024 * KIB },
+  { size: 1024 * KIB, pair: true, budget: 8 * 1024 * KIB },
+  { size: 256 * KIB, pair: true, budget: 12 * 1024 * KIB },
   { size: 64 * KIB, pair: false, budget: Number.POSITIVE_INFINITY },
 ] as const;
-const MAX_SPARE_BYTES = 8 * 1024 * KIB;
+const MAX_SPARE_BYTES = 4 * 1024 * KIB;
 
 /** Two buffers of one size (the second may be the first again): one is read into while the other is written out. */
 export interface BufferPair {

@@ -6,7 +6,6 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { Resources } from "./resources.ts";
-import type { ResponseCache } from "./response-cache.ts";
 
 /**
  * One GET or HEAD, its target decoded and made safe: no `.`, `..`, NUL, backslash or doubled slash is left in `path`.
@@ -24,8 +23,6 @@ export interface ServerRequest {
   stream?: string;
   /** Body bytes written to the socket so far, maintained by the send functions, for the access log and metrics. */
   sent: number;
-  /** The response is only for this client and must not be cached for others. */
-  isPrivate?: boolean;
 }
 
 /** An entry of the merged tree, with its release. */
@@ -58,10 +55,8 @@ export interface ServeContext {
   baseUrl(req: IncomingMessage): string;
   /** PEM of the CA that signed the server's certificate, with `--tls auto`. */
   readonly caCertificate?: string;
-  /** Responses that depend only on the URL and the current view; a handler may add its own. */
-  readonly hot: ResponseCache;
-  /** Whether the current view was checked less than a second ago, so that {@link ServeContext.hot} may be used. */
-  isFresh(): boolean;
+  /** The current tree when it was looked at less than a second ago; otherwise {@link ServeContext.view} must look again. */
+  freshView(): TreeView | undefined;
 }
 
 /** Handles one request completely, its errors included. Returns false for paths that it does not handle. */
@@ -74,6 +69,11 @@ export interface Mount {
   handle: Handler;
   /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol. */
   anyMethod?: boolean;
-  /** Responds for a handler that threw before anything was sent, in its protocol; absent: in plain text. */
+  /**
+   * Finds the entry that `handle` answers a GET of a path with (as in {@link ServerRequest}), where that depends on the path and the view
+   * alone and goes to everybody: the fast path asks. Undefined where `handle` returns false. Absent for handlers that never answer so.
+   */
+  entry?: (path: string, stream: string | undefined, view: TreeView) => ReturnType<TreeView["find"]>;
+  /** Answers for a handler that threw before anything was sent, in the protocol's words; absent: in plain text. */
   sendFault?: (request: ServerRequest, error: unknown) => void;
 }

@@ -2,7 +2,7 @@
  * Open files shared by all responses. Blobs never change, so one descriptor serves any number of clients; it is read
  * with positional reads only, because closing a shared descriptor would disconnect every other client.
  */
-import { close, fstat, open, read } from "node:fs";
+import { close, fstat, fstatSync, open, openSync, read, readSync } from "node:fs";
 import { promisify } from "node:util";
 
 const MAX_IDLE_HANDLES = 128;
@@ -18,6 +18,8 @@ export interface SharedFile {
    * Fills `target` from `position`; returns the number of bytes read, fewer than requested only at the end of the file.
    */
   fill(target: Uint8Array, length: number, position: number): Promise<number>;
+  /** The same on this thread, into `target` from `offset`. @throws the system's error */
+  fillNow(target: Uint8Array, offset: number, length: number, position: number): number;
   release(): void;
 }
 
@@ -45,6 +47,16 @@ class Handle implements SharedFile {
     return done;
   }
 
+  fillNow(target: Uint8Array, offset: number, length: number, position: number): number {
+    let done = 0;
+    while (done < length) {
+      const count = readSync(this.fd, target, offset + done, length - done, position + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
   #read(target: Uint8Array, offset: number, length: number, position: number): Promise<number> {
     return new Promise((resolve, reject) => {
       read(this.fd, target, offset, length, position, (error, count) => (error ? reject(error) : resolve(count)));
@@ -64,8 +76,9 @@ interface HandleOwner {
 
 /** The files that one site has open. */
 export class SharedFiles implements HandleOwner {
-  readonly #handles = new Map<string, Promise<Handle>>();
-  /** Idle handles, oldest first. */
+  /** A promise while a file is being opened. */
+  readonly #handles = new Map<string, Handle | Promise<Handle>>();
+  /** Handles that nobody uses now, oldest first. */
   readonly #idle = new Map<string, Handle>();
 
   /**
@@ -74,18 +87,37 @@ export class SharedFiles implements HandleOwner {
    * @throws the system's error when the file cannot be opened
    */
   async open(path: string): Promise<SharedFile> {
-    let pending = this.#handles.get(path);
-    if (pending === undefined) {
-      pending = this.#openHandle(path);
-      this.#handles.set(path, pending);
-      pending.catch(() => this.#handles.delete(path));
+    const known = this.#handles.get(path);
+    if (known instanceof Handle) return this.#use(known);
+    if (known === undefined) this.#handles.set(path, this.#openHandle(path));
+    const opening = known ?? this.#handles.get(path);
+    const handle = await opening;
+    // What was opened meanwhile, or forgotten, is another file.
+    return this.#handles.get(path) === handle ? this.#use(handle as Handle) : this.open(path);
+  }
+
+  /** The same on this thread; undefined while another caller waits for the file to be opened. @throws as {@link SharedFiles.open} */
+  openNow(path: string): SharedFile | undefined {
+    const known = this.#handles.get(path);
+    if (known instanceof Handle) return this.#use(known);
+    if (known !== undefined) return undefined;
+    const fd = openSync(path, "r");
+    try {
+      const handle = new Handle(this, path, fd, fstatSync(fd).size);
+      this.#handles.set(path, handle);
+      return this.#use(handle);
+    } catch (error) {
+      close(fd, () => {});
+      throw error;
     }
-    const handle = await pending;
-    // It may have been closed between the promise's resolution and this line.
-    if (this.#handles.get(path) !== pending) return this.open(path);
-    handle.users++;
-    this.#idle.delete(path);
-    return handle;
+  }
+
+  /** Opens the file anew for whoever asks next, since what is at its path may be another by now. */
+  forget(path: string): void {
+    const known = this.#handles.get(path);
+    if (!(known instanceof Handle)) return;
+    if (known.users === 0) this.#close(known);
+    else this.#handles.delete(path);
   }
 
   /** Closes every idle file. */
@@ -94,18 +126,32 @@ export class SharedFiles implements HandleOwner {
   }
 
   retire(handle: Handle): void {
+    if (this.#handles.get(handle.path) !== handle) {
+      close(handle.fd, () => {});
+      return;
+    }
     this.#idle.set(handle.path, handle);
     if (this.#idle.size <= MAX_IDLE_HANDLES) return;
     const oldest = this.#idle.values().next().value;
     if (oldest !== undefined) this.#close(oldest);
   }
 
+  #use(handle: Handle): Handle {
+    handle.users++;
+    this.#idle.delete(handle.path);
+    return handle;
+  }
+
   async #openHandle(path: string): Promise<Handle> {
-    const fd = await openFile(path, "r");
+    let fd: number | undefined;
     try {
-      return new Handle(this, path, fd, (await statHandle(fd)).size);
+      fd = await openFile(path, "r");
+      const handle = new Handle(this, path, fd, (await statHandle(fd)).size);
+      this.#handles.set(path, handle);
+      return handle;
     } catch (error) {
-      close(fd, () => {});
+      this.#handles.delete(path);
+      if (fd !== undefined) close(fd, () => {});
       throw error;
     }
   }

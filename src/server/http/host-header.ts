@@ -44,6 +44,7 @@ export function authorityOf(req: IncomingMessage): string {
   return (absolute?.[1] ?? req.headers.host ?? "").replace(/:$/, "");
 }
 
-function isHost(text: string): boolean {
+/** Whether a text can stand in a URL as the authority. */
+export function isHost(text: string): boolean {
   return HOST.test(text) && URL.canParse(`http://${text}`);
 }

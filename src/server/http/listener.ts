@@ -7,6 +7,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import { AirferryError } from "../../errors.ts";
 import { formatAddress, type ListenAddress } from "./address.ts";
+import { FastPath, type FastPathOptions } from "./fast-path.ts";
 import { queuePipelined } from "./pipeline-queue.ts";
 
 const HEADERS_TIMEOUT_MS = 20_000;
@@ -48,6 +49,13 @@ export interface Listener {
  */
 export type PortSharing = "first" | "join";
 
+/** Who answers what comes in. */
+export interface Answers {
+  answer: RequestListener;
+  /** For requests that need no more than that. */
+  fast: FastPathOptions;
+}
+
 /**
  * Starts listening; with `share`, on a port that other processes of this user listen on as well.
  * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it is unusable
@@ -56,7 +64,7 @@ export async function listen(
   address: ListenAddress,
   tls: TlsMaterial | undefined,
   share: PortSharing | undefined,
-  answer: RequestListener,
+  answers: Answers,
 ): Promise<Listener> {
   const options = {
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -70,7 +78,7 @@ export async function listen(
     // No request here has a significant body.
     optimizeEmptyRequests: true,
   };
-  const answerInTurn = queuePipelined(answer);
+  const answerInTurn = queuePipelined(answers.answer);
   const server: Server | TlsServer =
     tls === undefined
       ? createServer(options, answerInTurn)
@@ -83,6 +91,7 @@ export async function listen(
   server.on("checkExpectation", answerInTurn);
   server.maxConnections = MAX_CONNECTIONS;
   server.timeout = 0;
+  const fast = putInFront(server, tls === undefined ? "connection" : "secureConnection", answers.fast);
   let connections = 0;
   const ofOne = new Map<string, number>();
   server.prependListener("connection", (socket: Socket) => {
@@ -99,8 +108,12 @@ export async function listen(
     // After Node's own setup of the connection.
     if (count > MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
   });
-  // Idle keep-alive connections are closed to make room.
-  server.on("drop", () => server.closeIdleConnections());
+  const closeIdle = (): void => {
+    server.closeIdleConnections();
+    fast.closeIdle();
+  };
+  // Whoever only keeps a connection for later makes room for who is turned away.
+  server.on("drop", closeIdle);
   // For port 0 the kernel takes one that nobody has, shared or not: a look beforehand would only give it away again.
   if (share === "first" && address.port !== 0) await requireFree(address);
   await bind(server, address, share !== undefined);
@@ -112,8 +125,25 @@ export async function listen(
     setTls(material) {
       if (tls !== undefined) (server as TlsServer).setSecureContext(secureOptions(material));
     },
-    close: (graceMs) => closeGracefully(server, graceMs),
+    close: (graceMs) =>
+      closeGracefully(server, graceMs, closeIdle, () => {
+        server.closeAllConnections();
+        fast.closeAll();
+      }),
   };
+}
+
+/** Gives new connections to the fast path, which hands over to Node's HTTP what is not for it. */
+function putInFront(server: Server | TlsServer, event: string, options: FastPathOptions): FastPath {
+  const nodes = server.listeners(event) as ((socket: Socket) => void)[];
+  server.removeAllListeners(event);
+  const limits = { headersTimeoutMs: HEADERS_TIMEOUT_MS, keepAliveTimeoutMs: KEEP_ALIVE_TIMEOUT_MS };
+  const fast = new FastPath(options, limits);
+  const handOver = (socket: Socket): void => {
+    for (const it of nodes) it.call(server, socket);
+  };
+  server.on(event, (socket: Socket) => fast.accept(socket, handOver));
+  return fast;
 }
 
 /** An IPv4 address, or the network of an IPv6 one: a host may choose among all addresses of its /64. */
@@ -172,16 +202,21 @@ function bindFault(cause: NodeJS.ErrnoException, address: ListenAddress): Airfer
   return new AirferryError("ERR_IO", `cannot listen on "${where}": ${cause.message}`, { hint, cause });
 }
 
-function closeGracefully(server: Server | TlsServer, graceMs: number): Promise<void> {
+function closeGracefully(
+  server: NetServer,
+  graceMs: number,
+  closeIdle: () => void,
+  closeAll: () => void,
+): Promise<void> {
   return new Promise((resolve) => {
-    const cut = setTimeout(() => server.closeAllConnections(), graceMs);
-    // A connection that finishes its response now becomes idle and is closed in the next round.
-    const sweep = setInterval(() => server.closeIdleConnections(), 200);
+    const cut = setTimeout(closeAll, graceMs);
+    // A connection that finishes its answer now turns idle and is ended by the next round.
+    const sweep = setInterval(closeIdle, 200);
     server.close(() => {
       clearTimeout(cut);
       clearInterval(sweep);
       resolve();
     });
-    server.closeIdleConnections();
+    closeIdle();
   });
 }

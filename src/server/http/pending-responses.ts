@@ -5,8 +5,8 @@
  */
 import type { ServerResponse } from "node:http";
 
-/** Total for all connections of one site. */
-export const MAX_PENDING_BYTES = 64 * 1024 * 1024;
+/** For all connections of one site together. */
+export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
 /** The responses of one site that wait for their clients. */
 export class PendingResponses {

@@ -2,17 +2,41 @@
  * Resources shared by all responses of one site: open files, memory, and limits on waiting responses. The site creates
  * one, the router passes it with each request; modules have no state.
  */
+import { readFileSync } from "node:fs";
 import { BufferPool } from "./buffers.ts";
 import { SharedFiles } from "./handles.ts";
-import { BlobMemory } from "./memory.ts";
 import { PendingResponses } from "./pending-responses.ts";
+import type { ReadGuard } from "./read-guard.ts";
+import { SmallFiles } from "./small-files.ts";
 
-const BLOB_MEMORY_BYTES = 32 * 1024 * 1024;
+const SMALL_FILES_BYTES = 8 * 1024 * 1024;
+const MAX_KEPT_HANDLES = 4096;
 
-/** Created at the start of a site; {@link SharedFiles.closeIdle} closes its files. */
+/** Made at the start of a site; {@link Resources.closeIdle} ends what it holds open. */
 export class Resources {
   readonly files = new SharedFiles();
   readonly buffers = new BufferPool();
-  readonly blobs = new BlobMemory(BLOB_MEMORY_BYTES);
+  readonly small: SmallFiles;
   readonly waiting = new PendingResponses();
+
+  constructor(guard?: ReadGuard) {
+    this.small = new SmallFiles(this.files, { bytes: SMALL_FILES_BYTES, handles: keptHandles() }, guard);
+  }
+
+  /** Closes every file that nobody is reading. */
+  closeIdle(): void {
+    this.small.closeIdle();
+    this.files.closeIdle();
+  }
+}
+
+/** A quarter of the descriptors that this process may have; most of them are for connections. */
+function keptHandles(): number {
+  let limit = 1024;
+  try {
+    limit = Number(/^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? limit);
+  } catch {
+    // Not Linux: what every system allows at least.
+  }
+  return Math.min(limit >> 2, MAX_KEPT_HANDLES);
 }

@@ -5,7 +5,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../../errors.ts";
 import { printable } from "../../io/printable.ts";
-import type { Mount, ServeContext, ServerRequest } from "./context.ts";
+import { type BlobContent, entryContent } from "./blob.ts";
+import type { Mount, ServeContext, ServerRequest, TreeView } from "./context.ts";
 import { HostCheck } from "./host-header.ts";
 import { parseTarget } from "./request-target.ts";
 import type { Resources } from "./resources.ts";
@@ -19,7 +20,6 @@ class RoutedRequest implements ServerRequest {
   path = "/";
   stream?: string;
   sent = 0;
-  isPrivate?: boolean;
   /** The last handler that got the request. */
   mount?: Mount;
   #search = "";
@@ -46,20 +46,26 @@ class RoutedRequest implements ServerRequest {
 export interface Observer {
   /** Called for each request before it is routed; it may observe the end of `request.res`. */
   begin(request: ServerRequest): void;
-  /** Called instead for a response sent immediately; absent if every request must be observed from its start. */
-  hot?(url: string, bytes: number): void;
 }
 /** Called with server-side errors and the requested path. */
 export type FaultReporter = (error: unknown, path: string) => void;
 
-/** Creates the function that answers every request of a listener. It never throws and never rejects. */
+/** What a listener does with requests. */
+export interface Router {
+  /** Answers any request. It never throws and never rejects. */
+  answer(req: IncomingMessage, res: ServerResponse): void;
+  /** The content that a plain GET of a target is answered with, where that depends on the view alone; see {@link Mount.entry}. */
+  content(target: string, view: TreeView): { path: string; content: BlobContent } | undefined;
+}
+
+/** Makes the router of a listener. */
 export function createRouter(
   mounts: readonly Mount[],
   context: ServeContext,
   resources: Resources,
   observer: Observer,
   reportFault: FaultReporter,
-): (req: IncomingMessage, res: ServerResponse) => void {
+): Router {
   const hosts = new HostCheck();
   const byLength = mounts
     .map((mount) => ({ ...mount, below: `${mount.prefix}/` }))
@@ -78,17 +84,10 @@ export function createRouter(
     else refuseMethod(request);
   }
 
-  return function answer(req, res) {
+  function answer(req: IncomingMessage, res: ServerResponse): void {
     // A disconnecting client is not a fault; without a listener its error would end the process.
     res.on("error", ignore);
     const fault = hosts.fault(req);
-    if (fault === undefined && observer.hot !== undefined && context.isFresh()) {
-      const bytes = context.hot.send(req, res);
-      if (bytes !== -1) {
-        observer.hot(req.url ?? "", bytes);
-        return;
-      }
-    }
     const request = new RoutedRequest(req, res, resources);
     const target = parseTarget(req.url ?? "");
     if (typeof target !== "string") {
@@ -109,7 +108,24 @@ export function createRouter(
       reportFault(error, request.path);
       answerFault(request, error);
     });
-  };
+  }
+
+  function content(rawTarget: string, view: TreeView) {
+    const target = parseTarget(rawTarget);
+    if (typeof target === "string") return undefined;
+    const { path, stream } = target;
+    for (const mount of byLength) {
+      if (path !== mount.prefix && !path.startsWith(mount.below)) continue;
+      const found = mount.entry?.(path, stream, view);
+      if (found === undefined && mount.entry !== undefined) continue;
+      return found === undefined || "conflict" in found
+        ? undefined
+        : { path, content: entryContent(found.entry, context.store) };
+    }
+    return undefined;
+  }
+
+  return { answer, content };
 }
 
 function ignore(): void {}

@@ -3,10 +3,9 @@
  * handler: gets everything that the others do not handle. See docs/serve.md, "Paths".
  */
 import { digestOf, hexOf } from "../../io/digest.ts";
-import { sendBlob } from "../http/blob.ts";
+import { entryContent, sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
 import type { Found, Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
-import type { CachedResponse } from "../http/response-cache.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
 import { directoryPage } from "./directory-page.ts";
@@ -17,7 +16,11 @@ import type { PageState } from "./pages-state.ts";
 
 /** Answers any path with the entry of that name. */
 export function files(state: PageState): Mount {
-  return { prefix: "", handle: (request, context) => answer(request, context, state) };
+  return {
+    prefix: "",
+    handle: (request, context) => answer(request, context, state),
+    entry: (path, stream, view) => view.find(path.slice(1), stream),
+  };
 }
 
 async function answer(request: ServerRequest, context: ServeContext, state: PageState): Promise<boolean> {
@@ -26,11 +29,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
   const found = view.find(path, request.stream);
   if (found !== undefined) {
     if ("conflict" in found) sendConflict(request, found.conflict);
-    else {
-      const hot = await sendEntry(request, found, context);
-      const { url } = request.req;
-      if (hot !== undefined && url !== undefined && !request.isPrivate) context.hot.put(url, hot);
-    }
+    else await sendEntry(request, found, context);
     return true;
   }
   if (await sendSidecar(request, path, view)) return true;
@@ -39,18 +38,9 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
   return true;
 }
 
-/** Answers with an entry of the tree; see {@link sendBlob} for what it returns. */
-export function sendEntry(
-  request: ServerRequest,
-  { entry }: Found,
-  context: ServeContext,
-): Promise<CachedResponse | undefined> {
-  return sendBlob(request, {
-    file: context.store.blobPath(entry.digest),
-    size: entry.size,
-    digest: entry.digest,
-    contentType: contentTypeOf(entry.path),
-  });
+/** Answers with an entry of the tree. */
+export function sendEntry(request: ServerRequest, { entry }: Found, { store }: ServeContext): Promise<void> {
+  return sendBlob(request, entryContent(entry, store));
 }
 
 /** Answers 404 for a path that several streams have with different bytes, naming the URLs that are not ambiguous. */

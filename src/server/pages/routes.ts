@@ -26,7 +26,7 @@ export function pageMounts(state: PageState): PageMounts {
   const certificates = [caCertificate("/ca.crt"), caCertificate("/rpmrepo/server.crt")];
   return {
     main: [...certificates, isoTree(state), rpmrepo, config(state), indexDocument(state), all],
-    images: { ...all, prefix: "/images" },
+    images: { prefix: "/images", handle: all.handle },
     plain: [...certificates, { ...all, prefix: "/keys" }, rpmrepo, { ...all, prefix: "/rpmrepo" }, elsewhere],
   };
 }

@@ -5,11 +5,28 @@
 import { closeSync, openSync, write, writeSync } from "node:fs";
 import { AirferryError } from "../../errors.ts";
 import { printableJson } from "../../io/printable.ts";
-import type { ServerRequest } from "../http/context.ts";
 
 const FLUSH_MS = 50;
 const FLUSH_BYTES = 64 * 1024;
 const STDERR_FD = 2;
+
+/** An answer that is over, as the log has it. */
+interface LoggedAnswer {
+  /** As it was known at the beginning. */
+  client: string | undefined;
+  method: string | undefined;
+  /** The target as it was sent. */
+  path: string | undefined;
+  status: number;
+  /** Of the body, as far as it was sent. */
+  bytes: number;
+  /** performance.now() at the beginning. */
+  startedMs: number;
+  range?: string | undefined;
+  agent: string | undefined;
+  host: string | undefined;
+  whole: boolean;
+}
 
 /** Writes access log lines. {@link AccessLog.close} writes what is still waiting. */
 export class AccessLog {
@@ -30,21 +47,20 @@ export class AccessLog {
     }
   }
 
-  /** Logs one response at its end; `client` as known at its start. */
-  write(request: ServerRequest, client: string | undefined, startedMs: number, bytes: number): void {
-    const { req, res } = request;
+  /** Logs one answer when it is over. */
+  write({ startedMs, whole, ...answer }: LoggedAnswer): void {
     const line = {
       time: new Date().toISOString(),
-      client,
-      method: req.method,
-      path: req.url,
-      status: res.statusCode,
-      bytes,
+      client: answer.client,
+      method: answer.method,
+      path: answer.path,
+      status: answer.status,
+      bytes: answer.bytes,
       ms: Math.round((performance.now() - startedMs) * 10) / 10,
-      range: req.headers.range,
-      agent: req.headers["user-agent"],
-      host: req.headers.host,
-      ...(res.writableFinished ? {} : { aborted: true }),
+      range: answer.range,
+      agent: answer.agent,
+      host: answer.host,
+      ...(whole ? {} : { aborted: true }),
     };
     this.#waiting += `${printableJson(line)}\n`;
     if (this.#waiting.length >= FLUSH_BYTES) this.#flush();

@@ -3,6 +3,7 @@
  * See the Prometheus exposition format, version 0.0.4.
  */
 import type { Release } from "../../store/types.ts";
+import type { Tally } from "../http/fast-path.ts";
 
 /** Counts of one process since its start, or the sum of several. */
 export interface Counters {
@@ -42,6 +43,32 @@ export function countResponse(counters: Counters, route: string, status: number,
   const key = `${route} ${status}`;
   counters.responses[key] = (counters.responses[key] ?? 0) + 1;
   counters.bytes[route] = (counters.bytes[route] ?? 0) + bytes;
+}
+
+/** Counts of the fast path, where a name made up for each answer would cost too much. */
+export class Tallies {
+  readonly #tallies = new Map<string, Tally>();
+
+  /** Returns what answers for a path add to. */
+  of = (path: string): Tally => {
+    const route = routeOf(path);
+    let tally = this.#tallies.get(route);
+    if (tally === undefined) {
+      tally = { answers: 0, bytes: 0 };
+      this.#tallies.set(route, tally);
+    }
+    return tally;
+  };
+
+  /** Returns counters together with these. */
+  addedTo(counters: Counters): Counters {
+    const own = emptyCounters();
+    for (const [route, { answers, bytes }] of this.#tallies) {
+      own.responses[`${route} 200`] = answers;
+      own.bytes[route] = bytes;
+    }
+    return sumCounters([counters, own]);
+  }
 }
 
 /** Sums the counters of several processes. */

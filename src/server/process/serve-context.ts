@@ -7,7 +7,6 @@ import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { ServeContext, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
-import { ResponseCache } from "../http/response-cache.ts";
 import { createTreeView } from "../pages/entry-tree.ts";
 import { UsableReleases } from "./usable.ts";
 
@@ -43,9 +42,15 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   const [unusable] = usable.faults;
   if (unusable !== undefined && view.releases.length === 0) throw unusable;
   tellFaults(usable.faults);
-  let lookedAt = performance.now();
-  const hot = new ResponseCache();
-  const isFresh = (): boolean => performance.now() - lookedAt < LOOK_AGAIN_MS;
+  let isFresh = false;
+  // A timer, since a look at the clock with each request would cost more than all else that is done for some.
+  const keepFresh = (): void => {
+    isFresh = true;
+    setTimeout(() => {
+      isFresh = false;
+    }, LOOK_AGAIN_MS).unref();
+  };
+  keepFresh();
   let looking: Promise<TreeView> | undefined;
 
   async function look(): Promise<TreeView> {
@@ -54,13 +59,12 @@ export async function createServeContext(options: ServeContextOptions): Promise<
       tellFaults(usable.faults);
       if (!isSame(releases, view.releases)) {
         view = createTreeView(releases);
-        hot.clear();
         toldOfView.clear();
       }
     } catch (error) {
       options.onStoreFault?.(error);
     } finally {
-      lookedAt = performance.now();
+      keepFresh();
       looking = undefined;
     }
     return view;
@@ -71,12 +75,11 @@ export async function createServeContext(options: ServeContextOptions): Promise<
     store,
     ...(caCertificate === undefined ? {} : { caCertificate }),
     async view() {
-      if (isFresh()) return view;
+      if (isFresh) return view;
       looking ??= look();
       return await looking;
     },
-    hot,
-    isFresh,
+    freshView: () => (isFresh ? view : undefined),
     tellFault(error) {
       const message = String(error);
       if (!toldOfView.has(message)) options.onStoreFault?.(error);

@@ -3,21 +3,24 @@
  * is independent of other processes; cluster.ts runs several.
  */
 import type { RequestListener } from "node:http";
+import { releaseMemory } from "../../io/flat-memory.ts";
 import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
-import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
-import { type Listener, listen, type PortSharing, type TlsMaterial } from "../http/listener.ts";
+import type { Mount, ServeContext } from "../http/context.ts";
+import type { FastAnswer } from "../http/fast-path.ts";
+import { type Answers, type Listener, listen, type PortSharing, type TlsMaterial } from "../http/listener.ts";
+import { isLocal, ReadGuard } from "../http/read-guard.ts";
 import { Resources } from "../http/resources.ts";
-import { createRouter, type FaultReporter, type Observer } from "../http/router.ts";
+import { createRouter, type FaultReporter, type Observer, type Router } from "../http/router.ts";
 import { sendGenerated, sendText } from "../http/text-responses.ts";
 import { PageState } from "../pages/pages-state.ts";
 import { pageMounts } from "../pages/routes.ts";
 import { HtpasswdFile, withLogin } from "../registry/htpasswd.ts";
 import { registryMounts } from "../registry/registry-handler.ts";
 import { AccessLog } from "./access-log.ts";
-import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf } from "./counters.ts";
+import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf, Tallies } from "./counters.ts";
 import { createServeContext } from "./serve-context.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
@@ -79,34 +82,44 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
   const observer = createObserver(counts, log);
+  const tallies = new Tallies();
+  const logFast =
+    log &&
+    (({ url: path, headers, ...rest }: FastAnswer) =>
+      log.write({ ...rest, ...headers, method: "GET", path, status: 200 }));
   const counters = (): Counters => ({
-    ...counts,
+    ...tallies.addedTo(counts),
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
     memory: { [process.pid]: process.memoryUsage.rss() },
   });
   const [healthz, metrics] = healthMounts(() => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
-  const resources = new Resources();
+  const resources = new Resources(new ReadGuard(await isLocal(settings.store)));
   const pages = pageMounts(new PageState(resources.files));
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
   const main = createRouter([...pages.main, ...guarded, healthz, metrics], context, resources, observer, reportFault);
-  // The main listener's cache by URL does not apply to this one, which has fewer paths.
   const plainMounts = [...pages.plain, healthz];
-  const plain = createRouter(plainMounts, context, resources, { begin: observer.begin }, reportFault);
+  const plain = createRouter(plainMounts, context, resources, observer, reportFault);
+  const answersOf = ({ answer, content }: Router): Answers => ({
+    answer,
+    fast: { context, resources, content, tally: tallies.of, log: logFast },
+  });
 
   const { sharePorts: share } = settings;
   try {
-    listeners.push(await listen(settings.listen, settings.tls, share, main));
+    listeners.push(await listen(settings.listen, settings.tls, share, answersOf(main)));
     if (settings.listenHttp !== undefined) {
-      listeners.push(await listen(settings.listenHttp, undefined, share, plain));
+      listeners.push(await listen(settings.listenHttp, undefined, share, answersOf(plain)));
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(0)));
     log?.close();
     throw error;
   }
-  const sweep = setInterval(() => resources.files.closeIdle(), CLOSE_IDLE_HANDLES_MS).unref();
+  // What reading the store and loading the program left is a sixth of the process.
+  releaseMemory();
+  const sweep = setInterval(() => resources.closeIdle(), CLOSE_IDLE_HANDLES_MS).unref();
   return {
     listeners,
     counters,
@@ -117,26 +130,28 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
       clearInterval(sweep);
       await Promise.all(listeners.map((listener) => listener.close(graceMs)));
       log?.close();
-      resources.files.closeIdle();
+      resources.closeIdle();
     },
   };
 }
 
 function createObserver(counts: Counters, log: AccessLog | undefined): Observer {
-  const begin = (request: ServerRequest): void => {
-    const started = log === undefined ? 0 : performance.now();
-    const client = log === undefined ? undefined : request.req.socket.remoteAddress;
-    request.res.on("close", () => {
-      const { res } = request;
-      const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(res);
-      countResponse(counts, routeOf(request.path), res.statusCode, bytes);
-      log?.write(request, client, started, bytes);
-    });
+  return {
+    begin(request) {
+      const startedMs = log === undefined ? 0 : performance.now();
+      const client = log === undefined ? undefined : request.req.socket.remoteAddress;
+      request.res.on("close", () => {
+        const { req, res } = request;
+        const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(res);
+        countResponse(counts, routeOf(request.path), res.statusCode, bytes);
+        if (log === undefined) return;
+        const { range, host, "user-agent": agent } = req.headers;
+        const { method, url: path } = req;
+        const whole = res.writableFinished;
+        log.write({ client, method, path, status: res.statusCode, bytes, startedMs, range, agent, host, whole });
+      });
+    },
   };
-  // A log line needs the end of the response, which the fast path does not wait for.
-  return log === undefined
-    ? { begin, hot: (url, bytes) => countResponse(counts, routeOf(url), 200, bytes) }
-    : { begin };
 }
 
 /** For handlers that end a response themselves: the announced size, once it was sent completely. */

@@ -198,15 +198,14 @@ async function stampOf(file: string): Promise<string> {
 
 /** The same handler, only for users of an htpasswd file. */
 export function withLogin(mount: Mount, htpasswd: HtpasswdFile): Mount {
+  // Only what passes this handler is asked for a login.
+  const { entry: _, ...rest } = mount;
   return {
-    ...mount,
+    ...rest,
     async handle(request, context) {
       const users = await htpasswd.users();
       const admitted = await users.admits(request.req.headers.authorization);
-      if (admitted === true) {
-        request.isPrivate = true;
-        return mount.handle(request, context);
-      }
+      if (admitted === true) return mount.handle(request, context);
       if (admitted === "busy") {
         sendError(request, 429, "TOOMANYREQUESTS", "too many logins at once; try again", { "Retry-After": "2" });
         return true;

@@ -190,15 +190,13 @@ class RegistryRequest {
   }
 
   async #sendStored(entry: Found["entry"], digest: OciDigest, contentType: string): Promise<void> {
-    const answer = await sendBlob(this.#request, {
+    await sendBlob(this.#request, {
       file: this.#context.store.blobPath(entry.digest),
       size: entry.size,
       digest,
       contentType,
       headers: { "Docker-Content-Digest": digest, ...API_HEADERS },
     });
-    if (answer !== undefined && !this.#request.isPrivate)
-      this.#context.hot.put(this.#request.req.url as string, answer);
   }
 
   #sendReferrers(manifests: object[], artifactType: string | undefined): void {

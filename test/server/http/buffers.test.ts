@@ -1,0 +1,26 @@
+/** The buffers of large answers: bounded, reused, and never used after they were given up. */
+import t from "tap";
+import { BufferPool } from "../../../src/server/http/buffers.ts";
+
+const MIB = 1024 * 1024;
+
+t.test("BufferPool gives smaller ones the more are lent, and reuses them", async (t) => {
+  const pool = new BufferPool();
+  const one = pool.take(10 * MIB);
+  t.equal(one.first.length, MIB);
+  t.not(one.first, one.second);
+  pool.giveBack(one);
+  const again = pool.take(10 * MIB);
+  t.ok([one.first, one.second].includes(again.first), "the same memory again");
+  pool.drop(again);
+  const small = pool.take(1000);
+  t.equal(small.first.length, 64 * 1024, "no more than is needed");
+  pool.giveBack(small);
+
+  const many = Array.from({ length: 1000 }, () => pool.take(10 * MIB));
+  const bytes = many.reduce((sum, it) => sum + it.first.length + (it.second === it.first ? 0 : it.second.length), 0);
+  t.ok(bytes < 96 * MIB, `a thousand clients have ${Math.round(bytes / MIB)} MiB`);
+  t.equal(many.at(-1)!.first.length, 64 * 1024);
+  for (const buffers of many) pool.drop(buffers);
+  t.equal(pool.take(10 * MIB).first.length, MIB, "and it is as before");
+});

@@ -1,0 +1,218 @@
+/** The fast path: the same answers as Node's HTTP gives, over connections that change over in the middle, and never a stale byte. */
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import t from "tap";
+import { digestOf } from "../../../src/io/digest.ts";
+import { sendRaw, startServer, temporaryDir } from "../../fixtures/serving.ts";
+
+const HOST = "Host: x\r\n";
+const plain = (path: string): string => `GET ${path} HTTP/1.1\r\n${HOST}\r\n`;
+/** The same question in words that only Node's HTTP understands. */
+const other = (path: string): string => `GET ${path} HTTP/1.1\r\n${HOST}If-Match: *\r\n\r\n`;
+
+/** One connection, from which answers are taken one by one. */
+class Client {
+  readonly socket: Socket;
+  #got = Buffer.alloc(0);
+  #wake = (): void => {};
+
+  constructor(port: number) {
+    this.socket = connect(port, "127.0.0.1");
+    this.socket.setNoDelay(true);
+    this.socket.on("error", () => {});
+    this.socket.on("data", (bytes) => {
+      this.#got = Buffer.concat([this.#got, bytes]);
+      this.#wake();
+    });
+    this.socket.on("close", () => this.#wake());
+  }
+
+  /** Sends, and resolves with the next answer. */
+  async ask(request: string): Promise<{ head: string; body: Buffer }> {
+    this.socket.write(request);
+    return this.next(request.startsWith("HEAD"));
+  }
+
+  async next(withoutBody = false): Promise<{ head: string; body: Buffer }> {
+    for (;;) {
+      const end = this.#got.indexOf("\r\n\r\n");
+      if (end !== -1) {
+        const head = this.#got.toString("latin1", 0, end);
+        const length = withoutBody ? 0 : Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
+        if (this.#got.length >= end + 4 + length) {
+          const body = this.#got.subarray(end + 4, end + 4 + length);
+          this.#got = this.#got.subarray(end + 4 + length);
+          return { head, body };
+        }
+      }
+      if (this.socket.closed) throw new Error(`the connection ended after ${this.#got.length} bytes`);
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
+
+function sorted(head: string): string[] {
+  return head
+    .replace(/^Date: .*$/m, "Date: now")
+    .split("\r\n")
+    .sort();
+}
+
+t.test("answers as Node's HTTP does, header for header", async (t) => {
+  const content = {
+    "files/a.rpm": "package",
+    "files/e": "",
+    "rpms/r/x.rpm": "x",
+    "keys/k.asc": "key",
+    "files/ü+.txt": "t",
+  };
+  const { port, url } = await startServer(t, [{ stream: "s", content }]);
+  const client = new Client(port);
+  t.teardown(() => client.socket.destroy());
+  for (const path of [
+    "/files/a.rpm",
+    "/files/e",
+    "/s/s/files/a.rpm",
+    "/rpms/r/x.rpm",
+    "/keys/k.asc",
+    "/files//a.rpm",
+  ]) {
+    const fast = await client.ask(plain(path));
+    const odd = new Client(port);
+    const slow = await odd.ask(other(path));
+    odd.socket.destroy();
+    t.match(fast.head, /^HTTP\/1\.1 200 OK\r\n/, path);
+    t.same(sorted(fast.head), sorted(slow.head), path);
+    t.same(fast.body, slow.body, path);
+    t.match(fast.head, /\r\nDate: \w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT\r\n/);
+  }
+  t.equal((await client.ask(plain("/files/%C3%BC+.txt"))).body.toString(), "t");
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  t.match(metrics, /airferry_http_responses_total\{route="files",status="200"\} \d+\n/);
+});
+
+t.test("a connection goes over to Node's HTTP in the middle, and loses nothing", async (t) => {
+  const big = randomBytes(300_000);
+  const { port } = await startServer(t, [
+    { stream: "s", content: { "files/a": "aaa", "files/b": "bbb", "files/big": big } },
+  ]);
+  for (const turn of [
+    `GET /files/a HTTP/1.1\r\n${HOST}Range: bytes=1-1\r\n\r\n`,
+    `HEAD /files/a HTTP/1.1\r\n${HOST}\r\n`,
+    other("/files/a"),
+    plain("/none"),
+    plain("/files/big"),
+    plain("/"),
+    plain("/files/a?x=1"),
+  ]) {
+    const client = new Client(port);
+    t.teardown(() => client.socket.destroy());
+    t.equal((await client.ask(plain("/files/a"))).body.toString(), "aaa");
+    t.equal((await client.ask(plain("/files/b"))).body.toString(), "bbb");
+    const { head, body } = await client.ask(turn);
+    t.match(head, /^HTTP\/1\.1 (?:206|200|404) /, turn);
+    if (turn.includes("/files/big")) t.ok(body.equals(big));
+    t.equal((await client.ask(plain("/files/b"))).body.toString(), "bbb", `after ${turn}`);
+  }
+  const pieces = new Client(port);
+  for (const piece of ["GET /files/a HT", "TP/1.1\r\nHo", "st: x\r\n", "\r\n"]) {
+    pieces.socket.write(piece);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.equal((await pieces.next()).body.toString(), "aaa", "a request in pieces");
+  pieces.socket.destroy();
+  const both = new Client(port);
+  both.socket.write(plain("/files/a") + plain("/files/b"));
+  t.equal((await both.next()).body.toString(), "aaa");
+  t.equal((await both.next()).body.toString(), "bbb", "two at once, in order");
+  both.socket.end(plain("/files/a"));
+  t.equal((await both.next()).body.toString(), "aaa");
+  const ending = await sendRaw(port, plain("/files/b"), 100);
+  t.match(ending, /bbb$/);
+  const half = new Client(port);
+  half.socket.end(plain("/files/b"));
+  t.equal((await half.next()).body.toString(), "bbb", "a client that has nothing more to say gets its answer");
+  await once(half.socket, "close");
+});
+
+t.test("clients that read slowly get all of it, in order, whatever else is sent meanwhile", async (t) => {
+  const content = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`files/f${i}`, randomBytes(120_000 + i)]));
+  const { port } = await startServer(t, [{ stream: "s", content }]);
+  const clients = Array.from({ length: 4 }, () => new Client(port));
+  for (const it of clients) {
+    it.socket.pause();
+    t.teardown(() => it.socket.destroy());
+  }
+  for (let i = 0; i < 40; i++) {
+    for (const it of clients) it.socket.write(plain(`/files/f${i}`));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  for (const it of clients) it.socket.resume();
+  for (const it of clients) {
+    for (let i = 0; i < 40; i++) {
+      if (!(await it.next()).body.equals(content[`files/f${i}`]!)) t.fail(`wrong bytes of ${i}`);
+    }
+  }
+  t.pass("forty files each");
+});
+
+t.test("a replaced release is never answered from what was known of the one before", async (t) => {
+  const { port, store } = await startServer(t, [{ stream: "s", content: { "files/a": "old", "files/gone": "gone" } }]);
+  const client = new Client(port);
+  t.teardown(() => client.socket.destroy());
+  for (let i = 0; i < 5; i++) t.equal((await client.ask(plain("/files/a"))).body.toString(), "old");
+  t.equal((await client.ask(plain("/files/gone"))).body.toString(), "gone");
+  await store.put({ stream: "s", serial: 2, content: { "files/a": "new" } });
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  const { head, body } = await client.ask(plain("/files/a"));
+  t.equal(body.toString(), "new");
+  t.match(head, digestOf(Buffer.from("new")));
+  t.match((await client.ask(plain("/files/gone"))).head, /^HTTP\/1\.1 404 /);
+});
+
+t.test("a file that was changed or replaced on the disk never goes out; one that was mended does", async (t) => {
+  // More than is kept in memory, so that they are read each time.
+  const content = Object.fromEntries(
+    Array.from({ length: 600 }, (_, i) => [`files/f${i}`, `${i} `.padEnd(20_000, "x")]),
+  );
+  const { port, store, messages } = await startServer(t, [{ stream: "s", content }]);
+  const client = new Client(port);
+  t.teardown(() => client.socket.destroy());
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 600; i++) {
+      const { body } = await client.ask(plain(`/files/f${i}`));
+      if (body.toString() !== content[`files/f${i}`]) t.fail(`wrong bytes of ${i}`);
+    }
+  }
+  const files = Array.from({ length: 600 }, (_, i) => store.blobPath(digestOf(Buffer.from(content[`files/f${i}`]!))));
+  const good = await readFile(files[599]!);
+  const dir = await temporaryDir(t);
+  for (const file of files) await writeFile(file, "evil".padEnd(20_000, "x"));
+  let refused = 0;
+  for (let i = 0; i < 600; i++) {
+    const one = new Client(port);
+    const { head, body } = await one.ask(plain(`/files/f${i}`)).catch(() => ({ head: "cut", body: good }));
+    one.socket.destroy();
+    if (/^HTTP\/1\.1 200 /.test(head)) t.equal(body.toString(), content[`files/f${i}`], "from memory");
+    else refused++;
+  }
+  t.ok(refused > 100, `${refused} were read and refused`);
+  t.match(messages.join("\n"), /a file of the store is damaged/);
+  await writeFile(join(dir, "good"), good);
+  await rm(files[599]!);
+  await rename(join(dir, "good"), files[599]!);
+  t.equal((await new Client(port).ask(plain("/files/f599"))).body.toString(), content["files/f599"], "mended");
+});
+
+t.test("silent connections end in time, with the answer that Node gives", { timeout: 40_000 }, async (t) => {
+  const { port } = await startServer(t, [{ stream: "s", content: { "files/a": "a" } }]);
+  const started = performance.now();
+  const got = await sendRaw(port, "", 30_000);
+  t.match(got, /^HTTP\/1\.1 408 Request Timeout\r\nConnection: close\r\n\r\n$/);
+  t.ok(performance.now() - started < 27_000);
+});
