@@ -1,6 +1,6 @@
 /**
  * One request, one response: no redirects, no retries, no decoding here. The body stays on the socket until `pump` takes
- * it or `discard` gets rid of it.
+ * it or `discard` discards it.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { LookupFunction } from "node:net";
@@ -51,7 +51,9 @@ export class Transport {
     this.#lookup = lookup;
   }
 
-  /** Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted */
+  /**
+   * Sends a request and waits for the response's headers. @throws {AttemptFailure}; the signal's reason when aborted
+   */
   async send(request: TransportRequest): Promise<Exchange> {
     const { url, signal, reach, proxy, body } = request;
     const lookup = reach && (guardedLookup(reach, this.#lookup) as LookupFunction);
