@@ -4,7 +4,7 @@
  * docs/manifest.md, "The lock".
  */
 import { createHash, scryptSync } from "node:crypto";
-import { canonicalJson } from "./load.ts";
+import { canonicalJson } from "./canonical-json.ts";
 
 /** Parameters that identify the caller or an expiry, not the content: changing their value requests the same. */
 const ACCESS =

@@ -14,7 +14,7 @@ import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
-import { canonicalJson } from "../manifest/load.ts";
+import { canonicalJson } from "../manifest/canonical-json.ts";
 import { writeState } from "../manifest/pack-state.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";

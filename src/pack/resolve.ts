@@ -11,7 +11,7 @@ import { plural } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
-import { imageName } from "../manifest/load.ts";
+import { imageName } from "../manifest/entry-names.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import { SOURCES } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";

@@ -5,8 +5,9 @@
 import { createFetcher } from "../fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "../fetch/types.ts";
 import type { Kind } from "../io/types.ts";
+import { filePathOf, imageName } from "../manifest/entry-names.ts";
 import { pathsOf } from "../manifest/file-names.ts";
-import { filePathOf, imageName, readManifest } from "../manifest/load.ts";
+import { readManifest } from "../manifest/load.ts";
 import { requestDigest } from "../manifest/request.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";

@@ -15,7 +15,7 @@ import { algorithmsIn, type Integrity, joinDigests, mismatchOf, parseWholeIntegr
 import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
-import { fileEntryOf } from "../manifest/load.ts";
+import { fileEntryOf } from "../manifest/entry-names.ts";
 import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
 import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
 import { resolveChecksums } from "./checksums.ts";

@@ -1,5 +1,5 @@
 /** `files:` of the manifest: one file each, under its own name below `/files/`, with checksum sidecars. */
-import { filePathOf } from "../manifest/load.ts";
+import { filePathOf } from "../manifest/entry-names.ts";
 import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./map-entries.ts";

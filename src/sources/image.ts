@@ -11,7 +11,7 @@ import type { Digest } from "../io/digest.ts";
 import { mapLimited } from "../io/limit.ts";
 import { redactUrl } from "../io/redact.ts";
 import { shellWord } from "../io/shell.ts";
-import { imageName } from "../manifest/load.ts";
+import { imageName } from "../manifest/entry-names.ts";
 import { requestDigest } from "../manifest/request.ts";
 import type { ImageEntry, Manifest } from "../manifest/schema.ts";
 import { formatLayoutIndex, OCI_LAYOUT_BYTES, REF_NAME } from "../oci/image-layout.ts";

@@ -11,7 +11,7 @@ import { writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, isDigest } from "../io/digest.ts";
 import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 import type { Kind } from "../io/types.ts";
-import { canonicalJson } from "../manifest/load.ts";
+import { canonicalJson } from "../manifest/canonical-json.ts";
 import { lockedFile } from "./file-detail.ts";
 import { lockedImage } from "./image/image-detail.ts";
 import { lockedIso } from "./iso-detail.ts";

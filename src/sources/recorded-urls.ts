@@ -6,7 +6,7 @@
 import { AirferryError } from "../errors.ts";
 import { type Named, namerOf } from "../http/named.ts";
 import { redactUrl } from "../io/redact.ts";
-import { fileEntryOf } from "../manifest/load.ts";
+import { fileEntryOf } from "../manifest/entry-names.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { repositoryUrl } from "./image/registry.ts";
 import type { LockedEntry } from "./lock-document.ts";

@@ -1,7 +1,8 @@
 /** Mistakes in manifests, each at its line and in words. */
 import t from "tap";
 import { AirferryError } from "../../src/errors.ts";
-import { fileEntryOf, parseManifest } from "../../src/manifest/load.ts";
+import { fileEntryOf } from "../../src/manifest/entry-names.ts";
+import { parseManifest } from "../../src/manifest/load.ts";
 
 const HEAD = "apiVersion: airferry/v1\nstream: s\n";
 

@@ -17,7 +17,7 @@ import { artifactUrls } from "../recorded-urls.ts";
 import type { ItemFault, PlanContext } from "../types.ts";
 import { locate } from "./location.ts";
 import type { RpmDetail } from "./rpm-detail.ts";
-import { keptArtifact, writeCut } from "./write-entry.ts";
+import { keptArtifact, writeCut } from "./write-metadata.ts";
 
 const METADATA = /\/repodata\//;
 const TREEINFO = /^rpms\/[^/]+\/\.?treeinfo$/;

@@ -7,21 +7,26 @@ import { AirferryError, type Problem } from "../../errors.ts";
 import { hexOf } from "../../io/digest.ts";
 import { plural } from "../../io/format.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
+import { isCompanionArch } from "../../rpm/arch.ts";
 import { closureOf } from "../../rpm/closure.ts";
-import { findEnvironment, findGroup } from "../../rpm/comps.ts";
-import { compareEvr } from "../../rpm/evr.ts";
 import { findInFilelists } from "../../rpm/filelists.ts";
-import { type ActiveModules, artifactName, ModuleIndex, type ModuleSpec, parseModuleSpec } from "../../rpm/modules.ts";
+import { ModuleIndex } from "../../rpm/modules.ts";
 import { type InstalledPackage, Pool } from "../../rpm/pool.ts";
-import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
-import { byNameAndArch, matcherOf, matchSpec, versionsNewestFirst } from "../../rpm/select.ts";
+import type { PackageEntry } from "../../rpm/primary.ts";
 import type { SolverRequest } from "../../rpm/solver.ts";
-import { type AdvisoryPackage, isWanted } from "../../rpm/updateinfo.ts";
+import { applyModules } from "./apply-modules.ts";
 import { type Baseline, installedOn } from "./baseline.ts";
 import { addCompanions } from "./companions.ts";
-import { baseArch } from "./place.ts";
-import { blaming, isFiltered, isSeeded, type Repository, readAdvisories } from "./repository.ts";
+import { archesOf, filterWhole, isAllowed } from "./filter-packages.ts";
+import {
+  byAdvisories,
+  type Conditional,
+  type MaybeConditional,
+  noMatch,
+  requestsFor,
+  requestsToStay,
+} from "./package-requests.ts";
+import { blaming, isSeeded, type Repository } from "./repository.ts";
 import type { Selected } from "./selected.ts";
 
 /**
@@ -100,62 +105,6 @@ function unmatchedAnywhere(unmatched: readonly Unmatched[], report: (line: strin
     }
   }
   return problems;
-}
-
-/** Architectures to solve for: those of `arch:` that are not companions of another one. */
-function archesOf(entry: RpmEntry): string[] {
-  const named = (entry.arch ?? [baseArch(entry)]).filter((it) => it !== "noarch" && !isSourceArch(it));
-  const own = named.filter((it) => !named.some((other) => other !== it && isCompanionArch(other, it)));
-  return own.length > 0 ? own : [baseArch(entry)];
-}
-
-/** Packages of an entry that is mirrored whole or filtered; empty for one that names packages. */
-function filterWhole(repository: Repository): Set<PackageEntry> {
-  const { entry, primary, modules } = repository;
-  if (repository.stays) return new Set(primary.packages);
-  if (isSeeded(entry)) return new Set();
-  if (!isFiltered(entry)) return new Set(primary.packages);
-  const left = primary.packages.filter((it) => isAllowed(entry, it));
-  if (entry.newest === undefined) return new Set(left);
-  return newestOf(left, entry.newest, modules);
-}
-
-/** `exclude:` and `arch:`. Sources are included next to binaries only on request. */
-function isAllowed(entry: RpmEntry, it: PackageEntry): boolean {
-  const twin = entry.multilib === true && entry.arch?.some((arch) => isCompanionArch(arch, it.arch));
-  if (entry.arch && it.arch !== "noarch" && !twin && !entry.arch.includes(it.arch)) return false;
-  return !(entry.exclude ?? []).some((spec) => matcherOf(spec)(it));
-}
-
-/** The newest N of each name and architecture; each module stream is considered separately, as in dnf4's reposync. */
-function newestOf(packages: readonly PackageEntry[], count: number, modules: ModuleIndex): Set<PackageEntry> {
-  const modular = modules.allArtifacts();
-  const kept = modules.newestArtifacts();
-  const groups = new Map<string, PackageEntry[]>();
-  const result = new Set<PackageEntry>();
-  for (const it of packages) {
-    const nevra = formatNevra(it);
-    if (modular.has(nevra)) {
-      if (kept.has(nevra)) result.add(it);
-      continue;
-    }
-    const key = `${it.name} ${it.arch}`;
-    const group = groups.get(key);
-    if (group) group.push(it);
-    else groups.set(key, [it]);
-  }
-  for (const group of groups.values()) {
-    group.sort((a, b) => compareEvr(b, a));
-    let versions = 0;
-    let last: PackageEntry | undefined;
-    for (const it of group) {
-      if (last === undefined || compareEvr(last, it) !== 0) versions++;
-      if (versions > count) break;
-      result.add(it);
-      last = it;
-    }
-  }
-  return result;
 }
 
 async function closeOver(
@@ -251,183 +200,6 @@ function isAtHand(id: number, pool: Pool, repositories: readonly Repository[]): 
   );
 }
 
-/**
- * Hides what clients will not see: packages of streams that are not active, and what active streams replace by name or
- * by what it provides. Packages of hotfix repositories stay; a repository without modules whose requested packages
- * would all be hidden becomes one. See libdnf's setModuleExcludes().
- */
-function applyModules(
-  pool: Pool,
-  modules: ModuleIndex,
-  mine: readonly Repository[],
-  repositories: readonly Repository[],
-  hotfixes: Set<number>,
-  report: (line: string) => void,
-): ActiveModules {
-  if (modules.isEmpty) return { streams: new Map(), builds: new Set() };
-  const wanted = mine.flatMap(({ entry, comps }) =>
-    (entry.packages ?? []).flatMap(
-      (spec) => moduleSpecOf(spec, modules, comps.length > 0 && hasGroup(spec, comps)) ?? [],
-    ),
-  );
-  const active = modules.activate(wanted);
-  const inactive = modules.inactiveArtifacts(active);
-  const visible = modules.activeArtifacts(active);
-  // Sources provide nothing to binary packages.
-  const names = new Set([...visible].filter((it) => !/\.(no)?src$/.test(it)).map(artifactName));
-  const replaced = new Set(
-    [...names].flatMap((name) => [
-      ...(pool.byName.get(name) ?? []),
-      ...pool.providers({ name, flags: 0, epoch: 0, version: "", release: "" }),
-    ]),
-  );
-  const hidden = new Set<number>();
-  for (let id = 0; id < pool.entries.length; id++) {
-    const nevra = pool.nevra(id);
-    if (inactive.has(nevra) || (replaced.has(id) && !visible.has(nevra))) hidden.add(id);
-  }
-  for (const { entry, modules: own } of mine) {
-    if (entry.module_hotfixes !== undefined || !own.isEmpty) continue;
-    const index = repositories.findIndex((it) => it.entry === entry);
-    for (const spec of entry.packages ?? []) {
-      const ids = spec.startsWith("@") ? [] : matchSpec(pool, spec, index);
-      if (ids.length === 0 || !ids.every((id) => hidden.has(id))) continue;
-      if (!hotfixes.has(index)) {
-        report(
-          `${entry.name}: module streams of other repositories replace ${pool.nevra(ids[0] as number)}, which is requested: carried with module_hotfixes=1, so that dnf can see it (module_hotfixes: true in the manifest)`,
-        );
-      }
-      hotfixes.add(index);
-    }
-  }
-  pool.hide([...hidden].filter((id) => !hotfixes.has(pool.repositoryOf(id))));
-  return active;
-}
-
-/** A request that applies once one of these packages is included: a conditional member of a group. */
-type Conditional = SolverRequest & { onlyIf: readonly number[] };
-type MaybeConditional = SolverRequest & { onlyIf?: readonly number[] };
-
-/** Locked packages still need their dependencies, also from other entries. */
-function requestsToStay(
-  { name, primary }: Repository,
-  pool: Pool,
-  idOf: ReadonlyMap<PackageEntry, number>,
-): readonly SolverRequest[] {
-  const ids = primary.packages.map((it) => idOf.get(it) as number).filter((id) => !pool.isHidden(id));
-  return ids.map((id) => ({ label: `${name}, as it is locked`, candidates: [id] }));
-}
-
-function hasGroup(spec: string, comps: Repository["comps"]): boolean {
-  return findGroup(comps, spec.slice(1)) !== undefined;
-}
-
-function moduleSpecOf(spec: string, modules: ModuleIndex, isGroup: boolean): ModuleSpec | undefined {
-  if (!spec.startsWith("@") || spec.startsWith("@^")) return undefined;
-  const parsed = parseModuleSpec(spec.slice(1));
-  return spec.includes(":") || (!isGroup && modules.hasModule(parsed.module)) ? parsed : undefined;
-}
-
-function requestsFor(
-  spec: string,
-  index: number,
-  repository: Repository,
-  repositories: readonly Repository[],
-  pool: Pool,
-  modules: ModuleIndex,
-  active: ActiveModules,
-  report: (line: string) => void,
-): MaybeConditional[] {
-  const count = repository.entry.newest;
-  if (!spec.startsWith("@")) return requestsOf(spec, matchSpec(pool, spec, index), pool, count);
-  const comps = repositories.flatMap((it) => it.comps);
-  const module = moduleSpecOf(spec, modules, hasGroup(spec, comps));
-  if (module) return moduleRequests(spec, module, pool, modules, active);
-  const groups = spec.startsWith("@^") ? findEnvironment(comps, spec.slice(2)) : [spec.slice(1)];
-  const requests: MaybeConditional[] = [];
-  for (const group of groups ?? []) {
-    for (const member of findGroup(comps, group) ?? []) {
-      if (member.type === "optional" || (member.type === "conditional" && member.requires === undefined)) continue;
-      const own = matchSpec(pool, member.name, index);
-      const found = requestsOf(
-        member.name,
-        own.length > 0 ? own : matchSpec(pool, member.name, undefined),
-        pool,
-        count,
-      );
-      if (member.type === "conditional") {
-        // As in dnf: (NAME if REQUIRES).
-        const condition = { name: member.requires as string, flags: 0, epoch: 0, version: "", release: "" };
-        requests.push(...found.map((it) => ({ ...it, onlyIf: pool.providers(condition) })));
-        continue;
-      }
-      if (found.length === 0) report(`${repository.name}: ${spec}: no package ${member.name}; skipped, as in dnf`);
-      requests.push(...found);
-    }
-  }
-  return requests;
-}
-
-function moduleRequests(
-  spec: string,
-  { module, profile }: ModuleSpec,
-  pool: Pool,
-  modules: ModuleIndex,
-  active: ActiveModules,
-): SolverRequest[] {
-  const stream = active.streams.get(module) as string;
-  const builds = modules.newestBuilds(module, stream, active.builds);
-  if (profile !== undefined) {
-    const names = [...new Set(builds.flatMap((it) => it.profiles.get(profile) ?? []))];
-    return names.flatMap((name) => requestsOf(name, matchSpec(pool, name, undefined), pool, undefined));
-  }
-  const artifacts = new Set(builds.flatMap((it) => it.artifacts));
-  const requests: SolverRequest[] = [];
-  for (let id = 0; id < pool.entries.length; id++) {
-    if (!pool.isHidden(id) && artifacts.has(pool.nevra(id))) requests.push({ label: spec, candidates: [id] });
-  }
-  return requests;
-}
-
-/** One request for each name and architecture that a spec matched: the newest available, or the newest N. */
-function requestsOf(spec: string, ids: readonly number[], pool: Pool, count: number | undefined): SolverRequest[] {
-  const native = ids.filter((id) => !isCompanionArch(pool.arch, (pool.entries[id] as PackageEntry).arch));
-  const named = native.length > 0 && !/\.(i[3-6]86|athlon)$/.test(spec) ? native : ids;
-  const requests: SolverRequest[] = [];
-  for (const group of byNameAndArch(pool, named)) {
-    if (count === undefined) requests.push({ label: spec, candidates: group });
-    else
-      for (const version of versionsNewestFirst(pool, group).slice(0, count))
-        requests.push({ label: spec, candidates: version });
-  }
-  return requests;
-}
-
-/** `advisories:`: all packages they name, limited to the packages that the entry names, if any. */
-async function byAdvisories(
-  repository: Repository,
-  index: number,
-  pool: Pool,
-  own: readonly MaybeConditional[],
-): Promise<readonly MaybeConditional[]> {
-  const { entry } = repository;
-  if (entry.advisories === undefined) return own;
-  const wanted = (await readAdvisories(repository)).filter((it) => isWanted(it, entry.advisories ?? []));
-  const key = (it: AdvisoryPackage | PackageEntry) => formatNevra(it);
-  const names = new Set(wanted.flatMap((it) => it.packages.map(key)));
-  const matching = (id: number) => names.has(key(pool.entries[id] as PackageEntry));
-  if (entry.packages !== undefined) {
-    return own
-      .map((it) => ({ ...it, candidates: it.candidates.filter(matching) }))
-      .filter((it) => it.candidates.length > 0);
-  }
-  return pool.entries.flatMap((_it, id) =>
-    pool.repositoryOf(id) === index && !pool.isHidden(id) && matching(id)
-      ? [{ label: pool.nevra(id), candidates: [id] }]
-      : [],
-  );
-}
-
 async function findFiles(
   paths: readonly string[],
   repositories: readonly Repository[],
@@ -460,19 +232,4 @@ async function findFiles(
     }
   }
   return found;
-}
-
-function noMatch(spec: string, pool: Pool, index: number): string {
-  const names = [spec, ...spec.split("-").map((_part, at, parts) => parts.slice(0, at + 1).join("-"))];
-  for (const name of names.reverse()) {
-    const ids = (pool.byName.get(name) ?? []).filter((id) => pool.repositoryOf(id) === index);
-    if (ids.length > 0) {
-      const versions = versionsNewestFirst(pool, ids).slice(0, 8);
-      const hint = ids.every((id) => pool.isHidden(id))
-        ? "; clients cannot see it: a module stream replaces or hides it, or exclude: or arch: filters it (module_hotfixes: true shows what module streams hide)"
-        : "";
-      return `no package matches; there is ${versions.map((it) => pool.nevra(it[0] as number)).join(", ")}${hint}`;
-    }
-  }
-  return "no package, group or module of that name in this repository";
 }

@@ -1,0 +1,65 @@
+/** The packages of a repository entry that names none: `exclude:`, `arch:` and `newest:`. docs/rpm.md. */
+import type { RpmEntry } from "../../manifest/schema.ts";
+import { isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
+import { compareEvr } from "../../rpm/evr.ts";
+import type { ModuleIndex } from "../../rpm/modules.ts";
+import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
+import { matcherOf } from "../../rpm/select.ts";
+import { baseArch } from "./place.ts";
+import { isFiltered, isSeeded, type Repository } from "./repository.ts";
+
+/** Architectures to solve for: those of `arch:` that are not companions of another one. */
+export function archesOf(entry: RpmEntry): string[] {
+  const named = (entry.arch ?? [baseArch(entry)]).filter((it) => it !== "noarch" && !isSourceArch(it));
+  const own = named.filter((it) => !named.some((other) => other !== it && isCompanionArch(other, it)));
+  return own.length > 0 ? own : [baseArch(entry)];
+}
+
+/** Packages of an entry that is mirrored whole or filtered; empty for one that names packages. */
+export function filterWhole(repository: Repository): Set<PackageEntry> {
+  const { entry, primary, modules } = repository;
+  if (repository.stays) return new Set(primary.packages);
+  if (isSeeded(entry)) return new Set();
+  if (!isFiltered(entry)) return new Set(primary.packages);
+  const left = primary.packages.filter((it) => isAllowed(entry, it));
+  if (entry.newest === undefined) return new Set(left);
+  return newestOf(left, entry.newest, modules);
+}
+
+/** `exclude:` and `arch:`. Sources are included next to binaries only on request. */
+export function isAllowed(entry: RpmEntry, it: PackageEntry): boolean {
+  const twin = entry.multilib === true && entry.arch?.some((arch) => isCompanionArch(arch, it.arch));
+  if (entry.arch && it.arch !== "noarch" && !twin && !entry.arch.includes(it.arch)) return false;
+  return !(entry.exclude ?? []).some((spec) => matcherOf(spec)(it));
+}
+
+/** The newest N of each name and architecture; each module stream is considered separately, as in dnf4's reposync. */
+function newestOf(packages: readonly PackageEntry[], count: number, modules: ModuleIndex): Set<PackageEntry> {
+  const modular = modules.allArtifacts();
+  const kept = modules.newestArtifacts();
+  const groups = new Map<string, PackageEntry[]>();
+  const result = new Set<PackageEntry>();
+  for (const it of packages) {
+    const nevra = formatNevra(it);
+    if (modular.has(nevra)) {
+      if (kept.has(nevra)) result.add(it);
+      continue;
+    }
+    const key = `${it.name} ${it.arch}`;
+    const group = groups.get(key);
+    if (group) group.push(it);
+    else groups.set(key, [it]);
+  }
+  for (const group of groups.values()) {
+    group.sort((a, b) => compareEvr(b, a));
+    let versions = 0;
+    let last: PackageEntry | undefined;
+    for (const it of group) {
+      if (last === undefined || compareEvr(last, it) !== 0) versions++;
+      if (versions > count) break;
+      result.add(it);
+      last = it;
+    }
+  }
+  return result;
+}
