@@ -1,8 +1,8 @@
 /**
- * A request in flight. Requests that have a body (logins, uploads) are sent by got, which takes care of streams, lengths
- * and their failures; those without, sent by the thousand, by Node's own client at a third of the processor time. Neither
- * follows redirects, retries, decodes or resumes: src/http/ has its own rules for these. Only this file sends, and knows
- * got.
+ * A request in flight. Requests that have a body (logins, uploads) are sent by got, which takes care of streams,
+ * lengths and their failures; those without, sent by the thousand, by Node's own client at a third of the
+ * processor time. Neither follows redirects, retries, decodes or resumes: src/http/ has its own rules for these.
+ * Only this file sends, and knows got.
  */
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";

@@ -1,6 +1,6 @@
 /**
- * One request, one response: no redirects, no retries, no decoding here. The body stays on the socket until `pump` takes
- * it or `discard` discards it.
+ * One request, one response: no redirects, no retries, no decoding here. The body stays on the socket until `pump`
+ * takes it or `discard` discards it.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { LookupFunction } from "node:net";
