@@ -118,7 +118,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
         source: origin?.source ?? "",
         established: origin?.established ?? null,
         // A line for a whole folder covers its metadata.
-        ...(origin?.path === path && publishedAlgorithm(origin.established, parseIntegrity(origin.integrity ?? ""))),
+        ...(origin?.path === path && algorithmIn(origin)),
         ...(origin?.signedBy && { signedBy: origin.signedBy }),
         ...(isUnsigned(path) && { unsigned: true as const }),
       };
@@ -128,6 +128,12 @@ export async function inspect(folders: readonly string[], options: InspectOption
     mediaChecks: await mediaChecksOf(inventory, copies),
     problems: [...media.problems, ...problems, ...missing(copies)],
   };
+}
+
+/** The algorithm by which upstream or the manifest vouched for it; of one that is unknown here nothing is said. */
+function algorithmIn({ established, integrity }: Provenance): { algorithm?: string } {
+  const expected = integrity === undefined ? undefined : parseIntegrity(integrity);
+  return integrity !== undefined && expected === undefined ? {} : publishedAlgorithm(established, expected);
 }
 
 /** Reads the embedded media checks of the ISOs whose first volume is available. */

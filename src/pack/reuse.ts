@@ -43,18 +43,18 @@ export async function findReusable(
       const dir = join(out, name);
       const inventory = await readInventory(dir);
       if (inventory === undefined) continue;
-      const other = new Map(inventory.catalog.provenance.map((it) => [it.path, it.integrity ?? ""]));
+      const other = new Map(
+        inventory.catalog.provenance.flatMap(({ path, integrity }) =>
+          integrity === undefined ? [] : [[path, parseIntegrity(integrity)] as const],
+        ),
+      );
       add(
         dir,
         inventory,
         inventory.entries.flatMap((entry): [string, number, number][] =>
           entry.offset === undefined
             ? []
-            : [entry.digest, ...keysOf(parseIntegrity(other.get(entry.path) ?? ""))].map((key) => [
-                key,
-                entry.offset as number,
-                entry.size,
-              ]),
+            : [entry.digest, ...keysOf(other.get(entry.path))].map((key) => [key, entry.offset as number, entry.size]),
         ),
       );
     }

@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type Inventory } from "../bundle/inventory-types.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
-import type { Digest } from "../io/digest.ts";
+import { bug } from "../errors.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { signatureFiles } from "../sign/signer.ts";
 import type { Lock } from "../sources/lock-document.ts";
@@ -74,7 +74,13 @@ function inventoryOf(
     volumeSize: plan.volumeSize,
     volumes,
     entries: plan.items
-      .map(({ path, size, mode, offset }) => ({ path, size, mode, digest: filled.digestAt(path) as Digest, offset }))
+      .map(({ path, size, mode, offset }) => ({
+        path,
+        size,
+        mode,
+        digest: filled.digestAt(path) ?? bug(`"${path}" was not filled`),
+        offset,
+      }))
       .sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path))),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
