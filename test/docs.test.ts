@@ -18,7 +18,7 @@ t.test("docs/errors.md has every code with its exit status, and no other", async
 });
 
 t.test("docs/cli.md is what the program's help says", async (t) => {
-  t.equal(read("docs/cli.md"), cliDocs(), "run: node scripts/lib/cli-docs.ts > docs/cli.md");
+  t.equal(read("docs/cli.md"), await cliDocs(), "run: node scripts/lib/cli-docs.ts > docs/cli.md");
 });
 
 t.test("manifests/manifest.schema.json is what airferry schema prints", async (t) => {

@@ -1,11 +1,11 @@
 /** Prints docs/cli.md from the program's help; a test compares the committed file with it. */
 import { Command } from "commander";
-import { COMMANDS } from "../../src/cli/commands.ts";
+import { loadCommands } from "../../src/cli/commands.ts";
 
 /** The whole file. */
-export function cliDocs(): string {
+export async function cliDocs(): Promise<string> {
   const program = new Command("airferry");
-  for (const register of COMMANDS) register(program, async () => {});
+  for (const register of await loadCommands()) register(program, async () => {});
   const parts = [
     "# Commands\n",
     "Generated from the program's help by `node scripts/lib/cli-docs.ts > docs/cli.md`.\n",
@@ -25,4 +25,4 @@ export function cliDocs(): string {
   return parts.join("\n");
 }
 
-if (import.meta.main) process.stdout.write(cliDocs());
+if (import.meta.main) process.stdout.write(await cliDocs());

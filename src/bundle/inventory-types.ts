@@ -5,6 +5,9 @@
 import type { Digest } from "../io/digest.ts";
 import type { Established, Kind } from "../io/types.ts";
 
+/** The hint for ERR_BUNDLE_VERSION. */
+export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
+
 export const INVENTORY_MEDIA_TYPE = "application/vnd.airferry.inventory.v1+json";
 
 /** One file of the release. */

@@ -12,7 +12,13 @@ import { compareUtf8 } from "../io/text.ts";
 import { checkCatalog } from "./catalog-check.ts";
 import { checkingEntryPaths, printableName } from "./entry-paths.ts";
 import { parseCanonical } from "./inventory-text.ts";
-import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry, type InventoryVolume } from "./inventory-types.ts";
+import {
+  INVENTORY_MEDIA_TYPE,
+  type Inventory,
+  type InventoryEntry,
+  type InventoryVolume,
+  NEWER_AIRFERRY,
+} from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
 import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
 import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume-layout.ts";
@@ -100,9 +106,6 @@ export function streamEntries<E extends { offset?: number }>(inventory: {
     .filter((it): it is E & { offset: number } => it.offset !== undefined)
     .sort((a, b) => a.offset - b.offset);
 }
-
-/** The hint for ERR_BUNDLE_VERSION. */
-export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
 
 /**
  * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: {@link parseInventoryInSteps}.

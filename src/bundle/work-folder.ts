@@ -301,7 +301,7 @@ class VolumeHashes {
   }
 
   #hasher(volume: number): RangeHasher {
-    const hasher = this.#hashers.get(volume) ?? this.#pool.open();
+    const hasher = this.#hashers.get(volume) ?? this.#pool.open([], this.#layout.volumes[volume]?.size);
     this.#hashers.set(volume, hasher);
     return hasher;
   }

@@ -1,43 +1,32 @@
-/** Every command, in the order of use. */
+/** Every command, in the order of use. Each is loaded when it is called; all of them for help. */
 import type { Register } from "./command.ts";
-import { diffCommand } from "./commands/diff.ts";
-import { doctorCommand } from "./commands/doctor.ts";
-import { exportCommand } from "./commands/export.ts";
-import { initCommand } from "./commands/init.ts";
-import { inspectCommand } from "./commands/inspect.ts";
-import { keygenCommand } from "./commands/keygen.ts";
-import { lockCommand } from "./commands/lock.ts";
-import { packCommand } from "./commands/pack.ts";
-import { planCommand } from "./commands/plan.ts";
-import { pruneCommand } from "./commands/prune.ts";
-import { publishCommand } from "./commands/publish.ts";
-import { renderCommand } from "./commands/render.ts";
-import { schemaCommand } from "./commands/schema.ts";
-import { serveCommand } from "./commands/serve.ts";
-import { signCommand } from "./commands/sign.ts";
-import { stageCommand } from "./commands/stage.ts";
-import { statusCommand } from "./commands/status.ts";
-import { unpackCommand } from "./commands/unpack.ts";
-import { verifyCommand } from "./commands/verify.ts";
 
-export const COMMANDS: readonly Register[] = [
-  schemaCommand,
-  initCommand,
-  keygenCommand,
-  lockCommand,
-  planCommand,
-  packCommand,
-  signCommand,
-  inspectCommand,
-  diffCommand,
-  verifyCommand,
-  unpackCommand,
-  statusCommand,
-  pruneCommand,
-  serveCommand,
-  renderCommand,
-  exportCommand,
-  publishCommand,
-  stageCommand,
-  doctorCommand,
-];
+const COMMANDS = {
+  schema: async () => (await import("./commands/schema.ts")).schemaCommand,
+  init: async () => (await import("./commands/init.ts")).initCommand,
+  keygen: async () => (await import("./commands/keygen.ts")).keygenCommand,
+  lock: async () => (await import("./commands/lock.ts")).lockCommand,
+  plan: async () => (await import("./commands/plan.ts")).planCommand,
+  pack: async () => (await import("./commands/pack.ts")).packCommand,
+  sign: async () => (await import("./commands/sign.ts")).signCommand,
+  inspect: async () => (await import("./commands/inspect.ts")).inspectCommand,
+  diff: async () => (await import("./commands/diff.ts")).diffCommand,
+  verify: async () => (await import("./commands/verify.ts")).verifyCommand,
+  unpack: async () => (await import("./commands/unpack.ts")).unpackCommand,
+  status: async () => (await import("./commands/status.ts")).statusCommand,
+  prune: async () => (await import("./commands/prune.ts")).pruneCommand,
+  serve: async () => (await import("./commands/serve.ts")).serveCommand,
+  render: async () => (await import("./commands/render.ts")).renderCommand,
+  export: async () => (await import("./commands/export.ts")).exportCommand,
+  publish: async () => (await import("./commands/publish.ts")).publishCommand,
+  stage: async () => (await import("./commands/stage.ts")).stageCommand,
+  doctor: async () => (await import("./commands/doctor.ts")).doctorCommand,
+} satisfies Record<string, () => Promise<Register>>;
+
+/** Loads the command that the first argument names; without one all of them, for help and suggestions. */
+export function loadCommands(first?: string): Promise<Register[]> {
+  if (first === "--version" || first === "-V") return Promise.resolve([]);
+  const isNamed = first !== undefined && Object.hasOwn(COMMANDS, first);
+  const loaders = isNamed ? [COMMANDS[first as keyof typeof COMMANDS]] : Object.values(COMMANDS);
+  return Promise.all(loaders.map((load) => load()));
+}

@@ -7,7 +7,7 @@ import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
 import { closestWord } from "../io/closest-word.ts";
 import { shellWords } from "../io/shell.ts";
 import { VERSION } from "../version.ts";
-import { COMMANDS } from "./commands.ts";
+import { loadCommands } from "./commands.ts";
 import { type GlobalOptions, Output } from "./output.ts";
 import { Interrupted } from "./signals.ts";
 
@@ -32,7 +32,7 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
     );
   program.hook("preAction", (_, command) => refuseEmpty(command));
   let status: number = EXIT.done;
-  for (const register of COMMANDS) {
+  for (const register of await loadCommands(argv[0])) {
     register(program, async (options: GlobalOptions, run) => {
       const output = new Output(options);
       try {

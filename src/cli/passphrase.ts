@@ -1,11 +1,15 @@
 /** Passphrases of private keys: environment first, then a prompt on a terminal that shows nothing. */
-import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { AirferryError } from "../errors.ts";
-import { type Passphrase, passphraseFrom } from "../sign/private-key.ts";
+import { type Passphrase, passphraseFrom, passphraseIn } from "../sign/private-key.ts";
 
 export function passphrase(): Passphrase {
   return passphraseFrom(process.env, hasTerminal() ? (file) => prompt(`passphrase for ${file}`) : undefined);
+}
+
+/** Whether {@link passphrase} may prompt. */
+export function mayAskPassphrase(): boolean {
+  return passphraseIn(process.env) === undefined && hasTerminal();
 }
 
 /**
@@ -31,6 +35,7 @@ function hasTerminal(): boolean {
 
 /** Asks on the terminal without echo. */
 async function prompt(what: string): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   process.stderr.write(`${what}: `);
   const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });

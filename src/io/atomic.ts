@@ -77,6 +77,32 @@ export function ioError(action: string, file: string, cause: unknown): AirferryE
   return new AirferryError("ERR_IO", `cannot ${action} "${file}": ${systemFault(cause)}`, detail);
 }
 
+/**
+ * Waits for `work`, which reads one of airferry's own files that may be missing: undefined only if it is missing. Other
+ * errors are thrown, since the file may be whole and matter.
+ * @throws {AirferryError} ERR_IO
+ */
+export async function ifThere<T>(file: string, work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw unreadable(file, cause);
+  }
+}
+
+function unreadable(file: string, cause: unknown): AirferryError {
+  const { code, hint, path, message } = ioError("read", file, cause);
+  return new AirferryError(code, message, {
+    path,
+    cause,
+    hint:
+      hint ??
+      "it may be whole: look at the disk and the system's log before you replace it, then run the command again",
+  });
+}
+
 const FAULTS = new Map([
   ["ENOENT", "no such file or folder"],
   ["EISDIR", "it is a folder"],

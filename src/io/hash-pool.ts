@@ -3,9 +3,9 @@
  * Small data in memory is hashed by its owner with `crypto.hash`. One kind of worker, see hash-worker.ts.
  */
 
+import { EventEmitter, once } from "node:events";
 import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import type { Worker } from "node:worker_threads";
 import { AirferryError } from "../errors.ts";
 import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 import type { RangeJob, RunJob, RunResult, StopFlag, WorkerReply, WorkerRequest } from "./hash-worker.ts";
@@ -15,10 +15,68 @@ import { startWorker } from "./start-worker.ts";
 
 const MAX_THREADS = 4;
 const FEW_BYTES = 32 * 1024 * 1024;
+/** Up to this the main thread hashes: starting another takes as long as hashing some ten MiB, and 10 MiB of memory. */
+const VERY_FEW_BYTES = 2 * 1024 * 1024;
 /** Maximum length of a job, so that progress and aborts are timely. */
 const STEP_BYTES = 64 * 1024 * 1024;
 
 type Ask = WorkerRequest extends infer R ? (R extends unknown ? Omit<R, "id"> : never) : never;
+
+/** Where jobs are done: a thread, or the main thread in its place. */
+interface Runner {
+  post(request: WorkerRequest): void;
+  /** Whether it keeps the process alive. */
+  hold(isHeld: boolean): void;
+  close(): Promise<void>;
+}
+
+interface RunnerEvents {
+  reply: (reply: WorkerReply) => void;
+  fail: (error: Error) => void;
+}
+
+function startThread({ reply, fail }: RunnerEvents): Runner {
+  const worker = startWorker(hashWorkerMain);
+  worker.unref();
+  worker.on("message", reply);
+  worker.on("error", fail);
+  worker.on("exit", () => fail(poolClosed()));
+  return {
+    post: (request) => worker.postMessage(request),
+    hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
+    close: async () => {
+      await worker.terminate();
+    },
+  };
+}
+
+/** Does jobs in the main thread. Running jobs keep the process alive by their I/O; `close` waits for them. */
+function runHere({ reply }: RunnerEvents): Runner {
+  const port = new EventEmitter();
+  let running = 0;
+  hashWorkerMain({
+    on: (event, listener) => port.on(event, listener),
+    postMessage: (it) => {
+      running--;
+      reply(it);
+      if (running === 0) port.emit("idle");
+    },
+  });
+  return {
+    post: (request) => {
+      running++;
+      port.emit("message", request);
+    },
+    hold: () => {},
+    close: async () => {
+      if (running > 0) await once(port, "idle");
+    },
+  };
+}
+
+function poolClosed(): AirferryError {
+  return new AirferryError("ERR_INTERNAL", "cannot hash: the hash pool was closed");
+}
 
 /**
  * One thread and its pending work. Referenced only while it has work, so that an idle pool never keeps the process
@@ -26,38 +84,34 @@ type Ask = WorkerRequest extends infer R ? (R extends unknown ? Omit<R, "id"> : 
  */
 class Thread {
   readonly #pending = new Map<number, { resolve: (value: WorkerReply["value"]) => void; reject: (e: Error) => void }>();
-  #worker: Worker | undefined;
+  readonly #start: (events: RunnerEvents) => Runner;
+  #runner: Runner | undefined;
   #nextId = 1;
   #failed: Error | undefined;
   /** Open hashers and running jobs: the pool selects the thread with the fewest. */
   load = 0;
 
-  ask(request: Ask): Promise<WorkerReply["value"]> {
-    if (this.#failed) return Promise.reject(this.#failed);
-    const worker = this.#worker ?? this.#start();
-    if (this.#pending.size === 0) worker.ref();
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
-      worker.postMessage({ ...request, id });
-    });
+  constructor(start: (events: RunnerEvents) => Runner) {
+    this.#start = start;
   }
 
-  #start(): Worker {
-    const worker = startWorker(hashWorkerMain);
-    worker.unref();
-    worker.on("message", (reply: WorkerReply) => this.#settle(reply));
-    worker.on("error", (error) => this.#fail(error));
-    worker.on("exit", () => this.#fail(new AirferryError("ERR_INTERNAL", "cannot hash: the hash pool was closed")));
-    this.#worker = worker;
-    return worker;
+  ask(request: Ask): Promise<WorkerReply["value"]> {
+    if (this.#failed) return Promise.reject(this.#failed);
+    this.#runner ??= this.#start({ reply: (it) => this.#settle(it), fail: (error) => this.#fail(error) });
+    if (this.#pending.size === 0) this.#runner.hold(true);
+    const id = this.#nextId++;
+    const runner = this.#runner;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      runner.post({ ...request, id });
+    });
   }
 
   #settle(reply: WorkerReply): void {
     const waiting = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
     // A caller waiting for a closed thread to end must be able to observe it.
-    if (this.#pending.size === 0 && this.#failed === undefined) this.#worker?.unref();
+    if (this.#pending.size === 0 && this.#failed === undefined) this.#runner?.hold(false);
     if (reply.error === undefined) waiting?.resolve(reply.value);
     else waiting?.reject(jobError(reply.error));
   }
@@ -69,8 +123,8 @@ class Thread {
   }
 
   async close(): Promise<void> {
-    this.#failed ??= new AirferryError("ERR_INTERNAL", "cannot hash: the hash pool was closed");
-    await this.#worker?.terminate();
+    this.#failed ??= poolClosed();
+    await this.#runner?.close();
   }
 }
 
@@ -179,16 +233,18 @@ export class RangeHasher {
 
 /** A few hash threads. Its creator closes it; an idle pool does not keep the process alive. */
 export class HashPool {
+  readonly #here = new Thread(runHere);
   readonly #threads: Thread[];
   #nextHasher = 1;
 
-  /** @param size threads; by default one per core, at most four. */
+  /** @param size threads; by default one per core, at most four. 0: the main thread does it all. */
   constructor(size = Math.min(availableParallelism(), MAX_THREADS)) {
-    this.#threads = Array.from({ length: Math.max(1, size) }, () => new Thread());
+    this.#threads = size === 0 ? [this.#here] : Array.from({ length: size }, () => new Thread(startThread));
   }
 
-  /** A pool for this many bytes in all: a second thread takes longer to start than a few MiB take to hash. */
+  /** A pool for this many bytes in all: a thread takes longer to start than a few MiB take to hash. */
   static sizedFor(bytes: number): HashPool {
+    if (bytes <= VERY_FEW_BYTES) return new HashPool(0);
     return bytes < FEW_BYTES ? new HashPool(1) : new HashPool();
   }
 
@@ -197,9 +253,13 @@ export class HashPool {
     return this.#threads.length;
   }
 
-  /** Opens a running hash, SHA-256 and `others`, in the least busy thread. End it with `digests` or `discard`. */
-  open(others: readonly HashAlgorithm[] = []): RangeHasher {
-    return new RangeHasher(this.#idlest(), this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])]);
+  /**
+   * Opens a running hash, SHA-256 and `others`, in the least busy thread. End it with `digests` or `discard`.
+   * @param bytes how many there will be, if that is known: very few are hashed in the main thread
+   */
+  open(others: readonly HashAlgorithm[] = [], bytes = Number.POSITIVE_INFINITY): RangeHasher {
+    const thread = bytes <= VERY_FEW_BYTES ? this.#here : this.#idlest();
+    return new RangeHasher(thread, this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])]);
   }
 
   /** Hashes one range, or a whole file without offset and length. Returns its SHA-256, and the bytes read. */
@@ -234,9 +294,9 @@ export class HashPool {
     }
   }
 
-  /** Ends the threads; running work fails. */
+  /** Ends the threads; whatever still runs there fails. */
   async close(): Promise<void> {
-    await Promise.all(this.#threads.map((it) => it.close()));
+    await Promise.all([this.#here, ...this.#threads].map((it) => it.close()));
   }
 
   #idlest(): Thread {

@@ -1,5 +1,6 @@
 /**
- * The code of a hash pool thread. Self-contained on purpose, see start-worker.ts: only type imports, no outer names.
+ * The code of a hash pool thread, which the main thread runs itself for few bytes. Self-contained on purpose, see
+ * start-worker.ts: only type imports, no outer names.
  * While one buffer is hashed, the next is read and the last is written by the thread pool of libuv, so that even a
  * single large file keeps two cores busy. Copies bypass the page cache if the file system allows it (O_DIRECT): that
  * takes a fraction of the time, leaves nothing for the final sync, and does not evict other cached data.
@@ -63,11 +64,20 @@ export interface WorkerReply {
   error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
 }
 
-/** Body of a hash thread: takes {@link WorkerRequest}s one after the other, answers each with a {@link WorkerReply}. */
-export function hashWorkerMain(): void {
+/** Where requests come from and replies go: a thread's port, or a replacement for it. */
+interface WorkerPort {
+  on(event: "message", listener: (request: WorkerRequest) => void): unknown;
+  postMessage(reply: WorkerReply): void;
+}
+
+/**
+ * Body of a hash thread: takes {@link WorkerRequest}s one after the other, answers each with a {@link WorkerReply}. By
+ * default it uses the port of its thread.
+ */
+export function hashWorkerMain(given?: WorkerPort): void {
   const fs = process.getBuiltinModule("node:fs");
   const crypto = process.getBuiltinModule("node:crypto");
-  const port = process.getBuiltinModule("node:worker_threads").parentPort;
+  const port = given ?? process.getBuiltinModule("node:worker_threads").parentPort;
   if (port === null) return;
   const CHUNK_BYTES = 2 * 1024 * 1024;
   /** One is read into, one is hashed; for a copy two more may be written at the same time. */

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { AirferryError } from "../errors.ts";
-import { ioError } from "./atomic.ts";
+import { ifThere, ioError } from "./atomic.ts";
 import { parseJson } from "./json.ts";
 
 /** A held lock. */
@@ -34,7 +34,7 @@ export async function takeLock(file: string, what: string): Promise<HeldLock> {
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       }
-      const theirs = await readFile(file, "utf8").catch(() => undefined);
+      const theirs = await ifThere(file, readFile(file, "utf8"));
       if (theirs === undefined) continue;
       const holder = parseHolder(theirs);
       if (holder === undefined || (await isAlive(holder))) throw busy(file, what, holder);

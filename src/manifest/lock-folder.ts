@@ -4,7 +4,7 @@
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { makeFolder, writeAtomic } from "../io/atomic.ts";
+import { ifThere, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, parseHex } from "../io/digest.ts";
 
 /** The blobs of `x.lock.d/`, each in a file named by its 64 hex digits. */
@@ -30,16 +30,17 @@ export class LockFolder {
   }
 
   async has(digest: Digest): Promise<boolean> {
-    return stat(this.fileOf(digest)).then(
-      () => true,
-      () => false,
-    );
+    const file = this.fileOf(digest);
+    return (await ifThere(file, stat(file))) !== undefined;
   }
 
-  /** @throws {AirferryError} ERR_LOCK_INVALID when it is missing or its bytes do not match the digest */
+  /**
+   * @throws {AirferryError} ERR_LOCK_INVALID when it is missing or its bytes do not match the digest; ERR_IO when it
+   *   cannot be read
+   */
   async get(digest: Digest): Promise<Buffer> {
     const file = this.fileOf(digest);
-    const bytes = await readFile(file).catch(() => undefined);
+    const bytes = await ifThere(file, readFile(file));
     const actual = bytes && digestOf(bytes);
     if (bytes === undefined || actual !== digest) {
       throw new AirferryError(
@@ -53,7 +54,7 @@ export class LockFolder {
 
   /** Removes blobs that no lock entry refers to. */
   async retain(used: ReadonlySet<string>): Promise<void> {
-    for (const name of await readdir(this.#dir).catch(() => [])) {
+    for (const name of (await ifThere(this.#dir, readdir(this.#dir))) ?? []) {
       const digest = parseHex(name);
       if (digest !== undefined && !used.has(digest)) await rm(join(this.#dir, name), { force: true });
     }

@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
-import { writeAtomic } from "../io/atomic.ts";
+import { ifThere, writeAtomic } from "../io/atomic.ts";
 import { hexOf } from "../io/digest.ts";
 import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 
@@ -30,7 +30,7 @@ export type State = z.output<typeof schema>;
  * @throws {AirferryError} ERR_LOCK_INVALID when airferry did not write it like this
  */
 export async function readState(file: string): Promise<State | undefined> {
-  const text = await readFile(file, "utf8").catch(() => undefined);
+  const text = await ifThere(file, readFile(file, "utf8"));
   if (text === undefined) return undefined;
   const hint = "remove it and give the next serial with --serial";
   return parseOwn(schema, text, { file, what: "state", code: "ERR_LOCK_INVALID", hint });

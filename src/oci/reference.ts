@@ -158,6 +158,11 @@ export function apiHost(host: string): string {
   return host === "docker.io" ? "registry-1.docker.io" : host;
 }
 
+/** URL of a repository's API. */
+export function repositoryUrl({ host, path }: { host: string; path: string }, insecure: boolean): string {
+  return `${insecure ? "http" : "https"}://${apiHost(host)}/v2/${path}`;
+}
+
 /** Tag under which referrers of a manifest, or a legacy cosign artifact (with a suffix), are stored. */
 export function digestTag(digest: OciDigest, suffix = ""): string {
   // distribution-spec v1.1, "Referrers tag schema": at most 32 and 64 characters.

@@ -1,7 +1,7 @@
 /** Whether upstream still matches the lock. */
 import { AirferryError, type Problem } from "../errors.ts";
 import { shellWord } from "../io/shell.ts";
-import { SOURCES } from "../sources/kinds.ts";
+import { sourcesOf } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import type { PackJob } from "./job.ts";
 
@@ -12,7 +12,7 @@ import type { PackJob } from "./job.ts";
 export async function requireUnmoved({ workspace, report }: PackJob, lock: Lock): Promise<void> {
   const { manifest, paths, fetcher } = workspace;
   const problems: Problem[] = [];
-  for (const source of SOURCES) {
+  for (const source of await sourcesOf(lock.entries)) {
     const entries = lock.entries.filter((it) => it.kind === source.kind);
     const moved = (await source.drift?.(entries, { manifest, baseDir: paths.baseDir, fetcher, report })) ?? [];
     for (const { name, message } of moved) {

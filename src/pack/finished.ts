@@ -11,6 +11,7 @@ import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
+import { ifThere } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
@@ -42,7 +43,7 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   const serial = Number(last.name.slice(last.name.lastIndexOf("-") + 1));
   if (job.serial !== undefined && job.serial !== serial) return undefined;
   const bundle = join(job.out, last.name);
-  if (!(await stat(bundle).catch(() => undefined))?.isDirectory()) return undefined;
+  if (!(await ifThere(bundle, stat(bundle)))?.isDirectory()) return undefined;
   const claims = await readInventory(bundle);
   // Parts of the manifest that the lock does not cover may have changed: the builder, the expiry date.
   if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;

@@ -15,7 +15,7 @@ import { plural } from "../io/format.ts";
 import { formatIntegrity, type Integrity } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
-import { SOURCES } from "../sources/kinds.ts";
+import { sourcesOf } from "../sources/kinds.ts";
 import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";
 import type { Workspace } from "./workspace.ts";
@@ -70,7 +70,7 @@ export async function layOutBundle(
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
   const builder = parseBuilder(workspace.manifest.builder);
   const all: PlanItem[] = [];
-  for (const source of SOURCES) {
+  for (const source of await sourcesOf(lock.entries)) {
     const part = await source.plan(entriesOfKind(lock, source.kind), context);
     for (const item of part.items) all.push(withKickstartCheck(item, builder));
     for (const [key, values] of Object.entries(part.catalog))

@@ -2,7 +2,7 @@
 
 import type { Digest } from "../io/digest.ts";
 import { maxBytesOf } from "../sources/artifact.ts";
-import { SOURCES } from "../sources/kinds.ts";
+import { sourcesOf } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { writeLock } from "../sources/lock-document.ts";
 import { artifactUrls } from "../sources/recorded-urls.ts";
@@ -63,12 +63,8 @@ export async function excludeFaults(
   const entries = [];
   for (const entry of lock.entries) {
     const mine = entry.artifacts.flatMap((artifact) => byPath.get(artifact.path) ?? []);
-    const source = SOURCES.find((it) => it.kind === entry.kind);
-    entries.push(
-      mine.length > 0 && source?.exclude
-        ? await source.exclude(entry, mine, planContext(workspace, lock, rpmSigner))
-        : entry,
-    );
+    const [source] = mine.length > 0 ? await sourcesOf([entry]) : [];
+    entries.push(source?.exclude ? await source.exclude(entry, mine, planContext(workspace, lock, rpmSigner)) : entry);
   }
   const excluded = { ...lock, entries };
   await writeLock(workspace.paths.lock, excluded);

@@ -9,11 +9,12 @@ import { AirferryError, type Problem } from "../errors.ts";
 import type { Finding } from "../io/findings.ts";
 import { plural } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
+import { mapLimited } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
 import { imageName } from "../manifest/entry-names.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
-import { SOURCES } from "../sources/kinds.ts";
+import { sourcesOf } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
 import {
   entriesOfKind,
@@ -30,6 +31,9 @@ import type { LockContext } from "../sources/types.ts";
 import { changesBetween, type LockChange } from "./changes.ts";
 import { planContext } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
+
+/** Local files that are looked at together. */
+const LOOK_TOGETHER = 16;
 
 interface ResolveOptions {
   /** Lock these again although their text is unchanged; empty: all. Absent: only what changed. */
@@ -69,7 +73,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   const updated = namesToUpdate(workspace, options.update, before);
   await checkLocalFiles(workspace, before);
   const entries: LockedEntry[] = [];
-  for (const source of SOURCES) {
+  for (const source of await sourcesOf(workspace.requests)) {
     const previous = new Map(entriesOfKind(before, source.kind).map((entry) => [entry.name, entry]));
     const context: LockContext = {
       manifest,
@@ -148,7 +152,7 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
     });
   }
   const context = planContext(workspace, lock);
-  for (const source of SOURCES) {
+  for (const source of await sourcesOf(lock.entries)) {
     findings.push(...((await source.findings?.(entriesOfKind(lock, source.kind), context)) ?? []));
   }
   return findings;
@@ -220,7 +224,7 @@ function namesToUpdate(
 async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): Promise<void> {
   const { manifest, requests } = workspace;
   const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));
-  const problems: Problem[] = [];
+  const named: { at: string; path: string }[] = [];
   for (const [key, kind] of [
     ["isos", "iso"],
     ["files", "file"],
@@ -229,24 +233,20 @@ async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): 
     for (const [index, entry] of (manifest[key] ?? []).entries()) {
       const { name, request } = wanted[index] as (typeof wanted)[number];
       if (locked.get(`${kind} ${name}`) === request) continue;
-      for (const [place, path] of [
-        ["path", entry.path],
-        ["checksums.path", entry.checksums?.path],
-      ] as const) {
-        if (path === undefined) continue;
-        const found = await stat(localPath(path, placesOf(workspace))).catch(
-          (error: NodeJS.ErrnoException) => error.code,
-        );
-        if (typeof found === "object" && found.isFile()) continue;
-        const fault = typeof found === "object" ? "not a regular file" : found === "ENOENT" ? "no such file" : found;
-        problems.push({
-          code: "ERR_MANIFEST_INVALID",
-          path: `${key}[${index}].${place}`,
-          message: `${fault}: "${path}"`,
-        });
-      }
+      if (entry.path !== undefined) named.push({ at: `${key}[${index}].path`, path: entry.path });
+      const checksums = entry.checksums?.path;
+      if (checksums !== undefined) named.push({ at: `${key}[${index}].checksums.path`, path: checksums });
     }
   }
+  const faults = await mapLimited(named, LOOK_TOGETHER, async ({ path }) => {
+    const found = await stat(localPath(path, placesOf(workspace))).catch((error: NodeJS.ErrnoException) => error.code);
+    if (typeof found === "object") return found.isFile() ? undefined : "not a regular file";
+    return found === "ENOENT" ? "no such file" : found;
+  });
+  const problems = named.flatMap(({ at, path }, index): Problem[] => {
+    const fault = faults[index];
+    return fault === undefined ? [] : [{ code: "ERR_MANIFEST_INVALID", path: at, message: `${fault}: "${path}"` }];
+  });
   if (problems.length === 0) return;
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",

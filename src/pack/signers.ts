@@ -4,7 +4,6 @@
  */
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
-import { detachedSign, readRpmKey } from "../sign/openpgp-sign.ts";
 import type { Passphrase } from "../sign/private-key.ts";
 import { openSigner, type Signer } from "../sign/signer.ts";
 import type { RpmSigner } from "./lay-out.ts";
@@ -15,38 +14,55 @@ interface PackSignerOptions {
   signerKey?: string;
   rpmKey?: string;
   unsigned: boolean;
-  /** Whether the manifest has repositories: otherwise the key next to `key` is not opened. */
-  needsRpmKey: boolean;
   passphrase: Passphrase;
+  /** Whether `passphrase` may prompt. */
+  mayAsk: boolean;
+}
+
+/** The keys of one pack. */
+interface PackSigners {
+  signers: Signer[];
+  rpmSigner?: RpmSigner;
 }
 
 /**
- * @throws {AirferryError} ERR_USAGE without any key and without `unsigned`; ERR_KEY_INVALID, ERR_PASSWORD
+ * Opens the signing key, and returns a function that opens the rest once the manifest is known: with repositories, the
+ * OpenPGP key next to it. Deriving a key from a passphrase takes 64 MiB of memory, so call this before loading anything
+ * else. Errors of the key are thrown by the second call, since errors of the manifest come first; a prompt waits for it
+ * too. The second call throws ERR_USAGE without any key and without `unsigned`; ERR_KEY_INVALID, ERR_PASSWORD.
  */
-export async function packSigners(options: PackSignerOptions): Promise<{ signers: Signer[]; rpmSigner?: RpmSigner }> {
+export async function packSigners(
+  options: PackSignerOptions,
+): Promise<(manifest: { needsRpmKey: boolean }) => Promise<PackSigners>> {
   const { key, signer } = options;
-  if (key === undefined && signer === undefined && !options.unsigned) {
-    throw new AirferryError("ERR_USAGE", "cannot pack: no key to sign with", {
-      hint: "create one with: airferry keygen --out site; then give --key site.key, or --unsigned",
-    });
-  }
+  const isNamed = key !== undefined || signer !== undefined;
   // keygen gave both keys the same passphrase: ask once for both.
   let answer: Promise<string> | undefined;
   const once: Passphrase = (what) => {
     answer ??= options.passphrase(what);
     return answer;
   };
-  const signers =
-    options.unsigned || (key === undefined && signer === undefined)
-      ? []
-      : [await openSigner({ ...options, passphrase: once })];
-  const nearby = options.needsRpmKey && key !== undefined ? await rpmKeyBeside(key) : undefined;
-  const rpmKey = options.rpmKey ?? nearby;
-  return {
-    signers,
-    ...(rpmKey !== undefined && {
-      rpmSigner: await rpmSignerOf(rpmKey, options.rpmKey === undefined ? once : options.passphrase),
-    }),
+  let opened: Promise<Signer> | undefined;
+  const open = (): Promise<Signer> => {
+    opened ??= openSigner({ ...options, passphrase: once });
+    return opened;
+  };
+  if (isNamed && !options.unsigned && !options.mayAsk) await open().catch(() => undefined);
+  return async ({ needsRpmKey }) => {
+    if (!isNamed && !options.unsigned) {
+      throw new AirferryError("ERR_USAGE", "cannot pack: no key to sign with", {
+        hint: "create one with: airferry keygen --out site; then give --key site.key, or --unsigned",
+      });
+    }
+    const signers = options.unsigned || !isNamed ? [] : [await open()];
+    const nearby = needsRpmKey && key !== undefined ? await rpmKeyBeside(key) : undefined;
+    const rpmKey = options.rpmKey ?? nearby;
+    return {
+      signers,
+      ...(rpmKey !== undefined && {
+        rpmSigner: await rpmSignerOf(rpmKey, options.rpmKey === undefined ? once : options.passphrase),
+      }),
+    };
   };
 }
 
@@ -61,6 +77,7 @@ async function rpmKeyBeside(key: string): Promise<string | undefined> {
 }
 
 async function rpmSignerOf(file: string, passphrase: Passphrase): Promise<RpmSigner> {
+  const { detachedSign, readRpmKey } = await import("../sign/openpgp-sign.ts");
   const key = await readRpmKey(file, passphrase);
   return {
     publicKey: Buffer.from(key.publicKey),

@@ -3,7 +3,7 @@ import { rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { workFolderName } from "../bundle/work-folder.ts";
 import { AirferryError } from "../errors.ts";
-import { makeFolder, syncPath } from "../io/atomic.ts";
+import { ifThere, makeFolder, syncPath } from "../io/atomic.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { adoptable, type Finished, noteState, packedBefore } from "./finished.ts";
 import type { PackJob } from "./job.ts";
@@ -68,8 +68,5 @@ function bundleName(stream: string, serial: number): string {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+  return (await ifThere(path, stat(path))) !== undefined;
 }

@@ -2,7 +2,7 @@
  * The starting point of `lock`, `plan` and `pack`: a validated manifest, its paths, and access to upstream. The caller
  * who opens a workspace closes it.
  */
-import { createFetcher } from "../fetch/fetcher.ts";
+import type { FetcherOptions } from "../fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "../fetch/types.ts";
 import type { Kind } from "../io/types.ts";
 import { filePathOf, imageName } from "../manifest/entry-names.ts";
@@ -13,7 +13,6 @@ import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
 import type { UnpackedVendor } from "../sources/local-path.ts";
 import { withCompanions } from "../sources/rpm/companion-entries.ts";
-import { openVendor } from "../sources/vendor-archive.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
@@ -48,9 +47,13 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
   const paths = pathsOf(file);
   const cacheDir = options.cacheDir ?? defaultCacheDir();
   const report = options.report ?? (() => {});
-  const opened = read.vendor && (await openVendor(read, read.vendor, paths.baseDir, cacheDir, report));
+  const opened =
+    read.vendor &&
+    (await (
+      await import("../sources/vendor-archive.ts")
+    ).openVendor(read, read.vendor, paths.baseDir, cacheDir, report));
   const manifest = opened?.manifest ?? read;
-  const fetcher = createFetcher({
+  const fetcher = fetcherOnDemand({
     baseDir: paths.baseDir,
     ...(manifest.hosts && { hosts: manifest.hosts }),
     ...(options.rewrites && { rewrites: options.rewrites }),
@@ -67,6 +70,31 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
     fetcher,
     cache: new DownloadCache(cacheDir),
     [Symbol.asyncDispose]: () => fetcher.close(),
+  };
+}
+
+/** A fetcher whose code is loaded when it is first asked: a manifest of files that are here needs nothing of HTTP. */
+function fetcherOnDemand(options: FetcherOptions): Fetcher {
+  let made: Promise<Fetcher> | undefined;
+  let isClosed = false;
+  const make = async () => {
+    const { createFetcher } = await import("../fetch/fetcher.ts");
+    const fetcher = createFetcher(options);
+    if (isClosed) await fetcher.close();
+    return fetcher;
+  };
+  const fetcher = () => {
+    made ??= make();
+    return made;
+  };
+  return {
+    head: async (target, signal) => (await fetcher()).head(target, signal),
+    fetchBytes: async (target, signal) => (await fetcher()).fetchBytes(target, signal),
+    fetchInto: async (target, sink, signal) => (await fetcher()).fetchInto(target, sink, signal),
+    close: async () => {
+      isClosed = true;
+      await (await made)?.close();
+    },
   };
 }
 

@@ -19,7 +19,8 @@ const LABELS = new Set([LABEL, "ENCRYPTED COSIGN PRIVATE KEY"]);
 const SCRYPT = { r: 8, p: 1 } as const;
 /** cosign refuses every other cost, so a hostile file cannot demand gigabytes. */
 const SCRYPT_COSTS = new Set([32768, 65536, 131072]);
-const SCRYPT_COST_WRITTEN = 131072;
+/** The cost that cosign writes: 64 MiB and a fifth of a second per guess, and per pack. */
+const SCRYPT_COST_WRITTEN = 65536;
 /** Most PBKDF2 rounds accepted from a PKCS#8 file: some seconds of work. */
 const MAX_PBKDF2_ROUNDS = 10_000_000;
 const MAX_PRIVATE_KEY_BYTES = 64 * 1024;

@@ -3,22 +3,21 @@
  * upstream's checksum file and a HEAD; downloads the artifact itself only when no digest or size is published.
  */
 
-import { createReadStream } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import type { HeadResult } from "../fetch/types.ts";
 import type { Authenticator } from "../http/authenticator.ts";
 import { BY_USER, type Named } from "../http/named.ts";
-import { type Digest, type Digests, EMPTY_DIGEST, hexOf, parseHex, RunningDigest } from "../io/digest.ts";
+import { ioError, systemFault } from "../io/atomic.ts";
+import { type Digest, type Digests, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
 import { parseBytes } from "../io/format.ts";
+import { digestsOfFile } from "../io/hash-file.ts";
 import { algorithmsIn, type Integrity, joinDigests, mismatchOf, parseWholeIntegrity } from "../io/integrity.ts";
-import { currentSignal } from "../io/limit.ts";
 import type { Established } from "../io/types.ts";
 import { type PublishedIso, publishedIso } from "../iso/published.ts";
 import { fileEntryOf } from "../manifest/entry-names.ts";
 import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
 import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
-import { resolveChecksums } from "./checksums.ts";
 import { contentFindings } from "./content-sniffer.ts";
 import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedEntry } from "./lock-document.ts";
@@ -79,6 +78,7 @@ async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockC
     context.report(`${published.name}: expecting the digest that ${published.vendor} publishes (${published.source})`);
     return { integrity: published.digest, established: "upstream-checksum", published };
   }
+  const { resolveChecksums } = await import("./checksums.ts");
   return resolveChecksums(entry.checksums, originalName(entry), context, entry.url ?? entry.urls?.[0]);
 }
 
@@ -101,17 +101,28 @@ async function lockLocal(
 ): Promise<LockedArtifact> {
   const given = entry.path as string;
   const file = localPath(given, context);
-  const found = await stat(file).catch(() => undefined);
-  if (!found?.isFile()) {
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot lock "${path}": ${found ? "not a regular file" : "no such file"}: "${given}"`,
-      { path: given, hint: "paths in a manifest are relative to the manifest's own folder" },
-    );
+  const found = await stat(file).catch((error: NodeJS.ErrnoException) => error);
+  if (found instanceof Error || !found.isFile()) {
+    const isAbsent = found instanceof Error && (found as NodeJS.ErrnoException).code === "ENOENT";
+    const fault = isAbsent ? "no such file" : found instanceof Error ? systemFault(found) : "not a regular file";
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock "${path}": ${fault}: "${given}"`, {
+      path: given,
+      hint: "paths in a manifest are relative to the manifest's own folder",
+      ...(found instanceof Error && { cause: found }),
+    });
   }
   verifyBound(entry, path, found.size, true);
   context.report(`hashing ${given}`);
-  const digests = await digestsOfFile(file, claim.integrity);
+  const { digests, read } = await digestsOfFile(file, found.size, algorithmsIn(claim.integrity)).catch((cause) => {
+    throw ioError("read", file, cause);
+  });
+  if (read !== found.size) {
+    throw new AirferryError(
+      "ERR_IO",
+      `cannot lock "${path}": "${given}" changed while it was read: expected ${found.size} bytes, got ${read}`,
+      { path: given, hint: "run the command again when nobody writes the file any more" },
+    );
+  }
   const wrong = claim.integrity && mismatchOf(claim.integrity, digests);
   if (wrong !== undefined) throw mismatch(path, given, wrong, found.size, claim.published);
   if (claim.size !== undefined && claim.size !== found.size) {
@@ -120,10 +131,12 @@ async function lockLocal(
       `cannot lock "${path}": wrong size of "${given}": expected ${claim.size} bytes, got ${found.size}`,
     );
   }
-  const executable = await access(file, constants.X_OK).then(
-    () => (found.mode & 0o111) !== 0,
-    () => false,
-  );
+  const executable =
+    (found.mode & 0o111) !== 0 &&
+    (await access(file, constants.X_OK).then(
+      () => true,
+      () => false,
+    ));
   const mode =
     "mode" in entry && entry.mode !== undefined
       ? entry.mode
@@ -210,14 +223,6 @@ async function headsOf(
     others.map((url) => context.fetcher.head({ ...target, urls: [url], retries: 0 }).catch(() => undefined)),
   );
   return [first, ...heads.filter((it) => it !== undefined)];
-}
-
-/** Digests of a local file: SHA-256, and every algorithm that is claimed. */
-async function digestsOfFile(file: string, claimed: Integrity | undefined): Promise<Digests> {
-  const running = new RunningDigest(algorithmsIn(claimed));
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20, signal: currentSignal() }))
-    running.update(chunk);
-  return running.digests();
 }
 
 /** All of a file's digests in the order in which they were claimed, SHA-256 last where it was not. */

@@ -12,7 +12,7 @@ import { AirferryError } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
 import type { Named } from "../http/named.ts";
-import { ioError, makeFolder } from "../io/atomic.ts";
+import { ifThere, ioError, makeFolder } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, RunningDigest } from "../io/digest.ts";
 import { algorithmsIn, type Integrity, mismatchOf } from "../io/integrity.ts";
 import { throwIfAborted } from "../io/limit.ts";
@@ -168,8 +168,7 @@ export class DownloadCache {
     } finally {
       await noting;
       await file.close();
-      // A note without its bytes is useless.
-      if (note !== undefined && !(await isFile(part))) await rm(note, { force: true });
+      await dropUseless(part, note).catch(() => {});
     }
   }
 }
@@ -211,11 +210,13 @@ async function tryLock(file: string): Promise<HeldLock | undefined> {
   }
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+/** Of a partial download and its note, one says nothing without the other, and nothing can be continued of no bytes. */
+async function dropUseless(part: string, note: string | undefined): Promise<void> {
+  const bytes = (await ifThere(part, stat(part)))?.size ?? 0;
+  const isNoted = note !== undefined && (await ifThere(note, stat(note))) !== undefined;
+  if (bytes > 0 && isNoted) return;
+  await rm(part, { force: true });
+  if (note !== undefined) await rm(note, { force: true });
 }
 
 async function writeNote(path: string, note: object): Promise<void> {

@@ -7,7 +7,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
-import { writeAtomic } from "../io/atomic.ts";
+import { ifThere, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, isDigest } from "../io/digest.ts";
 import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 import type { Kind } from "../io/types.ts";
@@ -55,22 +55,18 @@ const AGAIN = "restore it, or remove it and lock again: airferry lock MANIFEST";
 
 /**
  * Reads a lock; undefined when there is none.
- * @throws {AirferryError} ERR_LOCK_INVALID for anything else, with the path of each fault
+ * @throws {AirferryError} ERR_LOCK_INVALID for anything else, with the path of each fault; ERR_IO when it cannot be
+ *   read
  */
 export async function readLock(file: string): Promise<Lock | undefined> {
-  let text: string;
-  try {
-    if ((await stat(file)).size > MAX_LOCK_BYTES) throw new Error(`larger than ${MAX_LOCK_BYTES} bytes`);
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${(cause as Error).message}`, {
-      path: file,
-      hint: AGAIN,
-      cause,
-    });
+  const found = await ifThere(file, stat(file));
+  if (found === undefined) return undefined;
+  if (found.size > MAX_LOCK_BYTES) {
+    const fault = `larger than ${MAX_LOCK_BYTES} bytes`;
+    throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${fault}`, { path: file, hint: AGAIN });
   }
-  return parseLock(text, file);
+  const text = await ifThere(file, readFile(file, "utf8"));
+  return text === undefined ? undefined : parseLock(text, file);
 }
 
 /**

@@ -8,10 +8,10 @@ import { type Named, namerOf } from "../http/named.ts";
 import { redactUrl } from "../io/redact.ts";
 import { fileEntryOf } from "../manifest/entry-names.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { repositoryUrl } from "./image/registry.ts";
+import { repositoryUrl } from "../oci/reference.ts";
 import type { LockedEntry } from "./lock-document.ts";
 import { withCompanions } from "./rpm/companion-entries.ts";
-import { expandVariables } from "./rpm/place.ts";
+import { expandVariables } from "./rpm/variables.ts";
 
 /** URLs to request, and who named them: what every request needs. */
 interface AskedUrls {

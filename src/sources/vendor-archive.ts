@@ -192,7 +192,7 @@ async function unpackInto(dir: string, file: string, size: number, given: string
 
 /** No member can replace another: names are new, and only folders and files are ever created. */
 async function writeMember(path: string, { body, mtimeMs }: TarFile): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeFolder(dirname(path), 0o700);
   const handle: FileHandle = await open(path, "wx", 0o600);
   try {
     for await (const chunk of body) await handle.writeFile(chunk);

@@ -6,7 +6,7 @@ import { appendFileSync, mkdirSync } from "node:fs";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { ifThere, ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
 import { digestSchema, parseNote } from "../io/own-file.ts";
 import { readSmall } from "../io/safe-open.ts";
@@ -54,7 +54,7 @@ export function mediaToCome(media: readonly string[] = []): string[] {
 export async function readIncoming(storeDir: string): Promise<IncomingState[]> {
   const root = join(storeDir, "incoming");
   const states: IncomingState[] = [];
-  for (const name of (await readdir(root).catch(() => [])).sort()) {
+  for (const name of ((await ifThere(root, readdir(root))) ?? []).sort()) {
     const state = await readIncomingState(join(root, name));
     if (state !== undefined) states.push(state);
   }

@@ -2,12 +2,12 @@
  * A store on disk: creates or opens it, and reads its current releases. The read side takes no lock: blobs and records
  * never change once they have their names, and `current` is replaced atomically.
  */
-import { type Dirent, lstatSync, type Stats } from "node:fs";
+import { type Dirent, lstatSync } from "node:fs";
 import { lstat, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
-import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
+import { ifThere, ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
 import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
@@ -93,7 +93,8 @@ export class Store implements StoreReader {
   async releases(): Promise<readonly Release[]> {
     const marks: [string, string][] = [];
     for (const stream of await this.streams()) {
-      const stats = await statOrNothing(join(streamFolder(this.dir, stream), CURRENT_FILE));
+      const file = join(streamFolder(this.dir, stream), CURRENT_FILE);
+      const stats = await ifThere(file, stat(file));
       if (stats !== undefined) marks.push([stream, `${stats.ino}:${stats.mtimeMs}:${stats.ctimeMs}`]);
     }
     const all = JSON.stringify(marks);
@@ -129,7 +130,7 @@ export class Store implements StoreReader {
 
   /** Folder names of the releases of a stream, oldest first. */
   async releaseNames(stream: string): Promise<string[]> {
-    const found = await readdir(streamFolder(this.dir, stream), { withFileTypes: true }).catch(() => []);
+    const found = await listed(streamFolder(this.dir, stream));
     const names = found.filter((it) => it.isDirectory()).map((it) => it.name);
     const rank = (name: string) => {
       const [, epoch, serial] = /^(?:e(\d+)-)?(\d+)$/.exec(name) ?? [];
@@ -140,7 +141,8 @@ export class Store implements StoreReader {
 
   /** Folder name of the served release, undefined before the first. */
   async currentName(stream: string): Promise<string | undefined> {
-    const text = await readFile(join(streamFolder(this.dir, stream), CURRENT_FILE), "utf8").catch(() => undefined);
+    const file = join(streamFolder(this.dir, stream), CURRENT_FILE);
+    const text = await ifThere(file, readFile(file, "utf8"));
     const name = text?.trim();
     return name !== undefined && RELEASE_NAME.test(name) ? name : undefined;
   }
@@ -206,20 +208,7 @@ export class Store implements StoreReader {
 
 /** The names in a folder of the store; empty when it does not exist. */
 async function listed(folder: string): Promise<Dirent[]> {
-  return readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw ioError("read", folder, error);
-  });
-}
-
-async function statOrNothing(file: string): Promise<Stats | undefined> {
-  try {
-    return await stat(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ENOTDIR")
-      return;
-    throw ioError("read", file, error);
-  }
+  return (await ifThere(folder, readdir(folder, { withFileTypes: true }))) ?? [];
 }
 
 /**
@@ -297,7 +286,7 @@ async function storesNear(root: string, names: readonly string[]): Promise<strin
     ...beside.slice(0, 100).map((it) => join(parent, it)),
   ];
   for (const folder of places)
-    if ((await statOrNothing(join(folder, STORE_FILE)).catch(() => undefined)) !== undefined) found.push(folder);
+    if ((await stat(join(folder, STORE_FILE)).catch(() => undefined)) !== undefined) found.push(folder);
   return found;
 }
 

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
@@ -95,4 +96,44 @@ t.test("an idle pool does not keep the process alive, a busy one does", async (t
   `;
   const out = execFileSync(process.execPath, ["--input-type=module-typescript", "-e", code], { encoding: "utf8" });
   t.equal(out.trim(), digest(content));
+});
+
+t.test("a pool for very few bytes starts no thread, and does all that threads do", async (t) => {
+  let started = 0;
+  const count = () => {
+    started++;
+  };
+  subscribe("worker_threads", count);
+  t.teardown(() => unsubscribe("worker_threads", count));
+  const pool = HashPool.sizedFor(1000);
+  const hasher = pool.open(["sha512"]);
+  const to = join(dir, "few");
+  writeFileSync(to, "");
+  for (const offset of [5000, 0]) {
+    void hasher.advance({ file, offset, length: 1000, copyTo: { file: to, offset } });
+  }
+  const expected = Buffer.concat([content.subarray(5000, 6000), content.subarray(0, 1000)]);
+  t.equal((await hasher.peek()).sha256, digest(expected));
+  const shared = new Uint8Array(new SharedArrayBuffer(3)).fill(7);
+  await hasher.feed(shared);
+  const digests = await hasher.digests();
+  t.equal(digests.sha512, digest(Buffer.concat([expected, shared]), "sha512"));
+  t.same(readFileSync(to).subarray(0, 1000), content.subarray(0, 1000));
+  t.same(readFileSync(to).subarray(5000), content.subarray(5000, 6000));
+  await t.rejects(pool.hashFile(join(dir, "absent"), { length: 1 }), { code: "ERR_IO" });
+  await t.rejects(pool.hashFile(file, { length: content.length + 1 }), { code: "ERR_SIZE_MISMATCH" });
+  const last = pool.open();
+  void last.advance({ file, offset: 0, length: content.length });
+  const running = last.digests();
+  await pool.close();
+  t.equal((await running).sha256, digest(content), "what ran when it was closed is over");
+  await t.rejects(pool.hashFile(file), { code: "ERR_INTERNAL" });
+  t.equal(started, 0, "no thread");
+
+  const threads = new HashPool(1);
+  t.teardown(() => threads.close());
+  await threads.open([], 1000).digests();
+  t.equal(started, 0, "nor for few bytes among many");
+  await threads.open().digests();
+  t.equal(started, 1, "but for many");
 });

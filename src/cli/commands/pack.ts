@@ -3,7 +3,7 @@ import { Option } from "commander";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
-import { passphrase } from "../passphrase.ts";
+import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
@@ -43,22 +43,24 @@ export const packCommand: Register = (program, run) => {
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
-        const { openWorkspace } = await import("../../pack/workspace.ts");
-        const { pack } = await import("../../pack.ts");
-        const { packSigners } = await import("../../pack/signers.ts");
         const volumes = volumeOptions(flags);
-        await using workspace = await openWorkspace(manifest, workspaceOptions(manifest, flags, output));
+        const options = workspaceOptions(manifest, flags, output);
         // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of
         // downloading.
         const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
         const { key, ...rest } = flags;
-        const signers = await packSigners({
+        const { packSigners } = await import("../../pack/signers.ts");
+        const open = await packSigners({
           ...rest,
           ...(key !== undefined && !fromEnvironment && { key }),
           unsigned: flags.unsigned === true,
-          needsRpmKey: (workspace.manifest.rpms ?? []).length > 0,
           passphrase: passphrase(),
+          mayAsk: mayAskPassphrase(),
         });
+        const { openWorkspace } = await import("../../pack/workspace.ts");
+        await using workspace = await openWorkspace(manifest, options);
+        const signers = await open({ needsRpmKey: (workspace.manifest.rpms ?? []).length > 0 });
+        const { pack } = await import("../../pack.ts");
         const progress = output.progress("packing");
         const result = await interruptible(() =>
           pack(workspace, {

@@ -1,6 +1,6 @@
 /** `airferry verify`: checks that a bundle is complete and signed by trusted keys. */
 
-import { NEWER_AIRFERRY } from "../../bundle/inventory.ts";
+import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
 import { AirferryError, EXIT } from "../../errors.ts";
 import { plural } from "../../io/format.ts";
 import { shellWords } from "../../io/shell.ts";

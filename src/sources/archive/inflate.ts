@@ -5,7 +5,6 @@
 import { Duplex, Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
-import { decodeXzStream } from "../../rpm/xz.ts";
 
 /** The supported compressions, as a lock names them. */
 export type Codec = "gzip" | "zstd" | "xz";
@@ -39,6 +38,7 @@ async function* inflateXz(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buf
     }
   }
   try {
+    const { decodeXzStream } = await import("../../rpm/xz.ts");
     yield* decodeXzStream(watched());
   } catch (error) {
     throw failed ?? Object.assign(new Error((error as Error).message), { code: "Z_XZ" });

@@ -4,7 +4,7 @@ import { AirferryError } from "../../errors.ts";
 import { reachOf, stepFault } from "../../http/named.ts";
 import { mapLimited } from "../../io/limit.ts";
 import type { ImageEntry, Manifest } from "../../manifest/schema.ts";
-import { formatReference, parseReference, type Reference, repositoryOf } from "../../oci/reference.ts";
+import { formatReference, parseReference, type Reference, repositoryOf, repositoryUrl } from "../../oci/reference.ts";
 import type { LockContext } from "../types.ts";
 import { lockChart } from "./chart.ts";
 import { type ChartMetadata, readChart } from "./chart-archive.ts";
@@ -13,7 +13,6 @@ import { type Collected, collectImage } from "./collect.ts";
 import type { ImageDetail } from "./image-detail.ts";
 import { lockArchive } from "./lock-archive.ts";
 import { ociChart } from "./oci-chart.ts";
-import { repositoryUrl } from "./registry.ts";
 import { namingImage, registryOf } from "./registry-access.ts";
 import { pickTags } from "./select-tags.ts";
 

@@ -13,7 +13,7 @@ import { redactUrl } from "../../io/redact.ts";
 import { type Descriptor, MAX_IMAGE_MANIFEST_BYTES, parseImageManifest } from "../../oci/image-manifest.ts";
 import { ACCEPT_MANIFESTS, isSchema1Type, OCI_INDEX } from "../../oci/media-types.ts";
 import { isDigestTag, isOciDigest, type OciDigest } from "../../oci/oci-digest.ts";
-import { apiHost, digestTag, type Reference } from "../../oci/reference.ts";
+import { digestTag, type Reference, repositoryUrl } from "../../oci/reference.ts";
 import type { BlobPlace, ImageOrigin, OriginManifest } from "./origin.ts";
 import { tagsIn, withoutForeignDigests } from "./registry-lists.ts";
 
@@ -40,11 +40,6 @@ const DOUBTFUL = [400, 403, 405];
 const DIGEST_TAGS = "tags of signatures, attestations and SBOMs";
 /** Fewer remaining manifest requests than this are reported. */
 const FEW_REQUESTS_LEFT = 20;
-
-/** URL of a repository's API. */
-export function repositoryUrl({ host, path }: { host: string; path: string }, insecure: boolean): string {
-  return `${insecure ? "http" : "https"}://${apiHost(host)}/v2/${path}`;
-}
 
 export class RegistryOrigin implements ImageOrigin {
   readonly name: string;

@@ -5,8 +5,8 @@ import { compareEvr } from "../../rpm/evr.ts";
 import type { ModuleIndex } from "../../rpm/modules.ts";
 import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
 import { matcherOf } from "../../rpm/select.ts";
-import { baseArch } from "./place.ts";
 import { isFiltered, isSeeded, type Repository } from "./repository.ts";
+import { baseArch } from "./variables.ts";
 
 /** Architectures to solve for: those of `arch:` that are not companions of another one. */
 export function archesOf(entry: RpmEntry): string[] {

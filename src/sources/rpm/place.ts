@@ -9,6 +9,7 @@ import { localPath } from "../local-path.ts";
 import type { LockContext } from "../types.ts";
 import { baseOf } from "./location.ts";
 import { looksLikeMetalink, type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
+import { expandVariables } from "./variables.ts";
 
 const MAX_MIRROR_FILE_BYTES = 4 * 1024 * 1024;
 
@@ -19,11 +20,6 @@ export type Place =
   /** `dir` is absolute; `given` is as written in the manifest. */
   | { kind: "disk"; dir: string; given: string }
   | { kind: "loose"; dir: string; given: string };
-
-/** The architecture that packages of an entry are for, first of `arch:`. */
-export function baseArch(entry: RpmEntry): string {
-  return entry.arch?.find((it) => it !== "noarch" && it !== "src") ?? entry.vars?.basearch ?? "x86_64";
-}
 
 /**
  * Resolves it.
@@ -68,25 +64,4 @@ export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Pl
 function withinReach(list: string, bases: string[]): string[] {
   const fit = list.startsWith("https:") ? bases.filter((it) => it.startsWith("https:")) : bases;
   return fit.length > 0 ? fit : bases;
-}
-
-/**
- * Replaces `$releasever`, `${basearch}` and similar variables. @throws {AirferryError} ERR_MANIFEST_INVALID for one
- * without a value
- */
-export function expandVariables(text: string, entry: RpmEntry): string {
-  const arch = baseArch(entry);
-  const values: Record<string, string> = { basearch: arch, arch, ...entry.vars };
-  return text.replace(/\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))/g, (whole, braced?: string, plain?: string) => {
-    const value = values[(braced ?? plain) as string];
-    if (value !== undefined) return value;
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot lock rpms "${entry.name}": "${whole}" has no value in "${text}"`,
-      {
-        path: text,
-        hint: `give it one: vars: { ${braced ?? plain}: … }`,
-      },
-    );
-  });
 }

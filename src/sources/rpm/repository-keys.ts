@@ -5,9 +5,9 @@ import { AirferryError } from "../../errors.ts";
 import { BY_USER } from "../../http/named.ts";
 import { systemFault } from "../../io/atomic.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
+import type { OpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
 import type { LockContext } from "../types.ts";
-import { expandVariables } from "./place.ts";
+import { expandVariables } from "./variables.ts";
 
 export interface RepositoryKeys {
   keyring: OpenPgpKeyring;
@@ -32,19 +32,18 @@ export async function readKeysOf(
   context: LockContext,
 ): Promise<RepositoryKeys | undefined> {
   if (entry.keys === undefined) return undefined;
-  const files = await Promise.all(entry.keys.map((key) => readKeyFile(key, `${section} "${entry.name}"`, context)));
+  // A large library, which most manifests do without.
+  const { MAX_OPENPGP_KEYS_BYTES, readOpenPgpKeyring } = await import("../../sign/openpgp-keyring.ts");
+  const read = (key: string) => readKeyFile(key, `${section} "${entry.name}"`, MAX_OPENPGP_KEYS_BYTES, context);
+  const files = await Promise.all(entry.keys.map(read));
   const keyring = await readOpenPgpKeyring(files, { fingerprints: entry.fingerprints, name: `keys of ${entry.name}` });
   for (const reason of keyring.skipped) context.report(`keys of ${entry.name}: skipped ${reason}`);
   return { keyring, armored: Buffer.from(keyring.keys.map((it) => `${it.armored.trim()}\n`).join("\n")) };
 }
 
-async function readKeyFile(key: string, owner: string, context: LockContext): Promise<Buffer> {
+async function readKeyFile(key: string, owner: string, maxBytes: number, context: LockContext): Promise<Buffer> {
   if (/^https?:\/\//.test(key)) {
-    const { bytes } = await context.fetcher.fetchBytes({
-      urls: [key],
-      named: BY_USER,
-      maxBytes: MAX_OPENPGP_KEYS_BYTES,
-    });
+    const { bytes } = await context.fetcher.fetchBytes({ urls: [key], named: BY_USER, maxBytes });
     return bytes;
   }
   const file = isAbsolute(key) ? key : resolve(context.baseDir, key);
