@@ -119,7 +119,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   // Requests create only short-lived objects. V8's default, a growing nursery, costs each process some 50 MB without
   // measurable gain.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more is used, not twice as much.
+  // Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more is used, not
+  // twice as much.
   setFlagsFromString("--heap-growing-percent=20");
   if (isWorkerProcess()) {
     await runWorker(openStore);

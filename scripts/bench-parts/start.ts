@@ -16,7 +16,7 @@ const MANY_FILES = 64_000;
 const MAX_LOCK_S = 30;
 const MAX_EXPONENT = 1.05;
 
-/** Needs nothing but the program; limits stand in the place of a peer. */
+/** Needs nothing but the program; limits replace a peer. */
 export async function benchStart(): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), "airferry-bench-start-"));
   const env = { AIRFERRY_PASSWORD: "pw", AIRFERRY_CACHE: join(dir, "cache") };

@@ -29,7 +29,7 @@ process.on("exit", () => rmSync(work, { recursive: true, force: true }));
 
 const bundled = {
   bundle: true,
-  // Less to read and to keep in memory. Names stay: some are told in messages.
+  // Less to read and to keep in memory. Names stay: some appear in messages.
   minifyWhitespace: true,
   minifySyntax: true,
   platform: "node",

@@ -4,6 +4,7 @@
  * recorded in the journal at intervals.
  */
 
+import { bug } from "../errors.ts";
 import { type Digest, type Digests, digestsOf, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { inMemory } from "../io/open-bytes.ts";
@@ -201,6 +202,8 @@ export class ItemWriter {
     this.#lent = undefined;
     const bytes = lent.bytes.subarray(0, length);
     const from = this.#item.offset + this.#position;
+    // Behind its end its neighbour begins.
+    if (length > this.#item.size - this.#position) bug(`"${this.#item.path}" gets more than ${this.#item.size} bytes`);
     this.#position += length;
     this.#onBytes(length);
     if (lent.piece === undefined) {

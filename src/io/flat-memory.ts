@@ -25,8 +25,8 @@ export function buffersUsed(bytes: number): void {
 }
 
 /**
- * Collects whatever is not in use, once, and gives its memory back to the system: for a process that has loaded all that it will
- * need and stays. Keeps everybody for some tens of milliseconds.
+ * Collects whatever is not in use, once, and gives its memory back to the system: for a process that has loaded all
+ * that it will need and stays. Keeps everybody for some tens of milliseconds.
  */
 export function releaseMemory(): void {
   collector()?.({ type: "major", flavor: "last-resort" });

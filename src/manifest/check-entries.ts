@@ -1,6 +1,6 @@
 /**
- * What the schema of a manifest cannot say: keys that exclude or require each other, and names that must be unique across
- * entries. docs/manifest.md.
+ * What the schema of a manifest cannot say: keys that exclude or require each other, and names that must be unique
+ * across entries. docs/manifest.md.
  */
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { checkPath } from "../io/path-grammar.ts";

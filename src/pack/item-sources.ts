@@ -61,8 +61,13 @@ export class ItemSources implements AsyncDisposable {
     const digest = sha256In(item.integrity);
     const cached = digest && (await this.#job.workspace.cache.file(digest));
     if (cached) {
-      this.cached.push(digest);
-      return openBytes(cached);
+      const opened = await openBytes(cached);
+      if (opened.bytes.size === item.size) {
+        this.cached.push(digest);
+        return opened;
+      }
+      // Not the whole download: its bytes would not fit in their place.
+      await opened.close();
     }
     return item.source.from === "url" || compressedFile(item.source) !== undefined
       ? this.#reusable?.find(item)

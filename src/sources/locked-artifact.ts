@@ -42,8 +42,8 @@ const lockedArtifact = z.strictObject({
 export type LockedArtifact = z.output<typeof lockedArtifact>;
 
 /**
- * An artifact as it stands in the file, keys in its order: one copy, where spreading and sorting would be two, and there may
- * be 100,000 of them.
+ * An artifact as in the file, keys in its order: one copy, where spreading and sorting would be two, and
+ * there may be 100,000 of them.
  */
 export function lockedArtifactInFile(it: LockedArtifact): Record<keyof LockedArtifact, unknown> {
   const { codec, established, etag, file, integrity, kept, mode, nevra, offset, path, signedBy, size, urls } = it;

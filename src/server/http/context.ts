@@ -55,7 +55,9 @@ export interface ServeContext {
   baseUrl(req: IncomingMessage): string;
   /** PEM of the CA that signed the server's certificate, with `--tls auto`. */
   readonly caCertificate?: string;
-  /** The current tree when it was looked at less than a second ago; otherwise {@link ServeContext.view} must look again. */
+  /**
+   * The current tree when it was looked at less than a second ago; otherwise {@link ServeContext.view} must look again.
+   */
   freshView(): TreeView | undefined;
 }
 
@@ -70,8 +72,9 @@ export interface Mount {
   /** The handler is also given methods other than GET and HEAD, and refuses them in its own protocol. */
   anyMethod?: boolean;
   /**
-   * Finds the entry that `handle` answers a GET of a path with (as in {@link ServerRequest}), where that depends on the path and the view
-   * alone and goes to everybody: the fast path asks. Undefined where `handle` returns false. Absent for handlers that never answer so.
+   * Finds the entry that `handle` answers a GET of a path with (as in {@link ServerRequest}), where that depends on the
+   * path and the view alone and goes to everybody: the fast path asks. Undefined where `handle` returns false. Absent
+   * for handlers that never answer so.
    */
   entry?: (path: string, stream: string | undefined, view: TreeView) => ReturnType<TreeView["find"]>;
   /** Answers for a handler that threw before anything was sent, in the protocol's words; absent: in plain text. */

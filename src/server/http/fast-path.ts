@@ -1,7 +1,8 @@
 /**
- * The fast path: plain GETs of small files, answered from the bytes of a connection without Node's HTTP, which takes half of the
- * processor's time of such an answer. A connection that brings anything else goes to Node's HTTP for good, with the bytes that it
- * brought: what this file does not know it never answers. See docs/serve.md, "Large and small files".
+ * The fast path: plain GETs of small files, answered from the bytes of a connection without Node's HTTP, which takes
+ * half of the processor's time of such an answer. A connection that brings anything else goes to Node's HTTP for good,
+ * with the bytes that it brought: what this file does not know it never answers. See docs/serve.md, "Large and small
+ * files".
  */
 import type { Socket } from "node:net";
 import { type BlobContent, formatHead } from "./blob.ts";
@@ -12,7 +13,10 @@ import { HEADROOM_BYTES, MAX_SMALL_BYTES, type SmallFile } from "./small-files.t
 
 /** Answers are composed in a buffer of this size, or of that of the largest. */
 const SMALLER_BYTES = 32 * 1024;
-/** What answers that slow clients have not taken may hold; beyond it connections go to Node's HTTP, whose files share memory. */
+/**
+ * What answers that slow clients have not taken may hold; beyond it connections go to Node's HTTP, whose files share
+ * memory.
+ */
 const MAX_HELD_BYTES = 8 * 1024 * 1024;
 const MAX_ANSWERS = 16_384;
 /** Longer targets, and those with a query, come in endless variants. */
@@ -49,7 +53,7 @@ export interface FastPathOptions {
   content(target: string, view: TreeView): { path: string; content: BlobContent } | undefined;
   /** The counts that answers for a path add to. */
   tally(path: string): Tally;
-  /** Told of each answer when it is over; absent when nobody wants to know. */
+  /** Called with each answer when it is over. */
   log?: ((answer: FastAnswer) => void) | undefined;
 }
 
@@ -66,7 +70,10 @@ interface Known {
   readonly tally: Tally;
 }
 
-/** Where answers are composed; what a slow client leaves of one stays in its buffer, and the next is composed in another. */
+/**
+ * Where answers are composed; what a slow client leaves of one stays in its buffer, and the next is composed in
+ * another.
+ */
 interface Slot {
   readonly size: number;
   free: Buffer | undefined;
@@ -147,8 +154,8 @@ export class FastPath {
   }
 
   /**
-   * Composes an answer, to be written at once or held. Undefined when the file has to be loaded first, and when slow clients hold too
-   * much; `bytes` are those of the file where it was.
+   * Composes an answer, to be written at once or held. Undefined when the file has to be loaded first, and when slow
+   * clients hold too much; `bytes` are those of the file where it was.
    */
   compose(known: Known, bytes?: Buffer): Buffer | undefined {
     if (!this.#clockIsRight) this.#lookAtClock();
@@ -230,7 +237,7 @@ class Connection {
   readonly #path: FastPath;
   readonly #client: string | undefined;
   readonly #handOver: (socket: Socket) => void;
-  /** To be called when the answer that is not wholly with the socket yet is, or never will be. */
+  /** To be called when the answer that is partly with the socket is done, or never will be. */
   #pending: ((whole: boolean) => void) | undefined;
   /** The request that came meanwhile. */
   #next: Buffer | undefined;

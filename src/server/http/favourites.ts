@@ -1,8 +1,9 @@
 /**
- * What is worth keeping when not all can be kept: things that are asked for far more often than those that they would push out.
- * The admission of TinyLFU over a queue, with exact counts, since everything that can be asked for has a record of its own. A scan
- * over more than fits leaves what is kept in place, and finds as much of it as fits, where a queue by last use finds nothing.
- * See Einziger, Friedman, Manes: TinyLFU, A Highly Efficient Cache Admission Policy (2017).
+ * What is worth keeping when not all can be kept: things that are asked for far more often than those that they would
+ * push out. The admission of TinyLFU over a queue, with exact counts, since everything that can be asked for has a
+ * record of its own. A scan over more than fits leaves what is kept in place, and finds as much of it as fits, where a
+ * queue by last use finds nothing. See Einziger, Friedman, Manes: TinyLFU, A Highly Efficient Cache Admission Policy
+ * (2017).
  */
 
 /** A thing with a count of how often it was asked for, which {@link Frequency} keeps. */
@@ -12,7 +13,10 @@ export interface Counted {
   period: number;
 }
 
-/** Counts how often things are asked for. Every count is halved with each period, so that yesterday's favourites leave in time. */
+/**
+ * Counts how often things are asked for. Every count is halved with each period, so that yesterday's favourites leave
+ * in time.
+ */
 export class Frequency {
   readonly #periodUses: number;
   #period = 0;
@@ -55,8 +59,8 @@ export class Favourites<T extends Counted> {
   }
 
   /**
-   * Whether a thing that is not kept should be; makes room when it should. Twice as often is what it takes: in a scan, what is asked
-   * for now is always one ahead of what comes next.
+   * Whether a thing that is not kept should be; makes room when it should. Twice as often is what it takes: in a scan,
+   * what is asked for now is always one ahead of what comes next.
    */
   wants(thing: T, cost: number): boolean {
     const uses = this.#frequency.of(thing);

@@ -96,7 +96,10 @@ export class SharedFiles implements HandleOwner {
     return this.#handles.get(path) === handle ? this.#use(handle as Handle) : this.open(path);
   }
 
-  /** The same on this thread; undefined while another caller waits for the file to be opened. @throws as {@link SharedFiles.open} */
+  /**
+   * The same on this thread; undefined while another caller waits for the file to be opened. @throws as {@link
+   * SharedFiles.open}
+   */
   openNow(path: string): SharedFile | undefined {
     const known = this.#handles.get(path);
     if (known instanceof Handle) return this.#use(known);

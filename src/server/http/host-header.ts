@@ -44,7 +44,7 @@ export function authorityOf(req: IncomingMessage): string {
   return (absolute?.[1] ?? req.headers.host ?? "").replace(/:$/, "");
 }
 
-/** Whether a text can stand in a URL as the authority. */
+/** Whether a text can be the authority of a URL. */
 export function isHost(text: string): boolean {
   return HOST.test(text) && URL.canParse(`http://${text}`);
 }

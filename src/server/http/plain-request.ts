@@ -1,6 +1,6 @@
 /**
- * The requests that nearly all clients send nearly always: a GET of a path, complete in what one read brought, with no header
- * that the answer could depend on. Anything else is for Node's parser. See RFC 9112, sections 3 and 5.
+ * The requests that nearly all clients send nearly always: a GET of a path, complete in what one read brought, with no
+ * header that the answer could depend on. Anything else is for Node's parser. See RFC 9112, sections 3 and 5.
  */
 import { isHost } from "./host-header.ts";
 

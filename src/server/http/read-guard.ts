@@ -1,11 +1,15 @@
 /**
- * When a small file may be read at once, on the main thread: only while its bytes are where reading is copying, in the page
- * cache of a local file system. The way through libuv's threads costs five times the processor's time of such a read.
+ * When a small file may be read at once, on the main thread: only while its bytes are where reading is copying, in the
+ * page cache of a local file system. The way through libuv's threads costs five times the processor's time of such a
+ * read.
  */
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 
-/** File systems whose reads are bounded by this machine: ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlayfs; see statfs(2). */
+/**
+ * File systems whose reads are bounded by this machine: ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlayfs; see
+ * statfs(2).
+ */
 const LOCAL = new Set([0xef53, 0x58465342, 0x9123683e, 0xf2f52010, 0x01021994, 0x794c7630]);
 /** Longer than the page cache ever takes for a small file, unless the process lost the processor meanwhile. */
 const SLOW_MS = 1;
@@ -15,7 +19,7 @@ const VERY_SLOW_MS = 250;
 const PAUSE_FACTOR = 100;
 const MAX_PAUSE_MS = 60_000;
 
-/** Tells whether a folder is where {@link ReadGuard} may allow reads on the main thread. */
+/** Whether a folder is where {@link ReadGuard} may allow reads on the main thread. */
 export async function isLocal(dir: string): Promise<boolean> {
   // Without the kernel's count of what came from disks nobody could tell a slow disk from a busy processor.
   if (process.platform !== "linux" || !existsSync("/proc/self/io")) return false;

@@ -54,7 +54,10 @@ export type FaultReporter = (error: unknown, path: string) => void;
 export interface Router {
   /** Answers any request. It never throws and never rejects. */
   answer(req: IncomingMessage, res: ServerResponse): void;
-  /** The content that a plain GET of a target is answered with, where that depends on the view alone; see {@link Mount.entry}. */
+  /**
+   * The content that a plain GET of a target is answered with, where that depends on the view alone; see {@link
+   * Mount.entry}.
+   */
   content(target: string, view: TreeView): { path: string; content: BlobContent } | undefined;
 }
 

@@ -1,7 +1,8 @@
 /**
- * Small files of the store: packages, metadata, manifests. The hottest are in memory and the next have a descriptor open, both by
- * how often they were asked for, so that a scan over all of them pushes nothing out. What is read is never believed: the first
- * time it is held against its digest, later against a checksum of those bytes. See docs/serve.md, "Large and small files".
+ * Small files of the store: packages, metadata, manifests. The hottest are in memory and the next have a descriptor
+ * open, both by how often they were asked for, so that a scan over all of them pushes nothing out. What is read is
+ * never believed: the first time it is held against its digest, later against a checksum of those bytes. See
+ * docs/serve.md, "Large and small files".
  */
 import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
@@ -33,7 +34,10 @@ export class SmallFile implements Counted {
   period = 0;
   /** In memory, with {@link HEADROOM_BYTES} before it in the same buffer. */
   bytes: Buffer | undefined;
-  /** An answer in one piece: what stands in the room before `bytes`, and those; whoever wrote it there knows until when it holds. */
+  /**
+   * An answer in one piece: what is in the room before `bytes`, and those; whoever wrote it there knows until when
+   * it holds.
+   */
   ready: { answer: Buffer; by: unknown; second: number } | undefined;
   /** How many sockets still need `ready`. */
   sending = 0;
@@ -75,7 +79,10 @@ export class SmallFiles {
     this.#open = new Favourites(limits.handles, this.#frequency, closeHandle);
   }
 
-  /** Returns what is known of a file of at most {@link MAX_SMALL_BYTES}; the same object for the same path, while it is in use. */
+  /**
+   * Returns what is known of a file of at most {@link MAX_SMALL_BYTES}; the same object for the same path, while it is
+   * in use.
+   */
   at(path: string, size: number, digest: string): SmallFile {
     const known = this.#known.get(path);
     if (known !== undefined && known.size === size && known.digest === digest) return known;
@@ -92,8 +99,8 @@ export class SmallFiles {
   }
 
   /**
-   * Reads all bytes of a file into `target` from `offset`, if that takes no disk and no other thread. Returns false when it would, and
-   * when the bytes are not what they should be: {@link SmallFiles.load} then tells.
+   * Reads all bytes of a file into `target` from `offset`, if that takes no disk and no other thread. Returns false
+   * when it would, and when the bytes are not what they should be: {@link SmallFiles.load} then tells.
    */
   readNow(file: SmallFile, target: Buffer, offset: number): boolean {
     const { size, checksum } = file;
@@ -109,7 +116,10 @@ export class SmallFiles {
     return isRight;
   }
 
-  /** Reads a file. @throws {AirferryError} ERR_STORE_INVALID when its bytes are not what they should be; the system's errors */
+  /**
+   * Reads a file. @throws {AirferryError} ERR_STORE_INVALID when its bytes are not what they should be; the system's
+   * errors
+   */
   async load(file: SmallFile): Promise<Buffer> {
     this.#frequency.count(file);
     if (file.bytes !== undefined) return file.bytes;
@@ -182,7 +192,10 @@ export class SmallFiles {
     }
   }
 
-  /** Believes nothing any more that was known of a file: what is at its path now may be another, which was put there to mend it. */
+  /**
+   * Believes nothing any more that was known of a file: what is at its path now may be another, which was put there to
+   * mend it.
+   */
   #doubt(file: SmallFile): void {
     file.checksum = undefined;
     this.#open.delete(file);

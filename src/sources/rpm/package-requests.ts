@@ -1,4 +1,6 @@
-/** From `packages:` and `advisories:` of an entry to requests for the solver: names, globs, groups and module streams. */
+/**
+ * From `packages:` and `advisories:` of an entry to requests for the solver: names, globs, groups and module streams.
+ */
 import { isCompanionArch } from "../../rpm/arch.ts";
 import { findEnvironment, findGroup } from "../../rpm/comps.ts";
 import { type ActiveModules, type ModuleIndex, type ModuleSpec, parseModuleSpec } from "../../rpm/modules.ts";

@@ -7,7 +7,10 @@ export function baseArch(entry: RpmEntry): string {
   return entry.arch?.find((it) => it !== "noarch" && it !== "src") ?? entry.vars?.basearch ?? "x86_64";
 }
 
-/** Replaces `$releasever`, `${basearch}` and similar variables. @throws {AirferryError} ERR_MANIFEST_INVALID without a value */
+/**
+ * Replaces `$releasever`, `${basearch}` and similar variables. @throws {AirferryError} ERR_MANIFEST_INVALID without a
+ * value
+ */
 export function expandVariables(text: string, entry: RpmEntry): string {
   const arch = baseArch(entry);
   const values: Record<string, string> = { basearch: arch, arch, ...entry.vars };

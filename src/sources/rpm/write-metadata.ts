@@ -1,6 +1,6 @@
 /**
- * The metadata of one repository as artifacts of the lock: upstream's byte for byte, or cut to the selected packages. The
- * bytes are stored beside the lock.
+ * The metadata of one repository as artifacts of the lock: upstream's byte for byte, or cut to the selected packages.
+ * The bytes are stored beside the lock.
  */
 import { AirferryError } from "../../errors.ts";
 import type { AnyDigest, Digest } from "../../io/digest.ts";
