@@ -101,7 +101,7 @@ for (const status of [400, 401, 403]) {
     t.equal(storage.requests.length - before, 4, "what is not signed has no age");
     await t.rejects(get("/here"), {
       code: "ERR_UPSTREAM",
-      hint: status === 400 ? /run the command again/ : /give credentials/,
+      hint: status === 400 ? /run the same command later/ : /give credentials/,
     });
     t.equal(registry.of("/b").length, 1, "the origin's own word is final");
   });
