@@ -293,11 +293,11 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
  */
 async function presentBlobs(
   work: Work,
-  made: ReadonlySet<Digest>,
+  covered: ReadonlySet<Digest>,
 ): Promise<{ present: Set<Digest>; proven: Digest[] }> {
   const { store, contents, pool } = work;
   const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.digest, it.size));
-  const unknown = there.filter((it) => !made.has(it.digest));
+  const unknown = there.filter((it) => !covered.has(it.digest));
   const present = new Set(there.map((it) => it.digest));
   const proven: Digest[] = [];
   if (unknown.length === 0) return { present, proven };

@@ -141,18 +141,18 @@ function replacePlaceholders(text: string, replacement: (found: Occurrence) => s
     .map(({ text: line, section, isEdge, assigned }, index) => {
       const inScript = section !== undefined && SCRIPTS.has(section) && isEdge !== true;
       const found = inScript ? inProgram(line, outside, assigned) : inCommand(line);
-      let made = "";
+      let filled = "";
       let at = 0;
       for (const { name, start, own } of found) {
         const quote = quoteAt(line, start);
         const it = { ...(name !== undefined && { name }), text: own, line: index + 1, quote, inScript };
-        made += line.slice(at, start) + replacement(it);
+        filled += line.slice(at, start) + replacement(it);
         at = start + own.length;
       }
-      made += line.slice(at);
-      const marks = made === line ? [] : marksOf(made);
+      filled += line.slice(at);
+      const marks = filled === line ? [] : marksOf(filled);
       const comments = inScript ? [] : marks.map((it) => `# FILL IN: ${it}${ends[index]}\n`);
-      return `${comments.join("")}${made}${ends[index]}`;
+      return `${comments.join("")}${filled}${ends[index]}`;
     })
     .join("\n");
 }

@@ -56,8 +56,8 @@ export async function checkContent(
   for (const { file, index } of spare) suspects.set(file, { index, damages: [] });
   const bad: Problem[] = [];
   await eachLimited(suspects, pool.size, async ([file, suspect]) => {
-    const told = suspect.damages.length === 0 ? progress : () => undefined;
-    const problem = await checkVolume(contents, file, suspect, pool, told);
+    const reportBytes = suspect.damages.length === 0 ? progress : () => undefined;
+    const problem = await checkVolume(contents, file, suspect, pool, reportBytes);
     if (problem !== undefined) bad.push(problem);
   });
   if (damages.length > 0 && bad.length === 0) bad.push(disagreement(damages));

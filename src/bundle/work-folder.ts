@@ -85,9 +85,9 @@ export class WorkFolder {
     this.#small = new SmallItems(
       (position, bytes) => volumes.write(position, bytes),
       async (items) => {
-        const told = items.filter((it) => it.journaled);
+        const journaled = items.filter((it) => it.journaled);
         await Promise.all(
-          told.map(({ item: { path, size, offset }, digest }) =>
+          journaled.map(({ item: { path, size, offset }, digest }) =>
             journal.recordDone({ path, done: digest, size, offset }),
           ),
         );

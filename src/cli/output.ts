@@ -97,8 +97,8 @@ export class Output {
       );
     } else {
       process.stderr.write(`airferry: error: ${printable(message)}\n`);
-      const told = problems.length === 1 && message.includes((problems[0] as Problem).message);
-      for (const problem of told ? [] : problems)
+      const isRepeated = problems.length === 1 && message.includes((problems[0] as Problem).message);
+      for (const problem of isRepeated ? [] : problems)
         process.stderr.write(`  ${printable(problem.path)}: ${printable(this.#named(problem.message))}\n`);
       if (hint) process.stderr.write(`airferry: hint: ${printableLines(hint)}\n`);
     }

@@ -70,11 +70,11 @@ class Filler {
     const { concurrency } = this.#job;
     const fetched: number[] = [];
     const twins: number[] = [];
-    const made: number[] = [];
+    const generated: number[] = [];
     const wanted: LaidItem[] = [];
     const first = new Map<string, LaidItem>();
     for (const [index, item] of plan.items.entries()) {
-      if (item.source.from === "made") made.push(index);
+      if (item.source.from === "generated") generated.push(index);
       else if (this.#journaled(item) !== undefined) fetched.push(index);
       else if (item.integrity !== undefined && item.size > 0 && first.has(item.integrity)) twins.push(index);
       else {
@@ -88,7 +88,7 @@ class Filler {
       await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
       if (twins.length > 0) await this.#work.flush();
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
-      if (this.#faults.length === 0) await mapLimited(made, concurrency, (index) => this.#make(index));
+      if (this.#faults.length === 0) await mapLimited(generated, concurrency, (index) => this.#make(index));
     } finally {
       await this.#sources[Symbol.asyncDispose]();
     }
@@ -205,7 +205,7 @@ class Filler {
 
   async #make(index: number): Promise<void> {
     const item = this.#plan.items[index] as LaidItem;
-    if (item.source.from !== "made") return;
+    if (item.source.from !== "generated") return;
     const bytes = await item.source.make((path) => {
       const digest = this.#digests.get(path);
       if (digest === undefined)

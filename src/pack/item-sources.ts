@@ -113,7 +113,7 @@ export class ItemSources implements AsyncDisposable {
         break;
       case "url":
         return this.#fetch(item, source, writer);
-      case "made":
+      case "generated":
         throw new AirferryError("ERR_INTERNAL", `cannot fill "${item.path}": it is generated`);
     }
     const digest = await checkedDigest(item, writer);

@@ -78,8 +78,8 @@ export async function layOutBundle(
   }
   const items = onePerPath(all);
   const ordered = [
-    ...items.filter((it) => it.source.from !== "made"),
-    ...items.filter((it) => it.source.from === "made"),
+    ...items.filter((it) => it.source.from !== "generated"),
+    ...items.filter((it) => it.source.from === "generated"),
   ];
   const sized = ordered.filter((it): it is PlanItem & { size: number } => it.size !== undefined);
   const { problems, caseTwins } = checkEntryPaths(ordered.map((it) => it.path));
@@ -112,7 +112,7 @@ export async function layOutBundle(
 /** The locked digest of an item: what is pinned on first sight is only compared with the journal. */
 function lockedDigest({ source, established, integrity }: PlanItem): { locked?: Integrity } {
   const locked = source.from === "kept" ? source.digest : established === "first-sight" ? undefined : integrity;
-  return locked === undefined || source.from === "made" ? {} : { locked };
+  return locked === undefined || source.from === "generated" ? {} : { locked };
 }
 
 /** The planning context of sources. */
@@ -141,7 +141,7 @@ export function sourceName(item: PlanItem): string {
       return source.file.split("/").at(-1) ?? "";
     case "kept":
       return "lock";
-    case "made":
+    case "generated":
       return "generated";
   }
 }
@@ -162,7 +162,7 @@ function onePerPath(items: readonly PlanItem[]): PlanItem[] {
   for (const item of items) {
     const earlier = seen.get(item.path);
     if (earlier === undefined) seen.set(item.path, item);
-    else if (earlier.integrity !== item.integrity || earlier.size !== item.size || item.source.from === "made") {
+    else if (earlier.integrity !== item.integrity || earlier.size !== item.size || item.source.from === "generated") {
       throw new AirferryError(
         "ERR_MANIFEST_INVALID",
         `cannot plan "${item.path}": two entries of the manifest have this path`,

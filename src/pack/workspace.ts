@@ -75,7 +75,7 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
 
 /** A fetcher whose code is loaded when it is first asked: a manifest of files that are here needs nothing of HTTP. */
 function fetcherOnDemand(options: FetcherOptions): Fetcher {
-  let made: Promise<Fetcher> | undefined;
+  let loading: Promise<Fetcher> | undefined;
   let isClosed = false;
   const make = async () => {
     const { createFetcher } = await import("../fetch/fetcher.ts");
@@ -84,8 +84,8 @@ function fetcherOnDemand(options: FetcherOptions): Fetcher {
     return fetcher;
   };
   const fetcher = () => {
-    made ??= make();
-    return made;
+    loading ??= make();
+    return loading;
   };
   return {
     head: async (target, signal) => (await fetcher()).head(target, signal),
@@ -93,7 +93,7 @@ function fetcherOnDemand(options: FetcherOptions): Fetcher {
     fetchInto: async (target, sink, signal) => (await fetcher()).fetchInto(target, sink, signal),
     close: async () => {
       isClosed = true;
-      await (await made)?.close();
+      await (await loading)?.close();
     },
   };
 }

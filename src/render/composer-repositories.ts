@@ -31,10 +31,10 @@ const DEFAULT_ARCH = "x86_64";
 export async function renderComposerRepositories(input: RenderInput, readText: ReadText): Promise<string> {
   const byArch: Record<string, ComposerRepository[]> = {};
   for (const repository of repositoriesOf(input)) {
-    const made = await composerRepository(repository, input, readText);
+    const entry = await composerRepository(repository, input, readText);
     for (const arch of archesOf(repository, input)) {
       byArch[arch] ??= [];
-      byArch[arch].push(made);
+      byArch[arch].push(entry);
     }
   }
   if (Object.keys(byArch).length === 0) {

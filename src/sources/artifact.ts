@@ -289,7 +289,7 @@ export function generatedItem(path: string, bytes: Buffer): PlanItem {
     mode: "0644",
     size: bytes.length,
     established: "generated",
-    source: { from: "made", make: () => bytes },
+    source: { from: "generated", make: () => bytes },
   };
 }
 
@@ -332,6 +332,6 @@ export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[]
       mode: "0644",
       size: Buffer.byteLength(text(EMPTY_DIGEST)),
       established: "generated",
-      source: { from: "made", make: (digestAt) => Buffer.from(text(digestAt(path))) },
+      source: { from: "generated", make: (digestAt) => Buffer.from(text(digestAt(path))) },
     }));
 }

@@ -210,7 +210,7 @@ t.test("several images in one archive", async (t) => {
   await t.test("what cannot be loaded", async (t) => {
     const none = await gap.airferry("export", "image", "lab/none", "--store", "store", "--out", "n.tar");
     t.equal(none.status, 1);
-    t.match(none.stderr, /it was not packed\n.*there are: .*lab\/whole:1/);
+    t.match(none.stderr, /it was not packed\n.*available images: .*lab\/whole:1/);
     const platform = ["--platform", "linux/arm64", "--out", "n.tar"];
     const missing = await gap.airferry("export", "image", "lab/sparse", "--store", "store", ...platform);
     t.equal(missing.status, 1);

@@ -22,18 +22,18 @@ export const keygenCommand: Register = (program, run) => {
         const { out } = flags;
         const given = flags.passphrase ? passphraseIn(process.env) : "";
         const password = given ?? (await newPassphrase(`${out}.key`));
-        const made = await keygen({ out, password, allowEmpty: !flags.passphrase });
-        for (const file of made.files) output.print(file);
+        const keys = await keygen({ out, password, allowEmpty: !flags.passphrase });
+        for (const file of keys.files) output.print(file);
         if (!flags.passphrase)
           output.note(
             `${out}.key has no passphrase; without a terminal, set AIRFERRY_PASSWORD to an empty value to use it`,
           );
-        output.note(`key id ${made.keyid}`);
-        if (made.rpmFingerprint) output.note(`OpenPGP fingerprint ${made.rpmFingerprint}`);
+        output.note(`key id ${keys.keyid}`);
+        if (keys.rpmFingerprint) output.note(`OpenPGP fingerprint ${keys.rpmFingerprint}`);
         output.note(
           `keep ${out}.key here; carry ${out}.pub across separately from the bundles, and compare the key id out of band`,
         );
-        output.result(made);
+        output.result(keys);
       }),
     );
 };

@@ -34,12 +34,15 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     sendNotFound(request, [`available: ${files.map((it) => it.path).join(", ")}`]);
     return true;
   }
-  const made = await tryMake(file);
-  if ("fault" in made) {
-    sendNotFound(request, [made.fault.message, ...(made.fault.hint === undefined ? [] : [made.fault.hint])]);
+  const rendered = await tryMake(file);
+  if ("fault" in rendered) {
+    sendNotFound(request, [
+      rendered.fault.message,
+      ...(rendered.fault.hint === undefined ? [] : [rendered.fault.hint]),
+    ]);
     return true;
   }
-  const bytes = Buffer.from(made.text);
+  const bytes = Buffer.from(rendered.text);
   await sendBlob(request, {
     bytes,
     size: bytes.length,
@@ -101,12 +104,12 @@ async function listPage(
   const rows: Html[] = [];
   for (const file of files) {
     // A file that cannot be rendered affects only its own line; requests for it report a server fault.
-    const made = await tryMake(file).catch((error: unknown) => {
+    const rendered = await tryMake(file).catch((error: unknown) => {
       context.tellFault(error);
       return { fault: { message: "it cannot be rendered: see the server's log" } };
     });
-    const note = "text" in made ? file.summary : html`<span class="soft">${made.fault.message}</span>`;
-    const name = "text" in made ? link(`${base}${file.path}`, file.path) : file.path;
+    const note = "text" in rendered ? file.summary : html`<span class="soft">${rendered.fault.message}</span>`;
+    const name = "text" in rendered ? link(`${base}${file.path}`, file.path) : file.path;
     rows.push(html`<tr><td class="mono">${name}</td><td>${note}</td></tr>`);
   }
   return htmlPage(

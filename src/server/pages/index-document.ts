@@ -106,9 +106,9 @@ export function indexDocument(state: PageState): Mount {
   // Old views are garbage-collected with their documents; only streams of the view have one.
   const documents = new WeakMap<TreeView, Map<string, Buffer>>();
   const documentsOf = (view: TreeView): Map<string, Buffer> => {
-    const made = documents.get(view) ?? new Map<string, Buffer>();
-    documents.set(view, made);
-    return made;
+    const known = documents.get(view) ?? new Map<string, Buffer>();
+    documents.set(view, known);
+    return known;
   };
   return {
     prefix: "/index.json",
@@ -120,12 +120,12 @@ export function indexDocument(state: PageState): Mount {
         sendNotFound(request, [`the streams here are: ${view.releases.map((it) => it.stream).join(", ")}`]);
         return true;
       }
-      const made = documentsOf(view);
-      let bytes = made.get(stream ?? "");
+      const known = documentsOf(view);
+      let bytes = known.get(stream ?? "");
       if (bytes === undefined) {
         const input = { ...(await renderInput(request, context, state)), releases: view.releases };
         bytes = Buffer.from(`${JSON.stringify(indexOf(view.releases, input), null, 1)}\n`);
-        made.set(stream ?? "", bytes);
+        known.set(stream ?? "", bytes);
       }
       await sendBlob(request, {
         bytes,

@@ -27,9 +27,9 @@ export class PageCache {
       this.#pages.set(name, known);
       return known;
     }
-    const made = Buffer.from(String(make()));
-    if (made.length <= MAX_PAGE_BYTES) this.#keep(name, made);
-    return made;
+    const page = Buffer.from(String(make()));
+    if (page.length <= MAX_PAGE_BYTES) this.#keep(name, page);
+    return page;
   }
 
   #keep(name: string, page: Buffer): void {

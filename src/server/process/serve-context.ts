@@ -29,12 +29,12 @@ interface ServeContextOptions {
 export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
   const { store, url, caCertificate } = options;
   /** The last faults, so that each is reported once. */
-  let told = new Set<string>();
+  let reported = new Set<string>();
   const toldOfView = new Set<string>();
   const tellFaults = (more: readonly Error[]) => {
     const faults = [...(store.faults ?? []).map((it) => it.error), ...more];
-    for (const error of faults) if (!told.has(error.message)) options.onStoreFault?.(error);
-    told = new Set(faults.map((it) => it.message));
+    for (const error of faults) if (!reported.has(error.message)) options.onStoreFault?.(error);
+    reported = new Set(faults.map((it) => it.message));
   };
   const usable = new UsableReleases();
   const releases = await store.releases();

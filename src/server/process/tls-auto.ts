@@ -113,9 +113,9 @@ async function loadOrMakeCa(dir: string): Promise<KeyAndCertificate> {
   const ca = await readPair(dir, "ca");
   if (ca === undefined) {
     const { createCa } = await import("./certificates.ts");
-    const made = await createCa(`airferry CA on ${hostname()}`.slice(0, 64));
-    await writePair(dir, "ca", made);
-    return made;
+    const pair = await createCa(`airferry CA on ${hostname()}`.slice(0, 64));
+    await writePair(dir, "ca", pair);
+    return pair;
   }
   const certificate = new X509Certificate(ca.cert);
   const damaged = !certificate.ca || !certificate.checkPrivateKey(createPrivateKey(ca.key));
@@ -137,9 +137,9 @@ async function loadOrMakeServer(
   const server = await readPair(dir, "server");
   if (server !== undefined && isStillGood(server, ca, names)) return server;
   const { createServerCertificate } = await import("./certificates.ts");
-  const made = await createServerCertificate(ca, names);
-  await writePair(dir, "server", made);
-  return made;
+  const pair = await createServerCertificate(ca, names);
+  await writePair(dir, "server", pair);
+  return pair;
 }
 
 function isStillGood(server: KeyAndCertificate, ca: KeyAndCertificate, names: readonly string[]): boolean {

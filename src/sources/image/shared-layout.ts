@@ -108,7 +108,7 @@ function placeOf(source: PlanItem["source"]): string {
       return `${source.file} ${source.offset ?? 0}`;
     case "kept":
       return source.digest;
-    case "made":
+    case "generated":
       return "";
   }
 }
