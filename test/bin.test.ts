@@ -23,7 +23,7 @@ for (const [name, program] of PROGRAMS) {
     t.test("exit statuses", async (t) => {
       const version = await run("--version");
       t.strictSame([version.status, version.stderr], [0, ""]);
-      t.match(version.stdout, /^\d+\.\d+\.\d+\n$/);
+      t.match(version.stdout, /^\d+\.\d+\.\d+(?:-dev)?\n$/);
       const usage = await run("verify");
       t.strictSame([usage.status, usage.stdout], [2, ""]);
       t.match(usage.stderr, /^airferry: error: cannot run airferry verify: .*\nairferry: hint: /);

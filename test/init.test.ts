@@ -59,7 +59,7 @@ t.test("takes a local ISO and its digest", async (t) => {
   t.strictSame(iso, { name: "rocky-8", path: "./my.iso", sha256, packages: false });
   const rhel = await init({ dir, for: "rhel-9-capi", answers: { isoSha256: sha256 } });
   t.match((await readManifest(rhel.manifest)).isos![0], { path: "rhel-9.6-x86_64-dvd.iso", sha256 });
-  t.match(rhel.notes.join(), /put rhel-9\.6-x86_64-dvd\.iso beside/);
+  t.match(rhel.notes.join(), /put rhel-9\.6-x86_64-dvd\.iso next to/);
 });
 
 t.test("refuses what does not fit, and never replaces a manifest unasked", async (t) => {
