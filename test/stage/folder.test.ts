@@ -224,7 +224,7 @@ t.test("a template that is not filled in, and a kickstart file that cannot be re
   const unserved = await make(t, {
     "files/ks.cfg": `${KICKSTART}repo --name=epel --baseurl=https://e.invalid/epel/9/\n`,
   });
-  t.match(await refusal(unserved.run()), { code: "ERR_RENDER", message: /wants repository "epel"/ });
+  t.match(await refusal(unserved.run()), { code: "ERR_RENDER", message: /needs repository "epel"/ });
   const missing = await make(t, {}, { kickstart: "other.cfg" });
   t.match(await refusal(missing.run()), { code: "ERR_RENDER", message: /no template was packed/ });
   const several = await make(t, { "files/x/ks.cfg": "text\n" }, { kickstart: undefined });
