@@ -177,18 +177,22 @@ export class SmallFiles {
     try {
       const handle = file.handle ?? this.#files.openNow(file.path);
       if (handle === undefined) return false;
-      const isWhole = handle.size === file.size && handle.fillNow(target, offset, file.size, 0) === file.size;
-      if (file.handle === undefined) {
-        if (this.#open.wants(file, 1)) {
-          file.handle = handle;
-          this.#open.add(file, 1);
-        } else {
-          handle.release();
-        }
+      try {
+        return handle.size === file.size && handle.fillNow(target, offset, file.size, 0) === file.size;
+      } finally {
+        if (file.handle === undefined) this.#keepOpen(file, handle);
       }
-      return isWhole;
     } catch {
       return false;
+    }
+  }
+
+  #keepOpen(file: SmallFile, handle: SharedFile): void {
+    if (this.#open.wants(file, 1)) {
+      file.handle = handle;
+      this.#open.add(file, 1);
+    } else {
+      handle.release();
     }
   }
 

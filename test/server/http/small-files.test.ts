@@ -1,6 +1,7 @@
 /** Small files: what is read is never believed, and is read at once only where that is sure to be quick. */
 import { createHash } from "node:crypto";
-import { rename, rm, writeFile } from "node:fs/promises";
+import { readdirSync, readlinkSync } from "node:fs";
+import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { SharedFiles } from "../../../src/server/http/handles.ts";
@@ -21,7 +22,7 @@ function setUp(t: Test, content: string, { bytes = 0, local = true } = {}) {
   const target = Buffer.alloc(content.length + 4);
   const file = small.at(path, content.length, digestOf(content));
   const readNow = (): string | false => small.readNow(file, target, 4) && target.toString("latin1", 4);
-  return { small, path, file, readNow };
+  return { files, small, path, file, readNow };
 }
 
 t.test("read at once only after it was read and verified, and only from local disks", async (t) => {
@@ -79,4 +80,32 @@ t.test("a file that changes under an open descriptor is damaged, however it is r
       t.equal((await small.load(small.at(path, 7, digestOf("content")))).toString(), "content", "mended at once");
     });
   }
+});
+
+function openDescriptors(path: string): number {
+  return readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(path);
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+t.test("a read that fails leaves no descriptor open", { skip: process.platform !== "linux" }, async (t) => {
+  // A folder can be opened and says a size, and no read of it succeeds.
+  const folder = join(t.testdir({ folder: {} }), "folder");
+  const { size } = await stat(folder);
+  if (size === 0) return t.pass("folders have no size here");
+  const { files, small, path, file, readNow } = setUp(t, "x".repeat(size));
+  await small.load(file);
+  files.closeIdle();
+  await rm(path);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(path);
+  if ((await stat(path)).size !== size) return t.pass("folders have various sizes here");
+  t.equal(readNow(), false);
+  // The system closes on another thread.
+  for (let i = 0; i < 50 && openDescriptors(path) > 0; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  t.equal(openDescriptors(path), 0);
 });
