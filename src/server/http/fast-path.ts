@@ -243,6 +243,8 @@ class Connection {
   #next: Buffer | undefined;
   #loading = false;
   #answered = false;
+  /** The client has nothing more to ask. */
+  #ended = false;
   #startedMs = 0;
 
   constructor(path: FastPath, socket: Socket, handOver: (socket: Socket) => void) {
@@ -259,11 +261,15 @@ class Connection {
   }
 
   get isIdle(): boolean {
-    return this.#answered && this.#pending === undefined && !this.#loading;
+    return this.#answered && !this.#isBusy;
+  }
+
+  get #isBusy(): boolean {
+    return this.#pending !== undefined || this.#loading;
   }
 
   #onData = (bytes: Buffer): void => {
-    if (this.#pending !== undefined || this.#loading) {
+    if (this.#isBusy) {
       // One answer at a time, as in pipeline-queue.ts: nothing more is read until this one is with the socket.
       this.#next = this.#next === undefined ? bytes : Buffer.concat([this.#next, bytes]);
       this.socket.pause();
@@ -302,7 +308,8 @@ class Connection {
     this.socket.pause();
     const settle = (go: () => void) => {
       this.#loading = false;
-      if (this.socket.destroyed) return;
+      // With TLS the socket ends when the client does.
+      if (!this.socket.writable) return;
       go();
       // The answer may have begun another wait.
       if (!this.#loading) this.#goOn();
@@ -354,12 +361,19 @@ class Connection {
     const bytes = this.#next;
     this.#next = undefined;
     if (bytes !== undefined) this.#onData(bytes);
-    if (this.#pending === undefined && !this.#loading && this.socket.isPaused()) this.socket.resume();
+    if (this.#isBusy) return;
+    if (this.#ended) this.socket.end();
+    else if (this.socket.isPaused()) this.socket.resume();
   }
 
   /** Leaves the fast path: Node's HTTP gets the connection and the bytes that it brought last. */
   #leave(bytes: Buffer): void {
     const { socket } = this;
+    // A stream that has ended takes nothing back; Node's HTTP does not answer such clients either, except at once.
+    if (this.#ended) {
+      socket.end();
+      return;
+    }
     const all = this.#next === undefined ? bytes : Buffer.concat([bytes, this.#next]);
     this.#next = undefined;
     socket.off("timeout", this.#onTimeout);
@@ -376,14 +390,15 @@ class Connection {
 
   #onTimeout = (): void => {
     // A client that takes its answer slowly may do so.
-    if (this.#pending !== undefined || this.#loading) return;
+    if (this.#isBusy) return;
     if (this.#answered) this.socket.destroy();
     else this.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n", () => this.socket.destroy());
   };
 
-  /** The client has nothing more to ask; what it has asked for is sent first. */
+  /** What the client has asked for is sent first. This comes while the socket is paused, too. */
   #onEnd = (): void => {
-    this.socket.end();
+    this.#ended = true;
+    if (!this.#isBusy) this.socket.end();
   };
 
   #onClose = (): void => {

@@ -140,6 +140,16 @@ t.test("a connection goes over to Node's HTTP in the middle, and loses nothing",
   await once(half.socket, "close");
 });
 
+t.test("a client that has nothing more to say gets its answer, although the file has to be read first", async (t) => {
+  const { port } = await startServer(t, [{ stream: "s", content: { "files/cold": "cold", "files/ice": "ice" } }]);
+  for (const name of ["cold", "ice", "cold"]) {
+    const half = new Client(port);
+    half.socket.end(plain(`/files/${name}`));
+    t.equal((await half.next()).body.toString(), name);
+    if (!half.socket.closed) await once(half.socket, "close");
+  }
+});
+
 t.test("clients that read slowly get all of it, in order, whatever else is sent meanwhile", async (t) => {
   const content = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`files/f${i}`, randomBytes(120_000 + i)]));
   const { port } = await startServer(t, [{ stream: "s", content }]);
