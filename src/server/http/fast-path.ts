@@ -21,6 +21,8 @@ const MAX_HELD_BYTES = 8 * 1024 * 1024;
 const MAX_ANSWERS = 16_384;
 /** Longer targets, and those with a query, come in endless variants. */
 const MAX_TARGET_LENGTH = 400;
+/** Added to the time that answers promise, as Node's HTTP does: what is sent at its very end still finds somebody. */
+const KEEP_ALIVE_GRACE_MS = 1000;
 /** What Node's HTTP takes as a target in origin form, without a query. */
 const TARGET = /^\/[!->@-~]*$/;
 
@@ -41,7 +43,7 @@ export interface FastAnswer {
 interface FastPathLimits {
   /** For the first request to arrive. */
   headersTimeoutMs: number;
-  /** Between an answer and the next request. */
+  /** Between an answer and the next request, as answers promise it. */
   keepAliveTimeoutMs: number;
 }
 
@@ -324,7 +326,7 @@ class Connection {
     const { socket } = this;
     if (!this.#answered) {
       this.#answered = true;
-      socket.setTimeout(this.#path.limits.keepAliveTimeoutMs);
+      socket.setTimeout(this.#path.limits.keepAliveTimeoutMs + KEEP_ALIVE_GRACE_MS);
     }
     known.tally.answers++;
     known.tally.bytes += known.file.size;

@@ -2,10 +2,13 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { digestOf } from "../../../src/io/digest.ts";
+import type { ServeContext, TreeView } from "../../../src/server/http/context.ts";
+import { FastPath } from "../../../src/server/http/fast-path.ts";
+import { Resources } from "../../../src/server/http/resources.ts";
 import { sendRaw, startServer, temporaryDir } from "../../fixtures/serving.ts";
 
 const HOST = "Host: x\r\n";
@@ -54,6 +57,24 @@ class Client {
       });
     }
   }
+}
+
+/** A fast path that has the same small file at every target. */
+function fastPathOf(t: Test, keepAliveTimeoutMs: number): FastPath {
+  const file = join(t.testdir({ small: "content" }), "small");
+  const digest = digestOf(Buffer.from("content"));
+  const resources = new Resources();
+  t.teardown(() => resources.closeIdle());
+  const view = {} as TreeView;
+  return new FastPath(
+    {
+      context: { freshView: () => view } as ServeContext,
+      resources,
+      content: (path) => ({ path, content: { file, size: 7, digest, contentType: "text/plain" } }),
+      tally: () => ({ answers: 0, bytes: 0 }),
+    },
+    { headersTimeoutMs: 5000, keepAliveTimeoutMs },
+  );
 }
 
 function sorted(head: string): string[] {
@@ -148,6 +169,18 @@ t.test("a client that has nothing more to say gets its answer, although the file
     t.equal((await half.next()).body.toString(), name);
     if (!half.socket.closed) await once(half.socket, "close");
   }
+});
+
+t.test("a connection is kept a little longer than it was promised", async (t) => {
+  const fast = fastPathOf(t, 1000);
+  const server = createServer({ allowHalfOpen: true }, (socket) => fast.accept(socket, () => socket.destroy()));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => server.close());
+  const client = new Client((server.address() as AddressInfo).port);
+  t.match((await client.ask(plain("/a"))).head, /\r\nKeep-Alive: timeout=1(?:\r\n|$)/);
+  await new Promise((resolve) => setTimeout(resolve, 1400));
+  t.equal((await client.ask(plain("/b"))).body.toString(), "content");
+  if (!client.socket.closed) await once(client.socket, "close");
 });
 
 t.test("clients that read slowly get all of it, in order, whatever else is sent meanwhile", async (t) => {
