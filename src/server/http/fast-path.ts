@@ -151,7 +151,7 @@ export class FastPath {
       const [oldest] = this.#known.keys();
       if (oldest !== undefined) this.#known.delete(oldest);
     }
-    this.#known.set(target, known);
+    this.#known.set(copyOf(target), known);
     return known;
   }
 
@@ -410,3 +410,8 @@ class Connection {
 }
 
 function ignore(): void {}
+
+/** A string with memory of its own; V8 makes a slice of another refer to all of that: here, to a whole request. */
+function copyOf(latin1: string): string {
+  return Buffer.from(latin1, "latin1").toString("latin1");
+}

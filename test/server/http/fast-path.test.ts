@@ -4,6 +4,8 @@ import { once } from "node:events";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import t, { type Test } from "tap";
 import { digestOf } from "../../../src/io/digest.ts";
 import type { ServeContext, TreeView } from "../../../src/server/http/context.ts";
@@ -181,6 +183,25 @@ t.test("a connection is kept a little longer than it was promised", async (t) =>
   await new Promise((resolve) => setTimeout(resolve, 1400));
   t.equal((await client.ask(plain("/b"))).body.toString(), "content");
   if (!client.socket.closed) await once(client.socket, "close");
+});
+
+t.test("what is known of a target does not keep the request that asked for it", async (t) => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  setFlagsFromString("--no-expose-gc");
+  const fast = fastPathOf(t, 1000);
+  const padding = `X-Padding: ${"p".repeat(3900)}\r\n`;
+  const learn = (target: string): void => {
+    const request = fast.parse(Buffer.from(`GET ${target} HTTP/1.1\r\n${HOST}${padding}\r\n`));
+    fast.find(request!.url);
+  };
+  for (let i = 0; i < 100; i++) learn(`/first/target/${i}`);
+  collect();
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < 5000; i++) learn(`/other/target/${i}`);
+  collect();
+  const grown = (process.memoryUsage().heapUsed - before) / 5000;
+  t.ok(grown < 2000, `${grown.toFixed(0)} bytes for each target`);
 });
 
 t.test("clients that read slowly get all of it, in order, whatever else is sent meanwhile", async (t) => {
