@@ -150,7 +150,9 @@ t.test("an account that packer does not use is an error, of a template and of a 
   const finished = (password: string) => `user --name=builder --password=${password} --plaintext --groups=wheel\n`;
   t.strictSame(spectro(finished("builder")), []);
   t.match(spectro(finished("other")), [/^error: .*another password than packer logs in with \(CAPI builder 4\.6/]);
-  t.match(spectro("user --name=me --password=builder --plaintext\n"), [/^error: packer logs in as builder.*creates me/]);
+  t.match(spectro("user --name=me --password=builder --plaintext\n"), [
+    /^error: packer logs in as builder.*creates me/,
+  ]);
   t.match(spectro(`${finished("builder").trim()} --lock\n`), [/^error: .*locks/]);
   t.match(spectro("text\n"), [/^warning: .*creates no account/]);
   t.strictSame(spectro("user --name=builder --iscrypted --password=$6$abc$DEF.ghi\n"), [], "a hash cannot be compared");
