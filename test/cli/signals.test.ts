@@ -12,7 +12,7 @@ import { makeRepository } from "../fixtures/rpm-metadata.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 /** Of the processor: by then the program has started and is at its work, which takes much more. */
-const BUSY_MS = 2500;
+const BUSY_MS = 1200;
 const MS_PER_TICK = 10;
 const onLinux = process.platform === "linux" ? {} : { skip: "the processor's time is read in /proc" };
 
