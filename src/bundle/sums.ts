@@ -1,6 +1,6 @@
 /**
  * SHA256SUMS, the signed root of a bundle: one line for every file except itself and signatures/. docs/format.md,
- * "SHA256SUMS".
+ * "The signed root".
  */
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
