@@ -6,6 +6,7 @@ import { inspect } from "../src/inspect.ts";
 import { hexOf } from "../src/io/digest.ts";
 import { prune } from "../src/prune.ts";
 import { status } from "../src/status.ts";
+import { checkStore } from "../src/store/check.ts";
 import { openStore } from "../src/store/store.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
@@ -78,6 +79,29 @@ t.test("unpack() takes a bundle in: read-only blobs, the record, no leftovers; a
   t.equal(readFileSync(join(release, "trust", `${key.keyid.slice(0, 16)}.pub`), "utf8"), key.pem);
   t.equal(readFileSync(join(store, "releases/test/current"), "utf8"), "000001\n");
   t.match(await unpack([bundle], { trust, store }), { complete: true, already: true, written: 0 });
+});
+
+t.test("unpack() keeps the bill of materials, however large, with the record; a lost one comes back", async (t) => {
+  const bundle = fresh("bundle");
+  const store = fresh("store");
+  const notes = { "BOM.html": noise(2_500_000, 5), "BOM.cdx.json": noise(10, 6) };
+  const { folders } = makeBundle(bundle, { files, keys: [key], volumeSize: 1_000_000, perMedium: 2, notes });
+  await unpack([bundle], { trust, store });
+  const kept = (name: string) => join(store, "releases/test/000001", name);
+  for (const [name, bytes] of Object.entries(notes)) t.ok(readFileSync(kept(name)).equals(bytes), name);
+  const [release] = await (await openStore(store)).releases();
+  t.match(release?.bom, [
+    { name: "BOM.cdx.json", size: 10 },
+    { name: "BOM.html", size: 2_500_000, file: kept("BOM.html") },
+  ]);
+  flip(kept("BOM.html"), 2_000_000);
+  t.match((await checkStore(store)).problems, [{ code: "ERR_DIGEST_MISMATCH", path: kept("BOM.html") }]);
+  rmSync(kept("BOM.html"));
+  await unpack([bundle], { trust, store });
+  t.same((await checkStore(store)).problems, []);
+  t.ok(readFileSync(kept("BOM.html")).equals(notes["BOM.html"]));
+  flip(join(folders[0] ?? "", "BOM.html"), 1000);
+  await t.rejects(unpack([bundle], { trust, store: fresh("store") }), { code: "ERR_DIGEST_MISMATCH" });
 });
 
 t.test("a store notices a new release at once, and costs nothing while there is none", async (t) => {

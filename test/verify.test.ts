@@ -30,7 +30,7 @@ const trust = [join(root, "key.pub")];
 writeFileSync(join(root, "key.pub"), key.pem);
 writeFileSync(join(root, "other.pub"), other.pem);
 const good = join(root, "good");
-const notes = { "bin/airferry-linux-x64": Buffer.alloc(3000, 7) };
+const notes = { "bin/airferry-linux-x64": Buffer.alloc(3000, 7), "BOM.html": Buffer.alloc(2000, 8) };
 makeBundle(good, { files: sampleFiles(), keys: [key], volumeSize: 1_000_000, notes });
 let count = 0;
 
@@ -63,7 +63,7 @@ t.test("verify() finds nothing wrong with a good bundle", async (t) => {
 
 t.test("verify() and unpack() refuse every way to spoil every file", async (t) => {
   const names = filesOf(good);
-  t.equal(names.length, 11, "SHA256SUMS, inventory, two notes, program, two signature files, four volumes");
+  t.equal(names.length, 12, "SHA256SUMS, inventory, two notes, program, page, two signature files, four volumes");
   let tried = 0;
   // Volumes in the middle are like the first.
   for (const name of names.filter((it) => !/data\.tar\.000[12]/.test(it))) {

@@ -64,7 +64,7 @@ export async function checkContent(
   return [...problems, ...bad.sort((a, b) => (a.path < b.path ? -1 : 1))];
 }
 
-/** Hashes one small file that is too large for memory, a program in bin/; undefined when it is good. */
+/** Hashes one small file that is too large for memory (bin/, BOM.html); undefined when it is good. */
 export async function checkLargeFile(
   { file, name, digest }: Contents["large"][number],
   pool: HashPool,

@@ -12,7 +12,14 @@ import { printableName } from "./entry-paths.ts";
 import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
-import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_NOTE_BYTES } from "./media-names.ts";
+import {
+  BIN_NAME,
+  BOM_NAMES,
+  INVENTORY_NAME,
+  MAX_BOM_BYTES,
+  MAX_INVENTORY_BYTES,
+  MAX_NOTE_BYTES,
+} from "./media-names.ts";
 import { parseSums, type SumLine } from "./sums.ts";
 import { volumeIndexOf, volumeName } from "./volume-layout.ts";
 
@@ -23,7 +30,7 @@ export interface Contents {
   inventoryBytes: Buffer;
   /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
   copies: string[][];
-  /** Small files that are too large for memory (bin/…) and have to be hashed by the caller. */
+  /** Small files that are too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
   large: { file: string; name: string; digest: Digest }[];
 }
 
@@ -54,7 +61,13 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
       const size = files.get(name);
       if (size === undefined) continue;
       const file = join(dir, name);
-      if (name.startsWith(`${BIN_NAME}/`)) {
+      const isBom = BOM_NAMES.includes(name);
+      if (isBom && size > MAX_BOM_BYTES) {
+        const message = `"${file}" is too large: expected at most ${MAX_BOM_BYTES} bytes, got ${size}`;
+        problems.push({ code: "ERR_SIZE_LIMIT", path: name, message });
+        continue;
+      }
+      if (isBom || name.startsWith(`${BIN_NAME}/`)) {
         large.push({ file, name, digest });
         continue;
       }

@@ -8,6 +8,10 @@ export const INVENTORY_NAME = "airferry.json";
 export const BIN_NAME = "bin";
 export const VERIFY_NAME = "VERIFY.txt";
 export const TRUSTED_ROOT_NAME = "trusted_root.json";
+/** The bill of materials, for people and as CycloneDX. */
+const BOM_PAGE_NAME = "BOM.html";
+const BOM_CYCLONEDX_NAME = "BOM.cdx.json";
+export const BOM_NAMES: readonly string[] = [BOM_PAGE_NAME, BOM_CYCLONEDX_NAME];
 
 /** Largest signed root that is read: room for 10,000 volumes. */
 export const MAX_SUMS_BYTES = 1024 * 1024;
@@ -17,6 +21,8 @@ export const MAX_SIGNATURES = 128;
 export const MAX_SIGNATURE_BYTES = 64 * 1024;
 /** Largest other small file (VERIFY.txt, trusted_root.json). */
 export const MAX_NOTE_BYTES = 1024 * 1024;
+/** Largest part of the bill of materials: it grows with the packages, and is hashed without being in memory. */
+export const MAX_BOM_BYTES = 512 * 1024 * 1024;
 
 const JUNK = new Set(
   [

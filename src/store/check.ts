@@ -79,7 +79,7 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
   return report;
 }
 
-/** Every blob of every release, once, ordered by name, which follows the disk layout. */
+/** Every blob of every release and its bill of materials, once, ordered by digest, as blobs are on the disk. */
 async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob[]> {
   const blobs = new Map<string, NeededBlob>();
   for (const stream of await store.streams()) {
@@ -93,6 +93,9 @@ async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob
       });
       if (release === undefined) continue;
       report.releases++;
+      for (const { name: path, file, digest, size } of release.bom ?? []) {
+        blobs.set(file, { file, digest, size, needed: [{ folder, entry: `${stream}/${name}: ${path}` }] });
+      }
       for (const { path, digest, size } of release.inventory.entries) {
         const blob = blobs.get(digest) ?? { file: store.blobPath(digest), digest, size, needed: [] };
         blob.needed.push({ folder, entry: `${stream}/${name}: ${path}` });

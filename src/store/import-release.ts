@@ -10,8 +10,10 @@ import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import type { Digest } from "../io/digest.ts";
 import { type Incoming, readIncomingState } from "./incoming.ts";
 import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from "./layout.ts";
+import { copyDocument } from "./release-documents.ts";
 import { type ImportRecord, readImport, readRelease } from "./release-record.ts";
 import type { Floor, Store } from "./store.ts";
 
@@ -23,6 +25,8 @@ interface ReleaseParts {
   signatures: { name: string; bytes: Buffer }[];
   /** Public keys (PEM) of the signers, by file name. */
   trust: { name: string; pem: string }[];
+  /** Files of the media to keep with the record: the bill of materials. */
+  documents: readonly { name: string; file: string; digest: Digest }[];
   record: ImportRecord;
 }
 
@@ -72,7 +76,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   const target = join(releases, name);
   try {
     await makeFolder(releases);
-    if ((await readRelease(target).catch(() => undefined)) === undefined) {
+    if (!(await isWhole(target, parts))) {
       const folder = join(incoming.dir, "release");
       await rm(folder, { recursive: true, force: true });
       await makeFolder(join(folder, SIGNATURES_NAME));
@@ -80,6 +84,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       await writeAtomic(join(folder, SUMS_NAME), parts.sums);
       await writeAtomic(join(folder, INVENTORY_NAME), parts.inventoryBytes);
       for (const it of parts.signatures) await writeAtomic(join(folder, SIGNATURES_NAME, it.name), it.bytes);
+      for (const { name, file, digest } of parts.documents) await copyDocument(file, join(folder, name), digest);
       for (const it of parts.trust) await writeAtomic(join(folder, "trust", it.name), it.pem);
       await writeAtomic(join(folder, IMPORT_FILE), `${JSON.stringify(parts.record, undefined, 2)}\n`);
       await syncPath(folder);
@@ -93,6 +98,12 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   }
   await raiseFloor(store, parts.inventory, parts.record);
   await writeAtomic(join(releases, CURRENT_FILE), `${name}\n`);
+}
+
+/** Whether the record of a release is there, with all its documents. */
+async function isWhole(folder: string, { documents }: ReleaseParts): Promise<boolean> {
+  const release = await readRelease(folder).catch(() => undefined);
+  return release !== undefined && (release.bom?.length ?? 0) >= documents.length;
 }
 
 /** Removes the record of a release: first, durably, its name. */

@@ -13,6 +13,7 @@ import { digestOf } from "../io/digest.ts";
 import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IMPORT_FILE, releaseName } from "./layout.ts";
+import { documentsIn } from "./release-documents.ts";
 import type { Release } from "./types.ts";
 
 const DAMAGED = "the store is damaged: unpack the release again into a new store";
@@ -48,7 +49,8 @@ export async function readRelease(folder: string): Promise<Release> {
   try {
     const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
     const bytes = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
-    const signed = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.digest;
+    const lines = parseSums(sums);
+    const signed = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
     const actual = digestOf(bytes);
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
     const inventory = await parseInventoryInSteps(bytes);
@@ -60,6 +62,7 @@ export async function readRelease(folder: string): Promise<Release> {
     const actualPlace = `${basename(dirname(folder))}/${basename(folder)}`;
     if (place !== actualPlace)
       throw new Error(`it is the record of another release: expected ${actualPlace}, got ${place}`);
+    const bom = await documentsIn(folder, lines);
     return {
       stream: inventory.stream,
       serial: inventory.serial,
@@ -68,6 +71,7 @@ export async function readRelease(folder: string): Promise<Release> {
       importedAt: record.importedAt,
       inventory,
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
+      ...(bom.length > 0 && { bom }),
     };
   } catch (cause) {
     if (cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND") throw cause;

@@ -5,7 +5,7 @@
  * STORE/
  *   airferry-store.json                    {"storeVersion":1}
  *   blobs/sha256/ab/<64 hex>               read-only, verified before the name exists
- *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, trust/, import.json
+ *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, BOM.*, trust/, import.json
  *   releases/<stream>/current              the serial being served; replaced by rename
  *   incoming/                              quarantine: what is being unpacked
  * ```
@@ -26,6 +26,18 @@ export interface Release {
   inventory: Inventory;
   /** By path, for lookups. */
   entries: ReadonlyMap<string, InventoryEntry>;
+  /** The bill of materials as it came; absent: the bundle had none. */
+  bom?: readonly ReleaseDocument[];
+}
+
+/** A file of a release that is no entry. */
+export interface ReleaseDocument {
+  /** `BOM.html`, `BOM.cdx.json`. */
+  name: string;
+  /** Path of its file. */
+  file: string;
+  digest: Digest;
+  size: number;
 }
 
 /** A stream whose current release is unreadable. */
