@@ -1,32 +1,17 @@
 /**
- * `airferry init`: copies a ready manifest into a folder, and fills in from flags what it leaves open. Comments stay:
- * they explain the manifest to whoever edits it next.
+ * `airferry init`: copies a ready manifest into a folder, and fills in what it leaves open from answers. A draft says
+ * what would be written; nothing is written before the user has seen it.
  */
-import { access, readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { matrixRow } from "./builder/compatibility.ts";
-import { kubeadmCommand, kubeadmImages } from "./builder/kubeadm-images.ts";
+import { access } from "node:fs/promises";
+import { isAbsolute, join, relative, resolve } from "node:path";
 import { AirferryError } from "./errors.ts";
+import { answered, type InitAnswers } from "./init/answers.ts";
 import { makeFolder, writeAtomic } from "./io/atomic.ts";
 import { closestWord } from "./io/closest-word.ts";
 import { shellWord } from "./io/shell.ts";
 import { parseManifest } from "./manifest/load.ts";
 import { readyManifests } from "./manifest/ready.ts";
-import { manifestJsonSchema } from "./manifest/schema.ts";
-
-/** Values for what a ready manifest leaves open; anything else is unchanged. */
-interface InitAnswers {
-  /** Stream name, and the name of the file. */
-  stream?: string | undefined;
-  /** Kubernetes version; the matching versions of the builder's matrix change with it. */
-  k8sVersion?: string | undefined;
-  /** URL of the ISO, or the path of a local one. */
-  iso?: string | undefined;
-  /** SHA-256 of the ISO, from the vendor's page. */
-  isoSha256?: string | undefined;
-  /** `KEY=VALUE` for builder.imageconfig: vcenter_server=vc.example.com */
-  imageconfig?: readonly string[] | undefined;
-}
+import { type Manifest, manifestJsonSchema } from "./manifest/schema.ts";
 
 interface InitOptions {
   /** Folder to write into; created if needed. */
@@ -36,6 +21,17 @@ interface InitOptions {
   answers?: InitAnswers | undefined;
   /** Replace an existing manifest. */
   force?: boolean | undefined;
+}
+
+/** A manifest that is ready to be written. */
+export interface InitDraft {
+  dir: string;
+  /** Path of the manifest. */
+  path: string;
+  text: string;
+  manifest: Manifest;
+  /** What the user should still look at. */
+  notes: string[];
 }
 
 /** What was written. */
@@ -48,143 +44,76 @@ interface InitResult {
 
 /**
  * Writes the manifest and the schema for completion in editors.
+ * @throws {AirferryError} as {@link draftManifest}
+ */
+export async function init(options: InitOptions): Promise<InitResult> {
+  return writeDraft(await draftManifest(options));
+}
+
+/**
+ * Fills in a ready manifest and validates it; writes nothing.
  * @throws {AirferryError} ERR_USAGE for an unknown name, a bad answer, or an existing manifest;
  *   ERR_MANIFEST_INVALID when an answer violates the schema
  */
-export async function init(options: InitOptions): Promise<InitResult> {
+export async function draftManifest(options: InitOptions): Promise<InitDraft> {
+  const { dir } = options;
   const name = options.for ?? "starter";
-  const answers = options.answers ?? {};
   const ready = await readyManifests();
-  let text = ready.get(name);
-  if (text === undefined) {
+  const original = ready.get(name);
+  if (original === undefined) {
     throw new AirferryError(
       "ERR_USAGE",
       `cannot create a manifest for "${name}": no such ready manifest: expected one of ${[...ready.keys()].join(", ")}`,
       {
         expected: [...ready.keys()].join(", "),
         actual: name,
-        hint: `airferry init ${shellWord(options.dir)} --for ${closestWord(name, [...ready.keys()]) ?? [...ready.keys()][0]}`,
+        hint: `airferry init ${shellWord(dir)} --for ${closestWord(name, [...ready.keys()]) ?? [...ready.keys()][0]}`,
       },
     );
   }
   const notes: string[] = [];
-  if (answers.k8sVersion !== undefined) text = withKubernetes(text, answers.k8sVersion, notes);
-  if (answers.iso !== undefined || answers.isoSha256 !== undefined) text = withIso(text, answers);
-  if (answers.stream !== undefined) text = text.replace(/^stream: .*$/m, `stream: ${answers.stream}`);
-  for (const pair of answers.imageconfig ?? []) text = withImageconfig(text, pair);
-
-  const stream = answers.stream ?? /^stream: (.*)$/m.exec(text)?.[1] ?? name;
-  const manifest = join(options.dir, `${stream}.yaml`);
-  parseManifest(text, manifest);
-  if (options.force !== true && (await exists(manifest))) {
-    throw new AirferryError("ERR_USAGE", `cannot write "${manifest}": it exists already`, {
-      path: manifest,
+  const given = options.answers ?? {};
+  const text = answered(original, { ...given, iso: given.iso && (await fromFolder(given.iso, dir)) }, notes);
+  const stream = given.stream ?? /^stream: (.*)$/m.exec(text)?.[1] ?? name;
+  const path = join(dir, `${stream}.yaml`);
+  const manifest = parseManifest(text, path);
+  if (options.force !== true && (await exists(path))) {
+    throw new AirferryError("ERR_USAGE", `cannot write "${path}": it exists already`, {
+      path,
       hint: "give another --stream or folder, or replace it with --force",
     });
   }
-  await makeFolder(options.dir);
-  const schema = join(options.dir, "manifest.schema.json");
+  for (const local of localPaths(manifest)) {
+    if (!(await exists(resolve(dir, local)))) notes.push(`put ${local} next to ${path}`);
+  }
+  return { dir, path, text, manifest, notes };
+}
+
+/** Writes a draft, and the schema that editors complete it with. */
+export async function writeDraft({ dir, path, text, notes }: InitDraft): Promise<InitResult> {
+  await makeFolder(dir);
+  const schema = join(dir, "manifest.schema.json");
   await writeAtomic(schema, `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`);
-  await writeAtomic(manifest, text);
-  const local = [...text.matchAll(/^ +(?:- )?(?:path|archive): (.+)$/gm)].flatMap(([, it]) => it?.trim() ?? []);
-  const there = new Set(await readdir(options.dir));
-  for (const path of local) if (!there.has(path.replace(/^\.\//, ""))) notes.push(`put ${path} next to ${manifest}`);
-  return { manifest, files: [manifest, schema], notes };
+  await writeAtomic(path, text);
+  return { manifest: path, files: [path, schema], notes };
 }
 
-/** Replaces the Kubernetes version everywhere, and the matching versions of the builder's matrix. */
-function withKubernetes(text: string, answer: string, notes: string[]): string {
-  const version = answer.replace(/^v/, "");
-  if (!/^\d+\.\d+\.\d+$/.test(version)) {
-    throw new AirferryError("ERR_USAGE", `cannot use Kubernetes version "${answer}"`, {
-      expected: "like 1.30.4",
-      actual: answer,
-    });
-  }
-  const old = /(?:k8s_version: |kubernetes_semver: v)(\S+)/.exec(text)?.[1];
-  if (old === undefined) {
-    throw new AirferryError("ERR_USAGE", "cannot set a Kubernetes version: this ready manifest has none", {
-      hint: "use --for rocky-9-capi, or omit --k8s-version",
-    });
-  }
-  if (old === version) return text;
-  const flavor = /^ +flavor: (.+)$/m.exec(text)?.[1] === "image-builder" ? "image-builder" : "spectro-capi";
-  const before = matrixRow(flavor, old);
-  const after = matrixRow(flavor, version);
-  const minor = (it: string) => `v${it.split(".").slice(0, 2).join(".")}`;
-  let changed = text.replaceAll(`:/${minor(old)}/`, `:/${minor(version)}/`).replaceAll(old, version);
-  if (after === undefined)
-    notes.push(`Kubernetes ${version} is not in the builder's matrix: check cni, containerd and crictl`);
-  else if (before !== undefined) {
-    for (const [part, pattern] of [
-      ["containerd", /(containerd(?:-cni)?[-/]v?|download\/v|tags\/v)OLD(?=[-/])/g],
-      ["crictl", /(crictl-v|cri-tools\/releases\/download\/v)OLD(?=[-/])/g],
-      ["cni", /(cni-plugins-linux-amd64-v|plugins\/releases\/download\/v|cni\/v)OLD(?=[./])/g],
-    ] as const) {
-      if (before[part] === after[part]) continue;
-      const source = pattern.source.replace("OLD", before[part].replaceAll(".", "\\."));
-      changed = changed.replace(new RegExp(source, "g"), `$1${after[part]}`);
-    }
-  }
-  return withKubeadmImages(changed, version, notes);
+/**
+ * The path of a local file as the manifest in `dir` needs it. People type it as seen from where they are; when nothing
+ * is there, it stays as typed and is meant to be put beside the manifest.
+ */
+async function fromFolder(typed: string, dir: string): Promise<string> {
+  if (/^https?:\/\//.test(typed) || isAbsolute(typed)) return typed;
+  if ((await exists(resolve(dir, typed))) || !(await exists(resolve(typed)))) return typed;
+  return relative(resolve(dir), resolve(typed));
 }
 
-/** Adds the images that kubeadm of this version pulls besides the control plane. */
-function withKubeadmImages(text: string, version: string, notes: string[]): string {
-  if (!/registry\.k8s\.io\/kube-apiserver:/.test(text)) return text;
-  const list = kubeadmImages(version);
-  if (list === undefined || list.guessed) {
-    notes.push(`compare coredns, etcd and pause with: ${kubeadmCommand(version)}`);
-  }
-  return (list?.images ?? []).reduce(
-    (changed, { repository, tag }) =>
-      changed.replaceAll(new RegExp(`(registry\\.k8s\\.io/${repository}):[A-Za-z0-9._-]+`, "g"), `$1:${tag}`),
-    text,
-  );
-}
-
-/** Sets the location and digest of the first entry of `isos:`. */
-function withIso(text: string, answers: InitAnswers): string {
-  const [entry, head, lines] = /(^ {2}- name: .*\n)((?: {4}.*\n)+)/m.exec(text) ?? [];
-  if (entry === undefined || lines === undefined || !/^isos:$/m.test(text)) {
-    throw new AirferryError("ERR_USAGE", "cannot set an ISO: this ready manifest has none", {
-      hint: "omit --iso",
-    });
-  }
-  const { iso, isoSha256 } = answers;
-  let body = lines;
-  if (iso !== undefined) {
-    const line = /^https?:\/\//.test(iso) ? `    url: ${iso}\n` : `    path: ${JSON.stringify(iso)}\n`;
-    body = body.replace(/^ {4}(?:url|path): .*\n/m, line).replace(/^ {4}checksums: .*\n/m, "");
-  }
-  if (isoSha256 !== undefined) {
-    body = `${body.replace(/^ {4}(?:checksums|sha256): .*\n/m, "")}    sha256: ${isoSha256}\n`;
-  }
-  return text.replace(entry, head + body);
-}
-
-function withImageconfig(text: string, pair: string): string {
-  const at = pair.indexOf("=");
-  const key = pair.slice(0, at);
-  if (at < 1 || !/^[a-z0-9_]+$/.test(key)) {
-    throw new AirferryError("ERR_USAGE", `cannot use "${pair}" for imageconfig`, {
-      expected: "KEY=VALUE",
-      actual: pair,
-    });
-  }
-  const line = `    ${key}: ${JSON.stringify(pair.slice(at + 1))}`;
-  const old = new RegExp(`^ {4}${key}: .*$`, "m");
-  if (old.test(text)) return text.replace(old, line);
-  if (!/^ {2}imageconfig:$/m.test(text)) {
-    throw new AirferryError(
-      "ERR_USAGE",
-      `cannot set imageconfig ${key}: this ready manifest has no builder.imageconfig`,
-      {
-        hint: "use --for rocky-9-capi",
-      },
-    );
-  }
-  return text.replace(/^ {2}imageconfig:\n/m, (it) => `${it}${line}\n`);
+/** Files that the manifest takes from disk. */
+function localPaths({ isos = [], rpms = [], files = [], images = [] }: Manifest): string[] {
+  return [...isos, ...rpms, ...files, ...images].flatMap((it) => [
+    ...("path" in it && typeof it.path === "string" ? [it.path] : []),
+    ...("archive" in it && typeof it.archive === "string" ? [it.archive] : []),
+  ]);
 }
 
 async function exists(path: string): Promise<boolean> {

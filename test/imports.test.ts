@@ -41,6 +41,7 @@ const ROOMS: Record<string, readonly string[]> = {
   rpm: ["io", "sign"],
   builder: ["io"],
   manifest: ["io", "oci", "builder"],
+  init: ["iso", "builder"],
   http: ["io", "oci"],
   fetch: ["io", "http"],
   bundle: ["io", "sign", "oci", "builder"],
@@ -58,12 +59,12 @@ const ROOMS: Record<string, readonly string[]> = {
   "server/registry": ["io", "oci", "server/http"],
   "server/pages": ["io", "html", "iso", "oci", "render", "server/http"],
   "server/process": ["io", "server/http", "server/registry", "server/pages"],
-  cli: ["io", "sign", "manifest", "bundle", "pack", "compare"],
+  cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare"],
 };
 
 /** The verbs, a file for each command, in the order of a journey, and the rooms that each is made from. */
 const VERBS: Record<string, readonly string[]> = {
-  init: ["io", "builder", "manifest"],
+  init: ["io", "manifest", "init"],
   schema: ["manifest"],
   keygen: ["io", "sign"],
   lock: ["io", "manifest", "pack"],

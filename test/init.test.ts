@@ -62,6 +62,28 @@ t.test("takes a local ISO and its digest", async (t) => {
   t.match(rhel.notes.join(), /put rhel-9\.6-x86_64-dvd\.iso next to/);
 });
 
+t.test("finds a local ISO from where the user is, and writes its path as the manifest needs it", async (t) => {
+  const dir = t.testdir({ "dvd.iso": "x", site: { "near.iso": "x" } });
+  const back = process.cwd();
+  t.teardown(() => process.chdir(back));
+  process.chdir(dir);
+  const pathOf = async (iso: string) => {
+    const { manifest, notes } = await init({ dir: "site", for: "rhel-9-capi", force: true, answers: { iso } });
+    return { path: (await readManifest(manifest)).isos![0]!.path, notes: notes.join() };
+  };
+  t.match(await pathOf("./dvd.iso"), { path: "../dvd.iso", notes: /^(?!.*dvd)/ });
+  t.match(await pathOf("near.iso"), { path: "near.iso", notes: /^(?!.*near)/ });
+  t.match(await pathOf("later.iso"), { path: "later.iso", notes: /put later\.iso next to site\/rhel-9-capi\.yaml/ });
+  t.match(await pathOf(join(dir, "dvd.iso")), { path: join(dir, "dvd.iso") });
+});
+
+t.test("keeps a stream's name a name, whatever YAML would take it for", async (t) => {
+  for (const stream of ["2026", "true", "1.5", "null"]) {
+    const { manifest } = await init({ dir: t.testdir(), answers: { stream } });
+    t.equal((await readManifest(manifest)).stream, stream);
+  }
+});
+
 t.test("refuses what does not fit, and never replaces a manifest unasked", async (t) => {
   const dir = t.testdir();
   await init({ dir });

@@ -2,6 +2,7 @@
 import { Writable } from "node:stream";
 import { AirferryError } from "../errors.ts";
 import { type Passphrase, passphraseFrom, passphraseIn } from "../sign/private-key.ts";
+import { hasTerminal } from "./ask.ts";
 
 export function passphrase(): Passphrase {
   return passphraseFrom(process.env, hasTerminal() ? (file) => prompt(`passphrase for ${file}`) : undefined);
@@ -27,10 +28,6 @@ export async function newPassphrase(file: string): Promise<string> {
   throw new AirferryError("ERR_PASSWORD", `cannot create "${file}": the passphrases differ`, {
     hint: "run the command again",
   });
-}
-
-function hasTerminal(): boolean {
-  return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
 /** Asks on the terminal without echo. */
