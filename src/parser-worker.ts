@@ -2,7 +2,9 @@
  * The code of a parser thread (src/io/parser-thread.ts): one parser of this list. Each is loaded on demand, so that a
  * thread starts quickly.
  */
+import type { Digest } from "./io/digest.ts";
 import { answerInThread } from "./io/parser-thread.ts";
+import type { MetadataPlace } from "./packages/types.ts";
 
 // seek-bzip creates its buffers with the deprecated constructor, which users of airferry cannot change.
 process.noDeprecation = true;
@@ -21,5 +23,7 @@ void answerInThread({
     ),
   manifest: async (bytes, args) =>
     (await import("./manifest/load.ts")).parseManifest(text(bytes), ...(args as [string])),
+  packages: async (_, args) =>
+    (await import("./packages/build-index.ts")).buildIndex(...(args as [Digest, MetadataPlace[]])),
   modules: async (bytes, args) => (await import("./rpm/modulemd.ts")).parseModules(bytes, ...(args as [string])),
 });

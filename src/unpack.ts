@@ -211,9 +211,11 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
+  const packages = report.already ? undefined : await packageIndex(work, report.digest);
   // From here to the end it takes only a moment.
   throwIfAborted();
   await importRelease(store, incoming, {
+    packages,
     inventory,
     inventoryBytes: contents.inventoryBytes,
     sums: media.sums,
@@ -224,6 +226,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
       digest: report.digest,
       importedAt: `${(options.now ?? new Date()).toISOString().slice(0, 19)}Z`,
       signers: report.signers,
+      names: Object.fromEntries(trusted.map((it) => [it.keyid, printableName(basename(it.file), 100)])),
       threshold: work.threshold,
       media: work.folders.map((it) => resolve(it)),
       host: hostname(),
@@ -335,6 +338,18 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
       hint: "carry a full bundle in, or a delta against a release that this store has",
     },
   );
+}
+
+/** What people look packages up in, where the release has repositories. Whoever serves it can make it as well. */
+async function packageIndex({ store, contents }: Work, digest: Digest): Promise<Buffer | undefined> {
+  const { inventory } = contents;
+  if (inventory.catalog.rpms.length + inventory.catalog.isos.length === 0) return undefined;
+  const [{ buildIndex }, { metadataPlaces }] = await Promise.all([
+    import("./packages/build-index.ts"),
+    import("./packages/metadata-places.ts"),
+  ]);
+  const places = metadataPlaces({ inventory }, (it) => store.blobPath(it));
+  return buildIndex(digest, places);
 }
 
 /** One entry for every digest, the first in stream order. */

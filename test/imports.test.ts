@@ -39,6 +39,7 @@ const ROOMS: Record<string, readonly string[]> = {
   oci: ["io", "sign"],
   iso: ["io"],
   rpm: ["io", "sign"],
+  packages: ["io", "iso", "rpm"],
   builder: ["io"],
   manifest: ["io", "oci", "builder"],
   init: ["iso", "builder"],
@@ -57,7 +58,7 @@ const ROOMS: Record<string, readonly string[]> = {
   compare: ["io", "oci", "html", "rpm", "sources"],
   "server/http": ["io"],
   "server/registry": ["io", "oci", "server/http"],
-  "server/pages": ["io", "html", "iso", "oci", "render", "server/http"],
+  "server/pages": ["io", "html", "iso", "oci", "packages", "render", "server/http"],
   "server/process": ["io", "server/http", "server/registry", "server/pages"],
   cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare"],
 };
@@ -74,7 +75,7 @@ const VERBS: Record<string, readonly string[]> = {
   inspect: ["io", "iso", "bundle"],
   diff: ["io", "bundle", "compare", "sources", "store"],
   verify: ["io", "sign", "bundle"],
-  unpack: ["io", "sign", "bundle", "store"],
+  unpack: ["io", "sign", "bundle", "store", "packages"],
   status: ["io", "store"],
   prune: ["io", "store"],
   serve: ["io", "store", "server/http", "server/process"],
@@ -88,7 +89,7 @@ const VERBS: Record<string, readonly string[]> = {
 /** What else lies directly in src/: where the program and a thread of it begin, and what all rooms share. */
 const ENTRIES: Record<string, readonly string[]> = {
   bin: ["cli"],
-  "parser-worker": ["io", "manifest", "rpm", "sources"],
+  "parser-worker": ["io", "compare", "manifest", "packages", "rpm", "sources"],
 };
 const SHARED = ["errors", "version"];
 

@@ -147,18 +147,65 @@ class PackageReader {
   readonly onBlock = (block: Buffer, start: number, frame: XmlFrame): void => {
     const number = this.packages.length + 1;
     if (number > MAX_PACKAGES) throw invalidXml(this.#name, `more than ${MAX_PACKAGES} packages`);
-    let text = block.toString("latin1", 0, Math.min(block.length, HEAD_BYTES));
-    let entry = isCanonical(frame) ? readEntry(text) : undefined;
+    const head = block.toString("latin1", 0, Math.min(block.length, HEAD_BYTES));
+    let entry = isCanonical(frame) ? readEntry(head) : undefined;
     if (!entry) {
-      text = canonicalBlock(parseXml(block, `${this.#name}: package ${number}`));
-      this.#canonicalChars += text.length;
+      const unusual = readUnusual(block, this.#name, number);
+      this.#canonicalChars += unusual.text.length;
       if (this.#canonicalChars > MAX_CANONICAL_CHARS) throw invalidXml(this.#name, "too much in an unusual dialect");
-      this.canonical.set(start, text);
-      entry = readEntry(text);
-      if (!entry) throw invalidXml(this.#name, `package ${number} has no usable name, arch or version`);
+      this.canonical.set(start, unusual.text);
+      entry = unusual.entry;
     }
     this.packages.push({ ...entry, start, end: start + block.length });
   };
+}
+
+/** A block in another dialect. @throws {AirferryError} ERR_UPSTREAM_INVALID */
+function readUnusual(block: Buffer, name: string, number: number) {
+  const text = canonicalBlock(parseXml(block, `${name}: package ${number}`));
+  const entry = readEntry(text);
+  if (!entry) throw invalidXml(name, `package ${number} has no usable name, arch or version`);
+  return { text, entry };
+}
+
+/** What people look for in a package. */
+interface PackageDescription extends Evr {
+  name: string;
+  arch: string;
+  summary: string;
+  /** As upstream wrote it; undefined where it is below another address. */
+  href: string | undefined;
+  /** Bytes of the RPM; 0 if unknown. */
+  size: number;
+  /** Names of what it provides, in upstream's order, each once. */
+  provides: string[];
+}
+
+/**
+ * Describes one package out of its block alone, for readers that stream ({@link sliceBlocks}) and keep nothing.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID
+ */
+export function describePackage(block: Buffer, frame: XmlFrame, name: string, number: number): PackageDescription {
+  const plain = isCanonical(frame) ? latin1(block, 0, block.length) : "";
+  const { text, entry } = withEntry(plain) ?? readUnusual(block, name, number);
+  const tag = (element: string) => new RegExp(`<${element}\\s([^>]*?)/?>`).exec(text)?.[1] ?? "";
+  const location = tag("location");
+  const href = attribute(location, "xml:base") === undefined ? attribute(location, "href") : undefined;
+  const size = attribute(tag("size"), "package") ?? "";
+  const provides = new Set<string>();
+  forEachRelation(text, "provides", (it) => provides.add(it));
+  return {
+    ...entry,
+    summary: fromLatin1(unescapeXml(between(text, "<summary>", "</summary>") ?? "")),
+    href: href === undefined ? undefined : fromLatin1(href),
+    size: /^\d{1,15}$/.test(size) ? Number(size) : 0,
+    provides: Array.from(provides, (it) => fromLatin1(unescapeXml(it))),
+  };
+}
+
+function withEntry(text: string) {
+  const entry = readEntry(text);
+  return entry && { text, entry };
 }
 
 /**
@@ -295,7 +342,7 @@ function canonicalBlock(element: XmlElement): string {
   const format = one("format");
   const parts = [
     `<package><name>${text("name")}</name><arch>${text("arch")}</arch><version${attrs(one("version"))}/>`,
-    `<checksum${attrs(one("checksum"))}>${text("checksum")}</checksum>`,
+    `<checksum${attrs(one("checksum"))}>${text("checksum")}</checksum><summary>${text("summary")}</summary>`,
     `<time${attrs(one("time"))}/><size${attrs(one("size"))}/><location${attrs(one("location"))}/><format>`,
   ];
   for (const section of format?.children ?? []) {

@@ -12,7 +12,7 @@ import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { type Incoming, readIncomingState } from "./incoming.ts";
-import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, releaseName, streamFolder } from "./layout.ts";
+import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, PACKAGES_FILE, releaseName, streamFolder } from "./layout.ts";
 import { copyDocument } from "./release-documents.ts";
 import { type ImportRecord, readImport, readRelease } from "./release-record.ts";
 import type { Floor, Store } from "./store.ts";
@@ -28,6 +28,8 @@ interface ReleaseParts {
   /** Files of the media to keep with the record: the bill of materials. */
   documents: readonly { name: string; file: string; digest: Digest }[];
   record: ImportRecord;
+  /** Index of its packages; undefined without any. */
+  packages: Buffer | undefined;
 }
 
 /** A bundle's position in the order of releases. */
@@ -87,6 +89,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       for (const { name, file, digest } of parts.documents) await copyDocument(file, join(folder, name), digest);
       for (const it of parts.trust) await writeAtomic(join(folder, "trust", it.name), it.pem);
       await writeAtomic(join(folder, IMPORT_FILE), `${JSON.stringify(parts.record, undefined, 2)}\n`);
+      if (parts.packages) await writeAtomic(join(folder, PACKAGES_FILE), parts.packages);
       await syncPath(folder);
       // A damaged record is replaced by the good one.
       if (existsSync(target)) await dropRecord(target);

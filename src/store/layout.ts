@@ -11,6 +11,8 @@ export const LOCK_FILE = "lock";
 export const CURRENT_FILE = "current";
 export const FLOOR_FILE = "floor.json";
 export const IMPORT_FILE = "import.json";
+/** Index of the release's packages, made from the verified metadata (src/packages); may be missing. */
+export const PACKAGES_FILE = "packages.idx";
 
 /** Path of a blob. */
 export function blobPathIn(dir: string, digest: Digest): string {

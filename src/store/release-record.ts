@@ -27,6 +27,8 @@ const importSchema = z.object({
   importedAt: z.iso.datetime(),
   /** keyids of the distinct trusted keys that signed. */
   signers: z.array(z.string().regex(KEYID)),
+  /** Names of their files, by which the operator knows them, by keyid. */
+  names: z.record(z.string().regex(KEYID), z.string()).exactOptional(),
   threshold: z.int(),
   /** Folders that the media were read from. */
   media: z.array(z.string()),

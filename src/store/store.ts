@@ -13,10 +13,19 @@ import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { shellWord } from "../io/shell.ts";
-import { blobPathIn, CURRENT_FILE, FLOOR_FILE, LOCK_FILE, STORE_FILE, STORE_VERSION, streamFolder } from "./layout.ts";
+import {
+  blobPathIn,
+  CURRENT_FILE,
+  FLOOR_FILE,
+  LOCK_FILE,
+  releaseName,
+  STORE_FILE,
+  STORE_VERSION,
+  streamFolder,
+} from "./layout.ts";
 import { verifyOwn } from "./ownership.ts";
 import { readRelease } from "./release-record.ts";
-import type { Release, ReleaseFault, StoreReader } from "./types.ts";
+import type { Release, ReleaseFault, StoreReader, StoreRecords } from "./types.ts";
 
 const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
 
@@ -166,6 +175,25 @@ export class Store implements StoreReader {
       });
     }
     return parseOwn(floorSchema, text, { file, what: "floor", code: "ERR_STORE_INVALID", hint });
+  }
+
+  get records(): StoreRecords {
+    const nameOf = ({ inventory }: Release) => releaseName(inventory.epoch, inventory.serial);
+    const recordPath = (stream: string, name: string) => join(streamFolder(this.dir, stream), name);
+    return {
+      history: async (stream, limit) => {
+        const newest = (await this.releaseNames(stream)).reverse().slice(0, limit);
+        const current = await this.currentName(stream);
+        const { readHistory } = await import("./history.ts");
+        return readHistory(streamFolder(this.dir, stream), newest, current);
+      },
+      recordPath,
+      recordName: nameOf,
+      signerNames: async (it) => {
+        const { readSignerNames } = await import("./history.ts");
+        return readSignerNames(recordPath(it.stream, nameOf(it)));
+      },
+    };
   }
 
   /**

@@ -5,7 +5,8 @@
  * STORE/
  *   airferry-store.json                    {"storeVersion":1}
  *   blobs/sha256/ab/<64 hex>               read-only, verified before the name exists
- *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, BOM.*, trust/, import.json
+ *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, BOM.*, trust/, import.json,
+ *                                          packages.idx
  *   releases/<stream>/current              the serial being served; replaced by rename
  *   incoming/                              quarantine: what is being unpacked
  * ```
@@ -40,6 +41,35 @@ export interface ReleaseDocument {
   size: number;
 }
 
+/** One release in the history of a stream. */
+export interface PastRelease {
+  /** Its folder's: the serial in six digits, after the epoch once that was raised. */
+  name: string;
+  serial: number;
+  digest: Digest;
+  /** RFC 3339. */
+  created: string;
+  notAfter?: string;
+  importedAt: string;
+  signers: readonly string[];
+  /** An operator allowed a rollback to it. */
+  rolledBack: boolean;
+  /** It is the one that is served. */
+  current: boolean;
+}
+
+/** What a store remembers of releases besides their content; not every reader has it. */
+export interface StoreRecords {
+  /** The releases of a stream, newest first, at most `limit`. */
+  history(stream: string, limit: number): Promise<PastRelease[]>;
+  /** Folder of a release's record, by its stream and name. */
+  recordPath(stream: string, name: string): string;
+  /** Folder name of a current release. */
+  recordName(release: Release): string;
+  /** Names that the operator gave to the files of a current release's trusted keys, by keyid. */
+  signerNames(release: Release): Promise<Record<string, string>>;
+}
+
 /** A stream whose current release is unreadable. */
 export interface ReleaseFault {
   stream: string;
@@ -58,4 +88,6 @@ export interface StoreReader {
   releases(): Promise<readonly Release[]>;
   /** Path of a blob's file; does not check that it exists. */
   blobPath(digest: Digest): string;
+  /** Absent for readers that have releases only. */
+  readonly records?: StoreRecords;
 }

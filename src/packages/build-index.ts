@@ -1,0 +1,87 @@
+/**
+ * Makes the index of a release's packages from the metadata in the store: of packed repositories, and of those inside
+ * ISOs. Streams the metadata. What cannot be read is left out: clients find out by themselves.
+ */
+import { readFile } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import { openBytes } from "../io/open-bytes.ts";
+import { readInstallTree } from "../iso/install-tree.ts";
+import { IsoImage } from "../iso/iso-image.ts";
+import { decompressChunks } from "../rpm/codecs.ts";
+import { describePackage } from "../rpm/primary.ts";
+import { MAX_METADATA_BYTES, MAX_REPOMD_BYTES, maxOpenBytes, parseRepomd } from "../rpm/repomd.ts";
+import { sliceBlocks } from "../rpm/xml-blocks.ts";
+import { IndexWriter } from "./index-file.ts";
+import type { MetadataPlace } from "./types.ts";
+
+/** Three times what the largest distribution has; a search would take too long over more. */
+const MAX_INDEXED_PACKAGES = 200_000;
+
+const REPOMD = "repodata/repomd.xml";
+
+/** Reads a file of a repository; undefined when there is none, or it is larger. */
+type ReadFile = (path: string, maxBytes: number) => Promise<Uint8Array | undefined>;
+
+/**
+ * Builds the index. Undefined when no package was found, or more than 200,000.
+ * @param release digest of its SHA256SUMS
+ */
+export async function buildIndex(release: Digest, places: readonly MetadataPlace[]): Promise<Buffer | undefined> {
+  const writer = new IndexWriter(release);
+  for (const place of places) {
+    if (place.kind === "files") await addRepository(writer, place.path, readerOf(place.files));
+    else await addIso(writer, place).catch(passUnreadable);
+    if (writer.packages > MAX_INDEXED_PACKAGES) return undefined;
+  }
+  return writer.packages === 0 ? undefined : writer.finish();
+}
+
+function readerOf(files: Readonly<Record<string, string>>): ReadFile {
+  return async (path) => {
+    const file = Object.hasOwn(files, path) ? files[path] : undefined;
+    return file === undefined ? undefined : readFile(file);
+  };
+}
+
+async function addIso(writer: IndexWriter, { path, file }: MetadataPlace & { kind: "iso" }): Promise<void> {
+  const { bytes, close } = await openBytes(file);
+  try {
+    const image = await IsoImage.open(bytes, path);
+    for (const repository of (await readInstallTree(image)).repositories) {
+      const folder = repository.path === "" ? "" : `${repository.path}/`;
+      await addRepository(writer, `${path}${folder}`, async (name, maxBytes) => {
+        const found = await image.find(`${folder}${name}`);
+        if (found?.entry.kind !== "file" || found.entry.size > maxBytes) return undefined;
+        return image.member(found.entry).read(0, found.entry.size);
+      });
+    }
+  } finally {
+    await close();
+  }
+}
+
+async function addRepository(writer: IndexWriter, path: string, read: ReadFile): Promise<void> {
+  const packages: Parameters<IndexWriter["add"]>[1][number][] = [];
+  try {
+    const repomd = await read(REPOMD, MAX_REPOMD_BYTES);
+    const record = repomd && parseRepomd(repomd, `${path}${REPOMD}`).records.find((it) => it.type === "primary");
+    const primary = record && (await read(record.href, MAX_METADATA_BYTES));
+    if (!primary) return;
+    const name = `${path}${record.href}`;
+    const chunks = decompressChunks(primary, { name, maxBytes: maxOpenBytes("primary") });
+    await sliceBlocks(chunks, "package", name, (block, _, frame) => {
+      const { epoch, version, release, href = "", ...it } = describePackage(block, frame, name, packages.length + 1);
+      packages.push({ ...it, href, evr: `${epoch > 0 ? `${epoch}:` : ""}${version}-${release}` });
+      if (packages.length > MAX_INDEXED_PACKAGES) throw new AirferryError("ERR_SIZE_LIMIT", "too many packages");
+    });
+    writer.add(path, packages);
+  } catch (error) {
+    passUnreadable(error);
+  }
+}
+
+/** Malformed metadata and images concern only themselves. */
+function passUnreadable(error: unknown): void {
+  if (!(error instanceof AirferryError)) throw error;
+}
