@@ -6,12 +6,13 @@ import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
-import { buildExecutable, CHECKOUT, type Ran, scratch, start, writeManifest } from "./fixtures/program.ts";
+import { builtFolder, programIn } from "./fixtures/executable.ts";
+import { CHECKOUT, type Ran, scratch, start, writeManifest } from "./fixtures/program.ts";
 import { startUpstream } from "./fixtures/upstream.ts";
 
 const PROGRAMS = new Map<string, readonly [string, ...string[]]>([
   ["checkout", CHECKOUT],
-  ["executable", buildExecutable()],
+  ["executable", [programIn(await builtFolder())]],
 ]);
 
 for (const [name, program] of PROGRAMS) {

@@ -21,7 +21,8 @@ interface Locked {
   peer?: boolean;
 }
 
-interface Package {
+/** A package in the program. */
+export interface Package {
   name: string;
   version: string;
   license: string;
@@ -29,7 +30,7 @@ interface Package {
 }
 
 /** Packages that the program needs when it runs, each version once, by name. */
-function packages(): Package[] {
+export function packages(): Package[] {
   const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
     packages: Record<string, Locked>;
   };

@@ -3,14 +3,11 @@
  * sums, the tag, and the commit that begins the next version. Only then this branch and the tag move; stopped before, nothing has changed.
  */
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import {
-  chmodSync,
-  copyFileSync,
   cpSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -20,9 +17,8 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { passphraseFrom } from "../../src/sign/private-key.ts";
-import { openSigner } from "../../src/sign/signer.ts";
 import { VERSION } from "../../src/version.ts";
+import { writeSums } from "../build-binary-parts/sums.ts";
 import {
   datedChangelog,
   followingVersion,
@@ -53,34 +49,14 @@ function setVersion(folder: string, version: string): void {
   rewrite(folder, "package-lock.json", (text) => lockWithVersion(text, version));
 }
 
-/** Builds dist/ of the clone and returns the names of what a release has, in the order of SHA256SUMS. */
-function buildFiles(clone: string, version: string): string[] {
+/** Builds dist/VERSION/ of the clone, with signed sums. */
+async function buildFiles(clone: string, version: string, key: string): Promise<void> {
   const out = join(clone, "dist", version);
-  mkdirSync(out, { recursive: true });
-  execFileSync(join(clone, "scripts", "build-binary"), { stdio: ["ignore", "ignore", "inherit"] });
-  const program = `airferry-${version}-${process.platform}-${process.arch}`;
-  copyFileSync(join(clone, "dist", "airferry"), join(out, program));
-  chmodSync(join(out, program), 0o755);
-  for (const name of ["LICENSE", "NOTICE", "THIRD-PARTY.txt"]) {
-    copyFileSync(join(clone, "dist", name), join(out, name));
-  }
+  execFileSync(join(clone, "scripts", "build-binary"), ["--out", out], { stdio: ["ignore", "ignore", "inherit"] });
   const source = `airferry-${version}.tar.gz`;
   git(clone, "archive", "--format=tar.gz", `--prefix=airferry-${version}/`, "-o", join(out, source), "HEAD");
-  return ["LICENSE", "NOTICE", "THIRD-PARTY.txt", program, source];
-}
-
-async function signSums(out: string, names: readonly string[], key: string): Promise<void> {
-  const sums = names
-    .map(
-      (name) =>
-        `${createHash("sha256")
-          .update(readFileSync(join(out, name)))
-          .digest("hex")}  ${name}\n`,
-    )
-    .join("");
-  writeFileSync(join(out, "SHA256SUMS"), sums);
-  const signer = await openSigner({ key, passphrase: passphraseFrom(process.env) });
-  writeFileSync(join(out, "SHA256SUMS.sig"), await signer.sign(Buffer.from(sums)));
+  const names = readdirSync(out).filter((it) => !it.startsWith("SHA256SUMS"));
+  await writeSums(out, names, key);
 }
 
 async function main(): Promise<void> {
@@ -122,8 +98,7 @@ async function main(): Promise<void> {
     git(clone, "tag", "-a", `v${version}`, "-m", `airferry ${version}`, "-m", notes);
     if (key !== undefined && !dryRun) {
       execFileSync(join(clone, ".ci", "run"), { stdio: ["ignore", "inherit", "inherit"] });
-      const names = buildFiles(clone, version);
-      await signSums(join(clone, "dist", version), names, resolve(key));
+      await buildFiles(clone, version, resolve(key));
       git(clone, "diff", "--quiet", "HEAD");
     }
     setVersion(clone, `${next}-dev`);

@@ -1,6 +1,7 @@
 # Sourced by every script: puts a Node new enough on PATH and installs the dependencies, once, quietly, on stderr. Afterwards
 # it writes nothing and needs no network, so that one user can set a checkout up and another can run it.
-# SETUP_DEV=1: with what tests, benchmark and build need. Needs npm only while something is missing.
+# SETUP_DEV=1: with what tests, benchmark and build need. SETUP_PINNED_NODE=1: with the pinned Node and no other.
+# Needs npm only while something is missing.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # --help of a script is the comment that it begins with; the program has a help of its own. Nothing is installed for it.
@@ -23,6 +24,7 @@ airferry_use_node() {
     export PATH=$home/bin:$PATH
     return 0
   fi
+  [ "${SETUP_PINNED_NODE:-}" = "" ] || return 1
   major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
   [ "$major" -ge 24 ] 2>/dev/null
 }
