@@ -9,8 +9,22 @@ import { createSecureContext, getCACertificates, type SecureContext } from "node
 import { AirferryError } from "../errors.ts";
 import { systemFault } from "../io/atomic.ts";
 import type { TlsIdentity } from "./credentials.ts";
+import { DirectReader } from "./direct-read.ts";
 
 const KEEP_ALIVE: AgentOptions = { keepAlive: true, maxFreeSockets: 64, scheduling: "lifo", timeout: 0 };
+
+/** Its connections read large bodies directly; through a proxy they are Node's own (`proxyEnv`). */
+class DirectHttpAgent extends HttpAgent {
+  override createConnection(...[options, callback]: Parameters<HttpAgent["createConnection"]>) {
+    return DirectReader.connect((onread) => super.createConnection({ ...options, onread } as typeof options, callback));
+  }
+}
+
+class DirectHttpsAgent extends HttpsAgent {
+  override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
+    return DirectReader.connect((onread) => super.createConnection({ ...options, onread } as typeof options, callback));
+  }
+}
 
 export interface AgentPair {
   http: HttpAgent;
@@ -41,9 +55,9 @@ export class Agents {
     const key = `${proxy ?? ""} ${identity?.name ?? ""}`;
     let pair = this.#pairs.get(key);
     if (pair === undefined) {
-      const proxyEnv = proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
+      const proxied = proxy && { ...KEEP_ALIVE, proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
       let context: SecureContext | undefined;
-      const https = new HttpsAgent({ ...KEEP_ALIVE, ...proxyEnv });
+      const https = proxied ? new HttpsAgent(proxied) : new DirectHttpsAgent(KEEP_ALIVE);
       // Hundreds of CA certificates take tens of milliseconds to load: once, and only when TLS is spoken.
       Object.defineProperty(https.options, "secureContext", {
         enumerable: true,
@@ -52,7 +66,7 @@ export class Agents {
           return context;
         },
       });
-      pair = { http: new HttpAgent({ ...KEEP_ALIVE, ...proxyEnv }), https };
+      pair = { http: proxied ? new HttpAgent(proxied) : new DirectHttpAgent(KEEP_ALIVE), https };
       this.#pairs.set(key, pair);
     }
     return pair;

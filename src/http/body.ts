@@ -3,6 +3,7 @@
  * back-pressure, and never a byte beyond the limit.
  */
 import { buffersUsed } from "../io/flat-memory.ts";
+import { DirectReader } from "./direct-read.ts";
 import type { Exchange } from "./transport.ts";
 
 /**
@@ -44,6 +45,8 @@ interface BodyEnd {
 export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?: AbortSignal): Promise<BodyEnd> {
   const { response, watch } = exchange;
   const lends = sink.lend !== undefined;
+  const direct = exchange.method === "HEAD" ? undefined : DirectReader.of(response, limit);
+  const source = direct ?? response;
   return new Promise((resolve, reject) => {
     const size = pieceSize(exchange, limit);
     /**
@@ -54,7 +57,10 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
     let spare: Uint8Array | undefined;
     let filled = 0;
     /** Received bytes that do not fit; the socket is paused while there are any. */
-    let waiting: Buffer[] = [];
+    let waiting: Uint8Array[] = [];
+    let isPaused = false;
+    /** The next bytes are read into the piece being filled, which the sink must not get before. */
+    let isAimed = false;
     let handedOn = Date.now();
     let received = 0;
     let taken = 0;
@@ -80,8 +86,9 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
     const finish = (how: BodyEnd["how"], cause?: Error) => {
       if (ended || failed) return;
       ended = { how, cause };
+      isAimed = false;
       watch.end();
-      if (how !== "end") exchange.destroy();
+      if (how !== "end" || direct !== undefined) exchange.destroy();
       if (!writing) void drain();
     };
     const isDue = () => filled === filling.length || ended !== undefined || Date.now() - handedOn >= HAND_ON_MS;
@@ -93,7 +100,7 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
             filling = (await sink.lend?.()) ?? NONE;
             gather();
           }
-          if (filled === 0 || !isDue()) break;
+          if (filled === 0 || isAimed || !isDue()) break;
           const piece = filling;
           const length = filled;
           filling = lends ? NONE : (spare ?? Buffer.allocUnsafeSlow(size));
@@ -117,7 +124,7 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
     const gather = () => {
       let done = 0;
       for (; done < waiting.length && filled < filling.length; done++) {
-        const chunk = waiting[done] as Buffer;
+        const chunk = waiting[done] as Uint8Array;
         const fits = Math.min(chunk.length, filling.length - filled);
         filling.set(fits === chunk.length ? chunk : chunk.subarray(0, fits), filled);
         filled += fits;
@@ -128,30 +135,41 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
       }
       waiting = done === waiting.length ? [] : waiting.slice(done);
       if (ended) return;
-      if (waiting.length > 0 && !response.isPaused()) {
-        response.pause();
+      if (waiting.length > 0 && !isPaused) {
+        isPaused = true;
+        source.pause();
         watch.pause(true);
-      } else if (waiting.length === 0 && response.isPaused()) {
+      } else if (waiting.length === 0 && isPaused) {
+        isPaused = false;
         watch.pause(false);
-        response.resume();
+        source.resume();
       }
     };
 
-    signal?.addEventListener("abort", abort, { once: true });
-    response.on("data", (chunk: Buffer) => {
+    const arrived = (chunk: Uint8Array) => {
       if (ended || failed) return;
       watch.bytes(chunk.length);
-      buffersUsed(chunk.length);
       received += chunk.length;
       const excess = received - limit;
       const wanted = excess > 0 ? chunk.subarray(0, Math.max(0, chunk.length - excess)) : chunk;
-      if (wanted.length > 0) {
+      if (isAimed) {
+        isAimed = false;
+        filled += wanted.length;
+      } else if (wanted.length > 0) {
         waiting.push(wanted);
         gather();
       }
       if (excess > 0) return finish("over");
+      if (direct?.isAtEnd) return finish("end");
       if (!writing && isDue()) void drain();
-    });
+    };
+    const memory = () => {
+      const next = ended || failed ? NONE : filling.subarray(filled);
+      isAimed = next.length > 0;
+      return next;
+    };
+
+    signal?.addEventListener("abort", abort, { once: true });
     response.once("end", () => finish(response.complete ? "end" : "cut"));
     response.once("error", (error: Error) => finish("cut", error));
     response.once("close", () => finish(response.complete ? "end" : "cut"));
@@ -159,9 +177,15 @@ export function pump(exchange: Exchange, limit: number, sink: BodySink, signal?:
     if (response.readableEnded) finish("end");
     else if (response.destroyed) finish("cut");
     if (signal?.aborted) abort();
-    else {
-      response.resume();
-      if (lends) void drain();
+    else if (!ended) {
+      if (direct !== undefined) direct.start(response, { memory, took: arrived });
+      else {
+        response.on("data", (chunk: Buffer) => {
+          buffersUsed(chunk.length);
+          arrived(chunk);
+        });
+      }
+      if (lends && !writing) void drain();
     }
   });
 }
