@@ -9,7 +9,7 @@ export async function cliDocs(): Promise<string> {
   const parts = [
     "# Commands\n",
     "Generated from the program's help by `node scripts/lib/cli-docs.ts > docs/cli.md`.\n",
-    "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` replace flags; `AIRFERRY_PASSWORD`, else `COSIGN_PASSWORD`, gives passphrases; `SOURCE_DATE_EPOCH` sets the time of locks and bundles.\n",
+    "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` replace flags; `AIRFERRY_PASSWORD` or, without it, `COSIGN_PASSWORD` sets the passphrase; `SOURCE_DATE_EPOCH` sets the time of locks and bundles.\n",
     "Results go to stdout, everything else to stderr; `--json` makes stdout one JSON document. Exit statuses are in [errors.md](errors.md).\n",
   ];
   for (const command of program.commands) {
