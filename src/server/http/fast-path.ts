@@ -7,9 +7,11 @@
 import type { Socket } from "node:net";
 import { type BlobContent, formatHead } from "./blob.ts";
 import type { ServeContext, TreeView } from "./context.ts";
-import { type PlainHeaders, type PlainRequest, PlainRequests } from "./plain-request.ts";
+import type { FastAnswer, Known, Tally } from "./fast-answer.ts";
+import { endLate, FastConnection, type Front } from "./fast-connection.ts";
+import { type PlainRequest, PlainRequests } from "./plain-request.ts";
 import type { Resources } from "./resources.ts";
-import { HEADROOM_BYTES, MAX_SMALL_BYTES, type SmallFile } from "./small-files.ts";
+import { HEADROOM_BYTES, MAX_SMALL_BYTES } from "./small-files.ts";
 
 /** Answers are composed in a buffer of this size, or of that of the largest. */
 const SMALLER_BYTES = 32 * 1024;
@@ -22,22 +24,11 @@ const MAX_ANSWERS = 16_384;
 /** Longer targets, and those with a query, come in endless variants. */
 const MAX_TARGET_LENGTH = 400;
 /** Added to the time that answers promise, as Node's HTTP does: what is sent at its very end still finds somebody. */
-const KEEP_ALIVE_GRACE_MS = 1000;
+const KEEP_ALIVE_GRACE_S = 1;
+/** What all connections read into: a request is read, understood and answered before the next is read. */
+const READ_BYTES = 64 * 1024;
 /** What Node's HTTP takes as a target in origin form, without a query. */
 const TARGET = /^\/[!->@-~]*$/;
-
-/** An answer that is over. */
-export interface FastAnswer {
-  readonly url: string;
-  readonly bytes: number;
-  /** Whether the socket took all of it. */
-  readonly whole: boolean;
-  /** The address of who asked. */
-  readonly client: string | undefined;
-  readonly headers: PlainHeaders;
-  /** performance.now() when the request had arrived. */
-  readonly startedMs: number;
-}
 
 /** Time limits of connections; as Node's HTTP has them. */
 interface FastPathLimits {
@@ -59,19 +50,6 @@ export interface FastPathOptions {
   log?: ((answer: FastAnswer) => void) | undefined;
 }
 
-/** Counts of answers of a kind. */
-export interface Tally {
-  answers: number;
-  bytes: number;
-}
-
-/** How a target of the current view is answered. */
-interface Known {
-  readonly head: string;
-  readonly file: SmallFile;
-  readonly tally: Tally;
-}
-
 /**
  * Where answers are composed; what a slow client leaves of one stays in its buffer, and the next is composed in
  * another.
@@ -82,29 +60,39 @@ interface Slot {
 }
 
 /** The fast path of one listener. */
-export class FastPath {
+export class FastPath implements Front {
   readonly #options: FastPathOptions;
   readonly #requests = new PlainRequests();
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new Set<FastConnection>();
+  /** Connections that Node's HTTP has now, with a first request that has not arrived yet, and their deadlines. */
+  readonly #arriving = new Map<Socket, number>();
   readonly #smaller: Slot = { size: SMALLER_BYTES, free: undefined };
   readonly #larger: Slot = { size: HEADROOM_BYTES + MAX_SMALL_BYTES, free: undefined };
   #held = 0;
   #view: TreeView | undefined;
   readonly #known = new Map<string, Known>();
-  #clockIsRight = false;
+  /** Seconds in which there were connections: what their deadlines are in. */
+  #ticks = 0;
+  #isTicking = false;
   #second = 0;
   #tail = "";
-  readonly limits: FastPathLimits;
+  readonly #limits: FastPathLimits;
+  readonly readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
 
   constructor(options: FastPathOptions, limits: FastPathLimits) {
     this.#options = options;
-    this.limits = limits;
-    this.#lookAtClock();
+    this.#limits = limits;
   }
 
-  /** Takes a connection; `handOver` gives it to Node's HTTP. */
-  accept(socket: Socket, handOver: (socket: Socket) => void): void {
-    this.#connections.add(new Connection(this, socket, handOver));
+  /**
+   * Takes a connection; `handOver` gives it to Node's HTTP. Returns the socket that stands for the connection from now
+   * on.
+   */
+  accept(socket: Socket, handOver: (socket: Socket) => void): Socket {
+    this.#tick();
+    const connection = new FastConnection(this, socket, handOver);
+    this.#connections.add(connection);
+    return connection.socket;
   }
 
   /** Ends connections that had an answer and wait for the next request. */
@@ -117,16 +105,35 @@ export class FastPath {
     for (const it of this.#connections) it.socket.destroy();
   }
 
-  /** Takes note that a connection is gone, or no longer here. */
-  forget(connection: Connection): void {
+  forget(connection: FastConnection): void {
     this.#connections.delete(connection);
   }
 
-  parse(bytes: Buffer): PlainRequest | undefined {
-    return this.#requests.parse(bytes);
+  leave(connection: FastConnection, deadline: number | undefined): void {
+    this.#connections.delete(connection);
+    if (deadline === undefined) return;
+    const { socket } = connection;
+    this.#arriving.set(socket, deadline);
+    socket.once("close", () => this.#arriving.delete(socket));
   }
 
-  /** How a request is answered; a promise while the store is looked at; undefined when not here. */
+  /** Node's HTTP has a request. */
+  arrived(socket: Socket): void {
+    this.#arriving.delete(socket);
+  }
+
+  get firstDeadline(): number {
+    return this.#ticks + Math.ceil(this.#limits.headersTimeoutMs / 1000);
+  }
+
+  get nextDeadline(): number {
+    return this.#ticks + Math.ceil(this.#limits.keepAliveTimeoutMs / 1000) + KEEP_ALIVE_GRACE_S;
+  }
+
+  parse(buffer: Buffer, length: number): PlainRequest | undefined {
+    return this.#requests.parse(buffer, length);
+  }
+
   find(target: string): Known | undefined | Promise<unknown> {
     const view = this.#options.context.freshView();
     if (view === undefined) return this.#options.context.view();
@@ -155,12 +162,7 @@ export class FastPath {
     return known;
   }
 
-  /**
-   * Composes an answer, to be written at once or held. Undefined when the file has to be loaded first, and when slow
-   * clients hold too much; `bytes` are those of the file where it was.
-   */
   compose(known: Known, bytes?: Buffer): Buffer | undefined {
-    if (!this.#clockIsRight) this.#lookAtClock();
     const { head, file } = known;
     const inMemory = bytes ?? this.#options.resources.small.inMemory(file);
     if (inMemory !== undefined && inMemory === file.bytes) {
@@ -198,7 +200,6 @@ export class FastPath {
     return this.#options.resources.small.load(file);
   }
 
-  /** The socket still needs what was composed last. Returns what ends that. */
   hold({ file }: Known, composed: Buffer): () => void {
     if (composed === file.ready?.answer) {
       file.sending++;
@@ -218,198 +219,28 @@ export class FastPath {
     return this.#options.log;
   }
 
-  /** Header fields that are the same for all answers of a second, and the empty line. */
-  #lookAtClock(): void {
+  /**
+   * What happens once a second while there are connections: those that are overdue end, and the header fields that are
+   * the same for all answers of a second are made.
+   */
+  #tick(): void {
+    if (this.#isTicking) return;
+    this.#isTicking = true;
+    this.#ticks++;
+    for (const it of this.#connections) it.endIfOverdue(this.#ticks);
+    for (const [socket, deadline] of this.#arriving) if (deadline < this.#ticks) endLate(socket);
     const now = Date.now();
     this.#second = Math.floor(now / 1000);
-    const seconds = Math.floor(this.limits.keepAliveTimeoutMs / 1000);
+    const seconds = Math.floor(this.#limits.keepAliveTimeoutMs / 1000);
     const date = new Date(now).toUTCString();
     this.#tail = `Date: ${date}\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n\r\n`;
-    this.#clockIsRight = true;
-    const expire = (): void => {
-      this.#clockIsRight = false;
+    const next = (): void => {
+      this.#isTicking = false;
+      if (this.#connections.size + this.#arriving.size > 0) this.#tick();
     };
-    setTimeout(expire, 1000 - (now % 1000)).unref();
+    setTimeout(next, 1000 - (now % 1000)).unref();
   }
 }
-
-/** One connection on the fast path. */
-class Connection {
-  readonly socket: Socket;
-  readonly #path: FastPath;
-  readonly #client: string | undefined;
-  readonly #handOver: (socket: Socket) => void;
-  /** To be called when the answer that is partly with the socket is done, or never will be. */
-  #pending: ((whole: boolean) => void) | undefined;
-  /** The request that came meanwhile. */
-  #next: Buffer | undefined;
-  #loading = false;
-  #answered = false;
-  /** The client has nothing more to ask. */
-  #ended = false;
-  #startedMs = 0;
-
-  constructor(path: FastPath, socket: Socket, handOver: (socket: Socket) => void) {
-    this.#path = path;
-    this.socket = socket;
-    this.#handOver = handOver;
-    this.#client = socket.remoteAddress;
-    socket.setTimeout(path.limits.headersTimeoutMs);
-    socket.on("timeout", this.#onTimeout);
-    socket.on("error", ignore);
-    socket.on("close", this.#onClose);
-    socket.on("end", this.#onEnd);
-    socket.on("data", this.#onData);
-  }
-
-  get isIdle(): boolean {
-    return this.#answered && !this.#isBusy;
-  }
-
-  get #isBusy(): boolean {
-    return this.#pending !== undefined || this.#loading;
-  }
-
-  #onData = (bytes: Buffer): void => {
-    if (this.#isBusy) {
-      // One answer at a time, as in pipeline-queue.ts: nothing more is read until this one is with the socket.
-      this.#next = this.#next === undefined ? bytes : Buffer.concat([this.#next, bytes]);
-      this.socket.pause();
-      return;
-    }
-    const request = this.#path.parse(bytes);
-    if (request === undefined) {
-      this.#leave(bytes);
-      return;
-    }
-    if (this.#path.log !== undefined) this.#startedMs = performance.now();
-    this.#answer(request, bytes);
-  };
-
-  #answer(request: PlainRequest, bytes: Buffer): void {
-    const known = this.#path.find(request.url);
-    if (known === undefined) {
-      this.#leave(bytes);
-    } else if (known instanceof Promise) {
-      this.#wait(known, bytes, () => this.#answer(request, bytes));
-    } else {
-      const composed = this.#path.compose(known);
-      if (composed !== undefined) this.#send(request, known, composed);
-      else
-        this.#wait(this.#path.load(known), bytes, (content) => {
-          const loaded = this.#path.compose(known, content as Buffer);
-          if (loaded !== undefined) this.#send(request, known, loaded);
-          else this.#leave(bytes);
-        });
-    }
-  }
-
-  /** Goes on when a promise is kept; where it is not, Node's HTTP takes the request and finds out why. */
-  #wait(promise: Promise<unknown>, bytes: Buffer, then: (value: unknown) => void): void {
-    this.#loading = true;
-    this.socket.pause();
-    const settle = (go: () => void) => {
-      this.#loading = false;
-      // With TLS the socket ends when the client does.
-      if (!this.socket.writable) return;
-      go();
-      // The answer may have begun another wait.
-      if (!this.#loading) this.#goOn();
-    };
-    promise.then(
-      (value) => settle(() => then(value)),
-      () => settle(() => this.#leave(bytes)),
-    );
-  }
-
-  #send(request: PlainRequest, known: Known, composed: Buffer): void {
-    const { socket } = this;
-    if (!this.#answered) {
-      this.#answered = true;
-      socket.setTimeout(this.#path.limits.keepAliveTimeoutMs + KEEP_ALIVE_GRACE_MS);
-    }
-    known.tally.answers++;
-    known.tally.bytes += known.file.size;
-    socket.write(composed, this.#onWritten);
-    if (socket.writableLength === 0) {
-      if (this.#path.log !== undefined) this.#log(request, known, true);
-      return;
-    }
-    const release = this.#path.hold(known, composed);
-    this.#pending = (whole) => {
-      release();
-      this.#log(request, known, whole);
-    };
-  }
-
-  #log({ url, headers }: PlainRequest, { file }: Known, whole: boolean): void {
-    const startedMs = this.#startedMs;
-    this.#path.log?.({ url, headers, bytes: file.size, whole, client: this.#client, startedMs });
-  }
-
-  #onWritten = (error: Error | null | undefined): void => {
-    if (this.#pending === undefined || error) return;
-    this.#finish(true);
-    this.#goOn();
-  };
-
-  #finish(whole: boolean): void {
-    const pending = this.#pending;
-    this.#pending = undefined;
-    pending?.(whole);
-  }
-
-  #goOn(): void {
-    const bytes = this.#next;
-    this.#next = undefined;
-    if (bytes !== undefined) this.#onData(bytes);
-    if (this.#isBusy) return;
-    if (this.#ended) this.socket.end();
-    else if (this.socket.isPaused()) this.socket.resume();
-  }
-
-  /** Leaves the fast path: Node's HTTP gets the connection and the bytes that it brought last. */
-  #leave(bytes: Buffer): void {
-    const { socket } = this;
-    // A stream that has ended takes nothing back; Node's HTTP does not answer such clients either, except at once.
-    if (this.#ended) {
-      socket.end();
-      return;
-    }
-    const all = this.#next === undefined ? bytes : Buffer.concat([bytes, this.#next]);
-    this.#next = undefined;
-    socket.off("timeout", this.#onTimeout);
-    socket.off("error", ignore);
-    socket.off("close", this.#onClose);
-    socket.off("end", this.#onEnd);
-    socket.off("data", this.#onData);
-    this.#path.forget(this);
-    socket.setTimeout(0);
-    this.#handOver(socket);
-    socket.unshift(all);
-    if (socket.isPaused()) socket.resume();
-  }
-
-  #onTimeout = (): void => {
-    // A client that takes its answer slowly may do so.
-    if (this.#isBusy) return;
-    if (this.#answered) this.socket.destroy();
-    else this.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n", () => this.socket.destroy());
-  };
-
-  /** What the client has asked for is sent first. This comes while the socket is paused, too. */
-  #onEnd = (): void => {
-    this.#ended = true;
-    if (!this.#isBusy) this.socket.end();
-  };
-
-  #onClose = (): void => {
-    this.#path.forget(this);
-    this.#finish(false);
-  };
-}
-
-function ignore(): void {}
 
 /** A string with memory of its own; V8 makes a slice of another refer to all of that: here, to a whole request. */
 function copyOf(latin1: string): string {

@@ -78,7 +78,10 @@ export async function listen(
     // No request here has a significant body.
     optimizeEmptyRequests: true,
   };
-  const answerInTurn = queuePipelined(answers.answer);
+  const answerInTurn = queuePipelined((req, res) => {
+    fast.arrived(req.socket);
+    answers.answer(req, res);
+  });
   const server: Server | TlsServer =
     tls === undefined
       ? createServer(options, answerInTurn)
@@ -91,13 +94,14 @@ export async function listen(
   server.on("checkExpectation", answerInTurn);
   server.maxConnections = MAX_CONNECTIONS;
   server.timeout = 0;
-  const fast = putInFront(server, tls === undefined ? "connection" : "secureConnection", answers.fast);
+  // A client that has asked for all it wants may say so, and still gets its answers.
+  (server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
   let connections = 0;
   const ofOne = new Map<string, number>();
-  server.prependListener("connection", (socket: Socket) => {
+  const count = (socket: Socket): void => {
     const peer = peerOf(socket.remoteAddress ?? "");
-    const count = (ofOne.get(peer) ?? 0) + 1;
-    ofOne.set(peer, count);
+    const already = ofOne.get(peer) ?? 0;
+    ofOne.set(peer, already + 1);
     connections++;
     socket.on("close", () => {
       connections--;
@@ -106,8 +110,9 @@ export async function listen(
       else ofOne.set(peer, left);
     });
     // After Node's own setup of the connection.
-    if (count > MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
-  });
+    if (already >= MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
+  };
+  const fast = putInFront(server, tls !== undefined, answers.fast, count);
   const closeIdle = (): void => {
     server.closeIdleConnections();
     fast.closeIdle();
@@ -133,8 +138,17 @@ export async function listen(
   };
 }
 
-/** Gives new connections to the fast path, which hands over to Node's HTTP what is not for it. */
-function putInFront(server: Server | TlsServer, event: string, options: FastPathOptions): FastPath {
+/**
+ * Gives new connections to the fast path, which hands over to Node's HTTP what is not for it. Each is counted as soon
+ * as it is there, before its handshake.
+ */
+function putInFront(
+  server: Server | TlsServer,
+  isTls: boolean,
+  options: FastPathOptions,
+  count: (socket: Socket) => void,
+): FastPath {
+  const event = isTls ? "secureConnection" : "connection";
   const nodes = server.listeners(event) as ((socket: Socket) => void)[];
   server.removeAllListeners(event);
   const limits = { headersTimeoutMs: HEADERS_TIMEOUT_MS, keepAliveTimeoutMs: KEEP_ALIVE_TIMEOUT_MS };
@@ -142,7 +156,11 @@ function putInFront(server: Server | TlsServer, event: string, options: FastPath
   const handOver = (socket: Socket): void => {
     for (const it of nodes) it.call(server, socket);
   };
-  server.on(event, (socket: Socket) => fast.accept(socket, handOver));
+  if (isTls) server.prependListener("connection", count);
+  server.on(event, (socket: Socket) => {
+    const own = fast.accept(socket, handOver);
+    if (!isTls) count(own);
+  });
   return fast;
 }
 

@@ -48,10 +48,13 @@ const MAX_KNOWN_HEADERS = 64;
 export class PlainRequests {
   readonly #known = new Map<string, PlainHeaders>();
 
-  /** Returns the request that these bytes are, all of them; undefined when they are anything but one plain GET. */
-  parse(bytes: Buffer): PlainRequest | undefined {
-    if (bytes.length > MAX_BYTES) return undefined;
-    const text = bytes.toString("latin1");
+  /**
+   * Returns the request that the first `length` bytes are, all of them; undefined when they are anything but one plain
+   * GET.
+   */
+  parse(buffer: Buffer, length = buffer.length): PlainRequest | undefined {
+    if (length > MAX_BYTES) return undefined;
+    const text = buffer.toString("latin1", 0, length);
     if (!text.startsWith(START)) return undefined;
     const space = text.indexOf(" ", START.length);
     if (!text.startsWith(VERSION, space)) return undefined;

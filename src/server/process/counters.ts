@@ -3,7 +3,7 @@
  * See the Prometheus exposition format, version 0.0.4.
  */
 import type { Release } from "../../store/types.ts";
-import type { Tally } from "../http/fast-path.ts";
+import type { Tally } from "../http/fast-answer.ts";
 
 /** Counts of one process since its start, or the sum of several. */
 export interface Counters {

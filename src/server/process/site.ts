@@ -9,7 +9,7 @@ import { printableJson } from "../../io/printable.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext } from "../http/context.ts";
-import type { FastAnswer } from "../http/fast-path.ts";
+import type { FastAnswer } from "../http/fast-answer.ts";
 import { type Answers, type Listener, listen, type PortSharing, type TlsMaterial } from "../http/listener.ts";
 import { isLocal, ReadGuard } from "../http/read-guard.ts";
 import { Resources } from "../http/resources.ts";

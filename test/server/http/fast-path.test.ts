@@ -173,6 +173,22 @@ t.test("a client that has nothing more to say gets its answer, although the file
   }
 });
 
+t.test("a client that has nothing more to say gets long and slow answers, too", async (t) => {
+  const big = randomBytes(8 * 1024 * 1024);
+  const { port } = await startServer(t, [{ stream: "s", content: { "files/big": big, "files/a": "aaa" } }]);
+  for (const before of ["", plain("/files/a"), other("/files/a")]) {
+    const half = new Client(port);
+    if (before !== "") await half.ask(before);
+    half.socket.end(plain("/files/big") + plain("/files/a"));
+    half.socket.pause();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    half.socket.resume();
+    t.ok((await half.next()).body.equals(big));
+    t.equal((await half.next()).body.toString(), "aaa", "and what it asked for behind that");
+    if (!half.socket.closed) await once(half.socket, "close");
+  }
+});
+
 t.test("a connection is kept a little longer than it was promised", async (t) => {
   const fast = fastPathOf(t, 1000);
   const server = createServer({ allowHalfOpen: true }, (socket) => fast.accept(socket, () => socket.destroy()));
@@ -192,7 +208,8 @@ t.test("what is known of a target does not keep the request that asked for it", 
   const fast = fastPathOf(t, 1000);
   const padding = `X-Padding: ${"p".repeat(3900)}\r\n`;
   const learn = (target: string): void => {
-    const request = fast.parse(Buffer.from(`GET ${target} HTTP/1.1\r\n${HOST}${padding}\r\n`));
+    const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\n${HOST}${padding}\r\n`);
+    const request = fast.parse(bytes, bytes.length);
     fast.find(request!.url);
   };
   for (let i = 0; i < 100; i++) learn(`/first/target/${i}`);

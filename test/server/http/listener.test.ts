@@ -83,10 +83,10 @@ t.test("handshakes and heads that never end are cut, and others are served meanw
   const tls = await startServer(t, [{ stream: "a", content: CONTENT }], { tls: "auto", tlsDir: join(dir, "tls") });
   const plain = await startServer(t, [{ stream: "a", content: CONTENT }]);
   const began = performance.now();
-  const cut = (port: number, first: string, more: string) =>
+  const cut = (port: number, first: string, more: string, silentMs = 0) =>
     new Promise<number>((resolve) => {
-      const socket = connect(port, "127.0.0.1", () => socket.write(first, "latin1"));
-      const timer = setInterval(() => socket.write(more, "latin1"), 500);
+      const socket = connect(port, "127.0.0.1", () => setTimeout(() => socket.write(first, "latin1"), silentMs));
+      const timer = setInterval(() => performance.now() - began > silentMs && socket.write(more, "latin1"), 500);
       socket.on("error", () => {});
       socket.resume();
       socket.on("close", () => {
@@ -94,6 +94,9 @@ t.test("handshakes and heads that never end are cut, and others are served meanw
         resolve(performance.now() - began);
       });
     });
+  const patient = connect(plain.port, "127.0.0.1", () => patient.write("GET /files/big HTTP/1.1\r\nHost: h\r\n\r\n"));
+  patient.on("error", () => {});
+  t.teardown(() => patient.destroy());
   const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
   const endless = {
     "a handshake that says nothing": cut(tls.port, "", ""),
@@ -102,6 +105,7 @@ t.test("handshakes and heads that never end are cut, and others are served meanw
     "headers that drip": cut(plain.port, "GET / HTTP/1.1\r\n", "X: a\r\n"),
     "a request line that drips": cut(plain.port, "GET /", "a"),
     "empty lines without end": cut(plain.port, "\r\n", "\r\n"),
+    "a header that drips, after a long silence": cut(plain.port, "GET / HTTP/1.1\r\nX: ", "a", 16_000),
   };
   const crowdOfThem = await crowd(t, plain.port, 300, "127.0.0.2", "GET / HTTP/1.1\r\nX: ");
   t.match(await ask(plain.port, "127.0.0.3"), "content of x");
@@ -110,6 +114,10 @@ t.test("handshakes and heads that never end are cut, and others are served meanw
     t.ok(ms < 28_000, `${what}: cut after ${(ms / 1000).toFixed(0)} s`);
   }
   t.equal(crowdOfThem.filter((it) => !it.destroyed).length, 0);
+  patient.write("GET /files/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  const taken = Buffer.concat(await patient.toArray()).toString("latin1");
+  t.match(taken, /content of x$/, "whoever asked in time and takes the answer slowly is served on");
+  t.notMatch(taken, / 408 /);
 });
 
 t.test("pipelined floods of every kind of path", async (t) => {
