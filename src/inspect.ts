@@ -56,6 +56,8 @@ interface InspectReport {
   size: number;
   carried: number;
   volumes: { name: string; size: number; digest: Digest; present: boolean }[];
+  /** Programs in bin/, for hosts without airferry; `size` is null if it is not on these media. */
+  programs: { name: string; digest: Digest; size: number | null }[];
   /** keyid16 as claimed by the names of signature files. */
   claimedSigners: string[];
   entries: InspectedEntry[];
@@ -107,6 +109,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
     carried: inventory.entries.reduce((sum, it) => sum + (it.from === undefined ? it.size : 0), 0),
     volumes: inventory.volumes.map((it, index) => ({ ...it, present: (copies[index]?.length ?? 0) > 0 })),
+    programs: contents.programs.map((it) => ({ ...it, size: it.size ?? null })),
     claimedSigners: [...new Set(media.signatures.map((it) => it.name.slice(0, 16)))],
     entries: inventory.entries.map(({ path, size, digest, from }) => {
       const origin = originOf(path);

@@ -32,6 +32,8 @@ export interface Contents {
   copies: string[][];
   /** Small files that are too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
   large: { file: string; name: string; digest: Digest }[];
+  /** Programs in bin/; `size` is absent if a program is on none of the media. */
+  programs: { name: string; digest: Digest; size?: number }[];
 }
 
 /**
@@ -67,7 +69,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
         problems.push({ code: "ERR_SIZE_LIMIT", path: name, message });
         continue;
       }
-      if (isBom || name.startsWith(`${BIN_NAME}/`)) {
+      if (isBom || isProgram(name)) {
         large.push({ file, name, digest });
         continue;
       }
@@ -97,7 +99,30 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
       return [];
     }),
   );
-  return { contents: { inventory: inventory.value, inventoryBytes: inventory.bytes, copies, large }, problems };
+  const programs = programsIn(media, lines);
+  // They are on the first medium of a set: who has all volumes has that one too.
+  for (const { name, size } of copies.every((it) => it.length > 0) ? programs : []) {
+    if (size === undefined) problems.push(missing(name));
+  }
+  const contents = { inventory: inventory.value, inventoryBytes: inventory.bytes, copies, large, programs };
+  return { contents, problems };
+}
+
+function missing(name: string): Problem {
+  return { code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` };
+}
+
+function isProgram(name: string): boolean {
+  return name.startsWith(`${BIN_NAME}/`);
+}
+
+function programsIn(media: Media, lines: SumLine[]): Contents["programs"] {
+  return lines
+    .filter((it) => isProgram(it.name))
+    .map(({ name, digest }) => {
+      const size = media.folders.map(({ files }) => files.get(name)).find((it) => it !== undefined);
+      return { name, digest, ...(size !== undefined && { size }) };
+    });
 }
 
 /** A finding about a small file whose digest is not the signed one. */
@@ -109,7 +134,7 @@ export function mismatch(file: string, name: string, expected: Digest, actual: D
   };
 }
 
-/** Unsigned names on the media, and signed small files that are missing from all of them. */
+/** Unsigned names on the media, and signed small files but programs that are missing from all of them. */
 function checkNames(media: Media, lines: SumLine[]): Problem[] {
   const problems: Problem[] = [];
   const signed = new Set(lines.map((it) => it.name));
@@ -127,8 +152,8 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
     }
   }
   for (const { name } of lines) {
-    if (!present.has(name) && volumeIndexOf(name) === undefined) {
-      problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` });
+    if (!present.has(name) && volumeIndexOf(name) === undefined && !isProgram(name)) {
+      problems.push(missing(name));
     }
   }
   return problems;

@@ -7,9 +7,10 @@ import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
+import { copyPrograms, type Program } from "./carried-programs.ts";
 import { formatInventory } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
-import { TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
+import { BIN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
@@ -32,27 +33,39 @@ interface FinishOptions {
   sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
   volumesPerMedium?: number;
+  /** For hosts without airferry: into bin/, of a set of media on the first. */
+  programs: readonly Program[];
 }
 
 /** Returns the digest of SHA256SUMS, which is the bundle's. */
 export async function finishBundle(options: FinishOptions): Promise<Digest> {
   const { dir, target, inventory } = options;
+  for (const name of await readdir(dir)) {
+    if (name.startsWith("medium-") || name === SIGNATURES_NAME || name === BIN_NAME)
+      await rm(join(dir, name), { recursive: true, force: true });
+  }
+  const programs = await copyPrograms(options.programs, dir);
   const small = new Map<string, Uint8Array>();
   small.set("airferry.json", formatInventory(inventory));
   small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
-  small.set(VERIFY_NAME, Buffer.from(verifyText(inventory)));
+  small.set(
+    VERIFY_NAME,
+    Buffer.from(
+      verifyText(
+        inventory,
+        programs.map((it) => it.name),
+      ),
+    ),
+  );
   const sums = formatSums([
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,
+    ...programs,
   ]);
   const signatures = await options.sign(sums);
   for (const { name, bytes } of signatures) small.set(`signatures/${name}`, bytes);
   small.set("SHA256SUMS", sums);
 
-  for (const name of await readdir(dir)) {
-    if (name.startsWith("medium-") || name === "signatures")
-      await rm(join(dir, name), { recursive: true, force: true });
-  }
   const each = options.volumesPerMedium;
   const media = each === undefined ? 1 : Math.ceil(inventory.volumes.length / each);
   const folders = Array.from({ length: media }, (_, index) =>
@@ -62,6 +75,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     await makeFolder(join(dir, folder));
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
+    if (index === 0 && programs.length > 0) await rename(join(dir, BIN_NAME), join(dir, folder, BIN_NAME));
     for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {
       // A rerun after a kill moves them back (work-folder.ts).
       await rename(join(dir, name), join(dir, folder, name));

@@ -2,8 +2,8 @@
 import { plural } from "../io/format.ts";
 import type { Inventory } from "./inventory-types.ts";
 
-/** The same inventory gives the same text. */
-export function verifyText(inventory: Inventory): string {
+/** The same inventory and programs (names in the bundle) give the same text. */
+export function verifyText(inventory: Inventory, programs: readonly string[]): string {
   const { stream, serial, entries, volumes } = inventory;
   return `airferry bundle: stream ${stream}, serial ${serial}, ${plural(entries.length, "file")} in ${plural(volumes.length, "volume")}
 
@@ -27,5 +27,21 @@ Without airferry, in this folder:
 To look inside, or to unpack with stock tools only:
   cat data.tar.* | tar -tvf -
   cat data.tar.* | tar -xf - -C /some/folder
+${programs.length === 0 ? "" : programText(programs)}`;
+}
+
+/** How to start a program of the bundle: it is checked where it was copied to, since a medium may read differently. */
+function programText(programs: readonly string[]): string {
+  const [first = "", ...others] = programs.toSorted((a, b) => Number(b.endsWith("-x64")) - Number(a.endsWith("-x64")));
+  const other = others.map((it) => `; on aarch64 hosts write ${it} in both lines`).join("");
+  return `
+airferry itself is in bin/, for hosts without it: one file, which needs nothing but the C library. Check the signature
+as in step 1. Then copy the program and check the copy, as root${other}:
+  install -m 755 ${first} /usr/local/bin/airferry
+  sed -n 's|  ${first}$|  /usr/local/bin/airferry|p' SHA256SUMS | sha256sum -c -
+When that says OK, start it:
+  airferry verify . --trust ../airferry.pub
+  airferry unpack . --trust ../airferry.pub --store /srv/airferry
+  airferry serve --store /srv/airferry
 `;
 }

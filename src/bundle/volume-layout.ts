@@ -11,8 +11,11 @@ const DEFAULT_VOLUME_BYTES = 4095 * MIB;
 export const MIN_VOLUME_BYTES = 4096;
 /** Volume names have four digits. */
 export const MAX_VOLUMES = 10_000;
-/** Reserved on a medium for the small files, the program and the file system itself. */
-const MEDIUM_RESERVE_BYTES = 64 * MIB;
+/**
+ * Reserved on a medium for the small files, the programs of two architectures (208 MiB) and the file system itself. The
+ * same whether there are programs or not: the same lock gives the same volumes.
+ */
+const MEDIUM_RESERVE_BYTES = 320 * MIB;
 
 /** Usable bytes of media. A `fat32` medium is one volume. */
 const MEDIA = new Map([

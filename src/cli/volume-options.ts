@@ -1,19 +1,36 @@
-/** How a bundle is cut, for plan and pack. */
-import type { Command } from "commander";
+/** How a bundle is cut and what it brings besides, for plan and pack. */
+import { type Command, Option } from "commander";
+import type { Program } from "../bundle/carried-programs.ts";
 import { parseVolumeSize } from "../bundle/volume-layout.ts";
+import type { Output } from "./output.ts";
 
 export interface VolumeFlags {
   volumeSize: string;
   perMedium?: boolean;
+  program: boolean;
 }
 
 export function withVolumes(command: Command): Command {
   return command
     .option("--volume-size <size>", "fat32, dvd, dvd-dl, bd25, bd50, bd100, or a size such as 700MiB", "fat32")
-    .option("--per-medium", "one folder for each medium, every one with the small files");
+    .option("--per-medium", "one folder for each medium, every one with the small files")
+    .addOption(
+      new Option("--no-program", "do not bring airferry itself for hosts without it (bin/ in the bundle)").env(
+        "AIRFERRY_NO_PROGRAM",
+      ),
+    );
 }
 
 export function volumeOptions(flags: VolumeFlags): { volumeSize: number; volumesPerMedium?: number } {
   const { volumeSize, volumesPerMedium } = parseVolumeSize(flags.volumeSize);
   return { volumeSize, ...(flags.perMedium && { volumesPerMedium }) };
+}
+
+/** The programs that the bundle brings; says how to get them if there are none. */
+export async function programsToBring({ program }: VolumeFlags, output: Output): Promise<Program[]> {
+  if (!program) return [];
+  const { findPrograms } = await import("../pack/programs.ts");
+  const { programs, note } = await findPrograms();
+  if (note !== undefined) output.note(note);
+  return programs;
 }

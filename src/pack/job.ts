@@ -1,4 +1,5 @@
 /** A running pack: its options and the state shared by its steps. */
+import type { Program } from "../bundle/carried-programs.ts";
 import { type Finding, findingLine, refuseFindings } from "../io/findings.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import { takeLock } from "../io/process-lock.ts";
@@ -17,6 +18,8 @@ export interface PackOptions {
   /** Volumes per medium, with one folder for each. */
   volumesPerMedium?: number;
   frozen: boolean;
+  /** Programs to bring in bin/. */
+  programs: readonly Program[];
   /** Pack even if something will not work inside; default false. */
   allowFindings?: boolean;
   serial?: number;

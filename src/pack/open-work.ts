@@ -13,10 +13,13 @@ const SMALL_FILES_BYTES = 16 * 1024 * 1024;
  * Opens the folder that a plan is filled into, if there is space for the rest.
  * @throws {AirferryError} ERR_SPACE, ERR_BUSY, ERR_IO
  */
-export async function openWork({ out, pool }: PackJob, plan: Plan): Promise<AsyncDisposable & { folder: WorkFolder }> {
+export async function openWork(
+  { out, pool, programs }: PackJob,
+  plan: Plan,
+): Promise<AsyncDisposable & { folder: WorkFolder }> {
   const written = await allocatedBytes(join(out, workFolderName(plan)), plan);
   await verifySpace("pack into", out, {
-    bytes: Math.max(0, plan.streamSize - written) + SMALL_FILES_BYTES,
+    bytes: Math.max(0, plan.streamSize - written) + SMALL_FILES_BYTES + programs.reduce((sum, it) => sum + it.size, 0),
     files: plan.volumes.length + 64,
     largest: Math.max(0, ...plan.volumes.map((volume) => volume.size)),
   });

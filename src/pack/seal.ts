@@ -37,6 +37,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
     dir: work.dir,
     target: target.path,
     inventory,
+    programs: job.programs,
     ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
     sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
   });

@@ -58,6 +58,7 @@ async function packHere(
       out: join(dir, "out"),
       signers: [],
       volumeSize: 1 << 30,
+      programs: [],
       frozen: false,
       concurrency: SLOW + 1,
       progress: ({ doneBytes }) => {

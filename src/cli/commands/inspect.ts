@@ -38,6 +38,9 @@ export const inspectCommand: Register = (program, run) => {
         for (const volume of it.volumes) {
           output.print(`volume    ${volume.name}  ${formatBytes(volume.size)}${volume.present ? "" : "  not here"}`);
         }
+        for (const { name, size } of it.programs) {
+          output.print(`program   ${name}  ${size === null ? "not here" : formatBytes(size)}`);
+        }
         for (const check of it.mediaChecks) {
           output.print(`media     ${check.path} has an embedded MD5 ${check.md5} (isomd5sum; not a proof of trust)`);
         }

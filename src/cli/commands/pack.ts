@@ -1,12 +1,13 @@
 /** `airferry pack`: mirrors what a manifest names into a signed bundle. */
 import { Option } from "commander";
+import { BIN_NAME } from "../../bundle/media-names.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
-import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
+import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
 interface PackFlags extends UpstreamFlags, VolumeFlags {
   key?: string;
@@ -60,6 +61,7 @@ export const packCommand: Register = (program, run) => {
         const { openWorkspace } = await import("../../pack/workspace.ts");
         await using workspace = await openWorkspace(manifest, options);
         const signers = await open({ needsRpmKey: (workspace.manifest.rpms ?? []).length > 0 });
+        const programs = await programsToBring(flags, output);
         const { pack } = await import("../../pack.ts");
         const progress = output.progress("packing");
         const result = await interruptible(() =>
@@ -67,6 +69,7 @@ export const packCommand: Register = (program, run) => {
             out: flags.out,
             ...signers,
             ...volumes,
+            programs,
             frozen: flags.frozen === true,
             allowFindings: flags.allowFindings === true,
             ...(flags.serial !== undefined && { serial: flags.serial }),
@@ -82,6 +85,10 @@ export const packCommand: Register = (program, run) => {
             ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.size)}: ${formatBytes(result.fetchedBytes)} fetched, ${formatBytes(result.reusedBytes)} reused`
             : "nothing to do: this bundle is complete and was packed from this lock",
         );
+        if (result.packed && programs.length > 0)
+          output.note(
+            `brought ${programs.map((it) => `${BIN_NAME}/${it.name}`).join(" and ")}; VERIFY.txt says how to start it`,
+          );
         if (result.packed && signers.signers.length === 0)
           output.note(`unsigned; next: airferry sign ${shellWord(result.bundle)} --key FILE`);
         else if (result.packed)

@@ -1,5 +1,6 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
+import { BIN_NAME } from "../../bundle/media-names.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
@@ -7,7 +8,7 @@ import { formatImages, isImageBlob } from "../images-table.ts";
 import { interruptible } from "../signals.ts";
 import { formatTable } from "../table.ts";
 import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
-import { type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
+import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
 export const planCommand: Register = (program, run) => {
   withVolumes(withUpstream(withGlobals(program.command("plan").argument("<manifest>", "manifest file (YAML)"))))
@@ -61,6 +62,7 @@ export const planCommand: Register = (program, run) => {
           for (const line of leftOutNotes(leftOut)) output.note(line);
           const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
           const free = await freeBytesAt(flags.out);
+          const programs = await programsToBring(flags, output);
           const images = formatImages(planned.catalog);
           if (images.length > 0) output.print(...images, "");
           const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
@@ -71,6 +73,10 @@ export const planCommand: Register = (program, run) => {
           output.print(
             `${plural(planned.volumes.length, "volume")} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
           );
+          if (programs.length > 0) {
+            const size = formatBytes(programs.reduce((sum, it) => sum + it.size, 0));
+            output.print(`${plural(programs.length, "program")} for the other side, ${size} in bin/`);
+          }
           for (const [one, other] of planned.caseTwins) output.note(`differ only by case: ${one} and ${other}`);
           output.result({
             stream: planned.stream,
@@ -80,6 +86,7 @@ export const planCommand: Register = (program, run) => {
             streamSize: planned.streamSize,
             volumeSize,
             volumes: planned.volumes,
+            programs: programs.map(({ name, size }) => ({ name: `${BIN_NAME}/${name}`, size })),
             freeSpace: free,
             caseTwins: planned.caseTwins,
             leftOut,
