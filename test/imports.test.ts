@@ -60,6 +60,7 @@ const ROOMS: Record<string, readonly string[]> = {
   "server/registry": ["io", "oci", "server/http"],
   "server/pages": ["io", "html", "iso", "oci", "packages", "render", "server/http"],
   "server/process": ["io", "server/http", "server/registry", "server/pages"],
+  completion: [],
   cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare"],
 };
 
@@ -84,6 +85,8 @@ const VERBS: Record<string, readonly string[]> = {
   export: ["io", "store", "export"],
   publish: ["io", "oci", "store", "publish"],
   doctor: ["render", "doctor"],
+  completion: ["completion"],
+  complete: ["io", "manifest", "store"],
 };
 
 /** What else lies directly in src/: where the program and a thread of it begin, and what all rooms share. */
@@ -160,7 +163,7 @@ t.test("sources and server never meet", async (t) => {
 });
 
 t.test("verify, unpack and serve cannot reach upstream, even through others", async (t) => {
-  for (const verb of ["verify", "unpack", "serve", "status", "inspect", "export", "render", "stage"]) {
+  for (const verb of ["verify", "unpack", "serve", "status", "inspect", "export", "render", "stage", "complete"]) {
     const seen = new Set<string>();
     const walk = (file: string) => {
       if (seen.has(file)) return;

@@ -12,7 +12,8 @@ export async function cliDocs(): Promise<string> {
     "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` replace flags; `AIRFERRY_PASSWORD` or, without it, `COSIGN_PASSWORD` sets the passphrase; `SOURCE_DATE_EPOCH` sets the time of locks and bundles.\n",
     "Results go to stdout, everything else to stderr; `--json` makes stdout one JSON document. Exit statuses are in [errors.md](errors.md).\n",
   ];
-  for (const command of program.commands) {
+  for (const command of program.createHelp().visibleCommands(program)) {
+    if (command.name() === "help") continue;
     let help = "";
     command.configureOutput({
       writeOut: (text) => (help += text),

@@ -21,12 +21,14 @@ const COMMANDS = {
   publish: async () => (await import("./commands/publish.ts")).publishCommand,
   stage: async () => (await import("./commands/stage.ts")).stageCommand,
   doctor: async () => (await import("./commands/doctor.ts")).doctorCommand,
+  completion: async () => (await import("./commands/completion.ts")).completionCommand,
+  complete: async () => (await import("./commands/complete.ts")).completeCommand,
 } satisfies Record<string, () => Promise<Register>>;
 
-/** Loads the command that the first argument names; without one all of them, for help and suggestions. */
+/** Loads the command that the first argument names; without one all of them, for help, suggestions and completion. */
 export function loadCommands(first?: string): Promise<Register[]> {
   if (first === "--version" || first === "-V") return Promise.resolve([]);
-  const isNamed = first !== undefined && Object.hasOwn(COMMANDS, first);
+  const isNamed = first !== undefined && first !== "completion" && Object.hasOwn(COMMANDS, first);
   const loaders = isNamed ? [COMMANDS[first as keyof typeof COMMANDS]] : Object.values(COMMANDS);
   return Promise.all(loaders.map((load) => load()));
 }

@@ -30,7 +30,10 @@ Inside:   airferry unpack MEDIUM --trust site.pub --store DIR && airferry serve 
 
 Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused, 4 upstream failed, 130 interrupted.`,
     );
-  program.hook("preAction", (_, command) => refuseEmpty(command));
+  program.hook("preAction", (_, command) => {
+    // It is given what stands on the line so far, which may be anything.
+    if (command.name() !== "complete") refuseEmpty(command);
+  });
   let status: number = EXIT.done;
   for (const register of await loadCommands(argv[0])) {
     register(program, async (options: GlobalOptions, run) => {

@@ -18,7 +18,7 @@ export const exportCommand: Register = (program, run) => {
     program
       .command("export")
       .addArgument(new Argument("<what>", "what to export").choices(["image"]))
-      .argument("<reference...>", "images, by the names in the bundle"),
+      .argument("<image...>", "images, by the names in the bundle"),
   )
     .summary("write packed images as one archive that container tools load")
     .description(
@@ -29,7 +29,7 @@ export const exportCommand: Register = (program, run) => {
     .option("--out <file>", "archive to write (.tar)")
     .addOption(new Option("--load <tool>", "load it directly into docker or podman").choices(["docker", "podman"]))
     .option("--platform <os/arch>", "platform for tools without index support (default: this host's)")
-    .option("--stream <name>", "use only this stream")
+    .option("--stream <stream>", "use only this stream")
     .addHelpText(
       "after",
       "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 130 interrupted.",

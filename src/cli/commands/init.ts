@@ -23,7 +23,7 @@ export const initCommand: Register = (program, run) => {
       "Copies a ready manifest, and the schema for completion in editors. Flags fill in what it leaves open. Without --for, on a terminal, it asks, shows what it will write, and writes nothing before you agree.",
     )
     .option(
-      "--for <name>",
+      "--for <ready>",
       "rocky-9-capi, rocky-8-capi, rhel-9-capi, rhel-8-capi, image-builder or starter (default: asks on a terminal, else starter)",
     )
     .option("--stream <name>", "stream, and name of the file")

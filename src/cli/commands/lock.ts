@@ -12,7 +12,7 @@ export const lockCommand: Register = (program, run) => {
         "Entries whose text did not change stay locked as they are. Artifacts without a published digest\n" +
         "are downloaded to pin them; pack uses that download.",
     )
-    .option("--update [names...]", "lock these entries again although their text is unchanged (no name: all)")
+    .option("--update [entry...]", "lock these entries again although their text is unchanged (no name: all)")
     .addHelpText(
       "after",
       "\nExamples:\n  airferry lock rocky-9.yaml\n  airferry lock rocky-9.yaml --update rocky-9 kubernetes\n\nExit status: 0 done, 2 manifest wrong, 4 upstream failed.",

@@ -23,7 +23,7 @@ export const publishCommand: Register = (program, run) => {
         "registry, digests unchanged. Uses the login of docker login or podman login. If interrupted, run it again to resume.",
     )
     .addOption(storeOption())
-    .option("--image <ref...>", "only these images")
+    .option("--image <image...>", "only these images")
     .addOption(
       new Option("--names <form>", "repository names: with the source host, or without it")
         .choices(["qualified", "bare"])
@@ -32,7 +32,7 @@ export const publishCommand: Register = (program, run) => {
     .option("--strip-indexes", "if platforms were omitted: push shorter indexes, with new digests")
     .option("--insecure", "the registry uses plain HTTP")
     .option("--ca <file>", "PEM file with the registry's CA")
-    .option("--stream <name>", "use only this stream")
+    .option("--stream <stream>", "use only this stream")
     .addHelpText(
       "after",
       "\nExamples:\n  airferry publish harbor.site.example/airferry --store /srv/airferry\n  airferry publish zot.site.example:5000 --store /srv/airferry --names bare --image pause:3.10\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage.",

@@ -45,7 +45,7 @@ export const renderCommand: Register = (program, run) => {
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
     .option("--out <path>", "file or folder to write (default: stdout)")
     .option("--force", "replace existing files with other content")
-    .option("--stream <name>", "use only this stream")
+    .option("--stream <stream>", "use only this stream")
     .option("--public-ca", "clients already trust the CA of an https address")
     .addHelpText(
       "after",

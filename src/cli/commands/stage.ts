@@ -24,7 +24,7 @@ export const stageCommand: Register = (program, run) => {
     )
     .addOption(storeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
-    .option("--stream <name>", "use only this stream")
+    .option("--stream <stream>", "use only this stream")
     .option("--public-ca", "clients already trust the CA of an https address")
     .option("--ca <file>", "PEM of the server's CA, for the builder (server.crt) and the virtual machine")
     .addOption(

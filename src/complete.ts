@@ -1,0 +1,82 @@
+/**
+ * The hidden verb `complete`, which completion scripts call while somebody types: names of a store or a manifest. Reads
+ * local files only, asks nothing, and has nothing to say about what it cannot read.
+ */
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Asked } from "./completion/verb-words.ts";
+import { printable } from "./io/printable.ts";
+import { parseYaml } from "./io/yaml.ts";
+import { filePathOf, imageName } from "./manifest/entry-names.ts";
+import { readyManifests } from "./manifest/ready.ts";
+import type { Manifest } from "./manifest/schema.ts";
+import { openStore, type Store } from "./store/store.ts";
+
+/** A manifest that takes longer to read is not worth the wait. */
+const MAX_MANIFEST_LENGTH = 1024 * 1024;
+
+const LISTS: Readonly<Record<Asked, (words: readonly string[]) => Promise<string[]>>> = {
+  streams: async (words) => (await storeOf(words)).streams(),
+  releases: async (words) => {
+    const store = await storeOf(words);
+    const lists = (await store.streams()).map(async (stream) => [
+      stream,
+      ...(await store.releaseNames(stream)).map((it) => `${stream}-${it}`),
+    ]);
+    return (await Promise.all(lists)).flat();
+  },
+  images: async (words) =>
+    (await (await storeOf(words)).releases()).flatMap((it) => it.inventory.catalog.images.map((it) => it.reference)),
+  entries: entriesOf,
+  ready: async () => [...(await readyManifests()).keys()],
+};
+
+/**
+ * Lists names, sorted.
+ * @param words what was typed after the program's name, up to the word at the cursor
+ */
+export async function complete(what: Asked, words: readonly string[]): Promise<string[]> {
+  const names = await LISTS[what](words).catch(() => []);
+  return [...new Set(names)].filter((it) => it !== "" && it === printable(it)).sort();
+}
+
+/** The store that a command line names. */
+function storeOf(words: readonly string[]): Promise<Store> {
+  const at = words.findLastIndex((it) => it === "--store" || it.startsWith("--store="));
+  const named = words[at] === "--store" ? words[at + 1] : words[at]?.slice("--store=".length);
+  const store = named ?? process.env["AIRFERRY_STORE"] ?? "";
+  if (store === "") throw new Error("no store is named");
+  return openStore(expanded(store));
+}
+
+/** Names of all entries of the first manifest on the line. */
+async function entriesOf(words: readonly string[]): Promise<string[]> {
+  const file = words.find((it) => /\.ya?ml$/.test(it)) ?? "";
+  const text = await readFile(expanded(file), "utf8");
+  if (text.length > MAX_MANIFEST_LENGTH) return [];
+  const { isos, rpms, files, images } = parseYaml(text, { merge: true }).toJS({ maxAliasCount: 0 }) as Manifest;
+  const names = [
+    ...list(isos).map((it) => it.name),
+    ...list(rpms).map((it) => it.name),
+    ...list(files).flatMap((it) => {
+      try {
+        return [filePathOf(it)];
+      } catch {
+        return [];
+      }
+    }),
+    ...list(images).map((it) => imageName(it)),
+  ];
+  return names.filter((it) => typeof it === "string");
+}
+
+/** The entries of a list that may be anything yet. */
+function list<T>(value: readonly T[] | undefined): T[] {
+  return Array.isArray(value) ? value.filter((it) => it !== null && typeof it === "object") : [];
+}
+
+/** As the shell would have it. */
+function expanded(path: string): string {
+  return path.startsWith("~/") ? join(homedir(), path.slice(2)) : path;
+}
