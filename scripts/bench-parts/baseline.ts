@@ -1,6 +1,6 @@
 /**
- * Baselines: what was measured, on which machine, at which commit, kept in the repository. Ratios of two machines can be compared;
- * times and rates only with those of the same machine.
+ * Baselines in the repository: results with their machine and commit. Ratios can be compared between machines, times
+ * and rates cannot.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync, statfsSync, writeFileSync } from "node:fs";
@@ -30,7 +30,7 @@ export interface Baseline {
 
 export const BASELINE_FILE = join(import.meta.dirname, "../../docs/bench.json");
 
-/** Describes this machine. To be called before anything is measured. */
+/** Describes this machine. Call it before anything is measured. */
 export function describeMachine(): Baseline["machine"] {
   const all = cpus();
   return {
@@ -45,7 +45,7 @@ export function describeMachine(): Baseline["machine"] {
   };
 }
 
-/** Replaces the baseline by what was just measured. */
+/** Replaces the baseline with these results. */
 export function saveBaseline(machine: Baseline["machine"], rows: readonly Row[], file = BASELINE_FILE): void {
   const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: import.meta.dirname, encoding: "utf8" }).trim();
   const measured = `${new Date().toISOString().slice(0, 19)}Z`;

@@ -1,4 +1,4 @@
-/** pack, verify and unpack beside curl, sha256sum, openssl and cp, on the same bytes in the same run. */
+/** pack, verify and unpack compared with curl, sha256sum, openssl and cp, on the same bytes in the same run. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -39,7 +39,7 @@ function sync(): void {
 function fetchLarge(dir: string, url: string): Row[] {
   airferry(dir, "keygen", "--out", "site");
   mkdirSync(join(dir, "www"), { recursive: true });
-  // Two halves beside the whole: verify and unpack of real bundles have several large files.
+  // Two halves besides the whole file, since real bundles have several large files to verify and unpack.
   const half = Math.floor(LARGE_BYTES / 2);
   execFileSync(
     "sh",

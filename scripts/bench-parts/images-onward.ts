@@ -1,4 +1,4 @@
-/** Handing images on out of a store: an archive, and a push to a registry, beside skopeo doing the same out of an OCI layout. */
+/** Exporting images from a store, as an archive and to a registry, compared with skopeo from an OCI layout. */
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-/** Pulling ten images with shared layers from a local registry, beside skopeo copy of the same into one OCI layout. */
+/**
+ * Pulling ten images with shared layers from a local registry, compared with skopeo copy of the same into one OCI
+ * layout.
+ */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

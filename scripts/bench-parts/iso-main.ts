@@ -1,4 +1,4 @@
-/** Serves one ISO file out of a store that has nothing else, in a process of its own; prints its URL. */
+/** Serves one ISO file from a store that has nothing else, in its own process; prints its URL. */
 import { statSync } from "node:fs";
 import { serve } from "../../src/serve.ts";
 import type { Release } from "../../src/store/types.ts";

@@ -1,4 +1,7 @@
-/** The tree inside an ISO: first and later listings of a DVD with 6,000 packages, and reading inside it beside the plain file. */
+/**
+ * The tree inside an ISO: first and later listings of a DVD with 6,000 packages, and reading inside it compared with
+ * the plain file.
+ */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
@@ -21,7 +24,7 @@ export async function benchIso(): Promise<Row[]> {
     const iso = makeDvd(dir);
     const rows: Row[] = [];
     const first: number[] = [];
-    // A new server for each: only then is the listing the first one.
+    // A new server each time, so that the listing is its first.
     for (let i = 0; i < 3; i++) {
       const server = await start(iso);
       first.push(...times([`${server.url}/isos/dvd/AppStream/Packages/`]));

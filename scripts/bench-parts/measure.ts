@@ -1,4 +1,4 @@
-/** Runs programs under GNU time, so that peers and airferry are measured alike. */
+/** Runs programs under GNU time, so that airferry and other programs are measured in the same way. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 export interface Measured {
   seconds: number;
-  /** Seconds of the processor, of all threads and children, user and system. */
+  /** Processor seconds of all threads and children, user and system. */
   cpu: number;
   /** Peak resident size of the largest process, in bytes. */
   memory: number;

@@ -1,4 +1,4 @@
-/** What every part of the benchmark gives: one line of the table. */
+/** A result of the benchmark: one line of the table. */
 
 export interface Row {
   job: string;
@@ -13,7 +13,7 @@ export interface Row {
   note?: string;
 }
 
-/** Whether a ratio keeps what is required of it. */
+/** Whether a ratio meets its requirement. */
 export function isMet({ ratio, required }: Row): boolean {
   const [, sign, limit] = /^([≤≥])\s*([\d.]+)/.exec(required) ?? [];
   return sign === "≤" ? ratio <= Number(limit) : sign === "≥" ? ratio >= Number(limit) : true;

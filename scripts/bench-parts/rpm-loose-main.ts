@@ -1,4 +1,7 @@
-/** What the benchmark measures: describes every RPM of a folder and writes repodata/. Arguments: folder, hash threads (0: none). */
+/**
+ * The measured program: describes every RPM of a folder and writes repodata/. Arguments: folder, hash threads (0:
+ * none).
+ */
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";

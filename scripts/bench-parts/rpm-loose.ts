@@ -1,4 +1,4 @@
-/** Metadata for loose RPMs beside createrepo_c with one worker, on the same 500 packages of 2 MB. */
+/** Metadata for loose RPMs, compared with createrepo_c with one worker, on the same 500 packages of 2 MB. */
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";

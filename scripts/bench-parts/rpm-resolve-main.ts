@@ -1,4 +1,7 @@
-/** What the benchmark measures: opens primary.xml.gz of folders, resolves packages out of them, prints how many. Arguments: folders with colons, names. */
+/**
+ * The measured program: opens primary.xml.gz of folders, resolves packages from them, prints how many. Arguments:
+ * folders with colons, names.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { closureOf } from "../../src/rpm/closure.ts";

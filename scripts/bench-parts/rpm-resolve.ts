@@ -1,4 +1,7 @@
-/** Resolving a subset out of CentOS Stream 9 AppStream (17,649 packages, 51.8 MB open) and BaseOS beside dnf repoquery, in the same run. */
+/**
+ * Resolving a subset of CentOS Stream 9 AppStream (17,649 packages, 51.8 MB uncompressed) and BaseOS, compared with dnf
+ * repoquery in the same run.
+ */
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -17,7 +20,7 @@ const NAMES = ["nginx", "git"];
 const LIMIT_SECONDS = 1.5;
 const LIMIT_BYTES = 250 * 1024 * 1024;
 
-/** Needs the fixtures, dnf and GNU time; gives no row without the fixtures. */
+/** Needs the fixtures, dnf and GNU time; returns no row without the fixtures. */
 export async function benchResolve(): Promise<Row[]> {
   if (!existsSync(APPSTREAM)) return [];
   const dir = mkdtempSync(join(tmpdir(), "airferry-bench-resolve-"));

@@ -1,6 +1,6 @@
 /**
- * serve beside nginx: one large file, small packages over 32 connections (one of them again and again; more than memory keeps, by
- * turns), and the memory of all processes under load.
+ * serve compared with nginx: one large file, small packages over 32 connections (one package repeatedly; in turn more
+ * than fit in memory), and the memory of all processes under load.
  */
 import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -25,12 +25,12 @@ const ROUNDS = 5;
 const SECONDS = 3;
 const MAX_MEMORY_MIB = 200;
 const IDLE_CLIENTS = 5000;
-/** A host may have 1,024 connections to a process. */
+/** A process accepts 1,024 connections of one host. */
 const IDLE_ADDRESSES = 10;
 const ACTIVE_CLIENTS = 200;
-/** Clients that take the large file slowly while packages are asked for. */
+/** Clients that read the large file slowly while packages are requested. */
 const SLOW_CLIENTS = 40;
-/** Clients that ask for pages without reading, and how many each asks for: as much as one segment holds. */
+/** Clients that request pages without reading, and how many each requests: as many as fit in one segment. */
 const HOSTILE_CLIENTS = 20;
 const PIPELINED_REQUESTS = 1500;
 
@@ -177,7 +177,7 @@ async function small(
   };
 }
 
-/** What a process and its children have had of the processor so far. */
+/** The processor time of a process and its children so far. */
 function processorSeconds(pid: number): number {
   const ofOne = (each: number): number => {
     try {
@@ -201,7 +201,7 @@ function wrkScript(dir: string, files: number): string {
   return file;
 }
 
-/** Memory with thousands of clients that keep a connection for later, while others ask for packages. */
+/** Memory with thousands of idle connections, while other clients request packages. */
 async function crowded(dir: string, { url, pid }: Server): Promise<Row> {
   const memory = watchMemory(pid);
   const { hostname, port } = new URL(url);
@@ -227,7 +227,7 @@ async function crowded(dir: string, { url, pid }: Server): Promise<Row> {
   };
 }
 
-/** Medians of both, measured in turns, so that whatever else the machine does meets both. The first turn warms up. */
+/** Medians of both, measured in turns, so that other load on the machine affects both. The first turn is a warm-up. */
 async function alternate(
   rate: (base: string) => Promise<number>,
   ours: string,
@@ -268,8 +268,8 @@ async function loadWithSlowClients(dir: string, url: string): Promise<void> {
 }
 
 /**
- * Clients that send requests for pages by the thousand and read nothing: what that costs in memory, and how long everybody else
- * waits for an answer meanwhile.
+ * Clients that request thousands of pages and read nothing: what that costs in memory, and how long other clients wait
+ * for a response meanwhile.
  */
 async function hostile({ url, pid }: Server): Promise<Row> {
   const memory = watchMemory(pid);
@@ -277,7 +277,7 @@ async function hostile({ url, pid }: Server): Promise<Row> {
   const requests = "GET /files/p/ HTTP/1.1\r\nHost: x\r\n\r\n".repeat(PIPELINED_REQUESTS);
   const sockets = Array.from({ length: HOSTILE_CLIENTS }, () => {
     const socket = connect({ host: hostname, port: Number(port) });
-    // Cut off is what should happen to it.
+    // It is expected to be cut.
     socket.on("error", () => {});
     socket.pause();
     socket.write(requests);

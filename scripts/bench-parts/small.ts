@@ -1,4 +1,4 @@
-/** pack of many small things beside curl, aria2c and dnf reposync, on the same bytes in the same run. */
+/** pack of many small files, compared with curl, aria2c and dnf reposync on the same bytes in the same run. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -40,7 +40,7 @@ function pack(dir: string, name: string): Measured {
   return airferry(dir, "pack", `${name}.yaml`, "--key", "site.key", "--out", "out", "--concurrency", AT_ONCE, "-q");
 }
 
-/** Leaves nothing of the last run; of the lock neither, where it is to be the first sight. */
+/** Removes everything of the last run, and the lock too if first sight is measured. */
 function clear(dir: string, name: string, more: readonly string[] = []): void {
   for (const it of ["got", "dnf", "out", `${name}.state.json`, ...more])
     rmSync(join(dir, it), { recursive: true, force: true });

@@ -1,4 +1,4 @@
-/** The CPU and memory of small verbs; and locking files by the thousand, with its exponent. */
+/** Processor time and memory of small verbs, and of locking thousands of files, with its exponent. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ const MANY_FILES = 64_000;
 const MAX_LOCK_S = 30;
 const MAX_EXPONENT = 1.05;
 
-/** Needs nothing but the program; limits replace a peer. */
+/** Needs only airferry: limits replace another program. */
 export async function benchStart(): Promise<Row[]> {
   const dir = mkdtempSync(join(tmpdir(), "airferry-bench-start-"));
   const env = { AIRFERRY_PASSWORD: "pw", AIRFERRY_CACHE: join(dir, "cache") };
@@ -62,7 +62,7 @@ function lockRows(dir: string, run: (...args: string[]) => Measured): Row[] {
   ];
 }
 
-/** The run that took the least of the processor: what others do on the machine only adds. */
+/** The run with the least processor time: other load on the machine only adds to it. */
 function leastCpu(run: () => Measured): Measured {
   const all = Array.from({ length: RUNS }, run);
   return all.reduce((least, it) => (it.cpu < least.cpu ? it : least));

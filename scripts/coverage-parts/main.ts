@@ -9,7 +9,7 @@ import { Reached } from "./reached.ts";
 import { type CoverageRecord, figures, formatLines, parseLines } from "./report.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-/** Rooms that bytes of media and keys go through: a line that no test reaches there is one that nobody has tried. */
+/** Rooms that handle bytes of media and keys: every line there should be reached by a test. */
 const ROOMS_THAT_MATTER = ["bundle", "sign", "store", "io"];
 
 const args = process.argv.slice(2);
@@ -48,7 +48,7 @@ const sum = await runTests({
   jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? 2),
   strict: false,
   say: (line) => console.error(line),
-  // Code from a cache is counted less exactly: nothing is kept here.
+  // Cached code is counted less exactly, so no cache is used.
   env: () => {
     const own = join(folder, String(at++));
     mkdirSync(own);
@@ -74,7 +74,7 @@ if (write || add) {
   const record: CoverageRecord = {
     commit,
     tests: [...(before?.tests ?? []), ...(named.length > 0 ? named : ["test/ without interop/"])],
-    // Of these only what ran before they failed is in the figure.
+    // The percentage includes only what ran before they failed.
     failed: [...(before?.failed ?? []), ...sum.failedFiles],
     rooms,
     unreached: Object.fromEntries(unreached.map(([file, it]) => [file, formatLines(it.unreached)])),

@@ -1,5 +1,5 @@
 /**
- * Which lines V8 saw running, from the files that node writes for NODE_V8_COVERAGE. Types are stripped to spaces, so that offsets
+ * Which lines ran, from the files that node writes for NODE_V8_COVERAGE. Types are stripped to spaces, so that offsets
  * are those of the source. A line is unreached when no process ran any of it.
  */
 import { readdirSync, readFileSync, rmSync } from "node:fs";
@@ -26,7 +26,9 @@ export function codeLines(text: string): number[] {
     .flatMap((line, at) => (/^\s*($|\/\/|\/\*|\*)|^\s*[)\]}]*[;,]?\s*$/.test(line) ? [] : [at + 1]));
 }
 
-/** The lines of `text` that these functions' ranges leave without a run; an inner range speaks for its part of the outer one. */
+/**
+ * The lines of `text` that did not run, by these functions' ranges; an inner range overrides its part of the outer one.
+ */
 export function unreachedLines(text: string, functions: ScriptCoverage["functions"]): Set<number> {
   const ran = new Uint8Array(text.length).fill(1);
   const ranges = functions.flatMap((it) => it.ranges).sort(outerFirst);
@@ -72,7 +74,7 @@ export class Reached {
     rmSync(folder, { recursive: true });
   }
 
-  /** Adds what was measured before: the lines that nothing reached then, by file; all of the others were reached. */
+  /** Adds an earlier result: the lines not reached, by file; all others were reached. */
   addRecord(unreached: ReadonlyMap<string, readonly number[]>): void {
     for (const [file, lines] of this.#unreached) {
       const then = new Set(unreached.get(file) ?? []);

@@ -1,4 +1,4 @@
-/** Coverage as people read it: a figure for each room, and ranges of lines. */
+/** Coverage for people: a percentage for each room, and ranges of lines. */
 
 interface RoomFigure {
   lines: number;

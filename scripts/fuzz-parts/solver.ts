@@ -1,9 +1,9 @@
 /**
  * Fuzzes the dependency solver against libsolv: random universes, the same bytes to both. Prints every disagreement
- * with its seed and ends with 1 when there is one. solver/compare.ts defines agreement.
- * Arguments: --minutes N (default 1), --seed N (first seed; default 1), --count N (universes instead of minutes),
- * --show SEED (print one universe; where it disagrees, as small as it still does, for test/rpm/universes/), --choices
- * (name the seeds where something else is chosen, too).
+ * with its seed and ends with 1 when there is one. solver/compare.ts defines agreement. Arguments: --minutes N (default
+ * 1), --seed N (first seed; default 1), --count N (universes instead of minutes), --show SEED (print one universe,
+ * reduced to the smallest one with the same disagreement, for test/rpm/universes/), --choices (also list the seeds with
+ * another valid choice).
  */
 import { parseArgs } from "node:util";
 import { compare } from "./solver/compare.ts";
@@ -56,7 +56,7 @@ if (values.show !== undefined) {
 }
 libsolv.close();
 
-/** What is wrong, without the packages: it stays while the universe is made smaller. */
+/** The fault without its packages, which stays the same while the universe is reduced. */
 function kindOf(fault: string): string {
   return fault.replaceAll(/\(.*?\)|\S+-\d+:\S+/g, "");
 }

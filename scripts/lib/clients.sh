@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs the real client programs that the interop tests drive; run by scripts/test. Needs root on a Debian-family
-# host. With apt: what this release has. From newer suites of the same mirror (found in the machine's own apt
-# configuration, with a private apt state): single programs, unpacked under .cache/clients/ with a command each in
-# .cache/clients/bin. Idempotent and quick when everything is installed; each unavailable client is one clear line, and
-# exit status 1.
+# host. Installs with apt what this release has. Unpacks single programs of newer suites of the same mirror (from the
+# machine's own apt configuration, with a private apt state) under .cache/clients/, with a command each in
+# .cache/clients/bin. Idempotent, and quick when everything is installed. Prints a line for each unavailable client, and
+# then ends with exit status 1.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 CLIENTS=$ROOT/.cache/clients
@@ -30,7 +30,7 @@ PACKAGES="curl wget aria2 nginx-light wrk xorriso isomd5sum libarchive-tools gnu
   dnf-plugins-core podman runc crun skopeo buildah docker-registry ansible-core packer qemu-system-x86 qemu-utils
   qemu-block-extra virtinst chromium iproute2 time jq python3-jsonschema python3-solv python3-yaml python3-venv zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf
   openssh-server sudo strace tmux zsh fish"
-# Only their files are of use, or installing them would replace something: unpacked, not installed.
+# Unpacked, not installed: only their files are needed, or installing them would replace something.
 UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -40,7 +40,7 @@ update_once() {
   updated=1
   apt-get -qq -o DPkg::Lock::Timeout=600 update >/dev/null 2>"$CLIENTS/apt.log" || say "apt-get update: $(tail -n 1 "$CLIENTS/apt.log")"
 }
-# Packages must not start their services: tests start what they need themselves, on ports of their own.
+# Packages must not start their services: tests start what they need themselves, on their own ports.
 install() {
   local policy=/usr/sbin/policy-rc.d made= status
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=1; }
@@ -85,11 +85,11 @@ for package in $UNPACKED; do
   unpack "$CLIENTS/unpacked" "$package"
 done
 
-# containerd of this release, an old one with the old configuration: beside the newer one, under names of its own.
+# containerd of this release, an old version with the old configuration, beside the newer one and under other names.
 [ -e "$CLIENTS/containerd-1/.have-containerd" ] || { mkdir -p "$CLIENTS/containerd-1" && update_once; }
 unpack "$CLIENTS/containerd-1" containerd
 
-# docker of this release, which takes no path in a mirror's URL: as EL 8 hosts have it.
+# docker of this release, which accepts no path in a mirror's URL, like that of EL 8 hosts.
 mkdir -p "$CLIENTS/docker-20"
 [ -e "$CLIENTS/docker-20/.have-docker.io" ] || update_once
 unpack "$CLIENTS/docker-20" docker.io
@@ -109,11 +109,11 @@ libraries=$(echo "$root"/usr/lib/*-linux-gnu)
 LD_LIBRARY_PATH=$libraries PATH=$root/usr/bin:$PATH ZYPP_CONF=$root/etc/zypp/zypp.conf exec "$root/usr/bin/zypper" "$@"
 WRAPPER
   chmod +x "$BIN/zypper"
-  # libzypp asks for the script that this program has replaced; same options.
+  # libzypp calls the script that this program replaced; the options are the same.
   ln -sf repo2solv "$CLIENTS/zypper/usr/bin/repo2solv.sh"
 fi
 
-# ksvalidator: the parser that the installer reads kickstart files with, in a Python environment of its own.
+# ksvalidator: the installer's own parser of kickstart files, in a separate Python environment.
 if [ ! -x "$CLIENTS/pykickstart/bin/ksvalidator" ]; then
   rm -rf "$CLIENTS/pykickstart.part"
   if python3 -m venv "$CLIENTS/pykickstart.part" >"$CLIENTS/pip.log" 2>&1 &&
@@ -126,7 +126,7 @@ fi
 if [ -x "$CLIENTS/pykickstart/bin/ksvalidator" ]; then
   cat >"$BIN/ksvalidator" <<'WRAPPER'
 #!/bin/sh
-# Its own first line names the folder that it was made in.
+# Its first line names the folder that it was created in.
 root=$(dirname "$(readlink -f "$0")")/../pykickstart
 exec "$root/bin/python3" "$root/bin/ksvalidator" "$@"
 WRAPPER
@@ -181,13 +181,13 @@ WRAPPER
 newer trixie "$CLIENTS/cosign2" cosign
 newer sid "$CLIENTS/cosign3" cosign
 newer sid "$CLIENTS/newer" oras crane docker.io docker-cli containerd
-# podman and skopeo of this release have cosign's signatures switched off by Debian. Newer ones want a newer C library:
-# they run with their own beside them.
+# Debian builds podman and skopeo of this release without cosign's signatures. Newer ones need a newer C library, which
+# is unpacked beside them.
 newer trixie "$CLIENTS/trixie" podman skopeo netavark libc6 libgpgme11t64 libassuan9 libgpg-error0 libseccomp2 libsqlite3-0 libsubid5
 for name in podman skopeo; do
   program=$CLIENTS/trixie/usr/bin/$name libraries=$(echo "$CLIENTS"/trixie/usr/lib/*-linux-gnu)
   [ -x "$program" ] && command -v patchelf >/dev/null || continue
-  # Where the checkout was moved to, the loader's path is another.
+  # The loader's path changes when the checkout is moved.
   if [ "$(patchelf --print-rpath "$program.own" 2>/dev/null)" != "$libraries" ]; then
     cp "$program" "$program.part" &&
       patchelf --set-interpreter "$(echo "$libraries"/ld-linux*.so.*)" --force-rpath --set-rpath "$libraries" "$program.part" &&
@@ -215,7 +215,7 @@ for name in dockerd docker-proxy docker-init; do
 done
 command_for busybox-static unpacked/bin/busybox
 
-# An unpacked program of a newer suite may want a newer C library than this host has.
+# An unpacked program of a newer suite may need a newer C library than this host has.
 for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 dockerd-20 newer-podman newer-skopeo; do
   [ -x "$BIN/$name" ] && [ ! -e "$CLIENTS/.runs-$name" ] || continue
   "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {

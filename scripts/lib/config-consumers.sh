@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds small programs around the code with which k3s, BuildKit and osbuild read their configuration (scripts/consumers), and
-# fetches the schemas of Talos and OpenShift, all from Go modules of pinned versions: test/interop/mirror-config.test.ts judges
-# rendered files with them. Idempotent; without Go nothing is built, and those tests are skipped.
+# Builds small programs around the code with which k3s, BuildKit and osbuild read their configuration
+# (scripts/consumers), and fetches the schemas of Talos and OpenShift, all from Go modules of pinned versions.
+# test/interop/mirror-config.test.ts checks rendered files with them. Idempotent; without Go nothing is built, and those
+# tests are skipped.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 CLIENTS=$ROOT/.cache/clients
@@ -11,11 +12,11 @@ OPENSHIFT=github.com/openshift/api@v0.0.0-20240301093301-ce10821dc999
 failed=0
 
 miss() {
-  echo "consumers: cannot have $1: $2; the tests that need it are skipped" >&2
+  echo "consumers: cannot build $1: $2; the tests that need it are skipped" >&2
   failed=1
 }
 
-command -v go >/dev/null || { miss "the readers of rendered configuration" "no Go on this host"; exit 1; }
+command -v go >/dev/null || { miss "the readers of rendered configuration" "Go is not installed"; exit 1; }
 mkdir -p "$OUT/schemas"
 
 mkdir -p "$CLIENTS/bin"

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Collects real ISO images for test/iso/image-corpus.test.ts into .cache/iso-corpus: those of Debian packages that are
-# installed or can be, and the test data of the libarchive and libcdio source packages. Needs root and apt on Debian;
-# does nothing twice.
+# Collects real ISO images for test/iso/image-corpus.test.ts into .cache/iso-corpus: those of Debian packages, and the
+# test data of the libarchive and libcdio source packages. Needs root and apt on Debian. Idempotent.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 OUT=$ROOT/.cache/iso-corpus
@@ -26,8 +25,7 @@ for package in grub-rescue-pc ipxe memtest86+ golang-github-vmware-photon-contro
   dpkg-deb -x "$package"_*.deb unpacked
 done
 [ ! -d unpacked ] || find unpacked -name '*.iso' -exec cp {} "$OUT/" \;
-# Only the upstream tarball is of use; a source package's debian part may have left the mirror while that is still
-# there.
+# Only the upstream tarball is needed; a source package's debian part may be gone from the mirror.
 for package in libcdio libarchive; do
   "${APT[@]}" source --tar-only --download-only "$package" || true
   for tarball in "$package"_*.orig.tar.*; do
@@ -52,5 +50,5 @@ for line in lines[start + 1:]:
 PY
   case $name in *.Z) gzip -df "$OUT/$name" ;; *.bz2) bzip2 -df "$OUT/$name" ;; esac
 done
-# What is missing is asked for again next time; the tests use what is there.
+# The next run tries missing images again; the tests use the available ones.
 if [ -e have-libcdio ] && [ -e have-libarchive ]; then touch "$OUT/.complete"; fi

@@ -1,14 +1,13 @@
 /**
- * Gathers the licenses of everything that is in the program, from package-lock.json and node_modules: what is installed
- * is what is listed. A package without its own text is refused unless upstream is known to have none; then its license
- * is named.
+ * Collects the licenses of everything in the program, from package-lock.json and node_modules. A package without the
+ * text of its license is refused, unless upstream is known to publish none; then the license is named.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const root = join(import.meta.dirname, "..", "..");
 const LICENSE_FILE = /^(licen[cs]e|copying|notice)([.-].*)?$/i;
-/** What upstream publishes without the text of its license; that it is MIT or ISC was looked up by hand. */
+/** Packages that upstream publishes without the text of their license; MIT or ISC was looked up by hand. */
 const WITHOUT_TEXT = new Set(["isarray", "saxes", "xz-decompress"]);
 const LINE = `${"=".repeat(80)}\n`;
 
@@ -45,7 +44,7 @@ export function packages(): Package[] {
       .sort()
       .map((it) => readFileSync(join(folder, it), "utf8").replaceAll("\r\n", "\n").trim());
     if (texts.length === 0 && !WITHOUT_TEXT.has(name))
-      throw new Error(`cannot tell the license of ${name}: no file of it`);
+      throw new Error(`cannot determine the license of ${name}: the package has no license file`);
     found.set(`${name}@${version}`, { name, version, license: license ?? "unknown", texts });
   }
   return [...found.values()].sort((a, b) =>
@@ -53,7 +52,7 @@ export function packages(): Package[] {
   );
 }
 
-/** The license of the Node that the single-file program is made of, with those of its parts. */
+/** The license of Node, which the single-file program contains, with those of its parts. */
 function nodeLicense(): string {
   for (let folder = dirname(process.execPath); folder !== dirname(folder); folder = dirname(folder)) {
     const file = join(folder, "LICENSE");

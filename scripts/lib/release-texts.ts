@@ -1,4 +1,7 @@
-/** What a release changes in the project's files, as functions of texts: the version and the changelog. See CONTRIBUTING.md, "Versions". */
+/**
+ * Changes of a release to the project's files, as functions of texts: the version and the changelog. See
+ * CONTRIBUTING.md, "Versions".
+ */
 import semver from "semver";
 
 /** Files that name the version, each with the pattern around it. The first match is the project's own. */
@@ -7,7 +10,7 @@ export const VERSION_FILES: Record<string, RegExp> = {
   "package.json": /(?<=^ {2}"version": ")[^"]+(?=",$)/m,
 };
 
-/** `text` with `version` in place of the one it names. @throws when it names none */
+/** `text` with its version replaced by `version`. @throws when it has none */
 export function withVersion(text: string, pattern: RegExp, version: string): string {
   if (!pattern.test(text)) throw new Error(`cannot set the version: no match of ${pattern}`);
   return text.replace(pattern, version);
@@ -25,8 +28,8 @@ export function lockWithVersion(text: string, version: string): string {
 
 /**
  * Refuses a version that is not the next one.
- * @param current what the program calls itself now: `X.Y.Z-dev` between releases
- * @param tags all tags of the repository; those of releases are `vX.Y.Z`
+ * @param current the current version: `X.Y.Z-dev` between releases
+ * @param tags all tags of the repository; releases have `vX.Y.Z`
  */
 export function requireNextVersion(version: string, current: string, tags: readonly string[]): void {
   if (semver.valid(version) !== version || version.endsWith("-dev")) {
@@ -44,7 +47,7 @@ export function requireNextVersion(version: string, current: string, tags: reado
 /** The version that follows a release: the next minor one. */
 export function followingVersion(version: string): string {
   const next = semver.inc(version, semver.prerelease(version) === null ? "minor" : "patch");
-  if (next === null) throw new Error(`cannot tell which version follows "${version}"`);
+  if (next === null) throw new Error(`cannot determine which version follows "${version}"`);
   return next;
 }
 
@@ -61,7 +64,10 @@ export function newestSection(changelog: string): { version: string; note: strin
   return { version: found[1] ?? "", note: found[2] ?? "", text };
 }
 
-/** The changelog with its newest section dated, as a release has it. `date`: YYYY-MM-DD. @throws unless that section is unreleased */
+/**
+ * The changelog of a release, with its newest section dated. `date`: YYYY-MM-DD. @throws unless that section is
+ * unreleased
+ */
 export function datedChangelog(changelog: string, version: string, date: string): string {
   const { note, version: named } = newestSection(changelog);
   if (note !== "unreleased") {

@@ -1,6 +1,7 @@
 /**
- * Makes a release in a clone of its own: the release's commit, all of .ci/run, the files of dist/ with their signed
- * sums, the tag, and the commit that begins the next version. Only then this branch and the tag move; stopped before, nothing has changed.
+ * Makes a release in a separate clone: the release's commit, all of .ci/run, the files of dist/ with their signed sums,
+ * the tag, and the commit that starts the next version. Only then this branch and the tag move; an earlier failure
+ * changes nothing.
  */
 import { execFileSync } from "node:child_process";
 import {

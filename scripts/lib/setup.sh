@@ -1,10 +1,10 @@
-# Sourced by every script: puts a Node new enough on PATH and installs the dependencies, once, quietly, on stderr. Afterwards
-# it writes nothing and needs no network, so that one user can set a checkout up and another can run it.
-# SETUP_DEV=1: with what tests, benchmark and build need. SETUP_PINNED_NODE=1: with the pinned Node and no other.
+# Sourced by every script: puts a recent enough Node on PATH and installs the dependencies, once, with short notes on
+# stderr. Afterwards it writes nothing and needs no network, so that one user can set up a checkout and another can run
+# it. SETUP_DEV=1: also install what tests, benchmark and build need. SETUP_PINNED_NODE=1: use only the pinned Node.
 # Needs npm only while something is missing.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-# --help of a script is the comment that it begins with; the program has a help of its own. Nothing is installed for it.
+# --help prints the comment at the start of a script; the program has its own help. This installs nothing.
 if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
   if [ "$(basename "${BASH_SOURCE[1]:-airferry}")" != airferry ]; then
     awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "${BASH_SOURCE[1]}"
@@ -17,7 +17,7 @@ airferry_fail() {
   return 1
 }
 
-# Node: the pinned one of node.lock where it is installed, else the machine's own when it is new enough.
+# Node: the pinned one of node.lock if it is installed, otherwise the machine's own if it is recent enough.
 airferry_use_node() {
   local home=$ROOT/.cache/node major
   if [ -f "$home/pinned" ] && [ "$(cat "$home/pinned")" = "$NODE_SHA256" ]; then
@@ -55,7 +55,7 @@ airferry_install_node() {
       "install Node 24 or newer yourself, so that node is on PATH"
     return 1
   fi
-  # One that is there already, from before this file, is kept when it is the pinned one to the byte.
+  # An existing one, installed before node.lock existed, is kept if its bytes are the pinned ones.
   if [ -f "$home/bin/node" ] && [ "$(airferry_sha256 "$home/bin/node")" = "$NODE_SHA256" ]; then
     printf '%s\n' "$NODE_SHA256" >"$home/pinned"
     return 0
@@ -71,7 +71,7 @@ airferry_install_node() {
   if ! (cd "$part" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2); then
     rm -rf "$part"
     airferry_fail "cannot install Node $NODE_VERSION: npm failed, see above" \
-      "see that npm reaches its registry, or install Node 24 or newer yourself"
+      "check that npm reaches its registry, or install Node 24 or newer yourself"
     return 1
   fi
   actual=$(airferry_sha256 "$part/node_modules/$name/bin/node")
@@ -91,7 +91,7 @@ airferry_install_node() {
 airferry_need_npm() {
   command -v npm >/dev/null 2>&1 && return 0
   airferry_fail "cannot install $1: npm was not found on PATH" \
-    "install npm, or take the single-file program that scripts/build-binary makes on a machine with npm"
+    "install npm, or use the single-file program that scripts/build-binary makes on a machine with npm"
 }
 
 airferry_modules_ready() {
@@ -102,15 +102,15 @@ airferry_modules_ready() {
 
 airferry_install_modules() {
   local omit=--omit=dev
-  # What has been installed for tests is not taken away again by the program's own start.
+  # Starting the program does not remove what was installed for tests.
   if [ "${SETUP_DEV:-}" != "" ] || [ -d "$ROOT/node_modules/tap" ]; then omit=--include=dev; fi
   airferry_need_npm "dependencies" || return 1
   echo "airferry: installing dependencies (once)" >&2
   if ! (cd "$ROOT" && npm ci "$omit" --ignore-scripts --no-audit --no-fund --loglevel=error >&2); then
-    airferry_fail "cannot install dependencies: npm failed, see above" "see that npm reaches its registry, then run the command again"
+    airferry_fail "cannot install dependencies: npm failed, see above" "check that npm reaches its registry, then run the command again"
     return 1
   fi
-  # tap keeps which plugins are on in a build of its own; without this step it looks for the ones that .taprc switches off.
+  # tap stores the enabled plugins in its own build; without this step it looks for those that .taprc disables.
   if [ "$omit" = --include=dev ]; then (cd "$ROOT" && npx --no-install tap build >/dev/null 2>&1 || true); fi
   touch "$ROOT/node_modules/.airferry-ready"
 }
@@ -122,7 +122,7 @@ airferry_setup() {
       "run once as its owner: $ROOT/scripts/airferry --version"
     return 1
   fi
-  # Whoever sets up, others may run it.
+  # Other users may run the checkout.
   (
     umask 022
     mkdir -p "$ROOT/.cache"

@@ -1,4 +1,4 @@
-/** Rows about one build, of whichever system and flavor: what was staged for it is what its builder and its machine can use. */
+/** Rows about one build of any system and flavor: its builder and its machine can use the staged files. */
 import { execFileSync } from "node:child_process";
 import { chmodSync, chownSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,11 +22,11 @@ import {
 } from "./packer.ts";
 import { inside, runInside, type Stage, type Step } from "./row.ts";
 
-/** A password that the operator gives by environment; the CAPI builder's own is in its kickstart file. */
+/** A password that the operator sets in the environment; the CAPI builder's own is in its kickstart file. */
 const SSH_PASSWORD = "Rehearsal-9.x";
 /** A local user with no part in the build. */
 const STRANGER_UID = "4321";
-/** Somebody who stages without being root. */
+/** A user who stages without being root. */
 const OPERATOR_UID = "2345";
 const HTTP_PORT = "8123";
 
@@ -35,7 +35,7 @@ export function stagedFolder(stage: Stage, build: Build): string {
   return join(stage.dir, "output", build.stream);
 }
 
-/** Rows that stage a build's folder and look at it. `staged` is where they find it: what `stage` wrote, or a damaged copy. */
+/** Rows that stage a build's folder and check it. `staged` is its path: what `stage` wrote, or a damaged copy. */
 export function buildSteps(build: Build, staged: (stage: Stage) => string): Step[] {
   const kickstart = (stage: Stage) => readFileSync(join(staged(stage), "ks.cfg"), "utf8");
   const genuine = isGenuine(build.tag)
@@ -90,7 +90,7 @@ export function buildSteps(build: Build, staged: (stage: Stage) => string): Step
             type: "null",
             ssh_host: GUEST_ADDRESS,
             ssh_username: "{{user `ssh_username`}}",
-            // What set-ssh-password.sh of image-builder's checkout replaces with SSH_PASSWORD of the environment.
+            // set-ssh-password.sh of image-builder's checkout replaces this with SSH_PASSWORD of the environment.
             ssh_password: value("{{user `ssh_password`}}").replace("$SSH_PASSWORD", "not-told-to-packer"),
             ssh_timeout: "20s",
             ssh_handshake_attempts: 2,
@@ -129,7 +129,7 @@ export function buildSteps(build: Build, staged: (stage: Stage) => string): Step
   return steps;
 }
 
-/** What the operator gives beside the staged variables. */
+/** Variables that the operator sets besides the staged ones. */
 export const VCENTER = {
   vcenter_server: `${BUILDER_ADDRESS}:${VCENTER_PORT}`,
   insecure_connection: "true",
@@ -141,7 +141,10 @@ export const VCENTER = {
   network: "VM Network",
 };
 
-/** The row that stages a build's folder as root with the narrowest umask, and then tries what each local user can do with it. */
+/**
+ * The row that stages a build's folder as root with the strictest umask, and then tries what each local user can do
+ * with it.
+ */
 export function stagingStep(build: Build): Step {
   return {
     name: `${build.name}: stage`,
@@ -160,7 +163,7 @@ export function stagingStep(build: Build): Step {
       };
       const command = [AIRFERRY, "stage", output, "--store", stage.store, "--url", stage.url, ...stage.flags];
       await inside(stage, ["sh", "-c", 'umask 077; exec "$@"', "-", ...command], { env });
-      // Those that hold what the environment gave; the password of a finished kickstart file is everybody's.
+      // Files with values of the environment; the password in a complete kickstart file is public.
       const isTemplate = /\/ks\.cfg\.tmpl$/m.test(build.manifest);
       const secrets =
         build.flavor === "spectro-capi" ? ["imageconfig"] : isTemplate ? ["packer-vars.json", "ks.cfg"] : [];
@@ -211,7 +214,7 @@ export function ordinaryStagingStep(build: Build): Step {
       mkdirSync(home, { recursive: true });
       chownSync(home, Number(OPERATOR_UID), Number(OPERATOR_UID));
       const output = join(home, "output");
-      // Whoever runs this under a test runner has its loader in the environment, whose files another user may not write.
+      // A test runner may have its loader in the environment, and another user cannot write the loader's files.
       const as = (uid: string) => [
         "env",
         "-u",

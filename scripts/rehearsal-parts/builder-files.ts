@@ -1,7 +1,7 @@
 /**
  * Files of kubernetes-sigs/image-builder, which both flavors are built from: kickstart files, packer templates,
- * variables. The genuine ones of five tags where `../shared/fixtures/image-builder` (or AIRFERRY_IMAGE_BUILDER) has
- * them; elsewhere files of our own with the same traits, so that the rehearsal says what it can in any checkout.
+ * variables. The original files of five tags if `../shared/fixtures/image-builder` (or AIRFERRY_IMAGE_BUILDER) has
+ * them; otherwise files with the same traits, so that the rehearsal runs in any checkout.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { compareVersions } from "../../src/builder/artifacts.ts";
 const GENUINE =
   process.env.AIRFERRY_IMAGE_BUILDER ?? join(import.meta.dirname, "../../../shared/fixtures/image-builder");
 
-/** A system that is installed, as image-builder's files name it. */
+/** An installed system, by its name in image-builder's files. */
 export interface System {
   distro: "rhel" | "rockylinux";
   major: "8" | "9";
@@ -19,20 +19,19 @@ export interface System {
 /** Variables of a JSON template; `null` ones must be given. */
 export type Variables = Record<string, string | null>;
 
-/** Whether the genuine files of this tag are here. */
+/** Whether the original files of this tag are available. */
 export function isGenuine(tag: string): boolean {
   return existsSync(join(GENUINE, tag));
 }
 
-/** This tag, and the earlier ones whose genuine files are here. */
+/** This tag, and the earlier ones whose original files are available. */
 export function tagsUpTo(tag: string): string[] {
   const genuine = existsSync(GENUINE) ? readdirSync(GENUINE) : [];
   return [...new Set([...genuine.filter((it) => compareVersions(it, tag) < 0), tag])];
 }
 
 /**
- * Bytes of the kickstart file at `ova/linux/rhel/http/8/ks.cfg` or the like: this tag's, or those of the latest one
- * before it.
+ * Bytes of a kickstart file, for example at `ova/linux/rhel/http/8/ks.cfg`, of this tag or of the latest one before it.
  */
 export function kickstartFile(tag: string, path: string): Buffer {
   const genuine = existsSync(GENUINE) ? readdirSync(GENUINE).sort(compareVersions) : [];
@@ -56,7 +55,7 @@ export function variableFiles(tag: string, system: System): Variables[] {
   return paths.map((it) => JSON.parse(readFileSync(join(root, it), "utf8")) as Variables);
 }
 
-/** A packer template in JSON, as far as the rehearsal reads it. */
+/** The parts of a packer template in JSON that the rehearsal reads. */
 export interface Template {
   builders: Record<string, unknown>[];
   provisioners: Record<string, unknown>[];
@@ -74,7 +73,7 @@ const isTemplated = (tag: string) => compareVersions(tag, "v0.1.38") > 0;
 const isOnCd = (tag: string, { distro }: System) => distro === "rockylinux" && compareVersions(tag, "v0.1.44") > 0;
 
 /**
- * The traits of the genuine ones: their account, `cdrom` and `repo` lines of public mirrors, one of them below
+ * The traits of the original ones: their account, `cdrom` and `repo` lines of public mirrors, one of them below
  * `devel/`.
  */
 function ownKickstart(tag: string, { distro, major }: System, template: boolean): string {
@@ -151,7 +150,7 @@ function ownVariables(tag: string, system: System): Variables[] {
   ];
 }
 
-/** The variables that the genuine one reads are those of its ansible and goss provisioners; here they are a list. */
+/** The original template's ansible and goss provisioners read these variables; here they are a list. */
 const READ_BY_PROVISIONERS = [
   "disable_public_repos reenable_public_repos remove_extra_repos extra_repos redhat_epel_rpm epel_rpm_gpg_key",
   "ansible_user_vars containerd_url containerd_sha256 containerd_service_url containerd_version crictl_url crictl_sha256",

@@ -1,6 +1,6 @@
 /**
- * The image builds that are rehearsed: the four systems with both flavors. The CAPI builder's are the ready manifests; of image-builder
- * there is one, from which those of the other systems are made.
+ * The rehearsed image builds: the four systems with both flavors. Those of the CAPI builder are the ready manifests.
+ * image-builder has one ready manifest, from which those of the other systems are derived.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,13 +22,13 @@ export interface Build {
   manifest: string;
 }
 
-/** image-builder that the CAPI builder 4.6 is made of. */
+/** The image-builder version that the CAPI builder 4.6 is based on. */
 const BASE_OF_SPECTRO = "v0.1.28";
 const SYSTEMS = ["rocky-9", "rhel-9", "rocky-8", "rhel-8"];
-/** Tags for the systems which the ready manifest is not for: the last one with Enterprise Linux 8, an early one and a late one. */
+/** Tags for the systems without a ready manifest: the last one with Enterprise Linux 8, an early one and a late one. */
 const TAGS: Record<string, string> = { "rhel-9": "v0.1.55", "rocky-8": "v0.1.47", "rhel-8": "v0.1.40" };
 
-/** All eight builds; the one that the most rows are about is first. */
+/** All eight builds; the one with the most rows is first. */
 export function allBuilds(): Build[] {
   return [...SYSTEMS.map(spectroBuild), ...SYSTEMS.map(imageBuilderBuild)];
 }

@@ -7,7 +7,7 @@ import { type Gap, SERVER_ADDRESS } from "./network.ts";
 import { AIRFERRY, airferry } from "./pack-ready.ts";
 import { inside, type Stage } from "./row.ts";
 
-/** Verifies and unpacks a build's bundle into a store of its own; returns the store. */
+/** Verifies a build's bundle and unpacks it into a new store; returns the store. */
 export async function unpackBuild(dir: string, build: Build, bundle: string): Promise<string> {
   const store = join(dir, "store", build.stream);
   await airferry(dir, "verify", bundle, "--trust", "site.pub");
@@ -15,13 +15,13 @@ export async function unpackBuild(dir: string, build: Build, bundle: string): Pr
   return store;
 }
 
-/** A server in the gap, and what its rows work with. */
+/** A server in the gap, and data for its rows. */
 export interface Served {
   stage: Stage;
   close(): Promise<void>;
 }
 
-/** Serves a store at `http` or, with a CA of its own, `https`, and waits until the build host reaches it. */
+/** Serves a store at `http` or, with its own CA, `https`, and waits until the build host reaches it. */
 export async function serveBuild(
   gap: Gap,
   dir: string,
@@ -63,7 +63,7 @@ export async function serveBuild(
     if (i === 150 || server.exitCode !== null) throw new Error(`${url} does not answer: ${said.trim().slice(-400)}`);
     await sleep(200);
   }
-  // Its fingerprint was printed by the server; here both ends are ours.
+  // An operator compares the fingerprint that the server printed; here both ends are under our control.
   if (tls) await inside(stage, ["curl", "-sfk", "-o", ca, `${url}/ca.crt`]);
   if (build.flavor === "spectro-capi") {
     const flags = ["--store", store, "--url", url];

@@ -1,4 +1,4 @@
-/** What the rehearsal can remove of a staged folder to see that its rows notice, and which rows must then fail. */
+/** What the rehearsal removes from a staged folder to prove that its rows detect it, and which rows must then fail. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Build } from "./builds.ts";

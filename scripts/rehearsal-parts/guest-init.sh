@@ -1,7 +1,7 @@
 #!/bin/sh
-# Turns a mount namespace of its own into a freshly installed Enterprise Linux machine, as far as a build looks at it:
-# an /etc that nobody prepared, the CAs at their places there, and none of the rehearsal's folder. Prints "ready" and
-# stays until its input ends. Usage: guest-init.sh WORK HIDDEN HOST/PORT
+# Makes its mount namespace look to a build like a freshly installed Enterprise Linux machine: an unprepared /etc, the
+# CAs at their paths, and nothing of the rehearsal's folder. Prints "ready" and waits until its input ends. Usage:
+# guest-init.sh WORK HIDDEN HOST/PORT
 set -eu
 work=$1 hidden=$2 vcenter=$3
 mount -t tmpfs tmpfs "$work"
@@ -19,10 +19,10 @@ done
 mkdir -p /run/sshd
 mount -t tmpfs -o mode=0700 tmpfs "$hidden"
 
-# What this host's distribution has, and what its administrator set up, the machine does not know.
+# The machine does not see this host's distribution, nor its configuration.
 rm -rf /etc/containerd /etc/containers /etc/docker /etc/yum.repos.d /etc/pki /etc/ssl/certs /etc/apt /etc/dnf /etc/sudoers.d
 mkdir -p /etc/yum.repos.d /etc/sudoers.d /etc/containerd
-# Enterprise Linux: one bundle, made of the anchors by update-ca-trust, and links to it.
+# Enterprise Linux has one bundle, which update-ca-trust generates from the anchors, and links to it.
 mkdir -p /etc/pki/ca-trust/source/anchors /etc/pki/ca-trust/extracted/pem /etc/pki/tls/certs /etc/ssl
 ln -s /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem /etc/pki/tls/certs/ca-bundle.crt
 ln -s /etc/pki/tls/certs /etc/ssl/certs
@@ -30,7 +30,7 @@ printf '%s\n' '#!/bin/sh' 'bundle=/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.
   'cat /etc/pki/ca-trust/source/anchors/* >$bundle.new 2>/dev/null || :' 'mv $bundle.new $bundle' >/usr/local/bin/update-ca-trust
 chmod 755 /usr/local/bin/update-ca-trust
 update-ca-trust
-# The vCenter, if any, is notified of switching off.
+# Notify the vCenter, if there is one, of powering off.
 rm -f /usr/sbin/halt /usr/sbin/shutdown
 printf '%s\n' '#!/bin/bash' ': >/dev/tcp/'"$vcenter" >/usr/sbin/halt
 chmod 755 /usr/sbin/halt

@@ -1,4 +1,7 @@
-/** Rows about the machine that is built: what `stage` wrote makes a pristine one pull its images, and nothing of that stays in it. */
+/**
+ * Rows about the new machine: with the staged files an unprepared one pulls its images, and afterwards has none of
+ * these files.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,7 +11,7 @@ import type { Stage, Step } from "./row.ts";
 const CRI = join(import.meta.dirname, "cri.ts");
 const SOCKET = "/run/containerd/containerd.sock";
 
-/** Rows of one URL; `staged` is where they find the folder. */
+/** Rows for one URL; `staged` is the folder's path. */
 export function guestSteps(scheme: "http" | "https", staged: (stage: Stage) => string): Step[] {
   return [
     {
@@ -44,7 +47,7 @@ export function guestSteps(scheme: "http" | "https", staged: (stage: Stage) => s
           const before = await guest.etc();
           await guest.runScripts(scripts(staged(stage), "pre"));
           const during = await guest.etc();
-          // The builder's roles write the gap's repositories, which must not stay either.
+          // The builder's roles write the gap's repositories, which must be removed too.
           const repo = readFileSync(join(staged(stage), "airferry.repo"), "utf8");
           await guest.write("/etc/yum.repos.d/airferry.repo", repo);
           await guest.write(
@@ -84,7 +87,7 @@ function scripts(staged: string, kind: "pre" | "post"): { name: string; text: st
   }
 }
 
-/** What `kubeadm config images pull` asks for, with the names that it makes of k8s_container_reg. */
+/** What `kubeadm config images pull` requests, with the names that it derives from k8s_container_reg. */
 function controlPlane(stage: Stage): string[] {
   const registry = stage.config.get("k8s_container_reg")!;
   const version = stage.config.get("k8s_version")!;

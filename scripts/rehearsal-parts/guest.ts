@@ -1,6 +1,6 @@
 /**
- * The guest: the virtual machine that is built, as a network and mount namespace with an /etc that nobody prepared. What runs in it
- * is what the installation does (the account of the kickstart file), what `stage` wrote, and what the builder's roles do.
+ * The guest: the new virtual machine, as a network and mount namespace with an unprepared /etc. It runs the steps of
+ * the installation (the account of the kickstart file), the staged scripts, and the steps of the builder's roles.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const INIT = join(import.meta.dirname, "guest-init.sh");
 /** Programs that the guest calls. */
 export const GUEST_TOOLS = ["unshare", "nsenter", "useradd", "chpasswd", "sshd", "sudo"];
 
-/** A guest that runs. {@link Guest.close} ends it, with all that was started in it. */
+/** A running guest. {@link Guest.close} ends it, with everything that was started in it. */
 export class Guest {
   readonly #init: ChildProcess;
 
@@ -26,7 +26,7 @@ export class Guest {
   /** Starts one in the guest's network namespace. It cannot see `hidden`. Only one at a time can listen at its address. */
   static async start(gap: Gap, dir: string, hidden: string): Promise<Guest> {
     const work = mkdtempSync(join(dir, "guest-"));
-    // A process-id namespace of its own: what was started in it ends with it.
+    // Its own process-id namespace: everything started in it ends with it.
     const command = [
       "unshare",
       "--mount",
@@ -62,7 +62,7 @@ export class Guest {
     return spawn("nsenter", this.#command(command), { cwd: "/", env: guestEnv(), stdio: ["pipe", "pipe", "pipe"] });
   }
 
-  /** Runs a program as root and returns its output; throws with its end unless the status is 0. */
+  /** Runs a program as root and returns its output; throws with the end of its output unless the status is 0. */
   async run(command: readonly string[], input = ""): Promise<string> {
     const child = this.spawn(command);
     let output = "";
@@ -83,7 +83,7 @@ export class Guest {
     await this.run(["sh", "-c", `mkdir -p "$(dirname "$1")" && cat >"$1" && chmod ${mode} "$1"`, "-", path], text);
   }
 
-  /** Runs scripts in the order of their names, as builders do: copied to the machine, nothing beside them, as root. */
+  /** Runs scripts in the order of their names, as builders do: copied to the machine alone, as root. */
   async runScripts(scripts: readonly { name: string; text: string }[]): Promise<void> {
     for (const { name, text } of [...scripts].sort((a, b) => (a.name < b.name ? -1 : 1))) {
       await this.write(`/tmp/script_${name}`, text, "755");
@@ -92,7 +92,7 @@ export class Guest {
     }
   }
 
-  /** Does what the installer does with the account of a kickstart file, and lets it in over SSH. */
+  /** Creates the account of a kickstart file as the installer does, and allows it to log in over SSH. */
   async install(account: Account): Promise<void> {
     await this.run(["sh", "-c", `getent group wheel >/dev/null || groupadd wheel`]);
     const home = `/run/home-${account.name}`;
@@ -122,7 +122,7 @@ export class Guest {
     throw new Error("the guest's sshd does not start");
   }
 
-  /** Digest of every file and target of every link below /etc: the same before and after means that nothing stayed. */
+  /** Digest of every file and target of every link below /etc: equal before and after if nothing was left. */
   async etc(): Promise<Map<string, string>> {
     const script =
       "find /etc -type f -exec sha256sum {} +; find /etc -type l -printf '%l  %p\\n'; find /etc -type d -printf '-  %p\\n'";

@@ -1,11 +1,14 @@
-/** A small initial ramdisk in the cpio newc form: busybox, and an init that says what it was booted with and powers off. */
+/**
+ * A small initial ramdisk in the cpio newc format: busybox, and an init that prints the kernel's command line and
+ * powers off.
+ */
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 /** What the init prints before the kernel's command line. */
 export const BOOTED = "airferry rehearsal booted:";
 
-/** Makes the ramdisk around a statically linked busybox. */
+/** Creates the ramdisk with a statically linked busybox. */
 export function makeInitrd(busybox: string): Buffer {
   const init = `#!/bin/busybox sh
 /bin/busybox mkdir -p /proc

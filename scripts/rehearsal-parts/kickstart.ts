@@ -1,16 +1,16 @@
-/** Reads of a kickstart file what the rehearsal needs. A parser of its own: the product's is what is rehearsed. */
+/** Reads from a kickstart file what the rehearsal needs. It does not use airferry's parser, which it tests. */
 
-/** The account that the installation makes. */
+/** The account that the installation creates. */
 export interface Account {
   name: string;
   password: string;
   /** `--iscrypted`. */
   isHash: boolean;
-  /** Lines that %post puts into /etc/sudoers.d. */
+  /** Lines that %post writes to /etc/sudoers.d. */
   sudoers: { file: string; line: string }[];
 }
 
-/** Returns the account of the `user` line; throws where none can log in. */
+/** Returns the account of the `user` line; throws when none can log in. */
 export function accountOf(kickstart: string): Account {
   const line = /^user\s+(.*)$/m.exec(kickstart)?.[1];
   if (line === undefined) throw new Error("the kickstart file makes no user");

@@ -1,6 +1,6 @@
 /**
  * The rehearsal: sample internet, pack, carry, unpack, serve in a namespace, and the build's own programs beside it.
- * Exit status 0 when every row is ok (a skipped row is one that a missing program could not run).
+ * Exit status 0 when no row failed; rows whose program is missing are skipped.
  */
 import { chmodSync, cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ import { vcenterStep } from "./vcenter-steps.ts";
 const args = process.argv.slice(2);
 const [json, keep, short, controls] = ["--json", "--keep", "--short", "--controls"].map((it) => args.includes(it));
 const words = args.filter((it) => !it.startsWith("--"));
-/** With --controls: of these builders only. */
+/** With --controls: only these builders. */
 const flavors = controls ? words : [];
 const only = controls ? [] : words;
 
@@ -107,7 +107,7 @@ async function served(it: Served, use: (stage: Stage) => Promise<void>): Promise
 
 async function run(steps: readonly Step[], stage: Stage): Promise<void> {
   for (const step of steps) {
-    // What a row stages, the ones after it look at.
+    // Later rows check what an earlier one stages.
     const wanted = only.length === 0 || step.name.endsWith(": stage") || only.some((it) => step.name.includes(it));
     if (!wanted) continue;
     const row = await runStep(step, stage);
@@ -116,7 +116,7 @@ async function run(steps: readonly Step[], stage: Stage): Promise<void> {
   }
 }
 
-/** Runs a build's rows once for each thing that can be removed; returns how many controls failed others than they should. */
+/** Runs a build's rows once for each control; returns how many controls failed other rows than they should. */
 async function runControls(build: Build, steps: readonly Step[], stage: Stage): Promise<number> {
   let wrong = 0;
   for (const control of CONTROLS.filter((it) => it.flavor === build.flavor)) {
@@ -124,7 +124,7 @@ async function runControls(build: Build, steps: readonly Step[], stage: Stage): 
     rmSync(damaged, { recursive: true, force: true });
     cpSync(stagedFolder(stage, build), damaged, { recursive: true });
     control.remove(damaged);
-    // The rows of the same names, that look at the damaged copy.
+    // The rows of the same names, for the damaged copy.
     const again = [...buildSteps(build, () => damaged), ...guestSteps("http", () => damaged)];
     const names = new Set(steps.map((it) => it.name));
     const results: Row[] = [];

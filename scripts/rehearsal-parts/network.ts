@@ -1,19 +1,19 @@
 /**
- * Three network namespaces on one cable: the server's, the build host's and the guest's (the virtual machine that is built). Nothing
- * else can be reached from any of them.
+ * Three network namespaces on one cable: the server's, the build host's and the guest's (the new virtual machine). They
+ * reach nothing else.
  */
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from "node:child_process";
 
 export const SERVER_ADDRESS = "10.77.0.1";
 export const BUILDER_ADDRESS = "10.77.0.2";
 export const GUEST_ADDRESS = "10.77.0.3";
-/** Of the simulated vCenter, on the build host; at the next one the guest says that it was switched off. */
+/** The simulated vCenter's port on the build host; the guest reports at the next port that it was powered off. */
 export const VCENTER_PORT = 8989;
 
 const HOSTS = { server: SERVER_ADDRESS, builder: BUILDER_ADDRESS, guest: GUEST_ADDRESS } as const;
 export type Host = keyof typeof HOSTS;
 
-/** The namespaces of one rehearsal. {@link Gap.close} removes them. */
+/** The network namespaces of one rehearsal. {@link Gap.close} removes them. */
 export class Gap {
   /** Makes the namespaces. Needs root. */
   constructor() {
@@ -52,7 +52,7 @@ export class Gap {
       try {
         execFileSync("ip", ["netns", "del", this.name(host)], { stdio: "ignore" });
       } catch {
-        // It was never made.
+        // It was never created.
       }
     }
   }

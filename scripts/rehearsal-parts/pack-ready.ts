@@ -27,7 +27,7 @@ export async function airferry(dir: string, ...command: string[]): Promise<strin
   }
 }
 
-/** What is packed: a manifest's text, and the name of the file that it becomes. */
+/** What is packed: a manifest's text, and the name of its file. */
 interface Packed {
   stream: string;
   manifest: string;
@@ -42,7 +42,7 @@ export async function packReady(dir: string, name: string, options: { boot?: boo
   return (await packAll(dir, [{ stream: name, manifest }], options))[0]!;
 }
 
-/** The same for several manifests, two at a time, out of one upstream. */
+/** The same for several manifests, two at a time, from one upstream. */
 export async function packAll(
   dir: string,
   manifests: readonly Packed[],
@@ -71,7 +71,7 @@ async function packOne(dir: string, { stream, manifest }: Packed, upstream: Samp
     images?: { ref: string; insecure?: boolean }[];
     isos?: { path?: string; sha256?: string }[];
   };
-  // Entitlement certificates are for the vendor's own host alone, which is not asked here.
+  // Entitlement certificates are for the vendor's own host only, which gets no request here.
   delete value.hosts;
   for (const image of value.images ?? []) image.insecure = true;
   // The vendor's published digest is not the sample's.

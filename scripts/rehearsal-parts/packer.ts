@@ -1,6 +1,6 @@
 /**
- * Packer and the variables of image-builder's templates: what they come to, what packer makes of them, and running it as the
- * builder's container does: as user 1000, with the staged folder at /home/imagebuilder/output.
+ * Packer and the variables of image-builder's templates: computes their values, and runs packer as the builder's
+ * container does, as user 1000 with the staged folder at /home/imagebuilder/output.
  */
 import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { inside, type RunOptions, type Stage } from "./row.ts";
 export const OUTPUT = "/home/imagebuilder/output";
 export const BUILDER_UID = "1000";
 
-/** Keys of the genuine templates that packer 1.6.6 does not know yet. */
+/** Keys of the original templates that packer 1.6.6 does not support yet. */
 const NEWER_THAN_PACKER_1_6 = ["destroy", "remote_cache_cleanup", "remove_cdrom"];
 
 /** What PACKER_VAR_FILES adds: packer-vars.json of the staged folder; nothing for the CAPI builder, which has its own. */
@@ -36,13 +36,13 @@ export function resolveVariables(build: Build, staged: string): (text: string) =
   return (text) => resolve(text);
 }
 
-/** The template's vsphere-iso builder, as packer 1.6.6 takes it. */
+/** The template's vsphere-iso builder, in the form that packer 1.6.6 accepts. */
 export function vsphereBuilder(build: Build): Record<string, unknown> {
   const found = nodeTemplate(build.tag).builders.find((it) => it.name === "vsphere")!;
   return Object.fromEntries(Object.entries(found).filter(([key]) => !NEWER_THAN_PACKER_1_6.includes(key)));
 }
 
-/** Where the boot command makes the installer look for its kickstart file. */
+/** Where the boot command directs the installer for its kickstart file. */
 export function kickstartLocation(build: Build, staged: string): string {
   const command = (vsphereBuilder(build).boot_command as string[]).join("");
   const text = resolveVariables(build, staged)(command);
@@ -51,25 +51,28 @@ export function kickstartLocation(build: Build, staged: string): string {
   return location;
 }
 
-/** The builder's working folder: image-builder's checkout as far as it is needed, its kickstart folder filled as it does that itself. */
+/**
+ * The builder's working folder: the needed part of image-builder's checkout, with its kickstart folder filled as the
+ * builder does.
+ */
 export function builderFolder(stage: Stage, build: Build, staged: string): string {
   const folder = join(stage.dir, `builder-${build.stream}`);
   const { distro, major } = build.system;
   const http = join(folder, `packer/ova/linux/${distro}/http/${major}`);
   mkdirSync(http, { recursive: true });
-  // The CAPI builder takes ks.cfg of its output folder; image-builder has its own one there, of the public mirrors.
+  // The CAPI builder uses ks.cfg of its output folder; image-builder has its own there, with the public mirrors.
   if (build.flavor === "spectro-capi") copyFileSync(join(staged, "ks.cfg"), join(http, "ks.cfg"));
   else writeFileSync(join(http, "ks.cfg"), "# image-builder's own kickstart file\n");
   return folder;
 }
 
-/** Files of the builder's container that a path or pattern of its variables names, as they are here. */
+/** Files on this host for a path or pattern that the variables of the builder's container name. */
 export function filesOf(pattern: string, folder: string, staged: string): string[] {
   const here = pattern.startsWith(OUTPUT) ? join(staged, pattern.slice(OUTPUT.length)) : join(folder, pattern);
   return globSync(here).filter((it) => existsSync(it));
 }
 
-/** Runs a program as the builder's container does. The folder is written to, so the staged one should be a copy. */
+/** Runs a program as the builder's container does. It writes to the folder, so pass a copy of the staged one. */
 export async function asBuilder(
   stage: Stage,
   build: Build,
@@ -98,8 +101,8 @@ export async function asBuilder(
 }
 
 /**
- * Writes a template with the genuine variable files and those of the staged folder into the builder's folder; returns packer's
- * arguments. `extra` variables stand for what the operator gives.
+ * Writes a template with the original variable files and those of the staged folder into the builder's folder; returns
+ * packer's arguments. `extra` variables replace those that the operator sets.
  */
 export function writeTemplate(
   stage: Stage,
@@ -138,8 +141,8 @@ function variablesOf(tag: string, system: System): Set<string> {
 }
 
 /**
- * Sorts names of variables: read by the build's version; only by earlier ones, which does no harm (packer takes any name); by none
- * up to it, so that somebody's intention is lost.
+ * Sorts names of variables: read by the build's version; read only by earlier ones, which is harmless since packer
+ * accepts any name; read by none up to it, so that the setting has no effect.
  */
 export function sortVariables(
   build: Build,

@@ -1,6 +1,6 @@
 /**
- * One row of the rehearsal: a command that runs in the build host's namespace, what came of it, and what it really fetched,
- * as the server's access log has it.
+ * One row of the rehearsal: a command in the build host's namespace, its result, and what it fetched according to the
+ * server's access log.
  */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,7 +19,7 @@ export interface Row {
   name: string;
   command: string;
   result: "ok" | "failed" | "skipped";
-  /** Why it failed or was skipped; what was seen when it is ok. */
+  /** Why it failed or was skipped, or what was observed. */
   detail: string;
   seconds: number;
   fetched: Fetched[];
@@ -31,7 +31,7 @@ interface Ran {
   output: string;
 }
 
-/** What a step works with. */
+/** The input of a step. */
 export interface Stage {
   gap: Gap;
   /** Base URL of the server, as the build host sees it. */
@@ -47,7 +47,7 @@ export interface Stage {
   flags: string[];
 }
 
-/** One step. `run` returns what it saw, or throws. */
+/** One step. `run` returns what it observed, or throws. */
 export interface Step {
   name: string;
   command: string;
@@ -111,7 +111,7 @@ export async function runInside(
   return { status, output };
 }
 
-/** Runs one step and makes its row. */
+/** Runs one step and returns its row. */
 export async function runStep(step: Step, stage: Stage): Promise<Row> {
   const row: Row = {
     name: step.name,

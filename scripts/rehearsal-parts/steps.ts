@@ -1,4 +1,4 @@
-/** What the build runs, in the order in which it does. */
+/** What the build runs, in its order. */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -52,7 +52,7 @@ function dnf(stage: Stage, root: string, ...args: string[]): string[] {
   ];
 }
 
-/** All steps. Each stands alone: they share only the server. */
+/** All steps. They are independent and share only the server. */
 export const STEPS: readonly Step[] = [
   {
     name: "doctor",
@@ -248,7 +248,7 @@ export const STEPS: readonly Step[] = [
           accelerator: "tcg",
           headless: true,
           disk_size: "64M",
-          // What is rehearsed is over when the machine would start.
+          // The rehearsal ends before the machine starts.
           qemu_binary: "/bin/false",
         };
         writeFileSync(template, JSON.stringify({ builders: [builder] }));
@@ -337,7 +337,7 @@ export const STEPS: readonly Step[] = [
   },
 ];
 
-/** Folder that must be there before the steps run. */
+/** Folder that must exist before the steps run. */
 export function prepare(dir: string): void {
   mkdirSync(join(dir, "ansible"), { recursive: true });
   mkdirSync(dirname(join(dir, "x")), { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * A sample internet for ready manifests: every URL that they name, below a folder of its host's name, with
- * real signed packages, a real DVD image and real checksum files; and the images in a real registry.
+ * A sample internet for ready manifests: every URL that they name, in a folder named after its host, with real signed
+ * packages, a real DVD image and real checksum files; and the images in a real registry.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -40,7 +40,7 @@ export interface SampleUpstream {
   /** `http://127.0.0.1:PORT`; `https://HOST/…` is below `/HOST/…`. */
   url: string;
   registry: SampleRegistry;
-  /** Replacements of real ones, of the manifest → of the sample: fingerprints of keys, digests of ISOs. */
+  /** Replacements for values of the manifest by those of the sample: fingerprints of keys, digests of ISOs. */
   replaced: Map<string, string>;
   /** SHA-256 of the DVD. */
   isoDigest: string;
@@ -51,8 +51,8 @@ export interface SampleUpstream {
 const KICKSTART = /\/image-builder\/refs\/tags\/(v[0-9.]+)\/images\/capi\/packer\/(ova\/linux\/[^?]+)$/;
 
 /**
- * Makes and starts everything that the manifests name, which are read from `dir`: their local ISOs are put there too.
- * `dir` must have a short path, for gpg's socket. With `boot` the DVD has a real kernel.
+ * Creates and starts everything that the manifests in `dir` name; their local ISOs are written to `dir` too. `dir` must
+ * have a short path, for gpg's socket. With `boot` the DVD has a real kernel.
  */
 export async function startSampleUpstream(
   dir: string,
@@ -119,8 +119,8 @@ export async function startSampleUpstream(
 }
 
 /**
- * Every repository that the manifests name, with the packages that they ask of it, signed by a key for each of the
- * vendors'.
+ * Every repository that the manifests name, with the packages that they request from it, signed by one key for each
+ * vendor.
  */
 async function makeRepositories(
   dir: string,
@@ -141,13 +141,13 @@ async function makeRepositories(
       const [, name, version] = /^(.+?)(?:-(\d[\d.]*))?$/.exec(it)!;
       specs.set(it, packageSpec(name!, version));
     }
-    // A repository that is only there for what others need has something else, too.
+    // A repository that only serves the dependencies of others has other packages, too.
     if (entry.packages!.length === 0) specs.set("unneeded", packageSpec("unneeded"));
     if (entry.name !== "kubernetes") continue;
     specs.set("kubernetes-cni", packageSpec("kubernetes-cni", "1.3.0"));
     specs.set("cri-tools", packageSpec("cri-tools", "1.29.0"));
   }
-  // Vendors have packages of the same names: each is built once, and signed for each.
+  // Vendors have packages of the same names: each package is built once, and signed for each vendor.
   const wanted = new Map([...repositories.values()].flatMap((it) => [...it.specs]));
   const pool = join(dir, "pool");
   const files = await buildRpms(pool, [...wanted.values()]);

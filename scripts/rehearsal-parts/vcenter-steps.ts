@@ -1,8 +1,8 @@
 /**
- * Packer's own vsphere-iso builder with the genuine template, against a simulated vCenter: it uploads the ISO, makes
- * the machine, puts in the CDs, switches on, types the boot command. The rehearsal then is the installer: it reads the
- * keys that were typed, fetches the kickstart file that they name, makes its account; packer logs in, runs what was
- * staged, and switches the machine off.
+ * Packer's own vsphere-iso builder with the original template, against a simulated vCenter: it uploads the ISO, creates
+ * the machine, inserts the CDs, powers it on, and types the boot command. The rehearsal then acts as the installer: it
+ * reads the typed keys, fetches the kickstart file that they name, and creates its account. packer logs in, runs the
+ * staged scripts, and powers the machine off.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -17,7 +17,7 @@ import { BUILDER_ADDRESS, GUEST_ADDRESS, VCENTER_PORT } from "./network.ts";
 import { asBuilder, builderFolder, OUTPUT, resolveVariables, vsphereBuilder, writeTemplate } from "./packer.ts";
 import { inside, type Stage, type Step } from "./row.ts";
 
-/** The program that scripts/lib/vcenter.sh makes of `vcenter/`. */
+/** The program that scripts/lib/vcenter.sh builds from `vcenter/`. */
 const VCENTER_PROGRAM = "rehearsal-vcenter";
 
 /** The row of one build. */
@@ -45,7 +45,7 @@ async function buildInVcenter(stage: Stage, build: Build, staged: string): Promi
   const guest = await Guest.start(stage.gap, stage.dir, stage.dir);
   try {
     await vcenter.started();
-    // Its result would be exported next, which the simulator has no disks for.
+    // The next step is the export, for which the simulator has no disks.
     const { export: _, ...builder } = vsphereBuilder(build);
     const before = await guest.etc();
     const args = writeTemplate(
@@ -93,7 +93,7 @@ function isoOf(stage: Stage, build: Build): Record<string, string> {
   };
 }
 
-/** What the builder runs in the machine of the staged folder: scripts, or roles that run them. */
+/** What the builder runs from the staged folder in the machine: scripts, or roles that run them. */
 function provisioners(build: Build, staged: string, folder: string): Record<string, unknown>[] {
   const echo = { type: "shell", inline: ["echo was-provisioned"] };
   if (build.flavor === "spectro-capi") {
@@ -111,7 +111,7 @@ function provisioners(build: Build, staged: string, folder: string): Record<stri
   );
   const include = roles.map((role) => ({ "ansible.builtin.include_role": { name: role } }));
   writeFileSync(join(folder, "node.yml"), JSON.stringify([{ hosts: "all", become: true, tasks: include }]));
-  // Packer 1.6.6 has only SHA-1 signatures and no SFTP at the SSH server that it puts between ansible and the machine.
+  // The SSH server of Packer 1.6.6, between ansible and the machine, has only SHA-1 signatures and no SFTP.
   const options = ["HostKeyAlgorithms", "PubkeyAcceptedAlgorithms"].map((it) => `-o ${it}=+ssh-rsa`).join(" ");
   const ansible = {
     type: "ansible",
@@ -122,18 +122,18 @@ function provisioners(build: Build, staged: string, folder: string): Record<stri
   return roles.length === 0 ? [echo] : [ansible, echo];
 }
 
-/** The installer: reads what was typed, fetches the kickstart file, makes its account. Returns where the file was. */
+/** The installer: reads the typed keys, fetches the kickstart file, creates its account. Returns the file's location. */
 async function install(stage: Stage, vcenter: Vcenter, guest: Guest, staged: string): Promise<string> {
   const typed = await vcenter.typed();
   const location = /inst\.ks=(\S+)/.exec(typed)?.[1];
-  if (location === undefined) throw new Error(`typed was ${typed}`);
+  if (location === undefined) throw new Error(`the boot command has no inst.ks=: ${typed}`);
   const into = join(stage.dir, "typed-ks.cfg");
   rmSync(into, { force: true });
   const disc = /^hd:LABEL=([^:]+):\/(.+)$/.exec(location);
   if (disc === null) await inside(stage, ["curl", "-sf", "-o", into, location], { host: "guest" });
   else {
     const cd = vcenter.uploads().find((it) => volumeOf(it) === disc[1]);
-    if (cd === undefined) throw new Error(`no CD called ${disc[1]} was put in`);
+    if (cd === undefined) throw new Error(`no CD with the label ${disc[1]} was inserted`);
     writeFileSync(into, execFileSync("bsdtar", ["-xOf", cd, disc[2]!], { stdio: ["ignore", "pipe", "ignore"] }));
   }
   const kickstart = readFileSync(into);
@@ -200,7 +200,7 @@ class Vcenter {
   }
 }
 
-/** Usage code of the USB keyboard page, out of vSphere's `usbHidCode`. @see HID Usage Tables 1.4, 10 */
+/** Usage code of the USB keyboard page, from vSphere's `usbHidCode`. @see HID Usage Tables 1.4, 10 */
 const hid = (code: number) => code >>> 16;
 const PLAIN = "abcdefghijklmnopqrstuvwxyz1234567890";
 const SHIFTED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ!@#$%^&*()";

@@ -1,6 +1,6 @@
 /**
- * What may be skipped where every client is required (AIRFERRY_REQUIRE_CLIENTS=1): that which no script of set-up
- * brings. A test that is skipped for any other reason is a failure there.
+ * Skips that are allowed even if every client is required (AIRFERRY_REQUIRE_CLIENTS=1), because no script can install
+ * what they need. Any other skip is then a failure.
  */
 const ALLOWED_SKIPS: readonly { reason: RegExp; why: string }[] = [
   {

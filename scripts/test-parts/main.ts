@@ -1,8 +1,8 @@
 /**
- * Runs test files, one more at a time than there are processors (AIRFERRY_TEST_JOBS: how many), since many of them wait for clients and
- * servers more than they compute; says a line for each. Arguments: files; none is all of test/.
- * Writes what they printed to .cache/test.tap. The last line is `N passed, N failed`, on stdout; all else is on stderr.
- * AIRFERRY_CHECKS_FAILED=1 (a check before the tests failed) makes it end in failure.
+ * Runs test files, one more at a time than there are processors (or AIRFERRY_TEST_JOBS), since many wait for clients
+ * and servers more than they compute; prints a line for each. Arguments: files; without any, all of test/. Writes their
+ * output to .cache/test.tap. The last line, `N passed, N failed`, is on stdout; everything else is on stderr.
+ * AIRFERRY_CHECKS_FAILED=1 (a check before the tests failed) makes it fail.
  */
 import { globSync, mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -11,9 +11,9 @@ import { stopAll } from "./run-file.ts";
 import { runTests } from "./run-tests.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-/** More of them would meet in memory and on disk. */
+/** More would compete for memory and disk. */
 const MAX_JOBS = 4;
-/** A file that takes longer should be cut: nobody waits for it gladly, and it may be the last one. */
+/** A file that takes longer should be split: it may be the last one. */
 const LONG_SECONDS = 60;
 
 process.on("SIGINT", () => {
@@ -24,7 +24,7 @@ process.on("SIGINT", () => {
 const named = process.argv.slice(2).map((it) => relative(ROOT, resolve(it)));
 const files = named.length > 0 ? named : inOrder(globSync("test/**/*.test.ts", { cwd: ROOT }));
 
-/** The long ones first, so that none of them is left alone at the end: those with real clients, then those of whole verbs. */
+/** The slow ones first, so that none runs alone at the end: those with real clients, then those of whole verbs. */
 function inOrder(all: readonly string[]): string[] {
   const rank = (file: string) =>
     /^test\/interop\//.test(file) ? 0 : /^test\/(manifests\/|regress\/|[^/]*$)/.test(file) ? 1 : 2;

@@ -4,14 +4,14 @@ export interface FileTotals {
   passed: number;
   failed: number;
   skipped: number;
-  /** Every `not ok` line with the YAML block behind it, but not those of outer tests that fail for an inner one. */
+  /** Every `not ok` line with its YAML block, except those of outer tests that fail because of an inner one. */
   failures: string[];
   /** What was skipped, with its reason, as "NAME: REASON". */
   skips: { name: string; reason: string }[];
 }
 
 /**
- * Returns the totals of one file. A file that said nothing, or stopped before its last line, has one failure.
+ * Returns the totals of one file. A file that printed nothing, or stopped before its last line, has one failure.
  * @see TAP 14 specification, "Test Points" and "Directives"
  */
 export function readTap(text: string): FileTotals {
@@ -36,7 +36,7 @@ export function readTap(text: string): FileTotals {
   };
 }
 
-/** A test point behind the deeper lines of its own subtest: what failed has been said in them. */
+/** A test point after the deeper lines of its own subtest, which have the failure. */
 function endsSubtest(lines: readonly string[], at: number): boolean {
   const indent = (line: string) => line.length - line.trimStart().length;
   const before = lines.slice(0, at).findLast((line) => line.trim() !== "") ?? "";

@@ -1,4 +1,4 @@
-/** Runs one test file in a process group of its own, which ends with it. */
+/** Runs one test file in its own process group, which ends with it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 
@@ -11,15 +11,15 @@ const running = new Set<ChildProcess>();
 export interface FileRun {
   tap: string;
   stderr: string;
-  /** Why the file failed as a whole, beside what its tests say: its exit status, a signal, the time limit. */
+  /** Why the file failed as a whole, apart from its tests: its exit status, a signal, the time limit. */
   ending?: string;
   timedOut: boolean;
   seconds: number;
 }
 
 /**
- * Runs a file to its end. No loader is put into it, nor into what it starts; compiled code is kept in `.cache/node-compile`.
- * When it has ended or time is up, whatever is left of its process group is killed.
+ * Runs a file to its end, without loaders in it or in the programs it starts; compiled code is cached in
+ * `.cache/node-compile`. When it ends or the time is up, the rest of its process group is killed.
  */
 export async function runFile(
   root: string,
@@ -46,7 +46,7 @@ export async function runFile(
   child.stdout.on("data", (bytes: Buffer) => tap.push(bytes));
   child.stderr.on("data", (bytes: Buffer) => stderr.push(bytes));
   let timedOut = false;
-  // At SIGALRM tap says which test it was in.
+  // At SIGALRM tap prints the test that was running.
   const alarm = setTimeout(() => {
     timedOut = true;
     child.kill("SIGALRM");
@@ -85,6 +85,6 @@ function killGroup(child: ChildProcess): void {
   try {
     process.kill(-child.pid, "SIGKILL");
   } catch {
-    // Nobody is left in it.
+    // The group is empty.
   }
 }

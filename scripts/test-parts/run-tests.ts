@@ -1,4 +1,4 @@
-/** Runs test files side by side, says a line for each, and adds up what they say. */
+/** Runs test files concurrently, prints a line for each, and adds up their results. */
 import { isAllowedSkip } from "./allowed-skips.ts";
 import { type FileTotals, readTap } from "./read-tap.ts";
 import { FILE_TIMEOUT_MS, type FileRun, runFile } from "./run-file.ts";
@@ -18,7 +18,7 @@ interface RunOptions {
   /** Further environment for the next file; `after` gets it back when that file has ended. */
   env?: () => NodeJS.ProcessEnv;
   after?: (env: NodeJS.ProcessEnv) => void;
-  /** Takes lines as they come. */
+  /** Receives the lines. */
   say: (line: string) => void;
 }
 
@@ -33,7 +33,7 @@ interface RunTotals {
   tap: string;
 }
 
-/** Runs the files to their end, whatever becomes of each. */
+/** Runs all files to their end, even if some fail. */
 export async function runTests(options: RunOptions): Promise<RunTotals> {
   const { root, files, jobs, strict, timeoutMs = FILE_TIMEOUT_MS, say } = options;
   const sum: RunTotals = { passed: 0, failed: 0, skipped: 0, failedFiles: [], seconds: [], tap: "TAP version 14\n" };

@@ -14,7 +14,7 @@ export interface LoopData {
   state: Int32Array<SharedArrayBuffer>;
 }
 
-/** Its orders. */
+/** A request to it. */
 export interface Task {
   name: string;
   seconds: number;
@@ -23,7 +23,7 @@ export interface Task {
   corpus: Uint8Array[];
 }
 
-/** What it answers. Faults name their input in base64. */
+/** Its response. Faults have their input in base64. */
 export interface Result {
   runs: number;
   covered: number;

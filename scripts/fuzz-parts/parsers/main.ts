@@ -1,6 +1,6 @@
 /**
- * Runs the targets one after the other and prints a table; ends with 1 when one crashed or hung.
- * Arguments: names, --minutes N in all, --seed N, --corpus DIR, where inputs that reached new branches are kept from round to round.
+ * Runs the targets one after the other and prints a table; ends with 1 when one crashed or hung. Arguments: names,
+ * --minutes N in all, --seed N, --corpus DIR, which keeps inputs that reached new branches.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -47,7 +47,7 @@ function keepCorpus(name: string, corpus: readonly Uint8Array[]): void {
   }
 }
 
-/** A thread for as many targets as it lives through. */
+/** A thread that runs targets until one ends it. */
 class Loop {
   readonly #data: LoopData;
   #worker: Worker | undefined;

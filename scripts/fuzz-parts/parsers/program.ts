@@ -7,7 +7,7 @@ import { instrument } from "./instrument.ts";
 
 const SRC = join(import.meta.dirname, "..", "..", "..", "src");
 
-/** Builds it in `dir`; says where it is and how many branches it has. */
+/** Builds it in `dir`; returns its path and the number of branches. */
 export async function buildProgram(dir: string): Promise<{ program: string; branches: number }> {
   const program = join(dir, "targets.cjs");
   await build({
@@ -18,7 +18,7 @@ export async function buildProgram(dir: string): Promise<{ program: string; bran
     format: "cjs",
     target: "node24",
     define: { "import.meta.url": "__url", "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
-    // What is looked up beside a file of the source is found there.
+    // Files beside a source file are looked up there.
     banner: { js: `const __url = ${JSON.stringify(pathToFileURL(join(SRC, "io", "any.ts")).href)};` },
     logLevel: "error",
   });

@@ -1,15 +1,15 @@
-/** What a fuzz target is, and the small things that their files share. */
+/** The type of a fuzz target, and helpers of their files. */
 import type { RandomAccess } from "../../../src/io/types.ts";
 
 /** One parser of foreign bytes. A run that ends in anything but an AirferryError is a crash. */
 export interface Target {
-  /** Small inputs to begin with; what is made of them follows. */
+  /** Small inputs to start from; mutations follow. */
   samples: (string | Buffer)[];
   /** Throws an AirferryError for what it refuses; returns or resolves otherwise. */
   run(data: Buffer): unknown;
-  /** Longest input that is tried: 64 KiB where nothing is said. */
+  /** Longest input; default 64 KiB. */
   maxBytes?: number;
-  /** Most time of the processor that a run may take, counters and all: 1000 ms where nothing is said. */
+  /** Most processor time of a run, counters included; default 1000 ms. */
   maxMs?: number;
   /** Most memory that a run may leave behind, heap and buffers: 256 MiB where nothing is said. */
   maxMiB?: number;
@@ -21,7 +21,7 @@ export const HEX = "0123456789abcdef".repeat(4);
 export const DIGEST = `sha256:${HEX}`;
 export const text = (data: Uint8Array): string => Buffer.from(data).toString("utf8");
 
-/** Bytes as a file that `before` zeros precede, which nobody has to make. */
+/** Bytes as a file that `before` virtual zeros precede. */
 export function inMemory(bytes: Uint8Array, before = 0): RandomAccess {
   return {
     size: before + bytes.length,
@@ -36,5 +36,5 @@ export function inMemory(bytes: Uint8Array, before = 0): RandomAccess {
 
 /** A property of what was accepted; its failure is a crash. */
 export function must(holds: boolean, what: string): void {
-  if (!holds) throw new Error(`not so: ${what}`);
+  if (!holds) throw new Error(`violated: ${what}`);
 }

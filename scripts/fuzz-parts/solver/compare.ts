@@ -7,8 +7,8 @@
  * 3. libsolv, seeing nothing but what is carried, installs the requests (together where that is possible, else each alone),
  *    each in the version that it would choose if it saw all.
  *
- * Whether libsolv's own choice is carried to the last package is counted apart (`same`): where several packages provide
- * one thing and nothing prefers one of them, either choice works.
+ * Universes where all packages of libsolv's own choice are carried are counted separately (`same`): if several packages
+ * provide one thing and nothing prefers one of them, either choice works.
  */
 import { closureOf } from "../../../src/rpm/closure.ts";
 import { Pool } from "../../../src/rpm/pool.ts";
@@ -46,14 +46,14 @@ export async function compare(universe: Universe, libsolv: Libsolv): Promise<Com
     ...(together ? [{ install: nevras(together).map((it) => [it]) }] : []),
   ];
   const [all, cut, ...rest] = await libsolv.ask(primaries, recommends, questions);
-  if (all === undefined || cut === undefined) throw new Error("libsolv gave no answer");
+  if (all === undefined || cut === undefined) throw new Error("libsolv returned no answer");
   const faults: string[] = [];
   if (all.ok !== (together !== undefined)) faults.push(`together: libsolv ${all.ok ? "can" : "cannot"}`);
   if (all.ok && !cut.ok) faults.push(`together, out of what is carried (${carried.join(" ")}): libsolv cannot`);
   let same = all.picked.every((it) => carried.includes(it));
   for (const [index, { label }] of requests.entries()) {
     const [alone, cutAlone] = [rest[index * 2], rest[index * 2 + 1]];
-    if (alone === undefined || cutAlone === undefined) throw new Error("libsolv gave no answer");
+    if (alone === undefined || cutAlone === undefined) throw new Error("libsolv returned no answer");
     const unresolved = closure.unresolved.some((it) => it.request === label);
     if (alone.ok === unresolved) faults.push(`${label}: libsolv ${alone.ok ? "can" : "cannot"}`);
     if (alone.ok && !cutAlone.ok)

@@ -20,7 +20,7 @@ def open_pool(arch, primaries):
     pool = solv.Pool()
     pool.setdisttype(solv.Pool.DISTTYPE_RPM)
     pool.setarch(arch)
-    # As libsolv is built for Fedora and Enterprise Linux: 32-bit packages stand beside 64-bit ones, in lock-step.
+    # As in libsolv for Fedora and Enterprise Linux: 32-bit packages have the versions of the 64-bit ones.
     pool.set_flag(solv.Pool.POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS, 1)
     for index, path in enumerate(primaries):
         repo = pool.add_repo(f"r{index}")

@@ -1,4 +1,6 @@
-/** libsolv as the judge of closures: a python3-solv process that is asked question by question. See libsolv.py. */
+/**
+ * libsolv as the reference for closures: a python3-solv process that answers one question at a time. See libsolv.py.
+ */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +9,7 @@ import { createInterface } from "node:readline";
 
 const PYTHON = "/usr/bin/python3";
 
-/** What libsolv is asked over one universe. */
+/** A question to libsolv about one universe. */
 export interface Question {
   /** Jobs: of each list one package is to be installed. NEVRAs with epoch. */
   install: string[][];

@@ -8,7 +8,7 @@ export interface MadePackage {
   /** `epoch:version-release`, all three. */
   evr: string;
   arch: string;
-  /** Dependencies as a spec file has them: `name`, `name >= 1:2-3`, `(a if b)`. It provides itself by itself. */
+  /** Dependencies as in a spec file: `name`, `name >= 1:2-3`, `(a if b)`. Its own provide is added. */
   sections: Partial<Record<DependencyKind, string[]>>;
   files?: string[];
 }

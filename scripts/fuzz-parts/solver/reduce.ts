@@ -1,4 +1,4 @@
-/** Makes a universe smaller while its fault stays: packages, then single dependencies, are left out one by one. */
+/** Reduces a universe while its fault stays: leaves out packages, then single dependencies, one by one. */
 import { documentOf } from "./packages.ts";
 import { blocksOf } from "./text.ts";
 import type { Universe } from "./universe.ts";

@@ -1,5 +1,5 @@
 /**
- * Universes as people read them and as test/rpm/universes/ keeps them:
+ * Universes as text, as in test/rpm/universes/:
  *
  *     repository r0:
  *       a-0:1-1.x86_64  requires b >= 2, (c if d); conflicts e; files /usr/bin/a
@@ -21,7 +21,7 @@ export function formatUniverse({ primaries, requests, recommends }: Universe): s
   return `${[...lines, `install ${recommends ? RECOMMENDS : ""}${requests.join(" ")}`].join("\n")}\n`;
 }
 
-/** @throws {Error} naming the line that is none */
+/** @throws {Error} with the invalid line */
 export function parseUniverse(text: string): Universe {
   const repositories: string[][] = [];
   for (const line of text.split("\n")) {
@@ -43,7 +43,7 @@ export function blocksOf(xml: string): string[] {
 
 function packageOf(line: string): MadePackage {
   const [, name, evr, arch, rest = ""] = PACKAGE.exec(line) ?? [];
-  if (name === undefined || evr === undefined || arch === undefined) throw new Error(`no package: ${line}`);
+  if (name === undefined || evr === undefined || arch === undefined) throw new Error(`not a package: ${line}`);
   const sections: MadePackage["sections"] = {};
   let files: string[] = [];
   for (const part of rest.split("; ").filter((it) => it !== "")) {

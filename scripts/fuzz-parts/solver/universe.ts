@@ -9,7 +9,7 @@ export interface Universe {
   seed: number;
   /** One primary.xml for each repository. */
   primaries: string[];
-  /** Names that are asked for, each in its newest or any version. */
+  /** Requested names, each in its newest or any version. */
   requests: string[];
   recommends: boolean;
 }
@@ -47,7 +47,7 @@ class Dice {
   }
 }
 
-/** How much of everything a universe has. */
+/** How many of each item a universe has. */
 interface Shape {
   names: number;
   virtuals: number;

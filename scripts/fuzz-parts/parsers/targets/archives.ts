@@ -17,7 +17,7 @@ import { tarOf } from "../../../../test/fixtures/images.ts";
 import { directory, dots, makeIso, NM, PX, SL } from "../../../../test/fixtures/iso-maker.ts";
 import { DIGEST, inMemory, type Targets } from "../target.ts";
 
-/** Bytes before the volume descriptors: nobody looks at them. */
+/** Bytes before the volume descriptors; the parser ignores them. */
 const SYSTEM_AREA = 16 * SECTOR_BYTES;
 const FILE = Buffer.from(
   "[general]\narch = x86_64\nvariant = A\n[variant-A]\nrepository = .\n[images-x86_64]\nkernel = k\n",
@@ -65,7 +65,7 @@ export const archives: Targets = {
       try {
         decodeBzip2(data, 1 << 20);
       } catch (error) {
-        // What is wrong with the data; `decompress` says for which file.
+        // The fault of the data; `decompress` adds the file's name.
         if ((error as Error).constructor !== Error) throw error;
       }
     },

@@ -1,4 +1,4 @@
-/** Bundles: what is read of a medium once its signature is good. */
+/** Bundles: files of a medium that are read after the signature was checked. */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

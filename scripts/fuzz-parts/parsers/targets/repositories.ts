@@ -1,4 +1,4 @@
-/** RPM repositories: metadata, packages, and what says where they are. */
+/** RPM repositories: metadata, packages, and lists of mirrors. */
 import { gzipSync } from "node:zlib";
 import { FEW_BYTES } from "../../../../src/io/parser-thread.ts";
 import { readComps } from "../../../../src/rpm/comps.ts";

@@ -1,4 +1,4 @@
-/** Texts of people, of other programs' configuration, and headers of servers and clients. */
+/** Texts by people, configuration of other programs, and headers of servers and clients. */
 import type { Builder } from "../../../../src/builder/builder.ts";
 import { checkPackedKickstart } from "../../../../src/builder/kickstart-findings.ts";
 import { fillPlaceholders, placeholdersOf } from "../../../../src/builder/kickstart-template.ts";
