@@ -7,12 +7,12 @@ import { checkContent } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
-import { volumeName } from "./bundle/volume-layout.ts";
+import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
-import { readTrustedKeys } from "./sign/keys.ts";
+import { readTrustedKeys, type TrustedKey } from "./sign/keys.ts";
 import { checkThreshold, verifySums } from "./sign/verify-sums.ts";
 
 interface VerifyOptions {
@@ -68,6 +68,29 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
     report.hint = error.hint;
     return report;
   }
+  // What is listed there is a claim, and decides only about threads, which start while signatures are checked.
+  const pool = HashPool.sizedFor(volumeBytes(media));
+  pool.start();
+  try {
+    await verifyMedia(media, { trusted, threshold, pool }, options, report);
+  } finally {
+    await pool.close();
+  }
+  return report;
+}
+
+/** Bytes in files that are named as volumes are, in all folders. */
+function volumeBytes({ folders }: Media): number {
+  const sizes = folders.flatMap(({ files }) => [...files].filter(([name]) => volumeIndexOf(name) !== undefined));
+  return sizes.reduce((sum, [, size]) => sum + size, 0);
+}
+
+async function verifyMedia(
+  media: Media,
+  { trusted, threshold, pool }: { trusted: readonly TrustedKey[]; threshold: number; pool: HashPool },
+  options: VerifyOptions,
+  report: VerifyReport,
+): Promise<void> {
   for (const line of media.notices) options.notice?.(line);
   report.digest = digestOf(media.sums);
   report.problems.push(...media.problems);
@@ -75,15 +98,19 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   report.signers = verdict.signers;
   report.problems.push(...verdict.problems);
   // Too few good signatures: the rest is untrusted and not even parsed.
-  if (verdict.signers.length < threshold) return report;
+  if (verdict.signers.length < threshold) return;
   const { contents, problems } = await readContents(media);
   report.problems.push(...problems);
-  if (contents !== undefined) await reportContents(contents, options, report);
+  if (contents !== undefined) await reportContents(contents, pool, options, report);
   report.ok = report.problems.length === 0;
-  return report;
 }
 
-async function reportContents(contents: Contents, options: VerifyOptions, report: VerifyReport): Promise<void> {
+async function reportContents(
+  contents: Contents,
+  pool: HashPool,
+  options: VerifyOptions,
+  report: VerifyReport,
+): Promise<void> {
   const { inventory, copies } = contents;
   const { stream, serial, created, notAfter } = inventory;
   Object.assign(report, { stream, serial, created, entries: inventory.entries.length });
@@ -104,16 +131,11 @@ async function reportContents(contents: Contents, options: VerifyOptions, report
   }
   const total = copies.reduce((sum, it, index) => sum + it.length * (inventory.volumes[index]?.size ?? 0), 0);
   let done = 0;
-  const pool = HashPool.sizedFor(total);
-  try {
-    const problems = await checkContent(contents, pool, (bytes) => {
-      done += bytes;
-      options.progress?.(Math.min(done, total), total);
-    });
-    report.problems.push(...problems);
-  } finally {
-    await pool.close();
-  }
+  const problems = await checkContent(contents, pool, (bytes) => {
+    done += bytes;
+    options.progress?.(Math.min(done, total), total);
+  });
+  report.problems.push(...problems);
 }
 
 function emptyReport(): VerifyReport {

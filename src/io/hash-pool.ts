@@ -84,23 +84,28 @@ function poolClosed(): AirferryError {
  */
 class Thread {
   readonly #pending = new Map<number, { resolve: (value: WorkerReply["value"]) => void; reject: (e: Error) => void }>();
-  readonly #start: (events: RunnerEvents) => Runner;
+  readonly #begin: (events: RunnerEvents) => Runner;
   #runner: Runner | undefined;
   #nextId = 1;
   #failed: Error | undefined;
   /** Open hashers and running jobs: the pool selects the thread with the fewest. */
   load = 0;
 
-  constructor(start: (events: RunnerEvents) => Runner) {
-    this.#start = start;
+  constructor(begin: (events: RunnerEvents) => Runner) {
+    this.#begin = begin;
+  }
+
+  /** Starts it before its first work, which would otherwise wait for that. */
+  start(): Runner {
+    this.#runner ??= this.#begin({ reply: (it) => this.#settle(it), fail: (error) => this.#fail(error) });
+    return this.#runner;
   }
 
   ask(request: Ask): Promise<WorkerReply["value"]> {
     if (this.#failed) return Promise.reject(this.#failed);
-    this.#runner ??= this.#start({ reply: (it) => this.#settle(it), fail: (error) => this.#fail(error) });
-    if (this.#pending.size === 0) this.#runner.hold(true);
+    const runner = this.start();
+    if (this.#pending.size === 0) runner.hold(true);
     const id = this.#nextId++;
-    const runner = this.#runner;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
       runner.post({ ...request, id });
@@ -246,6 +251,11 @@ export class HashPool {
   static sizedFor(bytes: number): HashPool {
     if (bytes <= VERY_FEW_BYTES) return new HashPool(0);
     return bytes < FEW_BYTES ? new HashPool(1) : new HashPool();
+  }
+
+  /** Starts the threads now, for work that will come: a thread takes some tens of milliseconds to start. */
+  start(): void {
+    for (const it of this.#threads) it.start();
   }
 
   /** Number of threads: the useful number of concurrent independent jobs. */
