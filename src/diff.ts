@@ -90,7 +90,7 @@ async function readBundle(name: string): Promise<Read> {
     throw new AirferryError(
       first?.code ?? "ERR_BUNDLE_INVALID",
       `cannot compare "${name}": ${first?.message ?? "no inventory"}`,
-      { path: first?.path, problems, hint: `look closer with: airferry verify ${shellWord(name)} --trust KEY` },
+      { path: first?.path, problems, hint: `for details run: airferry verify ${shellWord(name)} --trust KEY` },
     );
   }
   const signers = [...new Set(media.signatures.map((it) => it.name.slice(0, 16)))];

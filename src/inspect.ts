@@ -166,7 +166,7 @@ async function mediaChecksOf(inventory: Inventory, copies: string[][]): Promise<
 function missing(copies: string[][]): Problem[] {
   return copies.flatMap((it, index): Problem[] => {
     const name = volumeName(index);
-    return it.length > 0 ? [] : [{ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is not here` }];
+    return it.length > 0 ? [] : [{ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` }];
   });
 }
 

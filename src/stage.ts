@@ -92,7 +92,7 @@ function requireReadersOnly(files: readonly StagedFile[], users: FolderUsers): v
   if (secrets.length === 0 || canGiveFiles(users)) return;
   throw new AirferryError(
     "ERR_USAGE",
-    `cannot stage ${secrets.map((it) => `"${it}"`).join(", ")}: uid ${users.uid} can let the builder, uid ${users.builderUid}, read the secrets in it only by letting everybody`,
+    `cannot stage ${secrets.map((it) => `"${it}"`).join(", ")}: uid ${users.uid} cannot let the builder, uid ${users.builderUid}, read its secrets without letting everybody read them`,
     {
       expected: `root, or uid ${users.builderUid}`,
       actual: `uid ${users.uid}`,

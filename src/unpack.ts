@@ -282,7 +282,7 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
   if (now <= Date.parse(notAfter)) return;
   throw new AirferryError(
     "ERR_EXPIRED",
-    `cannot unpack "${stream}": the bundle has expired: it was to be imported until ${notAfter}, now is ${new Date(now).toISOString()}`,
+    `cannot unpack "${stream}": the bundle has expired: it could be imported until ${notAfter}, now is ${new Date(now).toISOString()}`,
     {
       path: stream,
       expected: `before ${notAfter}`,

@@ -121,7 +121,7 @@ async function reportContents(
   const ahead = clockSkewNote(created, now);
   if (ahead !== undefined) options.notice?.(ahead);
   if (notAfter !== undefined && now.getTime() > Date.parse(notAfter)) {
-    const message = `the bundle has expired: it was to be imported until ${notAfter}`;
+    const message = `the bundle has expired: it could be imported until ${notAfter}`;
     report.problems.push({ code: "ERR_EXPIRED", path: "airferry.json", message });
   }
   const short = new Set(report.problems.filter((it) => it.code === "ERR_SIZE_MISMATCH").map((it) => it.path));

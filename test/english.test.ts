@@ -30,6 +30,21 @@ const FORBIDDEN = new Map<RegExp, string>([
   [/\bnobody (?:here|published|asked|knows|tells)\b/i, "use the passive, or name who"],
   [/\bas (?:it|they) stands?\b/i, "as written"],
   [/\bfor want of\b|\bheeded\b|\bhence\b|\bthereby\b|\bthereof\b|\btherein\b/i, "plain words"],
+  [/\banew\b/i, "again"],
+  [/\bone a line\b/i, "one per line"],
+  [/\bby turns\b/i, "in turn"],
+  [/\b(?:goes|go) by (?:the|its|their)\b/i, "follows, uses"],
+  [/\bheld against\b|\bholds? (?:[\w`*-]+ ){1,6}against\b/i, "compare with"],
+  [/\b(?:comes?|came) along\b/i, "is carried too"],
+  [/(?<!\byou )\bwants? (?:a|an|the|another|newer|to be)\b/i, "needs"],
+  [/\ball the same\b/i, "nevertheless"],
+  [/\b(?:and|which|that) (?:it |that )?is said\b|, and said\b/i, "which is reported"],
+  [/\bstands? (?:last|behind|beside|alone|between|open)\b/i, "is, comes"],
+  [/\bis the judge\b|\bgives? way\b|\bthe genuine one/i, "plain words"],
+  [/\bcannot be asked\b/i, "unreachable"],
+  [/\bdoes nothing twice\b/i, "idempotent"],
+  [/\b(?:read|comes?|packs?|served?|made|taken?) out of (?:the|a|an|its)\b/i, "from"],
+  [/\bspeaks? of\b/i, "describes, names"],
 ]);
 
 /** Every tracked text of the project that people read or write, with its lines. */
@@ -60,6 +75,10 @@ t.test("the forbidden phrases are found where they are", async (t) => {
     " * Tells whether it is.",
     "the volume is not at hand",
     "by another way than the bundle",
+    "`pack` holds the fetched bytes against it",
+    "a name is ambiguous, and that is said",
+    "iPXE wants a binary",
+    "read out of the store",
   ])
     t.ok(
       [...FORBIDDEN.keys()].some((it) => it.test(line)),

@@ -56,7 +56,7 @@ export async function benchServe(): Promise<Row[]> {
     rows.push(
       await large(ours.url, nginx.url),
       await small(dir, ours, nginx, 1, "one package", "≥ 0.9"),
-      await small(dir, ours, nginx, SMALL_FILES, `${SMALL_FILES} packages by turns`, "≥ 0.6"),
+      await small(dir, ours, nginx, SMALL_FILES, `${SMALL_FILES} packages in turn`, "≥ 0.6"),
     );
     await loadWithSlowClients(dir, ours.url);
     const peak = memory.stop() / 1024 ** 2;

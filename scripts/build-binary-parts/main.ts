@@ -68,7 +68,7 @@ async function main(): Promise<void> {
     chmodSync(join(work, name), 0o644);
     made.set(name, join(work, name));
   }
-  // Sums of an earlier build must not stand beside programs of this one.
+  // Sums of an earlier build must not be beside programs of this one.
   for (const name of ["SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sigstore.json"])
     rmSync(join(out, name), { force: true });
   for (const [name, file] of made) renameSync(file, join(out, name));

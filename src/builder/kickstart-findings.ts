@@ -47,7 +47,7 @@ export function checkPackedKickstart(text: string, builder: Builder): Finding[] 
       : {
           ...finding,
           level: "warning",
-          remedy: `inside the gap set ${variable} for airferry stage; or pack a finished file`,
+          remedy: `inside the gap set ${variable} for airferry stage; or pack a complete file`,
         },
   );
 }

@@ -30,7 +30,7 @@ const lineSchema = z.union([
   z.strictObject({ path: z.string(), forget: z.literal(true) }),
 ]);
 
-/** The first line: the journal of another layout or version is started anew. */
+/** The first line: a journal of another layout or version is replaced. */
 type JournalHead = z.output<typeof headSchema>;
 
 export interface DoneLine {
@@ -67,7 +67,7 @@ export class Journal {
     this.#file = file;
   }
 
-  /** Opens for appending; starts anew when the file is absent or of another layout. */
+  /** Opens for appending; starts a new one if the file is absent or of another layout. */
   static async open(path: string, head: JournalHead): Promise<Journal> {
     const earlier = await Journal.read(path);
     const same = earlier !== undefined && JSON.stringify(earlier.head) === JSON.stringify(head);

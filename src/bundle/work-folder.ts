@@ -174,7 +174,7 @@ export class WorkFolder {
     return this.#volumeHashes.feed(position, bytes);
   }
 
-  /** Reports that an item starts anew. */
+  /** Reports that an item starts again. */
   restarted(index: number): void {
     this.#volumeHashes.restarted(index);
   }

@@ -10,7 +10,7 @@ export function bashScript(verbs: readonly VerbWords[]): string {
 ${FUNCTIONS}
 _airferry_verbs=(${verbs.map((it) => it.name).join(" ")})
 
-# The flags of a verb; those that may stand again are marked.
+# The flags of a verb; those that may be repeated are marked.
 _airferry_flags() {
   case $1 in
 ${verbs.map((it) => `    ${it.name}) flags="${it.flags.map((flag) => flag.name + (flag.isRepeatable ? "+" : "")).join(" ")}" ;;`).join("\n")}

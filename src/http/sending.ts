@@ -71,7 +71,7 @@ function sendByNode({ method, url, headers, agents, lookup }: Message): Sending 
   };
 }
 
-/** One instance: merging options anew for each request is what costs time. */
+/** One instance: merging options for each request costs time. */
 async function loadGot(): Promise<Got> {
   const { default: got } = await import("got");
   return got.extend({

@@ -98,8 +98,7 @@ function unreadable(file: string, cause: unknown): AirferryError {
     path,
     cause,
     hint:
-      hint ??
-      "it may be whole: look at the disk and the system's log before you replace it, then run the command again",
+      hint ?? "it may be intact: check the disk and the system's log before you replace it, then run the command again",
   });
 }
 

@@ -81,7 +81,7 @@ function tooLarge(file: string, maxBytes: number, size: number): AirferryError {
       path: file,
       expected: `at most ${maxBytes} bytes`,
       actual: `${size} bytes`,
-      hint: "do not use it: no file of airferry is this large; copy it again, or ask for it again",
+      hint: "do not use it: valid files are never this large; copy it again",
     },
   );
 }

@@ -55,7 +55,7 @@ async function composerRepository(
   if (repository.gpgcheck && keys.length === 0) {
     throw new AirferryError(
       "ERR_RENDER",
-      `cannot render "composer-repositories": "${repository.title}" has no key here`,
+      `cannot render "composer-repositories": "${repository.title}" has no packed key`,
       {
         expected: "the OpenPGP key of its packages",
         actual: "none",

@@ -140,7 +140,7 @@ function tooLarge(options: DecompressOptions, limit: Limit): AirferryError {
 function wrongSize({ name, openSize }: DecompressOptions, got: string): AirferryError {
   return new AirferryError(
     "ERR_UPSTREAM_SIZE",
-    `cannot decompress "${name}": wrong size when open: expected ${openSize} bytes, got ${got}`,
+    `cannot decompress "${name}": wrong decompressed size: expected ${openSize} bytes, got ${got}`,
     { path: name, expected: String(openSize), actual: got, hint: "upstream's metadata is wrong; try another mirror" },
   );
 }

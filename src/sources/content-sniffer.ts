@@ -105,7 +105,7 @@ export function contentFindings(claim: Claim): (bytes: RandomAccess) => Promise<
         area: kind,
         subject: path,
         message: `${path} is not ${expected}: its ${bytes.size} bytes ${described(head)}`,
-        remedy: "look at the file: a login page, or an error instead of it? correct the entry or log in",
+        remedy: "check the file, which may be a login or error page; correct the entry or log in",
       },
     ];
   };

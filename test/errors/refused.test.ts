@@ -100,7 +100,7 @@ t.test("what is refused says why, and what helps", (t) =>
     ERR_SIZE_LIMIT: {
       cause: bundle("unpack", (at) => truncateSync(join(at, "SHA256SUMS"), 1024 ** 3)),
       message: /too large: at most \d+ bytes, got 1073741824/,
-      hint: /do not use it: no file of airferry is this large/,
+      hint: /do not use it: valid files are never this large/,
     },
     ERR_ROLLBACK: {
       cause: oneAfterTheOther({ serial: 2 }, { serial: 1 }),

@@ -92,7 +92,7 @@ t.test("osbuild reads repositories by architecture, with their keys", async (t) 
 
 t.test("a repository that is checked and has no key is refused", async (t) => {
   const failure = await renderComposerRepositories(inputOf([rockyCapi()]), async () => "key").catch((it) => it);
-  t.match(failure, { code: "ERR_RENDER", message: /AppStream.* has no key here/ });
+  t.match(failure, { code: "ERR_RENDER", message: /AppStream.* has no packed key/ });
   const none = await renderComposerRepositories(PLAIN, async () => "").catch((it) => it);
   t.match(none, { code: "ERR_RENDER", message: /no RPM repository is in the store/ });
 });

@@ -33,7 +33,7 @@ t.test("ifThere() takes nothing for absent but what is not there", async (t) => 
   t.equal(await read(join(dir, "file", "below")), undefined, "nothing lies below a file");
   await t.rejects(read(join(dir, "folder")), { code: "ERR_IO", path: join(dir, "folder"), message: /it is a folder/ });
   const broken = Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" });
-  const hint = /it may be whole/;
+  const hint = /it may be intact/;
   await t.rejects(ifThere("x.lock.json", Promise.reject(broken)), { code: "ERR_IO", hint, cause: broken });
 });
 

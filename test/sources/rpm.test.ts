@@ -258,7 +258,7 @@ t.test("damaged metadata is refused with the file and the reason", async (t) => 
     ["a repomd that lies about the size", [withRepomd((it) => it.replace(/<size>\d+</, "<size>7<")), /size|larger/]],
     [
       "a repomd that lies about the open size",
-      [withRepomd((it) => it.replace(/<open-size>\d+</, "<open-size>7<")), /wrong size when open: expected 7 bytes/],
+      [withRepomd((it) => it.replace(/<open-size>\d+</, "<open-size>7<")), /wrong decompressed size: expected 7 bytes/],
     ],
     [
       "a repomd that lies about the digest",

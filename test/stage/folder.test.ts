@@ -297,7 +297,7 @@ t.test(
       return { status: ran.status, out: `${ran.stdout}${ran.stderr}` };
     };
     const secret = { AIRFERRY_SSH_PASSWORD: "s3cret" };
-    t.match(asOther(secret, 1000), { status: 1, out: /^ERR_USAGE .*only by letting everybody/ });
+    t.match(asOther(secret, 1000), { status: 1, out: /^ERR_USAGE .*without letting everybody read them/ });
     t.match(asOther(secret, 12345), { status: 0, out: "" }, "a container that runs as the user itself");
     t.equal(await modeOf(join(home, "output/ks.cfg")), "600");
     await rm(join(home, "output"), { recursive: true });

@@ -1,4 +1,4 @@
-/** `airferry complete`: hidden; completion scripts ask it for names of a store or a manifest, one a line. */
+/** `airferry complete`: hidden; completion scripts ask it for names of a store or a manifest, one per line. */
 import type { Asked } from "../../completion/verb-words.ts";
 import { type Register, withGlobals } from "../command.ts";
 

@@ -115,7 +115,7 @@ export class SharedFiles implements HandleOwner {
     }
   }
 
-  /** Opens the file anew for whoever asks next, since what is at its path may be another by now. */
+  /** Opens the file again for the next request, since another file may be at its path by now. */
   forget(path: string): void {
     const known = this.#handles.get(path);
     if (!(known instanceof Handle)) return;

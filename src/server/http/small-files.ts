@@ -1,7 +1,7 @@
 /**
  * Small files of the store: packages, metadata, manifests. The hottest are in memory and the next have a descriptor
  * open, both by how often they were asked for, so that a scan over all of them pushes nothing out. What is read is
- * never believed: the first time it is held against its digest, later against a checksum of those bytes. See
+ * never believed: the first time it is compared with its digest, later against a checksum of those bytes. See
  * docs/serve.md, "Large and small files".
  */
 import { hash } from "node:crypto";

@@ -93,7 +93,7 @@ export async function verifyImageSignatures(
       : `${plural(faults.length, "signature")} found, none counts: ${[...new Set(faults)].join("; ")}`;
   throw new AirferryError(
     "ERR_UPSTREAM_SIGNATURE",
-    `cannot take image "${image.reference}" (${image.digest}): ${found}: expected a cosign signature by ${keys.map((key) => key.file).join(" or ")}`,
+    `cannot use image "${image.reference}" (${image.digest}): ${found}: expected a cosign signature by ${keys.map((key) => key.file).join(" or ")}`,
     {
       path: image.reference,
       hint: "check with cosign verify --key; if the signer changed, correct signatures: in the manifest",

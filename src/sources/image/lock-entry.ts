@@ -105,7 +105,7 @@ async function lockTags(entry: ImageEntry, context: LockContext): Promise<Conten
   const served = entry.as === undefined ? reference : parseReference(entry.as);
   const origin = registryOf(reference, isInsecure(entry), context.manifest, context);
   const tags = await namingImage(origin.name, () => pickTags(origin, entry));
-  context.report(`image ${repositoryOf(reference)}: taking ${tags.join(", ")}`);
+  context.report(`image ${repositoryOf(reference)}: selected ${tags.join(", ")}`);
   const collected = await mapLimited(tags, TAG_CONCURRENCY, (tag) =>
     lockTag({ host, path, tag }, { host: served.host, path: served.path, tag }, entry, context),
   );

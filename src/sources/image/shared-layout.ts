@@ -30,7 +30,7 @@ export function verifyTogether(entries: readonly LockedImageEntry[]): void {
         else if (earlier.size !== size) {
           throw new AirferryError(
             "ERR_UPSTREAM_INVALID",
-            `cannot take image "${image.reference}": its manifest and that of "${earlier.reference}" disagree about the size of "${path}": expected ${earlier.size} bytes, got ${size}`,
+            `cannot use image "${image.reference}": its manifest and that of "${earlier.reference}" disagree about the size of "${path}": expected ${earlier.size} bytes, got ${size}`,
             { path, hint: "one of the two is broken: have it pushed again, or remove it" },
           );
         }
@@ -52,7 +52,7 @@ function verifySame(
   if (one === other) return;
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
-    `cannot take image "${name}": ${what}: ${one} by "${a.entry}", and ${other} by "${b.entry}"`,
+    `cannot use image "${name}": ${what}: ${one} by "${a.entry}", and ${other} by "${b.entry}"`,
     { path: name, hint: "give one of them another name with as:, or remove it" },
   );
 }

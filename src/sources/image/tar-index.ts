@@ -150,7 +150,7 @@ function normalise(path: string, name: string): string {
   if (bare.startsWith("/") || bare.includes("\0") || bare.split(/[/\\]/).includes("..")) {
     throw new AirferryError(
       "ERR_PATH_UNSAFE",
-      `cannot read archive "${name}": member "${path.slice(0, 200)}" leaves it`,
+      `cannot read archive "${name}": member "${path.slice(0, 200)}" is outside the archive`,
       {
         path: name,
         hint: "docker, podman and skopeo do not write this; do not use this file",

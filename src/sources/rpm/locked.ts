@@ -1,5 +1,5 @@
 /**
- * Entries whose manifest text did not change: whether their lock is reused while others are locked anew, and what
+ * Entries whose manifest text did not change: whether their lock is reused while others are locked again, and what
  * closures then read of them from the lock's folder. docs/manifest.md, "The lock".
  */
 import { EXIT, exitStatusOf } from "../../errors.ts";

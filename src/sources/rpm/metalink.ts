@@ -68,7 +68,7 @@ export function parseMirrorlist(bytes: Uint8Array, name: string): Mirrors {
     .map(baseOf)
     .slice(0, MAX_MIRRORS);
   if (bases.length === 0) {
-    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": no mirror: expected URLs, one a line`, {
+    throw new AirferryError("ERR_UPSTREAM_INVALID", `cannot read "${name}": no mirror: expected URLs, one per line`, {
       path: name,
     });
   }

@@ -124,7 +124,7 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
       if ((await modular).has(verdict.nevra)) return;
       throw new AirferryError(
         "ERR_UPSTREAM_INVALID",
-        `cannot use package "${path}": it belongs to module ${verdict.modularityLabel}, which upstream's module metadata does not list it in`,
+        `cannot use package "${path}": it belongs to module ${verdict.modularityLabel}, but upstream's module metadata does not list it`,
         { path, hint: "dnf would refuse to install it; exclude it, or ask for the module by @name:stream" },
       );
     },

@@ -149,7 +149,7 @@ t.test("what is no image archive, damaged, or grows without measure is refused a
     ["cut off, zstd", zstdCompressSync(plain).subarray(0, 200_000), /truncated|it ends at/],
     ["a tar that is cut off", gzipSync(plain.subarray(0, -1024)), /it ends at/],
     ["a bomb", gzipSync(zeros), /it grows to more than \d+ bytes out of/],
-    ["a member that leads out", gzipSync(tarOf([{ path: "../x", bytes: Buffer.from("x") }])), /leaves it/],
+    ["a member that leads out", gzipSync(tarOf([{ path: "../x", bytes: Buffer.from("x") }])), /is outside the archive/],
     ["no tar", gzipSync(Buffer.from("hello ".repeat(500))), /it is not a tar file/],
     ["no image", gzipSync(tarOf([{ path: "x", bytes: Buffer.from("x") }])), /neither oci-layout/],
     ["xz, but for its head", Buffer.from("fd377a585a000004", "hex"), /damaged or truncated/],

@@ -65,7 +65,7 @@ export const signatures: Targets = {
   },
   cosign: {
     samples: [envelope(Buffer.from(STATEMENT)), STATEMENT, SIMPLE],
-    // Signed anew each time: what a good signature covers is parsed too.
+    // Signed again each time, since what a good signature covers is parsed too.
     run: (data) => {
       const keys = trusted === undefined ? [] : [trusted];
       checkCosignSignature({ form: "bundle", bytes: data }, DIGEST as never, keys);
