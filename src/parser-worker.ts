@@ -25,5 +25,7 @@ void answerInThread({
     (await import("./manifest/load.ts")).parseManifest(text(bytes), ...(args as [string])),
   packages: async (_, args) =>
     (await import("./packages/build-index.ts")).buildIndex(...(args as [Digest, MetadataPlace[]])),
+  examinedManifest: async (bytes, args) =>
+    (await import("./manifest/load.ts")).examineManifest(text(bytes), ...(args as [string])),
   modules: async (bytes, args) => (await import("./rpm/modulemd.ts")).parseModules(bytes, ...(args as [string])),
 });

@@ -11,7 +11,7 @@ import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
 // `status --check`
-export { checkStore } from "./store/check.ts";
+export { checkStore } from "./store/check-store.ts";
 
 /** One release as `status` reports it. */
 interface ReleaseStatus {

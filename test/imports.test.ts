@@ -69,6 +69,7 @@ const VERBS: Record<string, readonly string[]> = {
   init: ["io", "manifest", "init"],
   schema: ["manifest"],
   keygen: ["io", "sign"],
+  check: ["io", "builder", "manifest", "pack", "sources"],
   lock: ["io", "manifest", "pack"],
   plan: ["io", "manifest", "pack", "sources"],
   pack: ["io", "pack"],
@@ -173,6 +174,24 @@ t.test("verify, unpack and serve cannot reach upstream, even through others", as
     walk(`${verb}.ts`);
     const reached = [...seen].filter((file) => ["sources", "fetch", "http"].includes(roomOf(file)));
     t.same(reached, [], `${verb} reaches nothing that fetches`);
+  }
+});
+
+t.test("check and complete ask no server, even through others", async (t) => {
+  for (const verb of ["check", "complete"]) {
+    const seen = new Set<string>();
+    const walk = (file: string) => {
+      if (seen.has(file)) return;
+      seen.add(file);
+      for (const it of imports) if (it.from === file && !it.typeOnly) walk(it.to);
+    };
+    walk(`${verb}.ts`);
+    t.ok(seen.size > 10, `${verb}: ${seen.size} files`);
+    t.strictSame(
+      [...seen].filter((file) => ["fetch", "http"].includes(roomOf(file))),
+      [],
+      `${verb} reaches nothing that asks`,
+    );
   }
 });
 

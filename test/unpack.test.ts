@@ -6,7 +6,7 @@ import { inspect } from "../src/inspect.ts";
 import { hexOf } from "../src/io/digest.ts";
 import { prune } from "../src/prune.ts";
 import { status } from "../src/status.ts";
-import { checkStore } from "../src/store/check.ts";
+import { checkStore } from "../src/store/check-store.ts";
 import { openStore } from "../src/store/store.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";

@@ -5,6 +5,7 @@ const COMMANDS = {
   schema: async () => (await import("./commands/schema.ts")).schemaCommand,
   init: async () => (await import("./commands/init.ts")).initCommand,
   keygen: async () => (await import("./commands/keygen.ts")).keygenCommand,
+  check: async () => (await import("./commands/check.ts")).checkCommand,
   lock: async () => (await import("./commands/lock.ts")).lockCommand,
   plan: async () => (await import("./commands/plan.ts")).planCommand,
   pack: async () => (await import("./commands/pack.ts")).packCommand,

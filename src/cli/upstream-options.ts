@@ -1,5 +1,6 @@
 /** Shared options of lock, plan and pack: how to reach upstream. */
 import { type Command, Option } from "commander";
+import { AirferryError } from "../errors.ts";
 import { formatBytes } from "../io/format.ts";
 import type { WorkspaceOptions } from "../pack/workspace.ts";
 import { positive, rewrite } from "./command.ts";
@@ -22,6 +23,18 @@ export function withUpstream(command: Command): Command {
     .option("--concurrency <n>", "concurrent requests to one host", positive)
     .option("--segments <n>", "ranged requests for one large file, if the server supports it", positive)
     .addOption(new Option("--cache <dir>", "where downloads for locking are stored").env("AIRFERRY_CACHE"));
+}
+
+/** Refuses a manifest on standard input where something is written beside it. @throws {AirferryError} ERR_USAGE */
+export function refuseStdin(manifest: string, verb: string, beside: string): void {
+  if (manifest !== "-") return;
+  throw new AirferryError(
+    "ERR_USAGE",
+    `cannot ${verb} standard input: ${beside} beside the manifest: expected a file`,
+    {
+      hint: `save it first: cat > site.yaml, then airferry ${verb} site.yaml; airferry check - and plan - read standard input`,
+    },
+  );
 }
 
 /** Options of the workspace of `manifest`; retries and failovers are reported as they happen. */

@@ -14,7 +14,15 @@ const MAX_MS = 2 * 60_000;
 const MAX_HEAP_MIB = 1024;
 
 /** The parsers of src/parser-worker.ts. */
-type ParserName = "bzip2" | "chart" | "chartImages" | "chartIndex" | "manifest" | "modules" | "packages";
+type ParserName =
+  | "bzip2"
+  | "chart"
+  | "chartImages"
+  | "chartIndex"
+  | "manifest"
+  | "examinedManifest"
+  | "modules"
+  | "packages";
 
 /** One parser: its result or error is returned as plain data. */
 type Parser = (bytes: Uint8Array, args: unknown[]) => Promise<unknown>;

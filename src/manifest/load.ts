@@ -13,6 +13,7 @@ import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
 import { canonicalReference, checkAcrossEntries, type Report } from "./check-entries.ts";
 import { describeIssue, formatPath, valueAt } from "./describe-issue.ts";
 import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
+import { type NamedLocally, namedLocally } from "./named-locally.ts";
 import { type ImageEntry, type Manifest, manifestSchema } from "./schema.ts";
 import { unknownKey } from "./unknown-key.ts";
 
@@ -22,13 +23,30 @@ const LOCK_SUFFIX = ".lock.json";
 /** Most problems reported at once. */
 const MAX_PROBLEMS = 100;
 
+/** The manifest that is read from standard input. */
+export const STDIN = "-";
+
 /**
- * Reads and validates a manifest file.
- * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems; ERR_NOT_FOUND when there is no such file
+ * Reads and validates a manifest file, or standard input ({@link STDIN}).
+ * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems; ERR_USAGE when there is no such file
  */
 export async function readManifest(file: string): Promise<Manifest> {
+  const text = await readManifestText(file);
+  return withListedImages(await parseInThread<Manifest>("manifest", text, file), file);
+}
+
+/**
+ * Reads the text of a manifest, and reports everything that is wrong with it instead of throwing.
+ * @throws {AirferryError} ERR_USAGE, ERR_MANIFEST_INVALID or ERR_IO when there is no text
+ */
+export async function readExamined(file: string): Promise<ExaminedManifest> {
+  return parseInThread<ExaminedManifest>("examinedManifest", await readManifestText(file), file);
+}
+
+async function readManifestText(file: string): Promise<string> {
   let text: string;
   try {
+    if (file === STDIN) return await readStdin();
     const { size } = await stat(file);
     if (size > MAX_MANIFEST_BYTES) {
       throw new AirferryError(
@@ -70,19 +88,30 @@ export async function readManifest(file: string): Promise<Manifest> {
       },
     );
   }
-  return withListedImages(await parseInThread(text, file), file);
+  return text;
+}
+
+async function readStdin(): Promise<string> {
+  const { text } = await import("node:stream/consumers");
+  const given = await text(process.stdin);
+  if (given.length <= MAX_MANIFEST_BYTES) return given;
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot read the manifest on standard input: too large: expected at most ${MAX_MANIFEST_BYTES} bytes`,
+  );
 }
 
 /** Large manifests are parsed in a thread, since YAML cannot be read in pieces. */
-async function parseInThread(text: string, file: string): Promise<Manifest> {
+async function parseInThread<T>(parser: "manifest" | "examinedManifest", text: string, file: string): Promise<T> {
   const bytes = Buffer.from(text);
-  if (bytes.length <= FEW_BYTES) return parseManifest(text, file);
+  if (bytes.length <= FEW_BYTES)
+    return (parser === "manifest" ? parseManifest(text, file) : examineManifest(text, file)) as T;
   const tooMuch = (fault: string) =>
     new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": ${fault}`, {
       path: file,
       hint: "split it into several manifests, each with its own stream",
     });
-  return runInThread<Manifest>("manifest", { bytes, args: [file], tooMuch });
+  return runInThread<T>(parser, { bytes, args: [file], tooMuch });
 }
 
 /** Replaces every `list:` with one entry for each listed image; an image's separate entry takes precedence. */
@@ -134,6 +163,38 @@ async function withListedImages(manifest: Manifest, file: string): Promise<Manif
  * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems
  */
 export function parseManifest(text: string, name: string): Manifest {
+  const { manifest, problems } = examineManifest(text, name);
+  if (manifest !== undefined) return manifest;
+  throw manifestError(name, problems);
+}
+
+/** All problems of one manifest as one error. */
+function manifestError(name: string, problems: readonly Problem[]): AirferryError {
+  return new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot use manifest "${name}": ${plural(problems.length, "problem")}${problems.length < MAX_PROBLEMS ? "" : " and maybe more"}`,
+    {
+      problems,
+      path: name,
+      hint: "docs/manifest.md explains every key; airferry schema prints the JSON Schema for editors",
+    },
+  );
+}
+
+/** A manifest's text as it was understood. */
+interface ExaminedManifest {
+  /** Only if there is no problem. */
+  manifest?: Manifest;
+  /** The document, whatever it is: for checks that need only parts of it. */
+  value: unknown;
+  /** In the order of their lines. */
+  problems: Problem[];
+  /** What the document names on this host, each with the place for messages: `m.yaml:12 isos[0].path`. */
+  named: (NamedLocally & { place: string })[];
+}
+
+/** Validates manifest text and returns everything that was found; problems name the file `name`. */
+export function examineManifest(text: string, name: string): ExaminedManifest {
   const lines = new LineCounter();
   const document = parseYaml(text, { lineCounter: lines, merge: true });
   const problems: Problem[] = document.errors.map((error) => ({
@@ -141,17 +202,16 @@ export function parseManifest(text: string, name: string): Manifest {
     path: `${name}:${error.linePos?.[0].line ?? 1}`,
     message: error.message.split("\n")[0] ?? "not YAML",
   }));
+  const placeOf = (path: readonly PropertyKey[]) =>
+    `${name}:${lineOf(document, lines, path)} ${formatPath(path)}`.trimEnd();
   const report = (path: readonly PropertyKey[], message: string) => {
     // Nobody reads more, and finding each line takes time.
     if (problems.length >= MAX_PROBLEMS) return;
-    problems.push({
-      code: "ERR_MANIFEST_INVALID",
-      path: `${name}:${lineOf(document, lines, path)} ${formatPath(path)}`.trimEnd(),
-      message,
-    });
+    problems.push({ code: "ERR_MANIFEST_INVALID", path: placeOf(path), message });
   };
+  let manifest: Manifest | undefined;
+  let value: unknown;
   if (problems.length === 0) {
-    let value: unknown;
     try {
       value = document.toJS({ maxAliasCount: MAX_ALIASES });
     } catch (cause) {
@@ -173,19 +233,12 @@ export function parseManifest(text: string, name: string): Manifest {
     } else if (parsed.success) {
       checkAcrossEntries(parsed.data, report);
       checkVersions(document, report);
-      if (problems.length === 0) return parsed.data;
+      if (problems.length === 0) manifest = parsed.data;
     }
   }
   problems.sort((a, b) => lineNumber(a.path) - lineNumber(b.path));
-  throw new AirferryError(
-    "ERR_MANIFEST_INVALID",
-    `cannot use manifest "${name}": ${plural(problems.length, "problem")}${problems.length < MAX_PROBLEMS ? "" : " and maybe more"}`,
-    {
-      problems,
-      path: name,
-      hint: "docs/manifest.md explains every key; airferry schema prints the JSON Schema for editors",
-    },
-  );
+  const named = namedLocally(value).map((it) => ({ ...it, place: placeOf(it.path) }));
+  return { ...(manifest && { manifest }), value, problems, named };
 }
 
 const VERSION_KEY = /version|semver|release|series/i;

@@ -29,6 +29,7 @@ import type { LockedArtifact } from "../sources/locked-artifact.ts";
 import { artifactUrls } from "../sources/recorded-urls.ts";
 import type { LockContext } from "../sources/types.ts";
 import { changesBetween, type LockChange } from "./changes.ts";
+import { staleEntries } from "./entry-requests.ts";
 import { planContext } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -167,23 +168,7 @@ export function lockTime(env: NodeJS.ProcessEnv = process.env): string {
 
 function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
   const { requests, paths } = workspace;
-  const problems: Problem[] = [];
-  const stale = (path: string, message: string) => problems.push({ code: "ERR_LOCK_STALE", path, message });
-  const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry]));
-  for (const { kind, name, request } of requests) {
-    const entry = locked.get(`${kind} ${name}`);
-    if (entry === undefined) stale(`${kind} ${name}`, "is not in the lock");
-    else if (entry.request !== request) stale(`${kind} ${name}`, "changed in the manifest since it was locked");
-    else {
-      for (const artifact of entry.artifacts) {
-        if (artifact.integrity === undefined && artifact.kept === undefined)
-          stale(artifact.path, "has no digest in the lock");
-      }
-    }
-    locked.delete(`${kind} ${name}`);
-  }
-  for (const key of locked.keys()) stale(key, "is in the lock but no longer in the manifest");
-  if (before !== undefined && before.stream !== workspace.manifest.stream) stale("stream", `was "${before.stream}"`);
+  const problems = staleEntries(requests, workspace.manifest.stream, before);
   if (before === undefined || problems.length > 0) {
     throw new AirferryError(
       "ERR_LOCK_STALE",

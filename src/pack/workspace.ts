@@ -2,17 +2,17 @@
  * The starting point of `lock`, `plan` and `pack`: a validated manifest, its paths, and access to upstream. The caller
  * who opens a workspace closes it.
  */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { FetcherOptions } from "../fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "../fetch/types.ts";
-import type { Kind } from "../io/types.ts";
-import { filePathOf, imageName } from "../manifest/entry-names.ts";
 import { pathsOf } from "../manifest/file-names.ts";
-import { readManifest } from "../manifest/load.ts";
-import { requestDigest } from "../manifest/request.ts";
+import { readManifest, STDIN } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
 import type { UnpackedVendor } from "../sources/local-path.ts";
-import { withCompanions } from "../sources/rpm/companion-entries.ts";
+import { type EntryRequest, requestsOf } from "./entry-requests.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
@@ -36,7 +36,7 @@ export interface Workspace extends AsyncDisposable {
   readonly unpacked?: UnpackedVendor;
   readonly paths: ReturnType<typeof pathsOf>;
   /** Every entry of the manifest with the digest of its text. */
-  readonly requests: readonly { kind: Kind; name: string; request: string }[];
+  readonly requests: readonly EntryRequest[];
   readonly fetcher: Fetcher;
   readonly cache: DownloadCache;
 }
@@ -44,7 +44,9 @@ export interface Workspace extends AsyncDisposable {
 /** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_USAGE */
 export async function openWorkspace(file: string, options: WorkspaceOptions = {}): Promise<Workspace> {
   const read = await readManifest(file);
-  const paths = pathsOf(file);
+  // Nothing is beside standard input: its lock is forgotten with the workspace, and paths begin in the current folder.
+  const passing = file === STDIN ? await mkdtemp(join(tmpdir(), "airferry-")) : undefined;
+  const paths = passing === undefined ? pathsOf(file) : { ...pathsOf(join(passing, "stdin.yaml")), baseDir: "." };
   const cacheDir = options.cacheDir ?? defaultCacheDir();
   const report = options.report ?? (() => {});
   const opened =
@@ -69,7 +71,10 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
     requests: requestsOf(manifest),
     fetcher,
     cache: new DownloadCache(cacheDir),
-    [Symbol.asyncDispose]: () => fetcher.close(),
+    [Symbol.asyncDispose]: async () => {
+      await fetcher.close();
+      if (passing !== undefined) await rm(passing, { recursive: true, force: true });
+    },
   };
 }
 
@@ -96,15 +101,4 @@ function fetcherOnDemand(options: FetcherOptions): Fetcher {
       await (await loading)?.close();
     },
   };
-}
-
-function requestsOf(manifest: Manifest): Workspace["requests"] {
-  const of = <E extends object>(kind: Kind, entries: readonly E[] | undefined, nameOf: (entry: E) => string) =>
-    (entries ?? []).map((entry) => ({ kind, name: nameOf(entry), request: requestDigest(entry) }));
-  return [
-    ...of("iso", manifest.isos, (it) => it.name),
-    ...of("rpm", withCompanions(manifest.rpms ?? []), (it) => it.name),
-    ...of("file", manifest.files, filePathOf),
-    ...of("image", manifest.images, imageName),
-  ];
 }

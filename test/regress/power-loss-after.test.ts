@@ -8,7 +8,7 @@ import { parseInventory } from "../../src/bundle/inventory.ts";
 import { prune } from "../../src/prune.ts";
 import { sealPrivateKey } from "../../src/sign/private-key.ts";
 import { sign } from "../../src/sign.ts";
-import { checkStore } from "../../src/store/check.ts";
+import { checkStore } from "../../src/store/check-store.ts";
 import { blobPathIn } from "../../src/store/layout.ts";
 import { unpack } from "../../src/unpack.ts";
 import { verify } from "../../src/verify.ts";

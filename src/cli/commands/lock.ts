@@ -2,7 +2,7 @@
 import { plural } from "../../io/format.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
-import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
+import { noteChanges, refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 
 export const lockCommand: Register = (program, run) => {
   withUpstream(withGlobals(program.command("lock").argument("<manifest>", "manifest file (YAML)")))
@@ -19,6 +19,7 @@ export const lockCommand: Register = (program, run) => {
     )
     .action((manifest: string, flags: UpstreamFlags & { update?: true | string[] }, command) =>
       run(command.opts(), async (output) => {
+        refuseStdin(manifest, "lock", "the lock is written");
         const { openWorkspace } = await import("../../pack/workspace.ts");
         const { lock } = await import("../../lock.ts");
         const { leftOutNotes } = await import("../../manifest/why.ts");

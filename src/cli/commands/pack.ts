@@ -6,7 +6,7 @@ import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
-import { type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
+import { refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
 interface PackFlags extends UpstreamFlags, VolumeFlags {
@@ -44,6 +44,7 @@ export const packCommand: Register = (program, run) => {
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
+        refuseStdin(manifest, "pack", "the lock and the last serial are kept");
         const volumes = volumeOptions(flags);
         const options = workspaceOptions(manifest, flags, output);
         // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of

@@ -11,7 +11,13 @@ import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from 
 import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
 export const planCommand: Register = (program, run) => {
-  withVolumes(withUpstream(withGlobals(program.command("plan").argument("<manifest>", "manifest file (YAML)"))))
+  withVolumes(
+    withUpstream(
+      withGlobals(
+        program.command("plan").argument("<manifest>", "manifest file (YAML); - reads it from standard input"),
+      ),
+    ),
+  )
     .summary("show what would be packed")
     .description(
       "Shows every file that pack would put into the bundle, its size, where it comes from and how its digest is known,\n" +

@@ -2,7 +2,7 @@
 import { chmodSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { checkStore, type StoreCheck } from "../../src/store/check.ts";
+import { checkStore, type StoreCheck } from "../../src/store/check-store.ts";
 import { openStore } from "../../src/store/store.ts";
 import { unpack } from "../../src/unpack.ts";
 import { makeBundle, makeKey, noise, sha256 } from "../fixtures/bundle-maker.ts";
