@@ -17,10 +17,9 @@ import {
 import { shellWord } from "./io/shell.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/listener.ts";
-import { canSharePort, isWorkerProcess, WorkerGroup } from "./server/process/cluster.ts";
 import { type SiteSettings, startSite } from "./server/process/site.ts";
 import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/process/tls-auto.ts";
-import { runWorker } from "./server/process/worker.ts";
+import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import { openStore as openStoreOnDisk } from "./store/store.ts";
 import type { StoreReader } from "./store/types.ts";
@@ -30,6 +29,9 @@ const DEFAULT_GRACE_MS = 30_000;
 const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
 /** More would not be faster: the network is the limit. */
 const MAX_DEFAULT_WORKERS = 4;
+
+/** Node's number of threads that wait for disks, for each worker. */
+const DISK_THREADS = 4;
 
 /** What to serve, and how. */
 export interface ServeOptions {
@@ -49,8 +51,10 @@ export interface ServeOptions {
   accessLog?: string | undefined;
   /** htpasswd file (bcrypt): who may use the registry; default is everybody. */
   htpasswd?: string | undefined;
-  /** Processes; 1 serves in this process. See {@link defaultWorkers}. */
+  /** Threads; 1 serves in this thread alone. See {@link defaultWorkers}. */
   workers?: number | undefined;
+  /** The module that further threads run; tests replace it. */
+  workerEntry?: URL | undefined;
   /** How long running responses may continue after a stop; default 30 s. */
   graceMs?: number | undefined;
   /** Stop on SIGTERM and SIGINT; a second one stops at once. */
@@ -63,8 +67,6 @@ export interface ServeOptions {
 
 /** A running server. */
 export interface Serving {
-  /** This process is a worker of another and has finished; everything below is empty. */
-  worker: boolean;
   /** Base URLs, the most useful first; `url` first if given. */
   urls: string[];
   /** Base URLs of the plain listener. */
@@ -98,43 +100,34 @@ export async function becomeUser(
   becomeAccount(account);
 }
 
-/** Whether this process is a worker that {@link serve} started. */
-export function isServeWorker(): boolean {
-  return isWorkerProcess();
-}
-
-/** A good number of processes for this machine. */
+/** A good number of threads for this machine. */
 export function defaultWorkers(): number {
   return Math.min(availableParallelism(), MAX_DEFAULT_WORKERS);
 }
 
 /**
- * Serves a store. Resolves when it is listening. With several workers this program is started again with the same
- * arguments for each; in those processes the same call serves under control of the first and resolves, with `worker`
- * set, at the end.
+ * Serves a store. Resolves when it is listening, with several workers in each of their threads.
  * @throws {AirferryError} ERR_BUSY (port taken), ERR_IO, ERR_USAGE, ERR_KEY_INVALID, and what opening the store throws
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const openStore = options.openStore ?? openStoreOnDisk;
-  // Requests create only short-lived objects. V8's default, a growing nursery, costs each process some 50 MB without
+  // Requests create only short-lived objects. V8's default, a growing nursery, costs each thread some 50 MB without
   // measurable gain.
   setFlagsFromString("--semi-space-growth-factor=1");
   // Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more is used, not
   // twice as much.
   setFlagsFromString("--heap-growing-percent=20");
-  if (isWorkerProcess()) {
-    await runWorker(openStore);
-    return { worker: true, urls: [], httpUrls: [], stopped: Promise.resolve(), close: async () => {} };
-  }
   const { store, url, accessLog, workers = 1, graceMs = DEFAULT_GRACE_MS, onMessage: report = () => {} } = options;
   const listen = parseListen(options.listen ?? DEFAULT_LISTEN);
   const tls = await tlsMaterial(options, listen);
   const share = workers > 1 && canSharePort();
+  // Threads share those that wait for disks, which start with the first wait.
+  if (share) process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS * workers);
   const listenHttp = options.listenHttp === undefined ? undefined : parseListen(options.listenHttp);
   const settings: SiteSettings = {
     store,
     listen,
-    ...(share ? { sharePorts: "first" } : {}),
+    ...(share ? { sharePorts: "first", threads: workers } : {}),
     ...(tls === undefined ? {} : { tls }),
     ...(listenHttp === undefined ? {} : { listenHttp }),
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
@@ -142,7 +135,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
   };
   await requireRelease(store, openStore);
-  const running = await startProcesses(settings, share ? workers : 1, openStore, report);
+  const running = await startThreads(settings, share ? workers : 1, { ...options, openStore });
   const renewal = options.tls === "auto" && tls ? renewTls(options, listen, tls, running, report) : undefined;
 
   let stop = (): void => {};
@@ -163,7 +156,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 
   const [main = bug("a server without an address"), plain] = running.addresses;
   return {
-    worker: false,
     urls: [
       ...(settings.url === undefined ? [] : [settings.url]),
       ...listenUrls(tls === undefined ? "http" : "https", main),
@@ -210,18 +202,21 @@ async function requireRelease(dir: string, openStore: (dir: string) => Promise<S
   );
 }
 
-/** A running server, in this process alone or in several. */
+/** A running server, in this thread alone or in several. */
 interface Running {
   readonly addresses: readonly ListenAddress[];
   setTls(tls: TlsMaterial): void;
   close(graceMs: number): Promise<void>;
 }
 
-async function startProcesses(
+async function startThreads(
   settings: SiteSettings,
   count: number,
-  openStore: (dir: string) => Promise<StoreReader>,
-  report: (message: string) => void,
+  {
+    openStore,
+    workerEntry,
+    onMessage: report = () => {},
+  }: ServeOptions & { openStore: (dir: string) => Promise<StoreReader> },
 ): Promise<Running> {
   let group: WorkerGroup | undefined;
   const site = await startSite(settings, {
@@ -237,7 +232,7 @@ async function startProcesses(
       listen: main.address,
       ...(plain === undefined ? {} : { listenHttp: plain.address }),
     };
-    group = new WorkerGroup(joining, () => site.counters(), report);
+    group = new WorkerGroup(joining, () => site.counters(), report, workerEntry);
     try {
       await group.start(count - 1);
     } catch (error) {

@@ -90,10 +90,11 @@ const VERBS: Record<string, readonly string[]> = {
   complete: ["io", "manifest", "store"],
 };
 
-/** What else lies directly in src/: where the program and a thread of it begin, and what all rooms share. */
+/** What else lies directly in src/: where the program and threads of it begin, and what all rooms share. */
 const ENTRIES: Record<string, readonly string[]> = {
   bin: ["cli"],
   "parser-worker": ["io", "compare", "manifest", "packages", "rpm", "sources"],
+  "serve-worker": ["store", "server/process"],
 };
 const SHARED = ["errors", "version"];
 

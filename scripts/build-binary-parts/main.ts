@@ -86,8 +86,10 @@ async function makeParts(): Promise<Parts> {
     loader: await wholeProgram(ROOT, "scripts/build-binary-parts/loader.ts"),
     chunks: await programChunks(ROOT),
     assets: new Map([
-      // What runs in a thread of its own (src/io/parser-thread.ts), and what `init` copies (src/manifest/ready.ts).
+      // What runs in threads of its own (src/io/parser-thread.ts, src/server/process/workers.ts), and what `init` copies
+      // (src/manifest/ready.ts).
       ["parser-worker.cjs", await wholeProgram(ROOT, "src/parser-worker.ts")],
+      ["serve-worker.cjs", await wholeProgram(ROOT, "src/serve-worker.ts")],
       ["manifests.json", JSON.stringify(Object.fromEntries(ready))],
     ]),
   };

@@ -34,9 +34,9 @@ export function releaseMemory(): void {
 
 function collector(): typeof collect {
   if (collect === undefined) {
+    // Stays set: another thread may be just here, and the flags are those of all threads.
     setFlagsFromString("--expose-gc");
     collect = runInNewContext("gc") as typeof collect;
-    setFlagsFromString("--no-expose-gc");
   }
   return collect;
 }

@@ -35,7 +35,7 @@ export const serveCommand: Register = (program, run) => {
       "who may access images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them",
     )
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
-    .addOption(new Option("--workers <n>", "processes (default: one per core, at most 4)").argParser(positive))
+    .addOption(new Option("--workers <n>", "threads (default: one per core, at most 4)").argParser(positive))
     .addOption(userOption())
     .addHelpText(
       "after",
@@ -43,12 +43,9 @@ export const serveCommand: Register = (program, run) => {
     )
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
-        const { becomeUser, defaultWorkers, isServeWorker, serve } = await import("../../serve.ts");
-        // A worker already runs as the user that its first process switched to, and is ready at once.
-        if (!isServeWorker()) {
-          if (flags.user !== undefined) await becomeUser(flags.user, flags);
-          else if (isRoot()) output.note(ROOT_NOTE);
-        }
+        const { becomeUser, defaultWorkers, serve } = await import("../../serve.ts");
+        if (flags.user !== undefined) await becomeUser(flags.user, flags);
+        else if (isRoot()) output.note(ROOT_NOTE);
         stopsByItself();
         const serving = await serve({
           ...flags,
@@ -56,7 +53,6 @@ export const serveCommand: Register = (program, run) => {
           stopOnSignals: true,
           onMessage: (line) => output.note(line),
         });
-        if (serving.worker) return;
         const [first, ...others] = serving.urls;
         if (first !== undefined) output.print(first);
         output.result({

@@ -44,7 +44,7 @@ export interface Listener {
 }
 
 /**
- * How a port is shared: by the `first` process, which makes sure that nobody else has it, and by those that `join` it
+ * How a port is shared: by the `first` thread, which makes sure that nobody else has it, and by those that `join` it
  * there. Sockets that share a port would not notice another server of this user on it.
  */
 export type PortSharing = "first" | "join";
@@ -57,7 +57,7 @@ export interface Answers {
 }
 
 /**
- * Starts listening; with `share`, on a port that other processes of this user listen on as well.
+ * Starts listening; with `share`, on a port that other threads listen on as well.
  * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it is unusable
  */
 export async function listen(

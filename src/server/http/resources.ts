@@ -19,8 +19,10 @@ export class Resources {
   readonly small: SmallFiles;
   readonly waiting = new PendingResponses();
 
-  constructor(guard?: ReadGuard) {
-    this.small = new SmallFiles(this.files, { bytes: SMALL_FILES_BYTES, handles: keptHandles() }, guard);
+  /** @param sites how many there are in this process */
+  constructor(guard?: ReadGuard, sites = 1) {
+    const handles = Math.floor(keptHandles() / sites);
+    this.small = new SmallFiles(this.files, { bytes: SMALL_FILES_BYTES, handles }, guard);
   }
 
   /** Closes every file that nobody is reading. */

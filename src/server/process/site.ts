@@ -1,8 +1,9 @@
 /**
- * Everything that one process serves: the listeners of one store, with their handlers, counters and access log. A site
- * is independent of other processes; cluster.ts runs several.
+ * Everything that one thread serves: the listeners of one store, with their handlers, counters and access log. A site
+ * is independent of other threads; workers.ts runs several.
  */
 import type { RequestListener } from "node:http";
+import { isMainThread } from "node:worker_threads";
 import { releaseMemory } from "../../io/flat-memory.ts";
 import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
@@ -25,7 +26,7 @@ import { createServeContext } from "./serve-context.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
 
-/** Settings of a site: plain values, so that they can be passed to another process. */
+/** Settings of a site: plain values, so that they can be passed to another thread. */
 export interface SiteSettings {
   /** The store's directory. */
   store: string;
@@ -33,8 +34,10 @@ export interface SiteSettings {
   tls?: TlsMaterial;
   /** A second listener without TLS, with only what clients need before they trust the first. */
   listenHttp?: ListenAddress;
-  /** Set when other processes listen on the same ports. */
+  /** Set when other threads listen on the same ports. */
   sharePorts?: PortSharing;
+  /** How many threads share what this process may have open; default 1. */
+  threads?: number;
   url?: string;
   /** A path, or `-` for standard error. */
   accessLog?: string;
@@ -46,14 +49,14 @@ export interface SiteSettings {
 interface SiteHost {
   /** Opens the store at a directory for reading. */
   openStore(dir: string): Promise<StoreReader>;
-  /** The total counters of all processes of the site, given this one's. */
+  /** The total counters of all threads of the site, given this one's. */
   collect(own: Counters): Promise<Counters>;
   /** Reports a server-side fault to the operator. */
   report(message: string): void;
 }
 
 /** A running site. */
-export interface Site {
+interface Site {
   /** The main listener, then the plain one. */
   readonly listeners: readonly Listener[];
   counters(): Counters;
@@ -90,11 +93,12 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const counters = (): Counters => ({
     ...tallies.addedTo(counts),
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
-    memory: { [process.pid]: process.memoryUsage.rss() },
+    // Of all threads together.
+    memory: isMainThread ? { [process.pid]: process.memoryUsage.rss() } : {},
   });
   const [healthz, metrics] = healthMounts(() => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
-  const resources = new Resources(new ReadGuard(await isLocal(settings.store)));
+  const resources = new Resources(new ReadGuard(await isLocal(settings.store)), settings.threads);
   const pages = pageMounts(new PageState(resources.files));
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;

@@ -1,34 +1,30 @@
 /**
- * A server as several processes over one port. The first one serves too (fewer processes, less memory); it starts
- * workers, replaces those that die, sums their counters, and stops them gracefully. Each process listens on the same
- * port (SO_REUSEPORT) and the kernel distributes the connections. Workers run this program again with the same
- * arguments, so it works from source, from a single-file bundle and from an executable.
+ * A server as several threads over one port. The first thread serves too; it starts workers, replaces those that end,
+ * sums their counters, and stops them gracefully. Each listens on the same port (SO_REUSEPORT) and the kernel
+ * distributes the connections. They are threads, not processes: a second Node takes 60 MB before it serves anything.
  */
-import cluster, { type Worker } from "node:cluster";
-import { isSea } from "node:sea";
+import { getAsset, isSea } from "node:sea";
+import { Worker, type WorkerOptions } from "node:worker_threads";
 import { AirferryError } from "../../errors.ts";
 import type { TlsMaterial } from "../http/listener.ts";
 import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
-import { type FromWorker, sendMessage } from "./messages.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
 import type { SiteSettings } from "./site.ts";
 
+/** Its name among the assets of the single-file build (scripts/build-binary-parts/main.ts). */
+const ASSET = "serve-worker.cjs";
 const COLLECT_TIMEOUT_MS = 500;
 const RESTART_DELAY_MS = 500;
 const MAX_RESTART_DELAY_MS = 30_000;
-/** Extra time for a worker after the grace time before it is killed. */
-const KILL_AFTER_MS = 2000;
+/** Extra time for a worker after the grace time before it is ended. */
+const END_AFTER_MS = 2000;
 
-/** Returns whether this process is a worker, which runs only worker.ts. */
-export function isWorkerProcess(): boolean {
-  return cluster.isWorker;
-}
-
-/** Returns whether several processes can listen on one port here. */
+/** Returns whether several threads can listen on one port here. */
 export function canSharePort(): boolean {
   return process.platform === "linux";
 }
 
-/** The worker processes of one server, seen from the first process. */
+/** The worker threads of one server, seen from the first thread. */
 export class WorkerGroup {
   #settings: SiteSettings;
   readonly #report: (message: string) => void;
@@ -42,13 +38,17 @@ export class WorkerGroup {
   #restartDelayMs = RESTART_DELAY_MS;
   #stopping = false;
   readonly #own: () => Counters;
+  readonly #entry: URL | undefined;
 
-  /** @param own returns the counters of this process */
-  constructor(settings: SiteSettings, own: () => Counters, report: (message: string) => void) {
+  /**
+   * @param own returns the counters of this thread
+   * @param entry the module that workers run, which calls `runWorker`; default src/serve-worker.ts
+   */
+  constructor(settings: SiteSettings, own: () => Counters, report: (message: string) => void, entry?: URL) {
     this.#settings = settings;
     this.#own = own;
     this.#report = report;
-    cluster.setupPrimary(thisProgram());
+    this.#entry = entry;
   }
 
   /** Starts `count` workers and resolves when all serve. @throws {AirferryError} of the first one that failed */
@@ -62,10 +62,11 @@ export class WorkerGroup {
   }
 
   #startOne(): Promise<void> {
-    const worker = cluster.fork();
+    const worker = startThread(this.#entry, { workerData: this.#settings });
     this.#workers.add(worker);
     return new Promise((resolve, reject) => {
       let ready = false;
+      let fault: string | undefined;
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "ready") {
           ready = true;
@@ -73,38 +74,35 @@ export class WorkerGroup {
           resolve();
         } else if (message.kind === "failed") {
           reject(new AirferryError(message.code, message.message, { hint: message.hint }));
-          worker.kill("SIGKILL");
+          void worker.terminate();
         } else {
           this.#take(worker, message);
         }
       });
-      worker.on("exit", (code, signal) => {
-        this.#forget(worker);
-        reject(
-          new AirferryError(
-            "ERR_INTERNAL",
-            `cannot start a worker process: it ended with ${signal ?? `status ${code}`}`,
-          ),
-        );
-        if (ready && !this.#stopping) this.#replace(signal ?? `status ${code}`);
+      worker.on("error", (error) => {
+        fault = error instanceof Error ? error.message : String(error);
       });
-      worker.on("error", () => {});
-      sendMessage(worker, { kind: "start", settings: this.#settings });
+      worker.on("exit", (status) => {
+        const how = fault ?? `status ${status}`;
+        this.#forget(worker);
+        reject(new AirferryError("ERR_INTERNAL", `cannot start a worker thread: it ended with ${how}`));
+        if (ready && !this.#stopping) this.#replace(how);
+      });
     });
   }
 
   setTls(tls: TlsMaterial): void {
     this.#settings = { ...this.#settings, tls };
-    for (const worker of this.#workers) sendMessage(worker, { kind: "tls", tls });
+    for (const worker of this.#workers) send(worker, { kind: "tls", tls });
   }
 
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
     const ends = [...this.#workers].map((worker) => {
       const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
-      const kill = setTimeout(() => worker.kill("SIGKILL"), graceMs + KILL_AFTER_MS);
-      sendMessage(worker, { kind: "stop", graceMs });
-      return ended.finally(() => clearTimeout(kill));
+      const end = setTimeout(() => void worker.terminate(), graceMs + END_AFTER_MS);
+      send(worker, { kind: "stop", graceMs });
+      return ended.finally(() => clearTimeout(end));
     });
     await Promise.all(ends);
   }
@@ -118,13 +116,13 @@ export class WorkerGroup {
     } else if (message.kind === "sum") {
       this.#counted.set(worker, message.counters);
       this.#collectWorkers(worker).then((counters) => {
-        sendMessage(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#own()]) });
+        send(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#own()]) });
       });
     }
   }
 
   /**
-   * The counters of all processes; `own` are those of this one. For a worker too busy to answer its last counters are
+   * The counters of all threads; `own` are those of this one. For a worker too busy to answer its last counters are
    * used.
    */
   async collect(own: Counters): Promise<Counters> {
@@ -144,7 +142,7 @@ export class WorkerGroup {
           clearTimeout(timer);
           resolve();
         });
-        for (const worker of missing) sendMessage(worker, { kind: "count", id });
+        for (const worker of missing) send(worker, { kind: "count", id });
       });
       this.#collections.delete(id);
     }
@@ -155,11 +153,11 @@ export class WorkerGroup {
     this.#workers.delete(worker);
     const last = this.#counted.get(worker);
     this.#counted.delete(worker);
-    if (last !== undefined) this.#lost = { ...sumCounters([this.#lost, last]), connections: 0, memory: {} };
+    if (last !== undefined) this.#lost = { ...sumCounters([this.#lost, last]), connections: 0 };
   }
 
   #replace(how: string): void {
-    this.#report(`a worker process ended with ${how}; starting another`);
+    this.#report(`a worker thread ended with ${how}; starting another`);
     const again = (): void => {
       if (this.#stopping) return;
       this.#startOne().catch((error) => {
@@ -172,8 +170,13 @@ export class WorkerGroup {
   }
 }
 
-/** How to run this program again. An executable passes all arguments to the program; Node needs the script first. */
-function thisProgram(): { exec: string; args: string[]; execArgv: string[] } {
-  const [exec = "", ...args] = process.argv.slice(isSea() ? 2 : 1);
-  return { exec, args, execArgv: isSea() ? [] : process.execArgv };
+function send(worker: Worker, message: ToWorker): void {
+  worker.postMessage(message);
+}
+
+function startThread(entry: URL | undefined, options: WorkerOptions): Worker {
+  if (entry === undefined && isSea()) {
+    return new Worker(getAsset(ASSET, "utf8"), { ...options, eval: true, execArgv: [] });
+  }
+  return new Worker(entry ?? new URL("../../serve-worker.ts", import.meta.url), options);
 }
