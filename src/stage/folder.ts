@@ -4,7 +4,7 @@
  * written in a private folder inside and renamed into place. See docs/build.md, "The builder's folder".
  */
 import { randomBytes } from "node:crypto";
-import { constants, type Stats } from "node:fs";
+import { constants, existsSync, type Stats } from "node:fs";
 import { copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, parse, resolve } from "node:path";
@@ -45,7 +45,7 @@ interface Held {
 
 /** A name in this folder, wherever its own path leads by now. Without /proc: by its path. */
 function at({ handle, path }: Held, name: string): string {
-  return process.platform === "linux" ? `/proc/self/fd/${handle.fd}/${name}` : join(path, name);
+  return existsSync("/proc/self/fd") ? `/proc/self/fd/${handle.fd}/${name}` : join(path, name);
 }
 
 /** Close it by `await using`; {@link StagedFolder.finish} gives it to the builder. */
