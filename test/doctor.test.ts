@@ -14,6 +14,7 @@ import { stage } from "../src/stage.ts";
 import type { StoreReader } from "../src/store/types.ts";
 import { shortDir } from "./fixtures/el-dvd.ts";
 import { makeIso, NM, PX } from "./fixtures/iso-maker.ts";
+import { serveStore } from "./fixtures/serving.ts";
 import { createTestStore, type TestStore } from "./fixtures/store-reader.ts";
 
 const sha = (bytes: string | Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -64,15 +65,7 @@ async function start(
   const store = createTestStore(await shortDir(t));
   const release = await store.put({ stream: "s", content, catalog: CATALOG });
   if (builder !== undefined) release.inventory.builder = builder;
-  const serving = await serve({
-    store: store.dir,
-    listen: "127.0.0.1:0",
-    workers: 1,
-    graceMs: 100,
-    openStore: async () => store,
-  });
-  t.teardown(() => serving.close());
-  return { base: serving.urls[0]!, store };
+  return { base: await serveStore(t, store), store };
 }
 
 const statuses = (report: Awaited<ReturnType<typeof doctor>>) =>
@@ -229,15 +222,7 @@ t.test("a server without a release, one whose address is another, and one withou
 t.test("a file under another name, without a builder: nothing fails, nothing is claimed", async (t) => {
   const store = createTestStore(await shortDir(t));
   await store.put({ stream: "s", content: { "files/a.bin": "one" }, catalog: { files: [{ path: "files/a.bin" }] } });
-  const serving = await serve({
-    store: store.dir,
-    listen: "127.0.0.1:0",
-    workers: 1,
-    graceMs: 100,
-    openStore: async () => store,
-  });
-  t.teardown(() => serving.close());
-  const report = await doctor({ url: serving.urls[0] as string });
+  const report = await doctor({ url: await serveStore(t, store) });
   t.ok(report.ok, JSON.stringify(report.findings.filter((it) => it.status === "failed")));
   t.match(statuses(report), {
     file: "ok",

@@ -1,14 +1,14 @@
 /** unpack in processes that are killed: nothing wrong is left behind, and a rerun finishes. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
-import { openStore } from "../src/store/store.ts";
 import { unpack } from "../src/unpack.ts";
 import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
 import { seeded } from "./fixtures/seeded.ts";
+import { blobsOf, holds } from "./fixtures/unpacked.ts";
 
 const root = t.testdir();
 const key = makeKey();
@@ -22,24 +22,6 @@ const files: Record<string, Buffer> = {
 };
 let count = 0;
 const fresh = (name: string) => join(root, `${name}-${count++}`);
-
-/** Every file of the current releases of a store has the bytes it was made from, and a blob is what its name says. */
-async function holds(store: string, expected: Record<string, Buffer>, stream = "test"): Promise<boolean> {
-  const open = await openStore(store);
-  const release = (await open.releases()).find((it) => it.stream === stream);
-  if (release === undefined || release.entries.size !== Object.keys(expected).length) return false;
-  return [...release.entries].every(([path, it]) =>
-    readFileSync(open.blobPath(it.digest)).equals(expected[path] as Buffer),
-  );
-}
-
-function blobsOf(store: string): string[] {
-  const dir = join(store, "blobs");
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir, { recursive: true, withFileTypes: true })
-    .filter((it) => it.isFile())
-    .map((it) => join(it.parentPath, it.name));
-}
 
 t.test("unpack() killed at 50 random instants leaves nothing wrong behind, and a rerun finishes", async (t) => {
   const bundle = fresh("bundle");

@@ -5,6 +5,7 @@
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
 import { httpStatusOf } from "../http/failure.ts";
 import { redactUrl } from "../io/redact.ts";
+import { withOtherMirrors } from "./faults.ts";
 import type { Fetcher, FetchSink, FetchTarget, HeadResult } from "./types.ts";
 
 interface CheckedOptions {
@@ -95,16 +96,7 @@ function summaryOf(failed: readonly AirferryError[]): AirferryError {
   const problems = failed.flatMap((it) =>
     it.problems.length > 0 ? it.problems : [{ code: it.code, path: it.path ?? "", message: it.message }],
   );
-  const { code, message, hint, path, expected, actual, cause } = first;
-  const others = problems.length - 1;
-  return new AirferryError(code, `${message} (and ${others} other ${others === 1 ? "mirror" : "mirrors"} failed)`, {
-    hint,
-    path,
-    expected,
-    actual,
-    cause,
-    problems,
-  });
+  return withOtherMirrors(first, problems);
 }
 
 function mayPass(error: AirferryError): boolean {

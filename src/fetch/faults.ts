@@ -2,8 +2,10 @@
  * The messages for faults of one transfer, and whether each is worth another attempt.
  */
 
+import { AirferryError, type Problem } from "../errors.ts";
 import { AttemptFailure, upstreamError } from "../http/failure.ts";
 import type { Opened } from "../http/send-request.ts";
+import { plural } from "../io/format.ts";
 import { lengthOf } from "./answer.ts";
 
 function sizeHint(opened: Opened): string {
@@ -120,4 +122,18 @@ export function unrequestedRange(url: string): AttemptFailure {
       hint: "name another mirror",
     }),
   );
+}
+
+/** The error for several failed mirrors: that of one of them, with the `problems` of all. */
+export function withOtherMirrors(main: AirferryError, problems: readonly Problem[]): AirferryError {
+  const { code, message, hint, path, expected, actual, cause } = main;
+  const others = plural(problems.length - 1, "other mirror");
+  return new AirferryError(code, `${message} (and ${others} failed)`, {
+    hint,
+    path,
+    expected,
+    actual,
+    cause,
+    problems,
+  });
 }

@@ -7,6 +7,7 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { AttemptFailure } from "../http/failure.ts";
 import { type Backoff, backoffMs, sleep } from "../http/retry.ts";
 import { redactUrl } from "../io/redact.ts";
+import { withOtherMirrors } from "./faults.ts";
 import type { FetchEvent } from "./types.ts";
 
 /** An attempt that delivered less than this is a crumb … */
@@ -138,13 +139,5 @@ function summary(mirrors: readonly Mirror[], last: AttemptFailure): AirferryErro
     path: redactUrl((mirrors[i] as Mirror).url),
     message: it.error.message,
   }));
-  const { hint, path, expected, actual, cause, code } = main.error;
-  return new AirferryError(code, `${main.error.message} (and ${mirrors.length - 1} other mirrors failed)`, {
-    hint,
-    path,
-    expected,
-    actual,
-    cause,
-    problems,
-  });
+  return withOtherMirrors(main.error, problems);
 }

@@ -2,6 +2,7 @@
  * Numbers of RPM header tags, types and flags that are used here. See rpm's include/rpm/rpmtag.h and
  * docs/manual/format.
  */
+import { HASH_NAMES } from "../sign/openpgp-hashes.ts";
 
 /** Tags of the main header. */
 export const TAG = {
@@ -127,13 +128,4 @@ export const SENSE = {
 export const FILE_GHOST = 1 << 6;
 
 /** `payloadDigestAlgo` (RFC 9580 hash numbers) to names of node:crypto. */
-export const DIGEST_ALGORITHMS: Readonly<Record<number, string>> = {
-  1: "md5",
-  2: "sha1",
-  8: "sha256",
-  9: "sha384",
-  10: "sha512",
-  11: "sha224",
-  12: "sha3-256",
-  14: "sha3-512",
-};
+export const DIGEST_ALGORITHMS: Readonly<Record<number, string>> = { 1: "md5", ...HASH_NAMES };

@@ -7,6 +7,7 @@
 import { createHash, createVerify, type Hash, type KeyObject, type Verify, verify } from "node:crypto";
 import { readCleartextMessage } from "openpgp";
 import { AirferryError } from "../errors.ts";
+import { HASH_NAMES } from "./openpgp-hashes.ts";
 import { type FoundKey, findKeys, type OpenPgpKeyring } from "./openpgp-keyring.ts";
 import { dearmorAll, type ParsedSignature, readSignatures } from "./openpgp-packets.ts";
 import { publicKeyOf, signatureOf } from "./openpgp-public-key.ts";
@@ -44,16 +45,6 @@ interface OpenPgpVerifyOptions {
 const MISMATCH = "the signature does not match the data";
 const TOO_WEAK = "is too weak to count";
 const CHECK_KEYS = "check keys: and fingerprints: in the manifest against what the project publishes";
-
-const HASHES: Record<number, string> = {
-  2: "sha1",
-  8: "sha256",
-  9: "sha384",
-  10: "sha512",
-  11: "sha224",
-  12: "sha3-256",
-  14: "sha3-512",
-};
 
 /**
  * Checks every signature packet (binary, concatenated) against the data. The data is read once, and not at all when no
@@ -121,7 +112,7 @@ async function prepare(
   };
   if (signature.type !== 0 && signature.type !== 1)
     return unknown(`a signature of type ${signature.type}, not over data`);
-  const hash = HASHES[signature.hash];
+  const hash = HASH_NAMES[signature.hash];
   if (hash === undefined) return unknown(`hash algorithm ${signature.hash} is unknown or broken`);
   if (hash === "sha1" && !legacy) return unknown(`SHA-1 ${TOO_WEAK}`);
   const candidates = await findKeys(keyring, signature.keyid, signature.created);

@@ -1,8 +1,8 @@
 import t, { type Test } from "tap";
-import { AirferryError } from "../../src/errors.ts";
 import { httpStatusOf } from "../../src/http/failure.ts";
 import type { Integrity } from "../../src/io/integrity.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
+import { refusalOf } from "../fixtures/refusal.ts";
 import { type Behaviours, startUpstream, type UpstreamOptions } from "../fixtures/upstream.ts";
 
 const BYTES = patternBytes(200_000);
@@ -16,15 +16,6 @@ async function upstreamWith(t: Test, behaviour?: Behaviours, options: UpstreamOp
   });
   t.teardown(() => upstream.close());
   return upstream;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<AirferryError> {
-  const error = await promise.then(
-    () => new Error("it was accepted"),
-    (thrown) => thrown,
-  );
-  if (!(error instanceof AirferryError)) throw error;
-  return error;
 }
 
 t.test("fetchInto() asks once, without ranges, and takes the body as it is", async (t) => {
@@ -155,7 +146,7 @@ t.test("fetchInto() gives up on an upstream that cuts at the same byte of every 
   const upstream = await upstreamWith(t, { ignoreRange: true, cutEvery: 1000 });
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
-  const error = await codeOf(
+  const error = await refusalOf(
     fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length }, new RecordingSink()),
   );
   t.equal(error.code, "ERR_UPSTREAM");
@@ -218,7 +209,7 @@ t.test("fetchInto() gives up on an upstream that changes all the time", async (t
   const upstream = await upstreamWith(t, (_, n) => ({ cutEvery: 100_000, etag: `"${n}"`, ignoreIfRange: true }));
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
-  const error = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`] }, new RecordingSink()));
+  const error = await refusalOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`] }, new RecordingSink()));
   t.match(error.code, /^ERR_UPSTREAM/);
   t.ok(upstream.requests.length < 60, `after ${upstream.requests.length} requests`);
 });
@@ -228,17 +219,19 @@ t.test("fetchInto() refuses a wrong Content-Length before it takes a byte", asyn
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
   const sink = new RecordingSink();
-  const error = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: 199_999 }, sink));
+  const error = await refusalOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: 199_999 }, sink));
   t.equal(error.code, "ERR_UPSTREAM_SIZE");
   t.match(error.message, /cannot fetch ".*\/a\.bin": wrong size: expected 199999 bytes, got 200000 bytes/);
   t.match(error.hint, /lock MANIFEST --update/);
   t.equal(sink.writes, 0);
   t.equal(upstream.requests.length, 1, "not asked again");
-  const capped = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], maxBytes: 100 }, sink));
+  const capped = await refusalOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], maxBytes: 100 }, sink));
   t.equal(capped.code, "ERR_UPSTREAM_SIZE");
   t.match(capped.message, /at most 100 bytes, got 200000 bytes/);
   t.equal(sink.writes, 0);
-  const drifted = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: 5, etag: '"locked"' }, sink));
+  const drifted = await refusalOf(
+    fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: 5, etag: '"locked"' }, sink),
+  );
   t.match(drifted.message, /changed since it was locked/);
 });
 
@@ -258,7 +251,7 @@ t.test("fetchInto() never takes a byte beyond the size, and refuses a body that 
     sink.onWrite = (chunk) => {
       most = Math.max(most, sink.position + chunk.length);
     };
-    const error = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size }, sink));
+    const error = await refusalOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size }, sink));
     t.equal(error.code, "ERR_UPSTREAM_SIZE", name);
     t.ok(most <= size, `${name}: at most ${size} bytes were written`);
     t.equal(sink.position, 0, "what came is not kept");
@@ -270,7 +263,7 @@ t.test("fetchInto() without a size stops an endless body at maxBytes", async (t)
   const upstream = await upstreamWith(t, { endless: true });
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
-  const error = await codeOf(
+  const error = await refusalOf(
     fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], maxBytes: 3_000_000 }, new RecordingSink()),
   );
   t.equal(error.code, "ERR_UPSTREAM_SIZE");
@@ -321,7 +314,7 @@ t.test("fetchInto() tries again after 408, 429, 5xx and resets, and not after ot
     const upstream = await upstreamWith(t, { status });
     const fetcher = testFetcher();
     t.teardown(() => fetcher.close());
-    const error = await codeOf(
+    const error = await refusalOf(
       fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length }, new RecordingSink()),
     );
     t.match(error.code, /^ERR_UPSTREAM/);
@@ -337,7 +330,7 @@ t.test("fetchInto() gives up after the retries and says what it saw last", async
   const upstream = await upstreamWith(t, { status: 503 });
   const fetcher = testFetcher({ retries: 2 });
   t.teardown(() => fetcher.close());
-  const error = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`] }, new RecordingSink()));
+  const error = await refusalOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`] }, new RecordingSink()));
   t.match(error.message, /answered 503 Service Unavailable/);
   t.equal(upstream.requests.length, 3);
   t.equal(httpStatusOf(error), 503);
@@ -382,7 +375,7 @@ t.test("fetchInto() gives up on an upstream that never answers or only drips", a
     const upstream = await upstreamWith(t, behaviour);
     const fetcher = testFetcher({ stallTimeoutMs: 200, retries: 1 });
     t.teardown(() => fetcher.close());
-    const error = await codeOf(
+    const error = await refusalOf(
       fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length }, new RecordingSink()),
     );
     t.equal(error.code, "ERR_UPSTREAM");
@@ -412,7 +405,7 @@ t.test("fetchInto() says why nobody answers", async (t) => {
     [`${upstream.url.replace("127.0.0.1", "localhost")}/x`, /connection refused \(ECONNREFUSED\)/],
     ["http://does-not-exist.invalid/x", /host name/],
   ] as const) {
-    const error = await codeOf(fetcher.fetchInto({ urls: [url] }, new RecordingSink()));
+    const error = await refusalOf(fetcher.fetchInto({ urls: [url] }, new RecordingSink()));
     t.equal(error.code, "ERR_UPSTREAM");
     t.match(error.message, fault);
   }
@@ -488,7 +481,7 @@ t.test("fetchInto() refuses encoded bodies, and takes compressed files that are 
   t.teardown(() => fetcher.close());
   const sink = new RecordingSink();
   for (const size of [undefined, BYTES.length]) {
-    const error = await codeOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size }, sink));
+    const error = await refusalOf(fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size }, sink));
     t.equal(error.code, "ERR_UPSTREAM_INVALID");
     t.match(error.message, /expected no Content-Encoding, got Content-Encoding: gzip/);
     t.equal(sink.writes, 0);
@@ -517,7 +510,7 @@ t.test("fetchInto() lets a known digest decide about labels, and labels that are
     await take(label);
   for (const label of ["gzip", "br", "aws-chunked, gzip"]) {
     await take(label, SRI);
-    t.equal((await codeOf(take(label))).code, "ERR_UPSTREAM_INVALID", `${label}, and nothing known`);
+    t.equal((await refusalOf(take(label))).code, "ERR_UPSTREAM_INVALID", `${label}, and nothing known`);
   }
 });
 
@@ -553,7 +546,7 @@ t.test("fetchInto() fails where the whole is refused, too, and what is in place 
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
   const sink = new RecordingSink();
-  const error = await codeOf(
+  const error = await refusalOf(
     fetcher.fetchInto({ urls: [`${upstream.url}/a.bin`], size: BYTES.length, integrity: SRI }, sink),
   );
   t.equal(httpStatusOf(error), 403);

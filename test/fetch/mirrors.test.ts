@@ -2,6 +2,7 @@ import t, { type Test } from "tap";
 import { AirferryError } from "../../src/errors.ts";
 import { httpStatusOf } from "../../src/http/failure.ts";
 import { integrityOf, patternBytes, RecordingSink, testFetcher } from "../fixtures/fetching.ts";
+import { refusalOf } from "../fixtures/refusal.ts";
 import { type Behaviours, startUpstream, type Upstream } from "../fixtures/upstream.ts";
 
 const BYTES = patternBytes(200_000);
@@ -14,14 +15,6 @@ async function mirrors(t: Test, ...behaviours: Behaviours[]): Promise<{ all: Ups
   t.teardown(() => Promise.all(all.map((it) => it.close())));
   return { all, urls: all.map((it) => `${it.url}/a.bin`) };
 }
-
-const thrown = (promise: Promise<unknown>): Promise<AirferryError> =>
-  promise.then(
-    () => {
-      throw new Error("it was accepted");
-    },
-    (error) => error,
-  );
 
 t.test("the first good mirror is asked, and no other", async (t) => {
   const { all, urls } = await mirrors(t, {}, {});
@@ -92,14 +85,14 @@ t.test("when all mirrors fail, the error lists them and says what may pass", asy
   const { urls } = await mirrors(t, { status: 404 }, { status: 503 }, { status: 403 });
   const fetcher = testFetcher();
   t.teardown(() => fetcher.close());
-  const error = await thrown(fetcher.fetchInto({ urls }, new RecordingSink()));
+  const error = await refusalOf(fetcher.fetchInto({ urls }, new RecordingSink()));
   t.ok(error instanceof AirferryError);
   t.match(error.message, /503 Service Unavailable.*\(and 2 other mirrors failed\)/);
   t.equal(error.problems.length, 3);
   t.match(error.problems[0]?.message, /404/);
   t.equal(httpStatusOf(error), 503, "not a 404: one mirror could not say");
   const gone = await mirrors(t, { status: 404 }, { status: 404 });
-  t.equal(httpStatusOf(await thrown(fetcher.head({ urls: gone.urls }))), 404);
+  t.equal(httpStatusOf(await refusalOf(fetcher.head({ urls: gone.urls }))), 404);
 });
 
 t.test("mirrors are taken in turn while all are unsteady, and progress is never lost", async (t) => {
@@ -119,7 +112,7 @@ t.test("fetchBytes() takes the next mirror when the digest is wrong", async (t) 
   const { bytes, url } = await fetcher.fetchBytes({ urls, maxBytes: 1e6, integrity: SRI });
   t.ok(bytes.equals(BYTES));
   t.equal(url, urls[1]);
-  const error = await thrown(fetcher.fetchBytes({ urls: [urls[0] as string], maxBytes: 1e6, integrity: SRI }));
+  const error = await refusalOf(fetcher.fetchBytes({ urls: [urls[0] as string], maxBytes: 1e6, integrity: SRI }));
   t.equal(error.code, "ERR_UPSTREAM_DIGEST");
   t.match(error.message, /wrong digest of 200000 bytes: expected sha256:[0-9a-f]{64}, got sha256:[0-9a-f]{64}/);
 });

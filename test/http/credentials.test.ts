@@ -2,12 +2,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { AirferryError } from "../../src/errors.ts";
 import type { Authenticator } from "../../src/http/authenticator.ts";
 import { BY_USER } from "../../src/http/named.ts";
 import { RecordingSink, testFetcher } from "../fixtures/fetching.ts";
 import { makePki } from "../fixtures/pki.ts";
 import { startProxy } from "../fixtures/proxy.ts";
+import { refusalOf } from "../fixtures/refusal.ts";
 import { startUpstream, type Upstream, type UpstreamFile, type UpstreamOptions } from "../fixtures/upstream.ts";
 
 const BODY = Buffer.from("the bytes\n");
@@ -17,15 +17,6 @@ async function started(t: Test, options: UpstreamOptions = {}): Promise<Upstream
   const upstream = await startUpstream({ files: FILES(), ...options });
   t.teardown(() => upstream.close());
   return upstream;
-}
-
-async function refusalOf(promise: Promise<unknown>): Promise<AirferryError> {
-  const error = await promise.then(
-    () => new Error("it was accepted"),
-    (thrown) => thrown,
-  );
-  if (!(error instanceof AirferryError)) throw error;
-  return error;
 }
 
 const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;

@@ -2,10 +2,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { AirferryError } from "../../src/errors.ts";
 import type { Lookup } from "../../src/http/guarded-lookup.ts";
 import { BY_USER, byUpstream, namerOf, reachOf, stepFault } from "../../src/http/named.ts";
 import { testFetcher } from "../fixtures/fetching.ts";
+import { refusalOf } from "../fixtures/refusal.ts";
 import { startUpstream } from "../fixtures/upstream.ts";
 
 const BODY = Buffer.from("the bytes\n");
@@ -14,15 +14,6 @@ async function started(t: Test, behaviour = {}) {
   const upstream = await startUpstream({ files: new Map([["/a", BODY]]), behaviour });
   t.teardown(() => upstream.close());
   return upstream;
-}
-
-async function refusalOf(promise: Promise<unknown>): Promise<AirferryError> {
-  const error = await promise.then(
-    () => new Error("it was accepted"),
-    (thrown) => thrown,
-  );
-  if (!(error instanceof AirferryError)) throw error;
-  return error;
 }
 
 /** Names and the addresses that they have in these tests. */

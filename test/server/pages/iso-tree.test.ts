@@ -5,10 +5,10 @@ import { request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t, { type Test } from "tap";
-import { serve } from "../../../src/serve.ts";
 import { needs } from "../../fixtures/clients.ts";
 import { EL_DVD_TOOLS, makeElDvd, shortDir } from "../../fixtures/el-dvd.ts";
 import { directory, dots, makeIso, NM, PX, SECTOR, SL } from "../../fixtures/iso-maker.ts";
+import { serveStore } from "../../fixtures/serving.ts";
 import { createTestStore, type TestRelease } from "../../fixtures/store-reader.ts";
 
 const run = promisify(execFile);
@@ -39,15 +39,7 @@ const iso = (name: string) => ({ isos: [{ name, path: `isos/${name}.iso` }] });
 async function start(t: Test, releases: TestRelease[]): Promise<string> {
   const store = createTestStore(t.testdir());
   for (const release of releases) await store.put(release);
-  const serving = await serve({
-    store: store.dir,
-    listen: "127.0.0.1:0",
-    workers: 1,
-    graceMs: 100,
-    openStore: async () => store,
-  });
-  t.teardown(() => serving.close());
-  return serving.urls[0]!;
+  return serveStore(t, store);
 }
 
 /** Sends a path as it is, without the URL class tidying it. */
