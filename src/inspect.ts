@@ -3,14 +3,19 @@
  * the inventory is shown only when it has the digest in SHA256SUMS, and content is not hashed.
  */
 
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import type { BomFormat } from "./bom/bom-files.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
-import { readContents } from "./bundle/contents.ts";
+import { type Contents, mismatch, readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
-import { readMedia } from "./bundle/media.ts";
+import { type Media, readMedia } from "./bundle/media.ts";
+import { provenanceOf } from "./bundle/provenance.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
+import { digestsOfFile } from "./io/hash-file.ts";
 import { parseIntegrity, publishedAlgorithm } from "./io/integrity.ts";
 import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
@@ -80,15 +85,7 @@ interface InspectOptions {
  *   to show
  */
 export async function inspect(folders: readonly string[], options: InspectOptions = {}): Promise<InspectReport> {
-  const media = await readMedia(folders);
-  const { contents, problems } = await readContents(media);
-  if (contents === undefined) {
-    const first = problems[0];
-    const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
-    const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}${more}`;
-    const hint = `for details run: airferry verify ${shellWords(folders)} --trust KEY`;
-    throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems, hint });
-  }
+  const { media, contents, problems } = await open(folders);
   const { inventory, copies } = contents;
   const { stream, epoch, serial, created, notAfter, previous, tool, catalog } = inventory;
   const ahead = clockSkewNote(created, options.now ?? new Date());
@@ -133,6 +130,57 @@ export async function inspect(folders: readonly string[], options: InspectOption
   };
 }
 
+/** A bill of materials, in pieces. */
+interface InspectedBom {
+  pieces: Iterable<string> | AsyncIterable<string>;
+  /** What the bundle does not tell, such as licences while a medium is missing. */
+  gaps: readonly string[];
+}
+
+/**
+ * The bill of materials of a bundle: the one that it carries, where it has one of this format, else made from it.
+ * @throws {AirferryError} ERR_DIGEST_MISMATCH when the carried one is damaged; as {@link inspect}
+ */
+export async function inspectBom(folders: readonly string[], format: BomFormat): Promise<InspectedBom> {
+  const { contents } = await open(folders);
+  const { BOM_FILE, bomDocument } = await import("./bom/bom-files.ts");
+  const carried = contents.large.find((it) => it.name === BOM_FILE[format]);
+  if (carried !== undefined) {
+    const { digests } = await digestsOfFile(carried.file, (await stat(carried.file)).size, []);
+    const digest = digests.sha256;
+    if (digest !== carried.digest) {
+      const { code, path, message } = mismatch(carried.file, carried.name, carried.digest, digest);
+      const hint = `for details run: airferry verify ${shellWords(folders)} --trust KEY`;
+      throw new AirferryError(code, `cannot read the bill of materials: ${message}`, { path, hint });
+    }
+    return { pieces: createReadStream(carried.file, "utf8"), gaps: [] };
+  }
+  const { readBill } = await import("./bom/read-bill.ts");
+  const { inventory, copies } = contents;
+  const volumes = VolumeSet.over(
+    copies.map((it) => it[0]),
+    inventory,
+  );
+  try {
+    const bill = await readBill(inventory, volumes);
+    return { pieces: await bomDocument(bill, format), gaps: bill.gaps };
+  } finally {
+    await volumes.close();
+  }
+}
+
+/** @throws {AirferryError} when there is no inventory to show */
+async function open(folders: readonly string[]): Promise<{ media: Media; contents: Contents; problems: Problem[] }> {
+  const media = await readMedia(folders);
+  const { contents, problems } = await readContents(media);
+  if (contents !== undefined) return { media, contents, problems };
+  const first = problems[0];
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  const message = `cannot inspect "${folders[0]}": ${first?.message ?? "no inventory"}${more}`;
+  const hint = `for details run: airferry verify ${shellWords(folders)} --trust KEY`;
+  throw new AirferryError(first?.code ?? "ERR_BUNDLE_INVALID", message, { path: first?.path, problems, hint });
+}
+
 /** The algorithm by which upstream or the manifest vouched for it; of one that is unknown here nothing is said. */
 function algorithmIn({ established, integrity }: Provenance): { algorithm?: string } {
   const expected = integrity === undefined ? undefined : parseIntegrity(integrity);
@@ -168,20 +216,6 @@ function missing(copies: string[][]): Problem[] {
     const name = volumeName(index);
     return it.length > 0 ? [] : [{ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` }];
   });
-}
-
-/** Finds the provenance of a path: its own line, else the longest prefix that has one. */
-function provenanceOf(lines: readonly Provenance[]): (path: string) => Provenance | undefined {
-  const byPath = new Map(lines.map((it) => [it.path, it]));
-  return (path) => {
-    const own = byPath.get(path);
-    if (own !== undefined) return own;
-    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
-      const above = byPath.get(path.slice(0, slash + 1));
-      if (above !== undefined) return above;
-    }
-    return undefined;
-  };
 }
 
 const KINDS = new Map<string, Provenance["kind"]>([

@@ -58,7 +58,69 @@ t.test("the same lock gives the same volumes, bit for bit", async (t) => {
   const [a, b] = ["a", "b"].map((out) => volumesOf(join(dir, out, "test-000007")));
   t.equal(a?.size, 4, "cut into volumes");
   t.same(a, b);
+  for (const name of ["BOM.html", "BOM.cdx.json"]) {
+    const [one, other] = ["a", "b"].map((out) => readFileSync(join(dir, out, "test-000007", name), "utf8"));
+    t.equal(one, other, name);
+  }
 });
+
+t.test(
+  "a bundle has a bill of materials on every medium; inspect prints it, and makes it where there is none",
+  async (t) => {
+    const { dir, file, iso } = await packSample(t);
+    const media = ["--volume-size", "1MiB", "--per-medium", "--unsigned", "--serial", "3"];
+    const ran = await airferry(dir, ["pack", file, "--out", "set", ...media]);
+    t.equal(ran.status, 0, ran.stderr);
+    const bundle = join(dir, "set", "test-000003");
+    const folders = readdirSync(bundle);
+    t.ok(folders.length > 1 && folders.every((it) => /^medium-\d-of-\d$/.test(it)), folders.join(" "));
+    for (const folder of folders) {
+      execFileSync("sha256sum", ["-c", "--quiet", "--ignore-missing", "SHA256SUMS"], { cwd: join(bundle, folder) });
+      t.match(readFileSync(join(bundle, folder, "SHA256SUMS"), "utf8"), / {2}BOM\.cdx\.json\n.* {2}BOM\.html\n/);
+    }
+    const [first = ""] = folders;
+    const page = readFileSync(join(bundle, first, "BOM.html"), "utf8");
+    t.ok(page.includes(sha256(iso)));
+    const medium = join("set", "test-000003", first);
+    const shown = await airferry(dir, ["inspect", medium, "--bom", "html"]);
+    t.equal(shown.stdout, page, "that of the bundle, with one medium of the set");
+    const written = await airferry(dir, ["inspect", medium, "--bom", "cyclonedx", "--out", "bom.json", "--json"]);
+    t.match(JSON.parse(written.stdout), { file: "bom.json", format: "cyclonedx", gaps: [] });
+    t.ok(readFileSync(join(dir, "bom.json")).equals(readFileSync(join(bundle, first, "BOM.cdx.json"))));
+    const refused = await airferry(dir, ["inspect", medium, "--bom", "spdx", "--out", "bom.json"]);
+    t.equal(refused.status, 2, "an existing file is not replaced");
+    const spdx = await airferry(dir, ["inspect", medium, "--bom", "spdx"]);
+    t.match(JSON.parse(spdx.stdout), { spdxVersion: "SPDX-2.3", name: "test-3" });
+    for (const usage of [
+      ["--out", "x"],
+      ["--bom", "pdf"],
+      ["--bom", "html", "--json"],
+    ]) {
+      t.equal((await airferry(dir, ["inspect", medium, ...usage])).status, 2, usage.join(" "));
+    }
+
+    const cdx = JSON.parse(readFileSync(join(dir, "bom.json"), "utf8"));
+    for (const folder of folders) {
+      for (const name of ["BOM.html", "BOM.cdx.json"]) {
+        rmSync(join(bundle, folder, name));
+        const sums = join(bundle, folder, "SHA256SUMS");
+        writeFileSync(sums, readFileSync(sums, "utf8").replace(new RegExp(`.*  ${name}\\n`), ""));
+      }
+    }
+    const made = JSON.parse(
+      (await airferry(dir, ["inspect", join("set", "test-000003"), "--bom", "cyclonedx"])).stdout,
+    );
+    t.same(made.components, cdx.components);
+    t.equal(made.serialNumber, cdx.serialNumber);
+
+    const flat = await airferry(dir, ["pack", file, "--out", "flat", "--unsigned", "--serial", "4"]);
+    t.equal(flat.status, 0, flat.stderr);
+    writeFileSync(join(dir, "flat/test-000004/BOM.html"), page);
+    const other = await airferry(dir, ["inspect", "flat/test-000004", "--bom", "html"]);
+    t.equal(other.status, 3, "one with another digest is not shown");
+    t.match([other.stdout, other.stderr], ["", /BOM\.html": expected sha256:/]);
+  },
+);
 
 t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
   const { upstream, dir, file, iso } = await packSample(t);

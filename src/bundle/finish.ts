@@ -2,7 +2,7 @@
  * The last steps of a bundle: inventory, SHA256SUMS, signatures and VERIFY.txt, then sync and the final name. The
  * signed root is created from bytes in memory; see docs/format.md, "The signed root".
  */
-import { readdir, rename, rm } from "node:fs/promises";
+import { copyFile, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
@@ -31,6 +31,8 @@ interface FinishOptions {
   inventory: Inventory;
   /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
   sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
+  /** Writes further files into a folder, which may be too large for memory: the bill of materials. */
+  writeDocuments?: (dir: string) => Promise<{ name: string; digest: Digest }[]>;
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
   volumesPerMedium?: number;
   /** For hosts without airferry: into bin/, of a set of media on the first. */
@@ -57,7 +59,9 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
       ),
     ),
   );
+  const documents = (await options.writeDocuments?.(dir)) ?? [];
   const sums = formatSums([
+    ...documents,
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,
     ...programs,
@@ -76,11 +80,13 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
     if (index === 0 && programs.length > 0) await rename(join(dir, BIN_NAME), join(dir, folder, BIN_NAME));
+    for (const { name } of documents) await copyFile(join(dir, name), join(dir, folder, name));
     for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {
       // A rerun after a kill moves them back (work-folder.ts).
       await rename(join(dir, name), join(dir, folder, name));
     }
   }
+  for (const { name } of each === undefined ? [] : documents) await rm(join(dir, name));
   for (const folder of folders) await syncTree(join(dir, folder));
   await rm(join(dir, "journal"), { force: true });
   await rm(join(dir, "lock"), { force: true });

@@ -9,8 +9,8 @@ export const BIN_NAME = "bin";
 export const VERIFY_NAME = "VERIFY.txt";
 export const TRUSTED_ROOT_NAME = "trusted_root.json";
 /** The bill of materials, for people and as CycloneDX. */
-const BOM_PAGE_NAME = "BOM.html";
-const BOM_CYCLONEDX_NAME = "BOM.cdx.json";
+export const BOM_PAGE_NAME = "BOM.html";
+export const BOM_CYCLONEDX_NAME = "BOM.cdx.json";
 export const BOM_NAMES: readonly string[] = [BOM_PAGE_NAME, BOM_CYCLONEDX_NAME];
 
 /** Largest signed root that is read: room for 10,000 volumes. */

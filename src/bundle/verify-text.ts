@@ -24,6 +24,8 @@ Without airferry, in this folder:
    sha256sum -c SHA256SUMS
 3. Is there nothing else in the folder? Only SHA256SUMS, signatures/ and the files listed in it belong here.
 
+BOM.html lists the content for people, BOM.cdx.json for programs (CycloneDX): open them once step 2 was good.
+
 To look inside, or to unpack with stock tools only:
   cat data.tar.* | tar -tvf -
   cat data.tar.* | tar -xf - -C /some/folder

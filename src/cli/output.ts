@@ -3,6 +3,7 @@
  * `hint:`). Names from media and networks may hold control characters; they are shown as escapes, never sent to a
  * terminal.
  */
+import { once } from "node:events";
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
 import { printableJson, printableLines, printable as printableText } from "../io/printable.ts";
@@ -40,6 +41,13 @@ export class Output {
   /** A whole text with its own line breaks (a rendered file). */
   text(text: string): void {
     if (!this.json) process.stdout.write(`${printableLines(text)}\n`);
+  }
+
+  /** A document that comes in pieces, as it is. Waits while stdout is full. */
+  async pieces(pieces: Iterable<string> | AsyncIterable<string>): Promise<void> {
+    for await (const piece of pieces) {
+      if (!process.stdout.write(piece)) await once(process.stdout, "drain");
+    }
   }
 
   /** The last line of stdout, by itself, in every mode (the bundle's path). */

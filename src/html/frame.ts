@@ -27,12 +27,12 @@ ${joined(rows, LINE)}
 </tbody></table></div>`;
 }
 
-/** A whole page. */
-export function htmlPage(title: string, body: Html): Html {
+/** A whole page. `style` is added to the frame's own, for pages that are files. */
+export function htmlPage(title: string, body: Html, style?: Html): Html {
   return html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>${title}</title>
-<style>${STYLE}</style></head><body><main>
+<style>${STYLE}</style>${style === undefined ? "" : html`<style>${style}</style>`}</head><body><main>
 ${body}
 </main></body></html>
 `;

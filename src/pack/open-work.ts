@@ -8,6 +8,8 @@ import type { Plan } from "./lay-out.ts";
 
 /** Space for the inventory, signatures and journal besides the volumes. */
 const SMALL_FILES_BYTES = 16 * 1024 * 1024;
+/** What an item takes in them, and in the bill of materials. */
+const ITEM_BYTES = 1024;
 
 /**
  * Opens the folder that a plan is filled into, if there is space for the rest.
@@ -19,7 +21,11 @@ export async function openWork(
 ): Promise<AsyncDisposable & { folder: WorkFolder }> {
   const written = await allocatedBytes(join(out, workFolderName(plan)), plan);
   await verifySpace("pack into", out, {
-    bytes: Math.max(0, plan.streamSize - written) + SMALL_FILES_BYTES + programs.reduce((sum, it) => sum + it.size, 0),
+    bytes:
+      Math.max(0, plan.streamSize - written) +
+      SMALL_FILES_BYTES +
+      plan.items.length * ITEM_BYTES +
+      programs.reduce((sum, it) => sum + it.size, 0),
     files: plan.volumes.length + 64,
     largest: Math.max(0, ...plan.volumes.map((volume) => volume.size)),
   });

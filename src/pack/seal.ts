@@ -38,6 +38,13 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
     target: target.path,
     inventory,
     programs: job.programs,
+    writeDocuments: async (dir) => {
+      const { readBill } = await import("../bom/read-bill.ts");
+      const { writeBomFiles } = await import("../bom/bom-files.ts");
+      const bill = await readBill(inventory, work.volumes, lock.time);
+      for (const gap of bill.gaps) job.report(`the bill of materials is not complete: ${gap}`);
+      return writeBomFiles(dir, bill);
+    },
     ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
     sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
   });

@@ -330,6 +330,53 @@ export function versionOf(rest: string): Evr & { flags: number } {
   };
 }
 
+/** What a bill of materials says of a package. Foreign text, as written. */
+export interface PackageFacts extends Evr {
+  name: string;
+  arch: string;
+  checksum: AnyDigest | undefined;
+  /** Base name of its location. */
+  file: string;
+  /** Bytes of the RPM; 0 if unknown. */
+  size: number;
+  /** Empty where the package has none, as are the following. */
+  licence: string;
+  vendor: string;
+  sourceRpm: string;
+}
+
+/** In createrepo_c's blocks the first element after all that {@link readFacts} reads. */
+const AFTER_FACTS = Buffer.from("<rpm:header-range");
+
+/**
+ * Reads one package from its block, for readers that stream ({@link sliceBlocks}) and keep nothing. Undefined for a
+ * package without a usable name, arch or version.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID
+ */
+export function readFacts(block: Buffer, frame: XmlFrame, name: string): PackageFacts | undefined {
+  const end = block.indexOf(AFTER_FACTS);
+  const plain = isCanonical(frame) ? latin1(block, 0, end < 0 ? block.length : end) : "";
+  const text = readEntry(plain) ? plain : canonicalBlock(parseXml(block, name));
+  const entry = readEntry(text);
+  if (!entry) return undefined;
+  const sum = /<checksum\s([^>]*)>([^<]*)<\/checksum>/.exec(text);
+  const href = attribute(/<location\s([^>]*?)\/?>/.exec(text)?.[1] ?? "", "href") ?? "";
+  const size = Number(attribute(/<size\s([^>]*?)\/?>/.exec(text)?.[1] ?? "", "package"));
+  const textOf = (tag: string) =>
+    flatString(fromLatin1(unescapeXml(between(text, `<rpm:${tag}>`, `</rpm:${tag}>`) ?? "")));
+  return {
+    ...entry,
+    checksum: parseChecksum(attribute(sum?.[1] ?? "", "type"), sum?.[2]),
+    file: flatString(fromLatin1(href.slice(href.lastIndexOf("/") + 1))),
+    size: Number.isSafeInteger(size) ? size : 0,
+    licence: textOf("license"),
+    vendor: textOf("vendor"),
+    sourceRpm: textOf("sourcerpm"),
+  };
+}
+
+const TEXT_SECTIONS = ["license", "vendor", "sourcerpm"];
+
 /** A block as createrepo_c would write it; only for reading, never written out. */
 function canonicalBlock(element: XmlElement): string {
   const text = (name: string) => escapeXml(childText(element, name) ?? "");
@@ -346,7 +393,8 @@ function canonicalBlock(element: XmlElement): string {
     `<time${attrs(one("time"))}/><size${attrs(one("size"))}/><location${attrs(one("location"))}/><format>`,
   ];
   for (const section of format?.children ?? []) {
-    if (section.name === "sourcerpm") parts.push(`<rpm:sourcerpm>${escapeXml(section.text.trim())}</rpm:sourcerpm>`);
+    if (TEXT_SECTIONS.includes(section.name))
+      parts.push(`<rpm:${section.name}>${escapeXml(section.text.trim())}</rpm:${section.name}>`);
     else if (section.name === "file") parts.push(`<file>${escapeXml(section.text.trim())}</file>`);
     else if (section.children.length > 0) {
       parts.push(`<rpm:${section.name}>`);

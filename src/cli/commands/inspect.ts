@@ -1,22 +1,41 @@
 /** `airferry inspect`: what a bundle claims to hold. Checks no signature, and says so. */
 
+import { Option } from "commander";
+import type { BomFormat } from "../../bom/bom-files.ts";
+import { AirferryError } from "../../errors.ts";
 import type { InspectedEntry } from "../../inspect.ts";
 import { formatBytes, plural } from "../../io/format.ts";
+import { shellWords } from "../../io/shell.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
+import type { Output } from "../output.ts";
 import { formatTable } from "../table.ts";
+
+/** All of `BomFormat`; that file is loaded only when a bill is made. */
+const BOM_FORMATS: readonly BomFormat[] = ["cyclonedx", "spdx", "html"];
+
+interface InspectFlags {
+  files?: boolean;
+  bom?: BomFormat;
+  out?: string;
+}
 
 export const inspectCommand: Register = (program, run) => {
   withGlobals(program.command("inspect").argument("<bundle...>", "bundle folder, or the folders of a set of media"))
     .summary("show what a bundle holds")
     .description("Shows the inventory of a bundle: a bill of materials for the transfer decision. Trusts nothing.")
     .option("--files", "list every file")
+    .addOption(new Option("--bom <format>", "print the bill of materials instead").choices(BOM_FORMATS))
+    .option("--out <file>", "with --bom: write it there; an existing file is not replaced")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry inspect bundles/rocky-9-000001\n  airferry inspect bundles/rocky-9-000001 --json | jq '.entries[] | {path, digest, source}'\n\nExit status: 0 done, 1 failed, 2 usage, 3 nothing readable.",
+      "\nExamples:\n  airferry inspect bundles/rocky-9-000001\n  airferry inspect bundles/rocky-9-000001 --json | jq '.entries[] | {path, digest, source}'\n  airferry inspect bundles/rocky-9-000001 --bom cyclonedx --out rocky-9.cdx.json\n\nExit status: 0 done, 1 failed, 2 usage, 3 nothing readable.",
     )
-    .action((bundles: string[], flags: { files?: boolean }, command) =>
+    .action((bundles: string[], flags: InspectFlags, command) =>
       run(command.opts(), async (output) => {
+        if (flags.bom !== undefined) return printBom(bundles, flags.bom, flags.out, output);
+        if (flags.out !== undefined)
+          throw new AirferryError("ERR_USAGE", "cannot use --out without --bom", { hint: "add --bom html" });
         const { inspect } = await import("../../inspect.ts");
         const it = await inspect(bundles, { notice: (line) => output.note(line) });
         output.result(it);
@@ -63,6 +82,23 @@ export const inspectCommand: Register = (program, run) => {
       }),
     );
 };
+
+/** Prints the bill of materials, or writes it into a file and says so. */
+async function printBom(bundles: string[], format: BomFormat, out: string | undefined, output: Output): Promise<void> {
+  if (output.json && out === undefined) {
+    const hint = `give a file: airferry inspect ${shellWords(bundles)} --bom ${format} --out FILE --json`;
+    throw new AirferryError("ERR_USAGE", "cannot print the bill of materials and --json both on stdout", { hint });
+  }
+  const { refuseExisting, writePieces } = await import("../../io/write-pieces.ts");
+  if (out !== undefined) await refuseExisting(out, "--out");
+  const { inspectBom } = await import("../../inspect.ts");
+  const { pieces, gaps } = await inspectBom(bundles, format);
+  for (const gap of gaps) output.note(`the bill of materials is not complete: ${gap}`);
+  if (out === undefined) return output.pieces(pieces);
+  const digest = await writePieces(out, pieces);
+  output.result({ file: out, format, digest, gaps });
+  output.print(out);
+}
 
 const KEYID_LENGTH = 16;
 

@@ -1,0 +1,212 @@
+/**
+ * Makes the bill of materials of a bundle from its inventory, and what the metadata among its own entries says of
+ * packages and images. Nothing is asked of upstream.
+ */
+import type { Catalog, Inventory, InventoryEntry, Provenance } from "../bundle/inventory-types.ts";
+import { provenanceOf } from "../bundle/provenance.ts";
+import type { VolumeSet } from "../bundle/volumes.ts";
+import { AirferryError } from "../errors.ts";
+import { digestOf } from "../io/digest.ts";
+import { digestsIn, parseIntegrity } from "../io/integrity.ts";
+import { printable } from "../io/printable.ts";
+import { parseReference, repositoryOf } from "../oci/reference.ts";
+import type { PackageFacts } from "../rpm/primary.ts";
+import type { Licence } from "./licence.ts";
+import type { Bill, BillPackage, FileRow, ImageRow, RepositoryPart } from "./types.ts";
+
+/** Longest foreign text that is shown: names, vendors, references. */
+const MAX_TEXT = 500;
+
+/**
+ * Reads the bill of a bundle. What is missing or damaged among the metadata is in its `gaps`.
+ * @param time when the content was locked; default: when it was packed
+ */
+export async function readBill(inventory: Inventory, volumes: VolumeSet, time = inventory.created): Promise<Bill> {
+  const { stream, epoch, serial, tool, lock, notAfter, catalog } = inventory;
+  const known = knower(catalog);
+  const byPath = new Map(inventory.entries.map((it) => [it.path, it]));
+  const read = (entry: InventoryEntry, maxBytes: number) => readEntry(entry, volumes, maxBytes);
+  const gaps: string[] = [];
+  const volumeIds = new Map(catalog.isos.map((it) => [it.path, it.volumeId]));
+  const plain = (rows: readonly { path: string }[]) =>
+    rows.flatMap(({ path }): FileRow[] => {
+      const entry = byPath.get(path);
+      if (entry === undefined) return [];
+      const volumeId = volumeIds.get(path);
+      return [{ ...fileRow(entry, known(path)), ...(volumeId !== undefined && { volumeId: shown(volumeId) }) }];
+    });
+  return {
+    stream,
+    epoch,
+    serial,
+    time,
+    tool,
+    lock,
+    notAfter,
+    repositories: await readRepositories(inventory, read, known, gaps),
+    images: await readImages(catalog, byPath, read, known, gaps),
+    isos: plain(catalog.isos),
+    files: plain(catalog.files),
+    gaps: gaps.map((it) => printable(it, MAX_TEXT)),
+  };
+}
+
+type Read = (entry: InventoryEntry, maxBytes: number) => Promise<Buffer>;
+type Known = ReturnType<ReturnType<typeof knower>>;
+
+async function readRepositories(
+  { catalog, entries }: Inventory,
+  read: Read,
+  known: (path: string) => Known,
+  gaps: string[],
+): Promise<RepositoryPart[]> {
+  if (catalog.rpms.length === 0) return [];
+  const { readRepositoryFacts } = await import("./repository-facts.ts");
+  const { LicenceReader } = await import("./licence.ts");
+  const below = new Map<string, InventoryEntry[]>(catalog.rpms.map((it) => [it.path, []]));
+  for (const it of entries) below.get(/^rpms\/[^/]+\//.exec(it.path)?.[0] ?? "")?.push(it);
+  const licences = new LicenceReader();
+  const parts: RepositoryPart[] = [];
+  for (const repository of catalog.rpms) {
+    const { name, path, mode, repomdSignedBy, gpgcheck } = repository;
+    const own = below.get(path) ?? [];
+    const facts = await readRepositoryFacts(repository, own, read);
+    if (facts.gap !== undefined) gaps.push(facts.gap);
+    const packages = own
+      .filter((it) => it.path.endsWith(".rpm"))
+      .map((entry): BillPackage => {
+        const fact = facts.of(entry) ?? namedBy(entry);
+        return {
+          ...known(entry.path),
+          path: entry.path,
+          digest: entry.digest,
+          size: entry.size,
+          name: shown(fact.name),
+          epoch: fact.epoch,
+          version: shown(fact.version),
+          release: shown(fact.release),
+          arch: shown(fact.arch),
+          licence: licences.read(fact.licence),
+          vendor: shown(fact.vendor),
+          sourceRpm: shown(fact.sourceRpm),
+        };
+      })
+      .sort((a, b) => compare(a.name, b.name) || compare(a.path, b.path));
+    parts.push({ name, path, mode, repomdSignedBy, gpgcheck, packages });
+  }
+  return parts;
+}
+
+async function readImages(
+  { images }: Catalog,
+  byPath: ReadonlyMap<string, InventoryEntry>,
+  read: Read,
+  known: (path: string) => Known,
+  gaps: string[],
+): Promise<ImageRow[]> {
+  if (images.length === 0) return [];
+  const { ImageReader } = await import("./image-facts.ts");
+  const reader = new ImageReader(byPath, read);
+  const rows: ImageRow[] = [];
+  for (const image of images) {
+    const { reference, digest, size, platforms, source } = image;
+    const { sboms, licence: declared } = await reader.factsOf(image);
+    const parsed = parseReference(reference);
+    const own = known(`images/blobs/${digest.replace(":", "/")}`);
+    rows.push({
+      reference,
+      name: repositoryOf(parsed),
+      version: parsed.tag ?? digest,
+      digest,
+      size,
+      platforms,
+      source: shown(source ?? own.source),
+      established: image.established ?? own.established,
+      signedBy: image.signedBy ?? own.signedBy,
+      published: own.published,
+      licence: declared === "" ? undefined : await readLicence(declared),
+      sboms,
+    });
+  }
+  gaps.push(...reader.gaps);
+  return rows;
+}
+
+async function readLicence(declared: string): Promise<Licence | undefined> {
+  const { LicenceReader } = await import("./licence.ts");
+  return new LicenceReader().read(declared);
+}
+
+/** What is known of the digest and origin of a path. */
+function knower({ provenance }: Catalog) {
+  const originOf = provenanceOf(provenance);
+  return (path: string) => {
+    const origin = originOf(path);
+    const source = shown(origin?.source ?? "");
+    return {
+      established: origin?.established ?? null,
+      signedBy: origin?.signedBy ?? [],
+      // A line for a whole folder covers its metadata.
+      published: origin?.path === path ? publishedIn(origin) : [],
+      source,
+      url: urlOf(source),
+    };
+  };
+}
+
+function publishedIn({ integrity }: Provenance): readonly string[] {
+  const digests = integrity === undefined ? undefined : parseIntegrity(integrity);
+  return digests === undefined ? [] : digestsIn(digests);
+}
+
+/** Characters that URLs may not have, and that URL parsers leave alone. */
+const NO_IRI = /[[\]|^\\`{}"<>\s]/g;
+const PLAIN_URL = /^https?:\/\/[A-Za-z0-9.-]+(?::\d+)?\/[A-Za-z0-9._~/+%-]*$/;
+
+function urlOf(source: string): string | undefined {
+  if (PLAIN_URL.test(source)) return source;
+  if (!/^https?:\/\//.test(source) || !URL.canParse(source)) return undefined;
+  const { origin, pathname, search } = new URL(source);
+  return origin + (pathname + search).replace(NO_IRI, (it) => encodeURIComponent(it));
+}
+
+/** Numbers with dots between, and what clings to them: `1.29.3`, `9.4`, `2.1.4-rc.1`. */
+const VERSION_IN_NAME = /\d+(?:\.\d+)+(?:[-+~][A-Za-z]+\.?\d+(?:\.\d+)*)?/;
+
+function fileRow({ path, digest, size }: InventoryEntry, known: Known): FileRow {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const [version = ""] = VERSION_IN_NAME.exec(name) ?? VERSION_IN_NAME.exec(path) ?? [];
+  return { ...known, path, name, version, digest, size };
+}
+
+/** `name-version-release.arch.rpm`, none of which has a slash, and version and release no dash. */
+const PACKAGE_FILE = /([^/]+)-([^/-]+)-([^/-]+)\.([^/.-]+)\.rpm$/;
+
+/** What the name of a package's file tells. */
+function namedBy({ path }: InventoryEntry): Omit<PackageFacts, "checksum" | "file" | "size"> {
+  const [, name = path.slice(path.lastIndexOf("/") + 1), version = "", release = "", arch = ""] =
+    PACKAGE_FILE.exec(path) ?? [];
+  return { name, epoch: 0, version, release, arch, licence: "", vendor: "", sourceRpm: "" };
+}
+
+async function readEntry(entry: InventoryEntry, volumes: VolumeSet, maxBytes: number): Promise<Buffer> {
+  const { path, size, offset, digest } = entry;
+  const refuse = (code: "ERR_DELTA_BASE" | "ERR_SIZE_LIMIT" | "ERR_DIGEST_MISMATCH", fault: string) =>
+    new AirferryError(code, `cannot read "${path}": ${fault}`, { path });
+  if (offset === undefined) throw refuse("ERR_DELTA_BASE", "it is not in this bundle");
+  if (size > maxBytes) throw refuse("ERR_SIZE_LIMIT", `expected at most ${maxBytes} bytes, got ${size}`);
+  const bytes = await volumes.read(offset, size);
+  const actual = digestOf(bytes);
+  if (actual !== digest) throw refuse("ERR_DIGEST_MISMATCH", `expected ${digest}, got ${actual}`);
+  return bytes;
+}
+
+const SHORT_PLAIN = /^[ -~]{0,500}$/;
+
+function shown(text: string): string {
+  return SHORT_PLAIN.test(text) ? text : printable(text, MAX_TEXT);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

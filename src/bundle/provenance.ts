@@ -1,0 +1,16 @@
+/** Where the entries of a bundle came from. docs/format.md, "Catalog". */
+import type { Provenance } from "./inventory-types.ts";
+
+/** Finds the provenance of a path: its own line, else the longest prefix that has one. */
+export function provenanceOf(lines: readonly Provenance[]): (path: string) => Provenance | undefined {
+  const byPath = new Map(lines.map((it) => [it.path, it]));
+  return (path) => {
+    const own = byPath.get(path);
+    if (own !== undefined) return own;
+    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
+      const above = byPath.get(path.slice(0, slash + 1));
+      if (above !== undefined) return above;
+    }
+    return undefined;
+  };
+}

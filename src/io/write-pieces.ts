@@ -1,0 +1,64 @@
+/** Writes a text that comes in pieces, without ever having all of it in memory. */
+import { randomBytes } from "node:crypto";
+import { lstat, open, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AirferryError } from "../errors.ts";
+import { ioError, syncPath } from "./atomic.ts";
+import { type Digest, RunningDigest } from "./digest.ts";
+import { throwIfAborted } from "./limit.ts";
+
+/** What is written at once. */
+const CHUNK_CHARS = 256 * 1024;
+
+/** Replaces or creates a file in one step that survives a power loss; returns the digest of its bytes. */
+export async function writePieces(file: string, pieces: Iterable<string> | AsyncIterable<string>): Promise<Digest> {
+  const temporary = join(dirname(file), `.tmp-${randomBytes(8).toString("hex")}`);
+  const running = new RunningDigest();
+  try {
+    const handle = await open(temporary, "wx", 0o644);
+    try {
+      for await (const bytes of inChunks(pieces)) {
+        throwIfAborted();
+        running.update(bytes);
+        await handle.writeFile(bytes);
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+    await syncPath(dirname(file));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw ioError("write", file, error);
+  }
+  return running.digest();
+}
+
+/**
+ * Refuses to replace a file that somebody may still need.
+ * @throws {AirferryError} ERR_USAGE when anything has this name; ERR_IO
+ */
+export async function refuseExisting(file: string, flag: string): Promise<void> {
+  try {
+    await lstat(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw ioError("write", file, error);
+  }
+  throw new AirferryError("ERR_USAGE", `cannot write "${file}": it exists already, and is not replaced`, {
+    path: file,
+    hint: `give another name with ${flag}, or move that file away`,
+  });
+}
+
+async function* inChunks(pieces: Iterable<string> | AsyncIterable<string>): AsyncGenerator<Buffer> {
+  let text = "";
+  for await (const piece of pieces) {
+    text += piece;
+    if (text.length < CHUNK_CHARS) continue;
+    yield Buffer.from(text);
+    text = "";
+  }
+  yield Buffer.from(text);
+}
