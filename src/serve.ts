@@ -2,7 +2,7 @@
  * `airferry serve`: answers for everything in a store over HTTP or HTTPS until told to stop. See docs/serve.md.
  */
 import { availableParallelism } from "node:os";
-import { isAbsolute, relative, resolve } from "node:path";
+import { resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { AirferryError, bug } from "./errors.ts";
 import {
@@ -18,7 +18,10 @@ import { shellWord } from "./io/shell.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/listener.ts";
 import { type SiteSettings, startSite } from "./server/process/site.ts";
-import { defaultTlsDir, fingerprintOf, prepareTlsAuto, readTlsFiles } from "./server/process/tls-auto.ts";
+import { inheritedSockets, readyNotice, type ServiceManager } from "./server/process/systemd.ts";
+import { fingerprintOf } from "./server/process/tls-auto.ts";
+import { checkedUrl, renewTls, tlsMaterial } from "./server/process/tls-options.ts";
+import { socketUnit, unitFor } from "./server/process/unit.ts";
 import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import { openStore as openStoreOnDisk } from "./store/store.ts";
@@ -26,7 +29,6 @@ import type { StoreReader } from "./store/types.ts";
 
 const DEFAULT_LISTEN = "0.0.0.0:9000";
 const DEFAULT_GRACE_MS = 30_000;
-const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
 /** More would not be faster: the network is the limit. */
 const MAX_DEFAULT_WORKERS = 4;
 
@@ -55,6 +57,13 @@ export interface ServeOptions {
   workers?: number | undefined;
   /** The module that further threads run; tests replace it. */
   workerEntry?: URL | undefined;
+  /** In a unit: the account that it runs as; see {@link becomeUser} for this process. */
+  user?: string | undefined;
+  /**
+   * Descriptors that listen already: some for `listen`, then as many for `listenHttp` if that is given. Each thread has
+   * one of each, and their number is the number of threads.
+   */
+  sockets?: readonly number[] | undefined;
   /** How long running responses may continue after a stop; default 30 s. */
   graceMs?: number | undefined;
   /** Stop on SIGTERM and SIGINT; a second one stops at once. */
@@ -73,8 +82,13 @@ export interface Serving {
   httpUrls: string[];
   /** SHA-256 fingerprint of the CA that clients must trust, with `--tls auto`. */
   caFingerprint?: string;
-  /** Resolves when the server has stopped, by {@link Serving.close} or by a signal. */
+  /** Resolves when the server has stopped, by {@link Serving.close} or by a signal; rejects when it cannot continue. */
   stopped: Promise<void>;
+  /**
+   * Reads certificate and key again, and opens the access log again.
+   * @throws {AirferryError} ERR_IO, ERR_KEY_INVALID
+   */
+  reload(): Promise<void>;
   /** Stops: no new connections; running responses finish within the grace time. */
   close(): Promise<void>;
 }
@@ -100,6 +114,22 @@ export async function becomeUser(
   becomeAccount(account);
 }
 
+/**
+ * The systemd unit that runs the server with these options; `socket` is the one that listens for it.
+ * @throws {AirferryError} ERR_USAGE for options that `serve` would refuse
+ */
+export function unitFile(kind: "service" | "socket", options: ServeOptions): string {
+  const listen = [options.listen ?? DEFAULT_LISTEN, options.listenHttp].filter((it) => it !== undefined);
+  const addresses = listen.map(parseListen);
+  if (options.url !== undefined) checkedUrl(options.url);
+  return kind === "socket" ? socketUnit(addresses, options.workers ?? defaultWorkers()) : unitFor(options, addresses);
+}
+
+/** What a service manager handed over to this process and wants to hear. Its variables are removed. */
+export function fromServiceManager(): ServiceManager {
+  return { sockets: inheritedSockets(process.env, process.pid), notifyReady: readyNotice(process.env) };
+}
+
 /** A good number of threads for this machine. */
 export function defaultWorkers(): number {
   return Math.min(availableParallelism(), MAX_DEFAULT_WORKERS);
@@ -120,14 +150,18 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { store, url, accessLog, workers = 1, graceMs = DEFAULT_GRACE_MS, onMessage: report = () => {} } = options;
   const listen = parseListen(options.listen ?? DEFAULT_LISTEN);
   const tls = await tlsMaterial(options, listen);
-  const share = workers > 1 && canSharePort();
+  const given = socketsOf(options);
+  const threads = given.length > 0 ? given.length : canSharePort() ? workers : 1;
+  const share = threads > 1 && given.length === 0;
   // Threads share those that wait for disks, which start with the first wait.
-  if (share) process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS * workers);
+  if (threads > 1) process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS * threads);
   const listenHttp = options.listenHttp === undefined ? undefined : parseListen(options.listenHttp);
   const settings: SiteSettings = {
     store,
     listen,
-    ...(share ? { sharePorts: "first", threads: workers } : {}),
+    ...(share ? { sharePorts: "first" } : {}),
+    ...(threads > 1 ? { threads } : {}),
+    ...(given[0] === undefined ? {} : { sockets: given[0] }),
     ...(tls === undefined ? {} : { tls }),
     ...(listenHttp === undefined ? {} : { listenHttp }),
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
@@ -135,13 +169,19 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
   };
   await requireRelease(store, openStore);
-  const running = await startThreads(settings, share ? workers : 1, { ...options, openStore });
+  let stop = (): void => {};
+  let fail = (_error: AirferryError): void => {};
+  const stopped = new Promise<void>((resolve, reject) => {
+    [stop, fail] = [resolve, reject];
+  });
+  const lost = (): void => {
+    fail(new AirferryError("ERR_INTERNAL", "cannot continue: a worker thread ended, and its sockets with it"));
+    close(0).catch(() => {});
+  };
+  const running = await startThreads(settings, given.length > 0 ? given : threads, lost, { ...options, openStore });
   const renewal = options.tls === "auto" && tls ? renewTls(options, listen, tls, running, report) : undefined;
 
-  let stop = (): void => {};
-  const stopped = new Promise<void>((resolve) => {
-    stop = resolve;
-  });
+  stopped.catch(() => {});
   let stopping: Promise<void> | undefined;
   const close = (patienceMs: number): Promise<void> => {
     clearInterval(renewal);
@@ -163,6 +203,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     httpUrls: plain === undefined ? [] : listenUrls("http", plain),
     ...(tls?.ca === undefined ? {} : { caFingerprint: fingerprintOf(tls.ca) }),
     stopped,
+    async reload() {
+      running.reopenLog();
+      if (tls !== undefined && options.tls !== "auto") running.setTls((await tlsMaterial(options, listen)) ?? tls);
+    },
     close: () => close(graceMs),
   };
 }
@@ -206,12 +250,33 @@ async function requireRelease(dir: string, openStore: (dir: string) => Promise<S
 interface Running {
   readonly addresses: readonly ListenAddress[];
   setTls(tls: TlsMaterial): void;
+  reopenLog(): void;
   close(graceMs: number): Promise<void>;
 }
 
+/**
+ * The descriptors of each thread.
+ * @throws {AirferryError} ERR_USAGE when their number does not fit
+ */
+function socketsOf({ sockets = [], listenHttp }: ServeOptions): number[][] {
+  const listeners = listenHttp === undefined ? 1 : 2;
+  const threads = sockets.length / listeners;
+  if (!Number.isInteger(threads)) {
+    throw new AirferryError("ERR_USAGE", `cannot use ${sockets.length} sockets for ${listeners} listeners`, {
+      hint: "print the socket unit with the flags of the service: airferry serve … --print-unit socket",
+    });
+  }
+  return Array.from({ length: threads }, (_, at) => sockets.filter((_fd, index) => index % threads === at));
+}
+
+/**
+ * @param threads their number, or the sockets of each
+ * @param onSocketsLost called when a thread ended and its sockets with it
+ */
 async function startThreads(
   settings: SiteSettings,
-  count: number,
+  threads: number | readonly (readonly number[])[],
+  onSocketsLost: () => void,
   {
     openStore,
     workerEntry,
@@ -224,17 +289,18 @@ async function startThreads(
     collect: async (own) => group?.collect(own) ?? own,
     report,
   });
+  const [count, sockets] = typeof threads === "number" ? [threads, undefined] : [threads.length, threads.slice(1)];
   if (count > 1) {
     const [main = bug("a site without a listener"), plain] = site.listeners;
     const joining: SiteSettings = {
       ...settings,
-      sharePorts: "join",
+      ...(sockets === undefined ? { sharePorts: "join" as const } : {}),
       listen: main.address,
       ...(plain === undefined ? {} : { listenHttp: plain.address }),
     };
-    group = new WorkerGroup(joining, () => site.counters(), report, workerEntry);
+    group = new WorkerGroup(joining, () => site.counters(), report, onSocketsLost, workerEntry);
     try {
-      await group.start(count - 1);
+      await group.start(count - 1, sockets);
     } catch (error) {
       await site.close(0);
       throw error;
@@ -246,71 +312,14 @@ async function startThreads(
       site.setTls(tls);
       group?.setTls(tls);
     },
+    reopenLog() {
+      site.reopenLog();
+      group?.reopenLog();
+    },
     async close(graceMs) {
       await Promise.all([site.close(graceMs), group?.close(graceMs)]);
     },
   };
-}
-
-async function tlsMaterial(options: ServeOptions, listen: ListenAddress): Promise<TlsMaterial | undefined> {
-  const { tls = "off" } = options;
-  if (tls === "off") return undefined;
-  if (tls === "auto") {
-    const dir = options.tlsDir ?? defaultTlsDir();
-    refuseInsideStore(dir, options.store);
-    return prepareTlsAuto(dir, extraNames(options, listen));
-  }
-  const [cert, key, ...rest] = tls.split(",");
-  if (!cert || !key || rest.length > 0) {
-    throw new AirferryError("ERR_USAGE", `cannot use --tls "${tls}": expected off, auto or CERT,KEY`, {
-      hint: "give two PEM files with a comma between: --tls server.crt,server.key",
-    });
-  }
-  return readTlsFiles(cert, key);
-}
-
-/** Write access to the store must not include the key that clients trust. */
-function refuseInsideStore(dir: string, store: string): void {
-  const path = relative(resolve(store), resolve(dir));
-  if (path.startsWith("..") || isAbsolute(path)) return;
-  throw new AirferryError("ERR_USAGE", `cannot store the CA in "${dir}": it is inside the store`, {
-    hint: "give a directory outside the store with --tls-dir",
-    path: dir,
-  });
-}
-
-function extraNames({ url }: ServeOptions, listen: ListenAddress): string[] {
-  const names = [listen.host];
-  if (url !== undefined) names.unshift(new URL(checkedUrl(url)).hostname.replace(/^\[|\]$/g, ""));
-  return names;
-}
-
-function checkedUrl(url: string): string {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed !== undefined && /^https?:$/.test(parsed.protocol) && parsed.search === "" && parsed.hash === "") {
-    return url.replace(/\/+$/, "");
-  }
-  throw new AirferryError("ERR_USAGE", `cannot use --url "${url}": not a base URL`, {
-    hint: "give the address that clients use, such as https://mirror.example.com:9000",
-  });
-}
-
-function renewTls(
-  options: ServeOptions,
-  listen: ListenAddress,
-  tls: TlsMaterial,
-  running: Running,
-  report: (message: string) => void,
-): NodeJS.Timeout {
-  let served = tls;
-  const renew = async (): Promise<void> => {
-    const { cert, key } = await prepareTlsAuto(options.tlsDir ?? defaultTlsDir(), extraNames(options, listen));
-    if (cert === served.cert) return;
-    served = { ...served, cert, key };
-    running.setTls(served);
-    report("the server's certificate was renewed");
-  };
-  return setInterval(() => renew().catch((error) => report(String(error))), RENEW_CHECK_MS).unref();
 }
 
 function onStopSignals(gently: () => Promise<void>, atOnce: () => Promise<void>): void {

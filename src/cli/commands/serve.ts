@@ -15,6 +15,7 @@ interface ServeFlags {
   htpasswd?: string;
   workers?: number;
   user?: string;
+  printUnit?: string | true;
 }
 
 export const serveCommand: Register = (program, run) => {
@@ -37,19 +38,30 @@ export const serveCommand: Register = (program, run) => {
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
     .addOption(new Option("--workers <n>", "threads (default: one per core, at most 4)").argParser(positive))
     .addOption(userOption())
+    .addOption(
+      new Option("--print-unit [kind]", "print a hardened systemd unit for these flags, and serve nothing")
+        .choices(["service", "socket"])
+        .preset("service"),
+    )
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage.",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of --listen\nand --listen-http (docs/operating.md).\nAIRFERRY_STORE replaces --store.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage.",
     )
     .action((flags: ServeFlags, command) =>
       run(command.opts(), async (output) => {
-        const { becomeUser, defaultWorkers, serve } = await import("../../serve.ts");
+        const { becomeUser, defaultWorkers, fromServiceManager, serve, unitFile } = await import("../../serve.ts");
+        if (flags.printUnit !== undefined) {
+          output.text(unitFile(flags.printUnit === "socket" ? "socket" : "service", flags).trimEnd());
+          return;
+        }
+        const { sockets, notifyReady } = fromServiceManager();
         if (flags.user !== undefined) await becomeUser(flags.user, flags);
         else if (isRoot()) output.note(ROOT_NOTE);
         stopsByItself();
         const serving = await serve({
           ...flags,
           workers: flags.workers ?? defaultWorkers(),
+          sockets,
           stopOnSignals: true,
           onMessage: (line) => output.note(line),
         });
@@ -66,6 +78,13 @@ export const serveCommand: Register = (program, run) => {
         if (serving.caFingerprint)
           output.note(`CA fingerprint (SHA-256): ${serving.caFingerprint}; clients get it from /ca.crt`);
         output.note(`serving ${flags.store}; stop with Ctrl-C or: kill ${process.pid}`);
+        process.on("SIGHUP", () => {
+          serving.reload().then(
+            () => output.note("reloaded certificate, key and access log"),
+            (error) => output.note(`cannot reload: ${error instanceof Error ? error.message : String(error)}`),
+          );
+        });
+        await notifyReady?.(`serving ${first ?? flags.store}`);
         await serving.stopped;
       }),
     );

@@ -57,7 +57,8 @@ export interface Answers {
 }
 
 /**
- * Starts listening; with `share`, on a port that other threads listen on as well.
+ * Starts listening; with `share`, on a port that other threads listen on as well; with `socket`, a descriptor that
+ * listens already, on that one, whatever the address says.
  * @throws {AirferryError} ERR_BUSY when the port is taken; ERR_IO when it is unusable
  */
 export async function listen(
@@ -65,6 +66,7 @@ export async function listen(
   tls: TlsMaterial | undefined,
   share: PortSharing | undefined,
   answers: Answers,
+  socket?: number,
 ): Promise<Listener> {
   const options = {
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -120,11 +122,11 @@ export async function listen(
   // Whoever only keeps a connection for later makes room for who is turned away.
   server.on("drop", closeIdle);
   // For port 0 the kernel takes one that nobody has, shared or not: a look beforehand would only give it away again.
-  if (share === "first" && address.port !== 0) await requireFree(address);
-  await bind(server, address, share !== undefined);
+  if (socket === undefined && share === "first" && address.port !== 0) await requireFree(address);
+  await (socket === undefined ? bind(server, address, share !== undefined) : adopt(server, socket));
   const bound = server.address() as AddressInfo;
   return {
-    address: { host: address.host, port: bound.port },
+    address: { host: socket === undefined ? address.host : bound.address, port: bound.port },
     scheme: tls === undefined ? "http" : "https",
     connections: () => connections,
     setTls(material) {
@@ -197,6 +199,26 @@ function bind(server: NetServer, { host, port }: ListenAddress, reusePort: boole
     server.listen({ host, port, reusePort, exclusive: true, backlog: 1024 }, () => {
       server.off("error", fail);
       // For example too many open files while accepting: only the connection is lost.
+      server.on("error", () => {});
+      resolve();
+    });
+  });
+}
+
+/** Listens on a socket that listens already. @throws {AirferryError} ERR_USAGE when it is no TCP socket */
+function adopt(server: NetServer, fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: Error): void =>
+      reject(
+        new AirferryError("ERR_USAGE", `cannot listen on the socket that was handed over: ${cause.message}`, {
+          hint: "a socket unit for airferry has ListenStream=PORT or ADDRESS:PORT only: airferry serve --print-unit socket",
+          cause,
+        }),
+      );
+    server.once("error", fail);
+    server.listen({ fd }, () => {
+      server.off("error", fail);
+      if (typeof server.address() === "string") return fail(new Error("it is not a TCP socket"));
       server.on("error", () => {});
       resolve();
     });

@@ -7,6 +7,8 @@ import { AirferryError } from "../../errors.ts";
 import { printableJson } from "../../io/printable.ts";
 
 const FLUSH_MS = 50;
+/** Longer than any write takes that was begun before a rotation. */
+const CLOSE_OLD_MS = 5000;
 const FLUSH_BYTES = 64 * 1024;
 const STDERR_FD = 2;
 
@@ -30,21 +32,29 @@ interface LoggedAnswer {
 
 /** Writes access log lines. {@link AccessLog.close} writes what is still waiting. */
 export class AccessLog {
-  readonly #fd: number;
+  readonly #path: string;
+  #fd: number;
   #waiting = "";
   #timer: NodeJS.Timeout | undefined;
 
   /** Opens the log: a path, or `-` for standard error. @throws {AirferryError} ERR_IO */
   constructor(path: string) {
-    try {
-      this.#fd = path === "-" ? STDERR_FD : openSync(path, "a", 0o640);
-    } catch (cause) {
-      throw new AirferryError("ERR_IO", `cannot open access log "${path}": ${(cause as Error).message}`, {
-        hint: "give a file in a directory that exists and is writable, or - for standard error",
-        path,
-        cause,
-      });
-    }
+    this.#path = path;
+    this.#fd = opened(path);
+  }
+
+  /**
+   * Goes on in a new file of that name, when the old one was renamed. Without a new one it stays with the old.
+   * @throws {AirferryError} ERR_IO
+   */
+  reopen(): void {
+    if (this.#fd === STDERR_FD) return;
+    const fd = opened(this.#path);
+    const old = this.#fd;
+    this.#flush();
+    this.#fd = fd;
+    // Writes to it are still running.
+    setTimeout(() => closeSync(old), CLOSE_OLD_MS).unref();
   }
 
   /** Logs one answer when it is over. */
@@ -85,5 +95,17 @@ export class AccessLog {
     this.#waiting = "";
     // An unwritable log (disk full) must not stop the service.
     write(this.#fd, batch, () => {});
+  }
+}
+
+function opened(path: string): number {
+  try {
+    return path === "-" ? STDERR_FD : openSync(path, "a", 0o640);
+  } catch (cause) {
+    throw new AirferryError("ERR_IO", `cannot open access log "${path}": ${(cause as Error).message}`, {
+      hint: "give a file in a directory that exists and is writable, or - for standard error",
+      path,
+      cause,
+    });
   }
 }

@@ -6,6 +6,7 @@ import type { Counters } from "./counters.ts";
 /** From the first thread to a worker. */
 export type ToWorker =
   | { kind: "tls"; tls: TlsMaterial }
+  | { kind: "reopenLog" }
   /** Send your counters. */
   | { kind: "count"; id: number }
   /** The total counters, as requested with "sum". */

@@ -38,6 +38,8 @@ export interface SiteSettings {
   sharePorts?: PortSharing;
   /** How many threads share what this process may have open; default 1. */
   threads?: number;
+  /** Descriptors that listen already, for the main listener and the plain one; they replace the addresses. */
+  sockets?: readonly number[];
   url?: string;
   /** A path, or `-` for standard error. */
   accessLog?: string;
@@ -61,6 +63,8 @@ interface Site {
   readonly listeners: readonly Listener[];
   counters(): Counters;
   setTls(tls: TlsMaterial): void;
+  /** Opens the access log again, after it was renamed. A log that cannot be opened is reported. */
+  reopenLog(): void;
   /** Stops accepting, lets running responses finish within `graceMs`, and closes the log. */
   close(graceMs: number): Promise<void>;
 }
@@ -110,11 +114,11 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     fast: { context, resources, content, tally: tallies.of, log: logFast },
   });
 
-  const { sharePorts: share } = settings;
+  const { sharePorts: share, sockets: [socket, plainSocket] = [] } = settings;
   try {
-    listeners.push(await listen(settings.listen, settings.tls, share, answersOf(main)));
+    listeners.push(await listen(settings.listen, settings.tls, share, answersOf(main), socket));
     if (settings.listenHttp !== undefined) {
-      listeners.push(await listen(settings.listenHttp, undefined, share, answersOf(plain)));
+      listeners.push(await listen(settings.listenHttp, undefined, share, answersOf(plain), plainSocket));
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(0)));
@@ -129,6 +133,13 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     counters,
     setTls: (tls) => {
       for (const listener of listeners) listener.setTls(tls);
+    },
+    reopenLog() {
+      try {
+        log?.reopen();
+      } catch (error) {
+        host.report(error instanceof Error ? error.message : String(error));
+      }
     },
     async close(graceMs) {
       clearInterval(sweep);

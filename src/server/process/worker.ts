@@ -29,6 +29,7 @@ export async function runWorker(openStore: (dir: string) => Promise<StoreReader>
       else
         starting.then((site) => {
           if (message.kind === "tls") site.setTls(message.tls);
+          else if (message.kind === "reopenLog") site.reopenLog();
           else if (message.kind === "count") send({ kind: "counted", id: message.id, counters: site.counters() });
           else site.close(message.graceMs).finally(resolve);
         }, resolve);

@@ -39,30 +39,43 @@ export class WorkerGroup {
   #stopping = false;
   readonly #own: () => Counters;
   readonly #entry: URL | undefined;
+  readonly #onSocketsLost: () => void;
 
   /**
    * @param own returns the counters of this thread
+   * @param onSocketsLost called when a worker ended that had sockets of its own: nobody accepts on them any more
    * @param entry the module that workers run, which calls `runWorker`; default src/serve-worker.ts
    */
-  constructor(settings: SiteSettings, own: () => Counters, report: (message: string) => void, entry?: URL) {
+  constructor(
+    settings: SiteSettings,
+    own: () => Counters,
+    report: (message: string) => void,
+    onSocketsLost: () => void,
+    entry?: URL,
+  ) {
     this.#settings = settings;
+    this.#onSocketsLost = onSocketsLost;
     this.#own = own;
     this.#report = report;
     this.#entry = entry;
   }
 
-  /** Starts `count` workers and resolves when all serve. @throws {AirferryError} of the first one that failed */
-  async start(count: number): Promise<void> {
+  /**
+   * Starts `count` workers and resolves when all serve; `sockets` are those of each, where it has sockets of its own.
+   * @throws {AirferryError} of the first one that failed
+   */
+  async start(count: number, sockets: readonly (readonly number[])[] = []): Promise<void> {
     try {
-      await Promise.all(Array.from({ length: count }, () => this.#startOne()));
+      await Promise.all(Array.from({ length: count }, (_, at) => this.#startOne(sockets[at])));
     } catch (error) {
       await this.close(0);
       throw error;
     }
   }
 
-  #startOne(): Promise<void> {
-    const worker = startThread(this.#entry, { workerData: this.#settings });
+  #startOne(sockets?: readonly number[]): Promise<void> {
+    const settings = sockets === undefined ? this.#settings : { ...this.#settings, sockets };
+    const worker = startThread(this.#entry, { workerData: settings });
     this.#workers.add(worker);
     return new Promise((resolve, reject) => {
       let ready = false;
@@ -86,7 +99,9 @@ export class WorkerGroup {
         const how = fault ?? `status ${status}`;
         this.#forget(worker);
         reject(new AirferryError("ERR_INTERNAL", `cannot start a worker thread: it ended with ${how}`));
-        if (ready && !this.#stopping) this.#replace(how);
+        if (!ready || this.#stopping) return;
+        if (sockets === undefined) this.#replace(how);
+        else this.#onSocketsLost();
       });
     });
   }
@@ -94,6 +109,10 @@ export class WorkerGroup {
   setTls(tls: TlsMaterial): void {
     this.#settings = { ...this.#settings, tls };
     for (const worker of this.#workers) send(worker, { kind: "tls", tls });
+  }
+
+  reopenLog(): void {
+    for (const worker of this.#workers) send(worker, { kind: "reopenLog" });
   }
 
   async close(graceMs: number): Promise<void> {

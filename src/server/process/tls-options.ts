@@ -1,0 +1,83 @@
+/** `--tls` and what belongs to it: from options to key material, and its renewal while the server runs. */
+import { isAbsolute, relative, resolve } from "node:path";
+import { AirferryError } from "../../errors.ts";
+import type { ListenAddress } from "../http/address.ts";
+import type { TlsMaterial } from "../http/listener.ts";
+import { defaultTlsDir, prepareTlsAuto, readTlsFiles } from "./tls-auto.ts";
+
+const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
+
+/** The options of `serve` that say how it proves who it is. */
+interface TlsOptions {
+  store: string;
+  tls?: string | undefined;
+  tlsDir?: string | undefined;
+  url?: string | undefined;
+}
+
+/**
+ * The key material of the listener; undefined without TLS.
+ * @throws {AirferryError} ERR_USAGE, and what reading and creating keys throws
+ */
+export async function tlsMaterial(options: TlsOptions, listen: ListenAddress): Promise<TlsMaterial | undefined> {
+  const { tls = "off" } = options;
+  if (tls === "off") return undefined;
+  if (tls === "auto") {
+    const dir = options.tlsDir ?? defaultTlsDir();
+    refuseInsideStore(dir, options.store);
+    return prepareTlsAuto(dir, extraNames(options, listen));
+  }
+  const [cert, key, ...rest] = tls.split(",");
+  if (!cert || !key || rest.length > 0) {
+    throw new AirferryError("ERR_USAGE", `cannot use --tls "${tls}": expected off, auto or CERT,KEY`, {
+      hint: "give two PEM files with a comma between: --tls server.crt,server.key",
+    });
+  }
+  return readTlsFiles(cert, key);
+}
+
+/** Write access to the store must not include the key that clients trust. */
+function refuseInsideStore(dir: string, store: string): void {
+  const path = relative(resolve(store), resolve(dir));
+  if (path.startsWith("..") || isAbsolute(path)) return;
+  throw new AirferryError("ERR_USAGE", `cannot store the CA in "${dir}": it is inside the store`, {
+    hint: "give a directory outside the store with --tls-dir",
+    path: dir,
+  });
+}
+
+function extraNames({ url }: TlsOptions, listen: ListenAddress): string[] {
+  const names = [listen.host];
+  if (url !== undefined) names.unshift(new URL(checkedUrl(url)).hostname.replace(/^\[|\]$/g, ""));
+  return names;
+}
+
+/** The base URL of `--url`, without a slash at its end. @throws {AirferryError} ERR_USAGE */
+export function checkedUrl(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed !== undefined && /^https?:$/.test(parsed.protocol) && parsed.search === "" && parsed.hash === "") {
+    return url.replace(/\/+$/, "");
+  }
+  throw new AirferryError("ERR_USAGE", `cannot use --url "${url}": not a base URL`, {
+    hint: "give the address that clients use, such as https://mirror.example.com:9000",
+  });
+}
+
+/** Renews a generated certificate before it expires. Returns the timer, which its caller clears. */
+export function renewTls(
+  options: TlsOptions,
+  listen: ListenAddress,
+  tls: TlsMaterial,
+  running: { setTls(tls: TlsMaterial): void },
+  report: (message: string) => void,
+): NodeJS.Timeout {
+  let served = tls;
+  const renew = async (): Promise<void> => {
+    const { cert, key } = await prepareTlsAuto(options.tlsDir ?? defaultTlsDir(), extraNames(options, listen));
+    if (cert === served.cert) return;
+    served = { ...served, cert, key };
+    running.setTls(served);
+    report("the server's certificate was renewed");
+  };
+  return setInterval(() => renew().catch((error) => report(String(error))), RENEW_CHECK_MS).unref();
+}

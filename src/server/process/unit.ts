@@ -1,0 +1,168 @@
+/**
+ * Unit files for systemd, systemd.exec(5), systemd.socket(5): the server of a store with the rights that it needs and
+ * no others.
+ */
+
+import { dirname, isAbsolute, resolve } from "node:path";
+import { isSea } from "node:sea";
+import { formatAddress, isAnyHost, type ListenAddress } from "../http/address.ts";
+
+/** The options of `serve` that a unit repeats. */
+interface UnitOptions {
+  store: string;
+  listen?: string | undefined;
+  listenHttp?: string | undefined;
+  tls?: string | undefined;
+  tlsDir?: string | undefined;
+  url?: string | undefined;
+  htpasswd?: string | undefined;
+  accessLog?: string | undefined;
+  workers?: number | undefined;
+  /** An account of the system; default is one that exists only while the service runs. */
+  user?: string | undefined;
+}
+
+/** The name that both units and the state directory have. */
+const NAME = "airferry";
+/** Below StateDirectory=: survives restarts, and nobody else can read it. */
+const STATE_TLS_DIR = `/var/lib/${NAME}/tls`;
+/** Longer than the server lets running downloads go on. */
+const STOP_SECONDS = 45;
+/** Folders that the sandbox hides; what is needed from inside them is mounted. */
+const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
+
+/**
+ * The service unit for these options; paths are made absolute. Without `user` it needs no account: systemd makes one up
+ * for as long as the service runs.
+ */
+export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]): string {
+  const program = thisProgram();
+  const store = resolve(options.store);
+  const { tls, accessLog } = options;
+  const pair = tls === undefined || tls === "off" || tls === "auto" ? [] : tls.split(",").map((it) => resolve(it));
+  const htpasswd = options.htpasswd === undefined ? [] : [resolve(options.htpasswd)];
+  const log = accessLog === undefined || accessLog === "-" ? accessLog : resolve(accessLog);
+  const args = [
+    ...["--store", store],
+    ...given("--listen", options.listen),
+    ...given("--listen-http", options.listenHttp),
+    ...given("--tls", pair.length > 0 ? pair.join(",") : tls),
+    ...(tls === "auto" ? ["--tls-dir", options.tlsDir === undefined ? STATE_TLS_DIR : resolve(options.tlsDir)] : []),
+    ...given("--url", options.url),
+    ...htpasswd.flatMap((it) => ["--htpasswd", it]),
+    ...given("--access-log", log),
+    ...given("--workers", options.workers?.toString()),
+  ];
+  const writes = [
+    ...(tls === "auto" && options.tlsDir !== undefined ? [resolve(options.tlsDir)] : []),
+    ...(log === undefined || log === "-" ? [] : [dirname(log)]),
+  ];
+  const isLow = listen.some(({ port }) => port > 0 && port < 1024);
+  const capability = isLow ? "CAP_NET_BIND_SERVICE" : "";
+  const files = [...new Set([...program.filter(isAbsolute), store, ...pair, ...htpasswd])];
+  const hidden = files.filter((path) => HIDDEN.some((folder) => path.startsWith(folder)));
+  const lines = [
+    `# ${NAME}.service: airferry serve --print-unit wrote it; docs/operating.md says how to install it.`,
+    "[Unit]",
+    "Description=airferry: local repository for image builds",
+    "Documentation=man:airferry(1)",
+    "After=network-online.target",
+    "Wants=network-online.target",
+    `RequiresMountsFor=${unitPath(store)}`,
+    "",
+    "[Service]",
+    "Type=notify",
+    "NotifyAccess=all",
+    `ExecStart=${[...program, "serve", ...args].map(unitWord).join(" ")}`,
+    "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
+    "Restart=on-failure",
+    "RestartSec=2",
+    `TimeoutStopSec=${STOP_SECONDS}`,
+    options.user === undefined ? "DynamicUser=yes" : `User=${options.user}`,
+    `StateDirectory=${NAME}`,
+    `LogsDirectory=${NAME}`,
+    "UMask=0077",
+    "LimitNOFILE=65536",
+    `CapabilityBoundingSet=${capability}`,
+    `AmbientCapabilities=${capability}`,
+    "NoNewPrivileges=yes",
+    "ProtectSystem=strict",
+    `ProtectHome=${hidden.some((path) => !/^\/(?:var\/)?tmp\//.test(path)) ? "tmpfs" : "yes"}`,
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    ...(isLow ? [] : ["PrivateUsers=yes"]),
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "RemoveIPC=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+    "SystemCallErrorNumber=EPERM",
+    // The program compiles JavaScript while it runs, so that MemoryDenyWriteExecute would end it.
+    ...hidden.map((path) => `BindReadOnlyPaths=${unitPath(path)}`),
+    ...writes.map((path) => `ReadWritePaths=${unitPath(path)}`),
+    "",
+    "[Install]",
+    "WantedBy=multi-user.target",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/**
+ * The socket unit: systemd listens, at any port, and starts the service with the first connection. Each thread has a
+ * socket of its own for each address, and the kernel spreads connections over them.
+ */
+export function socketUnit(listen: readonly ListenAddress[], threads: number): string {
+  const streams = listen.flatMap(({ host, port }) => {
+    const address = isAnyHost(host) ? `${port}` : formatAddress({ host, port });
+    return Array.from({ length: threads }, () => `ListenStream=${address}`);
+  });
+  const lines = [
+    `# ${NAME}.socket: airferry serve --print-unit socket wrote it; docs/operating.md says how to install it.`,
+    "[Unit]",
+    "Description=airferry: sockets",
+    "",
+    "[Socket]",
+    ...streams,
+    "ReusePort=yes",
+    "Backlog=1024",
+    "NoDelay=yes",
+    "",
+    "[Install]",
+    "WantedBy=sockets.target",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function given(flag: string, value: string | undefined): string[] {
+  return value === undefined ? [] : [flag, value];
+}
+
+/** This program, up to its verb: the single file, or Node with the script of a checkout. */
+function thisProgram(): string[] {
+  const [, script = ""] = process.argv;
+  return isSea() ? [process.execPath] : [process.execPath, "--disable-warning=ExperimentalWarning", resolve(script)];
+}
+
+/** A word of a command line, systemd.service(5): specifiers and variables are taken literally. */
+function unitWord(word: string): string {
+  const literal = word.replaceAll("%", "%%").replaceAll("$", "$$$$");
+  return /^[\w./:@,=+%$-]+$/.test(literal) ? literal : `"${literal.replace(/["\\]/g, "\\$&")}"`;
+}
+
+/** A path of a setting that takes a list of paths. */
+function unitPath(path: string): string {
+  const literal = path.replaceAll("%", "%%");
+  return /[\s"\\]/.test(literal) ? `"${literal.replace(/["\\]/g, "\\$&")}"` : literal;
+}

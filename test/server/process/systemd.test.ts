@@ -1,0 +1,44 @@
+/** src/server/process/systemd.ts: sockets that were handed over, and the notice that the service is ready. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import t from "tap";
+import { inheritedSockets, readyNotice } from "../../../src/server/process/systemd.ts";
+import { needs } from "../../fixtures/clients.ts";
+
+t.test("takes only what is meant for this process, and leaves nothing for its children", async (t) => {
+  const env = { LISTEN_PID: "7", LISTEN_FDS: "2", LISTEN_FDNAMES: "a:b", PATH: "/bin" };
+  t.strictSame(inheritedSockets(env, 7), [3, 4]);
+  t.strictSame(env as object, { PATH: "/bin" });
+  t.strictSame(inheritedSockets({ LISTEN_PID: "7", LISTEN_FDS: "2" }, 8), []);
+  t.strictSame(inheritedSockets({ LISTEN_PID: "7", LISTEN_FDS: "-1" }, 7), []);
+  t.strictSame(inheritedSockets({}, 7), []);
+});
+
+t.test("tells the manager by its socket", async (t) => {
+  if (!needs(t, "systemd-notify", "python3")) return;
+  const path = join(t.testdir(), "notify");
+  const manager = spawn("python3", [
+    "-c",
+    "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind(sys.argv[1])\nprint('up',flush=True)\nprint(s.recv(4096).decode(),flush=True)",
+    path,
+  ]);
+  t.teardown(() => manager.kill());
+  let heard = "";
+  manager.stdout.on("data", (data) => {
+    heard += data;
+  });
+  await once(manager.stdout, "data");
+  const env: NodeJS.ProcessEnv = { NOTIFY_SOCKET: path };
+  const ready = readyNotice(env);
+  t.strictSame(env, {});
+  // systemd-notify also waits for the manager to have taken the notice, which this one never confirms.
+  await Promise.race([ready?.("serving here"), once(manager, "exit")]);
+  t.match(heard, /READY=1/);
+  t.match(heard, /STATUS=serving here/);
+});
+
+t.test("without a manager there is nothing to tell", async (t) => {
+  t.equal(readyNotice({}), undefined);
+  t.equal(readyNotice({ NOTIFY_SOCKET: "" }), undefined);
+});

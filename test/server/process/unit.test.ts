@@ -1,0 +1,83 @@
+/** src/server/process/unit.ts: unit files for the flags of `serve`, held against systemd's own reader where it is. */
+import { execFile } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import t from "tap";
+import { unitFile } from "../../../src/serve.ts";
+import { clientPath, needs } from "../../fixtures/clients.ts";
+
+const line = (unit: string, key: string) =>
+  unit.split("\n").flatMap((it) => (it.startsWith(`${key}=`) ? [it.slice(key.length + 1)] : []));
+
+t.test("repeats the flags with absolute paths", async (t) => {
+  const unit = unitFile("service", {
+    store: "/srv/air ferry",
+    listen: "127.0.0.1:9443",
+    tls: "a.crt,a.key",
+    htpasswd: "/etc/airferry/users",
+    accessLog: "/var/log/airferry/access.log",
+    url: "https://mirror.example.com/100%",
+    workers: 3,
+  });
+  const [start = ""] = line(unit, "ExecStart");
+  const here = process.cwd();
+  t.match(start, / serve --store "\/srv\/air ferry" --listen 127\.0\.0\.1:9443 --tls /);
+  t.ok(start.includes(`--tls ${here}/a.crt,${here}/a.key`), start);
+  t.ok(
+    start.endsWith(
+      "--url https://mirror.example.com/100%% --htpasswd /etc/airferry/users --access-log /var/log/airferry/access.log --workers 3",
+    ),
+    start,
+  );
+  t.strictSame(line(unit, "RequiresMountsFor"), ['"/srv/air ferry"']);
+  t.strictSame(line(unit, "ReadWritePaths"), ["/var/log/airferry"]);
+  t.strictSame(line(unit, "DynamicUser"), ["yes"]);
+  t.strictSame(line(unit, "CapabilityBoundingSet"), [""]);
+});
+
+t.test("gives the one capability for ports below 1024, and an account when one is named", async (t) => {
+  const unit = unitFile("service", {
+    store: "/srv/a",
+    listen: "0.0.0.0:443",
+    listenHttp: ":80",
+    tls: "auto",
+    user: "web",
+  });
+  t.strictSame(line(unit, "AmbientCapabilities"), ["CAP_NET_BIND_SERVICE"]);
+  t.strictSame(line(unit, "CapabilityBoundingSet"), ["CAP_NET_BIND_SERVICE"]);
+  t.strictSame(line(unit, "User"), ["web"]);
+  t.strictSame(line(unit, "DynamicUser"), []);
+  t.match(line(unit, "ExecStart")[0], /--tls auto --tls-dir \/var\/lib\/airferry\/tls/);
+});
+
+t.test("shows the sandbox a store in a folder that it hides", async (t) => {
+  const unit = unitFile("service", { store: "/home/me/store" });
+  t.strictSame(line(unit, "ProtectHome"), ["tmpfs"]);
+  t.ok(line(unit, "BindReadOnlyPaths").includes("/home/me/store"));
+});
+
+t.test("the socket unit listens where the flags say", async (t) => {
+  const unit = unitFile("socket", { store: "/srv/a", listen: "0.0.0.0:443", listenHttp: "[::1]:80", workers: 2 });
+  t.strictSame(line(unit, "ListenStream"), ["443", "443", "[::1]:80", "[::1]:80"], "one for each thread");
+});
+
+t.test("refuses what serve would refuse", async (t) => {
+  t.throws(() => unitFile("service", { store: "/srv/a", listen: "nowhere" }), { code: "ERR_USAGE" });
+  t.throws(() => unitFile("service", { store: "/srv/a", url: "mirror" }), { code: "ERR_USAGE" });
+});
+
+t.test("systemd reads the units without a complaint, and finds little to attack", async (t) => {
+  if (!needs(t, "systemd-analyze")) return;
+  const dir = t.testdir();
+  const analyze = (...args: string[]) => promisify(execFile)(clientPath("systemd-analyze") ?? "", args);
+  for (const options of [{ store: "/srv/a b%c" }, { store: "/tmp/a", listen: ":80", tls: "auto" }]) {
+    const service = join(dir, "airferry.service");
+    const socket = join(dir, "airferry.socket");
+    await writeFile(service, unitFile("service", options));
+    await writeFile(socket, unitFile("socket", options));
+    const { stdout, stderr } = await analyze("verify", "--man=no", service, socket);
+    t.equal(stdout + stderr, "", "verify");
+    await analyze("security", "--offline=yes", "--threshold=20", service);
+  }
+});
