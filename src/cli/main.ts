@@ -4,8 +4,6 @@
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
-import { closestWord } from "../io/closest-word.ts";
-import { shellWords } from "../io/shell.ts";
 import { VERSION } from "../version.ts";
 import { loadCommands } from "./commands.ts";
 import { type GlobalOptions, Output } from "./output.ts";
@@ -59,11 +57,15 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
     return EXIT.usage;
   }
   try {
+    // Of itself the help of an unknown command would be that of the program.
+    if (argv[0] === "help" && argv[1] !== undefined && program.commands.every((it) => it.name() !== argv[1]))
+      throw new CommanderError(1, "commander.unknownCommand", `error: unknown command '${argv[1]}'`);
     await program.parseAsync(argv as string[], { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError) {
       if (["commander.help", "commander.helpDisplayed", "commander.version"].includes(error.code)) return EXIT.done;
-      outputOf(argv).error(usageError(error, argv));
+      const { usageError } = await import("./usage-error.ts");
+      outputOf(argv).error(usageError(error, argv, program));
       return EXIT.usage;
     }
     if (error instanceof AirferryError) {
@@ -116,45 +118,3 @@ function outputOf(argv: readonly string[]): Output {
     ...(asksJson && { progress: "json" }),
   });
 }
-
-function usageError(error: CommanderError, argv: readonly string[]): AirferryError {
-  const choice = wrongChoice(error.message, argv);
-  if (choice !== undefined) return choice;
-  const message = error.message
-    .replace(/^error: /, "")
-    .replace(/\n\(Did/, " (did")
-    .replace(/\.$/, "");
-  const command = COMMAND_NAME.test(argv[0] ?? "") && error.code !== "commander.unknownCommand" ? ` ${argv[0]}` : "";
-  const swallowed = error.code === "commander.missingArgument" && argv.find((it) => SEVERAL_VALUES.includes(it));
-  return new AirferryError("ERR_USAGE", `cannot run airferry${command}: ${message}`, {
-    hint: swallowed
-      ? `${swallowed} takes all values after it: name the ${command === " lock" ? "manifest" : "bundle"} before it`
-      : (withMissing(error, argv) ?? `airferry${command} --help`),
-  });
-}
-
-/** The same command with the missing option, whose value is to be filled in. */
-function withMissing({ code, message }: CommanderError, argv: readonly string[]): string | undefined {
-  const [, option, value] = /required option '(?:-\w, )?(--[a-z-]+) <(.+)>'/.exec(message) ?? [];
-  if (code !== "commander.missingMandatoryOptionValue" || option === undefined || value === undefined) return undefined;
-  return `airferry ${shellWords(argv)} ${option} ${value.toUpperCase()}`;
-}
-
-/** A value that must be one of several. */
-function wrongChoice(text: string, argv: readonly string[]): AirferryError | undefined {
-  const [, given, , list] =
-    /argument(?: value)? '(.*)' is invalid(?: for argument '(.*)')?\. Allowed choices are (.*)\.$/s.exec(text) ?? [];
-  if (given === undefined || list === undefined) return undefined;
-  const known = list.split(", ");
-  const near = closestWord(given, known);
-  const words = near === undefined ? undefined : argv.map((it) => (it === given ? near : it));
-  return new AirferryError("ERR_USAGE", `cannot run airferry ${argv[0]}: "${given}": expected one of ${list}`, {
-    expected: list,
-    actual: given,
-    hint: words === undefined ? `airferry ${argv[0]} --help` : `airferry ${shellWords(words)}`,
-  });
-}
-
-const COMMAND_NAME = /^[a-z]+$/;
-/** Options with a variable number of values. */
-const SEVERAL_VALUES = ["--trust", "--update"];

@@ -14,6 +14,11 @@ export function closestWord(word: string, known: readonly string[]): string | un
   return best ?? (word.length < MIN_PREFIX ? undefined : known.findLast((it) => it.startsWith(word.toLowerCase())));
 }
 
+/** The suggestion as the end of a message; nothing when no word is near. */
+export function didYouMean(near: string | undefined): string {
+  return near === undefined ? "" : `: did you mean ${near}?`;
+}
+
 /** Letters that count as a prefix. */
 const MIN_PREFIX = 3;
 

@@ -1,5 +1,6 @@
 /** The words for a fault that the schema of a manifest found: what was expected, what was found, and where. */
 import type { z } from "zod";
+import { closestWord, didYouMean } from "../io/closest-word.ts";
 import { redactUrl } from "../io/redact.ts";
 
 export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
@@ -20,7 +21,12 @@ export function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
     case "invalid_value": {
       const wanted = `must be ${issue.values.map((it) => JSON.stringify(it)).join(" or ")}`;
       const quotes = typeof value === "number" && issue.values.every((it) => typeof it === "string");
-      return value === undefined ? `is missing: ${wanted}` : `${wanted}${got}${quotes ? "; write it in quotes" : ""}`;
+      if (value === undefined) return `is missing: ${wanted}`;
+      if (quotes) return `${wanted}${got}; write it in quotes`;
+      const known = issue.values.filter((it) => typeof it === "string");
+      // Of one that is expected nothing else can be meant.
+      const near = typeof value === "string" && known.length > 1 ? closestWord(value, known) : undefined;
+      return `${wanted}${got}${didYouMean(near)}`;
     }
     case "too_small":
       return issue.origin === "string" || issue.origin === "array"

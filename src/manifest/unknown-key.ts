@@ -1,5 +1,5 @@
 /** Suggests what an unknown key may mean: the nearest key in its place, or the place where it belongs. */
-import { closestWord } from "../io/closest-word.ts";
+import { closestWord, didYouMean } from "../io/closest-word.ts";
 import { manifestJsonSchema } from "./schema.ts";
 
 interface Node {
@@ -15,7 +15,7 @@ export function unknownKey(key: string, path: readonly PropertyKey[]): string {
   schema ??= manifestJsonSchema() as Node;
   const here = Object.keys(nodeAt(schema, path)?.properties ?? {}).filter((it) => it !== "$schema");
   const near = closestWord(key, here) ?? here.find((it) => isSameKey(it, key));
-  if (near !== undefined) return `unknown key: did you mean ${near}?`;
+  if (near !== undefined) return `unknown key${didYouMean(near)}`;
   const elsewhere = placesOf(schema, key);
   if (elsewhere.length > 0) return `unknown key here; it belongs to ${elsewhere.slice(0, 3).join(" and ")}`;
   return `unknown key: expected one of ${here.join(", ")}`;

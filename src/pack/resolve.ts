@@ -6,6 +6,7 @@ import { stat } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { checkBuilder } from "../builder/compatibility.ts";
 import { AirferryError, type Problem } from "../errors.ts";
+import { closestWord, didYouMean } from "../io/closest-word.ts";
 import type { Finding } from "../io/findings.ts";
 import { plural } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
@@ -33,6 +34,8 @@ import { staleEntries } from "./entry-requests.ts";
 import { planContext } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
 
+/** Names in a message. */
+const MOST_NAMES = 20;
 /** Local files that are looked at together. */
 const LOOK_TOGETHER = 16;
 
@@ -198,8 +201,10 @@ function namesToUpdate(
     (update ?? []).flatMap((name) => {
       const names = known.get(name);
       if (names !== undefined) return names;
-      throw new AirferryError("ERR_USAGE", `cannot update "${name}": the manifest has no entry of that name`, {
-        hint: `expected one of: ${[...known.keys()].sort().join(", ")}`,
+      const fault = `cannot update "${name}": the manifest has no entry of that name`;
+      const near = closestWord(name, [...known.keys()]);
+      throw new AirferryError("ERR_USAGE", `${fault}${didYouMean(near)}`, {
+        hint: `expected one of: ${[...known.keys()].sort().slice(0, MOST_NAMES).join(", ")}${known.size > MOST_NAMES ? ", …" : ""}`,
       });
     }),
   );

@@ -38,6 +38,8 @@ t.test("mistakes", async (t) => {
     [`${HEAD}files:\n  - path: a\n    integrity: garbage\n`, "m:5 files[0].integrity: must be an SRI string"],
     [`${HEAD}files:\n  - path: a\n    integrity: sha256-AAAA\n`, "m:5 files[0].integrity: must be an SRI string"],
     [`${HEAD}files:\n  - path: a\n    integrity: sha3-256-AAAA\n`, "m:5 files[0].integrity: must be an SRI string"],
+    [`${HEAD}files:\n  - path: a\n    mode: "0756"\n`, 'must be "0644" or "0755", got "0756": did you mean 0755?'],
+    [`${HEAD}files:\n  - path: a\n    mode: "rw"\n`, 'must be "0644" or "0755", got "rw"'],
     [`${HEAD}files:\n  - path: a\n    mode: 0755\n`, 'must be "0644" or "0755", got 755; write it in quotes'],
     [`${HEAD}files:\n  - path: a\n  - path: b\n    as: a/b\n`, 'm:5 files[1]: is below "a", which is a file: files[0]'],
     [`${HEAD}files:\n  - path: ""\n`, "m:4 files[0].path: must not be empty"],
