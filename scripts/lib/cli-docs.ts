@@ -11,6 +11,17 @@ export async function cliDocs(): Promise<string> {
     "Generated from the program's help by `node scripts/lib/cli-docs.ts > docs/cli.md`.\n",
     "Environment: `AIRFERRY_STORE`, `AIRFERRY_TRUST` (files separated by `:`), `AIRFERRY_KEY` and `AIRFERRY_CACHE` replace flags; `AIRFERRY_PASSWORD` or, without it, `COSIGN_PASSWORD` sets the passphrase; `SOURCE_DATE_EPOCH` sets the time of locks and bundles.\n",
     "Results go to stdout, everything else to stderr; `--json` makes stdout one JSON document. Exit statuses are in [errors.md](errors.md).\n",
+    [
+      "Progress goes to stderr: on a terminal as one line that fits its width, elsewhere as plain lines, the first after five seconds and each after twice the time of the one before. `--progress json` makes stderr JSON lines:",
+      "",
+      "| line | keys |",
+      "|---|---|",
+      '| `{"event":"progress", …}` | `what` (`packing`, `verifying`, …), `done`, `total` and `left` (bytes; `done` + `left` = `total`), `found` (bytes of `done` that an earlier run left), `bytesPerSecond`, `secondsLeft`, `doneItems`, `totalItems`, `doneVolumes`, `totalVolumes`, `path`; what is unknown is left out |',
+      '| `{"event":"note", …}` | `message` |',
+      '| `{"event":"error", …}` | `code`, `message`, `hint`, `path`, `expected`, `actual`, `problems` |',
+      "",
+      "The last progress line of an interrupted `pack` is what a rerun finds. Amounts of a `total` that is not known have neither `total` nor `left`.\n",
+    ].join("\n"),
   ];
   for (const command of program.createHelp().visibleCommands(program)) {
     if (command.name() === "help") continue;

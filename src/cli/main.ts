@@ -41,8 +41,7 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
         output.progressDone();
       } catch (error) {
         if (error instanceof Interrupted) {
-          output.progressDone();
-          printInterrupted(argv);
+          output.interrupted();
           status = EXIT.interrupted;
           return;
         }

@@ -9,7 +9,7 @@ import { hintOf } from "../io/atomic.ts";
 import { printableJson, printableLines, printable as printableText } from "../io/printable.ts";
 import { redactText } from "../io/redact.ts";
 import { withManifestName } from "../io/shell.ts";
-import { type Progress, type ProgressMode, startProgress } from "./progress.ts";
+import { type Progress, type ProgressMode, type ProgressState, startProgress } from "./progress.ts";
 
 export interface GlobalOptions {
   json?: boolean;
@@ -77,18 +77,26 @@ export class Output {
   }
 
   /** Bytes, rate and time left of one piece of work; end it with `progressDone`. */
-  progress(what: string): (done: number, total: number | undefined, detail?: string) => void {
+  progress(what: string): (state: ProgressState) => void {
     this.#progress?.end();
     this.#progress = startProgress(what, this.#mode);
     const progress = this.#progress;
-    return (done, total, detail) => {
-      if (!this.#ended) progress.update(done, total, detail === undefined ? undefined : printable(detail));
+    return (state) => {
+      if (this.#ended) return;
+      progress.update(state.path === undefined ? state : { ...state, path: printable(state.path) });
     };
   }
 
   progressDone(): void {
     this.#progress?.end();
     this.#progress = undefined;
+  }
+
+  /** A signal ended the work, in order: says how much a rerun finds. */
+  interrupted(): void {
+    const at = this.#progress?.amount();
+    this.progressDone();
+    this.note(`interrupted${at === undefined ? "" : ` at ${at}`}; run the same command to resume`);
   }
 
   /** Prints an error with everything that helps: all problems, and the next command. A stack trace only on request. */

@@ -26,7 +26,7 @@ export function usageError(error: CommanderError, argv: readonly string[], progr
     ]);
     return refused(`unknown command '${given}'${didYouMean(near)}`, given, near);
   }
-  // A flag that nobody knows comes first: what is missing may be what it was to be.
+  // An unknown flag comes first: what is missing may be what it was to be.
   const flag = unknownFlag(argv, command ?? program);
   if (flag !== undefined) {
     const options = (command ?? program).options.flatMap((it) => (it.hidden ? [] : [it.long ?? ""]));

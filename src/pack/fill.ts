@@ -53,14 +53,21 @@ class Filler {
   readonly #faults: ItemFault[] = [];
   #reusedBytes = 0;
   #doneBytes = 0;
+  #foundBytes = 0;
   #doneItems = 0;
   readonly #totalBytes: number;
+  /** Of each volume, how many of its items are not in place. */
+  readonly #openItems: number[];
+  #doneVolumes = 0;
 
   constructor(job: PackJob, plan: Plan, work: WorkFolder) {
     this.#job = job;
     this.#plan = plan;
     this.#work = work;
     this.#totalBytes = plan.items.reduce((sum, item) => sum + item.size, 0);
+    this.#openItems = plan.volumes.map(() => 0);
+    for (const item of plan.items)
+      for (const volume of this.#volumesOf(item)) this.#openItems[volume] = (this.#openItems[volume] ?? 0) + 1;
     this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * job.concurrency));
     this.#sources = new ItemSources(job);
   }
@@ -89,6 +96,9 @@ class Filler {
       if (twins.length > 0) await this.#work.flush();
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
       if (this.#faults.length === 0) await mapLimited(generated, concurrency, (index) => this.#make(index));
+    } catch (error) {
+      this.#reportKept();
+      throw error;
     } finally {
       await this.#sources[Symbol.asyncDispose]();
     }
@@ -165,6 +175,7 @@ class Filler {
     work.progress(index, item.size);
     this.#count(item, done.done);
     this.#doneBytes += item.size;
+    this.#foundBytes += item.size;
     this.#report(item);
     return true;
   }
@@ -240,7 +251,10 @@ class Filler {
   async #writer(index: number, item: LaidItem): Promise<ItemWriter> {
     const work = this.#work;
     const { pool } = this.#job;
-    return ItemWriter.open(
+    // What an earlier run wrote is reported before the writer is open.
+    let isOpening = true;
+    let found = 0;
+    const writer = await ItemWriter.open(
       work,
       index,
       { pool, pieces: this.#pieces },
@@ -250,10 +264,16 @@ class Filler {
         readBack: item.check !== undefined,
         onBytes: (bytes) => {
           this.#doneBytes += bytes;
+          if (isOpening) found += bytes;
+          // What was found is dropped too when an item starts again.
+          this.#foundBytes += isOpening ? bytes : bytes < 0 ? -found : 0;
+          if (bytes < 0) found = 0;
           this.#report(item);
         },
       },
     );
+    isOpening = false;
+    return writer;
   }
 
   async #finish(item: LaidItem, writer: ItemWriter, digest: Digest): Promise<void> {
@@ -268,16 +288,57 @@ class Filler {
   #count(item: LaidItem, digest: Digest): void {
     this.#digests.set(item.path, digest);
     this.#doneItems++;
+    for (const volume of this.#volumesOf(item)) {
+      const open = (this.#openItems[volume] as number) - 1;
+      this.#openItems[volume] = open;
+      if (open === 0) this.#doneVolumes++;
+    }
+  }
+
+  /** Indexes of the volumes that have bytes of an item. */
+  #volumesOf({ offset, size }: LaidItem): number[] {
+    const { volumeSize } = this.#plan;
+    const first = Math.floor(offset / volumeSize);
+    const last = Math.floor((offset + Math.max(size, 1) - 1) / volumeSize);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
   }
 
   async #look(item: LaidItem, bytes: RandomAccess): Promise<void> {
     if (item.look) this.#job.found(await item.look(bytes));
   }
 
+  /** After a failure: what a rerun takes over, which is less than what was done when a part cannot be resumed. */
+  #reportKept(): void {
+    const { done, parts } = this.#work.journal;
+    let kept = 0;
+    let items = 0;
+    let last: LaidItem | undefined;
+    for (const item of this.#plan.items) {
+      if (this.#journaled(item) !== undefined) {
+        kept += item.size;
+        items++;
+      } else {
+        const part = parts.get(item.path);
+        const isResumable = part !== undefined && (part.etag ?? part.lastModified ?? item.integrity) !== undefined;
+        if (isResumable) kept += part.part;
+        if (!isResumable && done.get(item.path) === undefined) continue;
+      }
+      last = item;
+    }
+    this.#doneBytes = kept;
+    this.#foundBytes = Math.min(this.#foundBytes, kept);
+    this.#doneItems = items;
+    const shown = last ?? this.#plan.items[0];
+    if (shown !== undefined) this.#report(shown);
+  }
+
   #report(item: LaidItem): void {
     this.#job.progress?.({
       doneBytes: this.#doneBytes,
       totalBytes: this.#totalBytes,
+      foundBytes: this.#foundBytes,
+      doneVolumes: this.#doneVolumes,
+      totalVolumes: this.#openItems.length,
       doneItems: this.#doneItems,
       totalItems: this.#plan.items.length,
       path: item.path,

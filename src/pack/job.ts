@@ -31,10 +31,16 @@ export interface PackOptions {
 
 /** Progress of filling a bundle. */
 interface PackProgress {
+  /** Of the items that are in place, and of parts; the last report of an interrupted pack is what a rerun finds. */
   doneBytes: number;
   totalBytes: number;
+  /** Of `doneBytes`: what an earlier run left here. */
+  foundBytes: number;
   doneItems: number;
   totalItems: number;
+  /** Volumes whose items are all in place. */
+  doneVolumes: number;
+  totalVolumes: number;
   /** The most recent item. */
   path: string;
 }

@@ -38,12 +38,12 @@ export const exportCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const { exportImage } = await import("../../export.ts");
         const progress = output.progress("exporting");
-        const exported = await interruptible(() => exportImage({ ...flags, references, progress })).catch(
-          (error: unknown) => {
-            if (error instanceof Interrupted) return undefined;
-            throw error;
-          },
-        );
+        const exported = await interruptible(() =>
+          exportImage({ ...flags, references, progress: (done, total) => progress({ done, total }) }),
+        ).catch((error: unknown) => {
+          if (error instanceof Interrupted) return undefined;
+          throw error;
+        });
         output.progressDone();
         if (exported === undefined) {
           output.note("interrupted; nothing was written");

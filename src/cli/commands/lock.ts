@@ -33,7 +33,7 @@ export const lockCommand: Register = (program, run) => {
             report: (line) => output.note(line),
             progress: (more) => {
               bytes += more;
-              progress(bytes, undefined);
+              progress({ done: bytes });
             },
           }),
         );

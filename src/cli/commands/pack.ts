@@ -76,7 +76,8 @@ export const packCommand: Register = (program, run) => {
             ...(flags.serial !== undefined && { serial: flags.serial }),
             concurrency: Math.max(8, flags.concurrency ?? 0),
             report: (line) => output.note(line),
-            progress: ({ doneBytes, totalBytes, path }) => progress(doneBytes, totalBytes, path),
+            progress: ({ doneBytes: done, totalBytes: total, foundBytes: found, ...rest }) =>
+              progress({ done, total, found, ...rest }),
           }),
         );
         output.progressDone();

@@ -47,7 +47,7 @@ export const publishCommand: Register = (program, run) => {
             registry,
             ...(image && { references: image }),
             report: (line) => output.note(line),
-            progress,
+            progress: (done, total, path) => progress({ done, total, path }),
           }),
         );
         output.progressDone();

@@ -70,7 +70,7 @@ const UNPACK_AGAIN = (store: string) =>
 async function check(store: string, output: Output): Promise<number> {
   const { checkStore } = await import("../../status.ts");
   const progress = output.progress("checking");
-  const report = await interruptible(() => checkStore(store, { progress: (done, total) => progress(done, total) }));
+  const report = await interruptible(() => checkStore(store, { progress: (done, total) => progress({ done, total }) }));
   output.progressDone();
   output.result(report);
   const [first] = report.problems;

@@ -63,7 +63,7 @@ export const unpackCommand: Register = (program, run) => {
             trust,
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             allowRollback: flags.allowRollback === true,
-            progress: (done, total) => progress(done, total),
+            progress: (done, total) => progress({ done, total }),
             notice: (line) => output.note(line),
           }),
         );

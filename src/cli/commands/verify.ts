@@ -38,7 +38,7 @@ export const verifyCommand: Register = (program, run) => {
             trust,
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             partial: flags.partial === true,
-            progress: (done, total) => progress(done, total),
+            progress: (done, total) => progress({ done, total }),
             notice: (line) => output.note(line),
           }),
         );
