@@ -220,7 +220,7 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
     ["end the process", /process\.exit\(/, (_, room) => room === "verb:bin"],
     [
       "open connections",
-      /request[^\n]*from "node:https?"|https?\.request\(|https?\.get\(/,
+      /request[^\n]*from "node:https?"|\b(?:https?|nodeHttp|nodeHttps\(\))\.(?:request|get)\(/,
       (file) => file === "http/sending.ts",
     ],
     ["know got", /["']got["']/, (file) => file === "http/sending.ts"],

@@ -3,32 +3,39 @@
  * to its own host. Node's agents support CONNECT (`proxyEnv`).
  */
 import { readFileSync } from "node:fs";
-import { type AgentOptions, Agent as HttpAgent } from "node:http";
-import { Agent as HttpsAgent } from "node:https";
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import type { AgentOptions, Agent as HttpAgent } from "node:http";
+import type { Agent as HttpsAgent } from "node:https";
+import type { SecureContext } from "node:tls";
 import { AirferryError } from "../errors.ts";
 import { systemFault } from "../io/atomic.ts";
+import { nodeHttp, nodeHttps } from "../io/node-http.ts";
 import type { TlsIdentity } from "./credentials.ts";
 import { DirectReader } from "./direct-read.ts";
 
 const KEEP_ALIVE: AgentOptions = { keepAlive: true, maxFreeSockets: 64, scheduling: "lifo", timeout: 0 };
 
 /** Its connections read large bodies directly; through a proxy they are Node's own (`proxyEnv`). */
-class DirectHttpAgent extends HttpAgent {
+class DirectHttpAgent extends nodeHttp.Agent {
   override createConnection(...[options, callback]: Parameters<HttpAgent["createConnection"]>) {
     return DirectReader.connect((onread) => super.createConnection({ ...options, onread } as typeof options, callback));
   }
 }
 
-class DirectHttpsAgent extends HttpsAgent {
-  override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
-    return DirectReader.connect((onread) => super.createConnection({ ...options, onread } as typeof options, callback));
-  }
+/** The same over TLS. */
+function directHttpsAgent(): HttpsAgent {
+  return new (class extends nodeHttps().Agent {
+    override createConnection(...[options, callback]: Parameters<HttpsAgent["createConnection"]>) {
+      return DirectReader.connect((onread) =>
+        super.createConnection({ ...options, onread } as typeof options, callback),
+      );
+    }
+  })(KEEP_ALIVE);
 }
 
 export interface AgentPair {
-  http: HttpAgent;
-  https: HttpsAgent;
+  readonly http: HttpAgent;
+  /** Made when it is first asked for. */
+  readonly https: HttpsAgent;
 }
 
 /** CAs trusted for every host. */
@@ -43,6 +50,7 @@ export interface Trust {
 
 export class Agents {
   readonly #pairs = new Map<string, AgentPair>();
+  readonly #closing: (() => void)[] = [];
   readonly #trust: Trust;
   #trusted: string[] | undefined;
 
@@ -56,34 +64,49 @@ export class Agents {
     let pair = this.#pairs.get(key);
     if (pair === undefined) {
       const proxied = proxy && { ...KEEP_ALIVE, proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } };
-      let context: SecureContext | undefined;
-      const https = proxied ? new HttpsAgent(proxied) : new DirectHttpsAgent(KEEP_ALIVE);
-      // Hundreds of CA certificates take tens of milliseconds to load: once, and only when TLS is spoken.
-      Object.defineProperty(https.options, "secureContext", {
-        enumerable: true,
-        get: () => {
-          context ??= this.#context(identity);
-          return context;
+      const http = proxied ? new nodeHttp.Agent(proxied) : new DirectHttpAgent(KEEP_ALIVE);
+      let https: HttpsAgent | undefined;
+      const madeHttps = () => {
+        https ??= this.#httpsAgent(proxied ? new (nodeHttps().Agent)(proxied) : directHttpsAgent(), identity);
+        return https;
+      };
+      pair = {
+        http,
+        get https() {
+          return madeHttps();
         },
+      };
+      this.#closing.push(() => {
+        http.destroy();
+        https?.destroy();
       });
-      pair = { http: proxied ? new HttpAgent(proxied) : new DirectHttpAgent(KEEP_ALIVE), https };
       this.#pairs.set(key, pair);
     }
     return pair;
   }
 
   close(): void {
-    for (const pair of this.#pairs.values()) {
-      pair.http.destroy();
-      pair.https.destroy();
-    }
+    for (const close of this.#closing.splice(0)) close();
     this.#pairs.clear();
+  }
+
+  /** Hundreds of CA certificates take tens of milliseconds to load: once, and only when TLS is spoken. */
+  #httpsAgent(agent: HttpsAgent, identity: TlsIdentity | undefined): HttpsAgent {
+    let context: SecureContext | undefined;
+    Object.defineProperty(agent.options, "secureContext", {
+      enumerable: true,
+      get: () => {
+        context ??= this.#context(identity);
+        return context;
+      },
+    });
+    return agent;
   }
 
   #context(identity: TlsIdentity | undefined): SecureContext {
     const ca = identity?.ca === undefined ? this.#roots() : [...this.#roots(), identity.ca];
     try {
-      return createSecureContext({
+      return process.getBuiltinModule("node:tls").createSecureContext({
         ca,
         ...(identity?.cert !== undefined && { cert: identity.cert }),
         ...(identity?.key !== undefined && { key: identity.key }),
@@ -101,6 +124,7 @@ export class Agents {
   #roots(): string[] {
     if (this.#trusted === undefined) {
       const { caFile, ca, isCaAlone } = this.#trust;
+      const { getCACertificates } = process.getBuiltinModule("node:tls");
       const all = new Set(isCaAlone ? [] : [...getCACertificates("default"), ...getCACertificates("system")]);
       if (ca !== undefined) all.add(ca);
       if (caFile !== undefined) {

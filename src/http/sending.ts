@@ -4,11 +4,11 @@
  * processor time. Neither follows redirects, retries, decodes or resumes: src/http/ has its own rules for these.
  * Only this file sends, and knows got.
  */
-import { request as httpRequest, type IncomingMessage } from "node:http";
-import { request as httpsRequest } from "node:https";
+import type { IncomingMessage } from "node:http";
 import type { LookupFunction } from "node:net";
 import type { Readable } from "node:stream";
 import type { Got } from "got";
+import { nodeHttp, nodeHttps } from "../io/node-http.ts";
 import { VERSION } from "../version.ts";
 import type { AgentPair } from "./agents.ts";
 
@@ -59,8 +59,8 @@ function sendByNode({ method, url, headers, agents, lookup }: Message): Sending 
   const sending =
     url.protocol === "https:"
       ? // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
-        httpsRequest(url, { ...options, agent: agents.https, rejectUnauthorized: true })
-      : httpRequest(url, { ...options, agent: agents.http });
+        nodeHttps().request(url, { ...options, agent: agents.https, rejectUnauthorized: true })
+      : nodeHttp.request(url, { ...options, agent: agents.http });
   sending.end();
   return {
     onResponse: (then) => sending.once("response", then),

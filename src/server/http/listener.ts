@@ -2,10 +2,11 @@
  * One listening socket: HTTP or HTTPS, its time limits, and its graceful shutdown. Requests must arrive in time;
  * responses may take any time, since a 15 GB image over a slow line is a legitimate download.
  */
-import { createServer, type RequestListener, type Server } from "node:http";
-import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import type { RequestListener, Server } from "node:http";
+import type { Server as TlsServer } from "node:https";
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import { AirferryError } from "../../errors.ts";
+import { nodeHttp, nodeHttps } from "../../io/node-http.ts";
 import { formatAddress, type ListenAddress } from "./address.ts";
 import { FastPath, type FastPathOptions } from "./fast-path.ts";
 import { queuePipelined } from "./pipeline-queue.ts";
@@ -86,8 +87,8 @@ export async function listen(
   });
   const server: Server | TlsServer =
     tls === undefined
-      ? createServer(options, answerInTurn)
-      : createTlsServer(
+      ? nodeHttp.createServer(options, answerInTurn)
+      : nodeHttps().createServer(
           { ...options, ...secureOptions(tls), handshakeTimeout: HEADERS_TIMEOUT_MS, ALPNProtocols: ["http/1.1"] },
           answerInTurn,
         );
