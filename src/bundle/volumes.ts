@@ -213,12 +213,23 @@ export class VolumeSet {
     }
   }
 
+  /**
+   * Closes all files, even if closing one fails.
+   * @throws {AirferryError} ERR_IO, ERR_SPACE: of written volumes, since some file systems report a lost write only here
+   */
   async close(): Promise<void> {
     await this.#writeBack;
-    const handles = [...this.#handles.values(), ...this.#directHandles.values()];
+    const handles = [...this.#handles, ...this.#directHandles];
     this.#handles.clear();
     this.#directHandles.clear();
-    for (const it of await Promise.allSettled(handles)) if (it.status === "fulfilled") await it.value?.close();
+    let failure: AirferryError | undefined;
+    for (const [index, opened] of handles) {
+      const handle = await opened.catch(() => undefined);
+      await handle?.close().catch((error: unknown) => {
+        failure ??= ioError("close", this.#files[index] ?? "", error);
+      });
+    }
+    if (failure !== undefined && this.#writable) throw failure;
   }
 
   /** Undefined if the file system has no direct writes. */
