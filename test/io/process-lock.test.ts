@@ -1,9 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { takeLock } from "../../src/io/process-lock.ts";
+import { needs } from "../fixtures/clients.ts";
+import { runWithFaults } from "../fixtures/failing-calls.ts";
 
 t.test("takeLock() lets one in at a time", async (t) => {
   const file = join(t.testdir(), "lock");
@@ -40,4 +43,56 @@ t.test("takeLock() notices that the holder was killed, and a process id that was
   await (await takeLock(file, "it")).release();
   writeFileSync(file, JSON.stringify({ ...own, host: "elsewhere" }));
   await t.rejects(takeLock(file, "it"), { code: "ERR_BUSY" }, "on another host nobody can tell");
+});
+
+t.test("takeLock() takes the lock of a process that is gone, whoever else tries at the same time", async (t) => {
+  if (!needs(t, "strace")) return;
+  const file = join(t.testdir(), "lock");
+  const dead = spawn("true");
+  await once(dead, "exit");
+  const stale = JSON.stringify({ pid: dead.pid, started: "1@this-boot", host: hostname() });
+  writeFileSync(file, stale);
+  const body = `
+    const { takeLock } = await src("io/process-lock.ts");
+    await (await takeLock(${JSON.stringify(file)}, "it")).release();`;
+  t.equal(runWithFaults(body, { inject: "rename:error=ENOENT:when=1" }), "done", "another one had removed it");
+  t.same(readdirSync(join(file, "..")), []);
+});
+
+t.test("takeLock() leaves the lock of another host, and of nobody it can read, to whoever knows", async (t) => {
+  const file = join(t.testdir(), "lock");
+  for (const [text, who] of [
+    [JSON.stringify({ pid: 2 ** 22, started: "1@its-boot", host: "gone.example" }), /process 4194304 on gone\.example/],
+    ["", /somebody/],
+    ["{", /somebody/],
+    [JSON.stringify({ pid: "1", started: "", host: hostname() }), /somebody/],
+  ] as const) {
+    writeFileSync(file, text);
+    await t.rejects(takeLock(file, "it"), {
+      code: "ERR_BUSY",
+      message: who,
+      hint: `wait until it has finished; if you know that it no longer runs, remove "${file}"`,
+    });
+    t.equal(readFileSync(file, "utf8"), text);
+  }
+  rmSync(file);
+  await (await takeLock(file, "it")).release();
+  t.same(readdirSync(join(file, "..")), []);
+});
+
+t.test("takeLock() works without hard links, as on FAT", async (t) => {
+  if (!needs(t, "strace")) return;
+  const file = join(t.testdir(), "lock");
+  const body = `
+    const { takeLock } = await src("io/process-lock.ts");
+    const held = await takeLock(${JSON.stringify(file)}, "it");
+    const second = await takeLock(${JSON.stringify(file)}, "it").catch((it) => it);
+    await held.release();
+    await (await takeLock(${JSON.stringify(file)}, "it")).release();
+    return second.code;`;
+  t.equal(runWithFaults(body, { inject: "link:error=EPERM" }), "ERR_BUSY");
+  t.same(readdirSync(join(file, "..")), []);
+  const failing = `await (await src("io/process-lock.ts")).takeLock(${JSON.stringify(file)}, "it");`;
+  t.match(runWithFaults(failing, { inject: "link:error=ENOSPC" }), { code: "ERR_SPACE" });
+  t.same(readdirSync(join(file, "..")), []);
 });
