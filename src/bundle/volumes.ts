@@ -215,7 +215,7 @@ export class VolumeSet {
 
   /**
    * Closes all files, even if closing one fails.
-   * @throws {AirferryError} ERR_IO, ERR_SPACE: of written volumes, since some file systems report a lost write only here
+   * @throws {AirferryError} ERR_IO, ERR_SPACE: for written volumes only; some file systems report a lost write here
    */
   async close(): Promise<void> {
     await this.#writeBack;
