@@ -3,24 +3,14 @@
  * nothing else (no shell, no /proc, no /etc, no /tmp), verifies, unpacks, serves, renders, stages and looks; dnf and podman outside
  * use what it serves. And VERIFY.txt, followed to the letter with stock tools.
  */
-import { execFileSync, spawn, spawnSync } from "node:child_process";
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import t from "tap";
 import { clientEnv, clientPath, needs } from "../fixtures/clients.ts";
 import { xorriso } from "../fixtures/el-dvd.ts";
-import { builtFolder, programIn } from "../fixtures/executable.ts";
+import { builtFolder, programIn, putLibraries } from "../fixtures/executable.ts";
 import { TestImages, tarFolder } from "../fixtures/images.ts";
 import { writeKeyPairs } from "../fixtures/keys.ts";
 import { OWN_ADDRESS, onOwnMachine } from "../fixtures/own-machine.ts";
@@ -49,15 +39,6 @@ const FOR_BUILDER: Record<string, string | Buffer> = {
   "containerd.service": "unit",
   "runc.amd64": ELF,
 };
-
-/** Puts the shared libraries of a program, and their loader, into a root. */
-function putLibraries(program: string, root: string): void {
-  const listed = execFileSync("ldd", [program], { encoding: "utf8" });
-  for (const [, file] of listed.matchAll(/(\/\S+) \(0x/g)) {
-    mkdirSync(join(root, dirname(file as string)), { recursive: true });
-    cpSync(realpathSync(file as string), join(root, file as string));
-  }
-}
 
 /** The commands of VERIFY.txt in the passage that begins so: the indented lines up to the next empty one. */
 function commandsAfter(text: string, beginning: string): string[] {
