@@ -46,6 +46,7 @@ export async function runSession(commands: readonly string[]): Promise<Step[]> {
         PATH: `${join(root, "scripts")}:${process.env["PATH"]}`,
         AIRFERRY_PASSWORD: "session",
         AIRFERRY_CACHE: join(folder, ".cache"),
+        AIRFERRY_NO_PROGRAM: "1",
       },
       stdio: ["pipe", "pipe", "inherit"],
     });

@@ -91,7 +91,7 @@ airferry_install_node() {
 airferry_need_npm() {
   command -v npm >/dev/null 2>&1 && return 0
   airferry_fail "cannot install $1: npm was not found on PATH" \
-    "install npm, or use the single-file program that scripts/build-binary makes on a machine with npm"
+    "install npm, or use the single file from bin/ of a bundle, or of scripts/build-binary on a machine with npm"
 }
 
 airferry_modules_ready() {

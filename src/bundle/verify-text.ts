@@ -37,8 +37,8 @@ function programText(programs: readonly string[]): string {
   const [first = "", ...others] = programs.toSorted((a, b) => Number(b.endsWith("-x64")) - Number(a.endsWith("-x64")));
   const other = others.map((it) => `; on aarch64 hosts write ${it} in both lines`).join("");
   return `
-airferry itself is in bin/, for hosts without it: one file, which needs nothing but the C library. Check the signature
-as in step 1. Then copy the program and check the copy, as root${other}:
+airferry itself is in bin/, for hosts without it: one file, which needs only the C and C++ libraries. Check
+the signature as in step 1. Then copy the program and check the copy, as root${other}:
   install -m 755 ${first} /usr/local/bin/airferry
   sed -n 's|  ${first}$|  /usr/local/bin/airferry|p' SHA256SUMS | sha256sum -c -
 When that says OK, start it:
