@@ -7,18 +7,13 @@ import { join } from "node:path";
 import { closureOf } from "../../src/rpm/closure.ts";
 import { Pool } from "../../src/rpm/pool.ts";
 import { Primary } from "../../src/rpm/primary.ts";
-import { maxOpenBytes } from "../../src/rpm/repomd.ts";
 import { matchSpec } from "../../src/rpm/select.ts";
-import { openWhole } from "../../src/sources/rpm/snapshot.ts";
 
 const [folders = ".", ...names] = process.argv.slice(2);
 const pool = new Pool("x86_64");
 for (const folder of folders.split(":")) {
   const file = readdirSync(folder).find((it) => it.endsWith("-primary.xml.gz")) as string;
-  const repomd = readFileSync(join(folder, "repomd.xml"), "utf8");
-  const openSize = Number(/type="primary"[\s\S]*?<open-size>(\d+)</.exec(repomd)?.[1]);
-  const bytes = await openWhole(readFileSync(join(folder, file)), file, openSize, maxOpenBytes("primary"));
-  await pool.addRepository(folder, await Primary.read(bytes, file));
+  await pool.addRepository(folder, await Primary.readCompressed(readFileSync(join(folder, file)), file));
 }
 const requests = names.map((label) => ({ label, candidates: matchSpec(pool, label, undefined) }));
 const closure = await closureOf(pool, requests, { recommends: false, findFiles: async () => false });

@@ -4,7 +4,7 @@
 import type { FetchSink } from "./types.ts";
 
 export class MemorySink implements FetchSink {
-  #chunks: Uint8Array[] = [];
+  #chunks: Buffer[] = [];
   #position = 0;
 
   get position(): number {
@@ -26,6 +26,8 @@ export class MemorySink implements FetchSink {
 
   /** Everything written, as one buffer. */
   bytes(): Buffer {
-    return Buffer.concat(this.#chunks, this.#position);
+    // Instead of the chunks: it is asked for again, and may be large.
+    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks, this.#position)];
+    return (this.#chunks[0] as Buffer | undefined) ?? Buffer.alloc(0);
   }
 }

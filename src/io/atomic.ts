@@ -21,8 +21,15 @@ export async function syncPath(path: string): Promise<void> {
   }
 }
 
-/** Replaces or creates a small file in one step that survives a power loss. Parent folders must exist. */
-export async function writeAtomic(file: string, bytes: Uint8Array | string, mode = 0o644): Promise<void> {
+/**
+ * Replaces or creates a file in one step that survives a power loss. Parent folders must exist. A long text may come in
+ * pieces.
+ */
+export async function writeAtomic(
+  file: string,
+  bytes: Uint8Array | string | Generator<string>,
+  mode = 0o644,
+): Promise<void> {
   const temporary = join(dirname(file), `.tmp-${randomBytes(8).toString("hex")}`);
   try {
     const handle = await open(temporary, "wx", mode);

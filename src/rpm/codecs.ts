@@ -7,6 +7,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createGzip, createZstdDecompress, constants as zlib } from "node:zlib";
 import { AirferryError } from "../errors.ts";
+import { buffersUsed } from "../io/flat-memory.ts";
 import { openBzip2 } from "./bzip2.ts";
 import { decodeXz } from "./xz.ts";
 
@@ -56,6 +57,7 @@ export async function* decompressChunks(bytes: Uint8Array, options: DecompressOp
     for await (const chunk of opened(bytes, codec, limit, options)) {
       total += chunk.length;
       if (total > limit.bytes) throw tooLarge(options, limit);
+      buffersUsed(chunk.length);
       yield chunk;
     }
   } catch (error) {

@@ -162,7 +162,7 @@ export class Pool {
       });
       for (const id of known) this.installed.add(id);
       if (known.length > 0) continue;
-      const id = this.#addEntry({ ...it, start: 0, end: 0 }, -1);
+      const id = this.#addEntry({ ...it, page: 0, start: 0, end: 0 }, -1);
       this.#addSelf(id, it);
       this.installed.add(id);
     }

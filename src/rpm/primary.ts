@@ -1,14 +1,15 @@
 /**
- * primary.xml: the packages of a repository. The open document stays in memory as bytes; a package is a byte range in
- * it plus the few fields that everything needs; the rest is read from its block on demand. Blocks of an unusual dialect
- * (prefixes, namespaces on every element) are first brought into the form that createrepo_c writes.
+ * primary.xml: the packages of a repository. Their blocks stay in memory (block-store.ts); a package is the place of
+ * its block plus the few fields that everything needs; the rest is read from the block on demand. Blocks of an unusual
+ * dialect (prefixes, namespaces on every element) are first brought into the form that createrepo_c writes.
  */
 import type { AnyDigest } from "../io/digest.ts";
+import { type BlockPlace, BlockStore } from "./block-store.ts";
+import { decompressChunks } from "./codecs.ts";
 import { type Evr, parseFlags } from "./evr.ts";
-import { parseChecksum } from "./repomd.ts";
+import { maxOpenBytes, parseChecksum } from "./repomd.ts";
 import { childrenOf, childText, escapeXml, fromLatin1, parseXml, unescapeXml, type XmlElement } from "./xml.ts";
 import { sliceBlocks, type XmlFrame } from "./xml-blocks.ts";
-import { readUtf8 } from "./xml-encoding.ts";
 import { invalidXml } from "./xml-error.ts";
 
 /** More packages than any repository has. */
@@ -16,12 +17,13 @@ const MAX_PACKAGES = 1_000_000;
 /** Text stored because upstream's is in an unusual dialect. */
 const MAX_CANONICAL_CHARS = 512 * 1024 * 1024;
 
-export interface PackageEntry extends Evr {
+/** Blocks that are kept as they are unless the caller says otherwise. */
+const PLAIN_BYTES = 64 * 1024 * 1024;
+
+/** A package, and the place of its block. */
+export interface PackageEntry extends Evr, BlockPlace {
   name: string;
   arch: string;
-  /** Byte range of its block in {@link Primary.bytes}. */
-  start: number;
-  end: number;
 }
 
 /** What the lock records of a package besides its name. */
@@ -61,66 +63,88 @@ export function formatNevra(it: Evr & { name: string; arch: string }): string {
   return `${it.name}-${it.epoch}:${it.version}-${it.release}.${it.arch}`;
 }
 
+/** What stays in memory of a document. */
+interface PrimaryOptions {
+  /** How much of its blocks stays as it is; the rest is compressed. Default: 64 MiB. */
+  plainBytes?: number;
+  /** Of each block only what `details` needs: for repositories that are taken whole. */
+  detailsOnly?: boolean;
+}
+
 export class Primary {
-  readonly bytes: Buffer;
   readonly name: string;
   readonly frame: XmlFrame;
   readonly packages: readonly PackageEntry[];
-  /** Canonical form of blocks that are not in it by themselves, by start offset. */
-  readonly #canonical: Map<number, string>;
+  /** Whether whole blocks are kept: see {@link PrimaryOptions}. */
+  readonly hasBlocks: boolean;
+  readonly #blocks: BlockStore;
+  /** Canonical form of blocks that are not in it by themselves. */
+  readonly #canonical: ReadonlyMap<PackageEntry, string>;
 
-  private constructor(bytes: Buffer, name: string, reader: PackageReader, frame: XmlFrame) {
+  private constructor(name: string, reader: PackageReader, frame: XmlFrame) {
     if (frame.root !== "metadata") throw invalidXml(name, `expected <metadata>, got <${frame.root}>`);
-    this.bytes = bytes;
     this.name = name;
     this.frame = frame;
     this.packages = reader.packages;
+    this.hasBlocks = !reader.options.detailsOnly;
+    this.#blocks = reader.blocks;
     this.#canonical = reader.canonical;
   }
 
   /**
-   * Reads the open document, with pauses. `name` is for messages.
+   * Reads the open document, whole or in pieces, with pauses. `name` is for messages.
    * @throws {AirferryError} ERR_UPSTREAM_INVALID
    */
-  static async read(bytes: Buffer, name: string): Promise<Primary> {
-    const reader = new PackageReader(name);
-    const inUtf8 = await readUtf8(bytes, name);
-    const frame = await sliceBlocks([inUtf8], "package", name, reader.onBlock);
-    return new Primary(inUtf8, name, reader, frame);
+  static async read(
+    document: Uint8Array | AsyncIterable<Uint8Array>,
+    name: string,
+    options: PrimaryOptions = {},
+  ): Promise<Primary> {
+    const reader = new PackageReader(name, options);
+    const pieces = document instanceof Uint8Array ? [document] : document;
+    const frame = await sliceBlocks(pieces, "package", name, reader.onBlock, { isStrict: true });
+    reader.blocks.close();
+    return new Primary(name, reader, frame);
+  }
+
+  /** The same of a compressed document, of the repository `owner`. */
+  static readCompressed(bytes: Uint8Array, owner: string, options: PrimaryOptions = {}): Promise<Primary> {
+    const pieces = decompressChunks(bytes, { name: `${owner}: primary`, maxBytes: maxOpenBytes("primary") });
+    return Primary.read(pieces, `${owner}: primary.xml`, options);
   }
 
   /** The block exactly as upstream wrote it, in UTF-8. */
   block(entry: PackageEntry): Buffer {
-    return this.bytes.subarray(entry.start, entry.end);
+    return this.#blocks.read(entry);
   }
 
   /** Its text in canonical form, read as latin1. */
   text(entry: PackageEntry): string {
-    return this.#canonical.get(entry.start) ?? latin1(this.bytes, entry.start, entry.end);
+    return this.#canonical.get(entry) ?? latin1(this.block(entry));
   }
 
   /** @throws {AirferryError} ERR_UPSTREAM_INVALID when location, checksum or size is missing or malformed */
   details(entry: PackageEntry): PackageDetails {
     const text = this.text(entry);
     const fail = (fault: string) => invalidXml(this.name, `${fault} of package ${formatNevra(entry)}`);
-    const sum = /<checksum\s([^>]*)>([^<]*)<\/checksum>/.exec(text);
+    const sum = CHECKSUM.exec(text);
     const checksum = parseChecksum(attribute(sum?.[1] ?? "", "type"), sum?.[2]);
     if (!checksum) throw fail(`unknown or malformed checksum (${sum?.[0] ?? "none"})`);
-    const location = /<location\s([^>]*?)\/?>/.exec(text)?.[1] ?? "";
+    const location = LOCATION.exec(text)?.[1] ?? "";
     const href = attribute(location, "href");
     if (!href) throw fail("no location");
-    const size = /<size\s([^>]*?)\/?>/.exec(text)?.[1] ?? "";
+    const size = SIZE.exec(text)?.[1] ?? "";
     const bytes = Number(attribute(size, "package"));
     if (!/^\d{1,15}$/.test(attribute(size, "package") ?? "") || !Number.isSafeInteger(bytes)) throw fail("no size");
-    const time = /<time\s([^>]*?)\/?>/.exec(text)?.[1] ?? "";
+    const time = TIME.exec(text)?.[1] ?? "";
     const base = attribute(location, "xml:base");
     return {
-      checksum,
+      checksum: flatString(checksum),
       href: fromLatin1(href),
       ...(base !== undefined && { base: fromLatin1(base) }),
       size: bytes,
       buildTime: Number(attribute(time, "build") ?? 0) || 0,
-      sourceRpm: fromLatin1(unescapeXml(/<rpm:sourcerpm>([^<]*)</.exec(text)?.[1] ?? "")),
+      sourceRpm: fromLatin1(unescapeXml(SOURCE_RPM.exec(text)?.[1] ?? "")),
     };
   }
 
@@ -133,31 +157,73 @@ export class Primary {
   }
 }
 
+const CHECKSUM = /<checksum\s([^>]*)>([^<]*)<\/checksum>/;
+const TIME = /<time\s([^>]*?)\/?>/;
+const SIZE = /<size\s([^>]*?)\/?>/;
+const LOCATION = /<location\s([^>]*?)\/?>/;
+const SOURCE_RPM = /<rpm:sourcerpm>([^<]*)</;
+
+/** The part of a block that the details are read from. */
+function excerptOf(text: string): Buffer {
+  const parts = [CHECKSUM, TIME, SIZE, LOCATION, SOURCE_RPM].map((it) => it.exec(text)?.[0] ?? "");
+  return Buffer.from(parts.join(""), "latin1");
+}
+
 /** Collects the packages of a document. */
 class PackageReader {
   readonly packages: PackageEntry[] = [];
-  readonly canonical = new Map<number, string>();
+  readonly blocks: BlockStore;
+  readonly canonical = new Map<PackageEntry, string>();
+  readonly options: PrimaryOptions;
   readonly #name: string;
+  /** Architectures, versions and releases repeat by the thousand. */
+  readonly #known = new Map<string, string>();
   #canonicalChars = 0;
 
-  constructor(name: string) {
+  constructor(name: string, options: PrimaryOptions) {
     this.#name = name;
+    this.options = options;
+    this.blocks = new BlockStore(options.plainBytes ?? PLAIN_BYTES);
   }
 
-  readonly onBlock = (block: Buffer, start: number, frame: XmlFrame): void => {
+  readonly onBlock = (block: Buffer, _start: number, frame: XmlFrame): void => {
     const number = this.packages.length + 1;
     if (number > MAX_PACKAGES) throw invalidXml(this.#name, `more than ${MAX_PACKAGES} packages`);
     const head = block.toString("latin1", 0, Math.min(block.length, HEAD_BYTES));
-    let entry = isCanonical(frame) ? readEntry(head) : undefined;
-    if (!entry) {
+    let read = isCanonical(frame) ? readEntry(head) : undefined;
+    let canonical: string | undefined;
+    if (!read) {
       const unusual = readUnusual(block, this.#name, number);
-      this.#canonicalChars += unusual.text.length;
+      canonical = unusual.text;
+      if (!this.options.detailsOnly) this.#canonicalChars += canonical.length;
       if (this.#canonicalChars > MAX_CANONICAL_CHARS) throw invalidXml(this.#name, "too much in an unusual dialect");
-      this.canonical.set(start, unusual.text);
-      entry = unusual.entry;
+      read = unusual.entry;
     }
-    this.packages.push({ ...entry, start, end: start + block.length });
+    const { name, arch, epoch, version, release } = read;
+    const isExcerpt = this.options.detailsOnly === true;
+    const { page, start, end } = this.blocks.add(isExcerpt ? excerptOf(canonical ?? latin1(block)) : block);
+    const entry = {
+      name: flatString(name),
+      arch: this.#once(arch),
+      epoch,
+      version: this.#once(version),
+      release: this.#once(release),
+      page,
+      start,
+      end,
+    };
+    this.packages.push(entry);
+    if (canonical !== undefined && !isExcerpt) this.canonical.set(entry, canonical);
   };
+
+  /** The one copy of a text that repeats. */
+  #once(text: string): string {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const flat = flatString(text);
+    this.#known.set(flat, flat);
+    return flat;
+  }
 }
 
 /** A block in another dialect. @throws {AirferryError} ERR_UPSTREAM_INVALID */
@@ -186,7 +252,7 @@ interface PackageDescription extends Evr {
  * @throws {AirferryError} ERR_UPSTREAM_INVALID
  */
 export function describePackage(block: Buffer, frame: XmlFrame, name: string, number: number): PackageDescription {
-  const plain = isCanonical(frame) ? latin1(block, 0, block.length) : "";
+  const plain = isCanonical(frame) ? latin1(block) : "";
   const { text, entry } = withEntry(plain) ?? readUnusual(block, name, number);
   const tag = (element: string) => new RegExp(`<${element}\\s([^>]*?)/?>`).exec(text)?.[1] ?? "";
   const location = tag("location");
@@ -213,10 +279,10 @@ function withEntry(text: string) {
  */
 const PIECE_BYTES = 512 * 1024;
 
-function latin1(bytes: Buffer, start: number, end: number): string {
+function latin1(bytes: Buffer): string {
   let text = "";
-  for (let at = start; at < end; at += PIECE_BYTES)
-    text += bytes.toString("latin1", at, Math.min(end, at + PIECE_BYTES));
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES)
+    text += bytes.toString("latin1", at, Math.min(bytes.length, at + PIECE_BYTES));
   return text;
 }
 
@@ -238,11 +304,11 @@ function readEntry(text: string): (Evr & { name: string; arch: string }) | undef
   if (!ver || rel === undefined || !/^\d{0,10}$/.test(epoch)) return undefined;
   if (!isPlainName(name) || !isPlainName(arch)) return undefined;
   return {
-    name: flatString(fromLatin1(unescapeXml(name))),
-    arch: flatString(arch),
+    name: fromLatin1(unescapeXml(name)),
+    arch,
     epoch: Number(epoch),
-    version: flatString(fromLatin1(ver)),
-    release: flatString(fromLatin1(rel)),
+    version: fromLatin1(ver),
+    release: fromLatin1(rel),
   };
 }
 
@@ -251,9 +317,9 @@ function isPlainName(name: string): boolean {
   return name.length <= 512 && !/[\s/\u0000-\u001f\u007f]/.test(name);
 }
 
-/** A copy that does not keep alive the larger string it was cut from. */
-export function flatString(text: string): string {
-  return text.length < 13 ? text : Buffer.from(text, "utf8").toString("utf8");
+/** A copy in one piece, which keeps alive neither the larger string it was cut from nor the parts it was joined of. */
+export function flatString<T extends string>(text: T): T {
+  return text.length < 13 ? text : (Buffer.from(text, "utf8").toString("utf8") as T);
 }
 
 function between(text: string, open: string, close: string): string | undefined {

@@ -33,7 +33,7 @@ export interface XmlFrame {
 /**
  * Feeds every `<element>` block to `onBlock`, in order, with pauses in between. The bytes of a block are valid only
  * during the call, `offset` counts from the start of the document; both in UTF-8, whatever the document is in
- * (xml-encoding.ts).
+ * (xml-encoding.ts; there is `isStrict` too).
  * @throws {AirferryError} ERR_UPSTREAM_INVALID naming `name`
  */
 export async function sliceBlocks(
@@ -41,9 +41,10 @@ export async function sliceBlocks(
   element: string,
   name: string,
   onBlock: (block: Buffer, offset: number, frame: XmlFrame) => void,
+  { isStrict = false } = {},
 ): Promise<XmlFrame> {
   const slicer = new BlockSlicer(element, name, onBlock);
-  const converter = new Utf8Converter(name);
+  const converter = new Utf8Converter(name, isStrict);
   const pace = new Pace((fault) => invalidXml(name, fault));
   const run = async (pieces: Iterable<Buffer>) => {
     for (const piece of pieces) for (const _ of slicer.push(piece)) if (pace.isDue) await pace.rest();
@@ -102,6 +103,7 @@ class BlockSlicer {
   }
 
   *#take(): Generator<void> {
+    if (this.#waiting.length === 2 && (yield* this.#finishBlock())) return;
     const [only] = this.#waiting;
     const bytes = this.#waiting.length === 1 ? (only as Buffer) : Buffer.concat(this.#waiting);
     let used = 0;
@@ -121,6 +123,29 @@ class BlockSlicer {
     this.#waiting = this.#waitingBytes === 0 ? [] : [Buffer.from(bytes.subarray(used))];
     this.#enough = this.#waitingBytes > STEP_BYTES ? 2 * this.#waitingBytes : 0;
     if (this.#waitingBytes > MAX_BLOCK_BYTES) throw this.#tooLong();
+  }
+
+  /**
+   * Processes the block that began in the piece before, so that this one need not be copied to follow it. Returns
+   * whether everything is processed, by the tokenizer.
+   */
+  *#finishBlock(): Generator<void, boolean> {
+    const [begun, piece] = this.#waiting as [Buffer, Buffer];
+    const close = piece.indexOf(this.#close);
+    if (close < 0) return false;
+    const end = close + this.#close.length;
+    const block = Buffer.concat([begun, piece.subarray(0, end)]);
+    const done = this.#scan(block);
+    const [left, rest] = [block.subarray(done), piece.subarray(end)];
+    if (this.#tokens) {
+      yield* this.#tokens.push(left);
+      yield* this.#tokens.push(rest);
+      this.#waiting = [];
+      return true;
+    }
+    this.#offset += done;
+    this.#waiting = left.length === 0 ? [rest] : [left, rest];
+    return false;
   }
 
   /** Processes the rest at the end of the document. */

@@ -4,7 +4,6 @@
  * appendix F.
  */
 import { isUtf8 } from "node:buffer";
-import { Pace } from "../io/pace.ts";
 import { invalidXml } from "./xml-error.ts";
 
 /** How many bytes are searched for an XML declaration. */
@@ -31,13 +30,20 @@ interface Encoding {
 /** Converts the pieces of one document to UTF-8. A document in UTF-8 passes unchanged except for a byte order mark. */
 export class Utf8Converter {
   readonly #name: string;
+  readonly #isStrict: boolean;
   #encoding: Encoding | undefined;
   #head: Buffer = Buffer.alloc(0);
   #isFirst = true;
+  /** The begun character at the end of what was checked. */
+  #begun: Buffer = Buffer.alloc(0);
 
-  /** @param name of the document, for messages */
-  constructor(name: string) {
+  /**
+   * @param name of the document, for messages
+   * @param isStrict refuses a document that says it is in UTF-8 and is not, as clients do
+   */
+  constructor(name: string, isStrict = false) {
     this.#name = name;
+    this.#isStrict = isStrict;
   }
 
   /** @throws {AirferryError} ERR_UPSTREAM_INVALID for an unknown encoding, or bytes that are invalid in it */
@@ -57,6 +63,7 @@ export class Utf8Converter {
   /** The rest at the end of the document. */
   *end(): Generator<Buffer> {
     if (this.#encoding === undefined) yield* this.#convert(this.#begin(this.#head));
+    if (this.#begun.length > 0) throw this.#notUtf8();
     const rest = this.#decoded();
     if (rest.length > 0) yield rest;
   }
@@ -76,6 +83,7 @@ export class Utf8Converter {
   }
 
   *#asItIs(bytes: Buffer): Generator<Buffer> {
+    if (this.#isStrict) this.#check(bytes);
     let rest = bytes;
     if (this.#isFirst) {
       this.#isFirst = false;
@@ -87,6 +95,18 @@ export class Utf8Converter {
       }
     }
     if (rest.length > 0) yield rest;
+  }
+
+  /** Pieces are cut anywhere: what a character begins with is checked together with the next piece. */
+  #check(piece: Buffer): void {
+    const bytes = this.#begun.length === 0 ? piece : Buffer.concat([this.#begun, piece]);
+    const whole = bytes.length - begunBytes(bytes);
+    if (!isUtf8(bytes.subarray(0, whole))) throw this.#notUtf8();
+    this.#begun = Buffer.from(bytes.subarray(whole));
+  }
+
+  #notUtf8(): Error {
+    return invalidXml(this.#name, "bytes that are not UTF-8, and no other encoding is declared");
   }
 
   #decoded(bytes?: Buffer): Buffer {
@@ -104,6 +124,16 @@ export class Utf8Converter {
   }
 }
 
+/** How many bytes at the end begin a character that needs more of them. */
+function begunBytes(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] as number;
+    if (byte < 0x80) return 0;
+    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > back ? back : 0;
+  }
+  return 0;
+}
+
 /** Text whose XML declaration says UTF-8, whatever it said before. */
 function inUtf8(text: string): string {
   return text.replace(DECLARATION, (all, label: string | undefined, other: string | undefined) =>
@@ -117,26 +147,6 @@ export function toUtf8(bytes: Uint8Array, name: string): Buffer {
   if (bytes[0] === LESS_THAN && bytes[1] !== QUESTION_MARK && bytes[1] !== 0) return bufferOf(bytes);
   const converter = new Utf8Converter(name);
   return joined([...converter.push(bufferOf(bytes)), ...converter.end()]);
-}
-
-/**
- * The same for documents of any honest size, with pauses, and strict: clients refuse a document that says it is UTF-8
- * and is not.
- * @throws {AirferryError} ERR_UPSTREAM_INVALID
- */
-export async function readUtf8(bytes: Uint8Array, name: string): Promise<Buffer> {
-  const converter = new Utf8Converter(name);
-  const pace = new Pace((fault) => invalidXml(name, fault));
-  const pieces: Buffer[] = [];
-  for (const step of [converter.push(bufferOf(bytes)), converter.end()]) {
-    for (const piece of step) {
-      pieces.push(piece);
-      if (pace.isDue) await pace.rest();
-    }
-  }
-  const whole = joined(pieces);
-  if (!isUtf8(whole)) throw invalidXml(name, "bytes that are not UTF-8, and no other encoding is declared");
-  return whole;
 }
 
 function joined(pieces: readonly Buffer[]): Buffer {

@@ -8,10 +8,10 @@ import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { ifThere, writeAtomic } from "../io/atomic.ts";
-import { type Digest, digestOf, hexOf, isDigest } from "../io/digest.ts";
+import { type Digest, hexOf, isDigest, RunningDigest } from "../io/digest.ts";
 import { hexDigestSchema, parseOwn } from "../io/own-file.ts";
 import type { Kind } from "../io/types.ts";
-import { canonicalJson } from "../manifest/canonical-json.ts";
+import { canonicalPieces } from "../manifest/canonical-json.ts";
 import { lockedFile } from "./file-detail.ts";
 import { lockedImage } from "./image/image-detail.ts";
 import { lockedIso } from "./iso-detail.ts";
@@ -79,23 +79,42 @@ export function parseLock(text: string, file: string): Lock {
 }
 
 /** Formats a lock: sorted keys, so that the same lock always gives the same bytes and diffs are readable. */
-export function formatLock({ last, entries, ...lock }: Lock): string {
+export function formatLock(lock: Lock): string {
+  return [...lockPieces(lock)].join("");
+}
+
+/** Levels of a lock down to its artifacts, of which there may be 100,000. */
+const LEVELS = 4;
+
+/** The same in pieces. */
+function* lockPieces({ last, entries, ...lock }: Lock): Generator<string> {
   const written = {
-    entries: entries.map((it) => ({ ...it, artifacts: it.artifacts.map(lockedArtifactInFile) })),
+    entries: mapped(entries, (it) => ({ ...it, artifacts: mapped(it.artifacts, lockedArtifactInFile) })),
     ...(last && { last: { serial: last.serial, sha256: hexOf(last.digest) } }),
     ...lock,
   };
-  return `${canonicalJson(written, 1)}\n`;
+  yield* canonicalPieces(written, 1, LEVELS);
+  yield "\n";
+}
+
+function mapped<T>(items: readonly T[], map: (it: T) => unknown): Iterable<unknown> {
+  return {
+    *[Symbol.iterator]() {
+      for (const it of items) yield map(it);
+    },
+  };
 }
 
 /** Digest of the formatted lock without `last`: the lock that a bundle records. */
 export function lockDigest({ last: _, ...lock }: Lock): Digest {
-  return digestOf(formatLock(lock));
+  const running = new RunningDigest();
+  for (const piece of lockPieces(lock)) running.update(Buffer.from(piece));
+  return running.digest();
 }
 
 /** Writes a lock under its final name once its bytes are on disk. */
 export async function writeLock(file: string, lock: Lock): Promise<void> {
-  await writeAtomic(file, formatLock(lock));
+  await writeAtomic(file, lockPieces(lock));
 }
 
 /** Every digest by which entries of a lock may refer to a kept blob: all but what artifacts are expected to be. */

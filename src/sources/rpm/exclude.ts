@@ -46,7 +46,7 @@ export async function excludePackages(
     const bytes = await read(type);
     return bytes && decompress(bytes, { name: `${entry.name}: ${type}`, maxBytes: maxOpenBytes(type) });
   };
-  const primary = await Primary.read((await open("primary")) as Buffer, `${entry.name}: primary.xml`);
+  const primary = await Primary.readCompressed((await read("primary")) as Buffer, entry.name);
   const packages = primary.packages.flatMap((it) => {
     const { checksum, href, base } = primary.details(it);
     const { stored, asUpstream } = locate(href, base, checksum, entry.name);

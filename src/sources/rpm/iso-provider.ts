@@ -94,14 +94,14 @@ async function repositoriesOf(name: string, bytes: RandomAccess): Promise<Reposi
       const packed = await record(type);
       return packed && decompress(packed, { name: `${label}: ${type}`, maxBytes: maxOpenBytes(type) });
     };
-    const primary = await open("primary");
+    const primary = await record("primary");
     if (primary === undefined) continue;
     const modules = await open("modules");
     repositories.push({
       entry: { name: label, packages: [] },
       name: label,
       provider: true,
-      primary: await Primary.read(primary, `${label}: primary.xml`),
+      primary: await Primary.readCompressed(primary, label),
       comps: [],
       modules: new ModuleIndex(modules ? await readModules(modules, `${label}: modules.yaml`) : []),
       filelists: async () => {

@@ -15,7 +15,7 @@ import { freshLock, reopen, stays, withLeftOut } from "./locked.ts";
 import { readLooseFolder } from "./loose-folder.ts";
 import { type Opening, openingOf, SnapshotOpening, untilSettled } from "./open-repositories.ts";
 import { type Place, placeOf } from "./place.ts";
-import { blaming, isSeeded, type Repository } from "./repository.ts";
+import { blaming, isFiltered, isSeeded, type Repository } from "./repository.ts";
 import { type RepositoryKeys, readKeys } from "./repository-keys.ts";
 import type { Selected } from "./selected.ts";
 import { selectPackages } from "./selection.ts";
@@ -28,6 +28,8 @@ const ASK_TOGETHER = 16;
 const OPEN_TOGETHER = 4;
 /** Repositories that are locked at once if they are independent. */
 const LOCK_APART = 2;
+/** Blocks of packages that are kept uncompressed for closures, which come back to them; of all repositories. */
+const PLAIN_BYTES = 64 * 1024 * 1024;
 
 /** Everything about one entry while it is being locked. */
 interface Work {
@@ -97,9 +99,12 @@ async function lockWorks(
   providers: readonly Repository[],
   context: LockContext<"rpm">,
 ): Promise<LockedRpm[]> {
-  const openings = works.map((it) => openingFor(it, context));
-  const open = (index: number) => (openings[index] as Opening).open();
   const isTogether = works.some((it) => isSeeded(it.entry) || it.companion !== undefined);
+  const plainBytes = isTogether ? PLAIN_BYTES / works.length : 0;
+  const openings = works.map((it) =>
+    openingFor(it, context, { plainBytes, detailsOnly: !isTogether && !isFiltered(it.entry) }),
+  );
+  const open = (index: number) => (openings[index] as Opening).open();
   return untilSettled(openings, async () => {
     if (isTogether) {
       const repositories = await mapLimited(works, OPEN_TOGETHER, (_it, index) => open(index));
@@ -112,11 +117,15 @@ async function lockWorks(
   });
 }
 
-function openingFor({ entry, place, keys, previous }: Work, context: LockContext<"rpm">): Opening {
-  if (previous !== undefined) return openingOf(() => reopen(entry, previous, context));
+function openingFor(
+  { entry, place, keys, previous }: Work,
+  context: LockContext<"rpm">,
+  options: Parameters<Snapshot["primary"]>[0],
+): Opening {
+  if (previous !== undefined) return openingOf(() => reopen(entry, previous, context, options));
   if (place !== undefined && place.kind !== "loose") {
     context.report(`${entry.name}: reading metadata`);
-    return new SnapshotOpening(entry, place, keys, context);
+    return new SnapshotOpening(entry, place, keys, context, options);
   }
   return openingOf(async () => {
     const loose = await readLooseFolder(entry.name, (place as { dir: string }).dir, entry.path as string);

@@ -21,7 +21,7 @@ import { placeOf } from "./place.ts";
 import { isPackage } from "./plan-repositories.ts";
 import { isSeeded, type Repository } from "./repository.ts";
 import type { LeftOutDependency } from "./rpm-detail.ts";
-import { fetchRepomd } from "./snapshot.ts";
+import { fetchRepomd, type Snapshot } from "./snapshot.ts";
 
 /** The earlier lock of an entry when its text, and a local folder's content, are the same. */
 export async function freshLock(entry: RpmEntry, context: LockContext<"rpm">): Promise<LockedRpm | undefined> {
@@ -65,8 +65,16 @@ export async function stays(entry: RpmEntry, previous: LockedRpm, context: LockC
   return true;
 }
 
-/** A repository as locked. A selection then offers exactly its locked packages. */
-export async function reopen(entry: RpmEntry, previous: LockedRpm, context: LockContext<"rpm">): Promise<Repository> {
+/**
+ * A repository as locked. A selection then offers exactly its locked packages.
+ * @param options see Primary.read
+ */
+export async function reopen(
+  entry: RpmEntry,
+  previous: LockedRpm,
+  context: LockContext<"rpm">,
+  options: Parameters<Snapshot["primary"]>[0],
+): Promise<Repository> {
   const { metadata } = previous.detail;
   const open = async (type: string) => {
     const digest = metadata[type];
@@ -78,7 +86,7 @@ export async function reopen(entry: RpmEntry, previous: LockedRpm, context: Lock
   return {
     entry,
     name: entry.name,
-    primary: await Primary.read((await open("primary")) as Buffer, `${entry.name}: primary.xml`),
+    primary: await Primary.readCompressed(await context.kept.get(metadata.primary), entry.name, options),
     ...(isSeeded(entry) && { stays: true }),
     comps: group ? [await readComps(group, `${entry.name}: comps.xml`)] : [],
     modules: new ModuleIndex(modules ? await readModules(modules, `${entry.name}: modules.yaml`) : []),

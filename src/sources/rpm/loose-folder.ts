@@ -7,11 +7,9 @@ import { HashPool } from "../../io/hash-pool.ts";
 import { mapLimited } from "../../io/limit.ts";
 import { openBytes } from "../../io/open-bytes.ts";
 import { checkFileName } from "../../io/path-grammar.ts";
-import { decompress } from "../../rpm/codecs.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose-packages.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
 import { Primary } from "../../rpm/primary.ts";
-import { maxOpenBytes } from "../../rpm/repomd.ts";
 
 const MAX_FILES = 200_000;
 const READERS = 4;
@@ -64,17 +62,16 @@ export async function readLooseFolder(name: string, dir: string, given: string):
     }
   }).finally(() => pool.close());
   // The time comes from the packages, so that the same folder always gives the same metadata.
-  const newest = Math.max(...packages.map((it) => Number(it.info.buildTime) || 0));
+  const newest = packages.reduce((latest, it) => Math.max(latest, Number(it.info.buildTime) || 0), 0);
   const { files: repodata, repomd } = await writeLooseRepodata(packages, new Date(newest * 1000));
   const primary = repodata.find((it) => it.type === "primary") as RepodataFile;
-  const open = await decompress(primary.bytes, { name: `${name}: primary.xml`, maxBytes: maxOpenBytes("primary") });
   return {
     given,
     packages,
     files: repodata,
     repomd,
     listing,
-    primary: await Primary.read(open, `${name}: primary.xml`),
+    primary: await Primary.readCompressed(primary.bytes, name),
   };
 }
 

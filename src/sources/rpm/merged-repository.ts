@@ -34,9 +34,7 @@ export async function writeMergedRepository(
   for (const entry of entries) {
     const { metadata } = entry.detail;
     const open = async (type: string) => openKept(metadata, type, entry.name, context);
-    const bytes = await open("primary");
-    if (bytes === undefined) continue;
-    const document = await Primary.read(bytes, `${entry.name}: primary.xml`);
+    const document = await Primary.readCompressed(await context.kept.get(metadata.primary), entry.name);
     const mine = new Set<string>();
     for (const it of document.packages) {
       const { checksum, href, base } = document.details(it);

@@ -47,13 +47,22 @@ export class SnapshotOpening implements Opening {
   readonly #place: Snapshot["place"];
   readonly #keys: RepositoryKeys | undefined;
   readonly #context: LockContext;
+  readonly #options: Parameters<Snapshot["primary"]>[0];
   /** For each repomd.xml that failed, what was wrong. */
   readonly #failures: { repomd: Buffer; error: unknown }[] = [];
   #repomd: Buffer | undefined;
   #changes = 0;
   #blamedFor: unknown;
 
-  constructor(entry: RpmEntry, place: Snapshot["place"], keys: RepositoryKeys | undefined, context: LockContext) {
+  /** @param options see Primary.read */
+  constructor(
+    entry: RpmEntry,
+    place: Snapshot["place"],
+    keys: RepositoryKeys | undefined,
+    context: LockContext,
+    options: Parameters<Snapshot["primary"]>[0],
+  ) {
+    this.#options = options;
     this.#entry = entry;
     this.#place = place;
     this.#keys = keys;
@@ -73,7 +82,8 @@ export class SnapshotOpening implements Opening {
       else {
         try {
           const snapshot = await takeSnapshot(this.#entry, this.#place, this.#keys, this.#context, repomd);
-          return { ...(await openRepository(this.#entry, snapshot)), blame: (work) => this.#blame(work) };
+          const opened = await openRepository(this.#entry, snapshot, this.#options);
+          return { ...opened, blame: (work) => this.#blame(work) };
         } catch (error) {
           // A wrong digest or a missing file is typical of a repository in the middle of an update.
           if (await this.isCurrent().catch(() => true)) this.failed(error);

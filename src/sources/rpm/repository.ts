@@ -43,9 +43,16 @@ export function isFiltered(entry: RpmEntry): boolean {
   return entry.exclude !== undefined || entry.arch !== undefined || entry.newest !== undefined;
 }
 
-/** Reads what selection needs of a snapshot. Groups are read from whichever form upstream has. */
-export async function openRepository(entry: RpmEntry, snapshot: Snapshot): Promise<Repository> {
-  const primary = await snapshot.primary();
+/**
+ * Reads what selection needs of a snapshot. Groups are read from whichever form upstream has. `options`: see
+ * Primary.read.
+ */
+export async function openRepository(
+  entry: RpmEntry,
+  snapshot: Snapshot,
+  options: Parameters<Snapshot["primary"]>[0],
+): Promise<Repository> {
+  const primary = await snapshot.primary(options);
   const comps: Comps[] = [];
   const modulesYaml = await snapshot.open("modules");
   const modules = modulesYaml ? await readModules(modulesYaml, `${entry.name}: modules.yaml`) : [];

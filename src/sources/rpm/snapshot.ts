@@ -4,17 +4,15 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
-import { promisify } from "node:util";
-import { gunzip, type ZlibOptions, type ZstdOptions, zstdDecompress } from "node:zlib";
 import { AirferryError } from "../../errors.ts";
 import type { FetchTarget } from "../../fetch/types.ts";
 import { httpStatusOf } from "../../http/failure.ts";
 import { namerOf } from "../../http/named.ts";
-import { type AnyDigest, digestOf } from "../../io/digest.ts";
+import { type AnyDigest, algorithmOf, digestOf, RunningDigest } from "../../io/digest.ts";
 import { type Integrity, joinDigests } from "../../io/integrity.ts";
 import { checkPath } from "../../io/path-grammar.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { decompress, decompressChunks, detectCodec } from "../../rpm/codecs.ts";
+import { decompress, decompressChunks } from "../../rpm/codecs.ts";
 import { Primary } from "../../rpm/primary.ts";
 import {
   MAX_METADATA_BYTES,
@@ -34,8 +32,6 @@ import type { Place } from "./place.ts";
 import type { RepositoryKeys } from "./repository-keys.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
-/** Largest uncompressed document for which memory is allocated on upstream's claim. */
-const MAX_AT_ONCE_BYTES = 512 * 1024 * 1024;
 
 /** Where bytes of a repository are, in the form of an artifact of the lock. */
 type ArtifactPlace = Pick<LockedArtifact, "urls" | "file">;
@@ -52,7 +48,6 @@ export class Snapshot {
   readonly signedBy: readonly string[];
   readonly #context: LockContext;
   readonly #cache = new Map<string, Buffer>();
-  #primary: Primary | undefined;
 
   constructor(
     name: string,
@@ -135,7 +130,11 @@ export class Snapshot {
     const record = this.record(type);
     const bytes = record && (await this.fetchRecord(record));
     if (!record || !bytes) return undefined;
-    const open = await openWhole(bytes, `${this.name}: ${record.href}`, record.openSize, maxOpenBytes(type));
+    const open = await decompress(bytes, {
+      name: `${this.name}: ${record.href}`,
+      maxBytes: maxOpenBytes(type),
+      ...(record.openSize !== undefined && { openSize: record.openSize }),
+    });
     if (record.openChecksum) checkDigest(open, record.openChecksum, undefined, `${this.name}: ${record.href} (open)`);
     return open;
   }
@@ -152,22 +151,26 @@ export class Snapshot {
     });
   }
 
-  /** primary.xml, read once. @throws {AirferryError} ERR_UPSTREAM when it is missing, ERR_UPSTREAM_INVALID */
-  async primary(): Promise<Primary> {
-    if (this.#primary) return this.#primary;
-    const open = await this.open("primary");
-    if (open === undefined) {
+  /**
+   * Reads primary.xml, with the options of {@link Primary.read}.
+   * @throws {AirferryError} ERR_UPSTREAM when it is missing, ERR_UPSTREAM_INVALID, ERR_UPSTREAM_DIGEST
+   */
+  async primary(options: Parameters<typeof Primary.read>[2]): Promise<Primary> {
+    const record = this.record("primary");
+    const chunks = await this.openChunks("primary");
+    if (record === undefined || chunks === undefined) {
       throw new AirferryError(
         "ERR_UPSTREAM",
         `cannot read repository "${this.name}": its primary metadata is missing`,
         {
-          path: this.record("primary")?.href,
+          path: record?.href,
           hint: "upstream is incomplete; try another mirror",
         },
       );
     }
-    this.#primary = await Primary.read(open, `${this.name}: primary.xml`);
-    return this.#primary;
+    const { openChecksum } = record;
+    const checked = openChecksum ? checkedChunks(chunks, openChecksum, `${this.name}: ${record.href} (open)`) : chunks;
+    return Primary.read(checked, `${this.name}: primary.xml`, options);
   }
 
   /** Whether a file of the repository exists, without fetching it. */
@@ -283,35 +286,6 @@ export async function fetchRepomd(
     );
   }
 }
-
-/**
- * Decompresses a document in one piece. With a known size and a codec built into Node, directly into a buffer of that
- * size: joining pieces would need the memory twice.
- */
-export async function openWhole(
-  bytes: Buffer,
-  name: string,
-  size: number | undefined,
-  maxBytes: number,
-): Promise<Buffer> {
-  const open = size !== undefined && size <= Math.min(MAX_AT_ONCE_BYTES, maxBytes) && ONE_PIECE[detectCodec(bytes)];
-  if (open) {
-    try {
-      const whole = await open(bytes, { chunkSize: Math.max(64, size + 1), maxOutputLength: Math.max(1, size) });
-      if (whole.length === size) return whole;
-    } catch {
-      // The other path reports what is wrong with it.
-    }
-  }
-  return decompress(bytes, { name, maxBytes, ...(size !== undefined && { openSize: size }) });
-}
-
-type InOnePiece = (bytes: Buffer, options: { chunkSize: number; maxOutputLength: number }) => Promise<Buffer>;
-
-const ONE_PIECE: Partial<Record<string, InOnePiece>> = {
-  gz: promisify<Buffer, ZlibOptions, Buffer>(gunzip),
-  zstd: promisify<Buffer, ZstdOptions, Buffer>(zstdDecompress),
-};
 
 /** Requests for what a repository's metadata names, with the rights of whoever named it. */
 function asked(from: Snapshot["place"], urls: readonly string[]): Pick<FetchTarget, "urls" | "named"> {
@@ -439,10 +413,31 @@ function checkDigest(bytes: Buffer, expected: AnyDigest, size: number | undefine
     );
   }
   const actual = digestOf(bytes, expected);
-  if (actual === expected) return;
-  throw new AirferryError(
+  if (actual !== expected) throw wrongDigest(name, expected, actual, bytes.length);
+}
+
+/** Passes pieces on; fails at their end unless they have the digest. */
+async function* checkedChunks(
+  chunks: AsyncIterable<Uint8Array>,
+  expected: AnyDigest,
+  name: string,
+): AsyncGenerator<Uint8Array> {
+  const algorithm = algorithmOf(expected);
+  const running = new RunningDigest([algorithm]);
+  let size = 0;
+  for await (const chunk of chunks) {
+    running.update(chunk);
+    size += chunk.length;
+    yield chunk;
+  }
+  const actual = running.digests()[algorithm] ?? "";
+  if (actual !== expected) throw wrongDigest(name, expected, actual, size);
+}
+
+function wrongDigest(name: string, expected: string, actual: string, size: number): AirferryError {
+  return new AirferryError(
     "ERR_UPSTREAM_DIGEST",
-    `cannot use "${name}": digest mismatch: expected ${expected}, got ${actual} over ${bytes.length} bytes`,
+    `cannot use "${name}": digest mismatch: expected ${expected}, got ${actual} over ${size} bytes`,
     { path: name, expected, actual, hint: "upstream is damaged or being updated" },
   );
 }

@@ -5,7 +5,7 @@
 import { type Digest, digestOf, hexOf } from "../../io/digest.ts";
 import { requestDigest } from "../../manifest/request.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import { formatNevra } from "../../rpm/primary.ts";
+import { flatString, formatNevra } from "../../rpm/primary.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import type { LockContext } from "../types.ts";
@@ -44,24 +44,13 @@ export async function lockRepository(
   const { placed, notes, repeated } = placePackages(repository, selected, context);
   const whole =
     selected.packages.size === primary.packages.length && placed.length + repeated === primary.packages.length;
-  const inside = placed.every((it) => it.location.asUpstream);
+  const inside = placed.every((it) => it.asUpstream);
   const exact = whole && entry.packages === undefined && inside && recordsInside(snapshot) && isReadable(snapshot);
   const signed = snapshot.signedBy.length > 0;
-  const proof = proofOf(snapshot, "upstream-checksum");
   const metadata = exact
     ? await exactMetadata(repository, path, context)
     : await subsetMetadata(repository, placed, path, context);
-  const artifacts: LockedArtifact[] = [
-    ...metadata.artifacts,
-    ...placed.map(({ entry: it, location, checksum, size, at }) => ({
-      path: `${path}${location.stored}`,
-      ...at,
-      size,
-      integrity: checksum,
-      nevra: formatNevra(it),
-      ...proof,
-    })),
-  ];
+  const artifacts: LockedArtifact[] = [...metadata.artifacts, ...placed.map((it) => it.artifact)];
   const keepsSignature = exact && signed;
   if (keepsSignature) {
     artifacts.push(
@@ -156,7 +145,7 @@ async function commonDetail(
 }
 
 /**
- * Source and target location of every selected package, in upstream's order. If two packages share a location, the one
+ * The artifacts of all selected packages, in upstream's order. If two packages share a location, the one
  * built last wins. `repeated` counts identical repetitions: harmless when the metadata is not changed.
  */
 function placePackages(
@@ -166,28 +155,23 @@ function placePackages(
 ): { placed: Placed[]; notes: string[]; repeated: number } {
   const notes: string[] = [];
   let repeated = 0;
-  const byPath = new Map<string, Placed & { buildTime: number }>();
+  const proof = proofOf(snapshot, "upstream-checksum");
+  const byPath = new Map<string, Placed>();
   for (const entry of primary.packages) {
     if (!selected.packages.has(entry)) continue;
     const { checksum, href, base, size, buildTime } = primary.details(entry);
-    const location = locate(href, base, checksum, `${name}: package ${formatNevra(entry)}`);
+    const { stored, asUpstream } = locate(href, base, checksum, `${name}: package ${formatNevra(entry)}`);
+    const path = flatString(`${rpmPath(name)}${stored}`);
     const at = snapshot.recordedPlaceOf(href, base);
-    const placed = {
-      entry,
-      pkgid: hexOf(checksum),
-      href: location.asUpstream ? undefined : location.stored,
-      location,
-      checksum,
-      size,
-      at,
-      buildTime,
-    };
-    const other = byPath.get(location.stored);
-    if (other === undefined) byPath.set(location.stored, placed);
+    const nevra = flatString(formatNevra(entry));
+    const placed = { entry, asUpstream, artifact: { path, ...at, size, integrity: checksum, nevra, ...proof } };
+    const other = byPath.get(path);
+    if (other === undefined) byPath.set(path, placed);
     else {
-      notes.push(`${location.stored} is listed twice; the ${other.pkgid === placed.pkgid ? "first" : "latest"} counts`);
-      if (other.pkgid === placed.pkgid) repeated++;
-      if (other.pkgid !== placed.pkgid && buildTime > other.buildTime) byPath.set(location.stored, placed);
+      const isSame = other.artifact.integrity === checksum;
+      notes.push(`${stored} is listed twice; the ${isSame ? "first" : "latest"} counts`);
+      if (isSame) repeated++;
+      else if (buildTime > primary.details(other.entry).buildTime) byPath.set(path, placed);
     }
   }
   for (const note of notes.slice(0, 5)) context.report(`${name}: ${note}`);

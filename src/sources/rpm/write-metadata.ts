@@ -3,7 +3,7 @@
  * The bytes are stored beside the lock.
  */
 import { AirferryError } from "../../errors.ts";
-import type { AnyDigest, Digest } from "../../io/digest.ts";
+import { type AnyDigest, type Digest, hexOf } from "../../io/digest.ts";
 import type { Established } from "../../io/types.ts";
 import { cutComps } from "../../rpm/comps.ts";
 import type { RepodataExtra } from "../../rpm/metadata-writer.ts";
@@ -14,7 +14,7 @@ import { type SubsetPackage, writeSubset } from "../../rpm/subset.ts";
 import { cutUpdateinfo } from "../../rpm/updateinfo.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import type { LockBlobs, LockContext } from "../types.ts";
-import { type Location, locate } from "./location.ts";
+import { locate } from "./location.ts";
 import { openGroup, type Repository } from "./repository.ts";
 import { CUT_RECORDS, type RpmDetail } from "./rpm-detail.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -25,12 +25,12 @@ const DNF_READS = /^(primary|filelists|other|group|group_gz|modules|updateinfo|p
 /** What airferry generated from upstream's metadata or from packages. */
 export const GENERATED = { established: "generated" } as const;
 
-/** A package with its source and its target location. */
-export interface Placed extends SubsetPackage {
-  location: Location;
-  checksum: AnyDigest;
-  size: number;
-  at: ReturnType<Snapshot["placeOf"]>;
+/** A package and its artifact of the lock. */
+export interface Placed {
+  entry: PackageEntry;
+  artifact: LockedArtifact & { integrity: AnyDigest };
+  /** Whether its path is the one that upstream has it at. */
+  asUpstream: boolean;
 }
 
 /** Trust in what repomd.xml lists: from its signature, or as `otherwise`. */
@@ -111,11 +111,19 @@ export async function subsetMetadata(
   context: LockContext,
 ): Promise<Metadata> {
   const { snapshot, modules } = repository;
+  // It was expected to be taken as it is.
+  const primary = repository.primary.hasBlocks ? repository.primary : await snapshot.primary({ plainBytes: 0 });
+  const numbers = new Map(repository.primary.packages.map((it, index) => [it, index]));
   const timestamp = /<timestamp>\s*(\d{1,11})/.exec(snapshot.repomdBytes.toString("latin1"))?.[1];
+  const packages = placed.map(({ entry, artifact, asUpstream }) => ({
+    entry: primary.packages[numbers.get(entry) as number] as PackageEntry,
+    pkgid: hexOf(artifact.integrity),
+    href: asUpstream ? undefined : artifact.path.slice(path.length),
+  }));
   return writeCut(
     {
       name: repository.name,
-      primary: repository.primary,
+      primary,
       chunks: (type) => snapshot.openChunks(type),
       open: (type) => (type === "group" ? openGroup(snapshot) : snapshot.open(type)),
       report: context.report,
@@ -124,7 +132,7 @@ export async function subsetMetadata(
       revision: snapshot.repomd.revision || (timestamp ?? "0"),
       time: new Date(Number(timestamp ?? 0) * 1000),
     },
-    placed,
+    packages,
     path,
     context.kept,
   );
