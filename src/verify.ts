@@ -100,7 +100,7 @@ async function verifyMedia(
   // Too few good signatures: the rest is untrusted and not even parsed.
   if (verdict.signers.length < threshold) return;
   const { contents, problems } = await readContents(media);
-  report.problems.push(...problems);
+  for (const it of problems) report.problems.push(it);
   if (contents !== undefined) await reportContents(contents, pool, options, report);
   report.ok = report.problems.length === 0;
 }
@@ -135,7 +135,7 @@ async function reportContents(
     done += bytes;
     options.progress?.(Math.min(done, total), total);
   });
-  report.problems.push(...problems);
+  for (const it of problems) report.problems.push(it);
 }
 
 function emptyReport(): VerifyReport {

@@ -258,11 +258,9 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
     }
     sizes.set(sha256, size);
   }
-  if (problems.length === 0) {
-    const checked = yield* checkingEntryPaths(pathsOf(entries as EntryInFile[]), { twins: false });
-    problems.push(...checked.problems);
-  }
-  return problems;
+  if (problems.length > 0) return problems;
+  const checked = yield* checkingEntryPaths(pathsOf(entries as EntryInFile[]), { twins: false });
+  return checked.problems.slice(0, MAX_PROBLEMS);
 }
 
 function* pathsOf(entries: EntryInFile[]): Generator<string> {

@@ -74,7 +74,7 @@ export async function layOutBundle(
     const part = await source.plan(entriesOfKind(lock, source.kind), context);
     for (const item of part.items) all.push(withKickstartCheck(item, builder));
     for (const [key, values] of Object.entries(part.catalog))
-      (catalog[key as keyof Catalog] as unknown[]).push(...values);
+      for (const it of values) (catalog[key as keyof Catalog] as unknown[]).push(it);
   }
   const items = onePerPath(all);
   const ordered = [

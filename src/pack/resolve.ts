@@ -94,7 +94,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
       download: (target, limits) => workspace.cache.download(workspace.fetcher, target, limits, options.progress),
       report: options.report ?? (() => {}),
     };
-    entries.push(...(await source.lock(context)));
+    for (const it of await source.lock(context)) entries.push(it);
   }
   checkPaths(entries);
   const after: Lock = { lockVersion: 1, stream: manifest.stream, time: before?.time ?? time, entries };
@@ -157,7 +157,8 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
   }
   const context = planContext(workspace, lock);
   for (const source of await sourcesOf(lock.entries)) {
-    findings.push(...((await source.findings?.(entriesOfKind(lock, source.kind), context)) ?? []));
+    const more = (await source.findings?.(entriesOfKind(lock, source.kind), context)) ?? [];
+    for (const it of more) findings.push(it);
   }
   return findings;
 }

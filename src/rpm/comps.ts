@@ -95,14 +95,14 @@ export async function cutComps(
     if (members.length > 0 && missing.length === members.length) {
       cuts.push(group);
       gone.add(childText(group, "id") ?? "");
-    } else cuts.push(...missing);
+    } else for (const it of missing) cuts.push(it);
   }
   for (const owner of root.children.filter((it) => it.name === "environment" || it.name === "category")) {
     const lists = [child(owner, "grouplist"), child(owner, "optionlist")];
     const ids = lists.flatMap(groupIdsOf);
     const missing = ids.filter((it) => gone.has(it.text.trim()));
     if (ids.length > 0 && missing.length === ids.length) cuts.push(owner);
-    else cuts.push(...missing);
+    else for (const it of missing) cuts.push(it);
   }
   return withoutElements(bytes, cuts);
 }

@@ -74,7 +74,7 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
   } finally {
     await pool.close();
   }
-  report.problems.push(...bad.sort((a, b) => (a.path < b.path ? -1 : 1)));
+  for (const it of bad.sort((a, b) => (a.path < b.path ? -1 : 1))) report.problems.push(it);
   report.ok = report.problems.length === 0;
   return report;
 }

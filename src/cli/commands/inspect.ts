@@ -76,7 +76,9 @@ export const inspectCommand: Register = (program, run) => {
           .filter((entry) => flags.files || (entry.kind !== "generated" && !isImageBlob(entry.path)))
           .slice(0, flags.files ? undefined : 40);
         const rows = shown.map((it) => [formatBytes(it.size), it.kind, establishedText(it), it.path, it.source]);
-        if (rows.length > 0) output.print(...formatTable(["SIZE", "KIND", "DIGEST", "PATH", "SOURCE"], rows, [0]));
+        if (rows.length > 0) {
+          for (const line of formatTable(["SIZE", "KIND", "DIGEST", "PATH", "SOURCE"], rows, [0])) output.print(line);
+        }
         if (shown.length < it.entries.length)
           output.print(`… and ${it.entries.length - shown.length} more: --files lists all`);
       }),

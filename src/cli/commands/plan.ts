@@ -72,7 +72,8 @@ export const planCommand: Register = (program, run) => {
           const images = formatImages(planned.catalog);
           if (images.length > 0) output.print(...images, "");
           const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
-          if (listed.length > 0) output.print(...formatRows(listed), "");
+          for (const line of formatRows(listed)) output.print(line);
+          if (listed.length > 0) output.print("");
           output.print(
             `${plural(rows.length, "file")}, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
           );
