@@ -2,7 +2,6 @@
  * The verb `lock`: resolves exactly what a manifest means today, and pins it next to the manifest. Artifacts without a
  * published digest are downloaded to pin them; `pack` uses the same download.
  */
-import { keepHeapSmall } from "./io/flat-memory.ts";
 import { type LeftOutRow, leftOutIn } from "./manifest/why.ts";
 import { type Resolved, resolveManifest } from "./pack/resolve.ts";
 import type { Workspace } from "./pack/workspace.ts";
@@ -25,7 +24,6 @@ interface LockResult extends Resolved {
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID and ERR_USAGE (2)
  */
 export async function lock(workspace: Workspace, options: LockOptions = {}): Promise<LockResult> {
-  keepHeapSmall();
   const resolved = await resolveManifest(workspace, { ...options, pinFirstSight: true });
   return { ...resolved, leftOut: leftOutIn(resolved.lock) };
 }

@@ -3,7 +3,6 @@
  * checks the finished bundle and fetches nothing.
  */
 import type { Finding } from "./io/findings.ts";
-import { keepHeapSmall } from "./io/flat-memory.ts";
 import { throwIfAborted } from "./io/limit.ts";
 import { requireUnmoved } from "./pack/drift.ts";
 import { fillBundle } from "./pack/fill.ts";
@@ -45,7 +44,6 @@ const MAX_ROUNDS = 5;
  *   (1)
  */
 export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
-  keepHeapSmall();
   await using job = await openJob(workspace, options);
   let lock = await resolve(job);
   const target = await chooseTarget(job, lock);

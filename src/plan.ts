@@ -1,6 +1,5 @@
 /** The verb `plan`: what a pack would put into a bundle, where, and from where. Fetches metadata only. */
 import type { Digest } from "./io/digest.ts";
-import { keepHeapSmall } from "./io/flat-memory.ts";
 import { publishedAlgorithm, sha256In } from "./io/integrity.ts";
 import { type LeftOutRow, leftOutIn, whyIn } from "./manifest/why.ts";
 import { layOutBundle, type Plan, sourceName } from "./pack/lay-out.ts";
@@ -41,7 +40,6 @@ export async function why(workspace: Workspace, name: string, options: PlanOptio
 }
 
 async function resolveForPlan(workspace: Workspace, { report, onResolved }: PlanOptions): Promise<Resolved> {
-  keepHeapSmall();
   const resolved = await resolveManifest(workspace, { pinFirstSight: false, ...(report && { report }) });
   onResolved?.(resolved);
   return resolved;

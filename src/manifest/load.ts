@@ -7,6 +7,7 @@ import { type Document, isMap, isScalar, LineCounter } from "yaml";
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf, systemFault } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
+import { inTurns, Pace } from "../io/pace.ts";
 import { FEW_BYTES, runInThread } from "../io/parser-thread.ts";
 import { shellWord } from "../io/shell.ts";
 import { MAX_ALIASES, parseYaml } from "../io/yaml.ts";
@@ -14,6 +15,7 @@ import { canonicalReference, checkAcrossEntries, type Report } from "./check-ent
 import { describeIssue, formatPath, valueAt } from "./describe-issue.ts";
 import { MAX_IMAGE_LIST_BYTES, parseImageList } from "./image-list.ts";
 import { type NamedLocally, namedLocally } from "./named-locally.ts";
+import { readInPieces } from "./pieces.ts";
 import { type ImageEntry, type Manifest, manifestSchema } from "./schema.ts";
 import { unknownKey } from "./unknown-key.ts";
 
@@ -32,7 +34,8 @@ export const STDIN = "-";
  */
 export async function readManifest(file: string): Promise<Manifest> {
   const text = await readManifestText(file);
-  return withListedImages(await parseInThread<Manifest>("manifest", text, file), file);
+  const manifest = (await parseInPieces(text, file)) ?? (await parseInThread<Manifest>("manifest", text, file));
+  return withListedImages(manifest, file);
 }
 
 /**
@@ -101,17 +104,34 @@ async function readStdin(): Promise<string> {
   );
 }
 
-/** Large manifests are parsed in a thread, since YAML cannot be read in pieces. */
+/** Long lists of entries that are right are parsed in pieces; undefined for everything else. */
+async function parseInPieces(text: string, file: string): Promise<Manifest | undefined> {
+  if (text.length <= FEW_BYTES) return undefined;
+  const read = await inTurns(readInPieces(text), new Pace((fault) => tooMuch(file, fault)));
+  const parsed = manifestSchema.safeParse(read?.value);
+  if (read === undefined || !parsed.success) return undefined;
+  let isRight = true;
+  const report = () => {
+    isRight = false;
+  };
+  checkAcrossEntries(parsed.data, report);
+  checkVersions(read.document, report);
+  return isRight ? parsed.data : undefined;
+}
+
+/** Other large manifests are parsed in a thread, since the package reads a text as a whole. */
 async function parseInThread<T>(parser: "manifest" | "examinedManifest", text: string, file: string): Promise<T> {
   const bytes = Buffer.from(text);
   if (bytes.length <= FEW_BYTES)
     return (parser === "manifest" ? parseManifest(text, file) : examineManifest(text, file)) as T;
-  const tooMuch = (fault: string) =>
-    new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": ${fault}`, {
-      path: file,
-      hint: "split it into several manifests, each with its own stream",
-    });
-  return runInThread<T>(parser, { bytes, args: [file], tooMuch });
+  return runInThread<T>(parser, { bytes, args: [file], tooMuch: (fault) => tooMuch(file, fault) });
+}
+
+function tooMuch(file: string, fault: string): AirferryError {
+  return new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": ${fault}`, {
+    path: file,
+    hint: "split it into several manifests, each with its own stream",
+  });
 }
 
 /** Replaces every `list:` with one entry for each listed image; an image's separate entry takes precedence. */

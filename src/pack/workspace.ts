@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FetcherOptions } from "../fetch/fetcher.ts";
 import type { FetchEvent, Fetcher } from "../fetch/types.ts";
+import { keepHeapSmall } from "../io/flat-memory.ts";
 import { pathsOf } from "../manifest/file-names.ts";
 import { readManifest, STDIN } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
@@ -43,6 +44,7 @@ export interface Workspace extends AsyncDisposable {
 
 /** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_USAGE */
 export async function openWorkspace(file: string, options: WorkspaceOptions = {}): Promise<Workspace> {
+  keepHeapSmall();
   const read = await readManifest(file);
   // Nothing is beside standard input: its lock is forgotten with the workspace, and paths begin in the current folder.
   const passing = file === STDIN ? await mkdtemp(join(tmpdir(), "airferry-")) : undefined;
