@@ -8,8 +8,8 @@ import { arch, cpus, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import type { Row } from "./row.ts";
 
-/** docs/bench.json: one document, rows in the order of the run. */
-export interface Baseline {
+/** docs/bench.json and docs/bench-scale.json: one document each, rows in the order of the run. */
+export interface Baseline<R = Row> {
   /** RFC 3339, whole seconds. */
   measured: string;
   commit: string;
@@ -25,7 +25,7 @@ export interface Baseline {
     /** Load average of a minute when the run began: a busy machine measures itself. */
     loadBefore: number;
   };
-  rows: Row[];
+  rows: R[];
 }
 
 export const BASELINE_FILE = join(import.meta.dirname, "../../docs/bench.json");
@@ -46,10 +46,10 @@ export function describeMachine(): Baseline["machine"] {
 }
 
 /** Replaces the baseline with these results. */
-export function saveBaseline(machine: Baseline["machine"], rows: readonly Row[], file = BASELINE_FILE): void {
+export function saveBaseline<R>(machine: Baseline["machine"], rows: readonly R[], file = BASELINE_FILE): void {
   const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: import.meta.dirname, encoding: "utf8" }).trim();
   const measured = `${new Date().toISOString().slice(0, 19)}Z`;
-  const baseline: Baseline = { measured, commit, machine, rows: [...rows] };
+  const baseline: Baseline<R> = { measured, commit, machine, rows: [...rows] };
   writeFileSync(file, `${JSON.stringify(baseline, null, 2)}\n`);
 }
 
