@@ -6,11 +6,11 @@ import { copyFile, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
-import { type Digest, digestOf } from "../io/digest.ts";
+import { type Digest, digestOf, RunningDigest } from "../io/digest.ts";
 import { copyPrograms, type Program } from "./carried-programs.ts";
-import { formatInventory } from "./inventory.ts";
+import { inventoryPieces } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
-import { BIN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
+import { BIN_NAME, INVENTORY_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
@@ -48,7 +48,6 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   }
   const programs = await copyPrograms(options.programs, dir);
   const small = new Map<string, Uint8Array>();
-  small.set("airferry.json", formatInventory(inventory));
   small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
   small.set(
     VERIFY_NAME,
@@ -62,6 +61,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   const documents = (await options.writeDocuments?.(dir)) ?? [];
   const sums = formatSums([
     ...documents,
+    { name: INVENTORY_NAME, digest: digestOfPieces(inventoryPieces(inventory)) },
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,
     ...programs,
@@ -77,6 +77,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   );
   for (const [index, folder] of folders.entries()) {
     await makeFolder(join(dir, folder));
+    await writeSmallFile(join(dir, folder), INVENTORY_NAME, inventoryPieces(inventory));
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
     if (index === 0 && programs.length > 0) await rename(join(dir, BIN_NAME), join(dir, folder, BIN_NAME));
@@ -102,6 +103,12 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   }
   await syncPath(dirname(target));
   return digestOf(sums);
+}
+
+function digestOfPieces(pieces: Iterable<string>): Digest {
+  const running = new RunningDigest();
+  for (const it of pieces) running.update(Buffer.from(it));
+  return running.digest();
 }
 
 async function syncTree(dir: string): Promise<void> {

@@ -58,16 +58,64 @@ const OPTIONAL = new Set(["notAfter", "previous", "builder"]);
  * path, undefined values omitted.
  */
 export function formatInventory(inventory: Inventory): Buffer {
-  const entries = inventory.entries
-    .toSorted((a, b) => compareUtf8(a.path, b.path))
-    .map(({ path, size, mode, digest, offset, from }) => ({ path, size, mode, sha256: hexOf(digest), offset, from }));
-  const volumes = inventory.volumes.map(({ name, size, digest }) => ({ name, size, sha256: hexOf(digest) }));
-  const previous = inventory.previous && {
-    serial: inventory.previous.serial,
-    sha256: hexOf(inventory.previous.digest),
-  };
+  return Buffer.from([...inventoryPieces(inventory)].join(""));
+}
+
+/** The same in pieces of text: of 64,000 files it has 50 MB. */
+export function* inventoryPieces(inventory: Inventory): Generator<string> {
+  let waiting = "";
+  for (const part of partsOf(inventory)) {
+    waiting += part;
+    if (waiting.length < PIECE_CHARS) continue;
+    yield waiting;
+    waiting = "";
+  }
+  yield waiting;
+}
+
+const PIECE_CHARS = 64 * 1024;
+
+function* partsOf(inventory: Inventory): Generator<string> {
+  const { previous, lock, entries, volumes, catalog } = inventory;
   const ordered = Object.fromEntries(KEYS.map((key) => [key, inventory[key]]));
-  return Buffer.from(JSON.stringify({ ...ordered, previous, lock: hexOf(inventory.lock), entries, volumes }));
+  const inFile: Partial<Record<keyof Inventory, unknown>> = {
+    ...ordered,
+    previous: previous && { serial: previous.serial, sha256: hexOf(previous.digest) },
+    lock: hexOf(lock),
+    volumes: volumes.map(({ name, size, digest }) => ({ name, size, sha256: hexOf(digest) })),
+  };
+  let before = "{";
+  for (const key of KEYS) {
+    if (inFile[key] === undefined) continue;
+    yield `${before}"${key}":`;
+    before = ",";
+    if (key === "entries")
+      yield* listOf(
+        entries.toSorted((a, b) => compareUtf8(a.path, b.path)),
+        entryInFile,
+      );
+    else if (key === "catalog") {
+      let beforeList = "{";
+      for (const [name, list] of Object.entries(catalog)) {
+        yield `${beforeList}${JSON.stringify(name)}:`;
+        beforeList = ",";
+        yield* listOf(list as readonly unknown[], (it) => it);
+      }
+      yield "}";
+    } else yield JSON.stringify(inFile[key]);
+  }
+  yield "}";
+}
+
+function* listOf<T>(items: readonly T[], inFile: (it: T) => unknown): Generator<string> {
+  yield "[";
+  for (const [index, it] of items.entries()) yield (index > 0 ? "," : "") + JSON.stringify(inFile(it));
+  yield "]";
+}
+
+function entryInFile({ path, size, mode, digest, offset, from }: InventoryEntry): EntryInFile {
+  const entry = { path, size, mode, sha256: hexOf(digest) };
+  return offset !== undefined ? { ...entry, offset } : from !== undefined ? { ...entry, from } : entry;
 }
 
 /** An inventory as in its file: digests are bare hex there. */

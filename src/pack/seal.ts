@@ -5,6 +5,7 @@ import { INVENTORY_MEDIA_TYPE, type Inventory } from "../bundle/inventory-types.
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
 import { throwIfAborted } from "../io/limit.ts";
+import { compareUtf8 } from "../io/text.ts";
 import { signatureFiles } from "../sign/signer.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { lockDigest } from "../sources/lock-document.ts";
@@ -89,7 +90,7 @@ function inventoryOf(
         digest: filled.digestAt(path) ?? bug(`"${path}" was not filled`),
         offset,
       }))
-      .sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path))),
+      .sort((a, b) => compareUtf8(a.path, b.path)),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
   };

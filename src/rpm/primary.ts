@@ -421,7 +421,7 @@ const AFTER_FACTS = Buffer.from("<rpm:header-range");
  */
 export function readFacts(block: Buffer, frame: XmlFrame, name: string): PackageFacts | undefined {
   const end = block.indexOf(AFTER_FACTS);
-  const plain = isCanonical(frame) ? latin1(block, 0, end < 0 ? block.length : end) : "";
+  const plain = isCanonical(frame) ? latin1(end < 0 ? block : block.subarray(0, end)) : "";
   const text = readEntry(plain) ? plain : canonicalBlock(parseXml(block, name));
   const entry = readEntry(text);
   if (!entry) return undefined;

@@ -314,24 +314,35 @@ export function itemsOf(
   });
 }
 
+/** A sidecar's text, of the digest and the name of the file before its ending. Shared by all: there may be 100,000. */
+function sidecarForm(ending: string, text: (digest: Digest, name: string) => string) {
+  const source: ItemSource = {
+    from: "generated",
+    make: (digestAt, path) => {
+      const of = path.slice(0, -ending.length);
+      return Buffer.from(text(digestAt(of), of.slice(of.lastIndexOf("/") + 1)));
+    },
+  };
+  return { ending, text, source };
+}
+
+const SIDECARS = [
+  sidecarForm(".sha256", (digest) => `${hexOf(digest)}\n`),
+  sidecarForm(".sha256sum", (digest, name) => `${hexOf(digest)}  ${name}\n`),
+];
+
 /**
  * The two checksum sidecars of an artifact: `.sha256` is the bare digest, `.sha256sum` has two columns. Ansible's
  * get_url expects exactly these forms. Paths in `taken` (packed from upstream) win over a generated one.
  */
 export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[] {
-  const name = path.split("/").at(-1) as string;
-  const forms: [string, (digest: Digest) => string][] = [
-    [`${path}.sha256`, (digest) => `${hexOf(digest)}\n`],
-    [`${path}.sha256sum`, (digest) => `${hexOf(digest)}  ${name}\n`],
-  ];
-  return forms
-    .filter(([sidecar]) => !taken.has(sidecar))
-    .map(([sidecar, text]) => ({
-      path: sidecar,
-      kind: "generated",
-      mode: "0644",
-      size: Buffer.byteLength(text(EMPTY_DIGEST)),
-      established: "generated",
-      source: { from: "generated", make: (digestAt) => Buffer.from(text(digestAt(path))) },
-    }));
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return SIDECARS.filter(({ ending }) => !taken.has(path + ending)).map(({ ending, text, source }) => ({
+    path: path + ending,
+    kind: "generated",
+    mode: "0644",
+    size: Buffer.byteLength(text(EMPTY_DIGEST, name)),
+    established: "generated",
+    source,
+  }));
 }

@@ -26,7 +26,7 @@ export type ItemSource =
   /**
    * Generated once everything else is fetched. Must give exactly `size` bytes and be a pure function of lock and keys.
    */
-  | { from: "generated"; make: (digestAt: (path: string) => Digest) => Promise<Uint8Array> | Uint8Array };
+  | { from: "generated"; make: (digestAt: (path: string) => Digest, path: string) => Promise<Uint8Array> | Uint8Array };
 
 export interface PlanItem {
   path: string;

@@ -13,7 +13,8 @@ const entries = (count: number, entry: (index: number) => string, start = 0) =>
 const FORMS: Record<string, (index: number) => string> = {
   plain: (it) => `  - path: d/f${it}\n    as: a/f${it}\n`,
   flow: (it) => `- {url: "https://e.example/f${it}?a=1&b=2", mode: "0755"}\n`,
-  "comments and blank lines": (it) => `  # number ${it}\n  - path: 'f: ${it}' # here\n\n    as: 'x # ${it}'\n# outside\n`,
+  "comments and blank lines": (it) =>
+    `  # number ${it}\n  - path: 'f: ${it}' # here\n\n    as: 'x # ${it}'\n# outside\n`,
   "deep and folded": (it) =>
     `    -   url: https://e.example/${it}\n        checksums:\n          url: https://e.example/sums\n`,
   "Windows line ends": (it) => `  - path: f${it}\r\n`,

@@ -10,7 +10,7 @@ import { printable } from "../../io/printable.ts";
 const MAX_HREF = 4096;
 
 /** A parsed location. */
-export interface Location {
+interface Location {
   /** Where the mirror stores it: relative to the repository, decoded. */
   stored: string;
   /** False: `stored` differs from what upstream's metadata says, which must therefore be rewritten. */
