@@ -21,6 +21,8 @@ void answerInThread({
       text(bytes),
       ...(args as [string, string | undefined, string]),
     ),
+  differences: async (_, args) =>
+    (await import("./compare/releases.ts")).compareReleases(...(args as [string, string])),
   manifest: async (bytes, args) =>
     (await import("./manifest/load.ts")).parseManifest(text(bytes), ...(args as [string])),
   packages: async (_, args) =>

@@ -49,7 +49,7 @@ export function bomPage(bill: Bill): string {
 <p class="soft">Everything beside the listed content (metadata of repositories, layers of images, keys) stands with its digest in airferry.json. The same list for programs is BOM.cdx.json.</p>`,
     BOM_SCRIPT,
   ];
-  return String(htmlPage(title, joined(body, LINE), BOM_STYLE));
+  return String(htmlPage(title, joined(body, LINE), { style: BOM_STYLE }));
 }
 
 function summarySection({ isos, files, images, repositories, lock }: Bill): Html {

@@ -1,7 +1,8 @@
 /** What changed between two releases: added, removed, up, down, or other bytes under the same name. */
 import { tagsNewestFirst } from "../oci/tag-order.ts";
 import { rpmvercmp } from "../rpm/evr.ts";
-import { type Content, type Item, PARTS, type Part } from "./content.ts";
+import type { Content } from "./content.ts";
+import { type Item, PARTS, type Part } from "./parts.ts";
 
 /** One thing that both have, in two versions or with other bytes. */
 interface Change {

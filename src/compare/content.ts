@@ -8,29 +8,7 @@ import { digestsIn } from "../io/integrity.ts";
 import { formatReference, parseReference, repositoryOf } from "../oci/reference.ts";
 import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { LockedArtifact } from "../sources/locked-artifact.ts";
-
-/** One package, image, ISO or file. */
-export interface Item {
-  /** What it is another version of: package and repository, image repository, path without its version numbers. */
-  name: string;
-  /** Of a package: `version-release`; of an image its tag or digest; else the path. */
-  version: string;
-  /** Of a package; absent where it is unknown, since the names of packages have none. */
-  epoch?: number;
-  /** Where it is in the bundle; of an image the reference. */
-  path: string;
-  /** `algorithm:hex`, as many as are known. */
-  digests: readonly string[];
-  /** Bytes; null if unknown. */
-  size: number | null;
-  /** Of packages: the repository. */
-  repository?: string;
-  /** Of images: the platforms that are carried; empty: all. */
-  platforms?: readonly string[];
-}
-
-export const PARTS = ["packages", "images", "isos", "files"] as const;
-export type Part = (typeof PARTS)[number];
+import type { Item, Part } from "./parts.ts";
 
 /** A release, or what a lock says that one will hold. */
 export interface Content extends Record<Part, Item[]> {

@@ -4,7 +4,7 @@ import { htmlPage, LINE, table } from "../html/frame.ts";
 import { type Html, html, joined } from "../html/html.ts";
 import { formatBytes } from "../io/format.ts";
 import type { Changes, Comparison } from "./compare.ts";
-import { type Item, PARTS, type Part } from "./content.ts";
+import { type Item, PARTS, type Part } from "./parts.ts";
 
 /** What is said of each side. */
 interface PageSide {
@@ -18,6 +18,19 @@ const TITLES: Record<Part, string> = { packages: "Packages", images: "Images", i
 
 /** The page. Ends with a line feed. */
 export function diffPage(before: PageSide, after: PageSide, comparison: Comparison): string {
+  const title = `${before.title} → ${after.title}`;
+  const body = html`<h1>${title}</h1>
+${differences(before, after, comparison)}`;
+  return String(htmlPage(title, body));
+}
+
+/** What the page says below its title. Lists at most `limit` changes of each part. */
+export function differences(
+  before: PageSide,
+  after: PageSide,
+  comparison: Comparison,
+  limit = Number.POSITIVE_INFINITY,
+): Html {
   const { added, removed } = comparison.signers;
   const signers = [
     ...added.map((it) => `${it} signed only the second`),
@@ -27,34 +40,29 @@ export function diffPage(before: PageSide, after: PageSide, comparison: Comparis
     ({ title, created, signers, verified }) =>
       html`<tr><td>${title}</td><td class="nowrap">${created}</td><td class="mono">${signers.join(" ") || "nobody"}</td><td>${verified ? "checked at import" : "not checked"}</td></tr>`,
   );
-  const title = `${before.title} → ${after.title}`;
-  return String(
-    htmlPage(
-      title,
-      joined(
-        [
-          html`<h1>${title}</h1>`,
-          html`<p class="soft">What airferry diff found${comparison.same ? ": the content is the same" : ""}.</p>`,
-          table(["Release", "Packed", "Signed by", "Signatures"], sides),
-          ...signers.map((it) => html`<p class="warn">${it}</p>`),
-          ...PARTS.map((it) => section(TITLES[it], comparison[it], it)),
-        ],
-        LINE,
-      ),
-    ),
+  return joined(
+    [
+      html`<p class="soft">What airferry diff found${comparison.same ? ": the content is the same" : ""}.</p>`,
+      table("What was compared", ["Release", "Packed", "Signed by", "Signatures"], sides),
+      ...signers.map((it) => html`<p class="warn">${it}</p>`),
+      ...PARTS.map((it) => section(TITLES[it], comparison[it], it, limit)),
+    ],
+    LINE,
   );
 }
 
-function section(title: string, changes: Changes, part: Part): Html {
-  const rows = changeRows(changes, part).map(
-    ({ how, what, before, after, size }) =>
-      html`<tr><td>${what}</td><td>${how}</td><td>${before}</td><td>${after}</td><td class="number">${size}</td></tr>`,
-  );
-  const heading = html`<h2>${title}</h2>
-<p class="soft">${summaryOf(changes)}</p>`;
-  if (rows.length === 0) return heading;
-  return html`${heading}
-${table(["What", "Change", "Before", "After", "Size"], rows, [4])}`;
+function section(title: string, changes: Changes, part: Part, limit: number): Html {
+  const all = changeRows(changes, part);
+  const rows = all
+    .slice(0, limit)
+    .map(
+      ({ how, what, before, after, size }) =>
+        html`<tr><td>${what}</td><td>${how}</td><td>${before}</td><td>${after}</td><td class="number">${size}</td></tr>`,
+    );
+  if (rows.length === 0) return html`<h2>${title}</h2><p class="soft">${summaryOf(changes)}</p>`;
+  const rest = all.length > rows.length ? html`<p class="soft">and ${all.length - rows.length} more</p>` : "";
+  return html`<h2>${title}</h2>
+${table(summaryOf(changes), ["What", "Change", "Before", "After", "Size"], rows, [4])}${rest}`;
 }
 
 /** One line of a table: texts, empty where a side has nothing. */

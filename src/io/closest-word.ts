@@ -19,6 +19,23 @@ export function didYouMean(near: string | undefined): string {
   return near === undefined ? "" : `: did you mean ${near}?`;
 }
 
+/** Known words that are near an unknown one, the nearest first, at most `count`; a word within another is near it. */
+export function nearestWords(word: string, known: readonly string[], count: number): string[] {
+  const lower = word.toLowerCase();
+  if (lower === "") return [];
+  const most = Math.max(2, Math.floor(word.length / 3));
+  const ranked = known.flatMap((it) => {
+    const other = it.toLowerCase().replace(/\/$/, "");
+    const edits = editsBetween(lower, other, most + 1);
+    if (edits <= most) return [{ it, rank: edits }];
+    const isWithin =
+      lower.length >= MIN_PREFIX && (other.includes(lower) || (other.length >= MIN_PREFIX && lower.includes(other)));
+    return isWithin ? [{ it, rank: most + 1 }] : [];
+  });
+  ranked.sort((a, b) => a.rank - b.rank);
+  return ranked.slice(0, count).map(({ it }) => it);
+}
+
 /** Letters that count as a prefix. */
 const MIN_PREFIX = 3;
 

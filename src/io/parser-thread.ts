@@ -19,6 +19,7 @@ type ParserName =
   | "chart"
   | "chartImages"
   | "chartIndex"
+  | "differences"
   | "manifest"
   | "examinedManifest"
   | "modules"

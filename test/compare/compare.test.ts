@@ -2,7 +2,8 @@
 import t from "tap";
 import type { Inventory } from "../../src/bundle/inventory-types.ts";
 import { compare } from "../../src/compare/compare.ts";
-import { type Content, contentOfInventory, type Item } from "../../src/compare/content.ts";
+import { type Content, contentOfInventory } from "../../src/compare/content.ts";
+import type { Item } from "../../src/compare/parts.ts";
 
 const NONE: Content = {
   stream: "s",

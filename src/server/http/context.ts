@@ -23,7 +23,19 @@ export interface ServerRequest {
   stream?: string;
   /** Body bytes written to the socket so far, maintained by the send functions, for the access log and metrics. */
   sent: number;
+  /** Absent on listeners without pages. */
+  readonly notFoundPage?: NotFoundPage | undefined;
 }
+
+/**
+ * Answers a browser with a page for what is not here, with these further headers. Returns false, and sends nothing,
+ * when it cannot.
+ */
+export type NotFoundPage = (
+  request: ServerRequest,
+  hints: readonly string[],
+  headers: Readonly<Record<string, string>>,
+) => boolean;
 
 /** An entry of the merged tree, with its release. */
 export interface Found {

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { AirferryError } from "../../errors.ts";
 import { printable } from "../../io/printable.ts";
 import { type BlobContent, entryContent } from "./blob.ts";
-import type { Mount, ServeContext, ServerRequest, TreeView } from "./context.ts";
+import type { Mount, NotFoundPage, ServeContext, ServerRequest, TreeView } from "./context.ts";
 import { HostCheck } from "./host-header.ts";
 import { parseTarget } from "./request-target.ts";
 import type { Resources } from "./resources.ts";
@@ -24,8 +24,10 @@ class RoutedRequest implements ServerRequest {
   mount?: Mount;
   #search = "";
   #query: URLSearchParams | undefined;
+  readonly notFoundPage: NotFoundPage | undefined;
 
-  constructor(req: IncomingMessage, res: ServerResponse, resources: Resources) {
+  constructor(req: IncomingMessage, res: ServerResponse, resources: Resources, notFoundPage?: NotFoundPage) {
+    this.notFoundPage = notFoundPage;
     this.req = req;
     this.res = res;
     this.resources = resources;
@@ -68,6 +70,7 @@ export function createRouter(
   resources: Resources,
   observer: Observer,
   reportFault: FaultReporter,
+  notFoundPage?: NotFoundPage,
 ): Router {
   const hosts = new HostCheck();
   const byLength = mounts
@@ -91,7 +94,7 @@ export function createRouter(
     // A disconnecting client is not a fault; without a listener its error would end the process.
     res.on("error", ignore);
     const fault = hosts.fault(req);
-    const request = new RoutedRequest(req, res, resources);
+    const request = new RoutedRequest(req, res, resources, notFoundPage);
     const target = parseTarget(req.url ?? "");
     if (typeof target !== "string") {
       request.path = target.path;

@@ -47,5 +47,13 @@ export function sendNotFound(request: ServerRequest, hints: readonly string[] = 
   const where = request.stream === undefined ? "" : ` in stream "${printable(request.stream)}"`;
   const lines = [`404: there is no ${printableJson(request.path)}${where}`, ...hints.map((it) => printable(it))];
   if (hints.length === 0) lines.push("/ lists what is here");
-  sendText(request, 404, lines.join("\n"));
+  // Which of the two depends on who asks.
+  const headers = { Vary: "Accept" };
+  if (wantsHtml(request) && request.notFoundPage?.(request, hints, headers)) return;
+  sendText(request, 404, lines.join("\n"), headers);
+}
+
+/** Browsers name the type; programs that take anything do not. */
+function wantsHtml({ req }: ServerRequest): boolean {
+  return /\btext\/html\b/i.test(req.headers.accept ?? "");
 }

@@ -5,8 +5,8 @@
 
 import { readFile } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
-import { htmlPage, LINE, link } from "../../html/frame.ts";
-import { type Html, html, joined } from "../../html/html.ts";
+import { link, table } from "../../html/frame.ts";
+import { type Html, html } from "../../html/html.ts";
 import { type Digest, digestOf } from "../../io/digest.ts";
 import { configFiles } from "../../render/config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "../../render/types.ts";
@@ -14,6 +14,7 @@ import { sendBlob } from "../http/blob.ts";
 import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { sendPage } from "./page.ts";
+import { sitePage } from "./page-frame.ts";
 import type { PageState } from "./pages-state.ts";
 
 /** Serves rendered configuration, and a page that lists it. */
@@ -112,12 +113,11 @@ async function listPage(
     const name = "text" in rendered ? link(`${base}${file.path}`, file.path) : file.path;
     rows.push(html`<tr><td class="mono">${name}</td><td>${note}</td></tr>`);
   }
-  return htmlPage(
-    "configuration",
+  return sitePage(
+    "Configuration",
     html`<h1>Configuration</h1>
 <p>Rendered for <code>${input.baseUrl}</code>. Secrets are left blank here; <code>airferry render</code> fills them in from the environment.</p>
-<div class="scroll"><table><tr><th>file</th><th>what</th></tr>
-${joined(rows, LINE)}
-</table></div>`,
+${table("Files for clients and builders", ["file", "what"], rows)}`,
+    { view: await context.view(), stream, at: "/config/" },
   );
 }

@@ -3,13 +3,14 @@
  * that the page works with and without a trailing slash and installers need no redirect.
  */
 
-import { htmlPage, link, table } from "../../html/frame.ts";
+import { link, table } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
 import { hexOf } from "../../io/digest.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { compareUtf8 } from "../../io/text.ts";
 import type { ServerRequest, TreeView } from "../http/context.ts";
 import { encodePath } from "./entry-tree.ts";
+import { sitePage } from "./page-frame.ts";
 
 const NAMES_PER_PAGE = 1000;
 
@@ -31,9 +32,8 @@ export function directoryPage(request: ServerRequest, names: readonly string[], 
       ? html`<p><a href="?after=${encodeURIComponent(last)}">next ${Math.min(NAMES_PER_PAGE, left)} of ${left} more</a></p>`
       : "";
   const body = html`<h1>${crumbs(here)}</h1>
-<p class="soft">${plural(all.length, "name")}</p>
-${table(["name", "size", "sha256"], rows, [1])}${more}`;
-  return htmlPage(`/${here}/`, body);
+${table(plural(all.length, "name"), ["name", "size", "sha256"], rows, [1])}${more}`;
+  return sitePage(`/${here}/`, body, { view, stream: request.stream, at: `/${directory}/` });
 }
 
 /** Each `NAME.iso` also adds the tree inside it, `NAME/`. */

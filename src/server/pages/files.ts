@@ -10,7 +10,6 @@ import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
 import { directoryPage } from "./directory-page.ts";
 import { isDirectory } from "./entry-tree.ts";
-import { frontPage } from "./front-page.ts";
 import { sendPage } from "./page.ts";
 import type { PageState } from "./pages-state.ts";
 
@@ -77,14 +76,18 @@ async function sendDirectory(
   context: ServeContext,
   state: PageState,
 ): Promise<boolean> {
-  if (request.path === "/" && request.stream === undefined) {
-    const { trees, baseUrl } = await renderInput(request, context, state);
+  const { stream } = request;
+  if (request.path === "/" && (stream === undefined || view.releases.some((it) => it.stream === stream))) {
+    const render = await renderInput(request, context, state);
     // Ages on it are in days.
-    const day = new Date().toISOString().slice(0, 10);
-    sendPage(
-      request,
-      state.pages.page(view, `front ${day} ${baseUrl}`, () => frontPage(view, baseUrl, context.caCertificate, trees)),
-    );
+    const key = JSON.stringify(["front", new Date().toISOString().slice(0, 10), render.baseUrl, stream]);
+    let page = state.pages.known(view, key);
+    if (page === undefined) {
+      const { frontPage, frontPageInput } = await import("./front-page.ts");
+      const input = await frontPageInput(view, render, context);
+      page = state.pages.page(view, key, () => frontPage(input));
+    }
+    sendPage(request, page);
     return true;
   }
   const names = view.list(path, request.stream);

@@ -1,73 +1,86 @@
 /**
- * The page at `/`: what is here, from whom, and how to use it, with commands to copy. Generated only from the
- * inventories; commands appear only for existing content.
+ * The page at `/`, and at `/s/STREAM/` for one stream: what is here, from whom, and how to use it, with commands to
+ * copy. Generated only from the inventories; commands appear only for existing content.
  */
 
-import { commandBlock, htmlPage, LINE, link, table } from "../../html/frame.ts";
+import { commandBlock, LINE, link, table } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
 import { EMPTY_DIGEST } from "../../io/digest.ts";
-import { formatBytes } from "../../io/format.ts";
-import { isInstallable } from "../../iso/install-tree.ts";
-import { formatReference, parseReference, servedHost } from "../../oci/reference.ts";
+import { formatBytes, plural } from "../../io/format.ts";
+import { printable } from "../../io/printable.ts";
 import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
-import type { TreeView } from "../http/context.ts";
+import type { ServeContext, TreeView } from "../http/context.ts";
 import { encodePath } from "./entry-tree.ts";
+import { imageTable } from "./image-table.ts";
+import { packagesUrl } from "./packages-page.ts";
+import { releasesIn, rootOf, sitePage } from "./page-frame.ts";
+import { expiryWarning, releaseFacts, releaseTable, type SignerNames } from "./release-facts.ts";
+import { commandsFor } from "./usage.ts";
 
-const MAX_ROWS = 200;
-const DAY_MS = 24 * 60 * 60 * 1000;
+/** More of a kind are on a page of their own. */
+const MAX_ROWS = 50;
+const MAX_NAME = 300;
 
 /** A section, or nothing if it is empty. */
 type Section = Html | undefined;
 
-/**
- * Renders the front page for clients that reach the server at `baseUrl` (no trailing slash).
- * @param trees contents of the ISOs, by their SHA-256
- */
-export function frontPage(
-  view: TreeView,
-  baseUrl: string,
-  caCertificate: string | undefined,
-  trees: RenderInput["trees"],
-): Html {
-  const { releases } = view;
+/** What the page is made from. */
+interface FrontPageInput {
+  view: Pick<TreeView, "releases">;
+  /** With `stream`, only that one is shown. */
+  render: RenderInput;
+  caCertificate: string | undefined;
+  names: (release: Release) => SignerNames;
+}
+
+/** Collects what the page says beside the inventories: names of signers. */
+export async function frontPageInput(
+  view: Pick<TreeView, "releases">,
+  render: RenderInput,
+  { store, caCertificate, tellFault }: Pick<ServeContext, "store" | "caCertificate" | "tellFault">,
+): Promise<FrontPageInput> {
+  const releases = releasesIn({ view, stream: render.stream });
+  const names = new Map<Release, SignerNames>();
+  for (const it of releases) {
+    try {
+      names.set(it, (await store.records?.signerNames(it)) ?? {});
+    } catch (error) {
+      tellFault(error);
+    }
+  }
+  return { view, render, caCertificate, names: (it) => names.get(it) ?? {} };
+}
+
+/** Renders the page. */
+export function frontPage({ view, render, caCertificate, names }: FrontPageInput): Html {
+  const { stream, baseUrl } = render;
+  const scope = { view, stream };
+  const releases = releasesIn(scope);
   if (releases.length === 0) {
-    return htmlPage(
-      "airferry",
-      html`<h1>airferry</h1><p>The store has no release yet. On this machine run:</p>${commandBlock(
+    return sitePage(
+      "Nothing here yet",
+      html`<h1>Nothing here yet</h1><p>The store has no release. On this machine run:</p>${commandBlock(
         "airferry unpack BUNDLE --trust KEY.pub --store DIR",
       )}<p class="soft">This page updates automatically; the server need not be restarted.</p>`,
+      scope,
     );
   }
+  const [only, more] = releases;
+  const title = more === undefined && only !== undefined ? only.stream : `${releases.length} streams`;
   const sections: Section[] = [
-    html`<h1>airferry</h1><p class="soft">What this server carries across the gap, from whom, and how to use it.</p>`,
+    html`<h1>${title}</h1><p class="soft">What this server carries across the gap, from whom, and how to use it.</p>`,
     ...releases.map(expiryWarning),
-    releaseTable(releases),
+    more === undefined && only !== undefined ? releaseFacts(only, names(only)) : releaseTable(releases, names),
     caCertificate === undefined ? undefined : trustSection(baseUrl),
-    rpmSection(releases, baseUrl),
-    isoSection(releases, baseUrl, trees),
-    fileSection(releases, baseUrl),
-    imageSection(releases, baseUrl),
-    moreSection(releases),
+    rpmSection(releases, render),
+    isoSection(releases, render),
+    fileSection(releases, render),
+    imageSection(releases, render),
+    stream === undefined ? undefined : treeSection(stream, releases),
   ];
   const present = sections.filter((it) => it !== undefined);
-  return htmlPage("airferry", joined(present, LINE));
-}
-
-function releaseTable(releases: readonly Release[]): Html {
-  const rows = releases.map(({ stream, serial, signers, importedAt, inventory }) => {
-    const bytes = inventory.entries.reduce((sum, entry) => sum + entry.size, 0);
-    const by = signers.map((keyid) => html`<code title="${keyid}">${keyid.slice(0, 16)}</code>`);
-    const signedBy = by.length === 0 ? html`<span class="soft">nobody</span>` : joined(by, ", ");
-    return html`<tr><td>${link(`/s/${encodePath(stream)}/`, stream)}</td><td class="number">${serial}</td><td class="nowrap">${day(inventory.created)} <span class="soft">${age(inventory.created)}</span></td><td class="nowrap">${day(importedAt)}</td><td>${signedBy}</td><td class="number">${inventory.entries.length}</td><td class="number">${formatBytes(bytes)}</td></tr>`;
-  });
-  const heads = ["stream", "serial", "packed", "unpacked", "signed by key", "entries", "size"];
-  return html`<h2>Releases</h2>${table(heads, rows, [1, 5, 6])}`;
-}
-
-function expiryWarning({ stream, inventory: { notAfter } }: Release): Section {
-  if (notAfter === undefined || Date.parse(notAfter) > Date.now()) return undefined;
-  return html`<p class="warn">The release of ${stream} expired on ${day(notAfter)}. Ask for a newer one.</p>`;
+  return sitePage(title, joined(present, LINE), scope);
 }
 
 function trustSection(baseUrl: string): Html {
@@ -81,108 +94,92 @@ function trustSection(baseUrl: string): Html {
   )}`;
 }
 
-function rpmSection(releases: readonly Release[], baseUrl: string): Section {
-  const rpms = releases.flatMap((release) => release.inventory.catalog.rpms);
-  if (rpms.length === 0) return undefined;
+function rpmSection(releases: readonly Release[], render: RenderInput): Section {
+  const rpms = releases.flatMap((release) => release.inventory.catalog.rpms.map((rpm) => ({ ...rpm, release })));
+  const insideIsos = releases.some((it) => it.inventory.catalog.isos.some((iso) => hasTree(it, iso.path, render)));
+  if (rpms.length === 0 && !insideIsos) return undefined;
+  const row = rowsOf(releases, render);
   const rows = rpms.slice(0, MAX_ROWS).map((rpm) => {
+    const root = row.root(rpm.release);
     const signed = rpm.repomdSignedBy === "none" ? "no" : `by ${rpm.repomdSignedBy}`;
-    return html`<tr><td>${link(`/${encodePath(rpm.path)}`, rpm.name)}</td><td>${rpm.mode}</td><td class="number">${rpm.packages}</td><td>${signed}</td><td>${rpm.gpgcheck ? "checked" : "not checked"}</td></tr>`;
+    return html`<tr><td>${link(packagesUrl(rpm.path, root), printable(rpm.name, MAX_NAME))}${row.of(rpm.release)}</td><td>${rpm.mode}</td><td class="number">${rpm.packages}</td><td>${signed}</td><td>${rpm.gpgcheck ? "checked" : html`<span class="tag bad">not checked</span>`}</td><td>${link(`${root}/${encodePath(rpm.path)}`, "files")}</td></tr>`;
   });
-  const heads = ["repository", "content", "packages", "metadata signed", "packages' signatures"];
-  return html`<h2>RPM repositories</h2>${table(heads, rows, [2])}${commandBlock(
-    `curl -fo /etc/yum.repos.d/airferry.repo ${baseUrl}/config/airferry.repo`,
-    "dnf repolist",
-  )}`;
+  const packages = rpms.reduce((sum, it) => sum + it.packages, 0);
+  const caption = `${plural(rpms.length, "repository", "repositories")}, ${plural(packages, "package")}`;
+  const heads = ["repository", "content", "packages", "metadata signed", "packages' signatures", "as packed"];
+  const list = rpms.length === 0 ? "" : table(caption, heads, rows, [2]);
+  const iso = insideIsos ? html`<p>The ISOs have repositories too, which the search covers.</p>` : "";
+  return html`<h2>RPM repositories</h2>${list}<p>${link(`${rootOf(render.stream)}/packages`, "Search and list packages")}</p>${iso}${joined(commandsFor("rpms", render))}`;
 }
 
-function isoSection(releases: readonly Release[], baseUrl: string, trees: RenderInput["trees"]): Section {
+function hasTree(release: Release, path: string, { trees }: RenderInput): boolean {
+  const entry = release.entries.get(path);
+  return entry !== undefined && (trees.get(entry.digest)?.repositories.length ?? 0) > 0;
+}
+
+function isoSection(releases: readonly Release[], render: RenderInput): Section {
   const isos = releases.flatMap((release) =>
     release.inventory.catalog.isos.map((iso) => ({
       size: 0,
       digest: EMPTY_DIGEST,
       ...iso,
       ...release.entries.get(iso.path),
+      release,
     })),
   );
-  const [first] = isos;
-  if (first === undefined) return undefined;
-  const installable = isos.find((it) => {
-    const tree = trees.get(it.digest);
-    return tree !== undefined && isInstallable(tree);
+  if (isos.length === 0) return undefined;
+  const row = rowsOf(releases, render);
+  const rows = isos.slice(0, MAX_ROWS).map((iso) => {
+    const root = row.root(iso.release);
+    return html`<tr><td>${link(`${root}/${encodePath(iso.path)}`, printable(`${iso.name}.iso`, MAX_NAME))}${row.of(iso.release)}</td><td>${printable(iso.volumeId ?? "", MAX_NAME)}</td><td>${link(`${root}/isos/${encodePath(iso.name)}/`, "files inside")}</td><td>${link(`${root}/${encodePath(iso.path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(iso.size)}</td></tr>`;
   });
-  const rows = isos
-    .slice(0, MAX_ROWS)
-    .map(
-      (iso) =>
-        html`<tr><td>${link(`/${encodePath(iso.path)}`, `${iso.name}.iso`)}</td><td>${link(`/isos/${encodePath(iso.name)}/`, "files inside")}</td><td>${link(`/${encodePath(iso.path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(iso.size)}</td></tr>`,
-    );
-  const install =
-    installable === undefined
-      ? ""
-      : html`<p class="soft">Install from the tree: <code>inst.repo=${baseUrl}/isos/${encodePath(installable.name)}/</code></p>`;
-  return html`<h2>ISOs</h2>${table(["image", "tree", "digest", "size"], rows, [3])}${commandBlock(
-    `curl -fOC - ${baseUrl}/${encodePath(first.path)}`,
-    `curl -f ${baseUrl}/${encodePath(first.path)}.sha256sum | sha256sum -c`,
-  )}${install}`;
+  const heads = ["image", "volume", "tree", "digest", "size"];
+  return html`<h2>ISOs</h2>${table(plural(isos.length, "image"), heads, rows, [4])}${joined(commandsFor("isos", render))}`;
 }
 
-function fileSection(releases: readonly Release[], baseUrl: string): Section {
+function fileSection(releases: readonly Release[], render: RenderInput): Section {
   const count = releases.reduce((sum, release) => sum + release.inventory.catalog.files.length, 0);
   const files = releases.flatMap((release) =>
     release.inventory.catalog.files
       .slice(0, MAX_ROWS)
-      .map(({ path }) => ({ path, size: release.entries.get(path)?.size ?? 0 })),
+      .map(({ path }) => ({ path, release, size: release.entries.get(path)?.size ?? 0 })),
   );
-  const [first] = files;
-  if (first === undefined) return undefined;
-  const rows = files
-    .slice(0, MAX_ROWS)
-    .map(
-      ({ path, size }) =>
-        html`<tr><td>${link(`/${encodePath(path)}`, path.replace(/^files\//, ""))}</td><td>${link(`/${encodePath(path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(size)}</td></tr>`,
-    );
-  const more = count > MAX_ROWS ? html`<p>${link("/files/", `all ${count} files`)}</p>` : "";
-  return html`<h2>Files</h2>${table(["file", "digest", "size"], rows, [2])}${more}${commandBlock(
-    `curl -fO ${baseUrl}/${encodePath(first.path)}`,
-    `curl -f ${baseUrl}/${encodePath(first.path)}.sha256sum | sha256sum -c`,
-  )}`;
-}
-
-function imageSection(releases: readonly Release[], baseUrl: string): Section {
-  const images = releases.flatMap((release) => release.inventory.catalog.images);
-  const [first] = images;
-  if (first === undefined) return undefined;
-  const rows = images.slice(0, MAX_ROWS).map((image) => {
-    const platforms = image.platforms.length === 0 ? html`<span class="soft">all</span>` : image.platforms.join(", ");
-    return html`<tr><td class="mono">${image.reference}<br><span class="digest soft">${image.digest}</span></td><td>${platforms}</td><td class="number">${formatBytes(image.size)}</td></tr>`;
+  if (count === 0) return undefined;
+  const row = rowsOf(releases, render);
+  const rows = files.slice(0, MAX_ROWS).map(({ path, release, size }) => {
+    const root = row.root(release);
+    return html`<tr><td>${link(`${root}/${encodePath(path)}`, printable(path.replace(/^files\//, ""), MAX_NAME))}${row.of(release)}</td><td>${link(`${root}/${encodePath(path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(size)}</td></tr>`;
   });
-  const more = images.length > MAX_ROWS ? html`<p class="soft">and ${images.length - MAX_ROWS} more</p>` : "";
-  const [scheme = "", host = ""] = baseUrl.split("://");
-  const insecure = scheme === "http" ? " --tls-verify=false" : "";
-  const reference = parseReference(first.reference);
-  const name = formatReference({ ...reference, host: servedHost(reference.host) });
-  return html`<h2>Container images</h2>${table(["image", "platforms", "size"], rows, [2])}${more}${commandBlock(
-    `podman pull${insecure} ${host}/${name}`,
-  )}<p class="soft">Under their original names, through a mirror rule: ${link("/config/", "hosts.toml and registries.conf")}</p>`;
+  const more = count > MAX_ROWS ? html`<p>${link(`${rootOf(render.stream)}/files/`, `all ${count} files`)}</p>` : "";
+  return html`<h2>Files</h2>${table(plural(count, "file"), ["file", "digest", "size"], rows, [2])}${more}${joined(commandsFor("files", render))}`;
 }
 
-function moreSection(releases: readonly Release[]): Html {
-  const links = [
-    link("/config/", "rendered configuration"),
-    ...(releases.some((it) => it.inventory.catalog.keys.length > 0) ? [link("/keys/", "keys")] : []),
-    link("/index.json", "index for programs"),
-    link("/healthz", "health"),
-    link("/metrics", "metrics"),
-  ];
-  return html`<h2>More</h2><p>${joined(links, " · ")}</p>`;
+function imageSection(releases: readonly Release[], render: RenderInput): Section {
+  const images = releases.flatMap((release) => release.inventory.catalog.images);
+  if (images.length === 0) return undefined;
+  const root = rootOf(render.stream);
+  const list = imageTable(plural(images.length, "image"), images.slice(0, MAX_ROWS));
+  const more = link(
+    `${root}/registry`,
+    images.length > MAX_ROWS ? `all ${images.length} images` : "each with its tags and commands",
+  );
+  return html`<h2>Container images</h2>${list}<p>${more}</p>${joined(commandsFor("images", render))}`;
 }
 
-function day(time: string): string {
-  return time.slice(0, 10);
+/** With several streams each row says which one it is of, and its links lead there: paths of all may differ. */
+function rowsOf(releases: readonly Release[], { stream }: RenderInput) {
+  const isOne = releases.length === 1;
+  return {
+    root: (it: Release) => rootOf(isOne ? stream : it.stream),
+    of: (it: Release) => (isOne ? "" : html` <span class="soft">${it.stream}</span>`),
+  };
 }
 
-function age(created: string): string {
-  const days = Math.floor((Date.now() - Date.parse(created)) / DAY_MS);
-  if (!(days >= 1)) return "today";
-  return days === 1 ? "yesterday" : `${days} days ago`;
+/** Where the files of one stream are. */
+function treeSection(stream: string, releases: readonly Release[]): Html {
+  const folders = new Set(
+    releases.flatMap((it) => it.inventory.entries.map(({ path }) => path.split("/", 1)[0] ?? "")),
+  );
+  const items = [...folders].map((it) => html`<li>${link(`${rootOf(stream)}/${encodePath(it)}/`, `${it}/`)}</li>`);
+  return html`<h2>All files</h2><p>Everything of this stream is below <code>/s/${stream}/</code> as it was packed:</p><ul>${joined(items)}</ul>`;
 }

@@ -7,7 +7,7 @@ import { type Digest, digestOf } from "../../io/digest.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
 import { parseReference, servedRepository } from "../../oci/reference.ts";
 import { repositoriesOf, treeUrl } from "../../render/rpm-repositories.ts";
-import type { RenderInput } from "../../render/types.ts";
+import type { RenderInput, RenderRelease } from "../../render/types.ts";
 import { builderOf, encodeUrlPath, rootFor } from "../../render/view.ts";
 import type { Release } from "../../store/types.ts";
 import { sendBlob } from "../http/blob.ts";
@@ -15,6 +15,7 @@ import type { Mount, TreeView } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
 import type { PageState } from "./pages-state.ts";
+import { pinsOf } from "./pin-counts.ts";
 
 const INDEX_MEDIA_TYPE = "application/vnd.airferry.index.v1+json";
 
@@ -49,6 +50,8 @@ interface IndexedRepository {
   repoGpgcheck: boolean;
   /** URL paths of the OpenPGP keys. */
   keys: string[];
+  /** How many; absent for those inside ISOs. */
+  packages?: number;
 }
 
 interface IndexedImage {
@@ -64,6 +67,12 @@ interface IndexedImage {
   mediaType: string;
   /** Platforms whose layers are available; empty: all, or not an image. */
   platforms: string[];
+  /** keyids of the cosign keys that signed it, as checked when it was packed. */
+  signedBy?: string[];
+  /** Carried manifests that refer to it: signatures, attestations, SBOMs. */
+  attached?: number;
+  /** How its digest was established. */
+  established?: string;
 }
 
 interface IndexedKey extends IndexedFile {
@@ -90,6 +99,9 @@ export interface IndexDocument {
     /** keyids of the trusted keys that signed it. */
     signers: string[];
     entries: number;
+    /** Sources of its content, and how many of them nobody had published a digest of. */
+    sources: number;
+    firstSight: number;
     /** The same tree for only this stream. */
     path: string;
   }[];
@@ -161,6 +173,7 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
       importedAt,
       signers,
       entries: inventory.entries.length,
+      ...pinsOf(inventory),
       path: `/s/${encodeURIComponent(stream)}/`,
     })),
     isos: each((release) =>
@@ -177,7 +190,7 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
         }),
       ),
     ),
-    repositories: repositoriesOf(below).map(({ release, id, url, iso, gpgcheck, repoGpgcheck, keys }) => ({
+    repositories: repositoriesOf(below).map(({ release, id, url, iso, prefix, gpgcheck, repoGpgcheck, keys }) => ({
       stream: release.stream,
       id,
       path: url,
@@ -185,6 +198,7 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
       gpgcheck,
       repoGpgcheck,
       keys,
+      ...packagesOf(release, prefix),
     })),
     files: each((release) => release.inventory.catalog.files.flatMap(({ path }) => file(release, path))),
     images: each((release) => release.inventory.catalog.images.map((it) => imageOf(release.stream, it))),
@@ -202,8 +216,13 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
   };
 }
 
+function packagesOf({ inventory }: RenderRelease, prefix: string | undefined): { packages?: number } {
+  const packages = inventory.catalog.rpms.find((it) => it.path === prefix)?.packages;
+  return packages === undefined ? {} : { packages };
+}
+
 function imageOf(stream: string, image: Release["inventory"]["catalog"]["images"][number]): IndexedImage {
-  const { reference, digest, mediaType, platforms, tags } = image;
+  const { reference, digest, mediaType, platforms, tags, signedBy, attached, established } = image;
   const parsed = parseReference(reference);
   return {
     stream,
@@ -214,5 +233,8 @@ function imageOf(stream: string, image: Release["inventory"]["catalog"]["images"
     ...(tags !== undefined && { tags }),
     mediaType,
     platforms,
+    ...(signedBy !== undefined && { signedBy }),
+    ...(attached !== undefined && { attached }),
+    ...(established !== undefined && { established }),
   };
 }

@@ -2,10 +2,11 @@
  * The page that shows one directory inside an ISO. Names come from the image: every one is escaped and percent-encoded.
  */
 
-import { htmlPage, LINE, link } from "../../html/frame.ts";
+import { link, table } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import type { IsoDirectoryEntry } from "../../iso/types.ts";
+import { type PageScope, sitePage } from "./page-frame.ts";
 
 /** More entries than any directory of an installation medium. */
 const ENTRIES_PER_PAGE = 8000;
@@ -27,6 +28,7 @@ export function isoPage(
   entries: readonly IsoDirectoryEntry[],
   from: number,
   volumeId: string,
+  scope: PageScope,
 ): Html {
   const time = timeFormatter();
   const shown = entries.slice(from, from + ENTRIES_PER_PAGE);
@@ -35,12 +37,11 @@ export function isoPage(
   // A page has thousands of names: their common part is escaped once, and plain ones need no percent-encoding.
   const here = html`${base}`;
   const about = `inside volume ${JSON.stringify(volumeId)}, ${plural(entries.length, "entry", "entries")}, read in place`;
-  return htmlPage(
+  const rows = [up, ...shown.map((entry) => row(entry, here, time(entry.mtime)))];
+  return sitePage(
     title,
-    html`<h1>${title}</h1><p class="soft">${about}</p>
-<div class="scroll"><table><tr><th>name</th><th class="number">size</th><th>date</th></tr>
-${joined([up, ...shown.map((entry) => row(entry, here, time(entry.mtime)))], LINE)}
-</table></div>${pageLinks(from, entries.length)}`,
+    html`<h1>${title}</h1>${table(about, ["name", "size", "date"], rows, [1])}${pageLinks(from, entries.length)}`,
+    { ...scope, at: "/isos/" },
   );
 }
 

@@ -5,7 +5,6 @@
  */
 import { createHash } from "node:crypto";
 import { AirferryError } from "../../errors.ts";
-import { PAGE_POLICY } from "../../html/frame.ts";
 import type { Digest } from "../../io/digest.ts";
 import type { IsoDirectoryEntry } from "../../iso/types.ts";
 import { sendBlob } from "../http/blob.ts";
@@ -14,6 +13,7 @@ import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { encodePath } from "./entry-tree.ts";
 import { firstOfPage, isoPage } from "./iso-page.ts";
+import { PAGE_POLICY } from "./page-frame.ts";
 import type { PageState } from "./pages-state.ts";
 import type { StoredIso } from "./stored-iso.ts";
 
@@ -35,7 +35,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
   const { entry } = found;
   try {
     const iso = await state.isos.open(context.store.blobPath(entry.digest), entry.size, `${name}.iso`);
-    await sendInside(request, state, iso, name, inside, entry.digest);
+    await sendInside(request, context, state, iso, name, inside, entry.digest);
   } catch (error) {
     // Installers give up at a 404 but retry anything else for minutes.
     if (!(error instanceof AirferryError) || error.code !== "ERR_ISO_INVALID" || request.res.headersSent) throw error;
@@ -46,6 +46,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
 
 async function sendInside(
   request: ServerRequest,
+  context: ServeContext,
   state: PageState,
   iso: StoredIso,
   name: string,
@@ -56,7 +57,7 @@ async function sendInside(
   if (located === undefined) return sendNotFound(request, await hintsFor(iso, name, inside, request.stream));
   const { entry, path } = located;
   const digest = `iso-${createHash("sha256").update(`${isoDigest}\0${path}`).digest("hex")}`;
-  if (entry.kind === "directory") return sendDirectory(request, state, iso, entry, digest);
+  if (entry.kind === "directory") return sendDirectory(request, context, state, iso, entry, digest);
   const member = iso.image.member(entry);
   await sendBlob(request, {
     file: iso.file,
@@ -70,6 +71,7 @@ async function sendInside(
 
 async function sendDirectory(
   request: ServerRequest,
+  context: ServeContext,
   state: PageState,
   iso: StoredIso,
   entry: IsoDirectoryEntry,
@@ -80,8 +82,12 @@ async function sendDirectory(
   const base = `${request.stream === undefined ? "" : `/s/${encodeURIComponent(request.stream)}`}${encodePath(asked)}/`;
   const entries = await iso.list(entry);
   const from = firstOfPage(request.query.get("from"), entries.length);
-  const key = `${digest} ${base} ${from}`;
-  const bytes = state.pages.page(iso, key, () => isoPage(`${asked}/`, base, entries, from, iso.image.volumeId));
+  // The header of the page says what else is here.
+  const view = await context.view();
+  const releases = view.releases.map((it) => it.digest).join(" ");
+  const key = `${digest} ${base} ${from} ${releases}`;
+  const scope = { view, stream: request.stream };
+  const bytes = state.pages.page(view, key, () => isoPage(`${asked}/`, base, entries, from, iso.image.volumeId, scope));
   await sendBlob(request, {
     bytes,
     size: bytes.length,

@@ -20,16 +20,22 @@ export class PageCache {
    * changes, and another object has separate pages.
    */
   page(of: object, key: string, make: () => Html): Buffer {
+    const known = this.known(of, key);
+    if (known !== undefined) return known;
     const name = `${this.#idOf(of)} ${key}`;
-    const known = this.#pages.get(name);
-    if (known !== undefined) {
-      this.#pages.delete(name);
-      this.#pages.set(name, known);
-      return known;
-    }
     const page = Buffer.from(String(make()));
     if (page.length <= MAX_PAGE_BYTES) this.#keep(name, page);
     return page;
+  }
+
+  /** The page of a key if it is cached. */
+  known(of: object, key: string): Buffer | undefined {
+    const name = `${this.#idOf(of)} ${key}`;
+    const known = this.#pages.get(name);
+    if (known === undefined) return undefined;
+    this.#pages.delete(name);
+    this.#pages.set(name, known);
+    return known;
   }
 
   #keep(name: string, page: Buffer): void {

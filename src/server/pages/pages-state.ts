@@ -1,7 +1,9 @@
 /**
- * State of the pages of one site between requests: open images, generated pages. The site creates one.
+ * State of the pages of one site between requests: open images, indexes of packages, generated
+ * pages. The site creates one.
  */
 import type { SharedFiles } from "../http/handles.ts";
+import { PackageLookup } from "./package-lookup.ts";
 import { PageCache } from "./page-cache.ts";
 import { StoredIsos } from "./stored-iso.ts";
 
@@ -9,8 +11,10 @@ import { StoredIsos } from "./stored-iso.ts";
 export class PageState {
   readonly isos: StoredIsos;
   readonly pages = new PageCache();
+  readonly packages: PackageLookup;
 
   constructor(files: SharedFiles) {
     this.isos = new StoredIsos(files);
+    this.packages = new PackageLookup(files);
   }
 }

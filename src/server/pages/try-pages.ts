@@ -16,7 +16,8 @@ const NOWHERE = "http://127.0.0.1";
 export async function tryPages(release: Release): Promise<void> {
   const releases = [release];
   const input: RenderInput = { releases, baseUrl: NOWHERE, stream: undefined, trees: new Map(), privateCa: false };
-  frontPage(createTreeView(releases), NOWHERE, undefined, input.trees);
+  const nothing = { caCertificate: undefined, names: () => ({}) };
+  frontPage({ view: createTreeView(releases), render: input, ...nothing });
   indexOf(releases, input);
   for (const file of configFiles(input, noText)) await file.make().catch(passRefusal);
 }

@@ -30,8 +30,13 @@ export function routeOf(path: string): string {
   const first = end === -1 ? path.slice(1) : path.slice(1, end);
   if (ROUTES.has(first)) return first;
   if (first === "ns") return "v2";
-  return first === "healthz" || first === "metrics" || first === "index.json" || first === "ca.crt" ? "meta" : "other";
+  if (PAGES.has(first)) return "page";
+  return META.has(first) ? "meta" : "other";
 }
+
+/** Pages beside the tree. */
+const PAGES = new Set(["BOM.html", "packages", "registry", "releases"]);
+const META = new Set(["healthz", "metrics", "index.json", "packages.json", "openapi.json", "BOM.cdx.json", "ca.crt"]);
 
 /** Zeroed counters. */
 export function emptyCounters(): Counters {

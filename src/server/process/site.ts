@@ -17,7 +17,7 @@ import { Resources } from "../http/resources.ts";
 import { createRouter, type FaultReporter, type Observer, type Router } from "../http/router.ts";
 import { sendGenerated, sendText } from "../http/text-responses.ts";
 import { PageState } from "../pages/pages-state.ts";
-import { pageMounts } from "../pages/routes.ts";
+import { notFoundPages, pageMounts } from "../pages/routes.ts";
 import { HtpasswdFile, withLogin } from "../registry/htpasswd.ts";
 import { registryMounts } from "../registry/registry-handler.ts";
 import { AccessLog } from "./access-log.ts";
@@ -104,9 +104,11 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const resources = new Resources(new ReadGuard(await isLocal(settings.store)), settings.threads);
   const pages = pageMounts(new PageState(resources.files));
+  const notFound = notFoundPages(context);
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
-  const main = createRouter([...pages.main, ...guarded, healthz, metrics], context, resources, observer, reportFault);
+  const mainMounts = [...pages.main, ...guarded, healthz, metrics];
+  const main = createRouter(mainMounts, context, resources, observer, reportFault, notFound);
   const plainMounts = [...pages.plain, healthz];
   const plain = createRouter(plainMounts, context, resources, observer, reportFault);
   const answersOf = ({ answer, content }: Router): Answers => ({

@@ -7,6 +7,9 @@ import type { ServerRequest, TreeView } from "../../../src/server/http/context.t
 import { directoryPage } from "../../../src/server/pages/directory-page.ts";
 import { frontPage } from "../../../src/server/pages/front-page.ts";
 import { isoPage } from "../../../src/server/pages/iso-page.ts";
+import { notFoundPage } from "../../../src/server/pages/not-found-page.ts";
+import { packagesPage } from "../../../src/server/pages/packages-page.ts";
+import { historyPage, releasePage } from "../../../src/server/pages/releases-page.ts";
 import type { Release } from "../../../src/store/types.ts";
 
 /** A name that does harm wherever it is put without care; each is another. */
@@ -22,12 +25,23 @@ function checkPage(t: Test, page: Html, from: number): void {
   t.notMatch(text, /<i |<\/i>|\u202e/, "no name is markup");
   for (let id = from + 1; id <= count; id++) t.match(text, shownAs(id), `name ${id} is shown`);
   // Attributes hold no quote that is not their end.
-  for (const [tag] of text.matchAll(/<[a-z][^>]*>/g)) t.match(tag, /^<[a-z0-9]+(?: [a-z-]+="[^"<>]*")*>$/, tag);
+  const markup = text.replace(/<script>[^<]*<\/script>/, "");
+  for (const [tag] of markup.matchAll(/<[a-z][^>]*>/g)) {
+    t.match(tag, /^<[a-z0-9]+(?: [a-z-]+="[^"<>]*"| open| selected)*>$/, tag);
+  }
 }
 
 t.test("the front page", async (t) => {
   const from = count;
-  const image = (reference: string) => ({ reference, digest: evil(), platforms: [evil(), evil()], size: 1 });
+  const image = (reference: string) => ({
+    reference,
+    digest: evil(),
+    platforms: [evil(), evil()],
+    size: 1,
+    signedBy: [EVIL],
+    established: "first-sight",
+    manifests: [],
+  });
   const release = {
     stream: evil(),
     serial: 1,
@@ -39,16 +53,26 @@ t.test("the front page", async (t) => {
       notAfter: "1999-01-01",
       entries: [],
       catalog: {
-        rpms: [{ name: evil(), path: EVIL, mode: evil(), packages: 1, repomdSignedBy: evil() }],
-        isos: [{ name: evil(), path: EVIL }],
+        rpms: [{ name: evil(), path: EVIL, mode: evil(), packages: 1, repomdSignedBy: evil(), keys: [] }],
+        isos: [{ name: evil(), path: EVIL, volumeId: evil() }],
         files: [{ path: `files/${evil()}` }],
-        images: [image("host.example/path:tag"), image(evil())],
+        images: [image("host.example/path:tag"), image("host.example/other:tag")],
         keys: [{ path: "keys/x" }],
+        provenance: [],
       },
+      tool: evil(),
     },
   } as unknown as Release;
   const view = { releases: [release] } as unknown as TreeView;
-  checkPage(t, frontPage(view, `http://${evil()}`, "PEM", new Map()), from);
+  const render = {
+    releases: [release],
+    baseUrl: `http://${evil()}`,
+    stream: undefined,
+    trees: new Map(),
+    privateCa: true,
+  };
+  const names = () => ({ "0123": evil() });
+  checkPage(t, frontPage({ view, render, caCertificate: "PEM", names }), from);
 });
 
 t.test("a directory", async (t) => {
@@ -58,10 +82,10 @@ t.test("a directory", async (t) => {
   const found = [{ entry: { size: 1, digest: `sha256:${evil().slice(0, 16)}` } }, { conflict: [evil()] }, undefined];
   count -= 2; // Neither is shown whole: sixteen characters of a digest, and no URL of a conflict.
   let asked = 0;
-  const view = { find: () => found[asked++] } as unknown as TreeView;
+  const view = { find: () => found[asked++], releases: [] } as unknown as TreeView;
   checkPage(t, directoryPage(request, names, view), from);
   const many = Array.from({ length: 1001 }, (_, at) => `${String(at).padStart(4, "0")}"<i `);
-  checkPage(t, directoryPage(request, many, { find: () => undefined } as unknown as TreeView), count);
+  checkPage(t, directoryPage(request, many, { find: () => undefined, releases: [] } as unknown as TreeView), count);
 });
 
 t.test("a directory inside an ISO", async (t) => {
@@ -82,11 +106,98 @@ t.test("a directory inside an ISO", async (t) => {
     entry({ mtime: 0 }),
   ];
   // A volume identifier is shown as JSON.
-  checkPage(t, isoPage(evil(), "/isos/x'/", entries, 0, '<i "'), from);
+  checkPage(t, isoPage(evil(), "/isos/x'/", entries, 0, '<i "', { view: { releases: [] } }), from);
+});
+
+t.test("packages that were found", async (t) => {
+  const from = count;
+  const release = {
+    stream: "s",
+    inventory: { catalog: { rpms: [], isos: [], files: [], images: [], keys: [] }, entries: [] },
+  };
+  const view = { releases: [release] } as unknown as TreeView;
+  const render = { releases: [], baseUrl: "http://x", stream: undefined, trees: new Map(), privateCa: false };
+  const it = () => ({
+    name: evil(),
+    evr: evil(),
+    arch: evil(),
+    summary: evil(),
+    href: EVIL,
+    size: 1,
+    stream: evil(),
+    repository: evil(),
+    url: evil(),
+  });
+  const repositories = [1, 2].map((packages) => ({ stream: evil(), path: evil(), packages }));
+  const found = { query: evil(), repository: EVIL, repositories, total: 2, more: false, page: 2, pages: 3 };
+  count -= 2; // The streams of repositories are only in the list of all.
+  const page = packagesPage({ ...found, packages: [it(), it()] }, render, { view });
+  checkPage(t, page, from + 4);
+  const long = { ...it(), summary: "x".repeat(10_000), name: "y".repeat(10_000) };
+  t.ok(String(packagesPage({ ...found, packages: [long] }, render, { view })).length < 20_000, "long texts are cut");
+  const start = count;
+  const all = [1, 2].map((packages) => ({ stream: evil(), path: evil(), packages }));
+  checkPage(
+    t,
+    packagesPage({ ...found, query: "", repository: undefined, repositories: all, packages: [] }, render, { view }),
+    start,
+  );
+});
+
+t.test("what is not here", async (t) => {
+  const from = count;
+  const names = ["a", `${evil()}/`];
+  const view = { releases: [], list: (at: string) => (at === "files" ? names : undefined) } as unknown as TreeView;
+  const request = { path: `/files/${names[1]?.slice(0, -1)}x`, stream: undefined };
+  checkPage(t, notFoundPage(request as never, [evil(), `/${EVIL}`], view), from);
+});
+
+t.test("the history of a stream, and the changes", async (t) => {
+  const from = count;
+  const past = (name: string) => ({
+    name,
+    serial: 1,
+    digest: `sha256:${EVIL}` as never,
+    created: EVIL,
+    importedAt: EVIL,
+    signers: [EVIL],
+    rolledBack: true,
+    current: false,
+  });
+  const view = { releases: [] } as unknown as TreeView;
+  checkPage(t, historyPage([{ stream: evil(), past: [past(evil())] }], { view }), from);
+  const start = count;
+  const item = (name: string) => ({ name, version: evil(), path: evil(), digests: [], size: 1, repository: "r" });
+  const changes = { added: [], removed: [], downgraded: [], changed: [], unchanged: 0 };
+  const empty = { ...changes, upgraded: [] };
+  const name = evil();
+  const upgraded = [{ before: item(name), after: item(name) }];
+  count -= 4; // Of a package the version is shown, not the path.
+  const found = {
+    before: { created: EVIL, signers: [evil()] },
+    after: { created: EVIL, signers: [evil()] },
+    comparison: {
+      packages: { ...changes, upgraded },
+      images: empty,
+      isos: empty,
+      files: empty,
+      signers: { added: [], removed: [] },
+      same: false,
+    },
+  };
+  const input = {
+    stream: evil(),
+    past: [past("1"), past("2")],
+    release: past("1"),
+    before: { release: past("2"), found },
+  };
+  const page = String(releasePage(input, { view }));
+  t.notMatch(page, /<i |\u202e/);
+  t.match(page, shownAs(start + 1));
 });
 
 t.test("parts of pages", async (t) => {
   const from = count;
-  const body = joined([commandBlock(evil(), evil()), link(evil(), evil()), table([evil()], [], [0])]);
+  const body = joined([commandBlock(evil(), evil()), link(evil(), evil()), table(evil(), [evil()], [], [0])]);
   checkPage(t, htmlPage(evil(), body), from);
 });

@@ -77,7 +77,7 @@ t.test("Chromium runs no script of packed content", { timeout: 300_000 }, async 
   }
   for (const path of ["/", "/files/"]) {
     const { stdout, stderr } = await visit(url + path, ["--enable-logging=stderr", "--v=0"]);
-    t.match(stdout, "<main>");
+    t.match(stdout, '<main id="main">');
     t.notMatch(stderr, /Content Security Policy|Refused/, `${path} has its style`);
   }
 });

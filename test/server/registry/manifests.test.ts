@@ -328,7 +328,7 @@ t.test("the front page has each image's digest whole, and sizes as the commands 
   const image = catalogImage(made, "registry.example.com/lab/bb:1.0", made.index, { size: 31_457_280 });
   const get = await serveImages(t, made, [image]);
   const page = await (await get("/")).text();
-  t.match(page, `registry.example.com/lab/bb:1.0<br><span class="digest soft">${made.index.digest}</span>`);
+  t.match(page, `registry.example.com/lab/bb:1.0</span><br><span class="digest soft">${made.index.digest}</span>`);
   t.match(page, `>${formatBytes(31_457_280)}<`);
   t.equal(formatBytes(31_457_280), "30.0 MiB");
 });

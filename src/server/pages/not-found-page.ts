@@ -1,0 +1,52 @@
+/** The page for what is not here: what was asked for, and what is near it. For browsers only; programs get a text. */
+import { LINE, link } from "../../html/frame.ts";
+import { type Html, html, joined } from "../../html/html.ts";
+import { nearestWords } from "../../io/closest-word.ts";
+import { printable } from "../../io/printable.ts";
+import type { ServerRequest, TreeView } from "../http/context.ts";
+import { encodePath } from "./entry-tree.ts";
+import { rootOf, sitePage } from "./page-frame.ts";
+
+const MAX_NEAR = 8;
+/** Names that are compared with the one asked for. */
+const MAX_COMPARED = 5000;
+const MAX_SHOWN = 300;
+
+/** Renders the page; `hints` are the lines that programs get. */
+export function notFoundPage(
+  request: Pick<ServerRequest, "path" | "stream">,
+  hints: readonly string[],
+  view: TreeView,
+): Html {
+  const { path, stream } = request;
+  const known = stream === undefined || view.releases.some((it) => it.stream === stream);
+  const root = rootOf(known ? stream : undefined);
+  const { folder, names } = nearest(path, view, known ? stream : undefined);
+  const wanted = path.slice(1 + (folder === "" ? 0 : folder.length + 1)).split("/", 1)[0] ?? "";
+  const near = nearestWords(wanted, names.slice(0, MAX_COMPARED), MAX_NEAR);
+  const items = near.map((name) => {
+    const at = `${folder === "" ? "" : `${folder}/`}${name}`;
+    return html`<li>${link(`${root}/${encodePath(at)}`, printable(at, MAX_SHOWN))}</li>`;
+  });
+  const parts = [
+    html`<h1>Not here</h1><p>There is no <code>${printable(path, MAX_SHOWN)}</code>${stream === undefined ? "" : html` in stream <code>${printable(stream, MAX_SHOWN)}</code>`}.</p>`,
+    ...hints.map((it) => html`<p>${/^\/\S*$/.test(it) ? link(it, it) : printable(it, 1000)}</p>`),
+    ...(items.length === 0 ? [] : [html`<h2>Near it</h2><ul>${joined(items)}</ul>`]),
+    html`<p>${link(`${root}/${folder === "" ? "" : `${encodePath(folder)}/`}`, `All of ${root}/${folder}`)} · ${link("/", "Everything here")}</p>`,
+  ];
+  return sitePage("Not here", joined(parts, LINE), { view, stream: known ? stream : undefined });
+}
+
+/** The nearest folder that exists, and its names. */
+function nearest(
+  path: string,
+  view: TreeView,
+  stream: string | undefined,
+): { folder: string; names: readonly string[] } {
+  for (let folder = path.replace(/^\/|\/+$/g, ""); folder.includes("/"); ) {
+    folder = folder.slice(0, folder.lastIndexOf("/"));
+    const names = view.list(folder, stream);
+    if (names !== undefined) return { folder, names };
+  }
+  return { folder: "", names: view.list("", stream) ?? [] };
+}
