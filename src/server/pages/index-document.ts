@@ -99,7 +99,7 @@ export interface IndexDocument {
     /** keyids of the trusted keys that signed it. */
     signers: string[];
     entries: number;
-    /** Sources of its content, and how many of them nobody had published a digest of. */
+    /** Sources of its content, and how many of them were pinned on first sight. */
     sources: number;
     firstSight: number;
     /** The same tree for only this stream. */

@@ -15,7 +15,7 @@ const SOON_DAYS = 14;
 /** Names of the key files of a release's signers, by keyid; without those that nobody named. */
 export type SignerNames = Readonly<Record<string, string>>;
 
-/** One release, all that is said of it. */
+/** Everything about one release. */
 export function releaseFacts(release: Release, names: SignerNames): Html {
   const { stream, serial, importedAt, inventory, digest } = release;
   const { sources, firstSight } = pinsOf(inventory);

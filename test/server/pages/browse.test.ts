@@ -127,7 +127,7 @@ t.test("releases: history, what changed, and where it is found", async (t) => {
   t.equal(asked.status, 404);
   t.match(await asked.text(), "/s/a/BOM.html\n/s/b/BOM.html");
   t.match(await text("/"), /ci-signing\.pub <code/, "signers by the names of their keys");
-  t.match(await text("/"), "1 of 2 sources", "what was pinned on first sight");
+  t.match(await text("/s/a/"), "1 of 2 sources", "what was pinned on first sight");
 });
 
 t.test("what is not here is a page for browsers, and a text for programs", async (t) => {
