@@ -3,7 +3,7 @@
  * page cache of a local file system. The way through libuv's threads costs five times the processor's time of such a
  * read.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 
 /**
@@ -18,6 +18,8 @@ const VERY_SLOW_MS = 250;
 /** For each millisecond that a read kept everybody, this many without another: they cost one part in a hundred. */
 const PAUSE_FACTOR = 100;
 const MAX_PAUSE_MS = 60_000;
+/** How often it is noted what the thread has read from disks, so that a slow read is blamed for no earlier one. */
+const NOTE_MS = 1000;
 
 /** Whether a folder is where {@link ReadGuard} may allow reads on the main thread. */
 export async function isLocal(dir: string): Promise<boolean> {
@@ -33,26 +35,49 @@ export async function isLocal(dir: string): Promise<boolean> {
 /** Measures reads on the main thread and forbids them for a while when one had to wait for a disk. */
 export class ReadGuard {
   readonly #local: boolean;
+  readonly #bytesFromDisks: () => number;
   #pausedUntil = 0;
-  #blocks = process.resourceUsage().fsRead;
+  #noted: number;
+  #notedMs = 0;
 
-  /** @param local what {@link isLocal} says of the files that will be read */
-  constructor(local: boolean) {
+  /**
+   * @param local what {@link isLocal} says of the files that will be read
+   * @param bytesFromDisks how much this thread has read from disks so far
+   */
+  constructor(local: boolean, bytesFromDisks = bytesOfThisThread) {
     this.#local = local;
+    this.#bytesFromDisks = bytesFromDisks;
+    this.#noted = local ? bytesFromDisks() : 0;
   }
 
   /** `now` is performance.now(). */
   mayRead(now: number): boolean {
-    return this.#local && now >= this.#pausedUntil;
+    if (!this.#local || now < this.#pausedUntil) return false;
+    if (now - this.#notedMs > NOTE_MS) this.#note(now);
+    return true;
   }
 
   /** Says how long one took: from `started` to `now`, both performance.now(). */
   took(started: number, now: number): void {
     const ms = now - started;
     if (ms < SLOW_MS) return;
-    const blocks = process.resourceUsage().fsRead;
-    const fromDisk = blocks !== this.#blocks;
-    this.#blocks = blocks;
+    const before = this.#noted;
+    this.#note(now);
+    const fromDisk = this.#noted !== before;
     if (fromDisk || ms >= VERY_SLOW_MS) this.#pausedUntil = now + Math.min(ms * PAUSE_FACTOR, MAX_PAUSE_MS);
+  }
+
+  #note(now: number): void {
+    this.#noted = this.#bytesFromDisks();
+    this.#notedMs = now;
+  }
+}
+
+/** Of all threads, in blocks, where the system does not let a process that has changed its user look at itself. */
+function bytesOfThisThread(): number {
+  try {
+    return Number(/^read_bytes: (\d+)/m.exec(readFileSync("/proc/thread-self/io", "latin1"))?.[1]);
+  } catch {
+    return process.resourceUsage().fsRead;
   }
 }
