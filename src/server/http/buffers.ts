@@ -4,7 +4,7 @@
  */
 const KIB = 1024;
 
-/** Size classes, largest first, with the total bytes that may be lent before the class is skipped. */
+/** Size classes, largest first, with the total bytes that the process may have lent before the class is skipped. */
 const CLASSES = [
   { size: 1024 * KIB, pair: true, budget: 8 * 1024 * KIB },
   { size: 256 * KIB, pair: true, budget: 12 * 1024 * KIB },
@@ -20,9 +20,15 @@ export interface BufferPair {
 
 /** The buffers of one site. */
 export class BufferPool {
+  readonly #sites: number;
   #lent = 0;
   #spareBytes = 0;
   readonly #spares = new Map<number, Uint8Array[]>();
+
+  /** @param sites how many of them are in this process, each with its part of all */
+  constructor(sites = 1) {
+    this.#sites = sites;
+  }
 
   /**
    * Takes buffers for one response of `length` bytes: the largest class that the current load allows and the length
@@ -32,7 +38,7 @@ export class BufferPool {
     const fitting = CLASSES.find((c, i) => {
       const cost = c.pair ? 2 * c.size : c.size;
       const next = CLASSES[i + 1];
-      return this.#lent + cost <= c.budget && (next === undefined || length > next.size);
+      return this.#lent + cost <= c.budget / this.#sites && (next === undefined || length > next.size);
     });
     const { size, pair } = fitting ?? CLASSES[2];
     const first = this.#takeOne(size);
@@ -64,7 +70,7 @@ export class BufferPool {
 
   #giveBackOne(buffer: Uint8Array): void {
     this.#lent -= buffer.length;
-    if (this.#spareBytes + buffer.length > MAX_SPARE_BYTES) return;
+    if (this.#spareBytes + buffer.length > MAX_SPARE_BYTES / this.#sites) return;
     const list = this.#spares.get(buffer.length);
     if (list === undefined) this.#spares.set(buffer.length, [buffer]);
     else list.push(buffer);

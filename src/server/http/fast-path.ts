@@ -16,8 +16,8 @@ import { HEADROOM_BYTES, MAX_SMALL_BYTES } from "./small-files.ts";
 /** Answers are composed in a buffer of this size, or of that of the largest. */
 const SMALLER_BYTES = 32 * 1024;
 /**
- * What answers that slow clients have not taken may hold; beyond it connections go to Node's HTTP, whose files share
- * memory.
+ * What answers that slow clients have not taken may hold in the whole process; beyond it connections go to Node's HTTP,
+ * whose files share memory.
  */
 const MAX_HELD_BYTES = 8 * 1024 * 1024;
 const MAX_ANSWERS = 16_384;
@@ -169,7 +169,7 @@ export class FastPath implements Front {
       if (file.ready?.by === known && file.ready.second === this.#second) return file.ready.answer;
       if (file.sending === 0) return this.#makeReady(known, inMemory);
     }
-    if (this.#held > MAX_HELD_BYTES) return undefined;
+    if (this.#held > MAX_HELD_BYTES / this.#options.resources.sites) return undefined;
     const headSize = head.length + this.#tail.length;
     const size = headSize + file.size;
     const slot = size <= SMALLER_BYTES ? this.#smaller : this.#larger;

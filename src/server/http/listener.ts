@@ -11,10 +11,6 @@ import { formatAddress, type ListenAddress } from "./address.ts";
 import { FastPath, type FastPathOptions } from "./fast-path.ts";
 import { queuePipelined } from "./pipeline-queue.ts";
 
-// An import would load all that node:http names, Node's WebSocket client among it: 5 MiB in each thread, never used.
-const { createServer } = process.getBuiltinModule("node:http");
-const { createServer: createTlsServer } = process.getBuiltinModule("node:https");
-
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 60_000;

@@ -5,14 +5,20 @@
  */
 import type { ServerResponse } from "node:http";
 
-/** For all connections of one site together. */
+/** For all connections of the process together. */
 export const MAX_PENDING_BYTES = 16 * 1024 * 1024;
 
 /** The responses of one site that wait for their clients. */
 export class PendingResponses {
+  readonly #limit: number;
   /** In order of their start. */
   readonly #waiting = new Map<ServerResponse, number>();
   #total = 0;
+
+  /** @param sites how many of them are in this process, each with its part of all */
+  constructor(sites = 1) {
+    this.#limit = MAX_PENDING_BYTES / sites;
+  }
 
   /** Counts a just ended response of `bytes`, if the socket could not accept all of it at once. */
   hold(res: ServerResponse, bytes: number): void {
@@ -21,7 +27,7 @@ export class PendingResponses {
     this.#total += bytes;
     res.once("close", () => this.#release(res));
     for (const oldest of this.#waiting.keys()) {
-      if (this.#total <= MAX_PENDING_BYTES) break;
+      if (this.#total <= this.#limit) break;
       this.#release(oldest);
       oldest.destroy();
     }

@@ -15,12 +15,16 @@ const MAX_KEPT_HANDLES = 4096;
 /** Made at the start of a site; {@link Resources.closeIdle} ends what it holds open. */
 export class Resources {
   readonly files = new SharedFiles();
-  readonly buffers = new BufferPool();
+  readonly buffers: BufferPool;
   readonly small: SmallFiles;
-  readonly waiting = new PendingResponses();
+  readonly waiting: PendingResponses;
+  /** How many sites there are in this process: what it may have of a kind is divided among them. */
+  readonly sites: number;
 
-  /** @param sites how many there are in this process */
   constructor(guard?: ReadGuard, sites = 1) {
+    this.sites = sites;
+    this.buffers = new BufferPool(sites);
+    this.waiting = new PendingResponses(sites);
     const handles = Math.floor(keptHandles() / sites);
     this.small = new SmallFiles(this.files, { bytes: SMALL_FILES_BYTES, handles }, guard);
   }

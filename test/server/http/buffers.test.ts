@@ -24,3 +24,16 @@ t.test("BufferPool gives smaller ones the more are lent, and reuses them", async
   for (const buffers of many) pool.drop(buffers);
   t.equal(pool.take(10 * MIB).first.length, MIB, "and it is as before");
 });
+
+t.test("pools of one process share what it may lend", async (t) => {
+  const large = (sites: number) => {
+    const pool = new BufferPool(sites);
+    const taken = Array.from({ length: 100 }, () => pool.take(10 * MIB));
+    return taken.filter((it) => it.first !== it.second).reduce((sum, it) => sum + 2 * it.first.length, 0);
+  };
+  t.equal(large(1), 12 * MIB);
+  for (const sites of [2, 3, 4]) {
+    t.ok(large(sites) > 0, "nobody is left without");
+    t.ok(sites * large(sites) <= 12 * MIB, `${sites} have no more than one`);
+  }
+});
