@@ -1,10 +1,13 @@
 /** Prints docs/cli.md from the program's help; a test compares the committed file with it. */
 import { Command } from "commander";
 import { loadCommands } from "../../src/cli/commands.ts";
+import { HELP, wrapHelp } from "../../src/cli/help.ts";
+
+const WIDTH = 110;
 
 /** The whole file. */
 export async function cliDocs(): Promise<string> {
-  const program = new Command("airferry");
+  const program = new Command("airferry").configureHelp(HELP);
   for (const register of await loadCommands()) register(program, async () => {});
   const parts = [
     "# Commands\n",
@@ -27,8 +30,8 @@ export async function cliDocs(): Promise<string> {
     if (command.name() === "help") continue;
     let help = "";
     command.configureOutput({
-      writeOut: (text) => (help += text),
-      getOutHelpWidth: () => 110,
+      writeOut: (text) => (help += wrapHelp(text, WIDTH)),
+      getOutHelpWidth: () => WIDTH,
       getOutHasColors: () => false,
     });
     command.outputHelp();

@@ -6,8 +6,12 @@ import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import { loadCommands } from "./commands.ts";
+import { groupCommands, HELP, wrapHelp } from "./help.ts";
 import { type GlobalOptions, Output } from "./output.ts";
 import { Interrupted } from "./signals.ts";
+
+/** Without a terminal. */
+const HELP_COLUMNS = 80;
 
 /** Runs one command. Never throws; prints errors. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -15,16 +19,27 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description("Carries everything an operating-system image build needs across an air gap.")
     .version(VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print help")
+    .commandsGroup("Both sides:")
     .helpCommand("help [command]", "print help of a command")
-    .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
+    .configureHelp(HELP)
     .exitOverride()
     // Usage errors are printed below, in the common format.
-    .configureOutput({ outputError: () => {} })
+    .configureOutput({
+      outputError: () => {},
+      writeOut: (text) => process.stdout.write(wrapHelp(text, process.stdout.columns || HELP_COLUMNS)),
+      writeErr: (text) => process.stderr.write(wrapHelp(text, process.stderr.columns || HELP_COLUMNS)),
+    })
     .addHelpText(
       "after",
       `
-Outside:  airferry init build && airferry keygen --out site && airferry pack build/starter.yaml --key site.key
-Inside:   airferry unpack MEDIUM --trust site.pub --store DIR && airferry serve --store DIR
+Examples, outside:
+  airferry init build
+  airferry keygen --out site
+  airferry pack build/starter.yaml --key site.key
+
+Examples, inside:
+  airferry unpack MEDIUM --trust site.pub --store DIR
+  airferry serve --store DIR
 
 Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused, 4 upstream failed, 130 interrupted.`,
     );
@@ -51,6 +66,7 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
     });
   }
   for (const command of program.commands) command.exitOverride();
+  groupCommands(program);
   if (argv.length === 0) {
     program.outputHelp({ error: true });
     return EXIT.usage;

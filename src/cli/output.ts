@@ -94,9 +94,9 @@ export class Output {
 
   /** A signal ended the work, in order: says how much a rerun finds. */
   interrupted(): void {
-    const at = this.#progress?.amount();
+    const at = this.#progress?.kept();
     this.progressDone();
-    this.note(`interrupted${at === undefined ? "" : ` at ${at}`}; run the same command to resume`);
+    this.note(`interrupted; run the same command to resume${at === undefined ? "" : ` at ${at}`}`);
   }
 
   /** Prints an error with everything that helps: all problems, and the next command. A stack trace only on request. */

@@ -26,8 +26,8 @@ export interface Progress {
   update(state: ProgressState): void;
   /** Removes the line until the next update, so that another can be printed. */
   clear(): void;
-  /** The last state in words, such as `1.0 MiB of 2.0 MiB`; undefined before the first. */
-  amount(): string | undefined;
+  /** Where a rerun resumes, such as `1.0 MiB of 2.0 MiB`; undefined for work that begins again. */
+  kept(): string | undefined;
   /** Leaves the last state as a line, if one was shown. */
   end(): void;
 }
@@ -109,7 +109,7 @@ export function startProgress(what: string, mode: ProgressMode, screen: Progress
     clear() {
       if (shown > 0) screen.write(erase());
     },
-    amount: () => (state === undefined ? undefined : amountsOf(state, 0, undefined)[0]),
+    kept: () => (state?.found === undefined || state.done === 0 ? undefined : amountsOf(state, 0, undefined)[0]),
     end() {
       screen.off?.("resize", redraw);
       if (mode === "none" || state === undefined) return;

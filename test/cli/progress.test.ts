@@ -212,7 +212,7 @@ t.test("a real terminal that becomes narrow shows one line, and Ctrl-C how much 
   }
   await terminal.press("C-c");
   const text = await terminal.until(/run the same command/);
-  const kept = /interrupted at ([\d.]+ MiB of 64\.0 MiB); run the same command/.exec(text)?.[1];
+  const kept = /run the same command to resume at ([\d.]+ MiB of 64\.0 MiB)/.exec(text)?.[1];
   t.ok(kept, text);
   t.ok(text.includes(`] ${kept} `), "as the last line of progress says");
 });

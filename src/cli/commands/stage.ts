@@ -35,7 +35,7 @@ export const stageCommand: Register = (program, run) => {
     .option("--force", "replace files that were filled in or changed since staging")
     .addHelpText(
       "after",
-      "\nExample:\n  airferry stage output --store /srv/airferry --url http://192.0.2.10:9000\n\nExit status: 0 done, 1 failed, 2 something that the build needs was not packed or not filled in, or a changed file would be\nreplaced, 3 a name or link leads outside.",
+      "\nExample:\n  airferry stage output --store /srv/airferry --url http://192.0.2.10:9000\n\nExit status: 0 done, 1 failed, 2 something that the build needs was not packed or not filled in, or a changed file would be replaced, 3 a name or link leads outside.",
     )
     .action((dir: string, flags: StageFlags, command) =>
       run(command.opts(), async (output) => {
