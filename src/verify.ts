@@ -12,6 +12,7 @@ import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
+import type { VerifyReport } from "./report/types.ts";
 import { readTrustedKeys, type TrustedKey } from "./sign/keys.ts";
 import { checkThreshold, verifySums } from "./sign/verify-sums.ts";
 
@@ -30,26 +31,6 @@ interface VerifyOptions {
   now?: Date;
 }
 
-/** What `verify --json` prints. */
-interface VerifyReport {
-  ok: boolean;
-  /** Null when no signature was good enough to read on. */
-  stream: string | null;
-  serial: number | null;
-  /** SHA-256 of SHA256SUMS: the identity of the whole bundle. */
-  digest: string | null;
-  /** keyids of the distinct trusted keys with a good signature. */
-  signers: string[];
-  problems: Problem[];
-  /** A hint, if the fault is in the arguments rather than in the bundle. */
-  hint?: string | undefined;
-  created: string | null;
-  entries: number;
-  /** Entries whose bytes must already be in the target store. */
-  fromStore: number;
-  volumes: { total: number; missing: string[] };
-}
-
 /**
  * Verifies the folders of one bundle. Every problem of the bundle is in the report; it throws only for wrong arguments.
  * @throws {AirferryError} ERR_USAGE, ERR_KEY_INVALID, ERR_NOT_FOUND for a folder that does not exist
@@ -59,12 +40,15 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   const trusted = await readTrustedKeys(options.trust);
   const threshold = checkThreshold(options.threshold);
   const report = emptyReport();
+  report.trusted = trusted.map(({ keyid, file }) => ({ keyid, file }));
+  report.threshold = threshold;
+  report.partial = options.partial === true;
   let media: Media;
   try {
     media = await readMedia(folders);
   } catch (error) {
     if (!(error instanceof AirferryError) || error.code === "ERR_NOT_FOUND") throw error;
-    report.problems.push({ code: error.code, path: error.path ?? "", message: error.message });
+    note(report, "media", [{ code: error.code, path: error.path ?? "", message: error.message }]);
     report.hint = error.hint;
     return report;
   }
@@ -93,14 +77,14 @@ async function verifyMedia(
 ): Promise<void> {
   for (const line of media.notices) options.notice?.(line);
   report.digest = digestOf(media.sums);
-  report.problems.push(...media.problems);
+  note(report, "media", media.problems);
   const verdict = verifySums(media.sums, media.signatures, trusted, threshold);
   report.signers = verdict.signers;
-  report.problems.push(...verdict.problems);
+  note(report, "signatures", verdict.problems);
   // Too few good signatures: the rest is untrusted and not even parsed.
   if (verdict.signers.length < threshold) return;
   const { contents, problems } = await readContents(media);
-  for (const it of problems) report.problems.push(it);
+  note(report, "files", problems);
   if (contents !== undefined) await reportContents(contents, pool, options, report);
   report.ok = report.problems.length === 0;
 }
@@ -122,25 +106,44 @@ async function reportContents(
   if (ahead !== undefined) options.notice?.(ahead);
   if (notAfter !== undefined && now.getTime() > Date.parse(notAfter)) {
     const message = `the bundle has expired: it could be imported until ${notAfter}`;
-    report.problems.push({ code: "ERR_EXPIRED", path: "airferry.json", message });
-  }
+    note(report, "expiry", [{ code: "ERR_EXPIRED", path: "airferry.json", message }]);
+  } else note(report, "expiry", []);
   const short = new Set(report.problems.filter((it) => it.code === "ERR_SIZE_MISMATCH").map((it) => it.path));
-  for (const name of options.partial ? [] : report.volumes.missing) {
-    if (short.has(name)) continue;
-    report.problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` });
-  }
+  const missing = options.partial ? [] : report.volumes.missing.filter((it) => !short.has(it));
+  note(
+    report,
+    "volumes",
+    missing.map((name) => ({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` })),
+  );
   const total = copies.reduce((sum, it, index) => sum + it.length * (inventory.volumes[index]?.size ?? 0), 0);
   let done = 0;
   const problems = await checkContent(contents, pool, (bytes) => {
     done += bytes;
     options.progress?.(Math.min(done, total), total);
   });
+  note(report, "content", problems);
+}
+
+function note(report: VerifyReport, check: keyof VerifyReport["checks"], problems: readonly Problem[]): void {
+  report.checks[check] = problems.length === 0 ? "passed" : "failed";
+  // Not spread: there may be more problems than a call takes arguments.
   for (const it of problems) report.problems.push(it);
 }
 
 function emptyReport(): VerifyReport {
   return {
     ok: false,
+    checks: {
+      media: "skipped",
+      signatures: "skipped",
+      files: "skipped",
+      expiry: "skipped",
+      volumes: "skipped",
+      content: "skipped",
+    },
+    trusted: [],
+    threshold: 1,
+    partial: false,
     stream: null,
     serial: null,
     digest: null,

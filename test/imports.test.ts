@@ -55,6 +55,7 @@ const ROOMS: Record<string, readonly string[]> = {
   publish: ["io", "oci", "http", "store"],
   doctor: ["io", "oci", "rpm", "http"],
   html: ["io"],
+  report: ["io", "html"],
   bom: ["io", "html", "oci", "rpm", "bundle"],
   compare: ["io", "oci", "html", "rpm", "sources", "store"],
   "server/http": ["io"],
@@ -62,7 +63,7 @@ const ROOMS: Record<string, readonly string[]> = {
   "server/pages": ["io", "html", "iso", "oci", "packages", "bom", "compare", "render", "server/http"],
   "server/process": ["io", "server/http", "server/registry", "server/pages"],
   completion: [],
-  cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare"],
+  cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare", "report"],
 };
 
 /** The verbs, a file for each command, in the order of a journey, and the rooms that each is made from. */

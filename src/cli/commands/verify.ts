@@ -11,6 +11,7 @@ interface VerifyFlags {
   trust?: string[];
   threshold?: number;
   partial?: boolean;
+  report?: string;
 }
 
 export const verifyCommand: Register = (program, run) => {
@@ -24,14 +25,22 @@ export const verifyCommand: Register = (program, run) => {
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .option("--partial", "some volumes may be missing: check each available one separately")
+    .option("--report <file>", "write a report for the files, also when refused: a page if it ends in .html, else JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
+      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub --report rocky-9-000001.html\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
     )
     .action((bundles: string[], flags: VerifyFlags, command) =>
       run(command.opts(), async (output) => {
         const { verify } = await import("../../verify.ts");
         const trust = requireTrust(flags.trust, `airferry verify ${shellWords(bundles)}`);
+        const { report: file } = flags;
+        if (file !== undefined) {
+          const { refuseReport } = await import("../../report/verification.ts");
+          await refuseReport(file, bundles);
+        }
+        const notices: string[] = [];
+        const begun = new Date();
         const progress = output.progress("verifying");
         const report = await interruptible(() =>
           verify(bundles, {
@@ -39,10 +48,18 @@ export const verifyCommand: Register = (program, run) => {
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             partial: flags.partial === true,
             progress: (done, total) => progress({ done, total }),
-            notice: (line) => output.note(line),
+            notice: (line) => {
+              notices.push(line);
+              output.note(line);
+            },
           }),
         );
         output.progressDone();
+        if (file !== undefined) {
+          const { writeVerification } = await import("../../report/verification.ts");
+          await writeVerification(file, report, { folders: bundles, begun, notices });
+          output.note(`wrote ${file}`);
+        }
         output.result(report);
         if (report.ok) {
           const missing = report.volumes.missing.length;

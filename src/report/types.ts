@@ -1,0 +1,66 @@
+/** The result of a verification. Types only. */
+import type { Problem } from "../errors.ts";
+
+/** `skipped`: not reached, since something before it failed. */
+type Outcome = "passed" | "failed" | "skipped";
+
+/** What `verify --json` prints. */
+export interface VerifyReport {
+  ok: boolean;
+  /** The steps of docs/format.md, "Reading", in this order. */
+  checks: Record<"media" | "signatures" | "files" | "expiry" | "volumes" | "content", Outcome>;
+  /** Every trusted key that was given, with its file. */
+  trusted: { keyid: string; file: string }[];
+  threshold: number;
+  /** Each available volume was checked by itself, and some may be missing. */
+  partial: boolean;
+  /** Null when no signature was good enough to read on. */
+  stream: string | null;
+  serial: number | null;
+  /** SHA-256 of SHA256SUMS: the identity of the whole bundle. */
+  digest: string | null;
+  /** keyids of the distinct trusted keys with a good signature. */
+  signers: string[];
+  problems: Problem[];
+  /** A hint, if the fault is in the arguments rather than in the bundle. */
+  hint?: string | undefined;
+  created: string | null;
+  entries: number;
+  /** Entries whose bytes must already be in the target store. */
+  fromStore: number;
+  volumes: { total: number; missing: string[] };
+}
+
+export type Check = keyof VerifyReport["checks"];
+
+/** The report as a document. */
+export interface Verification {
+  mediaType: "application/vnd.airferry.verification.v1+json";
+  result: "accepted" | "refused";
+  /** RFC 3339 UTC, whole seconds, by the clock of this host. */
+  begun: string;
+  ended: string;
+  host: string;
+  /** Name and version of the program. */
+  tool: string;
+  /** Absolute paths of the folders that were read. */
+  media: string[];
+  bundle: {
+    /** SHA-256 of SHA256SUMS; null if there is none. The following are null until enough signatures were good. */
+    digest: string | null;
+    stream: string | null;
+    serial: number | null;
+    created: string | null;
+    entries: number;
+    fromStore: number;
+    volumes: VerifyReport["volumes"];
+  };
+  /** All trusted keys that were given; `signed`: with a good signature. */
+  keys: { keyid: string; file: string; signed: boolean }[];
+  /** How many of them must have signed. */
+  threshold: number;
+  partial: boolean;
+  checks: { check: Check; how: string; outcome: VerifyReport["checks"][Check] }[];
+  problems: Problem[];
+  notices: string[];
+}

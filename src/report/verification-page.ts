@@ -1,0 +1,103 @@
+/** The report of a verification as one page that needs nothing beside itself: to be filed, printed and signed. */
+import { htmlPage, LINE } from "../html/frame.ts";
+import { type Html, type HtmlValue, html, joined } from "../html/html.ts";
+import { plural } from "../io/format.ts";
+import type { Verification } from "./types.ts";
+
+/** More are counted. The JSON report has all of them. */
+const MAX_PROBLEMS = 2000;
+
+const STYLE = html`td{overflow-wrap:anywhere}td:first-child{min-width:5.5rem}th[scope=row]{width:11rem}@media print{main{max-width:none;padding:0}.scroll{overflow:visible}}`;
+
+/** The page. Ends with a line feed. */
+export function verificationPage(it: Verification): string {
+  const { stream, serial, digest, created, entries, fromStore, volumes } = it.bundle;
+  const name = stream === null ? "bundle" : `${stream} ${serial}`;
+  const title = `Verification of ${name}: ${it.result}`;
+  const signed = it.keys.filter((key) => key.signed).length;
+  const store = fromStore === 0 ? "" : `, ${fromStore} of them already in the store`;
+  const missing = volumes.missing.length === 0 ? "" : `, missing: ${volumes.missing.join(", ")}`;
+  const verdict =
+    it.result === "accepted"
+      ? `Accepted: signed by ${plural(signed, "trusted key")}, ${it.threshold} needed, and everything is as signed.`
+      : `Refused: ${plural(it.problems.length, "problem")}. Do not use it.`;
+  return String(
+    htmlPage(
+      title,
+      joined(
+        [
+          html`<h1>${title}</h1>`,
+          it.result === "accepted" ? html`<p><strong>${verdict}</strong></p>` : html`<p class="warn">${verdict}</p>`,
+          heading("Bundle"),
+          facts([
+            ["Digest", html`<span class="digest">${digest ?? "unknown: no SHA256SUMS"}</span>`],
+            ["Stream and serial", stream === null ? "unknown: too few good signatures to read on" : name],
+            ["Packed", created ?? "unknown"],
+            ["Content", stream === null ? "unknown" : `${plural(entries, "file")}${store}`],
+            ["Volumes", stream === null ? "unknown" : `${volumes.total}${missing}`],
+          ]),
+          heading("Keys"),
+          html`<p class="soft">The trusted keys that were given. At least ${it.threshold} must have signed.</p>`,
+          grid(
+            ["Key id", "File", "Signature"],
+            it.keys.map(
+              ({ keyid, file, signed: has }) =>
+                html`<tr><td class="digest">${keyid}</td><td>${file}</td><td>${has ? "good" : "none"}</td></tr>`,
+            ),
+          ),
+          heading("What was checked"),
+          grid(
+            ["Check", "How", "Outcome"],
+            it.checks.map(
+              ({ check, how, outcome }) =>
+                html`<tr><td>${check}</td><td>${how}</td><td>${outcome === "skipped" ? "not reached" : outcome}</td></tr>`,
+            ),
+          ),
+          ...problemSection(it),
+          ...(it.notices.length > 0 ? [heading("Notices"), list(it.notices)] : []),
+          heading("When and where"),
+          facts([
+            ["Begun", it.begun],
+            ["Ended", it.ended],
+            ["Host", it.host],
+            ["Program", it.tool],
+            ["Media", joined(it.media, html`<br>`)],
+          ]),
+        ],
+        LINE,
+      ),
+      { style: STYLE },
+    ),
+  );
+}
+
+function problemSection({ problems }: Verification): Html[] {
+  if (problems.length === 0) return [];
+  const rows = problems
+    .slice(0, MAX_PROBLEMS)
+    .map(({ code, path, message }) => html`<tr><td>${code}</td><td>${path}</td><td>${message}</td></tr>`);
+  const more = problems.length - rows.length;
+  const rest = more > 0 ? [html`<p class="soft">and ${more} more: a report in JSON lists all of them</p>`] : [];
+  return [heading("Problems"), grid(["Code", "Where", "What"], rows), ...rest];
+}
+
+function heading(text: string): Html {
+  return html`<h2>${text}</h2>`;
+}
+
+function list(lines: readonly string[]): Html {
+  return html`<ul>${joined(lines.map((it) => html`<li>${it}</li>`))}</ul>`;
+}
+
+/** Names and values. */
+function facts(rows: readonly (readonly [name: string, value: HtmlValue])[]): Html {
+  const lines = rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`);
+  return html`<table><tbody>${joined(lines)}</tbody></table>`;
+}
+
+function grid(heads: readonly string[], rows: readonly Html[]): Html {
+  const head = joined(heads.map((it) => html`<th scope="col">${it}</th>`));
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="${heads.join(", ")}"><table><thead><tr>${head}</tr></thead><tbody>
+${joined(rows, LINE)}
+</tbody></table></div>`;
+}
