@@ -19,6 +19,12 @@ export interface FastAnswer {
 export interface Tally {
   answers: number;
   bytes: number;
+  /** Seconds that all of them took together. */
+  seconds: number;
+  /** How many took how long, by the classes of whoever counts. */
+  readonly durations: number[];
+  /** The class of a duration. */
+  classOf(seconds: number): number;
 }
 
 /** How a target of the current view is answered. */

@@ -105,7 +105,7 @@ export class FastConnection {
       this.#leave(copyOf(buffer, length));
       return true;
     }
-    if (this.#path.log !== undefined) this.#startedMs = performance.now();
+    this.#startedMs = performance.now();
     this.#answer(request, buffer, length);
     return true;
   }
@@ -159,19 +159,24 @@ export class FastConnection {
     // Without a callback Node has nothing to do later, if the socket takes all of it at once.
     socket.write(composed);
     if (socket.writableLength === 0) {
-      if (this.#path.log !== undefined) this.#log(request, known, true);
+      this.#over(request, known, true);
       return;
     }
     const release = this.#path.hold(known, composed);
     this.#pending = (whole) => {
       release();
-      this.#log(request, known, whole);
+      this.#over(request, known, whole);
     };
     socket.write(NOTHING, this.#onWritten);
   }
 
-  #log({ url, headers }: PlainRequest, { file }: Known, whole: boolean): void {
+  /** Counts and logs an answer that is over. */
+  #over({ url, headers }: PlainRequest, { file, tally }: Known, whole: boolean): void {
     const startedMs = this.#startedMs;
+    const seconds = (performance.now() - startedMs) / 1000;
+    tally.seconds += seconds;
+    const at = tally.classOf(seconds);
+    tally.durations[at] = (tally.durations[at] ?? 0) + 1;
     this.#path.log?.({ url, headers, bytes: file.size, whole, client: this.#client, startedMs });
   }
 

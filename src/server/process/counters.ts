@@ -2,7 +2,6 @@
  * The server's counters, as plain values that processes exchange and sum, and their Prometheus text.
  * See the Prometheus exposition format, version 0.0.4.
  */
-import type { Release } from "../../store/types.ts";
 import type { Tally } from "../http/fast-answer.ts";
 
 /** Counts of one process since its start, or the sum of several. */
@@ -11,6 +10,10 @@ export interface Counters {
   responses: Record<string, number>;
   /** Bytes of bodies sent, by route. */
   bytes: Record<string, number>;
+  /** Responses by how long they took: `route at`, where `at` is the place in {@link DURATION_SECONDS} or its length. */
+  durations: Record<string, number>;
+  /** Seconds that all responses took together, by route. */
+  seconds: Record<string, number>;
   /** Open connections. */
   connections: number;
   /** Responses that failed on this side. */
@@ -38,16 +41,34 @@ export function routeOf(path: string): string {
 const PAGES = new Set(["BOM.html", "packages", "registry", "releases"]);
 const META = new Set(["healthz", "metrics", "index.json", "packages.json", "openapi.json", "BOM.cdx.json", "ca.crt"]);
 
+/** Upper limits of the classes of durations, in seconds: from a small file out of memory to an ISO over a slow line. */
+export const DURATION_SECONDS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600] as const;
+
+/** The place of a duration among {@link DURATION_SECONDS}. */
+function durationClass(seconds: number): number {
+  let at = 0;
+  while (at < DURATION_SECONDS.length && seconds > (DURATION_SECONDS[at] ?? 0)) at++;
+  return at;
+}
+
 /** Zeroed counters. */
 export function emptyCounters(): Counters {
-  return { responses: {}, bytes: {}, connections: 0, faults: 0, memory: {} };
+  return { responses: {}, bytes: {}, durations: {}, seconds: {}, connections: 0, faults: 0, memory: {} };
 }
 
 /** Counts one finished response. */
-export function countResponse(counters: Counters, route: string, status: number, bytes: number): void {
-  const key = `${route} ${status}`;
-  counters.responses[key] = (counters.responses[key] ?? 0) + 1;
-  counters.bytes[route] = (counters.bytes[route] ?? 0) + bytes;
+export function countResponse(
+  counters: Counters,
+  { route, status, bytes, seconds }: { route: string; status: number; bytes: number; seconds: number },
+): void {
+  add(counters.responses, `${route} ${status}`, 1);
+  add(counters.bytes, route, bytes);
+  add(counters.durations, `${route} ${durationClass(seconds)}`, 1);
+  add(counters.seconds, route, seconds);
+}
+
+function add(counts: Record<string, number>, key: string, more: number): void {
+  counts[key] = (counts[key] ?? 0) + more;
 }
 
 /** Counts of the fast path, where a name made up for each answer would cost too much. */
@@ -59,7 +80,8 @@ export class Tallies {
     const route = routeOf(path);
     let tally = this.#tallies.get(route);
     if (tally === undefined) {
-      tally = { answers: 0, bytes: 0 };
+      const durations = Array.from({ length: DURATION_SECONDS.length + 1 }, () => 0);
+      tally = { answers: 0, bytes: 0, seconds: 0, durations, classOf: durationClass };
       this.#tallies.set(route, tally);
     }
     return tally;
@@ -68,9 +90,11 @@ export class Tallies {
   /** Returns counters together with these. */
   addedTo(counters: Counters): Counters {
     const own = emptyCounters();
-    for (const [route, { answers, bytes }] of this.#tallies) {
+    for (const [route, { answers, bytes, seconds, durations }] of this.#tallies) {
       own.responses[`${route} 200`] = answers;
       own.bytes[route] = bytes;
+      own.seconds[route] = seconds;
+      for (const [at, count] of durations.entries()) if (count > 0) own.durations[`${route} ${at}`] = count;
     }
     return sumCounters([counters, own]);
   }
@@ -82,6 +106,8 @@ export function sumCounters(all: readonly Counters[]): Counters {
   for (const counters of all) {
     addInto(sum.responses, counters.responses);
     addInto(sum.bytes, counters.bytes);
+    addInto(sum.durations, counters.durations);
+    addInto(sum.seconds, counters.seconds);
     addInto(sum.memory, counters.memory);
     sum.connections += counters.connections;
     sum.faults += counters.faults;
@@ -90,64 +116,5 @@ export function sumCounters(all: readonly Counters[]): Counters {
 }
 
 function addInto(sum: Record<string, number>, more: Record<string, number>): void {
-  for (const [key, count] of Object.entries(more)) sum[key] = (sum[key] ?? 0) + count;
-}
-
-/** Formats counters and the releases being served as Prometheus text. */
-export function formatMetrics(counters: Counters, releases: readonly Release[]): string {
-  const lines: string[] = [];
-  const family = (name: string, type: "counter" | "gauge", help: string, samples: string[]): void => {
-    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples.map((sample) => name + sample));
-  };
-  const sorted = (record: Record<string, number>) => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
-
-  family(
-    "airferry_http_responses_total",
-    "counter",
-    "Answers by kind of path and status.",
-    sorted(counters.responses).map(([key, value]) => {
-      const [route, status] = key.split(" ");
-      return `{route="${route}",status="${status}"} ${value}`;
-    }),
-  );
-  family(
-    "airferry_http_response_bytes_total",
-    "counter",
-    "Bytes of bodies sent, by kind of path.",
-    sorted(counters.bytes).map(([route, value]) => `{route="${route}"} ${value}`),
-  );
-  family("airferry_http_connections", "gauge", "Connections open now.", [` ${counters.connections}`]);
-  family("airferry_faults_total", "counter", "Answers that failed on the server's side.", [` ${counters.faults}`]);
-  family(
-    "airferry_release_info",
-    "gauge",
-    "Releases being served.",
-    releases.map(
-      ({ stream, serial, digest, signers }) =>
-        `{stream="${label(stream)}",serial="${serial}",digest="${digest}",signers="${signers.length}"} 1`,
-    ),
-  );
-  family(
-    "airferry_release_created_timestamp_seconds",
-    "gauge",
-    "When each release was packed.",
-    releases.map(({ stream, inventory }) => `{stream="${label(stream)}"} ${Date.parse(inventory.created) / 1000}`),
-  );
-  family(
-    "airferry_release_entries",
-    "gauge",
-    "Entries of each release.",
-    releases.map(({ stream, inventory }) => `{stream="${label(stream)}"} ${inventory.entries.length}`),
-  );
-  family(
-    "airferry_process_resident_memory_bytes",
-    "gauge",
-    "Resident memory of each process.",
-    sorted(counters.memory).map(([pid, value]) => `{pid="${pid}"} ${value}`),
-  );
-  return `${lines.join("\n")}\n`;
-}
-
-function label(text: string): string {
-  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+  for (const [key, count] of Object.entries(more)) add(sum, key, count);
 }

@@ -7,6 +7,7 @@ import { isMainThread } from "node:worker_threads";
 import { releaseMemory } from "../../io/flat-memory.ts";
 import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
+import { readSpace } from "../../io/space.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext } from "../http/context.ts";
@@ -21,7 +22,8 @@ import { notFoundPages, pageMounts } from "../pages/routes.ts";
 import { HtpasswdFile, withLogin } from "../registry/htpasswd.ts";
 import { registryMounts } from "../registry/registry-handler.ts";
 import { AccessLog } from "./access-log.ts";
-import { type Counters, countResponse, emptyCounters, formatMetrics, routeOf, Tallies } from "./counters.ts";
+import { type Counters, countResponse, emptyCounters, routeOf, Tallies } from "./counters.ts";
+import { formatMetrics } from "./metrics.ts";
 import { createServeContext } from "./serve-context.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
@@ -100,7 +102,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     // Of all threads together.
     memory: isMainThread ? { [process.pid]: process.memoryUsage.rss() } : {},
   });
-  const [healthz, metrics] = healthMounts(() => host.collect(counters()));
+  const [healthz, metrics] = healthMounts(settings.store, () => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const resources = new Resources(new ReadGuard(await isLocal(settings.store)), settings.threads);
   const pages = pageMounts(new PageState(resources.files));
@@ -155,12 +157,13 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
 function createObserver(counts: Counters, log: AccessLog | undefined): Observer {
   return {
     begin(request) {
-      const startedMs = log === undefined ? 0 : performance.now();
+      const startedMs = performance.now();
       const client = log === undefined ? undefined : request.req.socket.remoteAddress;
       request.res.on("close", () => {
         const { req, res } = request;
         const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(res);
-        countResponse(counts, routeOf(request.path), res.statusCode, bytes);
+        const seconds = (performance.now() - startedMs) / 1000;
+        countResponse(counts, { route: routeOf(request.path), status: res.statusCode, bytes, seconds });
         if (log === undefined) return;
         const { range, host, "user-agent": agent } = req.headers;
         const { method, url: path } = req;
@@ -177,7 +180,7 @@ function declaredLength(res: Parameters<RequestListener>[1]): number {
 }
 
 /** `/healthz`, then `/metrics`. */
-function healthMounts(collect: () => Promise<Counters>): [healthz: Mount, metrics: Mount] {
+function healthMounts(store: string, collect: () => Promise<Counters>): [healthz: Mount, metrics: Mount] {
   return [
     {
       prefix: "/healthz",
@@ -191,7 +194,11 @@ function healthMounts(collect: () => Promise<Counters>): [healthz: Mount, metric
       prefix: "/metrics",
       async handle(request, context: ServeContext) {
         const [view, counters] = await Promise.all([context.view(), collect()]);
-        const text = formatMetrics(counters, view.releases);
+        const freeBytes = await readSpace(store).then(
+          (space) => space.freeBytes,
+          () => undefined,
+        );
+        const text = formatMetrics(counters, { releases: view.releases, freeBytes });
         sendGenerated(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, { "Cache-Control": "no-store" });
         return true;
       },

@@ -73,7 +73,7 @@ function fastPathOf(t: Test, keepAliveTimeoutMs: number): FastPath {
       context: { freshView: () => view } as ServeContext,
       resources,
       content: (path) => ({ path, content: { file, size: 7, digest, contentType: "text/plain" } }),
-      tally: () => ({ answers: 0, bytes: 0 }),
+      tally: () => ({ answers: 0, bytes: 0, seconds: 0, durations: [], classOf: () => 0 }),
     },
     { headersTimeoutMs: 5000, keepAliveTimeoutMs },
   );
