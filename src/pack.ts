@@ -4,11 +4,12 @@
  */
 import type { Finding } from "./io/findings.ts";
 import { throwIfAborted } from "./io/limit.ts";
+import type { Established } from "./io/types.ts";
 import { requireUnmoved } from "./pack/drift.ts";
 import { fillBundle } from "./pack/fill.ts";
 import type { Finished } from "./pack/finished.ts";
 import { openJob, type PackJob, type PackOptions } from "./pack/job.ts";
-import { layOutBundle } from "./pack/lay-out.ts";
+import { layOutBundle, type Plan } from "./pack/lay-out.ts";
 import { openWork } from "./pack/open-work.ts";
 import { excludeFaults, pinUnsized, savePins } from "./pack/pins.ts";
 import { resolveManifest } from "./pack/resolve.ts";
@@ -30,6 +31,8 @@ interface PackResult {
   size: number;
   fetchedBytes: number;
   reusedBytes: number;
+  /** How the digests of its files were established, and of how many: `first-sight` is a leap of faith. */
+  established: Partial<Record<Established, number>>;
   faults: ItemFault[];
   /** What may not work inside, or will not but was allowed by `allowFindings`. */
   findings: Finding[];
@@ -67,7 +70,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
       continue;
     }
     const sealed = await sealBundle(job, { lock, plan, work: work.folder, filled }, target);
-    return { ...resultOf(job, lock, sealed), packed: true, ...totals, faults };
+    return { ...resultOf(job, lock, sealed), packed: true, ...totals, faults, established: establishedIn(plan) };
   }
 }
 
@@ -90,6 +93,12 @@ async function resolve(job: PackJob): Promise<Lock> {
   return lock;
 }
 
+function establishedIn({ items }: Plan): PackResult["established"] {
+  const counts: PackResult["established"] = {};
+  for (const { established } of items) counts[established] = (counts[established] ?? 0) + 1;
+  return counts;
+}
+
 /** The result if the bundle exists already. */
 function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): PackResult {
   return {
@@ -98,6 +107,7 @@ function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): 
     packed: false,
     fetchedBytes: 0,
     reusedBytes: 0,
+    established: {},
     faults: [],
     findings: [...findings],
   };

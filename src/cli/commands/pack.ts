@@ -6,6 +6,7 @@ import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
+import { formatSeconds } from "../table.ts";
 import { refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
@@ -45,6 +46,7 @@ export const packCommand: Register = (program, run) => {
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
         refuseStdin(manifest, "pack", "the lock and the last serial are kept");
+        const started = Date.now();
         const volumes = volumeOptions(flags);
         const options = workspaceOptions(manifest, flags, output);
         // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of
@@ -91,6 +93,13 @@ export const packCommand: Register = (program, run) => {
           output.note(
             `brought ${programs.map((it) => `${BIN_NAME}/${it.name}`).join(" and ")}; VERIFY.txt says how to start it`,
           );
+        const ways = Object.entries(result.established).map(([way, count]) => `${count} ${way}`);
+        if (ways.length > 0) {
+          const seconds = Math.round((Date.now() - started) / 1000);
+          output.note(
+            `stream ${result.stream}, serial ${result.serial}; took ${formatSeconds(seconds)}; digests: ${ways.join(", ")}`,
+          );
+        }
         if (result.packed && signers.signers.length === 0)
           output.note(`unsigned; next: airferry sign ${shellWord(result.bundle)} --key FILE`);
         else if (result.packed)
