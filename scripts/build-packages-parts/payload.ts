@@ -3,6 +3,8 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { parseListen } from "../../src/server/http/address.ts";
+import { unitFor } from "../../src/server/process/unit.ts";
 import { manPages } from "./man-pages.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -25,6 +27,8 @@ export async function sharedFiles(): Promise<Map<string, Uint8Array>> {
     const args = ["--disable-warning=ExperimentalWarning", join(ROOT, "src", "bin.ts"), "completion", shell];
     files.set(path, execFileSync(process.execPath, args));
   }
+  const unit = { program: ["/usr/bin/airferry"], store: "/srv/airferry", listen: "0.0.0.0:9000", tls: "off" };
+  files.set("usr/lib/systemd/system/airferry.service", Buffer.from(unitFor(unit, [parseListen(unit.listen)])));
   return files;
 }
 

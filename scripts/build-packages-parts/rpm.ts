@@ -42,6 +42,7 @@ side of an air gap, and serves it there. One program without further parts.
 cp -a "${tree}/." "%{buildroot}"
 %files
 /usr/bin/airferry
+/usr/lib/systemd/system/airferry.service
 /usr/share/man/man1/airferry*.1.gz
 /usr/share/bash-completion/completions/airferry
 /usr/share/zsh/site-functions/_airferry

@@ -89,6 +89,17 @@ if (needs(t, "rpmbuild", "rpm", "dpkg-deb", "dpkg", "chroot", "ldd") && process.
     }
   });
 
+  t.test("the unit runs the installed program, and is the one of serve --print-unit", async (t) => {
+    const unit = readFileSync(join(dir, "rpm-root", "usr/lib/systemd/system/airferry.service"), "utf8");
+    t.match(unit, /^ExecStart=\/usr\/bin\/airferry serve --store \/srv\/airferry --listen 0\.0\.0\.0:9000 --tls off$/m);
+    const args = ["serve", "--store", "/srv/airferry", "--listen", "0.0.0.0:9000", "--print-unit"];
+    const printed = spawnSync("chroot", [join(dir, "rpm-root"), "/usr/bin/airferry", ...args], {
+      encoding: "utf8",
+      env: clientEnv(),
+    });
+    t.equal(printed.stdout, unit, printed.stderr);
+  });
+
   t.test("the shells' completion is where shells look for it", async (t) => {
     const root = join(dir, "deb-root");
     const file = join(root, "usr/share/bash-completion/completions/airferry");

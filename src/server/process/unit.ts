@@ -10,6 +10,8 @@ import { formatAddress, isAnyHost, type ListenAddress } from "../http/address.ts
 /** The options of `serve` that a unit repeats. */
 interface UnitOptions {
   store: string;
+  /** The command before its verb; default is this program. */
+  program?: readonly string[] | undefined;
   listen?: string | undefined;
   listenHttp?: string | undefined;
   tls?: string | undefined;
@@ -36,7 +38,7 @@ const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
  * for as long as the service runs.
  */
 export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]): string {
-  const program = thisProgram();
+  const program = options.program ?? thisProgram();
   const store = resolve(options.store);
   const { tls, accessLog } = options;
   const pair = tls === undefined || tls === "off" || tls === "auto" ? [] : tls.split(",").map((it) => resolve(it));
