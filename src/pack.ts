@@ -3,6 +3,7 @@
  * checks the finished bundle and fetches nothing.
  */
 import type { Finding } from "./io/findings.ts";
+import { releaseMemory } from "./io/flat-memory.ts";
 import { throwIfAborted } from "./io/limit.ts";
 import type { Established } from "./io/types.ts";
 import { requireUnmoved } from "./pack/drift.ts";
@@ -40,6 +41,8 @@ interface PackResult {
 
 /** Quarantined packages change the metadata, which changes the plan; more rounds than this indicate a fault. */
 const MAX_ROUNDS = 5;
+/** From here on, a collection of all garbage between the steps pays: each leaves as much as it keeps. */
+const MANY_ITEMS = 20_000;
 
 /**
  * Packs what a manifest names.
@@ -59,6 +62,8 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     const plan = await layOutBundle(workspace, lock, job.volumeSize, job.rpmSigner);
     const left = await adoptWork(job, lock, plan, target);
     if (left !== undefined) return resultOf(job, lock, left);
+    const isLarge = plan.items.length > MANY_ITEMS;
+    if (isLarge) releaseMemory();
     await using work = await openWork(job, plan);
     const filled = await fillBundle(job, plan, work.folder);
     totals.fetchedBytes += filled.fetchedBytes;
@@ -69,6 +74,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
       lock = await excludeFaults(job, lock, filled.faults);
       continue;
     }
+    if (isLarge) releaseMemory();
     const sealed = await sealBundle(job, { lock, plan, work: work.folder, filled }, target);
     return { ...resultOf(job, lock, sealed), packed: true, ...totals, faults, established: establishedIn(plan) };
   }
