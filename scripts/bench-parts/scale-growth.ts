@@ -57,7 +57,7 @@ export function tableOf(rows: readonly Growth[], before: Baseline<Growth> | unde
     row.cpuSeconds.map((it) => it.toFixed(2)).join(" "),
     row.exponent === undefined ? "-" : `n^${row.exponent.toFixed(2)}`,
     row.peakBytes.map((it) => mib(it).replace(" MiB", "")).join(" "),
-    row.bytesEach === undefined ? "-" : row.bytesEach.toFixed(row.bytesEach < 10 ? 2 : 0),
+    row.bytesEach === undefined ? "-" : row.bytesEach.toFixed(Math.abs(row.bytesEach) < 10 ? 2 : 0),
     [isTimeWithin(row) ? "" : "TIME", isMemoryWithin(row) ? "" : "MEMORY"].join(" ").trim() || "ok",
     changeSince(row, before),
   ]);

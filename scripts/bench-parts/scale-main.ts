@@ -97,5 +97,8 @@ const rows: Growth[] = [];
 for (const it of options.dimensions) rows.push(...(await grow(it, options.factor, deadline)));
 const before = existsSync(FILE) ? (JSON.parse(readFileSync(FILE, "utf8")) as Baseline<Growth>) : undefined;
 console.log(options.json ? JSON.stringify(rows, null, 2) : tableOf(rows, before).join("\n"));
-if (options.write) saveBaseline(machine, rows, FILE);
-process.exitCode = rows.every(isWithin) ? 0 : 1;
+const isWhole = rows.every((it) => it.sizes.length === STEPS.length);
+if (options.write && isWhole) saveBaseline(machine, rows, FILE);
+if (!isWhole)
+  console.error(`bench: the time was too short${options.write ? ": nothing is kept; give more --minutes" : ""}`);
+process.exitCode = isWhole && rows.every(isWithin) ? 0 : 1;
