@@ -1,5 +1,6 @@
 /** The fast path: the same answers as Node's HTTP gives, over connections that change over in the middle, and never a stale byte. */
 import { randomBytes } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -187,6 +188,22 @@ t.test("a client that has nothing more to say gets long and slow answers, too", 
     t.equal((await half.next()).body.toString(), "aaa", "and what it asked for behind that");
     if (!half.socket.closed) await once(half.socket, "close");
   }
+});
+
+t.test("a flood of pipelined requests is cut before Node has made objects of all", async (t) => {
+  const { port } = await startServer(t, [{ stream: "s", content: { "files/a": "aaa" } }]);
+  let made = 0;
+  const count = (): void => {
+    made++;
+  };
+  subscribe("http.server.request.start", count);
+  t.teardown(() => unsubscribe("http.server.request.start", count));
+  const flood = new Client(port);
+  flood.socket.pause();
+  flood.socket.write(plain("/files/").repeat(1500));
+  flood.socket.resume();
+  if (!flood.socket.closed) await new Promise((resolve) => flood.socket.once("close", resolve));
+  t.ok(made > 0 && made < 300, `${made} of 1500`);
 });
 
 t.test("a connection is kept a little longer than it was promised", async (t) => {
