@@ -35,6 +35,8 @@ interface StreamStatus {
   stream: string;
   /** Whole days since the current release was packed. */
   ageDays: number | null;
+  /** Whole days until the current release expires, negative when it has; null when it never does. */
+  expiresInDays: number | null;
   /** Oldest first. */
   releases: ReleaseStatus[];
 }
@@ -105,9 +107,15 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
       size: entries.reduce((sum, it) => sum + it.size, 0),
     });
   }
-  const packed = releases.find((it) => it.current)?.created;
-  const ageDays = packed === undefined ? null : Math.floor((now.getTime() - Date.parse(packed)) / 86_400_000);
-  return { stream, ageDays, releases };
+  const served = releases.find((it) => it.current);
+  const ageDays = served === undefined ? null : -daysUntil(served.created, now);
+  const notAfter = served?.notAfter ?? null;
+  return { stream, ageDays, expiresInDays: notAfter === null ? null : daysUntil(notAfter, now), releases };
+}
+
+/** Whole days from now on, rounded up; negative for the past. */
+function daysUntil(time: string, now: Date): number {
+  return Math.ceil((Date.parse(time) - now.getTime()) / 86_400_000);
 }
 
 async function countBlobs(store: Store): Promise<{ count: number; size: number }> {

@@ -134,3 +134,16 @@ t.test("prune keeps its hands off what a damaged record may need, and clears wha
   t.same(readdirSync(join(store, "releases/a")).sort(), ["000002", "current", "floor.json"]);
   t.same(readdirSync(join(store, "releases/b")).sort(), ["000001", "current", "floor.json"]);
 });
+
+t.test("says when the release that is served expires", async (t) => {
+  const store = join(dir, "expiring");
+  const at = join(dir, "expiring-1");
+  const notAfter = new Date(Date.now() + 10 * 86_400_000).toISOString().replace(/\.\d+Z/, "Z");
+  makeBundle(at, { files: { "files/a": Buffer.from("a") }, keys: [key], stream: "e", serial: 1, notAfter });
+  await unpack([at], { trust, store });
+  t.equal((await status(store)).streams[0]?.expiresInDays, 10);
+  t.match((await airferry(dir, ["status", "--store", store])).stdout, /^e: expires in 10 days$/m);
+  const later = new Date(Date.now() + 12 * 86_400_000);
+  t.equal((await status(store, { now: later })).streams[0]?.expiresInDays, -2);
+  t.equal((await status(await filled())).streams[0]?.expiresInDays, null);
+});

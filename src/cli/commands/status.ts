@@ -46,8 +46,9 @@ async function show(store: string, output: Output): Promise<number> {
     output.print(
       ...formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]),
     );
-  for (const { stream, ageDays } of report.streams) {
+  for (const { stream, ageDays, expiresInDays } of report.streams) {
     if (ageDays !== null && ageDays > 0) output.print(`${stream}: packed ${plural(ageDays, "day")} ago`);
+    if (expiresInDays !== null) output.print(`${stream}: ${expiry(expiresInDays)}`);
   }
   for (const it of report.incoming)
     output.print(`unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "a rerun"}`);
@@ -62,6 +63,11 @@ async function show(store: string, output: Output): Promise<number> {
     output.error(new AirferryError("ERR_STORE_INVALID", message, { problems, hint: UNPACK_AGAIN(store) }));
   }
   return EXIT.failed;
+}
+
+function expiry(days: number): string {
+  if (days > 0) return `expires in ${plural(days, "day")}`;
+  return `expired ${days === 0 ? "today" : `${plural(-days, "day")} ago`}; it is still served, the next bundle is due`;
 }
 
 const UNPACK_AGAIN = (store: string) =>
