@@ -3,7 +3,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { MAKE_ROOM, spaceFault } from "./space.ts";
@@ -30,11 +30,20 @@ export async function writeAtomic(
   bytes: Uint8Array | string | Generator<string>,
   mode = 0o644,
 ): Promise<void> {
+  await replaceFile(file, mode, (handle) => handle.writeFile(bytes));
+}
+
+/** As {@link writeAtomic}, with what `fill` writes to the new file, which is closed for it. */
+export async function replaceFile(
+  file: string,
+  mode: number,
+  fill: (handle: FileHandle) => Promise<void>,
+): Promise<void> {
   const temporary = join(dirname(file), `.tmp-${randomBytes(8).toString("hex")}`);
   try {
     const handle = await open(temporary, "wx", mode);
     try {
-      await handle.writeFile(bytes);
+      await fill(handle);
       await handle.sync();
     } finally {
       await handle.close();

@@ -1,9 +1,7 @@
 /** Writes a text that comes in pieces, without ever having all of it in memory. */
-import { randomBytes } from "node:crypto";
-import { lstat, open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { lstat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
-import { ioError, syncPath } from "./atomic.ts";
+import { ioError, replaceFile } from "./atomic.ts";
 import { type Digest, RunningDigest } from "./digest.ts";
 import { throwIfAborted } from "./limit.ts";
 
@@ -12,26 +10,14 @@ const CHUNK_CHARS = 256 * 1024;
 
 /** Replaces or creates a file in one step that survives a power loss; returns the digest of its bytes. */
 export async function writePieces(file: string, pieces: Iterable<string> | AsyncIterable<string>): Promise<Digest> {
-  const temporary = join(dirname(file), `.tmp-${randomBytes(8).toString("hex")}`);
   const running = new RunningDigest();
-  try {
-    const handle = await open(temporary, "wx", 0o644);
-    try {
-      for await (const bytes of inChunks(pieces)) {
-        throwIfAborted();
-        running.update(bytes);
-        await handle.writeFile(bytes);
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
+  await replaceFile(file, 0o644, async (handle) => {
+    for await (const bytes of inChunks(pieces)) {
+      throwIfAborted();
+      running.update(bytes);
+      await handle.writeFile(bytes);
     }
-    await rename(temporary, file);
-    await syncPath(dirname(file));
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw ioError("write", file, error);
-  }
+  });
   return running.digest();
 }
 
