@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   ERR_ISO_INVALID: EXIT.failed,
   ERR_PUBLISH: EXIT.failed,
   ERR_TOOL: EXIT.failed,
+  ERR_SCANNER: EXIT.failed,
   // 2: usage or manifest
   ERR_USAGE: EXIT.usage,
   ERR_MANIFEST_INVALID: EXIT.usage,
@@ -53,6 +54,7 @@ export const ERROR_CODES = {
   ERR_EQUIVOCATION: EXIT.refused,
   ERR_EXPIRED: EXIT.refused,
   ERR_DELTA_BASE: EXIT.refused,
+  ERR_SCAN_FOUND: EXIT.refused,
   // 4: upstream failed
   ERR_UPSTREAM: EXIT.upstream,
   ERR_UPSTREAM_DIGEST: EXIT.upstream,

@@ -11,6 +11,7 @@ import { type Contents, mismatch, readContents } from "./bundle/contents.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { provenanceOf } from "./bundle/provenance.ts";
+import type { ScanReport } from "./bundle/scan-report.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
@@ -69,6 +70,8 @@ interface InspectReport {
   catalog: Catalog;
   /** Embedded checksums of ISOs (isomd5sum): an MD5 that anyone can write, and that excludes the end of the image. */
   mediaChecks: { path: string; md5: string; supported: boolean }[];
+  /** What a scanner said before the bundle was signed, as it claims; null: it carries no such record. */
+  scan: ScanReport | null;
   problems: Problem[];
 }
 
@@ -126,6 +129,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     }),
     catalog,
     mediaChecks: await mediaChecksOf(inventory, copies),
+    scan: contents.scan ?? null,
     problems: [...media.problems, ...problems, ...missing(copies)],
   };
 }

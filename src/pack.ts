@@ -14,6 +14,7 @@ import { layOutBundle, type Plan } from "./pack/lay-out.ts";
 import { openWork } from "./pack/open-work.ts";
 import { excludeFaults, pinUnsized, savePins } from "./pack/pins.ts";
 import { resolveManifest } from "./pack/resolve.ts";
+import { scanFinished } from "./pack/scan-packed.ts";
 import { sealBundle } from "./pack/seal.ts";
 import { adoptWork, chooseTarget } from "./pack/target.ts";
 import type { Workspace } from "./pack/workspace.ts";
@@ -47,13 +48,16 @@ const MANY_ITEMS = 20_000;
 /**
  * Packs what a manifest names.
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID, ERR_LOCK_STALE and ERR_FINDINGS (2), ERR_SPACE
- *   (1)
+ *   and ERR_SCANNER (1), ERR_SCAN_FOUND (3)
  */
 export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
   await using job = await openJob(workspace, options);
   let lock = await resolve(job);
   const target = await chooseTarget(job, lock);
-  if ("finished" in target) return resultOf(job, lock, target.finished);
+  if ("finished" in target) {
+    await scanFinished(job, target.finished.bundle);
+    return resultOf(job, lock, target.finished);
+  }
   const faults: ItemFault[] = [];
   const totals = { fetchedBytes: 0, reusedBytes: 0 };
   for (let round = 1; ; round++) {
@@ -61,7 +65,10 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     lock = await pinUnsized(job, lock);
     const plan = await layOutBundle(workspace, lock, job.volumeSize, job.rpmSigner);
     const left = await adoptWork(job, lock, plan, target);
-    if (left !== undefined) return resultOf(job, lock, left);
+    if (left !== undefined) {
+      await scanFinished(job, left.bundle);
+      return resultOf(job, lock, left);
+    }
     const isLarge = plan.items.length > MANY_ITEMS;
     if (isLarge) releaseMemory();
     await using work = await openWork(job, plan);

@@ -3,11 +3,12 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { ScanReport } from "./bundle/scan-report.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { readSpace } from "./io/space.ts";
 import { type IncomingState, readIncoming } from "./store/incoming.ts";
 import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
+import { readImport, readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
 // `status --check`
@@ -29,6 +30,8 @@ interface ReleaseStatus {
   entries: number;
   /** Bytes of all its entries. */
   size: number;
+  /** What a scanner said before it was served; null: none was given. */
+  scan: ScanReport | null;
 }
 
 interface StreamStatus {
@@ -105,6 +108,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
       signers,
       entries: entries.length,
       size: entries.reduce((sum, it) => sum + it.size, 0),
+      scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
     });
   }
   const served = releases.find((it) => it.current);

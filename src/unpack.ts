@@ -5,7 +5,7 @@
  */
 import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import type { StreamRange } from "./bundle/affected-entries.ts";
 import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
@@ -15,6 +15,7 @@ import { streamEntries } from "./bundle/inventory.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { BOM_NAMES } from "./bundle/media-names.ts";
+import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
 import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
@@ -26,6 +27,7 @@ import { HashPool } from "./io/hash-pool.ts";
 import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
+import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, readTrustedKeys, type TrustedKey } from "./sign/keys.ts";
 import { checkThreshold, verifySums } from "./sign/verify-sums.ts";
 import { Committer } from "./store/committer.ts";
@@ -50,6 +52,10 @@ interface UnpackOptions {
   threshold?: number;
   /** Lets an older serial become current; never another bundle of a known serial. */
   allowRollback?: boolean;
+  /** Command of a scanner that looks at the content before the release is served. */
+  scan?: string;
+  /** What the scanner finds is recorded and does not stop the import. */
+  scanReportOnly?: boolean;
   /** Called with the bytes done and the total of this run. */
   progress?: (done: number, total: number) => void;
   /** Called with skipped names, and when a clock is wrong. */
@@ -77,6 +83,8 @@ interface UnpackReport {
   size: number;
   /** Bytes that this run wrote. */
   written: number;
+  /** What the scanner said, if one was given and all media were there. */
+  scan?: ScanReport;
   /** Volumes that are still to come. */
   missing: string[];
   /** Media of the set that are still to come, according to the names of the given ones. */
@@ -86,10 +94,13 @@ interface UnpackReport {
 /**
  * Unpacks the folders of one bundle. A set of media may come in one call or in several, in any order.
  * @throws {AirferryError} with `problems` for anything that differs from what was signed (exit 3); ERR_ROLLBACK,
- *   ERR_EQUIVOCATION, ERR_EXPIRED, ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO
+ *   ERR_EQUIVOCATION, ERR_EXPIRED, ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO;
+ *   ERR_SCANNER, ERR_SCAN_FOUND
  */
 export async function unpack(folders: readonly string[], options: UnpackOptions): Promise<UnpackReport> {
   keepHeapSmall();
+  const scanner =
+    options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
   const trusted = await readTrustedKeys(options.trust);
   const threshold = checkThreshold(options.threshold);
   const media = await readMedia(folders);
@@ -118,7 +129,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
     const lock = await store.lock();
     try {
       const by = { trusted: trusted.filter((it) => signers.includes(it.keyid)), threshold };
-      const work: Work = { store, media, contents, folders, pool, options, left: 0, ...by };
+      const work: Work = { store, media, contents, folders, pool, options, scanner, left: 0, ...by };
       return await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
     } finally {
       await lock.release();
@@ -159,6 +170,7 @@ interface Work {
   folders: readonly string[];
   pool: HashPool;
   options: UnpackOptions;
+  scanner: Scanner | undefined;
   /** The trusted keys that signed. */
   trusted: TrustedKey[];
   threshold: number;
@@ -211,6 +223,8 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
+  const scan = await scanRelease(work, incoming);
+  if (scan !== undefined) report.scan = scan;
   const packages = report.already ? undefined : await packageIndex(work, report.digest);
   // From here to the end it takes only a moment.
   throwIfAborted();
@@ -232,6 +246,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
       host: hostname(),
       tool: `airferry ${VERSION}`,
       written: report.written,
+      ...(scan !== undefined && { scan }),
       ...(standing === "back" ? { rolledBack: true as const } : {}),
     },
   });
@@ -239,6 +254,32 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   await dropOldIncoming(store, inventory);
   report.complete = true;
   return report;
+}
+
+/**
+ * Scans everything the release has, as it is in the store.
+ * @throws {AirferryError} ERR_SCAN_FOUND, ERR_SCANNER
+ */
+async function scanRelease(work: Work, incoming: Incoming): Promise<ScanReport | undefined> {
+  const { store, contents, scanner, folders, options } = work;
+  if (scanner === undefined) return undefined;
+  const report = options.notice ?? (() => {});
+  const files = firstOfEach(contents.inventory.entries).map(({ path, size, digest }) => ({
+    path,
+    size,
+    from: store.blobPath(digest),
+  }));
+  const { scanContent } = await import("./scan/scan-content.ts");
+  const { judgeScan } = await import("./scan/judge-scan.ts");
+  const scan = await scanContent(scanner, files, { folder: join(incoming.dir, "scan"), report });
+  await judgeScan(scan, {
+    action: `unpack "${folders.join('", "')}"`,
+    record: join(incoming.dir, "scan.json"),
+    reportOnly: options.scanReportOnly === true,
+    report,
+    hint: "do not serve it: ask the packer; if the finding is wrong, give a scanner that knows better, or --scan-report-only",
+  });
+  return scan;
 }
 
 /** One pair per signer is enough for the record: all of them were checked. */

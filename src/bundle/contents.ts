@@ -19,7 +19,9 @@ import {
   MAX_BOM_BYTES,
   MAX_INVENTORY_BYTES,
   MAX_NOTE_BYTES,
+  SCAN_NAME,
 } from "./media-names.ts";
+import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
 import { volumeIndexOf, volumeName } from "./volume-layout.ts";
 
@@ -28,6 +30,8 @@ export interface Contents {
   inventory: Inventory;
   /** Its bytes, as signed. */
   inventoryBytes: Buffer;
+  /** What a scanner said before it was signed, as far as it can be read. */
+  scan?: ScanReport;
   /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
   copies: string[][];
   /** Small files that are too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
@@ -55,6 +59,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
     return { problems };
   }
   problems.push(...checkNames(media, lines));
+  let scan: ScanReport | undefined;
   let inventory: { bytes: Buffer; value: Inventory } | undefined;
   const large: Contents["large"] = [];
   for (const { name, digest } of lines) {
@@ -78,6 +83,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
         const actual = digestOf(bytes);
         if (actual !== digest) problems.push(mismatch(file, name, digest, actual));
         else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInSteps(bytes) };
+        else if (name === SCAN_NAME) scan ??= parseScanReport(bytes);
       } catch (error) {
         note(error, name);
       }
@@ -104,7 +110,8 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
   for (const { name, size } of copies.every((it) => it.length > 0) ? programs : []) {
     if (size === undefined) problems.push(missing(name));
   }
-  const contents = { inventory: inventory.value, inventoryBytes: inventory.bytes, copies, large, programs };
+  const parts = { inventory: inventory.value, inventoryBytes: inventory.bytes, copies, large, programs };
+  const contents = scan === undefined ? parts : { ...parts, scan };
   return { contents, problems };
 }
 

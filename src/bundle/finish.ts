@@ -10,13 +10,16 @@ import { type Digest, digestOf, RunningDigest } from "../io/digest.ts";
 import { copyPrograms, type Program } from "./carried-programs.ts";
 import { inventoryPieces } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
-import { BIN_NAME, INVENTORY_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
+import { BIN_NAME, INVENTORY_NAME, SCAN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
 
 /** What older cosign needs for `--trusted-root`; it trusts nothing. */
 const EMPTY_TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}\n';
+
+/** In the work folder: what a scanner is given. */
+export const SCAN_FOLDER = "scan";
 
 interface SignatureFileBytes {
   name: string;
@@ -31,7 +34,7 @@ interface FinishOptions {
   inventory: Inventory;
   /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
   sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
-  /** Writes further files into a folder, which may be too large for memory: the bill of materials. */
+  /** Writes further files into a folder, which may be too large for memory: the bill of materials, a scan. */
   writeDocuments?: (dir: string) => Promise<{ name: string; digest: Digest }[]>;
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
   volumesPerMedium?: number;
@@ -43,7 +46,7 @@ interface FinishOptions {
 export async function finishBundle(options: FinishOptions): Promise<Digest> {
   const { dir, target, inventory } = options;
   for (const name of await readdir(dir)) {
-    if (name.startsWith("medium-") || name === SIGNATURES_NAME || name === BIN_NAME)
+    if (name.startsWith("medium-") || [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER].includes(name))
       await rm(join(dir, name), { recursive: true, force: true });
   }
   const programs = await copyPrograms(options.programs, dir);

@@ -8,6 +8,8 @@ export const INVENTORY_NAME = "airferry.json";
 export const BIN_NAME = "bin";
 export const VERIFY_NAME = "VERIFY.txt";
 export const TRUSTED_ROOT_NAME = "trusted_root.json";
+/** What a scanner said before the bundle was signed. */
+export const SCAN_NAME = "scan.json";
 /** The bill of materials, for people and as CycloneDX. */
 export const BOM_PAGE_NAME = "BOM.html";
 export const BOM_CYCLONEDX_NAME = "BOM.cdx.json";

@@ -4,6 +4,7 @@ import { type Finding, findingLine, refuseFindings } from "../io/findings.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import { takeLock } from "../io/process-lock.ts";
 import { readState, type State } from "../manifest/pack-state.ts";
+import type { Scanner } from "../scan/scanner.ts";
 import type { Signer } from "../sign/signer.ts";
 import type { RpmSigner } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
@@ -23,6 +24,10 @@ export interface PackOptions {
   /** Pack even if something will not work inside; default false. */
   allowFindings?: boolean;
   serial?: number;
+  /** Command of a scanner that looks at the content before it is signed. */
+  scan?: string;
+  /** What the scanner finds is recorded and does not stop the pack. */
+  scanReportOnly?: boolean;
   /** Concurrent items. */
   concurrency: number;
   report?: (line: string) => void;
@@ -51,6 +56,7 @@ export interface PackJob extends Omit<PackOptions, "report">, AsyncDisposable {
   readonly pool: HashPool;
   /** The recorded state of earlier packs of this manifest. */
   readonly state: State | undefined;
+  readonly scanner: Scanner | undefined;
   /** All findings so far. */
   readonly findings: readonly Finding[];
   /** Reports findings, and refuses what cannot work. @throws {AirferryError} ERR_FINDINGS */
@@ -62,10 +68,12 @@ export interface PackJob extends Omit<PackOptions, "report">, AsyncDisposable {
 /**
  * Starts a pack: one per manifest at a time, wherever it writes, since two would give the same serial to different
  * bundles.
- * @throws {AirferryError} ERR_BUSY, ERR_IO
+ * @throws {AirferryError} ERR_BUSY, ERR_IO; ERR_SCANNER when the scanner cannot be started
  */
 export async function openJob(workspace: Workspace, options: PackOptions): Promise<PackJob> {
   await using opened = new AsyncDisposableStack();
+  const scanner =
+    options.scan === undefined ? undefined : await (await import("../scan/scanner.ts")).openScanner(options.scan);
   const pool = opened.adopt(new HashPool(), (it) => it.close());
   opened.adopt(await takeLock(`${workspace.paths.state}.lock`, workspace.file), (it) => it.release());
   const state = await readState(workspace.paths.state);
@@ -79,5 +87,5 @@ export async function openJob(workspace: Workspace, options: PackOptions): Promi
   };
   const whole = opened.move();
   const close = () => whole.disposeAsync();
-  return { ...options, workspace, pool, state, findings, found, report, [Symbol.asyncDispose]: close };
+  return { ...options, workspace, pool, state, scanner, findings, found, report, [Symbol.asyncDispose]: close };
 }

@@ -15,6 +15,7 @@ import { type Finished, notAfterOf, noteState } from "./finished.ts";
 import type { PackJob } from "./job.ts";
 import type { Plan } from "./lay-out.ts";
 import { lockTime } from "./resolve.ts";
+import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
 
 /** The filled folder, and its lock. */
@@ -27,13 +28,15 @@ interface FilledBundle {
 
 /**
  * Turns a filled work folder into a bundle.
- * @throws {AirferryError} ERR_SIGNER, ERR_SPACE, ERR_IO; a rerun continues with the filled folder
+ * @throws {AirferryError} ERR_SCAN_FOUND, ERR_SCANNER, ERR_SIGNER, ERR_SPACE, ERR_IO; a rerun continues with the
+ *   filled folder
  */
 export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Target): Promise<Finished> {
   const { lock, work, filled } = bundle;
   const volumes = await work.finishVolumes();
   const inventory = inventoryOf(job, bundle, volumes, target.serial);
   throwIfAborted();
+  const scanned = await scanPacked(job, inventory, work.volumes, work.dir);
   const digest = await finishBundle({
     dir: work.dir,
     target: target.path,
@@ -44,7 +47,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
       const { writeBomFiles } = await import("../bom/bom-files.ts");
       const bill = await readBill(inventory, work.volumes, lock.time);
       for (const gap of bill.gaps) job.report(`the bill of materials is not complete: ${gap}`);
-      return writeBomFiles(dir, bill);
+      return [...(await writeBomFiles(dir, bill)), ...(await writeScan(dir, scanned))];
     },
     ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
     sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),

@@ -95,6 +95,10 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       if (existsSync(target)) await dropRecord(target);
       await rename(folder, target);
       await syncPath(releases);
+    } else if (parts.record.scan !== undefined) {
+      // The same release scanned once more: the newer result counts.
+      const record = { ...(await readImport(target)), scan: parts.record.scan };
+      await writeAtomic(join(target, IMPORT_FILE), `${JSON.stringify(record, undefined, 2)}\n`);
     }
   } catch (error) {
     throw ioError("write", target, error);

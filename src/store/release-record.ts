@@ -7,6 +7,7 @@ import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
+import { scanReportSchema } from "../bundle/scan-report.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
@@ -38,6 +39,8 @@ const importSchema = z.object({
   written: z.number(),
   /** True when an operator allowed a rollback. */
   rolledBack: z.literal(true).exactOptional(),
+  /** What a scanner said before it was served. */
+  scan: scanReportSchema.exactOptional(),
 });
 
 /** Evidence of an import, as in import.json. */

@@ -192,5 +192,13 @@ t.test("what this host lacks is told, and what helps", (t) =>
       message: /docker/,
       hint: /write a file instead: --out image.tar/,
     },
+    ERR_SCANNER: {
+      cause: async (dir, run) => {
+        await store(dir, run);
+        return run(["unpack", "b", "--trust", "site.pub", "--store", "st", "--scan", "./no-scanner -r"]);
+      },
+      message: /cannot start scanner "\.\/no-scanner -r": no such program/,
+      hint: /install it, or give its full path/,
+    },
   }),
 );

@@ -1,5 +1,5 @@
 /** Exit status 3: what must not be trusted, one real cause for each code. */
-import { rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { EXIT } from "../../src/errors.ts";
@@ -121,6 +121,17 @@ t.test("what is refused says why, and what helps", (t) =>
       cause: bundle("unpack", () => {}, { fromStore: ["files/b"] }),
       message: /cannot unpack/,
       hint: /carry a full bundle in/,
+    },
+    ERR_SCAN_FOUND: {
+      cause: async (dir, run) => {
+        writeFileSync(join(dir, "site.pub"), key.pem);
+        writeFileSync(join(dir, "scan.sh"), '#!/bin/sh\n[ "$1" = --version ] || { echo "files/one: Bad"; exit 1; }\n');
+        chmodSync(join(dir, "scan.sh"), 0o755);
+        makeBundle(join(dir, "b"), { files, keys: [key] });
+        return run(["unpack", "b", "--trust", "site.pub", "--store", "st", "--scan", "./scan.sh"]);
+      },
+      message: /cannot unpack "b": \.\/scan\.sh found something: files\/one: Bad/,
+      hint: /do not serve it: ask the packer/,
     },
   }),
 );

@@ -2,6 +2,7 @@
 
 import { Option } from "commander";
 import type { BomFormat } from "../../bom/bom-files.ts";
+import type { ScanReport } from "../../bundle/scan-report.ts";
 import { AirferryError } from "../../errors.ts";
 import type { InspectedEntry } from "../../inspect.ts";
 import { formatBytes, plural } from "../../io/format.ts";
@@ -63,6 +64,7 @@ export const inspectCommand: Register = (program, run) => {
         for (const check of it.mediaChecks) {
           output.print(`media     ${check.path} has an embedded MD5 ${check.md5} (isomd5sum; not a proof of trust)`);
         }
+        if (it.scan !== null) output.print(`scanned   ${scanText(it.scan)}`);
         for (const { name, packages } of rpms.filter((it) => !it.gpgcheck)) {
           output.print(
             `unsigned  ${name}: signatures of its ${plural(packages, "package")} were not checked (gpgcheck: false)`,
@@ -100,6 +102,13 @@ async function printBom(bundles: string[], format: BomFormat, out: string | unde
   const digest = await writePieces(out, pieces);
   output.result({ file: out, format, digest, gaps });
   output.print(out);
+}
+
+/** Who looked at how much, when, and what came of it. */
+function scanText({ result, files, bytes, version, command, finished, findings, gaps }: ScanReport): string {
+  const found = result === "clean" ? "nothing found" : `found something (${plural(findings.length, "line")})`;
+  const missed = gaps.length > 0 ? `, ${plural(gaps.length, "gap")}` : "";
+  return `${finished} by ${version ?? command[0]}: ${found} in ${plural(files, "file")}, ${formatBytes(bytes)}${missed}`;
 }
 
 const KEYID_LENGTH = 16;

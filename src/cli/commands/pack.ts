@@ -19,6 +19,8 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   out: string;
   frozen?: boolean;
   allowFindings?: boolean;
+  scan?: string;
+  scanReportOnly?: boolean;
   serial?: number;
 }
 
@@ -37,11 +39,13 @@ export const packCommand: Register = (program, run) => {
     .option("--out <dir>", "where bundles are written", "bundles")
     .option("--frozen", "refuse when the lock is not up to date")
     .option("--allow-findings", "pack even if findings say that something cannot work inside")
+    .option("--scan <command>", "run a scanner over all content first; what it finds stops the pack")
+    .option("--scan-report-only", "record what the scanner finds, and go on")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .addHelpText(
       "after",
       "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
-        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 4 upstream failed, 130 interrupted.",
+        "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 3 the scanner found something, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
@@ -75,6 +79,8 @@ export const packCommand: Register = (program, run) => {
             programs,
             frozen: flags.frozen === true,
             allowFindings: flags.allowFindings === true,
+            ...(flags.scan !== undefined && { scan: flags.scan }),
+            scanReportOnly: flags.scanReportOnly === true,
             ...(flags.serial !== undefined && { serial: flags.serial }),
             concurrency: Math.max(8, flags.concurrency ?? 0),
             report: (line) => output.note(line),

@@ -21,6 +21,8 @@ interface UnpackFlags {
   threshold?: number;
   store: string;
   allowRollback?: boolean;
+  scan?: string;
+  scanReportOnly?: boolean;
   user?: string;
 }
 
@@ -39,6 +41,11 @@ export const unpackCommand: Register = (program, run) => {
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .addOption(storeOption())
     .option("--allow-rollback", "accept an older serial as current")
+    .option(
+      "--scan <command>",
+      "run a scanner over all content first; what it finds keeps the release from being served",
+    )
+    .option("--scan-report-only", "record what the scanner finds, and go on")
     .addOption(userOption())
     .addHelpText(
       "after",
@@ -63,6 +70,8 @@ export const unpackCommand: Register = (program, run) => {
             trust,
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             allowRollback: flags.allowRollback === true,
+            ...(flags.scan !== undefined && { scan: flags.scan }),
+            scanReportOnly: flags.scanReportOnly === true,
             progress: (done, total) => progress({ done, total }),
             notice: (line) => output.note(line),
           }),

@@ -1,0 +1,84 @@
+/** The scan of a pack: over the filled volumes before they are signed, and over a bundle that exists already. */
+import { join } from "node:path";
+import { foldersOf } from "../bundle/check-finished.ts";
+import { readContents } from "../bundle/contents.ts";
+import { SCAN_FOLDER } from "../bundle/finish.ts";
+import type { Inventory } from "../bundle/inventory-types.ts";
+import { readMedia } from "../bundle/media.ts";
+import { SCAN_NAME } from "../bundle/media-names.ts";
+import { formatScanReport, type ScanReport } from "../bundle/scan-report.ts";
+import { VolumeSet } from "../bundle/volumes.ts";
+import { bug } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import { shellWord } from "../io/shell.ts";
+import { writePieces } from "../io/write-pieces.ts";
+import type { PackJob } from "./job.ts";
+
+/**
+ * Scans what a bundle carries, if the pack has a scanner. Needs room for the content, or 4 GiB of it at a time.
+ * @throws {AirferryError} ERR_SCAN_FOUND, ERR_SCANNER, ERR_SPACE
+ */
+export async function scanPacked(
+  job: PackJob,
+  inventory: Inventory,
+  volumes: VolumeSet,
+  dir: string,
+): Promise<ScanReport | undefined> {
+  return scan(job, inventory, volumes, { folder: join(dir, SCAN_FOLDER), record: join(dir, SCAN_NAME) });
+}
+
+/** Writes `scan.json`; returns its line for SHA256SUMS. */
+export async function writeScan(
+  dir: string,
+  scanned: ScanReport | undefined,
+): Promise<{ name: string; digest: Digest }[]> {
+  if (scanned === undefined) return [];
+  return [{ name: SCAN_NAME, digest: await writePieces(join(dir, SCAN_NAME), [formatScanReport(scanned)]) }];
+}
+
+/**
+ * Scans a complete, checked bundle, if the pack has a scanner. The bundle is not changed: it keeps the report that it
+ * has.
+ * @throws {AirferryError} ERR_SCAN_FOUND, ERR_SCANNER, ERR_SPACE
+ */
+export async function scanFinished(job: PackJob, bundle: string): Promise<void> {
+  if (job.scanner === undefined) return;
+  const { contents } = await readContents(await readMedia(await foldersOf(bundle)));
+  const { inventory, copies, scan: carried } = contents ?? bug(`"${bundle}" was checked and has no contents`);
+  const volumes = VolumeSet.over(
+    copies.map((it) => it[0]),
+    inventory,
+  );
+  try {
+    await scan(job, inventory, volumes, { folder: join(job.out, `.scan-${inventory.stream}`) });
+  } finally {
+    await volumes.close();
+  }
+  if (carried === undefined) job.report(`${bundle} was packed and signed before, and has no ${SCAN_NAME}`);
+}
+
+async function scan(
+  job: PackJob,
+  inventory: Inventory,
+  volumes: VolumeSet,
+  { folder, record }: { folder: string; record?: string },
+): Promise<ScanReport | undefined> {
+  if (job.scanner === undefined) return undefined;
+  const { scanContent } = await import("../scan/scan-content.ts");
+  const { judgeScan } = await import("../scan/judge-scan.ts");
+  const seen = new Set<Digest>();
+  const files = inventory.entries.flatMap(({ path, size, digest, offset }) => {
+    if (offset === undefined || seen.has(digest)) return [];
+    seen.add(digest);
+    return [{ path, size, from: volumes.range(offset, size) }];
+  });
+  const found = await scanContent(job.scanner, files, { folder, report: job.report });
+  await judgeScan(found, {
+    action: `pack "${job.workspace.file}"`,
+    ...(record !== undefined && { record }),
+    reportOnly: job.scanReportOnly === true,
+    report: job.report,
+    hint: `take what was found out of ${shellWord(job.workspace.file)} and pack again; if the finding is wrong, give a scanner that knows better, or --scan-report-only`,
+  });
+  return found;
+}
