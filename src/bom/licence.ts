@@ -7,7 +7,7 @@ import { printable } from "../io/printable.ts";
 
 /** A declared licence. */
 export interface Licence {
-  /** On one line, at most 500 characters. */
+  /** On one line: at most 500 characters, before control characters are escaped. */
   text: string;
   /** `id`: one identifier of the SPDX list; `expression`: a whole expression; `name`: neither. */
   form: "id" | "expression" | "name";

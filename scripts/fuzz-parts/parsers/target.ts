@@ -18,7 +18,7 @@ export interface Target {
 export type Targets = Record<string, Target>;
 
 export const HEX = "0123456789abcdef".repeat(4);
-export const DIGEST = `sha256:${HEX}`;
+export const DIGEST = `sha256:${HEX}` as const;
 export const text = (data: Uint8Array): string => Buffer.from(data).toString("utf8");
 
 /** Bytes as a file that `before` virtual zeros precede. */

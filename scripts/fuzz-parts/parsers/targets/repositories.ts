@@ -1,5 +1,7 @@
 /** RPM repositories: metadata, packages, and lists of mirrors. */
 import { gzipSync } from "node:zlib";
+import { LicenceReader } from "../../../../src/bom/licence.ts";
+import { packagePurl } from "../../../../src/bom/purl.ts";
 import { FEW_BYTES } from "../../../../src/io/parser-thread.ts";
 import { readComps } from "../../../../src/rpm/comps.ts";
 import { parseRich } from "../../../../src/rpm/dependency.ts";
@@ -9,15 +11,16 @@ import { readRpmFile } from "../../../../src/rpm/header.ts";
 import { parseModules } from "../../../../src/rpm/modulemd.ts";
 import { packageInfoOf } from "../../../../src/rpm/package-info.ts";
 import { formatPackageXml } from "../../../../src/rpm/package-xml.ts";
-import { Primary } from "../../../../src/rpm/primary.ts";
+import { Primary, readFacts } from "../../../../src/rpm/primary.ts";
 import { parseRepomd } from "../../../../src/rpm/repomd.ts";
 import { parseTreeinfo, rewriteTreeinfo } from "../../../../src/rpm/treeinfo.ts";
 import { forEachAdvisory } from "../../../../src/rpm/updateinfo.ts";
 import { nevraOf } from "../../../../src/rpm/verify-package.ts";
+import { sliceBlocks } from "../../../../src/rpm/xml-blocks.ts";
 import { parseInstalled } from "../../../../src/sources/rpm/baseline.ts";
 import { looksLikeMetalink, parseMetalink, parseMirrorlist } from "../../../../src/sources/rpm/metalink.ts";
 import { int32, MINIMAL, makeRpm, REGION, texts, withRegion } from "../../../../test/fixtures/rpm-files.ts";
-import { HEX, inMemory, type Targets, text } from "../target.ts";
+import { DIGEST, HEX, inMemory, must, type Targets, text } from "../target.ts";
 
 const COMPS =
   '<?xml version="1.0"?>\n<comps><group><id>g</id><name>G</name><packagelist><packagereq type="default">a</packagereq></packagelist></group></comps>';
@@ -31,6 +34,12 @@ const LISTED = [
   int32(1116, 0, 1),
   int32(1030, 0o100644, 0o40755),
 ];
+
+/** What the inventory says of a package. */
+const ENTRY = {
+  ...{ path: "a.rpm", digest: DIGEST, source: "", url: undefined, licence: undefined },
+  ...{ established: null, signedBy: [], published: [] },
+} as const;
 
 export const repositories: Targets = {
   baseline: {
@@ -60,6 +69,14 @@ export const repositories: Targets = {
       return parseMetalink(data, "metalink");
     },
   },
+  licence: {
+    samples: ["MIT AND (GPL-2.0-or-later WITH Classpath-exception-2.0 OR BSD-3-Clause)", "GPLv2+ and (MIT or ASL 2.0)"],
+    maxBytes: 8192,
+    run: (data) => {
+      const read = new LicenceReader().read(text(data));
+      must(read === undefined || read.text.length <= 5000, "a licence is short");
+    },
+  },
   mirrorlist: { samples: ["http://a/b\n#c\n"], run: (data) => parseMirrorlist(data, "mirrorlist") },
   modules: {
     samples: [
@@ -69,6 +86,14 @@ export const repositories: Targets = {
     // Larger ones are read in a thread of their own.
     maxBytes: FEW_BYTES,
     run: (data) => parseModules(data, "modules.yaml"),
+  },
+  packageFacts: {
+    samples: [PRIMARY, PRIMARY.replace("<format>", "<format><rpm:license>MIT</rpm:license><rpm:vendor>V</rpm:vendor>")],
+    run: (data) =>
+      sliceBlocks([data], "package", "primary.xml", (block, _, frame) => {
+        const facts = readFacts(block, frame, "primary.xml");
+        if (facts !== undefined) packagePurl({ ...facts, ...ENTRY });
+      }),
   },
   primary: {
     samples: [PRIMARY, PRIMARY.replace("<package ", "<!-- x --><package ")],
