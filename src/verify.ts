@@ -3,7 +3,7 @@
  * before one is good; then every byte on the media is hashed and every problem collected. docs/format.md, "Reading".
  */
 
-import { checkContent } from "./bundle/check-content.ts";
+import { bytesToCheck, checkContent } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
@@ -115,7 +115,7 @@ async function reportContents(
     "volumes",
     missing.map((name) => ({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` })),
   );
-  const total = copies.reduce((sum, it, index) => sum + it.length * (inventory.volumes[index]?.size ?? 0), 0);
+  const total = bytesToCheck(contents);
   let done = 0;
   const problems = await checkContent(contents, pool, (bytes) => {
     done += bytes;

@@ -48,6 +48,22 @@ function filesOf(dir: string): string[] {
     .sort();
 }
 
+t.test("progress ends at its total, with one copy, with two, and with a part of the volumes", async (t) => {
+  const part = copyOf(good);
+  rmSync(join(part, "data.tar.0001"));
+  for (const [media, partial] of [
+    [[good], false],
+    [[good, copyOf(good)], false],
+    [[part], true],
+  ] as const) {
+    const seen: [done: number, total: number][] = [];
+    await verify(media, { trust, partial, progress: (...it) => seen.push(it) });
+    const [done, total = 0] = seen.at(-1) ?? [];
+    t.ok(total > 0);
+    t.equal(done, total);
+  }
+});
+
 t.test("verify() finds nothing wrong with a good bundle", async (t) => {
   const report = await verify([good], { trust });
   t.match(report, {

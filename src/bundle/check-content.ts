@@ -21,6 +21,17 @@ interface Damage extends StreamRange {
   error?: AirferryError;
 }
 
+/**
+ * The bytes that {@link checkContent} reports of a good bundle: large files, entries in the stream, and the volumes
+ * that are hashed as such, since there are several copies or not all volumes.
+ */
+export function bytesToCheck({ inventory, copies, large }: Contents): number {
+  const complete = copies.every((it) => it.length > 0);
+  const spare = copies.map((it, index) => (it.length - (complete ? 1 : 0)) * (inventory.volumes[index]?.size ?? 0));
+  const entries = complete ? streamEntries(inventory).map((it) => it.size) : [];
+  return [large.map((it) => it.size), entries, spare].flat().reduce((sum, it) => sum + it, 0);
+}
+
 /** Returns every problem found; `progress` is called with bytes as they are hashed. */
 export async function checkContent(
   contents: Contents,
@@ -30,7 +41,7 @@ export async function checkContent(
   const { inventory, copies } = contents;
   const problems: Problem[] = [];
   for (const it of contents.large) {
-    const problem = await checkLargeFile(it, pool);
+    const problem = await checkLargeFile(it, pool, progress);
     if (problem !== undefined) problems.push(problem);
   }
   const complete = copies.every((it) => it.length > 0);
@@ -68,9 +79,10 @@ export async function checkContent(
 export async function checkLargeFile(
   { file, name, digest }: Contents["large"][number],
   pool: HashPool,
+  progress: (bytes: number) => void = () => undefined,
 ): Promise<Problem | undefined> {
   try {
-    const actual = (await pool.hashFile(file)).digest;
+    const actual = (await pool.hashFile(file, { progress })).digest;
     return actual === digest ? undefined : mismatch(file, name, digest, actual);
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;

@@ -35,7 +35,7 @@ export interface Contents {
   /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
   copies: string[][];
   /** Small files that are too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
-  large: { file: string; name: string; digest: Digest }[];
+  large: { file: string; name: string; size: number; digest: Digest }[];
   /** Programs in bin/; `size` is absent if a program is on none of the media. */
   programs: { name: string; digest: Digest; size?: number }[];
 }
@@ -75,7 +75,7 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
         continue;
       }
       if (isBom || isProgram(name)) {
-        large.push({ file, name, digest });
+        large.push({ file, name, size, digest });
         continue;
       }
       try {
