@@ -33,12 +33,14 @@ export function usageError(error: CommanderError, argv: readonly string[], progr
     const near = closestWord(flag, command === undefined ? ["--help", "--version"] : [...options, "--help"]);
     return refused(`unknown option '${flag}'${didYouMean(near)}`, flag, near);
   }
-  const [, given, list] =
-    /argument(?: value)? '(.*)' is invalid(?: for argument '.*')?\. Allowed choices are (.*)\.$/s.exec(error.message) ??
-    [];
+  const [, option, given, argument, list] =
+    /(?:option '(?:-\w, )?(--[\w-]+).*' )?argument(?: value)? '(.*)' is invalid(?: for argument '(.*)')?\. Allowed choices are (.*)\.$/s.exec(
+      error.message,
+    ) ?? [];
   if (given !== undefined && list !== undefined) {
     const near = closestWord(given, list.split(", "));
-    return refused(`"${given}": expected one of ${list}${didYouMean(near)}`, given, near);
+    const place = option ?? `<${argument}>`;
+    return refused(`${place} "${given}": expected one of ${list}${didYouMean(near)}`, given, near);
   }
   const message = error.message.replace(/^error: /, "").replace(/\.$/, "");
   const swallowed = error.code === "commander.missingArgument" && argv.find((it) => SEVERAL_VALUES.includes(it));

@@ -14,7 +14,7 @@ t.test("a wrong word, a missing option and a wrong kind of path are told with th
     [
       ["render", "talos", "--store", "s t", "--url", url],
       2,
-      /"talos": expected one of imageconfig,/,
+      /<what> "talos": expected one of imageconfig,/,
       /airferry render talos-mirrors --store 's t' --url http/,
     ],
     [["render", "xyz", "--store", "s", "--url", url], 2, /"xyz": expected one of/, /airferry render --help$/],
@@ -39,9 +39,10 @@ t.test("a wrong word, a missing option and a wrong kind of path are told with th
     [
       ["pack", "m", "--progress=jsno"],
       2,
-      /"jsno": expected one of auto.*: did you mean json\?$/m,
+      /--progress "jsno": expected one of auto.*: did you mean json\?$/m,
       /pack m --progress=json$/,
     ],
+    [["inspect", "b", "--bom", "pdf"], 2, /--bom "pdf": expected one of cyclonedx, spdx, html$/m, /inspect --help$/],
     [["verify", "--trust", "k"], 2, /missing required argument 'bundle'$/m, /name the bundle before it$/],
     [["doctor"], 2, /required option '--url <base>'/, /airferry doctor --url BASE$/],
     [["init", "b", "--for", "rocky"], 2, /no such ready manifest/, /airferry init b --for rocky-9-capi$/],
