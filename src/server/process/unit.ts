@@ -5,7 +5,7 @@
 
 import { dirname, isAbsolute, resolve } from "node:path";
 import { isSea } from "node:sea";
-import { formatAddress, isAnyHost, type ListenAddress } from "../http/address.ts";
+import { formatAddress, type ListenAddress } from "../http/address.ts";
 
 /** The options of `serve` that a unit repeats. */
 interface UnitOptions {
@@ -127,7 +127,8 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
  */
 export function socketUnit(listen: readonly ListenAddress[], threads: number): string {
   const streams = listen.flatMap(({ host, port }) => {
-    const address = isAnyHost(host) ? `${port}` : formatAddress({ host, port });
+    // A port alone is IPv6 and IPv4, as `::` is for `serve`; 0.0.0.0 is IPv4 only.
+    const address = host === "::" ? `${port}` : formatAddress({ host, port });
     return Array.from({ length: threads }, () => `ListenStream=${address}`);
   });
   const lines = [

@@ -59,7 +59,13 @@ t.test("shows the sandbox a store in a folder that it hides", async (t) => {
 
 t.test("the socket unit listens where the flags say", async (t) => {
   const unit = unitFile("socket", { store: "/srv/a", listen: "0.0.0.0:443", listenHttp: "[::1]:80", workers: 2 });
-  t.strictSame(line(unit, "ListenStream"), ["443", "443", "[::1]:80", "[::1]:80"], "one for each thread");
+  t.strictSame(
+    line(unit, "ListenStream"),
+    ["0.0.0.0:443", "0.0.0.0:443", "[::1]:80", "[::1]:80"],
+    "one for each thread",
+  );
+  const both = unitFile("socket", { store: "/srv/a", listen: "[::]:9000", workers: 1 });
+  t.strictSame(line(both, "ListenStream"), ["9000"], "both families");
 });
 
 t.test("refuses what serve would refuse", async (t) => {
