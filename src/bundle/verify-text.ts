@@ -35,7 +35,7 @@ ${programs.length === 0 ? "" : programText(programs)}`;
 /** How to start a program of the bundle: it is checked where it was copied to, since a medium may read differently. */
 function programText(programs: readonly string[]): string {
   const [first = "", ...others] = programs.toSorted((a, b) => Number(b.endsWith("-x64")) - Number(a.endsWith("-x64")));
-  const other = others.map((it) => `; on aarch64 hosts write ${it} in both lines`).join("");
+  const other = others.map((it) => `.\nOn aarch64 hosts write ${it} in both lines`).join("");
   return `
 airferry itself is in bin/, for hosts without it: one file, which needs only the C and C++ libraries. Check
 the signature as in step 1. Then copy the program and check the copy, as root${other}:
