@@ -99,6 +99,7 @@ async function reportContents(
   const { stream, serial, created, notAfter } = inventory;
   Object.assign(report, { stream, serial, created, entries: inventory.entries.length });
   report.fromStore = inventory.entries.filter((it) => it.from === "store").length;
+  report.scan = contents.scan ?? null;
   report.volumes.total = copies.length;
   report.volumes.missing = copies.flatMap((it, index) => (it.length === 0 ? [volumeName(index)] : []));
   const now = options.now ?? new Date();
@@ -153,5 +154,6 @@ function emptyReport(): VerifyReport {
     entries: 0,
     fromStore: 0,
     volumes: { total: 0, missing: [] },
+    scan: null,
   };
 }

@@ -1,4 +1,5 @@
 /** The result of a verification. Types only. */
+import type { ScanReport } from "../bundle/scan-report.ts";
 import type { Problem } from "../errors.ts";
 
 /** `skipped`: not reached, since something before it failed. */
@@ -29,6 +30,8 @@ export interface VerifyReport {
   /** Entries whose bytes must already be in the target store. */
   fromStore: number;
   volumes: { total: number; missing: string[] };
+  /** What a scanner said before the bundle was signed; null: it carries no such record. */
+  scan: ScanReport | null;
 }
 
 export type Check = keyof VerifyReport["checks"];
@@ -54,6 +57,7 @@ export interface Verification {
     entries: number;
     fromStore: number;
     volumes: VerifyReport["volumes"];
+    scan: ScanReport | null;
   };
   /** All trusted keys that were given; `signed`: with a good signature. */
   keys: { keyid: string; file: string; signed: boolean }[];

@@ -1,7 +1,9 @@
 /** The report of a verification as one page that needs nothing beside itself: to be filed, printed and signed. */
+
+import type { ScanReport } from "../bundle/scan-report.ts";
 import { htmlPage, LINE } from "../html/frame.ts";
 import { type Html, type HtmlValue, html, joined } from "../html/html.ts";
-import { plural } from "../io/format.ts";
+import { formatBytes, plural } from "../io/format.ts";
 import type { Verification } from "./types.ts";
 
 /** More are counted. The JSON report has all of them. */
@@ -36,6 +38,7 @@ export function verificationPage(it: Verification): string {
             ["Content", stream === null ? "unknown" : `${plural(entries, "file")}${store}`],
             ["Volumes", stream === null ? "unknown" : `${volumes.total}${missing}`],
           ]),
+          ...scanSection(it.bundle.scan),
           heading("Keys"),
           html`<p class="soft">The trusted keys that were given. At least ${it.threshold} must have signed.</p>`,
           grid(
@@ -69,6 +72,25 @@ export function verificationPage(it: Verification): string {
       { style: STYLE },
     ),
   );
+}
+
+/** What the packer's scanner said, on the word of the signers. */
+function scanSection(scan: ScanReport | null): Html[] {
+  if (scan === null) return [];
+  const { version, command, files, bytes, host, finished, result, findings, gaps } = scan;
+  return [
+    heading("Scan before it was signed"),
+    html`<p class="soft">As the packer recorded it: the signers vouch for it, and this verification did not scan.</p>`,
+    facts([
+      ["Result", result === "clean" ? "nothing found" : "found something"],
+      ["Scanner", version ?? "unknown"],
+      ["Command", command.join(" ")],
+      ["Scanned", `${plural(files, "file")}, ${formatBytes(bytes)}`],
+      ["Ended", `${finished} on ${host}`],
+    ]),
+    ...(findings.length > 0 ? [html`<p>Findings</p>`, list(findings)] : []),
+    ...(gaps.length > 0 ? [html`<p>What it may not have seen</p>`, list(gaps)] : []),
+  ];
 }
 
 function problemSection({ problems }: Verification): Html[] {

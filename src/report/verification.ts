@@ -35,7 +35,7 @@ interface Circumstances {
 
 /** The document of a verification. */
 export function verificationOf(report: VerifyReport, { folders, begun, notices, ended }: Circumstances): Verification {
-  const { digest, stream, serial, created, entries, fromStore, volumes, signers, partial } = report;
+  const { digest, stream, serial, created, entries, fromStore, volumes, scan, signers, partial } = report;
   return {
     mediaType: "application/vnd.airferry.verification.v1+json",
     result: report.ok ? "accepted" : "refused",
@@ -44,7 +44,7 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
     host: hostname(),
     tool: TOOL,
     media: folders.map((it) => resolve(it)),
-    bundle: { digest, stream, serial, created, entries, fromStore, volumes },
+    bundle: { digest, stream, serial, created, entries, fromStore, volumes, scan },
     keys: report.trusted.map(({ keyid, file }) => ({ keyid, file: resolve(file), signed: signers.includes(keyid) })),
     threshold: report.threshold,
     partial,

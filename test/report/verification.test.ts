@@ -52,6 +52,41 @@ t.test("an accepted bundle: who signed, what was checked, when and where", async
   t.ok(report.begun <= report.ended);
 });
 
+t.test(
+  "what a scanner said before it was signed is shown as the packer's word; another file of that name is not",
+  async (t) => {
+    const scan = {
+      mediaType: "application/vnd.airferry.scan.v1+json",
+      command: ["clamscan", "{}"],
+      version: "ClamAV 1.4",
+      host: "packer",
+      started: "2026-01-01T00:00:00Z",
+      finished: "2026-01-01T00:01:00Z",
+      result: "found",
+      files: 3,
+      bytes: 2048,
+      images: [],
+      gaps: ["a gap"],
+      findings: ["files/<b>x: Bad FOUND"],
+      truncated: false,
+    };
+    const notes = { "scan.json": Buffer.from(JSON.stringify({ ...scan, later: 1 })) };
+    makeBundle(join(dir, "scanned"), { files: sampleFiles(), keys: [key], notes });
+    t.equal((await run("scanned", "--trust", "key.pub", "--report", "scanned.json")).status, 0);
+    t.strictSame(json("scanned.json").bundle.scan, scan);
+    t.equal((await run("scanned", "--trust", "key.pub", "--report", "scanned.html")).status, 0);
+    const page = readFileSync(join(dir, "scanned.html"), "utf8");
+    t.match(page, /Scan before it was signed.*found something.*ClamAV 1\.4.*3 files, 2(?:\.\d+)? KiB.*a gap/s);
+    t.match(page, "files/&lt;b&gt;x: Bad FOUND");
+    const { scan: inspected } = JSON.parse((await airferry(dir, ["inspect", "scanned", "--json"])).stdout);
+    t.strictSame(inspected, scan);
+
+    makeBundle(join(dir, "odd"), { files: sampleFiles(), keys: [key], notes: { "scan.json": Buffer.from("[1]") } });
+    t.equal((await run("odd", "--trust", "key.pub", "--report", "odd.json")).status, 0);
+    t.equal(json("odd.json").bundle.scan, null);
+  },
+);
+
 t.test("a refused one: every problem, and what was not reached", async (t) => {
   t.equal((await run("bad", "--trust", "key.pub", "--report", "bad.json")).status, 3);
   t.match(json("bad.json"), { result: "refused", problems: [{ code: "ERR_DIGEST_MISMATCH", path: "data.tar.0001" }] });
