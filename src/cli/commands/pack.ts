@@ -50,7 +50,6 @@ export const packCommand: Register = (program, run) => {
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
         refuseStdin(manifest, "pack", "the lock and the last serial are kept");
-        const started = Date.now();
         const volumes = volumeOptions(flags);
         const options = workspaceOptions(manifest, flags, output);
         // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of
@@ -65,6 +64,8 @@ export const packCommand: Register = (program, run) => {
           passphrase: passphrase(),
           mayAsk: mayAskPassphrase(),
         });
+        // Whoever types a passphrase takes his time.
+        const started = Date.now();
         const { openWorkspace } = await import("../../pack/workspace.ts");
         await using workspace = await openWorkspace(manifest, options);
         const signers = await open({ needsRpmKey: (workspace.manifest.rpms ?? []).length > 0 });
