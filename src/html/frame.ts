@@ -107,7 +107,7 @@ button{cursor:pointer;background:var(--block)}
 dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.25rem;margin:.75rem 0}
 dl.facts dt{color:var(--soft)}dl.facts dd{margin:0;overflow-wrap:anywhere}
 details{margin:.3rem 0}summary{cursor:pointer;color:var(--link)}
-@media(max-width:34rem){dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:.4rem}.top form.find{width:100%}.top form.find input{flex:1}}
+@media(max-width:34rem){.lines:has(.copy) pre{padding-top:2.2rem}dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:.4rem}.top form.find{width:100%}.top form.find input{flex:1}}
 @media print{.top,.foot,.copy{display:none}}
 `;
 

@@ -11,6 +11,7 @@ const MAX_NEAR = 8;
 /** Names that are compared with the one asked for. */
 const MAX_COMPARED = 5000;
 const MAX_SHOWN = 300;
+const MAX_HINT = 1000;
 
 /** Renders the page; `hints` are the lines that programs get. */
 export function notFoundPage(
@@ -30,11 +31,19 @@ export function notFoundPage(
   });
   const parts = [
     html`<h1>Not here</h1><p>There is no <code>${printable(path, MAX_SHOWN)}</code>${stream === undefined ? "" : html` in stream <code>${printable(stream, MAX_SHOWN)}</code>`}.</p>`,
-    ...hints.map((it) => html`<p>${/^\/\S*$/.test(it) ? link(it, it) : printable(it, 1000)}</p>`),
+    ...hints.map((it) => html`<p>${linked(it)}</p>`),
     ...(items.length === 0 ? [] : [html`<h2>Near it</h2><ul>${joined(items)}</ul>`]),
     html`<p>${link(`${root}/${folder === "" ? "" : `${encodePath(folder)}/`}`, `All of ${root}/${folder}`)} · ${link("/", "Everything here")}</p>`,
   ];
   return sitePage("Not here", joined(parts, LINE), { view, stream: known ? stream : undefined });
+}
+
+/** A hint, with the folder that it names as a link. */
+function linked(hint: string): Html {
+  if (/^\/\S*$/.test(hint)) return link(hint, hint);
+  const [, folder] = /^see (\/.+) for what is there$/.exec(hint) ?? [];
+  if (folder === undefined) return html`${printable(hint, MAX_HINT)}`;
+  return html`See ${link(encodePath(folder), printable(folder, MAX_HINT))} for what is there.`;
 }
 
 /** The nearest folder that exists, and its names. */

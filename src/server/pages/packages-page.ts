@@ -38,7 +38,7 @@ function form({ query, repository, repositories }: PackagesFound, root: string):
 <label class="hide" for="q">Name, version, summary or capability</label><input id="q" type="search" name="q" value="${query}" maxlength="200" placeholder="Name, version, summary or capability">
 <label class="hide" for="repo">Repository</label><select id="repo" name="repo"><option value="">all repositories</option>${joined(options)}</select>
 <button>Search</button></form>
-<p class="soft">All words must fit, upper or lower case. What packages provide is searched too: <code>libssl.so.3</code>.</p>`;
+<p class="soft">All words must match, in upper or lower case. What packages provide is searched too: <code>libssl.so.3</code>.</p>`;
 }
 
 function* results(found: PackagesFound, scope: PageScope): Generator<Html> {

@@ -140,7 +140,9 @@ t.test("what is not here is a page for browsers, and a text for programs", async
   t.equal(page.headers.get("content-type"), "text/html; charset=utf-8");
   t.match(page.headers.get("vary"), /accept/i);
   t.match(page.headers.get("content-security-policy"), "default-src 'none'");
-  t.match(await page.text(), '<a href="/files/containerd-2.1.4-linux-amd64.tar.gz">', "what is near");
+  const shown = await page.text();
+  t.match(shown, '<a href="/files/containerd-2.1.4-linux-amd64.tar.gz">', "what is near");
+  t.match(shown, 'See <a href="/files/">/files/</a> for what is there.', "its folder");
   for (const accept of ["*/*", "application/json", "application/xml, */*"]) {
     const answer = await fetch(url + path, { headers: { accept } });
     t.equal(answer.headers.get("content-type"), "text/plain; charset=utf-8", accept);
