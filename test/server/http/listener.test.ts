@@ -108,12 +108,18 @@ t.test("handshakes and heads that never end are cut, and others are served meanw
     "a header that drips, after a long silence": cut(plain.port, "GET / HTTP/1.1\r\nX: ", "a", 16_000),
   };
   const crowdOfThem = await crowd(t, plain.port, 300, "127.0.0.2", "GET / HTTP/1.1\r\nX: ");
+  // On a busy machine they come later than those above, and are cut later.
+  const arrived = performance.now();
+  const cutMs = crowdOfThem.map((it) =>
+    it.destroyed ? 0 : new Promise<number>((done) => it.once("close", () => done(performance.now() - arrived))),
+  );
   t.match(await ask(plain.port, "127.0.0.3"), "content of x");
   for (const [what, time] of Object.entries(endless)) {
     const ms = await time;
     t.ok(ms < 28_000, `${what}: cut after ${(ms / 1000).toFixed(0)} s`);
   }
-  t.equal(crowdOfThem.filter((it) => !it.destroyed).length, 0);
+  const slowest = Math.max(...(await Promise.all(cutMs)));
+  t.ok(slowest < 28_000, `and so is a crowd of them, the last after ${(slowest / 1000).toFixed(0)} s`);
   patient.write("GET /files/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
   const taken = Buffer.concat(await patient.toArray()).toString("latin1");
   t.match(taken, /content of x$/, "whoever asked in time and takes the answer slowly is served on");
