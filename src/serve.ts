@@ -17,6 +17,7 @@ import {
 import { shellWord } from "./io/shell.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/listener.ts";
+import { IndexMaker, type MakeIndex } from "./server/process/index-maker.ts";
 import { type SiteSettings, startSite } from "./server/process/site.ts";
 import { inheritedSockets, readyNotice, type ServiceManager } from "./server/process/systemd.ts";
 import { fingerprintOf } from "./server/process/tls-auto.ts";
@@ -284,9 +285,12 @@ async function startThreads(
   }: ServeOptions & { openStore: (dir: string) => Promise<StoreReader> },
 ): Promise<Running> {
   let group: WorkerGroup | undefined;
+  const maker = new IndexMaker();
+  const makeIndex: MakeIndex = (order) => maker.make(order);
   const site = await startSite(settings, {
     openStore,
     collect: async (own) => group?.collect(own) ?? own,
+    makeIndex,
     report,
   });
   const [count, sockets] = typeof threads === "number" ? [threads, undefined] : [threads.length, threads.slice(1)];
@@ -298,7 +302,7 @@ async function startThreads(
       listen: main.address,
       ...(plain === undefined ? {} : { listenHttp: plain.address }),
     };
-    group = new WorkerGroup(joining, () => site.counters(), report, onSocketsLost, workerEntry);
+    group = new WorkerGroup(joining, { own: () => site.counters(), makeIndex, report, onSocketsLost }, workerEntry);
     try {
       await group.start(count - 1, sockets);
     } catch (error) {

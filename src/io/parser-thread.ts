@@ -51,7 +51,7 @@ interface ThreadWork {
 }
 
 /**
- * Runs the parser on a copy of the bytes and returns a copy of its result.
+ * Runs the parser on a copy of the bytes and returns a copy of its result; bytes in shared memory are not copied.
  * @throws {AirferryError} what the parser threw, or `tooMuch`
  */
 export async function runInThread<T>(parser: ParserName, work: ThreadWork): Promise<T> {
@@ -104,8 +104,9 @@ export async function answerInThread(parsers: Readonly<Record<ParserName, Parser
     reply = { error: plainError(error) };
   }
   const value = "value" in reply && reply.value;
-  const isOwn = value instanceof Uint8Array && value.byteLength === value.buffer.byteLength;
-  parentPort?.postMessage(reply, isOwn ? [value.buffer as ArrayBuffer] : []);
+  const own = value instanceof Uint8Array && value.byteLength === value.buffer.byteLength ? value.buffer : undefined;
+  // Shared memory needs no transfer.
+  parentPort?.postMessage(reply, own instanceof ArrayBuffer ? [own] : []);
 }
 
 function plainError(error: unknown): Extract<Reply, { error: unknown }>["error"] {

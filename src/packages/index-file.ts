@@ -94,7 +94,7 @@ export class IndexWriter {
     this.#offsets.push((this.#offsets.at(-1) ?? 0) + bytes.length);
   }
 
-  /** The whole file. */
+  /** The whole file, in memory that threads can share. */
   finish(): Buffer {
     const offsets = Buffer.alloc(4 * this.#offsets.length);
     for (const [at, offset] of this.#offsets.entries()) offsets.writeUInt32LE(offset, 4 * at);
@@ -112,7 +112,14 @@ export class IndexWriter {
       names: names.blocks,
       provides: provides.blocks,
     };
-    return Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), ...rest]);
+    const parts = [Buffer.from(`${JSON.stringify(header)}\n`), ...rest];
+    const whole = Buffer.from(new SharedArrayBuffer(parts.reduce((sum, it) => sum + it.length, 0)));
+    let at = 0;
+    for (const it of parts) {
+      whole.set(it, at);
+      at += it.length;
+    }
+    return whole;
   }
 }
 

@@ -14,6 +14,9 @@ import type { PageState } from "./pages-state.ts";
 /** Releases of a stream that are listed. */
 const MAX_HISTORY = 200;
 
+/** When to ask again for what is being prepared. */
+const AGAIN = { "Retry-After": "5" };
+
 type Answer = (request: ServerRequest, context: ServeContext, state: PageState) => Promise<boolean>;
 
 /** The mounts of these pages. */
@@ -42,12 +45,15 @@ async function isUnknownStream(request: ServerRequest, context: ServeContext): P
 const packages: Answer = async (request, context, state) => {
   if (request.path !== "/packages" && request.path !== "/packages/") return false;
   if (await isUnknownStream(request, context)) return true;
-  const [{ findPackages }, { packagesPage }] = [
-    await import("./packages-found.ts"),
-    await import("./packages-page.ts"),
-  ];
+  const { findPackages } = await import("./packages-found.ts");
+  const { packagesPage, preparingPage } = await import("./packages-page.ts");
   const found = await findPackages(request, context, state);
-  if (found === undefined) return sendBusy(request);
+  if (found === "busy") return sendBusy(request);
+  if (found === "preparing") {
+    const page = preparingPage({ view: await context.view(), stream: request.stream });
+    sendPage(request, page, 503, { ...AGAIN, Refresh: AGAIN["Retry-After"], "Cache-Control": "no-store" });
+    return true;
+  }
   const [view, input] = [await context.view(), await renderInput(request, context, state)];
   sendPage(request, packagesPage(found, input, { view, stream: request.stream }));
   return true;
@@ -58,7 +64,11 @@ const packagesJson: Answer = async (request, context, state) => {
   if (await isUnknownStream(request, context)) return true;
   const { findPackages } = await import("./packages-found.ts");
   const found = await findPackages(request, context, state);
-  if (found === undefined) return sendBusy(request);
+  if (found === "busy") return sendBusy(request);
+  if (found === "preparing") {
+    sendText(request, 503, "503: the list of packages is being prepared; ask again in a moment", AGAIN);
+    return true;
+  }
   const { formatFound } = await import("./packages-document.ts");
   sendGenerated(request, 200, "application/json", formatFound(found), { "Cache-Control": "no-cache" });
   return true;

@@ -154,7 +154,10 @@ const registry = (operationId: string, summary: string, content: object, names: 
     parameters: names.map(parameterOf),
     responses: { 400: malformed, 401: login, 404: registryNotFound },
   });
-const busy = { description: "Too many searches at once; Retry-After says when to ask again.", content: PLAIN };
+const busy = {
+  description: "Too many searches at once, or the list is being prepared; Retry-After says when to ask again.",
+  content: PLAIN,
+};
 const searched = { parameters: ["q", "repo", "page"].map(parameterOf), responses: { 404: notFound, 503: busy } };
 const ofStream = { parameters: [parameterOf("stream")], responses: { 404: notFound } };
 

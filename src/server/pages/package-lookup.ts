@@ -1,45 +1,60 @@
 /**
  * The indexes of packages of one site: that which `unpack` left beside the record of a release, else one that is made
- * in a thread and kept in memory. Searches run one after the other, so that no number of them slows down downloads.
+ * for all threads (index-maker.ts). Searches run one after the other, so that no number of them slows down downloads.
  */
-
+import { setTimeout as sleep } from "node:timers/promises";
 import { AirferryError } from "../../errors.ts";
-import { runInThread } from "../../io/parser-thread.ts";
 import { metadataPlaces } from "../../packages/metadata-places.ts";
 import type { PackageIndex } from "../../packages/package-index.ts";
 import type { IndexSource } from "../../packages/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { ServeContext } from "../http/context.ts";
 import type { SharedFiles } from "../http/handles.ts";
+import type { MakeIndex } from "../process/index-maker.ts";
 
 const INDEX_NAME = "packages.idx";
-/** A larger index is not kept in memory: about 200,000 packages. */
-const MAX_IN_MEMORY_BYTES = 96 * 1024 * 1024;
+/** How long those wait who ask while an index is being made; counted from the first of them. */
+const PATIENCE_MS = 5000;
 /** Searches that wait for others; further ones are refused. */
 const MAX_WAITING = 64;
 
+/** Instead of an index that is still being made. */
+export const PREPARING = "preparing";
+
+interface Opening {
+  index: Promise<PackageIndex | undefined>;
+  /** Resolves when nobody should wait for it any longer. */
+  patience: Promise<typeof PREPARING>;
+}
+
 export class PackageLookup {
   readonly #files: SharedFiles;
+  readonly #make: MakeIndex;
   /** Old releases are garbage-collected with theirs. */
-  readonly #open = new WeakMap<Release, Promise<PackageIndex | undefined>>();
+  readonly #open = new WeakMap<Release, Opening>();
   #turn: Promise<unknown> = Promise.resolve();
   #waiting = 0;
 
-  constructor(files: SharedFiles) {
+  constructor(files: SharedFiles, make: MakeIndex) {
     this.#files = files;
+    this.#make = make;
   }
 
-  /** The index of a release; undefined when it has no packages, or they cannot be listed. */
-  of(release: Release, context: ServeContext): Promise<PackageIndex | undefined> {
-    let found = this.#open.get(release);
-    if (found === undefined) {
-      found = this.#load(release, context).catch((error: unknown) => {
+  /**
+   * The index of a release; undefined when it has no packages, or they cannot be listed. `PREPARING` when it is still
+   * being made five seconds after somebody asked first.
+   */
+  of(release: Release, context: ServeContext): Promise<PackageIndex | undefined | typeof PREPARING> {
+    let opening = this.#open.get(release);
+    if (opening === undefined) {
+      const index = this.#load(release, context).catch((error: unknown) => {
         context.tellFault(error);
         return undefined;
       });
-      this.#open.set(release, found);
+      opening = { index, patience: sleep(PATIENCE_MS, PREPARING, { ref: false }) };
+      this.#open.set(release, opening);
     }
-    return found;
+    return Promise.race([opening.index, opening.patience]);
   }
 
   /** Runs work when it is its turn. Undefined, without running it, when too many wait. */
@@ -66,14 +81,9 @@ export class PackageLookup {
     const source = folder === undefined ? undefined : await this.#fileSource(`${folder}/${INDEX_NAME}`);
     const stored = source && (await PackageIndex.open(source, release.digest));
     if (stored !== undefined) return stored;
-    const bytes = await runInThread<Uint8Array | undefined>("packages", {
-      bytes: new Uint8Array(),
-      args: [release.digest, metadataPlaces(release, (digest) => store.blobPath(digest))],
-      tooMuch: (fault) =>
-        new AirferryError("ERR_SIZE_LIMIT", `cannot list the packages of "${release.stream}": ${fault}`),
-    });
-    if (bytes === undefined || bytes.length > MAX_IN_MEMORY_BYTES) return undefined;
-    return PackageIndex.open(memorySource(bytes), release.digest);
+    const places = metadataPlaces(release, (digest) => store.blobPath(digest));
+    const bytes = await this.#make({ stream: release.stream, release: release.digest, places });
+    return bytes && PackageIndex.open(memorySource(bytes), release.digest);
   }
 
   /** Borrows the shared descriptor for each read. Undefined when there is no such file. */

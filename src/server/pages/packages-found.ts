@@ -3,6 +3,7 @@ import type { PackageRow } from "../../packages/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { ServeContext, ServerRequest, TreeView } from "../http/context.ts";
 import { encodePath } from "./entry-tree.ts";
+import { PREPARING } from "./package-lookup.ts";
 import { rootOf } from "./page-frame.ts";
 import type { PageState } from "./pages-state.ts";
 
@@ -41,18 +42,23 @@ export interface PackagesFound {
   pages: number;
 }
 
-/** Answers `?q=WORDS&repo=PATH&page=N`. Undefined when the server is busy with other searches. */
+/** Why a search is not answered now: too many others wait, or an index is still being made. */
+type NotNow = "busy" | typeof PREPARING;
+
+/** Answers `?q=WORDS&repo=PATH&page=N`. */
 export async function findPackages(
   request: ServerRequest,
   context: ServeContext,
   state: PageState,
-): Promise<PackagesFound | undefined> {
+): Promise<PackagesFound | NotNow> {
   const view = await context.view();
   const releases = view.releases.filter((it) => request.stream === undefined || it.stream === request.stream);
   const query = (request.query.get("q") ?? "").slice(0, 200).trim();
   const repository = request.query.get("repo") || undefined;
   const page = pageOf(request.query.get("page"));
-  return state.packages.inTurn(async () => {
+  const indexes = await Promise.all(releases.map((it) => state.packages.of(it, context)));
+  if (indexes.includes(PREPARING)) return PREPARING;
+  const answer = await state.packages.inTurn(async () => {
     const found: PackagesFound = {
       query,
       repository,
@@ -64,11 +70,11 @@ export async function findPackages(
       pages: 1,
     };
     let from = (page - 1) * PACKAGES_PER_PAGE;
-    for (const release of releases) {
+    for (const [at, release] of releases.entries()) {
       // A client that is gone needs no answer.
       if (request.res.destroyed) return found;
-      const index = await state.packages.of(release, context);
-      if (index === undefined) continue;
+      const index = indexes[at];
+      if (index === undefined || index === PREPARING) continue;
       for (const { path, packages } of index.repositories) {
         found.repositories.push({ stream: release.stream, path, packages });
       }
@@ -77,8 +83,8 @@ export async function findPackages(
       found.more ||= more;
       const wanted = rows.slice(from, from + PACKAGES_PER_PAGE - found.packages.length);
       from = Math.max(0, from - count);
-      for (const [at, row] of (await index.read(wanted)).entries()) {
-        const { path } = index.repositoryOf(wanted[at] as number);
+      for (const [i, row] of (await index.read(wanted)).entries()) {
+        const { path } = index.repositoryOf(wanted[i] as number);
         found.packages.push({
           ...row,
           stream: release.stream,
@@ -90,9 +96,10 @@ export async function findPackages(
     found.pages = Math.max(1, Math.ceil(found.total / PACKAGES_PER_PAGE));
     return found;
   });
+  return answer ?? "busy";
 }
 
-type Index = NonNullable<Awaited<ReturnType<PageState["packages"]["of"]>>>;
+type Index = Exclude<Awaited<ReturnType<PageState["packages"]["of"]>>, undefined | typeof PREPARING>;
 
 async function rowsOf(index: Index, query: string, path: string | undefined): Promise<[number[], number, boolean]> {
   if (query !== "") {

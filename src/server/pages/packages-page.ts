@@ -28,6 +28,12 @@ export function packagesPage(found: PackagesFound, input: RenderInput, scope: Pa
   return sitePage(title, joined(parts, LINE), { ...scope, at: "/packages", ownSearch: true });
 }
 
+/** Says that the packages cannot be listed yet. */
+export function preparingPage(scope: PageScope): Html {
+  const text = html`<h1>Packages</h1><p role="status">The list of packages is being prepared. This page looks again in a few seconds.</p>`;
+  return sitePage("Packages", text, { ...scope, at: "/packages" });
+}
+
 function form({ query, repository, repositories }: PackagesFound, root: string): Html {
   const options = [...new Set(repositories.map((it) => it.path))].map((path) =>
     path === repository

@@ -3,6 +3,7 @@
  * pages. The site creates one.
  */
 import type { SharedFiles } from "../http/handles.ts";
+import type { MakeIndex } from "../process/index-maker.ts";
 import { PackageLookup } from "./package-lookup.ts";
 import { PageCache } from "./page-cache.ts";
 import { StoredIsos } from "./stored-iso.ts";
@@ -13,8 +14,8 @@ export class PageState {
   readonly pages = new PageCache();
   readonly packages: PackageLookup;
 
-  constructor(files: SharedFiles) {
+  constructor(files: SharedFiles, make: MakeIndex) {
     this.isos = new StoredIsos(files);
-    this.packages = new PackageLookup(files);
+    this.packages = new PackageLookup(files, make);
   }
 }

@@ -2,6 +2,7 @@
 import type { ErrorCode } from "../../errors.ts";
 import type { TlsMaterial } from "../http/listener.ts";
 import type { Counters } from "./counters.ts";
+import type { IndexOrder } from "./index-maker.ts";
 
 /** From the first thread to a worker. */
 export type ToWorker =
@@ -11,6 +12,8 @@ export type ToWorker =
   | { kind: "count"; id: number }
   /** The total counters, as requested with "sum". */
   | { kind: "summed"; id: number; counters: Counters }
+  /** The index that was requested with "index", in shared memory, or why there is none. */
+  | { kind: "indexed"; id: number; bytes: Uint8Array | undefined; fault: string | undefined }
   | { kind: "stop"; graceMs: number };
 
 /** From a worker to the first thread. */
@@ -20,4 +23,6 @@ export type FromWorker =
   | { kind: "counted"; id: number; counters: Counters }
   /** Requests the total counters; contains this worker's. */
   | { kind: "sum"; id: number; counters: Counters }
+  /** Requests an index of packages. */
+  | { kind: "index"; id: number; order: IndexOrder }
   | { kind: "report"; message: string };

@@ -23,6 +23,7 @@ import { HtpasswdFile, withLogin } from "../registry/htpasswd.ts";
 import { registryMounts } from "../registry/registry-handler.ts";
 import { AccessLog } from "./access-log.ts";
 import { type Counters, countResponse, emptyCounters, routeOf, Tallies } from "./counters.ts";
+import type { MakeIndex } from "./index-maker.ts";
 import { formatMetrics } from "./metrics.ts";
 import { createServeContext } from "./serve-context.ts";
 
@@ -55,6 +56,8 @@ interface SiteHost {
   openStore(dir: string): Promise<StoreReader>;
   /** The total counters of all threads of the site, given this one's. */
   collect(own: Counters): Promise<Counters>;
+  /** Makes an index of packages, once for all threads of the site. */
+  makeIndex: MakeIndex;
   /** Reports a server-side fault to the operator. */
   report(message: string): void;
 }
@@ -105,7 +108,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const [healthz, metrics] = healthMounts(settings.store, () => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const resources = new Resources(new ReadGuard(await isLocal(settings.store)), settings.threads);
-  const pages = pageMounts(new PageState(resources.files));
+  const pages = pageMounts(new PageState(resources.files, host.makeIndex));
   const notFound = notFoundPages(context);
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;

@@ -6,8 +6,11 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { AirferryError, bug } from "../../errors.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { Counters } from "./counters.ts";
+import type { IndexOrder } from "./index-maker.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import { type SiteSettings, startSite } from "./site.ts";
+
+type Indexed = Extract<ToWorker, { kind: "indexed" }>;
 
 const COUNT_INTERVAL_MS = 2000;
 const SUM_TIMEOUT_MS = 1000;
@@ -17,15 +20,18 @@ export async function runWorker(openStore: (dir: string) => Promise<StoreReader>
   const port = parentPort ?? bug("a worker that nobody started");
   const send = (message: FromWorker): void => port.postMessage(message);
   const sums = new SumRequests(port);
+  const indexes = new IndexRequests(port);
   const starting = startSite(workerData as SiteSettings, {
     openStore,
     collect: (own) => sums.ask(own),
+    makeIndex: (order) => indexes.ask(order),
     report: (message) => send({ kind: "report", message }),
   });
   starting.then(() => send({ kind: "ready" }), fail);
   const stopped = new Promise<void>((resolve) => {
     port.on("message", (message: ToWorker) => {
       if (message.kind === "summed") sums.answer(message.id, message.counters);
+      else if (message.kind === "indexed") indexes.answer(message);
       else
         starting.then((site) => {
           if (message.kind === "tls") site.setTls(message.tls);
@@ -82,5 +88,32 @@ class SumRequests {
   answer(id: number, counters: Counters): void {
     this.#waiting.get(id)?.(counters);
     this.#waiting.delete(id);
+  }
+}
+
+/** Indexes of packages that the first thread makes for all. */
+class IndexRequests {
+  #last = 0;
+  readonly #port: MessagePort;
+  readonly #waiting = new Map<number, (answer: Indexed) => void>();
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  async ask(order: IndexOrder): Promise<Uint8Array | undefined> {
+    this.#last++;
+    const id = this.#last;
+    const { bytes, fault } = await new Promise<Indexed>((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#port.postMessage({ kind: "index", id, order } satisfies FromWorker);
+    });
+    if (fault !== undefined) throw new Error(fault);
+    return bytes;
+  }
+
+  answer(answer: Indexed): void {
+    this.#waiting.get(answer.id)?.(answer);
+    this.#waiting.delete(answer.id);
   }
 }

@@ -8,6 +8,7 @@ import { Worker, type WorkerOptions } from "node:worker_threads";
 import { AirferryError } from "../../errors.ts";
 import type { TlsMaterial } from "../http/listener.ts";
 import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
+import type { MakeIndex } from "./index-maker.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import type { SiteSettings } from "./site.ts";
 
@@ -24,10 +25,20 @@ export function canSharePort(): boolean {
   return process.platform === "linux";
 }
 
+/** What the first thread does for its workers. */
+interface GroupHost {
+  /** The counters of the first thread. */
+  own(): Counters;
+  makeIndex: MakeIndex;
+  report(message: string): void;
+  /** Called when a worker ended that had sockets of its own: nobody accepts on them any more. */
+  onSocketsLost(): void;
+}
+
 /** The worker threads of one server, seen from the first thread. */
 export class WorkerGroup {
   #settings: SiteSettings;
-  readonly #report: (message: string) => void;
+  readonly #host: GroupHost;
   readonly #workers = new Set<Worker>();
   /** The last counters of each living worker. */
   readonly #counted = new Map<Worker, Counters>();
@@ -37,26 +48,12 @@ export class WorkerGroup {
   #lastCollection = 0;
   #restartDelayMs = RESTART_DELAY_MS;
   #stopping = false;
-  readonly #own: () => Counters;
   readonly #entry: URL | undefined;
-  readonly #onSocketsLost: () => void;
 
-  /**
-   * @param own returns the counters of this thread
-   * @param onSocketsLost called when a worker ended that had sockets of its own: nobody accepts on them any more
-   * @param entry the module that workers run, which calls `runWorker`; default src/serve-worker.ts
-   */
-  constructor(
-    settings: SiteSettings,
-    own: () => Counters,
-    report: (message: string) => void,
-    onSocketsLost: () => void,
-    entry?: URL,
-  ) {
+  /** @param entry the module that workers run, which calls `runWorker`; default src/serve-worker.ts */
+  constructor(settings: SiteSettings, host: GroupHost, entry?: URL) {
     this.#settings = settings;
-    this.#onSocketsLost = onSocketsLost;
-    this.#own = own;
-    this.#report = report;
+    this.#host = host;
     this.#entry = entry;
   }
 
@@ -101,7 +98,7 @@ export class WorkerGroup {
         reject(new AirferryError("ERR_INTERNAL", `cannot start a worker thread: it ended with ${how}`));
         if (!ready || this.#stopping) return;
         if (sockets === undefined) this.#replace(how);
-        else this.#onSocketsLost();
+        else this.#host.onSocketsLost();
       });
     });
   }
@@ -128,15 +125,21 @@ export class WorkerGroup {
 
   #take(worker: Worker, message: FromWorker): void {
     if (message.kind === "report") {
-      this.#report(message.message);
+      this.#host.report(message.message);
     } else if (message.kind === "counted") {
       this.#counted.set(worker, message.counters);
       this.#collections.get(message.id)?.(worker);
     } else if (message.kind === "sum") {
       this.#counted.set(worker, message.counters);
       this.#collectWorkers(worker).then((counters) => {
-        send(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#own()]) });
+        send(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#host.own()]) });
       });
+    } else if (message.kind === "index") {
+      const { id } = message;
+      this.#host.makeIndex(message.order).then(
+        (bytes) => send(worker, { kind: "indexed", id, bytes, fault: undefined }),
+        (error: Error) => send(worker, { kind: "indexed", id, bytes: undefined, fault: error.message }),
+      );
     }
   }
 
@@ -176,11 +179,11 @@ export class WorkerGroup {
   }
 
   #replace(how: string): void {
-    this.#report(`a worker thread ended with ${how}; starting another`);
+    this.#host.report(`a worker thread ended with ${how}; starting another`);
     const again = (): void => {
       if (this.#stopping) return;
       this.#startOne().catch((error) => {
-        this.#report(`${error instanceof Error ? error.message : String(error)}; trying again`);
+        this.#host.report(`${error instanceof Error ? error.message : String(error)}; trying again`);
         this.#restartDelayMs = Math.min(this.#restartDelayMs * 2, MAX_RESTART_DELAY_MS);
         setTimeout(again, this.#restartDelayMs);
       });

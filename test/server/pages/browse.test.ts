@@ -1,6 +1,7 @@
 /** What people and programs look at beside the tree: packages, images, releases. */
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { serve } from "../../../src/serve.ts";
 import { manyPackages, unpackPageStream } from "../../fixtures/page-store.ts";
@@ -25,7 +26,12 @@ interface Found {
 }
 
 async function found(url: string): Promise<Found> {
-  const answer = await fetch(url);
+  let answer = await fetch(url);
+  // While an index is made.
+  for (let i = 0; i < 20 && answer.status === 503; i++) {
+    await setTimeout(1000);
+    answer = await fetch(url);
+  }
   if (answer.status !== 200) throw new Error(`${url}: ${answer.status}`);
   return (await answer.json()) as Found;
 }
