@@ -24,7 +24,7 @@ export async function bomDocument(bill: Bill, format: BomFormat): Promise<Iterab
     case "spdx":
       return (await import("./spdx.ts")).spdxDocument(bill);
     case "html":
-      return [bomPage(bill)];
+      return bomPage(bill);
   }
 }
 
@@ -32,6 +32,6 @@ export async function bomDocument(bill: Bill, format: BomFormat): Promise<Iterab
 export async function writeBomFiles(dir: string, bill: Bill): Promise<{ name: string; digest: Digest }[]> {
   return [
     { name: BOM_CYCLONEDX_NAME, digest: await writePieces(join(dir, BOM_CYCLONEDX_NAME), cyclonedxDocument(bill)) },
-    { name: BOM_PAGE_NAME, digest: await writePieces(join(dir, BOM_PAGE_NAME), [bomPage(bill)]) },
+    { name: BOM_PAGE_NAME, digest: await writePieces(join(dir, BOM_PAGE_NAME), bomPage(bill)) },
   ];
 }

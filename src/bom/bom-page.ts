@@ -3,7 +3,7 @@
  * is known. Needs nothing beside itself, and no script: that only adds a search. Packages stand in tables of 500, of
  * which a browser lays out only what is in view, so that 20,000 of them scroll and print like 20.
  */
-import { htmlPage, LINE, link } from "../html/frame.ts";
+import { LINE, link, pageFrame } from "../html/frame.ts";
 import { type Html, type HtmlValue, html, joined } from "../html/html.ts";
 import { formatBytes, plural } from "../io/format.ts";
 import type { Established } from "../io/types.ts";
@@ -24,21 +24,32 @@ const KNOWN: Readonly<Record<Established, string>> = {
   generated: "made by the packer",
 };
 
-/** The page. Ends with a line feed. */
-export function bomPage(bill: Bill): string {
+/** The page in pieces of up to a table, of 500 rows. Ends with a line feed. */
+export function* bomPage(bill: Bill): Generator<string> {
   const title = `Bill of materials: ${bill.stream} ${bill.serial}`;
-  const body = [
-    html`<h1>${title}</h1>`,
-    html`<p class="soft">What this release is made of. Packed by ${bill.tool} from the lock of ${bill.time}${bill.notAfter === undefined ? "" : html`, to be imported until ${bill.notAfter}`}. It is worth as much as the bundle that it describes: see <code>airferry verify</code>.</p>`,
-    html`<form id="search" role="search" hidden><label for="q">Search names, versions, licences, sources and digests</label><input id="q" type="search" autocomplete="off" spellcheck="false"><p id="found" class="soft" role="status"></p></form>`,
-    ...bill.gaps.map((it) => html`<p class="warn">Not complete: ${it}</p>`),
-    summarySection(bill),
-    licenceSection(bill),
-    ...(bill.isos.length > 0 ? [fileSection("ISOs", "isos", bill.isos)] : []),
-    ...(bill.files.length > 0 ? [fileSection("Files", "files", bill.files)] : []),
-    ...(bill.images.length > 0 ? [imageSection(bill.images)] : []),
-    ...bill.repositories.map(repositorySection),
-    html`<h2 id="terms">How a digest is known</h2>
+  const { head, tail } = pageFrame(title, { style: BOM_STYLE });
+  yield String(head);
+  let before = "";
+  for (const it of sectionsOf(bill, title)) {
+    yield before + it;
+    before = "\n";
+  }
+  yield String(tail);
+}
+
+/** What stands on lines of its own. */
+function* sectionsOf(bill: Bill, title: string): Generator<Html> {
+  yield html`<h1>${title}</h1>`;
+  yield html`<p class="soft">What this release is made of. Packed by ${bill.tool} from the lock of ${bill.time}${bill.notAfter === undefined ? "" : html`, to be imported until ${bill.notAfter}`}. It is worth as much as the bundle that it describes: see <code>airferry verify</code>.</p>`;
+  yield html`<form id="search" role="search" hidden><label for="q">Search names, versions, licences, sources and digests</label><input id="q" type="search" autocomplete="off" spellcheck="false"><p id="found" class="soft" role="status"></p></form>`;
+  for (const it of bill.gaps) yield html`<p class="warn">Not complete: ${it}</p>`;
+  yield summarySection(bill);
+  yield licenceSection(bill);
+  if (bill.isos.length > 0) yield* fileSection("ISOs", "isos", bill.isos);
+  if (bill.files.length > 0) yield* fileSection("Files", "files", bill.files);
+  if (bill.images.length > 0) yield* imageSection(bill.images);
+  for (const [index, it] of bill.repositories.entries()) yield* repositorySection(it, index);
+  yield html`<h2 id="terms">How a digest is known</h2>
 <dl>
 <dt>${KNOWN.manifest}</dt><dd>whoever wrote the manifest gave it</dd>
 <dt>${KNOWN["upstream-signed"]}</dt><dd>upstream signed it, by the key that is named</dd>
@@ -46,10 +57,8 @@ export function bomPage(bill: Bill): string {
 <dt>${KNOWN["first-sight"]}</dt><dd>no digest was published: it is that of what came when it was first fetched</dd>
 <dt>${KNOWN.generated}</dt><dd>computed from the rest, such as metadata of a selection</dd>
 </dl>
-<p class="soft">Everything beside the listed content (metadata of repositories, layers of images, keys) stands with its digest in airferry.json. The same list for programs is BOM.cdx.json.</p>`,
-    BOM_SCRIPT,
-  ];
-  return String(htmlPage(title, joined(body, LINE), { style: BOM_STYLE }));
+<p class="soft">Everything beside the listed content (metadata of repositories, layers of images, keys) stands with its digest in airferry.json. The same list for programs is BOM.cdx.json.</p>`;
+  yield BOM_SCRIPT;
 }
 
 function summarySection({ isos, files, images, repositories, lock }: Bill): Html {
@@ -113,17 +122,29 @@ ${joined(rows, LINE)}
 </tbody></table></details>`;
 }
 
-function fileSection(title: string, id: string, files: readonly FileRow[]): Html {
-  return html`<h2 id="${id}">${title}</h2>
-${parts(files, title, ["name", "version", "known by", "source"], (it) => html`<tr><td>${it.path.replace(/^(?:isos|files)\//, "")}<br>${digest(it.digest)}</td><td>${it.version}</td><td>${knownBy(it)}<br><span class="soft">${formatBytes(it.size)}</span></td><td class="source">${it.source}</td></tr>`)}`;
+function* fileSection(title: string, id: string, files: readonly FileRow[]): Generator<Html> {
+  yield html`<h2 id="${id}">${title}</h2>`;
+  yield* parts(
+    files,
+    title,
+    ["name", "version", "known by", "source"],
+    (it) =>
+      html`<tr><td>${it.path.replace(/^(?:isos|files)\//, "")}<br>${digest(it.digest)}</td><td>${it.version}</td><td>${knownBy(it)}<br><span class="soft">${formatBytes(it.size)}</span></td><td class="source">${it.source}</td></tr>`,
+  );
 }
 
-function imageSection(images: readonly ImageRow[]): Html {
-  return html`<h2 id="images">Container images</h2>
-${parts(images, "Container images", ["image", "version", "known by", "licence, carried SBOMs"], (it) => html`<tr><td>${it.name}<br>${digest(it.digest)}</td><td>${it.version.startsWith("sha") ? "" : it.version}<br><span class="soft">${it.platforms.length === 0 ? "all platforms" : it.platforms.join(", ")}</span></td><td>${knownBy(it)}</td><td class="sboms">${licenceText(it.licence)}${joined(it.sboms.map(({ format, digest: of, attestation }) => html`<br>${format}${attestation ? ", attested" : ""}: ${digest(of)}`))}</td></tr>`)}`;
+function* imageSection(images: readonly ImageRow[]): Generator<Html> {
+  yield html`<h2 id="images">Container images</h2>`;
+  yield* parts(
+    images,
+    "Container images",
+    ["image", "version", "known by", "licence, carried SBOMs"],
+    (it) =>
+      html`<tr><td>${it.name}<br>${digest(it.digest)}</td><td>${it.version.startsWith("sha") ? "" : it.version}<br><span class="soft">${it.platforms.length === 0 ? "all platforms" : it.platforms.join(", ")}</span></td><td>${knownBy(it)}</td><td class="sboms">${licenceText(it.licence)}${joined(it.sboms.map(({ format, digest: of, attestation }) => html`<br>${format}${attestation ? ", attested" : ""}: ${digest(of)}`))}</td></tr>`,
+  );
 }
 
-function repositorySection(repository: RepositoryPart, index: number): Html {
+function* repositorySection(repository: RepositoryPart, index: number): Generator<Html> {
   const { name, mode, packages, repomdSignedBy, gpgcheck } = repository;
   const [source, shared] = sharedSource(packages);
   const metadata = repomdSignedBy === "none" ? "metadata not signed" : `metadata signed by ${repomdSignedBy}`;
@@ -133,9 +154,9 @@ function repositorySection(repository: RepositoryPart, index: number): Html {
   const known = sharedKnown(packages);
   const by = known === undefined ? "" : html`<p class="soft">Digests known by: ${known}</p>`;
   const heads = ["package", "version", "licence", "SHA-256"];
-  return html`<h2 id="rpms-${index + 1}">Packages: ${name}</h2>
-${facts}${by}
-${parts(packages, name, heads, (it) => packageRow(it, shared, known !== undefined))}`;
+  yield html`<h2 id="rpms-${index + 1}">Packages: ${name}</h2>`;
+  yield html`${facts}${by}`;
+  yield* parts(packages, name, heads, (it) => packageRow(it, shared, known !== undefined));
 }
 
 function packageRow(it: BillPackage, hasSource: boolean, hasKnown: boolean): Html {
@@ -168,19 +189,23 @@ function sharedKnown(packages: readonly BillPackage[]): string | undefined {
   return same ? text : undefined;
 }
 
-/** Tables of {@link PART_ROWS} rows, each with a caption that names the part. */
-function parts<Row>(rows: readonly Row[], title: string, heads: readonly string[], rowOf: (row: Row) => Html): Html {
+/** Tables of {@link PART_ROWS} rows, each with a caption that names the part. One empty piece if there are no rows. */
+function* parts<Row>(
+  rows: readonly Row[],
+  title: string,
+  heads: readonly string[],
+  rowOf: (row: Row) => Html,
+): Generator<Html> {
+  if (rows.length === 0) yield html``;
   const head = joined(heads.map((it) => html`<th scope="col">${it}</th>`));
-  const tables: Html[] = [];
   for (let first = 0; first < rows.length; first += PART_ROWS) {
     const part = rows.slice(first, first + PART_ROWS);
     const which =
       rows.length <= PART_ROWS ? title : `${title}: ${first + 1} to ${first + part.length} of ${rows.length}`;
-    tables.push(html`<div class="part" tabindex="0" role="region" aria-label="${which}"><table class="rows">${rows.length <= PART_ROWS ? "" : html`<caption>${which}</caption>`}<thead><tr>${head}</tr></thead><tbody>
+    yield html`<div class="part" tabindex="0" role="region" aria-label="${which}"><table class="rows">${rows.length <= PART_ROWS ? "" : html`<caption>${which}</caption>`}<thead><tr>${head}</tr></thead><tbody>
 ${joined(part.map(rowOf), LINE)}
-</tbody></table></div>`);
+</tbody></table></div>`;
   }
-  return joined(tables, LINE);
 }
 
 function digest(it: string): Html {

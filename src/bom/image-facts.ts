@@ -35,16 +35,19 @@ const LICENCES = "org.opencontainers.image.licenses";
 /** More of one image are not listed. */
 const MAX_SBOMS = 1000;
 
+/** The entry of a path. */
+export type EntryAt = (path: string) => InventoryEntry | undefined;
+
 /** Reads manifests, each once: images share them. */
 export class ImageReader {
-  readonly #entries: ReadonlyMap<string, InventoryEntry>;
+  readonly #entryAt: EntryAt;
   readonly #read: ReadEntry;
   readonly #manifests = new Map<OciDigest, Pick<ImageManifest, "annotations"> & { sboms: CarriedSbom[] }>();
   /** Why something could not be read. */
   readonly gaps: string[] = [];
 
-  constructor(entries: ReadonlyMap<string, InventoryEntry>, read: ReadEntry) {
-    this.#entries = entries;
+  constructor(entryAt: EntryAt, read: ReadEntry) {
+    this.#entryAt = entryAt;
     this.#read = read;
   }
 
@@ -64,7 +67,7 @@ export class ImageReader {
     const known = this.#manifests.get(digest);
     if (known !== undefined) return known;
     const path = blobPath(digest);
-    const entry = this.#entries.get(path);
+    const entry = this.#entryAt(path);
     if (entry === undefined) return undefined;
     try {
       const manifest = parseImageManifest(await this.#read(entry, MAX_IMAGE_MANIFEST_BYTES), path);
@@ -81,7 +84,7 @@ export class ImageReader {
 
   #sbomIn({ mediaType, digest, size, annotations }: Descriptor, manifest: ImageManifest): CarriedSbom[] {
     const path = blobPath(digest);
-    if (!this.#entries.has(path)) return [];
+    if (this.#entryAt(path) === undefined) return [];
     const predicate = PREDICATE_ANNOTATIONS.map((it) => annotations?.[it] ?? manifest.annotations?.[it]).find(
       (it) => it !== undefined,
     );

@@ -9,8 +9,10 @@ import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
 import { digestsIn, parseIntegrity } from "../io/integrity.ts";
 import { printable } from "../io/printable.ts";
+import { compareUtf8 } from "../io/text.ts";
 import { parseReference, repositoryOf } from "../oci/reference.ts";
 import type { PackageFacts } from "../rpm/primary.ts";
+import type { EntryAt } from "./image-facts.ts";
 import type { Licence } from "./licence.ts";
 import type { Bill, BillPackage, FileRow, ImageRow, RepositoryPart } from "./types.ts";
 
@@ -24,13 +26,13 @@ const MAX_TEXT = 500;
 export async function readBill(inventory: Inventory, volumes: VolumeSet, time = inventory.created): Promise<Bill> {
   const { stream, epoch, serial, tool, lock, notAfter, catalog } = inventory;
   const known = knower(catalog);
-  const byPath = new Map(inventory.entries.map((it) => [it.path, it]));
+  const entryAt = finder(inventory.entries);
   const read = (entry: InventoryEntry, maxBytes: number) => readEntry(entry, volumes, maxBytes);
   const gaps: string[] = [];
   const volumeIds = new Map(catalog.isos.map((it) => [it.path, it.volumeId]));
   const plain = (rows: readonly { path: string }[]) =>
     rows.flatMap(({ path }): FileRow[] => {
-      const entry = byPath.get(path);
+      const entry = entryAt(path);
       if (entry === undefined) return [];
       const volumeId = volumeIds.get(path);
       return [{ ...fileRow(entry, known(path)), ...(volumeId !== undefined && { volumeId: shown(volumeId) }) }];
@@ -44,10 +46,26 @@ export async function readBill(inventory: Inventory, volumes: VolumeSet, time = 
     lock,
     notAfter,
     repositories: await readRepositories(inventory, read, known, gaps),
-    images: await readImages(catalog, byPath, read, known, gaps),
+    images: await readImages(catalog, entryAt, read, known, gaps),
     isos: plain(catalog.isos),
     files: plain(catalog.files),
     gaps: gaps.map((it) => printable(it, MAX_TEXT)),
+  };
+}
+
+/** Finds entries, which are sorted by path, without a second list of them: there may be 200,000. */
+function finder(entries: readonly InventoryEntry[]): EntryAt {
+  return (path) => {
+    let from = 0;
+    let to = entries.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      const order = compareUtf8((entries[middle] as InventoryEntry).path, path);
+      if (order === 0) return entries[middle];
+      if (order < 0) from = middle + 1;
+      else to = middle;
+    }
+    return undefined;
   };
 }
 
@@ -99,14 +117,14 @@ async function readRepositories(
 
 async function readImages(
   { images }: Catalog,
-  byPath: ReadonlyMap<string, InventoryEntry>,
+  entryAt: EntryAt,
   read: Read,
   known: (path: string) => Known,
   gaps: string[],
 ): Promise<ImageRow[]> {
   if (images.length === 0) return [];
   const { ImageReader } = await import("./image-facts.ts");
-  const reader = new ImageReader(byPath, read);
+  const reader = new ImageReader(entryAt, read);
   const rows: ImageRow[] = [];
   for (const image of images) {
     const { reference, digest, size, platforms, source } = image;
@@ -145,18 +163,21 @@ function knower({ provenance }: Catalog) {
     const source = shown(origin?.source ?? "");
     return {
       established: origin?.established ?? null,
-      signedBy: origin?.signedBy ?? [],
+      signedBy: origin?.signedBy ?? NONE,
       // A line for a whole folder covers its metadata.
-      published: origin?.path === path ? publishedIn(origin) : [],
+      published: origin?.path === path ? publishedIn(origin) : NONE,
       source,
       url: urlOf(source),
     };
   };
 }
 
+/** Of most of 64,000 rows. */
+const NONE: readonly string[] = [];
+
 function publishedIn({ integrity }: Provenance): readonly string[] {
   const digests = integrity === undefined ? undefined : parseIntegrity(integrity);
-  return digests === undefined ? [] : digestsIn(digests);
+  return digests === undefined ? NONE : digestsIn(digests);
 }
 
 /** Characters that URLs may not have, and that URL parsers leave alone. */

@@ -50,14 +50,22 @@ interface PageExtras {
 }
 
 /** A whole page. */
-export function htmlPage(title: string, body: Html, { style, before, after }: PageExtras = {}): Html {
-  return html`<!doctype html>
+export function htmlPage(title: string, body: Html, extras?: PageExtras): Html {
+  const { head, tail } = pageFrame(title, extras);
+  return html`${head}${body}${tail}`;
+}
+
+/** What is before and after the main part of a page, for one that is written piece by piece. */
+export function pageFrame(title: string, { style, before, after }: PageExtras = {}): { head: Html; tail: Html } {
+  const head = html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><title>${title}</title>
 <style>${STYLE}</style>${style === undefined ? "" : html`<style>${style}</style>`}</head><body>${before ?? ""}<main id="main">
-${body}
+`;
+  const tail = html`
 </main>${after ?? ""}</body></html>
 `;
+  return { head, tail };
 }
 
 const STYLE = html`
