@@ -179,12 +179,14 @@ export class WorkFolder {
     this.#volumeHashes.restarted(index);
   }
 
-  /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be complete. */
+  /** Writes the end of the archive, syncs the volumes and returns their digests. Every item must be complete.
+   * What the journal says of them is only in its file from then on. */
   async finishVolumes(): Promise<{ name: string; size: number; digest: Digest }[]> {
     await this.flush();
     await this.volumes.write(this.layout.streamSize - END_BYTES, new Uint8Array(END_BYTES));
     const digests = await this.#volumeHashes.finish();
     await this.volumes.sync();
+    this.journal.done.clear();
     return this.layout.volumes.map((volume, index) => ({ ...volume, digest: digests[index] as Digest }));
   }
 

@@ -21,7 +21,7 @@ import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
 
 export interface Filled {
-  /** Of every item's bytes. */
+  /** Of the bytes of every item that is not generated. */
   digestAt: (path: string) => Digest | undefined;
   /** Items dropped by quarantine. If not empty, the plan must be recomputed without them. */
   faults: ItemFault[];
@@ -41,6 +41,11 @@ const MIN_PIECES = 16;
  */
 export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder): Promise<Filled> {
   return new Filler(job, plan, work).run();
+}
+
+/** Keeps the digests, and nothing else of what filled them in. */
+function lookup(digests: ReadonlyMap<string, Digest>): Filled["digestAt"] {
+  return (path) => digests.get(path);
 }
 
 class Filler {
@@ -103,7 +108,7 @@ class Filler {
       await this.#sources[Symbol.asyncDispose]();
     }
     return {
-      digestAt: (path) => this.#digests.get(path),
+      digestAt: lookup(this.#digests),
       faults: this.#faults,
       fetchedBytes: this.#sources.fetchedBytes,
       reusedBytes: this.#reusedBytes,
@@ -287,7 +292,8 @@ class Filler {
 
   #count(item: LaidItem, digest: Digest): void {
     // Of two copies of a text that is there 100,000 times, one.
-    this.#digests.set(item.path, item.integrity === digest ? item.integrity : digest);
+    item.digest = item.integrity === digest ? item.integrity : digest;
+    if (item.source.from !== "generated") this.#digests.set(item.path, item.digest);
     this.#doneItems++;
     for (const volume of this.#volumesOf(item)) {
       const open = (this.#openItems[volume] as number) - 1;
@@ -305,7 +311,7 @@ class Filler {
   }
 
   async #look(item: LaidItem, bytes: RandomAccess): Promise<void> {
-    if (item.look) this.#job.found(await item.look(bytes));
+    if (item.look) this.#job.found(await item.look(bytes, item));
   }
 
   /** After a failure: what a rerun takes over, which is less than what was done when a part cannot be resumed. */

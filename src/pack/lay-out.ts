@@ -10,7 +10,7 @@ import type { Catalog } from "../bundle/inventory-types.ts";
 import { layOut } from "../bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
-import { isDigest } from "../io/digest.ts";
+import { type Digest, isDigest } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { formatIntegrity, type Integrity } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
@@ -29,6 +29,8 @@ export interface LaidItem extends PlanItem {
   headerOffset: number;
   /** First byte of its content. */
   offset: number;
+  /** Of its bytes, once they are in place. */
+  digest: Digest | undefined;
 }
 
 export interface Plan {
@@ -97,8 +99,9 @@ export async function layOutBundle(
   return {
     stream: lock.stream,
     items: sized.map((item, index) => {
-      const place = places[index] as (typeof places)[number];
-      return { ...item, ...lockedDigest(item), headerOffset: place.headerOffset, offset: place.offset };
+      const { headerOffset, offset } = places[index] as (typeof places)[number];
+      // The same object: there may be 200,000.
+      return Object.assign(item, { headerOffset, offset, digest: undefined }, lockedDigest(item));
     }),
     unsized: ordered.filter((it) => it.size === undefined),
     catalog: { ...catalog, provenance: provenanceOf(ordered) },

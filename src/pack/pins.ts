@@ -5,6 +5,7 @@ import { maxBytesOf } from "../sources/artifact.ts";
 import { sourcesOf } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { writeLock } from "../sources/lock-document.ts";
+import type { LockedArtifact } from "../sources/locked-artifact.ts";
 import { artifactUrls } from "../sources/recorded-urls.ts";
 import type { ItemFault } from "../sources/types.ts";
 import type { PackJob } from "./job.ts";
@@ -14,6 +15,11 @@ import { planContext } from "./lay-out.ts";
 export async function pinUnsized({ workspace, report }: PackJob, lock: Lock): Promise<Lock> {
   const entries = [];
   for (const entry of lock.entries) {
+    // As a rule there is nothing to do, and then there need not be two of it.
+    if (!entry.artifacts.some((it) => it.size === undefined && it.urls !== undefined)) {
+      entries.push(entry);
+      continue;
+    }
     const artifacts = [];
     for (const artifact of entry.artifacts) {
       if (artifact.size !== undefined || artifact.urls === undefined) {
@@ -40,14 +46,18 @@ export async function savePins(
   lock: Lock,
   digestAt: (path: string) => Digest | undefined,
 ): Promise<Lock> {
-  const entries = lock.entries.map((entry) => ({
-    ...entry,
-    artifacts: entry.artifacts.map((artifact) => {
-      const digest =
-        artifact.integrity === undefined && artifact.kept === undefined ? digestAt(artifact.path) : undefined;
-      return digest === undefined ? artifact : { ...artifact, integrity: digest };
-    }),
-  }));
+  const isOpen = (it: LockedArtifact) => it.integrity === undefined && it.kept === undefined;
+  const entries = lock.entries.map((entry) =>
+    entry.artifacts.some(isOpen)
+      ? {
+          ...entry,
+          artifacts: entry.artifacts.map((artifact) => {
+            const digest = isOpen(artifact) ? digestAt(artifact.path) : undefined;
+            return digest === undefined ? artifact : { ...artifact, integrity: digest };
+          }),
+        }
+      : entry,
+  );
   const pinned = { ...lock, entries };
   if (!frozen) await writeLock(workspace.paths.lock, pinned);
   return pinned;

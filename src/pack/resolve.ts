@@ -15,6 +15,7 @@ import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
 import { imageName } from "../manifest/entry-names.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
+import type { Manifest } from "../manifest/schema.ts";
 import { sourcesOf } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
 import {
@@ -30,7 +31,7 @@ import type { LockedArtifact } from "../sources/locked-artifact.ts";
 import { artifactUrls } from "../sources/recorded-urls.ts";
 import type { LockContext } from "../sources/types.ts";
 import { changesBetween, type LockChange } from "./changes.ts";
-import { staleEntries } from "./entry-requests.ts";
+import { type EntryRequest, requestsOf, staleEntries } from "./entry-requests.ts";
 import { planContext } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -67,17 +68,18 @@ export interface Resolved {
 export async function resolveManifest(workspace: Workspace, options: ResolveOptions): Promise<Resolved> {
   const { manifest, paths } = workspace;
   const before = await readLock(paths.lock);
+  const requests = requestsOf(manifest);
   if (options.frozen) {
-    const fresh = requireFresh(workspace, before);
+    const fresh = requireFresh(workspace, requests, before);
     return { lock: fresh, changes: [], file: paths.lock, findings: await findingsOf(workspace, fresh) };
   }
 
   const kept = new LockFolder(paths.kept);
   const time = lockTime();
-  const updated = namesToUpdate(workspace, options.update, before);
-  await checkLocalFiles(workspace, before);
+  const updated = namesToUpdate(manifest, requests, options.update, before);
+  await checkLocalFiles(workspace, requests, before);
   const entries: LockedEntry[] = [];
-  for (const source of await sourcesOf(workspace.requests)) {
+  for (const source of await sourcesOf(requests)) {
     const previous = new Map(entriesOfKind(before, source.kind).map((entry) => [entry.name, entry]));
     const context: LockContext = {
       manifest,
@@ -170,8 +172,8 @@ export function lockTime(env: NodeJS.ProcessEnv = process.env): string {
   return `${date.toISOString().slice(0, 19)}Z`;
 }
 
-function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
-  const { requests, paths } = workspace;
+function requireFresh(workspace: Workspace, requests: readonly EntryRequest[], before: Lock | undefined): Lock {
+  const { paths } = workspace;
   const problems = staleEntries(requests, workspace.manifest.stream, before);
   if (before === undefined || problems.length > 0) {
     throw new AirferryError(
@@ -188,18 +190,20 @@ function requireFresh(workspace: Workspace, before: Lock | undefined): Lock {
  * another name.
  */
 function namesToUpdate(
-  { manifest, requests }: Workspace,
+  manifest: Manifest,
+  requests: readonly EntryRequest[],
   update: readonly string[] | undefined,
   before: Lock | undefined,
 ): ReadonlySet<string> | "all" {
-  if (update?.length === 0) return "all";
+  if (update === undefined) return new Set();
+  if (update.length === 0) return "all";
   const known = new Map([...requests, ...(before?.entries ?? [])].map((it) => [it.name, [it.name]]));
   for (const entry of manifest.images ?? []) {
     const [origin, name] = [entry.ref ?? entry.archive ?? entry.chart, imageName(entry)];
     if (origin !== undefined && origin !== name) known.set(origin, [...(known.get(origin) ?? []), name]);
   }
   return new Set(
-    (update ?? []).flatMap((name) => {
+    update.flatMap((name) => {
       const names = known.get(name);
       if (names !== undefined) return names;
       const fault = `cannot update "${name}": the manifest has no entry of that name`;
@@ -212,8 +216,12 @@ function namesToUpdate(
 }
 
 /** Missing local files are faults of the manifest: all of those to be locked are reported at once. */
-async function checkLocalFiles(workspace: Workspace, before: Lock | undefined): Promise<void> {
-  const { manifest, requests } = workspace;
+async function checkLocalFiles(
+  workspace: Workspace,
+  requests: readonly EntryRequest[],
+  before: Lock | undefined,
+): Promise<void> {
+  const { manifest } = workspace;
   const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));
   const named: { at: string; path: string }[] = [];
   for (const [key, kind] of [

@@ -1,7 +1,7 @@
 /** Step 4 of a pack: inventory, signatures, final name; then the state for the next pack, and cleanup. */
 import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
-import { INVENTORY_MEDIA_TYPE, type Inventory } from "../bundle/inventory-types.ts";
+import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry } from "../bundle/inventory-types.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
 import { throwIfAborted } from "../io/limit.ts";
@@ -13,7 +13,7 @@ import { TOOL } from "../version.ts";
 import type { Filled } from "./fill.ts";
 import { type Finished, notAfterOf, noteState } from "./finished.ts";
 import type { PackJob } from "./job.ts";
-import type { Plan } from "./lay-out.ts";
+import type { LaidItem, Plan } from "./lay-out.ts";
 import { lockTime } from "./resolve.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
@@ -62,9 +62,18 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   return finished;
 }
 
+/** An item is its entry: of 200,000 there need not be two. */
+function entryOf(item: LaidItem): LaidItem & InventoryEntry {
+  return isFilled(item) ? item : bug(`"${item.path}" was not filled`);
+}
+
+function isFilled(item: LaidItem): item is LaidItem & InventoryEntry {
+  return item.digest !== undefined;
+}
+
 function inventoryOf(
   { workspace, state }: PackJob,
-  { lock, plan, filled }: FilledBundle,
+  { lock, plan }: FilledBundle,
   volumes: Inventory["volumes"],
   serial: number,
 ): Inventory {
@@ -85,15 +94,7 @@ function inventoryOf(
     streamSize: plan.streamSize,
     volumeSize: plan.volumeSize,
     volumes,
-    entries: plan.items
-      .map(({ path, size, mode, offset }) => ({
-        path,
-        size,
-        mode,
-        digest: filled.digestAt(path) ?? bug(`"${path}" was not filled`),
-        offset,
-      }))
-      .sort((a, b) => compareUtf8(a.path, b.path)),
+    entries: plan.items.map(entryOf).sort((a, b) => compareUtf8(a.path, b.path)),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
   };

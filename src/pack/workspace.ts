@@ -13,7 +13,6 @@ import { readManifest, STDIN } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
 import type { UnpackedVendor } from "../sources/local-path.ts";
-import { type EntryRequest, requestsOf } from "./entry-requests.ts";
 
 export interface WorkspaceOptions {
   /** `FROM=TO`: URL prefixes or registry hosts to replace when fetching. */
@@ -36,8 +35,6 @@ export interface Workspace extends AsyncDisposable {
   /** The vendor's archive, if the manifest has one. */
   readonly unpacked?: UnpackedVendor;
   readonly paths: ReturnType<typeof pathsOf>;
-  /** Every entry of the manifest with the digest of its text. */
-  readonly requests: readonly EntryRequest[];
   readonly fetcher: Fetcher;
   readonly cache: DownloadCache;
 }
@@ -70,7 +67,6 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
     manifest,
     ...(opened && { unpacked: opened.unpacked }),
     paths,
-    requests: requestsOf(manifest),
     fetcher,
     cache: new DownloadCache(cacheDir),
     [Symbol.asyncDispose]: async () => {

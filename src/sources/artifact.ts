@@ -301,18 +301,19 @@ export function itemsOf(
 ): PlanItem[] {
   return entries.flatMap((entry) => {
     const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
-    return entry.artifacts.map((it) => ({
-      ...itemOf(kind, it, where),
-      look: contentFindings({
-        kind,
-        path: it.path,
-        mode: it.mode,
-        isLocal: it.file !== undefined,
-        isVouched: it.established !== "first-sight",
-      }),
-    }));
+    return entry.artifacts.map((it) => ({ ...itemOf(kind, it, where), look: lookAtContent }));
   });
 }
+
+/** Shared by all: there may be 100,000. */
+const lookAtContent: NonNullable<PlanItem["look"]> = (bytes, { kind, path, mode, source, established }) =>
+  contentFindings(bytes, {
+    kind: kind === "iso" ? "iso" : "file",
+    path,
+    mode,
+    isLocal: source.from === "file",
+    isVouched: established !== "first-sight",
+  });
 
 /** A sidecar's text, of the digest and the name of the file before its ending. Shared by all: there may be 100,000. */
 function sidecarForm(ending: string, text: (digest: Digest, name: string) => string) {
@@ -338,7 +339,8 @@ const SIDECARS = [
 export function sidecarsOf(path: string, taken: ReadonlySet<string>): PlanItem[] {
   const name = path.slice(path.lastIndexOf("/") + 1);
   return SIDECARS.filter(({ ending }) => !taken.has(path + ending)).map(({ ending, text, source }) => ({
-    path: path + ending,
+    // One text instead of two and their sum.
+    path: [path, ending].join(""),
     kind: "generated",
     mode: "0644",
     size: Buffer.byteLength(text(EMPTY_DIGEST, name)),

@@ -91,24 +91,22 @@ const isJson: Test = (head) => /^(?:\u00ef\u00bb\u00bf)?\s*[{["\dtfn-]/.test(hea
 /**
  * Checks an artifact's bytes; a finding about bytes without a known digest stops `pack` unless findings are allowed.
  */
-export function contentFindings(claim: Claim): (bytes: RandomAccess) => Promise<Finding[]> {
-  return async (bytes) => {
-    const head = Buffer.from(await bytes.read(0, Math.min(SNIFF_BYTES, bytes.size)));
-    const expected = expectedOf(claim, head);
-    if (expected === undefined) return [];
-    const { kind, path, isLocal, isVouched } = claim;
-    // A local file may be intended however it looks; a web page never is.
-    const isMeant = isVouched || (isLocal && !isHtml(head));
-    return [
-      {
-        level: isMeant ? "warning" : "error",
-        area: kind,
-        subject: path,
-        message: `${path} is not ${expected}: its ${bytes.size} bytes ${described(head)}`,
-        remedy: "check the file, which may be a login or error page; correct the entry or log in",
-      },
-    ];
-  };
+export async function contentFindings(bytes: RandomAccess, claim: Claim): Promise<Finding[]> {
+  const head = Buffer.from(await bytes.read(0, Math.min(SNIFF_BYTES, bytes.size)));
+  const expected = expectedOf(claim, head);
+  if (expected === undefined) return [];
+  const { kind, path, isLocal, isVouched } = claim;
+  // A local file may be intended however it looks; a web page never is.
+  const isMeant = isVouched || (isLocal && !isHtml(head));
+  return [
+    {
+      level: isMeant ? "warning" : "error",
+      area: kind,
+      subject: path,
+      message: `${path} is not ${expected}: its ${bytes.size} bytes ${described(head)}`,
+      remedy: "check the file, which may be a login or error page; correct the entry or log in",
+    },
+  ];
 }
 
 /** What it should be, if it is not that. */

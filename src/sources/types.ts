@@ -51,7 +51,7 @@ export interface PlanItem {
    * Checks the bytes once their digest is right for what cannot work inside although it matches upstream: findings are
    * reported, and `pack` refuses errors. Called again for what an earlier run fetched, so it should read little.
    */
-  look?: (bytes: RandomAccess) => Promise<readonly Finding[]>;
+  look?: (bytes: RandomAccess, item: PlanItem) => Promise<readonly Finding[]>;
   /**
    * A wrong digest, or a `check` that throws, drops the item and reports it instead of failing the pack; see `exclude`.
    */

@@ -21,8 +21,9 @@ function tarOf(): Buffer {
 }
 
 async function levelsOf(claim: Partial<Claim>, bytes: Buffer): Promise<string[]> {
-  const look = contentFindings({ kind: "file", path: "files/x", isLocal: false, isVouched: false, ...claim });
-  const found = await look({ size: bytes.length, read: async (at, length) => bytes.subarray(at, at + length) });
+  const whole: Claim = { kind: "file", path: "files/x", isLocal: false, isVouched: false, ...claim };
+  const read = async (at: number, length: number) => bytes.subarray(at, at + length);
+  const found = await contentFindings({ size: bytes.length, read }, whole);
   for (const { message } of found) t.notMatch(message, /[\u001b\n]/, "on one line");
   return found.map((it) => it.level);
 }
