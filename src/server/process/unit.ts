@@ -61,7 +61,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
   ];
   const isLow = listen.some(({ port }) => port > 0 && port < 1024);
   const capability = isLow ? "CAP_NET_BIND_SERVICE" : "";
-  const files = [...new Set([...program.filter(isAbsolute), store, ...pair, ...htpasswd])];
+  const files = [...new Set([...program.filter(isAbsolute).map(withItsFolder), store, ...pair, ...htpasswd])];
   const hidden = files.filter((path) => HIDDEN.some((folder) => path.startsWith(folder)));
   const lines = [
     `# ${NAME}.service: airferry serve --print-unit wrote it; docs/operating.md says how to install it.`,
@@ -150,6 +150,11 @@ export function socketUnit(listen: readonly ListenAddress[], threads: number): s
 
 function given(flag: string, value: string | undefined): string[] {
   return value === undefined ? [] : [flag, value];
+}
+
+/** A script of a checkout needs all of the checkout. */
+function withItsFolder(path: string): string {
+  return path.endsWith(".ts") ? dirname(dirname(path)) : path;
 }
 
 /** This program, up to its verb: the single file, or Node with the script of a checkout. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import { unitFile } from "../../../src/serve.ts";
+import { unitFor } from "../../../src/server/process/unit.ts";
 import { clientPath, needs } from "../../fixtures/clients.ts";
 
 const line = (unit: string, key: string) =>
@@ -55,6 +56,12 @@ t.test("shows the sandbox a store in a folder that it hides", async (t) => {
   const unit = unitFile("service", { store: "/home/me/store" });
   t.strictSame(line(unit, "ProtectHome"), ["tmpfs"]);
   t.ok(line(unit, "BindReadOnlyPaths").includes("/home/me/store"));
+});
+
+t.test("shows the sandbox all of a checkout, not its first file alone", async (t) => {
+  const program = ["/usr/bin/node", "/home/me/airferry/src/bin.ts"];
+  const unit = unitFor({ store: "/srv/a", program }, [{ host: "0.0.0.0", port: 9000 }]);
+  t.strictSame(line(unit, "BindReadOnlyPaths"), ["/home/me/airferry"]);
 });
 
 t.test("the socket unit listens where the flags say", async (t) => {
