@@ -5,36 +5,26 @@
 import type { Finding } from "./io/findings.ts";
 import { releaseMemory } from "./io/flat-memory.ts";
 import { throwIfAborted } from "./io/limit.ts";
-import type { Established } from "./io/types.ts";
 import { requireUnmoved } from "./pack/drift.ts";
 import { fillBundle } from "./pack/fill.ts";
 import type { Finished } from "./pack/finished.ts";
 import { openJob, type PackJob, type PackOptions } from "./pack/job.ts";
-import { layOutBundle, type Plan } from "./pack/lay-out.ts";
+import { layOutBundle } from "./pack/lay-out.ts";
 import { openWork } from "./pack/open-work.ts";
 import { excludeFaults, pinUnsized, savePins } from "./pack/pins.ts";
 import { resolveManifest } from "./pack/resolve.ts";
 import { scanFinished } from "./pack/scan-packed.ts";
 import { sealBundle } from "./pack/seal.ts";
+import { type Origins, Tally } from "./pack/tally.ts";
 import { adoptWork, chooseTarget } from "./pack/target.ts";
 import type { Workspace } from "./pack/workspace.ts";
 import type { Lock } from "./sources/lock-document.ts";
 import type { ItemFault } from "./sources/types.ts";
 
-interface PackResult {
-  bundle: string;
+interface PackResult extends Finished, Origins {
   stream: string;
-  serial: number;
-  /** SHA-256 (hex) of SHA256SUMS. */
-  digest: string;
   /** False: it existed already, and was checked and complete. */
   packed: boolean;
-  entries: number;
-  size: number;
-  fetchedBytes: number;
-  reusedBytes: number;
-  /** How the digests of its files were established, and of how many: `first-sight` is a leap of faith. */
-  established: Partial<Record<Established, number>>;
   faults: ItemFault[];
   /** What may not work inside, or will not but was allowed by `allowFindings`. */
   findings: Finding[];
@@ -59,7 +49,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     return resultOf(job, lock, target.finished);
   }
   const faults: ItemFault[] = [];
-  const totals = { fetchedBytes: 0, reusedBytes: 0 };
+  const tally = new Tally();
   for (let round = 1; ; round++) {
     throwIfAborted();
     lock = await pinUnsized(job, lock);
@@ -72,9 +62,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     const isLarge = plan.items.length > MANY_ITEMS;
     if (isLarge) releaseMemory();
     await using work = await openWork(job, plan);
-    const filled = await fillBundle(job, plan, work.folder);
-    totals.fetchedBytes += filled.fetchedBytes;
-    totals.reusedBytes += filled.reusedBytes;
+    const filled = await fillBundle(job, plan, work.folder, tally);
     lock = await savePins(job, lock, filled.digestAt);
     if (filled.faults.length > 0 && round < MAX_ROUNDS) {
       faults.push(...filled.faults);
@@ -83,7 +71,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     }
     if (isLarge) releaseMemory();
     const sealed = await sealBundle(job, { lock, plan, work: work.folder, filled }, target);
-    return { ...resultOf(job, lock, sealed), packed: true, ...totals, faults, established: establishedIn(plan) };
+    return { ...resultOf(job, lock, sealed), packed: true, ...tally.of(plan.items), faults };
   }
 }
 
@@ -106,12 +94,6 @@ async function resolve(job: PackJob): Promise<Lock> {
   return lock;
 }
 
-function establishedIn({ items }: Plan): PackResult["established"] {
-  const counts: PackResult["established"] = {};
-  for (const { established } of items) counts[established] = (counts[established] ?? 0) + 1;
-  return counts;
-}
-
 /** The result if the bundle exists already. */
 function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): PackResult {
   return {
@@ -120,7 +102,8 @@ function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): 
     packed: false,
     fetchedBytes: 0,
     reusedBytes: 0,
-    established: {},
+    foundBytes: finished.contentSize,
+    generatedBytes: 0,
     faults: [],
     findings: [...findings],
   };

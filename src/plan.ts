@@ -1,6 +1,8 @@
 /** The verb `plan`: what a pack would put into a bundle, where, and from where. Fetches metadata only. */
+
 import type { Digest } from "./io/digest.ts";
 import { publishedAlgorithm, sha256In } from "./io/integrity.ts";
+import type { Established } from "./io/types.ts";
 import { type LeftOutRow, leftOutIn, whyIn } from "./manifest/why.ts";
 import { layOutBundle, type Plan, sourceName } from "./pack/lay-out.ts";
 import { type Resolved, resolveManifest } from "./pack/resolve.ts";
@@ -53,7 +55,7 @@ export interface PlanRow {
   digest: Digest | null;
   kind: string;
   source: string;
-  established: string;
+  established: Established;
   /** Of the digest that was published, signed or given: `sha512`, …. */
   algorithm?: string;
 }

@@ -24,6 +24,8 @@ interface PruneOptions {
 interface PruneReport {
   /** `stream/name`. */
   releases: string[];
+  /** How many releases stay. */
+  kept: number;
   /** Unfinished imports, by the digest of their bundle. */
   incoming: string[];
   blobs: number;
@@ -42,11 +44,12 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
   const store = await openStore(dir);
   const lock = await store.lock();
   try {
-    const report: PruneReport = { releases: [], incoming: [], blobs: 0, size: 0 };
+    const report: PruneReport = { releases: [], kept: 0, incoming: [], blobs: 0, size: 0 };
     const used = new Set<Digest>();
     const going: string[] = [];
     for (const stream of await store.streams()) {
       const { stay, go } = await choose(store, stream, options.keep);
+      report.kept += stay.length;
       for (const name of stay) {
         const { inventory } = await readRelease(join(streamFolder(store.dir, stream), name));
         for (const it of inventory.entries) used.add(it.digest);

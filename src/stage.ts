@@ -35,6 +35,8 @@ export interface StageOptions extends RenderFrom {
 interface Staged {
   dir: string;
   files: string[];
+  /** Bytes of these files. */
+  size: number;
   left: { path: string; reason: string }[];
   /** Notes for whoever runs the build, one line each. */
   notes: string[];
@@ -83,7 +85,7 @@ export async function stage(dir: string, options: StageOptions): Promise<Staged>
   notes.push(...(await removeOutdated(folder, record, wanted)));
   await writeRecord(folder, wanted);
   await folder.finish();
-  return { dir, files: files.map((it) => it.path), left, notes };
+  return { dir, files: files.map((it) => it.path), size: files.reduce((sum, it) => sum + it.size, 0), left, notes };
 }
 
 /** Files with a password must be readable only by the builder's user, which only root or that user can ensure. */

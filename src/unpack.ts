@@ -3,6 +3,7 @@
  * space), then one pass that copies and checks, and one rename that makes the release current. A refusal leaves
  * releases and served paths unchanged; a rerun after any interruption resumes. docs/format.md, "Reading".
  */
+
 import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join, resolve } from "node:path";
@@ -21,6 +22,7 @@ import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
+import { countEstablished, type EstablishedCounts } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
@@ -89,6 +91,8 @@ interface UnpackReport {
   missing: string[];
   /** Media of the set that are still to come, according to the names of the given ones. */
   missingMedia: string[];
+  /** How the packer established the digests of the entries. */
+  established: EstablishedCounts;
 }
 
 /**
@@ -193,6 +197,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     written: 0,
     missing: [],
     missingMedia: [],
+    established: countEstablished(inventory.catalog.provenance),
   };
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);

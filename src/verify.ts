@@ -10,6 +10,7 @@ import { type Media, readMedia } from "./bundle/media.ts";
 import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
+import { countEstablished } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import type { VerifyReport } from "./report/types.ts";
@@ -98,6 +99,8 @@ async function reportContents(
   const { inventory, copies } = contents;
   const { stream, serial, created, notAfter } = inventory;
   Object.assign(report, { stream, serial, created, entries: inventory.entries.length });
+  report.size = inventory.entries.reduce((sum, it) => sum + it.size, 0);
+  report.established = countEstablished(inventory.catalog.provenance);
   report.fromStore = inventory.entries.filter((it) => it.from === "store").length;
   report.scan = contents.scan ?? null;
   report.volumes.total = copies.length;
@@ -122,6 +125,7 @@ async function reportContents(
     done += bytes;
     options.progress?.(Math.min(done, total), total);
   });
+  report.checkedBytes = Math.min(done, total);
   note(report, "content", problems);
 }
 
@@ -155,5 +159,8 @@ function emptyReport(): VerifyReport {
     fromStore: 0,
     volumes: { total: 0, missing: [] },
     scan: null,
+    size: 0,
+    checkedBytes: 0,
+    established: {},
   };
 }

@@ -22,7 +22,7 @@ export async function checkFinished(
   bundle: string,
   pool: HashPool,
   digest: Digest,
-): Promise<{ problems: Problem[]; entries: number; size: number }> {
+): Promise<{ problems: Problem[]; size: number }> {
   const folders = await foldersOf(bundle);
   const problems: Problem[] = [];
   const fault = (path: string, message: string) => problems.push({ code: "ERR_BUNDLE_INVALID", path, message });
@@ -30,7 +30,7 @@ export async function checkFinished(
   const actual = digestOf(sums);
   if (actual !== digest) {
     fault(SUMS_NAME, `expected ${digest}, got ${actual}`);
-    return { problems, entries: 0, size: 0 };
+    return { problems, size: 0 };
   }
   const present = new Set<string>();
   for (const { name, digest } of parseSums(sums)) {
@@ -43,7 +43,7 @@ export async function checkFinished(
     }
     if (!present.has(name)) fault(name, "missing");
   }
-  if (problems.length > 0) return { problems, entries: 0, size: 0 };
+  if (problems.length > 0) return { problems, size: 0 };
   const inventory = await parseInventoryInSteps(await readFile(join(folders[0] as string, INVENTORY_NAME)));
-  return { problems, entries: inventory.entries.length, size: inventory.streamSize };
+  return { problems, size: inventory.streamSize };
 }

@@ -10,6 +10,7 @@ import { printableJson, printableLines, printable as printableText } from "../io
 import { redactText } from "../io/redact.ts";
 import { withManifestName } from "../io/shell.ts";
 import { type Progress, type ProgressMode, type ProgressState, startProgress } from "./progress.ts";
+import { type Summary, summaryLines } from "./summary.ts";
 
 export interface GlobalOptions {
   json?: boolean;
@@ -23,6 +24,7 @@ export class Output {
   manifest: string | undefined;
   readonly #quiet: boolean;
   readonly #mode: ProgressMode;
+  #started = performance.now();
   #progress: Progress | undefined;
   /** An error is the last output: messages of other work that is still ending are dropped. */
   #ended = false;
@@ -58,6 +60,21 @@ export class Output {
   /** The one JSON document of a command. */
   result(value: unknown): void {
     if (this.json) process.stdout.write(`${printableJson(value, 2)}\n`);
+  }
+
+  /** From here on the time counts that a command took: what a person needed to type is over. */
+  restartClock(): void {
+    this.#started = performance.now();
+  }
+
+  /**
+   * The end of a command: its JSON document, with how long it took in `seconds`, and the summary on stderr.
+   */
+  end(value: object, summary: Summary): void {
+    this.progressDone();
+    const seconds = Math.round(performance.now() - this.#started) / 1000;
+    this.result({ ...value, seconds });
+    for (const line of summaryLines(summary, seconds)) this.note(line);
   }
 
   /** A progress note on stderr. */

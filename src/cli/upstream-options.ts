@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { AirferryError } from "../errors.ts";
 import { formatBytes } from "../io/format.ts";
+import { shellWord } from "../io/shell.ts";
 import type { WorkspaceOptions } from "../pack/workspace.ts";
 import { positive, rewrite } from "./command.ts";
 import type { Output } from "./output.ts";
@@ -23,6 +24,13 @@ export function withUpstream(command: Command): Command {
     .option("--concurrency <n>", "concurrent requests to one host", positive)
     .option("--segments <n>", "ranged requests for one large file, if the server supports it", positive)
     .addOption(new Option("--cache <dir>", "where downloads for locking are stored").env("AIRFERRY_CACHE"));
+}
+
+/** The options that the next command needs as well: a blank before each, for a shell. */
+export function upstreamWords({ rewrite, cache }: UpstreamFlags): string {
+  const rewrites = (rewrite ?? []).map(({ from, to }) => ` --rewrite ${shellWord(`${from}=${to}`)}`);
+  const isGiven = cache !== undefined && cache !== process.env["AIRFERRY_CACHE"];
+  return `${rewrites.join("")}${isGiven ? ` --cache ${shellWord(cache)}` : ""}`;
 }
 
 /** Refuses a manifest on standard input where something is written beside it. @throws {AirferryError} ERR_USAGE */

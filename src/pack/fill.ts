@@ -19,15 +19,13 @@ import { isPackageFault, wrongDigest } from "./item-faults.ts";
 import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
+import type { Tally } from "./tally.ts";
 
 export interface Filled {
   /** Of the bytes of every item that is not generated. */
   digestAt: (path: string) => Digest | undefined;
   /** Items dropped by quarantine. If not empty, the plan must be recomputed without them. */
   faults: ItemFault[];
-  fetchedBytes: number;
-  /** Copied from earlier bundles or from this one. */
-  reusedBytes: number;
   /** Artifacts from the download cache. */
   cached: Digest[];
 }
@@ -39,8 +37,8 @@ const MIN_PIECES = 16;
  * Fills the folder, `job.concurrency` items at a time. When it throws, all running work has ended.
  * @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; complete items remain for a rerun
  */
-export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder): Promise<Filled> {
-  return new Filler(job, plan, work).run();
+export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder, tally: Tally): Promise<Filled> {
+  return new Filler(job, plan, work, tally).run();
 }
 
 /** Keeps the digests, and nothing else of what filled them in. */
@@ -52,21 +50,24 @@ class Filler {
   readonly #job: PackJob;
   readonly #plan: Plan;
   readonly #work: WorkFolder;
+  readonly #tally: Tally;
   readonly #sources: ItemSources;
   readonly #pieces: SharedPieces;
   readonly #digests = new Map<string, Digest>();
   readonly #faults: ItemFault[] = [];
-  #reusedBytes = 0;
   #doneBytes = 0;
   #foundBytes = 0;
+  /** By path: bytes of an earlier run that an item continues behind. */
+  readonly #resumed = new Map<string, number>();
   #doneItems = 0;
   readonly #totalBytes: number;
   /** Of each volume, how many of its items are not in place. */
   readonly #openItems: number[];
   #doneVolumes = 0;
 
-  constructor(job: PackJob, plan: Plan, work: WorkFolder) {
+  constructor(job: PackJob, plan: Plan, work: WorkFolder, tally: Tally) {
     this.#job = job;
+    this.#tally = tally;
     this.#plan = plan;
     this.#work = work;
     this.#totalBytes = plan.items.reduce((sum, item) => sum + item.size, 0);
@@ -110,8 +111,6 @@ class Filler {
     return {
       digestAt: lookup(this.#digests),
       faults: this.#faults,
-      fetchedBytes: this.#sources.fetchedBytes,
-      reusedBytes: this.#reusedBytes,
       cached: this.#sources.cached,
     };
   }
@@ -136,13 +135,17 @@ class Filler {
         }
         const digest = await checkedDigest(item, writer);
         if (digest !== undefined) {
-          this.#reusedBytes += item.size;
           await this.#finish(item, writer, digest);
+          this.#tally.reused(item.path);
           return;
         }
         await writer.restart();
       }
-      await this.#sources.fill(item, writer, (digest) => this.#finish(item, writer, digest));
+      await this.#sources.fill(item, writer, async (digest, { from }) => {
+        await this.#finish(item, writer, digest);
+        if (from === "url") this.#tally.fetched(item.path, this.#resumed.get(item.path) ?? 0);
+        else this.#tally.reused(item.path);
+      });
     } catch (error) {
       await writer.suspend();
       if (item.quarantine && isPackageFault(error)) {
@@ -211,8 +214,8 @@ class Filler {
         const { file } = this.#job.workspace;
         throw wrongDigest(item, await writer.digests(), writer.position, `: copied from "${twin.path}"`, file);
       }
-      this.#reusedBytes += item.size;
       await this.#finish(item, writer, digest);
+      this.#tally.reused(item.path);
     } catch (error) {
       await writer.suspend();
       throw error;
@@ -258,7 +261,6 @@ class Filler {
     const { pool } = this.#job;
     // What an earlier run wrote is reported before the writer is open.
     let isOpening = true;
-    let found = 0;
     const writer = await ItemWriter.open(
       work,
       index,
@@ -269,10 +271,15 @@ class Filler {
         readBack: item.check !== undefined,
         onBytes: (bytes) => {
           this.#doneBytes += bytes;
-          if (isOpening) found += bytes;
-          // What was found is dropped too when an item starts again.
-          this.#foundBytes += isOpening ? bytes : bytes < 0 ? -found : 0;
-          if (bytes < 0) found = 0;
+          const resumed = this.#resumed.get(item.path) ?? 0;
+          if (isOpening) {
+            this.#foundBytes += bytes;
+            this.#resumed.set(item.path, resumed + bytes);
+          } else if (bytes < 0) {
+            // What was found is dropped too when an item starts again.
+            this.#foundBytes -= resumed;
+            this.#resumed.delete(item.path);
+          }
           this.#report(item);
         },
       },

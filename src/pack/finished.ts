@@ -13,6 +13,7 @@ import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
+import { countEstablished, type EstablishedCounts } from "../io/established.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
 import { canonicalJson } from "../manifest/canonical-json.ts";
@@ -29,6 +30,18 @@ export interface Finished {
   digest: Digest;
   entries: number;
   size: number;
+  /** Bytes of its entries, without what the archive puts between them. */
+  contentSize: number;
+  established: EstablishedCounts;
+}
+
+/** What a finished bundle has, according to its inventory. */
+export function contentOf({ entries, catalog }: Inventory): Pick<Finished, "entries" | "contentSize" | "established"> {
+  return {
+    entries: entries.length,
+    contentSize: entries.reduce((sum, it) => sum + it.size, 0),
+    established: countEstablished(catalog.provenance),
+  };
 }
 
 /**
@@ -48,8 +61,8 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   // Parts of the manifest that the lock does not cover may have changed: the builder, the expiry date.
   if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;
   job.report(`checking ${bundle}, which was packed from this lock`);
-  const { problems, entries, size } = await checkFinished(bundle, pool, last.digest);
-  if (problems.length > 0) {
+  const { problems, size } = await checkFinished(bundle, pool, last.digest);
+  if (problems.length > 0 || claims === undefined) {
     throw new AirferryError(
       "ERR_BUNDLE_INVALID",
       `cannot use finished bundle "${bundle}": it was changed since it was packed`,
@@ -60,7 +73,7 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
     const added = await ensureSigned(bundle, signer);
     if (added.length > 0) job.report(`signed ${bundle} by ${signer.keyid} as well`);
   }
-  return { bundle, serial, digest: last.digest, entries, size };
+  return { bundle, serial, digest: last.digest, size, ...contentOf(claims) };
 }
 
 /**
@@ -87,8 +100,8 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
     for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
     const [folder] = await foldersOf(dir);
     const digest = digestOf(await readFile(join(folder as string, SUMS_NAME)));
-    const { problems, entries, size } = await checkFinished(dir, pool, digest);
-    return problems.length > 0 ? undefined : { bundle: dir, serial, digest, entries, size };
+    const { problems, size } = await checkFinished(dir, pool, digest);
+    return problems.length > 0 ? undefined : { bundle: dir, serial, digest, size, ...contentOf(inventory) };
   } catch {
     throwIfAborted();
     return undefined;

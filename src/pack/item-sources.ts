@@ -27,8 +27,6 @@ import { findReusable, type Reusable } from "./reuse.ts";
 export class ItemSources implements AsyncDisposable {
   /** Artifacts from the download cache. */
   readonly cached: Digest[] = [];
-  /** Bytes received from upstream. */
-  fetchedBytes = 0;
   readonly #job: PackJob;
   readonly #lockFolder: LockFolder;
   readonly #inflated = new InflatedFiles();
@@ -76,9 +74,13 @@ export class ItemSources implements AsyncDisposable {
 
   /**
    * Fills an item from the locked source; if that fails, from its alternatives. `accept` gets the SHA-256 of the bytes
-   * once it is right, and may still refuse them.
+   * once it is right, with their source, and may still refuse them.
    */
-  async fill(item: LaidItem, writer: ItemWriter, accept: (digest: Digest) => Promise<void>): Promise<void> {
+  async fill(
+    item: LaidItem,
+    writer: ItemWriter,
+    accept: (digest: Digest, source: LaidItem["source"]) => Promise<void>,
+  ): Promise<void> {
     const failed: AirferryError[] = [];
     for (const source of [item.source, ...(item.others ?? [])]) {
       const earlier = failed.at(-1);
@@ -87,7 +89,7 @@ export class ItemSources implements AsyncDisposable {
         if (writer.position >= item.size) await writer.restart();
       }
       try {
-        await accept(await this.#fillFrom(source, item, writer));
+        await accept(await this.#fillFrom(source, item, writer), source);
         return;
       } catch (error) {
         if (!isPlaceFault(error)) throw error;
@@ -135,10 +137,7 @@ export class ItemSources implements AsyncDisposable {
         return writer.validator;
       },
       lend: () => writer.lend(),
-      write: (chunk: Uint8Array) => {
-        this.fetchedBytes += chunk.length;
-        return writer.write(chunk);
-      },
+      write: (chunk: Uint8Array) => writer.write(chunk),
       restart: () => writer.restart(),
       began: (response: Parameters<ItemWriter["began"]>[0]) => writer.began(response),
     };

@@ -11,7 +11,7 @@ import type { Lock } from "../sources/lock-document.ts";
 import { lockDigest } from "../sources/lock-document.ts";
 import { TOOL } from "../version.ts";
 import type { Filled } from "./fill.ts";
-import { type Finished, notAfterOf, noteState } from "./finished.ts";
+import { contentOf, type Finished, notAfterOf, noteState } from "./finished.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
 import { lockTime } from "./resolve.ts";
@@ -53,7 +53,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
     sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
   });
   const size = inventory.volumes.reduce((sum, volume) => sum + volume.size, 0);
-  const finished = { bundle: target.path, serial: target.serial, digest, entries: inventory.entries.length, size };
+  const finished = { bundle: target.path, serial: target.serial, digest, size, ...contentOf(inventory) };
   await noteState(job, lock, finished);
   for (const folder of await otherWorkFolders(job.out, lock.stream, "")) {
     await rm(folder, { recursive: true, force: true });

@@ -1,6 +1,7 @@
 /** The result of a verification. Types only. */
 import type { ScanReport } from "../bundle/scan-report.ts";
 import type { Problem } from "../errors.ts";
+import type { EstablishedCounts } from "../io/established.ts";
 
 /** `skipped`: not reached, since something before it failed. */
 type Outcome = "passed" | "failed" | "skipped";
@@ -32,6 +33,12 @@ export interface VerifyReport {
   volumes: { total: number; missing: string[] };
   /** What a scanner said before the bundle was signed; null: it carries no such record. */
   scan: ScanReport | null;
+  /** Bytes of all entries; 0 when no signature was good enough to read on. */
+  size: number;
+  /** Bytes of the volumes that were read and hashed. */
+  checkedBytes: number;
+  /** How the packer established the digests of the entries. */
+  established: EstablishedCounts;
 }
 
 export type Check = keyof VerifyReport["checks"];

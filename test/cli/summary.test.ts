@@ -1,21 +1,152 @@
-/** What a pack says at its end: enough for a ticket. */
+/** What commands say at their end: enough for a ticket, and true. */
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { digestsText, summaryLines } from "../../src/cli/summary.ts";
 import { airferry } from "../fixtures/host.ts";
 import { scratch, writeManifest } from "../fixtures/program.ts";
 
-t.test("a pack ends with what, how long, and how each digest was established", async (t) => {
+const TOOK = String.raw`took (?:\d+\.\d s|\d+:\d\d)`;
+const DIGESTS = "digests: 1 manifest, 2 first-sight, 6 generated";
+
+t.test("lines, durations and counts", async (t) => {
+  t.strictSame(summaryLines({ did: "did" }, 0.04), ["did", "took 0.0 s"]);
+  const all = { did: "did", of: "stream x", verified: "all hashed", lacking: "unsigned", next: "airferry sign x" };
+  t.strictSame(summaryLines(all, 59.96), [
+    "did",
+    "stream x; took 1:00",
+    "all hashed",
+    "unsigned; next: airferry sign x",
+  ]);
+  t.equal(digestsText({ manifest: 3 }), "digests: 3 manifest, 0 first-sight");
+  t.equal(digestsText({ generated: 1, "first-sight": 2 }), "digests: 2 first-sight, 1 generated");
+});
+
+t.test("each verb of a bundle's way ends with what, how much, how long, how verified and what next", async (t) => {
   const dir = scratch(t);
   for (const name of ["given", "a", "b"]) writeFileSync(join(dir, name), name);
   const sha256 = createHash("sha256").update("given").digest("hex");
   writeManifest(dir, { files: [{ path: "given", sha256 }, { path: "a" }, { path: "b" }] });
-  const { stderr, stdout } = await airferry(dir, ["pack", "m.yaml", "--unsigned"]);
-  t.equal(stdout, "bundles/test-000001\n", "stdout is the bundle's path");
-  t.match(stderr, /^airferry: packed \d+ files, /m);
-  const told = /stream test, serial 1; took \d+:\d\d; digests: (.*)$/m.exec(stderr)?.[1]?.split(", ").sort();
-  t.strictSame(told, ["1 manifest", "2 first-sight", "6 generated"]);
-  const again = await airferry(dir, ["pack", "m.yaml", "--unsigned", "--json"]);
-  t.match(JSON.parse(again.stdout), { packed: false, established: {} });
+  await airferry(dir, ["keygen", "--out", "site"]);
+  const bundle = "bundles/test-000001";
+  const trust = ["--trust", "site.pub"];
+  const store = ["--store", "st"];
+  const steps: [args: string[], lines: string[]][] = [
+    [
+      ["lock", "m.yaml"],
+      [
+        "locked 3 artifacts, 7 B",
+        `stream test; ${TOOK}`,
+        "digests: 1 manifest, 2 first-sight",
+        "next: airferry plan m.yaml",
+      ],
+    ],
+    [
+      ["plan", "m.yaml", "--volume-size", "1MiB"],
+      [
+        "planned 9 files, 4\\d\\d B",
+        `stream test; ${TOOK}`,
+        DIGESTS,
+        "next: airferry pack m.yaml --key FILE --volume-size 1MiB",
+      ],
+    ],
+    [
+      ["pack", "m.yaml", "--unsigned"],
+      [
+        "packed 9 files, 4\\d\\d B: 0 B fetched, 7 B reused, \\d+ B generated",
+        `stream test, serial 1; ${TOOK}`,
+        DIGESTS,
+        `unsigned; next: airferry sign ${bundle} --key FILE`,
+      ],
+    ],
+    [
+      ["sign", bundle, "--key", "site.key"],
+      [
+        "signed by [0-9a-f]{64}",
+        TOOK,
+        "SHA256SUMS sha256:[0-9a-f]{64}",
+        `next: airferry verify ${bundle} --trust site.pub`,
+      ],
+    ],
+    [
+      ["verify", bundle, ...trust],
+      [
+        "verified 9 files, 4\\d\\d B: 1 good signature, 1 needed",
+        `stream test, serial 1; ${TOOK}`,
+        `4\\d\\d B hashed; ${DIGESTS}`,
+        `next: airferry unpack ${bundle} --trust site.pub --store DIR`,
+      ],
+    ],
+    [
+      ["verify", bundle, ...trust, "--threshold", "2"],
+      [
+        "refused for 1 problem: 0 B hashed",
+        TOOK,
+        "failed: signatures; passed: media; skipped: files, expiry, volumes, content",
+        "error: cannot trust",
+      ],
+    ],
+    [
+      ["unpack", bundle, ...trust, ...store],
+      [
+        "unpacked 9 files, 4\\d\\d B: 4\\d\\d B written",
+        `stream test, serial 1; ${TOOK}`,
+        `1 good signature, 1 needed; ${DIGESTS}`,
+        "next: airferry serve --store st",
+      ],
+    ],
+    [
+      ["status", ...store, "--check"],
+      [
+        "checked 1 release, \\d+ blobs, .*",
+        `store st; ${TOOK}`,
+        "every blob hashed against its signed digest, 0 problems",
+      ],
+    ],
+    [
+      ["prune", ...store, "--keep", "1", "--dry-run"],
+      [
+        "would remove 0 releases with 0 blobs, 0 B",
+        `would keep 1 release; ${TOOK}`,
+        "next: airferry prune --store st --keep 1",
+      ],
+    ],
+  ];
+  for (const [args, lines] of steps) {
+    const { stderr } = await airferry(dir, args);
+    t.match(stderr, new RegExp(lines.map((it) => `^airferry: ${it}.*\n`).join(""), "m"), args.join(" "));
+  }
+  for (const args of [
+    ["verify", bundle, ...trust],
+    ["lock", "m.yaml"],
+    ["status", ...store, "--check"],
+  ]) {
+    const { stdout, stderr } = await airferry(dir, [...args, "--quiet", "--json"]);
+    t.equal(stderr, "", `${args[0]} --quiet`);
+    t.ok(JSON.parse(stdout).seconds > 0, `${args[0]} --json`);
+  }
+});
+
+t.test("the bytes of a pack add up, also of one that finds what another left", async (t) => {
+  const dir = scratch(t);
+  for (const name of ["a", "b"]) writeFileSync(join(dir, name), name.repeat(400_000));
+  writeManifest(dir, { files: [{ path: "a" }, { path: "b" }] });
+  const packed = async (sum: number | undefined, ...more: string[]) => {
+    const { stdout, stderr } = await airferry(dir, ["pack", "m.yaml", "--unsigned", "--json", ...more]);
+    const result = JSON.parse(stdout || stderr);
+    const inventory = JSON.parse(readFileSync(join(dir, result.bundle, "airferry.json"), "utf8"));
+    const size = inventory.entries.reduce((all: number, it: { size: number }) => all + it.size, 0);
+    const { fetchedBytes, reusedBytes, foundBytes, generatedBytes, contentSize } = result;
+    t.equal(contentSize, size);
+    t.equal(fetchedBytes + reusedBytes + foundBytes + generatedBytes, size);
+    t.equal(reusedBytes, sum);
+    return result;
+  };
+  const first = await packed(800_000);
+  t.match(first, { packed: true, foundBytes: 0, established: { "first-sight": 2, generated: 4 } });
+  const again = await packed(0);
+  t.match(again, { packed: false, foundBytes: again.contentSize, established: first.established });
+  rmSync(join(dir, "bundles"), { recursive: true });
+  await packed(800_000);
 });

@@ -1,5 +1,7 @@
 /** `airferry doctor`: proves on the build host that the build will find everything. */
 import { Option } from "commander";
+import { plural } from "../../io/format.ts";
+import { shellWord } from "../../io/shell.ts";
 import { readCa } from "../ca-file.ts";
 import { type Register, withGlobals } from "../command.ts";
 
@@ -32,7 +34,15 @@ export const doctorCommand: Register = (program, run) => {
             if (remedy !== undefined && status !== "skipped") output.print(`        do: ${remedy}`);
           },
         );
-        output.result(report);
+        const count = (status: string) => report.findings.filter((it) => it.status === status).length;
+        const caFile = flags.ca === undefined ? "" : ` --ca ${shellWord(flags.ca)}`;
+        const folder = flags.folder === "." ? "" : ` --folder ${shellWord(flags.folder)}`;
+        output.end(report, {
+          did: `checked ${report.url}: ${count("ok")} ok, ${plural(count("warning"), "warning")}, ${count("failed")} failed, ${count("skipped")} skipped`,
+          next: report.ok
+            ? undefined
+            : `do what is said above, then: airferry doctor --url ${shellWord(flags.url)}${caFile}${folder}`,
+        });
         return report.ok ? 0 : 1;
       }),
     );

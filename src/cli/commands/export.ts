@@ -1,7 +1,8 @@
 /** `airferry export image`: packed images as an archive for docker, podman, containerd and skopeo. */
 import { Argument, Option } from "commander";
 import { EXIT } from "../../errors.ts";
-import { formatBytes } from "../../io/format.ts";
+import { formatBytes, plural } from "../../io/format.ts";
+import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { Interrupted, interruptible } from "../signals.ts";
 
@@ -51,16 +52,19 @@ export const exportCommand: Register = (program, run) => {
         }
         for (const { reference, digest } of exported.images) output.note(`${reference} ${digest}`);
         if (exported.file !== undefined) {
-          output.note(
-            `about ${formatBytes(exported.size)}; load it with: docker load -i, podman load -i, ctr images import`,
-          );
           if (exported.images.length > 1)
             output.note(
               "podman preserves digests only for archives with a single image; --load podman loads them one by one",
             );
           output.print(exported.file);
         } else if (exported.said) output.print(...exported.said.split("\n"));
-        output.result(exported);
+        const { file, size, images } = exported;
+        const amount = `${plural(images.length, "image")}, about ${formatBytes(size)}`;
+        output.end(exported, {
+          did: file === undefined ? `loaded ${amount}, into ${flags.load}` : `exported ${amount}`,
+          of: file === undefined ? undefined : "for docker load -i, podman load -i, ctr images import",
+          next: file === undefined ? `${flags.load} images` : `podman load -i ${shellWord(file)}`,
+        });
         return EXIT.done;
       }),
     );

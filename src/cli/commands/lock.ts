@@ -1,8 +1,16 @@
 /** `airferry lock`: pins every artifact of a manifest. */
-import { plural } from "../../io/format.ts";
+import { formatBytes, plural } from "../../io/format.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
-import { noteChanges, refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
+import { amountText, digestsText } from "../summary.ts";
+import {
+  noteChanges,
+  refuseStdin,
+  type UpstreamFlags,
+  upstreamWords,
+  withUpstream,
+  workspaceOptions,
+} from "../upstream-options.ts";
 
 export const lockCommand: Register = (program, run) => {
   withUpstream(withGlobals(program.command("lock").argument("<manifest>", "manifest file (YAML)")))
@@ -40,17 +48,28 @@ export const lockCommand: Register = (program, run) => {
         output.progressDone();
         noteChanges(output, result.changes);
         for (const it of [...leftOutNotes(result.leftOut), ...result.findings.map(findingLine)]) output.note(it);
-        const artifacts = result.lock.entries.reduce((sum, entry) => sum + entry.artifacts.length, 0);
+        const { artifacts, size, unknownSizes, established } = result;
         output.print(
           `${result.file}: ${plural(result.lock.entries.length, "entry", "entries")}, ${plural(artifacts, "artifact")}, ${result.changes.length === 0 ? "no changes" : plural(result.changes.length, "change")}`,
         );
-        output.result({
+        const document = {
           lock: result.file,
+          stream: result.lock.stream,
           entries: result.lock.entries.length,
           artifacts,
+          size,
+          unknownSizes,
+          downloadedBytes: bytes,
+          established,
           changes: result.changes,
           leftOut: result.leftOut,
           findings: result.findings,
+        };
+        output.end(document, {
+          did: `locked ${plural(artifacts, "artifact")}, ${amountText(size, unknownSizes)}${bytes > 0 ? `: ${formatBytes(bytes)} downloaded` : ""}`,
+          of: `stream ${result.lock.stream}`,
+          verified: digestsText(established),
+          next: `airferry plan MANIFEST${upstreamWords(flags)}`,
         });
       }),
     );

@@ -3,10 +3,11 @@ import { Option } from "commander";
 import { BIN_NAME } from "../../bundle/media-names.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
+import type { Origins } from "../../pack/tally.ts";
 import { positive, type Register, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
-import { formatSeconds } from "../table.ts";
+import { digestsText } from "../summary.ts";
 import { refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 
@@ -65,7 +66,7 @@ export const packCommand: Register = (program, run) => {
           mayAsk: mayAskPassphrase(),
         });
         // Whoever types a passphrase takes his time.
-        const started = Date.now();
+        output.restartClock();
         const { openWorkspace } = await import("../../pack/workspace.ts");
         await using workspace = await openWorkspace(manifest, options);
         const signers = await open({ needsRpmKey: (workspace.manifest.rpms ?? []).length > 0 });
@@ -91,30 +92,34 @@ export const packCommand: Register = (program, run) => {
         );
         output.progressDone();
         for (const { path, reason } of result.faults) output.note(`skipped ${path}: ${reason}`);
-        output.note(
-          result.packed
-            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.size)}: ${formatBytes(result.fetchedBytes)} fetched, ${formatBytes(result.reusedBytes)} reused`
-            : "nothing to do: this bundle is complete and was packed from this lock",
-        );
         if (result.packed && programs.length > 0)
           output.note(
             `brought ${programs.map((it) => `${BIN_NAME}/${it.name}`).join(" and ")}; VERIFY.txt says how to start it`,
           );
-        const ways = Object.entries(result.established).map(([way, count]) => `${count} ${way}`);
-        if (ways.length > 0) {
-          const seconds = Math.round((Date.now() - started) / 1000);
-          output.note(
-            `stream ${result.stream}, serial ${result.serial}; took ${formatSeconds(seconds)}; digests: ${ways.join(", ")}`,
-          );
-        }
-        if (result.packed && signers.signers.length === 0)
-          output.note(`unsigned; next: airferry sign ${shellWord(result.bundle)} --key FILE`);
-        else if (result.packed)
-          output.note(
-            `next: carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust PUBLIC-KEY --store DIR`,
-          );
-        if (output.json) output.result(result);
-        else output.line(result.bundle);
+        output.end(result, {
+          did: result.packed
+            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}: ${originsText(result)}`
+            : "nothing to do: this bundle is complete and was packed from this lock",
+          of: `stream ${result.stream}, serial ${result.serial}`,
+          verified: `${result.packed ? "" : "every file hashed again; "}${digestsText(result.established)}`,
+          lacking: signers.signers.length === 0 ? "unsigned" : undefined,
+          next: !result.packed
+            ? undefined
+            : signers.signers.length === 0
+              ? `airferry sign ${shellWord(result.bundle)} --key FILE`
+              : `carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust PUBLIC-KEY --store DIR`,
+        });
+        if (!output.json) output.line(result.bundle);
       }),
     );
 };
+
+/** Where the bytes came from: two that are always named, and what else there is. */
+function originsText({ fetchedBytes, reusedBytes, foundBytes, generatedBytes }: Origins): string {
+  return [
+    `${formatBytes(fetchedBytes)} fetched`,
+    `${formatBytes(reusedBytes)} reused`,
+    ...(foundBytes > 0 ? [`${formatBytes(foundBytes)} found`] : []),
+    ...(generatedBytes > 0 ? [`${formatBytes(generatedBytes)} generated`] : []),
+  ].join(", ");
+}

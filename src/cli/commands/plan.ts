@@ -1,14 +1,17 @@
 /** `airferry plan`: what a pack would fetch and where it would go. */
 import { Option } from "commander";
 import { BIN_NAME } from "../../bundle/media-names.ts";
+import { countEstablished } from "../../io/established.ts";
 import { formatBytes, plural } from "../../io/format.ts";
+import { shellWord } from "../../io/shell.ts";
 import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 import { interruptible } from "../signals.ts";
+import { amountText, digestsText } from "../summary.ts";
 import { formatTable } from "../table.ts";
-import { noteChanges, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
-import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
+import { noteChanges, type UpstreamFlags, upstreamWords, withUpstream, workspaceOptions } from "../upstream-options.ts";
+import { programsToBring, type VolumeFlags, volumeOptions, volumeWords, withVolumes } from "../volume-options.ts";
 
 export const planCommand: Register = (program, run) => {
   withVolumes(
@@ -74,9 +77,7 @@ export const planCommand: Register = (program, run) => {
           const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
           for (const line of formatRows(listed)) output.print(line);
           if (listed.length > 0) output.print("");
-          output.print(
-            `${plural(rows.length, "file")}, ${formatBytes(known)}${planned.unsized.length > 0 ? ` and ${planned.unsized.length} of unknown size` : ""}`,
-          );
+          output.print(`${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}`);
           output.print(
             `${plural(planned.volumes.length, "volume")} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
           );
@@ -85,7 +86,8 @@ export const planCommand: Register = (program, run) => {
             output.print(`${plural(programs.length, "program")} for the other side, ${size} in bin/`);
           }
           for (const [one, other] of planned.caseTwins) output.note(`differ only by case: ${one} and ${other}`);
-          output.result({
+          const established = countEstablished(rows);
+          const document = {
             stream: planned.stream,
             entries: rows,
             size: known,
@@ -98,10 +100,25 @@ export const planCommand: Register = (program, run) => {
             caseTwins: planned.caseTwins,
             leftOut,
             findings,
+            established,
+          };
+          const isPackable = manifest !== "-" && errorsIn(findings).length === 0;
+          output.end(document, {
+            did: `planned ${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}`,
+            of: `stream ${planned.stream}`,
+            verified: digestsText(established),
+            next: isPackable ? packCommand(flags) : undefined,
           });
         }),
     );
 };
+
+/** The pack that writes what was planned. */
+function packCommand(flags: UpstreamFlags & VolumeFlags & { out: string }): string {
+  const key = process.env["AIRFERRY_KEY"] ? "" : " --key FILE";
+  const out = flags.out === "bundles" ? "" : ` --out ${shellWord(flags.out)}`;
+  return `airferry pack MANIFEST${key}${out}${volumeWords(flags)}${upstreamWords(flags)}`;
+}
 
 function formatRows(rows: readonly PlanRow[]): string[] {
   const known = ({ established, algorithm, digest }: PlanRow) => {

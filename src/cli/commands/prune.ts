@@ -1,6 +1,7 @@
 /** `airferry prune`: removes older releases and what only they needed. */
 
 import { formatBytes, plural } from "../../io/format.ts";
+import { shellWord } from "../../io/shell.ts";
 import { positive, type Register, storeOption, withGlobals } from "../command.ts";
 
 export const pruneCommand: Register = (program, run) => {
@@ -25,11 +26,18 @@ export const pruneCommand: Register = (program, run) => {
           incoming: flags.incoming === true,
           dryRun: flags.dryRun === true,
         });
-        output.result(report);
         const verb = flags.dryRun ? "would remove" : "removed";
         for (const release of report.releases) output.print(`${verb} ${release}`);
         for (const digest of report.incoming) output.print(`${verb} unfinished import ${digest}`);
         output.print(`${verb} ${plural(report.blobs, "blob")}, ${formatBytes(report.size)}`);
+        const store = shellWord(flags.store);
+        output.end(report, {
+          did: `${verb} ${plural(report.releases.length, "release")} with ${plural(report.blobs, "blob")}, ${formatBytes(report.size)}`,
+          of: `${flags.dryRun ? "would keep" : "kept"} ${plural(report.kept, "release")}`,
+          next: flags.dryRun
+            ? `airferry prune --store ${store} --keep ${flags.keep}${flags.incoming ? " --incoming" : ""}`
+            : `airferry status --store ${store} --check`,
+        });
       }),
     );
 };

@@ -2,6 +2,7 @@
 
 import { Option } from "commander";
 import { formatBytes, plural } from "../../io/format.ts";
+import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
 
@@ -52,11 +53,25 @@ export const publishCommand: Register = (program, run) => {
         );
         output.progressDone();
         const bytes = published.reduce((sum, it) => sum + it.pushedBytes, 0);
-        output.note(`published ${plural(published.length, "image")}: ${formatBytes(bytes)} sent`);
         if (published.length === 0)
           output.note("no release here has an image: name some under images: in the manifest, and pack again");
         for (const { target } of published) output.print(target);
-        output.result({ images: published });
+        const stripped = published.filter((it) => it.stripped).length;
+        const [first] = published;
+        output.end(
+          { images: published, pushedBytes: bytes },
+          {
+            did: `published ${plural(published.length, "image")}: ${formatBytes(bytes)} sent`,
+            of: `to ${registry}`,
+            verified:
+              stripped > 0 ? `${plural(stripped, "image")} with a shorter index and a new digest` : "digests unchanged",
+            // A CA of its own must be made known to podman first.
+            next:
+              first === undefined || flags.ca !== undefined
+                ? undefined
+                : `podman pull ${flags.insecure ? "--tls-verify=false " : ""}${shellWord(first.target)}`,
+          },
+        );
       }),
     );
 };

@@ -1,7 +1,16 @@
 /** `airferry sign`: adds one more signer to a bundle. */
+import { existsSync } from "node:fs";
 import { Option } from "commander";
 import { type Register, withGlobals } from "../command.ts";
 import { passphrase } from "../passphrase.ts";
+import { trusting } from "../summary.ts";
+
+/** The public key that belongs to what signed, where it is at hand. */
+function publicKeyOf({ key, signer, signerKey }: { key?: string; signer?: string; signerKey?: string }): string {
+  if (signer !== undefined) return signerKey ?? "PUBLIC-KEY";
+  const beside = key?.replace(/\.key$/, ".pub");
+  return beside !== undefined && beside !== key && existsSync(beside) ? beside : "PUBLIC-KEY";
+}
 
 export const signCommand: Register = (program, run) => {
   withGlobals(program.command("sign").argument("<bundle>", "bundle folder"))
@@ -31,8 +40,11 @@ export const signCommand: Register = (program, run) => {
           passphrase: passphrase(),
         });
         for (const file of result.files) output.print(file);
-        output.note(`signed by ${result.keyid}`);
-        output.result(result);
+        output.end(result, {
+          did: `signed by ${result.keyid}`,
+          verified: `SHA256SUMS ${result.digest}`,
+          next: trusting("verify", [bundle], [publicKeyOf(flags)]),
+        });
       }),
     );
 };

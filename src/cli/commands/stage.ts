@@ -1,5 +1,7 @@
 /** `airferry stage`: writes the folder that the builder mounts. */
 import { InvalidArgumentError, Option } from "commander";
+import { formatBytes, plural } from "../../io/format.ts";
+import { shellWord } from "../../io/shell.ts";
 import { readCa } from "../ca-file.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
 
@@ -45,7 +47,12 @@ export const stageCommand: Register = (program, run) => {
         for (const note of staged.notes) output.note(note);
         for (const { path, reason } of staged.left) output.note(`not written: ${path}: ${reason}`);
         output.print(dir);
-        output.result(staged);
+        const caFile = flags.ca === undefined ? "" : ` --ca ${shellWord(flags.ca)}`;
+        output.end(staged, {
+          did: `staged ${plural(staged.files.length, "file")}, ${formatBytes(staged.size)}; ${staged.left.length} not written`,
+          of: `folder ${dir}`,
+          next: `airferry doctor --url ${shellWord(flags.url)}${caFile} --folder ${shellWord(dir)}`,
+        });
       }),
     );
 };

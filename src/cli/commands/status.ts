@@ -78,13 +78,16 @@ async function check(store: string, output: Output): Promise<number> {
   const progress = output.progress("checking");
   const report = await interruptible(() => checkStore(store, { progress: (done, total) => progress({ done, total }) }));
   output.progressDone();
-  output.result(report);
   const [first] = report.problems;
-  if (first === undefined) {
-    const { count, size } = report.blobs;
-    output.print(`good: ${plural(report.releases, "release")}, ${plural(count, "blob")}, ${formatBytes(size)}`);
-    return EXIT.done;
-  }
+  const { count, size } = report.blobs;
+  const what = `${plural(report.releases, "release")}, ${plural(count, "blob")}, ${formatBytes(size)}`;
+  if (first === undefined) output.print(`good: ${what}`);
+  output.end(report, {
+    did: `checked ${what}`,
+    of: `store ${store}`,
+    verified: `every blob hashed against its signed digest, ${plural(report.problems.length, "problem")}`,
+  });
+  if (first === undefined) return EXIT.done;
   if (!output.json) {
     const { problems } = report;
     const message = `cannot trust store "${store}": ${plural(problems.length, "problem")}`;

@@ -15,6 +15,7 @@ import {
   withGlobals,
 } from "../command.ts";
 import { interruptible } from "../signals.ts";
+import { digestsText, signaturesText, trusting } from "../summary.ts";
 
 interface UnpackFlags {
   trust?: string[];
@@ -77,25 +78,31 @@ export const unpackCommand: Register = (program, run) => {
           }),
         );
         output.progressDone();
-        output.result(report);
         const name = `stream ${report.stream}, serial ${report.serial}`;
+        const threshold = flags.threshold === undefined ? "" : ` --threshold ${flags.threshold}`;
+        let did = "nothing to do: this release is in the store already";
+        let next = `airferry serve --store ${shellWord(flags.store)}`;
         if (!report.complete) {
           const { missing, missingMedia } = report;
           const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
           output.print(
             `${name}: ${formatBytes(report.written)} imported; still to come: ${media}${missing.join(", ")}`,
           );
-          const next = missingMedia[0] ?? "THE-NEXT-MEDIUM";
-          output.note(
-            `next: airferry unpack ${shellWord(next)} --trust ${shellWords(trust)} --store ${shellWord(flags.store)}`,
-          );
+          did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(missing.length, "volume")} to come`;
+          next = `${trusting("unpack", [missingMedia[0] ?? "THE-NEXT-MEDIUM"], trust)}${threshold} --store ${shellWord(flags.store)}`;
         } else if (report.already) output.print(`${name}: already in the store`);
         else {
           output.print(
             `${name}: ${plural(report.entries, "file")}, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,
           );
-          output.note(`next: airferry serve --store ${shellWord(flags.store)}`);
+          did = `unpacked ${plural(report.entries, "file")}, ${formatBytes(report.size)}: ${formatBytes(report.written)} written`;
         }
+        output.end(report, {
+          did,
+          of: name,
+          verified: `${signaturesText(report.signers.length, flags.threshold ?? 1)}; ${digestsText(report.established)}`,
+          next,
+        });
         return report.complete ? EXIT.done : EXIT.more;
       }),
     );

@@ -2,10 +2,11 @@
 
 import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
 import { AirferryError, EXIT } from "../../errors.ts";
-import { plural } from "../../io/format.ts";
+import { formatBytes, plural } from "../../io/format.ts";
 import { shellWords } from "../../io/shell.ts";
 import { positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
+import { digestsText, signaturesText, storeFlag, trusting } from "../summary.ts";
 
 interface VerifyFlags {
   trust?: string[];
@@ -60,7 +61,6 @@ export const verifyCommand: Register = (program, run) => {
           await writeVerification(file, report, { folders: bundles, begun, notices });
           output.note(`wrote ${file}`);
         }
-        output.result(report);
         if (report.ok) {
           const missing = report.volumes.missing.length;
           output.print(
@@ -68,8 +68,25 @@ export const verifyCommand: Register = (program, run) => {
           );
           for (const signer of report.signers) output.print(`signed by ${signer}`);
           if (missing > 0) output.print(`still to come: ${report.volumes.missing.join(", ")}`);
+          const files = `${plural(report.entries, "file")}, ${formatBytes(report.size)}`;
+          const threshold = flags.threshold === undefined ? "" : ` --threshold ${flags.threshold}`;
+          output.end(report, {
+            did: `verified ${files}: ${signaturesText(report.signers.length, report.threshold)}`,
+            of: `stream ${report.stream}, serial ${report.serial}`,
+            verified: `${formatBytes(report.checkedBytes)} hashed; ${digestsText(report.established)}`,
+            next: `${trusting("unpack", bundles, trust)}${threshold} ${storeFlag()}`,
+          });
           return EXIT.done;
         }
+        const checks = (outcome: string) => {
+          const of = Object.entries(report.checks).filter(([, it]) => it === outcome);
+          return of.length === 0 ? [] : [`${outcome}: ${of.map(([check]) => check).join(", ")}`];
+        };
+        output.end(report, {
+          did: `refused for ${plural(report.problems.length, "problem")}: ${formatBytes(report.checkedBytes)} hashed`,
+          of: report.stream === null ? undefined : `stream ${report.stream}, serial ${report.serial}`,
+          verified: [...checks("failed"), ...checks("passed"), ...checks("skipped")].join("; "),
+        });
         if (!output.json) {
           output.error(
             new AirferryError(
