@@ -15,7 +15,7 @@ import { excludeFaults, pinUnsized, savePins } from "./pack/pins.ts";
 import { resolveManifest } from "./pack/resolve.ts";
 import { scanFinished } from "./pack/scan-packed.ts";
 import { sealBundle } from "./pack/seal.ts";
-import { type Origins, Tally } from "./pack/tally.ts";
+import { ByteTally, type Origins } from "./pack/tally.ts";
 import { adoptWork, chooseTarget } from "./pack/target.ts";
 import type { Workspace } from "./pack/workspace.ts";
 import type { Lock } from "./sources/lock-document.ts";
@@ -49,7 +49,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     return resultOf(job, lock, target.finished);
   }
   const faults: ItemFault[] = [];
-  const tally = new Tally();
+  const tally = new ByteTally();
   for (let round = 1; ; round++) {
     throwIfAborted();
     lock = await pinUnsized(job, lock);

@@ -19,7 +19,7 @@ import { isPackageFault, wrongDigest } from "./item-faults.ts";
 import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
-import type { Tally } from "./tally.ts";
+import type { ByteTally } from "./tally.ts";
 
 export interface Filled {
   /** Of the bytes of every item that is not generated. */
@@ -37,7 +37,7 @@ const MIN_PIECES = 16;
  * Fills the folder, `job.concurrency` items at a time. When it throws, all running work has ended.
  * @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; complete items remain for a rerun
  */
-export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder, tally: Tally): Promise<Filled> {
+export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder, tally: ByteTally): Promise<Filled> {
   return new Filler(job, plan, work, tally).run();
 }
 
@@ -50,7 +50,7 @@ class Filler {
   readonly #job: PackJob;
   readonly #plan: Plan;
   readonly #work: WorkFolder;
-  readonly #tally: Tally;
+  readonly #tally: ByteTally;
   readonly #sources: ItemSources;
   readonly #pieces: SharedPieces;
   readonly #digests = new Map<string, Digest>();
@@ -65,7 +65,7 @@ class Filler {
   readonly #openItems: number[];
   #doneVolumes = 0;
 
-  constructor(job: PackJob, plan: Plan, work: WorkFolder, tally: Tally) {
+  constructor(job: PackJob, plan: Plan, work: WorkFolder, tally: ByteTally) {
     this.#job = job;
     this.#tally = tally;
     this.#plan = plan;

@@ -14,7 +14,7 @@ export interface Origins {
 }
 
 /** Remembers how each item got its bytes. Whatever it was not told of was found. */
-export class Tally {
+export class ByteTally {
   /** By path: from this host, or fetched; a number: fetched behind so many bytes of an earlier run. */
   readonly #ways = new Map<string, "reused" | number>();
 

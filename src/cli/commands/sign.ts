@@ -5,7 +5,7 @@ import { type Register, withGlobals } from "../command.ts";
 import { passphrase } from "../passphrase.ts";
 import { trusting } from "../summary.ts";
 
-/** The public key that belongs to what signed, where it is at hand. */
+/** The public key that belongs to what signed, if it is available. */
 function publicKeyOf({ key, signer, signerKey }: { key?: string; signer?: string; signerKey?: string }): string {
   if (signer !== undefined) return signerKey ?? "PUBLIC-KEY";
   const beside = key?.replace(/\.key$/, ".pub");
