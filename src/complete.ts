@@ -2,11 +2,12 @@
  * The hidden verb `complete`, which completion scripts call while somebody types: names of a store or a manifest. Reads
  * local files only, asks nothing, and has nothing to say about what it cannot read.
  */
-import { readFile } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Asked } from "./completion/verb-words.ts";
 import { printable } from "./io/printable.ts";
+import { readSmall } from "./io/safe-open.ts";
 import { parseYaml } from "./io/yaml.ts";
 import { filePathOf, imageName } from "./manifest/entry-names.ts";
 import { readyManifests } from "./manifest/ready.ts";
@@ -14,7 +15,7 @@ import type { Manifest } from "./manifest/schema.ts";
 import { openStore, type Store } from "./store/store.ts";
 
 /** A manifest that takes longer to read is not worth the wait. */
-const MAX_MANIFEST_LENGTH = 1024 * 1024;
+const MAX_MANIFEST_BYTES = 1024 * 1024;
 
 const LISTS: Readonly<Record<Asked, (words: readonly string[]) => Promise<string[]>>> = {
   streams: async (words) => (await storeOf(words)).streams(),
@@ -53,8 +54,8 @@ function storeOf(words: readonly string[]): Promise<Store> {
 /** Names of all entries of the first manifest on the line. */
 async function entriesOf(words: readonly string[]): Promise<string[]> {
   const file = words.find((it) => /\.ya?ml$/.test(it)) ?? "";
-  const text = await readFile(expanded(file), "utf8");
-  if (text.length > MAX_MANIFEST_LENGTH) return [];
+  // A link is followed, as pack follows it; anything but a file would keep the shell waiting.
+  const text = (await readSmall(await realpath(expanded(file)), MAX_MANIFEST_BYTES)).toString("utf8");
   const { isos, rpms, files, images } = parseYaml(text, { merge: true }).toJS({ maxAliasCount: 0 }) as Manifest;
   const names = [
     ...list(isos).map((it) => it.name),

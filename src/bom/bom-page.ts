@@ -173,8 +173,10 @@ function packageRow(it: BillPackage, hasSource: boolean, hasKnown: boolean): Htm
 function sharedSource(packages: readonly BillPackage[]): [folder: string, shared: boolean] {
   const folders = new Set(packages.map(({ source }) => source.slice(0, source.lastIndexOf("/") + 1)));
   let [folder = ""] = folders;
-  for (const it of folders)
-    while (!it.startsWith(folder)) folder = folder.slice(0, folder.lastIndexOf("/", folder.length - 2) + 1);
+  for (const it of folders) {
+    // Without its last slash first: an index before the start of a text is taken for its start.
+    while (!it.startsWith(folder)) folder = folder.slice(0, folder.slice(0, -1).lastIndexOf("/") + 1);
+  }
   return [folder, /^https?:\/\/[^/]+\/./.test(folder)];
 }
 

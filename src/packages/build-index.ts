@@ -12,11 +12,13 @@ import { decompressChunks } from "../rpm/codecs.ts";
 import { describePackage } from "../rpm/primary.ts";
 import { MAX_METADATA_BYTES, MAX_REPOMD_BYTES, maxOpenBytes, parseRepomd } from "../rpm/repomd.ts";
 import { sliceBlocks } from "../rpm/xml-blocks.ts";
-import { IndexWriter } from "./index-file.ts";
+import { IndexWriter, MAX_PROVIDES } from "./index-file.ts";
 import type { MetadataPlace } from "./types.ts";
 
 /** Three times what the largest distribution has; a search would take too long over more. */
 const MAX_INDEXED_PACKAGES = 200_000;
+/** So many packages have about this; whoever makes the index has all of it in memory. */
+const MAX_INDEX_BYTES = 96 * 1024 * 1024;
 
 const REPOMD = "repodata/repomd.xml";
 
@@ -24,7 +26,7 @@ const REPOMD = "repodata/repomd.xml";
 type ReadFile = (path: string, maxBytes: number) => Promise<Uint8Array | undefined>;
 
 /**
- * Builds the index. Undefined when no package was found, or more than 200,000.
+ * Builds the index, of at most 96 MiB. Undefined when no package was found, or more than fit or than 200,000.
  * @param release digest of its SHA256SUMS
  */
 export async function buildIndex(release: Digest, places: readonly MetadataPlace[]): Promise<Buffer | undefined> {
@@ -32,9 +34,13 @@ export async function buildIndex(release: Digest, places: readonly MetadataPlace
   for (const place of places) {
     if (place.kind === "files") await addRepository(writer, place.path, readerOf(place.files));
     else await addIso(writer, place).catch(passUnreadable);
-    if (writer.packages > MAX_INDEXED_PACKAGES) return undefined;
+    if (isFull(writer)) return undefined;
   }
   return writer.packages === 0 ? undefined : writer.finish();
+}
+
+function isFull({ packages, bytes }: IndexWriter): boolean {
+  return packages > MAX_INDEXED_PACKAGES || bytes > MAX_INDEX_BYTES;
 }
 
 function readerOf(files: Readonly<Record<string, string>>): ReadFile {
@@ -62,7 +68,6 @@ async function addIso(writer: IndexWriter, { path, file }: MetadataPlace & { kin
 }
 
 async function addRepository(writer: IndexWriter, path: string, read: ReadFile): Promise<void> {
-  const packages: Parameters<IndexWriter["add"]>[1][number][] = [];
   try {
     const repomd = await read(REPOMD, MAX_REPOMD_BYTES);
     const record = repomd && parseRepomd(repomd, `${path}${REPOMD}`).records.find((it) => it.type === "primary");
@@ -70,13 +75,17 @@ async function addRepository(writer: IndexWriter, path: string, read: ReadFile):
     if (!primary) return;
     const name = `${path}${record.href}`;
     const chunks = decompressChunks(primary, { name, maxBytes: maxOpenBytes("primary") });
+    let number = 0;
     await sliceBlocks(chunks, "package", name, (block, _, frame) => {
-      const { epoch, version, release, href = "", ...it } = describePackage(block, frame, name, packages.length + 1);
-      packages.push({ ...it, href, evr: `${epoch > 0 ? `${epoch}:` : ""}${version}-${release}` });
-      if (packages.length > MAX_INDEXED_PACKAGES) throw new AirferryError("ERR_SIZE_LIMIT", "too many packages");
+      const found = describePackage(block, frame, { name, number: ++number, maxProvides: MAX_PROVIDES });
+      const { epoch, version, release, href = "", ...it } = found;
+      writer.add({ ...it, href, evr: `${epoch > 0 ? `${epoch}:` : ""}${version}-${release}` });
+      if (isFull(writer)) throw new AirferryError("ERR_SIZE_LIMIT", "too many packages");
     });
-    writer.add(path, packages);
+    writer.end(path);
   } catch (error) {
+    // What is too much is too much for all of the release.
+    if (!isFull(writer)) writer.drop();
     passUnreadable(error);
   }
 }

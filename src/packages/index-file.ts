@@ -23,7 +23,7 @@ export const MAX_HEADER_BYTES = 1024 * 1024;
 const BLOCK_BYTES = 128 * 1024;
 /** Longest summary, and longest list of what one package provides, that is kept, in UTF-16 units. */
 const MAX_SUMMARY = 500;
-const MAX_PROVIDES = 64 * 1024;
+export const MAX_PROVIDES = 64 * 1024;
 
 /** A block of a section: its bytes, and the row of its first line. */
 const blockSchema = z.tuple([
@@ -55,6 +55,15 @@ interface IndexedPackage extends PackageRow {
   provides: readonly string[];
 }
 
+/** What the sections have of a package but its row: bytes, since parts of a text keep all of it in memory. */
+interface Packed {
+  name: string;
+  row: Buffer;
+  search: Buffer;
+  nameLength: number;
+  provides: Buffer;
+}
+
 /** Collects the packages of a release, repository by repository. */
 export class IndexWriter {
   readonly #release: Digest;
@@ -63,35 +72,59 @@ export class IndexWriter {
   readonly #names = new BlockWriter();
   readonly #provides = new BlockWriter();
   readonly #offsets: number[] = [0];
+  #adding: Packed[] = [];
+  /** Of all packages so far. */
+  bytes = 0;
 
   constructor(release: Digest) {
     this.#release = release;
   }
 
+  /** How many so far. */
   get packages(): number {
-    return this.#offsets.length - 1;
+    return this.#offsets.length - 1 + this.#adding.length;
   }
 
-  /** Adds a repository with its packages, in any order. */
-  add(path: string, packages: readonly IndexedPackage[]): void {
-    this.#repositories.push({ path, packages: packages.length, first: this.packages });
-    const order = (a: IndexedPackage, b: IndexedPackage) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
-    for (const it of packages.toSorted(order)) this.#add(it);
-  }
-
-  #add({ name, evr, arch, summary, href, size, provides }: IndexedPackage): void {
-    const row = this.packages.toString(36);
+  /** Adds a package of the next repository, in any order. */
+  add({ name, evr, arch, summary, href, size, provides }: IndexedPackage): void {
     const short = oneLine(summary).slice(0, MAX_SUMMARY);
     const cells = [name, evr, arch, short, href, String(size)].map(oneLine);
-    const bytes = Buffer.from(`${cells.join("\t")}\n`);
-    this.#rows.push(bytes);
     const nvra = folded(`${name}-${evr.replace(/^\d+:/, "")}.${arch}`);
-    this.#names.add(`\n${nvra}\t${folded(short)}\t${row}:${folded(name).length.toString(36)}`, this.packages);
     // The name itself is found without.
     const others = provides.filter((it) => it !== name && it !== `${name}(${arch})`);
-    const list = folded(others.join(" ")).slice(0, MAX_PROVIDES);
-    if (list !== "") this.#provides.add(`\n${list}\t${row}`, this.packages);
-    this.#offsets.push((this.#offsets.at(-1) ?? 0) + bytes.length);
+    const packed = {
+      name: Buffer.from(name).toString(),
+      row: Buffer.from(`${cells.join("\t")}\n`),
+      search: Buffer.from(`\n${nvra}\t${folded(short)}`),
+      nameLength: folded(name).length,
+      provides: Buffer.from(folded(others.join(" ")).slice(0, MAX_PROVIDES)),
+    };
+    this.#adding.push(packed);
+    this.bytes += packed.row.length + packed.search.length + packed.provides.length;
+  }
+
+  /** Ends a repository. */
+  end(path: string): void {
+    const first = this.#offsets.length - 1;
+    this.#repositories.push({ path, packages: this.#adding.length, first });
+    this.#adding.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    for (const it of this.#adding) this.#write(it);
+    this.#adding = [];
+  }
+
+  /** Forgets the packages of a repository that has not ended. */
+  drop(): void {
+    for (const { row, search, provides } of this.#adding) this.bytes -= row.length + search.length + provides.length;
+    this.#adding = [];
+  }
+
+  #write({ row, search, nameLength, provides }: Packed): void {
+    const number = this.#offsets.length - 1;
+    const shown = number.toString(36);
+    this.#rows.push(row);
+    this.#names.add(`${search}\t${shown}:${nameLength.toString(36)}`, number);
+    if (provides.length > 0) this.#provides.add(`\n${provides}\t${shown}`, number);
+    this.#offsets.push((this.#offsets.at(-1) ?? 0) + row.length);
   }
 
   /** The whole file, in memory that threads can share. */

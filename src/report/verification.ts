@@ -2,8 +2,9 @@
  * The evidence of a verification: who signed, what was checked and how, when, on which host, from which media, and the
  * result with every problem. A plain file of its own, so that stock tools sign it. docs/verification.md has its form.
  */
+import { realpath } from "node:fs/promises";
 import { hostname } from "node:os";
-import { resolve, sep } from "node:path";
+import { dirname, resolve, sep } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { printableJson } from "../io/printable.ts";
 import { refuseExisting, writePieces } from "../io/write-pieces.ts";
@@ -63,7 +64,9 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
  * @throws {AirferryError} ERR_USAGE
  */
 export async function refuseReport(file: string, folders: readonly string[]): Promise<void> {
-  const inside = folders.find((it) => resolve(file).startsWith(`${resolve(it)}${sep}`));
+  const parent = await realFolder(dirname(resolve(file)));
+  const real = await Promise.all(folders.map((it) => realFolder(resolve(it))));
+  const inside = real.find((it) => `${parent}${sep}`.startsWith(it.endsWith(sep) ? it : `${it}${sep}`));
   if (inside !== undefined) {
     throw new AirferryError("ERR_USAGE", `cannot write "${file}": a file in the bundle's folder is not part of it`, {
       path: file,
@@ -71,6 +74,11 @@ export async function refuseReport(file: string, folders: readonly string[]): Pr
     });
   }
   await refuseExisting(file, "--report");
+}
+
+/** The folder that a path leads to, through links; the path itself if there is none. */
+function realFolder(path: string): Promise<string> {
+  return realpath(path).catch(() => path);
 }
 
 /** Writes the report: a page if the name ends in `.html`, otherwise JSON. @throws {AirferryError} ERR_IO, ERR_SPACE */

@@ -251,7 +251,11 @@ interface PackageDescription extends Evr {
  * Describes one package out of its block alone, for readers that stream ({@link sliceBlocks}) and keep nothing.
  * @throws {AirferryError} ERR_UPSTREAM_INVALID
  */
-export function describePackage(block: Buffer, frame: XmlFrame, name: string, number: number): PackageDescription {
+export function describePackage(
+  block: Buffer,
+  frame: XmlFrame,
+  { name, number, maxProvides }: { name: string; number: number; maxProvides: number },
+): PackageDescription {
   const plain = isCanonical(frame) ? latin1(block) : "";
   const { text, entry } = withEntry(plain) ?? readUnusual(block, name, number);
   const tag = (element: string) => new RegExp(`<${element}\\s([^>]*?)/?>`).exec(text)?.[1] ?? "";
@@ -259,7 +263,11 @@ export function describePackage(block: Buffer, frame: XmlFrame, name: string, nu
   const href = attribute(location, "xml:base") === undefined ? attribute(location, "href") : undefined;
   const size = attribute(tag("size"), "package") ?? "";
   const provides = new Set<string>();
-  forEachRelation(text, "provides", (it) => provides.add(it));
+  let length = 0;
+  forEachRelation(text, "provides", (it) => {
+    if (length <= maxProvides) provides.add(it);
+    length += it.length;
+  });
   return {
     ...entry,
     summary: fromLatin1(unescapeXml(between(text, "<summary>", "</summary>") ?? "")),

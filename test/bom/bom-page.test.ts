@@ -50,6 +50,21 @@ t.test("hostile texts are text; the one script is ours, and its hash is in the p
   );
 });
 
+t.test("sources that share no folder are shown one by one", async (t) => {
+  const bill = await sampleBill();
+  const [first] = bill.repositories;
+  const [sample] = first?.packages ?? [];
+  if (first === undefined || sample === undefined) return t.fail("the sample has no packages");
+  for (const [one, other] of [
+    ["/srv/a.rpm", "x/b.rpm"],
+    ["//srv//a.rpm", "https://x/b.rpm"],
+    ["/a.rpm", ""],
+  ] as const) {
+    const packages = [one, other].map((source) => ({ ...sample, source }));
+    t.ok([...bomPage({ ...bill, repositories: [{ ...first, packages }] })].join("").includes(one), one);
+  }
+});
+
 t.test("20,000 packages are tables of 500 rows, of which a browser lays out what is in view", async (t) => {
   const bill = await sampleBill();
   const [base] = bill.repositories;

@@ -1,6 +1,6 @@
 /** The scripts of `airferry completion` in the shells that they are for. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { clientEnv, needs } from "../fixtures/clients.ts";
@@ -108,7 +108,11 @@ t.test("fish completes verbs, flags and their values", async (t) => {
 t.test("airferry complete says nothing of what it cannot read, and asks nothing", async (t) => {
   writeFileSync(join(dir, "broken.yaml"), "isos: [\n");
   writeFileSync(join(dir, "evil.yaml"), 'rpms: [{ name: "a\\nb" }, { name: "\\e[31mred" }, { name: good }]\n');
+  execFileSync("mkfifo", [join(dir, "pipe.yaml")]);
+  symlinkSync("evil.yaml", join(dir, "link.yaml"));
   const rows: [args: string[], names: string][] = [
+    [["entries", "--", "lock", "pipe.yaml"], ""],
+    [["entries", "--", "lock", "link.yaml"], "good\n"],
     [["images", "--", "export", "image", "--store", "nowhere"], ""],
     [["images", "--", "export", "image"], ""],
     [["images", "--", "export", "", "--store", "store"], "registry.k8s.io/pause:3.10\nregistry.k8s.io/pause:3.9\n"],

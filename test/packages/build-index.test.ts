@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
 import t, { type Test } from "tap";
 import { buildIndex } from "../../src/packages/build-index.ts";
 import { metadataPlaces } from "../../src/packages/metadata-places.ts";
@@ -82,6 +83,40 @@ t.test("buildIndex() reads metadata of an unusual dialect", async (t) => {
   const files = { "repodata/repomd.xml": join(dir, "repomd"), "repodata/p.xml": join(dir, "primary") };
   const bytes = await buildIndex(RELEASE, [{ kind: "files", path: "rpms/odd/", files }]);
   t.strictSame(await contentOf(t, bytes), { "rpms/odd/": ["odd | 1-2 | noarch | Strange & rare | odd.rpm | 7"] });
+});
+
+const primaryOf = (blocks: string) =>
+  xml('metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"', blocks);
+const repomdOf = (href: string) =>
+  xml(
+    'repomd xmlns="http://linux.duke.edu/metadata/repo"',
+    `<data type="primary"><checksum type="sha256">${"a".repeat(64)}</checksum><location href="repodata/${href}"/></data>`,
+  );
+const block = (name: string, summary: string, provides: string) =>
+  `<package type="rpm"><name>${name}</name><arch>noarch</arch><version epoch="0" ver="1" rel="2"/><checksum type="sha256" pkgid="YES">${"a".repeat(64)}</checksum><summary>${summary}</summary><size package="7"/><location href="x.rpm"/><format><rpm:provides>${provides}</rpm:provides></format></package>`;
+
+t.test("buildIndex() keeps little of much, and makes no index of too much", async (t) => {
+  const provides = Array.from({ length: 100 }, (_, at) => `<rpm:entry name="${"c".repeat(1000)}${at}"/>`).join("");
+  const long = (name: string) => block(name, "x", provides);
+  // 64 KiB of each in the index: 1,600 do not fit.
+  const dir = t.testdir({
+    few: primaryOf(long("long") + block("short", "y".repeat(1_000_000), "")),
+    broken: primaryOf(`${long("one")}<package type="rpm"/>`),
+    many: gzipSync(primaryOf(Array.from({ length: 1600 }, (_, at) => long(`p${at}`)).join("")), { level: 1 }),
+    "few.md": repomdOf("p.xml"),
+    "many.md": repomdOf("p.xml.gz"),
+  });
+  const place = (name: string, repomd: string, primary: string): MetadataPlace => ({
+    kind: "files",
+    path: `rpms/${name}/`,
+    files: { "repodata/repomd.xml": join(dir, repomd), [`repodata/${primary}`]: join(dir, name) },
+  });
+  const few = await buildIndex(RELEASE, [place("broken", "few.md", "p.xml"), place("few", "few.md", "p.xml")]);
+  t.ok(few !== undefined && few.length < 70_000, `${few?.length} bytes`);
+  t.strictSame(await contentOf(t, few), {
+    "rpms/few/": ["long | 1-2 | noarch | x | x.rpm | 7", `short | 1-2 | noarch | ${"y".repeat(500)} | x.rpm | 7`],
+  });
+  t.equal(await buildIndex(RELEASE, [place("many", "many.md", "p.xml.gz")]), undefined);
 });
 
 t.test("buildIndex() lists repositories inside ISOs", { timeout: 120_000 }, async (t) => {

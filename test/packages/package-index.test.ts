@@ -29,9 +29,11 @@ const one = (name: string, more: object = {}) => ({
 
 function indexOf(packages: readonly ReturnType<typeof one>[], others: readonly ReturnType<typeof one>[] = []): Buffer {
   const writer = new IndexWriter(RELEASE);
-  writer.add("rpms/a/", packages);
-  writer.add("rpms/empty/", []);
-  writer.add("isos/dvd/BaseOS/", others);
+  for (const it of packages) writer.add(it);
+  writer.end("rpms/a/");
+  writer.end("rpms/empty/");
+  for (const it of others) writer.add(it);
+  writer.end("isos/dvd/BaseOS/");
   return writer.finish();
 }
 

@@ -124,11 +124,22 @@ t.test(
   async (t) => {
     writeFileSync(join(dir, "mine.html"), "mine");
     symlinkSync("nowhere", join(dir, "link.html"));
-    for (const file of ["mine.html", "link.html", "good/report.html", "good/signatures/report.json"]) {
+    symlinkSync("good", join(dir, "alias"));
+    symlinkSync("alias", join(dir, "elsewhere"));
+    for (const file of [
+      "mine.html",
+      "link.html",
+      "good/report.html",
+      "good/signatures/report.json",
+      "elsewhere/report.html",
+      "elsewhere/signatures/report.html",
+    ]) {
       const ran = await run("good", "--trust", "key.pub", "--report", file);
       t.match([ran.status, ran.stdout], [2, ""], file);
       t.match(ran.stderr, `cannot write "${file}"`);
     }
+    const byAlias = await run("alias", "--trust", "key.pub", "--report", "good/report.html");
+    t.match([byAlias.status, byAlias.stdout], [2, ""]);
     t.equal(readFileSync(join(dir, "mine.html"), "utf8"), "mine");
     t.equal((await run("good", "--trust", "key.pub", "--report", "no/such/folder.json")).status, 1);
     t.equal((await run("missing", "--trust", "key.pub", "--report", "missing.json")).status, 1);

@@ -4,7 +4,7 @@ import { type Html, html, joined } from "../../html/html.ts";
 import { nearestWords } from "../../io/closest-word.ts";
 import { printable } from "../../io/printable.ts";
 import type { ServerRequest, TreeView } from "../http/context.ts";
-import { encodePath } from "./entry-tree.ts";
+import { encodePath, isDirectory } from "./entry-tree.ts";
 import { rootOf, sitePage } from "./page-frame.ts";
 
 const MAX_NEAR = 8;
@@ -46,16 +46,18 @@ function linked(hint: string): Html {
   return html`See ${link(encodePath(folder), printable(folder, MAX_HINT))} for what is there.`;
 }
 
-/** The nearest folder that exists, and its names. */
+/** The nearest folder that exists, and its names. From above: a path may be long, but few folders of it exist. */
 function nearest(
   path: string,
   view: TreeView,
   stream: string | undefined,
 ): { folder: string; names: readonly string[] } {
-  for (let folder = path.replace(/^\/|\/+$/g, ""); folder.includes("/"); ) {
-    folder = folder.slice(0, folder.lastIndexOf("/"));
-    const names = view.list(folder, stream);
-    if (names !== undefined) return { folder, names };
+  const bare = path.replace(/^\/|\/+$/g, "");
+  let folder = "";
+  for (let end = bare.indexOf("/"); end >= 0; end = bare.indexOf("/", end + 1)) {
+    const below = bare.slice(0, end);
+    if (!isDirectory(view, below, stream)) break;
+    folder = below;
   }
-  return { folder: "", names: view.list("", stream) ?? [] };
+  return { folder, names: view.list(folder, stream) ?? [] };
 }

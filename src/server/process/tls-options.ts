@@ -54,7 +54,8 @@ function extraNames({ url }: TlsOptions, listen: ListenAddress): string[] {
 
 /** The base URL of `--url`, without a slash at its end. @throws {AirferryError} ERR_USAGE */
 export function checkedUrl(url: string): string {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  // URL parsers remove line breaks and blanks at the ends; it goes as it is into units, pages and configurations.
+  const parsed = /^[!-~]+$/.test(url) && URL.canParse(url) ? new URL(url) : undefined;
   if (parsed !== undefined && /^https?:$/.test(parsed.protocol) && parsed.search === "" && parsed.hash === "") {
     return url.replace(/\/+$/, "");
   }

@@ -5,6 +5,7 @@
 
 import { dirname, isAbsolute, resolve } from "node:path";
 import { isSea } from "node:sea";
+import { AirferryError } from "../../errors.ts";
 import { formatAddress, type ListenAddress } from "../http/address.ts";
 
 /** The options of `serve` that a unit repeats. */
@@ -36,6 +37,7 @@ const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
 /**
  * The service unit for these options; paths are made absolute. Without `user` it needs no account: systemd makes one up
  * for as long as the service runs.
+ * @throws {AirferryError} ERR_USAGE for names that a unit cannot have
  */
 export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]): string {
   const program = options.program ?? thisProgram();
@@ -80,7 +82,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     "Restart=on-failure",
     "RestartSec=2",
     `TimeoutStopSec=${STOP_SECONDS}`,
-    options.user === undefined ? "DynamicUser=yes" : `User=${options.user}`,
+    ...(options.user === undefined ? ["DynamicUser=yes"] : accountLines(options.user)),
     `StateDirectory=${NAME}`,
     `LogsDirectory=${NAME}`,
     "UMask=0077",
@@ -163,14 +165,35 @@ function thisProgram(): string[] {
   return isSea() ? [process.execPath] : [process.execPath, "--disable-warning=ExperimentalWarning", resolve(script)];
 }
 
+/** The account of `--user`: NAME, UID, NAME:GROUP or UID:GID. */
+function accountLines(account: string): string[] {
+  const [, user, group] = /^([\w.-]+)(?::([\w.-]+))?$/.exec(account) ?? [];
+  if (user === undefined) {
+    throw new AirferryError("ERR_USAGE", `cannot use --user "${account}": no name of a user and group`, {
+      hint: "give NAME, UID, NAME:GROUP or UID:GID",
+    });
+  }
+  return [`User=${user}`, ...(group === undefined ? [] : [`Group=${group}`])];
+}
+
+/** Refuses what would be a line of its own in a unit. */
+function refuseControls(text: string): void {
+  if (!/\p{Cc}/u.test(text)) return;
+  throw new AirferryError("ERR_USAGE", `cannot write "${text}" into a unit: it has control characters`, {
+    hint: "rename it without line breaks and other control characters",
+  });
+}
+
 /** A word of a command line, systemd.service(5): specifiers and variables are taken literally. */
 function unitWord(word: string): string {
+  refuseControls(word);
   const literal = word.replaceAll("%", "%%").replaceAll("$", "$$$$");
   return /^[\w./:@,=+%$-]+$/.test(literal) ? literal : `"${literal.replace(/["\\]/g, "\\$&")}"`;
 }
 
-/** A path of a setting that takes a list of paths. */
+/** A path of a setting that takes a list of paths, some of them in pairs with a colon between. */
 function unitPath(path: string): string {
+  refuseControls(path);
   const literal = path.replaceAll("%", "%%");
-  return /[\s"\\]/.test(literal) ? `"${literal.replace(/["\\]/g, "\\$&")}"` : literal;
+  return /[\s"'\\:]/.test(literal) ? `"${literal.replace(/["\\]/g, "\\$&")}"` : literal;
 }

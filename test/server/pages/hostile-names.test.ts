@@ -147,9 +147,19 @@ t.test("packages that were found", async (t) => {
 t.test("what is not here", async (t) => {
   const from = count;
   const names = ["a", `${evil()}/`];
-  const view = { releases: [], list: (at: string) => (at === "files" ? names : undefined) } as unknown as TreeView;
+  const catalog = { rpms: [], isos: [], files: [], images: [], keys: [] };
+  const releases = [{ stream: "a", inventory: { entries: [{ path: "files/a" }], catalog } }];
+  const lists: string[] = [];
+  const list = (at: string) => {
+    lists.push(at);
+    return at === "files" ? names : undefined;
+  };
+  const view = { releases, list } as unknown as TreeView;
   const request = { path: `/files/${names[1]?.slice(0, -1)}x`, stream: undefined };
   checkPage(t, notFoundPage(request as never, [evil(), `/${EVIL}`], view), from);
+  // The folders of a long path are not all looked for.
+  notFoundPage({ path: `/files/${"a/".repeat(8000)}` }, [], view);
+  t.strictSame(lists, ["files", "files"]);
 });
 
 t.test("the history of a stream, and the changes", async (t) => {

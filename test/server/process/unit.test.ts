@@ -80,11 +80,35 @@ t.test("refuses what serve would refuse", async (t) => {
   t.throws(() => unitFile("service", { store: "/srv/a", url: "mirror" }), { code: "ERR_USAGE" });
 });
 
+t.test("names are never lines or settings of their own", async (t) => {
+  const injected = "a\nExecStartPre=/bin/evil";
+  for (const options of [
+    { store: `/srv/${injected}` },
+    { store: "/srv/a", user: injected },
+    { store: "/srv/a", user: "me -x" },
+    { store: "/srv/a", url: `http://${injected}` },
+    { store: "/srv/a", url: "http://a/ b" },
+    { store: "/srv/a", htpasswd: `/etc/${injected}` },
+    { store: "/srv/a", accessLog: `/var/log/${injected}/x` },
+    { store: "/srv/a", tls: `a.crt,${injected}` },
+  ]) {
+    t.throws(() => unitFile("service", options), { code: "ERR_USAGE" }, JSON.stringify(options));
+  }
+  const unit = unitFile("service", { store: "/home/it's:a", user: "web:www-data" });
+  t.strictSame(line(unit, "BindReadOnlyPaths"), [`"/home/it's:a"`]);
+  t.strictSame(line(unit, "RequiresMountsFor"), [`"/home/it's:a"`]);
+  t.strictSame([line(unit, "User"), line(unit, "Group")], [["web"], ["www-data"]]);
+});
+
 t.test("systemd reads the units without a complaint, and finds little to attack", async (t) => {
   if (!needs(t, "systemd-analyze")) return;
   const dir = t.testdir();
   const analyze = (...args: string[]) => promisify(execFile)(clientPath("systemd-analyze") ?? "", args);
-  for (const options of [{ store: "/srv/a b%c" }, { store: "/tmp/a", listen: ":80", tls: "auto" }]) {
+  for (const options of [
+    { store: "/srv/a b%c" },
+    { store: "/home/it's:a" },
+    { store: "/tmp/a", listen: ":80", tls: "auto" },
+  ]) {
     const service = join(dir, "airferry.service");
     const socket = join(dir, "airferry.socket");
     await writeFile(service, unitFile("service", options));
