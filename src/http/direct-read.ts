@@ -101,9 +101,9 @@ export class DirectReader {
       this.#target.took(this.#isScratch ? Buffer.from(bytes) : bytes);
       return this.#left > 0;
     }
-    this.#socket?.push(bytes);
+    const wantsMore = this.#socket?.push(bytes) ?? false;
     // Usually the parser has taken it.
     if (this.#socket?.readableLength !== 0) DirectReader.#scratch = undefined;
-    return true;
+    return wantsMore;
   }
 }

@@ -90,7 +90,7 @@ t.test("the printed units run under systemd, hardened, by service and by socket"
   t.equal(await text("socket.txt"), "hello from inside\n");
   t.match(await text("journal"), /reloaded certificate, key and access log/);
   const units = await text("airferry.socket");
-  t.equal(units.match(/^ListenStream=443$/gm)?.length, 2, "a socket for each thread");
+  t.equal(units.match(/^ListenStream=0\.0\.0\.0:443$/gm)?.length, 2, "a socket for each thread");
   const exposure = Number(/level for airferry\.service: ([\d.]+)/.exec(await text("security"))?.[1] ?? 10);
   t.ok(exposure <= 2, `exposure ${exposure}`);
   if (!t.passing()) t.comment(log, await text("journal"));

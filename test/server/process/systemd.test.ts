@@ -5,6 +5,7 @@ import { join } from "node:path";
 import t from "tap";
 import { inheritedSockets, readyNotice } from "../../../src/server/process/systemd.ts";
 import { needs } from "../../fixtures/clients.ts";
+import { scratch } from "../../fixtures/program.ts";
 
 t.test("takes only what is meant for this process, and leaves nothing for its children", async (t) => {
   const env = { LISTEN_PID: "7", LISTEN_FDS: "2", LISTEN_FDNAMES: "a:b", PATH: "/bin" };
@@ -17,7 +18,8 @@ t.test("takes only what is meant for this process, and leaves nothing for its ch
 
 t.test("tells the manager by its socket", async (t) => {
   if (!needs(t, "systemd-notify", "python3")) return;
-  const path = join(t.testdir(), "notify");
+  // The path of such a socket has at most 107 bytes.
+  const path = join(scratch(t, "af"), "notify");
   const manager = spawn("python3", [
     "-c",
     "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind(sys.argv[1])\nprint('up',flush=True)\nprint(s.recv(4096).decode(),flush=True)",
