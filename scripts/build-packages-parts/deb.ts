@@ -42,7 +42,7 @@ Description: Carries what an operating-system image build needs across an air ga
   put("md5sums", files.map((it) => `${md5(join(tree, it))}  ${it}\n`).join(""));
   sameTime(tree, time);
   const made = join(work, `airferry_${version}-1_${architecture}.deb`);
-  execFileSync("dpkg-deb", ["--root-owner-group", "-Zgzip", "-z6", "--build", tree, made], {
+  execFileSync("dpkg-deb", ["--root-owner-group", "-Zgzip", "-z3", "--build", tree, made], {
     stdio: "pipe",
     env: { ...process.env, SOURCE_DATE_EPOCH: String(time), LC_ALL: "C" },
   });

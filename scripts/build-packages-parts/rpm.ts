@@ -60,7 +60,7 @@ cp -a "${tree}/." "%{buildroot}"
     _tmppath: work,
     _buildhost: "airferry",
     _build_id_links: "none",
-    _binary_payload: "w6.gzdio",
+    _binary_payload: "w3.gzdio",
     use_source_date_epoch_as_buildtime: "1",
     clamp_mtime_to_source_date_epoch: "1",
     source_date_epoch_from_changelog: "0",

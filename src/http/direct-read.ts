@@ -101,9 +101,7 @@ export class DirectReader {
       this.#target.took(this.#isScratch ? Buffer.from(bytes) : bytes);
       return this.#left > 0;
     }
-    const wantsMore = this.#socket?.push(bytes) ?? false;
-    // Usually the parser has taken it.
-    if (this.#socket?.readableLength !== 0) DirectReader.#scratch = undefined;
-    return wantsMore;
+    // A copy: a paused parser leaves it with the socket, while other connections read into the same memory.
+    return this.#socket?.push(Buffer.from(bytes)) ?? false;
   }
 }

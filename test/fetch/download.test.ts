@@ -439,6 +439,24 @@ t.test("fetchInto() takes little from the socket while the sink is busy", async 
   await t.rejects(fetching, /enough/);
 });
 
+t.test("fetchInto() keeps the bytes of connections apart whose sinks are slow", async (t) => {
+  const contents = Array.from({ length: 8 }, (_, at) => Buffer.alloc(6_000_000, at + 1));
+  const files = new Map(contents.map((bytes, at) => [`/${at}.bin`, bytes]));
+  const upstream = await upstreamWith(t, undefined, { files });
+  const fetcher = testFetcher();
+  t.teardown(() => fetcher.close());
+  const fetched = contents.map(async (bytes, at) => {
+    const sink = new RecordingSink();
+    sink.onWrite = () => new Promise((resolve) => setTimeout(resolve, 5 + at));
+    await fetcher.fetchInto({ urls: [`${upstream.url}/${at}.bin`], size: bytes.length }, sink);
+    return sink.bytes.equals(bytes);
+  });
+  t.strictSame(
+    await Promise.all(fetched),
+    contents.map(() => true),
+  );
+});
+
 t.test("fetchInto() throws what the sink throws, and asks no more", async (t) => {
   const upstream = await upstreamWith(t);
   const fetcher = testFetcher();
