@@ -62,7 +62,8 @@ const ROOMS: Record<string, readonly string[]> = {
   "server/http": ["io"],
   "server/registry": ["io", "oci", "server/http"],
   "server/pages": ["io", "html", "iso", "oci", "packages", "bom", "compare", "render", "server/http"],
-  "server/process": ["io", "server/http", "server/registry", "server/pages"],
+  "server/process": ["io", "certs", "server/http", "server/registry", "server/pages"],
+  certs: [],
   completion: [],
   cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare", "report"],
 };

@@ -7,13 +7,13 @@ import { readFile, stat } from "node:fs/promises";
 import { isIP } from "node:net";
 import { homedir, hostname } from "node:os";
 import { join } from "node:path";
+import type { KeyAndCertificate } from "../../certs/certificates.ts";
 import { AirferryError } from "../../errors.ts";
 import { makeFolder, systemFault, writeAtomic } from "../../io/atomic.ts";
 import { chmodHint, refuseExposed } from "../../io/exposed.ts";
 import { shellWords } from "../../io/shell.ts";
 import { hostAddresses, hostNames, isAnyHost } from "../http/address.ts";
 import type { TlsMaterial } from "../http/listener.ts";
-import type { KeyAndCertificate } from "./certificates.ts";
 
 const RENEW_BEFORE_MS = 30 * 24 * 60 * 60 * 1000;
 
@@ -112,7 +112,7 @@ async function certificateNames(extra: readonly string[]): Promise<string[]> {
 async function loadOrMakeCa(dir: string): Promise<KeyAndCertificate> {
   const ca = await readPair(dir, "ca");
   if (ca === undefined) {
-    const { createCa } = await import("./certificates.ts");
+    const { createCa } = await import("../../certs/certificates.ts");
     const pair = await createCa(`airferry CA on ${hostname()}`.slice(0, 64));
     await writePair(dir, "ca", pair);
     return pair;
@@ -136,7 +136,7 @@ async function loadOrMakeServer(
 ): Promise<KeyAndCertificate> {
   const server = await readPair(dir, "server");
   if (server !== undefined && isStillGood(server, ca, names)) return server;
-  const { createServerCertificate } = await import("./certificates.ts");
+  const { createServerCertificate } = await import("../../certs/certificates.ts");
   const pair = await createServerCertificate(ca, names);
   await writePair(dir, "server", pair);
   return pair;

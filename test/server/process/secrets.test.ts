@@ -4,7 +4,7 @@ import { chmod, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hashSync } from "bcryptjs";
 import t from "tap";
-import { createCa, createServerCertificate } from "../../../src/server/process/certificates.ts";
+import { createCa, createServerCertificate } from "../../../src/certs/certificates.ts";
 import { prepareTlsAuto, readTlsFiles } from "../../../src/server/process/tls-auto.ts";
 import { Htpasswd } from "../../../src/server/registry/htpasswd.ts";
 import { readPrivateKey, sealPrivateKey } from "../../../src/sign/private-key.ts";
