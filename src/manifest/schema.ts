@@ -136,6 +136,10 @@ const rpms = z.strictObject({
     .array(module_)
     .optional()
     .describe("name, name.arch, NEVRA glob, @group, @^environment, @module:stream; default: the whole repository"),
+  packages_from: z
+    .enum(["own", "any"])
+    .optional()
+    .describe("any: what this repository does not have may be in other entries, as with dnf (default: own)"),
   exclude: z.array(z.string().min(1)).optional(),
   arch: z
     .array(z.string().regex(/^[a-z0-9_]+$/))

@@ -11,7 +11,7 @@ const CHOOSERS = ["arch", "exclude", "newest", "advisories"] as const;
 export function emptyFindings({ name, detail }: LockedRpm, { rpms = [] }: Manifest): Finding[] {
   const { packages } = detail;
   const entry = withCompanions(rpms).find((it) => it.name === name);
-  if (packages > 0 || entry === undefined || entry.packages?.length === 0) return [];
+  if (packages > 0 || entry === undefined || entry.packages?.length === 0 || entry.packages_from === "any") return [];
   const chosenBy = CHOOSERS.filter((key) => entry[key] !== undefined);
   const isUpstream = chosenBy.length === 0 && entry.packages === undefined;
   return [

@@ -47,7 +47,11 @@ export function requestsFor(
   report: (line: string) => void,
 ): MaybeConditional[] {
   const count = repository.entry.newest;
-  if (!spec.startsWith("@")) return requestsOf(spec, matchSpec(pool, spec, index), pool, count);
+  if (!spec.startsWith("@")) {
+    const own = matchSpec(pool, spec, index);
+    const isElsewhere = own.length === 0 && repository.entry.packages_from === "any";
+    return requestsOf(spec, isElsewhere ? matchSpec(pool, spec, undefined) : own, pool, count);
+  }
   const comps = repositories.flatMap((it) => it.comps);
   const module = moduleSpecOf(spec, modules, hasGroup(spec, comps));
   if (module) return moduleRequests(spec, module, pool, modules, active);
@@ -136,7 +140,7 @@ export async function byAdvisories(
   );
 }
 
-export function noMatch(spec: string, pool: Pool, index: number): string {
+export function noMatch(spec: string, pool: Pool, index: number, isAnywhere: boolean): string {
   const names = [spec, ...spec.split("-").map((_part, at, parts) => parts.slice(0, at + 1).join("-"))];
   for (const name of names.reverse()) {
     const ids = (pool.byName.get(name) ?? []).filter((id) => pool.repositoryOf(id) === index);
@@ -148,5 +152,8 @@ export function noMatch(spec: string, pool: Pool, index: number): string {
       return `no package matches; there is ${versions.map((it) => pool.nevra(it[0] as number)).join(", ")}${hint}`;
     }
   }
-  return "no package, group or module of that name in this repository";
+  const [other] = isAnywhere ? [] : matchSpec(pool, spec, undefined);
+  const elsewhere =
+    other === undefined ? "" : `; ${pool.repositoryName(other)} has it: name it there, or set packages_from: any`;
+  return `no package, group or module of that name in ${isAnywhere ? "any" : "this"} repository${elsewhere}`;
 }

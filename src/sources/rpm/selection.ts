@@ -142,15 +142,23 @@ async function closeOver(
   const conditional: Conditional[] = [];
   for (const repository of mine) {
     const index = repositories.indexOf(repository);
+    const isAnywhere = repository.entry.packages_from === "any";
     if (repository.stays) {
       requests.push(...requestsToStay(repository, pool, idOf));
+      // What it requests of other repositories is not among its own locked packages.
+      for (const spec of isAnywhere ? (repository.entry.packages ?? []) : []) {
+        for (const it of requestsFor(spec, index, repository, repositories, pool, modules, active, report)) {
+          if (it.onlyIf === undefined) requests.push(it);
+          else conditional.push({ ...it, onlyIf: it.onlyIf });
+        }
+      }
       continue;
     }
     const own: MaybeConditional[] = [];
     for (const spec of repository.entry.packages ?? []) {
       const found = requestsFor(spec, index, repository, repositories, pool, modules, active, report);
       if (found.length === 0) {
-        unmatched.push({ entry: repository.entry, spec, arch, message: noMatch(spec, pool, index) });
+        unmatched.push({ entry: repository.entry, spec, arch, message: noMatch(spec, pool, index, isAnywhere) });
       }
       own.push(...found);
     }
