@@ -7,7 +7,7 @@ import { secretParameter } from "./web-url.ts";
 /** Request headers that an answer's `Vary` may name and that tell its variants apart. */
 const VARIANTS = ["accept", "accept-language"] as const;
 
-export type WebVariant = { [K in (typeof VARIANTS)[number]]?: string };
+type WebVariant = { [K in (typeof VARIANTS)[number]]?: string };
 
 /** One answer, without its body. */
 export interface WebAnswer {

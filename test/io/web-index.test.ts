@@ -1,9 +1,9 @@
 import t from "tap";
-import { findWebAnswer, parseWebIndex, WEB_INDEX } from "../../src/io/web-index.ts";
+import { findWebAnswer, type IndexedAnswer, parseWebIndex, WEB_INDEX, type WebIndex } from "../../src/io/web-index.ts";
 
 const six = "https://pypi.example/simple/six/";
 const JSON_TYPE = "application/vnd.pypi.simple.v1+json";
-const answer = (type: string, more: object = {}) => ({
+const answer = (type: string, more: object = {}): IndexedAnswer => ({
   url: six,
   method: "GET",
   status: 200,
@@ -11,7 +11,7 @@ const answer = (type: string, more: object = {}) => ({
   path: `web/pypi.example/simple/six/${type.replace(/\W+/g, "-")}`,
   ...more,
 });
-const index = (...answers: object[]) => parseWebIndex(JSON.stringify({ answers }));
+const index = (...answers: object[]): WebIndex => parseWebIndex(JSON.stringify({ answers }));
 
 t.test("findWebAnswer() chooses the variant of a client as its server would", async (t) => {
   const json = answer(JSON_TYPE, { vary: { accept: `${JSON_TYPE},text/html;q=0.1` } });
