@@ -15,7 +15,7 @@ import { shellWord } from "../io/shell.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
-import { InflatedFiles } from "../sources/archive/inflated-file.ts";
+import type { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import { compressedFile } from "./fill-order.ts";
 import { checkedDigest, copyInto, slice } from "./item-bytes.ts";
 import { allFailed, cannotPack, isPlaceFault, namingItem, unreadable, wrongDigest } from "./item-faults.ts";
@@ -29,7 +29,8 @@ export class ItemSources implements AsyncDisposable {
   readonly cached: Digest[] = [];
   readonly #job: PackJob;
   readonly #lockFolder: LockFolder;
-  readonly #inflated = new InflatedFiles();
+  /** Once there is a compressed archive. */
+  #inflated: InflatedFiles | undefined;
   #reusable: Reusable | undefined;
 
   constructor(job: PackJob) {
@@ -39,7 +40,7 @@ export class ItemSources implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#reusable?.close();
-    await this.#inflated[Symbol.asyncDispose]();
+    await this.#inflated?.[Symbol.asyncDispose]();
   }
 
   /** Looks for the bytes of `wanted` in bundles and work folders under `--out`. */
@@ -50,7 +51,7 @@ export class ItemSources implements AsyncDisposable {
   /** Closes the compressed archive that an item was read from: nothing more of it is needed. */
   async closeArchive({ source }: LaidItem): Promise<void> {
     const archive = compressedFile(source);
-    if (archive !== undefined) await this.#inflated.close(archive);
+    if (archive !== undefined) await this.#inflated?.close(archive);
   }
 
   /** Local bytes with this digest. They are checked like any others. */
@@ -182,6 +183,8 @@ export class ItemSources implements AsyncDisposable {
 
   /** From a compressed archive: everything before is skipped, and no more is read than the lock requires. */
   async #inflate(item: LaidItem, file: string, codec: Codec, offset: number, writer: ItemWriter): Promise<void> {
+    const { InflatedFiles } = await import("../sources/archive/inflated-file.ts");
+    this.#inflated ??= new InflatedFiles();
     const bytes = this.#inflated.take(file, codec, offset, item.size)[Symbol.asyncIterator]();
     const next = () =>
       bytes.next().catch((cause: unknown) => {

@@ -3,8 +3,7 @@
  * Fetched files come first in the stream and generated ones last, so that generated content can depend on fetched
  * content.
  */
-import { type Builder, parseBuilder } from "../builder/builder.ts";
-import { checkPackedKickstart, isKickstart } from "../builder/kickstart-findings.ts";
+import { parseBuilder } from "../builder/builder.ts";
 import { checkEntryPaths } from "../bundle/entry-paths.ts";
 import type { Catalog } from "../bundle/inventory-types.ts";
 import { layOut } from "../bundle/tar-layout.ts";
@@ -70,11 +69,11 @@ export async function layOutBundle(
 ): Promise<Plan> {
   const context = planContext(workspace, lock, signer);
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
-  const builder = parseBuilder(workspace.manifest.builder);
+  const withCheck = await kickstartChecks(workspace);
   const all: PlanItem[] = [];
   for (const source of await sourcesOf(lock.entries)) {
     const part = await source.plan(entriesOfKind(lock, source.kind), context);
-    for (const item of part.items) all.push(withKickstartCheck(item, builder));
+    for (const item of part.items) all.push(withCheck(item));
     for (const [key, values] of Object.entries(part.catalog))
       for (const it of values) (catalog[key as keyof Catalog] as unknown[]).push(it);
   }
@@ -180,13 +179,13 @@ function onePerPath(items: readonly PlanItem[]): PlanItem[] {
 }
 
 /** The builder's kickstart file is checked once its bytes are available. */
-function withKickstartCheck(item: PlanItem, builder: Builder | undefined): PlanItem {
-  if (builder === undefined || !isKickstart(item.path, builder.kickstart)) return item;
-  return {
-    ...item,
-    look: async (bytes) =>
-      bytes.size > MAX_KICKSTART_BYTES
-        ? []
-        : checkPackedKickstart(Buffer.from(await bytes.read(0, bytes.size)).toString("utf8"), builder),
-  };
+async function kickstartChecks(workspace: Workspace): Promise<(item: PlanItem) => PlanItem> {
+  const builder = parseBuilder(workspace.manifest.builder);
+  if (builder === undefined) return (item) => item;
+  const { checkPackedKickstart, isKickstart } = await import("../builder/kickstart-findings.ts");
+  const look: PlanItem["look"] = async (bytes) =>
+    bytes.size > MAX_KICKSTART_BYTES
+      ? []
+      : checkPackedKickstart(Buffer.from(await bytes.read(0, bytes.size)).toString("utf8"), builder);
+  return (item) => (isKickstart(item.path, builder.kickstart) ? { ...item, look } : item);
 }

@@ -4,7 +4,6 @@
  */
 import { stat } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
-import { checkBuilder } from "../builder/compatibility.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { closestWord, didYouMean } from "../io/closest-word.ts";
 import type { Finding } from "../io/findings.ts";
@@ -147,7 +146,12 @@ async function openIso(
 async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> {
   const paths = lock.entries.flatMap((entry) => entry.artifacts.map((artifact) => artifact.path));
   const images = entriesOfKind(lock, "image").flatMap(({ detail }) => detail.images.map((it) => it.reference));
-  const findings = checkBuilder(workspace.manifest.builder, paths, images);
+  const { builder } = workspace.manifest;
+  const findings: Finding[] = [];
+  if (builder !== undefined) {
+    const { checkBuilder } = await import("../builder/compatibility.ts");
+    findings.push(...checkBuilder(builder, paths, images));
+  }
   if (paths.length === 0) {
     findings.push({
       level: "error",

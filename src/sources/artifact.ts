@@ -14,7 +14,7 @@ import { parseBytes } from "../io/format.ts";
 import { digestsOfFile } from "../io/hash-file.ts";
 import { algorithmsIn, type Integrity, joinDigests, mismatchOf, parseWholeIntegrity } from "../io/integrity.ts";
 import type { Established } from "../io/types.ts";
-import { type PublishedIso, publishedIso } from "../iso/published.ts";
+import type { PublishedIso } from "../iso/published.ts";
 import { fileEntryOf } from "../manifest/entry-names.ts";
 import type { FileEntry, IsoEntry, Manifest } from "../manifest/schema.ts";
 import { MAX_FIRST_SIGHT_BYTES } from "./cache.ts";
@@ -73,7 +73,9 @@ async function claimOf(entry: IsoEntry | FileEntry, path: string, context: LockC
     );
   }
   if (entry.checksums === undefined) {
-    const published = path.startsWith("isos/") ? publishedIso(originalName(entry)) : undefined;
+    if (!path.startsWith("isos/")) return { established: "first-sight" };
+    const { publishedIso } = await import("../iso/published.ts");
+    const published = publishedIso(originalName(entry));
     if (published === undefined) return { established: "first-sight" };
     context.report(`${published.name}: expecting the digest that ${published.vendor} publishes (${published.source})`);
     return { integrity: published.digest, established: "upstream-checksum", published };
