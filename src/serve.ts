@@ -3,7 +3,6 @@
  */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
-import { setFlagsFromString } from "node:v8";
 import { AirferryError, bug } from "./errors.ts";
 import {
   becomeAccount,
@@ -15,6 +14,7 @@ import {
   restartForLowPorts,
 } from "./io/account.ts";
 import { shellWord } from "./io/shell.ts";
+import { setV8Flags } from "./io/v8-flags.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/listener.ts";
 import { IndexMaker, type MakeIndex } from "./server/process/index-maker.ts";
@@ -143,11 +143,9 @@ export function defaultWorkers(): number {
 export async function serve(options: ServeOptions): Promise<Serving> {
   const openStore = options.openStore ?? openStoreOnDisk;
   // Requests create only short-lived objects. V8's default, a growing nursery, costs each thread some 50 MB without
-  // measurable gain.
-  setFlagsFromString("--semi-space-growth-factor=1");
-  // Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more is used, not
-  // twice as much.
-  setFlagsFromString("--heap-growing-percent=20");
+  // measurable gain. Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more
+  // is used, not twice as much.
+  setV8Flags("--semi-space-growth-factor=1", "--heap-growing-percent=20");
   const { store, url, accessLog, workers = 1, graceMs = DEFAULT_GRACE_MS, onMessage: report = () => {} } = options;
   const listen = parseListen(options.listen ?? DEFAULT_LISTEN);
   const tls = await tlsMaterial(options, listen);

@@ -3,8 +3,8 @@
  * inventory of 100,000 entries is then 400 MB of process instead of 220. Costs a few percent of time in short
  * collections.
  */
-import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { setV8Flags } from "./v8-flags.ts";
 
 /** Received bytes after which their buffers are collected: fewer cost more time, more cost memory. */
 const COLLECT_BYTES = 8 * 1024 * 1024;
@@ -35,7 +35,7 @@ export function releaseMemory(): void {
 function collector(): typeof collect {
   if (collect === undefined) {
     // Stays set: another thread may be just here, and the flags are those of all threads.
-    setFlagsFromString("--expose-gc");
+    setV8Flags("--expose-gc");
     collect = runInNewContext("gc") as typeof collect;
   }
   return collect;
@@ -43,8 +43,5 @@ function collector(): typeof collect {
 
 /** Makes this process collect garbage early from now on; for verbs that run once and have large inventories. */
 export function keepHeapSmall(): void {
-  setFlagsFromString("--semi-space-growth-factor=1");
-  setFlagsFromString("--heap-growing-percent=20");
-  // Marking in small steps keeps pauses short, which does not matter here, while dead buffers pile up.
-  setFlagsFromString("--no-incremental-marking");
+  setV8Flags("--semi-space-growth-factor=1", "--heap-growing-percent=20", "--no-incremental-marking");
 }

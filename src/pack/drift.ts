@@ -12,7 +12,7 @@ import type { PackJob } from "./job.ts";
 export async function requireUnmoved({ workspace, report }: PackJob, lock: Lock): Promise<void> {
   const { manifest, paths, fetcher } = workspace;
   const problems: Problem[] = [];
-  for (const source of await sourcesOf(lock.entries)) {
+  for await (const source of sourcesOf(lock.entries)) {
     const entries = lock.entries.filter((it) => it.kind === source.kind);
     const moved = (await source.drift?.(entries, { manifest, baseDir: paths.baseDir, fetcher, report })) ?? [];
     for (const { name, message } of moved) {

@@ -71,7 +71,7 @@ export async function layOutBundle(
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
   const withCheck = await kickstartChecks(workspace);
   const all: PlanItem[] = [];
-  for (const source of await sourcesOf(lock.entries)) {
+  for await (const source of sourcesOf(lock.entries)) {
     const part = await source.plan(entriesOfKind(lock, source.kind), context);
     for (const item of part.items) all.push(withCheck(item));
     for (const [key, values] of Object.entries(part.catalog))

@@ -2,7 +2,7 @@
 
 import type { Digest } from "../io/digest.ts";
 import { maxBytesOf } from "../sources/artifact.ts";
-import { sourcesOf } from "../sources/kinds.ts";
+import { sourceOf } from "../sources/kinds.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { writeLock } from "../sources/lock-document.ts";
 import type { LockedArtifact } from "../sources/locked-artifact.ts";
@@ -73,7 +73,7 @@ export async function excludeFaults(
   const entries = [];
   for (const entry of lock.entries) {
     const mine = entry.artifacts.flatMap((artifact) => byPath.get(artifact.path) ?? []);
-    const [source] = mine.length > 0 ? await sourcesOf([entry]) : [];
+    const source = mine.length > 0 ? await sourceOf(entry.kind) : undefined;
     entries.push(source?.exclude ? await source.exclude(entry, mine, planContext(workspace, lock, rpmSigner)) : entry);
   }
   const excluded = { ...lock, entries };

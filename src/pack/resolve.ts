@@ -78,7 +78,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   const updated = namesToUpdate(manifest, requests, options.update, before);
   await checkLocalFiles(workspace, requests, before);
   const entries: LockedEntry[] = [];
-  for (const source of await sourcesOf(requests)) {
+  for await (const source of sourcesOf(requests)) {
     const previous = new Map(entriesOfKind(before, source.kind).map((entry) => [entry.name, entry]));
     const context: LockContext = {
       manifest,
@@ -162,7 +162,7 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
     });
   }
   const context = planContext(workspace, lock);
-  for (const source of await sourcesOf(lock.entries)) {
+  for await (const source of sourcesOf(lock.entries)) {
     const more = (await source.findings?.(entriesOfKind(lock, source.kind), context)) ?? [];
     for (const it of more) findings.push(it);
   }

@@ -7,16 +7,13 @@
 import { createHash } from "node:crypto";
 import { AirferryError } from "../errors.ts";
 import type { RandomAccess } from "../io/types.ts";
+import { LEGACY_HINT } from "../sign/openpgp-files.ts";
 import type { OpenPgpKeyring } from "../sign/openpgp-keyring.ts";
 import { type OpenPgpVerdict, requireGoodSignature, verifyOpenPgpSignature } from "../sign/openpgp-verify.ts";
 import { isSourcePackage, type RpmFile, readRpmFile } from "./header.ts";
 import { DIGEST_ALGORITHMS, SIGNATURE_TAG, TAG } from "./header-tags.ts";
 
 const READ_BYTES = 1024 * 1024;
-
-/** The hint when upstream signs as was common before 2014. */
-export const LEGACY_HINT =
-  "upstream signs with SHA-1 or a short key, which can be forged; if it has nothing better, allow it for this repository: legacy_signatures: true";
 
 interface VerifyPackageOptions {
   /** Name in messages. */

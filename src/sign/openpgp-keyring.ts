@@ -7,10 +7,9 @@
 import { config as defaults, enums, type Key, type KeyID, readKey, Subkey } from "openpgp";
 import { AirferryError } from "../errors.ts";
 import { Pace } from "../io/pace.ts";
+import { MAX_OPENPGP_KEYS_BYTES } from "./openpgp-files.ts";
 import { dearmorAll, type Packet, splitPackets } from "./openpgp-packets.ts";
 
-/** Largest key file, and most certificates in all files together, copies included. */
-export const MAX_OPENPGP_KEYS_BYTES = 4 * 1024 * 1024;
 const MAX_CERTIFICATES = 1000;
 /**
  * User ids, subkeys and signatures of one certificate. Vendors' keys have about ten, widely signed personal keys some

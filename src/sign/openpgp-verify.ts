@@ -209,11 +209,6 @@ export async function verifyDetached(
   return verdict;
 }
 
-/** Returns whether bytes look like a clear-signed text. */
-export function isClearsigned(bytes: Uint8Array): boolean {
-  return Buffer.from(bytes).includes("-----BEGIN PGP SIGNED MESSAGE-----");
-}
-
 /**
  * Checks a clear-signed file and returns the text that the signatures cover, lines ending in LF: nothing outside of it
  * may be trusted.

@@ -10,14 +10,8 @@ import type { Fetcher } from "../fetch/types.ts";
 import { BY_USER } from "../http/named.ts";
 import type { Established } from "../io/types.ts";
 import type { ChecksumsEntry } from "../manifest/schema.ts";
-import { MAX_OPENPGP_KEYS_BYTES, type OpenPgpKeyring, readOpenPgpKeyring } from "../sign/openpgp-keyring.ts";
-import {
-  isClearsigned,
-  readClearsigned,
-  requireGoodSignature,
-  verifyClearsigned,
-  verifyDetached,
-} from "../sign/openpgp-verify.ts";
+import { isClearsigned, MAX_OPENPGP_KEYS_BYTES } from "../sign/openpgp-files.ts";
+import type { OpenPgpKeyring } from "../sign/openpgp-keyring.ts";
 import { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./checksum-file.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
@@ -46,7 +40,7 @@ export async function resolveChecksums(
   const bytes = await read(place, MAX_CHECKSUMS_BYTES);
   const artifact = { name: fileName, url, path: place };
   if (entry.keys === undefined) {
-    const text = isClearsigned(bytes) ? Buffer.from((await readClearsigned(bytes, place)).text) : bytes;
+    const text = isClearsigned(bytes) ? await clearsignedText(bytes, place) : bytes;
     return { ...parseChecksums(text, artifact), established: "upstream-checksum" };
   }
   const keyring = await fetchKeyring(entry.keys, entry.fingerprints, { fetcher, baseDir });
@@ -66,6 +60,7 @@ async function fetchKeyring(
   { fetcher, baseDir }: { fetcher: Fetcher; baseDir: string },
 ): Promise<OpenPgpKeyring> {
   const files = await Promise.all(keys.map((it) => readPlace(it, MAX_OPENPGP_KEYS_BYTES, fetcher, baseDir)));
+  const { readOpenPgpKeyring } = await import("../sign/openpgp-keyring.ts");
   return readOpenPgpKeyring(files, { fingerprints, name: keys.join(", ") });
 }
 
@@ -76,12 +71,13 @@ async function checkSignature(
   place: string,
   fileName: string,
 ): Promise<{ text: Uint8Array; signedBy: string[] }> {
+  const { requireGoodSignature, verifyClearsigned, verifyDetached } = await import("../sign/openpgp-verify.ts");
   const about = `${bytes.length} bytes, checksums of "${fileName}"`;
   const clearsigned = isClearsigned(bytes);
   if (signature !== undefined) {
     const signedBy = requireGoodSignature(await verifyDetached(bytes, signature, keyring), keyring, place, about);
     // The whole file is signed, but a clear-signed file's lines are inside it.
-    const text = clearsigned ? Buffer.from((await readClearsigned(bytes, place)).text) : bytes;
+    const text = clearsigned ? await clearsignedText(bytes, place) : bytes;
     return { text, signedBy };
   }
   if (!clearsigned) {
@@ -95,6 +91,12 @@ async function checkSignature(
   const verdict = await verifyClearsigned(bytes, keyring, place);
   const signedBy = requireGoodSignature(verdict, keyring, place, about);
   return { text: Buffer.from(verdict.text), signedBy };
+}
+
+/** What a clear-signed file says, whoever signed it. */
+async function clearsignedText(bytes: Buffer, place: string): Promise<Buffer> {
+  const { readClearsigned } = await import("../sign/openpgp-verify.ts");
+  return Buffer.from((await readClearsigned(bytes, place)).text);
 }
 
 async function readPlace(place: string, maxBytes: number, fetcher: Fetcher, baseDir: string): Promise<Buffer> {

@@ -9,9 +9,13 @@ const LOADERS: Readonly<Record<Kind, () => Promise<SourceKind>>> = {
   image: async () => (await import("./image.ts")).imageSource,
 };
 
-/** Loads the kinds of the given entries of a manifest or lock. */
-export function sourcesOf(entries: readonly { kind: Kind }[]): Promise<SourceKind[]> {
+/** The kinds of the given entries of a manifest or lock; the code of each is loaded when its turn comes. */
+export async function* sourcesOf(entries: readonly { kind: Kind }[]): AsyncGenerator<SourceKind> {
   const needed = new Set(entries.map((it) => it.kind));
-  const kinds = (Object.keys(LOADERS) as Kind[]).filter((it) => needed.has(it));
-  return Promise.all(kinds.map((it) => LOADERS[it]()));
+  for (const kind of Object.keys(LOADERS) as Kind[]) if (needed.has(kind)) yield await LOADERS[kind]();
+}
+
+/** The one kind. */
+export function sourceOf(kind: Kind): Promise<SourceKind> {
+  return LOADERS[kind]();
 }

@@ -1,9 +1,12 @@
 /** scripts/build-binary: the same source gives the same bytes wherever it is built, and what goes with the program is there. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { stripElf } from "../../scripts/build-binary-parts/strip-elf.ts";
 import { readStamp, sourceDigest } from "../../src/pack/program-stamp.ts";
 import { VERSION } from "../../src/version.ts";
@@ -49,6 +52,71 @@ t.test("two builds in different folders, under another umask, are the same bytes
       `mode of ${name}`,
     );
   }
+});
+
+/** Seconds of the processor that a plan of a ready manifest takes until its first request, and how V8 took its code. */
+async function planUntilRequest(t: Test): Promise<{ cpu: number; taken: string[]; refused: string[] }> {
+  const dir = scratch(t);
+  // Loaded before the program: it looks over the shoulder of its loader.
+  const spy = join(dir, "spy.cjs");
+  writeFileSync(
+    spy,
+    `const vm = require("node:vm"), { appendFileSync } = require("node:fs"), { Script } = vm;
+    vm.Script = class extends Script {
+      constructor(text, options) {
+        super(text, options);
+        appendFileSync(${JSON.stringify(join(dir, "loaded"))}, options.filename + " " + this.cachedDataRejected + "\\n");
+      }
+    };`,
+  );
+  const manifest = join(dir, "rocky.yaml");
+  cpSync(join(ROOT, "manifests", "rocky-9-capi.yaml"), manifest);
+  const upstream = createServer().listen(0, "127.0.0.1");
+  await once(upstream, "listening");
+  const { port } = upstream.address() as AddressInfo;
+  const child = spawn(
+    programIn(await builtFolder()),
+    ["plan", manifest, "--rewrite", `https://download.rockylinux.org=http://127.0.0.1:${port}`],
+    { stdio: "ignore", env: { PATH: process.env["PATH"], HOME: dir, NODE_OPTIONS: `--require=${spy}` } },
+  );
+  try {
+    await Promise.race([
+      once(upstream, "request"),
+      once(child, "exit").then(() => Promise.reject(new Error("it ended without a request"))),
+    ]);
+    const threads = readdirSync(`/proc/${child.pid}/task`);
+    const cpu = threads.reduce(
+      (sum, it) => sum + Number.parseInt(readFileSync(`/proc/${child.pid}/task/${it}/schedstat`, "utf8")) / 1e9,
+      0,
+    );
+    const loaded = readFileSync(join(dir, "loaded"), "utf8").trimEnd().split("\n");
+    const names = (ending: string) =>
+      loaded.filter((it) => it.endsWith(ending)).map((it) => it.slice(0, -ending.length));
+    return { cpu, taken: names(" false"), refused: names(" true") };
+  } finally {
+    child.kill("SIGKILL");
+    upstream.closeAllConnections();
+    upstream.close();
+  }
+}
+
+t.test("V8 takes all compiled code, and a plan asks upstream within 300 ms", async (t) => {
+  const runs = [];
+  for (let i = 0; i < 3; i++) runs.push(await planUntilRequest(t));
+  for (const { taken, refused } of runs) {
+    t.strictSame(refused, []);
+    // Also what is loaded when flags of V8 are set (src/io/v8-flags.ts).
+    t.ok(
+      taken.some((it) => it.startsWith("fetcher-")),
+      taken.join(" "),
+    );
+    t.notOk(
+      taken.some((it) => /^(?:rpm|image)-/.test(it)),
+      "code of kinds whose turn has not come",
+    );
+  }
+  const cpu = Math.min(...runs.map((it) => it.cpu));
+  t.ok(cpu < 0.3, `${cpu} s of the processor`);
 });
 
 t.test("the sums cover everything, and are signed on request", async (t) => {

@@ -14,7 +14,6 @@ import type { ImageEntry } from "../../manifest/schema.ts";
 import { OCI_MANIFEST } from "../../oci/media-types.ts";
 import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { checkReference, formatReference, parseReference } from "../../oci/reference.ts";
-import { readClearsigned, requireGoodSignature, verifyClearsigned } from "../../sign/openpgp-verify.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { baseOf, resolveHref } from "../rpm/location.ts";
 import { readKeysOf } from "../rpm/repository-keys.ts";
@@ -226,6 +225,7 @@ export async function checkProvenance({
   context,
 }: ChartProof): Promise<string[] | undefined> {
   const keys = await readKeysOf("images", { name, keys: entry.keys, fingerprints: entry.fingerprints }, context);
+  const { readClearsigned, requireGoodSignature, verifyClearsigned } = await import("../../sign/openpgp-verify.ts");
   const verdict = keys && (await verifyClearsigned(provenance, keys.keyring, shown));
   let text = verdict?.text;
   try {

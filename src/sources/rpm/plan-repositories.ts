@@ -7,8 +7,7 @@ import { AirferryError } from "../../errors.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
 import { maxOpenBytes } from "../../rpm/repomd.ts";
-import { verifyPackage } from "../../rpm/verify-package.ts";
-import { type OpenPgpKeyring, readOpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
+import type { OpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
 import { generatedItem, itemOf } from "../artifact.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
@@ -79,6 +78,7 @@ export async function planRepositories(
   if (signs && context.rpmPublicKey && entries.length > 0) {
     const bytes = Buffer.from(context.rpmPublicKey);
     items.push(generatedItem(OWN_KEY, bytes));
+    const { readOpenPgpKeyring } = await import("../../sign/openpgp-keyring.ts");
     const { keys: own } = await readOpenPgpKeyring([bytes], { name: "the bundle's RPM key" });
     keys.push({ path: OWN_KEY, fingerprints: own.map((it) => it.fingerprint), for: ["airferry"] });
   }
@@ -107,12 +107,14 @@ function checkOf(detail: RpmDetail, context: PlanContext): (artifact: LockedArti
   let modular: Promise<Set<string>> | undefined;
   const keys = async () => {
     const files = await Promise.all(detail.keys.map((it) => context.kept.get(it.kept)));
+    const { readOpenPgpKeyring } = await import("../../sign/openpgp-keyring.ts");
     return readOpenPgpKeyring(files, { fingerprints: detail.keys.flatMap((it) => it.fingerprints) });
   };
   return ({ path, nevra }) => ({
     ...(detail.quarantine && { quarantine: true as const }),
     check: async (bytes) => {
       keyring ??= detail.gpgcheck ? keys() : undefined;
+      const { verifyPackage } = await import("../../rpm/verify-package.ts");
       const verdict = await verifyPackage(bytes, await keyring, {
         name: path,
         gpgcheck: detail.gpgcheck,

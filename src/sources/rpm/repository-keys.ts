@@ -5,6 +5,7 @@ import { AirferryError } from "../../errors.ts";
 import { BY_USER } from "../../http/named.ts";
 import { systemFault } from "../../io/atomic.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
+import { MAX_OPENPGP_KEYS_BYTES } from "../../sign/openpgp-files.ts";
 import type { OpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
 import type { LockContext } from "../types.ts";
 import { expandVariables } from "./variables.ts";
@@ -32,10 +33,10 @@ export async function readKeysOf(
   context: LockContext,
 ): Promise<RepositoryKeys | undefined> {
   if (entry.keys === undefined) return undefined;
-  // A large library, which most manifests do without.
-  const { MAX_OPENPGP_KEYS_BYTES, readOpenPgpKeyring } = await import("../../sign/openpgp-keyring.ts");
   const read = (key: string) => readKeyFile(key, `${section} "${entry.name}"`, MAX_OPENPGP_KEYS_BYTES, context);
   const files = await Promise.all(entry.keys.map(read));
+  // A large library, which most manifests do without.
+  const { readOpenPgpKeyring } = await import("../../sign/openpgp-keyring.ts");
   const keyring = await readOpenPgpKeyring(files, { fingerprints: entry.fingerprints, name: `keys of ${entry.name}` });
   for (const reason of keyring.skipped) context.report(`keys of ${entry.name}: skipped ${reason}`);
   return { keyring, armored: Buffer.from(keyring.keys.map((it) => `${it.armored.trim()}\n`).join("\n")) };

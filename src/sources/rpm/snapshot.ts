@@ -22,8 +22,7 @@ import {
   type Repomd,
   type RepomdRecord,
 } from "../../rpm/repomd.ts";
-import { LEGACY_HINT } from "../../rpm/verify-package.ts";
-import { requireGoodSignature, verifyDetached } from "../../sign/openpgp-verify.ts";
+import { LEGACY_HINT } from "../../sign/openpgp-files.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { recordedUrls } from "../recorded-urls.ts";
 import type { LockContext } from "../types.ts";
@@ -224,6 +223,7 @@ export async function takeSnapshot(
   }
   let signedBy: string[] = [];
   if (signature !== undefined && keys !== undefined && entry.repo_gpgcheck !== false) {
+    const { requireGoodSignature, verifyDetached } = await import("../../sign/openpgp-verify.ts");
     const verdict = await verifyDetached(repomd, signature, keys.keyring, { legacy: entry.legacy_signatures });
     const path = `${entry.name}: repodata/repomd.xml`;
     signedBy = requireGoodSignature(verdict, keys.keyring, path, undefined, LEGACY_HINT);
