@@ -19,7 +19,7 @@ export async function cliDocs(): Promise<string> {
       "",
       "| line | keys |",
       "|---|---|",
-      '| `{"event":"progress", …}` | `what` (`packing`, `verifying`, …), `done`, `total` and `left` (bytes; `done` + `left` = `total`), `found` (bytes of `done` that an earlier run left), `bytesPerSecond`, `secondsLeft`, `doneItems`, `totalItems`, `doneVolumes`, `totalVolumes`, `path`; what is unknown is left out |',
+      '| `{"event":"progress", …}` | `what` (`hashing` of local files to lock them, `packing`, `verifying`, …), `done`, `total` and `left` (bytes; `done` + `left` = `total`), `found` (bytes of `done` that an earlier run left), `bytesPerSecond`, `secondsLeft`, `doneItems`, `totalItems`, `doneVolumes`, `totalVolumes`, `path`; what is unknown is left out |',
       '| `{"event":"note", …}` | `message` |',
       '| `{"event":"error", …}` | `code`, `message`, `hint`, `path`, `expected`, `actual`, `problems` |',
       "",

@@ -26,6 +26,8 @@ export class Output {
   readonly #mode: ProgressMode;
   #started = performance.now();
   #progress: Progress | undefined;
+  /** What is shown is shown to its end: other work that goes on beside it waits. */
+  #isAlone = false;
   /** An error is the last output: messages of other work that is still ending are dropped. */
   #ended = false;
 
@@ -93,20 +95,28 @@ export class Output {
     return this.manifest === undefined ? text : withManifestName(text, this.manifest);
   }
 
-  /** Bytes, rate and time left of one piece of work; end it with `progressDone`. */
-  progress(what: string): (state: ProgressState) => void {
-    this.#progress?.end();
-    this.#progress = startProgress(what, this.#mode);
-    const progress = this.#progress;
+  /**
+   * Bytes, rate and time left of one piece of work, from its first report on; end it with `progressDone`.
+   * @param isAlone until then nothing else is shown
+   */
+  progress(what: string, isAlone = false): (state: ProgressState) => void {
+    let own: Progress | undefined;
     return (state) => {
-      if (this.#ended) return;
-      progress.update(state.path === undefined ? state : { ...state, path: printable(state.path) });
+      if (this.#ended || (this.#isAlone && !isAlone)) return;
+      if (own === undefined || own !== this.#progress) {
+        this.#progress?.end();
+        own = startProgress(what, this.#mode);
+        this.#progress = own;
+        this.#isAlone = isAlone;
+      }
+      own.update(state.path === undefined ? state : { ...state, path: printable(state.path) });
     };
   }
 
   progressDone(): void {
     this.#progress?.end();
     this.#progress = undefined;
+    this.#isAlone = false;
   }
 
   /** A signal ended the work, in order: says how much a rerun finds. */

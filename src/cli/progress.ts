@@ -181,7 +181,7 @@ function lineOf(
   const [, rate = "", left = ""] = amounts;
   const short = [percent, rate, left.replace(/ left$/, "")].filter((it) => it !== "").join("  ");
   const candidates = [
-    ...amounts.slice(2).map((_, index) => `${what} ${amounts.slice(0, amounts.length - index).join("  ")}`),
+    ...amounts.slice(1).map((_, index) => `${what} ${amounts.slice(0, amounts.length - index).join("  ")}`),
     `${what} ${short}`,
     short,
     `${percent}  ${rate}`,

@@ -7,6 +7,9 @@ import type { WorkspaceOptions } from "../pack/workspace.ts";
 import { positive, rewrite } from "./command.ts";
 import type { Output } from "./output.ts";
 
+/** Fewer bytes of local files are hashed before anybody wonders. */
+const SHOWN_BYTES = 64 * 1024 * 1024;
+
 export interface UpstreamFlags {
   rewrite?: { from: string; to: string }[];
   concurrency?: number;
@@ -54,6 +57,7 @@ export function workspaceOptions(manifest: string, flags: UpstreamFlags, output:
     ...(flags.segments !== undefined && { segments: flags.segments }),
     ...(flags.cache !== undefined && { cacheDir: flags.cache }),
     report: (line) => output.note(line),
+    onHashed: hashingProgress(output),
     onEvent: (event) => {
       if (event.type === "retry")
         output.note(
@@ -75,4 +79,14 @@ export function noteChanges(
     if (change === "changed") output.note(`changed ${kind} ${what}: ${before} → ${after}`);
     else output.note(`${change} ${kind} ${what}`);
   }
+}
+
+/** Shows how far the hashing of local files is. */
+function hashingProgress(output: Output): NonNullable<WorkspaceOptions["onHashed"]> {
+  const show = output.progress("hashing", true);
+  return (state) => {
+    if (state.total < SHOWN_BYTES) return;
+    show(state);
+    if (state.done === state.total) output.progressDone();
+  };
 }

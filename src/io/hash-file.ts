@@ -17,12 +17,14 @@ const spare: Buffer[] = [];
 
 /**
  * Reads a file of `size` bytes from front to back. Throws the system's errors as they are, and the signal's reason.
+ * @param onBytes called with the bytes of each piece
  * @returns SHA-256 and `others`, and the bytes that were there: more or fewer when somebody else writes it
  */
 export async function digestsOfFile(
   file: string,
   size: number,
   others: readonly HashAlgorithm[],
+  onBytes?: (bytes: number) => void,
 ): Promise<{ digests: Digests; read: number }> {
   const running = new RunningDigest(others);
   let total = 0;
@@ -35,6 +37,7 @@ export async function digestsOfFile(
         const { bytesRead } = await readFrom(handle, buffer, 0, SMALL_BYTES, total);
         running.update(buffer.subarray(0, bytesRead));
         total += bytesRead;
+        onBytes?.(bytesRead);
         // A regular file gives as much as it has.
         if (bytesRead < SMALL_BYTES) break;
       }
@@ -46,6 +49,7 @@ export async function digestsOfFile(
     for await (const chunk of createReadStream(file, { highWaterMark: CHUNK_BYTES, signal: currentSignal() })) {
       running.update(chunk);
       total += chunk.length;
+      onBytes?.(chunk.length);
     }
   }
   return { digests: running.digests(), read: total };

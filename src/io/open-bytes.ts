@@ -4,12 +4,16 @@ import type { RandomAccess } from "./types.ts";
 
 /**
  * Opens a file for positional reads on one handle. The caller closes it. Links are followed: the path is the user's
- * own.
+ * own. Its `version` changes when it is written or replaced.
  */
-export async function openBytes(file: string): Promise<{ bytes: RandomAccess; close(): Promise<void> }> {
+export async function openBytes(
+  file: string,
+): Promise<{ bytes: RandomAccess; version: string; close(): Promise<void> }> {
   const handle = await open(file, "r");
-  const { size } = await handle.stat();
+  const found = await handle.stat({ bigint: true });
+  const size = Number(found.size);
   return {
+    version: [size, found.ino, found.mtimeNs, found.ctimeNs].join("-"),
     bytes: {
       size,
       async read(position, length) {

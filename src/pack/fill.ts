@@ -14,7 +14,7 @@ import { SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { ItemFault } from "../sources/types.ts";
 import { tasksOf } from "./fill-order.ts";
-import { checkedDigest, copyInto, hasLockedDigests } from "./item-bytes.ts";
+import { copyChecked, hasLockedDigests } from "./item-bytes.ts";
 import { isPackageFault, wrongDigest } from "./item-faults.ts";
 import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
@@ -127,24 +127,23 @@ class Filler {
     try {
       const near = await this.#sources.near(item);
       if (near !== undefined) {
-        if (writer.position > 0) await writer.restart();
+        let digest: Digest | undefined;
         try {
-          await copyInto(near.bytes, writer);
+          digest = await copyChecked(item, writer, near.bytes, { url: item.integrity ?? "" });
         } finally {
           await near.close();
         }
-        const digest = await checkedDigest(item, writer);
         if (digest !== undefined) {
           await this.#finish(item, writer, digest);
-          this.#tally.reused(item.path);
+          this.#tally.reused(item.path, this.#foundOf(item));
           return;
         }
         await writer.restart();
       }
       await this.#sources.fill(item, writer, async (digest, { from }) => {
         await this.#finish(item, writer, digest);
-        if (from === "url") this.#tally.fetched(item.path, this.#resumed.get(item.path) ?? 0);
-        else this.#tally.reused(item.path);
+        if (from === "url") this.#tally.fetched(item.path, this.#foundOf(item));
+        else this.#tally.reused(item.path, this.#foundOf(item));
       });
     } catch (error) {
       await writer.suspend();
@@ -207,19 +206,23 @@ class Filler {
     if (!this.#digests.has(twin.path)) return this.#fill(index);
     const writer = await this.#writer(index, item);
     try {
-      if (writer.position > 0) await writer.restart();
-      await copyInto(work.volumes.range(twin.offset, twin.size), writer);
-      const digest = await checkedDigest(item, writer);
+      const bytes = work.volumes.range(twin.offset, twin.size);
+      const digest = await copyChecked(item, writer, bytes, { url: item.integrity as string });
       if (digest === undefined) {
         const { file } = this.#job.workspace;
         throw wrongDigest(item, await writer.digests(), writer.position, `: copied from "${twin.path}"`, file);
       }
       await this.#finish(item, writer, digest);
-      this.#tally.reused(item.path);
+      this.#tally.reused(item.path, this.#foundOf(item));
     } catch (error) {
       await writer.suspend();
       throw error;
     }
+  }
+
+  /** Bytes of an item that an earlier run left, and that it continued behind. */
+  #foundOf({ path }: LaidItem): number {
+    return this.#resumed.get(path) ?? 0;
   }
 
   async #make(index: number): Promise<void> {

@@ -8,9 +8,42 @@ import type { LaidItem } from "./lay-out.ts";
 
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
 
-/** Writes all of `bytes`, or fewer if they end early. */
-export async function copyInto(bytes: RandomAccess, writer: ItemWriter): Promise<void> {
-  for (let position = 0; position < bytes.size; ) {
+/** Where bytes come from, as the journal names it; `etag` changes with the bytes. */
+interface Origin {
+  url: string;
+  etag?: string;
+}
+
+/**
+ * Writes the bytes of an item behind what an earlier run left of it. If a digest is wrong then, the two may not belong
+ * together, and it starts again.
+ * @param bytes all of the item's; fewer are no error here
+ * @returns the SHA-256 of what was written if every known digest matches
+ */
+export async function copyChecked(
+  item: LaidItem,
+  writer: ItemWriter,
+  bytes: RandomAccess,
+  from: Origin,
+): Promise<Digest | undefined> {
+  if (writer.position > 0 && !mayContinue(item, writer, from)) await writer.restart();
+  const isContinued = writer.position > 0;
+  writer.began(from);
+  await copyRest(bytes, writer);
+  const digest = await checkedDigest(item, writer);
+  if (digest !== undefined || !isContinued) return digest;
+  await writer.restart();
+  await copyRest(bytes, writer);
+  return checkedDigest(item, writer);
+}
+
+/** Whether a digest can tell that bytes of two runs belong together, and nothing says that they do not. */
+function mayContinue({ integrity }: LaidItem, { validator }: ItemWriter, { url, etag }: Origin): boolean {
+  return integrity !== undefined && (validator?.url !== url || validator.etag === etag);
+}
+
+async function copyRest(bytes: RandomAccess, writer: ItemWriter): Promise<void> {
+  for (let { position } = writer; position < bytes.size; ) {
     throwIfAborted();
     const chunk = await bytes.read(position, COPY_CHUNK_BYTES);
     if (chunk.length === 0) return;

@@ -2,6 +2,7 @@
  * Where the bytes of one item come from: the download cache, earlier bundles and interrupted packs first, then the
  * source in the lock: the folder beside it, a file on this host, or upstream. All are checked in the same way.
  */
+import { pathToFileURL } from "node:url";
 import type { ItemWriter } from "../bundle/item-writer.ts";
 import type { WorkFolder } from "../bundle/work-folder.ts";
 import { AirferryError } from "../errors.ts";
@@ -17,7 +18,7 @@ import { LockFolder } from "../manifest/lock-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import type { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import { compressedFile } from "./fill-order.ts";
-import { checkedDigest, copyInto, slice } from "./item-bytes.ts";
+import { checkedDigest, copyChecked, slice } from "./item-bytes.ts";
 import { allFailed, cannotPack, isPlaceFault, namingItem, unreadable, wrongDigest } from "./item-faults.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem } from "./lay-out.ts";
@@ -108,12 +109,13 @@ export class ItemSources implements AsyncDisposable {
         await writer.write(await namingItem(item, this.#lockFolder.get(source.digest)));
         fault = "the lock changed";
         break;
-      case "file":
-        if (writer.position > 0) await writer.restart();
-        await this.#copyFile(item, source, writer);
+      case "file": {
+        const digest = await this.#copyFile(item, source, writer);
+        if (digest !== undefined) return digest;
         // Until now, the archive's claims about its blobs were trusted.
         fault = `"${source.file}" ${source.offset === undefined ? "" : "does not match its own index, or "}changed since it was locked`;
-        break;
+        throw await this.#wrongDigest(item, writer, `: ${fault}`);
+      }
       case "url":
         return this.#fetch(item, source, writer);
       case "generated":
@@ -162,8 +164,12 @@ export class ItemSources implements AsyncDisposable {
     item: LaidItem,
     { file, offset, codec }: Extract<LaidItem["source"], { from: "file" }>,
     writer: ItemWriter,
-  ): Promise<void> {
-    if (codec !== undefined) return this.#inflate(item, file, codec, offset ?? 0, writer);
+  ): Promise<Digest | undefined> {
+    if (codec !== undefined) {
+      if (writer.position > 0) await writer.restart();
+      await this.#inflate(item, file, codec, offset ?? 0, writer);
+      return checkedDigest(item, writer);
+    }
     const source = await openBytes(file).catch((cause: NodeJS.ErrnoException) => {
       throw unreadable(item, file, cause);
     });
@@ -175,7 +181,8 @@ export class ItemSources implements AsyncDisposable {
           { path: file, hint: `if that is intended: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
         );
       }
-      await copyInto(offset === undefined ? source.bytes : slice(source.bytes, offset, item.size), writer);
+      const bytes = offset === undefined ? source.bytes : slice(source.bytes, offset, item.size);
+      return await copyChecked(item, writer, bytes, { url: pathToFileURL(file).href, etag: source.version });
     } finally {
       await source.close();
     }

@@ -15,6 +15,7 @@ import { shellWord } from "../io/shell.ts";
 import { imageName } from "../manifest/entry-names.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import { HashedBytes } from "../sources/hashed-bytes.ts";
 import { sourcesOf } from "../sources/kinds.ts";
 import { type LocalPlaces, localPath } from "../sources/local-path.ts";
 import {
@@ -76,7 +77,9 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   const kept = new LockFolder(paths.kept);
   const time = lockTime();
   const updated = namesToUpdate(manifest, requests, options.update, before);
-  await checkLocalFiles(workspace, requests, before);
+  const hashed = new HashedBytes(workspace.onHashed);
+  const isUpdated = (name: string) => updated === "all" || updated.has(name);
+  hashed.expect(await checkLocalFiles(workspace, requests, before, isUpdated));
   const entries: LockedEntry[] = [];
   for await (const source of sourcesOf(requests)) {
     const previous = new Map(entriesOfKind(before, source.kind).map((entry) => [entry.name, entry]));
@@ -86,7 +89,8 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
       unpacked: workspace.unpacked,
       fetcher: workspace.fetcher,
       previous,
-      update: (_kind, name) => updated === "all" || updated.has(name),
+      update: (_kind, name) => isUpdated(name),
+      hashed,
       kept,
       time,
       pinFirstSight: options.pinFirstSight,
@@ -97,6 +101,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
     };
     for (const it of await source.lock(context)) entries.push(it);
   }
+  hashed.end();
   checkPaths(entries);
   const after: Lock = { lockVersion: 1, stream: manifest.stream, time: before?.time ?? time, entries };
   if (before?.last !== undefined && before.stream === after.stream) after.last = before.last;
@@ -219,15 +224,19 @@ function namesToUpdate(
   );
 }
 
-/** Missing local files are faults of the manifest: all of those to be locked are reported at once. */
+/**
+ * Missing local files are faults of the manifest: all of those to be locked are reported at once. Returns how many
+ * bytes will be hashed.
+ */
 async function checkLocalFiles(
   workspace: Workspace,
   requests: readonly EntryRequest[],
   before: Lock | undefined,
-): Promise<void> {
+  isUpdated: (name: string) => boolean,
+): Promise<number> {
   const { manifest } = workspace;
   const locked = new Map((before?.entries ?? []).map((entry) => [`${entry.kind} ${entry.name}`, entry.request]));
-  const named: { at: string; path: string }[] = [];
+  const named: { at: string; path: string; isHashed?: boolean }[] = [];
   for (const [key, kind] of [
     ["isos", "iso"],
     ["files", "file"],
@@ -235,22 +244,26 @@ async function checkLocalFiles(
     const wanted = requests.filter((it) => it.kind === kind);
     for (const [index, entry] of (manifest[key] ?? []).entries()) {
       const { name, request } = wanted[index] as (typeof wanted)[number];
-      if (locked.get(`${kind} ${name}`) === request) continue;
-      if (entry.path !== undefined) named.push({ at: `${key}[${index}].path`, path: entry.path });
+      if (locked.get(`${kind} ${name}`) === request && !isUpdated(name)) continue;
+      if (entry.path !== undefined) named.push({ at: `${key}[${index}].path`, path: entry.path, isHashed: true });
       const checksums = entry.checksums?.path;
       if (checksums !== undefined) named.push({ at: `${key}[${index}].checksums.path`, path: checksums });
     }
   }
-  const faults = await mapLimited(named, LOOK_TOGETHER, async ({ path }) => {
+  let bytes = 0;
+  const faults = await mapLimited(named, LOOK_TOGETHER, async ({ path, isHashed }) => {
     const found = await stat(localPath(path, placesOf(workspace))).catch((error: NodeJS.ErrnoException) => error.code);
-    if (typeof found === "object") return found.isFile() ? undefined : "not a regular file";
+    if (typeof found === "object") {
+      if (isHashed) bytes += found.size;
+      return found.isFile() ? undefined : "not a regular file";
+    }
     return found === "ENOENT" ? "no such file" : found;
   });
   const problems = named.flatMap(({ at, path }, index): Problem[] => {
     const fault = faults[index];
     return fault === undefined ? [] : [{ code: "ERR_MANIFEST_INVALID", path: at, message: `${fault}: "${path}"` }];
   });
-  if (problems.length === 0) return;
+  if (problems.length === 0) return bytes;
   throw new AirferryError(
     "ERR_MANIFEST_INVALID",
     `cannot lock "${workspace.file}": ${plural(problems.length, "local file")} cannot be used`,

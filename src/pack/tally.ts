@@ -15,28 +15,35 @@ export interface Origins {
 
 /** Remembers how each item got its bytes. Whatever it was not told of was found. */
 export class ByteTally {
-  /** By path: from this host, or fetched; a number: fetched behind so many bytes of an earlier run. */
-  readonly #ways = new Map<string, "reused" | number>();
+  /** By path: behind so many bytes of an earlier run, from this host … */
+  readonly #reused = new Map<string, number>();
+  /** … or from upstream. An item is in the one that it was last told of. */
+  readonly #fetched = new Map<string, number>();
 
-  reused(path: string): void {
-    this.#ways.set(path, "reused");
+  /** @param found bytes that were in place before */
+  reused(path: string, found: number): void {
+    this.#fetched.delete(path);
+    this.#reused.set(path, found);
   }
 
   /** @param found bytes that were in place before */
   fetched(path: string, found: number): void {
-    this.#ways.set(path, found);
+    this.#reused.delete(path);
+    this.#fetched.set(path, found);
   }
 
   of(items: readonly LaidItem[]): Origins {
     const origins = { fetchedBytes: 0, reusedBytes: 0, foundBytes: 0, generatedBytes: 0 };
     for (const { path, size, source } of items) {
-      const way = this.#ways.get(path);
-      if (source.from === "generated") origins.generatedBytes += size;
-      else if (way === "reused") origins.reusedBytes += size;
-      else {
-        origins.foundBytes += way ?? size;
-        origins.fetchedBytes += size - (way ?? size);
+      if (source.from === "generated") {
+        origins.generatedBytes += size;
+        continue;
       }
+      const [reused, fetched] = [this.#reused.get(path), this.#fetched.get(path)];
+      const found = reused ?? fetched ?? size;
+      origins.foundBytes += found;
+      if (reused !== undefined) origins.reusedBytes += size - found;
+      else origins.fetchedBytes += size - found;
     }
     return origins;
   }

@@ -12,6 +12,7 @@ import { pathsOf } from "../manifest/file-names.ts";
 import { readManifest, STDIN } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { DownloadCache, defaultCacheDir } from "../sources/cache.ts";
+import type { HashedState } from "../sources/hashed-bytes.ts";
 import type { UnpackedVendor } from "../sources/local-path.ts";
 
 export interface WorkspaceOptions {
@@ -25,6 +26,8 @@ export interface WorkspaceOptions {
   onEvent?: (event: FetchEvent) => void;
   /** Reports progress, one line of text. */
   report?: (line: string) => void;
+  /** Called while local files are hashed to lock them. */
+  onHashed?: (state: HashedState) => void;
 }
 
 export interface Workspace extends AsyncDisposable {
@@ -37,6 +40,7 @@ export interface Workspace extends AsyncDisposable {
   readonly paths: ReturnType<typeof pathsOf>;
   readonly fetcher: Fetcher;
   readonly cache: DownloadCache;
+  readonly onHashed: ((state: HashedState) => void) | undefined;
 }
 
 /** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_USAGE */
@@ -69,6 +73,7 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
     paths,
     fetcher,
     cache: new DownloadCache(cacheDir),
+    onHashed: options.onHashed,
     [Symbol.asyncDispose]: async () => {
       await fetcher.close();
       if (passing !== undefined) await rm(passing, { recursive: true, force: true });

@@ -115,7 +115,9 @@ async function lockLocal(
   }
   verifyBound(entry, path, found.size, true);
   context.report(`hashing ${given}`);
-  const { digests, read } = await digestsOfFile(file, found.size, algorithmsIn(claim.integrity)).catch((cause) => {
+  const onBytes = (bytes: number) => context.hashed.add(bytes, given);
+  const others = algorithmsIn(claim.integrity);
+  const { digests, read } = await digestsOfFile(file, found.size, others, onBytes).catch((cause) => {
     throw ioError("read", file, cause);
   });
   if (read !== found.size) {

@@ -14,6 +14,7 @@ import type { Integrity } from "../io/integrity.ts";
 import type { Established, Kind, RandomAccess } from "../io/types.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import type { Codec } from "./archive/inflate.ts";
+import type { HashedBytes } from "./hashed-bytes.ts";
 import type { LocalPlaces } from "./local-path.ts";
 import type { LockedOf } from "./lock-document.ts";
 
@@ -88,6 +89,8 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
    * Undefined when it is not on this host and may not be fetched now. The caller closes it.
    */
   openIso: (name: string) => Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined>;
+  /** Counts bytes of local files that are hashed. */
+  hashed: HashedBytes;
   /** Whether `openIso` may download; `plan` does not. */
   fetchIsos: boolean;
   /** Reports progress, one line of text. */

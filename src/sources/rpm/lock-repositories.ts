@@ -128,7 +128,12 @@ function openingFor(
     return new SnapshotOpening(entry, place, keys, context, options);
   }
   return openingOf(async () => {
-    const loose = await readLooseFolder(entry.name, (place as { dir: string }).dir, entry.path as string);
+    const loose = await readLooseFolder(
+      entry.name,
+      (place as { dir: string }).dir,
+      entry.path as string,
+      context.hashed,
+    );
     return { entry, name: entry.name, primary: loose.primary, loose, comps: [], modules: new ModuleIndex([]) };
   });
 }

@@ -10,6 +10,7 @@ import { checkFileName } from "../../io/path-grammar.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose-packages.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
 import { Primary } from "../../rpm/primary.ts";
+import type { HashedBytes } from "../hashed-bytes.ts";
 
 const MAX_FILES = 200_000;
 const READERS = 4;
@@ -25,22 +26,31 @@ export interface LooseFolder {
 }
 
 /** Hash over names, sizes and times of all RPMs of a folder: changes when the folder has to be read again. */
-export async function listingOf(dir: string): Promise<{ listing: string; files: string[] }> {
+export async function listingOf(
+  dir: string,
+): Promise<{ listing: string; files: string[]; sizes: ReadonlyMap<string, number> }> {
   const files = await rpmsBelow(dir);
   const hash = createHash("sha256");
+  const sizes = new Map<string, number>();
   for (const file of files) {
     const { size, mtimeMs } = await stat(join(dir, file));
     hash.update(`${file}\0${size}\0${mtimeMs}\0`);
+    sizes.set(file, size);
   }
-  return { listing: hash.digest("hex"), files };
+  return { listing: hash.digest("hex"), files, sizes };
 }
 
 /**
  * Reads a folder.
  * @throws {AirferryError} ERR_MANIFEST_INVALID for a folder without RPMs, ERR_UPSTREAM_INVALID for damaged ones
  */
-export async function readLooseFolder(name: string, dir: string, given: string): Promise<LooseFolder> {
-  const { listing, files } = await listingOf(dir);
+export async function readLooseFolder(
+  name: string,
+  dir: string,
+  given: string,
+  hashed: HashedBytes,
+): Promise<LooseFolder> {
+  const { listing, files, sizes } = await listingOf(dir);
   if (files.length === 0) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
@@ -51,9 +61,11 @@ export async function readLooseFolder(name: string, dir: string, given: string):
       },
     );
   }
+  for (const size of sizes.values()) hashed.expect(size);
   const pool = new HashPool();
   const packages = await mapLimited(files, READERS, async (file) => {
     const { digest } = await pool.hashFile(join(dir, file));
+    hashed.add(sizes.get(file) ?? 0, `${given}/${file}`);
     const { bytes, close } = await openBytes(join(dir, file));
     try {
       return await readLoosePackage({ href: file, bytes, digest });
