@@ -25,7 +25,7 @@ interface CheckReport {
   manifest: string;
   stream: string | null;
   /** How many of each kind the manifest names. */
-  entries: { isos: number; rpms: number; files: number; images: number };
+  entries: { isos: number; rpms: number; files: number; images: number; web: number };
   /** What keeps a pack from working: `path` is the place, with the line where there is one. */
   problems: Problem[];
   /** What may keep it from working, or depends on where it is run. */
@@ -73,7 +73,13 @@ export async function check(file: string, options: { env?: NodeJS.ProcessEnv } =
     ok: all.length === 0,
     manifest: file,
     stream: typeof stream === "string" ? stream : null,
-    entries: { isos: count("isos"), rpms: count("rpms"), files: count("files"), images: count("images") },
+    entries: {
+      isos: count("isos"),
+      rpms: count("rpms"),
+      files: count("files"),
+      images: count("images"),
+      web: count("web"),
+    },
     problems: all.sort(byLine),
     warnings: [...local.warnings, ...findings.filter((it) => it.level === "warning").map(row)],
     lock: { file: lock.file, state: lock.state, stale: lock.stale },

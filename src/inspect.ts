@@ -20,6 +20,7 @@ import { digestsOfFile } from "./io/hash-file.ts";
 import { parseIntegrity, publishedAlgorithm } from "./io/integrity.ts";
 import { shellWords } from "./io/shell.ts";
 import type { Established } from "./io/types.ts";
+import { isWebPath, type WebHost, webHosts } from "./io/web-hosts.ts";
 import { readMediaCheck } from "./iso/media-check.ts";
 
 /** One entry as `inspect --json` and `plan --json` list it. */
@@ -28,7 +29,7 @@ export interface InspectedEntry {
   size: number;
   /** `sha256:<hex>`. */
   digest: string;
-  kind: Provenance["kind"];
+  kind: Provenance["kind"] | "web";
   /** Original URL, base name of a local file, or empty if generated. */
   source: string;
   /** How the packer knew the digest; null: not recorded. */
@@ -68,6 +69,8 @@ interface InspectReport {
   claimedSigners: string[];
   entries: InspectedEntry[];
   catalog: Catalog;
+  /** Web answers by host. */
+  web: WebHost[];
   /** Embedded checksums of ISOs (isomd5sum): an MD5 that anyone can write, and that excludes the end of the image. */
   mediaChecks: { path: string; md5: string; supported: boolean }[];
   /** What a scanner said before the bundle was signed, as it claims; null: it carries no such record. */
@@ -117,7 +120,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
         path,
         size,
         digest,
-        kind: origin?.kind ?? kindOf(path),
+        kind: isWebPath(path) ? ("web" as const) : (origin?.kind ?? kindOf(path)),
         source: origin?.source ?? "",
         established: origin?.established ?? null,
         // A line for a whole folder covers its metadata.
@@ -128,6 +131,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
       return from === undefined ? entry : { ...entry, from };
     }),
     catalog,
+    web: catalog.web === undefined ? [] : webHosts(inventory.entries),
     mediaChecks: await mediaChecksOf(inventory, copies),
     scan: contents.scan ?? null,
     problems: [...media.problems, ...problems, ...missing(copies)],

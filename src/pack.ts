@@ -2,6 +2,7 @@
  * The verb `pack`: resolve → lay out → fill → seal. A rerun continues where the last one stopped; a rerun after success
  * checks the finished bundle and fetches nothing.
  */
+import type { CatalogWeb } from "./bundle/inventory-types.ts";
 import type { Finding } from "./io/findings.ts";
 import { releaseMemory } from "./io/flat-memory.ts";
 import { throwIfAborted } from "./io/limit.ts";
@@ -25,6 +26,8 @@ interface PackResult extends Finished, Origins {
   stream: string;
   /** False: it existed already, and was checked and complete. */
   packed: boolean;
+  /** Web answers that were packed. */
+  web?: CatalogWeb[];
   faults: ItemFault[];
   /** What may not work inside, or will not but was allowed by `allowFindings`. */
   findings: Finding[];
@@ -71,7 +74,8 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     }
     if (isLarge) releaseMemory();
     const sealed = await sealBundle(job, { lock, plan, work: work.folder, filled }, target);
-    return { ...resultOf(job, lock, sealed), packed: true, ...tally.of(plan.items), faults };
+    const { web } = plan.catalog;
+    return { ...resultOf(job, lock, sealed), packed: true, ...tally.of(plan.items), ...(web && { web }), faults };
   }
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { readSpace } from "./io/space.ts";
+import { type WebHost, webHosts } from "./io/web-hosts.ts";
 import { type IncomingState, readIncoming } from "./store/incoming.ts";
 import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
 import { readImport, readRelease } from "./store/release-record.ts";
@@ -30,6 +31,8 @@ interface ReleaseStatus {
   entries: number;
   /** Bytes of all its entries. */
   size: number;
+  /** Web answers by host. */
+  web: WebHost[];
   /** What a scanner said before it was served; null: none was given. */
   scan: ScanReport | null;
 }
@@ -108,6 +111,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
       signers,
       entries: entries.length,
       size: entries.reduce((sum, it) => sum + it.size, 0),
+      web: inventory.catalog.web === undefined ? [] : webHosts(entries),
       scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
     });
   }

@@ -10,6 +10,7 @@ import { digestOf } from "../io/digest.ts";
 import { digestsIn, parseIntegrity } from "../io/integrity.ts";
 import { printable } from "../io/printable.ts";
 import { compareUtf8 } from "../io/text.ts";
+import { isWebPath } from "../io/web-hosts.ts";
 import { parseReference, repositoryOf } from "../oci/reference.ts";
 import type { PackageFacts } from "../rpm/primary.ts";
 import type { EntryAt } from "./image-facts.ts";
@@ -48,10 +49,12 @@ export async function readBill(inventory: Inventory, volumes: VolumeSet, time = 
     repositories: await readRepositories(inventory, read, known, gaps),
     images: await readImages(catalog, entryAt, read, known, gaps),
     isos: plain(catalog.isos),
-    files: plain(catalog.files),
+    files: plain([...catalog.files, ...(catalog.web === undefined ? [] : inventory.entries.filter(isWebBody))]),
     gaps: gaps.map((it) => printable(it, MAX_TEXT)),
   };
 }
+
+const isWebBody = ({ path }: InventoryEntry) => isWebPath(path);
 
 /** Finds entries, which are sorted by path, without a second list of them: there may be 200,000. */
 function finder(entries: readonly InventoryEntry[]): EntryAt {

@@ -34,11 +34,13 @@ export function checkCatalog(
   }
   for (const { name, path } of it.isos)
     expect(path === `isos/${name}.iso`, "isos", `"${path}": expected isos/${name}.iso`);
+  expect(it.web === undefined || paths.has("web/index.json"), "web", 'no entry "web/index.json"');
   for (const { name, path } of it.rpms) expect(path === `rpms/${name}/`, "rpms", `"${path}": expected rpms/${name}/`);
   for (const [kind, list] of [
     ["isos", it.isos.map((one) => one.name)],
     ["rpms", it.rpms.map((one) => one.name)],
     ["images", it.images.map((one) => one.reference)],
+    ["web", (it.web ?? []).map((one) => one.name)],
   ] as const) {
     expect(new Set(list).size === list.length, kind, "contains a duplicate");
   }

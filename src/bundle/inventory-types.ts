@@ -36,7 +36,7 @@ export interface InventoryVolume {
 export interface Provenance {
   /** The entry paths that it covers: a path, or a prefix ending in `/`. */
   path: string;
-  kind: Kind | "generated";
+  kind: Exclude<Kind, "web"> | "generated";
   /** Original URL without credentials, or the base name of a local file. */
   source: string;
   established: Established;
@@ -109,6 +109,14 @@ export interface CatalogKey {
   for: string[];
 }
 
+/** Answers of web servers, by the entry of the manifest. */
+export interface CatalogWeb {
+  name: string;
+  answers: number;
+  /** `host` or `host:port`, sorted. */
+  hosts: string[];
+}
+
 export interface Catalog {
   isos: CatalogIso[];
   files: CatalogFile[];
@@ -116,6 +124,8 @@ export interface Catalog {
   images: CatalogImage[];
   keys: CatalogKey[];
   provenance: Provenance[];
+  /** Absent if there are none. */
+  web?: CatalogWeb[];
 }
 
 export interface Inventory {

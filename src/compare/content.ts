@@ -5,6 +5,7 @@
  */
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import { digestsIn } from "../io/integrity.ts";
+import { isWebPath } from "../io/web-hosts.ts";
 import { formatReference, parseReference, repositoryOf } from "../oci/reference.ts";
 import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { LockedArtifact } from "../sources/locked-artifact.ts";
@@ -41,12 +42,13 @@ export function contentOfInventory(inventory: Inventory, signers: readonly strin
     images: catalog.images.map((it) => imageItem(it.reference, it.digest, it.size, it.platforms)),
     isos: plain(catalog.isos),
     files: plain(catalog.files),
+    web: plain(catalog.web === undefined ? [] : entries.filter(({ path }) => isWebPath(path))),
   };
 }
 
 /** The content that a lock pins. */
 export function contentOfLock(lock: Lock): Content {
-  const plain = (kind: "iso" | "file") =>
+  const plain = (kind: "iso" | "file" | "web") =>
     entriesOfKind(lock, kind).flatMap((it) =>
       it.artifacts.map((artifact) => plainItem(artifact.path, digestsOf(artifact), artifact.size ?? null)),
     );
@@ -69,6 +71,7 @@ export function contentOfLock(lock: Lock): Content {
     ),
     isos: plain("iso"),
     files: plain("file"),
+    web: plain("web"),
   };
 }
 

@@ -14,7 +14,13 @@ interface PageSide {
   verified: boolean;
 }
 
-const TITLES: Record<Part, string> = { packages: "Packages", images: "Images", isos: "ISOs", files: "Files" };
+const TITLES: Record<Part, string> = {
+  packages: "Packages",
+  images: "Images",
+  isos: "ISOs",
+  files: "Files",
+  web: "Web answers",
+};
 
 /** The page. Ends with a line feed. */
 export function diffPage(before: PageSide, after: PageSide, comparison: Comparison): string {
@@ -45,10 +51,16 @@ export function differences(
       html`<p class="soft">What airferry diff found${comparison.same ? ": the content is the same" : ""}.</p>`,
       table("What was compared", ["Release", "Packed", "Signed by", "Signatures"], sides),
       ...signers.map((it) => html`<p class="warn">${it}</p>`),
-      ...PARTS.map((it) => section(TITLES[it], comparison[it], it, limit)),
+      ...PARTS.filter((it) => isInReport(it, comparison)).map((it) => section(TITLES[it], comparison[it], it, limit)),
     ],
     LINE,
   );
+}
+
+/** Web answers are left out where neither side has any. */
+export function isInReport(part: Part, comparison: Comparison): boolean {
+  const { unchanged, ...lists } = comparison[part];
+  return part !== "web" || unchanged > 0 || Object.values(lists).some((it) => it.length > 0);
 }
 
 function section(title: string, changes: Changes, part: Part, limit: number): Html {

@@ -1,6 +1,6 @@
 /** What is compared: the kinds of content, and one thing of them. */
 
-/** One package, image, ISO or file. */
+/** One package, image, ISO, file or web answer. */
 export interface Item {
   /** What it is another version of: package and repository, image repository, path without its version numbers. */
   name: string;
@@ -20,5 +20,5 @@ export interface Item {
   platforms?: readonly string[];
 }
 
-export const PARTS = ["packages", "images", "isos", "files"] as const;
+export const PARTS = ["packages", "images", "isos", "files", "web"] as const;
 export type Part = (typeof PARTS)[number];

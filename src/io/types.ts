@@ -3,7 +3,7 @@
  */
 
 /** The kinds of content that a manifest names. */
-export type Kind = "iso" | "rpm" | "file" | "image";
+export type Kind = "iso" | "rpm" | "file" | "image" | "web";
 
 /** How a digest was established, weakest last; `generated`: airferry generated the bytes from the others. */
 export type Established = "manifest" | "upstream-signed" | "upstream-checksum" | "first-sight" | "generated";

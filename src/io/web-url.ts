@@ -31,13 +31,17 @@ export function normalizeWebUrl(text: string): string {
   if (scheme === "") throw new Error("is not an http:// or https:// URL");
   if (authority.includes("@")) throw new Error("has a user or password");
   const origin = `${scheme.toLowerCase()}://${authority}`;
-  if (authority === "" || !URL.canParse(origin)) throw new Error("has no readable host");
+  const { origin: host, hostname } = URL.canParse(origin) ? new URL(origin) : { origin: "", hostname: "" };
+  if (!HOST.test(hostname)) throw new Error("has no readable host");
   const segments = spelled(path, PATH_PLAIN);
   if (segments.split("/").some((it) => it === "." || it === "..")) throw new Error('has a "." or ".." segment');
-  const url = `${new URL(origin).origin}${segments || "/"}${spelled(query, QUERY_PLAIN)}`;
+  const url = `${host}${segments || "/"}${spelled(query, QUERY_PLAIN)}`;
   if (url.length > MAX_WEB_URL_LENGTH) throw new Error(`is longer than ${MAX_WEB_URL_LENGTH} characters`);
   return url;
 }
+
+/** What names and addresses of hosts are made of, as URL parsers spell them. */
+const HOST = /^(?:[a-z0-9_-](?:[a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])$/;
 
 /** Escapes of one byte, `%` that begins none, and characters that a URL must not contain. */
 const SPECIAL = /%[0-9a-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/?-]+/gi;

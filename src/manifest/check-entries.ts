@@ -68,6 +68,20 @@ export function checkAcrossEntries(manifest: Manifest, report: Report): void {
       report(["images", index, "referrers"], "excludes the signatures that signatures: requires");
     }
   });
+  list(manifest.web).forEach((entry, index) => {
+    exactlyOne(entry, ["urls", "recording"], ["web", index], report);
+    for (const key of ["hosts"] as const)
+      if (entry[key] !== undefined && entry.recording === undefined)
+        report(["web", index, key], "chooses answers of a recording, but the entry has none");
+    for (const [at, it] of (Array.isArray(entry.urls) ? entry.urls : []).entries())
+      if (typeof it === "object" && it !== null) onlyOneProof(it, ["web", index, "urls", at], report);
+  });
+  unique(
+    list(manifest.web).map((it) => it.name),
+    (index) => ["web", index, "name"],
+    "name",
+    report,
+  );
   unique(
     list(manifest.isos).map((it) => it.name),
     (index) => ["isos", index, "name"],

@@ -9,6 +9,7 @@ type LocalKind =
   | "folder"
   | "file or folder"
   | "image list"
+  | "recording"
   | "OpenPGP keys"
   | "public keys"
   | "PEM"
@@ -49,6 +50,8 @@ export function namedLocally(value: unknown): NamedLocally[] {
       addAll([...at, "signatures", "keys"], fields(entry["signatures"])["keys"], "public keys");
     }
   }
+  for (const [index, it] of list(document["web"]).entries())
+    add(["web", index, "recording"], fields(it)["recording"], "recording");
   add(["vendor", "archive"], fields(document["vendor"])["archive"], "file");
   for (const [host, it] of Object.entries(fields(document["hosts"]))) {
     const credentials = fields(it);

@@ -7,6 +7,8 @@ import type { HashAlgorithm } from "../io/digest.ts";
 import { parseBytes } from "../io/format.ts";
 import { algorithmsIn, parseWholeIntegrity } from "../io/integrity.ts";
 import { MAX_NAME_BYTES, MAX_STREAM_BYTES, NAME } from "../io/path-grammar.ts";
+import { printable } from "../io/printable.ts";
+import { normalizeWebUrl, secretParameter } from "../io/web-url.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference } from "../oci/reference.ts";
 
@@ -233,6 +235,47 @@ const images = z.strictObject({
     .describe("cosign public keys; pack fails unless one of them signed the image"),
 });
 
+/** One check for all: of an item that may be two things, faults are reported only if none of them ends the check. */
+const webUrl = z.string().superRefine((text, context) => {
+  const fault = webUrlFault(text);
+  if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
+});
+
+/** What keeps a URL from being carried with its answer. */
+function webUrlFault(text: string): string | undefined {
+  try {
+    const secret = secretParameter(normalizeWebUrl(text));
+    if (secret === undefined) return undefined;
+    return `must not grant access, since it is recorded as it is: its query has ${printable(secret, 40)}`;
+  } catch (error) {
+    return `cannot be used: it ${(error as Error).message}`;
+  }
+}
+
+const web = z.strictObject({
+  name,
+  urls: z
+    .array(
+      z.union([webUrl, z.strictObject({ url: webUrl, sha256: proof.sha256, integrity: proof.integrity })], {
+        error: "must be an http:// or https:// URL, or url: with sha256: or integrity:",
+      }),
+    )
+    .min(1)
+    .optional()
+    .describe("URLs whose answers are carried: as they are now, or with their digests"),
+  recording: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Folder of a recording, relative to the manifest: its answers are carried, and nothing is fetched"),
+  hosts: z
+    .array(z.string().regex(/^[^\s/@?#]+$/, "must be a host, or host:port"))
+    .min(1)
+    .optional()
+    .describe("Of the recording only the answers of these hosts"),
+  max_size: maxSize,
+});
+
 const builder = z.strictObject({
   flavor: z.enum(["spectro-capi", "image-builder"]),
   version: z.string().optional(),
@@ -281,6 +324,7 @@ export const manifestSchema = z
     rpms: z.array(rpms).optional(),
     files: z.array(files).optional(),
     images: z.array(images).optional(),
+    web: z.array(web).optional(),
     builder: builder.optional(),
     vendor: vendor.optional(),
     hosts: z
@@ -295,6 +339,7 @@ export type IsoEntry = z.infer<typeof isos>;
 export type FileEntry = z.infer<typeof files>;
 export type RpmEntry = z.infer<typeof rpms>;
 export type ImageEntry = z.infer<typeof images>;
+export type WebEntry = z.infer<typeof web>;
 export type VendorEntry = z.infer<typeof vendor>;
 export type ChecksumsEntry = z.infer<typeof checksums>;
 export type HostCredentials = z.infer<typeof credentials>;

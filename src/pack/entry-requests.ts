@@ -23,6 +23,7 @@ export function requestsOf(manifest: Manifest): EntryRequest[] {
     ...of("rpm", withCompanions(manifest.rpms ?? []), (it) => it.name),
     ...of("file", manifest.files, filePathOf),
     ...of("image", manifest.images, imageName),
+    ...of("web", manifest.web, (it) => it.name),
   ];
 }
 

@@ -74,8 +74,7 @@ export async function layOutBundle(
   for await (const source of sourcesOf(lock.entries)) {
     const part = await source.plan(entriesOfKind(lock, source.kind), context);
     for (const item of part.items) all.push(withCheck(item));
-    for (const [key, values] of Object.entries(part.catalog))
-      for (const it of values) (catalog[key as keyof Catalog] as unknown[]).push(it);
+    for (const [key, values] of Object.entries(part.catalog)) addTo(catalog, key as keyof Catalog, values);
   }
   const items = onePerPath(all);
   const ordered = [
@@ -111,6 +110,13 @@ export async function layOutBundle(
   };
 }
 
+/** Adds a source's part; of kinds that not every reader knows there is a list only if something is in it. */
+function addTo<K extends keyof Catalog>(catalog: Catalog, key: K, values: Catalog[K] | undefined): void {
+  const list: unknown[] = (catalog[key] as unknown[] | undefined) ?? [];
+  for (const it of values ?? []) list.push(it);
+  Object.assign(catalog, list.length > 0 && { [key]: list });
+}
+
 /** The locked digest of an item: what is pinned on first sight is only compared with the journal. */
 function lockedDigest({ source, established, integrity }: PlanItem): { locked?: Integrity } {
   const locked = source.from === "kept" ? source.digest : established === "first-sight" ? undefined : integrity;
@@ -135,7 +141,8 @@ export function planContext(workspace: Workspace, lock: Lock, signer?: RpmSigner
 
 /** URL, path, or other source of an item's bytes, for messages and the inventory. */
 export function sourceName(item: PlanItem): string {
-  const { source } = item;
+  const { source, origin } = item;
+  if (origin !== undefined) return redactUrl(origin);
   switch (source.from) {
     case "url":
       return redactUrl(source.urls[0] ?? "");
@@ -151,7 +158,8 @@ export function sourceName(item: PlanItem): string {
 function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
   return items.map((item) => ({
     path: item.path,
-    kind: item.kind,
+    // Readers that do not know of web answers know files.
+    kind: item.kind === "web" ? "file" : item.kind,
     source: sourceName(item),
     established: item.established,
     ...(item.signedBy && { signedBy: item.signedBy }),

@@ -35,7 +35,9 @@ export function maxBytesOf({ kind, name }: Pick<LockedEntry, "kind" | "name">, m
       ? manifest.isos?.find((it) => it.name === name)
       : kind === "file"
         ? fileEntryOf(manifest, name)
-        : undefined;
+        : kind === "web"
+          ? manifest.web?.find((it) => it.name === name)
+          : undefined;
   return entry?.max_size === undefined ? undefined : parseBytes(entry.max_size);
 }
 
@@ -201,7 +203,12 @@ async function lockRemote(
 }
 
 /** @throws {AirferryError} ERR_UPSTREAM_SIZE for more than the entry accepts, or than first sight accepts */
-function verifyBound(entry: IsoEntry | FileEntry, path: string, size: number | undefined, isKnown: boolean): void {
+export function verifyBound(
+  entry: Pick<IsoEntry, "max_size">,
+  path: string,
+  size: number | undefined,
+  isKnown: boolean,
+): void {
   const bound =
     entry.max_size === undefined ? (isKnown ? undefined : MAX_FIRST_SIGHT_BYTES) : parseBytes(entry.max_size);
   if (size === undefined || bound === undefined || size <= bound) return;

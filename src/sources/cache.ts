@@ -24,10 +24,13 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
   return env["AIRFERRY_CACHE"] || join(env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "airferry");
 }
 
-interface CachedArtifact {
+/** One that was downloaded; what else upstream said of it. */
+export interface CachedArtifact {
   digest: Digest;
   size: number;
   etag?: string;
+  lastModified?: string;
+  contentType?: string;
 }
 
 /**
@@ -164,7 +167,13 @@ export class DownloadCache {
       const digest = running.digest();
       await rename(part, join(this.#dir, "sha256", hexOf(digest)));
       (await this.#listed()).add(hexOf(digest));
-      return { digest, size: position, ...(head?.etag && { etag: head.etag }) };
+      return {
+        digest,
+        size: position,
+        ...(head?.etag && { etag: head.etag }),
+        ...(head?.lastModified && { lastModified: head.lastModified }),
+        ...(head?.contentType && { contentType: head.contentType }),
+      };
     } finally {
       await noting;
       await file.close();

@@ -80,17 +80,22 @@ async function checkOne(
 async function faultOf(file: string, is: Named["is"], needsContent: boolean): Promise<string | undefined> {
   try {
     const found = await stat(file);
-    if (is === "folder" && !found.isDirectory()) return "not a folder";
-    const mayBeFolder = is === "folder" || is === "file or folder";
+    const isFolder = is === "folder" || is === "recording";
+    if (isFolder && !found.isDirectory()) return "not a folder";
+    const mayBeFolder = isFolder || is === "file or folder";
     if (!found.isFile() && !(mayBeFolder && found.isDirectory())) return "not a regular file";
     await access(file, found.isDirectory() ? constants.R_OK | constants.X_OK : constants.R_OK);
-    const isSmall = is !== "file" && is !== "file or folder" && is !== "folder";
+    const isSmall = is !== "file" && is !== "file or folder" && !isFolder;
     if (isSmall && found.size > MAX_KEY_FILE_BYTES) return `too large: expected at most ${MAX_KEY_FILE_BYTES} bytes`;
     if (needsContent && found.isFile() && found.size === 0) return "the file is empty";
     return undefined;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    return code === "ENOENT" ? (is === "folder" ? "no such folder" : "no such file") : systemFault(error);
+    return code === "ENOENT"
+      ? is === "folder" || is === "recording"
+        ? "no such folder"
+        : "no such file"
+      : systemFault(error);
   }
 }
 
@@ -106,6 +111,8 @@ async function checkContent(
       const isUseful = names.some((it) => it.endsWith(".rpm") || it.endsWith("repomd.xml"));
       return isUseful ? [] : [`the folder has neither packages (*.rpm) nor repodata/repomd.xml: "${text}"`];
     }
+    case "recording":
+      return (await isRecording(file)) ? [] : [`the folder has no answers.jsonl with an answer in it: "${text}"`];
     case "image list":
       return parseImageList(await readFile(file, "utf8"), entry as ImageEntry, text).problems.map(
         (it) => `${it.path}: ${it.message}`,
@@ -126,6 +133,14 @@ async function checkContent(
     default:
       return [];
   }
+}
+
+async function isRecording(folder: string): Promise<boolean> {
+  const { readRecording } = await import("../io/web-recording.ts");
+  return readRecording(folder).then(
+    ({ answers }) => answers.length > 0,
+    () => false,
+  );
 }
 
 /** The entry that a path is in, as a mapping. */

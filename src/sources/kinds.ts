@@ -7,6 +7,7 @@ const LOADERS: Readonly<Record<Kind, () => Promise<SourceKind>>> = {
   rpm: async () => (await import("./rpm.ts")).rpmSource,
   file: async () => (await import("./file.ts")).fileSource,
   image: async () => (await import("./image.ts")).imageSource,
+  web: async () => (await import("./web.ts")).webSource,
 };
 
 /** The kinds of the given entries of a manifest or lock; the code of each is loaded when its turn comes. */

@@ -17,6 +17,7 @@ import { lockedImage } from "./image/image-detail.ts";
 import { lockedIso } from "./iso-detail.ts";
 import { lockedArtifactInFile } from "./locked-artifact.ts";
 import { lockedRpm } from "./rpm/rpm-detail.ts";
+import { lockedWeb } from "./web-detail.ts";
 
 const MAX_LOCK_BYTES = 512 * 1024 * 1024;
 const LOCK_VERSION = 1;
@@ -34,7 +35,7 @@ const lockSchema = z.strictObject({
     .strictObject({ serial: z.int().min(1), sha256: hexDigestSchema })
     .transform(({ serial, sha256 }) => ({ serial, digest: sha256 }))
     .exactOptional(),
-  entries: z.array(z.discriminatedUnion("kind", [lockedIso, lockedRpm, lockedFile, lockedImage])),
+  entries: z.array(z.discriminatedUnion("kind", [lockedIso, lockedRpm, lockedFile, lockedImage, lockedWeb])),
 });
 
 export type Lock = z.output<typeof lockSchema>;
@@ -47,6 +48,7 @@ interface LockedByKind {
   rpm: LockedRpm;
   file: z.output<typeof lockedFile>;
   image: LockedImageEntry;
+  web: z.output<typeof lockedWeb>;
 }
 /** The same for one kind. */
 export type LockedOf<K extends Kind> = LockedByKind[K];

@@ -105,6 +105,10 @@ export function userUrlsOf(locked: LockedEntry, manifest: Manifest): string[] {
       const { registry } = locked.detail;
       return registry === undefined ? [] : [repositoryUrl(registry, registry.insecure)];
     }
+    case "web": {
+      const urls = manifest.web?.find((it) => it.name === name)?.urls ?? [];
+      return urls.map((it) => (typeof it === "string" ? it : it.url));
+    }
   }
 }
 

@@ -14,6 +14,7 @@ import type { Integrity } from "../io/integrity.ts";
 import type { Established, Kind, RandomAccess } from "../io/types.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import type { Codec } from "./archive/inflate.ts";
+import type { CachedArtifact } from "./cache.ts";
 import type { HashedBytes } from "./hashed-bytes.ts";
 import type { LocalPlaces } from "./local-path.ts";
 import type { LockedOf } from "./lock-document.ts";
@@ -41,6 +42,8 @@ export interface PlanItem {
   source: ItemSource;
   /** More sources of the same bytes, tried in order when `source` fails. */
   others?: ItemSource[];
+  /** The URL that the bytes are of, where `source` does not tell it. */
+  origin?: string;
   /** If the path is meaningless to people: what it belongs to, and what to do when its bytes are unavailable. */
   about?: { name: string; hint: string };
   /**
@@ -83,7 +86,7 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   download: (
     target: { urls: readonly string[]; named: Named },
     limits?: { maxBytes?: number },
-  ) => Promise<{ digest: Digest; size: number; etag?: string }>;
+  ) => Promise<CachedArtifact>;
   /**
    * Opens an ISO of the manifest by name: a local file, or a downloaded one that has the locked digest.
    * Undefined when it is not on this host and may not be fetched now. The caller closes it.

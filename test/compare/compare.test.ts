@@ -15,6 +15,7 @@ const NONE: Content = {
   images: [],
   isos: [],
   files: [],
+  web: [],
 };
 const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 

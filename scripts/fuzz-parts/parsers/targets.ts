@@ -6,5 +6,14 @@ import { images } from "./targets/images.ts";
 import { repositories } from "./targets/repositories.ts";
 import { signatures } from "./targets/signatures.ts";
 import { texts } from "./targets/texts.ts";
+import { web } from "./targets/web.ts";
 
-export const targets: Targets = { ...archives, ...bundles, ...images, ...repositories, ...signatures, ...texts };
+export const targets: Targets = {
+  ...archives,
+  ...bundles,
+  ...images,
+  ...repositories,
+  ...signatures,
+  ...texts,
+  ...web,
+};

@@ -38,6 +38,7 @@ export const checkCommand: Register = (program, run) => {
           plural(entries.rpms, "RPM repository", "RPM repositories"),
           plural(entries.files, "file"),
           plural(entries.images, "image entry", "image entries"),
+          ...(entries.web > 0 ? [plural(entries.web, "web entry", "web entries")] : []),
         ];
         const locked = {
           fresh: "up to date",

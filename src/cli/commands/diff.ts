@@ -5,7 +5,7 @@ import { ioError } from "../../io/atomic.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatTable } from "../table.ts";
 
-const PARTS = ["packages", "images", "isos", "files"] as const;
+const PARTS = ["packages", "images", "isos", "files", "web"] as const;
 
 export const diffCommand: Register = (program, run) => {
   withGlobals(
@@ -16,7 +16,7 @@ export const diffCommand: Register = (program, run) => {
   )
     .summary("show what changed between two releases")
     .description(
-      "Shows which packages, images, ISOs, files and signers were added, removed, or came in another version, between two bundles, " +
+      "Shows which packages, images, ISOs, files, web answers and signers were added, removed, or came in another version, between two bundles, " +
         "two locks, a lock and a bundle, or two releases of a store. Checks no signature.",
     )
     .option("--store <dir>", "look releases up in this store: STREAM-000001, or STREAM for what is served")
@@ -28,7 +28,7 @@ export const diffCommand: Register = (program, run) => {
     .action((before: string, after: string, flags: { store?: string; html?: string }, command) =>
       run(command.opts(), async (output) => {
         const { diff } = await import("../../diff.ts");
-        const { changeRows, diffPage, summaryOf } = await import("../../compare/diff-page.ts");
+        const { changeRows, diffPage, isInReport, summaryOf } = await import("../../compare/diff-page.ts");
         const report = await diff(before, after, { store: flags.store });
         if (flags.html !== undefined) {
           const page = diffPage(pageSide(report.before), pageSide(report.after), report);
@@ -40,8 +40,9 @@ export const diffCommand: Register = (program, run) => {
         output.result(report);
         output.print(`before    ${describe(report.before)}`, `after     ${describe(report.after)}`);
         output.print(...signerLines(report));
-        for (const part of PARTS) output.print(`${part.padEnd(9)} ${summaryOf(report[part])}`);
-        const rows = PARTS.flatMap((part) =>
+        const parts = PARTS.filter((it) => isInReport(it, report));
+        for (const part of parts) output.print(`${part.padEnd(9)} ${summaryOf(report[part])}`);
+        const rows = parts.flatMap((part) =>
           changeRows(report[part], part).map((it) => [it.how, it.what, it.before, it.after, it.size]),
         );
         if (rows.length > 0) output.print("", ...formatTable(["CHANGE", "WHAT", "BEFORE", "AFTER", "SIZE"], rows, [4]));

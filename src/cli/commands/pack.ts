@@ -10,6 +10,7 @@ import { interruptible } from "../signals.ts";
 import { digestsText } from "../summary.ts";
 import { refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
+import { webText } from "../web-text.ts";
 
 interface PackFlags extends UpstreamFlags, VolumeFlags {
   key?: string;
@@ -98,7 +99,7 @@ export const packCommand: Register = (program, run) => {
           );
         output.end(result, {
           did: result.packed
-            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}: ${originsText(result)}`
+            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}${webText(result)}: ${originsText(result)}`
             : "nothing to do: this bundle is complete and was packed from this lock",
           of: `stream ${result.stream}, serial ${result.serial}`,
           verified: `${result.packed ? "" : "every file hashed again; "}${digestsText(result.established)}`,

@@ -12,6 +12,7 @@ import { amountText, digestsText } from "../summary.ts";
 import { formatTable } from "../table.ts";
 import { noteChanges, type UpstreamFlags, upstreamWords, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, volumeWords, withVolumes } from "../volume-options.ts";
+import { webText } from "../web-text.ts";
 
 export const planCommand: Register = (program, run) => {
   withVolumes(
@@ -77,7 +78,9 @@ export const planCommand: Register = (program, run) => {
           const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
           for (const line of formatRows(listed)) output.print(line);
           if (listed.length > 0) output.print("");
-          output.print(`${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}`);
+          output.print(
+            `${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}${webText(planned.catalog)}`,
+          );
           output.print(
             `${plural(planned.volumes.length, "volume")} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
           );
@@ -104,7 +107,7 @@ export const planCommand: Register = (program, run) => {
           };
           const isPackable = manifest !== "-" && errorsIn(findings).length === 0;
           output.end(document, {
-            did: `planned ${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}`,
+            did: `planned ${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}${webText(planned.catalog)}`,
             of: `stream ${planned.stream}`,
             verified: digestsText(established),
             next: isPackable ? packCommand(flags) : undefined,

@@ -46,6 +46,12 @@ async function show(store: string, output: Output): Promise<number> {
     output.print(
       ...formatTable(["STREAM", "SERIAL", "PACKED", "UNPACKED", "FILES", "SIZE", "SIGNED BY"], rows, [4, 5]),
     );
+  const web = report.streams.flatMap(({ stream, releases }) =>
+    releases.flatMap((it) =>
+      it.web.map(({ host, files, size }) => [stream, String(it.serial), host, String(files), formatBytes(size)]),
+    ),
+  );
+  if (web.length > 0) output.print("", ...formatTable(["STREAM", "SERIAL", "WEB", "FILES", "SIZE"], web, [3, 4]), "");
   for (const { stream, ageDays, expiresInDays } of report.streams) {
     if (ageDays !== null && ageDays > 0) output.print(`${stream}: packed ${plural(ageDays, "day")} ago`);
     if (expiresInDays !== null) output.print(`${stream}: ${expiry(expiresInDays)}`);

@@ -8,6 +8,7 @@ import { type Html, html, joined } from "../../html/html.ts";
 import { EMPTY_DIGEST } from "../../io/digest.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { printable } from "../../io/printable.ts";
+import { webHosts } from "../../io/web-hosts.ts";
 import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { ServeContext, TreeView } from "../http/context.ts";
@@ -77,6 +78,7 @@ export function frontPage({ view, render, caCertificate, names }: FrontPageInput
     isoSection(releases, render),
     fileSection(releases, render),
     imageSection(releases, render),
+    webSection(releases, render),
     stream === undefined ? undefined : treeSection(stream, releases),
   ];
   const present = sections.filter((it) => it !== undefined);
@@ -164,6 +166,23 @@ function imageSection(releases: readonly Release[], render: RenderInput): Sectio
     images.length > MAX_ROWS ? `all ${images.length} images` : "each with its tags and commands",
   );
   return html`<h2>Container images</h2>${list}<p>${more}</p>${joined(commandsFor("images", render))}`;
+}
+
+function webSection(releases: readonly Release[], render: RenderInput): Section {
+  const hosts = releases.flatMap((release) =>
+    release.inventory.catalog.web === undefined
+      ? []
+      : webHosts(release.inventory.entries).map((it) => ({ ...it, release })),
+  );
+  if (hosts.length === 0) return undefined;
+  const row = rowsOf(releases, render);
+  const rows = hosts.slice(0, MAX_ROWS).map(({ host, files, size, release }) => {
+    const path = `${row.root(release)}/web/${encodePath(host)}/`;
+    return html`<tr><td>${link(path, printable(host, MAX_NAME))}${row.of(release)}</td><td class="number">${files}</td><td class="number">${formatBytes(size)}</td></tr>`;
+  });
+  const more =
+    hosts.length > MAX_ROWS ? html`<p>${link(`${rootOf(render.stream)}/web/`, `all ${hosts.length} hosts`)}</p>` : "";
+  return html`<h2>Web answers</h2>${table(plural(hosts.length, "host"), ["host", "files", "size"], rows, [1, 2])}${more}`;
 }
 
 /** With several streams each row says which one it is of, and its links lead there: paths of all may differ. */

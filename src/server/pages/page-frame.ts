@@ -35,13 +35,14 @@ export function releasesIn({ view, stream }: PageScope) {
 
 function header(scope: PageScope): Html {
   const root = rootOf(scope.stream);
-  const has = (kind: "rpms" | "isos" | "files" | "images") =>
-    releasesIn(scope).some((it) => it.inventory.catalog[kind].length > 0);
+  const has = (kind: "rpms" | "isos" | "files" | "images" | "web") =>
+    releasesIn(scope).some((it) => (it.inventory.catalog[kind]?.length ?? 0) > 0);
   const places: [path: string, name: string, isThere: boolean][] = [
     ["/packages", "Packages", has("rpms") || has("isos")],
     ["/isos/", "ISOs", has("isos")],
     ["/files/", "Files", has("files")],
     ["/registry", "Images", has("images")],
+    ["/web/", "Web", has("web")],
     ["/releases/", "Releases", scope.view.releases.length > 0],
     ["/config/", "Configuration", scope.view.releases.length > 0],
   ];

@@ -22,7 +22,7 @@ export interface Counters {
   memory: Record<string, number>;
 }
 
-const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "v2", "keys", "config"]);
+const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "web", "v2", "keys", "config"]);
 
 /**
  * Returns the class of a path: the kind of content, `page` for `/`, `meta` for the server's own paths, else `other`.

@@ -191,6 +191,7 @@ t.test("the history of a stream, and the changes", async (t) => {
       images: empty,
       isos: empty,
       files: empty,
+      web: empty,
       signers: { added: [], removed: [] },
       same: false,
     },

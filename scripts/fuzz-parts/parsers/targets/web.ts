@@ -1,0 +1,48 @@
+/** Answers of web servers: lines of recordings, the index of a release, URLs. */
+import { AirferryError } from "../../../../src/errors.ts";
+import { checkPath } from "../../../../src/io/path-grammar.ts";
+import { findWebAnswer, parseWebIndex } from "../../../../src/io/web-index.ts";
+import { answerLine, parseAnswer } from "../../../../src/io/web-recording.ts";
+import { normalizeWebUrl } from "../../../../src/io/web-url.ts";
+import { webPaths } from "../../../../src/sources/web-paths.ts";
+import { DIGEST, must, type Targets, text } from "../target.ts";
+
+const ANSWER = `{"url":"https://h.example/a%2f/?q=1","method":"GET","status":200,"headers":{"content-type":"text/html"},"vary":{"accept":"a/b;q=0.1, */*"}`;
+
+/** These parsers throw plain errors, which their callers put into words; any other kind is a crash. */
+function refusing<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    const isFault = [Error, SyntaxError].some((it) => Object.getPrototypeOf(error) === it.prototype);
+    throw isFault ? new AirferryError("ERR_MANIFEST_INVALID", (error as Error).message) : error;
+  }
+}
+
+export const web: Targets = {
+  webUrl: {
+    samples: ["https://h.example/a%2f", "HTTP://H:80?a=%26#b"],
+    run: (data) => {
+      const url = refusing(() => normalizeWebUrl(text(data)));
+      must(normalizeWebUrl(url) === url, "a normal form stays as it is");
+    },
+  },
+  webAnswer: {
+    samples: [`${ANSWER},"digest":"${DIGEST}","size":1,"time":"2026-01-01T00:00:00Z"}`],
+    run: (data) => {
+      const answer = refusing(() => parseAnswer(text(data)));
+      const line = answerLine(answer);
+      must(answerLine(parseAnswer(line)) === line, "what is accepted would be written");
+      const [path = ""] = webPaths([{ ...answer, body: "" }]);
+      must(checkPath(path) === undefined && path.startsWith("web/"), "its path is legal");
+    },
+  },
+  webIndex: {
+    samples: [`{"answers":[${ANSWER},"path":"web/h.example/a"}]}`],
+    run: (data) => {
+      const index = refusing(() => parseWebIndex(text(data)));
+      for (const [url, [first]] of index)
+        must(findWebAnswer(index, { url, method: first?.method ?? "", ...first?.vary }) !== undefined, "it is found");
+    },
+  },
+};

@@ -1,0 +1,206 @@
+/**
+ * Locks `web:`: asks for URLs that were written by hand, and reads recordings. The answers of all entries are arranged
+ * together, since their paths must not collide and no request may have two answers.
+ */
+import { stat } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
+import { BY_USER } from "../http/named.ts";
+import { ifThere, systemFault } from "../io/atomic.ts";
+import { type Digest, parseHex } from "../io/digest.ts";
+import { parseBytes, plural } from "../io/format.ts";
+import { digestsOfFile } from "../io/hash-file.ts";
+import { formatIntegrity, type Integrity, parseWholeIntegrity } from "../io/integrity.ts";
+import { mapLimited } from "../io/limit.ts";
+import { answerKey, keptHeaders, MAX_WEB_ANSWERS, type WebAnswer } from "../io/web-answer.ts";
+import { answersFile, bodyPath, type RecordedAnswer, readRecording } from "../io/web-recording.ts";
+import { normalizeWebUrl } from "../io/web-url.ts";
+import { requestDigest } from "../manifest/request.ts";
+import type { WebEntry } from "../manifest/schema.ts";
+import { verifyBound } from "./artifact.ts";
+import { localPath } from "./local-path.ts";
+import type { LockedOf } from "./lock-document.ts";
+import type { LockedArtifact } from "./locked-artifact.ts";
+import { mapEntries } from "./map-entries.ts";
+import type { LockContext } from "./types.ts";
+import { grantsAccess } from "./web-bodies.ts";
+import { hostOf, webPaths } from "./web-paths.ts";
+
+type LockedWeb = LockedOf<"web">;
+
+/** An answer and its body, whose path is not chosen yet; no body: it is empty. */
+interface Found {
+  answer: WebAnswer;
+  body?: Omit<LockedArtifact, "path">;
+}
+
+/** Bodies of a recording that are looked at together. */
+const LOOK_TOGETHER = 16;
+
+/**
+ * Locks all entries. @throws {AirferryError} ERR_MANIFEST_INVALID for a recording that cannot be read; ERR_UPSTREAM*
+ */
+export async function lockWeb(context: LockContext<"web">): Promise<LockedWeb[]> {
+  const entries = context.manifest.web ?? [];
+  const locked = new Map<WebEntry, LockedWeb>();
+  const byHand = entries.filter((it) => it.recording === undefined);
+  const asked = await mapEntries(
+    "web",
+    byHand,
+    (it) => it.name,
+    context,
+    async (entry) =>
+      lockedOf(entry, await mapLimited(entry.urls ?? [], LOOK_TOGETHER, (it) => ask(it, entry, context))),
+  );
+  for (const [index, entry] of byHand.entries()) locked.set(entry, asked[index] as LockedWeb);
+  for (const entry of entries) if (!locked.has(entry)) locked.set(entry, await lockRecorded(entry, context));
+  return arrange(
+    entries.map((it) => locked.get(it) as LockedWeb),
+    context,
+  );
+}
+
+/** The paths are placeholders: {@link arrange} chooses them. */
+function lockedOf(entry: WebEntry, found: readonly Found[], recording?: Digest): LockedWeb {
+  return {
+    kind: "web",
+    name: entry.name,
+    request: requestDigest(entry),
+    artifacts: found.flatMap(({ body }, index) => (body === undefined ? [] : [{ ...body, path: `web/${index}` }])),
+    detail: {
+      answers: found.map(({ answer, body }, index) => ({ ...answer, ...(body && { path: `web/${index}` }) })),
+      ...(recording && { recording }),
+    },
+  };
+}
+
+type Asked = NonNullable<WebEntry["urls"]>[number];
+
+async function ask(item: Asked, entry: WebEntry, context: LockContext): Promise<Found> {
+  const { url, sha256, integrity: sri } = typeof item === "string" ? { url: item } : item;
+  const integrity = sha256 === undefined ? sri && parseWholeIntegrity(sri) : parseHex(sha256.toLowerCase());
+  const target = { urls: [url], named: BY_USER };
+  const bound = entry.max_size === undefined ? undefined : parseBytes(entry.max_size);
+  const known = integrity ? await context.fetcher.head(target) : undefined;
+  const isFirst = integrity === undefined && context.pinFirstSight;
+  if (isFirst) context.report(`pinning ${url} on first sight: no digest is given`);
+  const pinned = isFirst ? await context.download(target, bound === undefined ? {} : { maxBytes: bound }) : undefined;
+  const answered = known ?? pinned ?? (await context.fetcher.head(target));
+  const { size, etag, contentType, lastModified } = answered;
+  verifyBound(entry, url, size, integrity !== undefined);
+  const headers = keptHeaders({ "content-type": contentType, etag, "last-modified": lastModified });
+  const answer: WebAnswer = { url: normalizeWebUrl(url), method: "GET", status: 200, headers };
+  if (size === 0) return { answer };
+  const digest = integrity || pinned?.digest;
+  return {
+    answer,
+    body: {
+      urls: [url],
+      established: integrity ? "manifest" : "first-sight",
+      ...(size !== undefined && { size }),
+      ...(digest && { integrity: digest }),
+      ...(etag && { etag }),
+    },
+  };
+}
+
+/** Reads a recording, unless it is the one that is locked: it may have grown since. */
+async function lockRecorded(entry: WebEntry, context: LockContext<"web">): Promise<LockedWeb> {
+  const given = entry.recording ?? "";
+  const folder = localPath(given, context);
+  const previous = context.previous.get(entry.name);
+  const isSame = previous?.request === requestDigest(entry) && !context.update("web", entry.name);
+  const file = answersFile(folder);
+  const size = (await ifThere(file, stat(file)))?.size;
+  // Gone since it was locked: earlier bundles may have its bodies, which the lock names.
+  if (isSame && size === undefined) return previous;
+  const now = isSame && size !== undefined ? (await digestsOfFile(file, size, [])).digests.sha256 : undefined;
+  if (isSame && previous.detail.recording === now) return previous;
+  context.report(`reading recording ${given}`);
+  const recording = await readRecording(folder).catch((cause: NodeJS.ErrnoException) => {
+    throw unreadable(entry, given, cause);
+  });
+  for (const [fault, count] of recording.unused) leftOut(context, given, count, fault);
+  const hosts = entry.hosts && new Set(entry.hosts.map((it) => it.toLowerCase()));
+  const isWanted = ({ url }: WebAnswer) => {
+    const host = hostOf(url);
+    return hosts === undefined || hosts.has(host) || hosts.has(host.replace(/:\d+$/, ""));
+  };
+  const wanted = withoutEchoes(recording.answers.filter(isWanted));
+  const found = await mapLimited(wanted, LOOK_TOGETHER, (it) => bodyOf(it, given, folder));
+  const faults = new Map<string, number>();
+  for (const it of found) if (typeof it === "string") faults.set(it, (faults.get(it) ?? 0) + 1);
+  for (const [fault, count] of faults) leftOut(context, given, count, fault);
+  const carried = found.filter((it) => typeof it !== "string");
+  return lockedOf(entry, carried, recording.digest);
+}
+
+function leftOut({ report }: LockContext, recording: string, count: number, fault: string): void {
+  report(`left out ${plural(count, "answer")} of ${recording}: ${count === 1 ? "it" : "each"} ${fault}`);
+}
+
+function unreadable({ name }: WebEntry, given: string, cause: NodeJS.ErrnoException): AirferryError {
+  const fault = cause.code === "ENOENT" ? "no such recording" : cause.code ? systemFault(cause) : cause.message;
+  return new AirferryError("ERR_MANIFEST_INVALID", `cannot lock web "${name}": ${fault}: "${given}"`, {
+    path: given,
+    hint: "name the folder with answers.jsonl, relative to the manifest's own folder",
+    cause,
+  });
+}
+
+/** Without answers to HEAD that the answer to GET gives too. */
+function withoutEchoes(answers: readonly RecordedAnswer[]): RecordedAnswer[] {
+  const gets = new Map(answers.filter((it) => it.method === "GET").map((it) => [answerKey(it), it.status]));
+  return answers.filter((it) => it.method !== "HEAD" || gets.get(answerKey({ ...it, method: "GET" })) !== it.status);
+}
+
+/** An answer with its body; else why it cannot be carried. */
+async function bodyOf(recorded: RecordedAnswer, given: string, folder: string): Promise<Found | string> {
+  const { digest, size, redirects: _, time: __, ...answer } = recorded;
+  if (size === 0 || answer.method === "HEAD") return { answer };
+  const file = `${folder}/${bodyPath(digest)}`;
+  const found = await stat(file).catch(() => undefined);
+  if (found?.isFile() !== true) return "has no body in the recording";
+  if (found.size !== size) return `has a body of another size than was recorded`;
+  if (await grantsAccess(file, size, answer.headers["content-type"])) return "holds a token that grants access";
+  const integrity: Integrity = digest;
+  return { answer, body: { file: `${given}/${bodyPath(digest)}`, size, integrity, established: "first-sight" } };
+}
+
+/** Chooses the paths of all bodies; of two answers to one request the first counts. */
+function arrange(entries: readonly LockedWeb[], context: LockContext): LockedWeb[] {
+  const seen = new Set<string>();
+  const kept = entries.map(({ artifacts, detail }) => {
+    const bodies = new Map(artifacts.map((it) => [it.path, it]));
+    return detail.answers.flatMap((answer) => {
+      const key = answerKey(answer);
+      if (seen.has(key)) return [];
+      seen.add(key);
+      return [{ answer, body: answer.path === undefined ? undefined : bodies.get(answer.path) }];
+    });
+  });
+  const all = kept.flat();
+  if (all.length > MAX_WEB_ANSWERS) {
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock web: more than ${MAX_WEB_ANSWERS} answers`, {
+      hint: "carry hosts in manifests of their own: hosts: [example.com]",
+    });
+  }
+  const doubled = entries.reduce((sum, it) => sum + it.detail.answers.length, 0) - all.length;
+  if (doubled > 0) context.report(`${plural(doubled, "answer")} left out: an earlier entry of web: answers the same`);
+  // What is pinned on first sight gets its digest later, and must keep its path then.
+  const bodyId = ({ integrity, file }: LockedArtifact, { url }: WebAnswer) =>
+    file !== undefined && integrity !== undefined ? formatIntegrity(integrity) : url;
+  const withBody = all.flatMap(({ answer, body }) =>
+    body === undefined ? [] : [{ ...answer, body: bodyId(body, answer) }],
+  );
+  const paths = webPaths(withBody)[Symbol.iterator]();
+  return entries.map((entry, index): LockedWeb => {
+    const artifacts = new Map<string, LockedArtifact>();
+    const answers = (kept[index] ?? []).map(({ answer: { path: _, ...answer }, body }) => {
+      const path: string | undefined = body && paths.next().value;
+      if (body === undefined || path === undefined) return answer;
+      if (!artifacts.has(path)) artifacts.set(path, { ...body, path });
+      return { ...answer, path };
+    });
+    return { ...entry, artifacts: [...artifacts.values()], detail: { ...entry.detail, answers } };
+  });
+}

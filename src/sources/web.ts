@@ -1,0 +1,47 @@
+/**
+ * `web:` of the manifest: answers of web servers by URL, fetched now or recorded before. Their bodies become files
+ * below `/web/HOST/`, and `web/index.json` says what answers which request. docs/manifest.md, "web".
+ */
+import { answerKey } from "../io/web-answer.ts";
+import { WEB_INDEX } from "../io/web-index.ts";
+import { canonicalJson } from "../manifest/canonical-json.ts";
+import { generatedItem, itemOf } from "./artifact.ts";
+import type { LockedOf } from "./lock-document.ts";
+import { userUrlsOf } from "./recorded-urls.ts";
+import type { PlanItem, SourceKind } from "./types.ts";
+import { lockWeb } from "./web-lock.ts";
+import { hostOf } from "./web-paths.ts";
+
+export const webSource: SourceKind<"web"> = {
+  kind: "web",
+  lock: lockWeb,
+  async plan(entries, { baseDir, unpacked, manifest }) {
+    const answers = entries.flatMap((it) => it.detail.answers);
+    if (answers.length === 0) return { items: [], catalog: {} };
+    const urls = new Map<string, string>();
+    for (const { path, url } of answers) if (path !== undefined && !urls.has(path)) urls.set(path, url);
+    const items = entries.flatMap((entry) => {
+      const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
+      return entry.artifacts.map((it): PlanItem => {
+        const origin = urls.get(it.path);
+        return { ...itemOf("web", it, where), ...(origin !== undefined && { origin }) };
+      });
+    });
+    const index = Buffer.from(canonicalJson({ answers: sorted(answers) }));
+    return { items: [...items, generatedItem(WEB_INDEX, index)], catalog: { web: entries.map(catalogOf) } };
+  },
+};
+
+type Answers = LockedOf<"web">["detail"]["answers"];
+
+function sorted(answers: Answers): Answers {
+  return answers
+    .map((it) => ({ it, key: answerKey(it) }))
+    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map(({ it }) => it);
+}
+
+function catalogOf({ name, detail }: LockedOf<"web">) {
+  const hosts = [...new Set(detail.answers.map((it) => hostOf(it.url)))].sort();
+  return { name, answers: detail.answers.length, hosts };
+}
