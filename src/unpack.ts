@@ -267,23 +267,24 @@ async function takeIn(work: Work): Promise<UnpackReport> {
  */
 async function scanRelease(work: Work, incoming: Incoming): Promise<ScanReport | undefined> {
   const { store, contents, scanner, folders, options } = work;
-  if (scanner === undefined) return undefined;
   const report = options.notice ?? (() => {});
+  const { judgeEarlierScan, judgeScan } = await import("./scan/judge-scan.ts");
+  const judgement = {
+    action: `unpack "${folders.join('", "')}"`,
+    record: join(incoming.dir, "scan.json"),
+    reportOnly: options.scanReportOnly === true,
+    report,
+    hint: "do not serve it: ask the packer; if the finding is wrong, give a scanner that knows better with --scan, or --scan-report-only",
+  };
+  if (scanner === undefined) return judgeEarlierScan(judgement);
   const files = firstOfEach(contents.inventory.entries).map(({ path, size, digest }) => ({
     path,
     size,
     from: store.blobPath(digest),
   }));
   const { scanContent } = await import("./scan/scan-content.ts");
-  const { judgeScan } = await import("./scan/judge-scan.ts");
   const scan = await scanContent(scanner, files, { folder: join(incoming.dir, "scan"), report });
-  await judgeScan(scan, {
-    action: `unpack "${folders.join('", "')}"`,
-    record: join(incoming.dir, "scan.json"),
-    reportOnly: options.scanReportOnly === true,
-    report,
-    hint: "do not serve it: ask the packer; if the finding is wrong, give a scanner that knows better, or --scan-report-only",
-  });
+  await judgeScan(scan, judgement);
   return scan;
 }
 

@@ -15,7 +15,7 @@ import {
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { Digest } from "../../src/io/digest.ts";
-import { sourceDigest } from "../../src/pack/program-stamp.ts";
+import { readStamp, sourceDigest } from "../../src/pack/program-stamp.ts";
 import { VERSION } from "../../src/version.ts";
 import { packages, thirdParty } from "../lib/notices.ts";
 import { programChunks, wholeProgram } from "./chunks.ts";
@@ -72,8 +72,21 @@ async function main(): Promise<void> {
   for (const name of ["SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sigstore.json"])
     rmSync(join(out, name), { force: true });
   for (const [name, file] of made) renameSync(file, join(out, name));
-  await writeSums(out, [...made.keys()], values.key);
+  const kept = await dropOtherPrograms(out, new Set(made.keys()), source);
+  await writeSums(out, [...made.keys(), ...kept].sort(), values.key);
   for (const name of made.keys()) if (name.startsWith("airferry-linux-")) console.log(join(out, name));
+}
+
+/** Removes programs that were built from other source; returns the names of those for other platforms that stay. */
+async function dropOtherPrograms(out: string, made: ReadonlySet<string>, source: Digest): Promise<string[]> {
+  const kept: string[] = [];
+  for (const name of readdirSync(out).filter((it) => it.startsWith("airferry") && !made.has(it))) {
+    const stamp = await readStamp(join(out, name));
+    if (stamp === undefined) continue;
+    if (stamp.version === VERSION && stamp.source === source && name === `airferry-${stamp.platform}`) kept.push(name);
+    else rmSync(join(out, name));
+  }
+  return kept;
 }
 
 async function makeParts(): Promise<Parts> {

@@ -28,6 +28,9 @@ export const scanReportSchema = z.object({
   truncated: z.boolean(),
 });
 
+/** A longer file was not written by airferry: the lists are bounded, and so are their lines. */
+export const MAX_SCAN_BYTES = 1024 * 1024;
+
 /** Result of a scan. */
 export type ScanReport = z.output<typeof scanReportSchema>;
 

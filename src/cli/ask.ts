@@ -74,14 +74,33 @@ export async function askOnTerminal(): Promise<Terminal> {
   };
 }
 
-/** The numbered choices, a line each where the terminal is wide enough. */
+/** A text beside the names has at least so many columns; on a narrower terminal it begins below them. */
+const MIN_TEXT_COLUMNS = 30;
+
+/** The numbered choices, with their texts broken between words to fit the terminal. */
 function menu(choices: readonly Choice[]): string {
-  const width = Math.max(...choices.map((it) => it.value.length));
   const columns = process.stderr.columns || 80;
+  const width = Math.max(...choices.map((it) => it.value.length));
+  const isBeside = columns - width - 7 >= MIN_TEXT_COLUMNS;
+  const indent = isBeside ? width + 7 : 5;
   return choices
     .map(({ value, text }, at) => {
-      const line = `  ${at + 1}  ${value.padEnd(width)}  ${text}`;
-      return `${line.length <= columns ? line : `${line.slice(0, columns - 1)}…`}\n`;
+      const [first = "", ...others] = wrapped(text, columns - 1 - indent);
+      const below = (line: string) => `${" ".repeat(indent)}${line}\n`;
+      const head = `  ${at + 1}  ${isBeside ? `${value.padEnd(width)}  ${first}` : value}\n`;
+      return `${head}${isBeside ? "" : below(first)}${others.map(below).join("")}`;
     })
     .join("");
+}
+
+/** Lines of at most so many characters; a longer word has its own. */
+function wrapped(text: string, columns: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1) as string;
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
-import { INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
+import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere } from "../io/atomic.ts";
@@ -21,6 +21,7 @@ import { writeState } from "../manifest/pack-state.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
 import type { PackJob } from "./job.ts";
+import { readStamp } from "./program-stamp.ts";
 
 /** A complete bundle. `size` counts the volumes. */
 export interface Finished {
@@ -60,6 +61,7 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   const claims = await readInventory(bundle);
   // Parts of the manifest that the lock does not cover may have changed: the builder, the expiry date.
   if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;
+  if (!(await bringsPrograms(job, bundle))) return undefined;
   job.report(`checking ${bundle}, which was packed from this lock`);
   const { problems, size } = await checkFinished(bundle, pool, last.digest);
   if (problems.length > 0 || claims === undefined) {
@@ -144,6 +146,28 @@ function matchesManifest(inventory: Inventory, manifest: Manifest): boolean {
     inventory.notAfter === notAfterOf(manifest, inventory.created) &&
     builder(inventory.builder) === builder(manifest.builder)
   );
+}
+
+/**
+ * Whether a bundle brings a program for every platform that this pack has one for. One of another build stays as it is,
+ * and that is reported.
+ */
+async function bringsPrograms({ programs, report }: PackJob, bundle: string): Promise<boolean> {
+  const [folder = bundle] = await foldersOf(bundle);
+  const sums = await readFile(join(folder, SUMS_NAME), "utf8").catch(() => undefined);
+  // Whoever checks it will say what it lacks.
+  if (sums === undefined) return true;
+  const missing = programs.map(({ name }) => `${BIN_NAME}/${name}`).filter((it) => !sums.includes(`  ${it}\n`));
+  if (missing.length > 0) {
+    report(`packing again: ${bundle} brings no ${missing.join(" and ")}`);
+    return false;
+  }
+  for (const { name, content } of programs) {
+    const stamp = await readStamp(join(folder, BIN_NAME, name));
+    if (stamp !== undefined && stamp.content !== content)
+      report(`${bundle} brings ${BIN_NAME}/${name} of another build; --serial with the next number packs it again`);
+  }
+  return true;
 }
 
 async function readInventory(bundle: string): Promise<Inventory | undefined> {

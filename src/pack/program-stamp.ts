@@ -4,7 +4,7 @@
  * ignore what follows the program.
  */
 import { createHash } from "node:crypto";
-import { open, readdir, readFile } from "node:fs/promises";
+import { constants, open, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, digestOf, hexOf, parseHex } from "../io/digest.ts";
 import { compareUtf8 } from "../io/text.ts";
@@ -31,7 +31,8 @@ export function formatStamp({ version, platform, source, content }: ProgramStamp
 
 /** Reads the stamp of a file and where it begins; undefined if the file cannot be read or has none. */
 export async function readStamp(file: string): Promise<(ProgramStamp & { size: number; at: number }) | undefined> {
-  const handle = await open(file).catch(() => undefined);
+  // A pipe without a writer would wait for one.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
   if (handle === undefined) return undefined;
   try {
     const stats = await handle.stat();

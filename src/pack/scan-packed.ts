@@ -63,9 +63,15 @@ async function scan(
   volumes: VolumeSet,
   { folder, record }: { folder: string; record?: string },
 ): Promise<ScanReport | undefined> {
-  if (job.scanner === undefined) return undefined;
+  const judgement = {
+    action: `pack "${job.workspace.file}"`,
+    reportOnly: job.scanReportOnly === true,
+    report: job.report,
+    hint: `take what was found out of ${shellWord(job.workspace.file)} and pack again; if the finding is wrong, give a scanner that knows better with --scan, or --scan-report-only`,
+  };
+  const { judgeEarlierScan, judgeScan } = await import("../scan/judge-scan.ts");
+  if (job.scanner === undefined) return record === undefined ? undefined : judgeEarlierScan({ ...judgement, record });
   const { scanContent } = await import("../scan/scan-content.ts");
-  const { judgeScan } = await import("../scan/judge-scan.ts");
   const seen = new Set<Digest>();
   const files = inventory.entries.flatMap(({ path, size, digest, offset }) => {
     if (offset === undefined || seen.has(digest)) return [];
@@ -73,12 +79,6 @@ async function scan(
     return [{ path, size, from: volumes.range(offset, size) }];
   });
   const found = await scanContent(job.scanner, files, { folder, report: job.report });
-  await judgeScan(found, {
-    action: `pack "${job.workspace.file}"`,
-    ...(record !== undefined && { record }),
-    reportOnly: job.scanReportOnly === true,
-    report: job.report,
-    hint: `take what was found out of ${shellWord(job.workspace.file)} and pack again; if the finding is wrong, give a scanner that knows better, or --scan-report-only`,
-  });
+  await judgeScan(found, { ...judgement, ...(record !== undefined && { record }) });
   return found;
 }

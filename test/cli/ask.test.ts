@@ -49,6 +49,11 @@ t.test("asks, shows what it will write, and writes after a yes", async (t) => {
   ]);
   t.equal(status, 0, screen);
   t.equal(unasked, 0, screen);
+  t.match(
+    screen,
+    /Red Hat Enterprise Linux 9 images with Kubernetes for\s+VMware vSphere\r\n/,
+    "descriptions are whole",
+  );
   t.match(screen, /RPM repositories: kubernetes, baseos, appstream, epel/);
   t.match(screen, /next: airferry plan site\/rocky-9-capi\.yaml/);
   const text = await readFile(join(dir, "site/rocky-9-capi.yaml"), "utf8");

@@ -54,6 +54,10 @@ t.test("pack: a virus in a file, an RPM or an ISO stops it before it signs; a re
   t.match(JSON.parse(readFileSync(join(dir, "out", work as string, "scan.json"), "utf8")), { result: "found" });
 
   const before = upstream.requests.length;
+  const unscanned = await airferry(dir, pack, PATH);
+  t.equal(unscanned.status, 3, "a rerun without a scanner signs nothing");
+  t.match(unscanned.stderr, /an earlier scan was refused, and this run has no --scan: ClamAV [^\n]* found something/);
+  t.strictSame(readdirSync(join(dir, "out")), [work]);
   const clean = await airferry(dir, [...pack, "--scan", CLEAN], PATH);
   t.equal(clean.status, 0, clean.stderr);
   t.equal(upstream.requests.length, before, "nothing was asked of upstream");
@@ -91,6 +95,17 @@ t.test("unpack: what is found is not served, and a rerun with a scanner that kno
   t.notOk(existsSync(join(dir, "st/releases/test")));
   const [incoming] = readdirSync(join(dir, "st/incoming"));
   t.ok(existsSync(join(dir, "st/incoming", incoming as string, "scan.json")));
+
+  const unscanned = await airferry(dir, unpack, PATH);
+  t.equal(unscanned.status, 3, "a rerun without a scanner imports nothing");
+  t.match(unscanned.stderr, /an earlier scan was refused, and this run has no --scan: ClamAV [^\n]* found something/);
+  t.notOk(existsSync(join(dir, "st/releases/test")));
+  const other = ["unpack", "b", "--trust", "site.pub", "--store", "st2"];
+  t.equal((await airferry(dir, [...other, "--scan", SCAN], PATH)).status, 3);
+  const accepted = await airferry(dir, [...other, "--scan-report-only"], PATH);
+  t.equal(accepted.status, 0, accepted.stderr);
+  const { streams } = JSON.parse((await airferry(dir, ["status", "--store", "st2", "--json"])).stdout);
+  t.match(streams[0].releases[0].scan, { result: "found" }, "the earlier report is recorded");
 
   const clean = await airferry(dir, [...unpack, "--scan", CLEAN], PATH);
   t.equal(clean.status, 0, clean.stderr);

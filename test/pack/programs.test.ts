@@ -1,4 +1,5 @@
 /** Programs that a bundle brings: which ones, how they get there, and what readers say of them. */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   appendFileSync,
@@ -100,6 +101,7 @@ t.test("a checkout brings what was built from exactly its source", async (t) => 
   put("airferry-linux-x64", stamped(seededBytes(2, 3000), "linux-x64", source));
   put("airferry-linux-x64.old", seededBytes(3, 3000));
   put("airferry.cdx.json", Buffer.from("{}"));
+  execFileSync("mkfifo", [join(root, "dist", "airferry-pipe")]);
   const { programs, note } = await programsOfCheckout(root);
   t.equal(note, undefined);
   t.strictSame(
@@ -178,6 +180,36 @@ t.test("programs are in bin/, can be executed, are signed, shown, checked and no
     (await inspect([bundle])).programs.map((it) => it.size),
     [null],
   );
+});
+
+t.test("a program that was built since is brought by the next pack; another build is told", async (t) => {
+  const { root, put, source } = await checkout(t);
+  const dir = scratch(t);
+  const notes: string[] = [];
+  const packNow = async () => {
+    notes.length = 0;
+    const { programs } = await programsOfCheckout(root);
+    return packWith(dir, programs, { report: (line: string) => notes.push(line) });
+  };
+  t.match(await packNow(), { packed: true, serial: 1 });
+  t.match(await packNow(), { packed: false, serial: 1 });
+  put("airferry-linux-x64", stamped(seededBytes(5, 2000), "linux-x64", source));
+  const second = await packNow();
+  t.match(second, { packed: true, serial: 2 });
+  t.ok(
+    notes.some((it) => /packing again: .*test-000001 brings no bin\/airferry-linux-x64$/.test(it)),
+    notes.join("\n"),
+  );
+  t.ok(existsSync(join(second.bundle, "bin/airferry-linux-x64")));
+  t.match(await packNow(), { packed: false, serial: 2 });
+  put("airferry-linux-x64", stamped(seededBytes(6, 2000), "linux-x64", source));
+  t.match(await packNow(), { packed: false, serial: 2 });
+  t.ok(
+    notes.some((it) => /test-000002 brings bin\/airferry-linux-x64 of another build/.test(it)),
+    notes.join("\n"),
+  );
+  rmSync(join(second.bundle, "bin/airferry-linux-x64"));
+  await t.rejects(packNow(), { code: "ERR_BUNDLE_INVALID" }, "one that was removed is damage");
 });
 
 t.test("of a set of media the first has the programs, and each can be checked and unpacked alone", async (t) => {

@@ -135,8 +135,8 @@ function isoSection(releases: readonly Release[], render: RenderInput): Section 
     const root = row.root(iso.release);
     return html`<tr><td>${link(`${root}/${encodePath(iso.path)}`, printable(`${iso.name}.iso`, MAX_NAME))}${row.of(iso.release)}</td><td>${printable(iso.volumeId ?? "", MAX_NAME)}</td><td>${link(`${root}/isos/${encodePath(iso.name)}/`, "files inside")}</td><td>${link(`${root}/${encodePath(iso.path)}.sha256`, "sha256")}</td><td class="number">${formatBytes(iso.size)}</td></tr>`;
   });
-  const heads = ["image", "volume", "tree", "digest", "size"];
-  return html`<h2>ISOs</h2>${table(plural(isos.length, "image"), heads, rows, [4])}${joined(commandsFor("isos", render))}`;
+  const heads = ["ISO", "volume", "tree", "digest", "size"];
+  return html`<h2>ISOs</h2>${table(plural(isos.length, "ISO"), heads, rows, [4])}${joined(commandsFor("isos", render))}`;
 }
 
 function fileSection(releases: readonly Release[], render: RenderInput): Section {

@@ -20,20 +20,24 @@ interface TlsOptions {
  * @throws {AirferryError} ERR_USAGE, and what reading and creating keys throws
  */
 export async function tlsMaterial(options: TlsOptions, listen: ListenAddress): Promise<TlsMaterial | undefined> {
-  const { tls = "off" } = options;
-  if (tls === "off") return undefined;
+  const mode = tlsMode(options);
+  if (mode === "off") return undefined;
+  if (mode === "auto") return prepareTlsAuto(options.tlsDir ?? defaultTlsDir(), extraNames(options, listen));
+  return readTlsFiles(...mode);
+}
+
+/** What `--tls` says, nothing read yet: the paths of certificate and key. @throws {AirferryError} ERR_USAGE */
+export function tlsMode({ tls = "off", tlsDir, store }: TlsOptions): "off" | "auto" | [cert: string, key: string] {
+  if (tls === "off") return tls;
   if (tls === "auto") {
-    const dir = options.tlsDir ?? defaultTlsDir();
-    refuseInsideStore(dir, options.store);
-    return prepareTlsAuto(dir, extraNames(options, listen));
+    refuseInsideStore(tlsDir ?? defaultTlsDir(), store);
+    return tls;
   }
   const [cert, key, ...rest] = tls.split(",");
-  if (!cert || !key || rest.length > 0) {
-    throw new AirferryError("ERR_USAGE", `cannot use --tls "${tls}": expected off, auto or CERT,KEY`, {
-      hint: "give two PEM files with a comma between: --tls server.crt,server.key",
-    });
-  }
-  return readTlsFiles(cert, key);
+  if (cert && key && rest.length === 0) return [cert, key];
+  throw new AirferryError("ERR_USAGE", `cannot use --tls "${tls}": expected off, auto or CERT,KEY`, {
+    hint: "give two PEM files with a comma between: --tls server.crt,server.key",
+  });
 }
 
 /** Write access to the store must not include the key that clients trust. */

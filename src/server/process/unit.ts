@@ -7,6 +7,7 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { isSea } from "node:sea";
 import { AirferryError } from "../../errors.ts";
 import { formatAddress, type ListenAddress } from "../http/address.ts";
+import { tlsMode } from "./tls-options.ts";
 
 /** The options of `serve` that a unit repeats. */
 interface UnitOptions {
@@ -43,7 +44,8 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
   const program = options.program ?? thisProgram();
   const store = resolve(options.store);
   const { tls, accessLog } = options;
-  const pair = tls === undefined || tls === "off" || tls === "auto" ? [] : tls.split(",").map((it) => resolve(it));
+  const mode = tlsMode({ ...options, tlsDir: options.tlsDir ?? STATE_TLS_DIR });
+  const pair = typeof mode === "string" ? [] : mode.map((it) => resolve(it));
   const htpasswd = options.htpasswd === undefined ? [] : [resolve(options.htpasswd)];
   const log = accessLog === undefined || accessLog === "-" ? accessLog : resolve(accessLog);
   const args = [

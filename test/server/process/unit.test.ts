@@ -78,6 +78,10 @@ t.test("the socket unit listens where the flags say", async (t) => {
 t.test("refuses what serve would refuse", async (t) => {
   t.throws(() => unitFile("service", { store: "/srv/a", listen: "nowhere" }), { code: "ERR_USAGE" });
   t.throws(() => unitFile("service", { store: "/srv/a", url: "mirror" }), { code: "ERR_USAGE" });
+  for (const tls of ["a,b,c", "a", ",b", "on"])
+    t.throws(() => unitFile("service", { store: "/srv/a", tls }), { code: "ERR_USAGE", message: /expected off, auto/ });
+  const inside = { store: "/srv/a", tls: "auto", tlsDir: "/srv/a/tls" };
+  t.throws(() => unitFile("service", inside), { code: "ERR_USAGE", message: /inside the store/ });
 });
 
 t.test("names are never lines or settings of their own", async (t) => {
