@@ -1,8 +1,10 @@
 /**
- * `airferry serve`: answers for everything in a store over HTTP or HTTPS until told to stop. See docs/serve.md.
+ * `airferry serve`: answers for everything in a store, or in verified bundles, over HTTP or HTTPS until told to stop.
+ * See docs/serve.md.
  */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
+import { verifyAndHold } from "./bundle/verified-bundles.ts";
 import { AirferryError, bug } from "./errors.ts";
 import {
   becomeAccount,
@@ -13,6 +15,7 @@ import {
   isRoot,
   restartForLowPorts,
 } from "./io/account.ts";
+import { HeldFiles } from "./io/held-files.ts";
 import { shellWord } from "./io/shell.ts";
 import { setV8Flags } from "./io/v8-flags.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
@@ -24,9 +27,9 @@ import { fingerprintOf } from "./server/process/tls-auto.ts";
 import { checkedUrl, renewTls, tlsMaterial } from "./server/process/tls-options.ts";
 import { socketUnit, unitFor } from "./server/process/unit.ts";
 import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
+import { BundleStore, openReader, type SharedBundle, shareBundle } from "./store/bundle-store.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
-import { openStore as openStoreOnDisk } from "./store/store.ts";
-import type { StoreReader } from "./store/types.ts";
+import type { Release, StoreReader } from "./store/types.ts";
 
 const DEFAULT_LISTEN = "0.0.0.0:9000";
 const DEFAULT_GRACE_MS = 30_000;
@@ -38,8 +41,10 @@ const DISK_THREADS = 4;
 
 /** What to serve, and how. */
 export interface ServeOptions {
-  /** The store's directory. */
+  /** The store's directory; with `bundles` the first of their folders. */
   store: string;
+  /** Served where they are, in place of a store. The caller closes them after the server. */
+  bundles?: OpenBundles | undefined;
   /** `HOST:PORT`; default 0.0.0.0:9000. Port 0 lets the system choose. */
   listen?: string | undefined;
   /** `off` (default), `auto`, or `CERT,KEY`: two PEM files. */
@@ -73,6 +78,49 @@ export interface ServeOptions {
   onMessage?: ((message: string) => void) | undefined;
   /** Opens the store; tests replace it. */
   openStore?: ((dir: string) => Promise<StoreReader>) | undefined;
+}
+
+/** How bundles are verified before they are served. */
+interface BundleOptions {
+  /** Files with public keys (PEM). */
+  trust: readonly string[];
+  /** How many distinct trusted keys must have signed each; default 1. */
+  threshold?: number | undefined;
+  /** Called with bytes as they are hashed, and the total. */
+  progress?: ((done: number, total: number) => void) | undefined;
+  /** Called with skipped names and copies, and when a clock is wrong. */
+  notice?: ((line: string) => void) | undefined;
+}
+
+/** Verified bundles, their files open. */
+export interface OpenBundles {
+  readonly folders: readonly string[];
+  readonly releases: readonly Release[];
+  readonly store: StoreReader;
+  /** For further threads. */
+  readonly shared: readonly SharedBundle[];
+  /** Ends all reads of them. */
+  close(): Promise<void>;
+}
+
+/**
+ * Verifies bundles and keeps their files open, to serve them where they are. Writes nothing.
+ * @param folders those of all bundles, sets of media mixed
+ * @throws {AirferryError} as `verify` and `unpack` do; ERR_DELTA_BASE for a delta
+ */
+export async function openBundles(folders: readonly string[], options: BundleOptions): Promise<OpenBundles> {
+  const held = new HeldFiles();
+  try {
+    const bundles = await verifyAndHold(folders, held, { ...options, action: "serve" });
+    const shared = bundles.map((it) => shareBundle(it));
+    const inventories = bundles.map((it) => it.inventory);
+    const store = new BundleStore(shared, inventories);
+    const read = bundles.flatMap((it) => it.folders);
+    return { folders: read, releases: await store.releases(), store, shared, close: () => held.close() };
+  } catch (error) {
+    await held.close();
+    throw error;
+  }
 }
 
 /** A running server. */
@@ -137,11 +185,12 @@ export function defaultWorkers(): number {
 }
 
 /**
- * Serves a store. Resolves when it is listening, with several workers in each of their threads.
+ * Serves a store or bundles. Resolves when it is listening, with several workers in each of their threads.
  * @throws {AirferryError} ERR_BUSY (port taken), ERR_IO, ERR_USAGE, ERR_KEY_INVALID, and what opening the store throws
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
-  const openStore = options.openStore ?? openStoreOnDisk;
+  const { bundles } = options;
+  const openStore = options.openStore ?? (bundles === undefined ? openReader : async () => bundles.store);
   // Requests create only short-lived objects. V8's default, a growing nursery, costs each thread some 50 MB without
   // measurable gain. Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more
   // is used, not twice as much.
@@ -156,7 +205,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   if (threads > 1) process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS * threads);
   const listenHttp = options.listenHttp === undefined ? undefined : parseListen(options.listenHttp);
   const settings: SiteSettings = {
-    store,
+    store: bundles?.shared ?? store,
     listen,
     ...(share ? { sharePorts: "first" } : {}),
     ...(threads > 1 ? { threads } : {}),
@@ -167,7 +216,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
   };
-  await requireRelease(store, openStore);
+  if (bundles === undefined) await requireRelease(store, openStore);
   let stop = (): void => {};
   let fail = (_error: AirferryError): void => {};
   const stopped = new Promise<void>((resolve, reject) => {

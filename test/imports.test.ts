@@ -84,7 +84,7 @@ const VERBS: Record<string, readonly string[]> = {
   unpack: ["io", "sign", "bundle", "store", "packages", "scan"],
   status: ["io", "store"],
   prune: ["io", "store"],
-  serve: ["io", "store", "server/http", "server/process"],
+  serve: ["io", "bundle", "store", "server/http", "server/process"],
   render: ["io", "render"],
   stage: ["io", "render", "stage"],
   export: ["io", "store", "export"],

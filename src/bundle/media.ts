@@ -71,9 +71,7 @@ export async function readMedia(dirs: readonly string[]): Promise<Media> {
   const signatures = new Map<string, MediaSignature[]>();
   let sums: Buffer | undefined;
   for (const dir of await expand(dirs)) {
-    const own = await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch(async (cause: unknown) => {
-      throw cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND" ? await notBundle(dir, cause) : cause;
-    });
+    const own = await readSums(dir);
     if (sums !== undefined && !sums.equals(own)) {
       throw new AirferryError(
         "ERR_BUNDLE_INVALID",
@@ -90,6 +88,27 @@ export async function readMedia(dirs: readonly string[]): Promise<Media> {
     signatures: [...signatures.values()].flat().sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)),
     ...found,
   };
+}
+
+/**
+ * Sorts folders by the bundle that they belong to, in the order in which each bundle came first. A folder of
+ * `medium-N-of-M` folders counts as the first of them.
+ * @throws {AirferryError} as {@link readMedia}
+ */
+export async function groupByBundle(dirs: readonly string[]): Promise<string[][]> {
+  const groups = new Map<string, string[]>();
+  for (const dir of dirs) {
+    const [first = dir] = await expand([dir]);
+    const sums = hash("sha256", await readSums(first), "hex");
+    groups.set(sums, [...(groups.get(sums) ?? []), dir]);
+  }
+  return [...groups.values()];
+}
+
+function readSums(dir: string): Promise<Buffer> {
+  return readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch(async (cause: unknown) => {
+    throw cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND" ? await notBundle(dir, cause) : cause;
+  });
 }
 
 interface Found {

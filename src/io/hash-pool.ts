@@ -4,14 +4,18 @@
  */
 
 import { EventEmitter, once } from "node:events";
+import { fstat } from "node:fs";
 import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
+import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 import type { RangeJob, RunJob, RunResult, StopFlag, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
 import { currentSignal } from "./limit.ts";
 import { startWorker } from "./start-worker.ts";
+
+const statOpen = promisify(fstat);
 
 const MAX_THREADS = 4;
 const FEW_BYTES = 32 * 1024 * 1024;
@@ -162,14 +166,19 @@ function jobError(error: NonNullable<WorkerReply["error"]>): AirferryError {
   return new AirferryError("ERR_IO", message, detail);
 }
 
+/** Descriptors by path, which are read in place of the files that are at these paths by now. */
+type OpenFiles = ReadonlyMap<string, number>;
+
 /** A running hash over ranges passed in order. Runs in one thread of its pool. */
 export class RangeHasher {
   readonly #thread: Thread;
   readonly #id: number;
-  #open = true;
+  readonly #open: OpenFiles;
+  #isOpen = true;
 
-  constructor(thread: Thread, id: number, algorithms: readonly HashAlgorithm[]) {
+  constructor(thread: Thread, id: number, algorithms: readonly HashAlgorithm[], open: OpenFiles) {
     this.#thread = thread;
+    this.#open = open;
     this.#id = id;
     thread.load++;
     void thread.ask({ type: "open", hasher: id, algorithms }).catch(() => undefined);
@@ -192,7 +201,7 @@ export class RangeHasher {
       const length = Math.min(STEP_BYTES, job.length - done);
       const to = job.copyTo;
       const copyTo = to === undefined ? undefined : { file: to.file, offset: to.offset + done };
-      const step = { file: job.file, offset: job.offset + done, length, copyTo };
+      const step = { file: job.file, fd: this.#open.get(job.file), offset: job.offset + done, length, copyTo };
       steps.push(this.#thread.ask({ type: "range", hasher: this.#id, job: step, stop }).then(() => progress?.(length)));
     }
     // Wait for all of them, so that no thread still reads or writes a file that the caller has closed.
@@ -225,14 +234,14 @@ export class RangeHasher {
 
   /** Discards the hasher: queued work still runs, without a result. */
   discard(): void {
-    if (!this.#open) return;
+    if (!this.#isOpen) return;
     void this.#thread.ask({ type: "drop", hasher: this.#id }).catch(() => undefined);
     this.#done();
   }
 
   #done(): void {
-    if (this.#open) this.#thread.load--;
-    this.#open = false;
+    if (this.#isOpen) this.#thread.load--;
+    this.#isOpen = false;
   }
 }
 
@@ -240,6 +249,7 @@ export class RangeHasher {
 export class HashPool {
   readonly #here = new Thread(runHere);
   readonly #threads: Thread[];
+  readonly #open = new Map<string, number>();
   #nextHasher = 1;
 
   /** @param size threads; by default one per core, at most four. 0: the main thread does it all. */
@@ -258,6 +268,11 @@ export class HashPool {
     for (const it of this.#threads) it.start();
   }
 
+  /** From now on an open descriptor is read in place of a path; it must outlive the pool. */
+  readOpen(file: string, fd: number): void {
+    this.#open.set(file, fd);
+  }
+
   /** Number of threads: the useful number of concurrent independent jobs. */
   get size(): number {
     return this.#threads.length;
@@ -269,7 +284,7 @@ export class HashPool {
    */
   open(others: readonly HashAlgorithm[] = [], bytes = Number.POSITIVE_INFINITY): RangeHasher {
     const thread = bytes <= VERY_FEW_BYTES ? this.#here : this.#idlest();
-    return new RangeHasher(thread, this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])]);
+    return new RangeHasher(thread, this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])], this.#open);
   }
 
   /** Hashes one range, or a whole file without offset and length. Returns its SHA-256, and the bytes read. */
@@ -278,7 +293,8 @@ export class HashPool {
     range: { offset?: number; length?: number; progress?: (bytes: number) => void } = {},
   ): Promise<{ size: number; digest: Digest }> {
     const offset = range.offset ?? 0;
-    const length = range.length ?? (await stat(file)).size - offset;
+    const fd = this.#open.get(file);
+    const length = range.length ?? (await (fd === undefined ? stat(file) : statOpen(fd))).size - offset;
     const hasher = this.open();
     try {
       await hasher.advance({ file, offset, length }, range.progress);
@@ -298,7 +314,8 @@ export class HashPool {
     const thread = this.#idlest();
     thread.load++;
     try {
-      return (await thread.ask({ type: "run", job })) as RunResult[];
+      const pieces = job.pieces.map((it) => ({ ...it, fd: this.#open.get(it.file) }));
+      return (await thread.ask({ type: "run", job: { ...job, pieces } })) as RunResult[];
     } finally {
       thread.load--;
     }

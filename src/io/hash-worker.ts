@@ -11,6 +11,8 @@ import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 /** One range of a file to hash, and to copy to `copyTo`, if given. */
 export interface RangeJob {
   file: string;
+  /** Descriptor that is read instead; whoever opened it closes it. */
+  fd?: number | undefined;
   offset: number;
   length: number;
   copyTo?: { file: string; offset: number } | undefined;
@@ -21,7 +23,7 @@ export interface RangeJob {
  * and followed by zeros up to a whole block. Read at once, a few MiB.
  */
 export interface RunJob {
-  pieces: { file: string; offset: number; length: number }[];
+  pieces: { file: string; fd?: number | undefined; offset: number; length: number }[];
   /** The expected header bytes of all frames, one after the other. */
   headers: Uint8Array;
   frames: RunFrame[];
@@ -217,7 +219,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
       if (stop !== undefined && Atomics.load(stop, 0) !== 0) throw new JobError("stopped", "ESTOPPED", job.file, false);
     };
     heed();
-    const from = openRead(job.file);
+    const from = job.fd ?? openRead(job.file);
     let to: ReturnType<typeof openTarget> | undefined;
     try {
       if (job.copyTo) to = openTarget(job.copyTo.file);
@@ -252,7 +254,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
       // Everything must have ended before the buffers are reused, also after a failure.
       await Promise.allSettled(writes);
       writes.length = 0;
-      fs.closeSync(from);
+      if (job.fd === undefined) fs.closeSync(from);
       to?.close();
     }
   };
@@ -263,7 +265,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
     if (run.length < total) run = Buffer.allocUnsafeSlow(total);
     let filled = 0;
     for (const piece of pieces) {
-      const fd = openRead(piece.file);
+      const fd = piece.fd ?? openRead(piece.file);
       try {
         let done = 0;
         while (done < piece.length) {
@@ -275,7 +277,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
       } catch (error) {
         throw wrap(error, piece.file, false);
       } finally {
-        fs.closeSync(fd);
+        if (piece.fd === undefined) fs.closeSync(fd);
       }
     }
     return run.subarray(0, total);

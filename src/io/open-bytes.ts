@@ -1,5 +1,6 @@
-/** Local files of this host, and memory, as random access to bytes. */
-import { open } from "node:fs/promises";
+/** Local files of this host, open files, and memory, as random access to bytes. */
+import { open, readFile } from "node:fs/promises";
+import { type BytesPlace, HeldBytes } from "./held-files.ts";
 import type { RandomAccess } from "./types.ts";
 
 /**
@@ -7,8 +8,22 @@ import type { RandomAccess } from "./types.ts";
  * own. Its `version` changes when it is written or replaced.
  */
 export async function openBytes(
-  file: string,
+  file: BytesPlace,
 ): Promise<{ bytes: RandomAccess; version: string; close(): Promise<void> }> {
+  if (typeof file !== "string") {
+    const held = new HeldBytes(file);
+    return {
+      version: file.map(({ held, offset, size }) => [offset, size, held.mtimeNs, held.ctimeNs].join("-")).join(" "),
+      bytes: {
+        size: held.size,
+        async read(position, length) {
+          const buffer = Buffer.allocUnsafe(Math.min(length, Math.max(0, held.size - position)));
+          return buffer.subarray(0, await held.fill(buffer, buffer.length, position));
+        },
+      },
+      close: () => Promise.resolve(),
+    };
+  }
   const handle = await open(file, "r");
   const found = await handle.stat({ bigint: true });
   const size = Number(found.size);
@@ -24,6 +39,15 @@ export async function openBytes(
     },
     close: () => handle.close(),
   };
+}
+
+/** Reads all bytes of a place, which is small. @throws as opening and reading it do */
+export async function readBytes(place: BytesPlace): Promise<Buffer> {
+  if (typeof place === "string") return readFile(place);
+  const held = new HeldBytes(place);
+  const buffer = Buffer.allocUnsafe(held.size);
+  await held.fill(buffer, buffer.length, 0);
+  return buffer;
 }
 
 /** Bytes of this process; nobody changes them while they are read. */

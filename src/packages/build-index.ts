@@ -2,10 +2,10 @@
  * Makes the index of a release's packages from the metadata in the store: of packed repositories, and of those inside
  * ISOs. Streams the metadata. What cannot be read is left out: clients find out by themselves.
  */
-import { readFile } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
-import { openBytes } from "../io/open-bytes.ts";
+import type { BytesPlace } from "../io/held-files.ts";
+import { openBytes, readBytes } from "../io/open-bytes.ts";
 import { readInstallTree } from "../iso/install-tree.ts";
 import { IsoImage } from "../iso/iso-image.ts";
 import { decompressChunks } from "../rpm/codecs.ts";
@@ -43,10 +43,10 @@ function isFull({ packages, bytes }: IndexWriter): boolean {
   return packages > MAX_INDEXED_PACKAGES || bytes > MAX_INDEX_BYTES;
 }
 
-function readerOf(files: Readonly<Record<string, string>>): ReadFile {
+function readerOf(files: Readonly<Record<string, BytesPlace>>): ReadFile {
   return async (path) => {
     const file = Object.hasOwn(files, path) ? files[path] : undefined;
-    return file === undefined ? undefined : readFile(file);
+    return file === undefined ? undefined : readBytes(file);
   };
 }
 

@@ -1,6 +1,7 @@
 /** Where a release's repositories keep their metadata. */
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
+import type { BytesPlace } from "../io/held-files.ts";
 import type { Release } from "../store/types.ts";
 import type { MetadataPlace } from "./types.ts";
 
@@ -8,7 +9,7 @@ import type { MetadataPlace } from "./types.ts";
 type Listed = Pick<Release, "inventory">;
 
 /** Lists the repositories of a release, and the images that may hold some, with their files in the store. */
-export function metadataPlaces({ inventory }: Listed, blobPath: (digest: Digest) => string): MetadataPlace[] {
+export function metadataPlaces({ inventory }: Listed, placeOf: (digest: Digest) => BytesPlace): MetadataPlace[] {
   const { rpms, isos } = inventory.catalog;
   const files = rpms.map((rpm): MetadataPlace & { kind: "files" } => ({ kind: "files", path: rpm.path, files: {} }));
   const images: MetadataPlace[] = [];
@@ -18,12 +19,12 @@ export function metadataPlaces({ inventory }: Listed, blobPath: (digest: Digest)
     if (!entry.path.includes("/repodata/")) continue;
     for (const it of files) {
       if (!entry.path.startsWith(`${it.path}repodata/`)) continue;
-      Object.assign(it.files, { [entry.path.slice(it.path.length)]: blobPath(entry.digest) });
+      Object.assign(it.files, { [entry.path.slice(it.path.length)]: placeOf(entry.digest) });
     }
   }
   for (const { name, path } of isos) {
     const entry = byPath.get(path);
-    if (entry) images.push({ kind: "iso", path: `isos/${name}/`, file: blobPath(entry.digest) });
+    if (entry) images.push({ kind: "iso", path: `isos/${name}/`, file: placeOf(entry.digest) });
   }
   return [...files, ...images];
 }

@@ -1,5 +1,7 @@
 /** What is said of packages when people look for them. Types only. */
 
+import type { BytesPlace } from "../io/held-files.ts";
+
 /** A package in a list. */
 export interface PackageRow {
   name: string;
@@ -27,14 +29,14 @@ export type MetadataPlace =
       /** `rpms/NAME/`. */
       path: string;
       /** Path below the repository (`repodata/repomd.xml`, …) → file in the store. */
-      files: Readonly<Record<string, string>>;
+      files: Readonly<Record<string, BytesPlace>>;
     }
   | {
       kind: "iso";
       /** `isos/NAME/`. */
       path: string;
       /** The image's file in the store. */
-      file: string;
+      file: BytesPlace;
     };
 
 /** The bytes of an index: a file, or memory. */

@@ -13,6 +13,7 @@
  */
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
+import type { HeldExtent } from "../io/held-files.ts";
 
 /** A release that is complete in the store. */
 export interface Release {
@@ -86,8 +87,13 @@ export interface StoreReader {
    * unreadable one affects only itself.
    */
   releases(): Promise<readonly Release[]>;
-  /** Path of a blob's file; does not check that it exists. */
+  /** Path of a blob's file; does not check that it exists. With `findHeld` a name for that alone. */
   blobPath(digest: Digest): string;
+  /**
+   * The parts of open files that are the blob or document with a name. Absent: names are paths of files.
+   * @throws an error like the system's, with the code ENOENT, for what is not here
+   */
+  findHeld?(name: string): readonly HeldExtent[];
   /** Absent for readers that have releases only. */
   readonly records?: StoreRecords;
 }

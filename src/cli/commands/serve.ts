@@ -1,11 +1,18 @@
-/** `airferry serve`: answers for everything in a store until it is stopped. */
-import { Option } from "commander";
+/** `airferry serve`: answers for everything in a store, or in bundles, until it is stopped. */
+import { type Command, Option } from "commander";
+import { AirferryError } from "../../errors.ts";
 import { isRoot } from "../../io/account.ts";
-import { positive, type Register, ROOT_NOTE, storeOption, userOption, withGlobals } from "../command.ts";
-import { stopsByItself } from "../signals.ts";
+import { plural } from "../../io/format.ts";
+import { shellWord, shellWords } from "../../io/shell.ts";
+import type { OpenBundles } from "../../serve.ts";
+import { positive, type Register, ROOT_NOTE, requireTrust, trustOption, userOption, withGlobals } from "../command.ts";
+import type { Output } from "../output.ts";
+import { interruptible, stopsByItself } from "../signals.ts";
 
 interface ServeFlags {
-  store: string;
+  store?: string;
+  trust?: string[];
+  threshold?: number;
   listen: string;
   listenHttp?: string;
   tls: string;
@@ -19,13 +26,21 @@ interface ServeFlags {
 }
 
 export const serveCommand: Register = (program, run) => {
-  withGlobals(program.command("serve"))
+  withGlobals(
+    program
+      .command("serve")
+      .argument("[bundle...]", "bundles to serve where they are: their folders, sets of media in any order"),
+  )
     .summary("host the local repository for the build")
     .description(
       "Serves yum repositories, files with checksum sidecars, ISOs and the trees inside them, an OCI registry and rendered\n" +
-        "configuration from a store. Read-only. Picks up newly unpacked releases automatically. SIGTERM stops it gracefully.",
+        "configuration from a store. Read-only. Picks up newly unpacked releases automatically. SIGTERM stops it gracefully.\n" +
+        "With BUNDLE it serves straight from a disk or disc that is plugged in: verifies every byte once, then reads the\n" +
+        "volumes where they are, and writes nothing.",
     )
-    .addOption(storeOption())
+    .addOption(new Option("--store <dir>", "the store inside the gap").env("AIRFERRY_STORE"))
+    .addOption(trustOption())
+    .option("--threshold <n>", "how many distinct trusted keys must have signed each bundle (default: 1)", positive)
     .option("--listen <host:port>", "address to listen on; port 0 lets the system choose", "0.0.0.0:9000")
     .option("--tls <mode>", "off, auto (generates a CA and a certificate), or CERT,KEY (PEM files)", "off")
     .option("--tls-dir <dir>", "where --tls auto stores its CA, never inside the store")
@@ -45,11 +60,13 @@ export const serveCommand: Register = (program, run) => {
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of --listen\nand --listen-http (docs/operating.md).\nAIRFERRY_STORE replaces --store.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage.",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n  airferry serve /media/dvd1 /media/dvd2 --trust site.pub\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of --listen\nand --listen-http (docs/operating.md).\nAIRFERRY_STORE replaces --store, AIRFERRY_TRUST --trust.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage, 3 bundle refused.",
     )
-    .action((flags: ServeFlags, command) =>
+    .action((folders: string[], given: ServeFlags, command: Command) =>
       run(command.opts(), async (output) => {
-        const { becomeUser, defaultWorkers, fromServiceManager, serve, unitFile } = await import("../../serve.ts");
+        const serves = await import("../../serve.ts");
+        const { becomeUser, defaultWorkers, fromServiceManager, serve, unitFile } = serves;
+        const flags = { ...given, store: sourceOf(folders, given, command) };
         if (flags.printUnit !== undefined) {
           output.text(unitFile(flags.printUnit === "socket" ? "socket" : "service", flags).trimEnd());
           return;
@@ -57,9 +74,11 @@ export const serveCommand: Register = (program, run) => {
         const { sockets, notifyReady } = fromServiceManager();
         if (flags.user !== undefined) await becomeUser(flags.user, flags);
         else if (isRoot()) output.note(ROOT_NOTE);
+        const bundles = folders.length === 0 ? undefined : await verified(folders, flags, output, serves);
         stopsByItself();
         const serving = await serve({
           ...flags,
+          bundles,
           workers: flags.workers ?? defaultWorkers(),
           sockets,
           stopOnSignals: true,
@@ -71,21 +90,81 @@ export const serveCommand: Register = (program, run) => {
           urls: serving.urls,
           httpUrls: serving.httpUrls,
           caFingerprint: serving.caFingerprint ?? null,
+          ...(bundles !== undefined && {
+            bundles: bundles.releases.map(({ stream, serial, digest, signers }) => ({
+              stream,
+              serial,
+              digest,
+              signers,
+            })),
+          }),
           pid: process.pid,
         });
         for (const url of others) output.note(`also at ${url}`);
         for (const url of serving.httpUrls) output.note(`plain HTTP for keys, CA and /rpmrepo/: ${url}`);
         if (serving.caFingerprint)
           output.note(`CA fingerprint (SHA-256): ${serving.caFingerprint}; clients get it from /ca.crt`);
-        output.note(`serving ${flags.store}; stop with Ctrl-C or: kill ${process.pid}`);
+        const what = folders.length === 0 ? flags.store : folders.join(", ");
+        output.note(`serving ${what}; stop with Ctrl-C or: kill ${process.pid}`);
         process.on("SIGHUP", () => {
           serving.reload().then(
             () => output.note("reloaded certificate, key and access log"),
             (error) => output.note(`cannot reload: ${error instanceof Error ? error.message : String(error)}`),
           );
         });
-        await notifyReady?.(`serving ${first ?? flags.store}`);
+        await notifyReady?.(`serving ${first ?? what}`);
         await serving.stopped;
+        await bundles?.close();
       }),
     );
 };
+
+/**
+ * The store's folder, or the first bundle's.
+ * @throws {AirferryError} ERR_USAGE when not one of both was given, or flags of the other
+ */
+function sourceOf(folders: readonly string[], { store, trust, threshold, printUnit }: ServeFlags, command: Command) {
+  const [first] = folders;
+  const refuse = (fault: string, hint: string) => new AirferryError("ERR_USAGE", `cannot serve: ${fault}`, { hint });
+  if (first === undefined) {
+    if (store === undefined)
+      throw refuse("neither a store nor a bundle", "airferry serve --store DIR, or: airferry serve BUNDLE --trust KEY");
+    if (trust !== undefined || threshold !== undefined)
+      throw refuse("--trust and --threshold are for bundles", `airferry serve --store ${shellWord(store)}`);
+    return store;
+  }
+  if (command.getOptionValueSource("store") === "cli") {
+    throw refuse(
+      "both a store and a bundle",
+      `airferry unpack ${shellWords(folders)} --trust KEY --store ${shellWord(store ?? "DIR")}, and then serve that store`,
+    );
+  }
+  if (printUnit !== undefined)
+    throw refuse("--print-unit is for stores", "unpack the bundle into a store for a service that lasts");
+  return first;
+}
+
+/** Verifies the bundles, which may take as long as reading all of them does. */
+async function verified(
+  folders: readonly string[],
+  flags: ServeFlags,
+  output: Output,
+  { openBundles }: Pick<typeof import("../../serve.ts"), "openBundles">,
+): Promise<OpenBundles> {
+  const trust = requireTrust(flags.trust, `airferry serve ${shellWords(folders)}`);
+  const progress = output.progress("verifying");
+  const bundles = await interruptible(() =>
+    openBundles(folders, {
+      trust,
+      threshold: flags.threshold,
+      progress: (done, total) => progress({ done, total }),
+      notice: (line) => output.note(line),
+    }),
+  );
+  output.progressDone();
+  for (const { stream, serial, entries, signers } of bundles.releases) {
+    const by = `signed by ${signers.join(", ")}`;
+    output.note(`verified stream ${stream}, serial ${serial}: ${plural(entries.size, "file")}, ${by}`);
+  }
+  return bundles;
+}

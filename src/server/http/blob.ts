@@ -88,7 +88,7 @@ async function sendWhole(request: ServerRequest, content: BlobContent, etag: str
     if (content.bytes !== undefined) request.resources.waiting.hold(request.res, bytes.length);
     return;
   }
-  await transfer(request, content, async (out) => {
+  await transfer(request, content, 0, async (out) => {
     request.res.writeHead(200, head);
     await out.send(0, content.size);
   });
@@ -104,7 +104,7 @@ async function sendRange(request: ServerRequest, content: BlobContent, etag: str
     if (content.bytes !== undefined) request.resources.waiting.hold(request.res, bytes.length);
     return;
   }
-  await transfer(request, content, async (out) => {
+  await transfer(request, content, range.start, async (out) => {
     request.res.writeHead(206, head);
     await out.send(range.start, range.end);
   });
@@ -123,7 +123,7 @@ async function sendRanges(request: ServerRequest, content: BlobContent, etag: st
   const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
   const length = parts.reduce((sum, part) => sum + part.head.length + part.end - part.start, tail.length);
   const head = headOf(content, etag, length, `multipart/byteranges; boundary=${boundary}`);
-  await transfer(request, content, async (out) => {
+  await transfer(request, content, ranges[0]?.start ?? 0, async (out) => {
     request.res.writeHead(206, head);
     for (const part of parts) {
       await out.write(part.head);
@@ -181,11 +181,20 @@ async function checkPresent({ file, size, extents }: BlobContent, { files }: Res
   if (handle.size !== size) throw damagedFile({ path: file }, `expected ${size} bytes, got ${handle.size}`);
 }
 
-/** Opens the content, lets `send` write the response from it, ends the response and releases everything. */
-async function transfer(request: ServerRequest, content: BlobContent, send: (out: ResponseWriter) => Promise<void>) {
+/**
+ * Opens the content, lets `send` write the response from it, ends the response and releases everything.
+ * @param start what is sent first
+ */
+async function transfer(
+  request: ServerRequest,
+  content: BlobContent,
+  start: number,
+  send: (out: ResponseWriter) => Promise<void>,
+) {
   const reader = await openReader(content, request.resources);
   const out = new ResponseWriter(request, reader);
   try {
+    if (reader.isRemovable && start < content.size) await reader.read(new Uint8Array(1), start, 1);
     await send(out);
     request.res.end();
   } catch (error) {

@@ -4,6 +4,8 @@
  */
 import { close, fstat, fstatSync, open, openSync, read, readSync } from "node:fs";
 import { promisify } from "node:util";
+import { type BytesPlace, checkUnchanged, HeldBytes, type HeldExtent } from "../../io/held-files.ts";
+import { readBytes } from "../../io/open-bytes.ts";
 
 const MAX_IDLE_HANDLES = 128;
 const openFile = promisify(open);
@@ -21,6 +23,8 @@ export interface SharedFile {
   /** The same on this thread, into `target` from `offset`. @throws the system's error */
   fillNow(target: Uint8Array, offset: number, length: number, position: number): number;
   release(): void;
+  /** On a medium that somebody may take out at any time. */
+  readonly isRemovable?: boolean;
 }
 
 class Handle implements SharedFile {
@@ -69,17 +73,47 @@ class Handle implements SharedFile {
   }
 }
 
+/** Parts of files that somebody else holds open. */
+class Borrowed extends HeldBytes implements SharedFile {
+  readonly isRemovable = true;
+  release(): void {}
+}
+
+/** @throws {AirferryError} ERR_BUNDLE_INVALID when one of the files changed: before an answer begins */
+function borrow(extents: readonly HeldExtent[]): SharedFile {
+  for (const { held } of extents) checkUnchanged(held);
+  return new Borrowed(extents);
+}
+
 interface HandleOwner {
   /** The handle is idle now. */
   retire(handle: Handle): void;
 }
 
+/** Finds the parts of open files that stand for a path; undefined: it is a file of its own. */
+export type FindHeld = (path: string) => readonly HeldExtent[] | undefined;
+
 /** The files that one site has open. */
 export class SharedFiles implements HandleOwner {
+  readonly #findHeld: FindHeld;
   /** A promise while a file is being opened. */
   readonly #handles = new Map<string, Handle | Promise<Handle>>();
   /** Handles that nobody uses now, oldest first. */
   readonly #idle = new Map<string, Handle>();
+
+  constructor(findHeld: FindHeld = () => undefined) {
+    this.#findHeld = findHeld;
+  }
+
+  /** Where the bytes of a path are, for other threads. */
+  place(path: string): BytesPlace {
+    return this.#findHeld(path) ?? path;
+  }
+
+  /** Reads a small file whole. @throws the system's error, or that of what stands for the path */
+  readWhole(path: string): Promise<Buffer> {
+    return readBytes(this.place(path));
+  }
 
   /**
    * Opens a file for shared positional reads, or reuses an open one. The caller calls `release` when the last read has
@@ -87,6 +121,8 @@ export class SharedFiles implements HandleOwner {
    * @throws the system's error when the file cannot be opened
    */
   async open(path: string): Promise<SharedFile> {
+    const held = this.#findHeld(path);
+    if (held !== undefined) return borrow(held);
     const known = this.#handles.get(path);
     if (known instanceof Handle) return this.#use(known);
     if (known === undefined) this.#handles.set(path, this.#openHandle(path));
@@ -101,6 +137,8 @@ export class SharedFiles implements HandleOwner {
    * SharedFiles.open}
    */
   openNow(path: string): SharedFile | undefined {
+    const held = this.#findHeld(path);
+    if (held !== undefined) return borrow(held);
     const known = this.#handles.get(path);
     if (known instanceof Handle) return this.#use(known);
     if (known !== undefined) return undefined;

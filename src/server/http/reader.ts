@@ -11,6 +11,8 @@ export interface Reader {
    */
   read(buffer: Uint8Array, position: number, length: number): Promise<Uint8Array>;
   release(): void;
+  /** Whether it is worth a read to find out, before an answer begins, that there is nothing to answer with. */
+  readonly isRemovable?: boolean | undefined;
 }
 
 /** Reads a file, or parts of it one after the other. Releases the file. */
@@ -31,6 +33,7 @@ export function readFile(file: SharedFile, size: number, extents: readonly Exten
       throw tooShort(size, begin);
     },
     release: () => file.release(),
+    isRemovable: file.isRemovable,
   };
 }
 

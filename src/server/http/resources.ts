@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { BufferPool } from "./buffers.ts";
-import { SharedFiles } from "./handles.ts";
+import { type FindHeld, SharedFiles } from "./handles.ts";
 import { PendingResponses } from "./pending-responses.ts";
 import type { ReadGuard } from "./read-guard.ts";
 import { SmallFiles } from "./small-files.ts";
@@ -14,14 +14,15 @@ const MAX_KEPT_HANDLES = 4096;
 
 /** Made at the start of a site; {@link Resources.closeIdle} ends what it holds open. */
 export class Resources {
-  readonly files = new SharedFiles();
+  readonly files: SharedFiles;
   readonly buffers: BufferPool;
   readonly small: SmallFiles;
   readonly waiting: PendingResponses;
   /** How many sites there are in this process: what it may have of a kind is divided among them. */
   readonly sites: number;
 
-  constructor(guard?: ReadGuard, sites = 1) {
+  constructor(guard?: ReadGuard, sites = 1, findHeld?: FindHeld) {
+    this.files = new SharedFiles(findHeld);
     this.sites = sites;
     this.buffers = new BufferPool(sites);
     this.waiting = new PendingResponses(sites);

@@ -10,7 +10,7 @@ import type { Mount, NotFoundPage, ServeContext, ServerRequest, TreeView } from 
 import { HostCheck } from "./host-header.ts";
 import { parseTarget } from "./request-target.ts";
 import type { Resources } from "./resources.ts";
-import { sendNotFound, sendText } from "./text-responses.ts";
+import { faultStatus, sendNotFound, sendText } from "./text-responses.ts";
 
 class RoutedRequest implements ServerRequest {
   readonly req: IncomingMessage;
@@ -157,5 +157,8 @@ function answerFault(request: RoutedRequest, error: unknown): void {
   }
   const hint = error instanceof AirferryError ? error.hint : undefined;
   const fault = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
-  sendText(request, 500, `500: ${printable(fault)}\n${hint ?? "see the server's log; then run: airferry status"}`);
+  const status = faultStatus(error);
+  const headers = status === 503 ? { "Retry-After": "30" } : {};
+  const text = `${status}: ${printable(fault)}\n${hint ?? "see the server's log; then run: airferry status"}`;
+  sendText(request, status, text, headers);
 }

@@ -142,7 +142,7 @@ export class SmallFiles {
       if (handle.size !== size) throw damagedFile(file, `expected ${size} bytes, got ${handle.size}`);
       const count = await handle.fill(bytes, size, 0);
       if (count !== size) throw damagedFile(file, `expected ${size} bytes, got ${count}`);
-      this.#verify(file, bytes);
+      this.#verify(file, bytes, handle);
     } catch (error) {
       this.#doubt(file);
       throw error;
@@ -163,12 +163,13 @@ export class SmallFiles {
     this.#inMemory.add(file, cost);
   }
 
-  #verify(file: SmallFile, bytes: Uint8Array): void {
+  #verify(file: SmallFile, bytes: Uint8Array, { isRemovable = false }: SharedFile): void {
     const [algorithm, expected] = file.digest.split(":");
     if (algorithm !== "sha256" && algorithm !== "sha512") return;
     if (file.checksum !== undefined && crc32(bytes) === file.checksum) return;
     const actual = hash(algorithm, bytes, "hex");
-    if (actual !== expected) throw damagedFile(file, `expected ${file.digest}, got ${algorithm}:${actual}`);
+    if (actual !== expected)
+      throw damagedFile(file, `expected ${file.digest}, got ${algorithm}:${actual}`, isRemovable);
     file.checksum = crc32(bytes);
   }
 
@@ -222,7 +223,13 @@ function closeHandle(file: SmallFile): void {
 }
 
 /** The error for a file of the store that is not what it was. */
-export function damagedFile({ path }: { path: string | undefined }, found: string): AirferryError {
+export function damagedFile({ path }: { path: string | undefined }, found: string, isRemovable = false): AirferryError {
+  if (isRemovable) {
+    return new AirferryError("ERR_BUNDLE_INVALID", `a file of the bundle is damaged: ${found}`, {
+      path,
+      hint: "the medium reads differently than before: check it, then start airferry serve again",
+    });
+  }
   return new AirferryError("ERR_STORE_INVALID", `a file of the store is damaged: ${found}`, {
     path,
     hint: "check the disk, then remove the file and unpack the bundle again",

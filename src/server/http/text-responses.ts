@@ -1,6 +1,7 @@
 /**
  * Short text responses: plain text, and a 404 that says what to try instead.
  */
+import { AirferryError } from "../../errors.ts";
 import { printable, printableJson } from "../../io/printable.ts";
 import type { ServerRequest } from "./context.ts";
 
@@ -40,6 +41,11 @@ export function sendGenerated(
   });
   request.res.end(request.head ? undefined : body);
   if (!request.head) request.resources.waiting.hold(request.res, body.length);
+}
+
+/** The status for a fault of what is served: 503 where it may pass, since a medium can be put back. */
+export function faultStatus(error: unknown): 500 | 503 {
+  return error instanceof AirferryError && error.code === "ERR_BUNDLE_INVALID" ? 503 : 500;
 }
 
 /** Sends a 404 with what is missing, and where to look instead. */

@@ -3,7 +3,6 @@
  * in here: anyone who can reach the server could read them. See docs/serve.md, "Configuration".
  */
 
-import { readFile } from "node:fs/promises";
 import { AirferryError } from "../../errors.ts";
 import { link, table } from "../../html/frame.ts";
 import { type Html, html } from "../../html/html.ts";
@@ -24,7 +23,9 @@ export function config(state: PageState): Mount {
 
 async function answer(request: ServerRequest, context: ServeContext, state: PageState): Promise<boolean> {
   const input = await renderInput(request, context, state);
-  const files = configFiles(input, (digest) => readFile(context.store.blobPath(digest), "utf8"));
+  const files = configFiles(input, async (digest) =>
+    (await request.resources.files.readWhole(context.store.blobPath(digest))).toString("utf8"),
+  );
   const path = request.path.slice("/config/".length);
   if (path === "") {
     sendPage(request, await listPage(input, files, request.stream, context));

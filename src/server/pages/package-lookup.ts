@@ -81,7 +81,7 @@ export class PackageLookup {
     const source = folder === undefined ? undefined : await this.#fileSource(`${folder}/${INDEX_NAME}`);
     const stored = source && (await PackageIndex.open(source, release.digest));
     if (stored !== undefined) return stored;
-    const places = metadataPlaces(release, (digest) => store.blobPath(digest));
+    const places = metadataPlaces(release, (digest) => this.#files.place(store.blobPath(digest)));
     const bytes = await this.#make({ stream: release.stream, release: release.digest, places });
     return bytes && PackageIndex.open(memorySource(bytes), release.digest);
   }

@@ -8,6 +8,7 @@ import { releaseMemory } from "../../io/flat-memory.ts";
 import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
 import { readSpace } from "../../io/space.ts";
+import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext } from "../http/context.ts";
@@ -31,8 +32,8 @@ const CLOSE_IDLE_HANDLES_MS = 60_000;
 
 /** Settings of a site: plain values, so that they can be passed to another thread. */
 export interface SiteSettings {
-  /** The store's directory. */
-  store: string;
+  /** The store's directory, or bundles that are served where they are. */
+  store: StoreSource;
   listen: ListenAddress;
   tls?: TlsMaterial;
   /** A second listener without TLS, with only what clients need before they trust the first. */
@@ -52,8 +53,8 @@ export interface SiteSettings {
 
 /** Callbacks of a site to its host. */
 interface SiteHost {
-  /** Opens the store at a directory for reading. */
-  openStore(dir: string): Promise<StoreReader>;
+  /** Opens what is served for reading. */
+  openStore(source: StoreSource): Promise<StoreReader>;
   /** The total counters of all threads of the site, given this one's. */
   collect(own: Counters): Promise<Counters>;
   /** Makes an index of packages, once for all threads of the site. */
@@ -86,11 +87,12 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     counts.faults++;
     host.report(`${error instanceof Error ? error.message : String(error)}; the previous users stay valid`);
   };
+  const store = await host.openStore(settings.store);
   const context = await createServeContext({
-    store: await host.openStore(settings.store),
+    store,
     url: settings.url,
     caCertificate: settings.tls?.ca,
-    onStoreFault: (error) => reportFault(error, settings.store),
+    onStoreFault: (error) => reportFault(error, store.dir),
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
   const observer = createObserver(counts, log);
@@ -105,9 +107,10 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     // Of all threads together.
     memory: isMainThread ? { [process.pid]: process.memoryUsage.rss() } : {},
   });
-  const [healthz, metrics] = healthMounts(settings.store, () => host.collect(counters()));
+  const [healthz, metrics] = healthMounts(store, () => host.collect(counters()));
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
-  const resources = new Resources(new ReadGuard(await isLocal(settings.store)), settings.threads);
+  const findHeld = store.findHeld && ((name: string) => store.findHeld?.(name));
+  const resources = new Resources(new ReadGuard(await isLocal(store.dir)), settings.threads, findHeld);
   const pages = pageMounts(new PageState(resources.files, host.makeIndex));
   const notFound = notFoundPages(context);
   const registry = [...registryMounts(), pages.images];
@@ -183,7 +186,7 @@ function declaredLength(res: Parameters<RequestListener>[1]): number {
 }
 
 /** `/healthz`, then `/metrics`. */
-function healthMounts(store: string, collect: () => Promise<Counters>): [healthz: Mount, metrics: Mount] {
+function healthMounts(store: StoreReader, collect: () => Promise<Counters>): [healthz: Mount, metrics: Mount] {
   return [
     {
       prefix: "/healthz",
@@ -197,10 +200,9 @@ function healthMounts(store: string, collect: () => Promise<Counters>): [healthz
       prefix: "/metrics",
       async handle(request, context: ServeContext) {
         const [view, counters] = await Promise.all([context.view(), collect()]);
-        const freeBytes = await readSpace(store).then(
-          (space) => space.freeBytes,
-          () => undefined,
-        );
+        // Nothing is ever written to a medium.
+        const space = store.findHeld === undefined ? await readSpace(store.dir).catch(() => undefined) : undefined;
+        const freeBytes = space?.freeBytes;
         const text = formatMetrics(counters, { releases: view.releases, freeBytes });
         sendGenerated(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, { "Cache-Control": "no-store" });
         return true;

@@ -10,6 +10,8 @@ const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
 /** The options of `serve` that say how it proves who it is. */
 interface TlsOptions {
   store: string;
+  /** What is served in place of the store. */
+  bundles?: { folders: readonly string[] } | undefined;
   tls?: string | undefined;
   tlsDir?: string | undefined;
   url?: string | undefined;
@@ -27,10 +29,23 @@ export async function tlsMaterial(options: TlsOptions, listen: ListenAddress): P
 }
 
 /** What `--tls` says, nothing read yet: the paths of certificate and key. @throws {AirferryError} ERR_USAGE */
-export function tlsMode({ tls = "off", tlsDir, store }: TlsOptions): "off" | "auto" | [cert: string, key: string] {
+export function tlsMode({
+  tls = "off",
+  tlsDir,
+  store,
+  bundles,
+}: TlsOptions): "off" | "auto" | [cert: string, key: string] {
   if (tls === "off") return tls;
   if (tls === "auto") {
-    refuseInsideStore(tlsDir ?? defaultTlsDir(), store);
+    if (bundles !== undefined && tlsDir === undefined) {
+      throw new AirferryError(
+        "ERR_USAGE",
+        "cannot use --tls auto: no place for its CA: bundles are served without writing",
+        { hint: "say where it may be kept, outside the bundle: --tls-dir DIR" },
+      );
+    }
+    const dir = tlsDir ?? defaultTlsDir();
+    for (const it of bundles?.folders ?? [store]) refuseInsideStore(dir, it, bundles ? "bundle" : "store");
     return tls;
   }
   const [cert, key, ...rest] = tls.split(",");
@@ -41,11 +56,11 @@ export function tlsMode({ tls = "off", tlsDir, store }: TlsOptions): "off" | "au
 }
 
 /** Write access to the store must not include the key that clients trust. */
-function refuseInsideStore(dir: string, store: string): void {
-  const path = relative(resolve(store), resolve(dir));
+function refuseInsideStore(dir: string, folder: string, what: string): void {
+  const path = relative(resolve(folder), resolve(dir));
   if (path.startsWith("..") || isAbsolute(path)) return;
-  throw new AirferryError("ERR_USAGE", `cannot store the CA in "${dir}": it is inside the store`, {
-    hint: "give a directory outside the store with --tls-dir",
+  throw new AirferryError("ERR_USAGE", `cannot store the CA in "${dir}": it is inside the ${what}`, {
+    hint: `give a directory outside the ${what} with --tls-dir`,
     path: dir,
   });
 }

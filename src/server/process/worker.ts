@@ -4,6 +4,7 @@
  */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { AirferryError, bug } from "../../errors.ts";
+import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { Counters } from "./counters.ts";
 import type { IndexOrder } from "./index-maker.ts";
@@ -16,7 +17,7 @@ const COUNT_INTERVAL_MS = 2000;
 const SUM_TIMEOUT_MS = 1000;
 
 /** Serves under control of the first thread. Resolves when this one has stopped serving and has nothing left to do. */
-export async function runWorker(openStore: (dir: string) => Promise<StoreReader>): Promise<void> {
+export async function runWorker(openStore: (source: StoreSource) => Promise<StoreReader>): Promise<void> {
   const port = parentPort ?? bug("a worker that nobody started");
   const send = (message: FromWorker): void => port.postMessage(message);
   const sums = new SumRequests(port);

@@ -3,7 +3,6 @@
  * each layer that was not packed. See OCI distribution-spec v1.1, "Listing Referrers".
  */
 
-import { readFile } from "node:fs/promises";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
 import { digestOf } from "../../io/digest.ts";
@@ -20,6 +19,7 @@ import { formatPlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";
+import type { SharedFiles } from "../http/handles.ts";
 import type { ImageRepository } from "./repositories.ts";
 
 /** A manifest with the location of its bytes. */
@@ -48,13 +48,18 @@ export class RegistryManifests {
    * Reads, checks and indexes all manifests of a repository. A damaged one does not prevent the others from being
    * served.
    */
-  static async read(repository: ImageRepository, view: TreeView, store: StoreReader): Promise<RegistryManifests> {
+  static async read(
+    repository: ImageRepository,
+    view: TreeView,
+    store: StoreReader,
+    files: SharedFiles,
+  ): Promise<RegistryManifests> {
     const self = new RegistryManifests();
     for (const digest of repository.manifests) {
       const found = view.find(blobPath(digest));
       if (found === undefined || "conflict" in found || found.entry.size > MAX_IMAGE_MANIFEST_BYTES) continue;
       try {
-        const bytes = await readFile(store.blobPath(found.entry.digest));
+        const bytes = await files.readWhole(store.blobPath(found.entry.digest));
         if (digestOf(bytes, digest) !== digest) throw damaged(digest);
         const manifest = parseImageManifest(bytes, `${repository.name}@${digest}`, repository.mediaTypes.get(digest));
         self.#add({ manifest, entry: found.entry, digest });

@@ -142,7 +142,7 @@ class RegistryRequest {
     const { manifests } = this.#registry;
     let reading = manifests.get(repository.name);
     if (reading === undefined) {
-      reading = RegistryManifests.read(repository, this.#view, this.#context.store);
+      reading = RegistryManifests.read(repository, this.#view, this.#context.store, this.#request.resources.files);
       manifests.set(repository.name, reading);
       // An unreadable store is retried with the next request.
       reading.catch(() => manifests.delete(repository.name));

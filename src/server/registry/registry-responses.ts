@@ -5,7 +5,7 @@
 import { AirferryError } from "../../errors.ts";
 import { printableJson } from "../../io/printable.ts";
 import type { ServerRequest } from "../http/context.ts";
-import { sendGenerated } from "../http/text-responses.ts";
+import { faultStatus, sendGenerated } from "../http/text-responses.ts";
 
 /** Error codes of the specification, and of its predecessors. */
 export type WireCode =
@@ -48,7 +48,7 @@ export function sendError(
 /** Responds for a handler that threw: a fault of the store, in the same form. */
 export function sendFault(request: ServerRequest, error: unknown): void {
   const words = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
-  sendError(request, 500, "UNKNOWN", `${words}; the server's log says more`);
+  sendError(request, faultStatus(error), "UNKNOWN", `${words}; the server's log says more`);
 }
 
 /** Answers anything but GET and HEAD with 405, with a message that clients show when pushing. */

@@ -1,0 +1,161 @@
+/**
+ * Verified bundles in the role of a store: blobs are parts of volumes that stay open. Nothing is written. Every thread
+ * of a server makes one from the same plain data, and reads the same descriptors.
+ */
+import { parseInventoryInSteps, streamEntries } from "../bundle/inventory.ts";
+import type { Inventory } from "../bundle/inventory-types.ts";
+import type { VerifiedBundle } from "../bundle/verified-bundles.ts";
+import { piecesOf } from "../bundle/volume-layout.ts";
+import { bug } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import type { HeldExtent, HeldFile } from "../io/held-files.ts";
+import { releaseName } from "./layout.ts";
+import { openStore } from "./store.ts";
+import type { PastRelease, Release, StoreReader, StoreRecords } from "./types.ts";
+
+/** A verified bundle as plain data: threads share what it refers to. */
+export interface SharedBundle {
+  readonly digest: Digest;
+  readonly signers: readonly string[];
+  readonly signerNames: Readonly<Record<string, string>>;
+  /** RFC 3339: when it was verified. */
+  readonly verifiedAt: string;
+  readonly folders: readonly string[];
+  /** Bytes of airferry.json. */
+  readonly inventory: Uint8Array<SharedArrayBuffer>;
+  readonly volumes: readonly HeldFile[];
+  readonly documents: VerifiedBundle["documents"];
+}
+
+/** What a server reads from: a store's folder, or verified bundles. */
+export type StoreSource = string | readonly SharedBundle[];
+
+/** Makes plain data of a verified bundle. */
+export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBundle {
+  const { digest, signers, signerNames, folders, inventoryBytes, volumes, documents } = bundle;
+  const inventory = new Uint8Array(new SharedArrayBuffer(inventoryBytes.length));
+  inventory.set(inventoryBytes);
+  const verifiedAt = `${now.toISOString().slice(0, 19)}Z`;
+  return { digest, signers, signerNames, verifiedAt, folders, inventory, volumes, documents };
+}
+
+/** Opens what a server reads from. @throws {AirferryError} as {@link openStore} */
+export async function openReader(source: StoreSource): Promise<StoreReader> {
+  if (typeof source === "string") return openStore(source);
+  const inventories: Inventory[] = [];
+  for (const { inventory } of source) inventories.push(await parseInventoryInSteps(Buffer.from(inventory.buffer)));
+  return new BundleStore(source, inventories);
+}
+
+/** Where the bytes with a digest are. */
+interface Place {
+  volumes: readonly HeldFile[];
+  volumeSize: number;
+  offset: number;
+  size: number;
+}
+
+/** What one bundle has in its volumes. */
+interface Content {
+  volumes: readonly HeldFile[];
+  volumeSize: number;
+  byDigest: ReadonlyMap<string, { offset: number; size: number }>;
+}
+
+/** Reads bundles that were verified. Whoever verified them closes their files. */
+export class BundleStore implements StoreReader {
+  /** The first folder. */
+  readonly dir: string;
+  readonly #releases: readonly Release[];
+  readonly #contents: readonly Content[];
+  readonly #documents = new Map<string, Place>();
+  readonly #signerNames = new Map<Release, Record<string, string>>();
+
+  /** @param inventories those of the bundles, in their order */
+  constructor(bundles: readonly SharedBundle[], inventories: readonly Inventory[]) {
+    this.dir = bundles[0]?.folders[0] ?? bug("a server of no bundle");
+    const inventoryOf = (index: number) => inventories[index] ?? bug("a bundle without inventory");
+    this.#contents = bundles.map(({ volumes }, index) => {
+      const { volumeSize, entries } = inventoryOf(index);
+      return { volumes, volumeSize, byDigest: new Map(streamEntries({ entries }).map((it) => [it.digest, it])) };
+    });
+    const releases = bundles.map((it, index) => this.#release(it, inventoryOf(index)));
+    this.#releases = Object.freeze(releases.sort((a, b) => (a.stream < b.stream ? -1 : 1)));
+  }
+
+  async releases(): Promise<readonly Release[]> {
+    return this.#releases;
+  }
+
+  /** No path of a file: {@link BundleStore.findHeld} has its bytes. */
+  blobPath(digest: Digest): string {
+    return digest;
+  }
+
+  /** @throws an error like the system's, with the code ENOENT, for what no bundle has */
+  findHeld(path: string): readonly HeldExtent[] {
+    const place = this.#placeOf(path);
+    if (place === undefined) throw Object.assign(new Error(`no bundle here has "${path}"`), { code: "ENOENT" });
+    const { volumes, volumeSize, offset, size } = place;
+    return piecesOf(offset, size, volumeSize).map((it) => {
+      const held = volumes[it.volume] ?? bug(`no volume ${it.volume}`);
+      return { held, offset: it.offset, size: it.length };
+    });
+  }
+
+  get records(): StoreRecords {
+    return {
+      history: async (stream) => this.#releases.filter((it) => it.stream === stream).map(asPast),
+      recordPath: (stream, name) => `${stream}/${name}`,
+      recordName: nameOf,
+      signerNames: async (release) => this.#signerNames.get(release) ?? {},
+    };
+  }
+
+  #placeOf(path: string): Place | undefined {
+    for (const { volumes, volumeSize, byDigest } of this.#contents) {
+      const entry = byDigest.get(path);
+      if (entry !== undefined) return { volumes, volumeSize, offset: entry.offset, size: entry.size };
+    }
+    return this.#documents.get(path);
+  }
+
+  #release(bundle: SharedBundle, inventory: Inventory): Release {
+    const bom = bundle.documents.map(({ name, digest, held }) => {
+      this.#documents.set(digest, { volumes: [held], volumeSize: Math.max(1, held.size), offset: 0, size: held.size });
+      return { name, file: digest, digest, size: held.size };
+    });
+    const release = {
+      stream: inventory.stream,
+      serial: inventory.serial,
+      digest: bundle.digest,
+      signers: [...bundle.signers],
+      importedAt: bundle.verifiedAt,
+      inventory,
+      entries: new Map(inventory.entries.map((it) => [it.path, it])),
+      ...(bom.length > 0 && { bom }),
+    };
+    this.#signerNames.set(release, { ...bundle.signerNames });
+    return release;
+  }
+}
+
+function nameOf({ inventory }: Release): string {
+  return releaseName(inventory.epoch, inventory.serial);
+}
+
+function asPast(release: Release): PastRelease {
+  const { serial, digest, importedAt, signers, inventory } = release;
+  const { created, notAfter } = inventory;
+  return {
+    name: nameOf(release),
+    serial,
+    digest,
+    created,
+    ...(notAfter !== undefined && { notAfter }),
+    importedAt,
+    signers,
+    rolledBack: false,
+    current: true,
+  };
+}
