@@ -106,9 +106,19 @@ export interface OpenBundles {
 /**
  * Verifies bundles and keeps their files open, to serve them where they are. Writes nothing.
  * @param folders those of all bundles, sets of media mixed
- * @throws {AirferryError} as `verify` and `unpack` do; ERR_DELTA_BASE for a delta
+ * @param serving what {@link serve} will be given: checked first, since reading a medium takes long
+ * @throws {AirferryError} as `verify` and `unpack` do; ERR_DELTA_BASE for a delta; ERR_USAGE, ERR_KEY_INVALID
  */
-export async function openBundles(folders: readonly string[], options: BundleOptions): Promise<OpenBundles> {
+export async function openBundles(
+  folders: readonly string[],
+  options: BundleOptions,
+  serving?: Omit<ServeOptions, "bundles">,
+): Promise<OpenBundles> {
+  if (serving !== undefined) {
+    const listen = parseListen(serving.listen ?? DEFAULT_LISTEN);
+    if (serving.listenHttp !== undefined) parseListen(serving.listenHttp);
+    await tlsMaterial({ ...serving, bundles: { folders } }, listen);
+  }
   const held = new HeldFiles();
   try {
     const bundles = await verifyAndHold(folders, held, { ...options, action: "serve" });

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openBundles, type ServeOptions, serve } from "../src/serve.ts";
 import { makeBundle, makeKey, noise } from "./fixtures/bundle-maker.ts";
+import { airferry } from "./fixtures/host.ts";
 import { directory, dots, makeIso, NM, PX, SECTOR } from "./fixtures/iso-maker.ts";
 import { manyPackages, unpackPageStream } from "./fixtures/page-store.ts";
 import { scratch } from "./fixtures/program.ts";
@@ -285,6 +286,30 @@ t.test("what changes after it was verified is never served", async (t) => {
   const short = await start("short");
   truncateSync(join(short.folder, "data.tar.0004"), 10);
   t.equal((await get(short.url, "/files/small")).status, 503, "a truncated volume");
+});
+
+t.test("flags that do not go together", async (t) => {
+  const dir = scratch(t);
+  const key = makeKey();
+  writeFileSync(join(dir, "k.pub"), key.pem);
+  makeBundle(join(dir, "b"), { keys: [key], files: { "files/x": noise(10, 1) } });
+  const rows: [string, number, RegExp, NodeJS.ProcessEnv?][] = [
+    ["", 2, /neither a store nor a bundle\n.*hint: airferry serve --store DIR, or: airferry serve BUNDLE --trust KEY/],
+    ["b", 2, /no key to trust\n.*hint: airferry serve b --trust PUBLIC-KEY/],
+    ["b --trust k.pub --store s", 2, /both a store and a bundle/],
+    ["b --trust k.pub --listen nowhere", 2, /cannot listen on "nowhere"/, { AIRFERRY_STORE: "s" }],
+    ["--store s --trust k.pub", 2, /--trust and --threshold are for bundles/],
+    ["b --trust k.pub --print-unit", 2, /--print-unit is for stores/],
+    ["b --trust k.pub --tls auto", 2, /no place for its CA: bundles are served without writing\n.*--tls-dir DIR/],
+    ["b --trust k.pub --tls auto --tls-dir b/tls", 2, /cannot store the CA in "b\/tls": it is inside the bundle/],
+    ["k.pub --trust k.pub", 1, /it is a file: expected the folder of a bundle/],
+    [". --trust k.pub", 3, /it holds a bundle: "b"/],
+  ];
+  for (const [args, status, text, env] of rows) {
+    const ran = await airferry(dir, ["serve", ...args.split(" ").filter((it) => it !== "")], env);
+    t.match([ran.status, ran.stderr], [status, text], args);
+  }
+  t.strictSame(readdirSync(dir).sort(), ["b", "k.pub"], "and nothing was written");
 });
 
 function flip(file: string, at: number): void {

@@ -64,8 +64,8 @@ export const serveCommand: Register = (program, run) => {
     )
     .action((folders: string[], given: ServeFlags, command: Command) =>
       run(command.opts(), async (output) => {
-        const serves = await import("../../serve.ts");
-        const { becomeUser, defaultWorkers, fromServiceManager, serve, unitFile } = serves;
+        // biome-ignore format: on one line, where test/exports.test.ts looks for names
+        const { becomeUser, defaultWorkers, fromServiceManager, openBundles, serve, unitFile } = await import("../../serve.ts");
         const flags = { ...given, store: sourceOf(folders, given, command) };
         if (flags.printUnit !== undefined) {
           output.text(unitFile(flags.printUnit === "socket" ? "socket" : "service", flags).trimEnd());
@@ -74,7 +74,7 @@ export const serveCommand: Register = (program, run) => {
         const { sockets, notifyReady } = fromServiceManager();
         if (flags.user !== undefined) await becomeUser(flags.user, flags);
         else if (isRoot()) output.note(ROOT_NOTE);
-        const bundles = folders.length === 0 ? undefined : await verified(folders, flags, output, serves);
+        const bundles = folders.length === 0 ? undefined : await verified(folders, flags, output, openBundles);
         stopsByItself();
         const serving = await serve({
           ...flags,
@@ -140,26 +140,35 @@ function sourceOf(folders: readonly string[], { store, trust, threshold, printUn
     );
   }
   if (printUnit !== undefined)
-    throw refuse("--print-unit is for stores", "unpack the bundle into a store for a service that lasts");
+    throw refuse(
+      "--print-unit is for stores",
+      `airferry unpack ${shellWords(folders)} --trust KEY --store DIR, and then print the unit for that store`,
+    );
   return first;
 }
+
+type OpenVerified = (...args: Parameters<typeof import("../../serve.ts")["openBundles"]>) => Promise<OpenBundles>;
 
 /** Verifies the bundles, which may take as long as reading all of them does. */
 async function verified(
   folders: readonly string[],
   flags: ServeFlags,
   output: Output,
-  { openBundles }: Pick<typeof import("../../serve.ts"), "openBundles">,
+  open: OpenVerified,
 ): Promise<OpenBundles> {
   const trust = requireTrust(flags.trust, `airferry serve ${shellWords(folders)}`);
   const progress = output.progress("verifying");
   const bundles = await interruptible(() =>
-    openBundles(folders, {
-      trust,
-      threshold: flags.threshold,
-      progress: (done, total) => progress({ done, total }),
-      notice: (line) => output.note(line),
-    }),
+    open(
+      folders,
+      {
+        trust,
+        threshold: flags.threshold,
+        progress: (done, total) => progress({ done, total }),
+        notice: (line) => output.note(line),
+      },
+      { ...flags, store: folders[0] ?? "" },
+    ),
   );
   output.progressDone();
   for (const { stream, serial, entries, signers } of bundles.releases) {
