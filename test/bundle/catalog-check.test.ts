@@ -158,3 +158,17 @@ t.test("checkCatalog() refuses what does not fit the entries", async (t) => {
   t.same(problemsOf({ ...GOOD, files: [...GOOD.files, ...GOOD.files] }), [], "a file may be named twice");
   t.same(problemsOf({ ...GOOD, isos: [...GOOD.isos, ...GOOD.isos] }), ["catalog.isos"]);
 });
+
+t.test("checkCatalog() takes web answers with their index", async (t) => {
+  const entries = [...ENTRIES, { path: "web/index.json" }];
+  const problems = (web: unknown, of = entries) =>
+    checkCatalog({ ...GOOD, web }, of, (path, message) => ({ code: "ERR_BUNDLE_INVALID", path, message })).length;
+  const web = { name: "pypi", answers: 3, hosts: ["pypi.org", "h.example:8443", "[2001:db8::1]:80", "a_b"] };
+  t.equal(problems([web]), 0);
+  t.equal(problems(undefined), 0);
+  t.not(problems([web], ENTRIES), 0, "without the index");
+  t.not(problems([web, web]), 0, "twice");
+  const wrong = [null, {}, [null], [{ ...web, name: "a/b" }], [{ ...web, answers: -1 }], [{ ...web, hosts: ["../a"] }]];
+  const hosts = ["A", "a b", "", "h:port", "a\u202e", "<b>"].map((it) => [{ ...web, hosts: [it] }]);
+  for (const it of [...wrong, ...hosts]) t.not(problems(it), 0, JSON.stringify(it));
+});
