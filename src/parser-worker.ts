@@ -29,5 +29,6 @@ void answerInThread({
     (await import("./packages/build-index.ts")).buildIndex(...(args as [Digest, MetadataPlace[]])),
   examinedManifest: async (bytes, args) =>
     (await import("./manifest/load.ts")).examineManifest(text(bytes), ...(args as [string])),
+  source: async (bytes, args) => (await import("./init/recognise.ts")).readSource(text(bytes), ...(args as [string])),
   modules: async (bytes, args) => (await import("./rpm/modulemd.ts")).parseModules(bytes, ...(args as [string])),
 });

@@ -42,7 +42,7 @@ const ROOMS: Record<string, readonly string[]> = {
   packages: ["io", "iso", "rpm"],
   builder: ["io"],
   manifest: ["io", "oci", "builder"],
-  init: ["iso", "builder"],
+  init: ["io", "oci", "iso", "builder"],
   http: ["io", "oci"],
   fetch: ["io", "http"],
   bundle: ["io", "sign", "oci", "builder"],
@@ -97,7 +97,7 @@ const VERBS: Record<string, readonly string[]> = {
 /** What else lies directly in src/: where the program and threads of it begin, and what all rooms share. */
 const ENTRIES: Record<string, readonly string[]> = {
   bin: ["cli"],
-  "parser-worker": ["io", "compare", "manifest", "packages", "rpm", "sources"],
+  "parser-worker": ["io", "compare", "init", "manifest", "packages", "rpm", "sources"],
   "serve-worker": ["store", "server/process"],
 };
 const SHARED = ["errors", "version"];

@@ -23,7 +23,8 @@ type ParserName =
   | "manifest"
   | "examinedManifest"
   | "modules"
-  | "packages";
+  | "packages"
+  | "source";
 
 /** One parser: its result or error is returned as plain data. */
 type Parser = (bytes: Uint8Array, args: unknown[]) => Promise<unknown>;

@@ -6,6 +6,9 @@ import { parseContentRange, validatorOf } from "../../../../src/fetch/resume.ts"
 import { parseChallenges } from "../../../../src/http/challenge.ts";
 import { parseNetrc } from "../../../../src/http/netrc.ts";
 import { parseRetryAfter } from "../../../../src/http/retry.ts";
+import { mergeFound } from "../../../../src/init/merge.ts";
+import { readSource } from "../../../../src/init/recognise.ts";
+import { manifestText } from "../../../../src/init/write-manifest.ts";
 import { FEW_BYTES } from "../../../../src/io/parser-thread.ts";
 import { checkPath, pathIn } from "../../../../src/io/path-grammar.ts";
 import { printable } from "../../../../src/io/printable.ts";
@@ -121,6 +124,33 @@ export const texts: Targets = {
         document.toJS({ maxAliasCount: 100 });
       } catch (error) {
         must(error instanceof ReferenceError, `an alias is the only fault that is left: ${error}`);
+      }
+    },
+  },
+  source: {
+    samples: [
+      "url --url=http://a/b/\nrepo --name=c --mirrorlist=http://a/$releasever\ncdrom\nmodule --name=a --stream=1\n%packages --multilib\n@a\nb\n-c\n%end\n%post\ncurl http://a/b\n%end\n",
+      "[a]\nbaseurl=http://a/$basearch/\n http://b/\ngpgkey=file:///RPM-GPG-KEY-Rocky-9\nexclude=a\n[b]\nmirrorlist=http://a/?repo=x\ngpgcheck=0\n",
+      `a/b:1\ndocker://c.d/e@${DIGEST}\n`,
+      "a-1-2.el9.x86_64\n1:b-1-2.noarch\n",
+      "apiVersion: v1\nkind: Pod\nspec: &a {containers: [{image: a/b}], volumes: [{image: {reference: c}}]}\n--- # x\nkind: List\nitems: [{spec: *a}]\n",
+      "apiVersion: content.hauler.cattle.io/v1\nkind: Images\nspec: {images: [{name: a, platform: linux/arm64}], charts: [{name: c, repoURL: http://a, version: 1.0}], files: [{path: http://a/b, name: c/d}]}\n",
+      "kind: ZarfPackageConfig\ncomponents: [{images: [a], files: [{source: http://a/b}, {source: http://c/b}], charts: [{name: b, url: oci://a.b/c, version: 1}]}]\n",
+      "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror: {additionalImages: [{name: a/b}], blockedImages: [{name: b}]}\n",
+    ],
+    // Larger ones are read in a thread of their own.
+    maxBytes: FEW_BYTES,
+    run: (data) => {
+      const found = readSource(text(data), "f");
+      const merged = mergeFound([found], { vars: {}, platforms: [], keyPaths: new Map() });
+      const manifest = manifestText("x", ["f"], merged);
+      must(!/[^\n\P{Cc}]/u.test(manifest), "a manifest has no control characters");
+      const read = parseYaml(manifest);
+      must(read.errors.length === 0, "a manifest is YAML");
+      const value = read.toJS();
+      for (const kind of ["rpms", "files", "images"] as const) {
+        const entries = merged[kind].map((it) => it.entry);
+        must(JSON.stringify(value[kind] ?? []) === JSON.stringify(entries), "entries are read as they were written");
       }
     },
   },
