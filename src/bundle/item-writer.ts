@@ -167,7 +167,7 @@ export class ItemWriter {
   /** Memory for the next bytes; waits while all of it is being written. */
   async lend(): Promise<Uint8Array> {
     if (this.#lent === undefined) {
-      if (this.#isSmall) this.#lent = { bytes: Buffer.allocUnsafeSlow(Math.max(1, this.#item.size)) };
+      if (this.#isSmall) this.#lent = { bytes: Buffer.allocUnsafe(Math.max(1, this.#item.size)) };
       else {
         const piece = await this.#tools.pieces.take();
         // Its offset in memory equals its offset in a block of the volume.

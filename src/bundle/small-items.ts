@@ -4,7 +4,7 @@
  * A kill loses that moment.
  */
 import type { Digest } from "../io/digest.ts";
-import { headersOf, paddedSize, type TarItem } from "./tar-layout.ts";
+import { paddedSize, type TarItem, writeHeader } from "./tar-layout.ts";
 
 /** How long items wait for others. */
 const WAIT_MS = 100;
@@ -35,6 +35,8 @@ export class SmallItems {
   /** The batch under way, and all before it. */
   #writing: Promise<void> = Promise.resolve();
   #writingBytes = 0;
+  /** Of the run that is written, and of all runs: a new one for each would leave holes in the process's memory. */
+  #run = Buffer.alloc(0);
   #failure: { error: unknown } | undefined;
 
   /**
@@ -93,7 +95,11 @@ export class SmallItems {
       let to = from;
       for (let next = batch[to]; next?.item.headerOffset === end && end - start < RUN_BYTES; next = batch[++to])
         end = endOf(next.item);
-      await this.#write(start, runOf(batch.slice(from, to), start, end));
+      if (this.#run.length < end - start)
+        this.#run = Buffer.allocUnsafeSlow(Math.max(end - start, Math.min(2 * this.#run.length, RUN_BYTES)));
+      const run = this.#run.subarray(0, end - start);
+      for (const it of batch.slice(from, to)) putItem(it, run, start);
+      await this.#write(start, run);
       from = to;
     }
     await this.#written(batch);
@@ -109,17 +115,11 @@ function headersAnd({ item }: SmallItem): number {
   return endOf(item) - item.headerOffset;
 }
 
-function runOf(items: readonly SmallItem[], start: number, end: number): Buffer {
-  const run = Buffer.allocUnsafeSlow(end - start);
-  const headers = headersOf(items.map((it) => it.item));
-  let taken = 0;
-  for (const { item, bytes } of items) {
-    const content = item.offset - start;
-    const header = item.offset - item.headerOffset;
-    run.set(headers.subarray(taken, taken + header), content - header);
-    run.set(bytes, content);
-    run.fill(0, content + item.size, endOf(item) - start);
-    taken += header;
-  }
-  return run;
+/** Puts header, content and padding of an item into the run that starts at `start`. */
+function putItem({ item, bytes }: SmallItem, run: Buffer, start: number): void {
+  const content = item.offset - start;
+  run.fill(0, item.headerOffset - start, content);
+  writeHeader(item, run.subarray(item.headerOffset - start, content));
+  run.set(bytes, content);
+  run.fill(0, content + item.size, endOf(item) - start);
 }

@@ -109,23 +109,28 @@ export function headersOf(items: readonly TarItem[]): Buffer {
   for (const it of items) total += headerSize(it.path);
   const headers = Buffer.alloc(total);
   let at = 0;
+  for (const it of items) at += writeHeader(it, headers.subarray(at));
+  return headers;
+}
+
+/** Writes the header records of an entry to the start of `to`, which must be zeros there; returns their length. */
+export function writeHeader({ path, size, mode }: TarItem, to: Buffer): number {
+  let at = 0;
   const next = (length: number) => {
     at += length;
-    return headers.subarray(at - length, at);
+    return to.subarray(at - length, at);
   };
-  for (const { path, size, mode } of items) {
-    const bytes = Buffer.from(path);
-    const bits = mode === "0755" ? 0o755 : 0o644;
-    const split = splitPath(bytes);
-    if (split === undefined) {
-      const long = { name: Buffer.from(LONG_LINK), prefix: undefined, mode: 0o644, size: bytes.length + 1 };
-      fillBlock(next(TAR_BLOCK_BYTES), { ...long, type: "L" });
-      bytes.copy(next(paddedSize(bytes.length + 1)));
-    }
-    const { name, prefix } = split ?? { name: cutName(bytes), prefix: undefined };
-    fillBlock(next(TAR_BLOCK_BYTES), { name, prefix, mode: bits, size, type: "0" });
+  const bytes = Buffer.from(path);
+  const bits = mode === "0755" ? 0o755 : 0o644;
+  const split = splitPath(bytes);
+  if (split === undefined) {
+    const long = { name: Buffer.from(LONG_LINK), prefix: undefined, mode: 0o644, size: bytes.length + 1 };
+    fillBlock(next(TAR_BLOCK_BYTES), { ...long, type: "L" });
+    bytes.copy(next(paddedSize(bytes.length + 1)));
   }
-  return headers;
+  const { name, prefix } = split ?? { name: cutName(bytes), prefix: undefined };
+  fillBlock(next(TAR_BLOCK_BYTES), { name, prefix, mode: bits, size, type: "0" });
+  return at;
 }
 
 /**
