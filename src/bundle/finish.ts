@@ -6,10 +6,11 @@ import { copyFile, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
-import { type Digest, digestOf, RunningDigest } from "../io/digest.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
+import { writePieces } from "../io/write-pieces.ts";
 import { copyPrograms, type Program } from "./carried-programs.ts";
 import { inventoryPieces } from "./inventory.ts";
-import type { Inventory } from "./inventory-types.ts";
+import type { WrittenInventory } from "./inventory-types.ts";
 import { BIN_NAME, INVENTORY_NAME, SCAN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
@@ -31,7 +32,7 @@ interface FinishOptions {
   dir: string;
   /** Final path of the bundle's folder. */
   target: string;
-  inventory: Inventory;
+  inventory: WrittenInventory;
   /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
   sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
   /** Writes further files into a folder, which may be too large for memory: the bill of materials, a scan. */
@@ -61,10 +62,12 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
       ),
     ),
   );
-  const documents = (await options.writeDocuments?.(dir)) ?? [];
+  const documents = [
+    ...((await options.writeDocuments?.(dir)) ?? []),
+    { name: INVENTORY_NAME, digest: await writePieces(join(dir, INVENTORY_NAME), inventoryPieces(inventory)) },
+  ];
   const sums = formatSums([
     ...documents,
-    { name: INVENTORY_NAME, digest: digestOfPieces(inventoryPieces(inventory)) },
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,
     ...programs,
@@ -80,7 +83,6 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   );
   for (const [index, folder] of folders.entries()) {
     await makeFolder(join(dir, folder));
-    await writeSmallFile(join(dir, folder), INVENTORY_NAME, inventoryPieces(inventory));
     for (const [name, bytes] of small) await writeSmallFile(join(dir, folder), name, bytes);
     if (each === undefined) continue;
     if (index === 0 && programs.length > 0) await rename(join(dir, BIN_NAME), join(dir, folder, BIN_NAME));
@@ -106,12 +108,6 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   }
   await syncPath(dirname(target));
   return digestOf(sums);
-}
-
-function digestOfPieces(pieces: Iterable<string>): Digest {
-  const running = new RunningDigest();
-  for (const it of pieces) running.update(Buffer.from(it));
-  return running.digest();
 }
 
 async function syncTree(dir: string): Promise<void> {

@@ -128,6 +128,16 @@ export interface Catalog {
   web?: CatalogWeb[];
 }
 
+/** An inventory to be written: of its longest list the lines may be made while they are written. */
+export interface WrittenInventory extends Omit<Inventory, "catalog"> {
+  catalog: WrittenCatalog;
+}
+
+export interface WrittenCatalog extends Omit<Catalog, "provenance"> {
+  /** Can be read more than once. */
+  provenance: Iterable<Provenance>;
+}
+
 export interface Inventory {
   mediaType: typeof INVENTORY_MEDIA_TYPE;
   stream: string;

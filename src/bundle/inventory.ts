@@ -18,6 +18,7 @@ import {
   type InventoryEntry,
   type InventoryVolume,
   NEWER_AIRFERRY,
+  type WrittenInventory,
 } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
 import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
@@ -57,12 +58,12 @@ const OPTIONAL = new Set(["notAfter", "previous", "builder"]);
  * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by
  * path, undefined values omitted.
  */
-export function formatInventory(inventory: Inventory): Buffer {
+export function formatInventory(inventory: WrittenInventory): Buffer {
   return Buffer.from([...inventoryPieces(inventory)].join(""));
 }
 
 /** The same in pieces of text: of 64,000 files it has 50 MB. */
-export function* inventoryPieces(inventory: Inventory): Generator<string> {
+export function* inventoryPieces(inventory: WrittenInventory): Generator<string> {
   let waiting = "";
   for (const part of partsOf(inventory)) {
     waiting += part;
@@ -75,7 +76,7 @@ export function* inventoryPieces(inventory: Inventory): Generator<string> {
 
 const PIECE_CHARS = 64 * 1024;
 
-function* partsOf(inventory: Inventory): Generator<string> {
+function* partsOf(inventory: WrittenInventory): Generator<string> {
   const { previous, lock, entries, volumes, catalog } = inventory;
   const ordered = Object.fromEntries(KEYS.map((key) => [key, inventory[key]]));
   const inFile: Partial<Record<keyof Inventory, unknown>> = {
@@ -99,7 +100,7 @@ function* partsOf(inventory: Inventory): Generator<string> {
       for (const [name, list] of Object.entries(catalog)) {
         yield `${beforeList}${JSON.stringify(name)}:`;
         beforeList = ",";
-        yield* listOf(list as readonly unknown[], (it) => it);
+        yield* listOf(list as Iterable<unknown>, (it) => it);
       }
       yield "}";
     } else yield JSON.stringify(inFile[key]);
@@ -107,9 +108,13 @@ function* partsOf(inventory: Inventory): Generator<string> {
   yield "}";
 }
 
-function* listOf<T>(items: readonly T[], inFile: (it: T) => unknown): Generator<string> {
-  yield "[";
-  for (const [index, it] of items.entries()) yield (index > 0 ? "," : "") + JSON.stringify(inFile(it));
+function* listOf<T>(items: Iterable<T>, inFile: (it: T) => unknown): Generator<string> {
+  let before = "[";
+  for (const it of items) {
+    yield before + JSON.stringify(inFile(it));
+    before = ",";
+  }
+  if (before === "[") yield "[";
   yield "]";
 }
 

@@ -2,8 +2,9 @@
 import type { Provenance } from "./inventory-types.ts";
 
 /** Finds the provenance of a path: its own line, else the longest prefix that has one. */
-export function provenanceOf(lines: readonly Provenance[]): (path: string) => Provenance | undefined {
-  const byPath = new Map(lines.map((it) => [it.path, it]));
+export function provenanceOf(lines: Iterable<Provenance>): (path: string) => Provenance | undefined {
+  const byPath = new Map<string, Provenance>();
+  for (const it of lines) byPath.set(it.path, it);
   return (path) => {
     const own = byPath.get(path);
     if (own !== undefined) return own;

@@ -1,9 +1,9 @@
 /** VERIFY.txt: how to check a bundle with stock tools. A convenience, never a trust anchor, as it says itself. */
 import { plural } from "../io/format.ts";
-import type { Inventory } from "./inventory-types.ts";
+import type { WrittenInventory } from "./inventory-types.ts";
 
 /** The same inventory and programs (names in the bundle) give the same text. */
-export function verifyText(inventory: Inventory, programs: readonly string[]): string {
+export function verifyText(inventory: WrittenInventory, programs: readonly string[]): string {
   const { stream, serial, entries, volumes } = inventory;
   return `airferry bundle: stream ${stream}, serial ${serial}, ${plural(entries.length, "file")} in ${plural(volumes.length, "volume")}
 

@@ -354,11 +354,7 @@ async function recoverVolumes(dir: string, layout: WorkLayout): Promise<void> {
 }
 
 /** Replaces a file of the work folder; it is synced with the folder later. */
-export async function writeSmallFile(
-  dir: string,
-  name: string,
-  bytes: Uint8Array | string | Iterable<string>,
-): Promise<void> {
+export async function writeSmallFile(dir: string, name: string, bytes: Uint8Array | string): Promise<void> {
   await makeFolder(join(dir, name, ".."));
   await writeFile(join(dir, name), bytes);
 }

@@ -1,5 +1,5 @@
 /** Lists images by name, platforms and source of trust, instead of blobs by digest. */
-import type { Catalog } from "../bundle/inventory-types.ts";
+import type { WrittenCatalog } from "../bundle/inventory-types.ts";
 import { formatBytes } from "../io/format.ts";
 import { formatTable } from "./table.ts";
 
@@ -13,10 +13,10 @@ export function isImageBlob(path: string): boolean {
 /**
  * Formats the images of a catalog as the lines of a table; empty if there are none. Shared blobs count for each image.
  */
-export function formatImages({ images, provenance }: Pick<Catalog, "images" | "provenance">): string[] {
+export function formatImages({ images, provenance }: Pick<WrittenCatalog, "images" | "provenance">): string[] {
   if (images.length === 0) return [];
   // Bundles of older versions record it only for the blobs.
-  const origins = new Map(provenance.map((it) => [it.path, it]));
+  const origins = new Map(Array.from(provenance, (it) => [it.path, it]));
   return formatTable(
     ["SIZE", "DIGEST", "ATTACHED", "PLATFORMS", "IMAGE", "SOURCE", ""],
     images.map((image) => {

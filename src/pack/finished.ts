@@ -7,7 +7,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
-import type { Inventory } from "../bundle/inventory-types.ts";
+import type { Inventory, WrittenInventory } from "../bundle/inventory-types.ts";
 import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
@@ -37,7 +37,10 @@ export interface Finished {
 }
 
 /** What a finished bundle has, according to its inventory. */
-export function contentOf({ entries, catalog }: Inventory): Pick<Finished, "entries" | "contentSize" | "established"> {
+export function contentOf({
+  entries,
+  catalog,
+}: WrittenInventory): Pick<Finished, "entries" | "contentSize" | "established"> {
   return {
     entries: entries.length,
     contentSize: entries.reduce((sum, it) => sum + it.size, 0),

@@ -5,7 +5,7 @@
  */
 import { parseBuilder } from "../builder/builder.ts";
 import { checkEntryPaths } from "../bundle/entry-paths.ts";
-import type { Catalog } from "../bundle/inventory-types.ts";
+import type { Catalog, Provenance, WrittenCatalog } from "../bundle/inventory-types.ts";
 import { layOut } from "../bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
@@ -38,7 +38,7 @@ export interface Plan {
   items: LaidItem[];
   /** Paths of unknown size: not laid out yet, and offsets after them are not final. */
   unsized: PlanItem[];
-  catalog: Catalog;
+  catalog: WrittenCatalog;
   streamSize: number;
   volumeSize: number;
   volumes: { name: string; size: number }[];
@@ -155,8 +155,17 @@ export function sourceName(item: PlanItem): string {
   }
 }
 
-function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
-  return items.map((item) => ({
+/** A line for each item, made when it is read: of 200,000 there need not be a list. */
+function provenanceOf(items: readonly PlanItem[]): Iterable<Provenance> {
+  return {
+    *[Symbol.iterator]() {
+      for (const it of items) yield lineOf(it);
+    },
+  };
+}
+
+function lineOf(item: PlanItem): Provenance {
+  return {
     path: item.path,
     // Readers that do not know of web answers know files.
     kind: item.kind === "web" ? "file" : item.kind,
@@ -164,7 +173,7 @@ function provenanceOf(items: readonly PlanItem[]): Catalog["provenance"] {
     established: item.established,
     ...(item.signedBy && { signedBy: item.signedBy }),
     ...(item.integrity !== undefined && !isDigest(item.integrity) && { integrity: formatIntegrity(item.integrity) }),
-  }));
+  };
 }
 
 function onePerPath(items: readonly PlanItem[]): PlanItem[] {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { foldersOf } from "../bundle/check-finished.ts";
 import { readContents } from "../bundle/contents.ts";
 import { SCAN_FOLDER } from "../bundle/finish.ts";
-import type { Inventory } from "../bundle/inventory-types.ts";
+import type { WrittenInventory } from "../bundle/inventory-types.ts";
 import { readMedia } from "../bundle/media.ts";
 import { SCAN_NAME } from "../bundle/media-names.ts";
 import { formatScanReport, type ScanReport } from "../bundle/scan-report.ts";
@@ -20,7 +20,7 @@ import type { PackJob } from "./job.ts";
  */
 export async function scanPacked(
   job: PackJob,
-  inventory: Inventory,
+  inventory: WrittenInventory,
   volumes: VolumeSet,
   dir: string,
 ): Promise<ScanReport | undefined> {
@@ -59,7 +59,7 @@ export async function scanFinished(job: PackJob, bundle: string): Promise<void> 
 
 async function scan(
   job: PackJob,
-  inventory: Inventory,
+  inventory: WrittenInventory,
   volumes: VolumeSet,
   { folder, record }: { folder: string; record?: string },
 ): Promise<ScanReport | undefined> {

@@ -1,7 +1,7 @@
 /** Step 4 of a pack: inventory, signatures, final name; then the state for the next pack, and cleanup. */
 import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
-import { INVENTORY_MEDIA_TYPE, type Inventory, type InventoryEntry } from "../bundle/inventory-types.ts";
+import { INVENTORY_MEDIA_TYPE, type InventoryEntry, type WrittenInventory } from "../bundle/inventory-types.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
 import { throwIfAborted } from "../io/limit.ts";
@@ -74,9 +74,9 @@ function isFilled(item: LaidItem): item is LaidItem & InventoryEntry {
 function inventoryOf(
   { workspace, state }: PackJob,
   { lock, plan }: FilledBundle,
-  volumes: Inventory["volumes"],
+  volumes: WrittenInventory["volumes"],
   serial: number,
-): Inventory {
+): WrittenInventory {
   const created = lockTime();
   const notAfter = notAfterOf(workspace.manifest, created);
   const noted = state?.stream === lock.stream ? state.previous : undefined;
