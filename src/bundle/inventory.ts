@@ -74,7 +74,7 @@ export function* inventoryPieces(inventory: WrittenInventory): Generator<string>
   yield waiting;
 }
 
-const PIECE_CHARS = 64 * 1024;
+const PIECE_CHARS = 8 * 1024;
 
 function* partsOf(inventory: WrittenInventory): Generator<string> {
   const { previous, lock, entries, volumes, catalog } = inventory;

@@ -10,6 +10,8 @@ import { paddedSize, type TarItem, writeHeader } from "./tar-layout.ts";
 const WAIT_MS = 100;
 /** So many bytes are not kept waiting. */
 const BATCH_BYTES = 1024 * 1024;
+/** Nor so many items: what waits longer is garbage that only a collection of everything finds. */
+const BATCH_ITEMS = 128;
 /** While so many bytes wait for the disk, whoever brings more waits too. */
 const MAX_WAITING_BYTES = 8 * BATCH_BYTES;
 /** A write is at most about this long. */
@@ -56,7 +58,7 @@ export class SmallItems {
     if (this.#failure !== undefined) throw this.#failure.error;
     this.#waiting.push(it);
     this.#waitingBytes += headersAnd(it);
-    if (this.#waitingBytes >= BATCH_BYTES) this.#start();
+    if (this.#waitingBytes >= BATCH_BYTES || this.#waiting.length >= BATCH_ITEMS) this.#start();
     else this.#timer ??= setTimeout(() => this.#start(), WAIT_MS);
     if (this.#writingBytes >= MAX_WAITING_BYTES) await this.#writing;
   }

@@ -79,7 +79,16 @@ export function digestOf(bytes: Uint8Array | string): Digest;
 export function digestOf<D extends AnyDigest>(bytes: Uint8Array | string, like: D | undefined): D | Digest;
 export function digestOf(bytes: Uint8Array | string, like?: AnyDigest): AnyDigest {
   const algorithm = like === undefined ? "sha256" : algorithmOf(like);
-  return `${algorithm}:${hash(algorithm, bytes, "hex")}`;
+  return named(algorithm, hash(algorithm, bytes, "hex"));
+}
+
+const FORM = Buffer.from(`sha256:${"0".repeat(HEX_DIGITS.sha256)}`);
+
+/** One text, and not the sum of two, which V8 keeps beside it: a bundle has 100,000 of them. */
+function named(algorithm: HashAlgorithm, hex: string): AnyDigest {
+  if (algorithm !== "sha256") return `${algorithm}:${hex}`;
+  FORM.write(hex, "sha256:".length, "latin1");
+  return FORM.toString("latin1") as Digest;
 }
 
 /** Digests bytes that are in memory with SHA-256 and `others`. */
@@ -116,7 +125,7 @@ export class RunningDigest {
 
   /** The final digests; no bytes may follow. */
   digests(): Digests {
-    const digests = this.#hashes.map(({ algorithm, hash }) => [algorithm, `${algorithm}:${hash.digest("hex")}`]);
+    const digests = this.#hashes.map(({ algorithm, hash }) => [algorithm, named(algorithm, hash.digest("hex"))]);
     return Object.fromEntries(digests) as Digests;
   }
 }
