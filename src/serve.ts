@@ -5,7 +5,7 @@
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { verifyAndHold } from "./bundle/verified-bundles.ts";
-import { AirferryError, bug } from "./errors.ts";
+import { AirferryError } from "./errors.ts";
 import {
   becomeAccount,
   findAccount,
@@ -18,13 +18,15 @@ import {
 import { HeldFiles } from "./io/held-files.ts";
 import { shellWord } from "./io/shell.ts";
 import { setV8Flags } from "./io/v8-flags.ts";
+import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
-import type { TlsMaterial } from "./server/http/listener.ts";
+import type { TlsMaterial } from "./server/http/endpoint.ts";
 import { IndexMaker, type MakeIndex } from "./server/process/index-maker.ts";
-import { type SiteSettings, startSite } from "./server/process/site.ts";
+import { type OriginSettings, prepareOriginCa } from "./server/process/origin-ca.ts";
+import { addressesOf, type SiteSettings, startSite, withAddresses } from "./server/process/site.ts";
 import { inheritedSockets, readyNotice, type ServiceManager } from "./server/process/systemd.ts";
 import { fingerprintOf } from "./server/process/tls-auto.ts";
-import { checkedUrl, renewTls, tlsMaterial } from "./server/process/tls-options.ts";
+import { checkedUrl, keysDir, renewTls, tlsMaterial } from "./server/process/tls-options.ts";
 import { socketUnit, unitFor } from "./server/process/unit.ts";
 import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
 import { BundleStore, openReader, type SharedBundle, shareBundle } from "./store/bundle-store.ts";
@@ -32,6 +34,8 @@ import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import type { Release, StoreReader } from "./store/types.ts";
 
 const DEFAULT_LISTEN = "0.0.0.0:9000";
+const DEFAULT_ORIGINS_HTTP = "0.0.0.0:80";
+const DEFAULT_ORIGINS_HTTPS = ["0.0.0.0:443"];
 const DEFAULT_GRACE_MS = 30_000;
 /** More would not be faster: the network is the limit. */
 const MAX_DEFAULT_WORKERS = 4;
@@ -51,8 +55,17 @@ export interface ServeOptions {
   tls?: string | undefined;
   /** With `--tls auto`: where the CA is stored; default in the user's state directory. Never inside the store. */
   tlsDir?: string | undefined;
-  /** `HOST:PORT` of a second listener without TLS, for /ca.crt, /keys/ and /rpmrepo/ only. */
+  /**
+   * `HOST:PORT` of a second listener without TLS, for /ca.crt, /keys/ and /rpmrepo/ only; with `origins`, also for
+   * their plain URLs, and then 0.0.0.0:80 by default.
+   */
   listenHttp?: string | undefined;
+  /** Answer under the names of the origins of what is served; see docs/origins.md. */
+  origins?: boolean | undefined;
+  /** With `origins`: `HOST:PORT` of each listener for their https URLs; default 0.0.0.0:443. */
+  listenHttps?: readonly string[] | undefined;
+  /** `HOST:PORT` of a proxy that answers for the origins, and forwards nothing. */
+  proxy?: string | undefined;
   /** The base URL announced to clients; default is the address of each request. */
   url?: string | undefined;
   /** A file that JSON lines are appended to, or `-` for standard error. */
@@ -66,8 +79,9 @@ export interface ServeOptions {
   /** In a unit: the account that it runs as; see {@link becomeUser} for this process. */
   user?: string | undefined;
   /**
-   * Descriptors that listen already: some for `listen`, then as many for `listenHttp` if that is given. Each thread has
-   * one of each, and their number is the number of threads.
+   * Descriptors that listen already: some for `listen`, then as many for each other listener that there is, in the
+   * order of `listenHttp`, `listenHttps` and `proxy`. Each thread has one of each, and their number is the number of
+   * threads.
    */
   sockets?: readonly number[] | undefined;
   /** How long running responses may continue after a stop; default 30 s. */
@@ -115,9 +129,9 @@ export async function openBundles(
   serving?: Omit<ServeOptions, "bundles">,
 ): Promise<OpenBundles> {
   if (serving !== undefined) {
-    const listen = parseListen(serving.listen ?? DEFAULT_LISTEN);
-    if (serving.listenHttp !== undefined) parseListen(serving.listenHttp);
-    await tlsMaterial({ ...serving, bundles: { folders } }, listen);
+    const listens = listensOf(serving);
+    if (listens.origins !== undefined) keysDir({ ...serving, bundles: { folders } });
+    await tlsMaterial({ ...serving, bundles: { folders } }, listens.listen);
   }
   const held = new HeldFiles();
   try {
@@ -133,12 +147,26 @@ export async function openBundles(
   }
 }
 
+/** What answers under the names of the origins. */
+export interface ServingOrigins {
+  /** The origins of the releases at the start: `https://host`, `http://host:8080`. */
+  names: string[];
+  /** Base URLs of the listeners with TLS. */
+  httpsUrls: string[];
+  /** Base URL of the proxy. */
+  proxyUrl?: string;
+  /** SHA-256 fingerprint of the CA of the origins' certificates. */
+  caFingerprint: string;
+}
+
 /** A running server. */
 export interface Serving {
   /** Base URLs, the most useful first; `url` first if given. */
   urls: string[];
   /** Base URLs of the plain listener. */
   httpUrls: string[];
+  /** Of what answers under the names of the origins. */
+  origins?: ServingOrigins;
   /** SHA-256 fingerprint of the CA that clients must trust, with `--tls auto`. */
   caFingerprint?: string;
   /** Resolves when the server has stopped, by {@link Serving.close} or by a signal; rejects when it cannot continue. */
@@ -160,15 +188,14 @@ export interface Serving {
  */
 export async function becomeUser(
   user: string,
-  options: Pick<ServeOptions, "listen" | "listenHttp" | "tls" | "tlsDir" | "accessLog">,
+  options: Pick<ServeOptions, "tls" | "tlsDir" | "accessLog" | ListenOption>,
 ): Promise<void> {
   const account = await findAccount(user);
   if (isAccount(account) || !isRoot()) return becomeAccount(account);
-  if (options.tls === "auto" && options.tlsDir !== undefined) await giveFolder(options.tlsDir, account, 0o700);
+  if (hasOwnCa(options) && options.tlsDir !== undefined) await giveFolder(options.tlsDir, account, 0o700);
   const { accessLog = "-" } = options;
   if (accessLog !== "-") await giveFile(accessLog, account);
-  const listens = [options.listen ?? DEFAULT_LISTEN, options.listenHttp].filter((it) => it !== undefined);
-  const ports = listens.map((it) => parseListen(it).port);
+  const ports = addressesOf(listensOf(options)).map((it) => it.port);
   if (ports.some((port) => port > 0 && port < 1024)) await restartForLowPorts(account);
   becomeAccount(account);
 }
@@ -178,8 +205,7 @@ export async function becomeUser(
  * @throws {AirferryError} ERR_USAGE for options that `serve` would refuse
  */
 export function unitFile(kind: "service" | "socket", options: ServeOptions): string {
-  const listen = [options.listen ?? DEFAULT_LISTEN, options.listenHttp].filter((it) => it !== undefined);
-  const addresses = listen.map(parseListen);
+  const addresses = addressesOf(listensOf(options));
   if (options.url !== undefined) checkedUrl(options.url);
   return kind === "socket" ? socketUnit(addresses, options.workers ?? defaultWorkers()) : unitFor(options, addresses);
 }
@@ -206,27 +232,29 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   // is used, not twice as much.
   setV8Flags("--semi-space-growth-factor=1", "--heap-growing-percent=20");
   const { store, url, accessLog, workers = 1, graceMs = DEFAULT_GRACE_MS, onMessage: report = () => {} } = options;
-  const listen = parseListen(options.listen ?? DEFAULT_LISTEN);
+  const listens = listensOf(options);
+  const { listen } = listens;
   const tls = await tlsMaterial(options, listen);
   const given = socketsOf(options);
   const threads = given.length > 0 ? given.length : canSharePort() ? workers : 1;
   const share = threads > 1 && given.length === 0;
   // Threads share those that wait for disks, which start with the first wait.
   if (threads > 1) process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS * threads);
-  const listenHttp = options.listenHttp === undefined ? undefined : parseListen(options.listenHttp);
+  const releases = bundles?.releases ?? (await requireRelease(store, openStore));
+  const { origins: originListens, ...ownListens } = listens;
+  const named = originListens && (await originSettings(originListens, releases, options));
   const settings: SiteSettings = {
     store: bundles?.shared ?? store,
-    listen,
+    ...ownListens,
+    ...(named && { origins: named.settings }),
     ...(share ? { sharePorts: "first" } : {}),
     ...(threads > 1 ? { threads } : {}),
     ...(given[0] === undefined ? {} : { sockets: given[0] }),
     ...(tls === undefined ? {} : { tls }),
-    ...(listenHttp === undefined ? {} : { listenHttp }),
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
   };
-  if (bundles === undefined) await requireRelease(store, openStore);
   let stop = (): void => {};
   let fail = (_error: AirferryError): void => {};
   const stopped = new Promise<void>((resolve, reject) => {
@@ -252,7 +280,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       () => running.close(0),
     );
 
-  const [main = bug("a server without an address"), plain] = running.addresses;
+  const at = withAddresses(settings, running.addresses);
+  const { listen: main, listenHttp: plain, origins } = at;
   return {
     urls: [
       ...(settings.url === undefined ? [] : [settings.url]),
@@ -260,6 +289,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ],
     httpUrls: plain === undefined ? [] : listenUrls("http", plain),
     ...(tls?.ca === undefined ? {} : { caFingerprint: fingerprintOf(tls.ca) }),
+    ...(origins && {
+      origins: {
+        names: named?.names ?? [],
+        httpsUrls: origins.https.flatMap((it) => listenUrls("https", it)),
+        ...(origins.proxy && { proxyUrl: listenUrls("http", origins.proxy)[0] as string }),
+        caFingerprint: fingerprintOf(origins.ca.cert),
+      },
+    }),
     stopped,
     async reload() {
       running.reopenLog();
@@ -269,13 +306,55 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   };
 }
 
+type ListenOption = "listen" | "listenHttp" | "listenHttps" | "origins" | "proxy";
+type Listens = Pick<SiteSettings, "listen" | "listenHttp"> & { origins?: Pick<OriginSettings, "https" | "proxy"> };
+
+/** Where to listen. @throws {AirferryError} ERR_USAGE */
+function listensOf(options: Pick<ServeOptions, ListenOption>): Listens {
+  const { origins = false, proxy, listenHttps } = options;
+  if (listenHttps !== undefined && listenHttps.length > 0 && !origins) {
+    throw new AirferryError("ERR_USAGE", "cannot use --listen-https without --origins: --listen is what has --tls", {
+      hint: "add --origins, or give the address with --listen",
+    });
+  }
+  const listenHttp = options.listenHttp ?? (origins ? DEFAULT_ORIGINS_HTTP : undefined);
+  const https = origins ? (listenHttps ?? DEFAULT_ORIGINS_HTTPS) : [];
+  return {
+    listen: parseListen(options.listen ?? DEFAULT_LISTEN),
+    ...(listenHttp === undefined ? {} : { listenHttp: parseListen(listenHttp) }),
+    ...(origins || proxy !== undefined
+      ? { origins: { https: https.map(parseListen), ...(proxy === undefined ? {} : { proxy: parseListen(proxy) }) } }
+      : {}),
+  };
+}
+
+/** Whether the folder of keys is for a CA of this server. */
+function hasOwnCa({ tls, origins, proxy }: Pick<ServeOptions, "tls" | "origins" | "proxy">): boolean {
+  return tls === "auto" || origins === true || proxy !== undefined;
+}
+
+async function originSettings(
+  listens: Pick<OriginSettings, "https" | "proxy">,
+  releases: readonly Release[],
+  options: ServeOptions,
+): Promise<{ settings: OriginSettings; names: string[] }> {
+  const dir = keysDir(options);
+  const names = originsOf(releases);
+  const { key, cert } = await prepareOriginCa(dir, hostsOf(names));
+  return { settings: { ...listens, dir, ca: { key, cert } }, names };
+}
+
 /**
  * A store without a release has nothing to serve: starting a server on it fails at once, before a build does.
  * @throws {AirferryError} ERR_STORE_EMPTY; ERR_STORE_INVALID when no release can be read
  */
-async function requireRelease(dir: string, openStore: (dir: string) => Promise<StoreReader>): Promise<void> {
+async function requireRelease(
+  dir: string,
+  openStore: (dir: string) => Promise<StoreReader>,
+): Promise<readonly Release[]> {
   const store = await openStore(dir);
-  if ((await store.releases()).length > 0) return;
+  const releases = await store.releases();
+  if (releases.length > 0) return releases;
   const [fault] = store.faults ?? [];
   if (fault !== undefined) throw fault.error;
   const waiting = await readIncoming(dir);
@@ -316,8 +395,8 @@ interface Running {
  * The descriptors of each thread.
  * @throws {AirferryError} ERR_USAGE when their number does not fit
  */
-function socketsOf({ sockets = [], listenHttp }: ServeOptions): number[][] {
-  const listeners = listenHttp === undefined ? 1 : 2;
+function socketsOf({ sockets = [], ...options }: ServeOptions): number[][] {
+  const listeners = addressesOf(listensOf(options)).length;
   const threads = sockets.length / listeners;
   if (!Number.isInteger(threads)) {
     throw new AirferryError("ERR_USAGE", `cannot use ${sockets.length} sockets for ${listeners} listeners`, {
@@ -352,12 +431,12 @@ async function startThreads(
   });
   const [count, sockets] = typeof threads === "number" ? [threads, undefined] : [threads.length, threads.slice(1)];
   if (count > 1) {
-    const [main = bug("a site without a listener"), plain] = site.listeners;
     const joining: SiteSettings = {
-      ...settings,
+      ...withAddresses(
+        settings,
+        site.listeners.map((it) => it.address),
+      ),
       ...(sockets === undefined ? { sharePorts: "join" as const } : {}),
-      listen: main.address,
-      ...(plain === undefined ? {} : { listenHttp: plain.address }),
     };
     group = new WorkerGroup(joining, { own: () => site.counters(), makeIndex, report, onSocketsLost }, workerEntry);
     try {

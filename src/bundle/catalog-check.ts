@@ -6,7 +6,7 @@
 import type { Problem } from "../errors.ts";
 import { catalogFaults } from "./catalog-shape.ts";
 import { printableName } from "./entry-paths.ts";
-import type { Catalog, CatalogRpm, InventoryEntry } from "./inventory-types.ts";
+import type { Catalog, InventoryEntry } from "./inventory-types.ts";
 
 const MAX_FAULTS = 20;
 
@@ -44,23 +44,24 @@ export function checkCatalog(
   ] as const) {
     expect(new Set(list).size === list.length, kind, "contains a duplicate");
   }
-  const folders = foldersOf(it.rpms, it.provenance, entries);
+  const origins = it.origins ?? [];
+  const folders = foldersOf([...it.rpms, ...it.provenance, ...origins], entries);
   for (const { path, keys } of it.rpms) {
     expect(folders.has(path), "rpms", `no entry below "${path}"`);
     for (const key of keys) expect(paths.has(`keys/${key}`), "rpms", `no entry "keys/${key}"`);
   }
-  for (const { path } of it.provenance)
-    expect(paths.has(path) || folders.has(path), "provenance", `no entry "${path}"`);
+  for (const [kind, list] of [
+    ["provenance", it.provenance],
+    ["origins", origins],
+  ] as const) {
+    for (const { path } of list) expect(paths.has(path) || folders.has(path), kind, `no entry "${path}"`);
+  }
   return problems;
 }
 
 /** The prefixes in the catalog that have an entry below them. */
-function foldersOf(
-  rpms: readonly CatalogRpm[],
-  provenance: Catalog["provenance"],
-  entries: readonly Pick<InventoryEntry, "path">[],
-): Set<string> {
-  const wanted = new Set([...rpms, ...provenance].map((it) => it.path).filter((it) => it.endsWith("/")));
+function foldersOf(named: readonly { path: string }[], entries: readonly Pick<InventoryEntry, "path">[]): Set<string> {
+  const wanted = new Set(named.map((it) => it.path).filter((it) => it.endsWith("/")));
   const found = new Set<string>();
   if (wanted.size === 0) return found;
   for (const { path } of entries) {

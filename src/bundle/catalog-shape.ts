@@ -139,6 +139,7 @@ const catalog = object({
     }),
   ),
   web: optional(list(object({ name, answers: count, hosts: list(host) }))),
+  origins: optional(list(object({ path: pathOrPrefix, url: text, list: optional(oneOf("mirrorlist", "metalink")) }))),
 });
 
 function isCanonicalReference(it: string): boolean {

@@ -117,6 +117,19 @@ export interface CatalogWeb {
   hosts: string[];
 }
 
+/**
+ * A URL that clients outside use for content of the bundle and that no `source` of {@link Provenance} says: a mirror, a
+ * repository's address where its packages do not show it, its list of mirrors, its keys.
+ */
+export interface CatalogOrigin {
+  /** An entry, or the prefix of a repository. */
+  path: string;
+  /** Without user, password and fragment; a query only for a list of mirrors, and of its public parameters. */
+  url: string;
+  /** The URL answers with a list of the repository's mirrors. */
+  list?: "mirrorlist" | "metalink";
+}
+
 export interface Catalog {
   isos: CatalogIso[];
   files: CatalogFile[];
@@ -126,6 +139,8 @@ export interface Catalog {
   provenance: Provenance[];
   /** Absent if there are none. */
   web?: CatalogWeb[];
+  /** Absent when `provenance` says it all. */
+  origins?: CatalogOrigin[];
 }
 
 /** An inventory to be written: of its longest list the lines may be made while they are written. */

@@ -21,11 +21,29 @@ export interface KeyAndCertificate {
 }
 
 /** Creates a self-signed CA that may sign only server certificates. Its `days` count from two days ago. */
-export async function createCa(commonName: string, days = CA_DAYS): Promise<KeyAndCertificate> {
-  const keys = await newKeys();
+export function createCa(commonName: string, days = CA_DAYS): Promise<KeyAndCertificate> {
+  return createCaFor({ commonName, days, extensions: [] });
+}
+
+/** The same with more `extensions`; with a `previous` one, another certificate for its key and name. */
+export async function createCaFor({
+  commonName,
+  days,
+  extensions,
+  previous,
+}: {
+  commonName: string;
+  days: number;
+  extensions: readonly x509.Extension[];
+  previous?: KeyAndCertificate | undefined;
+}): Promise<KeyAndCertificate> {
+  const keys = previous === undefined ? await newKeys() : await keysOf(previous);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: newSerial(),
-    name: [{ CN: [commonName] }, { O: ["airferry"] }],
+    name:
+      previous === undefined
+        ? [{ CN: [commonName] }, { O: ["airferry"] }]
+        : new x509.X509Certificate(previous.cert).subject,
     ...validity(days),
     keys,
     signingAlgorithm: ALGORITHM,
@@ -33,9 +51,10 @@ export async function createCa(commonName: string, days = CA_DAYS): Promise<KeyA
       new x509.BasicConstraintsExtension(true, 0, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false),
+      ...extensions,
     ],
   });
-  return { key: await privateKeyPem(keys.privateKey), cert: `${certificate.toString("pem")}\n` };
+  return { key: previous?.key ?? (await privateKeyPem(keys.privateKey)), cert: `${certificate.toString("pem")}\n` };
 }
 
 /** Creates a server certificate for DNS names and IP addresses, valid for 397 days, signed by `ca`. */
@@ -56,8 +75,7 @@ export class CertificateIssuer {
   readonly #signingKey: webcrypto.CryptoKey;
 
   static async of(ca: KeyAndCertificate): Promise<CertificateIssuer> {
-    const der = x509.PemConverter.decodeFirst(ca.key);
-    const signingKey = await webcrypto.subtle.importKey("pkcs8", der, ALGORITHM, false, ["sign"]);
+    const signingKey = await privateKeyOf(ca);
     const keys = await newKeys();
     const key = await privateKeyPem(keys.privateKey);
     return new CertificateIssuer(new x509.X509Certificate(ca.cert), signingKey, keys.publicKey, key);
@@ -77,7 +95,8 @@ export class CertificateIssuer {
 
   /** A certificate for DNS names and IP addresses, PEM; valid for 397 days. */
   async certify(names: readonly string[]): Promise<string> {
-    const [first = "airferry"] = names;
+    // Clients compare an address here with the DNS names of a CA's name constraints.
+    const first = names.find((it) => isIP(it) === 0) ?? "airferry";
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: newSerial(),
       // A common name holds 64 characters at most; clients check only the alternative names.
@@ -112,6 +131,18 @@ function newSerial(): string {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8(0) & 0x3f) | 0x40, 0);
   return bytes.toString("hex");
+}
+
+function privateKeyOf({ key }: KeyAndCertificate): Promise<webcrypto.CryptoKey> {
+  return webcrypto.subtle.importKey("pkcs8", x509.PemConverter.decodeFirst(key), ALGORITHM, false, ["sign"]);
+}
+
+async function keysOf(pair: KeyAndCertificate): Promise<webcrypto.CryptoKeyPair> {
+  const [privateKey, publicKey] = await Promise.all([
+    privateKeyOf(pair),
+    new x509.X509Certificate(pair.cert).publicKey.export(),
+  ]);
+  return { privateKey, publicKey: publicKey as webcrypto.CryptoKey };
 }
 
 async function newKeys(): Promise<webcrypto.CryptoKeyPair> {

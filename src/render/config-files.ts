@@ -14,6 +14,7 @@ import { renderComposerRepositories } from "./composer-repositories.ts";
 import { checkGuest } from "./guest-check.ts";
 import { renderImageconfig } from "./imageconfig.ts";
 import { checkKickstart, fillKickstart, isFilled, kickstartTemplate, renderKickstart } from "./kickstart.ts";
+import { originFiles } from "./origins.ts";
 import { renderPackerVars } from "./packer-vars.ts";
 import { registryConfigFiles } from "./registries-files.ts";
 import type { ConfigFile, RenderInput } from "./types.ts";
@@ -93,6 +94,7 @@ export function configFiles(input: RenderInput, readText: ReadText): ConfigFile[
       make: () => renderComposerRepositories(input, readText),
     },
     ...registryConfigFiles(input),
+    ...originFiles(input),
     {
       name: "check",
       path: "check.json",

@@ -1,5 +1,7 @@
 /** Opens a store for rendering: the input of `render` and `stage`. */
+import { lookup } from "node:dns/promises";
 import { open } from "node:fs/promises";
+import { isIP } from "node:net";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
@@ -10,6 +12,7 @@ import type { StoreReader } from "../store/types.ts";
 import { checkBaseUrl } from "./base-url.ts";
 import { configFiles } from "./config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "./types.ts";
+import { addressOf } from "./view.ts";
 
 /** Kickstart templates and similar files are small. */
 const MAX_TEMPLATE_BYTES = 4 * 1024 * 1024;
@@ -24,6 +27,8 @@ export interface RenderFrom {
   stream?: string | undefined;
   /** The certificate is from a public CA or one that clients already trust. */
   publicCa?: boolean | undefined;
+  /** The proxy of `serve --proxy`, HOST:PORT, for its variables. */
+  proxy?: string | undefined;
   /** Source of secrets; default: the environment. */
   env?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -69,11 +74,30 @@ export async function openRender(
     stream: options.stream,
     trees,
     privateCa: baseUrl.startsWith("https:") && options.publicCa !== true,
+    origins: { address: await addressOfHost(baseUrl), proxyUrl: proxyUrlOf(options.proxy) },
     env: options.env ?? process.env,
   };
   const readText = async (digest: Digest) =>
     (await readSmall(store.blobPath(digest), MAX_TEMPLATE_BYTES)).toString("utf8");
   return { files: configFiles(input, readText), input, store };
+}
+
+/** The address that this host knows a server by; undefined when it knows none. */
+async function addressOfHost(baseUrl: string): Promise<string | undefined> {
+  const { host } = addressOf(baseUrl);
+  if (isIP(host) !== 0) return host;
+  const found = await lookup(host).catch(() => undefined);
+  return found?.address;
+}
+
+function proxyUrlOf(proxy: string | undefined): string | undefined {
+  if (proxy === undefined) return undefined;
+  if (/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}$/.test(proxy)) return `http://${proxy}`;
+  throw new AirferryError("ERR_USAGE", `cannot use --proxy "${proxy}": not an address`, {
+    expected: "HOST:PORT",
+    actual: proxy,
+    hint: "give the address as clients reach it: --proxy 192.0.2.10:3128",
+  });
 }
 
 async function readTree(file: string, label: string): Promise<RenderTree | undefined> {

@@ -25,6 +25,14 @@ export interface RenderTree {
   stage2?: string | undefined;
 }
 
+/** How clients reach what answers under the names of the origins. */
+export interface OriginsAt {
+  /** The IP address of the server, for base URLs with a name. */
+  address?: string | undefined;
+  /** The proxy's URL, where there is one. */
+  proxyUrl?: string | undefined;
+}
+
 export interface RenderInput {
   /** Current releases, at most one a stream; with `stream`, only that one is used. */
   releases: readonly RenderRelease[];
@@ -35,6 +43,8 @@ export interface RenderInput {
   trees: ReadonlyMap<Digest, RenderTree>;
   /** The server's certificate is signed by its own CA, which clients need. */
   privateCa: boolean;
+  /** Set where the server answers under the names of the origins. */
+  origins?: OriginsAt | undefined;
   /** Source of secrets. Absent when rendering for the network: they then stay blank. */
   env?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -61,6 +71,7 @@ export type RenderName =
   | "registry-trust"
   | "boot-ipxe"
   | "checksum"
+  | "origins"
   | "check";
 
 /** One file to render. */

@@ -3,6 +3,7 @@ import { filePathOf } from "../manifest/entry-names.ts";
 import { requestDigest } from "../manifest/request.ts";
 import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import { mapEntries } from "./map-entries.ts";
+import { artifactOrigins } from "./origin-lines.ts";
 import type { SourceKind } from "./types.ts";
 
 const SIDECAR = /\.(sha256|sha256sum|sha512|sha512sum|md5|asc|sig)$/;
@@ -24,7 +25,10 @@ export const fileSource: SourceKind<"file"> = {
         ...itemsOf("file", entries, context),
         ...artifacts.filter(({ path }) => !SIDECAR.test(path)).flatMap(({ path }) => sidecarsOf(path, taken)),
       ],
-      catalog: { files: artifacts.map(({ path }) => ({ path })) },
+      catalog: {
+        files: artifacts.map(({ path }) => ({ path })),
+        origins: artifactOrigins(entries, context.manifest),
+      },
     };
   },
 };

@@ -9,6 +9,7 @@ import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import type { IsoDetail } from "./iso-detail.ts";
 import type { LockedOf } from "./lock-document.ts";
 import { mapEntries } from "./map-entries.ts";
+import { artifactOrigins } from "./origin-lines.ts";
 import { readKeysOf } from "./rpm/repository-keys.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
 
@@ -47,7 +48,7 @@ export const isoSource: SourceKind<"iso"> = {
         ...artifacts.flatMap((artifact) => sidecarsOf(artifact.path, taken)),
         ...(await keyItems(entries, context)),
       ],
-      catalog: { isos, keys },
+      catalog: { isos, keys, origins: artifactOrigins(entries, context.manifest) },
     };
   },
 };

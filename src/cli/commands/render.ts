@@ -21,6 +21,7 @@ const NAMES = [
   "registry-trust",
   "boot-ipxe",
   "checksum",
+  "origins",
   "check",
 ] as const;
 
@@ -31,6 +32,7 @@ interface RenderFlags {
   force?: boolean;
   stream?: string;
   publicCa?: boolean;
+  proxy?: string;
 }
 
 export const renderCommand: Register = (program, run) => {
@@ -46,6 +48,7 @@ export const renderCommand: Register = (program, run) => {
     .option("--out <path>", "file or folder to write (default: stdout)")
     .option("--force", "replace existing files with other content")
     .option("--stream <stream>", "use only this stream")
+    .option("--proxy <host:port>", "for origins: where clients reach the proxy of serve --proxy")
     .option("--public-ca", "clients already trust the CA of an https address")
     .addHelpText(
       "after",

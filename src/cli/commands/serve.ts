@@ -4,7 +4,7 @@ import { AirferryError } from "../../errors.ts";
 import { isRoot } from "../../io/account.ts";
 import { plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
-import type { OpenBundles } from "../../serve.ts";
+import type { OpenBundles, ServingOrigins } from "../../serve.ts";
 import { positive, type Register, ROOT_NOTE, requireTrust, trustOption, userOption, withGlobals } from "../command.ts";
 import type { Output } from "../output.ts";
 import { interruptible, stopsByItself } from "../signals.ts";
@@ -15,6 +15,9 @@ interface ServeFlags {
   threshold?: number;
   listen: string;
   listenHttp?: string;
+  origins?: boolean;
+  listenHttps?: string[];
+  proxy?: string;
   tls: string;
   tlsDir?: string;
   url?: string;
@@ -45,6 +48,14 @@ export const serveCommand: Register = (program, run) => {
     .option("--tls <mode>", "off, auto (generates a CA and a certificate), or CERT,KEY (PEM files)", "off")
     .option("--tls-dir <dir>", "where --tls auto stores its CA, never inside the store")
     .option("--listen-http <host:port>", "with TLS: a plain listener for /ca.crt, /keys/ and /rpmrepo/")
+    .option("--origins", "also answer under the names of upstream's servers, for builds that run unchanged")
+    .addOption(
+      new Option(
+        "--listen-https <host:port>",
+        "with --origins: address for their https URLs; repeatable (default: 0.0.0.0:443)",
+      ).argParser((value: string, all?: string[]) => [...(all ?? []), value]),
+    )
+    .option("--proxy <host:port>", "a proxy that answers for upstream's servers and forwards nothing")
     .option("--url <base>", "base URL that clients use (default: the address of each request)")
     .option(
       "--htpasswd <file>",
@@ -60,7 +71,7 @@ export const serveCommand: Register = (program, run) => {
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n  airferry serve /media/dvd1 /media/dvd2 --trust site.pub\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of --listen\nand --listen-http (docs/operating.md).\nAIRFERRY_STORE replaces --store, AIRFERRY_TRUST --trust.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage, 3 bundle refused.",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n  airferry serve --store /srv/airferry --origins --user airferry\n  airferry serve /media/dvd1 /media/dvd2 --trust site.pub\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of the listeners'\naddresses (docs/operating.md). With --origins, --listen-http is for their http URLs too (default: 0.0.0.0:80).\nAIRFERRY_STORE replaces --store, AIRFERRY_TRUST --trust.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage, 3 bundle refused.",
     )
     .action((folders: string[], given: ServeFlags, command: Command) =>
       run(command.opts(), async (output) => {
@@ -90,6 +101,7 @@ export const serveCommand: Register = (program, run) => {
           urls: serving.urls,
           httpUrls: serving.httpUrls,
           caFingerprint: serving.caFingerprint ?? null,
+          origins: serving.origins ?? null,
           ...(bundles !== undefined && {
             bundles: bundles.releases.map(({ stream, serial, digest, signers }) => ({
               stream,
@@ -102,6 +114,7 @@ export const serveCommand: Register = (program, run) => {
         });
         for (const url of others) output.note(`also at ${url}`);
         for (const url of serving.httpUrls) output.note(`plain HTTP for keys, CA and /rpmrepo/: ${url}`);
+        if (serving.origins !== undefined) for (const line of originNotes(serving.origins)) output.note(line);
         if (serving.caFingerprint)
           output.note(`CA fingerprint (SHA-256): ${serving.caFingerprint}; clients get it from /ca.crt`);
         const what = folders.length === 0 ? flags.store : folders.join(", ");
@@ -176,4 +189,29 @@ async function verified(
     output.note(`verified stream ${stream}, serial ${serial}: ${plural(entries.size, "file")}, ${by}`);
   }
   return bundles;
+}
+
+/** At most this many origins that nobody can reach are named. */
+const MAX_NAMED = 5;
+
+function originNotes({ names, httpsUrls, proxyUrl, caFingerprint }: ServingOrigins): string[] {
+  const at = [...httpsUrls, ...(proxyUrl === undefined ? [] : [`the proxy ${proxyUrl}`])];
+  const ports = new Set(httpsUrls.map((it) => new URL(it).port || "443"));
+  const missed = proxyUrl === undefined ? names.filter((it) => isMissed(it, ports)) : [];
+  const more = missed.length > MAX_NAMED ? ` and ${missed.length - MAX_NAMED} more` : "";
+  return [
+    `answering for ${plural(names.length, "origin")} at ${at.join(", ")}; what the site needs for that is at /config/origins/`,
+    `the CA of the origins (SHA-256): ${caFingerprint}`,
+    ...(missed.length === 0
+      ? []
+      : [
+          `nobody listens at the ports of ${missed.slice(0, MAX_NAMED).join(", ")}${more}; add --listen-https HOST:PORT, or use --proxy`,
+        ]),
+  ];
+}
+
+/** Only a port that is written in the URL is reached as it is: 443 may be mapped to any other. */
+function isMissed(origin: string, ports: ReadonlySet<string>): boolean {
+  const { port } = new URL(origin);
+  return port !== "" && !ports.has(port);
 }

@@ -67,6 +67,13 @@ export interface ServeContext {
   baseUrl(req: IncomingMessage): string;
   /** PEM of the CA that signed the server's certificate, with `--tls auto`. */
   readonly caCertificate?: string;
+  /** Set when the server answers under the names of the origins. */
+  readonly origins?: {
+    /** PEM of the CA that signs the certificates of these hosts, made or renewed for them. */
+    caCertificate(hosts: readonly string[]): Promise<string>;
+    /** The port of the proxy, where there is one. */
+    readonly proxyPort?: number;
+  };
   /**
    * The current tree when it was looked at less than a second ago; otherwise {@link ServeContext.view} must look again.
    */
@@ -85,10 +92,11 @@ export interface Mount {
   anyMethod?: boolean;
   /**
    * Finds the entry that `handle` answers a GET of a path with (as in {@link ServerRequest}), where that depends on the
-   * path and the view alone and goes to everybody: the fast path asks. Undefined where `handle` returns false. Absent
+   * path and the view alone, and on listeners that have several hosts on `authority`, and goes to everybody: the fast
+   * path asks. Undefined where `handle` returns false. Absent
    * for handlers that never answer so.
    */
-  entry?: (path: string, stream: string | undefined, view: TreeView) => ReturnType<TreeView["find"]>;
+  entry?: (path: string, stream: string | undefined, view: TreeView, authority: string) => ReturnType<TreeView["find"]>;
   /** Answers for a handler that threw before anything was sent, in the protocol's words; absent: in plain text. */
   sendFault?: (request: ServerRequest, error: unknown) => void;
 }

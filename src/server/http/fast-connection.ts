@@ -20,7 +20,7 @@ export interface Front {
   /** The request that these bytes are; undefined for anything but one plain GET. */
   parse(buffer: Buffer, length: number): PlainRequest | undefined;
   /** How a request is answered; a promise while the store is looked at; undefined when not here. */
-  find(target: string): Known | undefined | Promise<unknown>;
+  find(request: PlainRequest, socket: Socket): Known | undefined | Promise<unknown>;
   /**
    * Composes an answer, to be written at once or held. Undefined when the file has to be loaded first, and when slow
    * clients hold too much; `bytes` are those of the file where it was.
@@ -111,7 +111,7 @@ export class FastConnection {
   }
 
   #answer(request: PlainRequest, buffer: Buffer, length: number): void {
-    const known = this.#path.find(request.url);
+    const known = this.#path.find(request, this.socket);
     if (known === undefined) {
       this.#leave(copyOf(buffer, length));
     } else if (known instanceof Promise) {

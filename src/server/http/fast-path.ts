@@ -46,7 +46,9 @@ export interface FastPathOptions {
   readonly context: ServeContext;
   readonly resources: Resources;
   /** Finds the content for a target; see {@link Router}. */
-  content(target: string, view: TreeView): { path: string; content: BlobContent } | undefined;
+  content(target: string, view: TreeView, authority: string): { path: string; content: BlobContent } | undefined;
+  /** Where the answer depends on the host as well: whether a connection may ask for it. */
+  admits?: ((socket: Socket, authority: string) => boolean) | undefined;
   /** The counts that answers for a path add to. */
   tally(path: string): Tally;
   /** Called with each answer when it is over. */
@@ -137,19 +139,22 @@ export class FastPath implements Front {
     return this.#requests.parse(buffer, length);
   }
 
-  find(target: string): Known | undefined | Promise<unknown> {
+  find({ url, headers }: PlainRequest, socket: Socket): Known | undefined | Promise<unknown> {
+    const { admits } = this.#options;
+    if (admits !== undefined && !admits(socket, headers.host)) return undefined;
     const view = this.#options.context.freshView();
     if (view === undefined) return this.#options.context.view();
     if (view !== this.#view) {
       this.#view = view;
       this.#known.clear();
     }
-    return this.#known.get(target) ?? this.#learn(target, view);
+    const key = admits === undefined ? url : headers.host + url;
+    return this.#known.get(key) ?? this.#learn(url, headers.host, key, view);
   }
 
-  #learn(target: string, view: TreeView): Known | undefined {
+  #learn(target: string, host: string, key: string, view: TreeView): Known | undefined {
     if (target.length > MAX_TARGET_LENGTH || !TARGET.test(target)) return undefined;
-    const found = this.#options.content(target, view);
+    const found = this.#options.content(target, view, host);
     if (found === undefined || found.content.file === undefined) return undefined;
     const { file, size, digest } = found.content;
     if (size > MAX_SMALL_BYTES) return undefined;
@@ -161,7 +166,7 @@ export class FastPath implements Front {
       const [oldest] = this.#known.keys();
       if (oldest !== undefined) this.#known.delete(oldest);
     }
-    this.#known.set(copyOf(target), known);
+    this.#known.set(copyOf(key), known);
     return known;
   }
 

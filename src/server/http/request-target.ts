@@ -5,7 +5,7 @@
  */
 
 /** A parsed request target. `path` begins with `/` and preserves a trailing slash. */
-interface Target {
+export interface RequestTarget {
   path: string;
   query: string;
   stream?: string;
@@ -16,7 +16,7 @@ const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*/i;
 const PLAIN_PATH = /^(?:\/[A-Za-z0-9_+~:@=,^-][A-Za-z0-9._+~:@=,^-]*)+\/?$/;
 
 /** Parses a request target in origin or absolute form. Returns the reason as a string when it is not acceptable. */
-export function parseTarget(target: string): Target | string {
+export function parseTarget(target: string): RequestTarget | string {
   let raw = target;
   if (!raw.startsWith("/")) {
     const authority = ABSOLUTE_FORM.exec(raw);
@@ -32,7 +32,7 @@ export function parseTarget(target: string): Target | string {
   return withStream(path, query);
 }
 
-function withStream(path: string, query: string): Target {
+function withStream(path: string, query: string): RequestTarget {
   const [, stream, rest = "/"] = /^\/s\/([^/]+)(\/.*)?$/.exec(path) ?? [];
   return stream === undefined ? { path, query } : { path: rest, query, stream };
 }

@@ -8,7 +8,7 @@ import { printable } from "../../io/printable.ts";
 import { type BlobContent, entryContent } from "./blob.ts";
 import type { Mount, NotFoundPage, ServeContext, ServerRequest, TreeView } from "./context.ts";
 import { HostCheck } from "./host-header.ts";
-import { parseTarget } from "./request-target.ts";
+import { parseTarget, type RequestTarget } from "./request-target.ts";
 import type { Resources } from "./resources.ts";
 import { faultStatus, sendNotFound, sendText } from "./text-responses.ts";
 
@@ -60,7 +60,14 @@ export interface Router {
    * The content that a plain GET of a target is answered with, where that depends on the view alone; see {@link
    * Mount.entry}.
    */
-  content(target: string, view: TreeView): { path: string; content: BlobContent } | undefined;
+  content(target: string, view: TreeView, authority: string): { path: string; content: BlobContent } | undefined;
+}
+
+/** What some listeners have of their own. */
+export interface RouterOptions {
+  notFoundPage?: NotFoundPage;
+  /** Makes the target of a request safe; default {@link parseTarget}. */
+  parse?: (target: string) => RequestTarget | string;
 }
 
 /** Makes the router of a listener. */
@@ -70,7 +77,7 @@ export function createRouter(
   resources: Resources,
   observer: Observer,
   reportFault: FaultReporter,
-  notFoundPage?: NotFoundPage,
+  { notFoundPage, parse = parseTarget }: RouterOptions = {},
 ): Router {
   const hosts = new HostCheck();
   const byLength = mounts
@@ -95,7 +102,7 @@ export function createRouter(
     res.on("error", ignore);
     const fault = hosts.fault(req);
     const request = new RoutedRequest(req, res, resources, notFoundPage);
-    const target = parseTarget(req.url ?? "");
+    const target = parse(req.url ?? "");
     if (typeof target !== "string") {
       request.path = target.path;
       request.setSearch(target.query);
@@ -116,17 +123,21 @@ export function createRouter(
     });
   }
 
-  function content(rawTarget: string, view: TreeView) {
-    const target = parseTarget(rawTarget);
+  function content(rawTarget: string, view: TreeView, authority: string) {
+    const target = parse(rawTarget);
     if (typeof target === "string") return undefined;
     const { path, stream } = target;
     for (const mount of byLength) {
       if (path !== mount.prefix && !path.startsWith(mount.below)) continue;
-      const found = mount.entry?.(path, stream, view);
+      const found = mount.entry?.(path, stream, view, authority);
       if (found === undefined && mount.entry !== undefined) continue;
       return found === undefined || "conflict" in found
         ? undefined
-        : { path, content: entryContent(found.entry, context.store) };
+        : {
+            // Counts are by kind of content, which a path of somebody else does not show.
+            path: parse === parseTarget ? path : `/${found.entry.path}`,
+            content: entryContent(found.entry, context.store),
+          };
     }
     return undefined;
   }

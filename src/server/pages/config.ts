@@ -7,9 +7,11 @@ import { AirferryError } from "../../errors.ts";
 import { link, table } from "../../html/frame.ts";
 import { type Html, html } from "../../html/html.ts";
 import { type Digest, digestOf } from "../../io/digest.ts";
+import { hostsOf, originsOf } from "../../origins/origin-hosts.ts";
 import { configFiles } from "../../render/config-files.ts";
-import type { ConfigFile, RenderInput, RenderTree } from "../../render/types.ts";
+import type { ConfigFile, OriginsAt, RenderInput, RenderTree } from "../../render/types.ts";
 import { sendBlob } from "../http/blob.ts";
+import { contentTypeOf } from "../http/content-type.ts";
 import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { sendPage } from "./page.ts";
@@ -27,8 +29,14 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     (await request.resources.files.readWhole(context.store.blobPath(digest))).toString("utf8"),
   );
   const path = request.path.slice("/config/".length);
-  if (path === "") {
-    sendPage(request, await listPage(input, files, request.stream, context));
+  if (path === "" || path === "origins" || path === "origins/") {
+    const listed = files.filter((it) => it.path.startsWith(path));
+    sendPage(request, await listPage(input, listed, request.stream, context));
+    return true;
+  }
+  if (path === "origins/ca.crt" && context.origins !== undefined) {
+    const hosts = hostsOf(originsOf(input.releases));
+    await sendRendered(request, Buffer.from(await context.origins.caCertificate(hosts)), contentTypeOf(path));
     return true;
   }
   const file = files.find((it) => it.path === path);
@@ -44,16 +52,20 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     ]);
     return true;
   }
-  const bytes = Buffer.from(rendered.text);
-  await sendBlob(request, {
+  const contentType = path.endsWith(".json") ? "application/json" : "text/plain; charset=utf-8";
+  await sendRendered(request, Buffer.from(rendered.text), contentType);
+  return true;
+}
+
+function sendRendered(request: ServerRequest, bytes: Buffer, contentType: string): Promise<void> {
+  return sendBlob(request, {
     bytes,
     size: bytes.length,
     digest: digestOf(bytes),
-    contentType: path.endsWith(".json") ? "application/json" : "text/plain; charset=utf-8",
+    contentType,
     // The text of a URL depends on the name by which a client knows the server.
     headers: { "Cache-Control": "no-cache", Vary: "Host" },
   });
-  return true;
 }
 
 /** Collects the input of renderers: the current releases, this client's address, the contents of the ISOs. */
@@ -84,6 +96,16 @@ export async function renderInput(
     stream: request.stream,
     trees,
     privateCa: context.caCertificate !== undefined,
+    origins: context.origins && originsAt(request, context),
+  };
+}
+
+/** The address that a client reached is the server's, whatever name it used. */
+function originsAt({ req }: ServerRequest, { origins, baseUrl }: ServeContext): OriginsAt {
+  const { hostname } = new URL(baseUrl(req));
+  return {
+    address: req.socket.localAddress?.replace(/^::ffff:(?=\d+\.)/i, ""),
+    proxyUrl: origins?.proxyPort === undefined ? undefined : `http://${hostname}:${origins.proxyPort}`,
   };
 }
 

@@ -23,6 +23,8 @@ interface PageMounts {
   images: Mount;
   /** For the plain listener: what a client needs before it trusts the main one, and the yum container's path. */
   plain: Mount[];
+  /** For the same listener: says that the rest is at the main one. */
+  elsewhere: Mount;
 }
 
 /** Creates the handlers of a site. */
@@ -42,7 +44,14 @@ export function pageMounts(state: PageState): PageMounts {
       all,
     ],
     images: { prefix: "/images", handle: all.handle },
-    plain: [...certificates, { ...all, prefix: "/keys" }, rpmrepo, { ...all, prefix: "/rpmrepo" }, elsewhere],
+    plain: [
+      ...certificates,
+      { ...all, prefix: "/keys" },
+      rpmrepo,
+      { ...all, prefix: "/rpmrepo" },
+      { ...config(state), prefix: "/config/origins" },
+    ],
+    elsewhere,
   };
 }
 

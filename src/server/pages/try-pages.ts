@@ -15,7 +15,14 @@ const NOWHERE = "http://127.0.0.1";
 /** Renders every shared page for one release alone. Reads no blob. Throws what they throw. */
 export async function tryPages(release: Release): Promise<void> {
   const releases = [release];
-  const input: RenderInput = { releases, baseUrl: NOWHERE, stream: undefined, trees: new Map(), privateCa: false };
+  const input: RenderInput = {
+    releases,
+    baseUrl: NOWHERE,
+    stream: undefined,
+    trees: new Map(),
+    privateCa: false,
+    origins: { address: "127.0.0.1" },
+  };
   const nothing = { caCertificate: undefined, names: () => ({}) };
   frontPage({ view: createTreeView(releases), render: input, ...nothing });
   indexOf(releases, input);

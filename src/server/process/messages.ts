@@ -1,6 +1,6 @@
 /** Messages between the first thread of a server and its workers. Plain values only. */
 import type { ErrorCode } from "../../errors.ts";
-import type { TlsMaterial } from "../http/listener.ts";
+import type { TlsMaterial } from "../http/endpoint.ts";
 import type { Counters } from "./counters.ts";
 import type { IndexOrder } from "./index-maker.ts";
 

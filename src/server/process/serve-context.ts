@@ -18,6 +18,7 @@ interface ServeContextOptions {
   /** The base URL announced to clients, regardless of the request. */
   url?: string | undefined;
   caCertificate?: string | undefined;
+  origins?: ServeContext["origins"] | undefined;
   /** Called when the store is unreadable; the last good tree stays in use. */
   onStoreFault?: ((error: unknown) => void) | undefined;
 }
@@ -74,6 +75,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   return {
     store,
     ...(caCertificate === undefined ? {} : { caCertificate }),
+    ...(options.origins === undefined ? {} : { origins: options.origins }),
     async view() {
       if (isFresh) return view;
       looking ??= look();

@@ -12,11 +12,13 @@ import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext } from "../http/context.ts";
+import type { Answers, HostTls, TlsMaterial } from "../http/endpoint.ts";
 import type { FastAnswer } from "../http/fast-answer.ts";
-import { type Answers, type Listener, listen, type PortSharing, type TlsMaterial } from "../http/listener.ts";
+import type { FastPathOptions } from "../http/fast-path.ts";
+import { type Listener, listen, type PortSharing } from "../http/listener.ts";
 import { isLocal, ReadGuard } from "../http/read-guard.ts";
 import { Resources } from "../http/resources.ts";
-import { createRouter, type FaultReporter, type Observer, type Router } from "../http/router.ts";
+import { createRouter, type FaultReporter, type Observer, type Router, type RouterOptions } from "../http/router.ts";
 import { sendGenerated, sendText } from "../http/text-responses.ts";
 import { PageState } from "../pages/pages-state.ts";
 import { notFoundPages, pageMounts } from "../pages/routes.ts";
@@ -26,6 +28,8 @@ import { AccessLog } from "./access-log.ts";
 import { type Counters, countResponse, emptyCounters, routeOf, Tallies } from "./counters.ts";
 import type { MakeIndex } from "./index-maker.ts";
 import { formatMetrics } from "./metrics.ts";
+import { OriginAnswers } from "./origin-answers.ts";
+import { type OriginSettings, originContext } from "./origin-ca.ts";
 import { createServeContext } from "./serve-context.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
@@ -42,8 +46,10 @@ export interface SiteSettings {
   sharePorts?: PortSharing;
   /** How many threads share what this process may have open; default 1. */
   threads?: number;
-  /** Descriptors that listen already, for the main listener and the plain one; they replace the addresses. */
+  /** Descriptors that listen already, one for each of {@link addressesOf}, which they replace. */
   sockets?: readonly number[];
+  /** Set when the plain listener, and those in here, answer under the names of the origins. */
+  origins?: OriginSettings;
   url?: string;
   /** A path, or `-` for standard error. */
   accessLog?: string;
@@ -63,9 +69,36 @@ interface SiteHost {
   report(message: string): void;
 }
 
+/** The addresses of a site: the main one, the plain one, those of the origins with TLS, the proxy's. */
+export function addressesOf({
+  listen,
+  listenHttp,
+  origins,
+}: Pick<SiteSettings, "listen" | "listenHttp"> & {
+  origins?: Pick<OriginSettings, "https" | "proxy">;
+}): ListenAddress[] {
+  const all = [listen, listenHttp, ...(origins?.https ?? []), origins?.proxy];
+  return all.filter((it) => it !== undefined);
+}
+
+/** The same settings with other addresses, in the order of {@link addressesOf}. */
+export function withAddresses(settings: SiteSettings, addresses: readonly ListenAddress[]): SiteSettings {
+  const left = [...addresses];
+  const next = (before: ListenAddress) => left.shift() ?? before;
+  const { listen, listenHttp, origins } = settings;
+  return {
+    ...settings,
+    listen: next(listen),
+    ...(listenHttp && { listenHttp: next(listenHttp) }),
+    ...(origins && {
+      origins: { ...origins, https: origins.https.map(next), ...(origins.proxy && { proxy: next(origins.proxy) }) },
+    }),
+  };
+}
+
 /** A running site. */
 interface Site {
-  /** The main listener, then the plain one. */
+  /** In the order of {@link addressesOf}. */
   readonly listeners: readonly Listener[];
   counters(): Counters;
   setTls(tls: TlsMaterial): void;
@@ -92,6 +125,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     store,
     url: settings.url,
     caCertificate: settings.tls?.ca,
+    origins: settings.origins && originContext(settings.origins, host.report),
     onStoreFault: (error) => reportFault(error, store.dir),
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
@@ -116,22 +150,32 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
   const mainMounts = [...pages.main, ...guarded, healthz, metrics];
-  const main = createRouter(mainMounts, context, resources, observer, reportFault, notFound);
-  const plainMounts = [...pages.plain, healthz];
-  const plain = createRouter(plainMounts, context, resources, observer, reportFault);
-  const answersOf = ({ answer, content }: Router): Answers => ({
-    answer,
-    fast: { context, resources, content, tally: tallies.of, log: logFast },
+  const main = createRouter(mainMounts, context, resources, observer, reportFault, {
+    notFoundPage: notFound,
   });
+  const plainMounts = [...pages.plain, healthz];
+  const routed = (mounts: readonly Mount[], parse?: RouterOptions["parse"]) =>
+    createRouter(mounts, context, resources, observer, reportFault, parse === undefined ? {} : { parse });
+  const answersOf = ({ answer, content }: Router, admits?: FastPathOptions["admits"]): Answers => ({
+    answer,
+    fast: { context, resources, content, tally: tallies.of, log: logFast, admits },
+  });
+  const origins =
+    settings.origins &&
+    new OriginAnswers({ settings: settings.origins, context, routed, answersOf, plainMounts, registry: guarded });
+  const plain = origins?.plain ?? answersOf(routed([...plainMounts, pages.elsewhere]));
 
-  const { sharePorts: share, sockets: [socket, plainSocket] = [] } = settings;
+  const { sharePorts: share, sockets = [] } = settings;
+  const open = async (address: ListenAddress, tls: TlsMaterial | HostTls | undefined, answers: Answers, more = {}) => {
+    listeners.push(await listen(address, tls, share, answers, { socket: sockets[listeners.length], ...more }));
+  };
   try {
-    listeners.push(await listen(settings.listen, settings.tls, share, answersOf(main), socket));
-    if (settings.listenHttp !== undefined) {
-      listeners.push(await listen(settings.listenHttp, undefined, share, answersOf(plain), plainSocket));
-    }
+    await open(settings.listen, settings.tls, answersOf(main));
+    if (settings.listenHttp !== undefined) await open(settings.listenHttp, undefined, plain);
+    if (origins !== undefined) await origins.open(open);
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(0)));
+    origins?.close();
     log?.close();
     throw error;
   }
@@ -142,7 +186,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     listeners,
     counters,
     setTls: (tls) => {
-      for (const listener of listeners) listener.setTls(tls);
+      listeners[0]?.setTls(tls);
     },
     reopenLog() {
       try {
@@ -154,6 +198,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     async close(graceMs) {
       clearInterval(sweep);
       await Promise.all(listeners.map((listener) => listener.close(graceMs)));
+      origins?.close();
       log?.close();
       resources.closeIdle();
     },

@@ -13,7 +13,7 @@ import { makeFolder, systemFault, writeAtomic } from "../../io/atomic.ts";
 import { chmodHint, refuseExposed } from "../../io/exposed.ts";
 import { shellWords } from "../../io/shell.ts";
 import { hostAddresses, hostNames, isAnyHost } from "../http/address.ts";
-import type { TlsMaterial } from "../http/listener.ts";
+import type { TlsMaterial } from "../http/endpoint.ts";
 
 const RENEW_BEFORE_MS = 30 * 24 * 60 * 60 * 1000;
 
@@ -31,12 +31,22 @@ export function defaultTlsDir(): string {
  */
 export async function prepareTlsAuto(dir: string, extraNames: readonly string[]): Promise<TlsMaterial> {
   const names = await certificateNames(extraNames);
-  try {
-    await makeFolder(dir, 0o700);
-    await refuseOpenFolder(dir);
+  return inTlsDir(dir, async () => {
     const ca = await loadOrMakeCa(dir);
     const server = await loadOrMakeServer(dir, ca, names);
     return { key: server.key, cert: server.cert, ca: ca.cert, ticketKeys: newTicketKeys() };
+  });
+}
+
+/**
+ * Creates a folder for keys where it is missing, and does something in it.
+ * @throws {AirferryError} ERR_IO when it is unusable; ERR_KEY_EXPOSED when others can change it
+ */
+export async function inTlsDir<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    await makeFolder(dir, 0o700);
+    await refuseOpenFolder(dir);
+    return await work();
   } catch (cause) {
     if (cause instanceof AirferryError && cause.code !== "ERR_IO") throw cause;
     throw new AirferryError("ERR_IO", `cannot store certificates in "${dir}": ${(cause as Error).message}`, {
@@ -156,7 +166,8 @@ function isStillGood(server: KeyAndCertificate, ca: KeyAndCertificate, names: re
   }
 }
 
-async function readPair(dir: string, name: string): Promise<KeyAndCertificate | undefined> {
+/** A key and its certificate; undefined when they are missing. @throws {AirferryError} ERR_KEY_EXPOSED */
+export async function readPair(dir: string, name: string): Promise<KeyAndCertificate | undefined> {
   try {
     const [key, cert] = await Promise.all([
       readFile(join(dir, `${name}.key`), "utf8"),
@@ -171,7 +182,7 @@ async function readPair(dir: string, name: string): Promise<KeyAndCertificate | 
 }
 
 /** The certificate is written last: an interrupted pair is detected as missing or mismatched. */
-async function writePair(dir: string, name: string, { key, cert }: KeyAndCertificate): Promise<void> {
+export async function writePair(dir: string, name: string, { key, cert }: KeyAndCertificate): Promise<void> {
   await writeAtomic(join(dir, `${name}.key`), key, 0o600);
   await writeAtomic(join(dir, `${name}.crt`), cert, 0o644);
 }

@@ -2,7 +2,7 @@
 import { isAbsolute, relative, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import type { ListenAddress } from "../http/address.ts";
-import type { TlsMaterial } from "../http/listener.ts";
+import type { TlsMaterial } from "../http/endpoint.ts";
 import { defaultTlsDir, prepareTlsAuto, readTlsFiles } from "./tls-auto.ts";
 
 const RENEW_CHECK_MS = 12 * 60 * 60 * 1000;
@@ -24,28 +24,15 @@ interface TlsOptions {
 export async function tlsMaterial(options: TlsOptions, listen: ListenAddress): Promise<TlsMaterial | undefined> {
   const mode = tlsMode(options);
   if (mode === "off") return undefined;
-  if (mode === "auto") return prepareTlsAuto(options.tlsDir ?? defaultTlsDir(), extraNames(options, listen));
+  if (mode === "auto") return prepareTlsAuto(keysDir(options), extraNames(options, listen));
   return readTlsFiles(...mode);
 }
 
 /** What `--tls` says, nothing read yet: the paths of certificate and key. @throws {AirferryError} ERR_USAGE */
-export function tlsMode({
-  tls = "off",
-  tlsDir,
-  store,
-  bundles,
-}: TlsOptions): "off" | "auto" | [cert: string, key: string] {
+export function tlsMode({ tls = "off", ...dirs }: TlsOptions): "off" | "auto" | [cert: string, key: string] {
   if (tls === "off") return tls;
   if (tls === "auto") {
-    if (bundles !== undefined && tlsDir === undefined) {
-      throw new AirferryError(
-        "ERR_USAGE",
-        "cannot use --tls auto: no place for its CA: bundles are served without writing",
-        { hint: "say where it may be kept, outside the bundle: --tls-dir DIR" },
-      );
-    }
-    const dir = tlsDir ?? defaultTlsDir();
-    for (const it of bundles?.folders ?? [store]) refuseInsideStore(dir, it, bundles ? "bundle" : "store");
+    keysDir(dirs);
     return tls;
   }
   const [cert, key, ...rest] = tls.split(",");
@@ -53,6 +40,21 @@ export function tlsMode({
   throw new AirferryError("ERR_USAGE", `cannot use --tls "${tls}": expected off, auto or CERT,KEY`, {
     hint: "give two PEM files with a comma between: --tls server.crt,server.key",
   });
+}
+
+/**
+ * The folder of the server's own keys.
+ * @throws {AirferryError} ERR_USAGE when it is inside what is served, or bundles are served and none is given
+ */
+export function keysDir({ store, bundles, tlsDir }: Pick<TlsOptions, "store" | "tlsDir" | "bundles">): string {
+  if (bundles !== undefined && tlsDir === undefined) {
+    throw new AirferryError("ERR_USAGE", "cannot use TLS: no place for its CA: bundles are served without writing", {
+      hint: "say where it may be kept, outside the bundle: --tls-dir DIR",
+    });
+  }
+  const dir = tlsDir ?? defaultTlsDir();
+  for (const it of bundles?.folders ?? [store]) refuseInsideStore(dir, it, bundles ? "bundle" : "store");
+  return dir;
 }
 
 /** Write access to the store must not include the key that clients trust. */

@@ -16,6 +16,9 @@ interface UnitOptions {
   program?: readonly string[] | undefined;
   listen?: string | undefined;
   listenHttp?: string | undefined;
+  origins?: boolean | undefined;
+  listenHttps?: readonly string[] | undefined;
+  proxy?: string | undefined;
   tls?: string | undefined;
   tlsDir?: string | undefined;
   url?: string | undefined;
@@ -48,19 +51,23 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
   const pair = typeof mode === "string" ? [] : mode.map((it) => resolve(it));
   const htpasswd = options.htpasswd === undefined ? [] : [resolve(options.htpasswd)];
   const log = accessLog === undefined || accessLog === "-" ? accessLog : resolve(accessLog);
+  const hasKeys = tls === "auto" || options.origins === true || options.proxy !== undefined;
   const args = [
     ...["--store", store],
     ...given("--listen", options.listen),
     ...given("--listen-http", options.listenHttp),
+    ...(options.origins === true ? ["--origins"] : []),
+    ...(options.listenHttps ?? []).flatMap((it) => ["--listen-https", it]),
+    ...given("--proxy", options.proxy),
     ...given("--tls", pair.length > 0 ? pair.join(",") : tls),
-    ...(tls === "auto" ? ["--tls-dir", options.tlsDir === undefined ? STATE_TLS_DIR : resolve(options.tlsDir)] : []),
+    ...(hasKeys ? ["--tls-dir", options.tlsDir === undefined ? STATE_TLS_DIR : resolve(options.tlsDir)] : []),
     ...given("--url", options.url),
     ...htpasswd.flatMap((it) => ["--htpasswd", it]),
     ...given("--access-log", log),
     ...given("--workers", options.workers?.toString()),
   ];
   const writes = [
-    ...(tls === "auto" && options.tlsDir !== undefined ? [resolve(options.tlsDir)] : []),
+    ...(hasKeys && options.tlsDir !== undefined ? [resolve(options.tlsDir)] : []),
     ...(log === undefined || log === "-" ? [] : [dirname(log)]),
   ];
   const isLow = listen.some(({ port }) => port > 0 && port < 1024);

@@ -6,7 +6,7 @@
 import { getAsset, isSea } from "node:sea";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import { AirferryError } from "../../errors.ts";
-import type { TlsMaterial } from "../http/listener.ts";
+import type { TlsMaterial } from "../http/endpoint.ts";
 import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
 import type { MakeIndex } from "./index-maker.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";

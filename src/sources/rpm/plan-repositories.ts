@@ -2,7 +2,7 @@
  * Turns locked repositories into files of the bundle: packages with their check, metadata, signatures, keys and
  * /rpmrepo/.
  */
-import type { CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
+import type { Catalog, CatalogKey, CatalogRpm } from "../../bundle/inventory-types.ts";
 import { AirferryError } from "../../errors.ts";
 import { decompress } from "../../rpm/codecs.ts";
 import { readModules } from "../../rpm/modules-thread.ts";
@@ -11,6 +11,7 @@ import type { OpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
 import { generatedItem, itemOf } from "../artifact.ts";
 import type { LockedRpm } from "../lock-document.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
+import { repositoryOrigins } from "../origin-lines.ts";
 import { userUrlsOf } from "../recorded-urls.ts";
 import type { PlanContext, PlanItem } from "../types.ts";
 import { writeMergedRepository } from "./merged-repository.ts";
@@ -28,7 +29,7 @@ export function isPackage(artifact: LockedArtifact): boolean {
 export async function planRepositories(
   entries: readonly LockedRpm[],
   context: PlanContext,
-): Promise<{ items: PlanItem[]; catalog: { rpms: CatalogRpm[]; keys: CatalogKey[] } }> {
+): Promise<{ items: PlanItem[]; catalog: Pick<Catalog, "rpms" | "keys" | "origins"> }> {
   const items: PlanItem[] = [];
   const rpms: CatalogRpm[] = [];
   const keys: CatalogKey[] = [];
@@ -82,7 +83,7 @@ export async function planRepositories(
     const { keys: own } = await readOpenPgpKeyring([bytes], { name: "the bundle's RPM key" });
     keys.push({ path: OWN_KEY, fingerprints: own.map((it) => it.fingerprint), for: ["airferry"] });
   }
-  return { items, catalog: { rpms, keys } };
+  return { items, catalog: { rpms, keys, origins: repositoryOrigins(entries, context.manifest) } };
 }
 
 /** `/rpmrepo/`: one repository over the packages of several, which are not moved. */

@@ -2,7 +2,7 @@
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { MAX_CONNECTIONS_OF_ONE } from "../../../src/server/http/listener.ts";
+import { MAX_CONNECTIONS_OF_ONE } from "../../../src/server/http/endpoint.ts";
 import { makeIso } from "../../fixtures/iso-maker.ts";
 import { patterned, startServer, temporaryDir } from "../../fixtures/serving.ts";
 

@@ -1,0 +1,161 @@
+/**
+ * What a request under an origin's name is answered with. Several streams that have a URL must agree, as with
+ * unqualified paths of the server. docs/origins.md.
+ */
+import type { InventoryEntry } from "../bundle/inventory-types.ts";
+import { hexOf } from "../io/digest.ts";
+import { normalizeWebUrl } from "../io/web-url.ts";
+import type { Release } from "../store/types.ts";
+import { formatMetalink } from "./mirror-list.ts";
+import { HUB_HOSTS, type MirrorList, originOf, originsOfRelease, withoutQuery } from "./release-origins.ts";
+
+/** An answer under an origin's name. */
+export type OriginAnswer =
+  | { kind: "entry"; entry: InventoryEntry; release: Release }
+  /** A checksum file or a list of mirrors, made from what the release has. */
+  | { kind: "text"; text: string; contentType: string }
+  /** The registry that references name `host`, and the path there, `/v2/…`. */
+  | { kind: "registry"; host: string; path: string }
+  | { kind: "token" }
+  /** Streams have it with different content: paths of the server that are not ambiguous. */
+  | { kind: "conflict"; paths: string[] };
+
+/** Where the logins of registries are, besides `/token` of Docker Hub's. Everybody gets the same. */
+const TOKEN_PATHS = new Set(["/token", "/v2/token", "/v2/auth", "/service/token", "/openshift/token", "/jwt/auth"]);
+const HUB_ALIASES = new Set(HUB_HOSTS);
+
+/**
+ * The URL that a client means, in normal form; `target` is what it sent, with or without a query. Dots and doubled
+ * slashes are resolved, as web servers do.
+ * @throws {Error} with a readable fault
+ */
+export function urlOfRequest(scheme: "http" | "https", authority: string, target: string): string {
+  const host = authority.toLowerCase().replace(/\.(?=:\d+$|$)/, "");
+  const question = target.indexOf("?");
+  const path = question === -1 ? target : target.slice(0, question);
+  const query = question === -1 ? "" : target.slice(question);
+  return normalizeWebUrl(`${scheme}://${host}${resolved(path)}${query}`);
+}
+
+function resolved(path: string): string {
+  if (!/\/[./]/.test(path)) return path;
+  const kept: string[] = [];
+  for (const segment of path.split("/").slice(1)) {
+    if (segment === "..") kept.pop();
+    else if (segment !== "." && segment !== "") kept.push(segment);
+  }
+  const isFolder = /\/\.{0,2}$/.test(path) && kept.length > 0;
+  return `/${kept.join("/")}${isFolder ? "/" : ""}`;
+}
+
+/** Finds the answer to a GET of a URL in normal form; undefined when no release has it. */
+export function findOrigin(releases: readonly Release[], url: string): OriginAnswer | undefined {
+  return (
+    agreed(entriesAt(releases, url)) ?? listAt(releases, url) ?? registryAt(releases, url) ?? sidecarAt(releases, url)
+  );
+}
+
+interface Located {
+  entry: InventoryEntry;
+  release: Release;
+}
+
+function entriesAt(releases: readonly Release[], url: string): Located[] {
+  if (url.includes("?")) return [];
+  const found: Located[] = [];
+  for (const release of releases) {
+    const { files, bases } = originsOfRelease(release.inventory);
+    const take = (path: string): void => {
+      const entry = release.entries.get(path);
+      if (entry !== undefined) found.push({ entry, release });
+    };
+    for (const path of files.get(url) ?? []) take(path);
+    if (bases.size === 0) continue;
+    for (let slash = url.lastIndexOf("/"); slash > "https://".length; slash = url.lastIndexOf("/", slash - 1)) {
+      const repositories = bases.get(url.slice(0, slash + 1));
+      if (repositories === undefined) continue;
+      const below = decodedPath(url.slice(slash + 1));
+      if (below !== undefined) for (const it of repositories) take(it + below);
+    }
+  }
+  return found;
+}
+
+/** What is below a repository; undefined where a segment is more than one once it is decoded. */
+function decodedPath(path: string): string | undefined {
+  if (!path.includes("%")) return path;
+  if (/%(?:2F|5C|00)/.test(path)) return undefined;
+  try {
+    return decodeURIComponent(path).normalize("NFC");
+  } catch {
+    return undefined;
+  }
+}
+
+function agreed(found: readonly Located[]): OriginAnswer | undefined {
+  const [first] = found;
+  if (first === undefined) return undefined;
+  if (found.every((it) => it.entry.digest === first.entry.digest)) return { kind: "entry", ...first };
+  return { kind: "conflict", paths: found.map(({ entry, release }) => `/s/${release.stream}/${entry.path}`) };
+}
+
+/** `X.sha256` and `X.sha256sum` of a file X that no release has as upstream wrote them: of the digest that it has. */
+function sidecarAt(releases: readonly Release[], url: string): OriginAnswer | undefined {
+  const [, of, form] = /^(.+)\.(sha256|sha256sum)$/.exec(url) ?? [];
+  if (of === undefined || url.includes("?")) return undefined;
+  const found = agreed(entriesAt(releases, of).filter(({ entry }) => /^(?:files|isos)\//.test(entry.path)));
+  if (found?.kind !== "entry") return found;
+  const name = decodedPath(of.slice(of.lastIndexOf("/") + 1));
+  if (name === undefined) return undefined;
+  const hex = hexOf(found.entry.digest);
+  return {
+    kind: "text",
+    text: form === "sha256" ? `${hex}\n` : `${hex}  ${name}\n`,
+    contentType: "text/plain; charset=utf-8",
+  };
+}
+
+/** A list with the addresses of the repository that are here. */
+function listAt(releases: readonly Release[], url: string): OriginAnswer | undefined {
+  const place = withoutQuery(url);
+  const query = new Map(new URL(url).searchParams);
+  const found = releases.flatMap((release) =>
+    (originsOfRelease(release.inventory).lists.get(place) ?? [])
+      .filter(({ parameters }) => [...parameters].every(([name, value]) => query.get(name) === value))
+      .map((list) => ({ list, release, bases: basesOf(release, list) })),
+  );
+  // With fewer parameters than another, a list would also answer for that one.
+  const most = Math.max(...found.map((it) => it.list.parameters.size));
+  const wanted = found.filter((it) => it.list.parameters.size === most && it.bases.length > 0);
+  const [first] = wanted;
+  if (first === undefined) return undefined;
+  const repomds = wanted.flatMap(({ list, release }) => {
+    const entry = release.entries.get(`${list.repository}repodata/repomd.xml`);
+    return entry === undefined ? [] : [{ entry, release }];
+  });
+  const answer = agreed(repomds);
+  if (answer?.kind !== "entry") return answer;
+  const bases = [...new Set(wanted.flatMap((it) => it.bases))];
+  return first.list.kind === "mirrorlist"
+    ? { kind: "text", text: bases.map((it) => `${it}\n`).join(""), contentType: "text/plain; charset=utf-8" }
+    : {
+        kind: "text",
+        text: formatMetalink(bases, answer.entry, first.release.inventory.created),
+        contentType: "application/metalink+xml; charset=utf-8",
+      };
+}
+
+function basesOf(release: Release, { repository }: MirrorList): string[] {
+  const { bases } = originsOfRelease(release.inventory);
+  return [...bases].filter(([, repositories]) => repositories.includes(repository)).map(([base]) => base);
+}
+
+function registryAt(releases: readonly Release[], url: string): OriginAnswer | undefined {
+  const origin = originOf(url);
+  const authority = origin.slice(origin.indexOf("://") + 3);
+  const host = HUB_ALIASES.has(authority) ? "docker.io" : authority;
+  if (!releases.some((it) => originsOfRelease(it.inventory).registries.has(host))) return undefined;
+  const path = withoutQuery(url.slice(origin.length));
+  if (TOKEN_PATHS.has(path)) return { kind: "token" };
+  return path === "/v2" || path.startsWith("/v2/") ? { kind: "registry", host, path } : undefined;
+}

@@ -1,0 +1,161 @@
+/**
+ * Answers under the names of the origins: scheme, host, port and path of a request are those of a URL that upstream
+ * has, and what a release has of it is the answer. Nothing is ever forwarded. docs/origins.md.
+ */
+import type { IncomingMessage } from "node:http";
+import { isIP, type Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { digestOf } from "../../io/digest.ts";
+import { printable } from "../../io/printable.ts";
+import { findOrigin, type OriginAnswer, urlOfRequest } from "../../origins/find-origin.ts";
+import { bareHostOf, hasAuthority } from "../../origins/known-origins.ts";
+import { entryContent, sendBlob } from "../http/blob.ts";
+import type { Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
+import { authorityOf } from "../http/host-header.ts";
+import type { RequestTarget } from "../http/request-target.ts";
+import { sendGenerated, sendText } from "../http/text-responses.ts";
+
+/** How a request's scheme is known: by its listener, or by its own URL, which a proxy is sent. */
+type OriginScheme = "https" | "http" | "proxy";
+
+const ABSOLUTE_FORM = /^(https?):\/\/[^/?#]*/i;
+const TOKEN_SECONDS = 3600;
+
+/** The target of a request as it is: which paths there are is for the origins to say. */
+export function originTarget(target: string): RequestTarget | string {
+  const absolute = ABSOLUTE_FORM.exec(target)?.[0];
+  if (absolute === undefined && !target.startsWith("/")) return "the target must be a path";
+  const rest = target.slice(absolute?.length ?? 0);
+  const question = rest.indexOf("?");
+  const path = question === -1 ? rest : rest.slice(0, question);
+  return { path: path || "/", query: question === -1 ? "" : rest.slice(question + 1) };
+}
+
+/**
+ * Whether a connection may ask for a host: in TLS, for the one that its certificate is for. A client that named none
+ * can only mean an address.
+ */
+export function admitsHost(socket: Socket, authority: string): boolean {
+  const { encrypted, servername } = socket as Partial<TLSSocket> & { servername?: string | false };
+  if (encrypted !== true || servername === authority) return true;
+  const host = bareHostOf(authority);
+  return typeof servername === "string" ? bareHostOf(servername) === host : isIP(host) !== 0;
+}
+
+/** Answers everything under the names of the origins; `registry` is what answers below `/ns`. */
+export function originMount(scheme: OriginScheme, registry: Mount): Mount {
+  return {
+    prefix: "",
+    anyMethod: true,
+    async handle(request, context) {
+      const view = await context.view();
+      const place = placeOf(scheme, request.req, view);
+      if ("fault" in place) sendText(request, place.status, `${place.status}: ${printable(place.fault)}`);
+      else await send(request, context, view, place.url, registry);
+      return true;
+    },
+    entry(path, _stream, view, authority) {
+      if (scheme === "proxy") return undefined;
+      const url = urlOf(scheme, authority, path);
+      const found = url === undefined ? undefined : findOrigin(view.releases, url);
+      return found?.kind === "entry" ? found : undefined;
+    },
+  };
+}
+
+type Place = { url: string } | { status: 400 | 421; fault: string };
+
+function placeOf(listener: OriginScheme, req: IncomingMessage, view: TreeView): Place {
+  const { url: target = "/", socket } = req;
+  const authority = authorityOf(req);
+  const named = ABSOLUTE_FORM.exec(target);
+  const scheme = named?.[1]?.toLowerCase() ?? listener;
+  if (authority === "") return { status: 400, fault: "the request names no host, and each origin is one" };
+  if (listener === "proxy" ? scheme === "proxy" : scheme !== listener) {
+    return { status: 421, fault: `this is ${listener}, and the request is for a URL of ${scheme}` };
+  }
+  if (!hasAuthority(view.releases, authority)) return { status: 421, fault: unknownHost(authority) };
+  if (!admitsHost(socket, authority)) {
+    return { status: 421, fault: `this connection was made to another host than ${authority}` };
+  }
+  const path = target.slice(named?.[0].length ?? 0);
+  try {
+    const start = path.startsWith("/") ? path : `/${path}`;
+    return { url: urlOfRequest(scheme as "https" | "http", authority, start) };
+  } catch (error) {
+    return { status: 400, fault: `the URL ${(error as Error).message}` };
+  }
+}
+
+/** What a client hears that asks for a host of no release. */
+export function unknownHost(authority: string): string {
+  return `no release here has anything of ${authority}; nothing is forwarded, so only the origins that /config/origins/ of this server lists answer`;
+}
+
+function urlOf(scheme: "https" | "http", authority: string, path: string): string | undefined {
+  try {
+    return urlOfRequest(scheme, authority, path);
+  } catch {
+    return undefined;
+  }
+}
+
+async function send(request: ServerRequest, context: ServeContext, view: TreeView, url: string, registry: Mount) {
+  const found = findOrigin(view.releases, url);
+  if (found?.kind === "registry") {
+    request.path = `/ns/${found.host}${found.path}`;
+    await registry.handle(request, context);
+    return;
+  }
+  const { method } = request.req;
+  if (method !== "GET" && !request.head) {
+    const refusal = `405: ${method} is not possible: this server is read-only, it answers GET and HEAD`;
+    sendText(request, 405, refusal, { Allow: "GET, HEAD" });
+    return;
+  }
+  await sendAnswer(request, context, view, url, found);
+}
+
+async function sendAnswer(
+  request: ServerRequest,
+  { store }: ServeContext,
+  view: TreeView,
+  url: string,
+  found: Exclude<OriginAnswer, { kind: "registry" }> | undefined,
+): Promise<void> {
+  switch (found?.kind) {
+    case "entry":
+      request.path = `/${found.entry.path}`;
+      return sendBlob(request, entryContent(found.entry, store));
+    case "text": {
+      const bytes = Buffer.from(found.text);
+      const { contentType } = found;
+      return sendBlob(request, { bytes, size: bytes.length, digest: digestOf(bytes), contentType });
+    }
+    case "token": {
+      const token = { token: "anonymous", access_token: "anonymous", expires_in: TOKEN_SECONDS };
+      const issued = { ...token, issued_at: new Date().toISOString() };
+      return sendGenerated(request, 200, "application/json", `${JSON.stringify(issued)}\n`, {
+        "Cache-Control": "no-store",
+      });
+    }
+    case "conflict": {
+      const lines = ["several releases have it, with different content; at this server's own address they are:"];
+      return sendMissing(request, url, [...lines, ...found.paths]);
+    }
+    default:
+      return sendMissing(request, url, hintsFor(view, url));
+  }
+}
+
+/** Upstream sends clients from http to https; which of the two a build uses is in its own configuration. */
+function hintsFor(view: TreeView, url: string): string[] {
+  const other = url.startsWith("https:") ? url.replace("https:", "http:") : url.replace("http:", "https:");
+  const found = findOrigin(view.releases, other);
+  return found === undefined || found.kind === "registry" ? [] : [`it is here as ${other}`];
+}
+
+function sendMissing(request: ServerRequest, url: string, hints: readonly string[]): void {
+  const lines = [`404: no release here has ${url}`, ...hints].map((it) => printable(it));
+  sendText(request, 404, lines.join("\n"));
+}

@@ -1,0 +1,186 @@
+/** URLs of upstream's servers lead to what releases have of them, to nothing else, and to one thing only. */
+import t from "tap";
+import type { Catalog, CatalogRpm, InventoryEntry, Provenance } from "../../src/bundle/inventory-types.ts";
+import { digestOf, hexOf } from "../../src/io/digest.ts";
+import { findOrigin, urlOfRequest } from "../../src/origins/find-origin.ts";
+import { hostsOf, originsOf } from "../../src/origins/origin-hosts.ts";
+import type { Release } from "../../src/store/types.ts";
+import { makeRelease } from "../fixtures/store-reader.ts";
+
+function from(path: string, source: string, kind: Provenance["kind"] = "rpm"): Provenance {
+  return { path, kind, source, established: "first-sight" };
+}
+
+function repository(name: string): CatalogRpm {
+  const path = `rpms/${name}/`;
+  const rest = { gpgcheck: true, keys: [], packages: 1, tree: false, rpmrepo: false };
+  return { name, path, mode: "exact", repomdSignedBy: "upstream", ...rest };
+}
+
+function release(stream: string, content: Record<string, string>, catalog: Partial<Catalog>): Release {
+  const entries = Object.entries(content).map(([path, text]): InventoryEntry => {
+    return { path, size: text.length, mode: "0644", digest: digestOf(text), offset: 0 };
+  });
+  return makeRelease(stream, 1, entries, catalog);
+}
+
+const BASE = "https://repo.example.com/el9/os/";
+const REPOSITORY = {
+  "rpms/os/repodata/repomd.xml": "<repomd/>",
+  "rpms/os/Packages/l/libstdc++.rpm": "package",
+  "rpms/os/external/0a1b2c3d/other.rpm": "other",
+};
+const REPOSITORY_CATALOG: Partial<Catalog> = {
+  rpms: [repository("os")],
+  provenance: [
+    from("rpms/os/repodata/repomd.xml", "lock"),
+    from("rpms/os/Packages/l/libstdc++.rpm", `${BASE}Packages/l/libstdc%2B%2B.rpm`),
+    from("rpms/os/external/0a1b2c3d/other.rpm", "https://repo.example.com/el9/shared/other.rpm"),
+  ],
+};
+
+/** The path that a URL leads to, or the kind of its answer. */
+function at(releases: readonly Release[], url: string): string | undefined {
+  const found = findOrigin(releases, url);
+  return found?.kind === "entry" ? found.entry.path : found?.kind === "text" ? found.text : found?.kind;
+}
+
+t.test("repositories answer below the URL that their packages came from", async (t) => {
+  const releases = [release("a", REPOSITORY, REPOSITORY_CATALOG)];
+  t.equal(at(releases, `${BASE}repodata/repomd.xml`), "rpms/os/repodata/repomd.xml");
+  for (const spelled of [
+    "Packages/l/libstdc++.rpm",
+    "Packages/l/libstdc%2b%2B.rpm",
+    "/x/..//Packages/./l/libstdc++.rpm",
+  ]) {
+    const url = urlOfRequest("https", "Repo.example.com.:443", `/el9/os/${spelled}`);
+    t.equal(at(releases, url), "rpms/os/Packages/l/libstdc++.rpm", spelled);
+  }
+  t.equal(at(releases, "https://repo.example.com/el9/shared/other.rpm"), "rpms/os/external/0a1b2c3d/other.rpm");
+  const wrong = new Map([
+    [`${BASE}repodata/missing.xml`, "no such file"],
+    [BASE, "a folder"],
+    [BASE.replace("https", "http") + "repodata/repomd.xml", "another scheme"],
+    ["https://repo.example.com:8443/el9/os/repodata/repomd.xml", "another port"],
+    [`${BASE}repodata%2Frepomd.xml`, "an encoded slash"],
+    [`${BASE}..%2F..%2Ffiles/secret`, "an encoded way out"],
+    [`${BASE}%E0%A4%A`, "not UTF-8"],
+    [`${BASE}repodata/repomd.xml?x=1`, "a query"],
+    ["https://repo.example.com/el9/osrepodata/repomd.xml", "no slash"],
+  ]);
+  for (const [url, why] of wrong) t.equal(at(releases, url), undefined, why);
+});
+
+t.test("urlOfRequest() refuses what no URL can be", async (t) => {
+  const bad = new Map([
+    ["/%2e%2e/x", "encoded dots"],
+    ["/a\\b", "a backslash"],
+    ["/a b", "a space"],
+    [`/${"x".repeat(9000)}`, "too long"],
+  ]);
+  for (const [target, why] of bad) t.throws(() => urlOfRequest("https", "h.example", target), why);
+  t.equal(urlOfRequest("http", "H.example:80", "/../../a//b/?Q=%2f"), "http://h.example/a/b/?Q=/");
+});
+
+t.test("files, mirrors of them, keys and checksums", async (t) => {
+  const content = {
+    "files/bin/tool": "tool",
+    "files/x.tgz": "x",
+    "files/x.tgz.sha256": "upstream's own",
+    "keys/os": "key",
+  };
+  const releases = [
+    release("a", content, {
+      files: [{ path: "files/bin/tool" }, { path: "files/x.tgz" }],
+      provenance: [
+        from("files/bin/tool", "https://dl.example.com/v1/tool-v1?***", "file"),
+        from("files/x.tgz", "http://dl.example.com:8080/x.tgz", "file"),
+        from("files/x.tgz.sha256", "http://dl.example.com:8080/x.tgz.sha256", "file"),
+        from("files/local", "local.sh", "file"),
+      ],
+      origins: [
+        { path: "files/bin/tool", url: "https://mirror.example.com/tool" },
+        { path: "keys/os", url: `${BASE}KEY` },
+      ],
+    }),
+  ];
+  t.equal(at(releases, "https://dl.example.com/v1/tool-v1"), undefined, "a URL with a query that was not recorded");
+  t.equal(at(releases, "https://mirror.example.com/tool"), "files/bin/tool");
+  t.equal(at(releases, `${BASE}KEY`), "keys/os");
+  t.equal(at(releases, "http://dl.example.com:8080/x.tgz.sha256"), "files/x.tgz.sha256", "upstream's own wins");
+  t.equal(at(releases, "https://mirror.example.com/tool.sha256"), `${hexOf(digestOf("tool"))}\n`);
+  t.equal(at(releases, "https://mirror.example.com/tool.sha256sum"), `${hexOf(digestOf("tool"))}  tool\n`);
+  t.equal(at(releases, `${BASE}KEY.sha256`), undefined, "only of files");
+  t.strictSame(originsOf(releases), [
+    "http://dl.example.com:8080",
+    "https://mirror.example.com",
+    "https://repo.example.com",
+  ]);
+});
+
+t.test("lists of mirrors name the repository's own address", async (t) => {
+  const list = (url: string, list: "mirrorlist" | "metalink") => ({ path: "rpms/os/", url, list });
+  const releases = [
+    release("a", REPOSITORY, {
+      ...REPOSITORY_CATALOG,
+      origins: [
+        list("https://mirrors.example.com/list?arch=x86_64&repo=os", "mirrorlist"),
+        list("https://mirrors.example.com/meta?repo=os", "metalink"),
+      ],
+    }),
+  ];
+  t.equal(at(releases, "https://mirrors.example.com/list?repo=os&arch=x86_64&countme=1"), `${BASE}\n`);
+  t.equal(at(releases, "https://mirrors.example.com/list?repo=os&arch=aarch64"), undefined);
+  t.equal(at(releases, "https://mirrors.example.com/list"), undefined);
+  const metalink = at(releases, "https://mirrors.example.com/meta?repo=os");
+  t.match(metalink, `>${BASE}repodata/repomd.xml</url>`);
+  t.match(metalink, hexOf(digestOf("<repomd/>")));
+});
+
+t.test("releases that disagree about a URL are told apart, and those that agree are one", async (t) => {
+  const other = { ...REPOSITORY, "rpms/os/repodata/repomd.xml": "<repomd>2</repomd>" };
+  const releases = [release("a", REPOSITORY, REPOSITORY_CATALOG), release("b", other, REPOSITORY_CATALOG)];
+  t.equal(at(releases, `${BASE}Packages/l/libstdc++.rpm`), "rpms/os/Packages/l/libstdc++.rpm");
+  t.match(findOrigin(releases, `${BASE}repodata/repomd.xml`), {
+    kind: "conflict",
+    paths: ["/s/a/rpms/os/repodata/repomd.xml", "/s/b/rpms/os/repodata/repomd.xml"],
+  });
+});
+
+t.test("registries, and Docker Hub under all of its names", async (t) => {
+  const image = (reference: string) => ({
+    reference,
+    digest: digestOf("m"),
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    size: 1,
+    platforms: [],
+    manifests: [],
+  });
+  const images = ["docker.io/library/alpine:3", "registry.example.com:5000/a:1", "localhost/own:1"].map(image);
+  const releases = [release("a", {}, { images })];
+  const found = (url: string) => findOrigin(releases, url);
+  t.match(found("https://registry-1.docker.io/v2/library/alpine/manifests/3"), {
+    kind: "registry",
+    host: "docker.io",
+    path: "/v2/library/alpine/manifests/3",
+  });
+  t.match(found("https://registry.example.com:5000/v2/"), { kind: "registry", host: "registry.example.com:5000" });
+  t.match(found("http://registry.example.com:5000/v2/"), { kind: "registry" }, "registries have no scheme");
+  t.match(found("https://auth.docker.io/token?service=registry.docker.io&scope=x"), { kind: "token" });
+  t.equal(found("https://registry.example.com/v2/"), undefined, "another port");
+  t.equal(found("https://registry-1.docker.io/v1/"), undefined);
+  t.strictSame(hostsOf(originsOf(releases)), [
+    "auth.docker.io",
+    "docker.io",
+    "index.docker.io",
+    "registry-1.docker.io",
+    "registry.example.com",
+  ]);
+});
+
+t.test("hosts with signs that are more than a name to a shell or a name server are none", async (t) => {
+  const hostile = ["a'b", "a$(id)", "a;b", 'a"b', "a`b", "-x", "a&b", "..", "*.example.com", "a{b}"];
+  const provenance = hostile.map((host, at) => from(`files/${at}`, `https://${host}/x`, "file"));
+  const content = Object.fromEntries(hostile.map((_, at) => [`files/${at}`, "x"]));
+  t.strictSame(originsOf([release("a", content, { provenance })]), []);
+});
