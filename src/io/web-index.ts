@@ -3,6 +3,7 @@
  * docs/format.md, "Web answers".
  */
 import { parseJson } from "./json.ts";
+import { atOnce } from "./pace.ts";
 import { checkPath } from "./path-grammar.ts";
 import {
   answerKey,
@@ -39,29 +40,58 @@ interface WebRequest {
 }
 
 /**
- * Reads an index.
+ * Reads an index as a whole.
  * @throws {Error} with a readable fault: too large, not JSON, an answer that does not follow the format
  */
 export function parseWebIndex(text: string): WebIndex {
+  return atOnce(readWebIndex(text));
+}
+
+/** How an index begins and ends, and an answer in it: in strings the quotes would be escaped. */
+const HEAD = '{"answers":[';
+const TAIL = "]}";
+const NEXT_ANSWER = ',{"headers":{';
+const STEP_CHARS = 256 * 1024;
+
+/** The same, yielding where the work may pause. */
+export function* readWebIndex(text: string): Generator<void, WebIndex> {
   if (text.length > MAX_WEB_INDEX_BYTES) throw new Error(`is larger than ${MAX_WEB_INDEX_BYTES} bytes`);
-  const value = parseJson(text) as { answers?: unknown } | null;
-  const list = typeof value === "object" && value !== null ? value.answers : undefined;
-  if (!Array.isArray(list)) throw new Error("has no list of answers");
-  if (list.length > MAX_WEB_ANSWERS) throw new Error(`has more than ${MAX_WEB_ANSWERS} answers`);
   const index = new Map<string, IndexedAnswer[]>();
   const keys = new Set<string>();
-  for (const [at, it] of list.entries()) {
-    const fault = answerFault(it);
-    if (fault !== undefined) throw new Error(`has a wrong answers[${at}]: ${fault}`);
-    const answer = it as IndexedAnswer;
-    const key = answerKey(answer);
-    if (keys.has(key)) throw new Error(`has answers[${at}] twice`);
-    keys.add(key);
-    const same = index.get(answer.url);
-    if (same === undefined) index.set(answer.url, [answer]);
-    else same.push(answer);
+  for (const part of partsOf(text)) {
+    if (keys.size + part.length > MAX_WEB_ANSWERS) throw new Error(`has more than ${MAX_WEB_ANSWERS} answers`);
+    for (const it of part) {
+      const fault = answerFault(it);
+      if (fault !== undefined) throw new Error(`has a wrong answers[${keys.size}]: ${fault}`);
+      const answer = it as IndexedAnswer;
+      const key = answerKey(answer);
+      if (keys.has(key)) throw new Error(`has answers[${keys.size}] twice`);
+      keys.add(key);
+      const same = index.get(answer.url);
+      if (same === undefined) index.set(answer.url, [answer]);
+      else same.push(answer);
+    }
+    yield;
   }
   return index;
+}
+
+/** The list of answers, a part at a time if it is long. */
+function* partsOf(text: string): Generator<unknown[]> {
+  if (text.length <= STEP_CHARS || !text.startsWith(HEAD) || !text.endsWith(TAIL)) {
+    const value = parseJson(text) as { answers?: unknown } | null;
+    const list = typeof value === "object" && value !== null ? value.answers : undefined;
+    if (!Array.isArray(list)) throw new Error("has no list of answers");
+    yield list;
+    return;
+  }
+  const end = text.length - TAIL.length;
+  for (let at = HEAD.length; at < end; ) {
+    const next = text.indexOf(NEXT_ANSWER, at + STEP_CHARS);
+    const to = next < 0 ? end : next;
+    yield parseJson(`[${text.slice(at, to)}]`) as unknown[];
+    at = to + 1;
+  }
 }
 
 function answerFault(it: unknown): string | undefined {

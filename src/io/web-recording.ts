@@ -4,6 +4,7 @@
  * read from it is checked. docs/manifest.md, "web".
  */
 import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf, isDigest, RunningDigest } from "./digest.ts";
 import { parseJson } from "./json.ts";
@@ -61,10 +62,13 @@ export function answerLine({ url, method, status, headers, vary, ...rest }: Reco
  * @throws {Error} for more lines or answers than the bounds
  */
 export async function readRecording(folder: string): Promise<Recording> {
+  const file = answersFile(folder);
+  // Whoever opens a pipe waits for its other end.
+  if (!(await stat(file)).isFile()) throw new Error(`${ANSWERS_FILE} is not a regular file`);
   const found = new Map<string, RecordedAnswer>();
   const unused = new Map<string, number>();
   const running = new RunningDigest();
-  for await (const line of linesOf(answersFile(folder), running)) {
+  for await (const line of linesOf(file, running)) {
     try {
       if (line === undefined) throw new Error(`is longer than ${MAX_LINE_BYTES} bytes`);
       const answer = parseAnswer(line);

@@ -162,8 +162,8 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
       level: "error",
       area: "manifest",
       subject: workspace.file,
-      message: "the bundle would be empty: the manifest names no ISO, repository, file or image",
-      remedy: "name what the build needs under isos:, rpms:, files: or images:",
+      message: "the bundle would be empty: the manifest names no ISO, repository, file, image or web answer",
+      remedy: "name what the build needs under isos:, rpms:, files:, images: or web:",
     });
   }
   const context = planContext(workspace, lock);

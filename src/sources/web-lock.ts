@@ -110,7 +110,8 @@ async function lockRecorded(entry: WebEntry, context: LockContext<"web">): Promi
   const previous = context.previous.get(entry.name);
   const isSame = previous?.request === requestDigest(entry) && !context.update("web", entry.name);
   const file = answersFile(folder);
-  const size = (await ifThere(file, stat(file)))?.size;
+  const there = await ifThere(file, stat(file));
+  const size = there?.isFile() ? there.size : undefined;
   // Gone since it was locked: earlier bundles may have its bodies, which the lock names.
   if (isSame && size === undefined) return previous;
   const now = isSame && size !== undefined ? (await digestsOfFile(file, size, [])).digests.sha256 : undefined;

@@ -2,6 +2,7 @@
  * `web:` of the manifest: answers of web servers by URL, fetched now or recorded before. Their bodies become files
  * below `/web/HOST/`, and `web/index.json` says what answers which request. docs/manifest.md, "web".
  */
+import type { Finding } from "../io/findings.ts";
 import { answerKey } from "../io/web-answer.ts";
 import { WEB_INDEX } from "../io/web-index.ts";
 import { canonicalJson } from "../manifest/canonical-json.ts";
@@ -30,6 +31,20 @@ export const webSource: SourceKind<"web"> = {
     const index = Buffer.from(canonicalJson({ answers: sorted(answers) }));
     return { items: [...items, generatedItem(WEB_INDEX, index)], catalog: { web: entries.map(catalogOf) } };
   },
+  findings: (entries) =>
+    entries.flatMap(({ name, detail }): Finding[] =>
+      detail.answers.length > 0
+        ? []
+        : [
+            {
+              level: "error",
+              area: "web",
+              subject: name,
+              message: `web ${name} has no answer that is carried`,
+              remedy: "correct recording: or hosts: in its entry, or remove the entry",
+            },
+          ],
+    ),
 };
 
 type Answers = LockedOf<"web">["detail"]["answers"];

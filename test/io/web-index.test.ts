@@ -1,5 +1,12 @@
 import t from "tap";
-import { findWebAnswer, type IndexedAnswer, parseWebIndex, WEB_INDEX, type WebIndex } from "../../src/io/web-index.ts";
+import {
+  findWebAnswer,
+  type IndexedAnswer,
+  parseWebIndex,
+  readWebIndex,
+  WEB_INDEX,
+  type WebIndex,
+} from "../../src/io/web-index.ts";
 
 const six = "https://pypi.example/simple/six/";
 const JSON_TYPE = "application/vnd.pypi.simple.v1+json";
@@ -56,6 +63,28 @@ t.test("HEAD is answered by its own answer, else as GET; other methods and URLs 
   t.equal(findWebAnswer(index(head), { url: six, method: "GET" }), undefined);
   t.equal(findWebAnswer(index(get), { url: six, method: "POST" }), undefined);
   t.equal(findWebAnswer(index(get), { url: "https://pypi.example/simple/six", method: "GET" }), undefined);
+});
+
+t.test("a long index is read in parts, whatever is in its strings", async (t) => {
+  const trap = ',{"headers":{';
+  const answers = Array.from({ length: 3000 }, (_, i) => ({
+    headers: { etag: `"${trap}${i}"`, link: trap },
+    method: "GET",
+    status: 200,
+    url: `https://h.example/${i}`,
+  }));
+  const text = JSON.stringify({ answers });
+  t.ok(text.length > 256 * 1024);
+  let parts = 0;
+  for (const reading = readWebIndex(text); ; parts++) {
+    const { done, value } = reading.next();
+    if (!done) continue;
+    t.strictSame([...value.values()].flat(), answers);
+    break;
+  }
+  t.ok(parts > 1);
+  t.throws(() => parseWebIndex(`${text.slice(0, -2)},${text.slice(12)}`), /answers\[3000\] twice/);
+  t.throws(() => parseWebIndex(`${text.slice(0, -3)}]}`), /JSON|Expected/);
 });
 
 t.test("parseWebIndex() refuses what no packer writes", async (t) => {

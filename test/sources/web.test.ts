@@ -224,6 +224,14 @@ t.test("of a recording nothing is carried that grants access or is not what it s
   rmSync(join(dir, "m.lock.json"));
   const none = await airferry(dir, ["pack", "m.yaml", "--unsigned"]);
   t.equal(none.status, 2);
+  t.match(none.stderr, "web b has no answer that is carried");
+  rmSync(answersFile(folder));
+  execFileSync("mkfifo", [answersFile(folder)]);
+  for (const verb of ["check", "lock"]) {
+    const pipe = await airferry(dir, [verb, "m.yaml", "--update"].slice(0, verb === "check" ? 2 : 3));
+    t.equal(pipe.status, 2, pipe.stderr);
+    t.match(pipe.stderr, /not a regular file|no answers\.jsonl/);
+  }
 });
 
 t.test("of two entries that answer one request the first counts", async (t) => {
