@@ -19,6 +19,7 @@ import { describeIssue, valueAt } from "./manifest/describe-issue.ts";
 import { parseManifest } from "./manifest/load.ts";
 import { readyManifests } from "./manifest/ready.ts";
 import { type IsoEntry, type Manifest, manifestJsonSchema, manifestSchema } from "./manifest/schema.ts";
+import { PLATFORM } from "./oci/platform.ts";
 
 interface InitOptions {
   /** Folder to write into; created if needed. */
@@ -131,6 +132,13 @@ export async function draftManifest(options: InitOptions): Promise<InitDraft> {
 export async function draftFromFiles(options: FromOptions): Promise<InitDraft & SourceReport> {
   const { dir } = options;
   const from = [...new Set(options.from)];
+  for (const platform of options.platforms ?? []) {
+    if (!PLATFORM.test(platform)) {
+      throw new AirferryError("ERR_USAGE", `cannot use platform "${platform}": expected os/architecture`, {
+        hint: "write it as linux/amd64 or linux/arm64",
+      });
+    }
+  }
   const found: FoundContent[] = [];
   for (const file of from) found.push(await readSourceFile(file));
   const keyPaths = new Map<string, string>();
@@ -189,7 +197,9 @@ function dropInvalid(merged: Merged): void {
       const colon = from.lastIndexOf(":");
       const place = { file: from.slice(0, colon), line: Number(from.slice(colon + 1)) || 1 };
       const why = shown(describeIssue(issue, valueAt(value, issue.path)), 500);
-      merged.skipped.push({ ...place, what: `${kind} ${issue.path.slice(2).join(".")}`, why });
+      const { ref, chart, url, name } = entry as Partial<Record<string, string>>;
+      const what = shown(`${ref ?? chart ?? url ?? name ?? kind} ${issue.path.slice(3).join(".")}`);
+      merged.skipped.push({ ...place, what, why });
       return false;
     });
     origins.splice(0, origins.length, ...good);

@@ -72,7 +72,7 @@ const ROOMS: Record<string, readonly string[]> = {
 
 /** The verbs, a file for each command, in the order of a journey, and the rooms that each is made from. */
 const VERBS: Record<string, readonly string[]> = {
-  init: ["io", "manifest", "init"],
+  init: ["io", "oci", "manifest", "init"],
   schema: ["manifest"],
   keygen: ["io", "sign"],
   check: ["io", "builder", "manifest", "pack", "sources"],

@@ -51,6 +51,8 @@ t.test("an entry that a manifest cannot have is listed, and the others are writt
   t.equal(draft.manifest.files, undefined);
   t.equal(draft.manifest.images?.length, 1);
   t.equal(draft.skipped.length, 3);
+  const wrong = draftFromFiles({ from: [join(dir, "z.yaml")], dir, platforms: ["amd64"] });
+  await t.rejects(wrong, { code: "ERR_USAGE", message: /platform "amd64": expected os\/architecture/ });
 });
 
 t.test("large files are read in a thread", async (t) => {

@@ -90,6 +90,9 @@ function usage(message: string, hint: string): AirferryError {
   return new AirferryError("ERR_USAGE", message, { hint });
 }
 
+/** Lines of what is not carried over; a system's .repo files may have hundreds that are disabled. */
+const MAX_LISTED = 100;
+
 /** Makes a manifest from files, and lists what is not carried over. */
 async function initFrom(output: Output, dir: string | undefined, flags: InitFlags, from: string[]): Promise<number> {
   for (const option of ["for", "k8sVersion", "set"] as const) {
@@ -113,8 +116,10 @@ async function initFrom(output: Output, dir: string | undefined, flags: InitFlag
   for (const { file, formats } of sources)
     output.note(`${file}: ${formats.length > 0 ? formats.join(", ") : "not recognised"}`);
   for (const note of written.notes) output.note(note);
-  for (const { file, line, what, why } of skipped) output.note(`not carried over: ${file}:${line}: ${what}: ${why}`);
-  if (more > 0) output.note(`not carried over: and ${more} more`);
+  const listed = skipped.slice(0, MAX_LISTED);
+  for (const { file, line, what, why } of listed) output.note(`not carried over: ${file}:${line}: ${what}: ${why}`);
+  const rest = skipped.length - listed.length + more;
+  if (rest > 0) output.note(`not carried over: and ${rest} more, which --json lists`);
   const { isos = [], rpms = [], files: plain = [], images = [] } = manifest;
   const counts = [
     plural(isos.length, "ISO"),
