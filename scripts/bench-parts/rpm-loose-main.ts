@@ -1,38 +1,27 @@
 /**
- * The measured program: describes every RPM of a folder and writes repodata/. Arguments: folder, hash threads (0:
- * none).
+ * The measured program: describes every RPM of a folder as `lock` does and writes repodata/. Arguments: folder, hash
+ * threads (0: the main thread hashes).
  */
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { HashPool } from "../../src/io/hash-pool.ts";
-import { eachLimited } from "../../src/io/limit.ts";
-import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose-packages.ts";
+import { mapLimited } from "../../src/io/limit.ts";
+import { withHead } from "../../src/io/open-bytes.ts";
+import { FIRST_READ_BYTES } from "../../src/rpm/header.ts";
+import { readLoosePackage, writeLooseRepodata } from "../../src/rpm/loose-packages.ts";
 
 const [folder = ".", threads = "0"] = process.argv.slice(2);
-const pool = Number(threads) > 0 ? new HashPool(Number(threads)) : undefined;
-const packages: LoosePackage[] = [];
+const pool = new HashPool(Number(threads));
 const names = readdirSync(folder).filter((it) => it.endsWith(".rpm"));
-await eachLimited(names, 4, async (href) => {
+const packages = await mapLimited(names, 4, async (href) => {
   const file = join(folder, href);
-  const hashed = pool?.hashFile(file);
-  const handle = await open(file);
-  try {
-    const { size } = await handle.stat();
-    const read = async (position: number, length: number) => {
-      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafeSlow(Math.min(length, size - position)), {
-        position,
-      });
-      return buffer.subarray(0, bytesRead);
-    };
-    const digest = (await hashed)?.digest;
-    packages.push(await readLoosePackage({ href, bytes: { size, read }, digest }));
-  } finally {
-    await handle.close();
-  }
+  const { size } = await stat(file);
+  const { digest, head } = await pool.hashWithHead(file, size, FIRST_READ_BYTES);
+  return readLoosePackage({ href, bytes: withHead(head, size, file), digest });
 });
 const { files, repomd } = await writeLooseRepodata(packages, new Date(0));
 mkdirSync(join(folder, "repodata"), { recursive: true });
 for (const { path, bytes } of files) writeFileSync(join(folder, path), bytes);
 writeFileSync(join(folder, "repodata/repomd.xml"), repomd);
-await pool?.close();
+await pool.close();

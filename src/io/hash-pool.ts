@@ -10,7 +10,8 @@ import { availableParallelism } from "node:os";
 import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
-import type { RangeJob, RunJob, RunResult, StopFlag, WorkerReply, WorkerRequest } from "./hash-worker.ts";
+import { buffersUsed } from "./flat-memory.ts";
+import type { RangeJob, RunJob, RunResult, StopFlag, WholeResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
 import { currentSignal } from "./limit.ts";
 import { startWorker } from "./start-worker.ts";
@@ -287,7 +288,7 @@ export class HashPool {
     return new RangeHasher(thread, this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])], this.#open);
   }
 
-  /** Hashes one range, or a whole file without offset and length. Returns its SHA-256, and the bytes read. */
+  /** Hashes one range, or a whole file without offset and length. Returns its SHA-256, and the number of bytes read. */
   async hashFile(
     file: string,
     range: { offset?: number; length?: number; progress?: (bytes: number) => void } = {},
@@ -295,6 +296,11 @@ export class HashPool {
     const offset = range.offset ?? 0;
     const fd = this.#open.get(file);
     const length = range.length ?? (await (fd === undefined ? stat(file) : statOpen(fd))).size - offset;
+    if (length <= STEP_BYTES) {
+      const { digest } = await this.#hashWhole({ file, fd, offset, length }, 0);
+      range.progress?.(length);
+      return { size: length, digest };
+    }
     const hasher = this.open();
     try {
       await hasher.advance({ file, offset, length }, range.progress);
@@ -302,6 +308,29 @@ export class HashPool {
     } catch (error) {
       hasher.discard();
       throw error;
+    }
+  }
+
+  /** Hashes a file of `size` bytes, and returns its first `head` bytes as well, so that nobody else need open it. */
+  async hashWithHead(file: string, size: number, head: number): Promise<WholeResult> {
+    const result = await this.#hashWhole({ file, fd: this.#open.get(file), offset: 0, length: size }, head);
+    buffersUsed(result.head.length);
+    return result;
+  }
+
+  /** One job of one thread: a message each way, and not three. */
+  async #hashWhole(job: RangeJob, head: number): Promise<WholeResult> {
+    const signal = currentSignal();
+    signal?.throwIfAborted();
+    const thread = this.#idlest();
+    thread.load++;
+    try {
+      return (await thread.ask({ type: "whole", job, head, stop: signal && flagOf(signal) })) as WholeResult;
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      thread.load--;
     }
   }
 

@@ -53,23 +53,31 @@ export type StopFlag = Int32Array<SharedArrayBuffer>;
 export type WorkerRequest =
   | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[] }
   | { id: number; type: "range"; hasher: number; job: RangeJob; stop?: StopFlag | undefined }
+  | { id: number; type: "whole"; job: RangeJob; head: number; stop?: StopFlag | undefined }
   | { id: number; type: "bytes"; hasher: number; bytes: Uint8Array<SharedArrayBuffer> }
   | { id: number; type: "peek"; hasher: number }
   | { id: number; type: "digests"; hasher: number }
   | { id: number; type: "drop"; hasher: number }
   | { id: number; type: "run"; job: RunJob };
 
+/** The result of `whole`. */
+export interface WholeResult {
+  digest: Digest;
+  /** The first bytes of the range, as many as were asked for (at most a chunk) or there are. */
+  head: Uint8Array<ArrayBuffer>;
+}
+
 export interface WorkerReply {
   id: number;
   /** `peek`, `digests`: by algorithm · `run`: one result per frame. */
-  value?: Digests | RunResult[];
+  value?: Digests | WholeResult | RunResult[];
   error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
 }
 
 /** Where requests come from and replies go: a thread's port, or a replacement for it. */
 interface WorkerPort {
   on(event: "message", listener: (request: WorkerRequest) => void): unknown;
-  postMessage(reply: WorkerReply): void;
+  postMessage(reply: WorkerReply, moved?: readonly ArrayBuffer[]): void;
 }
 
 /**
@@ -104,6 +112,9 @@ export function hashWorkerMain(given?: WorkerPort): void {
   const queue: WorkerRequest[] = [];
   let busy = false;
 
+  interface Updated {
+    update(bytes: Uint8Array): unknown;
+  }
   class JobError extends Error {
     file: string;
     write: boolean;
@@ -213,7 +224,24 @@ export function hashWorkerMain(given?: WorkerPort): void {
     };
   };
 
-  const range = async (job: RangeJob, sums: { hash: Hash }[], stop: StopFlag | undefined) => {
+  /** A range of one chunk: there is nothing to overlap, and the pool of libuv would only take time. */
+  const readShort = (fd: number, job: RangeJob) => {
+    const buffer = bufferOf(0);
+    let done = 0;
+    while (done < job.length) {
+      let count: number;
+      try {
+        count = fs.readSync(fd, buffer, done, job.length - done, job.offset + done);
+      } catch (error) {
+        throw wrap(error, job.file, false);
+      }
+      if (count === 0) throw short(job.file);
+      done += count;
+    }
+    return buffer.subarray(0, done);
+  };
+
+  const range = async (job: RangeJob, sums: { hash: Updated }[], stop: StopFlag | undefined) => {
     if (job.length === 0) return;
     const heed = () => {
       if (stop !== undefined && Atomics.load(stop, 0) !== 0) throw new JobError("stopped", "ESTOPPED", job.file, false);
@@ -223,6 +251,11 @@ export function hashWorkerMain(given?: WorkerPort): void {
     let to: ReturnType<typeof openTarget> | undefined;
     try {
       if (job.copyTo) to = openTarget(job.copyTo.file);
+      else if (job.length <= CHUNK_BYTES) {
+        const bytes = readShort(from, job);
+        for (const it of sums) it.hash.update(bytes);
+        return;
+      }
       const start = job.copyTo?.offset ?? 0;
       // The first chunk ends at a whole block of the copy, so that all others start at one.
       const sizeAt = (position: number) =>
@@ -322,6 +355,18 @@ export function hashWorkerMain(given?: WorkerPort): void {
 
   const handle = async (request: WorkerRequest): Promise<WorkerReply["value"]> => {
     if (request.type === "run") return runFrames(request.job);
+    if (request.type === "whole") {
+      const { job } = request;
+      const hash = crypto.createHash("sha256");
+      let head = new Uint8Array(0);
+      const keepHead = (bytes: Uint8Array) => {
+        // A copy: `bytes` is read over.
+        if (head.length === 0) head = new Uint8Array(bytes.subarray(0, request.head));
+        hash.update(bytes);
+      };
+      await range(job, [{ hash: { update: keepHead } }], request.stop);
+      return { digest: `sha256:${hash.digest("hex")}`, head };
+    }
     if (request.type === "open") {
       hashers.set(
         request.hasher,
@@ -358,7 +403,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
         const it = error as JobError;
         reply.error = { message: it.message, code: it.code, file: it.file, write: it.write === true };
       }
-      port.postMessage(reply);
+      port.postMessage(reply, reply.value !== undefined && "head" in reply.value ? [reply.value.head.buffer] : []);
     }
     busy = false;
   };

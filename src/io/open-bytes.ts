@@ -50,6 +50,23 @@ export async function readBytes(place: BytesPlace): Promise<Buffer> {
   return buffer;
 }
 
+/** A file of which the first bytes are in memory: it is opened only for what is read beyond them. */
+export function withHead(head: Uint8Array, size: number, file: string): RandomAccess {
+  return {
+    size,
+    async read(position, wanted) {
+      const length = Math.max(0, Math.min(wanted, size - position));
+      if (position + length <= head.length) return head.subarray(position, position + length);
+      const { bytes, close } = await openBytes(file);
+      try {
+        return await bytes.read(position, length);
+      } finally {
+        await close();
+      }
+    },
+  };
+}
+
 /** Bytes of this process; nobody changes them while they are read. */
 export function inMemory(bytes: Uint8Array): RandomAccess {
   return {

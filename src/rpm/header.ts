@@ -19,7 +19,7 @@ const MAX_DATA_BYTES = 64 * 1024 * 1024;
 const MAX_SIGNATURE_ENTRIES = 1024;
 const MAX_SIGNATURE_DATA_BYTES = 64 * 1024 * 1024;
 /** Enough for lead and both headers of nearly all packages. */
-const FIRST_READ_BYTES = 64 * 1024;
+export const FIRST_READ_BYTES = 32 * 1024;
 
 interface IndexEntry {
   type: number;

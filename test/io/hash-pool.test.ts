@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, 
 import { join } from "node:path";
 import t from "tap";
 import { HashPool } from "../../src/io/hash-pool.ts";
+import { withHead } from "../../src/io/open-bytes.ts";
 import { noise } from "../fixtures/bundle-maker.ts";
 
 const dir = t.testdir();
@@ -68,6 +69,29 @@ t.test(
     }
   },
 );
+
+t.test("a file is hashed and its first bytes are returned, in a thread and in the main one", async (t) => {
+  for (const pool of [new HashPool(1), new HashPool(0)]) {
+    t.teardown(() => pool.close());
+    for (const size of [0, 1, CHUNK, content.length]) {
+      const found = await pool.hashWithHead(file, size, 1000);
+      t.equal(found.digest, digest(content.subarray(0, size)), `${size} bytes`);
+      t.same(Buffer.from(found.head), content.subarray(0, Math.min(size, 1000)), `head of ${size} bytes`);
+      const bytes = withHead(found.head, size, file);
+      for (const [position, length] of [
+        [0, 1000],
+        [990, 10],
+        [990, 11],
+        [CHUNK, 5],
+      ] as const) {
+        const expected = content.subarray(Math.min(position, size), Math.min(position + length, size));
+        t.same(Buffer.from(await bytes.read(position, length)), expected, `${length} bytes at ${position} of ${size}`);
+      }
+    }
+    await t.rejects(pool.hashWithHead(join(dir, "absent"), 1, 1), { code: "ERR_IO" });
+    await t.rejects(pool.hashWithHead(file, content.length + 1, 1), { code: "ERR_SIZE_MISMATCH" });
+  }
+});
 
 t.test("a pool tells what went wrong, and goes on", async (t) => {
   const pool = new HashPool(1);

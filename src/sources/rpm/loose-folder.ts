@@ -5,8 +5,9 @@ import { join, relative } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { HashPool } from "../../io/hash-pool.ts";
 import { mapLimited } from "../../io/limit.ts";
-import { openBytes } from "../../io/open-bytes.ts";
+import { withHead } from "../../io/open-bytes.ts";
 import { checkFileName } from "../../io/path-grammar.ts";
+import { FIRST_READ_BYTES } from "../../rpm/header.ts";
 import { type LoosePackage, readLoosePackage, writeLooseRepodata } from "../../rpm/loose-packages.ts";
 import type { RepodataFile } from "../../rpm/metadata-writer.ts";
 import { Primary } from "../../rpm/primary.ts";
@@ -26,18 +27,15 @@ export interface LooseFolder {
 }
 
 /** Hash over names, sizes and times of all RPMs of a folder: changes when the folder has to be read again. */
-export async function listingOf(
-  dir: string,
-): Promise<{ listing: string; files: string[]; sizes: ReadonlyMap<string, number> }> {
-  const files = await rpmsBelow(dir);
+export async function listingOf(dir: string): Promise<{ listing: string; files: { file: string; size: number }[] }> {
+  const files: { file: string; size: number }[] = [];
   const hash = createHash("sha256");
-  const sizes = new Map<string, number>();
-  for (const file of files) {
+  for (const file of await rpmsBelow(dir)) {
     const { size, mtimeMs } = await stat(join(dir, file));
+    files.push({ file, size });
     hash.update(`${file}\0${size}\0${mtimeMs}\0`);
-    sizes.set(file, size);
   }
-  return { listing: hash.digest("hex"), files, sizes };
+  return { listing: hash.digest("hex"), files };
 }
 
 /**
@@ -50,7 +48,7 @@ export async function readLooseFolder(
   given: string,
   hashed: HashedBytes,
 ): Promise<LooseFolder> {
-  const { listing, files, sizes } = await listingOf(dir);
+  const { listing, files } = await listingOf(dir);
   if (files.length === 0) {
     throw new AirferryError(
       "ERR_MANIFEST_INVALID",
@@ -61,17 +59,13 @@ export async function readLooseFolder(
       },
     );
   }
-  for (const size of sizes.values()) hashed.expect(size);
+  for (const { size } of files) hashed.expect(size);
   const pool = new HashPool();
-  const packages = await mapLimited(files, READERS, async (file) => {
-    const { digest } = await pool.hashFile(join(dir, file));
-    hashed.add(sizes.get(file) ?? 0, `${given}/${file}`);
-    const { bytes, close } = await openBytes(join(dir, file));
-    try {
-      return await readLoosePackage({ href: file, bytes, digest });
-    } finally {
-      await close();
-    }
+  const packages = await mapLimited(files, READERS, async ({ file, size }) => {
+    const path = join(dir, file);
+    const { digest, head } = await pool.hashWithHead(path, size, FIRST_READ_BYTES);
+    hashed.add(size, `${given}/${file}`);
+    return await readLoosePackage({ href: file, bytes: withHead(head, size, path), digest });
   }).finally(() => pool.close());
   // The time comes from the packages, so that the same folder always gives the same metadata.
   const newest = packages.reduce((latest, it) => Math.max(latest, Number(it.info.buildTime) || 0), 0);
