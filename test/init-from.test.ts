@@ -28,7 +28,7 @@ t.test("the manifest says where everything comes from, and passes check", async 
   t.match(text, "hostile\\u{a}name.yaml:3\n  - ref: true/x:1\n");
   t.notMatch(text, /[^\n\P{Cc}]/u);
   const report = await check(manifest);
-  t.same([report.problems, report.entries], [[], { isos: 0, rpms: 2, files: 0, images: 2 }]);
+  t.match([report.problems, report.entries], [[], { isos: 0, rpms: 2, files: 0, images: 2 }]);
 });
 
 t.test("never replaces a file that it reads, and another one only with --force", async (t) => {
