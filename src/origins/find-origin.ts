@@ -12,8 +12,8 @@ import { HUB_HOSTS, type MirrorList, originOf, originsOfRelease, withoutQuery } 
 /** An answer under an origin's name. */
 export type OriginAnswer =
   | { kind: "entry"; entry: InventoryEntry; release: Release }
-  /** A checksum file or a list of mirrors, made from what the release has. */
-  | { kind: "text"; text: string; contentType: string }
+  /** A list of mirrors, or a checksum file that no release has: made from what there is. */
+  | { kind: "text"; text: string; contentType: string; isMadeUp?: true }
   /** The registry that references name `host`, and the path there, `/v2/…`. */
   | { kind: "registry"; host: string; path: string }
   | { kind: "token" }
@@ -30,11 +30,10 @@ const HUB_ALIASES = new Set(HUB_HOSTS);
  * @throws {Error} with a readable fault
  */
 export function urlOfRequest(scheme: "http" | "https", authority: string, target: string): string {
-  const host = authority.toLowerCase().replace(/\.(?=:\d+$|$)/, "");
   const question = target.indexOf("?");
   const path = question === -1 ? target : target.slice(0, question);
   const query = question === -1 ? "" : target.slice(question);
-  return normalizeWebUrl(`${scheme}://${host}${resolved(path)}${query}`);
+  return normalizeWebUrl(`${scheme}://${bareAuthority(authority)}${resolved(path)}${query}`);
 }
 
 function resolved(path: string): string {
@@ -46,6 +45,19 @@ function resolved(path: string): string {
   }
   const isFolder = /\/\.{0,2}$/.test(path) && kept.length > 0;
   return `/${kept.join("/")}${isFolder ? "/" : ""}`;
+}
+
+/** The same without resolving anything, as recorded answers are kept; undefined for what no URL can be. */
+export function literalUrl(scheme: "http" | "https", authority: string, target: string): string | undefined {
+  try {
+    return normalizeWebUrl(`${scheme}://${bareAuthority(authority)}${target}`);
+  } catch {
+    return undefined;
+  }
+}
+
+function bareAuthority(authority: string): string {
+  return authority.toLowerCase().replace(/\.(?=:\d+$|$)/, "");
 }
 
 /** Finds the answer to a GET of a URL in normal form; undefined when no release has it. */
@@ -111,6 +123,7 @@ function sidecarAt(releases: readonly Release[], url: string): OriginAnswer | un
   return {
     kind: "text",
     text: form === "sha256" ? `${hex}\n` : `${hex}  ${name}\n`,
+    isMadeUp: true,
     contentType: "text/plain; charset=utf-8",
   };
 }

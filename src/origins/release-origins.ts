@@ -82,6 +82,8 @@ function readOrigins(catalog: Catalog): ReleaseOrigins {
   }
   const registries = new Set(catalog.images.map((it) => parseReference(it.reference).host));
   const origins = new Set<string>();
+  // Which of the two schemes is only in the index of the answers; a port alone says as much to clients.
+  for (const { hosts } of catalog.web ?? []) for (const it of hosts) if (isForeign(it)) origins.add(`https://${it}`);
   for (const it of [...files.keys(), ...bases.keys(), ...lists.keys()]) origins.add(originOf(it));
   for (const host of registries) {
     for (const it of host === "docker.io" ? HUB_HOSTS : [host]) if (isForeign(it)) origins.add(`https://${it}`);

@@ -25,6 +25,8 @@ export interface BlobContent {
   size: number;
   /** Identifies the bytes: `sha256:…`, or any other string without quotes that no other bytes at this URL ever have. */
   digest: string;
+  /** The opaque part of its ETag; default is `digest`. */
+  etag?: string;
   contentType: string;
   /** The Content-Security-Policy; default {@link CONTENT_POLICY}. */
   policy?: string;
@@ -53,7 +55,7 @@ const MAX_AT_ONCE_BYTES = 1024 * 1024;
  */
 export async function sendBlob(request: ServerRequest, content: BlobContent): Promise<void> {
   const { headers } = request.req;
-  const etag = `"${content.digest}"`;
+  const etag = etagOf(content);
   const allowed = checkPreconditions(headers, etag);
   if (allowed !== 200) {
     endEmpty(request, allowed, ["ETag", etag]);
@@ -133,6 +135,10 @@ async function sendRanges(request: ServerRequest, content: BlobContent, etag: st
   });
 }
 
+function etagOf({ etag, digest }: BlobContent): string {
+  return `"${etag ?? digest}"`;
+}
+
 /** Names and values in turn, as `writeHead` takes them. */
 function headOf(content: BlobContent, etag: string, length: number, contentType: string): string[] {
   const head = [
@@ -155,7 +161,7 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
 
 /** The header fields of a 200 with the whole content, as lines that each end in CRLF. */
 export function formatHead(content: BlobContent): string {
-  const head = headOf(content, `"${content.digest}"`, content.size, content.contentType);
+  const head = headOf(content, etagOf(content), content.size, content.contentType);
   let lines = "";
   for (let i = 0; i < head.length; i += 2) lines += `${head[i]}: ${head[i + 1]}\r\n`;
   return lines;

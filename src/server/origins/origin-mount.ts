@@ -7,13 +7,15 @@ import { isIP, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { digestOf } from "../../io/digest.ts";
 import { printable } from "../../io/printable.ts";
-import { findOrigin, type OriginAnswer, urlOfRequest } from "../../origins/find-origin.ts";
+import { findOrigin, literalUrl, type OriginAnswer, urlOfRequest } from "../../origins/find-origin.ts";
 import { bareHostOf, hasAuthority } from "../../origins/known-origins.ts";
 import { entryContent, sendBlob } from "../http/blob.ts";
 import type { Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
 import type { RequestTarget } from "../http/request-target.ts";
 import { sendGenerated, sendText } from "../http/text-responses.ts";
+
+import { type FoundAnswer, sendWebAnswer, type WebAnswers } from "./web-answers.ts";
 
 /** How a request's scheme is known: by its listener, or by its own URL, which a proxy is sent. */
 type OriginScheme = "https" | "http" | "proxy";
@@ -42,8 +44,15 @@ export function admitsHost(socket: Socket, authority: string): boolean {
   return typeof servername === "string" ? bareHostOf(servername) === host : isIP(host) !== 0;
 }
 
-/** Answers everything under the names of the origins; `registry` is what answers below `/ns`. */
-export function originMount(scheme: OriginScheme, registry: Mount): Mount {
+/** Other parts of a site that answer for origins. */
+interface OriginParts {
+  /** What answers below `/ns`. */
+  registry: Mount;
+  web: WebAnswers;
+}
+
+/** Answers everything under the names of the origins. */
+export function originMount(scheme: OriginScheme, parts: OriginParts): Mount {
   return {
     prefix: "",
     anyMethod: true,
@@ -51,7 +60,7 @@ export function originMount(scheme: OriginScheme, registry: Mount): Mount {
       const view = await context.view();
       const place = placeOf(scheme, request.req, view);
       if ("fault" in place) sendText(request, place.status, `${place.status}: ${printable(place.fault)}`);
-      else await send(request, context, view, place.url, registry);
+      else await send(request, context, view, place, parts);
       return true;
     },
     entry(path, _stream, view, authority) {
@@ -63,7 +72,13 @@ export function originMount(scheme: OriginScheme, registry: Mount): Mount {
   };
 }
 
-type Place = { url: string } | { status: 400 | 421; fault: string };
+/** `literal`: the URL as it was asked for, where it differs. */
+interface Asked {
+  url: string;
+  literal?: string | undefined;
+}
+
+type Place = Asked | { status: 400 | 421; fault: string };
 
 function placeOf(listener: OriginScheme, req: IncomingMessage, view: TreeView): Place {
   const { url: target = "/", socket } = req;
@@ -81,7 +96,9 @@ function placeOf(listener: OriginScheme, req: IncomingMessage, view: TreeView): 
   const path = target.slice(named?.[0].length ?? 0);
   try {
     const start = path.startsWith("/") ? path : `/${path}`;
-    return { url: urlOfRequest(scheme as "https" | "http", authority, start) };
+    const url = urlOfRequest(scheme as "https" | "http", authority, start);
+    const literal = literalUrl(scheme as "https" | "http", authority, start);
+    return literal === url ? { url } : { url, literal };
   } catch (error) {
     return { status: 400, fault: `the URL ${(error as Error).message}` };
   }
@@ -100,7 +117,13 @@ function urlOf(scheme: "https" | "http", authority: string, path: string): strin
   }
 }
 
-async function send(request: ServerRequest, context: ServeContext, view: TreeView, url: string, registry: Mount) {
+async function send(
+  request: ServerRequest,
+  context: ServeContext,
+  view: TreeView,
+  { url, literal }: Asked,
+  { registry, web }: OriginParts,
+) {
   const found = findOrigin(view.releases, url);
   if (found?.kind === "registry") {
     request.path = `/ns/${found.host}${found.path}`;
@@ -112,6 +135,12 @@ async function send(request: ServerRequest, context: ServeContext, view: TreeVie
     const refusal = `405: ${method} is not possible: this server is read-only, it answers GET and HEAD`;
     sendText(request, 405, refusal, { Allow: "GET, HEAD" });
     return;
+  }
+  if (found === undefined || (found.kind === "text" && found.isMadeUp)) {
+    const urls = literal === undefined ? [url] : [literal, url];
+    const [answer, ...others] = await web.find(request, context, view.releases, urls);
+    if (answer !== undefined && others.length === 0) return sendWebAnswer(request, context, answer);
+    if (answer !== undefined) return sendMissing(request, url, conflictLines([answer, ...others].map(pathOf)));
   }
   await sendAnswer(request, context, view, url, found);
 }
@@ -139,13 +168,19 @@ async function sendAnswer(
         "Cache-Control": "no-store",
       });
     }
-    case "conflict": {
-      const lines = ["several releases have it, with different content; at this server's own address they are:"];
-      return sendMissing(request, url, [...lines, ...found.paths]);
-    }
+    case "conflict":
+      return sendMissing(request, url, conflictLines(found.paths));
     default:
       return sendMissing(request, url, hintsFor(view, url));
   }
+}
+
+function conflictLines(paths: readonly string[]): string[] {
+  return ["several releases have it, with different content; at this server's own address they are:", ...paths];
+}
+
+function pathOf({ release, entry, answer }: FoundAnswer): string {
+  return `/s/${release.stream}/${entry?.path ?? `: status ${answer.status}`}`;
 }
 
 /** Upstream sends clients from http to https; which of the two a build uses is in its own configuration. */

@@ -13,6 +13,7 @@ import { sendText } from "../http/text-responses.ts";
 import type { Tunnels } from "../http/tunnels.ts";
 import { admitsHost, originMount, originTarget, unknownHost } from "../origins/origin-mount.ts";
 import { OriginTls } from "../origins/origin-tls.ts";
+import { WebAnswers } from "../origins/web-answers.ts";
 import type { OriginSettings } from "./origin-ca.ts";
 
 /** What the rest of a site gives. */
@@ -49,12 +50,12 @@ export class OriginAnswers {
 
   constructor(options: OriginAnswersOptions) {
     const { settings, context, routed, answersOf, plainMounts, registry } = options;
-    const ns = registry.find((it) => it.prefix === "/ns") as Mount;
+    const parts = { registry: registry.find((it) => it.prefix === "/ns") as Mount, web: new WebAnswers() };
     this.#options = options;
     this.#tls = new OriginTls(settings.ca, () => context.view());
-    this.#https = answersOf(routed([originMount("https", ns)], originTarget), admitsHost);
-    this.#http = routed([originMount("http", ns)], originTarget);
-    this.#proxy = routed([originMount("proxy", ns)], originTarget);
+    this.#https = answersOf(routed([originMount("https", parts)], originTarget), admitsHost);
+    this.#http = routed([originMount("http", parts)], originTarget);
+    this.#proxy = routed([originMount("proxy", parts)], originTarget);
     this.#own = routed([...plainMounts, nobody]);
     const plain = this.#eitherByHost(this.#http, this.#own);
     this.plain = answersOf(plain, anybody);

@@ -1,0 +1,121 @@
+/** Recorded answers of web servers go out as they were: status, headers, variants; and made-up ones do not replace them. */
+import t from "tap";
+import { sendRaw, startServer, temporaryDir } from "../../fixtures/serving.ts";
+
+const get = (url: string, more = "", method = "GET") =>
+  `${method} ${url} HTTP/1.1\r\nHost: x\r\n${more}Connection: close\r\n\r\n`;
+
+const JSON_TYPE = "application/vnd.pypi.simple.v1+json";
+
+function release(stream: string, answers: object[], content: Record<string, string>) {
+  return {
+    stream,
+    content: { ...content, "web/index.json": JSON.stringify({ answers }) },
+    catalog: {
+      web: [{ name: "build", answers: answers.length, hosts: ["pypi.example.org"] }],
+      provenance: [
+        {
+          path: "files/tool",
+          kind: "file" as const,
+          source: "https://pypi.example.org/tool",
+          established: "first-sight" as const,
+        },
+      ],
+    },
+  };
+}
+
+const BASE = "https://pypi.example.org";
+const PLAIN = { "content-type": "text/plain", etag: '"abc"', "last-modified": "Mon, 30 Nov 2026 10:00:00 GMT" };
+const ANSWERS = [
+  { url: `${BASE}/moved`, method: "GET", status: 302, headers: { location: "/x%20y?a=1" } },
+  {
+    url: `${BASE}/gone`,
+    method: "GET",
+    status: 410,
+    headers: { "content-type": "text/html" },
+    path: "web/pypi.example.org/gone",
+  },
+  {
+    url: `${BASE}/a//b?q=%2F`.replace("%2F", "/"),
+    method: "GET",
+    status: 200,
+    headers: PLAIN,
+    path: "web/pypi.example.org/b",
+  },
+  {
+    url: `${BASE}/simple/six/`,
+    method: "GET",
+    status: 200,
+    headers: { "content-type": JSON_TYPE, vary: "Accept" },
+    vary: { accept: JSON_TYPE },
+    path: "web/pypi.example.org/json",
+  },
+  {
+    url: `${BASE}/simple/six/`,
+    method: "GET",
+    status: 200,
+    headers: { "content-type": "text/html", vary: "Accept" },
+    vary: { accept: "text/html" },
+    path: "web/pypi.example.org/html",
+  },
+  {
+    url: `${BASE}/tool.sha256`,
+    method: "GET",
+    status: 200,
+    headers: { "content-type": "text/plain" },
+    path: "web/pypi.example.org/sum",
+  },
+  { url: `${BASE}/only-head`, method: "HEAD", status: 200, headers: { "content-length": "77" } },
+];
+const BODIES = {
+  "files/tool": "tool",
+  "web/pypi.example.org/gone": "it is gone",
+  "web/pypi.example.org/b": "the body",
+  "web/pypi.example.org/json": "{}",
+  "web/pypi.example.org/html": "<html>",
+  "web/pypi.example.org/sum": "upstream's own",
+};
+
+t.test("recorded answers", async (t) => {
+  const tlsDir = await temporaryDir(t);
+  const { serving, store } = await startServer(t, [release("a", ANSWERS, BODIES)], { proxy: "127.0.0.1:0", tlsDir });
+  const port = Number(new URL(serving.origins?.proxyUrl ?? "").port);
+  const ask = (path: string, more = "", method = "GET") => sendRaw(port, get(BASE + path, more, method));
+  t.match(await ask("/moved"), /^HTTP\/1.1 302 [\s\S]*location: \/x%20y\?a=1\r\n/);
+  t.match(await ask("/gone"), /^HTTP\/1.1 410 [\s\S]*it is gone$/);
+  const body = await ask("/a//b?q=%2f", "Range: bytes=4-\r\n");
+  t.match(body, /^HTTP\/1.1 206 [\s\S]*ETag: "abc"\r\n[\s\S]*last-modified: Mon, 30 Nov[\s\S]*\r\n\r\nbody$/);
+  t.match(await ask("/a//b?q=/", 'If-None-Match: "abc"\r\n'), "HTTP/1.1 304 ");
+  t.match(await ask("/a//b"), "404 ", "another query");
+  t.match(await ask("/a/b?q=/"), "404 ", "another path");
+  t.match(await ask("/simple/six/", `Accept: ${JSON_TYPE}\r\n`), /vary: Accept[\s\S]*\r\n\r\n{}$/);
+  t.match(await ask("/simple/six/", "Accept: text/html\r\n"), /\r\n\r\n<html>$/);
+  t.match(
+    await ask("/simple/six/", `Accept: ${JSON_TYPE}\r\n`, "HEAD"),
+    /^HTTP\/1.1 200 [\s\S]*Content-Length: 2\r\n[\s\S]*\r\n\r\n$/,
+  );
+  t.match(await ask("/tool.sha256"), "upstream's own");
+  t.match(await ask("/tool.sha256sum"), /^HTTP\/1.1 200 [\s\S]* {2}tool\n$/, "made of the digest");
+  t.match(await ask("/only-head", "", "HEAD"), /^HTTP\/1.1 200 [\s\S]*Content-Length: 77\r\n/);
+  t.match(await ask("/only-head"), "404 ");
+  t.match(await ask("/gone", "", "POST"), "405 ");
+
+  const other = { url: `${BASE}/gone`, method: "GET", status: 200, headers: {}, path: "web/pypi.example.org/gone" };
+  const differs = { ...other, url: `${BASE}/tool.sha256` };
+  await store.put(release("b", [other, differs], { "web/pypi.example.org/gone": "it is here" }));
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  t.match(await ask("/gone"), /^HTTP\/1.1 200 [\s\S]*it is here$/, "somebody found it");
+  t.match(await ask("/tool.sha256"), /^HTTP\/1.1 404 [\s\S]*\/s\/a\/web\/pypi.example.org\/sum\n\/s\/b\/web/);
+});
+
+t.test("an index that cannot be read is reported once, and nothing else is missing", async (t) => {
+  const tlsDir = await temporaryDir(t);
+  const broken = release("a", [{ url: "no URL" }], BODIES);
+  const { serving, messages } = await startServer(t, [broken], { proxy: "127.0.0.1:0", tlsDir });
+  const port = Number(new URL(serving.origins?.proxyUrl ?? "").port);
+  for (let i = 0; i < 2; i++) t.match(await sendRaw(port, get(`${BASE}/gone`)), "404 ");
+  t.match(await sendRaw(port, get(`${BASE}/tool`)), /\r\n\r\ntool$/);
+  t.equal(messages.length, 1);
+  t.match(messages[0], "expected a URL in normal form");
+});
