@@ -97,7 +97,9 @@ function problemSection({ problems }: Verification): Html[] {
   if (problems.length === 0) return [];
   const rows = problems
     .slice(0, MAX_PROBLEMS)
-    .map(({ code, path, message }) => html`<tr><td>${code}</td><td>${path}</td><td>${message}</td></tr>`);
+    .map(
+      ({ code, path, message }) => html`<tr><td class="nowrap">${code}</td><td>${path}</td><td>${message}</td></tr>`,
+    );
   const more = problems.length - rows.length;
   const rest = more > 0 ? [html`<p class="soft">and ${more} more: a report in JSON lists all of them</p>`] : [];
   return [heading("Problems"), grid(["Code", "Where", "What"], rows), ...rest];

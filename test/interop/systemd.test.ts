@@ -10,9 +10,10 @@ import { promisify } from "node:util";
 import t from "tap";
 import { absent, clientEnv, clientPath, needs } from "../fixtures/clients.ts";
 import { builtFolder, programIn } from "../fixtures/executable.ts";
-import { scratch, start } from "../fixtures/program.ts";
+import { ROOT, scratch, start } from "../fixtures/program.ts";
 
-const ADDRESSES = "--listen 0.0.0.0:443 --listen-http 0.0.0.0:80 --tls auto --workers 2";
+const ADDRESSES =
+  "--listen 0.0.0.0:443 --listen-http 0.0.0.0:80 --tls auto --workers 2 --access-log /var/log/airferry/access.log";
 /** What an operator types, each line with its exit status; the container switches itself off afterwards. */
 const CHECKS = `set -x
 cd /out
@@ -28,6 +29,11 @@ curl -sf http://127.0.0.1/ca.crt -o ca.crt; says ca $?
 curl -sf --cacert ca.crt https://localhost/files/hello.txt -o service.txt; says service $?
 systemctl reload airferry; says reload $?
 sleep 1
+logrotate -f -s /run/rotated /out/rotate.conf; says rotate $?
+sleep 1
+curl -sf http://127.0.0.1/index.json > /dev/null
+sleep 1
+cp /var/log/airferry/access.log /out/after; cp /var/log/airferry/access.log.1 /out/before
 systemctl stop airferry; says stop $?
 systemctl start airferry.socket; says socket $?
 curl -sf --max-time 60 --cacert ca.crt https://localhost/files/hello.txt -o socket.txt; says "by socket" $?
@@ -46,7 +52,7 @@ ExecStart=/bin/sh -c '/bin/sh /out/checks > /out/log 2>&1'
 `;
 
 t.test("the printed units run under systemd, hardened, by service and by socket", async (t) => {
-  if (!needs(t, "systemd-nspawn", "systemd-analyze")) return;
+  if (!needs(t, "systemd-nspawn", "systemd-analyze", "logrotate")) return;
   if (process.getuid?.() !== 0 || !existsSync("/usr/lib/systemd/systemd")) return absent(t, "root, or systemd,");
   const dir = scratch(t);
   const out = join(dir, "out");
@@ -63,6 +69,11 @@ t.test("the printed units run under systemd, hardened, by service and by socket"
     t.equal(status, 0, stderr);
   }
   await writeFile(join(out, "checks"), CHECKS);
+  const operating = await readFile(join(ROOT, "docs", "operating.md"), "utf8");
+  await writeFile(
+    join(out, "rotate.conf"),
+    /^\/var\/log\/airferry\/access\.log \{\n[\s\S]*?^\}\n/m.exec(operating)?.[0] ?? "",
+  );
   await writeFile(join(dir, "check.service"), CHECK_UNIT);
   await promisify(execFile)(
     clientPath("systemd-nspawn") ?? "",
@@ -80,7 +91,17 @@ t.test("the printed units run under systemd, hardened, by service and by socket"
   ).catch(() => {});
   const text = (name: string) => readFile(join(out, name), "utf8").catch(() => "");
   const log = await text("log");
-  for (const step of ["start", "ca", "service", "reload", "stop", "socket", "by socket", "every connection"]) {
+  for (const step of [
+    "start",
+    "ca",
+    "service",
+    "reload",
+    "rotate",
+    "stop",
+    "socket",
+    "by socket",
+    "every connection",
+  ]) {
     t.match(log, new RegExp(`^${step}: 0$`, "m"), step);
   }
   t.match(log, /^ActiveState=active$/m);
@@ -89,6 +110,9 @@ t.test("the printed units run under systemd, hardened, by service and by socket"
   t.equal(await text("service.txt"), "hello from inside\n");
   t.equal(await text("socket.txt"), "hello from inside\n");
   t.match(await text("journal"), /reloaded certificate, key and access log/);
+  t.match(await text("before"), /"path":"\/files\/hello\.txt"/);
+  t.match(await text("after"), /"path":"\/index\.json/, "the server writes to the new log");
+  t.notMatch(await text("after"), /hello\.txt/);
   const units = await text("airferry.socket");
   t.equal(units.match(/^ListenStream=0\.0\.0\.0:443$/gm)?.length, 2, "a socket for each thread");
   const exposure = Number(/level for airferry\.service: ([\d.]+)/.exec(await text("security"))?.[1] ?? 10);
