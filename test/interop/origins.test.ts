@@ -1,0 +1,145 @@
+/**
+ * A build that knows nothing of airferry: upstream's own .repo file, image references and URLs, on a machine where only
+ * the rendered names and the CA lead to `serve --origins`. Real dnf, podman, skopeo and curl.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { needs } from "../fixtures/clients.ts";
+import { startFakeRegistry } from "../fixtures/fake-registry.ts";
+import { imageGap } from "../fixtures/image-carry.ts";
+import { TestImages } from "../fixtures/images.ts";
+import { OWN_ADDRESS, onOwnMachine } from "../fixtures/own-machine.ts";
+import { start } from "../fixtures/program.ts";
+import { dnf } from "../fixtures/rpm-carry.ts";
+import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
+import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
+
+/** As upstream publishes it. */
+const REPO = `[base]
+name=base
+baseurl=https://repo.lab.example/base/
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=https://repo.lab.example/key
+
+[app]
+name=app
+mirrorlist=https://mirrors.lab.example/list?repo=app-$releasever&arch=$basearch
+gpgcheck=1
+gpgkey=https://repo.lab.example/key
+`;
+const IMAGE = "registry.lab.example/lab/bb:1";
+
+if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "skopeo", "openssl", ...RPM_BUILDERS)) {
+  t.test("a build that knows nothing of airferry", async (t) => {
+    // Its tools install there, and /usr is the real machine's.
+    const anchors = "/usr/local/share/ca-certificates";
+    if (existsSync(anchors)) spawnSync("mount", ["-t", "tmpfs", "tmpfs", anchors]);
+    const gap = await imageGap(t, "airferry-origins");
+    const { dir } = gap;
+
+    const tree = await buildRpmTree(join(dir, "tree"));
+    const files = new Map<string, UpstreamFile>([
+      ...tree.served("base"),
+      ...tree.served("app"),
+      ["/key", tree.key],
+      ["/list", "https://repo.lab.example/app/\n"],
+      ["/v1/tool", "the tool"],
+    ]);
+    const upstream = await startUpstream({ files });
+    const images = new TestImages();
+    const registry = await startFakeRegistry({
+      images,
+      tags: { 1: images.image("linux/amd64", [{ "etc/lab": "lab" }]) },
+      redirectBlobs: true,
+    });
+    const keys = ["https://repo.lab.example/key"];
+    const manifest = {
+      stream: "lab",
+      rpms: [
+        { name: "base", url: "https://repo.lab.example/base/", keys, repo_gpgcheck: true },
+        {
+          name: "app",
+          mirrorlist: "https://mirrors.lab.example/list?repo=app-9&arch=x86_64",
+          keys,
+          gpgcheck: false,
+        },
+      ],
+      files: [{ url: "https://dl.lab.example/v1/tool" }],
+      images: [{ ref: IMAGE, platforms: ["linux/amd64"], insecure: true }],
+    };
+    const hosts = ["repo", "mirrors", "dl"].map((it) => `https://${it}.lab.example/=${upstream.url}/`);
+    const rewrites = [...hosts, `registry.lab.example=${registry.host}`].flatMap((it) => ["--rewrite", it]);
+    await gap.carry(manifest, { args: rewrites });
+    await upstream.close();
+    await registry.close();
+
+    const listen = ["--listen", "0.0.0.0:9000", "--proxy", "0.0.0.0:3128", "--tls-dir", "keys", "--workers", "1"];
+    const server = start(dir, ["serve", "--store", "store", "--origins", ...listen]);
+    t.teardown(async () => {
+      server.kill();
+      await server.done;
+    });
+    let notes = "";
+    const print = await new Promise<string>((resolve, reject) => {
+      server.stderr?.on("data", (text) => {
+        notes += text;
+        const found = /CA of the origins \(SHA-256\): (\S+)/.exec(notes)?.[1];
+        if (found !== undefined) resolve(found);
+      });
+      server.on("exit", () => reject(new Error(`serve ended: ${notes}`)));
+    });
+    // What a person does: names and CA, from the plain listener.
+    const base = `http://${OWN_ADDRESS}/config/origins`;
+    const names = await (await fetch(`${base}/hosts`)).text();
+    writeFileSync("/etc/hosts", `127.0.0.1 localhost\n${names}`);
+    writeFileSync("/etc/resolv.conf", "");
+    writeFileSync(join(dir, "trust.sh"), await (await fetch(`${base}/trust-origins.sh`)).text());
+    const trusted = spawnSync("sh", ["trust.sh"], {
+      cwd: dir,
+      env: { ...process.env, AIRFERRY_CA_FINGERPRINT: print },
+      encoding: "utf8",
+    });
+    t.equal(trusted.status, 0, `${trusted.stdout}${trusted.stderr}`);
+    mkdirSync("/etc/containers", { recursive: true });
+    writeFileSync("/etc/containers/policy.json", '{"default":[{"type":"insecureAcceptAnything"}]}');
+
+    await t.test("curl", async (t) => {
+      const tool = await gap.run("curl", "-fsS", "https://dl.lab.example/v1/tool");
+      t.same(tool, { status: 0, out: "the tool" });
+      const sum = await gap.run("curl", "-fsS", "https://dl.lab.example/v1/tool.sha256");
+      t.match(sum.out, /^[0-9a-f]{64}\n$/);
+      const other = await gap.run(
+        "curl",
+        "-sS",
+        "--resolve",
+        `evil.example.org:443:${OWN_ADDRESS}`,
+        "https://evil.example.org/",
+      );
+      t.equal(other.status, 35, other.out);
+      const proxied = ["--proxy", `http://${OWN_ADDRESS}:3128`];
+      t.equal((await gap.run("curl", "-fsS", ...proxied, "https://dl.lab.example/v1/tool")).out, "the tool");
+      const refused = await gap.run("curl", "-sS", ...proxied, "https://evil.example.org/");
+      t.match(refused, { status: 56, out: "CONNECT tunnel failed, response 421" });
+    });
+
+    await t.test("dnf with upstream's .repo file, its signatures checked", async (t) => {
+      const { status, out } = await dnf(dir, "root", REPO, "install", "aft-app", "aft++");
+      t.equal(status, 0, out);
+      t.match(out, "Complete!");
+      t.ok(existsSync(join(dir, "root/usr/share/aft/plus plus")));
+    });
+
+    await t.test("skopeo and podman with upstream's reference", async (t) => {
+      const copied = await gap.run("skopeo", "copy", `docker://${IMAGE}`, `dir:${join(dir, "copied")}`);
+      t.equal(copied.status, 0, copied.out);
+      t.match(readFileSync(join(dir, "copied/manifest.json"), "utf8"), "layers");
+      if (!needs(t, "podman")) return;
+      const storage = ["--root", join(dir, "p"), "--runroot", join(dir, "r"), "--storage-driver", "vfs"];
+      const pulled = await gap.run("podman", ...storage, "pull", "-q", IMAGE);
+      t.equal(pulled.status, 0, pulled.out);
+    });
+  });
+}
