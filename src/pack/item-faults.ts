@@ -33,7 +33,9 @@ export function wrongDigest(
 }
 
 /** A digest in the manifest does not change when locking again: only its author can change it. */
-function digestHint({ established }: LaidItem, got: string, manifest: string): string {
+function digestHint({ established, source }: LaidItem, got: string, manifest: string): string {
+  if (established !== "manifest" && source.from === "file")
+    return `if that is intended: airferry lock ${shellWord(manifest)} --update`;
   return established === "manifest"
     ? `the digest is in ${manifest}: compare it with what upstream publishes; if upstream has ${got}, correct it there`
     : `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${shellWord(manifest)} --update`;
