@@ -19,7 +19,7 @@ input{width:100%;font:inherit;padding:.4rem .6rem;margin-top:.25rem;color:var(--
 dt{font-weight:600}dd{margin:0 0 .4rem 1rem}
 summary{cursor:pointer;padding:.25rem 0}
 [hidden]{display:none!important}
-@media screen and (max-width:44rem){main{padding:1rem 1rem 3rem}th,td{padding-right:.6rem}td:first-child{min-width:0}.rows{min-width:0;display:block}.rows caption{display:block}.rows thead{display:none}.rows tbody,.rows tr,.rows td{display:block}.rows td{border:0;padding:0}.rows tr{padding:.4rem 0;border-bottom:1px solid var(--line)}.scroll td:last-child{font-size:.8rem}}
+@media screen and (max-width:44rem){main{padding:1rem 1rem 3rem}th,td{padding-right:.6rem}td:first-child{min-width:0}.rows{min-width:0;display:block}.rows caption{display:block}.rows thead{display:none}.rows tbody,.rows tr,.rows td{display:block}.rows td{border:0;padding:0}.rows tr{padding:.4rem 0;border-bottom:1px solid var(--line)}.scroll td:first-child{overflow-wrap:break-word}.scroll td:last-child{font-size:.8rem}}
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--block:#fff;--link:#000;--warn:#000;--warnbg:#fff}main{max-width:none;padding:0}body{font-size:10pt}form{display:none}.part{content-visibility:visible;overflow:visible}.rows{min-width:0;font-size:8pt}.scroll{overflow:visible}thead{display:table-header-group}tr{break-inside:avoid}h2{break-after:avoid}}
 `;
 
