@@ -11,7 +11,7 @@ import { checkGuest } from "./render/guest-check.ts";
 import { openRender, type RenderFrom } from "./render/open-render.ts";
 import { findBuilder } from "./render/view.ts";
 import { canGiveFiles, type FolderUsers, StagedFolder } from "./stage/folder.ts";
-import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/record.ts";
+import { contentIn, readRecord, type StageRecord, writeRecord } from "./stage/stage-record.ts";
 import { contentsOf, type StagedFile } from "./stage/staged-files.ts";
 import type { StoreReader } from "./store/types.ts";
 

@@ -31,10 +31,14 @@ export class HostCertificates {
     return context;
   }
 
-  async #make(host: string): Promise<SecureContext> {
+  /** The same as PEM, made at each call: for a server's certificate when its client names no host. */
+  async pemOf(host: string): Promise<KeyAndCertificate> {
     this.#issuer ??= CertificateIssuer.of(this.#ca);
     const issuer = await this.#issuer;
-    const cert = await issuer.certify([host]);
-    return process.getBuiltinModule("node:tls").createSecureContext({ key: issuer.key, cert });
+    return { key: issuer.key, cert: await issuer.certify([host.toLowerCase()]) };
+  }
+
+  async #make(host: string): Promise<SecureContext> {
+    return process.getBuiltinModule("node:tls").createSecureContext(await this.pemOf(host));
   }
 }

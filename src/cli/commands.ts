@@ -4,6 +4,7 @@ import type { Register } from "./command.ts";
 const COMMANDS = {
   schema: async () => (await import("./commands/schema.ts")).schemaCommand,
   init: async () => (await import("./commands/init.ts")).initCommand,
+  record: async () => (await import("./commands/record.ts")).recordCommand,
   keygen: async () => (await import("./commands/keygen.ts")).keygenCommand,
   check: async () => (await import("./commands/check.ts")).checkCommand,
   lock: async () => (await import("./commands/lock.ts")).lockCommand,

@@ -3,7 +3,7 @@ import type { Command, HelpConfiguration } from "commander";
 
 /** Where a command is used, as the heading of its group. */
 const SIDES: readonly [heading: string, ...commands: string[]][] = [
-  ["Outside, with internet:", "init", "schema", "keygen", "check", "lock", "plan", "pack"],
+  ["Outside, with internet:", "init", "schema", "record", "keygen", "check", "lock", "plan", "pack"],
   ["Both sides:", "sign", "inspect", "diff", "verify", "completion"],
   ["Inside, without internet:", "unpack", "status", "prune", "serve", "render", "stage", "export", "publish", "doctor"],
 ];

@@ -102,7 +102,8 @@ function refuseEmpty(command: Command): void {
   const isVariable = option !== undefined && command.getOptionValueSource(option.attributeName()) === "env";
   const what =
     option === undefined
-      ? command.args.some((it) => it === "") && "an argument"
+      ? // The arguments of another program may be anything.
+        command.name() !== "record" && command.args.some((it) => it === "") && "an argument"
       : isVariable
         ? `the environment variable ${option.envVar}`
         : option.flags;

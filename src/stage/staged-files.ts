@@ -14,7 +14,7 @@ import { kickstartPaths } from "../render/packer-boot.ts";
 import type { ConfigFile, RenderInput, RenderRelease } from "../render/types.ts";
 import { buildIso } from "../render/view.ts";
 import type { Readers } from "./folder.ts";
-import type { StagedContent } from "./record.ts";
+import type { StagedContent } from "./stage-record.ts";
 
 /** One file of the folder: a text, or a file of the store. */
 export interface StagedFile extends StagedContent {

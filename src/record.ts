@@ -1,0 +1,165 @@
+/**
+ * `airferry record`: a proxy that writes down what a build asks for, and a manifest of it. See docs/record.md.
+ */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { AirferryError } from "./errors.ts";
+import { makeFolder, systemFault } from "./io/atomic.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
+import { formatBytes, plural } from "./io/format.ts";
+import { NAME } from "./io/path-grammar.ts";
+import { clientEnvironment } from "./record/client-environment.ts";
+import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
+import { openManifest } from "./record/recorded-manifest.ts";
+import { canOverlay, runClient } from "./record/run-client.ts";
+import { readTrusted, systemTrust } from "./record/trust.ts";
+import type { HostTally } from "./record/types.ts";
+import { listenUrls, parseListen } from "./server/http/address.ts";
+
+/** How long bodies that clients have left may still take without a word about it. */
+const PATIENCE_MS = 2000;
+
+interface RecordOptions {
+  /** The manifest, `NAME.yaml`; the recording is `NAME.recording` beside it. */
+  out: string;
+  /** `HOST:PORT`; port 0 lets the system choose. Without a command clients are elsewhere. */
+  listen: string;
+  /** PEM file of certificates that upstream is verified with besides the system's. */
+  ca?: string | undefined;
+  command: readonly string[];
+  keepCaches?: boolean | undefined;
+  /** The command's output goes to standard error. */
+  isQuiet?: boolean | undefined;
+  /** Called when the proxy listens, without a command. */
+  onReady?: ((ready: { urls: string[] }) => void) | undefined;
+  /** Ends a recording without a command. */
+  stop: AbortSignal;
+  /** Ends waiting for bodies that are not complete. */
+  giveUp: AbortSignal;
+  /** One line of text. */
+  report: (line: string) => void;
+}
+
+interface RecordResult {
+  manifest: string;
+  recording: string;
+  /** Answers that are recorded, with those of earlier runs. */
+  answers: number;
+  /** Of this run, by host. */
+  hosts: HostTally[];
+  /** URLs that could not be written, at most 20, and how many there were. */
+  lost: { count: number; urls: string[] };
+  /** Exit status of the command. */
+  status?: number;
+}
+
+/**
+ * Records until the command has ended, or `stop`. Bodies that began are then received to their end, unless `stop` says
+ * otherwise.
+ * @throws {AirferryError} ERR_USAGE, ERR_BUSY, ERR_MANIFEST_INVALID, ERR_SPACE, ERR_IO
+ */
+export async function record(options: RecordOptions): Promise<RecordResult> {
+  keepHeapSmall();
+  const { out, report } = options;
+  const name = basename(out).replace(/\.ya?ml$/, "");
+  if (name === basename(out) || !NAME.test(name)) {
+    throw new AirferryError("ERR_USAGE", `cannot record into "${out}": expected a name such as build.yaml`, {
+      path: out,
+      hint: "give --out NAME.yaml; NAME begins with a letter or digit and has only letters, digits, '.', '_' and '-'",
+    });
+  }
+  // Before anything is recorded: a manifest that cannot be completed is reported at once.
+  await openManifest(out, name);
+  const { host, port } = parseListen(options.listen);
+  const system = await systemTrust(process.env);
+  const trusted = options.ca === undefined ? system.pem : `${system.pem}\n${await readTrusted(options.ca)}`;
+  await makeFolder(dirname(resolve(out)));
+  const recording = join(dirname(out), `${name}.recording`);
+  const recorder = await startRecorder({ dir: recording, host, port, trusted, env: { ...process.env }, report });
+  let status: number | undefined;
+  let answers = 0;
+  try {
+    status = await runOrWait(options, recorder, system);
+    await finishBodies(recorder, options.giveUp, report);
+  } finally {
+    await recorder.close(async (all) => {
+      for (const _ of all) answers++;
+      const manifest = await openManifest(out, name);
+      manifest.add("web", "recording", { name, recording: `./${name}.recording` });
+      await manifest.write();
+    });
+  }
+  const { lost, lostCount } = recorder.tally;
+  return {
+    manifest: out,
+    recording,
+    answers,
+    hosts: recorder.tally.hosts(),
+    lost: { count: lostCount, urls: lost },
+    ...(status !== undefined && { status }),
+  };
+}
+
+async function runOrWait(
+  options: RecordOptions,
+  recorder: Recorder,
+  system: { pem: string; files: readonly string[] },
+): Promise<number | undefined> {
+  const [program, ...args] = options.command;
+  if (program === undefined) {
+    options.onReady?.({ urls: listenUrls("http", recorder.address) });
+    await aborted(options.stop);
+    return undefined;
+  }
+  const dir = await mkdtemp(join(tmpdir(), "airferry-record-")).catch((cause: unknown) => {
+    throw new AirferryError("ERR_IO", `cannot make a folder in "${tmpdir()}": ${systemFault(cause)}`, { cause });
+  });
+  try {
+    const caFile = join(dir, "ca.crt");
+    const bundle = join(dir, "bundle.crt");
+    await writeFile(caFile, recorder.ca);
+    await writeFile(bundle, `${system.pem.trimEnd()}\n${recorder.ca}`);
+    const proxy = `http://127.0.0.1:${recorder.address.port}`;
+    const places = { proxy, dir, bundle, caFile, keepCaches: options.keepCaches === true };
+    const env = await clientEnvironment(process.env, places);
+    if (!(await canOverlay(system.files, env)))
+      options.report(
+        "programs that read only the system's certificates (dnf, wget) will refuse: run as root, or give dnf sslcacert=$SSL_CERT_FILE",
+      );
+    const command: [string, ...string[]] = [program, ...args];
+    return await runClient({ command, env, bundle, systemFiles: system.files, isQuiet: options.isQuiet === true });
+  } finally {
+    await rm(dir, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+/** What clients left before its end is received whole. */
+async function finishBodies(recorder: Recorder, giveUp: AbortSignal, report: (line: string) => void): Promise<void> {
+  const timer = setTimeout(
+    () => report(`receiving ${plural(recorder.running(), "answer")} to the end; Ctrl-C ends that`),
+    PATIENCE_MS,
+  );
+  try {
+    await Promise.race([recorder.settled(), aborted(giveUp)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** One line for each host: what was recorded, and what could not be. */
+export function hostRows(hosts: readonly HostTally[]): string[][] {
+  return hosts.map(({ host, answers, bytes, missed }) => [
+    host,
+    String(answers),
+    formatBytes(bytes),
+    Object.entries(missed)
+      .map(([reason, count]) => `${count} × ${reason}`)
+      .join(", ") || "-",
+  ]);
+}

@@ -1,0 +1,89 @@
+/** Which headers go to whom: from the client to upstream, from upstream to the client, and into the recording. */
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http";
+import { keptHeaders } from "../io/web-answer.ts";
+import type { RecordedAnswer } from "../io/web-recording.ts";
+import { type KnownSecrets, mayBeSigned } from "./secrets.ts";
+
+/** Of one connection. */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+]);
+
+/** Makes an answer a part of itself, or none: what is recorded is whole. */
+const PARTIAL = new Set([
+  "range",
+  "if-range",
+  "if-none-match",
+  "if-modified-since",
+  "if-match",
+  "if-unmodified-since",
+  "accept-encoding",
+  "expect",
+]);
+
+/** A client's headers as upstream gets them. With `isWhole` none is left that asks for less than the whole answer. */
+export function requestHeaders(headers: IncomingHttpHeaders, host: string, isWhole: boolean): OutgoingHttpHeaders {
+  const dropped = namedIn(headers.connection);
+  const kept: OutgoingHttpHeaders = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (name.startsWith(":") || HOP_BY_HOP.has(name) || dropped.has(name) || value === undefined) continue;
+    if (isWhole && PARTIAL.has(name)) continue;
+    kept[name] = value;
+  }
+  if (headers["transfer-encoding"] !== undefined) kept["transfer-encoding"] = "chunked";
+  if (isWhole) kept["accept-encoding"] = "identity";
+  kept["host"] = headers.host ?? host;
+  return kept;
+}
+
+/** Upstream's headers as the client gets them. Repeated ones (cookies) stay apart. */
+export function answerHeaders(raw: readonly string[]): OutgoingHttpHeaders {
+  const all: Record<string, string[]> = {};
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = (raw[at] ?? "").toLowerCase();
+    const values = all[name] ?? [];
+    values.push(raw[at + 1] ?? "");
+    all[name] = values;
+  }
+  const dropped = namedIn(all["connection"]?.join(","));
+  const kept: OutgoingHttpHeaders = {};
+  for (const [name, values] of Object.entries(all)) {
+    if (HOP_BY_HOP.has(name) || dropped.has(name)) continue;
+    kept[name] = values.length === 1 ? values[0] : values;
+  }
+  return kept;
+}
+
+/** What of upstream's headers is recorded: nothing that grants access. */
+export function recordedHeaders(
+  { headers }: { headers: IncomingHttpHeaders },
+  { url, method }: Pick<RecordedAnswer, "url" | "method">,
+  secrets: KnownSecrets,
+): Record<string, string> {
+  const isSafe = ([name, value]: [string, string]) =>
+    !secrets.areIn(value) && !((name === "location" || name === "link") && mayLeadToSigned(value, url));
+  return Object.fromEntries(Object.entries(keptHeaders(headers, method)).filter(isSafe));
+}
+
+function mayLeadToSigned(value: string, base: string): boolean {
+  const targets = value.includes("<") ? [...value.matchAll(/<([^>]*)>/g)].map(([, it = ""]) => it) : [value];
+  return targets.some((it) => !URL.canParse(it, base) || mayBeSigned(new URL(it, base)));
+}
+
+function namedIn(list: string | undefined): Set<string> {
+  return new Set(
+    (list ?? "")
+      .toLowerCase()
+      .split(",")
+      .map((it) => it.trim()),
+  );
+}

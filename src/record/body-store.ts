@@ -1,0 +1,292 @@
+/**
+ * Bodies on their way into files named by their digest: collected into large pieces, which hash threads hash while they
+ * are written. Memory stays flat: a body that is not written fast enough says so, and whoever reads it from upstream
+ * waits.
+ */
+import { randomBytes } from "node:crypto";
+import { type FileHandle, open, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ioError } from "../io/atomic.ts";
+import { type Digest, digestOf, hexOf } from "../io/digest.ts";
+import { HashPool, type RangeHasher } from "../io/hash-pool.ts";
+
+/** Bodies up to this are held in memory until their end, and hashed here. */
+const SMALL_BYTES = 256 * 1024;
+const PIECE_BYTES = 1024 * 1024;
+/** Pieces of one body that are being written. */
+const MAX_RUNNING = 2;
+/** Above this many large bodies at a time their pieces are small. */
+const MANY_BODIES = 24;
+const SMALL_PIECE_BYTES = 128 * 1024;
+const MAX_SPARE = 16;
+
+/** A complete body. */
+export interface StoredBody {
+  digest: Digest;
+  size: number;
+  /** All of it, if it is small. */
+  bytes?: Buffer;
+  /** Whether the folder did not have it before. */
+  isNew: boolean;
+}
+
+type Piece = Uint8Array<SharedArrayBuffer>;
+
+/** The folder of bodies. Its creator closes it. */
+export class BodyStore {
+  readonly folder: string;
+  readonly #pool = new HashPool();
+  readonly #spare: Piece[] = [];
+  #open = 0;
+
+  /** `folder` exists. */
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** A body to be received. With `isRead` it is in its file early, in small pieces, for readers. */
+  begin(isRead = false): IncomingBody {
+    return new IncomingBody(this, isRead);
+  }
+
+  pathOf(digest: Digest): string {
+    return join(this.folder, hexOf(digest));
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+
+  /** @internal */
+  hasher(): RangeHasher {
+    this.#open++;
+    return this.#pool.open();
+  }
+
+  /** @internal */
+  released(): void {
+    this.#open--;
+  }
+
+  /** @internal */
+  take(isSmall: boolean): Piece {
+    if (isSmall || this.#open > MANY_BODIES) return new Uint8Array(new SharedArrayBuffer(SMALL_PIECE_BYTES));
+    return this.#spare.pop() ?? new Uint8Array(new SharedArrayBuffer(PIECE_BYTES));
+  }
+
+  /** @internal */
+  giveBack(piece: Piece): void {
+    if (piece.length === PIECE_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(piece);
+  }
+}
+
+/** One body while it arrives. End it with `finish` or `discard`. */
+export class IncomingBody {
+  /** Called when `isFull` may have become false, and at the end. */
+  onProgress: () => void = () => {};
+  /** Called when more can be read from the file, and at the end. */
+  onWritten: () => void = () => {};
+  readonly file: string;
+  readonly #store: BodyStore;
+  readonly #isRead: boolean;
+  #small: Buffer[] = [];
+  #size = 0;
+  #hasher: RangeHasher | undefined;
+  #opening: Promise<FileHandle> | undefined;
+  #piece: Piece | undefined;
+  #filled = 0;
+  #running = 0;
+  #handedOn = 0;
+  /** Bytes from the start that are in the file. */
+  #written = 0;
+  readonly #ahead = new Map<number, number>();
+  #failure: { error: unknown } | undefined;
+  #idle: () => void = () => {};
+
+  /** Use {@link BodyStore.begin}. */
+  constructor(store: BodyStore, isRead: boolean) {
+    this.#store = store;
+    this.#isRead = isRead;
+    this.file = join(store.folder, `.tmp-${randomBytes(8).toString("hex")}`);
+    if (isRead) this.#enlarge();
+  }
+
+  /** Bytes received. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Bytes from the start that can be read from `file`. */
+  get written(): number {
+    return this.#written;
+  }
+
+  /** Whether the next bytes should wait. Never after a failure: the client is served nevertheless. */
+  get isFull(): boolean {
+    return this.#running >= MAX_RUNNING && this.#failure === undefined;
+  }
+
+  /** Why it cannot be stored, such as a full disk. */
+  get failure(): unknown {
+    return this.#failure?.error;
+  }
+
+  /** All bytes so far, while they are few enough to be in memory. */
+  get inMemory(): Buffer | undefined {
+    return this.#hasher === undefined ? Buffer.concat(this.#small) : undefined;
+  }
+
+  /** Another handle of the file, for a body that is read while it arrives. The caller closes it. */
+  async reader(): Promise<FileHandle> {
+    await this.#opening;
+    return open(this.file, "r");
+  }
+
+  /** Takes bytes. Faults surface at `finish`. */
+  push(chunk: Buffer): void {
+    this.#size += chunk.length;
+    if (this.#failure !== undefined) return;
+    if (this.#hasher === undefined) {
+      this.#small.push(chunk);
+      if (this.#size > SMALL_BYTES) this.#enlarge();
+      return;
+    }
+    for (let done = 0; done < chunk.length; ) {
+      this.#piece ??= this.#store.take(this.#isRead);
+      const part = Math.min(chunk.length - done, this.#piece.length - this.#filled);
+      this.#piece.set(part === chunk.length ? chunk : chunk.subarray(done, done + part), this.#filled);
+      this.#filled += part;
+      done += part;
+      if (this.#filled === this.#piece.length) this.#handOn();
+    }
+  }
+
+  /** From now on it goes through pieces into its file. */
+  #enlarge(): void {
+    this.#hasher = this.#store.hasher();
+    this.#opening = open(this.file, "wx", 0o644);
+    this.#opening.catch(() => {});
+    const before = this.#small;
+    this.#small = [];
+    this.#size -= before.reduce((sum, it) => sum + it.length, 0);
+    for (const it of before) this.push(it);
+  }
+
+  #handOn(): void {
+    const piece = this.#piece;
+    if (piece === undefined) return;
+    const bytes = piece.subarray(0, this.#filled);
+    const position = this.#handedOn;
+    this.#handedOn += this.#filled;
+    this.#piece = undefined;
+    this.#filled = 0;
+    this.#running++;
+    void Promise.allSettled([this.#hasher?.feed(bytes), this.#write(bytes, position)]).then((results) => {
+      this.#running--;
+      this.#store.giveBack(piece);
+      const failed = results.find((it) => it.status === "rejected");
+      if (failed !== undefined) this.#fail(failed.reason);
+      this.#ahead.set(position, bytes.length);
+      for (let next = this.#ahead.get(this.#written); next !== undefined; next = this.#ahead.get(this.#written)) {
+        this.#ahead.delete(this.#written);
+        this.#written += next;
+      }
+      if (this.#running === 0) this.#idle();
+      this.#tell();
+    });
+  }
+
+  /** Of a body that cannot be whole, nothing stays on a full disk. */
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    void this.#opening?.then((handle) => handle.truncate(0)).catch(() => {});
+  }
+
+  #tell(): void {
+    this.onProgress();
+    this.onWritten();
+  }
+
+  async #write(bytes: Piece, position: number): Promise<void> {
+    const handle = await this.#opening;
+    for (let done = 0; handle !== undefined && done < bytes.length; ) {
+      const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+      done += bytesWritten;
+    }
+  }
+
+  /**
+   * Waits until all of it is stored under its digest.
+   * @throws {AirferryError} ERR_SPACE, ERR_IO; it is discarded then
+   */
+  async finish(): Promise<StoredBody> {
+    try {
+      const body = this.#hasher === undefined ? await this.#finishSmall() : await this.#finishLarge(this.#hasher);
+      this.#tell();
+      return body;
+    } catch (error) {
+      this.#failure ??= { error };
+      await this.discard();
+      throw ioError("record into", this.#store.folder, error);
+    }
+  }
+
+  async #finishSmall(): Promise<StoredBody> {
+    const bytes = Buffer.concat(this.#small);
+    const digest = digestOf(bytes);
+    const isNew = !(await exists(this.#store.pathOf(digest)));
+    if (isNew) {
+      await writeFile(this.file, bytes, { flag: "wx", mode: 0o644 });
+      await rename(this.file, this.#store.pathOf(digest));
+    }
+    return { digest, size: bytes.length, bytes, isNew };
+  }
+
+  async #finishLarge(hasher: RangeHasher): Promise<StoredBody> {
+    this.#handOn();
+    await this.#settled();
+    if (this.#failure !== undefined) throw this.#failure.error;
+    await (await this.#opening)?.close();
+    this.#opening = undefined;
+    const digest = await hasher.digest();
+    this.#hasher = undefined;
+    this.#store.released();
+    const path = this.#store.pathOf(digest);
+    const isNew = !(await exists(path));
+    if (isNew) await rename(this.file, path);
+    else await rm(this.file, { force: true });
+    return { digest, size: this.#size, isNew };
+  }
+
+  #settled(): Promise<void> {
+    if (this.#running === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#idle = resolve;
+    });
+  }
+
+  /** Forgets it, and its file. */
+  async discard(): Promise<void> {
+    await this.#settled();
+    if (this.#hasher !== undefined) {
+      this.#hasher.discard();
+      this.#hasher = undefined;
+      this.#store.released();
+    }
+    this.#small = [];
+    const handle = await this.#opening?.catch(() => undefined);
+    this.#opening = undefined;
+    // Readers may still have it open: its space is free at once.
+    await handle?.truncate(0).catch(() => {});
+    await handle?.close();
+    await rm(this.file, { force: true });
+    this.#tell();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,316 @@
+/**
+ * One question of a client: it is asked upstream, the answer goes to the client and into the recording at once. What
+ * cannot be recorded is let through, and counted by reason.
+ */
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Http2ServerRequest } from "node:http2";
+import { digestOf } from "../io/digest.ts";
+import { isKeptStatus, variantOf } from "../io/web-answer.ts";
+import type { RecordedAnswer } from "../io/web-recording.ts";
+import { normalizeWebUrl } from "../io/web-url.ts";
+import { answerHeaders, recordedHeaders, requestHeaders } from "./answer-headers.ts";
+import type { IncomingBody } from "./body-store.ts";
+import { DecodedBody, decoderFor } from "./decoded-body.ts";
+import { type HostTallies, hostText } from "./host-tally.ts";
+import type { Recording } from "./recording.ts";
+import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
+import { isLoginAnswer, KnownSecrets, mayBeSigned, urlGrantsAccess } from "./secrets.ts";
+import type { UpstreamOrigin } from "./types.ts";
+import { UntrustedUpstream, type Upstream } from "./upstream.ts";
+
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+const MAX_REMEMBERED = 20_000;
+const CHUNKED = { "transfer-encoding": "chunked" };
+
+export type ClientQuestion = IncomingMessage | Http2ServerRequest;
+
+/** What is to be recorded of a question. */
+export interface Question {
+  url: string;
+  method: "GET" | "HEAD";
+  headers: IncomingHttpHeaders;
+  /** It was asked at the signed target of a redirect. */
+  isSigned: boolean;
+}
+
+export interface ExchangeTools {
+  recording: Recording;
+  upstream: Upstream;
+  tally: HostTallies;
+  /** One line of text. */
+  report: (line: string) => void;
+}
+
+export class Exchanges {
+  readonly #tools: ExchangeTools;
+  readonly #secrets = new KnownSecrets();
+  /** Questions whose answer is at a signed URL, by that URL. */
+  readonly #signed = new Map<string, string>();
+  /** Addresses that give out tokens. */
+  readonly #logins = new Set<string>();
+  /** With which Accept a URL was asked for. */
+  readonly #accepts = new Map<string, string>();
+  readonly #running = new Set<Promise<unknown>>();
+
+  constructor(tools: ExchangeTools) {
+    this.#tools = tools;
+  }
+
+  /** How many questions have no complete answer yet. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Work that has to end before the recording does. */
+  track<T>(work: Promise<T>): Promise<T> {
+    const quiet = work.catch(() => {});
+    this.#running.add(quiet);
+    void quiet.then(() => this.#running.delete(quiet));
+    return work;
+  }
+
+  /** Waits for everything that is running. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  /** What is to be recorded of a request, or why nothing is. */
+  questionOf(request: ClientQuestion, origin: UpstreamOrigin): Question | { missed: string } {
+    const { method = "", headers } = request;
+    this.#secrets.addFrom(headers);
+    if (method !== "GET" && method !== "HEAD") return { missed: method.slice(0, 20) };
+    if (hasBody(headers) || isChunked(request)) return { missed: `${method} with a body` };
+    const asked = `${origin.scheme}://${hostText(origin)}${request.url ?? "/"}`;
+    let url: string;
+    try {
+      url = normalizeWebUrl(asked);
+    } catch (error) {
+      return { missed: `a URL that ${(error as Error).message}` };
+    }
+    const root = this.#signed.get(new URL(asked).href);
+    if (root !== undefined) return { url: root, method, headers, isSigned: true };
+    if (urlGrantsAccess(url) || this.#secrets.areIn(url)) return { missed: "a URL that grants access" };
+    if (this.#logins.has(withoutQuery(url))) return { missed: "login" };
+    return { url, method, headers, isSigned: false };
+  }
+
+  /** Answers a client. Never throws. */
+  answer(request: ClientQuestion, response: ProxyResponse, origin: UpstreamOrigin): void {
+    void this.track(
+      this.#answer(request, response, origin).catch((error: unknown) => {
+        this.#tools.report(`${hostText(origin)}: ${(error as Error).message}`);
+        cut(response);
+      }),
+    );
+  }
+
+  async #answer(request: ClientQuestion, response: ProxyResponse, origin: UpstreamOrigin): Promise<void> {
+    const question = this.questionOf(request, origin);
+    const isWhole = !("missed" in question);
+    const { headers } = request;
+    const stop = new AbortController();
+    // Nobody waits any more for what is not recorded.
+    if (!isWhole) response.once("close", () => stop.abort());
+    let answer: IncomingMessage;
+    try {
+      const sent = await this.#tools.upstream.send(
+        {
+          origin,
+          method: request.method ?? "GET",
+          path: request.url ?? "/",
+          headers: { ...requestHeaders(headers, hostText(origin), isWhole), ...(isChunked(request) && CHUNKED) },
+          ...((hasBody(headers) || isChunked(request)) && { body: request }),
+        },
+        isWhole ? undefined : stop.signal,
+      );
+      answer = sent.answer;
+    } catch (error) {
+      if (!stop.signal.aborted) this.refuse(response, origin, error);
+      return;
+    }
+    if (!("missed" in question)) return this.pass(question, answer, origin, response);
+    this.#tools.tally.missed(origin, question.missed);
+    this.#sendHead(response, answer);
+    await relay(answer, response, undefined);
+  }
+
+  /** Passes an answer to its client, and records it if it is worth that. */
+  async pass(
+    question: Question,
+    answer: IncomingMessage,
+    origin: UpstreamOrigin,
+    response: ProxyResponse,
+  ): Promise<void> {
+    this.#sendHead(response, answer);
+    const body = this.#bodyFor(question, answer, origin);
+    if (body === undefined) await relay(answer, response, undefined);
+    else await this.receive(question, answer, origin, body, response);
+  }
+
+  /** The body of an answer that is recorded; undefined, and counted, if the answer is not. */
+  #bodyFor(question: Question, answer: IncomingMessage, origin: UpstreamOrigin): IncomingBody | undefined {
+    const { tally, recording } = this.#tools;
+    const status = answer.statusCode ?? 0;
+    if (status === 401) this.#noteLogin(answer, origin);
+    const { location } = answer.headers;
+    if (REDIRECTS.has(status) && location !== undefined) {
+      const base = `${origin.scheme}://${hostText(origin)}${answerPath(answer)}`;
+      const target = URL.canParse(location, base) ? new URL(location, base) : undefined;
+      if (target !== undefined && (mayBeSigned(target) || question.isSigned)) {
+        this.#secrets.addUrl(target);
+        remember(this.#signed, target.href, question.url);
+        return undefined;
+      }
+    }
+    const isRecorded = question.isSigned ? status === 200 : isKeptStatus(status);
+    if (isRecorded) return recording.bodies.begin();
+    // A client that logs in asks again.
+    if (status !== 401) tally.missed(origin, `status ${status}`);
+    return undefined;
+  }
+
+  /** Receives a body, for the client too if there is one, and records the answer. Resolves when it is stored. */
+  async receive(
+    question: Question,
+    answer: IncomingMessage,
+    origin: UpstreamOrigin,
+    body: IncomingBody,
+    response?: ProxyResponse,
+  ): Promise<void> {
+    const { tally } = this.#tools;
+    const decoder =
+      question.method === "GET" ? decoderFor(answer.headers["content-encoding"], question.url) : undefined;
+    const decoded = decoder === undefined ? undefined : new DecodedBody(decoder, body);
+    const isComplete = await relay(answer, response, decoded ?? body);
+    const fault = isComplete ? await decoded?.end() : "the connection broke";
+    if (!isComplete) decoded?.destroy();
+    const reason = fault === undefined ? this.#refusal(answer, body) : `incomplete: ${fault}`;
+    if (reason !== undefined) {
+      await body.discard();
+      tally.missed(origin, reason);
+      return;
+    }
+    try {
+      const stored = await body.finish();
+      const record = this.#record(question, answer, stored);
+      await this.#tools.recording.add(record, stored);
+      tally.recorded(origin, stored.size);
+    } catch (error) {
+      if (tally.lostCount === 0) this.#tools.report((error as Error).message);
+      tally.lose(origin, question.url);
+    }
+  }
+
+  /** Why a complete answer is not recorded, by what is in it. */
+  #refusal(answer: IncomingMessage, body: IncomingBody): string | undefined {
+    const bytes = body.inMemory;
+    if (bytes === undefined) return undefined;
+    if (isLoginAnswer(answer.headers["content-type"], bytes)) return "login";
+    return this.#secrets.areIn(bytes) ? "an answer with a credential in it" : undefined;
+  }
+
+  #record(question: Question, answer: IncomingMessage, body: Pick<RecordedAnswer, "digest" | "size">): RecordedAnswer {
+    const { url, method, headers } = question;
+    const recorded = recordedHeaders(answer, question, this.#secrets);
+    const vary = variantOf(headers, answer.headers.vary) ?? this.#untoldVariant(question, recorded, body.digest);
+    const status = answer.statusCode ?? 0;
+    const { digest, size } = body;
+    const time = new Date().toISOString();
+    return { url, method, status, headers: recorded, ...(vary && { vary }), digest, size, time };
+  }
+
+  /** Servers that answer by Accept without saying so: the second answer of another type is a variant. */
+  #untoldVariant(
+    { url, method, headers }: Question,
+    recorded: Record<string, string>,
+    digest: string,
+  ): Record<string, string> | undefined {
+    const accept = headers.accept?.trim() ?? "";
+    const earlier = this.#tools.recording.get({ url, method });
+    const before = this.#accepts.get(url);
+    if (earlier === undefined || before === undefined) {
+      remember(this.#accepts, url, accept);
+      return undefined;
+    }
+    const isOther = before !== accept && accept !== "" && earlier.digest !== digest;
+    return isOther && earlier.headers["content-type"] !== recorded["content-type"] ? { accept } : undefined;
+  }
+
+  /** A registry or another server that requires a login says where. Inside the gap none is needed. */
+  #noteLogin(answer: IncomingMessage, origin: UpstreamOrigin): void {
+    const challenge = answer.headers["www-authenticate"] ?? "";
+    const [, realm = ""] = /^bearer\s.*?realm="([^"]+)"/i.exec(challenge) ?? [];
+    if (realm !== "" && URL.canParse(realm)) {
+      try {
+        this.#logins.add(withoutQuery(normalizeWebUrl(realm)));
+      } catch {
+        // Nobody can ask there.
+      }
+    }
+    if (/^\/v2\//.test(answerPath(answer)) && /^(?:bearer|basic)\b/i.test(challenge))
+      void this.track(this.#openRegistry(origin));
+  }
+
+  /** `/v2/` of a registry answers everybody inside: only its login is missing there. */
+  async #openRegistry(origin: UpstreamOrigin): Promise<void> {
+    const url = `${origin.scheme}://${hostText(origin)}/v2/`;
+    if (this.#tools.recording.get({ url, method: "GET" }) !== undefined) return;
+    const body = this.#tools.recording.bodies.begin();
+    body.push(Buffer.from("{}"));
+    const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };
+    const time = new Date().toISOString();
+    const digest = digestOf("{}");
+    await this.#tools.recording.add(
+      { url, method: "GET", status: 200, headers, digest, size: 2, time },
+      await body.finish(),
+    );
+  }
+
+  /** Sends status and headers as upstream has them. */
+  #sendHead(response: ProxyResponse, answer: IncomingMessage): void {
+    if (!isGone(response)) response.writeHead(answer.statusCode ?? 502, answerHeaders(answer.rawHeaders));
+  }
+
+  /** Answers with the reason why there is no answer, which the summary has too. */
+  refuse(response: ProxyResponse, origin: UpstreamOrigin, error: unknown): void {
+    const host = hostText(origin);
+    const { message, code } = error as NodeJS.ErrnoException;
+    const isUntrusted = error instanceof UntrustedUpstream;
+    this.#tools.tally.missed(origin, isUntrusted ? `its certificate: ${message}` : `no answer: ${code ?? message}`);
+    if (response.headersSent) {
+      cut(response);
+      return;
+    }
+    const text = isUntrusted
+      ? `airferry record: the certificate of ${host} does not verify: ${message}\nGive the CA that signed it with --ca FILE.\n`
+      : `airferry record: cannot reach ${host}: ${message}\n`;
+    if (isGone(response)) return;
+    response.writeHead(502, { "content-type": "text/plain; charset=utf-8" });
+    response.end(text);
+  }
+}
+
+function hasBody(headers: IncomingHttpHeaders): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}
+
+/** HTTP/2 needs no header that says so. */
+function isChunked(request: ClientQuestion): boolean {
+  const { stream } = request as Partial<Http2ServerRequest>;
+  return stream !== undefined && !stream.endAfterHeaders && request.headers["content-length"] === undefined;
+}
+
+/** The path that an answer is for. */
+function answerPath(answer: IncomingMessage): string {
+  return (answer as IncomingMessage & { req?: { path?: string } }).req?.path ?? "/";
+}
+
+function withoutQuery(url: string): string {
+  return url.replace(/\?.*$/s, "");
+}
+
+function remember<K, V>(map: Map<K, V>, key: K, value: V): void {
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (map.size > MAX_REMEMBERED && oldest !== undefined) map.delete(oldest);
+}

@@ -1,0 +1,210 @@
+/**
+ * Clients that ask for parts. Upstream is asked once for the whole, which is recorded; every client of it, at the same
+ * time or within a minute, gets its parts from the file while that grows.
+ */
+import type { FileHandle } from "node:fs/promises";
+import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
+import { parseRanges } from "../server/http/ranges.ts";
+import { answerHeaders, requestHeaders } from "./answer-headers.ts";
+import type { IncomingBody } from "./body-store.ts";
+import type { ClientQuestion, Exchanges, ExchangeTools, Question } from "./exchange.ts";
+import { hostText } from "./host-tally.ts";
+import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
+import type { UpstreamOrigin } from "./types.ts";
+
+const KEEP_MS = 60_000;
+const MAX_KEPT = 64;
+const READ_BYTES = 256 * 1024;
+
+/** A body that arrives, or has arrived, for clients that ask for parts. */
+interface Spool {
+  answer: IncomingMessage;
+  body: IncomingBody;
+  reader: FileHandle;
+  /** Whether nothing more will come. */
+  isOver: boolean;
+  /** Woken at each progress. */
+  waiting: (() => void)[];
+  users: number;
+}
+
+/** Its creator closes it when no client is left. */
+export class RangedAnswers {
+  readonly #exchanges: Exchanges;
+  readonly #tools: ExchangeTools;
+  readonly #spools = new Map<string, Promise<Spool | IncomingMessage>>();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #taken = new WeakSet<IncomingMessage>();
+
+  constructor(exchanges: Exchanges, tools: ExchangeTools) {
+    this.#exchanges = exchanges;
+    this.#tools = tools;
+  }
+
+  async close(): Promise<void> {
+    for (const key of [...this.#spools.keys()]) await this.#forget(key);
+  }
+
+  /** Answers a client that asks for a part. Never throws. */
+  answer(request: ClientQuestion, response: ProxyResponse, origin: UpstreamOrigin, question: Question): void {
+    const work = this.#answer(request, response, origin, question).catch((error: unknown) => {
+      this.#exchanges.refuse(response, origin, error);
+    });
+    void this.#exchanges.track(work);
+  }
+
+  async #answer(
+    request: ClientQuestion,
+    response: ProxyResponse,
+    origin: UpstreamOrigin,
+    question: Question,
+  ): Promise<void> {
+    const { accept = "", authorization = "" } = request.headers;
+    const key = [hostText(origin), origin.scheme, request.url, accept, authorization].join("\n");
+    if (!this.#spools.has(key)) {
+      const opening = this.#begin(request, origin, question);
+      this.#spools.set(key, opening);
+      opening.catch(() => this.#spools.delete(key));
+      if (this.#spools.size > MAX_KEPT) await this.#forget(this.#spools.keys().next().value ?? "");
+    }
+    const spool = await this.#spools.get(key);
+    if (spool === undefined) return cut(response);
+    if (!("reader" in spool)) {
+      // A redirect or an error goes to one client, whole; another one asks again.
+      this.#spools.delete(key);
+      if (this.#taken.has(spool)) return this.#answer(request, response, origin, question);
+      this.#taken.add(spool);
+      return this.#exchanges.pass(question, spool, origin, response);
+    }
+    clearTimeout(this.#timers.get(key));
+    spool.users++;
+    try {
+      await this.#send(request, response, spool, origin);
+    } finally {
+      spool.users--;
+      if (spool.users === 0) this.#timers.set(key, setTimeout(() => void this.#forget(key), KEEP_MS).unref());
+    }
+  }
+
+  async #forget(key: string): Promise<void> {
+    const spool = await this.#spools.get(key)?.catch(() => undefined);
+    if (spool !== undefined && "reader" in spool && (spool.users > 0 || !spool.isOver)) return;
+    this.#spools.delete(key);
+    clearTimeout(this.#timers.get(key));
+    this.#timers.delete(key);
+    if (spool !== undefined && "reader" in spool) await spool.reader.close();
+  }
+
+  /** Asks upstream for the whole. An answer that has no parts is returned as it is. */
+  async #begin(request: ClientQuestion, origin: UpstreamOrigin, question: Question): Promise<Spool | IncomingMessage> {
+    const { url: path = "/", headers } = request;
+    const sent = await this.#tools.upstream.send({
+      origin,
+      method: "GET",
+      path,
+      headers: requestHeaders(headers, hostText(origin), true),
+    });
+    const { answer } = sent;
+    if (answer.statusCode !== 200) return answer;
+    const body = this.#tools.recording.bodies.begin(true);
+    const reader = await body.reader();
+    const spool: Spool = { answer, body, reader, isOver: false, waiting: [], users: 0 };
+    const wake = () => {
+      for (const it of spool.waiting.splice(0)) it();
+    };
+    body.onWritten = wake;
+    void this.#exchanges.track(
+      this.#exchanges.receive(question, answer, origin, body).finally(() => {
+        spool.isOver = true;
+        wake();
+      }),
+    );
+    return spool;
+  }
+
+  async #send(request: ClientQuestion, response: ProxyResponse, spool: Spool, origin: UpstreamOrigin): Promise<void> {
+    const { answer } = spool;
+    const announced = answer.headers["content-length"];
+    if (announced === undefined) await until(spool, () => spool.isOver);
+    const size = announced === undefined ? spool.body.size : Number(announced);
+    const { etag = "", "last-modified": modified } = answer.headers;
+    const validator = request.headers["if-range"] === modified ? modified : etag;
+    const ranges = parseRanges(request.headers, validator ?? "", size);
+    const headers: OutgoingHttpHeaders = { ...answerHeaders(answer.rawHeaders), "accept-ranges": "bytes" };
+    if (isGone(response)) return;
+    if (ranges === "unsatisfiable") {
+      response.writeHead(416, { "content-range": `bytes */${size}`, "content-length": 0 });
+      return void response.end();
+    }
+    const [range] = ranges ?? [];
+    const isPart = range !== undefined && ranges?.length === 1;
+    const { start, end } = isPart ? range : { start: 0, end: size };
+    headers["content-length"] = end - start;
+    if (isPart) headers["content-range"] = `bytes ${start}-${end - 1}/${size}`;
+    response.writeHead(isPart ? 206 : 200, headers);
+    await this.#copy(response, spool, start, end, request, origin);
+  }
+
+  /** Sends bytes as soon as they are in the file. */
+  async #copy(
+    response: ProxyResponse,
+    spool: Spool,
+    start: number,
+    end: number,
+    request: ClientQuestion,
+    origin: UpstreamOrigin,
+  ): Promise<void> {
+    let hasLeft = false;
+    response.once("close", () => {
+      hasLeft = true;
+    });
+    response.on("error", () => {});
+    for (let at = start; at < end; ) {
+      await until(spool, () => spool.body.written > at || spool.isOver || spool.body.failure !== undefined || hasLeft);
+      if (hasLeft) return;
+      const available = Math.min(spool.body.written, end) - at;
+      if (available <= 0) return this.#rest(response, at, end, request, origin);
+      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, available));
+      const { bytesRead } = await spool.reader.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) return this.#rest(response, at, end, request, origin);
+      at += bytesRead;
+      if (!response.write(buffer.subarray(0, bytesRead)) && !hasLeft) await drained(response);
+    }
+    response.end();
+  }
+
+  /** The recording has failed (a full disk): the client gets what it lacks from upstream. */
+  async #rest(
+    response: ProxyResponse,
+    start: number,
+    end: number,
+    request: ClientQuestion,
+    origin: UpstreamOrigin,
+  ): Promise<void> {
+    const headers = { ...requestHeaders(request.headers, hostText(origin), true), range: `bytes=${start}-${end - 1}` };
+    const sent = await this.#tools.upstream.send({ origin, method: "GET", path: request.url ?? "/", headers });
+    const { answer } = sent;
+    if (answer.statusCode === 206) await relay(answer, response, undefined);
+    else {
+      answer.destroy();
+      cut(response);
+    }
+  }
+}
+
+/** Waits until `isSo`, asking again at each progress. */
+async function until(spool: Spool, isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise<void>((resolve) => spool.waiting.push(resolve));
+}
+
+function drained(response: ProxyResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      response.off("drain", end);
+      response.off("close", end);
+      resolve();
+    };
+    response.once("drain", end);
+    response.once("close", end);
+  });
+}

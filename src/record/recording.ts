@@ -1,0 +1,165 @@
+/**
+ * The folder of a recording: `answers.jsonl`, a line for each answer, and `blobs/sha256/`. Lines are appended as
+ * answers end, so a recording that was killed has all that ended before; a torn last line is cut off by the next one.
+ */
+import { type FileHandle, open, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ioError, makeFolder } from "../io/atomic.ts";
+import { hexOf } from "../io/digest.ts";
+import { type HeldLock, takeLock } from "../io/process-lock.ts";
+import { syncFiles } from "../io/sync-fs.ts";
+import { answerKey } from "../io/web-answer.ts";
+import { answerLine, answersFile, parseAnswer, type RecordedAnswer } from "../io/web-recording.ts";
+import { writePieces } from "../io/write-pieces.ts";
+import { BodyStore, type StoredBody } from "./body-store.ts";
+
+const SYNC_MS = 2000;
+
+/** An open recording, which this process alone changes. Its opener closes it. */
+export class Recording {
+  readonly bodies: BodyStore;
+  /** Answers that an earlier recording left here. */
+  readonly before: number;
+  readonly #dir: string;
+  readonly #lock: HeldLock;
+  readonly #file: FileHandle;
+  /** Lines by what a client asks; the last answer counts. */
+  readonly #lines: Map<string, string>;
+  /** Lines in the file, including those that a later one replaces. */
+  #written: number;
+  #appending: Promise<void> = Promise.resolve();
+  #unsynced: string[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  /**
+   * Opens the recording in `dir`, or begins one.
+   * @throws {AirferryError} ERR_BUSY while another process records there; ERR_IO, ERR_SPACE
+   */
+  static async open(dir: string): Promise<Recording> {
+    const blobs = join(dir, "blobs", "sha256");
+    await makeFolder(blobs);
+    const lock = await takeLock(join(dir, "lock"), dir);
+    try {
+      for (const name of await readdir(blobs))
+        if (name.startsWith(".tmp-")) await rm(join(blobs, name), { force: true });
+      const file = await open(answersFile(dir), "a+", 0o644);
+      const lines = new Map<string, string>();
+      let written = 0;
+      let whole = 0;
+      let rest = "";
+      for await (const piece of file.createReadStream({ start: 0, autoClose: false, encoding: "utf8" })) {
+        const parts = (rest + piece).split("\n");
+        rest = parts.pop() ?? "";
+        for (const line of parts) {
+          whole += Buffer.byteLength(line) + 1;
+          written++;
+          const key = keyOfLine(line);
+          if (key !== undefined) lines.set(key, `${line}\n`);
+        }
+      }
+      if (rest !== "") await file.truncate(whole);
+      return new Recording(dir, lock, file, lines, written);
+    } catch (error) {
+      await lock.release();
+      throw ioError("record into", dir, error);
+    }
+  }
+
+  private constructor(dir: string, lock: HeldLock, file: FileHandle, lines: Map<string, string>, written: number) {
+    this.#dir = dir;
+    this.#lock = lock;
+    this.#file = file;
+    this.#lines = lines;
+    this.#written = written;
+    this.before = lines.size;
+    this.bodies = new BodyStore(join(dir, "blobs", "sha256"));
+    this.#timer = setInterval(() => void this.#sync().catch(() => {}), SYNC_MS).unref();
+  }
+
+  /** Answers that are recorded, of this and earlier recordings. */
+  get size(): number {
+    return this.#lines.size;
+  }
+
+  /** All answers, in the order of their URLs. */
+  *answers(): Generator<RecordedAnswer> {
+    for (const key of [...this.#lines.keys()].sort()) yield JSON.parse(this.#lines.get(key) ?? "") as RecordedAnswer;
+  }
+
+  /** What is recorded for this question. */
+  get(question: Pick<RecordedAnswer, "url" | "method" | "vary">): RecordedAnswer | undefined {
+    const line = this.#lines.get(answerKey(question));
+    return line === undefined ? undefined : (JSON.parse(line) as RecordedAnswer);
+  }
+
+  /** Appends an answer whose body is stored. @throws {AirferryError} ERR_SPACE, ERR_IO */
+  async add(answer: RecordedAnswer, body: Pick<StoredBody, "isNew">): Promise<void> {
+    const key = answerKey(answer);
+    const line = answerLine(answer);
+    const before = this.#lines.get(key);
+    if (before !== undefined && isSame(before, line)) return;
+    if (body.isNew) this.#unsynced.push(this.bodies.pathOf(answer.digest));
+    const append = this.#appending.then(() => this.#file.appendFile(line));
+    this.#appending = append.catch(() => {});
+    try {
+      await append;
+    } catch (error) {
+      throw ioError("record into", answersFile(this.#dir), error);
+    }
+    this.#lines.set(key, line);
+    this.#written++;
+  }
+
+  /** On the disk: bodies before the lines that name them. */
+  async #sync(): Promise<void> {
+    const files = this.#unsynced;
+    if (files.length === 0) return;
+    this.#unsynced = [];
+    await syncFiles(this.bodies.folder, files);
+    await this.#file.datasync();
+  }
+
+  /** Ends it: one line for each question is left, and no body without one. @throws {AirferryError} ERR_SPACE, ERR_IO */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    try {
+      await this.#appending;
+      await this.#sync();
+      if (this.#written > this.#lines.size) {
+        const keys = [...this.#lines.keys()].sort();
+        await writePieces(
+          answersFile(this.#dir),
+          keys.map((it) => this.#lines.get(it) ?? ""),
+        );
+      }
+      await this.#sweep();
+    } catch (error) {
+      throw ioError("record into", this.#dir, error);
+    } finally {
+      await this.#file.close();
+      await this.bodies.close();
+      await this.#lock.release();
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const used = new Set([...this.answers()].map(({ digest }) => hexOf(digest)));
+    for (const name of await readdir(this.bodies.folder)) {
+      if (!used.has(name)) await rm(join(this.bodies.folder, name), { force: true });
+    }
+  }
+}
+
+function keyOfLine(line: string): string | undefined {
+  try {
+    return answerKey(parseAnswer(line));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The same answer at another time. */
+function isSame(before: string, line: string): boolean {
+  const withoutTime = (it: string) => it.replace(/,"time":"[^"]*"\}\n$/, "");
+  return withoutTime(before) === withoutTime(line);
+}
