@@ -74,7 +74,7 @@ export async function openRender(
     stream: options.stream,
     trees,
     privateCa: baseUrl.startsWith("https:") && options.publicCa !== true,
-    origins: { address: await addressOfHost(baseUrl), proxyUrl: proxyUrlOf(options.proxy) },
+    origins: { address: () => addressOfHost(baseUrl), proxyUrl: proxyUrlOf(options.proxy) },
     env: options.env ?? process.env,
   };
   const readText = async (digest: Digest) =>

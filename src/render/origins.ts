@@ -17,19 +17,27 @@ const CA_NAME = "airferry-origins-ca.crt";
 export function originFiles(input: RenderInput): ConfigFile[] {
   const { origins } = input;
   if (origins === undefined) return [];
-  const file = (path: string, summary: string, make: () => string): ConfigFile => ({
+  const file = (path: string, summary: string, make: (address: string) => string): ConfigFile => ({
     name: "origins",
     path: `origins/${path}`,
     summary,
-    make: async () => make(),
+    make: async () => make(await serverAddress(input)),
+  });
+  const same = (path: string, summary: string, text: () => string): ConfigFile => ({
+    ...file(path, summary, text),
+    make: async () => text(),
   });
   const { proxyUrl } = origins;
   return [
-    file("hosts", "upstream's names: lines for /etc/hosts", () => hostsFile(input)),
-    file("dnsmasq.conf", "upstream's names: dnsmasq, as /etc/dnsmasq.d/airferry.conf", () => dnsmasq(input)),
-    file("rpz.zone", "upstream's names: a response policy zone for BIND, Unbound, Knot and PowerDNS", () => rpz(input)),
-    file("Corefile", "upstream's names: CoreDNS", () => corefile(input)),
-    file("origins.txt", "what answers: scheme, host and port of each origin", () =>
+    file("hosts", "upstream's names: lines for /etc/hosts", (address) => hostsFile(input, address)),
+    file("dnsmasq.conf", "upstream's names: dnsmasq, as /etc/dnsmasq.d/airferry.conf", (address) =>
+      dnsmasq(input, address),
+    ),
+    file("rpz.zone", "upstream's names: a response policy zone for BIND, Unbound, Knot and PowerDNS", (address) =>
+      rpz(input, address),
+    ),
+    file("Corefile", "upstream's names: CoreDNS", (address) => corefile(input, address)),
+    same("origins.txt", "what answers: scheme, host and port of each origin", () =>
       originsOf(releasesOf(input))
         .map((it) => `${it}\n`)
         .join(""),
@@ -37,11 +45,11 @@ export function originFiles(input: RenderInput): ConfigFile[] {
     ...(proxyUrl === undefined
       ? []
       : [
-          file("proxy.env", "a proxy instead of names: variables for a shell or EnvironmentFile=", () =>
+          same("proxy.env", "a proxy instead of names: variables for a shell or EnvironmentFile=", () =>
             proxyEnv(proxyUrl),
           ),
         ]),
-    file(
+    same(
       "trust-origins.sh",
       "run as root: installs the CA of the origins (EL, SUSE, Debian, Alpine, Java, containers)",
       () => trustScript(input),
@@ -54,9 +62,9 @@ function namesIn(input: RenderInput): string[] {
 }
 
 /** @throws {AirferryError} ERR_RENDER when the server's address is not known */
-function serverAddress({ baseUrl, origins }: RenderInput): string {
+async function serverAddress({ baseUrl, origins }: RenderInput): Promise<string> {
   const { host } = addressOf(baseUrl);
-  const address = isIP(host) === 0 ? origins?.address : host;
+  const address = isIP(host) === 0 ? await origins?.address?.() : host;
   if (address !== undefined) return address;
   throw new AirferryError("ERR_RENDER", `cannot render "origins": the address of "${host}" is not known`, {
     expected: "an IP address, which is what a name has to lead to",
@@ -69,8 +77,7 @@ function heading(input: RenderInput, sign: string): string {
   return `${sign} airferry: names of upstream's servers that ${input.baseUrl} answers for\n`;
 }
 
-function hostsFile(input: RenderInput): string {
-  const address = serverAddress(input);
+function hostsFile(input: RenderInput, address: string): string {
   return (
     heading(input, "#") +
     namesIn(input)
@@ -80,8 +87,7 @@ function hostsFile(input: RenderInput): string {
 }
 
 /** Exactly these names: `address=` would take all names below them too. */
-function dnsmasq(input: RenderInput): string {
-  const address = serverAddress(input);
+function dnsmasq(input: RenderInput, address: string): string {
   return (
     heading(input, "#") +
     namesIn(input)
@@ -90,8 +96,7 @@ function dnsmasq(input: RenderInput): string {
   );
 }
 
-function rpz(input: RenderInput): string {
-  const address = serverAddress(input);
+function rpz(input: RenderInput, address: string): string {
   const type = isIPv4(address) ? "A" : "AAAA";
   const serial = Math.max(1, ...releasesOf(input).map((it) => Math.floor(Date.parse(it.inventory.created) / 1000)));
   const zone = `$TTL ${TTL_SECONDS}\n@ IN SOA localhost. root.localhost. (${serial} 3600 600 86400 ${TTL_SECONDS})\n@ IN NS localhost.\n`;
@@ -100,8 +105,7 @@ function rpz(input: RenderInput): string {
     .join("")}`;
 }
 
-function corefile(input: RenderInput): string {
-  const address = serverAddress(input);
+function corefile(input: RenderInput, address: string): string {
   const names = namesIn(input).map((it) => `        ${address} ${it}\n`);
   return `${heading(input, "#")}.:53 {\n    hosts {\n${names.join("")}        ttl ${TTL_SECONDS}\n        fallthrough\n    }\n    # what else the site resolves, such as: forward . /etc/resolv.conf\n}\n`;
 }

@@ -27,8 +27,8 @@ export interface RenderTree {
 
 /** How clients reach what answers under the names of the origins. */
 export interface OriginsAt {
-  /** The IP address of the server, for base URLs with a name. */
-  address?: string | undefined;
+  /** Finds the IP address of the server, for base URLs with a name; undefined when it is not known. */
+  address?: () => Promise<string | undefined>;
   /** The proxy's URL, where there is one. */
   proxyUrl?: string | undefined;
 }

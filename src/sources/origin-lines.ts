@@ -52,7 +52,7 @@ export function repositoryOrigins(entries: readonly LockedRpm[], manifest: Manif
       ...bases.flatMap((it) => lineOf(path, it)),
       ...(["mirrorlist", "metalink"] as const).flatMap((list) => {
         const at = lists[list];
-        return at === undefined ? [] : [{ path, url: listUrl(expand(at)), list }];
+        return at === undefined ? [] : listLine(path, expand(at), list);
       }),
       ...keyLines(detail.keys, (entry.keys ?? []).map(expand)),
     ];
@@ -71,8 +71,13 @@ function lineOf(path: string, url: string): CatalogOrigin[] {
   return shown.includes("***") ? [] : [{ path, url: shown }];
 }
 
-function listUrl(text: string): string {
-  const url = new URL(text);
-  const kept = [...url.searchParams].filter(([name]) => LIST_PARAMETERS.has(name.toLowerCase()));
-  return `${redactUrl(`${url.origin}${url.pathname}`)}${kept.length > 0 ? `?${new URLSearchParams(kept)}` : ""}`;
+/** Of a list's URL, the parameters that tell it from others. */
+function listLine(path: string, text: string, list: "mirrorlist" | "metalink"): CatalogOrigin[] {
+  const { origin, pathname, searchParams } = new URL(text);
+  const kept = new URLSearchParams([...searchParams].filter(([name]) => LIST_PARAMETERS.has(name.toLowerCase())));
+  return lineOf(path, `${origin}${pathname}`).map(({ url }) => ({
+    path,
+    url: kept.size > 0 ? `${url}?${kept}` : url,
+    list,
+  }));
 }

@@ -37,7 +37,10 @@ t.test("names lead to the server's address", async (t) => {
   t.equal(await textOf(input, "origins.txt"), "http://192.0.2.7:8080\nhttps://dl.example.com\n");
   t.match(await textOf(input, "proxy.env"), /^https_proxy=http:\/\/192.0.2.10:3128$/m);
   t.equal(await textOf(inputFor("http://192.0.2.10:9000", {}), "proxy.env"), undefined);
-  t.match(await textOf(inputFor("https://mirror.site", { address: "2001:db8::1" }), "rpz.zone"), "IN AAAA 2001:db8::1");
+  t.match(
+    await textOf(inputFor("https://mirror.site", { address: async () => "2001:db8::1" }), "rpz.zone"),
+    "IN AAAA 2001:db8::1",
+  );
   await t.rejects(textOf(inputFor("https://mirror.site", {}), "hosts"), {
     code: "ERR_RENDER",
     message: /the address of "mirror.site" is not known/,

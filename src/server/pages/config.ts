@@ -104,7 +104,7 @@ export async function renderInput(
 function originsAt({ req }: ServerRequest, { origins, baseUrl }: ServeContext): OriginsAt {
   const { hostname } = new URL(baseUrl(req));
   return {
-    address: req.socket.localAddress?.replace(/^::ffff:(?=\d+\.)/i, ""),
+    address: async () => req.socket.localAddress?.replace(/^::ffff:(?=\d+\.)/i, ""),
     proxyUrl: origins?.proxyPort === undefined ? undefined : `http://${hostname}:${origins.proxyPort}`,
   };
 }

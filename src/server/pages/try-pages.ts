@@ -21,7 +21,7 @@ export async function tryPages(release: Release): Promise<void> {
     stream: undefined,
     trees: new Map(),
     privateCa: false,
-    origins: { address: "127.0.0.1" },
+    origins: { address: async () => "127.0.0.1" },
   };
   const nothing = { caCertificate: undefined, names: () => ({}) };
   frontPage({ view: createTreeView(releases), render: input, ...nothing });
