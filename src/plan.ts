@@ -3,10 +3,13 @@
 import type { Digest } from "./io/digest.ts";
 import { publishedAlgorithm, sha256In } from "./io/integrity.ts";
 import type { Established } from "./io/types.ts";
+import { type WantedLine, wantedLines } from "./manifest/wanted-lines.ts";
 import { type LeftOutRow, leftOutIn, whyIn } from "./manifest/why.ts";
 import { layOutBundle, type Plan, sourceName } from "./pack/lay-out.ts";
 import { type Resolved, resolveManifest } from "./pack/resolve.ts";
 import type { Workspace } from "./pack/workspace.ts";
+import { userUrlsOf } from "./sources/recorded-urls.ts";
+import { readWanted, wantedUrls } from "./wanted/wanted-file.ts";
 
 export interface PlanOptions {
   report?: (line: string) => void;
@@ -39,6 +42,23 @@ export async function plan(workspace: Workspace, volumeSize: number, options: Pl
  */
 export async function why(workspace: Workspace, name: string, options: PlanOptions = {}): Promise<string[]> {
   return whyIn((await resolveForPlan(workspace, options)).lock, name);
+}
+
+/**
+ * `plan --wanted`: which line of the manifest would bring each URL of a list that was carried out of the gap.
+ * @throws {AirferryError} ERR_USAGE for another file, ERR_NOT_FOUND, ERR_PATH_UNSAFE, ERR_SIZE_LIMIT; and as
+ *   {@link plan}
+ */
+export async function explainWanted(
+  workspace: Workspace,
+  file: string,
+  options: PlanOptions = {},
+): Promise<{ dropped: number; wanted: WantedLine[] }> {
+  const read = await readWanted(file);
+  const { lock } = await resolveForPlan(workspace, options);
+  const { manifest } = workspace;
+  const lines = wantedLines(wantedUrls(read), manifest, lock, (entry) => userUrlsOf(entry, manifest));
+  return { dropped: read.dropped, wanted: lines };
 }
 
 async function resolveForPlan(workspace: Workspace, { report, onResolved }: PlanOptions): Promise<Resolved> {

@@ -4,7 +4,6 @@
  */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
-import { verifyAndHold } from "./bundle/verified-bundles.ts";
 import { AirferryError } from "./errors.ts";
 import {
   becomeAccount,
@@ -28,6 +27,7 @@ import { inheritedSockets, readyNotice, type ServiceManager } from "./server/pro
 import { fingerprintOf } from "./server/process/tls-auto.ts";
 import { checkedUrl, keysDir, renewTls, tlsMaterial } from "./server/process/tls-options.ts";
 import { socketUnit, unitFor } from "./server/process/unit.ts";
+import { type WantedBatch, WantedKeeper } from "./server/process/wanted-notes.ts";
 import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
 import { BundleStore, openReader, type SharedBundle, shareBundle } from "./store/bundle-store.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
@@ -72,6 +72,8 @@ export interface ServeOptions {
   accessLog?: string | undefined;
   /** htpasswd file (bcrypt): who may use the registry; default is everybody. */
   htpasswd?: string | undefined;
+  /** A file that says what clients asked for and is not here; goes on with what is in it. */
+  wanted?: string | undefined;
   /** Threads; 1 serves in this thread alone. See {@link defaultWorkers}. */
   workers?: number | undefined;
   /** The module that further threads run; tests replace it. */
@@ -135,6 +137,7 @@ export async function openBundles(
   }
   const held = new HeldFiles();
   try {
+    const { verifyAndHold } = await import("./bundle/verified-bundles.ts");
     const bundles = await verifyAndHold(folders, held, { ...options, action: "serve" });
     const shared = bundles.map((it) => shareBundle(it));
     const inventories = bundles.map((it) => it.inventory);
@@ -254,7 +257,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
+    ...(options.wanted === undefined ? {} : { wanted: resolve(options.wanted) }),
   };
+  const wanted = settings.wanted === undefined ? undefined : await WantedKeeper.open(settings.wanted, report);
   let stop = (): void => {};
   let fail = (_error: AirferryError): void => {};
   const stopped = new Promise<void>((resolve, reject) => {
@@ -264,14 +269,20 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     fail(new AirferryError("ERR_INTERNAL", "cannot continue: a worker thread ended, and its sockets with it"));
     close(0).catch(() => {});
   };
-  const running = await startThreads(settings, given.length > 0 ? given : threads, lost, { ...options, openStore });
+  const running = await startThreads(settings, given.length > 0 ? given : threads, lost, wanted, {
+    ...options,
+    openStore,
+  });
   const renewal = options.tls === "auto" && tls ? renewTls(options, listen, tls, running, report) : undefined;
 
   stopped.catch(() => {});
   let stopping: Promise<void> | undefined;
   const close = (patienceMs: number): Promise<void> => {
     clearInterval(renewal);
-    stopping ??= running.close(patienceMs).then(stop);
+    stopping ??= running
+      .close(patienceMs)
+      .then(() => wanted?.close())
+      .then(stop);
     return stopping;
   };
   if (options.stopOnSignals === true)
@@ -414,6 +425,7 @@ async function startThreads(
   settings: SiteSettings,
   threads: number | readonly (readonly number[])[],
   onSocketsLost: () => void,
+  wanted: WantedKeeper | undefined,
   {
     openStore,
     workerEntry,
@@ -423,10 +435,13 @@ async function startThreads(
   let group: WorkerGroup | undefined;
   const maker = new IndexMaker();
   const makeIndex: MakeIndex = (order) => maker.make(order);
+  const noteWanted = (batch: WantedBatch): void => wanted?.add(batch);
   const site = await startSite(settings, {
     openStore,
     collect: async (own) => group?.collect(own) ?? own,
     makeIndex,
+    noteWanted,
+    wantedUrls: () => wanted?.size ?? 0,
     report,
   });
   const [count, sockets] = typeof threads === "number" ? [threads, undefined] : [threads.length, threads.slice(1)];
@@ -438,7 +453,11 @@ async function startThreads(
       ),
       ...(sockets === undefined ? { sharePorts: "join" as const } : {}),
     };
-    group = new WorkerGroup(joining, { own: () => site.counters(), makeIndex, report, onSocketsLost }, workerEntry);
+    group = new WorkerGroup(
+      joining,
+      { own: () => site.counters(), makeIndex, noteWanted, report, onSocketsLost },
+      workerEntry,
+    );
     try {
       await group.start(count - 1, sockets);
     } catch (error) {

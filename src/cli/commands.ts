@@ -18,6 +18,7 @@ const COMMANDS = {
   status: async () => (await import("./commands/status.ts")).statusCommand,
   prune: async () => (await import("./commands/prune.ts")).pruneCommand,
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
+  wanted: async () => (await import("./commands/wanted.ts")).wantedCommand,
   render: async () => (await import("./commands/render.ts")).renderCommand,
   export: async () => (await import("./commands/export.ts")).exportCommand,
   publish: async () => (await import("./commands/publish.ts")).publishCommand,

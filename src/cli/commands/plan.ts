@@ -4,9 +4,11 @@ import { BIN_NAME } from "../../bundle/media-names.ts";
 import { countEstablished } from "../../io/established.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
+import type { WantedLine } from "../../manifest/wanted-lines.ts";
 import type { PlanOptions, PlanRow } from "../../plan.ts";
 import { type Register, withGlobals } from "../command.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
+import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
 import { amountText, digestsText } from "../summary.ts";
 import { formatTable } from "../table.ts";
@@ -29,20 +31,21 @@ export const planCommand: Register = (program, run) => {
     )
     .option("--files", "list the blobs of images too")
     .option("--why <name>", "explain why this package or file is in the bundle")
+    .option("--wanted <file>", "say which line would bring each URL of this list (airferry wanted --out)")
     .addOption(new Option("--out <dir>", "where the bundle would be written").default("bundles"))
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry plan rocky-9.yaml\n  airferry plan rocky-9.yaml --why openssl-libs\n  airferry plan rocky-9.yaml --json | jq '.entries[].path'\n\nExit status: 0 done, 2 manifest wrong, 4 upstream failed.",
+      "\nExamples:\n  airferry plan rocky-9.yaml\n  airferry plan rocky-9.yaml --why openssl-libs\n  airferry plan rocky-9.yaml --wanted wanted.json\n  airferry plan rocky-9.yaml --json | jq '.entries[].path'\n\nExit status: 0 done, 2 manifest wrong, 4 upstream failed.",
     )
     .action(
       (
         manifest: string,
-        flags: UpstreamFlags & VolumeFlags & { why?: string; files?: boolean; out: string },
+        flags: UpstreamFlags & VolumeFlags & { why?: string; wanted?: string; files?: boolean; out: string },
         command,
       ) =>
         run(command.opts(), async (output) => {
           const { openWorkspace } = await import("../../pack/workspace.ts");
-          const { plan, why } = await import("../../plan.ts");
+          const { explainWanted, plan, why } = await import("../../plan.ts");
           const { errorsIn, findingLine } = await import("../../io/findings.ts");
           const { leftOutNotes } = await import("../../manifest/why.ts");
           const { freeBytesAt } = await import("../../io/space.ts");
@@ -60,6 +63,14 @@ export const planCommand: Register = (program, run) => {
             const reasons = await interruptible(() => why(workspace, named, options));
             for (const reason of reasons) output.print(reason);
             output.result({ name: named, reasons });
+            return;
+          }
+          const list = flags.wanted;
+          if (list !== undefined) {
+            const found = await interruptible(() => explainWanted(workspace, list, options));
+            printWanted(found.wanted, output);
+            if (found.dropped > 0) output.note(`the list had no room for ${plural(found.dropped, "further request")}`);
+            output.result(found);
             return;
           }
           const { volumeSize } = volumeOptions(flags);
@@ -115,6 +126,22 @@ export const planCommand: Register = (program, run) => {
         }),
     );
 };
+
+/** What would bring each wanted thing, those first that a line would. */
+function printWanted(wanted: readonly WantedLine[], output: Output): void {
+  const titles = { add: "to add:", carried: "in the manifest:", unknown: "unknown:" };
+  for (const verdict of ["add", "carried", "unknown"] as const) {
+    const some = wanted.filter((it) => it.verdict === verdict);
+    if (some.length === 0) continue;
+    output.print(titles[verdict]);
+    for (const { url, count, entry, line, why } of some) {
+      output.print(`  ${url} (${plural(count, "request")})`);
+      output.print(`    ${entry === undefined ? "" : `${entry}: `}${why}`);
+      if (line !== undefined) output.print(`    ${line}`);
+    }
+  }
+  if (wanted.length === 0) output.print("the list is empty");
+}
 
 /** The pack that writes what was planned. */
 function packCommand(flags: UpstreamFlags & VolumeFlags & { out: string }): string {

@@ -22,6 +22,7 @@ interface ServeFlags {
   tlsDir?: string;
   url?: string;
   accessLog?: string;
+  wanted?: string;
   htpasswd?: string;
   workers?: number;
   user?: string;
@@ -62,6 +63,7 @@ export const serveCommand: Register = (program, run) => {
       "who may access images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them",
     )
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
+    .option("--wanted <file>", "keep a list of what was asked for and is not there; see airferry wanted")
     .addOption(new Option("--workers <n>", "threads (default: one per core, at most 4)").argParser(positive))
     .addOption(userOption())
     .addOption(

@@ -23,6 +23,8 @@ export interface ServerRequest {
   stream?: string;
   /** Body bytes written to the socket so far, maintained by the send functions, for the access log and metrics. */
   sent: number;
+  /** The answer is one that was recorded: a 404 too is what upstream said. */
+  isRecorded?: boolean;
   /** Absent on listeners without pages. */
   readonly notFoundPage?: NotFoundPage | undefined;
 }

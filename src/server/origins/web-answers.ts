@@ -90,6 +90,7 @@ export async function sendWebAnswer(
   { store }: ServeContext,
   { answer: { status, headers, method }, entry }: FoundAnswer,
 ): Promise<void> {
+  request.isRecorded = true;
   const contentType = headers["content-type"] ?? "application/octet-stream";
   const others = Object.fromEntries(Object.entries(headers).filter(([name]) => !OWN_HEADERS.has(name)));
   if (entry !== undefined) request.path = `/${entry.path}`;

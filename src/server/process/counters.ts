@@ -20,6 +20,8 @@ export interface Counters {
   faults: number;
   /** Resident memory of each process, in bytes, by its process id. */
   memory: Record<string, number>;
+  /** URLs in the list of what is wanted, which the first thread has. */
+  wanted: number;
 }
 
 const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "web", "v2", "keys", "config"]);
@@ -38,7 +40,7 @@ export function routeOf(path: string): string {
 }
 
 /** Pages beside the tree. */
-const PAGES = new Set(["BOM.html", "packages", "registry", "releases"]);
+const PAGES = new Set(["BOM.html", "packages", "registry", "releases", "wanted"]);
 const META = new Set(["healthz", "metrics", "index.json", "packages.json", "openapi.json", "BOM.cdx.json", "ca.crt"]);
 
 /** Upper limits of the classes of durations, in seconds: from a small file out of memory to an ISO over a slow line. */
@@ -53,7 +55,7 @@ function durationClass(seconds: number): number {
 
 /** Zeroed counters. */
 export function emptyCounters(): Counters {
-  return { responses: {}, bytes: {}, durations: {}, seconds: {}, connections: 0, faults: 0, memory: {} };
+  return { responses: {}, bytes: {}, durations: {}, seconds: {}, connections: 0, faults: 0, memory: {}, wanted: 0 };
 }
 
 /** Counts one finished response. */
@@ -111,6 +113,7 @@ export function sumCounters(all: readonly Counters[]): Counters {
     addInto(sum.memory, counters.memory);
     sum.connections += counters.connections;
     sum.faults += counters.faults;
+    sum.wanted += counters.wanted;
   }
   return sum;
 }

@@ -3,6 +3,7 @@ import type { ErrorCode } from "../../errors.ts";
 import type { TlsMaterial } from "../http/endpoint.ts";
 import type { Counters } from "./counters.ts";
 import type { IndexOrder } from "./index-maker.ts";
+import type { WantedBatch } from "./wanted-notes.ts";
 
 /** From the first thread to a worker. */
 export type ToWorker =
@@ -25,4 +26,6 @@ export type FromWorker =
   | { kind: "sum"; id: number; counters: Counters }
   /** Requests an index of packages. */
   | { kind: "index"; id: number; order: IndexOrder }
+  /** What clients of this worker asked for in vain. */
+  | { kind: "wanted"; batch: WantedBatch }
   | { kind: "report"; message: string };

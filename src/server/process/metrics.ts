@@ -8,10 +8,12 @@ interface Measured {
   releases: readonly Release[];
   /** Free bytes of the store's file system for this user; undefined when they cannot be read. */
   freeBytes: number | undefined;
+  /** A list of what is wanted is kept. */
+  isWantedKept?: boolean;
 }
 
 /** Formats the counters, the releases being served and the store as Prometheus text. */
-export function formatMetrics(counters: Counters, { releases, freeBytes }: Measured): string {
+export function formatMetrics(counters: Counters, { releases, freeBytes, isWantedKept = false }: Measured): string {
   const lines: string[] = [];
   const family = (name: string, type: "counter" | "gauge" | "histogram", help: string, samples: string[]): void => {
     lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples.map((sample) => name + sample));
@@ -75,6 +77,8 @@ export function formatMetrics(counters: Counters, { releases, freeBytes }: Measu
   );
   if (freeBytes !== undefined)
     family("airferry_store_free_bytes", "gauge", "Free bytes of the store's file system.", [` ${freeBytes}`]);
+  if (isWantedKept)
+    family("airferry_wanted_urls", "gauge", "URLs that were asked for and are not here.", [` ${counters.wanted}`]);
   family(
     "airferry_release_entries",
     "gauge",

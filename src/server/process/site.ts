@@ -22,6 +22,7 @@ import { createRouter, type FaultReporter, type Observer, type Router, type Rout
 import { sendGenerated, sendText } from "../http/text-responses.ts";
 import { PageState } from "../pages/pages-state.ts";
 import { notFoundPages, pageMounts } from "../pages/routes.ts";
+import { wantedPage } from "../pages/wanted-page.ts";
 import { HtpasswdFile, withLogin } from "../registry/htpasswd.ts";
 import { registryMounts } from "../registry/registry-handler.ts";
 import { AccessLog } from "./access-log.ts";
@@ -31,6 +32,7 @@ import { formatMetrics } from "./metrics.ts";
 import { OriginAnswers } from "./origin-answers.ts";
 import { type OriginSettings, originContext } from "./origin-ca.ts";
 import { createServeContext } from "./serve-context.ts";
+import { type WantedBatch, WantedNotes } from "./wanted-notes.ts";
 
 const CLOSE_IDLE_HANDLES_MS = 60_000;
 
@@ -55,6 +57,8 @@ export interface SiteSettings {
   accessLog?: string;
   /** htpasswd file: who may use the registry. */
   htpasswd?: string;
+  /** The file that says what is wanted. */
+  wanted?: string;
 }
 
 /** Callbacks of a site to its host. */
@@ -65,6 +69,10 @@ interface SiteHost {
   collect(own: Counters): Promise<Counters>;
   /** Makes an index of packages, once for all threads of the site. */
   makeIndex: MakeIndex;
+  /** Takes what clients of this thread asked for in vain. */
+  noteWanted?(batch: WantedBatch): void;
+  /** In the first thread: how many URLs are wanted. */
+  wantedUrls?(): number;
   /** Reports a server-side fault to the operator. */
   report(message: string): void;
 }
@@ -129,7 +137,8 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     onStoreFault: (error) => reportFault(error, store.dir),
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
-  const observer = createObserver(counts, log);
+  const notes = settings.wanted === undefined ? undefined : new WantedNotes((batch) => host.noteWanted?.(batch));
+  const observer = createObserver(counts, log, notes);
   const tallies = new Tallies();
   const logFast =
     log &&
@@ -139,9 +148,10 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     ...tallies.addedTo(counts),
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
     // Of all threads together.
+    wanted: host.wantedUrls?.() ?? 0,
     memory: isMainThread ? { [process.pid]: process.memoryUsage.rss() } : {},
   });
-  const [healthz, metrics] = healthMounts(store, () => host.collect(counters()));
+  const [healthz, metrics] = healthMounts(store, () => host.collect(counters()), notes !== undefined);
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const findHeld = store.findHeld && ((name: string) => store.findHeld?.(name));
   const resources = new Resources(new ReadGuard(await isLocal(store.dir)), settings.threads, findHeld);
@@ -149,7 +159,8 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const notFound = notFoundPages(context);
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
-  const mainMounts = [...pages.main, ...guarded, healthz, metrics];
+  const wanted = settings.wanted === undefined ? [] : [wantedPage(settings.wanted)];
+  const mainMounts = [...pages.main, ...guarded, ...wanted, healthz, metrics];
   const main = createRouter(mainMounts, context, resources, observer, reportFault, {
     notFoundPage: notFound,
   });
@@ -199,13 +210,14 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
       clearInterval(sweep);
       await Promise.all(listeners.map((listener) => listener.close(graceMs)));
       origins?.close();
+      notes?.flush();
       log?.close();
       resources.closeIdle();
     },
   };
 }
 
-function createObserver(counts: Counters, log: AccessLog | undefined): Observer {
+function createObserver(counts: Counters, log: AccessLog | undefined, notes: WantedNotes | undefined): Observer {
   return {
     begin(request) {
       const startedMs = performance.now();
@@ -215,6 +227,8 @@ function createObserver(counts: Counters, log: AccessLog | undefined): Observer 
         const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(res);
         const seconds = (performance.now() - startedMs) / 1000;
         countResponse(counts, { route: routeOf(request.path), status: res.statusCode, bytes, seconds });
+        // 421: a host of which no release has anything.
+        if ((res.statusCode === 404 || res.statusCode === 421) && !request.isRecorded) notes?.note(req);
         if (log === undefined) return;
         const { range, host, "user-agent": agent } = req.headers;
         const { method, url: path } = req;
@@ -231,7 +245,11 @@ function declaredLength(res: Parameters<RequestListener>[1]): number {
 }
 
 /** `/healthz`, then `/metrics`. */
-function healthMounts(store: StoreReader, collect: () => Promise<Counters>): [healthz: Mount, metrics: Mount] {
+function healthMounts(
+  store: StoreReader,
+  collect: () => Promise<Counters>,
+  isWantedKept: boolean,
+): [healthz: Mount, metrics: Mount] {
   return [
     {
       prefix: "/healthz",
@@ -248,7 +266,7 @@ function healthMounts(store: StoreReader, collect: () => Promise<Counters>): [he
         // Nothing is ever written to a medium.
         const space = store.findHeld === undefined ? await readSpace(store.dir).catch(() => undefined) : undefined;
         const freeBytes = space?.freeBytes;
-        const text = formatMetrics(counters, { releases: view.releases, freeBytes });
+        const text = formatMetrics(counters, { releases: view.releases, freeBytes, isWantedKept });
         sendGenerated(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, { "Cache-Control": "no-store" });
         return true;
       },

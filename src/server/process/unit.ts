@@ -24,6 +24,7 @@ interface UnitOptions {
   url?: string | undefined;
   htpasswd?: string | undefined;
   accessLog?: string | undefined;
+  wanted?: string | undefined;
   workers?: number | undefined;
   /** An account of the system; default is one that exists only while the service runs. */
   user?: string | undefined;
@@ -52,6 +53,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
   const htpasswd = options.htpasswd === undefined ? [] : [resolve(options.htpasswd)];
   const log = accessLog === undefined || accessLog === "-" ? accessLog : resolve(accessLog);
   const hasKeys = tls === "auto" || options.origins === true || options.proxy !== undefined;
+  const wanted = options.wanted === undefined ? undefined : resolve(options.wanted);
   const args = [
     ...["--store", store],
     ...given("--listen", options.listen),
@@ -64,11 +66,13 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     ...given("--url", options.url),
     ...htpasswd.flatMap((it) => ["--htpasswd", it]),
     ...given("--access-log", log),
+    ...given("--wanted", wanted),
     ...given("--workers", options.workers?.toString()),
   ];
   const writes = [
     ...(hasKeys && options.tlsDir !== undefined ? [resolve(options.tlsDir)] : []),
     ...(log === undefined || log === "-" ? [] : [dirname(log)]),
+    ...(wanted === undefined ? [] : [dirname(wanted)]),
   ];
   const isLow = listen.some(({ port }) => port > 0 && port < 1024);
   const capability = isLow ? "CAP_NET_BIND_SERVICE" : "";

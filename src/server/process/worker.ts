@@ -26,6 +26,7 @@ export async function runWorker(openStore: (source: StoreSource) => Promise<Stor
     openStore,
     collect: (own) => sums.ask(own),
     makeIndex: (order) => indexes.ask(order),
+    noteWanted: (batch) => send({ kind: "wanted", batch }),
     report: (message) => send({ kind: "report", message }),
   });
   starting.then(() => send({ kind: "ready" }), fail);

@@ -11,6 +11,7 @@ import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
 import type { MakeIndex } from "./index-maker.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import type { SiteSettings } from "./site.ts";
+import type { WantedBatch } from "./wanted-notes.ts";
 
 /** Its name among the assets of the single-file build (scripts/build-binary-parts/main.ts). */
 const ASSET = "serve-worker.cjs";
@@ -30,6 +31,7 @@ interface GroupHost {
   /** The counters of the first thread. */
   own(): Counters;
   makeIndex: MakeIndex;
+  noteWanted(batch: WantedBatch): void;
   report(message: string): void;
   /** Called when a worker ended that had sockets of its own: nobody accepts on them any more. */
   onSocketsLost(): void;
@@ -126,6 +128,8 @@ export class WorkerGroup {
   #take(worker: Worker, message: FromWorker): void {
     if (message.kind === "report") {
       this.#host.report(message.message);
+    } else if (message.kind === "wanted") {
+      this.#host.noteWanted(message.batch);
     } else if (message.kind === "counted") {
       this.#counted.set(worker, message.counters);
       this.#collections.get(message.id)?.(worker);

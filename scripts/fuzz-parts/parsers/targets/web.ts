@@ -4,7 +4,10 @@ import { checkPath } from "../../../../src/io/path-grammar.ts";
 import { findWebAnswer, parseWebIndex } from "../../../../src/io/web-index.ts";
 import { answerLine, parseAnswer } from "../../../../src/io/web-recording.ts";
 import { normalizeWebUrl } from "../../../../src/io/web-url.ts";
+import { wantedLines } from "../../../../src/manifest/wanted-lines.ts";
+import type { Lock } from "../../../../src/sources/lock-document.ts";
 import { webPaths } from "../../../../src/sources/web-paths.ts";
+import { formatWantedUrls, parseWanted, wantedUrls } from "../../../../src/wanted/wanted-file.ts";
 import { DIGEST, must, type Targets, text } from "../target.ts";
 
 const ANSWER = `{"url":"https://h.example/a%2f/?q=1","method":"GET","status":200,"headers":{"content-type":"text/html"},"vary":{"accept":"a/b;q=0.1, */*"}`;
@@ -20,6 +23,17 @@ function refusing<T>(parse: () => T): T {
 }
 
 export const web: Targets = {
+  wanted: {
+    samples: ['{"wantedVersion":1,"dropped":0,"wanted":[{"url":"http://h/a","count":1,"method":"GET"}]}'],
+    run: (data) => {
+      const urls = wantedUrls(parseWanted(text(data), "wanted.json"));
+      const again = formatWantedUrls(0, urls);
+      must(formatWantedUrls(0, wantedUrls(parseWanted(again, "again"))) === again, "what is accepted would be written");
+      const lock: Lock = { lockVersion: 1, stream: "a", time: "2026-01-01T00:00:00Z", entries: [] };
+      const lines = wantedLines(urls, { apiVersion: "airferry/v1", stream: "a" }, lock, () => []);
+      must(lines.length === urls.length, "each is explained");
+    },
+  },
   webUrl: {
     samples: ["https://h.example/a%2f", "HTTP://H:80?a=%26#b"],
     run: (data) => {
