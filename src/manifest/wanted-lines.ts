@@ -11,8 +11,8 @@ export interface WantedLine {
   url: string;
   count: number;
   /**
-   * `carried`: an entry has it, so the next bundle brings it · `add`: `line` would bring it · `unknown`: nothing here
-   * tells what it was.
+   * `carried`: an entry has it, so the next bundle brings it · `add`: `line` would bring it · `unknown`: no line is
+   * known to bring it.
    */
   verdict: "carried" | "add" | "unknown";
   /** The entry, as `rpms[0] "base"`; absent if it has nothing to do with any. */

@@ -71,7 +71,10 @@ export function parseWanted(text: string, file: string): ReadWanted {
   return { dropped, wanted };
 }
 
-/** Reads the list that a server keeps; empty when there is no file yet. @throws {AirferryError} as {@link readWanted} */
+/**
+ * Reads the list that a server keeps; empty when there is no file yet.
+ * @throws {AirferryError} as {@link readWanted}
+ */
 export async function readWantedList(file: string): Promise<WantedList> {
   const list = new WantedList();
   const found = await readWanted(file).catch((error: unknown) => {
