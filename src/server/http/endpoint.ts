@@ -111,9 +111,13 @@ export function createEndpoint(tls: TlsMaterial | HostTls | undefined, answers: 
     server.closeIdleConnections();
     front.fast?.closeIdle();
   };
+  let isTracking = false;
   return {
     server,
     accept(socket) {
+      // Node limits the time of heads and requests, and closes connections, only for servers that listen.
+      if (!isTracking && !server.listening) server.emit("listening");
+      isTracking = true;
       // Without TLS, the fast path would lose what was read of the connection before.
       if (tls === undefined) front.toNode(socket);
       else server.emit("connection", socket);

@@ -4,7 +4,7 @@
  */
 import type { KeyAndCertificate } from "../../certs/certificates.ts";
 import type { HostCertificates } from "../../certs/host-certificates.ts";
-import { addressesIn, hasHost } from "../../origins/known-origins.ts";
+import { addressesIn, bareHostOf, hasHost } from "../../origins/known-origins.ts";
 import type { TreeView } from "../http/context.ts";
 import type { HostTls } from "../http/endpoint.ts";
 
@@ -30,7 +30,8 @@ export class OriginTls implements HostTls {
       this.#certificates = new HostCertificates(this.#ca);
       this.#madeMs = Date.now();
     }
-    return await this.#certificates.contextOf(host.replace(/\.$/, ""));
+    // One certificate for all spellings that are one host: with a dot at the end, with a port.
+    return await this.#certificates.contextOf(bareHostOf(host));
   }
 
   /** For all addresses among the hosts at once; undefined when there are none. */
