@@ -5,6 +5,7 @@ import t from "tap";
 import { cliDocs } from "../scripts/lib/cli-docs.ts";
 import { ERROR_CODES } from "../src/errors.ts";
 import { manifestJsonSchema } from "../src/manifest/schema.ts";
+import { airferry } from "./fixtures/host.ts";
 import { ROOT } from "./fixtures/program.ts";
 
 const read = (name: string) => readFileSync(join(ROOT, name), "utf8");
@@ -19,6 +20,11 @@ t.test("docs/errors.md has every code with its exit status, and no other", async
 
 t.test("docs/cli.md is what the program's help says", async (t) => {
   t.equal(read("docs/cli.md"), await cliDocs(), "run: node scripts/lib/cli-docs.ts > docs/cli.md");
+});
+
+t.test("completion knows what every flag takes", async (t) => {
+  const ran = await airferry(ROOT, ["completion", "fish"]);
+  t.equal(ran.status, 0, ran.stderr);
 });
 
 t.test("manifests/manifest.schema.json is what airferry schema prints", async (t) => {
