@@ -77,6 +77,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "wanted",
     "server/http",
   ],
+  "server/git": ["io", "server/http"],
   "server/origins": ["io", "certs", "origins", "server/http"],
   "server/process": [
     "io",
@@ -86,6 +87,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "server/http",
     "server/registry",
     "server/pages",
+    "server/git",
     "server/origins",
   ],
   certs: [],

@@ -35,6 +35,8 @@ export function checkCatalog(
   for (const { name, path } of it.isos)
     expect(path === `isos/${name}.iso`, "isos", `"${path}": expected isos/${name}.iso`);
   expect(it.web === undefined || paths.has("web/index.json"), "web", 'no entry "web/index.json"');
+  const hasGit = it.web?.some((one) => one.repositories !== undefined) ?? false;
+  expect(!hasGit || paths.has("web/git.json"), "web", 'no entry "web/git.json"');
   for (const { name, path } of it.rpms) expect(path === `rpms/${name}/`, "rpms", `"${path}": expected rpms/${name}/`);
   for (const [kind, list] of [
     ["isos", it.isos.map((one) => one.name)],

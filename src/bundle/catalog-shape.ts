@@ -138,7 +138,7 @@ const catalog = object({
       integrity: optional(integrity),
     }),
   ),
-  web: optional(list(object({ name, answers: count, hosts: list(host) }))),
+  web: optional(list(object({ name, answers: count, hosts: list(host), repositories: optional(count) }))),
   origins: optional(list(object({ path: pathOrPrefix, url: text, list: optional(oneOf("mirrorlist", "metalink")) }))),
 });
 

@@ -115,6 +115,8 @@ export interface CatalogWeb {
   answers: number;
   /** `host` or `host:port`, sorted. */
   hosts: string[];
+  /** Git repositories; absent if there are none. */
+  repositories?: number;
 }
 
 /**

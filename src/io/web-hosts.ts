@@ -1,4 +1,5 @@
 /** Web answers of a release by host, from the paths of their bodies. */
+import { GIT_INDEX } from "./git-index.ts";
 import { WEB_INDEX } from "./web-index.ts";
 
 /** The files below `web/HOST/`. */
@@ -10,9 +11,9 @@ export interface WebHost {
   size: number;
 }
 
-/** Returns whether a path is that of a web answer's body. */
+/** Returns whether a path is that of a web answer's body or of a git repository's pack. */
 export function isWebPath(path: string): boolean {
-  return path.startsWith("web/") && path !== WEB_INDEX;
+  return path.startsWith("web/") && path !== WEB_INDEX && path !== GIT_INDEX;
 }
 
 /** The hosts whose answers are among entries, sorted by name. */

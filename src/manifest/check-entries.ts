@@ -69,7 +69,7 @@ export function checkAcrossEntries(manifest: Manifest, report: Report): void {
     }
   });
   list(manifest.web).forEach((entry, index) => {
-    exactlyOne(entry, ["urls", "recording"], ["web", index], report);
+    exactlyOne(entry, ["urls", "recording", "git"], ["web", index], report);
     for (const key of ["hosts"] as const)
       if (entry[key] !== undefined && entry.recording === undefined)
         report(["web", index, key], "chooses answers of a recording, but the entry has none");

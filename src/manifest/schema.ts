@@ -252,6 +252,8 @@ function webUrlFault(text: string): string | undefined {
   }
 }
 
+const gitRepositoryUrl = webUrl.refine((it) => !it.includes("?"), "must have no query");
+
 const web = z.strictObject({
   name,
   urls: z
@@ -263,6 +265,7 @@ const web = z.strictObject({
     .min(1)
     .optional()
     .describe("URLs whose answers are carried: as they are now, or with their digests"),
+  git: z.array(gitRepositoryUrl).min(1).optional().describe("Git repositories, by the URL that they are cloned from"),
   recording: z
     .string()
     .min(1)

@@ -106,8 +106,8 @@ export function userUrlsOf(locked: LockedEntry, manifest: Manifest): string[] {
       return registry === undefined ? [] : [repositoryUrl(registry, registry.insecure)];
     }
     case "web": {
-      const urls = manifest.web?.find((it) => it.name === name)?.urls ?? [];
-      return urls.map((it) => (typeof it === "string" ? it : it.url));
+      const { urls = [], git = [] } = manifest.web?.find((it) => it.name === name) ?? {};
+      return [...urls.map((it) => (typeof it === "string" ? it : it.url)), ...git];
     }
   }
 }

@@ -15,9 +15,20 @@ const lockedAnswer = z.strictObject({
     .exactOptional(),
 });
 
+const lockedRepository = z.strictObject({
+  format: z.enum(["sha1", "sha256"]),
+  head: z.string().exactOptional(),
+  /** Path of the artifact that is its pack; absent if there are no objects. */
+  path: z.string().exactOptional(),
+  refs: z.array(z.strictObject({ name: z.string(), oid: z.string(), peeled: z.string().exactOptional() })),
+  url: z.string(),
+});
+
 const webDetail = z.strictObject({
   /** Sorted by URL, method and variant. */
   answers: z.array(lockedAnswer),
+  /** Git repositories. */
+  git: z.array(lockedRepository).exactOptional(),
   /** SHA-256 of `answers.jsonl` as it was read: when it changes, the recording is read again. */
   recording: digestSchema.exactOptional(),
 });

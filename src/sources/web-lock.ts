@@ -9,21 +9,23 @@ import { ifThere, systemFault } from "../io/atomic.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
 import { parseBytes, plural } from "../io/format.ts";
 import { digestsOfFile } from "../io/hash-file.ts";
-import { formatIntegrity, type Integrity, parseWholeIntegrity } from "../io/integrity.ts";
+import { type Integrity, parseWholeIntegrity } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
-import { answerKey, keptHeaders, MAX_WEB_ANSWERS, type WebAnswer } from "../io/web-answer.ts";
+import { answerKey, keptHeaders, type WebAnswer } from "../io/web-answer.ts";
 import { answersFile, bodyPath, type RecordedAnswer, readRecording } from "../io/web-recording.ts";
 import { normalizeWebUrl } from "../io/web-url.ts";
 import { requestDigest } from "../manifest/request.ts";
 import type { WebEntry } from "../manifest/schema.ts";
 import { verifyBound } from "./artifact.ts";
+import { lockGit } from "./git-lock.ts";
 import { localPath } from "./local-path.ts";
 import type { LockedOf } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
 import { mapEntries } from "./map-entries.ts";
 import type { LockContext } from "./types.ts";
+import { arrange } from "./web-arrange.ts";
 import { grantsAccess } from "./web-bodies.ts";
-import { hostOf, webPaths } from "./web-paths.ts";
+import { hostOf } from "./web-paths.ts";
 
 type LockedWeb = LockedOf<"web">;
 
@@ -43,14 +45,10 @@ export async function lockWeb(context: LockContext<"web">): Promise<LockedWeb[]>
   const entries = context.manifest.web ?? [];
   const locked = new Map<WebEntry, LockedWeb>();
   const byHand = entries.filter((it) => it.recording === undefined);
-  const asked = await mapEntries(
-    "web",
-    byHand,
-    (it) => it.name,
-    context,
-    async (entry) =>
-      lockedOf(entry, await mapLimited(entry.urls ?? [], LOOK_TOGETHER, (it) => ask(it, entry, context))),
-  );
+  const asked = await mapEntries("web", byHand, nameOf, context, async (entry) => {
+    if (entry.git !== undefined) return lockGit(entry, entry.git, context);
+    return lockedOf(entry, await mapLimited(entry.urls ?? [], LOOK_TOGETHER, (it) => ask(it, entry, context)));
+  });
   for (const [index, entry] of byHand.entries()) locked.set(entry, asked[index] as LockedWeb);
   for (const entry of entries) if (!locked.has(entry)) locked.set(entry, await lockRecorded(entry, context));
   return arrange(
@@ -72,6 +70,8 @@ function lockedOf(entry: WebEntry, found: readonly Found[], recording?: Digest):
     },
   };
 }
+
+const nameOf = ({ name }: WebEntry) => name;
 
 type Asked = NonNullable<WebEntry["urls"]>[number];
 
@@ -165,43 +165,4 @@ async function bodyOf(recorded: RecordedAnswer, given: string, folder: string): 
   if (await grantsAccess(file, size, answer.headers["content-type"])) return "holds a token that grants access";
   const integrity: Integrity = digest;
   return { answer, body: { file: `${given}/${bodyPath(digest)}`, size, integrity, established: "first-sight" } };
-}
-
-/** Chooses the paths of all bodies; of two answers to one request the first counts. */
-function arrange(entries: readonly LockedWeb[], context: LockContext): LockedWeb[] {
-  const seen = new Set<string>();
-  const kept = entries.map(({ artifacts, detail }) => {
-    const bodies = new Map(artifacts.map((it) => [it.path, it]));
-    return detail.answers.flatMap((answer) => {
-      const key = answerKey(answer);
-      if (seen.has(key)) return [];
-      seen.add(key);
-      return [{ answer, body: answer.path === undefined ? undefined : bodies.get(answer.path) }];
-    });
-  });
-  const all = kept.flat();
-  if (all.length > MAX_WEB_ANSWERS) {
-    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot lock web: more than ${MAX_WEB_ANSWERS} answers`, {
-      hint: "carry hosts in manifests of their own: hosts: [example.com]",
-    });
-  }
-  const doubled = entries.reduce((sum, it) => sum + it.detail.answers.length, 0) - all.length;
-  if (doubled > 0) context.report(`${plural(doubled, "answer")} left out: an earlier entry of web: answers the same`);
-  // What is pinned on first sight gets its digest later, and must keep its path then.
-  const bodyId = ({ integrity, file }: LockedArtifact, { url }: WebAnswer) =>
-    file !== undefined && integrity !== undefined ? formatIntegrity(integrity) : url;
-  const withBody = all.flatMap(({ answer, body }) =>
-    body === undefined ? [] : [{ ...answer, body: bodyId(body, answer) }],
-  );
-  const paths = webPaths(withBody)[Symbol.iterator]();
-  return entries.map((entry, index): LockedWeb => {
-    const artifacts = new Map<string, LockedArtifact>();
-    const answers = (kept[index] ?? []).map(({ answer: { path: _, ...answer }, body }) => {
-      const path: string | undefined = body && paths.next().value;
-      if (body === undefined || path === undefined) return answer;
-      if (!artifacts.has(path)) artifacts.set(path, { ...body, path });
-      return { ...answer, path };
-    });
-    return { ...entry, artifacts: [...artifacts.values()], detail: { ...entry.detail, answers } };
-  });
 }

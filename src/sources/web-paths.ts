@@ -3,6 +3,7 @@
  * so a path need not tell the whole URL: the index does. No I/O.
  */
 import { digestOf, hexOf } from "../io/digest.ts";
+import { GIT_INDEX } from "../io/git-index.ts";
 import { answerKey, type WebAnswer } from "../io/web-answer.ts";
 import { WEB_INDEX } from "../io/web-index.ts";
 
@@ -12,6 +13,7 @@ interface PlacedAnswer extends WebAnswer {
   body: string;
 }
 
+const INDEXES: readonly string[] = [WEB_INDEX, GIT_INDEX];
 /** Longest segment, and longest path, as long as nothing is added. */
 const MAX_SEGMENT = 120;
 const MAX_PATH = 700;
@@ -34,7 +36,7 @@ export function webPaths(answers: readonly PlacedAnswer[]): string[] {
   }
   const folders = new Map<string, string>();
   const spelled = [...bodies].map(([id, { wanted, key }]) => ({ id, key, path: withFolders(wanted, folders) }));
-  const taken = new Set([WEB_INDEX, ...folders.keys()]);
+  const taken = new Set([...INDEXES, ...folders.keys()]);
   const paths = new Map<string, string>();
   for (const { id, key, path } of spelled) {
     let free = path;
@@ -58,10 +60,10 @@ function withFolders(path: string, folders: Map<string, string>): string {
   return `${folder}/${segments.at(-1)}`;
 }
 
-/** `web/HOST`, with `_` before a port. A host with the name of the index gets another. */
+/** `web/HOST`, with `_` before a port. A host with the name of an index gets another. */
 function hostFolder(url: string): string {
   const host = readable(hostOf(url).replace(":", "_"));
-  return `web/${host}`.toLowerCase() === WEB_INDEX ? `${WEB_INDEX}~` : `web/${host}`;
+  return INDEXES.includes(`web/${host}`.toLowerCase()) ? `web/${host}~` : `web/${host}`;
 }
 
 /** Host, and port if the URL has one, of a URL in normal form. */

@@ -3,6 +3,7 @@
  * below `/web/HOST/`, and `web/index.json` says what answers which request. docs/manifest.md, "web".
  */
 import type { Finding } from "../io/findings.ts";
+import { GIT_INDEX } from "../io/git-index.ts";
 import { answerKey } from "../io/web-answer.ts";
 import { WEB_INDEX } from "../io/web-index.ts";
 import { canonicalJson } from "../manifest/canonical-json.ts";
@@ -18,9 +19,11 @@ export const webSource: SourceKind<"web"> = {
   lock: lockWeb,
   async plan(entries, { baseDir, unpacked, manifest }) {
     const answers = entries.flatMap((it) => it.detail.answers);
-    if (answers.length === 0) return { items: [], catalog: {} };
+    const repositories = entries.flatMap((it) => it.detail.git ?? []).sort((a, b) => (a.url < b.url ? -1 : 1));
+    if (answers.length + repositories.length === 0) return { items: [], catalog: {} };
     const urls = new Map<string, string>();
     for (const { path, url } of answers) if (path !== undefined && !urls.has(path)) urls.set(path, url);
+    for (const { path, url } of repositories) if (path !== undefined) urls.set(path, url);
     const items = entries.flatMap((entry) => {
       const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
       return entry.artifacts.map((it): PlanItem => {
@@ -29,11 +32,13 @@ export const webSource: SourceKind<"web"> = {
       });
     });
     const index = Buffer.from(canonicalJson({ answers: sorted(answers) }));
-    return { items: [...items, generatedItem(WEB_INDEX, index)], catalog: { web: entries.map(catalogOf) } };
+    const indexes = [generatedItem(WEB_INDEX, index)];
+    if (repositories.length > 0) indexes.push(generatedItem(GIT_INDEX, Buffer.from(canonicalJson({ repositories }))));
+    return { items: [...items, ...indexes], catalog: { web: entries.map(catalogOf) } };
   },
   findings: (entries) =>
     entries.flatMap(({ name, detail }): Finding[] =>
-      detail.answers.length > 0
+      detail.answers.length + (detail.git?.length ?? 0) > 0
         ? []
         : [
             {
@@ -57,6 +62,7 @@ function sorted(answers: Answers): Answers {
 }
 
 function catalogOf({ name, detail }: LockedOf<"web">) {
-  const hosts = [...new Set(detail.answers.map((it) => hostOf(it.url)))].sort();
-  return { name, answers: detail.answers.length, hosts };
+  const { answers, git = [] } = detail;
+  const hosts = [...new Set([...answers, ...git].map((it) => hostOf(it.url)))].sort();
+  return { name, answers: answers.length, hosts, ...(git.length > 0 && { repositories: git.length }) };
 }

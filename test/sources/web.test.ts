@@ -285,7 +285,7 @@ t.test("check finds the faults of web: without the network", async (t) => {
     /web\[1\]\.urls\[0\]: .*grant access.*token/,
     /web\[1\]\.urls\[1\]: .*segment/,
     /web\[1\]\.urls\[2\]: /,
-    /web\[2\]: .*exactly one of urls, recording/,
+    /web\[2\]: .*exactly one of urls, recording, git/,
     /web\[3\]\.hosts: .*recording/,
     /web\[4\]\.recording: .*no such folder/,
     /web\[5\]\.recording: .*answers\.jsonl/,

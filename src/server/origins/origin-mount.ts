@@ -9,6 +9,7 @@ import { digestOf } from "../../io/digest.ts";
 import { printable } from "../../io/printable.ts";
 import { findOrigin, literalUrl, type OriginAnswer, urlOfRequest } from "../../origins/find-origin.ts";
 import { bareHostOf, hasAuthority } from "../../origins/known-origins.ts";
+import type { GitAnswers } from "../git/git-handler.ts";
 import { entryContent, sendBlob } from "../http/blob.ts";
 import type { Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
 import { authorityOf } from "../http/host-header.ts";
@@ -49,6 +50,7 @@ interface OriginParts {
   /** What answers below `/ns`. */
   registry: Mount;
   web: WebAnswers;
+  git: GitAnswers;
 }
 
 /** Answers everything under the names of the origins. */
@@ -122,7 +124,7 @@ async function send(
   context: ServeContext,
   view: TreeView,
   { url, literal }: Asked,
-  { registry, web }: OriginParts,
+  { registry, web, git }: OriginParts,
 ) {
   const found = findOrigin(view.releases, url);
   if (found?.kind === "registry") {
@@ -130,6 +132,7 @@ async function send(
     await registry.handle(request, context);
     return;
   }
+  if (await git.answer(request, context, view, [url])) return;
   const { method } = request.req;
   if (method !== "GET" && !request.head) {
     const refusal = `405: ${method} is not possible: this server is read-only, it answers GET and HEAD`;

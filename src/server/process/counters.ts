@@ -24,7 +24,7 @@ export interface Counters {
   wanted: number;
 }
 
-const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "web", "v2", "keys", "config"]);
+const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "web", "git", "v2", "keys", "config"]);
 
 /**
  * Returns the class of a path: the kind of content, `page` for `/`, `meta` for the server's own paths, else `other`.

@@ -3,6 +3,7 @@
  * one, and a proxy. docs/origins.md.
  */
 import { hasAuthority, isPlainAt } from "../../origins/known-origins.ts";
+import { GitAnswers } from "../git/git-handler.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext, TreeView } from "../http/context.ts";
 import { type Answers, createEndpoint, type Endpoint, type HostTls } from "../http/endpoint.ts";
@@ -50,7 +51,11 @@ export class OriginAnswers {
 
   constructor(options: OriginAnswersOptions) {
     const { settings, context, routed, answersOf, plainMounts, registry } = options;
-    const parts = { registry: registry.find((it) => it.prefix === "/ns") as Mount, web: new WebAnswers() };
+    const parts = {
+      registry: registry.find((it) => it.prefix === "/ns") as Mount,
+      web: new WebAnswers(),
+      git: new GitAnswers(),
+    };
     this.#options = options;
     this.#tls = new OriginTls(settings.ca, () => context.view());
     this.#https = answersOf(routed([originMount("https", parts)], originTarget), admitsHost);

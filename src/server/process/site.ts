@@ -10,6 +10,7 @@ import { printableJson } from "../../io/printable.ts";
 import { readSpace } from "../../io/space.ts";
 import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
+import { gitMount } from "../git/git-handler.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext } from "../http/context.ts";
 import type { Answers, HostTls, TlsMaterial } from "../http/endpoint.ts";
@@ -160,7 +161,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const registry = [...registryMounts(), pages.images];
   const guarded = htpasswd ? registry.map((it) => withLogin(it, htpasswd)) : registry;
   const wanted = settings.wanted === undefined ? [] : [wantedPage(settings.wanted)];
-  const mainMounts = [...pages.main, ...guarded, ...wanted, healthz, metrics];
+  const mainMounts = [...pages.main, ...guarded, ...wanted, gitMount(), healthz, metrics];
   const main = createRouter(mainMounts, context, resources, observer, reportFault, {
     notFoundPage: notFound,
   });

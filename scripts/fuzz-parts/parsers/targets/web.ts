@@ -1,6 +1,9 @@
-/** Answers of web servers: lines of recordings, the index of a release, URLs. */
+/** Answers of web servers: lines of recordings, the index of a release, URLs; git repositories. */
 import { AirferryError } from "../../../../src/errors.ts";
+import { findGitRequest, type GitRepository, parseGitIndex } from "../../../../src/io/git-index.ts";
+import { advertiseRefs, handleUploadPack } from "../../../../src/io/git-upload-pack.ts";
 import { checkPath } from "../../../../src/io/path-grammar.ts";
+import { pktLines } from "../../../../src/io/pkt-line.ts";
 import { findWebAnswer, parseWebIndex } from "../../../../src/io/web-index.ts";
 import { answerLine, parseAnswer } from "../../../../src/io/web-recording.ts";
 import { normalizeWebUrl } from "../../../../src/io/web-url.ts";
@@ -11,6 +14,17 @@ import { formatWantedUrls, parseWanted, wantedUrls } from "../../../../src/wante
 import { DIGEST, must, type Targets, text } from "../target.ts";
 
 const ANSWER = `{"url":"https://h.example/a%2f/?q=1","method":"GET","status":200,"headers":{"content-type":"text/html"},"vary":{"accept":"a/b;q=0.1, */*"}`;
+
+const OID = "a".repeat(40);
+const REPOSITORY: GitRepository = {
+  url: "https://h.example/r.git",
+  format: "sha1",
+  head: "refs/heads/main",
+  refs: [
+    { name: "HEAD", oid: OID },
+    { name: "refs/tags/v1", oid: OID, peeled: OID },
+  ],
+};
 
 /** These parsers throw plain errors, which their callers put into words; any other kind is a crash. */
 function refusing<T>(parse: () => T): T {
@@ -49,6 +63,28 @@ export const web: Targets = {
       must(answerLine(parseAnswer(line)) === line, "what is accepted would be written");
       const [path = ""] = webPaths([{ ...answer, body: "" }]);
       must(checkPath(path) === undefined && path.startsWith("web/"), "its path is legal");
+    },
+  },
+  pktLines: {
+    samples: ["0009ab\n0c00000001000200050"],
+    run: (data) => refusing(() => pktLines(data)),
+  },
+  gitIndex: {
+    samples: [`{"repositories":[${JSON.stringify(REPOSITORY)}]}`],
+    run: (data) => {
+      const [first] = refusing(() => parseGitIndex(text(data)));
+      if (first === undefined) return;
+      const found = findGitRequest([first], `${first.url}/git-upload-pack`);
+      must(found?.repository === first, "it is found by its URL");
+      must(pktLines(advertiseRefs(first, false)).length > first.refs.length, "its refs can be listed");
+    },
+  },
+  uploadPack: {
+    samples: ["0014command=ls-refs\n0001000apeel\n0000", "0012command=fetch\n0001000ddone\n0000", "0009want a\n0000"],
+    run: (data) => {
+      const version2 = data.includes("command=");
+      const { head } = refusing(() => handleUploadPack(REPOSITORY, data, version2));
+      must(pktLines(head).length > 0, "the answer is in lines");
     },
   },
   webIndex: {
