@@ -87,7 +87,7 @@ const SECRET_PARAMETERS = new Set([
 ]);
 const SECRET_PREFIX = /^x-(?:amz|goog|oss|cos|ms)-/;
 const SECRET_ENDING =
-  /(?:^|[-_.])(?:token|signature|secret|passwo?r?d|passphrase|credentials?|(?:api|access|private|secret)[-_.]?key)s?$|(?:token|signature|password|secret)$/;
+  /(?:^|[-_.])(?:token|signature|secret|passwo?r?d|passphrase|credentials?|(?:access|api|app|auth|consumer|license|private|secret|subscription)[-_.]?key)s?$|(?:token|signature|password|secret)$/;
 
 /**
  * The name of the first parameter in the query or fragment of a URL (absolute or not) that may grant access, as far as

@@ -74,6 +74,8 @@ t.test("secretParameter() names what grants access, and nothing else", async (t)
     "Key-Pair-Id",
     "api_key",
     "apikey",
+    "license_key",
+    "subscription-key",
     "AWSAccessKeyId",
     "client_secret",
     "password",
