@@ -164,7 +164,9 @@ else
     [ -f "$bundle" ] || continue
     grep -qF "$(sed -n 2p "$work/ca.crt")" "$bundle" || cat "$work/ca.crt" >> "$bundle"
     echo "added to $bundle"
+    added=yes
   done
+  [ -n "\${added:-}" ] || { echo "this system has no bundle of CAs that is known here: nothing is installed" >&2; exit 1; }
 fi
 # Java: its own store, where that is not a link to the system's.
 for keytool in "\${JAVA_HOME:-/nonexistent}/bin/keytool" /usr/lib/jvm/*/bin/keytool /opt/*/bin/keytool; do

@@ -1,4 +1,6 @@
 /** Clients that ask under the names of the origins, and those that ask for anything else; raw, byte for byte. */
+
+import { connect } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import t, { type Test } from "tap";
@@ -175,18 +177,37 @@ t.test("registries need no login, and give everybody the same token", async (t) 
 
 t.test("the proxy answers for origins, and connects with nobody else", async (t) => {
   const { proxy, ca } = await origins(t);
-  const connect = (authority: string) => `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
+  const connectTo = (authority: string) => `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
   t.match(await sendRaw(proxy, get("http://192.0.2.7/big.iso", "whatever", "Range: bytes=0-3\r\n")), "206 Partial");
   t.match(await sendRaw(proxy, get("https://dl.example.com/v1/tool", "dl.example.com")), /200 OK[\s\S]*the tool/);
   t.match(await sendRaw(proxy, get("http://evil.example.org/", "192.0.2.7")), /421 [\s\S]*nothing is forwarded/);
   t.match(await sendRaw(proxy, get("/healthz", "mirror.site")), "ok: 1 release");
   for (const authority of ["evil.example.org:443", "dl.example.com", "dl.example.com:22", "127.0.0.1:9000", "*"]) {
-    t.match(await sendRaw(proxy, connect(authority)), /^HTTP\/1.1 4\d\d /, authority);
+    t.match(await sendRaw(proxy, connectTo(authority)), /^HTTP\/1.1 4\d\d /, authority);
   }
-  const plain = await sendRaw(proxy, connect("192.0.2.7:80") + get("/big.iso", "192.0.2.7", "Range: bytes=0-3\r\n"));
+  const plain = await sendRaw(proxy, connectTo("192.0.2.7:80") + get("/big.iso", "192.0.2.7", "Range: bytes=0-3\r\n"));
   t.match(plain, /^HTTP\/1.1 200 Connection Established\r\n\r\nHTTP\/1.1 206 /);
   const trusted = await ca();
   t.match(trusted, "BEGIN CERTIFICATE");
+});
+
+t.test("a stop ends tunnels that are open, within its time", async (t) => {
+  const { proxy, serving } = await origins(t);
+  const ends = ["192.0.2.7:80", "dl.example.com:443"].map(
+    (authority) =>
+      new Promise<void>((resolve, reject) => {
+        const socket = connect(proxy, "127.0.0.1", () =>
+          socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`),
+        );
+        socket.once("data", () => socket.on("close", () => resolve()));
+        socket.on("error", reject);
+      }),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const startedMs = performance.now();
+  await serving.close();
+  await Promise.all(ends);
+  t.ok(performance.now() - startedMs < 5000);
 });
 
 t.test("a new release brings new hosts, and a CA for them", async (t) => {
