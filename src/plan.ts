@@ -1,5 +1,6 @@
 /** The verb `plan`: what a pack would put into a bundle, where, and from where. Fetches metadata only. */
 
+import { AirferryError } from "./errors.ts";
 import type { Digest } from "./io/digest.ts";
 import { publishedAlgorithm, sha256In } from "./io/integrity.ts";
 import type { Established } from "./io/types.ts";
@@ -57,8 +58,33 @@ export async function explainWanted(
   const read = await readWanted(file);
   const { lock } = await resolveForPlan(workspace, options);
   const { manifest } = workspace;
-  const lines = wantedLines(wantedUrls(read), manifest, lock, (entry) => userUrlsOf(entry, manifest));
-  return { dropped: read.dropped, wanted: lines };
+  const explain = (offered?: ReadonlyMap<string, ReadonlySet<string>>) =>
+    wantedLines(wantedUrls(read), manifest, lock, (entry) => userUrlsOf(entry, manifest), offered);
+  const first = explain();
+  const names = new Set(first.flatMap((it) => it.repository ?? []));
+  if (names.size === 0) return { dropped: read.dropped, wanted: first };
+  return { dropped: read.dropped, wanted: explain(await offeredIn(workspace, names, options)) };
+}
+
+/** Names of the packages that repositories of the manifest offer; one that cannot be read is reported and left out. */
+async function offeredIn(
+  { manifest, paths, unpacked, fetcher }: Workspace,
+  names: ReadonlySet<string>,
+  { report = () => {} }: PlanOptions,
+): Promise<Map<string, ReadonlySet<string>>> {
+  const { offeredPackages } = await import("./sources/rpm/offered-packages.ts");
+  const context = { baseDir: paths.baseDir, unpacked, fetcher, report };
+  const found = new Map<string, ReadonlySet<string>>();
+  for (const entry of manifest.rpms ?? []) {
+    if (!names.has(entry.name)) continue;
+    const offered = await offeredPackages(entry, context).catch((error: unknown) => {
+      if (!(error instanceof AirferryError)) throw error;
+      report(error.message);
+      return undefined;
+    });
+    if (offered !== undefined) found.set(entry.name, offered);
+  }
+  return found;
 }
 
 async function resolveForPlan(workspace: Workspace, { report, onResolved }: PlanOptions): Promise<Resolved> {

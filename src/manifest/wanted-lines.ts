@@ -17,6 +17,8 @@ export interface WantedLine {
   verdict: "carried" | "add" | "unknown";
   /** The entry, as `rpms[0] "base"`; absent if it has nothing to do with any. */
   entry?: string;
+  /** With `add`: the repository that a package would come from. */
+  repository?: string;
   /** To add to the manifest: YAML on one line. */
   line?: string;
   why: string;
@@ -31,6 +33,8 @@ interface Known {
   byPath: ReadonlyMap<string, LockedEntry>;
   /** By URL in the manifest: ISOs, files, web answers. */
   byUrl: ReadonlyMap<string, LockedEntry>;
+  /** Upstream's hosts, with ports, by any entry that names one. */
+  hosts: ReadonlyMap<string, LockedEntry>;
   /** By kind and name. */
   byName: ReadonlyMap<string, LockedEntry>;
   /** Repositories by their base URLs, which end in `/`. */
@@ -39,6 +43,7 @@ interface Known {
   packages: ReadonlyMap<string, string[]>;
   /** Images by every name of their repository. */
   images: ReadonlyMap<string, CarriedImage[]>;
+  offered: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 interface CarriedImage {
@@ -53,22 +58,31 @@ const LISTS = { iso: "isos", file: "files", rpm: "rpms", image: "images", web: "
 
 type Found = Omit<WantedLine, "url" | "count">;
 
-/** Explains URLs, each with the entry that it belongs to. */
+/**
+ * Explains URLs, each with the entry that it belongs to.
+ * @param offered names of the packages that upstream has, by repository, as far as somebody looked
+ */
 export function wantedLines(
   wanted: readonly { url: string; count: number }[],
   manifest: Manifest,
   lock: Lock,
   urlsOf: (entry: LockedEntry) => string[],
+  offered: Known["offered"] = new Map(),
 ): WantedLine[] {
-  const known = index(manifest, lock, urlsOf);
+  const known: Known = { ...index(manifest, lock, urlsOf), offered };
   return wanted.map((it) => ({ url: it.url, count: it.count, ...explain(it.url, known) }));
 }
 
-function index(manifest: Manifest, { entries }: Lock, urlsOf: (entry: LockedEntry) => string[]): Known {
+function index(
+  manifest: Manifest,
+  { entries }: Lock,
+  urlsOf: (entry: LockedEntry) => string[],
+): Omit<Known, "offered"> {
   const places = new Map<LockedEntry, string>();
   const byPath = new Map<string, LockedEntry>();
   const byUrl = new Map<string, LockedEntry>();
   const byName = new Map<string, LockedEntry>();
+  const hosts = new Map<string, LockedEntry>();
   const bases: { base: string; entry: LockedEntry }[] = [];
   const packages = new Map<string, string[]>();
   const images = new Map<string, CarriedImage[]>();
@@ -92,10 +106,13 @@ function index(manifest: Manifest, { entries }: Lock, urlsOf: (entry: LockedEntr
         for (const at of new Set([servedRepository(reference), `${host}/${path}`, path]))
           images.set(at, [...(images.get(at) ?? []), carriedImage]);
       }
-    } else if (kind === "rpm") for (const it of urlsOf(entry)) bases.push({ base: it.replace(/\/?$/, "/"), entry });
+      continue;
+    }
+    for (const it of urlsOf(entry)) if (URL.canParse(it)) hosts.set(new URL(it).host, entry);
+    if (kind === "rpm") for (const it of urlsOf(entry)) bases.push({ base: it.replace(/\/?$/, "/"), entry });
     else for (const it of urlsOf(entry)) byUrl.set(it, entry);
   }
-  return { manifest, places, byPath, byUrl, byName, bases, packages, images };
+  return { manifest, places, byPath, byUrl, hosts, byName, bases, packages, images };
 }
 
 function explain(url: string, known: Known): Found {
@@ -106,7 +123,8 @@ function explain(url: string, known: Known): Found {
   return (
     upstreamUrl(url, known) ??
     served(below, known) ??
-    image(below, namespace ?? undefined, parsed.host, known) ?? {
+    image(below, namespace ?? undefined, parsed.host, known) ??
+    newFile(url, parsed, known) ?? {
       verdict: "unknown",
       why: "no entry of the manifest has anything to do with it, and nobody recorded it",
     }
@@ -159,8 +177,12 @@ function inRepository(entry: LockedEntry, path: string, known: Known): Found {
   if (request?.packages === undefined) {
     return { verdict: "unknown", entry: place, why: "the repository is carried as it is, without such a package" };
   }
-  const why = `"${name}" is not among its packages: add it to them; lock says whether upstream has it`;
-  return { verdict: "add", entry: place, line: `packages: [${JSON.stringify(name)}]`, why };
+  const offered = known.offered.get(entry.name);
+  if (offered?.has(name) === false)
+    return { verdict: "unknown", entry: place, why: `upstream's metadata has no package "${name}"` };
+  const has = offered === undefined ? "lock says whether upstream has it" : "upstream's metadata has it";
+  const why = `"${name}" is not among its packages: add it to them; ${has}`;
+  return { verdict: "add", entry: place, repository: entry.name, line: `packages: [${JSON.stringify(name)}]`, why };
 }
 
 const MANIFEST_PATH = /^\/v2\/(.+)\/manifests\/([^/]+)$/s;
@@ -195,6 +217,14 @@ function image(path: string, namespace: string | undefined, host: string, known:
     verdict: "unknown",
     why: `the manifest has no image of this repository, and "${host}" may be the server itself`,
   };
+}
+
+/** A file of a host that the manifest knows. */
+function newFile(url: string, { host, pathname, search }: URL, { hosts }: Known): Found | undefined {
+  const other = hosts.get(host);
+  if (other === undefined || pathname.endsWith("/") || search !== "") return undefined;
+  const why = `no entry has it; ${other.kind} "${other.name}" is of the same host`;
+  return { verdict: "add", line: `files: [{url: ${JSON.stringify(url)}}]`, why };
 }
 
 function carried(entry: LockedEntry, known: Known): Found {

@@ -68,10 +68,16 @@ export interface ItemFault {
   reason: string;
 }
 
-/** What `lock` gives a source to work with. */
-export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
-  manifest: Manifest;
+/** What reading metadata of upstream needs. */
+export interface UpstreamContext extends LocalPlaces {
   fetcher: Fetcher;
+  /** Reports progress, one line of text. */
+  report: (line: string) => void;
+}
+
+/** What `lock` gives a source to work with. */
+export interface LockContext<K extends Kind = Kind> extends UpstreamContext {
+  manifest: Manifest;
   /** Locked entries of this kind whose manifest text did not change, by name: reused unless `update` names them. */
   previous: ReadonlyMap<string, LockedOf<K>>;
   /** Entries to lock again although their text is unchanged. */
@@ -96,8 +102,6 @@ export interface LockContext<K extends Kind = Kind> extends LocalPlaces {
   hashed: HashedBytes;
   /** Whether `openIso` may download; `plan` does not. */
   fetchIsos: boolean;
-  /** Reports progress, one line of text. */
-  report: (line: string) => void;
 }
 
 /** Blobs that the lock depends on, by digest. Reading checks the digest. */

@@ -134,6 +134,7 @@ t.test("from what is missing to the lines that bring it", { timeout: 180_000 }, 
     entry: 'rpms[1] "app"',
     line: 'packages: ["aft-web"]',
   });
+  t.match(of("/rpms/app/Packages/a/aft-web-2.0-1.module_2.noarch.rpm")?.why, "upstream's metadata has it");
   t.match(of("/v2/lab/bb/manifests/2.0"), {
     verdict: "add",
     line: 'images: [{ref: "registry.example.com/lab/bb:2.0"}]',
@@ -149,13 +150,18 @@ t.test("from what is missing to the lines that bring it", { timeout: 180_000 }, 
   t.match(of("/rpms/missing/repodata/repomd.xml"), { verdict: "unknown" });
 
   // Under upstream's own names, and what is carried already.
-  const urls = [`${upstream.url}/app/Packages/aft-new-1-1.noarch.rpm`, `${upstream.url}/else`, `${url}/files/tool.txt`];
+  const urls = [
+    `${upstream.url}/app/Packages/aft-web-3-1.noarch.rpm`,
+    `${url}/rpms/app/aft-none-1-1.noarch.rpm`,
+    `${upstream.url}/else`,
+    `${url}/files/tool.txt`,
+  ];
   const list = { wantedVersion: 1, dropped: 0, wanted: urls.map((it) => ({ url: it, count: 1 })) };
   writeFileSync(join(dir, "more.json"), JSON.stringify(list));
   const more = await airferry(dir, ["plan", "m.yaml", "--wanted", "more.json", ...rewrite]);
   t.match(
     more.stdout,
-    /^to add:\n {2}\S+aft-new-1-1.noarch.rpm \(1 request\)\n {4}rpms\[1\] "app": .*\n {4}packages: \["aft-new"\]\n/,
+    /^to add:\n {2}\S+aft-web-3-1.noarch.rpm \(1 request\)\n {4}rpms\[1\] "app": .*\n {4}packages: \["aft-web"\]\n/,
   );
   t.match(
     more.stdout,
@@ -163,6 +169,6 @@ t.test("from what is missing to the lines that bring it", { timeout: 180_000 }, 
   );
   t.match(
     more.stdout,
-    /unknown:\n {2}\S+\/else \(1 request\)\n {4}no entry of the manifest has anything to do with it/,
+    /\n {2}\S+\/else \(1 request\)\n {4}no entry has it; rpm "app" is of the same host\n {4}files: \[\{url: "\S+\/else"\}\]\n/,
   );
 });

@@ -89,6 +89,9 @@ t.test("each kind, at this server's address and at upstream's", async (t) => {
     ["http://s/v2/pause/manifests/%22%5D%7Bx", "unknown"],
     [`http://s/v2/pause/blobs/${digest}`, "unknown"],
     ["http://s/v2/new/manifests/1", "unknown"],
+    ["https://dl.example/tools/new.tgz", "add", undefined, 'files: [{url: "https://dl.example/tools/new.tgz"}]'],
+    ["https://dl.example/tools/", "unknown"],
+    ["https://other.example/new.tgz", "unknown"],
     ["http://s/%00%zz", "unknown"],
     ["http://s/", "unknown"],
   ];
@@ -96,6 +99,18 @@ t.test("each kind, at this server's address and at upstream's", async (t) => {
     const [found] = explain(url);
     t.strictSame([found?.verdict, found?.entry, found?.line], [verdict, place, line], `${url}: ${found?.why}`);
   }
+});
+
+t.test("a package that upstream does not have is not proposed", async (t) => {
+  const wanted = ["zsh", "ksh"].map((it) => ({ url: `http://s/rpms/some/${it}-1-1.noarch.rpm`, count: 1 }));
+  const offered = new Map([["some", new Set(["zsh"])]]);
+  t.match(
+    wantedLines(wanted, manifest, lock, () => [], offered),
+    [
+      { verdict: "add", repository: "some", why: /upstream's metadata has it/ },
+      { verdict: "unknown", why: 'upstream\'s metadata has no package "ksh"' },
+    ],
+  );
 });
 
 t.test("ten thousand URLs take no long time", async (t) => {

@@ -5,7 +5,7 @@
 import { AirferryError, EXIT, exitStatusOf } from "../../errors.ts";
 import { mapLimited } from "../../io/limit.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
-import type { LockContext } from "../types.ts";
+import type { UpstreamContext } from "../types.ts";
 import { openRepository, type Repository } from "./repository.ts";
 import type { RepositoryKeys } from "./repository-keys.ts";
 import { fetchRepomd, isCurrent, type Snapshot, takeSnapshot } from "./snapshot.ts";
@@ -46,7 +46,7 @@ export class SnapshotOpening implements Opening {
   readonly #entry: RpmEntry;
   readonly #place: Snapshot["place"];
   readonly #keys: RepositoryKeys | undefined;
-  readonly #context: LockContext;
+  readonly #context: UpstreamContext;
   readonly #options: Parameters<Snapshot["primary"]>[0];
   /** For each repomd.xml that failed, what was wrong. */
   readonly #failures: { repomd: Buffer; error: unknown }[] = [];
@@ -59,7 +59,7 @@ export class SnapshotOpening implements Opening {
     entry: RpmEntry,
     place: Snapshot["place"],
     keys: RepositoryKeys | undefined,
-    context: LockContext,
+    context: UpstreamContext,
     options: Parameters<Snapshot["primary"]>[0],
   ) {
     this.#options = options;

@@ -6,7 +6,7 @@ import { BY_USER } from "../../http/named.ts";
 import { redactUrl } from "../../io/redact.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { localPath } from "../local-path.ts";
-import type { LockContext } from "../types.ts";
+import type { UpstreamContext } from "../types.ts";
 import { baseOf } from "./location.ts";
 import { looksLikeMetalink, type Mirrors, parseMetalink, parseMirrorlist } from "./metalink.ts";
 import { expandVariables } from "./variables.ts";
@@ -25,7 +25,7 @@ export type Place =
  * Resolves it.
  * @throws {AirferryError} ERR_MANIFEST_INVALID for unknown variables and missing folders; ERR_UPSTREAM*
  */
-export async function placeOf(entry: RpmEntry, context: LockContext): Promise<Place> {
+export async function placeOf(entry: RpmEntry, context: UpstreamContext): Promise<Place> {
   if (entry.path !== undefined) {
     const dir = localPath(entry.path, context);
     const found = await stat(dir).catch(() => undefined);

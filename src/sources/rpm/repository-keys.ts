@@ -7,7 +7,7 @@ import { systemFault } from "../../io/atomic.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { MAX_OPENPGP_KEYS_BYTES } from "../../sign/openpgp-files.ts";
 import type { OpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
-import type { LockContext } from "../types.ts";
+import type { UpstreamContext } from "../types.ts";
 import { expandVariables } from "./variables.ts";
 
 export interface RepositoryKeys {
@@ -21,7 +21,7 @@ export interface RepositoryKeys {
  * @throws {AirferryError} ERR_UPSTREAM*, ERR_MANIFEST_INVALID, ERR_UPSTREAM_SIGNATURE when none has a pinned
  *   fingerprint
  */
-export async function readKeys(entry: RpmEntry, context: LockContext): Promise<RepositoryKeys | undefined> {
+export async function readKeys(entry: RpmEntry, context: UpstreamContext): Promise<RepositoryKeys | undefined> {
   const keys = entry.keys?.map((key) => expandVariables(key, entry));
   return readKeysOf("rpms", { ...entry, keys }, context);
 }
@@ -30,7 +30,7 @@ export async function readKeys(entry: RpmEntry, context: LockContext): Promise<R
 export async function readKeysOf(
   section: "rpms" | "isos" | "images",
   entry: { name: string; keys?: readonly string[] | undefined; fingerprints?: readonly string[] | undefined },
-  context: LockContext,
+  context: UpstreamContext,
 ): Promise<RepositoryKeys | undefined> {
   if (entry.keys === undefined) return undefined;
   const read = (key: string) => readKeyFile(key, `${section} "${entry.name}"`, MAX_OPENPGP_KEYS_BYTES, context);
@@ -42,7 +42,7 @@ export async function readKeysOf(
   return { keyring, armored: Buffer.from(keyring.keys.map((it) => `${it.armored.trim()}\n`).join("\n")) };
 }
 
-async function readKeyFile(key: string, owner: string, maxBytes: number, context: LockContext): Promise<Buffer> {
+async function readKeyFile(key: string, owner: string, maxBytes: number, context: UpstreamContext): Promise<Buffer> {
   if (/^https?:\/\//.test(key)) {
     const { bytes } = await context.fetcher.fetchBytes({ urls: [key], named: BY_USER, maxBytes });
     return bytes;

@@ -25,7 +25,7 @@ import {
 import { LEGACY_HINT } from "../../sign/openpgp-files.ts";
 import type { LockedArtifact } from "../locked-artifact.ts";
 import { recordedUrls } from "../recorded-urls.ts";
-import type { LockContext } from "../types.ts";
+import type { UpstreamContext } from "../types.ts";
 import { resolveHref } from "./location.ts";
 import type { Place } from "./place.ts";
 import type { RepositoryKeys } from "./repository-keys.ts";
@@ -45,7 +45,7 @@ export class Snapshot {
   readonly signature: Buffer | undefined;
   /** Fingerprints of the keys of good signatures; empty when none could be checked. */
   readonly signedBy: readonly string[];
-  readonly #context: LockContext;
+  readonly #context: UpstreamContext;
   readonly #cache = new Map<string, Buffer>();
 
   constructor(
@@ -54,7 +54,7 @@ export class Snapshot {
     repomdBytes: Buffer,
     signature: Buffer | undefined,
     signedBy: readonly string[],
-    context: LockContext,
+    context: UpstreamContext,
   ) {
     this.name = name;
     this.place = place;
@@ -208,7 +208,7 @@ export async function takeSnapshot(
   entry: RpmEntry,
   place: Exclude<Place, { kind: "loose" }>,
   keys: RepositoryKeys | undefined,
-  context: LockContext,
+  context: UpstreamContext,
   repomd: Buffer,
 ): Promise<Snapshot> {
   const path = "repodata/repomd.xml.asc";
@@ -247,7 +247,7 @@ function placeIn(place: Snapshot["place"], path: string): ArtifactPlace {
 }
 
 /** Whether upstream still has exactly this repomd.xml. */
-export async function isCurrent(repomd: Buffer, place: Snapshot["place"], context: LockContext): Promise<boolean> {
+export async function isCurrent(repomd: Buffer, place: Snapshot["place"], context: UpstreamContext): Promise<boolean> {
   const at = placeIn(place, "repodata/repomd.xml");
   return (await readPlaced(place, at, context, { maxBytes: MAX_REPOMD_BYTES }))?.equals(repomd) ?? false;
 }
@@ -256,7 +256,7 @@ export async function isCurrent(repomd: Buffer, place: Snapshot["place"], contex
 export async function fetchRepomd(
   entry: RpmEntry,
   place: Exclude<Place, { kind: "loose" }>,
-  context: LockContext,
+  context: UpstreamContext,
 ): Promise<Buffer> {
   const path = "repodata/repomd.xml";
   if (place.kind === "disk") {
@@ -308,7 +308,7 @@ function isSignature(bytes: Buffer): boolean {
 async function readOptional(
   from: Snapshot["place"],
   at: ArtifactPlace,
-  context: LockContext,
+  context: UpstreamContext,
   limits: Limits,
 ): Promise<Buffer | undefined> {
   if (at.file !== undefined) return readPlaced(from, at, context, limits);
@@ -370,7 +370,7 @@ async function fromAny<T>(
 async function readPlaced(
   from: Snapshot["place"],
   at: ArtifactPlace,
-  context: LockContext,
+  context: UpstreamContext,
   limits: Limits,
 ): Promise<Buffer | undefined> {
   if (at.file !== undefined) {
