@@ -10,6 +10,7 @@ import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { NAME } from "./io/path-grammar.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
+import { repositoryIn, repositoryName } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
 import { openManifest } from "./record/recorded-manifest.ts";
 import { canOverlay, runClient } from "./record/run-client.ts";
@@ -84,9 +85,18 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     await finishBodies(recorder, options.giveUp, report);
   } finally {
     await recorder.close(async (all) => {
-      for (const _ of all) answers++;
+      const repositories = new Set<string>();
+      for (const answer of all) {
+        answers++;
+        const url = repositoryIn(answer);
+        if (url !== undefined) repositories.add(url);
+      }
       const manifest = await openManifest(out, name);
       manifest.add("web", "recording", { name, recording: `./${name}.recording` });
+      for (const url of repositories) {
+        manifest.add("web", "name", { name: repositoryName(url), git: [url] });
+        report(`${out} names the git repository ${url}: pack fetches it`);
+      }
       await manifest.write();
     });
   }

@@ -20,6 +20,8 @@ import { UntrustedUpstream, type Upstream } from "./upstream.ts";
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const MAX_REMEMBERED = 20_000;
+/** Why a post of git is not recorded: recorded-manifest.ts names the repository. */
+const GIT = "git: pack fetches the repository";
 const CHUNKED = { "transfer-encoding": "chunked" };
 
 export type ClientQuestion = IncomingMessage | Http2ServerRequest;
@@ -78,6 +80,7 @@ export class Exchanges {
   questionOf(request: ClientQuestion, origin: UpstreamOrigin): Question | { missed: string } {
     const { method = "", headers } = request;
     this.#secrets.addFrom(headers);
+    if (method === "POST" && request.url?.endsWith("/git-upload-pack")) return { missed: GIT };
     if (method !== "GET" && method !== "HEAD") return { missed: method.slice(0, 20) };
     if (hasBody(headers) || isChunked(request)) return { missed: `${method} with a body` };
     const asked = `${origin.scheme}://${hostText(origin)}${request.url ?? "/"}`;

@@ -1,6 +1,6 @@
 /** Git repositories of `web:`: fetched without git from its http-backend, and cloned with git from what is served. */
 import { execFile } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
@@ -104,4 +104,41 @@ t.test("a repository is carried whole, and cloned in every way", { timeout: 120_
     inspected.entries.filter((it: { kind: string }) => it.kind === "web"),
     [{ path: /^web\/127\.0\.0\.1_\d+\/repo\.git\/git\.pack$/, source: `${upstream}/repo.git` }],
   );
+});
+
+t.test("a clone that was recorded is in the manifest, and works from the bundle", { timeout: 120_000 }, async (t) => {
+  if (!hasGitBackend()) return absent(t, "git http-backend");
+  const dir = scratch(t);
+  const root = join(dir, "up");
+  mkdirSync(join(root, "work"), { recursive: true });
+  git(
+    root,
+    "git init -q -b main work; cd work; git commit -q --allow-empty -m one; cd ..; git clone -q --mirror work a.git",
+  );
+  const upstream = await startGitUpstream(t, root);
+  // Loopback is not asked through proxies.
+  const proxied = ["env", "-u", "no_proxy", "-u", "NO_PROXY"];
+  const clone = ["git", "clone", "-q", "--depth", "1", `${upstream}/a.git`];
+  const args = ["record", "--out", "b.yaml", "--", ...proxied, ...clone, "first"];
+  const recorded = await airferry(dir, args);
+  t.equal(recorded.status, 0, recorded.stderr);
+  const name = `git-${upstream.slice("http://".length).replace(":", "-")}-a`;
+  t.match(readFileSync(join(dir, "b.yaml"), "utf8"), `- name: ${name}`);
+  t.match(recorded.stdout + recorded.stderr, "git: pack fetches the repository");
+  const twice = await airferry(dir, [...args.slice(0, -1), "second"]);
+  t.equal(twice.status, 0, twice.stderr);
+  t.equal(readFileSync(join(dir, "b.yaml"), "utf8").split(name).length, 2, "once");
+  for (const args of [
+    ["keygen", "--out", "k"],
+    ["pack", "b.yaml", "--key", "k.key", "--out", "out"],
+    ["unpack", "out/b-000001", "--trust", "k.pub", "--store", "s"],
+  ]) {
+    const { status, stderr } = await airferry(dir, args);
+    t.equal(status, 0, `${args[0]}: ${stderr}`);
+  }
+  const serving = await serve({ store: join(dir, "s"), listen: "127.0.0.1:0" });
+  t.teardown(() => serving.close());
+  const url = `${serving.urls.at(-1)}/git/${upstream.slice("http://".length)}/a.git`;
+  await run("git", ["clone", "-q", url, "again"], { cwd: dir, env: gitEnv(dir) });
+  t.equal(git(dir, "git -C again log --format=%s"), "one\n");
 });
