@@ -28,6 +28,8 @@ interface VerifyOptions {
   progress?: (done: number, total: number) => void;
   /** Called with skipped names, and when a clock is wrong. */
   notice?: (line: string) => void;
+  /** Threads that hash, which the caller has started and closes; default: as many as the volumes are worth. */
+  pool?: HashPool | undefined;
   /** The time to compare an expiry date with; default now. */
   now?: Date;
 }
@@ -54,12 +56,12 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
     return report;
   }
   // What is listed there is a claim, and decides only about threads, which start while signatures are checked.
-  const pool = HashPool.sizedFor(volumeBytes(media));
+  const pool = options.pool ?? HashPool.sizedFor(volumeBytes(media));
   pool.start();
   try {
     await verifyMedia(media, { trusted, threshold, pool }, options, report);
   } finally {
-    await pool.close();
+    if (options.pool === undefined) await pool.close();
   }
   return report;
 }

@@ -40,10 +40,12 @@ export async function checkContent(
 ): Promise<Problem[]> {
   const { inventory, copies } = contents;
   const problems: Problem[] = [];
-  for (const it of contents.large) {
-    const problem = await checkLargeFile(it, pool, progress);
-    if (problem !== undefined) problems.push(problem);
-  }
+  const checkLargeFiles = async () => {
+    for (const it of contents.large) {
+      const problem = await checkLargeFile(it, pool, progress);
+      if (problem !== undefined) problems.push(problem);
+    }
+  };
   const complete = copies.every((it) => it.length > 0);
   const spare = copies.flatMap((files, index) => files.slice(complete ? 1 : 0).map((file) => ({ file, index })));
   const suspects = new Map<string, { index: number; damages: Damage[] }>();
@@ -51,7 +53,13 @@ export async function checkContent(
     const files = copies.map((it) => it[0]);
     const volumes = VolumeSet.over(files, inventory);
     try {
-      for (const damage of await findDamage(volumes, streamEntries(inventory), pool, progress)) {
+      let found: Damage[] = [];
+      const findAll = async () => {
+        found = await findDamage(volumes, streamEntries(inventory), pool, progress);
+      };
+      // Beside each other: the first thread to start would keep all others waiting.
+      await eachLimited([findAll, checkLargeFiles], 2, (work) => work());
+      for (const damage of found) {
         for (const { volume } of piecesOf(damage.position, damage.length, inventory.volumeSize)) {
           const file = files[volume] as string;
           const known = suspects.get(file)?.damages;
@@ -62,7 +70,7 @@ export async function checkContent(
     } finally {
       await volumes.close();
     }
-  }
+  } else await checkLargeFiles();
   const damages = [...suspects.values()].flatMap((it) => it.damages);
   for (const { file, index } of spare) suspects.set(file, { index, damages: [] });
   const bad: Problem[] = [];

@@ -33,7 +33,7 @@ export const verifyCommand: Register = (program, run) => {
     )
     .action((bundles: string[], flags: VerifyFlags, command) =>
       run(command.opts(), async (output) => {
-        const { verify } = await import("../../verify.ts");
+        const { earlyPool } = await import("../../bundle/early-pool.ts");
         const trust = requireTrust(flags.trust, `airferry verify ${shellWords(bundles)}`);
         const { report: file } = flags;
         if (file !== undefined) {
@@ -43,8 +43,11 @@ export const verifyCommand: Register = (program, run) => {
         const notices: string[] = [];
         const begun = new Date();
         const progress = output.progress("verifying");
+        const pool = await earlyPool(bundles);
+        const { verify } = await import("../../verify.ts");
         const report = await interruptible(() =>
           verify(bundles, {
+            pool,
             trust,
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             partial: flags.partial === true,
@@ -54,7 +57,7 @@ export const verifyCommand: Register = (program, run) => {
               output.note(line);
             },
           }),
-        );
+        ).finally(() => pool?.close());
         output.progressDone();
         if (file !== undefined) {
           const { writeVerification } = await import("../../report/verification.ts");
