@@ -134,6 +134,7 @@ export async function openBundles(
     const listens = listensOf(serving);
     if (listens.origins !== undefined) keysDir({ ...serving, bundles: { folders } });
     await tlsMaterial({ ...serving, bundles: { folders } }, listens.listen);
+    if (serving.wanted !== undefined) await WantedKeeper.open(resolve(serving.wanted), () => {});
   }
   const held = new HeldFiles();
   try {

@@ -30,27 +30,39 @@ t.test("from what is missing to the lines that bring it", { timeout: 180_000 }, 
   const images = new TestImages();
   await images.push(registry.host, "lab/bb", { "1.0": images.image("linux/amd64", [{ "bin/busybox": busybox }]) });
   writeFileSync(join(dir, "tool.txt"), "a tool\n");
-  const keys = [`${upstream.url}/key`];
+  const keys = [`http://dl.example/key`];
   writeManifest(dir, {
     files: [{ path: "tool.txt" }],
     rpms: [
-      { name: "base", url: `${upstream.url}/base/`, keys },
-      { name: "app", url: `${upstream.url}/app/`, keys, packages: ["aft-app"] },
+      { name: "base", url: `http://dl.example/base/`, keys },
+      { name: "app", url: `http://dl.example/app/`, keys, packages: ["aft-app"] },
     ],
     images: [{ ref: "registry.example.com/lab/bb:1.0", insecure: true }],
   });
-  const rewrite = ["--rewrite", `registry.example.com=${registry.host}`];
+  const rewrite = [
+    "--rewrite",
+    `registry.example.com=${registry.host}`,
+    "--rewrite",
+    `http://dl.example=${upstream.url}`,
+  ];
   const packed = await airferry(dir, ["pack", "m.yaml", "--key", join(work, "k.key"), ...rewrite]);
   t.equal(packed.status, 0, packed.stderr);
   const bundle = packed.stdout.trim().split("\n").at(-1)!;
   const server = start(dir, [
     ...["serve", bundle, "--trust", join(work, "k.pub"), "--listen", "127.0.0.1:0", "--workers", "2"],
-    ...["--wanted", "wanted.list", "--access-log", "access"],
+    ...["--wanted", "wanted.list", "--access-log", "access", "--json", "--proxy", "127.0.0.1:0", "--tls-dir", "tls"],
   ]);
-  const url = await new Promise<string>((resolve, reject) => {
-    server.stdout?.once("data", (text: string) => resolve(text.trim()));
-    server.done.then((ran) => reject(new Error(`serve ended: ${ran.stderr}`)));
-  });
+  const { urls: addresses, origins } = await new Promise<{ urls: string[]; origins: { proxyUrl: string } }>(
+    (resolve, reject) => {
+      let text = "";
+      server.stdout?.on("data", (more: string) => {
+        text += more;
+        if (text.endsWith("\n}\n")) resolve(JSON.parse(text));
+      });
+      server.done.then((ran) => reject(new Error(`serve ended: ${ran.stderr}`)));
+    },
+  );
+  const url = addresses[0]!;
   const host = new URL(url).host;
   const get = (...args: string[]) => run("curl", ["-sS", "-o", "/dev/null", ...args], dir);
 
@@ -68,6 +80,12 @@ t.test("from what is missing to the lines that bring it", { timeout: 180_000 }, 
   await get(`${url}/favicon.ico`);
   await get(`${url}/rpms/app/Packages/a/aft-web-2.0-1.module_2.noarch.rpm`);
   await get(`${url}/v2/lab/other/manifests/3?ns=registry.example.com&token=t0ken`);
+  // Under the names of upstream, by a proxy that forwards nothing: what is here, what is not, and a host that nobody knows.
+  const proxied = (of: string) =>
+    run("curl", ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-x", origins.proxyUrl, of], dir);
+  t.match(await proxied(`http://dl.example/base/repodata/repomd.xml`), { out: "200" });
+  t.match(await proxied(`http://dl.example/base/none.rpm?token=t0ken`), { out: "404" });
+  t.match(await proxied("http://unknown.example/x.tgz"), { out: "421" });
   const pulled = await runClient("podman", [
     "--root",
     join(dir, "p"),
@@ -151,9 +169,9 @@ t.test("from what is missing to the lines that bring it", { timeout: 180_000 }, 
 
   // Under upstream's own names, and what is carried already.
   const urls = [
-    `${upstream.url}/app/Packages/aft-web-3-1.noarch.rpm`,
+    `http://dl.example/app/Packages/aft-web-3-1.noarch.rpm`,
     `${url}/rpms/app/aft-none-1-1.noarch.rpm`,
-    `${upstream.url}/else`,
+    `http://dl.example/else`,
     `${url}/files/tool.txt`,
   ];
   const list = { wantedVersion: 1, dropped: 0, wanted: urls.map((it) => ({ url: it, count: 1 })) };

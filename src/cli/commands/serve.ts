@@ -120,6 +120,7 @@ export const serveCommand: Register = (program, run) => {
         if (serving.caFingerprint)
           output.note(`CA fingerprint (SHA-256): ${serving.caFingerprint}; clients get it from /ca.crt`);
         const what = folders.length === 0 ? flags.store : folders.join(", ");
+        if (flags.wanted !== undefined) output.note(`what was asked for and is not here: ${first}/wanted`);
         output.note(`serving ${what}; stop with Ctrl-C or: kill ${process.pid}`);
         process.on("SIGHUP", () => {
           serving.reload().then(
