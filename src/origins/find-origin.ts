@@ -12,6 +12,8 @@ import { HUB_HOSTS, type MirrorList, originOf, originsOfRelease, withoutQuery } 
 /** An answer under an origin's name. */
 export type OriginAnswer =
   | { kind: "entry"; entry: InventoryEntry; release: Release }
+  /** Key files, one after the other. */
+  | { kind: "keys"; entries: InventoryEntry[] }
   /** A list of mirrors, or a checksum file that no release has: made from what there is. */
   | { kind: "text"; text: string; contentType: string; isMadeUp?: true }
   /** The registry that references name `host`, and the path there, `/v2/…`. */
@@ -22,6 +24,8 @@ export type OriginAnswer =
 
 /** Where the logins of registries are, besides `/token` of Docker Hub's. Everybody gets the same. */
 const TOKEN_PATHS = new Set(["/token", "/v2/token", "/v2/auth", "/service/token", "/openshift/token", "/jwt/auth"]);
+/** Name of the bundle's own RPM key. */
+const OWN_KEY = "airferry";
 const HUB_ALIASES = new Set(HUB_HOSTS);
 
 /**
@@ -62,8 +66,9 @@ function bareAuthority(authority: string): string {
 
 /** Finds the answer to a GET of a URL in normal form; undefined when no release has it. */
 export function findOrigin(releases: readonly Release[], url: string): OriginAnswer | undefined {
+  const found = entriesAt(releases, url);
   return (
-    agreed(entriesAt(releases, url)) ?? listAt(releases, url) ?? registryAt(releases, url) ?? sidecarAt(releases, url)
+    keysOf(found) ?? agreed(found) ?? listAt(releases, url) ?? registryAt(releases, url) ?? sidecarAt(releases, url)
   );
 }
 
@@ -90,7 +95,8 @@ function entriesAt(releases: readonly Release[], url: string): Located[] {
       if (below !== undefined) for (const it of repositories) take(it + below);
     }
   }
-  return found;
+  // A repository that has its keys itself, as upstream wrote them.
+  return found.every(isKey) ? found : found.filter((it) => !isKey(it));
 }
 
 /** What is below a repository; undefined where a segment is more than one once it is decoded. */
@@ -102,6 +108,28 @@ function decodedPath(path: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * A key file under the URL that a client's configuration has for a repository: with the bundle's own key, where that
+ * signed the metadata of the repository, since it was cut. Undefined for anything else.
+ */
+function keysOf(found: readonly Located[]): OriginAnswer | undefined {
+  const [first] = found;
+  if (first === undefined || !found.every((it) => it.entry.digest === first.entry.digest && isKey(it)))
+    return undefined;
+  const own = found.flatMap(({ entry, release }) => {
+    const name = entry.path.slice("keys/".length);
+    const needs = release.inventory.catalog.rpms.some((it) => it.keys.includes(name) && it.keys.includes(OWN_KEY));
+    const key = needs ? release.entries.get(`keys/${OWN_KEY}`) : undefined;
+    return key === undefined ? [] : [key];
+  });
+  const distinct = [...new Map(own.map((it) => [it.digest, it])).values()];
+  return distinct.length === 0 ? undefined : { kind: "keys", entries: [first.entry, ...distinct] };
+}
+
+function isKey({ entry }: Located): boolean {
+  return entry.path.startsWith("keys/");
 }
 
 function agreed(found: readonly Located[]): OriginAnswer | undefined {

@@ -10,6 +10,7 @@ import { needs } from "../fixtures/clients.ts";
 import { startFakeRegistry } from "../fixtures/fake-registry.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
 import { TestImages } from "../fixtures/images.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
 import { OWN_ADDRESS, onOwnMachine } from "../fixtures/own-machine.ts";
 import { start } from "../fixtures/program.ts";
 import { dnf } from "../fixtures/rpm-carry.ts";
@@ -23,6 +24,13 @@ baseurl=https://repo.lab.example/base/
 gpgcheck=1
 repo_gpgcheck=1
 gpgkey=https://repo.lab.example/key
+
+[cut]
+name=cut
+baseurl=https://repo.lab.example/cut
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=https://repo.lab.example/cut/key
 
 [app]
 name=app
@@ -40,11 +48,14 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
     const gap = await imageGap(t, "airferry-origins");
     const { dir } = gap;
 
+    await writeKeyPairs(dir);
     const tree = await buildRpmTree(join(dir, "tree"));
     const files = new Map<string, UpstreamFile>([
       ...tree.served("base"),
       ...tree.served("app"),
       ["/key", tree.key],
+      ...[...tree.served("base")].map(([path, file]): [string, UpstreamFile] => [path.replace("/base", "/cut"), file]),
+      ["/cut/key", tree.key],
       ["/list", "https://repo.lab.example/app/\n"],
       ["/v1/tool", "the tool"],
     ]);
@@ -60,6 +71,12 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
       stream: "lab",
       rpms: [
         { name: "base", url: "https://repo.lab.example/base/", keys, repo_gpgcheck: true },
+        {
+          name: "cut",
+          url: "https://repo.lab.example/cut",
+          keys: ["https://repo.lab.example/cut/key"],
+          packages: ["aft-words"],
+        },
         {
           name: "app",
           mirrorlist: "https://mirrors.lab.example/list?repo=app-9&arch=x86_64",
@@ -126,6 +143,8 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
     });
 
     await t.test("dnf with upstream's .repo file, its signatures checked", async (t) => {
+      const words = await dnf(dir, "cut", REPO, "--repo=cut", "install", "aft-words");
+      t.equal(words.status, 0, words.out);
       const { status, out } = await dnf(dir, "root", REPO, "install", "aft-app", "aft++");
       t.equal(status, 0, out);
       t.match(out, "Complete!");

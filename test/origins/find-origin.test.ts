@@ -118,6 +118,21 @@ t.test("files, mirrors of them, keys and checksums", async (t) => {
   ]);
 });
 
+t.test("a repository that was cut is signed by the bundle's own key, which comes with upstream's", async (t) => {
+  const content = { ...REPOSITORY, "keys/os": "upstream's", "keys/airferry": "own" };
+  const cut = (keys: string[]) => ({
+    ...REPOSITORY_CATALOG,
+    rpms: [{ ...repository("os"), keys }],
+    origins: [{ path: "keys/os", url: `${BASE}repodata/repomd.xml.key` }],
+  });
+  const found = (keys: string[], more = {}) =>
+    findOrigin([release("a", { ...content, ...more }, cut(keys))], `${BASE}repodata/repomd.xml.key`);
+  t.match(found(["os", "airferry"]), { kind: "keys", entries: [{ path: "keys/os" }, { path: "keys/airferry" }] });
+  t.match(found(["os"]), { kind: "entry", entry: { path: "keys/os" } });
+  const whole = found(["os"], { "rpms/os/repodata/repomd.xml.key": "as upstream has it" });
+  t.match(whole, { kind: "entry", entry: { path: "rpms/os/repodata/repomd.xml.key" } });
+});
+
 t.test("lists of mirrors name the repository's own address", async (t) => {
   const list = (url: string, list: "mirrorlist" | "metalink") => ({ path: "rpms/os/", url, list });
   const releases = [

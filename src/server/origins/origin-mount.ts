@@ -159,6 +159,13 @@ async function sendAnswer(
     case "entry":
       request.path = `/${found.entry.path}`;
       return sendBlob(request, entryContent(found.entry, store));
+    case "keys": {
+      const files = request.resources.files;
+      const read = await Promise.all(found.entries.map((it) => files.readWhole(store.blobPath(it.digest))));
+      const bytes = Buffer.from(read.map((it) => `${it.toString("utf8").trimEnd()}\n`).join("\n"));
+      const contentType = "text/plain; charset=utf-8";
+      return sendBlob(request, { bytes, size: bytes.length, digest: digestOf(bytes), contentType });
+    }
     case "text": {
       const bytes = Buffer.from(found.text);
       const { contentType } = found;
