@@ -1,70 +1,141 @@
 /**
  * The text of an inventory as a value: canonical JSON, which means that formatting the value gives the same text. In
- * steps, since the text may have a hundred megabytes. docs/format.md, "Inventory".
+ * steps, since the text may have a hundred megabytes, of which no more than a part is ever a string.
+ * docs/format.md, "Inventory".
  */
+import { isUtf8 } from "node:buffer";
 import { parseJson } from "../io/json.ts";
 
 /**
- * The text before and after the list of entries. Within a string the quotes would be escaped, so matches are
+ * The text before and after the two long lists. Within a string the quotes would be escaped, so matches are
  * unambiguous.
  */
-const ENTRIES = ',"entries":[';
-const BEHIND = '],"catalog":';
-const NEXT_ENTRY = ',{"path":"';
-const STEP_CHARS = 512 * 1024;
-const STEP_ENTRIES = 1000;
+const ENTRIES = { before: ',"entries":[', behind: ['],"catalog":'] };
+const PROVENANCE = { before: ',"provenance":[', behind: ['}],"web":[', '}]},"builder":', "}]}}"] };
+const NEXT_ITEM = ',{"path":"';
+const STEP_BYTES = 512 * 1024;
+const STEP_ITEMS = 1000;
+/** Characters that are compared at once, and what they have at most in bytes. */
+const PIECE_CHARS = 8 * 1024;
+const MAX_CHAR_BYTES = 3;
+
+/** Between the brackets of a list. */
+interface Range {
+  start: number;
+  end: number;
+}
 
 /**
  * Parses the bytes; yields where the work may pause. @throws {Error} for text that is not UTF-8, not JSON, not
  * canonical, or too deep
  */
 export function* parseCanonical(bytes: Uint8Array): Generator<void, unknown> {
-  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (!isUtf8(text)) throw new Error("not UTF-8");
   yield;
   const value = yield* parseInParts(text);
-  if (!(yield* isCanonical(value, text))) throw new Error("not canonical JSON");
+  if (!(yield* isCanonical(value, text))) throw notCanonical();
   return value;
 }
 
-/** Parses the list of entries, a part at a time. If it is cut wrongly, the text is not canonical, which is detected. */
-function* parseInParts(text: string): Generator<void, unknown> {
-  const start = text.indexOf(ENTRIES) + ENTRIES.length;
-  const end = text.indexOf(BEHIND, start);
-  if (start < ENTRIES.length || end - start < STEP_CHARS) return parseJson(text);
-  const value = parseJson(text.slice(0, start) + text.slice(end)) as { entries: unknown[] };
+function notCanonical(): Error {
+  return new Error("not canonical JSON");
+}
+
+/** Parses the long lists a part at a time. If they are cut wrongly, the text is not canonical, which is detected. */
+function* parseInParts(text: Buffer): Generator<void, unknown> {
+  const entries = rangeOf(text, ENTRIES, 0);
+  const lines = rangeOf(text, PROVENANCE, entries?.end ?? 0);
+  const ranges = [entries, lines].filter((it) => it !== undefined && it.end - it.start >= STEP_BYTES);
+  let rest = "";
+  let from = 0;
+  for (const it of ranges) {
+    rest += text.toString("utf8", from, it?.start);
+    from = it?.end ?? from;
+  }
+  const value = parseJson(rest + text.toString("utf8", from));
+  for (const it of ranges) {
+    const list = it === entries ? memberOf(value, "entries") : memberOf(memberOf(value, "catalog"), "provenance");
+    if (it === undefined || !Array.isArray(list)) throw notCanonical();
+    yield* readItems(text, it, list);
+  }
+  return value;
+}
+
+function memberOf(value: unknown, key: string): unknown {
+  return typeof value === "object" && value !== null
+    ? Object.entries(value).find(([it]) => it === key)?.[1]
+    : undefined;
+}
+
+/** Undefined where it is not found. */
+function rangeOf(text: Buffer, { before, behind }: typeof ENTRIES, from: number): Range | undefined {
+  const found = text.indexOf(before, from);
+  const start = found + before.length;
+  if (found < 0) return undefined;
+  for (const it of behind) {
+    const end = text.indexOf(it, start);
+    if (end >= 0) return { start, end: end + it.indexOf("]") };
+  }
+  return undefined;
+}
+
+function* readItems(text: Buffer, { start, end }: Range, into: unknown[]): Generator<void, void> {
   for (let at = start; at < end; ) {
-    const next = text.indexOf(NEXT_ENTRY, at + STEP_CHARS);
+    const next = text.indexOf(NEXT_ITEM, at + STEP_BYTES);
     const to = next < 0 || next > end ? end : next;
-    for (const it of parseJson(`[${text.slice(at, to)}]`) as unknown[]) value.entries.push(it);
+    for (const it of parseJson(`[${text.toString("utf8", at, to)}]`) as unknown[]) into.push(it);
     at = to + 1;
     yield;
   }
-  return value;
 }
 
 /** Returns whether `JSON.stringify(value)` is `text`, without creating that text again. */
-function* isCanonical(value: unknown, text: string): Generator<void, boolean> {
+function* isCanonical(value: unknown, text: Buffer): Generator<void, boolean> {
+  const encoder = new TextEncoder();
+  const memory = new Uint8Array(MAX_CHAR_BYTES * PIECE_CHARS);
   let at = 0;
-  const takes = (part: string) => {
-    if (!text.startsWith(part, at)) return false;
-    at += part.length;
+  let waiting = "";
+  const takes = () => {
+    for (let rest = waiting; rest !== ""; ) {
+      const { read, written } = encoder.encodeInto(rest, memory);
+      if (text.compare(memory, 0, written, at, Math.min(at + written, text.length)) !== 0) return false;
+      at += written;
+      rest = rest.slice(read);
+    }
+    waiting = "";
     return true;
   };
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return JSON.stringify(value) === text;
-  if (!takes("{")) return false;
-  for (const [index, [key, member]] of Object.entries(value).entries()) {
-    if (index > 0 && !takes(",")) return false;
-    if (!takes(`${JSON.stringify(key)}:`)) return false;
-    if (!Array.isArray(member)) {
-      if (!takes(JSON.stringify(member))) return false;
-      continue;
-    }
-    if (!takes("[")) return false;
-    for (const [place, it] of member.entries()) {
-      if ((place > 0 && !takes(",")) || !takes(JSON.stringify(it))) return false;
-      if (place % STEP_ENTRIES === 0) yield;
-    }
-    if (!takes("]")) return false;
+  let count = 0;
+  for (const part of partsOf(value, LEVELS)) {
+    waiting += part;
+    if (waiting.length >= PIECE_CHARS && !takes()) return false;
+    if (++count % STEP_ITEMS === 0) yield;
   }
-  return takes("}") && at === text.length;
+  return takes() && at === text.length;
+}
+
+/** The long lists are members of the inventory, and of its catalog. */
+const LEVELS = 2;
+
+/** The text of a value in parts: objects are taken apart for some levels, and lists that are their members. */
+function* partsOf(value: unknown, levels: number): Generator<string> {
+  if (typeof value !== "object" || value === null) yield JSON.stringify(value);
+  else if (Array.isArray(value)) {
+    let before = "[";
+    for (const it of value) {
+      yield before + JSON.stringify(it);
+      before = ",";
+    }
+    yield before === "[" ? "[]" : "]";
+  } else if (levels === 0) yield JSON.stringify(value);
+  else {
+    let before = "{";
+    for (const [key, member] of Object.entries(value)) {
+      yield `${before}${JSON.stringify(key)}:`;
+      yield* partsOf(member, levels - 1);
+      before = ",";
+    }
+    yield before === "{" ? "{}" : "}";
+  }
 }

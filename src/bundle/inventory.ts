@@ -135,10 +135,13 @@ type EntryInFile = Omit<InventoryEntry, "digest"> & { sha256: string };
 
 /** Converts a checked file to an inventory. */
 function* fromFile({ previous, lock, volumes, entries, ...rest }: InventoryFile): Generator<void, Inventory> {
-  const digestIn = (hex: string): Digest => `sha256:${hex}`;
+  const digestIn = (hex: string) => parseHex(hex) as Digest;
   const read: InventoryEntry[] = [];
-  for (const [index, { path, size, mode, sha256, offset, from }] of entries.entries()) {
-    if (index % STEP_ENTRIES === 0) yield;
+  // Taken from its end: of 200,000 there need not be both forms.
+  entries.reverse();
+  for (let it = entries.pop(); it !== undefined; it = entries.pop()) {
+    if (read.length % STEP_ENTRIES === 0) yield;
+    const { path, size, mode, sha256, offset, from } = it;
     const entry = { path, size, mode, digest: digestIn(sha256) };
     read.push(offset !== undefined ? { ...entry, offset } : from !== undefined ? { ...entry, from } : entry);
   }

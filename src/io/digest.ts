@@ -55,7 +55,7 @@ export function parseHex(hex: string): Digest | undefined;
 export function parseHex(hex: string, algorithm: string): AnyDigest | undefined;
 export function parseHex(hex: string, algorithm = "sha256"): AnyDigest | undefined {
   const fits = isHashAlgorithm(algorithm) && hex.length === HEX_DIGITS[algorithm] && HEX.test(hex);
-  return fits ? `${algorithm}:${hex}` : undefined;
+  return fits ? named(algorithm, hex) : undefined;
 }
 
 /** The algorithm whose digests have this many hex digits. */
