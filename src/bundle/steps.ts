@@ -5,7 +5,7 @@
 import type { HashPool } from "../io/hash-pool.ts";
 import type { RunResult } from "../io/hash-worker.ts";
 import type { InventoryEntry } from "./inventory-types.ts";
-import { END_BYTES, headerBytes, headerSize, headersOf, paddedSize } from "./tar-layout.ts";
+import { END_BYTES, headerBytes, headerSize, paddedSize, writeHeader } from "./tar-layout.ts";
 import type { VolumeSet } from "./volumes.ts";
 
 /** An entry whose bytes are in the stream. */
@@ -70,9 +70,10 @@ export async function readRun(
   const last = entries.at(-1);
   if (first === undefined || last === undefined) return [];
   const start = frameStart(first);
+  const memory = takeMemory(pool, entries);
   const results = await pool.run({
     pieces: volumes.pieces(start, frameEnd(last) - start),
-    headers: headersOf(entries),
+    headers: memory.subarray(0, writeHeaders(entries, memory)),
     frames: entries.map((entry) => ({
       header: headerSize(entry.path),
       size: entry.size,
@@ -80,7 +81,35 @@ export async function readRun(
       to: fileOf?.(entry),
     })),
   });
+  spareMemory.get(pool)?.push(memory);
   return results.map((it) => (it.stray === undefined ? it : { ...it, stray: start + it.stray }));
+}
+
+/**
+ * Memory for the headers of runs, which threads share and which is used again: copies in messages are garbage of 64 MiB
+ * where there are many files.
+ */
+const spareMemory = new WeakMap<HashPool, Buffer[]>();
+
+function takeMemory(pool: HashPool, entries: readonly PlacedEntry[]): Buffer {
+  const spare = spareMemory.get(pool);
+  if (spare === undefined) spareMemory.set(pool, []);
+  let size = 0;
+  for (const { path } of entries) size += headerSize(path);
+  const known = spare?.pop();
+  if (known !== undefined && known.length >= size) return known;
+  return Buffer.from(new SharedArrayBuffer(Math.max(size, RUN_BYTES)));
+}
+
+/** Returns their length. */
+function writeHeaders(entries: readonly PlacedEntry[], memory: Buffer): number {
+  let at = 0;
+  for (const it of entries) {
+    const size = headerSize(it.path);
+    memory.fill(0, at, at + size);
+    at += writeHeader(it, memory.subarray(at, at + size));
+  }
+  return at;
 }
 
 /** Compares the header and the padding of one large entry; returns the first byte that differs. */

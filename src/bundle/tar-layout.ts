@@ -100,17 +100,9 @@ function fillBlock(header: Buffer, { name, prefix, mode, size, type }: Fields): 
 
 /** Returns the header records that stand before an entry's content. The path is taken as it is, see entry-paths.ts. */
 export function headerBytes(item: TarItem): Buffer {
-  return headersOf([item]);
-}
-
-/** Returns the header records of several entries, one after the other without their content. */
-export function headersOf(items: readonly TarItem[]): Buffer {
-  let total = 0;
-  for (const it of items) total += headerSize(it.path);
-  const headers = Buffer.alloc(total);
-  let at = 0;
-  for (const it of items) at += writeHeader(it, headers.subarray(at));
-  return headers;
+  const header = Buffer.alloc(headerSize(item.path));
+  writeHeader(item, header);
+  return header;
 }
 
 /** Writes the header records of an entry to the start of `to`, which must be zeros there; returns their length. */
