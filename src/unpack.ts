@@ -112,14 +112,15 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const { signers, problems } = verifySums(media.sums, media.signatures, trusted, threshold);
   refuse(folders, [...problems, ...media.problems]);
   const read = await readContents(media);
-  const contents = read.contents;
+  const { contents, inventoryBytes } = read;
   // A truncated copy is ignored if there is another of its volume.
   const isSpare = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && hasCopy(contents, it.path);
   refuse(
     folders,
     read.problems.filter((it) => !isSpare(it)),
   );
-  if (contents === undefined) throw new Error("a bundle without contents has no problem");
+  if (contents === undefined || inventoryBytes === undefined)
+    throw new Error("a bundle without contents has no problem");
   for (const it of read.problems) options.notice?.(`${it.message}; reading another copy instead`);
   const ahead = clockSkewNote(contents.inventory.created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
@@ -133,7 +134,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
     const lock = await store.lock();
     try {
       const by = { trusted: trusted.filter((it) => signers.includes(it.keyid)), threshold };
-      const work: Work = { store, media, contents, folders, pool, options, scanner, left: 0, ...by };
+      const work: Work = { store, media, contents, inventoryBytes, folders, pool, options, scanner, left: 0, ...by };
       return await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
     } finally {
       await lock.release();
@@ -171,6 +172,7 @@ interface Work {
   store: Store;
   media: Media;
   contents: Contents;
+  inventoryBytes: Buffer;
   folders: readonly string[];
   pool: HashPool;
   options: UnpackOptions;
@@ -236,7 +238,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   await importRelease(store, incoming, {
     packages,
     inventory,
-    inventoryBytes: contents.inventoryBytes,
+    inventoryBytes: work.inventoryBytes,
     sums: media.sums,
     signatures: onePairEach(media.signatures),
     trust: trusted.map((it) => ({ name: `${it.keyid16}.pub`, pem: publicKeyPem(it.publicKey) })),

@@ -7,8 +7,7 @@ import { join } from "node:path";
 import type { Problem } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import type { HashPool } from "../io/hash-pool.ts";
-import { parseInventoryInSteps } from "./inventory.ts";
-import { INVENTORY_NAME, SUMS_NAME } from "./media-names.ts";
+import { SUMS_NAME } from "./media-names.ts";
 import { parseSums } from "./sums.ts";
 
 /** The folders of a finished bundle that hold its small files: itself, or one for each medium. */
@@ -17,12 +16,8 @@ export async function foldersOf(bundle: string): Promise<string[]> {
   return media.length > 0 ? media.map((name) => join(bundle, name)) : [bundle];
 }
 
-/** `digest` is that of SHA256SUMS when the bundle was finished. Size counts the volumes. */
-export async function checkFinished(
-  bundle: string,
-  pool: HashPool,
-  digest: Digest,
-): Promise<{ problems: Problem[]; size: number }> {
+/** `digest` is that of SHA256SUMS when the bundle was finished. Returns what is wrong. */
+export async function checkFinished(bundle: string, pool: HashPool, digest: Digest): Promise<Problem[]> {
   const folders = await foldersOf(bundle);
   const problems: Problem[] = [];
   const fault = (path: string, message: string) => problems.push({ code: "ERR_BUNDLE_INVALID", path, message });
@@ -30,7 +25,7 @@ export async function checkFinished(
   const actual = digestOf(sums);
   if (actual !== digest) {
     fault(SUMS_NAME, `expected ${digest}, got ${actual}`);
-    return { problems, size: 0 };
+    return problems;
   }
   const present = new Set<string>();
   for (const { name, digest } of parseSums(sums)) {
@@ -43,7 +38,5 @@ export async function checkFinished(
     }
     if (!present.has(name)) fault(name, "missing");
   }
-  if (problems.length > 0) return { problems, size: 0 };
-  const inventory = await parseInventoryInSteps(await readFile(join(folders[0] as string, INVENTORY_NAME)));
-  return { problems, size: inventory.streamSize };
+  return problems;
 }

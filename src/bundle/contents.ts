@@ -28,8 +28,6 @@ import { volumeIndexOf, volumeName } from "./volume-layout.ts";
 /** A bundle's parts. */
 export interface Contents {
   inventory: Inventory;
-  /** Its bytes, as signed. */
-  inventoryBytes: Buffer;
   /** What a scanner said before it was signed, as far as it can be read. */
   scan?: ScanReport;
   /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
@@ -42,9 +40,12 @@ export interface Contents {
 
 /**
  * Reads the files next to the volumes. Call it only when the signatures over `media.sums` are good, or trust is not
- * required. Every fault is added to `problems`; `contents` is absent when the inventory is unavailable.
+ * required. Every fault is added to `problems`; `contents` is absent when the inventory is unavailable. Its bytes, as
+ * signed, are apart from that: they may have 50 MB, and few need them.
  */
-export async function readContents(media: Media): Promise<{ contents?: Contents; problems: Problem[] }> {
+export async function readContents(
+  media: Media,
+): Promise<{ contents?: Contents; inventoryBytes?: Buffer; problems: Problem[] }> {
   const problems: Problem[] = [];
   const note = (error: unknown, path: string) => {
     if (!(error instanceof AirferryError)) throw error;
@@ -110,9 +111,9 @@ export async function readContents(media: Media): Promise<{ contents?: Contents;
   for (const { name, size } of copies.every((it) => it.length > 0) ? programs : []) {
     if (size === undefined) problems.push(missing(name));
   }
-  const parts = { inventory: inventory.value, inventoryBytes: inventory.bytes, copies, large, programs };
+  const parts = { inventory: inventory.value, copies, large, programs };
   const contents = scan === undefined ? parts : { ...parts, scan };
-  return { contents, problems };
+  return { contents, inventoryBytes: inventory.bytes, problems };
 }
 
 function missing(name: string): Problem {

@@ -117,12 +117,13 @@ async function openJob(
   for (const line of media.notices) notice(line);
   const { signers, problems } = verifySums(media.sums, media.signatures, by.trusted, by.threshold);
   refuse([...problems, ...media.problems]);
-  const { contents, problems: faults } = await readContents(media);
+  const { contents, inventoryBytes, problems: faults } = await readContents(media);
   // A truncated copy of a volume is left out if there is another.
   const isSpare = (it: Problem) =>
     it.code === "ERR_SIZE_MISMATCH" && (contents?.copies[volumeIndexOf(it.path) ?? -1]?.length ?? 0) > 0;
   refuse(faults.filter((it) => !isSpare(it)));
-  if (contents === undefined) throw new Error("a bundle without contents has no problem");
+  if (contents === undefined || inventoryBytes === undefined)
+    throw new Error("a bundle without contents has no problem");
   for (const it of faults) notice(`${it.message}; reading another copy instead`);
   const { inventory } = contents;
   const now = options.now ?? new Date();
@@ -150,7 +151,7 @@ async function openJob(
       signers,
       signerNames: Object.fromEntries(names.map((it) => [it.keyid, printableName(basename(it.file), 100)])),
       inventory,
-      inventoryBytes: contents.inventoryBytes,
+      inventoryBytes,
       volumes: copies.flatMap((it) => it.slice(0, 1)),
       documents,
     },

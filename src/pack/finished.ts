@@ -61,12 +61,12 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   if (job.serial !== undefined && job.serial !== serial) return undefined;
   const bundle = join(job.out, last.name);
   if (!(await ifThere(bundle, stat(bundle)))?.isDirectory()) return undefined;
-  const claims = await readInventory(bundle);
+  const claims = await readClaims(bundle);
   // Parts of the manifest that the lock does not cover may have changed: the builder, the expiry date.
   if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;
   if (!(await bringsPrograms(job, bundle))) return undefined;
   job.report(`checking ${bundle}, which was packed from this lock`);
-  const { problems, size } = await checkFinished(bundle, pool, last.digest);
+  const problems = await checkFinished(bundle, pool, last.digest);
   if (problems.length > 0 || claims === undefined) {
     throw new AirferryError(
       "ERR_BUNDLE_INVALID",
@@ -78,7 +78,7 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
     const added = await ensureSigned(bundle, signer);
     if (added.length > 0) job.report(`signed ${bundle} by ${signer.keyid} as well`);
   }
-  return { bundle, serial, digest: last.digest, size, ...contentOf(claims) };
+  return { bundle, serial, digest: last.digest, ...claims.content };
 }
 
 /**
@@ -94,19 +94,19 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
       names.some((it) => it.startsWith("medium-")) !== (job.volumesPerMedium !== undefined)
     )
       return undefined;
-    const inventory = await readInventory(dir);
-    if (inventory === undefined || inventory.serial !== serial || inventory.stream !== lock.stream) return undefined;
+    const claims = await readClaims(dir);
+    if (claims === undefined || claims.serial !== serial || claims.stream !== lock.stream) return undefined;
     if (
-      inventory.lock !== lockDigest(lock) ||
-      inventory.volumeSize !== job.volumeSize ||
-      !matchesManifest(inventory, workspace.manifest)
+      claims.lock !== lockDigest(lock) ||
+      claims.volumeSize !== job.volumeSize ||
+      !matchesManifest(claims, workspace.manifest)
     )
       return undefined;
     for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
     const [folder] = await foldersOf(dir);
     const digest = digestOf(await readFile(join(folder as string, SUMS_NAME)));
-    const { problems, size } = await checkFinished(dir, pool, digest);
-    return problems.length > 0 ? undefined : { bundle: dir, serial, digest, size, ...contentOf(inventory) };
+    const problems = await checkFinished(dir, pool, digest);
+    return problems.length > 0 ? undefined : { bundle: dir, serial, digest, ...claims.content };
   } catch {
     throwIfAborted();
     return undefined;
@@ -143,7 +143,7 @@ export function notAfterOf(manifest: Manifest, created: string): string | undefi
 }
 
 /** Whether an inventory matches the manifest apart from its entries. */
-function matchesManifest(inventory: Inventory, manifest: Manifest): boolean {
+function matchesManifest(inventory: Claims, manifest: Manifest): boolean {
   const builder = (it: unknown) => (it === undefined ? "" : canonicalJson(it));
   return (
     inventory.notAfter === notAfterOf(manifest, inventory.created) &&
@@ -173,12 +173,21 @@ async function bringsPrograms({ programs, report }: PackJob, bundle: string): Pr
   return true;
 }
 
-async function readInventory(bundle: string): Promise<Inventory | undefined> {
+/** What counts of an inventory that is not checked yet: without its entries, of which there may be 200,000. */
+interface Claims
+  extends Pick<Inventory, "stream" | "serial" | "lock" | "volumeSize" | "created" | "notAfter" | "builder"> {
+  content: Omit<Finished, "bundle" | "serial" | "digest">;
+}
+
+async function readClaims(bundle: string): Promise<Claims | undefined> {
   try {
     const [folder] = await foldersOf(bundle);
     const file = join(folder as string, INVENTORY_NAME);
     if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
-    return await parseInventoryInSteps(await readFile(file));
+    const inventory = await parseInventoryInSteps(await readFile(file));
+    const { stream, serial, lock, volumeSize, created, notAfter, builder, streamSize } = inventory;
+    const content = { size: streamSize, ...contentOf(inventory) };
+    return { stream, serial, lock, volumeSize, created, ...(notAfter !== undefined && { notAfter }), builder, content };
   } catch {
     return undefined;
   }
