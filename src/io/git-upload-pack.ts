@@ -98,7 +98,7 @@ function answerVersion0(lines: readonly string[]): UploadPackAnswer {
 export const SIDE_BAND_BYTES = 65_515;
 const DATA_BAND = Buffer.from([1]);
 
-/** Bytes of a pack as one line of the data's side band; at most {@link SIDE_BAND_BYTES}. */
-export function sideBandLine(bytes: Uint8Array): Buffer {
-  return Buffer.concat([pktHead(bytes.length + 1), DATA_BAND, bytes]);
+/** What stands before so many bytes of a pack in a line of the data's side band; at most {@link SIDE_BAND_BYTES}. */
+export function sideBandHead(size: number): Buffer {
+  return Buffer.concat([pktHead(size + 1), DATA_BAND]);
 }

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { GitRepository } from "../../src/io/git-index.ts";
-import { advertiseRefs, handleUploadPack, isVersion2, sideBandLine } from "../../src/io/git-upload-pack.ts";
+import { advertiseRefs, handleUploadPack, isVersion2, sideBandHead } from "../../src/io/git-upload-pack.ts";
 import { DELIMITER, FLUSH, lineText, pktLine, pktLines } from "../../src/io/pkt-line.ts";
 
 const [A, B] = ["a".repeat(40), "b".repeat(40)];
@@ -60,7 +60,7 @@ t.test("every fetch is answered with the whole pack", async (t) => {
   t.throws(() => ask([`want ${A} shallow`, "deepen 1", FLUSH, "done"], false), /version 2/);
   t.throws(() => ask([], false), /wants nothing/);
   t.throws(() => ask(["command=object-info"]), /no command/);
-  t.strictSame(pktLines(sideBandLine(Buffer.from("PACK"))), [Buffer.from("\u0001PACK")]);
+  t.strictSame(pktLines(Buffer.concat([sideBandHead(4), Buffer.from("PACK")])), [Buffer.from("\u0001PACK")]);
 });
 
 t.test("pktLines() refuses what is not in lines", async (t) => {

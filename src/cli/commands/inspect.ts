@@ -11,7 +11,7 @@ import { type Register, withGlobals } from "../command.ts";
 import { formatImages, isImageBlob } from "../images-table.ts";
 import type { Output } from "../output.ts";
 import { formatTable } from "../table.ts";
-import { answersIn } from "../web-text.ts";
+import { contentText } from "../web-text.ts";
 
 /** All of `BomFormat`; that file is loaded only when a bill is made. */
 const BOM_FORMATS: readonly BomFormat[] = ["cyclonedx", "spdx", "html"];
@@ -54,7 +54,7 @@ export const inspectCommand: Register = (program, run) => {
         output.print(`content   ${files}${it.carried < it.size ? `, ${formatBytes(it.carried)} of them here` : ""}`);
         const { isos, rpms, files: plain, images, keys, web } = it.catalog;
         output.print(
-          `          ${plural(isos.length, "ISO")}, ${plural(rpms.length, "RPM repository", "RPM repositories")}, ${plural(plain.length, "file")}, ${plural(images.length, "image")}, ${plural(keys.length, "key")}${web === undefined ? "" : `, ${plural(answersIn(it.catalog), "web answer")}`}`,
+          `          ${plural(isos.length, "ISO")}, ${plural(rpms.length, "RPM repository", "RPM repositories")}, ${plural(plain.length, "file")}, ${plural(images.length, "image")}, ${plural(keys.length, "key")}${web === undefined ? "" : `, ${contentText(it.catalog)}`}`,
         );
         for (const { host, files, size } of it.web)
           output.print(`web       ${host}: ${plural(files, "file")}, ${formatBytes(size)}`);

@@ -12,7 +12,7 @@ import {
   handleUploadPack,
   isVersion2,
   SIDE_BAND_BYTES,
-  sideBandLine,
+  sideBandHead,
 } from "../../io/git-upload-pack.ts";
 import { FLUSH } from "../../io/pkt-line.ts";
 import { normalizeWebUrl } from "../../io/web-url.ts";
@@ -22,11 +22,11 @@ import type { SharedFile } from "../http/handles.ts";
 import { sendGenerated, sendNotFound, sendText } from "../http/text-responses.ts";
 
 /** Largest request, as sent and decompressed: what a client has and wants. */
-const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
+const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 /** Repositories that a 404 names. */
 const MOST_HINTS = 20;
-/** Read of a pack at once. */
-const READ_BYTES = SIDE_BAND_BYTES * 8;
+/** Bytes of requests of all clients that are being read. */
+const MAX_READING_BYTES = 4 * MAX_REQUEST_BYTES;
 const NO_CACHE = { "Cache-Control": "no-cache" };
 const decompress = promisify(gunzip);
 
@@ -38,6 +38,7 @@ interface Carried {
 /** Finds and answers what git asks for; one for all handlers of a kind. */
 export class GitAnswers {
   readonly #known = new WeakMap<TreeView, Promise<Carried[]>>();
+  readonly #reading = { bytes: 0 };
 
   /** Everything that is carried, read once for each view. */
   carried(view: TreeView, request: ServerRequest, context: ServeContext): Promise<Carried[]> {
@@ -62,7 +63,7 @@ export class GitAnswers {
         if (request.stream !== undefined && request.stream !== release.stream) continue;
         const found = findGitRequest(repositories, url);
         if (found === undefined || isPost !== (found.service === "git-upload-pack")) continue;
-        if (isPost) await sendPack(request, context, release, found.repository);
+        if (isPost) await sendPack(request, context, release, found.repository, this.#reading);
         else sendRefs(request, found.repository);
         return true;
       }
@@ -133,10 +134,12 @@ async function sendPack(
   { store }: ServeContext,
   release: Release,
   repository: GitRepository,
+  reading: Reading,
 ): Promise<void> {
   const { req, res, resources } = request;
-  const body = await readBody(request);
-  if (body === undefined) return sendText(request, 413, `413: the request is larger than ${MAX_REQUEST_BYTES} bytes`);
+  const body = await readBody(request, reading);
+  if (body === "large") return sendText(request, 413, `413: the request is larger than ${MAX_REQUEST_BYTES} bytes`);
+  if (body === "busy") return sendText(request, 503, "503: too many large requests at once", { "Retry-After": "5" });
   let head: Buffer;
   let pack: "none" | "side-band" | "plain";
   try {
@@ -170,6 +173,7 @@ async function sendPack(
 
 const LIMITED = { maxOutputLength: MAX_REQUEST_BYTES };
 
+/** One line of a side band at a time: with a thousand slow clients each has no more than that waiting. */
 async function* piecesOf(
   request: ServerRequest,
   head: Buffer,
@@ -183,29 +187,39 @@ async function* piecesOf(
   };
   yield send(head);
   for (let position = 0; position < size; ) {
-    const bytes = Buffer.allocUnsafe(Math.min(READ_BYTES, size - position));
-    const count = await file.fill(bytes, bytes.length, position);
-    if (count < bytes.length) throw new Error("the pack ended early");
-    position += count;
-    if (!isFramed) yield send(bytes);
-    else {
-      const lines: Buffer[] = [];
-      for (let at = 0; at < count; at += SIDE_BAND_BYTES)
-        lines.push(sideBandLine(bytes.subarray(at, at + SIDE_BAND_BYTES)));
-      yield send(Buffer.concat(lines));
-    }
+    const length = Math.min(SIDE_BAND_BYTES, size - position);
+    const start = isFramed ? sideBandHead(length) : EMPTY;
+    const bytes = Buffer.allocUnsafe(start.length + length);
+    start.copy(bytes);
+    const count = await file.fill(bytes.subarray(start.length), length, position);
+    if (count < length) throw new Error("the pack ended early");
+    position += length;
+    yield send(bytes);
   }
   if (isFramed) yield send(FLUSH);
 }
 
-/** The body as it was sent; undefined when it is too large. */
-async function readBody({ req }: ServerRequest): Promise<Buffer | undefined> {
+const EMPTY = Buffer.alloc(0);
+
+/** How much of all clients is in memory. */
+interface Reading {
+  bytes: number;
+}
+
+/** The body as it was sent, unless it is too large, or those of all clients together are. */
+async function readBody({ req }: ServerRequest, reading: Reading): Promise<Buffer | "large" | "busy"> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_REQUEST_BYTES) return undefined;
-    chunks.push(chunk);
+  try {
+    for await (const chunk of req as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      reading.bytes += chunk.length;
+      if (size > MAX_REQUEST_BYTES) return "large";
+      if (reading.bytes > MAX_READING_BYTES) return "busy";
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  } finally {
+    reading.bytes -= size;
   }
-  return Buffer.concat(chunks);
 }
