@@ -21,16 +21,15 @@ const HEAD = " What a build asked for, as airferry record wrote it down. docs/re
 export async function openManifest(file: string, name: string): Promise<RecordedManifest> {
   const text = await ifThere(file, readFile(file, "utf8"));
   const document = text === undefined ? newManifest(name) : parseYaml(text);
-  const [fault] = document.errors;
-  if (fault !== undefined || !isMap(document.contents)) {
-    throw new AirferryError(
-      "ERR_MANIFEST_INVALID",
-      `cannot add to manifest "${file}": ${fault?.message ?? "it is not a mapping"}`,
-      {
-        path: file,
-        hint: `correct it (airferry check ${shellWord(file)}), or give another name with --out`,
-      },
-    );
+  const [error] = document.errors;
+  // Another program's YAML would be changed, and packed by nobody after the build has run.
+  const isOurs = isMap(document.contents) && document.get("apiVersion") === "airferry/v1";
+  const fault = error?.message ?? (isOurs ? undefined : "it does not begin with apiVersion: airferry/v1");
+  if (fault !== undefined) {
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot add to manifest "${file}": ${fault}`, {
+      path: file,
+      hint: `correct it (airferry check ${shellWord(file)}), or give another name with --out`,
+    });
   }
   return {
     add(list, key, entry) {

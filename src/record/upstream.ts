@@ -6,6 +6,8 @@ import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from "node:h
 import { connect, isIP, type LookupFunction, type Socket } from "node:net";
 import type { Duplex, Readable } from "node:stream";
 import { Agents } from "../http/agents.ts";
+import { dnsLookup, guardedLookup, NEAR_ADDRESS } from "../http/guarded-lookup.ts";
+import { networkRank } from "../http/network-rank.ts";
 import { type ProxyEnv, proxyFor } from "../http/proxy.ts";
 import { nodeHttp, nodeHttps } from "../io/node-http.ts";
 import { hostText } from "./host-tally.ts";
@@ -18,9 +20,17 @@ interface UpstreamOptions {
   /** Trusted certificates, PEM: no others. */
   ca: string;
   env: ProxyEnv;
+  /**
+   * Clients come from elsewhere: they are led neither to this host's own addresses nor to those of its links, where
+   * clouds serve credentials. What listens there trusts whoever can reach it.
+   */
+  isForOthers?: boolean | undefined;
   /** Looks up names; tests replace it. */
   lookup?: LookupFunction | undefined;
 }
+
+/** The nearest networks that clients from elsewhere are led to: private ones. */
+const REACH_OF_OTHERS = 1;
 
 interface UpstreamRequest {
   origin: UpstreamOrigin;
@@ -44,9 +54,16 @@ export class UntrustedUpstream extends Error {}
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #agents: Agents;
+  readonly #lookup: LookupFunction | undefined;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
+    const { isForOthers, lookup } = options;
+    const guarded = guardedLookup(async () => REACH_OF_OTHERS, lookup ?? dnsLookup);
+    // Node's type has no answer without an address, which an error comes with.
+    this.#lookup = isForOthers
+      ? (host, opts, answer) => guarded(host, opts, (e, at = "", f) => answer(e, at, f))
+      : lookup;
     this.#agents = new Agents({ ca: options.ca, isCaAlone: true });
   }
 
@@ -70,7 +87,7 @@ export class Upstream {
     const url = new URL(`${origin.scheme}://${hostText(origin)}`);
     const proxy = proxyFor(url, this.#options.env);
     const agents = this.#agents.pair(proxy, undefined);
-    const { lookup } = this.#options;
+    const lookup = this.#lookup;
     const options = {
       host: origin.host,
       port: origin.port,
@@ -81,6 +98,7 @@ export class Upstream {
       ...(signal && { signal }),
     };
     return new Promise((resolve, reject) => {
+      this.#checkReach(origin.host);
       let sent: ClientRequest;
       if (origin.scheme === "https") {
         const servername = isIP(origin.host) === 0 ? origin.host : "";
@@ -98,6 +116,7 @@ export class Upstream {
       });
       sent.once("upgrade", (answer, socket, head) => resolve({ answer, upgraded: { socket, head } }));
       sent.on("error", (error: NodeJS.ErrnoException) => {
+        if (error.code === NEAR_ADDRESS) return reject(tooNear(origin.host));
         if (isCertificateFault(error)) return reject(new UntrustedUpstream(error.message, { cause: error }));
         const isStale = sent.reusedSocket && /ECONNRESET|EPIPE/.test(error.code ?? "");
         reject(Object.assign(error, { isStale }));
@@ -111,13 +130,19 @@ export class Upstream {
   }
 
   /** A connection for bytes of any protocol, through the proxy if there is one. @throws system errors */
-  tunnel({ host, port }: UpstreamOrigin): Promise<Duplex> {
+  async tunnel({ host, port }: UpstreamOrigin): Promise<Duplex> {
     const proxy = proxyFor(new URL(`https://${hostText({ scheme: "https", host, port })}`), this.#options.env);
+    this.#checkReach(host);
     return proxy === undefined ? this.#direct(host, port) : tunnelThrough(new URL(proxy), host, port);
   }
 
+  /** Addresses and localhost; names by what they resolve to. */
+  #checkReach(host: string): void {
+    if (this.#options.isForOthers && networkRank(host) > REACH_OF_OTHERS) throw tooNear(host);
+  }
+
   #direct(host: string, port: number): Promise<Socket> {
-    const { lookup } = this.#options;
+    const lookup = this.#lookup;
     return new Promise((resolve, reject) => {
       const socket = connect({ host, port, allowHalfOpen: true, ...(lookup && { lookup }) });
       socket.once("error", reject);
@@ -127,6 +152,10 @@ export class Upstream {
       });
     });
   }
+}
+
+function tooNear(host: string): Error {
+  return new Error(`${host} is an address of the recording host itself or of its link, where other hosts are not led`);
 }
 
 function tunnelThrough(proxy: URL, host: string, port: number): Promise<Duplex> {

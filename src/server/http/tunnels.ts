@@ -15,8 +15,6 @@ export interface Tunnels {
 /** Connects clients of a proxy with whoever answers for the host that they ask for. Returns the open connections. */
 export function openTunnels(server: Pick<Server, "on">, tunnels: Tunnels): ReadonlySet<Socket> {
   const open = new Set<Socket>();
-  // Node begins to look for clients that never finish a request when a server listens, which these never do.
-  for (const it of tunnels.endpoints) it.server.emit("listening");
   server.on("connect", (req: IncomingMessage, socket: Socket, head: Buffer) => {
     open.add(socket);
     socket.on("error", () => {});
