@@ -84,8 +84,8 @@ export class BodyStore {
 export class IncomingBody {
   /** Called when `isFull` may have become false, and at the end. */
   onProgress: () => void = () => {};
-  /** Called when more can be read from the file, and at the end. */
-  onWritten: () => void = () => {};
+  #waiting: (() => void)[] = [];
+  #isOver = false;
   readonly file: string;
   readonly #store: BodyStore;
   readonly #isRead: boolean;
@@ -124,6 +124,16 @@ export class IncomingBody {
   /** Whether the next bytes should wait. Never after a failure: the client is served nevertheless. */
   get isFull(): boolean {
     return this.#running >= MAX_RUNNING && this.#failure === undefined;
+  }
+
+  /** Whether it is stored or discarded. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Settled when more is in the file, or the body is over. */
+  changed(): Promise<void> {
+    return this.#isOver ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Why it cannot be stored, such as a full disk. */
@@ -204,7 +214,9 @@ export class IncomingBody {
 
   #tell(): void {
     this.onProgress();
-    this.onWritten();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const it of waiting) it();
   }
 
   async #write(bytes: Piece, position: number): Promise<void> {
@@ -222,6 +234,7 @@ export class IncomingBody {
   async finish(): Promise<StoredBody> {
     try {
       const body = this.#hasher === undefined ? await this.#finishSmall() : await this.#finishLarge(this.#hasher);
+      this.#isOver = true;
       this.#tell();
       return body;
     } catch (error) {
@@ -280,6 +293,7 @@ export class IncomingBody {
     await handle?.truncate(0).catch(() => {});
     await handle?.close();
     await rm(this.file, { force: true });
+    this.#isOver = true;
     this.#tell();
   }
 }

@@ -11,6 +11,7 @@ import { normalizeWebUrl } from "../io/web-url.ts";
 import { answerHeaders, recordedHeaders, requestHeaders } from "./answer-headers.ts";
 import type { IncomingBody } from "./body-store.ts";
 import { DecodedBody, decoderFor } from "./decoded-body.ts";
+import { sendFromFile } from "./from-file.ts";
 import { type HostTallies, hostText } from "./host-tally.ts";
 import type { Recording } from "./recording.ts";
 import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
@@ -19,6 +20,7 @@ import type { UpstreamOrigin } from "./types.ts";
 import { UntrustedUpstream, type Upstream } from "./upstream.ts";
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+const PATIENCE_MS = 5000;
 const MAX_REMEMBERED = 20_000;
 /** Why a post of git is not recorded: recorded-manifest.ts names the repository. */
 const GIT = "git: pack fetches the repository";
@@ -39,6 +41,8 @@ export interface ExchangeTools {
   recording: Recording;
   upstream: Upstream;
   tally: HostTallies;
+  /** How long a client may take nothing before the rest waits for it in a file; default 5 s. */
+  patienceMs?: number | undefined;
   /** One line of text. */
   report: (line: string) => void;
 }
@@ -180,11 +184,22 @@ export class Exchanges {
     body: IncomingBody,
     response?: ProxyResponse,
   ): Promise<void> {
-    const { tally } = this.#tools;
+    const { tally, patienceMs: afterMs = PATIENCE_MS } = this.#tools;
     const decoder =
       question.method === "GET" ? decoderFor(answer.headers["content-encoding"], question.url) : undefined;
     const decoded = decoder === undefined ? undefined : new DecodedBody(decoder, body);
-    const isComplete = await relay(answer, response, decoded ?? body);
+    const leave = (client: ProxyResponse, sent: number) => {
+      if (body.failure !== undefined) return "wait";
+      if (body.inMemory !== undefined) return "go on";
+      void this.track(this.#goOn(client, body, sent));
+      return "taken";
+    };
+    const isComplete = await relay(
+      answer,
+      response,
+      decoded ?? body,
+      decoded === undefined ? { afterMs, leave } : undefined,
+    );
     const fault = isComplete ? await decoded?.end() : "the connection broke";
     if (!isComplete) decoded?.destroy();
     const reason = fault === undefined ? this.#refusal(answer, body) : `incomplete: ${fault}`;
@@ -201,6 +216,22 @@ export class Exchanges {
     } catch (error) {
       if (tally.lostCount === 0) this.#tools.report((error as Error).message);
       tally.lose(origin, question.url);
+    }
+  }
+
+  /** Sends the rest of a body to a slow client, from its file. */
+  async #goOn(client: ProxyResponse, body: IncomingBody, sent: number): Promise<void> {
+    const reader = await body.reader().catch(() => undefined);
+    if (reader === undefined) {
+      cut(client);
+      return;
+    }
+    try {
+      const at = await sendFromFile(client, body, reader, sent);
+      if (body.isOver && at === body.size && body.failure === undefined) client.end();
+      else cut(client);
+    } finally {
+      await reader.close();
     }
   }
 

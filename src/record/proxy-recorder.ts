@@ -27,6 +27,7 @@ interface RecorderOptions {
   /** One line of text. */
   report: (line: string) => void;
   lookup?: LookupFunction | undefined;
+  patienceMs?: number | undefined;
 }
 
 /** Its starter ends it: first `settled`, then `close`. */
@@ -59,7 +60,7 @@ export async function startRecorder(options: RecorderOptions): Promise<Recorder>
   const tally = new HostTallies();
   try {
     const authority = await createCa("airferry recording", CA_DAYS);
-    const tools = { recording, upstream, tally, report };
+    const tools = { recording, upstream, tally, report, patienceMs: options.patienceMs };
     const exchanges = new Exchanges(tools);
     const ranged = new RangedAnswers(exchanges, tools);
     const certificates = new HostCertificates(authority);

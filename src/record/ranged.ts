@@ -8,23 +8,19 @@ import { parseRanges } from "../server/http/ranges.ts";
 import { answerHeaders, requestHeaders } from "./answer-headers.ts";
 import type { IncomingBody } from "./body-store.ts";
 import type { ClientQuestion, Exchanges, ExchangeTools, Question } from "./exchange.ts";
+import { sendFromFile } from "./from-file.ts";
 import { hostText } from "./host-tally.ts";
 import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
 import type { UpstreamOrigin } from "./types.ts";
 
 const KEEP_MS = 60_000;
 const MAX_KEPT = 64;
-const READ_BYTES = 256 * 1024;
 
 /** A body that arrives, or has arrived, for clients that ask for parts. */
 interface Spool {
   answer: IncomingMessage;
   body: IncomingBody;
   reader: FileHandle;
-  /** Whether nothing more will come. */
-  isOver: boolean;
-  /** Woken at each progress. */
-  waiting: (() => void)[];
   users: number;
 }
 
@@ -88,7 +84,7 @@ export class RangedAnswers {
 
   async #forget(key: string): Promise<void> {
     const spool = await this.#spools.get(key)?.catch(() => undefined);
-    if (spool !== undefined && "reader" in spool && (spool.users > 0 || !spool.isOver)) return;
+    if (spool !== undefined && "reader" in spool && (spool.users > 0 || !spool.body.isOver)) return;
     this.#spools.delete(key);
     clearTimeout(this.#timers.get(key));
     this.#timers.delete(key);
@@ -108,24 +104,14 @@ export class RangedAnswers {
     if (answer.statusCode !== 200) return answer;
     const body = this.#tools.recording.bodies.begin(true);
     const reader = await body.reader();
-    const spool: Spool = { answer, body, reader, isOver: false, waiting: [], users: 0 };
-    const wake = () => {
-      for (const it of spool.waiting.splice(0)) it();
-    };
-    body.onWritten = wake;
-    void this.#exchanges.track(
-      this.#exchanges.receive(question, answer, origin, body).finally(() => {
-        spool.isOver = true;
-        wake();
-      }),
-    );
-    return spool;
+    void this.#exchanges.track(this.#exchanges.receive(question, answer, origin, body));
+    return { answer, body, reader, users: 0 };
   }
 
   async #send(request: ClientQuestion, response: ProxyResponse, spool: Spool, origin: UpstreamOrigin): Promise<void> {
     const { answer } = spool;
     const announced = answer.headers["content-length"];
-    if (announced === undefined) await until(spool, () => spool.isOver);
+    if (announced === undefined) while (!spool.body.isOver) await spool.body.changed();
     const size = announced === undefined ? spool.body.size : Number(announced);
     const { etag = "", "last-modified": modified } = answer.headers;
     const validator = request.headers["if-range"] === modified ? modified : etag;
@@ -142,35 +128,9 @@ export class RangedAnswers {
     headers["content-length"] = end - start;
     if (isPart) headers["content-range"] = `bytes ${start}-${end - 1}/${size}`;
     response.writeHead(isPart ? 206 : 200, headers);
-    await this.#copy(response, spool, start, end, request, origin);
-  }
-
-  /** Sends bytes as soon as they are in the file. */
-  async #copy(
-    response: ProxyResponse,
-    spool: Spool,
-    start: number,
-    end: number,
-    request: ClientQuestion,
-    origin: UpstreamOrigin,
-  ): Promise<void> {
-    let hasLeft = false;
-    response.once("close", () => {
-      hasLeft = true;
-    });
-    response.on("error", () => {});
-    for (let at = start; at < end; ) {
-      await until(spool, () => spool.body.written > at || spool.isOver || spool.body.failure !== undefined || hasLeft);
-      if (hasLeft) return;
-      const available = Math.min(spool.body.written, end) - at;
-      if (available <= 0) return this.#rest(response, at, end, request, origin);
-      const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, available));
-      const { bytesRead } = await spool.reader.read(buffer, 0, buffer.length, at);
-      if (bytesRead === 0) return this.#rest(response, at, end, request, origin);
-      at += bytesRead;
-      if (!response.write(buffer.subarray(0, bytesRead)) && !hasLeft) await drained(response);
-    }
-    response.end();
+    const at = await sendFromFile(response, spool.body, spool.reader, start, end);
+    if (at >= end) response.end();
+    else if (!isGone(response)) await this.#rest(response, at, end, request, origin);
   }
 
   /** The recording has failed (a full disk): the client gets what it lacks from upstream. */
@@ -190,21 +150,4 @@ export class RangedAnswers {
       cut(response);
     }
   }
-}
-
-/** Waits until `isSo`, asking again at each progress. */
-async function until(spool: Spool, isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise<void>((resolve) => spool.waiting.push(resolve));
-}
-
-function drained(response: ProxyResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      response.off("drain", end);
-      response.off("close", end);
-      resolve();
-    };
-    response.once("drain", end);
-    response.once("close", end);
-  });
 }

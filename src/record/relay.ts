@@ -10,6 +10,16 @@ import { buffersUsed } from "../io/flat-memory.ts";
 /** NGHTTP2_INTERNAL_ERROR */
 const INTERNAL_ERROR = 2;
 
+/** Clients that take nothing for long need not keep upstream waiting, which could close the connection. */
+interface SlowClients {
+  afterMs: number;
+  /**
+   * May take over a client, with the number of bytes that it was sent; or says that there are few bytes, which can go
+   * on, or that everybody has to wait for it.
+   */
+  leave: (client: ProxyResponse, sent: number) => "taken" | "go on" | "wait";
+}
+
 /** Where a body is recorded. */
 export interface RecordingSink {
   /** Called when `isFull` may have become false. */
@@ -32,16 +42,40 @@ export interface ProxyResponse extends EventEmitter {
   destroy(): unknown;
 }
 
-/** Resolves at the end of the body: whether all of it came. The client's response is ended, or cut like upstream's. */
+/**
+ * Resolves at the end of the body: whether all of it came. The client's response is ended, or cut like upstream's.
+ */
 export function relay(
   answer: IncomingMessage,
   client: ProxyResponse | undefined,
   body: RecordingSink | undefined,
+  slow?: SlowClients,
 ): Promise<boolean> {
   return new Promise((resolve) => {
     let to = client;
     let isBlocked = false;
     let isPaused = false;
+    let sent = 0;
+    let patience: NodeJS.Timeout | undefined;
+    let patienceMs = slow?.afterMs;
+    /** Somebody else goes on with a client that takes nothing for long. */
+    const handOver = () => {
+      if (to === undefined || !isBlocked || slow === undefined) return;
+      const what = slow.leave(to, sent);
+      if (what === "wait") return;
+      if (what === "taken") release();
+      else {
+        isBlocked = false;
+        patienceMs = 0;
+      }
+      update();
+    };
+    const release = () => {
+      to = undefined;
+      clearTimeout(patience);
+      client?.off("close", gone);
+      client?.off("drain", drained);
+    };
     const update = () => {
       const shouldWait = (isBlocked && to !== undefined) || body?.isFull === true;
       if (shouldWait === isPaused) return;
@@ -51,12 +85,14 @@ export function relay(
     };
     const gone = () => {
       if (to === undefined) return;
-      to = undefined;
+      release();
       if (body === undefined) answer.destroy();
       update();
     };
     const drained = () => {
       isBlocked = false;
+      patienceMs = slow?.afterMs;
+      clearTimeout(patience);
       update();
     };
     client?.once("close", gone);
@@ -69,17 +105,21 @@ export function relay(
     const settle = () => {
       if (isSettled) return;
       isSettled = true;
-      client?.off("close", gone);
-      client?.off("drain", drained);
+      const last = to;
+      release();
       if (body !== undefined) body.onProgress = () => {};
-      if (answer.complete) to?.end();
-      else cut(to);
+      if (answer.complete) last?.end();
+      else cut(last);
       resolve(answer.complete);
     };
     answer.on("data", (chunk: Buffer) => {
       buffersUsed(chunk.length);
       body?.push(chunk);
-      if (to !== undefined && !to.write(chunk)) isBlocked = true;
+      sent += chunk.length;
+      if (to !== undefined && !to.write(chunk) && !isBlocked) {
+        isBlocked = true;
+        if (slow !== undefined) patience = setTimeout(handOver, patienceMs);
+      }
       update();
     });
     answer.once("end", settle);

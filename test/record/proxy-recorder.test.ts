@@ -10,6 +10,7 @@ import { gzipSync } from "node:zlib";
 import t from "tap";
 import { readRecording } from "../../src/io/web-recording.ts";
 import { needs } from "../fixtures/clients.ts";
+import { runClient } from "../fixtures/container-clients.ts";
 import { startProxy } from "../fixtures/proxy.ts";
 import { bodyIn, curl, everythingIn, startRecording, startTlsUpstream } from "../fixtures/recording.ts";
 
@@ -149,6 +150,27 @@ t.test("a client that leaves early, and one that is slow", async (t) => {
     [sha256(BIG), sha256(BIG)],
     "recorded whole",
   );
+});
+
+t.test("a client that stops for a while gets the rest from the file", async (t) => {
+  if (!needs(t, "curl")) return;
+  const up = await startTlsUpstream(t, ["up.test"], (_, response) => {
+    response.writeHead(200, { "content-length": BIG.length });
+    send(response, BIG);
+  });
+  const lab = await startRecording(t, up.ca.cert, { patienceMs: 100 });
+  const paused = (version: string) => {
+    const line = `curl -sS ${version} --noproxy '' -x ${lab.proxy} --cacert ${lab.caFile} https://up.test:${up.port}/x`;
+    const reader =
+      "dd bs=1 count=5 status=none >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do [ -s answered ] && break; sleep 0.2; done; wc -c";
+    return runClient("sh", ["-c", `cd ${lab.dir}; ${line} | (${reader})`]);
+  };
+  const running = [paused("--http1.1"), paused("--http2")];
+  const stored = async () => readFileSync(join(lab.folder, "answers.jsonl"), "utf8");
+  for (let tries = 0; tries < 50 && (await stored()) === ""; tries++) await sleep(100);
+  t.match(await stored(), sha256(BIG), "recorded while they wait");
+  writeFileSync(join(lab.dir, "answered"), "yes");
+  for (const { out } of await Promise.all(running)) t.equal(Number(out), BIG.length - 5);
 });
 
 t.test("nothing that grants access is written", async (t) => {
