@@ -198,6 +198,9 @@ export const OPENAPI = {
     "/rpms/{path}": blob("repositoryFile", "A file of an RPM repository", ["path"]),
     "/rpmrepo/{path}": blob("mergedRepositoryFile", "A file of the merged repository", ["path"]),
     "/images/{path}": blob("layoutFile", "A file of the OCI layout, for static use", ["path"]),
+    "/web/{path}": blob("webBody", "The body of an answer of a web server; `/web/index.json` lists the answers", [
+      "path",
+    ]),
     "/keys/{path}": blob("key", "A public key", ["path"]),
     "/s/{stream}/{path}": blob("streamFile", "Any of these paths in one stream alone", ["stream", "path"]),
     "/config/": get("configPage", "A page: rendered configuration", PAGE),

@@ -62,8 +62,8 @@ t.test("each path answers as the document says", async (t) => {
     "/ns/{host}/v2/": "/ns/registry.k8s.io/v2/",
     "/packages.json": "/packages.json?q=lib",
   };
-  // The ISO of this store is none inside, it has no merged repository, and no CA.
-  const absent = ["/isos/{iso}/{path}", "/rpmrepo/{path}", "/ca.crt"];
+  // The ISO of this store is none inside, it has no merged repository, no web answers, and no CA.
+  const absent = ["/isos/{iso}/{path}", "/rpmrepo/{path}", "/web/{path}", "/ca.crt"];
   for (const [path, item] of Object.entries(OPENAPI.paths)) {
     const filled = here[path] ?? path.replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? "none");
     const expected = absent.includes(path) ? 404 : 200;
