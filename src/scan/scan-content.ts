@@ -59,7 +59,9 @@ export async function scanContent(
   const batch = await ScanFolder.make(folder);
   const flush = async () => {
     if (batch.files === 0) return;
-    report(`scanning ${plural(batch.files, "file")}, ${formatBytes(batch.bytes)}, with ${scanner.words[0]}`);
+    report(
+      `scanning ${plural(batch.files, "file")}, ${formatBytes(batch.bytes)}, with ${scanner.version ?? scanner.words[0]}`,
+    );
     result.files += batch.files;
     result.bytes += batch.bytes;
     const { found, lines, truncated } = await runScanner(scanner, batch.dir);
