@@ -37,7 +37,9 @@ export function describeIssue(issue: z.core.$ZodIssue, value: unknown): string {
     case "invalid_key":
       return issue.issues[0]?.message ?? issue.message;
     case "invalid_union":
-      return `expected text, a number, true or false, got ${kindOf(value)}`;
+      return /^Invalid/.test(issue.message)
+        ? `expected text, a number, true or false, got ${kindOf(value)}`
+        : `${issue.message}, got ${kindOf(value)}`;
     default:
       // The schema's own messages are good; the library's defaults are not.
       return /^(Invalid|Unrecognized|Too )/.test(issue.message) ? `cannot be used${got}` : issue.message;

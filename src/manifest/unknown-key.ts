@@ -5,6 +5,7 @@ import { manifestJsonSchema } from "./schema.ts";
 interface Node {
   properties?: Record<string, Node>;
   items?: Node;
+  anyOf?: Node[];
   additionalProperties?: Node | boolean;
 }
 
@@ -27,6 +28,8 @@ function nodeAt(root: Node, path: readonly PropertyKey[]): Node | undefined {
     const other: Node | undefined =
       typeof node?.additionalProperties === "object" ? node.additionalProperties : undefined;
     node = typeof key === "number" ? node?.items : (node?.properties?.[String(key)] ?? other);
+    // Of what may be text or a mapping, the mapping has keys.
+    node = node?.anyOf?.find((it) => it.properties !== undefined) ?? node;
   }
   return node;
 }

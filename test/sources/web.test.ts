@@ -273,12 +273,14 @@ t.test("check finds the faults of web: without the network", async (t) => {
         urls: [{ url: "https://h.example/", sha256: "0".repeat(64), integrity: `sha256-${"A".repeat(43)}=` }],
       },
       { name: "g", urls: ["https://user:SECRET@h.example/"] },
+      { name: "h", urls: [1, { url: "https://h.example/", sha: "a" }, { sha256: "0".repeat(64) }] },
+      { name: "i", git: ["https://h.example/a?b", "git@h.example:a/b.git"] },
     ],
   });
   const { status, stdout, stderr } = await airferry(dir, ["check", "m.yaml", "--json"]);
   t.equal(status, 2, stderr);
   const { problems, entries } = JSON.parse(stdout);
-  t.equal(entries.web, 8);
+  t.equal(entries.web, 10);
   const text = problems.map((it: { path: string; message: string }) => `${it.path}: ${it.message}`).join("\n");
   for (const fault of [
     /web\[1\]\.name: .*same name/,
@@ -291,6 +293,11 @@ t.test("check finds the faults of web: without the network", async (t) => {
     /web\[5\]\.recording: .*answers\.jsonl/,
     /web\[6\]\.urls\[0\]: .*twice/,
     /web\[7\]\.urls\[0\]: .*password/,
+    /web\[8\]\.urls\[0\]: must be .* URL, or url: .*got 1/,
+    /web\[8\]\.urls\[1\]\.sha: .*sha256/,
+    /web\[8\]\.urls\[2\]: must be .* URL, or url: .*got a mapping/,
+    /web\[9\]\.git\[0\]: must have no query/,
+    /web\[9\]\.git\[1\]: .*not an http/,
   ])
     t.match(text, fault);
   t.notMatch(text, "SECRET");
