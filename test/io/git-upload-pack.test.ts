@@ -76,3 +76,14 @@ t.test("pktLines() refuses what is not in lines", async (t) => {
     t.throws(() => pktLines(Buffer.from(it)), /lines|torn/, it.slice(0, 8));
   t.throws(() => pktLines(Buffer.from("0004".repeat(500_001))), /more than/);
 });
+
+t.test("a small request with very many prefixes takes no longer than its lines", async (t) => {
+  const oid = "c".repeat(40);
+  const refs = Array.from({ length: 5000 }, (_, at) => ({ name: `refs/tags/v${at}`, oid, peeled: oid }));
+  const lines = Array.from({ length: 100_000 }, (_, at) => pktLine(`ref-prefix x${at}`));
+  const body = Buffer.concat([pktLine("command=ls-refs\n"), ...lines, pktLine("ref-prefix refs/tags/v499\n")]);
+  const started = process.cpuUsage();
+  const { head } = handleUploadPack({ ...REPOSITORY, refs }, body, true);
+  t.ok(process.cpuUsage(started).user < 2_000_000);
+  t.equal(pktLines(head).length, 12, "v499, v4990 to v4999, and the end");
+});

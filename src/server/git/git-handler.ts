@@ -38,7 +38,7 @@ interface Carried {
 /** Finds and answers what git asks for; one for all handlers of a kind. */
 export class GitAnswers {
   readonly #known = new WeakMap<TreeView, Promise<Carried[]>>();
-  readonly #reading = { bytes: 0 };
+  readonly #reading: Reading = { bytes: 0, turn: Promise.resolve() };
 
   /** Everything that is carried, read once for each view. */
   carried(view: TreeView, request: ServerRequest, context: ServeContext): Promise<Carried[]> {
@@ -136,18 +136,12 @@ async function sendPack(
   repository: GitRepository,
   reading: Reading,
 ): Promise<void> {
-  const { req, res, resources } = request;
-  const body = await readBody(request, reading);
-  if (body === "large") return sendText(request, 413, `413: the request is larger than ${MAX_REQUEST_BYTES} bytes`);
-  if (body === "busy") return sendText(request, 503, "503: too many large requests at once", { "Retry-After": "5" });
-  let head: Buffer;
-  let pack: "none" | "side-band" | "plain";
-  try {
-    const plain = req.headers["content-encoding"] === "gzip" ? await decompress(body, LIMITED) : body;
-    ({ head, pack } = handleUploadPack(repository, plain, isVersion2(headerOf(request))));
-  } catch (error) {
-    return sendText(request, 400, `400: the request ${(error as Error).message}`);
-  }
+  const { res, resources } = request;
+  const answer = await answerOf(request, repository, reading);
+  if (answer === "large") return sendText(request, 413, `413: the request is larger than ${MAX_REQUEST_BYTES} bytes`);
+  if (answer === "busy") return sendText(request, 503, "503: too many large requests at once", { "Retry-After": "5" });
+  if ("fault" in answer) return sendText(request, 400, `400: the request ${answer.fault}`);
+  const { head, pack } = answer;
   const type = "application/x-git-upload-pack-result";
   if (pack === "none") return sendGenerated(request, 200, type, head, NO_CACHE);
   const entry = repository.path === undefined ? undefined : release.entries.get(repository.path);
@@ -204,10 +198,17 @@ const EMPTY = Buffer.alloc(0);
 /** How much of all clients is in memory. */
 interface Reading {
   bytes: number;
+  /** The request that is decompressed now: one at a time, since a small one can become large. */
+  turn: Promise<unknown>;
 }
 
-/** The body as it was sent, unless it is too large, or those of all clients together are. */
-async function readBody({ req }: ServerRequest, reading: Reading): Promise<Buffer | "large" | "busy"> {
+/** What a request is answered with; its bytes count until that is known. */
+async function answerOf(
+  request: ServerRequest,
+  repository: GitRepository,
+  reading: Reading,
+): Promise<ReturnType<typeof handleUploadPack> | { fault: string } | "large" | "busy"> {
+  const { req } = request;
   const chunks: Buffer[] = [];
   let size = 0;
   try {
@@ -218,7 +219,14 @@ async function readBody({ req }: ServerRequest, reading: Reading): Promise<Buffe
       if (reading.bytes > MAX_READING_BYTES) return "busy";
       chunks.push(chunk);
     }
-    return Buffer.concat(chunks);
+    const body = Buffer.concat(chunks);
+    const answer = (plain: Buffer) => handleUploadPack(repository, plain, isVersion2(headerOf(request)));
+    if (req.headers["content-encoding"] !== "gzip") return answer(body);
+    const turn = reading.turn.then(async () => answer(await decompress(body, LIMITED)));
+    reading.turn = turn.catch(() => {});
+    return await turn;
+  } catch (error) {
+    return { fault: (error as Error).message };
   } finally {
     reading.bytes -= size;
   }
