@@ -8,6 +8,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
   small: async () => (await import("./small.ts")).benchSmall,
   serve: async () => (await import("./serve.ts")).benchServe,
+  origins: async () => (await import("./origins.ts")).benchOrigins,
   images: async () => (await import("./images.ts")).benchImages,
   onward: async () => (await import("./images-onward.ts")).benchOnward,
   iso: async () => (await import("./iso.ts")).benchIso,
