@@ -17,11 +17,12 @@ const ENV = { JAVA_TOOL_OPTIONS: "-Djavax.net.ssl.trustStore=own" };
 const CURL = "curl -sS --noproxy '' --max-time 20";
 
 /** An upstream without TLS, on loopback: clients have to be told that it is upstream. */
-async function upstream(t: Test): Promise<string> {
+async function upstream(t: Test, asked: string[] = []): Promise<string> {
   const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url}`);
     if (request.url === "/big") response.end(BIG);
     else if (request.url === "/slow") response.writeHead(200).write("begun");
-    else response.end(`this is ${request.url}`);
+    else response.setHeader("content-length", `this is ${request.url}`.length).end(`this is ${request.url}`);
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   t.teardown(() => {
@@ -34,7 +35,8 @@ async function upstream(t: Test): Promise<string> {
 t.test("a command finds the proxy and its CA, and gives its status", async (t) => {
   if (!needs(t, "curl")) return;
   const dir = scratch(t);
-  const url = await upstream(t);
+  const asked: string[] = [];
+  const url = await upstream(t, asked);
   const names = ["https_proxy", "SSL_CERT_FILE", "PIP_CERT", "npm_config_cafile", "CARGO_HOME", "GOMODCACHE"];
   const script = [
     `${CURL} -o got ${url}/a`,
@@ -92,6 +94,16 @@ t.test("a command finds the proxy and its CA, and gives its status", async (t) =
     t.equal(packed.status, 0, packed.stderr);
     const { bundle } = JSON.parse(packed.stdout);
     t.ok(existsSync(join(dir, bundle)), bundle);
+  });
+
+  await t.test("another entry with the same bytes does not fetch them", async (t) => {
+    const text = readFileSync(join(dir, "b.yaml"), "utf8");
+    const sha256 = createHash("sha256").update("this is /a").digest("hex");
+    writeFileSync(join(dir, "b.yaml"), `${text}files:\n  - url: ${url}/a\n    sha256: ${sha256}\n`);
+    asked.length = 0;
+    const packed = await airferry(dir, ["pack", "b.yaml", "--unsigned", "--out", "other"]);
+    t.equal(packed.status, 0, packed.stderr);
+    t.strictSame(asked, ["HEAD /a"]);
   });
 });
 

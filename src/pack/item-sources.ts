@@ -1,7 +1,9 @@
 /**
- * Where the bytes of one item come from: the download cache, earlier bundles and interrupted packs first, then the
- * source in the lock: the folder beside it, a file on this host, or upstream. All are checked in the same way.
+ * Where the bytes of one item come from: the download cache, recordings, earlier bundles and interrupted packs first,
+ * then the source in the lock: the folder beside it, a file on this host, or upstream. All are checked in the same way.
  */
+
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { ItemWriter } from "../bundle/item-writer.ts";
 import type { WorkFolder } from "../bundle/work-folder.ts";
@@ -14,9 +16,11 @@ import { openBytes } from "../io/open-bytes.ts";
 import { redactUrl } from "../io/redact.ts";
 import { shellWord } from "../io/shell.ts";
 import type { RandomAccess } from "../io/types.ts";
+import { bodyPath } from "../io/web-recording.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import type { Codec } from "../sources/archive/inflate.ts";
 import type { InflatedFiles } from "../sources/archive/inflated-file.ts";
+import { localPath } from "../sources/local-path.ts";
 import { compressedFile } from "./fill-order.ts";
 import { checkedDigest, copyChecked, slice } from "./item-bytes.ts";
 import { allFailed, cannotPack, isPlaceFault, namingItem, unreadable, wrongDigest } from "./item-faults.ts";
@@ -69,9 +73,26 @@ export class ItemSources implements AsyncDisposable {
       // Not the whole download: its bytes would not fit in their place.
       await opened.close();
     }
+    if (item.source.from === "url") {
+      const recorded = digest && (await this.#recorded(digest, item.size));
+      if (recorded !== undefined) return recorded;
+    }
     return item.source.from === "url" || compressedFile(item.source) !== undefined
       ? this.#reusable?.find(item)
       : undefined;
+  }
+
+  /** A body with this digest of one of the manifest's recordings, whatever it was asked for as. */
+  async #recorded(digest: Digest, size: number): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
+    const { manifest, paths, unpacked } = this.#job.workspace;
+    for (const { recording } of manifest.web ?? []) {
+      if (recording === undefined) continue;
+      const folder = localPath(recording, { baseDir: paths.baseDir, unpacked });
+      const opened = await openBytes(join(folder, bodyPath(digest))).catch(() => undefined);
+      if (opened?.bytes.size === size) return opened;
+      await opened?.close();
+    }
+    return undefined;
   }
 
   /**
