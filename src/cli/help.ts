@@ -5,7 +5,19 @@ import type { Command, HelpConfiguration } from "commander";
 const SIDES: readonly [heading: string, ...commands: string[]][] = [
   ["Outside, with internet:", "init", "schema", "record", "keygen", "check", "lock", "plan", "pack"],
   ["Both sides:", "sign", "inspect", "diff", "verify", "completion"],
-  ["Inside, without internet:", "unpack", "status", "prune", "serve", "render", "stage", "export", "publish", "doctor"],
+  [
+    "Inside, without internet:",
+    "unpack",
+    "status",
+    "prune",
+    "serve",
+    "wanted",
+    "render",
+    "stage",
+    "export",
+    "publish",
+    "doctor",
+  ],
 ];
 
 /** Descriptions are wrapped by commander: the lines of the source mean nothing. */
