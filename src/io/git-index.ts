@@ -9,7 +9,7 @@ import { normalizeWebUrl, secretParameter } from "./web-url.ts";
 /** Its path among the entries of a release. */
 export const GIT_INDEX = "web/git.json";
 /** Largest index, in bytes. */
-const MAX_GIT_INDEX_BYTES = 64 * 1024 * 1024;
+export const MAX_GIT_INDEX_BYTES = 64 * 1024 * 1024;
 /** Most refs of one repository. */
 export const MAX_GIT_REFS = 100_000;
 

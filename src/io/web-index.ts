@@ -19,7 +19,7 @@ import { normalizeWebUrl, secretParameter } from "./web-url.ts";
 /** Its path among the entries of a release. */
 export const WEB_INDEX = "web/index.json";
 /** Largest index, in bytes. */
-const MAX_WEB_INDEX_BYTES = 128 * 1024 * 1024;
+export const MAX_WEB_INDEX_BYTES = 128 * 1024 * 1024;
 
 /** An answer in the index. */
 export interface IndexedAnswer extends WebAnswer {

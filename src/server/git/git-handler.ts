@@ -6,7 +6,13 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { findGitRequest, GIT_INDEX, type GitRepository, parseGitIndex } from "../../io/git-index.ts";
+import {
+  findGitRequest,
+  GIT_INDEX,
+  type GitRepository,
+  MAX_GIT_INDEX_BYTES,
+  parseGitIndex,
+} from "../../io/git-index.ts";
 import {
   advertiseRefs,
   handleUploadPack,
@@ -107,6 +113,7 @@ async function carriedIn(view: TreeView, request: ServerRequest, context: ServeC
     const entry = release.entries.get(GIT_INDEX);
     if (entry === undefined) continue;
     try {
+      if (entry.size > MAX_GIT_INDEX_BYTES) throw new Error(`${GIT_INDEX} is larger than ${MAX_GIT_INDEX_BYTES} bytes`);
       const bytes = await request.resources.files.readWhole(context.store.blobPath(entry.digest));
       carried.push({ release, repositories: parseGitIndex(bytes.toString("utf8")) });
     } catch (error) {

@@ -3,7 +3,15 @@
  * first request that nothing else of it answers. docs/format.md, "Web answers".
  */
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
-import { findWebAnswer, type IndexedAnswer, parseWebIndex, WEB_INDEX, type WebIndex } from "../../io/web-index.ts";
+import { inTurns, Pace } from "../../io/pace.ts";
+import {
+  findWebAnswer,
+  type IndexedAnswer,
+  MAX_WEB_INDEX_BYTES,
+  readWebIndex,
+  WEB_INDEX,
+  type WebIndex,
+} from "../../io/web-index.ts";
 import type { Release } from "../../store/types.ts";
 import { entryContent, sendBlob } from "../http/blob.ts";
 import type { ServeContext, ServerRequest } from "../http/context.ts";
@@ -72,8 +80,9 @@ export class WebAnswers {
 async function readIndex(release: Release, { resources }: ServerRequest, { store }: ServeContext) {
   const entry = release.entries.get(WEB_INDEX);
   if (entry === undefined) return undefined;
+  if (entry.size > MAX_WEB_INDEX_BYTES) throw new Error(`${WEB_INDEX} is larger than ${MAX_WEB_INDEX_BYTES} bytes`);
   const bytes = await resources.files.readWhole(store.blobPath(entry.digest));
-  return parseWebIndex(bytes.toString("utf8"));
+  return inTurns(readWebIndex(bytes.toString("utf8")), new Pace((fault) => new Error(`${WEB_INDEX}: ${fault}`)));
 }
 
 function isSame(a: FoundAnswer, b: FoundAnswer): boolean {
