@@ -133,12 +133,13 @@ async function runOrWait(
     const proxy = `http://127.0.0.1:${recorder.address.port}`;
     const places = { proxy, dir, bundle, caFile, keepCaches: options.keepCaches === true };
     const env = await clientEnvironment(process.env, places);
-    if (!(await canOverlay(system.files, env)))
+    const overlays = system.files.map((over) => ({ file: bundle, over }));
+    if (overlays.length === 0 || !(await canOverlay(env)))
       options.report(
         "programs that read only the system's certificates (dnf, wget) will refuse: run as root, or give dnf sslcacert=$SSL_CERT_FILE",
       );
     const command: [string, ...string[]] = [program, ...args];
-    return await runClient({ command, env, bundle, systemFiles: system.files, isQuiet: options.isQuiet === true });
+    return await runClient({ command, env, overlays, isQuiet: options.isQuiet === true });
   } finally {
     await rm(dir, { recursive: true, force: true, maxRetries: 3 });
   }

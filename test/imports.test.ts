@@ -90,6 +90,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "server/git",
     "server/origins",
   ],
+  rehearsal: ["io"],
   certs: [],
   completion: [],
   cli: ["io", "sign", "manifest", "init", "bundle", "pack", "compare", "report"],
@@ -114,6 +115,7 @@ const VERBS: Record<string, readonly string[]> = {
   prune: ["io", "store"],
   serve: ["io", "bundle", "store", "origins", "server/http", "server/process"],
   wanted: ["io", "wanted"],
+  rehearse: ["io", "bundle", "origins", "record", "rehearsal", "store", "wanted"],
   render: ["io", "render"],
   stage: ["io", "render", "stage"],
   export: ["io", "store", "export"],
@@ -262,7 +264,11 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
       /^(?:export )?(?:let |const \w+.*? = new \w*Map(?:<.*>)?\(\))/m,
       (_, room) => !isIn(room, "server"),
     ],
-    ["listen", /\bcreateServer\(|\.listen\(/, (_, room) => isIn(room, "server") || room === "record"],
+    [
+      "listen",
+      /\bcreateServer\(|\.listen\(/,
+      (_, room) => isIn(room, "server") || room === "record" || room === "rehearsal",
+    ],
   ];
   const texts = files.map((file) => ({ file, room: roomOf(file), text: readFileSync(join(src, file), "utf8") }));
   for (const [name, pattern, may] of rules) {

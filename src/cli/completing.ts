@@ -14,6 +14,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   entry: { asked: "entries" },
   file: { files: "all" },
   "from=to": {},
+  glob: {},
   hex: {},
   "host:port": {},
   image: { asked: "images" },

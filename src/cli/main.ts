@@ -103,7 +103,7 @@ function refuseEmpty(command: Command): void {
   const what =
     option === undefined
       ? // The arguments of another program may be anything.
-        command.name() !== "record" && command.args.some((it) => it === "") && "an argument"
+        !["record", "rehearse"].includes(command.name()) && command.args.some((it) => it === "") && "an argument"
       : isVariable
         ? `the environment variable ${option.envVar}`
         : option.flags;

@@ -1,6 +1,7 @@
 /**
- * The environment of a command that is recorded: what makes each kind of client use the proxy and trust its CA, and
- * empty caches, since what a warm cache answers is in no recording. docs/record.md has the table.
+ * The environment of a command that is recorded or rehearsed: what makes each kind of client use the proxy, if there is
+ * one, and trust its CA, and empty caches, since what a warm cache answers is in no recording. docs/record.md has the
+ * table.
  */
 import { execFile } from "node:child_process";
 import { access, constants, copyFile, mkdir, realpath, symlink, writeFile } from "node:fs/promises";
@@ -8,8 +9,8 @@ import { homedir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 
 interface ClientPlaces {
-  /** `http://HOST:PORT`. */
-  proxy: string;
+  /** `http://HOST:PORT`; without it clients connect to the hosts themselves. */
+  proxy?: string;
   /** An empty folder for what is made here. */
   dir: string;
   /** PEM file of the system's certificates and the CA. */
@@ -42,24 +43,39 @@ const BUNDLE_VARIABLES = [
   "DENO_CERT",
 ];
 /** Would add to, or replace, what is said here. */
-const REMOVED = ["SSL_CERT_DIR", "NO_PROXY", "ALL_PROXY", "all_proxy", "npm_config_noproxy", "GIT_SSL_NO_VERIFY"];
+const PROXIES = [
+  "http_proxy",
+  "https_proxy",
+  "HTTP_PROXY",
+  "HTTPS_PROXY",
+  "npm_config_proxy",
+  "npm_config_https_proxy",
+];
+const REMOVED = [
+  ...PROXIES,
+  "no_proxy",
+  "SSL_CERT_DIR",
+  "NO_PROXY",
+  "ALL_PROXY",
+  "all_proxy",
+  "npm_config_noproxy",
+  "GIT_SSL_NO_VERIFY",
+];
 
 /** Returns `env` with all of it. Writes into `dir` only. */
 export async function clientEnvironment(env: NodeJS.ProcessEnv, places: ClientPlaces): Promise<NodeJS.ProcessEnv> {
   const { proxy, bundle, dir } = places;
   const made: NodeJS.ProcessEnv = { ...env };
   for (const name of REMOVED) delete made[name];
-  for (const name of ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"]) made[name] = proxy;
-  made["npm_config_proxy"] = proxy;
-  made["npm_config_https_proxy"] = proxy;
-  made["no_proxy"] = NO_PROXY;
+  if (proxy !== undefined) {
+    for (const name of PROXIES) made[name] = proxy;
+    made["no_proxy"] = NO_PROXY;
+  }
   for (const name of BUNDLE_VARIABLES) made[name] = bundle;
   if (env["APT_CONFIG"] === undefined) {
     const apt = join(dir, "apt.conf");
-    await writeFile(
-      apt,
-      `Acquire::http::Proxy "${proxy}";\nAcquire::https::Proxy "${proxy}";\nAcquire::https::CAInfo "${bundle}";\n`,
-    );
+    const proxies = ["http", "https"].map((it) => `Acquire::${it}::Proxy "${proxy ?? "DIRECT"}";\n`);
+    await writeFile(apt, `${proxies.join("")}Acquire::https::CAInfo "${bundle}";\n`);
     made["APT_CONFIG"] = apt;
   }
   const java = await javaOptions(env, places);
@@ -103,10 +119,12 @@ async function javaOptions(env: NodeJS.ProcessEnv, places: ClientPlaces): Promis
   const isMade = await new Promise<boolean>((resolve) =>
     execFile(keytool, args, { timeout: 60_000 }, (error) => resolve(error === null)),
   );
-  const { hostname, port } = new URL(places.proxy);
   const trust = isMade ? [`-Djavax.net.ssl.trustStore=${store}`, "-Djavax.net.ssl.trustStorePassword=changeit"] : [];
-  const proxies = ["http", "https"].flatMap((it) => [`-D${it}.proxyHost=${hostname}`, `-D${it}.proxyPort=${port}`]);
-  return [...trust, ...proxies].join(" ");
+  return [...trust, ...(places.proxy === undefined ? [] : javaProxies(new URL(places.proxy)))].join(" ");
+}
+
+function javaProxies({ hostname, port }: URL): string[] {
+  return ["http", "https"].flatMap((it) => [`-D${it}.proxyHost=${hostname}`, `-D${it}.proxyPort=${port}`]);
 }
 
 /** Folders that are new, with the configuration of the real ones linked into them. */

@@ -1,6 +1,6 @@
 /**
- * Runs the command that is recorded. Programs that read only the system's file of certificates (dnf, wget, skopeo) see
- * it with the recording's CA: root can bind another file over it in a mount namespace of the command's own.
+ * Runs the command that is recorded or rehearsed. Programs that read only the system's file of certificates (dnf, wget,
+ * skopeo) see it with another CA: root can bind another file over it in a mount namespace of the command's own.
  */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
@@ -12,21 +12,20 @@ import { findProgram } from "./client-environment.ts";
 interface ClientRun {
   command: readonly [string, ...string[]];
   env: NodeJS.ProcessEnv;
-  /** PEM file that is to be seen in place of `systemFiles`. */
-  bundle: string;
-  systemFiles: readonly string[];
+  /** Files that are to be seen in place of others, which exist. */
+  overlays: readonly { file: string; over: string }[];
   /** Its output goes to standard error: standard output has a document. */
   isQuiet: boolean;
 }
 
 const OVERLAY =
-  'b=$1; n=$2; shift 2; while [ "$n" -gt 0 ]; do mount --bind "$b" "$1" || exit 126; shift; n=$((n-1)); done; exec "$@"';
+  'n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind "$1" "$2" || exit 126; shift 2; n=$((n-1)); done; exec "$@"';
 /** Of a shell: not a program that can be started. */
 const NOT_FOUND = 127;
 
-/** Whether the command will see the bundle in place of the system's file. */
-export async function canOverlay(systemFiles: readonly string[], env: NodeJS.ProcessEnv): Promise<boolean> {
-  if (process.platform !== "linux" || !isRoot() || systemFiles.length === 0) return false;
+/** Whether a command can see files in place of others. */
+export async function canOverlay(env: NodeJS.ProcessEnv): Promise<boolean> {
+  if (process.platform !== "linux" || !isRoot()) return false;
   const unshare = await findProgram("unshare", env);
   return unshare !== undefined && (await exitStatus(spawn(unshare, ["-m", "true"], { stdio: "ignore" }))) === 0;
 }
@@ -36,13 +35,13 @@ export async function canOverlay(systemFiles: readonly string[], env: NodeJS.Pro
  * @throws {AirferryError} ERR_USAGE when there is no such program
  */
 export async function runClient(run: ClientRun): Promise<number> {
-  const { command, env, bundle, systemFiles, isQuiet } = run;
+  const { command, env, overlays, isQuiet } = run;
   const [name] = command;
-  if (!name.includes("/") && (await findProgram(name, env)) === undefined)
-    throw notThere(name, "no such program in PATH");
-  const isOverlaid = await canOverlay(systemFiles, env);
+  await requireProgram(name, env);
+  const isOverlaid = overlays.length > 0 && (await canOverlay(env));
+  const mounts = overlays.flatMap(({ file, over }) => [file, over]);
   const wrapped = isOverlaid
-    ? ["unshare", "-m", "sh", "-c", OVERLAY, "airferry", bundle, String(systemFiles.length), ...systemFiles, ...command]
+    ? ["unshare", "-m", "sh", "-c", OVERLAY, "airferry", String(overlays.length), ...mounts, ...command]
     : command;
   const [program = name, ...args] = wrapped;
   const child = spawn(program, args, { env, stdio: ["inherit", isQuiet ? process.stderr : "inherit", "inherit"] });
@@ -58,6 +57,12 @@ export async function runClient(run: ClientRun): Promise<number> {
   } finally {
     process.off("SIGTERM", pass);
   }
+}
+
+/** @throws {AirferryError} ERR_USAGE when a shell would not find the program */
+export async function requireProgram(name: string, env: NodeJS.ProcessEnv): Promise<void> {
+  if (!name.includes("/") && (await findProgram(name, env)) === undefined)
+    throw notThere(name, "no such program in PATH");
 }
 
 function exitStatus(child: ReturnType<typeof spawn>): Promise<number> {

@@ -133,7 +133,8 @@ t.test("skopeo, dnf and curl, recorded and then answered from the bundle", async
       { ...clientEnv(), JAVA_TOOL_OPTIONS: "-Djavax.net.ssl.trustStore=own" },
       { proxy: lab.proxy, dir, bundle, caFile: lab.caFile, keepCaches: true },
     );
-    const run = { command: dnfArgs("dnf-recorded"), env, bundle, systemFiles: system.files, isQuiet: true };
+    const overlays = system.files.map((over) => ({ file: bundle, over }));
+    const run = { command: dnfArgs("dnf-recorded"), env, overlays, isQuiet: true };
     t.equal(await runRecorded(run), 0);
   });
 

@@ -1,0 +1,108 @@
+/** `airferry rehearse`: runs a build where only a bundle exists, and says what it missed. */
+import { AirferryError, EXIT } from "../../errors.ts";
+import { plural } from "../../io/format.ts";
+import { shellWords } from "../../io/shell.ts";
+import { collect, positive, type Register, ROOT_NOTE, requireTrust, trustOption, withGlobals } from "../command.ts";
+import { stopsByItself } from "../signals.ts";
+import { formatTable } from "../table.ts";
+
+interface RehearseFlags {
+  trust?: string[];
+  threshold?: number;
+  store?: string;
+  allowMissing?: string[];
+  keepCaches?: boolean;
+  json?: boolean;
+}
+
+export const rehearseCommand: Register = (program, run) => {
+  withGlobals(
+    program
+      .command("rehearse")
+      .usage("[options] [bundle...] -- COMMAND [ARG...]")
+      .argument("[bundle...]", "bundles (their folders, sets of media in any order); then -- and the build"),
+  )
+    .summary("run a build where only a bundle exists, and see what it misses")
+    .description(
+      "Verifies the bundles, and runs COMMAND without a network: every name of an origin leads to a server that has only\n" +
+        "what the bundles have, as serve --origins will have it inside the gap. Afterwards it says what was asked for, and\n" +
+        "what was missing. COMMAND is the build as it is, with the URLs of upstream.",
+    )
+    .addOption(trustOption())
+    .option("--threshold <n>", "how many distinct trusted keys must have signed each bundle (default: 1)", positive)
+    .option("--store <dir>", "rehearse with what a store serves, in place of bundles")
+    .option(
+      "--allow-missing <glob>",
+      "URLs or hosts that may be missing, such as 'https://example.com/**'; repeatable",
+      collect,
+    )
+    .option("--keep-caches", "leave GOPATH, CARGO_HOME and other caches as they are")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  airferry rehearse bundles/build-000001 --trust site.pub -- ./build.sh\n  airferry rehearse /media/dvd1 /media/dvd2 --trust site.pub --json -- make image\n  airferry rehearse --store /srv/airferry --allow-missing 'https://telemetry.example.com/**' -- ./build.sh\n\n" +
+        "Runs in namespaces of its own (unshare, ip), as any user where the system allows it. Root stays root; others are root\n" +
+        "of what is their own. COMMAND finds the names, the certificates and empty caches by itself (docs/rehearse.md).\n" +
+        "AIRFERRY_TRUST replaces --trust.\n" +
+        "Exit status: 0 COMMAND succeeded and nothing was missing; that of COMMAND; 1 something was missing, or no namespaces;\n" +
+        "2 usage, 3 bundle refused.",
+    )
+    .action((words: string[], flags: RehearseFlags, self) =>
+      run(self.opts(), async (output) => {
+        const { bundles, command } = split(words);
+        const trust =
+          flags.store === undefined ? requireTrust(flags.trust, `airferry rehearse ${shellWords(bundles)}`) : [];
+        const { askedRows, rehearse } = await import("../../rehearse.ts");
+        stopsByItself();
+        // A terminal sends it to the command, which ends when it likes.
+        process.on("SIGINT", () => {});
+        const result = await rehearse({
+          ...flags,
+          bundles,
+          trust,
+          command,
+          allowMissing: flags.allowMissing ?? [],
+          isQuiet: flags.json === true,
+          // Who rehearses as root builds as root.
+          say: (text) => process.stderr.write(text.replace(`airferry: ${ROOT_NOTE}\n`, "")),
+          report: (line) => output.note(line),
+        });
+        if (typeof result === "number") return result;
+        const { asked, missing, dropped, refused, status } = result;
+        const wrong = missing.filter((it) => !it.isAllowed);
+        if (!output.json) {
+          const hosts = formatTable(["host", "answered", "bytes", "failed"], askedRows(asked), [1, 2, 3]);
+          for (const line of hosts) output.note(line);
+          if (missing.length > 0) {
+            const rows = missing.map((it) => [it.what, String(it.count), it.isAllowed ? "allowed" : (it.near ?? "")]);
+            for (const line of formatTable(["missing", "asked", "near it"], rows, [1])) output.print(line);
+          }
+          if (refused > 0)
+            output.note(
+              `nothing listened to ${plural(refused, "connection")}: an origin's port that no bundle has, or a service of the build's own`,
+            );
+          if (dropped > 0) output.note(`${plural(dropped, "more request")} for further URLs that are missing`);
+        }
+        const failed = status !== 0 ? `the command failed with status ${status}` : undefined;
+        const lacking = wrong.length > 0 ? `${plural(wrong.length, "thing")} missing` : undefined;
+        output.end(result, {
+          did: [
+            failed ?? "the command succeeded",
+            lacking ?? `nothing ${missing.length > 0 ? "else " : ""}was missing`,
+          ].join("; "),
+        });
+        return status !== 0 ? status : wrong.length > 0 || dropped > 0 ? EXIT.failed : EXIT.done;
+      }),
+    );
+};
+
+/** What is before `--` and what is after it: the parser gives both as one list. */
+function split(words: readonly string[]): { bundles: string[]; command: [string, ...string[]] } {
+  const dashes = process.argv.indexOf("--");
+  const after = dashes === -1 ? [] : process.argv.slice(dashes + 1);
+  const [program, ...args] = after;
+  if (program === undefined)
+    throw new AirferryError("ERR_USAGE", "cannot rehearse: no command", {
+      hint: `airferry rehearse ${words.length > 0 ? shellWords(words) : "BUNDLE"} --trust KEY -- COMMAND`,
+    });
+  return { bundles: words.slice(0, words.length - after.length), command: [program, ...args] };
+}

@@ -1,0 +1,37 @@
+/** What a release has that is most like a URL that it does not have: for people who look for what is missing. */
+import type { Inventory } from "../bundle/inventory-types.ts";
+import { closestWord } from "../io/closest-word.ts";
+import { parseReference } from "../oci/reference.ts";
+import { originOf, originsOfRelease } from "./release-origins.ts";
+
+/** Names that are compared. */
+const MAX_COMPARED = 20_000;
+
+/** The URL, or for a registry the reference, that is most like a URL; undefined when nothing of its host is near. */
+export function nearOrigin(inventories: readonly Inventory[], url: string): string | undefined {
+  const image = /^https?:\/\/([^/]+)\/v2\/(.+)\/(?:manifests|blobs|tags)\/([^/?]+)/.exec(url);
+  if (image !== null) return nearImage(inventories, image);
+  const byName = new Map<string, string>();
+  const nameOf = (it: string) => it.slice(it.lastIndexOf("/", it.length - 2) + 1);
+  const take = (it: string) => {
+    if (byName.size < MAX_COMPARED && !byName.has(nameOf(it))) byName.set(nameOf(it), it);
+  };
+  for (const inventory of inventories) {
+    const { files, bases } = originsOfRelease(inventory);
+    for (const it of files.keys()) if (originOf(it) === originOf(url)) take(it);
+    for (const [base, repositories] of bases) {
+      if (!url.startsWith(base)) continue;
+      for (const { path } of inventory.entries)
+        for (const it of repositories) if (path.startsWith(it)) take(base + path.slice(it.length));
+    }
+  }
+  const near = closestWord(nameOf(url), [...byName.keys()]);
+  return near === undefined ? undefined : byName.get(near);
+}
+
+function nearImage(inventories: readonly Inventory[], [, host, repository, tag]: RegExpExecArray): string | undefined {
+  const references = inventories.flatMap((it) => it.catalog.images.map((image) => image.reference));
+  const ofHost = references.filter((it) => parseReference(it).host === host).map((it) => it.slice(`${host}/`.length));
+  const near = ofHost.find((it) => it.startsWith(`${repository}:`)) ?? closestWord(`${repository}:${tag}`, ofHost);
+  return near === undefined ? undefined : `${host}/${near}`;
+}

@@ -1,0 +1,98 @@
+/**
+ * A network that has nothing but itself: the program starts again in a network namespace (for other users than root
+ * also in a user namespace), and brings its loopback interface up there. See unshare(1), network_namespaces(7).
+ */
+import { execFile, spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { constants } from "node:os";
+import { isSea } from "node:sea";
+import { promisify } from "node:util";
+import { AirferryError } from "../errors.ts";
+import { isRoot } from "../io/account.ts";
+
+const run = promisify(execFile);
+
+/** Set for the program that was started again. */
+const INSIDE = "AIRFERRY_REHEARSAL";
+/** Some resolvers look for nothing where there is only loopback (aria2's c-ares). An address of RFC 5737. */
+const FURTHER_ADDRESS = "192.0.2.1";
+
+/** The command line of this program, with other arguments. */
+export function ownCommand(args: readonly string[]): [string, ...string[]] {
+  return [process.execPath, ...(isSea() ? [] : [...process.execArgv, process.argv[1] ?? ""]), ...args];
+}
+
+/** Whether this process is the one that was started again. */
+export function isInside(): boolean {
+  return process.env[INSIDE] !== undefined;
+}
+
+/**
+ * Runs this program again, with the same arguments, where there is no network; returns its exit status.
+ * @throws {AirferryError} ERR_TOOL where this is not possible
+ */
+export async function runInside(): Promise<number> {
+  const flags = ["--net", ...(isRoot() ? [] : ["--user", "--map-root-user"])];
+  await run("unshare", [...flags, "true"]).catch((cause: unknown) => {
+    const { code, stderr = "" } = cause as { code?: unknown; stderr?: string };
+    const fault = code === "ENOENT" ? "unshare is missing" : stderr.trim().split("\n")[0] || "unshare failed";
+    throw new AirferryError("ERR_TOOL", `cannot rehearse: no network namespace: ${fault}`, {
+      hint:
+        code === "ENOENT"
+          ? "install util-linux"
+          : "run it as root, or allow user namespaces: sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns",
+      cause,
+    });
+  });
+  const [program, ...args] = ownCommand(process.argv.slice(2));
+  const env = { ...process.env, [INSIDE]: "1" };
+  const child = spawn("unshare", [...flags, "--", program, ...args], { env, stdio: "inherit" });
+  // A terminal sends its signals to both.
+  const pass = (signal: NodeJS.Signals) => child.kill(signal);
+  process.on("SIGTERM", pass);
+  try {
+    return await new Promise((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (status, signal) => resolve(status ?? 128 + (constants.signals[signal ?? "SIGKILL"] ?? 0)));
+    });
+  } finally {
+    process.off("SIGTERM", pass);
+  }
+}
+
+/**
+ * Brings the loopback interface up, in a namespace that reaches nothing.
+ * @throws {AirferryError} ERR_TOOL when this is the machine's own network, or without `ip`
+ */
+export async function prepareNetwork(): Promise<void> {
+  delete process.env[INSIDE];
+  const [, ...routes] = (await readFile("/proc/net/route", "utf8")).trim().split("\n");
+  if (routes.length > 0)
+    throw new AirferryError("ERR_TOOL", `cannot rehearse: ${INSIDE} is set, but this network has routes`, {
+      hint: `unset ${INSIDE}`,
+    });
+  await ip("link", "set", "lo", "up");
+  await addAddress(FURTHER_ADDRESS);
+}
+
+/** Gives this machine an address, of which an origin has no name. */
+export async function addAddress(address: string): Promise<void> {
+  await ip("addr", "add", `${address}/${address.includes(":") ? 128 : 32}`, "dev", "lo");
+}
+
+/** How many connections of this network nothing listened to: RFC 4022, tcpAttemptFails. */
+export async function refusedConnections(): Promise<number> {
+  const [names = "", values = ""] = (await readFile("/proc/net/snmp", "utf8")).match(/^Tcp: .*$/gm) ?? [];
+  return Number(values.split(" ")[names.split(" ").indexOf("AttemptFails")] ?? 0);
+}
+
+async function ip(...args: string[]): Promise<void> {
+  await run("ip", args).catch((cause: unknown) => {
+    const { code, stderr = "" } = cause as { code?: unknown; stderr?: string };
+    const fault = code === "ENOENT" ? "ip is missing" : `ip ${args.join(" ")}: ${stderr.trim()}`;
+    throw new AirferryError("ERR_TOOL", `cannot rehearse: ${fault}`, {
+      hint: code === "ENOENT" ? "install iproute2 (iproute on EL)" : "run it as root",
+      cause,
+    });
+  });
+}

@@ -1,0 +1,59 @@
+/** The server of a rehearsal: `airferry serve --origins`, as it will run inside the gap, in a process of its own. */
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { EXIT } from "../errors.ts";
+import { ownCommand } from "./namespaces.ts";
+
+interface OriginServer {
+  /** PEM file of the CA that signs for the origins. */
+  caFile: string;
+  /** JSON lines, complete once it has stopped; so is `wanted`, as `serve --wanted` writes it. */
+  accessLog: string;
+  wanted: string;
+  /** Stops it, and waits for that. */
+  close(): Promise<void>;
+}
+
+/**
+ * Verifies the bundles and serves them, or a store, at ports 80 and 443. Returns its exit status when it does not
+ * start: it has said why.
+ * @param dir an empty folder, for what the server writes
+ * @param what the arguments that say what is served
+ * @param say called with what it says before it is ready: progress, notes, an error
+ */
+export async function startOriginServer(
+  dir: string,
+  what: readonly string[],
+  say: (text: string) => void,
+): Promise<OriginServer | number> {
+  const at = (name: string) => join(dir, name);
+  const [accessLog, wanted, tls] = [at("access.jsonl"), at("wanted.json"), at("tls")];
+  const listens = ["--listen", "127.0.0.1:0", "--listen-http", "0.0.0.0:80", "--listen-https", "0.0.0.0:443"];
+  const files = ["--tls-dir", tls, "--access-log", accessLog, "--wanted", wanted];
+  const [program, ...args] = ownCommand(["serve", ...what, "--origins", ...listens, ...files]);
+  // In a process group of its own: Ctrl-C is for the command.
+  const server = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+  let isReady = false;
+  server.stderr.on("data", (text: Buffer) => {
+    if (!isReady) say(text.toString());
+  });
+  const ended = new Promise<number>((resolve, reject) => {
+    server.once("error", reject);
+    server.once("close", (status) => resolve(status ?? EXIT.failed));
+  });
+  const status = await Promise.race([
+    new Promise<void>((resolve) => server.stdout.once("data", () => resolve())),
+    ended,
+  ]);
+  if (status !== undefined) return status;
+  isReady = true;
+  return {
+    caFile: join(tls, "origins-ca.crt"),
+    accessLog,
+    wanted,
+    async close() {
+      server.kill("SIGTERM");
+      await ended;
+    },
+  };
+}

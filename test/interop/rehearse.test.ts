@@ -1,0 +1,111 @@
+/**
+ * rehearse with real clients: a build with the URLs of upstream runs from a bundle alone, and what the bundle lacks is
+ * named. Upstream is on loopback; pack reaches it by --rewrite, the build not at all.
+ */
+import { chmodSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t from "tap";
+import { clientEnv, needs } from "../fixtures/clients.ts";
+import { writeKeyPairs } from "../fixtures/keys.ts";
+import { CHECKOUT, type Ran, start, writeManifest } from "../fixtures/program.ts";
+import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
+import { startUpstream } from "../fixtures/upstream.ts";
+
+/** The build: nothing in it knows of airferry. */
+const BUILD = `set -e
+curl -fsS -o tool.bin https://dl.example.test/v1/tool.bin
+curl -fsS -o odd.txt http://dl.example.test:8080/v1/odd.txt
+curl -fsS -o notes.txt http://dl.example.test/v1/notes.txt
+dnf -q -y --config=dnf.conf --installroot=$PWD/root --releasever=9 --forcearch=x86_64 install aft-lib
+`;
+
+t.test("a build runs from its bundle alone, and fails by name without one of its entries", async (t) => {
+  if (!needs(t, "unshare", "ip", "curl", "dnf", ...RPM_BUILDERS)) return;
+  const dir = t.testdir();
+  const tree = await buildRpmTree(join(dir, "tree"));
+  const files = new Map([
+    ...tree.served("base"),
+    ["/key", tree.key],
+    ["/v1/tool.bin", Buffer.from("a tool")],
+    ["/v1/notes.txt", Buffer.from("notes")],
+    ["/v1/odd.txt", Buffer.from("odd")],
+  ] as const);
+  const upstream = await startUpstream({ files });
+  t.teardown(() => upstream.close());
+  await writeKeyPairs(dir);
+  writeFileSync(join(dir, "build.sh"), BUILD);
+  writeFileSync(
+    join(dir, "dnf.conf"),
+    `[main]\nplugins=0\nreposdir=/dev/null\ncachedir=${dir}/cache\nlogdir=${dir}\n[base]\nname=base\n` +
+      "baseurl=https://repo.example.test/base/\ngpgcheck=1\nrepo_gpgcheck=0\ngpgkey=https://repo.example.test/key\n",
+  );
+  const all = [
+    { url: "https://dl.example.test/v1/tool.bin", as: "tool.bin" },
+    { url: "http://dl.example.test:8080/v1/odd.txt", as: "odd.txt" },
+    { url: "http://dl.example.test/v1/notes.txt", as: "notes.txt" },
+  ];
+  const rewrites = [
+    "https://dl.example.test/",
+    "http://dl.example.test/",
+    "http://dl.example.test:8080/",
+    "https://repo.example.test/",
+  ];
+  const pack = async (name: string, entries: object[]): Promise<string> => {
+    const keys = ["https://repo.example.test/key"];
+    const rpms = [{ name: "base", url: "https://repo.example.test/base/", keys }];
+    writeManifest(dir, { stream: name, files: entries, rpms }, `${name}.yaml`);
+    const args = rewrites.flatMap((it) => ["--rewrite", `${it}=${upstream.url}/`]);
+    const packed = await start(dir, ["pack", `${name}.yaml`, "--key", "k.key", "-q", ...args]).done;
+    t.equal(packed.status, 0, packed.stderr);
+    return packed.stdout.trim();
+  };
+  const env = clientEnv({ AIRFERRY_PASSWORD: "test" });
+  const rehearse = (bundle: string, ...more: string[]): Promise<Ran> =>
+    start(dir, ["rehearse", bundle, "--trust", "k.pub", "--json", ...more, "--", "sh", "build.sh"], env).done;
+
+  const whole = await pack("whole", all);
+  const less = await pack("less", all.slice(0, 2));
+  const asked = upstream.requests.length;
+  const good = await rehearse(whole);
+  t.equal(good.status, 0, good.stderr);
+  t.match(JSON.parse(good.stdout), {
+    status: 0,
+    missing: [],
+    asked: [{ host: "dl.example.test", answers: 2 }, { host: "dl.example.test:8080" }, { host: "repo.example.test" }],
+  });
+
+  const bad = await rehearse(less);
+  t.equal(bad.status, 22, "that of the command");
+  const { missing } = JSON.parse(bad.stdout);
+  const what = "http://dl.example.test/v1/notes.txt";
+  t.same(missing, [{ what, count: 1, isAllowed: false }]);
+  const allowed = await rehearse(less, "--allow-missing", "http://dl.example.test/**");
+  t.equal(allowed.status, 22);
+  t.match(JSON.parse(allowed.stdout).missing, [{ what, isAllowed: true }]);
+  t.equal(upstream.requests.length, asked, "upstream hears nothing of it");
+});
+
+t.test("other users rehearse in a user namespace, and what nothing answers is named", async (t) => {
+  if (!needs(t, "unshare", "ip", "curl", "setpriv")) return;
+  const dir = t.testdir();
+  chmodSync(dir, 0o755);
+  const upstream = await startUpstream({ files: new Map([["/a.txt", Buffer.from("a")]]) });
+  t.teardown(() => upstream.close());
+  await writeKeyPairs(dir);
+  writeManifest(dir, { stream: "a", files: [{ url: "https://dl.example.test/a.txt" }] });
+  const rewrite = ["--rewrite", `https://dl.example.test/=${upstream.url}/`];
+  const packed = await start(dir, ["pack", "m.yaml", "--key", "k.key", "-q", ...rewrite]).done;
+  t.equal(packed.status, 0, packed.stderr);
+  const build =
+    "curl -fsS https://dl.example.test/a.txt; curl -s https://nobody.example.test/; curl -s https://dl.example.test/b.txt; exit 0";
+  const args = ["rehearse", packed.stdout.trim(), "--trust", "k.pub", "--", "sh", "-c", build];
+  const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] as const;
+  const isRoot = process.getuid?.() === 0;
+  const ran = await start(dir, args, { TMPDIR: tmpdir() }, isRoot ? [...nobody, ...CHECKOUT] : CHECKOUT).done;
+  t.equal(ran.status, 1, ran.stderr);
+  t.match(ran.stdout, /^a/);
+  t.match(ran.stdout, /nobody\.example\.test +1/);
+  t.match(ran.stdout, /https:\/\/dl\.example\.test\/b\.txt +1 +https:\/\/dl\.example\.test\/a\.txt/);
+  t.match(ran.stderr, /the command succeeded; 2 things missing/);
+});
