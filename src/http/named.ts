@@ -21,6 +21,7 @@ export function byUpstream(via: string | undefined): Named {
 
 /** Who named `urls`, given all URLs that the user named: one at another origin came from upstream. */
 export function namerOf(urls: readonly string[], byUser: readonly string[]): Named {
+  if (urls.every((it) => byUser.includes(it))) return BY_USER;
   const origins = new Set(byUser.map(originOf));
   const [via] = byUser;
   return urls.every((it) => origins.has(originOf(it))) ? BY_USER : byUpstream(via);

@@ -9,6 +9,10 @@ export function imageName(entry: Partial<ImageEntry>): string {
   return entry.tags === undefined ? name : `${name}:${entry.tags.match ?? "*"}`;
 }
 
+/** A URL whose last segment a URL parser would not change; asked for six times of each of 100,000 entries. */
+const PLAIN_URL =
+  /^https?:\/\/(?:[a-z][a-z0-9.-]*[a-z]|\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?\/(?:[A-Za-z0-9_][A-Za-z0-9._-]*\/)*([A-Za-z0-9_][A-Za-z0-9._-]*)$/;
+
 /**
  * Path of a `files:` entry below `files/`: `as`, or the last segment of its URL or path. Throws a plain Error when
  * there is none.
@@ -18,7 +22,7 @@ export function filePathOf(entry: NonNullable<Manifest["files"]>[number]): strin
   const place = entry.url ?? entry.urls?.[0];
   let name: string;
   if (place !== undefined) {
-    const segment = new URL(place).pathname.split("/").at(-1) ?? "";
+    const segment = PLAIN_URL.exec(place)?.[1] ?? new URL(place).pathname.split("/").at(-1) ?? "";
     try {
       name = decodeURIComponent(segment);
     } catch {

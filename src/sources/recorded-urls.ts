@@ -26,6 +26,7 @@ const HIDDEN = "***";
  * published keeps its own query, which is public in its metadata and needed for the request.
  */
 export function recordedUrls(urls: readonly string[], byUser: readonly string[]): string[] {
+  if (urls.every((it) => byUser.includes(it))) return urls.map(redactUrl);
   const queries = new Set(byUser.map(queryOf));
   const isKnown = (it: string) => namerOf([it], byUser).by === "user" && queries.has(queryOf(it));
   return urls.map((it) => (isKnown(it) ? redactUrl(it) : withoutUser(it)));
