@@ -87,11 +87,10 @@ function entriesAt(releases: readonly Release[], url: string): Located[] {
       if (entry !== undefined) found.push({ entry, release });
     };
     for (const path of files.get(url) ?? []) take(path);
-    if (bases.size === 0) continue;
-    for (let slash = url.lastIndexOf("/"); slash > "https://".length; slash = url.lastIndexOf("/", slash - 1)) {
-      const repositories = bases.get(url.slice(0, slash + 1));
-      if (repositories === undefined) continue;
-      const below = decodedPath(url.slice(slash + 1));
+    // Bases are few, and a client may send any number of slashes.
+    for (const [base, repositories] of bases) {
+      if (!url.startsWith(base)) continue;
+      const below = decodedPath(url.slice(base.length));
       if (below !== undefined) for (const it of repositories) take(it + below);
     }
   }

@@ -56,8 +56,7 @@ function readOrigins(catalog: Catalog): ReleaseOrigins {
   const repositories = new Set(catalog.rpms.map((it) => it.path));
   const baseOf = new Map<string, string>();
   for (const { path, source } of catalog.provenance) {
-    // Web answers are in an index of their own, with status and headers.
-    if (!isUrl(source) || path.startsWith("web/")) continue;
+    if (!isUrl(source) || isElsewhere(path)) continue;
     const repository = repositoryOf(path, repositories);
     if (repository === undefined) {
       add(files, normalOf(source), path);
@@ -75,10 +74,10 @@ function readOrigins(catalog: Catalog): ReleaseOrigins {
   }
   for (const { path, url, list } of catalog.origins ?? []) {
     const normal = isUrl(url) || list !== undefined ? normalOf(url) : undefined;
-    if (normal === undefined) continue;
+    if (normal === undefined || isElsewhere(path)) continue;
     if (list !== undefined) add(lists, withoutQuery(normal), listOf(list, normal, path));
-    else if (path.endsWith("/")) add(bases, normal.endsWith("/") ? normal : `${normal}/`, path);
-    else add(files, normal, path);
+    else if (repositories.has(path)) add(bases, normal.endsWith("/") ? normal : `${normal}/`, path);
+    else if (!path.endsWith("/")) add(files, normal, path);
   }
   const registries = new Set(catalog.images.map((it) => parseReference(it.reference).host));
   const origins = new Set<string>();
@@ -93,6 +92,11 @@ function readOrigins(catalog: Catalog): ReleaseOrigins {
 
 function isUrl(source: string): boolean {
   return /^https?:\/\//i.test(source) && !source.includes("***") && !source.includes("?");
+}
+
+/** Web answers are in an index of their own, with status and headers; what images are made of may need a login. */
+function isElsewhere(path: string): boolean {
+  return /^(?:web|images)\//.test(path);
 }
 
 function normalOf(url: string): string | undefined {

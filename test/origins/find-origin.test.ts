@@ -193,6 +193,35 @@ t.test("registries, and Docker Hub under all of its names", async (t) => {
   ]);
 });
 
+t.test("content that needs a login, and folders that are no repository, are at no origin", async (t) => {
+  const content = { "images/blobs/sha256/aa": "layer", "files/a/x": "x", "files/y": "y" };
+  const releases = [
+    release("a", content, {
+      provenance: [
+        from("images/blobs/sha256/aa", "https://layers.example.com/aa", "image"),
+        from("files/y", "https://B\u00fccher.example/y", "file"),
+      ],
+      origins: [
+        { path: "images/", url: "https://layers.example.com/all/" },
+        { path: "files/a/", url: "https://dl.example.com/a/" },
+        { path: "files/y", url: "not a URL" },
+        { path: "files/y", url: "ftp://dl.example.com/y" },
+        { path: "files/y", url: "https://\u0000", list: "mirrorlist" },
+      ],
+    }),
+  ];
+  t.strictSame(originsOf(releases), ["https://xn--bcher-kva.example"], "and names are as clients spell them");
+  t.equal(at(releases, "https://layers.example.com/all/blobs/sha256/aa"), undefined);
+  t.equal(at(releases, "https://dl.example.com/a/x"), undefined);
+});
+
+t.test("a URL of nothing but slashes is looked up as fast as any other", async (t) => {
+  const releases = [release("a", REPOSITORY, REPOSITORY_CATALOG)];
+  const startedMs = performance.now();
+  for (let i = 0; i < 100; i++) at(releases, `https://repo.example.com/${"a/".repeat(4000)}`);
+  t.ok(performance.now() - startedMs < 500, `${(performance.now() - startedMs).toFixed(0)} ms`);
+});
+
 t.test("hosts with signs that are more than a name to a shell or a name server are none", async (t) => {
   const hostile = ["a'b", "a$(id)", "a;b", 'a"b', "a`b", "-x", "a&b", "..", "*.example.com", "a{b}"];
   const provenance = hostile.map((host, at) => from(`files/${at}`, `https://${host}/x`, "file"));
