@@ -1,12 +1,21 @@
 /** pack in processes that are killed: a rerun gives the same bytes, and fetches no finished byte twice. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { airferry } from "./fixtures/host.ts";
 import { MIB, packSample, volumesOf } from "./fixtures/pack-sample.ts";
 import { start } from "./fixtures/program.ts";
+import { seeded } from "./fixtures/seeded.ts";
 
-t.test("killed at 50 random instants, a rerun gives the same bytes and fetches no finished byte twice", async (t) => {
+// Each run waits more than it computes: two rows of kills side by side.
+const KILLS = 50;
+const ROWS = 2;
+
+t.test(`killed at ${KILLS} random instants, a rerun gives the same bytes and fetches no finished byte twice`, (t) =>
+  Promise.all(Array.from({ length: ROWS }, (_, row) => killRuns(t, seeded(20261123 + row), KILLS / ROWS))),
+);
+
+async function killRuns(t: Test, random: (below: number) => number, wanted: number): Promise<void> {
   const { upstream, dir, file, iso } = await packSample(t, 24 * MIB);
   const reference = await airferry(dir, ["pack", file, "--unsigned", "--out", "ref", "--serial", "1"]);
   t.equal(reference.status, 0, reference.stderr);
@@ -16,19 +25,14 @@ t.test("killed at 50 random instants, a rerun gives the same bytes and fetches n
   upstream.behaviour["/x.iso"] = { drip: { bytes: 256 * 1024, everyMs: 4 } };
   let kills = 0;
   let rounds = 0;
-  let seed = 20261123;
-  const random = () => {
-    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
-    return seed / 0x7fffffff;
-  };
-  while (kills < 50 && rounds < 60) {
+  while (kills < wanted && rounds < wanted + 10) {
     rounds++;
     const out = `out-${rounds}`;
     const sentBefore = upstream.bytesOf("/x.iso");
     let died = 0;
     for (;;) {
       const child = start(dir, ["pack", file, "--unsigned", "--out", out, "--serial", "1", "--frozen"]);
-      const timer = died < 5 ? setTimeout(() => child.kill("SIGKILL"), 250 + random() * 700) : undefined;
+      const timer = died < 5 ? setTimeout(() => child.kill("SIGKILL"), 250 + random(700)) : undefined;
       const ran = await child.done;
       clearTimeout(timer);
       if (ran.signal === "SIGKILL") {
@@ -49,5 +53,5 @@ t.test("killed at 50 random instants, a rerun gives the same bytes and fetches n
     rmSync(join(dir, out), { recursive: true });
     rmSync(join(dir, "m.state.json"), { force: true });
   }
-  t.ok(kills >= 50, `${kills} kills`);
-});
+  t.ok(kills >= wanted, `${kills} kills`);
+}
