@@ -1,7 +1,7 @@
 /**
- * Runs test files, one more at a time than there are processors (or AIRFERRY_TEST_JOBS), since many wait for clients
- * and servers more than they compute; prints a line for each. Arguments: files; without any, all of test/. Writes their
- * output to .cache/test.tap. The last line, `N passed, N failed`, is on stdout; everything else is on stderr.
+ * Runs test files, two at a time for each processor (or AIRFERRY_TEST_JOBS), since most wait for clients, servers and
+ * disks more than they compute; prints a line for each. Arguments: files; without any, all of test/. Writes their output
+ * to .cache/test.tap. The last line, `N passed, N failed`, is on stdout; everything else is on stderr.
  * AIRFERRY_CHECKS_FAILED=1 (a check before the tests failed) makes it fail.
  */
 import { globSync, mkdirSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { runTests } from "./run-tests.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** More would compete for memory and disk. */
-const MAX_JOBS = 4;
+const MAX_JOBS = 8;
 /** A file that takes longer should be split: it may be the last one. */
 const LONG_SECONDS = 60;
 
@@ -35,7 +35,7 @@ const began = performance.now();
 const sum = await runTests({
   root: ROOT,
   files,
-  jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? Math.min(availableParallelism() + 1, MAX_JOBS)),
+  jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? Math.min(2 * availableParallelism(), MAX_JOBS)),
   strict: process.env.AIRFERRY_REQUIRE_CLIENTS === "1",
   say: (line) => console.error(line),
 });
