@@ -12,6 +12,7 @@ import { NAME } from "./io/path-grammar.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
 import { repositoryIn, repositoryName } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
+import { type Recognized, recognize } from "./record/recognized.ts";
 import { openManifest } from "./record/recorded-manifest.ts";
 import { canOverlay, runClient } from "./record/run-client.ts";
 import { readTrusted, systemTrust } from "./record/trust.ts";
@@ -47,6 +48,8 @@ interface RecordResult {
   recording: string;
   /** Answers that are recorded, with those of earlier runs. */
   answers: number;
+  /** What the recording has that could also be entries of `images:` and `rpms:`. */
+  recognized: Recognized;
   /** Of this run, by host. */
   hosts: HostTally[];
   /** URLs that could not be written, at most 20, and how many there were. */
@@ -80,17 +83,16 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   const recorder = await startRecorder({ dir: recording, host, port, trusted, env: { ...process.env }, report });
   let status: number | undefined;
   let answers = 0;
+  let recognized: Recognized = { images: [], rpms: [] };
   try {
     status = await runOrWait(options, recorder, system);
     await finishBodies(recorder, options.giveUp, report);
   } finally {
     await recorder.close(async (all) => {
-      const repositories = new Set<string>();
-      for (const answer of all) {
-        answers++;
-        const url = repositoryIn(answer);
-        if (url !== undefined) repositories.add(url);
-      }
+      const recorded = [...all];
+      answers = recorded.length;
+      recognized = recognize(recorded);
+      const repositories = new Set(recorded.map(repositoryIn).filter((it) => it !== undefined));
       const manifest = await openManifest(out, name);
       manifest.add("web", "recording", { name, recording: `./${name}.recording` });
       for (const url of repositories) {
@@ -105,6 +107,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     manifest: out,
     recording,
     answers,
+    recognized,
     hosts: recorder.tally.hosts(),
     lost: { count: lostCount, urls: lost },
     ...(status !== undefined && { status }),

@@ -1,5 +1,5 @@
 /** The manifest of a recording: made when there is none, else completed; what a person wrote there stays. */
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { Document, isMap, isSeq, YAMLMap, YAMLSeq } from "yaml";
 import { AirferryError } from "../errors.ts";
 import { ifThere, writeAtomic } from "../io/atomic.ts";
@@ -15,11 +15,21 @@ interface RecordedManifest {
   write(): Promise<void>;
 }
 
+/** As any manifest. */
+const MAX_BYTES = 4 * 1024 * 1024;
 const HEAD = " What a build asked for, as airferry record wrote it down. docs/record.md\n";
 
 /** Reads the manifest at `file`, or begins one. @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_IO */
 export async function openManifest(file: string, name: string): Promise<RecordedManifest> {
-  const text = await ifThere(file, readFile(file, "utf8"));
+  const found = await ifThere(file, stat(file));
+  if (found !== undefined && (!found.isFile() || found.size > MAX_BYTES)) {
+    const fault = found.isFile() ? `too large: at most ${MAX_BYTES} bytes, got ${found.size}` : "not a regular file";
+    throw new AirferryError("ERR_MANIFEST_INVALID", `cannot add to manifest "${file}": ${fault}`, {
+      path: file,
+      hint: "give another name with --out",
+    });
+  }
+  const text = found && (await ifThere(file, readFile(file, "utf8")));
   const document = text === undefined ? newManifest(name) : parseYaml(text);
   const [error] = document.errors;
   // Another program's YAML would be changed, and packed by nobody after the build has run.

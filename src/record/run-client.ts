@@ -3,7 +3,8 @@
  * skopeo) see it with another CA: root can bind another file over it in a mount namespace of the command's own.
  */
 import { spawn } from "node:child_process";
-import { constants } from "node:os";
+import { access, constants } from "node:fs/promises";
+import { constants as system } from "node:os";
 import { AirferryError } from "../errors.ts";
 import { isRoot } from "../io/account.ts";
 import { systemFault } from "../io/atomic.ts";
@@ -20,8 +21,6 @@ interface ClientRun {
 
 const OVERLAY =
   'n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind "$1" "$2" || exit 126; shift 2; n=$((n-1)); done; exec "$@"';
-/** Of a shell: not a program that can be started. */
-const NOT_FOUND = 127;
 
 /** Whether a command can see files in place of others. */
 export async function canOverlay(env: NodeJS.ProcessEnv): Promise<boolean> {
@@ -49,9 +48,7 @@ export async function runClient(run: ClientRun): Promise<number> {
   const pass = (signal: NodeJS.Signals) => child.kill(signal);
   process.on("SIGTERM", pass);
   try {
-    const status = await exitStatus(child);
-    if (status === NOT_FOUND && !isOverlaid) throw notThere(name, "it did not start");
-    return status;
+    return await exitStatus(child);
   } catch (cause) {
     throw cause instanceof AirferryError ? cause : notThere(name, systemFault(cause), cause);
   } finally {
@@ -61,14 +58,17 @@ export async function runClient(run: ClientRun): Promise<number> {
 
 /** @throws {AirferryError} ERR_USAGE when a shell would not find the program */
 export async function requireProgram(name: string, env: NodeJS.ProcessEnv): Promise<void> {
-  if (!name.includes("/") && (await findProgram(name, env)) === undefined)
-    throw notThere(name, "no such program in PATH");
+  if (name.includes("/")) {
+    await access(name, constants.X_OK).catch((cause: unknown) => {
+      throw notThere(name, systemFault(cause), cause);
+    });
+  } else if ((await findProgram(name, env)) === undefined) throw notThere(name, "no such program in PATH");
 }
 
 function exitStatus(child: ReturnType<typeof spawn>): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("exit", (status, signal) => resolve(status ?? 128 + (constants.signals[signal ?? "SIGKILL"] ?? 0)));
+    child.once("exit", (status, signal) => resolve(status ?? 128 + (system.signals[signal ?? "SIGKILL"] ?? 0)));
   });
 }
 

@@ -117,7 +117,7 @@ export class Upstream {
       sent.once("upgrade", (answer, socket, head) => resolve({ answer, upgraded: { socket, head } }));
       sent.on("error", (error: NodeJS.ErrnoException) => {
         if (error.code === NEAR_ADDRESS) return reject(tooNear(origin.host));
-        if (isCertificateFault(error)) return reject(new UntrustedUpstream(error.message, { cause: error }));
+        if (isCertificateFault(error)) return reject(untrusted(error));
         const isStale = sent.reusedSocket && /ECONNRESET|EPIPE/.test(error.code ?? "");
         reject(Object.assign(error, { isStale }));
       });
@@ -183,6 +183,11 @@ function tunnelThrough(proxy: URL, host: string, port: number): Promise<Duplex> 
     });
     sent.end();
   });
+}
+
+/** Without the advice to users of Node. */
+function untrusted(cause: Error): UntrustedUpstream {
+  return new UntrustedUpstream(cause.message.replace(/; if the root CA is .*$/s, ""), { cause });
 }
 
 /** Faults of OpenSSL's verification, and of names. */

@@ -69,7 +69,7 @@ export const recordCommand: Register = (program, run) => {
               for (const line of clientLines(proxy)) output.note(line);
             },
           });
-          const { hosts, lost, manifest, answers, recording, status } = result;
+          const { hosts, lost, manifest, answers, recording, recognized, status } = result;
           const bytes = hosts.reduce((sum, it) => sum + it.bytes, 0);
           if (hosts.length > 0 && !output.json)
             for (const line of formatTable(["host", "recorded", "bytes", "not recorded"], hostRows(hosts), [1, 2]))
@@ -78,6 +78,17 @@ export const recordCommand: Register = (program, run) => {
             output.note(`lost ${plural(lost.count, "answer")}, which could not be written:`);
             for (const url of lost.urls) output.note(`  ${url}`);
           }
+          const kinds = [
+            ...(recognized.images.length > 0 ? [`${plural(recognized.images.length, "image")} (images:)`] : []),
+            ...(recognized.rpms.length > 0
+              ? [`packages of ${plural(recognized.rpms.length, "repository", "repositories")} (rpms:)`]
+              : []),
+          ];
+          if (kinds.length > 0)
+            output.note(
+              `among them ${kinds.join(" and ")}, which entries of their own could carry too; --json lists them`,
+            );
+          const failure = status === undefined || status === 0 ? "" : `the command failed with status ${status}`;
           output.end(
             { ...result, status: status ?? null },
             {
@@ -86,8 +97,12 @@ export const recordCommand: Register = (program, run) => {
                 "answer",
               )}, ${formatBytes(bytes)}, of ${plural(hosts.length, "host")}`,
               of: `${recording} has ${plural(answers, "answer")}`,
-              ...(status !== undefined && status !== 0 && { lacking: `the command failed with status ${status}` }),
-              next: `airferry pack ${shellWord(manifest)} --key KEY`,
+              ...(failure !== "" && { lacking: failure }),
+              ...(answers > 0
+                ? { next: `airferry pack ${shellWord(manifest)} --key KEY` }
+                : {
+                    verified: `${failure}${failure === "" ? "" : "; "}nothing was recorded: no web server was asked, or not through the proxy`,
+                  }),
             },
           );
           return status !== undefined && status !== 0 ? status : lost.count > 0 ? EXIT.failed : EXIT.done;
