@@ -38,7 +38,7 @@ export const recordCommand: Register = (program, run) => {
         "As root it also sees them in place of the system's certificates, which dnf needs.\n" +
         "Credentials, cookies and signed URLs are never written. What cannot be recorded (POST, other protocols, clients with\n" +
         "certificates of their own) is let through and listed.\n" +
-        "Exit status: that of COMMAND; 1 when something was lost (disk full), 2 usage; without COMMAND 0 when stopped.",
+        "Exit status: 0 recorded (without COMMAND: when it was stopped), that of COMMAND, 1 something was lost (disk full),\n2 usage.",
     )
     .action((command: string[], flags: RecordFlags, self) =>
       run(self.opts(), async (output) => {

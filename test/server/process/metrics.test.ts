@@ -24,7 +24,7 @@ const promtool = (args: string[], input?: string) =>
 const { url, metrics } = await serving();
 
 async function serving() {
-  const { url } = await startServer(t, [GOOD]);
+  const { url } = await startServer(t, [GOOD], { wanted: join(t.testdir(), "wanted.list") });
   for (const path of ["/files/x", "/files/x", "/files/none", "/"]) await (await fetch(url + path)).text();
   return { url, metrics: await (await fetch(`${url}/metrics`)).text() };
 }
