@@ -135,7 +135,8 @@ t.test("a killed recording has what had ended", async (t) => {
   const url = await upstream(t);
   const script = `${CURL} ${url}/a ${url}/big -o a -o b; ${CURL} -N ${url}/slow | head -c 5; kill -KILL $PPID`;
   const killed = await start(dir, ["record", "--out", "b.yaml", "--keep-caches", "--", "sh", "-c", script], {
-    JAVA_HOME: dir,
+    ...ENV,
+    TMPDIR: dir,
   }).done;
   t.equal(killed.signal, "SIGKILL");
   const { answers, unused } = await readRecording(join(dir, "b.recording"));
