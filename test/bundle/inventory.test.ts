@@ -129,3 +129,37 @@ t.test("whatever parseInventory() accepts of mutated bytes, it would write again
   }
   t.ok(accepted > 0, `${accepted} mutations were harmless (a digit of a digest, a letter of a name)`);
 });
+
+t.test("long lists are read in parts, and every byte of them counts", async (t) => {
+  const files = Object.fromEntries(
+    Array.from({ length: 6000 }, (_, it) => [`files/ü-${String(it).padStart(5, "0")}`, Buffer.from(`${it}`)]),
+  );
+  files["web/index.json"] = Buffer.from("{}");
+  const spoilers: [string, (it: Inventory) => unknown][] = [
+    ["alone", () => undefined],
+    ["with a builder", (it) => Object.assign(it, { builder: { a: '}]},"builder":', entries: [{ path: "x" }] } })],
+    ["with web", (it) => Object.assign(it.catalog, { web: [{ name: "site", answers: 1, hosts: ["example.org"] }] })],
+  ];
+  for (const [name, spoil] of spoilers) {
+    const { inventory: long } = makeBundle(join(dir, name), { files, keys: [makeKey()] });
+    long.catalog.provenance = long.entries.map(({ path }) => ({
+      path,
+      kind: "file",
+      source: '},{"path":"}],"web":["}]}}é'.padEnd(80, "."),
+      established: "manifest",
+    }));
+    spoil(long);
+    const bytes = formatInventory(long);
+    t.ok(bytes.indexOf('"catalog"') > 512 * 1024 && bytes.length > 1.5 * 1024 * 1024, "both are long");
+    t.ok(formatInventory(parseInventory(bytes)).equals(bytes), name);
+    for (const [at, what] of [
+      [bytes.indexOf(',{"path":"', 600_000) + 1, " "],
+      [bytes.lastIndexOf('"established"'), ' "'],
+      [bytes.lastIndexOf("}]"), ",{}"],
+      [bytes.indexOf('"size":', 600_000), '"size":1,'],
+    ] as const) {
+      const bad = Buffer.concat([bytes.subarray(0, at), Buffer.from(what), bytes.subarray(at)]);
+      t.throws(() => parseInventory(bad), { code: /^ERR_BUNDLE_/ }, `${name}: ${JSON.stringify(what)} at ${at}`);
+    }
+  }
+});
