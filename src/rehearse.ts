@@ -39,6 +39,8 @@ interface RehearseOptions {
   /** Globs of URLs or hosts that may be missing. */
   allowMissing: readonly string[];
   keepCaches?: boolean | undefined;
+  /** The server says nothing but errors. */
+  quiet?: boolean | undefined;
   /** The command's output goes to standard error. */
   isQuiet?: boolean | undefined;
   /** What the server says while it verifies, as it comes. */
@@ -101,7 +103,7 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
       : ["--store", store];
   const own = join(dir, "server");
   await mkdir(own, { mode: 0o700 });
-  const server = await startOriginServer(own, what, options.say);
+  const server = await startOriginServer(own, options.quiet === true ? [...what, "--quiet"] : what, options.say);
   if (typeof server === "number") return server;
   let ran: Ran;
   try {

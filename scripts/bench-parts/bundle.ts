@@ -158,7 +158,7 @@ function checkAndUnpack(dir: string): Row[] {
       airferry: secs(verify),
       peer: `openssl on two cores ${secs(openssl)}`,
       ratio: openssl.seconds / verify.seconds,
-      required: "≥ 0.7",
+      required: "≥ 0.9",
       note: "share of its rate",
     },
     {

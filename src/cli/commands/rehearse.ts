@@ -13,6 +13,7 @@ interface RehearseFlags {
   allowMissing?: string[];
   keepCaches?: boolean;
   json?: boolean;
+  quiet?: boolean;
 }
 
 export const rehearseCommand: Register = (program, run) => {
