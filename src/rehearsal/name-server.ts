@@ -8,6 +8,7 @@ import { isIP } from "node:net";
 const PORT = 53;
 const HEADER_BYTES = 12;
 const TYPE_A = 1;
+const TYPE_AAAA = 28;
 const CLASS_IN = 1;
 /** Names that are noted. */
 const MAX_NOTED = 1000;
@@ -32,6 +33,8 @@ interface NameServer {
 /** Listens at 127.0.0.1. @throws the system's error when the port is taken or forbidden */
 export async function startNameServer(known: ReadonlySet<string>, port = PORT): Promise<NameServer & { port: number }> {
   const unknown = new Map<string, number>();
+  // Questions for both kinds of addresses are one.
+  const countsOf = new Map([TYPE_A, TYPE_AAAA].map((type) => [type, new Map<string, number>()]));
   const socket = createSocket("udp4");
   await new Promise<void>((resolve, reject) => {
     socket.once("error", reject);
@@ -43,9 +46,13 @@ export async function startNameServer(known: ReadonlySet<string>, port = PORT): 
     if (question === undefined) return;
     const { name } = question;
     const isKnown = known.has(name) || name === "localhost";
-    // Questions for both kinds of addresses are one.
-    if (!isKnown && (question.type === TYPE_A || !unknown.has(name)) && (unknown.has(name) || unknown.size < MAX_NOTED))
-      unknown.set(name, (unknown.get(name) ?? 0) + (question.type === TYPE_A ? 1 : 0));
+    // What is not about addresses names no host that is missing: apt asks for _http._tcp.HOST of every host.
+    const counts = countsOf.get(question.type);
+    if (!isKnown && counts !== undefined && (unknown.has(name) || unknown.size < MAX_NOTED)) {
+      const count = (counts.get(name) ?? 0) + 1;
+      counts.set(name, count);
+      unknown.set(name, Math.max(unknown.get(name) ?? 0, count));
+    }
     socket.send(answerTo(message, question, isKnown), from.port, from.address);
   });
   return { unknown, port: socket.address().port, close: () => socket.close() };

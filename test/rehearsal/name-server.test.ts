@@ -20,6 +20,10 @@ t.test("startNameServer() leads known names here, in any case, and notes the oth
   await t.rejects(resolver.resolve6("nobody.example.test"), { code: "ENOTFOUND" });
   await t.rejects(resolver.resolve4("NOBODY.example.test"), { code: "ENOTFOUND" });
   t.same([...server.unknown], [["nobody.example.test", 2]], "both kinds of a name's addresses are one question");
+  await t.rejects(resolver.resolve6("six.example.test"), { code: "ENOTFOUND" });
+  // apt asks for it, and goes on without an answer.
+  await t.rejects(resolver.resolveSrv("_http._tcp.registry.example.test"), { code: "ENOTFOUND" });
+  t.same([...server.unknown].slice(1), [["six.example.test", 1]], "only who asks for addresses misses a host");
 });
 
 t.test("startNameServer() survives what is no question, and notes only so many names", async (t) => {
