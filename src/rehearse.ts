@@ -5,7 +5,7 @@
  */
 import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, matchesGlob } from "node:path";
+import { join } from "node:path";
 import { readContents } from "./bundle/contents.ts";
 import type { Inventory } from "./bundle/inventory-types.ts";
 import { readMedia } from "./bundle/media.ts";
@@ -45,6 +45,8 @@ interface RehearseOptions {
   isQuiet?: boolean | undefined;
   /** What the server says while it verifies, as it comes. */
   say: (text: string) => void;
+  /** Ends everything before the command has started; signals of the command are its own affair. */
+  stop: AbortSignal;
   /** One line of text. */
   report: (line: string) => void;
 }
@@ -75,12 +77,13 @@ interface RehearseResult {
 /**
  * Starts the program again where there is no network, and returns its exit status; there, runs the command and returns
  * what it asked for, or the exit status of a server that refused to start.
- * @throws {AirferryError} ERR_TOOL where a system has no namespaces; ERR_USAGE, ERR_IO, ERR_STORE_INVALID
+ * @throws {AirferryError} ERR_TOOL where a system has no namespaces; ERR_USAGE, ERR_IO, ERR_STORE_INVALID; the reason
+ *   of `stop`
  */
 export async function rehearse(options: RehearseOptions): Promise<RehearseResult | number> {
   if (!isInside()) {
     await requireProgram(options.command[0], process.env);
-    return runInside();
+    return runInside(options.stop);
   }
   await prepareNetwork();
   const dir = await mkdtemp(join(tmpdir(), "airferry-rehearsal-")).catch((cause: unknown) => {
@@ -96,14 +99,15 @@ export async function rehearse(options: RehearseOptions): Promise<RehearseResult
 }
 
 async function rehearseIn(dir: string, options: RehearseOptions): Promise<RehearseResult | number> {
-  const { bundles, trust, threshold, store } = options;
+  const { bundles, trust, threshold, store, stop } = options;
   const what =
     store === undefined
       ? [...bundles, "--trust", ...trust, ...(threshold === undefined ? [] : ["--threshold", String(threshold)])]
       : ["--store", store];
   const own = join(dir, "server");
   await mkdir(own, { mode: 0o700 });
-  const server = await startOriginServer(own, options.quiet === true ? [...what, "--quiet"] : what, options.say);
+  const more = options.quiet === true ? ["--quiet"] : [];
+  const server = await startOriginServer(own, [...what, ...more], options.say, stop);
   if (typeof server === "number") return server;
   let ran: Ran;
   try {
@@ -121,7 +125,7 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
       return { what: url, count, ...(near !== undefined && { near }) };
     }),
     ...[...ran.unknown].map(([host, count]) => ({ what: host, count })),
-  ].map((it) => ({ ...it, isAllowed: options.allowMissing.some((glob) => isMatch(it.what, glob)) }));
+  ].map((it) => ({ ...it, isAllowed: options.allowMissing.some((glob) => mayBeMissing(it.what, glob)) }));
   return { asked: await readAsked(server.accessLog), missing, dropped, refused: ran.refused, status: ran.status };
 }
 
@@ -161,6 +165,7 @@ async function runCommand(
       throw new AirferryError("ERR_TOOL", "cannot rehearse: no mount namespace, so names would lead nowhere", {
         hint: "run it as root",
       });
+    options.stop.throwIfAborted();
     options.report(`rehearsing with ${plural(origins.length, "origin")} and no network`);
     const before = await refusedConnections();
     const status = await runClient({ command, env, overlays, isQuiet });
@@ -195,10 +200,17 @@ function furtherPorts(origins: readonly string[]): Map<number, number> {
   return ports;
 }
 
-/** Whether a URL or its host matches a glob: `*` within a part of it, `**` across slashes. */
-function isMatch(what: string, glob: string): boolean {
-  const host = what.includes("://") ? new URL(what).host : what;
-  return matchesGlob(what, glob) || matchesGlob(host, glob);
+/**
+ * Whether a URL, its host, or a host that has no URL matches a glob: `*` within a part of a path, `**` across parts.
+ * All other characters are themselves, since URLs have `?`, `[` and names with dots.
+ */
+export function mayBeMissing(what: string, glob: string): boolean {
+  const parts = glob
+    .split(/\*{2,}/)
+    .map((it) => it.split("*").map((text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")));
+  const pattern = new RegExp(`^${parts.map((it) => it.join("[^/]*")).join(".*")}$`);
+  const others = what.includes("://") ? [new URL(what).host] : [`https://${what}/`, `http://${what}/`];
+  return [what, ...others].some((it) => pattern.test(it));
 }
 
 /** One line for each host: what was answered, and how often something was missing. */

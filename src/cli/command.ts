@@ -67,10 +67,12 @@ function trustFiles(given: readonly string[] | undefined): string[] {
 }
 
 /** The trusted keys that were given. @throws {AirferryError} ERR_USAGE when there are none */
-export function requireTrust(given: readonly string[] | undefined, command: string): string[] {
+export function requireTrust(given: readonly string[] | undefined, command: string, rest = ""): string[] {
   const trust = trustFiles(given);
   if (trust.length === 0) {
-    throw new AirferryError("ERR_USAGE", "cannot verify: no key to trust", { hint: `${command} --trust PUBLIC-KEY` });
+    throw new AirferryError("ERR_USAGE", "cannot verify: no key to trust", {
+      hint: `${command} --trust PUBLIC-KEY${rest}`,
+    });
   }
   return trust;
 }

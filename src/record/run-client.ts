@@ -46,13 +46,13 @@ export async function runClient(run: ClientRun): Promise<number> {
   const child = spawn(program, args, { env, stdio: ["inherit", isQuiet ? process.stderr : "inherit", "inherit"] });
   // A terminal sends its signals to both.
   const pass = (signal: NodeJS.Signals) => child.kill(signal);
-  process.on("SIGTERM", pass);
+  for (const it of ["SIGTERM", "SIGHUP"] as const) process.on(it, pass);
   try {
     return await exitStatus(child);
   } catch (cause) {
     throw cause instanceof AirferryError ? cause : notThere(name, systemFault(cause), cause);
   } finally {
-    process.off("SIGTERM", pass);
+    for (const it of ["SIGTERM", "SIGHUP"] as const) process.off(it, pass);
   }
 }
 

@@ -29,11 +29,12 @@ export function isInside(): boolean {
 
 /**
  * Runs this program again, with the same arguments, where there is no network; returns its exit status.
- * @throws {AirferryError} ERR_TOOL where this is not possible
+ * @throws {AirferryError} ERR_TOOL where this is not possible; the reason of `stop`, which counts until then
  */
-export async function runInside(): Promise<number> {
+export async function runInside(stop: AbortSignal): Promise<number> {
   const flags = ["--net", ...(isRoot() ? [] : ["--user", "--map-root-user"])];
   await run("unshare", [...flags, "true"]).catch((cause: unknown) => {
+    stop.throwIfAborted();
     const { code, stderr = "" } = cause as { code?: unknown; stderr?: string };
     const fault = code === "ENOENT" ? "unshare is missing" : stderr.trim().split("\n")[0] || "unshare failed";
     throw new AirferryError("ERR_TOOL", `cannot rehearse: no network namespace: ${fault}`, {
@@ -44,19 +45,20 @@ export async function runInside(): Promise<number> {
       cause,
     });
   });
+  stop.throwIfAborted();
   const [program, ...args] = ownCommand(process.argv.slice(2));
   const env = { ...process.env, [INSIDE]: "1" };
   const child = spawn("unshare", [...flags, "--", program, ...args], { env, stdio: "inherit" });
   // A terminal sends its signals to both.
   const pass = (signal: NodeJS.Signals) => child.kill(signal);
-  process.on("SIGTERM", pass);
+  for (const it of ["SIGTERM", "SIGHUP"] as const) process.on(it, pass);
   try {
     return await new Promise((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", (status, signal) => resolve(status ?? 128 + (constants.signals[signal ?? "SIGKILL"] ?? 0)));
     });
   } finally {
-    process.off("SIGTERM", pass);
+    for (const it of ["SIGTERM", "SIGHUP"] as const) process.off(it, pass);
   }
 }
 

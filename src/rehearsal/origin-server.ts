@@ -20,31 +20,43 @@ interface OriginServer {
  * @param dir an empty folder, for what the server writes
  * @param what the arguments that say what is served
  * @param say called with what it says before it is ready: progress, notes, an error
+ * @param stop ends it before it is ready
+ * @throws the reason of `stop`, when the server has ended
  */
 export async function startOriginServer(
   dir: string,
   what: readonly string[],
   say: (text: string) => void,
+  stop: AbortSignal,
 ): Promise<OriginServer | number> {
   const at = (name: string) => join(dir, name);
   const [accessLog, wanted, tls] = [at("access.jsonl"), at("wanted.json"), at("tls")];
   const listens = ["--listen", "127.0.0.1:0", "--listen-http", "0.0.0.0:80", "--listen-https", "0.0.0.0:443"];
   const files = ["--tls-dir", tls, "--access-log", accessLog, "--wanted", wanted];
   const [program, ...args] = ownCommand(["serve", ...what, "--origins", ...listens, ...files]);
+  stop.throwIfAborted();
   // In a process group of its own: Ctrl-C is for the command.
   const server = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
   let isReady = false;
   server.stderr.on("data", (text: Buffer) => {
-    if (!isReady) say(text.toString());
+    if (!isReady && !stop.aborted) say(text.toString());
   });
   const ended = new Promise<number>((resolve, reject) => {
     server.once("error", reject);
     server.once("close", (status) => resolve(status ?? EXIT.failed));
   });
+  const end = () => server.kill("SIGTERM");
+  stop.addEventListener("abort", end);
   const status = await Promise.race([
     new Promise<void>((resolve) => server.stdout.once("data", () => resolve())),
     ended,
   ]);
+  stop.removeEventListener("abort", end);
+  if (stop.aborted) {
+    end();
+    await ended;
+    throw stop.reason;
+  }
   if (status !== undefined) return status;
   isReady = true;
   return {
@@ -52,7 +64,7 @@ export async function startOriginServer(
     accessLog,
     wanted,
     async close() {
-      server.kill("SIGTERM");
+      end();
       await ended;
     },
   };

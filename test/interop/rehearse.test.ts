@@ -2,9 +2,11 @@
  * rehearse with real clients: a build with the URLs of upstream runs from a bundle alone, and what the bundle lacks is
  * named. Upstream is on loopback; pack reaches it by --rewrite, the build not at all.
  */
-import { chmodSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import t from "tap";
 import { clientEnv, needs } from "../fixtures/clients.ts";
 import { writeKeyPairs } from "../fixtures/keys.ts";
@@ -108,4 +110,37 @@ t.test("other users rehearse in a user namespace, and what nothing answers is na
   t.match(ran.stdout, /nobody\.example\.test +1/);
   t.match(ran.stdout, /https:\/\/dl\.example\.test\/b\.txt +1 +https:\/\/dl\.example\.test\/a\.txt/);
   t.match(ran.stderr, /the command succeeded; 2 things missing/);
+});
+
+t.test("a signal ends it before the build as well as in it, and nothing stays", async (t) => {
+  if (!needs(t, "unshare", "ip")) return;
+  const dir = t.testdir();
+  const upstream = await startUpstream({ files: new Map([["/a.txt", Buffer.from("a")]]) });
+  t.teardown(() => upstream.close());
+  await writeKeyPairs(dir);
+  writeManifest(dir, { stream: "a", files: [{ url: `${upstream.url}/a.txt` }] });
+  const packed = await start(dir, ["pack", "m.yaml", "--key", "k.key", "-q"]).done;
+  t.equal(packed.status, 0, packed.stderr);
+  const temporary = join(dir, "temporary");
+  mkdirSync(temporary);
+  const args = ["rehearse", packed.stdout.trim(), "--trust", "k.pub", "--", "sh", "-c", "echo runs; exec sleep 60"];
+
+  // Whatever it does then, the build has not started: it says when it does.
+  const early = start(dir, args, { TMPDIR: temporary });
+  while (readdirSync(temporary).length === 0) await setTimeout(20);
+  early.kill("SIGTERM");
+  const ended = await early.done;
+  t.match({ status: ended.status, stdout: ended.stdout }, { status: 130, stdout: "" }, ended.stderr);
+  t.same(readdirSync(temporary), []);
+
+  for (const [signal, status] of [
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const) {
+    const late = start(dir, args, { TMPDIR: temporary });
+    await once(late.stdout ?? late, "data");
+    late.kill(signal);
+    t.equal((await late.done).status, status, signal);
+    t.same(readdirSync(temporary), []);
+  }
 });

@@ -3,7 +3,7 @@ import { AirferryError, EXIT } from "../../errors.ts";
 import { plural } from "../../io/format.ts";
 import { shellWords } from "../../io/shell.ts";
 import { collect, positive, type Register, ROOT_NOTE, requireTrust, trustOption, withGlobals } from "../command.ts";
-import { stopsByItself } from "../signals.ts";
+import { Interrupted, stopsByItself } from "../signals.ts";
 import { formatTable } from "../table.ts";
 
 interface RehearseFlags {
@@ -50,12 +50,23 @@ export const rehearseCommand: Register = (program, run) => {
     .action((words: string[], flags: RehearseFlags, self) =>
       run(self.opts(), async (output) => {
         const { bundles, command } = split(words);
+        const build = shellWords(command);
+        if ((flags.store === undefined) === (bundles.length === 0))
+          throw new AirferryError(
+            "ERR_USAGE",
+            `cannot rehearse: ${bundles.length === 0 ? "neither a store nor a bundle" : "a store and bundles at once"}`,
+            { hint: `airferry rehearse BUNDLE --trust KEY -- ${build}, or: airferry rehearse --store DIR -- ${build}` },
+          );
         const trust =
-          flags.store === undefined ? requireTrust(flags.trust, `airferry rehearse ${shellWords(bundles)}`) : [];
+          flags.store === undefined
+            ? requireTrust(flags.trust, `airferry rehearse ${shellWords(bundles)}`, ` -- ${build}`)
+            : [];
         const { askedRows, rehearse } = await import("../../rehearse.ts");
         stopsByItself();
-        // A terminal sends it to the command, which ends when it likes.
-        process.on("SIGINT", () => {});
+        // Once the command runs a terminal sends them to it too, and it ends when it likes.
+        const stopping = new AbortController();
+        for (const it of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+          process.on(it, () => stopping.abort(new Interrupted("interrupted")));
         const result = await rehearse({
           ...flags,
           bundles,
@@ -63,6 +74,7 @@ export const rehearseCommand: Register = (program, run) => {
           command,
           allowMissing: flags.allowMissing ?? [],
           isQuiet: flags.json === true,
+          stop: stopping.signal,
           // Who rehearses as root builds as root.
           say: (text) => process.stderr.write(text.replace(`airferry: ${ROOT_NOTE}\n`, "")),
           report: (line) => output.note(line),

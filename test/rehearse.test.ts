@@ -1,0 +1,21 @@
+import t from "tap";
+import { mayBeMissing } from "../src/rehearse.ts";
+
+t.test("mayBeMissing() takes URLs, their hosts and hosts without a URL", async (t) => {
+  for (const [glob, what, expected] of [
+    ["https://x.test/**", "https://x.test/a/b", true],
+    ["https://x.test/**", "https://x.test/.well-known/a?b=/.c", true],
+    ["https://x.test/**", "x.test", true, "the build asked for its address only"],
+    ["http://x.test/**", "x.test", true],
+    ["https://x.test/a", "x.test", false],
+    ["https://x.test/**", "y.test", false],
+    ["https://x.test/**", "https://x.test.evil/a", false],
+    ["https://x.test/*", "https://x.test/a/b", false],
+    ["https://x.test/a[1]?b=(c)", "https://x.test/a[1]?b=(c)", true],
+    ["https://x.test/a?b", "https://x.test/acb", false],
+    ["x.test", "https://x.test/a", true],
+    ["*.test", "x.test", true],
+    ["x.test", "xatest", false],
+  ] as const)
+    t.equal(mayBeMissing(what, glob), expected, `${glob} ${what}`);
+});
