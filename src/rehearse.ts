@@ -151,8 +151,8 @@ async function runCommand(
   for (const it of hosts) if (!isName(it)) await addAddress(it);
   const closing: (() => unknown)[] = [];
   try {
-    for (const [port, to] of furtherPorts(origins)) {
-      const listener = await leadPort(port, to);
+    for (const port of furtherPorts(origins)) {
+      const listener = await leadPort(port, { http: 80, https: 443 });
       closing.push(() => listener.close());
     }
     const { unknown, close } = await startNameServer(new Set(names)).catch((cause: unknown) => {
@@ -190,14 +190,9 @@ async function inventoriesIn(store: string): Promise<Inventory[]> {
   return (await (await openStore(store)).releases()).map((it) => it.inventory);
 }
 
-/** Ports of origins besides 80 and 443, with the port of the listener that answers for their scheme. */
-function furtherPorts(origins: readonly string[]): Map<number, number> {
-  const ports = new Map<number, number>();
-  for (const it of origins) {
-    const { port, protocol } = new URL(it);
-    if (port !== "") ports.set(Number(port), protocol === "https:" ? 443 : 80);
-  }
-  return ports;
+/** Ports of origins besides 80 and 443. */
+function furtherPorts(origins: readonly string[]): Set<number> {
+  return new Set(origins.map((it) => Number(new URL(it).port)).filter((it) => it !== 0 && it !== 80 && it !== 443));
 }
 
 /**

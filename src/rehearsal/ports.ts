@@ -3,17 +3,38 @@ import { connect, createServer, type Server } from "node:net";
 import { AirferryError } from "../errors.ts";
 import { systemFault } from "../io/atomic.ts";
 
-/** Listens at every address of a port. The caller closes it. @throws {AirferryError} ERR_BUSY */
-export async function leadPort(port: number, to: number): Promise<Server> {
+/** Every TLS connection begins with it, no request of HTTP does: RFC 8446, section 5.1. */
+const HANDSHAKE = 0x16;
+
+/** Ports of the listeners at 127.0.0.1. */
+interface Listeners {
+  http: number;
+  https: number;
+}
+
+/**
+ * Listens at every address of a port. Which scheme it is shows in what a client says first: bundles say of some hosts
+ * only that a port is theirs. The caller closes it. @throws {AirferryError} ERR_BUSY
+ */
+export async function leadPort(port: number, to: Listeners): Promise<Server> {
   const server = createServer({ allowHalfOpen: true }, (client) => {
-    const upstream = connect({ port: to, host: "127.0.0.1", allowHalfOpen: true });
-    for (const [from, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      from.on("error", () => other.destroy());
-      from.pipe(other);
-    }
+    const drop = () => client.destroy();
+    client.on("error", drop);
+    client.once("end", drop);
+    client.once("data", (first: Buffer) => {
+      client.pause();
+      client.off("end", drop);
+      const scheme = first[0] === HANDSHAKE ? "https" : "http";
+      const upstream = connect({ port: to[scheme], host: "127.0.0.1", allowHalfOpen: true });
+      upstream.write(first);
+      for (const [from, other] of [
+        [client, upstream],
+        [upstream, client],
+      ] as const) {
+        from.on("error", () => other.destroy());
+        from.pipe(other);
+      }
+    });
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
