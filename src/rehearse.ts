@@ -204,7 +204,9 @@ export function mayBeMissing(what: string, glob: string): boolean {
     .split(/\*{2,}/)
     .map((it) => it.split("*").map((text) => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")));
   const pattern = new RegExp(`^${parts.map((it) => it.join("[^/]*")).join(".*")}$`);
-  const others = what.includes("://") ? [new URL(what).host] : [`https://${what}/`, `http://${what}/`];
+  // A build may ask a name server for anything, also for what looks like a URL.
+  const host = what.includes("://") ? URL.parse(what)?.host : undefined;
+  const others = host === undefined ? [`https://${what}/`, `http://${what}/`] : [host];
   return [what, ...others].some((it) => pattern.test(it));
 }
 

@@ -16,6 +16,7 @@ t.test("mayBeMissing() takes URLs, their hosts and hosts without a URL", async (
     ["x.test", "https://x.test/a", true],
     ["*.test", "x.test", true],
     ["x.test", "xatest", false],
+    ["x.test", "a://[", false, "a name that a build made up"],
   ] as const)
     t.equal(mayBeMissing(what, glob), expected, `${glob} ${what}`);
 });
