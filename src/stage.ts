@@ -52,7 +52,9 @@ interface Staged {
  *   ERR_SPACE, ERR_IO
  */
 export async function stage(dir: string, options: StageOptions): Promise<Staged> {
-  const { files: rendered, input, store } = await openRender(options);
+  const { files: all, input, store } = await openRender(options);
+  // Resolvers and trust are the site's, not the builder's.
+  const rendered = all.filter((it) => it.name !== "origins");
   const found = findBuilder(input, "stage");
   const users: FolderUsers = {
     builderUid: options.builderUid ?? BUILDER_UID,
