@@ -53,10 +53,16 @@ export function saveBaseline<R>(machine: Baseline["machine"], rows: readonly R[]
   writeFileSync(file, `${JSON.stringify(baseline, null, 2)}\n`);
 }
 
-/** How each row changed since a baseline, in percent of its ratio; rows that the baseline lacks are left out. */
+/**
+ * How each row changed since a baseline, in percent of its ratio; rows that the baseline lacks are left out. A job with
+ * several peers has a row for each, in the same order as before.
+ */
 export function changesSince(baseline: Baseline, rows: readonly Row[]): { job: string; percent: number }[] {
+  const seen = new Map<string, number>();
   return rows.flatMap(({ job, ratio }) => {
-    const before = baseline.rows.find((it) => it.job === job);
+    const at = seen.get(job) ?? 0;
+    seen.set(job, at + 1);
+    const before = baseline.rows.filter((it) => it.job === job)[at];
     return before === undefined ? [] : [{ job, percent: (ratio / before.ratio - 1) * 100 }];
   });
 }

@@ -20,3 +20,18 @@ t.test("a baseline keeps its rows, the commit and the machine", async (t) => {
   t.equal(changes.length, 1, "what is new has nothing to be compared with");
   t.equal(changes[0]?.percent.toFixed(1), "10.0");
 });
+
+t.test("the peers of a job are compared each with itself", async (t) => {
+  const file = join(scratch(t), "bench.json");
+  saveBaseline(describeMachine(), [row("pack", 1), row("pack", 2), row("verify", 1)], file);
+  const kept = JSON.parse(readFileSync(file, "utf8")) as Baseline;
+  const changes = changesSince(kept, [row("verify", 1.5), row("pack", 1), row("pack", 2), row("pack", 3)]);
+  t.same(
+    changes.map(({ job, percent }) => [job, Math.round(percent)]),
+    [
+      ["verify", 50],
+      ["pack", 0],
+      ["pack", 0],
+    ],
+  );
+});
