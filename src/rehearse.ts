@@ -19,7 +19,14 @@ import { canOverlay, requireProgram, runClient } from "./record/run-client.ts";
 import { systemTrust } from "./record/trust.ts";
 import { type AskedHost, readAsked } from "./rehearsal/asked.ts";
 import { isName, startNameServer } from "./rehearsal/name-server.ts";
-import { addAddress, isInside, prepareNetwork, refusedConnections, runInside } from "./rehearsal/namespaces.ts";
+import {
+  addAddress,
+  endStragglers,
+  isInside,
+  prepareNetwork,
+  refusedConnections,
+  runInside,
+} from "./rehearsal/namespaces.ts";
 import { startOriginServer } from "./rehearsal/origin-server.ts";
 import { leadPort } from "./rehearsal/ports.ts";
 import { makeSystemFiles } from "./rehearsal/system-files.ts";
@@ -115,6 +122,8 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
     const inventories = store === undefined ? await inventoriesOf(bundles) : await inventoriesIn(store);
     ran = await runCommand(dir, server.caFile, inventories, options);
   } finally {
+    const left = await endStragglers(server.group);
+    if (left > 0) options.report(`ended ${plural(left, "process", "processes")} that the command left running`);
     await server.close();
   }
   const { wanted, dropped } = { ...(await readWanted(server.wanted)) };

@@ -3,7 +3,7 @@
  * also in a user namespace), and brings its loopback interface up there. See unshare(1), network_namespaces(7).
  */
 import { execFile, spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { constants } from "node:os";
 import { isSea } from "node:sea";
 import { promisify } from "node:util";
@@ -12,8 +12,9 @@ import { isRoot } from "../io/account.ts";
 
 const run = promisify(execFile);
 
-/** Set for the program that was started again. */
+/** Set for the program that was started again, to the network namespace that it came from. */
 const INSIDE = "AIRFERRY_REHEARSAL";
+const NAMESPACE = "/proc/self/ns/net";
 /** Some resolvers look for nothing where there is only loopback (aria2's c-ares). An address of RFC 5737. */
 const FURTHER_ADDRESS = "192.0.2.1";
 
@@ -47,7 +48,7 @@ export async function runInside(stop: AbortSignal): Promise<number> {
   });
   stop.throwIfAborted();
   const [program, ...args] = ownCommand(process.argv.slice(2));
-  const env = { ...process.env, [INSIDE]: "1" };
+  const env = { ...process.env, [INSIDE]: await readlink(NAMESPACE) };
   const child = spawn("unshare", [...flags, "--", program, ...args], { env, stdio: "inherit" });
   // A terminal sends its signals to both.
   const pass = (signal: NodeJS.Signals) => child.kill(signal);
@@ -67,12 +68,17 @@ export async function runInside(stop: AbortSignal): Promise<number> {
  * @throws {AirferryError} ERR_TOOL when this is the machine's own network, or without `ip`
  */
 export async function prepareNetwork(): Promise<void> {
+  const from = process.env[INSIDE] ?? "";
   delete process.env[INSIDE];
   const [, ...routes] = (await readFile("/proc/net/route", "utf8")).trim().split("\n");
-  if (routes.length > 0)
-    throw new AirferryError("ERR_TOOL", `cannot rehearse: ${INSIDE} is set, but this network has routes`, {
-      hint: `unset ${INSIDE}`,
-    });
+  if (routes.length > 0 || !/^net:\[\d+\]$/.test(from) || from === (await readlink(NAMESPACE)))
+    throw new AirferryError(
+      "ERR_TOOL",
+      `cannot rehearse: ${INSIDE} is set, but this is no network namespace of its own`,
+      {
+        hint: `unset ${INSIDE}`,
+      },
+    );
   await ip("link", "set", "lo", "up");
   await addAddress(FURTHER_ADDRESS);
 }
@@ -80,6 +86,30 @@ export async function prepareNetwork(): Promise<void> {
 /** Gives this machine an address, of which an origin has no name. */
 export async function addAddress(address: string): Promise<void> {
   await ip("addr", "add", `${address}/${address.includes(":") ? 128 : 32}`, "dev", "lo");
+}
+
+/**
+ * Ends what a command left running in this network namespace, daemons too; returns how many processes that were.
+ * @param group the process group of the server, which stays
+ */
+export async function endStragglers(group: number): Promise<number> {
+  const own = await readlink(NAMESPACE);
+  let ended = 0;
+  for (const pid of await readdir("/proc")) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    const network = await readlink(`/proc/${pid}/ns/net`).catch(() => undefined);
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+    // After the name, which may have anything in it: state, parent, process group. See proc_pid_stat(5).
+    const [state, , itsGroup] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    if (network !== own || state === "Z" || Number(itsGroup) === group) continue;
+    try {
+      process.kill(Number(pid), "SIGKILL");
+      ended++;
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  return ended;
 }
 
 /** How many connections of this network nothing listened to: RFC 4022, tcpAttemptFails. */

@@ -4,7 +4,12 @@ import { join } from "node:path";
 import { EXIT } from "../errors.ts";
 import { ownCommand } from "./namespaces.ts";
 
+/** Runs a program, and ends it when standard input does: when this process is gone, however it ended. */
+const WITH_PARENT = 'exec 3<&0; "$@" </dev/null & p=$!; (cat <&3; kill "$p") >/dev/null 2>&1 & wait "$p"';
+
 interface OriginServer {
+  /** Its process group. */
+  group: number;
   /** PEM file of the CA that signs for the origins. */
   caFile: string;
   /** JSON lines, complete once it has stopped; so is `wanted`, as `serve --wanted` writes it. */
@@ -36,16 +41,21 @@ export async function startOriginServer(
   const [program, ...args] = ownCommand(["serve", ...what, "--origins", ...listens, ...files]);
   stop.throwIfAborted();
   // In a process group of its own: Ctrl-C is for the command.
-  const server = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const wrapped = ["-c", WITH_PARENT, "airferry", program, ...args];
+  const server = spawn("sh", wrapped, { stdio: ["pipe", "pipe", "pipe"], detached: true });
+  server.stdin.on("error", () => {});
   let isReady = false;
   server.stderr.on("data", (text: Buffer) => {
     if (!isReady && !stop.aborted) say(text.toString());
   });
   const ended = new Promise<number>((resolve, reject) => {
     server.once("error", reject);
-    server.once("close", (status) => resolve(status ?? EXIT.failed));
+    server.once("close", (status) => {
+      server.stdin.destroy();
+      resolve(status ?? EXIT.failed);
+    });
   });
-  const end = () => server.kill("SIGTERM");
+  const end = () => server.stdin.end();
   stop.addEventListener("abort", end);
   const status = await Promise.race([
     new Promise<void>((resolve) => server.stdout.once("data", () => resolve())),
@@ -60,6 +70,7 @@ export async function startOriginServer(
   if (status !== undefined) return status;
   isReady = true;
   return {
+    group: server.pid ?? 0,
     caFile: join(tls, "origins-ca.crt"),
     accessLog,
     wanted,

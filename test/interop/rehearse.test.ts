@@ -3,7 +3,7 @@
  * named. Upstream is on loopback; pack reaches it by --rewrite, the build not at all.
  */
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -143,4 +143,28 @@ t.test("a signal ends it before the build as well as in it, and nothing stays", 
     t.equal((await late.done).status, status, signal);
     t.same(readdirSync(temporary), []);
   }
+
+  const leaving = [...args.slice(0, -1), "setsid sleep 61 & echo $!"];
+  const left = await start(dir, leaving, { TMPDIR: temporary }).done;
+  t.equal(left.status, 0, left.stderr);
+  t.match(left.stderr, /ended 1 process that the command left running/);
+  const pid = Number(left.stdout);
+  t.ok(!existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")), "gone, or a zombie");
+
+  // Even when nobody can clean up, the server does not stay.
+  const killed = start(dir, [...args.slice(0, -1), "echo runs; exec sleep 3"], { TMPDIR: temporary });
+  await once(killed.stdout ?? killed, "data");
+  const [inner] = readFileSync(`/proc/${killed.pid}/task/${killed.pid}/children`, "utf8").split(" ");
+  process.kill(Number(inner), "SIGKILL");
+  t.equal((await killed.done).status, 137);
+  const serves = () =>
+    readdirSync("/proc").some((pid) => {
+      try {
+        return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(temporary);
+      } catch {
+        return false;
+      }
+    });
+  for (let attempt = 0; attempt < 100 && serves(); attempt++) await setTimeout(100);
+  t.notOk(serves());
 });
