@@ -14,7 +14,10 @@ const MAX_PACK_BYTES = 256 * 1024 * 1024;
 
 type LockedWeb = LockedOf<"web">;
 
-/** Fetches one repository after another. The paths are placeholders. @throws {AirferryError} ERR_UPSTREAM* */
+/**
+ * Fetches one repository after another. Packs are numbered: `arrange()` of web-arrange.ts names them once all entries
+ * are known. @throws {AirferryError} ERR_UPSTREAM*
+ */
 export async function lockGit(
   entry: WebEntry,
   urls: readonly string[],

@@ -57,7 +57,7 @@ export async function lockWeb(context: LockContext<"web">): Promise<LockedWeb[]>
   );
 }
 
-/** The paths are placeholders: {@link arrange} chooses them. */
+/** Bodies are numbered: {@link arrange} names them once all entries are known. */
 function lockedOf(entry: WebEntry, found: readonly Found[], recording?: Digest): LockedWeb {
   return {
     kind: "web",
