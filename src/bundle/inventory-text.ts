@@ -7,11 +7,13 @@ import { isUtf8 } from "node:buffer";
 import { parseJson } from "../io/json.ts";
 
 /**
- * The text before and after the two long lists. Within a string the quotes would be escaped, so matches are
- * unambiguous.
+ * The text before the two long lists, what may follow them, the first of which does, and the end of the text where
+ * nothing follows. Within a string the quotes would be escaped, and no item has a list of objects, so matches are
+ * unambiguous, whichever member of the catalog comes next.
  */
-const ENTRIES = { before: ',"entries":[', behind: ['],"catalog":'] };
-const PROVENANCE = { before: ',"provenance":[', behind: ['}],"web":[', '}]},"builder":', "}]}}"] };
+const ENTRIES = { before: ',"entries":[', behind: ['],"catalog":'], last: undefined };
+const PROVENANCE = { before: ',"provenance":[', behind: ['}],"', '}]},"'], last: "}]}}" };
+const END_OF_LIST = Buffer.from("]");
 const NEXT_ITEM = ',{"path":"';
 const STEP_BYTES = 512 * 1024;
 const STEP_ITEMS = 1000;
@@ -69,15 +71,21 @@ function memberOf(value: unknown, key: string): unknown {
 }
 
 /** Undefined where it is not found. */
-function rangeOf(text: Buffer, { before, behind }: typeof ENTRIES, from: number): Range | undefined {
+function rangeOf(
+  text: Buffer,
+  { before, behind, last }: typeof ENTRIES | typeof PROVENANCE,
+  from: number,
+): Range | undefined {
   const found = text.indexOf(before, from);
   const start = found + before.length;
-  if (found < 0) return undefined;
-  for (const it of behind) {
-    const end = text.indexOf(it, start);
-    if (end >= 0) return { start, end: end + it.indexOf("]") };
-  }
-  return undefined;
+  if (found < 0 || text.subarray(start, start + 1).equals(END_OF_LIST)) return undefined;
+  const ends = behind.flatMap((it) => {
+    const at = text.indexOf(it, start);
+    return at < 0 ? [] : [at + it.indexOf("]")];
+  });
+  if (last !== undefined && text.subarray(-last.length).equals(Buffer.from(last)))
+    ends.push(text.length - last.length + last.indexOf("]"));
+  return ends.length === 0 ? undefined : { start, end: Math.min(...ends) };
 }
 
 function* readItems(text: Buffer, { start, end }: Range, into: unknown[]): Generator<void, void> {

@@ -134,7 +134,12 @@ async function openJob(
   refuse(missing.map(({ name }) => problem("ERR_BUNDLE_INCOMPLETE", name, `"${name}" is missing`)));
   refuse(needsStore(inventory));
   const copies: HeldFile[][] = [];
-  for (const files of contents.copies) copies.push(await Promise.all(files.map((it) => held.open(it))));
+  // One after the other: what is still opening when another fails would never be closed.
+  for (const files of contents.copies) {
+    const open: HeldFile[] = [];
+    for (const it of files) open.push(await held.open(it));
+    copies.push(open);
+  }
   const documents: VerifiedBundle["documents"] = [];
   for (const name of BOM_NAMES) {
     const found = contents.large.find((it) => it.name === name);
@@ -183,6 +188,10 @@ async function checkJob(
     }
   }
   refuseAll(folders, left, options);
+  const chosen = bundle.volumes.map((it) => [it.file]);
+  if (chosen.every(([file], index) => file === firsts.copies[index]?.[0])) return;
+  // A damaged volume may have hidden content that is not what the inventory says, in itself or in another.
+  refuseAll(folders, await checkContent({ ...contents, copies: chosen }, pool, () => {}), options);
 }
 
 function problem(code: ErrorCode, path: string, message: string): Problem {

@@ -135,10 +135,20 @@ t.test("long lists are read in parts, and every byte of them counts", async (t) 
     Array.from({ length: 6000 }, (_, it) => [`files/ü-${String(it).padStart(5, "0")}`, Buffer.from(`${it}`)]),
   );
   files["web/index.json"] = Buffer.from("{}");
+  const web = [{ name: "site", answers: 1, hosts: ["example.org"] }];
+  const origins = [{ path: "files/ü-00001", url: "https://mirror.example.org/1" }];
   const spoilers: [string, (it: Inventory) => unknown][] = [
     ["alone", () => undefined],
     ["with a builder", (it) => Object.assign(it, { builder: { a: '}]},"builder":', entries: [{ path: "x" }] } })],
-    ["with web", (it) => Object.assign(it.catalog, { web: [{ name: "site", answers: 1, hosts: ["example.org"] }] })],
+    ["with a late end in a text", (it) => Object.assign(it.catalog.provenance[5000] ?? {}, { source: "a}]}}.txt" })],
+    ["with origins", (it) => Object.assign(it.catalog, { origins })],
+    ["with origins and web", (it) => Object.assign(it.catalog, { origins, web })],
+    ["with web and origins", (it) => Object.assign(it.catalog, { web, origins })],
+    [
+      "with web, origins and a builder",
+      (it) => Object.assign(it.catalog, { web, origins }) && Object.assign(it, { builder: {} }),
+    ],
+    ["with web", (it) => Object.assign(it.catalog, { web })],
   ];
   for (const [name, spoil] of spoilers) {
     const { inventory: long } = makeBundle(join(dir, name), { files, keys: [makeKey()] });
