@@ -8,11 +8,14 @@ const link = new BlockList();
 link.addSubnet("169.254.0.0", 16, "ipv4");
 link.addSubnet("fe80::", 10, "ipv6");
 
-const own = new BlockList();
-own.addSubnet("127.0.0.0", 8, "ipv4");
-own.addSubnet("0.0.0.0", 8, "ipv4");
-own.addAddress("::1", "ipv6");
-own.addAddress("::", "ipv6");
+const loopback = new BlockList();
+loopback.addSubnet("127.0.0.0", 8, "ipv4");
+loopback.addAddress("::1", "ipv6");
+
+/** Who connects to these comes to this host; who listens there listens everywhere. */
+const anyAddress = new BlockList();
+anyAddress.addSubnet("0.0.0.0", 8, "ipv4");
+anyAddress.addAddress("::", "ipv6");
 
 const site = new BlockList();
 for (const [network, bits] of [
@@ -35,15 +38,30 @@ const SIX_TO_FOUR = /^2002()?:([0-9a-f]{1,4}):([0-9a-f]{1,4})?(?::.*)?$/;
  * credentials.
  */
 export function networkRank(host: string): 0 | 1 | 2 | 3 {
-  const name = host.replace(/^\[|\]$/g, "").toLowerCase();
-  const mapped = EMBEDDED.exec(name) ?? SIX_TO_FOUR.exec(name);
-  if (mapped) return networkRank(mapped[1] || dotted(mapped[2] as string, mapped[3] || "0"));
+  const name = addressOf(host);
   const family = isIP(name);
   if (family === 0) return /(^|\.)localhost\.?$/.test(name) ? 2 : 0;
   const type = family === 4 ? "ipv4" : "ipv6";
   if (link.check(name, type)) return 3;
-  if (own.check(name, type)) return 2;
+  if (loopback.check(name, type) || anyAddress.check(name, type)) return 2;
   return site.check(name, type) ? 1 : 0;
+}
+
+/** Whether only this host reaches what listens there. Other names than `localhost` may resolve to anything. */
+export function isLoopbackHost(host: string): boolean {
+  const name = addressOf(host);
+  const family = isIP(name);
+  return family === 0 ? /^localhost\.?$/.test(name) : loopback.check(name, family === 4 ? "ipv4" : "ipv6");
+}
+
+/** An address in its shortest spelling, and the IPv4 one that is inside; names in lower case. */
+function addressOf(host: string): string {
+  const text = host.replace(/^\[|\]$/g, "").toLowerCase();
+  // A zone is in no URL.
+  const bare = text.replace(/%.*$/s, "");
+  const name = isIP(bare) === 6 ? new URL(`http://[${bare}]`).hostname.slice(1, -1) : text;
+  const mapped = EMBEDDED.exec(name) ?? SIX_TO_FOUR.exec(name);
+  return mapped ? mapped[1] || dotted(mapped[2] as string, mapped[3] || "0") : name;
 }
 
 function dotted(high: string, low: string): string {

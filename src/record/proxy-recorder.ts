@@ -2,7 +2,7 @@
 import type { LookupFunction } from "node:net";
 import { createCa } from "../certs/certificates.ts";
 import { HostCertificates } from "../certs/host-certificates.ts";
-import { networkRank } from "../http/network-rank.ts";
+import { isLoopbackHost } from "../http/network-rank.ts";
 import type { ProxyEnv } from "../http/proxy.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
 import { Exchanges } from "./exchange.ts";
@@ -55,7 +55,7 @@ export async function startRecorder(options: RecorderOptions): Promise<Recorder>
   const { dir, host, port, trusted, env, report, lookup } = options;
   const recording = await Recording.open(dir);
   // Who can reach a proxy that listens on loopback can reach everything else there too.
-  const isForOthers = networkRank(host) < 2 || /^(?:0\.0\.0\.0|\[?::\]?)$/.test(host);
+  const isForOthers = !isLoopbackHost(host);
   const upstream = new Upstream({ ca: trusted, env, lookup, isForOthers });
   const tally = new HostTallies();
   try {

@@ -292,6 +292,19 @@ t.test("an upstream that cannot be trusted or reached is an answer with the reas
   t.equal(await curl(lab, `https://up.test:${up.port}/`), "x", "the recording goes on");
 });
 
+t.test("who listens for others leads nobody to this host, however its address is spelled", async (t) => {
+  if (!needs(t, "curl")) return;
+  const up = createServer((socket) => socket.end("HTTP/1.0 200 OK\r\n\r\nprivate")).listen(0, "127.0.0.1");
+  await once(up, "listening");
+  t.teardown(() => up.close());
+  const { port } = up.address() as { port: number };
+  for (const host of ["0.0.0.0", "::0", "::ffff:0.0.0.0"]) {
+    const lab = await startRecording(t, "", { dir: t.testdir(), host });
+    t.match(await curl(lab, `http://127.0.0.1:${port}/`), /address of the recording host itself/, host);
+    await lab.end();
+  }
+});
+
 t.test("a second recording adds, and a torn line is cut off", async (t) => {
   if (!needs(t, "curl")) return;
   let count = 0;
