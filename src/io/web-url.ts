@@ -18,8 +18,9 @@ const PARTS = /^(https?):\/\/([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?$/is;
 const FORBIDDEN = /[\u0000-\u0020\u007f\\]/;
 
 /**
- * The normal form of a URL: scheme and host in lower case, no default port, no fragment, escapes decoded where that
- * changes nothing, all others in upper case, and everything escaped that a URL must not contain. Idempotent.
+ * The normal form of a URL: scheme and host in lower case, no dot at the end of the host, no default port, no fragment,
+ * escapes decoded where that changes nothing, all others in upper case, and everything escaped that a URL must not
+ * contain. Idempotent.
  * @throws {Error} with a readable fault: not http or https, a user or password, a `.` or `..` segment, white space, a
  *   control character, a backslash, or longer than 8192 characters
  */
@@ -31,8 +32,11 @@ export function normalizeWebUrl(text: string): string {
   if (scheme === "") throw new Error("is not an http:// or https:// URL");
   if (authority.includes("@")) throw new Error("has a user or password");
   const origin = `${scheme.toLowerCase()}://${authority}`;
-  const { origin: host, hostname } = URL.canParse(origin) ? new URL(origin) : { origin: "", hostname: "" };
-  if (!HOST.test(hostname)) throw new Error("has no readable host");
+  const parsed = URL.canParse(origin) ? new URL(origin) : { origin: "", hostname: "" };
+  // The same host, in the DNS's own spelling. Two dots are none.
+  const host = parsed.origin.replace(/\.(?=:\d+$|$)/, "");
+  const hostname = parsed.hostname.replace(/\.$/, "");
+  if (!HOST.test(hostname) || hostname.endsWith(".")) throw new Error("has no readable host");
   const segments = spelled(path, PATH_PLAIN);
   if (segments.split("/").some((it) => it === "." || it === "..")) throw new Error('has a "." or ".." segment');
   const url = `${host}${segments || "/"}${spelled(query, QUERY_PLAIN)}`;

@@ -37,7 +37,7 @@ export function urlOfRequest(scheme: "http" | "https", authority: string, target
   const question = target.indexOf("?");
   const path = question === -1 ? target : target.slice(0, question);
   const query = question === -1 ? "" : target.slice(question);
-  return normalizeWebUrl(`${scheme}://${bareAuthority(authority)}${resolved(path)}${query}`);
+  return normalizeWebUrl(`${scheme}://${authority}${resolved(path)}${query}`);
 }
 
 function resolved(path: string): string {
@@ -54,14 +54,10 @@ function resolved(path: string): string {
 /** The same without resolving anything, as recorded answers are kept; undefined for what no URL can be. */
 export function literalUrl(scheme: "http" | "https", authority: string, target: string): string | undefined {
   try {
-    return normalizeWebUrl(`${scheme}://${bareAuthority(authority)}${target}`);
+    return normalizeWebUrl(`${scheme}://${authority}${target}`);
   } catch {
     return undefined;
   }
-}
-
-function bareAuthority(authority: string): string {
-  return authority.toLowerCase().replace(/\.(?=:\d+$|$)/, "");
 }
 
 /** Finds the answer to a GET of a URL in normal form; undefined when no release has it. */

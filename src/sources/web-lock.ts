@@ -121,7 +121,7 @@ async function lockRecorded(entry: WebEntry, context: LockContext<"web">): Promi
     throw unreadable(entry, given, cause);
   });
   for (const [fault, count] of recording.unused) leftOut(context, given, count, fault);
-  const hosts = entry.hosts && new Set(entry.hosts.map((it) => it.toLowerCase()));
+  const hosts = entry.hosts && new Set(entry.hosts.map((it) => it.toLowerCase().replace(/\.(?=:\d+$|$)/, "")));
   const isWanted = ({ url }: WebAnswer) => {
     const host = hostOf(url);
     return hosts === undefined || hosts.has(host) || hosts.has(host.replace(/:\d+$/, ""));

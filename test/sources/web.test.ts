@@ -139,7 +139,7 @@ t.test("a recording is packed without a request, and read again once it has grow
     ["https://other.example:8443/a", "other"],
   ]);
   writeManifest(dir, {
-    web: [{ name: "b", recording: "./b.recording", hosts: ["PyPI.example"] }],
+    web: [{ name: "b", recording: "./b.recording", hosts: ["PyPI.example."] }],
   });
   const { bundle, result } = await pack(t, dir);
   t.equal(result.fetchedBytes, 0);
