@@ -11,6 +11,7 @@ import { parseBytes, plural } from "../io/format.ts";
 import { digestsOfFile } from "../io/hash-file.ts";
 import { type Integrity, parseWholeIntegrity } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
+import { openRegular } from "../io/safe-open.ts";
 import { answerKey, keptHeaders, type WebAnswer } from "../io/web-answer.ts";
 import { answersFile, bodyPath, type RecordedAnswer, readRecording } from "../io/web-recording.ts";
 import { normalizeWebUrl } from "../io/web-url.ts";
@@ -159,8 +160,13 @@ async function bodyOf(recorded: RecordedAnswer, given: string, folder: string): 
   const { digest, size, redirects: _, time: __, ...answer } = recorded;
   if (size === 0 || answer.method === "HEAD") return { answer };
   const file = `${folder}/${bodyPath(digest)}`;
-  const found = await stat(file).catch(() => undefined);
-  if (found?.isFile() !== true) return "has no body in the recording";
+  // What a link leads to is not of the recording, which may be somebody else's.
+  const found = await openRegular(file).catch((error: AirferryError) => {
+    if (error.code !== "ERR_NOT_FOUND" && error.code !== "ERR_PATH_UNSAFE") throw error;
+    return undefined;
+  });
+  if (found === undefined) return "has no body in the recording";
+  await found.handle.close();
   if (found.size !== size) return `has a body of another size than was recorded`;
   if (await grantsAccess(file, size, answer.headers["content-type"])) return "holds a token that grants access";
   const integrity: Integrity = digest;

@@ -1,6 +1,6 @@
 /** `web:` from the manifest to the bundle: URLs by hand, recordings, and hostile ones of both. */
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { EMPTY_DIGEST } from "../../src/io/digest.ts";
@@ -194,18 +194,22 @@ t.test("of a recording nothing is carried that grants access or is not what it s
     ["https://h.example/signed?X-Goog-Signature=SECRET", "signed"],
     ["https://h.example/moved", "", { status: 302, headers: { location: "https://s3.example/?sig=SECRET" } }],
     ["https://h.example/lost", "lost"],
+    ["https://h.example/linked", "linked"],
     ["https://h.example/short", "short", { size: 4 }],
     ["https://h.example/refused", "SECRET", { status: 403 }],
   ]);
-  const { digest } = await import("../../src/io/digest.ts").then(({ digestOf }) => ({ digest: digestOf("lost") }));
-  rmSync(join(folder, "blobs/sha256", digest.slice(7)));
+  const bodyOf = (text: string) => join(folder, "blobs/sha256", sha256(Buffer.from(text)));
+  rmSync(bodyOf("lost"));
+  writeFileSync(join(dir, "elsewhere"), "linked");
+  rmSync(bodyOf("linked"));
+  symlinkSync(join(dir, "elsewhere"), bodyOf("linked"));
   writeManifest(dir, { web: [{ name: "b", recording: "./b.recording" }] });
   const { bundle, stderr } = await pack(t, dir);
   for (const fault of [
     "left out 1 answer of ./b.recording: it has a URL that grants access",
     "left out 2 answers of ./b.recording: each holds a token that grants access",
     "left out 1 answer of ./b.recording: it is of a status that is not carried",
-    "left out 1 answer of ./b.recording: it has no body in the recording",
+    "left out 2 answers of ./b.recording: each has no body in the recording",
     "left out 1 answer of ./b.recording: it has a body of another size than was recorded",
   ])
     t.match(stderr, fault);
@@ -214,8 +218,7 @@ t.test("of a recording nothing is carried that grants access or is not what it s
   for (const file of [join(dir, "m.lock.json"), ...readdirSync(bundle).map((it) => join(bundle, it))])
     if (!file.endsWith("signatures")) t.notMatch(readFileSync(file, "latin1"), "SECRET", file);
 
-  const body = join(folder, "blobs/sha256", sha256(Buffer.from("good")));
-  writeFileSync(body, "evil");
+  writeFileSync(bodyOf("good"), "evil");
   rmSync(bundle, { recursive: true });
   const changed = await airferry(dir, ["pack", "m.yaml", "--unsigned"]);
   t.not(changed.status, 0);
