@@ -4,7 +4,7 @@
  * waits.
  */
 import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, lstat, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf } from "../io/digest.ts";
@@ -26,7 +26,7 @@ export interface StoredBody {
   size: number;
   /** All of it, if it is small. */
   bytes?: Buffer;
-  /** Whether the folder did not have it before. */
+  /** Whether its file was written now: the disk may not have it yet. */
   isNew: boolean;
 }
 
@@ -247,10 +247,11 @@ export class IncomingBody {
   async #finishSmall(): Promise<StoredBody> {
     const bytes = Buffer.concat(this.#small);
     const digest = digestOf(bytes);
-    const isNew = !(await exists(this.#store.pathOf(digest)));
+    const path = this.#store.pathOf(digest);
+    const isNew = !(await hasBytes(path, bytes));
     if (isNew) {
       await writeFile(this.file, bytes, { flag: "wx", mode: 0o644 });
-      await rename(this.file, this.#store.pathOf(digest));
+      await rename(this.file, path);
     }
     return { digest, size: bytes.length, bytes, isNew };
   }
@@ -264,11 +265,9 @@ export class IncomingBody {
     const digest = await hasher.digest();
     this.#hasher = undefined;
     this.#store.released();
-    const path = this.#store.pathOf(digest);
-    const isNew = !(await exists(path));
-    if (isNew) await rename(this.file, path);
-    else await rm(this.file, { force: true });
-    return { digest, size: this.#size, isNew };
+    // One that is there may be damaged, and this one is written already.
+    await rename(this.file, this.#store.pathOf(digest));
+    return { digest, size: this.#size, isNew: true };
   }
 
   #settled(): Promise<void> {
@@ -298,9 +297,12 @@ export class IncomingBody {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
+/** Whether a file is whole: one of an earlier recording may be damaged. */
+async function hasBytes(path: string, bytes: Buffer): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isFile() !== true || found.size !== bytes.length) return false;
+  return readFile(path).then(
+    (it) => bytes.equals(it),
     () => false,
   );
 }

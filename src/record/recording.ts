@@ -97,8 +97,8 @@ export class Recording {
     const key = answerKey(answer);
     const line = answerLine(answer);
     const before = this.#lines.get(key);
-    if (before !== undefined && isSame(before, line)) return;
     if (body.isNew) this.#unsynced.push(this.bodies.pathOf(answer.digest));
+    if (before !== undefined && isSame(before, line)) return;
     const append = this.#appending.then(() => this.#file.appendFile(line));
     this.#appending = append.catch(() => {});
     try {
