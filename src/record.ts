@@ -14,7 +14,7 @@ import { repositoryIn, repositoryName } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
 import { type Recognized, recognize } from "./record/recognized.ts";
 import { openManifest } from "./record/recorded-manifest.ts";
-import { canOverlay, runClient } from "./record/run-client.ts";
+import { canOverlay, requireProgram, runClient } from "./record/run-client.ts";
 import { readTrusted, systemTrust } from "./record/trust.ts";
 import type { HostTally } from "./record/types.ts";
 import { listenUrls, parseListen } from "./server/http/address.ts";
@@ -73,7 +73,9 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
       hint: "give --out NAME.yaml; NAME begins with a letter or digit and has only letters, digits, '.', '_' and '-'",
     });
   }
-  // Before anything is recorded: a manifest that cannot be completed is reported at once.
+  // Before anything is written: what cannot be run, and a manifest that cannot be completed, are reported at once.
+  const [program] = options.command;
+  if (program !== undefined) await requireProgram(program, process.env);
   await openManifest(out, name);
   const { host, port } = parseListen(options.listen);
   const system = await systemTrust(process.env);

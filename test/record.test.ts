@@ -1,7 +1,7 @@
 /** `airferry record` as a program: the command that it runs, what it writes, and how it ends. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -173,6 +173,8 @@ t.test("what cannot be recorded is refused at once", async (t) => {
   t.match(await refused("--out", "x", "--", "true"), /^2: .*expected a name such as build\.yaml/);
   t.match(await refused("--out", "b.yaml", "--", "no-such-program", "-x"), /^2: .*cannot run "no-such-program"/s);
   t.match(await refused("--out", "b.yaml", "--", "./no/such", "-x"), /^2: .*cannot run "\.\/no\/such"/s);
+  t.match(await refused("--out", "b.yaml", "--", "./"), /^2: .*cannot run "\.\/": a folder/s);
+  t.strictSame(readdirSync(dir), [], "nothing is written before");
   t.match(await refused("--out", "b.yaml", "--", "sh", "-c", "exit 127"), /^127: .*status 127; nothing was recorded/s);
   t.match(await refused("--ca", "none.pem", "--", "true"), /^2: .*cannot read CA "none\.pem": no such file/);
   t.match(await refused("--listen", "nowhere", "--", "true"), /^2: .*cannot listen on "nowhere"/);

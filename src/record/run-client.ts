@@ -3,7 +3,7 @@
  * skopeo) see it with another CA: root can bind another file over it in a mount namespace of the command's own.
  */
 import { spawn } from "node:child_process";
-import { access, constants } from "node:fs/promises";
+import { access, constants, stat } from "node:fs/promises";
 import { constants as system } from "node:os";
 import { AirferryError } from "../errors.ts";
 import { isRoot } from "../io/account.ts";
@@ -59,9 +59,11 @@ export async function runClient(run: ClientRun): Promise<number> {
 /** @throws {AirferryError} ERR_USAGE when a shell would not find the program */
 export async function requireProgram(name: string, env: NodeJS.ProcessEnv): Promise<void> {
   if (name.includes("/")) {
-    await access(name, constants.X_OK).catch((cause: unknown) => {
+    const there = access(name, constants.X_OK).then(() => stat(name));
+    const found = await there.catch((cause: unknown) => {
       throw notThere(name, systemFault(cause), cause);
     });
+    if (found.isDirectory()) throw notThere(name, "a folder");
   } else if ((await findProgram(name, env)) === undefined) throw notThere(name, "no such program in PATH");
 }
 
