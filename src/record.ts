@@ -10,7 +10,7 @@ import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { NAME } from "./io/path-grammar.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
-import { repositoryIn, repositoryName } from "./record/git-repositories.ts";
+import { repositoryIn } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
 import { type Recognized, recognize } from "./record/recognized.ts";
 import { openManifest } from "./record/recorded-manifest.ts";
@@ -96,9 +96,9 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
       recognized = recognize(recorded);
       const repositories = new Set(recorded.map(repositoryIn).filter((it) => it !== undefined));
       const manifest = await openManifest(out, name);
-      manifest.add("web", "recording", { name, recording: `./${name}.recording` });
+      manifest.addRecording(name, `./${name}.recording`);
       for (const url of repositories) {
-        manifest.add("web", "name", { name: repositoryName(url), git: [url] });
+        manifest.addRepository(url);
         report(`${out} names the git repository ${url}: pack fetches it`);
       }
       await manifest.write();

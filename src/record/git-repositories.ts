@@ -19,7 +19,7 @@ export function repositoryIn({ url, method, status, headers }: RecordedAnswer): 
   }
 }
 
-/** A name for its entry in the manifest: host and path. */
+/** A name for its entry in the manifest: host and path. Other repositories may have the same. */
 export function repositoryName(url: string): string {
   const place = url.replace(/^https?:\/\//, "").replace(/\.git$/, "");
   const name = `git-${place.replace(/[^A-Za-z0-9._-]+/g, "-").slice(-MAX_NAME_LENGTH)}`;

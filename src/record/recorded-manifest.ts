@@ -1,16 +1,21 @@
 /** The manifest of a recording: made when there is none, else completed; what a person wrote there stays. */
 import { readFile, stat } from "node:fs/promises";
-import { Document, isMap, isSeq, YAMLMap, YAMLSeq } from "yaml";
+import { dirname, resolve } from "node:path";
+import { Document, isMap, isScalar, isSeq, YAMLMap, YAMLSeq } from "yaml";
 import { AirferryError } from "../errors.ts";
 import { ifThere, writeAtomic } from "../io/atomic.ts";
+import { gitUrl } from "../io/git-index.ts";
 import { MAX_STREAM_BYTES } from "../io/path-grammar.ts";
 import { shellWord } from "../io/shell.ts";
 import { parseYaml } from "../io/yaml.ts";
+import { repositoryName } from "./git-repositories.ts";
 
 /** A manifest, as far as a recording changes it. */
 interface RecordedManifest {
-  /** Adds an entry to a list of the manifest, unless one has the same value under `key`. */
-  add(list: string, key: string, entry: Readonly<Record<string, unknown>>): void;
+  /** Adds a recording's folder, relative to the manifest, unless an entry has it, however its path is spelled. */
+  addRecording(name: string, folder: string): void;
+  /** Adds a git repository, unless an entry has its URL. */
+  addRepository(url: string): void;
   /** @throws {AirferryError} ERR_IO, ERR_SPACE */
   write(): Promise<void>;
 }
@@ -41,19 +46,46 @@ export async function openManifest(file: string, name: string): Promise<Recorded
       hint: `correct it (airferry check ${shellWord(file)}), or give another name with --out`,
     });
   }
+  const entries = () => listIn(document, "web").items.filter((it) => isMap(it));
+  const add = (wanted: string, content: Readonly<Record<string, unknown>>) => {
+    const names = new Set(entries().map((it) => it.get("name")));
+    let entryName = wanted;
+    for (let count = 2; names.has(entryName); count++) entryName = `${wanted}-${count}`;
+    listIn(document, "web").add(document.createNode({ name: entryName, ...content }));
+  };
+  const placeOf = (folder: unknown) => (typeof folder === "string" ? resolve(dirname(file), folder) : undefined);
   return {
-    add(list, key, entry) {
-      let seq = document.get(list);
-      if (!isSeq(seq)) {
-        seq = new YAMLSeq();
-        document.set(list, seq);
-      }
-      const items = (seq as YAMLSeq).items;
-      if (items.some((it) => isMap(it) && it.get(key) === entry[key])) return;
-      (seq as YAMLSeq).add(document.createNode(entry));
+    addRecording(wanted, folder) {
+      const place = placeOf(folder);
+      if (!entries().some((it) => placeOf(it.get("recording")) === place)) add(wanted, { recording: folder });
+    },
+    addRepository(url) {
+      const isThere = entries().some((it) => urlsIn(it.get("git")).includes(url));
+      if (!isThere) add(repositoryName(url), { git: [url] });
     },
     write: () => writeAtomic(file, document.toString({ lineWidth: 120 })),
   };
+}
+
+/** A list of the manifest, which begins to have it now if it had none. */
+function listIn(document: Document, key: string): YAMLSeq {
+  const there = document.get(key);
+  if (isSeq(there)) return there;
+  const made = new YAMLSeq();
+  document.set(key, made);
+  return made;
+}
+
+/** Of repositories, in normal form. */
+function urlsIn(git: unknown): string[] {
+  if (!isSeq(git)) return [];
+  return git.items.flatMap((it) => {
+    try {
+      return isScalar(it) ? [gitUrl(String(it.value))] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 function newManifest(name: string): Document {
