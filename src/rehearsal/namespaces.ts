@@ -6,6 +6,7 @@ import { execFile, spawn } from "node:child_process";
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { constants } from "node:os";
 import { isSea } from "node:sea";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import { isRoot } from "../io/account.ts";
@@ -14,6 +15,11 @@ const run = promisify(execFile);
 
 /** Set for the program that was started again, to the network namespace that it came from. */
 const INSIDE = "AIRFERRY_REHEARSAL";
+/** How long what a command left has for its own end, and after SIGTERM. */
+const OWN_END_MS = 5000;
+const TERM_MS = 2000;
+const POLL_MS = 50;
+const MAX_PASSES = 100;
 const NAMESPACE = "/proc/self/ns/net";
 /** Some resolvers look for nothing where there is only loopback (aria2's c-ares). An address of RFC 5737. */
 const FURTHER_ADDRESS = "192.0.2.1";
@@ -89,27 +95,52 @@ export async function addAddress(address: string): Promise<void> {
 }
 
 /**
- * Ends what a command left running in this network namespace, daemons too; returns how many processes that were.
+ * Ends what a command left running in this network namespace, daemons too; returns how many processes that were. Those
+ * that end by themselves within some seconds, such as the writer of a log at the end of a pipe, may do so.
  * @param group the process group of the server, which stays
  */
 export async function endStragglers(group: number): Promise<number> {
+  await untilGone(group, OWN_END_MS);
+  const left = await stragglers(group);
+  signalAll(left, "SIGTERM");
+  await untilGone(group, left.length === 0 ? 0 : TERM_MS);
+  // What starts others while it is looked for is found in a later pass.
+  for (let pass = 0; pass < MAX_PASSES; pass++) {
+    const pids = await stragglers(group);
+    if (pids.length === 0) break;
+    signalAll(pids, "SIGKILL");
+    await sleep(POLL_MS);
+  }
+  return left.length;
+}
+
+async function untilGone(group: number, withinMs: number): Promise<void> {
+  for (const end = performance.now() + withinMs; performance.now() < end; await sleep(POLL_MS))
+    if ((await stragglers(group)).length === 0) return;
+}
+
+async function stragglers(group: number): Promise<number[]> {
   const own = await readlink(NAMESPACE);
-  let ended = 0;
+  const found: number[] = [];
   for (const pid of await readdir("/proc")) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     const network = await readlink(`/proc/${pid}/ns/net`).catch(() => undefined);
     const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
     // After the name, which may have anything in it: state, parent, process group. See proc_pid_stat(5).
     const [state, , itsGroup] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    if (network !== own || state === "Z" || Number(itsGroup) === group) continue;
+    if (network === own && state !== "Z" && Number(itsGroup) !== group) found.push(Number(pid));
+  }
+  return found;
+}
+
+function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
     try {
-      process.kill(Number(pid), "SIGKILL");
-      ended++;
+      process.kill(pid, signal);
     } catch {
       // It has ended by itself.
     }
   }
-  return ended;
 }
 
 /** How many connections of this network nothing listened to: RFC 4022, tcpAttemptFails. */

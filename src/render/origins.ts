@@ -134,11 +134,13 @@ url='${input.baseUrl}/config/origins/ca.crt'
 registries='${registryHosts(input).join(" ")}'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if [ $# -gt 0 ]; then cp "$1" "$work/ca.crt"
-elif command -v curl >/dev/null; then curl -fsSk -o "$work/ca.crt" "$url"
-else wget -q --no-check-certificate -O "$work/ca.crt" "$url"
+if [ $# -gt 0 ]; then cp "$1" "$work/given"
+elif command -v curl >/dev/null; then curl -fsSk -o "$work/given" "$url"
+else wget -q --no-check-certificate -O "$work/given" "$url"
 fi
-grep -q 'BEGIN CERTIFICATE' "$work/ca.crt" || { echo "no certificate at $url" >&2; exit 1; }
+# The one certificate of which the fingerprint is shown: whatever else is in the file is not installed.
+sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/{p;/^-----END/q;}' "$work/given" >"$work/ca.crt"
+grep -q '^-----END CERTIFICATE-----' "$work/ca.crt" || { echo "no certificate in \${1:-$url}" >&2; exit 1; }
 if command -v openssl >/dev/null; then
   print=$(openssl x509 -in "$work/ca.crt" -noout -fingerprint -sha256 | sed 's/.*=//')
   echo "CA fingerprint (SHA-256): $print"

@@ -151,6 +151,12 @@ t.test("a signal ends it before the build as well as in it, and nothing stays", 
   const pid = Number(left.stdout);
   t.ok(!existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8")), "gone, or a zombie");
 
+  const ending = [...args.slice(0, -1), "(sleep 1; echo late > late.txt) & exit 0"];
+  const late = await start(dir, ending, { TMPDIR: temporary }).done;
+  t.equal(late.status, 0, late.stderr);
+  t.equal(readFileSync(join(dir, "late.txt"), "utf8"), "late\n", "what ends by itself is left to it");
+  t.notMatch(late.stderr, /left running/);
+
   // Even when nobody can clean up, the server does not stay.
   const killed = start(dir, [...args.slice(0, -1), "echo runs; exec sleep 3"], { TMPDIR: temporary });
   await once(killed.stdout ?? killed, "data");

@@ -76,6 +76,11 @@ t.test("the script installs the CA, once, and no other than the expected one", a
   t.throws(() => run({ AIRFERRY_CA_FINGERPRINT: "00:11" }));
   t.equal(readFileSync(bundle, "utf8"), "the system's\n");
   const [, print] = /\(SHA-256\): ([0-9A-F:]{95})\n/.exec(run({})) ?? [];
+  // Whoever is between may add a certificate of his own behind the expected one.
+  const { cert: other } = await createConstrainedCa("other", ["dl.example.com"]);
+  writeFileSync(join(dir, "ca.crt"), `${cert}${other}`);
   run({ AIRFERRY_CA_FINGERPRINT: print });
+  writeFileSync(join(dir, "ca.crt"), `${other}${cert}`);
+  t.throws(() => run({ AIRFERRY_CA_FINGERPRINT: print }), "the other one first");
   t.equal(readFileSync(bundle, "utf8"), `the system's\n${cert}`);
 });
