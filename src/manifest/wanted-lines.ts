@@ -108,9 +108,10 @@ function index(
       }
       continue;
     }
-    for (const it of urlsOf(entry)) if (URL.canParse(it)) hosts.set(new URL(it).host, entry);
-    if (kind === "rpm") for (const it of urlsOf(entry)) bases.push({ base: it.replace(/\/?$/, "/"), entry });
-    else for (const it of urlsOf(entry)) byUrl.set(it, entry);
+    const urls = [...urlsOf(entry), ...(kind === "web" ? entry.detail.answers.map((it) => it.url) : [])];
+    for (const it of urls) if (URL.canParse(it)) hosts.set(new URL(it).host, entry);
+    if (kind === "rpm") for (const it of urls) bases.push({ base: it.replace(/\/?$/, "/"), entry });
+    else for (const it of urls) byUrl.set(it, entry);
   }
   return { manifest, places, byPath, byUrl, hosts, byName, bases, packages, images };
 }

@@ -40,7 +40,9 @@ export function webPaths(answers: readonly PlacedAnswer[]): string[] {
   const paths = new Map<string, string>();
   for (const { id, key, path } of spelled) {
     let free = path;
-    for (let digits = 8; taken.has(free.toLowerCase()); digits += 8) free = `${path}~${hashOf(key, digits)}`;
+    // Each round has another hash, so that no list of URLs can have taken all of them.
+    for (let round = 0; taken.has(free.toLowerCase()); round++)
+      free = `${path}~${round === 0 ? hashOf(key, 8) : hashOf(`${key}\n${round}`, 16)}`;
     taken.add(free.toLowerCase());
     paths.set(id, free);
   }

@@ -2,10 +2,11 @@
  * `web:` of the manifest: answers of web servers by URL, fetched now or recorded before. Their bodies become files
  * below `/web/HOST/`, and `web/index.json` says what answers which request. docs/manifest.md, "web".
  */
+import { AirferryError } from "../errors.ts";
 import type { Finding } from "../io/findings.ts";
-import { GIT_INDEX } from "../io/git-index.ts";
+import { GIT_INDEX, MAX_GIT_INDEX_BYTES } from "../io/git-index.ts";
 import { answerKey } from "../io/web-answer.ts";
-import { WEB_INDEX } from "../io/web-index.ts";
+import { MAX_WEB_INDEX_BYTES, WEB_INDEX } from "../io/web-index.ts";
 import { canonicalJson } from "../manifest/canonical-json.ts";
 import { generatedItem, itemOf } from "./artifact.ts";
 import type { LockedOf } from "./lock-document.ts";
@@ -31,9 +32,9 @@ export const webSource: SourceKind<"web"> = {
         return { ...itemOf("web", it, where), ...(origin !== undefined && { origin }) };
       });
     });
-    const index = Buffer.from(canonicalJson({ answers: sorted(answers) }));
+    const index = indexOf({ answers: sorted(answers) }, MAX_WEB_INDEX_BYTES);
     const indexes = [generatedItem(WEB_INDEX, index)];
-    if (repositories.length > 0) indexes.push(generatedItem(GIT_INDEX, Buffer.from(canonicalJson({ repositories }))));
+    if (repositories.length > 0) indexes.push(generatedItem(GIT_INDEX, indexOf({ repositories }, MAX_GIT_INDEX_BYTES)));
     return { items: [...items, ...indexes], catalog: { web: entries.map(catalogOf) } };
   },
   findings: (entries) =>
@@ -51,6 +52,17 @@ export const webSource: SourceKind<"web"> = {
           ],
     ),
 };
+
+/** What is larger no server reads. @throws {AirferryError} ERR_MANIFEST_INVALID */
+function indexOf(value: object, maxBytes: number): Buffer {
+  const index = Buffer.from(canonicalJson(value));
+  if (index.length <= maxBytes) return index;
+  throw new AirferryError(
+    "ERR_MANIFEST_INVALID",
+    `cannot carry web: too many answers or repositories: expected an index of at most ${maxBytes} bytes, got ${index.length}`,
+    { hint: "carry hosts in manifests of their own: hosts: [example.com]" },
+  );
+}
 
 type Answers = LockedOf<"web">["detail"]["answers"];
 

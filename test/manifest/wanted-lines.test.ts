@@ -24,6 +24,7 @@ const lock = {
     entry("rpm", "whole", [artifact("rpms/whole/Packages/b/bash-5.1-2.el9.x86_64.rpm", "bash-5.1-2.el9.x86_64")]),
     entry("rpm", "some", [artifact("rpms/some/gcc-c++-11-1.x86_64.rpm", "gcc-c++-0:11-1.x86_64")]),
     entry("image", "busybox", [], { images: [image("docker.io/library/busybox:1.36")] }),
+    entry("web", "build", [], { answers: [{ url: "https://recorded.example/index.html" }] }),
     entry("image", "registry.k8s.io/pause:3.10", [], { images: [image("registry.k8s.io/pause:3.10")] }),
   ],
 } as Lock;
@@ -55,6 +56,7 @@ t.test("each kind, at this server's address and at upstream's", async (t) => {
     ["https://dl.example/el.iso", "carried", 'isos[0] "el"'],
     ["http://s/s/a/files/d/x.tgz.sha256sum", "carried", 'files[0] "d/x.tgz"'],
     ["https://dl.example/x.tgz", "carried", 'files[0] "d/x.tgz"'],
+    ["https://recorded.example/index.html", "carried", 'web[0] "build"'],
     ["http://s/files/y.tgz", "unknown"],
     ["http://s/rpms/whole/Packages/b/bash-5.1-2.el9.x86_64.rpm", "carried", 'rpms[0] "whole"'],
     ["https://dl.example/whole/Packages/b/bash-5.1-9.el9.x86_64.rpm", "carried", 'rpms[0] "whole"'],

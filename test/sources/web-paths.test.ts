@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import t from "tap";
 import { checkPath } from "../../src/io/path-grammar.ts";
 import { normalizeWebUrl } from "../../src/io/web-url.ts";
@@ -29,6 +30,13 @@ t.test("a path reads as its URL does", async (t) => {
     ["https://h.example/$(id);`id`&|", "web/h.example/_(id)__id___"],
   ]);
   for (const [answer, path] of cases) t.strictSame(webPaths(answers([answer])), [path]);
+});
+
+t.test("a path is found, whatever paths others have prepared", async (t) => {
+  const hash = createHash("sha256").update("https://h.example/a\nGET\n\n").digest("hex");
+  const prepared = Array.from({ length: 16 }, (_, it) => `https://h.example/a~${hash.slice(0, 4 * (it + 1))}/x`);
+  const paths = webPaths(answers(["https://h.example/a", "https://h.example/a/b", ...prepared]));
+  t.equal(new Set(paths).size, 18);
 });
 
 t.test("paths do not collide, in whatever order the answers come", async (t) => {
