@@ -1,5 +1,5 @@
 /** Which headers go to whom: from the client to upstream, from upstream to the client, and into the recording. */
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { keptHeaders } from "../io/web-answer.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
 import { type KnownSecrets, mayBeSigned } from "./secrets.ts";
@@ -30,6 +30,9 @@ const PARTIAL = new Set([
   "expect",
 ]);
 
+/** Clients read one value of a line. */
+const APART = new Set(["set-cookie", "www-authenticate"]);
+
 /** A client's headers as upstream gets them. With `isWhole` none is left that asks for less than the whole answer. */
 export function requestHeaders(headers: IncomingHttpHeaders, host: string, isWhole: boolean): OutgoingHttpHeaders {
   const dropped = namedIn(headers.connection);
@@ -45,20 +48,17 @@ export function requestHeaders(headers: IncomingHttpHeaders, host: string, isWho
   return kept;
 }
 
-/** Upstream's headers as the client gets them. Repeated ones (cookies) stay apart. */
-export function answerHeaders(raw: readonly string[]): OutgoingHttpHeaders {
-  const all: Record<string, string[]> = {};
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = (raw[at] ?? "").toLowerCase();
-    const values = all[name] ?? [];
-    values.push(raw[at + 1] ?? "");
-    all[name] = values;
-  }
-  const dropped = namedIn(all["connection"]?.join(","));
+/**
+ * Upstream's headers as the client gets them. Repeated ones are joined, or the first counts, as Node reads them: HTTP/2
+ * refuses to send some of them twice. Those that cannot be joined (cookies) stay apart.
+ */
+export function answerHeaders({ headers, headersDistinct }: IncomingMessage): OutgoingHttpHeaders {
+  const dropped = namedIn(headers.connection);
   const kept: OutgoingHttpHeaders = {};
-  for (const [name, values] of Object.entries(all)) {
+  for (const [name, value] of Object.entries(headers)) {
     if (HOP_BY_HOP.has(name) || dropped.has(name)) continue;
-    kept[name] = values.length === 1 ? values[0] : values;
+    const values = headersDistinct[name] ?? [];
+    kept[name] = APART.has(name) && values.length > 1 ? values : value;
   }
   return kept;
 }

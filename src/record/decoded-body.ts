@@ -1,7 +1,6 @@
 /** A body that upstream encoded although that was not asked for: recorded as it is without the encoding. */
 import type { Transform } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
-import type { IncomingBody } from "./body-store.ts";
 import type { RecordingSink } from "./relay.ts";
 
 /** Of bombs no more than this is written. */
@@ -12,22 +11,19 @@ const MAX_WAITING_BYTES = 1024 * 1024;
 /** Files whose name says that they are compressed: the label is a habit of old servers, and the bytes are the file. */
 const COMPRESSED_NAME = /\.(?:gz|tgz|taz|gzip|zst|tzst|br|z|bz2|tbz2?|xz|txz)$/i;
 
-/** A decoder for bytes labelled with `encoding`; undefined if they are recorded as they are. */
-export function decoderFor(encoding: string | undefined, path: string): Transform | undefined {
+const DECODERS: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  "x-gzip": createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+  zstd: createZstdDecompress,
+};
+
+/** Makes a decoder for bytes labelled with `encoding`; undefined if they are recorded as they are. */
+export function decoderFor(encoding: string | undefined, path: string): (() => Transform) | undefined {
   if (encoding === undefined || COMPRESSED_NAME.test(path.replace(/\?.*$/s, ""))) return undefined;
-  switch (encoding.trim().toLowerCase()) {
-    case "gzip":
-    case "x-gzip":
-      return createGunzip();
-    case "deflate":
-      return createInflate();
-    case "br":
-      return createBrotliDecompress();
-    case "zstd":
-      return createZstdDecompress();
-    default:
-      return undefined;
-  }
+  const name = encoding.trim().toLowerCase();
+  return Object.hasOwn(DECODERS, name) ? DECODERS[name] : undefined;
 }
 
 export class DecodedBody implements RecordingSink {
@@ -38,7 +34,7 @@ export class DecodedBody implements RecordingSink {
   #waiting = 0;
   #fault: Error | undefined;
 
-  constructor(decoder: Transform, body: IncomingBody) {
+  constructor(decoder: Transform, body: RecordingSink & { readonly size: number }) {
     this.#decoder = decoder;
     body.onProgress = () => {
       if (!body.isFull) decoder.resume();

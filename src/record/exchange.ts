@@ -13,15 +13,20 @@ import type { IncomingBody } from "./body-store.ts";
 import { DecodedBody, decoderFor } from "./decoded-body.ts";
 import { sendFromFile } from "./from-file.ts";
 import { type HostTallies, hostText } from "./host-tally.ts";
+import { isLoginAnswer } from "./login-answer.ts";
+import { isHostOf } from "./proxied-target.ts";
 import type { Recording } from "./recording.ts";
 import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
-import { isLoginAnswer, KnownSecrets, mayBeSigned, urlGrantsAccess } from "./secrets.ts";
+import { SampledBody } from "./sampled-body.ts";
+import { KnownSecrets, mayBeSigned, urlGrantsAccess } from "./secrets.ts";
 import type { UpstreamOrigin } from "./types.ts";
 import { UntrustedUpstream, type Upstream } from "./upstream.ts";
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const PATIENCE_MS = 5000;
 const MAX_REMEMBERED = 20_000;
+/** URLs that lead to one signed target. */
+const MAX_ROOTS = 64;
 /** Why a post of git is not recorded: recorded-manifest.ts names the repository. */
 const GIT = "git: pack fetches the repository";
 const CHUNKED = { "transfer-encoding": "chunked" };
@@ -31,6 +36,8 @@ export type ClientQuestion = IncomingMessage | Http2ServerRequest;
 /** What is to be recorded of a question. */
 export interface Question {
   url: string;
+  /** Others that have the same answer: they led to the same signed target. */
+  others: readonly string[];
   method: "GET" | "HEAD";
   headers: IncomingHttpHeaders;
   /** It was asked at the signed target of a redirect. */
@@ -50,8 +57,8 @@ export interface ExchangeTools {
 export class Exchanges {
   readonly #tools: ExchangeTools;
   readonly #secrets = new KnownSecrets();
-  /** Questions whose answer is at a signed URL, by that URL. */
-  readonly #signed = new Map<string, string>();
+  /** Questions whose answer is at a signed URL, by that URL; the latest last. */
+  readonly #signed = new Map<string, readonly string[]>();
   /** Addresses that give out tokens. */
   readonly #logins = new Set<string>();
   /** With which Accept a URL was asked for. */
@@ -94,11 +101,13 @@ export class Exchanges {
     } catch (error) {
       return { missed: `a URL that ${(error as Error).message}` };
     }
-    const root = this.#signed.get(new URL(asked).href);
-    if (root !== undefined) return { url: root, method, headers, isSigned: true };
-    if (urlGrantsAccess(url) || this.#secrets.areIn(url)) return { missed: "a URL that grants access" };
+    if (!isHostOf(headers.host, origin)) return { missed: "a Host that is not the connection's" };
+    const roots = this.#signed.get(new URL(asked).href);
+    const root = roots?.at(-1);
+    if (root !== undefined) return { url: root, others: roots?.slice(0, -1) ?? [], method, headers, isSigned: true };
+    if (urlGrantsAccess(url) || this.#secrets.areInUrl(url)) return { missed: "a URL that grants access" };
     if (this.#logins.has(withoutQuery(url))) return { missed: "login" };
-    return { url, method, headers, isSigned: false };
+    return { url, others: [], method, headers, isSigned: false };
   }
 
   /** Answers a client. Never throws. */
@@ -137,8 +146,12 @@ export class Exchanges {
     }
     if (!("missed" in question)) return this.pass(question, answer, origin, response);
     this.#tools.tally.missed(origin, question.missed);
-    this.#sendHead(response, answer);
-    await relay(answer, response, undefined);
+    await this.#passUnrecorded(answer, origin, response);
+  }
+
+  async #passUnrecorded(answer: IncomingMessage, origin: UpstreamOrigin, response: ProxyResponse): Promise<void> {
+    if (this.#sendHead(response, answer, origin)) await relay(answer, response, undefined);
+    else answer.destroy();
   }
 
   /** Passes an answer to its client, and records it if it is worth that. */
@@ -148,10 +161,10 @@ export class Exchanges {
     origin: UpstreamOrigin,
     response: ProxyResponse,
   ): Promise<void> {
-    this.#sendHead(response, answer);
     const body = this.#bodyFor(question, answer, origin);
-    if (body === undefined) await relay(answer, response, undefined);
-    else await this.receive(question, answer, origin, body, response);
+    if (body === undefined) return this.#passUnrecorded(answer, origin, response);
+    const client = this.#sendHead(response, answer, origin) ? response : undefined;
+    await this.receive(question, answer, origin, body, client);
   }
 
   /** The body of an answer that is recorded; undefined, and counted, if the answer is not. */
@@ -165,7 +178,9 @@ export class Exchanges {
       const target = URL.canParse(location, base) ? new URL(location, base) : undefined;
       if (target !== undefined && (mayBeSigned(target) || question.isSigned)) {
         this.#secrets.addUrl(target);
-        remember(this.#signed, target.href, question.url);
+        const asked = [...question.others, question.url];
+        const before = (this.#signed.get(target.href) ?? []).filter((it) => !asked.includes(it));
+        remember(this.#signed, target.href, [...before, ...asked].slice(-MAX_ROOTS));
         return undefined;
       }
     }
@@ -176,18 +191,22 @@ export class Exchanges {
     return undefined;
   }
 
-  /** Receives a body, for the client too if there is one, and records the answer. Resolves when it is stored. */
+  /**
+   * Receives a body, for the client too if there is one, and records the answer. Resolves when it is stored: with
+   * whether all of it came.
+   */
   async receive(
     question: Question,
     answer: IncomingMessage,
     origin: UpstreamOrigin,
     body: IncomingBody,
     response?: ProxyResponse,
-  ): Promise<void> {
+    sample = new SampledBody(body),
+  ): Promise<boolean> {
     const { tally, patienceMs: afterMs = PATIENCE_MS } = this.#tools;
     const decoder =
       question.method === "GET" ? decoderFor(answer.headers["content-encoding"], question.url) : undefined;
-    const decoded = decoder === undefined ? undefined : new DecodedBody(decoder, body);
+    const decoded = decoder === undefined ? undefined : new DecodedBody(decoder(), sample);
     const leave = (client: ProxyResponse, sent: number) => {
       if (body.failure !== undefined) return "wait";
       if (body.inMemory !== undefined) return "go on";
@@ -197,26 +216,29 @@ export class Exchanges {
     const isComplete = await relay(
       answer,
       response,
-      decoded ?? body,
+      decoded ?? sample,
       decoded === undefined ? { afterMs, leave } : undefined,
     );
     const fault = isComplete ? await decoded?.end() : "the connection broke";
     if (!isComplete) decoded?.destroy();
-    const reason = fault === undefined ? this.#refusal(answer, body) : `incomplete: ${fault}`;
+    const reason = fault === undefined ? this.#refusal(sample) : `incomplete: ${fault}`;
     if (reason !== undefined) {
       await body.discard();
       tally.missed(origin, reason);
-      return;
+      return fault === undefined;
     }
     try {
       const stored = await body.finish();
-      const record = this.#record(question, answer, stored);
-      await this.#tools.recording.add(record, stored);
+      for (const url of [...question.others, question.url]) {
+        const record = this.#record({ ...question, url }, answer, stored);
+        await this.#tools.recording.add(record, stored);
+      }
       tally.recorded(origin, stored.size);
     } catch (error) {
       if (tally.lostCount === 0) this.#tools.report((error as Error).message);
       tally.lose(origin, question.url);
     }
+    return true;
   }
 
   /** Sends the rest of a body to a slow client, from its file. */
@@ -236,10 +258,8 @@ export class Exchanges {
   }
 
   /** Why a complete answer is not recorded, by what is in it. */
-  #refusal(answer: IncomingMessage, body: IncomingBody): string | undefined {
-    const bytes = body.inMemory;
-    if (bytes === undefined) return undefined;
-    if (isLoginAnswer(answer.headers["content-type"], bytes)) return "login";
+  #refusal({ bytes, isWhole }: SampledBody): string | undefined {
+    if (isWhole && isLoginAnswer(bytes)) return "login";
     return this.#secrets.areIn(bytes) ? "an answer with a credential in it" : undefined;
   }
 
@@ -300,9 +320,19 @@ export class Exchanges {
     );
   }
 
-  /** Sends status and headers as upstream has them. */
-  #sendHead(response: ProxyResponse, answer: IncomingMessage): void {
-    if (!isGone(response)) response.writeHead(answer.statusCode ?? 502, answerHeaders(answer.rawHeaders));
+  /** Sends status and headers as upstream has them. Returns whether somebody is there who can get the body. */
+  #sendHead(response: ProxyResponse, answer: IncomingMessage, origin: UpstreamOrigin): boolean {
+    if (isGone(response)) return false;
+    try {
+      response.writeHead(answer.statusCode ?? 502, answerHeaders(answer));
+      return true;
+    } catch (error) {
+      // Node refuses what upstream sent: a status or a header that the client's protocol does not have.
+      const { code, message } = error as NodeJS.ErrnoException;
+      this.#tools.tally.missed(origin, `not passed to its client: ${code ?? message}`);
+      cut(response);
+      return false;
+    }
   }
 
   /** Answers with the reason why there is no answer, which the summary has too. */

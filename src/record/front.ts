@@ -12,6 +12,7 @@ import { AirferryError } from "../errors.ts";
 import { nodeHttp } from "../io/node-http.ts";
 import type { ClientQuestion, Exchanges, ExchangeTools } from "./exchange.ts";
 import { hostText } from "./host-tally.ts";
+import { absoluteTarget, targetFault } from "./proxied-target.ts";
 import type { RangedAnswers } from "./ranged.ts";
 import type { ProxyResponse } from "./relay.ts";
 import type { UpstreamOrigin } from "./types.ts";
@@ -88,7 +89,7 @@ export class ProxyFront {
     };
     const server = nodeHttp.createServer(options as object, listener);
     server.on("upgrade", (request, socket, head) => {
-      const target = origin ?? absolute(request.url ?? "")?.origin;
+      const target = origin ?? absoluteTarget(request.url ?? "")?.origin;
       if (target === undefined) socket.destroy();
       else this.#upgrade(request, socket, head, target);
     });
@@ -98,9 +99,11 @@ export class ProxyFront {
 
   /** A request to the proxy itself, or in absolute form. */
   #direct(request: IncomingMessage, response: ServerResponse): void {
-    const target = absolute(request.url ?? "");
+    const target = absoluteTarget(request.url ?? "");
     if (target !== undefined) {
       request.url = target.path;
+      // RFC 9112, 3.2.2: what Host says does not count.
+      request.headers.host = hostText(target.origin);
       this.#answer(request, response, target.origin);
       return;
     }
@@ -114,9 +117,16 @@ export class ProxyFront {
   }
 
   #answer(request: ClientQuestion, response: ProxyResponse, origin: UpstreamOrigin): void {
-    const { exchanges, ranged } = this.#options;
+    const { exchanges, ranged, tally } = this.#options;
     request.on("error", () => {});
     response.on("error", () => {});
+    const fault = targetFault(request, origin);
+    if (fault !== undefined) {
+      tally.missed(origin, `refused: ${fault}`);
+      response.writeHead(400, { "content-type": "text/plain" });
+      response.end(`airferry record: this connection is to ${hostText(origin)}, and the request has ${fault}.\n`);
+      return;
+    }
     if (request.headers.range !== undefined && request.method === "GET") {
       const question = exchanges.questionOf(request, origin);
       if (!("missed" in question)) {
@@ -131,7 +141,8 @@ export class ProxyFront {
     const { upstream, tally } = this.#options;
     tally.missed(origin, `upgrade to ${(request.headers.upgrade ?? "").slice(0, 20)}`);
     this.#keep(socket);
-    const target = absolute(request.url ?? "");
+    const target = absoluteTarget(request.url ?? "");
+    if (target !== undefined) request.headers.host = hostText(origin);
     void passUpgrade(request, socket, head, { origin, path: target?.path ?? request.url ?? "/" }, upstream);
   }
 
@@ -215,20 +226,6 @@ export class ProxyFront {
     socket.on("error", () => {});
     socket.once("close", () => this.#sockets.delete(socket));
   }
-}
-
-/** UpstreamOrigin and path of a request in absolute form; a user in it is not passed on. */
-function absolute(target: string): { origin: UpstreamOrigin; path: string } | undefined {
-  const [, authority = "", path = ""] = /^http:\/\/([^/?#]+)([^#]*)/i.exec(target) ?? [];
-  const host = authority.slice(authority.lastIndexOf("@") + 1);
-  if (host === "" || !URL.canParse(`http://${host}`)) return undefined;
-  const url = new URL(`http://${host}`);
-  const origin: UpstreamOrigin = {
-    scheme: "http",
-    host: url.hostname.replace(/^\[|\]$/g, ""),
-    port: Number(url.port || 80),
-  };
-  return { origin, path: path.startsWith("/") ? path : `/${path}` };
 }
 
 /** The first bytes of a client, which stay unread; or that none come. */

@@ -7,10 +7,12 @@ import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { parseRanges } from "../server/http/ranges.ts";
 import { answerHeaders, requestHeaders } from "./answer-headers.ts";
 import type { IncomingBody } from "./body-store.ts";
+import { decoderFor } from "./decoded-body.ts";
 import type { ClientQuestion, Exchanges, ExchangeTools, Question } from "./exchange.ts";
 import { sendFromFile } from "./from-file.ts";
 import { hostText } from "./host-tally.ts";
 import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
+import { SAMPLE_BYTES, SampledBody } from "./sampled-body.ts";
 import type { UpstreamOrigin } from "./types.ts";
 
 const KEEP_MS = 60_000;
@@ -21,6 +23,11 @@ interface Spool {
   answer: IncomingMessage;
   body: IncomingBody;
   reader: FileHandle;
+  sample: SampledBody;
+  /** The body is decoded: what upstream says of its length is true of other bytes. */
+  isDecoded: boolean;
+  /** Settled at its end: whether all of it came. */
+  received: Promise<boolean>;
   users: number;
 }
 
@@ -55,8 +62,7 @@ export class RangedAnswers {
     origin: UpstreamOrigin,
     question: Question,
   ): Promise<void> {
-    const { accept = "", authorization = "" } = request.headers;
-    const key = [hostText(origin), origin.scheme, request.url, accept, authorization].join("\n");
+    const key = keyOf(request, origin, question);
     if (!this.#spools.has(key)) {
       const opening = this.#begin(request, origin, question);
       this.#spools.set(key, opening);
@@ -104,19 +110,27 @@ export class RangedAnswers {
     if (answer.statusCode !== 200) return answer;
     const body = this.#tools.recording.bodies.begin(true);
     const reader = await body.reader();
-    void this.#exchanges.track(this.#exchanges.receive(question, answer, origin, body));
-    return { answer, body, reader, users: 0 };
+    const sample = new SampledBody(body);
+    const received = this.#exchanges.track(this.#exchanges.receive(question, answer, origin, body, undefined, sample));
+    const isDecoded = decoderFor(answer.headers["content-encoding"], question.url) !== undefined;
+    return { answer, body, reader, sample, isDecoded, received, users: 0 };
   }
 
   async #send(request: ClientQuestion, response: ProxyResponse, spool: Spool, origin: UpstreamOrigin): Promise<void> {
-    const { answer } = spool;
-    const announced = answer.headers["content-length"];
-    if (announced === undefined) while (!spool.body.isOver) await spool.body.changed();
-    const size = announced === undefined ? spool.body.size : Number(announced);
+    const { answer, sample, isDecoded } = spool;
+    const announced = isDecoded ? undefined : answer.headers["content-length"];
+    let isInMemory = false;
+    if (announced === undefined || Number(announced) <= SAMPLE_BYTES) {
+      const isComplete = await spool.received;
+      if (!isComplete && announced === undefined) return cut(response);
+      isInMemory = isComplete && sample.isWhole;
+    }
+    const size = announced === undefined ? sample.size : Number(announced);
     const { etag = "", "last-modified": modified } = answer.headers;
     const validator = request.headers["if-range"] === modified ? modified : etag;
     const ranges = parseRanges(request.headers, validator ?? "", size);
-    const headers: OutgoingHttpHeaders = { ...answerHeaders(answer.rawHeaders), "accept-ranges": "bytes" };
+    const headers: OutgoingHttpHeaders = { ...answerHeaders(answer), "accept-ranges": "bytes" };
+    if (isDecoded) delete headers["content-encoding"];
     if (isGone(response)) return;
     if (ranges === "unsatisfiable") {
       response.writeHead(416, { "content-range": `bytes */${size}`, "content-length": 0 });
@@ -128,8 +142,11 @@ export class RangedAnswers {
     headers["content-length"] = end - start;
     if (isPart) headers["content-range"] = `bytes ${start}-${end - 1}/${size}`;
     response.writeHead(isPart ? 206 : 200, headers);
+    // What is not recorded, because a credential is in it, is in no file.
+    if (isInMemory) return void response.end(sample.bytes.subarray(start, end));
     const at = await sendFromFile(response, spool.body, spool.reader, start, end);
     if (at >= end) response.end();
+    else if (isDecoded) cut(response);
     else if (!isGone(response)) await this.#rest(response, at, end, request, origin);
   }
 
@@ -150,4 +167,10 @@ export class RangedAnswers {
       cut(response);
     }
   }
+}
+
+/** The same for requests that differ in nothing but the part that they ask for. */
+function keyOf({ url, headers }: ClientQuestion, origin: UpstreamOrigin, question: Question): string {
+  const asked = Object.entries(requestHeaders(headers, hostText(origin), true)).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([origin.scheme, hostText(origin), url, question.url, question.others, asked]);
 }

@@ -38,7 +38,7 @@ export interface ProxyResponse extends EventEmitter {
   writeHead(status: number, headers: OutgoingHttpHeaders): unknown;
   write(chunk: Buffer): boolean;
   end(): unknown;
-  end(text: string): unknown;
+  end(content: string | Buffer): unknown;
   destroy(): unknown;
 }
 

@@ -6,6 +6,9 @@ import { secretParameter } from "../io/web-url.ts";
 /** Shorter values appear by chance. */
 const MIN_SECRET_LENGTH = 8;
 const MAX_SECRETS = 10_000;
+/** Request headers whose value grants access: of HTTP, of clouds, and what APIs call theirs. */
+const LOGIN_HEADER =
+  /^(?:cookie|x-jfrog-art-api)$|(?:^|-)(?:authorization|(?:api|access|auth)?(?:token|key|auth|secret|password|credential)s?)(?:-|$)/;
 /** A parameter that no person typed. */
 const LONG_VALUE = 24;
 
@@ -28,19 +31,28 @@ export class KnownSecrets {
   readonly #values = new Set<string>();
 
   /** Remembers what a request's headers grant access with. */
-  addFrom(headers: Record<string, unknown>): void {
-    for (const name of ["authorization", "proxy-authorization", "x-auth-token", "private-token", "x-api-key"]) {
-      const value = headers[name];
-      if (typeof value !== "string") continue;
-      const [, token = value] = /^\S+\s+(\S.*)$/.exec(value) ?? [];
-      this.#add(token);
-      if (/^basic\s/i.test(value)) {
-        const login = Buffer.from(token, "base64").toString();
-        this.#add(login.slice(login.indexOf(":") + 1));
+  addFrom(headers: Readonly<Record<string, string | readonly string[] | undefined>>): void {
+    for (const [name, values] of Object.entries(headers)) {
+      if (!LOGIN_HEADER.test(name)) continue;
+      for (const value of typeof values === "string" ? [values] : (values ?? [])) {
+        if (name === "cookie") for (const it of value.split(/;\s*/)) this.#addQuoted(it.slice(it.indexOf("=") + 1));
+        else if (name.endsWith("authorization")) this.#addLogin(value);
+        // Repeated ones are joined.
+        else for (const it of new Set([value, ...value.split(/,\s*/)])) this.#addLogin(it);
       }
     }
-    if (typeof headers["cookie"] === "string")
-      for (const it of headers["cookie"].split(/;\s*/)) this.#add(it.slice(it.indexOf("=") + 1));
+  }
+
+  #addLogin(value: string): void {
+    const [, token = value] = /^\S+\s+(\S.*)$/.exec(value) ?? [];
+    this.#addQuoted(token);
+    if (!/^basic\s/i.test(value)) return;
+    const login = Buffer.from(token, "base64").toString();
+    this.#add(login.slice(login.indexOf(":") + 1));
+  }
+
+  #addQuoted(value: string): void {
+    this.#add(value.replace(/^"(.*)"$/, "$1"));
   }
 
   /** Remembers the values of a URL that grants access. */
@@ -49,8 +61,16 @@ export class KnownSecrets {
     this.#add(url.password);
   }
 
+  /** As it is, and as URLs and JSON spell it. */
   #add(value: string): void {
-    if (value.length >= MIN_SECRET_LENGTH && this.#values.size < MAX_SECRETS) this.#values.add(value);
+    if (value.length < MIN_SECRET_LENGTH) return;
+    for (const it of [value, escapedForUrl(value), JSON.stringify(value).slice(1, -1), value.replaceAll("/", "\\/")])
+      if (this.#values.size < MAX_SECRETS) this.#values.add(it);
+  }
+
+  /** Whether any of them is in a URL, however that is escaped. */
+  areInUrl(url: string): boolean {
+    return this.areIn(url) || this.areIn(unescaped(url));
   }
 
   /** Whether any of them is in a text or in bytes. */
@@ -60,8 +80,10 @@ export class KnownSecrets {
   }
 }
 
-/** Whether a small JSON body is the answer of a login: a token is its reason to exist. */
-export function isLoginAnswer(contentType: string | undefined, body: Buffer): boolean {
-  if (!/json/i.test(contentType ?? "") && body[0] !== 0x7b) return false;
-  return /^\s*\{[^{}[\]]*"(?:access_token|token|id_token|refresh_token)"\s*:\s*"/.test(body.toString("latin1"));
+function escapedForUrl(value: string): string {
+  return value.isWellFormed() ? encodeURIComponent(value) : value;
+}
+
+function unescaped(url: string): string {
+  return url.replace(/(?:%[0-9a-f]{2})+/gi, (it) => Buffer.from(it.replaceAll("%", ""), "hex").toString());
 }
