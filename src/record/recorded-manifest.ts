@@ -39,7 +39,10 @@ export async function openManifest(file: string, name: string): Promise<Recorded
   const [error] = document.errors;
   // Another program's YAML would be changed, and packed by nobody after the build has run.
   const isOurs = isMap(document.contents) && document.get("apiVersion") === "airferry/v1";
-  const fault = error?.message ?? (isOurs ? undefined : "it does not begin with apiVersion: airferry/v1");
+  const web = isOurs ? document.get("web") : undefined;
+  const ours = isOurs ? undefined : "it does not begin with apiVersion: airferry/v1";
+  const fault =
+    error?.message ?? ours ?? (web === undefined || web === null || isSeq(web) ? undefined : "web: is not a list");
   if (fault !== undefined) {
     throw new AirferryError("ERR_MANIFEST_INVALID", `cannot add to manifest "${file}": ${fault}`, {
       path: file,

@@ -58,8 +58,14 @@ t.test("entries have names of their own, and none is doubled by another spelling
 });
 
 t.test("refuses what is no manifest before anything is recorded", async (t) => {
-  const dir = t.testdir({ "other.yaml": "foo: bar\n", "list.yaml": "- a\n", "empty.yaml": "", "bad.yaml": "a: [b\n" });
-  for (const name of ["other", "list", "empty", "bad"]) {
+  const dir = t.testdir({
+    "other.yaml": "foo: bar\n",
+    "list.yaml": "- a\n",
+    "empty.yaml": "",
+    "bad.yaml": "a: [b\n",
+    "web.yaml": "apiVersion: airferry/v1\nweb: { name: a }\n",
+  });
+  for (const name of ["other", "list", "empty", "bad", "web"]) {
     const file = join(dir, `${name}.yaml`);
     const before = readFileSync(file, "utf8");
     await t.rejects(
