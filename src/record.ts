@@ -1,14 +1,14 @@
 /**
  * `airferry record`: a proxy that writes down what a build asks for, and a manifest of it. See docs/record.md.
  */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { AirferryError } from "./errors.ts";
-import { makeFolder, systemFault } from "./io/atomic.ts";
+import { makeFolder } from "./io/atomic.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { NAME } from "./io/path-grammar.ts";
+import { makeSharedFolder, writeShared } from "./io/shared-folder.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
 import { repositoryIn } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
@@ -127,14 +127,12 @@ async function runOrWait(
     await aborted(options.stop);
     return undefined;
   }
-  const dir = await mkdtemp(join(tmpdir(), "airferry-record-")).catch((cause: unknown) => {
-    throw new AirferryError("ERR_IO", `cannot make a folder in "${tmpdir()}": ${systemFault(cause)}`, { cause });
-  });
+  const dir = await makeSharedFolder("airferry-record-");
   try {
     const caFile = join(dir, "ca.crt");
     const bundle = join(dir, "bundle.crt");
-    await writeFile(caFile, recorder.ca);
-    await writeFile(bundle, `${system.pem.trimEnd()}\n${recorder.ca}`);
+    await writeShared(caFile, recorder.ca);
+    await writeShared(bundle, `${system.pem.trimEnd()}\n${recorder.ca}`);
     const proxy = `http://127.0.0.1:${recorder.address.port}`;
     const places = { proxy, dir, bundle, caFile, keepCaches: options.keepCaches === true };
     const env = await clientEnvironment(process.env, places);

@@ -3,8 +3,7 @@
  * every name of an origin. Says what it asked for and what was missing, before anybody carries the bundle. See
  * docs/rehearse.md.
  */
-import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { readContents } from "./bundle/contents.ts";
 import type { Inventory } from "./bundle/inventory-types.ts";
@@ -12,6 +11,7 @@ import { readMedia } from "./bundle/media.ts";
 import { AirferryError } from "./errors.ts";
 import { systemFault } from "./io/atomic.ts";
 import { formatBytes, plural } from "./io/format.ts";
+import { makeSharedFolder } from "./io/shared-folder.ts";
 import { nearOrigin } from "./origins/near-origin.ts";
 import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
@@ -93,12 +93,8 @@ export async function rehearse(options: RehearseOptions): Promise<RehearseResult
     return runInside(options.stop);
   }
   await prepareNetwork();
-  const dir = await mkdtemp(join(tmpdir(), "airferry-rehearsal-")).catch((cause: unknown) => {
-    throw new AirferryError("ERR_IO", `cannot make a folder in "${tmpdir()}": ${systemFault(cause)}`, { cause });
-  });
+  const dir = await makeSharedFolder("airferry-rehearsal-");
   try {
-    // Commands may switch to another user, who has to read the bundle of certificates.
-    await chmod(dir, 0o755);
     return await rehearseIn(dir, options);
   } finally {
     await rm(dir, { recursive: true, force: true, maxRetries: 3 });

@@ -41,6 +41,7 @@ t.test("a command finds the proxy and its CA, and gives its status", async (t) =
   const script = [
     `${CURL} -o got ${url}/a`,
     `cp "$SSL_CERT_FILE" bundle`,
+    `d=$(dirname "$SSL_CERT_FILE"); stat -c %a "$d" "$SSL_CERT_FILE" "$APT_CONFIG" "$d/caches" > modes`,
     `for n in ${names.join(" ")}; do eval "echo $n=\\$$n"; done > env`,
     "echo said; exit 3",
   ].join("; ");
@@ -59,6 +60,8 @@ t.test("a command finds the proxy and its CA, and gives its status", async (t) =
   );
   t.match(env.https_proxy, /^http:\/\/127\.0\.0\.1:\d+$/);
   t.equal(env.PIP_CERT, env.SSL_CERT_FILE);
+  // apt fetches as another user.
+  t.equal(readFileSync(join(dir, "modes"), "utf8"), "755\n644\n644\n700\n");
   t.notOk(existsSync(env.SSL_CERT_FILE), "nothing of it is left");
   t.notOk(existsSync(env.CARGO_HOME));
   t.match(

@@ -4,14 +4,15 @@
  * table.
  */
 import { execFile } from "node:child_process";
-import { access, constants, copyFile, mkdir, realpath, symlink, writeFile } from "node:fs/promises";
+import { access, chmod, constants, copyFile, mkdir, realpath, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { writeShared } from "../io/shared-folder.ts";
 
 interface ClientPlaces {
   /** `http://HOST:PORT`; without it clients connect to the hosts themselves. */
   proxy?: string;
-  /** An empty folder for what is made here. */
+  /** An empty folder for what is made here, which every user can read. */
   dir: string;
   /** PEM file of the system's certificates and the CA. */
   bundle: string;
@@ -75,7 +76,7 @@ export async function clientEnvironment(env: NodeJS.ProcessEnv, places: ClientPl
   if (env["APT_CONFIG"] === undefined) {
     const apt = join(dir, "apt.conf");
     const proxies = ["http", "https"].map((it) => `Acquire::${it}::Proxy "${proxy ?? "DIRECT"}";\n`);
-    await writeFile(apt, `${proxies.join("")}Acquire::https::CAInfo "${bundle}";\n`);
+    await writeShared(apt, `${proxies.join("")}Acquire::https::CAInfo "${bundle}";\n`);
     made["APT_CONFIG"] = apt;
   }
   const java = await javaOptions(env, places);
@@ -101,7 +102,10 @@ async function javaOptions(env: NodeJS.ProcessEnv, places: ClientPlaces): Promis
       () => true,
       () => false,
     );
-    if (isCopied) break;
+    if (isCopied) {
+      await chmod(store, 0o644);
+      break;
+    }
   }
   const { caFile: ca } = places;
   const args = [
@@ -132,7 +136,8 @@ async function emptyCaches(env: NodeJS.ProcessEnv, dir: string): Promise<NodeJS.
   const at = (name: string) => join(dir, "caches", name);
   const gopath = (env["GOPATH"] || join(homedir(), "go")).split(delimiter)[0] ?? "";
   const cargo = env["CARGO_HOME"] || join(homedir(), ".cargo");
-  await mkdir(at("cargo"), { recursive: true });
+  // The folder is everybody's to read, and what is fetched into caches may be private.
+  await mkdir(at("cargo"), { recursive: true, mode: 0o700 });
   for (const name of ["config.toml", "config", "credentials.toml", "credentials", "bin"]) {
     const isThere = await access(join(cargo, name)).then(
       () => true,

@@ -2,8 +2,9 @@
  * What a rehearsed command finds at the system's places: names that lead to this machine, and certificates that include
  * the CA of the origins.
  */
-import { readFile, realpath, writeFile } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
+import { writeShared } from "../io/shared-folder.ts";
 
 /** Files that are to be seen in place of others. */
 type Overlays = { file: string; over: string }[];
@@ -22,7 +23,7 @@ export async function makeSystemFiles(
   const ca = await readFile(caFile, "utf8");
   const write = async (name: string, text: string) => {
     const file = join(dir, name);
-    await writeFile(file, text, { mode: 0o644 });
+    await writeShared(file, text);
     return file;
   };
   const bundle = await write("bundle.crt", `${system.pem.trimEnd()}\n${ca}`);
