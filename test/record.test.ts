@@ -136,7 +136,7 @@ t.test("a killed recording has what had ended", async (t) => {
   if (!needs(t, "curl")) return;
   const dir = scratch(t);
   const url = await upstream(t);
-  const script = `${CURL} ${url}/a ${url}/big -o a -o b; ${CURL} -N ${url}/slow | head -c 5; kill -KILL $PPID`;
+  const script = `${CURL} ${url}/a ${url}/big -o a -o b; { ${CURL} -N ${url}/slow & } | head -c 5; kill -KILL $PPID`;
   const killed = await start(dir, ["record", "--out", "b.yaml", "--keep-caches", "--", "sh", "-c", script], {
     ...ENV,
     TMPDIR: dir,
