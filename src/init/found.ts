@@ -111,6 +111,16 @@ export function templateIn(text: string): string | undefined {
   return /\{\{.{0,60}?\}\}|\$\{?[A-Za-z_]\w{0,60}\}?|###ZARF_\w{1,60}###/.exec(text)?.[0];
 }
 
+/** Why a manifest cannot have a URL. */
+export function urlFault(url: string): string | undefined {
+  if (!/^https?:\/\/[^/?#@\s]*(?:[/?#]\S*)?$/i.test(url) || !URL.canParse(url)) {
+    return /^https?:\/\/[^/?#\s]*@/i.test(url)
+      ? "it has a user or password: name variables under hosts: (username_env, password_env), and give the URL without"
+      : "not a URL";
+  }
+  return /^https?:\/\//.test(url) ? undefined : "write http or https in lower case";
+}
+
 /** A reference that is wrong may have a login in it. */
 function withoutLogin(ref: string): string {
   const at = ref.replace(/@sha\d+:[0-9a-f]*$/i, "").lastIndexOf("@");

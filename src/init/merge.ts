@@ -3,11 +3,11 @@
  * and variables for those. No I/O.
  */
 import { AirferryError } from "../errors.ts";
-import { checkPath, MAX_NAME_BYTES } from "../io/path-grammar.ts";
+import { checkPath } from "../io/path-grammar.ts";
 import type { FileEntry, ImageEntry, IsoEntry, RpmEntry } from "../manifest/schema.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
-import { type FoundContent, type FoundRepository, type Skipped, shown } from "./found.ts";
-import { keyForPlace, publishedKey, usualVariable } from "./vendor-keys.ts";
+import { type FoundContent, type Skipped, shown, urlFault } from "./found.ts";
+import { type UnitedRepository, uniteRepositories } from "./united-repositories.ts";
 
 /** An entry, and the lines that it comes from, for its comment. */
 export interface Origin<Entry> {
@@ -156,16 +156,6 @@ function mergeFiles(found: readonly FoundContent[], merged: Merged): void {
   merged.files.push(...byPlace.values());
 }
 
-/** Why a manifest cannot have a URL. */
-function urlFault(url: string): string | undefined {
-  if (!/^https?:\/\/[^/?#@\s]*(?:[/?#]\S*)?$/i.test(url) || !URL.canParse(url)) {
-    return /^https?:\/\/[^/?#\s]*@/i.test(url)
-      ? "it has a user or password: name variables under hosts: (username_env, password_env), and give the URL without"
-      : "not a URL";
-  }
-  return /^https?:\/\//.test(url) ? undefined : "write http or https in lower case";
-}
-
 function lastSegment(url: string): string {
   const segment = new URL(url).pathname.split("/").at(-1) ?? "";
   try {
@@ -201,27 +191,14 @@ function foldersOf(path: string): string[] {
   return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join("/"));
 }
 
-/** A repository with its entry, and the files that name it. */
-interface Work extends Origin<RpmEntry> {
-  files: Set<string>;
-  only: string[];
-  isInRepoFile: boolean;
-}
-
 function mergeRepositories(found: readonly FoundContent[], options: MergeOptions, merged: Merged): void {
-  const works = new Map<string, Work>();
-  const names = new Set<string>();
-  const release = oneRelease(found);
-  const keys = givenKeys(found, options.keyPaths);
-  for (const source of found) {
-    for (const it of source.repositories) addRepository(it, source, { works, names, release, keys, options, merged });
-  }
+  const { repositories: all, skipped } = uniteRepositories(found, options);
+  merged.skipped.push(...skipped);
   for (const [name, path] of options.keyPaths) {
-    if ([...works.values()].some((it) => it.entry.keys?.includes(path))) continue;
+    if (all.some((it) => it.entry.keys?.includes(path))) continue;
     const why = "no repository needs this key: their files name others";
     merged.skipped.push({ file: name, line: 1, what: "OpenPGP key", why });
   }
-  const all = [...works.values()];
   const isWhole = assignPackages(found, all, options, merged);
   for (const work of all) {
     if (work.only.length > 0 && isWhole) work.entry.packages = work.only;
@@ -234,7 +211,7 @@ function mergeRepositories(found: readonly FoundContent[], options: MergeOptions
     if (isWhole && work.only.length === 0)
       merged.notes.push(`repository ${work.entry.name} is carried whole: name packages: in its entry to carry less`);
     if (work.entry.gpgcheck === false) {
-      const reason = work.isInRepoFile ? "its file has gpgcheck=0" : "its file names no key; give one: --from KEYFILE";
+      const reason = work.isOff ? "its file has gpgcheck=0" : "its file names no key; give one: --from KEYFILE";
       merged.notes.push(`signatures of packages of ${work.entry.name} are not checked: ${reason}`);
     }
   }
@@ -250,157 +227,22 @@ function placeOf(from: string): { file: string; line: number } {
   return { file: from.slice(0, colon), line: Number(from.slice(colon + 1)) };
 }
 
-/** The release that all files agree on. */
-function oneRelease(found: readonly FoundContent[]): string | undefined {
-  const releases = new Set(found.flatMap((it) => it.releases));
-  return releases.size === 1 ? [...releases][0] : undefined;
-}
-
-/** Key files that were given: by the name that a repository file has for them, and those that none names. */
-interface GivenKeys {
-  byName: ReadonlyMap<string, string>;
-  others: string[];
-}
-
-function givenKeys(found: readonly FoundContent[], paths: ReadonlyMap<string, string>): GivenKeys {
-  const named = new Set(found.flatMap((it) => it.repositories.flatMap(({ keys }) => keys.map(baseName))));
-  return {
-    byName: new Map([...paths].map(([name, path]) => [baseName(name), path])),
-    others: [...paths].flatMap(([name, path]) => (named.has(baseName(name)) ? [] : [path])),
-  };
-}
-
-function baseName(path: string): string {
-  return path.split("/").at(-1) ?? "";
-}
-
-interface AddContext {
-  works: Map<string, Work>;
-  names: Set<string>;
-  release: string | undefined;
-  keys: GivenKeys;
-  options: MergeOptions;
-  merged: Merged;
-}
-
-function addRepository(it: FoundRepository, { file, formats }: FoundContent, context: AddContext): void {
-  const { works, names, release, options, merged } = context;
-  const { place, line } = it;
-  const locations = [place.url, ...(place.urls ?? []), place.mirrorlist, place.metalink].filter(
-    (at) => at !== undefined,
-  );
-  const first = locations[0] ?? "";
-  const refuse = (why: string) => {
-    merged.skipped.push({ file, line, what: shown(`repository ${it.name === "" ? first : it.name}`), why });
-  };
-  const key = first.replace(/\/+$/, "");
-  const from = `${file}:${line}`;
-  const known = works.get(key);
-  const isInRepoFile = formats.includes("dnf repository file");
-  if (known !== undefined) {
-    known.from.push(from);
-    known.files.add(file);
-    known.isInRepoFile ||= isInRepoFile;
-    return;
-  }
-  const fault = locations.map((at) => urlFault(at.replace(/\$\{?\w+\}?/g, "x"))).find((at) => at !== undefined);
-  if (fault !== undefined) {
-    refuse(fault);
-    return;
-  }
-  const chosen = keysFor(it, first, isInRepoFile, context.keys);
-  if ("fault" in chosen) {
-    refuse(chosen.fault);
-    return;
-  }
-  const { keys } = chosen;
-  const vars: Record<string, string> = {};
-  for (const [, braced, plain] of [...locations, ...keys].join(" ").matchAll(/\$(?:\{(\w+)\}|(\w+))/g)) {
-    const name = (braced ?? plain) as string;
-    const value = options.vars[name] ?? usualVariable(name, release);
-    if (value !== undefined) vars[name] = value;
-    else if (name !== "basearch" && name !== "arch") {
-      refuse(`$${name} has no value: give it with --var ${name}=VALUE`);
-      return;
-    }
-  }
-  const arch = /\/(aarch64|ppc64le|s390x)(?:\/|$)/.exec(first)?.[1];
-  const entry: RpmEntry = {
-    name: freeName(it.name === "" ? nameFromUrl(first) : it.name, names),
-    ...place,
-    ...(Object.keys(vars).length > 0 && { vars }),
-    ...(keys.length > 0 ? { keys } : { gpgcheck: false }),
-    ...it.entry,
-    ...(arch !== undefined && { arch: [arch] }),
-  };
-  works.set(key, { entry, from: [from], files: new Set([file]), only: it.only, isInRepoFile });
-}
-
-/** Keys of an entry; none where its file wants no check. A fault when keys are needed that are not known. */
-function keysFor(
-  { keys, entry }: FoundRepository,
-  url: string,
-  isInRepoFile: boolean,
-  given: GivenKeys,
-): { keys: string[] } | { fault: string } {
-  const isChecked = entry.gpgcheck !== false || entry.repo_gpgcheck === true;
-  const found: string[] = [];
-  for (const key of keys) {
-    const at = given.byName.get(baseName(key)) ?? (/^https?:\/\//.test(key) ? key : publishedKey(key));
-    const fault = at !== undefined && /^https?:/.test(at) ? urlFault(at.replace(/\$\{?\w+\}?/g, "x")) : undefined;
-    if (at !== undefined && fault === undefined) found.push(at);
-    else if (isChecked) {
-      return {
-        fault: fault ?? `its key ${shown(key)} is a file of the target: give that too: --from ${shown(baseName(key))}`,
-      };
-    }
-  }
-  if (found.length > 0 || !isChecked) return { keys: found };
-  const published = keyForPlace(url);
-  const others = published === undefined ? given.others : [published];
-  if (others.length > 0 || !isInRepoFile) return { keys: others };
-  return { fault: "it names no key, and does not have gpgcheck=0: give its key too: --from KEYFILE" };
-}
-
-/** The last part of a URL that says what it is: `BaseOS` of `…/9/BaseOS/x86_64/os/`. */
-function nameFromUrl(url: string): string {
-  const { pathname, searchParams, hostname } = new URL(url.replace(/\$\{?(\w+)\}?/g, "$1"));
-  const asked = searchParams.get("repo");
-  const ordinary = /^(?:os|tree|packages|rpms?|repos?|x86_64|aarch64|ppc64le|s390x|basearch|v?\d[\w.]*|)$/i;
-  return asked ?? pathname.split("/").findLast((it) => !ordinary.test(it)) ?? hostname;
-}
-
-/** A name that an entry may have, and no other one has. */
-function freeName(text: string, taken: Set<string>): string {
-  const base =
-    text
-      .replace(/[^A-Za-z0-9._-]+/g, "-")
-      .replace(/^[^A-Za-z0-9]+|-+$/g, "")
-      .slice(0, MAX_NAME_BYTES - 8) || "repository";
-  let name = base;
-  for (let number = 2; taken.has(name); number++) name = `${base}-${number}`;
-  taken.add(name);
-  return name;
-}
-
 /**
  * Gives every package to a repository: one of its own file, or one of a repository file. Returns whether none was
  * requested: repositories are then carried whole.
  */
 function assignPackages(
   found: readonly FoundContent[],
-  works: readonly Work[],
+  works: readonly UnitedRepository[],
   { iso }: MergeOptions,
   merged: Merged,
 ): boolean {
   const askers = found.filter((it) => it.packages.wanted.length > 0);
-  if (askers.length === 0) return true;
-  const holders = new Set<Work>();
+  for (const source of found) excludeEverywhere(source, works, askers, iso !== undefined, merged);
+  const holders = new Set<UnitedRepository>();
   for (const source of askers) {
     const { packages, file } = source;
-    const own = works.filter((it) => it.files.has(file));
-    const from = own.length > 0 ? own : works.filter((it) => it.isInRepoFile);
-    const candidates = from.length > 0 ? from : works;
+    const { candidates } = candidatesOf(file, works);
     const [holder] = candidates;
     if (holder === undefined) {
       withoutRepository(source, iso !== undefined, merged);
@@ -418,7 +260,6 @@ function assignPackages(
     if (works.length > 1 || iso !== undefined) entry.packages_from = "any";
     if (packages.options.weak_deps === "recommends") entry.weak_deps = "recommends";
     if (packages.options.multilib) entry.multilib = true;
-    exclude(source, own.length > 0 ? [...own, ...works.filter((it) => it.isInRepoFile)] : candidates, askers, merged);
     if (packages.isInstallation && iso === undefined) {
       merged.notes.push(
         `${file}: the installer adds packages by itself (kernel, boot loader, file systems, languages): name them in packages: of ${entry.name}, or leave packages: out to carry all of it`,
@@ -444,19 +285,33 @@ function withoutRepository({ file, packages }: FoundContent, isOnDvd: boolean, m
   for (const [spec, line] of lines) merged.skipped.push({ file, line, what: shown(spec), why });
 }
 
+/** Where the packages of a file come from: its own repositories, those of repository files, any. */
+function candidatesOf(file: string, works: readonly UnitedRepository[]) {
+  const own = works.filter((it) => it.files.has(file));
+  const ofRepoFiles = works.filter((it) => it.isInRepoFile);
+  const from = own.length > 0 ? own : ofRepoFiles;
+  const candidates = from.length > 0 ? from : works;
+  return { candidates, all: own.length > 0 ? [...own, ...ofRepoFiles] : candidates };
+}
+
 /** `exclude:` applies to a whole entry, so it must not be wanted by another file. */
-function exclude(
+function excludeEverywhere(
   { file, packages }: FoundContent,
-  works: readonly Work[],
+  works: readonly UnitedRepository[],
   askers: readonly FoundContent[],
+  isOnDvd: boolean,
   merged: Merged,
 ): void {
+  if (packages.excluded.length === 0) return;
   const wanted = new Set(askers.flatMap((it) => it.packages.wanted.map(({ spec }) => spec)));
-  const conflicts = packages.excluded.filter((it) => wanted.has(it.spec));
-  for (const { spec, line } of conflicts) {
-    merged.skipped.push({ file, line, what: `-${shown(spec)}`, why: "it is requested too" });
+  const { all } = candidatesOf(file, works);
+  const nowhere = isOnDvd ? "a DVD is carried whole" : "it needs a repository: give a .repo file that has it too";
+  const specs: string[] = [];
+  for (const { spec, line } of packages.excluded) {
+    const why = wanted.has(spec) ? "it is requested too" : all.length === 0 ? nowhere : undefined;
+    if (why === undefined) specs.push(spec);
+    else merged.skipped.push({ file, line, what: `-${shown(spec)}`, why });
   }
-  const specs = packages.excluded.map((it) => it.spec).filter((it) => !wanted.has(it));
   if (specs.length === 0) return;
-  for (const { entry } of new Set(works)) entry.exclude = [...new Set([...(entry.exclude ?? []), ...specs])];
+  for (const { entry } of new Set(all)) entry.exclude = [...new Set([...(entry.exclude ?? []), ...specs])];
 }
