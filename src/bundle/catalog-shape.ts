@@ -4,6 +4,7 @@
  * ignored. docs/format.md, "Catalog".
  */
 import { checkName, checkPath, UNSAFE_CHARACTER } from "../io/path-grammar.ts";
+import { isOrigin } from "../io/web-url.ts";
 import { isOciDigest } from "../oci/oci-digest.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference, formatReference, isTag, parseReference } from "../oci/reference.ts";
@@ -86,7 +87,7 @@ const platform = string((it) => PLATFORM.test(it), "not a platform");
 const arch = string((it) => /^[a-z0-9_]+$/.test(it), "not an architecture");
 const fingerprint = string((it) => /^(?:[0-9A-F]{40}|[0-9A-F]{64})$/.test(it), "not a fingerprint");
 const keyid = string((it) => /^(?:[0-9a-f]{64}|[0-9A-F]{40}|[0-9A-F]{64})$/.test(it), "not a key id");
-const host = string((it) => /^(?:[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::\d{1,5})?$/.test(it), "not a host");
+const origin = string(isOrigin, "not http:// or https:// and a host");
 const established = oneOf("manifest", "upstream-signed", "upstream-checksum", "first-sight", "generated");
 const integrity = string(
   (it) => /^(?:[a-z0-9]+-[A-Za-z0-9+/]+={0,2})(?: [a-z0-9]+-[A-Za-z0-9+/]+={0,2})*$/.test(it),
@@ -138,7 +139,7 @@ const catalog = object({
       integrity: optional(integrity),
     }),
   ),
-  web: optional(list(object({ name, answers: count, hosts: list(host), repositories: optional(count) }))),
+  web: optional(list(object({ name, answers: count, origins: list(origin), repositories: optional(count) }))),
   origins: optional(list(object({ path: pathOrPrefix, url: text, list: optional(oneOf("mirrorlist", "metalink")) }))),
 });
 

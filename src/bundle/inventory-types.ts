@@ -113,8 +113,8 @@ export interface CatalogKey {
 export interface CatalogWeb {
   name: string;
   answers: number;
-  /** `host` or `host:port`, sorted. */
-  hosts: string[];
+  /** `https://host` or `http://host:port`, without default ports, sorted: of all URLs. */
+  origins: string[];
   /** Git repositories; absent if there are none. */
   repositories?: number;
 }

@@ -13,6 +13,6 @@ export function contentText({ web = [] }: Pick<Catalog, "web">): string {
 /** `, 12 web answers of 2 hosts`; empty if there are none. */
 export function webText(catalog: Pick<Catalog, "web">): string {
   if (catalog.web === undefined) return "";
-  const hosts = new Set(catalog.web.flatMap((it) => it.hosts)).size;
+  const hosts = new Set(catalog.web.flatMap((it) => it.origins).map((it) => new URL(it).host)).size;
   return `, ${contentText(catalog)} of ${plural(hosts, "host")}`;
 }

@@ -4,7 +4,7 @@
  */
 import { parseJson } from "./json.ts";
 import { checkPath } from "./path-grammar.ts";
-import { normalizeWebUrl, secretParameter } from "./web-url.ts";
+import { normalizeWebUrl } from "./web-url.ts";
 
 /** Its path among the entries of a release. */
 export const GIT_INDEX = "web/git.json";
@@ -78,7 +78,7 @@ function isRefLike(value: unknown): value is GitRef {
 
 function isGitUrl(url: string): boolean {
   try {
-    return gitUrl(url) === url && secretParameter(url) === undefined;
+    return gitUrl(url) === url;
   } catch {
     return false;
   }

@@ -50,6 +50,10 @@ const HEADERS = new Set([
   "x-checksum-sha1",
   "x-pypi-last-serial",
 ]);
+
+/** As Node has them. */
+type GivenHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
 /** Longest value of a header, in characters. */
 const MAX_VALUE_LENGTH = 4096;
 const PLAIN_VALUE = /^[\t -~]*$/;
@@ -59,10 +63,12 @@ const PLAIN_VALUE = /^[\t -~]*$/;
  * characters, or that lead to a URL with a user, a password, a token or a signature. For HEAD also Content-Length,
  * since there is no body that tells it.
  */
-export function keptHeaders(
-  headers: Readonly<Record<string, string | readonly string[] | undefined>>,
-  method: WebAnswer["method"] = "GET",
-): Record<string, string> {
+export function keptHeaders(headers: GivenHeaders, method: WebAnswer["method"] = "GET"): Record<string, string> {
+  return withoutSecrets(possibleHeaders(headers, method)) ?? {};
+}
+
+/** The headers that an index may have, whether they grant access or not. */
+export function possibleHeaders(headers: GivenHeaders, method: WebAnswer["method"]): Record<string, string> {
   const kept: [string, string][] = [];
   for (const [name, value] of Object.entries(headers)) {
     const lower = name.toLowerCase();
@@ -75,20 +81,26 @@ export function keptHeaders(
 
 function isPlain(value: string): boolean {
   const hasUser = /\/\/[^\s/?#<>"]*@/.test(value);
-  return (
-    value.length <= MAX_VALUE_LENGTH && PLAIN_VALUE.test(value) && !hasUser && secretParameter(value) === undefined
-  );
+  return value.length <= MAX_VALUE_LENGTH && PLAIN_VALUE.test(value) && !hasUser;
+}
+
+/** Undefined for none. */
+function withoutSecrets<T extends Record<string, string>>(texts: T | undefined): T | undefined {
+  const kept = Object.entries(texts ?? {}).filter(([, it]) => secretParameter(it) === undefined);
+  return kept.length === 0 ? undefined : (Object.fromEntries(kept) as T);
 }
 
 /**
  * The variant that an answer is of: the request's headers, white space made equal, that the answer's `Vary` names.
  * Undefined when there are none. Other headers in `Vary` are ignored.
  */
-export function variantOf(
-  request: Readonly<Record<string, string | readonly string[] | undefined>>,
-  vary: string | undefined,
-): WebVariant | undefined {
-  const named = new Set((vary ?? "").toLowerCase().split(/[\s,]+/));
+export function variantOf(request: GivenHeaders, vary: string | undefined): WebVariant | undefined {
+  return withoutSecrets(possibleVariant(request, vary ?? ""));
+}
+
+/** The variant that an index may have, whether it grants access or not. */
+export function possibleVariant(request: GivenHeaders, vary = "accept, accept-language"): WebVariant | undefined {
+  const named = new Set(vary.toLowerCase().split(/[\s,]+/));
   const variant: WebVariant = {};
   for (const name of VARIANTS) {
     const value = request[name];

@@ -44,6 +44,21 @@ export function normalizeWebUrl(text: string): string {
   return url;
 }
 
+/** Scheme, host and port of a URL in normal form, without a slash at the end: `http://host:8080`. */
+export function originOf(url: string): string {
+  const slash = url.indexOf("/", "https://".length);
+  return slash === -1 ? url : url.slice(0, slash);
+}
+
+/** Whether a text is an origin as {@link originOf} gives it. */
+export function isOrigin(text: string): boolean {
+  try {
+    return originOf(text) === text && normalizeWebUrl(`${text}/`) === `${text}/`;
+  } catch {
+    return false;
+  }
+}
+
 /** What names and addresses of hosts are made of, as URL parsers spell them. */
 const HOST = /^(?:[a-z0-9_-](?:[a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])$/;
 
@@ -89,6 +104,11 @@ const SECRET_PARAMETERS = new Set([
   "ticket",
   "verify",
 ]);
+/** Parameters that are a credential only with a value that looks like one: `code=de` and `key=name` are none. */
+const AMBIGUOUS_PARAMETERS = new Set(["code", "key"]);
+const CREDENTIAL_VALUE = /^(?=.*\d)(?=.*[a-z])[\w.~+/=-]{16,}$/i;
+/** Key IDs and fingerprints of OpenPGP, which are public. */
+const OPENPGP_ID = /^(?:0x(?:[0-9A-F]{16}|[0-9A-F]{40})|[0-9A-F]{16}|[0-9A-F]{40})$/;
 const SECRET_PREFIX = /^x-(?:amz|goog|oss|cos|ms)-/;
 const SECRET_ENDING =
   /(?:^|[-_.])(?:token|signature|secret|passwo?r?d|passphrase|credentials?|(?:access|api|app|auth|consumer|license|private|secret|subscription)[-_.]?key)s?$|(?:token|signature|password|secret)$/;
@@ -99,8 +119,9 @@ const SECRET_ENDING =
  */
 export function secretParameter(url: string): string | undefined {
   for (const part of url.split(/[?&;#]/).slice(1)) {
-    const name = decoded(part.replace(/=.*$/s, ""));
+    const [name = "", value = ""] = part.split(/=(.*)/s).map(decoded);
     const lower = name.toLowerCase();
+    if (AMBIGUOUS_PARAMETERS.has(lower) && CREDENTIAL_VALUE.test(value) && !OPENPGP_ID.test(value)) return name;
     if (SECRET_PARAMETERS.has(lower) || SECRET_PREFIX.test(lower) || SECRET_ENDING.test(lower)) return name;
   }
   return undefined;

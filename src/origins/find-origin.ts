@@ -4,10 +4,10 @@
  */
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import { hexOf } from "../io/digest.ts";
-import { normalizeWebUrl } from "../io/web-url.ts";
+import { normalizeWebUrl, originOf } from "../io/web-url.ts";
 import type { Release } from "../store/types.ts";
 import { formatMetalink } from "./mirror-list.ts";
-import { HUB_HOSTS, type MirrorList, originOf, originsOfRelease, withoutQuery } from "./release-origins.ts";
+import { HUB_HOSTS, type MirrorList, originsOfRelease, withoutQuery } from "./release-origins.ts";
 
 /** An answer under an origin's name. */
 export type OriginAnswer =

@@ -1,8 +1,9 @@
 /** What a release has that is most like a URL that it does not have: for people who look for what is missing. */
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { closestWord } from "../io/closest-word.ts";
+import { originOf } from "../io/web-url.ts";
 import { parseReference } from "../oci/reference.ts";
-import { originOf, originsOfRelease } from "./release-origins.ts";
+import { originsOfRelease } from "./release-origins.ts";
 
 /** Names that are compared. */
 const MAX_COMPARED = 20_000;

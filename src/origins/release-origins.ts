@@ -3,7 +3,7 @@
  * repository is below one address, its packages take no memory here. docs/origins.md.
  */
 import type { Catalog, Inventory } from "../bundle/inventory-types.ts";
-import { normalizeWebUrl } from "../io/web-url.ts";
+import { normalizeWebUrl, originOf } from "../io/web-url.ts";
 import { apiHost, parseReference } from "../oci/reference.ts";
 
 /** A list of mirrors that upstream has. */
@@ -81,8 +81,8 @@ function readOrigins(catalog: Catalog): ReleaseOrigins {
   }
   const registries = new Set(catalog.images.map((it) => parseReference(it.reference).host));
   const origins = new Set<string>();
-  // Which of the two schemes is only in the index of the answers; a port alone says as much to clients.
-  for (const { hosts } of catalog.web ?? []) for (const it of hosts) if (isForeign(it)) origins.add(`https://${it}`);
+  for (const it of (catalog.web ?? []).flatMap((one) => one.origins))
+    if (isForeign(it.slice(it.indexOf("://") + 3))) origins.add(it);
   for (const it of [...files.keys(), ...bases.keys(), ...lists.keys()]) origins.add(originOf(it));
   for (const host of registries) {
     for (const it of host === "docker.io" ? HUB_HOSTS : [host]) if (isForeign(it)) origins.add(`https://${it}`);
@@ -153,10 +153,4 @@ function listOf(kind: MirrorList["kind"], url: string, repository: string): Mirr
 export function withoutQuery(url: string): string {
   const question = url.indexOf("?");
   return question === -1 ? url : url.slice(0, question);
-}
-
-/** Scheme, host and port of a URL in normal form. */
-export function originOf(url: string): string {
-  const slash = url.indexOf("/", "https://".length);
-  return slash === -1 ? url : url.slice(0, slash);
 }

@@ -13,8 +13,8 @@ interface Listeners {
 }
 
 /**
- * Listens at every address of a port. Which scheme it is shows in what a client says first: bundles say of some hosts
- * only that a port is theirs. The caller closes it. @throws {AirferryError} ERR_BUSY
+ * Listens at every address of a port. What a client says first shows its scheme: one that speaks another than the
+ * origin has is answered too, so that its URL is noted. The caller closes it. @throws {AirferryError} ERR_BUSY
  */
 export async function leadPort(port: number, to: Listeners): Promise<Server> {
   const server = createServer({ allowHalfOpen: true }, (client) => {

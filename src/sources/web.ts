@@ -7,13 +7,13 @@ import type { Finding } from "../io/findings.ts";
 import { GIT_INDEX, MAX_GIT_INDEX_BYTES } from "../io/git-index.ts";
 import { answerKey } from "../io/web-answer.ts";
 import { MAX_WEB_INDEX_BYTES, WEB_INDEX } from "../io/web-index.ts";
+import { originOf } from "../io/web-url.ts";
 import { canonicalJson } from "../manifest/canonical-json.ts";
 import { generatedItem, itemOf } from "./artifact.ts";
 import type { LockedOf } from "./lock-document.ts";
 import { userUrlsOf } from "./recorded-urls.ts";
 import type { PlanItem, SourceKind } from "./types.ts";
 import { lockWeb } from "./web-lock.ts";
-import { hostOf } from "./web-paths.ts";
 
 export const webSource: SourceKind<"web"> = {
   kind: "web",
@@ -75,6 +75,6 @@ function sorted(answers: Answers): Answers {
 
 function catalogOf({ name, detail }: LockedOf<"web">) {
   const { answers, git = [] } = detail;
-  const hosts = [...new Set([...answers, ...git].map((it) => hostOf(it.url)))].sort();
-  return { name, answers: answers.length, hosts, ...(git.length > 0 && { repositories: git.length }) };
+  const origins = [...new Set([...answers, ...git].map((it) => originOf(it.url)))].sort();
+  return { name, answers: answers.length, origins, ...(git.length > 0 && { repositories: git.length }) };
 }

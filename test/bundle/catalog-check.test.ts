@@ -163,12 +163,25 @@ t.test("checkCatalog() takes web answers with their index", async (t) => {
   const entries = [...ENTRIES, { path: "web/index.json" }];
   const problems = (web: unknown, of = entries) =>
     checkCatalog({ ...GOOD, web }, of, (path, message) => ({ code: "ERR_BUNDLE_INVALID", path, message })).length;
-  const web = { name: "pypi", answers: 3, hosts: ["pypi.org", "h.example:8443", "[2001:db8::1]:80", "a_b"] };
+  const web = {
+    name: "pypi",
+    answers: 3,
+    origins: ["https://pypi.org", "http://h.example:8443", "https://[2001:db8::1]:80", "http://a_b"],
+  };
   t.equal(problems([web]), 0);
   t.equal(problems(undefined), 0);
   t.not(problems([web], ENTRIES), 0, "without the index");
   t.not(problems([web, web]), 0, "twice");
-  const wrong = [null, {}, [null], [{ ...web, name: "a/b" }], [{ ...web, answers: -1 }], [{ ...web, hosts: ["../a"] }]];
-  const hosts = ["A", "a b", "", "h:port", "a\u202e", "<b>"].map((it) => [{ ...web, hosts: [it] }]);
-  for (const it of [...wrong, ...hosts]) t.not(problems(it), 0, JSON.stringify(it));
+  const wrong = [
+    null,
+    {},
+    [null],
+    [{ ...web, name: "a/b" }],
+    [{ ...web, answers: -1 }],
+    [{ ...web, origins: ["https://../a"] }],
+  ];
+  const hosts = ["A", "a b", "", "h:port", "h:70000", "h:443", "a.", "u@h", "h?q", "h/", "a\u202e", "<b>"];
+  const origins = [...hosts.map((it) => `https://${it}`), "h.example", "ftp://h.example", "HTTPS://h.example"];
+  for (const it of [...wrong, ...origins.map((one) => [{ ...web, origins: [one] }])])
+    t.not(problems(it), 0, JSON.stringify(it));
 });

@@ -135,7 +135,7 @@ t.test("long lists are read in parts, and every byte of them counts", async (t) 
     Array.from({ length: 6000 }, (_, it) => [`files/ü-${String(it).padStart(5, "0")}`, Buffer.from(`${it}`)]),
   );
   files["web/index.json"] = Buffer.from("{}");
-  const web = [{ name: "site", answers: 1, hosts: ["example.org"] }];
+  const web = [{ name: "site", answers: 1, origins: ["https://example.org"] }];
   const origins = [{ path: "files/ü-00001", url: "https://mirror.example.org/1" }];
   const spoilers: [string, (it: Inventory) => unknown][] = [
     ["alone", () => undefined],

@@ -92,6 +92,15 @@ t.test("secretParameter() names what grants access, and nothing else", async (t)
     t.equal(secretParameter(`/a?${name}`), decodeURIComponent(name));
     t.equal(secretParameter(`/a#b&${name}=x`), decodeURIComponent(name));
   }
+  for (const it of [
+    "key=AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkFMBWY",
+    "code=0123456789abcdef0123",
+    "Code=4%2F0AX4XfWhabcdefghi",
+  ])
+    t.equal(secretParameter(`https://h/a?${it}`)?.toLowerCase(), it.replace(/=.*/, "").toLowerCase(), it);
+  const values = ["code=de", "code=404", "key=name", "key=linux-headers-generic", "key=0x3B4FE6ACC0B21F32"];
+  for (const it of [...values, `key=${"0123456789ABCDEF".repeat(3).slice(0, 40)}`])
+    t.equal(secretParameter(`https://h/a?${it}`), undefined, it);
   const plain = ["https://h/token", "https://h/a", "https://h/a?b=token", "https://h/a?go-get=1"];
   const names = [
     "service",

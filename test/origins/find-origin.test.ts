@@ -3,6 +3,7 @@ import t from "tap";
 import type { Catalog, CatalogRpm, InventoryEntry, Provenance } from "../../src/bundle/inventory-types.ts";
 import { digestOf, hexOf } from "../../src/io/digest.ts";
 import { findOrigin, urlOfRequest } from "../../src/origins/find-origin.ts";
+import { isPlainAt } from "../../src/origins/known-origins.ts";
 import { hostsOf, originsOf } from "../../src/origins/origin-hosts.ts";
 import type { Release } from "../../src/store/types.ts";
 import { makeRelease } from "../fixtures/store-reader.ts";
@@ -116,6 +117,14 @@ t.test("files, mirrors of them, keys and checksums", async (t) => {
     "https://mirror.example.com",
     "https://repo.example.com",
   ]);
+});
+
+t.test("origins of web answers have the scheme and port that their URLs have", async (t) => {
+  const origins = ["http://a.example:8080", "http://b.example", "https://a.example", "https://localhost:8443"];
+  const releases = [release("a", {}, { web: [{ name: "w", answers: 4, origins }] })];
+  t.strictSame(originsOf(releases), origins.slice(0, 3));
+  t.equal(isPlainAt(releases, "a.example:8080"), true);
+  t.equal(isPlainAt(releases, "A.example.:443"), false);
 });
 
 t.test("a repository that was cut is signed by the bundle's own key, which comes with upstream's", async (t) => {

@@ -66,7 +66,7 @@ t.test("URLs by hand are asked once, pinned, and lie below web/HOST/ with an ind
   upstream.files.set("/six%2d1.0.tar.gz", "archive");
   const { bundle, result, stderr } = await pack(t, dir);
   t.match(stderr, "6 web answers of 1 host");
-  t.match(result.web, [{ name: "a", answers: 6, hosts: [host] }]);
+  t.match(result.web, [{ name: "a", answers: 6, origins: [url] }]);
   const content = contentOf(bundle, dir);
   const folder = `web/${host.replace(":", "_")}`;
   const index = parseWebIndex(content.get("web/index.json") ?? "");

@@ -36,7 +36,7 @@ function carried(dir: string) {
       "web/index.json": '{"answers":[]}',
       "web/git.json": JSON.stringify({ repositories: [{ ...repository, path }] }),
     },
-    catalog: { web: [{ name: "g", answers: 0, hosts: ["git.example"], repositories: 1 }] },
+    catalog: { web: [{ name: "g", answers: 0, origins: ["https://git.example"], repositories: 1 }] },
   };
 }
 

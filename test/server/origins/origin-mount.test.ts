@@ -39,9 +39,31 @@ const CATALOG: Partial<Catalog> = {
   ],
 };
 
-async function origins(t: Test) {
+/** Web answers: one URL with several queries, by both schemes. */
+const WEB = ["https://dl.example.com/q", "http://dl.example.com/q", "http://odd.example.com:8080/q"].flatMap((url) =>
+  ["?a=1&b=2", "?a=2", ""].map((query) => ({ url: `${url}${query}`, path: `web/x/${query.length}` })),
+);
+const ANSWER = { method: "GET", status: 200, headers: { "content-type": "text/plain" } };
+const WEB_RELEASE = {
+  stream: "w",
+  content: {
+    "web/index.json": JSON.stringify({ answers: WEB.map((it) => ({ ...it, ...ANSWER })) }),
+    ...Object.fromEntries(WEB.map(({ path }) => [path, `body ${path}`])),
+  },
+  catalog: {
+    web: [
+      {
+        name: "w",
+        answers: WEB.length,
+        origins: ["http://dl.example.com", "http://odd.example.com:8080", "https://dl.example.com"],
+      },
+    ],
+  },
+};
+
+async function origins(t: Test, more: (typeof WEB_RELEASE)[] = []) {
   const tlsDir = await temporaryDir(t);
-  const server = await startServer(t, [{ stream: "a", content: CONTENT, catalog: CATALOG }], {
+  const server = await startServer(t, [{ stream: "a", content: CONTENT, catalog: CATALOG }, ...more], {
     origins: true,
     listenHttp: "127.0.0.1:0",
     listenHttps: ["127.0.0.1:0"],
@@ -189,6 +211,28 @@ t.test("the proxy answers for origins, and connects with nobody else", async (t)
   t.match(plain, /^HTTP\/1.1 200 Connection Established\r\n\r\nHTTP\/1.1 206 /);
   const trusted = await ca();
   t.match(trusted, "BEGIN CERTIFICATE");
+});
+
+t.test("recorded answers with queries answer under every scheme, and in every way to ask", async (t) => {
+  const { http, https, proxy, ca } = await origins(t, [WEB_RELEASE]);
+  const trusted = await ca();
+  const connectTo = (authority: string) => `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
+  const asked = new Map([
+    ["/q?a=1&b=2", /200 OK[\s\S]*body web\/x\/8$/],
+    ["/q?%61=2", /200 OK[\s\S]*body web\/x\/4$/],
+    ["/q", /200 OK[\s\S]*body web\/x\/0$/],
+    ["/q?b=2&a=1", /^HTTP\/1.1 404 |\r\n\r\nHTTP\/1.1 404 /],
+    ["/v1/tool?a=1", /^HTTP\/1.1 404 |\r\n\r\nHTTP\/1.1 404 /],
+  ]);
+  for (const [target, answer] of asked) {
+    const odd = get(target, "odd.example.com:8080");
+    t.match(await overTls(https, "dl.example.com", trusted, get(target, "dl.example.com")), answer, target);
+    t.match(await sendRaw(http, get(target, "dl.example.com")), answer, target);
+    t.match(await sendRaw(http, odd), answer, target);
+    t.match(await sendRaw(proxy, get(`https://dl.example.com${target}`, "dl.example.com")), answer, target);
+    t.match(await sendRaw(proxy, get(`http://odd.example.com:8080${target}`, "odd.example.com:8080")), answer, target);
+    t.match(await sendRaw(proxy, connectTo("odd.example.com:8080") + odd), answer, `CONNECT ${target}`);
+  }
 });
 
 t.test("a stop ends tunnels that are open, within its time", async (t) => {

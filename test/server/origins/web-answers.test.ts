@@ -12,7 +12,7 @@ function release(stream: string, answers: object[], content: Record<string, stri
     stream,
     content: { ...content, "web/index.json": JSON.stringify({ answers }) },
     catalog: {
-      web: [{ name: "build", answers: answers.length, hosts: ["pypi.example.org"] }],
+      web: [{ name: "build", answers: answers.length, origins: ["https://pypi.example.org"] }],
       provenance: [
         {
           path: "files/tool",
