@@ -1,6 +1,6 @@
 /**
- * The verb `keygen`: a bundle signing key in cosign's format and the OpenPGP key for RPM metadata, each with its public
- * half. Never overwrites anything. See docs/format.md, "Keys".
+ * The verb `keygen`: a bundle signing key in cosign's format, on request a post-quantum one beside it, and the OpenPGP
+ * key for RPM metadata, each with its public half. Never overwrites anything. See docs/format.md, "Keys".
  */
 import { createHash } from "node:crypto";
 import { link, lstat, open, rename, rm } from "node:fs/promises";
@@ -8,7 +8,13 @@ import { basename, dirname, join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import { ioError, makeFolder, syncPath } from "./io/atomic.ts";
 import { shellWord } from "./io/shell.ts";
-import { generateSigningKey, keyidOf, publicKeyPem } from "./sign/keys.ts";
+import {
+  generatePostQuantumKey,
+  generateSigningKey,
+  keyidOf,
+  type PostQuantumKind,
+  publicKeyPem,
+} from "./sign/keys.ts";
 import { generateRpmKey } from "./sign/openpgp-sign.ts";
 import { sealPrivateKey } from "./sign/private-key.ts";
 
@@ -19,6 +25,8 @@ interface KeygenOptions {
   password: string;
   /** Allows an empty password, which protects nothing: an unset CI secret looks the same. */
   allowEmpty?: boolean | undefined;
+  /** Also a post-quantum pair: `.mldsa65.key` and `.mldsa65.pub`, and its public key behind the other in `.pub`. */
+  postQuantum?: PostQuantumKind | undefined;
   /** Also the OpenPGP pair; default true. */
   rpm?: boolean | undefined;
   /** Creation time of the OpenPGP key; default now. */
@@ -28,6 +36,8 @@ interface KeygenOptions {
 interface KeygenResult {
   /** keyid of the signing key, 64 hex digits: what `verify` lists as signer. */
   keyid: string;
+  /** keyid of the post-quantum key. */
+  postQuantumKeyid?: string;
   /** Fingerprint of the OpenPGP key, upper-case hex. */
   rpmFingerprint?: string;
   /** Paths written, in order. */
@@ -40,7 +50,7 @@ interface KeygenResult {
  *   `allowEmpty`; ERR_IO
  */
 export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
-  const { out, password, rpm = true } = options;
+  const { out, password, rpm = true, postQuantum } = options;
   if (basename(out) === "" || out.endsWith("/")) {
     throw new AirferryError("ERR_USAGE", `cannot write keys to "${out}": expected a name to put .key and .pub after`, {
       hint: "airferry keygen --out site",
@@ -56,14 +66,23 @@ export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
       },
     );
   }
-  for (const suffix of [".key", ".pub", ...(rpm ? [".rpm.key", ".rpm.pub"] : [])]) await mustNotExist(out + suffix);
+  const extra = postQuantum === undefined ? [] : [`.${postQuantum}.key`, `.${postQuantum}.pub`];
+  for (const suffix of [".key", ".pub", ...extra, ...(rpm ? [".rpm.key", ".rpm.pub"] : [])]) {
+    await mustNotExist(out + suffix);
+  }
 
   const { privateKey, publicKey } = generateSigningKey();
   const keyid = keyidOf(publicKey);
+  const second = postQuantum === undefined ? undefined : generatePostQuantumKey(postQuantum);
+  const secondPem = second === undefined ? "" : publicKeyPem(second.publicKey);
   const files: [suffix: string, text: string, mode: number][] = [
     [".key", await sealPrivateKey(privateKey, password), 0o600],
-    [".pub", publicKeyPem(publicKey), 0o644],
+    [".pub", publicKeyPem(publicKey) + secondPem, 0o644],
   ];
+  if (second !== undefined) {
+    files.push([`.${postQuantum}.key`, await sealPrivateKey(second.privateKey, password), 0o600]);
+    files.push([`.${postQuantum}.pub`, secondPem, 0o644]);
+  }
   let rpmFingerprint: string | undefined;
   if (rpm) {
     const userId = `airferry RPM metadata ${keyid.slice(0, 16)}`;
@@ -83,7 +102,13 @@ export async function keygen(options: KeygenOptions): Promise<KeygenResult> {
     for (const file of written) await rm(file, { force: true });
     throw error;
   }
-  return { keyid, ...(rpmFingerprint === undefined ? {} : { rpmFingerprint }), files: written };
+  const postQuantumKeyid = second && keyidOf(second.publicKey);
+  return {
+    keyid,
+    ...(postQuantumKeyid && { postQuantumKeyid }),
+    ...(rpmFingerprint === undefined ? {} : { rpmFingerprint }),
+    files: written,
+  };
 }
 
 async function mustNotExist(file: string): Promise<void> {

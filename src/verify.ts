@@ -85,7 +85,7 @@ async function verifyMedia(
   report.signers = verdict.signers;
   note(report, "signatures", verdict.problems);
   // Too few good signatures: the rest is untrusted and not even parsed.
-  if (verdict.signers.length < threshold) return;
+  if (verdict.count < threshold) return;
   const { contents, problems } = await readContents(media);
   note(report, "files", problems);
   if (contents !== undefined) await reportContents(contents, pool, options, report);

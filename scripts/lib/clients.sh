@@ -184,7 +184,9 @@ newer sid "$CLIENTS/newer" oras crane docker.io docker-cli containerd
 # Debian builds podman and skopeo of this release without cosign's signatures. Newer ones need a newer C library, which
 # is unpacked beside them.
 newer trixie "$CLIENTS/trixie" podman skopeo netavark libc6 libgpgme11t64 libassuan9 libgpg-error0 libseccomp2 libsqlite3-0 libsubid5
-for name in podman skopeo; do
+# OpenSSL of this release knows no post-quantum keys.
+newer trixie "$CLIENTS/trixie" openssl libssl3t64 zlib1g libzstd1
+for name in podman skopeo openssl; do
   program=$CLIENTS/trixie/usr/bin/$name libraries=$(echo "$CLIENTS"/trixie/usr/lib/*-linux-gnu)
   [ -x "$program" ] && command -v patchelf >/dev/null || continue
   # The loader's path changes when the checkout is moved.
@@ -216,7 +218,7 @@ done
 command_for busybox-static unpacked/bin/busybox
 
 # An unpacked program of a newer suite may need a newer C library than this host has.
-for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 dockerd-20 newer-podman newer-skopeo; do
+for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 dockerd-20 newer-podman newer-skopeo newer-openssl; do
   [ -x "$BIN/$name" ] && [ ! -e "$CLIENTS/.runs-$name" ] || continue
   "$BIN/$name" --version >/dev/null 2>"$CLIENTS/apt.log" || "$BIN/$name" version >/dev/null 2>"$CLIENTS/apt.log" || {
     miss "$name" "it does not run here: $(head -n 1 "$CLIENTS/apt.log")"

@@ -52,7 +52,7 @@ export async function readSignedRoot(bundle: string): Promise<SignedRoot> {
   return { folders, sums: await readSums(folders) };
 }
 
-/** Adds a signer's signature unless it exists already; returns the paths written. @throws as {@link addSignature} */
+/** Adds a signer's signature unless it exists already; returns the paths written. @throws as {@link addSignatures} */
 export async function ensureSigned(bundle: string, signer: Signer): Promise<string[]> {
   const root = await readSignedRoot(bundle);
   for (const folder of root.folders) {
@@ -69,10 +69,27 @@ export async function isSignedBy(bundle: string, signer: Signer): Promise<boolea
 }
 
 /**
- * Writes a signer's signature into every folder that lacks it.
- * @throws {AirferryError} ERR_USAGE when this key has signed already; ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO
+ * Writes the signatures of a signer's keys into every folder that lacks them.
+ * @throws {AirferryError} ERR_USAGE when all of them have signed already; ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO
  */
-export async function addSignature({ folders, sums }: SignedRoot, signer: Signer): Promise<AddedSignature> {
+export async function addSignatures(root: SignedRoot, signers: readonly Signer[]): Promise<AddedSignature> {
+  const added: AddedSignature[] = [];
+  let refusal: unknown;
+  for (const signer of signers) {
+    try {
+      added.push(await addSignature(root, signer));
+    } catch (error) {
+      if (!(error instanceof AirferryError) || error.code !== "ERR_USAGE") throw error;
+      refusal ??= error;
+    }
+  }
+  const [first] = added;
+  if (first === undefined) throw refusal;
+  return { ...first, files: added.flatMap((it) => it.files) };
+}
+
+/** Writes the signature of one key. */
+async function addSignature({ folders, sums }: SignedRoot, signer: Signer): Promise<AddedSignature> {
   const digest = digestOf(sums);
   const missing: string[] = [];
   for (const folder of folders) {

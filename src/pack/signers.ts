@@ -5,7 +5,7 @@
 import { stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import type { Passphrase } from "../sign/private-key.ts";
-import { openSigner, type Signer } from "../sign/signer.ts";
+import { openSigners, type Signer } from "../sign/signer.ts";
 import type { RpmSigner } from "./lay-out.ts";
 
 interface PackSignerOptions {
@@ -42,9 +42,9 @@ export async function packSigners(
     answer ??= options.passphrase(what);
     return answer;
   };
-  let opened: Promise<Signer> | undefined;
-  const open = (): Promise<Signer> => {
-    opened ??= openSigner({ ...options, passphrase: once });
+  let opened: Promise<Signer[]> | undefined;
+  const open = (): Promise<Signer[]> => {
+    opened ??= openSigners({ ...options, passphrase: once });
     return opened;
   };
   if (isNamed && !options.unsigned && !options.mayAsk) await open().catch(() => undefined);
@@ -54,7 +54,7 @@ export async function packSigners(
         hint: "create one with: airferry keygen --out site; then give --key site.key, or --unsigned",
       });
     }
-    const signers = options.unsigned || !isNamed ? [] : [await open()];
+    const signers = options.unsigned || !isNamed ? [] : await open();
     const nearby = needsRpmKey && key !== undefined ? await rpmKeyBeside(key) : undefined;
     const rpmKey = options.rpmKey ?? nearby;
     return {

@@ -12,7 +12,10 @@ import { hintOf } from "../io/atomic.ts";
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
 
 /** The kinds of signing keys; cosign, openssl and every HSM support P-256. */
-export type KeyKind = "p256" | "p384" | "rsa" | "ed25519";
+export type KeyKind = "p256" | "p384" | "rsa" | "ed25519" | PostQuantumKind;
+
+/** ML-DSA (FIPS 204): a signature file of its own each, named after the kind. */
+export type PostQuantumKind = "mldsa65" | "mldsa87";
 
 /** A trusted public key. */
 export interface TrustedKey {
@@ -22,6 +25,8 @@ export interface TrustedKey {
   keyid16: string;
   kind: KeyKind;
   publicKey: KeyObject;
+  /** Whose key it is: the keys of one signer count once. Without a trust root, the keyid of the signer's first key. */
+  signer: string;
   /** Its file, for messages. */
   file: string;
 }
@@ -29,6 +34,16 @@ export interface TrustedKey {
 /** Creates a P-256 key pair. */
 export function generateSigningKey(): { privateKey: KeyObject; publicKey: KeyObject } {
   return generateKeyPairSync("ec", { namedCurve: "P-256" });
+}
+
+/** Creates an ML-DSA key pair. */
+export function generatePostQuantumKey(kind: PostQuantumKind): { privateKey: KeyObject; publicKey: KeyObject } {
+  return kind === "mldsa65" ? generateKeyPairSync("ml-dsa-65") : generateKeyPairSync("ml-dsa-87");
+}
+
+/** Whether keys of this kind sign into a file of their own, which only openssl 3.5 and later check. */
+export function isPostQuantum(kind: KeyKind): kind is PostQuantumKind {
+  return kind === "mldsa65" || kind === "mldsa87";
 }
 
 /**
@@ -40,10 +55,12 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
   if (key.asymmetricKeyType === "ec" && details.namedCurve === "prime256v1") return "p256";
   if (key.asymmetricKeyType === "ec" && details.namedCurve === "secp384r1") return "p384";
   if (key.asymmetricKeyType === "ed25519") return "ed25519";
+  if (key.asymmetricKeyType === "ml-dsa-65") return "mldsa65";
+  if (key.asymmetricKeyType === "ml-dsa-87") return "mldsa87";
   const bits = details.modulusLength ?? 0;
   if (key.asymmetricKeyType === "rsa" && bits >= 2048 && bits <= 8192) return "rsa";
   const actual = [key.asymmetricKeyType, details.namedCurve, details.modulusLength].filter(Boolean).join(" ");
-  const expected = "P-256, P-384, Ed25519, or RSA of 2048 to 8192 bits";
+  const expected = "P-256, P-384, Ed25519, ML-DSA-65, ML-DSA-87, or RSA of 2048 to 8192 bits";
   throw new AirferryError(
     "ERR_KEY_INVALID",
     `cannot use key "${file}": unsupported kind: expected ${expected}, got ${actual}`,
@@ -63,8 +80,8 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
 function spkiOf(key: KeyObject): Buffer {
   // Through JWK, because OpenSSL otherwise preserves the file's point form.
   const jwk = key.export({ format: "jwk" });
-  const { kty, crv, x, y, n, e } = jwk;
-  const publicJwk = Object.fromEntries(Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value));
+  const { kty, crv, x, y, n, e, alg, pub } = jwk;
+  const publicJwk = Object.fromEntries(Object.entries({ kty, crv, x, y, n, e, alg, pub }).filter(([, value]) => value));
   return createPublicKey({ key: publicJwk, format: "jwk" }).export({ type: "spki", format: "der" });
 }
 
@@ -85,7 +102,7 @@ export function publicKeyPem(key: KeyObject): string {
 export function trustedKeyOf(key: KeyObject, file: string): TrustedKey {
   const kind = keyKindOf(key, file);
   const keyid = keyidOf(key);
-  return { keyid, keyid16: keyid.slice(0, 16), kind, publicKey: key, file };
+  return { keyid, keyid16: keyid.slice(0, 16), kind, publicKey: key, signer: keyid, file };
 }
 
 /**
@@ -95,13 +112,15 @@ export function trustedKeyOf(key: KeyObject, file: string): TrustedKey {
 const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([^-]*(?:-(?!----)[^-]*)*)-----END \1-----/g;
 
 /**
- * Reads every `PUBLIC KEY` block of one PEM file, in order. Text around the blocks is ignored.
+ * Reads every `PUBLIC KEY` block of one PEM file, in order. Text around the blocks is ignored. A post-quantum key
+ * behind another key is its signer's second.
  * @throws {AirferryError} ERR_KEY_INVALID when there is none, or a block is broken or of another type
  */
 export function parsePublicKeys(bytes: Uint8Array, file: string): TrustedKey[] {
   if (bytes.length > MAX_KEY_FILE_BYTES) throw notAKey(file, `${bytes.length} bytes`);
   const blocks = [...Buffer.from(bytes).toString("latin1").matchAll(PEM_BLOCK)];
   if (blocks.length === 0) throw notAKey(file, "no PEM block");
+  let before: TrustedKey | undefined;
   return blocks.map(([block, label]) => {
     if (label !== "PUBLIC KEY") throw notAKey(file, label ?? "");
     let key: KeyObject;
@@ -110,7 +129,10 @@ export function parsePublicKeys(bytes: Uint8Array, file: string): TrustedKey[] {
     } catch (cause) {
       throw notAKey(file, "a block that does not decode", cause);
     }
-    return trustedKeyOf(key, file);
+    const read = trustedKeyOf(key, file);
+    if (isPostQuantum(read.kind) && before !== undefined) return { ...read, signer: before.signer };
+    before = read;
+    return read;
   });
 }
 

@@ -1,9 +1,10 @@
 /**
- * One raw signature over bytes in memory: DER for ECDSA, PKCS#1 v1.5 for RSA, plain Ed25519. Always SHA-256, which
- * every cosign and openssl supports; foreign P-384 keys may also have signed with SHA-384.
+ * One raw signature over bytes in memory: DER for ECDSA, PKCS#1 v1.5 for RSA, plain Ed25519, ML-DSA without a context.
+ * Where there is a digest, always SHA-256, which every cosign and openssl supports; foreign P-384 keys may also have
+ * signed with SHA-384.
  */
 import { type KeyObject, sign, verify } from "node:crypto";
-import type { KeyKind } from "./keys.ts";
+import { isPostQuantum, type KeyKind } from "./keys.ts";
 
 /** Digest algorithm of a signature, by its name in Sigstore bundles. */
 export type MessageDigest = "SHA2_256" | "SHA2_384";
@@ -15,9 +16,14 @@ function digestsFor(kind: KeyKind): readonly MessageDigest[] {
   return kind === "p384" ? ["SHA2_256", "SHA2_384"] : ["SHA2_256"];
 }
 
+/** Whether keys of this kind sign the bytes themselves. */
+function signsBytes(kind: KeyKind): boolean {
+  return kind === "ed25519" || isPostQuantum(kind);
+}
+
 /** Signs; ECDSA signatures are DER. */
 export function signBytes(bytes: Uint8Array, key: KeyObject, kind: KeyKind): Buffer {
-  return kind === "ed25519" ? sign(null, bytes, key) : sign("sha256", bytes, { key, dsaEncoding: "der" });
+  return signsBytes(kind) ? sign(null, bytes, key) : sign("sha256", bytes, { key, dsaEncoding: "der" });
 }
 
 /**
@@ -32,7 +38,7 @@ export function isSignatureOf(
   digests: readonly MessageDigest[] = digestsFor(kind),
 ): boolean {
   try {
-    if (kind === "ed25519") return verify(null, bytes, key, signature);
+    if (signsBytes(kind)) return verify(null, bytes, key, signature);
     return digests
       .filter((digest) => digestsFor(kind).includes(digest))
       .some((digest) => verify(NODE_NAME[digest], bytes, { key, dsaEncoding: "der" }, signature));

@@ -5,9 +5,10 @@
 
 import { spawn } from "node:child_process";
 import { createPublicKey, type KeyObject } from "node:crypto";
+import { existsSync } from "node:fs";
 import { AirferryError } from "../errors.ts";
 import { currentSignal } from "../io/limit.ts";
-import { keyKindOf, readTrustedKeys, trustedKeyOf } from "./keys.ts";
+import { isPostQuantum, type KeyKind, keyKindOf, readTrustedKeys, trustedKeyOf } from "./keys.ts";
 import { type Passphrase, readPrivateKey } from "./private-key.ts";
 import { derFromRaw, isSignatureOf, signBytes } from "./signature.ts";
 import { formatSignatureBundle, parseSignatureBundle } from "./sigstore-bundle.ts";
@@ -18,6 +19,7 @@ export interface Signer {
   /** SHA-256 of the canonical SPKI DER, hex. */
   readonly keyid: string;
   readonly keyid16: string;
+  readonly kind: KeyKind;
   readonly publicKey: KeyObject;
   /** Returns the signature: DER for ECDSA. It is already verified with `publicKey`. @throws ERR_SIGNER */
   sign(bytes: Uint8Array): Promise<Buffer>;
@@ -68,11 +70,32 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   return commandSigner(signer, only.publicKey, signerKey, options.timeoutMs);
 }
 
+/**
+ * Opens the signer that the options name and, next to its key file `x.key`, its post-quantum key `x.mldsa65.key` or
+ * `x.mldsa87.key`: both are one signer. A passphrase is asked for once.
+ * @throws {AirferryError} as {@link openSigner}
+ */
+export async function openSigners(options: SignerOptions): Promise<Signer[]> {
+  let answer: Promise<string> | undefined;
+  const once: Passphrase = (what) => {
+    answer ??= options.passphrase(what);
+    return answer;
+  };
+  const signers = [await openSigner({ ...options, passphrase: once })];
+  const { key } = options;
+  if (key === undefined || !key.endsWith(".key")) return signers;
+  for (const kind of ["mldsa65", "mldsa87"] as const) {
+    const beside = key.replace(/\.key$/, `.${kind}.key`);
+    if (existsSync(beside)) signers.push(keySigner(await readPrivateKey(beside, once), beside));
+  }
+  return signers;
+}
+
 /** Returns a signer for a private key in memory; `file` names it in messages. */
 export function keySigner(privateKey: KeyObject, file: string): Signer {
   const publicKey = createPublicKey(privateKey);
   const { keyid, keyid16, kind } = trustedKeyOf(publicKey, file);
-  return { keyid, keyid16, publicKey, sign: async (bytes) => signBytes(bytes, privateKey, kind) };
+  return { keyid, keyid16, kind, publicKey, sign: async (bytes) => signBytes(bytes, privateKey, kind) };
 }
 
 /** Returns a signer that runs `command` in a shell for every signature and checks what it returns with `publicKey`. */
@@ -82,10 +105,11 @@ export function commandSigner(
   file: string,
   timeoutMs: number = SIGNER_TIMEOUT_MS,
 ): Signer {
-  const { keyid, keyid16 } = trustedKeyOf(publicKey, file);
+  const { keyid, keyid16, kind } = trustedKeyOf(publicKey, file);
   return {
     keyid,
     keyid16,
+    kind,
     publicKey,
     sign: async (bytes) => {
       const output = await runSigner(command, bytes, timeoutMs);
@@ -173,9 +197,13 @@ function runSigner(command: string, bytes: Uint8Array, timeoutMs: number): Promi
   });
 }
 
-/** Signs `sums` and returns the two files for `signatures/`: `<keyid16>.sigstore.json` and `<keyid16>.sig`. */
+/**
+ * Signs `sums` and returns the files for `signatures/`: `<keyid16>.sigstore.json` and `<keyid16>.sig`, or
+ * `<keyid16>.mldsa65.sig` for a post-quantum key.
+ */
 export async function signatureFiles(sums: Uint8Array, signer: Signer): Promise<SignatureFile[]> {
   const signature = await signer.sign(sums);
+  if (isPostQuantum(signer.kind)) return [{ name: `${signer.keyid16}.${signer.kind}.sig`, bytes: signature }];
   return [
     {
       name: `${signer.keyid16}.sigstore.json`,

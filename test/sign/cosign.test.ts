@@ -43,7 +43,7 @@ t.test("keys and signatures that cosign made once are good here", async (t) => {
     ];
     t.same(
       verifySums(SIGNED_BYTES, files, [trusted!], 1),
-      { signers: [trusted!.keyid], untrusted: [], problems: [] },
+      { signers: [trusted!.keyid], count: 1, untrusted: [], problems: [] },
       name,
     );
     t.match(verifySums(sums, files, [trusted!], 1).problems, [{ code: "ERR_SIGNATURE_INVALID" }], name);
@@ -149,7 +149,12 @@ for (const cosign of cosigns) {
         { name: `${trusted!.keyid16}.sigstore.json`, bytes: bundle },
         { name: `${trusted!.keyid16}.sig`, bytes: raw },
       ];
-      t.same(verifySums(sums, files, [trusted!], 1), { signers: [trusted!.keyid], untrusted: [], problems: [] });
+      t.same(verifySums(sums, files, [trusted!], 1), {
+        signers: [trusted!.keyid],
+        count: 1,
+        untrusted: [],
+        problems: [],
+      });
       t.not(verifySums(Buffer.from("x"), files, [trusted!], 1).problems.length, 0);
 
       const [ours] = await signatureFiles(
