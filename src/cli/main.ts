@@ -118,10 +118,14 @@ export function printUncaught(argv: readonly string[], error: unknown): void {
   outputOf(argv).error(error);
 }
 
+/** Verbs that keep what they have done for the next run. */
+const RESUMES = new Set(["lock", "plan", "pack", "unpack", "publish"]);
+
 /** Reports that a signal ended the work. */
 export function printInterrupted(argv: readonly string[]): void {
   if (process.stderr.isTTY) process.stderr.write("\n");
-  outputOf(argv).note("interrupted; run the same command to resume");
+  const verb = argv.find((it) => !it.startsWith("-")) ?? "";
+  outputOf(argv).note(RESUMES.has(verb) ? "interrupted; run the same command to resume" : "interrupted");
 }
 
 /** The output mode of these arguments, before or although they cannot be parsed. */

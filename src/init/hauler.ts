@@ -3,25 +3,42 @@ import type { ImageEntry } from "../manifest/schema.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { addChart } from "./chart-found.ts";
 import { addImage, type FoundContent, skip } from "./found.ts";
+import { listAt, listUnknownKeys } from "./known-keys.ts";
 import type { YamlNode } from "./yaml-node.ts";
+
+/** Annotations with defaults for images, and those of the objects' own. */
+const ANNOTATIONS = "hauler.dev/registry hauler.dev/platform hauler.dev/key";
+const IMAGE_KEYS =
+  "name key use-tlog-verify certificate-identity certificate-identity-regexp certificate-oidc-issuer certificate-oidc-issuer-regexp " +
+  "certificate-github-workflow-repository platform rewrite exclude-extras local ca-file insecure-skip-tls-verify";
+const CHART_KEYS = "name repoURL version rewrite valuesFiles platform add-images add-dependencies exclude-extras";
 
 export function readHauler(document: YamlNode, found: FoundContent): void {
   const kind = document.get("kind");
   const spec = document.get("spec");
-  switch (kind.text()) {
-    case "Images":
-      for (const it of spec.get("images").items()) readImage(it, document.at("metadata", "annotations"), found);
-      return;
-    case "Charts":
-      for (const it of spec.get("charts").items()) readChart(it, found);
-      return;
-    case "Files":
-      for (const it of spec.get("files").items()) readFile(it, found);
-      return;
-    default:
-      skip(found, kind.line, `hauler ${kind.text() ?? "document without a kind"}`, "expected Images, Charts or Files");
+  const annotations = document.at("metadata", "annotations");
+  const read = READERS[kind.text() ?? ""];
+  if (read === undefined) {
+    skip(found, kind.line, `hauler ${kind.text() ?? "document without a kind"}`, "expected Images, Charts or Files");
+    return;
+  }
+  for (const it of listAt(spec, read.key, found)) read.member(it, annotations, found);
+  listUnknownKeys(document, "apiVersion kind metadata spec", "hauler", found);
+  listUnknownKeys(spec, read.key, "hauler spec", found);
+  const own = annotations.fields().filter(([key]) => key.startsWith("hauler.dev/"));
+  for (const [key, value] of own) {
+    const isRead = ANNOTATIONS.split(" ").includes(key) && kind.text() === "Images";
+    if (!isRead) skip(found, value.line, `annotation ${key}`, "not read: write what it means into each entry");
   }
 }
+
+const READERS: Readonly<
+  Record<string, { key: string; member: (node: YamlNode, annotations: YamlNode, found: FoundContent) => void }>
+> = {
+  Images: { key: "images", member: readImage },
+  Charts: { key: "charts", member: (node, _, found) => readChart(node, found) },
+  Files: { key: "files", member: (node, _, found) => readFile(node, found) },
+};
 
 function readImage(node: YamlNode, annotations: YamlNode, found: FoundContent): void {
   const written = node.get("name").text() ?? node.text() ?? "";
@@ -33,6 +50,7 @@ function readImage(node: YamlNode, annotations: YamlNode, found: FoundContent): 
     skip(found, line, name, "from this host's daemon: save it, and give archive: under images:");
     return;
   }
+  listUnknownKeys(node, IMAGE_KEYS, name, found);
   addImage(found, line, name, {
     ...platformsFor(node.get("platform").text() ?? annotations.get("hauler.dev/platform").text(), line, found),
     ...(node.get("exclude-extras").isTrue() && { referrers: false }),
@@ -68,6 +86,7 @@ function platformsFor(text: string | undefined, line: number, found: FoundConten
 function readChart(node: YamlNode, found: FoundContent): void {
   const [name = "", url = ""] = [node.get("name").text(), node.get("repoURL").text()];
   const { line } = node;
+  listUnknownKeys(node, `${CHART_KEYS} ${Object.keys(CHART_FIELDS).join(" ")}`, `chart ${name}`, found);
   addChart(found, line, {
     name,
     url,
@@ -97,6 +116,7 @@ const CHART_FIELDS: Readonly<Record<string, string>> = {
   certFile: "name it under hosts: as cert:",
   keyFile: "name it under hosts: as key:",
   insecureSkipTLSVerify: "connections are always verified: name the CA under hosts:",
+  passCredentialsAll: "logins are of one host: name each under hosts:",
   plainHTTP: "give insecure: true to the entry",
 };
 
@@ -107,5 +127,6 @@ function readFile(node: YamlNode, found: FoundContent): void {
     skip(found, node.line, path, "a file of this host: name it under files: with path:");
     return;
   }
+  listUnknownKeys(node, "path name", path, found);
   found.files.push({ line: node.line, entry: { url: path, ...(name !== undefined && { as: name }) } });
 }

@@ -7,13 +7,16 @@ import { optionsOf, type Words, wordsOf } from "./kickstart-words.ts";
 
 /** Sections, and lines that begin with a percent sign and have no end. */
 const SECTION = /^%(packages|pre|pre-install|post|onerror|traceback|addon|anaconda|certificate)\b/;
-const SOURCE_COMMAND = /^(?:url|repo|cdrom|nfs|harddrive|liveimg|ostreesetup|ostreecontainer|module)(?=\s|$)/m;
+const SOURCE_COMMAND = /^(?:url|repo|cdrom|nfs|harddrive|liveimg|ostreesetup|ostreecontainer|bootc|module)(?=\s|$)/m;
 const SYSTEM_COMMAND = /^(?:rootpw|bootloader|clearpart|autopart|part|timezone|keyboard|lang|authselect|network)\s/m;
 /** Longer lines of scripts are data. */
 const MAX_SCRIPT_LINE = 4096;
 const URL = /\b(?:https?|ftp):\/\/[^\s"'`<>|;)\\]+/g;
 /** A command of a script that installs packages of repositories. */
 const INSTALLS = /\b(?:dnf|yum|microdnf|zypper|tdnf)\d?\b[^#|;&]*\b(?:install|localinstall|groupinstall|module)\b/;
+/** Commands of a script that fetch something, often without a URL. */
+const FETCHES =
+  /(?:^|[\s;&|(])(?:(?:podman|docker|nerdctl|crictl|buildah|skopeo|bootc|rpm-ostree|ctr)\b[^#|;&]*\b(?:pull|run|copy|from|switch|rebase|create)|(?:pip3?|npm|gem|cargo|flatpak|snap|ansible-galaxy|go|helm)\b[^#|;&]*\b(?:install|pull|get|i)|git\b[^#|;&]*\bclone)\s/;
 
 /** Whether a text is a kickstart file: it has sections, or commands of both kinds. */
 export function isKickstartFile(text: string): boolean {
@@ -87,6 +90,7 @@ function readPackage(raw: string, line: number, found: FoundContent): void {
   else if (first === "*") skip(found, line, text, "all packages: leave packages: out to carry the whole repository");
   else if (/^-@/.test(first)) skip(found, line, first, "groups cannot be excluded: name packages under exclude:");
   else if (/^%|^[{}]/.test(first)) skip(found, line, text, "not a package");
+  else if (first === "-") skip(found, line, text, "not a package");
   else if (first.startsWith("-")) excluded.push({ spec: first.slice(1), line });
   else wanted.push({ spec: first, line });
 }
@@ -112,18 +116,24 @@ function readCommand(words: Words, line: number, found: FoundContent): void {
       skip(found, line, command, SOURCES[command] ?? "");
       return;
     case "liveimg":
-      readLiveImage(get("url") ?? "", get("checksum"), line, found);
+      readLiveImage(options, line, found);
       return;
     case "ostreecontainer": {
-      const [url = "", transport = "registry"] = [get("url"), get("transport")];
-      if (transport === "registry") addImage(found, line, url);
-      else skip(found, line, `ostreecontainer ${url}`, `transport ${transport}: name it under images: as archive:`);
+      const [url = "", transport = ""] = [get("url"), get("transport")];
+      readBootImage(transport === "" ? url : `${transport}:${url}`, command, line, found);
+      return;
+    }
+    case "bootc": {
+      readBootImage(get("source-imgref") ?? "", command, line, found);
+      const target = get("target-imgref");
+      if (target !== undefined && target !== get("source-imgref"))
+        skip(found, line, `bootc --target-imgref ${target}`, "updates come from there: list it too, or publish to it");
       return;
     }
     case "module": {
       const [name, stream] = [get("name"), get("stream")];
       if (name === undefined || options.has("disable")) {
-        skip(found, line, words.join(" "), "disables a module");
+        skip(found, line, words.join(" "), name === undefined ? "it has no --name" : "disables a module");
         return;
       }
       found.packages.wanted.push({ spec: `@${name}${stream === undefined ? "" : `:${stream}`}`, line });
@@ -139,6 +149,20 @@ function readCommand(words: Words, line: number, found: FoundContent): void {
       else
         for (const url of [...options.values(), ...rest].join(" ").match(URL) ?? []) skipUrl(url, command, line, found);
   }
+}
+
+/**
+ * An image that is installed as a system: `registry:IMAGE`, `docker://IMAGE`, perhaps after `ostree-…:` that tells how
+ * its signature is checked; or a folder or archive, `oci:PATH`.
+ */
+function readBootImage(text: string, command: string, line: number, found: FoundContent): void {
+  const plain = text
+    .replace(/^ostree-(?:unverified-image|image-signed|remote-image:[^:]*):/, "")
+    .replace(/^ostree-(?:unverified-registry|remote-registry:[^:]*):/, "registry:");
+  const transport = /^(oci|oci-archive|docker-archive|docker-daemon|containers-storage|dir)\b:/.exec(plain)?.[1];
+  if (transport !== undefined)
+    skip(found, line, `${command} ${plain}`, `transport ${transport}: name it under images: as archive:`);
+  else addImage(found, line, plain.replace(/^(?:registry|docker):(?:\/\/)?/, ""));
 }
 
 const SOURCES: Readonly<Record<string, string>> = {
@@ -168,11 +192,12 @@ function readRepository(
     found.dvd ??= line;
     return;
   }
-  const place = [
+  const [place, ...others] = [
     { key: "url", value: url },
     { key: "mirrorlist", value: get("mirrorlist") },
     { key: "metalink", value: get("metalink") },
-  ].find((it) => it.value !== "");
+  ].filter((it) => it.value !== "");
+  for (const it of others) skip(found, line, `${what} --${it.key}`, "a second location: a manifest has one of them");
   if (place === undefined) {
     skip(found, line, what, "a repository that the installer knows by name: give its .repo file too");
     return;
@@ -191,34 +216,38 @@ function readRepository(
     only: list("includepkgs"),
   });
   for (const key of options.keys()) {
-    if (!KNOWN.has(key)) skip(found, line, `${what} --${key}`, "not read: credentials, CAs and proxies: see hosts:");
+    if (!KNOWN.has(key)) skip(found, line, `${what} --${key}`, OF_HOSTS);
   }
 }
 
+const OF_HOSTS = "not read: credentials, CAs and proxies: see hosts:";
 const KNOWN = new Set(
   "url name baseurl mirrorlist metalink includepkgs excludepkgs install cost ignoregroups".split(" "),
 );
 
-function readLiveImage(url: string, checksum: string | undefined, line: number, found: FoundContent): void {
+function readLiveImage(options: ReadonlyMap<string, string>, line: number, found: FoundContent): void {
+  const [url = "", checksum = ""] = [options.get("url"), options.get("checksum")];
   if (!/^https?:\/\//i.test(url)) {
     skip(found, line, `liveimg ${url}`, "expected an http or https URL");
     return;
   }
-  const sha256 = /^[0-9a-f]{64}$/i.test(checksum ?? "") ? checksum : undefined;
-  found.files.push({ line, entry: { url, ...(sha256 !== undefined && { sha256 }) } });
+  const isSum = /^[0-9a-f]{64}$/i.test(checksum);
+  found.files.push({ line, entry: { url, ...(isSum && { sha256: checksum }) } });
+  if (!isSum && checksum !== "") skip(found, line, "liveimg --checksum", "expected 64 hexadecimal digits of SHA-256");
+  for (const key of options.keys()) {
+    if (key !== "url" && key !== "checksum") skip(found, line, `liveimg --${key}`, OF_HOSTS);
+  }
 }
 
 function readScript(raw: string, line: number, section: string, found: FoundContent): void {
   const text = /^\s*#/.test(raw) ? "" : raw.slice(0, MAX_SCRIPT_LINE);
   for (const url of text.match(URL) ?? []) skipUrl(url, `%${section}`, line, found);
-  if (INSTALLS.test(text)) {
-    skip(
-      found,
-      line,
-      `%${section}: ${text.trim()}`,
-      "a script installs packages: add them to packages:, if they are not there",
-    );
-  }
+  const why = INSTALLS.test(text)
+    ? "a script installs packages: add them to packages:, if they are not there"
+    : FETCHES.test(text)
+      ? "a script fetches this: name it under images: or files:, or record it (airferry record)"
+      : undefined;
+  if (why !== undefined) skip(found, line, `%${section}: ${text.trim()}`, why);
 }
 
 function skipUrl(url: string, where: string, line: number, found: FoundContent): void {

@@ -3,6 +3,7 @@
  * and variables for those. No I/O.
  */
 import { AirferryError } from "../errors.ts";
+import { plural } from "../io/format.ts";
 import { checkPath } from "../io/path-grammar.ts";
 import type { FileEntry, ImageEntry, IsoEntry, RpmEntry } from "../manifest/schema.ts";
 import { checkReference, formatReference, parseReference } from "../oci/reference.ts";
@@ -277,7 +278,9 @@ function assignPackages(
 
 function withoutRepository({ file, packages }: FoundContent, isOnDvd: boolean, merged: Merged): void {
   if (isOnDvd && packages.isInstallation) {
-    merged.notes.push(`${file}: its ${packages.wanted.length} packages and groups are to come from the DVD`);
+    merged.notes.push(
+      `${file}: ${plural(packages.wanted.length, "package or group is", "packages and groups are")} to come from the DVD`,
+    );
     return;
   }
   const why = "it needs a repository: give a .repo file that has it too";

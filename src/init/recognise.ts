@@ -23,16 +23,51 @@ export function readSource(text: string, file: string): FoundContent {
   const found = emptyFound(file);
   if (text.trim() === "") skip(found, 1, "the file", "it is empty");
   else if (text.includes("\0")) skip(found, 1, "the file", "it is not text");
-  else if (/^-----BEGIN PGP PUBLIC KEY BLOCK-----/m.test(text)) {
+  else if (KEY.test(text)) readAroundKeys(text, found);
+  else {
+    const read = readerOf(text);
+    if (read !== undefined) read(text, found);
+    else skip(found, 1, "the file", EXPECTED);
+  }
+  return found;
+}
+
+type Reader = (text: string, found: FoundContent) => void;
+
+function readerOf(text: string): Reader | undefined {
+  if (isKickstartFile(text)) return readKickstart;
+  if (isRepoFile(text)) return readRepoFile;
+  if (isYaml(text)) return readDocuments;
+  if (isInstalledList(text)) return readInstalledList;
+  return isImageList(text) ? readImageList : undefined;
+}
+
+const KEY = /^-----BEGIN PGP PUBLIC KEY BLOCK-----/m;
+
+/** A file of keys, with texts that describe them; or a file of another format, such as a script that writes a key. */
+function readAroundKeys(text: string, found: FoundContent): void {
+  const lines = text.split("\n");
+  const blocks: number[] = [];
+  let isInside = false;
+  for (const [index, line] of lines.entries()) {
+    if (KEY.test(line)) {
+      isInside = true;
+      blocks.push(index + 1);
+    }
+    if (isInside) lines[index] = "";
+    if (line.startsWith("-----END PGP PUBLIC KEY BLOCK-----")) isInside = false;
+  }
+  const rest = lines.join("\n");
+  const read = readerOf(rest);
+  // Texts beside keys have fields too: `Fingerprint: …`.
+  if (read === undefined || (read === readDocuments && !/^apiVersion:/m.test(rest))) {
     found.formats.push("OpenPGP key");
     found.isKey = true;
-  } else if (isKickstartFile(text)) readKickstart(text, found);
-  else if (isRepoFile(text)) readRepoFile(text, found);
-  else if (isYaml(text)) readDocuments(text, found);
-  else if (isInstalledList(text)) readInstalledList(text, found);
-  else if (isImageList(text)) readImageList(text, found);
-  else skip(found, 1, "the file", EXPECTED);
-  return found;
+    return;
+  }
+  read(rest, found);
+  const why = "a key inside another file: save it as a file, and give that too: --from KEYFILE";
+  for (const line of blocks) skip(found, line, "OpenPGP key", why);
 }
 
 /** Keys at the beginning of lines, or JSON. */
@@ -65,41 +100,42 @@ function formatOf(apiVersion: string, kind: string): string | undefined {
 }
 
 function readDocument(text: string, offset: number, found: FoundContent): void {
-  if (text.replace(/^[ \t]*#.*$/gm, "").trim() === "") return;
+  const before = countOf(found);
+  const format = readParsed(text, offset, found);
+  // Objects of Kubernetes need no images; what the others describe is content, and nothing else.
+  if (format !== undefined && format !== "Kubernetes YAML" && countOf(found) === before) {
+    skip(found, offset + 1, `a document of ${format}`, "it names nothing that a manifest can have");
+  }
+}
+
+function countOf({ images, files, skipped, more }: FoundContent): number {
+  return images.length + files.length + skipped.length + more;
+}
+
+/** Reads one document, and returns its format. */
+function readParsed(text: string, offset: number, found: FoundContent): string | undefined {
+  if (text.replace(/^[ \t]*#.*$/gm, "").trim() === "") return undefined;
   // Large, and no images: the schema of a kind.
-  if (/^kind: CustomResourceDefinition\s*$/m.test(text)) return;
+  if (/^kind: CustomResourceDefinition\s*$/m.test(text)) return undefined;
   const parsed = parseYamlNode(text, offset);
   if ("fault" in parsed) {
     const template = templateIn(text);
     const isChart = template?.startsWith("{{") === true;
     const why = `cannot be read as YAML: ${parsed.fault}${isChart ? "; a chart's template: render it with helm template" : ""}`;
     skip(found, parsed.line, "a document", why);
-    return;
+    return undefined;
   }
   const { node } = parsed;
   const [apiVersion, kind] = [node.get("apiVersion").text() ?? "", node.get("kind").text() ?? ""];
   const format = formatOf(apiVersion, kind);
   if (format !== undefined && !found.formats.includes(format)) found.formats.push(format);
-  switch (format) {
-    case "hauler":
-      readHauler(node, found);
-      return;
-    case "zarf":
-      readZarf(node, found);
-      return;
-    case "oc-mirror":
-      readOcMirror(node, found);
-      return;
-    case "Kubernetes YAML":
-      readKubernetesObject(node, found);
-      return;
-    case "airferry":
-      skip(found, node.line, "a manifest", "it is one already: copy its entries");
-      return;
-    default:
-      readOther(node, found);
-      return;
-  }
+  if (format === "hauler") readHauler(node, found);
+  else if (format === "zarf") readZarf(node, found);
+  else if (format === "oc-mirror") readOcMirror(node, found);
+  else if (format === "Kubernetes YAML") readKubernetesObject(node, found);
+  else if (format === "airferry") skip(found, node.line, "a manifest", "it is one already: copy its entries");
+  else readOther(node, found);
+  return format;
 }
 
 /** Values of a chart, a compose file: what of them is used is unknown. */

@@ -19,9 +19,12 @@ interface Section {
   options: Map<string, { value: string; line: number }>;
 }
 
+/** The line of a section, which may end with a comment. Options have none: what follows is a part of the value. */
+const SECTION = /^\[([^\]\n]+)\][ \t]*(?:[#;][^\n]*)?\r?$/m;
+
 /** Whether a text is one: a section with a location. */
 export function isRepoFile(text: string): boolean {
-  return /^\[[^\]\n]+\][ \t]*\r?$/m.test(text) && /^(?:baseurl|mirrorlist|metalink)[ \t]*[=:]/m.test(text);
+  return SECTION.test(text) && /^(?:baseurl|mirrorlist|metalink)[ \t]*[=:]/m.test(text);
 }
 
 export function readRepoFile(text: string, found: FoundContent): void {
@@ -35,7 +38,7 @@ function sectionsOf(text: string, found: FoundContent): Section[] {
   for (const [index, raw] of text.split(/\r?\n/).entries()) {
     const line = index + 1;
     if (/^\s*(?:[#;]|$)/.test(raw)) continue;
-    const id = /^\[([^\]]+)\]\s*$/.exec(raw)?.[1]?.trim();
+    const id = SECTION.exec(raw)?.[1]?.trim();
     const [, key, value] = /^([A-Za-z_][\w.]*)\s*[=:]\s*(.*)$/.exec(raw) ?? [];
     if (id !== undefined) {
       sections.push({ id, line, options: new Map() });
@@ -84,6 +87,11 @@ function readSection({ id, line, options }: Section, found: FoundContent): void 
   if (place === undefined) {
     skip(found, line, what, "it has no http or https location: give it path: in the manifest if it is here");
     return;
+  }
+  for (const [key, url] of Object.entries({ metalink, mirrorlist })) {
+    if (url === "" || Object.values(place).includes(url)) continue;
+    const why = `${Object.keys(place)[0]} of the same section is carried over: a manifest has one of them`;
+    skip(found, options.get(key)?.line ?? line, `${what} ${key}`, why);
   }
   const exclude = list("excludepkgs", "exclude");
   for (const [key, { line: at }] of options) readOther(key, at, what, found);

@@ -67,6 +67,15 @@ export class YamlNode {
     return isSeq(this.#node) ? this.#node.items.map((it) => new YamlNode(it, this.#context)) : [];
   }
 
+  isList(): boolean {
+    return isSeq(this.#node);
+  }
+
+  /** Whether it is a list or mapping without members. */
+  isEmpty(): boolean {
+    return (isSeq(this.#node) || isMap(this.#node)) && this.#node.items.length === 0;
+  }
+
   /** Keys and values of a mapping; none of anything else. */
   fields(): [key: string, value: YamlNode][] {
     if (!isMap(this.#node)) return [];

@@ -5,7 +5,21 @@
 import type { ImageEntry } from "../manifest/schema.ts";
 import { addChart } from "./chart-found.ts";
 import { addImage, type FoundContent, skip, templateIn } from "./found.ts";
+import { listAt, listUnknownKeys } from "./known-keys.ts";
 import type { YamlNode } from "./yaml-node.ts";
+
+/** Keys that are read, and those that say nothing of content. */
+const PACKAGE_KEYS = "apiVersion kind metadata build components component values variables constants documentation";
+const COMPONENT_KEYS =
+  "name description default required optional only selector target group images files charts repos repositories " +
+  "imageArchives imageTars manifests import actions scripts dataInjections service healthChecks";
+const FILE_KEYS =
+  "source shasum checksum target destination executable symlinks extractPath template enableValues enableTemplates";
+const CHART_KEYS =
+  "name version url repoName gitPath localPath helmRepository git local oci namespace releaseName noWait skipWait wait valuesFiles " +
+  "templatedValuesFiles variables values schemaValidation skipSchemaValidation serverSideApply";
+const MANIFEST_KEYS =
+  "name namespace files kustomizations kustomize kustomizeAllowAnyDirectory noWait skipWait wait template enableValues serverSideApply";
 
 /** Keys of components that tell what zarf does when it deploys. */
 const DEPLOYMENT = "what zarf does when it deploys is not content";
@@ -19,7 +33,8 @@ const COMPONENT_FIELDS: Readonly<Record<string, string>> = {
 
 export function readZarf(document: YamlNode, found: FoundContent): void {
   const whole = document.at("metadata", "architecture").text();
-  const components = document.get("components").items();
+  const components = listAt(document, "components", found);
+  listUnknownKeys(document, PACKAGE_KEYS, "zarf", found);
   // A component of its own file, v1beta1.
   const single = document.get("component");
   for (const it of single.exists() ? [single, ...components] : components) readComponent(it, whole, found);
@@ -29,19 +44,24 @@ export function readZarf(document: YamlNode, found: FoundContent): void {
   }
 }
 
+/** As v1beta1 has it. */
+function architectureOf(component: YamlNode): string | undefined {
+  return component.at("target", "architecture").text() ?? component.at("selector", "architecture").text();
+}
+
 function readComponent(component: YamlNode, whole: string | undefined, found: FoundContent): void {
   const name = component.get("name").text() ?? "";
-  const own = component.at("only", "cluster", "architecture").text() ?? component.at("selector", "architecture").text();
+  const own = component.at("only", "cluster", "architecture").text() ?? architectureOf(component);
   const architecture = own ?? whole;
   const platforms: Pick<ImageEntry, "platforms"> =
     architecture !== undefined && /^[a-z0-9_]+$/.test(architecture) && architecture !== "multi"
       ? { platforms: [`linux/${architecture}`] }
       : {};
-  for (const it of component.get("images").items()) readImage(it, platforms, found);
-  for (const it of component.get("files").items()) readFile(it, found);
-  for (const it of component.get("charts").items()) readChart(it, found);
+  for (const it of listAt(component, "images", found)) readImage(it, platforms, found);
+  for (const it of listAt(component, "files", found)) readFile(it, found);
+  for (const it of listAt(component, "charts", found)) readChart(it, found);
   for (const key of ["repos", "repositories"]) {
-    for (const it of component.get(key).items()) {
+    for (const it of listAt(component, key, found)) {
       skip(
         found,
         it.line,
@@ -50,10 +70,11 @@ function readComponent(component: YamlNode, whole: string | undefined, found: Fo
       );
     }
   }
-  for (const it of component.get("imageArchives").items()) {
+  for (const it of [...listAt(component, "imageArchives", found), ...listAt(component, "imageTars", found)]) {
     skip(found, it.line, it.get("path").text() ?? "", "an archive of this host: name it under images: with archive:");
   }
-  for (const manifest of component.get("manifests").items()) readManifest(manifest, found);
+  for (const manifest of listAt(component, "manifests", found)) readManifest(manifest, found);
+  listUnknownKeys(component, COMPONENT_KEYS, `component ${name}`, found);
   for (const [key, value] of component.fields()) {
     const why = COMPONENT_FIELDS[key];
     if (why !== undefined && value.exists()) skip(found, value.line, `component ${name} ${key}`, why);
@@ -66,6 +87,7 @@ function readImage(node: YamlNode, platforms: Pick<ImageEntry, "platforms">, fou
     skip(found, node.line, name, "from this host's daemon: save it, and give archive: under images:");
     return;
   }
+  listUnknownKeys(node, "name source", name, found);
   addImage(found, node.line, name, platforms);
 }
 
@@ -76,6 +98,7 @@ function readFile(node: YamlNode, found: FoundContent): void {
     skip(found, line, source, "a file of this host: name it under files: with path:");
     return;
   }
+  listUnknownKeys(node, FILE_KEYS, source, found);
   const template = templateIn(source);
   if (template !== undefined) {
     skip(found, line, source, `it is a template: ${template} has no value`);
@@ -107,6 +130,7 @@ function readChart(node: YamlNode, found: FoundContent): void {
   const url = text("url") ?? text("helmRepository", "url") ?? text("oci", "url") ?? "";
   const git = text("git", "url") ?? (text("gitPath") !== undefined || /\.git(?:@.*)?$/.test(url) ? url : undefined);
   const digest = text("oci", "ref", "digest");
+  listUnknownKeys(node, CHART_KEYS, `chart ${own}`, found);
   if (git !== undefined)
     skip(found, line, `chart ${own} of ${git}`, "a chart in git: render it, and give the result too");
   else if (digest !== undefined) addImage(found, line, `${url.replace(/^oci:\/\//, "")}@${digest}`);
@@ -114,13 +138,14 @@ function readChart(node: YamlNode, found: FoundContent): void {
     addChart(found, line, {
       name: text("repoName") ?? text("helmRepository", "name") ?? own,
       url,
-      version: text("version") ?? text("helmRepository", "version") ?? text("oci", "ref", "tag"),
+      version:
+        text("version") ?? text("helmRepository", "version") ?? text("oci", "ref", "tag") ?? text("oci", "version"),
       more: {},
       isWhole: true,
     });
   }
   for (const key of ["valuesFiles", "templatedValuesFiles"]) {
-    const files = node.get(key).items();
+    const files = listAt(node, key, found);
     const first = files[0];
     if (first !== undefined)
       skip(found, first.line, `chart ${own} ${key}`, "values are not content: name them under files:");
@@ -128,10 +153,14 @@ function readChart(node: YamlNode, found: FoundContent): void {
 }
 
 function readManifest(manifest: YamlNode, found: FoundContent): void {
-  const kustomizations = [...manifest.get("kustomizations").items(), ...manifest.at("kustomize", "files").items()];
+  const kustomizations = [
+    ...listAt(manifest, "kustomizations", found),
+    ...listAt(manifest.get("kustomize"), "files", found),
+  ];
+  listUnknownKeys(manifest, MANIFEST_KEYS, `manifest ${manifest.get("name").text() ?? ""}`, found);
   for (const it of kustomizations)
     skip(found, it.line, it.text() ?? "", "build it (kubectl kustomize), and give the result too");
-  for (const it of manifest.get("files").items()) {
+  for (const it of listAt(manifest, "files", found)) {
     skip(found, it.line, it.text() ?? "", "its images, if they are not listed here: give the file too");
   }
 }

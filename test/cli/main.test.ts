@@ -2,6 +2,7 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { printInterrupted } from "../../src/cli/main.ts";
 import { airferry } from "../fixtures/host.ts";
 import { writeKeyPair } from "../fixtures/keys.ts";
 import { type Ran, scratch, seededBytes, start, writeManifest } from "../fixtures/program.ts";
@@ -394,4 +395,18 @@ t.test("pack notices what the lock does not say: the signer, the date of expiry"
   const next = await run("pack", join(dir, "slow.yaml"), "--key", "site.key", "--out", "slow", "--frozen");
   t.equal(next.stdout, `${join("slow", "slow-000002")}\n`, next.stderr);
   t.equal(typeof JSON.parse((await run("inspect", next.stdout.trim(), "--json")).stdout).notAfter, "string");
+});
+
+t.test("a signal: only verbs that resume say so", async (t) => {
+  const said = (...argv: string[]) => {
+    const caught = t.capture(process.stderr, "write", () => true);
+    printInterrupted(argv);
+    caught.restore();
+    return caught()
+      .map((it) => String(it.args[0]).trim())
+      .join("");
+  };
+  t.equal(said("init", "--from", "-"), "airferry: interrupted");
+  t.equal(said("--quiet", "keygen"), "");
+  t.equal(said("--json", "unpack", "init"), "airferry: interrupted; run the same command to resume");
 });

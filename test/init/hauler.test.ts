@@ -80,3 +80,27 @@ t.test("files by URL; nothing of this host, whatever a manifest names", async (t
   t.match(found.skipped, [{ what: "/etc/shadow", why: /a file of this host/ }]);
   t.match(hauler("K3s", "spec: {}\n").skipped, [{ what: "hauler K3s" }]);
 });
+
+t.test(
+  "keys and annotations that are not known, lists that are none, and documents of nothing are listed",
+  async (t) => {
+    const what = (found: ReturnType<typeof readSource>) => found.skipped.map((it) => `${it.line}: ${it.what}`);
+    const image = "{name: a/b:1, certificate-identity: me, mystery: 1, local: false}";
+    t.same(what(hauler("Images", `spec: {images: [${image}], more: x}\nimages: []\n`)), [
+      "3: a/b:1 mystery",
+      "3: a/b:1 certificate-identity",
+      "3: hauler spec more",
+    ]);
+    const annotations = "metadata: {name: x, annotations: {hauler.dev/rewrite: y, other: z}}\n";
+    t.same(what(hauler("Files", `${annotations}spec: {files: {path: "https://x.example/a"}}\n`)), [
+      "4: files",
+      "3: annotation hauler.dev/rewrite",
+    ]);
+    t.same(what(hauler("Charts", "spec: {charts: []}\n")), ["1: a document of hauler"]);
+    const chart = '{name: c, repoURL: "https://x.example", passCredentialsAll: true, mystery: 1}';
+    t.same(what(hauler("Charts", `spec: {charts: [${chart}]}\n`)), [
+      "3: chart c mystery",
+      "3: chart c passCredentialsAll",
+    ]);
+  },
+);

@@ -96,3 +96,62 @@ t.test("the installer's own: @core, recommended packages; sections of old files 
     ["%post: yum install -y open-vm-tools"],
   );
 });
+
+t.test("images that are installed as a system, whatever names their transport", async (t) => {
+  const lines = [
+    "bootc --source-imgref=registry:quay.io/os/a:1 --target-imgref=reg.example/a:1",
+    "bootc --source-imgref=docker://quay.io/os/b:1",
+    "bootc --source-imgref=oci:/run/install/repo/container",
+    "ostreecontainer --url=quay.io/os/c:1 --transport=docker",
+    "ostreecontainer --url=ostree-unverified-registry:quay.io/os/d:1",
+    "ostreecontainer --url=ostree-image-signed:docker://quay.io/os/e:1",
+    "ostreecontainer --url=/x --transport=oci-archive",
+    "bootc",
+  ];
+  const found = readSource(`rootpw x\n${lines.join("\n")}\n`, "ks.cfg");
+  t.same(
+    found.images.map((it) => it.entry.ref),
+    ["a", "b", "c", "d", "e"].map((it) => `quay.io/os/${it}:1`),
+  );
+  t.same(
+    found.skipped.map((it) => `${it.line}: ${it.what}`),
+    [
+      "2: bootc --target-imgref reg.example/a:1",
+      "4: bootc oci:/run/install/repo/container",
+      "8: ostreecontainer oci-archive:/x",
+      "9: image without a name",
+    ],
+  );
+});
+
+t.test("a key that a script writes is listed; the rest is read", async (t) => {
+  const key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nVersion: 1\n\nabc\n-----END PGP PUBLIC KEY BLOCK-----\n";
+  const text = `cdrom\n%packages\nvim\n-\n%end\n%post\ncat >/etc/k <<E\n${key}E\npodman pull a/b:1\nbootc switch x/y\ngit clone git@x.example:y\nls install\n%end\n`;
+  const found = readSource(text, "ks.cfg");
+  t.match([found.formats, found.isKey], [["kickstart"], undefined]);
+  t.same(
+    found.packages.wanted.map((it) => it.spec),
+    ["@core", "vim"],
+  );
+  t.same(
+    found.skipped.map((it) => `${it.line}: ${it.what}`),
+    [
+      "4: -",
+      "14: %post: podman pull a/b:1",
+      "15: %post: bootc switch x/y",
+      "16: %post: git clone git@x.example:y",
+      "8: OpenPGP key",
+    ],
+  );
+  t.equal(readSource(`pub rsa4096\nFingerprint: AB\n${key}`, "k").isKey, true);
+  t.same(readSource(`[a]\nbaseurl=http://x/\n${key}`, "k").formats, ["dnf repository file"]);
+});
+
+t.test("further locations and options of hosts are listed", async (t) => {
+  const text =
+    "url --url=http://x/ --mirrorlist=http://m/\nliveimg --url=http://x/i --checksum=md5 --proxy=http://p/ \n";
+  t.same(
+    readSource(text, "ks.cfg").skipped.map((it) => it.what),
+    ["url --mirrorlist", "liveimg --checksum", "liveimg --proxy"],
+  );
+});

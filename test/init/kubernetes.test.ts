@@ -78,8 +78,46 @@ spec: {default: {image: quay.io/a/schema:1}}
       /^5: quay.io\/x\/reloader:v1: Pod spec.containers.0.args.0 may be an image/,
       /^10: docker.io\/istio\/proxyv2:1.20: ConfigMap data.c may be/,
       /^14: prometheus:v2.50: Prometheus spec.image may be/,
+      /^14: quay.io\/prometheus\/prometheus: Prometheus spec.baseImage may be/,
       /^17: HelmRelease x: a chart that is rendered inside/,
     ],
   );
-  t.equal(found.skipped.length, 5);
+  t.equal(found.skipped.length, 6);
+});
+
+t.test("lists short names too, where a key, flag, variable or the values of a chart name an image", async (t) => {
+  const text = `apiVersion: redis.example/v1
+kind: Redis
+spec: {image: redis, sidecarImage: "{{ .x }}", replicas: 1, image2: no/x, sizeOfImage: 12}
+---
+apiVersion: apps/v1
+kind: Deployment
+spec:
+  template:
+    spec:
+      containers:
+      - image: a/b:1
+        args: [--proxy-image=envoy:1, --image-size=x]
+        env: [{name: RELATED_IMAGE, value: helper:1}, {name: OTHER, value: text:1}]
+---
+apiVersion: v1
+kind: ConfigMap
+data: {c: "spec:\\n  containers:\\n  - image: 'inner:1' \\n"}
+---
+image: {repository: nginx, tag: 1}
+services: {db: {image: postgres}}
+`;
+  const found = readSource(text, "f");
+  t.same(
+    found.skipped.map((it) => `${it.line}: ${it.what}`),
+    ["3: redis", "3: {{ .x }}", "12: envoy:1", "13: helper:1", "17: inner:1", "19: nginx", "20: postgres"],
+  );
+});
+
+t.test("kubeadm's own document", async (t) => {
+  const text = '{"kind":"Images","apiVersion":"output.kubeadm.k8s.io/v1beta3","images":["registry.k8s.io/pause:3.10"]}';
+  const found = readSource(text, "f");
+  t.match(found.images, [{ entry: { ref: "registry.k8s.io/pause:3.10" } }]);
+  t.equal(found.skipped.length, 0);
+  t.match(readSource(text.replace(/\[.*\]/, '"x"'), "f").skipped, [{ what: "images", why: /expected a list/ }]);
 });

@@ -38,6 +38,7 @@ mirror:
       "channel stable-4.18",
       "platform graph",
       "operators a, b of reg.example/index:v4",
+      "blockedImages",
     ],
   );
 });
@@ -50,4 +51,32 @@ t.test("other kinds and the first version are not read", async (t) => {
     );
   t.match(what("v1alpha2", "ImageSetConfiguration"), { images: [], skipped: [{ why: /expected v2alpha1/ }] });
   t.match(what("v2alpha1", "DeleteImageSetConfiguration"), { images: [], skipped: [{ why: /not what is mirrored/ }] });
+});
+
+t.test("charts of a whole repository, values, and keys that are not known, are listed", async (t) => {
+  const found = readSource(
+    `kind: ImageSetConfiguration
+apiVersion: mirror.openshift.io/v2alpha1
+archiveSize: 4
+mirror:
+  additionalImages: {name: quay.io/a/b:1}
+  helm:
+    repositories:
+    - {name: all, url: "https://x.example"}
+    - {name: r, url: "https://y.example", charts: [{name: c, values: {a: 1}}]}
+  platform: {architectures: [arm64]}
+  other: [x]
+`,
+    "isc.yaml",
+  );
+  t.same(
+    found.skipped.map((it) => `${it.line}: ${it.what}`),
+    [
+      "11: mirror other",
+      "5: additionalImages",
+      "8: charts of https://x.example",
+      "9: chart c values",
+      "10: platform architectures",
+    ],
+  );
 });

@@ -65,3 +65,15 @@ loose text
   );
   t.notMatch(JSON.stringify(found), /geheim/);
 });
+
+t.test("comments after a section, as dnf reads them, and a second location", async (t) => {
+  const found = readSource(
+    "[updates] # comment\r\nbaseurl=http://a.example/x\nmetalink=https://m.example/\n[semi];c\nbaseurl=http://a.example/y\n",
+    "x.repo",
+  );
+  t.match(found.repositories, [
+    { name: "updates", line: 1, place: { url: "http://a.example/x" } },
+    { name: "semi", line: 4 },
+  ]);
+  t.match(found.skipped, [{ line: 3, what: "[updates] metalink", why: /url of the same section is carried over/ }]);
+});

@@ -103,3 +103,37 @@ components:
     ["local:1", "chart d of https://x.example/d", "https://x.example/r.git"],
   );
 });
+
+t.test("archives of images by both names, what is no list, and keys that are not known are listed", async (t) => {
+  const found = readSource(
+    `kind: ZarfPackageConfig
+metadata: {name: x}
+extra: {a: 1}
+components:
+- name: one
+  target: {architecture: arm64}
+  imageTars: [{path: a.tar}]
+  images: a/b:1
+  extensions: {bigbang: {version: 2.0.0}}
+  charts: [{name: c, oci: {url: "oci://ghcr.io/x/c", version: 1.0.0}, mystery: 1}]
+  files: [{source: "https://x.example/f", mystery: 1}]
+- {name: two, images: [c/d:1]}
+`,
+    "zarf.yaml",
+  );
+  t.same(
+    found.images.map((it) => it.entry),
+    [{ ref: "ghcr.io/x/c:1.0.0" }, { ref: "c/d:1" }],
+  );
+  t.same(
+    found.skipped.map((it) => `${it.line}: ${it.what}`),
+    [
+      "3: zarf extra",
+      "8: images",
+      "11: https://x.example/f mystery",
+      "10: chart c mystery",
+      "7: a.tar",
+      "9: component one extensions",
+    ],
+  );
+});
