@@ -4,6 +4,8 @@
 import { rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { AirferryError } from "./errors.ts";
+import { createFetcher } from "./fetch/fetcher.ts";
+import type { ProxyEnv } from "./http/proxy.ts";
 import { makeFolder } from "./io/atomic.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
@@ -18,6 +20,7 @@ import { canOverlay, requireProgram, runClient } from "./record/run-client.ts";
 import { readTrusted, systemTrust } from "./record/trust.ts";
 import type { HostTally } from "./record/types.ts";
 import { listenUrls, parseListen } from "./server/http/address.ts";
+import { GitQueue } from "./sort/git-queue.ts";
 
 /** How long bodies that clients have left may still take without a word about it. */
 const PATIENCE_MS = 2000;
@@ -82,25 +85,37 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   const trusted = options.ca === undefined ? system.pem : `${system.pem}\n${await readTrusted(options.ca)}`;
   await makeFolder(dirname(resolve(out)));
   const recording = join(dirname(out), `${name}.recording`);
-  const recorder = await startRecorder({ dir: recording, host, port, trusted, env: { ...process.env }, report });
+  let git: GitQueue | undefined;
+  const recorder = await startRecorder({
+    dir: recording,
+    host,
+    port,
+    trusted,
+    env: { ...process.env },
+    report,
+    onRepository: (url, login) => git?.add(url, login),
+  });
+  const own = await recorder.ownProxy();
+  const fetcher = createFetcher({ ca: recorder.ca, env: proxiedBy(own) });
+  git = new GitQueue({ fetcher, add: (it, pack) => recorder.addRepository(it, pack), report });
   let status: number | undefined;
   let answers = 0;
   let recognized: Recognized = { images: [], rpms: [] };
   try {
     status = await runOrWait(options, recorder, system);
-    await finishBodies(recorder, options.giveUp, report);
+    await finishBodies(recorder, git, options.giveUp, report);
   } finally {
+    await fetcher.close();
     await recorder.close(async (all) => {
       const recorded = [...all];
       answers = recorded.length;
       recognized = recognize(recorded);
-      const repositories = new Set(recorded.map(repositoryIn).filter((it) => it !== undefined));
+      const carried = new Set(recorder.repositories().map((it) => it.url));
       const manifest = await openManifest(out, name);
       manifest.addRecording(name, `./${name}.recording`);
-      for (const url of repositories) {
-        manifest.addRepository(url);
-        report(`${out} names the git repository ${url}: pack fetches it`);
-      }
+      // What could not be fetched, or was not by a recording that was killed.
+      for (const url of new Set(recorded.map(repositoryIn)))
+        if (url !== undefined && !carried.has(url)) manifest.addRepository(url);
       await manifest.write();
     });
   }
@@ -148,14 +163,25 @@ async function runOrWait(
   }
 }
 
-/** What clients left before its end is received whole. */
-async function finishBodies(recorder: Recorder, giveUp: AbortSignal, report: (line: string) => void): Promise<void> {
-  const timer = setTimeout(
-    () => report(`receiving ${plural(recorder.running(), "answer")} to the end; Ctrl-C ends that`),
-    PATIENCE_MS,
-  );
+/** The environment, with a proxy for everything. */
+function proxiedBy(proxy: string): ProxyEnv {
+  return { ...process.env, http_proxy: proxy, https_proxy: proxy, no_proxy: "" };
+}
+
+/** What clients left before its end is received whole, and so are git repositories. */
+async function finishBodies(
+  recorder: Recorder,
+  git: GitQueue,
+  giveUp: AbortSignal,
+  report: (line: string) => void,
+): Promise<void> {
+  const timer = setTimeout(() => {
+    const running = recorder.running();
+    const what = running > 0 ? plural(running, "answer") : "git repositories";
+    report(`receiving ${what} to the end; Ctrl-C ends that`);
+  }, PATIENCE_MS);
   try {
-    await Promise.race([recorder.settled(), aborted(giveUp)]);
+    await Promise.race([recorder.settled().then(() => git.settled()), aborted(giveUp)]);
   } finally {
     clearTimeout(timer);
   }

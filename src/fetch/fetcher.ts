@@ -38,6 +38,8 @@ export interface FetcherOptions {
   netrc?: string | false;
   /** PEM file with more CAs to trust for every host. */
   caFile?: string;
+  /** The same as PEM text. */
+  ca?: string;
   /** Environment for proxies and the variables of `hosts` (default: process.env). */
   env?: ProxyEnv;
   /** Failures in a row per mirror before it is given up (default 5). */
@@ -66,7 +68,7 @@ export function createFetcher(options: FetcherOptions = {}): Fetcher {
   const env = options.env ?? { ...process.env };
   const perHost = options.concurrency ?? 6;
   const watchdog = new Watchdog(options.stallTimeoutMs ?? 30_000, options.minimumRate ?? 1000);
-  const agents = new Agents({ caFile: options.caFile });
+  const agents = new Agents({ caFile: options.caFile, ca: options.ca });
   const netrc = options.netrc ?? env.NETRC ?? join(homedir(), ".netrc");
   const engine: Engine = {
     transport: new Transport(watchdog, options.lookup),

@@ -52,13 +52,14 @@ export function parseGitIndex(text: string): GitRepository[] {
   const value = parseJson(text) as { repositories?: unknown } | null;
   const list = typeof value === "object" && value !== null ? value.repositories : undefined;
   if (!Array.isArray(list)) throw new Error("has no list of repositories");
-  for (const [at, it] of list.entries()) if (!isRepository(it)) throw new Error(`has a wrong repositories[${at}]`);
+  for (const [at, it] of list.entries()) if (!isGitRepository(it)) throw new Error(`has a wrong repositories[${at}]`);
   const urls = new Set((list as GitRepository[]).map((it) => it.url));
   if (urls.size !== list.length) throw new Error("has a repository twice");
   return list as GitRepository[];
 }
 
-function isRepository(value: unknown): value is GitRepository {
+/** Returns whether a value is a repository as in the index: every ref one that is carried, the URL in normal form. */
+export function isGitRepository(value: unknown): value is GitRepository {
   if (typeof value !== "object" || value === null) return false;
   const { url, format, head, refs, path } = value as Record<string, unknown>;
   if (format !== "sha1" && format !== "sha256") return false;

@@ -12,6 +12,7 @@ import { answerHeaders, recordedHeaders, requestHeaders } from "./answer-headers
 import type { IncomingBody } from "./body-store.ts";
 import { DecodedBody, decoderFor } from "./decoded-body.ts";
 import { sendFromFile } from "./from-file.ts";
+import { repositoryIn } from "./git-repositories.ts";
 import { type HostTallies, hostText } from "./host-tally.ts";
 import { isLoginAnswer } from "./login-answer.ts";
 import { isHostOf } from "./proxied-target.ts";
@@ -27,8 +28,8 @@ const PATIENCE_MS = 5000;
 const MAX_REMEMBERED = 20_000;
 /** URLs that lead to one signed target. */
 const MAX_ROOTS = 64;
-/** Why a post of git is not recorded: recorded-manifest.ts names the repository. */
-const GIT = "git: pack fetches the repository";
+/** What is posted to git is not recorded: its repository is fetched, as a whole, by whoever started the recording. */
+const GIT = "git";
 const CHUNKED = { "transfer-encoding": "chunked" };
 
 export type ClientQuestion = IncomingMessage | Http2ServerRequest;
@@ -52,6 +53,8 @@ export interface ExchangeTools {
   patienceMs?: number | undefined;
   /** One line of text. */
   report: (line: string) => void;
+  /** Called when the refs of a git repository were asked for, with the login that was used. */
+  onRepository?: ((url: string, login: string | undefined) => void) | undefined;
 }
 
 export class Exchanges {
@@ -145,7 +148,7 @@ export class Exchanges {
       return;
     }
     if (!("missed" in question)) return this.pass(question, answer, origin, response);
-    this.#tools.tally.missed(origin, question.missed);
+    if (question.missed !== GIT) this.#tools.tally.missed(origin, question.missed);
     await this.#passUnrecorded(answer, origin, response);
   }
 
@@ -232,6 +235,8 @@ export class Exchanges {
       for (const url of [...question.others, question.url]) {
         const record = this.#record({ ...question, url }, answer, stored);
         await this.#tools.recording.add(record, stored);
+        const repository = repositoryIn(record);
+        if (repository !== undefined) this.#tools.onRepository?.(repository, question.headers.authorization);
       }
       tally.recorded(origin, stored.size);
     } catch (error) {

@@ -4,6 +4,7 @@ import { createCa } from "../certs/certificates.ts";
 import { HostCertificates } from "../certs/host-certificates.ts";
 import { isLoopbackHost } from "../http/network-rank.ts";
 import type { ProxyEnv } from "../http/proxy.ts";
+import type { RecordedRepository } from "../io/git-recording.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
 import { Exchanges } from "./exchange.ts";
 import { ProxyFront } from "./front.ts";
@@ -28,6 +29,8 @@ interface RecorderOptions {
   report: (line: string) => void;
   lookup?: LookupFunction | undefined;
   patienceMs?: number | undefined;
+  /** Called when a client asked for the refs of a git repository, with the login that it used. */
+  onRepository?: ((url: string, login: string | undefined) => void) | undefined;
 }
 
 /** Its starter ends it: first `settled`, then `close`. */
@@ -43,6 +46,14 @@ export interface Recorder {
   running(): number;
   /** Lets go of all clients, and waits until all bodies that began are stored, or failed. */
   settled(): Promise<void>;
+  /** URL of a proxy for requests of airferry's own, which are recorded too. It stays when clients are let go of. */
+  ownProxy(): Promise<string>;
+  /** What is recorded so far. */
+  answers(): Iterable<RecordedAnswer>;
+  /** Git repositories that are recorded. */
+  repositories(): RecordedRepository[];
+  /** Adds one with its pack. @throws {AirferryError} ERR_IO, ERR_SPACE */
+  addRepository(repository: Omit<RecordedRepository, "pack">, pack: Buffer | undefined): Promise<void>;
   /**
    * Ends it. Calls `use` with what is recorded, while nobody else can change the folder.
    * @throws {AirferryError} ERR_IO, ERR_SPACE
@@ -60,24 +71,42 @@ export async function startRecorder(options: RecorderOptions): Promise<Recorder>
   const tally = new HostTallies();
   try {
     const authority = await createCa("airferry recording", CA_DAYS);
-    const tools = { recording, upstream, tally, report, patienceMs: options.patienceMs };
+    const tools = {
+      recording,
+      upstream,
+      tally,
+      report,
+      patienceMs: options.patienceMs,
+      onRepository: options.onRepository,
+    };
     const exchanges = new Exchanges(tools);
     const ranged = new RangedAnswers(exchanges, tools);
     const certificates = new HostCertificates(authority);
-    const front = new ProxyFront({ ...tools, exchanges, ranged, certificates, ca: authority.cert });
+    const newFront = () => new ProxyFront({ ...tools, exchanges, ranged, certificates, ca: authority.cert });
+    const front = newFront();
     const address = await front.listen(host, port);
+    const ownFront = newFront();
+    let own: Promise<string> | undefined;
     return {
       address,
       ca: authority.cert,
       tally,
       before: recording.before,
       running: () => exchanges.running,
+      ownProxy() {
+        own ??= ownFront.listen("127.0.0.1", 0).then((it) => `http://127.0.0.1:${it.port}`);
+        return own;
+      },
+      answers: () => recording.answers(),
+      repositories: () => recording.repositories(),
+      addRepository: (repository, pack) => recording.addRepository(repository, pack),
       async settled() {
         await front.close();
         await exchanges.settled();
       },
       async close(use) {
         await front.close();
+        await ownFront.close();
         upstream.close();
         await exchanges.settled();
         await ranged.close();

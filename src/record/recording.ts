@@ -4,8 +4,9 @@
  */
 import { type FileHandle, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ioError, makeFolder } from "../io/atomic.ts";
-import { hexOf } from "../io/digest.ts";
+import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
+import { digestOf, hexOf } from "../io/digest.ts";
+import { gitFile, gitLine, type RecordedRepository, readGitRecording } from "../io/git-recording.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { syncFiles } from "../io/sync-fs.ts";
 import { answerKey } from "../io/web-answer.ts";
@@ -27,6 +28,8 @@ export class Recording {
   readonly #lines: Map<string, string>;
   /** Lines in the file, including those that a later one replaces. */
   #written: number;
+  /** Git repositories by URL. */
+  readonly #repositories: Map<string, RecordedRepository>;
   #appending: Promise<void> = Promise.resolve();
   #unsynced: string[] = [];
   readonly #timer: NodeJS.Timeout;
@@ -58,15 +61,24 @@ export class Recording {
         }
       }
       if (rest !== "") await file.truncate(whole);
-      return new Recording(dir, lock, file, lines, written);
+      const { repositories } = await readGitRecording(dir);
+      return new Recording(dir, lock, file, lines, written, repositories);
     } catch (error) {
       await lock.release();
       throw ioError("record into", dir, error);
     }
   }
 
-  private constructor(dir: string, lock: HeldLock, file: FileHandle, lines: Map<string, string>, written: number) {
+  private constructor(
+    dir: string,
+    lock: HeldLock,
+    file: FileHandle,
+    lines: Map<string, string>,
+    written: number,
+    repositories: readonly RecordedRepository[],
+  ) {
     this.#dir = dir;
+    this.#repositories = new Map(repositories.map((it) => [it.url, it]));
     this.#lock = lock;
     this.#file = file;
     this.#lines = lines;
@@ -110,6 +122,23 @@ export class Recording {
     this.#written++;
   }
 
+  /** Git repositories, by URL. */
+  repositories(): RecordedRepository[] {
+    return [...this.#repositories.values()];
+  }
+
+  /** Adds a git repository, in place of what is recorded of it. @throws {AirferryError} ERR_SPACE, ERR_IO */
+  async addRepository(repository: Omit<RecordedRepository, "pack">, pack: Buffer | undefined): Promise<void> {
+    const digest = pack && digestOf(pack);
+    if (pack !== undefined && digest !== undefined) await writeAtomic(this.bodies.pathOf(digest), pack);
+    this.#repositories.set(repository.url, {
+      ...repository,
+      ...(pack !== undefined && digest !== undefined && { pack: { digest, size: pack.length } }),
+    });
+    const lines = this.repositories().map(gitLine).join("");
+    await writeAtomic(gitFile(this.#dir), lines);
+  }
+
   /** On the disk: bodies before the lines that name them. */
   async #sync(): Promise<void> {
     const files = this.#unsynced;
@@ -144,6 +173,7 @@ export class Recording {
 
   async #sweep(): Promise<void> {
     const used = new Set([...this.answers()].map(({ digest }) => hexOf(digest)));
+    for (const { pack } of this.#repositories.values()) if (pack !== undefined) used.add(hexOf(pack.digest));
     for (const name of await readdir(this.bodies.folder)) {
       if (!used.has(name)) await rm(join(this.bodies.folder, name), { force: true });
     }

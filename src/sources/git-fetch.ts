@@ -18,13 +18,22 @@ const VERSION_2 = { "Git-Protocol": "version=2" };
 
 type FetchedRepository = Pick<GitRepository, "format" | "head" | "refs"> & { pack?: Buffer };
 
-/** @throws {AirferryError} ERR_UPSTREAM_INVALID for what is not git's protocol version 2; ERR_UPSTREAM* */
-export async function fetchGit(url: string, fetcher: Fetcher, maxBytes: number): Promise<FetchedRepository> {
-  const { format, tellsUnborn } = await readCapabilities(url, fetcher);
+/**
+ * Fetches it. `login` is an Authorization header for its server.
+ * @throws {AirferryError} ERR_UPSTREAM_INVALID for what is not git's protocol version 2; ERR_UPSTREAM*
+ */
+export async function fetchGit(
+  url: string,
+  fetcher: Fetcher,
+  maxBytes: number,
+  login?: string | undefined,
+): Promise<FetchedRepository> {
+  const own = { ...VERSION_2, ...(login !== undefined && { Authorization: login }) };
+  const { format, tellsUnborn } = await readCapabilities(url, fetcher, own);
   const ask = async (lines: readonly (string | Buffer)[], limit: number) => {
     const body = Buffer.concat([...lines.map((it) => (typeof it === "string" ? pktLine(`${it}\n`) : it)), FLUSH]);
     const headers = {
-      ...VERSION_2,
+      ...own,
       "Content-Type": "application/x-git-upload-pack-request",
       Accept: "application/x-git-upload-pack-result",
     };
@@ -57,9 +66,9 @@ export async function fetchGit(url: string, fetcher: Fetcher, maxBytes: number):
   return { ...found, pack: readPack(url, answer, format) };
 }
 
-async function readCapabilities(url: string, fetcher: Fetcher) {
+async function readCapabilities(url: string, fetcher: Fetcher, headers: Record<string, string>) {
   const urls = [`${url}/info/refs?service=git-upload-pack`];
-  const { bytes } = await fetcher.fetchBytes({ urls, named: BY_USER, maxBytes: MAX_REFS_BYTES, headers: VERSION_2 });
+  const { bytes } = await fetcher.fetchBytes({ urls, named: BY_USER, maxBytes: MAX_REFS_BYTES, headers });
   const lines = parsed(url, bytes).map(lineText);
   if (!lines.includes("version 2"))
     throw invalid(url, "it does not speak version 2 of git's protocol", "check that the URL is that of a repository");

@@ -10,7 +10,7 @@ import type { LockedArtifact } from "./locked-artifact.ts";
 import type { LockContext } from "./types.ts";
 
 /** Largest pack, where the entry has no `max_size`: it is in memory as a whole. */
-const MAX_PACK_BYTES = 256 * 1024 * 1024;
+export const MAX_PACK_BYTES = 256 * 1024 * 1024;
 
 type LockedWeb = LockedOf<"web">;
 

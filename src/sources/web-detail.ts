@@ -29,7 +29,7 @@ const webDetail = z.strictObject({
   answers: z.array(lockedAnswer),
   /** Git repositories. */
   git: z.array(lockedRepository).exactOptional(),
-  /** SHA-256 of `answers.jsonl` as it was read: when it changes, the recording is read again. */
+  /** SHA-256 of `answers.jsonl` as it was read, and of `git.jsonl`: when it changes, the recording is read again. */
   recording: digestSchema.exactOptional(),
 });
 

@@ -6,8 +6,9 @@ import { stat } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import { BY_USER } from "../http/named.ts";
 import { ifThere, systemFault } from "../io/atomic.ts";
-import { type Digest, parseHex } from "../io/digest.ts";
+import { type Digest, digestOf, parseHex } from "../io/digest.ts";
 import { parseBytes, plural } from "../io/format.ts";
+import { gitFile, type RecordedRepository, readGitRecording } from "../io/git-recording.ts";
 import { digestsOfFile } from "../io/hash-file.ts";
 import { type Integrity, parseWholeIntegrity } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
@@ -115,15 +116,18 @@ async function lockRecorded(entry: WebEntry, context: LockContext<"web">): Promi
   const size = there?.isFile() ? there.size : undefined;
   // Gone since it was locked: earlier bundles may have its bodies, which the lock names.
   if (isSame && size === undefined) return previous;
-  const now = isSame && size !== undefined ? (await digestsOfFile(file, size, [])).digests.sha256 : undefined;
+  const now = isSame && size !== undefined ? await stateOf(folder, size) : undefined;
   if (isSame && previous.detail.recording === now) return previous;
   context.report(`reading recording ${given}`);
-  const recording = await readRecording(folder).catch((cause: NodeJS.ErrnoException) => {
+  const fail = (cause: NodeJS.ErrnoException) => {
     throw unreadable(entry, given, cause);
-  });
+  };
+  const recording = await readRecording(folder).catch(fail);
+  const git = await readGitRecording(folder).catch(fail);
+  if (git.unused > 0) context.report(`left out ${plural(git.unused, "line")} of ${given}/git.jsonl: no repository`);
   for (const [fault, count] of recording.unused) leftOut(context, given, count, fault);
   const hosts = entry.hosts && new Set(entry.hosts.map((it) => it.toLowerCase().replace(/\.(?=:\d+$|$)/, "")));
-  const isWanted = ({ url }: WebAnswer) => {
+  const isWanted = ({ url }: Pick<WebAnswer, "url">) => {
     const host = hostOf(url);
     return hosts === undefined || hosts.has(host) || hosts.has(host.replace(/:\d+$/, ""));
   };
@@ -133,7 +137,71 @@ async function lockRecorded(entry: WebEntry, context: LockContext<"web">): Promi
   for (const it of found) if (typeof it === "string") faults.set(it, (faults.get(it) ?? 0) + 1);
   for (const [fault, count] of faults) leftOut(context, given, count, fault);
   const carried = found.filter((it) => typeof it !== "string");
-  return lockedOf(entry, carried, recording.digest);
+  const locked = lockedOf(entry, carried, joined(recording.digest, git.digest));
+  const repositories = await mapLimited(git.repositories.filter(isWanted), LOOK_TOGETHER, (it) =>
+    packOf(it, given, folder, context),
+  );
+  return withRepositories(
+    locked,
+    repositories.filter((it) => it !== undefined),
+  );
+}
+
+/** Of both files of a recording: when one changes, the entry is locked again. */
+function joined(answers: Digest, git: Digest | undefined): Digest {
+  return git === undefined ? answers : digestOf(`${answers}\n${git}\n`);
+}
+
+async function stateOf(folder: string, size: number): Promise<Digest> {
+  const answers = (await digestsOfFile(answersFile(folder), size, [])).digests.sha256;
+  const file = gitFile(folder);
+  const git = await ifThere(file, stat(file));
+  return joined(answers, git?.isFile() ? (await digestsOfFile(file, git.size, [])).digests.sha256 : undefined);
+}
+
+/** A repository that can be carried: its pack is there, or it has none. */
+async function packOf(
+  { pack, time: _, ...repository }: RecordedRepository,
+  given: string,
+  folder: string,
+  { report }: LockContext,
+): Promise<{ repository: Repository; body?: Omit<LockedArtifact, "path"> } | undefined> {
+  if (pack === undefined) return { repository };
+  const found = await sizeOf(`${folder}/${bodyPath(pack.digest)}`);
+  if (found !== pack.size) {
+    report(`left out repository ${repository.url} of ${given}: its pack is not in the recording`);
+    return undefined;
+  }
+  const integrity: Integrity = pack.digest;
+  return {
+    repository,
+    body: { file: `${given}/${bodyPath(pack.digest)}`, size: pack.size, integrity, established: "first-sight" },
+  };
+}
+
+type Repository = NonNullable<LockedWeb["detail"]["git"]>[number];
+
+function withRepositories(
+  locked: LockedWeb,
+  found: readonly { repository: Repository; body?: Omit<LockedArtifact, "path"> }[],
+): LockedWeb {
+  if (found.length === 0) return locked;
+  const packs = found.map(({ body }, index) => (body === undefined ? [] : [{ ...body, path: `web/git-${index}` }]));
+  const git = found.map(({ repository, body }, index) => ({
+    ...repository,
+    ...(body && { path: `web/git-${index}` }),
+  }));
+  return { ...locked, artifacts: [...locked.artifacts, ...packs.flat()], detail: { ...locked.detail, git } };
+}
+
+/** Of a regular file. What a link leads to is not of the recording, which may be somebody else's. */
+async function sizeOf(file: string): Promise<number | undefined> {
+  const found = await openRegular(file).catch((error: AirferryError) => {
+    if (error.code !== "ERR_NOT_FOUND" && error.code !== "ERR_PATH_UNSAFE") throw error;
+    return undefined;
+  });
+  await found?.handle.close();
+  return found?.size;
 }
 
 function leftOut({ report }: LockContext, recording: string, count: number, fault: string): void {
@@ -160,14 +228,9 @@ async function bodyOf(recorded: RecordedAnswer, given: string, folder: string): 
   const { digest, size, redirects: _, time: __, ...answer } = recorded;
   if (size === 0 || answer.method === "HEAD") return { answer };
   const file = `${folder}/${bodyPath(digest)}`;
-  // What a link leads to is not of the recording, which may be somebody else's.
-  const found = await openRegular(file).catch((error: AirferryError) => {
-    if (error.code !== "ERR_NOT_FOUND" && error.code !== "ERR_PATH_UNSAFE") throw error;
-    return undefined;
-  });
+  const found = await sizeOf(file);
   if (found === undefined) return "has no body in the recording";
-  await found.handle.close();
-  if (found.size !== size) return `has a body of another size than was recorded`;
+  if (found !== size) return `has a body of another size than was recorded`;
   if (await grantsAccess(file, size, answer.headers["content-type"])) return "holds a token that grants access";
   const integrity: Integrity = digest;
   return { answer, body: { file: `${given}/${bodyPath(digest)}`, size, integrity, established: "first-sight" } };
