@@ -57,6 +57,8 @@ interface InspectReport {
   digest: string;
   created: string;
   notAfter: string | null;
+  /** Sites that it was made for; null: for all. */
+  audience: readonly string[] | null;
   previous: Inventory["previous"] | null;
   tool: string;
   /** Bytes of all entries, and of those that are in this bundle. */
@@ -93,7 +95,7 @@ interface InspectOptions {
 export async function inspect(folders: readonly string[], options: InspectOptions = {}): Promise<InspectReport> {
   const { media, contents, problems } = await open(folders);
   const { inventory, copies } = contents;
-  const { stream, epoch, serial, created, notAfter, previous, tool, catalog } = inventory;
+  const { stream, epoch, serial, created, notAfter, audience, previous, tool, catalog } = inventory;
   const ahead = clockSkewNote(created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
   const originOf = provenanceOf(catalog.provenance);
@@ -107,6 +109,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     digest: digestOf(media.sums),
     created,
     notAfter: notAfter ?? null,
+    audience: audience ?? null,
     previous: previous ?? null,
     tool,
     size: inventory.entries.reduce((sum, it) => sum + it.size, 0),

@@ -127,6 +127,7 @@ t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
   t.equal((await airferry(dir, ["pack", file, "--unsigned", "--out", "out"])).status, 0);
   const manifest = JSON.parse(readFileSync(file, "utf8"));
   manifest.files.push({ path: "local.sh", as: "more.sh" });
+  manifest.audience = ["site-b", "site-a"];
   manifest.isos.push({ name: "twin", url: `${upstream.url}/x.iso`, sha256: sha256(iso) });
   writeFileSync(file, JSON.stringify(manifest));
   const ran = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--json"]);
@@ -137,7 +138,10 @@ t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
   t.equal(upstream.of("/x.iso", "GET").length, 1, "still the one GET of the first pack");
   const inventory = JSON.parse(readFileSync(join(dir, "out/test-000002/airferry.json"), "utf8"));
   t.same(inventory.previous.serial, 1);
+  t.same(inventory.audience, ["site-a", "site-b"]);
   t.equal(inventory.entries.filter((it: { sha256: string }) => it.sha256 === sha256(iso)).length, 2);
+  const again = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--json"]);
+  t.equal(JSON.parse(again.stdout).serial, 2, "nothing to pack");
 });
 
 t.test("hostile upstreams are refused, or got the better of", async (t) => {

@@ -164,6 +164,8 @@ export interface Inventory {
   /** RFC 3339 UTC, whole seconds. */
   created: string;
   notAfter?: string;
+  /** Names of the sites that it was made for, sorted; absent: for all. */
+  audience?: string[];
   /** The previous release: digest of its SHA256SUMS. */
   previous?: { serial: number; digest: Digest };
   /** Digest of the lock's canonical JSON that this bundle was packed from. */

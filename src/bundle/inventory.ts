@@ -28,6 +28,8 @@ import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume
 const MAX_ENTRIES = 500_000;
 /** Serials and epochs beyond this are refused: a huge one would block a stream forever. */
 const MAX_SERIAL = 999_999_999;
+/** Most sites that one bundle is made for. */
+const MAX_AUDIENCE = 64;
 const MAX_PROBLEMS = 50;
 /** Entries checked before the work may pause. */
 const STEP_ENTRIES = 1000;
@@ -42,6 +44,7 @@ const KEYS: (keyof Inventory)[] = [
   "serial",
   "created",
   "notAfter",
+  "audience",
   "previous",
   "lock",
   "tool",
@@ -52,7 +55,7 @@ const KEYS: (keyof Inventory)[] = [
   "catalog",
   "builder",
 ];
-const OPTIONAL = new Set(["notAfter", "previous", "builder"]);
+const OPTIONAL = new Set(["notAfter", "audience", "previous", "builder"]);
 
 /**
  * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by
@@ -233,6 +236,13 @@ function isTime(value: unknown): boolean {
   return !Number.isNaN(time) && new Date(time).toISOString() === `${value.slice(0, -1)}.000Z`;
 }
 
+/** Names of sites: the same grammar as for streams; no name twice. */
+function isAudience(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_AUDIENCE) return false;
+  const isName = (it: unknown) => typeof it === "string" && isStreamName(it);
+  return value.every((it, at) => isName(it) && (at === 0 || compareUtf8(value[at - 1], it) < 0));
+}
+
 function isHex256(value: unknown): value is string {
   return typeof value === "string" && parseHex(value) !== undefined;
 }
@@ -246,12 +256,13 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   for (const key of Object.keys(value))
     expect(KEYS.includes(key as keyof Inventory), printableName(key, 50), "unknown key");
   for (const key of KEYS) if (!OPTIONAL.has(key)) expect(key in value, key, "missing");
-  const { stream, epoch, serial, created, notAfter, previous, lock, tool } = value;
+  const { stream, epoch, serial, created, notAfter, audience, previous, lock, tool } = value;
   expect(typeof stream === "string" && isStreamName(stream), "stream", "not a name");
   expect(isCount(epoch, MAX_SERIAL) && epoch > 0, "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isCount(serial, MAX_SERIAL) && serial > 0, "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isTime(created), "created", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
   expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
+  expect(audience === undefined || isAudience(audience), "audience", `expected 1 to ${MAX_AUDIENCE} names, sorted`);
   const previousFine =
     isRecord(previous) &&
     hasExactly(previous, ["serial", "sha256"]) &&

@@ -323,6 +323,13 @@ export const manifestSchema = z
       .regex(/^([1-9]\d{0,3}[dwm]|[1-9]\d?y)$/, "must be a number and d, w, m or y, for example 90d, and at most 99y")
       .optional()
       .describe("How long after packing a bundle may still be imported"),
+    audience: z
+      .array(name.max(MAX_STREAM_BYTES))
+      .min(1)
+      .max(64)
+      .refine((it) => new Set(it).size === it.length, "must not name a site twice")
+      .optional()
+      .describe("The sites that bundles are made for; others may refuse them (docs/format.md, Trust root)"),
     isos: z.array(isos).optional(),
     rpms: z.array(rpms).optional(),
     files: z.array(files).optional(),

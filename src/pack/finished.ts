@@ -16,6 +16,7 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { countEstablished, type EstablishedCounts } from "../io/established.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
+import { compareUtf8 } from "../io/text.ts";
 import { canonicalJson } from "../manifest/canonical-json.ts";
 import { writeState } from "../manifest/pack-state.ts";
 import type { Manifest } from "../manifest/schema.ts";
@@ -142,11 +143,17 @@ export function notAfterOf(manifest: Manifest, created: string): string | undefi
   return `${new Date(Date.parse(created) + days * 86_400_000).toISOString().slice(0, 19)}Z`;
 }
 
+/** The sites that bundles of a manifest are made for, as in an inventory. */
+export function audienceOf({ audience }: Manifest): string[] | undefined {
+  return audience?.toSorted(compareUtf8);
+}
+
 /** Whether an inventory matches the manifest apart from its entries. */
 function matchesManifest(inventory: Claims, manifest: Manifest): boolean {
   const builder = (it: unknown) => (it === undefined ? "" : canonicalJson(it));
   return (
     inventory.notAfter === notAfterOf(manifest, inventory.created) &&
+    (inventory.audience ?? []).join() === (audienceOf(manifest) ?? []).join() &&
     builder(inventory.builder) === builder(manifest.builder)
   );
 }
@@ -175,7 +182,10 @@ async function bringsPrograms({ programs, report }: PackJob, bundle: string): Pr
 
 /** What counts of an inventory that is not checked yet: without its entries, of which there may be 200,000. */
 interface Claims
-  extends Pick<Inventory, "stream" | "serial" | "lock" | "volumeSize" | "created" | "notAfter" | "builder"> {
+  extends Pick<
+    Inventory,
+    "stream" | "serial" | "lock" | "volumeSize" | "created" | "notAfter" | "audience" | "builder"
+  > {
   content: Omit<Finished, "bundle" | "serial" | "digest">;
 }
 
@@ -185,9 +195,10 @@ async function readClaims(bundle: string): Promise<Claims | undefined> {
     const file = join(folder as string, INVENTORY_NAME);
     if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
     const inventory = await parseInventoryInSteps(await readFile(file));
-    const { stream, serial, lock, volumeSize, created, notAfter, builder, streamSize } = inventory;
+    const { stream, serial, lock, volumeSize, created, notAfter, audience, builder, streamSize } = inventory;
     const content = { size: streamSize, ...contentOf(inventory) };
-    return { stream, serial, lock, volumeSize, created, ...(notAfter !== undefined && { notAfter }), builder, content };
+    const gates = { ...(notAfter !== undefined && { notAfter }), ...(audience !== undefined && { audience }) };
+    return { stream, serial, lock, volumeSize, created, ...gates, builder, content };
   } catch {
     return undefined;
   }

@@ -11,7 +11,7 @@ import type { Lock } from "../sources/lock-document.ts";
 import { lockDigest } from "../sources/lock-document.ts";
 import { TOOL } from "../version.ts";
 import type { Filled } from "./fill.ts";
-import { contentOf, type Finished, notAfterOf, noteState } from "./finished.ts";
+import { audienceOf, contentOf, type Finished, notAfterOf, noteState } from "./finished.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
 import { lockTime } from "./resolve.ts";
@@ -79,6 +79,7 @@ function inventoryOf(
 ): WrittenInventory {
   const created = lockTime();
   const notAfter = notAfterOf(workspace.manifest, created);
+  const audience = audienceOf(workspace.manifest);
   const noted = state?.stream === lock.stream ? state.previous : undefined;
   const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
   return {
@@ -88,6 +89,7 @@ function inventoryOf(
     serial,
     created,
     ...(notAfter && { notAfter }),
+    ...(audience && { audience }),
     ...(previous && previous.serial < serial && { previous }),
     lock: lockDigest(lock),
     tool: TOOL,

@@ -82,13 +82,24 @@ function hold(value: Json): void {
       "entries",
       "catalog",
     ],
-    ["notAfter", "previous", "builder"],
+    ["notAfter", "audience", "previous", "builder"],
   );
   must(it.mediaType === "application/vnd.airferry.inventory.v1+json", "mediaType");
   must(typeof it.stream === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(it.stream), "stream");
   must(whole(it.epoch, 1, 999_999_999) && whole(it.serial, 1, 999_999_999), "epoch, serial");
   time(it.created);
   if ("notAfter" in it) time(it.notAfter);
+  if ("audience" in it) {
+    const sites = list(it.audience);
+    must(sites.length >= 1 && sites.length <= 64, "audience");
+    for (const one of sites) must(typeof one === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(one), "a site");
+    must(
+      sites.every(
+        (one, at) => at === 0 || Buffer.compare(Buffer.from(String(sites[at - 1])), Buffer.from(String(one))) < 0,
+      ),
+      "sites",
+    );
+  }
   if ("previous" in it) {
     const previous = object(it.previous);
     only(previous, ["serial", "sha256"]);
@@ -196,6 +207,7 @@ function sample(): Record_ {
     spoil: (it) => {
       it.previous = { serial: 3, digest: `sha256:${"b".repeat(64)}` };
       it.serial = 4;
+      it.audience = ["site-a", "site-b"];
       it.builder = { flavor: "spectro-capi", iso: "r", imageconfig: { iso_name: "r.iso" } };
       it.catalog = {
         isos: [{ name: "r", path: "isos/r.iso" }],

@@ -19,7 +19,7 @@ function problemsOf(text: string): string[] {
 t.test("what is good stays good", async (t) => {
   const sha512 = `sha512-${Buffer.alloc(64).toString("base64")}`;
   for (const text of [
-    `${HEAD}expires: 90d\n`,
+    `${HEAD}expires: 90d\naudience: [site-b, site-a]\n`,
     `${HEAD}files:\n  - path: a\n    integrity: ${sha512}\n`,
     `${HEAD}files:\n  - { path: a, integrity: "sha256-${Buffer.alloc(32).toString("base64")} ${sha512}" }\n`,
     `${HEAD}files:\n  - path: a\n    as: x/a\n  - path: b\n    as: x/b\n    mode: "0755"\n`,
@@ -34,6 +34,9 @@ t.test("mistakes", async (t) => {
     ["", 'm:1 apiVersion: is missing: must be "airferry/v1"'],
     ["apiVersion: airferry/v2\nstream: s\n", 'm:1 apiVersion: must be "airferry/v1", got "airferry/v2"'],
     [`${HEAD}expires: 99999999999y\n`, "m:3 expires: must be a number"],
+    [`${HEAD}audience: []\n`, "m:3 audience: "],
+    [`${HEAD}audience: [a/b]\n`, "m:3 audience[0]: must start with a letter or digit"],
+    [`${HEAD}audience: [a, a]\n`, "m:3 audience: must not name a site twice"],
     [`${HEAD}expires: 0d\n`, "m:3 expires: must be a number"],
     [`${HEAD}files:\n  - path: a\n    integrity: garbage\n`, "m:5 files[0].integrity: must be an SRI string"],
     [`${HEAD}files:\n  - path: a\n    integrity: sha256-AAAA\n`, "m:5 files[0].integrity: must be an SRI string"],

@@ -44,6 +44,7 @@ export const inspectCommand: Register = (program, run) => {
         output.print(`stream    ${it.stream}, serial ${it.serial}${it.epoch > 1 ? `, epoch ${it.epoch}` : ""}`);
         output.print(
           `created   ${it.created} by ${it.tool}${it.notAfter ? `, to be imported until ${it.notAfter}` : ""}`,
+          ...(it.audience === null ? [] : [`for       ${it.audience.join(", ")}`]),
         );
         output.print(`digest    ${it.digest}`);
         if (it.previous) output.print(`follows   serial ${it.previous.serial} (${it.previous.digest})`);
