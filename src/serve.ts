@@ -18,6 +18,7 @@ import { HeldFiles } from "./io/held-files.ts";
 import { shellWord } from "./io/shell.ts";
 import { setV8Flags } from "./io/v8-flags.ts";
 import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
+import { isUnreached, listenFlag } from "./origins/origin-ports.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/endpoint.ts";
 import { IndexMaker, type MakeIndex } from "./server/process/index-maker.ts";
@@ -34,7 +35,7 @@ import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import type { Release, StoreReader } from "./store/types.ts";
 
 const DEFAULT_LISTEN = "0.0.0.0:9000";
-const DEFAULT_ORIGINS_HTTP = "0.0.0.0:80";
+const DEFAULT_ORIGINS_HTTP = ["0.0.0.0:80"];
 const DEFAULT_ORIGINS_HTTPS = ["0.0.0.0:443"];
 const DEFAULT_GRACE_MS = 30_000;
 /** More would not be faster: the network is the limit. */
@@ -56,10 +57,10 @@ export interface ServeOptions {
   /** With `--tls auto`: where the CA is stored; default in the user's state directory. Never inside the store. */
   tlsDir?: string | undefined;
   /**
-   * `HOST:PORT` of a second listener without TLS, for /ca.crt, /keys/ and /rpmrepo/ only; with `origins`, also for
-   * their plain URLs, and then 0.0.0.0:80 by default.
+   * `HOST:PORT` of each listener without TLS, for /ca.crt, /keys/ and /rpmrepo/ only; with `origins`, also for
+   * their http URLs, and then 0.0.0.0:80 by default.
    */
-  listenHttp?: string | undefined;
+  listenHttp?: readonly string[] | undefined;
   /** Answer under the names of the origins of what is served; see docs/origins.md. */
   origins?: boolean | undefined;
   /** With `origins`: `HOST:PORT` of each listener for their https URLs; default 0.0.0.0:443. */
@@ -155,6 +156,10 @@ export async function openBundles(
 export interface ServingOrigins {
   /** The origins of the releases at the start: `https://host`, `http://host:8080`. */
   names: string[];
+  /** Those of them whose port has no listener: only the proxy answers for them, where there is one. */
+  unreached: string[];
+  /** What to add to the command line, so that there are none of them. */
+  reaching: string[];
   /** Base URLs of the listeners with TLS. */
   httpsUrls: string[];
   /** Base URL of the proxy. */
@@ -167,7 +172,7 @@ export interface ServingOrigins {
 export interface Serving {
   /** Base URLs, the most useful first; `url` first if given. */
   urls: string[];
-  /** Base URLs of the plain listener. */
+  /** Base URLs of the plain listeners. */
   httpUrls: string[];
   /** Of what answers under the names of the origins. */
   origins?: ServingOrigins;
@@ -299,11 +304,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       ...(settings.url === undefined ? [] : [settings.url]),
       ...listenUrls(tls === undefined ? "http" : "https", main),
     ],
-    httpUrls: plain === undefined ? [] : listenUrls("http", plain),
+    httpUrls: (plain ?? []).flatMap((it) => listenUrls("http", it)),
     ...(tls?.ca === undefined ? {} : { caFingerprint: fingerprintOf(tls.ca) }),
     ...(origins && {
       origins: {
         names: named?.names ?? [],
+        ...unreachedIn(named?.names ?? [], at, options),
         httpsUrls: origins.https.flatMap((it) => listenUrls("https", it)),
         ...(origins.proxy && { proxyUrl: listenUrls("http", origins.proxy)[0] as string }),
         caFingerprint: fingerprintOf(origins.ca.cert),
@@ -316,6 +322,22 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     },
     close: () => close(graceMs),
   };
+}
+
+function unreachedIn(
+  names: readonly string[],
+  { listenHttp = [], origins }: SiteSettings,
+  given: ServeOptions,
+): Pick<ServingOrigins, "unreached" | "reaching"> {
+  const ports = { http: listenHttp.map((it) => it.port), https: (origins?.https ?? []).map((it) => it.port) };
+  const unreached = names.filter((it) => isUnreached(it, ports));
+  const flags = unreached.map(listenFlag);
+  // Whoever gives one address of a scheme gives all of it.
+  const replaced = [
+    ...(given.listenHttp === undefined ? DEFAULT_ORIGINS_HTTP.map((it) => ["--listen-http", it] as const) : []),
+    ...(given.listenHttps === undefined ? DEFAULT_ORIGINS_HTTPS.map((it) => ["--listen-https", it] as const) : []),
+  ].filter(([flag]) => flags.some((it) => it.startsWith(`${flag} `)));
+  return { unreached, reaching: [...new Set([...replaced.map((it) => it.join(" ")), ...flags])] };
 }
 
 type ListenOption = "listen" | "listenHttp" | "listenHttps" | "origins" | "proxy";
@@ -333,7 +355,7 @@ function listensOf(options: Pick<ServeOptions, ListenOption>): Listens {
   const https = origins ? (listenHttps ?? DEFAULT_ORIGINS_HTTPS) : [];
   return {
     listen: parseListen(options.listen ?? DEFAULT_LISTEN),
-    ...(listenHttp === undefined ? {} : { listenHttp: parseListen(listenHttp) }),
+    ...(listenHttp === undefined ? {} : { listenHttp: listenHttp.map(parseListen) }),
     ...(origins || proxy !== undefined
       ? { origins: { https: https.map(parseListen), ...(proxy === undefined ? {} : { proxy: parseListen(proxy) }) } }
       : {}),

@@ -130,7 +130,7 @@ t.test("a TLS server at its wrong addresses, or without its CA, is told from one
   const serving = await serve({
     store: store.dir,
     listen: "127.0.0.1:0",
-    listenHttp: "127.0.0.1:0",
+    listenHttp: ["127.0.0.1:0"],
     tls: "auto",
     tlsDir: join(await shortDir(t), "tls"),
     workers: 1,

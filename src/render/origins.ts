@@ -5,6 +5,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { AirferryError } from "../errors.ts";
 import { hostsOf, originsOf } from "../origins/origin-hosts.ts";
+import { isUnreached, listenFlag, portsOfOrigins } from "../origins/origin-ports.ts";
 import { mirroredRegistries } from "./registries-view.ts";
 import type { ConfigFile, RenderInput } from "./types.ts";
 import { addressOf, releasesOf } from "./view.ts";
@@ -37,11 +38,7 @@ export function originFiles(input: RenderInput): ConfigFile[] {
       rpz(input, address),
     ),
     file("Corefile", "upstream's names: CoreDNS", (address) => corefile(input, address)),
-    same("origins.txt", "what answers: scheme, host and port of each origin", () =>
-      originsOf(releasesOf(input))
-        .map((it) => `${it}\n`)
-        .join(""),
-    ),
+    same("origins.txt", "what answers: scheme, host and port of each origin, and the ports", () => originList(input)),
     ...(proxyUrl === undefined
       ? []
       : [
@@ -55,6 +52,20 @@ export function originFiles(input: RenderInput): ConfigFile[] {
       () => trustScript(input),
     ),
   ];
+}
+
+/** The ports, for a firewall; then the origins, each with what it lacks. */
+function originList(input: RenderInput): string {
+  const names = originsOf(releasesOf(input));
+  const { http, https } = portsOfOrigins(names);
+  const { ports } = input.origins ?? {};
+  const lines = names.map((it) =>
+    ports !== undefined && isUnreached(it, ports)
+      ? `${it}  # nobody listens there: serve needs ${listenFlag(it)} too\n`
+      : `${it}\n`,
+  );
+  const list = (of: readonly number[]) => (of.length === 0 ? "none" : of.join(", "));
+  return `${heading(input, "#")}# TCP ports of their clients: http ${list(http)}; https ${list(https)}\n${lines.join("")}`;
 }
 
 function namesIn(input: RenderInput): string[] {

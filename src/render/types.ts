@@ -5,6 +5,7 @@
 import type { KickstartFinding } from "../builder/kickstart-findings.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
+import type { OriginPorts } from "../origins/origin-ports.ts";
 
 /** The part of a release that renderers use. A store's `Release` is one. */
 export interface RenderRelease {
@@ -29,6 +30,8 @@ export interface RenderTree {
 export interface OriginsAt {
   /** Finds the IP address of the server, for base URLs with a name; undefined when it is not known. */
   address?: () => Promise<string | undefined>;
+  /** The ports of the listeners, where they are known. */
+  ports?: OriginPorts | undefined;
   /** The proxy's URL, where there is one. */
   proxyUrl?: string | undefined;
 }

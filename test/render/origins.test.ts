@@ -34,7 +34,15 @@ t.test("names lead to the server's address", async (t) => {
   t.strictSame(await lines("dnsmasq.conf"), ["host-record=dl.example.com,192.0.2.10,300"]);
   t.strictSame(await lines("rpz.zone"), ["dl.example.com IN A 192.0.2.10"]);
   t.strictSame(await lines("Corefile"), ["        192.0.2.10 dl.example.com"]);
-  t.equal(await textOf(input, "origins.txt"), "http://192.0.2.7:8080\nhttps://dl.example.com\n");
+  const heading =
+    "# airferry: names of upstream's servers that http://192.0.2.10:9000 answers for\n# TCP ports of their clients: http 8080; https 443\n";
+  t.equal(await textOf(input, "origins.txt"), `${heading}http://192.0.2.7:8080\nhttps://dl.example.com\n`);
+  const ports = { http: [80, 8080], https: [] };
+  const lacking = await textOf(inputFor("http://192.0.2.10:9000", { ports }), "origins.txt");
+  t.match(
+    lacking,
+    "\nhttp://192.0.2.7:8080\nhttps://dl.example.com  # nobody listens there: serve needs --listen-https 0.0.0.0:443 too\n",
+  );
   t.match(await textOf(input, "proxy.env"), /^https_proxy=http:\/\/192.0.2.10:3128$/m);
   t.equal(await textOf(inputFor("http://192.0.2.10:9000", {}), "proxy.env"), undefined);
   t.match(

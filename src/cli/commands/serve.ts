@@ -5,7 +5,16 @@ import { isRoot } from "../../io/account.ts";
 import { plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
 import type { OpenBundles, ServingOrigins } from "../../serve.ts";
-import { positive, type Register, ROOT_NOTE, requireTrust, trustOption, userOption, withGlobals } from "../command.ts";
+import {
+  collect,
+  positive,
+  type Register,
+  ROOT_NOTE,
+  requireTrust,
+  trustOption,
+  userOption,
+  withGlobals,
+} from "../command.ts";
 import type { Output } from "../output.ts";
 import { interruptible, stopsByItself } from "../signals.ts";
 
@@ -14,7 +23,7 @@ interface ServeFlags {
   trust?: string[];
   threshold?: number;
   listen: string;
-  listenHttp?: string;
+  listenHttp?: string[];
   origins?: boolean;
   listenHttps?: string[];
   proxy?: string;
@@ -48,13 +57,16 @@ export const serveCommand: Register = (program, run) => {
     .option("--listen <host:port>", "address to listen on; port 0 lets the system choose", "0.0.0.0:9000")
     .option("--tls <mode>", "off, auto (generates a CA and a certificate), or CERT,KEY (PEM files)", "off")
     .option("--tls-dir <dir>", "where --tls auto stores its CA, never inside the store")
-    .option("--listen-http <host:port>", "with TLS: a plain listener for /ca.crt, /keys/ and /rpmrepo/")
+    .option(
+      "--listen-http <host:port>",
+      "a plain listener: with TLS for /ca.crt, /keys/ and /rpmrepo/, with --origins for their http URLs; repeatable",
+      collect,
+    )
     .option("--origins", "also answer under the names of upstream's servers, for builds that run unchanged")
-    .addOption(
-      new Option(
-        "--listen-https <host:port>",
-        "with --origins: address for their https URLs; repeatable (default: 0.0.0.0:443)",
-      ).argParser((value: string, all?: string[]) => [...(all ?? []), value]),
+    .option(
+      "--listen-https <host:port>",
+      "with --origins: address for their https URLs; repeatable (default: 0.0.0.0:443)",
+      collect,
     )
     .option("--proxy <host:port>", "a proxy that answers for upstream's servers and forwards nothing")
     .option("--url <base>", "base URL that clients use (default: the address of each request)")
@@ -73,7 +85,7 @@ export const serveCommand: Register = (program, run) => {
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n  airferry serve --store /srv/airferry --origins --user airferry\n  airferry serve /media/dvd1 /media/dvd2 --trust site.pub\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of the listeners'\naddresses (docs/operating.md). With --origins, --listen-http is for their http URLs too (default: 0.0.0.0:80).\nAIRFERRY_STORE replaces --store, AIRFERRY_TRUST --trust.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage, 3 bundle refused.",
+      "\nExamples:\n  airferry serve --store /srv/airferry\n  airferry serve --store /srv/airferry --listen 0.0.0.0:9443 --tls auto --listen-http 0.0.0.0:9000\n  airferry serve --store /srv/airferry --print-unit > /etc/systemd/system/airferry.service\n  airferry serve --store /srv/airferry --origins --user airferry\n  airferry serve /media/dvd1 /media/dvd2 --trust site.pub\n\nSIGHUP reads certificate and key again and reopens the access log. Sockets from systemd take the place of the listeners'\naddresses (docs/operating.md). With --origins the default is --listen-http 0.0.0.0:80 --listen-https 0.0.0.0:443; origins at\nfurther ports need further listeners, of which serve names the missing ones.\nAIRFERRY_STORE replaces --store, AIRFERRY_TRUST --trust.\nExit status: 0 stopped, 1 failed (port taken, no store, no release in it), 2 usage, 3 bundle refused.",
     )
     .action((folders: string[], given: ServeFlags, command: Command) =>
       run(command.opts(), async (output) => {
@@ -197,24 +209,17 @@ async function verified(
 /** At most this many origins that nobody can reach are named. */
 const MAX_NAMED = 5;
 
-function originNotes({ names, httpsUrls, proxyUrl, caFingerprint }: ServingOrigins): string[] {
+function originNotes({ names, unreached, reaching, httpsUrls, proxyUrl, caFingerprint }: ServingOrigins): string[] {
   const at = [...httpsUrls, ...(proxyUrl === undefined ? [] : [`the proxy ${proxyUrl}`])];
-  const ports = new Set(httpsUrls.map((it) => new URL(it).port || "443"));
-  const missed = proxyUrl === undefined ? names.filter((it) => isMissed(it, ports)) : [];
-  const more = missed.length > MAX_NAMED ? ` and ${missed.length - MAX_NAMED} more` : "";
+  const more = unreached.length > MAX_NAMED ? ` and ${unreached.length - MAX_NAMED} more` : "";
+  const otherwise = proxyUrl === undefined ? "" : ", so only the proxy answers for them";
   return [
     `answering for ${plural(names.length, "origin")} at ${at.join(", ")}; what the site needs for that is at /config/origins/`,
     `the CA of the origins (SHA-256): ${caFingerprint}`,
-    ...(missed.length === 0
+    ...(unreached.length === 0 || httpsUrls.length === 0
       ? []
       : [
-          `nobody listens at the ports of ${missed.slice(0, MAX_NAMED).join(", ")}${more}; add --listen-https HOST:PORT, or use --proxy`,
+          `nobody listens at the ports of ${unreached.slice(0, MAX_NAMED).join(", ")}${more}${otherwise}; add: ${reaching.join(" ")}`,
         ]),
   ];
-}
-
-/** Only a port that is written in the URL is reached as it is: 443 may be mapped to any other. */
-function isMissed(origin: string, ports: ReadonlySet<string>): boolean {
-  const { port } = new URL(origin);
-  return port !== "" && !ports.has(port);
 }

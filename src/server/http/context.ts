@@ -73,6 +73,8 @@ export interface ServeContext {
   readonly origins?: {
     /** PEM of the CA that signs the certificates of these hosts, made or renewed for them. */
     caCertificate(hosts: readonly string[]): Promise<string>;
+    /** Where origins are answered without a proxy. */
+    readonly ports: { http: readonly number[]; https: readonly number[] };
     /** The port of the proxy, where there is one. */
     readonly proxyPort?: number;
   };

@@ -21,6 +21,8 @@ const MAX_CONNECTIONS = 4096;
 /** One host, or IPv6 network, must not use all of them. A proxy in front is one host, and shares its connections. */
 export const MAX_CONNECTIONS_OF_ONE = 1024;
 
+const MIN_TLS_VERSION = "TLSv1.2" as const;
+
 /** Key and certificates of a TLS listener, PEM. */
 export interface TlsMaterial {
   key: string;
@@ -32,12 +34,17 @@ export interface TlsMaterial {
   ticketKeys?: string;
 }
 
+type Unnamed = Pick<TlsMaterial, "key" | "cert"> | undefined;
+
 /** Chooses the certificate by the name that a client asks for. */
 export interface HostTls {
   /** What a TLS server needs to be `host`; undefined for one that it is not: the handshake then ends. */
   contextOf(host: string): Promise<SecureContext | undefined>;
-  /** For clients that name no host: the URLs that they have start with an address. Absent where there are none. */
-  unnamed?: Pick<TlsMaterial, "key" | "cert">;
+  /**
+   * For clients that name no host: the URLs that they have start with an address. Asked for with each connection, and
+   * the same object as long as it is the same; undefined where there are none. Does not reject.
+   */
+  unnamed(): Unnamed | Promise<Unnamed>;
 }
 
 /** Who answers what comes in. */
@@ -106,7 +113,7 @@ export function createEndpoint(tls: TlsMaterial | HostTls | undefined, answers: 
     // After Node's own setup of the connection.
     if (already >= MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
   };
-  const front = putInFront(server, tls !== undefined, answers.fast, count);
+  const front = putInFront(server, tls, answers.fast, count);
   const closeIdle = (): void => {
     server.closeIdleConnections();
     front.fast?.closeIdle();
@@ -140,16 +147,18 @@ export function createEndpoint(tls: TlsMaterial | HostTls | undefined, answers: 
  */
 function putInFront(
   server: Server | TlsServer,
-  isTls: boolean,
+  tls: TlsMaterial | HostTls | undefined,
   options: FastPathOptions | undefined,
   count: (socket: Socket) => void,
 ): { fast: FastPath | undefined; toNode(socket: Socket): void } {
+  const isTls = tls !== undefined;
   const event = isTls ? "secureConnection" : "connection";
   const nodes = server.listeners(event) as ((socket: Socket) => void)[];
   server.removeAllListeners(event);
   const toNode = (socket: Socket): void => {
     for (const it of nodes) it.call(server, socket);
   };
+  if (tls !== undefined && "unnamed" in tls) beforeHandshakes(server as TlsServer, tls);
   if (isTls) server.prependListener("connection", count);
   const limits = { headersTimeoutMs: HEADERS_TIMEOUT_MS, keepAliveTimeoutMs: KEEP_ALIVE_TIMEOUT_MS };
   const fast = options === undefined ? undefined : new FastPath(options, limits);
@@ -159,6 +168,26 @@ function putInFront(
     if (fast === undefined) toNode(own);
   });
   return { fast, toNode };
+}
+
+/** Has the certificate ready that a client gets which names no host: the releases may have changed. */
+function beforeHandshakes(server: TlsServer, tls: HostTls): void {
+  const handshakes = server.listeners("connection") as ((socket: Socket) => void)[];
+  server.removeAllListeners("connection");
+  let current: Unnamed;
+  const start = (socket: Socket, unnamed: Unnamed): void => {
+    if (unnamed !== undefined && unnamed !== current)
+      server.setSecureContext({ ...unnamed, minVersion: MIN_TLS_VERSION });
+    current = unnamed ?? current;
+    for (const it of handshakes) it.call(server, socket);
+  };
+  server.on("connection", (socket: Socket) => {
+    const unnamed = tls.unnamed();
+    if (!(unnamed instanceof Promise)) return start(socket, unnamed);
+    // It may end while nobody listens to it yet.
+    socket.on("error", () => {});
+    unnamed.then((it) => start(socket, it));
+  });
 }
 
 /** An IPv4 address, or the network of an IPv6 one: a host may choose among all addresses of its /64. */
@@ -180,13 +209,13 @@ function secureOptions(tls: Pick<TlsMaterial, "key" | "cert" | "ticketKeys"> | H
         (error: Error) => done(error),
       );
     };
-    return { ...tls.unnamed, SNICallback, minVersion: "TLSv1.2" as const };
+    return { SNICallback, minVersion: MIN_TLS_VERSION };
   }
   const { key, cert, ticketKeys } = tls;
   return {
     key,
     cert,
-    minVersion: "TLSv1.2" as const,
+    minVersion: MIN_TLS_VERSION,
     ...(ticketKeys === undefined ? {} : { ticketKeys: Buffer.from(ticketKeys, "base64") }),
   };
 }

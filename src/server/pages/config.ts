@@ -105,6 +105,7 @@ function originsAt({ req }: ServerRequest, { origins, baseUrl }: ServeContext): 
   const { hostname } = new URL(baseUrl(req));
   return {
     address: async () => req.socket.localAddress?.replace(/^::ffff:(?=\d+\.)/i, ""),
+    ports: origins?.ports,
     proxyUrl: origins?.proxyPort === undefined ? undefined : `http://${hostname}:${origins.proxyPort}`,
   };
 }

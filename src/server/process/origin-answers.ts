@@ -57,7 +57,7 @@ export class OriginAnswers {
       git: new GitAnswers(),
     };
     this.#options = options;
-    this.#tls = new OriginTls(settings.ca, () => context.view());
+    this.#tls = new OriginTls(settings.ca, context, (error) => context.tellFault(error));
     this.#https = answersOf(routed([originMount("https", parts)], originTarget), admitsHost);
     this.#http = routed([originMount("http", parts)], originTarget);
     this.#proxy = routed([originMount("proxy", parts)], originTarget);
@@ -69,9 +69,7 @@ export class OriginAnswers {
   /** Opens the listeners with TLS, then the proxy. */
   async open(open: Open): Promise<void> {
     const { settings, context, answersOf } = this.#options;
-    const unnamed = await this.#tls.unnamedFor(await context.view());
-    const contextOf = (host: string) => this.#tls.contextOf(host);
-    const tls = { contextOf, ...(unnamed && { unnamed }) };
+    const tls = this.#tls;
     for (const address of settings.https) await open(address, tls, this.#https);
     if (settings.proxy === undefined) return;
     const https = createEndpoint(tls, this.#https);

@@ -93,9 +93,10 @@ function expiresSoon(cert: string): boolean {
   return new X509Certificate(cert).validToDate.getTime() < Date.now() + RENEW_BEFORE_MS;
 }
 
-/** What handlers need of the origins. A renewal of the CA is reported. */
+/** What handlers need of the origins; `http` are the listeners without TLS. A renewal of the CA is reported. */
 export function originContext(
-  { dir, ca, proxy }: OriginSettings,
+  { dir, ca, https, proxy }: OriginSettings,
+  http: readonly ListenAddress[],
   report: (message: string) => void,
 ): NonNullable<ServeContext["origins"]> {
   let key = "";
@@ -120,6 +121,7 @@ export function originContext(
       });
       return current;
     },
+    ports: { http: http.map((it) => it.port), https: https.map((it) => it.port) },
     ...(proxy === undefined ? {} : { proxyPort: proxy.port }),
   };
 }

@@ -43,8 +43,8 @@ export interface SiteSettings {
   store: StoreSource;
   listen: ListenAddress;
   tls?: TlsMaterial;
-  /** A second listener without TLS, with only what clients need before they trust the first. */
-  listenHttp?: ListenAddress;
+  /** Listeners without TLS, with only what clients need before they trust the first. */
+  listenHttp?: readonly ListenAddress[];
   /** Set when other threads listen on the same ports. */
   sharePorts?: PortSharing;
   /** How many threads share what this process may have open; default 1. */
@@ -78,7 +78,7 @@ interface SiteHost {
   report(message: string): void;
 }
 
-/** The addresses of a site: the main one, the plain one, those of the origins with TLS, the proxy's. */
+/** The addresses of a site: the main one, the plain ones, those of the origins with TLS, the proxy's. */
 export function addressesOf({
   listen,
   listenHttp,
@@ -86,7 +86,7 @@ export function addressesOf({
 }: Pick<SiteSettings, "listen" | "listenHttp"> & {
   origins?: Pick<OriginSettings, "https" | "proxy">;
 }): ListenAddress[] {
-  const all = [listen, listenHttp, ...(origins?.https ?? []), origins?.proxy];
+  const all = [listen, ...(listenHttp ?? []), ...(origins?.https ?? []), origins?.proxy];
   return all.filter((it) => it !== undefined);
 }
 
@@ -98,7 +98,7 @@ export function withAddresses(settings: SiteSettings, addresses: readonly Listen
   return {
     ...settings,
     listen: next(listen),
-    ...(listenHttp && { listenHttp: next(listenHttp) }),
+    ...(listenHttp && { listenHttp: listenHttp.map(next) }),
     ...(origins && {
       origins: { ...origins, https: origins.https.map(next), ...(origins.proxy && { proxy: next(origins.proxy) }) },
     }),
@@ -134,7 +134,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     store,
     url: settings.url,
     caCertificate: settings.tls?.ca,
-    origins: settings.origins && originContext(settings.origins, host.report),
+    origins: settings.origins && originContext(settings.origins, settings.listenHttp ?? [], host.report),
     onStoreFault: (error) => reportFault(error, store.dir),
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
@@ -183,7 +183,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   };
   try {
     await open(settings.listen, settings.tls, answersOf(main));
-    if (settings.listenHttp !== undefined) await open(settings.listenHttp, undefined, plain);
+    for (const it of settings.listenHttp ?? []) await open(it, undefined, plain);
     if (origins !== undefined) await origins.open(open);
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close(0)));

@@ -15,7 +15,7 @@ interface UnitOptions {
   /** The command before its verb; default is this program. */
   program?: readonly string[] | undefined;
   listen?: string | undefined;
-  listenHttp?: string | undefined;
+  listenHttp?: readonly string[] | undefined;
   origins?: boolean | undefined;
   listenHttps?: readonly string[] | undefined;
   proxy?: string | undefined;
@@ -57,7 +57,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
   const args = [
     ...["--store", store],
     ...given("--listen", options.listen),
-    ...given("--listen-http", options.listenHttp),
+    ...(options.listenHttp ?? []).flatMap((it) => ["--listen-http", it]),
     ...(options.origins === true ? ["--origins"] : []),
     ...(options.listenHttps ?? []).flatMap((it) => ["--listen-https", it]),
     ...given("--proxy", options.proxy),

@@ -65,7 +65,7 @@ async function origins(t: Test, more: (typeof WEB_RELEASE)[] = []) {
   const tlsDir = await temporaryDir(t);
   const server = await startServer(t, [{ stream: "a", content: CONTENT, catalog: CATALOG }, ...more], {
     origins: true,
-    listenHttp: "127.0.0.1:0",
+    listenHttp: ["127.0.0.1:0", "127.0.0.1:0"],
     listenHttps: ["127.0.0.1:0"],
     proxy: "127.0.0.1:0",
     tlsDir: join(tlsDir, "keys"),
@@ -73,7 +73,12 @@ async function origins(t: Test, more: (typeof WEB_RELEASE)[] = []) {
   const portOf = (url: string | undefined) => Number(new URL(url ?? "").port);
   const { serving } = server;
   const https = portOf(serving.origins?.httpsUrls[0]);
-  const ports = { https, http: portOf(serving.httpUrls[0]), proxy: portOf(serving.origins?.proxyUrl) };
+  const ports = {
+    https,
+    http: portOf(serving.httpUrls[0]),
+    second: portOf(serving.httpUrls[1]),
+    proxy: portOf(serving.origins?.proxyUrl),
+  };
   const main = server.url;
   const ca = async () => await (await fetch(`${main}/config/origins/ca.crt`)).text();
   return { ...server, ...ports, ca };
@@ -102,6 +107,17 @@ function overTls(port: number, servername: string, ca: string, bytes: string): P
       resolve(error.code === "UNSPECIFIED" ? error.message : (error.code ?? error.message)),
     );
     socket.on("close", () => resolve(got));
+  });
+}
+
+/** For whom the certificate is that a client gets which names no host. */
+function unnamedFor(port: number): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ port, host: "127.0.0.1", servername: "", rejectUnauthorized: false }, () => {
+      resolve(socket.getPeerCertificate().subjectaltname);
+      socket.end();
+    });
+    socket.on("error", reject);
   });
 }
 
@@ -214,7 +230,7 @@ t.test("the proxy answers for origins, and connects with nobody else", async (t)
 });
 
 t.test("recorded answers with queries answer under every scheme, and in every way to ask", async (t) => {
-  const { http, https, proxy, ca } = await origins(t, [WEB_RELEASE]);
+  const { http, second, https, proxy, ca, serving, url } = await origins(t, [WEB_RELEASE]);
   const trusted = await ca();
   const connectTo = (authority: string) => `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`;
   const asked = new Map([
@@ -228,11 +244,17 @@ t.test("recorded answers with queries answer under every scheme, and in every wa
     const odd = get(target, "odd.example.com:8080");
     t.match(await overTls(https, "dl.example.com", trusted, get(target, "dl.example.com")), answer, target);
     t.match(await sendRaw(http, get(target, "dl.example.com")), answer, target);
-    t.match(await sendRaw(http, odd), answer, target);
+    for (const port of [http, second]) t.match(await sendRaw(port, odd), answer, target);
     t.match(await sendRaw(proxy, get(`https://dl.example.com${target}`, "dl.example.com")), answer, target);
     t.match(await sendRaw(proxy, get(`http://odd.example.com:8080${target}`, "odd.example.com:8080")), answer, target);
     t.match(await sendRaw(proxy, connectTo("odd.example.com:8080") + odd), answer, `CONNECT ${target}`);
   }
+  t.strictSame(serving.origins?.unreached, ["http://odd.example.com:8080"], "no listener has its port");
+  t.strictSame(serving.origins?.reaching, ["--listen-http 0.0.0.0:8080"]);
+  const list = await (await fetch(`${url}/config/origins/origins.txt`)).text();
+  t.match(list, "\n# TCP ports of their clients: http 80, 8080; https 443\n");
+  t.match(list, "\nhttp://odd.example.com:8080  # nobody listens there: serve needs --listen-http 0.0.0.0:8080 too\n");
+  t.match(list, "\nhttps://dl.example.com\n");
 });
 
 t.test("a stop ends tunnels that are open, within its time", async (t) => {
@@ -258,10 +280,14 @@ t.test("a new release brings new hosts, and a CA for them", async (t) => {
   const { store, https, ca, messages } = await origins(t);
   const before = await ca();
   const source = "https://new.example.net/x";
+  t.equal(await unnamedFor(https), "IP Address:192.0.2.7");
   await store.put({
     stream: "b",
     content: { "files/x": "new" },
-    catalog: { provenance: [{ path: "files/x", kind: "file", source, established: "first-sight" }] },
+    catalog: {
+      provenance: [{ path: "files/x", kind: "file", source, established: "first-sight" }],
+      origins: [{ path: "files/x", url: "https://10.0.0.5/x" }],
+    },
   });
   await new Promise((resolve) => setTimeout(resolve, 1100));
   const after = await ca();
@@ -274,4 +300,6 @@ t.test("a new release brings new hosts, and a CA for them", async (t) => {
   );
   t.match(await overTls(https, "new.example.net", before, ""), "permitted subtree violation", "not by the earlier CA");
   t.match(messages.join("\n"), "the CA of the origins was renewed for");
+  t.equal(await unnamedFor(https), "IP Address:10.0.0.5, IP Address:192.0.2.7");
+  t.match(await overTls(https, "", after, get("/x", "10.0.0.5")), /200 OK[\s\S]*new$/);
 });

@@ -11,7 +11,8 @@ t.test("spellings of one host share a certificate", async (t) => {
   const catalog = { isos: [], rpms: [], files: [{ path: "files/a" }], images: [], keys: [], provenance };
   const view = { releases: [{ inventory: { catalog } }] };
   const ca = await createConstrainedCa("test", ["dl.example.com"]);
-  const tls = new OriginTls(ca, async () => view as unknown as TreeView);
+  const context = { view: async () => view as unknown as TreeView, freshView: () => undefined };
+  const tls = new OriginTls(ca, context, (error) => t.fail(String(error)));
   const first = await tls.contextOf("dl.example.com");
   t.ok(first);
   for (const name of ["DL.Example.com", "dl.example.com.", "dl.example.com:1", "dl.example.com:65535"]) {

@@ -13,7 +13,7 @@ t.test("threads that renew it at once get the same certificate, with the same ke
   t.equal((await prepareOriginCa(dir, ["a.example"])).isNew, false);
   const reports: string[] = [];
   const settings = { ca: first, dir, https: [] };
-  const threads = [1, 2].map(() => originContext(settings, (it) => reports.push(it)));
+  const threads = [1, 2].map(() => originContext(settings, [], (it) => reports.push(it)));
   const hosts = ["a.example", "b.example"];
   const got = await Promise.all(threads.flatMap((it) => [1, 2, 3].map(() => it.caCertificate(hosts))));
   t.equal(new Set(got).size, 1);

@@ -23,7 +23,7 @@ t.test("--tls auto serves by every name and address", async (t) => {
     tls: "auto",
     tlsDir,
     listen: "0.0.0.0:0",
-    listenHttp: "127.0.0.1:0",
+    listenHttp: ["127.0.0.1:0"],
     url: "https://mirror.example.com:9443/",
   });
   const caFile = join(tlsDir, "ca.crt");

@@ -41,7 +41,7 @@ t.test("gives the one capability for ports below 1024, and an account when one i
   const unit = unitFile("service", {
     store: "/srv/a",
     listen: "0.0.0.0:443",
-    listenHttp: ":80",
+    listenHttp: [":80"],
     tls: "auto",
     user: "web",
   });
@@ -65,10 +65,15 @@ t.test("shows the sandbox all of a checkout, not its first file alone", async (t
 });
 
 t.test("the socket unit listens where the flags say", async (t) => {
-  const unit = unitFile("socket", { store: "/srv/a", listen: "0.0.0.0:443", listenHttp: "[::1]:80", workers: 2 });
+  const unit = unitFile("socket", {
+    store: "/srv/a",
+    listen: "0.0.0.0:443",
+    listenHttp: ["[::1]:80", "[::1]:8080"],
+    workers: 2,
+  });
   t.strictSame(
     line(unit, "ListenStream"),
-    ["0.0.0.0:443", "0.0.0.0:443", "[::1]:80", "[::1]:80"],
+    ["0.0.0.0:443", "0.0.0.0:443", "[::1]:80", "[::1]:80", "[::1]:8080", "[::1]:8080"],
     "one for each thread",
   );
   const both = unitFile("socket", { store: "/srv/a", listen: "[::]:9000", workers: 1 });

@@ -161,7 +161,7 @@ t.test("a busy port is said so, also when it is shared by our own", async (t) =>
   other.close();
   await once(other, "close");
   for (const workers of [1, 2]) {
-    const own = { listen: `127.0.0.1:${port}`, listenHttp: `127.0.0.1:${port}`, workers };
+    const own = { listen: `127.0.0.1:${port}`, listenHttp: [`127.0.0.1:${port}`], workers };
     await t.rejects(startServer(t, ANY, own), { code: "ERR_BUSY" }, `both listeners on one port, ${workers} threads`);
   }
   const { url } = await startProgram(t, 2);
