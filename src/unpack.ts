@@ -165,6 +165,7 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
   ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint out of band",
   ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
+  ERR_BUNDLE_REQUIRES: NEWER_AIRFERRY,
   ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
 };
 

@@ -2,12 +2,12 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { formatSums } from "../src/bundle/sums.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { keygen } from "../src/keygen.ts";
 import { readTrustedKeys } from "../src/sign/keys.ts";
 import { verifySums } from "../src/sign/verify-sums.ts";
 import { sign } from "../src/sign.ts";
+import { type MakeOptions, makeBundle } from "./fixtures/bundle-maker.ts";
 import { scratch } from "./fixtures/program.ts";
 
 const root = scratch(t);
@@ -18,21 +18,12 @@ const key = (name: string) => join(root, "keys", `${name}.key`);
 const pub = (name: string) => join(root, "keys", `${name}.pub`);
 
 let count = 0;
-/** A folder with the small files of a bundle. */
-function bundle(media = 0): string {
+/** A bundle without signatures. */
+function bundle(media = 0, more: Partial<MakeOptions> = {}): string {
   const dir = join(root, `bundle-${count++}`);
-  const inventory = Buffer.from('{"stream":"x"}');
-  const sums = formatSums([
-    { name: "airferry.json", digest: digestOf(inventory) },
-    { name: "data.tar.0000", digest: `sha256:${"0".repeat(64)}` as const },
-  ]);
-  const folders =
-    media === 0 ? [dir] : Array.from({ length: media }, (_, i) => join(dir, `medium-${i + 1}-of-${media}`));
-  for (const folder of folders) {
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, "airferry.json"), inventory);
-    writeFileSync(join(folder, "SHA256SUMS"), sums);
-  }
+  const files = { "files/a": Buffer.alloc(media === 0 ? 1 : (media - 1) * 4096) };
+  const made = makeBundle(dir, { files, keys: [], volumeSize: 4096, ...(media > 0 && { perMedium: 1 }), ...more });
+  for (const folder of made.folders) rmSync(join(folder, "signatures"), { recursive: true });
   return dir;
 }
 
@@ -50,7 +41,6 @@ t.test("sign() adds signers one after the other", async (t) => {
   await sign(dir, { key: key("bob"), passphrase: async () => "" });
   const { signers, problems } = await verdict(dir, ["ann", "bob"], 2);
   t.same([signers.length, problems], [2, []]);
-  t.same(readdirSync(dir).sort(), ["SHA256SUMS", "airferry.json", "signatures"]);
   t.equal(readdirSync(join(dir, "signatures")).length, 4);
   await t.rejects(sign(dir, { key: key("ann"), passphrase }), { code: "ERR_USAGE", message: /has signed it already/ });
   await t.rejects(sign(dir, { key: key("ann"), passphrase: async () => "no" }), { code: "ERR_PASSWORD" });
@@ -95,7 +85,7 @@ t.test("sign() refuses what is no bundle, before it asks for anything", async (t
       "a path in the sums",
       ["ERR_PATH_UNSAFE", (dir) => writeFileSync(join(dir, "SHA256SUMS"), `${"0".repeat(64)}  ../x\n`)],
     ],
-    ["huge sums", ["ERR_SIZE_LIMIT", (dir) => writeFileSync(join(dir, "SHA256SUMS"), Buffer.alloc(2 ** 20 + 1))]],
+    ["huge sums", ["ERR_SIZE_LIMIT", (dir) => writeFileSync(join(dir, "SHA256SUMS"), Buffer.alloc(2 ** 22 + 1))]],
     [
       "a link for the sums",
       [
@@ -114,6 +104,12 @@ t.test("sign() refuses what is no bundle, before it asks for anything", async (t
     await t.rejects(sign(dir, { key: key("ann"), passphrase: asked }), { code }, reason);
     t.notOk(existsSync(join(dir, "signatures")), reason);
   }
+  const mixed = bundle(0, { identity: "airferry-v1.test.e1.s2" });
+  await t.rejects(sign(mixed, { key: key("ann"), passphrase: asked }), {
+    code: "ERR_BUNDLE_INVALID",
+    message: /do not belong together: expected airferry-v1.test.e1.s2, got airferry-v1.test.e1.s1/,
+  });
+  t.notOk(existsSync(join(mixed, "signatures")));
   await t.rejects(sign(join(root, "nowhere"), { key: key("ann"), passphrase: asked }), { code: "ERR_NOT_FOUND" });
   const linked = bundle();
   const outside = join(root, "outside");

@@ -147,7 +147,7 @@ t.test("verify() names the bad volume, the place and the entries, and lets the o
   t.match(problems[0], {
     code: "ERR_DIGEST_MISMATCH",
     path: "data.tar.0002",
-    message: /bytes 0 to 1000000.*isos\/big\.iso/,
+    message: /bytes 0 to 999936.*isos\/big\.iso/,
   });
 });
 
@@ -157,7 +157,7 @@ t.test("verify() names what a truncated volume takes with it, and what is lost b
   truncateSync(volume, statSync(volume).size - 1);
   const { problems } = await verify([dir], { trust });
   t.match(problems, [
-    { code: "ERR_SIZE_MISMATCH", path: "data.tar.0002", message: /got 999999; touches "isos\/big\.iso"$/ },
+    { code: "ERR_SIZE_MISMATCH", path: "data.tar.0002", message: /got 999935; touches "isos\/big\.iso"$/ },
   ]);
   t.equal(problems.length, 1);
 });

@@ -19,6 +19,7 @@ const release: Release = {
   importedAt: "2026-01-01T00:00:00Z",
   inventory: {
     mediaType: "application/vnd.airferry.inventory.v1+json",
+    requires: [],
     stream: "bench",
     epoch: 1,
     serial: 1,
@@ -30,6 +31,7 @@ const release: Release = {
     volumes: [],
     entries: [entry],
     catalog: { isos: [{ name: "dvd", path: entry.path }], files: [], rpms: [], images: [], keys: [], provenance: [] },
+    ext: {},
   },
   entries: new Map([[entry.path, entry]]),
 };

@@ -28,7 +28,7 @@ export async function checkFinished(bundle: string, pool: HashPool, digest: Dige
     return problems;
   }
   const present = new Set<string>();
-  for (const { name, digest } of parseSums(sums)) {
+  for (const { name, digest } of parseSums(sums).lines) {
     for (const folder of folders) {
       const file = join(folder, name);
       if (!(await stat(file).catch(() => undefined))?.isFile()) continue;

@@ -8,22 +8,16 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { affectedEntries } from "./affected-entries.ts";
+import { type BundleIdentity, checkIdentity } from "./bundle-identity.ts";
 import { printableName } from "./entry-paths.ts";
+import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES } from "./format-limits.ts";
 import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
-import {
-  BIN_NAME,
-  BOM_NAMES,
-  INVENTORY_NAME,
-  MAX_BOM_BYTES,
-  MAX_INVENTORY_BYTES,
-  MAX_NOTE_BYTES,
-  SCAN_NAME,
-} from "./media-names.ts";
+import { BIN_NAME, BOM_NAMES, INVENTORY_NAME, isSpreadName, SCAN_NAME } from "./media-names.ts";
 import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
-import { volumeIndexOf, volumeName } from "./volume-layout.ts";
+import { VOLUME_PREFIX, volumeIndexOf, volumeName } from "./volume-layout.ts";
 
 /** A bundle's parts. */
 export interface Contents {
@@ -53,8 +47,9 @@ export async function readContents(
     else problems.push({ code: error.code, path, message: error.message });
   };
   let lines: SumLine[];
+  let identity: BundleIdentity;
   try {
-    lines = parseSums(media.sums);
+    ({ lines, identity } = parseSums(media.sums));
   } catch (error) {
     note(error, "SHA256SUMS");
     return { problems };
@@ -64,14 +59,14 @@ export async function readContents(
   let inventory: { bytes: Buffer; value: Inventory } | undefined;
   const large: Contents["large"] = [];
   for (const { name, digest } of lines) {
-    if (volumeIndexOf(name) !== undefined) continue;
+    if (isSpreadName(name)) continue;
     for (const { dir, files } of media.folders) {
       const size = files.get(name);
       if (size === undefined) continue;
       const file = join(dir, name);
       const isBom = BOM_NAMES.includes(name);
-      if (isBom && size > MAX_BOM_BYTES) {
-        const message = `"${file}" is too large: expected at most ${MAX_BOM_BYTES} bytes, got ${size}`;
+      if (isBom && size > MAX_LISTING_BYTES) {
+        const message = `"${file}" is too large: expected at most ${MAX_LISTING_BYTES} bytes, got ${size}`;
         problems.push({ code: "ERR_SIZE_LIMIT", path: name, message });
         continue;
       }
@@ -91,7 +86,7 @@ export async function readContents(
     }
   }
   if (inventory === undefined) return { problems };
-  problems.push(...checkVolumeLines(inventory.value, lines));
+  problems.push(...checkIdentity(identity, inventory.value), ...checkVolumeLines(inventory.value, lines));
   const { volumeSize } = inventory.value;
   const copies = inventory.value.volumes.map(({ name, size }, index) =>
     media.folders.flatMap(({ dir, files }) => {
@@ -160,7 +155,7 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
     }
   }
   for (const { name } of lines) {
-    if (!present.has(name) && volumeIndexOf(name) === undefined && !isProgram(name)) {
+    if (!present.has(name) && !isSpreadName(name) && !isProgram(name)) {
       problems.push(missing(name));
     }
   }
@@ -171,12 +166,16 @@ function checkNames(media: Media, lines: SumLine[]): Problem[] {
 function checkVolumeLines(inventory: Inventory, lines: SumLine[]): Problem[] {
   const listed = new Map(lines.filter((it) => volumeIndexOf(it.name) !== undefined).map((it) => [it.name, it.digest]));
   const wrong = inventory.volumes.find((it) => listed.get(it.name) !== it.digest);
+  // Stock tools read data.tar.*, whatever follows.
+  const stray = lines.find((it) => it.name.startsWith(VOLUME_PREFIX) && volumeIndexOf(it.name) === undefined);
   const fault =
-    wrong !== undefined
-      ? `they differ about ${wrong.name}`
-      : listed.size !== inventory.volumes.length
-        ? `expected ${plural(inventory.volumes.length, "volume")}, got ${listed.size}, up to ${volumeName(listed.size - 1)}`
-        : undefined;
+    stray !== undefined
+      ? `${stray.name} is not the name of a volume`
+      : wrong !== undefined
+        ? `they differ about ${wrong.name}`
+        : listed.size !== inventory.volumes.length
+          ? `expected ${plural(inventory.volumes.length, "volume")}, got ${listed.size}, up to ${volumeName(listed.size - 1)}`
+          : undefined;
   if (fault === undefined) return [];
   const message = `SHA256SUMS and ${INVENTORY_NAME} do not belong together: ${fault}`;
   return [{ code: "ERR_BUNDLE_INVALID", path: INVENTORY_NAME, message }];

@@ -8,6 +8,7 @@ import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { writePieces } from "../io/write-pieces.ts";
+import { IDENTITY_BYTES, identityName } from "./bundle-identity.ts";
 import { copyPrograms, type Program } from "./carried-programs.ts";
 import { inventoryPieces } from "./inventory.ts";
 import type { WrittenInventory } from "./inventory-types.ts";
@@ -51,7 +52,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
       await rm(join(dir, name), { recursive: true, force: true });
   }
   const programs = await copyPrograms(options.programs, dir);
-  const small = new Map<string, Uint8Array>();
+  const small = new Map<string, Uint8Array>([[identityName(inventory), IDENTITY_BYTES]]);
   small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
   small.set(
     VERIFY_NAME,

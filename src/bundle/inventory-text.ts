@@ -29,7 +29,7 @@ interface Range {
 
 /**
  * Parses the bytes; yields where the work may pause. @throws {Error} for text that is not UTF-8, not JSON, not
- * canonical, or too deep
+ * canonical, too deep, or with half of a surrogate pair
  */
 export function* parseCanonical(bytes: Uint8Array): Generator<void, unknown> {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -37,7 +37,18 @@ export function* parseCanonical(bytes: Uint8Array): Generator<void, unknown> {
   yield;
   const value = yield* parseInParts(text);
   if (!(yield* isCanonical(value, text))) throw notCanonical();
+  if (hasLoneSurrogate(text)) throw new Error("a string is not well-formed Unicode");
   return value;
+}
+
+/** Canonical JSON escapes nothing else this way. */
+function hasLoneSurrogate(text: Buffer): boolean {
+  for (let at = text.indexOf("\\ud"); at >= 0; at = text.indexOf("\\ud", at + 1)) {
+    let backslashes = 1;
+    while (text[at - backslashes] === 0x5c) backslashes++;
+    if (backslashes % 2 === 1) return true;
+  }
+  return false;
 }
 
 function notCanonical(): Error {

@@ -155,8 +155,18 @@ export interface WrittenCatalog extends Omit<Catalog, "provenance"> {
   provenance: Iterable<Provenance>;
 }
 
+/** One release of a stream. */
+export interface ReleaseName {
+  epoch: number;
+  serial: number;
+  /** Of its SHA256SUMS; in the file: `sha256`, hex. */
+  digest: Digest;
+}
+
 export interface Inventory {
   mediaType: typeof INVENTORY_MEDIA_TYPE;
+  /** Names of what a reader must know to read it. None is defined yet. */
+  requires: string[];
   stream: string;
   /** Raised manually when serials must restart; compared before serial. */
   epoch: number;
@@ -166,8 +176,10 @@ export interface Inventory {
   notAfter?: string;
   /** Names of the sites that it was made for, sorted; absent: for all. */
   audience?: string[];
-  /** The previous release: digest of its SHA256SUMS. */
-  previous?: { serial: number; digest: Digest };
+  /** The previous release. */
+  previous?: ReleaseName;
+  /** In a delta: the releases that have what it does not carry; sorted by epoch and serial. */
+  bases?: ReleaseName[];
   /** Digest of the lock's canonical JSON that this bundle was packed from. */
   lock: Digest;
   tool: string;
@@ -179,4 +191,6 @@ export interface Inventory {
   catalog: Catalog;
   /** The manifest's `builder:`, carried unchanged. */
   builder?: unknown;
+  /** What this version does not know. */
+  ext: Record<string, unknown>;
 }

@@ -9,8 +9,20 @@ import { type Digest, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
 import { atOnce, inTurns, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { compareUtf8 } from "../io/text.ts";
+import { isSerial } from "./bundle-identity.ts";
 import { checkCatalog } from "./catalog-check.ts";
 import { checkingEntryPaths, printableName } from "./entry-paths.ts";
+import {
+  MAX_AUDIENCE,
+  MAX_BASES,
+  MAX_ENTRIES,
+  MAX_FREE_BYTES,
+  MAX_REQUIRES,
+  MAX_SERIAL,
+  MAX_VOLUMES,
+  MIN_VOLUME_BYTES,
+  VOLUME_UNIT_BYTES,
+} from "./format-limits.ts";
 import { parseCanonical } from "./inventory-text.ts";
 import {
   INVENTORY_MEDIA_TYPE,
@@ -18,27 +30,25 @@ import {
   type InventoryEntry,
   type InventoryVolume,
   NEWER_AIRFERRY,
+  type ReleaseName,
   type WrittenInventory,
 } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
 import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
-import { MAX_VOLUMES, MIN_VOLUME_BYTES, volumeName, volumeSizes } from "./volume-layout.ts";
+import { volumeName, volumeSizes } from "./volume-layout.ts";
 
-/** Most entries a bundle may have. */
-const MAX_ENTRIES = 500_000;
-/** Serials and epochs beyond this are refused: a huge one would block a stream forever. */
-const MAX_SERIAL = 999_999_999;
-/** Most sites that one bundle is made for. */
-const MAX_AUDIENCE = 64;
 const MAX_PROBLEMS = 50;
 /** Entries checked before the work may pause. */
 const STEP_ENTRIES = 1000;
 
 const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
+/** A name in `requires`. */
+const REQUIRED = /^[a-z0-9][a-z0-9.-]{0,63}$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
 
 const KEYS: (keyof Inventory)[] = [
   "mediaType",
+  "requires",
   "stream",
   "epoch",
   "serial",
@@ -46,6 +56,7 @@ const KEYS: (keyof Inventory)[] = [
   "notAfter",
   "audience",
   "previous",
+  "bases",
   "lock",
   "tool",
   "streamSize",
@@ -54,8 +65,9 @@ const KEYS: (keyof Inventory)[] = [
   "entries",
   "catalog",
   "builder",
+  "ext",
 ];
-const OPTIONAL = new Set(["notAfter", "audience", "previous", "builder"]);
+const OPTIONAL = new Set(["notAfter", "audience", "previous", "bases", "builder"]);
 
 /**
  * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by
@@ -80,11 +92,12 @@ export function* inventoryPieces(inventory: WrittenInventory): Generator<string>
 const PIECE_CHARS = 8 * 1024;
 
 function* partsOf(inventory: WrittenInventory): Generator<string> {
-  const { previous, lock, entries, volumes, catalog } = inventory;
+  const { previous, bases, lock, entries, volumes, catalog } = inventory;
   const ordered = Object.fromEntries(KEYS.map((key) => [key, inventory[key]]));
   const inFile: Partial<Record<keyof Inventory, unknown>> = {
     ...ordered,
-    previous: previous && { serial: previous.serial, sha256: hexOf(previous.digest) },
+    previous: previous && releaseInFile(previous),
+    bases: bases?.map(releaseInFile),
     lock: hexOf(lock),
     volumes: volumes.map(({ name, size, digest }) => ({ name, size, sha256: hexOf(digest) })),
   };
@@ -121,24 +134,31 @@ function* listOf<T>(items: Iterable<T>, inFile: (it: T) => unknown): Generator<s
   yield "]";
 }
 
+function releaseInFile({ epoch, serial, digest }: ReleaseName): ReleaseInFile {
+  return { epoch, serial, sha256: hexOf(digest) };
+}
+
 function entryInFile({ path, size, mode, digest, offset, from }: InventoryEntry): EntryInFile {
   const entry = { path, size, mode, sha256: hexOf(digest) };
   return offset !== undefined ? { ...entry, offset } : from !== undefined ? { ...entry, from } : entry;
 }
 
 /** An inventory as in its file: digests are bare hex there. */
-interface InventoryFile extends Omit<Inventory, "previous" | "lock" | "volumes" | "entries"> {
-  previous?: { serial: number; sha256: string };
+interface InventoryFile extends Omit<Inventory, "previous" | "bases" | "lock" | "volumes" | "entries"> {
+  previous?: ReleaseInFile;
+  bases?: ReleaseInFile[];
   lock: string;
   volumes: VolumeInFile[];
   entries: EntryInFile[];
 }
+type ReleaseInFile = Omit<ReleaseName, "digest"> & { sha256: string };
 type VolumeInFile = Omit<InventoryVolume, "digest"> & { sha256: string };
 type EntryInFile = Omit<InventoryEntry, "digest"> & { sha256: string };
 
 /** Converts a checked file to an inventory. */
-function* fromFile({ previous, lock, volumes, entries, ...rest }: InventoryFile): Generator<void, Inventory> {
+function* fromFile({ previous, bases, lock, volumes, entries, ...rest }: InventoryFile): Generator<void, Inventory> {
   const digestIn = (hex: string) => parseHex(hex) as Digest;
+  const releaseIn = ({ epoch, serial, sha256 }: ReleaseInFile) => ({ epoch, serial, digest: digestIn(sha256) });
   const read: InventoryEntry[] = [];
   // Taken from its end: of 200,000 there need not be both forms.
   entries.reverse();
@@ -150,7 +170,8 @@ function* fromFile({ previous, lock, volumes, entries, ...rest }: InventoryFile)
   }
   return {
     ...rest,
-    ...(previous && { previous: { serial: previous.serial, digest: digestIn(previous.sha256) } }),
+    ...(previous && { previous: releaseIn(previous) }),
+    ...(bases && { bases: bases.map(releaseIn) }),
     lock: digestIn(lock),
     volumes: volumes.map(({ name, size, sha256 }) => ({ name, size, digest: digestIn(sha256) })),
     entries: read,
@@ -200,6 +221,7 @@ function* parsing(bytes: Buffer): Generator<void, Inventory> {
       },
     );
   }
+  checkRequires((value as Record<string, unknown>).requires);
   const problems = yield* checkInventory(value as Record<string, unknown>);
   if (problems.length > 0) throw invalid(problems);
   return yield* fromFile(value as InventoryFile);
@@ -256,20 +278,15 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   for (const key of Object.keys(value))
     expect(KEYS.includes(key as keyof Inventory), printableName(key, 50), "unknown key");
   for (const key of KEYS) if (!OPTIONAL.has(key)) expect(key in value, key, "missing");
-  const { stream, epoch, serial, created, notAfter, audience, previous, lock, tool } = value;
+  const { stream, epoch, serial, created, notAfter, audience, previous, bases, lock, tool } = value;
   expect(typeof stream === "string" && isStreamName(stream), "stream", "not a name");
-  expect(isCount(epoch, MAX_SERIAL) && epoch > 0, "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
-  expect(isCount(serial, MAX_SERIAL) && serial > 0, "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
+  expect(isSerial(epoch), "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
+  expect(isSerial(serial), "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isTime(created), "created", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
   expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
   expect(audience === undefined || isAudience(audience), "audience", `expected 1 to ${MAX_AUDIENCE} names, sorted`);
-  const previousFine =
-    isRecord(previous) &&
-    hasExactly(previous, ["serial", "sha256"]) &&
-    isCount(previous.serial, MAX_SERIAL) &&
-    previous.serial > 0 &&
-    isHex256(previous.sha256);
-  expect(previous === undefined || previousFine, "previous", "expected a serial and a sha256");
+  expect(previous === undefined || isRelease(previous), "previous", "expected epoch, serial and sha256");
+  expect(bases === undefined || areBases(bases), "bases", "expected epoch, serial and sha256 of each, sorted");
   expect(isHex256(lock), "lock", "expected 64 lower-case hex digits");
   expect(
     typeof tool === "string" && tool.length <= 200 && printableName(tool) === tool,
@@ -281,6 +298,11 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
     return problems;
   }
   expect(value.builder === undefined || isRecord(value.builder), "builder", "expected an object");
+  expect(isRecord(value.ext), "ext", "expected an object");
+  for (const key of ["builder", "ext"]) {
+    const bytes = value[key] === undefined ? 0 : Buffer.byteLength(JSON.stringify(value[key]));
+    expect(bytes <= MAX_FREE_BYTES, key, `expected at most ${MAX_FREE_BYTES} bytes, got ${bytes}`);
+  }
   for (const { at, fault } of checkBuilderPaths(value.builder)) {
     const where = ["builder", ...at].join(".");
     problems.push({ code: "ERR_PATH_UNSAFE", path: `${INVENTORY_NAME} ${where}`, message: `${where}: ${fault}` });
@@ -291,6 +313,41 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   problems.push(...(yield* checkLayout(entries, value)));
   problems.push(...checkCatalog(value.catalog, entries, problem));
   return problems;
+}
+
+/** A reader must know everything in it. @throws {AirferryError} ERR_BUNDLE_REQUIRES; ERR_BUNDLE_INVALID */
+function checkRequires(value: unknown): void {
+  const isName = (it: unknown) => typeof it === "string" && REQUIRED.test(it);
+  const isFine = Array.isArray(value) && value.length <= MAX_REQUIRES && value.every(isName);
+  if (!isFine || value.some((it, index) => index > 0 && it <= value[index - 1])) {
+    throw invalid([problem("requires", `requires: expected at most ${MAX_REQUIRES} names, sorted, none twice`)]);
+  }
+  if (value.length === 0) return;
+  const names = value.join(", ");
+  throw new AirferryError("ERR_BUNDLE_REQUIRES", `cannot read "${INVENTORY_NAME}": it requires ${names}`, {
+    path: INVENTORY_NAME,
+    expected: "nothing that this version does not know",
+    actual: names,
+    hint: NEWER_AIRFERRY,
+  });
+}
+
+function isRelease(value: unknown): value is ReleaseInFile {
+  return (
+    isRecord(value) &&
+    hasExactly(value, ["epoch", "serial", "sha256"]) &&
+    isSerial(value.epoch) &&
+    isSerial(value.serial) &&
+    isHex256(value.sha256)
+  );
+}
+
+function areBases(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_BASES || !value.every(isRelease)) return false;
+  return value.every((it, index) => {
+    const before: ReleaseInFile | undefined = value[index - 1];
+    return before === undefined || before.epoch < it.epoch || (before.epoch === it.epoch && before.serial < it.serial);
+  });
 }
 
 function hasExactly(value: Record<string, unknown>, keys: string[]): boolean {
@@ -367,9 +424,13 @@ function* checkLayout(entries: EntryInFile[], value: Record<string, unknown>): G
   if (streamSize !== position + END_BYTES) {
     return [problem("streamSize", `streamSize: expected ${position + END_BYTES}, got ${Number(streamSize)}`)];
   }
-  if (!isCount(volumeSize) || volumeSize < MIN_VOLUME_BYTES || streamSize / volumeSize > MAX_VOLUMES) {
+  const isSize = isCount(volumeSize) && volumeSize >= MIN_VOLUME_BYTES && volumeSize % VOLUME_UNIT_BYTES === 0;
+  if (!isSize || streamSize / volumeSize > MAX_VOLUMES) {
     return [
-      problem("volumeSize", `volumeSize: expected at least ${MIN_VOLUME_BYTES}, and at most ${MAX_VOLUMES} volumes`),
+      problem(
+        "volumeSize",
+        `volumeSize: expected a multiple of ${VOLUME_UNIT_BYTES}, at least ${MIN_VOLUME_BYTES}, and at most ${MAX_VOLUMES} volumes`,
+      ),
     ];
   }
   const volumes = value.volumes as unknown[];

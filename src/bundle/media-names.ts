@@ -15,16 +15,10 @@ export const BOM_PAGE_NAME = "BOM.html";
 export const BOM_CYCLONEDX_NAME = "BOM.cdx.json";
 export const BOM_NAMES: readonly string[] = [BOM_PAGE_NAME, BOM_CYCLONEDX_NAME];
 
-/** Largest signed root that is read: room for 10,000 volumes. */
-export const MAX_SUMS_BYTES = 1024 * 1024;
-/** Largest inventory that is read. */
-export const MAX_INVENTORY_BYTES = 128 * 1024 * 1024;
-export const MAX_SIGNATURES = 128;
-export const MAX_SIGNATURE_BYTES = 64 * 1024;
-/** Largest other small file (VERIFY.txt, trusted_root.json). */
-export const MAX_NOTE_BYTES = 1024 * 1024;
-/** Largest part of the bill of materials: it grows with the packages, and is hashed without being in memory. */
-export const MAX_BOM_BYTES = 512 * 1024 * 1024;
+/** Begins the names of what a set of media spreads: the volumes, and what repairs them. */
+const DATA_PREFIX = "data.";
+/** Digests of the pieces of large entries: with the small files, on every medium. */
+const PIECES_NAME = "data.pieces";
 
 const JUNK = new Set(
   [
@@ -57,4 +51,12 @@ const JUNK = new Set(
 /** Returns whether an operating system left this name on the medium: it is skipped with a notice and never opened. */
 export function isJunkName(name: string): boolean {
   return name.startsWith("._") || JUNK.has(name.toLowerCase()) || /^\.(?:Trash-\d+|nfs[0-9a-f]+)$/i.test(name);
+}
+
+/**
+ * Returns whether a name is of a file that may be on any medium of a set, or on none: a volume, parity, or what a later
+ * version spreads like them. Who does not know the latter two ignores them.
+ */
+export function isSpreadName(name: string): boolean {
+  return name.startsWith(DATA_PREFIX) && name !== PIECES_NAME;
 }

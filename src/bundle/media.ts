@@ -10,19 +10,14 @@ import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { shellWord } from "../io/shell.ts";
+import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
+import { MAX_SIGNATURE_FILES } from "../sign/verify-sums.ts";
 import { printableName } from "./entry-paths.ts";
-import {
-  BIN_NAME,
-  isJunkName,
-  MAX_SIGNATURE_BYTES,
-  MAX_SIGNATURES,
-  MAX_SUMS_BYTES,
-  SIGNATURES_NAME,
-  SUMS_NAME,
-} from "./media-names.ts";
+import { MAX_SUMS_BYTES } from "./format-limits.ts";
+import { BIN_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 
 /** A folder with more names than any bundle has is not listed completely. */
-const MAX_NAMES = 20_000;
+const MAX_NAMES = 50_000;
 /** How many bundles of a folder a message names. */
 const MAX_NAMED = 5;
 const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
@@ -264,8 +259,12 @@ async function readSignatures(medium: string, signatures: Map<string, MediaSigna
       found.problems.push({ code: "ERR_PATH_UNSAFE", path, message: `"${path}" in "${medium}": ${NO_UTF8}` });
     } else if (!it.isFile()) {
       found.problems.push({ code: "ERR_PATH_UNSAFE", path, message: `"${path}": not a regular file` });
-    } else if (++count > MAX_SIGNATURES) {
-      found.problems.push({ code: "ERR_SIZE_LIMIT", path, message: `more than ${MAX_SIGNATURES} signature files` });
+    } else if (++count > MAX_SIGNATURE_FILES) {
+      found.problems.push({
+        code: "ERR_SIZE_LIMIT",
+        path,
+        message: `more than ${MAX_SIGNATURE_FILES} signature files`,
+      });
       return;
     } else {
       try {

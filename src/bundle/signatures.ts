@@ -10,15 +10,12 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { trustedKeyOf } from "../sign/keys.ts";
 import { type Signer, signatureFiles } from "../sign/signer.ts";
+import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "../sign/verify-sums.ts";
-import {
-  INVENTORY_NAME,
-  MAX_INVENTORY_BYTES,
-  MAX_SIGNATURE_BYTES,
-  MAX_SUMS_BYTES,
-  SIGNATURES_NAME,
-  SUMS_NAME,
-} from "./media-names.ts";
+import { checkIdentity } from "./bundle-identity.ts";
+import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "./format-limits.ts";
+import { parseInventoryInSteps } from "./inventory.ts";
+import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 import { parseSums } from "./sums.ts";
 
 /** The signed root of a bundle: its bytes, and its folders. */
@@ -147,7 +144,8 @@ async function readSums(folders: readonly string[]): Promise<Buffer> {
         },
       );
     }
-    const expected = parseSums(sums).find((it) => it.name === INVENTORY_NAME)?.digest;
+    const { lines, identity } = parseSums(sums);
+    const expected = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
     const inventory = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
     const actual = digestOf(inventory);
     if (actual !== expected) {
@@ -161,6 +159,15 @@ async function readSums(folders: readonly string[]): Promise<Buffer> {
           hint: "the bundle was changed; do not sign it",
         },
       );
+    }
+    // One of the folders is enough for what all of them say.
+    if (folder !== folders[0]) continue;
+    const [fault] = checkIdentity(identity, await parseInventoryInSteps(inventory));
+    if (fault !== undefined) {
+      throw new AirferryError(fault.code, `cannot sign "${folder}": ${fault.message}`, {
+        path: join(folder, INVENTORY_NAME),
+        hint: "the bundle was changed; do not sign it",
+      });
     }
   }
   return first ?? bug("a bundle has no folder to sign");

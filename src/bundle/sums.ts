@@ -5,6 +5,7 @@
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
 import { compareUtf8 } from "../io/text.ts";
+import { type BundleIdentity, identityIn } from "./bundle-identity.ts";
 import { printableName } from "./entry-paths.ts";
 import { INVENTORY_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 
@@ -26,10 +27,12 @@ export function formatSums(lines: Iterable<SumLine>): Buffer {
 }
 
 /**
- * Parses SHA256SUMS whose signature is good. Returns the lines in their order, sorted by name.
- * @throws {AirferryError} ERR_BUNDLE_INVALID for anything that {@link formatSums} would not write, ERR_PATH_UNSAFE
+ * Parses SHA256SUMS whose signature is good. Returns the lines in their order, sorted by name, and which bundle they
+ * are of.
+ * @throws {AirferryError} ERR_BUNDLE_INVALID for anything that {@link formatSums} would not write, or without a line
+ *   for the inventory or for the bundle's identity; ERR_PATH_UNSAFE; ERR_BUNDLE_VERSION
  */
-export function parseSums(bytes: Buffer): SumLine[] {
+export function parseSums(bytes: Buffer): { lines: SumLine[]; identity: BundleIdentity } {
   const invalid = (fault: string) =>
     new AirferryError("ERR_BUNDLE_INVALID", `cannot read "${SUMS_NAME}": ${fault}`, { path: SUMS_NAME });
   const text = bytes.toString("latin1");
@@ -58,7 +61,9 @@ export function parseSums(bytes: Buffer): SumLine[] {
       folded.add(name.toLowerCase());
       return { name, digest };
     });
-  if (!lines.some((it) => it.name === INVENTORY_NAME)) throw invalid(`no line for ${INVENTORY_NAME}`);
   if (!formatSums(lines).equals(bytes)) throw invalid("the lines are not sorted by name");
-  return lines;
+  // First: another format may have no inventory.
+  const identity = identityIn(lines);
+  if (!lines.some((it) => it.name === INVENTORY_NAME)) throw invalid(`no line for ${INVENTORY_NAME}`);
+  return { lines, identity };
 }

@@ -227,6 +227,7 @@ function refuseAll(
     ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
     ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint out of band",
     ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
+    ERR_BUNDLE_REQUIRES: NEWER_AIRFERRY,
     ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
     ERR_BUNDLE_INCOMPLETE: `give the folders of all media at once; or collect them, one after the other: airferry unpack ${arguments_} --store DIR`,
     ERR_DELTA_BASE: `unpack it into the store that has the release before: airferry unpack ${arguments_} --store DIR`,

@@ -4,13 +4,11 @@
  */
 import { AirferryError } from "../errors.ts";
 import { parseBytes } from "../io/format.ts";
+import { MIN_VOLUME_BYTES, VOLUME_UNIT_BYTES } from "./format-limits.ts";
 
 const MIB = 1024 * 1024;
 /** FAT32 holds files up to 4 GiB - 1 byte; 4095 MiB is the largest round size below. */
 const DEFAULT_VOLUME_BYTES = 4095 * MIB;
-export const MIN_VOLUME_BYTES = 4096;
-/** Volume names have four digits. */
-export const MAX_VOLUMES = 10_000;
 /**
  * Reserved on a medium for the small files, the programs of two architectures (208 MiB) and the file system itself. The
  * same whether there are programs or not: the same lock gives the same volumes.
@@ -46,20 +44,24 @@ export function parseVolumeSize(text: string): VolumeCut {
     const volumesPerMedium = Math.ceil(usable / DEFAULT_VOLUME_BYTES);
     return { volumeSize: Math.floor(usable / volumesPerMedium / MIB) * MIB, volumesPerMedium };
   }
-  const volumeSize = parseBytes(lower);
-  if (volumeSize === undefined || volumeSize < MIN_VOLUME_BYTES) {
+  const size = parseBytes(lower);
+  if (size === undefined || size < MIN_VOLUME_BYTES) {
     throw new AirferryError(
       "ERR_USAGE",
       `cannot read volume size "${text}": expected ${["fat32", ...MEDIA.keys()].join(", ")} or a size of at least ${MIN_VOLUME_BYTES} bytes`,
       { hint: "for example: --volume-size bd25, --volume-size 700MiB" },
     );
   }
-  return { volumeSize, volumesPerMedium: 1 };
+  // 700 MB is no whole number of blocks: a volume is not larger than what was asked for.
+  return { volumeSize: size - (size % VOLUME_UNIT_BYTES), volumesPerMedium: 1 };
 }
+
+/** Begins the names of volumes, and no other name. */
+export const VOLUME_PREFIX = "data.tar.";
 
 /** Name of volume `index`, counting from 0: `data.tar.0000`. */
 export function volumeName(index: number): string {
-  return `data.tar.${String(index).padStart(4, "0")}`;
+  return `${VOLUME_PREFIX}${String(index).padStart(4, "0")}`;
 }
 
 const VOLUME_NAME = /^data\.tar\.(\d{4})$/;

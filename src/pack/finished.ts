@@ -6,9 +6,10 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
+import { MAX_INVENTORY_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import type { Inventory, WrittenInventory } from "../bundle/inventory-types.ts";
-import { BIN_NAME, INVENTORY_NAME, MAX_INVENTORY_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
+import { BIN_NAME, INVENTORY_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere } from "../io/atomic.ts";

@@ -4,9 +4,10 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { MAX_INVENTORY_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import { Journal } from "../bundle/journal.ts";
-import { INVENTORY_NAME, MAX_INVENTORY_BYTES } from "../bundle/media-names.ts";
+import { INVENTORY_NAME } from "../bundle/media-names.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";

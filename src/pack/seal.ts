@@ -84,13 +84,14 @@ function inventoryOf(
   const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
   return {
     mediaType: INVENTORY_MEDIA_TYPE,
+    requires: [],
     stream: lock.stream,
     epoch: 1,
     serial,
     created,
     ...(notAfter && { notAfter }),
     ...(audience && { audience }),
-    ...(previous && previous.serial < serial && { previous }),
+    ...(previous && previous.serial < serial && { previous: { epoch: 1, ...previous } }),
     lock: lockDigest(lock),
     tool: TOOL,
     streamSize: plan.streamSize,
@@ -99,5 +100,6 @@ function inventoryOf(
     entries: plan.items.map(entryOf).sort((a, b) => compareUtf8(a.path, b.path)),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
+    ext: {},
   };
 }

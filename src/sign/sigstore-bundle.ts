@@ -11,8 +11,8 @@ import type { MessageDigest } from "./signature.ts";
 /** The media type that we write. */
 export const BUNDLE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/** Largest signature bundle that is read. */
-export const MAX_SIGNATURE_BUNDLE_BYTES = 64 * 1024;
+/** Largest file of a signature that is read: those of hash-based algorithms have 50 KB. */
+export const MAX_SIGNATURE_BYTES = 256 * 1024;
 
 const MEDIA_TYPES = new Set([
   BUNDLE_MEDIA_TYPE,
@@ -50,10 +50,10 @@ export function formatSignatureBundle(bytes: Uint8Array, signature: Uint8Array, 
  * @throws {AirferryError} ERR_SIGNATURE_INVALID; ERR_SIZE_LIMIT
  */
 export function parseSignatureBundle(bytes: Uint8Array, path: string): SignatureBundle {
-  if (bytes.length > MAX_SIGNATURE_BUNDLE_BYTES) {
+  if (bytes.length > MAX_SIGNATURE_BYTES) {
     throw new AirferryError(
       "ERR_SIZE_LIMIT",
-      `cannot read signature "${path}": too large: expected at most ${MAX_SIGNATURE_BUNDLE_BYTES} bytes, got ${bytes.length}`,
+      `cannot read signature "${path}": too large: expected at most ${MAX_SIGNATURE_BYTES} bytes, got ${bytes.length}`,
       { path },
     );
   }

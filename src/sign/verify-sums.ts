@@ -7,12 +7,13 @@ import { createHash } from "node:crypto";
 import { AirferryError, type Problem } from "../errors.ts";
 import { isPostQuantum, type KeyKind, type PostQuantumKind, type TrustedKey } from "./keys.ts";
 import { isSignatureOf } from "./signature.ts";
-import { MAX_SIGNATURE_BUNDLE_BYTES, parseSignatureBundle, type SignatureBundle } from "./sigstore-bundle.ts";
+import { MAX_SIGNATURE_BYTES, parseSignatureBundle, type SignatureBundle } from "./sigstore-bundle.ts";
 
 /** Most signature files of one bundle: 64 signers. */
 export const MAX_SIGNATURE_FILES = 128;
 
-const FILE_NAME = /^([0-9a-f]{16})\.(sigstore\.json|sig|mldsa65\.sig|mldsa87\.sig)$/;
+/** The pair, a post-quantum key's, or another kind that later versions know, which is ignored. */
+const FILE_NAME = /^([0-9a-f]{16})\.(sigstore\.json|sig|(?!sig\.|sigstore\.)[a-z0-9][a-z0-9.]{0,31})$/;
 /** Bytes of a signature. */
 const POST_QUANTUM_BYTES = { mldsa65: 3309, mldsa87: 4627 } as const;
 
@@ -72,7 +73,7 @@ export function verifySums(
   );
   const untrusted = [...strangers].sort();
   const needed = Math.max(1, threshold);
-  if (signatures.length === 0) {
+  if (pairs.length + postQuantum.length === 0 && problems.length === 0) {
     problems.push({ code: "ERR_SIGNATURE_MISSING", path: "signatures", message: "the bundle is not signed" });
   } else if (count < needed) {
     for (const keyid16 of untrusted) problems.push(untrustedProblem(keyid16, trusted));
@@ -128,8 +129,7 @@ function sortFiles(
     const path = `signatures/${name}`;
     const [, keyid16, kind] = FILE_NAME.exec(name) ?? [];
     if (keyid16 === undefined) {
-      const message =
-        "not a signature file: expected 16 hex digits and .sigstore.json, .sig, .mldsa65.sig or .mldsa87.sig";
+      const message = "not a signature file: expected 16 hex digits, a dot, and lower-case letters, digits and dots";
       problems.push({ code: "ERR_BUNDLE_EXTRA", path, message });
       continue;
     }
@@ -143,12 +143,13 @@ function sortFiles(
       });
       continue;
     }
+    if (kind !== "sig" && kind !== "sigstore.json") continue;
     const id = `${keyid16} ${medium ?? ""}`;
     const pair: Pair = pairs.get(id) ?? { keyid16, medium };
     pairs.set(id, pair);
     if (kind === "sig") {
       pair.raw = Buffer.from(bytes);
-      if (bytes.length > MAX_SIGNATURE_BUNDLE_BYTES) {
+      if (bytes.length > MAX_SIGNATURE_BYTES) {
         problems.push({ code: "ERR_SIZE_LIMIT", path, message: `signature too large: ${bytes.length} bytes` });
         pair.raw = Buffer.alloc(0);
       }

@@ -5,8 +5,10 @@
 
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
+import { checkIdentity } from "../bundle/bundle-identity.ts";
+import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
-import { INVENTORY_NAME, MAX_INVENTORY_BYTES, MAX_SUMS_BYTES, SUMS_NAME } from "../bundle/media-names.ts";
+import { INVENTORY_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { scanReportSchema } from "../bundle/scan-report.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -54,11 +56,13 @@ export async function readRelease(folder: string): Promise<Release> {
   try {
     const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
     const bytes = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
-    const lines = parseSums(sums);
+    const { lines, identity } = parseSums(sums);
     const signed = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
     const actual = digestOf(bytes);
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
     const inventory = await parseInventoryInSteps(bytes);
+    const [other] = checkIdentity(identity, inventory);
+    if (other !== undefined) throw new Error(other.message);
     const record = await readImport(folder);
     const digest = digestOf(sums);
     if (record.digest !== digest)

@@ -47,5 +47,5 @@ t.test("the golden bundle is formatted to the same bytes today", async (t) => {
   );
   for (const name of names) t.same(readFileSync(join(again, name)), read(name), name);
   t.same(formatInventory(parseInventory(read("airferry.json"))), read("airferry.json"));
-  t.same(formatSums(parseSums(read("SHA256SUMS"))), read("SHA256SUMS"));
+  t.same(formatSums(parseSums(read("SHA256SUMS")).lines), read("SHA256SUMS"));
 });

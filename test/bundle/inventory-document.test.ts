@@ -63,6 +63,15 @@ const texts = (it: Json | undefined) => {
   for (const one of list(it)) must(typeof one === "string", "text");
 };
 
+/** Returns its place in the order of releases. */
+function release(it: Json | undefined): number {
+  const one = object(it);
+  only(one, ["epoch", "serial", "sha256"]);
+  must(whole(one.epoch, 1, 999_999_999) && whole(one.serial, 1, 999_999_999), "epoch, serial");
+  must(typeof one.sha256 === "string" && HEX.test(one.sha256), "sha256");
+  return one.epoch * 1e9 + one.serial;
+}
+
 /** Throws when a value breaks a rule of the document. */
 function hold(value: Json): void {
   const it = object(value);
@@ -70,6 +79,7 @@ function hold(value: Json): void {
     it,
     [
       "mediaType",
+      "requires",
       "stream",
       "epoch",
       "serial",
@@ -81,8 +91,9 @@ function hold(value: Json): void {
       "volumes",
       "entries",
       "catalog",
+      "ext",
     ],
-    ["notAfter", "audience", "previous", "builder"],
+    ["notAfter", "audience", "previous", "bases", "builder"],
   );
   must(it.mediaType === "application/vnd.airferry.inventory.v1+json", "mediaType");
   must(typeof it.stream === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(it.stream), "stream");
@@ -101,10 +112,13 @@ function hold(value: Json): void {
     );
   }
   if ("previous" in it) {
-    const previous = object(it.previous);
-    only(previous, ["serial", "sha256"]);
-    must(whole(previous.serial, 1, 999_999_999) && HEX.test(String(previous.sha256)), "previous");
+    release(it.previous);
   }
+  if ("bases" in it) {
+    const bases = list(it.bases).map(release);
+    must(bases.length > 0 && bases.every((one, at) => at === 0 || one > (bases[at - 1] as number)), "bases");
+  }
+  must(list(it.requires).length === 0 && isObject(it.ext), "requires, ext");
   must(HEX.test(String(it.lock)) && typeof it.lock === "string", "lock");
   must(typeof it.tool === "string" && it.tool.length <= 200, "tool");
   if ("builder" in it) must(isObject(it.builder), "builder");
@@ -140,7 +154,7 @@ function hold(value: Json): void {
     position = (offset as number) + Math.ceil((size as number) / 512) * 512;
   }
   must(it.streamSize === position + 1024, "streamSize");
-  must(whole(it.volumeSize, 4096), "volumeSize");
+  must(whole(it.volumeSize, 4096) && it.volumeSize % 512 === 0, "volumeSize");
   const volumes = list(it.volumes).map(object);
   must(volumes.length === Math.ceil(it.streamSize / it.volumeSize) && volumes.length <= 10_000, "volumes");
   for (const [index, volume] of volumes.entries()) {
@@ -205,7 +219,8 @@ function sample(): Record_ {
     volumeSize: 8192,
     notAfter: "2028-02-29T23:59:59Z",
     spoil: (it) => {
-      it.previous = { serial: 3, digest: `sha256:${"b".repeat(64)}` };
+      it.bases = [{ epoch: 1, serial: 2, digest: `sha256:${"a".repeat(64)}` }];
+      it.previous = { epoch: 1, serial: 3, digest: `sha256:${"b".repeat(64)}` };
       it.serial = 4;
       it.audience = ["site-a", "site-b"];
       it.builder = { flavor: "spectro-capi", iso: "r", imageconfig: { iso_name: "r.iso" } };

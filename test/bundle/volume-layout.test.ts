@@ -10,7 +10,8 @@ t.test("parseVolumeSize() knows media and sizes", async (t) => {
     ["700m", 700 * MIB],
     ["4GB", 4e9],
     ["1.5 GiB", 1536 * MIB],
-    ["1000000", 1_000_000],
+    ["1000000", 999_936],
+    ["700MB", 699_999_744],
     ["4096", 4096],
   ]);
   for (const [text, volumeSize] of sizes) t.same(parseVolumeSize(text), { volumeSize, volumesPerMedium: 1 }, text);

@@ -87,6 +87,11 @@ t.test("what is refused says why, and what helps", (t) =>
       message: /unknown format/,
       hint: /a newer airferry packed it/,
     },
+    ERR_BUNDLE_REQUIRES: {
+      cause: bundle("unpack", () => {}, { spoil: (it) => void it.requires.push("recipes") }),
+      message: /it requires recipes/,
+      hint: /a newer airferry packed it/,
+    },
     ERR_BUNDLE_INCOMPLETE: {
       cause: bundle("verify", (at) => rmSync(join(at, "data.tar.0000"))),
       message: /cannot trust bundle "b"/,

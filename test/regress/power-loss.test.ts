@@ -77,7 +77,7 @@ function* faultsOfStore(disk: Disk, store: string): Generator<string> {
     disk.files.get(join(folder, it)),
   );
   if (!sums || !inventory || !evidence || !floor) return yield "current names a release without its record";
-  if (parseSums(sums).find((it) => it.name === "airferry.json")?.digest !== digestOf(inventory))
+  if (parseSums(sums).lines.find((it) => it.name === "airferry.json")?.digest !== digestOf(inventory))
     yield "a broken record";
   for (const it of parseInventory(inventory).entries) {
     if (!disk.files.has(blobPathIn(store, it.digest))) yield "a release lacks a blob";
@@ -106,7 +106,7 @@ t.test("pack: a bundle under its final name is whole on every disk, and a rerun 
     finished++;
     if (sums === undefined) faults.add(`no SHA256SUMS (${disk.what})`);
     else {
-      for (const it of parseSums(sums)) {
+      for (const it of parseSums(sums).lines) {
         const bytes = disk.files.get(join(out, "test-000001", it.name));
         if (bytes === undefined || digestOf(bytes) !== it.digest) faults.add(`${it.name} is broken (${disk.what})`);
       }

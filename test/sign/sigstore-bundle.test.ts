@@ -7,7 +7,7 @@ import { keySigner } from "../../src/sign/signer.ts";
 import {
   BUNDLE_MEDIA_TYPE,
   formatSignatureBundle,
-  MAX_SIGNATURE_BUNDLE_BYTES,
+  MAX_SIGNATURE_BYTES,
   parseSignatureBundle,
 } from "../../src/sign/sigstore-bundle.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
@@ -125,7 +125,7 @@ t.test("parseSignatureBundle() refuses everything else", async (t) => {
     { code: "ERR_SIGNATURE_INVALID" },
     "not UTF-8",
   );
-  const large = Buffer.alloc(MAX_SIGNATURE_BUNDLE_BYTES + 1, " ");
+  const large = Buffer.alloc(MAX_SIGNATURE_BYTES + 1, " ");
   t.throws(() => parseSignatureBundle(large, "b"), { code: "ERR_SIZE_LIMIT" });
 });
 

@@ -123,6 +123,7 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
     case "ERR_SIGNATURE_MISSING":
       return `have the packer run: airferry sign ${shellWords(bundles)} --key FILE`;
     case "ERR_BUNDLE_VERSION":
+    case "ERR_BUNDLE_REQUIRES":
       return NEWER_AIRFERRY;
     case "ERR_BUNDLE_EXTRA":
       return "remove what does not belong to the bundle, or copy the bundle to an empty medium";

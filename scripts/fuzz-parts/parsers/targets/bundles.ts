@@ -3,8 +3,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { IDENTITY_BYTES } from "../../../../src/bundle/bundle-identity.ts";
 import { formatInventory, parseInventory } from "../../../../src/bundle/inventory.ts";
 import { formatSums, parseSums } from "../../../../src/bundle/sums.ts";
+import { digestOf, hexOf } from "../../../../src/io/digest.ts";
 import { makeBundle, makeKey } from "../../../../test/fixtures/bundle-maker.ts";
 import { HEX, must, type Targets } from "../target.ts";
 
@@ -24,7 +26,9 @@ export const bundles: Targets = {
     run: async (data) => must(formatInventory(parseInventory(data)).equals(data), "what is accepted would be written"),
   },
   sums: {
-    samples: [`${HEX}  airferry.json\n${HEX}  data.tar.0000\n`],
-    run: (data) => must(formatSums(parseSums(data)).equals(data), "what is accepted would be written"),
+    samples: [
+      `${hexOf(digestOf(IDENTITY_BYTES))}  airferry-v1.test.e1.s1\n${HEX}  airferry.json\n${HEX}  data.tar.0000\n`,
+    ],
+    run: (data) => must(formatSums(parseSums(data).lines).equals(data), "what is accepted would be written"),
   },
 };

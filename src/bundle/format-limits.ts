@@ -1,0 +1,30 @@
+/**
+ * The fixed limits of the format, in one place. What signatures are limited to is in sign/, how deep JSON may be in
+ * io/json.ts. docs/format.md, "Limits".
+ */
+
+/** Largest signed root that is read: room for 10,000 volumes and twice as many files of parity. */
+export const MAX_SUMS_BYTES = 4 * 1024 * 1024;
+/** Largest inventory that is read. */
+export const MAX_INVENTORY_BYTES = 128 * 1024 * 1024;
+/** Most entries a bundle may have. */
+export const MAX_ENTRIES = 500_000;
+/** Volume names have four digits. */
+export const MAX_VOLUMES = 10_000;
+export const MIN_VOLUME_BYTES = 4096;
+/** A volume is so many bytes or a multiple: tar's block, and that of most disks. */
+export const VOLUME_UNIT_BYTES = 512;
+/** Serials and epochs beyond this are refused: a huge one would block a stream forever. */
+export const MAX_SERIAL = 999_999_999;
+/** Most names in `requires`. */
+export const MAX_REQUIRES = 64;
+/** Most sites that one bundle is made for. */
+export const MAX_AUDIENCE = 64;
+/** Most releases in `bases`. */
+export const MAX_BASES = 64;
+/** `builder` and `ext`, which the format does not describe: bytes of each as JSON. */
+export const MAX_FREE_BYTES = 1024 * 1024;
+/** Largest small file that is not named elsewhere (VERIFY.txt, trusted_root.json). */
+export const MAX_NOTE_BYTES = 1024 * 1024;
+/** Largest small file that grows with the entries: it is hashed without being in memory. */
+export const MAX_LISTING_BYTES = 512 * 1024 * 1024;
