@@ -15,7 +15,7 @@ import { printableName } from "./bundle/entry-paths.ts";
 import { streamEntries } from "./bundle/inventory.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
-import { BOM_NAMES } from "./bundle/media-names.ts";
+import { BOM_NAMES, PIECES_NAME } from "./bundle/media-names.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
 import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
@@ -243,7 +243,10 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     sums: media.sums,
     signatures: onePairEach(media.signatures),
     trust: trusted.map((it) => ({ name: `${it.keyid16}.pub`, pem: publicKeyPem(it.publicKey) })),
-    documents: BOM_NAMES.flatMap((name) => contents.large.find((it) => it.name === name) ?? []),
+    documents: [
+      ...BOM_NAMES.flatMap((name) => contents.large.find((it) => it.name === name) ?? []),
+      ...(contents.pieces === undefined ? [] : [{ name: PIECES_NAME, ...contents.pieces }]),
+    ],
     record: {
       digest: report.digest,
       importedAt: `${(options.now ?? new Date()).toISOString().slice(0, 19)}Z`,

@@ -57,7 +57,14 @@ t.test("unpack() takes a bundle in: read-only blobs, the record, no leftovers; a
   t.same(readdirSync(join(store, "incoming")), []);
   t.notOk(existsSync(join(store, "lock")));
   const release = join(store, "releases/test/000001");
-  t.same(readdirSync(release).sort(), ["SHA256SUMS", "airferry.json", "import.json", "signatures", "trust"]);
+  t.same(readdirSync(release).sort(), [
+    "SHA256SUMS",
+    "airferry.json",
+    "data.pieces",
+    "import.json",
+    "signatures",
+    "trust",
+  ]);
   t.same(readFileSync(join(release, "SHA256SUMS")), readFileSync(join(bundle, "SHA256SUMS")));
   t.equal(readFileSync(join(release, "trust", `${key.keyid.slice(0, 16)}.pub`), "utf8"), key.pem);
   t.equal(readFileSync(join(store, "releases/test/current"), "utf8"), "000001\n");

@@ -5,21 +5,18 @@
 import { AirferryError, type Problem } from "../errors.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
+import { describePieces } from "../io/piece-digests.ts";
 import { affectedEntries, type StreamRange } from "./affected-entries.ts";
 import type { Contents } from "./contents.ts";
 import { mismatch } from "./contents.ts";
+import { type Damage, narrowDamage } from "./damaged-pieces.ts";
+import { printableName } from "./entry-paths.ts";
 import { streamEntries } from "./inventory.ts";
 import type { InventoryVolume } from "./inventory-types.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
 import { checkEnd, checkFrame, frameEnd, frameStart, type PlacedEntry, planSteps, readRun } from "./steps.ts";
 import { piecesOf } from "./volume-layout.ts";
 import { VolumeSet } from "./volumes.ts";
-
-/** A range of the stream that differs from what was signed. */
-interface Damage extends StreamRange {
-  /** Set when the medium could not be read there, or is malformed. */
-  error?: AirferryError;
-}
 
 /**
  * The bytes that {@link checkContent} reports of a good bundle: large files, entries in the stream, and the volumes
@@ -56,6 +53,7 @@ export async function checkContent(
       let found: Damage[] = [];
       const findAll = async () => {
         found = await findDamage(volumes, streamEntries(inventory), pool, progress);
+        found = await narrowDamage(found, contents, pool);
       };
       // Beside each other: the first thread to start would keep all others waiting.
       await eachLimited([findAll, checkLargeFiles], 2, (work) => work());
@@ -104,10 +102,11 @@ export async function checkLargeFile(
  */
 export async function locateDamage(contents: Contents, damage: StreamRange, pool: HashPool): Promise<Problem[]> {
   const problems: Problem[] = [];
+  const damages = await narrowDamage([damage], contents, pool);
   for (const { volume } of piecesOf(damage.position, damage.length, contents.inventory.volumeSize)) {
     const file = contents.copies[volume]?.[0];
     if (file === undefined) continue;
-    const problem = await checkVolume(contents, file, { index: volume, damages: [damage] }, pool, () => undefined);
+    const problem = await checkVolume(contents, file, { index: volume, damages }, pool, () => undefined);
     if (problem !== undefined) problems.push(problem);
   }
   return problems.length > 0 ? problems : [disagreement([damage])];
@@ -191,27 +190,40 @@ async function checkVolume(
   pool: HashPool,
   progress: (bytes: number) => void,
 ): Promise<Problem | undefined> {
-  const { name, size, digest } = contents.inventory.volumes[index] as InventoryVolume;
-  const whole = { position: index * contents.inventory.volumeSize, length: size };
-  const where = damages.length === 0 ? "" : `; damaged in ${placesIn(whole, damages)}`;
-  const touched = `; touches ${affectedEntries(contents.inventory, whole, damages.length === 0 ? [whole] : damages)}`;
+  const { inventory } = contents;
+  const { name, size, digest } = inventory.volumes[index] as InventoryVolume;
+  const whole = { position: index * inventory.volumeSize, length: size };
+  // Of a volume whose neighbours are missing only that is known; of another copy, that it is not the one that was read.
+  const places = async () => {
+    if (damages.length > 0) return damages;
+    const copies = contents.copies.map((it, at) => (at === index ? [file] : it));
+    return (await narrowDamage([whole], { ...contents, copies }, pool)).filter((it) => it.length < size);
+  };
+  const told = (found: readonly Damage[]) => {
+    const where = found.length === 0 ? "" : `; damaged in ${placesIn(whole, found)}`;
+    return `${where}; touches ${affectedEntries(inventory, whole, found.length === 0 ? [whole] : found)}`;
+  };
   try {
     const actual = (await pool.hashFile(file, { progress })).digest;
     if (actual === digest) return undefined;
     const problem = mismatch(file, name, digest, actual);
-    return { ...problem, message: `${problem.message}${where}${touched}` };
+    return { ...problem, message: `${problem.message}${told(await places())}` };
   } catch (error) {
     if (!(error instanceof AirferryError)) throw error;
-    return { code: error.code, path: name, message: `${error.message}${touched}` };
+    return { code: error.code, path: name, message: `${error.message}${told(await places())}` };
   }
 }
 
 /** `bytes A to B` of the volume, for the first few damaged ranges; B is the first byte after it. */
-function placesIn(volume: StreamRange, damages: StreamRange[]): string {
-  const shown = damages.slice(0, 3).map((it) => {
+function placesIn(volume: StreamRange, damages: readonly Damage[]): string {
+  const inside = damages.filter(
+    (it) => it.position < volume.position + volume.length && it.position + it.length > volume.position,
+  );
+  const shown = inside.slice(0, 3).map((it) => {
     const from = Math.max(0, it.position - volume.position);
     const to = Math.min(volume.length, it.position + it.length - volume.position);
-    return it.length === 1 ? `byte ${from}` : `bytes ${from} to ${to}`;
+    if (it.pieces === undefined) return it.length === 1 ? `byte ${from}` : `bytes ${from} to ${to}`;
+    return `bytes ${from} to ${to} (${describePieces([it.pieces.run])} of "${printableName(it.pieces.path, 120)}")`;
   });
-  return `${shown.join(", ")}${damages.length > shown.length ? ` and ${damages.length - shown.length} more places` : ""}`;
+  return `${shown.join(", ")}${inside.length > shown.length ? ` and ${inside.length - shown.length} more places` : ""}`;
 }

@@ -14,7 +14,8 @@ import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES } from "./format
 import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
-import { BIN_NAME, BOM_NAMES, INVENTORY_NAME, isSpreadName, SCAN_NAME } from "./media-names.ts";
+import { BIN_NAME, BOM_NAMES, INVENTORY_NAME, isSpreadName, PIECES_NAME, SCAN_NAME } from "./media-names.ts";
+import { checkPieceList, needsPieceList, PieceList, readingFile } from "./piece-list.ts";
 import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
 import { VOLUME_PREFIX, volumeIndexOf, volumeName } from "./volume-layout.ts";
@@ -28,8 +29,17 @@ export interface Contents {
   copies: string[][];
   /** Small files that are too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
   large: { file: string; name: string; size: number; digest: Digest }[];
+  /** The pieces of the entries above 1 MiB; absent if there is none. */
+  pieces?: PieceListFile;
   /** Programs in bin/; `size` is absent if a program is on none of the media. */
   programs: { name: string; digest: Digest; size?: number }[];
+}
+
+/** The file of the digests of pieces, as signed, on one of the media. */
+interface PieceListFile {
+  file: string;
+  digest: Digest;
+  list: PieceList;
 }
 
 /**
@@ -59,7 +69,7 @@ export async function readContents(
   let inventory: { bytes: Buffer; value: Inventory } | undefined;
   const large: Contents["large"] = [];
   for (const { name, digest } of lines) {
-    if (isSpreadName(name)) continue;
+    if (isSpreadName(name) || name === PIECES_NAME) continue;
     for (const { dir, files } of media.folders) {
       const size = files.get(name);
       if (size === undefined) continue;
@@ -106,9 +116,39 @@ export async function readContents(
   for (const { name, size } of copies.every((it) => it.length > 0) ? programs : []) {
     if (size === undefined) problems.push(missing(name));
   }
+  const pieces = await readPieces(media, lines, inventory.value, problems);
   const parts = { inventory: inventory.value, copies, large, programs };
-  const contents = scan === undefined ? parts : { ...parts, scan };
+  const contents = { ...parts, ...(scan !== undefined && { scan }), ...(pieces !== undefined && { pieces }) };
   return { contents, inventoryBytes: inventory.bytes, problems };
+}
+
+/** Checks every copy of the digests of pieces, and whether the bundle has them exactly if an entry needs them. */
+async function readPieces(
+  media: Media,
+  lines: readonly SumLine[],
+  { entries }: Inventory,
+  problems: Problem[],
+): Promise<PieceListFile | undefined> {
+  const digest = lines.find((it) => it.name === PIECES_NAME)?.digest;
+  const isNeeded = needsPieceList(entries);
+  if ((digest !== undefined) !== isNeeded) {
+    const fault = isNeeded ? "does not list it, but entries are above 1 MiB" : "lists it, but no entry is above 1 MiB";
+    problems.push({ code: "ERR_BUNDLE_INVALID", path: PIECES_NAME, message: `"${PIECES_NAME}": SHA256SUMS ${fault}` });
+  }
+  if (digest === undefined || !isNeeded) return undefined;
+  let found: PieceListFile | undefined;
+  for (const { dir, files } of media.folders) {
+    if (!files.has(PIECES_NAME)) continue;
+    const file = join(dir, PIECES_NAME);
+    try {
+      await checkPieceList(file, digest, entries);
+      found ??= { file, digest, list: new PieceList(entries, readingFile(file)) };
+    } catch (error) {
+      if (!(error instanceof AirferryError)) throw error;
+      problems.push({ code: error.code, path: PIECES_NAME, message: error.message });
+    }
+  }
+  return found;
 }
 
 function missing(name: string): Problem {

@@ -28,3 +28,5 @@ export const MAX_FREE_BYTES = 1024 * 1024;
 export const MAX_NOTE_BYTES = 1024 * 1024;
 /** Largest small file that grows with the entries: it is hashed without being in memory. */
 export const MAX_LISTING_BYTES = 512 * 1024 * 1024;
+/** Largest list of pieces: that of 64 TiB. */
+export const MAX_PIECES_BYTES = 2 * 1024 * 1024 * 1024;

@@ -6,7 +6,7 @@
 
 import { bug } from "../errors.ts";
 import { type Digest, type Digests, digestsOf, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
-import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
+import type { HashPool, PieceHasher, RangeHasher } from "../io/hash-pool.ts";
 import { inMemory } from "../io/open-bytes.ts";
 import { DISK_BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
@@ -30,6 +30,13 @@ interface WriterTools {
   pieces: SharedPieces;
 }
 
+interface WriterOptions {
+  algorithms: readonly HashAlgorithm[];
+  readBack: boolean;
+  needsPieces: boolean;
+  onBytes: (bytes: number) => void;
+}
+
 /** Where the next bytes are received: a piece of shared memory, or a small item's own memory. */
 interface LentMemory {
   piece?: Piece;
@@ -43,6 +50,7 @@ export class ItemWriter {
   readonly #tools: WriterTools;
   readonly #algorithms: readonly HashAlgorithm[];
   readonly #readBack: boolean;
+  readonly #needsPieces: boolean;
   readonly #onBytes: (bytes: number) => void;
   /** It is hashed here, and not by a thread. */
   #isSmall = false;
@@ -52,6 +60,8 @@ export class ItemWriter {
   #whole: Uint8Array | undefined;
   #framed: Promise<void> | undefined;
   #hasher: RangeHasher | undefined;
+  /** Of a large item whose pieces are not known. */
+  #pieces: PieceHasher | undefined;
   #digests: Promise<Digests> | undefined;
   #lent: LentMemory | undefined;
   /** Everything before this item is in place: it is hashed into its volume as it arrives. */
@@ -73,31 +83,23 @@ export class ItemWriter {
    * Starts or continues an item: the tar header of one that comes in pieces is in place before its first byte. What an
    * earlier run wrote of it is hashed and counts only if it matches the journal.
    * @param readBack the item is read as soon as it is complete, and should be in the page cache then
+   * @param needsPieces the digests of a large item's pieces are wanted, and not known
    */
-  static async open(
-    work: WorkFolder,
-    index: number,
-    tools: WriterTools,
-    options: { algorithms: readonly HashAlgorithm[]; readBack: boolean; onBytes: (bytes: number) => void },
-  ): Promise<ItemWriter> {
+  static async open(work: WorkFolder, index: number, tools: WriterTools, options: WriterOptions): Promise<ItemWriter> {
     const writer = new ItemWriter(work, index, tools, options);
     await writer.#takeOver();
     if (!writer.#isSmall) await writer.#frame();
     return writer;
   }
 
-  private constructor(
-    work: WorkFolder,
-    index: number,
-    tools: WriterTools,
-    options: { algorithms: readonly HashAlgorithm[]; readBack: boolean; onBytes: (bytes: number) => void },
-  ) {
+  private constructor(work: WorkFolder, index: number, tools: WriterTools, options: WriterOptions) {
     this.#work = work;
     this.#index = index;
     this.#item = work.layout.items[index] as WorkItem;
     this.#tools = tools;
     this.#algorithms = options.algorithms;
     this.#readBack = options.readBack;
+    this.#needsPieces = options.needsPieces;
     this.#onBytes = options.onBytes;
     this.#startHash();
   }
@@ -109,9 +111,12 @@ export class ItemWriter {
     if (part === undefined) return;
     if (part.part > 0 && part.part <= size) {
       const hasher = this.#tools.pool.open(this.#algorithms);
-      for (const piece of this.#work.volumes.pieces(offset, part.part)) await hasher.advance(piece);
+      const pieces = size > SMALL_BYTES && this.#needsPieces ? this.#tools.pool.openPieces() : undefined;
+      for (const it of this.#work.volumes.pieces(offset, part.part))
+        await Promise.all([hasher.advance(it), pieces?.advance(it)]);
       if ((await hasher.peek()).sha256 === part.digest) {
         this.#hasher = hasher;
+        this.#pieces = pieces;
         this.#isSmall = false;
         this.#position = part.part;
         this.#inPlace = part.part;
@@ -122,6 +127,7 @@ export class ItemWriter {
         return;
       }
       hasher.discard();
+      pieces?.discard();
     }
     await this.#work.journal.forget(path);
   }
@@ -136,6 +142,7 @@ export class ItemWriter {
     // Begun when there are bytes.
     this.#inline = undefined;
     this.#hasher = undefined;
+    this.#pieces = undefined;
     this.#digests = undefined;
   }
 
@@ -143,6 +150,14 @@ export class ItemWriter {
   get #running(): RangeHasher {
     this.#hasher ??= this.#tools.pool.open(this.#algorithms);
     return this.#hasher;
+  }
+
+  /** Feeds the running hash of a large item, and that of its pieces. */
+  #hash(bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown>[] {
+    const whole = this.#running.feed(bytes);
+    if (!this.#needsPieces) return [whole];
+    this.#pieces ??= this.#tools.pool.openPieces();
+    return [whole, this.#pieces.feed(bytes)];
   }
 
   /** The running hash of a small item. */
@@ -218,7 +233,7 @@ export class ItemWriter {
       return this.#written(this.#position, mark);
     }
     const shared = bytes as Uint8Array<SharedArrayBuffer>;
-    const jobs: Promise<unknown>[] = [this.#running.feed(shared)];
+    const jobs = this.#hash(shared);
     const mark = this.#markAfter(STEP_BYTES);
     if (!this.#isNext && this.#work.isNext(this.#index)) {
       await this.#settled;
@@ -274,6 +289,7 @@ export class ItemWriter {
     const digests = await mark?.catch(() => undefined);
     if (digests !== undefined) await this.#recordPart(this.#inPlace, digests.sha256);
     this.#hasher?.discard();
+    this.#pieces?.discard();
   }
 
   async restart(): Promise<void> {
@@ -281,6 +297,7 @@ export class ItemWriter {
     this.#settled = Promise.resolve();
     this.#release();
     this.#hasher?.discard();
+    this.#pieces?.discard();
     this.#whole = undefined;
     this.#onBytes(-this.#position);
     this.#position = 0;
@@ -323,6 +340,7 @@ export class ItemWriter {
       });
     }
     await this.#frame();
+    if (this.#pieces !== undefined) this.#work.pieces.set(digest, await this.#pieces.pieces());
     await this.#work.journal.recordDone({
       path: this.#item.path,
       done: digest,

@@ -18,7 +18,7 @@ export const BOM_NAMES: readonly string[] = [BOM_PAGE_NAME, BOM_CYCLONEDX_NAME];
 /** Begins the names of what a set of media spreads: the volumes, and what repairs them. */
 const DATA_PREFIX = "data.";
 /** Digests of the pieces of large entries: with the small files, on every medium. */
-const PIECES_NAME = "data.pieces";
+export const PIECES_NAME = "data.pieces";
 
 const JUNK = new Set(
   [

@@ -10,6 +10,8 @@ import { join } from "node:path";
 import { makeFolder } from "../io/atomic.ts";
 import { type Digest, type Digests, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
+import { eachLimited } from "../io/limit.ts";
+import { hasPieces } from "../io/piece-digests.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { Journal } from "./journal.ts";
 import { type SmallItem, SmallItems } from "./small-items.ts";
@@ -64,6 +66,8 @@ export class WorkFolder {
   readonly layout: WorkLayout;
   readonly journal: Journal;
   readonly volumes: VolumeSet;
+  /** Digests of the pieces of large items, by that of the whole: computed here, or known before. */
+  readonly pieces: Map<Digest, Uint8Array> = new Map();
   readonly #volumeHashes: VolumeHashes;
   readonly #small: SmallItems;
   readonly #lock: HeldLock;
@@ -146,6 +150,26 @@ export class WorkFolder {
     } finally {
       hasher.discard();
     }
+  }
+
+  /** Hashes the pieces of complete large items, of those whose pieces are not known yet. */
+  async completePieces(
+    items: Iterable<{ digest: Digest; offset?: number; size: number }>,
+    pool: HashPool,
+  ): Promise<void> {
+    const left = new Map<Digest, { digest: Digest; offset: number; size: number }>();
+    for (const { digest, offset, size } of items)
+      if (offset !== undefined && hasPieces(size) && !this.pieces.has(digest))
+        left.set(digest, { digest, offset, size });
+    await eachLimited(left.values(), pool.size + 1, async ({ digest, offset, size }) => {
+      const hasher = pool.openPieces();
+      try {
+        for (const it of this.volumes.pieces(offset, size)) await hasher.advance(it);
+        this.pieces.set(digest, await hasher.pieces());
+      } finally {
+        hasher.discard();
+      }
+    });
   }
 
   /** Reports that the first `bytes` of an item are in place, so that volumes can be hashed behind the writers. */

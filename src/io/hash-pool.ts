@@ -11,7 +11,8 @@ import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import type { Digest, Digests, HashAlgorithm } from "./digest.ts";
 import { buffersUsed } from "./flat-memory.ts";
-import type { RangeJob, RunJob, RunResult, StopFlag, WholeResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
+// biome-ignore format: one line
+import type { PieceResult, RangeJob, RunJob, RunResult, StopFlag, WholeResult, WorkerReply, WorkerRequest } from "./hash-worker.ts";
 import { hashWorkerMain } from "./hash-worker.ts";
 import { currentSignal } from "./limit.ts";
 import { startWorker } from "./start-worker.ts";
@@ -170,19 +171,22 @@ function jobError(error: NonNullable<WorkerReply["error"]>): AirferryError {
 /** Descriptors by path, which are read in place of the files that are at these paths by now. */
 type OpenFiles = ReadonlyMap<string, number>;
 
-/** A running hash over ranges passed in order. Runs in one thread of its pool. */
-export class RangeHasher {
+/** What a hasher makes of the bytes: digests of all of them, or one of every piece. */
+type Making = { algorithms: readonly HashAlgorithm[]; pieces: boolean };
+
+/** Takes ranges in order, in one thread of its pool. */
+class RangeTaker {
   readonly #thread: Thread;
   readonly #id: number;
   readonly #open: OpenFiles;
   #isOpen = true;
 
-  constructor(thread: Thread, id: number, algorithms: readonly HashAlgorithm[], open: OpenFiles) {
+  constructor(thread: Thread, id: number, making: Making, open: OpenFiles) {
     this.#thread = thread;
     this.#open = open;
     this.#id = id;
     thread.load++;
-    void thread.ask({ type: "open", hasher: id, algorithms }).catch(() => undefined);
+    void thread.ask({ type: "open", hasher: id, ...making }).catch(() => undefined);
   }
 
   /**
@@ -216,21 +220,11 @@ export class RangeHasher {
     await this.#thread.ask({ type: "bytes", hasher: this.#id, bytes });
   }
 
-  /** Returns the digests so far; the hash continues. Queues like `advance`. */
-  async peek(): Promise<Digests> {
-    return (await this.#thread.ask({ type: "peek", hasher: this.#id })) as Digests;
-  }
-
-  /** Ends the hash and returns its SHA-256. The hasher cannot be used afterwards. */
-  async digest(): Promise<Digest> {
-    return (await this.digests()).sha256;
-  }
-
-  /** Ends the hash and returns its digests. The hasher cannot be used afterwards. */
-  async digests(): Promise<Digests> {
-    const value = this.#thread.ask({ type: "digests", hasher: this.#id });
-    this.#done();
-    return (await value) as Digests;
+  /** Asks about the bytes so far; only after `peek` there may be more. */
+  protected ask(type: "peek" | "digests" | "pieces"): Promise<WorkerReply["value"]> {
+    const value = this.#thread.ask({ type, hasher: this.#id });
+    if (type !== "peek") this.#done();
+    return value;
   }
 
   /** Discards the hasher: queued work still runs, without a result. */
@@ -243,6 +237,32 @@ export class RangeHasher {
   #done(): void {
     if (this.#isOpen) this.#thread.load--;
     this.#isOpen = false;
+  }
+}
+
+/** A running hash over ranges passed in order. Runs in one thread of its pool. */
+export class RangeHasher extends RangeTaker {
+  /** Returns the digests so far; the hash continues. Queues like `advance`. */
+  async peek(): Promise<Digests> {
+    return (await this.ask("peek")) as Digests;
+  }
+
+  /** Ends the hash and returns its SHA-256. The hasher cannot be used afterwards. */
+  async digest(): Promise<Digest> {
+    return (await this.digests()).sha256;
+  }
+
+  /** Ends the hash and returns its digests. The hasher cannot be used afterwards. */
+  async digests(): Promise<Digests> {
+    return (await this.ask("digests")) as Digests;
+  }
+}
+
+/** Hashes every piece of what is passed in order (piece-digests.ts). Runs in one thread of its pool. */
+export class PieceHasher extends RangeTaker {
+  /** Ends it and returns the digests of all pieces, 32 bytes each; the last piece may be a short one. */
+  async pieces(): Promise<Uint8Array> {
+    return ((await this.ask("pieces")) as PieceResult).pieces;
   }
 }
 
@@ -285,7 +305,13 @@ export class HashPool {
    */
   open(others: readonly HashAlgorithm[] = [], bytes = Number.POSITIVE_INFINITY): RangeHasher {
     const thread = bytes <= VERY_FEW_BYTES ? this.#here : this.#idlest();
-    return new RangeHasher(thread, this.#nextHasher++, [...new Set<HashAlgorithm>(["sha256", ...others])], this.#open);
+    const algorithms = [...new Set<HashAlgorithm>(["sha256", ...others])];
+    return new RangeHasher(thread, this.#nextHasher++, { algorithms, pieces: false }, this.#open);
+  }
+
+  /** Opens a hash of every piece, in the least busy thread. End it with `pieces` or `discard`. */
+  openPieces(): PieceHasher {
+    return new PieceHasher(this.#idlest(), this.#nextHasher++, { algorithms: [], pieces: true }, this.#open);
   }
 
   /** Hashes one range, or a whole file without offset and length. Returns its SHA-256, and the number of bytes read. */

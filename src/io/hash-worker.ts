@@ -51,12 +51,13 @@ export interface RunResult {
 export type StopFlag = Int32Array<SharedArrayBuffer>;
 
 export type WorkerRequest =
-  | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[] }
+  | { id: number; type: "open"; hasher: number; algorithms: readonly HashAlgorithm[]; pieces: boolean }
   | { id: number; type: "range"; hasher: number; job: RangeJob; stop?: StopFlag | undefined }
   | { id: number; type: "whole"; job: RangeJob; head: number; stop?: StopFlag | undefined }
   | { id: number; type: "bytes"; hasher: number; bytes: Uint8Array<SharedArrayBuffer> }
   | { id: number; type: "peek"; hasher: number }
   | { id: number; type: "digests"; hasher: number }
+  | { id: number; type: "pieces"; hasher: number }
   | { id: number; type: "drop"; hasher: number }
   | { id: number; type: "run"; job: RunJob };
 
@@ -67,10 +68,15 @@ export interface WholeResult {
   head: Uint8Array<ArrayBuffer>;
 }
 
+/** SHA-256 of every MiB, 32 bytes each. */
+export interface PieceResult {
+  pieces: Uint8Array<ArrayBuffer>;
+}
+
 export interface WorkerReply {
   id: number;
   /** `peek`, `digests`: by algorithm · `run`: one result per frame. */
-  value?: Digests | WholeResult | RunResult[];
+  value?: Digests | WholeResult | RunResult[] | PieceResult;
   error?: { message: string; code: string | undefined; file: string | undefined; write: boolean };
 }
 
@@ -100,8 +106,12 @@ export function hashWorkerMain(given?: WorkerPort): void {
   const BLOCK_BYTES = 4096;
   const byAlgorithm = (sums: readonly { name: HashAlgorithm; hash: Hash }[], hexOf: (hash: Hash) => string) =>
     Object.fromEntries(sums.map((it) => [it.name, `${it.name}:${hexOf(it.hash)}`])) as Digests;
+  /** As in io/piece-digests.ts. */
+  const PIECE_BYTES = 1024 * 1024;
+  const DIGEST_BYTES = 32;
   const CREATE = WRITE | fs.constants.O_CREAT | fs.constants.O_EXCL;
   const hashers = new Map<number, { name: HashAlgorithm; hash: Hash }[]>();
+  const pieceHashers = new Map<number, PieceSums>();
   // Not in the library types of Node.
   const wasm = Reflect.get(globalThis, "WebAssembly") as {
     Memory: new (of: { initial: number }) => { buffer: ArrayBuffer };
@@ -114,6 +124,44 @@ export function hashWorkerMain(given?: WorkerPort): void {
 
   interface Updated {
     update(bytes: Uint8Array): unknown;
+  }
+  /** Hashes every MiB by itself. */
+  class PieceSums {
+    digests = Buffer.alloc(64 * DIGEST_BYTES);
+    count = 0;
+    begun = crypto.createHash("sha256");
+    filled = 0;
+    update(bytes: Uint8Array) {
+      for (let at = 0; at < bytes.length; ) {
+        const part = bytes.subarray(at, at + PIECE_BYTES - this.filled);
+        at += part.length;
+        if (part.length === PIECE_BYTES) this.add(crypto.hash("sha256", part, "buffer"));
+        else {
+          this.begun.update(part);
+          this.filled += part.length;
+          if (this.filled === PIECE_BYTES) this.end();
+        }
+      }
+    }
+    end() {
+      if (this.filled === 0) return;
+      this.add(this.begun.digest());
+      this.begun = crypto.createHash("sha256");
+      this.filled = 0;
+    }
+    add(digest: Uint8Array) {
+      if ((this.count + 1) * DIGEST_BYTES > this.digests.length) {
+        const larger = Buffer.alloc(2 * this.digests.length);
+        larger.set(this.digests);
+        this.digests = larger;
+      }
+      this.digests.set(digest, this.count * DIGEST_BYTES);
+      this.count++;
+    }
+    result(): PieceResult {
+      this.end();
+      return { pieces: new Uint8Array(this.digests.subarray(0, this.count * DIGEST_BYTES)) };
+    }
   }
   class JobError extends Error {
     file: string;
@@ -353,6 +401,15 @@ export function hashWorkerMain(given?: WorkerPort): void {
     });
   };
 
+  const handlePieces = async (request: WorkerRequest & { hasher: number }, pieces: PieceSums) => {
+    if (request.type === "range") await range(request.job, [{ hash: pieces }], request.stop);
+    else if (request.type === "bytes") pieces.update(request.bytes);
+    else {
+      pieceHashers.delete(request.hasher);
+      if (request.type === "pieces") return pieces.result();
+    }
+    return undefined;
+  };
   const handle = async (request: WorkerRequest): Promise<WorkerReply["value"]> => {
     if (request.type === "run") return runFrames(request.job);
     if (request.type === "whole") {
@@ -368,12 +425,16 @@ export function hashWorkerMain(given?: WorkerPort): void {
       return { digest: `sha256:${hash.digest("hex")}`, head };
     }
     if (request.type === "open") {
-      hashers.set(
-        request.hasher,
-        request.algorithms.map((name) => ({ name, hash: crypto.createHash(name) })),
-      );
+      if (request.pieces) pieceHashers.set(request.hasher, new PieceSums());
+      else
+        hashers.set(
+          request.hasher,
+          request.algorithms.map((name) => ({ name, hash: crypto.createHash(name) })),
+        );
       return undefined;
     }
+    const pieces = pieceHashers.get(request.hasher);
+    if (pieces !== undefined) return handlePieces(request, pieces);
     const sums = hashers.get(request.hasher);
     if (request.type === "drop" || sums === undefined) {
       hashers.delete(request.hasher);

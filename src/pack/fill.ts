@@ -7,8 +7,8 @@ import { ItemWriter } from "../bundle/item-writer.ts";
 import type { DoneLine } from "../bundle/journal.ts";
 import { SMALL_BYTES, type WorkFolder } from "../bundle/work-folder.ts";
 import { AirferryError } from "../errors.ts";
-import { type Digest, digestOf } from "../io/digest.ts";
-import { algorithmsIn } from "../io/integrity.ts";
+import { type Digest, digestOf, EMPTY_DIGEST } from "../io/digest.ts";
+import { algorithmsIn, sha256In } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
 import { SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
@@ -272,6 +272,7 @@ class Filler {
         algorithms: algorithmsIn(item.integrity),
         // The check reads so little that it need not fill the page cache.
         readBack: item.check !== undefined,
+        needsPieces: !work.pieces.has(sha256In(item.integrity) ?? EMPTY_DIGEST),
         onBytes: (bytes) => {
           this.#doneBytes += bytes;
           const resumed = this.#resumed.get(item.path) ?? 0;

@@ -4,14 +4,20 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { MAX_INVENTORY_BYTES } from "../bundle/format-limits.ts";
+import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
+import type { Inventory } from "../bundle/inventory-types.ts";
 import { Journal } from "../bundle/journal.ts";
-import { INVENTORY_NAME } from "../bundle/media-names.ts";
+import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { checkPieceList, PieceList, readingFile } from "../bundle/piece-list.ts";
+import { parseSums } from "../bundle/sums.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
+import type { Digest } from "../io/digest.ts";
 import { type Integrity, parseIntegrity, sha256In } from "../io/integrity.ts";
+import { hasPieces } from "../io/piece-digests.ts";
+import { readSmall } from "../io/safe-open.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { LaidItem } from "./lay-out.ts";
 
@@ -44,6 +50,7 @@ export async function findReusable(
       const dir = join(out, name);
       const inventory = await readInventory(dir);
       if (inventory === undefined) continue;
+      await takePieces(dir, inventory, keys, work.pieces);
       const other = new Map(
         inventory.catalog.provenance.flatMap(({ path, integrity }) =>
           integrity === undefined ? [] : [[path, parseIntegrity(integrity)] as const],
@@ -91,6 +98,33 @@ function keysOf(integrity: Integrity | undefined): string[] {
   if (integrity === undefined) return [];
   const digest = sha256In(integrity);
   return digest === undefined || digest === integrity ? [integrity] : [digest, integrity];
+}
+
+/**
+ * Takes over the digests of pieces of wanted content that a finished bundle has, so that they are not computed again.
+ */
+async function takePieces(
+  dir: string,
+  { entries }: Inventory,
+  keys: ReadonlySet<string>,
+  known: Map<Digest, Uint8Array>,
+): Promise<void> {
+  const useful = entries.filter((it) => hasPieces(it.size) && keys.has(it.digest) && !known.has(it.digest));
+  if (useful.length === 0) return;
+  try {
+    const { lines } = parseSums(await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES));
+    const digest = lines.find((it) => it.name === PIECES_NAME)?.digest;
+    if (digest === undefined) return;
+    const file = join(dir, PIECES_NAME);
+    await checkPieceList(file, digest, entries);
+    const list = new PieceList(entries, readingFile(file));
+    for (const it of useful) {
+      const pieces = await list.of(it.digest);
+      if (pieces !== undefined) known.set(it.digest, pieces);
+    }
+  } catch {
+    // A damaged bundle: they are computed.
+  }
 }
 
 async function readInventory(dir: string) {

@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
 import { INVENTORY_MEDIA_TYPE, type InventoryEntry, type WrittenInventory } from "../bundle/inventory-types.ts";
+import { writePieceList } from "../bundle/piece-list.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
 import { throwIfAborted } from "../io/limit.ts";
@@ -35,6 +36,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   const { lock, work, filled } = bundle;
   const volumes = await work.finishVolumes();
   const inventory = inventoryOf(job, bundle, volumes, target.serial);
+  await work.completePieces(inventory.entries, job.pool);
   throwIfAborted();
   const scanned = await scanPacked(job, inventory, work.volumes, work.dir);
   const digest = await finishBundle({
@@ -47,7 +49,12 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
       const { writeBomFiles } = await import("../bom/bom-files.ts");
       const bill = await readBill(inventory, work.volumes, lock.time);
       for (const gap of bill.gaps) job.report(`the bill of materials is not complete: ${gap}`);
-      return [...(await writeBomFiles(dir, bill)), ...(await writeScan(dir, scanned))];
+      const pieces = await writePieceList(dir, inventory.entries, (digest) => work.pieces.get(digest) ?? bug(digest));
+      return [
+        ...(await writeBomFiles(dir, bill)),
+        ...(await writeScan(dir, scanned)),
+        ...(pieces === undefined ? [] : [pieces]),
+      ];
     },
     ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
     sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),

@@ -25,7 +25,7 @@ interface ReleaseParts {
   signatures: { name: string; bytes: Buffer }[];
   /** Public keys (PEM) of the signers, by file name. */
   trust: { name: string; pem: string }[];
-  /** Files of the media to keep with the record: the bill of materials. */
+  /** Files of the media to keep with the record: the bill of materials, the digests of pieces. */
   documents: readonly { name: string; file: string; digest: Digest }[];
   record: ImportRecord;
   /** Index of its packages; undefined without any. */
@@ -110,7 +110,9 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
 /** Whether the record of a release is there, with all its documents. */
 async function isWhole(folder: string, { documents }: ReleaseParts): Promise<boolean> {
   const release = await readRelease(folder).catch(() => undefined);
-  return release !== undefined && (release.bom?.length ?? 0) >= documents.length;
+  if (release === undefined) return false;
+  const kept = (release.bom?.length ?? 0) + (release.pieces === undefined ? 0 : 1);
+  return kept >= documents.length;
 }
 
 /** Removes the record of a release: first, durably, its name. */

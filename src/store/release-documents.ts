@@ -1,10 +1,11 @@
 /**
- * The bill of materials in the record of a release: copied when the release is imported, as it was signed.
+ * The bill of materials, and the digests of pieces, in the record of a release: copied when the release is imported,
+ * as they were signed.
  */
 import { createHash } from "node:crypto";
 import { lstat, open } from "node:fs/promises";
 import { join } from "node:path";
-import { BOM_NAMES } from "../bundle/media-names.ts";
+import { BOM_NAMES, PIECES_NAME } from "../bundle/media-names.ts";
 import type { SumLine } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
@@ -49,11 +50,14 @@ export async function copyDocument(from: string, to: string, digest: Digest): Pr
   );
 }
 
+/** The files of a bundle that its release keeps, besides what every record has. */
+const DOCUMENT_NAMES: readonly string[] = [...BOM_NAMES, PIECES_NAME];
+
 /** The documents in the folder of a release, of those that its signed root lists. One that is missing is left out. */
 export async function documentsIn(folder: string, sums: readonly SumLine[]): Promise<ReleaseDocument[]> {
   const found: ReleaseDocument[] = [];
   for (const { name, digest } of sums) {
-    if (!BOM_NAMES.includes(name)) continue;
+    if (!DOCUMENT_NAMES.includes(name)) continue;
     const file = join(folder, name);
     const stats = await lstat(file).catch(() => undefined);
     if (stats?.isFile()) found.push({ name, file, digest, size: stats.size });

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { checkIdentity } from "../bundle/bundle-identity.ts";
 import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
-import { INVENTORY_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { scanReportSchema } from "../bundle/scan-report.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -71,7 +71,9 @@ export async function readRelease(folder: string): Promise<Release> {
     const actualPlace = `${basename(dirname(folder))}/${basename(folder)}`;
     if (place !== actualPlace)
       throw new Error(`it is the record of another release: expected ${actualPlace}, got ${place}`);
-    const bom = await documentsIn(folder, lines);
+    const documents = await documentsIn(folder, lines);
+    const bom = documents.filter((it) => it.name !== PIECES_NAME);
+    const pieces = documents.find((it) => it.name === PIECES_NAME);
     return {
       stream: inventory.stream,
       serial: inventory.serial,
@@ -81,6 +83,7 @@ export async function readRelease(folder: string): Promise<Release> {
       inventory,
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
       ...(bom.length > 0 && { bom }),
+      ...(pieces !== undefined && { pieces }),
     };
   } catch (cause) {
     if (cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND") throw cause;

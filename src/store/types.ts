@@ -5,8 +5,8 @@
  * STORE/
  *   airferry-store.json                    {"storeVersion":1}
  *   blobs/sha256/ab/<64 hex>               read-only, verified before the name exists
- *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, BOM.*, trust/, import.json,
- *                                          packages.idx
+ *   releases/<stream>/<serial, 6 digits>/  SHA256SUMS, signatures/, airferry.json, BOM.*, data.pieces, trust/,
+ *                                          import.json, packages.idx
  *   releases/<stream>/current              the serial being served; replaced by rename
  *   incoming/                              quarantine: what is being unpacked
  * ```
@@ -30,11 +30,13 @@ export interface Release {
   entries: ReadonlyMap<string, InventoryEntry>;
   /** The bill of materials as it came; absent: the bundle had none. */
   bom?: readonly ReleaseDocument[];
+  /** The digests of the pieces of its entries above 1 MiB; absent: none, or the file is lost. */
+  pieces?: ReleaseDocument;
 }
 
 /** A file of a release that is no entry. */
 export interface ReleaseDocument {
-  /** `BOM.html`, `BOM.cdx.json`. */
+  /** `BOM.html`, `BOM.cdx.json`, `data.pieces`. */
   name: string;
   /** Path of its file. */
   file: string;
