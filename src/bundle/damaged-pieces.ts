@@ -1,6 +1,6 @@
 /**
  * Narrows damage down: within a range of the stream that is known to be wrong, finds the pieces of large entries, and
- * the small entries, that differ from what was signed. Volumes that are missing are passed over.
+ * the small entries, that differ from what was signed. Missing volumes are skipped.
  */
 import { AirferryError } from "../errors.ts";
 import type { HashPool } from "../io/hash-pool.ts";

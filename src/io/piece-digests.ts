@@ -1,5 +1,5 @@
 /**
- * Pieces of content: SHA-256 of every MiB of it, so that damage is told, and mended, by the MiB. docs/format.md,
+ * Pieces of content: SHA-256 of every MiB of it, so that damage is found, and repaired, by the MiB. docs/format.md,
  * "Pieces".
  */
 
