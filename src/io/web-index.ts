@@ -104,8 +104,8 @@ function answerFault(it: unknown): string | undefined {
   if (!isKept(headers, (it) => possibleHeaders(it, method))) return "expected headers that are kept";
   if (vary !== undefined && !isKept(vary, (it) => possibleVariant(it))) return "expected a variant";
   if (path === undefined) return undefined;
-  const isPath = typeof path === "string" && path.startsWith("web/") && checkPath(path) === undefined;
-  return isPath && method === "GET" ? undefined : "expected a path below web/, of an answer to GET";
+  const isPath = typeof path === "string" && checkPath(path) === undefined;
+  return isPath && method === "GET" ? undefined : "expected the path of an entry, of an answer to GET";
 }
 
 function isNormal(url: string): boolean {

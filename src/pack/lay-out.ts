@@ -11,7 +11,7 @@ import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
 import { type Digest, isDigest } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
-import { formatIntegrity, type Integrity } from "../io/integrity.ts";
+import { formatIntegrity, type Integrity, sha256In } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import { sourcesOf } from "../sources/kinds.ts";
@@ -71,8 +71,9 @@ export async function layOutBundle(
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
   const withCheck = await kickstartChecks(workspace);
   const all: PlanItem[] = [];
+  const carriedAt = pathsByDigest(all);
   for await (const source of sourcesOf(lock.entries)) {
-    const part = await source.plan(entriesOfKind(lock, source.kind), context);
+    const part = await source.plan(entriesOfKind(lock, source.kind), { ...context, carriedAt });
     for (const item of part.items) all.push(withCheck(item));
     for (const [key, values] of Object.entries(part.catalog)) addTo(catalog, key as keyof Catalog, values);
   }
@@ -107,6 +108,21 @@ export async function layOutBundle(
     volumeSize,
     volumes: volumeSizes(streamSize, volumeSize).map((size, index) => ({ name: volumeName(index), size })),
     caseTwins,
+  };
+}
+
+/** Looks for bytes among the items that are there when it is first asked: another path of them may do. */
+function pathsByDigest(items: readonly PlanItem[]): NonNullable<PlanContext["carriedAt"]> {
+  let paths: Map<string, string> | undefined;
+  return (digest, size) => {
+    if (paths === undefined) {
+      paths = new Map();
+      for (const it of items) {
+        const sum = it.source.from === "kept" ? it.source.digest : sha256In(it.integrity);
+        if (sum !== undefined && it.source.from !== "generated") paths.set(`${sum} ${it.size}`, it.path);
+      }
+    }
+    return paths.get(`${digest} ${size}`);
   };
 }
 

@@ -122,6 +122,8 @@ export interface PlanContext extends LocalPlaces {
   /** Armored public key of the same. */
   rpmPublicKey?: Uint8Array;
   fetcher: Fetcher;
+  /** Path of bytes that a kind before this one carries. */
+  carriedAt?: (digest: Digest, size: number) => string | undefined;
 }
 
 /** One kind of source. `lock` gets all entries of the kind at once, because closures span them. */

@@ -5,6 +5,7 @@
 import { AirferryError } from "../errors.ts";
 import type { Finding } from "../io/findings.ts";
 import { GIT_INDEX, MAX_GIT_INDEX_BYTES } from "../io/git-index.ts";
+import { sha256In } from "../io/integrity.ts";
 import { answerKey } from "../io/web-answer.ts";
 import { MAX_WEB_INDEX_BYTES, WEB_INDEX } from "../io/web-index.ts";
 import { originOf } from "../io/web-url.ts";
@@ -18,8 +19,17 @@ import { lockWeb } from "./web-lock.ts";
 export const webSource: SourceKind<"web"> = {
   kind: "web",
   lock: lockWeb,
-  async plan(entries, { baseDir, unpacked, manifest }) {
-    const answers = entries.flatMap((it) => it.detail.answers);
+  async plan(entries, { baseDir, unpacked, manifest, carriedAt }) {
+    // A body that is also a package, a layer or a file is carried once.
+    const elsewhere = new Map<string, string>();
+    const bodies = new Set(entries.flatMap((it) => it.detail.answers.map((answer) => answer.path)));
+    for (const { path, integrity, size, file } of entries.flatMap((it) => it.artifacts)) {
+      if (!bodies.has(path)) continue;
+      const digest = sha256In(integrity);
+      const found = file !== undefined && digest && size !== undefined ? carriedAt?.(digest, size) : undefined;
+      if (found !== undefined) elsewhere.set(path, found);
+    }
+    const answers = entries.flatMap((it) => it.detail.answers).map((it) => placed(it, elsewhere));
     const repositories = entries.flatMap((it) => it.detail.git ?? []).sort((a, b) => (a.url < b.url ? -1 : 1));
     if (answers.length + repositories.length === 0) return { items: [], catalog: {} };
     const urls = new Map<string, string>();
@@ -27,7 +37,8 @@ export const webSource: SourceKind<"web"> = {
     for (const { path, url } of repositories) if (path !== undefined) urls.set(path, url);
     const items = entries.flatMap((entry) => {
       const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
-      return entry.artifacts.map((it): PlanItem => {
+      const own = entry.artifacts.filter((it) => !elsewhere.has(it.path));
+      return own.map((it): PlanItem => {
         const origin = urls.get(it.path);
         return { ...itemOf("web", it, where), ...(origin !== undefined && { origin }) };
       });
@@ -62,6 +73,12 @@ function indexOf(value: object, maxBytes: number): Buffer {
     `cannot carry web: too many answers or repositories: expected an index of at most ${maxBytes} bytes, got ${index.length}`,
     { hint: "carry hosts in manifests of their own: hosts: [example.com]" },
   );
+}
+
+/** An answer with the path that its body has. */
+function placed(answer: Answers[number], elsewhere: ReadonlyMap<string, string>): Answers[number] {
+  const path = answer.path === undefined ? undefined : elsewhere.get(answer.path);
+  return path === undefined ? answer : { ...answer, path };
 }
 
 type Answers = LockedOf<"web">["detail"]["answers"];

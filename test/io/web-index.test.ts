@@ -123,7 +123,7 @@ t.test("parseWebIndex() refuses what no packer writes", async (t) => {
     [answer("a", { vary: {}, headers: [] }), /headers/],
     [answer("a", { vary: { cookie: "a" } }), /variant/],
     [answer("a", { vary: { accept: "a\u0007" } }), /variant/],
-    [answer("a", { path: "files/a" }), /path/],
+    [answer("a", { path: "/files/a" }), /path/],
     [answer("a", { path: "web/../files/a" }), /path/],
     [answer("a", { path: 1 }), /path/],
     [answer("a", { path: `${WEB_INDEX}/` }), /path/],

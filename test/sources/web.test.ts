@@ -260,6 +260,32 @@ t.test("of two entries that answer one request the first counts", async (t) => {
   t.equal(findWebAnswer(index, { url: "https://h.example/y", method: "GET" })?.path, "web/h.example/x");
 });
 
+t.test("a body that another entry carries too is carried once, and there", async (t) => {
+  const dir = scratch(t);
+  record(join(dir, "b.recording"), [
+    ["https://h.example/tool.bin", "tool"],
+    ["https://h.example/gone", "tool", { status: 404 }],
+    ["https://h.example/other", "other"],
+  ]);
+  writeFileSync(join(dir, "local"), "tool");
+  writeManifest(dir, {
+    files: [{ path: "./local", as: "tool.bin" }],
+    web: [{ name: "b", recording: "./b.recording" }],
+  });
+  const { bundle } = await pack(t, dir);
+  const content = contentOf(bundle, dir);
+  t.strictSame([...content.keys()].sort(), [
+    "files/tool.bin",
+    "files/tool.bin.sha256",
+    "files/tool.bin.sha256sum",
+    "web/h.example/other",
+    "web/index.json",
+  ]);
+  const index = parseWebIndex(content.get("web/index.json") ?? "");
+  for (const path of ["tool.bin", "gone"])
+    t.equal(findWebAnswer(index, { url: `https://h.example/${path}`, method: "GET" })?.path, "files/tool.bin");
+});
+
 t.test("check finds the faults of web: without the network", async (t) => {
   const dir = scratch(t);
   record(join(dir, "a.recording"), [["https://h.example/x", "x"]]);

@@ -68,7 +68,8 @@ export function originMount(scheme: OriginScheme, parts: OriginParts): Mount {
     entry(path, _stream, view, authority) {
       if (scheme === "proxy") return undefined;
       const url = urlOf(scheme, authority, path);
-      const found = url === undefined ? undefined : findOrigin(view.releases, url);
+      if (url === undefined || parts.web.mayHave(view.releases, url)) return undefined;
+      const found = findOrigin(view.releases, url);
       return found?.kind === "entry" ? found : undefined;
     },
   };
@@ -127,25 +128,41 @@ async function send(
   { registry, web, git }: OriginParts,
 ) {
   const found = findOrigin(view.releases, url);
+  const { method } = request.req;
+  const urls = literal === undefined ? [url] : [literal, url];
+  const isPlain = method === "GET" || request.head;
+  const answers = isPlain ? await web.find(request, context, view.releases, urls) : [];
+  const [answer, ...others] = answers;
+  if (answer !== undefined && others.length === 0 && isExact(answer, found, url))
+    return sendWebAnswer(request, context, answer);
   if (found?.kind === "registry") {
     request.path = `/ns/${found.host}${found.path}`;
     await registry.handle(request, context);
     return;
   }
   if (await git.answer(request, context, view, [url])) return;
-  const { method } = request.req;
-  if (method !== "GET" && !request.head) {
+  if (!isPlain) {
     const refusal = `405: ${method} is not possible: this server is read-only, it answers GET and HEAD`;
     sendText(request, 405, refusal, { Allow: "GET, HEAD" });
     return;
   }
   if (found === undefined || (found.kind === "text" && found.isMadeUp)) {
-    const urls = literal === undefined ? [url] : [literal, url];
-    const [answer, ...others] = await web.find(request, context, view.releases, urls);
     if (answer !== undefined && others.length === 0) return sendWebAnswer(request, context, answer);
     if (answer !== undefined) return sendMissing(request, url, conflictLines([answer, ...others].map(pathOf)));
   }
   await sendAnswer(request, context, view, url, found);
+}
+
+/**
+ * Whether a recorded answer is better than what is found for its URL: where its own release has that URL as part of a
+ * repository, a file or a registry too, it is what upstream said, with its signatures. What images are made of is the
+ * registry's, which may require a login.
+ */
+function isExact({ answer, entry, release }: FoundAnswer, found: OriginAnswer | undefined, url: string): boolean {
+  if (found === undefined || found.kind === "token" || answer.status >= 400) return false;
+  if (found.kind === "registry")
+    return found.path.replace(/\/$/, "") !== "/v2" && entry?.path.startsWith("images/") !== true;
+  return findOrigin([release], url) !== undefined;
 }
 
 async function sendAnswer(

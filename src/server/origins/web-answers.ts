@@ -1,6 +1,6 @@
 /**
  * Recorded answers of web servers, sent as they were: status, headers and body. Each release's index is read with the
- * first request that nothing else of it answers. docs/format.md, "Web answers".
+ * first request. docs/format.md, "Web answers".
  */
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { inTurns, Pace } from "../../io/pace.ts";
@@ -33,6 +33,8 @@ export interface FoundAnswer {
 export class WebAnswers {
   /** Old releases are garbage-collected with theirs. */
   readonly #indexes = new WeakMap<Release, Promise<WebIndex | undefined>>();
+  /** Those that are read. */
+  readonly #read = new WeakMap<Release, WebIndex>();
 
   /**
    * Finds what releases have for a request of one of `urls`, in normal form: one answer, several that differ, or none.
@@ -64,13 +66,24 @@ export class WebAnswers {
     return first !== undefined && best.every((it) => isSame(it, first)) ? [first] : best;
   }
 
+  /** Whether a release has an answer for a URL in normal form, or may have: its index is not read yet. */
+  mayHave(releases: readonly Release[], url: string): boolean {
+    return releases.some((it) => it.entries.has(WEB_INDEX) && this.#read.get(it)?.has(url) !== false);
+  }
+
   #indexOf(release: Release, request: ServerRequest, context: ServeContext): Promise<WebIndex | undefined> {
     let index = this.#indexes.get(release);
     if (index === undefined) {
-      index = readIndex(release, request, context).catch((error: unknown) => {
-        context.tellFault(error);
-        return undefined;
-      });
+      index = readIndex(release, request, context).then(
+        (read) => {
+          if (read !== undefined) this.#read.set(release, read);
+          return read;
+        },
+        (error: unknown) => {
+          context.tellFault(error);
+          return undefined;
+        },
+      );
       this.#indexes.set(release, index);
     }
     return index;

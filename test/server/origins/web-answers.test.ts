@@ -109,6 +109,28 @@ t.test("recorded answers", async (t) => {
   t.match(await ask("/tool.sha256"), /^HTTP\/1.1 404 [\s\S]*\/s\/a\/web\/pypi.example.org\/sum\n\/s\/b\/web/);
 });
 
+t.test("what upstream said is better than what its own release has of that URL, and no other's", async (t) => {
+  const tlsDir = await temporaryDir(t);
+  const headers = { "content-type": "application/x-tool", "last-modified": "Mon, 30 Nov 2026 10:00:00 GMT" };
+  const said = { url: `${BASE}/tool`, method: "GET", status: 200, headers, path: "web/pypi.example.org/said" };
+  const gone = { url: `${BASE}/tool`, method: "GET", status: 404, headers: {} };
+  const own = release("a", [said], { "files/tool": "tool", "web/pypi.example.org/said": "as upstream said" });
+  const { serving, store } = await startServer(t, [own], { proxy: "127.0.0.1:0", tlsDir });
+  const port = Number(new URL(serving.origins?.proxyUrl ?? "").port);
+  const tool = () => sendRaw(port, get(`${BASE}/tool`));
+  for (let i = 0; i < 2; i++)
+    t.match(await tool(), /Content-Type: application\/x-tool\r\n[\s\S]*last-modified: Mon[\s\S]*as upstream said$/);
+  const changed = async (...all: ReturnType<typeof release>[]) => {
+    for (const it of all) await store.put(it);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+  };
+  await changed(release("a", [gone], { "files/tool": "tool" }));
+  t.match(await tool(), /200 OK[\s\S]*\r\n\r\ntool$/, "there is one now");
+  const web = { ...release("b", [said], { "web/pypi.example.org/said": "as upstream said" }) };
+  await changed({ ...web, catalog: { ...web.catalog, provenance: [] } });
+  t.match(await tool(), /200 OK[\s\S]*\r\n\r\ntool$/, "the file of another stream");
+});
+
 t.test("an index that cannot be read is reported once, and nothing else is missing", async (t) => {
   const tlsDir = await temporaryDir(t);
   const broken = release("a", [{ url: "no URL" }], BODIES);
