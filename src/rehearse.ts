@@ -46,8 +46,8 @@ interface RehearseOptions {
   /** Globs of URLs or hosts that may be missing. */
   allowMissing: readonly string[];
   keepCaches?: boolean | undefined;
-  /** The server says nothing but errors. */
-  quiet?: boolean | undefined;
+  /** How the server says what it says. */
+  serverFlags: readonly string[];
   /** The command's output goes to standard error. */
   isQuiet?: boolean | undefined;
   /** What the server says while it verifies, as it comes. */
@@ -109,8 +109,7 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
       : ["--store", store];
   const own = join(dir, "server");
   await mkdir(own, { mode: 0o700 });
-  const more = options.quiet === true ? ["--quiet"] : [];
-  const server = await startOriginServer(own, [...what, ...more], options.say, stop);
+  const server = await startOriginServer(own, [...what, ...options.serverFlags], options.say, stop);
   if (typeof server === "number") return server;
   let ran: Ran;
   try {

@@ -14,6 +14,7 @@ interface RehearseFlags {
   keepCaches?: boolean;
   json?: boolean;
   quiet?: boolean;
+  progress?: string;
 }
 
 export const rehearseCommand: Register = (program, run) => {
@@ -75,8 +76,13 @@ export const rehearseCommand: Register = (program, run) => {
           allowMissing: flags.allowMissing ?? [],
           isQuiet: flags.json === true,
           stop: stopping.signal,
+          serverFlags: [
+            ...(flags.json === true ? ["--json"] : []),
+            ...(flags.quiet === true ? ["--quiet"] : []),
+            ...(flags.progress === undefined ? [] : ["--progress", flags.progress]),
+          ],
           // Who rehearses as root builds as root.
-          say: (text) => process.stderr.write(text.replace(`airferry: ${ROOT_NOTE}\n`, "")),
+          say: (text) => process.stderr.write(withoutRootNote(text)),
           report: (line) => output.note(line),
         });
         if (typeof result === "number") return result;
@@ -107,6 +113,11 @@ export const rehearseCommand: Register = (program, run) => {
       }),
     );
 };
+
+function withoutRootNote(text: string): string {
+  const lines = text.split(/(?<=\n)/);
+  return lines.filter((it) => !it.includes(ROOT_NOTE)).join("");
+}
 
 /** What is before `--` and what is after it: the parser gives both as one list. */
 function split(words: readonly string[]): { bundles: string[]; command: [string, ...string[]] } {
