@@ -20,6 +20,15 @@ const OWN_END_MS = 5000;
 const TERM_MS = 2000;
 const POLL_MS = 50;
 const MAX_PASSES = 100;
+/**
+ * What podman, buildah and skopeo tell themselves in a user namespace of theirs: that root is a user there, whose files
+ * are below its home and not in /var/lib and /run. See containers/storage, pkg/unshare.
+ */
+const ROOTLESS = {
+  _CONTAINERS_USERNS_CONFIGURED: "done",
+  _CONTAINERS_ROOTLESS_UID: String(process.getuid?.() ?? 0),
+  _CONTAINERS_ROOTLESS_GID: String(process.getgid?.() ?? 0),
+};
 const NAMESPACE = "/proc/self/ns/net";
 /** Some resolvers look for nothing where there is only loopback (aria2's c-ares). An address of RFC 5737. */
 const FURTHER_ADDRESS = "192.0.2.1";
@@ -39,7 +48,9 @@ export function isInside(): boolean {
  * @throws {AirferryError} ERR_TOOL where this is not possible; the reason of `stop`, which counts until then
  */
 export async function runInside(stop: AbortSignal): Promise<number> {
-  const flags = ["--net", ...(isRoot() ? [] : ["--user", "--map-root-user"])];
+  const plain = ["--net", ...(isRoot() ? [] : ["--user", "--map-root-user"])];
+  // Further users and groups, where /etc/subuid and subgid give some: packages and images have files of theirs.
+  const flags = isRoot() || !(await canUnshare([...plain, "--map-auto"])) ? plain : [...plain, "--map-auto"];
   await run("unshare", [...flags, "true"]).catch((cause: unknown) => {
     stop.throwIfAborted();
     const { code, stderr = "" } = cause as { code?: unknown; stderr?: string };
@@ -54,7 +65,7 @@ export async function runInside(stop: AbortSignal): Promise<number> {
   });
   stop.throwIfAborted();
   const [program, ...args] = ownCommand(process.argv.slice(2));
-  const env = { ...process.env, [INSIDE]: await readlink(NAMESPACE) };
+  const env = { ...process.env, ...(isRoot() ? {} : ROOTLESS), [INSIDE]: await readlink(NAMESPACE) };
   const child = spawn("unshare", [...flags, "--", program, ...args], { env, stdio: "inherit" });
   // A terminal sends its signals to both.
   const pass = (signal: NodeJS.Signals) => child.kill(signal);
@@ -67,6 +78,13 @@ export async function runInside(stop: AbortSignal): Promise<number> {
   } finally {
     for (const it of ["SIGTERM", "SIGHUP"] as const) process.off(it, pass);
   }
+}
+
+async function canUnshare(flags: readonly string[]): Promise<boolean> {
+  return run("unshare", [...flags, "true"]).then(
+    () => true,
+    () => false,
+  );
 }
 
 /**
