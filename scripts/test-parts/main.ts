@@ -27,7 +27,11 @@ const files = named.length > 0 ? named : inOrder(globSync("test/**/*.test.ts", {
 /** The slow ones first, so that none runs alone at the end: those with real clients, then those of whole verbs. */
 function inOrder(all: readonly string[]): string[] {
   const rank = (file: string) =>
-    /^test\/interop\//.test(file) ? 0 : /^test\/(manifests\/|regress\/|[^/]*$)/.test(file) ? 1 : 2;
+    /^test\/(interop\/|scripts\/os-build\.)/.test(file)
+      ? 0
+      : /^test\/(manifests\/|regress\/|[^/]*$)/.test(file)
+        ? 1
+        : 2;
   return [...all].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
 
