@@ -8,6 +8,7 @@ import { stat } from "node:fs/promises";
 import type { BomFormat } from "./bom/bom-files.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, mismatch, readContents } from "./bundle/contents.ts";
+import { placesOf } from "./bundle/inventory.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { provenanceOf } from "./bundle/provenance.ts";
@@ -42,8 +43,8 @@ export interface InspectedEntry {
   signedBy?: string[];
   /** Signatures of this repository's packages were not checked (`gpgcheck: false`). */
   unsigned?: true;
-  /** The bytes are not in this bundle. */
-  from?: "store";
+  /** `store`: the bytes are not in this bundle; `bundle`: another entry carries them. */
+  from?: "bundle" | "store";
 }
 
 /** What `inspect --json` prints. */
@@ -205,11 +206,13 @@ async function mediaChecksOf(inventory: Inventory, copies: string[][]): Promise<
     inventory,
   );
   const found: InspectReport["mediaChecks"] = [];
+  const placeOf = placesOf(inventory.entries);
   try {
     for (const { path } of inventory.catalog.isos) {
       const entry = inventory.entries.find((it) => it.path === path);
-      if (entry?.offset === undefined) continue;
-      const check = await readMediaCheck(volumes.range(entry.offset, entry.size)).catch((error: unknown) => {
+      const offset = entry && placeOf(entry);
+      if (offset === undefined) continue;
+      const check = await readMediaCheck(volumes.range(offset, entry?.size ?? 0)).catch((error: unknown) => {
         // A missing volume is reported as such.
         if (error instanceof AirferryError) return undefined;
         throw error;

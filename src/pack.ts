@@ -75,7 +75,13 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
     if (isLarge) releaseMemory();
     const sealed = await sealBundle(job, { lock, plan, work: work.folder, filled }, target);
     const { web } = plan.catalog;
-    return { ...resultOf(job, lock, sealed), packed: true, ...tally.of(plan.items), ...(web && { web }), faults };
+    return {
+      ...resultOf(job, lock, sealed),
+      packed: true,
+      ...tally.of([...plan.items, ...plan.twins.map((it) => it.item)]),
+      ...(web && { web }),
+      faults,
+    };
   }
 }
 

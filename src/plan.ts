@@ -108,7 +108,7 @@ export interface PlanRow {
 
 /** The rows of a plan, sorted by path. */
 function rowsOf(plan: Plan): PlanRow[] {
-  return [...plan.items, ...plan.unsized]
+  return [...plan.items, ...plan.twins.map((it) => it.item), ...plan.unsized]
     .map((item) => {
       const digest = item.source.from === "kept" ? item.source.digest : (sha256In(item.integrity) ?? null);
       return {

@@ -373,10 +373,7 @@ async function presentBlobs(
 }
 
 function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
-  const lacking = inventory.entries.filter((it) => it.from === "store" && !present.has(it.digest));
-  // A carried entry with the same digest provides the bytes.
-  const carried = new Set(inventory.entries.filter((it) => it.from === undefined).map((it) => it.digest));
-  const missing = lacking.filter((it) => !carried.has(it.digest));
+  const missing = inventory.entries.filter((it) => it.from === "store" && !present.has(it.digest));
   if (missing.length === 0) return;
   throw new AirferryError(
     "ERR_DELTA_BASE",
@@ -388,9 +385,15 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
         path: printableName(it.path),
         message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes`,
       })),
-      hint: "carry a full bundle in, or a delta against a release that this store has",
+      hint: `carry a full bundle in, or a delta against a release that this store has${basesText(inventory)}`,
     },
   );
+}
+
+/** The releases that a delta builds on, as its packer says. */
+function basesText({ bases = [] }: Inventory): string {
+  if (bases.length === 0) return "";
+  return `; this one builds on ${bases.map((it) => `epoch ${it.epoch}, serial ${it.serial}`).join(" and ")}`;
 }
 
 /** What people look packages up in, where the release has repositories. Whoever serves it can make it as well. */

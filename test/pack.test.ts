@@ -139,7 +139,20 @@ t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
   const inventory = JSON.parse(readFileSync(join(dir, "out/test-000002/airferry.json"), "utf8"));
   t.same(inventory.previous.serial, 1);
   t.same(inventory.audience, ["site-a", "site-b"]);
-  t.equal(inventory.entries.filter((it: { sha256: string }) => it.sha256 === sha256(iso)).length, 2);
+  const isos = inventory.entries.filter((it: { sha256: string }) => it.sha256 === sha256(iso));
+  t.same(
+    isos.map((it: { from?: string; path: string }) => [it.path, it.from]),
+    [
+      ["isos/twin.iso", "bundle"],
+      ["isos/x.iso", undefined],
+    ],
+    "carried once",
+  );
+  t.equal(
+    readFileSync(join(dir, "out/test-000002/COPIES.txt"), "utf8"),
+    "0644\tisos/x.iso\tisos/twin.iso\n",
+    "which stock tools have to copy",
+  );
   const again = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--json"]);
   t.equal(JSON.parse(again.stdout).serial, 2, "nothing to pack");
 });

@@ -2,6 +2,7 @@
  * Makes the bill of materials of a bundle from its inventory, and what the metadata among its own entries says of
  * packages and images. Nothing is asked of upstream.
  */
+import { placesOf } from "../bundle/inventory.ts";
 import type { InventoryEntry, Provenance, WrittenCatalog, WrittenInventory } from "../bundle/inventory-types.ts";
 import { provenanceOf } from "../bundle/provenance.ts";
 import type { VolumeSet } from "../bundle/volumes.ts";
@@ -32,7 +33,8 @@ export async function readBill(
   const { stream, epoch, serial, tool, lock, notAfter, catalog } = inventory;
   const known = knower(catalog);
   const entryAt = finder(inventory.entries);
-  const read = (entry: InventoryEntry, maxBytes: number) => readEntry(entry, volumes, maxBytes);
+  const placeOf = placesOf(inventory.entries);
+  const read = (entry: InventoryEntry, maxBytes: number) => readEntry(entry, placeOf(entry), volumes, maxBytes);
   const gaps: string[] = [];
   const volumeIds = new Map(catalog.isos.map((it) => [it.path, it.volumeId]));
   const plain = (rows: readonly { path: string }[]) =>
@@ -224,8 +226,12 @@ function namedBy({ path }: InventoryEntry): Omit<PackageFacts, "checksum" | "fil
   return { name, epoch: 0, version, release, arch, licence: "", vendor: "", sourceRpm: "" };
 }
 
-async function readEntry(entry: InventoryEntry, volumes: VolumeSet, maxBytes: number): Promise<Buffer> {
-  const { path, size, offset, digest } = entry;
+async function readEntry(
+  { path, size, digest }: InventoryEntry,
+  offset: number | undefined,
+  volumes: VolumeSet,
+  maxBytes: number,
+): Promise<Buffer> {
   const refuse = (code: "ERR_DELTA_BASE" | "ERR_SIZE_LIMIT" | "ERR_DIGEST_MISMATCH", fault: string) =>
     new AirferryError(code, `cannot read "${path}": ${fault}`, { path });
   if (offset === undefined) throw refuse("ERR_DELTA_BASE", "it is not in this bundle");

@@ -13,12 +13,16 @@ import { printableName } from "./entry-paths.ts";
 import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES } from "./format-limits.ts";
 import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
+import { checkListings } from "./listings.ts";
 import type { Media } from "./media.ts";
 import { BIN_NAME, BOM_NAMES, INVENTORY_NAME, isSpreadName, PIECES_NAME, SCAN_NAME } from "./media-names.ts";
 import { checkPieceList, needsPieceList, PieceList, readingFile } from "./piece-list.ts";
 import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
 import { VOLUME_PREFIX, volumeIndexOf, volumeName } from "./volume-layout.ts";
+
+/** What is interpreted, and read within its own limit. */
+const INTERPRETED = [INVENTORY_NAME, SCAN_NAME];
 
 /** A bundle's parts. */
 export interface Contents {
@@ -27,7 +31,7 @@ export interface Contents {
   scan?: ScanReport;
   /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
   copies: string[][];
-  /** Small files that are too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
+  /** Small files that may be too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
   large: { file: string; name: string; size: number; digest: Digest }[];
   /** The pieces of the entries above 1 MiB; absent if there is none. */
   pieces?: PieceListFile;
@@ -74,13 +78,12 @@ export async function readContents(
       const size = files.get(name);
       if (size === undefined) continue;
       const file = join(dir, name);
-      const isBom = BOM_NAMES.includes(name);
-      if (isBom && size > MAX_LISTING_BYTES) {
+      if (!isProgram(name) && size > MAX_LISTING_BYTES) {
         const message = `"${file}" is too large: expected at most ${MAX_LISTING_BYTES} bytes, got ${size}`;
         problems.push({ code: "ERR_SIZE_LIMIT", path: name, message });
         continue;
       }
-      if (isBom || isProgram(name)) {
+      if (BOM_NAMES.includes(name) || isProgram(name) || (size > MAX_NOTE_BYTES && !INTERPRETED.includes(name))) {
         large.push({ file, name, size, digest });
         continue;
       }
@@ -97,6 +100,7 @@ export async function readContents(
   }
   if (inventory === undefined) return { problems };
   problems.push(...checkIdentity(identity, inventory.value), ...checkVolumeLines(inventory.value, lines));
+  problems.push(...(await checkListings(inventory.value, lines)));
   const { volumeSize } = inventory.value;
   const copies = inventory.value.volumes.map(({ name, size }, index) =>
     media.folders.flatMap(({ dir, files }) => {

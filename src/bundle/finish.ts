@@ -12,6 +12,7 @@ import { IDENTITY_BYTES, identityName } from "./bundle-identity.ts";
 import { copyPrograms, type Program } from "./carried-programs.ts";
 import { inventoryPieces } from "./inventory.ts";
 import type { WrittenInventory } from "./inventory-types.ts";
+import { writeListings } from "./listings.ts";
 import { BIN_NAME, INVENTORY_NAME, SCAN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { verifyText } from "./verify-text.ts";
@@ -65,6 +66,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   );
   const documents = [
     ...((await options.writeDocuments?.(dir)) ?? []),
+    ...(await writeListings(dir, inventory.entries)),
     { name: INVENTORY_NAME, digest: await writePieces(join(dir, INVENTORY_NAME), inventoryPieces(inventory)) },
   ];
   const sums = formatSums([

@@ -19,10 +19,13 @@ export interface InventoryEntry {
   mode: "0644" | "0755";
   /** In the file: `sha256`, hex. */
   digest: Digest;
-  /** First byte of the content in the tar stream, after its header records. Absent when `from` is "store". */
+  /** First byte of the content in the tar stream, after its header records. Absent with `from`. */
   offset?: number;
-  /** Delta: the bytes are not in this bundle, the store must already have them. */
-  from?: "store";
+  /**
+   * `bundle`: another entry of this bundle carries the same bytes. `store`, in a delta: none does, and the store must
+   * have them already.
+   */
+  from?: "bundle" | "store";
 }
 
 export interface InventoryVolume {

@@ -178,6 +178,19 @@ function* fromFile({ previous, bases, lock, volumes, entries, ...rest }: Invento
   };
 }
 
+/**
+ * Where the bytes of entries are in the tar stream, also of those that another entry carries; undefined for what the
+ * bundle does not have.
+ */
+export function placesOf(
+  entries: readonly Pick<InventoryEntry, "digest" | "offset">[],
+): (entry: Pick<InventoryEntry, "digest" | "offset">) => number | undefined {
+  const carried = new Map<Digest, number>();
+  if (entries.some((it) => it.offset === undefined))
+    for (const { digest, offset } of entries) if (offset !== undefined) carried.set(digest, offset);
+  return ({ digest, offset }) => offset ?? carried.get(digest);
+}
+
 /** Entries whose bytes are in the tar stream, in the order of the stream. */
 export function streamEntries<E extends { offset?: number }>(inventory: {
   entries: readonly E[];
@@ -382,9 +395,20 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
     }
     sizes.set(sha256, size);
   }
+  if (problems.length === 0) problems.push(...checkUncarried(entries as EntryInFile[]));
   if (problems.length > 0) return problems;
   const checked = yield* checkingEntryPaths(pathsOf(entries as EntryInFile[]), { twins: false });
   return checked.problems.slice(0, MAX_PROBLEMS);
+}
+
+/** What is not carried says rightly where its bytes are. */
+function checkUncarried(entries: readonly EntryInFile[]): Problem[] {
+  if (entries.every((it) => it.from === undefined)) return [];
+  const carried = new Set(entries.filter((it) => it.from === undefined).map((it) => it.sha256));
+  const wrong = entries.findIndex((it) => it.from !== undefined && carried.has(it.sha256) !== (it.from === "bundle"));
+  if (wrong < 0) return [];
+  const expected = entries[wrong]?.from === "bundle" ? "no entry carries its bytes" : "another entry carries its bytes";
+  return [problem(`entries[${wrong}]`, `entries[${wrong}]: from: ${expected}`)];
 }
 
 function* pathsOf(entries: EntryInFile[]): Generator<string> {
@@ -402,7 +426,8 @@ function entryFault(it: unknown): string | undefined {
   if (it.mode !== "0644" && it.mode !== "0755") return "mode: expected 0644 or 0755";
   if (!isHex256(it.sha256)) return "sha256: expected 64 lower-case hex digits";
   if ((it.size === 0) !== (it.sha256 === EMPTY_SHA256)) return "sha256: no bytes have this digest and this size";
-  if (place === "from" ? it.from !== "store" : !isCount(it.offset)) return `${place}: not valid`;
+  if (place === "from" ? it.from !== "store" && it.from !== "bundle" : !isCount(it.offset))
+    return `${place}: not valid`;
   return undefined;
 }
 

@@ -8,6 +8,12 @@ export const INVENTORY_NAME = "airferry.json";
 export const BIN_NAME = "bin";
 export const VERIFY_NAME = "VERIFY.txt";
 export const TRUSTED_ROOT_NAME = "trusted_root.json";
+/** Digests of all entries, for `sha256sum -c` after `tar -x`. */
+export const ENTRIES_NAME = "ENTRIES.sha256";
+/** What `tar -x` does not make, since another entry has the same bytes. */
+export const COPIES_NAME = "COPIES.txt";
+/** The lock that the bundle was packed from. */
+export const LOCK_NAME = "lock.json";
 /** What a scanner said before the bundle was signed. */
 export const SCAN_NAME = "scan.json";
 /** The bill of materials, for people and as CycloneDX. */

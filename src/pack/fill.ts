@@ -101,6 +101,8 @@ class Filler {
       await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
       if (twins.length > 0) await this.#work.flush();
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
+      if (plan.twins.length > 0) await this.#work.flush();
+      await mapLimited(plan.twins, concurrency, (twin) => this.#checkTwin(twin));
       if (this.#faults.length === 0) await mapLimited(generated, concurrency, (index) => this.#make(index));
     } catch (error) {
       this.#reportKept();
@@ -218,6 +220,25 @@ class Filler {
       await writer.suspend();
       throw error;
     }
+  }
+
+  /** Checks the bytes of an item that another one carries, as if it carried them itself. */
+  async #checkTwin({ item, carrier }: Plan["twins"][number]): Promise<void> {
+    const digest = this.#digests.get(carrier.path);
+    // Its carrier was dropped: the next round has another.
+    if (digest === undefined) return;
+    const bytes = this.#work.volumes.range(carrier.offset, carrier.size);
+    try {
+      await item.check?.(bytes);
+    } catch (error) {
+      if (!item.quarantine || !isPackageFault(error)) throw error;
+      this.#faults.push({ path: item.path, reason: (error as Error).message });
+      this.#job.report(`dropped ${item.path}: ${(error as Error).message}`);
+      return;
+    }
+    if (item.look) this.#job.found(await item.look(bytes, item));
+    this.#digests.set(item.path, digest);
+    this.#tally.reused(item.path, 0);
   }
 
   /** Bytes of an item that an earlier run left, and that it continued behind. */

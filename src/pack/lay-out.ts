@@ -32,10 +32,18 @@ export interface LaidItem extends PlanItem {
   digest: Digest | undefined;
 }
 
+/** An item whose bytes another one carries. */
+interface TwinItem {
+  item: PlanItem & { size: number };
+  carrier: LaidItem;
+}
+
 export interface Plan {
   stream: string;
   /** In stream order. */
   items: LaidItem[];
+  /** Not in the stream. */
+  twins: TwinItem[];
   /** Paths of unknown size: not laid out yet, and offsets after them are not final. */
   unsized: PlanItem[];
   catalog: WrittenCatalog;
@@ -94,14 +102,17 @@ export async function layOutBundle(
       },
     );
   }
-  const { places, streamSize } = layOut(sized);
+  const { carried, carriers } = carriedOnce(sized);
+  const { places, streamSize } = layOut(carried);
+  const laid = carried.map((item, index): LaidItem => {
+    const { headerOffset, offset } = places[index] as (typeof places)[number];
+    // The same object: there may be 200,000.
+    return Object.assign(item, { headerOffset, offset, digest: undefined }, lockedDigest(item));
+  });
   return {
     stream: lock.stream,
-    items: sized.map((item, index) => {
-      const { headerOffset, offset } = places[index] as (typeof places)[number];
-      // The same object: there may be 200,000.
-      return Object.assign(item, { headerOffset, offset, digest: undefined }, lockedDigest(item));
-    }),
+    items: laid,
+    twins: [...carriers].map(([item, index]) => ({ item, carrier: laid[index] as LaidItem })),
     unsized: ordered.filter((it) => it.size === undefined),
     catalog: { ...catalog, provenance: provenanceOf(ordered) },
     streamSize,
@@ -131,6 +142,30 @@ function addTo<K extends keyof Catalog>(catalog: Catalog, key: K, values: Catalo
   const list: unknown[] = (catalog[key] as unknown[] | undefined) ?? [];
   for (const it of values ?? []) list.push(it);
   Object.assign(catalog, list.length > 0 && { [key]: list });
+}
+
+/**
+ * Leaves out items that have the same locked digest as an earlier one. What is pinned on first sight is carried each
+ * time: whether it is the same is known too late.
+ */
+function carriedOnce<I extends PlanItem & { size: number }>(
+  items: readonly I[],
+): { carried: I[]; carriers: Map<I, number> } {
+  const carried: I[] = [];
+  const carriers = new Map<I, number>();
+  const places = new Map<string, number>();
+  for (const item of items) {
+    const { locked } = lockedDigest(item);
+    const key = locked === undefined ? undefined : `${locked} ${item.size}`;
+    const carrier = key === undefined ? undefined : places.get(key);
+    if (carrier !== undefined) {
+      carriers.set(item, carrier);
+      continue;
+    }
+    if (key !== undefined) places.set(key, carried.length);
+    carried.push(item);
+  }
+  return { carried, carriers };
 }
 
 /** The locked digest of an item: what is pinned on first sight is only compared with the journal. */

@@ -74,6 +74,10 @@ function entryOf(item: LaidItem): LaidItem & InventoryEntry {
   return isFilled(item) ? item : bug(`"${item.path}" was not filled`);
 }
 
+function twinOf({ item: { path, size, mode }, carrier }: Plan["twins"][number]): InventoryEntry {
+  return { path, size, mode, digest: entryOf(carrier).digest, from: "bundle" };
+}
+
 function isFilled(item: LaidItem): item is LaidItem & InventoryEntry {
   return item.digest !== undefined;
 }
@@ -104,7 +108,7 @@ function inventoryOf(
     streamSize: plan.streamSize,
     volumeSize: plan.volumeSize,
     volumes,
-    entries: plan.items.map(entryOf).sort((a, b) => compareUtf8(a.path, b.path)),
+    entries: [...plan.items.map(entryOf), ...plan.twins.map(twinOf)].sort((a, b) => compareUtf8(a.path, b.path)),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
     ext: {},

@@ -32,7 +32,7 @@ export class ByteTally {
     this.#fetched.set(path, found);
   }
 
-  of(items: readonly LaidItem[]): Origins {
+  of(items: readonly Pick<LaidItem, "path" | "size" | "source">[]): Origins {
     const origins = { fetchedBytes: 0, reusedBytes: 0, foundBytes: 0, generatedBytes: 0 };
     for (const { path, size, source } of items) {
       if (source.from === "generated") {

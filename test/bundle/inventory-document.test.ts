@@ -137,12 +137,16 @@ function hold(value: Json): void {
     must(whole(entry.size, 0) && HEX.test(String(entry.sha256)), "size, sha256");
     must((entry.size === 0) === (entry.sha256 === EMPTY), "digest of nothing");
     must(entry.mode === "0644" || entry.mode === "0755", "mode");
-    must("from" in entry ? entry.from === "store" : whole(entry.offset, 0), "place");
+    must("from" in entry ? entry.from === "store" || entry.from === "bundle" : whole(entry.offset, 0), "place");
     must(!sizes.has(entry.sha256!) || sizes.get(entry.sha256!) === entry.size, "one size");
     sizes.set(entry.sha256!, entry.size!);
   }
   for (const one of paths) {
     for (let at = one.indexOf("/"); at > 0; at = one.indexOf("/", at + 1)) must(!paths.has(one.slice(0, at)), "folder");
+  }
+  const carried = new Set(entries.filter((entry) => "offset" in entry).map((entry) => entry.sha256));
+  for (const entry of entries) {
+    if ("from" in entry) must((entry.from === "bundle") === carried.has(entry.sha256), "from");
   }
   let position = 0;
   const placed = entries
