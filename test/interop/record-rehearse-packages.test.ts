@@ -1,0 +1,138 @@
+/**
+ * dnf, aria2 with ranges, ansible-galaxy and git, recorded and rehearsed by the same commands. What is taken out of the
+ * recording is named.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import type { RequestListener } from "node:http";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { clientEnv, needs } from "../fixtures/clients.ts";
+import { git, gitListener, hasGitBackend } from "../fixtures/git-upstream.ts";
+import { onOwnMachine } from "../fixtures/own-machine.ts";
+import { scratch, seededBytes } from "../fixtures/program.ts";
+import { recordLab } from "../fixtures/record-lab.ts";
+import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
+import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
+
+/** A collection as `ansible-galaxy collection build` makes it, and the API of a galaxy that has it. */
+function galaxy(dir: string): RequestListener {
+  const run = (...args: string[]) =>
+    execFileSync("ansible-galaxy", ["collection", ...args], { cwd: dir, env: clientEnv({ ANSIBLE_HOME: dir }) });
+  run("init", "lab.tools");
+  run("build", "lab/tools");
+  const tar = readFileSync(join(dir, "lab-tools-1.0.0.tar.gz"));
+  const base = "https://galaxy.lab.example";
+  const versions = "/api/v3/collections/lab/tools/versions/";
+  const documents: Record<string, unknown> = {
+    "/api/v3/collections/lab/tools/": {
+      namespace: "lab",
+      name: "tools",
+      created_at: "2026-11-01T00:00:00Z",
+      updated_at: "2026-11-01T00:00:00Z",
+    },
+    "/api/": { available_versions: { v3: "v3/" } },
+    [versions]: { meta: { count: 1 }, links: { next: null }, data: [{ version: "1.0.0", href: `${versions}1.0.0/` }] },
+    [`${versions}1.0.0/`]: {
+      version: "1.0.0",
+      href: `${versions}1.0.0/`,
+      namespace: { name: "lab" },
+      collection: { name: "tools" },
+      download_url: `${base}/download/lab-tools-1.0.0.tar.gz`,
+      artifact: { sha256: createHash("sha256").update(tar).digest("hex"), size: tar.length },
+      metadata: { dependencies: {} },
+      signatures: [],
+    },
+  };
+  return (request, response) => {
+    const { pathname } = new URL(request.url ?? "/", base);
+    const document = documents[pathname];
+    if (document !== undefined)
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(document));
+    else if (pathname.startsWith("/download/")) response.end(tar);
+    else response.writeHead(404, { "content-type": "application/json" }).end("{}");
+  };
+}
+
+/** Hands requests on to a plain upstream, which knows ranges and validators. */
+async function filesListener(t: Test, files: Map<string, UpstreamFile>): Promise<RequestListener> {
+  const upstream = await startUpstream({ files });
+  t.teardown(() => upstream.close());
+  const { request: ask } = await import("node:http");
+  return (request, response) => {
+    const onward = ask(upstream.url + request.url, { method: request.method, headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    onward.end();
+  };
+}
+
+const DNF = `rm -rf root cache
+dnf -q -y --config=dnf.conf --installroot=$PWD/root --releasever=9 --forcearch=x86_64 install aft-lib
+`;
+const ARIA2 = `rm -f big.*
+aria2c -q --no-conf https://dl.lab.example/big.sum
+aria2c -q --no-conf -x4 -s4 -k1M https://dl.lab.example/big.bin
+sha256sum -c big.sum
+`;
+const GALAXY = `rm -rf collections galaxy-home
+ANSIBLE_HOME=$PWD/galaxy-home ansible-galaxy collection install -s https://galaxy.lab.example/api/ -p collections lab.tools:1.0.0
+test -f collections/ansible_collections/lab/tools/MANIFEST.json
+`;
+const GIT = `rm -rf clone
+git clone -q https://git.lab.example/other.git clone; rm -rf clone
+git clone -q https://git.lab.example/tool.git clone
+git -C clone log --oneline
+`;
+
+const tools = ["dnf", "aria2c", "ansible-galaxy", "git", ...RPM_BUILDERS];
+if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools) && hasGitBackend()) {
+  t.test("dnf, aria2, ansible-galaxy and git", async (t) => {
+    const up = scratch(t, "up");
+    const tree = await buildRpmTree(join(up, "tree"));
+    const big = seededBytes(7, 5 * 1024 * 1024);
+    mkdirSync(join(up, "git"));
+    git(
+      join(up, "git"),
+      `git init -q -b main work; cd work; echo a > a; git add a; git commit -qm one
+       cd ..; for it in tool other; do git clone -q --mirror work $it.git; done`,
+    );
+    const lab = await recordLab(t, {
+      "repo.lab.example": await filesListener(t, new Map([...tree.served("base"), ["/key", tree.key]])),
+      "dl.lab.example": await filesListener(
+        t,
+        new Map<string, UpstreamFile>([
+          ["/big.bin", big],
+          ["/big.sum", `${createHash("sha256").update(big).digest("hex")}  big.bin\n`],
+        ]),
+      ),
+      "galaxy.lab.example": galaxy(up),
+      "git.lab.example": gitListener(join(up, "git")),
+    });
+    writeFileSync(
+      join(lab.dir, "dnf.conf"),
+      `[main]\nplugins=0\nreposdir=/dev/null\ncachedir=${lab.dir}/cache\nlogdir=${lab.dir}\n[base]\nname=base\n` +
+        "baseurl=https://repo.lab.example/base/\ngpgcheck=1\nrepo_gpgcheck=0\ngpgkey=https://repo.lab.example/key\n",
+    );
+    const builds: [name: string, script: string, out: RegExp][] = [
+      ["dnf", DNF, /\/aft-lib-1\.1.*\.rpm$/],
+      ["aria2", ARIA2, /big\.bin$/],
+      ["galaxy", GALAXY, /\/download\/lab-tools/],
+      ["git", GIT, /git\.lab\.example\/tool/],
+    ];
+    for (const [name, script, out] of builds) {
+      await t.test(name, async (t) => {
+        const recorded = await lab.record(name, script);
+        t.equal(recorded.status, 0, recorded.stderr);
+        const whole = await lab.rehearse(await lab.pack(name), script);
+        t.equal(whole.status, 0, whole.stderr);
+        t.match(whole.document, { status: 0, missing: [] });
+        const less = await lab.rehearse(await lab.pack(name, (it) => out.test(it)), script);
+        t.not(less.status, 0);
+        t.match(less.document.missing[0]?.what, out);
+      });
+    }
+  });
+}
