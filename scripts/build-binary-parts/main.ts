@@ -104,6 +104,8 @@ async function makeParts(): Promise<Parts> {
       ["parser-worker.cjs", await wholeProgram(ROOT, "src/parser-worker.ts")],
       ["serve-worker.cjs", await wholeProgram(ROOT, "src/serve-worker.ts")],
       ["manifests.json", JSON.stringify(Object.fromEntries(ready))],
+      // What every bundle carries (src/pack/write-sources.ts).
+      ["FORMAT.txt", readFileSync(join(ROOT, "docs/format.md"), "utf8")],
     ]),
   };
 }

@@ -15,7 +15,7 @@ import type { WrittenInventory } from "./inventory-types.ts";
 import { writeListings } from "./listings.ts";
 import { BIN_NAME, INVENTORY_NAME, SCAN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
 import { formatSums } from "./sums.ts";
-import { verifyText } from "./verify-text.ts";
+import { type PackingKey, verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
 
 /** What older cosign needs for `--trusted-root`; it trusts nothing. */
@@ -37,6 +37,8 @@ interface FinishOptions {
   inventory: WrittenInventory;
   /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
   sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
+  /** Of those who sign now, for VERIFY.txt. */
+  keys: readonly PackingKey[];
   /** Writes further files into a folder, which may be too large for memory: the bill of materials, a scan. */
   writeDocuments?: (dir: string) => Promise<{ name: string; digest: Digest }[]>;
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
@@ -52,17 +54,14 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     if (name.startsWith("medium-") || [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER].includes(name))
       await rm(join(dir, name), { recursive: true, force: true });
   }
+  const each = options.volumesPerMedium;
+  const media = each === undefined ? 1 : Math.ceil(inventory.volumes.length / each);
   const programs = await copyPrograms(options.programs, dir);
   const small = new Map<string, Uint8Array>([[identityName(inventory), IDENTITY_BYTES]]);
   small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
   small.set(
     VERIFY_NAME,
-    Buffer.from(
-      verifyText(
-        inventory,
-        programs.map((it) => it.name),
-      ),
-    ),
+    Buffer.from(verifyText({ inventory, programs: programs.map((it) => it.name), keys: options.keys, media })),
   );
   const documents = [
     ...((await options.writeDocuments?.(dir)) ?? []),
@@ -79,8 +78,6 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   for (const { name, bytes } of signatures) small.set(`signatures/${name}`, bytes);
   small.set("SHA256SUMS", sums);
 
-  const each = options.volumesPerMedium;
-  const media = each === undefined ? 1 : Math.ceil(inventory.volumes.length / each);
   const folders = Array.from({ length: media }, (_, index) =>
     each === undefined ? "." : `medium-${index + 1}-of-${media}`,
   );

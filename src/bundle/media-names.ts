@@ -12,8 +12,11 @@ export const TRUSTED_ROOT_NAME = "trusted_root.json";
 export const ENTRIES_NAME = "ENTRIES.sha256";
 /** What `tar -x` does not make, since another entry has the same bytes. */
 export const COPIES_NAME = "COPIES.txt";
-/** The lock that the bundle was packed from. */
+/** What the bundle was packed from. */
+export const MANIFEST_NAME = "manifest.yaml";
 export const LOCK_NAME = "lock.json";
+/** The specification of the format. */
+export const FORMAT_NAME = "FORMAT.txt";
 /** What a scanner said before the bundle was signed. */
 export const SCAN_NAME = "scan.json";
 /** The bill of materials, for people and as CycloneDX. */

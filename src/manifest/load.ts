@@ -30,10 +30,12 @@ export const STDIN = "-";
 
 /**
  * Reads and validates a manifest file, or standard input ({@link STDIN}).
+ * @param onText gets its text before anything is checked
  * @throws {AirferryError} ERR_MANIFEST_INVALID with all problems; ERR_USAGE when there is no such file
  */
-export async function readManifest(file: string): Promise<Manifest> {
+export async function readManifest(file: string, onText: (text: string) => void = () => {}): Promise<Manifest> {
   const text = await readManifestText(file);
+  onText(text);
   const manifest = (await parseInPieces(text, file)) ?? (await parseInThread<Manifest>("manifest", text, file));
   return withListedImages(manifest, file);
 }

@@ -18,6 +18,7 @@ import type { LaidItem, Plan } from "./lay-out.ts";
 import { lockTime } from "./resolve.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
+import { writeSources } from "./write-sources.ts";
 
 /** The filled folder, and its lock. */
 interface FilledBundle {
@@ -44,6 +45,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
     target: target.path,
     inventory,
     programs: job.programs,
+    keys: job.signers,
     writeDocuments: async (dir) => {
       const { readBill } = await import("../bom/read-bill.ts");
       const { writeBomFiles } = await import("../bom/bom-files.ts");
@@ -53,6 +55,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
       return [
         ...(await writeBomFiles(dir, bill)),
         ...(await writeScan(dir, scanned)),
+        ...(await writeSources(dir, job.workspace, lock)),
         ...(pieces === undefined ? [] : [pieces]),
       ];
     },

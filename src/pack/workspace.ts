@@ -33,6 +33,8 @@ export interface WorkspaceOptions {
 export interface Workspace extends AsyncDisposable {
   /** The manifest's path as the user gave it. */
   readonly file: string;
+  /** The text of the file. */
+  readonly text: string;
   /** As in the file, with the parts of the vendor's archive instead of `vendor:`. */
   readonly manifest: Manifest;
   /** The vendor's archive, if the manifest has one. */
@@ -46,7 +48,10 @@ export interface Workspace extends AsyncDisposable {
 /** @throws {AirferryError} ERR_MANIFEST_INVALID, ERR_USAGE */
 export async function openWorkspace(file: string, options: WorkspaceOptions = {}): Promise<Workspace> {
   keepHeapSmall();
-  const read = await readManifest(file);
+  let text = "";
+  const read = await readManifest(file, (it) => {
+    text = it;
+  });
   // Nothing is beside standard input: its lock is forgotten with the workspace, and paths begin in the current folder.
   const passing = file === STDIN ? await mkdtemp(join(tmpdir(), "airferry-")) : undefined;
   const paths = passing === undefined ? pathsOf(file) : { ...pathsOf(join(passing, "stdin.yaml")), baseDir: "." };
@@ -69,6 +74,7 @@ export async function openWorkspace(file: string, options: WorkspaceOptions = {}
   return {
     file,
     manifest,
+    text,
     ...(opened && { unpacked: opened.unpacked }),
     paths,
     fetcher,

@@ -108,10 +108,15 @@ function mapped<T>(items: readonly T[], map: (it: T) => unknown): Iterable<unkno
 }
 
 /** Digest of the formatted lock without `last`: the lock that a bundle records. */
-export function lockDigest({ last: _, ...lock }: Lock): Digest {
+export function lockDigest(lock: Lock): Digest {
   const running = new RunningDigest();
-  for (const piece of lockPieces(lock)) running.update(Buffer.from(piece));
+  for (const piece of recordedLock(lock)) running.update(Buffer.from(piece));
   return running.digest();
+}
+
+/** The text that {@link lockDigest} is of, in pieces. */
+export function recordedLock({ last: _, ...lock }: Lock): Generator<string> {
+  return lockPieces(lock);
 }
 
 /** Writes a lock under its final name once its bytes are on disk. */
