@@ -2,8 +2,7 @@
  * A build that knows nothing of airferry: upstream's own .repo file, image references and URLs, on a machine where only
  * the rendered names and the CA lead to `serve --origins`. Real dnf, podman, skopeo and curl.
  */
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { needs } from "../fixtures/clients.ts";
@@ -11,8 +10,8 @@ import { startFakeRegistry } from "../fixtures/fake-registry.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
 import { TestImages } from "../fixtures/images.ts";
 import { writeKeyPairs } from "../fixtures/keys.ts";
+import { becomeOriginClient } from "../fixtures/origin-client.ts";
 import { OWN_ADDRESS, onOwnMachine } from "../fixtures/own-machine.ts";
-import { start } from "../fixtures/program.ts";
 import { dnf } from "../fixtures/rpm-carry.ts";
 import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
@@ -42,9 +41,6 @@ const IMAGE = "registry.lab.example/lab/bb:1";
 
 if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "skopeo", "openssl", ...RPM_BUILDERS)) {
   t.test("a build that knows nothing of airferry", async (t) => {
-    // Its tools install there, and /usr is the real machine's.
-    const anchors = "/usr/local/share/ca-certificates";
-    if (existsSync(anchors)) spawnSync("mount", ["-t", "tmpfs", "tmpfs", anchors]);
     const gap = await imageGap(t, "airferry-origins");
     const { dir } = gap;
 
@@ -93,35 +89,7 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
     await upstream.close();
     await registry.close();
 
-    const listen = ["--listen", "0.0.0.0:9000", "--proxy", "0.0.0.0:3128", "--tls-dir", "keys", "--workers", "1"];
-    const server = start(dir, ["serve", "--store", "store", "--origins", ...listen]);
-    t.teardown(async () => {
-      server.kill();
-      await server.done;
-    });
-    let notes = "";
-    const print = await new Promise<string>((resolve, reject) => {
-      server.stderr?.on("data", (text) => {
-        notes += text;
-        const found = /CA of the origins \(SHA-256\): (\S+)/.exec(notes)?.[1];
-        if (found !== undefined) resolve(found);
-      });
-      server.on("exit", () => reject(new Error(`serve ended: ${notes}`)));
-    });
-    // What a person does: names and CA, from the plain listener.
-    const base = `http://${OWN_ADDRESS}/config/origins`;
-    const names = await (await fetch(`${base}/hosts`)).text();
-    writeFileSync("/etc/hosts", `127.0.0.1 localhost\n${names}`);
-    writeFileSync("/etc/resolv.conf", "");
-    writeFileSync(join(dir, "trust.sh"), await (await fetch(`${base}/trust-origins.sh`)).text());
-    const trusted = spawnSync("sh", ["trust.sh"], {
-      cwd: dir,
-      env: { ...process.env, AIRFERRY_CA_FINGERPRINT: print },
-      encoding: "utf8",
-    });
-    t.equal(trusted.status, 0, `${trusted.stdout}${trusted.stderr}`);
-    mkdirSync("/etc/containers", { recursive: true });
-    writeFileSync("/etc/containers/policy.json", '{"default":[{"type":"insecureAcceptAnything"}]}');
+    await becomeOriginClient(t, dir, ["--store", "store"]);
 
     await t.test("curl", async (t) => {
       const tool = await gap.run("curl", "-fsS", "https://dl.lab.example/v1/tool");
