@@ -43,6 +43,14 @@ export function checkAcrossEntries(manifest: Manifest, report: Report): void {
     if (fault !== undefined) report(["files", index, "as"], `is not a path below /files/: ${fault}`);
   });
   list(manifest.rpms).forEach((entry, index) => {
+    if (entry.dependencies === "none") {
+      const isPlain = entry.packages?.every((it) => !it.startsWith("@")) === true && entry.advisories === undefined;
+      if (!isPlain)
+        report(
+          ["rpms", index, "dependencies"],
+          "none needs packages: with names or NEVRAs, without groups, modules and advisories:",
+        );
+    }
     exactlyOne(entry, ["url", "urls", "mirrorlist", "metalink", "path"], ["rpms", index], report);
     if (entry.fingerprints !== undefined && entry.keys === undefined) {
       report(["rpms", index, "fingerprints"], "pins keys, but the entry has none");

@@ -142,6 +142,12 @@ const rpms = z.strictObject({
     .enum(["own", "any"])
     .optional()
     .describe("any: what this repository does not have may be in other entries, as with dnf (default: own)"),
+  dependencies: z
+    .enum(["closed", "none"])
+    .optional()
+    .describe(
+      "none: exactly `packages`, without what they depend on, as a recorded build fetched them (default: closed)",
+    ),
   exclude: z.array(z.string().min(1)).optional(),
   arch: z
     .array(z.string().regex(/^[a-z0-9_]+$/))

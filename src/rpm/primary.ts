@@ -63,6 +63,11 @@ export function formatNevra(it: Evr & { name: string; arch: string }): string {
   return `${it.name}-${it.epoch}:${it.version}-${it.release}.${it.arch}`;
 }
 
+/** The same as people write it: without an epoch that is 0. */
+export function shortNevra(it: Evr & { name: string; arch: string }): string {
+  return it.epoch === 0 ? `${it.name}-${it.version}-${it.release}.${it.arch}` : formatNevra(it);
+}
+
 /** What stays in memory of a document. */
 interface PrimaryOptions {
   /** How much of its blocks stays as it is; the rest is compressed. Default: 64 MiB. */

@@ -1,9 +1,10 @@
 /** The packages of a repository entry that names none: `exclude:`, `arch:` and `newest:`. docs/rpm.md. */
+import { AirferryError } from "../../errors.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { isCompanionArch, isSourceArch } from "../../rpm/arch.ts";
 import { compareEvr } from "../../rpm/evr.ts";
 import type { ModuleIndex } from "../../rpm/modules.ts";
-import { formatNevra, type PackageEntry } from "../../rpm/primary.ts";
+import { formatNevra, type PackageEntry, shortNevra } from "../../rpm/primary.ts";
 import { matcherOf } from "../../rpm/select.ts";
 import { isFiltered, isSeeded, type Repository } from "./repository.ts";
 import { baseArch } from "./variables.ts";
@@ -21,9 +22,39 @@ export function filterWhole(repository: Repository): Set<PackageEntry> {
   if (repository.stays) return new Set(primary.packages);
   if (isSeeded(entry)) return new Set();
   if (!isFiltered(entry)) return new Set(primary.packages);
-  const left = primary.packages.filter((it) => isAllowed(entry, it));
+  const allowed = primary.packages.filter((it) => isAllowed(entry, it));
+  const left = entry.dependencies === "none" ? listedIn(entry, allowed) : allowed;
   if (entry.newest === undefined) return new Set(left);
   return newestOf(left, entry.newest, modules);
+}
+
+/** Exactly what `packages:` names. @throws {AirferryError} ERR_UNRESOLVED for names that nothing has */
+function listedIn(entry: RpmEntry, packages: readonly PackageEntry[]): PackageEntry[] {
+  // Recordings write whole names, thousands of them: those are looked up.
+  const unseen = new Set(entry.packages);
+  const byName = packages.filter((it) => unseen.has(shortNevra(it)));
+  for (const it of byName) unseen.delete(shortNevra(it));
+  const others = [...unseen].map((spec) => ({ spec, matches: matcherOf(spec), isFound: false }));
+  const found = new Set(byName);
+  for (const it of others.length > 0 ? packages : []) {
+    for (const other of others) {
+      if (!other.matches(it)) continue;
+      other.isFound = true;
+      found.add(it);
+    }
+  }
+  const missing = others.filter((it) => !it.isFound);
+  const listed = packages.filter((it) => found.has(it));
+  if (missing.length === 0) return listed;
+  const path = `rpms ${entry.name}`;
+  throw new AirferryError("ERR_UNRESOLVED", `cannot resolve packages: ${missing.length} unavailable`, {
+    problems: missing.map(({ spec }) => ({
+      code: "ERR_UNRESOLVED",
+      path: `${path}: ${spec}`,
+      message: "no package of that name in this repository",
+    })),
+    hint: `upstream may have replaced them; name what it has now under packages: of ${entry.name}`,
+  });
 }
 
 /** `exclude:` and `arch:`. Sources are included next to binaries only on request. */

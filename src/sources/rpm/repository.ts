@@ -33,14 +33,15 @@ export function blaming<T>({ blame }: Repository, work: () => Promise<T>): Promi
   return blame ? blame(work) : work();
 }
 
-/** Whether an entry requests single packages; otherwise it is mirrored whole or filtered. */
+/** Whether closures begin with packages that an entry requests; otherwise it is mirrored whole or filtered. */
 export function isSeeded(entry: RpmEntry): boolean {
-  return entry.packages !== undefined || entry.advisories !== undefined;
+  return (entry.packages !== undefined && entry.dependencies !== "none") || entry.advisories !== undefined;
 }
 
-/** Whether an entry is filtered by something other than single packages. */
+/** Whether an entry is filtered by something other than packages that closures begin with. */
 export function isFiltered(entry: RpmEntry): boolean {
-  return entry.exclude !== undefined || entry.arch !== undefined || entry.newest !== undefined;
+  const isListed = entry.dependencies === "none";
+  return isListed || entry.exclude !== undefined || entry.arch !== undefined || entry.newest !== undefined;
 }
 
 /**
