@@ -5,25 +5,33 @@ import { rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { AirferryError } from "./errors.ts";
 import { createFetcher } from "./fetch/fetcher.ts";
+import type { Fetcher } from "./fetch/types.ts";
 import type { ProxyEnv } from "./http/proxy.ts";
 import { makeFolder } from "./io/atomic.ts";
+import type { Digest } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { NAME } from "./io/path-grammar.ts";
 import { makeSharedFolder, writeShared } from "./io/shared-folder.ts";
+import type { RecordedAnswer } from "./io/web-recording.ts";
+import { pathsOf } from "./manifest/file-names.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
 import { repositoryIn } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
-import { type Recognized, recognize } from "./record/recognized.ts";
 import { openManifest } from "./record/recorded-manifest.ts";
 import { canOverlay, requireProgram, runClient } from "./record/run-client.ts";
 import { readTrusted, systemTrust } from "./record/trust.ts";
-import type { HostTally } from "./record/types.ts";
+import type { HostTally, RecordedManifest } from "./record/types.ts";
 import { listenUrls, parseListen } from "./server/http/address.ts";
 import { GitQueue } from "./sort/git-queue.ts";
+import { readHosts } from "./sort/lock-recorded.ts";
+import { type Sorted, sortRecording } from "./sort/sort-recording.ts";
 
 /** How long bodies that clients have left may still take without a word about it. */
 const PATIENCE_MS = 2000;
+
+/** Of requests of its own. Clients do not wait for an upstream that is gone, and neither do people at the end. */
+const RETRIES = 1;
 
 interface RecordOptions {
   /** The manifest, `NAME.yaml`; the recording is `NAME.recording` beside it. */
@@ -34,6 +42,8 @@ interface RecordOptions {
   ca?: string | undefined;
   command: readonly string[];
   keepCaches?: boolean | undefined;
+  /** Record RPM repositories whole. */
+  isWhole?: boolean | undefined;
   /** The command's output goes to standard error. */
   isQuiet?: boolean | undefined;
   /** Called when the proxy listens, without a command. */
@@ -46,15 +56,22 @@ interface RecordOptions {
   report: (line: string) => void;
 }
 
+/** What came of a host, and as what its recorded answers are carried: how many, by key of the manifest, and `git`. */
+interface HostRow extends HostTally {
+  kinds: Record<string, number>;
+}
+
 interface RecordResult {
   manifest: string;
   recording: string;
   /** Answers that are recorded, with those of earlier runs. */
   answers: number;
-  /** What the recording has that could also be entries of `images:` and `rpms:`. */
-  recognized: Recognized;
+  /** Entries of the manifest that were made of the recording; `id`: their URL, or the reference of an image. */
+  sorted: { kind: string; id: string; name: string; packages?: number }[];
+  /** What looked like one and is under `web:` alone. */
+  left: { kind: string; id: string; reason: string }[];
   /** Of this run, by host. */
-  hosts: HostTally[];
+  hosts: HostRow[];
   /** URLs that could not be written, at most 20, and how many there were. */
   lost: { count: number; urls: string[] };
   /** Exit status of the command. */
@@ -79,7 +96,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   // Before anything is written: what cannot be run, and a manifest that cannot be completed, are reported at once.
   const [program] = options.command;
   if (program !== undefined) await requireProgram(program, process.env);
-  await openManifest(out, name);
+  const { hosts } = await openManifest(out, name);
   const { host, port } = parseListen(options.listen);
   const system = await systemTrust(process.env);
   const trusted = options.ca === undefined ? system.pem : `${system.pem}\n${await readTrusted(options.ca)}`;
@@ -96,27 +113,40 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     onRepository: (url, login) => git?.add(url, login),
   });
   const own = await recorder.ownProxy();
-  const fetcher = createFetcher({ ca: recorder.ca, env: proxiedBy(own) });
+  const login = readHosts(hosts);
+  const paths = pathsOf(out);
+  const fetcher = createFetcher({
+    ca: recorder.ca,
+    env: proxiedBy(own),
+    baseDir: paths.baseDir,
+    retries: RETRIES,
+    ...(login && { hosts: login }),
+  });
   git = new GitQueue({ fetcher, add: (it, pack) => recorder.addRepository(it, pack), report });
   let status: number | undefined;
   let answers = 0;
-  let recognized: Recognized = { images: [], rpms: [] };
+  let manifest: RecordedManifest | undefined;
+  let sorted: Sorted | undefined;
+  let rows: HostRow[] = [];
   try {
     status = await runOrWait(options, recorder, system);
     await finishBodies(recorder, git, options.giveUp, report);
+    ({ manifest, sorted } = await sort(options, { name, paths, folder: recording, recorder, fetcher }));
   } finally {
     await fetcher.close();
     await recorder.close(async (all) => {
       const recorded = [...all];
       answers = recorded.length;
-      recognized = recognize(recorded);
       const carried = new Set(recorder.repositories().map((it) => it.url));
-      const manifest = await openManifest(out, name);
+      manifest ??= await openManifest(out, name);
       manifest.addRecording(name, `./${name}.recording`);
       // What could not be fetched, or was not by a recording that was killed.
       for (const url of new Set(recorded.map(repositoryIn)))
         if (url !== undefined && !carried.has(url)) manifest.addRepository(url);
       await manifest.write();
+      rows = recorder.tally.hosts().map((it) => ({ ...it, kinds: {} }));
+      const carriedAs = kindsByHost(recorded, recorder.repositories(), sorted?.keyOf ?? new Map());
+      for (const it of rows) it.kinds = carriedAs.get(it.host) ?? {};
     });
   }
   const { lost, lostCount } = recorder.tally;
@@ -124,8 +154,9 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     manifest: out,
     recording,
     answers,
-    recognized,
-    hosts: recorder.tally.hosts(),
+    sorted: (sorted?.entries ?? []).map(({ name: it, key, ...rest }) => ({ kind: key, name: it, ...rest })),
+    left: (sorted?.left ?? []).map(({ key, ...rest }) => ({ kind: key, ...rest })),
+    hosts: rows,
     lost: { count: lostCount, urls: lost },
     ...(status !== undefined && { status }),
   };
@@ -163,6 +194,45 @@ async function runOrWait(
   }
 }
 
+interface SortTools {
+  name: string;
+  paths: ReturnType<typeof pathsOf>;
+  folder: string;
+  recorder: Recorder;
+  fetcher: Fetcher;
+}
+
+/** What fails here costs entries of the manifest, and nothing of the recording. */
+async function sort(
+  { out, giveUp, isWhole, report }: RecordOptions,
+  { name, recorder, fetcher, ...places }: SortTools,
+): Promise<{ manifest?: RecordedManifest; sorted?: Sorted }> {
+  if (giveUp.aborted) return {};
+  const timer = setTimeout(() => report("sorting what was recorded into the manifest; Ctrl-C ends that"), PATIENCE_MS);
+  const stop = () => void fetcher.close();
+  giveUp.addEventListener("abort", stop);
+  try {
+    const manifest = await openManifest(out, name);
+    const sorted = await sortRecording({
+      ...places,
+      manifest,
+      answers: () => recorder.answers(),
+      revision: () => recorder.revision(),
+      settled: () => recorder.settled(),
+      fetcher,
+      isWhole: isWhole === true,
+      report,
+    });
+    return { manifest, sorted };
+  } catch (error) {
+    report(`all of it stays under web: ${(error as Error).message}`);
+    return {};
+  } finally {
+    giveUp.removeEventListener("abort", stop);
+    clearTimeout(timer);
+  }
+}
+
 /** The environment, with a proxy for everything. */
 function proxiedBy(proxy: string): ProxyEnv {
   return { ...process.env, http_proxy: proxy, https_proxy: proxy, no_proxy: "" };
@@ -192,12 +262,39 @@ function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
-/** One line for each host: what was recorded, and what could not be. */
-export function hostRows(hosts: readonly HostTally[]): string[][] {
-  return hosts.map(({ host, answers, bytes, missed }) => [
+/** What each host's answers are carried as. */
+function kindsByHost(
+  recorded: readonly RecordedAnswer[],
+  repositories: readonly { url: string }[],
+  keyOf: ReadonlyMap<Digest, string>,
+): Map<string, Record<string, number>> {
+  const hosts = new Map<string, Record<string, number>>();
+  const count = (url: string, kind: string) => {
+    const host = hostOfUrl(url);
+    const kinds = hosts.get(host) ?? {};
+    hosts.set(host, kinds);
+    kinds[kind] = (kinds[kind] ?? 0) + 1;
+  };
+  for (const { url, digest, status, method } of recorded)
+    count(url, (method === "GET" && status === 200 && keyOf.get(digest)) || "web");
+  for (const { url } of repositories) count(url, "git");
+  return hosts;
+}
+
+function hostOfUrl(url: string): string {
+  return new URL(url).host;
+}
+
+/** One line for each host: what was recorded, as what it is carried, and what could not be. */
+export function hostRows(hosts: readonly HostRow[]): string[][] {
+  return hosts.map(({ host, answers, bytes, kinds, missed }) => [
     host,
     String(answers),
     formatBytes(bytes),
+    Object.entries(kinds)
+      .sort()
+      .map(([kind, count]) => `${kind} ${count}`)
+      .join(", ") || "-",
     Object.entries(missed)
       .map(([reason, count]) => `${count} × ${reason}`)
       .join(", ") || "-",

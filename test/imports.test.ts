@@ -51,7 +51,7 @@ const ROOMS: Record<string, readonly string[]> = {
   store: ["io", "oci", "bundle"],
   sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "http", "fetch", "bundle"],
   pack: ["io", "sign", "builder", "manifest", "http", "fetch", "bundle", "sources", "bom", "scan"],
-  sort: ["io", "fetch", "sources"],
+  sort: ["io", "sign", "oci", "rpm", "manifest", "http", "sources"],
   origins: ["io", "oci"],
   render: ["io", "oci", "iso", "builder", "bundle", "store", "origins"],
   stage: ["io", "builder", "bundle", "render"],
@@ -100,7 +100,7 @@ const ROOMS: Record<string, readonly string[]> = {
 /** The verbs, a file for each command, in the order of a journey, and the rooms that each is made from. */
 const VERBS: Record<string, readonly string[]> = {
   init: ["io", "oci", "manifest", "init"],
-  record: ["io", "fetch", "record", "server/http", "sort"],
+  record: ["io", "fetch", "manifest", "record", "server/http", "sort"],
   schema: ["manifest"],
   keygen: ["io", "sign"],
   check: ["io", "builder", "manifest", "pack", "sources"],

@@ -130,18 +130,21 @@ function isKept(value: unknown, keep: (it: Record<string, string>) => object | u
  * else the one whose type the request prefers, else the one that does not vary. HEAD is answered by what was recorded
  * for it, else as GET without its body. Undefined when nothing was recorded, or the request accepts none of the types.
  */
-export function findWebAnswer(index: WebIndex, request: WebRequest): IndexedAnswer | undefined {
+export function findWebAnswer<A extends IndexedAnswer>(
+  index: ReadonlyMap<string, readonly A[]>,
+  request: WebRequest,
+): A | undefined {
   const all = index.get(request.url);
   if (all === undefined || (request.method !== "GET" && request.method !== "HEAD")) return undefined;
   const own = request.method === "HEAD" ? chosen(all, "HEAD", request) : undefined;
   return own ?? chosen(all, "GET", request);
 }
 
-function chosen(
-  all: readonly IndexedAnswer[],
+function chosen<A extends IndexedAnswer>(
+  all: readonly A[],
   method: WebAnswer["method"],
   { accept, acceptLanguage }: WebRequest,
-): IndexedAnswer | undefined {
+): A | undefined {
   const candidates = all.filter((it) => it.method === method);
   const wanted = normalizeVariant(accept) || undefined;
   const language = normalizeVariant(acceptLanguage) || undefined;

@@ -24,6 +24,7 @@ import {
   type LockedEntry,
   lockDigest,
   lockedDigests,
+  lockTime,
   readLock,
   writeLock,
 } from "../sources/lock-document.ts";
@@ -172,13 +173,6 @@ async function findingsOf(workspace: Workspace, lock: Lock): Promise<Finding[]> 
     for (const it of more) findings.push(it);
   }
   return findings;
-}
-
-/** Now, or SOURCE_DATE_EPOCH, in whole seconds. */
-export function lockTime(env: NodeJS.ProcessEnv = process.env): string {
-  const epoch = env["SOURCE_DATE_EPOCH"];
-  const date = epoch !== undefined && /^\d+$/.test(epoch) ? new Date(Number(epoch) * 1000) : new Date();
-  return `${date.toISOString().slice(0, 19)}Z`;
 }
 
 function requireFresh(workspace: Workspace, requests: readonly EntryRequest[], before: Lock | undefined): Lock {

@@ -50,6 +50,8 @@ export interface Recorder {
   ownProxy(): Promise<string>;
   /** What is recorded so far. */
   answers(): Iterable<RecordedAnswer>;
+  /** Changes when an answer is recorded. */
+  revision(): number;
   /** Git repositories that are recorded. */
   repositories(): RecordedRepository[];
   /** Adds one with its pack. @throws {AirferryError} ERR_IO, ERR_SPACE */
@@ -98,6 +100,7 @@ export async function startRecorder(options: RecorderOptions): Promise<Recorder>
         return own;
       },
       answers: () => recording.answers(),
+      revision: () => recording.revision,
       repositories: () => recording.repositories(),
       addRepository: (repository, pack) => recording.addRepository(repository, pack),
       async settled() {

@@ -1,6 +1,7 @@
 /** The manifest of a recording: made when there is none, else completed; what a person wrote there stays. */
 import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { Document, isMap, isScalar, isSeq, YAMLMap, YAMLSeq } from "yaml";
 import { AirferryError } from "../errors.ts";
 import { ifThere, writeAtomic } from "../io/atomic.ts";
@@ -9,17 +10,10 @@ import { MAX_STREAM_BYTES } from "../io/path-grammar.ts";
 import { shellWord } from "../io/shell.ts";
 import { parseYaml } from "../io/yaml.ts";
 import { repositoryName } from "./git-repositories.ts";
+import type { RecordedManifest } from "./types.ts";
 
-/** A manifest, as far as a recording changes it. */
-interface RecordedManifest {
-  /** Adds a recording's folder, relative to the manifest, unless an entry has it, however its path is spelled. */
-  addRecording(name: string, folder: string): void;
-  /** Adds a git repository, unless an entry has its URL. */
-  addRepository(url: string): void;
-  /** @throws {AirferryError} ERR_IO, ERR_SPACE */
-  write(): Promise<void>;
-}
-
+/** What a recording may add entries to. */
+const LISTS = ["isos", "rpms", "files", "images", "web"];
 /** As any manifest. */
 const MAX_BYTES = 4 * 1024 * 1024;
 const HEAD = " What a build asked for, as airferry record wrote it down. docs/record.md\n";
@@ -39,10 +33,9 @@ export async function openManifest(file: string, name: string): Promise<Recorded
   const [error] = document.errors;
   // Another program's YAML would be changed, and packed by nobody after the build has run.
   const isOurs = isMap(document.contents) && document.get("apiVersion") === "airferry/v1";
-  const web = isOurs ? document.get("web") : undefined;
   const ours = isOurs ? undefined : "it does not begin with apiVersion: airferry/v1";
-  const fault =
-    error?.message ?? ours ?? (web === undefined || web === null || isSeq(web) ? undefined : "web: is not a list");
+  const noList = isOurs ? LISTS.find((it) => !isListOrNothing(document.get(it))) : undefined;
+  const fault = error?.message ?? ours ?? (noList === undefined ? undefined : `${noList}: is not a list`);
   if (fault !== undefined) {
     throw new AirferryError("ERR_MANIFEST_INVALID", `cannot add to manifest "${file}": ${fault}`, {
       path: file,
@@ -57,7 +50,29 @@ export async function openManifest(file: string, name: string): Promise<Recorded
     listIn(document, "web").add(document.createNode({ name: entryName, ...content }));
   };
   const placeOf = (folder: unknown) => (typeof folder === "string" ? resolve(dirname(file), folder) : undefined);
+  const mapsIn = (key: string) => listIn(document, key, false)?.items.filter((it) => isMap(it)) ?? [];
+  const given = new Map<object, YAMLMap>();
+  const stream = document.get("stream");
   return {
+    stream: typeof stream === "string" ? stream : name,
+    hosts: (document.toJS() as { hosts?: unknown } | null)?.hosts,
+    entries(key) {
+      return mapsIn(key).map((node) => {
+        const entry = node.toJS(document) as Readonly<Record<string, unknown>>;
+        given.set(entry, node);
+        return entry;
+      });
+    },
+    put(key, entry, before) {
+      const node = before && given.get(before);
+      if (before === undefined || node === undefined) {
+        listIn(document, key).add(document.createNode(entry));
+        return;
+      }
+      for (const name of Object.keys(before)) if (!(name in entry)) node.delete(name);
+      for (const [name, value] of Object.entries(entry))
+        if (!isDeepStrictEqual(value, before[name])) node.set(name, document.createNode(value));
+    },
     addRecording(wanted, folder) {
       const place = placeOf(folder);
       if (!entries().some((it) => placeOf(it.get("recording")) === place)) add(wanted, { recording: folder });
@@ -70,10 +85,17 @@ export async function openManifest(file: string, name: string): Promise<Recorded
   };
 }
 
+function isListOrNothing(value: unknown): boolean {
+  return value === undefined || value === null || isSeq(value);
+}
+
 /** A list of the manifest, which begins to have it now if it had none. */
-function listIn(document: Document, key: string): YAMLSeq {
+function listIn(document: Document, key: string): YAMLSeq;
+function listIn(document: Document, key: string, begins: false): YAMLSeq | undefined;
+function listIn(document: Document, key: string, begins = true): YAMLSeq | undefined {
   const there = document.get(key);
   if (isSeq(there)) return there;
+  if (!begins) return undefined;
   const made = new YAMLSeq();
   document.set(key, made);
   return made;

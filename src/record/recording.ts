@@ -93,6 +93,11 @@ export class Recording {
     return this.#lines.size;
   }
 
+  /** Changes when an answer is added. */
+  get revision(): number {
+    return this.#written;
+  }
+
   /** All answers, in the order of their URLs. */
   *answers(): Generator<RecordedAnswer> {
     for (const key of [...this.#lines.keys()].sort()) yield JSON.parse(this.#lines.get(key) ?? "") as RecordedAnswer;

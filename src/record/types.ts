@@ -17,3 +17,20 @@ export interface HostTally {
   /** How often, by reason. */
   missed: Record<string, number>;
 }
+
+/** A manifest, as far as a recording changes it. */
+export interface RecordedManifest {
+  readonly stream: string;
+  /** Credentials by host, as they are written there. */
+  readonly hosts: unknown;
+  /** Entries below a key, as they are written there. */
+  entries(key: string): Readonly<Record<string, unknown>>[];
+  /** Writes an entry: in place of one that `entries` gave, of which only what differs is changed, or as a new one. */
+  put(key: string, entry: Readonly<Record<string, unknown>>, before?: Readonly<Record<string, unknown>>): void;
+  /** Adds a recording's folder, relative to the manifest, unless an entry has it, however its path is spelled. */
+  addRecording(name: string, folder: string): void;
+  /** Adds a git repository, unless an entry has its URL. */
+  addRepository(url: string): void;
+  /** @throws {AirferryError} ERR_IO, ERR_SPACE */
+  write(): Promise<void>;
+}

@@ -119,6 +119,13 @@ export function recordedLock({ last: _, ...lock }: Lock): Generator<string> {
   return lockPieces(lock);
 }
 
+/** Now, or SOURCE_DATE_EPOCH, in whole seconds. */
+export function lockTime(env: NodeJS.ProcessEnv = process.env): string {
+  const epoch = env["SOURCE_DATE_EPOCH"];
+  const date = epoch !== undefined && /^\d+$/.test(epoch) ? new Date(Number(epoch) * 1000) : new Date();
+  return `${date.toISOString().slice(0, 19)}Z`;
+}
+
 /** Writes a lock under its final name once its bytes are on disk. */
 export async function writeLock(file: string, lock: Lock): Promise<void> {
   await writeAtomic(file, lockPieces(lock));

@@ -11,6 +11,7 @@ interface RecordFlags {
   listen?: string;
   ca?: string;
   keepCaches?: boolean;
+  whole?: boolean;
   json?: boolean;
 }
 
@@ -30,6 +31,7 @@ export const recordCommand: Register = (program, run) => {
       "address of the proxy (default: 127.0.0.1 and a free port; without COMMAND 0.0.0.0:3128)",
     )
     .option("--ca <file>", "trust these certificates upstream too (PEM)")
+    .option("--whole", "record RPM repositories whole, not only the packages that were fetched")
     .option("--keep-caches", "leave GOPATH, CARGO_HOME and other caches as they are")
     .addHelpText(
       "after",
@@ -59,6 +61,7 @@ export const recordCommand: Register = (program, run) => {
             ...flags,
             listen: flags.listen ?? (command.length === 0 ? "0.0.0.0:3128" : "127.0.0.1:0"),
             command,
+            isWhole: flags.whole === true,
             isQuiet: flags.json === true,
             stop: stopping.signal,
             giveUp: givingUp.signal,
@@ -69,25 +72,20 @@ export const recordCommand: Register = (program, run) => {
               for (const line of clientLines(proxy)) output.note(line);
             },
           });
-          const { hosts, lost, manifest, answers, recording, recognized, status } = result;
+          const { hosts, lost, manifest, answers, recording, sorted, status } = result;
           const bytes = hosts.reduce((sum, it) => sum + it.bytes, 0);
           if (hosts.length > 0 && !output.json)
-            for (const line of formatTable(["host", "recorded", "bytes", "not recorded"], hostRows(hosts), [1, 2]))
+            for (const line of formatTable(
+              ["host", "recorded", "bytes", "carried as", "not recorded"],
+              hostRows(hosts),
+              [1, 2],
+            ))
               output.note(line);
           if (lost.count > 0) {
             output.note(`lost ${plural(lost.count, "answer")}, which could not be written:`);
             for (const url of lost.urls) output.note(`  ${url}`);
           }
-          const kinds = [
-            ...(recognized.images.length > 0 ? [`${plural(recognized.images.length, "image")} (images:)`] : []),
-            ...(recognized.rpms.length > 0
-              ? [`packages of ${plural(recognized.rpms.length, "repository", "repositories")} (rpms:)`]
-              : []),
-          ];
-          if (kinds.length > 0)
-            output.note(
-              `among them ${kinds.join(" and ")}, which entries of their own could carry too; --json lists them`,
-            );
+          if (sorted.length > 0) output.note(`sorted into ${kindsIn(sorted)}; all of it answers under web: too`);
           const failure = status === undefined || status === 0 ? "" : `the command failed with status ${status}`;
           output.end(
             { ...result, status: status ?? null },
@@ -113,6 +111,16 @@ export const recordCommand: Register = (program, run) => {
       }),
     );
 };
+
+/** How many entries of each kind, and packages. */
+function kindsIn(sorted: readonly { kind: string; packages?: number }[]): string {
+  const counts = new Map<string, number>();
+  for (const { kind } of sorted) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  const packages = sorted.reduce((sum, it) => sum + (it.packages ?? 0), 0);
+  return [...counts]
+    .map(([kind, count]) => `${kind}: ${count}${kind === "rpms" ? ` (${plural(packages, "package")})` : ""}`)
+    .join(", ");
+}
 
 /** What to type in a machine whose build is recorded. */
 function clientLines(proxy: string): string[] {
