@@ -9,19 +9,30 @@ import { setV8Flags } from "./v8-flags.ts";
 /** Received bytes after which their buffers are collected: fewer cost more time, more cost memory. */
 const COLLECT_BYTES = 8 * 1024 * 1024;
 
+/** Received bytes after which {@link buffersUsed} looks for dead buffers that young collections miss. */
+const LOOK_BYTES = 32 * 1024 * 1024;
+/** Dead or not, so many bytes of buffers are worth a look at the whole heap. */
+const MUCH_BYTES = 24 * 1024 * 1024;
+
 let uncollected = 0;
-let collect: ((options: { type: "minor" } | { type: "major"; flavor: "last-resort" }) => void) | undefined;
+let unseen = 0;
+let collect: ((options: { type: "minor" | "major"; flavor?: "last-resort" }) => void) | undefined;
 
 /**
  * Called with bytes received in separate buffers (from a socket); lets V8 collect the young ones at intervals. V8
  * counts a buffer as a small object and its memory separately: by default it collects the whole heap in several threads
  * after every 40 MB, which took a third of the time of a download.
+ * @param areMany they belong to many small things at a time, so that some have become old when they die: the whole heap
+ *   is collected too, when they have become many
  */
-export function buffersUsed(bytes: number): void {
+export function buffersUsed(bytes: number, areMany = false): void {
   uncollected += bytes;
   if (uncollected < COLLECT_BYTES) return;
+  unseen += uncollected;
   uncollected = 0;
-  collector()?.({ type: "minor" });
+  const isLarge = areMany && unseen >= LOOK_BYTES && process.memoryUsage().arrayBuffers > MUCH_BYTES;
+  if (unseen >= LOOK_BYTES) unseen = 0;
+  collector()?.({ type: isLarge ? "major" : "minor" });
 }
 
 /**

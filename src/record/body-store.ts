@@ -12,13 +12,15 @@ import { HashPool, type RangeHasher } from "../io/hash-pool.ts";
 
 /** Bodies up to this are held in memory until their end, and hashed here. */
 const SMALL_BYTES = 256 * 1024;
-const PIECE_BYTES = 1024 * 1024;
+const PIECE_BYTES = 256 * 1024;
 /** Pieces of one body that are being written. */
-const MAX_RUNNING = 2;
+const MAX_RUNNING = 4;
+/** Above this in all, each body has one piece that is being written. */
+const MAX_PIECES_BYTES = 8 * 1024 * 1024;
 /** Above this many large bodies at a time their pieces are small. */
 const MANY_BODIES = 24;
-const SMALL_PIECE_BYTES = 128 * 1024;
-const MAX_SPARE = 16;
+const SMALL_PIECE_BYTES = 64 * 1024;
+const MAX_SPARE_BYTES = 8 * 1024 * 1024;
 
 /** A complete body. */
 export interface StoredBody {
@@ -35,9 +37,14 @@ type Piece = Uint8Array<SharedArrayBuffer>;
 /** The folder of bodies. Its creator closes it. */
 export class BodyStore {
   readonly folder: string;
-  readonly #pool = new HashPool();
-  readonly #spare: Piece[] = [];
+  /** One thread hashes more than the proxy, which is one thread too, passes on. */
+  readonly #pool = new HashPool(1);
+  readonly #spare = new Map<number, Piece[]>([
+    [PIECE_BYTES, []],
+    [SMALL_PIECE_BYTES, []],
+  ]);
   #open = 0;
+  #usedBytes = 0;
 
   /** `folder` exists. */
   constructor(folder: string) {
@@ -70,13 +77,21 @@ export class BodyStore {
 
   /** @internal */
   take(isSmall: boolean): Piece {
-    if (isSmall || this.#open > MANY_BODIES) return new Uint8Array(new SharedArrayBuffer(SMALL_PIECE_BYTES));
-    return this.#spare.pop() ?? new Uint8Array(new SharedArrayBuffer(PIECE_BYTES));
+    const size = isSmall || this.#open > MANY_BODIES ? SMALL_PIECE_BYTES : PIECE_BYTES;
+    this.#usedBytes += size;
+    return this.#spare.get(size)?.pop() ?? new Uint8Array(new SharedArrayBuffer(size));
   }
 
   /** @internal */
   giveBack(piece: Piece): void {
-    if (piece.length === PIECE_BYTES && this.#spare.length < MAX_SPARE) this.#spare.push(piece);
+    this.#usedBytes -= piece.length;
+    const spare = this.#spare.get(piece.length) ?? [];
+    if ((spare.length + 1) * piece.length <= MAX_SPARE_BYTES) spare.push(piece);
+  }
+
+  /** @internal */
+  get maxRunning(): number {
+    return this.#usedBytes > MAX_PIECES_BYTES ? 1 : MAX_RUNNING;
   }
 }
 
@@ -123,7 +138,7 @@ export class IncomingBody {
 
   /** Whether the next bytes should wait. Never after a failure: the client is served nevertheless. */
   get isFull(): boolean {
-    return this.#running >= MAX_RUNNING && this.#failure === undefined;
+    return this.#running >= this.#store.maxRunning && this.#failure === undefined;
   }
 
   /** Whether it is stored or discarded. */
@@ -143,7 +158,9 @@ export class IncomingBody {
 
   /** All bytes so far, while they are few enough to be in memory. */
   get inMemory(): Buffer | undefined {
-    return this.#hasher === undefined ? Buffer.concat(this.#small) : undefined;
+    if (this.#hasher !== undefined) return undefined;
+    if (this.#small.length !== 1) this.#small = [Buffer.concat(this.#small)];
+    return this.#small[0];
   }
 
   /** Another handle of the file, for a body that is read while it arrives. The caller closes it. */
@@ -171,10 +188,19 @@ export class IncomingBody {
     }
   }
 
+  /** The first `length` bytes of one that has come to its end and is in its file; none after a failure. */
+  async head(length: number): Promise<Buffer> {
+    this.#handOn();
+    await this.#settled();
+    const bytes = Buffer.alloc(length);
+    const found = await (await this.#opening?.catch(() => undefined))?.read(bytes, 0, length, 0);
+    return bytes.subarray(0, found?.bytesRead ?? 0);
+  }
+
   /** From now on it goes through pieces into its file. */
   #enlarge(): void {
     this.#hasher = this.#store.hasher();
-    this.#opening = open(this.file, "wx", 0o644);
+    this.#opening = open(this.file, "wx+", 0o644);
     this.#opening.catch(() => {});
     const before = this.#small;
     this.#small = [];
@@ -245,7 +271,7 @@ export class IncomingBody {
   }
 
   async #finishSmall(): Promise<StoredBody> {
-    const bytes = Buffer.concat(this.#small);
+    const bytes = this.inMemory ?? Buffer.alloc(0);
     const digest = digestOf(bytes);
     const path = this.#store.pathOf(digest);
     const isNew = !(await hasBytes(path, bytes));
@@ -286,6 +312,8 @@ export class IncomingBody {
       this.#store.released();
     }
     this.#small = [];
+    if (this.#piece !== undefined) this.#store.giveBack(this.#piece);
+    this.#piece = undefined;
     const handle = await this.#opening?.catch(() => undefined);
     this.#opening = undefined;
     // Readers may still have it open: its space is free at once.

@@ -224,7 +224,7 @@ export class Exchanges {
     );
     const fault = isComplete ? await decoded?.end() : "the connection broke";
     if (!isComplete) decoded?.destroy();
-    const reason = fault === undefined ? this.#refusal(sample) : `incomplete: ${fault}`;
+    const reason = fault === undefined ? await this.#refusal(sample) : `incomplete: ${fault}`;
     if (reason !== undefined) {
       await body.discard();
       tally.missed(origin, reason);
@@ -263,8 +263,9 @@ export class Exchanges {
   }
 
   /** Why a complete answer is not recorded, by what is in it. */
-  #refusal({ bytes, isWhole }: SampledBody): string | undefined {
-    if (isWhole && isLoginAnswer(bytes)) return "login";
+  async #refusal(sample: SampledBody): Promise<string | undefined> {
+    const bytes = await sample.first();
+    if (sample.isWhole && isLoginAnswer(bytes)) return "login";
     return this.#secrets.areIn(bytes) ? "an answer with a credential in it" : undefined;
   }
 

@@ -1,9 +1,10 @@
 /** Answers clients from the file of a body, while that still arrives. */
 import type { FileHandle } from "node:fs/promises";
+import { buffersUsed } from "../io/flat-memory.ts";
 import type { IncomingBody } from "./body-store.ts";
 import { isGone, type ProxyResponse } from "./relay.ts";
 
-const READ_BYTES = 256 * 1024;
+const READ_BYTES = 64 * 1024;
 
 /**
  * Sends the bytes from `start` up to `end`, or to the end of the body, as soon as they are in the file. Returns the
@@ -36,6 +37,7 @@ export async function sendFromFile(
     const { bytesRead } = await reader.read(buffer, 0, buffer.length, at);
     if (bytesRead === 0) break;
     at += bytesRead;
+    buffersUsed(buffer.length, true);
     if (!response.write(buffer.subarray(0, bytesRead)))
       await Promise.race([new Promise((resolve) => response.once("drain", resolve)), left]);
   }

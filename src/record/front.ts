@@ -22,6 +22,11 @@ import { passThrough, passUpgrade } from "./unread.ts";
 const SILENCE_MS = 3000;
 const MAX_HEADER_BYTES = 64 * 1024;
 const MAX_ORIGINS = 4096;
+/**
+ * By default nghttp2 ends a connection after about 1,000 frames for streams that are over, which clients of many small
+ * files send (curl 7.88, and whatever fetches through libcurl).
+ */
+const MANY_STREAMS = { streamResetBurst: 1_000_000, streamResetRate: 1_000_000 };
 
 interface ProxyFrontOptions extends ExchangeTools {
   exchanges: Exchanges;
@@ -199,6 +204,7 @@ export class ProxyFront {
       allowHTTP1: true,
       maxHeaderSize: MAX_HEADER_BYTES,
       requestTimeout: 0,
+      ...MANY_STREAMS,
       SNICallback: (servername, done) =>
         certificates.contextOf(servername).then(
           (context) => done(null, context),

@@ -113,7 +113,7 @@ export function relay(
       resolve(answer.complete);
     };
     answer.on("data", (chunk: Buffer) => {
-      buffersUsed(chunk.length);
+      buffersUsed(chunk.length, true);
       body?.push(chunk);
       sent += chunk.length;
       if (to !== undefined && !to.write(chunk) && !isBlocked) {

@@ -7,8 +7,8 @@ export const SAMPLE_BYTES = 256 * 1024;
 
 export class SampledBody implements RecordingSink {
   readonly #body: IncomingBody;
-  readonly #first: Buffer[] = [];
-  #held = 0;
+  /** All of it, while that is little: larger bodies are in their files. */
+  #all: Buffer[] = [];
 
   constructor(body: IncomingBody) {
     this.#body = body;
@@ -32,20 +32,23 @@ export class SampledBody implements RecordingSink {
   }
 
   push(chunk: Buffer): void {
-    if (this.#held < SAMPLE_BYTES) {
-      const part = chunk.subarray(0, SAMPLE_BYTES - this.#held);
-      this.#first.push(part);
-      this.#held += part.length;
-    }
+    if (this.#body.size + chunk.length <= SAMPLE_BYTES) this.#all.push(chunk);
+    else this.#all = [];
     this.#body.push(chunk);
   }
 
-  /** The first bytes; all of them if `isWhole`. */
+  /** All bytes; only if `isWhole`. */
   get bytes(): Buffer {
-    return Buffer.concat(this.#first);
+    if (this.#all.length !== 1) this.#all = [Buffer.concat(this.#all)];
+    return this.#all[0] ?? Buffer.alloc(0);
+  }
+
+  /** The first bytes of a body that has come to its end; all of them if `isWhole`. */
+  first(): Promise<Buffer> | Buffer {
+    return this.isWhole ? this.bytes : this.#body.head(SAMPLE_BYTES);
   }
 
   get isWhole(): boolean {
-    return this.#body.size === this.#held;
+    return this.#body.size <= SAMPLE_BYTES;
   }
 }

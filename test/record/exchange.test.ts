@@ -1,7 +1,7 @@
 /** Requests that lie about their target, and answers that are odd: what goes upstream, to clients, and into the recording. */
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type RequestListener, request } from "node:http";
-import { connect as connectH2 } from "node:http2";
+import { connect as connectH2, constants } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { gzipSync } from "node:zlib";
@@ -41,8 +41,8 @@ async function get(lab: Lab, url: string, headers: Record<string, string> = {}):
   return { status: answer.statusCode, headers: answer.headers, body };
 }
 
-/** Asks by HTTP/2 on a connection to `host`. */
-async function askH2(t: Test, lab: Lab, host: string, headers: Record<string, string>) {
+/** An HTTP/2 connection to `host`. */
+async function openH2(t: Test, lab: Lab, host: string) {
   const { address, ca } = lab.recorder;
   const sent = request({ host: address.host, port: address.port, method: "CONNECT", path: host, agent: false }).end();
   const [, socket] = (await once(sent, "connect")) as [IncomingMessage, Socket];
@@ -51,7 +51,12 @@ async function askH2(t: Test, lab: Lab, host: string, headers: Record<string, st
     createConnection: () => connectTls({ socket, servername: name, ca, ALPNProtocols: ["h2"] }),
   });
   t.teardown(() => session.destroy());
-  const stream = session.request(headers);
+  return session;
+}
+
+/** Asks by HTTP/2 on a connection to `host`. */
+async function askH2(t: Test, lab: Lab, host: string, headers: Record<string, string>) {
+  const stream = (await openH2(t, lab, host)).request(headers);
   const [head] = await once(stream, "response");
   let body = "";
   for await (const chunk of stream) body += chunk;
@@ -196,4 +201,23 @@ t.test("several URLs lead to one signed target", async (t) => {
     (await lab.end()).map((it) => [it.url, bodyIn(lab.folder, it).toString()]),
     ["/a", "/b", "/c"].map((it) => [at + it, "the object"]),
   );
+});
+
+t.test("a connection lasts for thousands of answers, of which clients leave many early", async (t) => {
+  const up = await startTlsUpstream(t, ["up.test"], (_request, response) => response.end("here"));
+  const lab = await startRecording(t, up.ca.cert);
+  const session = await openH2(t, lab, `up.test:${up.port}`);
+  let closed = 0;
+  for (let count = 0; count < 1500; count++) {
+    const stream = session.request({ ":path": "/x", ":scheme": "http" });
+    stream.on("error", () => {});
+    const end = once(stream, "close");
+    stream.close(constants.NGHTTP2_CANCEL);
+    await end;
+    closed++;
+  }
+  t.equal(closed, 1500);
+  const last = session.request({ ":path": "/last" });
+  t.match(await once(last, "response"), [{ ":status": 200 }]);
+  last.close();
 });
