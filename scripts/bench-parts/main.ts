@@ -9,6 +9,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   small: async () => (await import("./small.ts")).benchSmall,
   serve: async () => (await import("./serve.ts")).benchServe,
   origins: async () => (await import("./origins.ts")).benchOrigins,
+  record: async () => (await import("./record.ts")).benchRecord,
   images: async () => (await import("./images.ts")).benchImages,
   onward: async () => (await import("./images-onward.ts")).benchOnward,
   iso: async () => (await import("./iso.ts")).benchIso,

@@ -5,7 +5,7 @@
 import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -13,6 +13,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { Row } from "./row.ts";
+import { processTree, watchMemory } from "./watch-memory.ts";
 
 const run = promisify(execFile);
 
@@ -309,44 +310,6 @@ async function hostile({ url, pid }: Server): Promise<Row> {
     required: "≤ 1",
     note: `${HOSTILE_CLIENTS} × ${PIPELINED_REQUESTS} pipelined pages; slowest answer to another client ${slowest.toFixed(0)} ms`,
   };
-}
-
-/** Samples the resident memory of a process and its children; `stop` gives the highest sum in bytes. */
-function watchMemory(pid: number): { stop(): number } {
-  let peak = 0;
-  const timer = setInterval(() => {
-    const sum = processTree(pid).reduce((bytes, each) => bytes + residentBytes(each), 0);
-    peak = Math.max(peak, sum);
-  }, 100);
-  return {
-    stop() {
-      clearInterval(timer);
-      return peak;
-    },
-  };
-}
-
-function processTree(pid: number): number[] {
-  const children = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
-    .map(Number);
-  return [pid, ...children];
-}
-
-function parentOf(pid: string): number {
-  try {
-    return Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-  } catch {
-    return 0;
-  }
-}
-
-function residentBytes(pid: number): number {
-  try {
-    return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
-  } catch {
-    return 0;
-  }
 }
 
 function stopped(child: ChildProcess): Promise<unknown> {
