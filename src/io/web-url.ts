@@ -44,6 +44,27 @@ export function normalizeWebUrl(text: string): string {
   return url;
 }
 
+/** A path with its dots and doubled slashes resolved, as web servers do. */
+export function resolvedPath(path: string): string {
+  if (!/\/[./]/.test(path)) return path;
+  const kept: string[] = [];
+  for (const segment of path.split("/").slice(1)) {
+    if (segment === "..") kept.pop();
+    else if (segment !== "." && segment !== "") kept.push(segment);
+  }
+  const isFolder = /\/\.{0,2}$/.test(path) && kept.length > 0;
+  return `/${kept.join("/")}${isFolder ? "/" : ""}`;
+}
+
+/**
+ * The target of a request, path and query, as a normal form can have it: where a path has dots (flat repositories of
+ * apt: `/./Packages`) it is resolved. Others stay as they are.
+ */
+export function targetWithoutDots(target: string): string {
+  const [path = "", ...query] = target.split(/(?=\?)/);
+  return /\/\.{1,2}(?:\/|$)/.test(path) ? [resolvedPath(path), ...query].join("") : target;
+}
+
 /** Scheme, host and port of a URL in normal form, without a slash at the end: `http://host:8080`. */
 export function originOf(url: string): string {
   const slash = url.indexOf("/", "https://".length);

@@ -4,7 +4,7 @@
  */
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import { hexOf } from "../io/digest.ts";
-import { normalizeWebUrl, originOf } from "../io/web-url.ts";
+import { normalizeWebUrl, originOf, resolvedPath } from "../io/web-url.ts";
 import type { Release } from "../store/types.ts";
 import { formatMetalink } from "./mirror-list.ts";
 import { HUB_HOSTS, type MirrorList, originsOfRelease, withoutQuery } from "./release-origins.ts";
@@ -37,18 +37,7 @@ export function urlOfRequest(scheme: "http" | "https", authority: string, target
   const question = target.indexOf("?");
   const path = question === -1 ? target : target.slice(0, question);
   const query = question === -1 ? "" : target.slice(question);
-  return normalizeWebUrl(`${scheme}://${authority}${resolved(path)}${query}`);
-}
-
-function resolved(path: string): string {
-  if (!/\/[./]/.test(path)) return path;
-  const kept: string[] = [];
-  for (const segment of path.split("/").slice(1)) {
-    if (segment === "..") kept.pop();
-    else if (segment !== "." && segment !== "") kept.push(segment);
-  }
-  const isFolder = /\/\.{0,2}$/.test(path) && kept.length > 0;
-  return `/${kept.join("/")}${isFolder ? "/" : ""}`;
+  return normalizeWebUrl(`${scheme}://${authority}${resolvedPath(path)}${query}`);
 }
 
 /** The same without resolving anything, as recorded answers are kept; undefined for what no URL can be. */

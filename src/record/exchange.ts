@@ -7,7 +7,7 @@ import type { Http2ServerRequest } from "node:http2";
 import { digestOf } from "../io/digest.ts";
 import { isKeptStatus, variantOf } from "../io/web-answer.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
-import { normalizeWebUrl } from "../io/web-url.ts";
+import { normalizeWebUrl, targetWithoutDots } from "../io/web-url.ts";
 import { answerHeaders, recordedHeaders, requestHeaders } from "./answer-headers.ts";
 import type { IncomingBody } from "./body-store.ts";
 import { DecodedBody, decoderFor } from "./decoded-body.ts";
@@ -97,10 +97,11 @@ export class Exchanges {
     if (method === "POST" && request.url?.endsWith("/git-upload-pack")) return { missed: GIT };
     if (method !== "GET" && method !== "HEAD") return { missed: method.slice(0, 20) };
     if (hasBody(headers) || isChunked(request)) return { missed: `${method} with a body` };
-    const asked = `${origin.scheme}://${hostText(origin)}${request.url ?? "/"}`;
+    const place = `${origin.scheme}://${hostText(origin)}`;
+    const asked = `${place}${request.url ?? "/"}`;
     let url: string;
     try {
-      url = normalizeWebUrl(asked);
+      url = normalizeWebUrl(`${place}${targetWithoutDots(request.url ?? "/")}`);
     } catch (error) {
       return { missed: `a URL that ${(error as Error).message}` };
     }

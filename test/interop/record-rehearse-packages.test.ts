@@ -12,7 +12,7 @@ import { clientEnv, needs } from "../fixtures/clients.ts";
 import { git, gitListener, hasGitBackend } from "../fixtures/git-upstream.ts";
 import { onOwnMachine } from "../fixtures/own-machine.ts";
 import { scratch, seededBytes } from "../fixtures/program.ts";
-import { recordLab } from "../fixtures/record-lab.ts";
+import { recordAndRehearse, recordLab } from "../fixtures/record-lab.ts";
 import { buildRpmTree, RPM_BUILDERS } from "../fixtures/rpm-tree.ts";
 import { startUpstream, type UpstreamFile } from "../fixtures/upstream.ts";
 
@@ -116,23 +116,11 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools) && hasGi
       `[main]\nplugins=0\nreposdir=/dev/null\ncachedir=${lab.dir}/cache\nlogdir=${lab.dir}\n[base]\nname=base\n` +
         "baseurl=https://repo.lab.example/base/\ngpgcheck=1\nrepo_gpgcheck=0\ngpgkey=https://repo.lab.example/key\n",
     );
-    const builds: [name: string, script: string, out: RegExp][] = [
+    await recordAndRehearse(t, lab, [
       ["dnf", DNF, /\/aft-lib-1\.1.*\.rpm$/],
       ["aria2", ARIA2, /big\.bin$/],
       ["galaxy", GALAXY, /\/download\/lab-tools/],
       ["git", GIT, /git\.lab\.example\/tool/],
-    ];
-    for (const [name, script, out] of builds) {
-      await t.test(name, async (t) => {
-        const recorded = await lab.record(name, script);
-        t.equal(recorded.status, 0, recorded.stderr);
-        const whole = await lab.rehearse(await lab.pack(name), script);
-        t.equal(whole.status, 0, whole.stderr);
-        t.match(whole.document, { status: 0, missing: [] });
-        const less = await lab.rehearse(await lab.pack(name, (it) => out.test(it)), script);
-        t.not(less.status, 0);
-        t.match(less.document.missing[0]?.what, out);
-      });
-    }
+    ]);
   });
 }

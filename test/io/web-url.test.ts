@@ -1,5 +1,5 @@
 import t from "tap";
-import { normalizeWebUrl, secretParameter } from "../../src/io/web-url.ts";
+import { normalizeWebUrl, secretParameter, targetWithoutDots } from "../../src/io/web-url.ts";
 
 t.test("normalizeWebUrl() gives one spelling of a URL", async (t) => {
   const cases = new Map([
@@ -64,6 +64,12 @@ t.test("normalizeWebUrl() refuses what is not an address of a web server", async
     [`https://h/${"ü".repeat(4000)}`, /longer than 8192/],
   ]);
   for (const [text, fault] of cases) t.throws(() => normalizeWebUrl(text), fault, text.slice(0, 40));
+});
+
+t.test("targetWithoutDots() resolves what has dots, and nothing else", async (t) => {
+  const resolved = { "/./Packages": "/Packages", "/a/../b//./c?x=/./y": "/b/c?x=/./y", "/a/.": "/a/", "/..": "/" };
+  for (const [target, expected] of Object.entries(resolved)) t.equal(targetWithoutDots(target), expected);
+  for (const it of ["/a//b", "/.a/..b/c.", "/a?b=/../c", "/", "*"]) t.equal(targetWithoutDots(it), it);
 });
 
 t.test("secretParameter() names what grants access, and nothing else", async (t) => {

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import { writeAtomic } from "../../io/atomic.ts";
-import { normalizeWebUrl } from "../../io/web-url.ts";
+import { normalizeWebUrl, targetWithoutDots } from "../../io/web-url.ts";
 import { formatWantedList, readWantedList } from "../../wanted/wanted-file.ts";
 import { type Wanted, WantedList } from "../../wanted/wanted-list.ts";
 import { authorityOf, isHost } from "../http/host-header.ts";
@@ -65,7 +65,7 @@ function urlOf(req: IncomingMessage): string | undefined {
   const namespace = /^\/v2\//.test(path) ? new URLSearchParams(query).get("ns") : null;
   const kept = namespace !== null && isHost(namespace) ? `?ns=${namespace}` : "";
   try {
-    return normalizeWebUrl(`${scheme}://${host}${path}${kept}`);
+    return normalizeWebUrl(`${scheme}://${host}${targetWithoutDots(path)}${kept}`);
   } catch {
     return undefined;
   }
