@@ -20,7 +20,7 @@ import { repositoryIn } from "./record/git-repositories.ts";
 import { type Recorder, startRecorder } from "./record/proxy-recorder.ts";
 import { openManifest } from "./record/recorded-manifest.ts";
 import { canOverlay, requireProgram, runClient } from "./record/run-client.ts";
-import { readTrusted, systemTrust } from "./record/trust.ts";
+import { readTrusted, systemTrust } from "./record/system-trust.ts";
 import type { HostTally, RecordedManifest } from "./record/types.ts";
 import { listenUrls, parseListen } from "./server/http/address.ts";
 import { GitQueue } from "./sort/git-queue.ts";

@@ -16,7 +16,7 @@ import { nearOrigin } from "./origins/near-origin.ts";
 import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
 import { clientEnvironment } from "./record/client-environment.ts";
 import { canOverlay, requireProgram, runClient } from "./record/run-client.ts";
-import { systemTrust } from "./record/trust.ts";
+import { systemTrust } from "./record/system-trust.ts";
 import { type AskedHost, readAsked } from "./rehearsal/asked.ts";
 import { isName, startNameServer } from "./rehearsal/name-server.ts";
 import {

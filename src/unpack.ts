@@ -4,6 +4,7 @@
  * releases and served paths unchanged; a rerun after any interruption resumes. docs/format.md, "Reading".
  */
 
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join, resolve } from "node:path";
@@ -18,6 +19,7 @@ import { type Media, readMedia } from "./bundle/media.ts";
 import { BOM_NAMES, PIECES_NAME } from "./bundle/media-names.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
+import { checkSerialJump, checkTrustRules, judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
@@ -30,14 +32,17 @@ import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import type { Scanner } from "./scan/scanner.ts";
-import { publicKeyPem, readTrustedKeys, type TrustedKey } from "./sign/keys.ts";
-import { checkThreshold, verifySums } from "./sign/verify-sums.ts";
+import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
+import type { StoredTrust } from "./sign/trust-chain.ts";
+import { keepTrust, readStoredTrust } from "./sign/trust-files.ts";
+import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
 import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from "./store/incoming.ts";
+import { TRUST_FOLDER } from "./store/layout.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { VERSION } from "./version.ts";
 
@@ -48,9 +53,9 @@ const SPARE_FILES = 600;
 interface UnpackOptions {
   /** The store's folder; created if it does not exist. */
   store: string;
-  /** Files with public keys (PEM). */
+  /** Files with public keys (PEM), or of a trust root, or its fingerprint; empty: the store has a trust root. */
   trust: readonly string[];
-  /** How many distinct trusted keys must have signed; default 1. */
+  /** How many distinct trusted keys must have signed; default 1. Not with a trust root. */
   threshold?: number;
   /** Lets an older serial become current; never another bundle of a known serial. */
   allowRollback?: boolean;
@@ -105,12 +110,17 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   keepHeapSmall();
   const scanner =
     options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
-  const trusted = await readTrustedKeys(options.trust);
-  const threshold = checkThreshold(options.threshold);
+  const source = await readTrust(options.trust, options.threshold);
+  const earlier = await existingStore(options.store);
+  const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
   const media = await readMedia(folders);
   for (const line of media.notices) options.notice?.(line);
-  const { signers, problems } = verifySums(media.sums, media.signatures, trusted, threshold);
+  const now = new Date(Math.max((options.now ?? new Date()).getTime(), earlier ? await newestCreated(earlier) : 0));
+  const { trust, signers, problems } = await judgeMedia(media, source, { now, stored });
+  // A revocation holds from here on, whatever becomes of the bundle that brought it.
+  if (earlier !== undefined && stored !== undefined) await takeOver(earlier, trust, stored, options);
   refuse(folders, [...problems, ...media.problems]);
+  if (trust === undefined) throw new Error("nobody to trust has no problem");
   const read = await readContents(media);
   const { contents, inventoryBytes } = read;
   // A truncated copy is ignored if there is another of its volume.
@@ -133,7 +143,9 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
     const store = await openStore(options.store, { create: true });
     const lock = await store.lock();
     try {
-      const by = { trusted: trusted.filter((it) => signers.includes(it.keyid)), threshold };
+      if (stored === undefined && trust.root !== undefined)
+        await keepTrust(join(store.dir, TRUST_FOLDER), trust.accepted, stored);
+      const by = { trust, trusted: trust.keys.filter((it) => signers.includes(it.keyid)), threshold: trust.threshold };
       const work: Work = { store, media, contents, inventoryBytes, folders, pool, options, scanner, left: 0, ...by };
       return await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
     } finally {
@@ -142,6 +154,38 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   } finally {
     await pool.close();
   }
+}
+
+/** Whether a store has a trust root: then nobody needs to be named. */
+export function hasTrustRoot(store: string): boolean {
+  return existsSync(join(store, TRUST_FOLDER));
+}
+
+/** The store, if there is one already. */
+async function existingStore(dir: string): Promise<Store | undefined> {
+  try {
+    return await openStore(dir);
+  } catch (error) {
+    if (error instanceof AirferryError && error.code === "ERR_NOT_FOUND") return undefined;
+    throw error;
+  }
+}
+
+/** Makes newer versions of the trust root those of the store. */
+async function takeOver(
+  store: Store,
+  trust: SettledTrust | undefined,
+  stored: StoredTrust,
+  { notice }: UnpackOptions,
+): Promise<void> {
+  if (trust?.root === undefined || trust.accepted.length === 0) return;
+  const lock = await store.lock();
+  try {
+    await keepTrust(join(store.dir, TRUST_FOLDER), trust.accepted, stored);
+  } finally {
+    await lock.release();
+  }
+  notice?.(`the trust root "${trust.root.name}" is now version ${trust.root.version}, until ${trust.root.expires}`);
 }
 
 function hasCopy(contents: Contents | undefined, volume: string): boolean {
@@ -167,6 +211,7 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
   ERR_BUNDLE_REQUIRES: NEWER_AIRFERRY,
   ERR_BUNDLE_EXTRA: "remove from the medium what is not part of the bundle",
+  ...TRUST_HINTS,
 };
 
 interface Work {
@@ -178,6 +223,7 @@ interface Work {
   pool: HashPool;
   options: UnpackOptions;
   scanner: Scanner | undefined;
+  trust: SettledTrust;
   /** The trusted keys that signed. */
   trusted: TrustedKey[];
   threshold: number;
@@ -204,7 +250,12 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   };
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);
-  if (standing !== "again") await verifyExpiry(store, inventory, options);
+  if (standing !== "again") {
+    const now = await verifyExpiry(store, inventory, options);
+    refuse(work.folders, checkTrustRules(work.trust, report.signers, contents, now));
+  }
+  if (standing === "new")
+    refuse(work.folders, checkSerialJump(work.trust, inventory, await store.floor(inventory.stream)));
   const { present, proven } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
   verifyBase(inventory, present);
   const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
@@ -253,6 +304,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
       signers: report.signers,
       names: Object.fromEntries(trusted.map((it) => [it.keyid, printableName(basename(it.file), 100)])),
       threshold: work.threshold,
+      ...(work.trust.root && { trustRoot: { version: work.trust.root.version, digest: work.trust.root.digest } }),
       media: work.folders.map((it) => resolve(it)),
       host: hostname(),
       tool: `airferry ${VERSION}`,
@@ -321,18 +373,21 @@ async function verifyRollback(store: Store, inventory: Inventory, options: Unpac
   );
 }
 
-async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, options: UnpackOptions): Promise<void> {
-  if (notAfter === undefined) return;
-  // A clock that was set back must not revive an expired bundle.
+/** The newest time that this store has seen: a clock that was set back must not revive an expired bundle. */
+async function newestCreated(store: Store, stream?: string): Promise<number> {
   // A damaged floor of another stream affects only that stream.
   const floors = await Promise.all(
     (await store.streams()).map((it) =>
       store.floor(it).catch((error) => (it === stream ? Promise.reject(error) : undefined)),
     ),
   );
-  const newest = Math.max(0, ...floors.map((it) => Date.parse(it?.created ?? "") || 0));
-  const now = Math.max((options.now ?? new Date()).getTime(), newest);
-  if (now <= Date.parse(notAfter)) return;
+  return Math.max(0, ...floors.map((it) => Date.parse(it?.created ?? "") || 0));
+}
+
+/** Returns the time that counts here. */
+async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, options: UnpackOptions): Promise<Date> {
+  const now = Math.max((options.now ?? new Date()).getTime(), await newestCreated(store, stream));
+  if (notAfter === undefined || now <= Date.parse(notAfter)) return new Date(now);
   throw new AirferryError(
     "ERR_EXPIRED",
     `cannot unpack "${stream}": the bundle has expired: it could be imported until ${notAfter}, now is ${new Date(now).toISOString()}`,

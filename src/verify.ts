@@ -7,20 +7,21 @@ import { bytesToCheck, checkContent } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
+import { checkTrustRules, judgeMedia } from "./bundle/trust-rules.ts";
 import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
 import { countEstablished } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
+import { formatUtcTime } from "./io/utc-time.ts";
 import type { VerifyReport } from "./report/types.ts";
-import { readTrustedKeys, type TrustedKey } from "./sign/keys.ts";
-import { checkThreshold, verifySums } from "./sign/verify-sums.ts";
+import { readTrust, type SettledTrust, type TrustSource } from "./sign/whom-to-trust.ts";
 
 interface VerifyOptions {
-  /** Files with public keys (PEM). */
+  /** Files with public keys (PEM), or of a trust root, or its fingerprint. */
   trust: readonly string[];
-  /** How many distinct trusted keys must have signed; default 1. */
+  /** How many distinct trusted keys must have signed; default 1. Not with a trust root. */
   threshold?: number;
   /** Some volumes may be missing: each available one is checked separately. */
   partial?: boolean;
@@ -30,8 +31,10 @@ interface VerifyOptions {
   notice?: (line: string) => void;
   /** Threads that hash, which the caller has started and closes; default: as many as the volumes are worth. */
   pool?: HashPool | undefined;
-  /** The time to compare an expiry date with; default now. */
+  /** The time here; default now. */
   now?: Date;
+  /** For an archive: judge as of this time instead. Whoever gives it knows that the bundle existed then. */
+  at?: Date;
 }
 
 /**
@@ -40,11 +43,11 @@ interface VerifyOptions {
  */
 export async function verify(folders: readonly string[], options: VerifyOptions): Promise<VerifyReport> {
   keepHeapSmall();
-  const trusted = await readTrustedKeys(options.trust);
-  const threshold = checkThreshold(options.threshold);
+  const source = await readTrust(options.trust, options.threshold);
   const report = emptyReport();
-  report.trusted = trusted.map(({ keyid, file }) => ({ keyid, file }));
-  report.threshold = threshold;
+  report.trusted = (source.keys ?? []).map(({ keyid, file }) => ({ keyid, file }));
+  report.threshold = source.threshold;
+  report.at = options.at === undefined ? null : formatUtcTime(options.at);
   report.partial = options.partial === true;
   let media: Media;
   try {
@@ -59,7 +62,7 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   const pool = options.pool ?? HashPool.sizedFor(volumeBytes(media));
   pool.start();
   try {
-    await verifyMedia(media, { trusted, threshold, pool }, options, report);
+    await verifyMedia(media, { source, pool }, options, report);
   } finally {
     if (options.pool === undefined) await pool.close();
   }
@@ -74,27 +77,38 @@ function volumeBytes({ folders }: Media): number {
 
 async function verifyMedia(
   media: Media,
-  { trusted, threshold, pool }: { trusted: readonly TrustedKey[]; threshold: number; pool: HashPool },
+  { source, pool }: { source: TrustSource; pool: HashPool },
   options: VerifyOptions,
   report: VerifyReport,
 ): Promise<void> {
   for (const line of media.notices) options.notice?.(line);
   report.digest = digestOf(media.sums);
   note(report, "media", media.problems);
-  const verdict = verifySums(media.sums, media.signatures, trusted, threshold);
-  report.signers = verdict.signers;
-  note(report, "signatures", verdict.problems);
+  const {
+    trust,
+    signers,
+    count,
+    problems: faults,
+  } = await judgeMedia(media, source, { now: options.at ?? options.now ?? new Date() });
+  report.signers = signers;
+  note(report, "signatures", faults);
+  if (trust?.root !== undefined) {
+    const { name, version, digest, expires } = trust.root;
+    report.trustRoot = { name, version, digest, expires };
+    report.trusted = trust.keys.map(({ keyid, file }) => ({ keyid, file }));
+    report.threshold = trust.threshold;
+  }
   // Too few good signatures: the rest is untrusted and not even parsed.
-  if (verdict.count < threshold) return;
+  if (trust === undefined || count < trust.threshold) return;
   const { contents, problems } = await readContents(media);
   note(report, "files", problems);
-  if (contents !== undefined) await reportContents(contents, pool, options, report);
+  if (contents !== undefined) await reportContents(contents, { pool, trust }, options, report);
   report.ok = report.problems.length === 0;
 }
 
 async function reportContents(
   contents: Contents,
-  pool: HashPool,
+  { pool, trust }: { pool: HashPool; trust: SettledTrust },
   options: VerifyOptions,
   report: VerifyReport,
 ): Promise<void> {
@@ -107,13 +121,14 @@ async function reportContents(
   report.scan = contents.scan ?? null;
   report.volumes.total = copies.length;
   report.volumes.missing = copies.flatMap((it, index) => (it.length === 0 ? [volumeName(index)] : []));
-  const now = options.now ?? new Date();
+  const now = options.at ?? options.now ?? new Date();
   const ahead = clockSkewNote(created, now);
   if (ahead !== undefined) options.notice?.(ahead);
   if (notAfter !== undefined && now.getTime() > Date.parse(notAfter)) {
     const message = `the bundle has expired: it could be imported until ${notAfter}`;
     note(report, "expiry", [{ code: "ERR_EXPIRED", path: "airferry.json", message }]);
   } else note(report, "expiry", []);
+  note(report, "rules", checkTrustRules(trust, report.signers, contents, now));
   const short = new Set(report.problems.filter((it) => it.code === "ERR_SIZE_MISMATCH").map((it) => it.path));
   const missing = options.partial ? [] : report.volumes.missing.filter((it) => !short.has(it));
   note(
@@ -145,10 +160,13 @@ function emptyReport(): VerifyReport {
       signatures: "skipped",
       files: "skipped",
       expiry: "skipped",
+      rules: "skipped",
       volumes: "skipped",
       content: "skipped",
     },
     trusted: [],
+    trustRoot: null,
+    at: null,
     threshold: 1,
     partial: false,
     stream: null,

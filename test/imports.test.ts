@@ -108,6 +108,7 @@ const VERBS: Record<string, readonly string[]> = {
   plan: ["io", "manifest", "pack", "sources", "wanted"],
   pack: ["io", "pack"],
   sign: ["sign", "bundle"],
+  trust: ["io", "sign"],
   inspect: ["io", "iso", "bundle", "bom"],
   diff: ["io", "bundle", "compare", "sources", "store"],
   verify: ["io", "sign", "bundle"],

@@ -7,6 +7,7 @@ import t from "tap";
 import { airferry } from "./fixtures/host.ts";
 import { MIB, packSample, sha256, volumesOf } from "./fixtures/pack-sample.ts";
 import { scratch, seededBytes, writeManifest } from "./fixtures/program.ts";
+import { document, makeSigner, signedTrust, writeTrust } from "./fixtures/trust-maker.ts";
 import { startUpstream } from "./fixtures/upstream.ts";
 
 t.test("packs with one GET per artifact, and a rerun fetches nothing", async (t) => {
@@ -155,6 +156,19 @@ t.test("bytes of an earlier bundle are copied, not fetched", async (t) => {
   );
   const again = await airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--json"]);
   t.equal(JSON.parse(again.stdout).serial, 2, "nothing to pack");
+  const [ann, bob] = [makeSigner("ann"), makeSigner("bob")];
+  const root = signedTrust(document([ann, bob]), [...ann.keys, ...bob.keys]);
+  writeTrust(join(dir, "root"), [root]);
+  const bring = () => airferry(dir, ["pack", file, "--unsigned", "--out", "out", "--json", "--trust-root", "root"]);
+  t.match(JSON.parse((await bring()).stdout), { serial: 3, packed: true, fetchedBytes: 0 }, "with a trust root");
+  t.same(readFileSync(join(dir, "out/test-000003/trust.1.json")), root.bytes);
+  const sums = readFileSync(join(dir, "out/test-000003/SHA256SUMS"), "utf8");
+  t.equal(sums.match(/^[0-9a-f]{64} {2}trust\.1\..*$/gm)?.length, 3, "the file and two signatures");
+  t.match(JSON.parse((await bring()).stdout), { serial: 3, packed: false });
+  writeTrust(join(dir, "root"), [signedTrust(document([ann, bob], { version: 2 }), [...ann.keys])]);
+  t.match(await bring(), { status: 3, stderr: /too few signatures of the root role of version 1/ });
+  writeTrust(join(dir, "root"), [signedTrust(document([ann, bob], { version: 2 }), [...ann.keys, ...bob.keys])]);
+  t.match(JSON.parse((await bring()).stdout), { serial: 4, packed: true }, "a new version is a new bundle");
 });
 
 t.test("hostile upstreams are refused, or got the better of", async (t) => {

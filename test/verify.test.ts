@@ -420,6 +420,6 @@ t.test("verify() and unpack() hold an empty entry's digest against no bytes", as
 t.test("verify() tells that a bundle has expired", async (t) => {
   const dir = join(root, "old");
   makeBundle(dir, { files: { "files/a": Buffer.from("a") }, keys: [key], notAfter: "2026-02-01T00:00:00Z" });
-  t.match((await verify([dir], { trust, now: new Date("2026-02-02") })).problems, [{ code: "ERR_EXPIRED" }]);
-  t.match((await verify([dir], { trust, now: new Date("2026-01-02") })).problems, []);
+  t.match((await verify([dir], { trust, at: new Date("2026-02-02") })).problems, [{ code: "ERR_EXPIRED" }]);
+  t.match((await verify([dir], { trust, at: new Date("2026-01-02") })).problems, []);
 });

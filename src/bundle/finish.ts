@@ -8,6 +8,7 @@ import { AirferryError } from "../errors.ts";
 import { makeFolder, syncPath } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { writePieces } from "../io/write-pieces.ts";
+import { trustNameOf } from "../sign/trust-chain.ts";
 import { IDENTITY_BYTES, identityName } from "./bundle-identity.ts";
 import { copyPrograms, type Program } from "./carried-programs.ts";
 import { inventoryPieces } from "./inventory.ts";
@@ -51,7 +52,11 @@ interface FinishOptions {
 export async function finishBundle(options: FinishOptions): Promise<Digest> {
   const { dir, target, inventory } = options;
   for (const name of await readdir(dir)) {
-    if (name.startsWith("medium-") || [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER].includes(name))
+    if (
+      name.startsWith("medium-") ||
+      [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER].includes(name) ||
+      trustNameOf(name)
+    )
       await rm(join(dir, name), { recursive: true, force: true });
   }
   const each = options.volumesPerMedium;

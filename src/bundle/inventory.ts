@@ -9,6 +9,7 @@ import { type Digest, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
 import { atOnce, inTurns, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { compareUtf8 } from "../io/text.ts";
+import { isUtcTime } from "../io/utc-time.ts";
 import { isSerial } from "./bundle-identity.ts";
 import { checkCatalog } from "./catalog-check.ts";
 import { checkingEntryPaths, printableName } from "./entry-paths.ts";
@@ -44,7 +45,6 @@ const STEP_ENTRIES = 1000;
 const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
 /** A name in `requires`. */
 const REQUIRED = /^[a-z0-9][a-z0-9.-]{0,63}$/;
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
 
 const KEYS: (keyof Inventory)[] = [
   "mediaType",
@@ -264,13 +264,6 @@ function isCount(value: unknown, max = Number.MAX_SAFE_INTEGER): value is number
   );
 }
 
-function isTime(value: unknown): boolean {
-  if (typeof value !== "string" || !TIME.test(value)) return false;
-  // 30 February and 24:00 are read as times of the next day.
-  const time = Date.parse(value);
-  return !Number.isNaN(time) && new Date(time).toISOString() === `${value.slice(0, -1)}.000Z`;
-}
-
 /** Names of sites: the same grammar as for streams; no name twice. */
 function isAudience(value: unknown): boolean {
   if (!Array.isArray(value) || value.length === 0 || value.length > MAX_AUDIENCE) return false;
@@ -295,8 +288,8 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   expect(typeof stream === "string" && isStreamName(stream), "stream", "not a name");
   expect(isSerial(epoch), "epoch", `expected an integer from 1 to ${MAX_SERIAL}`);
   expect(isSerial(serial), "serial", `expected an integer from 1 to ${MAX_SERIAL}`);
-  expect(isTime(created), "created", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
-  expect(notAfter === undefined || isTime(notAfter), "notAfter", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
+  expect(isUtcTime(created), "created", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
+  expect(notAfter === undefined || isUtcTime(notAfter), "notAfter", "expected a time as YYYY-MM-DDTHH:MM:SSZ");
   expect(audience === undefined || isAudience(audience), "audience", `expected 1 to ${MAX_AUDIENCE} names, sorted`);
   expect(previous === undefined || isRelease(previous), "previous", "expected epoch, serial and sha256");
   expect(bases === undefined || areBases(bases), "bases", "expected epoch, serial and sha256 of each, sorted");

@@ -9,8 +9,7 @@ import { plural } from "../io/format.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import type { HeldFile, HeldFiles } from "../io/held-files.ts";
 import { shellWords } from "../io/shell.ts";
-import { readTrustedKeys, type TrustedKey } from "../sign/keys.ts";
-import { checkThreshold, verifySums } from "../sign/verify-sums.ts";
+import { readTrust, type TrustSource } from "../sign/whom-to-trust.ts";
 import { bytesToCheck, checkContent } from "./check-content.ts";
 import { clockSkewNote } from "./clock-skew.ts";
 import { type Contents, readContents } from "./contents.ts";
@@ -18,6 +17,7 @@ import { printableName } from "./entry-paths.ts";
 import { type Inventory, NEWER_AIRFERRY } from "./inventory-types.ts";
 import { groupByBundle, readMedia } from "./media.ts";
 import { BOM_NAMES } from "./media-names.ts";
+import { checkTrustRules, judgeMedia, TRUST_HINTS } from "./trust-rules.ts";
 import { volumeIndexOf } from "./volume-layout.ts";
 
 /** A bundle whose every byte was good. */
@@ -42,7 +42,7 @@ export interface VerifiedBundle {
 interface VerifyAndHoldOptions {
   /** What is done with them: `serve`. */
   action: string;
-  /** Files with public keys (PEM). */
+  /** Files with public keys (PEM), or of a trust root, or its fingerprint. */
   trust: readonly string[];
   /** How many distinct trusted keys must have signed each; default 1. */
   threshold?: number | undefined;
@@ -73,11 +73,10 @@ export async function verifyAndHold(
   held: HeldFiles,
   options: VerifyAndHoldOptions,
 ): Promise<VerifiedBundle[]> {
-  const trusted = await readTrustedKeys(options.trust);
-  const threshold = checkThreshold(options.threshold);
+  const source = await readTrust(options.trust, options.threshold);
   const jobs: Job[] = [];
   for (const group of await groupByBundle(folders)) {
-    const job = await openJob(group, held, { trusted, threshold }, options);
+    const job = await openJob(group, held, source, options);
     const { stream } = job.bundle.inventory;
     const other = jobs.find((it) => it.bundle.inventory.stream === stream);
     if (other !== undefined) {
@@ -108,15 +107,17 @@ export async function verifyAndHold(
 async function openJob(
   folders: readonly string[],
   held: HeldFiles,
-  by: { trusted: readonly TrustedKey[]; threshold: number },
+  source: TrustSource,
   options: VerifyAndHoldOptions,
 ): Promise<Job> {
   const notice = options.notice ?? (() => {});
   const refuse = (problems: readonly Problem[]) => refuseAll(folders, problems, options);
   const media = await readMedia(folders);
   for (const line of media.notices) notice(line);
-  const { signers, problems } = verifySums(media.sums, media.signatures, by.trusted, by.threshold);
+  const now = options.now ?? new Date();
+  const { trust, signers, problems } = await judgeMedia(media, source, { now });
   refuse([...problems, ...media.problems]);
+  if (trust === undefined) throw new Error("nobody to trust has no problem");
   const { contents, inventoryBytes, problems: faults } = await readContents(media);
   // A truncated copy of a volume is left out if there is another.
   const isSpare = (it: Problem) =>
@@ -126,10 +127,10 @@ async function openJob(
     throw new Error("a bundle without contents has no problem");
   for (const it of faults) notice(`${it.message}; reading another copy instead`);
   const { inventory } = contents;
-  const now = options.now ?? new Date();
   const ahead = clockSkewNote(inventory.created, now);
   if (ahead !== undefined) notice(ahead);
   refuse(expired(inventory, now));
+  refuse(checkTrustRules(trust, signers, contents, now));
   const missing = inventory.volumes.filter((_, index) => contents.copies[index]?.length === 0);
   refuse(missing.map(({ name }) => problem("ERR_BUNDLE_INCOMPLETE", name, `"${name}" is missing`)));
   refuse(needsStore(inventory));
@@ -145,7 +146,7 @@ async function openJob(
     const found = contents.large.find((it) => it.name === name);
     if (found !== undefined) documents.push({ name, digest: found.digest, held: await held.open(found.file) });
   }
-  const names = by.trusted.filter((it) => signers.includes(it.keyid));
+  const names = trust.keys.filter((it) => signers.includes(it.keyid));
   return {
     folders,
     contents,
@@ -231,6 +232,7 @@ function refuseAll(
     ERR_BUNDLE_INCOMPLETE: `give the folders of all media at once; or collect them, one after the other: airferry unpack ${arguments_} --store DIR`,
     ERR_DELTA_BASE: `unpack it into the store that has the release before: airferry unpack ${arguments_} --store DIR`,
     ERR_EXPIRED: "have the packer pack again, and carry the new bundle in",
+    ...TRUST_HINTS,
   };
   throw new AirferryError(first.code, `cannot ${action} "${folders.join('", "')}": ${first.message}${more}`, {
     path: first.path,

@@ -1,6 +1,7 @@
 /** Shared parts of all command files. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { AirferryError } from "../errors.ts";
+import { isUtcTime } from "../io/utc-time.ts";
 import type { GlobalOptions, Output } from "./output.ts";
 
 /** Runs the body of a command with its output; a returned number is the exit status. */
@@ -58,12 +59,25 @@ export const ROOT_NOTE = "running as root, which is not needed: give --user NAME
 
 /** `--trust`, or AIRFERRY_TRUST (paths separated by `:`). */
 export function trustOption(): Option {
-  return new Option("--trust <file...>", "public keys that may sign (PEM; several keys or files)");
+  return new Option(
+    "--trust <file...>",
+    "public keys that may sign (PEM; several keys or files), or a trust root: its file or fingerprint",
+  );
+}
+
+/** Parses a time: RFC 3339 in UTC, or a date, which is its first second. */
+export function instant(value: string): Date {
+  const text = /^\d{4}-\d\d-\d\d$/.test(value) ? `${value}T00:00:00Z` : value;
+  if (!isUtcTime(text)) throw new InvalidArgumentError("must be a time as YYYY-MM-DDTHH:MM:SSZ, or a date.");
+  return new Date(text);
 }
 
 /** The trusted key files of a command. */
-function trustFiles(given: readonly string[] | undefined): string[] {
-  return given !== undefined ? [...given] : (process.env["AIRFERRY_TRUST"] ?? "").split(":").filter((it) => it !== "");
+export function trustFiles(given: readonly string[] | undefined): string[] {
+  if (given !== undefined) return [...given];
+  // A fingerprint has a colon of its own.
+  const parts = (process.env["AIRFERRY_TRUST"] ?? "").split(/:(?![0-9a-f]{64}(?::|$))/i);
+  return parts.filter((it) => it !== "");
 }
 
 /** The trusted keys that were given. @throws {AirferryError} ERR_USAGE when there are none */

@@ -55,7 +55,7 @@ export function storeFlag(): string {
   return `--store ${store ? shellWord(store) : "DIR"}`;
 }
 
-/** `airferry VERB BUNDLE… --trust KEY…`. */
+/** `airferry VERB BUNDLE… --trust KEY…`; without any where the store says whom to trust. */
 export function trusting(verb: string, bundles: readonly string[], trust: readonly string[]): string {
-  return `airferry ${verb} ${shellWords(bundles)} --trust ${shellWords(trust)}`;
+  return `airferry ${verb} ${shellWords(bundles)}${trust.length === 0 ? "" : ` --trust ${shellWords(trust)}`}`;
 }

@@ -13,7 +13,7 @@ import { BIN_NAME, INVENTORY_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere } from "../io/atomic.ts";
-import { type Digest, digestOf } from "../io/digest.ts";
+import { type Digest, digestOf, hexOf } from "../io/digest.ts";
 import { countEstablished, type EstablishedCounts } from "../io/established.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
@@ -101,7 +101,8 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
     if (
       claims.lock !== lockDigest(lock) ||
       claims.volumeSize !== job.volumeSize ||
-      !matchesManifest(claims, workspace.manifest)
+      !matchesManifest(claims, workspace.manifest) ||
+      !(await bringsPrograms({ ...job, programs: [] }, dir))
     )
       return undefined;
     for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
@@ -160,15 +161,19 @@ function matchesManifest(inventory: Claims, manifest: Manifest): boolean {
 }
 
 /**
- * Whether a bundle brings a program for every platform that this pack has one for. One of another build stays as it is,
- * and that is reported.
+ * Whether a bundle brings a program for every platform that this pack has one for, and every file of its trust root. A
+ * program of another build stays as it is, and that is reported.
  */
-async function bringsPrograms({ programs, report }: PackJob, bundle: string): Promise<boolean> {
+async function bringsPrograms({ programs, trustRoot = [], report }: PackJob, bundle: string): Promise<boolean> {
   const [folder = bundle] = await foldersOf(bundle);
   const sums = await readFile(join(folder, SUMS_NAME), "utf8").catch(() => undefined);
   // Whoever checks it will say what it lacks.
   if (sums === undefined) return true;
-  const missing = programs.map(({ name }) => `${BIN_NAME}/${name}`).filter((it) => !sums.includes(`  ${it}\n`));
+  const root = trustRoot.filter((it) => !sums.includes(`${hexOf(it.digest)}  ${it.name}\n`));
+  const missing = [
+    ...programs.map(({ name }) => `${BIN_NAME}/${name}`).filter((it) => !sums.includes(`  ${it}\n`)),
+    ...root.slice(0, 1).map((it) => it.name),
+  ];
   if (missing.length > 0) {
     report(`packing again: ${bundle} brings no ${missing.join(" and ")}`);
     return false;

@@ -6,6 +6,7 @@ import { takeLock } from "../io/process-lock.ts";
 import { readState, type State } from "../manifest/pack-state.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Signer } from "../sign/signer.ts";
+import type { CarriedRootFile } from "./carried-root.ts";
 import type { RpmSigner } from "./lay-out.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -21,6 +22,8 @@ export interface PackOptions {
   frozen: boolean;
   /** Programs to bring in bin/. */
   programs: readonly Program[];
+  /** The trust root to bring inside. */
+  trustRoot?: readonly CarriedRootFile[];
   /** Pack even if something will not work inside; default false. */
   allowFindings?: boolean;
   serial?: number;

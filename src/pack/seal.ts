@@ -11,6 +11,7 @@ import { signatureFiles } from "../sign/signer.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { lockDigest, lockTime } from "../sources/lock-document.ts";
 import { TOOL } from "../version.ts";
+import { writeCarriedRoot } from "./carried-root.ts";
 import type { Filled } from "./fill.ts";
 import { audienceOf, contentOf, type Finished, notAfterOf, noteState } from "./finished.ts";
 import type { PackJob } from "./job.ts";
@@ -55,6 +56,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
         ...(await writeBomFiles(dir, bill)),
         ...(await writeScan(dir, scanned)),
         ...(await writeSources(dir, job.workspace, lock)),
+        ...(await writeCarriedRoot(dir, job.trustRoot)),
         ...(pieces === undefined ? [] : [pieces]),
       ];
     },

@@ -12,7 +12,7 @@ type Overlays = { file: string; over: string }[];
 /**
  * Makes /etc/hosts, /etc/resolv.conf and the bundle of certificates in `dir`.
  * @param hosts names of the origins
- * @param system what the system trusts (record/trust.ts)
+ * @param system what the system trusts (record/system-trust.ts)
  */
 export async function makeSystemFiles(
   dir: string,

@@ -6,13 +6,26 @@ import type { EstablishedCounts } from "../io/established.ts";
 /** `skipped`: not reached, since something before it failed. */
 type Outcome = "passed" | "failed" | "skipped";
 
+/** Which trust root was the measure. */
+interface TrustRootFacts {
+  name: string;
+  version: number;
+  /** Of its file: the fingerprint. */
+  digest: string;
+  expires: string;
+}
+
 /** What `verify --json` prints. */
 export interface VerifyReport {
   ok: boolean;
   /** The steps of docs/format.md, "Reading", in this order. */
-  checks: Record<"media" | "signatures" | "files" | "expiry" | "volumes" | "content", Outcome>;
-  /** Every trusted key that was given, with its file. */
+  checks: Record<"media" | "signatures" | "files" | "expiry" | "rules" | "volumes" | "content", Outcome>;
+  /** Every trusted key that was given, with its file; with a trust root the release keys, with the signer's id. */
   trusted: { keyid: string; file: string }[];
+  /** The newest version of the trust root; null with public keys, or if none could be trusted. */
+  trustRoot: TrustRootFacts | null;
+  /** The time that was asked for instead of now, RFC 3339; null: now. */
+  at: string | null;
   threshold: number;
   /** Each available volume was checked by itself, and some may be missing. */
   partial: boolean;
@@ -70,6 +83,9 @@ export interface Verification {
   keys: { keyid: string; file: string; signed: boolean }[];
   /** How many of them must have signed. */
   threshold: number;
+  trustRoot: TrustRootFacts | null;
+  /** The time that was asked for, for an archive; null: now. */
+  at: string | null;
   partial: boolean;
   checks: { check: Check; how: string; outcome: VerifyReport["checks"][Check] }[];
   problems: Problem[];

@@ -16,6 +16,7 @@ const HOW: Readonly<Record<Check, string>> = {
   signatures: "each signature file is over these bytes of SHA256SUMS, by its key; enough trusted keys signed",
   files: "every other file is listed in SHA256SUMS and has its SHA-256; the inventory is strictly valid",
   expiry: "the bundle has no expiry date, or it has not passed by this host's clock",
+  rules: "the trust root's rules for its stream, its site, its age and its signers; none with public keys",
   volumes: "every volume that the inventory lists is there",
   content: "every entry has its SHA-256, and every byte between entries is as computed",
 };
@@ -37,6 +38,7 @@ interface Circumstances {
 /** The document of a verification. */
 export function verificationOf(report: VerifyReport, { folders, begun, notices, ended }: Circumstances): Verification {
   const { digest, stream, serial, created, entries, fromStore, volumes, scan, signers, partial } = report;
+  const { trustRoot, at } = report;
   return {
     mediaType: "application/vnd.airferry.verification.v1+json",
     result: report.ok ? "accepted" : "refused",
@@ -46,8 +48,14 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
     tool: TOOL,
     media: folders.map((it) => resolve(it)),
     bundle: { digest, stream, serial, created, entries, fromStore, volumes, scan },
-    keys: report.trusted.map(({ keyid, file }) => ({ keyid, file: resolve(file), signed: signers.includes(keyid) })),
+    keys: report.trusted.map(({ keyid, file }) => ({
+      keyid,
+      file: trustRoot === null ? resolve(file) : file,
+      signed: signers.includes(keyid),
+    })),
     threshold: report.threshold,
+    trustRoot,
+    at,
     partial,
     checks: (Object.keys(HOW) as Check[]).map((check) => ({
       check,

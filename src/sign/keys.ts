@@ -77,7 +77,7 @@ export function keyKindOf(key: KeyObject, file: string): KeyKind {
 }
 
 /** Returns the public half as canonical SPKI DER: uncompressed points, named curves. */
-function spkiOf(key: KeyObject): Buffer {
+export function spkiOf(key: KeyObject): Buffer {
   // Through JWK, because OpenSSL otherwise preserves the file's point form.
   const jwk = key.export({ format: "jwk" });
   const { kty, crv, x, y, n, e, alg, pub } = jwk;
@@ -168,7 +168,7 @@ const FAULTS = new Map([
 ]);
 
 /** The key comes from the signer; a key created here would trust nobody. */
-const TRUSTED: KeyPurpose = {
+export const TRUSTED: KeyPurpose = {
   what: "trusted key",
   hint: "give the packer's public key: a .pub file received out of band",
 };

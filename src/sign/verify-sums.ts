@@ -26,7 +26,7 @@ export interface SignatureFile {
 }
 
 /** The result of {@link verifySums}. */
-interface SumsVerdict {
+export interface SumsVerdict {
   /** keyids of the distinct trusted keys with a good signature, sorted. */
   signers: string[];
   /** How many distinct signers count: of the keys of one signer all that are required have signed. */

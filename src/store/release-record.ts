@@ -41,6 +41,8 @@ const importSchema = z.object({
   written: z.number(),
   /** True when an operator allowed a rollback. */
   rolledBack: z.literal(true).exactOptional(),
+  /** Version and fingerprint of the trust root that let it in; absent: public keys did. */
+  trustRoot: z.object({ version: z.int(), digest: digestSchema }).exactOptional(),
   /** What a scanner said before it was served. */
   scan: scanReportSchema.exactOptional(),
 });

@@ -84,7 +84,7 @@ t.test("each verb of a bundle's way ends with what, how much, how long, how veri
       [
         "refused for 1 problem: 0 B hashed",
         TOOK,
-        "failed: signatures; passed: media; skipped: files, expiry, volumes, content",
+        "failed: signatures; passed: media; skipped: files, expiry, rules, volumes, content",
         "error: cannot trust",
       ],
     ],

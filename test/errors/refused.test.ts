@@ -3,8 +3,10 @@ import { chmodSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "nod
 import { join } from "node:path";
 import t from "tap";
 import { EXIT } from "../../src/errors.ts";
-import { type MakeOptions, makeBundle, makeKey, writeSignature } from "../fixtures/bundle-maker.ts";
+import type { TrustDocument } from "../../src/sign/trust-root.ts";
+import { type MakeOptions, makeBundle, makeKey, type TestKey, writeSignature } from "../fixtures/bundle-maker.ts";
 import { type Row, walk } from "../fixtures/error-rows.ts";
+import { document, makeSigner, signedTrust, writeTrust } from "../fixtures/trust-maker.ts";
 
 const key = makeKey();
 const files = { "files/a": Buffer.from("one\n"), "files/b": Buffer.from("two\n") };
@@ -33,6 +35,28 @@ function oneAfterTheOther(first: Partial<MakeOptions>, second: Partial<MakeOptio
     makeBundle(join(dir, "two"), { files, keys: [key], ...second });
     await run(["unpack", "one", "--trust", "site.pub", "--store", "st"]);
     return run(["unpack", "two", "--trust", "site.pub", "--store", "st"]);
+  };
+}
+
+const [ann, bob, cay] = [makeSigner("ann"), makeSigner("bob"), makeSigner("cay")];
+const both = [...ann.keys, ...bob.keys];
+const ROOT = { expires: "2099-01-01T00:00:00Z" };
+
+function rolesOf(signers: string[]): TrustDocument["roles"] {
+  return { root: { signers, threshold: 2 }, release: { signers, threshold: 2 } };
+}
+
+/** A bundle `b`, and what `unpack` says of it by a trust root in `root/`. */
+function byRoot(
+  more: Partial<TrustDocument>,
+  bundle: Partial<MakeOptions> = {},
+  keys: readonly TestKey[] = both,
+  trust?: string,
+): Row["cause"] {
+  return (dir, run) => {
+    makeBundle(join(dir, "b"), { files, keys: both, ...bundle });
+    writeTrust(join(dir, "root"), [signedTrust(document([ann, bob], { ...ROOT, ...more }), keys)]);
+    return run(["unpack", "b", "--store", "st", "--trust", trust ?? "root/trust.1.json"]);
   };
 }
 
@@ -126,6 +150,83 @@ t.test("what is refused says why, and what helps", (t) =>
       cause: bundle("unpack", () => {}, { fromStore: ["files/b"] }),
       message: /cannot unpack/,
       hint: /carry a full bundle in/,
+    },
+    ERR_TRUST_INVALID: {
+      cause: byRoot({ roles: { ...rolesOf(["ann", "bob"]), root: { signers: ["ann"], threshold: 2 } } }),
+      message: /roles\.root: threshold 2 with 1 distinct owners/,
+      hint: /get the trust root again/,
+    },
+    ERR_TRUST_SIGNATURES: {
+      cause: byRoot({}, {}, ann.keys),
+      message: /too few signatures of its own root role: expected 2 distinct owners, got 1/,
+      hint: /airferry trust sign DIR --key FILE/,
+    },
+    ERR_TRUST_GAP: {
+      cause: (dir, run) => {
+        makeBundle(join(dir, "b"), { files, keys: both });
+        const versions = [1, 3].map((version) => signedTrust(document([ann, bob], { ...ROOT, version }), both));
+        writeTrust(join(dir, "root"), versions);
+        return run(["unpack", "b", "--store", "st", "--trust", "root/trust.1.json"]);
+      },
+      message: /the versions between it and the trusted one are missing: expected version 2, got 3/,
+      hint: /get the versions in between/,
+    },
+    ERR_TRUST_EXPIRED: {
+      cause: byRoot({ expires: "2026-01-02T00:00:00Z" }),
+      message: /the trust root "site-a" version 1 has expired: it was good until 2026-01-02/,
+      hint: /airferry trust rotate DIR --expires 1y/,
+    },
+    ERR_FINGERPRINT: {
+      cause: byRoot({}, {}, both, `sha256:${"0".repeat(64)}`),
+      message: /no version has this fingerprint: expected sha256:0+, got none/,
+      hint: /compare the paper/,
+    },
+    ERR_KEY_REVOKED: {
+      cause: byRoot(
+        {
+          signers: document([ann, bob, cay]).signers,
+          roles: rolesOf(["ann", "bob", "cay"]),
+          revoked: [{ keyid: bob.keys[0]!.keyid, from: "2026-01-01T00:00:00Z", reason: "card lost" }],
+        },
+        {},
+        [...ann.keys, ...cay.keys],
+      ),
+      message: /signed by bob's key [0-9a-f]{16}, which is revoked since 2026-01-01T00:00:00Z: card lost/,
+      hint: /have the bundle signed by a key that is not revoked/,
+    },
+    ERR_KEY_EXPIRED: {
+      cause: byRoot({}, { created: "2019-01-01T00:00:00Z" }),
+      message: /but made at 2019-01-01T00:00:00Z: ann may sign from 2020/,
+      hint: /have it signed by somebody who may sign now/,
+    },
+    ERR_STREAM_UNTRUSTED: {
+      cause: byRoot({ streams: { other: {} } }),
+      message: /has no rule for stream "test"/,
+      hint: /airferry trust rotate DIR --stream NAME/,
+    },
+    ERR_AUDIENCE: {
+      cause: byRoot({ streams: { test: { audience: "site-a" } } }),
+      message: /made for another site: expected site-a, got no site in particular/,
+      hint: /audience: \[SITE\]/,
+    },
+    ERR_TOO_OLD: {
+      cause: byRoot({ streams: { test: { maxAgeDays: 1 } } }),
+      message: /the bundle is too old: made at 2026-01-01T00:00:00Z, expected at most 1 day ago/,
+      hint: /have the packer pack again/,
+    },
+    ERR_ATTESTATION: {
+      cause: byRoot({ streams: { test: { attestations: ["scan"] } } }),
+      message: /needs the attestation "scan": got none/,
+      hint: /airferry pack MANIFEST --scan COMMAND/,
+    },
+    ERR_SERIAL_JUMP: {
+      cause: async (dir, run) => {
+        await byRoot({ streams: { test: { maxSerialJump: 5 } } })(dir, run);
+        makeBundle(join(dir, "far"), { files, keys: both, serial: 100 });
+        return run(["unpack", "far", "--store", "st"]);
+      },
+      message: /serial jumps too far: expected at most epoch 1, serial 6/,
+      hint: /carry a release in between/,
     },
     ERR_SCAN_FOUND: {
       cause: async (dir, run) => {

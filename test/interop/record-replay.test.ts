@@ -10,7 +10,7 @@ import { gzipSync } from "node:zlib";
 import t from "tap";
 import { clientEnvironment } from "../../src/record/client-environment.ts";
 import { runClient as runRecorded } from "../../src/record/run-client.ts";
-import { systemTrust } from "../../src/record/trust.ts";
+import { systemTrust } from "../../src/record/system-trust.ts";
 import { serve } from "../../src/serve.ts";
 import { clientEnv, needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";

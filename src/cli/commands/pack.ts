@@ -24,6 +24,7 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   scan?: string;
   scanReportOnly?: boolean;
   serial?: number;
+  trustRoot?: string;
 }
 
 export const packCommand: Register = (program, run) => {
@@ -43,6 +44,7 @@ export const packCommand: Register = (program, run) => {
     .option("--allow-findings", "pack even if findings say that something cannot work inside")
     .option("--scan <command>", "run a scanner over all content first; what it finds stops the pack")
     .option("--scan-report-only", "record what the scanner finds, and go on")
+    .option("--trust-root <dir>", "folder of a trust root, which the bundle brings inside with all its versions")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .addHelpText(
       "after",
@@ -66,6 +68,8 @@ export const packCommand: Register = (program, run) => {
           passphrase: passphrase(),
           mayAsk: mayAskPassphrase(),
         });
+        const { readCarriedRoot } = await import("../../pack/carried-root.ts");
+        const trustRoot = flags.trustRoot === undefined ? undefined : await readCarriedRoot(flags.trustRoot);
         // Whoever types a passphrase takes his time.
         output.restartClock();
         const { openWorkspace } = await import("../../pack/workspace.ts");
@@ -80,6 +84,7 @@ export const packCommand: Register = (program, run) => {
             ...signers,
             ...volumes,
             programs,
+            ...(trustRoot && { trustRoot }),
             frozen: flags.frozen === true,
             allowFindings: flags.allowFindings === true,
             ...(flags.scan !== undefined && { scan: flags.scan }),

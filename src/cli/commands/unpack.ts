@@ -10,6 +10,7 @@ import {
   ROOT_NOTE,
   requireTrust,
   storeOption,
+  trustFiles,
   trustOption,
   userOption,
   withGlobals,
@@ -50,15 +51,14 @@ export const unpackCommand: Register = (program, run) => {
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
+      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n  airferry unpack /mnt/usb/rocky-9-000001 --trust sha256:FINGERPRINT --store /srv/airferry   # first import with a trust root\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
     )
     .action((bundles: string[], flags: UnpackFlags, command) =>
       run(command.opts(), async (output) => {
-        const { unpack } = await import("../../unpack.ts");
-        const trust = requireTrust(
-          flags.trust,
-          `airferry unpack ${shellWords(bundles)} --store ${shellWord(flags.store)}`,
-        );
+        const { hasTrustRoot, unpack } = await import("../../unpack.ts");
+        const command = `airferry unpack ${shellWords(bundles)} --store ${shellWord(flags.store)}`;
+        // A store that has a trust root needs no other word.
+        const trust = hasTrustRoot(flags.store) ? trustFiles(flags.trust) : requireTrust(flags.trust, command);
         if (flags.user !== undefined) {
           const account = await findAccount(flags.user);
           if (isRoot()) await giveFolder(flags.store, account);

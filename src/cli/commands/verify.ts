@@ -1,10 +1,12 @@
 /** `airferry verify`: checks that a bundle is complete and signed by trusted keys. */
 
 import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
-import { AirferryError, EXIT } from "../../errors.ts";
+import { TRUST_HINTS } from "../../bundle/trust-rules.ts";
+import { AirferryError, type ErrorCode, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWords } from "../../io/shell.ts";
-import { positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
+import type { VerifyReport } from "../../report/types.ts";
+import { instant, positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
 import { digestsText, signaturesText, storeFlag, trusting } from "../summary.ts";
 
@@ -13,6 +15,7 @@ interface VerifyFlags {
   threshold?: number;
   partial?: boolean;
   report?: string;
+  at?: Date;
 }
 
 export const verifyCommand: Register = (program, run) => {
@@ -26,10 +29,11 @@ export const verifyCommand: Register = (program, run) => {
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .option("--partial", "some volumes may be missing: check each available one separately")
+    .option("--at <time>", "of an archive: judge as of this time, when it is known to have existed", instant)
     .option("--report <file>", "write a report for the files, also when refused: a page if it ends in .html, else JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub --report rocky-9-000001.html\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
+      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub --report rocky-9-000001.html\n  airferry verify /archive/rocky-9-000001 --trust trust/trust.3.json --at 2027-01-31T12:00:00Z\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
     )
     .action((bundles: string[], flags: VerifyFlags, command) =>
       run(command.opts(), async (output) => {
@@ -51,6 +55,7 @@ export const verifyCommand: Register = (program, run) => {
             trust,
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             partial: flags.partial === true,
+            ...(flags.at !== undefined && { at: flags.at }),
             progress: (done, total) => progress({ done, total }),
             notice: (line) => {
               notices.push(line);
@@ -69,7 +74,11 @@ export const verifyCommand: Register = (program, run) => {
           output.print(
             `good: stream ${report.stream}, serial ${report.serial}, ${plural(report.entries, "file")}, made ${report.created}`,
           );
-          for (const signer of report.signers) output.print(`signed by ${signer}`);
+          for (const signer of report.signers) output.print(`signed by ${signer}${nameOf(report, signer)}`);
+          const { trustRoot } = report;
+          if (trustRoot !== null)
+            output.print(`trust root ${trustRoot.name}, version ${trustRoot.version}, good until ${trustRoot.expires}`);
+          if (report.at !== null) output.print(`judged as of ${report.at}`);
           if (missing > 0) output.print(`still to come: ${report.volumes.missing.join(", ")}`);
           const files = `${plural(report.entries, "file")}, ${formatBytes(report.size)}`;
           const threshold = flags.threshold === undefined ? "" : ` --threshold ${flags.threshold}`;
@@ -107,6 +116,12 @@ export const verifyCommand: Register = (program, run) => {
     );
 };
 
+/** With a trust root: who it is. */
+function nameOf({ trustRoot, trusted }: VerifyReport, keyid: string): string {
+  const signer = trusted.find((it) => it.keyid === keyid);
+  return trustRoot === null || signer === undefined ? "" : ` (${signer.file})`;
+}
+
 function hintFor(code: string | undefined, bundles: readonly string[], trust: readonly string[]): string {
   switch (code) {
     case "ERR_DIGEST_MISMATCH":
@@ -128,6 +143,6 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
     case "ERR_BUNDLE_EXTRA":
       return "remove what does not belong to the bundle, or copy the bundle to an empty medium";
     default:
-      return "do not use this bundle; ask the packer for it again";
+      return TRUST_HINTS[code as ErrorCode] ?? "do not use this bundle; ask the packer for it again";
   }
 }

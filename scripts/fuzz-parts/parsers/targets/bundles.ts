@@ -7,7 +7,10 @@ import { IDENTITY_BYTES } from "../../../../src/bundle/bundle-identity.ts";
 import { formatInventory, parseInventory } from "../../../../src/bundle/inventory.ts";
 import { formatSums, parseSums } from "../../../../src/bundle/sums.ts";
 import { digestOf, hexOf } from "../../../../src/io/digest.ts";
+import { verifyFirst } from "../../../../src/sign/trust-chain.ts";
+import { formatTrust, parseTrust } from "../../../../src/sign/trust-root.ts";
 import { makeBundle, makeKey } from "../../../../test/fixtures/bundle-maker.ts";
+import { document, makeSigner, signedTrust } from "../../../../test/fixtures/trust-maker.ts";
 import { HEX, must, type Targets } from "../target.ts";
 
 function sampleInventory(): Buffer {
@@ -20,7 +23,28 @@ function sampleInventory(): Buffer {
   }
 }
 
+const TRUST_SIGNERS = [makeSigner("ann"), makeSigner("bob")];
+const TRUST_ROOT = signedTrust(
+  document(TRUST_SIGNERS, {
+    streams: { "*": {}, alpha: { audience: "site-a", maxAgeDays: 90, maxSerialJump: 5, attestations: ["scan"] } },
+  }),
+  TRUST_SIGNERS.flatMap((it) => it.keys),
+);
+
 export const bundles: Targets = {
+  trustRoot: {
+    samples: [TRUST_ROOT.bytes],
+    run: (data) =>
+      must(formatTrust(parseTrust(data, "trust.1.json")).length === data.length, "what is accepted would be written"),
+  },
+  // A signature of somebody, spoilt: no other bytes count as one.
+  trustSignature: {
+    samples: TRUST_ROOT.signatures.slice(0, 1).map((it) => Buffer.from(it.bytes)),
+    run: (data) => {
+      const [first, ...others] = TRUST_ROOT.signatures;
+      verifyFirst({ ...TRUST_ROOT, signatures: [{ name: first?.name ?? "", bytes: data }, ...others] });
+    },
+  },
   inventory: {
     samples: [sampleInventory(), '{"mediaType":"x","stream":"a","entries":[]}'],
     run: async (data) => must(formatInventory(parseInventory(data)).equals(data), "what is accepted would be written"),
