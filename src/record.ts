@@ -11,6 +11,7 @@ import { makeFolder } from "./io/atomic.ts";
 import type { Digest } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
+import { otherGitUrl } from "./io/git-index.ts";
 import { NAME } from "./io/path-grammar.ts";
 import { makeSharedFolder, writeShared } from "./io/shared-folder.ts";
 import type { RecordedAnswer } from "./io/web-recording.ts";
@@ -142,7 +143,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
       manifest.addRecording(name, `./${name}.recording`);
       // What could not be fetched, or was not by a recording that was killed.
       for (const url of new Set(recorded.map(repositoryIn)))
-        if (url !== undefined && !carried.has(url)) manifest.addRepository(url);
+        if (url !== undefined && !carried.has(url) && !carried.has(otherGitUrl(url))) manifest.addRepository(url);
       await manifest.write();
       rows = recorder.tally.hosts().map((it) => ({ ...it, kinds: {} }));
       const carriedAs = kindsByHost(recorded, recorder.repositories(), sorted?.keyOf ?? new Map());

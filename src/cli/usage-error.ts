@@ -47,7 +47,7 @@ export function usageError(error: CommanderError, argv: readonly string[], progr
   return new AirferryError("ERR_USAGE", `cannot run ${name}: ${message}`, {
     hint: swallowed
       ? `${swallowed} takes all values after it: name the ${command?.registeredArguments[0]?.name() ?? "argument"} before it`
-      : (withMissing(error, argv) ?? `${name} --help`),
+      : (withMissing(error, argv, command) ?? `${name} --help`),
   });
 }
 
@@ -75,9 +75,24 @@ function unknownFlag(argv: readonly string[], command: Command): string | undefi
   return undefined;
 }
 
-/** The same command with the missing option, whose value is to be filled in. */
-function withMissing({ code, message }: CommanderError, argv: readonly string[]): string | undefined {
+/**
+ * The same command with the missing option. Its value is to be filled in, unless it is the one word that the command
+ * does not take.
+ */
+function withMissing({ code, message }: CommanderError, argv: readonly string[], command: Command | undefined) {
   const [, option, value] = /required option '(?:-\w, )?(--[a-z-]+) <(.+)>'/.exec(message) ?? [];
   if (code !== "commander.missingMandatoryOptionValue" || option === undefined || value === undefined) return undefined;
-  return `airferry ${shellWords(argv)} ${option} ${value.toUpperCase()}`;
+  const isOpen = command?.registeredArguments.at(-1)?.variadic === true;
+  const words = argv.slice(1).filter((it, at, all) => !it.startsWith("-") && !takesValue(all[at - 1], command));
+  const tooMany = isOpen ? [] : words.slice(command?.registeredArguments.length ?? 0);
+  const [only] = tooMany;
+  const given = tooMany.length === 1 && only !== undefined ? shellWords([only]) : value.toUpperCase();
+  const kept = argv.filter((it, at) => at === 0 || !tooMany.includes(it));
+  return `airferry ${shellWords(kept)} ${option} ${given}`;
+}
+
+/** Whether the word after this one is its value. */
+function takesValue(word: string | undefined, command: Command | undefined): boolean {
+  const option = command?.options.find((it) => it.long === word || it.short === word);
+  return option !== undefined && (option.required || option.optional);
 }

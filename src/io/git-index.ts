@@ -92,6 +92,11 @@ export function gitUrl(text: string): string {
   return url;
 }
 
+/** The other URL of a repository, which servers answer alike: with `.git` at its end, or without. */
+export function otherGitUrl(url: string): string {
+  return url.endsWith(".git") ? url.slice(0, -".git".length) : `${url}.git`;
+}
+
 /** What a URL asks a repository for. */
 interface GitRequest {
   repository: GitRepository;

@@ -3,8 +3,8 @@
  * `blobs/sha256/`. The recorder appends, and may be killed at any instant; the last line of a key counts. Everything
  * read from it is checked. docs/manifest.md, "web".
  */
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { lstat, open } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, hexOf, isDigest, RunningDigest } from "./digest.ts";
 import { parseJson } from "./json.ts";
@@ -39,6 +39,9 @@ const MAX_LINE_BYTES = 256 * 1024;
 /** Most lines that are read. */
 const MAX_LINES = 2_000_000;
 
+/** No link is followed, and nobody waits for the other end of a pipe. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 /** Path of the file of answers in a recording's folder. */
 export function answersFile(folder: string): string {
   return join(folder, ANSWERS_FILE);
@@ -63,8 +66,7 @@ export function answerLine({ url, method, status, headers, vary, ...rest }: Reco
  */
 export async function readRecording(folder: string): Promise<Recording> {
   const file = answersFile(folder);
-  // Whoever opens a pipe waits for its other end.
-  if (!(await stat(file)).isFile()) throw new Error(`${ANSWERS_FILE} is not a regular file`);
+  if (!(await lstat(file)).isFile()) throw new Error(`${ANSWERS_FILE} is not a regular file`);
   const found = new Map<string, RecordedAnswer>();
   const unused = new Map<string, number>();
   const running = new RunningDigest();
@@ -88,7 +90,9 @@ async function* linesOf(file: string, running: RunningDigest): AsyncGenerator<st
   let rest: Buffer[] = [];
   let length = 0;
   let count = 0;
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
+  await using handle = await open(file, READ_FLAGS);
+  const stream = handle.createReadStream({ highWaterMark: 1 << 18, autoClose: false });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
     running.update(chunk);
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {

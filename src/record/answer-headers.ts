@@ -69,9 +69,13 @@ export function recordedHeaders(
   { url, method }: Pick<RecordedAnswer, "url" | "method">,
   secrets: KnownSecrets,
 ): Record<string, string> {
+  // Of a body that is encoded, and of none where the encoding is not known: inside it is as it is.
+  const isEncoded = !/^(?:identity)?$/i.test(headers["content-encoding"]?.trim() ?? "");
+  const kept = keptHeaders(headers, method);
+  if (isEncoded) delete kept["content-length"];
   const isSafe = ([name, value]: [string, string]) =>
     !secrets.areIn(value) && !((name === "location" || name === "link") && mayLeadToSigned(value, url));
-  return Object.fromEntries(Object.entries(keptHeaders(headers, method)).filter(isSafe));
+  return Object.fromEntries(Object.entries(kept).filter(isSafe));
 }
 
 function mayLeadToSigned(value: string, base: string): boolean {

@@ -4,13 +4,15 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
+import type { Transform } from "node:stream";
 import { digestOf } from "../io/digest.ts";
 import { isKeptStatus, variantOf } from "../io/web-answer.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
 import { normalizeWebUrl, targetWithoutDots } from "../io/web-url.ts";
 import { answerHeaders, recordedHeaders, requestHeaders } from "./answer-headers.ts";
 import type { IncomingBody } from "./body-store.ts";
-import { DecodedBody, decoderFor } from "./decoded-body.ts";
+import { decodersFor } from "./content-coding.ts";
+import { DecodedBody } from "./decoded-body.ts";
 import { sendFromFile } from "./from-file.ts";
 import { repositoryIn } from "./git-repositories.ts";
 import { type HostTallies, hostText } from "./host-tally.ts";
@@ -189,6 +191,11 @@ export class Exchanges {
       }
     }
     const isRecorded = question.isSigned ? status === 200 : isKeptStatus(status);
+    const fault = isRecorded ? unknownEncoding(answer, question) : undefined;
+    if (fault !== undefined) {
+      tally.missed(origin, fault);
+      return undefined;
+    }
     if (isRecorded) return recording.bodies.begin();
     // A client that logs in asks again.
     if (status !== 401) tally.missed(origin, `status ${status}`);
@@ -208,9 +215,14 @@ export class Exchanges {
     sample = new SampledBody(body),
   ): Promise<boolean> {
     const { tally, patienceMs: afterMs = PATIENCE_MS } = this.#tools;
-    const decoder =
-      question.method === "GET" ? decoderFor(answer.headers["content-encoding"], question.url) : undefined;
-    const decoded = decoder === undefined ? undefined : new DecodedBody(decoder(), sample);
+    const decoders = question.method === "GET" ? decodersOf(answer, question) : [];
+    const decoded =
+      decoders.length === 0
+        ? undefined
+        : new DecodedBody(
+            decoders.map((make) => make()),
+            sample,
+          );
     const leave = (client: ProxyResponse, sent: number) => {
       if (body.failure !== undefined) return "wait";
       if (body.inMemory !== undefined) return "go on";
@@ -359,6 +371,18 @@ export class Exchanges {
     response.writeHead(502, { "content-type": "text/plain; charset=utf-8" });
     response.end(text);
   }
+}
+
+/** Why the body of an answer cannot be recorded as it is without its encoding. */
+export function unknownEncoding({ headers }: IncomingMessage, { url }: Pick<Question, "url">): string | undefined {
+  const found = decodersFor(headers["content-encoding"], url);
+  return "fault" in found ? found.fault : undefined;
+}
+
+/** What undoes the encoding of an answer: nothing where the bytes are recorded as they are. */
+export function decodersOf({ headers }: IncomingMessage, { url }: Pick<Question, "url">): (() => Transform)[] {
+  const found = decodersFor(headers["content-encoding"], url);
+  return "fault" in found ? [] : found.decoders;
 }
 
 function hasBody(headers: IncomingHttpHeaders): boolean {

@@ -122,7 +122,7 @@ export async function startRecorder(options: RecorderOptions): Promise<Recorder>
     };
   } catch (error) {
     upstream.close();
-    await recording.close();
+    await recording.abandon();
     throw error;
   }
 }

@@ -7,8 +7,14 @@ import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { parseRanges } from "../server/http/ranges.ts";
 import { answerHeaders, requestHeaders } from "./answer-headers.ts";
 import type { IncomingBody } from "./body-store.ts";
-import { decoderFor } from "./decoded-body.ts";
-import type { ClientQuestion, Exchanges, ExchangeTools, Question } from "./exchange.ts";
+import {
+  type ClientQuestion,
+  decodersOf,
+  type Exchanges,
+  type ExchangeTools,
+  type Question,
+  unknownEncoding,
+} from "./exchange.ts";
 import { sendFromFile } from "./from-file.ts";
 import { hostText } from "./host-tally.ts";
 import { cut, isGone, type ProxyResponse, relay } from "./relay.ts";
@@ -107,12 +113,12 @@ export class RangedAnswers {
       headers: requestHeaders(headers, hostText(origin), true),
     });
     const { answer } = sent;
-    if (answer.statusCode !== 200) return answer;
+    if (answer.statusCode !== 200 || unknownEncoding(answer, question) !== undefined) return answer;
     const body = this.#tools.recording.bodies.begin(true);
     const reader = await body.reader();
     const sample = new SampledBody(body);
     const received = this.#exchanges.track(this.#exchanges.receive(question, answer, origin, body, undefined, sample));
-    const isDecoded = decoderFor(answer.headers["content-encoding"], question.url) !== undefined;
+    const isDecoded = decodersOf(answer, question).length > 0;
     return { answer, body, reader, sample, isDecoded, received, users: 0 };
   }
 

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Document, isMap, isScalar, isSeq, YAMLMap, YAMLSeq } from "yaml";
 import { AirferryError } from "../errors.ts";
 import { ifThere, writeAtomic } from "../io/atomic.ts";
-import { gitUrl } from "../io/git-index.ts";
+import { gitUrl, otherGitUrl } from "../io/git-index.ts";
 import { MAX_STREAM_BYTES } from "../io/path-grammar.ts";
 import { shellWord } from "../io/shell.ts";
 import { parseYaml } from "../io/yaml.ts";
@@ -78,7 +78,8 @@ export async function openManifest(file: string, name: string): Promise<Recorded
       if (!entries().some((it) => placeOf(it.get("recording")) === place)) add(wanted, { recording: folder });
     },
     addRepository(url) {
-      const isThere = entries().some((it) => urlsIn(it.get("git")).includes(url));
+      const urls = [url, otherGitUrl(url)];
+      const isThere = entries().some((it) => urlsIn(it.get("git")).some((other) => urls.includes(other)));
       if (!isThere) add(repositoryName(url), { git: [url] });
     },
     write: () => writeAtomic(file, document.toString({ lineWidth: 120 })),

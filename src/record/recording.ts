@@ -2,10 +2,13 @@
  * The folder of a recording: `answers.jsonl`, a line for each answer, and `blobs/sha256/`. Lines are appended as
  * answers end, so a recording that was killed has all that ended before; a torn last line is cut off by the next one.
  */
-import { type FileHandle, open, readdir, rm } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { digestOf, hexOf } from "../io/digest.ts";
+import { otherGitUrl } from "../io/git-index.ts";
 import { gitFile, gitLine, type RecordedRepository, readGitRecording } from "../io/git-recording.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { syncFiles } from "../io/sync-fs.ts";
@@ -15,6 +18,7 @@ import { writePieces } from "../io/write-pieces.ts";
 import { BodyStore, type StoredBody } from "./body-store.ts";
 
 const SYNC_MS = 2000;
+const APPEND = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** An open recording, which this process alone changes. Its opener closes it. */
 export class Recording {
@@ -45,7 +49,7 @@ export class Recording {
     try {
       for (const name of await readdir(blobs))
         if (name.startsWith(".tmp-")) await rm(join(blobs, name), { force: true });
-      const file = await open(answersFile(dir), "a+", 0o644);
+      const file = await openAnswers(answersFile(dir));
       const lines = new Map<string, string>();
       let written = 0;
       let whole = 0;
@@ -132,8 +136,14 @@ export class Recording {
     return [...this.#repositories.values()];
   }
 
-  /** Adds a git repository, in place of what is recorded of it. @throws {AirferryError} ERR_SPACE, ERR_IO */
+  /**
+   * Adds a git repository, in place of what is recorded of it; none that is recorded under its URL with `.git`, or
+   * without: clients get it under both.
+   * @throws {AirferryError} ERR_SPACE, ERR_IO
+   */
   async addRepository(repository: Omit<RecordedRepository, "pack">, pack: Buffer | undefined): Promise<void> {
+    const same = this.#repositories.get(otherGitUrl(repository.url));
+    if (same !== undefined && isSameRepository(same, repository)) return;
     const digest = pack && digestOf(pack);
     if (pack !== undefined && digest !== undefined) await writeAtomic(this.bodies.pathOf(digest), pack);
     this.#repositories.set(repository.url, {
@@ -176,6 +186,17 @@ export class Recording {
     }
   }
 
+  /** Closes one that was not begun; nothing is left of it if nothing was there. @throws as {@link close} */
+  async abandon(): Promise<void> {
+    await this.close();
+    if (this.#lines.size > 0 || this.#repositories.size > 0) return;
+    const file = answersFile(this.#dir);
+    const found = await stat(file).catch(() => undefined);
+    if (found?.size === 0) await rm(file, { force: true });
+    // Not those that have something in them.
+    for (const it of [this.bodies.folder, join(this.#dir, "blobs"), this.#dir]) await rmdir(it).catch(() => {});
+  }
+
   async #sweep(): Promise<void> {
     const used = new Set([...this.answers()].map(({ digest }) => hexOf(digest)));
     for (const { pack } of this.#repositories.values()) if (pack !== undefined) used.add(hexOf(pack.digest));
@@ -185,12 +206,34 @@ export class Recording {
   }
 }
 
+/** Through a link or a pipe, what is somebody else's would be written. */
+async function openAnswers(file: string): Promise<FileHandle> {
+  const unsafe = (cause?: unknown) =>
+    new AirferryError("ERR_PATH_UNSAFE", `cannot record into "${file}": not a regular file`, {
+      path: file,
+      hint: "remove it, or give another name with --out",
+      cause,
+    });
+  const handle = await open(file, APPEND, 0o644).catch((error: NodeJS.ErrnoException) => {
+    throw ["ELOOP", "EMLINK", "ENXIO", "EISDIR"].includes(error.code ?? "") ? unsafe(error) : error;
+  });
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw unsafe();
+}
+
 function keyOfLine(line: string): string | undefined {
   try {
     return answerKey(parseAnswer(line));
   } catch {
     return undefined;
   }
+}
+
+/** The same refs: of two repositories these would differ. */
+function isSameRepository(a: RecordedRepository, b: Omit<RecordedRepository, "pack">): boolean {
+  const content = ({ format, head, refs }: Omit<RecordedRepository, "pack">) => JSON.stringify([format, head, refs]);
+  return a.refs.length > 0 && content(a) === content(b);
 }
 
 /** The same answer at another time. */

@@ -4,7 +4,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Requ
 import { connect as connectH2, constants } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import t, { type Test } from "tap";
 import { bodyIn, everythingIn, startRecording, startTlsUpstream } from "../fixtures/recording.ts";
 
@@ -169,6 +169,29 @@ t.test("parts of an answer that upstream encodes unasked", async (t) => {
   t.equal(part.body, plain.slice(40000, 49999));
   t.equal(part.headers["content-encoding"], undefined);
   t.match(await lab.end(), [{ size: plain.length }]);
+});
+
+t.test("an encoding that is not known is passed on, and not recorded; heads tell no encoded length", async (t) => {
+  const { lab, at } = await startPlain(t, ({ url, method }, response) => {
+    const encoding = url === "/known" ? "gzip, br" : "exi";
+    const body = url === "/known" ? brotliCompressSync(gzipSync("plain")) : Buffer.from("???");
+    response.writeHead(200, { "content-encoding": encoding, "content-length": body.length });
+    response.end(method === "HEAD" ? undefined : body);
+  });
+  t.match(await get(lab, `${at}/odd`), { body: "???", headers: { "content-encoding": "exi" } });
+  t.match(await get(lab, `${at}/odd`, { range: "bytes=0-1" }), { body: "???", status: 200 });
+  t.match(await get(lab, `${at}/known`), { headers: { "content-encoding": "gzip, br" } });
+  const { host, port } = lab.recorder.address;
+  const head = request({ host, port, method: "HEAD", path: `${at}/known`, headers: { host: new URL(at).host } }).end();
+  await once(head, "response");
+  const answers = await lab.end();
+  t.match(answers, [
+    { url: `${at}/known`, method: "GET", size: 5 },
+    { method: "HEAD", headers: { "content-length": undefined } },
+  ]);
+  t.equal(answers.length, 2);
+  t.equal(bodyIn(lab.folder, answers[0] as (typeof answers)[0]).toString(), "plain");
+  t.match(lab.recorder.tally.hosts()[0]?.missed, { "the encoding exi": 2 });
 });
 
 t.test("parts are shared only between requests that are alike", async (t) => {

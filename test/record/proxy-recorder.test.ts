@@ -1,7 +1,7 @@
 /** The recording proxy between curl and an upstream by TLS: what clients get, and what is written down. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import t from "tap";
 import { readRecording } from "../../src/io/web-recording.ts";
+import { startRecorder } from "../../src/record/proxy-recorder.ts";
 import { needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { startProxy } from "../fixtures/proxy.ts";
@@ -303,6 +304,52 @@ t.test("who listens for others leads nobody to this host, however its address is
     t.match(await curl(lab, `http://127.0.0.1:${port}/`), /address of the recording host itself/, host);
     await lab.end();
   }
+});
+
+t.test("nothing is left of a recording that cannot begin, and no link is written through", async (t) => {
+  const dir = t.testdir({ full: { "b.recording": { mine: "x" } } });
+  const taken = createServer().listen(0, "127.0.0.1");
+  t.teardown(() => taken.close());
+  await once(taken, "listening");
+  const { port } = taken.address() as { port: number };
+  const options = { host: "127.0.0.1", port, trusted: "", env: {}, report: () => {} };
+  for (const it of ["empty", "full"]) {
+    const folder = join(dir, it, "b.recording");
+    await t.rejects(startRecorder({ ...options, dir: folder }), { code: "ERR_BUSY" });
+    t.equal(existsSync(folder), it === "full");
+  }
+  t.equal(everythingIn(join(dir, "full")), "b.recording\n\nmine\nx");
+  const folder = join(dir, "linked", "b.recording");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(dir, "theirs"), "");
+  symlinkSync(join(dir, "theirs"), join(folder, "answers.jsonl"));
+  await t.rejects(startRecorder({ ...options, port: 0, dir: folder }), { code: "ERR_PATH_UNSAFE" });
+  await t.rejects(readRecording(folder), { message: /not a regular file/ });
+});
+
+t.test("a repository that is cloned under both of its URLs is recorded once", async (t) => {
+  const lab = await startRecording(t, "");
+  const oid = "a".repeat(40);
+  const repository = {
+    format: "sha1" as const,
+    head: "refs/heads/main",
+    refs: [{ name: "refs/heads/main", oid }],
+    time: "2026-01-01T00:00:00Z",
+  };
+  const pack = Buffer.from("PACK");
+  for (const url of ["https://h.example/a/r", "https://h.example/a/r.git", "https://h.example/a/r.git.git"])
+    await lab.recorder.addRepository({ ...repository, url }, pack);
+  const other = { ...repository, refs: [{ name: "refs/heads/main", oid: "b".repeat(40) }] };
+  await lab.recorder.addRepository({ ...other, url: "https://h.example/b" }, pack);
+  await lab.recorder.addRepository({ ...repository, url: "https://h.example/b.git" }, pack);
+  const urls = lab.recorder.repositories().map((it) => it.url);
+  t.strictSame(urls, [
+    "https://h.example/a/r",
+    "https://h.example/a/r.git.git",
+    "https://h.example/b",
+    "https://h.example/b.git",
+  ]);
+  await lab.end();
 });
 
 t.test("a second recording adds, and a torn line is cut off", async (t) => {

@@ -37,7 +37,13 @@ t.test("entries have names of their own, and none is doubled by another spelling
   for (const _ of [1, 2]) {
     const manifest = await openManifest(file, "m");
     manifest.addRecording("m", "./m.recording");
-    const urls = ["https://h.example/a/b", "https://h.example/a-b", "http://h.example/a/b", "https://h.example/tools"];
+    const urls = [
+      "https://h.example/a/b",
+      "https://h.example/a/b.git",
+      "https://h.example/a-b",
+      "http://h.example/a/b",
+      "https://h.example/tools",
+    ];
     for (const url of urls) manifest.addRepository(url);
     await manifest.write();
   }
