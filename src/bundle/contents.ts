@@ -15,7 +15,15 @@ import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { checkListings } from "./listings.ts";
 import type { Media } from "./media.ts";
-import { BIN_NAME, BOM_NAMES, INVENTORY_NAME, isSpreadName, PIECES_NAME, SCAN_NAME } from "./media-names.ts";
+import {
+  BIN_NAME,
+  BOM_NAMES,
+  INVENTORY_NAME,
+  isSpareName,
+  isSpreadName,
+  PIECES_NAME,
+  SCAN_NAME,
+} from "./media-names.ts";
 import { checkPieceList, needsPieceList, PieceList, readingFile } from "./piece-list.ts";
 import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
@@ -35,6 +43,8 @@ export interface Contents {
   large: { file: string; name: string; size: number; digest: Digest }[];
   /** The pieces of the entries above 1 MiB; absent if there is none. */
   pieces?: PieceListFile;
+  /** Listed files that the bundle does without, such as parity, with what lies under their names. Not hashed. */
+  spare: { name: string; digest: Digest; files: { file: string; size: number }[] }[];
   /** Programs in bin/; `size` is absent if a program is on none of the media. */
   programs: { name: string; digest: Digest; size?: number }[];
 }
@@ -121,7 +131,7 @@ export async function readContents(
     if (size === undefined) problems.push(missing(name));
   }
   const pieces = await readPieces(media, lines, inventory.value, problems);
-  const parts = { inventory: inventory.value, copies, large, programs };
+  const parts = { inventory: inventory.value, copies, large, programs, spare: spareIn(media, lines) };
   const contents = { ...parts, ...(scan !== undefined && { scan }), ...(pieces !== undefined && { pieces }) };
   return { contents, inventoryBytes: inventory.bytes, problems };
 }
@@ -170,6 +180,19 @@ function programsIn(media: Media, lines: SumLine[]): Contents["programs"] {
       const size = media.folders.map(({ files }) => files.get(name)).find((it) => it !== undefined);
       return { name, digest, ...(size !== undefined && { size }) };
     });
+}
+
+function spareIn({ folders }: Media, lines: SumLine[]): Contents["spare"] {
+  return lines
+    .filter((it) => isSpareName(it.name))
+    .map(({ name, digest }) => ({
+      name,
+      digest,
+      files: folders.flatMap(({ dir, files }) => {
+        const size = files.get(name);
+        return size === undefined ? [] : [{ file: join(dir, name), size }];
+      }),
+    }));
 }
 
 /** A finding about a small file whose digest is not the signed one. */

@@ -14,7 +14,15 @@ import { copyPrograms, type Program } from "./carried-programs.ts";
 import { inventoryPieces } from "./inventory.ts";
 import type { WrittenInventory } from "./inventory-types.ts";
 import { writeListings } from "./listings.ts";
-import { BIN_NAME, INVENTORY_NAME, SCAN_NAME, SIGNATURES_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME } from "./media-names.ts";
+import {
+  BIN_NAME,
+  INVENTORY_NAME,
+  isSpareName,
+  SCAN_NAME,
+  SIGNATURES_NAME,
+  TRUSTED_ROOT_NAME,
+  VERIFY_NAME,
+} from "./media-names.ts";
 import { formatSums } from "./sums.ts";
 import { type PackingKey, verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
@@ -30,6 +38,14 @@ interface SignatureFileBytes {
   bytes: Uint8Array;
 }
 
+/** A file that is on one medium of a set, and no volume: parity. */
+export interface SpreadFile {
+  name: string;
+  digest: Digest;
+  /** Index of the volume that it lies beside; absent: on media of its own, the last of the set. */
+  beside?: number;
+}
+
 interface FinishOptions {
   /** The work folder, volumes synced. */
   dir: string;
@@ -42,6 +58,8 @@ interface FinishOptions {
   keys: readonly PackingKey[];
   /** Writes further files into a folder, which may be too large for memory: the bill of materials, a scan. */
   writeDocuments?: (dir: string) => Promise<{ name: string; digest: Digest }[]>;
+  /** In the folder already. */
+  spread?: readonly SpreadFile[];
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
   volumesPerMedium?: number;
   /** For hosts without airferry: into bin/, of a set of media on the first. */
@@ -50,7 +68,7 @@ interface FinishOptions {
 
 /** Returns the digest of SHA256SUMS, which is the bundle's. */
 export async function finishBundle(options: FinishOptions): Promise<Digest> {
-  const { dir, target, inventory } = options;
+  const { dir, target, inventory, spread = [] } = options;
   for (const name of await readdir(dir)) {
     if (
       name.startsWith("medium-") ||
@@ -58,9 +76,13 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
       trustNameOf(name)
     )
       await rm(join(dir, name), { recursive: true, force: true });
+    // Of an earlier run, which may have been given other options.
+    if (isSpareName(name) && !spread.some((it) => it.name === name)) await rm(join(dir, name), { force: true });
   }
   const each = options.volumesPerMedium;
-  const media = each === undefined ? 1 : Math.ceil(inventory.volumes.length / each);
+  const apart = spread.filter((it) => it.beside === undefined);
+  const withVolumes = Math.ceil(inventory.volumes.length / (each ?? 1));
+  const media = each === undefined ? 1 : withVolumes + Math.ceil(apart.length / each);
   const programs = await copyPrograms(options.programs, dir);
   const small = new Map<string, Uint8Array>([[identityName(inventory), IDENTITY_BYTES]]);
   small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
@@ -77,6 +99,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     ...documents,
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
     ...inventory.volumes,
+    ...spread,
     ...programs,
   ]);
   const signatures = await options.sign(sums);
@@ -92,7 +115,12 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     if (each === undefined) continue;
     if (index === 0 && programs.length > 0) await rename(join(dir, BIN_NAME), join(dir, folder, BIN_NAME));
     for (const { name } of documents) await copyFile(join(dir, name), join(dir, folder, name));
-    for (const { name } of inventory.volumes.slice(index * each, (index + 1) * each)) {
+    const own = [
+      ...inventory.volumes.slice(index * each, (index + 1) * each),
+      ...spread.filter((it) => it.beside !== undefined && Math.floor(it.beside / each) === index),
+      ...(index < withVolumes ? [] : apart.slice((index - withVolumes) * each, (index - withVolumes + 1) * each)),
+    ];
+    for (const { name } of own) {
       // A rerun after a kill moves them back (work-folder.ts).
       await rename(join(dir, name), join(dir, folder, name));
     }

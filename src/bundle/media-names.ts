@@ -69,3 +69,13 @@ export function isJunkName(name: string): boolean {
 export function isSpreadName(name: string): boolean {
   return name.startsWith(DATA_PREFIX) && name !== PIECES_NAME;
 }
+
+/** Whether a listed file is spread like the volumes, and is none: it may be damaged or missing without harm. */
+export function isSpareName(name: string): boolean {
+  return isSpreadName(name) && !name.startsWith("data.tar.");
+}
+
+/** Recovery files: `data.0000.par2`, `data.set.par2`, `data.set.vol0100-0199.par2`. */
+export function isParityName(name: string): boolean {
+  return isSpareName(name) && name.endsWith(".par2");
+}

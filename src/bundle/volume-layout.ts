@@ -33,16 +33,19 @@ interface VolumeCut {
 /**
  * Parses `--volume-size`: `fat32`, `dvd`, `dvd-dl`, `bd25`, `bd50`, `bd100`, or a size such as `700MiB`, `4GB`, `1G`
  * (binary) or plain bytes. A medium larger than 4 GiB gets several equal volumes, so each fits on any file system.
+ * @param beside bytes on the same medium for each volume of a size, for parity
  * @throws {AirferryError} ERR_USAGE
  */
-export function parseVolumeSize(text: string): VolumeCut {
+export function parseVolumeSize(text: string, beside: (volumeSize: number) => number = () => 0): VolumeCut {
   const lower = text.trim().toLowerCase();
   if (lower === "fat32") return { volumeSize: DEFAULT_VOLUME_BYTES, volumesPerMedium: 1 };
   const capacity = MEDIA.get(lower);
   if (capacity !== undefined) {
     const usable = capacity - MEDIUM_RESERVE_BYTES;
-    const volumesPerMedium = Math.ceil(usable / DEFAULT_VOLUME_BYTES);
-    return { volumeSize: Math.floor(usable / volumesPerMedium / MIB) * MIB, volumesPerMedium };
+    const volumesPerMedium = Math.ceil(usable / (DEFAULT_VOLUME_BYTES + beside(DEFAULT_VOLUME_BYTES)));
+    let volumeSize = Math.floor(usable / volumesPerMedium / MIB) * MIB;
+    while ((volumeSize + beside(volumeSize)) * volumesPerMedium > usable) volumeSize -= MIB;
+    return { volumeSize, volumesPerMedium };
   }
   const size = parseBytes(lower);
   if (size === undefined || size < MIN_VOLUME_BYTES) {

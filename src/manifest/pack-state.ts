@@ -20,6 +20,8 @@ const schema = z.strictObject({
     digest: hexDigestSchema,
     volumeSize: z.int(),
     volumesPerMedium: z.int().optional(),
+    parity: z.int().optional(),
+    paritySet: z.int().optional(),
   }),
 });
 

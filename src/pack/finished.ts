@@ -9,8 +9,9 @@ import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
 import { MAX_INVENTORY_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import type { Inventory, WrittenInventory } from "../bundle/inventory-types.ts";
-import { BIN_NAME, INVENTORY_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { BIN_NAME, INVENTORY_NAME, isSpareName, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
+import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf } from "../io/digest.ts";
@@ -23,6 +24,7 @@ import { writeState } from "../manifest/pack-state.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
 import type { PackJob } from "./job.ts";
+import { parityFiles, planParity } from "./pack-parity.ts";
 import { readStamp } from "./program-stamp.ts";
 
 /** A complete bundle. `size` counts the volumes. */
@@ -59,6 +61,7 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   const last = state?.last;
   if (last === undefined || last.lock !== lockDigest(lock)) return undefined;
   if (last.volumeSize !== job.volumeSize || last.volumesPerMedium !== job.volumesPerMedium) return undefined;
+  if (last.parity !== job.parity || last.paritySet !== job.paritySet) return undefined;
   const serial = Number(last.name.slice(last.name.lastIndexOf("-") + 1));
   if (job.serial !== undefined && job.serial !== serial) return undefined;
   const bundle = join(job.out, last.name);
@@ -107,7 +110,9 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
       return undefined;
     for (const signer of job.signers) if (!(await isSignedBy(dir, signer))) return undefined;
     const [folder] = await foldersOf(dir);
-    const digest = digestOf(await readFile(join(folder as string, SUMS_NAME)));
+    const sums = await readFile(join(folder as string, SUMS_NAME));
+    if (!hasParity(sums, claims, job)) return undefined;
+    const digest = digestOf(sums);
     const problems = await checkFinished(dir, pool, digest);
     return problems.length > 0 ? undefined : { bundle: dir, serial, digest, ...claims.content };
   } catch {
@@ -131,6 +136,8 @@ export async function noteState(job: PackJob, lock: Lock, finished: Finished): P
       digest,
       volumeSize: job.volumeSize,
       ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
+      ...(job.parity !== undefined && { parity: job.parity }),
+      ...(job.paritySet !== undefined && { paritySet: job.paritySet }),
     },
   });
 }
@@ -148,6 +155,13 @@ export function notAfterOf(manifest: Manifest, created: string): string | undefi
 /** The sites that bundles of a manifest are made for, as in an inventory. */
 export function audienceOf({ audience }: Manifest): string[] | undefined {
   return audience?.toSorted(compareUtf8);
+}
+
+/** Whether a bundle lists the recovery files that this pack would write, and no others. */
+function hasParity(sums: Buffer, { volumes, volumeSize }: Claims, job: PackJob): boolean {
+  const listed = parseSums(sums).lines.filter((it) => isSpareName(it.name));
+  const planned = new Set(parityFiles(planParity({ volumes, volumeSize }, job)).map((it) => it.name));
+  return listed.length === planned.size && listed.every((it) => planned.has(it.name));
 }
 
 /** Whether an inventory matches the manifest apart from its entries. */
@@ -190,7 +204,7 @@ async function bringsPrograms({ programs, trustRoot = [], report }: PackJob, bun
 interface Claims
   extends Pick<
     Inventory,
-    "stream" | "serial" | "lock" | "volumeSize" | "created" | "notAfter" | "audience" | "builder"
+    "stream" | "serial" | "lock" | "volumeSize" | "volumes" | "created" | "notAfter" | "audience" | "builder"
   > {
   content: Omit<Finished, "bundle" | "serial" | "digest">;
 }
@@ -201,10 +215,10 @@ async function readClaims(bundle: string): Promise<Claims | undefined> {
     const file = join(folder as string, INVENTORY_NAME);
     if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
     const inventory = await parseInventoryInSteps(await readFile(file));
-    const { stream, serial, lock, volumeSize, created, notAfter, audience, builder, streamSize } = inventory;
+    const { stream, serial, lock, volumeSize, volumes, created, notAfter, audience, builder, streamSize } = inventory;
     const content = { size: streamSize, ...contentOf(inventory) };
     const gates = { ...(notAfter !== undefined && { notAfter }), ...(audience !== undefined && { audience }) };
-    return { stream, serial, lock, volumeSize, created, ...gates, builder, content };
+    return { stream, serial, lock, volumeSize, volumes, created, ...gates, builder, content };
   } catch {
     return undefined;
   }

@@ -8,9 +8,10 @@ import type { Scanner } from "../scan/scanner.ts";
 import type { Signer } from "../sign/signer.ts";
 import type { CarriedRootFile } from "./carried-root.ts";
 import type { RpmSigner } from "./lay-out.ts";
+import type { ParityShares } from "./pack-parity.ts";
 import type { Workspace } from "./workspace.ts";
 
-export interface PackOptions {
+export interface PackOptions extends ParityShares {
   out: string;
   /** Empty: an unsigned bundle, which unpack refuses until it is signed. */
   signers: readonly Signer[];
@@ -35,6 +36,8 @@ export interface PackOptions {
   concurrency: number;
   report?: (line: string) => void;
   progress?: (progress: PackProgress) => void;
+  /** Called while parity is computed, with bytes. */
+  parityProgress?: (done: number, total: number) => void;
 }
 
 /** Progress of filling a bundle. */

@@ -16,6 +16,7 @@ import type { Filled } from "./fill.ts";
 import { audienceOf, contentOf, type Finished, notAfterOf, noteState } from "./finished.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
+import { planParity, writeParity } from "./pack-parity.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
 import { writeSources } from "./write-sources.ts";
@@ -40,12 +41,14 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   await work.completePieces(inventory.entries, job.pool);
   throwIfAborted();
   const scanned = await scanPacked(job, inventory, work.volumes, work.dir);
+  const spread = await writeParity(work.dir, planParity(inventory, job), job.parityProgress);
   const digest = await finishBundle({
     dir: work.dir,
     target: target.path,
     inventory,
     programs: job.programs,
     keys: job.signers,
+    spread,
     writeDocuments: async (dir) => {
       const { readBill } = await import("../bom/read-bill.ts");
       const { writeBomFiles } = await import("../bom/bom-files.ts");

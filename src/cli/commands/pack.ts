@@ -48,13 +48,13 @@ export const packCommand: Register = (program, run) => {
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
+      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --volume-size dvd --per-medium --parity 5%\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
         "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 3 the scanner found something, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
         refuseStdin(manifest, "pack", "the lock and the last serial are kept");
-        const volumes = volumeOptions(flags);
+        const volumes = await volumeOptions(flags);
         const options = workspaceOptions(manifest, flags, output);
         // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of
         // downloading.
@@ -78,6 +78,7 @@ export const packCommand: Register = (program, run) => {
         const programs = await programsToBring(flags, output);
         const { pack } = await import("../../pack.ts");
         const progress = output.progress("packing");
+        const parityProgress = output.progress("computing parity");
         const result = await interruptible(() =>
           pack(workspace, {
             out: flags.out,
@@ -92,6 +93,7 @@ export const packCommand: Register = (program, run) => {
             ...(flags.serial !== undefined && { serial: flags.serial }),
             concurrency: Math.max(8, flags.concurrency ?? 0),
             report: (line) => output.note(line),
+            parityProgress: (done, total) => parityProgress({ done, total }),
             progress: ({ doneBytes: done, totalBytes: total, foundBytes: found, ...rest }) =>
               progress({ done, total, found, ...rest }),
           }),

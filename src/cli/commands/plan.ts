@@ -73,7 +73,7 @@ export const planCommand: Register = (program, run) => {
             output.result(found);
             return;
           }
-          const { volumeSize } = volumeOptions(flags);
+          const { volumeSize, ...shares } = await volumeOptions(flags);
           const {
             plan: planned,
             rows,
@@ -95,6 +95,12 @@ export const planCommand: Register = (program, run) => {
           output.print(
             `${plural(planned.volumes.length, "volume")} of ${formatBytes(volumeSize)}; ${formatBytes(free)} free in ${flags.out}`,
           );
+          const { parityFiles, planParity } = await import("../../pack/pack-parity.ts");
+          const parity = parityFiles(planParity(planned, shares));
+          if (parity.length > 0) {
+            const size = formatBytes(parity.reduce((sum, it) => sum + it.size, 0));
+            output.print(`${plural(parity.length, "recovery file")}, ${size} of parity`);
+          }
           if (programs.length > 0) {
             const size = formatBytes(programs.reduce((sum, it) => sum + it.size, 0));
             output.print(`${plural(programs.length, "program")} for the other side, ${size} in bin/`);
@@ -109,6 +115,7 @@ export const planCommand: Register = (program, run) => {
             streamSize: planned.streamSize,
             volumeSize,
             volumes: planned.volumes,
+            parity,
             programs: programs.map(({ name, size }) => ({ name: `${BIN_NAME}/${name}`, size })),
             freeSpace: free,
             caseTwins: planned.caseTwins,
