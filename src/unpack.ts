@@ -20,7 +20,7 @@ import { BOM_NAMES, PIECES_NAME } from "./bundle/media-names.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
 import { checkSerialJump, checkTrustRules, judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
-import { piecesOf, volumeName } from "./bundle/volume-layout.ts";
+import { piecesOf, volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
@@ -123,15 +123,19 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   if (trust === undefined) throw new Error("nobody to trust has no problem");
   const read = await readContents(media);
   const { contents, inventoryBytes } = read;
-  // A truncated copy is ignored if there is another of its volume.
-  const isSpare = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && hasCopy(contents, it.path);
+  // A truncated copy is ignored if there is another of its volume; else the volume counts as missing.
+  const isShort = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && volumeIndexOf(it.path) !== undefined;
   refuse(
     folders,
-    read.problems.filter((it) => !isSpare(it)),
+    read.problems.filter((it) => !isShort(it)),
   );
+  const damaged = read.problems.filter((it) => !hasCopy(contents, it.path));
   if (contents === undefined || inventoryBytes === undefined)
     throw new Error("a bundle without contents has no problem");
-  for (const it of read.problems) options.notice?.(`${it.message}; reading another copy instead`);
+  for (const it of read.problems) {
+    const instead = damaged.includes(it) ? "keeping what the other volumes hold" : "reading another copy instead";
+    options.notice?.(`${it.message}; ${instead}`);
+  }
   const ahead = clockSkewNote(contents.inventory.created, options.now ?? new Date());
   if (ahead !== undefined) options.notice?.(ahead);
   const pool = HashPool.sizedFor(contents.inventory.streamSize);
@@ -146,7 +150,19 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
       if (stored === undefined && trust.root !== undefined)
         await keepTrust(join(store.dir, TRUST_FOLDER), trust.accepted, stored);
       const by = { trust, trusted: trust.keys.filter((it) => signers.includes(it.keyid)), threshold: trust.threshold };
-      const work: Work = { store, media, contents, inventoryBytes, folders, pool, options, scanner, left: 0, ...by };
+      const work: Work = {
+        store,
+        media,
+        contents,
+        inventoryBytes,
+        folders,
+        pool,
+        options,
+        scanner,
+        left: 0,
+        damaged,
+        ...by,
+      };
       return await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
     } finally {
       await lock.release();
@@ -201,8 +217,16 @@ function refuse(folders: readonly string[], problems: readonly Problem[]): void 
   throw new AirferryError(first.code, `cannot unpack "${folders.join('", "')}": ${first.message}${more}`, {
     path: first.path,
     problems,
-    hint: HINTS[first.code] ?? `for details run: airferry verify ${shellWords(folders)} --trust KEY`,
+    hint: hintFor(first, folders) ?? `for details run: airferry verify ${shellWords(folders)} --trust KEY`,
   });
+}
+
+/** What to do about a problem: a volume can be repaired, or another copy of it given as well. */
+function hintFor({ code, path }: Problem, folders: readonly string[]): string | undefined {
+  const isDamage = code === "ERR_DIGEST_MISMATCH" || code === "ERR_SIZE_MISMATCH" || code === "ERR_IO";
+  return isDamage && volumeIndexOf(path) !== undefined
+    ? `the rest is kept; give a second copy of the medium as well, or repair this one: airferry repair ${shellWords(folders)} --trust KEY`
+    : HINTS[code];
 }
 
 const HINTS: Partial<Record<ErrorCode, string>> = {
@@ -229,6 +253,8 @@ interface Work {
   threshold: number;
   /** Bytes that are still to be written. */
   left: number;
+  /** Of volumes of which no good copy was found. */
+  damaged: Problem[];
 }
 
 async function takeIn(work: Work): Promise<UnpackReport> {
@@ -482,7 +508,11 @@ async function checkSpace(work: Work, needed: readonly PlacedEntry[], digest: Di
   });
 }
 
-/** Copies as {@link copy} does; if a volume is damaged and another medium has it too, that copy is read instead. */
+/**
+ * Copies as {@link copy} does. If a volume is damaged and another medium has it too, that copy is read instead; else it
+ * counts as missing, and what the other volumes hold is kept for the run that brings it.
+ * @throws {AirferryError} with every damaged volume, when all others are copied
+ */
 async function copyFromGood(
   work: Work,
   incoming: Incoming,
@@ -491,29 +521,37 @@ async function copyFromGood(
 ): Promise<string[]> {
   for (let left = needed; ; ) {
     try {
-      return await copy(work, incoming, left, report);
+      const missing = await copy(work, incoming, left, report);
+      if (work.damaged.length === 0) return missing;
     } catch (error) {
-      if (!(await switchToCopies(error, work))) throw error;
+      if (!(await passOver(error, work))) throw error;
       await incoming.dropSmall();
       left = left.filter((it) => !work.store.hasBlob(it.digest, it.size));
+      continue;
     }
+    refuse(work.folders, work.damaged);
   }
 }
 
-/** Whether the fault is damage of volumes that each have another copy: those are preferred from now on. */
-async function switchToCopies(error: unknown, { contents, pool, options }: Work): Promise<boolean> {
+/**
+ * Whether the fault is damage of volumes: those copies are not read any more. Where there is no other, the volume counts
+ * as missing and is noted as damaged.
+ */
+async function passOver(error: unknown, { contents, pool, options, damaged }: Work): Promise<boolean> {
   const { copies, inventory } = contents;
-  if (copies.every((it) => it.length < 2)) return false;
   const damage = error instanceof ContentDamage ? error : unreadableVolume(error, contents);
   if (damage === undefined) return false;
-  const problems = (await locateDamage(contents, damage, pool)).map((it) => ({
-    message: it.message,
-    of: copies[inventory.volumes.findIndex((volume) => volume.name === it.path)],
+  const problems = (await locateDamage(contents, damage, pool)).map((problem) => ({
+    problem,
+    of: copies[inventory.volumes.findIndex((volume) => volume.name === problem.path)],
   }));
-  if (problems.some(({ of }) => of === undefined || of.length < 2)) return false;
-  for (const { message, of } of problems) {
+  if (problems.some(({ of }) => of === undefined || of.length === 0)) return false;
+  for (const { problem, of } of problems) {
     of?.shift();
-    options.notice?.(`${message}; reading the copy "${of?.[0]}" instead`);
+    const [other] = of ?? [];
+    if (other === undefined) damaged.push(problem);
+    const instead = other === undefined ? "keeping what the other volumes hold" : `reading the copy "${other}" instead`;
+    options.notice?.(`${problem.message}; ${instead}`);
   }
   return true;
 }

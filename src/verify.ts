@@ -3,7 +3,7 @@
  * before one is good; then every byte on the media is hashed and every problem collected. docs/format.md, "Reading".
  */
 
-import { bytesToCheck, checkContent } from "./bundle/check-content.ts";
+import { bytesToCheck, checkContent, checkSpare, spareBytes } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
@@ -136,12 +136,19 @@ async function reportContents(
     "volumes",
     missing.map((name) => ({ code: "ERR_BUNDLE_INCOMPLETE", path: name, message: `"${name}" is missing` })),
   );
-  const total = bytesToCheck(contents);
+  const total = bytesToCheck(contents) + spareBytes(contents);
   let done = 0;
-  const problems = await checkContent(contents, pool, (bytes) => {
+  const progress = (bytes: number) => {
     done += bytes;
     options.progress?.(Math.min(done, total), total);
-  });
+  };
+  const problems = await checkContent(contents, pool, progress);
+  const spare = await checkSpare(contents, pool, progress);
+  const damaged = spare.damaged.map((it) => it.name);
+  report.parity = { total: contents.spare.length, missing: spare.missing, damaged };
+  for (const { message } of spare.damaged) options.notice?.(`${message}; the bundle does without it`);
+  if (spare.missing.length > 0 && !options.partial)
+    options.notice?.(`not on these media: ${spare.missing.join(", ")}; the bundle does without`);
   report.checkedBytes = Math.min(done, total);
   note(report, "content", problems);
 }
@@ -178,6 +185,7 @@ function emptyReport(): VerifyReport {
     entries: 0,
     fromStore: 0,
     volumes: { total: 0, missing: [] },
+    parity: { total: 0, missing: [], damaged: [] },
     scan: null,
     size: 0,
     checkedBytes: 0,

@@ -29,6 +29,30 @@ export function bytesToCheck({ inventory, copies, large }: Contents): number {
   return [large.map((it) => it.size), entries, spare].flat().reduce((sum, it) => sum + it, 0);
 }
 
+/** Bytes that {@link checkSpare} reports. */
+export function spareBytes({ spare }: Contents): number {
+  return spare.flatMap((it) => it.files).reduce((sum, it) => sum + it.size, 0);
+}
+
+/**
+ * Hashes what the bundle does without, such as parity: names of which no file is there, and of which one is damaged,
+ * with what is wrong. Neither is a problem of the bundle.
+ */
+export async function checkSpare(
+  { spare }: Contents,
+  pool: HashPool,
+  progress: (bytes: number) => void,
+): Promise<{ missing: string[]; damaged: { name: string; message: string }[] }> {
+  const damaged: { name: string; message: string }[] = [];
+  for (const { name, digest, files } of spare) {
+    for (const { file, size } of files) {
+      const problem = await checkLargeFile({ file, name, size, digest }, pool, progress);
+      if (problem !== undefined) damaged.push({ name, message: problem.message });
+    }
+  }
+  return { missing: spare.filter((it) => it.files.length === 0).map((it) => it.name), damaged };
+}
+
 /** Returns every problem found; `progress` is called with bytes as they are hashed. */
 export async function checkContent(
   contents: Contents,

@@ -44,6 +44,11 @@ export interface VerifyReport {
   /** Entries whose bytes must already be in the target store. */
   fromStore: number;
   volumes: { total: number; missing: string[] };
+  /**
+   * Recovery files, and what else the bundle does without: how many are listed, which are on none of the media, and
+   * which are damaged. Nothing of it makes a bundle bad.
+   */
+  parity: { total: number; missing: string[]; damaged: string[] };
   /** What a scanner said before the bundle was signed; null: it carries no such record. */
   scan: ScanReport | null;
   /** Bytes of all entries; 0 when no signature was good enough to read on. */
@@ -77,6 +82,7 @@ export interface Verification {
     entries: number;
     fromStore: number;
     volumes: VerifyReport["volumes"];
+    parity: VerifyReport["parity"];
     scan: ScanReport | null;
   };
   /** All trusted keys that were given; `signed`: with a good signature. */

@@ -13,7 +13,7 @@ const STYLE = html`td{overflow-wrap:anywhere}td:first-child{min-width:5.5rem}th[
 
 /** The page. Ends with a line feed. */
 export function verificationPage(it: Verification): string {
-  const { stream, serial, digest, created, entries, fromStore, volumes } = it.bundle;
+  const { stream, serial, digest, created, entries, fromStore, volumes, parity } = it.bundle;
   const name = stream === null ? "bundle" : `${stream} ${serial}`;
   const title = `Verification of ${name}: ${it.result}`;
   const signed = it.keys.filter((key) => key.signed).length;
@@ -37,6 +37,7 @@ export function verificationPage(it: Verification): string {
             ["Packed", created ?? "unknown"],
             ["Content", stream === null ? "unknown" : `${plural(entries, "file")}${store}`],
             ["Volumes", stream === null ? "unknown" : `${volumes.total}${missing}`],
+            ["Recovery files", stream === null ? "unknown" : parityText(parity)],
           ]),
           ...scanSection(it.bundle.scan),
           heading("Keys"),
@@ -124,4 +125,12 @@ function grid(heads: readonly string[], rows: readonly Html[]): Html {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="${heads.join(", ")}"><table><thead><tr>${head}</tr></thead><tbody>
 ${joined(rows, LINE)}
 </tbody></table></div>`;
+}
+
+function parityText({ total, missing, damaged }: Verification["bundle"]["parity"]): string {
+  return [
+    total === 0 ? "none" : `${total}`,
+    ...(missing.length > 0 ? [`missing: ${missing.join(", ")}`] : []),
+    ...(damaged.length > 0 ? [`damaged: ${[...new Set(damaged)].join(", ")}`] : []),
+  ].join(", ");
 }

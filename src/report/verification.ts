@@ -37,7 +37,7 @@ interface Circumstances {
 
 /** The document of a verification. */
 export function verificationOf(report: VerifyReport, { folders, begun, notices, ended }: Circumstances): Verification {
-  const { digest, stream, serial, created, entries, fromStore, volumes, scan, signers, partial } = report;
+  const { digest, stream, serial, created, entries, fromStore, volumes, parity, scan, signers, partial } = report;
   const { trustRoot, at } = report;
   return {
     mediaType: "application/vnd.airferry.verification.v1+json",
@@ -47,7 +47,7 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
     host: hostname(),
     tool: TOOL,
     media: folders.map((it) => resolve(it)),
-    bundle: { digest, stream, serial, created, entries, fromStore, volumes, scan },
+    bundle: { digest, stream, serial, created, entries, fromStore, volumes, parity, scan },
     keys: report.trusted.map(({ keyid, file }) => ({
       keyid,
       file: trustRoot === null ? resolve(file) : file,
