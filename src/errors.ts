@@ -68,6 +68,7 @@ export const ERROR_CODES = {
   ERR_TOO_OLD: EXIT.refused,
   ERR_ATTESTATION: EXIT.refused,
   ERR_SERIAL_JUMP: EXIT.refused,
+  ERR_REPAIR: EXIT.refused,
   // 4: upstream failed
   ERR_UPSTREAM: EXIT.upstream,
   ERR_UPSTREAM_DIGEST: EXIT.upstream,

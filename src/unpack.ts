@@ -15,7 +15,7 @@ import { type Contents, readContents } from "./bundle/contents.ts";
 import { printableName } from "./bundle/entry-paths.ts";
 import { streamEntries } from "./bundle/inventory.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
-import { type Media, readMedia } from "./bundle/media.ts";
+import { type Media, onePairEach, readMedia } from "./bundle/media.ts";
 import { BOM_NAMES, PIECES_NAME } from "./bundle/media-names.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
@@ -372,16 +372,6 @@ async function scanRelease(work: Work, incoming: Incoming): Promise<ScanReport |
   return scan;
 }
 
-/** One pair per signer is enough for the record: all of them were checked. */
-function onePairEach(signatures: Media["signatures"]): Media["signatures"] {
-  const mediumOf = new Map<string, string>();
-  for (const { name, medium } of signatures) {
-    const signer = name.slice(0, 16);
-    if (!mediumOf.has(signer)) mediumOf.set(signer, medium);
-  }
-  return signatures.filter((it) => mediumOf.get(it.name.slice(0, 16)) === it.medium);
-}
-
 async function verifyRollback(store: Store, inventory: Inventory, options: UnpackOptions): Promise<void> {
   if (options.allowRollback === true) return;
   const floor = await store.floor(inventory.stream);
@@ -534,8 +524,8 @@ async function copyFromGood(
 }
 
 /**
- * Whether the fault is damage of volumes: those copies are not read any more. Where there is no other, the volume counts
- * as missing and is noted as damaged.
+ * Whether the fault is damage of volumes: those copies are not read any more. Without another one a volume counts as
+ * missing, and is noted as damaged.
  */
 async function passOver(error: unknown, { contents, pool, options, damaged }: Work): Promise<boolean> {
   const { copies, inventory } = contents;

@@ -26,7 +26,7 @@ export async function cliDocs(): Promise<string> {
       "The last progress line of an interrupted `pack` is what a rerun finds. Amounts of a `total` that is not known have neither `total` nor `left`.\n",
     ].join("\n"),
     [
-      "`lock`, `plan`, `pack`, `sign`, `verify`, `unpack`, `status --check`, `prune`, `publish`, `export`, `stage` and `doctor` end with a summary of two to four lines on stderr, to be pasted into a ticket: what was done and how much; how long it took; how it was verified, with the digests that were pinned on first sight counted; and the next command, in which words in capitals are yours to replace. `--quiet` prints none. With `--json` the document has the same: `seconds`, and where they apply `size` (bytes), `established` (how many digests were established in each way).",
+      "`lock`, `plan`, `pack`, `sign`, `verify`, `repair`, `unpack`, `status --check`, `prune`, `publish`, `export`, `stage` and `doctor` end with a summary of two to four lines on stderr, to be pasted into a ticket: what was done and how much; how long it took; how it was verified, with the digests that were pinned on first sight counted; and the next command, in which words in capitals are yours to replace. `--quiet` prints none. With `--json` the document has the same: `seconds`, and where they apply `size` (bytes), `established` (how many digests were established in each way).",
       "",
       "Of a `pack`, `contentSize` is the bytes of all files in the bundle, and the sum of `fetchedBytes` (from upstream, in this run), `reusedBytes` (from this host: local files, downloads for the lock, earlier bundles), `foundBytes` (left in place by an interrupted run) and `generatedBytes`; `size` counts the volumes.\n",
     ].join("\n"),

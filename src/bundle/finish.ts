@@ -42,7 +42,7 @@ interface SignatureFileBytes {
 export interface SpreadFile {
   name: string;
   digest: Digest;
-  /** Index of the volume that it lies beside; absent: on media of its own, the last of the set. */
+  /** Index of the volume on whose medium it is; absent: on media of its own, the last of the set. */
   beside?: number;
 }
 

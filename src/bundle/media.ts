@@ -85,6 +85,16 @@ export async function readMedia(dirs: readonly string[]): Promise<Media> {
   };
 }
 
+/** One pair per signer is enough for the record: all of them were checked. */
+export function onePairEach(signatures: Media["signatures"]): Media["signatures"] {
+  const mediumOf = new Map<string, string>();
+  for (const { name, medium } of signatures) {
+    const signer = name.slice(0, 16);
+    if (!mediumOf.has(signer)) mediumOf.set(signer, medium);
+  }
+  return signatures.filter((it) => mediumOf.get(it.name.slice(0, 16)) === it.medium);
+}
+
 /**
  * Sorts folders by the bundle that they belong to, in the order in which each bundle came first. A folder of
  * `medium-N-of-M` folders counts as the first of them.

@@ -15,6 +15,7 @@ const COMMANDS = {
   inspect: async () => (await import("./commands/inspect.ts")).inspectCommand,
   diff: async () => (await import("./commands/diff.ts")).diffCommand,
   verify: async () => (await import("./commands/verify.ts")).verifyCommand,
+  repair: async () => (await import("./commands/repair.ts")).repairCommand,
   rehearse: async () => (await import("./commands/rehearse.ts")).rehearseCommand,
   unpack: async () => (await import("./commands/unpack.ts")).unpackCommand,
   status: async () => (await import("./commands/status.ts")).statusCommand,

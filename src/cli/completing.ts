@@ -33,6 +33,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   number: {},
   "os/arch": { words: ["linux/amd64", "linux/arm64"] },
   path: { files: "all" },
+  percent: {},
   platform: { words: ["linux/amd64", "linux/arm64"] },
   prefix: { files: "all" },
   ready: { asked: "ready" },

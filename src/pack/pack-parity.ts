@@ -1,4 +1,4 @@
-/** The parity of a bundle: how much there is and where it lies, before it is packed; and its files once it is filled. */
+/** The parity of a bundle: its amount and places, which can be planned, and its files once the volumes are filled. */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { SpreadFile } from "../bundle/finish.ts";

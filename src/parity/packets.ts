@@ -76,7 +76,7 @@ export function compareFileIds(a: Buffer, b: Buffer): number {
 }
 
 /** All packets of a set but the recovery data. */
-export interface SetPackets {
+interface SetPackets {
   setId: Buffer;
   /** In the order in which the set counts their blocks. */
   files: ProtectedFile[];

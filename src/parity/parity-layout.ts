@@ -11,7 +11,7 @@ const BLOCK_UNIT = 4096;
 /** The description of the set is at the beginning, in the middle and at the end of each file. */
 const COPIES = 3;
 /** A recovery file is not divided below this. */
-const MIN_FILE_BYTES = 64 * 1024 * 1024;
+const MIN_FILE_BYTES = 1024 * 1024;
 
 /** A recovery file. */
 export interface ParityFile {
@@ -47,14 +47,16 @@ export function layOutParity(
   largest: number,
 ): ParityLayout {
   const total = files.reduce((sum, it) => sum + it.size, 0);
-  const blockSize = Math.max(1, Math.ceil(total / BLOCKS / BLOCK_UNIT)) * BLOCK_UNIT;
+  // Of many volumes each has two, so that no block is larger than a volume.
+  const wanted = Math.max(BLOCKS, 2 * files.length);
+  const blockSize = Math.max(1, Math.ceil(total / wanted / BLOCK_UNIT)) * BLOCK_UNIT;
   const described = files.map(({ name, size }) => ({ name, blocks: Math.ceil(size / blockSize) }));
   const blocks = described.reduce((sum, it) => sum + it.blocks, 0);
   const recovery = Math.max(1, Math.ceil((blocks * percent) / 100));
   const fixed = COPIES * setPacketsSize(described);
   const slice = SLICE_HEADER_BYTES + blockSize;
   const perFile = Math.max(1, Math.floor((Math.max(largest, MIN_FILE_BYTES) - fixed) / slice));
-  const count = Math.ceil(recovery / perFile);
+  const count = Math.max(1, Math.ceil(recovery / perFile));
   const parity = Array.from({ length: count }, (_, index): ParityFile => {
     const from = Math.floor((index * recovery) / count);
     const to = Math.floor(((index + 1) * recovery) / count);
@@ -65,7 +67,7 @@ export function layOutParity(
   return { files, blockSize, blocks, recovery, parity };
 }
 
-/** What a recovery file consists of, in order: recovery blocks by exponent, and `null` for the description of the set. */
+/** The parts of a recovery file, in order: recovery blocks by exponent, `null` for the description of the set. */
 export function partsOf({ from, count }: ParityFile): (number | null)[] {
   const slices = Array.from({ length: count }, (_, index) => from + index);
   const middle = Math.ceil(count / 2);

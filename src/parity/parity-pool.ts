@@ -43,7 +43,7 @@ export class ParityPool {
     }
   }
 
-  /** The columns into which blocks are cut, so that `held` of them fit into a thread's memory. Even numbers of bytes. */
+  /** The columns into which blocks are cut, so that `held` of them fit into a thread's memory. */
   columns(blockSize: number, held: number): { offset: number; width: number }[] {
     const most = Math.min(MAX_WIDTH, Math.floor(MEMORY_BYTES / this.size / held / 32) * 32, blockSize);
     const count = Math.max(Math.ceil(blockSize / Math.max(32, most)), blockSize >= 64 * 1024 ? this.size : 1);

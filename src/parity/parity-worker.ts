@@ -5,7 +5,7 @@
 import type { Hash } from "node:crypto";
 import type { ParityKernel } from "./kernel.ts";
 
-/** A range of a file; what lies behind its end, or where the job says so, counts as zeros. */
+/** A range of a file; what is beyond it counts as zeros. */
 export interface ParityRange {
   file: string;
   offset: number;
@@ -76,7 +76,7 @@ export interface ParityReply {
   error?: { message: string; code: string | undefined; file: string | undefined };
 }
 
-/** Body of a parity thread: takes {@link ParityJob}s, with an `id`, one after the other; answers {@link ParityReply}. */
+/** Body of a parity thread: takes a {@link ParityJob} with an `id` at a time, and answers a {@link ParityReply}. */
 export function parityWorkerMain(): void {
   const fs = process.getBuiltinModule("node:fs");
   const crypto = process.getBuiltinModule("node:crypto");
@@ -411,7 +411,7 @@ export function parityWorkerMain(): void {
     const found: FoundPacket[] = [];
     const known = new Set<string>();
     let kept = 0;
-    // Lengths are a claim: what is hashed in vain is bounded, so that a file full of claims costs as much as a long one.
+    // Lengths are claims: what is hashed in vain is bounded, so that a file full of them costs as much as a long one.
     let budget = 2 * size + 16 * CHUNK_BYTES;
     const head = Buffer.alloc(68);
     const window = Buffer.allocUnsafe(256 * 1024);

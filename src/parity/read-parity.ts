@@ -1,7 +1,7 @@
 /**
  * Reads recovery files: the packets whose own checksum is right, wherever they begin, so that a damaged recovery file
- * still gives what is left of it. Their checksum is no proof of origin. So every number is held against its limits, and
- * whoever rebuilds a file compares its SHA-256 with a signed one.
+ * still gives what is left of it. Their checksum is no proof of origin. So every number is compared with its limits,
+ * and whoever rebuilds a file compares its SHA-256 with a signed one.
  */
 import { hash } from "node:crypto";
 import { stat } from "node:fs/promises";
@@ -30,7 +30,8 @@ export interface ParitySet {
   slices: { exponent: number; file: string; offset: number }[];
 }
 
-type Placed = FoundPacket & { file: string };
+/** A packet and the file that it is in. */
+export type PlacedPacket = FoundPacket & { file: string };
 
 /**
  * Reads recovery files, and returns the sets that are described completely. Of several packets for the same thing the
@@ -38,21 +39,26 @@ type Placed = FoundPacket & { file: string };
  * @throws {AirferryError} ERR_NOT_FOUND or ERR_IO when a file cannot be opened, ERR_PATH_UNSAFE for a link or device
  */
 export async function readParity(files: readonly string[], pool: ParityPool): Promise<ParitySet[]> {
-  const found = files.map((): Placed[] => []);
+  const found = files.map((): PlacedPacket[] => []);
   await pool.each(files.entries(), async ([index, file], run) => {
     const { packets } = await run({ type: "scan", file, size: (await stat(file)).size });
     found[index] = (packets ?? []).map((it) => ({ ...it, file }));
   });
-  const bySet = new Map<string, Placed[]>();
-  for (const it of found.flat()) {
+  return paritySets(found.flat());
+}
+
+/** The sets that packets describe completely. */
+export function paritySets(packets: readonly PlacedPacket[]): ParitySet[] {
+  const bySet = new Map<string, PlacedPacket[]>();
+  for (const it of packets) {
     const known = bySet.get(it.setId);
     if (known === undefined) bySet.set(it.setId, [it]);
     else known.push(it);
   }
-  return [...bySet].flatMap(([setId, packets]) => setOf(setId, packets) ?? []);
+  return [...bySet].flatMap(([setId, own]) => setOf(setId, own) ?? []);
 }
 
-function setOf(setId: string, packets: readonly Placed[]): ParitySet | undefined {
+function setOf(setId: string, packets: readonly PlacedPacket[]): ParitySet | undefined {
   const main = packets.find((it) => it.type === PACKET_TYPES.main && hash("md5", it.body, "hex") === setId);
   const body = bytesOf(main);
   if (body === undefined || body.length < 12) return undefined;
@@ -90,7 +96,7 @@ function describedFile(id: Buffer, body: Buffer | undefined): { name: string; si
 }
 
 /** Packets about files, by the id that they begin with. */
-function byFile(packets: readonly Placed[], type: string): Map<string, Buffer> {
+function byFile(packets: readonly PlacedPacket[], type: string): Map<string, Buffer> {
   const found = new Map<string, Buffer>();
   for (const it of packets) {
     const body = bytesOf(it);
@@ -101,7 +107,7 @@ function byFile(packets: readonly Placed[], type: string): Map<string, Buffer> {
   return found;
 }
 
-function slicesOf(packets: readonly Placed[], blockSize: number): ParitySet["slices"] {
+function slicesOf(packets: readonly PlacedPacket[], blockSize: number): ParitySet["slices"] {
   const found = new Map<number, ParitySet["slices"][number]>();
   for (const it of packets) {
     const body = bytesOf(it);

@@ -237,7 +237,7 @@ t.test("verify", async (t) => {
     ["verify", BUNDLE, "--trust", "site.pub", "second.pub"],
     3,
     /: "data\.tar\.0000" in .* has the wrong size: .*; touches .*"isos\/x\.iso"/,
-    /hint: .*then: airferry verify bundles\/test-000001 --trust site\.pub second\.pub\n$/,
+    /hint: .*: airferry repair bundles\/test-000001 --trust site\.pub second\.pub\n$/,
   );
   writeFileSync(volume, flipped);
   const json = await run("verify", BUNDLE, "--trust", "site.pub", "--json");

@@ -65,12 +65,12 @@ t.test("what is refused says why, and what helps", (t) =>
     ERR_DIGEST_MISMATCH: {
       cause: bundle("verify", (at) => writeFileSync(join(at, "VERIFY.txt"), "do not trust this fake\n")),
       message: /cannot trust bundle "b": 1 problem/,
-      hint: /copy the named volumes again, then: airferry verify b --trust site.pub/,
+      hint: /copy the named volumes again, or see what can be repaired: airferry repair b --trust site.pub/,
     },
     ERR_SIZE_MISMATCH: {
       cause: bundle("verify", (at) => truncateSync(join(at, "data.tar.0000"), 512)),
       message: /cannot trust bundle "b"/,
-      hint: /copy the named volumes again, then: airferry verify b --trust site.pub/,
+      hint: /copy the named volumes again, or see what can be repaired: airferry repair b --trust site.pub/,
     },
     ERR_SIGNATURE_INVALID: {
       cause: bundle("verify", (at) =>
@@ -227,6 +227,16 @@ t.test("what is refused says why, and what helps", (t) =>
       },
       message: /serial jumps too far: expected at most epoch 1, serial 6/,
       hint: /carry a release in between/,
+    },
+    ERR_REPAIR: {
+      cause: (dir, run) => {
+        makeBundle(join(dir, "b"), { files, keys: [key] });
+        writeFileSync(join(dir, "site.pub"), key.pem);
+        truncateSync(join(dir, "b/data.tar.0000"), 512);
+        return run(["repair", "b", "--trust", "site.pub"]);
+      },
+      message: /cannot repair "b": 1 file cannot be repaired from what was given/,
+      hint: /give more to repair from, such as a second copy of the medium: airferry repair b --trust KEY --from COPY --out DIR/,
     },
     ERR_SCAN_FOUND: {
       cause: async (dir, run) => {

@@ -126,7 +126,7 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
   switch (code) {
     case "ERR_DIGEST_MISMATCH":
     case "ERR_SIZE_MISMATCH":
-      return `the copy is damaged: copy the named volumes again, then: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)}`;
+      return `the copy is damaged: copy the named volumes again, or see what can be repaired: airferry repair ${shellWords(bundles)} --trust ${shellWords(trust)}`;
     case "ERR_BUNDLE_INCOMPLETE":
       return `give the folders of all media at once, or check what is available: airferry verify ${shellWords(bundles)} --trust ${shellWords(trust)} --partial`;
     case "ERR_KEY_UNTRUSTED":

@@ -1,5 +1,6 @@
 /** Bundles: files of a medium that are read after the signature was checked. */
 
+import { hash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +8,15 @@ import { IDENTITY_BYTES } from "../../../../src/bundle/bundle-identity.ts";
 import { formatInventory, parseInventory } from "../../../../src/bundle/inventory.ts";
 import { formatSums, parseSums } from "../../../../src/bundle/sums.ts";
 import { digestOf, hexOf } from "../../../../src/io/digest.ts";
+import {
+  HEADER_BYTES,
+  MAGIC,
+  MAX_BLOCKS,
+  PACKET_TYPES,
+  setPackets,
+  sliceHeader,
+} from "../../../../src/parity/packets.ts";
+import { type PlacedPacket, paritySets } from "../../../../src/parity/read-parity.ts";
 import { verifyFirst } from "../../../../src/sign/trust-chain.ts";
 import { formatTrust, parseTrust } from "../../../../src/sign/trust-root.ts";
 import { makeBundle, makeKey } from "../../../../test/fixtures/bundle-maker.ts";
@@ -30,6 +40,28 @@ const TRUST_ROOT = signedTrust(
   }),
   TRUST_SIGNERS.flatMap((it) => it.keys),
 );
+function samplePackets(): Buffer {
+  const sums = Buffer.alloc(40, 3);
+  const file = { name: "data.tar.0000", size: 8, md5: Buffer.alloc(16, 1), md5Of16k: Buffer.alloc(16, 2), sums };
+  const { setId, packets } = setPackets([file], 4);
+  return Buffer.concat([packets, sliceHeader(setId, 0, 4), Buffer.alloc(4)]);
+}
+
+/** Packets without their checksums, which a mutation would break: all of them of the set that the first main packet is. */
+function packetsIn(data: Buffer): PlacedPacket[] {
+  const found: PlacedPacket[] = [];
+  for (let at = data.indexOf(MAGIC); at >= 0; ) {
+    const next = data.indexOf(MAGIC, at + HEADER_BYTES);
+    const body = data.subarray(at + HEADER_BYTES, next < 0 ? data.length : next);
+    const type = data.toString("latin1", at + 48, at + HEADER_BYTES);
+    const kept = type === PACKET_TYPES.slice ? body.subarray(0, 4) : body;
+    found.push({ setId: "", type, body: kept, offset: at + HEADER_BYTES, length: body.length, file: "x" });
+    at = next;
+  }
+  const main = found.find((it) => it.type === PACKET_TYPES.main);
+  const setId = hash("md5", main?.body ?? Buffer.alloc(0), "hex");
+  return found.map((it) => ({ ...it, setId }));
+}
 
 export const bundles: Targets = {
   trustRoot: {
@@ -48,6 +80,16 @@ export const bundles: Targets = {
   inventory: {
     samples: [sampleInventory(), '{"mediaType":"x","stream":"a","entries":[]}'],
     run: async (data) => must(formatInventory(parseInventory(data)).equals(data), "what is accepted would be written"),
+  },
+  parity: {
+    samples: [samplePackets()],
+    run: (data) => {
+      for (const { blocks, blockSize, files } of paritySets(packetsIn(Buffer.from(data))))
+        must(
+          blocks <= MAX_BLOCKS && files.every((it) => it.sums.length === 20 * Math.ceil(it.size / blockSize)),
+          "what is accepted is within the limits",
+        );
+    },
   },
   sums: {
     samples: [
