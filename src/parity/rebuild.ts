@@ -23,7 +23,7 @@ export interface FileCopy {
 }
 
 /** What can be done about the damage. */
-export interface Damage {
+export interface BlockDamage {
   set: ParitySet;
   /** Where each block is good; undefined: it must be rebuilt. */
   places: (ParityRange | undefined)[];
@@ -46,7 +46,7 @@ export async function findBlocks(
   copiesOf: (name: string) => readonly FileCopy[],
   pool: ParityPool,
   progress: (bytes: number) => void = () => undefined,
-): Promise<Damage> {
+): Promise<BlockDamage> {
   const places = new Array<ParityRange | undefined>(set.blocks).fill(undefined);
   const each = Math.max(1, Math.floor(HASH_JOB_BYTES / set.blockSize));
   const jobs: { file: ParitySet["files"][number]; copy: FileCopy; from: number; to: number }[] = [];
@@ -96,7 +96,7 @@ export async function findBlocks(
  * @throws {AirferryError} ERR_SPACE, ERR_SIZE_MISMATCH when a copy changes meanwhile, ERR_IO
  */
 export async function rebuild(
-  { set, places }: Damage,
+  { set, places }: BlockDamage,
   targets: ReadonlyMap<string, string>,
   pool: ParityPool,
   progress: (bytes: number) => void = () => undefined,

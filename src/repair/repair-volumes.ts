@@ -12,7 +12,7 @@ import type { HashPool } from "../io/hash-pool.ts";
 import { runToEnd } from "../io/limit.ts";
 import type { ParityPool } from "../parity/parity-pool.ts";
 import { type ParitySet, readParity } from "../parity/read-parity.ts";
-import { type Damage, type FileCopy, findBlocks, rebuild } from "../parity/rebuild.ts";
+import { type BlockDamage, type FileCopy, findBlocks, rebuild } from "../parity/rebuild.ts";
 import type { RepairJob } from "./open-repair.ts";
 
 /** What became of a volume that was not good. */
@@ -148,7 +148,7 @@ async function repairBySet(
 /** Which blocks are damaged, how many can be repaired, and which entries it concerns. */
 function messageOf(
   { volume, index }: Needy,
-  { set, places, damaged, damagedIn }: Damage,
+  { set, places, damaged, damagedIn }: BlockDamage,
   inventory: Inventory,
 ): string {
   const { blockSize } = set;
