@@ -63,15 +63,18 @@ export async function openManifest(file: string, name: string): Promise<Recorded
         return entry;
       });
     },
-    put(key, entry, before) {
-      const node = before && given.get(before);
-      if (before === undefined || node === undefined) {
-        listIn(document, key).add(document.createNode(entry));
-        return;
+    put(key, entry, { before, comment } = {}) {
+      const known = before && given.get(before);
+      const node = known ?? document.createNode(entry);
+      if (known === undefined) listIn(document, key).add(node);
+      if (before !== undefined) {
+        for (const name of Object.keys(before)) if (!(name in entry)) node.delete(name);
+        for (const [name, value] of Object.entries(entry))
+          if (!isDeepStrictEqual(value, before[name])) node.set(name, document.createNode(value));
       }
-      for (const name of Object.keys(before)) if (!(name in entry)) node.delete(name);
-      for (const [name, value] of Object.entries(entry))
-        if (!isDeepStrictEqual(value, before[name])) node.set(name, document.createNode(value));
+      const [first] = node.items;
+      const isOurs = isScalar(first?.value) && /^(?: sha256:[0-9a-f]{64})?$/.test(first.value.comment ?? "");
+      if (comment !== undefined && isOurs && isScalar(first?.value)) first.value.comment = ` ${comment}`;
     },
     addRecording(wanted, folder) {
       const place = placeOf(folder);

@@ -25,8 +25,15 @@ export interface RecordedManifest {
   readonly hosts: unknown;
   /** Entries below a key, as they are written there. */
   entries(key: string): Readonly<Record<string, unknown>>[];
-  /** Writes an entry: in place of one that `entries` gave, of which only what differs is changed, or as a new one. */
-  put(key: string, entry: Readonly<Record<string, unknown>>, before?: Readonly<Record<string, unknown>>): void;
+  /**
+   * Writes an entry: in place of one that `entries` gave, of which only what differs is changed, or as a new one. A
+   * comment is on the line of its first key, unless a person wrote one there.
+   */
+  put(
+    key: string,
+    entry: Readonly<Record<string, unknown>>,
+    options?: { before?: Readonly<Record<string, unknown>> | undefined; comment?: string | undefined },
+  ): void;
   /** Adds a recording's folder, relative to the manifest, unless an entry has it, however its path is spelled. */
   addRecording(name: string, folder: string): void;
   /** Adds a git repository, unless an entry has its URL. */

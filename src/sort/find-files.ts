@@ -19,24 +19,30 @@ const OF_AN_INDEX =
 const SECTOR_BYTES = 2048;
 const FIRST_DESCRIPTOR = 16 * SECTOR_BYTES;
 
-/** Looks for them. `taken`: digests that are other entries' already; `repositories`: URLs that dnf fetched below. */
+/**
+ * Looks for them, each under its first URL. `taken`: digests that are other entries' already; `repositories`: URLs that
+ * dnf fetched below.
+ */
 export async function findFiles(
   index: RecordedIndex,
   taken: ReadonlySet<string>,
   repositories: readonly string[],
 ): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
+  const seen = new Set<string>(taken);
   for (const answer of index.answers) {
-    const { url, method, status, vary, size } = answer;
+    const { url, method, status, vary, size, digest } = answer;
     if (method !== "GET" || status !== 200 || vary !== undefined || size === 0 || url.includes("?")) continue;
-    if (taken.has(answer.digest) || OF_AN_INDEX.test(url) || candidates.length >= MAX_FILES) continue;
+    if (seen.has(digest) || OF_AN_INDEX.test(url) || candidates.length >= MAX_FILES) continue;
     const name = nameOf(url);
     if (name === undefined || (name.endsWith(".rpm") && repositories.some((it) => url.startsWith(it)))) continue;
     if (/\.iso$/i.test(name) || /iso9660/i.test(answer.headers["content-type"] ?? "")) {
       if (await isIso(index, answer))
         candidates.push({ key: "isos", id: url, spellings: isoNames(url, name), variants: [{}] });
-    } else if (FILE_NAME.test(name) || (await isProgram(index, answer)))
+    } else if (FILE_NAME.test(name) || (await isProgram(index, answer))) {
+      seen.add(digest);
       candidates.push({ key: "files", id: url, spellings: filePaths(url, name), variants: [{}] });
+    }
   }
   return candidates;
 }

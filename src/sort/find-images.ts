@@ -58,7 +58,7 @@ export async function findPulledImages(
           ...(scheme === "http" && { insecure: true }),
           referrers: false,
         };
-        candidates.push({ key: "images", id, spellings: [{ ref: id }], variants: [content] });
+        candidates.push({ key: "images", id, spellings: [{ ref: id }], variants: [content], comment: digest });
       }
     }
   }

@@ -5,6 +5,7 @@
 import { AirferryError } from "../errors.ts";
 import type { Fetcher, FetchSink } from "../fetch/types.ts";
 import type { Digest } from "../io/digest.ts";
+import { formatBytes, plural } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
 import type { Kind } from "../io/types.ts";
@@ -36,6 +37,8 @@ export interface LockTools {
   time: string;
   /** Fetches what an entry needs and the recording does not have yet. */
   completes: boolean;
+  /** One line of text. */
+  report: (line: string) => void;
   /** Resolves when everything that was asked for is recorded. */
   settled: () => Promise<void>;
 }
@@ -121,9 +124,12 @@ function notRecorded(missing: readonly LockedArtifact[]): AirferryError {
 
 /** Fetched to be recorded by the proxy that they come through. */
 async function fetchMissing(locked: LockedEntry, manifest: Manifest, tools: LockTools): Promise<void> {
-  const { fetcher, index, settled } = tools;
+  const { fetcher, index, settled, report } = tools;
   const before = index();
   const missing = locked.artifacts.filter((it) => it.urls !== undefined && !isRecorded(it, before));
+  const bytes = missing.reduce((sum, it) => sum + (it.size ?? 0), 0);
+  if (missing.length > 0)
+    report(`fetching the rest of ${locked.name}: ${plural(missing.length, "file")}, ${formatBytes(bytes)}`);
   await mapLimited(missing, FETCH_TOGETHER, async ({ urls = [], size, integrity }) => {
     await fetcher.fetchInto({ ...artifactUrls(urls, locked, manifest), size, integrity }, nowhere());
   });

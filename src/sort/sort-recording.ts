@@ -68,6 +68,7 @@ export async function sortRecording(options: SortOptions): Promise<Sorted> {
     time: lockTime(),
     completes: options.isWhole,
     settled: options.settled,
+    report,
   };
   const context = { baseDir: paths.baseDir, fetcher: tools.fetcher, report: () => {} };
   const known = await readSorted(folder);
@@ -139,7 +140,7 @@ async function entryOf(
     const text = there === undefined ? { ...spelling, ...variant } : variant;
     try {
       const locked = await lockFromRecording(key, text, tools);
-      manifest.put(key, text, there);
+      manifest.put(key, text, { before: there, comment: candidate.comment });
       return { locked };
     } catch (error) {
       if (!(error instanceof AirferryError)) throw error;

@@ -15,6 +15,8 @@ export interface Candidate {
   spellings: readonly EntryText[];
   /** What else its entry says; the first with which it can be packed. */
   variants: readonly EntryText[];
+  /** For people, beside what it is known by. */
+  comment?: string;
 }
 
 /** What became of a candidate that is an entry now. */

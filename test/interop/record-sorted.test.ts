@@ -4,12 +4,13 @@
  * registry with tokens and signed redirects; curl. Names of upstream are in the hosts file of a namespace only.
  */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { basename, join } from "node:path";
 import t, { type Test } from "tap";
 import { parse } from "yaml";
 import { needs } from "../fixtures/clients.ts";
+import { git, hasGitBackend, startGitUpstream } from "../fixtures/git-upstream.ts";
 import { airferry } from "../fixtures/host.ts";
 import { MANIFEST, TestImages } from "../fixtures/images.ts";
 import { makeIso } from "../fixtures/iso-maker.ts";
@@ -169,6 +170,32 @@ t.test("what was recorded is sorted, packed without upstream, and built from aga
   const [image] = JSON.parse(readFileSync(join(dir, "out/box/manifest.json"), "utf8")).layers;
   t.ok(image);
   t.match(JSON.parse(readFileSync(join(dir, "out/box/manifest.json"), "utf8")), { mediaType: MANIFEST });
+});
+
+t.test("a clone runs again under its origin's name, as it was then", async (t) => {
+  if (!needs(t, "unshare", "ip") || !hasGitBackend()) return;
+  const dir = scratch(t);
+  mkdirSync(join(dir, "up"));
+  git(dir, "cd up; git init -q -b main a; cd a; git commit -q --allow-empty -m one; git tag v1");
+  const upstream = (await startGitUpstream(t, join(dir, "up"))).replace("127.0.0.1", "git.up.test");
+  await writeKeyPairs(dir);
+  writeFileSync(join(dir, "hosts"), "127.0.0.1 git.up.test\n");
+  const clone = `unset no_proxy NO_PROXY; rm -rf c; git clone -q ${upstream}/a/.git c; git -C c log --format=%s > said`;
+  const command = ["--", "sh", "-ec", clone];
+  const mount = 'mount --bind hosts /etc/hosts && exec "$@"';
+  const outside = ["unshare", "-m", "sh", "-c", mount, "sh", ...CHECKOUT] as const;
+  const recorded = await start(dir, ["record", "--out", "b.yaml", ...command], ENV, [...outside]).done;
+  t.equal(recorded.status, 0, recorded.stderr);
+  t.match(recorded.stderr, /git\.up\.test:\d+ .* git 1, web 1 +-$/m, "nothing of it is missing");
+  git(dir, "cd up/a; git commit -q --allow-empty -m two");
+  const packed = await airferry(dir, ["pack", "b.yaml", "--key", "k.key", "--json"], {
+    http_proxy: "http://127.0.0.1:1",
+  });
+  t.equal(packed.status, 0, packed.stderr);
+  const { bundle } = JSON.parse(packed.stdout);
+  const rehearsed = await start(dir, ["rehearse", bundle, "--trust", "k.pub", ...command]).done;
+  t.equal(rehearsed.status, 0, rehearsed.stderr + rehearsed.stdout);
+  t.equal(readFileSync(join(dir, "said"), "utf8"), "one\n");
 });
 
 t.test("packages become a whole repository with --whole, and keys count only if they were fetched", async (t) => {

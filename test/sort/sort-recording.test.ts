@@ -120,6 +120,7 @@ t.test("images with the platforms that were pulled", async (t) => {
     { ref: "plain.example:5000/one:2", insecure: true, referrers: false },
     { ref: "r.example/tools/box:1.0", platforms: ["linux/amd64"], referrers: false },
   ]);
+  t.match(readFileSync(it.file, "utf8"), `- ref: r.example/tools/box:1.0 # ${index.digest}\n`);
   t.match(left, [{ id: "r.example/torn:1", reason: "no platform has all of its layers in the recording" }]);
   t.match(entries, [{ key: "images" }, { key: "images" }]);
   t.match(lock?.entries, [
@@ -139,7 +140,7 @@ t.test("ISOs and plain files, and nothing that a package manager fetched", async
     ["https://dl.example/page.tar.gz", "<html>log in", { headers: { "content-type": "text/html" } }],
     ["https://dl.example/gone.tar.gz", "gone", { status: 404 }],
     ["https://dl.example/index.html", "<html>", {}],
-    ...plain("https://dl.example/a/x.tar.gz"),
+    ...plain("https://dl.example/a/x.tar.gz", "https://mirror.example/a/x.tar.gz"),
   );
   it.add(
     ["https://other.example/b/x.tar.gz", Buffer.concat([GZIP, GZIP]), PLAIN],
