@@ -63,8 +63,9 @@ const AGAIN = "restore it, or remove it and lock again: airferry lock MANIFEST";
 export async function readLock(file: string): Promise<Lock | undefined> {
   const found = await ifThere(file, stat(file));
   if (found === undefined) return undefined;
-  if (found.size > MAX_LOCK_BYTES) {
-    const fault = `larger than ${MAX_LOCK_BYTES} bytes`;
+  if (!found.isFile() || found.size > MAX_LOCK_BYTES) {
+    // Whoever reads a pipe waits for its other end.
+    const fault = found.isFile() ? `larger than ${MAX_LOCK_BYTES} bytes` : "not a regular file";
     throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${fault}`, { path: file, hint: AGAIN });
   }
   const text = await ifThere(file, readFile(file, "utf8"));

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -180,6 +181,12 @@ t.test("readLock() gives back what formatLock() wrote, and the same digest", asy
   t.equal(formatLock(read), formatLock(FULL));
   t.equal(lockDigest(read), lockDigest({ ...FULL, last: { serial: 4, digest: `sha256:${"ef".repeat(32)}` } }));
   t.equal(await readLock(join(t.testdir(), "absent")), undefined);
+});
+
+t.test("readLock() waits for no pipe", async (t) => {
+  const file = join(t.testdir(), "x.lock.json");
+  execFileSync("mkfifo", [file]);
+  await t.rejects(readLock(file), { code: "ERR_LOCK_INVALID", message: /not a regular file/ });
 });
 
 t.test("digests stand in the file as SRI strings, and stay as they stand there", async (t) => {
