@@ -1,5 +1,5 @@
 /**
- * pip, npm, go, cargo and apt, recorded at registries of the lab and rehearsed by the same commands. What is taken out of
+ * pip, npm, go, cargo, Maven and apt, recorded at registries of the lab and rehearsed by the same commands. What is taken out of
  * the recording is named.
  */
 import { execFileSync } from "node:child_process";
@@ -8,7 +8,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { join } from "node:path";
 import t from "tap";
-import { needs } from "../fixtures/clients.ts";
+import { clientPath, needs } from "../fixtures/clients.ts";
 import { onOwnMachine } from "../fixtures/own-machine.ts";
 import { scratch } from "../fixtures/program.ts";
 import { recordAndRehearse, recordLab } from "../fixtures/record-lab.ts";
@@ -34,10 +34,14 @@ mkdir package; echo '{"name":"lab","version":"1.0.0"}' > package/package.json; t
 mkdir -p labtool-1.0.0/src; : > labtool-1.0.0/src/lib.rs
 printf '[package]\\nname = "labtool"\\nversion = "1.0.0"\\nedition = "2021"\\n' > labtool-1.0.0/Cargo.toml
 tar -czf cargo/dl/labtool/1.0.0/download labtool-1.0.0
+mkdir -p maven/lab/parent/1
+pom='<project><modelVersion>4.0.0</modelVersion><groupId>lab</groupId><artifactId>parent</artifactId><version>1</version>'
+echo "$pom<packaging>pom</packaging></project>" > maven/lab/parent/1/parent-1.pom
 mkdir -p deb/DEBIAN
 printf 'Package: lab\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: lab <lab@example.com>\\nDescription: lab\\n' > deb/DEBIAN/control
 dpkg-deb -b deb apt/pool/lab_1.0_all.deb
-cd apt; dpkg-scanpackages pool > Packages
+cd apt; deb=pool/lab_1.0_all.deb
+{ cat ../deb/DEBIAN/control; echo "Filename: $deb"; echo "Size: $(wc -c < $deb)"; echo "SHA256: $(sha256sum < $deb | cut -c-64)"; } > Packages
 printf 'Date: Mon, 30 Nov 2026 00:00:00 UTC\\nSHA256:\\n %s %s Packages\\n' $(sha256sum < Packages | cut -c-64) $(wc -c < Packages) > Release
 `;
 
@@ -69,6 +73,13 @@ printf '[registries.lab]\\nindex = "sparse+https://cargo.lab.example/index/"\\n'
 printf '[package]\\nname = "it"\\nversion = "0.1.0"\\nedition = "2021"\\n[dependencies]\\nlabtool = { version = "1", registry = "lab" }\\n' > crate/Cargo.toml
 cd crate; cargo fetch -q
 `;
+/** Its parent is in a repository. */
+const MAVEN = `mkdir -p maven
+echo '<settings><mirrors><mirror><id>lab</id><mirrorOf>*</mirrorOf><url>https://maven.lab.example/</url></mirror></mirrors></settings>' > maven/settings.xml
+parent='<parent><groupId>lab</groupId><artifactId>parent</artifactId><version>1</version><relativePath/></parent>'
+echo "<project><modelVersion>4.0.0</modelVersion>$parent<artifactId>it</artifactId><packaging>pom</packaging></project>" > maven/pom.xml
+mvn -B -q -s maven/settings.xml -f maven/pom.xml validate
+`;
 const APT = `rm -rf apt; mkdir -p apt/lists/partial apt/cache/archives/partial apt/got apt/etc; : > apt/status
 echo 'deb [trusted=yes] https://apt.lab.example/ ./' > apt/sources.list
 set -- -q -o Dir::Etc=$PWD/apt/etc -o Dir::Etc::sourcelist=$PWD/apt/sources.list -o Dir::State=$PWD/apt -o Dir::State::status=$PWD/apt/status -o Dir::Cache=$PWD/apt/cache -o APT::Sandbox::User=root
@@ -76,9 +87,17 @@ apt-get "$@" -o Acquire::Languages=none update
 cd apt/got; apt-get "$@" download lab
 `;
 
-const tools = ["python3", "npm", "go", "cargo", "apt-get", "dpkg-scanpackages", "dpkg-deb"];
-if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools)) {
-  t.test("pip, npm, go, cargo and apt", async (t) => {
+/** Of these scripts/test installs none: compilers and their registries' clients are large. */
+const LANGUAGES = new Map([
+  ["pip", "pip"],
+  ["npm", "npm"],
+  ["go", "go"],
+  ["cargo", "cargo"],
+  ["maven", "mvn"],
+]);
+
+if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "python3", "apt-get", "dpkg-deb")) {
+  t.test("pip, npm, go, cargo, Maven and apt", async (t) => {
     const up = scratch(t, "up");
     execFileSync("sh", ["-ec", MAKE], { cwd: up, stdio: ["ignore", "ignore", "pipe"] });
     const at = (...path: string[]) => join(up, ...path);
@@ -108,14 +127,23 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools)) {
       "npm.lab.example": npm,
       "go.lab.example": folder(at("go")),
       "cargo.lab.example": folder(at("cargo")),
+      "maven.lab.example": folder(at("maven")),
       "apt.lab.example": folder(at("apt")),
     });
-    await recordAndRehearse(t, lab, [
+    const builds = [
       ["pip", PIP, /\.whl$/],
       ["npm", NPM, /\.tgz$/],
       ["go", GO, /v1\.0\.0\.zip$/],
       ["cargo", CARGO, /\/download$/],
+      ["maven", MAVEN, /\/parent-1\.pom$/],
       ["apt", APT, /\.deb$/],
-    ]);
+    ] as const;
+    const isHere = (name: string) => !LANGUAGES.has(name) || clientPath(LANGUAGES.get(name) ?? "") !== undefined;
+    for (const [name] of builds) if (!isHere(name)) t.pass(name, { skip: `${name} is not installed` });
+    await recordAndRehearse(
+      t,
+      lab,
+      builds.filter(([name]) => isHere(name)),
+    );
   });
 }

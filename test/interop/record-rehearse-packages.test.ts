@@ -60,8 +60,11 @@ async function filesListener(t: Test, files: Map<string, UpstreamFile>): Promise
   const upstream = await startUpstream({ files });
   t.teardown(() => upstream.close());
   const { request: ask } = await import("node:http");
+  // As clients spell paths, and as the upstream does.
+  const paths = new Map([...files.keys()].map((it) => [decodeURIComponent(it), it]));
   return (request, response) => {
-    const onward = ask(upstream.url + request.url, { method: request.method, headers: request.headers }, (answer) => {
+    const path = paths.get(decodeURIComponent(request.url ?? "/")) ?? request.url;
+    const onward = ask(`${upstream.url}${path}`, { method: request.method, headers: request.headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers);
       answer.pipe(response);
     });
@@ -69,8 +72,12 @@ async function filesListener(t: Test, files: Map<string, UpstreamFile>): Promise
   };
 }
 
+/** Upstream's own lines: three repositories, one of them by a list of mirrors, and a module in it. */
 const DNF = `rm -rf root cache
-dnf -q -y --config=dnf.conf --installroot=$PWD/root --releasever=9 --forcearch=x86_64 install aft-lib
+dnf="dnf -q -y --config=dnf.conf --installroot=$PWD/root --releasever=9 --forcearch=x86_64 --setopt=module_platform_id=platform:el9"
+$dnf module enable aftweb:2
+$dnf install aft-app aft-web aft-data
+grep -q "module 2" root/usr/share/aft/web
 `;
 const ARIA2 = `rm -f big.*
 aria2c -q --no-conf https://dl.lab.example/big.sum
@@ -100,7 +107,14 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools) && hasGi
        cd ..; for it in tool other; do git clone -q --mirror work $it.git; done`,
     );
     const lab = await recordLab(t, {
-      "repo.lab.example": await filesListener(t, new Map([...tree.served("base"), ["/key", tree.key]])),
+      "repo.lab.example": await filesListener(
+        t,
+        new Map([...["base", "app", "multi"].flatMap((it) => [...tree.served(it)]), ["/key", tree.key]]),
+      ),
+      "mirrors.lab.example": (request, response) => {
+        const isThere = request.url === "/list?repo=app-9&arch=x86_64";
+        response.writeHead(isThere ? 200 : 404).end("https://repo.lab.example/app/\n");
+      },
       "dl.lab.example": await filesListener(
         t,
         new Map<string, UpstreamFile>([
@@ -111,13 +125,17 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools) && hasGi
       "galaxy.lab.example": galaxy(up),
       "git.lab.example": gitListener(join(up, "git")),
     });
+    const section = (name: string, where: string) =>
+      `[${name}]\nname=${name}\n${where}\ngpgcheck=1\nrepo_gpgcheck=${Number(name === "base")}\ngpgkey=https://repo.lab.example/key\n`;
     writeFileSync(
       join(lab.dir, "dnf.conf"),
-      `[main]\nplugins=0\nreposdir=/dev/null\ncachedir=${lab.dir}/cache\nlogdir=${lab.dir}\n[base]\nname=base\n` +
-        "baseurl=https://repo.lab.example/base/\ngpgcheck=1\nrepo_gpgcheck=0\ngpgkey=https://repo.lab.example/key\n",
+      `[main]\nplugins=0\nreposdir=/dev/null\ncachedir=${lab.dir}/cache\nlogdir=${lab.dir}\n` +
+        section("base", "baseurl=https://repo.lab.example/base/") +
+        section("app", "mirrorlist=https://mirrors.lab.example/list?repo=app-$releasever&arch=$basearch") +
+        section("multi", "baseurl=https://repo.lab.example/multi/"),
     );
     await recordAndRehearse(t, lab, [
-      ["dnf", DNF, /\/aft-lib-1\.1.*\.rpm$/],
+      ["dnf", DNF, /\/aft-web-2\.0.*\.rpm$/],
       ["aria2", ARIA2, /big\.bin$/],
       ["galaxy", GALAXY, /\/download\/lab-tools/],
       ["git", GIT, /git\.lab\.example\/tool/],
