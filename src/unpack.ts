@@ -85,6 +85,8 @@ interface UnpackReport {
   /** Of SHA256SUMS. */
   digest: Digest;
   signers: string[];
+  /** How many distinct signers were needed. */
+  threshold: number;
   entries: number;
   /** Bytes of all entries of the release. */
   size: number;
@@ -231,6 +233,7 @@ function hintFor({ code, path }: Problem, folders: readonly string[]): string | 
 
 const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
+  ERR_THRESHOLD: "have another trusted signer run: airferry sign BUNDLE --key FILE",
   ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint out of band",
   ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
   ERR_BUNDLE_REQUIRES: NEWER_AIRFERRY,
@@ -267,6 +270,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     serial: inventory.serial,
     digest: digestOf(media.sums),
     signers: trusted.map((it) => it.keyid).sort(),
+    threshold: work.threshold,
     entries: inventory.entries.length,
     size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
     written: 0,

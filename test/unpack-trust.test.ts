@@ -1,5 +1,5 @@
 /** unpack and verify by a trust root: two signers of three over two streams, a rotated root, and everything that is refused. */
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { verifyAndHold } from "../src/bundle/verified-bundles.ts";
@@ -200,6 +200,9 @@ t.test("what the operator names: files, keys, thresholds", async (t) => {
   t.equal(await into(store, [...trust, pub])(bundle([annKey, cayKey])), "ERR_USAGE", "keys beside a trust root");
   t.equal(await code(unpack([bundle([annKey, cayKey])], { store, trust, threshold: 1, now: NOW })), "ERR_USAGE");
   t.equal(await into(store, trust)(bundle([annKey, bobKey])), "ERR_KEY_REVOKED", "what is beside the file counts");
+  t.equal(await into(fresh(), [files])(bundle([annKey, cayKey])), "done", "the folder, for its newest");
+  writeTrust(files, [{ ...signedTrust({ ...JSON.parse(two.bytes.toString()), version: 3 }, []) }]);
+  t.equal(await into(fresh(), [files])(bundle([annKey, cayKey])), "done", "beside a draft that nobody has signed");
   t.equal(await into(store, trust)(bundle([annKey, cayKey])), "done");
   t.equal(
     await into(store, [pub])(bundle([annKey, cayKey], { serial: 2 })),
@@ -219,7 +222,7 @@ t.test("what the operator names: files, keys, thresholds", async (t) => {
     "ERR_TRUST_INVALID",
     "a name without a version",
   );
-  t.equal(await into(fresh(), [])(bundle([annKey, bobKey])), "ERR_FINGERPRINT", "nothing at all");
+  t.equal(await into(fresh(), [])(bundle([annKey, bobKey])), "ERR_USAGE", "nothing at all");
 });
 
 t.test("a damaged trust root of a store lets nothing in, and no older one takes its place", async (t) => {
@@ -230,6 +233,32 @@ t.test("a damaged trust root of a store lets nothing in, and no older one takes 
   writeFileSync(join(store, "trust/trust.2.json"), two.bytes);
   rmSync(join(store, "trust", two.signatures[0]!.name));
   t.equal(await into(store)(bundle([annKey, bobKey], { serial: 2 })), "ERR_STORE_INVALID", "without a signature");
+});
+
+t.test("a trust root that others could have put into the store lets nothing in", async (t) => {
+  const store = fresh();
+  t.equal(await into(store, [fingerprint])(bundle([annKey, cayKey], { notes: trustNotes([first]) })), "done");
+  chmodSync(join(store, "trust"), 0o777);
+  t.equal(await into(store)(bundle([annKey, bobKey], { serial: 2 })), "ERR_STORE_INVALID");
+  chmodSync(join(store, "trust"), 0o755);
+  chmodSync(join(store, "trust/trust.1.json"), 0o666);
+  t.equal(await into(store)(bundle([annKey, bobKey], { serial: 2 })), "ERR_STORE_INVALID");
+  chmodSync(join(store, "trust/trust.1.json"), 0o644);
+  const planted = fresh();
+  mkdirSync(join(planted, "trust"), { recursive: true });
+  t.equal(await into(planted)(bundle([annKey, bobKey])), "ERR_USAGE", "an empty folder is no trust root");
+});
+
+t.test("a set of media, each with the trust root, unpacked one by one", async (t) => {
+  const store = fresh();
+  const notes = trustNotes([first, two]);
+  const files = { "files/a": Buffer.alloc(20_000, 1), "files/b": Buffer.alloc(20_000, 2) };
+  const dir = bundle([annKey, cayKey], { notes, files, volumeSize: 16_384, perMedium: 1 });
+  const media = readdirSync(dir).map((it) => join(dir, it));
+  t.ok(media.length > 2);
+  t.match(await unpack([media[0]!], { store, trust: [fingerprint], now: NOW }), { complete: false });
+  for (const it of media.slice(1)) await unpack([it], { store, trust: [], now: NOW });
+  t.ok(existsSync(join(store, "releases/alpha/current")));
 });
 
 t.test("the clock: an expired root, a signer's time, and one that was set back", async (t) => {

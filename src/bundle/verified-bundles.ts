@@ -225,6 +225,7 @@ function refuseAll(
   const arguments_ = `${shellWords(folders)} --trust ${shellWords(trust)}`;
   const hints: Partial<Record<ErrorCode, string>> = {
     ERR_SIGNATURE_MISSING: "sign it on a trusted host: airferry sign BUNDLE --key FILE",
+    ERR_THRESHOLD: "have another trusted signer run: airferry sign BUNDLE --key FILE",
     ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint out of band",
     ERR_BUNDLE_VERSION: NEWER_AIRFERRY,
     ERR_BUNDLE_REQUIRES: NEWER_AIRFERRY,

@@ -61,7 +61,7 @@ export const ROOT_NOTE = "running as root, which is not needed: give --user NAME
 export function trustOption(): Option {
   return new Option(
     "--trust <file...>",
-    "public keys that may sign (PEM; several keys or files), or a trust root: its file or fingerprint",
+    "public keys that may sign (PEM; several keys or files), or a trust root: its file, folder or fingerprint",
   );
 }
 

@@ -3,14 +3,13 @@
  * trust root, or a trust root's fingerprint as typed from paper. A store's own trust root comes before all of them.
  * docs/format.md, "Trust root".
  */
-import { readdir } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { AirferryError, type Problem } from "../errors.ts";
-import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf, parseHex } from "../io/digest.ts";
 import { type KeyKind, parsePublicKeys, readKeyFile, TRUSTED, type TrustedKey } from "./keys.ts";
 import { advance, refuseTwin, type StoredTrust, type TrustFile, trustNameOf, verifyFirst } from "./trust-chain.ts";
-import { readTrustFiles } from "./trust-files.ts";
+import { readTrustFolder } from "./trust-files.ts";
 import { invalidTrust, type TrustRoot } from "./trust-root.ts";
 import { checkThreshold, countSigners, type SignatureFile, type SumsVerdict, verifySums } from "./verify-sums.ts";
 
@@ -56,6 +55,12 @@ export async function readTrust(values: readonly string[], threshold?: number): 
       source.fingerprints.push(fingerprint);
       continue;
     }
+    const folder = (await stat(value).catch(() => undefined))?.isDirectory() ? await readTrustFolder(value) : [];
+    const newest = folder.findLast((it) => it.signatures.length > 0) ?? folder.at(-1);
+    if (newest !== undefined) {
+      name(source, newest.version, folder);
+      continue;
+    }
     const bytes = await readKeyFile(value, TRUSTED);
     if (bytes[0] === 0x7b) {
       const found = trustNameOf(basename(value));
@@ -65,10 +70,7 @@ export async function readTrust(values: readonly string[], threshold?: number): 
           "its name says no version: expected trust.<number>.json, with the signatures beside it",
         );
       }
-      source.named.push(found.version);
-      const dir = dirname(value);
-      const names = await readdir(dir).catch((error: unknown) => Promise.reject(ioError("read", dir, error)));
-      source.files = merged([...source.files, ...(await readTrustFiles(dir, names))]);
+      name(source, found.version, await readTrustFolder(dirname(value)));
     } else for (const key of parsePublicKeys(bytes, value)) if (!keys.has(key.keyid)) keys.set(key.keyid, key);
   }
   const hasRoot = source.fingerprints.length + source.named.length > 0;
@@ -80,6 +82,13 @@ export async function readTrust(values: readonly string[], threshold?: number): 
   if (threshold !== undefined && hasRoot) throw ownThreshold();
   if (keys.size > 0) source.keys = [...keys.values()];
   return source;
+}
+
+/** Adds a version and what is beside it, but drafts that nobody has signed yet. */
+function name(source: TrustSource, version: number, folder: readonly TrustFile[]): void {
+  source.named.push(version);
+  const signed = folder.filter((it) => it.signatures.length > 0 || it.version === version);
+  source.files = merged([...source.files, ...signed]);
 }
 
 function ownThreshold(): AirferryError {
@@ -150,6 +159,11 @@ export function settleTrust(source: TrustSource, carried: readonly TrustFile[], 
 
 /** The version that somebody compared on paper, or has on his own disk; of several the oldest leads to the others. */
 function firstRoot({ fingerprints, named }: TrustSource, files: readonly TrustFile[]): TrustRoot {
+  if (fingerprints.length + named.length === 0) {
+    throw new AirferryError("ERR_USAGE", "cannot verify: no key to trust", {
+      hint: "give --trust PUBLIC-KEY, or the fingerprint of a trust root",
+    });
+  }
   const isPinned = (it: TrustFile) => named.includes(it.version) || fingerprints.includes(digestOf(it.bytes));
   const first = files.toSorted((a, b) => a.version - b.version).find(isPinned);
   if (first !== undefined) return verifyFirst(first);

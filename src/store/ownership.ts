@@ -5,15 +5,16 @@
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { ioError } from "../io/atomic.ts";
+import { ifThere, ioError } from "../io/atomic.ts";
 import { shellWord } from "../io/shell.ts";
-import { STORE_FILE } from "./layout.ts";
+import { STORE_FILE, TRUST_FOLDER } from "./layout.ts";
 
-/** Folders that exist in every store, and what they hold at the top. */
-const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming"];
+/** Folders of a store, and what it holds at the top. */
+const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming", TRUST_FOLDER];
 
 /**
- * Checks the top folders of a store, those of its streams, and those of its blobs.
+ * Checks the top folders of a store, those of its streams, those of its blobs, and the files of its trust root, which
+ * say whom to trust from now on.
  * @throws {AirferryError} ERR_STORE_INVALID for a folder that is a link, is owned by a user other than this one or
  *   root, or is writable by everybody
  */
@@ -24,6 +25,8 @@ export async function verifyOwn(dir: string): Promise<void> {
       if (it.isDirectory() || it.isSymbolicLink()) await verifyOne(dir, join(dir, parent, it.name), false);
     }
   }
+  const trust = join(dir, TRUST_FOLDER);
+  for (const name of (await ifThere(trust, readdir(trust))) ?? []) await verifyOne(dir, join(trust, name), true);
 }
 
 async function verifyOne(dir: string, path: string, isFile: boolean): Promise<void> {

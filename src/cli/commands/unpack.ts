@@ -100,7 +100,7 @@ export const unpackCommand: Register = (program, run) => {
         output.end(report, {
           did,
           of: name,
-          verified: `${signaturesText(report.signers.length, flags.threshold ?? 1)}; ${digestsText(report.established)}`,
+          verified: `${signaturesText(report.signers.length, report.threshold)}; ${digestsText(report.established)}`,
           next,
         });
         return report.complete ? EXIT.done : EXIT.more;
