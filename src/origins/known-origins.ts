@@ -54,9 +54,11 @@ export function addressesIn(releases: Releases): string[] {
 
 /** Whether clients that connect to a host and port, `HOST:PORT`, speak HTTP without TLS there. */
 export function isPlainAt(releases: Releases, authority: string): boolean {
+  const { origins } = knownOrigins(releases);
   const port = Number(/:(\d+)$/.exec(authority)?.[1]);
-  const at = `${bracketed(authority)}:${port}`;
-  return port === 80 || (port !== 443 && !knownOrigins(releases).origins.has(`https://${at}`));
+  const has = (scheme: "http" | "https") => origins.has(new URL(`${scheme}://${bracketed(authority)}:${port}`).origin);
+  // Where no release says it, a port of the other scheme is asked for: as upstream has it.
+  return has("http") === has("https") ? port === 80 : has("http");
 }
 
 /** The host of `HOST` or `HOST:PORT` in lower case, without a dot at its end and without brackets. */

@@ -120,11 +120,15 @@ t.test("files, mirrors of them, keys and checksums", async (t) => {
 });
 
 t.test("origins of web answers have the scheme and port that their URLs have", async (t) => {
-  const origins = ["http://a.example:8080", "http://b.example", "https://a.example", "https://localhost:8443"];
-  const releases = [release("a", {}, { web: [{ name: "w", answers: 4, origins }] })];
-  t.strictSame(originsOf(releases), origins.slice(0, 3));
+  const origins = ["http://a.example:8080", "http://b.example", "http://c.example:443"];
+  const others = ["https://a.example", "https://c.example:80", "https://localhost:8443"];
+  const releases = [release("a", {}, { web: [{ name: "w", answers: 4, origins: [...origins, ...others] }] })];
+  t.strictSame(originsOf(releases), [...origins, ...others.slice(0, 2)]);
   t.equal(isPlainAt(releases, "a.example:8080"), true);
-  t.equal(isPlainAt(releases, "A.example.:443"), false);
+  const plain = ["a.example:80", "b.example:80", "A.example.:8080", "c.example:443"];
+  const tls = ["A.example.:443", "a.example:8443", "b.example:443", "c.example:80"];
+  for (const it of plain) t.equal(isPlainAt(releases, it), true, it);
+  for (const it of tls) t.equal(isPlainAt(releases, it), false, it);
 });
 
 t.test("a repository that was cut is signed by the bundle's own key, which comes with upstream's", async (t) => {
