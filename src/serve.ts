@@ -21,6 +21,7 @@ import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
 import { isUnreached, listenFlag } from "./origins/origin-ports.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/endpoint.ts";
+import type { VerifyReads } from "./server/http/read-check.ts";
 import { IndexMaker, type MakeIndex } from "./server/process/index-maker.ts";
 import { type OriginSettings, prepareOriginCa } from "./server/process/origin-ca.ts";
 import { addressesOf, type SiteSettings, startSite, withAddresses } from "./server/process/site.ts";
@@ -77,6 +78,8 @@ export interface ServeOptions {
   wanted?: string | undefined;
   /** Threads; 1 serves in this thread alone. See {@link defaultWorkers}. */
   workers?: number | undefined;
+  /** Whether what is read is checked before it is sent; default `once`. */
+  verifyReads?: VerifyReads | undefined;
   /** The module that further threads run; tests replace it. */
   workerEntry?: URL | undefined;
   /** In a unit: the account that it runs as; see {@link becomeUser} for this process. */
@@ -264,6 +267,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
     ...(options.wanted === undefined ? {} : { wanted: resolve(options.wanted) }),
+    ...(options.verifyReads === undefined ? {} : { verifyReads: options.verifyReads }),
   };
   const wanted = settings.wanted === undefined ? undefined : await WantedKeeper.open(settings.wanted, report);
   let stop = (): void => {};

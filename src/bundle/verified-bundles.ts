@@ -10,13 +10,13 @@ import { HashPool } from "../io/hash-pool.ts";
 import type { HeldFile, HeldFiles } from "../io/held-files.ts";
 import { shellWords } from "../io/shell.ts";
 import { readTrust, type TrustSource } from "../sign/whom-to-trust.ts";
-import { bytesToCheck, checkContent } from "./check-content.ts";
+import { bytesToCheck, checkContent, checkLargeFile } from "./check-content.ts";
 import { clockSkewNote } from "./clock-skew.ts";
 import { type Contents, readContents } from "./contents.ts";
 import { printableName } from "./entry-paths.ts";
 import { type Inventory, NEWER_AIRFERRY } from "./inventory-types.ts";
 import { groupByBundle, readMedia } from "./media.ts";
-import { BOM_NAMES } from "./media-names.ts";
+import { BOM_NAMES, PIECES_NAME } from "./media-names.ts";
 import { checkTrustRules, judgeMedia, TRUST_HINTS } from "./trust-rules.ts";
 import { volumeIndexOf } from "./volume-layout.ts";
 
@@ -37,6 +37,8 @@ export interface VerifiedBundle {
   volumes: HeldFile[];
   /** The bill of materials. */
   documents: { name: string; digest: Digest; held: HeldFile }[];
+  /** The digests of the pieces of its larger entries. */
+  pieces?: { digest: Digest; held: HeldFile };
 }
 
 interface VerifyAndHoldOptions {
@@ -146,6 +148,8 @@ async function openJob(
     const found = contents.large.find((it) => it.name === name);
     if (found !== undefined) documents.push({ name, digest: found.digest, held: await held.open(found.file) });
   }
+  const list = contents.pieces;
+  const pieces = list && { digest: list.digest, held: await held.open(list.file) };
   const names = trust.keys.filter((it) => signers.includes(it.keyid));
   return {
     folders,
@@ -160,6 +164,7 @@ async function openJob(
       inventoryBytes,
       volumes: copies.flatMap((it) => it.slice(0, 1)),
       documents,
+      ...(pieces && { pieces }),
     },
   };
 }
@@ -172,6 +177,13 @@ async function checkJob(
   options: VerifyAndHoldOptions,
 ): Promise<void> {
   for (const it of [...copies.flat(), ...bundle.documents.map((it) => it.held)]) pool.readOpen(it.file, it.fd);
+  const { pieces } = bundle;
+  if (pieces !== undefined) {
+    pool.readOpen(pieces.held.file, pieces.held.fd);
+    const list = { file: pieces.held.file, name: PIECES_NAME, size: pieces.held.size, digest: pieces.digest };
+    const problem = await checkLargeFile(list, pool);
+    if (problem !== undefined) refuseAll(folders, [problem], options);
+  }
   const firsts = { ...contents, copies: contents.copies.map((it) => it.slice(0, 1)) };
   const left: Problem[] = [];
   for (const it of await checkContent(firsts, pool, progress)) {

@@ -4,11 +4,14 @@
  */
 import { parseInventoryInSteps, streamEntries } from "../bundle/inventory.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
+import { PIECES_NAME } from "../bundle/media-names.ts";
 import type { VerifiedBundle } from "../bundle/verified-bundles.ts";
 import { piecesOf } from "../bundle/volume-layout.ts";
 import { bug } from "../errors.ts";
-import type { Digest } from "../io/digest.ts";
-import type { HeldExtent, HeldFile } from "../io/held-files.ts";
+import { type Digest, isDigest } from "../io/digest.ts";
+import { HeldBytes, type HeldExtent, type HeldFile } from "../io/held-files.ts";
+import type { RandomAccess } from "../io/types.ts";
+import { BlobPieces } from "./blob-pieces.ts";
 import { releaseName } from "./layout.ts";
 import { openStore } from "./store.ts";
 import type { PastRelease, Release, StoreReader, StoreRecords } from "./types.ts";
@@ -25,6 +28,7 @@ export interface SharedBundle {
   readonly inventory: Uint8Array<SharedArrayBuffer>;
   readonly volumes: readonly HeldFile[];
   readonly documents: VerifiedBundle["documents"];
+  readonly pieces?: VerifiedBundle["pieces"];
 }
 
 /** What a server reads from: a store's folder, or verified bundles. */
@@ -32,11 +36,12 @@ export type StoreSource = string | readonly SharedBundle[];
 
 /** Makes plain data of a verified bundle. */
 export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBundle {
-  const { digest, signers, signerNames, folders, inventoryBytes, volumes, documents } = bundle;
+  const { digest, signers, signerNames, folders, inventoryBytes, volumes, documents, pieces } = bundle;
   const inventory = new Uint8Array(new SharedArrayBuffer(inventoryBytes.length));
   inventory.set(inventoryBytes);
   const verifiedAt = `${now.toISOString().slice(0, 19)}Z`;
-  return { digest, signers, signerNames, verifiedAt, folders, inventory, volumes, documents };
+  const shared = { digest, signers, signerNames, verifiedAt, folders, inventory, volumes, documents };
+  return pieces === undefined ? shared : { ...shared, pieces };
 }
 
 /** Opens what a server reads from. @throws {AirferryError} as {@link openStore} */
@@ -70,6 +75,9 @@ export class BundleStore implements StoreReader {
   readonly #contents: readonly Content[];
   readonly #documents = new Map<string, Place>();
   readonly #signerNames = new Map<Release, Record<string, string>>();
+  /** Readers of the lists of pieces. */
+  readonly #lists = new Map<Release, RandomAccess["read"]>();
+  readonly #pieces = new BlobPieces((release) => this.#lists.get(release));
 
   /** @param inventories those of the bundles, in their order */
   constructor(bundles: readonly SharedBundle[], inventories: readonly Inventory[]) {
@@ -103,6 +111,10 @@ export class BundleStore implements StoreReader {
     });
   }
 
+  async pieceLists(path: string, size: number): Promise<readonly Uint8Array[] | undefined> {
+    return isDigest(path) ? this.#pieces.of(path, size, this.#releases) : undefined;
+  }
+
   get records(): StoreRecords {
     return {
       history: async (stream) => this.#releases.filter((it) => it.stream === stream).map(asPast),
@@ -125,7 +137,8 @@ export class BundleStore implements StoreReader {
       this.#documents.set(digest, { volumes: [held], volumeSize: Math.max(1, held.size), offset: 0, size: held.size });
       return { name, file: digest, digest, size: held.size };
     });
-    const release = {
+    const { pieces } = bundle;
+    const release: Release = {
       stream: inventory.stream,
       serial: inventory.serial,
       digest: bundle.digest,
@@ -134,10 +147,22 @@ export class BundleStore implements StoreReader {
       inventory,
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
       ...(bom.length > 0 && { bom }),
+      ...(pieces && {
+        pieces: { name: PIECES_NAME, file: pieces.held.file, digest: pieces.digest, size: pieces.held.size },
+      }),
     };
+    if (pieces !== undefined) this.#lists.set(release, readHeld(pieces.held));
     this.#signerNames.set(release, { ...bundle.signerNames });
     return release;
   }
+}
+
+function readHeld(held: HeldFile): RandomAccess["read"] {
+  const bytes = new HeldBytes([{ held, offset: 0, size: held.size }]);
+  return async (position, length) => {
+    const buffer = Buffer.allocUnsafe(length);
+    return buffer.subarray(0, await bytes.fill(buffer, length, position));
+  };
 }
 
 function nameOf({ inventory }: Release): string {

@@ -4,15 +4,17 @@
  */
 import { type Dirent, lstatSync } from "node:fs";
 import { lstat, readdir, readFile, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { ifThere, ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
 import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
+import { hasPieces } from "../io/piece-digests.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { shellWord } from "../io/shell.ts";
+import { BlobPieces } from "./blob-pieces.ts";
 import {
   blobPathIn,
   CURRENT_FILE,
@@ -50,6 +52,7 @@ export class Store implements StoreReader {
   #known = new Map<string, { mark: string; release: Release }>();
   #releases: readonly Release[] = [];
   #marks = "";
+  readonly #pieces = new BlobPieces();
   faults: readonly ReleaseFault[] = [];
 
   constructor(dir: string) {
@@ -58,6 +61,15 @@ export class Store implements StoreReader {
 
   blobPath(digest: Digest): string {
     return blobPathIn(this.dir, digest);
+  }
+
+  async pieceLists(path: string, size: number): Promise<readonly Uint8Array[] | undefined> {
+    const named = parseHex(basename(path));
+    const releases = await this.releases();
+    if (named !== undefined && path === this.blobPath(named)) return this.#pieces.of(named, size, releases);
+    // A document of a release has no pieces, and is one if it is short.
+    const document = releases.flatMap((it) => it.bom ?? []).find((it) => it.file === path);
+    return document === undefined || hasPieces(size) ? undefined : this.#pieces.of(document.digest, size, []);
   }
 
   /** Returns whether a file of this size has the blob's path. {@link vouchedBlobs} knows whether it is the blob. */

@@ -96,6 +96,12 @@ export interface StoreReader {
    * @throws an error like the system's, with the code ENOENT, for what is not here
    */
   findHeld?(name: string): readonly HeldExtent[];
+  /**
+   * What the pieces of a file may be, by its path: lists of digests (io/piece-digests.ts), usually one. Undefined if
+   * that is unknown.
+   * @throws {AirferryError} when the list of a release is damaged
+   */
+  pieceLists?(path: string, size: number): Promise<readonly Uint8Array[] | undefined>;
   /** Absent for readers that have releases only. */
   readonly records?: StoreRecords;
 }

@@ -34,6 +34,7 @@ interface ServeFlags {
   wanted?: string;
   htpasswd?: string;
   workers?: number;
+  verifyReads: "always" | "once" | "never";
   user?: string;
   printUnit?: string | true;
 }
@@ -76,6 +77,11 @@ export const serveCommand: Register = (program, run) => {
     )
     .option("--access-log <file>", "append one JSON line per request; - is stderr")
     .option("--wanted <file>", "keep a list of what was asked for and is not there; see airferry wanted")
+    .addOption(
+      new Option("--verify-reads <when>", "check what is read from the disk, by the MiB, before it is sent")
+        .choices(["always", "once", "never"] as const)
+        .default("once" as const),
+    )
     .addOption(new Option("--workers <n>", "threads (default: one per core, at most 4)").argParser(positive))
     .addOption(userOption())
     .addOption(

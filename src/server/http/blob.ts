@@ -9,10 +9,11 @@ import type { StoreReader } from "../../store/types.ts";
 import { contentTypeOf } from "./content-type.ts";
 import type { ServerRequest } from "./context.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
+import { damagedFile } from "./read-check.ts";
 import { type Reader, readFile, readRandomAccess } from "./reader.ts";
 import type { Resources } from "./resources.ts";
 import { ClientGone, ResponseWriter } from "./response-writer.ts";
-import { damagedFile, MAX_SMALL_BYTES } from "./small-files.ts";
+import { MAX_SMALL_BYTES } from "./small-files.ts";
 import { CONTENT_POLICY } from "./text-responses.ts";
 
 /** Content to send: a file (whole, or consecutive parts of it), memory, or a reader. */
@@ -200,7 +201,7 @@ async function transfer(
   const reader = await openReader(content, request.resources);
   const out = new ResponseWriter(request, reader);
   try {
-    if (reader.isRemovable && start < content.size) await reader.read(new Uint8Array(1), start, 1);
+    if (start < content.size) await reader.prepare?.(start);
     await send(out);
     request.res.end();
   } catch (error) {
@@ -217,7 +218,12 @@ async function openReader(content: BlobContent, { files }: Resources): Promise<R
   if (content.bytes !== undefined) return readRandomAccess(fromMemory(content.bytes));
   if (content.source !== undefined) return readRandomAccess(content.source);
   if (content.file === undefined) throw new TypeError("a BlobContent needs file, bytes or source");
-  return readFile(await files.open(content.file), content.size, content.extents);
+  const file = await files.open(content.file);
+  if (content.extents === undefined && file.size !== content.size) {
+    file.release();
+    throw damagedFile({ path: content.file }, `expected ${content.size} bytes, got ${file.size}`);
+  }
+  return readFile(file, content.size, content.extents);
 }
 
 function fromMemory(bytes: Uint8Array): RandomAccess {

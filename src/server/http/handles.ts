@@ -2,24 +2,34 @@
  * Open files shared by all responses. Blobs never change, so one descriptor serves any number of clients; it is read
  * with positional reads only, because closing a shared descriptor would disconnect every other client.
  */
-import { close, fstat, fstatSync, open, openSync, read, readSync } from "node:fs";
+import { close, fstat, fstatSync, lstatSync, open, openSync, read, readSync, type Stats, stat } from "node:fs";
 import { promisify } from "node:util";
 import { type BytesPlace, checkUnchanged, HeldBytes, type HeldExtent } from "../../io/held-files.ts";
 import { readBytes } from "../../io/open-bytes.ts";
+import { ReadCheck, stampOf } from "./read-check.ts";
 
 const MAX_IDLE_HANDLES = 128;
 const openFile = promisify(open);
 const statHandle = promisify(fstat);
+const statPath = promisify(stat);
 
 /**
  * A file opened for positional reads. {@link SharedFile.release} must be called once for each {@link SharedFiles.open}.
  */
 export interface SharedFile {
+  readonly path: string;
   readonly size: number;
+  /** Changes when the file is written to, or replaced. */
+  readonly stamp: string;
   /**
-   * Fills `target` from `position`; returns the number of bytes read, fewer than requested only at the end of the file.
+   * Fills `target` from `position` with bytes that were checked (read-check.ts); returns the number of bytes read,
+   * fewer than requested only at the end of the file. @throws {AirferryError} for damage; the system's error
    */
   fill(target: Uint8Array, length: number, position: number): Promise<number>;
+  /** Throws before an answer begins what {@link SharedFile.fill} would throw at a position. */
+  prepare(position: number): Promise<void>;
+  /** The same as `fill`, for those who check the bytes. */
+  fillUnchecked(target: Uint8Array, length: number, position: number): Promise<number>;
   /** The same on this thread, into `target` from `offset`. @throws the system's error */
   fillNow(target: Uint8Array, offset: number, length: number, position: number): number;
   release(): void;
@@ -32,16 +42,39 @@ class Handle implements SharedFile {
   readonly path: string;
   readonly fd: number;
   readonly size: number;
+  readonly ino: number;
+  stamp: string;
   readonly #files: HandleOwner;
 
-  constructor(files: HandleOwner, path: string, fd: number, size: number) {
+  constructor(files: HandleOwner, path: string, fd: number, stats: Stats) {
     this.#files = files;
     this.path = path;
     this.fd = fd;
-    this.size = size;
+    this.size = stats.size;
+    this.ino = stats.ino;
+    this.stamp = stampOf(stats);
   }
 
   async fill(target: Uint8Array, length: number, position: number): Promise<number> {
+    try {
+      return await this.#files.check.fill(this, target, length, position);
+    } catch (error) {
+      // What is at its path now may be another file, which was put there to repair it.
+      this.#files.forget(this.path);
+      throw error;
+    }
+  }
+
+  async prepare(position: number): Promise<void> {
+    try {
+      await this.#files.check.prepare(this, position);
+    } catch (error) {
+      this.#files.forget(this.path);
+      throw error;
+    }
+  }
+
+  async fillUnchecked(target: Uint8Array, length: number, position: number): Promise<number> {
     let done = 0;
     while (done < length) {
       const count = await this.#read(target, done, length - done, position + done);
@@ -74,18 +107,48 @@ class Handle implements SharedFile {
 }
 
 /** Parts of files that somebody else holds open. */
-class Borrowed extends HeldBytes implements SharedFile {
+class Borrowed implements SharedFile {
+  readonly path: string;
+  readonly size: number;
+  /** Whoever writes to one of the files ends all reads. */
+  readonly stamp = "held";
   readonly isRemovable = true;
+  readonly #bytes: HeldBytes;
+  readonly #check: ReadCheck;
+
+  /** @throws {AirferryError} ERR_BUNDLE_INVALID when one of the files changed: before an answer begins */
+  constructor(path: string, extents: readonly HeldExtent[], check: ReadCheck) {
+    for (const { held } of extents) checkUnchanged(held);
+    this.path = path;
+    this.#check = check;
+    this.#bytes = new HeldBytes(extents);
+    this.size = this.#bytes.size;
+  }
+
+  fill(target: Uint8Array, length: number, position: number): Promise<number> {
+    return this.#check.fill(this, target, length, position);
+  }
+
+  /** It is worth a read to find out that the medium is gone. */
+  async prepare(position: number): Promise<void> {
+    await this.#check.prepare(this, position);
+    await this.#bytes.fill(new Uint8Array(1), 1, position);
+  }
+
+  fillUnchecked(target: Uint8Array, length: number, position: number): Promise<number> {
+    return this.#bytes.fill(target, length, position);
+  }
+
+  fillNow(target: Uint8Array, offset: number, length: number, position: number): number {
+    return this.#bytes.fillNow(target, offset, length, position);
+  }
+
   release(): void {}
 }
 
-/** @throws {AirferryError} ERR_BUNDLE_INVALID when one of the files changed: before an answer begins */
-function borrow(extents: readonly HeldExtent[]): SharedFile {
-  for (const { held } of extents) checkUnchanged(held);
-  return new Borrowed(extents);
-}
-
 interface HandleOwner {
+  readonly check: ReadCheck;
+  forget(path: string): void;
   /** The handle is idle now. */
   retire(handle: Handle): void;
 }
@@ -101,8 +164,12 @@ export class SharedFiles implements HandleOwner {
   /** Handles that nobody uses now, oldest first. */
   readonly #idle = new Map<string, Handle>();
 
-  constructor(findHeld: FindHeld = () => undefined) {
+  /** How reads are checked. */
+  readonly check: ReadCheck;
+
+  constructor(findHeld: FindHeld = () => undefined, check = new ReadCheck()) {
     this.#findHeld = findHeld;
+    this.check = check;
   }
 
   /** Where the bytes of a path are, for other threads. */
@@ -110,9 +177,14 @@ export class SharedFiles implements HandleOwner {
     return this.#findHeld(path) ?? path;
   }
 
-  /** Reads a small file whole. @throws the system's error, or that of what stands for the path */
-  readWhole(path: string): Promise<Buffer> {
-    return readBytes(this.place(path));
+  /** Reads a small file whole, and checks it. @throws {AirferryError} for damage; the system's error */
+  async readWhole(path: string): Promise<Buffer> {
+    const place = this.place(path);
+    const bytes = await readBytes(place);
+    const isRemovable = typeof place !== "string";
+    const stamp = isRemovable ? "held" : stampOf(lstatSync(place));
+    await this.check.checkWhole({ path, stamp, isRemovable }, bytes);
+    return bytes;
   }
 
   /**
@@ -122,9 +194,9 @@ export class SharedFiles implements HandleOwner {
    */
   async open(path: string): Promise<SharedFile> {
     const held = this.#findHeld(path);
-    if (held !== undefined) return borrow(held);
+    if (held !== undefined) return new Borrowed(path, held, this.check);
     const known = this.#handles.get(path);
-    if (known instanceof Handle) return this.#use(known);
+    if (known instanceof Handle) return (await this.#still(this.#use(known))) ? known : this.open(path);
     if (known === undefined) this.#handles.set(path, this.#openHandle(path));
     const opening = known ?? this.#handles.get(path);
     const handle = await opening;
@@ -138,13 +210,13 @@ export class SharedFiles implements HandleOwner {
    */
   openNow(path: string): SharedFile | undefined {
     const held = this.#findHeld(path);
-    if (held !== undefined) return borrow(held);
+    if (held !== undefined) return new Borrowed(path, held, this.check);
     const known = this.#handles.get(path);
     if (known instanceof Handle) return this.#use(known);
     if (known !== undefined) return undefined;
     const fd = openSync(path, "r");
     try {
-      const handle = new Handle(this, path, fd, fstatSync(fd).size);
+      const handle = new Handle(this, path, fd, fstatSync(fd));
       this.#handles.set(path, handle);
       return this.#use(handle);
     } catch (error) {
@@ -183,11 +255,24 @@ export class SharedFiles implements HandleOwner {
     return handle;
   }
 
+  /** Whether an open file is the one at its path, or that is gone. If not, it is released. */
+  async #still(handle: Handle): Promise<boolean> {
+    const now = await statPath(handle.path).catch(() => undefined);
+    if (now === undefined) return true;
+    if (now.ino === handle.ino && now.size === handle.size) {
+      handle.stamp = stampOf(now);
+      return true;
+    }
+    if (this.#handles.get(handle.path) === handle) this.#handles.delete(handle.path);
+    handle.release();
+    return false;
+  }
+
   async #openHandle(path: string): Promise<Handle> {
     let fd: number | undefined;
     try {
       fd = await openFile(path, "r");
-      const handle = new Handle(this, path, fd, (await statHandle(fd)).size);
+      const handle = new Handle(this, path, fd, await statHandle(fd));
       this.#handles.set(path, handle);
       return handle;
     } catch (error) {

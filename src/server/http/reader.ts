@@ -11,8 +11,8 @@ export interface Reader {
    */
   read(buffer: Uint8Array, position: number, length: number): Promise<Uint8Array>;
   release(): void;
-  /** Whether it is worth a read to find out, before an answer begins, that there is nothing to answer with. */
-  readonly isRemovable?: boolean | undefined;
+  /** Finds out, before an answer begins, that there is nothing to answer with at a position. */
+  prepare?(position: number): Promise<void>;
 }
 
 /** Reads a file, or parts of it one after the other. Releases the file. */
@@ -32,8 +32,14 @@ export function readFile(file: SharedFile, size: number, extents: readonly Exten
       }
       throw tooShort(size, begin);
     },
+    async prepare(position) {
+      let begin = 0;
+      for (const extent of extents) {
+        if (position < begin + extent.size) return file.prepare(extent.offset + position - begin);
+        begin += extent.size;
+      }
+    },
     release: () => file.release(),
-    isRemovable: file.isRemovable,
   };
 }
 

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { BufferPool } from "./buffers.ts";
 import { type FindHeld, SharedFiles } from "./handles.ts";
 import { PendingResponses } from "./pending-responses.ts";
+import type { ReadCheck } from "./read-check.ts";
 import type { ReadGuard } from "./read-guard.ts";
 import { SmallFiles } from "./small-files.ts";
 
@@ -21,8 +22,8 @@ export class Resources {
   /** How many sites there are in this process: what it may have of a kind is divided among them. */
   readonly sites: number;
 
-  constructor(guard?: ReadGuard, sites = 1, findHeld?: FindHeld) {
-    this.files = new SharedFiles(findHeld);
+  constructor(guard?: ReadGuard, sites = 1, findHeld?: FindHeld, check?: ReadCheck) {
+    this.files = new SharedFiles(findHeld, check);
     this.sites = sites;
     this.buffers = new BufferPool(sites);
     this.waiting = new PendingResponses(sites);

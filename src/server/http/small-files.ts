@@ -10,6 +10,7 @@ import { AirferryError } from "../../errors.ts";
 import { buffersUsed } from "../../io/flat-memory.ts";
 import { type Counted, Favourites, Frequency } from "./favourites.ts";
 import type { SharedFile, SharedFiles } from "./handles.ts";
+import { damagedFile } from "./read-check.ts";
 import { ReadGuard } from "./read-guard.ts";
 
 /** Files up to this size are small. */
@@ -140,10 +141,11 @@ export class SmallFiles {
     const handle = await this.#files.open(path);
     try {
       if (handle.size !== size) throw damagedFile(file, `expected ${size} bytes, got ${handle.size}`);
-      const count = await handle.fill(bytes, size, 0);
+      const count = await handle.fillUnchecked(bytes, size, 0);
       if (count !== size) throw damagedFile(file, `expected ${size} bytes, got ${count}`);
       this.#verify(file, bytes, handle);
     } catch (error) {
+      if (error instanceof AirferryError) this.#files.check.noteDamaged(handle);
       this.#doubt(file);
       throw error;
     } finally {
@@ -163,13 +165,13 @@ export class SmallFiles {
     this.#inMemory.add(file, cost);
   }
 
-  #verify(file: SmallFile, bytes: Uint8Array, { isRemovable = false }: SharedFile): void {
+  #verify(file: SmallFile, bytes: Uint8Array, { isRemovable }: SharedFile): void {
     const [algorithm, expected] = file.digest.split(":");
     if (algorithm !== "sha256" && algorithm !== "sha512") return;
     if (file.checksum !== undefined && crc32(bytes) === file.checksum) return;
     const actual = hash(algorithm, bytes, "hex");
     if (actual !== expected)
-      throw damagedFile(file, `expected ${file.digest}, got ${algorithm}:${actual}`, isRemovable);
+      throw damagedFile({ path: file.path, isRemovable }, `expected ${file.digest}, got ${algorithm}:${actual}`);
     file.checksum = crc32(bytes);
   }
 
@@ -220,18 +222,4 @@ export class SmallFiles {
 function closeHandle(file: SmallFile): void {
   file.handle?.release();
   file.handle = undefined;
-}
-
-/** The error for a file of the store that is not what it was. */
-export function damagedFile({ path }: { path: string | undefined }, found: string, isRemovable = false): AirferryError {
-  if (isRemovable) {
-    return new AirferryError("ERR_BUNDLE_INVALID", `a file of the bundle is damaged: ${found}`, {
-      path,
-      hint: "the medium reads differently than before: check it, then start airferry serve again",
-    });
-  }
-  return new AirferryError("ERR_STORE_INVALID", `a file of the store is damaged: ${found}`, {
-    path,
-    hint: "check the disk, then remove the file and unpack the bundle again",
-  });
 }

@@ -22,6 +22,8 @@ export interface Counters {
   memory: Record<string, number>;
   /** URLs in the list of what is wanted, which the first thread has. */
   wanted: number;
+  /** Files of the store in which damage was found, by their paths. */
+  damaged: Record<string, number>;
 }
 
 const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "web", "git", "v2", "keys", "config"]);
@@ -55,7 +57,8 @@ function durationClass(seconds: number): number {
 
 /** Zeroed counters. */
 export function emptyCounters(): Counters {
-  return { responses: {}, bytes: {}, durations: {}, seconds: {}, connections: 0, faults: 0, memory: {}, wanted: 0 };
+  const counts = { responses: {}, bytes: {}, durations: {}, seconds: {}, memory: {}, damaged: {} };
+  return { ...counts, connections: 0, faults: 0, wanted: 0 };
 }
 
 /** Counts one finished response. */
@@ -111,6 +114,7 @@ export function sumCounters(all: readonly Counters[]): Counters {
     addInto(sum.durations, counters.durations);
     addInto(sum.seconds, counters.seconds);
     addInto(sum.memory, counters.memory);
+    addInto(sum.damaged, counters.damaged);
     sum.connections += counters.connections;
     sum.faults += counters.faults;
     sum.wanted += counters.wanted;

@@ -46,6 +46,9 @@ export function formatMetrics(counters: Counters, { releases, freeBytes, isWante
   );
   family("airferry_http_connections", "gauge", "Connections open now.", [` ${counters.connections}`]);
   family("airferry_faults_total", "counter", "Answers that failed on the server's side.", [` ${counters.faults}`]);
+  family("airferry_damaged_files", "gauge", "Files of the store that are damaged, as far as they were read.", [
+    ` ${Object.keys(counters.damaged).length}`,
+  ]);
   family(
     "airferry_release_info",
     "gauge",

@@ -17,6 +17,7 @@ import type { Answers, HostTls, TlsMaterial } from "../http/endpoint.ts";
 import type { FastAnswer } from "../http/fast-answer.ts";
 import type { FastPathOptions } from "../http/fast-path.ts";
 import { type Listener, listen, type PortSharing } from "../http/listener.ts";
+import { ReadCheck, type VerifyReads } from "../http/read-check.ts";
 import { isLocal, ReadGuard } from "../http/read-guard.ts";
 import { Resources } from "../http/resources.ts";
 import { createRouter, type FaultReporter, type Observer, type Router, type RouterOptions } from "../http/router.ts";
@@ -60,6 +61,8 @@ export interface SiteSettings {
   htpasswd?: string;
   /** The file that says what is wanted. */
   wanted?: string;
+  /** Whether what is read is checked before it is sent; default `once`. */
+  verifyReads?: VerifyReads;
 }
 
 /** Callbacks of a site to its host. */
@@ -139,6 +142,11 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
   const notes = settings.wanted === undefined ? undefined : new WantedNotes((batch) => host.noteWanted?.(batch));
+  const check = new ReadCheck(
+    settings.verifyReads ?? "once",
+    async (path, size) => store.pieceLists?.(path, size),
+    (error) => context.tellFault(error),
+  );
   const observer = createObserver(counts, log, notes);
   const tallies = new Tallies();
   const logFast =
@@ -150,12 +158,13 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
     // Of all threads together.
     wanted: host.wantedUrls?.() ?? 0,
+    damaged: Object.fromEntries(check.damaged.map((path) => [path, 1])),
     memory: isMainThread ? { [process.pid]: process.memoryUsage.rss() } : {},
   });
   const [healthz, metrics] = healthMounts(store, () => host.collect(counters()), notes !== undefined);
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const findHeld = store.findHeld && ((name: string) => store.findHeld?.(name));
-  const resources = new Resources(new ReadGuard(await isLocal(store.dir)), settings.threads, findHeld);
+  const resources = new Resources(new ReadGuard(await isLocal(store.dir)), settings.threads, findHeld, check);
   const pages = pageMounts(new PageState(resources.files, host.makeIndex));
   const notFound = notFoundPages(context);
   const registry = [...registryMounts(), pages.images];
@@ -255,8 +264,10 @@ function healthMounts(
     {
       prefix: "/healthz",
       async handle(request, context: ServeContext) {
-        const { releases } = await context.view();
-        sendText(request, 200, `ok: ${plural(releases.length, "release")}`, { "Cache-Control": "no-store" });
+        const [{ releases }, { damaged }] = await Promise.all([context.view(), collect()]);
+        const count = Object.keys(damaged).length;
+        const fault = count === 0 ? "" : `; damaged: ${plural(count, "file")}, see the log, and run airferry fsck`;
+        sendText(request, 200, `ok: ${plural(releases.length, "release")}${fault}`, { "Cache-Control": "no-store" });
         return true;
       },
     },

@@ -26,6 +26,7 @@ interface UnitOptions {
   accessLog?: string | undefined;
   wanted?: string | undefined;
   workers?: number | undefined;
+  verifyReads?: string | undefined;
   /** An account of the system; default is one that exists only while the service runs. */
   user?: string | undefined;
 }
@@ -68,6 +69,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     ...given("--access-log", log),
     ...given("--wanted", wanted),
     ...given("--workers", options.workers?.toString()),
+    ...given("--verify-reads", options.verifyReads === "once" ? undefined : options.verifyReads),
   ];
   const writes = [
     ...(hasKeys && options.tlsDir !== undefined ? [resolve(options.tlsDir)] : []),

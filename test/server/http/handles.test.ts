@@ -42,16 +42,17 @@ t.test("openNow() shares with open(), and forget() has a file opened anew", asyn
   t.equal(a.fillNow(target, 0, 5, 1), 2, "fewer at the end");
 
   await rename(join(dir, "other"), path);
-  t.equal(await files.open(path), a, "an open file stays what it was");
+  t.equal(files.openNow(path), a, "an open file stays what it was on this thread");
   a.release();
-  files.forget(path);
-  const b = files.openNow(path);
-  t.not(b, a);
-  b?.fillNow(target, 0, 3, 0);
+  const b = await files.open(path);
+  t.not(b, a, "whoever can wait gets the file that is there now");
+  t.equal(files.openNow(path), b);
+  b.release();
+  b.fillNow(target, 0, 3, 0);
   t.equal(target.toString("latin1", 0, 3), "new");
   t.equal(a.fillNow(target, 0, 3, 0), 3, "who has the old one can still read it");
   a.release();
-  b?.release();
+  b.release();
   files.forget(path);
   files.closeIdle();
   t.throws(() => files.openNow(`${path}.none`), { code: "ENOENT" });
