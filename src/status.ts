@@ -8,6 +8,7 @@ import { AirferryError, type Problem } from "./errors.ts";
 import { readSpace } from "./io/space.ts";
 import { type WebHost, webHosts } from "./io/web-hosts.ts";
 import { type IncomingState, readIncoming } from "./store/incoming.ts";
+import { readKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
 import { readImport, readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
@@ -43,6 +44,8 @@ interface StreamStatus {
   ageDays: number | null;
   /** Whole days until the current release expires, negative when it has; null when it never does. */
   expiresInDays: number | null;
+  /** The newest release that the stream ever had here, which bundles must be above; null when that is unreadable. */
+  floor: { epoch: number; serial: number } | null;
   /** Oldest first. */
   releases: ReleaseStatus[];
 }
@@ -56,6 +59,8 @@ interface StatusReport {
   /** Files and bytes of all blobs. */
   blobs: { count: number; size: number };
   freeBytes: number;
+  /** Digests of blobs that fsck found to be damaged. */
+  damaged: string[];
   /** Records that cannot be read; `path` is the folder of the release. Everything else is above. */
   problems: Problem[];
 }
@@ -77,6 +82,7 @@ export async function status(dir: string, options: { now?: Date } = {}): Promise
     incoming: await readIncoming(store.dir),
     blobs: await countBlobs(store),
     freeBytes,
+    damaged: [...(await readKnownDamage(store.dir))],
     problems,
   };
 }
@@ -118,7 +124,9 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
   const served = releases.find((it) => it.current);
   const ageDays = served === undefined ? null : -daysUntil(served.created, now);
   const notAfter = served?.notAfter ?? null;
-  return { stream, ageDays, expiresInDays: notAfter === null ? null : daysUntil(notAfter, now), releases };
+  const found = await store.floor(stream).catch(() => undefined);
+  const floor = found === undefined ? null : { epoch: found.epoch, serial: found.serial };
+  return { stream, ageDays, expiresInDays: notAfter === null ? null : daysUntil(notAfter, now), floor, releases };
 }
 
 /** Whole days from now on, rounded up; negative for the past. */

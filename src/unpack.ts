@@ -42,6 +42,7 @@ import { copyVolumes } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
 import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from "./store/incoming.ts";
+import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { TRUST_FOLDER } from "./store/layout.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { VERSION } from "./version.ts";
@@ -345,6 +346,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   });
   await incoming.remove();
   await dropOldIncoming(store, inventory);
+  await forgetDamage(work);
   report.complete = true;
   return report;
 }
@@ -422,7 +424,7 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
 
 /**
  * Digests of the entries whose blobs are in the store. Blobs that neither a release nor an earlier run of this import
- * covers are hashed, and removed if they do not match.
+ * covers, and those that fsck found to be damaged, are hashed, and removed if they do not match.
  */
 async function presentBlobs(
   work: Work,
@@ -430,21 +432,31 @@ async function presentBlobs(
 ): Promise<{ present: Set<Digest>; proven: Digest[] }> {
   const { store, contents, pool } = work;
   const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.digest, it.size));
-  const unknown = there.filter((it) => !covered.has(it.digest));
+  const damaged = await readKnownDamage(store.dir);
+  const unknown = there.filter((it) => !covered.has(it.digest) || damaged.has(it.digest));
   const present = new Set(there.map((it) => it.digest));
   const proven: Digest[] = [];
   if (unknown.length === 0) return { present, proven };
   const vouched = await store.vouchedBlobs();
-  const strangers = unknown.filter((it) => !vouched.has(it.digest));
+  const strangers = unknown.filter((it) => !vouched.has(it.digest) || damaged.has(it.digest));
   await eachLimited(strangers, pool.size + 1, async ({ digest, size }) => {
     const file = store.blobPath(digest);
     const { digest: found } = await pool.hashFile(file, { length: size });
     if (found === digest) return void proven.push(digest);
     present.delete(digest);
-    work.options.notice?.(`removed "${file}", which no release covers: its content does not match its name`);
+    const why = damaged.has(digest) ? "which fsck found to be damaged" : "which no release covers";
+    work.options.notice?.(`removed "${file}", ${why}: its content does not match its name`);
     await rm(file, { force: true });
   });
   return { present, proven };
+}
+
+/** Whatever was known to be damaged of this release has just been replaced. */
+async function forgetDamage({ store, contents }: Work): Promise<void> {
+  const damaged = await readKnownDamage(store.dir);
+  const own = new Set(contents.inventory.entries.map((it) => it.digest));
+  const left = [...damaged].filter((it) => !own.has(it));
+  if (left.length < damaged.size) await writeKnownDamage(store.dir, left);
 }
 
 function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {

@@ -117,6 +117,8 @@ const VERBS: Record<string, readonly string[]> = {
   repair: ["io", "bundle", "parity", "repair"],
   unpack: ["io", "sign", "bundle", "store", "packages", "scan"],
   status: ["io", "store"],
+  rollback: ["io", "store"],
+  fsck: ["io", "sign", "bundle", "store"],
   prune: ["io", "store"],
   serve: ["io", "bundle", "store", "origins", "server/http", "server/process"],
   wanted: ["io", "wanted"],
@@ -205,7 +207,19 @@ t.test("sources and server never meet", async (t) => {
 });
 
 t.test("verify, unpack and serve cannot reach upstream, even through others", async (t) => {
-  for (const verb of ["verify", "unpack", "serve", "status", "inspect", "export", "render", "stage", "complete"]) {
+  for (const verb of [
+    "verify",
+    "unpack",
+    "serve",
+    "status",
+    "rollback",
+    "fsck",
+    "inspect",
+    "export",
+    "render",
+    "stage",
+    "complete",
+  ]) {
     const seen = new Set<string>();
     const walk = (file: string) => {
       if (seen.has(file)) return;

@@ -36,6 +36,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   percent: {},
   platform: { words: ["linux/amd64", "linux/arm64"] },
   prefix: { files: "all" },
+  serial: {},
   ready: { asked: "ready" },
   registry: {},
   role: { words: ["root", "release", "scan", "receipt"] },

@@ -9,6 +9,8 @@ const SIDES: readonly [heading: string, ...commands: string[]][] = [
     "Inside, without internet:",
     "unpack",
     "status",
+    "rollback",
+    "fsck",
     "prune",
     "serve",
     "wanted",

@@ -25,8 +25,7 @@ const MAX_TEXT_BYTES = 8 * 1024 * 1024;
 /** Most files checked by size: a store may have a million. */
 const MAX_FILES = 20_000;
 const AT_ONCE = 8;
-const DAMAGED =
-  "the store is damaged: on the server run: airferry status --check --store DIR, and unpack the bundle again";
+const DAMAGED = "the store is damaged: on the server run: airferry fsck --store DIR --repair-from BUNDLE --trust KEY";
 
 /** The index exists and lists a release. */
 export async function checkIndex(context: CheckContext): Promise<{ served: Served; message: string }> {

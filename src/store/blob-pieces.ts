@@ -13,7 +13,7 @@ export class BlobPieces {
   readonly #lists = new WeakMap<Release, Promise<PieceList>>();
   readonly #readerOf: (release: Release) => RandomAccess["read"] | undefined;
 
-  /** @param readerOf reads the list of a release that was checked already; by default its file, which is checked here */
+  /** @param readerOf reads the list of a release that was checked already; without it, its file is checked here */
   constructor(readerOf: (release: Release) => RandomAccess["read"] | undefined = () => undefined) {
     this.#readerOf = readerOf;
   }

@@ -1,19 +1,26 @@
 /**
- * `status --check`: reads every blob that the releases of a store need and compares it with its signed digest. Takes no
- * lock and changes nothing, so it runs next to `serve`, and on a read-only store.
+ * `status --check` and `fsck`: reads every blob that the releases of a store need and compares it with its signed
+ * digest, large ones by their pieces, so that all threads work on one. Takes no lock and changes nothing, so it runs
+ * next to `serve`, and on a read-only store.
  */
-import { existsSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { printableName } from "../bundle/entry-paths.ts";
+import { PIECES_NAME } from "../bundle/media-names.ts";
+import { needsPieceList } from "../bundle/piece-list.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
+// biome-ignore format: one line
+import { describePieces, hasPieces, PIECE_BYTES, type PieceRun, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
+import { BlobPieces } from "./blob-pieces.ts";
 import { streamFolder } from "./layout.ts";
 import { readRelease } from "./release-record.ts";
 import { openStore, type Store } from "./store.ts";
+import type { Release } from "./types.ts";
 
 interface CheckStoreOptions {
   /** Called with bytes as they are hashed, and the total. */
@@ -21,9 +28,14 @@ interface CheckStoreOptions {
 }
 
 /** A damaged or missing blob, or an unreadable release record; `path` is its file or folder. */
-interface StoreProblem extends Problem {
+export interface StoreProblem extends Problem {
   /** `stream/release: path` of every entry that has these bytes; none for a record. */
   entries: string[];
+  /** Of the bytes that should be there; absent for a record. */
+  digest?: Digest;
+  size?: number;
+  /** Which pieces are wrong; absent: all, or that is unknown. */
+  pieces?: PieceRun[];
 }
 
 /** What `status --check --json` prints. */
@@ -43,7 +55,27 @@ interface NeededBlob {
   digest: Digest;
   size: number;
   needed: { folder: string; entry: string }[];
+  /** Releases that may have digests of its pieces. */
+  releases: Release[];
 }
+
+/** One piece of work: a blob, or some pieces of a large one. */
+interface CheckStep {
+  blob: NeededBlob;
+  pieces?: PieceStep;
+}
+
+/** Pieces of a blob that are read one after the other. */
+interface PieceStep extends PieceRun {
+  lists: readonly Uint8Array[];
+  /** Where indexes of wrong pieces go. */
+  wrong: number[];
+}
+
+type Fault = Pick<Problem, "code" | "message"> & { pieces?: PieceRun[] };
+
+/** So many pieces are a step. */
+const STEP_PIECES = 64;
 
 /** More entries of one blob are counted, not named. */
 const SHOWN_ENTRIES = 3;
@@ -61,22 +93,60 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
   const pool = HashPool.sizedFor(total);
   const bad: StoreProblem[] = [];
   let done = 0;
+  const progress = (bytes: number) => {
+    done += bytes;
+    options.progress?.(Math.min(done, total), total);
+  };
+  const add = (blob: NeededBlob, fault: Fault | undefined) => {
+    const needed = fault === undefined ? [] : blob.needed.filter((it) => existsSync(it.folder));
+    if (fault !== undefined && needed.length > 0) bad.push(problemOf(blob, fault, needed));
+  };
   try {
+    const inPieces = new Map<NeededBlob, PieceStep["wrong"]>();
+    const steps = await stepsOf(blobs, inPieces);
     // One more than the threads, so that none waits for this one.
-    await eachLimited(blobs, pool.size + 1, async (blob) => {
-      const fault = await checkBlob(blob, pool, (bytes) => {
-        done += bytes;
-        options.progress?.(Math.min(done, total), total);
-      });
-      const needed = fault === undefined ? [] : blob.needed.filter((it) => existsSync(it.folder));
-      if (fault !== undefined && needed.length > 0) bad.push(problemOf(blob, fault, needed));
+    await eachLimited(steps, pool.size + 1, async ({ blob, pieces }) => {
+      if (pieces === undefined) add(blob, await checkBlob(blob, pool, progress));
+      else await checkPieces(blob, pieces, pool, progress);
     });
+    for (const [blob, wrong] of inPieces) if (wrong.length > 0) add(blob, await confirm(blob, wrong, pool));
   } finally {
     await pool.close();
   }
   for (const it of bad.sort((a, b) => (a.path < b.path ? -1 : 1))) report.problems.push(it);
   report.ok = report.problems.length === 0;
   return report;
+}
+
+/** Large blobs of the right size are checked by their pieces, as far as a release has those. */
+async function stepsOf(
+  blobs: readonly NeededBlob[],
+  inPieces: Map<NeededBlob, PieceStep["wrong"]>,
+): Promise<CheckStep[]> {
+  const known = new BlobPieces();
+  const steps: CheckStep[] = [];
+  for (const blob of blobs) {
+    const found = lstatSync(blob.file, { throwIfNoEntry: false });
+    const isWhole = found?.isFile() === true && found.size === blob.size;
+    const lists =
+      isWhole && hasPieces(blob.size)
+        ? await known.of(blob.digest, blob.size, blob.releases).catch((error: unknown) => {
+            // The list is among the documents that are checked: it is reported there.
+            if (!(error instanceof AirferryError)) throw error;
+          })
+        : undefined;
+    if (!lists) {
+      steps.push({ blob });
+      continue;
+    }
+    const wrong: number[] = [];
+    inPieces.set(blob, wrong);
+    for (let first = 0; first < pieceCount(blob.size); first += STEP_PIECES) {
+      const count = Math.min(STEP_PIECES, pieceCount(blob.size) - first);
+      steps.push({ blob, pieces: { first, count, lists, wrong } });
+    }
+  }
+  return steps;
 }
 
 /** Every blob of every release and its bill of materials, once, ordered by digest, as blobs are on the disk. */
@@ -93,12 +163,20 @@ async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob
       });
       if (release === undefined) continue;
       report.releases++;
-      for (const { name: path, file, digest, size } of release.bom ?? []) {
-        blobs.set(file, { file, digest, size, needed: [{ folder, entry: `${stream}/${name}: ${path}` }] });
+      const documents = [...(release.bom ?? []), ...(release.pieces === undefined ? [] : [release.pieces])];
+      for (const { name: path, file, digest, size } of documents) {
+        const needed = [{ folder, entry: `${stream}/${name}: ${path}` }];
+        blobs.set(file, { file, digest, size, needed, releases: [] });
       }
-      for (const { path, digest, size } of release.inventory.entries) {
-        const blob = blobs.get(digest) ?? { file: store.blobPath(digest), digest, size, needed: [] };
+      const { entries } = release.inventory;
+      if (release.pieces === undefined && needsPieceList(entries)) {
+        const path = join(folder, PIECES_NAME);
+        report.problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path, message: "missing", entries: [] });
+      }
+      for (const { path, digest, size } of entries) {
+        const blob = blobs.get(digest) ?? { file: store.blobPath(digest), digest, size, needed: [], releases: [] };
         blob.needed.push({ folder, entry: `${stream}/${name}: ${path}` });
+        if (blob.releases.at(-1) !== release) blob.releases.push(release);
         blobs.set(digest, blob);
       }
     }
@@ -111,7 +189,7 @@ async function checkBlob(
   { file, digest, size }: NeededBlob,
   pool: HashPool,
   progress: (bytes: number) => void,
-): Promise<Pick<Problem, "code" | "message"> | undefined> {
+): Promise<Fault | undefined> {
   try {
     const found = await lstat(file).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw ioError("read", file, error);
@@ -130,13 +208,56 @@ async function checkBlob(
   }
 }
 
+/** Compares some pieces of a blob. */
+async function checkPieces(
+  { file, size }: Pick<NeededBlob, "file" | "size">,
+  { first, count, lists, wrong }: PieceStep,
+  pool: HashPool,
+  progress: (bytes: number) => void,
+): Promise<void> {
+  const offset = first * PIECE_BYTES;
+  const length = Math.min(size, offset + count * PIECE_BYTES) - offset;
+  const hasher = pool.openPieces();
+  try {
+    await hasher.advance({ file, offset, length }, progress);
+    const actual = await hasher.pieces();
+    for (let it = 0; it < count; it++)
+      if (!lists.some((list) => isSame(pieceDigest(actual, it), pieceDigest(list, first + it)))) wrong.push(first + it);
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    // Unreadable: where, only single pieces can tell.
+    if (count === 1) wrong.push(first);
+    else
+      for (let it = 0; it < count; it++)
+        await checkPieces({ file, size }, { first: first + it, count: 1, lists, wrong }, pool, () => {});
+  } finally {
+    hasher.discard();
+  }
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+/** What the digest of the whole says of a blob with wrong pieces: a signer may be wrong about the pieces. */
+async function confirm(blob: NeededBlob, wrong: number[], pool: HashPool): Promise<Fault | undefined> {
+  const fault = await checkBlob(blob, pool, () => {});
+  if (fault === undefined) {
+    const message = `it is right, but the digests of its pieces in ${PIECES_NAME} are wrong`;
+    return { code: "ERR_BUNDLE_INVALID", message };
+  }
+  const pieces = runsOf(wrong.sort((a, b) => a - b));
+  return { ...fault, message: `${fault.message}; damaged in ${describePieces(pieces)}`, pieces };
+}
+
 function problemOf(
-  { file }: NeededBlob,
-  { code, message }: Pick<Problem, "code" | "message">,
+  { file, digest, size }: NeededBlob,
+  { code, message, pieces }: Fault,
   needed: NeededBlob["needed"],
 ): StoreProblem {
   const entries = needed.map((it) => it.entry);
   const shown = entries.slice(0, SHOWN_ENTRIES).map((it) => `"${printableName(it, 200)}"`);
   const more = entries.length > shown.length ? ` and ${entries.length - shown.length} more` : "";
-  return { code, path: file, message: `${message}; it is ${shown.join(", ")}${more}`, entries };
+  const found = { code, path: file, message: `${message}; it is ${shown.join(", ")}${more}`, entries, digest, size };
+  return pieces === undefined ? found : { ...found, pieces };
 }

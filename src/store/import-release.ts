@@ -8,6 +8,7 @@ import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { checkPieceList } from "../bundle/piece-list.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
@@ -111,7 +112,15 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
 async function isWhole(folder: string, { documents }: ReleaseParts): Promise<boolean> {
   const release = await readRelease(folder).catch(() => undefined);
   if (release === undefined) return false;
-  const kept = (release.bom?.length ?? 0) + (release.pieces === undefined ? 0 : 1);
+  const { pieces } = release;
+  if (pieces !== undefined) {
+    const isRight = await checkPieceList(pieces.file, pieces.digest, release.inventory.entries).then(
+      () => true,
+      () => false,
+    );
+    if (!isRight) return false;
+  }
+  const kept = (release.bom?.length ?? 0) + (pieces === undefined ? 0 : 1);
   return kept >= documents.length;
 }
 
@@ -123,10 +132,11 @@ export async function dropRecord(folder: string): Promise<void> {
   await rm(aside, { recursive: true, force: true });
 }
 
-async function raiseFloor(
+/** Records that a stream had a release: later ones must be above the highest. Never lowers anything. */
+export async function raiseFloor(
   store: Store,
   { stream, epoch, serial, created }: Inventory,
-  record: ImportRecord,
+  record: Pick<ImportRecord, "digest" | "importedAt">,
 ): Promise<void> {
   const { digest, importedAt } = record;
   // Only a time that both the signer's clock and the local one have passed counts: a bundle from 2049 must not expire

@@ -36,14 +36,15 @@ t.test("a whole store is good, also while somebody writes it; all of it is read 
   const before = names();
   const seen: [number, number][] = [];
   const report = await checkStore(store, { progress: (...it) => seen.push(it) });
-  const size = 3_000_000 + 700 + 800;
-  t.same(report, { ok: true, store, releases: 2, blobs: { count: 4, size }, problems: [] });
+  // And data.pieces of each release.
+  const size = 3_000_000 + 700 + 800 + 2 * (40 + 3 * 32);
+  t.same(report, { ok: true, store, releases: 2, blobs: { count: 6, size }, problems: [] });
   t.same(seen.at(-1), [size, size]);
   t.same(names(), before);
   await lock.release();
   const ran = await check();
   t.equal(ran.status, 0);
-  t.equal(ran.stdout, "good: 2 releases, 4 blobs, 2.86 MiB\n");
+  t.equal(ran.stdout, "good: 2 releases, 6 blobs, 2.86 MiB\n");
   const none = await airferry(dir, ["status", "--store", "nowhere", "--check"]);
   t.equal(none.status, 1);
 });
@@ -89,7 +90,7 @@ t.test(
     t.equal(said.stdout, "");
     t.match(
       said.stderr,
-      /^airferry: error: cannot trust store "store": 3 problems\n( {2}\/.*\n){3}airferry: hint: .*unpack/m,
+      /^airferry: error: cannot trust store "store": 3 problems\n( {2}\/.*\n){3}airferry: hint: .*airferry fsck --store store --repair-from/m,
     );
     for (const { path } of report.problems) rmSync(path, { force: true });
     t.match(await unpack([join(dir, "bundle-2")], { trust, store }), { complete: true, written: 3_000_800 });

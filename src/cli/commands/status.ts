@@ -56,6 +56,14 @@ async function show(store: string, output: Output): Promise<number> {
     if (ageDays !== null && ageDays > 0) output.print(`${stream}: packed ${plural(ageDays, "day")} ago`);
     if (expiresInDays !== null) output.print(`${stream}: ${expiry(expiresInDays)}`);
   }
+  for (const { stream, floor, releases } of report.streams) {
+    const served = releases.find((it) => it.current);
+    if (served === undefined || floor === null) continue;
+    if (served.epoch < floor.epoch || (served.epoch === floor.epoch && served.serial < floor.serial))
+      output.print(`${stream}: rolled back: serial ${served.serial} is served, ${floor.serial} was the newest`);
+  }
+  const { damaged } = report;
+  if (damaged.length > 0) output.print(`damaged: ${plural(damaged.length, "file")}, found by airferry fsck`);
   for (const it of report.incoming)
     output.print(`unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "a rerun"}`);
   output.print(
@@ -97,7 +105,7 @@ async function check(store: string, output: Output): Promise<number> {
   if (!output.json) {
     const { problems } = report;
     const message = `cannot trust store "${store}": ${plural(problems.length, "problem")}`;
-    const hint = `check the disk, remove the named files, then unpack the bundles that carried them again: airferry unpack BUNDLE --trust KEY --store ${shellWord(store)}`;
+    const hint = `check the disk, then repair it from the bundles that have these files: airferry fsck --store ${shellWord(store)} --repair-from BUNDLE --trust KEY`;
     output.error(new AirferryError(first.code, message, { problems, hint }));
   }
   return EXIT.refused;
