@@ -52,8 +52,8 @@ interface FsckReport extends StoreCheck {
 
 /**
  * Checks a store, and repairs it if bundles are given. Every fault that is left is in the report.
- * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID when it is no store; ERR_BUSY while another process writes to
- *   it; for bundles as `verify` reports; ERR_SPACE, ERR_IO
+ * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID when it is no store; ERR_BUSY while another process writes
+ *   to it; for bundles as `verify` reports; ERR_SPACE, ERR_IO
  */
 export async function fsck(dir: string, options: FsckOptions = {}): Promise<FsckReport> {
   const notice = options.notice ?? (() => {});

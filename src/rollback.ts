@@ -18,7 +18,7 @@ import type { Release } from "./store/types.ts";
 interface RollbackOptions {
   /** Default: the only one. */
   stream?: string;
-  /** The serial, or the name of a release as `status` and its folder have it; default: the one before the served one. */
+  /** The serial, or the name of a release as its folder has it; default: the one before the served one. */
   to?: string;
   /** The time to compare an expiry date with; default now. */
   now?: Date;
@@ -47,8 +47,8 @@ interface RollbackReport {
 
 /**
  * Makes another release of a store the current one.
- * @throws {AirferryError} ERR_USAGE for several streams and no name; ERR_NOT_FOUND; ERR_BUSY; ERR_STORE_INVALID when the
- *   release or the floor is damaged, or blobs of it are missing
+ * @throws {AirferryError} ERR_USAGE for several streams and no name; ERR_NOT_FOUND; ERR_BUSY; ERR_STORE_INVALID when
+ *   the release or the floor is damaged, or blobs of it are missing
  */
 export async function rollback(dir: string, options: RollbackOptions = {}): Promise<RollbackReport> {
   const store = await openStore(dir);

@@ -1,7 +1,7 @@
 /**
- * Repairs blobs and records of a store from bundles: by the piece, where the digests of the pieces are known and most of
- * the blob is right. The repaired file is a new one, which gets its name when the digest of all of it is right; until
- * then the damaged one stays as it is.
+ * Repairs blobs and records of a store from bundles: by the piece, where the digests of the pieces are known. The
+ * repaired file is a new one, which gets its name when the digest of all of it is right; until then the damaged one
+ * stays as it is.
  */
 import { hash } from "node:crypto";
 import { constants, existsSync, lstatSync } from "node:fs";
