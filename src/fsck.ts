@@ -21,8 +21,8 @@ import { checkStore, type StoreCheck, type StoreProblem } from "./store/check-st
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder, TRUST_FOLDER } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
-import { type RepairSource, StoreRepair } from "./store/repair.ts";
 import { openStore, type Store } from "./store/store.ts";
+import { type RepairSource, StoreRepair } from "./store/store-repair.ts";
 import type { Release } from "./store/types.ts";
 
 interface FsckOptions {
