@@ -122,7 +122,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const { trust, signers, problems } = await judgeMedia(media, source, { now, stored });
   // A revocation holds from here on, whatever becomes of the bundle that brought it.
   if (earlier !== undefined && stored !== undefined) await takeOver(earlier, trust, stored, options);
-  refuse(folders, [...problems, ...media.problems]);
+  refuse(folders, [...media.problems, ...problems]);
   if (trust === undefined) throw new Error("nobody to trust has no problem");
   const read = await readContents(media);
   const { contents, inventoryBytes } = read;

@@ -221,7 +221,9 @@ function* parsing(bytes: Buffer): Generator<void, Inventory> {
   } catch (cause) {
     throw invalid([problem("", `${(cause as Error).message.slice(0, 200)}`)], cause);
   }
-  const mediaType = isRecord(value) ? value.mediaType : undefined;
+  const members = value;
+  if (!isRecord(members)) throw invalid([problem("", "expected an object")]);
+  const { mediaType } = members;
   if (mediaType !== INVENTORY_MEDIA_TYPE) {
     throw new AirferryError(
       "ERR_BUNDLE_VERSION",
@@ -234,8 +236,8 @@ function* parsing(bytes: Buffer): Generator<void, Inventory> {
       },
     );
   }
-  checkRequires((value as Record<string, unknown>).requires);
-  const problems = yield* checkInventory(value as Record<string, unknown>);
+  checkRequires(members.requires);
+  const problems = yield* checkInventory(members);
   if (problems.length > 0) throw invalid(problems);
   return yield* fromFile(value as InventoryFile);
 }

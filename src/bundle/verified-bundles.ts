@@ -118,7 +118,7 @@ async function openJob(
   for (const line of media.notices) notice(line);
   const now = options.now ?? new Date();
   const { trust, signers, problems } = await judgeMedia(media, source, { now });
-  refuse([...problems, ...media.problems]);
+  refuse([...media.problems, ...problems]);
   if (trust === undefined) throw new Error("nobody to trust has no problem");
   const { contents, inventoryBytes, problems: faults } = await readContents(media);
   // A truncated copy of a volume is left out if there is another.

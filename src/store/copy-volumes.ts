@@ -35,7 +35,15 @@ export async function copyVolumes(
   const { volumeSize } = context.volumes;
   const inOne = (it: PlacedEntry) =>
     Math.floor(frameStart(it) / volumeSize) === Math.floor((frameEnd(it) - 1) / volumeSize);
-  const inRuns = [...planSteps(entries.filter(inOne))].filter((it) => !it.large);
+  // Each volume by itself: one entry may end where the volume does, and the next begin with the next volume.
+  const byVolume = new Map<number, PlacedEntry[]>();
+  for (const it of entries.filter(inOne)) {
+    const index = Math.floor(frameStart(it) / volumeSize);
+    const others = byVolume.get(index);
+    if (others === undefined) byVolume.set(index, [it]);
+    else others.push(it);
+  }
+  const inRuns = [...byVolume.values()].flatMap((it) => [...planSteps(it)]).filter((it) => !it.large);
   const runs = new Set(inRuns.flatMap((it) => it.entries));
   const pieces = entries.filter((it) => !runs.has(it) && !context.store.hasBlob(it.digest, it.size));
   await eachLimited(jobs, context.pool.size, async (job) => {
