@@ -218,7 +218,7 @@ async function sort(
       ...places,
       manifest,
       answers: () => recorder.answers(),
-      revision: () => recorder.revision(),
+      watch: (listener) => recorder.watch(listener),
       settled: () => recorder.settled(),
       fetcher,
       isWhole: isWhole === true,

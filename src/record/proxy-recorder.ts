@@ -50,8 +50,8 @@ export interface Recorder {
   ownProxy(): Promise<string>;
   /** What is recorded so far. */
   answers(): Iterable<RecordedAnswer>;
-  /** Changes when an answer is recorded. */
-  revision(): number;
+  /** Calls `listener` with each answer that is recorded from now on. */
+  watch(listener: (answer: RecordedAnswer) => void): void;
   /** Git repositories that are recorded. */
   repositories(): RecordedRepository[];
   /** Adds one with its pack. @throws {AirferryError} ERR_IO, ERR_SPACE */
@@ -100,7 +100,9 @@ export async function startRecorder(options: RecorderOptions): Promise<Recorder>
         return own;
       },
       answers: () => recording.answers(),
-      revision: () => recording.revision,
+      watch(listener) {
+        recording.onAdded = listener;
+      },
       repositories: () => recording.repositories(),
       addRepository: (repository, pack) => recording.addRepository(repository, pack),
       async settled() {

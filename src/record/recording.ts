@@ -23,6 +23,8 @@ const APPEND = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | const
 /** An open recording, which this process alone changes. Its opener closes it. */
 export class Recording {
   readonly bodies: BodyStore;
+  /** Called with each answer that is added. */
+  onAdded: (answer: RecordedAnswer) => void = () => {};
   /** Answers that an earlier recording left here. */
   readonly before: number;
   readonly #dir: string;
@@ -97,11 +99,6 @@ export class Recording {
     return this.#lines.size;
   }
 
-  /** Changes when an answer is added. */
-  get revision(): number {
-    return this.#written;
-  }
-
   /** All answers, in the order of their URLs. */
   *answers(): Generator<RecordedAnswer> {
     for (const key of [...this.#lines.keys()].sort()) yield JSON.parse(this.#lines.get(key) ?? "") as RecordedAnswer;
@@ -129,6 +126,7 @@ export class Recording {
     }
     this.#lines.set(key, line);
     this.#written++;
+    this.onAdded(answer);
   }
 
   /** Git repositories, by URL. */

@@ -90,7 +90,7 @@ async function candidateFor(
   const proofs: EntryText[] = used === undefined ? [] : [{ keys: used }, { keys: used, repo_gpgcheck: false }];
   const spellings = namesFor(id).map((name) => ({ name, ...place }));
   const variants = [...proofs, { gpgcheck: false }].map((it) => ({ ...it, ...content, kickstart: false }));
-  return { key: "rpms", id, spellings, variants };
+  return { key: "rpms", id, aliases: bases.slice(1), spellings, variants };
 }
 
 async function openSnapshot(entry: RpmEntry, context: UpstreamContext): Promise<Snapshot> {

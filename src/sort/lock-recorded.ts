@@ -26,8 +26,8 @@ const FETCH_TOGETHER = 6;
 
 /** What locking needs of a recording that still runs. */
 export interface LockTools {
-  /** What is recorded by now. */
-  index: () => RecordedIndex;
+  /** What is recorded, also of what the fetcher asks for. */
+  index: RecordedIndex;
   /** Answers from the recording; what it has to ask for is recorded too. */
   fetcher: Fetcher;
   kept: LockFolder;
@@ -53,7 +53,7 @@ export async function lockFromRecording(key: SortedKey, text: EntryText, tools: 
   const [locked] = await source.lock(context);
   if (locked === undefined) throw new AirferryError("ERR_INTERNAL", `cannot lock ${key}: nothing came of its entry`);
   if (tools.completes) await fetchMissing(locked, manifest, tools);
-  const index = tools.index();
+  const { index } = tools;
   const missing = locked.artifacts.filter((it) => !isRecorded(it, index));
   if (missing.length > 0) throw notRecorded(missing);
   const planned = await source.plan([locked], { ...context, kept: tools.kept });
@@ -91,7 +91,7 @@ function contextOf(manifest: Manifest, { fetcher, kept, baseDir, time, index }: 
     report: () => {},
     // Nothing is downloaded: it is in the recording, or the entry cannot be packed from it.
     async download({ urls }) {
-      const found = urls.map((it) => index().find(it)).find((it) => it?.status === 200);
+      const found = urls.map((it) => index.find(it)).find((it) => it?.status === 200);
       if (found === undefined) throw new AirferryError("ERR_UPSTREAM", `${urls[0] ?? "it"} was not recorded`);
       const { digest, size, headers } = found;
       const { etag, "last-modified": lastModified, "content-type": contentType } = headers;
@@ -125,8 +125,7 @@ function notRecorded(missing: readonly LockedArtifact[]): AirferryError {
 /** Fetched to be recorded by the proxy that they come through. */
 async function fetchMissing(locked: LockedEntry, manifest: Manifest, tools: LockTools): Promise<void> {
   const { fetcher, index, settled, report } = tools;
-  const before = index();
-  const missing = locked.artifacts.filter((it) => it.urls !== undefined && !isRecorded(it, before));
+  const missing = locked.artifacts.filter((it) => it.urls !== undefined && !isRecorded(it, index));
   const bytes = missing.reduce((sum, it) => sum + (it.size ?? 0), 0);
   if (missing.length > 0)
     report(`fetching the rest of ${locked.name}: ${plural(missing.length, "file")}, ${formatBytes(bytes)}`);

@@ -14,11 +14,11 @@ import type { RecordedIndex } from "./recorded-index.ts";
 
 type Recorded = Pick<RecordedAnswer, "status" | "headers" | "digest" | "size">;
 
-/** `index` tells what is recorded by now. Its caller closes `upstream`. */
-export function recordedFetcher(index: () => RecordedIndex, upstream: Fetcher): Fetcher {
+/** Its caller closes `upstream`. */
+export function recordedFetcher(index: RecordedIndex, upstream: Fetcher): Fetcher {
   /** Undefined: ask upstream. */
   const answerTo = (target: FetchTarget, method: "GET" | "HEAD"): { url: string; found: Recorded } | undefined => {
-    const answers = target.urls.map((url) => ({ url, found: recordedAt(index(), url, method, target) }));
+    const answers = target.urls.map((url) => ({ url, found: recordedAt(index, url, method, target) }));
     const good = answers.find((it) => it.found?.status === 200);
     if (good?.found !== undefined) return { url: good.url, found: good.found };
     const [first] = answers;
@@ -38,7 +38,7 @@ export function recordedFetcher(index: () => RecordedIndex, upstream: Fetcher): 
       const answer = isPlain ? answerTo(target, "GET") : undefined;
       if (answer === undefined) return upstream.fetchBytes(target, signal);
       requireGood(answer);
-      const bytes = await bytesOf(answer, index(), target);
+      const bytes = await bytesOf(answer, index, target);
       return bytes === undefined ? upstream.fetchBytes(target, signal) : { ...bytesResult(answer), bytes };
     },
     fetchInto: (target, sink, signal) => upstream.fetchInto(target, sink, signal),

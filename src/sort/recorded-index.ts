@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Digest } from "../io/digest.ts";
 import { openRegular } from "../io/safe-open.ts";
 import type { RandomAccess } from "../io/types.ts";
+import { answerKey } from "../io/web-answer.ts";
 import { findWebAnswer } from "../io/web-index.ts";
 import { bodyPath, type RecordedAnswer } from "../io/web-recording.ts";
 import { normalizeWebUrl } from "../io/web-url.ts";
@@ -10,22 +11,26 @@ import { normalizeWebUrl } from "../io/web-url.ts";
 /** Redirects that are followed. */
 const MAX_REDIRECTS = 10;
 
-/** A recording at one moment. */
+/** A recording, which may grow. */
 export class RecordedIndex {
-  readonly answers: readonly RecordedAnswer[];
+  readonly answers: RecordedAnswer[] = [];
   readonly #folder: string;
   readonly #byUrl = new Map<string, RecordedAnswer[]>();
   readonly #sizes = new Map<Digest, number>();
 
   constructor(folder: string, answers: Iterable<RecordedAnswer>) {
     this.#folder = folder;
-    this.answers = [...answers];
-    for (const it of this.answers) {
-      const same = this.#byUrl.get(it.url);
-      if (same === undefined) this.#byUrl.set(it.url, [it]);
-      else same.push(it);
-      if (it.method === "GET") this.#sizes.set(it.digest, it.size);
-    }
+    for (const it of answers) this.add(it);
+  }
+
+  /** Adds an answer, in place of an earlier one to the same request. */
+  add(answer: RecordedAnswer): void {
+    const { url, method, digest, size } = answer;
+    const same = this.#byUrl.get(url) ?? [];
+    const key = answerKey(answer);
+    this.#byUrl.set(url, [...same.filter((it) => answerKey(it) !== key), answer]);
+    this.answers.push(answer);
+    if (method === "GET") this.#sizes.set(digest, size);
   }
 
   /** Size of a body; undefined if no answer has it. */

@@ -12,7 +12,6 @@ import { type Digest, isDigest } from "../io/digest.ts";
 import { sha256In } from "../io/integrity.ts";
 import { parseJson } from "../io/json.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
-import { filePathOf, imageName } from "../manifest/entry-names.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import type { RecordedManifest } from "../record/types.ts";
 import { type Lock, type LockedEntry, lockedDigests, lockTime, readLock, writeLock } from "../sources/lock-document.ts";
@@ -20,6 +19,7 @@ import { findFiles } from "./find-files.ts";
 import { findPulledImages } from "./find-images.ts";
 import { findRepositories } from "./find-repositories.ts";
 import { type LockTools, lockFromRecording, readHosts } from "./lock-recorded.ts";
+import { ManifestEntries } from "./manifest-entries.ts";
 import { recordedFetcher } from "./recorded-fetcher.ts";
 import { RecordedIndex } from "./recorded-index.ts";
 import type { Candidate, EntryText, SortedEntry, SortedKey } from "./types.ts";
@@ -31,8 +31,8 @@ interface SortOptions {
   /** The recording's folder. */
   folder: string;
   answers: () => Iterable<RecordedAnswer>;
-  /** Changes when an answer is recorded. */
-  revision: () => number;
+  /** Calls `listener` with each answer that is recorded from now on. */
+  watch: (listener: (answer: RecordedAnswer) => void) => void;
   /** Resolves when everything that was asked for is recorded. */
   settled: () => Promise<void>;
   /** Through the recording's proxy. */
@@ -57,7 +57,8 @@ const SORTED_FILE = "sorted.json";
 /** Adds entries to the manifest, which its caller writes, and to the lock. @throws {AirferryError} ERR_IO, ERR_SPACE */
 export async function sortRecording(options: SortOptions): Promise<Sorted> {
   const { manifest, paths, folder, report } = options;
-  const index = indexOf(options);
+  const index = new RecordedIndex(folder, options.answers());
+  options.watch((it) => index.add(it));
   const tools: LockTools = {
     index,
     fetcher: recordedFetcher(index, options.fetcher),
@@ -74,9 +75,10 @@ export async function sortRecording(options: SortOptions): Promise<Sorted> {
   const known = await readSorted(folder);
   const sorted: Sorted & { keyOf: Map<Digest, SortedKey> } = { entries: [], left: [], keyOf: new Map() };
   const locked: LockedEntry[] = [];
+  const entries = new ManifestEntries(manifest);
   const take = async (candidates: readonly Candidate[]) => {
     for (const it of candidates) {
-      const text = await entryOf(it, manifest, known, tools, options.isWhole);
+      const text = await entryOf(it, entries, known, tools, options.isWhole);
       if (text === undefined) continue;
       if ("stays" in text) report(`${it.id}: its entry stays as it is: ${text.stays}`);
       else if ("reason" in text) sorted.left.push({ key: it.key, id: it.id, reason: text.reason });
@@ -90,11 +92,11 @@ export async function sortRecording(options: SortOptions): Promise<Sorted> {
       }
     }
   };
-  const images = await findPulledImages(index());
+  const images = await findPulledImages(index);
   await take(images.candidates);
-  const repositories = await findRepositories({ index: index(), context, isWhole: options.isWhole });
+  const repositories = await findRepositories({ index, context, isWhole: options.isWhole });
   await take(repositories.candidates);
-  await take(await findFiles(index(), new Set(sorted.keyOf.keys()), repositories.bases));
+  await take(await findFiles(index, new Set(sorted.keyOf.keys()), repositories.bases));
   for (const [id, reason] of images.reasons) sorted.left.push({ key: "images", id, reason });
   for (const [id, reason] of repositories.reasons) sorted.left.push({ key: "rpms", id, reason });
   for (const { id, reason } of sorted.left) report(`${id} stays under web: ${reason}`);
@@ -105,42 +107,31 @@ export async function sortRecording(options: SortOptions): Promise<Sorted> {
   return sorted;
 }
 
-/** The recording by now, read again when it has grown. */
-function indexOf({ folder, answers, revision }: SortOptions): () => RecordedIndex {
-  let index: RecordedIndex | undefined;
-  let at = -1;
-  return () => {
-    if (index === undefined || at !== revision()) {
-      at = revision();
-      index = new RecordedIndex(folder, answers());
-    }
-    return index;
-  };
-}
-
 /**
  * A candidate as an entry that the manifest has now, with its lock; why it cannot be one, or why one that is there
  * stays as it is; undefined where that is a person's business: an entry of their own, or one that they removed.
  */
 async function entryOf(
   candidate: Candidate,
-  manifest: RecordedManifest,
+  entries: ManifestEntries,
   known: ReadonlySet<string>,
   tools: LockTools,
   isWhole: boolean,
 ): Promise<{ locked: LockedEntry } | { reason: string } | { stays: string } | undefined> {
-  const { key, id, variants, spellings } = candidate;
-  const isOurs = known.has(`${key} ${id}`);
-  const there = manifest.entries(key).find((it) => isAt(key, it, id));
+  const { key, id, aliases = [], variants, spellings } = candidate;
+  const ids = [id, ...aliases];
+  const isOurs = ids.some((it) => known.has(`${key} ${it}`));
+  const there = entries.find(key, ids);
   if ((there === undefined) === isOurs) return undefined;
-  const spelling = there ?? spellings.find((it) => !isTaken(key, it, manifest.entries(key)));
+  const spelling = there ?? spellings.find((it) => !entries.isTaken(key, it));
   if (spelling === undefined) return { reason: "other entries have every name for it" };
   let failure: unknown;
   for (const variant of there === undefined ? variants : [grown(there, variants[0] ?? {}, isWhole)]) {
     const text = there === undefined ? { ...spelling, ...variant } : variant;
+    if (!entries.fits(text)) return { reason: "the manifest would be too large" };
     try {
       const locked = await lockFromRecording(key, text, tools);
-      manifest.put(key, text, { before: there, comment: candidate.comment });
+      entries.put(key, text, { before: there, comment: candidate.comment });
       return { locked };
     } catch (error) {
       if (!(error instanceof AirferryError)) throw error;
@@ -162,32 +153,6 @@ function grown(there: EntryText, content: EntryText, isWhole: boolean): EntryTex
     return Array.isArray(before) && Array.isArray(now) ? { [name]: [...new Set([...before, ...now])].sort() } : {};
   };
   return { ...there, ...(there.dependencies === "none" && joined("packages")), ...joined("platforms") };
-}
-
-function isAt(key: SortedKey, entry: EntryText, id: string): boolean {
-  if (key === "images") return entry.ref === id;
-  const urls = [entry.url, ...(Array.isArray(entry.urls) ? entry.urls : [])];
-  return urls.some((it) => typeof it === "string" && (it === id || `${it}/` === id));
-}
-
-/** Whether an entry of the manifest has the name already, up to its case. */
-function isTaken(key: SortedKey, spelling: EntryText, entries: readonly EntryText[]): boolean {
-  const wanted = nameOf(key, spelling);
-  return entries.some((it) => {
-    const name = nameOf(key, it);
-    if (wanted === undefined || name === undefined) return false;
-    // A file must not be where another has a folder.
-    return wanted === name || (key === "files" && (wanted.startsWith(`${name}/`) || name.startsWith(`${wanted}/`)));
-  });
-}
-
-function nameOf(key: SortedKey, entry: EntryText): string | undefined {
-  try {
-    const name = key === "files" ? filePathOf(entry) : key === "images" ? imageName(entry) : entry.name;
-    return typeof name === "string" ? name.toLowerCase() : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function bodiesOf({ artifacts }: LockedEntry): Digest[] {

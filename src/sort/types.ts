@@ -11,6 +11,8 @@ export interface Candidate {
   key: SortedKey;
   /** What it is known by, whatever else its entry says: a URL, or the reference of an image. */
   id: string;
+  /** Other URLs of the same. */
+  aliases?: readonly string[];
   /** Where it is and how it may be called; the first whose name nobody has. */
   spellings: readonly EntryText[];
   /** What else its entry says; the first with which it can be packed. */

@@ -37,7 +37,7 @@ t.test("answers by URL, variant, redirect and digest", async (t) => {
     throw new Error("asked upstream");
   };
   const upstream: Fetcher = { head: ask, fetchBytes: ask, fetchInto: ask, close: async () => {} };
-  const fetcher = recordedFetcher(() => index, upstream);
+  const fetcher = recordedFetcher(index, upstream);
   const target = (...paths: string[]) => ({ urls: paths.map((it) => AT + it), named: BY_USER, maxBytes: 100 });
   const text = async (...paths: string[]) => (await fetcher.fetchBytes(target(...paths))).bytes.toString();
   t.equal(await text("/a"), "a");

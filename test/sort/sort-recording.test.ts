@@ -55,7 +55,7 @@ function lab(t: Test) {
         paths: pathsOf(file),
         folder,
         answers: () => answers,
-        revision: () => 1,
+        watch: () => {},
         settled: async () => {},
         fetcher: upstreamOf(bodies, asked),
         isWhole,
