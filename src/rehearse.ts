@@ -112,10 +112,13 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
   const server = await startOriginServer(own, [...what, ...options.serverFlags], options.say, stop);
   if (typeof server === "number") return server;
   let ran: Ran;
+  const recorded: string[] = [];
   try {
     // They are verified now.
     const inventories = store === undefined ? await inventoriesOf(bundles) : await inventoriesIn(store);
     ran = await runCommand(dir, server.caFile, inventories, options);
+    for (const { stream, catalog } of inventories)
+      if (catalog.web !== undefined) recorded.push(...(await server.recordedUrls(stream)));
   } finally {
     const left = await endStragglers(server.group);
     if (left > 0) options.report(`ended ${plural(left, "process", "processes")} that the command left running`);
@@ -125,7 +128,7 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
   const urls = wantedUrls({ wanted, dropped });
   const missing = [
     ...urls.map(({ url, count }, at) => {
-      const near = at < MAX_COMPARED ? nearOrigin(ran.inventories, url) : undefined;
+      const near = at < MAX_COMPARED ? nearOrigin(ran.inventories, url, recorded) : undefined;
       return { what: url, count, ...(near !== undefined && { near }) };
     }),
     ...[...ran.unknown].map(([host, count]) => ({ what: host, count })),

@@ -2,10 +2,14 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { EXIT } from "../errors.ts";
+import { parseWebIndex, WEB_INDEX } from "../io/web-index.ts";
 import { ownCommand } from "./namespaces.ts";
 
 /** Runs a program, and ends it when standard input does: when this process is gone, however it ended. */
 const WITH_PARENT = 'exec 3<&0; "$@" </dev/null & p=$!; (cat <&3; kill "$p") >/dev/null 2>&1 & wait "$p"';
+
+/** Of its own listener, as it prints it first. */
+const OWN_URL = /http:\/\/127\.0\.0\.1:\d+/;
 
 interface OriginServer {
   /** Its process group. */
@@ -15,6 +19,8 @@ interface OriginServer {
   /** JSON lines, complete once it has stopped; so is `wanted`, as `serve --wanted` writes it. */
   accessLog: string;
   wanted: string;
+  /** The URLs that have a recorded answer in a stream; none when they cannot be read. */
+  recordedUrls(stream: string): Promise<string[]>;
   /** Stops it, and waits for that. */
   close(): Promise<void>;
 }
@@ -45,6 +51,7 @@ export async function startOriginServer(
   const server = spawn("sh", wrapped, { stdio: ["pipe", "pipe", "pipe"], detached: true });
   server.stdin.on("error", () => {});
   let isReady = false;
+  let base = "";
   server.stderr.on("data", (text: Buffer) => {
     if (!isReady && !stop.aborted) say(text.toString());
   });
@@ -58,7 +65,12 @@ export async function startOriginServer(
   const end = () => server.stdin.end();
   stop.addEventListener("abort", end);
   const status = await Promise.race([
-    new Promise<void>((resolve) => server.stdout.once("data", () => resolve())),
+    new Promise<void>((resolve) =>
+      server.stdout.once("data", (text: Buffer) => {
+        base = OWN_URL.exec(text.toString())?.[0] ?? "";
+        resolve();
+      }),
+    ),
     ended,
   ]);
   stop.removeEventListener("abort", end);
@@ -74,6 +86,14 @@ export async function startOriginServer(
     caFile: join(tls, "origins-ca.crt"),
     accessLog,
     wanted,
+    async recordedUrls(stream) {
+      try {
+        const answer = await fetch(`${base}/s/${stream}/${WEB_INDEX}`);
+        return answer.ok ? [...parseWebIndex(await answer.text()).keys()] : [];
+      } catch {
+        return [];
+      }
+    },
     async close() {
       end();
       await ended;

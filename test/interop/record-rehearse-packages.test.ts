@@ -79,10 +79,10 @@ $dnf module enable aftweb:2
 $dnf install aft-app aft-web aft-data
 grep -q "module 2" root/usr/share/aft/web
 `;
-const ARIA2 = `rm -f big.*
-aria2c -q --no-conf https://dl.lab.example/big.sum
-aria2c -q --no-conf -x4 -s4 -k1M https://dl.lab.example/big.bin
-sha256sum -c big.sum
+const ARIA2 = `rm -f big-*
+aria2c -q --no-conf https://dl.lab.example/big-1.0.sum
+aria2c -q --no-conf -x4 -s4 -k1M https://dl.lab.example/big-1.0.bin
+sha256sum -c big-1.0.sum
 `;
 const GALAXY = `rm -rf collections galaxy-home
 ANSIBLE_HOME=$PWD/galaxy-home ansible-galaxy collection install -s https://galaxy.lab.example/api/ -p collections lab.tools:1.0.0
@@ -118,8 +118,8 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools) && hasGi
       "dl.lab.example": await filesListener(
         t,
         new Map<string, UpstreamFile>([
-          ["/big.bin", big],
-          ["/big.sum", `${createHash("sha256").update(big).digest("hex")}  big.bin\n`],
+          ["/big-1.0.bin", big],
+          ["/big-1.0.sum", `${createHash("sha256").update(big).digest("hex")}  big-1.0.bin\n`],
         ]),
       ),
       "galaxy.lab.example": galaxy(up),
@@ -136,7 +136,7 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, ...tools) && hasGi
     );
     await recordAndRehearse(t, lab, [
       ["dnf", DNF, /\/aft-web-2\.0.*\.rpm$/],
-      ["aria2", ARIA2, /big\.bin$/],
+      ["aria2", ARIA2, /big-1\.0\.bin$/, "https://dl.lab.example/big-1.0.sum"],
       ["galaxy", GALAXY, /\/download\/lab-tools/],
       ["git", GIT, /git\.lab\.example\/tool/],
     ]);

@@ -34,7 +34,8 @@ const inventories = [makeRelease("a", 1, entries, catalog).inventory];
 t.test("nearOrigin() names what is most like a URL, of the same host", async (t) => {
   const expected = new Map([
     ["https://dl.example.com/v2/tool-1.4.tar.gz", "https://dl.example.com/v1/tool-1.3.tar.gz"],
-    ["http://dl.example.com/v1/tool-1.3.tar.gz", undefined],
+    ["http://dl.example.com/v1/tool-1.3.tar.gz", "https://dl.example.com/v1/tool-1.3.tar.gz"],
+    ["https://pypi.example.com/files/lab-1.1.whl", "https://pypi.example.com/files/lab-1.0.whl"],
     ["https://other.example.com/v1/tool-1.3.tar.gz", undefined],
     ["https://dl.example.com/nothing-of-the-kind.iso", undefined],
     [
@@ -45,5 +46,6 @@ t.test("nearOrigin() names what is most like a URL, of the same host", async (t)
     ["https://registry.example.com/v2/tools/box/manifests/latest", "registry.example.com/tools/box:1.0"],
     ["https://registry.example.com/v2/nothing/manifests/1.1", undefined],
   ]);
-  for (const [url, near] of expected) t.equal(nearOrigin(inventories, url), near, url);
+  for (const [url, near] of expected)
+    t.equal(nearOrigin(inventories, url, ["https://pypi.example.com/files/lab-1.0.whl"]), near, url);
 });
