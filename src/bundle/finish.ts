@@ -88,7 +88,15 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   small.set(TRUSTED_ROOT_NAME, Buffer.from(EMPTY_TRUSTED_ROOT));
   small.set(
     VERIFY_NAME,
-    Buffer.from(verifyText({ inventory, programs: programs.map((it) => it.name), keys: options.keys, media })),
+    Buffer.from(
+      verifyText({
+        inventory,
+        programs: programs.map((it) => it.name),
+        keys: options.keys,
+        parity: spread.map((it) => it.name),
+        media,
+      }),
+    ),
   );
   const documents = [
     ...((await options.writeDocuments?.(dir)) ?? []),

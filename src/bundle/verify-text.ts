@@ -20,6 +20,8 @@ interface VerifyFacts {
   /** Names in the bundle. */
   programs: readonly string[];
   keys: readonly PackingKey[];
+  /** Names of recovery files. */
+  parity: readonly string[];
   /** How many media; 1: everything is in one folder. */
   media: number;
 }
@@ -144,17 +146,36 @@ function names(): string {
   return `grep -o '${VOLUME_PREFIX.replaceAll(".", "\\.")}[0-9]*$' SHA256SUMS`;
 }
 
+/** How stock par2 repairs copies of the volumes, with a set over all of them or with one for each. */
+function parityText({ parity, media }: VerifyFacts): string {
+  if (parity.length === 0) return "";
+  const where = media === 1 ? "" : "../*/";
+  const sets = [
+    parity.some((it) => /^data\.\d{4}\.par2$/.test(it)) ? "data.[0-9][0-9][0-9][0-9].par2" : "",
+    parity.includes("data.set.par2") ? "data.set.par2" : "",
+  ].filter((it) => it !== "");
+  return ` This bundle has recovery files for
+par2, which repair damage in copies of the volumes, as far as there are enough of them:
+  mkdir -p ../repaired
+  for f in ${where}${VOLUME_PREFIX}* ${where}data.*.par2; do [ -e "../repaired/\${f##*/}" ] || cp "$f" ../repaired/; done
+  (cd ../repaired && for p in ${sets.join(" ")}; do [ ! -e "$p" ] || par2 r "$p"; done)
+  (here=$PWD; cd ../repaired && sha256sum -c --ignore-missing "$here/SHA256SUMS")
+What is OK is good. If all volumes are, go on as in step 3, but with "cat ../repaired/${VOLUME_PREFIX}*".`;
+}
+
 /**
  * Whatever a lost volume has is replaced by zeros, in the pipe and nowhere else: the cut is between two blocks, so tar
  * finds the next header behind it.
  */
-function rescueText({ inventory: { volumeSize, entries }, media }: VerifyFacts): string {
+function rescueText(facts: VerifyFacts): string {
+  const { inventory, media } = facts;
+  const { volumeSize, entries } = inventory;
   const read = media === 1 ? 'cat "$v"' : 'set -- ../*/"$v"; cat "$1"';
   const copies = entries.some((it) => it.from === "bundle")
     ? `\nSome files are carried once and belong in several places:\n${copyLine("../rescued")}`
     : "";
   return `4. If a volume is lost or cannot be read, the rest can be saved. First ask for another copy of it: one volume is enough,
-and SHA256SUMS says which one is right. Otherwise zeros take its place, and tar looks for what follows:
+and SHA256SUMS says which one is right.${parityText(facts)} Otherwise zeros take its place, and tar looks for what follows:
   mkdir -p ../rescued
   ${names()} | while read -r v; do { ${read} 2>/dev/null; head -c ${volumeSize} /dev/zero; } | head -c ${volumeSize}; done | tar -xif - -C ../rescued
 tar complains about what is missing, and ends with an error. Files that are not as they were are removed:

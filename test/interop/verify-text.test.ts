@@ -178,3 +178,35 @@ t.test("a set of media, each in a folder beside the others", async (t) => {
   t.ok(saved > 10 && saved < contents.size, `${saved} of ${contents.size} files are saved without a medium`);
   t.same(snapshot(medium), before, "the medium is as it was");
 });
+
+t.test("damage that recovery files repair", async (t) => {
+  if (!needs(t, "par2", "sha256sum")) return;
+  const packed = await airferry(dir, [
+    ...packArguments,
+    "--out",
+    "par",
+    "--parity",
+    "40",
+    "--parity-set",
+    "40",
+    "--serial",
+    "3",
+  ]);
+  t.equal(packed.status, 0, packed.stderr);
+  const bundle = join(dir, "par/test-000003");
+  const text = readFileSync(join(bundle, "VERIFY.txt"), "utf8");
+  const volumes = readdirSync(bundle).filter((it) => it.startsWith("data.tar."));
+  const digests = volumes.map((it) => sha256(readFileSync(join(bundle, it))));
+  writeFileSync(join(bundle, "data.tar.0001"), "damaged", { flag: "r+" });
+  rmSync(join(bundle, "data.tar.0002"));
+  const before = snapshot(bundle);
+  const commands = commandsOf(text, 4);
+  for (const command of commands.slice(0, 4)) shell(bundle, command);
+  t.same(
+    volumes.map((it) => sha256(readFileSync(join(dir, "par/repaired", it)))),
+    digests,
+    "one damaged and one lost volume are back",
+  );
+  t.match(shell(bundle, commands[3] as string).stdout, /^data\.tar\.0002: OK$/m);
+  t.same(snapshot(bundle), before, "the bundle is as it was");
+});
