@@ -6,7 +6,7 @@
 
 import { bug } from "../errors.ts";
 import { type Digest, type Digests, digestsOf, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
-import type { HashPool, PieceHasher, RangeHasher } from "../io/hash-pool.ts";
+import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { inMemory } from "../io/open-bytes.ts";
 import { DISK_BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
@@ -60,8 +60,8 @@ export class ItemWriter {
   #whole: Uint8Array | undefined;
   #framed: Promise<void> | undefined;
   #hasher: RangeHasher | undefined;
-  /** Of a large item whose pieces are not known. */
-  #pieces: PieceHasher | undefined;
+  /** Digests of the pieces of a complete large item, if they were not known. */
+  #pieces: Uint8Array | undefined;
   #digests: Promise<Digests> | undefined;
   #lent: LentMemory | undefined;
   /** Everything before this item is in place: it is hashed into its volume as it arrives. */
@@ -99,7 +99,7 @@ export class ItemWriter {
     this.#tools = tools;
     this.#algorithms = options.algorithms;
     this.#readBack = options.readBack;
-    this.#needsPieces = options.needsPieces;
+    this.#needsPieces = options.needsPieces && this.#item.size > SMALL_BYTES;
     this.#onBytes = options.onBytes;
     this.#startHash();
   }
@@ -110,13 +110,10 @@ export class ItemWriter {
     const part = this.#work.journal.parts.get(path);
     if (part === undefined) return;
     if (part.part > 0 && part.part <= size) {
-      const hasher = this.#tools.pool.open(this.#algorithms);
-      const pieces = size > SMALL_BYTES && this.#needsPieces ? this.#tools.pool.openPieces() : undefined;
-      for (const it of this.#work.volumes.pieces(offset, part.part))
-        await Promise.all([hasher.advance(it), pieces?.advance(it)]);
+      const hasher = this.#openHasher();
+      for (const piece of this.#work.volumes.pieces(offset, part.part)) await hasher.advance(piece);
       if ((await hasher.peek()).sha256 === part.digest) {
         this.#hasher = hasher;
-        this.#pieces = pieces;
         this.#isSmall = false;
         this.#position = part.part;
         this.#inPlace = part.part;
@@ -127,7 +124,6 @@ export class ItemWriter {
         return;
       }
       hasher.discard();
-      pieces?.discard();
     }
     await this.#work.journal.forget(path);
   }
@@ -148,16 +144,12 @@ export class ItemWriter {
 
   /** The running hash of a large item. */
   get #running(): RangeHasher {
-    this.#hasher ??= this.#tools.pool.open(this.#algorithms);
+    this.#hasher ??= this.#openHasher();
     return this.#hasher;
   }
 
-  /** Feeds the running hash of a large item, and that of its pieces. */
-  #hash(bytes: Uint8Array<SharedArrayBuffer>): Promise<unknown>[] {
-    const whole = this.#running.feed(bytes);
-    if (!this.#needsPieces) return [whole];
-    this.#pieces ??= this.#tools.pool.openPieces();
-    return [whole, this.#pieces.feed(bytes)];
+  #openHasher(): RangeHasher {
+    return this.#tools.pool.open(this.#algorithms, undefined, this.#needsPieces);
   }
 
   /** The running hash of a small item. */
@@ -233,7 +225,7 @@ export class ItemWriter {
       return this.#written(this.#position, mark);
     }
     const shared = bytes as Uint8Array<SharedArrayBuffer>;
-    const jobs = this.#hash(shared);
+    const jobs: Promise<unknown>[] = [this.#running.feed(shared)];
     const mark = this.#markAfter(STEP_BYTES);
     if (!this.#isNext && this.#work.isNext(this.#index)) {
       await this.#settled;
@@ -289,7 +281,6 @@ export class ItemWriter {
     const digests = await mark?.catch(() => undefined);
     if (digests !== undefined) await this.#recordPart(this.#inPlace, digests.sha256);
     this.#hasher?.discard();
-    this.#pieces?.discard();
   }
 
   async restart(): Promise<void> {
@@ -297,7 +288,6 @@ export class ItemWriter {
     this.#settled = Promise.resolve();
     this.#release();
     this.#hasher?.discard();
-    this.#pieces?.discard();
     this.#whole = undefined;
     this.#onBytes(-this.#position);
     this.#position = 0;
@@ -316,7 +306,11 @@ export class ItemWriter {
       if (this.#whole) return digestsOf(this.#whole, this.#algorithms);
       if (this.#isSmall) return this.#inlineDigest.digests();
       await this.#settled;
-      return this.#running.digests();
+      const hasher = this.#running;
+      const pieces = this.#needsPieces ? hasher.pieces.bind(hasher) : async () => undefined;
+      const [digests, found] = await Promise.all([hasher.digests(), pieces()]);
+      this.#pieces = found;
+      return digests;
     })();
     return this.#digests;
   }
@@ -340,7 +334,7 @@ export class ItemWriter {
       });
     }
     await this.#frame();
-    if (this.#pieces !== undefined) this.#work.pieces.set(digest, await this.#pieces.pieces());
+    if (this.#pieces !== undefined) this.#work.pieces.set(digest, this.#pieces);
     await this.#work.journal.recordDone({
       path: this.#item.path,
       done: digest,

@@ -227,6 +227,14 @@ class RangeTaker {
     return value;
   }
 
+  /**
+   * Ends it and returns the digests of all pieces, 32 bytes each; the last piece may be a short one. Of a hasher that
+   * was opened with them.
+   */
+  async pieces(): Promise<Uint8Array> {
+    return ((await this.ask("pieces")) as PieceResult).pieces;
+  }
+
   /** Discards the hasher: queued work still runs, without a result. */
   discard(): void {
     if (!this.#isOpen) return;
@@ -259,12 +267,7 @@ export class RangeHasher extends RangeTaker {
 }
 
 /** Hashes every piece of what is passed in order (piece-digests.ts). Runs in one thread of its pool. */
-export class PieceHasher extends RangeTaker {
-  /** Ends it and returns the digests of all pieces, 32 bytes each; the last piece may be a short one. */
-  async pieces(): Promise<Uint8Array> {
-    return ((await this.ask("pieces")) as PieceResult).pieces;
-  }
-}
+export class PieceHasher extends RangeTaker {}
 
 /** A few hash threads. Its creator closes it; an idle pool does not keep the process alive. */
 export class HashPool {
@@ -302,11 +305,12 @@ export class HashPool {
   /**
    * Opens a running hash, SHA-256 and `others`, in the least busy thread. End it with `digests` or `discard`.
    * @param bytes how many there will be, if that is known: very few are hashed in the main thread
+   * @param pieces the digests of the pieces are wanted as well
    */
-  open(others: readonly HashAlgorithm[] = [], bytes = Number.POSITIVE_INFINITY): RangeHasher {
+  open(others: readonly HashAlgorithm[] = [], bytes = Number.POSITIVE_INFINITY, pieces = false): RangeHasher {
     const thread = bytes <= VERY_FEW_BYTES ? this.#here : this.#idlest();
     const algorithms = [...new Set<HashAlgorithm>(["sha256", ...others])];
-    return new RangeHasher(thread, this.#nextHasher++, { algorithms, pieces: false }, this.#open);
+    return new RangeHasher(thread, this.#nextHasher++, { algorithms, pieces }, this.#open);
   }
 
   /** Opens a hash of every piece, in the least busy thread. End it with `pieces` or `discard`. */

@@ -401,15 +401,6 @@ export function hashWorkerMain(given?: WorkerPort): void {
     });
   };
 
-  const handlePieces = async (request: WorkerRequest & { hasher: number }, pieces: PieceSums) => {
-    if (request.type === "range") await range(request.job, [{ hash: pieces }], request.stop);
-    else if (request.type === "bytes") pieces.update(request.bytes);
-    else {
-      pieceHashers.delete(request.hasher);
-      if (request.type === "pieces") return pieces.result();
-    }
-    return undefined;
-  };
   const handle = async (request: WorkerRequest): Promise<WorkerReply["value"]> => {
     if (request.type === "run") return runFrames(request.job);
     if (request.type === "whole") {
@@ -426,28 +417,23 @@ export function hashWorkerMain(given?: WorkerPort): void {
     }
     if (request.type === "open") {
       if (request.pieces) pieceHashers.set(request.hasher, new PieceSums());
-      else
+      if (request.algorithms.length > 0)
         hashers.set(
           request.hasher,
           request.algorithms.map((name) => ({ name, hash: crypto.createHash(name) })),
         );
       return undefined;
     }
-    const pieces = pieceHashers.get(request.hasher);
-    if (pieces !== undefined) return handlePieces(request, pieces);
     const sums = hashers.get(request.hasher);
-    if (request.type === "drop" || sums === undefined) {
-      hashers.delete(request.hasher);
+    const pieces = pieceHashers.get(request.hasher);
+    const all = [...(sums ?? []), ...(pieces === undefined ? [] : [{ hash: pieces }])];
+    if (request.type === "range") await range(request.job, all, request.stop);
+    if (request.type === "bytes") for (const it of all) it.hash.update(request.bytes);
+    if (request.type === "drop" || request.type === "pieces") pieceHashers.delete(request.hasher);
+    if (request.type === "pieces") return pieces?.result();
+    if (request.type === "drop") hashers.delete(request.hasher);
+    if (sums === undefined || request.type === "range" || request.type === "bytes" || request.type === "drop")
       return undefined;
-    }
-    if (request.type === "range") {
-      await range(request.job, sums, request.stop);
-      return undefined;
-    }
-    if (request.type === "bytes") {
-      for (const it of sums) it.hash.update(request.bytes);
-      return undefined;
-    }
     if (request.type === "peek") return byAlgorithm(sums, (it) => it.copy().digest("hex"));
     hashers.delete(request.hasher);
     return byAlgorithm(sums, (it) => it.digest("hex"));

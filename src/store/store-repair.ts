@@ -4,8 +4,8 @@
  * stays as it is.
  */
 import { hash } from "node:crypto";
-import { constants, existsSync, lstatSync } from "node:fs";
-import { copyFile, open, readdir, rename, rm } from "node:fs/promises";
+import { existsSync, lstatSync } from "node:fs";
+import { open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Contents } from "../bundle/contents.ts";
 import { streamEntries } from "../bundle/inventory.ts";
@@ -149,21 +149,25 @@ export class StoreRepair {
 
   /** Begins with what is right of the old file; returns the indexes of the pieces that are to come. */
   async #begin({ file, size, wrong }: DamagedBlob, temporary: string): Promise<number[]> {
-    if (wrong !== undefined && existsSync(file)) {
-      try {
-        await copyFile(file, temporary, constants.COPYFILE_FICLONE);
-        return [...wrong];
-      } catch (error) {
-        // The disk cannot read all of it.
-        if ((error as NodeJS.ErrnoException).code !== "EIO") throw ioError("repair", file, error);
-      }
-    }
     await rm(temporary, { force: true });
     const handle = await open(temporary, "wx", 0o600).catch((error: unknown) => {
       throw ioError("repair", temporary, error);
     });
     await handle.truncate(size);
     await handle.close();
+    if (wrong !== undefined && existsSync(file)) {
+      const hasher = this.#pool.open();
+      try {
+        await hasher.advance({ file, offset: 0, length: size, copyTo: { file: temporary, offset: 0 } });
+        return [...wrong];
+      } catch (error) {
+        // The disk cannot read all of it.
+        const cause = error instanceof AirferryError ? (error.cause as NodeJS.ErrnoException | undefined) : undefined;
+        if (cause?.code !== "EIO") throw error;
+      } finally {
+        hasher.discard();
+      }
+    }
     return Array.from({ length: pieceCount(size) }, (_, index) => index);
   }
 
