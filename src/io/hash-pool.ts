@@ -267,7 +267,7 @@ export class RangeHasher extends RangeTaker {
 }
 
 /** Hashes every piece of what is passed in order (piece-digests.ts). Runs in one thread of its pool. */
-export class PieceHasher extends RangeTaker {}
+class PieceHasher extends RangeTaker {}
 
 /** A few hash threads. Its creator closes it; an idle pool does not keep the process alive. */
 export class HashPool {
