@@ -28,6 +28,7 @@ export const ERROR_CODES = {
   ERR_PUBLISH: EXIT.failed,
   ERR_TOOL: EXIT.failed,
   ERR_SCANNER: EXIT.failed,
+  ERR_BASE_UNKNOWN: EXIT.failed,
   // 2: usage or manifest
   ERR_USAGE: EXIT.usage,
   ERR_MANIFEST_INVALID: EXIT.usage,
@@ -69,6 +70,8 @@ export const ERROR_CODES = {
   ERR_ATTESTATION: EXIT.refused,
   ERR_SERIAL_JUMP: EXIT.refused,
   ERR_REPAIR: EXIT.refused,
+  ERR_RECEIPT_INVALID: EXIT.refused,
+  ERR_NEED_INVALID: EXIT.refused,
   // 4: upstream failed
   ERR_UPSTREAM: EXIT.upstream,
   ERR_UPSTREAM_DIGEST: EXIT.upstream,

@@ -7,13 +7,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readContents } from "./bundle/contents.ts";
 import { groupByBundle, readMedia } from "./bundle/media.ts";
-import { type Need, writeNeedFile } from "./bundle/need-file.ts";
 import { judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
 import { plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
+import { type Need, writeNeed } from "./receipt/need-file.ts";
 import { readStoredTrust } from "./sign/trust-files.ts";
 import { readTrust } from "./sign/whom-to-trust.ts";
 import { BlobPieces } from "./store/blob-pieces.ts";
@@ -68,8 +68,9 @@ export async function fsck(dir: string, options: FsckOptions = {}): Promise<Fsck
     report.problems.push(...(await checkPointers(store)));
     report.ok = report.problems.length === 0;
     await noteDamage(store, report, lock !== undefined, notice);
-    if (options.need !== undefined) {
-      await writeNeedFile(options.need, needsOf(store, report));
+    const blobs = needsOf(store, report);
+    if (options.need !== undefined && blobs.length > 0) {
+      await writeNeed(options.need, { blobs, releases: await releasesWith(store, blobs) });
       report.need = options.need;
     }
     return report;
@@ -183,11 +184,19 @@ async function checkPointers(store: Store): Promise<StoreProblem[]> {
 }
 
 /** The blobs that are still damaged or missing. */
-function needsOf(store: Store, { problems }: FsckReport): Need[] {
+function needsOf(store: Store, { problems }: FsckReport): Need["blobs"][number][] {
   return problems.flatMap(({ path, digest, size, pieces }) => {
     if (digest === undefined || size === undefined || path !== store.blobPath(digest)) return [];
     return [{ digest, size, ...(pieces !== undefined && { pieces }) }];
   });
+}
+
+/** The releases that some of these are part of. */
+async function releasesWith(store: Store, blobs: Need["blobs"]): Promise<Need["releases"]> {
+  const needed = new Set(blobs.map((it) => it.digest));
+  return (await allReleases(store))
+    .filter(({ inventory }) => inventory.entries.some((it) => needed.has(it.digest)))
+    .map(({ stream, serial, digest, inventory }) => ({ stream, epoch: inventory.epoch, serial, digest }));
 }
 
 /** Notes in the store what is damaged, as long as nobody else writes to it. */

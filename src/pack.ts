@@ -41,7 +41,7 @@ const MANY_ITEMS = 20_000;
 /**
  * Packs what a manifest names.
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID, ERR_LOCK_STALE and ERR_FINDINGS (2), ERR_SPACE
- *   and ERR_SCANNER (1), ERR_SCAN_FOUND (3)
+ *   and ERR_SCANNER (1), ERR_BASE_UNKNOWN (1), ERR_SCAN_FOUND (3)
  */
 export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
   await using job = await openJob(workspace, options);
@@ -56,7 +56,7 @@ export async function pack(workspace: Workspace, options: PackOptions): Promise<
   for (let round = 1; ; round++) {
     throwIfAborted();
     lock = await pinUnsized(job, lock);
-    const plan = await layOutBundle(workspace, lock, job.volumeSize, job.rpmSigner);
+    const plan = await layOutBundle(workspace, lock, job.volumeSize, job.rpmSigner, target.held);
     const left = await adoptWork(job, lock, plan, target);
     if (left !== undefined) {
       await scanFinished(job, left.bundle);
@@ -112,7 +112,7 @@ function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): 
     packed: false,
     fetchedBytes: 0,
     reusedBytes: 0,
-    foundBytes: finished.contentSize,
+    foundBytes: finished.contentSize - finished.leftOut.bytes,
     generatedBytes: 0,
     faults: [],
     findings: [...findings],

@@ -29,7 +29,7 @@ import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
-import { shellWords } from "./io/shell.ts";
+import { shellWord, shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
@@ -64,6 +64,11 @@ interface UnpackOptions {
   scan?: string;
   /** What the scanner finds is recorded and does not stop the import. */
   scanReportOnly?: boolean;
+  /**
+   * File to list what a delta needs and the store lacks. With it, what the bundle carries is taken in, and the import
+   * stays incomplete; without it such a bundle is refused.
+   */
+  need?: string;
   /** Called with the bytes done and the total of this run. */
   progress?: (done: number, total: number) => void;
   /** Called with skipped names, and when a clock is wrong. */
@@ -99,6 +104,8 @@ interface UnpackReport {
   missing: string[];
   /** Media of the set that are still to come, according to the names of the given ones. */
   missingMedia: string[];
+  /** What a delta needs and the store lacks, and the file that lists it. */
+  need?: { file: string; blobs: number; size: number };
   /** How the packer established the digests of the entries. */
   established: EstablishedCounts;
 }
@@ -288,8 +295,9 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   if (standing === "new")
     refuse(work.folders, checkSerialJump(work.trust, inventory, await store.floor(inventory.stream)));
   const { present, proven } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
-  verifyBase(inventory, present);
+  const lacking = await verifyBase(work, report, present);
   const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
+  if (lacking) report.need = lacking;
   await checkSpace(work, needed, report.digest);
   const incoming = await Incoming.open(store.dir, report.digest);
   incoming.noteBlobs(proven);
@@ -313,6 +321,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
+  if (lacking) return report;
   const scan = await scanRelease(work, incoming);
   if (scan !== undefined) report.scan = scan;
   const packages = report.already ? undefined : await packageIndex(work, report.digest);
@@ -459,9 +468,29 @@ async function forgetDamage({ store, contents }: Work): Promise<void> {
   if (left.length < damaged.size) await writeKnownDamage(store.dir, left);
 }
 
-function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
+/**
+ * Whether the store has what a delta does not carry. What is missing is written to the need file, before anything is
+ * copied.
+ * @throws {AirferryError} ERR_DELTA_BASE without such a file
+ */
+async function verifyBase(
+  { contents, folders, options }: Work,
+  { digest }: UnpackReport,
+  present: ReadonlySet<Digest>,
+): Promise<UnpackReport["need"]> {
+  const { inventory } = contents;
   const missing = inventory.entries.filter((it) => it.from === "store" && !present.has(it.digest));
-  if (missing.length === 0) return;
+  if (missing.length === 0) return undefined;
+  if (options.need !== undefined) {
+    const { writeNeed } = await import("./receipt/need-file.ts");
+    const { stream, epoch, serial } = inventory;
+    const blobs = firstOfEach(missing);
+    await writeNeed(options.need, { releases: [{ stream, epoch, serial, digest }], blobs });
+    return { file: options.need, blobs: blobs.length, size: blobs.reduce((sum, it) => sum + it.size, 0) };
+  }
+  const { trust, threshold, store } = options;
+  const by = trust.length === 0 ? "" : ` --trust ${shellWords(trust)}`;
+  const more = `${by}${threshold === undefined ? "" : ` --threshold ${threshold}`} --store ${shellWord(store)}`;
   throw new AirferryError(
     "ERR_DELTA_BASE",
     `cannot unpack "${inventory.stream}" serial ${inventory.serial}: it needs ${plural(missing.length, "file")} that this store does not have, first "${printableName(missing[0]?.path ?? "")}"`,
@@ -472,7 +501,7 @@ function verifyBase(inventory: Inventory, present: ReadonlySet<Digest>): void {
         path: printableName(it.path),
         message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes`,
       })),
-      hint: `carry a full bundle in, or a delta against a release that this store has${basesText(inventory)}`,
+      hint: `airferry unpack ${shellWords(folders)}${more} --need need.json; the packing side answers that list with pack --need. Or carry a full bundle in${basesText(inventory)}`,
     },
   );
 }

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import t from "tap";
 import { fsck } from "../src/fsck.ts";
 import { digestOf } from "../src/io/digest.ts";
+import { readNeed } from "../src/receipt/need-file.ts";
 import { status } from "../src/status.ts";
 import { blobPathIn } from "../src/store/layout.ts";
 import { openStore } from "../src/store/store.ts";
@@ -84,7 +85,13 @@ t.test("damage is named by blob, pieces, entries and releases, noted, and writte
     },
     { digest: digestOf(small), size: 3000 },
   ].sort((a, b) => (a.digest < b.digest ? -1 : 1));
-  t.same(JSON.parse(readFileSync(need, "utf8")), { mediaType: "application/vnd.airferry.need.v1+json", blobs });
+  const written = JSON.parse(readFileSync(need, "utf8"));
+  t.match(written, {
+    mediaType: "application/vnd.airferry.need.v1+json",
+    releases: [{ stream: "other" }, { stream: "test" }],
+  });
+  t.same(written.blobs, blobs);
+  await readNeed(need);
   t.same((await status(store)).damaged, [digestOf(iso), digestOf(small)].sort());
 });
 

@@ -24,17 +24,23 @@ const MAX_TEXT = 500;
 /**
  * Reads the bill of a bundle. What is missing or damaged among the metadata is in its `gaps`.
  * @param time when the content was locked; default: when it was packed
+ * @param elsewhere the bytes of an entry that the bundle does not carry; undefined if they are not here
  */
 export async function readBill(
   inventory: WrittenInventory,
   volumes: VolumeSet,
   time = inventory.created,
+  elsewhere?: (entry: InventoryEntry) => Promise<Buffer | undefined>,
 ): Promise<Bill> {
   const { stream, epoch, serial, tool, lock, notAfter, catalog } = inventory;
   const known = knower(catalog);
   const entryAt = finder(inventory.entries);
   const placeOf = placesOf(inventory.entries);
-  const read = (entry: InventoryEntry, maxBytes: number) => readEntry(entry, placeOf(entry), volumes, maxBytes);
+  const read = async (entry: InventoryEntry, maxBytes: number) => {
+    const place = placeOf(entry);
+    const other = place === undefined && entry.size <= maxBytes ? await elsewhere?.(entry) : undefined;
+    return other ?? readEntry(entry, place, volumes, maxBytes);
+  };
   const gaps: string[] = [];
   const volumeIds = new Map(catalog.isos.map((it) => [it.path, it.volumeId]));
   const plain = (rows: readonly { path: string }[]) =>

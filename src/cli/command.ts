@@ -34,6 +34,14 @@ export function positive(value: string): number {
   return number;
 }
 
+/** Parses a whole number. */
+export function count(value: string): number {
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || !Number.isSafeInteger(number))
+    throw new InvalidArgumentError("must be a whole number from 0 up.");
+  return number;
+}
+
 /** Parses `FROM=TO`, split at the first `=` that a URL can have before its query. */
 export function rewrite(value: string, previous: { from: string; to: string }[] = []): { from: string; to: string }[] {
   const at = value.indexOf("=");

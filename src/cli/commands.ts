@@ -21,6 +21,7 @@ const COMMANDS = {
   status: async () => (await import("./commands/status.ts")).statusCommand,
   rollback: async () => (await import("./commands/rollback.ts")).rollbackCommand,
   fsck: async () => (await import("./commands/fsck.ts")).fsckCommand,
+  receipt: async () => (await import("./commands/receipt.ts")).receiptCommand,
   prune: async () => (await import("./commands/prune.ts")).pruneCommand,
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
   wanted: async () => (await import("./commands/wanted.ts")).wantedCommand,

@@ -22,6 +22,8 @@ const schema = z.strictObject({
     volumesPerMedium: z.int().optional(),
     parity: z.int().optional(),
     paritySet: z.int().optional(),
+    /** What the far side had, which was left out. */
+    delta: z.string().optional(),
   }),
 });
 

@@ -1,8 +1,9 @@
 /** The order in which the items of a bundle are filled. */
+import type { ItemSource } from "../sources/types.ts";
 import type { LaidItem } from "./lay-out.ts";
 
 /** The file that an item is decompressed from; undefined for any other. */
-export function compressedFile(source: LaidItem["source"]): string | undefined {
+export function compressedFile(source: ItemSource): string | undefined {
   return source.from === "file" && source.codec !== undefined ? source.file : undefined;
 }
 

@@ -10,6 +10,7 @@ import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf, EMPTY_DIGEST } from "../io/digest.ts";
 import { algorithmsIn, sha256In } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
+import { hasPieces } from "../io/piece-digests.ts";
 import { SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { ItemFault } from "../sources/types.ts";
@@ -19,6 +20,8 @@ import { isPackageFault, wrongDigest } from "./item-faults.ts";
 import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
+import type { LeftOutItem } from "./left-out.ts";
+import { LeftOutBytes } from "./left-out-bytes.ts";
 import type { ByteTally } from "./tally.ts";
 
 export interface Filled {
@@ -44,6 +47,10 @@ export async function fillBundle(job: PackJob, plan: Plan, work: WorkFolder, tal
 /** Keeps the digests, and nothing else of what filled them in. */
 function lookup(digests: ReadonlyMap<string, Digest>): Filled["digestAt"] {
   return (path) => digests.get(path);
+}
+
+function isFetched({ source }: LeftOutItem): boolean {
+  return source.from !== "generated";
 }
 
 class Filler {
@@ -96,13 +103,20 @@ class Filler {
       }
       if (item.integrity !== undefined && !first.has(item.integrity)) first.set(item.integrity, item);
     }
-    await this.#sources.findReusable(plan.stream, this.#work, wanted);
+    await this.#sources.findReusable(plan.stream, this.#work, [...wanted, ...plan.leftOut]);
     try {
       await mapLimited(tasksOf(fetched, plan.items), concurrency, (task) => this.#fillInOrder(task));
       if (twins.length > 0) await this.#work.flush();
       await mapLimited(twins, concurrency, (index) => this.#fillTwin(index, first));
       if (plan.twins.length > 0) await this.#work.flush();
       await mapLimited(plan.twins, concurrency, (twin) => this.#checkTwin(twin));
+      // Generated ones last: they depend on the others.
+      await mapLimited(plan.leftOut.filter(isFetched), concurrency, (item) => this.#checkLeftOut(item));
+      await mapLimited(
+        plan.leftOut.filter((it) => !isFetched(it)),
+        concurrency,
+        (item) => this.#checkLeftOut(item),
+      );
       if (this.#faults.length === 0) await mapLimited(generated, concurrency, (index) => this.#make(index));
     } catch (error) {
       this.#reportKept();
@@ -239,6 +253,31 @@ class Filler {
     if (item.look) this.#job.found(await item.look(bytes, item));
     this.#digests.set(item.path, digest);
     this.#tally.reused(item.path, 0);
+  }
+
+  /** Checks an item that the far side has as if it were carried, as far as that needs its bytes. */
+  async #checkLeftOut(item: LeftOutItem): Promise<void> {
+    const { path, size, digest, check, look } = item;
+    const { pieces } = this.#work;
+    if (isFetched(item)) this.#digests.set(path, digest);
+    const needsPieces = hasPieces(size) && !pieces.has(digest);
+    const isNeeded = needsPieces || check !== undefined;
+    if (!isNeeded && look === undefined) return;
+    const left = new LeftOutBytes(this.#job, this.#sources, lookup(this.#digests));
+    const whole = isNeeded ? await left.open(item) : undefined;
+    const opened = whole ?? (await left.glance(item));
+    if (opened === undefined) return;
+    try {
+      if (needsPieces && whole !== undefined) pieces.set(digest, whole.pieces);
+      await check?.(opened.bytes);
+      if (look) this.#job.found(await look(opened.bytes, item));
+    } catch (error) {
+      if (!item.quarantine || !isPackageFault(error)) throw error;
+      this.#faults.push({ path, reason: (error as Error).message });
+      this.#job.report(`dropped ${path}: ${(error as Error).message}`);
+    } finally {
+      await opened.close();
+    }
   }
 
   /** Bytes of an item that an earlier run left, and that it continued behind. */

@@ -23,11 +23,12 @@ import { canonicalJson } from "../manifest/canonical-json.ts";
 import { writeState } from "../manifest/pack-state.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { type Lock, lockDigest, writeLock } from "../sources/lock-document.ts";
+import type { HeldThere } from "./held-there.ts";
 import type { PackJob } from "./job.ts";
 import { parityFiles, planParity } from "./pack-parity.ts";
 import { readStamp } from "./program-stamp.ts";
 
-/** A complete bundle. `size` counts the volumes. */
+/** A complete bundle. `size` counts the volumes, `leftOut` what the far side has and it does not carry. */
 export interface Finished {
   bundle: string;
   serial: number;
@@ -38,17 +39,20 @@ export interface Finished {
   /** Bytes of its entries, without what the archive puts between them. */
   contentSize: number;
   established: EstablishedCounts;
+  leftOut: { files: number; bytes: number };
 }
 
 /** What a finished bundle has, according to its inventory. */
 export function contentOf({
   entries,
   catalog,
-}: WrittenInventory): Pick<Finished, "entries" | "contentSize" | "established"> {
+}: WrittenInventory): Pick<Finished, "entries" | "contentSize" | "established" | "leftOut"> {
+  const left = entries.filter((it) => it.from === "store");
   return {
     entries: entries.length,
     contentSize: entries.reduce((sum, it) => sum + it.size, 0),
     established: countEstablished(catalog.provenance),
+    leftOut: { files: left.length, bytes: left.reduce((sum, it) => sum + it.size, 0) },
   };
 }
 
@@ -62,11 +66,12 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
   if (last === undefined || last.lock !== lockDigest(lock)) return undefined;
   if (last.volumeSize !== job.volumeSize || last.volumesPerMedium !== job.volumesPerMedium) return undefined;
   if (last.parity !== job.parity || last.paritySet !== job.paritySet) return undefined;
+  if (last.delta !== job.delta?.name) return undefined;
   const serial = Number(last.name.slice(last.name.lastIndexOf("-") + 1));
   if (job.serial !== undefined && job.serial !== serial) return undefined;
   const bundle = join(job.out, last.name);
   if (!(await ifThere(bundle, stat(bundle)))?.isDirectory()) return undefined;
-  const claims = await readClaims(bundle);
+  const claims = await readClaims(bundle, undefined);
   // Parts of the manifest that the lock does not cover may have changed: the builder, the expiry date.
   if (claims !== undefined && !matchesManifest(claims, workspace.manifest)) return undefined;
   if (!(await bringsPrograms(job, bundle))) return undefined;
@@ -90,7 +95,13 @@ export async function packedBefore(job: PackJob, lock: Lock): Promise<Finished |
  * A folder that is this bundle although no state records it: complete, and signed by every signer of this run, so that
  * no foreign folder is mistaken for it. Undefined otherwise.
  */
-export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: number): Promise<Finished | undefined> {
+export async function adoptable(
+  job: PackJob,
+  lock: Lock,
+  dir: string,
+  serial: number,
+  held: HeldThere | undefined,
+): Promise<Finished | undefined> {
   const { workspace, pool } = job;
   try {
     const names = await readdir(dir);
@@ -99,8 +110,9 @@ export async function adoptable(job: PackJob, lock: Lock, dir: string, serial: n
       names.some((it) => it.startsWith("medium-")) !== (job.volumesPerMedium !== undefined)
     )
       return undefined;
-    const claims = await readClaims(dir);
-    if (claims === undefined || claims.serial !== serial || claims.stream !== lock.stream) return undefined;
+    const claims = await readClaims(dir, held);
+    if (claims === undefined || !claims.leavesOutHeld || claims.serial !== serial || claims.stream !== lock.stream)
+      return undefined;
     if (
       claims.lock !== lockDigest(lock) ||
       claims.volumeSize !== job.volumeSize ||
@@ -138,6 +150,7 @@ export async function noteState(job: PackJob, lock: Lock, finished: Finished): P
       ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
       ...(job.parity !== undefined && { parity: job.parity }),
       ...(job.paritySet !== undefined && { paritySet: job.paritySet }),
+      ...(job.delta !== undefined && { delta: job.delta.name }),
     },
   });
 }
@@ -207,9 +220,11 @@ interface Claims
     "stream" | "serial" | "lock" | "volumeSize" | "volumes" | "created" | "notAfter" | "audience" | "builder"
   > {
   content: Omit<Finished, "bundle" | "serial" | "digest">;
+  /** Whether it leaves out exactly what the far side has. */
+  leavesOutHeld: boolean;
 }
 
-async function readClaims(bundle: string): Promise<Claims | undefined> {
+async function readClaims(bundle: string, held: HeldThere | undefined): Promise<Claims | undefined> {
   try {
     const [folder] = await foldersOf(bundle);
     const file = join(folder as string, INVENTORY_NAME);
@@ -218,7 +233,8 @@ async function readClaims(bundle: string): Promise<Claims | undefined> {
     const { stream, serial, lock, volumeSize, volumes, created, notAfter, audience, builder, streamSize } = inventory;
     const content = { size: streamSize, ...contentOf(inventory) };
     const gates = { ...(notAfter !== undefined && { notAfter }), ...(audience !== undefined && { audience }) };
-    return { stream, serial, lock, volumeSize, volumes, created, ...gates, builder, content };
+    const leavesOutHeld = inventory.entries.every((it) => (it.from === "store") === (held?.has(it.digest) ?? false));
+    return { stream, serial, lock, volumeSize, volumes, created, ...gates, builder, content, leavesOutHeld };
   } catch {
     return undefined;
   }

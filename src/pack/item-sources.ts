@@ -26,6 +26,7 @@ import { checkedDigest, copyChecked, slice } from "./item-bytes.ts";
 import { allFailed, cannotPack, isPlaceFault, namingItem, unreadable, wrongDigest } from "./item-faults.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem } from "./lay-out.ts";
+import type { SizedItem } from "./left-out.ts";
 import { findReusable, type Reusable } from "./reuse.ts";
 
 /** All sources of bytes of one pack. The caller disposes of it. */
@@ -49,7 +50,7 @@ export class ItemSources implements AsyncDisposable {
   }
 
   /** Looks for the bytes of `wanted` in bundles and work folders under `--out`. */
-  async findReusable(stream: string, work: WorkFolder, wanted: readonly LaidItem[]): Promise<void> {
+  async findReusable(stream: string, work: WorkFolder, wanted: readonly SizedItem[]): Promise<void> {
     this.#reusable = await findReusable(this.#job.out, stream, work, wanted);
   }
 
@@ -60,7 +61,7 @@ export class ItemSources implements AsyncDisposable {
   }
 
   /** Local bytes with this digest. They are checked like any others. */
-  async near(item: LaidItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
+  async near(item: SizedItem): Promise<{ bytes: RandomAccess; close(): Promise<void> } | undefined> {
     if (item.source.from === "kept") return undefined;
     const digest = sha256In(item.integrity);
     const cached = digest && (await this.#job.workspace.cache.file(digest));

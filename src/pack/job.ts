@@ -7,6 +7,7 @@ import { readState, type State } from "../manifest/pack-state.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Signer } from "../sign/signer.ts";
 import type { CarriedRootFile } from "./carried-root.ts";
+import type { DeltaRequest } from "./held-there.ts";
 import type { RpmSigner } from "./lay-out.ts";
 import type { ParityShares } from "./pack-parity.ts";
 import type { Workspace } from "./workspace.ts";
@@ -32,6 +33,8 @@ export interface PackOptions extends ParityShares {
   scan?: string;
   /** What the scanner finds is recorded and does not stop the pack. */
   scanReportOnly?: boolean;
+  /** What the far side has, which is left out; absent: everything is packed. */
+  delta?: DeltaRequest;
   /** Concurrent items. */
   concurrency: number;
   report?: (line: string) => void;

@@ -17,6 +17,8 @@ import { LockFolder } from "../manifest/lock-folder.ts";
 import { sourcesOf } from "../sources/kinds.ts";
 import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";
+import type { HeldThere } from "./held-there.ts";
+import { type LeftOutItem, leaveOut, type SizedItem } from "./left-out.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** An item of known size, at its position in the stream. */
@@ -34,7 +36,7 @@ export interface LaidItem extends PlanItem {
 
 /** An item whose bytes another one carries. */
 interface TwinItem {
-  item: PlanItem & { size: number };
+  item: SizedItem;
   carrier: LaidItem;
 }
 
@@ -44,6 +46,8 @@ export interface Plan {
   items: LaidItem[];
   /** Not in the stream. */
   twins: TwinItem[];
+  /** Not in the stream: the far side has them. */
+  leftOut: LeftOutItem[];
   /** Paths of unknown size: not laid out yet, and offsets after them are not final. */
   unsized: PlanItem[];
   catalog: WrittenCatalog;
@@ -74,6 +78,7 @@ export async function layOutBundle(
   lock: Lock,
   volumeSize: number,
   signer?: RpmSigner,
+  held?: HeldThere,
 ): Promise<Plan> {
   const context = planContext(workspace, lock, signer);
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
@@ -102,7 +107,8 @@ export async function layOutBundle(
       },
     );
   }
-  const { carried, carriers } = carriedOnce(sized);
+  const { rest, leftOut } = await leaveOut(sized, held);
+  const { carried, carriers } = carriedOnce(rest);
   const { places, streamSize } = layOut(carried);
   const laid = carried.map((item, index): LaidItem => {
     const { headerOffset, offset } = places[index] as (typeof places)[number];
@@ -113,6 +119,7 @@ export async function layOutBundle(
     stream: lock.stream,
     items: laid,
     twins: [...carriers].map(([item, index]) => ({ item, carrier: laid[index] as LaidItem })),
+    leftOut,
     unsized: ordered.filter((it) => it.size === undefined),
     catalog: { ...catalog, provenance: provenanceOf(ordered) },
     streamSize,

@@ -4,6 +4,7 @@
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { foldersOf } from "../bundle/check-finished.ts";
 import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
@@ -11,18 +12,19 @@ import { Journal } from "../bundle/journal.ts";
 import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { checkPieceList, PieceList, readingFile } from "../bundle/piece-list.ts";
 import { parseSums } from "../bundle/sums.ts";
-import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
+import { piecesOf, volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
+import { ifThere } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { type Integrity, parseIntegrity, sha256In } from "../io/integrity.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { readSmall } from "../io/safe-open.ts";
 import type { RandomAccess } from "../io/types.ts";
-import type { LaidItem } from "./lay-out.ts";
+import type { SizedItem } from "./left-out.ts";
 
 export interface Reusable {
-  find(item: LaidItem): { bytes: RandomAccess; close(): Promise<void> } | undefined;
+  find(item: SizedItem): { bytes: RandomAccess; close(): Promise<void> } | undefined;
   close(): Promise<void>;
 }
 
@@ -31,23 +33,32 @@ export async function findReusable(
   out: string,
   stream: string,
   work: WorkFolder,
-  wanted: readonly LaidItem[],
+  wanted: readonly SizedItem[],
 ): Promise<Reusable> {
   const keys = new Set<string>(wanted.flatMap((item) => keysOf(item.integrity)));
   const places = new Map<string, { volumes: VolumeSet; offset: number; size: number }>();
   const opened: VolumeSet[] = [];
-  const add = (dir: string, sizes: { streamSize: number; volumeSize: number }, found: [string, number, number][]) => {
+  const add = async (
+    dirs: readonly string[],
+    sizes: { streamSize: number; volumeSize: number },
+    found: [string, number, number][],
+  ) => {
     const useful = found.filter(([key]) => keys.has(key) && !places.has(key));
     if (useful.length === 0) return;
-    const files = volumeSizes(sizes.streamSize, sizes.volumeSize).map((_, index) => join(dir, volumeName(index)));
+    const names = volumeSizes(sizes.streamSize, sizes.volumeSize).map((_, index) => volumeName(index));
+    const files = await Promise.all(names.map((name) => inOneOf(dirs, name)));
     const volumes = VolumeSet.over(files, sizes);
     opened.push(volumes);
-    for (const [key, offset, size] of useful) places.set(key, { volumes, offset, size });
+    // Volumes of an earlier bundle may be gone.
+    const isHere = (offset: number, size: number) =>
+      piecesOf(offset, size, sizes.volumeSize).every((it) => files[it.volume] !== undefined);
+    for (const [key, offset, size] of useful) if (isHere(offset, size)) places.set(key, { volumes, offset, size });
   };
   if (keys.size > 0) {
     for (const name of await readdir(out).catch(() => [])) {
       if (name.startsWith(".")) continue;
-      const dir = join(out, name);
+      const dirs = await foldersOf(join(out, name)).catch(() => []);
+      const [dir = ""] = dirs;
       const inventory = await readInventory(dir);
       if (inventory === undefined) continue;
       await takePieces(dir, inventory, keys, work.pieces);
@@ -56,8 +67,8 @@ export async function findReusable(
           integrity === undefined ? [] : [[path, parseIntegrity(integrity)] as const],
         ),
       );
-      add(
-        dir,
+      await add(
+        dirs,
         inventory,
         inventory.entries.flatMap((entry): [string, number, number][] =>
           entry.offset === undefined
@@ -70,8 +81,8 @@ export async function findReusable(
     for (const dir of await otherWorkFolders(out, stream, own)) {
       const journal = await Journal.read(join(dir, "journal"));
       if (journal === undefined) continue;
-      add(
-        dir,
+      await add(
+        [dir],
         journal.head,
         [...journal.done.values()].map((line) => [line.done, line.offset, line.size]),
       );
@@ -91,6 +102,15 @@ export async function findReusable(
       await Promise.all(opened.map((volumes) => volumes.close()));
     },
   };
+}
+
+/** The file of this name: volumes of a set of media are spread over folders. */
+async function inOneOf(dirs: readonly string[], name: string): Promise<string | undefined> {
+  for (const dir of dirs) {
+    const file = join(dir, name);
+    if ((await ifThere(file, stat(file))) !== undefined) return file;
+  }
+  return undefined;
 }
 
 /** What bytes are found by: their SHA-256, and all that is expected of them where that is more. */

@@ -10,6 +10,7 @@ import { formatScanReport, type ScanReport } from "../bundle/scan-report.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
 import { bug } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
+import { plural } from "../io/format.ts";
 import { shellWord } from "../io/shell.ts";
 import { writePieces } from "../io/write-pieces.ts";
 import type { PackJob } from "./job.ts";
@@ -78,7 +79,9 @@ async function scan(
     seen.add(digest);
     return [{ path, size, from: volumes.range(offset, size) }];
   });
+  const left = inventory.entries.filter((it) => it.from === "store").length;
   const found = await scanContent(job.scanner, files, { folder, report: job.report });
+  if (left > 0) found.gaps.push(`${plural(left, "file")} that the far side has and this bundle does not carry`);
   await judgeScan(found, { ...judgement, ...(record !== undefined && { record }) });
   return found;
 }

@@ -14,8 +14,11 @@ import { TOOL } from "../version.ts";
 import { writeCarriedRoot } from "./carried-root.ts";
 import type { Filled } from "./fill.ts";
 import { audienceOf, contentOf, type Finished, notAfterOf, noteState } from "./finished.ts";
+import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
+import type { LeftOutItem } from "./left-out.ts";
+import { LeftOutBytes } from "./left-out-bytes.ts";
 import { planParity, writeParity } from "./pack-parity.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
@@ -37,7 +40,7 @@ interface FilledBundle {
 export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Target): Promise<Finished> {
   const { lock, work, filled } = bundle;
   const volumes = await work.finishVolumes();
-  const inventory = inventoryOf(job, bundle, volumes, target.serial);
+  const inventory = inventoryOf(job, bundle, volumes, target);
   await work.completePieces(inventory.entries, job.pool);
   throwIfAborted();
   const scanned = await scanPacked(job, inventory, work.volumes, work.dir);
@@ -52,7 +55,9 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
     writeDocuments: async (dir) => {
       const { readBill } = await import("../bom/read-bill.ts");
       const { writeBomFiles } = await import("../bom/bom-files.ts");
-      const bill = await readBill(inventory, work.volumes, lock.time);
+      const bill = await withLeftOut(job, bundle, (elsewhere) =>
+        readBill(inventory, work.volumes, lock.time, elsewhere),
+      );
       for (const gap of bill.gaps) job.report(`the bill of materials is not complete: ${gap}`);
       const pieces = await writePieceList(dir, inventory.entries, (digest) => work.pieces.get(digest) ?? bug(digest));
       return [
@@ -81,8 +86,51 @@ function entryOf(item: LaidItem): LaidItem & InventoryEntry {
   return isFilled(item) ? item : bug(`"${item.path}" was not filled`);
 }
 
+/** What is not in the stream: the far side has it, or after all another item with the same bytes is carried. */
+function leftOutOf({ items, leftOut }: Plan): InventoryEntry[] {
+  if (leftOut.length === 0) return [];
+  const carried = new Set(items.map((it) => it.digest));
+  const entry = ({ path, size, mode, digest }: LeftOutItem): InventoryEntry => ({
+    path,
+    size,
+    mode,
+    digest,
+    from: carried.has(digest) ? "bundle" : "store",
+  });
+  return leftOut.map(entry);
+}
+
+function basesOf(held: Target["held"]): Pick<WrittenInventory, "bases"> {
+  const bases = (held?.bases ?? []).map(({ epoch, serial, digest }) => ({ epoch, serial, digest }));
+  return bases.length === 0 ? {} : { bases };
+}
+
 function twinOf({ item: { path, size, mode }, carrier }: Plan["twins"][number]): InventoryEntry {
   return { path, size, mode, digest: entryOf(carrier).digest, from: "bundle" };
+}
+
+/** Lets the bill of materials read what the bundle does not carry. */
+async function withLeftOut<T>(
+  job: PackJob,
+  { plan, work, filled }: FilledBundle,
+  make: (elsewhere: (entry: InventoryEntry) => Promise<Buffer | undefined>) => Promise<T>,
+): Promise<T> {
+  const items = new Map(plan.leftOut.map((it) => [it.digest, it]));
+  let sources: ItemSources | undefined;
+  const open = async (): Promise<ItemSources> => {
+    sources = new ItemSources(job);
+    await sources.findReusable(plan.stream, work, plan.leftOut);
+    return sources;
+  };
+  try {
+    return await make(async ({ digest }) => {
+      const item = items.get(digest);
+      return item && new LeftOutBytes(job, sources ?? (await open()), filled.digestAt).read(item);
+    });
+  } finally {
+    filled.cached.push(...(sources?.cached ?? []));
+    await sources?.[Symbol.asyncDispose]();
+  }
 }
 
 function isFilled(item: LaidItem): item is LaidItem & InventoryEntry {
@@ -93,7 +141,7 @@ function inventoryOf(
   { workspace, state }: PackJob,
   { lock, plan }: FilledBundle,
   volumes: WrittenInventory["volumes"],
-  serial: number,
+  { serial, held }: Target,
 ): WrittenInventory {
   const created = lockTime();
   const notAfter = notAfterOf(workspace.manifest, created);
@@ -110,12 +158,15 @@ function inventoryOf(
     ...(notAfter && { notAfter }),
     ...(audience && { audience }),
     ...(previous && previous.serial < serial && { previous: { epoch: 1, ...previous } }),
+    ...(plan.leftOut.length > 0 && basesOf(held)),
     lock: lockDigest(lock),
     tool: TOOL,
     streamSize: plan.streamSize,
     volumeSize: plan.volumeSize,
     volumes,
-    entries: [...plan.items.map(entryOf), ...plan.twins.map(twinOf)].sort((a, b) => compareUtf8(a.path, b.path)),
+    entries: [...plan.items.map(entryOf), ...plan.twins.map(twinOf), ...leftOutOf(plan)].sort((a, b) =>
+      compareUtf8(a.path, b.path),
+    ),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
     ext: {},

@@ -11,7 +11,6 @@ import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { fetchChecked } from "../fetch/checked.ts";
 import type { Fetcher, FetchSink, FetchTarget } from "../fetch/types.ts";
-import type { Named } from "../http/named.ts";
 import { ifThere, ioError, makeFolder } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf, RunningDigest } from "../io/digest.ts";
 import { algorithmsIn, type Integrity, mismatchOf } from "../io/integrity.ts";
@@ -39,7 +38,7 @@ export interface CachedArtifact {
  */
 export const MAX_FIRST_SIGHT_BYTES = 64 * 1024 ** 3;
 
-type CacheTarget = Pick<FetchTarget, "urls" | "named" | "maxBytes" | "integrity">;
+type CacheTarget = Pick<FetchTarget, "urls" | "named" | "auth" | "maxBytes" | "integrity">;
 
 export class DownloadCache {
   readonly #dir: string;
@@ -82,7 +81,7 @@ export class DownloadCache {
    */
   download(
     fetcher: Fetcher,
-    target: { urls: readonly string[]; named: Named },
+    target: Pick<FetchTarget, "urls" | "named" | "auth">,
     limits: { maxBytes?: number | undefined; integrity?: Integrity | undefined } = {},
     progress?: (bytes: number) => void,
   ): Promise<CachedArtifact> {

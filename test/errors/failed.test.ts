@@ -192,6 +192,15 @@ t.test("what this host lacks is told, and what helps", (t) =>
       message: /docker/,
       hint: /write a file instead: --out image.tar/,
     },
+    ERR_BASE_UNKNOWN: {
+      cause: (dir, run) => {
+        writeFileSync(join(dir, "a"), "one\n");
+        writeManifest(dir, { files: [{ path: "a" }] });
+        return run(["pack", "m.yaml", "--unsigned", "--base", "9"]);
+      },
+      message: /cannot find serial 9 of test in "bundles": expected its bundle, got no bundle of the stream/,
+      hint: /SHA256SUMS, airferry\.json and data\.pieces are enough/,
+    },
     ERR_SCANNER: {
       cause: async (dir, run) => {
         await store(dir, run);

@@ -1,11 +1,13 @@
 /** Exit status 3: what must not be trusted, one real cause for each code. */
-import { chmodSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { EXIT } from "../../src/errors.ts";
+import { keygen } from "../../src/keygen.ts";
 import type { TrustDocument } from "../../src/sign/trust-root.ts";
 import { type MakeOptions, makeBundle, makeKey, type TestKey, writeSignature } from "../fixtures/bundle-maker.ts";
 import { type Row, walk } from "../fixtures/error-rows.ts";
+import { writeManifest } from "../fixtures/program.ts";
 import { document, makeSigner, signedTrust, writeTrust } from "../fixtures/trust-maker.ts";
 
 const key = makeKey();
@@ -237,6 +239,28 @@ t.test("what is refused says why, and what helps", (t) =>
       },
       message: /cannot repair "b": 1 file cannot be repaired from what was given/,
       hint: /give more to repair from, such as a second copy of the medium: airferry repair b --trust KEY --from COPY --out DIR/,
+    },
+    ERR_RECEIPT_INVALID: {
+      cause: async (dir, run) => {
+        await bundle("unpack", () => {})(dir, run);
+        await keygen({ out: join(dir, "inside"), password: "test", rpm: false });
+        await run(["receipt", "--store", "st", "--key", "inside.key", "--out", "r.txt"]);
+        const text = readFileSync(join(dir, "r.txt"), "utf8");
+        writeFileSync(join(dir, "r.txt"), text.replace(" s1 ", " s2 "));
+        writeManifest(dir, { files: [{ path: "r.txt" }] });
+        return run(["pack", "m.yaml", "--unsigned", "--for", "r.txt", "--receipt-trust", "inside.pub"]);
+      },
+      message: /cannot use receipt "r\.txt": it was changed/,
+      hint: /have the far side write it again/,
+    },
+    ERR_NEED_INVALID: {
+      cause: (dir, run) => {
+        writeFileSync(join(dir, "need.json"), "{}\n");
+        writeManifest(dir, { files: [{ path: "need.json" }] });
+        return run(["pack", "m.yaml", "--unsigned", "--need", "need.json"]);
+      },
+      message: /cannot use need file "need\.json"/,
+      hint: /have the far side write it again: airferry unpack BUNDLE/,
     },
     ERR_SCAN_FOUND: {
       cause: async (dir, run) => {

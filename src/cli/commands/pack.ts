@@ -3,8 +3,9 @@ import { Option } from "commander";
 import { BIN_NAME } from "../../bundle/media-names.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
+import type { Finished } from "../../pack/finished.ts";
 import type { Origins } from "../../pack/tally.ts";
-import { positive, type Register, withGlobals } from "../command.ts";
+import { count, positive, type Register, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 import { digestsText } from "../summary.ts";
@@ -25,6 +26,11 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   scanReportOnly?: boolean;
   serial?: number;
   trustRoot?: string;
+  for?: string;
+  receiptTrust?: string[];
+  base?: number;
+  overlap?: number;
+  need?: string;
 }
 
 export const packCommand: Register = (program, run) => {
@@ -46,9 +52,20 @@ export const packCommand: Register = (program, run) => {
     .option("--scan-report-only", "record what the scanner finds, and go on")
     .option("--trust-root <dir>", "folder of a trust root, which the bundle brings inside with all its versions")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
+    .option("--for <receipt>", "leave out what the far side has: a file of airferry receipt, or its short line")
+    .option("--receipt-trust <file...>", "public keys of the far side that may sign receipts")
+    .addOption(
+      new Option("--base <serial>", "leave out what this earlier bundle has: you say it arrived").argParser(positive),
+    )
+    .addOption(
+      new Option("--overlap <k>", "leave out what was there before the last k bundles, which may be lost").argParser(
+        count,
+      ),
+    )
+    .option("--need <file>", "carry what a need file of unpack lists, and what is new since")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --volume-size dvd --per-medium --parity 5%\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n" +
+      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --volume-size dvd --per-medium --parity 5%\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n  airferry pack rocky-9.yaml --key site.key --for receipt.txt --receipt-trust inside.pub\n" +
         "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 3 the scanner found something, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
@@ -70,6 +87,14 @@ export const packCommand: Register = (program, run) => {
         });
         const { readCarriedRoot } = await import("../../pack/carried-root.ts");
         const trustRoot = flags.trustRoot === undefined ? undefined : await readCarriedRoot(flags.trustRoot);
+        const { readDelta } = await import("../../pack/held-there.ts");
+        const delta = await readDelta({
+          ...(flags.for !== undefined && { receipt: flags.for }),
+          ...(flags.base !== undefined && { base: flags.base }),
+          ...(flags.overlap !== undefined && { overlap: flags.overlap }),
+          ...(flags.need !== undefined && { need: flags.need }),
+          receiptTrust: flags.receiptTrust ?? [],
+        });
         // Whoever types a passphrase takes his time.
         output.restartClock();
         const { openWorkspace } = await import("../../pack/workspace.ts");
@@ -91,6 +116,7 @@ export const packCommand: Register = (program, run) => {
             ...(flags.scan !== undefined && { scan: flags.scan }),
             scanReportOnly: flags.scanReportOnly === true,
             ...(flags.serial !== undefined && { serial: flags.serial }),
+            ...(delta !== undefined && { delta }),
             concurrency: Math.max(8, flags.concurrency ?? 0),
             report: (line) => output.note(line),
             parityProgress: (done, total) => parityProgress({ done, total }),
@@ -106,7 +132,7 @@ export const packCommand: Register = (program, run) => {
           );
         output.end(result, {
           did: result.packed
-            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}${webText(result)}: ${originsText(result)}`
+            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}${webText(result)}${leftOutText(result)}: ${originsText(result)}`
             : "nothing to do: this bundle is complete and was packed from this lock",
           of: `stream ${result.stream}, serial ${result.serial}`,
           verified: `${result.packed ? "" : "every file hashed again; "}${digestsText(result.established)}`,
@@ -121,6 +147,11 @@ export const packCommand: Register = (program, run) => {
       }),
     );
 };
+
+/** What the far side has, and is not carried. */
+function leftOutText({ leftOut: { files, bytes } }: Pick<Finished, "leftOut">): string {
+  return files === 0 ? "" : `, without ${plural(files, "file")}, ${formatBytes(bytes)}, that the far side has`;
+}
 
 /** Where the bytes came from: two that are always named, and what else there is. */
 function originsText({ fetchedBytes, reusedBytes, foundBytes, generatedBytes }: Origins): string {

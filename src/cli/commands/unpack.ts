@@ -1,5 +1,6 @@
 /** `airferry unpack`: imports a bundle into the store, checking every byte as it is copied. */
 
+import { basename } from "node:path";
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
 import { formatBytes, plural } from "../../io/format.ts";
@@ -25,6 +26,7 @@ interface UnpackFlags {
   allowRollback?: boolean;
   scan?: string;
   scanReportOnly?: boolean;
+  need?: string;
   user?: string;
 }
 
@@ -48,6 +50,10 @@ export const unpackCommand: Register = (program, run) => {
       "run a scanner over all content first; what it finds keeps the release from being served",
     )
     .option("--scan-report-only", "record what the scanner finds, and go on")
+    .option(
+      "--need <file>",
+      "list there what a delta needs and the store lacks, and take in what the bundle carries; pack --need answers it",
+    )
     .addOption(userOption())
     .addHelpText(
       "after",
@@ -73,6 +79,7 @@ export const unpackCommand: Register = (program, run) => {
             allowRollback: flags.allowRollback === true,
             ...(flags.scan !== undefined && { scan: flags.scan }),
             scanReportOnly: flags.scanReportOnly === true,
+            ...(flags.need !== undefined && { need: flags.need }),
             progress: (done, total) => progress({ done, total }),
             notice: (line) => output.note(line),
           }),
@@ -82,7 +89,14 @@ export const unpackCommand: Register = (program, run) => {
         const threshold = flags.threshold === undefined ? "" : ` --threshold ${flags.threshold}`;
         let did = "nothing to do: this release is in the store already";
         let next = `airferry serve --store ${shellWord(flags.store)}`;
-        if (!report.complete) {
+        const { need } = report;
+        const lacking = need && `${plural(need.blobs, "file")}, ${formatBytes(need.size)}, listed in ${need.file}`;
+        if (need !== undefined) output.note(`the store lacks ${lacking}: carry that file to the packing side`);
+        if (!report.complete && report.missing.length === 0) {
+          output.print(`${name}: ${formatBytes(report.written)} imported; the store lacks ${lacking}`);
+          did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(need?.blobs ?? 0, "file")} to come`;
+          next = `there: airferry pack MANIFEST --key FILE --need ${shellWord(basename(need?.file ?? "FILE"))}; then unpack that bundle here`;
+        } else if (!report.complete) {
           const { missing, missingMedia } = report;
           const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
           output.print(

@@ -1,4 +1,4 @@
-/** Answers of web servers: lines of recordings, the index of a release, URLs; git repositories. */
+/** Answers of web servers: lines of recordings, the index of a release, URLs; git repositories; what comes from inside. */
 import { AirferryError } from "../../../../src/errors.ts";
 import { findGitRequest, type GitRepository, parseGitIndex } from "../../../../src/io/git-index.ts";
 import { advertiseRefs, handleUploadPack } from "../../../../src/io/git-upload-pack.ts";
@@ -8,6 +8,9 @@ import { findWebAnswer, parseWebIndex } from "../../../../src/io/web-index.ts";
 import { answerLine, parseAnswer } from "../../../../src/io/web-recording.ts";
 import { normalizeWebUrl } from "../../../../src/io/web-url.ts";
 import { wantedLines } from "../../../../src/manifest/wanted-lines.ts";
+import { formatNeed, parseNeed } from "../../../../src/receipt/need-file.ts";
+import { isReceiptLine, parseReceiptLine } from "../../../../src/receipt/receipt-line.ts";
+import { formatReceipt, parseReceipt } from "../../../../src/receipt/receipt-text.ts";
 import type { Lock } from "../../../../src/sources/lock-document.ts";
 import { webPaths } from "../../../../src/sources/web-paths.ts";
 import { formatWantedUrls, parseWanted, wantedUrls } from "../../../../src/wanted/wanted-file.ts";
@@ -46,6 +49,22 @@ export const web: Targets = {
       const lock: Lock = { lockVersion: 1, stream: "a", time: "2026-01-01T00:00:00Z", entries: [] };
       const lines = wantedLines(urls, { apiVersion: "airferry/v1", stream: "a" }, lock, () => []);
       must(lines.length === urls.length, "each is explained");
+    },
+  },
+  receipt: {
+    samples: [
+      `airferry receipt 1\nkey ${"0".repeat(64)}\nmade 2026-11-30T19:41:06Z\nholds a e1 s2 ${"1".repeat(64)}\ndigests 1\n${"2".repeat(64)}\nend\n`,
+      "a e1 s2 1dc3-7bec-f6f9-9e60-0000",
+      formatNeed({
+        releases: [{ stream: "a", epoch: 1, serial: 2, digest: DIGEST }],
+        blobs: [{ digest: DIGEST, size: 5_000_000, pieces: [{ first: 1, count: 2 }] }],
+      }),
+    ],
+    run: (data) => {
+      const given = text(data);
+      if (isReceiptLine(given)) must(parseReceiptLine(given).digest16.length === 16, "a digest");
+      else if (given.startsWith("{")) must(formatNeed(parseNeed(given, "need.json")) === given, "there is one form");
+      else must(formatReceipt(parseReceipt(given, "receipt.txt")) === given, "there is one form");
     },
   },
   webUrl: {

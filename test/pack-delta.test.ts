@@ -1,0 +1,260 @@
+/** Deltas as users carry them: what the far side has is left out, and no lost disk breaks the chain. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import t, { type Test } from "tap";
+import { flip } from "./fixtures/bundle-tamper.ts";
+import { airferry } from "./fixtures/host.ts";
+import { TestImages } from "./fixtures/images.ts";
+import { writeKeyPair, writeKeyPairs } from "./fixtures/keys.ts";
+import { scratch, seededBytes, writeManifest } from "./fixtures/program.ts";
+import { fixtureRpms, RPM_FIXTURES } from "./fixtures/rpm-files.ts";
+import { startUpstream } from "./fixtures/upstream.ts";
+
+/** A packing side with a key, and a store inside with another. */
+class Sides {
+  readonly dir: string;
+  #count = 0;
+  #content: object = {};
+
+  private constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  static async open(t: Test): Promise<Sides> {
+    const sides = new Sides(scratch(t));
+    await writeKeyPairs(sides.dir, "site");
+    writeKeyPair(sides.dir, "inside");
+    return sides;
+  }
+
+  async run(args: readonly string[], status = 0) {
+    const ran = await airferry(this.dir, args);
+    t.equal(ran.status, status, `airferry ${args.join(" ")}: ${ran.stderr}`);
+    return ran;
+  }
+
+  /** Makes files that are new, of so many bytes. */
+  file(size = 30_000): { path: string } {
+    const path = `f${++this.#count}`;
+    writeFileSync(join(this.dir, path), seededBytes(this.#count, size));
+    return { path };
+  }
+
+  /** What the manifest has from now on. */
+  content(content: object): void {
+    this.#content = content;
+  }
+
+  async pack(...flags: string[]): Promise<string> {
+    writeManifest(this.dir, this.#content);
+    return (await this.run(["pack", "m.yaml", "--key", "site.key", "--out", "out", ...flags])).stdout.trim();
+  }
+
+  unpack(bundle: string, status = 0, ...flags: string[]) {
+    return this.run(["unpack", bundle, "--trust", "site.pub", "--store", "st", ...flags], status);
+  }
+
+  async receipt(...flags: string[]): Promise<string[]> {
+    await this.run(["receipt", "--store", "st", "--key", "inside.key", "--out", "r.txt", ...flags]);
+    return ["--for", "r.txt", "--receipt-trust", "inside.pub"];
+  }
+
+  inventory(bundle: string) {
+    return JSON.parse(readFileSync(join(this.dir, bundle, "airferry.json"), "utf8")) as {
+      bases?: { serial: number }[];
+      entries: { path: string; size: number; sha256: string; offset?: number; from?: string }[];
+    };
+  }
+
+  /** Paths that a bundle carries, without generated sidecars. */
+  carried(bundle: string): string[] {
+    const { entries } = this.inventory(bundle);
+    return entries.filter((it) => it.offset !== undefined && !/\.sha256(?:sum)?$/.test(it.path)).map((it) => it.path);
+  }
+
+  size(bundle: string): number {
+    const dir = join(this.dir, bundle);
+    const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((it) => it.isFile());
+    return files.reduce((sum, it) => sum + statSync(join(it.parentPath, it.name)).size, 0);
+  }
+}
+
+t.test(
+  "of five serials the third is lost: what the fourth lacks is listed, and one more bundle mends it",
+  async (t) => {
+    const sides = await Sides.open(t);
+    const files = [sides.file(), sides.file(1_500_000)];
+    const bundles: string[] = [];
+    for (let serial = 1; serial <= 5; serial++) {
+      files.push(sides.file());
+      sides.content({ files });
+      bundles.push(await sides.pack(...(serial === 1 ? [] : ["--base", `${serial - 1}`])));
+    }
+    t.same(sides.carried(bundles[3] ?? ""), ["files/f6"], "only what is new");
+    t.match(sides.inventory(bundles[3] ?? ""), { bases: [{ serial: 3 }] });
+    t.equal(sides.inventory(bundles[3] ?? "").entries.length, 18, "the whole content is listed");
+    await sides.unpack(bundles[0] ?? "");
+    await sides.unpack(bundles[1] ?? "");
+    const [, , , fourth = "", fifth = ""] = bundles;
+    const refused = await sides.unpack(fourth, 3);
+    t.match(refused.stderr, /it needs 3 files that this store does not have/);
+    t.match(refused.stderr, /--store st --need need\.json/);
+    t.same(readdirSync(join(sides.dir, "st/incoming")), []);
+    const partly = await sides.unpack(fifth, 5, "--need", "need.json", "--json");
+    t.match(JSON.parse(partly.stdout), { complete: false, missing: [], need: { file: "need.json", blobs: 6 } });
+    const need = JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8"));
+    t.match(need, { releases: [{ stream: "test", serial: 5 }] });
+    t.equal(need.blobs.length, 6, "files of the third and the fourth, with their sidecars");
+
+    const answer = await sides.pack("--need", "need.json");
+    t.same(sides.carried(answer), ["files/f5", "files/f6"], "exactly what is needed");
+    t.equal(await sides.pack("--need", "need.json"), answer, "again is no work");
+    await sides.unpack(answer);
+    await sides.run(["status", "--store", "st", "--check"]);
+    t.match(JSON.parse((await sides.run(["receipt", "--store", "st", "--short", "--json"])).stdout), {
+      releases: [{ serial: 1 }, { serial: 2 }, { serial: 6 }],
+    });
+  },
+);
+
+t.test("what is damaged in a store comes with the next bundle", async (t) => {
+  const sides = await Sides.open(t);
+  sides.content({ files: [sides.file(), sides.file(2_500_000)] });
+  await sides.unpack(await sides.pack());
+  const digest = sides.inventory("out/test-000001").entries.find((it) => it.path === "files/f2")?.sha256 ?? "";
+  flip(join(sides.dir, "st/blobs/sha256", digest.slice(0, 2), digest), 1_100_000);
+  await sides.run(["fsck", "--store", "st", "--need", "need.json"], 3);
+  const need = JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8"));
+  t.match(need, { releases: [{ serial: 1 }], blobs: [{ digest: `sha256:${digest}`, pieces: [[1, 1]] }] });
+  await sides.run(["receipt", "--store", "st", "--key", "inside.key", "--out", "r.txt"], 1);
+  const answer = await sides.pack("--need", "need.json");
+  t.same(sides.carried(answer), ["files/f2"]);
+  await sides.unpack(answer);
+  await sides.run(["fsck", "--store", "st", "--need", "need.json"]);
+  await sides.receipt();
+});
+
+t.test("--overlap repeats what the last bundles brought: any of them may be lost", async (t) => {
+  const sides = await Sides.open(t);
+  const files: object[] = [];
+  const bundles: string[] = [];
+  for (let serial = 1; serial <= 5; serial++) {
+    files.push(sides.file());
+    sides.content({ files });
+    bundles.push(await sides.pack("--overlap", "1"));
+  }
+  t.same(
+    bundles.map((it) => sides.carried(it).length),
+    [1, 2, 2, 2, 2],
+  );
+  t.equal(await sides.pack("--overlap", "1"), bundles[4], "again is no work");
+  for (const it of [1, 3, 4]) await sides.unpack(bundles[it] ?? "");
+});
+
+t.test("a receipt tells what is there; an old or foreign one costs only bytes", async (t) => {
+  const sides = await Sides.open(t);
+  const files = Array.from({ length: 20 }, () => sides.file(100_000));
+  sides.content({ files });
+  const first = await sides.pack("--volume-size", "1MiB", "--per-medium");
+  t.match(readdirSync(join(sides.dir, first)), ["medium-1-of-2", "medium-2-of-2"]);
+  await sides.unpack(first);
+  sides.content({ files: [...files, sides.file(100_000)] });
+  const flags = await sides.receipt();
+  const second = await sides.pack(...flags);
+  t.same(sides.carried(second), ["files/f21"]);
+  const { entries } = sides.inventory(second);
+  const content = entries.reduce((sum, it) => sum + it.size, 0);
+  const small = ["BOM.html", "BOM.cdx.json", "FORMAT.txt", "airferry.json"];
+  const fixed = small.reduce((sum, it) => sum + (statSync(join(sides.dir, second, it)).size ?? 0), 0);
+  t.ok(sides.size(second) - fixed < 0.06 * content, `${sides.size(second)} of ${content}`);
+  await sides.unpack(second);
+  const line = (await sides.run(["receipt", "--store", "st", "--short"])).stdout.trim();
+  t.equal(sides.carried(await sides.pack("--for", line)).length, 0, "the line says that all of it is there");
+  await sides.run(["receipt", "--store", "st", "--short", "--stream", "other"], 1);
+  await sides.receipt("--digests");
+  t.match(readFileSync(join(sides.dir, "r.txt"), "utf8"), /\ndigests 63\n/);
+  rmSync(join(sides.dir, "out"), { recursive: true });
+  t.equal(sides.carried(await sides.pack(...flags, "--serial", "9")).length, 0, "no earlier bundle is needed");
+});
+
+t.test("what is left out is not fetched where its pieces are known, and only checked where they are not", async (t) => {
+  const sides = await Sides.open(t);
+  const large = seededBytes(77, 3_000_000);
+  const upstream = await startUpstream({
+    files: new Map([
+      ["/large", large],
+      ["/new", Buffer.from("new\n")],
+    ]),
+  });
+  t.teardown(() => upstream.close());
+  const files = [{ url: `${upstream.url}/large` }];
+  sides.content({ files });
+  const first = await sides.pack();
+  await sides.unpack(first);
+  const volume = join(sides.dir, first, "data.tar.0000");
+  rmSync(volume);
+  rmSync(join(sides.dir, ".cache"), { recursive: true, force: true });
+  const gets = () => upstream.of("/large", "GET").length;
+  const before = gets();
+  sides.content({ files: [...files, { url: `${upstream.url}/new` }] });
+  const second = await sides.pack("--base", "1");
+  t.same(sides.carried(second), ["files/new"]);
+  t.equal(gets(), before, "the small files of the first bundle were enough");
+  await sides.unpack(second);
+  const flags = await sides.receipt("--digests");
+  rmSync(join(sides.dir, "out"), { recursive: true });
+  const third = await sides.pack(...flags, "--serial", "3");
+  t.equal(sides.carried(third).length, 0);
+  t.equal(gets(), before + 1, "for the digests of its pieces");
+  t.ok(sides.size(third) < 200_000);
+  await sides.unpack(third);
+  await sides.run(["status", "--store", "st", "--check"]);
+});
+
+t.test("packages and images are left out too, and the bill of materials stays the same", async (t) => {
+  const sides = await Sides.open(t);
+  const made = new TestImages();
+  const image = made.image("linux/amd64", [{ "etc/x": seededBytes(5, 20_000).toString("hex") }]);
+  mkdirSync(join(sides.dir, "layout"));
+  made.writeLayout(join(sides.dir, "layout"), { "example.com/x:1": image });
+  mkdirSync(join(sides.dir, "rpms"));
+  for (const it of fixtureRpms().slice(0, 3)) cpSync(join(RPM_FIXTURES, it), join(sides.dir, "rpms", basename(it)));
+  const content = { images: [{ archive: "layout" }], rpms: [{ name: "loose", path: "rpms", gpgcheck: false }] };
+  sides.content(content);
+  const first = await sides.pack();
+  await sides.unpack(first);
+  sides.content({ ...content, files: [sides.file()] });
+  const second = await sides.pack(...(await sides.receipt()));
+  t.same(
+    sides.carried(second).filter((it) => !/\/repomd\.xml(?:\.asc)?$/.test(it)),
+    ["files/f1"],
+    "and what says when the repository was made",
+  );
+  const components = (bundle: string) =>
+    (JSON.parse(readFileSync(join(sides.dir, bundle, "BOM.cdx.json"), "utf8")).components as { name: string }[]).filter(
+      (it) => it.name !== "f1",
+    );
+  t.same(components(second), components(first));
+  await sides.unpack(second);
+  await sides.run(["status", "--store", "st", "--check"]);
+});
+
+t.test("what cannot be is said", async (t) => {
+  const sides = await Sides.open(t);
+  sides.content({ files: [sides.file()] });
+  const pack = ["pack", "m.yaml", "--key", "site.key", "--out", "out"];
+  const first = await sides.pack();
+  await sides.unpack(first);
+  await sides.receipt();
+  t.match((await sides.run([...pack, "--base", "1", "--overlap", "1"], 2)).stderr, /exclude each other/);
+  t.match((await sides.run([...pack, "--for", "r.txt"], 2)).stderr, /no key to check it with/);
+  t.match((await sides.run([...pack, "--base", "9"], 1)).stderr, /cannot find serial 9 of test/);
+  const file = join(sides.dir, first, "airferry.json");
+  writeFileSync(file, readFileSync(file, "utf8").replace("files/f1", "files/f2"));
+  sides.content({ files: [sides.file()] });
+  writeManifest(sides.dir, { files: [sides.file()] });
+  t.match((await sides.run([...pack, "--base", "1"], 1)).stderr, /digest mismatch/);
+  await sides.run(["receipt", "--store", "st", "--out", "site.key", "--key", "inside.key"], 2);
+  await sides.run(["receipt", "--store", "st"], 2);
+  await sides.run(["receipt", "--store", "st", "--out", "x"], 2);
+});
