@@ -14,6 +14,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   onward: async () => (await import("./images-onward.ts")).benchOnward,
   iso: async () => (await import("./iso.ts")).benchIso,
   loose: async () => (await import("./rpm-loose.ts")).benchLoose,
+  parity: async () => (await import("./parity.ts")).benchParity,
   start: async () => (await import("./start.ts")).benchStart,
   resolve: async () => (await import("./rpm-resolve.ts")).benchResolve,
 };

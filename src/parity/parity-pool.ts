@@ -8,7 +8,7 @@ import { type ParityAnswer, type ParityJob, type ParityReply, parityWorkerMain }
 
 const MAX_THREADS = 4;
 /** For the sums and products of all threads; each has a few MiB of inputs and tables besides. */
-const MEMORY_BYTES = 64 * 1024 * 1024;
+const MEMORY_BYTES = 32 * 1024 * 1024;
 /** A column is at most so wide: what is read at once of each block. */
 const MAX_WIDTH = 256 * 1024;
 

@@ -13,6 +13,7 @@ import { runToEnd } from "../io/limit.ts";
 import type { ParityPool } from "../parity/parity-pool.ts";
 import { type ParitySet, readParity } from "../parity/read-parity.ts";
 import { type BlockDamage, type FileCopy, findBlocks, rebuild } from "../parity/rebuild.ts";
+import { mergeContent } from "./merge-content.ts";
 import type { RepairJob } from "./open-repair.ts";
 
 /** What became of a volume that was not good. */
@@ -23,8 +24,8 @@ export interface VolumeRepair {
    * damaged, and nothing repairs it.
    */
   state: "repaired" | "repairable" | "missing" | "lost";
-  /** What repaired it: another whole copy, or blocks. */
-  by: "copy" | "blocks" | null;
+  /** What repairs it: another whole copy, blocks of recovery files, or entries and pieces of damaged copies. */
+  by: "copy" | "blocks" | "pieces" | null;
   /** Blocks of it that are damaged in every copy; null: no recovery file describes it. */
   damagedBlocks: number | null;
   /** Recovery blocks that were found for it. */
@@ -83,6 +84,7 @@ export async function repairVolumes(
   // Sets of one volume first: what they repair, a set of all need not.
   const sets = (await readParity(job.parity, options.pool)).sort((a, b) => a.files.length - b.files.length);
   for (const set of sets) await repairBySet(job, set, left(), good, options);
+  for (const it of left()) if (it.copies.length > 0) await repairByContent(job, it, good, options);
   return needy.map((it) => it.repair);
 }
 
@@ -143,6 +145,30 @@ async function repairBySet(
     if (repair.state === "repaired" || repair.state === "repairable") good.set(index, repair.file ?? "");
     else repair.by = null;
   }
+}
+
+/** Takes each entry, and each piece of a large one, from a copy that has it. */
+async function repairByContent(
+  job: RepairJob,
+  needy: Needy,
+  good: ReadonlyMap<number, string>,
+  options: RepairOptions,
+): Promise<void> {
+  const { repair, index, copies } = needy;
+  const merge = async (target: string | undefined) => {
+    const copiesOf = (volume: number) => {
+      const path = good.get(volume);
+      const others = volume === index ? copies : (job.copies[volume] ?? []);
+      return path === undefined || path === "" ? others.map((it) => it.path) : [path];
+    };
+    const lost = await mergeContent(job, index, { copiesOf, target, progress: options.progress });
+    if (lost.length > 0) repair.message += `; good in no copy: ${lost.join(", ")}`;
+    return lost.length === 0;
+  };
+  if (options.isTrial) {
+    if (await merge(undefined)) repair.state = "repairable";
+  } else await write([needy], options, (targets) => merge(targets.get(needy.volume.name)));
+  if (repair.state === "repairable" || repair.state === "repaired") repair.by = "pieces";
 }
 
 /** Which blocks are damaged, how many can be repaired, and which entries it concerns. */
