@@ -75,7 +75,7 @@ export async function repair(folders: readonly string[], options: RepairOptions)
     out: options.out ?? null,
   };
   try {
-    const small = await checkSmallFiles(job, hashes);
+    const small = await checkSmallFiles(job, hashes, notice);
     const { goodIn, good } = await checkVolumes(job, hashes, options);
     const needed = inventory.volumes.flatMap((_, index) => (needsRepair(job, index, goodIn) ? [index] : []));
     const isTrial = options.out === undefined && options.inPlace !== true;
@@ -109,7 +109,8 @@ async function checkOut(out: string, { targets, twins }: RepairJob): Promise<voi
       path: out,
       hint: "give a new folder; --in-place replaces damaged files where they are",
     });
-  if ([...targets, ...twins].some((it) => resolve(it) === resolve(out))) throw usage("it is a folder of the bundle");
+  const isWithin = (dir: string) => `${resolve(out)}/`.startsWith(`${resolve(dir)}/`);
+  if ([...targets, ...twins].some(isWithin)) throw usage("it is a folder of the bundle");
   const found = await lstat(out).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isDirectory()) throw usage("it is a file");
@@ -128,19 +129,30 @@ interface SmallFiles {
   bad: { name: string; folder: string }[];
 }
 
-/** Hashes the small files of every folder; programs only where they are. */
-async function checkSmallFiles({ lines, targets, twins }: RepairJob, hashes: HashPool): Promise<SmallFiles> {
+/** Hashes the small files of every folder; programs and recovery files only where they are. */
+async function checkSmallFiles(
+  { lines, targets, twins }: RepairJob,
+  hashes: HashPool,
+  notice: (line: string) => void,
+): Promise<SmallFiles> {
   const found: SmallFiles = { good: new Map(), bad: [] };
   for (const { name, digest } of lines) {
-    if (volumeIndexOf(name) !== undefined || isSpareName(name)) continue;
+    if (volumeIndexOf(name) !== undefined) continue;
+    const isSpare = isSpareName(name);
     for (const folder of [...targets, ...twins]) {
       const file = join(folder, name);
       const isThere = (await lstat(file).catch(() => undefined))?.isFile() === true;
       const actual = isThere ? (await hashes.hashFile(file).catch(() => undefined))?.digest : undefined;
       if (actual === digest) {
         if (!found.good.has(name)) found.good.set(name, file);
-      } else if (targets.includes(folder) && (isThere || !name.startsWith("bin/"))) found.bad.push({ name, folder });
+      } else if (targets.includes(folder) && (isThere || !(isSpare || name.startsWith("bin/")))) {
+        found.bad.push({ name, folder });
+      }
     }
+    if (!isSpare || found.good.has(name)) continue;
+    for (const { folder } of found.bad.filter((it) => it.name === name))
+      notice(`"${name}" in "${folder}" is damaged; the bundle does without it`);
+    found.bad = found.bad.filter((it) => it.name !== name);
   }
   return found;
 }
@@ -167,8 +179,8 @@ async function writeMedium(
   await makeFolder(out);
   await verifySpace("repair into", out, { bytes: bytes + 1024 * 1024, files: good.size + 16, largest: 0 });
   for (const [name, from] of good) {
-    // They are on the first medium, unless it is their copy that is damaged.
-    if (name.startsWith("bin/") && !bad.some((it) => it.name === name)) continue;
+    // They are on one medium, unless it is their copy that is damaged.
+    if ((name.startsWith("bin/") || isSpareName(name)) && !bad.some((it) => it.name === name)) continue;
     await makeFolder(join(out, name, ".."));
     await copyFile(from, join(out, name));
   }

@@ -1,5 +1,14 @@
 /** `repair` and its neighbours: what is said, what is written, and what `unpack` and stock par2 make of it. */
-import { appendFileSync, copyFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { repair } from "../src/repair.ts";
@@ -104,4 +113,26 @@ t.test("unpack keeps the rest of a bundle with a damaged volume, and a second co
     t.match(report, { complete: true });
     t.ok(report.written < 2_100_000, `${report.written} bytes: the volume, once more if its damage was not obvious`);
   }
+});
+
+t.test("a damaged recovery file is taken from another copy, and is a notice without one", async (t) => {
+  const bundle = copyOf();
+  burst(join(bundle, "data.0001.par2"), 1, 100);
+  const notices: string[] = [];
+  const alone = await repair([bundle], { trust, from: [], inPlace: true, notice: (it) => notices.push(it) });
+  t.match(alone, { files: [], volumes: [], written: [] });
+  t.match(notices, [/"data\.0001\.par2" in ".*" is damaged; the bundle does without it/]);
+  t.match(await repair([bundle], { trust, from: [good], inPlace: true }), { files: [{ state: "repaired" }] });
+  t.match(await verify([bundle], { trust }), { ok: true, parity: { damaged: [] } });
+});
+
+t.test("what a killed repair leaves is no part of the bundle, and is replaced", async (t) => {
+  const bundle = copyOf();
+  burst(join(bundle, "data.tar.0001"), 3, 100);
+  const left = join(bundle, "._airferry-data.tar.0001");
+  writeFileSync(left, "half");
+  t.match(await verify([copyOf(), bundle], { trust }), { problems: [{ path: "data.tar.0001" }] });
+  await repair([bundle], { trust, from: [], inPlace: true });
+  t.ok(await isGood(bundle));
+  t.notOk(existsSync(left));
 });

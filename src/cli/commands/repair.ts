@@ -31,7 +31,7 @@ export const repairCommand: Register = (program, run) => {
     .option("--in-place", "replace damaged files where they are, each in one step")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry repair /mnt/disc2 --trust site.pub\n  airferry repair /mnt/disc2 --trust site.pub --out repaired\n  airferry repair /mnt/usb/rocky-9-000001 --trust site.pub --from /mnt/copy --in-place\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 nothing is damaged, or all of it is repaired, 1 failed, 2 usage, 3 something stays damaged, or it is not\ntrusted, 5 good, but volumes are missing.",
+      "\nExamples:\n  airferry repair /mnt/disc2 --trust site.pub\n  airferry repair /mnt/disc2 --trust site.pub --out repaired\n  airferry repair /mnt/usb/rocky-9-000001 --trust site.pub --from /mnt/copy --in-place\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 nothing is damaged, or all of it is repaired, 1 failed, 2 usage, 3 something stays damaged, or it is not trusted, 5 good, but volumes are missing.",
     )
     .action((bundles: string[], flags: RepairFlags, command) =>
       run(command.opts(), async (output) => {
@@ -69,6 +69,9 @@ export const repairCommand: Register = (program, run) => {
           ...(lost > 0 ? [`${lost} cannot be`] : []),
           ...(missing > 0 ? [`${missing} missing`] : []),
         ];
+        // A damaged small file is refused, however many copies there are.
+        const isCopied = out !== undefined && report.files.some((it) => it.state === "repaired");
+        if (isCopied) output.note(`copy the medium to a disk, and the files in "${out}" into that copy`);
         const isGood = report.volumes.length + report.files.length === 0;
         output.end(report, {
           did: isGood ? "nothing is damaged" : parts.join(", "),
@@ -76,7 +79,7 @@ export const repairCommand: Register = (program, run) => {
           next:
             repairable > 0
               ? `${trusting("repair", bundles, trust)}${rest} --out DIR`
-              : lost === 0
+              : lost === 0 && !isCopied
                 ? `${trusting("unpack", media, trust)}${threshold(flags)} ${storeFlag()}`
                 : undefined,
         });
