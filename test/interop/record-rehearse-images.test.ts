@@ -6,10 +6,10 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { basename, join } from "node:path";
 import t from "tap";
-import { needs } from "../fixtures/clients.ts";
+import { clientEnv, needs } from "../fixtures/clients.ts";
 import { TestImages } from "../fixtures/images.ts";
 import { onOwnMachine } from "../fixtures/own-machine.ts";
-import { CHECKOUT } from "../fixtures/program.ts";
+import { CHECKOUT, start } from "../fixtures/program.ts";
 import { recordAndRehearse, recordLab } from "../fixtures/record-lab.ts";
 import { everythingIn } from "../fixtures/recording.ts";
 
@@ -75,8 +75,17 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "podman", "skopeo"
       ["skopeo", SKOPEO, /\/blobs\//],
     ]);
     // Another user has storage of its own.
-    for (const it of ["p", "r", "copied"]) rmSync(join(lab.dir, it), { recursive: true, force: true });
-    const other = await lab.rehearse(bundle, script, [...NOBODY, `HOME=${join(lab.dir, "home")}`, ...CHECKOUT]);
+    const clean = () => {
+      for (const it of ["p", "r", "copied"]) rmSync(join(lab.dir, it), { recursive: true, force: true });
+    };
+    const home = join(lab.dir, "home");
+    const user = [...NOBODY, `HOME=${home}`, ...CHECKOUT] as const;
+    clean();
+    const args = ["record", "--out", join(home, "own.yaml"), "--ca", "up.crt", "--", "sh", "-ec", script];
+    const recorded = await start(lab.dir, args, { PATH: clientEnv().PATH }, user).done;
+    t.equal(recorded.status, 0, recorded.stderr);
+    clean();
+    const other = await lab.rehearse(bundle, script, user);
     t.equal(other.status, 0, other.stderr);
     const written = everythingIn(lab.dir);
     for (const secret of [TOKEN, SIGNATURE]) t.notOk(written.includes(secret), "no secret in any file");

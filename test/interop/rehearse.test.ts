@@ -112,6 +112,14 @@ t.test("other users rehearse in a user namespace, and what nothing answers is na
   t.match(ran.stderr, /the command succeeded; 2 things missing/);
 });
 
+t.test("what keeps the server from starting is told as the command tells its own errors", async (t) => {
+  if (!needs(t, "unshare", "ip")) return;
+  const args = ["rehearse", "none", "--trust", "none.pub", "--json", "--", "true"];
+  const ran = await start(t.testdir(), args).done;
+  t.match({ status: ran.status, stdout: ran.stdout }, { status: 1, stdout: "" });
+  t.match(JSON.parse(ran.stderr), { event: "error", code: "ERR_NOT_FOUND" });
+});
+
 t.test("a signal ends it before the build as well as in it, and nothing stays", async (t) => {
   if (!needs(t, "unshare", "ip")) return;
   const dir = t.testdir();
