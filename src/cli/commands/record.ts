@@ -20,9 +20,10 @@ export const recordCommand: Register = (program, run) => {
     .summary("write down what a build asks for, as a manifest")
     .description(
       "Runs COMMAND behind a proxy that records every answer of a web server: by HTTP and, with a CA made for this run\n" +
-        "only, by HTTPS. Writes NAME.yaml and the answers into NAME.recording; another run with the same NAME adds to both.\n" +
-        "pack carries what was recorded without fetching it again. Without COMMAND it stays until Ctrl-C, for clients\n" +
-        "elsewhere: a virtual machine, a packer build, a container host.",
+        "only, by HTTPS. Writes NAME.yaml with its lock, sorted into RPM repositories, images, ISOs, files and web answers, and\n" +
+        "the answers into NAME.recording; another run with the same NAME adds to all of them. Git repositories that it\n" +
+        "clones are recorded whole. pack carries what was recorded without fetching it again.\n" +
+        "Without COMMAND it stays until Ctrl-C, for clients elsewhere: a virtual machine, a packer build, a container host.",
     )
     .argument("[command...]", "the build and its arguments, after --")
     .option("--out <file>", "the manifest to write or complete: NAME.yaml", "recorded.yaml")
