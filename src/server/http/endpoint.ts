@@ -186,7 +186,9 @@ function beforeHandshakes(server: TlsServer, tls: HostTls): void {
     if (!(unnamed instanceof Promise)) return start(socket, unnamed);
     // It may end while nobody listens to it yet.
     socket.on("error", () => {});
-    unnamed.then((it) => start(socket, it));
+    unnamed.then((it) => {
+      if (!socket.destroyed) start(socket, it);
+    });
   });
 }
 
