@@ -37,6 +37,7 @@ t.test("sign() adds signers one after the other", async (t) => {
   const dir = bundle();
   const first = await sign(dir, { key: key("ann"), passphrase });
   t.equal(first.keyid, ann.keyid);
+  t.match(first, { stream: "test", epoch: 1, serial: 1 });
   t.equal(first.digest, digestOf(readFileSync(join(dir, "SHA256SUMS"))));
   await sign(dir, { key: key("bob"), passphrase: async () => "" });
   const { signers, problems } = await verdict(dir, ["ann", "bob"], 2);

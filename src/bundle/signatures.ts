@@ -12,7 +12,7 @@ import { trustedKeyOf } from "../sign/keys.ts";
 import { type Signer, signatureFiles } from "../sign/signer.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "../sign/verify-sums.ts";
-import { checkIdentity } from "./bundle-identity.ts";
+import { type BundleIdentity, checkIdentity } from "./bundle-identity.ts";
 import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "./format-limits.ts";
 import { parseInventoryInSteps } from "./inventory.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
@@ -24,9 +24,11 @@ interface SignedRoot {
   folders: readonly string[];
   /** SHA256SUMS, the same in each. */
   sums: Buffer;
+  /** Which bundle it is of. */
+  identity: BundleIdentity;
 }
 
-export interface AddedSignature {
+export interface AddedSignature extends BundleIdentity {
   keyid: string;
   /** Of SHA256SUMS: the digest of the bundle. */
   digest: Digest;
@@ -46,7 +48,7 @@ const LEFTOVER = /^\.tmp-[0-9a-f]{16}$/;
  */
 export async function readSignedRoot(bundle: string): Promise<SignedRoot> {
   const folders = await foldersOf(bundle);
-  return { folders, sums: await readSums(folders) };
+  return { folders, ...(await readSums(folders)) };
 }
 
 /** Adds a signer's signature unless it exists already; returns the paths written. @throws as {@link addSignatures} */
@@ -86,7 +88,7 @@ export async function addSignatures(root: SignedRoot, signers: readonly Signer[]
 }
 
 /** Writes the signature of one key. */
-async function addSignature({ folders, sums }: SignedRoot, signer: Signer): Promise<AddedSignature> {
+async function addSignature({ folders, sums, identity }: SignedRoot, signer: Signer): Promise<AddedSignature> {
   const digest = digestOf(sums);
   const missing: string[] = [];
   for (const folder of folders) {
@@ -109,7 +111,7 @@ async function addSignature({ folders, sums }: SignedRoot, signer: Signer): Prom
     }
     await syncPath(folder);
   }
-  return { keyid: signer.keyid, digest, files: written };
+  return { ...identity, keyid: signer.keyid, digest, files: written };
 }
 
 /** The folders that hold the small files: the bundle's own, or one for each medium. */
@@ -129,12 +131,11 @@ async function foldersOf(bundle: string): Promise<string[]> {
 /**
  * Returns SHA256SUMS, the same in every folder, after checking that it is valid and covers the inventory next to it.
  */
-async function readSums(folders: readonly string[]): Promise<Buffer> {
-  let first: Buffer | undefined;
+async function readSums(folders: readonly string[]): Promise<Omit<SignedRoot, "folders">> {
+  let first: Omit<SignedRoot, "folders"> | undefined;
   for (const folder of folders) {
     const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
-    first ??= sums;
-    if (!first.equals(sums)) {
+    if (first !== undefined && !first.sums.equals(sums)) {
       throw new AirferryError(
         "ERR_BUNDLE_INVALID",
         `cannot sign "${folder}": its ${SUMS_NAME} differs from the others'`,
@@ -161,7 +162,8 @@ async function readSums(folders: readonly string[]): Promise<Buffer> {
       );
     }
     // One of the folders is enough for what all of them say.
-    if (folder !== folders[0]) continue;
+    if (first !== undefined) continue;
+    first = { sums, identity };
     const [fault] = checkIdentity(identity, await parseInventoryInSteps(inventory));
     if (fault !== undefined) {
       throw new AirferryError(fault.code, `cannot sign "${folder}": ${fault.message}`, {

@@ -66,7 +66,7 @@ t.test("each verb of a bundle's way ends with what, how much, how long, how veri
       [
         "signed by [0-9a-f]{64}",
         TOOK,
-        "SHA256SUMS sha256:[0-9a-f]{64}",
+        "stream test, epoch 1, serial 1: SHA256SUMS sha256:[0-9a-f]{64}",
         `next: airferry verify ${bundle} --trust site.pub`,
       ],
     ],

@@ -135,7 +135,7 @@ async function packWith(dir: string, programs: readonly object[], options: objec
     out: join(dir, "out"),
     signers: [signer],
     programs: programs as never,
-    volumeSize: 1_000_000,
+    volumeSize: 999_936,
     frozen: false,
     concurrency: 1,
     ...options,

@@ -42,7 +42,7 @@ export const signCommand: Register = (program, run) => {
         for (const file of result.files) output.print(file);
         output.end(result, {
           did: `signed by ${result.keyid}`,
-          verified: `SHA256SUMS ${result.digest}`,
+          verified: `stream ${result.stream}, epoch ${result.epoch}, serial ${result.serial}: SHA256SUMS ${result.digest}`,
           next: trusting("verify", [bundle], [publicKeyOf(flags)]),
         });
       }),
