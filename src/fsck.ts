@@ -3,12 +3,14 @@
  * and repairs it from any bundles that have it. What remains damaged is noted in the store, so that `unpack` does not
  * count on it, and written as a need file on request.
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { constants, existsSync } from "node:fs";
+import { access, lstat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { readContents } from "./bundle/contents.ts";
 import { groupByBundle, readMedia } from "./bundle/media.ts";
 import { judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { ioError } from "./io/atomic.ts";
 import { digestOf } from "./io/digest.ts";
 import { plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
@@ -59,6 +61,7 @@ export async function fsck(dir: string, options: FsckOptions = {}): Promise<Fsck
   const notice = options.notice ?? (() => {});
   const store = await openStore(dir);
   const { repairFrom = [] } = options;
+  if (options.need !== undefined) await checkTarget(options.need);
   const sources = repairFrom.length === 0 ? [] : await openSources(store, repairFrom, options);
   const lock = sources.length === 0 ? undefined : await store.lock();
   try {
@@ -76,6 +79,17 @@ export async function fsck(dir: string, options: FsckOptions = {}): Promise<Fsck
     return report;
   } finally {
     await lock?.release();
+  }
+}
+
+/** Refuses a name that could not be written to at the end, which may be hours later. */
+async function checkTarget(file: string): Promise<void> {
+  try {
+    await access(dirname(resolve(file)), constants.W_OK);
+    const found = await lstat(file).catch(() => undefined);
+    if (found?.isDirectory()) throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
+  } catch (error) {
+    throw ioError("write", file, error);
   }
 }
 

@@ -237,6 +237,8 @@ t.test("the command prints the result, JSON, and the next command", async (t) =>
   ]);
   t.equal(mended.status, 0, mended.stderr);
   t.match(JSON.parse(mended.stdout), { ok: true, problems: [], repaired: [{ path: blob(iso), bytes: MIB }] });
+  for (const need of [dir, join(dir, "nowhere", "need.json")])
+    await t.rejects(fsck(store, { need, progress: () => t.fail("it was hashed") }), { code: "ERR_IO" });
   const none = await airferry(dir, ["fsck", "--store", "nowhere"]);
   t.equal(none.status, 1);
 });

@@ -54,6 +54,8 @@ export async function benchServe(): Promise<Row[]> {
     servers.push(ours);
     const fromBundle = await startServe(dir, ["bundle", "--trust", "site.pub"]);
     servers.push(fromBundle);
+    const unchecked = await startServe(dir, ["--store", "store", "--verify-reads", "never"]);
+    servers.push(unchecked);
     const rows = [await crowded(dir, ours)];
     const memory = watchMemory(ours.pid);
     rows.push(
@@ -62,6 +64,11 @@ export async function benchServe(): Promise<Row[]> {
         ...(await large(fromBundle.url, ours.url, "from a store")),
         job: "serve: one large file out of a bundle",
         required: "≥ 0.95",
+      },
+      {
+        ...(await large(ours.url, unchecked.url, "unchecked")),
+        job: "serve: one large file, each piece checked once",
+        required: "≥ 0.7",
       },
       await small(dir, ours, nginx, 1, "one package", "≥ 0.9"),
       await small(dir, ours, nginx, SMALL_FILES, `${SMALL_FILES} packages in turn`, "≥ 0.6"),
