@@ -118,7 +118,7 @@ function unpackText({ inventory: { entries }, media }: VerifyFacts): string {
 Some files are carried once and belong in several places:
 ${copyLine("../unpacked")}`
     : "";
-  return `3. To unpack it with stock tools, into another folder:${media > 1 ? " (first copy the folders of all media into one folder)" : ""}
+  return `3. To unpack it with stock tools, into another folder${media > 1 ? " (first copy the folders of all media into one)" : ""}:
   mkdir -p ../unpacked
   ${collect(media)} | tar -xf - -C ../unpacked${copies}
 Then every file is compared with the list of files:
@@ -154,13 +154,13 @@ function parityText({ parity, media }: VerifyFacts): string {
     parity.some((it) => /^data\.\d{4}\.par2$/.test(it)) ? "data.[0-9][0-9][0-9][0-9].par2" : "",
     parity.includes("data.set.par2") ? "data.set.par2" : "",
   ].filter((it) => it !== "");
-  return ` This bundle has recovery files for
-par2, which repair damage in copies of the volumes, as far as there are enough of them:
+  return ` This bundle has recovery files
+for par2, which repair damage in copies of the volumes, as far as there are enough of them:
   mkdir -p ../repaired
   for f in ${where}${VOLUME_PREFIX}* ${where}data.*.par2; do [ -e "../repaired/\${f##*/}" ] || cp "$f" ../repaired/; done
   (cd ../repaired && for p in ${sets.join(" ")}; do [ ! -e "$p" ] || par2 r "$p"; done)
   (here=$PWD; cd ../repaired && sha256sum -c --ignore-missing "$here/SHA256SUMS")
-What is OK is good. If all volumes are, go on as in step 3, but with "cat ../repaired/${VOLUME_PREFIX}*".`;
+What is OK is good. If all volumes are, go on as in step 3, but with "cat ../repaired/${VOLUME_PREFIX}*".\n`;
 }
 
 /**
@@ -170,12 +170,13 @@ What is OK is good. If all volumes are, go on as in step 3, but with "cat ../rep
 function rescueText(facts: VerifyFacts): string {
   const { inventory, media } = facts;
   const { volumeSize, entries } = inventory;
+  const parity = facts.parity.length > 0 ? "If one is still lost," : " Otherwise";
   const read = media === 1 ? 'cat "$v"' : 'set -- ../*/"$v"; cat "$1"';
   const copies = entries.some((it) => it.from === "bundle")
     ? `\nSome files are carried once and belong in several places:\n${copyLine("../rescued")}`
     : "";
   return `4. If a volume is lost or cannot be read, the rest can be saved. First ask for another copy of it: one volume is enough,
-and SHA256SUMS says which one is right.${parityText(facts)} Otherwise zeros take its place, and tar looks for what follows:
+and SHA256SUMS says which one is right.${parityText(facts)}${parity} zeros take its place, and tar looks for what follows:
   mkdir -p ../rescued
   ${names()} | while read -r v; do { ${read} 2>/dev/null; head -c ${volumeSize} /dev/zero; } | head -c ${volumeSize}; done | tar -xif - -C ../rescued
 tar complains about what is missing, and ends with an error. Files that are not as they were are removed:

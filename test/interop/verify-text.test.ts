@@ -99,6 +99,11 @@ t.test("a bundle in one folder, and its rescue without a volume", async (t) => {
   copyFileSync(join(dir, "first.pub"), join(dir, "one/airferry.pub"));
   const text = readFileSync(join(bundle, "VERIFY.txt"), "utf8");
   const before = snapshot(bundle);
+  if (needs(t, "python3")) {
+    const reader = join(import.meta.dirname, "../fixtures/reader.py");
+    const ran = shell(bundle, `python3 '${reader}' verify . --trust ../airferry.pub`);
+    t.match(ran.stdout, /^good: test, epoch 1, serial 1, /, ran.stderr);
+  }
   check(t, bundle, text);
   for (const [name, bytes] of contents) t.ok(readFileSync(join(dir, "one/unpacked/files", name)).equals(bytes), name);
   t.equal(statSync(join(dir, "one/unpacked/files/twin")).mode & 0o777, 0o644);
