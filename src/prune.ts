@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import type { Digest } from "./io/digest.ts";
 import { dropRecord } from "./store/import-release.ts";
+import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
@@ -68,7 +69,12 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
         await rm(join(store.dir, "incoming", it), { recursive: true, force: true });
       }
     }
-    if (options.dryRun !== true) await clearLeftovers(store);
+    if (options.dryRun !== true) {
+      await clearLeftovers(store);
+      const damaged = await readKnownDamage(store.dir);
+      const left = [...damaged].filter((it) => used.has(it));
+      if (left.length < damaged.size) await writeKnownDamage(store.dir, left);
+    }
     // An unfinished import needs the blobs that it has written so far.
     if (unfinished.length === 0 || options.incoming === true) await sweep(store, used, options, report);
     return report;

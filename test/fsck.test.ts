@@ -13,6 +13,7 @@ import { join } from "node:path";
 import t from "tap";
 import { fsck } from "../src/fsck.ts";
 import { digestOf } from "../src/io/digest.ts";
+import { prune } from "../src/prune.ts";
 import { readNeed } from "../src/receipt/need-file.ts";
 import { status } from "../src/status.ts";
 import { blobPathIn } from "../src/store/layout.ts";
@@ -179,6 +180,18 @@ t.test("unpack does not count on what fsck found to be damaged, and forgets it w
   t.equal(notices.filter((it) => it.includes("which fsck found to be damaged")).length, 2);
   t.match(await fsck(store), { ok: true });
   t.notOk(existsSync(join(store, "damaged.json")));
+});
+
+t.test("what is pruned is no longer damage", async (t) => {
+  const { store, blob } = await freshStore();
+  const next = join(dir, "next");
+  makeBundle(next, { files: { "files/s": small }, keys: [key], serial: 2 });
+  await unpack([next], { trust, store });
+  flip(blob(iso), 3);
+  flip(blob(small), 3);
+  await fsck(store);
+  await prune(store, { keep: 1 });
+  t.same((await status(store)).damaged, [digestOf(small)]);
 });
 
 t.test("it checks beside another process, and refuses to repair beside one", async (t) => {
