@@ -7,9 +7,10 @@ import type { ScanReport } from "./bundle/scan-report.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { readSpace } from "./io/space.ts";
 import { type WebHost, webHosts } from "./io/web-hosts.ts";
+import { readStoredTrust } from "./sign/trust-files.ts";
 import { type IncomingState, readIncoming } from "./store/incoming.ts";
 import { readKnownDamage } from "./store/known-damage.ts";
-import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
+import { CURRENT_FILE, streamFolder, TRUST_FOLDER } from "./store/layout.ts";
 import { readImport, readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
 
@@ -50,10 +51,23 @@ interface StreamStatus {
   releases: ReleaseStatus[];
 }
 
+/** The trust root of a store. */
+interface TrustRootStatus {
+  name: string;
+  version: number;
+  /** Its fingerprint. */
+  digest: string;
+  expires: string;
+  /** Whole days until then, negative when it has passed: nothing is imported any more. */
+  expiresInDays: number;
+}
+
 /** What `status --json` prints. */
 interface StatusReport {
   store: string;
   streams: StreamStatus[];
+  /** Null: public keys are named at each import. */
+  trustRoot: TrustRootStatus | null;
   /** Incomplete bundles, and the volumes they wait for. */
   incoming: IncomingState[];
   /** Files and bytes of all blobs. */
@@ -79,12 +93,26 @@ export async function status(dir: string, options: { now?: Date } = {}): Promise
   return {
     store: store.dir,
     streams,
+    trustRoot: await trustRootOf(store, now, problems),
     incoming: await readIncoming(store.dir),
     blobs: await countBlobs(store),
     freeBytes,
     damaged: [...(await readKnownDamage(store.dir))],
     problems,
   };
+}
+
+async function trustRootOf(store: Store, now: Date, problems: Problem[]): Promise<TrustRootStatus | null> {
+  try {
+    const stored = await readStoredTrust(join(store.dir, TRUST_FOLDER));
+    if (stored === undefined) return null;
+    const { name, version, digest, expires } = stored.root;
+    return { name, version, digest, expires, expiresInDays: daysUntil(expires, now) };
+  } catch (error) {
+    if (!(error instanceof AirferryError)) throw error;
+    problems.push({ code: error.code, path: error.path ?? "", message: error.message });
+    return null;
+  }
 }
 
 async function streamStatus(store: Store, stream: string, now: Date, problems: Problem[]): Promise<StreamStatus> {

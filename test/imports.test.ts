@@ -117,7 +117,7 @@ const VERBS: Record<string, readonly string[]> = {
   verify: ["io", "sign", "bundle"],
   repair: ["io", "bundle", "parity", "repair"],
   unpack: ["io", "sign", "bundle", "store", "packages", "scan", "receipt"],
-  status: ["io", "store"],
+  status: ["io", "sign", "store"],
   rollback: ["io", "store"],
   fsck: ["io", "sign", "bundle", "store", "receipt"],
   receipt: ["io", "sign", "receipt", "store"],

@@ -1,4 +1,5 @@
 /** unpack and verify by a trust root: two signers of three over two streams, a rotated root, and everything that is refused. */
+import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
@@ -6,6 +7,7 @@ import { verifyAndHold } from "../src/bundle/verified-bundles.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { HeldFiles } from "../src/io/held-files.ts";
 import { publicKeyPem } from "../src/sign/keys.ts";
+import { status } from "../src/status.ts";
 import { hasTrustRoot, unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
 import { type MakeOptions, makeBundle, type TestKey } from "./fixtures/bundle-maker.ts";
@@ -109,6 +111,10 @@ t.test("two signers of three over two streams, the first time by a fingerprint f
     "without a scan",
   );
   t.equal(await into(store)(bundle([annKey, cayKey], { stream: "gamma" })), "ERR_STREAM_UNTRUSTED");
+  t.match(await status(store, { now: NOW }), {
+    trustRoot: { name: "site-a", version: 1, digest: fingerprint, expires: one.expires, expiresInDays: 1280 },
+    problems: [],
+  });
   const record = JSON.parse(readFileSync(join(store, "releases/alpha/000002/import.json"), "utf8"));
   t.match(record, { threshold: 2, names: { [bobKey.keyid]: "bob" }, trustRoot: { version: 1, digest: fingerprint } });
 });
@@ -223,6 +229,17 @@ t.test("what the operator names: files, keys, thresholds", async (t) => {
     "a name without a version",
   );
   t.equal(await into(fresh(), [])(bundle([annKey, bobKey])), "ERR_USAGE", "nothing at all");
+  t.equal(await into(fresh(), [fingerprint.slice(0, -1)])(bundle([annKey, bobKey])), "ERR_USAGE", "a digit too few");
+  t.equal(
+    await into(fresh(), [`${fingerprint.slice(0, -1)}g`])(bundle([annKey, bobKey])),
+    "ERR_USAGE",
+    "a digit that is none",
+  );
+  const odd = join(root, "odd");
+  mkdirSync(odd);
+  execFileSync("mkfifo", [join(odd, "trust.1.json")]);
+  t.equal(await into(fresh(), [odd])(bundle([annKey, bobKey])), "ERR_PATH_UNSAFE", "a pipe, which is not opened");
+  t.equal(await into(fresh(), [join(odd, "trust.1.json")])(bundle([annKey, bobKey])), "ERR_PATH_UNSAFE");
 });
 
 t.test("a damaged trust root of a store lets nothing in, and no older one takes its place", async (t) => {
@@ -230,6 +247,7 @@ t.test("a damaged trust root of a store lets nothing in, and no older one takes 
   t.equal(await into(store, [fingerprint])(bundle([annKey, cayKey], { notes: trustNotes([first, two]) })), "done");
   writeFileSync(join(store, "trust/trust.2.json"), two.bytes.subarray(0, 100));
   t.equal(await into(store)(bundle([annKey, bobKey], { serial: 2 })), "ERR_STORE_INVALID");
+  t.match(await status(store), { trustRoot: null, problems: [{ code: "ERR_STORE_INVALID" }] });
   writeFileSync(join(store, "trust/trust.2.json"), two.bytes);
   rmSync(join(store, "trust", two.signatures[0]!.name));
   t.equal(await into(store)(bundle([annKey, bobKey], { serial: 2 })), "ERR_STORE_INVALID", "without a signature");

@@ -55,23 +55,35 @@ export async function readTrust(values: readonly string[], threshold?: number): 
       source.fingerprints.push(fingerprint);
       continue;
     }
+    if (/^sha256:/i.test(value)) {
+      const digits = value.slice("sha256:".length).replace(/[\s-]/g, "").length;
+      throw new AirferryError("ERR_USAGE", `cannot read the fingerprint: expected 64 hex digits, got ${digits}`, {
+        hint: "type all of it, in quotes if there are spaces: --trust 'sha256:…'",
+      });
+    }
     const folder = (await stat(value).catch(() => undefined))?.isDirectory() ? await readTrustFolder(value) : [];
     const newest = folder.findLast((it) => it.signatures.length > 0) ?? folder.at(-1);
     if (newest !== undefined) {
       name(source, newest.version, folder);
       continue;
     }
+    // By its name, since what is there is opened as nothing else.
+    const found = trustNameOf(basename(value));
+    if (found !== undefined && found.keyid16 === undefined) {
+      const beside = await readTrustFolder(dirname(value));
+      if (beside.some((it) => it.version === found.version)) {
+        name(source, found.version, beside);
+        continue;
+      }
+    }
     const bytes = await readKeyFile(value, TRUSTED);
     if (bytes[0] === 0x7b) {
-      const found = trustNameOf(basename(value));
-      if (found === undefined || found.keyid16 !== undefined) {
-        throw invalidTrust(
-          value,
-          "its name says no version: expected trust.<number>.json, with the signatures beside it",
-        );
-      }
-      name(source, found.version, await readTrustFolder(dirname(value)));
-    } else for (const key of parsePublicKeys(bytes, value)) if (!keys.has(key.keyid)) keys.set(key.keyid, key);
+      throw invalidTrust(
+        value,
+        "its name says no version: expected trust.<number>.json, with the signatures beside it",
+      );
+    }
+    for (const key of parsePublicKeys(bytes, value)) if (!keys.has(key.keyid)) keys.set(key.keyid, key);
   }
   const hasRoot = source.fingerprints.length + source.named.length > 0;
   if (keys.size > 0 && hasRoot) {

@@ -64,6 +64,9 @@ async function show(store: string, output: Output): Promise<number> {
   }
   const { damaged } = report;
   if (damaged.length > 0) output.print(`damaged: ${plural(damaged.length, "file")}, found by airferry fsck`);
+  const { trustRoot } = report;
+  if (trustRoot !== null)
+    output.print(`trust root ${trustRoot.name}, version ${trustRoot.version}: ${expiry(trustRoot.expiresInDays)}`);
   for (const it of report.incoming)
     output.print(`unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "a rerun"}`);
   output.print(
