@@ -239,6 +239,27 @@ t.test("packages and images are left out too, and the bill of materials stays th
   await sides.run(["status", "--store", "st", "--check"]);
 });
 
+t.test("the role receipt of a trust root says whose receipts count", async (t) => {
+  const sides = await Sides.open(t);
+  const trust = (...args: string[]) => sides.run(["trust", ...args]);
+  writeKeyPair(sides.dir, "bob");
+  await trust("init", "root", "--name", "site", "--add", "site.pub=Ann", "--add", "bob.pub=Bob");
+  for (const name of ["site", "bob"]) await trust("sign", "root", "--key", `${name}.key`);
+  sides.content({ files: [sides.file()] });
+  await sides.unpack(await sides.pack());
+  await sides.receipt();
+  sides.content({ files: [sides.file()] });
+  writeManifest(sides.dir, { files: [{ path: "f1" }, { path: "f2" }] });
+  const pack = ["pack", "m.yaml", "--key", "site.key", "--out", "out", "--for", "r.txt", "--trust-root", "root"];
+  t.match((await sides.run(pack, 2)).stderr, /version 1 has nobody in the role receipt/);
+  await trust("add-key", "root", "--add", "inside.pub=Cay", "--role", "receipt", "--threshold", "receipt=1");
+  for (const name of ["site", "bob"]) await trust("sign", "root", "--key", `${name}.key`);
+  const bundle = (await sides.run(pack)).stdout.trim();
+  t.same(sides.carried(bundle), ["files/f2"]);
+  await sides.run(["receipt", "--store", "st", "--key", "site.key", "--out", "r.txt"]);
+  t.match((await sides.run(pack, 3)).stderr, /signed by key/);
+});
+
 t.test("what cannot be is said", async (t) => {
   const sides = await Sides.open(t);
   sides.content({ files: [sides.file()] });

@@ -7,6 +7,7 @@ import { isMet, type Row } from "./row.ts";
 const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
   small: async () => (await import("./small.ts")).benchSmall,
+  delta: async () => (await import("./delta.ts")).benchDelta,
   serve: async () => (await import("./serve.ts")).benchServe,
   origins: async () => (await import("./origins.ts")).benchOrigins,
   record: async () => (await import("./record.ts")).benchRecord,

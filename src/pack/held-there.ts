@@ -10,6 +10,7 @@ import { plural } from "../io/format.ts";
 import { type Integrity, parseIntegrity, sha256In } from "../io/integrity.ts";
 import { formatNeed, type Need, readNeed } from "../receipt/need-file.ts";
 import { readReceipt } from "../receipt/receipt-file.ts";
+import { readReceiptTrust } from "../receipt/receipt-keys.ts";
 import { isReceiptLine, parseReceiptLine, type ShortRelease } from "../receipt/receipt-line.ts";
 import { formatReceipt, type Receipt } from "../receipt/receipt-text.ts";
 import { type EarlierRelease, earlierReleases, inventoryOfEarlier } from "./earlier-releases.ts";
@@ -26,6 +27,8 @@ interface DeltaOptions {
   need?: string;
   /** Public keys of who may sign receipts. */
   receiptTrust: readonly string[];
+  /** Folder of a trust root, whose role `receipt` counts where no key is named. */
+  trustRoot?: string;
 }
 
 /** What was asked for, read and checked; nothing is looked up yet. */
@@ -39,10 +42,10 @@ export type DeltaRequest =
 /**
  * Reads what is known of the far side.
  * @throws {AirferryError} ERR_USAGE, ERR_RECEIPT_INVALID, ERR_NEED_INVALID, ERR_KEY_UNTRUSTED, ERR_SIGNATURE_MISSING,
- *   ERR_NOT_FOUND
+ *   ERR_NOT_FOUND, and what {@link readReceiptTrust} throws
  */
 export async function readDelta(options: DeltaOptions): Promise<DeltaRequest | undefined> {
-  const { receipt, base, overlap, need, receiptTrust } = options;
+  const { receipt, base, overlap, need, receiptTrust, trustRoot } = options;
   const given = [receipt, base, overlap, need].filter((it) => it !== undefined);
   if (given.length > 1) {
     throw new AirferryError("ERR_USAGE", "cannot pack: --for, --base, --overlap and --need exclude each other", {
@@ -61,12 +64,7 @@ export async function readDelta(options: DeltaOptions): Promise<DeltaRequest | u
     const { stream, epoch, serial, digest16 } = release;
     return { by: "line", name: `line ${stream} e${epoch} s${serial} ${digest16}`, release };
   }
-  if (receiptTrust.length === 0) {
-    throw new AirferryError("ERR_USAGE", `cannot pack for "${receipt}": no key to check it with`, {
-      hint: "airferry pack MANIFEST --key FILE --for RECEIPT --receipt-trust PUBLIC-KEY; the public key is the far side's, received out of band",
-    });
-  }
-  const read = await readReceipt(receipt, receiptTrust);
+  const read = await readReceipt(receipt, await readReceiptTrust(receiptTrust, trustRoot));
   return { by: "receipt", name: `receipt ${digestOf(formatReceipt(read))}`, receipt: read };
 }
 

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { AirferryError } from "../errors.ts";
 import { writeAtomic } from "../io/atomic.ts";
 import { readSmall } from "../io/safe-open.ts";
-import { readTrustedKeys, type TrustedKey } from "../sign/keys.ts";
+import type { TrustedKey } from "../sign/keys.ts";
 import { isSignatureOf } from "../sign/signature.ts";
 import type { Signer } from "../sign/signer.ts";
 import {
@@ -15,6 +15,7 @@ import {
   parseSignatureBundle,
   type SignatureBundle,
 } from "../sign/sigstore-bundle.ts";
+import { outsideWindow, type ReceiptTrust } from "./receipt-keys.ts";
 import { formatReceipt, MAX_RECEIPT_BYTES, parseReceipt, type Receipt, receiptInvalid } from "./receipt-text.ts";
 
 /** Behind the name of the receipt: its signature. */
@@ -32,12 +33,11 @@ export async function writeReceipt(file: string, receipt: Omit<Receipt, "keyid">
 }
 
 /**
- * Reads a receipt that one of the keys in `trust` signed.
+ * Reads a receipt that one of the trusted keys signed.
  * @throws {AirferryError} ERR_RECEIPT_INVALID for one that was changed, forged or is not in its form; ERR_KEY_UNTRUSTED
- *   for another signer's; ERR_SIGNATURE_MISSING; ERR_NOT_FOUND, ERR_PATH_UNSAFE, ERR_SIZE_LIMIT, ERR_KEY_INVALID
+ *   for another signer's; ERR_KEY_EXPIRED; ERR_SIGNATURE_MISSING; ERR_NOT_FOUND, ERR_PATH_UNSAFE, ERR_SIZE_LIMIT
  */
-export async function readReceipt(file: string, trust: readonly string[]): Promise<Receipt> {
-  const keys = await readTrustedKeys(trust);
+export async function readReceipt(file: string, trust: ReceiptTrust): Promise<Receipt> {
   const bytes = await readSmall(file, MAX_RECEIPT_BYTES);
   const beside = `${file}${SIGNATURE_SUFFIX}`;
   const signature = await readSmall(beside, MAX_SIGNATURE_BYTES).catch((error: unknown) => {
@@ -47,11 +47,18 @@ export async function readReceipt(file: string, trust: readonly string[]): Promi
       hint: "carry both files that airferry receipt writes",
     });
   });
-  const signer = checkSignature(bytes, readSignature(signature, beside, file), keys, file);
+  const signer = checkSignature(bytes, readSignature(signature, beside, file), trust.keys, file);
   // Of ASCII every byte is one character, and no other text passes.
   const receipt = parseReceipt(bytes.toString("latin1"), file);
   if (receipt.keyid !== signer.keyid)
     throw receiptInvalid(file, `it names key ${receipt.keyid} and was signed by key ${signer.keyid}`);
+  const fault = outsideWindow(trust, signer, receipt.made);
+  if (fault !== undefined) {
+    throw new AirferryError("ERR_KEY_EXPIRED", `cannot use receipt "${file}": made at ${receipt.made}: ${fault}`, {
+      path: file,
+      hint: "have it written and signed by somebody who may sign now: airferry receipt --store DIR --key FILE --out FILE",
+    });
+  }
   return receipt;
 }
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import t from "tap";
 import { digestOf } from "../../src/io/digest.ts";
 import { readReceipt, writeReceipt } from "../../src/receipt/receipt-file.ts";
-import { publicKeyPem } from "../../src/sign/keys.ts";
+import { publicKeyPem, trustedKeyOf } from "../../src/sign/keys.ts";
 import { keySigner } from "../../src/sign/signer.ts";
 import { clientEnv, needs } from "../fixtures/clients.ts";
 import { scratch } from "../fixtures/program.ts";
@@ -23,7 +23,8 @@ function signerOf(name: string, type: "p256" | "ed25519") {
   const { privateKey, publicKey } =
     type === "p256" ? generateKeyPairSync("ec", { namedCurve: "P-256" }) : generateKeyPairSync("ed25519");
   writeFileSync(join(dir, `${name}.pub`), publicKeyPem(publicKey));
-  return { signer: keySigner(privateKey, name), trust: [join(dir, `${name}.pub`)] };
+  const pub = join(dir, `${name}.pub`);
+  return { signer: keySigner(privateKey, name), pub, trust: { keys: [trustedKeyOf(publicKey, pub)] } };
 }
 const inside = signerOf("inside", "p256");
 const other = signerOf("other", "p256");
@@ -61,7 +62,7 @@ t.test("what was changed, forged or signed by another is refused", async (t) => 
   rmSync(beside);
   await refused("ERR_SIGNATURE_MISSING", "without its signature");
   await refused("ERR_KEY_UNTRUSTED", "with other trusted keys", other.trust);
-  t.match(await readReceipt(file, [...other.trust, ...trust]), content);
+  t.match(await readReceipt(file, { keys: [...other.trust.keys, ...trust.keys] }), content);
 });
 
 t.test("cosign checks it", async (t) => {
@@ -70,7 +71,7 @@ t.test("cosign checks it", async (t) => {
   const check = (name: string) =>
     execFileSync(
       "cosign",
-      ["verify-blob", "--key", inside.trust[0] as string, "--bundle", beside, "--insecure-ignore-tlog=true", name],
+      ["verify-blob", "--key", inside.pub, "--bundle", beside, "--insecure-ignore-tlog=true", name],
       { stdio: "pipe", env: clientEnv() },
     );
   check(file);

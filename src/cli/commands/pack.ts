@@ -53,7 +53,10 @@ export const packCommand: Register = (program, run) => {
     .option("--trust-root <dir>", "folder of a trust root, which the bundle brings inside with all its versions")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .option("--for <receipt>", "leave out what the far side has: a file of airferry receipt, or its short line")
-    .option("--receipt-trust <file...>", "public keys of the far side that may sign receipts")
+    .option(
+      "--receipt-trust <file...>",
+      "public keys of the far side that may sign receipts (default: role receipt of --trust-root)",
+    )
     .addOption(
       new Option("--base <serial>", "leave out what this earlier bundle has: you say it arrived").argParser(positive),
     )
@@ -94,6 +97,7 @@ export const packCommand: Register = (program, run) => {
           ...(flags.overlap !== undefined && { overlap: flags.overlap }),
           ...(flags.need !== undefined && { need: flags.need }),
           receiptTrust: flags.receiptTrust ?? [],
+          ...(flags.trustRoot !== undefined && { trustRoot: flags.trustRoot }),
         });
         // Whoever types a passphrase takes his time.
         output.restartClock();
