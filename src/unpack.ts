@@ -318,6 +318,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   report.missing = await copyFromGood(work, incoming, needed, report);
   if (report.missing.length > 0) {
     await incoming.saveState({ ...state, missing: report.missing });
+    refuse(work.folders, work.damaged);
     report.missingMedia = mediaToCome(named);
     return report;
   }
@@ -545,8 +546,7 @@ async function checkSpace(work: Work, needed: readonly PlacedEntry[], digest: Di
 
 /**
  * Copies as {@link copy} does. If a volume is damaged and another medium has it too, that copy is read instead; else it
- * counts as missing, and what the other volumes hold is kept for the run that brings it.
- * @throws {AirferryError} with every damaged volume, when all others are copied
+ * counts as missing, and what the other volumes hold is kept for the run that brings it: `work.damaged` says why.
  */
 async function copyFromGood(
   work: Work,
@@ -556,15 +556,12 @@ async function copyFromGood(
 ): Promise<string[]> {
   for (let left = needed; ; ) {
     try {
-      const missing = await copy(work, incoming, left, report);
-      if (work.damaged.length === 0) return missing;
+      return await copy(work, incoming, left, report);
     } catch (error) {
       if (!(await passOver(error, work))) throw error;
       await incoming.dropSmall();
       left = left.filter((it) => !work.store.hasBlob(it.digest, it.size));
-      continue;
     }
-    refuse(work.folders, work.damaged);
   }
 }
 

@@ -12,6 +12,7 @@ import {
 import { join } from "node:path";
 import t from "tap";
 import { repair } from "../src/repair.ts";
+import { status } from "../src/status.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
 import { needs } from "./fixtures/clients.ts";
@@ -107,6 +108,7 @@ t.test("unpack keeps the rest of a bundle with a damaged volume, and a second co
     const refusal = await refusalOf(unpack([bundle], { trust, store }));
     t.match(refusal.problems, [{ path: "data.tar.0001", message: /touches "isos\/big\.iso"/ }]);
     t.match(refusal.hint, /give a second copy of the medium as well, or repair this one: airferry repair/);
+    t.match(await status(store), { incoming: [{ missing: ["data.tar.0001"] }] });
     const dir = fresh();
     await repair([bundle], { trust, from: [], out: dir });
     const report = await unpack([bundle, dir], { trust, store });

@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { SpreadFile } from "../bundle/finish.ts";
 import { volumeName } from "../bundle/volume-layout.ts";
+import { releaseMemory } from "../io/flat-memory.ts";
 import { runToEnd } from "../io/limit.ts";
 import { createParity } from "../parity/create-parity.ts";
 import { layOutParity, type ParityLayout } from "../parity/parity-layout.ts";
@@ -63,6 +64,8 @@ export async function writeParity(
   progress: (done: number, total: number) => void = () => undefined,
 ): Promise<SpreadFile[]> {
   if (planned.length === 0) return [];
+  // Whatever filled the volumes is not needed any more.
+  releaseMemory();
   const pool = new ParityPool();
   // Twice of it for checksums.
   const total = 3 * planned.flatMap(({ layout }) => layout.files).reduce((sum, it) => sum + it.size, 0);
