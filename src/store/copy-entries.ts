@@ -9,6 +9,7 @@ import { checkEnd, checkFrame, type PlacedEntry, planSteps, readRun } from "../b
 import type { VolumeSet } from "../bundle/volumes.ts";
 import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
+import { heapMayHaveGrown } from "../io/flat-memory.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import type { Committer } from "./committer.ts";
@@ -63,6 +64,7 @@ export async function copyRun(
 ): Promise<void> {
   const fileOf = (it: PlacedEntry) => (writers.has(it) ? incoming.smallFile(it.digest) : undefined);
   const results = await readRun(volumes, entries, pool, fileOf);
+  heapMayHaveGrown();
   for (const [index, { digest, stray }] of results.entries()) {
     const entry = entries[index] as PlacedEntry;
     if (stray !== undefined) throw new ContentDamage(stray, 1, entry);
