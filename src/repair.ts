@@ -161,7 +161,7 @@ async function repairSmallFiles({ good, bad }: SmallFiles, isTrial: boolean, rep
   for (const { name, folder } of bad) {
     const from = good.get(name);
     if (from !== undefined && !isTrial) {
-      await copyFile(from, join(folder, name));
+      await copyListed(name, from, folder);
       report.written.push(join(folder, name));
     }
     report.files.push({ name, folder, state: from === undefined ? "lost" : isTrial ? "repairable" : "repaired" });
@@ -182,21 +182,22 @@ async function writeMedium(
     // They are on one medium, unless it is their copy that is damaged.
     if ((name.startsWith("bin/") || isSpareName(name)) && !bad.some((it) => it.name === name)) continue;
     await makeFolder(join(out, name, ".."));
-    await copyFile(from, join(out, name));
+    await copyListed(name, from, out);
   }
   await makeFolder(join(out, SIGNATURES_NAME));
   for (const { name, bytes } of signatures) await writeAtomic(join(out, SIGNATURES_NAME, name), bytes);
-  await copyFile(join(targets[0] ?? "", SUMS_NAME), join(out, SUMS_NAME));
+  await copyListed(SUMS_NAME, join(targets[0] ?? "", SUMS_NAME), out);
   for (const { name, folder } of bad) report.files.push({ name, folder, state: good.has(name) ? "repaired" : "lost" });
   report.written.push(
     ...[...good.keys()].filter((it) => bad.some(({ name }) => name === it)).map((it) => join(out, it)),
   );
 }
 
-async function copyFile(from: string, to: string): Promise<void> {
+/** Puts a good file into a folder, under its name there. */
+async function copyListed(name: string, from: string, folder: string): Promise<void> {
   const { handle } = await openRegular(from);
   try {
-    await replaceFile(to, 0o644, async (target) => {
+    await replaceFile(join(folder, name), name.startsWith("bin/") ? 0o755 : 0o644, async (target) => {
       for await (const chunk of handle.createReadStream({ autoClose: false })) await target.write(chunk as Buffer);
     });
   } finally {

@@ -2,10 +2,12 @@
 import {
   appendFileSync,
   copyFileSync,
+  cpSync,
   existsSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -15,6 +17,7 @@ import { repair } from "../src/repair.ts";
 import { status } from "../src/status.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
+import { makeBundle, makeKey } from "./fixtures/bundle-maker.ts";
 import { needs } from "./fixtures/clients.ts";
 import { burst, par2, same } from "./fixtures/parity.ts";
 import { makeParityBundle } from "./fixtures/parity-bundle.ts";
@@ -137,4 +140,16 @@ t.test("what a killed repair leaves is no part of the bundle, and is replaced", 
   await repair([bundle], { trust, from: [], inPlace: true });
   t.ok(await isGood(bundle));
   t.notOk(existsSync(left));
+});
+
+t.test("a program is replaced with the mode that it had", async (t) => {
+  const key = makeKey();
+  const [one, two] = [fresh(), fresh()];
+  writeFileSync(join(root, "own.pub"), key.pem);
+  makeBundle(one, { files: {}, keys: [key], notes: { "bin/airferry-linux-x64": Buffer.alloc(3000, 7) } });
+  cpSync(one, two, { recursive: true });
+  writeFileSync(join(one, "bin/airferry-linux-x64"), "spoilt");
+  const report = await repair([one], { trust: [join(root, "own.pub")], from: [two], inPlace: true });
+  t.match(report.files, [{ name: "bin/airferry-linux-x64", state: "repaired" }]);
+  t.equal(statSync(join(one, "bin/airferry-linux-x64")).mode & 0o777, 0o755);
 });
