@@ -8,6 +8,7 @@ import { isOrigin } from "../io/web-url.ts";
 import { isOciDigest } from "../oci/oci-digest.ts";
 import { PLATFORM } from "../oci/platform.ts";
 import { checkReference, formatReference, isTag, parseReference } from "../oci/reference.ts";
+import { MAX_TEXT_CHARS } from "./format-limits.ts";
 
 /** Where a value is, and what is wrong with it. */
 interface Fault {
@@ -17,8 +18,6 @@ interface Fault {
 
 /** Returns the faults of a value, with places below it. */
 type Shape = (value: unknown) => Fault[];
-
-const MAX_TEXT_LENGTH = 4096;
 
 /** A shape from a condition. */
 function shape(isFine: (value: unknown) => boolean, message: string): Shape {
@@ -70,8 +69,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /** Text that is shown to people and written to rendered files. */
 const text = string(
-  (it) => it.length <= MAX_TEXT_LENGTH && it.isWellFormed() && !UNSAFE_CHARACTER.test(it),
-  `expected a text of at most ${MAX_TEXT_LENGTH} characters, none of them a control or invisible`,
+  (it) => it.length <= MAX_TEXT_CHARS && it.isWellFormed() && !UNSAFE_CHARACTER.test(it),
+  `expected a text of at most ${MAX_TEXT_CHARS} characters, none of them a control or invisible`,
 );
 const texts = list(text);
 const flag = shape((it) => typeof it === "boolean", "expected true or false");

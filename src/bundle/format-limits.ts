@@ -16,6 +16,11 @@ export const MIN_VOLUME_BYTES = 4096;
 export const VOLUME_UNIT_BYTES = 512;
 /** Serials and epochs beyond this are refused: a huge one would block a stream forever. */
 export const MAX_SERIAL = 999_999_999;
+/** Most names in a folder of a medium. */
+export const MAX_FOLDER_NAMES = 50_000;
+/** UTF-16 code units of a text in the catalog; of the name and version of the packer. */
+export const MAX_TEXT_CHARS = 4096;
+export const MAX_TOOL_CHARS = 200;
 /** Most names in `requires`. */
 export const MAX_REQUIRES = 64;
 /** Most sites that one bundle is made for. */

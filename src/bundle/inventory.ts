@@ -20,6 +20,7 @@ import {
   MAX_FREE_BYTES,
   MAX_REQUIRES,
   MAX_SERIAL,
+  MAX_TOOL_CHARS,
   MAX_VOLUMES,
   MIN_VOLUME_BYTES,
   VOLUME_UNIT_BYTES,
@@ -297,7 +298,7 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   expect(bases === undefined || areBases(bases), "bases", "expected epoch, serial and sha256 of each, sorted");
   expect(isHex256(lock), "lock", "expected 64 lower-case hex digits");
   expect(
-    typeof tool === "string" && tool.length <= 200 && printableName(tool) === tool,
+    typeof tool === "string" && tool.length <= MAX_TOOL_CHARS && printableName(tool) === tool,
     "tool",
     "expected a short text",
   );

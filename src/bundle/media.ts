@@ -13,11 +13,9 @@ import { shellWord } from "../io/shell.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES } from "../sign/verify-sums.ts";
 import { printableName } from "./entry-paths.ts";
-import { MAX_SUMS_BYTES } from "./format-limits.ts";
+import { MAX_FOLDER_NAMES, MAX_SUMS_BYTES } from "./format-limits.ts";
 import { BIN_NAME, isJunkName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 
-/** A folder with more names than any bundle has is not listed completely. */
-const MAX_NAMES = 50_000;
 /** How many bundles of a folder a message names. */
 const MAX_NAMED = 5;
 const MEDIUM_FOLDER = /^medium-\d+-of-\d+$/;
@@ -182,8 +180,10 @@ async function listNames(dir: string): Promise<Dirent[]> {
   try {
     for await (const it of await opendir(dir)) {
       names.push(it);
-      if (names.length > MAX_NAMES) {
-        throw new AirferryError("ERR_SIZE_LIMIT", `cannot read "${dir}": more than ${MAX_NAMES} names`, { path: dir });
+      if (names.length > MAX_FOLDER_NAMES) {
+        throw new AirferryError("ERR_SIZE_LIMIT", `cannot read "${dir}": more than ${MAX_FOLDER_NAMES} names`, {
+          path: dir,
+        });
       }
     }
   } catch (error) {
