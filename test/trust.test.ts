@@ -9,7 +9,7 @@ import { writeKeyPair } from "./fixtures/keys.ts";
 import { scratch } from "./fixtures/program.ts";
 
 const dir = scratch(t);
-for (const name of ["ann", "bob", "cay", "dan", "ann-2"]) writeKeyPair(dir, name);
+for (const name of ["ann", "bob", "cay", "dan", "ann-2", "inside"]) writeKeyPair(dir, name);
 const run = (...args: string[]) => airferry(dir, ["trust", ...args]);
 const json = async (...args: string[]) => JSON.parse((await run(...args, "--json")).stdout);
 const INIT = [
@@ -95,6 +95,11 @@ t.test("a key is replaced, with its old one's word; one is revoked", async (t) =
     stderr: /nobody could use it: roles\.root: threshold 2 with 1 distinct owners/,
   });
   t.equal((await run("sign", "tr", "--key", "bob.key")).status, 0, "he still is of the root role of version 3");
+});
+
+t.test("a role for receipts needs one signature, which is all that a receipt has", async (t) => {
+  const { roles } = await json("add-key", "tr", "--add", "inside.pub=The server", "--role", "receipt");
+  t.match(roles, [{ role: "root" }, { role: "release" }, { role: "receipt", signers: ["inside"], threshold: 1 }]);
 });
 
 t.test("bad input", async (t) => {

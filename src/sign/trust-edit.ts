@@ -102,10 +102,11 @@ export async function changedTrust(
     delete next.streams[name];
   }
   if (version === 1 && Object.keys(next.streams).length === 0) next.streams[ANY_STREAM] = {};
-  for (const role of Object.values(next.roles)) {
-    // Two signers unless there is one alone.
-    if (role.threshold === 0)
-      role.threshold = Math.min(2, new Set(role.signers.map((id) => next.signers[id]?.owner)).size);
+  for (const [name, role] of Object.entries(next.roles)) {
+    // Two signers unless there is one alone; a receipt has one signature.
+    const most = name === "root" || name === "release" ? 2 : 1;
+    const owners = new Set(role.signers.map((id) => next.signers[id]?.owner)).size;
+    if (role.threshold === 0) role.threshold = Math.min(most, owners);
   }
   return next;
 }
