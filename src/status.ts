@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { AirferryError, type Problem } from "./errors.ts";
+import { heapMayHaveGrown, keepHeapSmall, releaseMemory } from "./io/flat-memory.ts";
 import { readSpace } from "./io/space.ts";
 import { type WebHost, webHosts } from "./io/web-hosts.ts";
 import { readStoredTrust } from "./sign/trust-files.ts";
@@ -84,11 +85,14 @@ interface StatusReport {
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID if it is not a store
  */
 export async function status(dir: string, options: { now?: Date } = {}): Promise<StatusReport> {
+  keepHeapSmall();
   const store = await openStore(dir);
   const now = options.now ?? new Date();
   const streams: StreamStatus[] = [];
   const problems: Problem[] = [];
   for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now, problems));
+  // Their inventories are not needed any more.
+  if (streams.some((it) => it.releases.some(({ entries }) => entries > MANY_ENTRIES))) releaseMemory();
   const { freeBytes } = await readSpace(store.dir);
   return {
     store: store.dir,
@@ -162,11 +166,15 @@ function daysUntil(time: string, now: Date): number {
   return Math.ceil((Date.parse(time) - now.getTime()) / 86_400_000);
 }
 
+const MANY_ENTRIES = 10_000;
+/** Blobs between two looks at the heap. */
+const LOOK_BLOBS = 4096;
+
 async function countBlobs(store: Store): Promise<{ count: number; size: number }> {
   let count = 0;
   let size = 0;
   for await (const blob of store.blobs()) {
-    count++;
+    if (count++ % LOOK_BLOBS === 0) heapMayHaveGrown();
     size += blob.size;
   }
   return { count, size };
