@@ -9,6 +9,7 @@ const SIDES: readonly [heading: string, ...commands: string[]][] = [
     "Inside, without internet:",
     "unpack",
     "status",
+    "receipt",
     "rollback",
     "fsck",
     "prune",
