@@ -300,6 +300,13 @@ t.test("the clock: an expired root, a signer's time, and one that was set back",
     )(bundle(keys, { notes: trustNotes([first]), created: "2029-12-29T00:00:00Z" })),
     "done",
   );
+  const kept = bundle(keys, { serial: 2, created: "2029-12-29T12:00:00Z" });
+  t.equal(await into(store, [], soon)(kept), "done");
+  const newer = bundle(keys, { serial: 3, created: "2030-01-30T00:00:00Z" });
+  t.equal(await into(store, [], late)(newer), "ERR_TRUST_EXPIRED");
+  rmSync(join(store, "blobs"), { recursive: true });
+  mkdirSync(join(store, "blobs/sha256"), { recursive: true });
+  t.equal(await into(store, [], late)(kept), "done", "a release that is here already is repaired");
   const shorter = structuredClone(one);
   shorter.signers.bob!.notAfter = "2026-06-01T00:00:00Z";
   shorter.expires = "2029-12-29T12:00:00Z";

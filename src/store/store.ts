@@ -160,6 +160,19 @@ export class Store implements StoreReader {
     return names.filter((it) => RELEASE_NAME.test(it)).sort((a, b) => rank(a) - rank(b));
   }
 
+  /** Whether a bundle with this digest of its SHA256SUMS was imported, and its record is still here and readable. */
+  async hasRelease(digest: Digest): Promise<boolean> {
+    for (const stream of await this.streams()) {
+      for (const name of await this.releaseNames(stream)) {
+        const release = await readRelease(join(streamFolder(this.dir, stream), name)).catch((error: unknown) => {
+          if (!(error instanceof AirferryError)) throw error;
+        });
+        if (release?.digest === digest) return true;
+      }
+    }
+    return false;
+  }
+
   /** Folder name of the served release, undefined before the first. */
   async currentName(stream: string): Promise<string | undefined> {
     const file = join(streamFolder(this.dir, stream), CURRENT_FILE);
