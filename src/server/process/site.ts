@@ -159,7 +159,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     // Of all threads together.
     wanted: host.wantedUrls?.() ?? 0,
     damaged: Object.fromEntries(check.damaged.map((path) => [path, 1])),
-    memory: isMainThread ? { [process.pid]: process.memoryUsage.rss() } : {},
+    memory: isMainThread ? residentMemory() : {},
   });
   const [healthz, metrics] = healthMounts(store, () => host.collect(counters()), notes !== undefined);
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
@@ -284,4 +284,13 @@ function healthMounts(
       },
     },
   ];
+}
+
+/** What this process holds in memory by its id, in bytes; empty where the system does not tell, as without /proc. */
+function residentMemory(): Record<number, number> {
+  try {
+    return { [process.pid]: process.memoryUsage.rss() };
+  } catch {
+    return {};
+  }
 }
