@@ -24,6 +24,7 @@ import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder, TRUST_FOLDER } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
+import { type Deed, recordDeed, recordFailure } from "./store/store-journal.ts";
 import { type RepairSource, StoreRepair } from "./store/store-repair.ts";
 import type { Release } from "./store/types.ts";
 
@@ -60,6 +61,16 @@ interface FsckReport extends StoreCheck {
 export async function fsck(dir: string, options: FsckOptions = {}): Promise<FsckReport> {
   const notice = options.notice ?? (() => {});
   const store = await openStore(dir);
+  try {
+    return await checkAndRepair(store, options, notice);
+  } catch (error) {
+    const { repairFrom: folders } = options;
+    if (folders !== undefined) await recordFailure(store, { action: "fsck" }, error, { ...options, folders });
+    throw error;
+  }
+}
+
+async function checkAndRepair(store: Store, options: FsckOptions, notice: (line: string) => void): Promise<FsckReport> {
   const { repairFrom = [] } = options;
   if (options.need !== undefined) await checkTarget(options.need);
   const sources = repairFrom.length === 0 ? [] : await openSources(store, repairFrom, options);
@@ -76,10 +87,32 @@ export async function fsck(dir: string, options: FsckOptions = {}): Promise<Fsck
       await writeNeed(options.need, { blobs, releases: await releasesWith(store, blobs) });
       report.need = options.need;
     }
+    if (sources.length > 0) await recordRepair(store, sources, report, options);
     return report;
   } finally {
     await lock?.release();
   }
+}
+
+async function recordRepair(
+  store: Store,
+  sources: readonly RepairSource[],
+  { repaired, problems }: FsckReport,
+  options: FsckOptions,
+): Promise<void> {
+  // One bundle is named; of several, the folders are.
+  const [first, second] = sources;
+  const { stream, epoch, serial } = first?.contents.inventory ?? {};
+  const isOne = stream !== undefined && epoch !== undefined && serial !== undefined && second === undefined;
+  const deed: Deed = {
+    action: "fsck",
+    result: problems.length === 0 ? "done" : "incomplete",
+    blobs: repaired.length,
+    bytes: repaired.reduce((sum, it) => sum + it.bytes, 0),
+    problems: problems.length,
+    ...(isOne && first !== undefined && { bundle: { stream, epoch, serial, digest: first.digest } }),
+  };
+  await recordDeed(store, deed, { ...options, folders: options.repairFrom ?? [] });
 }
 
 /** Refuses a name that could not be written to at the end, which may be hours later. */

@@ -11,6 +11,7 @@ import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
+import { recordDeed, recordFailure } from "./store/store-journal.ts";
 
 interface PruneOptions {
   /** How many releases of each stream to keep, including the current one; at least 1. */
@@ -19,6 +20,8 @@ interface PruneOptions {
   incoming?: boolean;
   /** Only reports what would be removed. */
   dryRun?: boolean;
+  /** Called with what was odd about the store's journal. */
+  notice?: (line: string) => void;
 }
 
 /** What was removed, or would be. */
@@ -43,6 +46,15 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
     throw new AirferryError("ERR_USAGE", `cannot prune: keep ${options.keep}: expected a whole number from 1`);
   }
   const store = await openStore(dir);
+  try {
+    return await pruneStore(store, options);
+  } catch (error) {
+    if (options.dryRun !== true) await recordFailure(store, { action: "prune" }, error, options);
+    throw error;
+  }
+}
+
+async function pruneStore(store: Store, options: PruneOptions): Promise<PruneReport> {
   const lock = await store.lock();
   try {
     const report: PruneReport = { releases: [], kept: 0, incoming: [], blobs: 0, size: 0 };
@@ -77,6 +89,10 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
     }
     // An unfinished import needs the blobs that it has written so far.
     if (unfinished.length === 0 || options.incoming === true) await sweep(store, used, options, report);
+    if (options.dryRun !== true) {
+      const { releases: removed, blobs, size: bytes } = report;
+      await recordDeed(store, { action: "prune", result: "done", removed, blobs, bytes }, options);
+    }
     return report;
   } finally {
     await lock.release();

@@ -13,6 +13,7 @@ import { readKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
 import { readRelease } from "./store/release-record.ts";
 import { openStore, type Store } from "./store/store.ts";
+import { recordDeed, recordFailure } from "./store/store-journal.ts";
 import type { Release } from "./store/types.ts";
 
 interface RollbackOptions {
@@ -22,6 +23,8 @@ interface RollbackOptions {
   to?: string;
   /** The time to compare an expiry date with; default now. */
   now?: Date;
+  /** Called with what was odd about the store's journal. */
+  notice?: (line: string) => void;
 }
 
 /** One release as the report names it. */
@@ -52,6 +55,16 @@ interface RollbackReport {
  */
 export async function rollback(dir: string, options: RollbackOptions = {}): Promise<RollbackReport> {
   const store = await openStore(dir);
+  try {
+    return await serveOther(store, options);
+  } catch (error) {
+    const { stream } = options;
+    await recordFailure(store, { action: "rollback", ...(stream && { bundle: { stream } }) }, error, options);
+    throw error;
+  }
+}
+
+async function serveOther(store: Store, options: RollbackOptions): Promise<RollbackReport> {
   const lock = await store.lock();
   try {
     const stream = await chosenStream(store, options.stream);
@@ -67,6 +80,11 @@ export async function rollback(dir: string, options: RollbackOptions = {}): Prom
     for (const it of [before, release, last]) if (it !== undefined) await raiseFloor(store, it.inventory, it);
     const floor = await store.floor(stream);
     if (name !== current) await writeAtomic(join(folder, CURRENT_FILE), `${name}\n`);
+    const result = name === current ? "already" : "done";
+    const from = before && { epoch: before.inventory.epoch, serial: before.serial };
+    const bundle = { stream, ...named(release) };
+    const { signers } = release;
+    await recordDeed(store, { action: "rollback", result, bundle, signers, ...(from && { from }) }, options);
     const { created, notAfter } = release.inventory;
     const now = options.now ?? new Date();
     return {

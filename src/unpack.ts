@@ -45,6 +45,7 @@ import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { TRUST_FOLDER } from "./store/layout.ts";
 import { openStore, type Store } from "./store/store.ts";
+import { type Deed, recordDeed, recordFailure } from "./store/store-journal.ts";
 import { VERSION } from "./version.ts";
 
 /** Space reserved for records and folders besides the blobs. */
@@ -118,6 +119,20 @@ interface UnpackReport {
  */
 export async function unpack(folders: readonly string[], options: UnpackOptions): Promise<UnpackReport> {
   keepHeapSmall();
+  const facts: Facts = {};
+  try {
+    return await unpackBundle(folders, options, facts);
+  } catch (error) {
+    const store = await existingStore(options.store).catch(() => undefined);
+    if (store !== undefined) await recordFailure(store, { action: "unpack", ...facts }, error, { ...options, folders });
+    throw error;
+  }
+}
+
+/** What is known of the bundle, as it is read. */
+type Facts = Pick<Deed, "bundle" | "signers">;
+
+async function unpackBundle(folders: readonly string[], options: UnpackOptions, facts: Facts): Promise<UnpackReport> {
   const scanner =
     options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
   const source = await readTrust(options.trust, options.threshold);
@@ -125,10 +140,12 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
   const media = await readMedia(folders);
   for (const line of media.notices) options.notice?.(line);
+  facts.bundle = { digest: digestOf(media.sums) };
   const now = new Date(Math.max((options.now ?? new Date()).getTime(), earlier ? await newestCreated(earlier) : 0));
   const { trust, signers, problems } = await judgeMedia(media, source, { now, stored });
   // A revocation holds from here on, whatever becomes of the bundle that brought it.
-  if (earlier !== undefined && stored !== undefined) await takeOver(earlier, trust, stored, options);
+  if (earlier !== undefined && stored !== undefined) await takeOver(earlier, trust, stored, options, folders);
+  facts.signers = [...signers].sort();
   // The end of the trust root stops no repair of a release that came in before it.
   const isPast = problems.length > 0 && problems.every((it) => it.code === "ERR_TRUST_EXPIRED");
   const isHere = isPast && earlier !== undefined && (await earlier.hasRelease(digestOf(media.sums)));
@@ -145,6 +162,8 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
   const damaged = read.problems.filter((it) => !hasCopy(contents, it.path));
   if (contents === undefined || inventoryBytes === undefined)
     throw new Error("a bundle without contents has no problem");
+  const { stream, epoch, serial } = contents.inventory;
+  facts.bundle = { stream, epoch, serial, ...facts.bundle };
   for (const it of read.problems) {
     const instead = damaged.includes(it) ? "keeping what the other volumes hold" : "reading another copy instead";
     options.notice?.(`${it.message}; ${instead}`);
@@ -161,7 +180,7 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
     const lock = await store.lock();
     try {
       if (stored === undefined && trust.root !== undefined)
-        await keepTrust(join(store.dir, TRUST_FOLDER), trust.accepted, stored);
+        await followTrust(store, trust, stored, { ...options, folders });
       const by = { trust, trusted: trust.keys.filter((it) => signers.includes(it.keyid)), threshold: trust.threshold };
       const work: Work = {
         store,
@@ -176,7 +195,10 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
         damaged,
         ...by,
       };
-      return await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
+      const report = await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
+      const result = report.already ? "already" : report.complete ? "done" : "incomplete";
+      await recordDeed(store, { action: "unpack", result, ...facts }, { ...options, folders });
+      return report;
     } finally {
       await lock.release();
     }
@@ -205,16 +227,32 @@ async function takeOver(
   store: Store,
   trust: SettledTrust | undefined,
   stored: StoredTrust,
-  { notice }: UnpackOptions,
+  options: UnpackOptions,
+  folders: readonly string[],
 ): Promise<void> {
   if (trust?.root === undefined || trust.accepted.length === 0) return;
   const lock = await store.lock();
   try {
-    await keepTrust(join(store.dir, TRUST_FOLDER), trust.accepted, stored);
+    await followTrust(store, trust, stored, { ...options, folders });
   } finally {
     await lock.release();
   }
-  notice?.(`the trust root "${trust.root.name}" is now version ${trust.root.version}, until ${trust.root.expires}`);
+  options.notice?.(
+    `the trust root "${trust.root.name}" is now version ${trust.root.version}, until ${trust.root.expires}`,
+  );
+}
+
+/** Keeps versions of the trust root in the store, under its lock, and says so in its journal. */
+async function followTrust(
+  store: Store,
+  { root, accepted }: SettledTrust,
+  stored: StoredTrust | undefined,
+  options: Pick<UnpackOptions, "now" | "notice"> & { folders: readonly string[] },
+): Promise<void> {
+  if (root === undefined) return;
+  await keepTrust(join(store.dir, TRUST_FOLDER), accepted, stored);
+  const { name, version, digest } = root;
+  await recordDeed(store, { action: "trust", result: "done", trust: { name, version, digest } }, options);
 }
 
 function hasCopy(contents: Contents | undefined, volume: string): boolean {

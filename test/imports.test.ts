@@ -121,6 +121,7 @@ const VERBS: Record<string, readonly string[]> = {
   rollback: ["io", "store"],
   fsck: ["io", "sign", "bundle", "store", "receipt"],
   receipt: ["io", "sign", "receipt", "store"],
+  journal: ["io", "store"],
   prune: ["io", "store"],
   serve: ["io", "bundle", "store", "origins", "server/http", "server/process"],
   wanted: ["io", "wanted"],

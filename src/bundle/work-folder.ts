@@ -13,7 +13,7 @@ import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
-import { Journal } from "./journal.ts";
+import { Journal } from "./pack-journal.ts";
 import { type SmallItem, SmallItems } from "./small-items.ts";
 import { END_BYTES, headerBytes, paddedSize } from "./tar-layout.ts";
 import { piecesOf } from "./volume-layout.ts";

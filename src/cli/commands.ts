@@ -22,6 +22,7 @@ const COMMANDS = {
   rollback: async () => (await import("./commands/rollback.ts")).rollbackCommand,
   fsck: async () => (await import("./commands/fsck.ts")).fsckCommand,
   receipt: async () => (await import("./commands/receipt.ts")).receiptCommand,
+  journal: async () => (await import("./commands/journal.ts")).journalCommand,
   prune: async () => (await import("./commands/prune.ts")).pruneCommand,
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
   wanted: async () => (await import("./commands/wanted.ts")).wantedCommand,

@@ -10,6 +10,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   before: { files: "all", asked: "releases" },
   bundle: { files: "folders" },
   command: {},
+  digest: {},
   dir: { files: "folders" },
   entry: { asked: "entries" },
   file: { files: "all" },

@@ -12,6 +12,7 @@ const SIDES: readonly [heading: string, ...commands: string[]][] = [
     "receipt",
     "rollback",
     "fsck",
+    "journal",
     "prune",
     "serve",
     "wanted",

@@ -4,7 +4,7 @@
  * journal lists as complete are hashed and checked in place like everything else.
  */
 import { ItemWriter } from "../bundle/item-writer.ts";
-import type { DoneLine } from "../bundle/journal.ts";
+import type { DoneLine } from "../bundle/pack-journal.ts";
 import { SMALL_BYTES, type WorkFolder } from "../bundle/work-folder.ts";
 import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf, EMPTY_DIGEST } from "../io/digest.ts";

@@ -11,6 +11,8 @@ export const LOCK_FILE = "lock";
 export const CURRENT_FILE = "current";
 /** Folder of the versions of the trust root that this store has accepted. */
 export const TRUST_FOLDER = "trust";
+/** What was done to the store, line by line. */
+export const JOURNAL_FILE = "journal.jsonl";
 export const FLOOR_FILE = "floor.json";
 export const IMPORT_FILE = "import.json";
 /** Index of the release's packages, made from the verified metadata (src/packages); may be missing. */

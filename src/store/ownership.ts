@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ifThere, ioError } from "../io/atomic.ts";
 import { shellWord } from "../io/shell.ts";
-import { STORE_FILE, TRUST_FOLDER } from "./layout.ts";
+import { JOURNAL_FILE, STORE_FILE, TRUST_FOLDER } from "./layout.ts";
 
 /** Folders of a store, and what it holds at the top. */
-const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming", TRUST_FOLDER];
+const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming", TRUST_FOLDER, JOURNAL_FILE];
 
 /**
  * Checks the top folders of a store, those of its streams, those of its blobs, and the files of its trust root, which
@@ -19,7 +19,7 @@ const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming", TR
  *   root, or is writable by everybody
  */
 export async function verifyOwn(dir: string): Promise<void> {
-  for (const name of OWN) await verifyOne(dir, join(dir, name), name === STORE_FILE);
+  for (const name of OWN) await verifyOne(dir, join(dir, name), name === STORE_FILE || name === JOURNAL_FILE);
   for (const parent of ["blobs/sha256", "releases", "incoming"]) {
     for (const it of await readdir(join(dir, parent), { withFileTypes: true })) {
       if (it.isDirectory() || it.isSymbolicLink()) await verifyOne(dir, join(dir, parent, it.name), false);

@@ -262,6 +262,29 @@ t.test("what is refused says why, and what helps", (t) =>
       message: /cannot use need file "need\.json"/,
       hint: /have the far side write it again: airferry unpack BUNDLE/,
     },
+    ERR_JOURNAL: {
+      cause: async (dir, run) => {
+        await bundle("unpack", () => {})(dir, run);
+        await run(["rollback", "--store", "st", "--to", "1"]);
+        const file = join(dir, "st/journal.jsonl");
+        writeFileSync(file, readFileSync(file, "utf8").replace('"action":"unpack"', '"action":"prune"'));
+        return run(["journal", "verify", "--store", "st"]);
+      },
+      message: /cannot trust journal ".*st\/journal\.jsonl": line 2 does not follow the line before/,
+      hint: /changed, moved or removed; what it says: airferry journal show --store st/,
+    },
+    ERR_JOURNAL_HEAD: {
+      cause: async (dir, run) => {
+        await bundle("unpack", () => {})(dir, run);
+        await run(["rollback", "--store", "st", "--to", "1"]);
+        const { stdout } = await run(["journal", "verify", "--store", "st"]);
+        const file = join(dir, "st/journal.jsonl");
+        writeFileSync(file, readFileSync(file, "utf8").replace(/.*\n$/, ""));
+        return run(["journal", "verify", "--store", "st", "--expect", stdout.trim().replace(/^journal line 2: /, "")]);
+      },
+      message: /no line has the digest on the paper: expected sha256:[0-9a-f]{64}, got 1 line up to sha256:/,
+      hint: /lines are gone, or all of it was written again/,
+    },
     ERR_SCAN_FOUND: {
       cause: async (dir, run) => {
         writeFileSync(join(dir, "site.pub"), key.pem);

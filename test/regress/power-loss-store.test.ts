@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import t from "tap";
 import { fsck } from "../../src/fsck.ts";
 import { digestOf } from "../../src/io/digest.ts";
+import { verifyJournal } from "../../src/journal.ts";
 import { rollback } from "../../src/rollback.ts";
 import { blobPathIn } from "../../src/store/layout.ts";
 import { openStore } from "../../src/store/store.ts";
@@ -91,11 +92,18 @@ t.test("rollback: one of both releases is served, and the floor stays", async (t
   cpSync(store, pristine, { recursive: true });
   const ops = record([...BIN, "rollback", "--store", "store", "-q"], store, { cwd: dir, env: process.env });
   const disks = [...disksAfter(ops, store, foldersOf(store))];
+  const lines = readFileSync(join(pristine, "journal.jsonl"), "utf8");
   const floor = readFileSync(join(pristine, "releases/test/floor.json"));
   const served = new Set<string>();
   for (const disk of disks) {
     const current = disk.files.get(join(store, "releases/test/current"))?.toString() ?? "000002\n";
     served.add(current);
+    // The recording has what was appended, not what was there before.
+    const appended = disk.files.get(join(store, "journal.jsonl"));
+    const journal = `${lines}${appended?.toString() ?? ""}`;
+    if (appended !== undefined) disk.files.set(join(store, "journal.jsonl"), Buffer.from(journal));
+    // No line tells of what did not happen.
+    if (journal !== lines) t.equal(current, "000001\n", disk.what);
     t.ok(floor.equals(disk.files.get(join(store, "releases/test/floor.json")) ?? floor), disk.what);
   }
   t.same([...served].sort(), ["000001\n", "000002\n"]);
@@ -106,4 +114,12 @@ t.test("rollback: one of both releases is served, and the floor stays", async (t
     (await (await openStore(store)).releases()).map((it) => it.serial),
     [1],
   );
+  for (const disk of disks.filter(
+    (_, index) => index % Math.ceil(disks.length / RERUNS) === 0 || index === disks.length - 1,
+  )) {
+    lay(disk, store, pristine, ops);
+    rmSync(join(store, "lock"), { force: true });
+    await rollback(store, { to: "1" });
+    t.match(await verifyJournal(store), { torn: 0, missing: [] }, disk.what);
+  }
 });

@@ -25,6 +25,7 @@ export const pruneCommand: Register = (program, run) => {
           keep: flags.keep,
           incoming: flags.incoming === true,
           dryRun: flags.dryRun === true,
+          notice: (line) => output.note(line),
         });
         const verb = flags.dryRun ? "would remove" : "removed";
         for (const release of report.releases) output.print(`${verb} ${release}`);

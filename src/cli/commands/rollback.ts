@@ -25,6 +25,7 @@ export const rollbackCommand: Register = (program, run) => {
         const report = await rollback(store, {
           ...(stream !== undefined && { stream }),
           ...(to !== undefined && { to }),
+          notice: (line) => output.note(line),
         });
         const { from, changed, floor } = report;
         const place = (it: { epoch: number; serial: number }) =>
