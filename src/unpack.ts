@@ -357,9 +357,10 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   };
   await incoming.saveState({ ...state, missing: [] });
   report.missing = await copyFromGood(work, incoming, needed, report);
+  if (report.missing.length > 0) await incoming.saveState({ ...state, missing: report.missing });
+  // Also if all entries are there: a volume may be damaged between or behind them.
+  refuse(work.folders, work.damaged);
   if (report.missing.length > 0) {
-    await incoming.saveState({ ...state, missing: report.missing });
-    refuse(work.folders, work.damaged);
     report.missingMedia = mediaToCome(named);
     return report;
   }
