@@ -125,6 +125,7 @@ const catalog = object({
       established: optional(established),
       signedBy: optional(list(keyid)),
       attached: optional(count),
+      insecure: optional(shape((it) => it === true, "expected true")),
     }),
   ),
   keys: list(object({ path, fingerprints: list(fingerprint), for: texts })),

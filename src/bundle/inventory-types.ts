@@ -100,6 +100,8 @@ export interface CatalogImage {
   signedBy?: string[];
   /** Carried manifests that refer to it, checked or not: signatures, attestations, SBOMs. */
   attached?: number;
+  /** Clients outside reach the registry of the reference over plain HTTP. */
+  insecure?: true;
 }
 
 export interface CatalogKey {

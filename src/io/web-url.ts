@@ -71,6 +71,14 @@ export function originOf(url: string): string {
   return slash === -1 ? url : url.slice(0, slash);
 }
 
+/** Names of this host itself: nobody outside reaches another one by them. */
+const OWN_HOST = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?$/;
+
+/** Whether `HOST` or `HOST:PORT` is this host itself. */
+export function isOwnHost(host: string): boolean {
+  return OWN_HOST.test(host);
+}
+
 /** Whether a text is an origin as {@link originOf} gives it. */
 export function isOrigin(text: string): boolean {
   try {

@@ -3,7 +3,7 @@
  * repository is below one address, its packages take no memory here. docs/origins.md.
  */
 import type { Catalog, Inventory } from "../bundle/inventory-types.ts";
-import { normalizeWebUrl, originOf } from "../io/web-url.ts";
+import { isOwnHost, normalizeWebUrl, originOf } from "../io/web-url.ts";
 import { apiHost, parseReference } from "../oci/reference.ts";
 
 /** A list of mirrors that upstream has. */
@@ -34,8 +34,6 @@ export const HUB_HOSTS: readonly string[] = [apiHost("docker.io"), "index.docker
 
 /** What a client can name; a URL's host may have quotes and more, which must not get into anybody's configuration. */
 const HOST = /^(?:[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/;
-/** Nobody outside has these names. */
-const OWN_HOST = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?$/;
 
 const known = new WeakMap<Inventory, ReleaseOrigins>();
 
@@ -79,14 +77,19 @@ function readOrigins(catalog: Catalog): ReleaseOrigins {
     else if (repositories.has(path)) add(bases, normal.endsWith("/") ? normal : `${normal}/`, path);
     else if (!path.endsWith("/")) add(files, normal, path);
   }
-  const registries = new Set(catalog.images.map((it) => parseReference(it.reference).host));
+  const registries = new Set<string>();
+  const registryOrigins = new Set<string>();
+  for (const { reference, insecure } of catalog.images) {
+    const { host } = parseReference(reference);
+    registries.add(host);
+    for (const it of host === "docker.io" ? HUB_HOSTS : [host])
+      if (isForeign(it)) registryOrigins.add(`${insecure === true ? "http" : "https"}://${it}`);
+  }
   const origins = new Set<string>();
   for (const it of (catalog.web ?? []).flatMap((one) => one.origins))
     if (isForeign(it.slice(it.indexOf("://") + 3))) origins.add(it);
   for (const it of [...files.keys(), ...bases.keys(), ...lists.keys()]) origins.add(originOf(it));
-  for (const host of registries) {
-    for (const it of host === "docker.io" ? HUB_HOSTS : [host]) if (isForeign(it)) origins.add(`https://${it}`);
-  }
+  for (const it of registryOrigins) origins.add(it);
   return { files, bases, lists, registries, origins };
 }
 
@@ -116,7 +119,7 @@ function add<T>(map: Map<string, T[]>, key: string | undefined, value: T): void 
 }
 
 function isForeign(host: string): boolean {
-  return HOST.test(host) && !OWN_HOST.test(host);
+  return HOST.test(host) && !isOwnHost(host);
 }
 
 function repositoryOf(path: string, repositories: ReadonlySet<string>): string | undefined {

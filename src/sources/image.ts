@@ -215,7 +215,14 @@ function catalogImage(
     ...(root && { established: root.established }),
     ...(root?.signedBy && { signedBy: root.signedBy }),
     attached: referrers.length,
+    ...(isInsecure(reference, entry.detail) && { insecure: true as const }),
   };
+}
+
+/** Whether it is a registry over plain HTTP that the reference names: with `as:` it is another one. */
+function isInsecure(reference: string, { registry, needed = [] }: ImageDetail): boolean {
+  const { host } = parseReference(reference);
+  return [...(registry ? [registry] : []), ...needed].some((it) => it.insecure && it.host === host);
 }
 
 /** What the layout's index lists: the image by its reference, then what refers to it. */

@@ -262,14 +262,16 @@ t.test("what is recorded of an image is its own, whoever shares its bytes, and w
     const packed = await airferry(dir, ["pack", writeManifest(dir, { images }), "--unsigned"]);
     t.equal(packed.status, 0, packed.stderr);
     const { catalog } = JSON.parse((await airferry(dir, ["inspect", packed.stdout.trim(), "--json"])).stdout);
-    const found = catalog.images.map(({ reference, source, established, attached }: Record<string, unknown>) => ({
-      [reference as string]: [source, established, attached],
-    }));
+    const found = catalog.images.map(
+      ({ reference, source, established, attached, insecure }: Record<string, unknown>) => ({
+        [reference as string]: [source, established, attached, insecure],
+      }),
+    );
     t.same(Object.assign({}, ...found), {
-      [`${ref}:1.0`]: [`${ref}:1.0`, "first-sight", 1],
-      [`${ref}@${made.index.digest}`]: [`${ref}@${made.index.digest}`, "manifest", 1],
-      "apps.example/b:1.0.0": [`${ref}:1.0`, "first-sight", 1],
-      "docker.io/library/nginx:1.27": ["vendor", "first-sight", 0],
+      [`${ref}:1.0`]: [`${ref}:1.0`, "first-sight", 1, true],
+      [`${ref}@${made.index.digest}`]: [`${ref}@${made.index.digest}`, "manifest", 1, true],
+      "apps.example/b:1.0.0": [`${ref}:1.0`, "first-sight", 1, undefined],
+      "docker.io/library/nginx:1.27": ["vendor", "first-sight", 0, undefined],
     });
     const table = (await airferry(dir, ["inspect", packed.stdout.trim()])).stdout;
     t.match(table, /docker\.io\/library\/nginx:1\.27 +vendor +sha256:/);
