@@ -279,9 +279,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     fail(new AirferryError("ERR_INTERNAL", "cannot continue: a worker thread ended, and its sockets with it"));
     close(0).catch(() => {});
   };
+  let hearOrigins = (_origins: string[]): void => {};
   const running = await startThreads(settings, given.length > 0 ? given : threads, lost, wanted, {
     ...options,
     openStore,
+    noteOrigins: (origins) => hearOrigins(origins),
   });
   const renewal = options.tls === "auto" && tls ? renewTls(options, listen, tls, running, report) : undefined;
 
@@ -303,6 +305,13 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 
   const at = withAddresses(settings, running.addresses);
   const { listen: main, listenHttp: plain, origins } = at;
+  const start = unreachedIn(named?.names ?? [], at, options);
+  const proxyUrl = origins?.proxy && listenUrls("http", origins.proxy)[0];
+  if (origins !== undefined && origins.https.length > 0)
+    hearOrigins = lateOrigins(start.unreached, (fresh) => {
+      const { unreached, reaching } = unreachedIn(fresh, at, options);
+      if (unreached.length > 0) report(unreachedNote({ unreached, reaching, proxyUrl }));
+    });
   return {
     urls: [
       ...(settings.url === undefined ? [] : [settings.url]),
@@ -313,9 +322,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(origins && {
       origins: {
         names: named?.names ?? [],
-        ...unreachedIn(named?.names ?? [], at, options),
+        ...start,
         httpsUrls: origins.https.flatMap((it) => listenUrls("https", it)),
-        ...(origins.proxy && { proxyUrl: listenUrls("http", origins.proxy)[0] as string }),
+        ...(proxyUrl !== undefined && { proxyUrl }),
         caFingerprint: fingerprintOf(origins.ca.cert),
       },
     }),
@@ -326,6 +335,30 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     },
     close: () => close(graceMs),
   };
+}
+
+/** Passes origins on that were not named before; each thread of a server sees the same releases come. */
+function lateOrigins(known: readonly string[], tell: (fresh: string[]) => void): (origins: string[]) => void {
+  const told = new Set(known);
+  return (origins) => {
+    const fresh = origins.filter((it) => !told.has(it));
+    for (const it of fresh) told.add(it);
+    if (fresh.length > 0) tell(fresh);
+  };
+}
+
+/** At most this many origins that nobody can reach are named. */
+const MAX_NAMED = 5;
+
+/** One line: which origins nobody reaches, and what to add to the command line. */
+export function unreachedNote({
+  unreached,
+  reaching,
+  proxyUrl,
+}: Pick<ServingOrigins, "unreached" | "reaching"> & { proxyUrl?: string | undefined }): string {
+  const more = unreached.length > MAX_NAMED ? ` and ${unreached.length - MAX_NAMED} more` : "";
+  const otherwise = proxyUrl === undefined ? "" : ", so only the proxy answers for them";
+  return `nobody listens at the ports of ${unreached.slice(0, MAX_NAMED).join(", ")}${more}${otherwise}; add: ${reaching.join(" ")}`;
 }
 
 function unreachedIn(
@@ -456,8 +489,12 @@ async function startThreads(
   {
     openStore,
     workerEntry,
+    noteOrigins,
     onMessage: report = () => {},
-  }: ServeOptions & { openStore: (dir: string) => Promise<StoreReader> },
+  }: ServeOptions & {
+    openStore: (dir: string) => Promise<StoreReader>;
+    noteOrigins: (origins: string[]) => void;
+  },
 ): Promise<Running> {
   let group: WorkerGroup | undefined;
   const maker = new IndexMaker();
@@ -469,6 +506,7 @@ async function startThreads(
     makeIndex,
     noteWanted,
     wantedUrls: () => wanted?.size ?? 0,
+    noteOrigins,
     report,
   });
   const [count, sockets] = typeof threads === "number" ? [threads, undefined] : [threads.length, threads.slice(1)];
@@ -482,7 +520,7 @@ async function startThreads(
     };
     group = new WorkerGroup(
       joining,
-      { own: () => site.counters(), makeIndex, noteWanted, report, onSocketsLost },
+      { own: () => site.counters(), makeIndex, noteWanted, noteOrigins, report, onSocketsLost },
       workerEntry,
     );
     try {

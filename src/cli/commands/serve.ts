@@ -96,7 +96,7 @@ export const serveCommand: Register = (program, run) => {
     .action((folders: string[], given: ServeFlags, command: Command) =>
       run(command.opts(), async (output) => {
         // biome-ignore format: on one line, where test/exports.test.ts looks for names
-        const { becomeUser, defaultWorkers, fromServiceManager, openBundles, serve, unitFile } = await import("../../serve.ts");
+        const { becomeUser, defaultWorkers, fromServiceManager, openBundles, serve, unitFile, unreachedNote } = await import("../../serve.ts");
         const flags = { ...given, store: sourceOf(folders, given, command) };
         if (flags.printUnit !== undefined) {
           output.text(unitFile(flags.printUnit === "socket" ? "socket" : "service", flags).trimEnd());
@@ -134,7 +134,11 @@ export const serveCommand: Register = (program, run) => {
         });
         for (const url of others) output.note(`also at ${url}`);
         for (const url of serving.httpUrls) output.note(`plain HTTP for keys, CA and /rpmrepo/: ${url}`);
-        if (serving.origins !== undefined) for (const line of originNotes(serving.origins)) output.note(line);
+        if (serving.origins !== undefined) {
+          for (const line of originNotes(serving.origins)) output.note(line);
+          const { unreached, httpsUrls } = serving.origins;
+          if (unreached.length > 0 && httpsUrls.length > 0) output.note(unreachedNote(serving.origins));
+        }
         if (serving.caFingerprint)
           output.note(`CA fingerprint (SHA-256): ${serving.caFingerprint}; clients get it from /ca.crt`);
         const what = folders.length === 0 ? flags.store : folders.join(", ");
@@ -212,20 +216,10 @@ async function verified(
   return bundles;
 }
 
-/** At most this many origins that nobody can reach are named. */
-const MAX_NAMED = 5;
-
-function originNotes({ names, unreached, reaching, httpsUrls, proxyUrl, caFingerprint }: ServingOrigins): string[] {
+function originNotes({ names, httpsUrls, proxyUrl, caFingerprint }: ServingOrigins): string[] {
   const at = [...httpsUrls, ...(proxyUrl === undefined ? [] : [`the proxy ${proxyUrl}`])];
-  const more = unreached.length > MAX_NAMED ? ` and ${unreached.length - MAX_NAMED} more` : "";
-  const otherwise = proxyUrl === undefined ? "" : ", so only the proxy answers for them";
   return [
     `answering for ${plural(names.length, "origin")} at ${at.join(", ")}; what the site needs for that is at /config/origins/`,
     `the CA of the origins (SHA-256): ${caFingerprint}`,
-    ...(unreached.length === 0 || httpsUrls.length === 0
-      ? []
-      : [
-          `nobody listens at the ports of ${unreached.slice(0, MAX_NAMED).join(", ")}${more}${otherwise}; add: ${reaching.join(" ")}`,
-        ]),
   ];
 }

@@ -28,4 +28,6 @@ export type FromWorker =
   | { kind: "index"; id: number; order: IndexOrder }
   /** What clients of this worker asked for in vain. */
   | { kind: "wanted"; batch: WantedBatch }
+  /** Releases came, with these origins. */
+  | { kind: "origins"; origins: string[] }
   | { kind: "report"; message: string };

@@ -21,6 +21,8 @@ interface ServeContextOptions {
   origins?: ServeContext["origins"] | undefined;
   /** Called when the store is unreadable; the last good tree stays in use. */
   onStoreFault?: ((error: unknown) => void) | undefined;
+  /** Called when other releases than before are current. */
+  onReleases?: ((releases: readonly Release[]) => void) | undefined;
 }
 
 /**
@@ -61,6 +63,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
       if (!isSame(releases, view.releases)) {
         view = createTreeView(releases);
         toldOfView.clear();
+        options.onReleases?.(releases);
       }
     } catch (error) {
       options.onStoreFault?.(error);

@@ -8,6 +8,7 @@ import { releaseMemory } from "../../io/flat-memory.ts";
 import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
 import { readSpace } from "../../io/space.ts";
+import { originsOf } from "../../origins/origin-hosts.ts";
 import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
 import { gitMount } from "../git/git-handler.ts";
@@ -79,6 +80,8 @@ interface SiteHost {
   wantedUrls?(): number;
   /** Reports a server-side fault to the operator. */
   report(message: string): void;
+  /** Hears the origins of releases that came later. */
+  noteOrigins?(origins: string[]): void;
 }
 
 /** The addresses of a site: the main one, the plain ones, those of the origins with TLS, the proxy's. */
@@ -139,6 +142,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     caCertificate: settings.tls?.ca,
     origins: settings.origins && originContext(settings.origins, settings.listenHttp ?? [], host.report),
     onStoreFault: (error) => reportFault(error, store.dir),
+    onReleases: settings.origins && ((releases) => host.noteOrigins?.(originsOf(releases))),
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
   const notes = settings.wanted === undefined ? undefined : new WantedNotes((batch) => host.noteWanted?.(batch));

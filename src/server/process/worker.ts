@@ -27,6 +27,7 @@ export async function runWorker(openStore: (source: StoreSource) => Promise<Stor
     collect: (own) => sums.ask(own),
     makeIndex: (order) => indexes.ask(order),
     noteWanted: (batch) => send({ kind: "wanted", batch }),
+    noteOrigins: (origins) => send({ kind: "origins", origins }),
     report: (message) => send({ kind: "report", message }),
   });
   starting.then(() => send({ kind: "ready" }), fail);

@@ -33,6 +33,7 @@ interface GroupHost {
   makeIndex: MakeIndex;
   noteWanted(batch: WantedBatch): void;
   report(message: string): void;
+  noteOrigins(origins: string[]): void;
   /** Called when a worker ended that had sockets of its own: nobody accepts on them any more. */
   onSocketsLost(): void;
 }
@@ -128,6 +129,8 @@ export class WorkerGroup {
   #take(worker: Worker, message: FromWorker): void {
     if (message.kind === "report") {
       this.#host.report(message.message);
+    } else if (message.kind === "origins") {
+      this.#host.noteOrigins(message.origins);
     } else if (message.kind === "wanted") {
       this.#host.noteWanted(message.batch);
     } else if (message.kind === "counted") {

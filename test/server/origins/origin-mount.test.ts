@@ -2,6 +2,7 @@
 
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import t, { type Test } from "tap";
 import type { Catalog } from "../../../src/bundle/inventory-types.ts";
@@ -255,6 +256,18 @@ t.test("recorded answers with queries answer under every scheme, and in every wa
   t.match(list, "\n# TCP ports of their clients: http 80, 8080; https 443\n");
   t.match(list, "\nhttp://odd.example.com:8080  # nobody listens there: serve needs --listen-http 0.0.0.0:8080 too\n");
   t.match(list, "\nhttps://dl.example.com\n");
+});
+
+t.test("origins of releases that come later are noted too, once, where nobody listens for them", async (t) => {
+  const { store, messages, url } = await origins(t, [WEB_RELEASE]);
+  const image = { ...(CATALOG.images?.[0] ?? {}), reference: "lab.example.com:5000/thing:1", insecure: true as const };
+  await store.put({ stream: "late", content: CONTENT, catalog: { ...CATALOG, images: [image] } as Partial<Catalog> });
+  const notes = () => messages.filter((it) => it.includes("nobody listens"));
+  for (const end = Date.now() + 5000; notes().length === 0 && Date.now() < end; await sleep(50))
+    await fetch(`${url}/config/origins/origins.txt`);
+  t.strictSame(notes(), [
+    "nobody listens at the ports of http://lab.example.com:5000, so only the proxy answers for them; add: --listen-http 0.0.0.0:5000",
+  ]);
 });
 
 t.test("a stop ends tunnels that are open, within its time", async (t) => {
