@@ -52,6 +52,10 @@ export const rehearseCommand: Register = (program, run) => {
       run(self.opts(), async (output) => {
         const { bundles, command } = split(words);
         const build = shellWords(command);
+        if (bundles.includes(""))
+          throw new AirferryError("ERR_USAGE", "cannot rehearse: the name of a bundle is empty", {
+            hint: "is the variable that it comes from set?",
+          });
         if ((flags.store === undefined) === (bundles.length === 0))
           throw new AirferryError(
             "ERR_USAGE",
@@ -124,9 +128,11 @@ function split(words: readonly string[]): { bundles: string[]; command: [string,
   const dashes = process.argv.indexOf("--");
   const after = dashes === -1 ? [] : process.argv.slice(dashes + 1);
   const [program, ...args] = after;
-  if (program === undefined)
+  const bundles = words.slice(0, words.length - after.length);
+  // A variable that is not set.
+  if (program === undefined || program === "")
     throw new AirferryError("ERR_USAGE", "cannot rehearse: no command", {
-      hint: `airferry rehearse ${words.length > 0 ? shellWords(words) : "BUNDLE"} --trust KEY -- COMMAND`,
+      hint: `airferry rehearse ${bundles.length > 0 ? shellWords(bundles) : "BUNDLE"} --trust KEY -- COMMAND`,
     });
-  return { bundles: words.slice(0, words.length - after.length), command: [program, ...args] };
+  return { bundles, command: [program, ...args] };
 }
