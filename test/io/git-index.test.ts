@@ -34,6 +34,17 @@ t.test("parseGitIndex() takes what packers write, and nothing else", async (t) =
   t.equal(GIT_INDEX, "web/git.json");
 });
 
+t.test(
+  "what grants access is for the writer to know: a URL has no query at all, and nothing else is looked at",
+  async (t) => {
+    for (const query of ["sig=x", "token=x", "X-Amz-Signature=x", "a=b", ""])
+      t.throws(() => index({ ...GOOD, url: `https://h.example/r?${query}` }), /wrong repositories\[0\]/, query);
+    const refs = ["refs/heads/token=x", "refs/tags/sig=x&access_token=y"].map((name) => ({ name, oid: OID }));
+    const fine = { ...GOOD, url: "https://h.example/token=x/r;sig=y", head: "refs/heads/token=x", refs };
+    t.strictSame(index(fine), [fine]);
+  },
+);
+
 t.test("names of refs are those that git allows", async (t) => {
   for (const it of ["HEAD", "refs/heads/main", "refs/heads/a/b-c_d.e", "refs/tags/v1.0+x", "refs/heads/ü"])
     t.ok(isGitRefName(it), it);
