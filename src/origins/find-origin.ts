@@ -62,7 +62,7 @@ interface Located {
   release: Release;
 }
 
-function entriesAt(releases: readonly Release[], url: string): Located[] {
+function entriesAt(releases: readonly Release[], url: string): readonly Located[] {
   if (url.includes("?")) return [];
   const found: Located[] = [];
   for (const release of releases) {
@@ -79,8 +79,18 @@ function entriesAt(releases: readonly Release[], url: string): Located[] {
       if (below !== undefined) for (const it of repositories) take(it + below);
     }
   }
-  // A repository that has its keys itself, as upstream wrote them.
-  return found.every(isKey) ? found : found.filter((it) => !isKey(it));
+  return preferred(found);
+}
+
+/**
+ * Of what has one URL: what an entry of the manifest asks for by itself, such as a repository that has its keys, before
+ * upstream's documents, and these before the keys of an entry, but where the bundle's own is needed beside them.
+ */
+function preferred(found: readonly Located[]): readonly Located[] {
+  const [keys, others] = [found.filter(isKey), found.filter((it) => !isKey(it))];
+  const asked = others.filter((it) => !isDocument(it));
+  if (asked.length > 0) return asked;
+  return others.length === 0 || keysOf(keys) !== undefined ? keys : others;
 }
 
 /** What is below a repository; undefined where a segment is more than one once it is decoded. */
@@ -114,6 +124,11 @@ function keysOf(found: readonly Located[]): OriginAnswer | undefined {
 
 function isKey({ entry }: Located): boolean {
   return entry.path.startsWith("keys/");
+}
+
+/** A list of checksums, its signature or a key, as upstream has it. docs/format.md, "Documents of upstream". */
+function isDocument({ entry }: Located): boolean {
+  return entry.path.startsWith("upstream/");
 }
 
 function agreed(found: readonly Located[]): OriginAnswer | undefined {

@@ -18,8 +18,7 @@ export interface LockChange {
 export function changesBetween(before: readonly LockedEntry[], after: readonly LockedEntry[]): LockChange[] {
   const changes: LockChange[] = [];
   const old = new Map(before.map((entry) => [`${entry.kind} ${entry.name}`, entry]));
-  const say = (it: LockedArtifact) =>
-    `${it.integrity ?? "unpinned"}${it.size === undefined ? "" : ` (${it.size} bytes)`}`;
+  const say = (it: Part) => `${it.integrity ?? "unpinned"}${it.size === undefined ? "" : ` (${it.size} bytes)`}`;
   for (const entry of after) {
     const { kind, name } = entry;
     const earlier = old.get(`${kind} ${name}`);
@@ -35,8 +34,8 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
         changes.push({ kind, name, change: "changed", before: was, after: is });
       continue;
     }
-    const paths = new Map(earlier.artifacts.map((artifact) => [artifact.path, artifact]));
-    for (const artifact of entry.artifacts) {
+    const paths = new Map(partsOf(earlier).map((artifact) => [artifact.path, artifact]));
+    for (const artifact of partsOf(entry)) {
       const was = paths.get(artifact.path);
       paths.delete(artifact.path);
       if (was === undefined) changes.push({ kind, name, path: artifact.path, change: "added", after: say(artifact) });
@@ -48,6 +47,14 @@ export function changesBetween(before: readonly LockedEntry[], after: readonly L
   }
   for (const { kind, name } of old.values()) changes.push({ kind, name, change: "removed" });
   return changes;
+}
+
+type Part = Pick<LockedArtifact, "path" | "integrity" | "size">;
+
+/** Artifacts, and the documents that were read for them. */
+function partsOf(entry: LockedEntry): readonly Part[] {
+  if ((entry.kind !== "iso" && entry.kind !== "file") || entry.documents === undefined) return entry.artifacts;
+  return [...entry.artifacts, ...entry.documents.map(({ path, kept, size }) => ({ path, integrity: kept, size }))];
 }
 
 /** The digests of an entry's images, and how many referrers they have. */

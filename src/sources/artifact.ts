@@ -22,6 +22,7 @@ import { contentFindings } from "./content-sniffer.ts";
 import { type LocalPlaces, localPath } from "./local-path.ts";
 import type { LockedEntry } from "./lock-document.ts";
 import type { LockedArtifact } from "./locked-artifact.ts";
+import { keepDocuments, type NamedDocument } from "./named-documents.ts";
 import { askedUrls, recordedUrls, userUrlsOf } from "./recorded-urls.ts";
 import type { ItemSource, LockContext, PlanContext, PlanItem } from "./types.ts";
 
@@ -48,19 +49,26 @@ interface Claim {
   signedBy?: string[];
   /** Set if the claim is based on the file's name. */
   published?: PublishedIso;
+  /** What was read for it from the network. */
+  documents?: NamedDocument[];
 }
 
+/** A locked artifact, and what else its entry has in the lock. */
+type LockedWithDocuments = Awaited<ReturnType<typeof keepDocuments>> & { artifacts: [LockedArtifact] };
+
 /**
- * Resolves one entry to a locked artifact at `path`.
+ * Resolves one entry to a locked artifact at `path`, and keeps the documents that its `checksums:` names.
  * @throws {AirferryError} ERR_MANIFEST_INVALID for a missing local file; ERR_UPSTREAM* for upstream's faults
  */
 export async function lockArtifact(
   entry: IsoEntry | FileEntry,
   path: string,
   context: LockContext,
-): Promise<LockedArtifact> {
+): Promise<LockedWithDocuments> {
   const claim = await claimOf(entry, path, context);
-  return entry.path === undefined ? lockRemote(entry, path, claim, context) : lockLocal(entry, path, claim, context);
+  const lock = entry.path === undefined ? lockRemote : lockLocal;
+  const artifact = await lock(entry, path, claim, context);
+  return { artifacts: [artifact], ...(await keepDocuments(claim.documents ?? [], context.kept)) };
 }
 
 /** The digest according to the manifest or upstream, before any byte of the artifact is read. */

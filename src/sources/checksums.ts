@@ -13,6 +13,7 @@ import type { ChecksumsEntry } from "../manifest/schema.ts";
 import { isClearsigned, MAX_OPENPGP_KEYS_BYTES } from "../sign/openpgp-files.ts";
 import type { OpenPgpKeyring } from "../sign/openpgp-keyring.ts";
 import { MAX_CHECKSUMS_BYTES, type PublishedDigest, parseChecksums } from "./checksum-file.ts";
+import type { NamedDocument } from "./named-documents.ts";
 
 const MAX_SIGNATURE_BYTES = 256 * 1024;
 
@@ -21,6 +22,8 @@ interface ResolvedDigest extends PublishedDigest {
   established: Extract<Established, "upstream-signed" | "upstream-checksum">;
   /** Primary fingerprints (upper-case hex, sorted) for `upstream-signed`. */
   signedBy?: string[];
+  /** What was read for it from the network. */
+  documents: NamedDocument[];
 }
 
 /**
@@ -36,32 +39,29 @@ export async function resolveChecksums(
   url?: string,
 ): Promise<ResolvedDigest> {
   const place = (entry.url ?? entry.path) as string;
+  const documents: NamedDocument[] = [];
   const read = (from: string, maxBytes: number) => readPlace(from, maxBytes, fetcher, baseDir);
+  const note = (from: string, found: Buffer, how: Omit<NamedDocument, "url" | "bytes">) => {
+    if (isUrl(from)) documents.push({ url: from, bytes: found, ...how });
+  };
   const bytes = await read(place, MAX_CHECKSUMS_BYTES);
   const artifact = { name: fileName, url, path: place };
   if (entry.keys === undefined) {
     const text = isClearsigned(bytes) ? await clearsignedText(bytes, place) : bytes;
-    return { ...parseChecksums(text, artifact), established: "upstream-checksum" };
+    note(place, bytes, { established: "first-sight" });
+    return { ...parseChecksums(text, artifact), established: "upstream-checksum", documents };
   }
-  const keyring = await fetchKeyring(entry.keys, entry.fingerprints, { fetcher, baseDir });
+  const keys = await Promise.all(entry.keys.map((it) => read(it, MAX_OPENPGP_KEYS_BYTES)));
+  const { readOpenPgpKeyring } = await import("../sign/openpgp-keyring.ts");
+  const keyring = await readOpenPgpKeyring(keys, { fingerprints: entry.fingerprints, name: entry.keys.join(", ") });
   const signature = entry.signature === undefined ? undefined : await read(entry.signature, MAX_SIGNATURE_BYTES);
   const { text, signedBy } = await checkSignature(bytes, signature, keyring, place, fileName);
-  return { ...parseChecksums(text, artifact), established: "upstream-signed", signedBy };
-}
-
-/**
- * Reads OpenPGP keys from URLs and paths (relative to the manifest) into one keyring, pinned to `fingerprints` if
- * given.
- * @throws {AirferryError} ERR_UPSTREAM_SIGNATURE when no usable key remains; ERR_MANIFEST_INVALID; and the fetcher's
- */
-async function fetchKeyring(
-  keys: readonly string[],
-  fingerprints: readonly string[] | undefined,
-  { fetcher, baseDir }: { fetcher: Fetcher; baseDir: string },
-): Promise<OpenPgpKeyring> {
-  const files = await Promise.all(keys.map((it) => readPlace(it, MAX_OPENPGP_KEYS_BYTES, fetcher, baseDir)));
-  const { readOpenPgpKeyring } = await import("../sign/openpgp-keyring.ts");
-  return readOpenPgpKeyring(files, { fingerprints, name: keys.join(", ") });
+  const signed = { established: "upstream-signed", signedBy } as const;
+  note(place, bytes, signed);
+  if (entry.signature !== undefined && signature !== undefined) note(entry.signature, signature, signed);
+  const established = entry.fingerprints === undefined ? "first-sight" : "manifest";
+  for (const [index, it] of entry.keys.entries()) note(it, keys[index] as Buffer, { established });
+  return { ...parseChecksums(text, artifact), ...signed, documents };
 }
 
 async function checkSignature(
@@ -99,8 +99,12 @@ async function clearsignedText(bytes: Buffer, place: string): Promise<Buffer> {
   return Buffer.from((await readClearsigned(bytes, place)).text);
 }
 
+function isUrl(place: string): boolean {
+  return /^https?:\/\//i.test(place);
+}
+
 async function readPlace(place: string, maxBytes: number, fetcher: Fetcher, baseDir: string): Promise<Buffer> {
-  if (/^https?:\/\//i.test(place)) return (await fetcher.fetchBytes({ urls: [place], named: BY_USER, maxBytes })).bytes;
+  if (isUrl(place)) return (await fetcher.fetchBytes({ urls: [place], named: BY_USER, maxBytes })).bytes;
   const file = isAbsolute(place) ? place : resolve(baseDir, place);
   try {
     await using handle = await open(file, "r");

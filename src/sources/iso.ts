@@ -9,6 +9,7 @@ import { itemsOf, lockArtifact, sidecarsOf } from "./artifact.ts";
 import type { IsoDetail } from "./iso-detail.ts";
 import type { LockedOf } from "./lock-document.ts";
 import { mapEntries } from "./map-entries.ts";
+import { documentItems, withKeptDocuments } from "./named-documents.ts";
 import { artifactOrigins } from "./origin-lines.ts";
 import { readKeysOf } from "./rpm/repository-keys.ts";
 import type { LockContext, PlanContext, PlanItem, SourceKind } from "./types.ts";
@@ -25,8 +26,8 @@ export const isoSource: SourceKind<"iso"> = {
       (entry) => entry.name,
       { ...context, previous: await withKeptKeys(context) },
       async (entry) => {
-        const artifacts = [await lockArtifact(entry, pathOf(entry.name), context)];
-        const locked = { kind: "iso" as const, name: entry.name, request: requestDigest(entry), artifacts };
+        const found = await lockArtifact(entry, pathOf(entry.name), context);
+        const locked = { kind: "iso" as const, name: entry.name, request: requestDigest(entry), ...found };
         const keys = await readKeysOf("isos", entry, context);
         if (keys === undefined) return locked;
         const fingerprints = keys.keyring.keys.map((it) => it.fingerprint);
@@ -46,6 +47,7 @@ export const isoSource: SourceKind<"iso"> = {
       items: [
         ...itemsOf("iso", entries, context),
         ...artifacts.flatMap((artifact) => sidecarsOf(artifact.path, taken)),
+        ...documentItems(entries),
         ...(await keyItems(entries, context)),
       ],
       catalog: { isos, keys, origins: artifactOrigins(entries, context.manifest) },
@@ -53,9 +55,9 @@ export const isoSource: SourceKind<"iso"> = {
   },
 };
 
-/** Locked entries whose keys are still in the lock's folder; the others are locked again. */
+/** Locked entries whose keys and documents are still in the lock's folder; the others are locked again. */
 async function withKeptKeys({ previous, kept }: LockContext<"iso">): Promise<Map<string, LockedOf<"iso">>> {
-  const whole = new Map(previous);
+  const whole = await withKeptDocuments(previous, kept);
   for (const entry of previous.values()) {
     for (const key of keysOf(entry)) if (!(await kept.has(key.kept))) whole.delete(entry.name);
   }

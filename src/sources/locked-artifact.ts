@@ -82,6 +82,25 @@ export const lockedKey = z.strictObject({
   fingerprints: z.array(z.string()),
 });
 
+/** Where documents of upstream are. docs/format.md, "Documents of upstream". */
+export const DOCUMENTS_ROOT = "upstream/";
+
+/** A document that `checksums:` names. */
+export const lockedDocument = z.strictObject({
+  established: z.enum(["manifest", "upstream-signed", "first-sight"]),
+  kept: digestSchema,
+  /** `upstream/…/NAME`. */
+  path: z
+    .string()
+    .refine((it) => it.startsWith(DOCUMENTS_ROOT) && checkPath(it) === undefined, "expected a path below upstream/"),
+  signedBy: z.array(z.string()).exactOptional(),
+  size: z.int().min(0),
+  /** Without user, query and fragment. */
+  url: z.string().refine((it) => /^https?:/i.test(it) && URL.canParse(it), "expected a URL"),
+});
+
+export type LockedDocument = z.output<typeof lockedDocument>;
+
 /** A whole entry of the manifest of one kind, resolved. */
 export function lockedEntry<K extends string>(kind: K, root: string) {
   return z.strictObject({

@@ -2,7 +2,8 @@
  * A build that knows nothing of airferry: upstream's own .repo file, image references and URLs, on a machine where only
  * the rendered names and the CA lead to `serve --origins`. Real dnf, podman, skopeo and curl.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { needs } from "../fixtures/clients.ts";
@@ -38,6 +39,10 @@ gpgcheck=1
 gpgkey=https://repo.lab.example/key
 `;
 const IMAGE = "registry.lab.example/lab/bb:1";
+const DISC = "no image that boots";
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+/** One list for several files, as Rocky and Fedora publish it. */
+const LIST = `SHA256 (disc.iso) = ${sha256(DISC)}\nSHA256 (tool) = ${sha256("the tool")}\n`;
 
 if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "skopeo", "openssl", ...RPM_BUILDERS)) {
   t.test("a build that knows nothing of airferry", async (t) => {
@@ -54,6 +59,8 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
       ["/cut/key", tree.key],
       ["/list", "https://repo.lab.example/app/\n"],
       ["/v1/tool", "the tool"],
+      ["/v1/disc.iso", DISC],
+      ["/v1/CHECKSUM", LIST],
     ]);
     const upstream = await startUpstream({ files });
     const images = new TestImages();
@@ -63,6 +70,7 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
       redirectBlobs: true,
     });
     const keys = ["https://repo.lab.example/key"];
+    const checksums = { url: "https://dl.lab.example/v1/CHECKSUM" };
     const manifest = {
       stream: "lab",
       rpms: [
@@ -80,7 +88,8 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
           gpgcheck: false,
         },
       ],
-      files: [{ url: "https://dl.lab.example/v1/tool" }],
+      files: [{ url: "https://dl.lab.example/v1/tool", checksums }],
+      isos: [{ name: "disc", url: "https://dl.lab.example/v1/disc.iso", checksums }],
       images: [{ ref: IMAGE, platforms: ["linux/amd64"], insecure: true }],
     };
     const hosts = ["repo", "mirrors", "dl"].map((it) => `https://${it}.lab.example/=${upstream.url}/`);
@@ -108,6 +117,35 @@ if ((await onOwnMachine(t, import.meta.filename)) && needs(t, "dnf", "curl", "sk
       t.equal((await gap.run("curl", "-fsS", ...proxied, "https://dl.lab.example/v1/tool")).out, "the tool");
       const refused = await gap.run("curl", "-sS", ...proxied, "https://evil.example.org/");
       t.match(refused, { status: 56, out: "CONNECT tunnel failed, response 421" });
+    });
+
+    await t.test("a list of checksums of several files: curl with sha256sum, and packer", async (t) => {
+      for (const name of ["CHECKSUM", "tool", "disc.iso"]) {
+        const got = await gap.run("curl", "-fsS", "-o", join(dir, name), `https://dl.lab.example/v1/${name}`);
+        t.equal(got.status, 0, got.out);
+      }
+      t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), LIST, "byte for byte");
+      const checked = await gap.run("sh", "-c", `cd '${dir}' && sha256sum -c CHECKSUM`);
+      t.same(checked, { status: 0, out: "disc.iso: OK\ntool: OK\n" });
+      if (!needs(t, "packer", "qemu-system-x86_64", "qemu-img")) return;
+      const builder = {
+        type: "qemu",
+        iso_url: "https://dl.lab.example/v1/disc.iso",
+        iso_checksum: "file:https://dl.lab.example/v1/CHECKSUM",
+        output_directory: join(dir, "vm"),
+        accelerator: "none",
+        headless: true,
+        communicator: "none",
+        boot_wait: "-1s",
+        shutdown_timeout: "1ms",
+        disk_size: "1M",
+        memory: 32,
+      };
+      writeFileSync(join(dir, "build.json"), JSON.stringify({ builders: [builder] }));
+      const cache = `PACKER_CACHE_DIR=${join(dir, "packer-cache")}`;
+      const { out } = await gap.run("env", cache, "packer", "build", "-color=false", join(dir, "build.json"));
+      // It boots nothing, and so fails later: what counts is that its own downloader took the digest from the list.
+      t.match(out, `/disc.iso?checksum=sha256%3A${sha256(DISC)} => `, out);
     });
 
     await t.test("dnf with upstream's .repo file, its signatures checked", async (t) => {

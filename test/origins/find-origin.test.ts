@@ -1,10 +1,17 @@
 /** URLs of upstream's servers lead to what releases have of them, to nothing else, and to one thing only. */
 import t from "tap";
-import type { Catalog, CatalogRpm, InventoryEntry, Provenance } from "../../src/bundle/inventory-types.ts";
+import type {
+  Catalog,
+  CatalogImage,
+  CatalogRpm,
+  InventoryEntry,
+  Provenance,
+} from "../../src/bundle/inventory-types.ts";
 import { digestOf, hexOf } from "../../src/io/digest.ts";
 import { findOrigin, urlOfRequest } from "../../src/origins/find-origin.ts";
 import { isPlainAt } from "../../src/origins/known-origins.ts";
 import { hostsOf, originsOf } from "../../src/origins/origin-hosts.ts";
+import { listenFlag } from "../../src/origins/origin-ports.ts";
 import type { Release } from "../../src/store/types.ts";
 import { makeRelease } from "../fixtures/store-reader.ts";
 
@@ -204,6 +211,69 @@ t.test("registries, and Docker Hub under all of its names", async (t) => {
     "registry-1.docker.io",
     "registry.example.com",
   ]);
+});
+
+t.test("documents of upstream answer where nothing else has their URL", async (t) => {
+  const url = "https://dl.example.com/9/CHECKSUM";
+  const document = (folder: string, text: string) => ({ [`upstream/${folder}/CHECKSUM`]: text });
+  const line = (folder: string) => from(`upstream/${folder}/CHECKSUM`, url, "file");
+  const one = release("a", document("1", "list"), { provenance: [line("1")] });
+  t.equal(at([one], url), "upstream/1/CHECKSUM");
+  t.strictSame(originsOf([one]), ["https://dl.example.com"]);
+  const same = release("b", document("2", "list"), { provenance: [line("2")] });
+  t.equal(at([one, same], url), "upstream/1/CHECKSUM");
+  const other = release("b", document("2", "another"), { provenance: [line("2")] });
+  t.match(findOrigin([one, other], url), {
+    kind: "conflict",
+    paths: ["/s/a/upstream/1/CHECKSUM", "/s/b/upstream/2/CHECKSUM"],
+  });
+  const file = release("c", { "files/CHECKSUM": "file" }, { provenance: [from("files/CHECKSUM", url, "file")] });
+  t.equal(at([one, other, file], url), "files/CHECKSUM", "what the manifest asks for by itself counts");
+
+  const key = `${BASE}key`;
+  const content = { ...REPOSITORY, "keys/os": "armored", "keys/airferry": "own", "upstream/1/key": "binary" };
+  const found = (keys: string[]) =>
+    findOrigin(
+      [
+        release("a", content, {
+          rpms: [{ ...repository("os"), keys }],
+          provenance: [...(REPOSITORY_CATALOG.provenance ?? []), from("upstream/1/key", key, "file")],
+          origins: [{ path: "keys/os", url: key }],
+        }),
+      ],
+      key,
+    );
+  t.match(found(["os"]), { kind: "entry", entry: { path: "upstream/1/key" } }, "byte for byte");
+  t.match(found(["os", "airferry"]), { kind: "keys", entries: [{ path: "keys/os" }, { path: "keys/airferry" }] });
+});
+
+t.test("a registry has the scheme by which clients outside reach it", async (t) => {
+  const image = (reference: string, insecure?: true): CatalogImage => ({
+    reference,
+    digest: digestOf(reference),
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    size: 1,
+    platforms: [],
+    manifests: [],
+    ...(insecure && { insecure }),
+  });
+  const images = [
+    image("lab.example.com:5000/a:1", true),
+    image("quay.example.com/a:1"),
+    image("plain.example.com/a:1", true),
+  ];
+  const releases = [release("a", {}, { images })];
+  const plain = ["http://lab.example.com:5000", "http://plain.example.com"];
+  t.strictSame(originsOf(releases), [...plain, "https://quay.example.com"]);
+  t.equal(isPlainAt(releases, "lab.example.com:5000"), true, "a proxy speaks HTTP there");
+  t.equal(isPlainAt(releases, "quay.example.com:443"), false);
+  t.strictSame(originsOf(releases).map(listenFlag).slice(0, 1), ["--listen-http 0.0.0.0:5000"]);
+  const both = [...releases, release("b", {}, { images: [image("lab.example.com:5000/b:1")] })];
+  t.strictSame(
+    originsOf(both).filter((it) => it.endsWith(":5000")),
+    ["http://lab.example.com:5000", "https://lab.example.com:5000"],
+    "streams may differ",
+  );
 });
 
 t.test("content that needs a login, and folders that are no repository, are at no origin", async (t) => {

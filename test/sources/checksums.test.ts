@@ -232,11 +232,20 @@ t.test("resolveChecksums() fetches, verifies and says how the digest was establi
     await upstream.close();
   });
   const at = (path: string) => `${upstream.url}${path}`;
-  const resolve = (entry: ChecksumsEntry, name = "a.iso") => resolveChecksums(entry, name, { fetcher, baseDir: dir });
+  let read: string[] = [];
+  const resolve = async (entry: ChecksumsEntry, name = "a.iso") => {
+    const { documents, ...found } = await resolveChecksums(entry, name, { fetcher, baseDir: dir });
+    for (const { url, bytes } of documents)
+      t.ok(bytes.equals(Buffer.from(files.get(url.slice(upstream.url.length))!)), `${url} as upstream has it`);
+    read = documents.map((it) => `${it.url.slice(upstream.url.length)} ${it.established} ${it.signedBy?.length ?? 0}`);
+    return found;
+  };
 
   const plain = { integrity: want256, size: 1, established: "upstream-checksum" };
   t.same(await resolve({ url: at("/SHA256SUMS") }), plain, "by URL, unsigned");
+  t.strictSame(read, ["/SHA256SUMS first-sight 0"]);
   t.same(await resolve({ path: "SHA256SUMS" }), plain, "by path");
+  t.strictSame(read, [], "a file of this host has no URL");
   await t.rejects(resolve({ path: "none" }), { code: "ERR_MANIFEST_INVALID" });
   await t.rejects(resolve({ path: "." }), { code: "ERR_MANIFEST_INVALID" });
   await t.rejects(resolve({ url: at("/page") }), { code: "ERR_UPSTREAM_INVALID", path: at("/page") });
@@ -253,9 +262,12 @@ t.test("resolveChecksums() fetches, verifies and says how the digest was establi
   for (const suffix of ["sig", "asc"]) {
     const signature = at(`/SHA256SUMS.ann.${suffix}`);
     t.same(await resolve({ url, signature, keys: [at("/ann.asc")] }), byAnn, `detached ${suffix}`);
+    const signed = ["/SHA256SUMS upstream-signed 1", `/SHA256SUMS.ann.${suffix} upstream-signed 1`];
+    t.strictSame(read, [...signed, "/ann.asc first-sight 0"]);
   }
   t.same(await resolve({ url: at("/CHECKSUM.ann"), keys: ["ann.asc"] }), byAnn, "clear-signed, key from disk");
   t.same(await resolve({ path: "CHECKSUM", keys: [at("/keys.asc")], fingerprints: [ann] }), byAnn, "pinned");
+  t.strictSame(read, ["/keys.asc manifest 0"]);
   t.same(await resolve({ url: at("/CHECKSUM.ann") }), plain, "clear-signed, but nobody gave a key");
   for (const place of ["before", "after"]) {
     const outcome = await resolve({ url: at(`/CHECKSUM.${place}`), keys: ["ann.asc"] }).catch((error) => error.code);

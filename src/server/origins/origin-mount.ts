@@ -203,7 +203,7 @@ async function sendAnswer(
 }
 
 function conflictLines(paths: readonly string[]): string[] {
-  return ["several releases have it, with different content; at this server's own address they are:", ...paths];
+  return ["it is here several times, with different content; at this server's own address they are:", ...paths];
 }
 
 function pathOf({ release, entry, answer }: FoundAnswer): string {
