@@ -14,8 +14,9 @@ import { unpack } from "../../src/unpack.ts";
 import { verify } from "../../src/verify.ts";
 import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
 import { needs } from "../fixtures/clients.ts";
+import { namesAfter } from "../fixtures/power-loss.ts";
 import { ROOT, scratch } from "../fixtures/program.ts";
-import { type Disk, disksAfter, type Op, record } from "../fixtures/syscall-trace.ts";
+import { type Disk, disksAfter, record } from "../fixtures/syscall-trace.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const BIN = [process.execPath, "--disable-warning=ExperimentalWarning", join(ROOT, "src/bin.ts")];
@@ -100,7 +101,8 @@ t.test("prune: no release loses a blob that it needs, and a rerun finishes", asy
   t.ok(ops.filter((it) => it.kind === "rename").length >= 2 && ops.some((it) => it.kind === "sync"));
   let lost = 0;
   const seen = new Set<string>();
-  for (const there of namesAfter(ops, before, store)) {
+  const names = new Set(before.map((it) => join(store, it.slice(pristine.length))));
+  for (const there of namesAfter(ops, names)) {
     const state = [...there].sort().join("\n");
     if (seen.has(state)) continue;
     seen.add(state);
@@ -133,52 +135,4 @@ t.test("prune: no release loses a blob that it needs, and a rerun finishes", asy
 
 function pathsBelow(root: string): string[] {
   return readdirSync(root, { recursive: true }).map((it) => join(root, String(it)));
-}
-
-/**
- * The names that a power loss may leave of those that were there, after each operation that takes or moves one: a folder's names are sure
- * once it was synced; until then each removal and each rename may have reached the disk or not, in any order: all, none, and each alone
- * of those in the air are tried.
- */
-function* namesAfter(ops: Op[], before: readonly string[], root: string): Generator<Set<string>> {
-  const pristine = new Set(before.map((it) => join(root, it.slice((before[0] as string).indexOf("/pristine") + 9))));
-  const apply = (names: Set<string>, op: Op) => {
-    if (op.kind === "remove") names.delete(op.path);
-    if (op.kind !== "rename") return;
-    for (const it of [...names]) {
-      if (it !== op.path && !it.startsWith(`${op.path}/`)) continue;
-      names.delete(it);
-      names.add(op.to + it.slice(op.path.length));
-    }
-  };
-  const sure = new Set<number>();
-  for (let end = 0; end <= ops.length; end++) {
-    const op = ops[end - 1];
-    if (op?.kind === "sync") {
-      for (let index = 0; index < op.since; index++) {
-        const it = ops[index] as Op;
-        if ((it.kind === "remove" || it.kind === "rename") && (op.path === undefined || dirname(it.path) === op.path))
-          sure.add(index);
-      }
-    }
-    const open = ops.flatMap((it, index) =>
-      index < end && (it.kind === "remove" || it.kind === "rename") && !sure.has(index) ? [index] : [],
-    );
-    for (const kept of [[], open, ...open.map((it) => [it])]) {
-      const names = new Set(pristine);
-      // Where a rename is lost, what was done in the folder since was done to the one of the old name.
-      const lost: { path: string; to: string }[] = [];
-      for (let index = 0; index < end; index++) {
-        const it = ops[index] as Op;
-        if (!sure.has(index) && !kept.includes(index)) {
-          if (it.kind === "rename") lost.push(it);
-          continue;
-        }
-        const moved = it.kind === "remove" ? lost.find(({ to }) => it.path.startsWith(`${to}/`)) : undefined;
-        if (moved === undefined) apply(names, it);
-        else names.delete(moved.path + (it as { path: string }).path.slice(moved.to.length));
-      }
-      yield names;
-    }
-  }
 }

@@ -1,6 +1,6 @@
 /** A power loss after any system call of `fsck --repair-from` and `rollback`: what has a name is right, and a rerun finishes. */
 
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import t from "tap";
 import { fsck } from "../../src/fsck.ts";
@@ -13,32 +13,14 @@ import { unpack } from "../../src/unpack.ts";
 import { makeBundle, makeKey, noise, sha256 } from "../fixtures/bundle-maker.ts";
 import { flip } from "../fixtures/bundle-tamper.ts";
 import { needs } from "../fixtures/clients.ts";
+import { foldersOf, lay } from "../fixtures/power-loss.ts";
 import { ROOT, scratch } from "../fixtures/program.ts";
-import { type Disk, disksAfter, type Op, record } from "../fixtures/syscall-trace.ts";
+import { type Disk, disksAfter, record } from "../fixtures/syscall-trace.ts";
 
 const BIN = [process.execPath, "--disable-warning=ExperimentalWarning", join(ROOT, "src/bin.ts")];
 const RERUNS = 6;
 const key = makeKey();
 const files = { "isos/large.iso": noise(1_300_000, 1), "files/small": noise(3000, 2) };
-
-/** Lays what a disk has of a run over a copy of the store as it was before. */
-function lay(disk: Disk, store: string, pristine: string, ops: readonly Op[]): void {
-  rmSync(store, { recursive: true, force: true });
-  cpSync(pristine, store, { recursive: true });
-  for (const it of disk.folders) mkdirSync(it, { recursive: true });
-  for (const [path, bytes] of disk.files) {
-    rmSync(path, { force: true });
-    writeFileSync(path, bytes);
-  }
-  for (const it of ops)
-    if (it.kind === "remove" && !disk.files.has(it.path) && basename(it.path).startsWith(".tmp-"))
-      rmSync(it.path, { force: true });
-}
-
-const foldersOf = (store: string) =>
-  readdirSync(store, { recursive: true, withFileTypes: true })
-    .filter((it) => it.isDirectory())
-    .map((it) => join(it.parentPath, it.name));
 
 t.test("fsck: a blob has its old bytes or the right ones, and a rerun finishes", async (t) => {
   if (!needs(t, "strace")) return;

@@ -1,0 +1,170 @@
+/** Damage on media: named by verify, never imported, and repaired from parity or another copy to the same bytes. */
+import {
+  copyFileSync,
+  cpSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { currentOf, judgeBundle, judgeFinished, judgeStore, sha256sums, together } from "./judge.ts";
+import { type Kind, type Outcome, pick, type Random } from "./kind.ts";
+import { drop, type Lab } from "./lab.ts";
+
+/** What was done to a bundle. */
+interface Damage {
+  what: string;
+  /** Files of which one must be named. */
+  names: string[];
+}
+
+function changeBytes(path: string, random: Random): string {
+  const bytes = readFileSync(path);
+  const at = random(bytes.length);
+  const isRun = random(3) === 0;
+  if (isRun) bytes.fill(0, at, at + 1 + random(200_000));
+  else
+    for (let bits = 1 + random(3); bits > 0; bits--) {
+      const place = bits === 1 ? at : random(bytes.length);
+      bytes[place] = (bytes[place] as number) ^ (1 << random(8));
+    }
+  writeFileSync(path, bytes);
+  return isRun ? "zeros in" : "bits flipped in";
+}
+
+/** One file: some of its bits, its length, or all of it. */
+function damageFile(bundle: string, name: string, random: Random): Damage {
+  const path = join(bundle, name);
+  const { length } = readFileSync(path);
+  let what = "removed";
+  switch (random(6)) {
+    case 0:
+      truncateSync(path, random(length));
+      what = "truncated";
+      break;
+    case 1:
+      truncateSync(path, length + 1 + random(5000));
+      what = "extended";
+      break;
+    case 2:
+      rmSync(path);
+      break;
+    default:
+      what = changeBytes(path, random);
+  }
+  return { what: `${what} ${name}`, names: [name] };
+}
+
+function damage(bundle: string, other: string, random: Random): Damage {
+  const files = readdirSync(bundle)
+    .filter((it) => it !== "signatures")
+    .sort();
+  const volumes = files.filter((it) => it.startsWith("data.tar."));
+  const [one, two] = [pick(random, volumes), pick(random, volumes)];
+  const [first, second] = [join(bundle, one), join(bundle, two)];
+  switch (random(8)) {
+    case 0: {
+      renameSync(first, join(bundle, "swap"));
+      if (one !== two) renameSync(second, first);
+      renameSync(join(bundle, "swap"), second);
+      return { what: `swapped ${one} and ${two}`, names: [one, two] };
+    }
+    case 1:
+      copyFileSync(first, second);
+      return { what: `${one} twice, in place of ${two}`, names: [two] };
+    case 2:
+      copyFileSync(join(other, one), first);
+      return { what: `${one} of another release`, names: [one] };
+    case 3:
+      return damageFile(
+        bundle,
+        pick(
+          random,
+          files.filter((it) => it.endsWith(".par2")),
+        ),
+        random,
+      );
+    case 4:
+      return damageFile(
+        bundle,
+        pick(
+          random,
+          files.filter((it) => !it.startsWith("data.")),
+        ),
+        random,
+      );
+    default:
+      return damageFile(bundle, one, random);
+  }
+}
+
+async function attempt(lab: Lab, random: Random): Promise<Outcome> {
+  const good = lab.release(2).bundle;
+  const bundle = lab.copyOf(good, "medium");
+  const before = sha256sums(bundle);
+  const { what, names } = damage(bundle, lab.release(1 + 2 * random(2)).bundle, random);
+  const after = sha256sums(bundle);
+  const changed = [...before].filter(([path, hex]) => after.get(path) !== hex).map(([path]) => path);
+  const found: Outcome[] = [];
+  const store = await lab.storeWith(1);
+  // Recovery files are allowed to be damaged: nothing that is imported depends on them.
+  const isHarmless = changed.every((it) => it.endsWith(".par2"));
+  const verified = await lab.run(["verify", bundle, "--trust", lab.fingerprint]);
+  const said = verified.stdout + verified.stderr;
+  const unpacked = await lab.run(lab.unpackArgs(2, store, bundle));
+  const fault = (text: string) => found.push({ wrong: [`${what}: ${text}`] });
+  if (isHarmless) {
+    if (verified.status !== 0) fault(`verify ended with ${verified.status}: ${said.slice(-300)}`);
+    if (changed.length > 0 && !changed.some((it) => said.includes(it))) fault("verify does not name it");
+    if (unpacked.status !== 0) fault(`unpack ended with ${unpacked.status}: ${unpacked.stderr.slice(-300)}`);
+    found.push(judgeFinished(store, lab.releases, 2), { completed: 1 });
+  } else {
+    if (verified.status !== 3) fault(`verify ended with ${verified.status}: ${said.slice(-300)}`);
+    else if (!names.some((it) => said.includes(it))) fault(`verify does not name it: ${said.slice(-300)}`);
+    if (unpacked.status !== 3 && unpacked.status !== 5) fault(`unpack ended with ${unpacked.status}`);
+    if (currentOf(store) !== 1)
+      found.push({ corrupt: 1, wrong: [`${what}: release ${currentOf(store)} was imported`] });
+    found.push(
+      judgeStore(store, lab.releases),
+      { refused: 1 },
+      await repaired(lab, { bundle, good, store, changed, what }),
+    );
+  }
+  drop(bundle, store);
+  return together(...found);
+}
+
+interface Repaired {
+  bundle: string;
+  good: string;
+  store: string;
+  changed: readonly string[];
+  what: string;
+}
+
+/** Repairs from parity, else from another copy; then the import that was refused finishes. */
+async function repaired(lab: Lab, { bundle, good, store, changed, what }: Repaired): Promise<Outcome> {
+  const copies = lab.copyOf(good, "other-copy");
+  const trust = ["--trust", lab.fingerprint, "--in-place", "-q"];
+  const alone = await lab.run(["repair", bundle, ...trust]);
+  const found: Outcome[] = [];
+  const fault = (text: string) => found.push({ wrong: [`${what}: ${text}`] });
+  if (alone.status !== 0) {
+    const again = await lab.run(["repair", bundle, ...trust, "--from", copies]);
+    // Only its signed list says what a bundle should be: without it, it is copied again.
+    if (again.status !== 0 && changed.includes("SHA256SUMS")) cpSync(good, bundle, { recursive: true });
+    else if (again.status !== 0)
+      fault(`repair from another copy ended with ${again.status}: ${again.stderr.slice(-300)}`);
+  }
+  const unpacked = await lab.run(lab.unpackArgs(2, store, bundle));
+  if (unpacked.status === 0) found.push({ completed: 1 });
+  else fault(`unpack after the repair ended with ${unpacked.status}: ${unpacked.stderr.slice(-300)}`);
+  found.push(judgeBundle(bundle, good), judgeFinished(store, lab.releases, 2));
+  drop(copies);
+  return together(...found);
+}
+
+export const MEDIA_KINDS: readonly Kind[] = [{ name: "media", attempt }];
