@@ -72,6 +72,7 @@ export const ERROR_CODES = {
   ERR_REPAIR: EXIT.refused,
   ERR_RECEIPT_INVALID: EXIT.refused,
   ERR_NEED_INVALID: EXIT.refused,
+  ERR_TIMESTAMP: EXIT.refused,
   ERR_JOURNAL: EXIT.refused,
   ERR_JOURNAL_HEAD: EXIT.refused,
   // 4: upstream failed

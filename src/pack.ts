@@ -41,9 +41,28 @@ const MANY_ITEMS = 20_000;
 /**
  * Packs what a manifest names.
  * @throws {AirferryError} ERR_UPSTREAM* (exit 4), ERR_MANIFEST_INVALID, ERR_LOCK_STALE and ERR_FINDINGS (2), ERR_SPACE
- *   and ERR_SCANNER (1), ERR_BASE_UNKNOWN (1), ERR_SCAN_FOUND (3)
+ *   and ERR_SCANNER (1), ERR_BASE_UNKNOWN (1), ERR_SCAN_FOUND and ERR_TIMESTAMP (3)
  */
-export async function pack(workspace: Workspace, options: PackOptions): Promise<PackResult> {
+export async function pack(
+  workspace: Workspace,
+  options: PackOptions & {
+    /** URL of a timestamp authority, which is asked for each signature that has no timestamp. */
+    timestamp?: string;
+  },
+): Promise<PackResult> {
+  const result = await packBundle(workspace, options);
+  const { timestamp, signers } = options;
+  if (timestamp === undefined) return result;
+  const { addTimestamps } = await import("./timestamp/add-timestamps.ts");
+  const keyids16 = signers.map((it) => it.keyid16);
+  await addTimestamps(result.bundle, keyids16, timestamp).catch((error: unknown) => {
+    options.report?.(`"${result.bundle}" is complete and signed; run the same command again to add its timestamps`);
+    throw error;
+  });
+  return result;
+}
+
+async function packBundle(workspace: Workspace, options: PackOptions): Promise<PackResult> {
   await using job = await openJob(workspace, options);
   let lock = await resolve(job);
   const target = await chooseTarget(job, lock);

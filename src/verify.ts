@@ -35,6 +35,8 @@ interface VerifyOptions {
   now?: Date;
   /** For an archive: judge as of this time instead. Whoever gives it knows that the bundle existed then. */
   at?: Date;
+  /** Files with certificates of timestamp authorities: as many signers as must sign need a timestamp of one of them. */
+  tsa?: readonly string[];
 }
 
 /**
@@ -44,6 +46,8 @@ interface VerifyOptions {
 export async function verify(folders: readonly string[], options: VerifyOptions): Promise<VerifyReport> {
   keepHeapSmall();
   const source = await readTrust(options.trust, options.threshold);
+  const { tsa = [] } = options;
+  const check = tsa.length === 0 ? undefined : await stampCheck(tsa);
   const report = emptyReport();
   report.trusted = (source.keys ?? []).map(({ keyid, file }) => ({ keyid, file }));
   report.threshold = source.threshold;
@@ -62,11 +66,24 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   const pool = options.pool ?? HashPool.sizedFor(volumeBytes(media));
   pool.start();
   try {
-    await verifyMedia(media, { source, pool }, options, report);
+    await verifyMedia(media, { source, pool, check }, options, report);
   } finally {
     if (options.pool === undefined) await pool.close();
   }
   return report;
+}
+
+type StampCheck = (
+  files: Media["signatures"],
+  by: { trust: SettledTrust; at: Date | undefined; signers: readonly string[] },
+) => { timestamps: VerifyReport["timestamps"]; problems: Problem[] };
+
+/** Loaded only for who asks for timestamps. */
+async function stampCheck(files: readonly string[]): Promise<StampCheck> {
+  const { readAuthorities } = await import("./sign/timestamp.ts");
+  const { checkStamps } = await import("./sign/stamped-signers.ts");
+  const authorities = await readAuthorities(files);
+  return (signatures, by) => checkStamps(signatures, { ...by, authorities });
 }
 
 /** Bytes in files that are named as volumes are, in all folders. */
@@ -77,7 +94,7 @@ function volumeBytes({ folders }: Media): number {
 
 async function verifyMedia(
   media: Media,
-  { source, pool }: { source: TrustSource; pool: HashPool },
+  { source, pool, check }: { source: TrustSource; pool: HashPool; check: StampCheck | undefined },
   options: VerifyOptions,
   report: VerifyReport,
 ): Promise<void> {
@@ -100,6 +117,9 @@ async function verifyMedia(
   }
   // Too few good signatures: the rest is untrusted and not even parsed.
   if (trust === undefined || count < trust.threshold) return;
+  const stamped = check?.(media.signatures, { trust, at: options.at, signers });
+  report.timestamps = stamped?.timestamps ?? [];
+  if (stamped !== undefined && stamped.problems.length > 0) note(report, "signatures", stamped.problems);
   const { contents, problems } = await readContents(media);
   note(report, "files", problems);
   if (contents !== undefined) await reportContents(contents, { pool, trust }, options, report);
@@ -180,6 +200,7 @@ function emptyReport(): VerifyReport {
     serial: null,
     digest: null,
     signers: [],
+    timestamps: [],
     problems: [],
     created: null,
     entries: 0,

@@ -50,6 +50,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   stream: { asked: "streams" },
   text: {},
   time: {},
+  url: {},
   "url-or-path": { files: "all" },
   user: {},
   version: {},

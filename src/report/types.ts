@@ -24,6 +24,8 @@ export interface VerifyReport {
   trusted: { keyid: string; file: string }[];
   /** The newest version of the trust root; null with public keys, or if none could be trusted. */
   trustRoot: TrustRootFacts | null;
+  /** Timestamps of signers, by authorities that were named. */
+  timestamps: { keyid: string; time: string; by: string }[];
   /** The time that was asked for instead of now, RFC 3339; null: now. */
   at: string | null;
   threshold: number;

@@ -2,6 +2,7 @@
 import { chmodSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { createCa } from "../../src/certs/certificates.ts";
 import { EXIT } from "../../src/errors.ts";
 import { keygen } from "../../src/keygen.ts";
 import type { TrustDocument } from "../../src/sign/trust-root.ts";
@@ -261,6 +262,16 @@ t.test("what is refused says why, and what helps", (t) =>
       },
       message: /cannot use need file "need\.json"/,
       hint: /have the far side write it again: airferry unpack BUNDLE/,
+    },
+    ERR_TIMESTAMP: {
+      cause: async (dir, run) => {
+        makeBundle(join(dir, "b"), { files, keys: [key] });
+        writeFileSync(join(dir, "site.pub"), key.pem);
+        writeFileSync(join(dir, "tsa.pem"), (await createCa("tsa")).cert);
+        return run(["verify", "b", "--trust", "site.pub", "--tsa", "tsa.pem"]);
+      },
+      message: /cannot trust bundle "b": 1 problem/,
+      hint: /have a timestamp added: airferry sign b --key FILE --timestamp URL/,
     },
     ERR_JOURNAL: {
       cause: async (dir, run) => {

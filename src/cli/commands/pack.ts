@@ -1,6 +1,7 @@
 /** `airferry pack`: mirrors what a manifest names into a signed bundle. */
 import { Option } from "commander";
 import { BIN_NAME } from "../../bundle/media-names.ts";
+import { AirferryError } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { Finished } from "../../pack/finished.ts";
@@ -26,6 +27,7 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   scanReportOnly?: boolean;
   serial?: number;
   trustRoot?: string;
+  timestamp?: string;
   for?: string;
   receiptTrust?: string[];
   base?: number;
@@ -50,6 +52,10 @@ export const packCommand: Register = (program, run) => {
     .option("--allow-findings", "pack even if findings say that something cannot work inside")
     .option("--scan <command>", "run a scanner over all content first; what it finds stops the pack")
     .option("--scan-report-only", "record what the scanner finds, and go on")
+    .option(
+      "--timestamp <url>",
+      "have the signatures stamped by a timestamp authority (RFC 3161), which sees only their digests",
+    )
     .option("--trust-root <dir>", "folder of a trust root, which the bundle brings inside with all its versions")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .option("--for <receipt>", "leave out what the far side has: a file of airferry receipt, or its short line")
@@ -73,6 +79,15 @@ export const packCommand: Register = (program, run) => {
     )
     .action((manifest: string, flags: PackFlags, command) =>
       run(command.opts(), async (output) => {
+        if (flags.timestamp !== undefined && flags.unsigned) {
+          throw new AirferryError(
+            "ERR_USAGE",
+            "cannot use --timestamp with --unsigned: there is no signature to stamp",
+            {
+              hint: "give it to the one who signs: airferry sign BUNDLE --key FILE --timestamp URL",
+            },
+          );
+        }
         refuseStdin(manifest, "pack", "the lock and the last serial are kept");
         const volumes = await volumeOptions(flags);
         const options = workspaceOptions(manifest, flags, output);
@@ -115,6 +130,7 @@ export const packCommand: Register = (program, run) => {
             ...volumes,
             programs,
             ...(trustRoot && { trustRoot }),
+            ...(flags.timestamp !== undefined && { timestamp: flags.timestamp }),
             frozen: flags.frozen === true,
             allowFindings: flags.allowFindings === true,
             ...(flags.scan !== undefined && { scan: flags.scan }),

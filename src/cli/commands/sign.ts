@@ -16,7 +16,7 @@ export const signCommand: Register = (program, run) => {
   withGlobals(program.command("sign").argument("<bundle>", "bundle folder"))
     .summary("add another signature to a bundle")
     .description(
-      "Signs the bundle's SHA256SUMS with one more key. Needs only the small files of the bundle. Nothing is uploaded anywhere.",
+      "Signs the bundle's SHA256SUMS with one more key. Needs only the small files of the bundle. Only --timestamp makes a connection.",
     )
     .addOption(new Option("--key <file>", "private key (airferry's or cosign's, or PKCS#8)").env("AIRFERRY_KEY"))
     .option(
@@ -24,27 +24,32 @@ export const signCommand: Register = (program, run) => {
       "a command that reads the bytes on stdin and prints a signature (smart card, KMS, cosign)",
     )
     .option("--signer-key <file>", "public key of --signer")
+    .option(
+      "--timestamp <url>",
+      "have the signature stamped by a timestamp authority (RFC 3161), which sees only its digest",
+    )
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry sign bundles/rocky-9-000001 --key second.key\n  airferry sign bundles/rocky-9-000001 --signer 'openssl dgst -sha256 -sign card.pem' --signer-key card.pub\n\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle is invalid.",
+      "\nExamples:\n  airferry sign bundles/rocky-9-000001 --key second.key\n  airferry sign bundles/rocky-9-000001 --signer 'openssl dgst -sha256 -sign card.pem' --signer-key card.pub\n  airferry sign bundles/rocky-9-000001 --key site.key --timestamp http://tsa.example/tsr\n\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle or the timestamp is invalid, 4 the timestamp authority does not answer.",
     )
-    .action((bundle: string, flags: { key?: string; signer?: string; signerKey?: string }, command) =>
-      run(command.opts(), async (output) => {
-        const { sign } = await import("../../sign.ts");
-        // A command on the command line takes precedence over a key from the environment.
-        const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
-        const { key, ...rest } = flags;
-        const result = await sign(bundle, {
-          ...rest,
-          ...(!fromEnvironment && { key }),
-          passphrase: passphrase(),
-        });
-        for (const file of result.files) output.print(file);
-        output.end(result, {
-          did: `signed by ${result.keyid}`,
-          verified: `stream ${result.stream}, epoch ${result.epoch}, serial ${result.serial}: SHA256SUMS ${result.digest}`,
-          next: trusting("verify", [bundle], [publicKeyOf(flags)]),
-        });
-      }),
+    .action(
+      (bundle: string, flags: { key?: string; signer?: string; signerKey?: string; timestamp?: string }, command) =>
+        run(command.opts(), async (output) => {
+          const { sign } = await import("../../sign.ts");
+          // A command on the command line takes precedence over a key from the environment.
+          const fromEnvironment = flags.signer !== undefined && command.getOptionValueSource("key") === "env";
+          const { key, ...rest } = flags;
+          const result = await sign(bundle, {
+            ...rest,
+            ...(!fromEnvironment && { key }),
+            passphrase: passphrase(),
+          });
+          for (const file of result.files) output.print(file);
+          output.end(result, {
+            did: `signed by ${result.keyid}`,
+            verified: `stream ${result.stream}, epoch ${result.epoch}, serial ${result.serial}: SHA256SUMS ${result.digest}`,
+            next: trusting("verify", [bundle], [publicKeyOf(flags)]),
+          });
+        }),
     );
 };

@@ -16,6 +16,7 @@ interface VerifyFlags {
   partial?: boolean;
   report?: string;
   at?: Date;
+  tsa?: string[];
 }
 
 export const verifyCommand: Register = (program, run) => {
@@ -30,6 +31,7 @@ export const verifyCommand: Register = (program, run) => {
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .option("--partial", "some volumes may be missing: check each available one separately")
     .option("--at <time>", "of an archive: judge as of this time, when it is known to have existed", instant)
+    .option("--tsa <file...>", "certificates of timestamp authorities: signatures must have a timestamp of one of them")
     .option("--report <file>", "write a report for the files, also when refused: a page if it ends in .html, else JSON")
     .addHelpText(
       "after",
@@ -56,6 +58,7 @@ export const verifyCommand: Register = (program, run) => {
             ...(flags.threshold !== undefined && { threshold: flags.threshold }),
             partial: flags.partial === true,
             ...(flags.at !== undefined && { at: flags.at }),
+            ...(flags.tsa !== undefined && { tsa: flags.tsa }),
             progress: (done, total) => progress({ done, total }),
             notice: (line) => {
               notices.push(line);
@@ -75,6 +78,8 @@ export const verifyCommand: Register = (program, run) => {
             `good: stream ${report.stream}, serial ${report.serial}, ${plural(report.entries, "file")}, made ${report.created}`,
           );
           for (const signer of report.signers) output.print(`signed by ${signer}${nameOf(report, signer)}`);
+          for (const { keyid, time, by } of report.timestamps)
+            output.print(`signature of ${keyid.slice(0, 16)} stamped at ${time} by ${by}`);
           const { trustRoot } = report;
           if (trustRoot !== null)
             output.print(`trust root ${trustRoot.name}, version ${trustRoot.version}, good until ${trustRoot.expires}`);
@@ -133,6 +138,8 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
       return "compare the key id with the packer's out of band, for example by phone; trust only a key that did not come with the bundle";
     case "ERR_THRESHOLD":
       return `have another trusted signer run: airferry sign ${shellWords(bundles)} --key FILE`;
+    case "ERR_TIMESTAMP":
+      return `have a timestamp added: airferry sign ${shellWords(bundles)} --key FILE --timestamp URL; or name the authority's certificate: --tsa CERT`;
     case "ERR_EXPIRED":
       return "have the packer pack again, and carry the new bundle";
     case "ERR_SIGNATURE_MISSING":

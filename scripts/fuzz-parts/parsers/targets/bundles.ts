@@ -1,6 +1,6 @@
 /** Bundles: files of a medium that are read after the signature was checked. */
 
-import { hash } from "node:crypto";
+import { hash, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,7 @@ import {
   sliceHeader,
 } from "../../../../src/parity/packets.ts";
 import { type PlacedPacket, paritySets } from "../../../../src/parity/read-parity.ts";
+import { checkTimestamp } from "../../../../src/sign/timestamp.ts";
 import { verifyFirst } from "../../../../src/sign/trust-chain.ts";
 import { formatTrust, parseTrust } from "../../../../src/sign/trust-root.ts";
 import { makeBundle, makeKey } from "../../../../test/fixtures/bundle-maker.ts";
@@ -63,7 +64,48 @@ function packetsIn(data: Buffer): PlacedPacket[] {
   return found.map((it) => ({ ...it, setId }));
 }
 
+/** A reply of `openssl ts` about `hello` and a line feed, and its CA. */
+const TIMESTAMP = Buffer.from(
+  "MIIDbTADAgEAMIIDZAYJKoZIhvcNAQcCoIIDVTCCA1ECAQMxDzANBglghkgBZQMEAgEFADBtBgsqhkiG9w0BCRABBKBeBFwwWgIB" +
+    "AQYEKgMEATAxMA0GCWCGSAFlAwQCAQUABCBYkbW1ItXfCG0P8LEQ+9nSG7T8cWOvNNCChqLoRva+AwIBAhgPMjAyNjExMzAyMDI3" +
+    "MjJaAghVwrDknnPZfKCCAYwwggGIMIIBLaADAgECAhRUrLscH3bzWPimxKYni2HH8azTnDAKBggqhkjOPQQDAjANMQswCQYDVQQD" +
+    "DAJjYTAeFw0yNjExMzAyMDI3MjJaFw0yNzExMzAyMDI3MjJaMA4xDDAKBgNVBAMMA3RzYTBZMBMGByqGSM49AgEGCCqGSM49AwEH" +
+    "A0IABLulb+hGCK4w7HcANoCyvPxqD8ydLKBTjYHdQYJO5sno5ua0k6zmqPC+BmIWAwRzpVEMlVFhp2tzmg6rM1lkwUCjajBoMBYG" +
+    "A1UdJQEB/wQMMAoGCCsGAQUFBwMIMA4GA1UdDwEB/wQEAwIHgDAdBgNVHQ4EFgQUzxpSUJzyw3q78aMpb+18OW7p+4UwHwYDVR0j" +
+    "BBgwFoAU1FIffG42l+vtHu7Gqp3kao+HPi0wCgYIKoZIzj0EAwIDSQAwRgIhAMu4QMVJxL1TvSDqQ2PTcNytu9DM08GTIYyH5wMU" +
+    "VFc4AiEA3MaHPVAqn/Vq+dftxV0oOyFx50rRDH4IBDY5hGaFB50xggE6MIIBNgIBATAlMA0xCzAJBgNVBAMMAmNhAhRUrLscH3bz" +
+    "WPimxKYni2HH8azTnDANBglghkgBZQMEAgEFAKCBpDAaBgkqhkiG9w0BCQMxDQYLKoZIhvcNAQkQAQQwHAYJKoZIhvcNAQkFMQ8X" +
+    "DTI2MTEzMDIwMjcyMlowLwYJKoZIhvcNAQkEMSIEIDCRAru8afS03uLIFVkdouX3by1mT3Iulevktb/CKPWTMDcGCyqGSIb3DQEJ" +
+    "EAIvMSgwJjAkMCIEIE6NR4+3pJd40wfS9bPNC+ehB677jlorbNnmIG9lHuiCMAoGCCqGSM49BAMCBEgwRgIhAMx0wC0MBpweLTqU" +
+    "GdoIp60SnrsKPDccnyYo/HsuEG6XAiEAwuh0lDWfy9j9de0p1lYg3ThqagLtZYphnRcXNsgtSLg=",
+  "base64",
+);
+const TIMESTAMP_CA = new X509Certificate(
+  Buffer.from(
+    "MIIBbzCCARWgAwIBAgIUaXEMYw7/joYJAloLLERuobxj/bMwCgYIKoZIzj0EAwIwDTELMAkGA1UEAwwCY2EwHhcNMjYxMTMwMjAy" +
+      "NzIyWhcNMzYxMTI3MjAyNzIyWjANMQswCQYDVQQDDAJjYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABEddtvTIY7SBj9VoDSp0" +
+      "mzXhNqsDYTODBIfSovDfdggmmcBjxuUqm6glbNhCFOhXnvoBvkBbFXGjF0az9MCiJAijUzBRMB0GA1UdDgQWBBTUUh98bjaX6+0e" +
+      "7saqneRqj4c+LTAfBgNVHSMEGDAWgBTUUh98bjaX6+0e7saqneRqj4c+LTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gA" +
+      "MEUCIG4xgz9FveDunFP9J5fCVxhWTppXYDT4d9GBidiAi68HAiEA0gYaCjdqKe6JDQ1xN2Q1okI6ceN4hrhDT/CrFRZyK0o=",
+    "base64",
+  ),
+);
+
 export const bundles: Targets = {
+  timestamp: {
+    samples: [TIMESTAMP],
+    run: (data) => {
+      const signed = Buffer.from("hello\n");
+      const { time } = checkTimestamp(TIMESTAMP, signed, [TIMESTAMP_CA]);
+      let found: Date | undefined;
+      try {
+        found = checkTimestamp(data, signed, [TIMESTAMP_CA]).time;
+      } catch {
+        return;
+      }
+      must(found.getTime() === time.getTime(), "no other time is accepted");
+    },
+  },
   trustRoot: {
     samples: [TRUST_ROOT.bytes],
     run: (data) =>

@@ -1,0 +1,198 @@
+/** Timestamps of signatures: `openssl ts` is the authority, asked over HTTP, and the judge of what is kept. */
+import { execFileSync } from "node:child_process";
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import t from "tap";
+import { keygen } from "../../src/keygen.ts";
+import { checkTimestamp, nonceOf, readAuthorities, timestampQuery } from "../../src/sign/timestamp.ts";
+import { sign } from "../../src/sign.ts";
+import { verify } from "../../src/verify.ts";
+import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
+import { flip } from "../fixtures/bundle-tamper.ts";
+import { needs } from "../fixtures/clients.ts";
+import { scratch } from "../fixtures/program.ts";
+
+const dir = scratch(t);
+const at = (name: string) => join(dir, name);
+const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
+const EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+
+function makeAuthority(name: string, purpose = "critical,timeStamping", kind = EC): void {
+  writeFileSync(at("ext"), `extendedKeyUsage=${purpose}\nkeyUsage=critical,digitalSignature\n`);
+  openssl("req", ...kind, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
+  const ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+  openssl("x509", "-req", "-in", `${name}.csr`, ...ca, "-out", `${name}.pem`, "-days", "30", "-extfile", "ext");
+}
+
+const CONFIG = `[tsa]\ndefault_tsa=t\n[t]\nserial=serial\nsigner_digest=sha256\ndefault_policy=1.2.3.4.1
+digests=sha256,sha384,sha512\ness_cert_id_alg=sha256\n`;
+
+function answer(query: Buffer, name = "tsa", ...more: string[]): Buffer {
+  writeFileSync(at("q.tsq"), query);
+  openssl(
+    "ts",
+    "-reply",
+    "-config",
+    "tsa.cnf",
+    "-queryfile",
+    "q.tsq",
+    "-signer",
+    `${name}.pem`,
+    "-inkey",
+    `${name}.key`,
+    "-out",
+    "r.tsr",
+    ...more,
+  );
+  return readFileSync(at("r.tsr"));
+}
+
+t.before(async () => {
+  writeFileSync(at("tsa.cnf"), CONFIG);
+  writeFileSync(at("serial"), "01\n");
+  openssl("req", "-x509", ...EC, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-subj", "/CN=ca");
+  openssl("req", "-x509", ...EC, "-keyout", "other.key", "-out", "other.pem", "-days", "30", "-subj", "/CN=other");
+  makeAuthority("tsa");
+  await keygen({ out: at("site"), password: "test", rpm: false });
+});
+
+const passphrase = async () => "test";
+
+t.test("sign --timestamp asks, and verify --tsa and openssl agree about the reply", async (t) => {
+  if (!needs(t, "openssl")) return;
+  let how: (query: Buffer) => Buffer = answer;
+  let status = 200;
+  const types: (string | undefined)[] = [];
+  const server = createServer(async (request, response) => {
+    types.push(request.headers["content-type"]);
+    const chunks: Buffer[] = [];
+    for await (const it of request) chunks.push(it);
+    const body = Buffer.concat(chunks);
+    response.writeHead(status, { "content-type": "application/timestamp-reply" }).end(how(body));
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  t.teardown(() => server.close());
+  const timestamp = `http://127.0.0.1:${(server.address() as AddressInfo).port}/tsr`;
+  const bundle = at("b");
+  makeBundle(bundle, { files: { "files/a": Buffer.from("a") }, keys: [] });
+  const trust = [at("site.pub")];
+  const key = at("site.key");
+  await sign(bundle, { key, passphrase });
+  const tsa = [at("tsa.pem")];
+  t.match(await verify([bundle], { trust, tsa }), {
+    ok: false,
+    problems: [{ code: "ERR_TIMESTAMP", message: /too few/ }],
+  });
+  const wrong: [string, (query: Buffer) => Buffer, RegExp][] = [
+    [
+      "an old reply",
+      () => answer(timestampQuery(readFileSync(join(bundle, "signatures", sigOf(bundle))), nonceOf(Buffer.alloc(8)))),
+      /nonce/,
+    ],
+    ["of other bytes", () => answer(timestampQuery(Buffer.from("x"), nonceOf(Buffer.alloc(8)))), /other bytes/],
+    ["junk", () => Buffer.from("junk"), /not DER/],
+    ["nothing", () => Buffer.alloc(0), /./],
+  ];
+  for (const [name, reply, message] of wrong) {
+    how = reply;
+    await t.rejects(sign(bundle, { key, passphrase, timestamp }), { code: "ERR_TIMESTAMP", message }, name);
+  }
+  how = () => Buffer.alloc(100_000);
+  await t.rejects(sign(bundle, { key, passphrase, timestamp }), { code: "ERR_UPSTREAM" }, "too large");
+  status = 500;
+  how = () => Buffer.from("no");
+  await t.rejects(sign(bundle, { key, passphrase, timestamp }), { code: "ERR_UPSTREAM", message: /500/ });
+  status = 200;
+  how = answer;
+  t.equal(
+    readdirSync(join(bundle, "signatures")).some((it) => it.endsWith(".tsr")),
+    false,
+    "nothing wrong is kept",
+  );
+  const added = await sign(bundle, { key, passphrase, timestamp });
+  t.match(added.files, [/\.tsr$/]);
+  t.same([...new Set(types)], ["application/timestamp-query"]);
+  await t.rejects(sign(bundle, { key, passphrase, timestamp }), { code: "ERR_USAGE" }, "nothing to add");
+  const [reply = ""] = added.files;
+  const signature = reply.replace(/tsr$/, "sig");
+  t.match(
+    openssl("ts", "-verify", "-data", signature, "-in", reply, "-CAfile", "ca.pem", "-untrusted", "tsa.pem").toString(),
+    /Verification: OK/,
+  );
+  for (const pinned of [["tsa.pem"], ["ca.pem"], ["other.pem", "tsa.pem"]]) {
+    const report = await verify([bundle], { trust, tsa: pinned.map(at) });
+    t.match(report, { ok: true, timestamps: [{ by: "CN=tsa", time: /^20/ }] }, pinned.join());
+  }
+  t.match(await verify([bundle], { trust }), { ok: true, timestamps: [] }, "nobody has to look at it");
+  const later = new Date(Date.now() + 20 * 365 * 86_400_000);
+  t.match(await verify([bundle], { trust, tsa, now: later }), { ok: true }, "after the certificate has expired");
+  t.match(await verify([bundle], { trust, tsa, at: later }), { ok: true });
+  const before = new Date(Date.now() - 86_400_000);
+  t.match((await verify([bundle], { trust, tsa, at: before })).problems, [
+    { code: "ERR_TIMESTAMP", message: /, after / },
+  ]);
+  t.match((await verify([bundle], { trust, tsa: [at("other.pem")] })).problems, [{ message: /no pinned certificate/ }]);
+  await t.rejects(verify([bundle], { trust, tsa: [at("site.pub")] }), { code: "ERR_KEY_INVALID" });
+  // Another signature of the same key over the same bytes is not what was stamped.
+  cpSync(bundle, at("again"), { recursive: true });
+  for (const it of readdirSync(at("again/signatures"))) if (!it.endsWith(".tsr")) rmSync(at(`again/signatures/${it}`));
+  await sign(at("again"), { key, passphrase });
+  t.match((await verify([at("again")], { trust, tsa })).problems, [{ message: /it is for other bytes/ }]);
+});
+
+function sigOf(bundle: string): string {
+  return readdirSync(join(bundle, "signatures")).find((it) => it.endsWith(".sig")) ?? "";
+}
+
+t.test("any changed byte of a reply is refused, or changes nothing that counts", async (t) => {
+  if (!needs(t, "openssl")) return;
+  const signed = Buffer.from("signature");
+  const nonce = nonceOf(Buffer.from("0102030405060708", "hex"));
+  const good = answer(timestampQuery(signed, nonce));
+  const pinned = await readAuthorities([at("ca.pem")]);
+  const { time } = checkTimestamp(good, signed, pinned, nonce);
+  let refused = 0;
+  for (let index = 0; index < good.length; index++) {
+    const bad = Buffer.from(good);
+    bad[index] = (bad[index] ?? 0) ^ 0x01;
+    try {
+      t.same(checkTimestamp(bad, signed, pinned, nonce).time, time, `byte ${index}`);
+    } catch {
+      refused++;
+    }
+  }
+  t.ok(refused > good.length * 0.8, `${refused} of ${good.length}`);
+  for (const length of [0, 1, 2, 10, 100, good.length - 1])
+    t.throws(() => checkTimestamp(good.subarray(0, length), signed, pinned));
+  t.throws(() => checkTimestamp(Buffer.concat([good, Buffer.of(0)]), signed, pinned));
+  t.throws(() => checkTimestamp(Buffer.alloc(64 * 1024 + 1), signed, pinned), /at most/);
+  t.throws(() => checkTimestamp(Buffer.concat(Array(16_000).fill(Buffer.of(0x30, 0x80))), signed, pinned), "deep");
+});
+
+t.test("only a certificate for timestamps counts, and a reply that grants one", async (t) => {
+  if (!needs(t, "openssl")) return;
+  const signed = Buffer.from("signature");
+  const query = timestampQuery(signed, nonceOf(Buffer.alloc(8, 7)));
+  const ca = await readAuthorities([at("ca.pem")]);
+  makeAuthority("rsa", undefined, ["-newkey", "rsa:2048", "-nodes"]);
+  t.equal(checkTimestamp(answer(query, "rsa"), signed, ca).by, "CN=rsa");
+  // An algorithm that the authority does not have.
+  const refusedQuery = Buffer.from(query);
+  refusedQuery[refusedQuery.indexOf(Buffer.from("0403040201", "hex").subarray(2)) + 2] = 0x09;
+  t.throws(() => checkTimestamp(answer(refusedQuery), signed, ca), /refused/);
+});
+
+t.test("a stranger's timestamp is not even parsed", async (t) => {
+  const key = makeKey();
+  const bundle = at("stranger");
+  makeBundle(bundle, { files: { "files/a": Buffer.from("a") }, keys: [key] });
+  writeFileSync(at("key.pub"), key.pem);
+  writeFileSync(join(bundle, "signatures", `${"0".repeat(16)}.tsr`), "junk");
+  t.match((await verify([bundle], { trust: [at("key.pub")], tsa: [at("ca.pem")] })).problems, [{ message: /too few/ }]);
+  writeFileSync(join(bundle, "signatures", `${key.keyid.slice(0, 16)}.tsr`), "junk");
+  t.match((await verify([bundle], { trust: [at("key.pub")], tsa: [at("ca.pem")] })).problems, [{ message: /not DER/ }]);
+  flip(join(bundle, "signatures", `${key.keyid.slice(0, 16)}.sig`), 12);
+  t.notMatch((await verify([bundle], { trust: [at("key.pub")], tsa: [at("ca.pem")] })).problems, [{ message: /DER/ }]);
+});
