@@ -38,7 +38,7 @@ import { keepTrust, readStoredTrust } from "./sign/trust-files.ts";
 import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
-import { copyVolumes } from "./store/copy-volumes.ts";
+import { copyVolumes, volumesAgain } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
 import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from "./store/incoming.ts";
@@ -335,13 +335,15 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   }
   if (standing === "new")
     refuse(work.folders, checkSerialJump(work.trust, inventory, await store.floor(inventory.stream)));
-  const { present, proven } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
+  const { present, proven, wrong } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
   const lacking = await verifyBase(work, report, present);
   const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
   if (lacking) report.need = lacking;
   await checkSpace(work, needed, report.digest);
+  await removeWrong(wrong, needed, options);
   const incoming = await Incoming.open(store.dir, report.digest);
   incoming.noteBlobs(proven);
+  await incoming.forget(volumesAgain(firstOfEach(needed), inventory.volumeSize, incoming));
   report.already = standing === "again" && needed.length === 0;
   const seen = new Set([
     ...((await incoming.state())?.media ?? []),
@@ -474,21 +476,30 @@ async function verifyExpiry(store: Store, { stream, notAfter }: Inventory, optio
   );
 }
 
+/** A blob that is not what its name says. */
+interface WrongBlob {
+  file: string;
+  digest: Digest;
+  /** How it came to be looked at. */
+  why: string;
+}
+
 /**
  * Digests of the entries whose blobs are in the store. Blobs that neither a release nor an earlier run of this import
- * covers, and those that fsck found to be damaged, are hashed, and removed if they do not match.
+ * covers, and those that fsck found to be damaged, are hashed; they do not count if they do not match.
  */
 async function presentBlobs(
   work: Work,
   covered: ReadonlySet<Digest>,
-): Promise<{ present: Set<Digest>; proven: Digest[] }> {
+): Promise<{ present: Set<Digest>; proven: Digest[]; wrong: WrongBlob[] }> {
   const { store, contents, pool } = work;
   const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.digest, it.size));
   const damaged = await readKnownDamage(store.dir);
   const unknown = there.filter((it) => !covered.has(it.digest) || damaged.has(it.digest));
   const present = new Set(there.map((it) => it.digest));
   const proven: Digest[] = [];
-  if (unknown.length === 0) return { present, proven };
+  const wrong: WrongBlob[] = [];
+  if (unknown.length === 0) return { present, proven, wrong };
   const vouched = await store.vouchedBlobs();
   const strangers = unknown.filter((it) => !vouched.has(it.digest) || damaged.has(it.digest));
   await eachLimited(strangers, pool.size + 1, async ({ digest, size }) => {
@@ -496,11 +507,28 @@ async function presentBlobs(
     const { digest: found } = await pool.hashFile(file, { length: size });
     if (found === digest) return void proven.push(digest);
     present.delete(digest);
-    const why = damaged.has(digest) ? "which fsck found to be damaged" : "which no release covers";
-    work.options.notice?.(`removed "${file}", ${why}: its content does not match its name`);
-    await rm(file, { force: true });
+    wrong.push({
+      file,
+      digest,
+      why: damaged.has(digest) ? "which fsck found to be damaged" : "which no release covers",
+    });
   });
-  return { present, proven };
+  return { present, proven, wrong };
+}
+
+/** Makes room for what the bundle carries. What it does not carry stays: its good pieces are served, and repaired. */
+async function removeWrong(
+  wrong: readonly WrongBlob[],
+  needed: readonly PlacedEntry[],
+  { notice }: UnpackOptions,
+): Promise<void> {
+  if (wrong.length === 0) return;
+  const carried = new Set(needed.map((it) => it.digest));
+  for (const { file, digest, why } of wrong) {
+    if (!carried.has(digest)) continue;
+    notice?.(`removed "${file}", ${why}: its content does not match its name`);
+    await rm(file, { force: true });
+  }
 }
 
 /** Whatever was known to be damaged of this release has just been replaced. */

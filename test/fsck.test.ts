@@ -182,6 +182,37 @@ t.test("unpack does not count on what fsck found to be damaged, and forgets it w
   t.notOk(existsSync(join(store, "damaged.json")));
 });
 
+t.test("what is found to be damaged between two media is wanted from the first one again", async (t) => {
+  const first = join(dir, "first");
+  makeBundle(first, { files: { "files/s": small, "isos/a.iso": iso }, keys: [key] });
+  const { store, blob } = await freshStore([first]);
+  const files = { "files/new": noise(500, 8), "files/s": small, "isos/a.iso": iso, "isos/c.iso": noise(MIB, 9) };
+  const set = { files, keys: [key], serial: 2, volumeSize: MIB, perMedium: 1 };
+  const { folders } = makeBundle(join(dir, "set"), set);
+  const [one = "", ...others] = folders;
+  t.match(await unpack([one], { trust, store }), { complete: false });
+  for (const it of [small, iso]) flip(blob(it), 7);
+  await fsck(store);
+  for (const it of others) t.match(await unpack([it], { trust, store }), { complete: false });
+  t.match((await status(store)).streams, [{ releases: [{ serial: 1, current: true }] }]);
+  t.match(await unpack([one], { trust, store }), { complete: true });
+  t.match(await fsck(store), { ok: true });
+});
+
+t.test("a delta that does not carry what is damaged leaves it in place", async (t) => {
+  const { store, blob } = await freshStore();
+  flip(blob(iso), 1000);
+  await fsck(store);
+  const delta = join(dir, "delta");
+  const files = { "isos/a.iso": iso, "files/s": small, "files/n": noise(90, 4) };
+  makeBundle(delta, { files, fromStore: ["isos/a.iso", "files/s"], keys: [key], serial: 2 });
+  await t.rejects(unpack([delta], { trust, store }), { code: "ERR_DELTA_BASE" });
+  t.equal(statSync(blob(iso)).size, iso.length);
+  const need = join(dir, "lacks.json");
+  t.match(await unpack([delta], { trust, store, need }), { complete: false, need: { blobs: 1 } });
+  t.match((await fsck(store)).problems, [{ pieces: [{ first: 0, count: 1 }] }]);
+});
+
 t.test("what is pruned is no longer damage", async (t) => {
   const { store, blob } = await freshStore();
   const next = join(dir, "next");

@@ -165,6 +165,23 @@ t.test("unpack() of a set refuses a damaged medium by name, and a good copy of i
   t.equal(await holds(store, files), true);
 });
 
+t.test("unpack() of a set takes an empty entry whose header crosses into the next volume", async (t) => {
+  const volumeSize = 100 * 512;
+  const crossing = {
+    "files/a": noise(volumeSize - 512 - 1024, 1),
+    [`files/${"é".repeat(60)}`]: Buffer.alloc(0),
+    "files/c": noise(3000, 2),
+  };
+  const { folders, inventory } = makeBundle(fresh("set"), { files: crossing, keys: [key], volumeSize, perMedium: 1 });
+  const empty = inventory.entries.find((it) => it.size === 0);
+  t.ok((empty?.offset ?? 0) > volumeSize && (empty?.offset ?? 0) < volumeSize + 1024);
+  for (const order of [folders, folders.toReversed()]) {
+    const store = fresh("store");
+    for (const folder of order) await unpack([folder], { trust, store });
+    t.equal(await holds(store, crossing), true);
+  }
+});
+
 t.test("unpack() continues after a refusal without reading again what is stored", async (t) => {
   const bundle = fresh("bundle");
   const store = fresh("store");

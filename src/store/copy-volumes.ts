@@ -13,6 +13,7 @@ import type { RangeHasher } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import { type CopyContext, copyRun } from "./copy-entries.ts";
 import { ContentDamage } from "./damage.ts";
+import type { Incoming } from "./incoming.ts";
 
 /** One volume to import. */
 interface VolumeJob {
@@ -46,17 +47,39 @@ export async function copyVolumes(
   const inRuns = [...byVolume.values()].flatMap((it) => [...planSteps(it)]).filter((it) => !it.large);
   const runs = new Set(inRuns.flatMap((it) => it.entries));
   const pieces = entries.filter((it) => !runs.has(it) && !context.store.hasBlob(it.digest, it.size));
+  // No volume has bytes of an empty one whose header crosses into the next.
+  for (const it of pieces) if (it.size === 0) await touch(context.incoming.piecesFile(it.digest));
   await eachLimited(jobs, context.pool.size, async (job) => {
     const from = job.index * volumeSize;
     const inside = (position: number) => position >= from && position < from + job.size;
     await copyVolume(
       job,
       inRuns.filter((it) => inside(frameStart(it.entries[0] as PlacedEntry))).map((it) => it.entries),
-      pieces.filter((it) => it.offset < from + job.size && it.offset + it.size > from),
+      pieces.filter((it) => it.size > 0 && it.offset < from + job.size && it.offset + it.size > from),
       context,
     );
   });
   await eachLimited(pieces, context.pool.size, (entry) => complete(entry, context));
+}
+
+/**
+ * Volumes that were imported while the store had an entry which it lacks now: they are needed once more. `needed` has
+ * one entry per digest.
+ */
+export function volumesAgain(
+  needed: readonly PlacedEntry[],
+  volumeSize: number,
+  incoming: Pick<Incoming, "doneVolumes" | "piecesFile">,
+): string[] {
+  const again = new Set<string>();
+  if (incoming.doneVolumes.size === 0) return [];
+  for (const it of needed) {
+    const first = volumeName(Math.floor(frameStart(it) / volumeSize));
+    const done = (it.size === 0 ? [first] : volumesOf(it, volumeSize)).filter((name) => incoming.doneVolumes.has(name));
+    // What came from them waits in the quarantine, or was a blob.
+    if (done.length > 0 && !existsSync(incoming.piecesFile(it.digest))) for (const name of done) again.add(name);
+  }
+  return [...again];
 }
 
 /** Volumes that hold bytes of an entry. */
