@@ -73,6 +73,18 @@ export function trustOption(): Option {
   );
 }
 
+/** `--timestamp`, for commands that sign. A wrong URL is refused before hours of work. */
+export function timestampOption(): Option {
+  return new Option(
+    "--timestamp <url>",
+    "have signatures stamped by a timestamp authority (RFC 3161), which sees only their digests",
+  ).argParser((value: string) => {
+    const isWeb = URL.canParse(value) && /^https?:$/.test(new URL(value).protocol);
+    if (!isWeb) throw new InvalidArgumentError("must be a URL of http or https.");
+    return value;
+  });
+}
+
 /** Parses a time: RFC 3339 in UTC, or a date, which is its first second. */
 export function instant(value: string): Date {
   const text = /^\d{4}-\d\d-\d\d$/.test(value) ? `${value}T00:00:00Z` : value;

@@ -12,7 +12,8 @@ import { verify } from "../../src/verify.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
 import { flip } from "../fixtures/bundle-tamper.ts";
 import { needs } from "../fixtures/clients.ts";
-import { scratch } from "../fixtures/program.ts";
+import { airferry } from "../fixtures/host.ts";
+import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const dir = scratch(t);
 const at = (name: string) => join(dir, name);
@@ -140,6 +141,32 @@ t.test("sign --timestamp asks, and verify --tsa and openssl agree about the repl
   for (const it of readdirSync(at("again/signatures"))) if (!it.endsWith(".tsr")) rmSync(at(`again/signatures/${it}`));
   await sign(at("again"), { key, passphrase });
   t.match((await verify([at("again")], { trust, tsa })).problems, [{ message: /it is for other bytes/ }]);
+});
+
+t.test("pack --timestamp stamps what it signs, and a rerun what it could not", async (t) => {
+  if (!needs(t, "openssl")) return;
+  let isDown = true;
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const it of request) chunks.push(it);
+    response.writeHead(isDown ? 503 : 200).end(isDown ? "" : answer(Buffer.concat(chunks)));
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  t.teardown(() => server.close());
+  const timestamp = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  writeFileSync(at("a.txt"), "a");
+  writeManifest(dir, { files: [{ path: "a.txt" }] });
+  const pack = ["pack", "m.yaml", "--key", "site.key", "--timestamp", timestamp];
+  const down = await airferry(dir, pack);
+  t.equal(down.status, 4, down.stderr);
+  t.match(down.stderr, /is complete and signed; run the same command again to add its timestamps/);
+  isDown = false;
+  const ran = await airferry(dir, pack);
+  t.equal(ran.status, 0, ran.stderr);
+  const bundle = at(ran.stdout.trim());
+  t.match(await verify([bundle], { trust: [at("site.pub")], tsa: [at("ca.pem")] }), { ok: true, timestamps: [{}] });
+  const wrong = await airferry(dir, ["pack", "m.yaml", "--key", "site.key", "--timestamp", "tsa.example"]);
+  t.equal(wrong.status, 2, wrong.stderr);
 });
 
 function sigOf(bundle: string): string {

@@ -6,7 +6,7 @@ import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { Finished } from "../../pack/finished.ts";
 import type { Origins } from "../../pack/tally.ts";
-import { count, positive, type Register, withGlobals } from "../command.ts";
+import { count, positive, type Register, timestampOption, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 import { digestsText } from "../summary.ts";
@@ -52,10 +52,7 @@ export const packCommand: Register = (program, run) => {
     .option("--allow-findings", "pack even if findings say that something cannot work inside")
     .option("--scan <command>", "run a scanner over all content first; what it finds stops the pack")
     .option("--scan-report-only", "record what the scanner finds, and go on")
-    .option(
-      "--timestamp <url>",
-      "have the signatures stamped by a timestamp authority (RFC 3161), which sees only their digests",
-    )
+    .addOption(timestampOption())
     .option("--trust-root <dir>", "folder of a trust root, which the bundle brings inside with all its versions")
     .addOption(new Option("--serial <n>", "serial of the bundle (default: one more than the last)").argParser(positive))
     .option("--for <receipt>", "leave out what the far side has: a file of airferry receipt, or its short line")

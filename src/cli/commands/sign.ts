@@ -1,7 +1,7 @@
 /** `airferry sign`: adds one more signer to a bundle. */
 import { existsSync } from "node:fs";
 import { Option } from "commander";
-import { type Register, withGlobals } from "../command.ts";
+import { type Register, timestampOption, withGlobals } from "../command.ts";
 import { passphrase } from "../passphrase.ts";
 import { trusting } from "../summary.ts";
 
@@ -24,10 +24,7 @@ export const signCommand: Register = (program, run) => {
       "a command that reads the bytes on stdin and prints a signature (smart card, KMS, cosign)",
     )
     .option("--signer-key <file>", "public key of --signer")
-    .option(
-      "--timestamp <url>",
-      "have the signature stamped by a timestamp authority (RFC 3161), which sees only its digest",
-    )
+    .addOption(timestampOption())
     .addHelpText(
       "after",
       "\nExamples:\n  airferry sign bundles/rocky-9-000001 --key second.key\n  airferry sign bundles/rocky-9-000001 --signer 'openssl dgst -sha256 -sign card.pem' --signer-key card.pub\n  airferry sign bundles/rocky-9-000001 --key site.key --timestamp http://tsa.example/tsr\n\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle or the timestamp is invalid, 4 the timestamp authority does not answer.",
