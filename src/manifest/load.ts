@@ -7,6 +7,7 @@ import { type Document, isMap, isScalar, LineCounter } from "yaml";
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf, systemFault } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
+import { readNamed } from "../io/named-file.ts";
 import { inTurns, Pace } from "../io/pace.ts";
 import { FEW_BYTES, runInThread } from "../io/parser-thread.ts";
 import { shellWord } from "../io/shell.ts";
@@ -69,7 +70,7 @@ async function readManifestText(file: string): Promise<string> {
         },
       );
     }
-    text = await readFile(file, "utf8");
+    text = (await readNamed(file)).toString("utf8");
     if (text.includes("\0")) {
       throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read manifest "${file}": it is not text: expected YAML`, {
         path: file,

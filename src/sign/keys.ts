@@ -4,9 +4,9 @@
  * two encodings counts once. See docs/format.md, "Signatures".
  */
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { open } from "node:fs/promises";
 import { AirferryError } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
+import { streamNamed } from "../io/named-file.ts";
 
 /** Largest key file that is read. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
@@ -189,21 +189,19 @@ export async function readTrustedKeys(files: readonly string[]): Promise<Trusted
 
 /**
  * Reads a whole key file of at most {@link MAX_KEY_FILE_BYTES}; a longer one gives ERR_KEY_INVALID without being read.
+ * A pipe (`--key <(pass …)`) is read to its end, which a signal interrupts.
  * @throws {AirferryError} ERR_NOT_FOUND; ERR_KEY_INVALID; ERR_IO
  */
 export async function readKeyFile(file: string, purpose: KeyPurpose): Promise<Buffer> {
   try {
-    await using handle = await open(file, "r");
-    const buffer = Buffer.alloc(MAX_KEY_FILE_BYTES + 1);
+    const parts: Buffer[] = [];
     let length = 0;
-    // In a loop, because a pipe (`--key <(pass …)`) delivers a part at a time.
-    for (;;) {
-      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-      if (bytesRead === 0) break;
-      length += bytesRead;
+    for await (const part of await streamNamed(file)) {
+      parts.push(part as Buffer);
+      length += (part as Buffer).length;
       if (length > MAX_KEY_FILE_BYTES) throw notAKey(file, `more than ${MAX_KEY_FILE_BYTES} bytes`);
     }
-    return buffer.subarray(0, length);
+    return Buffer.concat(parts);
   } catch (cause) {
     if (cause instanceof AirferryError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;

@@ -11,6 +11,7 @@ import type { KeyAndCertificate } from "../../certs/certificates.ts";
 import { AirferryError } from "../../errors.ts";
 import { makeFolder, systemFault, writeAtomic } from "../../io/atomic.ts";
 import { chmodHint, refuseExposed } from "../../io/exposed.ts";
+import { readNamed } from "../../io/named-file.ts";
 import { shellWords } from "../../io/shell.ts";
 import { hostAddresses, hostNames, isAnyHost } from "../http/address.ts";
 import type { TlsMaterial } from "../http/endpoint.ts";
@@ -198,7 +199,7 @@ function requirePem(path: string, text: string, head: RegExp, what: string): voi
 
 async function readPem(path: string): Promise<string> {
   try {
-    return await readFile(path, "utf8");
+    return (await readNamed(path)).toString("utf8");
   } catch (cause) {
     throw new AirferryError("ERR_KEY_INVALID", `cannot read "${path}": ${systemFault(cause)}`, {
       hint: "give the files as --tls CERT,KEY",

@@ -3,12 +3,13 @@
  * 7617.
  */
 import { createHash } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compare } from "bcryptjs";
 import { AirferryError } from "../../errors.ts";
 import { systemFault } from "../../io/atomic.ts";
 import { exposed, exposureOf } from "../../io/exposed.ts";
+import { readNamed } from "../../io/named-file.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { Mount } from "../http/context.ts";
 import { sendError } from "./registry-responses.ts";
@@ -94,14 +95,14 @@ export class Htpasswd {
   static async read(file: string): Promise<Htpasswd> {
     // Digests may be readable; htpasswd itself writes the file like that.
     if ((await exposureOf(file)) === "change") throw exposed(file, "the passwords", "change");
-    const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    const bytes = await readNamed(file).catch((cause: NodeJS.ErrnoException) => {
       throw new AirferryError("ERR_NOT_FOUND", `cannot read passwords from "${file}": ${systemFault(cause)}`, {
         path: file,
         cause,
         hint: `make it with: htpasswd -Bc ${shellWord(file)} USER`,
       });
     });
-    return Htpasswd.parse(text, file);
+    return Htpasswd.parse(bytes.toString("utf8"), file);
   }
 
   /** Returns whether an Authorization header belongs to a user; `busy` when too many new ones are being checked. */

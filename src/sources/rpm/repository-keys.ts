@@ -1,9 +1,9 @@
 /** The OpenPGP keys of a repository or ISO entry: fetched or read, pinned by fingerprint, carried as one file. */
-import { readFile } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { AirferryError } from "../../errors.ts";
 import { BY_USER } from "../../http/named.ts";
 import { systemFault } from "../../io/atomic.ts";
+import { readNamed } from "../../io/named-file.ts";
 import type { RpmEntry } from "../../manifest/schema.ts";
 import { MAX_OPENPGP_KEYS_BYTES } from "../../sign/openpgp-files.ts";
 import type { OpenPgpKeyring } from "../../sign/openpgp-keyring.ts";
@@ -48,7 +48,7 @@ async function readKeyFile(key: string, owner: string, maxBytes: number, context
     return bytes;
   }
   const file = isAbsolute(key) ? key : resolve(context.baseDir, key);
-  return readFile(file).catch((cause: Error) => {
+  return readNamed(file).catch((cause: Error) => {
     throw new AirferryError("ERR_MANIFEST_INVALID", `cannot read key "${key}" of ${owner}: ${systemFault(cause)}`, {
       path: key,
       hint: "paths in a manifest are relative to the manifest's own folder",
