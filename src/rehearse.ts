@@ -133,7 +133,13 @@ async function rehearseIn(dir: string, options: RehearseOptions): Promise<Rehear
     }),
     ...[...ran.unknown].map(([host, count]) => ({ what: host, count })),
   ].map((it) => ({ ...it, isAllowed: options.allowMissing.some((glob) => mayBeMissing(it.what, glob)) }));
-  return { asked: await readAsked(server.accessLog), missing, dropped, refused: ran.refused, status: ran.status };
+  return {
+    asked: await readAsked(server.accessLog, server.own),
+    missing,
+    dropped,
+    refused: ran.refused,
+    status: ran.status,
+  };
 }
 
 interface Ran {

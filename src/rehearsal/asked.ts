@@ -15,12 +15,16 @@ export interface AskedHost {
   failed: number;
 }
 
-/** Reads an access log of airferry's own server; hosts by their names. */
-export async function readAsked(file: string): Promise<AskedHost[]> {
+/**
+ * Reads an access log of airferry's own server; hosts by their names.
+ * @param own the host and port at which only the rehearsal itself asks; left out
+ */
+export async function readAsked(file: string, own?: string): Promise<AskedHost[]> {
   const hosts = new Map<string, AskedHost>();
   for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
     const { host = "", status, bytes } = JSON.parse(line) as { host?: string; status: number; bytes: number };
     const name = host.toLowerCase();
+    if (name === own) continue;
     const known = hosts.get(name) ?? { host: name, answers: 0, bytes: 0, failed: 0 };
     hosts.set(name, known);
     if (status >= FAILED) known.failed++;

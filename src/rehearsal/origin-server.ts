@@ -12,6 +12,8 @@ const WITH_PARENT = 'exec 3<&0; "$@" </dev/null & p=$!; (cat <&3; kill "$p") >/d
 const OWN_URL = /http:\/\/127\.0\.0\.1:\d+/;
 
 interface OriginServer {
+  /** `127.0.0.1:PORT`, where the rehearsal itself asks. */
+  own: string;
   /** Its process group. */
   group: number;
   /** PEM file of the CA that signs for the origins. */
@@ -82,6 +84,7 @@ export async function startOriginServer(
   if (status !== undefined) return status;
   isReady = true;
   return {
+    own: base.slice("http://".length),
     group: server.pid ?? 0,
     caFile: join(tls, "origins-ca.crt"),
     accessLog,
