@@ -76,7 +76,7 @@ function unknownFlag(argv: readonly string[], command: Command): string | undefi
 }
 
 /**
- * The same command with the missing option. Its value is to be filled in, unless it is the one word that the command
+ * The same command with the missing option, and the missing arguments. Its value is to be filled in, unless it is the one word that the command
  * does not take.
  */
 function withMissing({ code, message }: CommanderError, argv: readonly string[], command: Command | undefined) {
@@ -88,7 +88,12 @@ function withMissing({ code, message }: CommanderError, argv: readonly string[],
   const [only] = tooMany;
   const given = tooMany.length === 1 && only !== undefined ? shellWords([only]) : value.toUpperCase();
   const kept = argv.filter((it, at) => at === 0 || !tooMany.includes(it));
-  return `airferry ${shellWords(kept)} ${option} ${given}`;
+  // Right behind the others: a flag that takes several values would take it too.
+  const place = Math.max(1, kept.lastIndexOf(words.at(-1) ?? "") + 1);
+  const lacking = (command?.registeredArguments ?? []).slice(words.length).filter((it) => it.required);
+  const named = lacking.map((it) => ` ${it.argChoices?.[0] ?? it.name().toUpperCase()}`);
+  const rest = kept.slice(place).map((it) => ` ${shellWords([it])}`);
+  return `airferry ${shellWords(kept.slice(0, place))}${named.join("")}${rest.join("")} ${option} ${given}`;
 }
 
 /** Whether the word after this one is its value. */

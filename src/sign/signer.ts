@@ -50,7 +50,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   if (key !== undefined && signer === undefined) return keySigner(await readPrivateKey(key, options.passphrase), key);
   if (key !== undefined || signer === undefined) {
     throw new AirferryError("ERR_USAGE", "cannot sign: expected exactly one of --key and --signer", {
-      hint: "sign with: airferry sign BUNDLE --key FILE",
+      hint: "add --key FILE, or --signer COMMAND --signer-key FILE",
     });
   }
   if (signerKey === undefined) {

@@ -24,6 +24,8 @@ t.test("a wrong word, a missing option and a wrong kind of path are told with th
       /required option '--store <dir>' not specified/,
       /airferry unpack 'my folder' --trust k\.pub --store DIR$/,
     ],
+    [["journal"], 2, /required option '--store <dir>'/, /airferry journal verify --store DIR$/],
+    [["unpack", "--quiet"], 2, /required option '--store <dir>'/, /airferry unpack BUNDLE --quiet --store DIR/],
     [["keygen", "my key"], 2, /required option '--out <prefix>'/, /airferry keygen --out 'my key'$/],
     [["keygen", "a", "b"], 2, /required option '--out <prefix>'/, /airferry keygen --out PREFIX$/],
     [["pakc", "m.yaml"], 2, /unknown command 'pakc': did you mean pack\?$/m, /airferry pack m\.yaml$/],

@@ -68,7 +68,9 @@ async function show(store: string, output: Output): Promise<number> {
   if (trustRoot !== null)
     output.print(`trust root ${trustRoot.name}, version ${trustRoot.version}: ${expiry(trustRoot.expiresInDays)}`);
   for (const it of report.incoming)
-    output.print(`unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "a rerun"}`);
+    output.print(
+      `unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "what the store lacks, or a rerun"}`,
+    );
   output.print(
     `${plural(report.blobs.count, "blob")}, ${formatBytes(report.blobs.size)}; ${formatBytes(report.freeBytes)} free`,
   );
