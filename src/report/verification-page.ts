@@ -16,12 +16,17 @@ export function verificationPage(it: Verification): string {
   const { stream, serial, digest, created, entries, fromStore, volumes, parity } = it.bundle;
   const name = stream === null ? "bundle" : `${stream} ${serial}`;
   const title = `Verification of ${name}: ${it.result}`;
-  const signed = it.keys.filter((key) => key.signed).length;
+  const good = it.keys.filter((key) => key.signed);
+  // Two keys of one signer count once.
+  const signed =
+    it.trustRoot === null
+      ? plural(good.length, "trusted key")
+      : `${plural(new Set(good.map((key) => key.file)).size, "signer")} of the trust root`;
   const store = fromStore === 0 ? "" : `, ${fromStore} of them already in the store`;
   const missing = volumes.missing.length === 0 ? "" : `, missing: ${volumes.missing.join(", ")}`;
   const verdict =
     it.result === "accepted"
-      ? `Accepted: signed by ${plural(signed, "trusted key")}, ${it.threshold} needed, and everything is as signed.`
+      ? `Accepted: signed by ${signed}, ${it.threshold} needed, and everything is as signed.`
       : `Refused: ${plural(it.problems.length, "problem")}. Do not use it.`;
   return String(
     htmlPage(
@@ -41,9 +46,9 @@ export function verificationPage(it: Verification): string {
           ]),
           ...scanSection(it.bundle.scan),
           heading("Keys"),
-          html`<p class="soft">The trusted keys that were given. At least ${it.threshold} must have signed.</p>`,
+          ...trustRootSection(it),
           grid(
-            ["Key id", "File", "Signature"],
+            ["Key id", it.trustRoot === null ? "File" : "Signer", "Signature"],
             it.keys.map(
               ({ keyid, file, signed: has }) =>
                 html`<tr><td class="digest">${keyid}</td><td>${file}</td><td>${has ? "good" : "none"}</td></tr>`,
@@ -61,6 +66,7 @@ export function verificationPage(it: Verification): string {
           ...(it.notices.length > 0 ? [heading("Notices"), list(it.notices)] : []),
           heading("When and where"),
           facts([
+            ...(it.at === null ? [] : [["Judged as of", it.at] as const]),
             ["Begun", it.begun],
             ["Ended", it.ended],
             ["Host", it.host],
@@ -73,6 +79,21 @@ export function verificationPage(it: Verification): string {
       { style: STYLE },
     ),
   );
+}
+
+/** Whom to trust: public keys that were given, or those of a trust root. */
+function trustRootSection({ trustRoot, threshold }: Verification): Html[] {
+  if (trustRoot === null)
+    return [html`<p class="soft">The trusted keys that were given. At least ${threshold} must have signed.</p>`];
+  const { name, version, digest, expires } = trustRoot;
+  return [
+    facts([
+      ["Trust root", `${name}, version ${version}`],
+      ["Fingerprint", html`<span class="digest">${digest}</span>`],
+      ["Good until", expires],
+    ]),
+    html`<p class="soft">The release keys of the trust root. At least ${plural(threshold, "signer")} must have signed.</p>`,
+  ];
 }
 
 /** What the packer's scanner said, on the word of the signers. */

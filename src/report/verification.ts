@@ -15,7 +15,7 @@ const HOW: Readonly<Record<Check, string>> = {
   media: "every name in the folders belongs to a bundle; only regular files, no links",
   signatures: "each signature file is over these bytes of SHA256SUMS, by its key; enough trusted keys signed",
   files: "every other file is listed in SHA256SUMS and has its SHA-256; the inventory is strictly valid",
-  expiry: "the bundle has no expiry date, or it has not passed by this host's clock",
+  expiry: "the bundle has no expiry date, or it has not passed by this host's clock, or by the time that was asked for",
   rules: "the trust root's rules for its stream, its site, its age and its signers; none with public keys",
   volumes: "every volume that the inventory lists is there",
   content: "every entry has its SHA-256, and every byte between entries is as computed",

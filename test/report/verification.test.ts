@@ -182,3 +182,20 @@ t.test("and with cosign", async (t) => {
   t.match([good.status, good.text], [0, /Verified OK/]);
   t.not(cosign(...check, "bad.json").status, 0);
 });
+
+t.test("with a trust root the page names it, its signers, and the time that was asked for", async (t) => {
+  const report = await verify([join(dir, "good")], { trust: [join(dir, "key.pub")] });
+  const trusted = [key, other].map(({ keyid }) => ({ keyid, file: "ann" }));
+  const trustRoot = { name: "site-a", version: 3, digest: `sha256:${"7".repeat(64)}`, expires: "2028-01-01T00:00:00Z" };
+  const signers = [key.keyid, other.keyid];
+  const rooted = { ...report, trusted, trustRoot, signers, at: "2027-01-31T00:00:00Z" };
+  const about = { folders: [join(dir, "good")], begun: new Date(), notices: [] };
+  const shown = verificationPage(verificationOf(rooted, about));
+  for (const it of ["site-a, version 3", trustRoot.digest, trustRoot.expires, rooted.at, "Judged as of", "Signer"])
+    t.match(shown, it);
+  t.match(shown, "signed by 1 signer of the trust root, 1 needed", "both keys are of one signer");
+  t.notMatch(shown, "trusted keys that were given");
+  const plain = verificationPage(verificationOf(report, about));
+  t.match(plain, "signed by 1 trusted key, 1 needed");
+  t.notMatch(plain, /Trust root|Judged as of/);
+});
