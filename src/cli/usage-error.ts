@@ -76,8 +76,8 @@ function unknownFlag(argv: readonly string[], command: Command): string | undefi
 }
 
 /**
- * The same command with the missing option, and the missing arguments. Its value is to be filled in, unless it is the one word that the command
- * does not take.
+ * The same command with the missing option, and the missing arguments. The option's value is to be filled in, unless
+ * it is the one word that the command does not take.
  */
 function withMissing({ code, message }: CommanderError, argv: readonly string[], command: Command | undefined) {
   const [, option, value] = /required option '(?:-\w, )?(--[a-z-]+) <(.+)>'/.exec(message) ?? [];

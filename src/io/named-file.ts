@@ -1,6 +1,6 @@
 /**
- * Files that somebody names on the command line or in a manifest, which may be pipes (`--key <(pass …)`). For what comes
- * from a medium or the network, src/io/safe-open.ts.
+ * Files that somebody names on the command line or in a manifest, which may be pipes (`--key <(pass …)`). For what
+ * comes from a medium or the network: src/io/safe-open.ts.
  */
 import { constants, createReadStream, openSync } from "node:fs";
 import { stat } from "node:fs/promises";
