@@ -183,10 +183,15 @@ async function repair(
     for (const it of [...report.problems.filter((it) => !isBlob(it)), ...report.problems.filter(isBlob)]) {
       const { path, digest, size, pieces } = it;
       const wrong = pieces?.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at));
-      const repaired =
+      const mended =
         digest !== undefined && size !== undefined && isBlob(it)
-          ? await mender.blob({ file: path, digest, size, ...(wrong !== undefined && { wrong }) })
-          : await mender.document(it);
+          ? mender.blob({ file: path, digest, size, ...(wrong !== undefined && { wrong }) })
+          : mender.document(it);
+      const repaired = await mended.catch((error: unknown) => {
+        // One file that cannot be written keeps no other from its repair.
+        if (!(error instanceof AirferryError) || error.code !== "ERR_IO") throw error;
+        notice(error.message);
+      });
       if (repaired === undefined) left.push(it);
       else {
         report.repaired.push(repaired);
@@ -220,7 +225,8 @@ async function checkPointers(store: Store): Promise<StoreProblem[]> {
     const path = streamFolder(store.dir, stream);
     const current = await store.currentName(stream);
     if (existsSync(join(path, CURRENT_FILE)) && !(await store.releaseNames(stream)).includes(current ?? "")) {
-      const message = `"${CURRENT_FILE}" names none of its releases`;
+      const again = `airferry rollback --store ${shellWord(store.dir)} --stream ${shellWord(stream)} --to SERIAL`;
+      const message = `"${CURRENT_FILE}" names none of its releases; choose one: ${again}`;
       problems.push({ code: "ERR_STORE_INVALID", path, message, entries: [] });
     }
     try {

@@ -1,6 +1,7 @@
 /** fsck finds what a store lost by the piece, and repairs it from whatever bundle has it. */
 import {
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -197,6 +198,17 @@ t.test("what is found to be damaged between two media is wanted from the first o
   t.match((await status(store)).streams, [{ releases: [{ serial: 1, current: true }] }]);
   t.match(await unpack([one], { trust, store }), { complete: true });
   t.match(await fsck(store), { ok: true });
+});
+
+t.test("a file that cannot be written keeps no other from its repair", async (t) => {
+  const { store, blob } = await freshStore();
+  for (const it of [small, iso]) rmSync(blob(it), { force: true });
+  const [first = "", second = ""] = [blob(small), blob(iso)].sort();
+  mkdirSync(join(first, "x"), { recursive: true });
+  const notices: string[] = [];
+  const report = await fsck(store, { repairFrom: [bundle], trust, notice: (it) => notices.push(it) });
+  t.match(report, { ok: false, problems: [{ path: first }], repaired: [{ path: second }] });
+  t.match(notices, [/it is a folder/, /repaired/]);
 });
 
 t.test("a delta that does not carry what is damaged leaves it in place", async (t) => {

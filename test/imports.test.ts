@@ -55,7 +55,7 @@ const ROOMS: Record<string, readonly string[]> = {
   store: ["io", "oci", "bundle"],
   sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "http", "fetch", "bundle"],
   pack: ["io", "sign", "builder", "manifest", "http", "fetch", "bundle", "sources", "bom", "scan", "parity", "receipt"],
-  sort: ["io", "sign", "oci", "rpm", "manifest", "http", "sources"],
+  sort: ["io", "sign", "oci", "rpm", "manifest", "http", "bundle", "sources"],
   origins: ["io", "oci"],
   render: ["io", "oci", "iso", "builder", "bundle", "store", "origins"],
   stage: ["io", "builder", "bundle", "render"],

@@ -2,6 +2,7 @@
  * Locks one entry from what was recorded, and proves that pack finds every byte of it in the recording: digests,
  * signatures of packages, and content that is what its name says.
  */
+import { checkEntryPaths } from "../bundle/entry-paths.ts";
 import { AirferryError } from "../errors.ts";
 import type { Fetcher, FetchSink } from "../fetch/types.ts";
 import type { Digest } from "../io/digest.ts";
@@ -57,6 +58,8 @@ export async function lockFromRecording(key: SortedKey, text: EntryText, tools: 
   const missing = locked.artifacts.filter((it) => !isRecorded(it, index));
   if (missing.length > 0) throw notRecorded(missing);
   const planned = await source.plan([locked], { ...context, kept: tools.kept });
+  const [unsafe] = checkEntryPaths(planned.items.map((it) => it.path)).problems;
+  if (unsafe !== undefined) throw new AirferryError("ERR_MANIFEST_INVALID", unsafe.message);
   for (const item of planned.items) await prove(item, index);
   return locked;
 }

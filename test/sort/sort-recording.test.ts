@@ -172,6 +172,15 @@ t.test("ISOs and plain files, and nothing that a package manager fetched", async
   t.strictSame(it.asked, [], "nothing is asked for");
 });
 
+t.test("a file whose digest's file would have too long a name is no entry", async (t) => {
+  const it = lab(t);
+  const name = `${"l".repeat(247)}.bin`;
+  it.add([`https://dl.example/${name}`, "x"], ["https://dl.example/a.bin", "y"]);
+  const { text, left } = await it.sort();
+  t.strictSame(text.files, [{ url: "https://dl.example/a.bin" }]);
+  t.match(left, [{ id: `https://dl.example/${name}`, reason: /longer than 255 bytes/ }]);
+});
+
 t.test("what a person wrote, changed or removed stays so", async (t) => {
   const it = lab(t);
   writeFileSync(
