@@ -132,8 +132,8 @@ export async function recordFailure(
       await lock.release();
     }
   } catch (fault) {
-    if (!(fault instanceof AirferryError)) throw fault;
-    options.notice?.(`this is not in the journal of the store: ${fault.message}`);
+    // What failed first is what counts.
+    options.notice?.(`this is not in the journal of the store: ${(fault as Error).message}`);
   }
 }
 
