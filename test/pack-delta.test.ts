@@ -260,6 +260,23 @@ t.test("the role receipt of a trust root says whose receipts count", async (t) =
   t.match((await sides.run(pack, 3)).stderr, /signed by key/);
 });
 
+t.test("a local file that changed since it was locked is refused, not taken for delivered", async (t) => {
+  const sides = await Sides.open(t);
+  const [file, gone] = [sides.file(), sides.file()];
+  sides.content({ files: [file, gone] });
+  await sides.pack();
+  const pack = ["pack", "m.yaml", "--key", "site.key", "--out", "out", "--base", "1"];
+  for (const size of [30_000, 30_001]) {
+    writeFileSync(join(sides.dir, file.path), seededBytes(99, size));
+    const { stderr } = await sides.run(pack, 2);
+    t.match(stderr, /"\S+f1" changed since it was locked/);
+    t.match(stderr, /airferry lock m\.yaml --update/);
+  }
+  writeFileSync(join(sides.dir, file.path), seededBytes(1, 30_000));
+  rmSync(join(sides.dir, gone.path));
+  t.same(sides.carried((await sides.run(pack)).stdout.trim()), [], "one that is gone is not needed");
+});
+
 t.test("what cannot be is said", async (t) => {
   const sides = await Sides.open(t);
   sides.content({ files: [sides.file()] });

@@ -262,8 +262,9 @@ class Filler {
     if (isFetched(item)) this.#digests.set(path, digest);
     const needsPieces = hasPieces(size) && !pieces.has(digest);
     const isNeeded = needsPieces || check !== undefined;
-    if (!isNeeded && look === undefined) return;
     const left = new LeftOutBytes(this.#job, this.#sources, lookup(this.#digests));
+    await left.checkFile(item);
+    if (!isNeeded && look === undefined) return;
     const whole = isNeeded ? await left.open(item) : undefined;
     const opened = whole ?? (await left.glance(item));
     if (opened === undefined) return;

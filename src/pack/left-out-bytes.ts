@@ -69,6 +69,28 @@ export class LeftOutBytes {
     );
   }
 
+  /**
+   * Refuses a file of this host that was changed since it was locked, as without a delta: its new bytes are not what
+   * the far side has. One that is no longer there is not needed.
+   * @throws {AirferryError} ERR_LOCK_STALE, ERR_IO
+   */
+  async checkFile({ path, source, size, digest, others }: LeftOutItem): Promise<void> {
+    if (source.from !== "file" || source.codec !== undefined || others?.length) return;
+    const { file, offset = 0 } = source;
+    const found = await openBytes(file).catch(() => undefined);
+    if (found === undefined) return;
+    try {
+      const isWhole = source.offset === undefined ? found.bytes.size === size : found.bytes.size >= offset + size;
+      if (isWhole && (await hashed(slice(found.bytes, offset, size))).digest === digest) return;
+    } finally {
+      await found.close();
+    }
+    throw new AirferryError("ERR_LOCK_STALE", `cannot pack "${path}": "${file}" changed since it was locked`, {
+      path: file,
+      hint: `if that is intended: airferry lock ${shellWord(this.#job.workspace.file)} --update`,
+    });
+  }
+
   /** All bytes of a small item, which are right. @throws as {@link open} does */
   async read(item: LeftOutItem): Promise<Buffer> {
     const { bytes, close } = await this.open(item);
