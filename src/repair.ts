@@ -96,6 +96,7 @@ export async function repair(folders: readonly string[], options: RepairOptions)
       },
     });
     report.written.push(...report.volumes.flatMap((it) => it.file ?? []));
+    report.volumes.push(...onOtherCopies(job, needed, goodIn));
     return report;
   } finally {
     await Promise.all([hashes.close(), pool.close()]);
@@ -244,6 +245,25 @@ function needsRepair({ copies, targets }: RepairJob, index: number, goodIn: Read
   const own = (copies[index] ?? []).filter((it) => targets.includes(it.dir));
   if (own.length === 0) return goodIn.get(index) === undefined;
   return own.some((it) => goodIn.get(index)?.has(it.dir) !== true);
+}
+
+/**
+ * Volumes that are on none of the bundle's own folders, and good in another copy of it. They are not written: a medium
+ * of a set need not have them.
+ */
+function onOtherCopies(
+  job: RepairJob,
+  needed: readonly number[],
+  goodIn: ReadonlyMap<number, Set<string>>,
+): VolumeRepair[] {
+  const { copies, targets, contents } = job;
+  return contents.inventory.volumes.flatMap(({ name }, index) => {
+    const [other] = goodIn.get(index) ?? [];
+    if (other === undefined || needed.includes(index) || copies[index]?.some((it) => targets.includes(it.dir)))
+      return [];
+    const message = `"${name}" is missing; "${other}" has a good one`;
+    return [{ name, state: "missing", by: null, damagedBlocks: null, recoveryBlocks: 0, message, file: null, other }];
+  });
 }
 
 /** Where a repaired volume goes. */

@@ -79,6 +79,21 @@ t.test("in place: a volume, and a small file from another copy, each replaced at
   t.strictSame(readdirSync(bundle).sort(), readdirSync(good).sort(), "nothing is left beside");
 });
 
+t.test("a volume that only another copy has is missing, not good", async (t) => {
+  const bundle = copyOf();
+  rmSync(join(bundle, "data.tar.0001"));
+  for (const inPlace of [false, true]) {
+    const { volumes, written } = await repair([bundle], { trust, from: [good], inPlace });
+    t.match(volumes, [{ name: "data.tar.0001", state: "missing", file: null, other: good }]);
+    t.equal(volumes.length, 1);
+    t.match(volumes[0]?.message, `"data.tar.0001" is missing; "${good}" has a good one`);
+    t.strictSame(written, []);
+  }
+  const { volumes } = await repair([bundle], { trust, from: [join(good, "data.tar.0001")], inPlace: true });
+  t.match(volumes, [{ name: "data.tar.0001", state: "repaired", by: "copy" }], "a single file is for this bundle");
+  t.ok(await isGood(bundle));
+});
+
 t.test("stock par2 verifies and repairs what is carried", async (t) => {
   if (!needs(t, "par2")) return;
   const bundle = copyOf();

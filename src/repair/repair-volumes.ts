@@ -20,7 +20,7 @@ import type { RepairJob } from "./open-repair.ts";
 export interface VolumeRepair {
   name: string;
   /**
-   * `repaired`: written; `repairable`: it would be; `missing`: on none of the media, and nothing replaces it; `lost`:
+   * `repaired`: written; `repairable`: it would be; `missing`: on none of the media, and not written; `lost`:
    * damaged, and nothing repairs it.
    */
   state: "repaired" | "repairable" | "missing" | "lost";
@@ -34,6 +34,8 @@ export interface VolumeRepair {
   message: string;
   /** The new file. */
   file: string | null;
+  /** Of a missing one: another copy of the bundle that has a good one. */
+  other?: string;
 }
 
 interface RepairOptions {

@@ -62,7 +62,8 @@ export const repairCommand: Register = (program, run) => {
         const count = (state: string) => [...report.volumes, ...report.files].filter((it) => it.state === state).length;
         const [lost, missing, repairable] = [count("lost"), count("missing"), count("repairable")];
         const rest = `${threshold(flags)}${from.length > 0 ? ` --from ${shellWords(from)}` : ""}`;
-        const media = out === undefined || report.written.length === 0 ? bundles : [...bundles, out];
+        const others = [...new Set(report.volumes.flatMap((it) => it.other ?? []))];
+        const media = [...bundles, ...(out === undefined || report.written.length === 0 ? [] : [out]), ...others];
         const parts = [
           `${plural(count("repaired"), "file")} repaired`,
           ...(repairable > 0 ? [`${repairable} can be`] : []),
