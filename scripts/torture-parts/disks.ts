@@ -72,15 +72,16 @@ function fill(dir: string, leave: number): void {
   if (size > 0) spawnSync("fallocate", ["-l", String(size), join(dir, "filler")]);
 }
 
-/** Takes all free inodes of a disk, but for `leave`. */
+/** Takes all free inodes of a disk, but for `leave`; the program may take the last ones first. */
 function fillInodes(dir: string, leave: number): void {
   try {
     mkdirSync(join(dir, "filler"));
-  } catch {
-    return;
+    for (let left = Number(statfsSync(dir).ffree) - leave; left > 0; left--) {
+      writeFileSync(join(dir, "filler", String(left)), "");
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
   }
-  for (let left = Number(statfsSync(dir).ffree) - leave; left > 0; left--)
-    writeFileSync(join(dir, "filler", String(left)), "");
 }
 
 /** Runs a verb on a disk: it ends well, or says that space is missing; then with room it ends well. */
