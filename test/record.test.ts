@@ -177,6 +177,12 @@ t.test("what cannot be recorded is refused at once", async (t) => {
   t.match(await refused("--out", "b.yaml", "--", "no-such-program", "-x"), /^2: .*cannot run "no-such-program"/s);
   t.match(await refused("--out", "b.yaml", "--", "./no/such", "-x"), /^2: .*cannot run "\.\/no\/such"/s);
   t.match(await refused("--out", "b.yaml", "--", "./"), /^2: .*cannot run "\.\/": a folder/s);
+  t.match(await refused("--out", "b.yaml", "--", "."), /^2: .*cannot run "\.": no such program in PATH/s);
+  const none = /^2: airferry: error: cannot record: no command\n.*hint: airferry record --out b\.yaml -- COMMAND, or /;
+  t.match(await refused("--out", "b.yaml", "--", ""), none);
+  t.match(await refused("--out", "b.yaml", "--", "", "-x"), none);
+  const { status, stderr } = await start(dir, ["record", "--out", "b.yaml", "--listen", "127.0.0.1:0", "--"]).done;
+  t.match(`${status}: ${stderr}`, none, "nor does it stay, listening");
   t.strictSame(readdirSync(dir), [], "nothing is written before");
   t.match(await refused("--out", "b.yaml", "--", "sh", "-c", "exit 127"), /^127: .*status 127; nothing was recorded/s);
   t.match(await refused("--ca", "none.pem", "--", "true"), /^2: .*cannot read CA "none\.pem": no such file/);

@@ -4,7 +4,7 @@
  * table.
  */
 import { execFile } from "node:child_process";
-import { access, chmod, constants, copyFile, mkdir, realpath, symlink } from "node:fs/promises";
+import { access, chmod, constants, copyFile, mkdir, realpath, stat, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { writeShared } from "../io/shared-folder.ts";
@@ -165,7 +165,8 @@ export async function findProgram(name: string, env: NodeJS.ProcessEnv): Promise
   for (const folder of (env["PATH"] ?? "").split(delimiter)) {
     const file = join(folder, name);
     const isThere = await access(file, constants.X_OK).then(
-      () => true,
+      // Folders may be executed too, among them the one that "" and "." name.
+      async () => (await stat(file)).isFile(),
       () => false,
     );
     if (folder !== "" && isThere) return file;

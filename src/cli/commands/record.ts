@@ -1,5 +1,5 @@
 /** `airferry record`: writes down what a build asks for. */
-import { EXIT } from "../../errors.ts";
+import { AirferryError, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { type Register, withGlobals } from "../command.ts";
@@ -45,6 +45,11 @@ export const recordCommand: Register = (program, run) => {
     )
     .action((command: string[], flags: RecordFlags, self) =>
       run(self.opts(), async (output) => {
+        // A variable that is not set, quoted or not.
+        if (command[0] === "" || (command.length === 0 && process.argv.includes("--")))
+          throw new AirferryError("ERR_USAGE", "cannot record: no command", {
+            hint: `airferry record --out ${shellWord(flags.out)} -- COMMAND, or without -- to stay until Ctrl-C`,
+          });
         const { hostRows, record } = await import("../../record.ts");
         const stopping = new AbortController();
         const givingUp = new AbortController();
