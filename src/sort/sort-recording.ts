@@ -3,14 +3,14 @@
  * files, each with its lock. The recorded answers stay under `web:`: they are what the same build asks for inside.
  * docs/record.md, "What it writes".
  */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import type { Fetcher } from "../fetch/types.ts";
-import { ifThere, writeAtomic } from "../io/atomic.ts";
+import { writeAtomic } from "../io/atomic.ts";
 import { type Digest, isDigest } from "../io/digest.ts";
 import { sha256In } from "../io/integrity.ts";
 import { parseJson } from "../io/json.ts";
+import { readSmall } from "../io/safe-open.ts";
 import type { RecordedAnswer } from "../io/web-recording.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
 import type { RecordedManifest } from "../record/types.ts";
@@ -53,6 +53,7 @@ export interface Sorted {
 
 /** Which entries of the manifest came from here: what a person removes from it stays removed. */
 const SORTED_FILE = "sorted.json";
+const MAX_SORTED_BYTES = 64 * 1024 * 1024;
 
 /** Adds entries to the manifest, which its caller writes, and to the lock. @throws {AirferryError} ERR_IO, ERR_SPACE */
 export async function sortRecording(options: SortOptions): Promise<Sorted> {
@@ -178,9 +179,11 @@ async function addToLock(
 
 async function readSorted(folder: string): Promise<Set<string>> {
   const file = join(folder, SORTED_FILE);
-  const text = await ifThere(file, readFile(file, "utf8"));
+  const text = await readSmall(file, MAX_SORTED_BYTES).catch((error: unknown) => {
+    if (!(error instanceof AirferryError) || error.code !== "ERR_NOT_FOUND") throw error;
+  });
   try {
-    const { sorted } = parseJson(text ?? "{}") as { sorted?: unknown };
+    const { sorted } = parseJson(text?.toString() ?? "{}") as { sorted?: unknown };
     return new Set(Array.isArray(sorted) ? sorted.filter((it) => typeof it === "string") : []);
   } catch {
     return new Set();

@@ -1,5 +1,6 @@
 /** src/sort/: what of a recording becomes an entry with its lock, what does not, and what a person changed since. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { parse } from "yaml";
@@ -179,6 +180,20 @@ t.test("a file whose digest's file would have too long a name is no entry", asyn
   const { text, left } = await it.sort();
   t.strictSame(text.files, [{ url: "https://dl.example/a.bin" }]);
   t.match(left, [{ id: `https://dl.example/${name}`, reason: /longer than 255 bytes/ }]);
+});
+
+t.test("a note of what was sorted that is anything else is refused, or says nothing", async (t) => {
+  const it = lab(t);
+  it.add(["https://dl.example/a.bin", "y"]);
+  const note = join(it.file, "..", "b.recording/sorted.json");
+  execFileSync("mkfifo", [note]);
+  await t.rejects(it.sort(), { message: /not a regular file/ });
+  rmSync(note);
+  for (const text of ["null", '{"sorted":{"a":1}}', "{", '{"sorted":[1,"isos x"]}']) {
+    writeFileSync(note, text);
+    t.equal((await it.sort()).text.files?.length, 1);
+    rmSync(it.file, { force: true });
+  }
 });
 
 t.test("what a person wrote, changed or removed stays so", async (t) => {

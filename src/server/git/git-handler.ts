@@ -24,6 +24,7 @@ import { FLUSH } from "../../io/pkt-line.ts";
 import { normalizeWebUrl } from "../../io/web-url.ts";
 import type { Release } from "../../store/types.ts";
 import type { Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
+import { forgetLater } from "../http/forget-later.ts";
 import type { SharedFile } from "../http/handles.ts";
 import { sendGenerated, sendNotFound, sendText } from "../http/text-responses.ts";
 
@@ -48,9 +49,11 @@ export class GitAnswers {
 
   /** Everything that is carried, read once for each view. */
   carried(view: TreeView, request: ServerRequest, context: ServeContext): Promise<Carried[]> {
-    const known = this.#known.get(view) ?? carriedIn(view, request, context);
-    this.#known.set(view, known);
-    return known;
+    const known = this.#known.get(view);
+    if (known !== undefined) return known;
+    const reading = carriedIn(view, request, context, () => forgetLater(this.#known, view));
+    this.#known.set(view, reading);
+    return reading;
   }
 
   /** Answers a request for the first of these URLs, in normal form, that a repository has; false, if none has. */
@@ -106,8 +109,13 @@ export function gitMount(git = new GitAnswers()): Mount {
   };
 }
 
-/** The repositories of all releases. An index that cannot be read is reported, and is none. */
-async function carriedIn(view: TreeView, request: ServerRequest, context: ServeContext): Promise<Carried[]> {
+/** The repositories of all releases. An index that cannot be read is reported, and is none: then `failed` is called. */
+async function carriedIn(
+  view: TreeView,
+  request: ServerRequest,
+  context: ServeContext,
+  failed: () => void,
+): Promise<Carried[]> {
   const carried: Carried[] = [];
   for (const release of view.releases) {
     const entry = release.entries.get(GIT_INDEX);
@@ -118,6 +126,7 @@ async function carriedIn(view: TreeView, request: ServerRequest, context: ServeC
       carried.push({ release, repositories: parseGitIndex(bytes.toString("utf8")) });
     } catch (error) {
       context.tellFault(error);
+      failed();
     }
   }
   return carried;

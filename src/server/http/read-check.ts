@@ -8,6 +8,7 @@ import { lstatSync, type Stats } from "node:fs";
 import { AirferryError } from "../../errors.ts";
 import { buffersUsed } from "../../io/flat-memory.ts";
 import { PIECE_BYTES, PIECE_DIGEST_BYTES, pieceCount, pieceDigest } from "../../io/piece-digests.ts";
+import { RETRY_MS } from "./forget-later.ts";
 
 /** `once`: each piece when it is first read, again when the file changes · `always`: each time · `never`. */
 export type VerifyReads = "always" | "once" | "never";
@@ -37,8 +38,8 @@ interface Knowledge {
   bits: Uint8Array;
   /** How many were not read yet. */
   left: number;
-  /** There is nothing to compare with. */
-  isUnknown: boolean;
+  /** There is nothing to compare with, or it cannot be read: until then, by the clock of `performance`. */
+  unknownUntil: number;
 }
 
 /** More files than that are checked again when they are read again. */
@@ -103,7 +104,7 @@ export class ReadCheck {
       return file.fillUnchecked(target, length, position);
     const lists = await this.#listsFor(file);
     if (lists === undefined) {
-      known.isUnknown = true;
+      known.unknownUntil = performance.now() + RETRY_MS;
       return file.fillUnchecked(target, length, position);
     }
     for (let index = Math.floor(position / PIECE_BYTES); index * PIECE_BYTES < end; index++) {
@@ -131,7 +132,7 @@ export class ReadCheck {
     const known = this.#knowledge(file);
     if (known === undefined || position >= file.size || this.#isChecked(known, position, position + 1)) return;
     const lists = await this.#listsFor(file);
-    if (lists === undefined) known.isUnknown = true;
+    if (lists === undefined) known.unknownUntil = performance.now() + RETRY_MS;
     else {
       const index = Math.floor(position / PIECE_BYTES);
       await this.#piece(file, index, lists);
@@ -153,7 +154,7 @@ export class ReadCheck {
     const known = this.#known.get(path);
     if (known?.stamp === stamp) return known;
     const left = pieceCount(size);
-    const fresh = { stamp, bits: new Uint8Array(Math.ceil(left / 8)), left, isUnknown: false };
+    const fresh = { stamp, bits: new Uint8Array(Math.ceil(left / 8)), left, unknownUntil: 0 };
     if (this.#known.size >= MAX_KNOWN) {
       const [oldest] = this.#known.keys();
       if (oldest !== undefined) this.#known.delete(oldest);
@@ -163,9 +164,9 @@ export class ReadCheck {
   }
 
   #isChecked(known: Knowledge, position: number, end: number): boolean {
-    if (known.isUnknown) return true;
+    if (this.#mode !== "always" && known.left === 0) return true;
+    if (known.unknownUntil > 0 && performance.now() < known.unknownUntil) return true;
     if (this.#mode === "always") return false;
-    if (known.left === 0) return true;
     for (let at = Math.floor(position / PIECE_BYTES); at * PIECE_BYTES < end; at++)
       if (!hasBit(known, at)) return false;
     return true;
@@ -180,6 +181,8 @@ export class ReadCheck {
     if (!all) return undefined;
     const lists = all.filter((it) => it.length === expected);
     if (lists.length === 0) throw this.#damage(file, `it has ${size} bytes, which is not its size`);
+    // Somebody else may have asked for it at the same time.
+    for (const it of this.#lists.get(path) ?? []) this.#listBytes -= it.length;
     this.#lists.set(path, lists);
     this.#listBytes += expected * lists.length;
     for (const [oldest, it] of this.#lists) {

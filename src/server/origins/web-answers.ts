@@ -15,6 +15,7 @@ import {
 import type { Release } from "../../store/types.ts";
 import { entryContent, sendBlob } from "../http/blob.ts";
 import type { ServeContext, ServerRequest } from "../http/context.ts";
+import { forgetLater } from "../http/forget-later.ts";
 import { sendGenerated } from "../http/text-responses.ts";
 
 /** Largest body of an answer that is no success. */
@@ -72,20 +73,20 @@ export class WebAnswers {
   }
 
   #indexOf(release: Release, request: ServerRequest, context: ServeContext): Promise<WebIndex | undefined> {
-    let index = this.#indexes.get(release);
-    if (index === undefined) {
-      index = readIndex(release, request, context).then(
-        (read) => {
-          if (read !== undefined) this.#read.set(release, read);
-          return read;
-        },
-        (error: unknown) => {
-          context.tellFault(error);
-          return undefined;
-        },
-      );
-      this.#indexes.set(release, index);
-    }
+    const known = this.#indexes.get(release);
+    if (known !== undefined) return known;
+    const index = readIndex(release, request, context).then(
+      (read) => {
+        if (read !== undefined) this.#read.set(release, read);
+        return read;
+      },
+      (error: unknown) => {
+        context.tellFault(error);
+        forgetLater(this.#indexes, release);
+        return undefined;
+      },
+    );
+    this.#indexes.set(release, index);
     return index;
   }
 }

@@ -9,6 +9,7 @@ import type { PackageIndex } from "../../packages/package-index.ts";
 import type { IndexSource } from "../../packages/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { ServeContext } from "../http/context.ts";
+import { forgetLater } from "../http/forget-later.ts";
 import type { SharedFiles } from "../http/handles.ts";
 import type { MakeIndex } from "../process/index-maker.ts";
 
@@ -45,15 +46,7 @@ export class PackageLookup {
    * being made five seconds after somebody asked first.
    */
   of(release: Release, context: ServeContext): Promise<PackageIndex | undefined | typeof PREPARING> {
-    let opening = this.#open.get(release);
-    if (opening === undefined) {
-      const index = this.#load(release, context).catch((error: unknown) => {
-        context.tellFault(error);
-        return undefined;
-      });
-      opening = { index, patience: sleep(PATIENCE_MS, PREPARING, { ref: false }) };
-      this.#open.set(release, opening);
-    }
+    const opening = this.#open.get(release) ?? this.#begin(release, context);
     return Promise.race([opening.index, opening.patience]);
   }
 
@@ -69,6 +62,17 @@ export class PackageLookup {
     } finally {
       this.#waiting--;
     }
+  }
+
+  #begin(release: Release, context: ServeContext): Opening {
+    const index = this.#load(release, context).catch((error: unknown) => {
+      context.tellFault(error);
+      forgetLater(this.#open, release);
+      return undefined;
+    });
+    const opening: Opening = { index, patience: sleep(PATIENCE_MS, PREPARING, { ref: false }) };
+    this.#open.set(release, opening);
+    return opening;
   }
 
   async #load(release: Release, context: ServeContext): Promise<PackageIndex | undefined> {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { digestOf } from "../../../src/io/digest.ts";
 import { openBundles, type ServeOptions, serve } from "../../../src/serve.ts";
+import { RETRY_MS } from "../../../src/server/http/forget-later.ts";
 import { SharedFiles } from "../../../src/server/http/handles.ts";
 import { ReadCheck, type VerifyReads } from "../../../src/server/http/read-check.ts";
 import { blobPathIn } from "../../../src/store/layout.ts";
@@ -143,6 +144,26 @@ t.test("a lost or damaged list is reported, and its files are served as they are
   flip(file, PIECE_2);
   t.equal((await get("/files/iso", `bytes=${PIECE_2}-`)).status, 206);
   t.match(messages, [/data\.pieces": digest mismatch/]);
+});
+
+t.test("a list that was repaired is read again", async (t) => {
+  const path = join(root, "listed");
+  writeFileSync(path, small);
+  flip(path, 1);
+  let isThere = false;
+  const check = new ReadCheck("once", async () => {
+    if (isThere) return [Buffer.from(sha256(small), "hex")];
+    throw new Error("damaged");
+  });
+  const handle = await new SharedFiles(undefined, check).open(path);
+  const read = () => handle.fill(Buffer.alloc(small.length), small.length, 0);
+  t.equal(await read(), small.length, "nothing to compare with");
+  isThere = true;
+  t.equal(await read(), small.length, "not asked for with each read");
+  const now = performance.now.bind(performance);
+  t.intercept(performance, "now", { value: () => now() + RETRY_MS });
+  await t.rejects(read(), { code: "ERR_STORE_INVALID" });
+  handle.release();
 });
 
 t.test("a bundle is checked too when it is served where it is", async (t) => {

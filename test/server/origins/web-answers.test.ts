@@ -1,10 +1,14 @@
 /** Recorded answers of web servers go out as they were: status, headers, variants; and made-up ones do not replace them. */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import t from "tap";
+import { digestOf } from "../../../src/io/digest.ts";
+import { RETRY_MS } from "../../../src/server/http/forget-later.ts";
 import { sendRaw, startServer, temporaryDir } from "../../fixtures/serving.ts";
 
 const get = (url: string, more = "", method = "GET") =>
   `${method} ${url} HTTP/1.1\r\nHost: x\r\n${more}Connection: close\r\n\r\n`;
 
+const setTimeoutOfNode = globalThis.setTimeout;
 const JSON_TYPE = "application/vnd.pypi.simple.v1+json";
 
 function release(stream: string, answers: object[], content: Record<string, string>) {
@@ -129,6 +133,31 @@ t.test("what upstream said is better than what its own release has of that URL, 
   const web = { ...release("b", [said], { "web/pypi.example.org/said": "as upstream said" }) };
   await changed({ ...web, catalog: { ...web.catalog, provenance: [] } });
   t.match(await tool(), /200 OK[\s\S]*\r\n\r\ntool$/, "the file of another stream");
+});
+
+t.test("an index that was repaired is read again, and not with every request before that", async (t) => {
+  const tlsDir = await temporaryDir(t);
+  const { serving, store } = await startServer(t, [release("a", ANSWERS, BODIES)], { proxy: "127.0.0.1:0", tlsDir });
+  const port = Number(new URL(serving.origins?.proxyUrl ?? "").port);
+  const file = store.blobPath(digestOf(JSON.stringify({ answers: ANSWERS })));
+  const right = readFileSync(file);
+  const later: (() => void)[] = [];
+  t.intercept(globalThis, "setTimeout", {
+    value: (run: () => void, ms: number) => {
+      if (ms !== RETRY_MS) return setTimeoutOfNode(run, ms);
+      later.push(run);
+      return { unref: () => {} };
+    },
+  });
+  rmSync(file);
+  writeFileSync(file, right.subarray(1));
+  t.match(await sendRaw(port, get(`${BASE}/gone`)), "404 ");
+  rmSync(file);
+  writeFileSync(file, right);
+  t.match(await sendRaw(port, get(`${BASE}/gone`)), "404 ");
+  t.equal(later.length, 1);
+  for (const it of later) it();
+  t.match(await sendRaw(port, get(`${BASE}/gone`)), "410 ");
 });
 
 t.test("an index that cannot be read is reported once, and nothing else is missing", async (t) => {
