@@ -84,7 +84,9 @@ export function rootKeysThatSigned(file: TrustFile, root: TrustRoot, issued?: st
 function isSignedBy(bytes: Uint8Array, { name, bytes: signature }: SignatureFile, key: TrustedKey): boolean {
   if (isPostQuantum(key.kind)) return isSignatureOf(bytes, signature, key.publicKey, key.kind);
   const bundle = parseSignatureBundle(signature, name);
-  const { messageDigest } = bundle;
+  const { messageDigest, hint } = bundle;
+  if (hint !== undefined && Buffer.from(hint, "base64").toString("hex") !== key.keyid) return false;
+  if (messageDigest?.algorithm === "SHA2_384" && key.kind !== "p384") return false;
   if (messageDigest === undefined && key.kind !== "ed25519") return false;
   if (messageDigest !== undefined) {
     const algorithm = messageDigest.algorithm === "SHA2_256" ? "sha256" : "sha384";

@@ -148,8 +148,8 @@ export function settleTrust(source: TrustSource, carried: readonly TrustFile[], 
   const files = merged([...source.files, ...carried]);
   const first = stored?.root ?? firstRoot(source, files);
   const digests = new Map(stored?.digests ?? [[first.version, first.digest]]);
-  // What was named by its file cannot be another file than the store's, however old it is.
-  for (const file of source.files) {
+  // No file of a version that is known can be another one, however old it is.
+  for (const file of files) {
     const known = digests.get(file.version);
     if (known !== undefined) refuseTwin(file, { version: file.version, digest: known });
   }
