@@ -1,5 +1,6 @@
 /** bundles/vectors, judged by a reader that was written from docs/format.md alone (test/fixtures/reader.py). */
 import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
@@ -32,4 +33,11 @@ t.test("a reader that shares no code with src/ judges them in the same way", asy
   const arguments_ = [reader, "verify", join(golden, "golden-000001"), "--trust", join(golden, "golden.pub")];
   const ran = spawnSync("python3", arguments_, { encoding: "utf8" });
   t.match(ran.stdout, /^good: golden, epoch 1, serial 1, 11 files$/m, ran.stderr);
+  if (newer === undefined) return;
+  const fingerprint = createHash("sha256")
+    .update(readFileSync(join(golden, "golden-000002/trust.1.json")))
+    .digest("hex");
+  const delta = [reader, "verify", join(golden, "golden-000002"), "--trust", `sha256:${fingerprint}`];
+  const second = spawnSync("python3", delta, { encoding: "utf8", env: { ...process.env, OPENSSL: openssl } });
+  t.match(second.stdout, /^good: golden, epoch 1, serial 2, 5 files$/m, second.stderr);
 });
