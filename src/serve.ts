@@ -428,7 +428,7 @@ async function requireRelease(
   if (releases.length > 0) return releases;
   const [fault] = store.faults ?? [];
   if (fault !== undefined) throw fault.error;
-  const waiting = await readIncoming(dir);
+  const waiting = (await readIncoming(dir)) ?? [];
   const [first] = waiting;
   if (first === undefined) {
     throw new AirferryError("ERR_STORE_EMPTY", `cannot serve "${dir}": the store has no release yet`, {

@@ -69,8 +69,8 @@ interface StatusReport {
   streams: StreamStatus[];
   /** Null: public keys are named at each import. */
   trustRoot: TrustRootStatus | null;
-  /** Incomplete bundles, and the volumes they wait for. */
-  incoming: IncomingState[];
+  /** Incomplete bundles, and the volumes they wait for; null for users who may not read them. */
+  incoming: IncomingState[] | null;
   /** Files and bytes of all blobs. */
   blobs: { count: number; size: number };
   freeBytes: number;

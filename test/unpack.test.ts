@@ -142,7 +142,7 @@ t.test("unpack() takes a set of media in any order, at once or one by one", asyn
       }
       t.ok(report.missing.length > 0);
       t.same((await status(store)).streams, [], "nothing is current yet");
-      t.same((await status(store)).incoming[0]?.missing, report.missing);
+      t.same((await status(store)).incoming?.[0]?.missing, report.missing);
     }
     t.equal(await holds(store, files), true, `volumes of ${volumeSize}`);
     t.ok(written <= 1.02 * Object.values(sampleFiles()).reduce((sum, it) => sum + it.length, 0), "each byte once");

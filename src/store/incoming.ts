@@ -50,11 +50,20 @@ export function mediaToCome(media: readonly string[] = []): string[] {
     .map((it) => `medium-${it}-of-${total}`);
 }
 
-/** The recorded state of every unfinished import of a store; folders without one are skipped. */
-export async function readIncoming(storeDir: string): Promise<IncomingState[]> {
+/**
+ * The recorded state of every unfinished import of a store; folders without one are skipped. Null for users other than
+ * the store's owner, who may not read them.
+ */
+export async function readIncoming(storeDir: string): Promise<IncomingState[] | null> {
   const root = join(storeDir, "incoming");
   const states: IncomingState[] = [];
-  for (const name of ((await ifThere(root, readdir(root))) ?? []).sort()) {
+  const names = readdir(root).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "EACCES") return null;
+    throw error;
+  });
+  const found = await ifThere(root, names);
+  if (found === null) return null;
+  for (const name of (found ?? []).sort()) {
     const state = await readIncomingState(join(root, name));
     if (state !== undefined) states.push(state);
   }

@@ -2,6 +2,7 @@
  * Ownership of a store. A release is checked when it is imported and trusted afterwards, so only the owner may be able
  * to write there. docs/design.md, "Ownership".
  */
+import type { Dirent } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
@@ -21,12 +22,27 @@ const OWN = ["", STORE_FILE, "blobs", "blobs/sha256", "releases", "incoming", TR
 export async function verifyOwn(dir: string): Promise<void> {
   for (const name of OWN) await verifyOne(dir, join(dir, name), name === STORE_FILE || name === JOURNAL_FILE);
   for (const parent of ["blobs/sha256", "releases", "incoming"]) {
-    for (const it of await readdir(join(dir, parent), { withFileTypes: true })) {
+    for (const it of await namesIn(dir, join(dir, parent))) {
       if (it.isDirectory() || it.isSymbolicLink()) await verifyOne(dir, join(dir, parent, it.name), false);
     }
   }
   const trust = join(dir, TRUST_FOLDER);
   for (const name of (await ifThere(trust, readdir(trust))) ?? []) await verifyOne(dir, join(trust, name), true);
+}
+
+async function namesIn(dir: string, folder: string): Promise<Dirent[]> {
+  try {
+    return await readdir(folder, { withFileTypes: true });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== "EACCES") throw ioError("read", folder, cause);
+    const { uid } = await lstat(dir);
+    throw new AirferryError("ERR_IO", `cannot change store "${dir}": it belongs to another user: expected uid ${uid}`, {
+      path: folder,
+      expected: `uid ${uid}`,
+      hint: `run the same command as its owner: sudo -u '#${uid}' airferry …`,
+      cause,
+    });
+  }
 }
 
 async function verifyOne(dir: string, path: string, isFile: boolean): Promise<void> {

@@ -186,3 +186,19 @@ t.test("modes are airferry's own, whatever the umask", async (t) => {
     t.equal(modeOf(join(dir, "store/incoming")), 0o700);
   }
 });
+
+t.test("other users see what a store has; to change it they are told to be its owner", async (t) => {
+  const store = await filled();
+  if (process.seteuid === undefined || process.geteuid?.() !== 0) return t.comment("needs root");
+  process.seteuid(65534);
+  try {
+    t.match(await status(store), { streams: [{ stream: "test" }], incoming: null, problems: [] });
+    await t.rejects(prune(store, { keep: 1 }), {
+      code: "ERR_IO",
+      message: /^cannot change store ".*": it belongs to another user: expected uid 0$/,
+      hint: /^run the same command as its owner: sudo -u '#0' /,
+    });
+  } finally {
+    process.seteuid(0);
+  }
+});

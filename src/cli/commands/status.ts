@@ -67,7 +67,8 @@ async function show(store: string, output: Output): Promise<number> {
   const { trustRoot } = report;
   if (trustRoot !== null)
     output.print(`trust root ${trustRoot.name}, version ${trustRoot.version}: ${expiry(trustRoot.expiresInDays)}`);
-  for (const it of report.incoming)
+  if (report.incoming === null) output.note("whether imports are unfinished is for the store's owner to see");
+  for (const it of report.incoming ?? [])
     output.print(
       `unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "what the store lacks, or a rerun"}`,
     );
