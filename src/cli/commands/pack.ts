@@ -100,8 +100,8 @@ export const packCommand: Register = (program, run) => {
           passphrase: passphrase(),
           mayAsk: mayAskPassphrase(),
         });
-        const { readCarriedRoot } = await import("../../pack/carried-root.ts");
-        const trustRoot = flags.trustRoot === undefined ? undefined : await readCarriedRoot(flags.trustRoot);
+        const { readCarriedRoot, signersLacking } = await import("../../pack/carried-root.ts");
+        const carried = flags.trustRoot === undefined ? undefined : await readCarriedRoot(flags.trustRoot);
         const { readDelta } = await import("../../pack/held-there.ts");
         const delta = await readDelta({
           ...(flags.for !== undefined && { receipt: flags.for }),
@@ -126,7 +126,7 @@ export const packCommand: Register = (program, run) => {
             ...signers,
             ...volumes,
             programs,
-            ...(trustRoot && { trustRoot }),
+            ...(carried && { trustRoot: carried.files }),
             ...(flags.timestamp !== undefined && { timestamp: flags.timestamp }),
             frozen: flags.frozen === true,
             allowFindings: flags.allowFindings === true,
@@ -147,6 +147,12 @@ export const packCommand: Register = (program, run) => {
           output.note(
             `brought ${programs.map((it) => `${BIN_NAME}/${it.name}`).join(" and ")}; VERIFY.txt says how to start it`,
           );
+        const keyids = signers.signers.map((it) => it.keyid);
+        const lacking = carried === undefined || keyids.length === 0 ? 0 : signersLacking(carried.root, keyids);
+        if (lacking > 0)
+          output.note(
+            `by its trust root the bundle needs ${plural(lacking, "more signer")}, without whom it is refused`,
+          );
         output.end(result, {
           did: result.packed
             ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}${webText(result)}${leftOutText(result)}: ${originsText(result)}`
@@ -156,9 +162,9 @@ export const packCommand: Register = (program, run) => {
           lacking: signers.signers.length === 0 ? "unsigned" : undefined,
           next: !result.packed
             ? undefined
-            : signers.signers.length === 0
+            : keyids.length === 0 || lacking > 0
               ? `airferry sign ${shellWord(result.bundle)} --key FILE`
-              : `carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust PUBLIC-KEY --store DIR`,
+              : `carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust ${carried === undefined ? "PUBLIC-KEY" : "FINGERPRINT"} --store DIR`,
         });
         if (!output.json) output.line(result.bundle);
       }),

@@ -253,7 +253,12 @@ function kindsOf(value: string): TrustedKey["kind"][] {
 /** `90d` from now, or a time. */
 function expiry(value: string): Date {
   const days = daysOf(value);
-  return days === undefined ? instant(value) : new Date(Date.now() + days * DAY_MS);
+  if (days !== undefined) return new Date(Date.now() + days * DAY_MS);
+  try {
+    return instant(value);
+  } catch {
+    throw new InvalidArgumentError("must be a time as YYYY-MM-DDTHH:MM:SSZ, a date, or 90d, 2y from now.");
+  }
 }
 
 function daysOf(value: string): number | undefined {
