@@ -17,7 +17,7 @@ export interface CarriedRootFile {
 }
 
 /** A trust root as a bundle brings it. */
-export interface CarriedRoot {
+interface CarriedRoot {
   files: CarriedRootFile[];
   /** Its newest version. */
   root: TrustRoot;
