@@ -26,7 +26,7 @@ function changeBytes(path: string, random: Random): string {
   const bytes = readFileSync(path);
   const at = random(bytes.length);
   const isRun = random(3) === 0;
-  if (isRun) bytes.fill(0, at, at + 1 + random(200_000));
+  if (isRun) bytes.fill(0, at, Math.min(bytes.length, at + 1 + random(200_000)));
   else
     for (let bits = 1 + random(3); bits > 0; bits--) {
       const place = bits === 1 ? at : random(bytes.length);
