@@ -19,7 +19,8 @@ import { IMPORT_FILE, releaseName } from "./layout.ts";
 import { documentsIn } from "./release-documents.ts";
 import type { Release } from "./types.ts";
 
-const DAMAGED = "the store is damaged: unpack the release again into a new store";
+const DAMAGED =
+  "check the disk, then unpack its bundle again into the same store: airferry unpack BUNDLE --trust KEY --store DIR";
 const KEYID = /^[0-9a-f]{64}$/;
 const MAX_IMPORT_BYTES = 1024 * 1024;
 
