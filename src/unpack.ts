@@ -34,7 +34,7 @@ import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
 import type { StoredTrust } from "./sign/trust-chain.ts";
-import { keepTrust, readStoredTrust } from "./sign/trust-files.ts";
+import { keepTrust, readStoredTrust, refuseOtherTrust } from "./sign/trust-files.ts";
 import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
@@ -179,6 +179,8 @@ async function unpackBundle(folders: readonly string[], options: UnpackOptions, 
     const store = await openStore(options.store, { create: true });
     const lock = await store.lock();
     try {
+      // It was judged without the lock: a revocation that came meanwhile holds.
+      await refuseOtherTrust(join(store.dir, TRUST_FOLDER), stored && trust.root?.digest);
       if (stored === undefined && trust.root !== undefined)
         await followTrust(store, trust, stored, { ...options, folders });
       const by = { trust, trusted: trust.keys.filter((it) => signers.includes(it.keyid)), threshold: trust.threshold };

@@ -1,6 +1,16 @@
 /** unpack and verify by a trust root: two signers of three over two streams, a rotated root, and everything that is refused. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { verifyAndHold } from "../src/bundle/verified-bundles.ts";
@@ -385,4 +395,38 @@ t.test("a rule may require a post-quantum signature beside the other", async (t)
   add(b!.keys[1]!);
   t.same(await result(), []);
   t.match(publicKeyPem(a!.keys[1]!.privateKey), /PUBLIC KEY/);
+});
+
+t.test("a revocation that arrives while a bundle is judged holds for it", async (t) => {
+  const store = fresh();
+  t.equal(await into(store, [fingerprint])(bundle([annKey, bobKey], { notes: trustNotes([first]) })), "done");
+  const dir = bundle([annKey, bobKey], { serial: 2 });
+  writeFileSync(join(dir, ".DS_Store"), "");
+  // What is skipped is said between the two: when the store's trust root was read, and before its lock is taken.
+  const notice = (line: string) => void (line.includes(".DS_Store") && writeTrust(join(store, "trust"), [two]));
+  t.equal(await code(unpack([dir], { store, trust: [], now: NOW, notice })), "ERR_BUSY");
+  t.equal(await into(store)(dir), "ERR_KEY_REVOKED");
+  const plain = fresh();
+  const pub = join(root, "ann.pub");
+  writeFileSync(pub, annKey.pem);
+  t.equal(await into(plain, [pub])(bundle([annKey])), "done");
+  const rooted = (line: string) => void (line.includes(".DS_Store") && writeTrust(join(plain, "trust"), [first]));
+  t.equal(await code(unpack([dir], { store: plain, trust: [pub], now: NOW, notice: rooted })), "ERR_BUSY");
+});
+
+t.test("what a medium carries as a trust root is limited before it is read", async (t) => {
+  const dir = bundle([annKey, bobKey], { notes: trustNotes([first]) });
+  for (let version = 2; version < 5; version++) {
+    for (let at = 0; at < 100; at++) {
+      const file = join(dir, `trust.${version}.${at.toString(16).padStart(16, "0")}.sigstore.json`);
+      writeFileSync(file, "");
+      truncateSync(file, 256 * 1024);
+    }
+    writeFileSync(join(dir, `trust.${version}.json`), "{}");
+  }
+  t.equal(await into(fresh(), [fingerprint])(dir), "ERR_SIZE_LIMIT");
+  t.match(await verify([dir], { trust: [fingerprint], now: NOW }), {
+    ok: false,
+    problems: [{ code: "ERR_SIZE_LIMIT" }],
+  });
 });

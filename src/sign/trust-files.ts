@@ -6,7 +6,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { ifThere, makeFolder, writeAtomic } from "../io/atomic.ts";
-import { digestOf } from "../io/digest.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { shellWord } from "../io/shell.ts";
 import { MAX_SIGNATURE_BYTES } from "./sigstore-bundle.ts";
@@ -21,6 +21,9 @@ import {
 } from "./trust-chain.ts";
 import { MAX_TRUST_BYTES } from "./trust-root.ts";
 import type { SignatureFile } from "./verify-sums.ts";
+
+/** Most bytes of all versions and signatures in one place: they are in memory before anybody is trusted. */
+const MAX_TRUST_PLACE_BYTES = 64 * 1024 * 1024;
 
 /**
  * Reads every version whose names are given from one folder. Signatures without their file are left out.
@@ -43,15 +46,23 @@ export async function readTrustFiles(dir: string, names: Iterable<string>): Prom
     }
   }
   const files: TrustFile[] = [];
+  let left = MAX_TRUST_PLACE_BYTES;
+  const read = async (path: string, most: number) => {
+    const bytes = await readSmall(path, most);
+    left -= bytes.length;
+    if (left >= 0) return bytes;
+    const fault = `expected at most ${MAX_TRUST_PLACE_BYTES} bytes of versions and signatures`;
+    throw new AirferryError("ERR_SIZE_LIMIT", `cannot read trust roots in "${dir}": ${fault}`, { path: dir });
+  };
   for (const [version, { hasFile, signatures }] of versions) {
     if (!hasFile) continue;
     const path = join(dir, trustName(version));
-    const bytes = await readSmall(path, MAX_TRUST_BYTES);
-    const read: SignatureFile[] = [];
+    const bytes = await read(path, MAX_TRUST_BYTES);
+    const signed: SignatureFile[] = [];
     for (const name of signatures.sort()) {
-      read.push({ name, bytes: await readSmall(join(dir, name), MAX_SIGNATURE_BYTES) });
+      signed.push({ name, bytes: await read(join(dir, name), MAX_SIGNATURE_BYTES) });
     }
-    files.push({ version, path, bytes, signatures: read });
+    files.push({ version, path, bytes, signatures: signed });
   }
   return files.sort((a, b) => a.version - b.version);
 }
@@ -93,14 +104,22 @@ export async function keepTrust(
   accepted: readonly TrustFile[],
   before: StoredTrust | undefined,
 ): Promise<void> {
-  const now = await readStoredTrust(dir);
-  if (now?.root.digest !== before?.root.digest) {
-    throw new AirferryError("ERR_BUSY", `cannot write "${dir}": another airferry changed it meanwhile`, {
-      path: dir,
-      hint: "run the same command again",
-    });
-  }
+  await refuseOtherTrust(dir, before?.root.digest);
   await writeTrustFiles(dir, accepted);
+}
+
+/**
+ * Checks, under a store's lock, that its trust root is still the one by which something was judged before.
+ * @param digest of its newest version; undefined: it had none
+ * @throws {AirferryError} ERR_BUSY when it has another by now
+ */
+export async function refuseOtherTrust(dir: string, digest: Digest | undefined): Promise<void> {
+  const now = await readStoredTrust(dir);
+  if (now?.root.digest === digest) return;
+  throw new AirferryError("ERR_BUSY", `cannot use the trust root in "${dir}": another airferry changed it meanwhile`, {
+    path: dir,
+    hint: "run the same command again",
+  });
 }
 
 /** Writes versions into a folder, each after its signatures. The folder is made. @throws {AirferryError} ERR_IO */
