@@ -85,16 +85,26 @@ export async function repair(folders: readonly string[], options: RepairOptions)
     } else await repairSmallFiles(small, isTrial, report);
     let done = 0;
     const total = Math.max(1, 3 * needed.reduce((sum, it) => sum + (inventory.volumes[it]?.size ?? 0), 0));
-    report.volumes = await repairVolumes(job, needed, good, {
+    const how = {
       hashes,
       pool,
       isTrial,
-      placeOf: (index) => placeOf(job, index, goodIn, { ...options, notice }),
-      progress: (bytes) => {
+      progress: (bytes: number) => {
         done += bytes;
         options.progress?.("repairing", Math.min(done, total), total);
       },
-    });
+    };
+    const placesOf = (index: number) => placesIn(job, index, goodIn, { ...options, notice });
+    report.volumes = await repairVolumes(job, needed, good, { ...how, placeOf: (index) => placesOf(index)[0] });
+    // On several media it may be damaged on each.
+    for (const [at, { file }] of [...report.volumes].entries()) {
+      const index = needed[at];
+      if (file === null || index === undefined) continue;
+      for (const place of placesOf(index).slice(1)) {
+        const from = new Map([[index, file]]);
+        report.volumes.push(...(await repairVolumes(job, [index], from, { ...how, placeOf: () => place })));
+      }
+    }
     report.written.push(...report.volumes.flatMap((it) => it.file ?? []));
     report.volumes.push(...onOtherCopies(job, needed, goodIn));
     return report;
@@ -266,20 +276,20 @@ function onOtherCopies(
   });
 }
 
-/** Where a repaired volume goes. */
-function placeOf(
+/** Where a repaired volume goes: instead of every bad copy, or to where it is missing. */
+function placesIn(
   { copies, targets, contents }: RepairJob,
   index: number,
   goodIn: ReadonlyMap<number, Set<string>>,
   { out, inPlace, notice }: RepairOptions,
-): string | undefined {
+): string[] {
   const name = contents.inventory.volumes[index]?.name ?? "";
-  if (out !== undefined) return join(out, name);
-  if (inPlace !== true) return undefined;
-  const bad = (copies[index] ?? []).find((it) => targets.includes(it.dir) && goodIn.get(index)?.has(it.dir) !== true);
-  if (bad !== undefined) return bad.path;
+  if (out !== undefined) return [join(out, name)];
+  if (inPlace !== true) return [];
+  const bad = (copies[index] ?? []).filter((it) => targets.includes(it.dir) && goodIn.get(index)?.has(it.dir) !== true);
+  if (bad.length > 0) return bad.map((it) => it.path);
   const [only, ...others] = targets;
-  if (only !== undefined && others.length === 0) return join(only, name);
+  if (only !== undefined && others.length === 0) return [join(only, name)];
   notice?.(`"${name}" was on none of these media: give --out DIR to have it written`);
-  return undefined;
+  return [];
 }

@@ -19,6 +19,8 @@ import type { RepairJob } from "./open-repair.ts";
 
 /** Further entries are counted, not named. */
 const SHOWN_ENTRIES = 3;
+/** Combinations of copies that are tried for one piece: across many small volumes there are too many. */
+const MAX_CHOICES = 4096;
 
 interface MergeOptions {
   /** Files that may be copies of a volume, best first. */
@@ -127,7 +129,7 @@ class CopyFiles {
     for (const { volume, offset, length } of parts) {
       const read = await Promise.all(copiesOf(volume).map((file) => this.#read(file, offset, length)));
       const good = read.filter((it) => it !== undefined);
-      choices = choices.flatMap((before) => good.map((it) => [...before, it]));
+      choices = choices.flatMap((before) => good.map((it) => [...before, it])).slice(0, MAX_CHOICES);
     }
     for (const choice of parts.length === 0 ? [] : choices) {
       const bytes = Buffer.concat(choice);

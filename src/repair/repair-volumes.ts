@@ -10,6 +10,7 @@ import { ioError, syncPath } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { runToEnd } from "../io/limit.ts";
+import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import type { ParityPool } from "../parity/parity-pool.ts";
 import { type ParitySet, readParity } from "../parity/read-parity.ts";
 import { type BlockDamage, type FileCopy, findBlocks, rebuild } from "../parity/rebuild.ts";
@@ -50,6 +51,8 @@ interface RepairOptions {
 
 /** Begins names that every reader ignores: a repair that is killed leaves a good bundle good. */
 const TEMPORARY = "._airferry-";
+/** Held while files of a folder are written: what one process has hashed, another must not replace. */
+const LOCK = `${TEMPORARY}lock`;
 
 interface Needy {
   index: number;
@@ -208,7 +211,12 @@ async function write(
       : [{ ...it, target, temporary: join(dirname(target), `${TEMPORARY}${it.volume.name}`) }];
   });
   let at = jobs[0]?.target ?? "";
+  const locks: HeldLock[] = [];
+  let written: typeof jobs = [];
   try {
+    for (const folder of new Set(jobs.map((it) => dirname(it.target))))
+      locks.push(await takeLock(join(folder, LOCK), folder));
+    written = jobs;
     for (const { volume, target, temporary } of jobs) {
       at = target;
       await makeEmpty(temporary, volume.size);
@@ -231,7 +239,8 @@ async function write(
     throw ioError("repair", at, error);
   } finally {
     await runToEnd(async () => {
-      for (const { temporary } of jobs) await rm(temporary, { force: true });
+      for (const { temporary } of written) await rm(temporary, { force: true });
+      for (const it of locks) await it.release();
     });
   }
 }

@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { takeLock } from "../../src/io/process-lock.ts";
 import { repair } from "../../src/repair.ts";
 import { verify } from "../../src/verify.ts";
 import { burst, noise, protect, same } from "../fixtures/parity.ts";
@@ -79,4 +80,31 @@ t.test("recovery files that lead elsewhere: what they give is not what was signe
     { name: "data.tar.0001", state: "lost", by: null, message: /what was rebuilt is not what was signed/ },
   ]);
   t.notOk(existsSync(join(dir, "data.tar.0001")));
+});
+
+t.test("the same volume is damaged on two media of one bundle: both are mended in place", async (t) => {
+  const [one, two] = [copyOf(), copyOf()];
+  burst(join(one, "data.tar.0000"), 3, 300);
+  burst(join(two, "data.tar.0000"), 7, 300);
+  const { volumes } = await repair([one, two], { trust, from: [], inPlace: true });
+  const files = [one, two].map((it) => join(it, "data.tar.0000"));
+  t.strictSame(
+    volumes.map((it) => [it.state, it.file]),
+    files.map((it) => ["repaired", it]),
+  );
+  for (const it of files) t.ok(same(it, join(good, "data.tar.0000")), it);
+});
+
+t.test("while one repair writes to a folder, another does not", async (t) => {
+  const bundle = copyOf();
+  burst(join(bundle, "data.tar.0000"), 3, 300);
+  const before = readFileSync(join(bundle, "data.tar.0000"));
+  const other = await takeLock(join(bundle, "._airferry-lock"), bundle);
+  writeFileSync(join(bundle, "._airferry-data.tar.0000"), "of the other");
+  await t.rejects(repair([bundle], { trust, from: [], inPlace: true }), { code: "ERR_BUSY" });
+  t.equal(readFileSync(join(bundle, "._airferry-data.tar.0000"), "utf8"), "of the other");
+  t.ok(readFileSync(join(bundle, "data.tar.0000")).equals(before));
+  await other.release();
+  t.match(await repair([bundle], { trust, from: [], inPlace: true }), { volumes: [{ state: "repaired" }] });
+  t.strictSame(readdirSync(bundle).sort(), readdirSync(good).sort(), "nothing is left beside");
 });
