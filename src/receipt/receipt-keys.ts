@@ -45,9 +45,11 @@ export async function readReceiptTrust(
     });
   if (Date.parse(root.expires) < now.getTime())
     throw refuse("ERR_TRUST_EXPIRED", `version ${root.version} has expired at ${root.expires}`);
-  const keys = keysOfRole(root, "receipt");
+  const { threshold = 1, require = [] } = root.roles.receipt ?? {};
+  const keys = keysOfRole(root, "receipt").filter((it) => require.every((kind) => it.kind === kind));
+  if (require.length > 1)
+    throw refuse("ERR_THRESHOLD", `keys of ${require.length} kinds must sign, and a receipt has one signature`);
   if (keys.length === 0) throw refuse("ERR_USAGE", `version ${root.version} has nobody in the role receipt`);
-  const threshold = root.roles.receipt?.threshold ?? 1;
   if (threshold > 1) throw refuse("ERR_THRESHOLD", `${threshold} must sign, and a receipt has one signature`);
   return { keys, root };
 }
