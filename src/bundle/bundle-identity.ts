@@ -48,7 +48,8 @@ export function identityIn(lines: readonly { name: string; digest: string }[]): 
   const other = named.find(({ name }) => OTHER_VERSION.test(name));
   if (other !== undefined) throw fault(`unknown format: expected ${FORM}, got ${other.name}`, "ERR_BUNDLE_VERSION");
   const [line, second] = named;
-  if (line === undefined) throw fault(`no line says which bundle it is: expected ${FORM}`);
+  if (line === undefined)
+    throw fault(`no line says which bundle it is: expected ${FORM}; development versions before 0.1.0 wrote none`);
   if (second !== undefined) throw fault(`two lines say which bundle it is: "${line.name}" and "${second.name}"`);
   const [, stream = "", epoch, serial] = NAME.exec(line.name) ?? [];
   if (!isStreamName(stream)) throw fault(`"${line.name}" does not say which bundle it is: expected ${FORM}`);
