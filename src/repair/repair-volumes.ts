@@ -53,6 +53,8 @@ interface RepairOptions {
 const TEMPORARY = "._airferry-";
 /** Held while files of a folder are written: what one process has hashed, another must not replace. */
 const LOCK = `${TEMPORARY}lock`;
+/** Blocks of recovery files are no larger than a volume, or than this. */
+const MAX_PADDED_BLOCK = 16 * 1024 * 1024;
 
 interface Needy {
   index: number;
@@ -122,6 +124,8 @@ async function repairBySet(
   options: RepairOptions,
 ): Promise<void> {
   const { inventory } = contents;
+  // The rest of a block behind a file's end is hashed as zeros: a claim of petabytes would never end.
+  if (set.blockSize > Math.max(MAX_PADDED_BLOCK, (inventory.volumes[0]?.size ?? 0) + 3)) return;
   // Names in a recovery file are compared and never used; a volume of another size is none.
   const sizes = new Map(set.files.map((it) => [it.name, it.size]));
   const indexes = new Map(

@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync,
 import { join } from "node:path";
 import t from "tap";
 import { takeLock } from "../../src/io/process-lock.ts";
+import { setPackets } from "../../src/parity/packets.ts";
 import { repair } from "../../src/repair.ts";
 import { verify } from "../../src/verify.ts";
 import { burst, noise, protect, same } from "../fixtures/parity.ts";
@@ -107,4 +108,18 @@ t.test("while one repair writes to a folder, another does not", async (t) => {
   await other.release();
   t.match(await repair([bundle], { trust, from: [], inPlace: true }), { volumes: [{ state: "repaired" }] });
   t.strictSame(readdirSync(bundle).sort(), readdirSync(good).sort(), "nothing is left beside");
+});
+
+t.test("a recovery file that claims blocks of petabytes is left alone", async (t) => {
+  const bundle = copyOf();
+  for (const name of readdirSync(bundle).filter((it) => it.endsWith(".par2"))) rmSync(join(bundle, name));
+  const [name = ""] = names;
+  burst(join(bundle, name), 3, 300);
+  const { length: size } = readFileSync(join(bundle, name));
+  const sums = { md5: Buffer.alloc(16), md5Of16k: Buffer.alloc(16), sums: Buffer.alloc(20) };
+  const others = [{ name: "larger", size: 2 ** 52, ...sums }];
+  const file = join(root, "claims.par2");
+  writeFileSync(file, setPackets([{ name, size, ...sums }, ...others], 2 ** 52).packets);
+  const { volumes } = await repair([bundle], { trust, from: [file] });
+  t.match(volumes, [{ name, state: "lost", damagedBlocks: null }]);
 });
