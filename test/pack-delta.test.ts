@@ -123,7 +123,9 @@ t.test("what is damaged in a store comes with the next bundle", async (t) => {
   await sides.unpack(await sides.pack());
   const digest = sides.inventory("out/test-000001").entries.find((it) => it.path === "files/f2")?.sha256 ?? "";
   flip(join(sides.dir, "st/blobs/sha256", digest.slice(0, 2), digest), 1_100_000);
-  await sides.run(["fsck", "--store", "st", "--need", "need.json"], 3);
+  const { stderr } = await sides.run(["fsck", "--store", "st", "--need", "need.json"], 3);
+  t.match(stderr, /listed in need\.json: carry/);
+  t.match(stderr, /next: there: airferry pack MANIFEST --key FILE --need need\.json; /);
   const need = JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8"));
   t.match(need, { releases: [{ serial: 1 }], blobs: [{ digest: `sha256:${digest}`, pieces: [[1, 1]] }] });
   await sides.run(["receipt", "--store", "st", "--key", "inside.key", "--out", "r.txt"], 1);

@@ -58,7 +58,14 @@ export const fsckCommand: Register = (program, run) => {
           output.print(`repaired: ${plural(repaired.length, "file")}, with ${formatBytes(bytes)} of bundles`);
         }
         if (first === undefined) output.print(`good: ${what}`);
+        const listed = report.need === null ? "" : shellWord(report.need);
+        if (report.need !== null)
+          output.note(`what is damaged is listed in ${listed}: carry that file to the packing side`);
         output.end(report, {
+          next:
+            report.need === null
+              ? undefined
+              : `there: airferry pack MANIFEST --key FILE --need ${listed}; then unpack that bundle here`,
           did: `checked ${what}`,
           of: `store ${store}`,
           verified: `everything hashed against signed digests, ${plural(problems.length, "problem")} left`,
