@@ -208,10 +208,6 @@ export function judgeSums(
   const verdict = verifySums(sums, signatures, keys, threshold, required);
   if (root === undefined) return verdict;
   const problems: Problem[] = [...verdict.problems];
-  if (now.getTime() > Date.parse(root.expires)) {
-    const message = `the trust root "${root.name}" version ${root.version} has expired: it was good until ${root.expires}`;
-    problems.unshift({ code: "ERR_TRUST_EXPIRED", path: "trust root", message });
-  }
   const isRevoked = (keyid: string) =>
     root.revoked.some((it) => it.keyid === keyid && Date.parse(it.from) <= now.getTime());
   const signers = verdict.signers.filter((it) => !isRevoked(it));
@@ -230,6 +226,10 @@ export function judgeSums(
       const message = `too few trusted signers: expected ${threshold} distinct owners, got ${count}`;
       problems.push({ code: "ERR_THRESHOLD", path: "signatures", message });
     }
+  }
+  if (now.getTime() > Date.parse(root.expires)) {
+    const message = `the trust root "${root.name}" version ${root.version} has expired: it was good until ${root.expires}`;
+    problems.unshift({ code: "ERR_TRUST_EXPIRED", path: "trust root", message });
   }
   return { ...verdict, signers, count, problems };
 }
