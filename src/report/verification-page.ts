@@ -9,7 +9,7 @@ import type { Verification } from "./types.ts";
 /** More are counted. The JSON report has all of them. */
 const MAX_PROBLEMS = 2000;
 
-const STYLE = html`td{overflow-wrap:anywhere}td:first-child{min-width:5.5rem}th[scope=row]{width:11rem}@media print{main{max-width:none;padding:0}.scroll{overflow:visible}}`;
+const STYLE = html`td{overflow-wrap:anywhere}td:first-child{min-width:6.5rem}th[scope=row]{width:11rem}@media print{main{max-width:none;padding:0}.scroll{overflow:visible}}`;
 
 /** The page. Ends with a line feed. */
 export function verificationPage(it: Verification): string {
