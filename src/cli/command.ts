@@ -65,6 +65,16 @@ export function userOption(): Option {
 /** The note when root names no other user. */
 export const ROOT_NOTE = "running as root, which is not needed: give --user NAME to limit what a fault can reach";
 
+/** `--key`, or AIRFERRY_KEY, for commands that make one signature. A second key would be dropped silently. */
+export function keyOption(description: string): Option {
+  return new Option("--key <file>", description).env("AIRFERRY_KEY").argParser((value: string, previous?: string) => {
+    if (previous === undefined) return value;
+    throw new InvalidArgumentError(
+      "It is the second --key: one run signs with one key, and `airferry sign` adds the next.",
+    );
+  });
+}
+
 /** `--trust`, or AIRFERRY_TRUST (paths separated by `:`). */
 export function trustOption(): Option {
   return new Option(

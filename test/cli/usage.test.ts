@@ -28,6 +28,12 @@ t.test("a wrong word, a missing option and a wrong kind of path are told with th
     [["unpack", "--quiet"], 2, /required option '--store <dir>'/, /airferry unpack BUNDLE --quiet --store DIR/],
     [["keygen", "my key"], 2, /required option '--out <prefix>'/, /airferry keygen --out 'my key'$/],
     [["keygen", "a", "b"], 2, /required option '--out <prefix>'/, /airferry keygen --out PREFIX$/],
+    [
+      ["pack", "m.yaml", "--key", "a", "--key", "b"],
+      2,
+      /'b' is invalid\. .*one run signs with one key/,
+      /airferry pack --help$/,
+    ],
     [["pakc", "m.yaml"], 2, /unknown command 'pakc': did you mean pack\?$/m, /airferry pack m\.yaml$/],
     [["help", "pakc"], 2, /unknown command 'pakc': did you mean pack\?$/m, /airferry help pack$/],
     [["frobnicate"], 2, /unknown command 'frobnicate'$/m, /airferry --help$/],

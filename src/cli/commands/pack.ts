@@ -6,7 +6,7 @@ import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { Finished } from "../../pack/finished.ts";
 import type { Origins } from "../../pack/tally.ts";
-import { count, positive, type Register, timestampOption, withGlobals } from "../command.ts";
+import { count, keyOption, positive, type Register, timestampOption, withGlobals } from "../command.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 import { digestsText } from "../summary.ts";
@@ -42,7 +42,7 @@ export const packCommand: Register = (program, run) => {
       "Locks what is not locked yet, fetches every byte once, directly into the volumes, signs the result, and gives it its\n" +
         "final name. If interrupted, run the same command to resume. The last line of stdout is the bundle's path.",
     )
-    .addOption(new Option("--key <file>", "private key to sign with").env("AIRFERRY_KEY"))
+    .addOption(keyOption("private key to sign with"))
     .option("--signer <command>", "sign with a command instead, which reads the bytes on stdin and prints a signature")
     .option("--signer-key <file>", "public key of --signer")
     .option("--rpm-key <file>", "OpenPGP key for rewritten repository metadata (default: next to --key)")

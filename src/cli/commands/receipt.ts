@@ -1,9 +1,8 @@
 /** `airferry receipt`: tells the packing side what a store holds. */
-import { Option } from "commander";
 import { AirferryError } from "../../errors.ts";
 import { plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { keyOption, type Register, storeOption, withGlobals } from "../command.ts";
 import { passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 
@@ -28,7 +27,7 @@ export const receiptCommand: Register = (program, run) => {
     .addOption(storeOption())
     .option("--out <file>", "the receipt; its signature is written beside it, as FILE.sigstore.json")
     .option("--short", "print the short form, which needs no key")
-    .addOption(new Option("--key <file>", "private key of this side to sign with").env("AIRFERRY_KEY"))
+    .addOption(keyOption("private key of this side to sign with"))
     .option("--signer <command>", "sign with a command instead, which reads the bytes on stdin and prints a signature")
     .option("--signer-key <file>", "public key of --signer")
     .option("--stream <name...>", "only these streams")

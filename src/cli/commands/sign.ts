@@ -1,7 +1,6 @@
 /** `airferry sign`: adds one more signer to a bundle. */
 import { existsSync } from "node:fs";
-import { Option } from "commander";
-import { type Register, timestampOption, withGlobals } from "../command.ts";
+import { keyOption, type Register, timestampOption, withGlobals } from "../command.ts";
 import { passphrase } from "../passphrase.ts";
 import { trusting } from "../summary.ts";
 
@@ -18,7 +17,7 @@ export const signCommand: Register = (program, run) => {
     .description(
       "Signs the bundle's SHA256SUMS with one more key. Needs only the small files of the bundle. Only --timestamp makes a connection.",
     )
-    .addOption(new Option("--key <file>", "private key (airferry's or cosign's, or PKCS#8)").env("AIRFERRY_KEY"))
+    .addOption(keyOption("private key (airferry's or cosign's, or PKCS#8)"))
     .option(
       "--signer <command>",
       "a command that reads the bytes on stdin and prints a signature (smart card, KMS, cosign)",
