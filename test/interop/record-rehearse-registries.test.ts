@@ -81,6 +81,9 @@ function environment(client?: string): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(proxies), ...RETRIES, PATH: clientEnv().PATH, JAVA_TOOL_OPTIONS: java };
 }
 
+/** Of what a recorded build gets; its proxy and CA are not for one that is not recorded. */
+const CACHES = ["GOPATH", "GOMODCACHE", "GOFLAGS", "CARGO_HOME", "npm_config_cache", "PIP_NO_CACHE_DIR", "MAVEN_OPTS"];
+
 /** Whether a build succeeds without airferry, with empty caches, in seconds. */
 async function succeedsDirectly(dir: string, [client, script]: Build): Promise<boolean> {
   const own = join(dir, `direct-${client}`);
@@ -88,7 +91,7 @@ async function succeedsDirectly(dir: string, [client, script]: Build): Promise<b
   const none = join(own, "none");
   const env = { ...commandEnvironment(own), ...environment(client) };
   const made = await clientEnvironment(env, { dir: own, bundle: none, caFile: none, keepCaches: false });
-  const caches = Object.entries(made).filter(([, value]) => value?.includes(own) && value !== none);
+  const caches = CACHES.map((name) => [name, made[name]] as const);
   const within = ["timeout", "-k", "2", String(DIRECT_SECONDS), "sh", "-ec"] as const;
   const { status } = await start(own, [script], { ...env, ...Object.fromEntries(caches) }, within).done;
   return status === 0;
