@@ -53,7 +53,7 @@ t.test("what the lock keeps is missing, damaged or unreadable, and each is said"
 
 t.test("a lock or state that cannot be read is not taken for absent", async (t) => {
   const dir = t.testdir({ "x.lock.json": {}, "x.state.json": {} });
-  await t.rejects(readLock(join(dir, "x.lock.json")), { code: "ERR_IO" });
+  await t.rejects(readLock(join(dir, "x.lock.json")), { code: "ERR_LOCK_INVALID" });
   await t.rejects(readState(join(dir, "x.state.json")), { code: "ERR_IO" });
   t.equal(await readLock(join(dir, "y.lock.json")), undefined);
   t.equal(await readState(join(dir, "y.state.json")), undefined);

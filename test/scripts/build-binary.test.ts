@@ -27,6 +27,7 @@ t.test("two builds in different folders, under another umask, are the same bytes
     cpSync(join(ROOT, name), join(copy, name), { recursive: true });
   }
   cpSync(join(ROOT, "tsconfig.json"), join(copy, "tsconfig.json"));
+  cpSync(join(ROOT, "docs/format.md"), join(copy, "docs/format.md"));
   cpSync(join(ROOT, "node_modules"), join(copy, "node_modules"), { recursive: true, verbatimSymlinks: true });
   mkdirSync(join(copy, ".cache"));
   for (const name of readdirSync(join(ROOT, ".cache")).filter((it) => it.startsWith("node"))) {
