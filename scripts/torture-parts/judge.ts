@@ -55,7 +55,9 @@ export function judgeStore(store: string, releases: readonly Release[], damaged 
     outcome.wrong.push(`${relative(store, path)} has the digest ${hex}`);
   }
   const folder = join(store, "releases/sample");
-  const named = existsSync(folder) ? readdirSync(folder).filter((it) => /^\d{6}$/.test(it)) : [];
+  // As the program has it: a folder becomes a release by its import.json.
+  const isRelease = (it: string) => /^\d{6}$/.test(it) && existsSync(join(folder, it, "import.json"));
+  const named = existsSync(folder) ? readdirSync(folder).filter(isRelease) : [];
   const current = currentOf(store);
   if (current !== undefined && !named.includes(String(current).padStart(6, "0"))) {
     outcome.lost++;

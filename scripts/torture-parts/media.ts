@@ -61,7 +61,7 @@ function damageFile(bundle: string, name: string, random: Random): Damage {
 
 function damage(bundle: string, other: string, random: Random): Damage {
   const files = readdirSync(bundle)
-    .filter((it) => it !== "signatures")
+    .filter((it) => it !== "signatures" && !/^trust\.\d+\./.test(it))
     .sort();
   const volumes = files.filter((it) => it.startsWith("data.tar."));
   const [one, two] = [pick(random, volumes), pick(random, volumes)];

@@ -16,9 +16,9 @@ export interface Server {
   stop(): Promise<number | null>;
 }
 
-/** Starts `serve` and waits for its address. */
+/** Starts `serve` in one thread, since each switches to a release for itself within a second, and waits for its address. */
 export async function serveStore(lab: Lab, store: string, env: NodeJS.ProcessEnv = {}): Promise<Server> {
-  const child = lab.start(["serve", "--store", store, "--listen", "127.0.0.1:0", "--workers", "2"], env);
+  const child = lab.start(["serve", "--store", store, "--listen", "127.0.0.1:0", "--workers", "1"], env);
   const url = await new Promise<string>((resolve, reject) => {
     let text = "";
     const timer = setTimeout(() => reject(new Error("serve did not start")), START_MS);

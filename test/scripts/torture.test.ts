@@ -63,6 +63,7 @@ t.test("its judges see bytes that are lost and bytes that are wrong", async (t) 
   const release: Release = { serial: 1, bundle: "", files: "", truth };
   const store = join(dir, "store");
   mkdirSync(join(store, "releases/sample/000001"), { recursive: true });
+  writeFileSync(join(store, "releases/sample/000001/import.json"), "{}");
   writeFileSync(join(store, "releases/sample/current"), "000001\n");
   const blobs = Object.values(content).map((it) => {
     const path = join(store, "blobs/sha256", sha256(it).slice(0, 2), sha256(it));
