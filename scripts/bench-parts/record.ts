@@ -6,12 +6,12 @@ import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_pro
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { freePort } from "../../test/fixtures/free-port.ts";
 import { cpuSecs, measure, median, mib } from "./measure.ts";
 import type { Row } from "./row.ts";
 import { watchMemory } from "./watch-memory.ts";
@@ -183,15 +183,6 @@ async function startRecord(dir: string, name: string): Promise<Proxy> {
   const ca = join(dir, `${name}.ca`);
   writeFileSync(ca, await (await fetch(`${url}/ca.crt`)).text());
   return { url, pid: child.pid!, ca, stop: () => stopped(child) };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 async function answers(url: string): Promise<void> {

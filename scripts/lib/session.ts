@@ -5,9 +5,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { freePort } from "../../test/fixtures/free-port.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -84,15 +84,6 @@ export async function runSession(commands: readonly string[]): Promise<Step[]> {
 /** What a user other than root sees: the advice for root is left out. */
 function shown(output: string): string {
   return output.replace(/^airferry: running as root.*\n/gm, "").trimEnd();
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 const COLUMNS = 110;

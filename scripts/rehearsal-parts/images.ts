@@ -4,10 +4,10 @@
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { Header } from "tar";
+import { freePort } from "../../test/fixtures/free-port.ts";
 
 /** Writes an OCI layout with one image of one layer that holds `/etc/NAME`. */
 function makeImage(dir: string, name: string): void {
@@ -102,12 +102,4 @@ export async function startRegistry(dir: string, references: readonly string[]):
     );
   }
   return { host, close: () => void child.kill() };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -8,7 +8,8 @@ import t from "tap";
 import { EXIT } from "../../src/errors.ts";
 import { makeBundle, makeKey, sampleFiles } from "../fixtures/bundle-maker.ts";
 import { type Run, walk } from "../fixtures/error-rows.ts";
-import { freePort, TestImages } from "../fixtures/images.ts";
+import { freePort } from "../fixtures/free-port.ts";
+import { TestImages } from "../fixtures/images.ts";
 import { type Ran, ROOT, writeManifest } from "../fixtures/program.ts";
 import { makeRepository } from "../fixtures/rpm-metadata.ts";
 

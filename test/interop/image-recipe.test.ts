@@ -7,8 +7,9 @@ import { join } from "node:path";
 import t from "tap";
 import { absent, CLIENTS_BIN, cosignPaths, needs } from "../fixtures/clients.ts";
 import { runClient, startContainerd } from "../fixtures/container-clients.ts";
+import { freePort } from "../fixtures/free-port.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
-import { freePort, startDockerRegistry } from "../fixtures/images.ts";
+import { startDockerRegistry } from "../fixtures/images.ts";
 
 const RECIPE = join(import.meta.dirname, "../fixtures/data/image-recipe.sh");
 

@@ -14,8 +14,9 @@ import t, { type Test } from "tap";
 import { clientEnv, clientPath, cosignPaths, needs } from "../fixtures/clients.ts";
 import { runClient } from "../fixtures/container-clients.ts";
 import { startFakeRegistry } from "../fixtures/fake-registry.ts";
+import { freePort } from "../fixtures/free-port.ts";
 import { imageGap } from "../fixtures/image-carry.ts";
-import { freePort, startDockerRegistry, TestImages } from "../fixtures/images.ts";
+import { startDockerRegistry, TestImages } from "../fixtures/images.ts";
 import { makePki } from "../fixtures/pki.ts";
 import { seededBytes, start } from "../fixtures/program.ts";
 

@@ -1,26 +1,13 @@
 /** What is written, judged by stock par2. */
-import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { digestOf } from "../../src/io/digest.ts";
 import { needs } from "../fixtures/clients.ts";
-import { burst, noise, par2, protect, same } from "../fixtures/parity.ts";
+import { burst, makeVolumes, par2, protect, same } from "../fixtures/parity.ts";
 
 const root = t.testdir();
-let count = 0;
-
-/** A folder with volumes of these sizes, and one with copies of them. */
-function volumes(...sizes: number[]): { dir: string; kept: string; names: string[] } {
-  const [dir, kept] = [join(root, `${count}`), join(root, `${count++}-kept`)];
-  for (const it of [dir, kept]) mkdirSync(it);
-  const names = sizes.map((size, index) => {
-    const name = `data.tar.000${index}`;
-    writeFileSync(join(dir, name), noise(size, index + 1));
-    copyFileSync(join(dir, name), join(kept, name));
-    return name;
-  });
-  return { dir, kept, names };
-}
+const volumes = (...sizes: number[]) => makeVolumes(root, ...sizes);
 
 t.test("stock par2 verifies a set, and repairs 20 bursts", async (t) => {
   if (!needs(t, "par2")) return;

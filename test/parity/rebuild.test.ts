@@ -1,27 +1,14 @@
 /** What stock par2 makes, repaired here; and our own sets, with damage of every kind. */
-import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { readParity } from "../../src/parity/read-parity.ts";
 import { type FileCopy, findBlocks, rebuild } from "../../src/parity/rebuild.ts";
 import { needs } from "../fixtures/clients.ts";
-import { burst, makeStock, makeZeros, noise, protect, same, withPool } from "../fixtures/parity.ts";
+import { burst, makeStock, makeVolumes, makeZeros, protect, same, withPool } from "../fixtures/parity.ts";
 
 const root = t.testdir();
-let count = 0;
-
-/** A folder with volumes of these sizes, and one with copies of them. */
-function volumes(...sizes: number[]): { dir: string; kept: string; names: string[] } {
-  const [dir, kept] = [join(root, `${count}`), join(root, `${count++}-kept`)];
-  for (const it of [dir, kept]) mkdirSync(it);
-  const names = sizes.map((size, index) => {
-    const name = `data.tar.000${index}`;
-    writeFileSync(join(dir, name), noise(size, index + 1));
-    copyFileSync(join(dir, name), join(kept, name));
-    return name;
-  });
-  return { dir, kept, names };
-}
+const volumes = (...sizes: number[]) => makeVolumes(root, ...sizes);
 
 /** Repairs the files of the one set in a folder; returns how many blocks were damaged, and the names that are right. */
 async function repaired(
