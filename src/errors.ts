@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   ERR_NOT_FOUND: EXIT.failed,
   ERR_STORE_INVALID: EXIT.failed,
   ERR_STORE_EMPTY: EXIT.failed,
+  ERR_OBJECT_STORAGE: EXIT.failed,
   ERR_KEY_INVALID: EXIT.failed,
   ERR_KEY_EXPOSED: EXIT.failed,
   ERR_PASSWORD: EXIT.failed,

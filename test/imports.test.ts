@@ -52,7 +52,8 @@ const ROOMS: Record<string, readonly string[]> = {
   scan: ["io", "iso", "rpm", "bundle"],
   receipt: ["io", "sign"],
   timestamp: ["io", "sign", "http", "bundle"],
-  store: ["io", "oci", "bundle"],
+  s3: ["io"],
+  store: ["io", "s3", "oci", "bundle"],
   sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "http", "fetch", "bundle"],
   pack: ["io", "sign", "builder", "manifest", "http", "fetch", "bundle", "sources", "bom", "scan", "parity", "receipt"],
   sort: ["io", "sign", "oci", "rpm", "manifest", "http", "bundle", "sources"],
@@ -160,7 +161,7 @@ t.test("src/ reads as a table of contents: a file for each verb, a folder for ea
 
 t.test("CONTRIBUTING.md has the same map", async (t) => {
   const guide = readFileSync(join(src, "../CONTRIBUTING.md"), "utf8");
-  const rows = [...guide.matchAll(/^\| `([a-z/]+)\/` \| .* \| ([^|]+) \|$/gm)].map(
+  const rows = [...guide.matchAll(/^\| `([a-z0-9/]+)\/` \| .* \| ([^|]+) \|$/gm)].map(
     ([, room, may]) => [room, may === "nothing" ? [] : may?.split(", ").sort()] as const,
   );
   const map = Object.entries(ROOMS).map(([room, may]) => [room, [...may, ...(room === "cli" ? ["verbs"] : [])].sort()]);
@@ -281,6 +282,7 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
       (file) => file === "http/sending.ts" || file === "record/upstream.ts",
     ],
     ["know got", /["']got["']/, (file) => file === "http/sending.ts"],
+    ["know the AWS SDK", /["']@aws-sdk\//, (file) => file === "s3/sdk-client.ts"],
     // The site has it; docs/design.md, "A site owns its state".
     [
       "keep state in a module",

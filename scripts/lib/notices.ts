@@ -8,10 +8,19 @@ import { dirname, join } from "node:path";
 const root = join(import.meta.dirname, "..", "..");
 const LICENSE_FILE = /^(licen[cs]e|copying|notice)([.-].*)?$/i;
 /**
- * Packages that upstream publishes without the text of their license; MIT or ISC, and CC0 and CC-BY of SPDX's lists, was
+ * Packages that upstream publishes without the text of their license; MIT or ISC, Apache-2.0 of the AWS SDK, and CC0 and CC-BY of SPDX's lists, was
  * looked up by hand.
  */
-const WITHOUT_TEXT = new Set(["isarray", "saxes", "spdx-exceptions", "spdx-license-ids", "xz-decompress"]);
+const WITHOUT_TEXT = new Set([
+  "@aws-sdk/credential-provider-http",
+  "@aws-sdk/credential-provider-login",
+  "@aws-sdk/nested-clients",
+  "isarray",
+  "saxes",
+  "spdx-exceptions",
+  "spdx-license-ids",
+  "xz-decompress",
+]);
 const LINE = `${"=".repeat(80)}\n`;
 
 interface Locked {

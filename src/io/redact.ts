@@ -6,6 +6,9 @@
 /** Nothing to hide, or all of it hidden: by far the most common. */
 const SHOWN_URL =
   /^[a-z][a-z0-9+.-]*:\/\/(?:\*\*\*@)?(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::(?:\d{1,5}|\*\*\*))?(?:\/[^@?#\\\s]*)?(?:\?\*\*\*)?$/i;
+/** Name of a store in object storage, whose query has no secret: the parameters that s3/s3-target.ts knows. */
+const STORE_NAME =
+  /^s3:\/\/[A-Za-z0-9.-]+(?:\/[A-Za-z0-9._/-]*)?(?:\?(?:(?:^|&|(?<=\?))(?:endpoint=https?:\/\/(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?:\d{1,5}|PORT))?|region=[a-z0-9-]+|ca=[A-Za-z0-9._~%/-]+))+)?$/;
 const HIDDEN = "***";
 const SCHEME = /^(?:[a-z][a-z0-9+.-]*:)?\/\//i;
 
@@ -17,6 +20,7 @@ const SCHEME = /^(?:[a-z][a-z0-9+.-]*:)?\/\//i;
 export function redactUrl(url: string | URL): string {
   const text = typeof url === "string" ? url : url.href;
   if (SHOWN_URL.test(text)) return text;
+  if (STORE_NAME.test(text)) return text;
   const scheme = SCHEME.exec(text)?.[0];
   if (scheme === undefined || !URL.canParse(text))
     return redactMalformed(scheme ?? "", text.slice(scheme?.length ?? 0));

@@ -14,6 +14,7 @@ import { isStreamName } from "../io/path-grammar.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { shellWord } from "../io/shell.ts";
+import { isS3Name } from "../s3/s3-target.ts";
 import { BlobPieces } from "./blob-pieces.ts";
 import {
   blobPathIn,
@@ -269,6 +270,11 @@ async function listed(folder: string): Promise<Dirent[]> {
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID for a folder that is something else or of another version
  */
 export async function openStore(dir: string, options: { create?: boolean } = {}): Promise<Store> {
+  if (isS3Name(dir)) {
+    throw new AirferryError("ERR_USAGE", `cannot open store "${dir}": this command needs a folder`, {
+      hint: "object storage is for other commands; see docs/object-storage.md",
+    });
+  }
   const root = resolve(dir);
   const file = join(root, STORE_FILE);
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {

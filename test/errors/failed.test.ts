@@ -55,6 +55,19 @@ function printed(dir: string, error: string): Ran {
   return spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: dir, encoding: "utf8" });
 }
 
+/** What the program prints when nothing listens where a store is. */
+function unreachable(dir: string): Ran {
+  const [main, target, bucket] = ["cli/main.ts", "s3/s3-target.ts", "s3/bucket.ts"].map((it) =>
+    JSON.stringify(join(ROOT, "src", it)),
+  );
+  const script = `const { printUncaught } = await import(${main}); const { parseS3Target } = await import(${target});
+    const { openBucket } = await import(${bucket}); process.exitCode = 1;
+    const opened = await openBucket(parseS3Target("s3://bucket/store?endpoint=http://127.0.0.1:1"), { patienceMs: 0 });
+    await opened.head("airferry-store.json").catch((it) => printUncaught(["--progress", "json"], it));`;
+  const env = { ...process.env, AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret" };
+  return spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: dir, encoding: "utf8", env });
+}
+
 t.test("what this host lacks is told, and what helps", (t) =>
   walk(t, EXIT.failed, {
     ERR_INTERNAL: {
@@ -128,6 +141,12 @@ t.test("what this host lacks is told, and what helps", (t) =>
       },
       message: /./,
       hint: /airferry unpack \S+ --trust KEY --store 'my store'/,
+    },
+    ERR_OBJECT_STORAGE: {
+      cause: async (dir) => unreachable(dir),
+      message:
+        /cannot look at "airferry-store.json" of store "s3:\/\/bucket\/store\?endpoint=http:\/\/127.0.0.1:1": .*ECONNREFUSED/,
+      hint: /check that the endpoint is right and its service runs; then run the same command again/,
     },
     ERR_KEY_INVALID: {
       cause: (dir, run) => {

@@ -1,0 +1,233 @@
+/**
+ * The only module that loads the AWS SDK. It is imported when a bucket is opened: other commands do not pay for it.
+ * Each method sends one request once, ends with its signal, and throws the SDK's errors: patience and meaning are
+ * those of bucket.ts.
+ */
+
+import type { Readable } from "node:stream";
+import { rootCertificates } from "node:tls";
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsV2Command,
+  ListPartsCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { nodeHttp, nodeHttps } from "../io/node-http.ts";
+import type { S3Target } from "./s3-target.ts";
+
+/** An upload in parts that was begun. */
+export interface BegunUpload {
+  key: string;
+  id: string;
+  /** RFC 3339. */
+  begun: string;
+}
+
+/** A part that the bucket has. */
+export interface StoredPart {
+  number: number;
+  size: number;
+  etag: string;
+  /** SHA-256 as base64; absent where the bucket keeps none. */
+  sha256?: string | undefined;
+}
+
+/** Connections that are open at once. */
+const MAX_SOCKETS = 32;
+const PAGE = 1000;
+
+/** A client of one bucket. Whoever makes it closes it. */
+export class SdkClient {
+  readonly #bucket: string;
+  readonly #client: S3Client;
+  readonly #agents: { destroy(): void }[];
+
+  /** @param ca certificates (PEM) besides the usual ones */
+  constructor({ bucket, endpoint, region }: S3Target, limits: { connectMs: number; idleMs: number }, ca?: string) {
+    this.#bucket = bucket;
+    const options = { keepAlive: true, maxSockets: MAX_SOCKETS, scheduling: "lifo" as const };
+    const httpAgent = new nodeHttp.Agent(options);
+    const httpsAgent = new (nodeHttps().Agent)(
+      ca === undefined ? options : { ...options, ca: [...rootCertificates, ca] },
+    );
+    this.#agents = [httpAgent, httpsAgent];
+    this.#client = new S3Client({
+      ...(endpoint !== undefined && { endpoint, forcePathStyle: true }),
+      ...(region !== undefined && { region }),
+      // One attempt: bucket.ts tries again, and knows what may be sent twice.
+      maxAttempts: 1,
+      requestHandler: { httpAgent, httpsAgent, connectionTimeout: limits.connectMs, socketTimeout: limits.idleMs },
+      // What is uploaded has the SHA-256 that airferry gives; what is downloaded is checked against a signed digest.
+      requestChecksumCalculation: "WHEN_REQUIRED",
+      responseChecksumValidation: "WHEN_REQUIRED",
+      logger: { trace() {}, debug() {}, info() {}, warn() {}, error() {} },
+    });
+    // The digest that is sent anyway signs the body: it need not be hashed once more.
+    this.#client.middlewareStack.add(
+      (next) => (args) => {
+        const { headers } = args.request as { headers: Record<string, string> };
+        const sha256 = headers["x-amz-checksum-sha256"];
+        if (sha256 !== undefined && args.request && !("x-amz-content-sha256" in headers))
+          headers["x-amz-content-sha256"] = Buffer.from(sha256, "base64").toString("hex");
+        return next(args);
+      },
+      { step: "build", name: "airferryBodyDigest", priority: "low" },
+    );
+  }
+
+  /** Throws away all connections. */
+  close(): void {
+    this.#client.destroy();
+    for (const it of this.#agents) it.destroy();
+  }
+
+  async get(key: string, range: string | undefined, etag: string | undefined, abortSignal: AbortSignal) {
+    const input = { Bucket: this.#bucket, Key: key, ...(range && { Range: range }), ...(etag && { IfMatch: etag }) };
+    const { Body, ContentLength, ETag, LastModified } = await this.#client.send(new GetObjectCommand(input), {
+      abortSignal,
+    });
+    const body = Body as Readable | undefined;
+    return { body, length: ContentLength, etag: ETag, modified: LastModified };
+  }
+
+  async head(key: string, abortSignal: AbortSignal) {
+    const input = { Bucket: this.#bucket, Key: key, ChecksumMode: "ENABLED" as const };
+    const found = await this.#client.send(new HeadObjectCommand(input), { abortSignal });
+    const { ContentLength, ETag, ChecksumSHA256, LastModified } = found;
+    return { size: ContentLength, etag: ETag, sha256: ChecksumSHA256, modified: LastModified };
+  }
+
+  async list(prefix: string, token: string | undefined, delimiter: string | undefined, abortSignal: AbortSignal) {
+    const input = { Bucket: this.#bucket, Prefix: prefix, MaxKeys: PAGE };
+    const page = await this.#client.send(
+      new ListObjectsV2Command({
+        ...input,
+        ...(token !== undefined && { ContinuationToken: token }),
+        ...(delimiter !== undefined && { Delimiter: delimiter }),
+      }),
+      { abortSignal },
+    );
+    return {
+      objects: (page.Contents ?? []).map(({ Key, Size, ETag, LastModified }) => ({
+        key: Key ?? "",
+        size: Size ?? 0,
+        etag: ETag ?? "",
+        modified: LastModified,
+      })),
+      folders: (page.CommonPrefixes ?? []).map((it) => it.Prefix ?? ""),
+      next: page.IsTruncated === true ? page.NextContinuationToken : undefined,
+    };
+  }
+
+  async put(
+    key: string,
+    body: Uint8Array,
+    sha256: string,
+    condition: { etag: string } | "absent" | undefined,
+    abortSignal: AbortSignal,
+  ): Promise<string> {
+    const when =
+      condition === undefined ? {} : condition === "absent" ? { IfNoneMatch: "*" } : { IfMatch: condition.etag };
+    const input = { Bucket: this.#bucket, Key: key, Body: body, ContentLength: body.length, ChecksumSHA256: sha256 };
+    const { ETag } = await this.#client.send(new PutObjectCommand({ ...input, ...when }), { abortSignal });
+    return ETag ?? "";
+  }
+
+  async createUpload(key: string, abortSignal: AbortSignal): Promise<string> {
+    const input = { Bucket: this.#bucket, Key: key, ChecksumAlgorithm: "SHA256" as const };
+    const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(input), { abortSignal });
+    return UploadId ?? "";
+  }
+
+  async putPart(
+    { key, id }: Pick<BegunUpload, "key" | "id">,
+    number: number,
+    body: Uint8Array,
+    sha256: string,
+    abortSignal: AbortSignal,
+  ): Promise<StoredPart> {
+    const of = { Bucket: this.#bucket, Key: key, UploadId: id, PartNumber: number };
+    const input = { ...of, Body: body, ContentLength: body.length, ChecksumSHA256: sha256 };
+    const { ETag, ChecksumSHA256 } = await this.#client.send(new UploadPartCommand(input), { abortSignal });
+    return { number, size: body.length, etag: ETag ?? "", sha256: ChecksumSHA256 };
+  }
+
+  /** The unfinished uploads of exactly this key. */
+  async listUploads(key: string, abortSignal: AbortSignal): Promise<BegunUpload[]> {
+    const input = { Bucket: this.#bucket, Prefix: key, MaxUploads: PAGE };
+    const { Uploads = [] } = await this.#client.send(new ListMultipartUploadsCommand(input), { abortSignal });
+    return Uploads.filter((it) => it.Key === key && it.UploadId !== undefined).map(({ UploadId, Initiated }) => ({
+      key,
+      id: UploadId ?? "",
+      begun: Initiated?.toISOString() ?? "",
+    }));
+  }
+
+  /** Parts of an unfinished upload behind the given number, at most a page of them. */
+  async listParts({ key, id }: Pick<BegunUpload, "key" | "id">, after: number, abortSignal: AbortSignal) {
+    const input = { Bucket: this.#bucket, Key: key, UploadId: id, MaxParts: PAGE };
+    const page = await this.#client.send(
+      new ListPartsCommand({ ...input, ...(after > 0 && { PartNumberMarker: String(after) }) }),
+      { abortSignal },
+    );
+    const parts = (page.Parts ?? []).map(
+      ({ PartNumber = 0, Size = 0, ETag = "", ChecksumSHA256 }): StoredPart => ({
+        number: PartNumber,
+        size: Size,
+        etag: ETag,
+        sha256: ChecksumSHA256,
+      }),
+    );
+    return { parts, isLast: page.IsTruncated !== true };
+  }
+
+  /** Returns the composite checksum, where the bucket says one. */
+  async completeUpload(
+    { key, id }: Pick<BegunUpload, "key" | "id">,
+    parts: readonly StoredPart[],
+    abortSignal: AbortSignal,
+  ): Promise<string | undefined> {
+    const Parts = parts.map(({ number, etag, sha256 }) => ({
+      PartNumber: number,
+      ETag: etag,
+      ...(sha256 !== undefined && { ChecksumSHA256: sha256 }),
+    }));
+    const input = { Bucket: this.#bucket, Key: key, UploadId: id, MultipartUpload: { Parts } };
+    const { ChecksumSHA256 } = await this.#client.send(new CompleteMultipartUploadCommand(input), { abortSignal });
+    return ChecksumSHA256;
+  }
+
+  async abortUpload({ key, id }: Pick<BegunUpload, "key" | "id">, abortSignal: AbortSignal): Promise<void> {
+    await this.#client.send(new AbortMultipartUploadCommand({ Bucket: this.#bucket, Key: key, UploadId: id }), {
+      abortSignal,
+    });
+  }
+
+  /** Deletes at most a page of keys. Returns those that were not deleted, and why. */
+  async removeMany(keys: readonly string[], abortSignal: AbortSignal) {
+    const Delete = { Objects: keys.map((Key) => ({ Key })), Quiet: true };
+    const input = { Bucket: this.#bucket, Delete, ChecksumAlgorithm: "SHA256" as const };
+    const { Errors = [] } = await this.#client.send(new DeleteObjectsCommand(input), { abortSignal });
+    return Errors.map(({ Key, Code, Message }) => ({ key: Key ?? "", code: Code ?? "", message: Message ?? "" }));
+  }
+
+  /** A URL that anybody may read the object with, for so many seconds. */
+  presign(key: string, seconds: number, headers: { contentType?: string; cacheControl?: string }): Promise<string> {
+    const command = new GetObjectCommand({
+      Bucket: this.#bucket,
+      Key: key,
+      ...(headers.contentType !== undefined && { ResponseContentType: headers.contentType }),
+      ...(headers.cacheControl !== undefined && { ResponseCacheControl: headers.cacheControl }),
+    });
+    return getSignedUrl(this.#client, command, { expiresIn: seconds });
+  }
+}
