@@ -8,6 +8,7 @@ import type { Extent, RandomAccess } from "../../io/types.ts";
 import type { StoreReader } from "../../store/types.ts";
 import { contentTypeOf } from "./content-type.ts";
 import type { ServerRequest } from "./context.ts";
+import { asGuarded, freshnessOf, REVALIDATED } from "./freshness.ts";
 import { type ByteRange, checkPreconditions, parseRanges } from "./ranges.ts";
 import { damagedFile } from "./read-check.ts";
 import { type Reader, readFile, readRandomAccess } from "./reader.ts";
@@ -29,6 +30,8 @@ export interface BlobContent {
   /** The opaque part of its ETag; default is `digest`. */
   etag?: string;
   contentType: string;
+  /** The Cache-Control; default {@link REVALIDATED}; null: `headers` say it, or nothing does. */
+  cache?: string | null;
   /** The Content-Security-Policy; default {@link CONTENT_POLICY}. */
   policy?: string;
   /** Further headers of a 200 or 206. */
@@ -42,11 +45,13 @@ export function entryContent(entry: InventoryEntry, store: StoreReader): BlobCon
     size: entry.size,
     digest: entry.digest,
     contentType: contentTypeOf(entry.path),
+    cache: freshnessOf(entry.path, entry.digest),
   };
 }
 
 /** Larger content is written to the socket in parts, even from memory: TLS copies what it gets. */
 const MAX_AT_ONCE_BYTES = 1024 * 1024;
+const REPEATED = /^(?:cache-control|vary|expires|docker-content-digest)$/i;
 
 /**
  * Answers a GET or HEAD with content, or the requested part of it: 200, 206, 304, 412 or 416. Resolves when the
@@ -59,7 +64,7 @@ export async function sendBlob(request: ServerRequest, content: BlobContent): Pr
   const etag = etagOf(content);
   const allowed = checkPreconditions(headers, etag);
   if (allowed !== 200) {
-    endEmpty(request, allowed, ["ETag", etag]);
+    endEmpty(request, allowed, ["ETag", etag, ...cachingOf(request, content)]);
     return;
   }
   // RFC 9110, 14.2: only GET has ranges.
@@ -78,7 +83,7 @@ export async function sendBlob(request: ServerRequest, content: BlobContent): Pr
 }
 
 async function sendWhole(request: ServerRequest, content: BlobContent, etag: string): Promise<void> {
-  const head = headOf(content, etag, content.size, content.contentType);
+  const head = headOf(request, content, etag, content.size, content.contentType);
   if (request.head) {
     await checkPresent(content, request.resources);
     request.res.writeHead(200, head).end();
@@ -98,7 +103,7 @@ async function sendWhole(request: ServerRequest, content: BlobContent, etag: str
 }
 
 async function sendRange(request: ServerRequest, content: BlobContent, etag: string, range: ByteRange): Promise<void> {
-  const head = headOf(content, etag, range.end - range.start, content.contentType);
+  const head = headOf(request, content, etag, range.end - range.start, content.contentType);
   head.push("Content-Range", `bytes ${range.start}-${range.end - 1}/${content.size}`);
   const bytes = content.bytes ?? (await smallFile(content, request.resources));
   if (bytes !== undefined && range.end - range.start <= MAX_AT_ONCE_BYTES) {
@@ -125,7 +130,7 @@ async function sendRanges(request: ServerRequest, content: BlobContent, etag: st
   }));
   const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
   const length = parts.reduce((sum, part) => sum + part.head.length + part.end - part.start, tail.length);
-  const head = headOf(content, etag, length, `multipart/byteranges; boundary=${boundary}`);
+  const head = headOf(request, content, etag, length, `multipart/byteranges; boundary=${boundary}`);
   await transfer(request, content, ranges[0]?.start ?? 0, async (out) => {
     request.res.writeHead(206, head);
     for (const part of parts) {
@@ -141,7 +146,13 @@ function etagOf({ etag, digest }: BlobContent): string {
 }
 
 /** Names and values in turn, as `writeHead` takes them. */
-function headOf(content: BlobContent, etag: string, length: number, contentType: string): string[] {
+function headOf(
+  request: Pick<ServerRequest, "isGuarded">,
+  content: BlobContent,
+  etag: string,
+  length: number,
+  contentType: string,
+): string[] {
   const head = [
     "Content-Type",
     contentType,
@@ -156,13 +167,21 @@ function headOf(content: BlobContent, etag: string, length: number, contentType:
     "Content-Security-Policy",
     content.policy ?? CONTENT_POLICY,
   ];
+  const { cache = REVALIDATED } = content;
+  if (cache !== null) head.push("Cache-Control", asGuarded(cache, request));
   if (content.headers !== undefined) head.push(...Object.entries(content.headers).flat());
   return head;
 }
 
+/** What a 304 repeats for caches. @see RFC 9110, 15.4.5 */
+function cachingOf(request: ServerRequest, { cache = REVALIDATED, headers = {} }: BlobContent): string[] {
+  const repeated = Object.entries(headers).filter(([name]) => REPEATED.test(name));
+  return [...(cache === null ? [] : ["Cache-Control", asGuarded(cache, request)]), ...repeated.flat()];
+}
+
 /** The header fields of a 200 with the whole content, as lines that each end in CRLF. */
 export function formatHead(content: BlobContent): string {
-  const head = headOf(content, etagOf(content), content.size, content.contentType);
+  const head = headOf({}, content, etagOf(content), content.size, content.contentType);
   let lines = "";
   for (let i = 0; i < head.length; i += 2) lines += `${head[i]}: ${head[i + 1]}\r\n`;
   return lines;

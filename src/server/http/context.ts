@@ -25,6 +25,8 @@ export interface ServerRequest {
   sent: number;
   /** The answer is one that was recorded: a 404 too is what upstream said. */
   isRecorded?: boolean;
+  /** The client had to log in for the answer. */
+  isGuarded?: boolean;
   /** Absent on listeners without pages. */
   readonly notFoundPage?: NotFoundPage | undefined;
 }

@@ -44,7 +44,8 @@ export function parseRanges(
   size: number,
 ): readonly ByteRange[] | "unsatisfiable" | undefined {
   const range = headers.range;
-  if (range === undefined) return undefined;
+  // Nothing has no part: a cache that fetches everything in parts still gets a file that is empty.
+  if (range === undefined || size === 0) return undefined;
   const ifRange = headers["if-range"];
   // A date, a weak tag or another tag: the client's part may be from different bytes.
   if (ifRange !== undefined && ifRange !== etag) return undefined;

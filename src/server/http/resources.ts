@@ -19,6 +19,8 @@ export class Resources {
   readonly buffers: BufferPool;
   readonly small: SmallFiles;
   readonly waiting: PendingResponses;
+  /** Of generated pages that are kept: hashing a large one again would cost more than sending it. */
+  readonly etags = new WeakMap<Buffer, string>();
   /** How many sites there are in this process: what it may have of a kind is divided among them. */
   readonly sites: number;
 

@@ -2,8 +2,11 @@
  * Short text responses: plain text, and a 404 that says what to try instead.
  */
 import { AirferryError } from "../../errors.ts";
+import { digestOf } from "../../io/digest.ts";
 import { printable, printableJson } from "../../io/printable.ts";
 import type { ServerRequest } from "./context.ts";
+import { asGuarded, REVALIDATED } from "./freshness.ts";
+import { checkPreconditions } from "./ranges.ts";
 
 /**
  * The Content-Security-Policy of everything except the server's own pages: browsers give it a separate origin and run
@@ -31,6 +34,18 @@ export function sendGenerated(
   headers: Record<string, string> = {},
 ): void {
   const body = typeof text === "string" ? Buffer.from(text) : text;
+  const caching = cachingOf(request, headers);
+  const etag = caching["Cache-Control"] === undefined || status !== 200 ? undefined : etagFor(request, body);
+  if (etag !== undefined) {
+    const allowed = checkPreconditions(request.req.headers, etag);
+    if (allowed !== 200) {
+      const { Vary } = headers;
+      const repeated = { ETag: etag, ...caching, ...(Vary !== undefined && { Vary }) };
+      request.res.writeHead(allowed, allowed === 304 ? repeated : { ...repeated, "Content-Length": 0 }).end();
+      return;
+    }
+    caching.ETag = etag;
+  }
   request.sent = request.head ? 0 : body.length;
   request.res.writeHead(status, {
     "Content-Type": contentType,
@@ -38,9 +53,27 @@ export function sendGenerated(
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": CONTENT_POLICY,
     ...headers,
+    ...caching,
   });
   request.res.end(request.head ? undefined : body);
   if (!request.head) request.resources.waiting.hold(request.res, body.length);
+}
+
+/** A recorded answer is sent as it was; what must not be stored has nothing to be asked for again by. */
+function cachingOf(request: ServerRequest, headers: Record<string, string>): Record<string, string> {
+  const own = headers["Cache-Control"] ?? REVALIDATED;
+  return request.isRecorded === true || own !== REVALIDATED ? {} : { "Cache-Control": asGuarded(own, request) };
+}
+
+/** The ETag of a generated text that a GET is answered with. */
+function etagFor({ req, head, resources: { etags } }: ServerRequest, body: Buffer): string | undefined {
+  if (req.method !== "GET" && !head) return undefined;
+  let etag = etags.get(body);
+  if (etag === undefined) {
+    etag = `"${digestOf(body)}"`;
+    etags.set(body, etag);
+  }
+  return etag;
 }
 
 /** The status for a fault of what is served: 503 where it may pass, since a medium can be put back. */

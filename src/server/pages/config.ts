@@ -13,6 +13,7 @@ import type { ConfigFile, OriginsAt, RenderInput, RenderTree } from "../../rende
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
 import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
+import { ADDRESS_VARY } from "../http/freshness.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { sendPage } from "./page.ts";
 import { sitePage } from "./page-frame.ts";
@@ -64,7 +65,7 @@ function sendRendered(request: ServerRequest, bytes: Buffer, contentType: string
     digest: digestOf(bytes),
     contentType,
     // The text of a URL depends on the name by which a client knows the server.
-    headers: { "Cache-Control": "no-cache", Vary: "Host" },
+    headers: { Vary: ADDRESS_VARY },
   });
 }
 

@@ -144,7 +144,6 @@ export function indexDocument(state: PageState): Mount {
         size: bytes.length,
         digest: digestOf(bytes),
         contentType: "application/json",
-        headers: { "Cache-Control": "no-cache" },
       });
       return true;
     },

@@ -10,6 +10,7 @@ import type { IsoDirectoryEntry } from "../../iso/types.ts";
 import { sendBlob } from "../http/blob.ts";
 import { contentTypeOf } from "../http/content-type.ts";
 import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
+import { freshnessOf } from "../http/freshness.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { encodePath } from "./entry-tree.ts";
 import { firstOfPage, isoPage } from "./iso-page.ts";
@@ -65,6 +66,7 @@ async function sendInside(
     size: member.size,
     digest,
     contentType: contentTypeOf(path),
+    cache: freshnessOf(path),
     ...(entry.mtime === undefined ? {} : { headers: { "Last-Modified": new Date(entry.mtime * 1000).toUTCString() } }),
   });
 }

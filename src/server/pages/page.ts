@@ -2,6 +2,7 @@
 
 import type { Html } from "../../html/html.ts";
 import type { ServerRequest } from "../http/context.ts";
+import { ADDRESS_VARY } from "../http/freshness.ts";
 import { sendGenerated } from "../http/text-responses.ts";
 import { PAGE_POLICY } from "./page-frame.ts";
 
@@ -14,7 +15,8 @@ export function sendPage(
 ): void {
   sendGenerated(request, status, "text/html; charset=utf-8", page instanceof Buffer ? page : page.toString(), {
     "Content-Security-Policy": PAGE_POLICY,
-    "Cache-Control": "no-cache",
     ...headers,
+    // Commands on pages have the address of the server.
+    Vary: headers.Vary === undefined ? ADDRESS_VARY : `${headers.Vary}, ${ADDRESS_VARY}`,
   });
 }

@@ -206,6 +206,8 @@ export function withLogin(mount: Mount, htpasswd: HtpasswdFile): Mount {
     async handle(request, context) {
       const users = await htpasswd.users();
       const admitted = await users.admits(request.req.headers.authorization);
+      // The refusal too is not everybody's.
+      request.isGuarded = true;
       if (admitted === true) return mount.handle(request, context);
       if (admitted === "busy") {
         sendError(request, 429, "TOOMANYREQUESTS", "too many logins at once; try again", { "Retry-After": "2" });

@@ -8,6 +8,7 @@ import { blobPath, isDigestTag, isOciDigest, type OciDigest } from "../../oci/oc
 import { isRepositoryPath, isTag } from "../../oci/reference.ts";
 import { sendBlob } from "../http/blob.ts";
 import type { Found, Mount, ServeContext, ServerRequest, TreeView } from "../http/context.ts";
+import { IMMUTABLE, REVALIDATED } from "../http/freshness.ts";
 import { authorityOf } from "../http/host-header.ts";
 import { RegistryManifests } from "./manifests.ts";
 import { API_HEADERS, refuseWrite, sendError, sendFault, sendJson, type WireCode } from "./registry-responses.ts";
@@ -71,6 +72,11 @@ function namespaceOf({ req, query }: ServerRequest, context: ServeContext): stri
   const ns = query.get("ns")?.toLowerCase();
   const own = [authorityOf(req), new URL(context.baseUrl(req)).host];
   return ns === undefined || ns === "" || own.includes(ns) ? undefined : ns;
+}
+
+/** Tags move; digests do not. */
+function cacheFor(reference: string): string {
+  return isOciDigest(reference) ? IMMUTABLE : REVALIDATED;
 }
 
 /** One request with everything needed to answer it. */
@@ -155,12 +161,15 @@ class RegistryRequest {
     const manifests = await this.#manifests(repository);
     const digest = isOciDigest(reference) ? reference : repository.tags.get(reference);
     const stored = digest && manifests.get(digest);
-    if (stored !== undefined) return this.#sendStored(stored.entry, stored.digest, stored.manifest.mediaType);
+    if (stored !== undefined) {
+      return this.#sendStored(stored.entry, stored.digest, stored.manifest.mediaType, cacheFor(reference));
+    }
     const list = manifests.fallbackList(reference);
     if (list !== undefined) {
       const { bytes, digest } = list;
       const headers = { "Docker-Content-Digest": digest, ...API_HEADERS };
-      await sendBlob(this.#request, { bytes, size: bytes.length, digest, contentType: OCI_INDEX, headers });
+      const cache = cacheFor(reference);
+      await sendBlob(this.#request, { bytes, size: bytes.length, digest, contentType: OCI_INDEX, cache, headers });
       return;
     }
     if (isOciDigest(reference)) {
@@ -181,7 +190,7 @@ class RegistryRequest {
   async #sendBlob(repository: ImageRepository, digest: OciDigest): Promise<void> {
     const found = this.#view.find(blobPath(digest), this.#request.stream);
     if (found !== undefined && !("conflict" in found)) {
-      return this.#sendStored(found.entry, digest, "application/octet-stream");
+      return this.#sendStored(found.entry, digest, "application/octet-stream", IMMUTABLE);
     }
     const manifests = await this.#manifests(repository);
     const platform = manifests.platformOf(digest);
@@ -189,12 +198,13 @@ class RegistryRequest {
     return this.#fail(404, "BLOB_UNKNOWN", `${repository.name} has no blob ${digest}${why}`);
   }
 
-  async #sendStored(entry: Found["entry"], digest: OciDigest, contentType: string): Promise<void> {
+  async #sendStored(entry: Found["entry"], digest: OciDigest, contentType: string, cache: string): Promise<void> {
     await sendBlob(this.#request, {
       file: this.#context.store.blobPath(entry.digest),
       size: entry.size,
       digest,
       contentType,
+      cache,
       headers: { "Docker-Content-Digest": digest, ...API_HEADERS },
     });
   }
