@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
+import { leaveRoomToEnd } from "../io/flat-memory.ts";
 import { VERSION } from "../version.ts";
 import { loadCommands } from "./commands.ts";
 import { groupCommands, HELP, wrapHelp } from "./help.ts";
@@ -62,6 +63,8 @@ Exit status: 0 done, 1 failed, 2 usage or manifest wrong, 3 verification refused
         }
         output.error(error);
         status = exitStatusOf(error);
+      } finally {
+        leaveRoomToEnd();
       }
     });
   }

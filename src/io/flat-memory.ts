@@ -5,7 +5,7 @@
  */
 import { getHeapStatistics } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { setV8Flags } from "./v8-flags.ts";
+import { resetV8Flags, setV8Flags } from "./v8-flags.ts";
 
 /** Received bytes after which their buffers are collected: fewer cost more time, more cost memory. */
 const COLLECT_BYTES = 8 * 1024 * 1024;
@@ -18,6 +18,7 @@ const MUCH_BYTES = 24 * 1024 * 1024;
 let uncollected = 0;
 let unseen = 0;
 let heapBefore = Number.POSITIVE_INFINITY;
+let isSmall = false;
 let collect: ((options: { type: "minor" | "major"; flavor?: "last-resort" }) => void) | undefined;
 
 /**
@@ -67,7 +68,21 @@ function collector(): typeof collect {
   return collect;
 }
 
+/**
+ * Gives V8's threads room before the process ends. Node waits for them then, while one that compiles a function waits
+ * for the main thread to collect garbage if the heap is at its limit: with {@link keepHeapSmall} it is near it all the
+ * time, and about one process in a thousand never ended (nodejs/node#54918). A collection raises the limit and lets
+ * the threads go on that wait for one.
+ */
+export function leaveRoomToEnd(): void {
+  if (!isSmall) return;
+  isSmall = false;
+  resetV8Flags("--heap-growing-percent=20");
+  collector()?.({ type: "major" });
+}
+
 /** Makes this process collect garbage early from now on; for verbs that run once and have large inventories. */
 export function keepHeapSmall(): void {
+  isSmall = true;
   setV8Flags("--semi-space-growth-factor=1", "--heap-growing-percent=20", "--no-incremental-marking");
 }

@@ -18,3 +18,8 @@ export const V8_FLAGS = {
 export function setV8Flags(...flags: readonly (keyof typeof V8_FLAGS)[]): void {
   for (const flag of flags) setFlagsFromString(flag);
 }
+
+/** Sets flags back to V8's defaults. */
+export function resetV8Flags(...flags: readonly (keyof typeof V8_FLAGS)[]): void {
+  for (const flag of flags) setFlagsFromString(V8_FLAGS[flag]);
+}
