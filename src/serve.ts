@@ -21,6 +21,7 @@ import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
 import { isUnreached, listenFlag } from "./origins/origin-ports.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/endpoint.ts";
+import { TrustedProxies } from "./server/http/forwarded.ts";
 import type { VerifyReads } from "./server/http/read-check.ts";
 import { IndexMaker, type MakeIndex } from "./server/process/index-maker.ts";
 import { type OriginSettings, prepareOriginCa } from "./server/process/origin-ca.ts";
@@ -70,6 +71,8 @@ export interface ServeOptions {
   proxy?: string | undefined;
   /** The base URL announced to clients; default is the address of each request. */
   url?: string | undefined;
+  /** Addresses and networks of proxies in front: what they say of a client's address is believed. */
+  trustProxy?: readonly string[] | undefined;
   /** A file that JSON lines are appended to, or `-` for standard error. */
   accessLog?: string | undefined;
   /** htpasswd file (bcrypt): who may use the registry; default is everybody. */
@@ -136,6 +139,7 @@ export async function openBundles(
 ): Promise<OpenBundles> {
   if (serving !== undefined) {
     const listens = listensOf(serving);
+    checkedProxies(serving);
     if (listens.origins !== undefined) keysDir({ ...serving, bundles: { folders } });
     await tlsMaterial({ ...serving, bundles: { folders } }, listens.listen);
     if (serving.wanted !== undefined) await WantedKeeper.open(resolve(serving.wanted), () => {});
@@ -219,6 +223,7 @@ export async function becomeUser(
 export function unitFile(kind: "service" | "socket", options: ServeOptions): string {
   const addresses = addressesOf(listensOf(options));
   if (options.url !== undefined) checkedUrl(options.url);
+  checkedProxies(options);
   return kind === "socket" ? socketUnit(addresses, options.workers ?? defaultWorkers()) : unitFor(options, addresses);
 }
 
@@ -246,6 +251,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { store, url, accessLog, workers = 1, graceMs = DEFAULT_GRACE_MS, onMessage: report = () => {} } = options;
   const listens = listensOf(options);
   const { listen } = listens;
+  const trustProxy = checkedProxies(options);
   const tls = await tlsMaterial(options, listen);
   const given = socketsOf(options);
   const threads = given.length > 0 ? given.length : canSharePort() ? workers : 1;
@@ -264,6 +270,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(given[0] === undefined ? {} : { sockets: given[0] }),
     ...(tls === undefined ? {} : { tls }),
     ...(url === undefined ? {} : { url: checkedUrl(url) }),
+    ...(trustProxy === undefined ? {} : { trustProxy }),
     ...(accessLog === undefined ? {} : { accessLog: accessLog === "-" ? "-" : resolve(accessLog) }),
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
     ...(options.wanted === undefined ? {} : { wanted: resolve(options.wanted) }),
@@ -397,6 +404,12 @@ function listensOf(options: Pick<ServeOptions, ListenOption>): Listens {
       ? { origins: { https: https.map(parseListen), ...(proxy === undefined ? {} : { proxy: parseListen(proxy) }) } }
       : {}),
   };
+}
+
+/** @throws {AirferryError} ERR_USAGE */
+function checkedProxies({ trustProxy }: Pick<ServeOptions, "trustProxy">): readonly string[] | undefined {
+  if (trustProxy !== undefined) new TrustedProxies(trustProxy);
+  return trustProxy;
 }
 
 /** Whether the folder of keys is for a CA of this server. */

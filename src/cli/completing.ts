@@ -19,6 +19,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   glob: {},
   hex: {},
   "host:port": {},
+  addresses: {},
   id: {},
   k: {},
   "id=file": {},

@@ -42,7 +42,7 @@ t.test("what a stock cache answers by itself, and what it asks for", async (t) =
     },
     catalog: { images: [images.catalogImage("quay.io/t/a:1", image)] },
   });
-  const { port, store } = await startServer(t, [release(1, "old", one)]);
+  const { port, store } = await startServer(t, [release(1, "old", one)], { trustProxy: ["loopback"] });
   const { url } = await siteNginx(t, join(t.testdir(), "nginx"), [`127.0.0.1:${port}`]);
   const manifest = `/v2/quay.io/t/a/manifests/${one.digest}`;
   for (const path of [`/${metadata}`, manifest, "/rpms/r/Packages/x-1-1.noarch.rpm", "/files/big.bin"]) {
@@ -59,6 +59,9 @@ t.test("what a stock cache answers by itself, and what it asks for", async (t) =
   t.match(part.cache, /^(?:HIT|REVALIDATED)$/, "a range comes from the slices that a whole file left");
   t.ok(part.body.equals(BIG.subarray(1048570, 2097161)));
   t.equal((await get(`${url}/files/empty`)).status, 200, "an empty file, although the cache asks for its first slice");
+
+  for (const path of ["/config/", "/"])
+    t.match((await get(url + path)).body.toString(), url, `${path} has the address that clients know`);
 
   const moving = [
     "/rpms/r/repodata/repomd.xml",

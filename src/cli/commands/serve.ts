@@ -30,6 +30,7 @@ interface ServeFlags {
   tls: string;
   tlsDir?: string;
   url?: string;
+  trustProxy?: string[];
   accessLog?: string;
   wanted?: string;
   htpasswd?: string;
@@ -71,6 +72,11 @@ export const serveCommand: Register = (program, run) => {
     )
     .option("--proxy <host:port>", "a proxy that answers for upstream's servers and forwards nothing")
     .option("--url <base>", "base URL that clients use (default: the address of each request)")
+    .option(
+      "--trust-proxy <addresses>",
+      "proxies in front whose X-Forwarded-Proto, -Host and -For count: ADDRESS, NETWORK/BITS or loopback, by commas",
+      collect,
+    )
     .option(
       "--htpasswd <file>",
       "who may access images (/v2/, /ns/, /images/): user:bcrypt lines, as htpasswd -B writes them",

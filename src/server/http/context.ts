@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
+import type { TrustedProxies } from "./forwarded.ts";
 import type { Resources } from "./resources.ts";
 
 /**
@@ -67,8 +68,13 @@ export interface ServeContext {
   view(): Promise<TreeView>;
   /** Reports something unusable in a release to the operator, once each, however often it is requested. */
   tellFault(error: unknown): void;
-  /** Base URL that this client should use: `--url`, or scheme and Host of the request. No trailing slash. */
+  /**
+   * Base URL that this client should use: `--url`, or scheme and host of the request, as a trusted proxy got it. No
+   * trailing slash.
+   */
   baseUrl(req: IncomingMessage): string;
+  /** Proxies whose word on the client's address counts. */
+  readonly proxies?: TrustedProxies | undefined;
   /** PEM of the CA that signed the server's certificate, with `--tls auto`. */
   readonly caCertificate?: string;
   /** Set when the server answers under the names of the origins. */

@@ -52,6 +52,8 @@ export interface Answers {
   answer: RequestListener;
   /** For requests that need no more than that; absent where all may need more. */
   fast?: FastPathOptions;
+  /** Whether an address is a proxy's: its connections are those of many clients. */
+  isProxy?: ((address: string | undefined) => boolean) | undefined;
 }
 
 /** A server without a socket of its own: it is given connections. */
@@ -111,7 +113,8 @@ export function createEndpoint(tls: TlsMaterial | HostTls | undefined, answers: 
       else ofOne.set(peer, left);
     });
     // After Node's own setup of the connection.
-    if (already >= MAX_CONNECTIONS_OF_ONE) process.nextTick(() => socket.destroy());
+    if (already >= MAX_CONNECTIONS_OF_ONE && answers.isProxy?.(socket.remoteAddress) !== true)
+      process.nextTick(() => socket.destroy());
   };
   const front = putInFront(server, tls, answers.fast, count);
   const closeIdle = (): void => {

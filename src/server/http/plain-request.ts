@@ -8,6 +8,8 @@ import { isHost } from "./host-header.ts";
 export interface PlainHeaders {
   readonly host: string;
   readonly agent: string | undefined;
+  /** Whom a proxy says it asks for. */
+  readonly forwardedFor: string | undefined;
 }
 
 /** One plain GET. */
@@ -78,6 +80,7 @@ function parsePlainHeaders(text: string): PlainHeaders | undefined {
   if (!text.endsWith(END) || text.indexOf(END) !== text.length - END.length) return undefined;
   let host: string | undefined;
   let agent: string | undefined;
+  let forwardedFor: string | undefined;
   for (const line of text.slice(0, -END.length).split("\r\n")) {
     const [, anyCase, padded] = HEADER.exec(line) ?? [];
     if (anyCase === undefined || padded === undefined) return undefined;
@@ -90,9 +93,14 @@ function parsePlainHeaders(text: string): PlainHeaders | undefined {
       if (value.toLowerCase() !== "keep-alive") return undefined;
     } else if (name === "user-agent") {
       agent = value;
+    } else if (name === "x-forwarded-for") {
+      forwardedFor = forwardedFor === undefined ? value : `${forwardedFor}, ${value}`;
+    } else if (name === "x-forwarded-host" || name === "x-forwarded-proto") {
+      // What a trusted proxy may not say is a 400; which proxy is trusted is not known here.
+      if (name === "x-forwarded-host" ? !isHost(value) : !/^https?$/.test(value)) return undefined;
     } else if (!IDLE.has(name) && !IDLE_FAMILY.test(name)) {
       return undefined;
     }
   }
-  return host === undefined ? undefined : { host, agent };
+  return host === undefined ? undefined : { host, agent, forwardedFor };
 }

@@ -100,7 +100,7 @@ export function createRouter(
   function answer(req: IncomingMessage, res: ServerResponse): void {
     // A disconnecting client is not a fault; without a listener its error would end the process.
     res.on("error", ignore);
-    const fault = hosts.fault(req);
+    const fault = hosts.fault(req) ?? context.proxies?.fault(req);
     const request = new RoutedRequest(req, res, resources, notFoundPage);
     const target = parse(req.url ?? "");
     if (typeof target !== "string") {

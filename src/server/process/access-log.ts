@@ -16,6 +16,8 @@ const STDERR_FD = 2;
 interface LoggedAnswer {
   /** As it was known at the beginning. */
   client: string | undefined;
+  /** The trusted proxy that named the client. */
+  proxy?: string | undefined;
   method: string | undefined;
   /** The target as it was sent. */
   path: string | undefined;
@@ -62,6 +64,7 @@ export class AccessLog {
     const line = {
       time: new Date().toISOString(),
       client: answer.client,
+      proxy: answer.proxy,
       method: answer.method,
       path: answer.path,
       status: answer.status,

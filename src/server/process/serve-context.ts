@@ -6,6 +6,7 @@ import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { ServeContext, TreeView } from "../http/context.ts";
+import type { TrustedProxies } from "../http/forwarded.ts";
 import { authorityOf } from "../http/host-header.ts";
 import { createTreeView } from "../pages/entry-tree.ts";
 import { UsableReleases } from "./usable.ts";
@@ -17,6 +18,7 @@ interface ServeContextOptions {
   store: StoreReader;
   /** The base URL announced to clients, regardless of the request. */
   url?: string | undefined;
+  proxies?: TrustedProxies | undefined;
   caCertificate?: string | undefined;
   origins?: ServeContext["origins"] | undefined;
   /** Called when the store is unreadable; the last good tree stays in use. */
@@ -30,7 +32,7 @@ interface ServeContextOptions {
  * start.
  */
 export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
-  const { store, url, caCertificate } = options;
+  const { store, url, caCertificate, proxies } = options;
   /** The last faults, so that each is reported once. */
   let reported = new Set<string>();
   const toldOfView = new Set<string>();
@@ -77,6 +79,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   const base = url?.replace(/\/+$/, "");
   return {
     store,
+    proxies,
     ...(caCertificate === undefined ? {} : { caCertificate }),
     ...(options.origins === undefined ? {} : { origins: options.origins }),
     async view() {
@@ -90,7 +93,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
       if (!toldOfView.has(message)) options.onStoreFault?.(error);
       toldOfView.add(message);
     },
-    baseUrl: (req) => base ?? requestBaseUrl(req),
+    baseUrl: (req) => base ?? requestBaseUrl(req, proxies),
   };
 }
 
@@ -102,10 +105,11 @@ function isSame(a: readonly Release[], b: readonly Release[]): boolean {
   );
 }
 
-function requestBaseUrl(req: IncomingMessage): string {
+function requestBaseUrl(req: IncomingMessage, proxies: TrustedProxies | undefined): string {
   const socket = req.socket as Partial<TLSSocket> & IncomingMessage["socket"];
-  const scheme = socket.encrypted === true ? "https" : "http";
-  const host = authorityOf(req);
+  const forwarded = proxies?.addressOf(req);
+  const scheme = forwarded?.scheme ?? (socket.encrypted === true ? "https" : "http");
+  const host = forwarded?.host ?? authorityOf(req);
   if (host !== "") return `${scheme}://${host}`;
   const { localAddress = "localhost", localPort = 0 } = socket;
   return `${scheme}://${localAddress.includes(":") ? `[${localAddress}]` : localAddress}:${localPort}`;

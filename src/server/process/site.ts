@@ -17,6 +17,7 @@ import type { Mount, ServeContext } from "../http/context.ts";
 import type { Answers, HostTls, TlsMaterial } from "../http/endpoint.ts";
 import type { FastAnswer } from "../http/fast-answer.ts";
 import type { FastPathOptions } from "../http/fast-path.ts";
+import { TrustedProxies } from "../http/forwarded.ts";
 import { type Listener, listen, type PortSharing } from "../http/listener.ts";
 import { ReadCheck, type VerifyReads } from "../http/read-check.ts";
 import { isLocal, ReadGuard } from "../http/read-guard.ts";
@@ -56,6 +57,8 @@ export interface SiteSettings {
   /** Set when the plain listener, and those in here, answer under the names of the origins. */
   origins?: OriginSettings;
   url?: string;
+  /** Addresses and networks of proxies in front, as TrustedProxies takes them. */
+  trustProxy?: readonly string[];
   /** A path, or `-` for standard error. */
   accessLog?: string;
   /** htpasswd file: who may use the registry. */
@@ -136,9 +139,11 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     host.report(`${error instanceof Error ? error.message : String(error)}; the previous users stay valid`);
   };
   const store = await host.openStore(settings.store);
+  const proxies = settings.trustProxy && new TrustedProxies(settings.trustProxy);
   const context = await createServeContext({
     store,
     url: settings.url,
+    proxies,
     caCertificate: settings.tls?.ca,
     origins: settings.origins && originContext(settings.origins, settings.listenHttp ?? [], host.report),
     onStoreFault: (error) => reportFault(error, store.dir),
@@ -151,12 +156,12 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     async (path, size) => store.pieceLists?.(path, size),
     (error) => context.tellFault(error),
   );
-  const observer = createObserver(counts, log, notes);
+  const observer = createObserver(counts, log, notes, proxies);
   const tallies = new Tallies();
   const logFast =
     log &&
-    (({ url: path, headers, ...rest }: FastAnswer) =>
-      log.write({ ...rest, ...headers, method: "GET", path, status: 200 }));
+    (({ url: path, headers: { host, agent, forwardedFor }, client: peer, ...rest }: FastAnswer) =>
+      log.write({ ...rest, ...asked(peer, forwardedFor, proxies), host, agent, method: "GET", path, status: 200 }));
   const counters = (): Counters => ({
     ...tallies.addedTo(counts),
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
@@ -183,6 +188,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     createRouter(mounts, context, resources, observer, reportFault, parse === undefined ? {} : { parse });
   const answersOf = ({ answer, content }: Router, admits?: FastPathOptions["admits"]): Answers => ({
     answer,
+    isProxy: proxies && ((address) => proxies.has(address)),
     fast: { context, resources, content, tally: tallies.of, log: logFast, admits },
   });
   const origins =
@@ -231,11 +237,22 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   };
 }
 
-function createObserver(counts: Counters, log: AccessLog | undefined, notes: WantedNotes | undefined): Observer {
+/** Who asked, and by which proxy, where that is a named one. */
+function asked(peer: string | undefined, forwardedFor: string | undefined, proxies: TrustedProxies | undefined) {
+  const client = proxies === undefined ? peer : proxies.clientOf(peer, forwardedFor);
+  return { client, proxy: client === peer ? undefined : peer };
+}
+
+function createObserver(
+  counts: Counters,
+  log: AccessLog | undefined,
+  notes: WantedNotes | undefined,
+  proxies: TrustedProxies | undefined,
+): Observer {
   return {
     begin(request) {
       const startedMs = performance.now();
-      const client = log === undefined ? undefined : request.req.socket.remoteAddress;
+      const peer = log === undefined ? undefined : request.req.socket.remoteAddress;
       request.res.on("close", () => {
         const { req, res } = request;
         const bytes = request.sent > 0 || request.head ? request.sent : declaredLength(res);
@@ -244,10 +261,11 @@ function createObserver(counts: Counters, log: AccessLog | undefined, notes: Wan
         // 421: a host of which no release has anything.
         if ((res.statusCode === 404 || res.statusCode === 421) && !request.isRecorded) notes?.note(req);
         if (log === undefined) return;
-        const { range, host, "user-agent": agent } = req.headers;
+        const { range, host, "user-agent": agent, "x-forwarded-for": forwardedFor } = req.headers;
+        const by = asked(peer, forwardedFor?.toString(), proxies);
         const { method, url: path } = req;
         const whole = res.writableFinished;
-        log.write({ client, method, path, status: res.statusCode, bytes, startedMs, range, agent, host, whole });
+        log.write({ ...by, method, path, status: res.statusCode, bytes, startedMs, range, agent, host, whole });
       });
     },
   };

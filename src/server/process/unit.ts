@@ -22,6 +22,7 @@ interface UnitOptions {
   tls?: string | undefined;
   tlsDir?: string | undefined;
   url?: string | undefined;
+  trustProxy?: readonly string[] | undefined;
   htpasswd?: string | undefined;
   accessLog?: string | undefined;
   wanted?: string | undefined;
@@ -65,6 +66,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     ...given("--tls", pair.length > 0 ? pair.join(",") : tls),
     ...(hasKeys ? ["--tls-dir", options.tlsDir === undefined ? STATE_TLS_DIR : resolve(options.tlsDir)] : []),
     ...given("--url", options.url),
+    ...(options.trustProxy ?? []).flatMap((it) => ["--trust-proxy", it]),
     ...htpasswd.flatMap((it) => ["--htpasswd", it]),
     ...given("--access-log", log),
     ...given("--wanted", wanted),
