@@ -5,18 +5,17 @@
 import { lstat, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { MAX_SUMS_BYTES } from "./bundle/format-limits.ts";
-import { isSpareName, SIGNATURES_NAME, SUMS_NAME } from "./bundle/media-names.ts";
-import { volumeIndexOf } from "./bundle/volume-layout.ts";
+import { SUMS_NAME } from "./bundle/media-names.ts";
 import { AirferryError } from "./errors.ts";
-import { ioError, makeFolder, replaceFile, writeAtomic } from "./io/atomic.ts";
+import { ioError } from "./io/atomic.ts";
 import type { Digest } from "./io/digest.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
-import { openRegular, readSmall } from "./io/safe-open.ts";
-import { verifySpace } from "./io/space.ts";
+import { readSmall } from "./io/safe-open.ts";
 import { ParityPool } from "./parity/parity-pool.ts";
 import { openRepair, type RepairJob } from "./repair/open-repair.ts";
 import { repairVolumes, type VolumeRepair } from "./repair/repair-volumes.ts";
+import { checkSmallFiles, repairSmallFiles, type SmallFileRepair, writeMedium } from "./repair/listed-files.ts";
 
 interface RepairOptions {
   /** Files with public keys (PEM). */
@@ -44,7 +43,7 @@ interface RepairReport {
   /** Volumes that are damaged, or on none of the given media. */
   volumes: VolumeRepair[];
   /** Small files that are damaged or missing in a folder. */
-  files: { name: string; folder: string; state: "repaired" | "repairable" | "lost" }[];
+  files: SmallFileRepair[];
   /** Files that were written. */
   written: string[];
   /** The folder that has them, if they are not where they were. */
@@ -68,7 +67,7 @@ export async function repair(folders: readonly string[], options: RepairOptions)
     stream: inventory.stream,
     serial: inventory.serial,
     digest: job.digest,
-    signers: job.signers,
+    signers: job.root.signers,
     volumes: [],
     files: [],
     written: [],
@@ -81,8 +80,9 @@ export async function repair(folders: readonly string[], options: RepairOptions)
     const isTrial = options.out === undefined && options.inPlace !== true;
     if (options.out !== undefined) {
       const bytes = needed.reduce((sum, it) => sum + (inventory.volumes[it]?.size ?? 0), 0);
-      if (needed.length + small.bad.length > 0) await writeMedium(options.out, job, small, bytes, report);
-    } else await repairSmallFiles(small, isTrial, report);
+      if (needed.length + small.bad.length > 0)
+        report.files = await writeMedium(options.out, small, bytes, report.written);
+    } else report.files = await repairSmallFiles(small, isTrial, report.written);
     let done = 0;
     const total = Math.max(1, 3 * needed.reduce((sum, it) => sum + (inventory.volumes[it]?.size ?? 0), 0));
     const how = {
@@ -114,7 +114,7 @@ export async function repair(folders: readonly string[], options: RepairOptions)
 }
 
 /** A folder of its own, which is empty or has what an earlier run wrote. */
-async function checkOut(out: string, { targets, twins }: RepairJob): Promise<void> {
+async function checkOut(out: string, { targets, twins, root }: RepairJob): Promise<void> {
   const usage = (fault: string) =>
     new AirferryError("ERR_USAGE", `cannot repair into "${out}": ${fault}`, {
       path: out,
@@ -127,93 +127,8 @@ async function checkOut(out: string, { targets, twins }: RepairJob): Promise<voi
   if (!found.isDirectory()) throw usage("it is a file");
   const names = await readdir(out).catch((error: unknown) => Promise.reject(ioError("read", out, error)));
   if (names.length === 0) return;
-  const [own, theirs] = await Promise.all(
-    [out, targets[0] ?? ""].map((dir) => readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch(() => Buffer.alloc(0))),
-  );
-  if (own === undefined || theirs === undefined || !own.equals(theirs)) throw usage("it holds something else");
-}
-
-interface SmallFiles {
-  /** A good copy of each. */
-  good: Map<string, string>;
-  /** In folders of the bundle. */
-  bad: { name: string; folder: string }[];
-}
-
-/** Hashes the small files of every folder; programs and recovery files only where they are. */
-async function checkSmallFiles(
-  { lines, targets, twins }: RepairJob,
-  hashes: HashPool,
-  notice: (line: string) => void,
-): Promise<SmallFiles> {
-  const found: SmallFiles = { good: new Map(), bad: [] };
-  for (const { name, digest } of lines) {
-    if (volumeIndexOf(name) !== undefined) continue;
-    const isSpare = isSpareName(name);
-    for (const folder of [...targets, ...twins]) {
-      const file = join(folder, name);
-      const isThere = (await lstat(file).catch(() => undefined))?.isFile() === true;
-      const actual = isThere ? (await hashes.hashFile(file).catch(() => undefined))?.digest : undefined;
-      if (actual === digest) {
-        if (!found.good.has(name)) found.good.set(name, file);
-      } else if (targets.includes(folder) && (isThere || !(isSpare || name.startsWith("bin/")))) {
-        found.bad.push({ name, folder });
-      }
-    }
-    if (!isSpare || found.good.has(name)) continue;
-    for (const { folder } of found.bad.filter((it) => it.name === name))
-      notice(`"${name}" in "${folder}" is damaged; the bundle does without it`);
-    found.bad = found.bad.filter((it) => it.name !== name);
-  }
-  return found;
-}
-
-async function repairSmallFiles({ good, bad }: SmallFiles, isTrial: boolean, report: RepairReport): Promise<void> {
-  for (const { name, folder } of bad) {
-    const from = good.get(name);
-    if (from !== undefined && !isTrial) {
-      await copyListed(name, from, folder);
-      report.written.push(join(folder, name));
-    }
-    report.files.push({ name, folder, state: from === undefined ? "lost" : isTrial ? "repairable" : "repaired" });
-  }
-}
-
-/** The small files and signatures of a medium: with the repaired volumes it is one more of the bundle. */
-async function writeMedium(
-  out: string,
-  { targets, signatures }: RepairJob,
-  { good, bad }: SmallFiles,
-  bytes: number,
-  report: RepairReport,
-): Promise<void> {
-  await makeFolder(out);
-  await verifySpace("repair into", out, { bytes: bytes + 1024 * 1024, files: good.size + 16, largest: 0 });
-  for (const [name, from] of good) {
-    // They are on one medium, unless it is their copy that is damaged.
-    if ((name.startsWith("bin/") || isSpareName(name)) && !bad.some((it) => it.name === name)) continue;
-    await makeFolder(join(out, name, ".."));
-    await copyListed(name, from, out);
-  }
-  await makeFolder(join(out, SIGNATURES_NAME));
-  for (const { name, bytes } of signatures) await writeAtomic(join(out, SIGNATURES_NAME, name), bytes);
-  await copyListed(SUMS_NAME, join(targets[0] ?? "", SUMS_NAME), out);
-  for (const { name, folder } of bad) report.files.push({ name, folder, state: good.has(name) ? "repaired" : "lost" });
-  report.written.push(
-    ...[...good.keys()].filter((it) => bad.some(({ name }) => name === it)).map((it) => join(out, it)),
-  );
-}
-
-/** Puts a good file into a folder, under its name there. */
-async function copyListed(name: string, from: string, folder: string): Promise<void> {
-  const { handle } = await openRegular(from);
-  try {
-    await replaceFile(join(folder, name), name.startsWith("bin/") ? 0o755 : 0o644, async (target) => {
-      for await (const chunk of handle.createReadStream({ autoClose: false })) await target.write(chunk as Buffer);
-    });
-  } finally {
-    await handle.close();
-  }
+  const own = await readSmall(join(out, SUMS_NAME), MAX_SUMS_BYTES).catch(() => undefined);
+  if (own?.equals(root.sums) !== true) throw usage("it holds something else");
 }
 
 /** Hashes the copies of every volume. */

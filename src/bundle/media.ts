@@ -30,7 +30,7 @@ interface MediaFolder {
 }
 
 /** One file of signatures/. */
-interface MediaSignature {
+export interface MediaSignature {
   name: string;
   bytes: Buffer;
   /** The folder it was read from. */
@@ -55,16 +55,17 @@ export interface Media {
 
 /**
  * Reads the top of one or several folders of one bundle. A folder of `medium-N-of-M` folders means all of them.
+ * @param root bytes that SHA256SUMS should have: what the folders have under this name is not read then
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_BUNDLE_INCOMPLETE without SHA256SUMS, ERR_BUNDLE_INVALID when the folders
  *   are of different bundles, ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO. Lesser faults are collected in `problems`.
  */
-export async function readMedia(dirs: readonly string[]): Promise<Media> {
+export async function readMedia(dirs: readonly string[], root?: Buffer): Promise<Media> {
   const found: Found = { problems: [], notices: [] };
   const folders: MediaFolder[] = [];
   const signatures = new Map<string, MediaSignature[]>();
   let sums: Buffer | undefined;
-  for (const dir of await expand(dirs)) {
-    const own = await readSums(dir);
+  for (const dir of await expandMedia(dirs)) {
+    const own = root ?? (await readSums(dir));
     if (sums !== undefined && !sums.equals(own)) {
       throw new AirferryError(
         "ERR_BUNDLE_INVALID",
@@ -101,7 +102,7 @@ export function onePairEach(signatures: Media["signatures"]): Media["signatures"
 export async function groupByBundle(dirs: readonly string[]): Promise<string[][]> {
   const groups = new Map<string, string[]>();
   for (const dir of dirs) {
-    const [first = dir] = await expand([dir]);
+    const [first = dir] = await expandMedia([dir]);
     const sums = hash("sha256", await readSums(first), "hex");
     groups.set(sums, [...(groups.get(sums) ?? []), dir]);
   }
@@ -194,7 +195,8 @@ async function listNames(dir: string): Promise<Dirent[]> {
   return names.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-async function expand(dirs: readonly string[]): Promise<string[]> {
+/** The folders that arguments mean: a folder of `medium-N-of-M` folders means these. @throws {AirferryError} */
+export async function expandMedia(dirs: readonly string[]): Promise<string[]> {
   const expanded: string[] = [];
   for (const dir of dirs) {
     const names = await listNames(dir);

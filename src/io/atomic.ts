@@ -33,13 +33,17 @@ export async function writeAtomic(
   await replaceFile(file, mode, (handle) => handle.writeFile(bytes));
 }
 
-/** As {@link writeAtomic}, with what `fill` writes to the new file, which is closed for it. */
+/**
+ * As {@link writeAtomic}, with what `fill` writes to the new file, which is closed for it.
+ * @param prefix begins the temporary name, which a kill leaves behind
+ */
 export async function replaceFile(
   file: string,
   mode: number,
   fill: (handle: FileHandle) => Promise<void>,
+  prefix = ".tmp-",
 ): Promise<void> {
-  const temporary = join(dirname(file), `.tmp-${randomBytes(8).toString("hex")}`);
+  const temporary = join(dirname(file), `${prefix}${randomBytes(8).toString("hex")}`);
   try {
     const handle = await open(temporary, "wx", mode);
     try {

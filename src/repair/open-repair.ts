@@ -2,24 +2,24 @@
  * What a repair works with: a bundle whose signed root is trusted, and further copies of it or of its parts. Nothing is
  * parsed before the signatures are good.
  */
-import { lstat, readdir } from "node:fs/promises";
+import type { Dirent } from "node:fs";
+import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Contents, readContents } from "../bundle/contents.ts";
-import { MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
-import { onePairEach, readMedia } from "../bundle/media.ts";
-import { isParityName, SUMS_NAME } from "../bundle/media-names.ts";
-import { parseSums, type SumLine } from "../bundle/sums.ts";
-import { judgeMedia, TRUST_HINTS } from "../bundle/trust-rules.ts";
+import { expandMedia, type Media } from "../bundle/media.ts";
+import { BIN_NAME, isParityName } from "../bundle/media-names.ts";
+import type { SumLine } from "../bundle/sums.ts";
+import { TRUST_HINTS } from "../bundle/trust-rules.ts";
 import { volumeIndexOf } from "../bundle/volume-layout.ts";
 import { AirferryError, type ErrorCode, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
-import { readSmall } from "../io/safe-open.ts";
 import { shellWords } from "../io/shell.ts";
 import { readTrust } from "../sign/whom-to-trust.ts";
+import { findRoot, type TrustedRoot } from "./trusted-root.ts";
 
-/** A folder with more names is not searched. */
-const MAX_NAMES = 20_000;
+/** Volumes and recovery files outside of copies of the bundle, in all folders: more than any bundle has. */
+const MAX_LOOSE = 20_000;
 
 /** A file that may be a copy of a volume. */
 interface LooseCopy {
@@ -38,7 +38,7 @@ export interface RepairJob {
   contents: Contents;
   /** All lines of the signed root. */
   lines: SumLine[];
-  /** Every copy of each volume in targets and twins, of any size. */
+  /** Every copy of each volume in targets and twins, of any size; 0 also for what is no file. */
   copies: { dir: string; path: string; size: number }[][];
   /** One file for every listed name that is there. */
   files: ReadonlyMap<string, { path: string; size: number }>;
@@ -47,9 +47,7 @@ export interface RepairJob {
   parity: string[];
   /** Of SHA256SUMS. */
   digest: Digest;
-  signers: string[];
-  /** What of every signer is enough for one medium. */
-  signatures: readonly { name: string; bytes: Uint8Array }[];
+  root: TrustedRoot;
 }
 
 interface OpenOptions {
@@ -75,27 +73,38 @@ const REPAIRED: ReadonlySet<ErrorCode> = new Set([
  */
 export async function openRepair(folders: readonly string[], options: OpenOptions): Promise<RepairJob> {
   const source = await readTrust(options.trust, options.threshold);
-  const own = await readMedia(folders);
-  for (const line of own.notices) options.notice(line);
-  const { signers, problems } = await judgeMedia(own, source, { now: new Date() });
-  refuse(folders, [...problems, ...own.problems]);
-  const { twins, loose, parity } = await readFrom(options.from, own.sums);
-  const media = twins.length === 0 ? own : await readMedia([...folders, ...twins]);
+  const places = await readPlaces(options.from);
+  const root = await findRoot(await expandMedia(folders), places.dirs, source);
+  if (Array.isArray(root)) {
+    refuse(folders, root, SECOND_COPY);
+    throw new Error("a root that is not trusted has a problem");
+  }
+  for (const line of root.targets.flatMap((it) => it.notices)) options.notice(line);
+  refuse(folders, root.problems);
+  const dirsOf = (all: readonly Media[]) => all.flatMap((it) => it.folders.map(({ dir }) => dir));
+  const [targets, twins] = [dirsOf(root.targets), dirsOf(root.twins)];
+  const { loose, parity } = await readLoose(places, twins);
+  const media = mediaOf(root);
   const read = await readContents(media);
   const { contents } = read;
   const isFatal = (it: Problem) => contents === undefined || !REPAIRED.has(it.code);
-  refuse(folders, read.problems.filter(isFatal), "give a second copy of the bundle with --from");
+  refuse(folders, read.problems.filter(isFatal), SECOND_COPY);
   if (contents === undefined) throw new Error("a bundle without contents has no problem");
-  const targets = own.folders.map((it) => it.dir);
+  // A link, a pipe or an empty folder in place of a file.
+  const inPlaceOf = new Set(
+    root.targets.flatMap(({ folders, problems }) =>
+      problems.flatMap(({ path }) => folders.map(({ dir }) => join(dir, path))),
+    ),
+  );
   const listed = contents.spare.filter((it) => isParityName(it.name)).flatMap((it) => it.files.map(({ file }) => file));
   return {
     targets,
-    twins: media.folders.map((it) => it.dir).filter((it) => !targets.includes(it)),
+    twins,
     contents,
-    lines: parseSums(media.sums).lines,
+    lines: root.lines,
     copies: contents.inventory.volumes.map(({ name }) =>
       media.folders.flatMap(({ dir, files }) => {
-        const size = files.get(name);
+        const size = files.get(name) ?? (inPlaceOf.has(join(dir, name)) ? 0 : undefined);
         return size === undefined ? [] : [{ dir, path: join(dir, name), size }];
       }),
     ),
@@ -107,10 +116,31 @@ export async function openRepair(folders: readonly string[], options: OpenOption
     loose,
     parity: [...listed, ...parity],
     digest: digestOf(media.sums),
-    signers,
-    signatures: onePairEach(own.signatures),
+    root,
   };
 }
+
+/** All folders. What else is in those of another copy does not matter, nor a file in the place of the programs. */
+function mediaOf({ sums, lines, targets, twins }: TrustedRoot): Media {
+  const listed = new Set(lines.map((it) => it.name));
+  const hasPrograms = lines.some((it) => it.name.startsWith(`${BIN_NAME}/`));
+  const only = (files: Map<string, number>, isWanted: (name: string) => boolean) =>
+    new Map([...files].filter(([name]) => isWanted(name)));
+  const folders = [
+    ...targets
+      .flatMap((it) => it.folders)
+      .map(({ dir, files }) => ({
+        dir,
+        files: hasPrograms ? only(files, (name) => name !== BIN_NAME) : files,
+      })),
+    ...twins
+      .flatMap((it) => it.folders)
+      .map(({ dir, files }) => ({ dir, files: only(files, (name) => listed.has(name)) })),
+  ];
+  return { folders, sums, signatures: [], problems: [], notices: [] };
+}
+
+const SECOND_COPY = "give a second copy of the bundle with --from";
 
 function refuse(folders: readonly string[], problems: readonly Problem[], hint?: string): void {
   const [first] = problems;
@@ -129,54 +159,84 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_KEY_UNTRUSTED: "give the signer's public key with --trust, after comparing its fingerprint out of band",
 };
 
-/** Sorts what `--from` names: folders of the same bundle, single volumes, recovery files. */
-async function readFrom(
-  from: readonly string[],
-  sums: Buffer,
-): Promise<{ twins: string[]; loose: LooseCopy[]; parity: string[] }> {
-  const found = { twins: [] as string[], loose: [] as LooseCopy[], parity: [] as string[] };
+/** What `--from` names. */
+interface Places {
+  /** Folders, and those of a set of media in them. */
+  dirs: string[];
+  /** By the argument that named it: these folders, or a file. */
+  of: Map<string, { dirs: string[] } | { file: string; size: number }>;
+}
+
+async function readPlaces(from: readonly string[]): Promise<Places> {
+  const places: Places = { dirs: [], of: new Map() };
   for (const place of from) {
     const stats = await lstat(place).catch((error: unknown) => Promise.reject(ioError("read", place, error)));
-    if (stats.isFile()) addFile(place, stats.size, found);
-    else if (!stats.isDirectory() || !(await addFolder(place, sums, found))) {
-      throw new AirferryError("ERR_USAGE", `cannot repair from "${place}": it holds no part of this bundle`, {
-        path: place,
-        hint: "give another copy of the bundle, a folder with its volumes or recovery files, or such a file",
-      });
+    if (stats.isFile()) places.of.set(place, { file: place, size: stats.size });
+    else if (!stats.isDirectory()) throw useless(place);
+    else {
+      const dirs = [place];
+      for await (const it of namesIn(place)) {
+        if (it.isDirectory() && /^medium-\d+-of-\d+$/.test(it.name)) dirs.push(join(place, it.name));
+      }
+      places.of.set(place, { dirs });
+      places.dirs.push(...dirs);
     }
+  }
+  return places;
+}
+
+/** Finds single volumes and recovery files in what is no copy of the bundle. */
+async function readLoose(places: Places, twins: readonly string[]) {
+  const found = { loose: [] as LooseCopy[], parity: [] as string[] };
+  const add = (path: string, size: number) => {
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    if (name.endsWith(".par2")) found.parity.push(path);
+    else found.loose.push({ path, size, index: volumeIndexOf(name) });
+  };
+  for (const [place, it] of places.of) {
+    if ("file" in it) {
+      add(it.file, it.size);
+      continue;
+    }
+    let isUseful = it.dirs.some((dir) => twins.includes(dir));
+    for (const dir of it.dirs.filter((dir) => !twins.includes(dir))) {
+      for await (const { name } of namesIn(
+        dir,
+        (it) => volumeIndexOf(it.name) !== undefined || it.name.endsWith(".par2"),
+      )) {
+        const path = join(dir, name);
+        const stats = await lstat(path).catch(() => undefined);
+        if (stats?.isFile() !== true) continue;
+        add(path, stats.size);
+        isUseful = true;
+        if (found.loose.length + found.parity.length > MAX_LOOSE) throw tooMany(place);
+      }
+    }
+    if (!isUseful) throw useless(place);
   }
   return found;
 }
 
-type From = Awaited<ReturnType<typeof readFrom>>;
-
-function addFile(path: string, size: number, found: From): void {
-  const name = path.slice(path.lastIndexOf("/") + 1);
-  if (name.endsWith(".par2")) found.parity.push(path);
-  else found.loose.push({ path, size, index: volumeIndexOf(name) });
+/** Names in a folder of any size, one after the other. */
+async function* namesIn(dir: string, isWanted: (it: Dirent) => boolean = () => true): AsyncGenerator<Dirent> {
+  try {
+    for await (const it of await opendir(dir)) if (isWanted(it)) yield it;
+  } catch (error) {
+    throw ioError("read", dir, error);
+  }
 }
 
-async function addFolder(dir: string, sums: Buffer, found: From): Promise<boolean> {
-  const names = await readdir(dir, { withFileTypes: true }).catch((error: unknown) =>
-    Promise.reject(ioError("read", dir, error)),
-  );
-  if (names.length > MAX_NAMES) {
-    throw new AirferryError("ERR_SIZE_LIMIT", `cannot read "${dir}": more than ${MAX_NAMES} names`, { path: dir });
-  }
-  const own = await readSmall(join(dir, SUMS_NAME), MAX_SUMS_BYTES).catch(() => undefined);
-  if (own?.equals(sums) === true) {
-    found.twins.push(dir);
-    return true;
-  }
-  let isUseful = false;
-  for (const it of names) {
-    const path = join(dir, it.name);
-    if (it.isDirectory() && /^medium-\d+-of-\d+$/.test(it.name)) {
-      isUseful = (await addFolder(path, sums, found)) || isUseful;
-    } else if (it.isFile() && (volumeIndexOf(it.name) !== undefined || it.name.endsWith(".par2"))) {
-      addFile(path, (await lstat(path)).size, found);
-      isUseful = true;
-    }
-  }
-  return isUseful;
+function useless(place: string): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot repair from "${place}": it holds no part of this bundle`, {
+    path: place,
+    hint: "give another copy of the bundle, a folder with its volumes or recovery files, or such a file",
+  });
+}
+
+function tooMany(place: string): AirferryError {
+  const fault = `expected at most ${MAX_LOOSE} volumes and recovery files`;
+  return new AirferryError("ERR_SIZE_LIMIT", `cannot repair from "${place}": ${fault}`, {
+    path: place,
+    hint: "give only the files of this bundle: --from FILE…, or a folder with nothing else",
+  });
 }

@@ -14,6 +14,7 @@ import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import type { ParityPool } from "../parity/parity-pool.ts";
 import { type ParitySet, readParity } from "../parity/read-parity.ts";
 import { type BlockDamage, type FileCopy, findBlocks, rebuild } from "../parity/rebuild.ts";
+import { clear, TEMPORARY } from "./listed-files.ts";
 import { mergeContent } from "./merge-content.ts";
 import type { RepairJob } from "./open-repair.ts";
 
@@ -49,8 +50,6 @@ interface RepairOptions {
   progress: (bytes: number) => void;
 }
 
-/** Begins names that every reader ignores: a repair that is killed leaves a good bundle good. */
-const TEMPORARY = "._airferry-";
 /** Held while files of a folder are written: what one process has hashed, another must not replace. */
 const LOCK = `${TEMPORARY}lock`;
 /** Blocks of recovery files are no larger than a volume, or than this. */
@@ -99,11 +98,12 @@ function needyVolume({ copies, loose, contents }: RepairJob, index: number): Nee
   const { inventory } = contents;
   const volume = inventory.volumes[index] as InventoryVolume;
   const own = copies[index] ?? [];
+  const read = own.filter((it) => it.size > 0);
   const whole = { position: index * inventory.volumeSize, length: volume.size };
   return {
     index,
     volume,
-    copies: [...own, ...loose.filter((it) => it.index === undefined || it.index === index)],
+    copies: [...read, ...loose.filter((it) => it.index === undefined || it.index === index)],
     repair: {
       name: volume.name,
       state: own.length === 0 ? "missing" : "lost",
@@ -234,6 +234,7 @@ async function write(
         continue;
       }
       await syncPath(temporary);
+      await clear(target);
       await rename(temporary, target);
       await syncPath(dirname(target));
       repair.state = "repaired";

@@ -27,9 +27,14 @@ const MAX_TRUST_PLACE_BYTES = 64 * 1024 * 1024;
 
 /**
  * Reads every version whose names are given from one folder. Signatures without their file are left out.
+ * @param pathOf where a name is, if not in the folder
  * @throws {AirferryError} ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO
  */
-export async function readTrustFiles(dir: string, names: Iterable<string>): Promise<TrustFile[]> {
+export async function readTrustFiles(
+  dir: string,
+  names: Iterable<string>,
+  pathOf: (name: string) => string = (name) => join(dir, name),
+): Promise<TrustFile[]> {
   const versions = new Map<number, { hasFile: boolean; signatures: string[] }>();
   for (const name of names) {
     const found = trustNameOf(name);
@@ -56,11 +61,11 @@ export async function readTrustFiles(dir: string, names: Iterable<string>): Prom
   };
   for (const [version, { hasFile, signatures }] of versions) {
     if (!hasFile) continue;
-    const path = join(dir, trustName(version));
+    const path = pathOf(trustName(version));
     const bytes = await read(path, MAX_TRUST_BYTES);
     const signed: SignatureFile[] = [];
     for (const name of signatures.sort()) {
-      signed.push({ name, bytes: await read(join(dir, name), MAX_SIGNATURE_BYTES) });
+      signed.push({ name, bytes: await read(pathOf(name), MAX_SIGNATURE_BYTES) });
     }
     files.push({ version, path, bytes, signatures: signed });
   }

@@ -140,6 +140,8 @@ function hintFor(code: string | undefined, bundles: readonly string[], trust: re
       return `have another trusted signer run: airferry sign ${shellWords(bundles)} --key FILE`;
     case "ERR_TIMESTAMP":
       return `have a timestamp added: airferry sign ${shellWords(bundles)} --key FILE --timestamp URL; or name the authority's certificate: --tsa CERT`;
+    case "ERR_SIGNATURE_INVALID":
+      return `do not use it; if another copy is good, it mends this one: airferry repair ${shellWords(bundles)} --trust ${shellWords(trust)} --from COPY`;
     case "ERR_EXPIRED":
       return "have the packer pack again, and carry the new bundle";
     case "ERR_SIGNATURE_MISSING":
