@@ -13,9 +13,9 @@ import { keepHeapSmall } from "./io/flat-memory.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { readSmall } from "./io/safe-open.ts";
 import { ParityPool } from "./parity/parity-pool.ts";
+import { checkSmallFiles, repairSmallFiles, type SmallFileRepair, writeMedium } from "./repair/listed-files.ts";
 import { openRepair, type RepairJob } from "./repair/open-repair.ts";
 import { repairVolumes, type VolumeRepair } from "./repair/repair-volumes.ts";
-import { checkSmallFiles, repairSmallFiles, type SmallFileRepair, writeMedium } from "./repair/listed-files.ts";
 
 interface RepairOptions {
   /** Files with public keys (PEM). */

@@ -1,6 +1,6 @@
 /**
  * The small files of a bundle: which are damaged or missing in its folders, good ones of them, and how these get their
- * names. Whatever stands in the place of a small file is replaced in one step; a kill leaves a name that readers ignore.
+ * names. What has the name of a small file is replaced in one step; a kill leaves a name that readers ignore.
  */
 import { type FileHandle, lstat, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";

@@ -91,7 +91,7 @@ export async function findRoot(
   return refusal ?? [{ code: "ERR_BUNDLE_INVALID", path: SUMS_NAME, message }];
 }
 
-/** Whether a folder is of the bundle of a root: it has the same one, or, where it has none, content that is only there. */
+/** Whether a folder is of the bundle of a root: it has the same one, or content that no other bundle has. */
 async function isFolderOf(dir: string, own: Buffer | undefined, sums: Buffer, lines: readonly SumLine[]) {
   if (own?.equals(sums) === true) return true;
   const listed = own?.toString("latin1") ?? "";
