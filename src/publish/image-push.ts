@@ -5,12 +5,19 @@
 
 import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
-import { parseJson } from "../io/json.ts";
 import { parseImageManifest } from "../oci/image-manifest.ts";
 import type { OciDigest } from "../oci/oci-digest.ts";
 import { digestTag } from "../oci/reference.ts";
+import { shortIndex } from "../oci/short-index.ts";
 import type { PackedBlob } from "../store/packed-blob.ts";
-import { blobsOf, isComplete, ownManifests, type PackedImage, type PackedManifest } from "../store/packed-images.ts";
+import {
+  blobsOf,
+  heldOf,
+  isComplete,
+  ownManifests,
+  type PackedImage,
+  type PackedManifest,
+} from "../store/packed-images.ts";
 
 /** The push of one image to one repository. */
 export interface ImagePush {
@@ -61,19 +68,14 @@ export function packedBlobs(image: PackedImage, manifest: PackedManifest): Packe
 /** An index of what was packed completely. The order and all other members are unchanged. */
 function stripIndex(image: PackedImage): PackedManifest {
   const { root } = image;
-  const json = parseJson(root.bytes.toString("utf8")) as { manifests?: { digest: OciDigest }[] };
-  json.manifests = (json.manifests ?? []).filter(({ digest }) => {
-    const child = image.manifests.get(digest);
-    return child !== undefined && isComplete(image, child);
-  });
-  if (json.manifests.length === 0) {
+  const bytes = shortIndex(root.bytes, heldOf(image));
+  if (bytes === undefined) {
     throw new AirferryError(
       "ERR_PUBLISH",
       `cannot publish "${image.catalog.reference}": none of its platforms was packed completely`,
       { hint: "pack it again, with a platform that it has" },
     );
   }
-  const bytes = Buffer.from(JSON.stringify(json));
   return {
     digest: digestOf(bytes),
     bytes,

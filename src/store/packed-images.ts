@@ -14,6 +14,7 @@ import {
 } from "../oci/image-manifest.ts";
 import { blobPath, type OciDigest } from "../oci/oci-digest.ts";
 import { formatReference, parseReference, type Reference, servedRepository } from "../oci/reference.ts";
+import { type HeldImage, isWhole } from "../oci/short-index.ts";
 import { damaged, type PackedBlob } from "./packed-blob.ts";
 import type { Release, StoreReader } from "./types.ts";
 
@@ -156,11 +157,13 @@ export function blobsOf({ manifest }: PackedManifest): Descriptor[] {
 
 /** Whether everything below a manifest was packed. */
 export function isComplete(image: PackedImage, it: PackedManifest): boolean {
-  return (
-    blobsOf(it).every((blob) => image.blob(blob.digest) !== undefined) &&
-    it.manifest.manifests.every((child) => {
-      const below = image.manifests.get(child.digest);
-      return below === undefined ? image.blob(child.digest) !== undefined : isComplete(image, below);
-    })
-  );
+  return isWhole(it.manifest, heldOf(image));
+}
+
+/** What of an image was packed. */
+export function heldOf(image: PackedImage): HeldImage {
+  return {
+    manifest: (digest) => image.manifests.get(digest)?.manifest,
+    hasBlob: (digest) => image.blob(digest) !== undefined,
+  };
 }

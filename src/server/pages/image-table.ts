@@ -4,6 +4,7 @@ import { commandBlock, LINE, link, table } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { printable } from "../../io/printable.ts";
+import { packedTag } from "../../oci/short-index.ts";
 import type { RenderInput } from "../../render/types.ts";
 import { type PageScope, releasesIn, sitePage } from "./page-frame.ts";
 import { commandsFor, pullCommands } from "./usage.ts";
@@ -70,10 +71,15 @@ function detailsOf(image: CatalogImage, baseUrl: string): Html {
     .map(([tag, digest]) => html`<li><span class="mono">${tag}</span> <span class="digest soft">${digest}</span></li>`);
   const more = tags.length > MAX_TAGS ? html`<p class="soft">and ${tags.length - MAX_TAGS} more</p>` : "";
   const others = tags.length === 0 ? "" : html`<p>Further tags:</p><ul>${joined(list)}</ul>${more}`;
+  const short = packedTag(image);
+  const index =
+    short === undefined
+      ? ""
+      : html`<p>For programs that copy every platform of an index (<code>skopeo copy --all</code>, Pulp): tag <span class="mono">${short}</span>, an index of what is here. Signatures of the image do not cover it.</p>`;
   const source =
     image.source === undefined
       ? ""
       : html`<p>Packed from <code>${printable(image.source, MAX_NAME)}</code>, ${image.mediaType}.</p>`;
   const pull = pullCommands(image.reference, baseUrl).map(([, lines]) => commandBlock(...lines));
-  return html`<details><summary>tags and commands</summary>${source}${others}${joined(pull)}</details>`;
+  return html`<details><summary>tags and commands</summary>${source}${index}${others}${joined(pull)}</details>`;
 }

@@ -6,6 +6,7 @@
 import { type Digest, digestOf } from "../../io/digest.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
 import { parseReference, servedRepository } from "../../oci/reference.ts";
+import { packedTag } from "../../oci/short-index.ts";
 import { repositoriesOf, treeUrl } from "../../render/rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "../../render/types.ts";
 import { builderOf, encodeUrlPath, rootFor } from "../../render/view.ts";
@@ -67,6 +68,8 @@ interface IndexedImage {
   mediaType: string;
   /** Platforms whose layers are available; empty: all, or not an image. */
   platforms: string[];
+  /** The tag of an index that has these platforms alone. */
+  packedTag?: string;
   /** keyids of the cosign keys that signed it, as checked when it was packed. */
   signedBy?: string[];
   /** Carried manifests that refer to it: signatures, attestations, SBOMs. */
@@ -223,6 +226,7 @@ function packagesOf({ inventory }: RenderRelease, prefix: string | undefined): {
 function imageOf(stream: string, image: Release["inventory"]["catalog"]["images"][number]): IndexedImage {
   const { reference, digest, mediaType, platforms, tags, signedBy, attached, established } = image;
   const parsed = parseReference(reference);
+  const short = packedTag(image);
   return {
     stream,
     reference,
@@ -232,6 +236,7 @@ function imageOf(stream: string, image: Release["inventory"]["catalog"]["images"
     ...(tags !== undefined && { tags }),
     mediaType,
     platforms,
+    ...(short !== undefined && { packedTag: short }),
     ...(signedBy !== undefined && { signedBy }),
     ...(attached !== undefined && { attached }),
     ...(established !== undefined && { established }),

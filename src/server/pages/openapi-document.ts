@@ -89,6 +89,7 @@ const schemas = {
         {
           tag: text,
           tags: { type: "object", additionalProperties: digest },
+          packedTag: text,
           signedBy: list(text),
           attached: { type: "integer" },
           established: text,

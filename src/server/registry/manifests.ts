@@ -17,10 +17,11 @@ import { OCI_INDEX } from "../../oci/media-types.ts";
 import { blobPath, type OciDigest } from "../../oci/oci-digest.ts";
 import { formatPlatform } from "../../oci/platform.ts";
 import { digestTag } from "../../oci/reference.ts";
+import { type HeldImage, isWhole, shortIndex } from "../../oci/short-index.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { TreeView } from "../http/context.ts";
 import type { SharedFiles } from "../http/handles.ts";
-import type { ImageRepository } from "./repositories.ts";
+import type { ChosenImage, ImageRepository } from "./repositories.ts";
 
 /** A manifest with the location of its bytes. */
 interface StoredManifest {
@@ -29,10 +30,23 @@ interface StoredManifest {
   digest: OciDigest;
 }
 
-/** The fallback tag content of registries without the referrers API. */
-interface FallbackList {
+/**
+ * A manifest that was not packed: the fallback tag content of registries without the referrers API, or the index of
+ * what is here.
+ */
+interface MadeManifest {
   digest: OciDigest;
   bytes: Buffer;
+  mediaType: string;
+}
+
+/** Why something is not here: its platform was left out. */
+interface LeftOut {
+  platform: string;
+  /** The platforms that were packed of the image. */
+  packed: readonly string[];
+  /** The tag of the index of what is here. */
+  packedTag?: string;
 }
 
 export class RegistryManifests {
@@ -41,8 +55,15 @@ export class RegistryManifests {
   readonly #faults = new Map<OciDigest, unknown>();
   readonly #referrers = new Map<OciDigest, StoredManifest[]>();
   readonly #platforms = new Map<OciDigest, string>();
-  /** By fallback tag, and by the list's own digest. */
-  readonly #lists = new Map<string, FallbackList>();
+  /** By tag, and by digest. */
+  readonly #made = new Map<string, MadeManifest>();
+  /** Tags of indexes of what is here, and their digests. */
+  readonly #packedTags = new Map<string, OciDigest>();
+  readonly #repository: ImageRepository;
+
+  private constructor(repository: ImageRepository) {
+    this.#repository = repository;
+  }
 
   /**
    * Reads, checks and indexes all manifests of a repository. A damaged one does not prevent the others from being
@@ -54,7 +75,7 @@ export class RegistryManifests {
     store: StoreReader,
     files: SharedFiles,
   ): Promise<RegistryManifests> {
-    const self = new RegistryManifests();
+    const self = new RegistryManifests(repository);
     for (const digest of repository.manifests) {
       const found = view.find(blobPath(digest));
       if (found === undefined || "conflict" in found || found.entry.size > MAX_IMAGE_MANIFEST_BYTES) continue;
@@ -69,6 +90,7 @@ export class RegistryManifests {
     }
     self.#notePlatforms();
     self.#listReferrers();
+    for (const [tag, image] of repository.chosen) await self.#makeShortIndex(tag, image, store, files);
     return self;
   }
 
@@ -84,9 +106,14 @@ export class RegistryManifests {
     return this.#byDigest.get(digest);
   }
 
-  /** The list of referrers under a fallback tag (`sha256-…`) or under its own digest. */
-  fallbackList(reference: string): FallbackList | undefined {
-    return this.#lists.get(reference);
+  /** A list of referrers under a fallback tag (`sha256-…`), or an index of what is here; also by their digests. */
+  made(reference: string): MadeManifest | undefined {
+    return this.#made.get(reference);
+  }
+
+  /** The tags of indexes of what is here; those that are complete as they were packed are those. */
+  get packedTags(): ReadonlyMap<string, OciDigest> {
+    return this.#packedTags;
   }
 
   /** Descriptors of everything that refers to a digest. */
@@ -99,17 +126,56 @@ export class RegistryManifests {
       : all.filter((it) => (it as { artifactType?: string }).artifactType === artifactType);
   }
 
-  /** The platform of a layer or manifest, from the indexes of the repository. */
-  platformOf(digest: OciDigest): string | undefined {
-    return this.#platforms.get(digest);
+  /** Why a layer, config or manifest that an index of the repository names is not here. */
+  leftOut(digest: OciDigest): LeftOut | undefined {
+    const platform = this.#platforms.get(digest);
+    if (platform === undefined) return undefined;
+    for (const [packedTag, image] of this.#repository.chosen) {
+      if (!this.#names(image.digest, digest)) continue;
+      const { platforms: packed } = image;
+      return this.#packedTags.has(packedTag) ? { platform, packed, packedTag } : { platform, packed };
+    }
+    return { platform, packed: [] };
+  }
+
+  /** Whether an index names a digest, itself or further below. */
+  #names(index: OciDigest, digest: OciDigest): boolean {
+    const { config, layers = [], manifests = [] } = this.#byDigest.get(index)?.manifest ?? {};
+    if (config?.digest === digest || layers.some((it) => it.digest === digest)) return true;
+    return manifests.some((it) => it.digest === digest || this.#names(it.digest, digest));
+  }
+
+  /** A root that cannot be read has no short index; requests for it say why. */
+  async #makeShortIndex(
+    tag: string,
+    { digest, release }: ChosenImage,
+    store: StoreReader,
+    files: SharedFiles,
+  ): Promise<void> {
+    const root = this.#byDigest.get(digest);
+    if (root === undefined) return;
+    const held: HeldImage = {
+      manifest: (it) => this.#byDigest.get(it)?.manifest,
+      hasBlob: (it) => release.entries.has(blobPath(it)),
+    };
+    if (isWhole(root.manifest, held)) {
+      this.#packedTags.set(tag, digest);
+      return;
+    }
+    const bytes = shortIndex(await files.readWhole(store.blobPath(root.entry.digest)), held);
+    if (bytes === undefined) return;
+    const made = { digest: digestOf(bytes), bytes, mediaType: root.manifest.mediaType };
+    for (const name of [tag, made.digest]) this.#made.set(name, made);
+    this.#packedTags.set(tag, made.digest);
   }
 
   #notePlatforms(): void {
     const note = (digest: OciDigest, platform: string | undefined) => {
       if (platform === undefined) return;
       this.#platforms.set(digest, platform);
-      for (const layer of this.#byDigest.get(digest)?.manifest.layers ?? []) {
-        if (!this.#platforms.has(layer.digest)) this.#platforms.set(layer.digest, platform);
+      const { config, layers = [] } = this.#byDigest.get(digest)?.manifest ?? {};
+      for (const it of config === undefined ? layers : [config, ...layers]) {
+        if (!this.#platforms.has(it.digest)) this.#platforms.set(it.digest, platform);
       }
     };
     const children = [...this.#byDigest.values()].flatMap((it) => it.manifest.manifests);
@@ -129,7 +195,7 @@ export class RegistryManifests {
       const list = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: this.referrers(subject) };
       const bytes = Buffer.from(JSON.stringify(list));
       const digest = digestOf(bytes);
-      for (const name of [digestTag(subject), digest]) this.#lists.set(name, { digest, bytes });
+      for (const name of [digestTag(subject), digest]) this.#made.set(name, { digest, bytes, mediaType: OCI_INDEX });
     }
   }
 }

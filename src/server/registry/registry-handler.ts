@@ -131,7 +131,7 @@ class RegistryRequest {
     const { repository } = found;
     switch (kind) {
       case "tags":
-        return this.#sendPage([...repository.tags.keys()], (tags) => ({ name, tags }));
+        return this.#sendPage(await this.#tags(repository), (tags) => ({ name, tags }));
       case "manifests":
         return this.#sendManifest(repository, reference);
       case "blobs":
@@ -156,26 +156,34 @@ class RegistryRequest {
     return reading;
   }
 
+  /** Those that were packed, and those of indexes of what is here. */
+  async #tags(repository: ImageRepository): Promise<string[]> {
+    const { tags, chosen } = repository;
+    if (chosen.size === 0) return [...tags.keys()];
+    const { packedTags } = await this.#manifests(repository);
+    return [...tags.keys(), ...packedTags.keys()].sort();
+  }
+
   async #sendManifest(repository: ImageRepository, reference: string): Promise<void> {
     if (reference.includes(":") && !isOciDigest(reference)) return this.#failDigest(reference);
     const manifests = await this.#manifests(repository);
-    const digest = isOciDigest(reference) ? reference : repository.tags.get(reference);
+    const digest = isOciDigest(reference)
+      ? reference
+      : (repository.tags.get(reference) ?? manifests.packedTags.get(reference));
     const stored = digest && manifests.get(digest);
     if (stored !== undefined) {
       return this.#sendStored(stored.entry, stored.digest, stored.manifest.mediaType, cacheFor(reference));
     }
-    const list = manifests.fallbackList(reference);
-    if (list !== undefined) {
-      const { bytes, digest } = list;
+    const made = manifests.made(reference);
+    if (made !== undefined) {
+      const { bytes, digest, mediaType } = made;
       const headers = { "Docker-Content-Digest": digest, ...API_HEADERS };
       const cache = cacheFor(reference);
-      await sendBlob(this.#request, { bytes, size: bytes.length, digest, contentType: OCI_INDEX, cache, headers });
+      await sendBlob(this.#request, { bytes, size: bytes.length, digest, contentType: mediaType, cache, headers });
       return;
     }
     if (isOciDigest(reference)) {
-      const platform = manifests.platformOf(reference);
-      const why = platform === undefined ? "" : `: platform ${platform} was not packed`;
-      return this.#fail(404, "MANIFEST_UNKNOWN", `${repository.name} has no manifest ${reference}${why}`);
+      return this.#failAbsent("MANIFEST_UNKNOWN", repository, manifests, `manifest ${reference}`, reference);
     }
     if (!isTag(reference)) return this.#fail(404, "MANIFEST_UNKNOWN", `"${reference}" is not a tag`);
     const tags = [...repository.tags.keys()].filter((it) => !isDigestTag(it));
@@ -193,9 +201,7 @@ class RegistryRequest {
       return this.#sendStored(found.entry, digest, "application/octet-stream", IMMUTABLE);
     }
     const manifests = await this.#manifests(repository);
-    const platform = manifests.platformOf(digest);
-    const why = platform === undefined ? "" : `: platform ${platform} was not packed`;
-    return this.#fail(404, "BLOB_UNKNOWN", `${repository.name} has no blob ${digest}${why}`);
+    return this.#failAbsent("BLOB_UNKNOWN", repository, manifests, `blob ${digest}`, digest);
   }
 
   async #sendStored(entry: Found["entry"], digest: OciDigest, contentType: string, cache: string): Promise<void> {
@@ -241,6 +247,22 @@ class RegistryRequest {
         ? `"${name}" is packed from several registries: request ${candidates.join(" or ")}`
         : `"${name}"${from} was not packed; /v2/_catalog lists what was`;
     this.#fail(404, "NAME_UNKNOWN", message);
+  }
+
+  /** Says by name when it is a platform that was left out, and what a client that wants all may take instead. */
+  #failAbsent(
+    code: WireCode,
+    { name }: ImageRepository,
+    manifests: RegistryManifests,
+    what: string,
+    digest: OciDigest,
+  ): void {
+    const leftOut = manifests.leftOut(digest);
+    const only = leftOut?.packed.length ? `, only ${leftOut.packed.join(", ")}` : "";
+    const instead =
+      leftOut?.packedTag === undefined ? "" : `; to copy all that is here, use the tag ${leftOut.packedTag}`;
+    const why = leftOut === undefined ? "" : `: platform ${leftOut.platform} was not packed${only}${instead}`;
+    sendError(this.#request, 404, code, `${name} has no ${what}${why}`, {}, leftOut ?? null);
   }
 
   #failDigest(text: string): void {

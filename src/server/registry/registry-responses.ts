@@ -34,15 +34,16 @@ export function sendJson(
   sendGenerated(request, status, contentType, printableJson(value), { ...API_HEADERS, ...headers });
 }
 
-/** Answers with one error; clients print its message. */
+/** Answers with one error; clients print its message, and programs read its detail. */
 export function sendError(
   request: ServerRequest,
   status: number,
   code: WireCode,
   message: string,
   headers: Record<string, string> = {},
+  detail: object | null = null,
 ): void {
-  sendJson(request, status, "application/json", { errors: [{ code, message, detail: null }] }, headers);
+  sendJson(request, status, "application/json", { errors: [{ code, message, detail }] }, headers);
 }
 
 /** Responds for a handler that threw: a fault of the store, in the same form. */

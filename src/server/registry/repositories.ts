@@ -5,6 +5,7 @@
 import type { CatalogImage } from "../../bundle/inventory-types.ts";
 import type { OciDigest } from "../../oci/oci-digest.ts";
 import { canonicalHost, parseReference, servedHost, servedRepository } from "../../oci/reference.ts";
+import { packedTag } from "../../oci/short-index.ts";
 import type { Release } from "../../store/types.ts";
 
 /** One repository: everything packed from it, in all releases. */
@@ -17,8 +18,15 @@ export interface ImageRepository {
   readonly manifests: ReadonlySet<OciDigest>;
   /** The images' media types, as announced upstream. */
   readonly mediaTypes: ReadonlyMap<OciDigest, string>;
-  /** Whether an image lacks layers of platforms that were not packed. */
-  readonly sparse: boolean;
+  /** By the tag of the index of what is here: images of which platforms were chosen. None of a tag of `tags`. */
+  readonly chosen: ReadonlyMap<string, ChosenImage>;
+}
+
+/** An image of which platforms were chosen, so that others may not be here. */
+export interface ChosenImage {
+  readonly digest: OciDigest;
+  readonly platforms: readonly string[];
+  readonly release: Release;
 }
 
 export class RegistryIndex {
@@ -32,11 +40,14 @@ export class RegistryIndex {
     const ordered = [...releases].sort((a, b) =>
       a.importedAt < b.importedAt ? -1 : a.importedAt > b.importedAt ? 1 : 0,
     );
-    for (const { inventory } of ordered) for (const image of inventory.catalog.images) addImage(building, image);
+    for (const release of ordered) {
+      for (const image of release.inventory.catalog.images) addImage(building, image, release);
+    }
     for (const name of [...building.keys()].sort()) {
-      const { tags, manifests, mediaTypes, sparse } = building.get(name) as Building;
+      const { tags, manifests, mediaTypes, chosen } = building.get(name) as Building;
       const sorted = new Map([...tags].sort(([a], [b]) => (a < b ? -1 : 1)));
-      this.#repositories.set(name, { name, tags: sorted, manifests, mediaTypes, sparse });
+      this.#repositories.set(name, { name, tags: sorted, manifests, mediaTypes, chosen });
+      for (const tag of sorted.keys()) chosen.delete(tag);
       const path = name.slice(name.indexOf("/") + 1);
       this.#byPath.set(path, [...(this.#byPath.get(path) ?? []), name]);
     }
@@ -97,15 +108,15 @@ interface Building {
   tags: Map<string, OciDigest>;
   manifests: Set<OciDigest>;
   mediaTypes: Map<OciDigest, string>;
-  sparse: boolean;
+  chosen: Map<string, ChosenImage>;
 }
 
-function addImage(building: Map<string, Building>, image: CatalogImage): void {
+function addImage(building: Map<string, Building>, image: CatalogImage, release: Release): void {
   const reference = parseReference(image.reference);
   const name = servedRepository(reference);
   let repository = building.get(name);
   if (repository === undefined) {
-    repository = { tags: new Map(), manifests: new Set(), mediaTypes: new Map(), sparse: false };
+    repository = { tags: new Map(), manifests: new Set(), mediaTypes: new Map(), chosen: new Map() };
     building.set(name, repository);
   }
   if (reference.tag !== undefined) repository.tags.set(reference.tag, image.digest);
@@ -113,5 +124,11 @@ function addImage(building: Map<string, Building>, image: CatalogImage): void {
   repository.manifests.add(image.digest);
   for (const digest of image.manifests) repository.manifests.add(digest);
   repository.mediaTypes.set(image.digest, image.mediaType);
-  if (image.platforms.length > 0) repository.sparse = true;
+  const short = packedTag(image);
+  if (short !== undefined) {
+    repository.chosen.set(short, { digest: image.digest, platforms: image.platforms, release });
+  } else if (reference.tag !== undefined) {
+    // Another release's image of the tag, whose index this one replaces.
+    repository.chosen.delete(`${reference.tag}-packed`);
+  }
 }
