@@ -43,8 +43,8 @@ export interface InspectedEntry {
   signedBy?: string[];
   /** Signatures of this repository's packages were not checked (`gpgcheck: false`). */
   unsigned?: true;
-  /** `store`: the bytes are not in this bundle; `bundle`: another entry carries them. */
-  from?: "bundle" | "store";
+  /** `store`: the bytes are not in this bundle; `recipe`: nor is all of them; `bundle`: another entry carries them. */
+  from?: "bundle" | "store" | "recipe";
 }
 
 /** What `inspect --json` prints. */

@@ -16,7 +16,8 @@ import { printableName } from "./bundle/entry-paths.ts";
 import { streamEntries } from "./bundle/inventory.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, onePairEach, readMedia } from "./bundle/media.ts";
-import { BOM_NAMES, PIECES_NAME } from "./bundle/media-names.ts";
+import { BOM_NAMES, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
+import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
 import { checkSerialJump, checkTrustRules, judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
@@ -36,6 +37,7 @@ import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
 import type { StoredTrust } from "./sign/trust-chain.ts";
 import { keepTrust, readStoredTrust, refuseOtherTrust } from "./sign/trust-files.ts";
 import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
+import { buildEntries, isRight, SourceDamage } from "./store/build-entries.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyVolumes, volumesAgain } from "./store/copy-volumes.ts";
@@ -194,6 +196,8 @@ async function unpackBundle(folders: readonly string[], options: UnpackOptions, 
         options,
         scanner,
         left: 0,
+        building: 0,
+        total: 0,
         damaged,
         ...by,
       };
@@ -307,6 +311,9 @@ interface Work {
   threshold: number;
   /** Bytes that are still to be written. */
   left: number;
+  /** Bytes that are still to be built, and those that this run copies and builds. */
+  building: number;
+  total: number;
   /** Of volumes of which no good copy was found. */
   damaged: Problem[];
 }
@@ -338,15 +345,16 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   if (standing === "new")
     refuse(work.folders, checkSerialJump(work.trust, inventory, await store.floor(inventory.stream)));
   const { present, proven, wrong } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
-  const lacking = await verifyBase(work, report, present);
+  const recipes = await chooseRecipes(work, present);
+  const lacking = await verifyBase(work, report, present, recipes);
   const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
   if (lacking) report.need = lacking;
-  await checkSpace(work, needed, report.digest);
+  await checkSpace(work, [...needed, ...recipes.whole], report.digest);
   await removeWrong(wrong, needed, options);
   const incoming = await Incoming.open(store.dir, report.digest);
   incoming.noteBlobs(proven);
   await incoming.forget(volumesAgain(firstOfEach(needed), inventory.volumeSize, incoming));
-  report.already = standing === "again" && needed.length === 0;
+  report.already = standing === "again" && needed.length === 0 && recipes.whole.length === 0;
   const seen = new Set([
     ...((await incoming.state())?.media ?? []),
     ...work.media.folders.map((it) => basename(resolve(it.dir))),
@@ -360,6 +368,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     ...(named.length > 0 && { media: named }),
   };
   await incoming.saveState({ ...state, missing: [] });
+  work.building = recipes.whole.reduce((sum, it) => sum + it.size, 0);
   report.missing = await copyFromGood(work, incoming, needed, report);
   if (report.missing.length > 0) await incoming.saveState({ ...state, missing: report.missing });
   // Also if all entries are there: a volume may be damaged between or behind them.
@@ -368,6 +377,9 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
+  const damaged = await build(work, incoming, recipes.whole, report);
+  // With what is known now: what the bundle carries is copied once more, and for the rest it is refused.
+  if (damaged) return takeIn(work);
   if (lacking) return report;
   const scan = await scanRelease(work, incoming);
   if (scan !== undefined) report.scan = scan;
@@ -541,6 +553,95 @@ async function forgetDamage({ store, contents }: Work): Promise<void> {
   if (left.length < damaged.size) await writeKnownDamage(store.dir, left);
 }
 
+/** Of the entries that have to be built: those that can be, and those whose sources are not all there. */
+interface Recipes {
+  whole: Recipe[];
+  lacking: ReadonlyMap<Digest, readonly RecipeSource[]>;
+}
+
+/** Looks for the sources of the entries that have to be built. */
+async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlySet<Digest>): Promise<Recipes> {
+  const { recipes, inventory } = contents;
+  const wanted = [...recipes.values()].filter((it) => !present.has(it.digest));
+  const whole: Recipe[] = [];
+  const lacking = new Map<Digest, readonly RecipeSource[]>();
+  if (wanted.length === 0) return { whole, lacking };
+  const own = new Map(inventory.entries.map((it) => [it.digest, present.has(it.digest) || it.offset !== undefined]));
+  for (const { offset, digest } of inventory.entries) if (offset !== undefined) own.set(digest, true);
+  const damaged = await readKnownDamage(store.dir);
+  const known = new Map<Digest, boolean>(own);
+  for (const recipe of wanted) {
+    const missing: RecipeSource[] = [];
+    for (const source of recipe.sources) {
+      const { digest, size } = source;
+      let isThere = known.get(digest);
+      if (isThere === undefined) {
+        isThere = damaged.has(digest) ? await isRight(source, store, pool) : store.hasBlob(digest, size);
+        known.set(digest, isThere);
+      }
+      if (!isThere) missing.push(source);
+    }
+    if (missing.length > 0) lacking.set(recipe.digest, missing);
+    else whole.push(recipe);
+  }
+  return { whole, lacking };
+}
+
+/**
+ * Builds what the bundle has recipes for. True: blobs that they are built from are damaged, which is noted now.
+ * @throws {AirferryError} ERR_BUNDLE_INVALID when a recipe does not make what it should
+ */
+async function build(
+  work: Work,
+  incoming: Incoming,
+  recipes: readonly Recipe[],
+  report: UnpackReport,
+): Promise<boolean> {
+  if (recipes.length === 0) return false;
+  const { store, pool, options, folders } = work;
+  let done = work.total - work.building;
+  const progress = (bytes: number) => {
+    done += bytes;
+    options.progress?.(Math.min(done, work.total), work.total);
+  };
+  const written = (bytes: number) => {
+    report.written += bytes;
+    work.left -= bytes;
+  };
+  const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
+  try {
+    await buildEntries(recipes, { store, incoming, committer, pool, progress, written });
+    return false;
+  } catch (error) {
+    if (!(error instanceof SourceDamage)) throw error;
+    const { recipe, damaged } = error;
+    if (damaged.length === 0) {
+      const fault = `the sources of "${pathOf(work, recipe.digest)}" are right, but its recipe does not give ${recipe.digest}`;
+      refuse(folders, [{ code: "ERR_BUNDLE_INVALID", path: RECIPES_NAME, message: fault }]);
+    }
+    const known = await readKnownDamage(store.dir);
+    if (damaged.every((it) => known.has(it.digest))) {
+      // It was hashed before this import counted on it.
+      const file = store.blobPath((damaged[0] as RecipeSource).digest);
+      throw new AirferryError("ERR_IO", `cannot read "${file}": its disk gives other bytes each time`, { path: file });
+    }
+    for (const { digest } of damaged)
+      options.notice?.(
+        `"${store.blobPath(digest)}" is damaged: "${pathOf(work, recipe.digest)}" cannot be built of it`,
+      );
+    await writeKnownDamage(store.dir, new Set([...known, ...damaged.map((it) => it.digest)]));
+    return true;
+  } finally {
+    // Good data remains for the rerun.
+    await runToEnd(() => committer.finish());
+  }
+}
+
+/** A path of some content, for messages. */
+function pathOf({ contents }: Work, digest: Digest): string {
+  return printableName(contents.inventory.entries.find((it) => it.digest === digest)?.path ?? digest);
+}
+
 /**
  * Whether the store has what a delta does not carry. What is missing is written to the need file, before anything is
  * copied.
@@ -550,9 +651,12 @@ async function verifyBase(
   { contents, folders, options }: Work,
   { digest }: UnpackReport,
   present: ReadonlySet<Digest>,
+  { lacking }: Recipes,
 ): Promise<UnpackReport["need"]> {
   const { inventory } = contents;
-  const missing = inventory.entries.filter((it) => it.from === "store" && !present.has(it.digest));
+  const isMissing = ({ from, digest: it }: InventoryEntry) =>
+    (from === "store" && !present.has(it)) || (from === "recipe" && lacking.has(it));
+  const missing = inventory.entries.filter(isMissing);
   if (missing.length === 0) return undefined;
   if (options.need !== undefined) {
     const { writeNeed } = await import("./receipt/need-file.ts");
@@ -572,11 +676,19 @@ async function verifyBase(
       problems: missing.slice(0, 1000).map((it) => ({
         code: "ERR_DELTA_BASE",
         path: printableName(it.path),
-        message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes`,
+        message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes${builtOf(lacking.get(it.digest))}`,
       })),
       hint: `airferry unpack ${shellWords(folders)}${more} --need need.json; the packing side answers that list with pack --need. Or carry a full bundle in${basesText(inventory)}`,
     },
   );
+}
+
+/** What an entry would be built of. */
+function builtOf(sources: readonly RecipeSource[] | undefined): string {
+  const [first] = sources ?? [];
+  if (sources === undefined || first === undefined) return "";
+  const more = sources.length > 1 ? ` and ${sources.length - 1} more` : "";
+  return `; nor can it be built: the store has no whole ${first.digest} of ${first.size} bytes${more}`;
 }
 
 /** The releases that a delta builds on, as its packer says. */
@@ -598,13 +710,17 @@ async function packageIndex({ store, contents }: Work, digest: Digest): Promise<
 }
 
 /** One entry for every digest, the first in stream order. */
-function firstOfEach<E extends InventoryEntry>(entries: readonly E[]): E[] {
+function firstOfEach<E extends Pick<InventoryEntry, "digest">>(entries: readonly E[]): E[] {
   const seen = new Set<string>();
   return entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest));
 }
 
 /** Refuses before the first byte if the store's disk is too small. */
-async function checkSpace(work: Work, needed: readonly PlacedEntry[], digest: Digest): Promise<void> {
+async function checkSpace(
+  work: Work,
+  needed: readonly Pick<InventoryEntry, "digest" | "size">[],
+  digest: Digest,
+): Promise<void> {
   if (needed.length === 0) return;
   const unique = firstOfEach(needed);
   const bytes = unique.reduce((sum, it) => sum + it.size, 0);
@@ -684,6 +800,7 @@ async function copy(
   const unique = firstOfEach(needed);
   const total = whole ? needed.reduce((sum, it) => sum + it.size, 0) : bytesIn(unique, atHand, inventory.volumeSize);
   let done = 0;
+  work.total = work.building + total;
   const volumes = VolumeSet.over(files, inventory);
   const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
   const context: CopyContext = {
@@ -694,7 +811,7 @@ async function copy(
     pool,
     progress: (count) => {
       done += count;
-      options.progress?.(Math.min(done, total), total);
+      options.progress?.(Math.min(done, total), work.total);
     },
     written: (count) => {
       report.written += count;

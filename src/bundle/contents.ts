@@ -10,7 +10,7 @@ import { readSmall } from "../io/safe-open.ts";
 import { affectedEntries } from "./affected-entries.ts";
 import { type BundleIdentity, checkIdentity } from "./bundle-identity.ts";
 import { printableName } from "./entry-paths.ts";
-import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES } from "./format-limits.ts";
+import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES, MAX_RECIPES_BYTES } from "./format-limits.ts";
 import { parseInventoryInSteps } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { checkListings } from "./listings.ts";
@@ -22,9 +22,11 @@ import {
   isSpareName,
   isSpreadName,
   PIECES_NAME,
+  RECIPES_NAME,
   SCAN_NAME,
 } from "./media-names.ts";
 import { checkPieceList, needsPieceList, PieceList, readingFile } from "./piece-list.ts";
+import { parseRecipes, type Recipe } from "./recipe-list.ts";
 import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
 import { VOLUME_PREFIX, volumeIndexOf, volumeName } from "./volume-layout.ts";
@@ -43,6 +45,8 @@ export interface Contents {
   large: { file: string; name: string; size: number; digest: Digest }[];
   /** The pieces of the entries above 1 MiB; absent if there is none. */
   pieces?: PieceListFile;
+  /** By the digest of what they build; empty if the bundle has none. */
+  recipes: ReadonlyMap<Digest, Recipe>;
   /** Listed files that the bundle does without, such as parity, with what lies under their names. Not hashed. */
   spare: { name: string; digest: Digest; files: { file: string; size: number }[] }[];
   /** Programs in bin/; `size` is absent if a program is on none of the media. */
@@ -83,7 +87,7 @@ export async function readContents(
   let inventory: { bytes: Buffer; value: Inventory } | undefined;
   const large: Contents["large"] = [];
   for (const { name, digest } of lines) {
-    if (isSpreadName(name) || name === PIECES_NAME) continue;
+    if (isSpreadName(name) || name === PIECES_NAME || name === RECIPES_NAME) continue;
     for (const { dir, files } of media.folders) {
       const size = files.get(name);
       if (size === undefined) continue;
@@ -131,7 +135,8 @@ export async function readContents(
     if (size === undefined) problems.push(missing(name));
   }
   const pieces = await readPieces(media, lines, inventory.value, problems);
-  const parts = { inventory: inventory.value, copies, large, programs, spare: spareIn(media, lines) };
+  const recipes = await readRecipes(media, lines, inventory.value, problems);
+  const parts = { inventory: inventory.value, copies, large, programs, recipes, spare: spareIn(media, lines) };
   const contents = { ...parts, ...(scan !== undefined && { scan }), ...(pieces !== undefined && { pieces }) };
   return { contents, inventoryBytes: inventory.bytes, problems };
 }
@@ -163,6 +168,36 @@ async function readPieces(
     }
   }
   return found;
+}
+
+/** Checks every copy of the recipes, and whether the bundle has them exactly if an entry is built by one. */
+async function readRecipes(
+  media: Media,
+  lines: readonly SumLine[],
+  { entries }: Inventory,
+  problems: Problem[],
+): Promise<Contents["recipes"]> {
+  const digest = lines.find((it) => it.name === RECIPES_NAME)?.digest;
+  const isNeeded = entries.some((it) => it.from === "recipe");
+  const refuse = (message: string) => problems.push({ code: "ERR_BUNDLE_INVALID", path: RECIPES_NAME, message });
+  if (isNeeded && digest === undefined)
+    refuse(`SHA256SUMS lists no "${RECIPES_NAME}", but entries are built by recipes`);
+  if (!isNeeded && digest !== undefined) refuse(`SHA256SUMS lists "${RECIPES_NAME}", but no entry is built by one`);
+  let found: Contents["recipes"] | undefined;
+  for (const { dir, files } of digest === undefined ? [] : media.folders) {
+    if (!files.has(RECIPES_NAME)) continue;
+    const file = join(dir, RECIPES_NAME);
+    try {
+      const bytes = await readSmall(file, MAX_RECIPES_BYTES);
+      const actual = digestOf(bytes);
+      if (digest !== actual) problems.push(mismatch(file, RECIPES_NAME, digest as Digest, actual));
+      else if (isNeeded) found ??= await parseRecipes(bytes, entries);
+    } catch (error) {
+      if (!(error instanceof AirferryError)) throw error;
+      problems.push({ code: error.code, path: RECIPES_NAME, message: error.message });
+    }
+  }
+  return found ?? new Map();
 }
 
 function missing(name: string): Problem {

@@ -16,8 +16,10 @@ import type { WrittenInventory } from "./inventory-types.ts";
 import { writeListings } from "./listings.ts";
 import {
   BIN_NAME,
+  FILES_NAME,
   INVENTORY_NAME,
   isSpareName,
+  RECIPES_NAME,
   SCAN_NAME,
   SIGNATURES_NAME,
   TRUSTED_ROOT_NAME,
@@ -72,7 +74,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
   for (const name of await readdir(dir)) {
     if (
       name.startsWith("medium-") ||
-      [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER].includes(name) ||
+      [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER, RECIPES_NAME, FILES_NAME].includes(name) ||
       trustNameOf(name)
     )
       await rm(join(dir, name), { recursive: true, force: true });

@@ -33,5 +33,9 @@ export const MAX_FREE_BYTES = 1024 * 1024;
 export const MAX_NOTE_BYTES = 1024 * 1024;
 /** Largest small file that grows with the entries: it is hashed without being in memory. */
 export const MAX_LISTING_BYTES = 512 * 1024 * 1024;
+/** Largest file of recipes: three million operations. */
+export const MAX_RECIPES_BYTES = 64 * 1024 * 1024;
+/** Most sources that all recipes together have. */
+export const MAX_RECIPE_SOURCES = 500_000;
 /** Largest list of pieces: that of 64 TiB. */
 export const MAX_PIECES_BYTES = 2 * 1024 * 1024 * 1024;

@@ -8,6 +8,9 @@ import type { Established, Kind } from "../io/types.ts";
 /** The hint for ERR_BUNDLE_VERSION. */
 export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
 
+/** In `requires` exactly if an entry is built by a recipe. */
+export const REQUIRES_RECIPES = "recipes";
+
 export const INVENTORY_MEDIA_TYPE = "application/vnd.airferry.inventory.v1+json";
 
 /** One file of the release. */
@@ -23,9 +26,9 @@ export interface InventoryEntry {
   offset?: number;
   /**
    * `bundle`: another entry of this bundle carries the same bytes. `store`, in a delta: none does, and the store must
-   * have them already.
+   * have them already. `recipe`, in a delta: the reader builds them (recipe-list.ts).
    */
-  from?: "bundle" | "store";
+  from?: "bundle" | "store" | "recipe";
 }
 
 export interface InventoryVolume {
@@ -170,7 +173,7 @@ export interface ReleaseName {
 
 export interface Inventory {
   mediaType: typeof INVENTORY_MEDIA_TYPE;
-  /** Names of what a reader must know to read it. None is defined yet. */
+  /** Names of what a reader must know to read it: `recipes`, if an entry is built by one. */
   requires: string[];
   stream: string;
   /** Raised manually when serials must restart; compared before serial. */

@@ -32,6 +32,7 @@ import {
   type InventoryEntry,
   type InventoryVolume,
   NEWER_AIRFERRY,
+  REQUIRES_RECIPES,
   type ReleaseName,
   type WrittenInventory,
 } from "./inventory-types.ts";
@@ -46,6 +47,8 @@ const STEP_ENTRIES = 1000;
 const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
 /** A name in `requires`. */
 const REQUIRED = /^[a-z0-9][a-z0-9.-]{0,63}$/;
+/** Values of `from`. */
+const PLACES: readonly unknown[] = ["store", "bundle", "recipe"];
 
 const KEYS: (keyof Inventory)[] = [
   "mediaType",
@@ -319,6 +322,12 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
   problems.push(...(yield* checkEntries(value.entries)));
   if (problems.length > 0) return problems;
   const entries = value.entries as EntryInFile[];
+  const isBuilt = entries.some((it) => it.from === "recipe");
+  expect(
+    isBuilt === (value.requires as unknown[]).includes(REQUIRES_RECIPES),
+    "requires",
+    "recipes: not as the entries",
+  );
   problems.push(...(yield* checkLayout(entries, value)));
   problems.push(...checkCatalog(value.catalog, entries, problem));
   return problems;
@@ -331,8 +340,9 @@ function checkRequires(value: unknown): void {
   if (!isFine || value.some((it, index) => index > 0 && it <= value[index - 1])) {
     throw invalid([problem("requires", `requires: expected at most ${MAX_REQUIRES} names, sorted, none twice`)]);
   }
-  if (value.length === 0) return;
-  const names = value.join(", ");
+  const unknown = value.filter((it) => it !== REQUIRES_RECIPES);
+  if (unknown.length === 0) return;
+  const names = unknown.join(", ");
   throw new AirferryError("ERR_BUNDLE_REQUIRES", `cannot read "${INVENTORY_NAME}": it requires ${names}`, {
     path: INVENTORY_NAME,
     expected: "nothing that this version does not know",
@@ -397,14 +407,19 @@ function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
   return checked.problems.slice(0, MAX_PROBLEMS);
 }
 
-/** What is not carried says rightly where its bytes are. */
+/** What is not carried says rightly where its bytes are, and all that have them say the same. */
 function checkUncarried(entries: readonly EntryInFile[]): Problem[] {
   if (entries.every((it) => it.from === undefined)) return [];
   const carried = new Set(entries.filter((it) => it.from === undefined).map((it) => it.sha256));
-  const wrong = entries.findIndex((it) => it.from !== undefined && carried.has(it.sha256) !== (it.from === "bundle"));
+  const built = new Set(entries.filter((it) => it.from === "recipe").map((it) => it.sha256));
+  const faultOf = ({ from, sha256 }: EntryInFile): string | undefined => {
+    if (from === undefined || carried.has(sha256) === (from === "bundle"))
+      return from === "store" && built.has(sha256) ? "another entry builds its bytes" : undefined;
+    return from === "bundle" ? "no entry carries its bytes" : "another entry carries its bytes";
+  };
+  const wrong = entries.findIndex((it) => faultOf(it) !== undefined);
   if (wrong < 0) return [];
-  const expected = entries[wrong]?.from === "bundle" ? "no entry carries its bytes" : "another entry carries its bytes";
-  return [problem(`entries[${wrong}]`, `entries[${wrong}]: from: ${expected}`)];
+  return [problem(`entries[${wrong}]`, `entries[${wrong}]: from: ${faultOf(entries[wrong] as EntryInFile)}`)];
 }
 
 function* pathsOf(entries: EntryInFile[]): Generator<string> {
@@ -422,8 +437,7 @@ function entryFault(it: unknown): string | undefined {
   if (it.mode !== "0644" && it.mode !== "0755") return "mode: expected 0644 or 0755";
   if (!isHex256(it.sha256)) return "sha256: expected 64 lower-case hex digits";
   if ((it.size === 0) !== (it.sha256 === EMPTY_SHA256)) return "sha256: no bytes have this digest and this size";
-  if (place === "from" ? it.from !== "store" && it.from !== "bundle" : !isCount(it.offset))
-    return `${place}: not valid`;
+  if (place === "from" ? !PLACES.includes(it.from) : !isCount(it.offset)) return `${place}: not valid`;
   return undefined;
 }
 

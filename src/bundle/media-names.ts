@@ -28,6 +28,10 @@ export const BOM_NAMES: readonly string[] = [BOM_PAGE_NAME, BOM_CYCLONEDX_NAME];
 const DATA_PREFIX = "data.";
 /** Digests of the pieces of large entries: with the small files, on every medium. */
 export const PIECES_NAME = "data.pieces";
+/** How entries are built from what the reader has, and which files are inside of ISOs: on every medium as well. */
+export const RECIPES_NAME = "data.recipes";
+export const FILES_NAME = "data.files";
+const SMALL_DATA: readonly string[] = [PIECES_NAME, RECIPES_NAME, FILES_NAME];
 
 const JUNK = new Set(
   [
@@ -67,7 +71,7 @@ export function isJunkName(name: string): boolean {
  * version spreads like them. Who does not know the latter two ignores them.
  */
 export function isSpreadName(name: string): boolean {
-  return name.startsWith(DATA_PREFIX) && name !== PIECES_NAME;
+  return name.startsWith(DATA_PREFIX) && !SMALL_DATA.includes(name);
 }
 
 /** Whether a listed file is spread like the volumes, and is none: it may be damaged or missing without harm. */

@@ -218,7 +218,7 @@ function expired({ notAfter, stream }: Inventory, now: Date): Problem[] {
 
 /** A delta is not whole without the release that it builds on. */
 function needsStore({ entries }: Inventory): Problem[] {
-  const lacking = entries.filter((it) => it.from === "store");
+  const lacking = entries.filter((it) => it.from === "store" || it.from === "recipe");
   if (lacking.length === 0) return [];
   const first = printableName(lacking[0]?.path ?? "");
   const message = `it is a delta: ${plural(lacking.length, "file")} must be in a store already, first "${first}"`;

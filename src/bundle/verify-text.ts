@@ -108,11 +108,11 @@ Nothing else belongs here but SHA256SUMS, signatures/ and the files that are lis
 }
 
 function unpackText({ inventory: { entries }, media }: VerifyFacts): string {
-  const stored = entries.filter((it) => it.from === "store").length;
+  const stored = entries.filter((it) => it.from === "store" || it.from === "recipe").length;
   const delta =
     stored === 0
       ? ""
-      : `\nThis bundle is a delta: ${plural(stored, "file")} of the release came with earlier bundles, and are reported as missing.`;
+      : `\nThis bundle is a delta: ${plural(stored, "file")} of the release came with earlier bundles, or are made from such, and are reported as missing.`;
   const copies = entries.some((it) => it.from === "bundle")
     ? `
 Some files are carried once and belong in several places:

@@ -206,7 +206,8 @@ class RangeTaker {
       const length = Math.min(STEP_BYTES, job.length - done);
       const to = job.copyTo;
       const copyTo = to === undefined ? undefined : { file: to.file, offset: to.offset + done };
-      const step = { file: job.file, fd: this.#open.get(job.file), offset: job.offset + done, length, copyTo };
+      const { file, parts } = job;
+      const step = { file, fd: this.#open.get(file), offset: job.offset + done, length, copyTo, parts };
       steps.push(this.#thread.ask({ type: "range", hasher: this.#id, job: step, stop }).then(() => progress?.(length)));
     }
     // Wait for all of them, so that no thread still reads or writes a file that the caller has closed.

@@ -16,6 +16,16 @@ export interface RangeJob {
   offset: number;
   length: number;
   copyTo?: { file: string; offset: number } | undefined;
+  /** What is read in the place of `file`, one after the other; their lengths add up to `length`, at most 64 MiB. */
+  parts?: readonly RangePart[] | undefined;
+}
+
+/** A range of a file, or zeros. */
+export interface RangePart {
+  /** Absent: zeros. */
+  file?: string | undefined;
+  offset: number;
+  length: number;
 }
 
 /**
@@ -96,6 +106,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
   const port = given ?? process.getBuiltinModule("node:worker_threads").parentPort;
   if (port === null) return;
   const CHUNK_BYTES = 2 * 1024 * 1024;
+  const SHORT_BYTES = 256 * 1024;
   /** One is read into, one is hashed; for a copy two more may be written at the same time. */
   const BUFFERS = 4;
   // Unlike O_RDONLY alone, never follows a link and never blocks on a pipe.
@@ -289,18 +300,78 @@ export function hashWorkerMain(given?: WorkerPort): void {
     return buffer.subarray(0, done);
   };
 
+  /** For short ones the pool of libuv would only take time. */
+  const readPart = async (fd: number, file: string, buffer: Buffer, position: number) => {
+    if (buffer.length > SHORT_BYTES) return readFull(fd, file, buffer, buffer.length, position);
+    try {
+      for (let done = 0; done < buffer.length; ) {
+        const count = fs.readSync(fd, buffer, done, buffer.length - done, position + done);
+        if (count === 0) throw short(file);
+        done += count;
+      }
+    } catch (error) {
+      throw wrap(error, file, false);
+    }
+  };
+  /** Reads a job's bytes where they are, at rising positions. */
+  const readerOf = (job: RangeJob) => {
+    const { parts, file, offset } = job;
+    if (parts === undefined) {
+      const fd = job.fd ?? openRead(file);
+      return {
+        read: (buffer: Buffer, length: number, position: number) =>
+          readFull(fd, file, buffer, length, offset + position),
+        sync: fd,
+        close: () => {
+          if (job.fd === undefined) fs.closeSync(fd);
+        },
+      };
+    }
+    let open: { file: string; fd: number } | undefined;
+    let index = 0;
+    let start = 0;
+    const close = () => {
+      if (open !== undefined) fs.closeSync(open.fd);
+      open = undefined;
+    };
+    const read = async (buffer: Buffer, length: number, position: number) => {
+      for (let done = 0; done < length; ) {
+        const part = parts[index];
+        if (part === undefined) throw short(file);
+        const inside = position + done - start;
+        if (inside === part.length) {
+          index++;
+          start += part.length;
+          continue;
+        }
+        const take = Math.min(part.length - inside, length - done);
+        if (part.file === undefined) buffer.fill(0, done, done + take);
+        else {
+          // Many of them follow each other in one file.
+          if (open?.file !== part.file) {
+            close();
+            open = { file: part.file, fd: openRead(part.file) };
+          }
+          await readPart(open.fd, part.file, buffer.subarray(done, done + take), part.offset + inside);
+        }
+        done += take;
+      }
+    };
+    return { read, sync: undefined, close };
+  };
+
   const range = async (job: RangeJob, sums: { hash: Updated }[], stop: StopFlag | undefined) => {
     if (job.length === 0) return;
     const heed = () => {
       if (stop !== undefined && Atomics.load(stop, 0) !== 0) throw new JobError("stopped", "ESTOPPED", job.file, false);
     };
     heed();
-    const from = job.fd ?? openRead(job.file);
+    const from = readerOf(job);
     let to: ReturnType<typeof openTarget> | undefined;
     try {
       if (job.copyTo) to = openTarget(job.copyTo.file);
-      else if (job.length <= CHUNK_BYTES) {
-        const bytes = readShort(from, job);
+      else if (job.length <= CHUNK_BYTES && from.sync !== undefined) {
+        const bytes = readShort(from.sync, job);
         for (const it of sums) it.hash.update(bytes);
         return;
       }
@@ -311,7 +382,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
       let slot = 0;
       let position = 0;
       let size = sizeAt(0);
-      await readFull(from, job.file, bufferOf(0), size, job.offset);
+      await from.read(bufferOf(0), size, 0);
       while (size > 0) {
         heed();
         const here = bufferOf(slot);
@@ -321,8 +392,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
         if (to !== undefined) writes[slot] = quiet(to.write(here, size, start + position));
         // The next buffer may still be being written. Reading starts before the hash occupies the thread.
         await writes[nextSlot];
-        const reading =
-          nextSize > 0 ? quiet(readFull(from, job.file, bufferOf(nextSlot), nextSize, job.offset + after)) : undefined;
+        const reading = nextSize > 0 ? quiet(from.read(bufferOf(nextSlot), nextSize, after)) : undefined;
         const view = size === here.length ? here : here.subarray(0, size);
         for (const it of sums) it.hash.update(view);
         await reading;
@@ -335,7 +405,7 @@ export function hashWorkerMain(given?: WorkerPort): void {
       // Everything must have ended before the buffers are reused, also after a failure.
       await Promise.allSettled(writes);
       writes.length = 0;
-      if (job.fd === undefined) fs.closeSync(from);
+      from.close();
       to?.close();
     }
   };

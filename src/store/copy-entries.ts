@@ -11,6 +11,7 @@ import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { heapMayHaveGrown } from "../io/flat-memory.ts";
 import type { HashPool } from "../io/hash-pool.ts";
+import type { RangeJob } from "../io/hash-worker.ts";
 import { eachLimited } from "../io/limit.ts";
 import type { Committer } from "./committer.ts";
 import { ContentDamage } from "./damage.ts";
@@ -82,19 +83,46 @@ async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContex
   if (stray !== undefined) throw new ContentDamage(stray.position, 1, entry);
   if (!write) return compareOnly(entry, context);
   const file = incoming.partFile(entry.digest);
-  let there = existsSync(file) ? statSync(file).size : 0;
-  if (there > entry.size) there = 0;
-  let actual = await copyInto(file, there, entry, context);
-  if (actual !== entry.digest && there > 0) {
-    // A power loss may have torn an earlier run's data: copy all of it again from the medium.
-    context.progress(-entry.size);
-    actual = await copyInto(file, 0, entry, context);
-  }
-  if (actual !== entry.digest) {
-    await rm(file, { force: true });
-    throw new ContentDamage(entry.offset, entry.size, entry, actual);
-  }
+  const actual = await copyWhole(file, { size: entry.size, digest: entry.digest, jobs }, context);
+  if (actual !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, actual);
   committer.addSynced(file, entry.digest);
+
+  function* jobs(position: number, length: number): Generator<RangeJob> {
+    let to = position;
+    for (const piece of volumes.pieces(entry.offset + position, length)) {
+      yield { ...piece, copyTo: { file, offset: to } };
+      to += piece.length;
+    }
+  }
+}
+
+/** What becomes one file: its bytes as jobs of a hasher, which write them there. */
+interface CopySource {
+  size: number;
+  digest: Digest;
+  /** At most 64 MiB at a time. */
+  jobs(position: number, length: number): Iterable<RangeJob>;
+}
+
+/**
+ * Writes a file behind what an earlier run left of it, and syncs it. If it is not what it should be in the end, it is
+ * removed. Returns the digest of all of it.
+ */
+export async function copyWhole(
+  file: string,
+  source: CopySource,
+  context: Pick<CopyContext, "pool" | "progress" | "written">,
+): Promise<Digest> {
+  let there = existsSync(file) ? statSync(file).size : 0;
+  if (there > source.size) there = 0;
+  let actual = await copyInto(file, there, source, context);
+  if (actual !== source.digest && there > 0) {
+    // A power loss may have torn an earlier run's data: copy all of it again.
+    context.progress(-source.size);
+    actual = await copyInto(file, 0, source, context);
+  }
+  if (actual !== source.digest) await rm(file, { force: true });
+  return actual;
 }
 
 async function compareOnly(entry: PlacedEntry, { volumes, pool, progress }: CopyContext): Promise<void> {
@@ -112,8 +140,12 @@ async function compareOnly(entry: PlacedEntry, { volumes, pool, progress }: Copy
  * Hashes the first `there` bytes of the file, copies the rest after them, syncs the file; returns the digest of
  * everything.
  */
-async function copyInto(file: string, there: number, entry: PlacedEntry, context: CopyContext): Promise<Digest> {
-  const { volumes, pool, progress, written } = context;
+async function copyInto(
+  file: string,
+  there: number,
+  source: CopySource,
+  { pool, progress, written }: Pick<CopyContext, "pool" | "progress" | "written">,
+): Promise<Digest> {
   const handle = await open(file, there > 0 ? "r+" : "w", 0o600).catch((error: unknown) =>
     Promise.reject(ioError("write", file, error)),
   );
@@ -123,13 +155,14 @@ async function copyInto(file: string, there: number, entry: PlacedEntry, context
     await hasher.advance({ file, offset: 0, length: there }, progress);
     let unsynced = 0;
     // One step is always queued behind the running one, so that the thread never waits for this one.
-    let before: Promise<void> = Promise.resolve();
-    for (let position = there; position < entry.size; position += COPY_STEP_BYTES) {
-      const length = Math.min(COPY_STEP_BYTES, entry.size - position);
-      const step = copyRange(hasher, volumes, file, entry, position, length, (bytes) => {
+    let before: Promise<unknown> = Promise.resolve();
+    for (let position = there; position < source.size; position += COPY_STEP_BYTES) {
+      const length = Math.min(COPY_STEP_BYTES, source.size - position);
+      const told = (bytes: number) => {
         progress(bytes);
         written(bytes);
-      });
+      };
+      const step = Promise.all([...source.jobs(position, length)].map((job) => hasher.advance(job, told)));
       step.catch(() => undefined);
       await before;
       before = step;
@@ -152,22 +185,4 @@ async function copyInto(file: string, there: number, entry: PlacedEntry, context
     await syncing.catch(() => undefined);
     await handle.close();
   }
-}
-
-async function copyRange(
-  hasher: ReturnType<HashPool["open"]>,
-  volumes: VolumeSet,
-  file: string,
-  entry: PlacedEntry,
-  position: number,
-  length: number,
-  progress: (bytes: number) => void,
-): Promise<void> {
-  let to = position;
-  const jobs: Promise<void>[] = [];
-  for (const piece of volumes.pieces(entry.offset + position, length)) {
-    jobs.push(hasher.advance({ ...piece, copyTo: { file, offset: to } }, progress));
-    to += piece.length;
-  }
-  await Promise.all(jobs);
 }

@@ -115,8 +115,8 @@ t.test("what is refused says why, and what helps", (t) =>
       hint: /a newer airferry packed it/,
     },
     ERR_BUNDLE_REQUIRES: {
-      cause: bundle("unpack", () => {}, { spoil: (it) => void it.requires.push("recipes") }),
-      message: /it requires recipes/,
+      cause: bundle("unpack", () => {}, { spoil: (it) => void it.requires.push("chunks") }),
+      message: /it requires chunks/,
       hint: /a newer airferry packed it/,
     },
     ERR_BUNDLE_INCOMPLETE: {

@@ -2,6 +2,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "tap";
+import { parseRecipes } from "../../src/bundle/recipe-list.ts";
+import { digestOf, hexOf } from "../../src/io/digest.ts";
 import { parseJson } from "../../src/io/json.ts";
 import { parseYaml } from "../../src/io/yaml.ts";
 import { IsoImage } from "../../src/iso/iso-image.ts";
@@ -128,4 +130,42 @@ test("OpenPGP keys have a bound on their packets and their number", async (t) =>
     message: /a key of 1002 packets: expected at most 1000/,
   });
   await t.rejects(read(Buffer.concat(Array.from({ length: 1001 }, () => key))), { message: /more than 1000 keys/ });
+});
+
+test("recipes have no more sources, operations and bytes than their file and the format allow", async (t) => {
+  const digest = digestOf("built");
+  const entry = { path: "a", size: 5, mode: "0644" as const, digest, from: "recipe" as const };
+  const entries = [entry];
+  const head = (sources: number, operations: number) => {
+    const bytes = Buffer.alloc(48);
+    bytes.write(hexOf(digest), "hex");
+    bytes.writeUInt32BE(5, 36);
+    bytes.writeUInt32BE(sources, 40);
+    bytes.writeUInt32BE(operations, 44);
+    return bytes;
+  };
+  const zeros = Buffer.from(`ffffffff${"0".repeat(16)}${"0".repeat(15)}5`, "hex");
+  t.equal((await parseRecipes(Buffer.concat([head(0, 1), zeros]), entries)).size, 1);
+  const refused: [string, Buffer, RegExp][] = [
+    ["counts", head(0, 0xffff_ffff), /expected 85899345900 bytes at 48/],
+    ["sources", head(0xffff_ffff, 1), /at most 500000 sources/],
+    ["many", Buffer.concat([head(500_001, 1), Buffer.alloc(500_001 * 40)]), /at most 500000 sources/],
+    ["sums", Buffer.concat([head(0, 2), zeros, zeros]), /more than 5 bytes/],
+    ["end", Buffer.concat([head(0, 1), zeros, zeros]), /expected 68 bytes, got 88/],
+  ];
+  for (const [name, bytes, message] of refused)
+    await t.rejects(parseRecipes(bytes, entries), { code: "ERR_BUNDLE_INVALID", message }, name);
+  // Three million operations: the main thread pauses.
+  const count = 3_000_000;
+  const one = Buffer.from(`ffffffff${"0".repeat(16)}${"0".repeat(15)}1`, "hex");
+  const whole = head(0, count);
+  whole.writeUInt32BE(count, 36);
+  const many = Buffer.concat([whole, Buffer.alloc(count * one.length, one)]);
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 10).unref();
+  const recipe = (await parseRecipes(many, [{ ...entry, size: count }])).get(digest);
+  clearInterval(timer);
+  t.ok(ticks > 1, `the main thread was free: ${ticks} ticks`);
+  const zero = { offset: 0, length: 1 };
+  t.same([...(recipe?.ranges(count - 2, 9) ?? [])], [zero, zero]);
 });

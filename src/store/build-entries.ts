@@ -1,0 +1,80 @@
+/**
+ * Builds entries that a bundle does not carry from ranges of blobs, as its recipes say: one pass each into the
+ * quarantine, hashed as it is written. docs/format.md, "Recipes".
+ */
+import { statSync } from "node:fs";
+import type { Recipe, RecipeSource } from "../bundle/recipe-list.ts";
+import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import type { RangeJob, RangePart } from "../io/hash-worker.ts";
+import { eachLimited } from "../io/limit.ts";
+import { type CopyContext, copyWhole } from "./copy-entries.ts";
+import type { Store } from "./store.ts";
+
+/** An entry could not be built: these blobs are not what their names say; none: the recipe is wrong. */
+export class SourceDamage extends Error {
+  readonly recipe: Recipe;
+  readonly damaged: readonly RecipeSource[];
+
+  constructor(recipe: Recipe, damaged: readonly RecipeSource[]) {
+    super("sources of a recipe are damaged");
+    this.recipe = recipe;
+    this.damaged = damaged;
+  }
+}
+
+/**
+ * Builds entries whose sources are all in the store, one after the other, and makes them blobs. What an earlier run
+ * left of one is continued.
+ * @throws {SourceDamage} when one has a wrong digest; {AirferryError} ERR_SPACE, ERR_IO
+ */
+export async function buildEntries(recipes: readonly Recipe[], context: Omit<CopyContext, "volumes">): Promise<void> {
+  const { store, incoming, committer } = context;
+  for (const recipe of recipes) {
+    const { digest, size, sources } = recipe;
+    const file = incoming.partFile(digest);
+    const jobs = (position: number, length: number) => [jobOf(recipe, store, file, position, length)];
+    const actual = await copyWhole(file, { size, digest, jobs }, context).catch(async (error: unknown) => {
+      const isSource = error instanceof AirferryError && sources.some((it) => store.blobPath(it.digest) === error.path);
+      const damaged = isSource ? await damagedOf(recipe, context) : [];
+      throw damaged.length === 0 ? error : new SourceDamage(recipe, damaged);
+    });
+    if (actual !== digest) throw new SourceDamage(recipe, await damagedOf(recipe, context));
+    committer.addSynced(file, digest);
+  }
+}
+
+function jobOf(recipe: Recipe, store: Store, to: string, position: number, length: number): RangeJob {
+  const parts = [...recipe.ranges(position, length)].map(
+    ({ source, ...range }): RangePart =>
+      source === undefined ? range : { ...range, file: store.blobPath(source.digest) },
+  );
+  return { file: to, offset: 0, length, parts, copyTo: { file: to, offset: position } };
+}
+
+/** The sources that are not what their names say, or cannot be read. */
+async function damagedOf(
+  { sources }: Recipe,
+  { store, pool }: Pick<CopyContext, "store" | "pool">,
+): Promise<RecipeSource[]> {
+  const damaged: RecipeSource[] = [];
+  await eachLimited(sources, pool.size + 1, async (it) => {
+    if (!(await isRight(it, store, pool))) damaged.push(it);
+  });
+  return damaged;
+}
+
+/** Whether the blob of a source is there and has its digest. */
+export async function isRight(
+  { digest, size }: RecipeSource,
+  store: Store,
+  pool: CopyContext["pool"],
+): Promise<boolean> {
+  const file = store.blobPath(digest);
+  if (statSync(file, { throwIfNoEntry: false })?.size !== size) return false;
+  const read = await pool.hashFile(file, { length: size }).catch((error: unknown): { digest?: Digest } => {
+    if (error instanceof AirferryError) return {};
+    throw error;
+  });
+  return read.digest === digest;
+}
