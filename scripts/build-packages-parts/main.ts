@@ -1,24 +1,16 @@
 /** Makes an .rpm and a .deb of each program in a folder, and renews its SHA256SUMS. */
-import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { VERSION } from "../../src/version.ts";
 import { writeSums } from "../build-binary-parts/sums.ts";
+import { buildTime, ROOT } from "./build-time.ts";
 import { makeDeb } from "./deb.ts";
 import { fillTree, sharedFiles } from "./payload.ts";
 import { makeRpm } from "./rpm.ts";
 
-const ROOT = join(import.meta.dirname, "..", "..");
 const PROGRAM = /^airferry-linux-(x64|arm64)$/;
 const MAKERS = { rpmbuild: makeRpm, "dpkg-deb": makeDeb };
-
-/** The time of everything in the packages: SOURCE_DATE_EPOCH, else that of the commit. */
-function buildTime(): number {
-  const given = process.env.SOURCE_DATE_EPOCH;
-  if (given !== undefined) return Number(given);
-  return Number(execFileSync("git", ["-C", ROOT, "log", "-1", "--format=%ct"], { encoding: "utf8" }));
-}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({

@@ -14,7 +14,7 @@ const COMPLETIONS = {
   fish: "usr/share/fish/vendor_completions.d/airferry.fish",
 };
 /** What has to go with the program, from the folder that it was built into. */
-const DOCUMENTS = ["LICENSE", "NOTICE", "THIRD-PARTY.txt", "airferry.cdx.json"];
+export const DOCUMENTS = ["LICENSE", "NOTICE", "THIRD-PARTY.txt", "airferry.cdx.json"];
 export const DOCUMENT_FOLDER = "usr/share/doc/airferry";
 
 /** Everything but the program, by path: the same for all architectures. */
