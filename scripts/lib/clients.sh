@@ -133,6 +133,31 @@ WRAPPER
   chmod +x "$BIN/ksvalidator"
 fi
 
+# kubernetes-validate and a package of the Prometheus operator's types: the schemas of what packaging/chart makes.
+if [ ! -x "$CLIENTS/kubernetes-validate/bin/kubernetes-validate" ]; then
+  rm -rf "$CLIENTS/kubernetes-validate.part"
+  if python3 -m venv "$CLIENTS/kubernetes-validate.part" >"$CLIENTS/pip.log" 2>&1 &&
+    "$CLIENTS/kubernetes-validate.part/bin/pip" install -q --disable-pip-version-check kubernetes-validate==1.37.0 >"$CLIENTS/pip.log" 2>&1; then
+    rm -rf "$CLIENTS/kubernetes-validate" && mv "$CLIENTS/kubernetes-validate.part" "$CLIENTS/kubernetes-validate"
+  else
+    miss kubernetes-validate "$(tail -n 1 "$CLIENTS/pip.log")"
+  fi
+fi
+if [ -x "$CLIENTS/kubernetes-validate/bin/kubernetes-validate" ]; then
+  cat >"$BIN/kubernetes-validate" <<'WRAPPER'
+#!/bin/sh
+root=$(dirname "$(readlink -f "$0")")/../kubernetes-validate
+exec "$root/bin/python3" "$root/bin/kubernetes-validate" "$@"
+WRAPPER
+  chmod +x "$BIN/kubernetes-validate"
+fi
+OPERATOR=$CLIENTS/prometheus-operator/node_modules/@kubernetes-models/prometheus-operator
+if [ ! -e "$OPERATOR/package.json" ]; then
+  mkdir -p "$CLIENTS/prometheus-operator"
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$CLIENTS/prometheus-operator" \
+    @kubernetes-models/prometheus-operator@6.0.0 >"$CLIENTS/npm.log" 2>&1 || miss prometheus-operator "$(tail -n 1 "$CLIENTS/npm.log")"
+fi
+
 # Newer suites: the same mirror and keyring as this release's own, under another suite name.
 newer_options() {
   local suite=$1 base state=$CLIENTS/apt/$1 sources

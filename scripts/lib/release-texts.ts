@@ -8,6 +8,7 @@ import semver from "semver";
 export const VERSION_FILES: Record<string, RegExp> = {
   "src/version.ts": /(?<=^export const VERSION = ")[^"]+(?=";$)/m,
   "package.json": /(?<=^ {2}"version": ")[^"]+(?=",$)/m,
+  "packaging/chart/Chart.yaml": /(?<=^version: )\S+$/m,
 };
 
 /** `text` with its version replaced by `version`. @throws when it has none */

@@ -55,6 +55,7 @@ async function buildFiles(clone: string, version: string, key: string): Promise<
   const out = join(clone, "dist", version);
   execFileSync(join(clone, "scripts", "build-binary"), ["--out", out], { stdio: ["ignore", "ignore", "inherit"] });
   execFileSync(join(clone, "scripts", "build-packages"), ["--out", out], { stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(join(clone, "scripts", "build-image"), ["--out", out], { stdio: ["ignore", "ignore", "inherit"] });
   const source = `airferry-${version}.tar.gz`;
   git(clone, "archive", "--format=tar.gz", `--prefix=airferry-${version}/`, "-o", join(out, source), "HEAD");
   const names = readdirSync(out).filter((it) => !it.startsWith("SHA256SUMS"));
