@@ -4,6 +4,8 @@
  */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
+import type { CachedStore } from "./cache/cached-store.ts";
+import type { AskCache } from "./cache/types.ts";
 import { AirferryError } from "./errors.ts";
 import {
   becomeAccount,
@@ -14,11 +16,13 @@ import {
   isRoot,
   restartForLowPorts,
 } from "./io/account.ts";
+import { parseBytes } from "./io/format.ts";
 import { HeldFiles } from "./io/held-files.ts";
 import { shellWord } from "./io/shell.ts";
 import { setV8Flags } from "./io/v8-flags.ts";
 import { hostsOf, originsOf } from "./origins/origin-hosts.ts";
 import { isUnreached, listenFlag } from "./origins/origin-ports.ts";
+import { isS3Name } from "./s3/s3-target.ts";
 import { type ListenAddress, listenUrls, parseListen } from "./server/http/address.ts";
 import type { TlsMaterial } from "./server/http/endpoint.ts";
 import { TrustedProxies } from "./server/http/forwarded.ts";
@@ -32,7 +36,7 @@ import { checkedUrl, keysDir, renewTls, tlsMaterial } from "./server/process/tls
 import { socketUnit, unitFor } from "./server/process/unit.ts";
 import { type WantedBatch, WantedKeeper } from "./server/process/wanted-notes.ts";
 import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
-import { BundleStore, openReader, type SharedBundle, shareBundle } from "./store/bundle-store.ts";
+import { BundleStore, openReader, type SharedBundle, type StoreSource, shareBundle } from "./store/bundle-store.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
 import type { Release, StoreReader } from "./store/types.ts";
 
@@ -48,8 +52,14 @@ const DISK_THREADS = 4;
 
 /** What to serve, and how. */
 export interface ServeOptions {
-  /** The store's directory; with `bundles` the first of their folders. */
+  /** The store's directory, or its name in object storage; with `bundles` the first of their folders. */
   store: string;
+  /** Of a store in object storage: the folder of the cache; default in the user's cache directory. */
+  cache?: string | undefined;
+  /** How much the cache may hold: `10GiB` by default. */
+  cacheSize?: string | undefined;
+  /** Of a store in object storage: `above=SIZE`, from which on clients are sent there for content. */
+  redirect?: string | undefined;
   /** Served where they are, in place of a store. The caller closes them after the server. */
   bundles?: OpenBundles | undefined;
   /** `HOST:PORT`; default 0.0.0.0:9000. Port 0 lets the system choose. */
@@ -204,12 +214,13 @@ export interface Serving {
  */
 export async function becomeUser(
   user: string,
-  options: Pick<ServeOptions, "tls" | "tlsDir" | "accessLog" | ListenOption>,
+  options: Pick<ServeOptions, "tls" | "tlsDir" | "accessLog" | "cache" | ListenOption>,
 ): Promise<void> {
   const account = await findAccount(user);
   if (isAccount(account) || !isRoot()) return becomeAccount(account);
   if (hasOwnCa(options) && options.tlsDir !== undefined) await giveFolder(options.tlsDir, account, 0o700);
-  const { accessLog = "-" } = options;
+  const { accessLog = "-", cache } = options;
+  if (cache !== undefined) await giveFolder(cache, account, 0o700);
   if (accessLog !== "-") await giveFile(accessLog, account);
   const ports = addressesOf(listensOf(options)).map((it) => it.port);
   if (ports.some((port) => port > 0 && port < 1024)) await restartForLowPorts(account);
@@ -224,7 +235,9 @@ export function unitFile(kind: "service" | "socket", options: ServeOptions): str
   const addresses = addressesOf(listensOf(options));
   if (options.url !== undefined) checkedUrl(options.url);
   checkedProxies(options);
-  return kind === "socket" ? socketUnit(addresses, options.workers ?? defaultWorkers()) : unitFor(options, addresses);
+  return kind === "socket"
+    ? socketUnit(addresses, options.workers ?? defaultWorkers())
+    : unitFor({ ...options, isBucket: isS3Name(options.store) }, addresses);
 }
 
 /** What a service manager handed over to this process and wants to hear. Its variables are removed. */
@@ -242,8 +255,18 @@ export function defaultWorkers(): number {
  * @throws {AirferryError} ERR_BUSY (port taken), ERR_IO, ERR_USAGE, ERR_KEY_INVALID, and what opening the store throws
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
+  const cached = await openCache(options);
+  try {
+    return await serveFrom(options, cached);
+  } catch (error) {
+    cached?.close();
+    throw error;
+  }
+}
+
+async function serveFrom(options: ServeOptions, cached: CachedStore | undefined): Promise<Serving> {
   const { bundles } = options;
-  const openStore = options.openStore ?? (bundles === undefined ? openReader : async () => bundles.store);
+  const openStore = options.openStore ?? storeOpener(bundles?.store ?? cached);
   // Requests create only short-lived objects. V8's default, a growing nursery, costs each thread some 50 MB without
   // measurable gain. Buffers that outlived the nursery wait for the next collection of all: it comes when a fifth more
   // is used, not twice as much.
@@ -262,7 +285,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { origins: originListens, ...ownListens } = listens;
   const named = originListens && (await originSettings(originListens, releases, options));
   const settings: SiteSettings = {
-    store: bundles?.shared ?? store,
+    store: bundles?.shared ?? (cached === undefined ? store : { cache: cached.dir }),
     ...ownListens,
     ...(named && { origins: named.settings }),
     ...(share ? { sharePorts: "first" } : {}),
@@ -275,6 +298,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ...(options.htpasswd === undefined ? {} : { htpasswd: resolve(options.htpasswd) }),
     ...(options.wanted === undefined ? {} : { wanted: resolve(options.wanted) }),
     ...(options.verifyReads === undefined ? {} : { verifyReads: options.verifyReads }),
+    ...(options.redirect === undefined ? {} : { redirectAbove: redirectAbove(options.redirect) }),
   };
   const wanted = settings.wanted === undefined ? undefined : await WantedKeeper.open(settings.wanted, report);
   let stop = (): void => {};
@@ -289,6 +313,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let hearOrigins = (_origins: string[]): void => {};
   const running = await startThreads(settings, given.length > 0 ? given : threads, lost, wanted, {
     ...options,
+    cached,
     openStore,
     noteOrigins: (origins) => hearOrigins(origins),
   });
@@ -300,6 +325,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     clearInterval(renewal);
     stopping ??= running
       .close(patienceMs)
+      .then(() => cached?.close())
       .then(() => wanted?.close())
       .then(stop);
     return stopping;
@@ -342,6 +368,34 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     },
     close: () => close(graceMs),
   };
+}
+
+/** Opens a store in object storage through its cache; undefined for a folder. */
+async function openCache(options: ServeOptions): Promise<CachedStore | undefined> {
+  const { store, cache, cacheSize, redirect, bundles, onMessage } = options;
+  if (bundles === undefined && isS3Name(store)) {
+    if (redirect !== undefined) redirectAbove(redirect);
+    const { openCachedStore } = await import("./cache/cached-store.ts");
+    return await openCachedStore(store, { cache, cacheSize, report: onMessage });
+  }
+  if (cache === undefined && cacheSize === undefined && redirect === undefined) return undefined;
+  const fault = "cannot use --cache, --cache-size and --redirect: they are for stores in buckets, s3://BUCKET/PREFIX";
+  const hint = bundles === undefined ? `airferry serve --store ${shellWord(store)}` : "leave them out";
+  throw new AirferryError("ERR_USAGE", fault, { hint });
+}
+
+/** Reads `above=SIZE`. @throws {AirferryError} ERR_USAGE */
+function redirectAbove(text: string): number {
+  const [, size = ""] = /^above=(.+)$/.exec(text) ?? [];
+  const bytes = parseBytes(size);
+  if (bytes !== undefined && bytes > 0) return bytes;
+  throw new AirferryError("ERR_USAGE", `cannot use --redirect "${text}": expected above= and a size`, {
+    hint: "for example: --redirect above=64MiB",
+  });
+}
+
+function storeOpener(open: StoreReader | undefined): (source: StoreSource) => Promise<StoreReader> {
+  return open === undefined ? openReader : async () => open;
 }
 
 /** Passes origins on that were not named before; each thread of a server sees the same releases come. */
@@ -501,10 +555,12 @@ async function startThreads(
   wanted: WantedKeeper | undefined,
   {
     openStore,
+    cached,
     workerEntry,
     noteOrigins,
     onMessage: report = () => {},
   }: ServeOptions & {
+    cached: CachedStore | undefined;
     openStore: (dir: string) => Promise<StoreReader>;
     noteOrigins: (origins: string[]) => void;
   },
@@ -513,10 +569,13 @@ async function startThreads(
   const maker = new IndexMaker();
   const makeIndex: MakeIndex = (order) => maker.make(order);
   const noteWanted = (batch: WantedBatch): void => wanted?.add(batch);
+  const askCache: AskCache | undefined = cached && ((order) => cached.answer(order));
   const site = await startSite(settings, {
     openStore,
     collect: async (own) => group?.collect(own) ?? own,
     makeIndex,
+    askCache,
+    cacheCounts: cached && (() => cached.counts()),
     noteWanted,
     wantedUrls: () => wanted?.size ?? 0,
     noteOrigins,
@@ -533,7 +592,7 @@ async function startThreads(
     };
     group = new WorkerGroup(
       joining,
-      { own: () => site.counters(), makeIndex, noteWanted, noteOrigins, report, onSocketsLost },
+      { own: () => site.counters(), makeIndex, askCache, noteWanted, noteOrigins, report, onSocketsLost },
       workerEntry,
     );
     try {
@@ -543,6 +602,7 @@ async function startThreads(
       throw error;
     }
   }
+  cached?.follow(report);
   return {
     addresses: site.listeners.map((listener) => listener.address),
     setTls(tls) {

@@ -54,6 +54,7 @@ const ROOMS: Record<string, readonly string[]> = {
   timestamp: ["io", "sign", "http", "bundle"],
   s3: ["io"],
   store: ["io", "s3", "oci", "bundle"],
+  cache: ["io", "s3", "bundle", "store"],
   sources: ["io", "sign", "oci", "iso", "rpm", "manifest", "http", "fetch", "bundle"],
   pack: ["io", "sign", "builder", "manifest", "http", "fetch", "bundle", "sources", "bom", "scan", "parity", "receipt"],
   sort: ["io", "sign", "oci", "rpm", "manifest", "http", "bundle", "sources"],
@@ -87,6 +88,7 @@ const ROOMS: Record<string, readonly string[]> = {
   "server/origins": ["io", "certs", "origins", "server/http"],
   "server/process": [
     "io",
+    "cache",
     "certs",
     "origins",
     "wanted",
@@ -125,7 +127,7 @@ const VERBS: Record<string, readonly string[]> = {
   receipt: ["io", "sign", "receipt", "store"],
   journal: ["io", "store"],
   prune: ["io", "store"],
-  serve: ["io", "bundle", "store", "origins", "server/http", "server/process"],
+  serve: ["io", "bundle", "store", "cache", "s3", "origins", "server/http", "server/process"],
   wanted: ["io", "wanted"],
   rehearse: ["io", "bundle", "origins", "record", "rehearsal", "store", "wanted"],
   render: ["io", "render"],
@@ -279,7 +281,7 @@ t.test("only the rooms that may do it print, listen, exit or dial", async (t) =>
     [
       "open connections",
       /request[^\n]*from "node:https?"|\b(?:https?|nodeHttp|nodeHttps\(\))\.(?:request|get)\(/,
-      (file) => file === "http/sending.ts" || file === "record/upstream.ts",
+      (file) => ["http/sending.ts", "record/upstream.ts", "s3/direct-objects.ts"].includes(file),
     ],
     ["know got", /["']got["']/, (file) => file === "http/sending.ts"],
     ["know the AWS SDK", /["']@aws-sdk\//, (file) => file === "s3/sdk-client.ts"],

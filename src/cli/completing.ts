@@ -20,6 +20,8 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   hex: {},
   "host:port": {},
   addresses: {},
+  "above=size": {},
+  bytes: {},
   id: {},
   k: {},
   "id=file": {},

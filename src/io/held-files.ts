@@ -23,8 +23,8 @@ export interface HeldExtent extends Extent {
   readonly held: HeldFile;
 }
 
-/** Where bytes are: in a file by its path, or in parts of open files, one after the other. Plain data. */
-export type BytesPlace = string | readonly HeldExtent[];
+/** Where bytes are: in a file by its path, in parts of open files, one after the other, or in memory. Plain data. */
+export type BytesPlace = string | readonly HeldExtent[] | Uint8Array;
 
 const AGAIN = "put the medium back as it was, then start airferry serve again: it verifies it first";
 

@@ -1,5 +1,6 @@
 /** Local files of this host, open files, and memory, as random access to bytes. */
 import { open, readFile } from "node:fs/promises";
+import { digestOf } from "./digest.ts";
 import { type BytesPlace, HeldBytes } from "./held-files.ts";
 import type { RandomAccess } from "./types.ts";
 
@@ -10,6 +11,9 @@ import type { RandomAccess } from "./types.ts";
 export async function openBytes(
   file: BytesPlace,
 ): Promise<{ bytes: RandomAccess; version: string; close(): Promise<void> }> {
+  if (file instanceof Uint8Array) {
+    return { version: digestOf(file), bytes: inMemory(file), close: () => Promise.resolve() };
+  }
   if (typeof file !== "string") {
     const held = new HeldBytes(file);
     return {
@@ -44,6 +48,7 @@ export async function openBytes(
 /** Reads all bytes of a place, which is small. @throws as opening and reading it do */
 export async function readBytes(place: BytesPlace): Promise<Buffer> {
   if (typeof place === "string") return readFile(place);
+  if (place instanceof Uint8Array) return Buffer.from(place.buffer, place.byteOffset, place.length);
   const held = new HeldBytes(place);
   const buffer = Buffer.allocUnsafe(held.size);
   await held.fill(buffer, buffer.length, 0);

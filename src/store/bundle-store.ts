@@ -13,7 +13,7 @@ import { HeldBytes, type HeldExtent, type HeldFile } from "../io/held-files.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { BlobPieces } from "./blob-pieces.ts";
 import { releaseName } from "./layout.ts";
-import { openStore } from "./store.ts";
+import { openStore, Store } from "./store.ts";
 import type { PastRelease, Release, StoreReader, StoreRecords } from "./types.ts";
 
 /** A verified bundle as plain data: threads share what it refers to. */
@@ -31,8 +31,13 @@ export interface SharedBundle {
   readonly pieces?: VerifiedBundle["pieces"];
 }
 
-/** What a server reads from: a store's folder, or verified bundles. */
-export type StoreSource = string | readonly SharedBundle[];
+/** The cache of a store that is elsewhere: its folder. */
+interface CacheSource {
+  readonly cache: string;
+}
+
+/** What a server reads from: a store's folder, a cache of one, or verified bundles. */
+export type StoreSource = string | CacheSource | readonly SharedBundle[];
 
 /** Makes plain data of a verified bundle. */
 export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBundle {
@@ -47,6 +52,7 @@ export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBun
 /** Opens what a server reads from. @throws {AirferryError} as {@link openStore} */
 export async function openReader(source: StoreSource): Promise<StoreReader> {
   if (typeof source === "string") return openStore(source);
+  if ("cache" in source) return new Store(source.cache);
   const inventories: Inventory[] = [];
   for (const { inventory } of source) inventories.push(await parseInventoryInSteps(Buffer.from(inventory.buffer)));
   return new BundleStore(source, inventories);

@@ -18,6 +18,13 @@ export const IMPORT_FILE = "import.json";
 /** Index of the release's packages, made from the verified metadata (src/packages); may be missing. */
 export const PACKAGES_FILE = "packages.idx";
 
+const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
+
+/** Whether a text is a {@link releaseName}. */
+export function isReleaseName(text: string): boolean {
+  return RELEASE_NAME.test(text);
+}
+
 /** Path of a blob. */
 export function blobPathIn(dir: string, digest: Digest): string {
   const hex = hexOf(digest);

@@ -20,6 +20,7 @@ import {
   blobPathIn,
   CURRENT_FILE,
   FLOOR_FILE,
+  isReleaseName,
   LOCK_FILE,
   releaseName,
   STORE_FILE,
@@ -29,8 +30,6 @@ import {
 import { verifyOwn } from "./ownership.ts";
 import { readRelease } from "./release-record.ts";
 import type { Release, ReleaseFault, StoreReader, StoreRecords } from "./types.ts";
-
-const RELEASE_NAME = /^(?:e\d{1,9}-)?\d{6,9}$/;
 
 const floorSchema = z.strictObject({
   epoch: z.int().min(0),
@@ -158,7 +157,7 @@ export class Store implements StoreReader {
       const [, epoch, serial] = /^(?:e(\d+)-)?(\d+)$/.exec(name) ?? [];
       return Number(epoch ?? 1) * 1e9 + Number(serial);
     };
-    return names.filter((it) => RELEASE_NAME.test(it)).sort((a, b) => rank(a) - rank(b));
+    return names.filter((it) => isReleaseName(it)).sort((a, b) => rank(a) - rank(b));
   }
 
   /** Whether a bundle with this digest of its SHA256SUMS was imported, and its record is still here and readable. */
@@ -179,7 +178,7 @@ export class Store implements StoreReader {
     const file = join(streamFolder(this.dir, stream), CURRENT_FILE);
     const text = await ifThere(file, readFile(file, "utf8"));
     const name = text?.trim();
-    return name !== undefined && RELEASE_NAME.test(name) ? name : undefined;
+    return name !== undefined && isReleaseName(name) ? name : undefined;
   }
 
   /**

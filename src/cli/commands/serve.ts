@@ -20,6 +20,9 @@ import { interruptible, stopsByItself } from "../signals.ts";
 
 interface ServeFlags {
   store?: string;
+  cache?: string;
+  cacheSize?: string;
+  redirect?: string;
   trust?: string[];
   threshold?: number;
   listen: string;
@@ -53,7 +56,15 @@ export const serveCommand: Register = (program, run) => {
         "With BUNDLE it serves straight from a disk or disc that is plugged in: verifies every byte once, then reads the\n" +
         "volumes where they are, and writes nothing.",
     )
-    .addOption(new Option("--store <dir>", "the store inside the gap").env("AIRFERRY_STORE"))
+    .addOption(
+      new Option("--store <dir>", "the store inside the gap: a folder, or s3://BUCKET/PREFIX").env("AIRFERRY_STORE"),
+    )
+    .option("--cache <dir>", "of a store in a bucket: folder that keeps what was read (default: in ~/.cache/airferry)")
+    .option("--cache-size <bytes>", "how much the cache may hold, 64MiB or more (default: 10GiB)")
+    .option(
+      "--redirect <above=size>",
+      "of a store in a bucket: send clients there for files, RPMs and image blobs above a size, as above=64MiB",
+    )
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed each bundle (default: 1)", positive)
     .option("--listen <host:port>", "address to listen on; port 0 lets the system choose", "0.0.0.0:9000")

@@ -34,6 +34,8 @@ export interface BlobContent {
   cache?: string | null;
   /** The Content-Security-Policy; default {@link CONTENT_POLICY}. */
   policy?: string;
+  /** Those who ask for it follow redirects, so that they may be sent elsewhere for it. */
+  mayRedirect?: boolean;
   /** Further headers of a 200 or 206. */
   headers?: Readonly<Record<string, string>>;
 }
@@ -46,8 +48,12 @@ export function entryContent(entry: InventoryEntry, store: StoreReader): BlobCon
     digest: entry.digest,
     contentType: contentTypeOf(entry.path),
     cache: freshnessOf(entry.path, entry.digest),
+    mayRedirect: REDIRECTED.test(entry.path),
   };
 }
+
+/** Not ISOs: installers and what boots from a network do not follow. */
+const REDIRECTED = /^(?:files|rpms)\//;
 
 /** Larger content is written to the socket in parts, even from memory: TLS copies what it gets. */
 const MAX_AT_ONCE_BYTES = 1024 * 1024;
@@ -73,6 +79,7 @@ export async function sendBlob(request: ServerRequest, content: BlobContent): Pr
     endEmpty(request, 416, ["Content-Range", `bytes */${content.size}`, "Accept-Ranges", "bytes", "ETag", etag]);
     return;
   }
+  if (!request.head && (await sendElsewhere(request, content, etag))) return;
   if (ranges === undefined) {
     await sendWhole(request, content, etag);
     return;
@@ -80,6 +87,28 @@ export async function sendBlob(request: ServerRequest, content: BlobContent): Pr
   const [only, more] = ranges;
   if (only !== undefined && more === undefined) await sendRange(request, content, etag, only);
   else await sendRanges(request, content, etag, ranges);
+}
+
+/** Sends a client to where large content is, if that is elsewhere. What is behind a login stays here. */
+async function sendElsewhere(request: ServerRequest, content: BlobContent, etag: string): Promise<boolean> {
+  const { redirect } = request.resources;
+  const { file, size, mayRedirect } = content;
+  if (redirect === undefined || mayRedirect !== true || file === undefined || size < redirect.above) return false;
+  if (request.isGuarded === true) return false;
+  // Without the bucket what is in the cache is served.
+  const url = await redirect.urlOf(file).catch(() => undefined);
+  if (url === undefined) return false;
+  const head = [
+    "Location",
+    url,
+    "ETag",
+    etag,
+    "Cache-Control",
+    "no-store",
+    ...Object.entries(content.headers ?? {}).flat(),
+  ];
+  endEmpty(request, 307, head);
+  return true;
 }
 
 async function sendWhole(request: ServerRequest, content: BlobContent, etag: string): Promise<void> {
@@ -202,7 +231,7 @@ async function smallFile({ file, size, digest, extents }: BlobContent, { small }
 /** What HEAD promises must be available for GET. */
 async function checkPresent({ file, size, extents }: BlobContent, { files }: Resources): Promise<void> {
   if (file === undefined || extents !== undefined) return;
-  const handle = await files.open(file);
+  const handle = await files.open(file, size);
   handle.release();
   if (handle.size !== size) throw damagedFile({ path: file }, `expected ${size} bytes, got ${handle.size}`);
 }
@@ -237,7 +266,7 @@ async function openReader(content: BlobContent, { files }: Resources): Promise<R
   if (content.bytes !== undefined) return readRandomAccess(fromMemory(content.bytes));
   if (content.source !== undefined) return readRandomAccess(content.source);
   if (content.file === undefined) throw new TypeError("a BlobContent needs file, bytes or source");
-  const file = await files.open(content.file);
+  const file = await files.open(content.file, content.extents === undefined ? content.size : undefined);
   if (content.extents === undefined && file.size !== content.size) {
     file.release();
     throw damagedFile({ path: content.file }, `expected ${content.size} bytes, got ${file.size}`);

@@ -157,7 +157,9 @@ export class FastPath implements Front {
     const found = this.#options.content(target, view, host);
     if (found === undefined || found.content.file === undefined) return undefined;
     const { file, size, digest } = found.content;
-    if (size > MAX_SMALL_BYTES) return undefined;
+    const { redirect } = this.#options.resources;
+    const isElsewhere = redirect !== undefined && found.content.mayRedirect === true && size >= redirect.above;
+    if (size > MAX_SMALL_BYTES || isElsewhere) return undefined;
     const head = `HTTP/1.1 200 OK\r\n${formatHead(found.content)}`;
     if (head.length + this.#tail.length > HEADROOM_BYTES) return undefined;
     const tally = this.#options.tally(found.path);

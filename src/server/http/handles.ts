@@ -4,6 +4,7 @@
  */
 import { close, fstat, fstatSync, lstatSync, open, openSync, read, readSync, type Stats, stat } from "node:fs";
 import { promisify } from "node:util";
+import { AirferryError } from "../../errors.ts";
 import { type BytesPlace, checkUnchanged, HeldBytes, type HeldExtent } from "../../io/held-files.ts";
 import { readBytes } from "../../io/open-bytes.ts";
 import { ReadCheck, stampOf } from "./read-check.ts";
@@ -61,7 +62,7 @@ class Handle implements SharedFile {
     } catch (error) {
       // What is at its path now may be another file, which was put there to repair it.
       this.#files.forget(this.path);
-      throw error;
+      return await this.#files.fillAgain(error, this.path, target, length, position);
     }
   }
 
@@ -70,7 +71,7 @@ class Handle implements SharedFile {
       await this.#files.check.prepare(this, position);
     } catch (error) {
       this.#files.forget(this.path);
-      throw error;
+      await this.#files.fillAgain(error, this.path, new Uint8Array(1), 1, position);
     }
   }
 
@@ -146,9 +147,70 @@ class Borrowed implements SharedFile {
   release(): void {}
 }
 
+/** A file whose parts come here when they are read, and are checked then. */
+export interface PartedFile {
+  readonly size: number;
+  /** As {@link SharedFile.fill}. */
+  fill(target: Uint8Array, length: number, position: number): Promise<number>;
+}
+
+/** Brings files to their paths when they are asked for. */
+export interface FileSource {
+  /** A file that is never at its path, and was brought before. */
+  opened(path: string): PartedFile | undefined;
+  /**
+   * Brings a file that is not at its path. Undefined: now it is there, or was for a moment.
+   * @throws {AirferryError} when it cannot be brought; an error like the system's, with the code ENOENT, for what it
+   *   knows nothing of
+   */
+  bring(path: string): Promise<PartedFile | undefined>;
+  /** Removes a damaged file, so that it is brought again. Returns whether it is one that can be. */
+  discard(path: string): Promise<boolean>;
+  /** Hears that a file is used that was there. */
+  used(path: string, stats: Pick<Stats, "atimeMs" | "mtimeMs">): void;
+}
+
+/** How often a file is brought that is removed again before it is opened. */
+const BRINGS = 3;
+
+/** A file in parts. */
+class Brought implements SharedFile {
+  readonly path: string;
+  readonly size: number;
+  /** It looks after its parts itself. */
+  readonly stamp = "parts";
+  readonly #file: PartedFile;
+
+  constructor(path: string, file: PartedFile) {
+    this.path = path;
+    this.size = file.size;
+    this.#file = file;
+  }
+
+  fill(target: Uint8Array, length: number, position: number): Promise<number> {
+    return this.#file.fill(target, length, position);
+  }
+
+  async prepare(position: number): Promise<void> {
+    await this.#file.fill(new Uint8Array(1), 1, position);
+  }
+
+  fillUnchecked(target: Uint8Array, length: number, position: number): Promise<number> {
+    return this.#file.fill(target, length, position);
+  }
+
+  fillNow(): number {
+    throw new TypeError("a file in parts is large");
+  }
+
+  release(): void {}
+}
+
 interface HandleOwner {
   readonly check: ReadCheck;
   forget(path: string): void;
+  /** Brings a damaged file again, and reads that; throws the error where it cannot be brought. */
+  fillAgain(error: unknown, path: string, target: Uint8Array, length: number, position: number): Promise<number>;
   /** The handle is idle now. */
   retire(handle: Handle): void;
 }
@@ -159,6 +221,7 @@ export type FindHeld = (path: string) => readonly HeldExtent[] | undefined;
 /** The files that one site has open. */
 export class SharedFiles implements HandleOwner {
   readonly #findHeld: FindHeld;
+  readonly #source: FileSource | undefined;
   /** A promise while a file is being opened. */
   readonly #handles = new Map<string, Handle | Promise<Handle>>();
   /** Handles that nobody uses now, oldest first. */
@@ -167,9 +230,16 @@ export class SharedFiles implements HandleOwner {
   /** How reads are checked. */
   readonly check: ReadCheck;
 
-  constructor(findHeld: FindHeld = () => undefined, check = new ReadCheck()) {
+  /** @param source brings what is not at its path; absent: that is missing */
+  constructor(findHeld: FindHeld = () => undefined, check = new ReadCheck(), source?: FileSource) {
     this.#findHeld = findHeld;
+    this.#source = source;
     this.check = check;
+  }
+
+  /** Whether files are brought when they are asked for: then nothing else may look at their paths. */
+  get areBrought(): boolean {
+    return this.#source !== undefined;
   }
 
   /** Where the bytes of a path are, for other threads. */
@@ -179,6 +249,7 @@ export class SharedFiles implements HandleOwner {
 
   /** Reads a small file whole, and checks it. @throws {AirferryError} for damage; the system's error */
   async readWhole(path: string): Promise<Buffer> {
+    if (this.#source !== undefined) return this.#readBrought(path);
     const place = this.place(path);
     const bytes = await readBytes(place);
     const isRemovable = typeof place !== "string";
@@ -190,18 +261,73 @@ export class SharedFiles implements HandleOwner {
   /**
    * Opens a file for shared positional reads, or reuses an open one. The caller calls `release` when the last read has
    * returned; the descriptor stays open a while for the next one.
+   * @param size what it must have; one of another size that was brought is brought again
    * @throws the system's error when the file cannot be opened
    */
-  async open(path: string): Promise<SharedFile> {
+  open(path: string, size?: number): Promise<SharedFile> {
+    return this.#source === undefined ? this.#open(path) : this.#openBrought(this.#source, path, size);
+  }
+
+  async #open(path: string): Promise<SharedFile> {
     const held = this.#findHeld(path);
     if (held !== undefined) return new Borrowed(path, held, this.check);
     const known = this.#handles.get(path);
-    if (known instanceof Handle) return (await this.#still(this.#use(known))) ? known : this.open(path);
+    if (known instanceof Handle) return (await this.#still(this.#use(known))) ? known : this.#open(path);
     if (known === undefined) this.#handles.set(path, this.#openHandle(path));
     const opening = known ?? this.#handles.get(path);
     const handle = await opening;
     // What was opened meanwhile, or forgotten, is another file.
-    return this.#handles.get(path) === handle ? this.#use(handle as Handle) : this.open(path);
+    return this.#handles.get(path) === handle ? this.#use(handle as Handle) : this.#open(path);
+  }
+
+  async #openBrought(source: FileSource, path: string, size: number | undefined): Promise<SharedFile> {
+    for (let attempt = 0; ; attempt++) {
+      const parted = source.opened(path);
+      if (parted !== undefined) return new Brought(path, parted);
+      try {
+        const file = await this.#open(path);
+        if (size === undefined || file.size === size || attempt >= BRINGS) return file;
+        file.release();
+        this.forget(path);
+        await source.discard(path);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if ((code !== "ENOENT" && code !== "ENOTDIR") || attempt >= BRINGS) throw error;
+      }
+      const brought = await source.bring(path);
+      if (brought !== undefined) return new Brought(path, brought);
+    }
+  }
+
+  async #readBrought(path: string): Promise<Buffer> {
+    const file = await this.open(path);
+    try {
+      const bytes = Buffer.allocUnsafe(file.size);
+      return bytes.subarray(0, await file.fill(bytes, file.size, 0));
+    } finally {
+      file.release();
+    }
+  }
+
+  async fillAgain(error: unknown, path: string, target: Uint8Array, length: number, position: number): Promise<number> {
+    if (!(await this.bringAgain(error, path))) throw error;
+    const file = await this.open(path);
+    try {
+      const count = file instanceof Handle ? this.check.fill(file, target, length, position) : undefined;
+      return await (count ?? file.fill(target, length, position));
+    } finally {
+      file.release();
+    }
+  }
+
+  /** Removes a file in which damage was found, where it can be brought again; returns whether it can. */
+  async bringAgain(error: unknown, path: string): Promise<boolean> {
+    if (this.#source === undefined || !(error instanceof AirferryError) || error.code !== "ERR_STORE_INVALID")
+      return false;
+    this.forget(path);
+    if (!(await this.#source.discard(path))) return false;
+    this.check.noteMended(path);
+    return true;
   }
 
   /**
@@ -261,6 +387,7 @@ export class SharedFiles implements HandleOwner {
     if (now === undefined) return true;
     if (now.ino === handle.ino && now.size === handle.size) {
       handle.stamp = stampOf(now);
+      this.#source?.used(handle.path, now);
       return true;
     }
     if (this.#handles.get(handle.path) === handle) this.#handles.delete(handle.path);
@@ -272,8 +399,10 @@ export class SharedFiles implements HandleOwner {
     let fd: number | undefined;
     try {
       fd = await openFile(path, "r");
-      const handle = new Handle(this, path, fd, await statHandle(fd));
+      const stats = await statHandle(fd);
+      const handle = new Handle(this, path, fd, stats);
       this.#handles.set(path, handle);
+      this.#source?.used(path, stats);
       return handle;
     } catch (error) {
       this.#handles.delete(path);

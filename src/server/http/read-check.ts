@@ -93,6 +93,11 @@ export class ReadCheck {
     if (this.#damaged.size < MAX_DAMAGED) this.#damaged.set(path, stamp);
   }
 
+  /** Notes that a damaged file was removed, to be replaced by a right one. */
+  noteMended(path: string): void {
+    this.#damaged.delete(path);
+  }
+
   /**
    * Fills `target` from `position` with bytes that are right; returns the number of bytes, fewer only at the end of the
    * file. @throws {AirferryError} ERR_STORE_INVALID, ERR_BUNDLE_INVALID; the system's error

@@ -168,8 +168,7 @@ function answerFault(request: RoutedRequest, error: unknown): void {
   }
   const hint = error instanceof AirferryError ? error.hint : undefined;
   const fault = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
-  const status = faultStatus(error);
-  const headers = status === 503 ? { "Retry-After": "30" } : {};
+  const { status, headers } = faultStatus(error);
   const text = `${status}: ${printable(fault)}\n${hint ?? "see the server's log; then run: airferry status"}`;
   sendText(request, status, text, headers);
 }

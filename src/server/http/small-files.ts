@@ -135,7 +135,7 @@ export class SmallFiles {
     this.#open.clear();
   }
 
-  async #load(file: SmallFile): Promise<Buffer> {
+  async #load(file: SmallFile, isSecond = false): Promise<Buffer> {
     const { path, size } = file;
     const bytes = Buffer.allocUnsafeSlow(size);
     const handle = await this.#files.open(path);
@@ -147,6 +147,7 @@ export class SmallFiles {
     } catch (error) {
       if (error instanceof AirferryError) this.#files.check.noteDamaged(handle);
       this.#doubt(file);
+      if (!isSecond && (await this.#files.bringAgain(error, path))) return await this.#load(file, true);
       throw error;
     } finally {
       handle.release();

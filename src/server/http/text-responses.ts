@@ -1,7 +1,7 @@
 /**
  * Short text responses: plain text, and a 404 that says what to try instead.
  */
-import { AirferryError } from "../../errors.ts";
+import { AirferryError, type ErrorCode } from "../../errors.ts";
 import { digestOf } from "../../io/digest.ts";
 import { printable, printableJson } from "../../io/printable.ts";
 import type { ServerRequest } from "./context.ts";
@@ -76,9 +76,14 @@ function etagFor({ req, head, resources: { etags } }: ServerRequest, body: Buffe
   return etag;
 }
 
-/** The status for a fault of what is served: 503 where it may pass, since a medium can be put back. */
-export function faultStatus(error: unknown): 500 | 503 {
-  return error instanceof AirferryError && error.code === "ERR_BUNDLE_INVALID" ? 503 : 500;
+/** After how many seconds to ask again, by the fault: a medium can be put back, and a bucket answer again. */
+const PASSING: Partial<Record<ErrorCode, number>> = { ERR_BUNDLE_INVALID: 30, ERR_OBJECT_STORAGE: 5, ERR_SPACE: 30 };
+
+/** The status for a fault of what is served, and headers: 503 where it may pass. */
+export function faultStatus(error: unknown): { status: 500 | 503; headers: Record<string, string> } {
+  const seconds = error instanceof AirferryError ? PASSING[error.code] : undefined;
+  if (seconds === undefined) return { status: 500, headers: {} };
+  return { status: 503, headers: { "Retry-After": String(seconds) } };
 }
 
 /** Sends a 404 with what is missing, and where to look instead. */

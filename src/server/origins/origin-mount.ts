@@ -175,7 +175,8 @@ async function sendAnswer(
   switch (found?.kind) {
     case "entry":
       request.path = `/${found.entry.path}`;
-      return sendBlob(request, entryContent(found.entry, store));
+      // Who asks for another server is not sent to a third.
+      return sendBlob(request, { ...entryContent(found.entry, store), mayRedirect: false });
     case "keys": {
       const files = request.resources.files;
       const read = await Promise.all(found.entries.map((it) => files.readWhole(store.blobPath(it.digest))));

@@ -127,7 +127,7 @@ export async function sendWebAnswer(
   }
   const [, etag] = STRONG_ETAG.exec(headers.etag ?? "") ?? [];
   if (status === 200 && entry !== undefined) {
-    const content = { ...entryContent(entry, store), contentType, headers: others, cache: null };
+    const content = { ...entryContent(entry, store), contentType, headers: others, cache: null, mayRedirect: false };
     await sendBlob(request, etag === undefined ? content : { ...content, etag });
     return;
   }

@@ -4,16 +4,20 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AirferryError } from "../../errors.ts";
+import type { Digest } from "../../io/digest.ts";
 import { metadataPlaces } from "../../packages/metadata-places.ts";
 import type { PackageIndex } from "../../packages/package-index.ts";
-import type { IndexSource } from "../../packages/types.ts";
-import type { Release } from "../../store/types.ts";
+import type { IndexSource, MetadataPlace } from "../../packages/types.ts";
+import type { Release, StoreReader } from "../../store/types.ts";
 import type { ServeContext } from "../http/context.ts";
 import { forgetLater } from "../http/forget-later.ts";
 import type { SharedFiles } from "../http/handles.ts";
 import type { MakeIndex } from "../process/index-maker.ts";
 
 const INDEX_NAME = "packages.idx";
+/** What an index is made of; all of a release is kept in memory meanwhile. */
+const READ_METADATA = /\/repodata\/(?:repomd\.xml|[^/]*primary\.xml(?:\.[a-z0-9]+)?)$/;
+const MAX_METADATA_BYTES = 64 * 1024 * 1024;
 /** How long those wait who ask while an index is being made; counted from the first of them. */
 const PATIENCE_MS = 5000;
 /** Searches that wait for others; further ones are refused. */
@@ -85,9 +89,22 @@ export class PackageLookup {
     const source = folder === undefined ? undefined : await this.#fileSource(`${folder}/${INDEX_NAME}`);
     const stored = source && (await PackageIndex.open(source, release.digest));
     if (stored !== undefined) return stored;
-    const places = metadataPlaces(release, (digest) => this.#files.place(store.blobPath(digest)));
+    const places = this.#files.areBrought
+      ? await this.#bringPlaces(release, store)
+      : metadataPlaces(release, (digest) => this.#files.place(store.blobPath(digest)));
     const bytes = await this.#make({ stream: release.stream, release: release.digest, places });
     return bytes && PackageIndex.open(memorySource(bytes), release.digest);
+  }
+
+  /** What is not at its path is read here; images, of which only parts are here, are left out. */
+  async #bringPlaces(release: Release, store: StoreReader): Promise<MetadataPlace[]> {
+    const read = new Map<Digest, Buffer>();
+    for (const { path, digest, size } of release.inventory.entries) {
+      if (!READ_METADATA.test(path) || size > MAX_METADATA_BYTES) continue;
+      read.set(digest, await this.#files.readWhole(store.blobPath(digest)));
+    }
+    const places = metadataPlaces(release, (digest) => read.get(digest) ?? "");
+    return places.filter((it) => it.kind === "files");
   }
 
   /** Borrows the shared descriptor for each read. Undefined when there is no such file. */

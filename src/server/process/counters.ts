@@ -2,6 +2,7 @@
  * The server's counters, as plain values that processes exchange and sum, and their Prometheus text.
  * See the Prometheus exposition format, version 0.0.4.
  */
+import type { CacheCounts } from "../../cache/types.ts";
 import type { Tally } from "../http/fast-answer.ts";
 
 /** Counts of one process since its start, or the sum of several. */
@@ -24,6 +25,15 @@ export interface Counters {
   wanted: number;
   /** Files of the store in which damage was found, by their paths. */
   damaged: Record<string, number>;
+  /** Of the cache of a store that is elsewhere; empty where there is none. */
+  cache: Record<string, number>;
+}
+
+/** Counts of a cache as numbers that can be added: what only the thread that fills it knows, others leave out. */
+export function cacheCounters(hits: number, counts: CacheCounts | undefined): Record<string, number> {
+  if (counts === undefined) return { hits };
+  const { downSince, ...numbers } = counts;
+  return { hits, ...numbers, down: downSince === undefined ? 0 : Date.parse(downSince) / 1000 };
 }
 
 const ROUTES = new Set(["isos", "rpms", "rpmrepo", "files", "images", "web", "git", "v2", "keys", "config"]);
@@ -57,7 +67,7 @@ function durationClass(seconds: number): number {
 
 /** Zeroed counters. */
 export function emptyCounters(): Counters {
-  const counts = { responses: {}, bytes: {}, durations: {}, seconds: {}, memory: {}, damaged: {} };
+  const counts = { responses: {}, bytes: {}, durations: {}, seconds: {}, memory: {}, damaged: {}, cache: {} };
   return { ...counts, connections: 0, faults: 0, wanted: 0 };
 }
 
@@ -115,6 +125,7 @@ export function sumCounters(all: readonly Counters[]): Counters {
     addInto(sum.seconds, counters.seconds);
     addInto(sum.memory, counters.memory);
     addInto(sum.damaged, counters.damaged);
+    addInto(sum.cache, counters.cache);
     sum.connections += counters.connections;
     sum.faults += counters.faults;
     sum.wanted += counters.wanted;

@@ -1,4 +1,5 @@
 /** Messages between the first thread of a server and its workers. Plain values only. */
+import type { CacheAnswer, CacheOrder } from "../../cache/types.ts";
 import type { ErrorCode } from "../../errors.ts";
 import type { TlsMaterial } from "../http/endpoint.ts";
 import type { Counters } from "./counters.ts";
@@ -15,7 +16,16 @@ export type ToWorker =
   | { kind: "summed"; id: number; counters: Counters }
   /** The index that was requested with "index", in shared memory, or why there is none. */
   | { kind: "indexed"; id: number; bytes: Uint8Array | undefined; fault: string | undefined }
+  /** What was asked of the cache with "cache", or why not. */
+  | { kind: "cached"; id: number; answer: CacheAnswer; fault: ThreadFault | undefined }
   | { kind: "stop"; graceMs: number };
+
+/** An error that crosses threads. */
+export interface ThreadFault {
+  code: ErrorCode;
+  message: string;
+  hint: string | undefined;
+}
 
 /** From a worker to the first thread. */
 export type FromWorker =
@@ -26,6 +36,8 @@ export type FromWorker =
   | { kind: "sum"; id: number; counters: Counters }
   /** Requests an index of packages. */
   | { kind: "index"; id: number; order: IndexOrder }
+  /** Asks something of the cache. */
+  | { kind: "cache"; id: number; order: CacheOrder }
   /** What clients of this worker asked for in vain. */
   | { kind: "wanted"; batch: WantedBatch }
   /** Releases came, with these origins. */

@@ -49,6 +49,8 @@ export function formatMetrics(counters: Counters, { releases, freeBytes, isWante
   family("airferry_damaged_files", "gauge", "Files of the store that are damaged, as far as they were read.", [
     ` ${Object.keys(counters.damaged).length}`,
   ]);
+  for (const [name, type, help, value] of cacheFamilies(counters.cache))
+    family(`airferry_${name}`, type, help, [` ${value}`]);
   family(
     "airferry_release_info",
     "gauge",
@@ -95,6 +97,23 @@ export function formatMetrics(counters: Counters, { releases, freeBytes, isWante
     sorted(counters.memory).map(([pid, value]) => `{pid="${pid}"} ${value}`),
   );
   return `${lines.join("\n")}\n`;
+}
+
+/** Of a store in a bucket; without one there are none. */
+function cacheFamilies(counts: Counters["cache"]): [string, "counter" | "gauge", string, number][] {
+  if (counts.limitBytes === undefined) return [];
+  const of = (name: string) => counts[name] ?? 0;
+  return [
+    ["bucket_up", "gauge", "Whether the bucket answers.", of("down") > 0 ? 0 : 1],
+    ["bucket_errors_total", "counter", "Requests to the bucket that failed.", of("errors")],
+    ["bucket_fetched_bytes_total", "counter", "Bytes fetched from the bucket.", of("fetchedBytes")],
+    ["bucket_refused_total", "counter", "Chunks of the bucket that are not what was signed.", of("refused")],
+    ["cache_hits_total", "counter", "Files and chunks that were opened in the cache.", of("hits")],
+    ["cache_misses_total", "counter", "Chunks that were not in the cache.", of("misses")],
+    ["cache_evicted_total", "counter", "Chunks that were removed to make room.", of("evictedChunks")],
+    ["cache_bytes", "gauge", "Bytes in the cache.", of("usedBytes")],
+    ["cache_limit_bytes", "gauge", "Bytes that the cache may hold.", of("limitBytes")],
+  ];
 }
 
 /** The samples of one route: each class counts what took no longer. */

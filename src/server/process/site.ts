@@ -4,6 +4,8 @@
  */
 import type { RequestListener } from "node:http";
 import { isMainThread } from "node:worker_threads";
+import { CachedFiles } from "../../cache/cached-files.ts";
+import type { AskCache, CacheCounts } from "../../cache/types.ts";
 import { releaseMemory } from "../../io/flat-memory.ts";
 import { plural } from "../../io/format.ts";
 import { printableJson } from "../../io/printable.ts";
@@ -13,7 +15,7 @@ import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
 import { gitMount } from "../git/git-handler.ts";
 import type { ListenAddress } from "../http/address.ts";
-import type { Mount, ServeContext } from "../http/context.ts";
+import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
 import type { Answers, HostTls, TlsMaterial } from "../http/endpoint.ts";
 import type { FastAnswer } from "../http/fast-answer.ts";
 import type { FastPathOptions } from "../http/fast-path.ts";
@@ -30,7 +32,7 @@ import { wantedPage } from "../pages/wanted-page.ts";
 import { HtpasswdFile, withLogin } from "../registry/htpasswd.ts";
 import { registryMounts } from "../registry/registry-handler.ts";
 import { AccessLog } from "./access-log.ts";
-import { type Counters, countResponse, emptyCounters, routeOf, Tallies } from "./counters.ts";
+import { type Counters, cacheCounters, countResponse, emptyCounters, routeOf, Tallies } from "./counters.ts";
 import type { MakeIndex } from "./index-maker.ts";
 import { formatMetrics } from "./metrics.ts";
 import { OriginAnswers } from "./origin-answers.ts";
@@ -42,7 +44,7 @@ const CLOSE_IDLE_HANDLES_MS = 60_000;
 
 /** Settings of a site: plain values, so that they can be passed to another thread. */
 export interface SiteSettings {
-  /** The store's directory, or bundles that are served where they are. */
+  /** The store's directory, the cache of one, or bundles that are served where they are. */
   store: StoreSource;
   listen: ListenAddress;
   tls?: TlsMaterial;
@@ -67,6 +69,8 @@ export interface SiteSettings {
   wanted?: string;
   /** Whether what is read is checked before it is sent; default `once`. */
   verifyReads?: VerifyReads;
+  /** Of a cache: the size in bytes from which on clients are sent to the bucket. */
+  redirectAbove?: number;
 }
 
 /** Callbacks of a site to its host. */
@@ -77,6 +81,10 @@ interface SiteHost {
   collect(own: Counters): Promise<Counters>;
   /** Makes an index of packages, once for all threads of the site. */
   makeIndex: MakeIndex;
+  /** Asks the thread that fills the cache, where a cache is served. */
+  askCache?: AskCache | undefined;
+  /** Counts of the cache, in the thread that fills it. */
+  cacheCounts?: (() => CacheCounts) | undefined;
   /** Takes what clients of this thread asked for in vain. */
   noteWanted?(batch: WantedBatch): void;
   /** In the first thread: how many URLs are wanted. */
@@ -152,7 +160,7 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
   const notes = settings.wanted === undefined ? undefined : new WantedNotes((batch) => host.noteWanted?.(batch));
   const check = new ReadCheck(
-    settings.verifyReads ?? "once",
+    readsOf(settings),
     async (path, size) => store.pieceLists?.(path, size),
     (error) => context.tellFault(error),
   );
@@ -162,8 +170,12 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     log &&
     (({ url: path, headers: { host, agent, forwardedFor }, client: peer, ...rest }: FastAnswer) =>
       log.write({ ...rest, ...asked(peer, forwardedFor, proxies), host, agent, method: "GET", path, status: 200 }));
+  const isCache = typeof settings.store !== "string" && "cache" in settings.store;
+  const source =
+    isCache && host.askCache && new CachedFiles(store.dir, host.askCache, settings.verifyReads === "always");
   const counters = (): Counters => ({
     ...tallies.addedTo(counts),
+    cache: source ? cacheCounters(source.hits, host.cacheCounts?.()) : {},
     connections: listeners.reduce((sum, listener) => sum + listener.connections(), 0),
     // Of all threads together.
     wanted: host.wantedUrls?.() ?? 0,
@@ -173,7 +185,15 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   const [healthz, metrics] = healthMounts(store, () => host.collect(counters()), notes !== undefined);
   const htpasswd = settings.htpasswd && (await HtpasswdFile.open(settings.htpasswd, reportUsers));
   const findHeld = store.findHeld && ((name: string) => store.findHeld?.(name));
-  const resources = new Resources(new ReadGuard(await isLocal(store.dir)), settings.threads, findHeld, check);
+  const resources = new Resources(
+    new ReadGuard(await isLocal(store.dir)),
+    settings.threads,
+    findHeld,
+    check,
+    source || undefined,
+  );
+  if (source && settings.redirectAbove !== undefined)
+    resources.redirect = { above: settings.redirectAbove, urlOf: (path) => source.urlOf(path) };
   const pages = pageMounts(new PageState(resources.files, host.makeIndex));
   const notFound = notFoundPages(context);
   const registry = [...registryMounts(), pages.images];
@@ -237,6 +257,12 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   };
 }
 
+/** The files of a cache are not synced: one that a power loss has spoiled must be found. */
+function readsOf({ store, verifyReads = "once" }: SiteSettings): VerifyReads {
+  const isCache = typeof store !== "string" && "cache" in store;
+  return isCache && verifyReads === "never" ? "once" : verifyReads;
+}
+
 /** Who asked, and by which proxy, where that is a named one. */
 function asked(peer: string | undefined, forwardedFor: string | undefined, proxies: TrustedProxies | undefined) {
   const client = proxies === undefined ? peer : proxies.clientOf(peer, forwardedFor);
@@ -276,6 +302,27 @@ function declaredLength(res: Parameters<RequestListener>[1]): number {
   return res.writableFinished ? Number(res.getHeader("content-length") ?? 0) : 0;
 }
 
+/** A server whose bucket does not answer serves what is in its cache: it is degraded, and no client is taken away. */
+function sendHealth(
+  request: ServerRequest,
+  { releases, damaged, cache }: { releases: number; damaged: number; cache: Counters["cache"] },
+): void {
+  const { down = 0 } = cache;
+  const status = down > 0 ? "degraded" : "ready";
+  const since = new Date(down * 1000).toISOString().replace(".000", "");
+  const headers = { "Cache-Control": "no-store", Vary: "Accept" };
+  if (/\bapplication\/json\b/i.test(request.req.headers.accept ?? "")) {
+    const bucket = cache.limitBytes === undefined ? {} : { bucketDownSince: down > 0 ? since : null };
+    const body = { status, releases, damagedFiles: damaged, ...bucket };
+    sendGenerated(request, 200, "application/json", `${JSON.stringify(body)}\n`, headers);
+    return;
+  }
+  const bucket = down > 0 ? `; the bucket does not answer since ${since}: what is in the cache is served` : "";
+  const fault = damaged === 0 ? "" : `; damaged: ${plural(damaged, "file")}, see the log, and run airferry fsck`;
+  const word = down > 0 ? "degraded" : "ok";
+  sendText(request, 200, `${word}: ${plural(releases, "release")}${bucket}${fault}`, headers);
+}
+
 /** `/healthz`, then `/metrics`. */
 function healthMounts(
   store: StoreReader,
@@ -286,10 +333,8 @@ function healthMounts(
     {
       prefix: "/healthz",
       async handle(request, context: ServeContext) {
-        const [{ releases }, { damaged }] = await Promise.all([context.view(), collect()]);
-        const count = Object.keys(damaged).length;
-        const fault = count === 0 ? "" : `; damaged: ${plural(count, "file")}, see the log, and run airferry fsck`;
-        sendText(request, 200, `ok: ${plural(releases.length, "release")}${fault}`, { "Cache-Control": "no-store" });
+        const [{ releases }, { damaged, cache }] = await Promise.all([context.view(), collect()]);
+        sendHealth(request, { releases: releases.length, damaged: Object.keys(damaged).length, cache });
         return true;
       },
     },

@@ -12,6 +12,11 @@ import { tlsMode } from "./tls-options.ts";
 /** The options of `serve` that a unit repeats. */
 interface UnitOptions {
   store: string;
+  /** The store is in a bucket, and has no path. */
+  isBucket?: boolean;
+  cache?: string | undefined;
+  cacheSize?: string | undefined;
+  redirect?: string | undefined;
   /** The command before its verb; default is this program. */
   program?: readonly string[] | undefined;
   listen?: string | undefined;
@@ -36,6 +41,8 @@ interface UnitOptions {
 const NAME = "airferry";
 /** Below StateDirectory=: survives restarts, and nobody else can read it. */
 const STATE_TLS_DIR = `/var/lib/${NAME}/tls`;
+/** AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for the service alone: mode 0600, of root. */
+const BUCKET_ENV = `/etc/${NAME}/bucket.env`;
 /** Longer than the server lets running downloads go on. */
 const STOP_SECONDS = 45;
 /** Folders that the sandbox hides; what is needed from inside them is mounted. */
@@ -48,7 +55,9 @@ const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
  */
 export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]): string {
   const program = options.program ?? thisProgram();
-  const store = resolve(options.store);
+  const isBucket = options.isBucket === true;
+  const store = isBucket ? options.store : resolve(options.store);
+  const cache = options.cache === undefined ? undefined : resolve(options.cache);
   const { tls, accessLog } = options;
   const mode = tlsMode({ ...options, tlsDir: options.tlsDir ?? STATE_TLS_DIR });
   const pair = typeof mode === "string" ? [] : mode.map((it) => resolve(it));
@@ -58,6 +67,9 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
   const wanted = options.wanted === undefined ? undefined : resolve(options.wanted);
   const args = [
     ...["--store", store],
+    ...given("--cache", cache),
+    ...given("--cache-size", options.cacheSize),
+    ...given("--redirect", options.redirect),
     ...given("--listen", options.listen),
     ...(options.listenHttp ?? []).flatMap((it) => ["--listen-http", it]),
     ...(options.origins === true ? ["--origins"] : []),
@@ -77,10 +89,13 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     ...(hasKeys && options.tlsDir !== undefined ? [resolve(options.tlsDir)] : []),
     ...(log === undefined || log === "-" ? [] : [dirname(log)]),
     ...(wanted === undefined ? [] : [dirname(wanted)]),
+    ...(cache === undefined ? [] : [cache]),
   ];
   const isLow = listen.some(({ port }) => port > 0 && port < 1024);
   const capability = isLow ? "CAP_NET_BIND_SERVICE" : "";
-  const files = [...new Set([...program.filter(isAbsolute).map(withItsFolder), store, ...pair, ...htpasswd])];
+  const files = [
+    ...new Set([...program.filter(isAbsolute).map(withItsFolder), ...(isBucket ? [] : [store]), ...pair, ...htpasswd]),
+  ];
   const hidden = files.filter((path) => HIDDEN.some((folder) => path.startsWith(folder)));
   const lines = [
     `# ${NAME}.service: airferry serve --print-unit wrote it; docs/operating.md says how to install it.`,
@@ -89,7 +104,7 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     "Documentation=man:airferry(1)",
     "After=network-online.target",
     "Wants=network-online.target",
-    `RequiresMountsFor=${unitPath(store)}`,
+    ...(isBucket ? [] : [`RequiresMountsFor=${unitPath(store)}`]),
     "",
     "[Service]",
     "Type=notify",
@@ -102,6 +117,8 @@ export function unitFor(options: UnitOptions, listen: readonly ListenAddress[]):
     ...(options.user === undefined ? ["DynamicUser=yes"] : accountLines(options.user)),
     `StateDirectory=${NAME}`,
     `LogsDirectory=${NAME}`,
+    // Credentials of the bucket are no business of anybody who reads a unit or a list of processes.
+    ...(isBucket ? [`CacheDirectory=${NAME}`, `EnvironmentFile=-${BUCKET_ENV}`] : []),
     "UMask=0077",
     "LimitNOFILE=65536",
     `CapabilityBoundingSet=${capability}`,

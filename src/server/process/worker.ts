@@ -3,6 +3,7 @@
  * workers.ts.
  */
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import type { CacheAnswer, CacheOrder } from "../../cache/types.ts";
 import { AirferryError, bug } from "../../errors.ts";
 import type { StoreSource } from "../../store/bundle-store.ts";
 import type { StoreReader } from "../../store/types.ts";
@@ -11,6 +12,7 @@ import type { IndexOrder } from "./index-maker.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import { type SiteSettings, startSite } from "./site.ts";
 
+type Cached = Extract<ToWorker, { kind: "cached" }>;
 type Indexed = Extract<ToWorker, { kind: "indexed" }>;
 
 const COUNT_INTERVAL_MS = 2000;
@@ -22,10 +24,12 @@ export async function runWorker(openStore: (source: StoreSource) => Promise<Stor
   const send = (message: FromWorker): void => port.postMessage(message);
   const sums = new SumRequests(port);
   const indexes = new IndexRequests(port);
+  const cache = new CacheRequests(port);
   const starting = startSite(workerData as SiteSettings, {
     openStore,
     collect: (own) => sums.ask(own),
     makeIndex: (order) => indexes.ask(order),
+    askCache: (order) => cache.ask(order),
     noteWanted: (batch) => send({ kind: "wanted", batch }),
     noteOrigins: (origins) => send({ kind: "origins", origins }),
     report: (message) => send({ kind: "report", message }),
@@ -35,6 +39,7 @@ export async function runWorker(openStore: (source: StoreSource) => Promise<Stor
     port.on("message", (message: ToWorker) => {
       if (message.kind === "summed") sums.answer(message.id, message.counters);
       else if (message.kind === "indexed") indexes.answer(message);
+      else if (message.kind === "cached") cache.answer(message);
       else
         starting.then((site) => {
           if (message.kind === "tls") site.setTls(message.tls);
@@ -116,6 +121,33 @@ class IndexRequests {
   }
 
   answer(answer: Indexed): void {
+    this.#waiting.get(answer.id)?.(answer);
+    this.#waiting.delete(answer.id);
+  }
+}
+
+/** Orders to the thread that fills the cache. */
+class CacheRequests {
+  #last = 0;
+  readonly #port: MessagePort;
+  readonly #waiting = new Map<number, (answer: Cached) => void>();
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  async ask(order: CacheOrder): Promise<CacheAnswer> {
+    this.#last++;
+    const id = this.#last;
+    const { answer, fault } = await new Promise<Cached>((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#port.postMessage({ kind: "cache", id, order } satisfies FromWorker);
+    });
+    if (fault !== undefined) throw new AirferryError(fault.code, fault.message, { hint: fault.hint });
+    return answer;
+  }
+
+  answer(answer: Cached): void {
     this.#waiting.get(answer.id)?.(answer);
     this.#waiting.delete(answer.id);
   }

@@ -5,11 +5,12 @@
  */
 import { getAsset, isSea } from "node:sea";
 import { Worker, type WorkerOptions } from "node:worker_threads";
+import type { AskCache } from "../../cache/types.ts";
 import { AirferryError } from "../../errors.ts";
 import type { TlsMaterial } from "../http/endpoint.ts";
 import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
 import type { MakeIndex } from "./index-maker.ts";
-import type { FromWorker, ToWorker } from "./messages.ts";
+import type { FromWorker, ThreadFault, ToWorker } from "./messages.ts";
 import type { SiteSettings } from "./site.ts";
 import type { WantedBatch } from "./wanted-notes.ts";
 
@@ -31,6 +32,8 @@ interface GroupHost {
   /** The counters of the first thread. */
   own(): Counters;
   makeIndex: MakeIndex;
+  /** Present where a cache is filled by the first thread. */
+  askCache?: AskCache | undefined;
   noteWanted(batch: WantedBatch): void;
   report(message: string): void;
   noteOrigins(origins: string[]): void;
@@ -141,6 +144,13 @@ export class WorkerGroup {
       this.#collectWorkers(worker).then((counters) => {
         send(worker, { kind: "summed", id: message.id, counters: sumCounters([counters, this.#host.own()]) });
       });
+    } else if (message.kind === "cache") {
+      const { id, order } = message;
+      const asked = this.#host.askCache?.(order) ?? Promise.reject(new Error("there is no cache"));
+      asked.then(
+        (answer) => send(worker, { kind: "cached", id, answer, fault: undefined }),
+        (error: unknown) => send(worker, { kind: "cached", id, answer: undefined, fault: faultOf(error) }),
+      );
     } else if (message.kind === "index") {
       const { id } = message;
       this.#host.makeIndex(message.order).then(
@@ -197,6 +207,11 @@ export class WorkerGroup {
     };
     setTimeout(again, this.#restartDelayMs);
   }
+}
+
+function faultOf(error: unknown): ThreadFault {
+  if (error instanceof AirferryError) return { code: error.code, message: error.message, hint: error.hint };
+  return { code: "ERR_INTERNAL", message: error instanceof Error ? error.message : String(error), hint: undefined };
 }
 
 function send(worker: Worker, message: ToWorker): void {

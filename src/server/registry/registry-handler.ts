@@ -211,6 +211,8 @@ class RegistryRequest {
       digest,
       contentType,
       cache,
+      // Blobs, not manifests.
+      mayRedirect: contentType === "application/octet-stream",
       headers: { "Docker-Content-Digest": digest, ...API_HEADERS },
     });
   }

@@ -49,7 +49,8 @@ export function sendError(
 /** Responds for a handler that threw: a fault of the store, in the same form. */
 export function sendFault(request: ServerRequest, error: unknown): void {
   const words = error instanceof AirferryError ? error.message : "the stored bytes cannot be read";
-  sendError(request, faultStatus(error), "UNKNOWN", `${words}; the server's log says more`);
+  const { status, headers } = faultStatus(error);
+  sendError(request, status, "UNKNOWN", `${words}; the server's log says more`, headers);
 }
 
 /** Answers anything but GET and HEAD with 405, with a message that clients show when pushing. */

@@ -1,0 +1,212 @@
+/**
+ * A blob above 1 MiB, read from the chunks of a cache: those that are missing are asked for, and everybody who reads on
+ * has the next ones fetched meanwhile. What was not fetched since this process asked for it is compared with its digest
+ * when it is first read, and again after its file changed; a damaged chunk is fetched again.
+ */
+import { createHash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import { buffersUsed } from "../io/flat-memory.ts";
+import { PIECE_BYTES, pieceCount } from "../io/piece-digests.ts";
+import { chunkOf, chunkPath } from "./chunk-folder.ts";
+import type { AskCache } from "./types.ts";
+
+/** Pieces that are fetched before anybody asks for them: as many as were read one after the other, up to this. */
+const MAX_AHEAD = 16;
+/** Readers of one blob that are followed, each at its own place. */
+const MAX_READERS = 64;
+/** How often a chunk is fetched that is removed or damaged before it is read. */
+const ATTEMPTS = 4;
+/** Clocks of file systems are so much behind. */
+const CLOCK_MS = 20;
+/** How exact it is known when a chunk was last used. */
+export const USED_MS = 600_000;
+
+/** Somebody who reads piece by piece. */
+interface Reading {
+  /** How many pieces to fetch before they are asked for. */
+  window: number;
+  /** Up to which piece, exclusive, that was begun. */
+  begun: number;
+}
+
+/** How a blob is read. */
+interface ReadOptions {
+  /** The folder of the cache. */
+  dir: string;
+  ask: AskCache;
+  /** Compare with the digest each time. */
+  isAlways?: boolean;
+  /** Called for each piece that was in the cache. */
+  onHit?: () => void;
+}
+
+/** Reads one blob. Holds nothing open. */
+export class CachedBlob {
+  readonly size: number;
+  readonly #dir: string;
+  readonly #digest: Digest;
+  readonly #lists: readonly Uint8Array[];
+  readonly #ask: AskCache;
+  readonly #isAlways: boolean;
+  readonly #onHit: () => void;
+  /** When the files of pieces changed that were right, by piece: milliseconds, 0 for those that nobody compared. */
+  readonly #right: Float64Array;
+  /** When pieces were asked for; 0: never. */
+  readonly #asked: Float64Array;
+  /** By the piece that they will read next. */
+  readonly #readings = new Map<number, Reading>();
+
+  constructor(
+    { digest, size, lists }: { digest: Digest; size: number; lists: readonly Uint8Array[] },
+    { dir, ask, isAlways = false, onHit = () => {} }: ReadOptions,
+  ) {
+    this.#onHit = onHit;
+    this.size = size;
+    this.#digest = digest;
+    this.#lists = lists;
+    this.#dir = dir;
+    this.#ask = ask;
+    this.#isAlways = isAlways;
+    const pieces = pieceCount(size);
+    this.#right = new Float64Array(pieces);
+    this.#asked = new Float64Array(pieces);
+  }
+
+  /**
+   * Fills `target` from `position`; returns the number of bytes, fewer only at the end of the blob.
+   * @throws {AirferryError} ERR_OBJECT_STORAGE for what is not here while the bucket does not answer;
+   *   ERR_STORE_INVALID for bytes of the bucket that are not what was signed
+   */
+  async fill(target: Uint8Array, length: number, position: number): Promise<number> {
+    const end = Math.min(position + length, this.size);
+    for (let at = position; at < end; ) {
+      const index = Math.floor(at / PIECE_BYTES);
+      const start = index * PIECE_BYTES;
+      const to = Math.min(end, start + PIECE_BYTES);
+      await this.#read(index, target.subarray(at - position, to - position), at - start);
+      at = to;
+    }
+    return Math.max(0, end - position);
+  }
+
+  async #read(index: number, target: Uint8Array, offset: number): Promise<void> {
+    const size = Math.min(PIECE_BYTES, this.size - index * PIECE_BYTES);
+    const reading = this.#readings.get(index) ?? { window: 0, begun: index };
+    if (offset + target.length === size) this.#goesOn(index, reading);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const file = await this.#openChunk(index);
+      if (file === undefined) {
+        this.#readsMissing(index, reading);
+        this.#note(index, reading.begun);
+        await this.#ask({
+          kind: "pieces",
+          digest: this.#digest,
+          first: index,
+          count: 1,
+          ahead: reading.begun - index - 1,
+        });
+        continue;
+      }
+      try {
+        if (await this.#readFile(file, index, size, target, offset)) {
+          if (attempt === 0) this.#onHit();
+          return;
+        }
+      } finally {
+        await file.handle.close();
+      }
+      await this.#ask({ kind: "discard", chunk: file.chunk });
+    }
+    throw new AirferryError("ERR_IO", `cannot keep piece ${index} of ${this.#digest} in "${this.#dir}"`, {
+      hint: "the cache is too small for what is asked of it, or its disk is damaged: give more with --cache-size",
+    });
+  }
+
+  async #openChunk(index: number): Promise<{ handle: FileHandle; chunk: Digest } | undefined> {
+    for (const list of this.#lists) {
+      const chunk = chunkOf(list, index);
+      const handle = await open(chunkPath(this.#dir, chunk), "r").catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
+      });
+      if (handle !== undefined) return { handle, chunk };
+    }
+    return undefined;
+  }
+
+  /** Reads a part of a chunk; false when it is damaged. */
+  async #readFile(
+    { handle, chunk }: { handle: FileHandle; chunk: Digest },
+    index: number,
+    size: number,
+    target: Uint8Array,
+    offset: number,
+  ): Promise<boolean> {
+    const stats = await handle.stat();
+    if (!stats.isFile() || stats.size !== size) return false;
+    const asked = this.#asked[index] ?? 0;
+    if (asked > 0 && stats.mtimeMs + CLOCK_MS >= asked && this.#right[index] === 0) this.#right[index] = stats.ctimeMs;
+    if (this.#right[index] === stats.ctimeMs && !this.#isAlways) {
+      await readAll(handle, target, offset);
+    } else {
+      const isWhole = target.length === size;
+      const whole = isWhole ? target : Buffer.allocUnsafeSlow(size);
+      await readAll(handle, whole, 0);
+      if (`sha256:${createHash("sha256").update(whole).digest("hex")}` !== chunk) return false;
+      this.#right[index] = stats.ctimeMs;
+      if (!isWhole) {
+        target.set(whole.subarray(offset, offset + target.length));
+        buffersUsed(size);
+      }
+    }
+    const now = Date.now();
+    if (now - Math.max(stats.atimeMs, stats.mtimeMs) > USED_MS) {
+      await handle.utimes(now / 1000, stats.mtimeMs / 1000).catch(() => {});
+      this.#right[index] = (await handle.stat()).ctimeMs;
+    }
+    return true;
+  }
+
+  /** Somebody is at the end of a piece, and will read the next. */
+  #goesOn(index: number, reading: Reading): void {
+    this.#readings.delete(index);
+    this.#readings.set(index + 1, reading);
+    if (this.#readings.size > MAX_READERS) {
+      const [oldest] = this.#readings.keys();
+      if (oldest !== undefined) this.#readings.delete(oldest);
+    }
+    // Half of it is read: the next half can be on its way.
+    const left = reading.begun - index - 1;
+    if (reading.window === 0 || left > reading.window / 2 || reading.begun >= this.#right.length) return;
+    const first = Math.max(reading.begun, index + 1);
+    reading.window = Math.min(MAX_AHEAD, reading.window * 2);
+    reading.begun = Math.min(this.#right.length, index + 1 + reading.window);
+    if (reading.begun <= first) return;
+    this.#note(first, reading.begun);
+    // Whoever reads them hears of a fault.
+    this.#ask({ kind: "pieces", digest: this.#digest, first, count: 0, ahead: reading.begun - first }).catch(() => {});
+  }
+
+  /** A piece is not here: from now on the next ones are fetched ahead. */
+  #readsMissing(index: number, reading: Reading): void {
+    reading.window = Math.min(MAX_AHEAD, Math.max(1, reading.window * 2));
+    reading.begun = Math.min(this.#right.length, Math.max(reading.begun, index + reading.window));
+  }
+
+  #note(first: number, end: number): void {
+    const now = Date.now();
+    for (let index = first; index < end; index++) {
+      this.#asked[index] = now;
+      this.#right[index] = 0;
+    }
+  }
+}
+
+async function readAll(handle: FileHandle, target: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < target.length; ) {
+    const { bytesRead } = await handle.read(target, done, target.length - done, position + done);
+    if (bytesRead === 0) throw Object.assign(new Error("it ends early"), { code: "EIO" });
+    done += bytesRead;
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * A store in a bucket, read through a cache: the folder of the cache in the role of a store. One thread of a process
+ * fills it; others read the same folder, and ask that one for what is missing.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import { hasPieces } from "../io/piece-digests.ts";
+import { openObjects } from "../s3/direct-objects.ts";
+import { parseS3Target } from "../s3/s3-target.ts";
+import { Store } from "../store/store.ts";
+import type { Release } from "../store/types.ts";
+import { BlobFetcher, blobKey } from "./blob-fetcher.ts";
+import { BucketHealth } from "./bucket-health.ts";
+import { cacheBytes, defaultBucketCache, prepareCache } from "./cache-folder.ts";
+import { ChunkFolder } from "./chunk-folder.ts";
+import { type Admit, isBucketFault, ReleaseMirror } from "./release-mirror.ts";
+import type { BucketObjects, CacheAnswer, CacheCounts, CacheOrder } from "./types.ts";
+
+/** How often the bucket is asked for new releases. */
+const POLL_MS = 500;
+/** How long clients may use a URL that leads them to the bucket, and how long it is given to more of them. */
+const REDIRECT_S = 3600;
+const SAME_URL_MS = 1_200_000;
+const MAX_URLS = 4096;
+
+/** How a store in a bucket is read. */
+interface CacheOptions {
+  /** Folder of the cache; default {@link defaultBucketCache}. */
+  cache?: string | undefined;
+  /** How much it may hold: `10GiB`. */
+  cacheSize?: string | undefined;
+  /** Judges the record of a release before it is mirrored. */
+  admit?: Admit | undefined;
+  /** Called with what goes wrong later, each fault once. */
+  report?: ((message: string) => void) | undefined;
+}
+
+/** A store in the role of which a cache is. The caller closes it. */
+export class CachedStore extends Store {
+  /** Blobs are not files here: {@link CachedStore.answer} brings their chunks. */
+  readonly isCache = true;
+  /** The store's name. */
+  readonly name: string;
+  readonly #objects: BucketObjects;
+  readonly #chunks: ChunkFolder;
+  readonly #health: BucketHealth;
+  readonly #mirror: ReleaseMirror;
+  readonly #fetcher: BlobFetcher;
+  #sizes: { of: readonly Release[]; large: Map<Digest, number> } = { of: [], large: new Map() };
+  readonly #urls = new Map<Digest, { url: Promise<string>; untilMs: number }>();
+  readonly #closed = new AbortController();
+  #report: (message: string) => void;
+  #reported = "";
+
+  constructor(dir: string, objects: BucketObjects, limitBytes: number, { admit, report = () => {} }: CacheOptions) {
+    super(dir);
+    this.name = objects.name;
+    this.#objects = objects;
+    this.#report = report;
+    this.#health = new BucketHealth(objects.name);
+    this.#chunks = new ChunkFolder(dir, limitBytes);
+    this.#mirror = new ReleaseMirror(objects, dir, this.#health, admit);
+    const lists = {
+      largeSize: (digest: Digest) => this.#largeSize(digest),
+      listsOf: async (digest: Digest, size: number) => {
+        try {
+          return await this.pieceLists(this.blobPath(digest), size);
+        } catch (error) {
+          // A list in the cache is damaged: it is mirrored again within a second.
+          for (const { stream } of await this.releases()) this.#mirror.doubt(stream);
+          throw error;
+        }
+      },
+    };
+    this.#fetcher = new BlobFetcher(objects, this.#chunks, lists, this.#health);
+  }
+
+  /**
+   * Mirrors the current releases.
+   * @throws {AirferryError} ERR_OBJECT_STORAGE when the bucket does not answer and nothing was mirrored before
+   */
+  async begin(): Promise<void> {
+    this.#chunks.scan().catch((error: unknown) => this.#tell(error));
+    try {
+      await this.#mirror.poll();
+    } catch (error) {
+      const here = await this.releases();
+      if (here.length === 0 || !(error instanceof AirferryError)) throw error;
+      this.#tell(error);
+    }
+  }
+
+  /** Follows the bucket until the store is closed; `report` hears what goes wrong. */
+  follow(report: (message: string) => void): void {
+    this.#report = report;
+    void this.#follow();
+  }
+
+  /** Mirrors the record of a release that is not current. */
+  async mirror(stream: string, name: string): Promise<void> {
+    await this.#mirror.record(stream, name);
+  }
+
+  /** Names of the releases of a stream in the bucket, mirrored or not. */
+  async namesInBucket(stream: string): Promise<string[]> {
+    return await this.#mirror.names(stream);
+  }
+
+  /** Does what another thread asks for. @throws {AirferryError} as {@link BlobFetcher} does */
+  async answer(order: CacheOrder): Promise<CacheAnswer> {
+    if (order.kind === "open") return await this.#fetcher.open(order.digest);
+    if (order.kind === "discard") await this.#chunks.discard(order.chunk);
+    else if (order.kind === "presign") return { url: await this.#urlOf(order.digest) };
+    else await this.#fetcher.bring(order.digest, order.first, order.count, order.ahead);
+    return undefined;
+  }
+
+  counts(): CacheCounts {
+    const { downSince, errors } = this.#health;
+    const { usedBytes, limitBytes, evictedChunks } = this.#chunks;
+    return {
+      ...this.#fetcher.counts,
+      errors,
+      usedBytes,
+      limitBytes,
+      evictedChunks,
+      ...(downSince !== undefined && { downSince }),
+    };
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.#objects.close();
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#closed;
+    while (!signal.aborted) {
+      await sleep(POLL_MS, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted) return;
+      try {
+        await this.#mirror.poll();
+        await this.releases();
+        for (const { stream } of this.faults) this.#mirror.doubt(stream);
+        if (this.#reported !== "") this.#report(`the bucket of "${this.name}" is read again`);
+        this.#reported = "";
+      } catch (error) {
+        if (!signal.aborted) this.#tell(error);
+      }
+    }
+  }
+
+  #tell(error: unknown): undefined {
+    const message = error instanceof Error ? error.message : String(error);
+    // A bucket that is gone says so in many ways.
+    const kind = isBucketFault(error) ? "bucket" : message;
+    if (kind !== this.#reported) this.#report(message);
+    this.#reported = kind;
+  }
+
+  async #largeSize(digest: Digest): Promise<number | undefined> {
+    const releases = await this.releases();
+    if (releases !== this.#sizes.of) {
+      const large = new Map<Digest, number>();
+      for (const { inventory } of releases)
+        for (const it of inventory.entries) if (hasPieces(it.size)) large.set(it.digest, it.size);
+      this.#sizes = { of: releases, large };
+      this.#fetcher.forget();
+    }
+    return this.#sizes.large.get(digest);
+  }
+
+  /** While the bucket does not answer nobody is sent there. */
+  #urlOf(digest: Digest): Promise<string> {
+    this.#health.check();
+    const now = performance.now();
+    const known = this.#urls.get(digest);
+    if (known !== undefined && known.untilMs > now) return known.url;
+    const url = this.#objects.presign(blobKey(digest), REDIRECT_S);
+    url.catch(() => this.#urls.delete(digest));
+    this.#urls.delete(digest);
+    this.#urls.set(digest, { url, untilMs: now + SAME_URL_MS });
+    if (this.#urls.size > MAX_URLS) {
+      const [oldest] = this.#urls.keys();
+      if (oldest !== undefined) this.#urls.delete(oldest);
+    }
+    return url;
+  }
+}
+
+/**
+ * Opens a store in a bucket for reading, and mirrors its current releases. The caller closes it.
+ * @throws {AirferryError} ERR_USAGE; ERR_OBJECT_STORAGE; ERR_STORE_INVALID
+ */
+export async function openCachedStore(name: string, options: CacheOptions = {}): Promise<CachedStore> {
+  const target = parseS3Target(name);
+  const limitBytes = cacheBytes(options.cacheSize);
+  const { ca: _, region: __, ...place } = target;
+  const of = `s3://${place.bucket}/${place.prefix}${place.endpoint === undefined ? "" : `?endpoint=${place.endpoint}`}`;
+  const dir = await prepareCache(options.cache ?? defaultBucketCache(of), of);
+  const objects = await openObjects(target);
+  const store = new CachedStore(dir, objects, limitBytes, options);
+  try {
+    await store.begin();
+    return store;
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * The chunks of a cache on disk: at most 1 MiB each, named by their digest, which they have before they have the name.
+ * What was used longest ago is removed when they are more than the cache may hold. Files are not synced: what a power
+ * loss spoils is found by whoever reads it, and fetched again.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AirferryError } from "../errors.ts";
+import { ioError } from "../io/atomic.ts";
+import { type Digest, hexOf } from "../io/digest.ts";
+import { eachLimited } from "../io/limit.ts";
+import { PIECE_DIGEST_BYTES, pieceDigest } from "../io/piece-digests.ts";
+
+/** Longer than any write takes: such files were left by processes that ended. */
+const OLD_TEMPORARY_MS = 60_000;
+/** Chunks are removed from this part of the limit on, while others are still written, */
+const START = 0.95;
+/** and down to this one. */
+const KEEP = 0.85;
+const BLOCK_BYTES = 4096;
+const SCANS = 4;
+const SHARDS = Array.from({ length: 256 }, (_, at) => at.toString(16).padStart(2, "0"));
+const TEMPORARY = ".tmp-";
+
+/** The path of a chunk in a cache. */
+export function chunkPath(dir: string, digest: Digest): string {
+  const hex = hexOf(digest);
+  return join(dir, "blobs", "sha256", hex.slice(0, 2), hex);
+}
+
+/** The digest of a piece, by its place in a list. */
+export function chunkOf(list: Uint8Array, index: number): Digest {
+  const { buffer, byteOffset } = pieceDigest(list, index);
+  return `sha256:${Buffer.from(buffer, byteOffset, PIECE_DIGEST_BYTES).toString("hex")}`;
+}
+
+interface Found {
+  file: string;
+  bytes: number;
+  usedMs: number;
+}
+
+/** The chunks in one folder. Several processes may use one: each file is whole, or not there. */
+export class ChunkFolder {
+  readonly dir: string;
+  readonly limitBytes: number;
+  #usedBytes = 0;
+  #evicted = 0;
+  #evicting: Promise<void> | undefined;
+  readonly #shards = new Map<string, Promise<unknown>>();
+
+  constructor(dir: string, limitBytes: number) {
+    this.dir = dir;
+    this.limitBytes = limitBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  get evictedChunks(): number {
+    return this.#evicted;
+  }
+
+  /** Counts what is there, and removes what ended processes left. */
+  async scan(): Promise<void> {
+    const before = this.#usedBytes;
+    const found = await this.#found();
+    this.#usedBytes += found.reduce((sum, it) => sum + it.bytes, 0) - before;
+    this.#evictIfFull();
+  }
+
+  /** The size of a chunk that is here. */
+  async sizeOf(digest: Digest): Promise<number | undefined> {
+    const found = await stat(chunkPath(this.dir, digest)).catch(() => undefined);
+    return found?.isFile() === true ? found.size : undefined;
+  }
+
+  /**
+   * Keeps a chunk, whose digest the caller has checked.
+   * @throws {AirferryError} ERR_SPACE when the disk is full even after chunks were removed; ERR_IO
+   */
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    const file = chunkPath(this.dir, digest);
+    try {
+      await this.#write(file, bytes);
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "ENOENT") throw ioError("write", file, cause);
+      // Somebody else's files filled the disk, or somebody removed the folder.
+      if (code === "ENOENT") this.#shards.clear();
+      else await this.#evict(this.#usedBytes * KEEP);
+      await this.#write(file, bytes).catch((again: unknown) => {
+        throw ioError("write", file, again);
+      });
+    }
+    this.#usedBytes += rounded(bytes.length);
+    this.#evictIfFull();
+    if (this.#usedBytes > this.limitBytes) await this.#evicting?.catch(() => {});
+  }
+
+  /** Removes a chunk. */
+  async discard(digest: Digest): Promise<void> {
+    const file = chunkPath(this.dir, digest);
+    const found = await stat(file).catch(() => undefined);
+    if (found === undefined) return;
+    await rm(file, { force: true, recursive: true });
+    this.#usedBytes -= rounded(found.size);
+  }
+
+  async #write(file: string, bytes: Uint8Array): Promise<void> {
+    const folder = dirname(file);
+    let made = this.#shards.get(folder);
+    if (made === undefined) {
+      made = mkdir(folder, { recursive: true });
+      this.#shards.set(folder, made);
+      made.catch(() => this.#shards.delete(folder));
+    }
+    await made;
+    const temporary = join(folder, `${TEMPORARY}${randomBytes(8).toString("hex")}`);
+    try {
+      await writeFile(temporary, bytes, { flag: "wx", mode: 0o644 });
+      await rename(temporary, file);
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {});
+      throw error;
+    }
+  }
+
+  #evictIfFull(): void {
+    if (this.#usedBytes <= this.limitBytes * START || this.#evicting !== undefined) return;
+    // What cannot be removed is tried again with the next chunk.
+    this.#evict(this.limitBytes * KEEP).catch(() => {});
+  }
+
+  #evict(keepBytes: number): Promise<void> {
+    this.#evicting ??= this.#removeOldest(keepBytes).finally(() => {
+      this.#evicting = undefined;
+    });
+    return this.#evicting;
+  }
+
+  async #removeOldest(keepBytes: number): Promise<void> {
+    const counted = this.#usedBytes;
+    const found = await this.#found();
+    let used = found.reduce((sum, it) => sum + it.bytes, 0);
+    // Others may have removed or written some as well.
+    this.#usedBytes += used - counted;
+    found.sort((a, b) => a.usedMs - b.usedMs);
+    for (const { file, bytes } of found) {
+      if (used <= keepBytes) break;
+      await rm(file, { force: true });
+      used -= bytes;
+      this.#usedBytes -= bytes;
+      this.#evicted++;
+    }
+  }
+
+  async #found(): Promise<Found[]> {
+    const found: Found[] = [];
+    const now = Date.now();
+    await eachLimited(SHARDS, SCANS, async (shard) => {
+      const folder = join(this.dir, "blobs", "sha256", shard);
+      const names = await readdir(folder).catch(() => []);
+      for (const name of names) {
+        const file = join(folder, name);
+        const stats = await stat(file).catch(() => undefined);
+        if (stats?.isFile() !== true) continue;
+        if (name.startsWith(TEMPORARY)) {
+          if (now - stats.mtimeMs > OLD_TEMPORARY_MS) await rm(file, { force: true }).catch(() => {});
+          continue;
+        }
+        found.push({ file, bytes: rounded(stats.size), usedMs: Math.max(stats.atimeMs, stats.mtimeMs) });
+      }
+    });
+    return found;
+  }
+}
+
+function rounded(bytes: number): number {
+  return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
+/** The error for bytes of the bucket that are not what was signed. */
+export function alteredBlob(key: string, fault: string): AirferryError {
+  return new AirferryError("ERR_STORE_INVALID", `an object of the bucket is not what was signed: ${key}: ${fault}`, {
+    path: key,
+    hint: "find out who changed it, then unpack the bundle again into the same store: airferry unpack BUNDLE --trust KEY --store s3://BUCKET/PREFIX",
+  });
+}
