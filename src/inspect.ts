@@ -11,6 +11,7 @@ import { type Contents, mismatch, readContents } from "./bundle/contents.ts";
 import { placesOf } from "./bundle/inventory.ts";
 import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
+import { ATTESTATION_KINDS, type AttestationKind, SIGNATURES_NAME } from "./bundle/media-names.ts";
 import { provenanceOf } from "./bundle/provenance.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { volumeName } from "./bundle/volume-layout.ts";
@@ -78,6 +79,8 @@ interface InspectReport {
   mediaChecks: { path: string; md5: string; supported: boolean }[];
   /** What a scanner said before the bundle was signed, as it claims; null: it carries no such record. */
   scan: ScanReport | null;
+  /** Signed statements, listed ones and those beside the signatures: whose they are is not checked. */
+  attestations: { kind: AttestationKind; path: string; claimedKeyid: string | null }[];
   problems: Problem[];
 }
 
@@ -138,8 +141,20 @@ export async function inspect(folders: readonly string[], options: InspectOption
     web: catalog.web === undefined ? [] : webHosts(inventory.entries),
     mediaChecks: await mediaChecksOf(inventory, copies),
     scan: contents.scan ?? null,
+    attestations: claimedAttestations(media, contents),
     problems: [...media.problems, ...problems, ...missing(copies)],
   };
+}
+
+/** What is named as an attestation, and whose it says it is. */
+function claimedAttestations({ signatures }: Media, { attestations }: Contents): InspectReport["attestations"] {
+  const carried = attestations.map(({ kind, path, envelope }) => ({ kind, path, claimedKeyid: envelope.hint ?? null }));
+  const late = signatures.flatMap(({ name }) => {
+    const [, keyid16 = "", text] = /^([0-9a-f]{16})\.(provenance|scan)\.sigstore\.json$/.exec(name) ?? [];
+    const kind = ATTESTATION_KINDS.find((it) => it === text);
+    return kind === undefined ? [] : [{ kind, path: `${SIGNATURES_NAME}/${name}`, claimedKeyid: keyid16 }];
+  });
+  return [...carried, ...late];
 }
 
 /** A bill of materials, in pieces. */

@@ -3,6 +3,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { AttestationFacts } from "./bundle/attest-rules.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { heapMayHaveGrown, keepHeapSmall, releaseMemory } from "./io/flat-memory.ts";
@@ -38,6 +39,8 @@ interface ReleaseStatus {
   web: WebHost[];
   /** What a scanner said before it was served; null: none was given. */
   scan: ScanReport | null;
+  /** What was attested about it, by whom, and what that was worth when it came in. */
+  attestations: readonly AttestationFacts[];
 }
 
 interface StreamStatus {
@@ -151,6 +154,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
       size: entries.reduce((sum, it) => sum + it.size, 0),
       web: inventory.catalog.web === undefined ? [] : webHosts(entries),
       scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
+      attestations: release.attestations ?? [],
     });
   }
   const served = releases.find((it) => it.current);

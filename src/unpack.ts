@@ -9,6 +9,7 @@ import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { StreamRange } from "./bundle/affected-entries.ts";
+import type { AttestationFacts } from "./bundle/attest-rules.ts";
 import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
@@ -20,7 +21,7 @@ import { BOM_NAMES, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
 import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
-import { checkSerialJump, checkTrustRules, judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
+import { checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { piecesOf, volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
@@ -103,6 +104,8 @@ interface UnpackReport {
   written: number;
   /** What the scanner said, if one was given and all media were there. */
   scan?: ScanReport;
+  /** What is attested about it, and by whom. */
+  attestations: AttestationFacts[];
   /** Volumes that are still to come. */
   missing: string[];
   /** Media of the set that are still to come, according to the names of the given ones. */
@@ -334,14 +337,16 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     written: 0,
     missing: [],
     missingMedia: [],
+    attestations: [],
     established: countEstablished(inventory.catalog.provenance),
   };
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);
-  if (standing !== "again") {
-    const now = await verifyExpiry(store, inventory, options);
-    refuse(work.folders, checkTrustRules(work.trust, report.signers, contents, now));
-  }
+  const now = standing === "again" ? (options.now ?? new Date()) : await verifyExpiry(store, inventory, options);
+  const rules = await judgeRules(work.trust, report.signers, { media, contents }, now);
+  report.attestations = rules.attestations;
+  for (const line of rules.notices) options.notice?.(line);
+  if (standing !== "again") refuse(work.folders, rules.problems);
   if (standing === "new")
     refuse(work.folders, checkSerialJump(work.trust, inventory, await store.floor(inventory.stream)));
   const { present, proven, wrong } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
@@ -396,6 +401,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     documents: [
       ...BOM_NAMES.flatMap((name) => contents.large.find((it) => it.name === name) ?? []),
       ...(contents.pieces === undefined ? [] : [{ name: PIECES_NAME, ...contents.pieces }]),
+      ...contents.attested,
     ],
     record: {
       digest: report.digest,
@@ -409,6 +415,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
       tool: `airferry ${VERSION}`,
       written: report.written,
       ...(scan !== undefined && { scan }),
+      ...(report.attestations.length > 0 && { attestations: report.attestations }),
       ...(standing === "back" ? { rolledBack: true as const } : {}),
     },
   });

@@ -7,7 +7,7 @@ import { bytesToCheck, checkContent, checkSpare, spareBytes } from "./bundle/che
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
-import { checkTrustRules, judgeMedia } from "./bundle/trust-rules.ts";
+import { judgeMedia, judgeRules } from "./bundle/trust-rules.ts";
 import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { digestOf } from "./io/digest.ts";
@@ -122,12 +122,12 @@ async function verifyMedia(
   if (stamped !== undefined && stamped.problems.length > 0) note(report, "signatures", stamped.problems);
   const { contents, problems } = await readContents(media);
   note(report, "files", problems);
-  if (contents !== undefined) await reportContents(contents, { pool, trust }, options, report);
+  if (contents !== undefined) await reportContents({ media, contents }, { pool, trust }, options, report);
   report.ok = report.problems.length === 0;
 }
 
 async function reportContents(
-  contents: Contents,
+  { media, contents }: { media: Media; contents: Contents },
   { pool, trust }: { pool: HashPool; trust: SettledTrust },
   options: VerifyOptions,
   report: VerifyReport,
@@ -148,7 +148,10 @@ async function reportContents(
     const message = `the bundle has expired: it could be imported until ${notAfter}`;
     note(report, "expiry", [{ code: "ERR_EXPIRED", path: "airferry.json", message }]);
   } else note(report, "expiry", []);
-  note(report, "rules", checkTrustRules(trust, report.signers, contents, now));
+  const rules = await judgeRules(trust, report.signers, { media, contents }, now);
+  report.attestations = rules.attestations;
+  for (const line of rules.notices) options.notice?.(line);
+  note(report, "rules", rules.problems);
   const short = new Set(report.problems.filter((it) => it.code === "ERR_SIZE_MISMATCH").map((it) => it.path));
   const missing = options.partial ? [] : report.volumes.missing.filter((it) => !short.has(it));
   note(
@@ -208,6 +211,7 @@ function emptyReport(): VerifyReport {
     volumes: { total: 0, missing: [] },
     parity: { total: 0, missing: [], damaged: [] },
     scan: null,
+    attestations: [],
     size: 0,
     checkedBytes: 0,
     established: {},

@@ -115,6 +115,7 @@ const VERBS: Record<string, readonly string[]> = {
   plan: ["io", "manifest", "pack", "sources", "wanted"],
   pack: ["io", "pack", "timestamp"],
   sign: ["io", "sign", "bundle", "timestamp"],
+  attest: ["io", "sign", "bundle", "scan"],
   trust: ["io", "sign"],
   inspect: ["io", "iso", "bundle", "bom"],
   diff: ["io", "bundle", "compare", "sources", "store"],

@@ -8,6 +8,7 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { affectedEntries } from "./affected-entries.ts";
+import type { Attestation } from "./attestations.ts";
 import { type BundleIdentity, checkIdentity } from "./bundle-identity.ts";
 import { printableName } from "./entry-paths.ts";
 import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES, MAX_RECIPES_BYTES } from "./format-limits.ts";
@@ -16,11 +17,17 @@ import type { Inventory } from "./inventory-types.ts";
 import { checkListings } from "./listings.ts";
 import type { Media } from "./media.ts";
 import {
+  ATTESTATION_KINDS,
+  type AttestationKind,
+  attestationKindOf,
+  attestationName,
   BIN_NAME,
   BOM_NAMES,
   INVENTORY_NAME,
   isSpareName,
   isSpreadName,
+  LOCK_NAME,
+  MANIFEST_NAME,
   PIECES_NAME,
   RECIPES_NAME,
   SCAN_NAME,
@@ -32,13 +39,21 @@ import { parseSums, type SumLine } from "./sums.ts";
 import { VOLUME_PREFIX, volumeIndexOf, volumeName } from "./volume-layout.ts";
 
 /** What is interpreted, and read within its own limit. */
-const INTERPRETED = [INVENTORY_NAME, SCAN_NAME];
+const INTERPRETED = [INVENTORY_NAME, SCAN_NAME, ...ATTESTATION_KINDS.map(attestationName)];
 
 /** A bundle's parts. */
 export interface Contents {
   inventory: Inventory;
+  /** Of its file. */
+  inventoryDigest: Digest;
+  /** The listed files that explain where it came from, with their digests. */
+  documents: SumLine[];
   /** What a scanner said before it was signed, as far as it can be read. */
   scan?: ScanReport;
+  /** What it carries of attestations: of the right form, and about this inventory. Nobody's signature was checked. */
+  attestations: Attestation[];
+  /** Their files. */
+  attested: { name: string; file: string; digest: Digest }[];
   /** For each volume every copy of the right size on the media, the preferred one first; empty if it is missing. */
   copies: string[][];
   /** Small files that may be too large for memory (bin/…, BOM.html) and have to be hashed by the caller. */
@@ -85,6 +100,7 @@ export async function readContents(
   problems.push(...checkNames(media, lines));
   let scan: ScanReport | undefined;
   let inventory: { bytes: Buffer; value: Inventory } | undefined;
+  const attested = new Map<AttestationKind, Contents["attested"][number] & { bytes: Buffer }>();
   const large: Contents["large"] = [];
   for (const { name, digest } of lines) {
     if (isSpreadName(name) || name === PIECES_NAME || name === RECIPES_NAME) continue;
@@ -107,6 +123,8 @@ export async function readContents(
         if (actual !== digest) problems.push(mismatch(file, name, digest, actual));
         else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInSteps(bytes) };
         else if (name === SCAN_NAME) scan ??= parseScanReport(bytes);
+        const kind = actual === digest ? attestationKindOf(name) : undefined;
+        if (kind !== undefined) attested.set(kind, { name, file, digest, bytes });
       } catch (error) {
         note(error, name);
       }
@@ -134,11 +152,47 @@ export async function readContents(
   for (const { name, size } of copies.every((it) => it.length > 0) ? programs : []) {
     if (size === undefined) problems.push(missing(name));
   }
+  const inventoryDigest = digestOf(inventory.bytes);
+  const attestations = await readAttested(attested, inventoryDigest, note);
   const pieces = await readPieces(media, lines, inventory.value, problems);
   const recipes = await readRecipes(media, lines, inventory.value, problems);
-  const parts = { inventory: inventory.value, copies, large, programs, recipes, spare: spareIn(media, lines) };
+  const documents = lines.filter((it) => it.name === MANIFEST_NAME || it.name === LOCK_NAME);
+  const parts = {
+    inventory: inventory.value,
+    inventoryDigest,
+    documents,
+    attestations,
+    attested: [...attested.values()].map(({ name, file, digest }) => ({ name, file, digest })),
+    copies,
+    large,
+    programs,
+    recipes,
+    spare: spareIn(media, lines),
+  };
   const contents = { ...parts, ...(scan !== undefined && { scan }), ...(pieces !== undefined && { pieces }) };
   return { contents, inventoryBytes: inventory.bytes, problems };
+}
+
+/** Parses carried attestations. They exist before SHA256SUMS, so they are about the inventory. */
+async function readAttested(
+  attested: ReadonlyMap<AttestationKind, { bytes: Buffer }>,
+  inventory: Digest,
+  note: (error: unknown, path: string) => void,
+): Promise<Attestation[]> {
+  if (attested.size === 0) return [];
+  const { parseAttestation, refuseOtherSubject } = await import("./attestations.ts");
+  const found: Attestation[] = [];
+  for (const [kind, { bytes }] of attested) {
+    const path = attestationName(kind);
+    try {
+      const one = parseAttestation(bytes, { kind, path, most: MAX_NOTE_BYTES });
+      refuseOtherSubject(one, [inventory]);
+      found.push(one);
+    } catch (error) {
+      note(error, path);
+    }
+  }
+  return found;
 }
 
 /** Checks every copy of the digests of pieces, and whether the bundle has them exactly if an entry needs them. */

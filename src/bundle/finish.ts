@@ -15,6 +15,8 @@ import { inventoryPieces } from "./inventory.ts";
 import type { WrittenInventory } from "./inventory-types.ts";
 import { writeListings } from "./listings.ts";
 import {
+  type AttestationKind,
+  attestationKindOf,
   BIN_NAME,
   FILES_NAME,
   INVENTORY_NAME,
@@ -25,7 +27,7 @@ import {
   TRUSTED_ROOT_NAME,
   VERIFY_NAME,
 } from "./media-names.ts";
-import { formatSums } from "./sums.ts";
+import { formatSums, type SumLine } from "./sums.ts";
 import { type PackingKey, verifyText } from "./verify-text.ts";
 import { writeSmallFile } from "./work-folder.ts";
 
@@ -59,7 +61,11 @@ interface FinishOptions {
   /** Of those who sign now, for VERIFY.txt. */
   keys: readonly PackingKey[];
   /** Writes further files into a folder, which may be too large for memory: the bill of materials, a scan. */
-  writeDocuments?: (dir: string) => Promise<{ name: string; digest: Digest }[]>;
+  writeDocuments?: (dir: string) => Promise<SumLine[]>;
+  /** Which attestations `attest` writes, for VERIFY.txt. */
+  attestations?: readonly AttestationKind[];
+  /** Writes attestations of the inventory, which is among these documents. */
+  attest?: (dir: string, documents: readonly SumLine[]) => Promise<SumLine[]>;
   /** In the folder already. */
   spread?: readonly SpreadFile[];
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
@@ -75,7 +81,8 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     if (
       name.startsWith("medium-") ||
       [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER, RECIPES_NAME, FILES_NAME].includes(name) ||
-      trustNameOf(name)
+      trustNameOf(name) ||
+      attestationKindOf(name)
     )
       await rm(join(dir, name), { recursive: true, force: true });
     // Of an earlier run, which may have been given other options.
@@ -96,15 +103,17 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
         programs: programs.map((it) => it.name),
         keys: options.keys,
         parity: spread.map((it) => it.name),
+        attestations: options.attestations ?? [],
         media,
       }),
     ),
   );
-  const documents = [
+  const written = [
     ...((await options.writeDocuments?.(dir)) ?? []),
     ...(await writeListings(dir, inventory.entries)),
     { name: INVENTORY_NAME, digest: await writePieces(join(dir, INVENTORY_NAME), inventoryPieces(inventory)) },
   ];
+  const documents = [...written, ...((await options.attest?.(dir, written)) ?? [])];
   const sums = formatSums([
     ...documents,
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),

@@ -29,8 +29,10 @@ export const MAX_AUDIENCE = 64;
 export const MAX_BASES = 64;
 /** `builder` and `ext`, which the format does not describe: bytes of each as JSON. */
 export const MAX_FREE_BYTES = 1024 * 1024;
-/** Largest small file that is not named elsewhere (VERIFY.txt, trusted_root.json). */
+/** Largest small file that is not named elsewhere (VERIFY.txt, attestations). */
 export const MAX_NOTE_BYTES = 1024 * 1024;
+/** Most subjects of one attestation. */
+export const MAX_SUBJECTS = 64;
 /** Largest small file that grows with the entries: it is hashed without being in memory. */
 export const MAX_LISTING_BYTES = 512 * 1024 * 1024;
 /** Largest file of recipes: three million operations. */

@@ -19,6 +19,24 @@ export const LOCK_NAME = "lock.json";
 export const FORMAT_NAME = "FORMAT.txt";
 /** What a scanner said before the bundle was signed. */
 export const SCAN_NAME = "scan.json";
+/** Kinds of attestations, by the predicate type of their statements. */
+export const PREDICATE_TYPES = {
+  provenance: "https://slsa.dev/provenance/v1",
+  scan: "https://in-toto.io/attestation/vulns/v0.2",
+} as const;
+export type AttestationKind = keyof typeof PREDICATE_TYPES;
+export const ATTESTATION_KINDS: readonly AttestationKind[] = ["provenance", "scan"];
+
+/** Name of the attestation that a bundle carries. */
+export function attestationName(kind: AttestationKind): string {
+  return `attest.${kind}.sigstore.json`;
+}
+
+/** Of which kind a listed file is an attestation; undefined for other names. */
+export function attestationKindOf(name: string): AttestationKind | undefined {
+  return ATTESTATION_KINDS.find((it) => attestationName(it) === name);
+}
+
 /** The bill of materials, for people and as CycloneDX. */
 export const BOM_PAGE_NAME = "BOM.html";
 export const BOM_CYCLONEDX_NAME = "BOM.cdx.json";

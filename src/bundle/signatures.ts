@@ -87,6 +87,24 @@ export async function addSignatures(root: SignedRoot, signers: readonly Signer[]
   return { ...first, files: added.flatMap((it) => it.files) };
 }
 
+/**
+ * Writes a file into signatures/ of every folder, in the place of an earlier one of its name; returns the paths.
+ * @throws {AirferryError} ERR_SIZE_LIMIT, ERR_PATH_UNSAFE, ERR_IO
+ */
+export async function addBesideSignatures({ folders }: SignedRoot, name: string, bytes: Buffer): Promise<string[]> {
+  const written: string[] = [];
+  for (const folder of folders) {
+    const place = join(folder, SIGNATURES_NAME);
+    const names = await namesIn(folder);
+    if (!names.includes(name)) refuseFull(folder, names.length + 1);
+    await makeFolder(place);
+    await writeAtomic(join(place, name), bytes);
+    await syncPath(folder);
+    written.push(join(place, name));
+  }
+  return written;
+}
+
 /** Writes the signature of one key. */
 async function addSignature({ folders, sums, identity }: SignedRoot, signer: Signer): Promise<AddedSignature> {
   const digest = digestOf(sums);
@@ -178,8 +196,19 @@ async function readSums(folders: readonly string[]): Promise<Omit<SignedRoot, "f
 /** Returns whether this signer's pair exists and is good; removes leftovers of a killed run. */
 async function isSigned(folder: string, sums: Buffer, signer: Signer): Promise<boolean> {
   const place = join(folder, SIGNATURES_NAME);
+  const names = await namesIn(folder);
+  const own = names.filter((name) => name.startsWith(`${signer.keyid16}.`));
+  if (own.length === 0) refuseFull(folder, names.length + 2);
+  const files: SignatureFile[] = [];
+  for (const name of own) files.push({ name, bytes: await readSmall(join(place, name), MAX_SIGNATURE_BYTES) });
+  return verifySums(sums, files, [trustedKeyOf(signer.publicKey, signer.keyid16)], 1).problems.length === 0;
+}
+
+/** Names in signatures/, without leftovers of a killed run, which are removed. */
+async function namesIn(folder: string): Promise<string[]> {
+  const place = join(folder, SIGNATURES_NAME);
   const found = await lstat(place).catch(() => undefined);
-  if (found === undefined) return false;
+  if (found === undefined) return [];
   if (!found.isDirectory()) {
     throw new AirferryError("ERR_PATH_UNSAFE", `cannot sign "${folder}": "${SIGNATURES_NAME}" is not a folder`, {
       path: place,
@@ -187,17 +216,13 @@ async function isSigned(folder: string, sums: Buffer, signer: Signer): Promise<b
   }
   const names = await readdir(place);
   for (const name of names.filter((it) => LEFTOVER.test(it))) await rm(join(place, name));
-  const own = names.filter((name) => name.startsWith(`${signer.keyid16}.`));
-  if (own.length === 0 && names.length + 2 > MAX_SIGNATURE_FILES) {
-    throw new AirferryError(
-      "ERR_SIZE_LIMIT",
-      `cannot sign "${folder}": it has ${names.length} signature files already`,
-      {
-        path: place,
-      },
-    );
-  }
-  const files: SignatureFile[] = [];
-  for (const name of own) files.push({ name, bytes: await readSmall(join(place, name), MAX_SIGNATURE_BYTES) });
-  return verifySums(sums, files, [trustedKeyOf(signer.publicKey, signer.keyid16)], 1).problems.length === 0;
+  return names.filter((it) => !LEFTOVER.test(it));
+}
+
+function refuseFull(folder: string, count: number): void {
+  if (count <= MAX_SIGNATURE_FILES) return;
+  throw new AirferryError("ERR_SIZE_LIMIT", `cannot sign "${folder}": it has ${MAX_SIGNATURE_FILES} signature files`, {
+    path: join(folder, SIGNATURES_NAME),
+    hint: "remove those that nobody needs from signatures/",
+  });
 }

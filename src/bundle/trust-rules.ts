@@ -9,6 +9,7 @@ import { readTrustFiles } from "../sign/trust-files.ts";
 import { ANY_STREAM, type StreamRule, type TrustRoot } from "../sign/trust-root.ts";
 import { countSigners, type SumsVerdict } from "../sign/verify-sums.ts";
 import { judgeSums, type SettledTrust, settleTrust, type TrustSource } from "../sign/whom-to-trust.ts";
+import type { AttestationFacts } from "./attest-rules.ts";
 import type { Contents } from "./contents.ts";
 import type { Inventory } from "./inventory-types.ts";
 import type { Media } from "./media.ts";
@@ -31,7 +32,17 @@ export const TRUST_HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_AUDIENCE:
     "take it to the site that it was made for; the packer names the sites in the manifest: audience: [SITE]",
   ERR_TOO_OLD: "have the packer pack again, and carry the new bundle in",
-  ERR_ATTESTATION: "have the packer scan what is packed: airferry pack MANIFEST --scan COMMAND",
+  ERR_ATTESTATION:
+    "have it attested by a key that may: airferry attest BUNDLE --type scan --scan COMMAND --key FILE; or have the packer scan what is packed: airferry pack MANIFEST --scan COMMAND",
+  ERR_ATTESTATION_INVALID:
+    "get it again from whoever signed it, or have it made again: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
+  ERR_ATTESTATION_SUBJECT:
+    "it is of another bundle; have this one attested: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
+  ERR_ATTESTATION_KEY:
+    "have it attested by a key that may: airferry attest BUNDLE --type scan --scan COMMAND --key FILE; or have the holders of the root keys let this one: airferry trust add-key DIR --add KEY.pub=OWNER --role scan",
+  ERR_ATTESTATION_FAILED:
+    "do not import it, and ask the packer; if the finding is wrong, have the same key attest a newer scan: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
+  ERR_ATTESTATION_OLD: "scan it again: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
   ERR_SERIAL_JUMP:
     "carry a release in between; if the jump is right, have the holders of the root keys allow it: airferry trust rotate DIR --stream NAME:max-jump=N",
   ERR_EQUIVOCATION: "two different files claim to be one: find out why before anything else is imported",
@@ -82,16 +93,47 @@ function ruleFor({ streams }: TrustRoot, stream: string): StreamRule | undefined
       : undefined;
 }
 
+/** What came of the rules of a trust root, and of what is attested. */
+interface RulesVerdict {
+  problems: Problem[];
+  attestations: AttestationFacts[];
+  notices: string[];
+}
+
+/**
+ * Judges a bundle whose signatures are good: by the rules of the trust root, if there is one, and by its attestations.
+ *
+ * Codes: ERR_KEY_EXPIRED, ERR_STREAM_UNTRUSTED, ERR_AUDIENCE, ERR_TOO_OLD, ERR_ATTESTATION and those that begin so.
+ * @param signers keyids of good signatures
+ */
+export async function judgeRules(
+  trust: SettledTrust,
+  signers: readonly string[],
+  { media, contents }: { media: Media; contents: Contents },
+  now: Date,
+): Promise<RulesVerdict> {
+  const { inventory, inventoryDigest } = contents;
+  const { root } = trust;
+  const problems = checkTrustRules(trust, signers, inventory, now);
+  const rule = root && ruleFor(root, inventory.stream);
+  const isLate = (name: string) => /\.(?:provenance|scan)\.sigstore\.json$/.test(name);
+  const isAttested = contents.attestations.length > 0 || media.signatures.some((it) => isLate(it.name));
+  if (!isAttested && rule?.attestations === undefined) return { problems, attestations: [], notices: [] };
+  const { judgeAttestations } = await import("./attest-rules.ts");
+  const verdict = judgeAttestations({ media, contents, inventoryDigest }, trust, rule, now);
+  return { ...verdict, problems: [...problems, ...verdict.problems] };
+}
+
 /**
  * What a trust root says against a bundle whose signatures are good.
  *
- * Codes: ERR_KEY_EXPIRED, ERR_STREAM_UNTRUSTED, ERR_AUDIENCE, ERR_TOO_OLD, ERR_ATTESTATION.
+ * Codes: ERR_KEY_EXPIRED, ERR_STREAM_UNTRUSTED, ERR_AUDIENCE, ERR_TOO_OLD.
  * @param signers keyids of good signatures
  */
-export function checkTrustRules(
+function checkTrustRules(
   { root, keys, threshold, required }: SettledTrust,
   signers: readonly string[],
-  { inventory, scan }: Pick<Contents, "inventory" | "scan">,
+  inventory: Inventory,
   now: Date,
 ): Problem[] {
   if (root === undefined) return [];
@@ -127,12 +169,6 @@ export function checkTrustRules(
   const { maxAgeDays } = rule;
   if (maxAgeDays !== undefined && now.getTime() > Date.parse(created) + maxAgeDays * DAY_MS) {
     add("ERR_TOO_OLD", `the bundle is too old: made at ${created}, expected at most ${plural(maxAgeDays, "day")} ago`);
-  }
-  for (const name of rule.attestations ?? []) {
-    if (name === "scan" && scan?.result === "clean") continue;
-    const got =
-      name !== "scan" ? "this version of airferry cannot check it" : scan === undefined ? "none" : scan.result;
-    add("ERR_ATTESTATION", `stream "${stream}" needs the attestation "${name}": got ${got}`);
   }
   return problems;
 }

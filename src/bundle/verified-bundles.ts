@@ -10,6 +10,7 @@ import { HashPool } from "../io/hash-pool.ts";
 import type { HeldFile, HeldFiles } from "../io/held-files.ts";
 import { shellWords } from "../io/shell.ts";
 import { readTrust, type TrustSource } from "../sign/whom-to-trust.ts";
+import type { AttestationFacts } from "./attest-rules.ts";
 import { bytesToCheck, checkContent, checkLargeFile } from "./check-content.ts";
 import { clockSkewNote } from "./clock-skew.ts";
 import { type Contents, readContents } from "./contents.ts";
@@ -17,7 +18,7 @@ import { printableName } from "./entry-paths.ts";
 import { type Inventory, NEWER_AIRFERRY } from "./inventory-types.ts";
 import { groupByBundle, readMedia } from "./media.ts";
 import { BOM_NAMES, PIECES_NAME } from "./media-names.ts";
-import { checkTrustRules, judgeMedia, TRUST_HINTS } from "./trust-rules.ts";
+import { judgeMedia, judgeRules, TRUST_HINTS } from "./trust-rules.ts";
 import { volumeIndexOf } from "./volume-layout.ts";
 
 /** A bundle whose every byte was good. */
@@ -37,6 +38,8 @@ export interface VerifiedBundle {
   volumes: HeldFile[];
   /** The bill of materials. */
   documents: { name: string; digest: Digest; held: HeldFile }[];
+  /** What is attested about it, by whom, and what that is worth. */
+  attestations: AttestationFacts[];
   /** The digests of the pieces of its larger entries. */
   pieces?: { digest: Digest; held: HeldFile };
 }
@@ -132,7 +135,9 @@ async function openJob(
   const ahead = clockSkewNote(inventory.created, now);
   if (ahead !== undefined) notice(ahead);
   refuse(expired(inventory, now));
-  refuse(checkTrustRules(trust, signers, contents, now));
+  const rules = await judgeRules(trust, signers, { media, contents }, now);
+  for (const line of rules.notices) notice(line);
+  refuse(rules.problems);
   const missing = inventory.volumes.filter((_, index) => contents.copies[index]?.length === 0);
   refuse(missing.map(({ name }) => problem("ERR_BUNDLE_INCOMPLETE", name, `"${name}" is missing`)));
   refuse(needsStore(inventory));
@@ -164,6 +169,7 @@ async function openJob(
       inventoryBytes,
       volumes: copies.flatMap((it) => it.slice(0, 1)),
       documents,
+      attestations: rules.attestations,
       ...(pieces && { pieces }),
     },
   };

@@ -5,6 +5,7 @@
 import { plural } from "../io/format.ts";
 import { isPostQuantum, type KeyKind } from "../sign/keys.ts";
 import type { WrittenInventory } from "./inventory-types.ts";
+import { type AttestationKind, attestationName, INVENTORY_NAME, PREDICATE_TYPES } from "./media-names.ts";
 import { VOLUME_PREFIX } from "./volume-layout.ts";
 
 /** A key that signs the bundle when it is packed. */
@@ -22,6 +23,8 @@ interface VerifyFacts {
   keys: readonly PackingKey[];
   /** Names of recovery files. */
   parity: readonly string[];
+  /** What it is attested to by the first of the keys that cosign knows. */
+  attestations: readonly AttestationKind[];
   /** How many media; 1: everything is in one folder. */
   media: number;
 }
@@ -54,7 +57,25 @@ With airferry:
   return parts.join("\n");
 }
 
-function signatureText({ keys }: VerifyFacts): string {
+/** How cosign checks what the packer states, which SHA256SUMS covers as well. */
+function attestationText({ keys, attestations }: VerifyFacts): string {
+  const names = namesOf(keys);
+  const name = names[keys.findIndex((it) => !isPostQuantum(it.kind))];
+  if (attestations.length === 0 || name === undefined) return "";
+  const lines = attestations.map(
+    (kind) =>
+      `  cosign verify-blob-attestation --key ${name} --bundle ${attestationName(kind)} --type ${PREDICATE_TYPES[kind]} --trusted-root trusted_root.json --insecure-ignore-tlog=true ${INVENTORY_NAME}`,
+  );
+  const what = attestations.includes("scan")
+    ? "it was packed from, and what a scanner said of it"
+    : "it was packed from";
+  return `Statements of what ${what} (in-toto, in attest.*.sigstore.json) are signed too:
+${lines.join("\n")}
+`;
+}
+
+function signatureText(facts: VerifyFacts): string {
+  const { keys } = facts;
   const known = keys.length === 0 ? [{ keyid: "KEYID", keyid16: "KEYID", kind: "p256" as const }] : keys;
   const names = namesOf(known);
   const fingerprints = known.map((_, index) => `  openssl pkey -pubin -in ${names[index]} -outform DER | sha256sum`);
@@ -71,7 +92,7 @@ ${checks.join("\n")}
 cosign warns that no transparency log is used. That is intended: the key is the trust anchor, nothing is uploaded.
 Of keys of other kinds: Ed25519 and ML-DSA need "openssl pkeyutl -verify -rawin -pubin -inkey KEY -sigfile FILE
 -in SHA256SUMS" (ML-DSA with OpenSSL 3.5 or later); all others are checked as above.
-`;
+${attestationText(facts)}`;
 }
 
 /** The files of the public keys: a post-quantum key's is named after that of the key before it. */

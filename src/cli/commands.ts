@@ -11,6 +11,7 @@ const COMMANDS = {
   plan: async () => (await import("./commands/plan.ts")).planCommand,
   pack: async () => (await import("./commands/pack.ts")).packCommand,
   sign: async () => (await import("./commands/sign.ts")).signCommand,
+  attest: async () => (await import("./commands/attest.ts")).attestCommand,
   trust: async () => (await import("./commands/trust.ts")).trustCommand,
   inspect: async () => (await import("./commands/inspect.ts")).inspectCommand,
   diff: async () => (await import("./commands/diff.ts")).diffCommand,

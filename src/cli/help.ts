@@ -4,7 +4,7 @@ import type { Command, HelpConfiguration } from "commander";
 /** Where a command is used, as the heading of its group. */
 const SIDES: readonly [heading: string, ...commands: string[]][] = [
   ["Outside, with internet:", "init", "schema", "record", "keygen", "check", "lock", "plan", "pack"],
-  ["Both sides:", "sign", "trust", "inspect", "diff", "verify", "repair", "rehearse", "completion"],
+  ["Both sides:", "sign", "attest", "trust", "inspect", "diff", "verify", "repair", "rehearse", "completion"],
   [
     "Inside, without internet:",
     "unpack",

@@ -17,6 +17,25 @@ export function parseJson(text: string): unknown {
   return value;
 }
 
+/**
+ * Whether an object of well-formed JSON has a name twice: readers differ about which of the two counts. For text that
+ * is not canonical, where comparing it with its own parsed form shows nothing.
+ */
+export function hasRepeatedName(text: string): boolean {
+  const open: (Set<string> | undefined)[] = [];
+  for (const [token, colon] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}[\]]/g)) {
+    if (token === "{" || token === "[") open.push(token === "{" ? new Set() : undefined);
+    else if (token === "}" || token === "]") open.pop();
+    else if (colon !== undefined) {
+      const name = JSON.parse(token.slice(0, -colon.length)) as string;
+      const names = open.at(-1);
+      if (names?.has(name)) return true;
+      names?.add(name);
+    }
+  }
+  return false;
+}
+
 /** `text` is well-formed JSON. */
 function isDeeper(text: string, max: number): boolean {
   let depth = 0;

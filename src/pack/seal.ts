@@ -22,6 +22,7 @@ import { LeftOutBytes } from "./left-out-bytes.ts";
 import { planParity, writeParity } from "./pack-parity.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
+import { attestationsOf, writeAttestations } from "./write-attestations.ts";
 import { writeSources } from "./write-sources.ts";
 
 /** The filled folder, and its lock. */
@@ -68,6 +69,8 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
         ...(pieces === undefined ? [] : [pieces]),
       ];
     },
+    attestations: attestationsOf(job.signers, scanned),
+    attest: (dir, documents) => writeAttestations(dir, job.signers, { inventory, documents, scanned }),
     ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
     sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
   });

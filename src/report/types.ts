@@ -1,4 +1,5 @@
 /** The result of a verification. Types only. */
+import type { AttestationFacts } from "../bundle/attest-rules.ts";
 import type { ScanReport } from "../bundle/scan-report.ts";
 import type { Problem } from "../errors.ts";
 import type { EstablishedCounts } from "../io/established.ts";
@@ -53,6 +54,8 @@ export interface VerifyReport {
   parity: { total: number; missing: string[]; damaged: string[] };
   /** What a scanner said before the bundle was signed; null: it carries no such record. */
   scan: ScanReport | null;
+  /** What is attested about it, by whom, and what that is worth here. */
+  attestations: AttestationFacts[];
   /** Bytes of all entries; 0 when no signature was good enough to read on. */
   size: number;
   /** Bytes of the volumes that were read and hashed. */
@@ -86,7 +89,10 @@ export interface Verification {
     volumes: VerifyReport["volumes"];
     parity: VerifyReport["parity"];
     scan: ScanReport | null;
+    attestations: AttestationFacts[];
   };
+  /** Timestamps of signers, by authorities that are pinned. */
+  timestamps: VerifyReport["timestamps"];
   /** All trusted keys that were given; `signed`: with a good signature. */
   keys: { keyid: string; file: string; signed: boolean }[];
   /** How many of them must have signed. */

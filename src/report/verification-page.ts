@@ -45,6 +45,7 @@ export function verificationPage(it: Verification): string {
             ["Recovery files", stream === null ? "unknown" : parityText(parity)],
           ]),
           ...scanSection(it.bundle.scan),
+          ...attestationSection(it),
           heading("Keys"),
           ...trustRootSection(it),
           grid(
@@ -112,6 +113,27 @@ function scanSection(scan: ScanReport | null): Html[] {
     ]),
     ...(findings.length > 0 ? [html`<p>Findings</p>`, list(findings)] : []),
     ...(gaps.length > 0 ? [html`<p>What it may not have seen</p>`, list(gaps)] : []),
+  ];
+}
+
+/** Who attested what, and when signatures were stamped. */
+function attestationSection({ bundle: { attestations }, timestamps }: Verification): Html[] {
+  const attested = attestations.map(({ kind, path, signer, keyid, scan, builder, fault }) => {
+    const claim =
+      scan === null
+        ? (builder ?? "")
+        : `${scan.result === "clean" ? "nothing found" : "found something"}, ${scan.finished}, by ${scan.scanner}`;
+    const by = signer === null ? "nobody who is known here" : `${signer}, key ${keyid?.slice(0, 16)}`;
+    return html`<tr><td>${kind}</td><td>${path}</td><td>${by}</td><td>${claim}</td><td>${fault ?? "good"}</td></tr>`;
+  });
+  const stamped = timestamps.map(
+    ({ keyid, time, by }) => html`<tr><td class="digest">${keyid}</td><td>${time}</td><td>${by}</td></tr>`,
+  );
+  return [
+    ...(attested.length === 0
+      ? []
+      : [heading("Attestations"), grid(["Kind", "File", "Signed by", "What it says", "Signature"], attested)]),
+    ...(stamped.length === 0 ? [] : [heading("Timestamps"), grid(["Signature by", "Time", "Authority"], stamped)]),
   ];
 }
 

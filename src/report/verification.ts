@@ -38,6 +38,7 @@ interface Circumstances {
 /** The document of a verification. */
 export function verificationOf(report: VerifyReport, { folders, begun, notices, ended }: Circumstances): Verification {
   const { digest, stream, serial, created, entries, fromStore, volumes, parity, scan, signers, partial } = report;
+  const { attestations, timestamps } = report;
   const { trustRoot, at } = report;
   return {
     mediaType: "application/vnd.airferry.verification.v1+json",
@@ -47,7 +48,8 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
     host: hostname(),
     tool: TOOL,
     media: folders.map((it) => resolve(it)),
-    bundle: { digest, stream, serial, created, entries, fromStore, volumes, parity, scan },
+    bundle: { digest, stream, serial, created, entries, fromStore, volumes, parity, scan, attestations },
+    timestamps,
     keys: report.trusted.map(({ keyid, file }) => ({
       keyid,
       file: trustRoot === null ? resolve(file) : file,

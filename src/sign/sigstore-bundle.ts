@@ -50,10 +50,30 @@ export function formatSignatureBundle(bytes: Uint8Array, signature: Uint8Array, 
  * @throws {AirferryError} ERR_SIGNATURE_INVALID; ERR_SIZE_LIMIT
  */
 export function parseSignatureBundle(bytes: Uint8Array, path: string): SignatureBundle {
-  if (bytes.length > MAX_SIGNATURE_BYTES) {
+  const { hint, content } = parseSigstore(bytes, path, { member: "messageSignature", most: MAX_SIGNATURE_BYTES });
+  const message = membersOf(content, ["messageDigest", "signature"], path, "messageSignature");
+  const signature = base64Of(message.signature, path, "signature");
+  return {
+    ...(hint === undefined ? {} : { hint }),
+    ...(message.messageDigest === undefined ? {} : { messageDigest: parseDigest(message.messageDigest, path) }),
+    signature,
+  };
+}
+
+/**
+ * Parses what every bundle has: its form, its media type, and whose key it is, which proves nothing.
+ * @param expected the one member with the content, and the most bytes that are read
+ * @throws {AirferryError} ERR_SIGNATURE_INVALID; ERR_SIZE_LIMIT
+ */
+export function parseSigstore(
+  bytes: Uint8Array,
+  path: string,
+  { member, most }: { member: "messageSignature" | "dsseEnvelope"; most: number },
+): { hint: string | undefined; content: unknown } {
+  if (bytes.length > most) {
     throw new AirferryError(
       "ERR_SIZE_LIMIT",
-      `cannot read signature "${path}": too large: expected at most ${MAX_SIGNATURE_BYTES} bytes, got ${bytes.length}`,
+      `cannot read signature "${path}": too large: expected at most ${most} bytes, got ${bytes.length}`,
       { path },
     );
   }
@@ -63,23 +83,16 @@ export function parseSignatureBundle(bytes: Uint8Array, path: string): Signature
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     value = parseJson(text);
   } catch (cause) {
-    throw invalid(path, `not JSON: ${(cause as Error).message.slice(0, 100)}`, cause);
+    throw invalidSignature(path, `not JSON: ${(cause as Error).message.slice(0, 100)}`, cause);
   }
   // Repeated members, escapes and alternative spellings all change the formatted text; no value contains white space,
   // and protojson inserts it between tokens at random.
-  if (text.replace(/[ \t\r\n]/g, "") !== JSON.stringify(value)) throw invalid(path, "not in canonical JSON");
-  const top = membersOf(value, ["mediaType", "verificationMaterial", "messageSignature"], path, "bundle");
+  if (text.replace(/[ \t\r\n]/g, "") !== JSON.stringify(value)) throw invalidSignature(path, "not in canonical JSON");
+  const top = membersOf(value, ["mediaType", "verificationMaterial", member], path, "bundle");
   if (typeof top.mediaType !== "string" || !MEDIA_TYPES.has(top.mediaType)) {
-    throw invalid(path, `media type ${JSON.stringify(top.mediaType)}: expected ${BUNDLE_MEDIA_TYPE}`);
+    throw invalidSignature(path, `media type ${JSON.stringify(top.mediaType)}: expected ${BUNDLE_MEDIA_TYPE}`);
   }
-  const hint = parseMaterial(top.verificationMaterial, path);
-  const message = membersOf(top.messageSignature, ["messageDigest", "signature"], path, "messageSignature");
-  const signature = base64Of(message.signature, path, "signature");
-  return {
-    ...(hint === undefined ? {} : { hint }),
-    ...(message.messageDigest === undefined ? {} : { messageDigest: parseDigest(message.messageDigest, path) }),
-    signature,
-  };
+  return { hint: parseMaterial(top.verificationMaterial, path), content: top[member] };
 }
 
 function parseMaterial(value: unknown, path: string): string | undefined {
@@ -91,12 +104,12 @@ function parseMaterial(value: unknown, path: string): string | undefined {
     material.tlogEntries !== undefined &&
     !(Array.isArray(material.tlogEntries) && material.tlogEntries.length === 0)
   ) {
-    throw invalid(path, "it has transparency log entries, which airferry does not check");
+    throw invalidSignature(path, "it has transparency log entries, which airferry does not check");
   }
   if (material.timestampVerificationData !== undefined) {
     const name = "rfc3161Timestamps";
     const stamps = membersOf(material.timestampVerificationData, [name], path, "timestampVerificationData")[name] ?? [];
-    if (!Array.isArray(stamps)) throw invalid(path, `${name} is not a list`);
+    if (!Array.isArray(stamps)) throw invalidSignature(path, `${name} is not a list`);
     for (const stamp of stamps) base64Of(membersOf(stamp, ["signedTimestamp"], path, name).signedTimestamp, path, name);
   }
   return hint as string | undefined;
@@ -105,28 +118,31 @@ function parseMaterial(value: unknown, path: string): string | undefined {
 function parseDigest(value: unknown, path: string): { algorithm: MessageDigest; digest: Buffer } {
   const { algorithm, digest } = membersOf(value, ["algorithm", "digest"], path, "messageDigest");
   if (algorithm !== "SHA2_256" && algorithm !== "SHA2_384") {
-    throw invalid(path, `digest algorithm ${JSON.stringify(algorithm)}: expected SHA2_256`);
+    throw invalidSignature(path, `digest algorithm ${JSON.stringify(algorithm)}: expected SHA2_256`);
   }
   const bytes = base64Of(digest, path, "digest");
-  if (bytes.length !== (algorithm === "SHA2_256" ? 32 : 48)) throw invalid(path, "digest of the wrong length");
+  if (bytes.length !== (algorithm === "SHA2_256" ? 32 : 48)) throw invalidSignature(path, "digest of the wrong length");
   return { algorithm, digest: bytes };
 }
 
-function membersOf(value: unknown, names: string[], path: string, what: string): Record<string, unknown> {
+/** The members of an object that has no others. @throws {AirferryError} ERR_SIGNATURE_INVALID */
+export function membersOf(value: unknown, names: string[], path: string, what: string): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw invalid(path, `${what} is not an object`);
+    throw invalidSignature(path, `${what} is not an object`);
   const unknown = Object.keys(value).find((name) => !names.includes(name));
-  if (unknown !== undefined) throw invalid(path, `${what} has an unknown member ${JSON.stringify(unknown)}`);
+  if (unknown !== undefined) throw invalidSignature(path, `${what} has an unknown member ${JSON.stringify(unknown)}`);
   return value as Record<string, unknown>;
 }
 
-function base64Of(value: unknown, path: string, what: string): Buffer {
+/** Bytes of padded base64 in the one form that they have. @throws {AirferryError} ERR_SIGNATURE_INVALID */
+export function base64Of(value: unknown, path: string, what: string): Buffer {
   const bytes = typeof value === "string" ? Buffer.from(value, "base64") : Buffer.alloc(0);
-  if (bytes.length === 0 || bytes.toString("base64") !== value) throw invalid(path, `${what} is not base64`);
+  if (bytes.length === 0 || bytes.toString("base64") !== value) throw invalidSignature(path, `${what} is not base64`);
   return bytes;
 }
 
-function invalid(path: string, fault: string, cause?: unknown): AirferryError {
+/** A file that is no Sigstore bundle. */
+export function invalidSignature(path: string, fault: string, cause?: unknown): AirferryError {
   return new AirferryError("ERR_SIGNATURE_INVALID", `cannot read signature "${path}": ${fault}`, {
     path,
     cause,

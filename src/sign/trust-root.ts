@@ -56,6 +56,7 @@ const streamSchema = z.strictObject({
   maxAgeDays: z.int().min(1).max(MAX_AGE_DAYS).exactOptional(),
   maxSerialJump: z.int().min(1).max(MAX_SERIAL).exactOptional(),
   attestations: z.array(name).min(1).max(16).exactOptional(),
+  maxScanAgeDays: z.int().min(1).max(MAX_AGE_DAYS).exactOptional(),
 });
 const schema = z.strictObject({
   mediaType: z.literal(TRUST_MEDIA_TYPE),

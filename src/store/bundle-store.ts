@@ -28,6 +28,7 @@ export interface SharedBundle {
   readonly inventory: Uint8Array<SharedArrayBuffer>;
   readonly volumes: readonly HeldFile[];
   readonly documents: VerifiedBundle["documents"];
+  readonly attestations: VerifiedBundle["attestations"];
   readonly pieces?: VerifiedBundle["pieces"];
 }
 
@@ -41,11 +42,11 @@ export type StoreSource = string | CacheSource | readonly SharedBundle[];
 
 /** Makes plain data of a verified bundle. */
 export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBundle {
-  const { digest, signers, signerNames, folders, inventoryBytes, volumes, documents, pieces } = bundle;
+  const { digest, signers, signerNames, folders, inventoryBytes, volumes, documents, attestations, pieces } = bundle;
   const inventory = new Uint8Array(new SharedArrayBuffer(inventoryBytes.length));
   inventory.set(inventoryBytes);
   const verifiedAt = `${now.toISOString().slice(0, 19)}Z`;
-  const shared = { digest, signers, signerNames, verifiedAt, folders, inventory, volumes, documents };
+  const shared = { digest, signers, signerNames, verifiedAt, folders, inventory, volumes, documents, attestations };
   return pieces === undefined ? shared : { ...shared, pieces };
 }
 
@@ -153,6 +154,7 @@ export class BundleStore implements StoreReader {
       inventory,
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
       ...(bom.length > 0 && { bom }),
+      attestations: bundle.attestations,
       ...(pieces && {
         pieces: { name: PIECES_NAME, file: pieces.held.file, digest: pieces.digest, size: pieces.held.size },
       }),

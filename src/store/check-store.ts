@@ -163,7 +163,8 @@ async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob
       });
       if (release === undefined) continue;
       report.releases++;
-      const documents = [...(release.bom ?? []), ...(release.pieces === undefined ? [] : [release.pieces])];
+      const { bom = [], attested = [], pieces } = release;
+      const documents = [...bom, ...attested, ...(pieces === undefined ? [] : [pieces])];
       for (const { name: path, file, digest, size } of documents) {
         const needed = [{ folder, entry: `${stream}/${name}: ${path}` }];
         blobs.set(file, { file, digest, size, needed, releases: [] });

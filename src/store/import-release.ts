@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { isLateAttestation } from "../bundle/attest-rules.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { checkPieceList } from "../bundle/piece-list.ts";
@@ -96,16 +97,23 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       if (existsSync(target)) await dropRecord(target);
       await rename(folder, target);
       await syncPath(releases);
-    } else if (parts.record.scan !== undefined) {
-      // The same release scanned once more: the newer result counts.
-      const record = { ...(await readImport(target)), scan: parts.record.scan };
-      await writeAtomic(join(target, IMPORT_FILE), `${JSON.stringify(record, undefined, 2)}\n`);
-    }
+    } else await addEvidence(target, parts);
   } catch (error) {
     throw ioError("write", target, error);
   }
   await raiseFloor(store, parts.inventory, parts.record);
   await writeAtomic(join(releases, CURRENT_FILE), `${name}\n`);
+}
+
+/** The same release scanned or attested once more: the newer evidence counts. */
+async function addEvidence(target: string, { record, signatures }: ReleaseParts): Promise<void> {
+  const before = await readImport(target);
+  const { scan, attestations } = record;
+  const now = { ...before, ...(scan && { scan }), ...(attestations && { attestations }) };
+  if (JSON.stringify(now) === JSON.stringify(before)) return;
+  for (const { name, bytes } of signatures.filter((it) => isLateAttestation(it.name)))
+    await writeAtomic(join(target, SIGNATURES_NAME, name), bytes);
+  await writeAtomic(join(target, IMPORT_FILE), `${JSON.stringify(now, undefined, 2)}\n`);
 }
 
 /** Whether the record of a release is there, with all its documents. */
@@ -120,7 +128,7 @@ async function isWhole(folder: string, { documents }: ReleaseParts): Promise<boo
     );
     if (!isRight) return false;
   }
-  const kept = (release.bom?.length ?? 0) + (pieces === undefined ? 0 : 1);
+  const kept = (release.bom?.length ?? 0) + (release.attested?.length ?? 0) + (pieces === undefined ? 0 : 1);
   return kept >= documents.length;
 }
 

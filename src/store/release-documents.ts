@@ -1,11 +1,11 @@
 /**
- * The bill of materials, and the digests of pieces, in the record of a release: copied when the release is imported,
- * as they were signed.
+ * The bill of materials, attestations, and the digests of pieces, in the record of a release: copied when the release
+ * is imported, as they were signed.
  */
 import { createHash } from "node:crypto";
 import { lstat, open } from "node:fs/promises";
 import { join } from "node:path";
-import { BOM_NAMES, PIECES_NAME } from "../bundle/media-names.ts";
+import { ATTESTATION_KINDS, attestationName, BOM_NAMES, PIECES_NAME } from "../bundle/media-names.ts";
 import type { SumLine } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
@@ -51,7 +51,7 @@ export async function copyDocument(from: string, to: string, digest: Digest): Pr
 }
 
 /** The files of a bundle that its release keeps, besides what every record has. */
-const DOCUMENT_NAMES: readonly string[] = [...BOM_NAMES, PIECES_NAME];
+const DOCUMENT_NAMES: readonly string[] = [...BOM_NAMES, PIECES_NAME, ...ATTESTATION_KINDS.map(attestationName)];
 
 /** The documents in the folder of a release, of those that its signed root lists. One that is missing is left out. */
 export async function documentsIn(folder: string, sums: readonly SumLine[]): Promise<ReleaseDocument[]> {

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { checkIdentity } from "../bundle/bundle-identity.ts";
 import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
-import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { attestationKindOf, BOM_NAMES, INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { scanReportSchema } from "../bundle/scan-report.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -23,6 +23,16 @@ const DAMAGED =
   "check the disk, then unpack its bundle again into the same store: airferry unpack BUNDLE --trust KEY --store DIR";
 const KEYID = /^[0-9a-f]{64}$/;
 const MAX_IMPORT_BYTES = 1024 * 1024;
+
+const attestationSchema = z.object({
+  kind: z.enum(["provenance", "scan"]),
+  path: z.string(),
+  keyid: z.string().regex(KEYID).nullable(),
+  signer: z.string().nullable(),
+  scan: z.object({ result: z.enum(["clean", "found"]), finished: z.string(), scanner: z.string() }).nullable(),
+  builder: z.string().nullable(),
+  fault: z.string().nullable(),
+});
 
 const importSchema = z.object({
   /** Of SHA256SUMS. */
@@ -46,6 +56,8 @@ const importSchema = z.object({
   trustRoot: z.object({ version: z.int(), digest: digestSchema }).exactOptional(),
   /** What a scanner said before it was served. */
   scan: scanReportSchema.exactOptional(),
+  /** What was attested about it, by whom, and what that was worth here. */
+  attestations: z.array(attestationSchema).exactOptional(),
 });
 
 /** Evidence of an import, as in import.json. */
@@ -75,7 +87,8 @@ export async function readRelease(folder: string): Promise<Release> {
     if (place !== actualPlace)
       throw new Error(`it is the record of another release: expected ${actualPlace}, got ${place}`);
     const documents = await documentsIn(folder, lines);
-    const bom = documents.filter((it) => it.name !== PIECES_NAME);
+    const bom = documents.filter((it) => BOM_NAMES.includes(it.name));
+    const attested = documents.filter((it) => attestationKindOf(it.name) !== undefined);
     const pieces = documents.find((it) => it.name === PIECES_NAME);
     return {
       stream: inventory.stream,
@@ -86,6 +99,8 @@ export async function readRelease(folder: string): Promise<Release> {
       inventory,
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
       ...(bom.length > 0 && { bom }),
+      ...(attested.length > 0 && { attested }),
+      ...(record.attestations && { attestations: record.attestations }),
       ...(pieces !== undefined && { pieces }),
     };
   } catch (cause) {

@@ -11,6 +11,7 @@
  *   incoming/                              quarantine: what is being unpacked
  * ```
  */
+import type { AttestationFacts } from "../bundle/attest-rules.ts";
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
 import type { HeldExtent } from "../io/held-files.ts";
@@ -30,13 +31,17 @@ export interface Release {
   entries: ReadonlyMap<string, InventoryEntry>;
   /** The bill of materials as it came; absent: the bundle had none. */
   bom?: readonly ReleaseDocument[];
+  /** Its attestations as they came. */
+  attested?: readonly ReleaseDocument[];
+  /** What was attested about it, by whom, and what that was worth when it came in. */
+  attestations?: readonly AttestationFacts[];
   /** The digests of the pieces of its entries above 1 MiB; absent: none, or the file is lost. */
   pieces?: ReleaseDocument;
 }
 
 /** A file of a release that is no entry. */
 export interface ReleaseDocument {
-  /** `BOM.html`, `BOM.cdx.json`, `data.pieces`. */
+  /** `BOM.html`, `BOM.cdx.json`, `data.pieces`, `attest.scan.sigstore.json`. */
   name: string;
   /** Path of its file. */
   file: string;

@@ -33,6 +33,11 @@ t.test("there are enough of them, good and bad, of every code", async (t) => {
   t.ok(vectors.filter((it) => it.verdict === "good").length >= 40);
   t.same([...new Set(vectors.map((it) => it.code))].sort(), [
     "ERR_ATTESTATION",
+    "ERR_ATTESTATION_FAILED",
+    "ERR_ATTESTATION_INVALID",
+    "ERR_ATTESTATION_KEY",
+    "ERR_ATTESTATION_OLD",
+    "ERR_ATTESTATION_SUBJECT",
     "ERR_AUDIENCE",
     "ERR_BUNDLE_EXTRA",
     "ERR_BUNDLE_INCOMPLETE",

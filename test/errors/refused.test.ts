@@ -6,6 +6,7 @@ import { createCa } from "../../src/certs/certificates.ts";
 import { EXIT } from "../../src/errors.ts";
 import { keygen } from "../../src/keygen.ts";
 import type { TrustDocument } from "../../src/sign/trust-root.ts";
+import { attestLate } from "../fixtures/attestation-maker.ts";
 import { type MakeOptions, makeBundle, makeKey, type TestKey, writeSignature } from "../fixtures/bundle-maker.ts";
 import { type Row, walk } from "../fixtures/error-rows.ts";
 import { writeManifest } from "../fixtures/program.ts";
@@ -60,6 +61,18 @@ function byRoot(
     makeBundle(join(dir, "b"), { files, keys: both, ...bundle });
     writeTrust(join(dir, "root"), [signedTrust(document([ann, bob], { ...ROOT, ...more }), keys)]);
     return run(["unpack", "b", "--store", "st", "--trust", trust ?? "root/trust.1.json"]);
+  };
+}
+
+/** The same by a trust root in which Cay scans, with what lies beside the signatures. */
+function byScan(late: (bundle: string) => void): Row["cause"] {
+  return (dir, run) => {
+    makeBundle(join(dir, "b"), { files, keys: both });
+    late(join(dir, "b"));
+    const roles = { ...rolesOf(["ann", "bob"]), scan: { signers: ["cay"], threshold: 1 } };
+    const streams = { test: { attestations: ["scan"], maxScanAgeDays: 1 } };
+    writeTrust(join(dir, "root"), [signedTrust(document([ann, bob, cay], { ...ROOT, roles, streams }), both)]);
+    return run(["unpack", "b", "--store", "st", "--trust", "root/trust.1.json"]);
   };
 }
 
@@ -221,6 +234,31 @@ t.test("what is refused says why, and what helps", (t) =>
       cause: byRoot({ streams: { test: { attestations: ["scan"] } } }),
       message: /needs the attestation "scan": got none/,
       hint: /airferry pack MANIFEST --scan COMMAND/,
+    },
+    ERR_ATTESTATION_INVALID: {
+      cause: byScan((at) => attestLate(at, { key: makeKey(), name: cay.keys[0]?.keyid.slice(0, 16) ?? "" })),
+      message: /"signatures\/[0-9a-f]{16}\.scan\.sigstore\.json" is not signed by cay's key/,
+      hint: /get it again from whoever signed it, or .* airferry attest BUNDLE --type scan --scan COMMAND --key FILE/,
+    },
+    ERR_ATTESTATION_SUBJECT: {
+      cause: byScan((at) => attestLate(at, { key: cay.keys[0] as TestKey, about: "1".repeat(64) })),
+      message: /it is about something else than this bundle: expected sha256:[0-9a-f]{64}, got sha256:1{64}/,
+      hint: /it is of another bundle; .* airferry attest BUNDLE --type scan --scan COMMAND --key FILE/,
+    },
+    ERR_ATTESTATION_KEY: {
+      cause: byScan((at) => attestLate(at, { key: ann.keys[0] as TestKey })),
+      message: /is signed by ann's key [0-9a-f]{16}, which has no role "scan"/,
+      hint: /airferry trust add-key DIR --add KEY\.pub=OWNER --role scan/,
+    },
+    ERR_ATTESTATION_FAILED: {
+      cause: byScan((at) => attestLate(at, { key: cay.keys[0] as TestKey, found: ["evil"] })),
+      message: /the scanner found something: "signatures\/[0-9a-f]{16}\.scan\.sigstore\.json"/,
+      hint: /ask the packer; if the finding is wrong, have the same key attest a newer scan/,
+    },
+    ERR_ATTESTATION_OLD: {
+      cause: byScan((at) => attestLate(at, { key: cay.keys[0] as TestKey, finished: "2021-01-01T00:00:00Z" })),
+      message: /is too old: it ended at 2021-01-01T00:00:00Z, expected at most 1 day ago/,
+      hint: /scan it again: airferry attest BUNDLE --type scan --scan COMMAND --key FILE/,
     },
     ERR_SERIAL_JUMP: {
       cause: async (dir, run) => {

@@ -1,6 +1,7 @@
 /** `airferry status`: what a store holds, and whether it is still intact. */
 
 import { AirferryError, EXIT } from "../../errors.ts";
+import { attestationText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { type Register, storeOption, withGlobals } from "../command.ts";
@@ -61,6 +62,11 @@ async function show(store: string, output: Output): Promise<number> {
     if (served === undefined || floor === null) continue;
     if (served.epoch < floor.epoch || (served.epoch === floor.epoch && served.serial < floor.serial))
       output.print(`${stream}: rolled back: serial ${served.serial} is served, ${floor.serial} was the newest`);
+  }
+  for (const { stream, releases } of report.streams) {
+    for (const { serial, attestations } of releases)
+      for (const it of attestations.filter((one) => one.fault === null))
+        output.print(`${stream} ${serial}: ${attestationText(it)}`);
   }
   const { damaged } = report;
   if (damaged.length > 0) output.print(`damaged: ${plural(damaged.length, "file")}, found by airferry fsck`);

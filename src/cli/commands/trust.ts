@@ -87,7 +87,7 @@ export const trustCommand: Register = (program, run) => {
     .addOption(
       new Option(
         "--stream <rule>",
-        "NAME, or * for all others, and its rule: NAME:audience=SITE,max-age=90d,max-jump=20,attest=scan (repeatable)",
+        "NAME, or * for all others, and its rule: NAME:audience=SITE,max-age=90d,max-jump=20,attest=scan,attest=provenance,max-scan-age=30d (repeatable)",
       ).argParser((value: string, previous?: [string, StreamRule][]) => [...(previous ?? []), ruleOf(value)]),
     )
     .option("--drop-stream <name>", "rotate: remove a stream's rule (repeatable)", collect)
@@ -211,12 +211,13 @@ function print(output: Output, view: TrustView, dir: string): void {
   );
 }
 
-function ruleText({ audience, maxAgeDays, maxSerialJump, attestations }: StreamRule): string {
+function ruleText({ audience, maxAgeDays, maxSerialJump, attestations, maxScanAgeDays }: StreamRule): string {
   const parts = [
     audience === undefined ? "for any site" : `for ${audience}`,
     ...(maxAgeDays === undefined ? [] : [`at most ${plural(maxAgeDays, "day")} old`]),
     ...(maxSerialJump === undefined ? [] : [`serials at most ${maxSerialJump} apart`]),
     ...(attestations === undefined ? [] : [`attested by ${attestations.join(", ")}`]),
+    ...(maxScanAgeDays === undefined ? [] : [`scans at most ${plural(maxScanAgeDays, "day")} old`]),
   ];
   return parts.join(", ");
 }
@@ -273,14 +274,15 @@ function ruleOf(value: string): [string, StreamRule] {
   const rule: StreamRule = {};
   for (const part of text === "" ? [] : text.split(",")) {
     const [key, of] = pair(part, "NAME:KEY=VALUE,…");
-    const days = key === "max-age" ? daysOf(of) : undefined;
+    const days = key === "max-age" || key === "max-scan-age" ? daysOf(of) : undefined;
     if (key === "audience") rule.audience = of;
     else if (key === "attest") rule.attestations = [...(rule.attestations ?? []), of];
     else if (key === "max-jump" && /^[1-9]\d{0,8}$/.test(of)) rule.maxSerialJump = Number(of);
-    else if (days !== undefined) rule.maxAgeDays = days;
+    else if (days !== undefined && key === "max-age") rule.maxAgeDays = days;
+    else if (days !== undefined) rule.maxScanAgeDays = days;
     else
       throw new InvalidArgumentError(
-        "must have of audience=SITE, max-age=90d, max-jump=20 and attest=scan what applies.",
+        "must have of audience=SITE, max-age=90d, max-jump=20, attest=scan, attest=provenance and max-scan-age=30d what applies.",
       );
   }
   return [name, rule];

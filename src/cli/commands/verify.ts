@@ -3,6 +3,7 @@
 import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
 import { TRUST_HINTS } from "../../bundle/trust-rules.ts";
 import { AirferryError, type ErrorCode, EXIT } from "../../errors.ts";
+import { attestationText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWords } from "../../io/shell.ts";
 import type { VerifyReport } from "../../report/types.ts";
@@ -78,6 +79,7 @@ export const verifyCommand: Register = (program, run) => {
             `good: stream ${report.stream}, serial ${report.serial}, ${plural(report.entries, "file")}, made ${report.created}`,
           );
           for (const signer of report.signers) output.print(`signed by ${signer}${nameOf(report, signer)}`);
+          for (const it of report.attestations) if (it.fault === null) output.print(attestationText(it));
           for (const { keyid, time, by } of report.timestamps)
             output.print(`signature of ${keyid.slice(0, 16)} stamped at ${time} by ${by}`);
           const { trustRoot } = report;

@@ -1,9 +1,10 @@
 /** Bundles: files of a medium that are read after the signature was checked. */
 
-import { hash, X509Certificate } from "node:crypto";
+import { createPublicKey, hash, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseAttestation } from "../../../../src/bundle/attestations.ts";
 import { IDENTITY_BYTES } from "../../../../src/bundle/bundle-identity.ts";
 import { formatInventory, parseInventory } from "../../../../src/bundle/inventory.ts";
 import { formatSums, parseSums } from "../../../../src/bundle/sums.ts";
@@ -17,9 +18,12 @@ import {
   sliceHeader,
 } from "../../../../src/parity/packets.ts";
 import { type PlacedPacket, paritySets } from "../../../../src/parity/read-parity.ts";
+import { isEnvelopeOf } from "../../../../src/sign/dsse.ts";
+import { trustedKeyOf } from "../../../../src/sign/keys.ts";
 import { checkTimestamp } from "../../../../src/sign/timestamp.ts";
 import { verifyFirst } from "../../../../src/sign/trust-chain.ts";
 import { formatTrust, parseTrust } from "../../../../src/sign/trust-root.ts";
+import { attestation } from "../../../../test/fixtures/attestation-maker.ts";
 import { makeBundle, makeKey } from "../../../../test/fixtures/bundle-maker.ts";
 import { document, makeSigner, signedTrust } from "../../../../test/fixtures/trust-maker.ts";
 import { HEX, must, type Targets } from "../target.ts";
@@ -91,6 +95,10 @@ const TIMESTAMP_CA = new X509Certificate(
   ),
 );
 
+const ATTEST_SIGNER = makeKey();
+const ATTEST_KEY = trustedKeyOf(createPublicKey(ATTEST_SIGNER.pem), "key");
+const ATTESTATION = attestation({ about: HEX, key: ATTEST_SIGNER });
+
 export const bundles: Targets = {
   timestamp: {
     samples: [TIMESTAMP],
@@ -104,6 +112,15 @@ export const bundles: Targets = {
         return;
       }
       must(found.getTime() === time.getTime(), "no other time is accepted");
+    },
+  },
+  // Only a statement that is signed may be accepted as signed by a key.
+  attestation: {
+    samples: [ATTESTATION],
+    run: (data) => {
+      const { envelope, subjects } = parseAttestation(data, { kind: "scan", path: "x", most: 1024 * 1024 });
+      const same = JSON.stringify(subjects) === JSON.stringify([HEX]);
+      must(same || !isEnvelopeOf(envelope, ATTEST_KEY), "no other subject is signed");
     },
   },
   trustRoot: {

@@ -1,0 +1,12 @@
+/** What an attestation says, in a line for people. */
+import type { AttestationFacts } from "../bundle/attest-rules.ts";
+
+/** `scan by sam: nothing found, 2027-01-31T12:00:00Z by …`, or why it proves nothing. */
+export function attestationText({ kind, signer, keyid, scan, builder, fault }: AttestationFacts): string {
+  const by = signer ?? (keyid === null ? "a key that nobody has here" : keyid.slice(0, 16));
+  const what =
+    scan === null
+      ? `packed by ${builder ?? "somebody"}`
+      : `${scan.result === "clean" ? "nothing found" : "found something"}, ${scan.finished} by ${scan.scanner}`;
+  return fault === null ? `${kind} by ${by}: ${what}` : `${kind}: ${fault}`;
+}
